@@ -1,0 +1,59 @@
+"""Pretext tasks, one module each.
+
+To add a task `x`, write three files and change nothing else:
+
+* `dali_pipelines/tasks/x.py`: a frozen dataclass `Config`; `plan(video, rng, cfg)` draws the arrays of one sample,
+  `frames` (int32, the frame numbers) among them; `plan_schema(cfg)` and `batch_schema(cfg)` declare shapes and dtypes;
+  `graph(frames, plan, cfg)` executes a plan with DALI operators.
+* `nets/tasks/x.py`: a frozen dataclass `Config` and `build(backbone, schema, cfg)`, the network with its loss.
+* `configs/x/*.yaml`: the recipes.
+"""
+
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from nvidia.dali.data_node import DataNode
+
+from configs.errors import UserError
+from dali_pipelines.store.index import VideoInfo
+
+Schema = dict[str, tuple[tuple[int, ...], str]]
+"""Name -> per-sample shape and dtype."""
+
+
+def task_names() -> list[str]:
+    """The tasks that have a module here."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def task_module(name: str) -> ModuleType:
+    """The module of a task; UserError for a name that none has."""
+    if name not in task_names():
+        raise UserError(f"no task named {name!r}; there are: {', '.join(task_names())}")
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task with its settings. It pickles by name, so that worker processes can have it."""
+
+    name: str
+    cfg: Any
+
+    def plan(self, video: VideoInfo, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        return task_module(self.name).plan(video, rng, self.cfg)
+
+    def graph(self, frames: DataNode, plan: dict[str, DataNode]) -> dict[str, DataNode]:
+        return task_module(self.name).graph(frames, plan, self.cfg)
+
+    @property
+    def plan_schema(self) -> Schema:
+        return task_module(self.name).plan_schema(self.cfg)
+
+    @property
+    def batch_schema(self) -> Schema:
+        return task_module(self.name).batch_schema(self.cfg)

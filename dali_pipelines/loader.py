@@ -1,0 +1,198 @@
+"""ClipLoader: batches of clips for one rank, in an order that depends on the seed and the step alone."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from nvidia.dali.plugin.pytorch import DALIGenericIterator
+
+from configs.errors import UserError
+from dali_pipelines.graph.decode import dali_decodes
+from dali_pipelines.pipeline import Graph, build_pipeline
+from dali_pipelines.plan.order import Order
+from dali_pipelines.recovery import first_cause, undecodable, why_unreadable
+from dali_pipelines.samples import SampleSource
+from dali_pipelines.store.index import Index
+from dali_pipelines.tasks import Task
+
+log = logging.getLogger(__name__)
+
+MAX_REPLACED_SHARE = 0.1
+
+
+@dataclass
+class Counts:
+    """What passed through a loader since it was made."""
+
+    samples: int = 0
+    frames: int = 0
+    frames_decoded: int = 0
+
+    def add(self, samples: int, task: Task, decoded: int) -> None:
+        self.samples += samples
+        self.frames += samples * task.plan_schema["frames"][0][0]
+        self.frames_decoded += decoded
+
+    @property
+    def amplification(self) -> float:
+        """Frames decoded / frames delivered."""
+        return self.frames_decoded / max(self.frames, 1)
+
+
+class ClipLoader:
+    """Iterates over one epoch of a task's batches; see `dali_pipelines.plan.order.Order` for which sample is where.
+
+    Every batch is a dict of tensors on the device: what the task's `batch_schema` names, with a leading batch
+    dimension (clips are float32 (..., 3, T, H, W) in channels-last memory), and `index`, int64 (B,), the dataset
+    row of each sample. Without shuffling, `index` is -1 for a place that holds no sample of the dataset: the filled
+    up end of the last batch, or a video that could not be read.
+
+    A video that cannot be read is replaced by another one, drawn from the seed, the epoch and its row, so that all
+    ranks and every resumed run agree; it is named in `replaced` and logged once.
+
+    Args:
+        index: the dataset.
+        task: the task and its settings.
+        batch_size: per rank.
+        rank, world_size: this process among those that share an epoch.
+        device: "cpu", "cuda" or "cuda:N".
+        workers: processes that read, plan and, for codecs that DALI lacks, decode.
+        threads: DALI's threads.
+        shuffle: see `Order`.
+        decoder: "dali", "pyav", or "auto": DALI where it decodes every video of the dataset, else PyAV.
+        graph: instead of the task's own, for benches.
+
+    Raises:
+        UserError: a dataset smaller than one global batch; more than a tenth of the samples unreadable.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        task: Task,
+        *,
+        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+        seed: int = 0,
+        device: str = "cpu",
+        workers: int = 0,
+        threads: int = 2,
+        shuffle: bool = True,
+        decoder: str = "auto",
+        graph: Graph | None = None,
+    ) -> None:
+        self.index, self.task, self.graph = index, task, graph or task.graph
+        self.order = Order(len(index), batch_size, rank, world_size, seed, shuffle)
+        if self.order.steps == 0:
+            raise UserError(
+                f"{index.root} has {len(index)} videos, fewer than one global batch of {self.order.global_batch}: "
+                "lower train.global_batch or add videos"
+            )
+        where = torch.device(device)
+        self.device_id = None if where.type == "cpu" else where.index or 0
+        self.workers, self.threads = workers, threads
+        self.pyav = decoder == "pyav" or (decoder == "auto" and not self._dali_decodes_all())
+        self.step = 0  # of the next batch, counted from the start of epoch 0
+        self.replaced: dict[str, str] = {}
+        self.counts = Counts()
+        self._bad: frozenset[int] = frozenset()
+        self._iterator: DALIGenericIterator | None = None
+
+    def __len__(self) -> int:
+        return self.order.steps
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        """The rest of the current epoch; the next call goes on with the next one."""
+        epoch = self.order.at(self.step)[0]
+        while self.order.at(self.step)[0] == epoch:
+            batch = self._next()
+            self.step += 1
+            yield batch
+
+    @property
+    def source(self) -> SampleSource:
+        """The samples from the current step on."""
+        return SampleSource(self.index, self.task, self.order, self.pyav, self.step, self._bad)
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the loader stands, and what that place depends on."""
+        epoch, step = self.order.at(self.step)
+        return {"epoch": epoch, "step": step, **self._identity()}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Goes on at the exact next batch; UserError when another dataset, seed or global batch made the state."""
+        for name, value in self._identity().items():
+            if state[name] != value:
+                raise UserError(f"cannot resume: the checkpoint has {name} {state[name]}, this run {value}")
+        self.close()
+        self.step = state["epoch"] * len(self) + state["step"]
+
+    def close(self) -> None:
+        """Ends the worker processes and frees the pipeline; iterating builds them again."""
+        self._iterator = None
+
+    def _identity(self) -> dict[str, int]:
+        return {"videos": len(self.index), "seed": self.order.seed, "global_batch": self.order.global_batch}
+
+    def _dali_decodes_all(self) -> bool:
+        kinds = {(self.index.codec(i), self.index.pix_fmt(i)) for i in range(len(self.index))}
+        return all(dali_decodes(codec, pix_fmt, gpu=self.device_id is not None) for codec, pix_fmt in kinds)
+
+    def _next(self) -> dict[str, torch.Tensor]:
+        try:
+            return self._ask()
+        except RuntimeError as error:  # DALI raises no other kind
+            self.close()
+            reasons = undecodable(self.source, device_id=self.device_id)
+            if not reasons:  # a worker was killed, say: such a fault does not come twice at one step
+                log.warning("step %d: rebuilding the pipeline after: %s", self.step, first_cause(error))
+            for row, reason in reasons.items():
+                self._replace(row, reason)
+        return self._next() if reasons else self._ask()
+
+    def _ask(self) -> dict[str, torch.Tensor]:
+        if self._iterator is None:
+            self._iterator = self._build()
+        return self._finish(next(self._iterator)[0])
+
+    def _build(self) -> DALIGenericIterator:
+        pipeline, names = build_pipeline(
+            self.source,
+            self.graph,
+            batch_size=self.order.batch_size,
+            device_id=self.device_id,
+            threads=self.threads,
+            workers=self.workers,
+        )
+        return DALIGenericIterator(pipeline, names, prepare_first_batch=False)
+
+    def _finish(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        epoch, step = self.order.at(self.step)
+        rows, decoded = batch.pop("row").numpy(), batch.pop("decoded")
+        if rows.min() < 0:
+            undecodable(self.source, device_id=self.device_id)  # raises: some place has no stand-in
+        wanted = self.order.rows(epoch, step)
+        for row in wanted[(rows != wanted) & (wanted >= 0)].tolist():
+            if row not in self._bad:
+                self._replace(row, why_unreadable(self.source, epoch, row))
+        self.counts.add(len(rows), self.task, int(decoded.sum()))
+        if len(self.replaced) > MAX_REPLACED_SHARE * min(self.counts.samples, len(self.index)) + 1:
+            name, reason = next(iter(self.replaced.items()))
+            raise UserError(
+                f"{self.index.root}: {len(self.replaced)} of {self.counts.samples} videos could not be read, "
+                f"the first {name} ({reason}); run `python -m dali_pipelines.prepare` on its sources again"
+            )
+        for name, (shape, _) in self.task.batch_schema.items():
+            if name in batch and len(shape) >= 4:  # FHWC frames of one clip or of several, one after the other
+                batch[name] = batch[name].unflatten(1, (*shape[:-4], shape[-3])).movedim(-1, -4)
+        batch["index"] = torch.from_numpy(rows if self.order.shuffle else np.where(rows == wanted, rows, -1))
+        return batch
+
+    def _replace(self, row: int, reason: str) -> None:
+        name = self.index.info(row).name
+        self._bad |= {row}
+        self.replaced[name] = reason
+        log.warning("%s cannot be read and has a stand-in from now on: %s", name, reason)

@@ -1,0 +1,80 @@
+"""The DALI pipeline of one rank: samples in, batches out."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from nvidia.dali import fn, pipeline_def
+from nvidia.dali.data_node import DataNode
+from nvidia.dali.pipeline import Pipeline
+
+from dali_pipelines.graph.decode import decode
+from dali_pipelines.samples import SampleSource
+
+Graph = Callable[[DataNode, dict[str, DataNode]], dict[str, DataNode]]
+
+
+def build_pipeline(
+    source: SampleSource,
+    graph: Graph,
+    *,
+    batch_size: int,
+    device_id: int | None,
+    threads: int,
+    workers: int,
+    feed: Callable[[Any], tuple] | None = None,
+) -> tuple[Pipeline, list[str]]:
+    """A built pipeline and the names of its outputs: `row`, `decoded` and what `graph` returns.
+
+    Args:
+        source: makes the samples.
+        graph: executes a plan on decoded frames; see `dali_pipelines.tasks`.
+        device_id: the GPU, or None for the CPU backend.
+        threads: DALI's threads; on a GPU each is one NVDEC session.
+        workers: processes that make samples; with 0 they are made in this process as batches are asked for.
+        feed: called for each sample instead of the schedule of `source`.
+    """
+    names: list[str] = []
+
+    @pipeline_def(
+        batch_size=batch_size,
+        num_threads=threads,
+        device_id=device_id,
+        py_num_workers=max(workers, 1),
+        py_start_method="spawn",  # fork is forbidden once CUDA runs, and a rebuilt pipeline comes later than that
+    )
+    def pipeline() -> tuple[DataNode, ...]:
+        nodes = fn.external_source(
+            feed or Feed(source),
+            num_outputs=len(source.names),
+            batch=False,
+            parallel=workers > 0,
+            layout=["FHWC" if name == "media" and source.pyav else "" for name in source.names],
+        )
+        plan = dict(zip(source.names, nodes, strict=True))
+        row, decoded, media, frames = (plan.pop(name) for name in source.names[:4])
+        gpu = device_id is not None
+        if not source.pyav:
+            media = decode(media, frames, gpu=gpu)
+        elif gpu:
+            media = media.gpu()
+        outputs = {"row": row, "decoded": decoded} | graph(media, plan)
+        names.extend(outputs)
+        return tuple(outputs.values())
+
+    built = pipeline()
+    with warnings.catch_warnings():  # a graph need not use all that a sample holds
+        warnings.filterwarnings("ignore", message="The external source node")
+        built.build()
+    return built, names
+
+
+class Feed:
+    """Turns DALI's count of iterations into places of the schedule: an endless stream, epoch after epoch."""
+
+    def __init__(self, source: SampleSource) -> None:
+        self.source = source
+
+    def __call__(self, info: Any) -> tuple:
+        epoch, step = self.source.order.at(self.source.start + info.iteration)
+        return self.source.sample(epoch, step, info.idx_in_batch)

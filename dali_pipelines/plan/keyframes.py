@@ -1,0 +1,45 @@
+"""Values that move between key frames with easing (specs/ctp.md 0.4)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+EASING_PROBS = (0.70, 0.15, 0.15)  # uniform, accelerate, decelerate
+
+
+def sample_keys(length: int, rng: np.random.Generator, probs: Sequence[float]) -> np.ndarray:
+    """Sorted key frames of a clip, always with 0 and length-1, int64 (keys,).
+
+    `probs[k]` is the probability of k inner keys; they lie near the k even divisions of the clip, moved by up to a
+    third of a division.
+    """
+    inner = int(rng.choice(len(probs), p=np.asarray(probs)))
+    ends = np.array([0, length - 1])
+    if inner == 0:
+        return ends
+    division = length / (inner + 1)
+    ticks = (division * np.arange(1, inner + 1)).astype(np.int64)
+    reach = int(division / 3)
+    if reach > 0:
+        ticks = ticks + rng.integers(-reach, reach, size=inner)
+    return np.unique(np.concatenate([ends, np.clip(ticks, 0, length - 1)]))
+
+
+def interpolate(keys: np.ndarray, values: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+    """Values at every frame from values at the key frames.
+
+    Args:
+        keys: int (keys,), from `sample_keys`.
+        values: float (keys, ...), one value a key.
+        rng: draws one easing for each segment, shared by all trailing dimensions; None keeps every segment linear.
+
+    Returns:
+        float64 (keys[-1] + 1, ...).
+    """
+    frames = np.empty((keys[-1] + 1, *values.shape[1:]))
+    for first, last, start, end in zip(keys[:-1], keys[1:], values[:-1], values[1:], strict=True):
+        tau = (np.arange(first, last + 1) - first) / (last - first)
+        easing = 0 if rng is None else rng.choice(3, p=EASING_PROBS)
+        tau = (tau, tau**2, 1 - (1 - tau) ** 2)[easing]
+        frames[first : last + 1] = start + (end - start) * tau.reshape(-1, *[1] * (values.ndim - 1))
+    return frames

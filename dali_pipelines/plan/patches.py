@@ -1,0 +1,174 @@
+"""The patches that CtP pastes into a clip: where each lies in every frame, and how it looks (specs/ctp.md 1.1)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dali_pipelines.plan.keyframes import interpolate, sample_keys
+
+SIDES = (16, 24, 28, 32, 48, 64)
+RATIOS = (0.5, 0.67, 0.75, 1.0, 1.33, 1.5, 2.0)
+SIDE_JITTER = 0.18
+KEY_PROBS = (0.5, 0.3, 0.2)
+SHAPES = ("rectangle", "ellipse", "rhombus")
+SHAPE_PROBS = (0.5, 0.35, 0.15)
+SOFT_PROB = 0.5
+SOFT_START = (0.30, 0.45)
+OPACITY = (0.8, 1.0)
+
+
+@dataclass(frozen=True)
+class Patches:
+    """R patches over T frames of a clip of `size` x `size` pixels.
+
+    Attributes:
+        boxes: int64 (R, T, 4), x1 y1 x2 y2 with exclusive ends: where the patch is pasted, and the ground truth.
+        source_frame: int64 (R,), the frame whose own box the patch is cut from.
+        opacity: float64 (R, T) in [0.8, 1], or 0 where the patch is left out.
+        masks: one float64 (h, w) in [0, 1] a patch, drawn at the size of its source box.
+    """
+
+    size: int
+    boxes: np.ndarray
+    source_frame: np.ndarray
+    opacity: np.ndarray
+    masks: tuple[np.ndarray, ...]
+
+    @property
+    def paste_order(self) -> np.ndarray:
+        """The patches by falling mean width times mean height: small ones end on top."""
+        width, height = (self.boxes[..., 2:] - self.boxes[..., :2]).mean(axis=1).T
+        return np.argsort(-width * height, kind="stable")
+
+
+def draw_boxes(
+    rng: np.random.Generator, *, patches: int, length: int, size: int, velocity: float, growth: float
+) -> np.ndarray:
+    """Box trajectories, int64 (patches, length, 4).
+
+    The centre moves by up to `velocity` pixels and the log of each side by up to `growth` a frame, both drawn at
+    key frames that all patches of the clip share. Boxes are clipped to the picture and rounded, at least a pixel wide.
+    """
+    anchor_sides, anchor_ratios = (axis.ravel() for axis in np.meshgrid(SIDES, RATIOS, indexing="ij"))
+    anchor = rng.integers(len(anchor_sides), size=patches)
+    stretch = np.sqrt(anchor_ratios[anchor])
+    sides = anchor_sides[anchor, None] * np.stack([stretch, 1 / stretch], axis=1)  # (patches, xy)
+    sides = np.clip(sides * np.exp(rng.uniform(-SIDE_JITTER, SIDE_JITTER, size=(patches, 2))), 1, size - 1)
+    centre = rng.uniform(0, size - sides) + sides / 2
+
+    keys = sample_keys(length, rng, KEY_PROBS)
+    centres = [centre]
+    for gap in np.diff(keys):
+        step = rng.uniform(-velocity * gap, velocity * gap, size=(patches, 2))
+        centres.append(np.clip(centres[-1] + step, sides / 2, size - sides / 2))
+    centre_t = interpolate(keys, np.stack(centres), rng)  # (T, patches, xy)
+
+    keys = sample_keys(length, rng, KEY_PROBS)
+    sides_at = [sides]
+    for gap in np.diff(keys):
+        sides_at.append(sides_at[-1] * np.exp(rng.uniform(-growth * gap, growth * gap, size=(patches, 2))))
+    sides_t = interpolate(keys, np.stack(sides_at), rng)
+
+    low = np.rint(np.clip(centre_t - sides_t / 2, 0, size - 1))
+    high = np.rint(np.clip(centre_t + sides_t / 2, low + 1, size))
+    return np.concatenate([low, high], axis=-1).astype(np.int64).transpose(1, 0, 2)
+
+
+def draw_mask(rng: np.random.Generator, *, height: int, width: int) -> np.ndarray:
+    """An alpha mask of a random shape, hard or with a soft edge; float64 (height, width) in [0, 1]."""
+    shape = SHAPES[rng.choice(len(SHAPES), p=SHAPE_PROBS)]
+    soft, start = rng.random() < SOFT_PROB, rng.uniform(*SOFT_START)
+    v = np.abs(np.arange(height) - (height - 1) // 2)[:, None] / height
+    u = np.abs(np.arange(width) - (width - 1) // 2)[None, :] / width
+    distance = {"rectangle": np.maximum(u, v), "ellipse": np.hypot(u, v), "rhombus": u + v}[shape]
+    mask = np.ones_like(distance) if shape == "rectangle" else (distance < 0.5).astype(np.float64)
+    return mask * np.clip((0.5 - distance) / (0.5 - start), 0, 1) if soft else mask
+
+
+def draw_patches(
+    rng: np.random.Generator,
+    *,
+    patches: int,
+    length: int,
+    size: int,
+    velocity: float,
+    growth: float,
+    visible_prob: float,
+) -> Patches:
+    """Everything about the patches of one clip. A patch is always there in frame 0 and in its source frame."""
+    boxes = draw_boxes(rng, patches=patches, length=length, size=size, velocity=velocity, growth=growth)
+    source_frame = rng.integers(length, size=patches)
+    hidden = rng.random((patches, length)) > visible_prob
+    hidden[:, 0] = False
+    hidden[np.arange(patches), source_frame] = False
+    opacity = np.empty((patches, length))
+    masks = []
+    for patch in range(patches):
+        keys = sample_keys(length, rng, KEY_PROBS)
+        opacity[patch] = interpolate(keys, rng.uniform(*OPACITY, size=len(keys)))
+        x1, y1, x2, y2 = boxes[patch, source_frame[patch]]
+        masks.append(draw_mask(rng, height=y2 - y1, width=x2 - x1))
+    return Patches(size, boxes, source_frame, np.where(hidden, 0.0, opacity), tuple(masks))
+
+
+def paste_arrays(patches: Patches) -> dict[str, np.ndarray]:
+    """What `graph.paste` needs, R patches stacked in the order of pasting.
+
+    A patch is warped onto a canvas that covers its visible boxes only, then padded to the whole picture: most
+    pixels of the picture belong to no patch.
+
+    Returns:
+        patch_start, patch_shape: int32 (R, 3), the source box as (frame, y, x) and (1, height, width).
+        patch_mask: uint8 (R, size, size, 1), the mask in the top left corner.
+        patch_canvas: float32 (R, 2), canvas height and width.
+        patch_offset: int32 (R, 2), minus the canvas's top and left.
+        patch_matrix: float32 (R, T, 2, 3), from canvas to source box, in pixels whose edges are whole numbers.
+        patch_rows: float32 (R, T, size, 1, 1), opacity / 255 in the box's rows, else 0.
+        patch_columns: float32 (R, T, 1, size, 1), 1 in the box's columns, else 0.
+    """
+    order = patches.paste_order
+    boxes, source_frame, opacity = patches.boxes[order], patches.source_frame[order], patches.opacity[order]
+    count, size = len(order), patches.size
+    source = boxes[np.arange(count), source_frame]  # (R, 4)
+    shown = opacity[..., None] > 0
+    low = np.where(shown, boxes[..., :2], size).min(axis=1)  # (R, xy)
+    high = np.where(shown, boxes[..., 2:], 0).max(axis=1)
+    scale = (source[:, 2:] - source[:, :2])[:, None] / np.maximum(boxes[..., 2:] - boxes[..., :2], 1)  # (R, T, xy)
+    matrix = np.zeros((*scale.shape[:2], 2, 3), np.float32)
+    matrix[..., [0, 1], [0, 1]] = scale
+    matrix[..., 2] = (low[:, None] - boxes[..., :2]) * scale
+    masks = np.zeros((count, size, size, 1), np.uint8)
+    for place, patch in enumerate(order):
+        height, width = patches.masks[patch].shape
+        masks[place, :height, :width, 0] = np.rint(255 * patches.masks[patch])
+    pixel = np.arange(size)
+    columns, rows = ((pixel >= boxes[..., axis, None]) & (pixel < boxes[..., axis + 2, None]) for axis in (0, 1))
+    return {
+        "patch_start": np.column_stack([source_frame, source[:, 1], source[:, 0]]).astype(np.int32),
+        "patch_shape": _shape(source),
+        "patch_mask": masks,
+        "patch_canvas": (high - low)[:, ::-1].astype(np.float32),
+        "patch_offset": -low[:, ::-1].astype(np.int32),
+        "patch_matrix": matrix,
+        "patch_rows": (rows * opacity[..., None] / 255).astype(np.float32)[..., None, None],
+        "patch_columns": columns.astype(np.float32)[:, :, None, :, None],
+    }
+
+
+def _shape(boxes: np.ndarray) -> np.ndarray:
+    width, height = (boxes[:, 2:] - boxes[:, :2]).T
+    return np.column_stack([np.ones_like(width), height, width]).astype(np.int32)
+
+
+def paste_schema(patches: int, length: int, size: int) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shapes and dtypes of `paste_arrays`."""
+    return {
+        "patch_start": ((patches, 3), "int32"),
+        "patch_shape": ((patches, 3), "int32"),
+        "patch_mask": ((patches, size, size, 1), "uint8"),
+        "patch_canvas": ((patches, 2), "float32"),
+        "patch_offset": ((patches, 2), "int32"),
+        "patch_matrix": ((patches, length, 2, 3), "float32"),
+        "patch_rows": ((patches, length, size, 1, 1), "float32"),
+        "patch_columns": ((patches, length, 1, size, 1), "float32"),
+    }

@@ -1,0 +1,23 @@
+"""Counter-based random numbers: a draw is a pure function of (seed, stream, epoch, index)."""
+
+from enum import IntEnum
+
+import numpy as np
+
+
+class Stream(IntEnum):
+    """What a generator is for; two streams never share numbers."""
+
+    ORDER = 0  # the permutation of an epoch
+    SAMPLE = 1  # the plan of one sample
+    REPLACEMENT = 2  # which video stands in for one that cannot be read
+
+
+def generator(seed: int, stream: Stream, epoch: int, index: int = 0) -> np.random.Generator:
+    """A fresh generator for one (seed, stream, epoch, index).
+
+    Philox counts in its low words, so generators that differ in epoch or index never overlap: the same numbers
+    come out whatever the rank, the worker or the batch that asks for them.
+    """
+    key = np.array([seed, stream], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, index, epoch], dtype=np.uint64)))

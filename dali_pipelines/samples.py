@@ -1,0 +1,76 @@
+"""From a place in the schedule to a sample's plan and bytes. This runs in the loader's workers."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dali_pipelines.plan.order import Order
+from dali_pipelines.plan.rng import Stream, generator
+from dali_pipelines.store.index import Index
+from dali_pipelines.store.reader import ClipError, decode_clip, read_clip
+from dali_pipelines.tasks import Task
+
+ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class SampleSource:
+    """Makes the samples of one rank. A DALI callback must not raise, so an unreadable video has a stand-in.
+
+    Attributes:
+        start: the step, counted from epoch 0, that iteration 0 of the pipeline delivers.
+        pyav: decode here, for codecs that DALI cannot decode on this backend.
+        bad: rows known to be unreadable.
+    """
+
+    index: Index
+    task: Task
+    order: Order
+    pyav: bool
+    start: int = 0
+    bad: frozenset[int] = frozenset()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What a sample consists of, in order.
+
+        row: int64 scalar, the dataset row that was read, -1 when none could be.
+        decoded: int32 scalar, the frames that a decoder without seeking decodes for it.
+        media: uint8, the encoded bytes (bytes,), or the frames (T, H, W, 3) with `pyav`.
+        frames: int32 (T,), the frames wanted, counted from the first one in `media`.
+        Then the arrays of the task's plan.
+        """
+        return ("row", "decoded", "media", "frames", *(name for name in self.task.plan_schema if name != "frames"))
+
+    def sample(self, epoch: int, step: int, slot: int) -> tuple[np.ndarray, ...]:
+        """The sample at one place of one batch, or its stand-in: the same for every rank, worker and backend."""
+        row = max(self.order.row(epoch, step, slot), 0)  # a place without a sample shows row 0; the loader says so
+        draw = generator(self.order.seed, Stream.REPLACEMENT, epoch, row)
+        for _ in range(ATTEMPTS):
+            if row not in self.bad:
+                try:
+                    return self.read(epoch, row)
+                except (ClipError, OSError):
+                    pass
+            row = int(draw.integers(len(self.index)))
+        return self.nothing()
+
+    def read(self, epoch: int, row: int) -> tuple[np.ndarray, ...]:
+        """The sample of a row; ClipError or OSError when its bytes are missing or do not decode."""
+        plan = self.task.plan(self.index.info(row), generator(self.order.seed, Stream.SAMPLE, epoch, row))
+        clip = read_clip(self.index, row, plan.pop("frames"))
+        media = decode_clip(clip) if self.pyav else clip.data
+        return (
+            np.array(row, np.int64),
+            np.array(clip.decoded, np.int32),
+            media,
+            clip.frames,
+            *(np.asarray(plan[name], order="C") for name in self.names[4:]),  # DALI takes no strided arrays
+        )
+
+    def nothing(self) -> tuple[np.ndarray, ...]:
+        """A sample of zeros that says so: row -1. Where DALI decodes, its empty buffer fails the batch."""
+        arrays = {name: np.zeros(shape, dtype) for name, (shape, dtype) in self.task.plan_schema.items()}
+        frames = arrays["frames"]
+        media = np.zeros((len(frames), 16, 16, 3) if self.pyav else 0, np.uint8)
+        return (np.array(-1, np.int64), np.array(0, np.int32), media, frames, *(arrays[n] for n in self.names[4:]))

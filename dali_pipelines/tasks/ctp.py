@@ -1,0 +1,141 @@
+"""Catch-the-Patch: patches move over a clip, and the network says where each one goes (specs/ctp.md 1.1)."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from nvidia.dali.data_node import DataNode
+
+from dali_pipelines.graph.colour import hue_saturation, normalise
+from dali_pipelines.graph.device import beside
+from dali_pipelines.graph.geometry import crop_resize
+from dali_pipelines.graph.paste import paste_patches
+from dali_pipelines.plan import colour
+from dali_pipelines.plan.crops import random_crop
+from dali_pipelines.plan.frames import random_clip
+from dali_pipelines.plan.patches import Patches, draw_patches, paste_arrays, paste_schema
+from dali_pipelines.store.index import VideoInfo
+from dali_pipelines.tasks import Schema
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the original does and this does not, unless asked for."""
+
+    truncate_paste: bool = False
+    """Drop the fraction of a grey level at every paste: identical content then shows as one level darker."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The plan of CtP; the defaults are the original's (specs/ctp.md 1.1)."""
+
+    num_frames: int = 16
+    """Frames of a clip, T."""
+    size: int = 112
+    """Side of the square crop, pixels."""
+    strides: tuple[int, ...] = (1, 2, 3, 4, 5)
+    """Frame steps to draw from."""
+    short_sides: tuple[int, ...] = (112, 128, 144)
+    """Short sides, in pixels, that the video is scaled to before the crop."""
+    flip_prob: float = 0.5
+    """Probability of mirroring the clip left to right."""
+    patches: int = 3
+    """Patches in a clip, R."""
+    velocity: float = 3.0
+    """Largest speed of a patch's centre, pixels a frame along each axis."""
+    growth: float = 0.025
+    """Largest change of the log of a patch's side, per frame."""
+    visible_prob: float = 0.8
+    """Probability that a patch is there in a frame; the loss covers the others too."""
+    reference: Reference = field(default_factory=Reference)
+    """The original's flaws, each off unless named."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Everything that is drawn for one clip, before it becomes arrays."""
+
+    frames: np.ndarray
+    crop: np.ndarray
+    patches: Patches
+    hue: np.ndarray
+    saturation: np.ndarray
+    brightness: np.ndarray
+    contrast: np.ndarray
+
+
+def draw(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> Sample:
+    """Draws a clip. A video shorter than the span repeats its last frame."""
+    frames = random_clip(video.num_frames, rng, length=cfg.num_frames, strides=cfg.strides, jitter=True)
+    crop = random_crop(video, rng, short_sides=cfg.short_sides, size=cfg.size, flip_prob=cfg.flip_prob)
+    patches = draw_patches(
+        rng,
+        patches=cfg.patches,
+        length=cfg.num_frames,
+        size=cfg.size,
+        velocity=cfg.velocity,
+        growth=cfg.growth,
+        visible_prob=cfg.visible_prob,
+    )
+    # 12 units of OpenCV's 8-bit hue, each two degrees.
+    hue, saturation = colour.hue_saturation(rng, prob=0.25, hue=24, saturation=0.1)
+    brightness = colour.moving(rng, length=cfg.num_frames, prob=0.5, reach=30, factor=False)
+    contrast = colour.moving(rng, length=cfg.num_frames, prob=0.5, reach=0.12, factor=True)
+    return Sample(frames, crop, patches, hue, saturation, brightness, contrast)
+
+
+def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
+    """The arrays of one sample, as in `plan_schema`."""
+    sample = draw(video, rng, cfg)
+    return {
+        "frames": sample.frames,
+        "crop_start": sample.crop[0],
+        "crop_end": sample.crop[1],
+        "hue": sample.hue,
+        "saturation": sample.saturation,
+        "brightness": sample.brightness.astype(np.float32).reshape(-1, 1, 1, 1),
+        "contrast": sample.contrast.astype(np.float32).reshape(-1, 1, 1, 1),
+        "boxes": sample.patches.boxes.astype(np.float32),
+        **paste_arrays(sample.patches),
+    }
+
+
+def plan_schema(cfg: Config) -> Schema:
+    """Shape and dtype of every array of a plan."""
+    return {
+        "frames": ((cfg.num_frames,), "int32"),
+        "crop_start": ((2,), "float32"),
+        "crop_end": ((2,), "float32"),
+        "hue": ((), "float32"),
+        "saturation": ((), "float32"),
+        "brightness": ((cfg.num_frames, 1, 1, 1), "float32"),
+        "contrast": ((cfg.num_frames, 1, 1, 1), "float32"),
+        "boxes": ((cfg.patches, cfg.num_frames, 4), "float32"),
+        **paste_schema(cfg.patches, cfg.num_frames, cfg.size),
+    }
+
+
+def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
+    """Executes a plan on decoded frames, uint8 (T, H, W, 3)."""
+    clips = crop_resize(frames, plan["crop_start"], plan["crop_end"], size=cfg.size)
+    clips = paste_patches(
+        clips,
+        plan,
+        patches=cfg.patches,
+        length=cfg.num_frames,
+        size=cfg.size,
+        truncate=cfg.reference.truncate_paste,
+    )
+    clips = hue_saturation(clips, plan["hue"], plan["saturation"])
+    return {
+        "clips": normalise(clips, plan["brightness"], plan["contrast"]),
+        "boxes": beside(plan["boxes"], clips),
+    }
+
+
+def batch_schema(cfg: Config) -> Schema:
+    """Per-sample shape and dtype of what the network gets: the clip, and x1 y1 x2 y2 of every patch and frame."""
+    return {
+        "clips": ((3, cfg.num_frames, cfg.size, cfg.size), "float32"),
+        "boxes": ((cfg.patches, cfg.num_frames, 4), "float32"),
+    }

@@ -1,0 +1,16 @@
+"""Datasets that several tests read and none may change."""
+
+import pytest
+
+from dali_pipelines.store.index import Index
+from tests.stores import make_store
+
+
+@pytest.fixture(scope="session")
+def vp9_store(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    return make_store(tmp_path_factory.mktemp("vp9"))
+
+
+@pytest.fixture(scope="session")
+def h264_store(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    return make_store(tmp_path_factory.mktemp("h264"), codec="h264")

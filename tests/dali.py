@@ -1,0 +1,34 @@
+"""Runs a few DALI operators on arrays, for tests of the graph."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from nvidia.dali import fn, pipeline_def
+from nvidia.dali.data_node import DataNode
+
+
+def run_graph(
+    build: Callable[[dict[str, DataNode]], DataNode],
+    samples: Sequence[dict[str, np.ndarray]],
+    layouts: dict[str, str] | None = None,
+) -> list[np.ndarray]:
+    """Feeds one batch of samples (equal keys) to the graph that `build` makes on the CPU; its output per sample."""
+    names = list(samples[0])
+
+    @pipeline_def(batch_size=len(samples), num_threads=2, device_id=None, prefetch_queue_depth=1)
+    def pipeline():
+        nodes = {
+            name: fn.external_source(
+                # Strides of size-one and transposed axes are none of DALI's concern.
+                (lambda key: lambda: [np.asarray(sample[key], order="C") for sample in samples])(name),
+                layout=(layouts or {}).get(name, ""),
+                batch=True,
+            )
+            for name in names
+        }
+        return build(nodes)
+
+    built = pipeline()
+    built.build()
+    (output,) = built.run()
+    return [np.array(output.at(place)) for place in range(len(samples))]

@@ -1,0 +1,91 @@
+"""Colour in DALI against slow arithmetic and against true HSV."""
+
+import numpy as np
+import pytest
+from matplotlib.colors import hsv_to_rgb, rgb_to_hsv
+
+from dali_pipelines.graph.colour import MEAN, STD, hue_saturation, normalise
+from dali_pipelines.plan import colour
+from tests.dali import run_graph
+
+T = 5
+
+
+def pictures(seed: int, saturation: float = 1.0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    hsv = rng.random((T, 16, 16, 3)) * [1, saturation, 0.8] + [0, 0, 0.1]
+    return np.rint(255 * hsv_to_rgb(hsv)).astype(np.uint8)
+
+
+def test_brightness_and_contrast_clamp_after_each_step():
+    """specs/ctp.md 0.3: x + b, clipped, then x c, clipped, then mean and standard deviation."""
+    rng = np.random.default_rng(0)
+    clip = rng.integers(0, 256, (T, 16, 16, 3), dtype=np.uint8)
+    b = np.array([0, 80, -80, 60, -30], np.float32).reshape(T, 1, 1, 1)
+    c = np.array([1, 0.7, 1.3, 1.2, 0.9], np.float32).reshape(T, 1, 1, 1)
+    expected = np.clip(np.clip(clip + b, 0, 255) * c, 0, 255)
+    (got,) = run_graph(
+        lambda n: normalise(n["clips"], n["b"], n["c"]), [{"clips": clip, "b": b, "c": c}], {"clips": "FHWC"}
+    )
+    np.testing.assert_allclose(got, (expected / 255 - MEAN) / STD, atol=1e-4)
+
+
+def test_normalise_alone_is_imagenet_s_mean_and_deviation():
+    clip = pictures(0)
+    (got,) = run_graph(lambda n: normalise(n["clips"]), [{"clips": clip}], {"clips": "FHWC"})
+    np.testing.assert_allclose(got, (clip / 255 - MEAN) / STD, atol=1e-5)
+
+
+def turned(clip: np.ndarray, hue: float, saturation: float) -> np.ndarray:
+    (got,) = run_graph(
+        lambda n: hue_saturation(n["clips"], n["hue"], n["saturation"]),
+        [{"clips": clip, "hue": np.float32(hue), "saturation": np.float32(saturation)}],
+        {"clips": "FHWC"},
+    )
+    return got
+
+
+def test_no_shift_and_factor_one_change_nothing():
+    clip = pictures(1)
+    np.testing.assert_allclose(turned(clip, 0, 1), clip, atol=0.6)
+
+
+def test_hue_and_saturation_leave_grey_alone():
+    grey = np.repeat(np.arange(0, 250, 10, dtype=np.uint8).reshape(1, 5, 5, 1), 3, axis=-1)
+    np.testing.assert_allclose(turned(grey, 24, 1.1), grey, atol=1.0)
+
+
+def in_hsv(clip: np.ndarray, hue: float, saturation: float) -> np.ndarray:
+    """The same change in true HSV, by matplotlib; the hue wraps around."""
+    hsv = rgb_to_hsv(clip / 255)
+    hsv[..., 0] = (hsv[..., 0] + hue / 360) % 1
+    hsv[..., 1] = np.clip(hsv[..., 1] * saturation, 0, 1)
+    return 255 * hsv_to_rgb(hsv)
+
+
+@pytest.mark.parametrize("hue", [-24, 24])
+@pytest.mark.parametrize("saturation", [np.exp(-0.1), np.exp(0.1)])
+def test_the_linear_map_deviates_from_true_hsv_by_less_than_the_stated_levels(hue, saturation):
+    """At the ends of CtP's range and half saturation: under 5 levels on average, under 50 at worst."""
+    clip = pictures(2, saturation=0.5)
+    got = turned(clip, hue, saturation)
+    difference = np.abs(got - in_hsv(clip, hue, saturation))
+    assert difference.mean() < 5
+    assert difference.max() < 50
+    assert difference.mean() < np.abs(got - in_hsv(clip, -hue, saturation)).mean() / 2  # it turns the right way
+
+
+def test_colour_factors_are_drawn_with_the_spec_s_shares_and_ranges():
+    rng = np.random.default_rng(0)
+    hue = np.array([colour.hue_saturation(rng, prob=0.25, hue=24, saturation=0.1) for _ in range(4000)])
+    drawn = hue[:, 0] != 0
+    assert abs(drawn.mean() - 0.25) < 0.03
+    assert np.abs(hue[:, 0]).max() <= 24
+    assert (hue[~drawn, 1] == 1).all()
+    assert np.abs(np.log(hue[:, 1])).max() <= 0.1 + 1e-6
+    brightness = np.stack([colour.moving(rng, length=16, prob=0.5, reach=30, factor=False) for _ in range(2000)])
+    assert abs((brightness != 0).any(axis=1).mean() - 0.5) < 0.05
+    assert 25 < np.abs(brightness).max() <= 30
+    contrast = np.stack([colour.moving(rng, length=16, prob=0.5, reach=0.12, factor=True) for _ in range(2000)])
+    assert abs((contrast != 1).any(axis=1).mean() - 0.5) < 0.05
+    assert np.exp(-0.12) <= contrast.min() < contrast.max() <= np.exp(0.12)

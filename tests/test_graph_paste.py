@@ -1,0 +1,93 @@
+"""The DALI paste graph against a slow renderer that knows only the drawn patches."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import interpolate
+
+from dali_pipelines.graph.paste import paste_patches
+from dali_pipelines.plan.patches import Patches, draw_patches, paste_arrays
+from tests.dali import run_graph
+
+T, SIZE, R = 16, 112, 3
+DRAW = {"patches": R, "length": T, "size": SIZE, "velocity": 3.0, "growth": 0.025, "visible_prob": 0.8}
+
+
+def resize(image_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Bilinear with half-pixel centres and replicated borders, by torch."""
+    image = torch.from_numpy(np.ascontiguousarray(image_HWC, dtype=np.float64)).permute(2, 0, 1)[None]
+    return interpolate(image, (height, width), mode="bilinear", align_corners=False)[0].permute(1, 2, 0).numpy()
+
+
+def render(clip: np.ndarray, patches: Patches, truncate: bool = False) -> np.ndarray:
+    """specs/ctp.md 1.1 (e)-(h), one patch and frame at a time; float64 (T, S, S, 3)."""
+    result = clip.astype(np.float64)
+    sides = (patches.boxes[..., 2:] - patches.boxes[..., :2]).mean(axis=1)
+    for patch in np.argsort(-sides[:, 0] * sides[:, 1], kind="stable"):
+        frame = patches.source_frame[patch]
+        x1, y1, x2, y2 = patches.boxes[patch, frame]
+        cut = clip[frame, y1:y2, x1:x2]
+        for t in range(len(clip)):
+            if patches.opacity[patch, t] == 0:
+                continue
+            x1, y1, x2, y2 = patches.boxes[patch, t]
+            alpha = resize(patches.masks[patch][..., None], y2 - y1, x2 - x1) * patches.opacity[patch, t]
+            region = result[t, y1:y2, x1:x2]
+            region[:] = region * (1 - alpha) + resize(cut, y2 - y1, x2 - x1) * alpha
+        if truncate:
+            result = np.floor(result + 1e-4)
+    return result
+
+
+def paste(clips: list[np.ndarray], patches: list[Patches], truncate: bool = False) -> list[np.ndarray]:
+    samples = [{"clips": clip, **paste_arrays(drawn)} for clip, drawn in zip(clips, patches, strict=True)]
+    return run_graph(
+        lambda n: paste_patches(n["clips"], n, patches=R, length=T, size=SIZE, truncate=truncate),
+        samples,
+        {"clips": "FHWC"},
+    )
+
+
+@pytest.fixture(scope="module")
+def drawn() -> list[Patches]:
+    return [draw_patches(np.random.default_rng(seed), **DRAW) for seed in range(12)]
+
+
+@pytest.fixture(scope="module")
+def clips() -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    noise = [rng.integers(0, 256, (T, SIZE // 4, SIZE // 4, 3), dtype=np.uint8) for _ in range(12)]
+    return [np.kron(n, np.ones((1, 4, 4, 1), np.uint8)) for n in noise]
+
+
+def test_every_pixel_is_within_a_grey_level_of_the_slow_renderer(clips, drawn):
+    """The graph's masks have 8 bits: at most half a step of alpha times 255 levels."""
+    for got, clip, patches in zip(paste(clips, drawn), clips, drawn, strict=True):
+        expected = render(clip, patches)
+        assert np.abs(got - expected).max() <= 0.6
+        assert np.abs(expected - clip).mean() > 1  # there was something to paste
+
+
+def test_pixels_outside_all_visible_boxes_are_untouched(clips, drawn):
+    got = paste(clips, drawn)
+    for result, clip, patches in zip(got, clips, drawn, strict=True):
+        covered = np.zeros((T, SIZE, SIZE), bool)
+        for patch, t in np.argwhere(patches.opacity > 0):
+            x1, y1, x2, y2 = patches.boxes[patch, t]
+            covered[t, y1:y2, x1:x2] = True
+        np.testing.assert_array_equal(result[~covered], clip[~covered])
+
+
+def test_pasting_identical_content_changes_nothing_unless_truncated_as_in_the_original(drawn):
+    """specs/ctp.md 1.1 (h): the original's uint8 frames lose a level where the content is the same."""
+    flat = [np.full((T, SIZE, SIZE, 3), 100, np.uint8)] * len(drawn)
+    for result in paste(flat, drawn):
+        np.testing.assert_allclose(result, 100, atol=1e-3)
+    texture = np.random.default_rng(1).integers(0, 256, (T, SIZE, SIZE, 3), dtype=np.uint8)
+    plain = paste([texture] * len(drawn), drawn)
+    truncated = paste([texture] * len(drawn), drawn, truncate=True)
+    drop = np.concatenate([a - b for a, b in zip(plain, truncated, strict=True)])
+    assert drop.min() >= 0
+    assert drop.max() < R
+    assert all(np.array_equal(result, np.floor(result)) for result in truncated)
+    assert drop[drop > 0].mean() > 0.3

@@ -1,0 +1,198 @@
+"""ClipLoader: the same samples however it runs, exact resume, and videos that fail."""
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from configs.errors import UserError
+from dali_pipelines.loader import ClipLoader
+from dali_pipelines.store.index import Index
+from dali_pipelines.tasks import Task, ctp, recognition
+
+CTP = Task("ctp", ctp.Config(strides=(1, 2)))
+CLIPS = Task("recognition", recognition.Config(num_clips=2, num_frames=8))
+
+Batch = dict[str, torch.Tensor]
+
+
+def epoch(loader: ClipLoader) -> list[Batch]:
+    return list(loader)
+
+
+def same(a: Batch, b: Batch) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def copy_of(store: Index, root: Path) -> Index:
+    shutil.copytree(store.root, root)
+    return Index.load(root)
+
+
+@pytest.fixture(scope="module")
+def two_epochs(vp9_store) -> list[Batch]:
+    loader = ClipLoader(vp9_store, CTP, batch_size=4, seed=5)
+    return epoch(loader) + epoch(loader)
+
+
+def test_samples_do_not_depend_on_workers_or_threads(vp9_store, two_epochs):
+    loader = ClipLoader(vp9_store, CTP, batch_size=4, seed=5, workers=2, threads=1)
+    assert all(same(a, b) for a, b in zip(two_epochs, epoch(loader) + epoch(loader), strict=True))
+    loader.close()
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_samples_do_not_depend_on_the_number_of_ranks(vp9_store, two_epochs, world):
+    ranks = [
+        epoch(ClipLoader(vp9_store, CTP, batch_size=4 // world, rank=r, world_size=world, seed=5)) for r in range(world)
+    ]
+    for whole, *parts in zip(two_epochs[:3], *ranks, strict=True):
+        assert same(whole, {name: torch.cat([part[name] for part in parts]) for name in whole})
+
+
+def test_batches_that_are_kept_do_not_change_later(vp9_store):
+    loader = ClipLoader(vp9_store, CTP, batch_size=4, seed=5)
+    kept, copies = [], []
+    for _ in range(3):
+        for batch in loader:
+            kept.append(batch)
+            copies.append({name: tensor.clone() for name, tensor in batch.items()})
+    assert all(same(a, b) for a, b in zip(kept, copies, strict=True))
+
+
+@pytest.mark.parametrize("steps", [1, 3, 4])
+def test_a_resumed_loader_gives_the_batches_that_would_have_come(vp9_store, two_epochs, steps):
+    first = ClipLoader(vp9_store, CTP, batch_size=4, seed=5)
+    seen = 0
+    while seen < steps:
+        for _ in first:
+            seen += 1
+            if seen == steps:
+                break
+    state = first.state_dict()
+    again = ClipLoader(vp9_store, CTP, batch_size=4, seed=5)
+    again.load_state_dict(state)
+    rest = epoch(again)
+    assert len(rest) == 3 - steps % 3
+    assert all(same(a, b) for a, b in zip(two_epochs[steps:], rest, strict=False))
+
+
+def test_a_state_of_another_run_is_refused_with_both_numbers(vp9_store):
+    state = ClipLoader(vp9_store, CTP, batch_size=4, seed=5).state_dict()
+    with pytest.raises(UserError, match=r"global_batch 4, this run 2"):
+        ClipLoader(vp9_store, CTP, batch_size=2, seed=5).load_state_dict(state)
+    with pytest.raises(UserError, match=r"seed 5, this run 6"):
+        ClipLoader(vp9_store, CTP, batch_size=4, seed=6).load_state_dict(state)
+
+
+def test_boxes_are_where_the_patches_are(vp9_store):
+    """Without patches the same plan gives the same pixels everywhere but in the boxes."""
+    bare = Task("ctp", ctp.Config(strides=(1, 2)))
+    with_patches = epoch(ClipLoader(vp9_store, bare, batch_size=4, seed=5))[0]
+
+    def without(frames, plan):
+        plan["patch_rows"] = plan["patch_rows"] * np.float32(0)
+        return bare.graph(frames, plan)
+
+    plain = epoch(ClipLoader(vp9_store, bare, batch_size=4, seed=5, graph=without))[0]
+    changed = (with_patches["clips"] - plain["clips"]).abs().amax(dim=1) > 1e-3  # (B, T, H, W)
+    for sample, boxes in zip(changed, with_patches["boxes"].long(), strict=True):
+        inside = torch.zeros_like(sample)
+        for t in range(inside.shape[0]):
+            for x1, y1, x2, y2 in boxes[:, t].tolist():
+                inside[t, y1:y2, x1:x2] = True
+        assert not (sample & ~inside).any()
+        assert sample.any()
+
+
+def test_pyav_and_dali_show_the_same_pixels(vp9_store):
+    dali, pyav = (ClipLoader(vp9_store, CTP, batch_size=4, decoder=decoder) for decoder in ("dali", "pyav"))
+    assert all(same(a, b) for a, b in zip(dali, pyav, strict=True))
+
+
+def test_codecs_that_dali_lacks_come_through_pyav(h264_store, vp9_store):
+    loader = ClipLoader(h264_store, CLIPS, batch_size=4, shuffle=False, workers=1)
+    assert loader.pyav
+    reference = epoch(ClipLoader(vp9_store, CLIPS, batch_size=4, shuffle=False))
+    for a, b in zip(epoch(loader), reference, strict=True):
+        assert (a["clips"] - b["clips"]).abs().mean() * 0.226 * 255 < 8  # the same scene, another codec
+    loader.close()
+
+
+def test_without_shuffling_every_video_comes_once_and_the_rest_is_marked(vp9_store):
+    rows = torch.cat([b["index"] for b in ClipLoader(vp9_store, CLIPS, batch_size=5, shuffle=False)])
+    assert rows.tolist() == [*range(12), -1, -1, -1]
+
+
+def test_a_truncated_video_has_the_same_stand_in_on_every_rank_and_is_named(vp9_store, tmp_path, two_epochs):
+    store = copy_of(vp9_store, tmp_path / "store")
+    row = int(two_epochs[0]["index"][1])
+    path = store.path(row)
+    path.write_bytes(path.read_bytes()[:900])
+    loader = ClipLoader(store, CTP, batch_size=4, seed=5)
+    first = epoch(loader)
+    assert list(loader.replaced) == [store.info(row).name]
+    assert row not in torch.cat([b["index"] for b in first])
+    assert torch.equal(first[0]["clips"][0], two_epochs[0]["clips"][0])
+    ranks = [epoch(ClipLoader(store, CTP, batch_size=2, rank=r, world_size=2, seed=5)) for r in range(2)]
+    for whole, *parts in zip(first, *ranks, strict=True):
+        assert same(whole, {name: torch.cat([part[name] for part in parts]) for name in whole})
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_bytes_that_dali_cannot_decode_cost_one_video_and_no_batch(vp9_store, tmp_path, two_epochs, workers):
+    store = copy_of(vp9_store, tmp_path / "store")
+    row = int(two_epochs[1]["index"][2])
+    path = store.path(row)
+    data = bytearray(path.read_bytes())
+    data[900:] = np.random.default_rng(0).integers(0, 256, len(data) - 900, dtype=np.uint8).tobytes()
+    path.write_bytes(data)
+    loader = ClipLoader(store, CTP, batch_size=4, seed=5, workers=workers)
+    batches = epoch(loader)
+    assert len(batches) == 3
+    assert list(loader.replaced) == [store.info(row).name]
+    others = two_epochs[1]["index"] != row
+    assert torch.equal(batches[1]["clips"][others], two_epochs[1]["clips"][others])
+    assert same(batches[0], two_epochs[0])
+    assert same(batches[2], two_epochs[2])
+    loader.close()
+
+
+def test_in_order_a_video_that_cannot_be_read_is_marked_and_not_counted_as_another(vp9_store, tmp_path):
+    store = copy_of(vp9_store, tmp_path / "store")
+    store.path(3).unlink()
+    loader = ClipLoader(store, CLIPS, batch_size=4, shuffle=False)
+    rows = torch.cat([b["index"] for b in loader])
+    assert rows.tolist() == [0, 1, 2, -1, *range(4, 12)]
+    assert list(loader.replaced) == [store.info(3).name]
+
+
+@pytest.mark.parametrize("decoder", ["dali", "pyav"])
+def test_a_dataset_that_loses_its_videos_is_an_error_that_says_so(vp9_store, tmp_path, decoder):
+    store = copy_of(vp9_store, tmp_path / "store")
+    shutil.rmtree(store.root / "videos")
+    with pytest.raises(UserError, match="could not be read"):
+        epoch(ClipLoader(store, CTP, batch_size=4, decoder=decoder))
+
+
+def test_a_killed_worker_costs_nothing_but_time(vp9_store, two_epochs):
+    loader = ClipLoader(vp9_store, CTP, batch_size=4, seed=5, workers=2)
+    before = set(psutil.Process().children(recursive=True))
+    batches = [next(iter(loader))]
+    workers = [p for p in psutil.Process().children() if p not in before and "spawn_main" in " ".join(p.cmdline())]
+    assert workers
+    os.kill(workers[0].pid, signal.SIGKILL)
+    batches += epoch(loader) + epoch(loader)
+    assert len(batches) == 6
+    assert all(same(a, b) for a, b in zip(two_epochs, batches, strict=True))
+    loader.close()
+
+
+def test_a_dataset_smaller_than_a_batch_is_refused_with_both_numbers(vp9_store):
+    with pytest.raises(UserError, match=r"12 videos.*global batch of 16"):
+        ClipLoader(vp9_store, CTP, batch_size=8, world_size=2)

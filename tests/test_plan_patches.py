@@ -1,0 +1,106 @@
+"""Key frames, trajectories and masks against the figures of specs/ctp.md 0.4 and 1.1."""
+
+import numpy as np
+import pytest
+
+from dali_pipelines.plan.keyframes import interpolate, sample_keys
+from dali_pipelines.plan.patches import Patches, draw_mask, draw_patches
+
+DRAW = {"patches": 3, "length": 16, "size": 112, "velocity": 3.0, "growth": 0.025, "visible_prob": 0.8}
+
+
+@pytest.fixture(scope="module")
+def drawn() -> list[Patches]:
+    rng = np.random.default_rng(0)
+    return [draw_patches(rng, **DRAW) for _ in range(3000)]
+
+
+def test_inner_key_frames_fall_where_the_spec_says():
+    rng = np.random.default_rng(0)
+    one = np.array([sample_keys(16, rng, (0, 1))[1] for _ in range(400)])
+    assert set(one.tolist()) == {6, 7, 8, 9}
+    two = np.array([sample_keys(16, rng, (0, 0, 1))[1:3] for _ in range(400)])
+    assert set(two[:, 0].tolist()) == {4, 5}
+    assert set(two[:, 1].tolist()) == {9, 10}
+    assert sample_keys(16, rng, (1,)).tolist() == [0, 15]
+
+
+def test_easing_of_every_segment_is_one_of_the_three_curves_and_in_the_spec_s_shares():
+    rng = np.random.default_rng(1)
+    keys, values = np.array([0, 15]), np.array([2.0, 5.0])
+    tau = np.arange(16) / 15
+    curves = [2 + 3 * tau, 2 + 3 * tau**2, 2 + 3 * (1 - (1 - tau) ** 2)]
+    counts = np.zeros(3)
+    for _ in range(2000):
+        got = interpolate(keys, values, rng)
+        counts[[np.allclose(got, curve) for curve in curves].index(True)] += 1
+    np.testing.assert_allclose(counts / 2000, [0.70, 0.15, 0.15], atol=0.035)
+    np.testing.assert_allclose(interpolate(keys, values), curves[0])
+
+
+def test_boxes_are_whole_pixels_inside_the_picture(drawn):
+    boxes = np.stack([patches.boxes for patches in drawn])
+    assert boxes.dtype == np.int64
+    assert boxes.min() >= 0
+    assert boxes.max() <= 112
+    assert (boxes[..., 2:] - boxes[..., :2]).min() >= 6 - 1
+
+
+def test_motion_has_the_statistics_of_the_spec(drawn):
+    """specs/ctp.md 1.1: |centre shift| mean 7.99, std 11.4, max 45.5 px; |log size change| mean .080, std .111."""
+    boxes = np.stack([patches.boxes for patches in drawn]).astype(float)
+    centre = (boxes[..., 2:] + boxes[..., :2]) / 2
+    side = boxes[..., 2:] - boxes[..., :2]
+    shift = centre - centre[:, :, :1]
+    growth = np.log(side / side[:, :, :1])
+    assert np.abs(shift).mean() == pytest.approx(7.99, rel=0.03)
+    assert shift.std() == pytest.approx(11.4, rel=0.03)
+    assert np.abs(shift).max() <= 46.5
+    assert np.abs(growth).mean() == pytest.approx(0.080, rel=0.04)
+    assert growth.std() == pytest.approx(0.111, rel=0.04)
+    area = (side.prod(axis=-1) / 112**2).mean()
+    assert area == pytest.approx(0.122, rel=0.04)
+
+
+def test_the_zero_prediction_costs_what_the_spec_says(drawn):
+    """Smooth L1 of the targets alone is about 19.1 + 3.24 (specs/ctp.md 1.1, Loss)."""
+    boxes = np.stack([patches.boxes for patches in drawn]).astype(float)
+    centre, side = (boxes[..., 2:] + boxes[..., :2]) / 2, boxes[..., 2:] - boxes[..., :2]
+    targets = np.abs((centre - centre[:, :, :1]) / 0.8), np.abs(np.log(side / side[:, :, :1]) / 0.04)
+    loss = [np.where(x < 1, x**2 / 2, x - 0.5).sum(axis=-1).mean() for x in targets]
+    assert loss[0] == pytest.approx(19.1, rel=0.04)
+    assert loss[1] == pytest.approx(3.24, rel=0.04)
+
+
+def test_a_patch_is_there_in_its_source_frame_and_in_frame_0_and_else_in_four_of_five(drawn):
+    opacity = np.stack([patches.opacity for patches in drawn])
+    source = np.stack([patches.source_frame for patches in drawn])
+    shown = opacity > 0
+    assert shown[:, :, 0].all()
+    assert np.take_along_axis(shown, source[..., None], axis=2).all()
+    free = shown & (np.arange(16) != 0) & (np.arange(16) != source[..., None])
+    possible = ((np.arange(16) != 0) & (np.arange(16) != source[..., None])).sum()
+    assert free.sum() / possible == pytest.approx(0.8, abs=0.005)
+    assert opacity[shown].min() >= 0.8
+    assert opacity.max() <= 1
+    assert np.bincount(source.ravel(), minlength=16).min() > 0.8 * source.size / 16
+
+
+def test_masks_follow_the_three_shapes_hard_and_soft():
+    rng = np.random.default_rng(3)
+    masks = [draw_mask(rng, height=21, width=31) for _ in range(2000)]
+    assert all(mask.shape == (21, 31) and mask.min() >= 0 and mask.max() <= 1 for mask in masks)
+    assert all(mask[10, 15] == 1 for mask in masks)
+    hard = [mask for mask in masks if set(np.unique(mask)) <= {0.0, 1.0}]
+    assert len(hard) / 2000 == pytest.approx(0.5, abs=0.04)
+    shares = np.array([mask.mean() for mask in hard])
+    assert (shares == 1).mean() == pytest.approx(0.50, abs=0.05)  # rectangle
+    assert (abs(shares - np.pi / 4) < 0.04).mean() == pytest.approx(0.35, abs=0.05)  # ellipse
+    assert (abs(shares - 0.5) < 0.04).mean() == pytest.approx(0.15, abs=0.04)  # rhombus
+
+
+def test_small_patches_are_pasted_last(drawn):
+    for patches in drawn[:100]:
+        sides = (patches.boxes[..., 2:] - patches.boxes[..., :2]).mean(axis=1)
+        areas = (sides[:, 0] * sides[:, 1])[patches.paste_order]
+        assert (np.diff(areas) <= 0).all()
