@@ -1,0 +1,193 @@
+"""Makes a labelled video set whose classes differ in motion alone: `python -m dali_pipelines.demo_data`.
+
+The class is the direction in which textured sprites move over a still, textured background; nothing else
+depends on it. Sprites live on a torus (what leaves on one side enters on the other). Their places at the
+middle frame are uniform on it and hence at every frame: a single frame has the same distribution in all
+classes, so that a network which beats chance has learned motion. A mirrored video shows another class:
+classify without horizontal flips.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from configs.errors import UserError, run_cli
+from dali_pipelines.store.encode import Encoding, write_frames
+from dali_pipelines.store.files import replacing, video_path
+from dali_pipelines.store.index import INDEX_FILE, Index, Record
+
+SIZE = 128  # pixels, width and height
+NUM_FRAMES = 48
+MIDDLE = NUM_FRAMES // 2  # the frame at which sprites have their drawn places
+FPS = 25
+ENCODING = Encoding(codec="vp9", gop=8)
+SPLITS = ("train", "test")
+SETTINGS_FILE = "demo.json"
+# Class k moves k * 45 degrees counter-clockwise from east, as seen on the screen.
+CLASS_NAMES = ("east", "north-east", "north", "north-west", "west", "south-west", "south", "south-east")
+# Unit steps (x, y), y pointing down; written out, so that opposite classes are exact opposites.
+_D = 0.5**0.5
+DIRECTIONS_K2 = np.array([(1, 0), (_D, -_D), (0, -1), (-_D, -_D), (-1, 0), (-_D, _D), (0, 1), (_D, _D)])
+
+
+def sample_rng(seed: int, split: str, i: int) -> np.random.Generator:
+    """The random numbers of video `i` of a split: a function of these three alone, whoever renders it."""
+    return np.random.Generator(np.random.Philox(key=[seed, SPLITS.index(split)], counter=[0, 0, 0, i]))
+
+
+def render(label: int, rng: np.random.Generator) -> np.ndarray:
+    """Draws one video of class `label`: uint8 (T=48, H=128, W=128, 3), RGB.
+
+    The same `rng` state with another label gives the same scene moving in another direction: the middle frame
+    is the same.
+    """
+    base_3 = rng.uniform(90, 165, 3)
+    background_HW3 = _coloured_texture(rng, SIZE, base_3, contrast=rng.uniform(12, 30))
+    frames_THW3 = np.repeat(background_HW3.astype(np.uint8)[None], NUM_FRAMES, axis=0)
+    for _ in range(rng.integers(3, 6)):
+        sprite = _sprite(rng, base_3)
+        travelled_T = rng.uniform(1, 3) * (np.arange(NUM_FRAMES) - MIDDLE)  # pixels
+        paste(frames_THW3, sprite, rng.uniform(0, SIZE, 2) + travelled_T[:, None] * DIRECTIONS_K2[label])
+    return frames_THW3
+
+
+def paste(frames_THW3: np.ndarray, sprite_SS4: np.ndarray, corners_T2: np.ndarray) -> None:
+    """Blends a sprite into uint8 frames in place, at sub-pixel positions (bilinear), wrapped at the borders.
+
+    `sprite_SS4`: float32, colour times alpha (0..255) and alpha (0..1).
+    `corners_T2`: x and y, in pixels, of the centre of the sprite's top left pixel in each frame.
+    """
+    num_frames, height, width, _ = frames_THW3.shape
+    whole_T2 = np.floor(corners_T2).astype(int)
+    x, y = (corners_T2 - whole_T2).astype(np.float32).T[:, :, None, None, None]
+    padded = np.pad(sprite_SS4, ((1, 1), (1, 1), (0, 0)))
+    rows = padded[1:] + y * (padded[:-1] - padded[1:])
+    shifted = rows[:, :, 1:] + x * (rows[:, :, :-1] - rows[:, :, 1:])
+    reach = np.arange(len(sprite_SS4) + 1)
+    where = (
+        np.arange(num_frames)[:, None, None],
+        ((whole_T2[:, 1:] + reach) % height)[:, :, None],
+        ((whole_T2[:, :1] + reach) % width)[:, None, :],
+    )
+    frames_THW3[where] = frames_THW3[where] * (1 - shifted[..., 3:]) + shifted[..., :3] + 0.5
+
+
+def _coloured_texture(
+    rng: np.random.Generator, size: int, base_3: np.ndarray, *, contrast: float
+) -> np.ndarray:
+    """Cloudy noise, standard deviation <= `contrast`, around the colour `base_3`: float (size, size, 3)."""
+    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size))
+    frequency[0, 0] = np.inf  # no mean: base_3 is the mean
+    spectrum = np.fft.rfft2(rng.standard_normal((size, size))) * frequency ** -rng.uniform(1.2, 2.0)
+    noise = np.fft.irfft2(spectrum, (size, size))
+    return np.clip(base_3 + (contrast / noise.std() * noise)[..., None] * rng.uniform(0.5, 1, 3), 0, 255)
+
+
+def _sprite(rng: np.random.Generator, background_3: np.ndarray) -> np.ndarray:
+    """A textured superellipse (diamond, disc or box, turned) that stands out from the background."""
+    size = int(rng.integers(22, 45))
+    away_3 = rng.standard_normal(3)
+    base_3 = background_3 + rng.uniform(75, 130) * away_3 / np.linalg.norm(away_3)
+    colour = _coloured_texture(rng, size, base_3, contrast=rng.uniform(12, 36))
+    angle, power, aspect = rng.uniform(0, 2 * np.pi), rng.uniform(1, 4), rng.uniform(0.6, 1)
+    y, x = np.mgrid[:size, :size] - (size - 1) / 2
+    u, v = np.cos(angle) * x + np.sin(angle) * y, (np.cos(angle) * y - np.sin(angle) * x) / aspect
+    radius = (np.abs(u) ** power + np.abs(v) ** power) ** (1 / power)
+    # 0.42: boxes fit in any turn. The edge is one pixel wide.
+    alpha = np.clip(0.42 * size - radius, 0, 1)[..., None]
+    return np.concatenate([colour * alpha, alpha], axis=-1).astype(np.float32)
+
+
+def make_demo(root: Path, *, train: int, test: int, seed: int, workers: int) -> bool:
+    """Writes the prepared dataset `root` with the lists train.txt and test.txt; False when it exists already.
+
+    UserError when `root` holds something else, or the demo set of other arguments.
+    """
+    settings = json.dumps({"train": train, "test": test, "seed": seed})
+    settings_file = root / SETTINGS_FILE
+    if settings_file.is_file():
+        if settings_file.read_text() != settings:
+            raise UserError(
+                f"{settings_file} says {settings_file.read_text()}, this run wants {settings}; "
+                f"remove {root} or choose another --out"
+            )
+        if (root / INDEX_FILE).is_file():  # written last
+            return False
+        shutil.rmtree(root / "videos", ignore_errors=True)
+    elif root.exists() and any(root.iterdir()):
+        raise UserError(f"{root} is not empty and not a demo set; choose another --out")
+    with replacing(settings_file) as part:
+        part.write_text(settings)
+
+    videos = [(split, i) for split, count in zip(SPLITS, (train, test), strict=True) for i in range(count)]
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker) as pool:
+        written = pool.map(partial(_write_video, root, seed), videos)
+        stored = list(tqdm(written, total=len(videos), desc="demo videos", unit="video"))
+    _write_index(root, videos, stored)
+    return True
+
+
+def _start_worker() -> None:
+    """Leaves Ctrl-C to the parent and ends with it: workers of a killed parent would wait for ever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def end_with_parent() -> None:
+        if parent := parent_process():
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def _name(split: str, i: int) -> str:
+    return f"{CLASS_NAMES[_label(i)]}/{split}_{i:04d}"
+
+
+def _label(i: int) -> int:
+    return i % len(CLASS_NAMES)
+
+
+def _write_video(root: Path, seed: int, video: tuple[str, int]) -> Record:
+    split, i = video
+    frames = render(_label(i), sample_rng(seed, split, i))
+    return write_frames(video_path(root, _name(split, i)), frames, fps=FPS, settings=ENCODING)
+
+
+def _write_index(root: Path, videos: Sequence[tuple[str, int]], stored: Sequence[Record]) -> None:
+    for split in SPLITS:
+        lines = [f"{_name(*video)}\n" for video in videos if video[0] == split]
+        (root / f"{split}.txt").write_text("".join(lines))
+    names = [_name(*video) for video in videos]
+    labels = {name: _label(i) for name, (_, i) in zip(names, videos, strict=True)}
+    Index.build(root, dict(zip(names, stored, strict=True)), labels=labels, class_names=CLASS_NAMES).save()
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m dali_pipelines.demo_data", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--train", type=int, default=320, help="training videos (320)")
+    parser.add_argument("--test", type=int, default=160, help="test videos (160)")
+    parser.add_argument("--seed", type=int, default=0, help="another seed makes other videos (0)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (one per core)")
+    args = parser.parse_args(argv)
+    for option, least in (("train", 8), ("test", 8), ("seed", 0), ("workers", 1)):
+        if not least <= getattr(args, option) < 2**63:
+            raise UserError(f"--{option} {getattr(args, option)} is outside {least} to 2**63 - 1")
+    made = make_demo(args.out, train=args.train, test=args.test, seed=args.seed, workers=args.workers)
+    done = f"{args.train} + {args.test} videos written" if made else "complete already, nothing to do"
+    print(f"{args.out}: {done}")
+
+
+if __name__ == "__main__":
+    run_cli(main)
