@@ -1,0 +1,173 @@
+"""Backbones: the figures of CtP's networks, and torchvision as the other implementation."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision.models.video import r2plus1d_18, r3d_18
+
+from configs.errors import UserError
+from nets.backbones import BACKBONES, create
+
+# Use: (spatial strides, temporal strides, clip, grid of the features, GMAC of R3D-18 and of R(2+1)D-18).
+VARIANTS = {
+    "recognition": ((1, 2, 2, 2), (1, 2, 2, 2), (16, 112, 112), (2, 7, 7), 40.70, 41.50),
+    "CtP": ((1, 2, 2, 1), (1, 2, 2, 2), (16, 112, 112), (2, 14, 14), 48.02, 49.44),
+    "MemDPC": ((1, 2, 2, 2), (1, 1, 2, 2), (5, 112, 112), (2, 7, 7), 19.58, 19.69),
+    "Something-Something": ((1, 2, 2, 2), (1, 2, 2, 2), (32, 112, 112), (4, 7, 7), 81.39, 82.99),
+}
+PARAMETERS = {
+    "r3d18": {
+        "stem": 28_352,
+        "layer1": 442_880,
+        "layer2": 1_557_760,
+        "layer3": 6_228_480,
+        "layer4": 24_908_800,
+    },
+    "r2plus1d18": {
+        "stem": 15_473,
+        "layer1": 444_032,
+        "layer2": 1_559_564,
+        "layer3": 6_231_320,
+        "layer4": 24_915_250,
+    },
+}
+
+
+def on_meta(name, **strides):
+    with torch.device("meta"):
+        return create(name, **strides)
+
+
+def gigamacs(module, clip_shape):
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(torch.empty(1, 3, *clip_shape, device="meta"))
+    return counter.get_total_flops() / 2e9
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_of_every_stage_are_those_of_ctp(name):
+    parts = on_meta(name).named_children()
+    assert {part: sum(p.numel() for p in module.parameters()) for part, module in parts} == PARAMETERS[name]
+
+
+def test_r2plus1d18_has_ctps_widths_between_the_factors():
+    widths = [
+        m.out_channels for m in on_meta("r2plus1d18").modules() if getattr(m, "kernel_size", 0) == (1, 3, 3)
+    ]
+    assert widths == [144] * 4 + [230] + [288] * 3 + [460] + [576] * 3 + [921] + [1152] * 3
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("use", VARIANTS)
+def test_features_have_the_published_grid(name, use):
+    spatial, temporal, clip_shape, grid, *_ = VARIANTS[use]
+    backbone = on_meta(name, spatial_strides=spatial, temporal_strides=temporal)
+    features = backbone(torch.empty(2, 3, *clip_shape, device="meta"))
+    assert tuple(features.shape) == (2, 64 if name == "r3d_tiny" else 512, *grid)
+    assert backbone.out_channels == features.shape[1]
+
+
+def test_stages_of_r3d18_have_the_published_grids():
+    features, shapes = torch.empty(1, 3, 16, 112, 112, device="meta"), []
+    for part in on_meta("r3d18", spatial_strides=(1, 2, 2, 1)).children():
+        features = part(features)
+        shapes.append(tuple(features.shape[1:]))
+    assert shapes == [
+        (64, 16, 56, 56),
+        (64, 16, 56, 56),
+        (128, 8, 28, 28),
+        (256, 4, 14, 14),
+        (512, 2, 14, 14),
+    ]
+
+
+@pytest.mark.parametrize("use", VARIANTS)
+def test_work_of_the_big_backbones_is_the_published_number_of_gmacs(use):
+    spatial, temporal, clip_shape, _, r3d, r2plus1d = VARIANTS[use]
+    for name, expected in (("r3d18", r3d), ("r2plus1d18", r2plus1d)):
+        backbone = on_meta(name, spatial_strides=spatial, temporal_strides=temporal)
+        assert gigamacs(backbone, clip_shape) == pytest.approx(expected, abs=0.0051)
+
+
+def test_tiny_backbone_stays_small_enough_for_a_cpu():
+    assert 0.25 < gigamacs(on_meta("r3d_tiny", spatial_strides=(1, 2, 2, 1)), (16, 112, 112)) < 0.35
+
+
+strides = st.tuples(st.just(1), *[st.integers(1, 2)] * 3)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.sampled_from(list(BACKBONES)),
+    strides,
+    strides,
+    st.integers(1, 20),
+    st.integers(17, 70),
+    st.integers(17, 70),
+)
+def test_stride_predicts_the_grid_of_any_clip(name, spatial, temporal, frames, height, width):
+    backbone = on_meta(name, spatial_strides=spatial, temporal_strides=temporal)
+    grid = backbone(torch.empty(1, 3, frames, height, width, device="meta")).shape[2:]
+    expected = [math.ceil(n / s) for n, s in zip((frames, height, width), backbone.stride, strict=True)]
+    assert list(grid) == expected
+
+
+def with_eps(module, eps):
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm3d):
+            part.eps = eps
+    return module
+
+
+def test_r3d18_computes_what_torchvisions_r3d_18_computes_with_the_same_weights():
+    torch.manual_seed(0)
+    ours, theirs = create("r3d18"), with_eps(r3d_18(), 1e-3)
+    missing = theirs.load_state_dict(ours.state_dict(), strict=False)
+    assert missing.missing_keys == ["fc.weight", "fc.bias"]
+    assert not missing.unexpected_keys
+    theirs.fc = nn.Identity()
+    clips = torch.randn(2, 3, 8, 32, 32)
+    for mode in (True, False):  # in training mode first: it moves the running statistics away from 0 and 1
+        expected = theirs.train(mode)(clips)
+        torch.testing.assert_close(ours.train(mode)(clips).mean(dim=(2, 3, 4)), expected)
+
+
+def test_r2plus1d18_computes_what_torchvisions_computes_where_their_widths_agree():
+    torch.manual_seed(0)
+    ours, theirs = create("r2plus1d18"), with_eps(r2plus1d_18(), 1e-3)
+    clips = torch.randn(2, 3, 4, 32, 32)
+    for part in ("stem", "layer1"):
+        theirs.get_submodule(part).load_state_dict(ours.get_submodule(part).state_dict())
+    torch.testing.assert_close(ours.layer1(ours.stem(clips)), theirs.layer1(theirs.stem(clips)))
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_weights_fit_every_choice_of_strides(name):
+    shapes = [
+        {
+            key: value.shape
+            for key, value in on_meta(name, spatial_strides=s, temporal_strides=t).state_dict().items()
+        }
+        for s, t, *_ in VARIANTS.values()
+    ]
+    assert all(other == shapes[0] for other in shapes)
+
+
+def test_convolutions_start_with_kaimings_variance_and_batch_norm_with_ctps_eps():
+    torch.manual_seed(0)
+    backbone = create("r3d_tiny")
+    for module in backbone.modules():
+        if isinstance(module, nn.Conv3d) and module.weight.numel() > 5000:
+            fan_out = module.out_channels * math.prod(module.kernel_size)
+            assert module.weight.std().item() == pytest.approx(math.sqrt(2 / fan_out), rel=0.05)
+    assert {m.eps for m in backbone.modules() if isinstance(m, nn.BatchNorm3d)} == {1e-3}
+
+
+def test_unknown_backbone_is_named_with_the_nearest_one():
+    with pytest.raises(UserError, match=r"'r3d_18'.*did you mean r3d18\?.*r3d_tiny"):
+        create("r3d_18")
