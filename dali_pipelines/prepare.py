@@ -1,0 +1,190 @@
+"""Turns videos into a prepared dataset: `python -m dali_pipelines.prepare SRC... --out DIR`.
+
+Writes `DIR/videos/<name>.mp4`, `DIR/index.npz` and `DIR/quarantine.csv` (path, reason). An interrupted run continues
+where it was when the same command is given again, and then does only what is new or has changed. The dataset is
+what the last command's sources hold. Exit status 0, 3 when some videos were quarantined, 2 when nothing is left.
+"""
+
+import argparse
+import csv
+import errno
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from configs.errors import UserError, run_cli
+from dali_pipelines.store.discover import find_videos, read_labels
+from dali_pipelines.store.encode import MULTIPLE, SMALLEST_HEVC, Encoding, rounded, write_video
+from dali_pipelines.store.files import replacing, video_path
+from dali_pipelines.store.index import Index, Record
+from dali_pipelines.store.journal import Entry, Journal, Stamp
+from dali_pipelines.store.pool import run_jobs
+from dali_pipelines.store.remux import copy_video, leave_in_place
+from dali_pipelines.store.source import VideoError
+
+UNENCODED = ("copy", "original")
+SHORT_SIDE = {"vp9": 128, "hevc": SMALLEST_HEVC, "h264": 128}  # CtP trains on 112 x 112 crops of 112 to 144
+QUARANTINE_FILE = "quarantine.csv"
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One video to store: how (an Encoding, "copy" or "original"), from `source`, to `target`."""
+
+    name: str
+    source: Path
+    target: Path
+    how: Encoding | str
+
+
+def main(argv: list[str]) -> int:
+    options = _parse(argv)
+    how = _settings(options)
+    settings = asdict(how) if isinstance(how, Encoding) else {"codec": how}
+    videos = find_videos(options.sources, outside=options.out / "videos")
+    labels, class_names = read_labels(options.labels, videos)
+
+    with Journal(options.out, settings) as journal:
+        stamps = {name: Stamp.of(source) for name, source in videos.items()}
+        jobs = [
+            Job(name, source, video_path(options.out, name), how)
+            for name, source in videos.items()
+            if not _is_done(journal.entries.get(name), stamps[name], source, video_path(options.out, name))
+        ]
+        _run(jobs, stamps, journal, options.workers, total=len(videos))
+        entries = {name: journal.entries[name] for name in videos}
+
+    records = {name: entry.record for name, entry in entries.items() if entry.record is not None}
+    quarantined = {str(videos[name]): entry.reason for name, entry in entries.items() if entry.record is None}
+    quarantine_file = options.out / QUARANTINE_FILE
+    _write_quarantine(quarantine_file, quarantined)
+    if not records:
+        path, reason = next(iter(quarantined.items()))
+        raise UserError(f"none of the {len(videos)} videos can be used, see {quarantine_file}; {path}: {reason}")
+    Index.build(options.out, records, labels=labels, class_names=class_names).save()
+    _print_summary(options.out, records, new=len(jobs))
+    if quarantined:
+        print(f"quarantined {len(quarantined)} of {len(videos)} videos, reasons in {quarantine_file}")
+    return 3 if quarantined else 0
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m dali_pipelines.prepare", description=__doc__.split("\n")[0])
+    parser.add_argument("sources", nargs="+", type=Path, metavar="SRC", help="video files, or folders of them")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the prepared dataset")
+    parser.add_argument(
+        "--codec",
+        default="vp9",
+        choices=(*SHORT_SIDE, *UNENCODED),
+        help="vp9 (default) decodes on CPU and GPU, hevc is fastest on a GPU; copy keeps the pictures as they are "
+        "encoded; original only writes an index of the files where they are",
+    )
+    parser.add_argument("--gop", type=int, help="frames from key frame to key frame (default 16)")
+    parser.add_argument("--short-side", type=int, help="pixels of the shorter side, never scaled up (default 128)")
+    parser.add_argument("--size", metavar="WxH", help="exact width and height instead")
+    parser.add_argument("--crf", type=int, help="constant quality, lower is better (default by codec)")
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: cores)")
+    parser.add_argument(
+        "--labels",
+        default="folders",
+        metavar="folders|none|FILE.csv",
+        help="first folder level, or name,label lines",
+    )
+    return parser.parse_args(argv)
+
+
+def _settings(options: argparse.Namespace) -> Encoding | str:
+    """The Encoding that the options ask for, or "copy" or "original". UserError for what does not fit together."""
+    if options.workers < 1:
+        raise UserError(f"--workers {options.workers} must be at least 1")
+    given = {key: getattr(options, key) for key in ("gop", "short_side", "size", "crf")}
+    given = {key: value for key, value in given.items() if value is not None}
+    if options.codec in UNENCODED:
+        if given:
+            flag = "--" + next(iter(given)).replace("_", "-")
+            raise UserError(f"{flag} has no effect with --codec {options.codec}: leave it out, or use --codec vp9")
+        return str(options.codec)
+    if "size" in given:
+        given["size"] = _parse_size(given["size"])
+    else:
+        given.setdefault("short_side", SHORT_SIDE[options.codec])
+    encoding = Encoding(codec=options.codec, **given)
+    for side in sorted({encoding.short_side or MULTIPLE, *(encoding.size or ())}):
+        if side != rounded(side):
+            print(f"note: {side} pixels become {rounded(side)}, sides are multiples of {MULTIPLE}")
+    return encoding
+
+
+def _parse_size(text: str) -> tuple[int, int]:
+    width, cross, height = text.partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal()):
+        raise UserError(f"--size {text!r} must be WIDTHxHEIGHT in pixels, as in 176x128")
+    return int(width), int(height)
+
+
+def _is_done(entry: Entry | None, stamp: Stamp, source: Path, target: Path) -> bool:
+    """Whether the journal's entry still holds: the source is the same, and the stored file is there and whole."""
+    if entry is None or entry.stamp != stamp:
+        return False
+    if entry.record is None:
+        return True
+    if entry.record.source:
+        return entry.record.source == str(source.absolute())
+    last = entry.record.fragments[-1]
+    return target.is_file() and target.stat().st_size >= last.offset + last.size
+
+
+def _run(jobs: list[Job], stamps: Mapping[str, Stamp], journal: Journal, workers: int, *, total: int) -> None:
+    frames = failed = 0
+    with tqdm(total=total, initial=total - len(jobs), unit="video", mininterval=1.0) as bar:
+        for job, result in run_jobs(store_video, jobs, workers=min(workers, max(len(jobs), 1))):
+            record, reason = result or (None, "the decoder crashed")
+            journal.add(job.name, Entry(stamps[job.name], record, reason))
+            frames += record.num_frames if record else 0
+            failed += record is None
+            bar.set_postfix_str(f"{frames / bar.format_dict['elapsed']:.0f} frames/s, {failed} failed", refresh=False)
+            bar.update()
+
+
+def store_video(job: Job) -> tuple[Record | None, str]:
+    """Stores one video: its record, or None and the reason why it cannot be. UserError when the disk is full."""
+    try:
+        if isinstance(job.how, Encoding):
+            return write_video(job.target, job.source, job.how), ""
+        if job.how == "copy":
+            return copy_video(job.target, job.source), ""
+        return leave_in_place(job.source), ""
+    except VideoError as error:
+        return None, str(error)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            raise UserError(f"cannot write {job.target}: {error.strerror}; the same command continues") from error
+        return None, " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _write_quarantine(path: Path, quarantined: Mapping[str, str]) -> None:
+    with replacing(path) as part, part.open("w", newline="", errors="surrogateescape") as file:
+        csv.writer(file).writerows([("path", "reason"), *quarantined.items()])
+
+
+def _print_summary(out: Path, records: Mapping[str, Record], *, new: int) -> None:
+    rows = list(records.values())
+    frames = sum(row.num_frames for row in rows)
+    fragments = sum(len(row.fragments) for row in rows)
+    size = sum(row.fragments[-1].offset + row.fragments[-1].size for row in rows)
+    shapes = Counter(f"{row.width}x{row.height}" for row in rows).most_common()
+    more = f" and {len(shapes) - 3} other sizes" * (len(shapes) > 3)
+    print(f"{out}: {len(rows)} videos ({new} stored now), {frames} frames, {size / 1e6:.1f} MB")
+    print(f"mean GOP {frames / fragments:.1f} frames, {fragments / len(rows):.1f} fragments a video")
+    print("sizes: " + ", ".join(f"{shape} ({count})" for shape, count in shapes[:3]) + more)
+    for note, count in Counter(note for row in rows for note in row.notes).items():
+        print(f"note: {count} videos {note}")
+
+
+if __name__ == "__main__":
+    run_cli(main)

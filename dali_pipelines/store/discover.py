@@ -1,0 +1,97 @@
+"""Which videos a prepare command means, under which names, and their classes."""
+
+import csv
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from configs.errors import UserError
+from dali_pipelines.store.files import is_video_name
+
+
+def find_videos(sources: Iterable[Path], *, outside: Path) -> dict[str, Path]:
+    """The videos of `sources` by name, in the order of the names; nothing below the folder `outside` is taken.
+
+    A folder is searched with its sub-folders (links followed) for files with a video suffix; names are the paths
+    below it without the suffix. A file is taken whatever its suffix. UserError for a source that does not exist,
+    for two files of one name, and when there is no video at all.
+    """
+    sources = list(sources)
+    found: dict[str, Path] = {}
+    for source in sources:
+        if source.is_file():
+            named = [(source.stem, source)]
+        elif source.is_dir():
+            named = [(path.relative_to(source).with_suffix("").as_posix(), path) for path in _walk(source, outside)]
+        else:
+            raise UserError(f"no such file or folder: {source}")
+        for name, path in named:
+            if found.setdefault(name, path) != path:
+                raise UserError(
+                    f"two videos would both be named {name!r}: {found[name]} and {path}; rename one, or prepare "
+                    "them into different datasets"
+                )
+    if not found:
+        places = ", ".join(map(str, sources))
+        raise UserError(f"no video files in {places}; files with another suffix can be given by their path")
+    return dict(sorted(found.items()))
+
+
+def _walk(root: Path, outside: Path) -> Iterable[Path]:
+    seen: set[tuple[int, int]] = set()
+    for folder, subfolders, files in os.walk(root, followlinks=True):
+        status = os.stat(folder)
+        here = (status.st_dev, status.st_ino)
+        if here in seen or Path(folder).resolve() == outside.resolve():  # a link back up; the output itself
+            subfolders.clear()
+            continue
+        seen.add(here)
+        for file in files:
+            if is_video_name(Path(file)) and not file.startswith("."):
+                yield Path(folder, file)
+
+
+def read_labels(rule: str, names: Iterable[str]) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Class id of each name (-1 = none) and the class names, by "folders", "none" or the path of a CSV file."""
+    names = list(names)
+    if rule == "none":
+        return dict.fromkeys(names, -1), ()
+    if rule == "folders":
+        classes = sorted({name.split("/")[0] for name in names if "/" in name})
+        ids = {class_name: number for number, class_name in enumerate(classes)}
+        return {name: ids[name.split("/")[0]] if "/" in name else -1 for name in names}, tuple(classes)
+    return _labels_from_csv(Path(rule), names)
+
+
+def _labels_from_csv(path: Path, names: list[str]) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Lines `name,label` with an optional header; labels are all integers, or class names sorted into ids."""
+    try:
+        with path.open(newline="") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"cannot read the labels {str(path)!r} (folders, none or a CSV file): {error}") from error
+    if rows and rows[0] == ["name", "label"]:
+        del rows[0]
+    wrong = next((row for row in rows if len(row) != 2), None)
+    if wrong is not None:
+        raise UserError(f"{path}: a line must be name,label and not {','.join(wrong)!r}")
+    texts = _match({name: label.strip() for name, label in rows}, names, path)
+    if all(text.isdecimal() for text in texts.values()):
+        labels = {name: int(text) for name, text in texts.items()}
+        return labels, tuple(str(number) for number in range(max(labels.values()) + 1))
+    classes = sorted(set(texts.values()))
+    return {name: classes.index(text) for name, text in texts.items()}, tuple(classes)
+
+
+def _match(texts: Mapping[str, str], names: list[str], path: Path) -> dict[str, str]:
+    """The label of each of `names`; UserError when the file leaves one out or names one that does not exist."""
+    known = set(names)
+    matched = {name if name in known else os.path.splitext(name)[0]: text for name, text in texts.items()}
+    for problem, wrong in (
+        ("has labels for {} videos that are not there", matched.keys() - known),
+        ("has no label for {} of the videos", known - matched.keys()),
+    ):
+        if wrong:
+            some = ", ".join(sorted(wrong)[:3]) + " ..." * (len(wrong) > 3)
+            raise UserError(f"{path} {problem.format(len(wrong))}: {some}")
+    return matched

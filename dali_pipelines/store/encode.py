@@ -1,0 +1,157 @@
+"""Frames or a source video re-encoded into the store's form, one fragment per closed GOP."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace
+from numpy.typing import NDArray
+
+from configs.errors import UserError
+from dali_pipelines.store.convert import store_converter, upright_size
+from dali_pipelines.store.files import replacing
+from dali_pipelines.store.fmp4 import read_layout
+from dali_pipelines.store.index import Record
+from dali_pipelines.store.source import Source, VideoError
+
+MOVFLAGS = "frag_keyframe+empty_moov+default_base_moof"
+MULTIPLE = 16  # coded size equals display size: what the hardware decoder's session cache needs
+SMALLEST_HEVC = 160  # pixels a side; hardware decoders refuse very small HEVC pictures
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How videos are encoded.
+
+    codec: "vp9", "hevc" or "h264". gop: frames from one key frame to the next.
+    crf: constant quality, lower is better; None takes the codec's usual one.
+    short_side: pixels of the shorter side, aspect kept, never scaled up. size: exact (width, height) instead.
+    With neither the size stays. Every side becomes a multiple of 16.
+    """
+
+    codec: str = "vp9"
+    gop: int = 16
+    crf: int | None = None
+    short_side: int | None = None
+    size: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.codec not in _ENCODERS:
+            raise UserError(f"codec {self.codec!r} is not one of {', '.join(_ENCODERS)}")
+        if self.gop < 1:
+            raise UserError(f"gop {self.gop} must be at least 1 frame")
+        worst = _ENCODERS[self.codec].worst_crf
+        if self.crf is not None and not 0 <= self.crf <= worst:
+            raise UserError(f"crf {self.crf} is outside 0 to {worst}, the scale of {self.codec}")
+        if self.short_side is not None and self.size is not None:
+            raise UserError("give a short side or a size, not both")
+        smallest = SMALLEST_HEVC if self.codec == "hevc" else MULTIPLE
+        for side in (*(self.size or ()), *((self.short_side,) if self.short_side is not None else ())):
+            if rounded(side) < smallest:
+                raise UserError(f"{side} pixels is too small for {self.codec}: {smallest} is the least")
+
+    def target(self, width: int, height: int) -> tuple[int, int]:
+        """The stored (width, height) of a video of `width` x `height` pixels; VideoError when too small."""
+        if self.size is not None:
+            return rounded(self.size[0]), rounded(self.size[1])
+        short = min(width, height)
+        scale = min(1.0, self.short_side / short) if self.short_side else 1.0
+        stored = tuple(min(rounded(side * scale), side // MULTIPLE * MULTIPLE) for side in (width, height))
+        smallest = SMALLEST_HEVC if self.codec == "hevc" else MULTIPLE
+        if min(stored) < smallest:
+            way_out = "; use --codec vp9, or --size to scale it up" if self.codec == "hevc" else ""
+            raise VideoError(
+                f"{width}x{height} is too small for {self.codec}, which needs {smallest} pixels a side{way_out}"
+            )
+        return stored[0], stored[1]
+
+
+def rounded(side: float) -> int:
+    """The nearest multiple of 16."""
+    return round(side / MULTIPLE) * MULTIPLE
+
+
+def write_frames(path: Path, frames: Iterable[NDArray[np.uint8]], *, fps: Fraction | int, settings: Encoding) -> Record:
+    """Encodes RGB frames, uint8 (H,W,3) each, into the fragmented MP4 `path`."""
+    return _write(path, (VideoFrame.from_ndarray(f, format="rgb24") for f in frames), Fraction(fps), settings)
+
+
+def write_video(path: Path, source: Path, settings: Encoding) -> Record:
+    """Re-encodes every frame of the video file `source`, upright, into the fragmented MP4 `path`.
+
+    Frames keep their number: a variable frame rate becomes a constant one, none is dropped or repeated.
+    """
+    with Source(source) as video:
+        return _write(path, video.frames(), video.fps, settings)
+
+
+def _write(path: Path, frames: Iterator[VideoFrame], fps: Fraction, settings: Encoding) -> Record:
+    first = next(frames, None)
+    if first is None:
+        raise VideoError("there are no frames to encode")
+    width, height = settings.target(*upright_size(first))
+    convert = store_converter(width, height)
+    encoder = _ENCODERS[settings.codec]
+    count = 0
+    with replacing(path) as part:
+        with av.open(str(part), "w", format="mp4", options={"movflags": MOVFLAGS}) as container:
+            stream = container.add_stream(encoder.name, rate=fps, options=encoder.options(settings))
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            context = stream.codec_context
+            context.thread_count = 1  # one process a core encodes more than many threads in one process
+            context.colorspace, context.color_range = Colorspace.ITU601, ColorRange.MPEG
+            for count, frame in enumerate(itertools.chain([first], frames), start=1):
+                picture = convert(frame)
+                picture.pts, picture.time_base = count - 1, 1 / fps
+                container.mux(stream.encode(picture))
+            container.mux(stream.encode(None))
+        init_size, fragments = read_layout(part)
+        expected = [min(settings.gop, count - start) for start in range(0, count, settings.gop)]
+        if [fragment.frames for fragment in fragments] != expected:
+            raise RuntimeError(f"{encoder.name} did not keep to a GOP of {settings.gop} frames")
+    return Record(count, width, height, float(fps), settings.codec, "yuv420p", init_size, fragments)
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    """FFmpeg's encoder for a codec. `{gop}` in an option becomes the frames from key frame to key frame."""
+
+    name: str
+    crf: int
+    worst_crf: int
+    fixed: dict[str, str]
+
+    def options(self, settings: Encoding) -> dict[str, str]:
+        crf = self.crf if settings.crf is None else settings.crf
+        options = {"crf": str(crf), "g": "{gop}", "keyint_min": "{gop}", "bf": "0", **self.fixed}
+        return {key: value.format(gop=settings.gop) for key, value in options.items()}
+
+
+# Measured on a Kinetics clip at 176x128, GOP 16: 40 to 41 dB (luma), 300 to 1600 frames/s a core.
+_ENCODERS = {
+    "vp9": _Encoder(
+        "libvpx-vp9",
+        crf=28,
+        worst_crf=63,
+        # No hidden frames (alt-ref): a GPU decoder would count them.
+        fixed={"b": "0", "deadline": "realtime", "cpu-used": "5", "auto-alt-ref": "0", "lag-in-frames": "0"},
+    ),
+    "hevc": _Encoder(
+        "libx265",
+        crf=22,
+        worst_crf=51,
+        fixed={
+            "preset": "superfast",
+            "x265-params": "keyint={gop}:min-keyint={gop}:scenecut=0:bframes=0:open-gop=0"
+            ":pools=none:frame-threads=1:log-level=none",
+        },
+    ),
+    "h264": _Encoder(
+        "libx264", crf=20, worst_crf=51, fixed={"preset": "veryfast", "sc_threshold": "0", "flags": "+cgop"}
+    ),
+}

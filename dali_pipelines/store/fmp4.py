@@ -1,0 +1,82 @@
+"""The layout of a fragmented MP4: where the init segment ends and where each fragment lies.
+
+A fragmented MP4 is `ftyp moov [sidx] (moof mdat)* [mfra]` (ISO/IEC 14496-12). The boxes before the first
+`moof` are the init segment; followed by any of the fragments it is again an MP4 that a demuxer reads.
+"""
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+
+class Fragment(NamedTuple):
+    """One decodable unit of a video file: `size` bytes from `offset` on, holding `frames` frames."""
+
+    offset: int
+    size: int
+    frames: int
+
+
+class Layout(NamedTuple):
+    """`init_size` bytes of header, then the fragments, which follow one another without a gap."""
+
+    init_size: int
+    fragments: tuple[Fragment, ...]
+
+
+def read_layout(path: Path) -> Layout:
+    """Reads the top-level boxes of `path`; ValueError when it is cut off or is not a fragmented MP4.
+
+    What stands between two fragments (`styp`, `prft`) belongs to the fragment before it.
+    """
+    starts: list[int] = []
+    counts: list[int] = []
+    end = 0
+    with path.open("rb") as file:
+        length = file.seek(0, 2)
+        for kind, start, header, stop in _boxes(file, length):
+            if kind == b"moof":
+                starts.append(start)
+                file.seek(start + header)
+                counts.append(_sample_count(file.read(stop - start - header)))
+            if kind != b"mfra":
+                end = stop
+    if not starts:
+        raise ValueError("no fragment (moof box) in the file")
+    ends = [*starts[1:], end]
+    fragments = (Fragment(a, b - a, n) for a, b, n in zip(starts, ends, counts, strict=True))
+    return Layout(starts[0], tuple(fragments))
+
+
+def _boxes(file: BinaryIO, length: int) -> Iterator[tuple[bytes, int, int, int]]:
+    """Yields (kind, start, header size, stop) of the boxes side by side in the file."""
+    start = 0
+    while start < length:
+        file.seek(start)
+        head = file.read(16)
+        if len(head) < 8:
+            raise ValueError(f"cut off in the box header at byte {start}")
+        size, kind, header = int.from_bytes(head[:4], "big"), head[4:8], 8
+        if size == 1:  # a 64-bit size follows the kind
+            size, header = int.from_bytes(head[8:16], "big"), 16
+        elif size == 0:  # the last box, to the end of the file
+            size = length - start
+        if size < header or start + size > length:
+            raise ValueError(f"box {kind!r} at byte {start} claims {size} bytes, {length - start} are left")
+        yield kind, start, header, start + size
+        start += size
+
+
+def _sample_count(boxes: bytes) -> int:
+    """Samples (one per frame) that the `trun` boxes in a `moof` body announce."""
+    count, at = 0, 0
+    while at + 8 <= len(boxes):
+        size, kind = struct.unpack_from(">I4s", boxes, at)
+        body = boxes[at + 8 : at + size]
+        if kind == b"traf":
+            count += _sample_count(body)
+        elif kind == b"trun":
+            count += struct.unpack_from(">I", body, 4)[0]  # after version and flags
+        at += max(size, 8)
+    return count

@@ -1,0 +1,237 @@
+"""The index of a prepared dataset: what a plan may know of a video, and where its bytes lie."""
+
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.errors import UserError
+from dali_pipelines.store.files import is_video_name, replacing, video_path
+from dali_pipelines.store.fmp4 import Fragment
+from dali_pipelines.store.ragged import Ragged
+
+VERSION = 1
+INDEX_FILE = "index.npz"
+PREPARE = "python -m dali_pipelines.prepare"
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """All that a plan may look at: sizes in pixels as displayed, `label` a class id (-1 = none)."""
+
+    name: str
+    num_frames: int
+    width: int
+    height: int
+    fps: float
+    label: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """One video as it was stored. `source`: path of a file left in place, else empty. `notes`: for the user."""
+
+    num_frames: int
+    width: int
+    height: int
+    fps: float
+    codec: str
+    pix_fmt: str
+    init_size: int
+    fragments: tuple[Fragment, ...]
+    source: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Index:
+    """The videos of a dataset as flat arrays, one row a video.
+
+    Of each fragment two running totals are kept, which is what a look-up needs: the byte of the file at
+    which it ends (`fragment_ends`) and the frames up to there (`fragment_frame_ends`). The first begins
+    behind the init segment, every other one where the one before it ended.
+    """
+
+    root: Path
+    class_names: tuple[str, ...]
+    labels: NDArray[np.int64]
+    num_frames: NDArray[np.int32]
+    sizes_WH: NDArray[np.int32]
+    fps: NDArray[np.float64]
+    formats: tuple[str, ...]
+    format_ids: NDArray[np.int32]
+    init_sizes: NDArray[np.int64]
+    names: Ragged
+    sources: Ragged
+    fragment_ends: Ragged
+    fragment_frame_ends: Ragged
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def info(self, i: int) -> VideoInfo:
+        width, height = self.sizes_WH[i].tolist()
+        return VideoInfo(
+            name=self.names.text(i),
+            num_frames=int(self.num_frames[i]),
+            width=width,
+            height=height,
+            fps=float(self.fps[i]),
+            label=int(self.labels[i]),
+        )
+
+    def path(self, i: int) -> Path:
+        """The file that holds video i."""
+        source = self.sources.text(i)
+        return Path(source) if source else video_path(self.root, self.names.text(i))
+
+    def codec(self, i: int) -> str:
+        """FFmpeg's name of the codec: "vp9", "h264", "hevc", "mpeg4" ..."""
+        return self.formats[self.format_ids[i]].split()[0]
+
+    def pix_fmt(self, i: int) -> str:
+        """FFmpeg's name of the pixel format: "yuv420p" ..."""
+        return self.formats[self.format_ids[i]].split()[1]
+
+    def select(self, rows: Sequence[int] | NDArray[np.integer]) -> "Index":
+        """The videos `rows` in that order, as a dataset of its own; class names and ids stay."""
+        rows = np.asarray(rows, dtype=np.int64)
+        return Index(
+            root=self.root,
+            class_names=self.class_names,
+            labels=self.labels[rows],
+            num_frames=self.num_frames[rows],
+            sizes_WH=self.sizes_WH[rows],
+            fps=self.fps[rows],
+            formats=self.formats,
+            format_ids=self.format_ids[rows],
+            init_sizes=self.init_sizes[rows],
+            names=self.names.take(rows),
+            sources=self.sources.take(rows),
+            fragment_ends=self.fragment_ends.take(rows),
+            fragment_frame_ends=self.fragment_frame_ends.take(rows),
+        )
+
+    @classmethod
+    def build(
+        cls,
+        root: Path,
+        records: Mapping[str, Record],
+        *,
+        labels: Mapping[str, int] | None = None,
+        class_names: Iterable[str] = (),
+    ) -> "Index":
+        """An index of `records` (name -> record), rows in the order of the names."""
+        names = sorted(records)
+        rows = [records[name] for name in names]
+        formats = sorted({f"{r.codec} {r.pix_fmt}" for r in rows})
+        return cls(
+            root=Path(root),
+            class_names=tuple(class_names),
+            labels=np.array([labels[name] if labels else -1 for name in names], np.int64),
+            num_frames=np.array([r.num_frames for r in rows], np.int32),
+            sizes_WH=np.array([(r.width, r.height) for r in rows], np.int32).reshape(-1, 2),
+            fps=np.array([r.fps for r in rows], np.float64),
+            formats=tuple(formats),
+            format_ids=np.array([formats.index(f"{r.codec} {r.pix_fmt}") for r in rows], np.int32),
+            init_sizes=np.array([r.init_size for r in rows], np.int64),
+            names=Ragged.of_texts(names),
+            sources=Ragged.of_texts([r.source for r in rows]),
+            fragment_ends=Ragged.of([[f.offset + f.size for f in r.fragments] for r in rows], np.int64),
+            fragment_frame_ends=Ragged.of([np.cumsum([f.frames for f in r.fragments]) for r in rows], np.int32),
+        )
+
+    def save(self) -> None:
+        """Writes `root/index.npz` in one step: a reader sees the old one or the new one."""
+        arrays: dict[str, NDArray] = {"version": np.array(VERSION)}
+        for name, value in vars(self).items():
+            if isinstance(value, Ragged):
+                arrays[name], arrays[f"{name}.starts"] = value.values, value.starts
+            elif isinstance(value, tuple):
+                texts = Ragged.of_texts(value)
+                arrays[name], arrays[f"{name}.starts"] = texts.values, texts.starts
+            elif isinstance(value, np.ndarray):
+                arrays[name] = value
+        self.root.mkdir(parents=True, exist_ok=True)
+        with replacing(self.root / INDEX_FILE) as part, part.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+
+    @classmethod
+    def load(cls, root: str | Path) -> "Index":
+        """Reads `root/index.npz`; UserError when it is missing, without videos, or not an index."""
+        root = Path(root)
+        path = root / INDEX_FILE
+        if not path.is_file():
+            raise UserError(_why_no_index(root))
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            version = int(arrays.pop("version"))
+        except (zipfile.BadZipFile, ValueError, EOFError, KeyError) as error:
+            raise UserError(f"{path} is damaged or not an index ({error}); run `{PREPARE}` again") from error
+        if version != VERSION:
+            raise UserError(f"{path} has format {version}, not {VERSION}; run `{PREPARE}` again")
+        ragged = {name: Ragged(arrays[name], arrays[f"{name}.starts"]) for name in arrays if f"{name}.starts" in arrays}
+        flat = {name: value for name, value in arrays.items() if not name.endswith(".starts")}
+        index = cls(
+            **flat
+            | ragged
+            | {
+                "root": root,
+                "class_names": ragged["class_names"].texts(),
+                "formats": ragged["formats"].texts(),
+            }
+        )
+        if not len(index):
+            raise UserError(f"{path} holds no videos; see quarantine.csv beside it for the reasons")
+        return index
+
+
+def open_dataset(root: str | Path, list_file: str | Path | None = None) -> Index:
+    """The dataset at `root`, or the part of it that `list_file` names, in the order of the list.
+
+    Lines are `name[.suffix] [ignored]`, as in UCF101's trainlist01.txt ("Class/video.avi 1"). Empty lines are
+    skipped. UserError for names that the index does not have.
+    """
+    index = Index.load(root)
+    if list_file is None:
+        return index
+    try:
+        lines = Path(list_file).read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the list of videos {str(list_file)!r}: {error}") from error
+    row_of = {name: row for row, name in enumerate(index.names.texts())}
+    wanted = [_listed_name(line, row_of) for line in lines if line.strip()]
+    missing = [name for name in wanted if name not in row_of]
+    if missing:
+        raise UserError(
+            f"{list_file} names {len(missing)} videos that {index.root} does not hold "
+            f"({', '.join(missing[:3])}{' ...' * (len(missing) > 3)}): prepare them or take them off it"
+        )
+    if not wanted:
+        raise UserError(f"{list_file} names no videos; it takes one name a line")
+    return index.select([row_of[name] for name in wanted])
+
+
+def _listed_name(line: str, known: Mapping[str, int]) -> str:
+    """The video that a line of a list means: the whole line or the part before a label, suffix or not."""
+    line = line.strip()
+    texts = [line, line.rsplit(maxsplit=1)[0]]
+    for text in [*texts, *(text.rpartition(".")[0] for text in texts)]:
+        if text in known:
+            return text
+    return texts[-1]
+
+
+def _why_no_index(root: Path) -> str:
+    if not root.is_dir():
+        return f"no such folder: {root}"
+    if any(is_video_name(path) for path in root.rglob("*")):
+        return (
+            f"{root} holds videos that are not prepared; run `{PREPARE} {root} --out DIR` and give DIR "
+            "(`--codec original` only indexes them where they are)"
+        )
+    return f"{root} is no prepared dataset (it has no {INDEX_FILE}); make one with `{PREPARE} SRC --out {root}`"

@@ -1,0 +1,111 @@
+"""What a prepare run has done so far, one JSON line a video, so that the next run continues from there."""
+
+import fcntl
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from configs.errors import UserError
+from dali_pipelines.store.fmp4 import Fragment
+from dali_pipelines.store.index import Record
+
+JOURNAL_FILE = "prepare.jsonl"
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What tells a source file from a later version of it."""
+
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> "Stamp":
+        status = path.stat()
+        return cls(status.st_size, status.st_mtime_ns)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A finished video: its record, or None and the reason why it was quarantined."""
+
+    stamp: Stamp
+    record: Record | None
+    reason: str = ""
+
+
+class Journal:
+    """The journal of the dataset folder `root`, locked while open; `entries` is the last one of each name.
+
+    UserError when other settings made the dataset or another run is at work. A last line that was cut off by a
+    kill is dropped.
+    """
+
+    def __init__(self, root: Path, settings: Mapping[str, Any]) -> None:
+        self.entries: dict[str, Entry] = {}
+        path = root / JOURNAL_FILE
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("a+b")
+        except OSError as error:
+            raise UserError(f"cannot write the dataset to {root}: {error.strerror}") from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"another prepare run is writing {root}: wait for it, or end it") from error
+        self._read(path, settings)
+
+    def _read(self, path: Path, settings: Mapping[str, Any]) -> None:
+        self._file.seek(0)
+        content = self._file.read()
+        whole = content[: content.rfind(b"\n") + 1]
+        self._file.truncate(len(whole))
+        if not whole:
+            self._append(settings)
+            return
+        try:
+            first, *lines = (json.loads(line) for line in whole.splitlines())
+            self.entries = {line["name"]: _entry(line) for line in lines}
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path} is damaged ({error}); delete it to prepare everything again") from error
+        if first != json.loads(json.dumps(settings)):
+            made, now = (" ".join(f"{k}={v}" for k, v in s.items()) for s in (first, settings))
+            raise UserError(f"{path.parent} was prepared with {made}, not {now}; give another --out or delete it")
+
+    def add(self, name: str, entry: Entry) -> None:
+        """Notes a finished video at once, so that a kill loses only what was at work."""
+        self.entries[name] = entry
+        line: dict[str, Any] = {"name": name, "stamp": asdict(entry.stamp)}
+        if entry.record is None:
+            line["reason"] = entry.reason
+        else:
+            fragments = [(f.size, f.frames) for f in entry.record.fragments]
+            line["record"] = {**vars(entry.record), "fragments": fragments}
+        self._append(line)
+
+    def _append(self, line: Mapping[str, Any]) -> None:
+        self._file.write(json.dumps(line).encode() + b"\n")
+        self._file.flush()
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+
+def _entry(line: dict[str, Any]) -> Entry:
+    stamp = Stamp(**line["stamp"])
+    if "reason" in line:
+        return Entry(stamp, None, line["reason"])
+    fields = line["record"]
+    fragments, offset = [], fields["init_size"]
+    for size, frames in fields["fragments"]:
+        fragments.append(Fragment(offset, size, frames))
+        offset += size
+    return Entry(stamp, Record(**{**fields, "fragments": tuple(fragments), "notes": tuple(fields["notes"])}))

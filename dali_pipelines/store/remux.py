@@ -1,0 +1,183 @@
+"""Source videos stored without re-encoding: packets copied into fragments, or the file left where it is."""
+
+import io
+import itertools
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+from av.error import FFmpegError
+from av.video.frame import VideoFrame
+from av.video.reformatter import Colorspace
+
+from dali_pipelines.store.convert import RgbConverter, rotation
+from dali_pipelines.store.encode import MOVFLAGS, MULTIPLE
+from dali_pipelines.store.files import replacing
+from dali_pipelines.store.fmp4 import Fragment, read_layout
+from dali_pipelines.store.index import Record
+from dali_pipelines.store.source import Source, VideoError
+
+COPIED_CODECS = ("h264", "hevc", "vp9", "av1")
+WAY_OUT = "use --codec vp9"
+
+
+def copy_video(path: Path, source: Path) -> Record:
+    """Copies the video packets of `source` into the fragmented MP4 `path`.
+
+    Every fragment of the record decodes by itself to the very pixels of the source: one that does not (open GOP, a
+    key frame that is not IDR) is joined to the one before it. Frames that an edit list hides are kept. VideoError
+    for codecs other than H.264, HEVC, VP9 and AV1, and for what looks different without its tags.
+    """
+    with Source(source, edit_list=False) as video:
+        if video.codec not in COPIED_CODECS:
+            raise VideoError(f"{video.codec} video cannot be copied, only {', '.join(COPIED_CODECS)}; {WAY_OUT}")
+        pictures = _decode_all(video)
+        if not pictures.in_order:
+            raise VideoError(f"the order of its frames is not in the time stamps of its packets; {WAY_OUT}")
+        with replacing(path) as part:
+            _copy_packets(part, source)
+            init_size, fragments = read_layout(part)
+            closed = _closed_fragments(part.read_bytes(), init_size, fragments, pictures.prints)
+        return _record(video, pictures, init_size, closed)
+
+
+def leave_in_place(source: Path) -> Record:
+    """A record that points at `source` itself: one fragment, so a clip decodes from the start."""
+    with Source(source) as video:
+        pictures = _decode_all(video)
+        whole = Fragment(0, source.stat().st_size, len(pictures.prints))
+        return _record(video, pictures, 0, (whole,), str(source.absolute()))
+
+
+class _Pictures(NamedTuple):
+    """What decoding a video shows: its first frame, a fingerprint of each, whether the time stamps rise."""
+
+    first: VideoFrame
+    prints: list[int]
+    in_order: bool
+
+
+def _decode_all(video: Source) -> _Pictures:
+    """Decodes to the end; VideoError for pictures that come out wrong when their tags are ignored."""
+    to_rgb = RgbConverter()
+    first, prints, times = None, [], []
+    for frame in video.frames():
+        first = first or frame
+        if rotation(frame):
+            raise VideoError(f"has a rotation tag ({frame.rotation} degrees), which GPU decoders ignore; {WAY_OUT}")
+        if (frame.width, frame.height) != (first.width, first.height):
+            raise VideoError(f"its pictures change size midway; {WAY_OUT}")
+        prints.append(zlib.crc32(to_rgb(frame).data))
+        times.append(frame.pts)
+    assert first is not None  # Source raises when nothing decodes
+    known = [time for time in times if time is not None]
+    in_order = len(known) == len(times) and all(a < b for a, b in itertools.pairwise(known))
+    return _Pictures(first, prints, in_order)
+
+
+def _record(
+    video: Source, pictures: _Pictures, init_size: int, fragments: tuple[Fragment, ...], path: str = ""
+) -> Record:
+    first = pictures.first
+    notes = {
+        f"have sides that are no multiples of {MULTIPLE}: slow to decode on a GPU": first.width % MULTIPLE
+        or first.height % MULTIPLE,
+        "are tagged BT.709 but decode as BT.601: colours shift a little": first.colorspace == Colorspace.ITU709,
+        "have time stamps out of order: a GPU decoder may swap frames": not pictures.in_order,
+    }
+    return Record(
+        num_frames=sum(fragment.frames for fragment in fragments),
+        width=first.width,
+        height=first.height,
+        fps=float(video.fps),
+        codec=video.codec,
+        pix_fmt=first.format.name,
+        init_size=init_size,
+        fragments=fragments,
+        source=path,
+        notes=tuple(note for note, holds in notes.items() if holds),
+    )
+
+
+def _copy_packets(path: Path, source: Path) -> None:
+    with (
+        Source(source, edit_list=False) as video,
+        av.open(str(path), "w", format="mp4", options={"movflags": f"{MOVFLAGS}+negative_cts_offsets"}) as container,
+    ):
+        stream = container.add_stream_from_template(video.stream, opaque=True)
+        packets = [packet for packet in video.container.demux(video.stream) if packet.pts is not None]
+        for packet, decode_time in zip(packets, _decode_times([packet.pts for packet in packets]), strict=True):
+            packet.stream, packet.dts = stream, decode_time
+            try:
+                container.mux(packet)
+            except FFmpegError as error:
+                raise VideoError(f"cannot be copied ({error.strerror}); {WAY_OUT}") from error
+
+
+def _decode_times(shown: list[int]) -> list[int]:
+    """Rising decode times of packets, none later than the time at which its picture is shown.
+
+    Matroska and WebM have no decode times, and what demuxers make up for the first packets is not always there.
+    """
+    rising = sorted(shown)
+    delay = max(early - time for early, time in zip(rising, shown, strict=True))
+    return [early - delay for early in rising]
+
+
+def _closed_fragments(
+    data: bytes, init_size: int, fragments: tuple[Fragment, ...], prints: list[int]
+) -> tuple[Fragment, ...]:
+    """`fragments` joined where needed, so that each decodes by itself to its part of `prints`."""
+    closed: list[Fragment] = []
+    end = len(prints)
+    tail = 0  # bytes of the fragments after this one that did not decode without it
+    frames = 0
+    for fragment in reversed(fragments):
+        size, frames = fragment.size + tail, frames + fragment.frames
+        chunk = data[:init_size] + data[fragment.offset : fragment.offset + size]
+        must_be_idr = fragment is not fragments[0]  # nothing is ever decoded before the first
+        if _decode_alone(chunk, must_be_idr) == prints[max(end - frames, 0) : end]:
+            closed.append(Fragment(fragment.offset, size, frames))
+            end, tail, frames = end - frames, 0, 0
+        else:
+            tail = size
+    if tail or end:
+        raise VideoError(f"its packets do not decode to the same frames when copied; {WAY_OUT}")
+    return tuple(reversed(closed))
+
+
+def _decode_alone(chunk: bytes, must_be_idr: bool) -> list[int]:
+    """Fingerprints of the frames of a small file; none when it cannot follow any other fragment."""
+    to_rgb = RgbConverter()
+    try:
+        with av.open(io.BytesIO(chunk)) as container:
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count = 1
+            packets = container.demux(stream)
+            first = next(packets)
+            if must_be_idr and not _is_idr(stream.codec_context.name, stream.codec_context.extradata, bytes(first)):
+                return []
+            return [zlib.crc32(to_rgb(frame).data) for packet in (first, *packets) for frame in packet.decode()]
+    except (FFmpegError, StopIteration):
+        return []
+
+
+def _is_idr(codec: str, extradata: bytes | None, packet: bytes) -> bool:
+    """Whether the packet starts a new coded sequence: an IDR picture, or a key frame of VP9 or AV1.
+
+    ISO/IEC 14496-15: NAL units stand behind their length, whose size is in the avcC or hvcC box (`extradata`)
+    """
+    if codec not in ("h264", "hevc") or not extradata:
+        return True
+    length_size = (extradata[4 if codec == "h264" else 21] & 3) + 1
+    at = 0
+    while at + length_size < len(packet):
+        header = packet[at + length_size]
+        kind = header & 0x1F if codec == "h264" else header >> 1 & 0x3F
+        if codec == "h264" and 1 <= kind <= 5:  # the first slice; 5 is IDR
+            return kind == 5
+        if codec == "hevc" and kind < 32:  # IDR_W_RADL, IDR_N_LP
+            return kind in (19, 20)
+        at += length_size + int.from_bytes(packet[at : at + length_size], "big")
+    return False

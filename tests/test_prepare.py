@@ -1,0 +1,347 @@
+"""The prepare command: what it writes, how it goes on after a kill, and what it says about bad input."""
+
+import contextlib
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import psutil
+import pytest
+
+from configs.errors import UserError
+from dali_pipelines.prepare import Job, main, store_video
+from dali_pipelines.store.discover import find_videos, read_labels
+from dali_pipelines.store.encode import Encoding
+from dali_pipelines.store.index import Index, open_dataset
+from dali_pipelines.store.journal import Journal
+from dali_pipelines.store.reader import decode_clip, read_clip
+from tests.media import SHARED_MEDIA, make_video, read_video
+
+SMALL = ["--short-side", "32", "--workers", "1"]
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    """Two classes, three videos, among them a file that is no video and one in a sub-folder."""
+    root = tmp_path_factory.mktemp("videos")
+    make_video(root / "run" / "a.mp4", frames=20)
+    make_video(root / "run" / "deep" / "b.b.avi", codec="mpeg4", frames=20)
+    make_video(root / "jump" / "c.webm", codec="vp9", frames=20)
+    (root / "jump" / "notes.txt").write_text("no video")
+    (root / "jump" / "._c.webm").write_text("what another system leaves behind")
+    return root
+
+
+def prepare(*arguments):
+    return main([str(argument) for argument in arguments])
+
+
+def names(index):
+    return [index.info(i).name for i in range(len(index))]
+
+
+def stored(out):
+    """Modification time of each stored video by name."""
+    return {str(p.relative_to(out / "videos")): p.stat().st_mtime_ns for p in (out / "videos").rglob("*.*")}
+
+
+def test_a_folder_becomes_a_dataset_with_the_classes_of_its_folders(videos, tmp_path, capsys):
+    assert prepare(videos, "--out", tmp_path, "--gop", 8, *SMALL) == 0
+    index = open_dataset(tmp_path)
+    assert names(index) == ["jump/c", "run/a", "run/deep/b.b"]
+    assert index.class_names == ("jump", "run")
+    assert index.labels.tolist() == [0, 1, 1]
+    assert (index.info(1).num_frames, index.info(1).width, index.info(1).height) == (20, 48, 32)
+    assert len(index.fragment_ends[1]) == 3
+    assert decode_clip(read_clip(index, 2, np.array([19, 0]))).shape == (2, 32, 48, 3)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["index.npz", "prepare.jsonl", "quarantine.csv", "videos"]
+    assert (tmp_path / "quarantine.csv").read_text().split() == ["path,reason"]
+    printed = capsys.readouterr()
+    assert "3 videos (3 stored now), 60 frames" in printed.out
+    assert "mean GOP 6.7 frames, 3.0 fragments a video" in printed.out
+    assert "sizes: 48x32 (3)" in printed.out
+    assert "video/s" in printed.err
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "copy", "original"])
+def test_every_codec_gives_clips_that_look_like_the_source(videos, tmp_path, codec):
+    size = ["--size", "192x160"] if codec == "hevc" else ["--short-side", "64"] if codec == "h264" else []
+    assert prepare(videos / "run" / "a.mp4", "--out", tmp_path, "--codec", codec, "--workers", 1, *size) == 0
+    index = open_dataset(tmp_path)
+    clip = decode_clip(read_clip(index, 0, np.arange(4, 12)))
+    width, height = index.info(0).width, index.info(0).height
+    blurred = f"scale={width}:{height}:flags=area"
+    source = read_video(videos / "run" / "a.mp4", blurred)[4:12]
+    assert np.abs(clip.astype(int) - source).mean() < 12  # sharp colours of a test picture in 4:2:0
+    assert np.abs(clip.astype(int) - read_video(videos / "run" / "a.mp4", blurred)[:8]).mean() > 12  # other frames
+
+
+def test_options_that_are_rounded_are_said_so(videos, tmp_path, capsys):
+    prepare(videos, "--out", tmp_path, "--size", "50x33", "--workers", 1)
+    printed = capsys.readouterr().out
+    assert "note: 50 pixels become 48, sides are multiples of 16" in printed
+    assert "note: 33 pixels become 32, sides are multiples of 16" in printed
+    assert {(info.width, info.height) for info in map(Index.load(tmp_path).info, range(3))} == {(48, 32)}
+
+
+def test_only_new_and_changed_and_lost_videos_are_done_again(videos, tmp_path, capsys):
+    source = tmp_path / "source"
+    for name in ("a", "b", "c", "d"):
+        make_video(source / f"{name}.mp4", frames=10)
+    (source / "bad.mp4").write_text("no video")
+    out = tmp_path / "out"
+    assert prepare(source, "--out", out, *SMALL) == 3
+    before = stored(out)
+
+    make_video(source / "b.mp4", frames=12)
+    (out / "videos" / "c.mp4").write_bytes(b"cut off")
+    (source / "d.mp4").unlink()
+    make_video(source / "e.mp4", frames=10)
+    capsys.readouterr()
+    assert prepare(source, "--out", out, *SMALL) == 3
+    assert "4 videos (3 stored now)" in capsys.readouterr().out  # the bad one is not tried again
+    index = open_dataset(out)
+    assert names(index) == ["a", "b", "c", "e"]
+    assert index.num_frames.tolist() == [10, 12, 10, 10]
+    after = stored(out)
+    assert after["a.mp4"] == before["a.mp4"]
+    assert after["b.mp4"] != before["b.mp4"]
+
+    make_video(source / "bad.mp4", frames=10)  # mended
+    assert prepare(source, "--out", out, *SMALL) == 0
+    assert "bad" in names(open_dataset(out))
+
+
+def test_other_settings_than_before_are_refused_with_the_way_out(videos, tmp_path):
+    prepare(videos, "--out", tmp_path, *SMALL)
+    with pytest.raises(UserError, match=r"was prepared with .*gop=16 .*, not .*gop=4 .*; give another --out"):
+        prepare(videos, "--out", tmp_path, "--gop", 4, *SMALL)
+
+
+def start(source, out, workers=1):
+    command = [sys.executable, "-m", "dali_pipelines.prepare", source, "--out", out, "--workers", str(workers)]
+    return subprocess.Popen([*map(str, command), "--short-side", "32"], stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def journal_lines(out):
+    path = out / "prepare.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path, capsys):
+    source, out = tmp_path / "source", tmp_path / "out"
+    first = make_video(source / "v00.mp4", frames=150, size=(320, 240))
+    for i in range(1, 12):
+        os.link(first, source / f"v{i:02}.mp4")
+    run = start(source, out)
+    deadline = time.monotonic() + 60
+    while journal_lines(out) < 4:  # the settings and three videos
+        assert run.poll() is None, run.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    helpers = psutil.Process(run.pid).children(recursive=True)
+    run.kill()
+    run.communicate()
+    assert psutil.wait_procs(helpers, timeout=20)[1] == []  # no orphan goes on writing
+
+    with (out / "prepare.jsonl").open("ab") as journal:
+        journal.write(b'{"name": "v11", "stamp": {"si')  # as a kill in the middle of a line leaves it
+    entries = [json.loads(line) for line in (out / "prepare.jsonl").read_bytes().splitlines()[1:-1]]
+    before = stored(out)
+    assert 3 <= len(entries) < 12
+    assert not (out / "index.npz").exists()
+
+    again = start(source, out)
+    output, errors = again.communicate(timeout=120)
+    assert again.returncode == 0, errors
+    assert f"12 videos ({12 - len(entries)} stored now)" in output.decode()
+    index = open_dataset(out)
+    assert index.num_frames.tolist() == [150] * 12
+    after = stored(out)
+    assert all(after[f"{entry['name']}.mp4"] == before[f"{entry['name']}.mp4"] for entry in entries)
+    assert sorted(after) == [f"v{i:02}.mp4" for i in range(12)]  # and no temporary file
+    for i in range(12):
+        assert decode_clip(read_clip(index, i, np.array([0, 149]))).shape == (2, 32, 48, 3)
+
+    assert prepare(source, "--out", out, *SMALL) == 0  # the line that was cut off is not in the way
+    assert "(0 stored now)" in capsys.readouterr().out
+
+
+def test_two_runs_do_not_write_one_dataset_at_once(videos, tmp_path):
+    with Journal(tmp_path, {"codec": "copy"}), pytest.raises(UserError, match="another prepare run is writing"):
+        prepare(videos, "--out", tmp_path, "--codec", "copy")
+
+
+def test_a_damaged_journal_is_named(videos, tmp_path):
+    prepare(videos, "--out", tmp_path, *SMALL)
+    lines = (tmp_path / "prepare.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "prepare.jsonl").write_bytes(b"".join([lines[0], b"garbage\n", *lines[1:]]))
+    with pytest.raises(UserError, match=r"prepare.jsonl is damaged .*delete it"):
+        prepare(videos, "--out", tmp_path, *SMALL)
+
+
+def test_a_video_that_crashes_the_decoder_is_quarantined(videos, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "dali_pipelines.prepare.run_jobs",
+        lambda function, jobs, workers: ((job, None if job.name == "jump/c" else function(job)) for job in jobs),
+    )
+    assert prepare(videos, "--out", tmp_path, *SMALL) == 3
+    assert names(open_dataset(tmp_path)) == ["run/a", "run/deep/b.b"]
+    with (tmp_path / "quarantine.csv").open() as file:
+        assert list(csv.reader(file))[1:] == [[str(videos / "jump" / "c.webm"), "the decoder crashed"]]
+
+
+def test_a_full_disk_ends_the_run_and_quarantines_nothing(videos, tmp_path, monkeypatch):
+    monkeypatch.setattr("dali_pipelines.store.encode.replacing", lambda path: contextlib.nullcontext("/dev/full"))
+    source = videos / "run" / "a.mp4"
+    with pytest.raises(UserError, match=r"cannot write .*a.mp4: No space left on device; the same command continues"):
+        store_video(Job("a", source, tmp_path / "a.mp4", Encoding()))
+
+
+def test_an_unforeseen_error_is_a_reason_in_one_line(videos, tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr("dali_pipelines.prepare.write_video", fail)
+    job = Job("a", videos / "run" / "a.mp4", tmp_path / "a.mp4", Encoding())
+    assert store_video(job) == (None, "RuntimeError: two lines")
+
+
+def test_bad_videos_are_listed_and_the_rest_is_usable(tmp_path, capsys):
+    source = tmp_path / "source"
+    make_video(source / "good.mp4", frames=20)
+    make_video(source / "short.mp4", frames=1)
+    (source / "a, b.mp4").write_text("no video")
+    assert prepare(source, "--out", tmp_path / "out", *SMALL) == 3
+    with (tmp_path / "out" / "quarantine.csv").open() as file:
+        assert list(csv.reader(file)) == [
+            ["path", "reason"],
+            [str(source / "a, b.mp4"), "not a video file, or its header is damaged"],
+            [str(source / "short.mp4"), "has only one frame, a clip needs motion"],
+        ]
+    assert "quarantined 2 of 3 videos, reasons in" in capsys.readouterr().out
+
+
+def test_nothing_left_is_an_error_that_gives_the_first_reason(tmp_path):
+    (tmp_path / "a.mp4").write_text("no video")
+    with pytest.raises(
+        UserError, match=r"none of the 1 videos can be used, see .*quarantine.csv; .*a.mp4: not a video"
+    ):
+        prepare(tmp_path / "a.mp4", "--out", tmp_path / "out", *SMALL)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{tmp}/gone"], "no such file or folder: .*/gone"),
+        (["{tmp}/empty"], "no video files in .*/empty"),
+        (["{videos}", "--out", "{tmp}/file"], "cannot write the dataset to .*/file: "),
+        (["{videos}", "--out", "/proc/nothing"], "cannot write the dataset to /proc/nothing: "),
+        (["{videos}", "--size", "100"], "--size '100' must be WIDTHxHEIGHT"),
+        (["{videos}", "--size", "8x8"], "8 pixels is too small|0 pixels"),
+        (["{videos}", "--gop", "0"], "gop 0 must be at least 1"),
+        (["{videos}", "--workers", "0"], "--workers 0 must be at least 1"),
+        (["{videos}", "--codec", "hevc", "--short-side", "128"], "128 pixels is too small for hevc"),
+        (["{videos}", "--size", "64x64", "--short-side", "64"], "not both"),
+        (["{videos}", "--codec", "copy", "--gop", "4"], "--gop has no effect with --codec copy"),
+        (["{videos}", "--codec", "original", "--short-side", "64"], "--short-side has no effect with --codec original"),
+        (["{videos}", "--labels", "{tmp}/gone.csv"], r"cannot read the labels .*gone.csv.*\(folders, none or a CSV"),
+    ],
+)
+def test_bad_arguments_end_in_one_line(videos, tmp_path, arguments, message):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    arguments = [argument.format(tmp=tmp_path, videos=videos) for argument in arguments]
+    with pytest.raises(UserError, match=message) as raised:
+        prepare("--out", tmp_path / "out", *arguments)
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "out" / "index.npz").exists()
+
+
+def test_the_command_exits_with_2_and_one_line(tmp_path):
+    run = start(tmp_path / "gone", tmp_path / "out")
+    output, errors = run.communicate()
+    assert (run.returncode, output, errors.decode()) == (2, b"", f"error: no such file or folder: {tmp_path}/gone\n")
+
+
+def test_two_videos_of_one_name_are_refused_by_both_their_paths(tmp_path):
+    for folder, suffix in (("x", "mp4"), ("y", "avi")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"a.{suffix}").write_bytes(b"")
+    with pytest.raises(UserError, match=rf"named 'a': {tmp_path}/x/a.mp4 and {tmp_path}/y/a.avi"):
+        find_videos([tmp_path / "x", tmp_path / "y"], outside=tmp_path / "out")
+
+
+def test_a_file_is_taken_whatever_its_suffix_and_a_loop_of_links_ends(tmp_path):
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    (tmp_path / "strange.dat").write_bytes(b"")
+    (tmp_path / "in" / "sub" / "a.MP4").write_bytes(b"")
+    (tmp_path / "in" / "sub" / "loop").symlink_to(tmp_path / "in")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "b.mkv").write_bytes(b"")
+    (tmp_path / "in" / "linked").symlink_to(tmp_path / "elsewhere")
+    found = find_videos([tmp_path / "strange.dat", tmp_path / "in"], outside=tmp_path / "out")
+    assert list(found) == ["linked/b", "strange", "sub/a"]
+
+
+def test_an_output_below_the_source_is_not_its_own_source(tmp_path):
+    make_video(tmp_path / "a.mp4", frames=10)
+    for out in (tmp_path, tmp_path, tmp_path.parent / f"{tmp_path.name}-link"):
+        if not out.exists():
+            out.symlink_to(tmp_path)
+        assert prepare(tmp_path, "--out", out, *SMALL) == 0
+        assert names(open_dataset(out)) == ["a"]
+
+
+def test_labels_from_a_csv_file_are_ids_or_class_names(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text("name,label\nx/a.avi,swim\nb,run\nc.d,swim\n")
+    assert read_labels(str(path), ["x/a", "b", "c.d"]) == ({"x/a": 1, "b": 0, "c.d": 1}, ("run", "swim"))
+    path.write_text("x/a,3\nb,0\n")
+    assert read_labels(str(path), ["x/a", "b"]) == ({"x/a": 3, "b": 0}, ("0", "1", "2", "3"))
+    assert read_labels("none", ["x/a"]) == ({"x/a": -1}, ())
+    assert read_labels("folders", ["x/a", "b"]) == ({"x/a": 0, "b": -1}, ("x",))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,1\n", "has no label for 2 of the videos: b, c"),
+        ("a,1\nb,1\nc,1\nx,1\ny.avi,2\n", "has labels for 2 videos that are not there: x, y"),
+        ("a,1,2\n", "a line must be name,label and not 'a,1,2'"),
+    ],
+)
+def test_labels_that_do_not_fit_the_videos_are_an_error(tmp_path, text, message):
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_labels(str(tmp_path / "labels.csv"), ["a", "b", "c"])
+
+
+def test_names_that_are_not_utf8_survive(tmp_path):
+    odd = os.fsdecode(b"caf\xe9")
+    make_video(tmp_path / "plain.mp4", frames=10)
+    (tmp_path / "in").mkdir()
+    os.rename(tmp_path / "plain.mp4", tmp_path / "in" / f"{odd}.mp4")
+    (tmp_path / "in" / f"{odd}2.mp4").write_bytes(b"")
+    for _ in range(2):
+        assert prepare(tmp_path / "in", "--out", tmp_path / "out", *SMALL) == 3
+    index = open_dataset(tmp_path / "out")
+    assert names(index) == [odd]
+    assert len(decode_clip(read_clip(index, 0, np.arange(3)))) == 3
+
+
+@pytest.mark.skipif(not SHARED_MEDIA.is_dir(), reason="needs the shared media")
+@pytest.mark.parametrize(("codec", "bad"), [("vp9", 1), ("copy", 3), ("original", 2)])
+def test_real_clips(tmp_path, codec, bad, capsys):
+    assert prepare(SHARED_MEDIA, "--out", tmp_path, "--codec", codec, "--labels", "none") == 3
+    index = open_dataset(tmp_path)
+    assert len(index) == 10 - bad
+    for i in range(len(index)):
+        frames = np.array([int(index.num_frames[i]) - 1, 0])
+        assert decode_clip(read_clip(index, i, frames)).shape == (2, *index.sizes_WH[i][::-1], 3)
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
+    assert len(notes) == {"vp9": 0, "copy": 2, "original": 3}[codec]

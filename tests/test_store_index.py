@@ -1,0 +1,210 @@
+"""The index: round trip, selection, lists of videos, and what it says when it cannot be read."""
+
+import os
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from configs.errors import UserError
+from dali_pipelines.store.files import video_path
+from dali_pipelines.store.fmp4 import Fragment
+from dali_pipelines.store.index import Index, Record, VideoInfo, open_dataset
+from dali_pipelines.store.ragged import Ragged
+from dali_pipelines.store.reader import ClipError, read_clip
+
+
+def record(frames=(3, 2), sizes=(10, 20), init_size=5, **other):
+    offsets = init_size + np.cumsum([0, *sizes[:-1]])
+    fragments = tuple(Fragment(int(o), s, n) for o, s, n in zip(offsets, sizes, frames, strict=True))
+    fields = {"width": 64, "height": 48, "fps": 25.0, "codec": "vp9", "pix_fmt": "yuv420p", **other}
+    return Record(num_frames=sum(frames), init_size=init_size, fragments=fragments, **fields)
+
+
+@pytest.fixture
+def index(tmp_path):
+    records = {
+        "run/b": record(),
+        "jump/a": record(frames=(1, 1, 1), sizes=(7, 8, 9), width=32, fps=29.97),
+        "jump/ü w\udcff": record(codec="mpeg4", pix_fmt="yuv444p", source="/elsewhere/x.avi"),
+    }
+    labels = {"run/b": 1, "jump/a": 0, "jump/ü w\udcff": 0}
+    return Index.build(tmp_path, records, labels=labels, class_names=("jump", "run"))
+
+
+def facts(index):
+    return [
+        (index.info(i), index.path(i), index.codec(i), index.pix_fmt(i), index.fragment_ends[i].tolist())
+        for i in range(len(index))
+    ]
+
+
+def test_rows_are_in_the_order_of_the_names_and_say_what_the_records_said(index, tmp_path):
+    assert index.info(0) == VideoInfo("jump/a", 3, 32, 48, 29.97, 0)
+    assert index.info(2) == VideoInfo("run/b", 5, 64, 48, 25.0, 1)
+    assert index.path(0) == tmp_path / "videos" / "jump" / "a.mp4"
+    assert str(index.path(1)) == "/elsewhere/x.avi"
+    assert [index.codec(i) for i in range(3)] == ["vp9", "mpeg4", "vp9"]
+    assert [index.pix_fmt(i) for i in range(3)] == ["yuv420p", "yuv444p", "yuv420p"]
+    assert index.fragment_ends[2].tolist() == [15, 35]
+    assert index.fragment_frame_ends[0].tolist() == [1, 2, 3]
+
+
+def test_what_is_saved_is_loaded(index):
+    index.save()
+    again = Index.load(index.root)
+    assert facts(again) == facts(index)
+    assert again.class_names == ("jump", "run")
+    assert again.labels.dtype == np.int64
+    assert again.labels.tolist() == [0, 0, 1]
+    assert [p.name for p in index.root.iterdir()] == ["index.npz"]
+
+
+def test_a_name_with_a_dot_keeps_it(tmp_path):
+    assert video_path(tmp_path, "a/v1.5") == tmp_path / "videos" / "a" / "v1.5.mp4"
+
+
+def test_selecting_rows_keeps_their_order_and_repeats(index):
+    rows = [2, 0, 2]
+    chosen = index.select(rows)
+    assert facts(chosen) == [facts(index)[row] for row in rows]
+    chosen.save()
+    assert facts(Index.load(index.root)) == facts(chosen)
+    assert len(index.select([])) == 0
+
+
+rows_of_numbers = st.lists(st.lists(st.integers(-100, 100), max_size=4), min_size=1, max_size=8)
+
+
+@given(rows_of_numbers, st.data())
+def test_taking_rows_of_a_ragged_array_is_indexing_a_list_of_lists(rows, data):
+    wanted = data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=10))
+    taken = Ragged.of(rows, np.int32).take(np.array(wanted, np.int64))
+    assert [taken[i].tolist() for i in range(len(wanted))] == [rows[i] for i in wanted]
+    with pytest.raises(IndexError):
+        taken[len(wanted)]
+
+
+@pytest.mark.parametrize("line", ["run/b", "run/b.avi", "run/b.avi 2", "  run/b 17 "])
+def test_a_line_of_a_list_may_have_a_suffix_and_a_label(index, tmp_path, line):
+    index.save()
+    (tmp_path / "list.txt").write_text(f"jump/a.avi 1\n\n{line}\njump/a\n")
+    chosen = open_dataset(tmp_path, tmp_path / "list.txt")
+    assert [chosen.info(i).name for i in range(3)] == ["jump/a", "run/b", "jump/a"]
+
+
+def test_a_name_with_spaces_and_dots_is_found_in_a_list(tmp_path):
+    Index.build(tmp_path, {"a b/c.d 1": record(), "a b/c.d": record()}).save()
+    (tmp_path / "list.txt").write_text("a b/c.d 1\na b/c.d.mp4 5\na b/c.d 1.avi 3\n")
+    chosen = open_dataset(tmp_path, tmp_path / "list.txt")
+    assert [chosen.info(i).name for i in range(3)] == ["a b/c.d 1", "a b/c.d", "a b/c.d 1"]
+
+
+def test_names_that_the_dataset_does_not_hold_are_counted_and_quoted(index, tmp_path):
+    index.save()
+    (tmp_path / "list.txt").write_text("run/b\n" + "".join(f"run/x{i}.avi 1\n" for i in range(5)))
+    with pytest.raises(UserError, match=r"names 5 videos .*run/x0.avi, run/x1.avi, run/x2.avi \.\.\.") as raised:
+        open_dataset(tmp_path, tmp_path / "list.txt")
+    assert "\n" not in str(raised.value)
+
+
+def test_lists_that_cannot_be_used_are_named(index, tmp_path):
+    index.save()
+    with pytest.raises(UserError, match=r"cannot read the list of videos .*gone.txt"):
+        open_dataset(tmp_path, tmp_path / "gone.txt")
+    (tmp_path / "list.txt").write_text("\n\n")
+    with pytest.raises(UserError, match=r"list.txt names no videos"):
+        open_dataset(tmp_path, tmp_path / "list.txt")
+
+
+def test_a_folder_that_does_not_exist(tmp_path):
+    with pytest.raises(UserError, match=rf"no such folder: {tmp_path / 'gone'}"):
+        Index.load(tmp_path / "gone")
+
+
+def test_a_folder_of_videos_gets_the_command_that_prepares_them(tmp_path):
+    (tmp_path / "class").mkdir()
+    (tmp_path / "class" / "a.AVI").write_bytes(b"")
+    with pytest.raises(UserError, match=rf"dali_pipelines.prepare {tmp_path} --out DIR.*--codec original"):
+        Index.load(tmp_path)
+
+
+def test_a_folder_of_something_else(tmp_path):
+    with pytest.raises(UserError, match=r"no prepared dataset \(it has no index.npz\)"):
+        Index.load(tmp_path)
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.1, 0.5, 0.95])
+def test_a_truncated_index_is_called_damaged(index, keep):
+    index.save()
+    path = index.root / "index.npz"
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * keep)])
+    with pytest.raises(UserError, match=r"index.npz is damaged"):
+        Index.load(index.root)
+
+
+def test_another_npz_file_is_not_an_index(tmp_path):
+    np.savez(tmp_path / "index.npz", a=np.zeros(3))
+    with pytest.raises(UserError, match="damaged or not an index"):
+        Index.load(tmp_path)
+
+
+def test_an_index_without_videos_points_at_the_quarantine(tmp_path):
+    Index.build(tmp_path, {}).save()
+    with pytest.raises(UserError, match=r"holds no videos; see quarantine.csv"):
+        Index.load(tmp_path)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    gops=st.lists(st.integers(1, 20), min_size=1, max_size=12),
+    init_size=st.integers(0, 6),
+    data=st.data(),
+)
+def test_a_clip_is_the_fragments_of_its_frames_and_counts_from_the_first(tmp_path_factory, gops, init_size, data):
+    """Each byte of a fake file is the number of a frame, so the clip's bytes say which frames it holds."""
+    root = tmp_path_factory.mktemp("fake")
+    sizes = [3 * gop for gop in gops]  # three bytes a frame
+    index = Index.build(root, {"a": record(frames=gops, sizes=sizes, init_size=init_size)})
+    total = sum(gops)
+    index.path(0).parent.mkdir()
+    index.path(0).write_bytes(bytes([255] * init_size) + bytes(np.repeat(np.arange(total), 3).astype(np.uint8)))
+
+    frames = data.draw(st.lists(st.integers(0, total - 1), min_size=1, max_size=16))
+    clip = read_clip(index, 0, np.array(frames))
+    assert clip.data[:init_size].tolist() == [255] * init_size
+    held = clip.data[init_size:][::3].tolist()
+    assert [held[frame] for frame in clip.frames] == frames
+    gop_of = np.repeat(np.arange(len(gops)), gops)
+    assert held == [f for f in range(total) if gop_of[f] in set(gop_of[frames])]
+    assert clip.frames.dtype == np.int32
+    assert clip.decoded == clip.frames.max() + 1
+
+
+def test_fragments_side_by_side_are_one_read(tmp_path, monkeypatch):
+    index = Index.build(tmp_path, {"a": record(frames=(1,) * 6, sizes=(2, 3, 4, 5, 6, 7), init_size=4)})
+    index.path(0).parent.mkdir()
+    index.path(0).write_bytes(bytes(range(31)))
+    reads = []
+    preadv = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda *arguments: reads.append(arguments[2]) or preadv(*arguments))
+    clip = read_clip(index, 0, np.array([4, 0, 3]))
+    assert clip.data.tolist() == [*range(6), *range(13, 24)]
+    assert reads == [0, 13]  # the init segment with the first fragment, then two fragments
+
+
+def test_frames_that_the_video_does_not_have_are_an_error(index):
+    for frames in ([5], [-1], [0, 7], []):
+        with pytest.raises(IndexError):
+            read_clip(index, 2, np.array(frames, np.int64))
+
+
+def test_missing_bytes_are_a_clip_error(index):
+    with pytest.raises(ClipError, match=r"cannot read .*b.mp4: No such file"):
+        read_clip(index, 2, np.array([0]))
+    index.path(2).parent.mkdir(parents=True)
+    index.path(2).write_bytes(bytes(20))
+    assert len(read_clip(index, 2, np.array([0])).data) == 15
+    with pytest.raises(ClipError, match=r"ends at byte 20, the index expects 35"):
+        read_clip(index, 2, np.array([0, 4]))
