@@ -1,0 +1,221 @@
+"""YAML and --set to a checked `Config`, and back. Strict: a wrong key or type is an error that says where."""
+
+import dataclasses
+import difflib
+import importlib
+import math
+import pkgutil
+import re
+import types
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from configs.errors import UserError
+from configs.schema import Config
+
+Where = Callable[[str], str]
+"""Dotted key -> "file: key" or "--set key", for messages."""
+
+NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with only true and false as booleans (`amp: off` is text), no dates, and no key given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: list[Any] = []
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"key {key.value!r} is given twice", problem_mark=key.start_mark)
+            seen.append(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    char: [(tag, regexp) for tag, regexp in resolvers if not tag.endswith((":bool", ":timestamp"))]
+    for char, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(?:true|True|false|False)$"), list("tTfF"))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Block style, with tuples on one line."""
+
+
+_Dumper.add_representer(tuple, lambda dumper, value: dumper.represent_sequence("tag:yaml.org,2002:seq", value, True))
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """The recipe in a YAML file. `overrides` are "key.sub=value" with the value in YAML, later ones win.
+
+    UserError names the file (or --set), the dotted key, the value and what was expected.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot read the config {str(path)!r}: {error.strerror}; recipes lie in configs/") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a text file; expected a YAML recipe like those in configs/") from None
+    return parse(text, source=str(path), overrides=overrides)
+
+
+def parse(text: str, *, source: str, overrides: Sequence[str] = ()) -> Config:
+    """As `load`, from text; `source` stands in messages."""
+    tree = _read_yaml(text, source)
+    if not isinstance(tree, dict):
+        raise UserError(f"{source}: expected keys such as 'task: ctp', got {tree!r}")
+    set_keys = [_override(tree, item) for item in overrides]
+
+    def where(key: str) -> str:
+        dotted = key.partition(" ")[0]  # a failed check says "key = value must be ..."
+        by_hand = any(dotted == name or dotted.startswith(f"{name}.") for name in set_keys)
+        return f"--set {key}" if by_hand else f"{source}: {key}"
+
+    kinds = get_type_hints(Config)
+    if isinstance(tree.get("task"), str):
+        for section, package in {"plan": "dali_pipelines.tasks", "net": "nets.tasks"}.items():
+            kinds[section] = _task_config(package, tree["task"], where("task"))
+            tree.setdefault(section, {})
+    return _section(tree, Config, kinds, "", where)
+
+
+def dump(config: Config) -> str:
+    """YAML that `load` reads back to an equal config."""
+    return yaml.dump(dataclasses.asdict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def _read_yaml(text: str, source: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = f", line {mark.line + 1}" if mark else ""
+        raise UserError(f"{source}{line}: {error.problem or error.context}; not valid YAML") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _override(tree: dict[str, Any], item: str) -> str:
+    """Puts "key.sub=value" into the tree and returns the key."""
+    key, equals, text = item.partition("=")
+    if not equals or not key:
+        raise UserError(f"--set {item}: expected key=value, such as --set optim.lr=0.02")
+    *sections, name = key.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise UserError(f"--set {item}: {section!r} is not a section but the value {tree!r}")
+    tree[name] = _read_yaml(text, f"--set {item}")
+    return key
+
+
+def _task_config(package: str, task: str, where: str) -> type:
+    """The `Config` class of a task's module."""
+    try:
+        return importlib.import_module(f"{package}.{task}").Config
+    except ModuleNotFoundError as error:
+        if error.name != f"{package}.{task}":
+            raise
+    names = sorted(module.name for module in pkgutil.iter_modules(importlib.import_module(package).__path__))
+    raise UserError(f"{where}: no task {task!r}{_nearest(task, names)}; there are: {', '.join(names) or 'none'}")
+
+
+def _section(tree: Any, cls: type, kinds: Mapping[str, Any], key: str, where: Where) -> Any:
+    """A dataclass from a mapping. `kinds` has the type of each field."""
+    prefix = f"{key}." if key else ""
+    if not isinstance(tree, dict):
+        raise UserError(f"{where(key)}: expected a section with keys {', '.join(kinds)}, got {tree!r}")
+    for name in tree:
+        if name not in kinds:
+            raise UserError(f"{where(f'{prefix}{name}')}: no such key{_nearest(str(name), _dotted(kinds), prefix)}")
+    required = [
+        field.name
+        for field in dataclasses.fields(cls)
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ]
+    for name in required:
+        if name not in tree:
+            raise UserError(f"{where(f'{prefix}{name}')}: missing; expected {_expected(kinds[name])}")
+    values = {name: _convert(value, kinds[name], f"{prefix}{name}", where) for name, value in tree.items()}
+    try:
+        return cls(**values)
+    except (ValueError, UserError) as error:
+        raise UserError(where(f"{prefix}{error}")) from None
+
+
+def _convert(value: Any, kind: Any, key: str, where: Where) -> Any:
+    """`value` as the annotation `kind` wants it. UserError otherwise."""
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return _section(value, kind, get_type_hints(kind), key, where)
+    origin, args = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in args:
+            return None
+        options = [arg for arg in args if arg is not type(None)]
+        for option in options[:-1]:
+            try:
+                return _convert(value, option, key, where)
+            except UserError:
+                continue
+        return _convert(value, options[-1], key, where)
+    if origin is tuple and isinstance(value, list):
+        kinds = args[:1] * len(value) if args[1:] == (...,) else args
+        if len(kinds) == len(value):
+            pairs = enumerate(zip(value, kinds, strict=True))
+            return tuple(_convert(item, item_kind, f"{key}.{i}", where) for i, (item, item_kind) in pairs)
+    elif origin is Literal:
+        if any(value == choice and type(value) is type(choice) for choice in args):
+            return value
+    elif kind is float:
+        number = _number(value)
+        if number is not None:
+            return number
+    elif type(value) is kind:  # not isinstance: true is an int to Python
+        return value
+    near = _nearest(value, [str(arg) for arg in args]) if origin is Literal and isinstance(value, str) else ""
+    raise UserError(f"{where(key)}: expected {_expected(kind)}, got {value!r}{near}")
+
+
+def _number(value: Any) -> float | None:
+    """A float from a number, or from text like 1e-4 that YAML 1.1 does not take for one."""
+    if type(value) in (int, float):
+        return float(value)
+    try:
+        number = float(value) if isinstance(value, str) else math.nan
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _expected(kind: Any) -> str:
+    origin, args = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, args))}"
+    if origin is tuple:
+        if args[1:] == (...,):
+            return f"a list with each item {_expected(args[0])}"
+        return f"a list of {len(args)}: {', '.join(_expected(arg) for arg in args)}"
+    if origin in (Union, types.UnionType):
+        return " or ".join("null" if arg is type(None) else _expected(arg) for arg in args)
+    if dataclasses.is_dataclass(kind):
+        return "a section"
+    return NAMES.get(kind, str(kind))
+
+
+def _dotted(kinds: Mapping[str, Any]) -> list[str]:
+    """The keys of a section and of the sections in it."""
+    names = list(kinds)
+    for name, kind in kinds.items():
+        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+            names += [f"{name}.{sub}" for sub in _dotted(get_type_hints(kind))]
+    return names
+
+
+def _nearest(name: str, names: Sequence[str], prefix: str = "") -> str:
+    """A question after the name with the same last part, else after one spelled alike, else ""."""
+    same = [other for other in names if other.rsplit(".", 1)[-1] == name]
+    near = same or difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"; did you mean {prefix}{near[0]}?" if near else ""

@@ -1,0 +1,168 @@
+"""What a recipe may say: every key once, with its meaning, its unit and its default.
+
+Defaults are CtP's own hyper-parameters. Batch size and learning rate are those of the whole run, so a recipe
+means the same on one GPU and on eight. `configs.load` reads a YAML file into these classes.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+def _require(holds: bool, key: str, value: object, wanted: str) -> None:
+    if not holds:
+        raise ValueError(f"{key} = {value!r} must be {wanted}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Where the videos are and how many helpers read them."""
+
+    root: str
+    """Folder of a prepared dataset; a relative one counts from the folder where the command is started."""
+    list: str | None = None
+    """Text file with a video a line, such as UCF101's trainlist01.txt; relative to root. null takes all."""
+    workers: int = 4
+    """Processes per GPU that read the files' bytes. 0 reads in the training process."""
+    threads: int = 4
+    """Threads per GPU that decode and augment."""
+    decoder: Literal["auto", "dali", "pyav"] = "auto"
+    """auto takes DALI where it has a decoder for every video on this device, and PyAV otherwise."""
+
+    def __post_init__(self) -> None:
+        _require(self.workers >= 0, "workers", self.workers, "0 or more")
+        _require(self.threads >= 1, "threads", self.threads, "at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optim:
+    """The optimizer. All parameters are one group: as in the original, biases and batch norms decay too."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    """sgd is without Nesterov."""
+    lr: float = 0.01
+    """Learning rate that belongs to train.global_batch; the schedule multiplies it."""
+    momentum: float = 0.9
+    """Momentum of sgd, beta1 of adamw."""
+    weight_decay: float = 1e-4
+    """L2 penalty of sgd, decoupled decay of adamw."""
+    clip_norm: float | None = 40.0
+    """Largest L2 norm of the whole gradient. null does not clip."""
+
+    def __post_init__(self) -> None:
+        _require(self.lr > 0 and math.isfinite(self.lr), "lr", self.lr, "greater than 0")
+        _require(0 <= self.momentum < 1, "momentum", self.momentum, "at least 0 and below 1")
+        _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
+        if self.clip_norm is not None:
+            _require(self.clip_norm > 0, "clip_norm", self.clip_norm, "greater than 0, or null for none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """The learning rate over time."""
+
+    kind: Literal["step", "cosine", "constant"] = "step"
+    """step: times gamma at each milestone. cosine: half a wave down to 0."""
+    by: Literal["epoch", "iteration"] = "epoch"
+    """Unit of the milestones, and how often cosine changes. An iteration is one optimizer step."""
+    milestones: tuple[int, ...] = ()
+    """Epochs or iterations, counted from 0, from which on the rate is multiplied by gamma once more."""
+    gamma: float = 0.1
+    """Factor of a milestone."""
+    warmup_iters: int = 0
+    """Optimizer steps of linear warm-up from warmup_ratio to 1 times the scheduled rate."""
+    warmup_ratio: float = 0.1
+    """Share of the scheduled rate at the first step of the warm-up."""
+
+    def __post_init__(self) -> None:
+        rising = all(a < b for a, b in zip((0, *self.milestones), self.milestones, strict=False))
+        _require(rising, "milestones", list(self.milestones), "positive and strictly increasing")
+        _require(
+            self.kind == "step" or not self.milestones,
+            "milestones",
+            list(self.milestones),
+            "empty unless kind is step",
+        )
+        _require(self.gamma > 0, "gamma", self.gamma, "greater than 0")
+        _require(self.warmup_iters >= 0, "warmup_iters", self.warmup_iters, "0 or more")
+        _require(0 < self.warmup_ratio <= 1, "warmup_ratio", self.warmup_ratio, "above 0 and at most 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """The loop."""
+
+    epochs: int
+    """Passes over the dataset."""
+    global_batch: int = 32
+    """Videos per optimizer step, over all ranks and micro-steps."""
+    accumulate: int = 1
+    """Micro-steps whose gradients are averaged into one optimizer step; divides the memory need."""
+    sync_bn: bool = True
+    """Batch norm statistics over all ranks instead of each rank's own part. CUDA only."""
+    amp: Literal["bf16", "off"] = "off"
+    """bf16: forward pass in bfloat16 where that is safe. CUDA only."""
+    channels_last: bool = True
+    """Memory order of activations and 3D kernels; changes speed, not results."""
+    compile: bool = False
+    """torch.compile the network: minutes at the start, faster steps after."""
+    checkpoint_every: int = 500
+    """Optimizer steps between checkpoints; there is always one at the end and after SIGTERM."""
+    keep: int = 2
+    """Newest checkpoints that stay on the disk. Two survive a damaged file."""
+    log_every: int = 10
+    """Optimizer steps between lines of metrics.jsonl and TensorBoard."""
+
+    def __post_init__(self) -> None:
+        for key in ("epochs", "global_batch", "accumulate", "checkpoint_every", "keep", "log_every"):
+            _require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A recipe."""
+
+    task: str
+    """Pretext task: the module of that name in dali_pipelines/tasks and in nets/tasks."""
+    backbone: str
+    """Network: a name in nets/backbones.py."""
+    work_dir: str
+    """Folder that receives checkpoints, metrics.jsonl, TensorBoard's files and config.yaml."""
+    seed: int = 7
+    """Decides the order of the videos, every augmentation and the network's first weights."""
+    data: Data
+    """See Data."""
+    plan: Any
+    """Options of the data: the Config of dali_pipelines/tasks/<task>.py. Left out, its defaults hold."""
+    net: Any
+    """Options of head and loss: the Config of nets/tasks/<task>.py. Left out, its defaults hold."""
+    optim: Optim = field(default_factory=Optim)
+    """See Optim."""
+    schedule: Schedule = field(default_factory=Schedule)
+    """See Schedule."""
+    train: Train
+    """See Train."""
+
+    def __post_init__(self) -> None:
+        _require(self.seed >= 0, "seed", self.seed, "0 or more")
+        if self.schedule.milestones and self.schedule.by == "epoch":
+            last, epochs = self.schedule.milestones[-1], self.train.epochs
+            _require(
+                last < epochs,
+                "schedule.milestones",
+                list(self.schedule.milestones),
+                f"below train.epochs = {epochs}",
+            )
+
+
+def batch_per_rank(train: Train, world_size: int) -> int:
+    """Videos in one batch of one rank. ValueError when the global batch cannot be shared out evenly."""
+    parts = world_size * train.accumulate
+    size, rest = divmod(train.global_batch, parts)
+    if rest:
+        nearest = max(parts, round(train.global_batch / parts) * parts)
+        raise ValueError(
+            f"train.global_batch = {train.global_batch} is not divisible by {world_size} ranks x "
+            f"{train.accumulate} micro-steps (train.accumulate); the nearest that is: {nearest}"
+        )
+    return size

@@ -1,0 +1,120 @@
+"""`trainers/pretrain.py` on a made-up task in place of videos, for test_loop.py and test_loop_processes.py.
+
+Everything but the dataset and the network is the real thing. The network has dropout and batch norm, so that a
+resumed run is equal to an uninterrupted one only if all randomness and all state are restored.
+"""
+
+import os
+import signal
+import sys
+import time
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from unittest import mock
+
+import torch
+from torch import nn
+
+import nets.tasks
+from configs.errors import run_cli
+from trainers import pretrain
+
+VIDEOS = 42
+
+
+@dataclass(frozen=True)
+class Config:
+    nan_row: int = -1
+    """This row's input is not a number."""
+    term_step: int = -1
+    """SIGTERM to the last rank while it fetches the batch of this micro-step."""
+    kill_step: int = -1
+    """SIGKILL to the last rank likewise."""
+    seconds: float = 0.0
+    """Duration of a fetch."""
+
+
+@dataclass(frozen=True)
+class NetConfig:
+    width: int = 8
+    plain: bool = False
+    """Neither batch norm nor dropout: a step then depends on which videos are in it, not on how they are shared out."""
+
+
+class Index:
+    def __len__(self) -> int:
+        return VIDEOS
+
+    def info(self, row: int) -> types.SimpleNamespace:
+        return types.SimpleNamespace(name=f"class/video_{row:02d}")
+
+
+class Loader:
+    """Batches of a permutation that depends on seed and epoch alone."""
+
+    def __init__(self, config, ranks) -> None:
+        self.config, self.ranks, self.index, self.step = config, ranks, Index(), 0
+        self.counts, self.replaced = types.SimpleNamespace(amplification=1.5), {}
+        self.task = types.SimpleNamespace(batch_schema={})
+        self.batch = config.train.global_batch // ranks.world_size // config.train.accumulate
+
+    def __len__(self) -> int:
+        return VIDEOS // (self.batch * self.ranks.world_size)
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        epoch = self.step // len(self)
+        rows = torch.randperm(VIDEOS, generator=torch.Generator().manual_seed(self.config.seed * 1000 + epoch))
+        while self.step // len(self) == epoch:
+            plan, place = self.config.plan, self.step % len(self)
+            time.sleep(plan.seconds)
+            if self.ranks.rank == self.ranks.world_size - 1:
+                for step, number in ((plan.term_step, signal.SIGTERM), (plan.kill_step, signal.SIGKILL)):
+                    if self.step == step:
+                        os.kill(os.getpid(), number)
+            begin = (place * self.ranks.world_size + self.ranks.rank) * self.batch
+            index = rows[begin : begin + self.batch]
+            clips = torch.sin(index.view(-1, 1, 1, 1, 1) + torch.arange(3 * 4 * 8 * 8.0).view(1, 3, 4, 8, 8))
+            clips[index == plan.nan_row] = torch.nan
+            self.step += 1
+            yield {"clips": clips, "index": index}
+
+    def state_dict(self) -> dict[str, int]:
+        return {"step": self.step}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.step = state["step"]
+
+    def close(self) -> None:
+        pass
+
+
+class Net(nn.Module):
+    def __init__(self, cfg: NetConfig) -> None:
+        super().__init__()
+        norm = nn.Identity() if cfg.plain else nn.BatchNorm3d(cfg.width)
+        dropout = nn.Dropout(0.0 if cfg.plain else 0.5)
+        self.backbone = nn.Sequential(nn.Conv3d(3, cfg.width, 3), norm, nn.ReLU())
+        self.head = nn.Sequential(nn.Flatten(), dropout, nn.Linear(cfg.width * 2 * 6 * 6, 1))
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        target = torch.cos(batch["index"].float())
+        loss = (self.head(self.backbone(batch["clips"])).squeeze(1) - target).square().mean()
+        return {"loss": loss, "target": target.mean()}
+
+
+def main(argv: list[str]) -> None:
+    modules = {}
+    for name, config in {"dali_pipelines.tasks.fake": Config, "nets.tasks.fake": NetConfig}.items():
+        modules[name] = types.ModuleType(name)
+        modules[name].Config = config
+    with (
+        mock.patch.dict(sys.modules, modules),
+        mock.patch.object(nets.tasks, "build_task", lambda task, backbone, schema, cfg: Net(cfg)),
+        mock.patch.object(pretrain, "build_loader", Loader),
+    ):
+        pretrain.main(argv)
+
+
+if __name__ == "__main__":
+    run_cli(main)

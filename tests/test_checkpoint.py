@@ -1,0 +1,209 @@
+"""trainers.checkpoint: nothing that goes wrong while writing or reading costs an older checkpoint."""
+
+import errno
+import os
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from configs.errors import UserError
+from trainers import checkpoint
+
+IDENTITY = {"task": "fake", "backbone": "tiny", "seed": 7, "train.global_batch": 8, "videos": 100}
+
+
+def content(step: int) -> dict:
+    return {
+        "identity": IDENTITY,
+        "model": {"weight": torch.full((1000,), float(step))},
+        "loader": {"epoch": step},
+    }
+
+
+def files(folder) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for step in (10, 20, 30):
+        checkpoint.save(tmp_path, step, content(step), keep=3)
+    return tmp_path
+
+
+def test_what_is_saved_comes_back(folder):
+    found = checkpoint.find(folder, "auto")
+    assert found["step"] == 30
+    assert found["loader"] == {"epoch": 30}
+    assert torch.equal(found["model"]["weight"], torch.full((1000,), 30.0))
+    assert files(folder) == ["step_00000010.pt", "step_00000020.pt", "step_00000030.pt"]
+
+
+def test_the_file_loads_without_running_code_in_it(folder):
+    raw = torch.load(checkpoint.path_of(folder, 30), weights_only=True)
+    assert raw["format"] == checkpoint.FORMAT
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=6, unique=True), st.integers(1, 4))
+@settings(max_examples=20, deadline=None)
+def test_the_newest_are_kept_after_every_save(tmp_path_factory, steps, keep):
+    folder = tmp_path_factory.mktemp("keep")
+    for count, step in enumerate(sorted(steps), 1):
+        checkpoint.save(folder, step, content(step), keep=keep)
+        assert checkpoint.list_steps(folder) == sorted(steps)[:count][-keep:]
+
+
+def test_nothing_is_removed_before_the_new_one_has_its_name(folder, monkeypatch):
+    def no_rename(*paths):
+        assert len(checkpoint.list_steps(folder)) == 3
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "replace", no_rename)
+    with pytest.raises(OSError, match=r"Input/output error"):
+        checkpoint.save(folder, 40, content(40), keep=1)
+    assert checkpoint.list_steps(folder) == [10, 20, 30]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_full_disk_leaves_the_older_ones_and_no_litter(folder, monkeypatch, call):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = files(folder)
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(OSError, match=r"No space left on device"):
+        checkpoint.save(folder, 40, content(40), keep=1)
+    assert files(folder) == before
+
+
+def test_a_disk_that_fills_up_in_the_middle_of_the_file_is_an_os_error(folder):
+    before = files(folder)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    large = content(40) | {"more": torch.zeros(10**6)}
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10**5, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large"):
+            checkpoint.save(folder, 40, large, keep=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert files(folder) == before
+    assert checkpoint.find(folder, "auto")["step"] == 30
+
+
+def test_a_kill_while_writing_leaves_the_older_ones_and_the_litter_goes_with_the_next_save(folder):
+    script = """
+        import sys, time
+        from pathlib import Path
+        import torch
+        from trainers import checkpoint
+        real = torch.save
+        def slow(content, file):
+            real(content, file)
+            file.flush()
+            print("writing", flush=True)
+            time.sleep(60)
+        torch.save = slow
+        checkpoint.save(Path(sys.argv[1]), 40, {"model": torch.zeros(1000)}, keep=1)
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script), str(folder)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "writing\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert checkpoint.list_steps(folder) == [10, 20, 30]
+    assert checkpoint.find(folder, "auto")["step"] == 30
+    checkpoint.save(folder, 50, content(50), keep=1)
+    assert files(folder) == ["step_00000050.pt"]
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def flip_a_bit(path):
+    data = bytearray(path.read_bytes())
+    data[data.index(torch.full((100,), 30.0).numpy().tobytes()) + 40] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def other_file(path):
+    path.write_bytes(b"not a checkpoint" * 100)
+
+
+@pytest.mark.parametrize("damage", [cut, empty, flip_a_bit, other_file])
+def test_a_damaged_newest_one_is_named_and_passed_over(folder, capsys, damage):
+    damage(checkpoint.path_of(folder, 30))
+    assert checkpoint.find(folder, "auto")["step"] == 20
+    warning = capsys.readouterr().out
+    assert str(checkpoint.path_of(folder, 30)) in warning
+    assert "is damaged" in warning
+
+
+def test_a_damaged_one_does_not_push_out_good_ones(folder):
+    cut(checkpoint.path_of(folder, 30))
+    checkpoint.save(folder, 25, content(25), keep=1)
+    assert checkpoint.list_steps(folder) == [25, 30]
+    assert checkpoint.find(folder, "auto")["step"] == 25
+
+
+def test_only_damaged_ones_are_an_error_and_not_a_fresh_start(folder):
+    for step in (10, 20, 30):
+        cut(checkpoint.path_of(folder, step))
+    with pytest.raises(UserError, match=r"none of the 3 checkpoints .* readable"):
+        checkpoint.find(folder, "auto")
+
+
+def test_a_folder_without_checkpoints_starts_from_the_beginning(tmp_path):
+    (tmp_path / "step_x.pt").write_text("not one of ours")
+    for how in ("auto", "none"):
+        assert checkpoint.find(tmp_path, how) is None
+        assert checkpoint.find(tmp_path / "missing", how) is None
+
+
+def test_resume_none_refuses_a_folder_in_use(folder):
+    with pytest.raises(UserError, match=r"up to step 30; pass --resume auto .* --work-dir"):
+        checkpoint.find(folder, "none")
+
+
+def test_an_explicit_file_is_taken(folder, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    path = str(checkpoint.path_of(folder, 20))
+    assert checkpoint.find(other, path)["step"] == 20
+    with pytest.raises(UserError, match=r"step 20, but .* also holds step 30"):
+        checkpoint.find(folder, path)
+    with pytest.raises(UserError, match=r"no checkpoint .*nothing.pt"):
+        checkpoint.find(folder, str(folder / "nothing.pt"))
+
+
+def test_a_file_of_another_program_is_refused(tmp_path):
+    torch.save({"state_dict": {}}, tmp_path / "other.pt")
+    with pytest.raises(UserError, match=r"is not a checkpoint of this version"):
+        checkpoint.find(tmp_path, str(tmp_path / "other.pt"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("task", "rot"), ("backbone", "r3d18"), ("seed", 8), ("train.global_batch", 16), ("videos", 99)],
+)
+def test_another_runs_checkpoint_is_refused_with_both_values_and_the_way_out(folder, key, value):
+    found = checkpoint.find(folder, "auto")
+    checkpoint.check_identity(found, IDENTITY)
+    with pytest.raises(UserError) as caught:
+        checkpoint.check_identity(found, IDENTITY | {key: value})
+    text = str(caught.value)
+    assert f"{key} = {IDENTITY[key]!r}" in text
+    assert repr(value) in text
+    assert "--work-dir" in text

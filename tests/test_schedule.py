@@ -1,0 +1,80 @@
+"""trainers.schedule against torch's own schedulers, mmcv's formulas and figures written out by hand."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from configs.schema import Schedule
+from trainers.schedule import lr_at
+
+BASE = 0.01
+
+
+def rates(schedule: Schedule, *, epochs: int, steps_per_epoch: int) -> list[float]:
+    total = epochs * steps_per_epoch
+    return [
+        lr_at(schedule, BASE, step=step, epoch=step // steps_per_epoch, total_steps=total, epochs=epochs)
+        for step in range(total)
+    ]
+
+
+def torchs(make, *, steps: int) -> list[float]:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=BASE)
+    scheduler = make(optimizer)
+    seen = []
+    for _ in range(steps):
+        seen.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return seen
+
+
+def test_step_by_epoch_is_torchs_multi_step_held_for_each_epoch():
+    ours = rates(Schedule(kind="step", milestones=(3, 7)), epochs=10, steps_per_epoch=4)
+    theirs = torchs(lambda o: torch.optim.lr_scheduler.MultiStepLR(o, [3, 7], 0.1), steps=10)
+    assert ours == pytest.approx([rate for rate in theirs for _ in range(4)])
+    assert ours[11:13] == pytest.approx([0.01, 0.001])  # the last step of epoch 2, the first of epoch 3
+
+
+def test_step_by_iteration_counts_optimizer_steps():
+    ours = rates(Schedule(kind="step", by="iteration", milestones=(5, 6), gamma=0.5), epochs=2, steps_per_epoch=5)
+    assert ours == pytest.approx([0.01] * 5 + [0.005] + [0.0025] * 4)
+
+
+@pytest.mark.parametrize("by", ["epoch", "iteration"])
+def test_cosine_is_torchs_annealing_to_zero(by):
+    ours = rates(Schedule(kind="cosine", by=by), epochs=6, steps_per_epoch=5)
+    length = 6 if by == "epoch" else 30
+    theirs = torchs(lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, length), steps=length)
+    assert ours == pytest.approx([rate for rate in theirs for _ in range(30 // length)])
+
+
+def test_warm_up_is_mmcvs_linear_one():
+    schedule = Schedule(kind="step", milestones=(40, 60, 80), warmup_iters=1000, warmup_ratio=0.1)
+    ours = rates(schedule, epochs=90, steps_per_epoch=100)
+    assert ours[0] == pytest.approx(0.001)
+    assert ours[500] == pytest.approx(0.0055)
+    for step in range(1000):
+        assert ours[step] == pytest.approx(BASE * (1 - (1 - step / 1000) * (1 - 0.1)))
+    assert ours[1000] == BASE
+    assert ours[4000] == pytest.approx(0.001)
+
+
+def test_warm_up_is_torchs_linear_one_on_a_constant_rate():
+    ours = rates(Schedule(kind="constant", warmup_iters=8, warmup_ratio=0.25), epochs=3, steps_per_epoch=4)
+    theirs = torchs(lambda o: torch.optim.lr_scheduler.LinearLR(o, 0.25, 1.0, 8), steps=12)
+    assert ours == pytest.approx(theirs)
+
+
+@given(st.data(), st.sampled_from(["step", "cosine", "constant"]), st.integers(0, 30))
+def test_the_rate_never_exceeds_the_base_and_never_rises_after_the_warm_up(data, kind, warmup):
+    milestones = data.draw(st.sets(st.integers(1, 9))) if kind == "step" else set()
+    schedule = Schedule(kind=kind, milestones=tuple(sorted(milestones)), warmup_iters=warmup)
+    ours = rates(schedule, epochs=10, steps_per_epoch=3)
+    assert all(0 <= rate <= BASE and math.isfinite(rate) for rate in ours)
+    after = ours[warmup:]
+    assert all(a >= b for a, b in pairwise(after))

@@ -1,0 +1,135 @@
+"""The ranks of a run: torchrun's processes, or the one process of plain python."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, distributed, nn
+
+from configs.errors import UserError
+from configs.schema import Train
+
+T = TypeVar("T")
+
+PEER_TIMEOUT = timedelta(minutes=5)
+"""A rank that waits this long for another ends the run. Longer than a slow checkpoint or torch.compile."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among all of the run. All ranks call a method at the same point of the program."""
+
+    device: torch.device
+    rank: int = 0
+    world_size: int = 1
+
+    def gather(self, values: Tensor) -> Tensor:
+        """float64 (world_size, K), on the CPU, from each rank's `values` (K,)."""
+        mine = values.to(self.device, torch.float64)
+        if self.world_size == 1:
+            return mine[None].cpu()
+        everyones = mine.new_empty(self.world_size * len(mine))
+        distributed.all_gather_into_tensor(everyones, mine)
+        return everyones.view(self.world_size, len(mine)).cpu()
+
+    def gather_objects(self, mine: Any) -> list[Any]:
+        """Each rank's object, in rank order."""
+        everyones = [mine] * self.world_size
+        if self.world_size > 1:
+            distributed.all_gather_object(everyones, mine)
+        return everyones
+
+    def on_rank0(self, make: Callable[[], T]) -> T:
+        """On all ranks what `make()` gives on rank 0; a UserError or OSError too: then all end together."""
+        if self.world_size == 1:
+            return make()
+        result: list[Any] = [None, None]
+        if self.rank == 0:
+            try:
+                result[0] = make()
+            except (UserError, OSError) as error:
+                result[1] = error
+        distributed.broadcast_object_list(result)
+        if result[1] is not None:
+            raise result[1]
+        return result[0]
+
+    def require_same(self, **facts: object) -> None:
+        """UserError when the ranks do not agree, as when a node has another copy of the dataset or config."""
+        everyones: list[Mapping[str, object]] = self.gather_objects(facts)
+        for name in facts:
+            for rank, theirs in enumerate(everyones):
+                if theirs[name] != everyones[0][name]:
+                    raise UserError(
+                        f"the ranks differ in {name}: {everyones[0][name]!r} on rank 0, "
+                        f"{theirs[name]!r} on rank {rank}; give every rank the same config and dataset"
+                    )
+
+
+@contextmanager
+def start(device: str) -> Iterator[Ranks]:
+    """Joins the ranks that torchrun started; alone under plain python. `device` is auto, cpu or cuda."""
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto":
+        device = "cuda" if gpus else "cpu"
+    if device == "cuda":
+        if local_rank >= gpus:
+            raise UserError(
+                f"local rank {local_rank} has no GPU, {gpus} are visible; "
+                "start as many processes as GPUs (torchrun --nproc-per-node) or pass --device cpu"
+            )
+        torch.cuda.set_device(local_rank)
+        torch.backends.cudnn.benchmark = True  # every batch has the same shape
+    else:
+        # torchrun sets one thread per process, plain python takes all cores: share them out in either case.
+        local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world))
+    ranks = Ranks(
+        device=torch.device("cuda", local_rank) if device == "cuda" else torch.device("cpu"),
+        rank=int(os.environ.get("RANK", "0")),
+        world_size=world_size,
+    )
+    if world_size == 1:
+        yield ranks
+        return
+    backend = "nccl" if device == "cuda" else "gloo"
+    distributed.init_process_group(backend, timeout=PEER_TIMEOUT)
+    yield ranks
+    distributed.destroy_process_group()  # not after an error: it would wait for peers that may be gone
+
+
+def wrap(net: nn.Module, train: Train, ranks: Ranks) -> tuple[nn.Module, nn.Module]:
+    """Puts the network on the device behind what the recipe asks for and the device can do.
+
+    Returns:
+        The plain network, whose state is saved, and the same parameters behind compile and DDP, to be called.
+    """
+    if train.sync_bn and ranks.world_size > 1 and ranks.device.type == "cuda":
+        net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
+    net.to(ranks.device)
+    if train.channels_last:
+        net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    model: nn.Module = torch.compile(net) if train.compile else net  # type: ignore[assignment]
+    if ranks.world_size > 1:
+        # Batch norm buffers are not broadcast: SyncBN keeps them equal, and in training nothing reads them.
+        ids = [ranks.device.index] if ranks.device.type == "cuda" else None
+        model = nn.parallel.DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
+    return net, model
+
+
+def left_out(train: Train, ranks: Ranks) -> list[str]:
+    """What the recipe asks for and this device does not do, one sentence each."""
+    if ranks.device.type == "cuda":
+        return []
+    notes = []
+    if train.sync_bn and ranks.world_size > 1:
+        notes.append("train.sync_bn needs CUDA: each rank has its own batch norm statistics here")
+    if train.amp != "off":
+        notes.append(f"train.amp = {train.amp} needs CUDA: float32 is used here")
+    return notes

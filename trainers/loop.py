@@ -1,0 +1,144 @@
+"""The training loop: fetch, forward, backward, check, step, log, save."""
+
+import math
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from configs.errors import UserError
+from trainers import checkpoint
+from trainers.distributed import Ranks
+from trainers.metrics import Metrics
+from trainers.run import Batch, Loader, Run, save
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one optimizer step of this rank gave."""
+
+    terms: dict[str, Tensor]
+    """The task's scalars, averaged over the micro-steps; float64, on the device."""
+    grad_norm: float
+    """L2 norm of the whole gradient before clipping, the same on every rank."""
+    wait: float
+    """Seconds spent waiting for data."""
+    batch: Batch
+    """The last micro-step's input."""
+
+
+def endless(loader: Loader, ranks: Ranks) -> Iterator[Batch]:
+    """Batches from the loader's cursor on, epoch after epoch."""
+    while True:
+        try:
+            yield from loader
+        except UserError as error:
+            if ranks.rank == 0:
+                raise
+            # Only rank 0's UserErrors are shown, because as a rule all ranks meet them: not this one.
+            raise RuntimeError(f"rank {ranks.rank}: {error}") from error
+
+
+def train_step(run: Run, batches: Iterator[Batch], step: int) -> Step:
+    """One optimizer step: `train.accumulate` micro-steps, one update. `step` counts those done before it.
+
+    Raises:
+        UserError: the gradient has NaN or infinity. Every rank raises it at the same step, before its update.
+    """
+    train, ranks = run.config.train, run.ranks
+    # Randomness in the network depends on the step alone, so that a resumed run needs no saved state.
+    torch.manual_seed(int(np.random.SeedSequence([run.config.seed, step, ranks.rank]).generate_state(1)[0]))
+    layout = torch.channels_last_3d if train.channels_last else torch.contiguous_format
+    bf16 = train.amp == "bf16" and ranks.device.type == "cuda"
+    wait, seen, terms = 0.0, [], dict[str, Tensor]()
+    for micro in range(train.accumulate):
+        asked = time.perf_counter()
+        batch = next(batches)
+        wait += time.perf_counter() - asked
+        batch = {k: v.contiguous(memory_format=layout) if v.ndim == 5 else v for k, v in batch.items()}
+        last = micro == train.accumulate - 1
+        with nullcontext() if last or ranks.world_size == 1 else run.model.no_sync():  # type: ignore[operator]
+            with torch.autocast(ranks.device.type, torch.bfloat16, enabled=bf16):
+                out = run.model(batch)
+            (out["loss"] / train.accumulate).backward()
+        for name, value in out.items():
+            terms[name] = terms.get(name, 0.0) + value.detach().double() / train.accumulate
+        seen.append((batch["index"], out["loss"].detach()))
+    grad_norm = float(nn.utils.clip_grad_norm_(run.net.parameters(), run.config.optim.clip_norm or math.inf))
+    if not math.isfinite(grad_norm):  # the reduced gradient: all ranks see it, and none has made the step
+        raise UserError(_explain(run, step, grad_norm, seen))
+    for group in run.optimizer.param_groups:
+        group["lr"] = run.lr(step)
+    run.optimizer.step()
+    run.optimizer.zero_grad(set_to_none=True)
+    return Step(terms, grad_norm, wait, batch)
+
+
+def _explain(run: Run, step: int, grad_norm: float, seen: list[tuple[Tensor, Tensor]]) -> str:
+    """Names the samples of the micro-steps whose loss is not finite; all, if only the gradient overflowed."""
+    mine = [(index.tolist(), bool(loss.isfinite())) for index, loss in seen]
+    everyones = [micro_step for of_rank in run.ranks.gather_objects(mine) for micro_step in of_rank]
+    guilty = [rows for rows, finite in everyones if not finite]
+    what = "the loss is not finite" if guilty else "the loss is finite, its gradient is not"
+    rows = [row for rows in guilty or [rows for rows, _ in everyones] for row in rows]
+    return (
+        f"step {step + 1}: {what} (norm {grad_norm}). Nothing was updated and the last checkpoint is intact; "
+        "lower optim.lr or look at these videos, by dataset row: "
+        + ", ".join(f"{row} {run.name_of(row)}" for row in rows)
+    )
+
+
+class StopSignal:
+    """Remembers SIGTERM and SIGUSR1 instead of dying of them, while in its `with` block."""
+
+    name = ""
+
+    def __enter__(self) -> "StopSignal":
+        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGUSR1)}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.name = signal.Signals(number).name
+
+
+def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, end: int) -> str:
+    """Trains from step `first_step` up to `end`, with checkpoints in `folder`. Returns how it ended.
+
+    `metrics` is rank 0's alone. SIGTERM or SIGUSR1 on any rank ends the run after the current step, saved.
+    """
+    batches = endless(run.loader, run.ranks)
+    saved = checkpoint.path_of(folder, first_step)
+    run.model.train()
+    with StopSignal() as stop:
+        for step in range(first_step, end):
+            began = time.perf_counter()
+            result = train_step(run, batches, step)
+            # One small collective a step: the terms, the times, and whether any rank was told to stop.
+            times = [result.wait, time.perf_counter() - began, float(bool(stop.name))]
+            own = torch.stack([*result.terms.values()])
+            everyones = run.ranks.gather(torch.cat([own, own.new_tensor(times)]))
+            terms = dict(zip(result.terms, everyones[:, :-3].mean(0).tolist(), strict=True))
+            stopping = bool(everyones[:, -1].any())
+            done = step + 1
+            if metrics:
+                if step == first_step:
+                    metrics.add_clips(done, result.batch)
+                facts = {"epoch": run.epoch(step), "lr": run.lr(step), "grad_norm": result.grad_norm, **terms}
+                metrics.add(done, facts, everyones[:, -3:-1], run.loader_facts())
+            if stopping or done == end or done % run.config.train.checkpoint_every == 0:
+                saved = save(run, folder, done)
+            if stopping:
+                name = stop.name or "a signal to another rank"
+                return f"stopped by {name} after step {done} of {end}; the same command goes on from {saved}"
+    return f"done: {end} of {run.total_steps} steps; {saved}"

@@ -1,0 +1,112 @@
+"""What a run reports: metrics.jsonl, TensorBoard and a progress bar, all written by rank 0."""
+
+import json
+import resource
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from torchvision.utils import make_grid
+from tqdm import tqdm
+
+from dali_pipelines.graph.colour import MEAN, STD
+from dali_pipelines.store.files import replacing
+
+
+class Metrics:
+    """The run's reports from step `first_step` on; later ones, of a run that was cut off, are dropped.
+
+    A step's number counts the optimizer steps done, itself included. A context manager: closes its files.
+    """
+
+    def __init__(self, work_dir: Path, *, first_step: int, end: int, global_batch: int, log_every: int) -> None:
+        path = work_dir / "metrics.jsonl"
+        drop_after(path, first_step)
+        self._file = path.open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(work_dir / "tensorboard"), purge_step=first_step + 1)
+        self._bar = tqdm(total=end, initial=first_step, unit="step", disable=None, dynamic_ncols=True)
+        self._end, self._global_batch, self._log_every = end, global_batch, log_every
+        self._timings: list[Tensor] = []
+
+    def __enter__(self) -> "Metrics":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._bar.close()
+        self._board.close()
+        self._file.close()
+
+    def add(self, step: int, facts: Mapping[str, float], timings: Tensor, more: Mapping[str, float]) -> None:
+        """Takes one step; writes a line every `log_every` steps and at the end.
+
+        Args:
+            step: optimizer steps done.
+            facts: epoch, lr, grad_norm and the task's terms at this step, written as they are.
+            timings: (world_size, 2) seconds of each rank in this step: waiting for data, in all.
+            more: figures of the process, not of the step.
+        """
+        self._bar.update()
+        self._timings.append(timings)
+        if step % self._log_every and step != self._end:
+            return
+        seconds = torch.stack(self._timings).sum(0)
+        speed = {
+            "clips_per_s": self._global_batch * len(self._timings) / seconds[:, 1].max().item(),
+            "data_wait": (seconds[:, 0] / seconds[:, 1]).max().item(),
+        }
+        self._timings.clear()
+        line = {"step": step, **facts, **speed, **more, **memory()}
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+        for name, value in line.items():
+            self._board.add_scalar(f"train/{name}", value, step)
+        short = {
+            "loss": f"{facts['loss']:.4g}",
+            "clips/s": f"{speed['clips_per_s']:.4g}",
+            "wait": f"{speed['data_wait']:.0%}",
+        }
+        self._bar.set_postfix(short)
+        if self._bar.disable:  # no terminal: lines for a log file
+            print(f"step {step}/{self._end}", *(f"{name} {value}" for name, value in short.items()), flush=True)
+
+    def add_clips(self, step: int, batch: Mapping[str, Tensor]) -> None:
+        """Shows in TensorBoard what the network sees: some of each tensor of clips (B, 3, T, H, W)."""
+        for name, clips_BCTHW in batch.items():
+            if clips_BCTHW.ndim == 5:
+                self._board.add_image(f"input/{name}", picture(clips_BCTHW), step)
+
+
+def picture(clips_BCTHW: Tensor, *, clips: int = 4, frames: int = 8) -> Tensor:
+    """float32 (3, h, w) in 0..1: the first clips of a normalised batch, one a row, some frames of each."""
+    times = torch.linspace(0, clips_BCTHW.shape[2] - 1, frames).long()
+    frames_NCHW = clips_BCTHW[:clips].float().cpu()[:, :, times].transpose(1, 2).flatten(0, 1)
+    std, mean = torch.tensor(STD).view(3, 1, 1), torch.tensor(MEAN).view(3, 1, 1)
+    return make_grid((frames_NCHW * std + mean).clamp(0, 1), nrow=frames)
+
+
+def memory() -> dict[str, float]:
+    """This process's resident memory and its peak on the GPU, MiB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    used = {"rss_mib": pages * resource.getpagesize() / 2**20}
+    if torch.cuda.is_available():
+        used["cuda_peak_mib"] = torch.cuda.max_memory_allocated() / 2**20
+    return used
+
+
+def drop_after(path: Path, step: int) -> None:
+    """Cuts off the lines of a metrics.jsonl behind `step`, and a last line that a kill left half written."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        try:
+            if json.loads(line)["step"] > step:
+                break
+        except (json.JSONDecodeError, KeyError):
+            break
+        kept.append(line)
+    with replacing(path) as part:
+        part.write_text("".join(kept), encoding="utf-8")

@@ -1,0 +1,94 @@
+"""How much a frozen backbone knows: `python trainers/probe.py --work-dir RUN --train LIST --test LIST`.
+
+A linear classifier on pooled features, for the backbone of the newest checkpoint of a run and, beside it, for the
+same backbone with random weights.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from configs.errors import UserError, run_cli
+from configs.load import load
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from dali_pipelines.store.index import Index
+    from dali_pipelines.tasks.recognition import Config as ClipsConfig
+
+
+def parse_args(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="probe.py", description="Linear probe of a pretrained and a random backbone.")
+    parser.add_argument("--work-dir", type=Path, required=True, metavar="RUN", help="a run of pretrain.py")
+    parser.add_argument("--data-dir", metavar="DIR", help="a labelled dataset, instead of the run's own")
+    parser.add_argument("--train", required=True, metavar="LIST", help="videos to learn from; relative to the dataset")
+    parser.add_argument("--test", required=True, metavar="LIST", help="videos to be tested on; relative to the dataset")
+    parser.add_argument("--clips", type=int, default=2, help="clips a video, features averaged (2)")
+    parser.add_argument("--stride", type=int, default=2, help="frame step of a clip (2)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str]) -> None:
+    args = parse_args(argv)
+    config = load(args.work_dir / "config.yaml")
+    import torch
+
+    from dali_pipelines.store.index import open_dataset
+    from dali_pipelines.tasks.recognition import Config as ClipsConfig
+    from nets.backbones import create
+    from trainers import checkpoint
+
+    content = checkpoint.find(args.work_dir / "checkpoints", "auto")
+    if content is None:
+        raise UserError(f"{args.work_dir} holds no checkpoint; run trainers/pretrain.py with that --work-dir first")
+    root = args.data_dir or config.data.root
+    train, test = (open_dataset(root, Path(root, name)) for name in (args.train, args.test))
+    if min(train.labels.min(), test.labels.min()) < 0:
+        raise UserError(f"{root} has videos without a label; prepare it again with --labels folders or a CSV")
+    device = torch.device("cuda" if args.device != "cpu" and torch.cuda.is_available() else "cpu")
+    clips = ClipsConfig(
+        num_clips=args.clips,
+        num_frames=config.plan.num_frames,
+        stride=args.stride,
+        size=config.plan.size,
+        short_side=round(config.plan.size * 8 / 7),  # 128 for 112
+    )
+    torch.manual_seed(config.seed)
+    backbone = create(config.backbone).to(device).eval()
+    result = {"random": probe(backbone, train, test, clips)}
+    prefix = "backbone."
+    learned = {key.removeprefix(prefix): v for key, v in content["model"].items() if key.startswith(prefix)}
+    backbone.load_state_dict(learned)
+    result[config.task] = probe(backbone, train, test, clips)
+
+    chance = 1 / len(train.class_names)
+    print(f"linear probe, {len(train)} + {len(test)} videos, {args.clips} clips each; chance {100 * chance:.1f} %")
+    for name, figures in result.items():
+        low, high = figures["interval"]
+        print(f"  {name:<10} top-1 {100 * figures['top1']:5.1f} %   (95 %: {100 * low:.1f} to {100 * high:.1f})")
+    if args.json:
+        report = {"step": content["step"], "chance": chance, "videos": [len(train), len(test)], **result}
+        args.json.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def probe(backbone: "nn.Module", train: "Index", test: "Index", clips: "ClipsConfig") -> dict:
+    """Top-1 on `test` of a linear classifier fitted on the features of `train`, with its 95 % interval.
+
+    A test video that cannot be read counts as wrong.
+    """
+    from trainers.features import extract
+    from trainers.linear import fit, wilson
+
+    train_x, train_y = extract(backbone, train, clips)
+    test_x, test_y = extract(backbone, test, clips)
+    classify = fit(train_x, train_y, classes=len(train.class_names))
+    correct = int((classify(test_x) == test_y).sum())
+    return {"top1": correct / len(test), "interval": wilson(correct, len(test))}
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -1,0 +1,124 @@
+"""The parts of a run, and its way into a checkpoint and back."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from configs.errors import UserError
+from configs.load import dump
+from configs.schema import Config, Optim
+from trainers import checkpoint
+from trainers.distributed import Ranks
+from trainers.schedule import lr_at
+
+Batch = dict[str, Tensor]
+
+
+class Loader(Protocol):
+    """What the loop needs of `dali_pipelines.loader.ClipLoader`."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Batch]: ...
+    def state_dict(self) -> dict[str, int]: ...
+    def load_state_dict(self, state: dict[str, int]) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """The parts of a run, the same in training, in a dry run and in tests."""
+
+    config: Config
+    ranks: Ranks
+    loader: Loader
+    net: nn.Module
+    """The plain network, whose state is saved."""
+    model: nn.Module
+    """The same parameters behind DDP and torch.compile: what is called."""
+    optimizer: Optimizer
+    identity: Mapping[str, object]
+    """What must not change between the parts of a run that was interrupted."""
+    name_of: Callable[[int], str]
+    """Dataset row -> the video's name."""
+    loader_facts: Callable[[], Mapping[str, float]]
+    """Figures of the loader for the log."""
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole recipe; micro-steps go on over the ends of epochs."""
+        return self.config.train.epochs * len(self.loader) // self.config.train.accumulate
+
+    def epoch(self, step: int) -> int:
+        """Epoch that optimizer step `step` begins in."""
+        return step * self.config.train.accumulate // len(self.loader)
+
+    def lr(self, step: int) -> float:
+        """Learning rate of the optimizer step that comes after `step` others."""
+        config, epoch = self.config, self.epoch(step)
+        return lr_at(
+            config.schedule,
+            config.optim.lr,
+            step=step,
+            epoch=epoch,
+            total_steps=self.total_steps,
+            epochs=config.train.epochs,
+        )
+
+
+def make_optimizer(net: nn.Module, optim: Optim) -> Optimizer:
+    """The recipe's optimizer over all parameters, in torch's fused form."""
+    if optim.name == "sgd":
+        return torch.optim.SGD(
+            net.parameters(),
+            lr=optim.lr,
+            momentum=optim.momentum,
+            weight_decay=optim.weight_decay,
+            fused=True,
+        )
+    betas = (optim.momentum, 0.999)
+    return torch.optim.AdamW(net.parameters(), lr=optim.lr, betas=betas, weight_decay=optim.weight_decay, fused=True)
+
+
+def resume(run: Run, folder: Path, how: str) -> int:
+    """Restores the run from a checkpoint (see `checkpoint.find`); returns the optimizer steps done so far."""
+    content = run.ranks.on_rank0(lambda: checkpoint.find(folder, how))
+    if content is None:
+        return 0
+    checkpoint.check_identity(content, run.identity)
+    try:
+        run.net.load_state_dict(content["model"])
+    except RuntimeError as error:
+        raise UserError(
+            f"the checkpoint of step {content['step']} is of another network: {' '.join(str(error).split())}; "
+            "set the options of net back, or pass another --work-dir to start a new run"
+        ) from error
+    # Moments come from the checkpoint, hyper-parameters from the recipe: it may have changed on purpose.
+    run.optimizer.load_state_dict(
+        {"state": content["optimizer"]["state"], "param_groups": run.optimizer.state_dict()["param_groups"]}
+    )
+    run.loader.load_state_dict(content["loader"])
+    return int(content["step"])
+
+
+def save(run: Run, folder: Path, step: int) -> Path:
+    """Writes the checkpoint after `step` steps; UserError on all ranks when the disk does not take it."""
+    content = {
+        "identity": dict(run.identity),
+        "config": dump(run.config),
+        "loader": run.loader.state_dict(),
+        "model": run.net.state_dict(),
+        "optimizer": run.optimizer.state_dict(),
+        "versions": {name: version(name) for name in ("clipfeed", "torch", "torchvision")},
+    }
+    try:
+        return run.ranks.on_rank0(lambda: checkpoint.save(folder, step, content, keep=run.config.train.keep))
+    except OSError as error:
+        raise UserError(
+            f"cannot write the checkpoint of step {step} to {folder}: {error}; "
+            "the ones before it are intact: make room and start the same command again"
+        ) from error
