@@ -83,9 +83,7 @@ def paste(frames_THW3: np.ndarray, sprite_SS4: np.ndarray, corners_T2: np.ndarra
     frames_THW3[where] = frames_THW3[where] * (1 - shifted[..., 3:]) + shifted[..., :3] + 0.5
 
 
-def _coloured_texture(
-    rng: np.random.Generator, size: int, base_3: np.ndarray, *, contrast: float
-) -> np.ndarray:
+def _coloured_texture(rng: np.random.Generator, size: int, base_3: np.ndarray, *, contrast: float) -> np.ndarray:
     """Cloudy noise, standard deviation <= `contrast`, around the colour `base_3`: float (size, size, 3)."""
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size))
     frequency[0, 0] = np.inf  # no mean: base_3 is the mean

@@ -18,7 +18,7 @@ def undecodable(source: SampleSource, *, device_id: int | None) -> dict[int, str
     rows = [int(sample[0]) for sample in samples]
     if min(rows) < 0:
         raise UserError(
-            f"{source.index.root}: {ATTEMPTS} videos in a row could not be read; is the folder still there and complete? "
+            f"{source.index.root}: {ATTEMPTS} videos in a row could not be read; is the folder complete? "
             "Run `python -m dali_pipelines.prepare` on its sources again"
         )
 

@@ -130,7 +130,5 @@ def create(
     """
     if name not in BACKBONES:
         (nearest,) = difflib.get_close_matches(name, BACKBONES, n=1, cutoff=0)
-        raise UserError(
-            f"unknown backbone {name!r}: did you mean {nearest}? There are {', '.join(BACKBONES)}"
-        )
+        raise UserError(f"unknown backbone {name!r}: did you mean {nearest}? There are {', '.join(BACKBONES)}")
     return BACKBONES[name]([(t, s, s) for t, s in zip(temporal_strides, spatial_strides, strict=True)])

@@ -56,9 +56,7 @@ def test_parameters_of_every_stage_are_those_of_ctp(name):
 
 
 def test_r2plus1d18_has_ctps_widths_between_the_factors():
-    widths = [
-        m.out_channels for m in on_meta("r2plus1d18").modules() if getattr(m, "kernel_size", 0) == (1, 3, 3)
-    ]
+    widths = [m.out_channels for m in on_meta("r2plus1d18").modules() if getattr(m, "kernel_size", 0) == (1, 3, 3)]
     assert widths == [144] * 4 + [230] + [288] * 3 + [460] + [576] * 3 + [921] + [1152] * 3
 
 
@@ -149,10 +147,7 @@ def test_r2plus1d18_computes_what_torchvisions_computes_where_their_widths_agree
 @pytest.mark.parametrize("name", BACKBONES)
 def test_weights_fit_every_choice_of_strides(name):
     shapes = [
-        {
-            key: value.shape
-            for key, value in on_meta(name, spatial_strides=s, temporal_strides=t).state_dict().items()
-        }
+        {key: value.shape for key, value in on_meta(name, spatial_strides=s, temporal_strides=t).state_dict().items()}
         for s, t, *_ in VARIANTS.values()
     ]
     assert all(other == shapes[0] for other in shapes)

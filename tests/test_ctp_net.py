@@ -121,9 +121,7 @@ def test_decode_undoes_encode_and_frame_0_does_not_move(boxes):
 
 
 def test_encode_measures_pixels_and_log_ratios_in_units_of_std():
-    boxes = torch.tensor(
-        [[10.0, 20, 30, 40], [18, 20, 58, 50]]
-    )  # centre 20,30 -> 38,35 and sides 20,20 -> 40,30
+    boxes = torch.tensor([[10.0, 20, 30, 40], [18, 20, 58, 50]])  # centre 20,30 -> 38,35 and sides 20,20 -> 40,30
     expected = torch.tensor([18 / 0.8, 5 / 0.8, math.log(2) / 0.04, math.log(1.5) / 0.04])
     torch.testing.assert_close(encode(boxes, STD)[1], expected)
 
@@ -230,9 +228,7 @@ def test_head_pools_each_box_from_its_own_clip_as_a_slow_reference_does():
     weight, bias = head.temporal_conv.weight[..., 0, 0].detach(), head.temporal_conv.bias.detach()
     maps = np.einsum("bcthw,oct->bohw", features, weight) + bias.numpy()[:, None, None]
     maps = np.maximum(maps, 0)
-    expected = [
-        slow_roi_align(maps[b], queries[b, r].numpy(), 1 / 8).ravel() for b in range(2) for r in range(2)
-    ]
+    expected = [slow_roi_align(maps[b], queries[b, r].numpy(), 1 / 8).ravel() for b in range(2) for r in range(2)]
     np.testing.assert_allclose(seen[0].detach().numpy(), np.stack(expected), rtol=1e-3, atol=1e-4)
 
 

@@ -99,9 +99,7 @@ class TrajectoryHead(nn.Module):
         clip_index = torch.arange(batch_size, device=queries_BR4.device).repeat_interleave(num_boxes)
         rois = torch.cat([clip_index[:, None], queries_BR4.flatten(0, 1)], dim=1)
         # float32 under autocast too: bfloat16 does not hold the boxes' coordinates.
-        cells = roi_align(
-            maps_BCHW.float(), rois, ROI_CELLS, self.spatial_scale, sampling_ratio=2, aligned=True
-        )
+        cells = roi_align(maps_BCHW.float(), rois, ROI_CELLS, self.spatial_scale, sampling_ratio=2, aligned=True)
         offsets = self.predict(F.relu(self.fc(cells.flatten(1))))
         return offsets.view(batch_size, num_boxes, self.num_frames, 4)
 
