@@ -22,5 +22,16 @@ lint: install
 test: lint
 	$(BIN)/pytest
 
+# One process per GPU; without a GPU two processes share the CPU.
+demo: install
+	$(BIN)/python -m dali_pipelines.demo_data --out $(DEMO)/data
+	$(BIN)/python -m dali_pipelines.preview --config configs/ctp/demo.yaml --data-dir $(DEMO)/data --out $(DEMO)/preview.png
+	$(BIN)/torchrun --standalone \
+	    --nproc_per_node=$$($(BIN)/python -c 'import torch; print(torch.cuda.device_count() or 2)') \
+	    trainers/pretrain.py --config configs/ctp/demo.yaml --data-dir $(DEMO)/data --work-dir $(DEMO)/ctp
+	$(BIN)/python trainers/probe.py --work-dir $(DEMO)/ctp --train train.txt --test test.txt --json $(DEMO)/probe.json
+	$(BIN)/python trainers/report.py --work-dir $(DEMO)/ctp --probe $(DEMO)/probe.json --out $(DEMO)/loss.png
+	@echo "  preview       $(DEMO)/preview.png: what the network saw, with the boxes that it has to follow"
+
 clean:
 	rm -rf $(VENV) $(DEMO) runs

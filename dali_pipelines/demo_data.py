@@ -53,7 +53,8 @@ def render(label: int, rng: np.random.Generator) -> np.ndarray:
     is the same.
     """
     base_3 = rng.uniform(90, 165, 3)
-    background_HW3 = _coloured_texture(rng, SIZE, base_3, contrast=rng.uniform(12, 30))
+    # Rough enough that a patch of it stands out where it is pasted elsewhere: pretext tasks need texture.
+    background_HW3 = _coloured_texture(rng, SIZE, base_3, contrast=rng.uniform(30, 50), slope=rng.uniform(0.8, 1.3))
     frames_THW3 = np.repeat(background_HW3.astype(np.uint8)[None], NUM_FRAMES, axis=0)
     for _ in range(rng.integers(3, 6)):
         sprite = _sprite(rng, base_3)
@@ -83,11 +84,13 @@ def paste(frames_THW3: np.ndarray, sprite_SS4: np.ndarray, corners_T2: np.ndarra
     frames_THW3[where] = frames_THW3[where] * (1 - shifted[..., 3:]) + shifted[..., :3] + 0.5
 
 
-def _coloured_texture(rng: np.random.Generator, size: int, base_3: np.ndarray, *, contrast: float) -> np.ndarray:
-    """Cloudy noise, standard deviation <= `contrast`, around the colour `base_3`: float (size, size, 3)."""
+def _coloured_texture(
+    rng: np.random.Generator, size: int, base_3: np.ndarray, *, contrast: float, slope: float
+) -> np.ndarray:
+    """Noise of spectrum 1/f^slope, standard deviation <= `contrast`, around the colour `base_3`: (size, size, 3)."""
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size))
     frequency[0, 0] = np.inf  # no mean: base_3 is the mean
-    spectrum = np.fft.rfft2(rng.standard_normal((size, size))) * frequency ** -rng.uniform(1.2, 2.0)
+    spectrum = np.fft.rfft2(rng.standard_normal((size, size))) * frequency**-slope
     noise = np.fft.irfft2(spectrum, (size, size))
     return np.clip(base_3 + (contrast / noise.std() * noise)[..., None] * rng.uniform(0.5, 1, 3), 0, 255)
 
@@ -97,7 +100,7 @@ def _sprite(rng: np.random.Generator, background_3: np.ndarray) -> np.ndarray:
     size = int(rng.integers(22, 45))
     away_3 = rng.standard_normal(3)
     base_3 = background_3 + rng.uniform(75, 130) * away_3 / np.linalg.norm(away_3)
-    colour = _coloured_texture(rng, size, base_3, contrast=rng.uniform(12, 36))
+    colour = _coloured_texture(rng, size, base_3, contrast=rng.uniform(12, 36), slope=rng.uniform(1.2, 2.0))
     angle, power, aspect = rng.uniform(0, 2 * np.pi), rng.uniform(1, 4), rng.uniform(0.6, 1)
     y, x = np.mgrid[:size, :size] - (size - 1) / 2
     u, v = np.cos(angle) * x + np.sin(angle) * y, (np.cos(angle) * y - np.sin(angle) * x) / aspect

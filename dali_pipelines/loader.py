@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing import parent_process
 
 import numpy as np
 import torch
@@ -58,7 +59,8 @@ class ClipLoader:
         batch_size: per rank.
         rank, world_size: this process among those that share an epoch.
         device: "cpu", "cuda" or "cuda:N".
-        workers: processes that read, plan and, for codecs that DALI lacks, decode.
+        workers: processes that read, plan and, for codecs that DALI lacks, decode. They are spawned: a script that
+            asks for them needs the usual `if __name__ == "__main__":` around what it does.
         threads: DALI's threads.
         shuffle: see `Order`.
         decoder: "dali", "pyav", or "auto": DALI where it decodes every video of the dataset, else PyAV.
@@ -86,6 +88,8 @@ class ClipLoader:
     ) -> None:
         self.index, self.task, self.graph = index, task, graph or task.graph
         self.order = Order(len(index), batch_size, rank, world_size, seed, shuffle)
+        if workers and parent_process() is not None:
+            raise UserError("a worker started the loader: put what the script does under if __name__ == '__main__':")
         if self.order.steps == 0:
             raise UserError(
                 f"{index.root} has {len(index)} videos, fewer than one global batch of {self.order.global_batch}: "
@@ -142,21 +146,22 @@ class ClipLoader:
         return all(dali_decodes(codec, pix_fmt, gpu=self.device_id is not None) for codec, pix_fmt in kinds)
 
     def _next(self) -> dict[str, torch.Tensor]:
-        try:
-            return self._ask()
-        except RuntimeError as error:  # DALI raises no other kind
-            self.close()
-            reasons = undecodable(self.source, device_id=self.device_id)
-            if not reasons:  # a worker was killed, say: such a fault does not come twice at one step
-                log.warning("step %d: rebuilding the pipeline after: %s", self.step, first_cause(error))
-            for row, reason in reasons.items():
-                self._replace(row, reason)
-        return self._next() if reasons else self._ask()
-
-    def _ask(self) -> dict[str, torch.Tensor]:
-        if self._iterator is None:
-            self._iterator = self._build()
-        return self._finish(next(self._iterator)[0])
+        rebuilt = False
+        while True:
+            if self._iterator is None:
+                self._iterator = self._build()
+            try:
+                return self._finish(next(self._iterator)[0])
+            except RuntimeError as error:  # DALI raises no other kind
+                self.close()
+                reasons = undecodable(self.source, device_id=self.device_id)
+                if not reasons and rebuilt:
+                    raise
+                if not reasons:  # a worker was killed, say: such a fault does not come twice at one step
+                    log.warning("step %d: rebuilding the pipeline after: %s", self.step, first_cause(error))
+                    rebuilt = True
+                for row, reason in reasons.items():
+                    self._replace(row, reason)
 
     def _build(self) -> DALIGenericIterator:
         pipeline, names = build_pipeline(

@@ -44,9 +44,10 @@ def undecodable(source: SampleSource, *, device_id: int | None) -> dict[int, str
 
 
 def first_cause(error: Exception) -> str:
-    """The line of a DALI error that says what happened."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return next((line for line in lines if "Assert" in line or "failed" in line.lower()), lines[-1] if lines else "")
+    """The line of a DALI error that says what happened: the first one behind the operator's traceback."""
+    head, _, tail = str(error).partition("encountered:\n")
+    lines = [line.strip() for line in (tail or head).splitlines()]
+    return next((line for line in lines if line and not line.startswith("Critical error in pipeline")), "")
 
 
 def why_unreadable(source: SampleSource, epoch: int, row: int) -> str:

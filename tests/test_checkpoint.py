@@ -184,7 +184,7 @@ def test_an_explicit_file_is_taken(folder, tmp_path_factory):
     assert checkpoint.find(other, path)["step"] == 20
     with pytest.raises(UserError, match=r"step 20, but .* also holds step 30"):
         checkpoint.find(folder, path)
-    with pytest.raises(UserError, match=r"no checkpoint .*nothing.pt"):
+    with pytest.raises(UserError, match=r"no such checkpoint: .*nothing.pt; --resume takes auto"):
         checkpoint.find(folder, str(folder / "nothing.pt"))
 
 

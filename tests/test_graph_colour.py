@@ -17,13 +17,13 @@ def pictures(seed: int, saturation: float = 1.0) -> np.ndarray:
     return np.rint(255 * hsv_to_rgb(hsv)).astype(np.uint8)
 
 
-def test_brightness_and_contrast_clamp_after_each_step():
+def test_brightness_and_contrast_clamp_before_between_and_after():
     """specs/ctp.md 0.3: x + b, clipped, then x c, clipped, then mean and standard deviation."""
     rng = np.random.default_rng(0)
-    clip = rng.integers(0, 256, (T, 16, 16, 3), dtype=np.uint8)
+    clip = rng.uniform(-40, 300, (T, 16, 16, 3)).astype(np.float32)  # as a change of hue may leave it
     b = np.array([0, 80, -80, 60, -30], np.float32).reshape(T, 1, 1, 1)
     c = np.array([1, 0.7, 1.3, 1.2, 0.9], np.float32).reshape(T, 1, 1, 1)
-    expected = np.clip(np.clip(clip + b, 0, 255) * c, 0, 255)
+    expected = np.clip(np.clip(np.clip(clip, 0, 255) + b, 0, 255) * c, 0, 255)
     (got,) = run_graph(
         lambda n: normalise(n["clips"], n["b"], n["c"]), [{"clips": clip, "b": b, "c": c}], {"clips": "FHWC"}
     )
@@ -68,7 +68,7 @@ def in_hsv(clip: np.ndarray, hue: float, saturation: float) -> np.ndarray:
 def test_the_linear_map_deviates_from_true_hsv_by_less_than_the_stated_levels(hue, saturation):
     """At the ends of CtP's range and half saturation: under 5 levels on average, under 50 at worst."""
     clip = pictures(2, saturation=0.5)
-    got = turned(clip, hue, saturation)
+    got = np.clip(turned(clip, hue, saturation), 0, 255)
     difference = np.abs(got - in_hsv(clip, hue, saturation))
     assert difference.mean() < 5
     assert difference.max() < 50

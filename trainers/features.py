@@ -12,7 +12,7 @@ from dali_pipelines.tasks.recognition import Config
 BATCH = 8  # videos
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def extract(backbone: nn.Module, index: Index, clips: Config) -> tuple[Tensor, Tensor]:
     """Features and labels of the videos that can be read.
 

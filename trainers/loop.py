@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from configs.errors import UserError
 from trainers import checkpoint
-from trainers.distributed import Ranks
 from trainers.metrics import Metrics
 from trainers.run import Batch, Loader, Run, save
 
@@ -34,16 +33,10 @@ class Step:
     """The last micro-step's input."""
 
 
-def endless(loader: Loader, ranks: Ranks) -> Iterator[Batch]:
+def endless(loader: Loader) -> Iterator[Batch]:
     """Batches from the loader's cursor on, epoch after epoch."""
     while True:
-        try:
-            yield from loader
-        except UserError as error:
-            if ranks.rank == 0:
-                raise
-            # Only rank 0's UserErrors are shown, because as a rule all ranks meet them: not this one.
-            raise RuntimeError(f"rank {ranks.rank}: {error}") from error
+        yield from loader
 
 
 def train_step(run: Run, batches: Iterator[Batch], step: int) -> Step:
@@ -117,7 +110,7 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
 
     `metrics` is rank 0's alone. SIGTERM or SIGUSR1 on any rank ends the run after the current step, saved.
     """
-    batches = endless(run.loader, run.ranks)
+    batches = endless(run.loader)
     saved = checkpoint.path_of(folder, first_step)
     run.model.train()
     with StopSignal() as stop:

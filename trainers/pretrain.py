@@ -6,6 +6,7 @@ processes, and each of them imports this file once more.
 
 import argparse
 import json
+import os
 import tempfile
 import time
 from contextlib import nullcontext
@@ -46,6 +47,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str]) -> None:
     args = parse_args(argv)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads, if they spin, starve DALI's
     config = load(args.config, args.set)
     if args.print_config:
         print(dump(config), end="")
@@ -136,7 +138,7 @@ def pretrain(run: "Run", *, resume_from: str, max_steps: int | None) -> str:
     from trainers.run import resume
 
     config, work_dir = run.config, Path(run.config.work_dir)
-    run.ranks.on_rank0(lambda: require_writable(work_dir))
+    run.ranks.on_rank0(lambda: require_writable(work_dir, work_dir / "checkpoints"))
     first_step = resume(run, work_dir / "checkpoints", resume_from)
     end = min(run.total_steps, max_steps or run.total_steps)
     if first_step >= end:
@@ -156,16 +158,15 @@ def pretrain(run: "Run", *, resume_from: str, max_steps: int | None) -> str:
         return train(run, metrics, work_dir / "checkpoints", first_step=first_step, end=end)
 
 
-def require_writable(work_dir: Path) -> None:
-    """Makes the work dir. UserError when it takes no files, which is better known before training than after."""
-    try:
-        work_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=work_dir):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"work_dir {str(work_dir)!r} cannot be written: {error}; choose another with --work-dir"
-        ) from error
+def require_writable(*folders: Path) -> None:
+    """Makes the folders. UserError when one takes no files, which is better known before training than after."""
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise UserError(f"cannot write to {folder}: {error.strerror}; choose another --work-dir") from error
 
 
 def dry_run(run: "Run") -> str:
@@ -174,7 +175,7 @@ def dry_run(run: "Run") -> str:
     from trainers.metrics import memory
 
     run.model.train()
-    batches = endless(run.loader, run.ranks)
+    batches = endless(run.loader)
     result = train_step(run, batches, 0)
     began = time.perf_counter()
     train_step(run, batches, 1)

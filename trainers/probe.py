@@ -6,6 +6,7 @@ same backbone with random weights.
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,11 +30,18 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--stride", type=int, default=2, help="frame step of a clip (2)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    for option in ("clips", "stride"):
+        if getattr(args, option) < 1:
+            parser.error(f"--{option} {getattr(args, option)}: at least 1")
+    return args
 
 
 def main(argv: list[str]) -> None:
     args = parse_args(argv)
+    if not args.work_dir.is_dir():
+        raise UserError(f"no run at {args.work_dir}; make one with trainers/pretrain.py --work-dir")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads, if they spin, starve DALI's
     config = load(args.work_dir / "config.yaml")
     import torch
 
@@ -49,6 +57,8 @@ def main(argv: list[str]) -> None:
     train, test = (open_dataset(root, Path(root, name)) for name in (args.train, args.test))
     if min(train.labels.min(), test.labels.min()) < 0:
         raise UserError(f"{root} has videos without a label; prepare it again with --labels folders or a CSV")
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: no GPU is visible; pass --device cpu")
     device = torch.device("cuda" if args.device != "cpu" and torch.cuda.is_available() else "cpu")
     clips = ClipsConfig(
         num_clips=args.clips,
@@ -71,7 +81,8 @@ def main(argv: list[str]) -> None:
         low, high = figures["interval"]
         print(f"  {name:<10} top-1 {100 * figures['top1']:5.1f} %   (95 %: {100 * low:.1f} to {100 * high:.1f})")
     if args.json:
-        report = {"step": content["step"], "chance": chance, "videos": [len(train), len(test)], **result}
+        report = {"step": content["step"], "chance": chance, "videos": [len(train), len(test)], "probes": result}
+        args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(report, indent=1) + "\n")
 
 

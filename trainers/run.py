@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+import yaml
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -93,9 +94,10 @@ def resume(run: Run, folder: Path, how: str) -> int:
     try:
         run.net.load_state_dict(content["model"])
     except RuntimeError as error:
+        changed = _changed_options(content["config"], dump(run.config)) or " ".join(str(error).split())
         raise UserError(
-            f"the checkpoint of step {content['step']} is of another network: {' '.join(str(error).split())}; "
-            "set the options of net back, or pass another --work-dir to start a new run"
+            f"the checkpoint of step {content['step']} is of another network: {changed}; "
+            "set that back, or pass another --work-dir to start a new run"
         ) from error
     # Moments come from the checkpoint, hyper-parameters from the recipe: it may have changed on purpose.
     run.optimizer.load_state_dict(
@@ -103,6 +105,17 @@ def resume(run: Run, folder: Path, how: str) -> int:
     )
     run.loader.load_state_dict(content["loader"])
     return int(content["step"])
+
+
+def _changed_options(then: str, now: str) -> str:
+    """The options of data and head in which two dumped configs differ, as "net.hidden was 512 and is 128"."""
+    before, after = yaml.safe_load(then), yaml.safe_load(now)
+    return ", ".join(
+        f"{section}.{key} was {before[section].get(key)!r} and is {value!r}"
+        for section in ("plan", "net")
+        for key, value in after[section].items()
+        if before[section].get(key) != value
+    )
 
 
 def save(run: Run, folder: Path, step: int) -> Path:

@@ -21,16 +21,16 @@ def hue_saturation(clips: DataNode, hue: DataNode, saturation: DataNode) -> Data
         hue, saturation: float32 scalars.
 
     Returns:
-        uint8 (T, H, W, 3), rounded and clamped here as in the original.
+        float32 (T, H, W, 3). `normalise` clamps it: rounding to uint8 here costs more than the operation.
     """
-    return fn.hsv(clips, hue=hue, saturation=saturation, dtype=types.UINT8)
+    return fn.hsv(clips, hue=hue, saturation=saturation, dtype=types.FLOAT)
 
 
 def normalise(clips: DataNode, brightness: DataNode | None = None, contrast: DataNode | None = None) -> DataNode:
     """Brightness, then contrast, then ImageNet's mean and standard deviation.
 
     Args:
-        clips: (T, H, W, 3) in 0..255, uint8 or float32.
+        clips: (T, H, W, 3), uint8, or float32 that counts as clamped to 0..255.
         brightness: float32 (T, 1, 1, 1), added; the sum is clamped to 0..255.
         contrast: float32 (T, 1, 1, 1) > 0, multiplied; the product is clamped to 0..255.
 
@@ -38,10 +38,12 @@ def normalise(clips: DataNode, brightness: DataNode | None = None, contrast: Dat
         float32 (T, H, W, 3).
     """
     if brightness is not None and contrast is not None:
-        brightness, contrast = beside(brightness, clips), beside(contrast, clips)
-        # The clamp after the sum and the one after the product are one: min(x + b, 255) c = min((x + b) c, 255 c).
-        limit = math.min(contrast * np.float32(255), np.float32(255))
-        clips = math.clamp((clips + brightness) * contrast, np.float32(0), limit)
+        zero, white = np.float32(0), np.float32(255)
+        shift, factor = beside(brightness, clips), beside(contrast, clips)
+        # The three clamps (before the sum, after it, after the product) are one, with limits for each frame.
+        low = math.max(shift, zero) * factor
+        high = math.min((math.min(shift, zero) + white) * factor, white)
+        clips = math.clamp((clips + shift) * factor, low, high)
     return fn.crop_mirror_normalize(
         clips,
         mean=[255 * mean for mean in MEAN],

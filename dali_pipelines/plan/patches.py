@@ -120,11 +120,11 @@ def paste_arrays(patches: Patches) -> dict[str, np.ndarray]:
     Returns:
         patch_start, patch_shape: int32 (R, 3), the source box as (frame, y, x) and (1, height, width).
         patch_mask: uint8 (R, size, size, 1), the mask in the top left corner.
-        patch_canvas: float32 (R, 2), canvas height and width.
+        patch_canvas: int32 (R, 2), canvas height and width.
         patch_offset: int32 (R, 2), minus the canvas's top and left.
         patch_matrix: float32 (R, T, 2, 3), from canvas to source box, in pixels whose edges are whole numbers.
-        patch_rows: float32 (R, T, size, 1, 1), opacity / 255 in the box's rows, else 0.
-        patch_columns: float32 (R, T, 1, size, 1), 1 in the box's columns, else 0.
+        patch_rows: float32 (R, T, size, 1, 1), opacity / 255 in the box's rows of the canvas, else 0.
+        patch_columns: float32 (R, T, 1, size, 1), 1 in the box's columns of the canvas, else 0.
     """
     order = patches.paste_order
     boxes, source_frame, opacity = patches.boxes[order], patches.source_frame[order], patches.opacity[order]
@@ -133,21 +133,22 @@ def paste_arrays(patches: Patches) -> dict[str, np.ndarray]:
     shown = opacity[..., None] > 0
     low = np.where(shown, boxes[..., :2], size).min(axis=1)  # (R, xy)
     high = np.where(shown, boxes[..., 2:], 0).max(axis=1)
-    scale = (source[:, 2:] - source[:, :2])[:, None] / np.maximum(boxes[..., 2:] - boxes[..., :2], 1)  # (R, T, xy)
+    first, last = boxes[..., :2] - low[:, None], boxes[..., 2:] - low[:, None]  # of the box, on the canvas
+    scale = (source[:, 2:] - source[:, :2])[:, None] / (last - first)  # (R, T, xy)
     matrix = np.zeros((*scale.shape[:2], 2, 3), np.float32)
     matrix[..., [0, 1], [0, 1]] = scale
-    matrix[..., 2] = (low[:, None] - boxes[..., :2]) * scale
+    matrix[..., 2] = -first * scale
     masks = np.zeros((count, size, size, 1), np.uint8)
     for place, patch in enumerate(order):
         height, width = patches.masks[patch].shape
         masks[place, :height, :width, 0] = np.rint(255 * patches.masks[patch])
     pixel = np.arange(size)
-    columns, rows = ((pixel >= boxes[..., axis, None]) & (pixel < boxes[..., axis + 2, None]) for axis in (0, 1))
+    columns, rows = ((pixel >= first[..., axis, None]) & (pixel < last[..., axis, None]) for axis in (0, 1))
     return {
         "patch_start": np.column_stack([source_frame, source[:, 1], source[:, 0]]).astype(np.int32),
         "patch_shape": _shape(source),
         "patch_mask": masks,
-        "patch_canvas": (high - low)[:, ::-1].astype(np.float32),
+        "patch_canvas": (high - low)[:, ::-1].astype(np.int32),
         "patch_offset": -low[:, ::-1].astype(np.int32),
         "patch_matrix": matrix,
         "patch_rows": (rows * opacity[..., None] / 255).astype(np.float32)[..., None, None],
@@ -166,7 +167,7 @@ def paste_schema(patches: int, length: int, size: int) -> dict[str, tuple[tuple[
         "patch_start": ((patches, 3), "int32"),
         "patch_shape": ((patches, 3), "int32"),
         "patch_mask": ((patches, size, size, 1), "uint8"),
-        "patch_canvas": ((patches, 2), "float32"),
+        "patch_canvas": ((patches, 2), "int32"),
         "patch_offset": ((patches, 2), "int32"),
         "patch_matrix": ((patches, length, 2, 3), "float32"),
         "patch_rows": ((patches, length, size, 1, 1), "float32"),

@@ -202,7 +202,11 @@ def open_dataset(root: str | Path, list_file: str | Path | None = None) -> Index
     try:
         lines = Path(list_file).read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the list of videos {str(list_file)!r}: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise UserError(
+            f"cannot read the list of videos {str(list_file)!r}: {reason}; it takes one name a line, "
+            "and its own name counts from the dataset's folder"
+        ) from error
     row_of = {name: row for row, name in enumerate(index.names.texts())}
     wanted = [_listed_name(line, row_of) for line in lines if line.strip()]
     missing = [name for name in wanted if name not in row_of]
@@ -228,7 +232,8 @@ def _listed_name(line: str, known: Mapping[str, int]) -> str:
 
 def _why_no_index(root: Path) -> str:
     if not root.is_dir():
-        return f"no such folder: {root}"
+        what = "is a file and not the folder of a dataset" if root.exists() else "does not exist"
+        return f"{root} {what}; make a dataset with `{PREPARE} SRC --out DIR` and give DIR"
     if any(is_video_name(path) for path in root.rglob("*")):
         return (
             f"{root} holds videos that are not prepared; run `{PREPARE} {root} --out DIR` and give DIR "

@@ -51,7 +51,7 @@ class Journal:
             root.mkdir(parents=True, exist_ok=True)
             self._file = path.open("a+b")
         except OSError as error:
-            raise UserError(f"cannot write the dataset to {root}: {error.strerror}") from error
+            raise UserError(f"cannot write the dataset to {root}: {error.strerror}; give another --out") from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from nvidia.dali.data_node import DataNode
 
+from configs.errors import require
 from dali_pipelines.graph.colour import hue_saturation, normalise
 from dali_pipelines.graph.device import beside
 from dali_pipelines.graph.geometry import crop_resize
@@ -49,6 +50,16 @@ class Config:
     """Probability that a patch is there in a frame; the loss covers the others too."""
     reference: Reference = field(default_factory=Reference)
     """The original's flaws, each off unless named."""
+
+    def __post_init__(self) -> None:
+        require(self.num_frames >= 2, "num_frames", self.num_frames, "at least 2, for something to move")
+        require(self.size >= 16, "size", self.size, "at least 16 pixels")
+        for key in ("strides", "short_sides"):
+            values = getattr(self, key)
+            require(bool(values) and min(values) >= 1, key, list(values), "one whole number or more, each at least 1")
+        require(self.patches >= 1, "patches", self.patches, "at least 1")
+        for key, most in {"flip_prob": 1, "visible_prob": 1, "velocity": self.size, "growth": 1}.items():
+            require(0 <= getattr(self, key) <= most, key, getattr(self, key), f"from 0 to {most}")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from nvidia.dali.data_node import DataNode
 
+from configs.errors import require
 from dali_pipelines.graph.colour import normalise
 from dali_pipelines.graph.device import beside
 from dali_pipelines.graph.geometry import crop_resize
@@ -28,6 +29,10 @@ class Config:
     """Short side, in pixels, that the video is scaled to before the crop."""
     size: int = 112
     """Side of the square crop in the middle, pixels."""
+
+    def __post_init__(self) -> None:
+        for key in ("num_clips", "num_frames", "stride", "short_side", "size"):
+            require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
 
 
 def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:

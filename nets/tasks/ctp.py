@@ -28,6 +28,9 @@ class Config:
     """Width of the layer between RoIAlign and the prediction."""
     std: tuple[float, float, float, float] = (0.8, 0.8, 0.04, 0.04)
     """One unit of the prediction: pixels for the centre's x and y, log ratio for width and height."""
+    init_std: float = 0.001
+    """Standard deviation of the two linear layers' first weights. A short run needs more: the original's value
+    keeps a small network at the loss of no motion for its first hundreds of steps."""
 
 
 def build(backbone: str, schema: Schema, cfg: Config) -> "CatchThePatch":
@@ -44,7 +47,7 @@ class CatchThePatch(nn.Module):
     def __init__(self, backbone: backbones.Backbone, num_frames: int, cfg: Config) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head = TrajectoryHead(backbone, num_frames=num_frames, hidden=cfg.hidden)
+        self.head = TrajectoryHead(backbone, num_frames, cfg)
         self.register_buffer("std", torch.tensor(cfg.std), persistent=False)
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -75,19 +78,19 @@ class CatchThePatch(nn.Module):
 class TrajectoryHead(nn.Module):
     """A convolution over all of the features' time, RoIAlign on the boxes of frame 0, two linear layers."""
 
-    def __init__(self, backbone: backbones.Backbone, *, num_frames: int, hidden: int) -> None:
+    def __init__(self, backbone: backbones.Backbone, num_frames: int, cfg: Config) -> None:
         super().__init__()
         channels = backbone.out_channels
         self.spatial_scale = 1 / backbone.stride[1]
         self.num_frames = num_frames
         feature_frames = math.ceil(num_frames / backbone.stride[0])
         self.temporal_conv = nn.Conv3d(channels, channels, kernel_size=(feature_frames, 1, 1))
-        self.fc = nn.Linear(channels * ROI_CELLS**2, hidden)
-        self.predict = nn.Linear(hidden, num_frames * 4)
+        self.fc = nn.Linear(channels * ROI_CELLS**2, cfg.hidden)
+        self.predict = nn.Linear(cfg.hidden, num_frames * 4)
 
         nn.init.kaiming_normal_(self.temporal_conv.weight, mode="fan_out", nonlinearity="relu")
-        nn.init.normal_(self.fc.weight, std=0.001)
-        nn.init.normal_(self.predict.weight, std=0.001)
+        nn.init.normal_(self.fc.weight, std=cfg.init_std)
+        nn.init.normal_(self.predict.weight, std=cfg.init_std)
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)
