@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
-
 SPEAK_AFTER = 10
 """Seconds that another rank than 0 waits with its error: torchrun ends all ranks at the first exit."""
 

@@ -54,7 +54,7 @@ def render(label: int, rng: np.random.Generator) -> np.ndarray:
     """
     base_3 = rng.uniform(90, 165, 3)
     # Rough enough that a patch of it stands out where it is pasted elsewhere: pretext tasks need texture.
-    background_HW3 = _coloured_texture(rng, SIZE, base_3, contrast=rng.uniform(30, 50), slope=rng.uniform(0.8, 1.3))
+    background_HW3 = _coloured_texture(rng, SIZE, base_3, contrast=rng.uniform(40, 60), slope=rng.uniform(0.8, 1.2))
     frames_THW3 = np.repeat(background_HW3.astype(np.uint8)[None], NUM_FRAMES, axis=0)
     for _ in range(rng.integers(3, 6)):
         sprite = _sprite(rng, base_3)

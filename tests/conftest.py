@@ -1,9 +1,13 @@
 """Datasets that several tests read and none may change."""
 
+import os
+
 import pytest
 
 from dali_pipelines.store.index import Index
 from tests.stores import make_store
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in trainers/pretrain.py; torch is not imported yet
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,8 @@
 """From a clip's encoded bytes to its frames."""
 
+import ctypes
+from functools import cache
+
 from nvidia.dali import fn
 from nvidia.dali.data_node import DataNode
 
@@ -9,9 +12,19 @@ GPU_CODECS = frozenset({"h264", "hevc", "vp8", "vp9"})
 GPU_PIXELS = frozenset({"yuv420p", "yuvj420p"})
 
 
+@cache
+def has_nvdec() -> bool:
+    """Whether the driver's decoder library is there; a container without the video capability lacks it."""
+    try:
+        ctypes.CDLL("libnvcuvid.so.1")
+    except OSError:
+        return False
+    return True
+
+
 def dali_decodes(codec: str, pix_fmt: str, *, gpu: bool) -> bool:
     """Whether DALI decodes such a video on that backend; PyAV does otherwise."""
-    return codec in GPU_CODECS and pix_fmt in GPU_PIXELS if gpu else codec in CPU_CODECS
+    return codec in GPU_CODECS and pix_fmt in GPU_PIXELS and has_nvdec() if gpu else codec in CPU_CODECS
 
 
 def decode(encoded: DataNode, frames: DataNode, *, gpu: bool) -> DataNode:

@@ -19,8 +19,8 @@ def paste_patches(
         truncate: drop the fraction of a grey level at every paste, as the original's uint8 pictures do.
 
     Returns:
-        float32 (T, size, size, 3) in 0..255: I (1 - alpha) + P alpha, patch after patch (specs/ctp.md 1.1 h). Sampling is
-        bilinear and never reads beyond the source box, like a resize of the cut-out patch.
+        float32 (T, size, size, 3) in 0..255: I (1 - alpha) + P alpha, patch after patch (specs/ctp.md 1.1 h).
+        Sampling is bilinear and never reads beyond the source box, like a resize of the cut-out patch.
     """
     every_frame = types.Constant(np.zeros(length, np.int32), device="cpu")
     masks, rows, columns = (beside(plan[f"patch_{name}"], clips) for name in ("mask", "rows", "columns"))

@@ -1,0 +1,160 @@
+"""From videos to a probed network with the real commands, killed and continued, on one process and on two ranks."""
+
+import csv
+import hashlib
+import json
+import math
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from configs.load import load
+from dali_pipelines import prepare
+from dali_pipelines.plan.order import Order
+from dali_pipelines.samples import SampleSource
+from dali_pipelines.store.index import Index, open_dataset
+from dali_pipelines.tasks import Task, ctp, recognition
+from tests.media import SHARED_MEDIA
+from tests.runs import PRETRAIN, ROOT, command, run, start_ranks, write_recipe
+from tests.test_loop import history, lines
+from trainers import pretrain, probe
+
+STEPS = 12  # 4 epochs of 12 videos // 4
+
+
+def train_here(recipe: Path, *args: str) -> None:
+    pretrain.main(["--config", str(recipe), "--device", "cpu", *args])
+
+
+def content(folder: Path, name: str, step: int = STEPS) -> dict:
+    return torch.load(folder / name / "checkpoints" / f"step_{step:08d}.pt", weights_only=True)
+
+
+def assert_same_end(folder: Path, name: str, other: str) -> None:
+    """Two runs in `folder` logged the same figures and ended with the same bits of weights and moments."""
+    assert history(folder, name) == history(folder, other)
+    assert [line["step"] for line in lines(folder, name)] == list(range(1, STEPS + 1))
+    ours, theirs = content(folder, name), content(folder, other)
+    assert ours["loader"] == theirs["loader"]
+    assert ours["model"].keys() == theirs["model"].keys()
+    assert all(torch.equal(ours["model"][key], theirs["model"][key]) for key in ours["model"])
+    moments, others = (c["optimizer"]["state"] for c in (ours, theirs))
+    assert moments.keys() == others.keys()
+    assert all(torch.equal(moments[key]["momentum_buffer"], others[key]["momentum_buffer"]) for key in moments)
+
+
+def kill_at_step(process: subprocess.Popen, metrics: Path, step: int) -> None:
+    """SIGKILL to a command and all that it started, as soon as metrics.jsonl has `step` lines."""
+    end = time.monotonic() + 100
+    while not metrics.exists() or metrics.read_text().count("\n") < step:
+        assert process.poll() is None, "ended before it could be killed"
+        assert time.monotonic() < end, "too slow to be killed"
+        time.sleep(0.005)
+    for each in [*psutil.Process(process.pid).children(recursive=True), process]:
+        each.send_signal(signal.SIGKILL)
+    assert process.wait(20) == -signal.SIGKILL
+
+
+def test_a_killed_run_resumes_to_the_same_bits(vp9_store, tmp_path):
+    train_here(write_recipe(tmp_path, vp9_store.root, name="whole"))
+    recipe = write_recipe(tmp_path, vp9_store.root, name="killed")
+    arguments = ("--config", recipe, "--device", "cpu")
+    with subprocess.Popen(command(PRETRAIN, *arguments), stdout=subprocess.DEVNULL) as process:
+        kill_at_step(process, tmp_path / "killed" / "metrics.jsonl", 6)
+    assert 6 <= len(lines(tmp_path, "killed")) < STEPS
+    train_here(recipe)
+    assert_same_end(tmp_path, "killed", "whole")
+
+
+def test_two_ranks_under_torchrun_all_killed_resume_to_the_same_bits(vp9_store, tmp_path):
+    whole = start_ranks(PRETRAIN, "--config", write_recipe(tmp_path, vp9_store.root, name="whole"), "--device", "cpu")
+    assert [process.communicate(timeout=100) and process.returncode for process in whole] == [0, 0]
+    recipe = write_recipe(tmp_path, vp9_store.root, name="killed")
+    arguments = (PRETRAIN, "--config", recipe, "--device", "cpu")
+    with subprocess.Popen(command(*arguments, torchrun=True), stdout=subprocess.DEVNULL) as process:
+        kill_at_step(process, tmp_path / "killed" / "metrics.jsonl", 5)
+    assert 5 <= len(lines(tmp_path, "killed")) < STEPS
+    assert run(*arguments, torchrun=True).returncode == 0
+    assert_same_end(tmp_path, "killed", "whole")
+
+
+def samples_digest(root: str, world_size: int) -> str:
+    """SHA-256 over all that is decided and read for two epochs of global batches of 4, in their global order."""
+    index, digest = Index.load(root), hashlib.sha256()
+    for task in (Task("ctp", ctp.Config()), Task("recognition", recognition.Config(num_clips=2))):
+        ranks = [Order(len(index), 4 // world_size, rank, world_size, 5, True) for rank in range(world_size)]
+        for epoch, step in np.ndindex(2, ranks[0].steps):
+            for order in ranks:
+                for slot in range(order.batch_size):
+                    for array in SampleSource(index, task, order, pyav=False).sample(epoch, step, slot):
+                        digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()
+
+
+def test_another_interpreter_decides_the_same_samples_for_any_number_of_ranks(vp9_store):
+    here = [samples_digest(str(vp9_store.root), world_size) for world_size in (1, 2, 4)]
+    code = f"from tests.test_end_to_end import samples_digest; print(samples_digest({str(vp9_store.root)!r}, 4))"
+    there = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {*here, there.strip()} == {here[0]}
+
+
+@pytest.mark.skipif(not SHARED_MEDIA.is_dir(), reason="no real clips here")
+@pytest.mark.parametrize("codec", ["original", "vp9"])
+def test_real_clips_train_and_damaged_ones_are_named(tmp_path, capsys, codec):
+    names = ("kinetics_arm_wrestling.mp4", "ucf101_xvid_320x240.avi", "hevc_small.mp4", "unordered_pts.mov")
+    sources = [str(SHARED_MEDIA / name) for name in (*names, "corrupted.mp4")]
+    data = tmp_path / "data"
+    assert prepare.main([*sources, "--out", str(data), "--codec", codec, "--workers", "2", "--labels", "none"]) == 3
+    with (data / "quarantine.csv").open() as file:
+        assert [Path(row["path"]).name for row in csv.DictReader(file)] == ["corrupted.mp4"]
+    index = open_dataset(data)
+    kinds = {"h264", "mpeg4", "hevc"} if codec == "original" else {"vp9"}
+    assert {index.codec(row) for row in range(len(index))} == kinds
+    train_here(write_recipe(tmp_path, data), "--max-steps", "2")
+    assert [line["step"] for line in lines(tmp_path)] == [1, 2]
+    for line in lines(tmp_path):
+        assert math.isfinite(line["loss"])
+        assert line["replaced_videos"] == 0
+
+
+def test_dry_run_writes_nothing_and_names_the_tensors(vp9_store, tmp_path, capsys):
+    recipe = write_recipe(tmp_path, vp9_store.root)
+    train_here(recipe, "--dry-run")
+    output = capsys.readouterr().out
+    for text in ("(4, 3, 8, 64, 64)", "(4, 2, 8, 4)", "4 epochs x 3 batches = 12 steps"):
+        assert text in output
+    assert list(tmp_path.iterdir()) == [recipe]
+
+
+def test_a_printed_config_with_changes_loads_back_to_the_same(vp9_store, tmp_path, capsys):
+    recipe = write_recipe(tmp_path, vp9_store.root)
+    changes = ["optim.lr=3e-4", "plan.strides=[1, 4]", "net.hidden=16", "data.list=train.txt"]
+    train_here(recipe, "--print-config", *(word for text in changes for word in ("--set", text)))
+    (tmp_path / "printed.yaml").write_text(capsys.readouterr().out)
+    printed = load(tmp_path / "printed.yaml")
+    assert printed == load(recipe, changes)
+    assert printed != load(recipe)
+    assert (printed.optim.lr, printed.plan.strides, printed.net.hidden) == (3e-4, (1, 4), 16)
+
+
+def test_a_probe_of_a_short_run_gives_finite_figures_for_all_test_videos(vp9_store, tmp_path):
+    train_here(write_recipe(tmp_path, vp9_store.root), "--max-steps", "3")
+    names = list(vp9_store.names.texts())
+    for part, chosen in {"train": names[:3] + names[6:9], "test": names[3:6] + names[9:]}.items():
+        (tmp_path / f"{part}.txt").write_text("\n".join(chosen))
+    lists = ["--train", str(tmp_path / "train.txt"), "--test", str(tmp_path / "test.txt")]
+    report_file = tmp_path / "new" / "probe.json"
+    probe.main(["--work-dir", str(tmp_path / "run"), *lists, "--device", "cpu", "--json", str(report_file)])
+    report = json.loads(report_file.read_text())
+    assert (report["step"], report["chance"], report["videos"]) == (3, 0.5, [6, 6])
+    assert set(report["probes"]) == {"random", "ctp"}
+    for figures in report["probes"].values():
+        low, high = figures["interval"]
+        assert 0 <= low <= figures["top1"] <= high <= 1
