@@ -46,9 +46,9 @@ class ClipLoader:
     """Iterates over one epoch of a task's batches; see `dali_pipelines.plan.order.Order` for which sample is where.
 
     Every batch is a dict of tensors on the device: what the task's `batch_schema` names, with a leading batch
-    dimension (clips are float32 (..., 3, T, H, W) in channels-last memory), and `index`, int64 (B,), the dataset
-    row of each sample. Without shuffling, `index` is -1 for a place that holds no sample of the dataset: the filled
-    up end of the last batch, or a video that could not be read.
+    dimension (clips are float32 (..., 3, T, H, W) in channels-last memory). Beside them `index`, int64 (B,) on the
+    CPU, is the dataset row of each sample. Without shuffling, it is -1 for a place that holds no sample of the
+    dataset: the filled up end of the last batch, or a video that could not be read.
 
     A video that cannot be read is replaced by another one, drawn from the seed, the epoch and its row, so that all
     ranks and every resumed run agree; it is named in `replaced` and logged once.

@@ -7,8 +7,9 @@ same backbone with random weights.
 import argparse
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from configs.errors import UserError, run_cli
 from configs.load import load
@@ -68,12 +69,11 @@ def main(argv: list[str]) -> None:
         short_side=round(config.plan.size * 8 / 7),  # 128 for 112
     )
     torch.manual_seed(config.seed)
-    backbone = create(config.backbone).to(device).eval()
-    result = {"random": probe(backbone, train, test, clips)}
+    random, learned = (create(config.backbone).to(device).eval() for _ in range(2))
     prefix = "backbone."
-    learned = {key.removeprefix(prefix): v for key, v in content["model"].items() if key.startswith(prefix)}
-    backbone.load_state_dict(learned)
-    result[config.task] = probe(backbone, train, test, clips)
+    weights = {key.removeprefix(prefix): v for key, v in content["model"].items() if key.startswith(prefix)}
+    learned.load_state_dict(weights)
+    result = probe({"random": random, config.task: learned}, train, test, clips)
 
     chance = 1 / len(train.class_names)
     print(f"linear probe, {len(train)} + {len(test)} videos, {args.clips} clips each; chance {100 * chance:.1f} %")
@@ -86,19 +86,25 @@ def main(argv: list[str]) -> None:
         args.json.write_text(json.dumps(report, indent=1) + "\n")
 
 
-def probe(backbone: "nn.Module", train: "Index", test: "Index", clips: "ClipsConfig") -> dict:
-    """Top-1 on `test` of a linear classifier fitted on the features of `train`, with its 95 % interval.
+def probe(
+    backbones: "Mapping[str, nn.Module]", train: "Index", test: "Index", clips: "ClipsConfig"
+) -> dict[str, dict[str, Any]]:
+    """Top-1 on `test`, with its 95 % interval, of a linear classifier fitted on each backbone's features of `train`.
 
     A test video that cannot be read counts as wrong.
     """
     from trainers.features import extract
     from trainers.linear import fit, wilson
 
-    train_x, train_y = extract(backbone, train, clips)
-    test_x, test_y = extract(backbone, test, clips)
-    classify = fit(train_x, train_y, classes=len(train.class_names))
-    correct = int((classify(test_x) == test_y).sum())
-    return {"top1": correct / len(test), "interval": wilson(correct, len(test))}
+    networks = list(backbones.values())
+    train_features, train_labels = extract(networks, train, clips)
+    test_features, test_labels = extract(networks, test, clips)
+    result = {}
+    for name, train_x, test_x in zip(backbones, train_features, test_features, strict=True):
+        classify = fit(train_x, train_labels, classes=len(train.class_names))
+        correct = int((classify(test_x) == test_labels).sum())
+        result[name] = {"top1": correct / len(test), "interval": wilson(correct, len(test))}
+    return result
 
 
 if __name__ == "__main__":
