@@ -8,10 +8,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-
-def _require(holds: bool, key: str, value: object, wanted: str) -> None:
-    if not holds:
-        raise ValueError(f"{key} = {value!r} must be {wanted}")
+from configs.errors import require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +27,8 @@ class Data:
     """auto takes DALI where it has a decoder for every video on this device, and PyAV otherwise."""
 
     def __post_init__(self) -> None:
-        _require(self.workers >= 0, "workers", self.workers, "0 or more")
-        _require(self.threads >= 1, "threads", self.threads, "at least 1")
+        require(self.workers >= 0, "workers", self.workers, "0 or more")
+        require(self.threads >= 1, "threads", self.threads, "at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +47,11 @@ class Optim:
     """Largest L2 norm of the whole gradient. null does not clip."""
 
     def __post_init__(self) -> None:
-        _require(self.lr > 0 and math.isfinite(self.lr), "lr", self.lr, "greater than 0")
-        _require(0 <= self.momentum < 1, "momentum", self.momentum, "at least 0 and below 1")
-        _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
+        require(self.lr > 0 and math.isfinite(self.lr), "lr", self.lr, "greater than 0")
+        require(0 <= self.momentum < 1, "momentum", self.momentum, "at least 0 and below 1")
+        require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
         if self.clip_norm is not None:
-            _require(self.clip_norm > 0, "clip_norm", self.clip_norm, "greater than 0, or null for none")
+            require(self.clip_norm > 0, "clip_norm", self.clip_norm, "greater than 0, or null for none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,16 +73,16 @@ class Schedule:
 
     def __post_init__(self) -> None:
         rising = all(a < b for a, b in zip((0, *self.milestones), self.milestones, strict=False))
-        _require(rising, "milestones", list(self.milestones), "positive and strictly increasing")
-        _require(
+        require(rising, "milestones", list(self.milestones), "positive and strictly increasing")
+        require(
             self.kind == "step" or not self.milestones,
             "milestones",
             list(self.milestones),
             "empty unless kind is step",
         )
-        _require(self.gamma > 0, "gamma", self.gamma, "greater than 0")
-        _require(self.warmup_iters >= 0, "warmup_iters", self.warmup_iters, "0 or more")
-        _require(0 < self.warmup_ratio <= 1, "warmup_ratio", self.warmup_ratio, "above 0 and at most 1")
+        require(self.gamma > 0, "gamma", self.gamma, "greater than 0")
+        require(self.warmup_iters >= 0, "warmup_iters", self.warmup_iters, "0 or more")
+        require(0 < self.warmup_ratio <= 1, "warmup_ratio", self.warmup_ratio, "above 0 and at most 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +112,7 @@ class Train:
 
     def __post_init__(self) -> None:
         for key in ("epochs", "global_batch", "accumulate", "checkpoint_every", "keep", "log_every"):
-            _require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
+            require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,10 +141,10 @@ class Config:
     """See Train."""
 
     def __post_init__(self) -> None:
-        _require(self.seed >= 0, "seed", self.seed, "0 or more")
+        require(0 <= self.seed < 2**63, "seed", self.seed, "0 or more, and less than 2**63")
         if self.schedule.milestones and self.schedule.by == "epoch":
             last, epochs = self.schedule.milestones[-1], self.train.epochs
-            _require(
+            require(
                 last < epochs,
                 "schedule.milestones",
                 list(self.schedule.milestones),

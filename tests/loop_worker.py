@@ -4,6 +4,7 @@ Everything but the dataset and the network is the real thing. The network has dr
 resumed run is equal to an uninterrupted one only if all randomness and all state are restored.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ from unittest import mock
 
 import torch
 from torch import nn
+from torch.distributed import destroy_process_group
 
 import nets.tasks
 from configs.errors import run_cli
@@ -103,6 +105,12 @@ class Net(nn.Module):
         return {"loss": loss, "target": target.mean()}
 
 
+def end_group() -> None:
+    """Ends the process group, which no network may refer to any more: else a rank may never exit (`pretrain.work`)."""
+    assert not [each for each in gc.get_objects() if type(each) is nn.parallel.DistributedDataParallel]
+    destroy_process_group()
+
+
 def main(argv: list[str]) -> None:
     modules = {}
     for name, config in {"dali_pipelines.tasks.fake": Config, "nets.tasks.fake": NetConfig}.items():
@@ -112,6 +120,7 @@ def main(argv: list[str]) -> None:
         mock.patch.dict(sys.modules, modules),
         mock.patch.object(nets.tasks, "build_task", lambda task, backbone, schema, cfg: Net(cfg)),
         mock.patch.object(pretrain, "build_loader", Loader),
+        mock.patch.object(torch.distributed, "destroy_process_group", end_group),
     ):
         pretrain.main(argv)
 

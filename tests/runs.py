@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -41,21 +42,28 @@ def run(*args: object, torchrun: bool = False) -> subprocess.CompletedProcess:
     return done
 
 
-def start_ranks(*args: object, count: int = 2) -> list[subprocess.Popen]:
-    """Starts a Python command once per rank of one run: torchrun without its own seconds. Output and errors in one."""
+def two_ranks(script: object, folder: Path, *args: object) -> tuple[list[int], str]:
+    """Runs a script as the two ranks of one run; their exit statuses, and what rank 0 said.
+
+    What torchrun does, with both statuses to be seen: where one rank fails, the other may end by itself for a while
+    and is killed then. `folder` receives the outputs.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    run_of = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    return [
-        subprocess.Popen(
-            command(*args),
-            env=os.environ
-            | {key: str(value) for key, value in run_of.items()}
-            | {"RANK": str(r), "LOCAL_RANK": str(r)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for r in range(count)
-    ]
+    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    outputs = [folder / f"rank{rank}.out" for rank in range(2)]
+    ranks = []
+    for rank, output in enumerate(outputs):
+        environment = os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        with output.open("w") as file:
+            ranks.append(subprocess.Popen(command(script, *args), env=environment, stdout=file, stderr=file))
+    end = time.monotonic() + 120
+    while time.monotonic() < end and any(rank.poll() is None for rank in ranks):
+        if any(rank.poll() for rank in ranks):
+            end = min(end, time.monotonic() + 20)
+        time.sleep(0.1)
+    for rank in ranks:
+        rank.kill()
+    print(*(path.read_text() for path in outputs))  # pytest shows it when the test fails
+    return [rank.wait() for rank in ranks], outputs[0].read_text()

@@ -22,7 +22,7 @@ from dali_pipelines.samples import SampleSource
 from dali_pipelines.store.index import Index, open_dataset
 from dali_pipelines.tasks import Task, ctp, recognition
 from tests.media import SHARED_MEDIA
-from tests.runs import PRETRAIN, ROOT, command, run, start_ranks, write_recipe
+from tests.runs import PRETRAIN, ROOT, command, run, two_ranks, write_recipe
 from tests.test_loop import history, lines
 from trainers import pretrain, probe
 
@@ -74,8 +74,8 @@ def test_a_killed_run_resumes_to_the_same_bits(vp9_store, tmp_path):
 
 
 def test_two_ranks_under_torchrun_all_killed_resume_to_the_same_bits(vp9_store, tmp_path):
-    whole = start_ranks(PRETRAIN, "--config", write_recipe(tmp_path, vp9_store.root, name="whole"), "--device", "cpu")
-    assert [process.communicate(timeout=100) and process.returncode for process in whole] == [0, 0]
+    whole = write_recipe(tmp_path, vp9_store.root, name="whole")
+    assert two_ranks(PRETRAIN, tmp_path, "--config", whole, "--device", "cpu")[0] == [0, 0]
     recipe = write_recipe(tmp_path, vp9_store.root, name="killed")
     arguments = (PRETRAIN, "--config", recipe, "--device", "cpu")
     with subprocess.Popen(command(*arguments, torchrun=True), stdout=subprocess.DEVNULL) as process:

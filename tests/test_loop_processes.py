@@ -8,7 +8,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests import loop_worker
-from tests.runs import command, run, start_ranks
+from tests.runs import command, run, two_ranks
 from tests.test_loop import LATE_ROW, STEPS, assert_same_weights, history, lines, weights, write_recipe
 from tests.test_loop import run as run_here
 
@@ -18,25 +18,23 @@ def worker(tmp_path: Path, *args: str, name: str = "run") -> tuple[object, ...]:
     return (loop_worker.__file__, "--config", write_recipe(tmp_path, name), "--device", "cpu", *args)
 
 
-def two_ranks(tmp_path: Path, *args: str, name: str = "run") -> tuple[list[int], str]:
-    """Exit status of two ranks, and what rank 0 said."""
-    processes = start_ranks(*worker(tmp_path, *args, name=name))
-    outputs = [process.communicate(timeout=120)[0] for process in processes]
-    print(*outputs)  # pytest shows it when the test fails
-    return [process.returncode for process in processes], outputs[0]
+def run_both(tmp_path: Path, *args: str, name: str = "run") -> tuple[list[int], str]:
+    """Exit statuses of two ranks, and what rank 0 said."""
+    script, *options = worker(tmp_path, *args, name=name)
+    return two_ranks(script, tmp_path, *options)
 
 
 def test_killed_then_told_to_stop_then_resumed_two_ranks_come_to_the_same_bits(tmp_path):
     """Rank 1 is killed in step 7 of 15, its successor gets SIGTERM in step 10, both in the middle of an epoch."""
-    assert two_ranks(tmp_path, name="whole")[0] == [0, 0]
-    first, second = two_ranks(tmp_path, "--set", "plan.kill_step=6")[0]
+    assert run_both(tmp_path, name="whole")[0] == [0, 0]
+    first, second = run_both(tmp_path, "--set", "plan.kill_step=6")[0]
     assert first != 0
     assert second == -signal.SIGKILL
     assert [line["step"] for line in lines(tmp_path)] == list(range(1, 7))
-    status, output = two_ranks(tmp_path, "--set", "plan.term_step=9")
+    status, output = run_both(tmp_path, "--set", "plan.term_step=9")
     assert status == [0, 0]
     assert "stopped by a signal to another rank after step 10 of 15" in output
-    assert two_ranks(tmp_path)[0] == [0, 0]
+    assert run_both(tmp_path)[0] == [0, 0]
     assert history(tmp_path) == history(tmp_path, "whole")
     assert_same_weights(weights(tmp_path), weights(tmp_path, name="whole"))
     board = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()

@@ -58,14 +58,23 @@ def main(argv: list[str]) -> None:
         notes = left_out(config.train, ranks) if ranks.rank == 0 else []
         for note in notes:
             print(f"note: {note}", flush=True)
-        loader = build_loader(config, ranks)
-        try:
-            run = build(config, ranks, loader)
-            ending = dry_run(run) if args.dry_run else pretrain(run, resume_from=args.resume, max_steps=args.max_steps)
-        finally:
-            loader.close()
+        ending = work(config, ranks, args)
         if ranks.rank == 0:
             print(ending, flush=True)
+
+
+def work(config: Config, ranks: "Ranks", args: argparse.Namespace) -> str:
+    """The dry run or the training; returns how it ended.
+
+    A function of its own, so that the network is freed before `start` ends the process group. If DDP holds the
+    group's last reference, it frees it under the GIL, for which gloo's thread may be waiting: the rank never exits.
+    """
+    loader = build_loader(config, ranks)
+    try:
+        run = build(config, ranks, loader)
+        return dry_run(run) if args.dry_run else pretrain(run, resume_from=args.resume, max_steps=args.max_steps)
+    finally:
+        loader.close()
 
 
 def build_loader(config: Config, ranks: "Ranks") -> "ClipLoader":

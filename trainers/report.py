@@ -61,7 +61,7 @@ def plot(rows: list[dict[str, float]], out: Path) -> None:
         axes.plot(steps, [row[name] for row in rows], label=label, linewidth=1.2, **style)
     axes.set(xlabel="step", ylabel="loss", ylim=(0, None))
     axes.grid(alpha=0.3)
-    axes.legend()
+    figure.legend(loc="outside upper center", ncols=4)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=120)
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import box_convert, roi_align
 
+from configs.errors import require
 from nets import backbones
 from nets.tasks import Schema
 
@@ -31,6 +32,11 @@ class Config:
     init_std: float = 0.001
     """Standard deviation of the two linear layers' first weights. A short run needs more: the original's value
     keeps a small network at the loss of no motion for its first hundreds of steps."""
+
+    def __post_init__(self) -> None:
+        require(self.hidden >= 1, "hidden", self.hidden, "at least 1")
+        require(min(self.std) > 0, "std", list(self.std), "greater than 0")
+        require(self.init_std > 0, "init_std", self.init_std, "greater than 0")
 
 
 def build(backbone: str, schema: Schema, cfg: Config) -> "CatchThePatch":
