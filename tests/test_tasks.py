@@ -42,7 +42,7 @@ def test_a_plan_has_its_declared_shapes_for_any_legal_video_and_is_the_same_ever
     assert all(np.asarray(plan[key]).tobytes() == np.asarray(again[key]).tobytes() for key in plan)
     assert plan["frames"].min() >= 0
     assert plan["frames"].max() < video.num_frames
-    for y, x in (plan["crop_start"], plan["crop_end"]):
+    for y, x in (plan[name] for name in ("crop_start", "crop_end") if name in plan):
         assert -0.01 <= y <= video.height + 0.01
         assert -0.01 <= x <= video.width + 0.01
 
