@@ -12,6 +12,7 @@ To add a task `x`, write three files and change nothing else:
 import importlib
 import pkgutil
 from dataclasses import dataclass
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -30,6 +31,7 @@ def task_names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
+@cache  # it is asked for with every sample
 def task_module(name: str) -> ModuleType:
     """The module of a task; UserError for a name that none has."""
     if name not in task_names():
