@@ -35,14 +35,14 @@ class Data:
 class Optim:
     """The optimizer. All parameters are one group: as in the original, biases and batch norms decay too."""
 
-    name: Literal["sgd", "adamw"] = "sgd"
+    name: Literal["sgd", "adam", "adamw"] = "sgd"
     """sgd is without Nesterov."""
     lr: float = 0.01
     """Learning rate that belongs to train.global_batch; the schedule multiplies it."""
     momentum: float = 0.9
-    """Momentum of sgd, beta1 of adamw."""
+    """Momentum of sgd, beta1 of adam and adamw."""
     weight_decay: float = 1e-4
-    """L2 penalty of sgd, decoupled decay of adamw."""
+    """L2 penalty of sgd and adam, decoupled decay of adamw."""
     clip_norm: float | None = 40.0
     """Largest L2 norm of the whole gradient. null does not clip."""
 
@@ -58,14 +58,17 @@ class Optim:
 class Schedule:
     """The learning rate over time."""
 
-    kind: Literal["step", "cosine", "constant"] = "step"
-    """step: times gamma at each milestone. cosine: half a wave down to 0."""
+    kind: Literal["step", "cosine", "warmup_cosine", "constant"] = "step"
+    """step: times gamma at each milestone. cosine: half a wave down to 0. warmup_cosine: in a line from min_lr up
+    to the full rate over the first half of the run, then half a wave down to min_lr (specs/cstp.md 4)."""
     by: Literal["epoch", "iteration"] = "epoch"
     """Unit of the milestones, and how often cosine changes. An iteration is one optimizer step."""
     milestones: tuple[int, ...] = ()
     """Epochs or iterations, counted from 0, from which on the rate is multiplied by gamma once more."""
     gamma: float = 0.1
     """Factor of a milestone."""
+    min_lr: float = 1e-5
+    """Least rate of warmup_cosine."""
     warmup_iters: int = 0
     """Optimizer steps of linear warm-up from warmup_ratio to 1 times the scheduled rate."""
     warmup_ratio: float = 0.1
@@ -81,6 +84,7 @@ class Schedule:
             "empty unless kind is step",
         )
         require(self.gamma > 0, "gamma", self.gamma, "greater than 0")
+        require(self.min_lr >= 0, "min_lr", self.min_lr, "0 or more")
         require(self.warmup_iters >= 0, "warmup_iters", self.warmup_iters, "0 or more")
         require(0 < self.warmup_ratio <= 1, "warmup_ratio", self.warmup_ratio, "above 0 and at most 1")
 
@@ -122,7 +126,7 @@ class Config:
     task: str
     """Pretext task: the module of that name in dali_pipelines/tasks and in nets/tasks."""
     backbone: str
-    """Network: a name in nets/backbones.py."""
+    """Network: a name in nets/backbones/__init__.py."""
     work_dir: str
     """Folder that receives checkpoints, metrics.jsonl, TensorBoard's files and config.yaml."""
     seed: int = 7

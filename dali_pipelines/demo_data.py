@@ -4,19 +4,16 @@ The class is the direction in which textured sprites move over a still, textured
 depends on it. Sprites live on a torus (what leaves on one side enters on the other). Their places at the
 middle frame are uniform on it and hence at every frame: a single frame has the same distribution in all
 classes, so that a network which beats chance has learned motion. A mirrored video shows another class:
-classify without horizontal flips.
+classify without horizontal flips. Light falls from above: the background darkens downwards, in every class alike, so
+that a turned video can be told from an upright one.
 """
 
 import argparse
 import json
 import os
 import shutil
-import signal
-import threading
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping, Sequence
 from functools import partial
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import numpy as np
@@ -26,14 +23,20 @@ from configs.errors import UserError, run_cli
 from dali_pipelines.store.encode import Encoding, write_frames
 from dali_pipelines.store.files import replacing, video_path
 from dali_pipelines.store.index import INDEX_FILE, Index, Record
+from dali_pipelines.store.pool import run_jobs
+
+Video = tuple[str, int]
+"""Split, and number in it."""
 
 SIZE = 128  # pixels, width and height
 NUM_FRAMES = 48
 MIDDLE = NUM_FRAMES // 2  # the frame at which sprites have their drawn places
 FPS = 25
+LIGHT = 30  # grey levels by which the topmost row is lighter than the middle one
 ENCODING = Encoding(codec="vp9", gop=8)
 SPLITS = ("train", "test")
 SETTINGS_FILE = "demo.json"
+VERSION = 2  # of the pictures
 # Class k moves k * 45 degrees counter-clockwise from east, as seen on the screen.
 CLASS_NAMES = ("east", "north-east", "north", "north-west", "west", "south-west", "south", "south-east")
 # Unit steps (x, y), y pointing down; written out, so that opposite classes are exact opposites.
@@ -55,6 +58,7 @@ def render(label: int, rng: np.random.Generator) -> np.ndarray:
     base_3 = rng.uniform(90, 165, 3)
     # Rough enough that a patch of it stands out where it is pasted elsewhere: pretext tasks need texture.
     background_HW3 = _coloured_texture(rng, SIZE, base_3, contrast=rng.uniform(40, 60), slope=rng.uniform(0.8, 1.2))
+    background_HW3 = np.clip(background_HW3 + np.linspace(LIGHT, -LIGHT, SIZE)[:, None, None], 0, 255)
     frames_THW3 = np.repeat(background_HW3.astype(np.uint8)[None], NUM_FRAMES, axis=0)
     for _ in range(rng.integers(3, 6)):
         sprite = _sprite(rng, base_3)
@@ -115,7 +119,7 @@ def make_demo(root: Path, *, train: int, test: int, seed: int, workers: int) -> 
 
     UserError when `root` holds something else, or the demo set of other arguments.
     """
-    settings = json.dumps({"train": train, "test": test, "seed": seed})
+    settings = json.dumps({"version": VERSION, "train": train, "test": test, "seed": seed})
     settings_file = root / SETTINGS_FILE
     if settings_file.is_file():
         if settings_file.read_text() != settings:
@@ -132,23 +136,10 @@ def make_demo(root: Path, *, train: int, test: int, seed: int, workers: int) -> 
         part.write_text(settings)
 
     videos = [(split, i) for split, count in zip(SPLITS, (train, test), strict=True) for i in range(count)]
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker) as pool:
-        written = pool.map(partial(_write_video, root, seed), videos)
-        stored = list(tqdm(written, total=len(videos), desc="demo videos", unit="video"))
+    written = run_jobs(partial(_write_video, root, seed), videos, workers=workers)
+    stored = dict(tqdm(written, total=len(videos), desc="demo videos", unit="video"))
     _write_index(root, videos, stored)
     return True
-
-
-def _start_worker() -> None:
-    """Leaves Ctrl-C to the parent and ends with it: workers of a killed parent would wait for ever."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def end_with_parent() -> None:
-        if parent := parent_process():
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def _name(split: str, i: int) -> str:
@@ -159,19 +150,24 @@ def _label(i: int) -> int:
     return i % len(CLASS_NAMES)
 
 
-def _write_video(root: Path, seed: int, video: tuple[str, int]) -> Record:
+def _write_video(root: Path, seed: int, video: Video) -> Record:
     split, i = video
     frames = render(_label(i), sample_rng(seed, split, i))
     return write_frames(video_path(root, _name(split, i)), frames, fps=FPS, settings=ENCODING)
 
 
-def _write_index(root: Path, videos: Sequence[tuple[str, int]], stored: Sequence[Record]) -> None:
+def _write_index(root: Path, videos: Sequence[Video], stored: Mapping[Video, Record | None]) -> None:
     for split in SPLITS:
         lines = [f"{_name(*video)}\n" for video in videos if video[0] == split]
         (root / f"{split}.txt").write_text("".join(lines))
-    names = [_name(*video) for video in videos]
-    labels = {name: _label(i) for name, (_, i) in zip(names, videos, strict=True)}
-    Index.build(root, dict(zip(names, stored, strict=True)), labels=labels, class_names=CLASS_NAMES).save()
+    records = {}
+    for video in videos:
+        record = stored[video]
+        if record is None:
+            raise UserError(f"the process that wrote {_name(*video)} was killed: free some memory and start again")
+        records[_name(*video)] = record
+    labels = {_name(*video): _label(video[1]) for video in videos}
+    Index.build(root, records, labels=labels, class_names=CLASS_NAMES).save()
 
 
 def main(argv: list[str]) -> None:

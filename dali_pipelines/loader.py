@@ -42,6 +42,22 @@ class Counts:
         return self.frames_decoded / max(self.frames, 1)
 
 
+def long_enough(index: Index, task: Task) -> tuple[Index, list[str]]:
+    """The videos that have as many frames as the task needs, and the names of the others.
+
+    UserError when none has.
+    """
+    enough = index.num_frames >= task.min_frames
+    if enough.all():
+        return index, []
+    if not enough.any():
+        raise UserError(
+            f"no video of {index.root} has the {task.min_frames} frames that {task.name} needs, the longest has "
+            f"{index.num_frames.max()}: choose a shorter clip or stride under plan, or longer videos"
+        )
+    return index.select(np.flatnonzero(enough)), [index.names.text(row) for row in np.flatnonzero(~enough).tolist()]
+
+
 class ClipLoader:
     """Iterates over one epoch of a task's batches; see `dali_pipelines.plan.order.Order` for which sample is where.
 
@@ -66,8 +82,12 @@ class ClipLoader:
         decoder: "dali", "pyav", or "auto": DALI where it decodes every video of the dataset, else PyAV.
         graph: instead of the task's own, for benches.
 
+    Videos with fewer frames than the task needs are left out and named in `left_out`; the rows are those of `index`,
+    the dataset without them.
+
     Raises:
-        UserError: a dataset smaller than one global batch; more than a tenth of the samples unreadable.
+        UserError: a dataset smaller than one global batch; no video long enough; more than a tenth of the samples
+            unreadable.
     """
 
     def __init__(
@@ -86,7 +106,15 @@ class ClipLoader:
         decoder: str = "auto",
         graph: Graph | None = None,
     ) -> None:
-        self.index, self.task, self.graph = index, task, graph or task.graph
+        self.task, self.graph = task, graph or task.graph
+        self.index, self.left_out = long_enough(index, task)
+        if self.left_out and rank == 0:
+            log.warning(
+                "%d of %d videos are left out: %s needs %d frames (%s%s)",
+                *(len(self.left_out), len(index), task.name, task.min_frames, ", ".join(self.left_out[:3])),
+                " ..." * (len(self.left_out) > 3),
+            )
+        index = self.index
         self.order = Order(len(index), batch_size, rank, world_size, seed, shuffle)
         if workers and parent_process() is not None:
             raise UserError("a worker started the loader: put what the script does under if __name__ == '__main__':")

@@ -57,7 +57,7 @@ class Loader:
 
     def __init__(self, config, ranks) -> None:
         self.config, self.ranks, self.index, self.step = config, ranks, Index(), 0
-        self.counts, self.replaced = types.SimpleNamespace(amplification=1.5), {}
+        self.counts, self.replaced, self.left_out = types.SimpleNamespace(amplification=1.5), {}, []
         self.task = types.SimpleNamespace(batch_schema={})
         self.batch = config.train.global_batch // ranks.world_size // config.train.accumulate
 
@@ -91,7 +91,7 @@ class Loader:
         pass
 
 
-class Net(nn.Module):
+class Net(nets.tasks.Pretext):
     def __init__(self, cfg: NetConfig) -> None:
         super().__init__()
         norm = nn.Identity() if cfg.plain else nn.BatchNorm3d(cfg.width)

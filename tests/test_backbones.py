@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.video import r2plus1d_18, r3d_18
 
 from configs.errors import UserError
-from nets.backbones import BACKBONES, create
+from nets.backbones import STRIDED, create
 
 # Use: (spatial strides, temporal strides, clip, grid of the features, GMAC of R3D-18 and of R(2+1)D-18).
 VARIANTS = {
@@ -60,7 +60,7 @@ def test_r2plus1d18_has_ctps_widths_between_the_factors():
     assert widths == [144] * 4 + [230] + [288] * 3 + [460] + [576] * 3 + [921] + [1152] * 3
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", STRIDED)
 @pytest.mark.parametrize("use", VARIANTS)
 def test_features_have_the_published_grid(name, use):
     spatial, temporal, clip_shape, grid, *_ = VARIANTS[use]
@@ -101,7 +101,7 @@ strides = st.tuples(st.just(1), *[st.integers(1, 2)] * 3)
 
 @settings(max_examples=25, deadline=None)
 @given(
-    st.sampled_from(list(BACKBONES)),
+    st.sampled_from(list(STRIDED)),
     strides,
     strides,
     st.integers(1, 20),
@@ -144,7 +144,7 @@ def test_r2plus1d18_computes_what_torchvisions_computes_where_their_widths_agree
     torch.testing.assert_close(ours.layer1(ours.stem(clips)), theirs.layer1(theirs.stem(clips)))
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", STRIDED)
 def test_weights_fit_every_choice_of_strides(name):
     shapes = [
         {key: value.shape for key, value in on_meta(name, spatial_strides=s, temporal_strides=t).state_dict().items()}

@@ -14,6 +14,7 @@ from configs.errors import UserError
 from configs.schema import Train
 
 T = TypeVar("T")
+Net = TypeVar("Net", bound=nn.Module)
 
 PEER_TIMEOUT = timedelta(minutes=5)
 """A rank that waits this long for another ends the run. Longer than a slow checkpoint or torch.compile."""
@@ -104,7 +105,7 @@ def start(device: str) -> Iterator[Ranks]:
     distributed.destroy_process_group()  # not after an error: it would wait for peers that may be gone
 
 
-def wrap(net: nn.Module, train: Train, ranks: Ranks) -> tuple[nn.Module, nn.Module]:
+def wrap(net: Net, train: Train, ranks: Ranks) -> tuple[Net, nn.Module]:
     """Puts the network on the device behind what the recipe asks for and the device can do.
 
     Returns:

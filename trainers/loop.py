@@ -50,6 +50,8 @@ def train_step(run: Run, batches: Iterator[Batch], step: int) -> Step:
     torch.manual_seed(int(np.random.SeedSequence([run.config.seed, step, ranks.rank]).generate_state(1)[0]))
     layout = torch.channels_last_3d if train.channels_last else torch.contiguous_format
     bf16 = train.amp == "bf16" and ranks.device.type == "cuda"
+    epoch = run.epoch(step)
+    run.net.before_step(epoch)
     wait, seen, terms = 0.0, [], dict[str, Tensor]()
     for micro in range(train.accumulate):
         asked = time.perf_counter()
@@ -63,7 +65,8 @@ def train_step(run: Run, batches: Iterator[Batch], step: int) -> Step:
             (out["loss"] / train.accumulate).backward()
         for name, value in out.items():
             terms[name] = terms.get(name, 0.0) + value.detach().double() / train.accumulate
-        seen.append((batch["index"], out["loss"].detach()))
+        seen.append((batch, out["loss"].detach()))
+    run.net.after_backward(epoch)
     grad_norm = float(nn.utils.clip_grad_norm_(run.net.parameters(), run.config.optim.clip_norm or math.inf))
     if not math.isfinite(grad_norm):  # the reduced gradient: all ranks see it, and none has made the step
         raise UserError(_explain(run, step, grad_norm, seen))
@@ -74,18 +77,34 @@ def train_step(run: Run, batches: Iterator[Batch], step: int) -> Step:
     return Step(terms, grad_norm, wait, batch)
 
 
-def _explain(run: Run, step: int, grad_norm: float, seen: list[tuple[Tensor, Tensor]]) -> str:
-    """Names the samples of the micro-steps whose loss is not finite; all, if only the gradient overflowed."""
-    mine = [(index.tolist(), bool(loss.isfinite())) for index, loss in seen]
+def _explain(run: Run, step: int, grad_norm: float, seen: list[tuple[Batch, Tensor]]) -> str:
+    """Names the samples to blame, of all ranks.
+
+    Those whose inputs or targets are not finite; if there are none, all of the micro-steps whose loss is not; all,
+    if only the gradient overflowed.
+    """
+    mine = [(batch["index"].tolist(), bool(loss.isfinite()), _spoilt(batch)) for batch, loss in seen]
     everyones = [micro_step for of_rank in run.ranks.gather_objects(mine) for micro_step in of_rank]
-    guilty = [rows for rows, finite in everyones if not finite]
+    guilty = [rows for rows, finite, _ in everyones if not finite]
+    spoilt: dict[int, str] = {row: name for *_, found in everyones for row, name in found.items()}
     what = "the loss is not finite" if guilty else "the loss is finite, its gradient is not"
-    rows = [row for rows in guilty or [rows for rows, _ in everyones] for row in rows]
+    if spoilt:
+        what = f"{', '.join(sorted(set(spoilt.values())))} of some samples is not finite"
+    rows = list(spoilt) or [row for rows in guilty or [rows for rows, *_ in everyones] for row in rows]
     return (
         f"step {step + 1}: {what} (norm {grad_norm}). Nothing was updated and the last checkpoint is intact; "
         "lower optim.lr or look at these videos, by dataset row: "
         + ", ".join(f"{row} {run.name_of(row)}" for row in rows)
     )
+
+
+def _spoilt(batch: Batch) -> dict[int, str]:
+    """Dataset row -> the tensor that is not finite in its sample."""
+    found: dict[int, str] = {}
+    for name, values in batch.items():
+        finite_B = values.reshape(len(values), -1).isfinite().all(1).cpu()
+        found |= dict.fromkeys(batch["index"][~finite_B].tolist(), name)
+    return found
 
 
 class StopSignal:

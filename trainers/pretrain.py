@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="pretrain.py", description="Self-supervised pretraining on video clips.")
-    parser.add_argument("--config", required=True, metavar="YAML", help="the recipe, see configs/")
+    parser.add_argument("--config", metavar="YAML", help="the recipe, see configs/")
+    parser.add_argument("--list-tasks", action="store_true", help="print the pretext tasks and their recipes, and end")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key: optim.lr=0.02")
     parser.add_argument("--data-dir", metavar="DIR", help="the dataset, instead of data.root")
     parser.add_argument("--work-dir", metavar="DIR", help="where the run is kept, instead of work_dir")
@@ -38,6 +39,8 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--dry-run", action="store_true", help="two steps with a table of the batch; writes nothing")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     args = parser.parse_args(argv)
+    if args.config is None and not args.list_tasks:
+        parser.error("the following arguments are required: --config")
     if args.max_steps is not None and args.max_steps < 1:
         parser.error(f"--max-steps {args.max_steps}: at least 1")
     args.set += [f"data.root={json.dumps(args.data_dir)}"] if args.data_dir else []
@@ -48,6 +51,9 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 def main(argv: list[str]) -> None:
     args = parse_args(argv)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads, if they spin, starve DALI's
+    if args.list_tasks:
+        print(list_tasks())
+        return
     config = load(args.config, args.set)
     if args.print_config:
         print(dump(config), end="")
@@ -63,6 +69,19 @@ def main(argv: list[str]) -> None:
             print(ending, flush=True)
 
 
+def list_tasks() -> str:
+    """Every task that one can pretrain with: what its network predicts, and its recipes."""
+    from dali_pipelines.tasks import task_module
+    from nets.tasks import pretext_tasks
+
+    lines = []
+    for name in pretext_tasks():
+        about = (task_module(name).__doc__ or "").partition("\n")[0]
+        recipes = sorted(Path("configs", name).glob("*.yaml"))
+        lines += [f"{name}: {about}", *(f"    {recipe}" for recipe in recipes)]
+    return "\n".join(lines)
+
+
 def work(config: Config, ranks: "Ranks", args: argparse.Namespace) -> str:
     """The dry run or the training; returns how it ended.
 
@@ -72,7 +91,9 @@ def work(config: Config, ranks: "Ranks", args: argparse.Namespace) -> str:
     loader = build_loader(config, ranks)
     try:
         run = build(config, ranks, loader)
-        return dry_run(run) if args.dry_run else pretrain(run, resume_from=args.resume, max_steps=args.max_steps)
+        if args.dry_run:
+            return dry_run(run)
+        return pretrain(run, resume_from=args.resume, max_steps=args.max_steps, left_out=loader.left_out)
     finally:
         loader.close()
 
@@ -122,6 +143,7 @@ def build(config: Config, ranks: "Ranks", loader: "ClipLoader") -> "Run":
     ranks.require_same(config=dump(config), **identity)
     torch.manual_seed(config.seed)
     net = build_task(config.task, config.backbone, loader.task.batch_schema, config.net)
+    net.check_batch(batch_per_rank(config.train, ranks.world_size), ranks.world_size)
     net, model = wrap(net, config.train, ranks)
     return Run(
         config=config,
@@ -139,8 +161,8 @@ def build(config: Config, ranks: "Ranks", loader: "ClipLoader") -> "Run":
     )
 
 
-def pretrain(run: "Run", *, resume_from: str, max_steps: int | None) -> str:
-    """Trains in the config's work_dir, from its newest checkpoint on."""
+def pretrain(run: "Run", *, resume_from: str, max_steps: int | None, left_out: list[str]) -> str:
+    """Trains in the config's work_dir, from its newest checkpoint on, and lists there the videos that are left out."""
     from dali_pipelines.store.files import replacing
     from trainers.loop import train
     from trainers.metrics import Metrics
@@ -156,6 +178,9 @@ def pretrain(run: "Run", *, resume_from: str, max_steps: int | None) -> str:
     if run.ranks.rank == 0:
         with replacing(work_dir / "config.yaml") as part:
             part.write_text(dump(config), encoding="utf-8")
+        if left_out:
+            with replacing(work_dir / "left_out.txt") as part:
+                part.write_text("".join(f"{name}\n" for name in left_out), encoding="utf-8")
         metrics = Metrics(
             work_dir,
             first_step=first_step,

@@ -28,12 +28,13 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--train", required=True, metavar="LIST", help="videos to learn from; relative to the dataset")
     parser.add_argument("--test", required=True, metavar="LIST", help="videos to be tested on; relative to the dataset")
     parser.add_argument("--clips", type=int, default=2, help="clips a video, features averaged (2)")
+    parser.add_argument("--frames", type=int, metavar="T", help="frames of a clip (as in pretraining)")
     parser.add_argument("--stride", type=int, default=2, help="frame step of a clip (2)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     args = parser.parse_args(argv)
-    for option in ("clips", "stride"):
-        if getattr(args, option) < 1:
+    for option in ("clips", "frames", "stride"):
+        if getattr(args, option) is not None and getattr(args, option) < 1:
             parser.error(f"--{option} {getattr(args, option)}: at least 1")
     return args
 
@@ -47,6 +48,7 @@ def main(argv: list[str]) -> None:
     import torch
 
     from dali_pipelines.store.index import open_dataset
+    from dali_pipelines.tasks import Task
     from dali_pipelines.tasks.recognition import Config as ClipsConfig
     from nets.backbones import create
     from trainers import checkpoint
@@ -61,12 +63,15 @@ def main(argv: list[str]) -> None:
     if args.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: no GPU is visible; pass --device cpu")
     device = torch.device("cuda" if args.device != "cpu" and torch.cuda.is_available() else "cpu")
+    task = Task(config.task, config.plan)
+    *_, num_frames, _, size = task.batch_schema["clips"][0]
     clips = ClipsConfig(
         num_clips=args.clips,
-        num_frames=config.plan.num_frames,
+        num_frames=args.frames or num_frames,
         stride=args.stride,
-        size=config.plan.size,
-        short_side=round(config.plan.size * 8 / 7),  # 128 for 112
+        size=size,
+        short_side=round(size * 8 / 7),  # 128 for 112
+        normalisation=task.normalisation,
     )
     torch.manual_seed(config.seed)
     random, learned = (create(config.backbone).to(device).eval() for _ in range(2))

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from configs.errors import UserError
 from configs.load import dump
 from configs.schema import Config, Optim
+from nets.tasks import Pretext
 from trainers import checkpoint
 from trainers.distributed import Ranks
 from trainers.schedule import lr_at
@@ -37,7 +38,7 @@ class Run:
     config: Config
     ranks: Ranks
     loader: Loader
-    net: nn.Module
+    net: Pretext
     """The plain network, whose state is saved."""
     model: nn.Module
     """The same parameters behind DDP and torch.compile: what is called."""
@@ -81,8 +82,9 @@ def make_optimizer(net: nn.Module, optim: Optim) -> Optimizer:
             weight_decay=optim.weight_decay,
             fused=True,
         )
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[optim.name]
     betas = (optim.momentum, 0.999)
-    return torch.optim.AdamW(net.parameters(), lr=optim.lr, betas=betas, weight_decay=optim.weight_decay, fused=True)
+    return kind(net.parameters(), lr=optim.lr, betas=betas, weight_decay=optim.weight_decay, fused=True)
 
 
 def resume(run: Run, folder: Path, how: str) -> int:

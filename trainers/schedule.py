@@ -21,9 +21,18 @@ def lr_at(schedule: Schedule, base_lr: float, *, step: int, epoch: int, total_st
     if schedule.kind == "step":
         factor = schedule.gamma ** sum(milestone <= now for milestone in schedule.milestones)
     elif schedule.kind == "cosine":
-        factor = 0.5 * (1 + math.cos(math.pi * now / end))
+        factor = half_wave(now / end)
+    elif schedule.kind == "warmup_cosine":
+        share = 2 * now / end
+        floor = schedule.min_lr / base_lr
+        factor = floor + (1 - floor) * (share if share < 1 else half_wave(share - 1))
     else:
         factor = 1.0
     if step < schedule.warmup_iters:
         factor *= 1 - (1 - step / schedule.warmup_iters) * (1 - schedule.warmup_ratio)
     return base_lr * factor
+
+
+def half_wave(done: float) -> float:
+    """From 1 at `done` = 0 down to 0 at 1, along a cosine."""
+    return 0.5 * (1 + math.cos(math.pi * done))

@@ -8,6 +8,8 @@ from dali_pipelines.graph.device import beside
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
+NORMALISATIONS = {"imagenet": (MEAN, STD), "half": ((0.5,) * 3, (0.5,) * 3)}
+"""Name -> mean and standard deviation of R, G and B in 0..1; `half` maps 0..1 to -1..1."""
 
 
 def hue_saturation(clips: DataNode, hue: DataNode, saturation: DataNode) -> DataNode:
@@ -26,13 +28,40 @@ def hue_saturation(clips: DataNode, hue: DataNode, saturation: DataNode) -> Data
     return fn.hsv(clips, hue=hue, saturation=saturation, dtype=types.FLOAT)
 
 
-def normalise(clips: DataNode, brightness: DataNode | None = None, contrast: DataNode | None = None) -> DataNode:
-    """Brightness, then contrast, then ImageNet's mean and standard deviation.
+def colour_map(clips: DataNode, plan: dict[str, DataNode]) -> DataNode:
+    """Applies one `plan.colour_map.ColourMap` to every frame.
+
+    Args:
+        clips: (T, H, W, 3) in 0..255.
+        plan: holds the arrays of `plan.colour_map.colour_arrays`, on the CPU.
+
+    Returns:
+        float32 (T, H, W, 3), clamped to 0..255.
+    """
+    mapped = fn.coord_transform(
+        clips, M=fn.per_frame(plan["colour_matrix"]), T=fn.per_frame(plan["colour_offset"]), dtype=types.FLOAT
+    )
+    means = fn.reshape(fn.reductions.mean(clips, axes=(1, 2), keep_dims=True), layout="FHWC")
+    moved = fn.coord_transform(means, M=fn.per_frame(plan["colour_pivot"]), dtype=types.FLOAT)
+    return math.clamp(mapped + moved, np.float32(0), np.float32(255))
+
+
+def normalise(
+    clips: DataNode,
+    brightness: DataNode | None = None,
+    contrast: DataNode | None = None,
+    *,
+    kind: str = "imagenet",
+    mirror: DataNode | None = None,
+) -> DataNode:
+    """Brightness, then contrast, then a mean and a standard deviation.
 
     Args:
         clips: (T, H, W, 3), uint8, or float32 that counts as clamped to 0..255.
         brightness: float32 (T, 1, 1, 1), added; the sum is clamped to 0..255.
         contrast: float32 (T, 1, 1, 1) > 0, multiplied; the product is clamped to 0..255.
+        kind: a name in NORMALISATIONS.
+        mirror: int32 scalar, 1 to mirror left to right.
 
     Returns:
         float32 (T, H, W, 3).
@@ -44,10 +73,12 @@ def normalise(clips: DataNode, brightness: DataNode | None = None, contrast: Dat
         low = math.max(shift, zero) * factor
         high = math.min((math.min(shift, zero) + white) * factor, white)
         clips = math.clamp((clips + shift) * factor, low, high)
+    means, deviations = NORMALISATIONS[kind]
     return fn.crop_mirror_normalize(
         clips,
-        mean=[255 * mean for mean in MEAN],
-        std=[255 * std for std in STD],
+        mean=[255 * mean for mean in means],
+        std=[255 * deviation for deviation in deviations],
+        mirror=0 if mirror is None else mirror,
         dtype=types.FLOAT,
         output_layout="FHWC",
     )

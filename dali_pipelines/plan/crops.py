@@ -9,17 +9,23 @@ from dali_pipelines.store.index import VideoInfo
 CENTRE = np.nextafter(0.5, 0.0)  # just under a half: an odd margin rounds down, as in (side - size) // 2
 
 
-def scaled_crop(video: VideoInfo, *, short_side: int, size: int, y: float, x: float, flip: bool) -> np.ndarray:
+def scaled_crop(
+    video: VideoInfo, *, short_side: int, size: int, y: float, x: float, flip: bool, aspect: float | None = None
+) -> np.ndarray:
     """The source region of a `size` square crop of a video scaled to `short_side`.
 
     `y` and `x` in [0, 1) place the crop between the first and the last whole-pixel position. The other side of
-    the scaled picture is rounded to whole pixels, as an image resize would.
+    the scaled picture is rounded to whole pixels, as an image resize would; with `aspect` it is that multiple of
+    the short side whatever the video's own shape is.
 
     Returns:
         float32 (2, 2): the region's start and end as (y, x) in source pixels; start x > end x mirrors.
     """
     scale = short_side / min(video.width, video.height)
     height, width = (max(round(side * scale), size) for side in (video.height, video.width))
+    if aspect is not None:
+        long_side = max(round(short_side * aspect), size)
+        height, width = (short_side, long_side) if video.height <= video.width else (long_side, short_side)
     top = int(y * (height - size + 1))
     left = int(x * (width - size + 1))
     ys = np.array([top, top + size]) * (video.height / height)
@@ -28,12 +34,18 @@ def scaled_crop(video: VideoInfo, *, short_side: int, size: int, y: float, x: fl
 
 
 def random_crop(
-    video: VideoInfo, rng: np.random.Generator, *, short_sides: Sequence[int], size: int, flip_prob: float
+    video: VideoInfo,
+    rng: np.random.Generator,
+    *,
+    short_sides: Sequence[int],
+    size: int,
+    flip_prob: float,
+    aspect: float | None = None,
 ) -> np.ndarray:
     """A crop at a random scale and place, mirrored with `flip_prob`; float32 (2, 2) as in `scaled_crop`."""
     short_side = int(rng.choice(np.asarray(short_sides)))
     y, x, flip = rng.random(3)
-    return scaled_crop(video, short_side=short_side, size=size, y=y, x=x, flip=flip < flip_prob)
+    return scaled_crop(video, short_side=short_side, size=size, y=y, x=x, flip=flip < flip_prob, aspect=aspect)
 
 
 def centre_crop(video: VideoInfo, *, short_side: int, size: int) -> np.ndarray:

@@ -4,13 +4,21 @@ To add a task `x`, write three files and change nothing else:
 
 * `dali_pipelines/tasks/x.py`: a frozen dataclass `Config`; `plan(video, rng, cfg)` draws the arrays of one sample,
   `frames` (int32, the frame numbers) among them; `plan_schema(cfg)` and `batch_schema(cfg)` declare shapes and dtypes;
-  `graph(frames, plan, cfg)` executes a plan with DALI operators.
-* `nets/tasks/x.py`: a frozen dataclass `Config` and `build(backbone, schema, cfg)`, the network with its loss.
+  `graph(frames, plan, cfg)` executes a plan with DALI operators. The clips are the output `clips`; those of several
+  views stand one after the other in one sequence. What else there may be, each with a default:
+  `min_frames(cfg)`, the fewest frames that a video needs (1): shorter ones are left out and named;
+  `NORMALISATION`, a name in `graph.colour.NORMALISATIONS` ("imagenet");
+  `notes(plan, cfg)`, a `Notes` of what `preview` writes and draws on the clips (nothing).
+* `nets/tasks/x.py`: a frozen dataclass `Config` and `build(backbone, schema, cfg)`, a `nets.tasks.Pretext`: the network
+  with its loss.
 * `configs/x/*.yaml`: the recipes.
+
+The first line of the module's docstring is what `pretrain.py --list-tasks` says of it.
 """
 
 import importlib
 import pkgutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
@@ -40,6 +48,18 @@ def task_module(name: str) -> ModuleType:
 
 
 @dataclass(frozen=True)
+class Notes:
+    """What there is to say about the clips of a sample."""
+
+    captions: Sequence[str]
+    """One line a view."""
+    boxes: np.ndarray | None = None
+    """float (views, R, T, 4): x1, y1, x2, y2 in pixels of the clip."""
+    up: Sequence[float] | None = None
+    """For each view the counter-clockwise degrees by which its upward direction was turned."""
+
+
+@dataclass(frozen=True)
 class Task:
     """A task with its settings. It pickles by name, so that worker processes can have it."""
 
@@ -59,3 +79,19 @@ class Task:
     @property
     def batch_schema(self) -> Schema:
         return task_module(self.name).batch_schema(self.cfg)
+
+    @property
+    def min_frames(self) -> int:
+        """The fewest frames that a video needs."""
+        least = getattr(task_module(self.name), "min_frames", None)
+        return least(self.cfg) if least else 1
+
+    @property
+    def normalisation(self) -> str:
+        """How the clips are normalised: a name in `graph.colour.NORMALISATIONS`."""
+        return getattr(task_module(self.name), "NORMALISATION", "imagenet")
+
+    def notes(self, plan: dict[str, np.ndarray]) -> Notes:
+        """What is known about the views of a plan's sample."""
+        notes = getattr(task_module(self.name), "notes", None)
+        return notes(plan, self.cfg) if notes else Notes([])

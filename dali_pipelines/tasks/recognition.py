@@ -6,7 +6,7 @@ import numpy as np
 from nvidia.dali.data_node import DataNode
 
 from configs.errors import require
-from dali_pipelines.graph.colour import normalise
+from dali_pipelines.graph.colour import NORMALISATIONS, normalise
 from dali_pipelines.graph.device import beside
 from dali_pipelines.graph.geometry import crop_resize
 from dali_pipelines.plan.crops import centre_crop
@@ -29,10 +29,13 @@ class Config:
     """Short side, in pixels, that the video is scaled to before the crop."""
     size: int = 112
     """Side of the square crop in the middle, pixels."""
+    normalisation: str = "imagenet"
+    """A name in graph.colour.NORMALISATIONS: that of the task that the network was pretrained with."""
 
     def __post_init__(self) -> None:
         for key in ("num_clips", "num_frames", "stride", "short_side", "size"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
+        require(self.normalisation in NORMALISATIONS, "normalisation", self.normalisation, " or ".join(NORMALISATIONS))
 
 
 def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
@@ -60,7 +63,7 @@ def plan_schema(cfg: Config) -> Schema:
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
     """Executes a plan on decoded frames, uint8 (M*T, H, W, 3)."""
     clips = crop_resize(frames, plan["crop_start"], plan["crop_end"], size=cfg.size)
-    return {"clips": normalise(clips), "labels": beside(plan["labels"], clips)}
+    return {"clips": normalise(clips, kind=cfg.normalisation), "labels": beside(plan["labels"], clips)}
 
 
 def batch_schema(cfg: Config) -> Schema:

@@ -3,24 +3,54 @@
 import importlib
 import pkgutil
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 from torch import nn
 
 from configs.errors import UserError
+from nets.backbones.base import Backbone
 
 Schema = Mapping[str, tuple[tuple[int, ...], str]]
 """Name in the batch -> shape and dtype of one sample, e.g. {"clips": ((3, 16, 112, 112), "float32")}."""
 
 
-def build_task(name: str, backbone: str, schema: Schema, cfg: Any) -> nn.Module:
+class Pretext(nn.Module):
+    """The network of a task with its loss.
+
+    It maps a batch that follows the task's schema to a dict of scalars: `loss`, which carries the gradient, and named
+    terms for the log. Every trainable parameter takes part in every loss: DDP waits for their gradients. All state
+    that a resumed run needs is in `state_dict`; the network draws random numbers from torch's generator alone.
+    """
+
+    backbone: Backbone
+    """What pretraining is for."""
+
+    def check_batch(self, per_rank: int, ranks: int) -> None:
+        """UserError when the loss cannot work with so many samples a rank and micro-step."""
+
+    def before_step(self, epoch: int) -> None:
+        """Called before each optimizer step's forward passes, with the epoch that it begins in, from 0."""
+
+    def after_backward(self, epoch: int) -> None:
+        """Called when the step's gradients are complete, before they are clipped. May set some to None."""
+
+
+def pretext_tasks() -> list[str]:
+    """The tasks that have a network here: those that one can pretrain with."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def net_module(name: str) -> ModuleType:
+    """The module of a task's network; UserError for a name that none has."""
+    if name not in pretext_tasks():
+        raise UserError(f"unknown task {name!r}: nets/tasks has {', '.join(pretext_tasks())}")
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def build_task(name: str, backbone: str, schema: Schema, cfg: Any) -> Pretext:
     """Builds the network of the task `nets/tasks/<name>.py` around the backbone of that name.
 
-    `cfg` is the `Config` of the task's module. The network maps a batch that follows `schema` to a dict of
-    scalars: `loss`, which carries the gradient, and named terms for the log. What pretraining is for is its
-    attribute `backbone`. Raises UserError for an unknown task or backbone.
+    `cfg` is the `Config` of the task's module. Raises UserError for an unknown task or backbone.
     """
-    names = [module.name for module in pkgutil.iter_modules(__path__)]
-    if name not in names:
-        raise UserError(f"unknown task {name!r}: nets/tasks has {', '.join(names)}")
-    return importlib.import_module(f"{__name__}.{name}").build(backbone, schema, cfg)
+    return net_module(name).build(backbone, schema, cfg)

@@ -15,7 +15,7 @@ from torchvision.ops import box_convert, roi_align
 
 from configs.errors import require
 from nets import backbones
-from nets.tasks import Schema
+from nets.tasks import Pretext, Schema
 
 SPATIAL_STRIDES = (1, 2, 2, 1)  # the last stage keeps its resolution: a cell of the features is 8x8 pixels
 ROI_CELLS = 5  # RoIAlign turns every box into 5x5 cells
@@ -45,7 +45,7 @@ def build(backbone: str, schema: Schema, cfg: Config) -> "CatchThePatch":
     return CatchThePatch(backbones.create(backbone, spatial_strides=SPATIAL_STRIDES), num_frames, cfg)
 
 
-class CatchThePatch(nn.Module):
+class CatchThePatch(Pretext):
     """Backbone, trajectory head and loss."""
 
     std: Tensor

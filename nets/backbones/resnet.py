@@ -1,22 +1,17 @@
-"""3-D convolutional backbones: the registry, and residual networks made of torchvision's blocks.
+"""Residual 3-D networks made of torchvision's blocks (specs/ctp.md 2)."""
 
-To add one, write a function from the strides of the four stages to a `Backbone` and enter it in `BACKBONES`.
-"""
-
-import difflib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 from torchvision.models.video.resnet import BasicBlock, BasicStem, Conv2Plus1D, Conv3DSimple, R2Plus1dStem
 
-from configs.errors import UserError
+from nets.backbones.base import Backbone, Stride
 
-Stride = tuple[int, int, int]  # (time, height, width)
 UNIT: Stride = (1, 1, 1)
 
 
-class Backbone(nn.Module):
+class ResNet3d(Backbone):
     """A stem, then residual stages; no pooling, no classifier.
 
     Modules are named as in torchvision's video ResNets (`stem`, `layer1`, ...), so their weights load.
@@ -92,15 +87,15 @@ class FactorisedConv(Conv2Plus1D):
         self[3].stride = (t, 1, 1)
 
 
-def _r3d18(strides: Sequence[Stride]) -> Backbone:
-    return Backbone(BasicStem(), Conv3DSimple, widths=(64, 128, 256, 512), blocks=2, strides=strides)
+def r3d18(strides: Sequence[Stride]) -> ResNet3d:
+    return ResNet3d(BasicStem(), Conv3DSimple, widths=(64, 128, 256, 512), blocks=2, strides=strides)
 
 
-def _r2plus1d18(strides: Sequence[Stride]) -> Backbone:
-    return Backbone(R2Plus1dStem(), FactorisedConv, widths=(64, 128, 256, 512), blocks=2, strides=strides)
+def r2plus1d18(strides: Sequence[Stride]) -> ResNet3d:
+    return ResNet3d(R2Plus1dStem(), FactorisedConv, widths=(64, 128, 256, 512), blocks=2, strides=strides)
 
 
-def _r3d_tiny(strides: Sequence[Stride]) -> Backbone:
+def r3d_tiny(strides: Sequence[Stride]) -> ResNet3d:
     """A small R3D for CPUs: there is no second stage, the stem takes its stride, so the output grid is R3D's.
 
     The widths are those with the quickest training step on a CPU for about 0.3 GMAC a clip.
@@ -108,27 +103,4 @@ def _r3d_tiny(strides: Sequence[Stride]) -> Backbone:
     first, (t, h, w), third, fourth = strides
     conv = nn.Conv3d(3, 16, kernel_size=(3, 7, 7), stride=(t, 2 * h, 2 * w), padding=(1, 3, 3), bias=False)
     stem = nn.Sequential(conv, nn.BatchNorm3d(16), nn.ReLU(inplace=True))
-    return Backbone(stem, Conv3DSimple, widths=(16, 48, 64), blocks=1, strides=(first, third, fourth))
-
-
-BACKBONES: dict[str, Callable[[Sequence[Stride]], Backbone]] = {
-    "r3d18": _r3d18,
-    "r2plus1d18": _r2plus1d18,
-    "r3d_tiny": _r3d_tiny,
-}
-
-
-def create(
-    name: str,
-    *,
-    spatial_strides: Sequence[int] = (1, 2, 2, 2),
-    temporal_strides: Sequence[int] = (1, 2, 2, 2),
-) -> Backbone:
-    """Makes the backbone `name` with these strides of its four stages, on top of a stem of stride (1, 2, 2).
-
-    Strides change no weight's shape: a checkpoint fits every variant. Raises UserError for an unknown name.
-    """
-    if name not in BACKBONES:
-        (nearest,) = difflib.get_close_matches(name, BACKBONES, n=1, cutoff=0)
-        raise UserError(f"unknown backbone {name!r}: did you mean {nearest}? There are {', '.join(BACKBONES)}")
-    return BACKBONES[name]([(t, s, s) for t, s in zip(temporal_strides, spatial_strides, strict=True)])
+    return ResNet3d(stem, Conv3DSimple, widths=(16, 48, 64), blocks=1, strides=(first, third, fourth))

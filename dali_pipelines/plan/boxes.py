@@ -1,0 +1,40 @@
+"""Boxes of random size and shape in whole pixels, (y, x, height, width)."""
+
+import numpy as np
+
+Box = tuple[int, int, int, int]  # y, x, height, width
+
+
+def random_box(
+    height: int,
+    width: int,
+    rng: np.random.Generator,
+    *,
+    area: tuple[float, float],
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    tries: int = 10,
+) -> Box:
+    """A box in a picture of that size, as the RandomSizedCrop of specs/concepts.md 2 draws it.
+
+    Its share of the picture is uniform in `area`, its aspect uniform in `ratio` and turned over with probability
+    1/2, its place uniform. When no try fits, the largest square in the middle.
+    """
+    for _ in range(tries):
+        pixels, aspect, turned = height * width * rng.uniform(*area), rng.uniform(*ratio), rng.random() < 0.5
+        w, h = round(np.sqrt(pixels * aspect)), round(np.sqrt(pixels / aspect))
+        w, h = (h, w) if turned else (w, h)
+        if 1 <= w <= width and 1 <= h <= height:
+            return int(rng.integers(height - h, endpoint=True)), int(rng.integers(width - w, endpoint=True)), h, w
+    side = min(height, width)
+    return (height - side) // 2, (width - side) // 2, side, side
+
+
+def box_arrays(boxes: list[Box]) -> dict[str, np.ndarray]:
+    """The arrays that `graph.geometry.crop_box` takes, one box a view."""
+    table = np.array(boxes, np.int32)
+    return {"box_start": table[:, :2], "box_shape": table[:, 2:]}
+
+
+def box_schema(views: int) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and dtype of `box_arrays`."""
+    return {"box_start": ((views, 2), "int32"), "box_shape": ((views, 2), "int32")}

@@ -1,0 +1,31 @@
+"""Random colour maps of the published systems."""
+
+import numpy as np
+
+from dali_pipelines.plan.colour_map import ColourMap, channel_grey, contrast, gain, hue, saturation, series, shift
+
+
+def jitter(
+    rng: np.random.Generator, *, brightness: float, contrast_: float, saturation_: float, hue_turn: float
+) -> ColourMap:
+    """torchvision's ColorJitter: factors uniform in 1 +- each, hue in +- `hue_turn` of a turn, in any order."""
+    reach = np.array([brightness, contrast_, saturation_])
+    factors, turn = rng.uniform(1 - reach, 1 + reach), rng.uniform(-hue_turn, hue_turn)
+    four = [gain(factors[0]), contrast(factors[1]), saturation(factors[2]), hue(360 * turn)]
+    return series([four[i] for i in rng.permutation(4)])
+
+
+def mild_jitter(rng: np.random.Generator) -> ColourMap:
+    """The clip colours of CtP's baselines: brightness, contrast about black, hue and saturation, each with p 0.2.
+
+    The sizes are the same in MemDPC, MoCo, Rot3D, SpeedNet and recognition (specs/ctp.md 0.3, 1.2).
+    """
+    drawn = rng.random(3) < 0.2
+    levels, log_gain, units, log_saturation = rng.uniform(-1, 1, 4) * [32, 0.2, 12, 0.1]
+    changes = [[shift(levels)], [gain(np.exp(log_gain))], [saturation(np.exp(log_saturation)), hue(2 * units)]]
+    return series([change for changing, group in zip(drawn, changes, strict=True) if changing for change in group])
+
+
+def random_grey(rng: np.random.Generator) -> ColourMap:
+    """One of the three channels for all of them (specs/cstp.md 1.7, specs/concepts.md 2)."""
+    return channel_grey(int(rng.integers(3)))

@@ -1,0 +1,47 @@
+"""Backbones by name.
+
+To add one, write a function of no arguments that makes it and enter it in `PLAIN`; where the strides of its four
+stages can be chosen, a function of those, entered in `STRIDED`.
+"""
+
+import difflib
+from collections.abc import Callable, Sequence
+
+from configs.errors import UserError
+from nets.backbones import resnet
+from nets.backbones.base import Backbone, Stride
+
+STRIDED: dict[str, Callable[[Sequence[Stride]], Backbone]] = {
+    "r3d18": resnet.r3d18,
+    "r2plus1d18": resnet.r2plus1d18,
+    "r3d_tiny": resnet.r3d_tiny,
+}
+
+PLAIN: dict[str, Callable[[], Backbone]] = {}
+
+USUAL = (1, 2, 2, 2)
+
+
+def create(
+    name: str,
+    *,
+    spatial_strides: Sequence[int] = USUAL,
+    temporal_strides: Sequence[int] = USUAL,
+) -> Backbone:
+    """Makes the backbone `name`, with these strides of its four stages on top of its stem's.
+
+    Strides change no weight's shape: a checkpoint fits every variant. Raises UserError for an unknown name, and for
+    other strides than the usual ones where they cannot be chosen.
+    """
+    if name in STRIDED:
+        return STRIDED[name]([(t, s, s) for t, s in zip(temporal_strides, spatial_strides, strict=True)])
+    if name not in PLAIN:
+        names = [*STRIDED, *PLAIN]
+        (nearest,) = difflib.get_close_matches(name, names, n=1, cutoff=0)
+        raise UserError(f"unknown backbone {name!r}: did you mean {nearest}? There are {', '.join(names)}")
+    if (tuple(spatial_strides), tuple(temporal_strides)) != (USUAL, USUAL):
+        raise UserError(
+            f"the task needs strides {tuple(spatial_strides)} in space and {tuple(temporal_strides)} in time; "
+            f"{name} has its own: choose one of {', '.join(STRIDED)}"
+        )
+    return PLAIN[name]()
