@@ -171,6 +171,7 @@ def test_zero_loss_is_the_loss_of_a_network_whose_last_layer_is_zero(model, batc
     result = model(batch)
     assert result["loss"].item() == pytest.approx(before, rel=1e-6)
     assert result["zero_loss"].item() == before
+    assert result["iou"].item() == pytest.approx(result["chance"].item())
 
 
 class PerfectHead(nn.Module):
@@ -243,7 +244,7 @@ def test_gradient_reaches_every_parameter(model, batch):
 
 def test_only_the_loss_carries_a_gradient_and_all_terms_are_scalars(model, batch):
     result = model(batch)
-    assert set(result) == {"loss", "loss_center", "loss_size", "zero_loss", "iou"}
+    assert set(result) == {"loss", "loss_center", "loss_size", "zero_loss", "iou", "chance"}
     assert all(value.shape == () for value in result.values())
     assert [name for name, value in result.items() if value.requires_grad] == ["loss"]
 

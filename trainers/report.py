@@ -16,11 +16,12 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--probe", type=Path, metavar="FILE.json", help="what probe.py wrote, to be in the table")
     args = parser.parse_args(argv)
     rows = read_metrics(args.work_dir / "metrics.jsonl")
-    plot(rows, args.out)
+    metric = metric_of(args.work_dir / "config.yaml")
+    plot(rows, metric, args.out)
     count = max(1, round(WINDOW * len(rows)))
     first, last = rows[:count], rows[-count:]
     print(f"{args.work_dir}: {rows[-1]['step']} steps")
-    for name in ("loss", "zero_loss", "iou", "clips_per_s", "data_wait"):
+    for name in ("loss", "zero_loss", metric, "chance", "clips_per_s", "data_wait"):
         if name in rows[0]:
             print(f"  {name:<14}{_mean(first, name):8.2f} -> {_mean(last, name):8.2f}")
     if args.probe:
@@ -44,8 +45,16 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     return rows
 
 
-def plot(rows: list[dict[str, float]], out: Path) -> None:
-    """Draws every loss over the steps."""
+def metric_of(config: Path) -> str:
+    """The term that shows whether the run's task is being learned."""
+    from configs.load import load
+    from nets.tasks import net_module
+
+    return net_module(load(config).task).METRIC
+
+
+def plot(rows: list[dict[str, float]], metric: str, out: Path) -> None:
+    """Draws every loss over the steps, and below them the metric beside its chance level."""
     try:
         import matplotlib
     except ModuleNotFoundError as error:
@@ -53,14 +62,20 @@ def plot(rows: list[dict[str, float]], out: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    figure, (axes, below) = plt.subplots(
+        2, 1, figsize=(8, 6.5), height_ratios=(2, 1), sharex=True, layout="constrained"
+    )
     steps = [row["step"] for row in rows]
     for name in (name for name in rows[0] if "loss" in name):
         style = {"color": "grey", "linestyle": "--"} if name == "zero_loss" else {}
         label = "zero_loss (predicting no motion)" if name == "zero_loss" else name
         axes.plot(steps, [row[name] for row in rows], label=label, linewidth=1.2, **style)
-    axes.set(xlabel="step", ylabel="loss", ylim=(0, None))
-    axes.grid(alpha=0.3)
+    for name, style in {metric: {"color": "black"}, "chance": {"color": "grey", "linestyle": "--"}}.items():
+        below.plot(steps, [row[name] for row in rows], label=name, linewidth=1.2, **style)
+    axes.set(ylabel="loss")
+    below.set(xlabel="step", ylabel=metric, ylim=(0, None))
+    for axis in (axes, below):
+        axis.grid(alpha=0.3)
     figure.legend(loc="outside upper center", ncols=4)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=120)

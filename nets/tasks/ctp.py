@@ -18,6 +18,7 @@ from nets import backbones
 from nets.tasks import Pretext, Schema
 
 SPATIAL_STRIDES = (1, 2, 2, 1)  # the last stage keeps its resolution: a cell of the features is 8x8 pixels
+METRIC = "iou"
 ROI_CELLS = 5  # RoIAlign turns every box into 5x5 cells
 
 
@@ -61,7 +62,7 @@ class CatchThePatch(Pretext):
 
         `loss_center` and `loss_size` are its two terms. `zero_loss` is the loss of predicting no motion for
         this batch: what any run must beat. `iou` is the mean overlap of predicted and true boxes, frame 0
-        included, where no motion is right.
+        included, where no motion is right; `chance` is that of predicting no motion.
         """
         boxes_BRT4 = batch["boxes"].float()
         queries_BR4 = boxes_BRT4[:, :, 0]
@@ -72,12 +73,14 @@ class CatchThePatch(Pretext):
         with torch.no_grad():
             zero_loss = trajectory_loss(torch.zeros_like(target_BRT4), target_BRT4).sum()
             iou = paired_iou(decode(prediction_BRT4, queries_BR4, self.std), boxes_BRT4).mean()
+            chance = paired_iou(queries_BR4[:, :, None].expand_as(boxes_BRT4), boxes_BRT4).mean()
         return {
             "loss": loss_center + loss_size,
             "loss_center": loss_center.detach(),
             "loss_size": loss_size.detach(),
             "zero_loss": zero_loss,
             "iou": iou,
+            "chance": chance,
         }
 
 

@@ -1,0 +1,145 @@
+"""Does every task learn? `python bench/pretext_demo.py --out bench/results/<machine>_<date>`.
+
+Trains each task's `configs/<task>/demo.yaml` on the demo videos, fits a linear probe on its backbone and on the same
+one with random weights, and writes one JSON, one picture and one table. A run that is there already is not repeated:
+an interrupted bench goes on where it was.
+"""
+
+import argparse
+import json
+import math
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from configs.errors import UserError, run_cli
+
+ROOT = Path(__file__).parents[1]
+WINDOW = 0.1  # share of the run that "first" and "last" average over
+
+
+def main(argv: list[str]) -> None:
+    from bench.machine import machine
+    from nets.tasks import pretext_tasks
+
+    parser = argparse.ArgumentParser(prog="pretext_demo.py", description="Does every task learn?")
+    parser.add_argument("--tasks", nargs="+", metavar="TASK", default=pretext_tasks(), help="some tasks (all)")
+    parser.add_argument("--work-dir", type=Path, default=Path("runs/pretext_demo"), help="data and runs are kept here")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the JSON and the picture")
+    args = parser.parse_args(argv)
+    unknown = set(args.tasks) - set(pretext_tasks())
+    if unknown:
+        raise UserError(f"no task named {', '.join(sorted(unknown))}; there are: {', '.join(pretext_tasks())}")
+
+    data = args.work_dir / "data"
+    call("-m", "dali_pipelines.demo_data", "--out", data)
+    target = args.out / "pretext_demo.json"
+    report = json.loads(target.read_text()) if target.is_file() else {"tasks": {}}
+    for task in args.tasks:
+        report["tasks"][task] = learn(task, data, args.work_dir / task)
+        report = {"machine": machine(), "tasks": dict(sorted(report["tasks"].items()))}
+        args.out.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps(report, indent=1) + "\n")
+    plot(report["tasks"], args.work_dir, args.out / "pretext_demo.png")
+    print(table(report["tasks"]))
+
+
+def call(*command: object) -> None:
+    """Runs python with these arguments; UserError with the command when it fails."""
+    words = [sys.executable, *map(str, command)]
+    if status := subprocess.run(words, cwd=Path.cwd()).returncode:
+        raise UserError(f"`{' '.join(words)}` ended with status {status}; what is done so far is kept")
+
+
+def learn(task: str, data: Path, run: Path) -> dict[str, Any]:
+    """Trains and probes one task; what its metric and its probe came to."""
+    recipe = ROOT / "configs" / task / "demo.yaml"
+    call(ROOT / "trainers/pretrain.py", "--config", recipe, "--data-dir", data, "--work-dir", run, "--device", "cpu")
+    probe = run / "probe.json"
+    if not probe.is_file():
+        lists = ("--train", "train.txt", "--test", "test.txt")
+        call(ROOT / "trainers/probe.py", "--work-dir", run, "--data-dir", data, *lists, "--json", probe)
+    probes = json.loads(probe.read_text())
+    return summary(task, read_rows(run)) | {
+        "probe": probes["probes"][task],
+        "probe_random": probes["probes"]["random"],
+        "probe_chance": probes["chance"],
+    }
+
+
+def read_rows(run: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def summary(task: str, rows: list[dict[str, float]]) -> dict[str, Any]:
+    """The metric's mean over the first and the last tenth of the logged steps, with the standard error of the last.
+
+    `past_chance` is how many standard errors the last tenth is above the chance level logged beside it.
+    """
+    from nets.tasks import net_module
+
+    metric = net_module(task).METRIC
+    count = max(2, round(WINDOW * len(rows)))
+    first, last = ([row[metric] for row in part] for part in (rows[:count], rows[-count:]))
+    chance = statistics.fmean(row["chance"] for row in rows[-count:])
+    error = statistics.stdev(last) / math.sqrt(count)
+    return {
+        "metric": metric,
+        "chance": round(chance, 4),
+        "first": round(statistics.fmean(first), 4),
+        "last": round(statistics.fmean(last), 4),
+        "standard_error": round(error, 4),
+        "past_chance": round((statistics.fmean(last) - chance) / max(error, 1e-9), 1),
+        "steps": int(rows[-1]["step"]),
+        "clips_per_s": round(statistics.median(row["clips_per_s"] for row in rows), 1),
+    }
+
+
+def plot(tasks: Mapping[str, Mapping[str, Any]], runs: Path, out: Path) -> None:
+    """The metric of every task over its steps, with the chance level."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    columns = min(4, len(tasks))
+    lines = math.ceil(len(tasks) / columns)
+    figure, axes = plt.subplots(
+        lines, columns, figsize=(3.2 * columns, 2.5 * lines), layout="constrained", squeeze=False
+    )
+    for name, axis in zip(tasks, axes.flat, strict=False):
+        metric, rows = tasks[name]["metric"], read_rows(runs / name)
+        steps = [row["step"] for row in rows]
+        axis.plot(steps, [row[metric] for row in rows], linewidth=1)
+        axis.plot(steps, [row["chance"] for row in rows], color="grey", linestyle="--", linewidth=1)
+        axis.set(title=name, ylim=(0, None), xlabel="step", ylabel=metric)
+        axis.grid(alpha=0.3)
+    for axis in axes.flat[len(tasks) :]:
+        axis.axis("off")
+    figure.suptitle("pretext metric on the demo videos; dashed: chance")
+    figure.savefig(out, dpi=110)
+
+
+def table(tasks: Mapping[str, Mapping[str, Any]]) -> str:
+    """The figures as a Markdown table, percentages."""
+    head = (
+        "| task | metric | chance | first tenth | last tenth | probe | random weights |\n|---|---|---|---|---|---|---|"
+    )
+    lines = [
+        f"| `{name}` | {t['metric']} | {100 * t['chance']:.1f} | {100 * t['first']:.1f} | {100 * t['last']:.1f} "
+        f"| {interval(t['probe'])} | {interval(t['probe_random'])} |"
+        for name, t in tasks.items()
+    ]
+    return "\n".join([head, *lines])
+
+
+def interval(probe: Mapping[str, Any]) -> str:
+    low, high = probe["interval"]
+    return f"{100 * probe['top1']:.1f} ({100 * low:.0f} to {100 * high:.0f})"
+
+
+if __name__ == "__main__":
+    run_cli(main)
