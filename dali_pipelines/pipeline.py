@@ -9,7 +9,7 @@ from nvidia.dali.data_node import DataNode
 from nvidia.dali.pipeline import Pipeline
 
 from dali_pipelines.graph.decode import decode
-from dali_pipelines.samples import SampleSource
+from dali_pipelines.samples import FIXED, SampleSource
 
 Graph = Callable[[DataNode, dict[str, DataNode]], dict[str, DataNode]]
 
@@ -52,12 +52,13 @@ def build_pipeline(
             layout=["FHWC" if name == "media" and source.pyav else "" for name in source.names],
         )
         plan = dict(zip(source.names, nodes, strict=True))
-        row, decoded, media, frames = (plan.pop(name) for name in source.names[:4])
+        row, decoded, media, frames, order = (plan.pop(name) for name in FIXED)
         gpu = device_id is not None
         if not source.pyav:
             media = decode(media, frames, gpu=gpu)
         elif gpu:
             media = media.gpu()
+        media = fn.sequence_rearrange(media, new_order=order)
         outputs = {"row": row, "decoded": decoded} | graph(media, plan)
         names.extend(outputs)
         return tuple(outputs.values())

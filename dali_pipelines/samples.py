@@ -11,6 +11,7 @@ from dali_pipelines.store.reader import ClipError, decode_clip, read_clip
 from dali_pipelines.tasks import Task
 
 ATTEMPTS = 20
+FIXED = ("row", "decoded", "media", "frames", "order")
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,13 @@ class SampleSource:
 
         row: int64 scalar, the dataset row that was read, -1 when none could be.
         decoded: int32 scalar, the frames that a decoder without seeking decodes for it.
-        media: uint8, the encoded bytes (bytes,), or the frames (T, H, W, 3) with `pyav`.
-        frames: int32 (T,), the frames wanted, counted from the first one in `media`.
+        media: uint8, the encoded bytes (bytes,), or with `pyav` the frames (U, H, W, 3).
+        frames: int32 (U,), the frames to decode, rising, counted from the first one in `media`.
+        order: int32 (T,), which of those U the task's frames are. Several views of a video share frames; asked for a
+            frame twice, DALI's CPU decoder takes seven times as long.
         Then the arrays of the task's plan.
         """
-        return ("row", "decoded", "media", "frames", *(name for name in self.task.plan_schema if name != "frames"))
+        return (*FIXED, *(name for name in self.task.plan_schema if name != "frames"))
 
     def sample(self, epoch: int, step: int, slot: int) -> tuple[np.ndarray, ...]:
         """The sample at one place of one batch, or its stand-in: the same for every rank, worker and backend."""
@@ -58,19 +61,21 @@ class SampleSource:
     def read(self, epoch: int, row: int) -> tuple[np.ndarray, ...]:
         """The sample of a row; ClipError or OSError when its bytes are missing or do not decode."""
         plan = self.task.plan(self.index.info(row), generator(self.order.seed, Stream.SAMPLE, epoch, row))
-        clip = read_clip(self.index, row, plan.pop("frames"))
+        frames, order = np.unique(plan.pop("frames"), return_inverse=True)
+        clip = read_clip(self.index, row, frames)
         media = decode_clip(clip) if self.pyav else clip.data
         return (
             np.array(row, np.int64),
             np.array(clip.decoded, np.int32),
             media,
             clip.frames,
-            *(np.asarray(plan[name], order="C") for name in self.names[4:]),  # DALI takes no strided arrays
+            order.astype(np.int32),
+            *(np.asarray(plan[name], order="C") for name in self.names[len(FIXED) :]),  # DALI takes no strided arrays
         )
 
     def nothing(self) -> tuple[np.ndarray, ...]:
         """A sample of zeros that says so: row -1. Where DALI decodes, its empty buffer fails the batch."""
         arrays = {name: np.zeros(shape, dtype) for name, (shape, dtype) in self.task.plan_schema.items()}
-        frames = arrays["frames"]
-        media = np.zeros((len(frames), 16, 16, 3) if self.pyav else 0, np.uint8)
-        return (np.array(-1, np.int64), np.array(0, np.int32), media, frames, *(arrays[n] for n in self.names[4:]))
+        media = np.zeros((1, 16, 16, 3) if self.pyav else 0, np.uint8)
+        fixed = (np.array(-1, np.int64), np.array(0, np.int32), media, np.zeros(1, np.int32), arrays["frames"])
+        return (*fixed, *(arrays[name] for name in self.names[len(FIXED) :]))

@@ -1,0 +1,57 @@
+"""The demo recipe of every task with the real command: alone, on two ranks, and interrupted."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from dali_pipelines.demo_data import make_demo
+from nets.tasks import net_module, pretext_tasks
+from tests.runs import PRETRAIN, ROOT, run
+from trainers import pretrain
+
+STEPS = 4
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("demo") / "data"
+    make_demo(root, train=64, test=8, seed=0, workers=2)
+    return root
+
+
+def arguments(task: str, demo: Path, work_dir: Path, steps: int) -> list[str]:
+    options = ["--data-dir", demo, "--work-dir", work_dir, "--max-steps", steps, "--device", "cpu"]
+    options += ["--set", "train.log_every=1", "--set", "schedule={kind: constant}"]
+    return ["--config", *map(str, [ROOT / "configs" / task / "demo.yaml", *options])]
+
+
+def history(work_dir: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (work_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def model(work_dir: Path) -> dict[str, torch.Tensor]:
+    return torch.load(work_dir / "checkpoints" / f"step_{STEPS:08d}.pt", weights_only=True)["model"]
+
+
+@pytest.mark.parametrize("task", pretext_tasks())
+def test_a_run_in_two_parts_ends_with_the_bits_of_one_and_logs_its_metric(task, demo, tmp_path):
+    pretrain.main(arguments(task, demo, tmp_path / "whole", STEPS))
+    for end in (STEPS // 2, STEPS):
+        pretrain.main(arguments(task, demo, tmp_path / "parts", end))
+    whole, parts = history(tmp_path / "whole"), history(tmp_path / "parts")
+    assert [row["loss"] for row in whole] == [row["loss"] for row in parts]
+    assert all(math.isfinite(row[net_module(task).METRIC]) and 0 < row["chance"] < 1 for row in whole)
+    ours, theirs = model(tmp_path / "whole"), model(tmp_path / "parts")
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+@pytest.mark.parametrize("task", pretext_tasks())
+def test_two_ranks_train_it(task, demo, tmp_path):
+    done = run(PRETRAIN, *arguments(task, demo, tmp_path / "run", 2), torchrun=True)
+    assert done.returncode == 0, done.stderr
+    assert [row["step"] for row in history(tmp_path / "run")] == [1, 2]
+    assert all(math.isfinite(row["loss"]) for row in history(tmp_path / "run"))
