@@ -1,4 +1,4 @@
-"""Backbones: the figures of CtP's networks, and torchvision as the other implementation."""
+"""Backbones: strides and names, the figures of CtP's networks, and torchvision as the other implementation."""
 
 import math
 
@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.video import r2plus1d_18, r3d_18
 
 from configs.errors import UserError
-from nets.backbones import STRIDED, create
+from nets.backbones import STRIDED, USUAL, create
 
 # Use: (spatial strides, temporal strides, clip, grid of the features, GMAC of R3D-18 and of R(2+1)D-18).
 VARIANTS = {
@@ -60,7 +60,7 @@ def test_r2plus1d18_has_ctps_widths_between_the_factors():
     assert widths == [144] * 4 + [230] + [288] * 3 + [460] + [576] * 3 + [921] + [1152] * 3
 
 
-@pytest.mark.parametrize("name", STRIDED)
+@pytest.mark.parametrize("name", ["r3d18", "r2plus1d18", "r3d_tiny", "r2plus1d10", "r2plus1d10_cstp"])
 @pytest.mark.parametrize("use", VARIANTS)
 def test_features_have_the_published_grid(name, use):
     spatial, temporal, clip_shape, grid, *_ = VARIANTS[use]
@@ -109,10 +109,18 @@ strides = st.tuples(st.just(1), *[st.integers(1, 2)] * 3)
     st.integers(17, 70),
 )
 def test_stride_predicts_the_grid_of_any_clip(name, spatial, temporal, frames, height, width):
-    backbone = on_meta(name, spatial_strides=spatial, temporal_strides=temporal)
-    grid = backbone(torch.empty(1, 3, frames, height, width, device="meta")).shape[2:]
-    expected = [math.ceil(n / s) for n, s in zip((frames, height, width), backbone.stride, strict=True)]
-    assert list(grid) == expected
+    check_grid(on_meta(name, spatial_strides=spatial, temporal_strides=temporal), (frames, height, width))
+
+
+@pytest.mark.parametrize("name", ["c3d", "i3d"])
+@pytest.mark.parametrize("clip_shape", [(1, 17, 33), (5, 64, 64), (13, 70, 113), (16, 112, 97)])
+def test_stride_predicts_the_grid_of_backbones_whose_strides_are_fixed(name, clip_shape):
+    check_grid(on_meta(name).eval(), clip_shape)
+
+
+def check_grid(backbone, clip_shape):
+    grid = backbone(torch.empty(1, 3, *clip_shape, device="meta")).shape[2:]
+    assert list(grid) == [math.ceil(n / s) for n, s in zip(clip_shape, backbone.stride, strict=True)]
 
 
 def with_eps(module, eps):
@@ -166,3 +174,9 @@ def test_convolutions_start_with_kaimings_variance_and_batch_norm_with_ctps_eps(
 def test_unknown_backbone_is_named_with_the_nearest_one():
     with pytest.raises(UserError, match=r"'r3d_18'.*did you mean r3d18\?.*r3d_tiny"):
         create("r3d_18")
+
+
+def test_strides_cannot_be_chosen_where_the_backbone_has_its_own():
+    assert on_meta("c3d", spatial_strides=USUAL, temporal_strides=USUAL).stride == (8, 16, 16)
+    with pytest.raises(UserError, match=r"needs strides \(1, 2, 2, 1\) in space.*c3d has its own.*r3d18"):
+        create("c3d", spatial_strides=(1, 2, 2, 1))

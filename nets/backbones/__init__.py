@@ -6,18 +6,31 @@ stages can be chosen, a function of those, entered in `STRIDED`.
 
 import difflib
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from configs.errors import UserError
-from nets.backbones import resnet
+from nets.backbones import c3d, frame_transformer, inception, r2d3d, resnet
 from nets.backbones.base import Backbone, Stride
 
 STRIDED: dict[str, Callable[[Sequence[Stride]], Backbone]] = {
     "r3d18": resnet.r3d18,
     "r2plus1d18": resnet.r2plus1d18,
+    "r2plus1d10": resnet.r2plus1d10,
+    "r2plus1d10_cstp": resnet.r2plus1d10_cstp,
+    "resnet3d10": partial(resnet.resnet3d, blocks=(1, 1, 1, 1)),
+    "resnet3d18": partial(resnet.resnet3d, blocks=(2, 2, 2, 2)),
+    "resnet3d34": partial(resnet.resnet3d, blocks=(3, 4, 6, 3)),
     "r3d_tiny": resnet.r3d_tiny,
 }
 
-PLAIN: dict[str, Callable[[], Backbone]] = {}
+PLAIN: dict[str, Callable[[], Backbone]] = {
+    "c3d": c3d.C3D,
+    "s3dg": inception.S3DG,
+    "i3d": inception.I3D,
+    "r2d3d18": r2d3d.R2D3D,
+    "resnet18_transformer": frame_transformer.resnet18_transformer,
+    "resnet_tiny_transformer": frame_transformer.resnet_tiny_transformer,
+}
 
 USUAL = (1, 2, 2, 2)
 
