@@ -16,5 +16,11 @@ def vp9_store(tmp_path_factory: pytest.TempPathFactory) -> Index:
 
 
 @pytest.fixture(scope="session")
+def long_store(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    """Two videos that are long enough for every task."""
+    return make_store(tmp_path_factory.mktemp("long"), videos=2, frames=130)
+
+
+@pytest.fixture(scope="session")
 def h264_store(tmp_path_factory: pytest.TempPathFactory) -> Index:
     return make_store(tmp_path_factory.mktemp("h264"), codec="h264")

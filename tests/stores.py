@@ -9,8 +9,8 @@ from dali_pipelines.store.files import video_path
 from dali_pipelines.store.index import Index
 
 
-def make_store(root: Path, *, codec: str = "vp9", videos: int = 12, gop: int = 8) -> Index:
-    """Videos of 40 and more frames in two sizes and two classes: coarse noise that slides to the right."""
+def make_store(root: Path, *, codec: str = "vp9", videos: int = 12, gop: int = 8, frames: int = 40) -> Index:
+    """Videos of `frames` and more frames in two sizes and two classes: coarse noise that slides to the right."""
     records, labels = {}, {}
     for number in range(videos):
         rng = np.random.default_rng(number)
@@ -20,8 +20,8 @@ def make_store(root: Path, *, codec: str = "vp9", videos: int = 12, gop: int = 8
         name = f"class{number % 2}/video{number:02d}"
         path = video_path(root, name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        frames = (np.roll(picture, 2 * t, axis=1) for t in range(40 + number))
-        records[name] = write_frames(path, frames, fps=25, settings=Encoding(codec=codec, gop=gop))
+        shown = (np.roll(picture, 2 * t, axis=1) for t in range(frames + number))
+        records[name] = write_frames(path, shown, fps=25, settings=Encoding(codec=codec, gop=gop))
         labels[name] = number % 2
     index = Index.build(root, records, labels=labels, class_names=("class0", "class1"))
     index.save()

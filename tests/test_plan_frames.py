@@ -1,10 +1,11 @@
 """Frame samplers against the figures of specs/ctp.md 0.2."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dali_pipelines.plan.frames import random_clip, uniform_clips
+from dali_pipelines.plan.frames import clip_at_speed, clips_in_order, random_clip, uniform_clips
 
 STRIDES = (1, 2, 3, 4, 5)
 
@@ -53,3 +54,45 @@ def test_jitter_moves_every_frame_by_less_than_a_stride_even_the_first():
     spread = relative - relative.min(axis=1, keepdims=True)
     assert spread.max() == 3
     assert len(np.unique(relative[:, 0] - relative.min(axis=1))) == 4
+
+
+SPEEDS = (-4, -2, -1, 0, 1, 2, 4)
+
+
+@given(st.integers(1, 200), st.sampled_from(SPEEDS), st.integers(0, 2**32))
+def test_a_clip_at_a_speed_is_a_start_and_steps_and_backwards_its_mirror(num_frames, speed, seed):
+    frames = clip_at_speed(num_frames, np.random.default_rng(seed), length=16, speed=speed)
+    assert (frames.dtype, frames.shape, frames.flags.c_contiguous) == (np.int32, (16,), True)
+    forwards = frames if speed >= 0 else frames[::-1]
+    assert 0 <= forwards[0] <= max(0, num_frames - (15 * abs(speed) + 1))
+    assert forwards.tolist() == [min(forwards[0] + i * abs(speed), num_frames - 1) for i in range(16)]
+
+
+@pytest.mark.parametrize(("speed", "starts"), [(1, 5), (-1, 5), (0, 20)])
+def test_a_clip_at_a_speed_starts_at_every_frame_that_leaves_room(speed, starts):
+    rng = np.random.default_rng(0)
+    clips = [clip_at_speed(20, rng, length=16, speed=speed) for _ in range(400)]
+    assert {int(clip.min()) for clip in clips} == set(range(starts))
+
+
+@pytest.mark.parametrize(("num_frames", "interval"), [(50, 1), (51, 1), (52, 2), (63, 7), (64, 8), (65, 8), (300, 8)])
+def test_the_interval_between_clips_is_the_specs(num_frames, interval):
+    """specs/ctp.md 1.6."""
+    rng = np.random.default_rng(0)
+    draws = [clips_in_order(num_frames, rng, clips=3, length=16, interval=8) for _ in range(2000)]
+    first = np.arange(16)
+    for clips in draws:
+        assert (clips - clips[0, 0]).tolist() == [(first + k * (16 + interval)).tolist() for k in range(3)]
+        assert (clips.dtype, clips.shape) == (np.int32, (3, 16))
+    last_start = num_frames - 48 - 2 * interval
+    assert {int(clips[0, 0]) for clips in draws} == set(range(last_start + 1))
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "starts"), [(49, [5, 17, 28]), (48, [5, 16, 27]), (18, [0, 1, 2]), (16, [0, 0, 0]), (5, [0, 0, 0])]
+)
+def test_clips_in_order_of_a_short_video_are_spread_over_it(num_frames, starts):
+    """floor(tick / 2 + tick * i) with tick = (N - 15) / 3, and 0 below 16 frames."""
+    clips = clips_in_order(num_frames, np.random.default_rng(0), clips=3, length=16, interval=8)
+    assert clips[:, 0].tolist() == starts
+    assert clips.tolist() == [[min(start + i, num_frames - 1) for i in range(16)] for start in starts]

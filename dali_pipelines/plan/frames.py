@@ -33,3 +33,27 @@ def uniform_clips(num_frames: int, *, clips: int, length: int, stride: int) -> n
     starts = np.floor(tick / 2 + tick * np.arange(clips)).astype(np.int32) if room > 0 else np.zeros(clips, np.int32)
     frames = starts[:, None] + stride * np.arange(length, dtype=np.int32)
     return np.minimum(frames, num_frames - 1).astype(np.int32)
+
+
+def clip_at_speed(num_frames: int, rng: np.random.Generator, *, length: int, speed: int) -> np.ndarray:
+    """Frame numbers of one clip that plays at `speed` from a random start, int32 (length,) (specs/ctp.md 1.5).
+
+    A negative speed plays backwards, 0 repeats one frame. Short videos are as in `random_clip`: played backwards,
+    they begin with repeats of the last frame.
+    """
+    frames = random_clip(num_frames, rng, length=length, strides=(abs(speed),), jitter=False)
+    return frames if speed >= 0 else frames[::-1].copy()
+
+
+def clips_in_order(num_frames: int, rng: np.random.Generator, *, clips: int, length: int, interval: int) -> np.ndarray:
+    """Frame numbers of `clips` clips one after the other, int32 (clips, length) (specs/ctp.md 1.6).
+
+    They leave `interval` frames between them, or as many as the video has for that; their place is random. Where
+    there is not one frame for each interval, the clips are those of `uniform_clips` and may overlap.
+    """
+    gap = min(interval, (num_frames - clips * length) // (clips - 1))
+    if gap <= 0:
+        return uniform_clips(num_frames, clips=clips, length=length, stride=1)
+    step = length + gap
+    start = rng.integers(0, num_frames - (clips * step - gap), endpoint=True)
+    return (start + step * np.arange(clips)[:, None] + np.arange(length)).astype(np.int32)

@@ -20,8 +20,10 @@ class Pretext(nn.Module):
 
     It maps a batch that follows the task's schema to a dict of scalars: `loss`, which carries the gradient, and named
     terms for the log. The module's METRIC names the term that shows whether the task is being learned, the higher the
-    better; the term `chance` is what a network that ignores the clips would have of it. Every trainable parameter takes part in every loss: DDP waits for their gradients. All state
-    that a resumed run needs is in `state_dict`; the network draws random numbers from torch's generator alone.
+    better; the term `chance` is what a network that ignores the clips would have of it.
+
+    Every trainable parameter takes part in every loss: DDP waits for their gradients. All state that a resumed run
+    needs is in `state_dict`; the network draws random numbers from torch's generator alone.
     """
 
     backbone: Backbone

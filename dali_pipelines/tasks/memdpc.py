@@ -1,0 +1,101 @@
+"""MemDPC: what the next blocks of a video look like to the network, and the ones before (specs/ctp.md 1.2)."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from nvidia.dali.data_node import DataNode
+
+from configs.errors import require
+from dali_pipelines.graph.colour import colour_map, normalise
+from dali_pipelines.graph.geometry import crop_resize
+from dali_pipelines.plan.colour_map import colour_arrays, colour_schema
+from dali_pipelines.plan.views import baseline_view, check_view
+from dali_pipelines.store.index import VideoInfo
+from dali_pipelines.tasks import Notes, Schema
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the original does and this does not, unless asked for."""
+
+    fixed_aspect: bool = False
+    """Squeeze every video to 4:3 before the crop, whatever its shape."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The plan of MemDPC; the defaults are the original's (specs/ctp.md 1.2)."""
+
+    num_blocks: int = 8
+    """Blocks of a video, N, one after the other without a gap."""
+    num_frames: int = 5
+    """Frames of a block, T."""
+    stride: int = 3
+    """Frame step, within a block and from one to the next."""
+    size: int = 112
+    """Side of the square crop, pixels."""
+    short_sides: tuple[int, ...] = (112, 128, 144)
+    """Short sides, in pixels, that the video is scaled to before the crop."""
+    flip_prob: float = 0.5
+    """Probability of mirroring the blocks left to right, all alike."""
+    reference: Reference = field(default_factory=Reference)
+    """The original's flaws, each off unless named."""
+
+    def __post_init__(self) -> None:
+        check_view(self)
+        require(self.num_blocks >= 2, "num_blocks", self.num_blocks, "at least 2, one to observe and one to predict")
+        for key in ("num_frames", "stride"):
+            require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
+
+    @property
+    def length(self) -> int:
+        """Frames of all blocks."""
+        return self.num_blocks * self.num_frames
+
+
+def min_frames(cfg: Config) -> int:
+    """One more than the blocks span: the original leaves out videos of 120 frames and fewer."""
+    return cfg.length * cfg.stride + 1
+
+
+def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
+    """The arrays of one sample, as in `plan_schema`. All blocks have the same crop and the same colours.
+
+    The loader leaves out videos shorter than `min_frames`; of such a one the last frame is repeated.
+    """
+    start = rng.integers(max(video.num_frames - min_frames(cfg) + 1, 1))
+    frames = start + cfg.stride * np.arange(cfg.length)
+    crop, colours = baseline_view(video, rng, cfg, fixed_aspect=cfg.reference.fixed_aspect)
+    return {
+        "frames": np.minimum(frames, video.num_frames - 1).astype(np.int32),
+        "crop_start": crop[0],
+        "crop_end": crop[1],
+        **colour_arrays([colours] * cfg.length),
+    }
+
+
+def plan_schema(cfg: Config) -> Schema:
+    """Shape and dtype of every array of a plan."""
+    return {
+        "frames": ((cfg.length,), "int32"),
+        "crop_start": ((2,), "float32"),
+        "crop_end": ((2,), "float32"),
+        **colour_schema(cfg.length),
+    }
+
+
+def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
+    """Executes a plan on decoded frames, uint8 (N*T, H, W, 3)."""
+    clips = crop_resize(frames, plan["crop_start"], plan["crop_end"], size=cfg.size)
+    return {"clips": normalise(colour_map(clips, plan))}
+
+
+def batch_schema(cfg: Config) -> Schema:
+    """Per-sample shape and dtype of what the network gets: the blocks in order."""
+    return {"clips": ((cfg.num_blocks, 3, cfg.num_frames, cfg.size, cfg.size), "float32")}
+
+
+def notes(plan: dict[str, np.ndarray], cfg: Config) -> Notes:
+    """Which frames each block shows."""
+    blocks = plan["frames"].reshape(cfg.num_blocks, cfg.num_frames)
+    return Notes([f"block {n}, frames {block[0]} to {block[-1]}" for n, block in enumerate(blocks, 1)])

@@ -1,0 +1,86 @@
+"""SpeedNet of CtP's baselines: how fast, and in which direction, the clip plays (specs/ctp.md 1.5)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from nvidia.dali.data_node import DataNode
+
+from configs.errors import require
+from dali_pipelines.graph.colour import colour_map, normalise
+from dali_pipelines.graph.device import beside
+from dali_pipelines.graph.geometry import crop_resize
+from dali_pipelines.plan.colour_map import colour_arrays, colour_schema
+from dali_pipelines.plan.frames import clip_at_speed
+from dali_pipelines.plan.views import baseline_view, check_view
+from dali_pipelines.store.index import VideoInfo
+from dali_pipelines.tasks import Notes, Schema
+
+SPEEDS = (-4, -2, -1, 0, 1, 2, 4)
+"""Class -> frame step; a negative one plays backwards, 0 stands still."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The plan of SpeedNet; the defaults are those of CtP's baseline (specs/ctp.md 1.5).
+
+    A video shorter than a class needs (61 frames for 16 at speed 4) repeats its last frame, so that one can tell the
+    class by where the clip stands still. Below 4 frames some classes are the same, a single frame fits all of them.
+    """
+
+    num_frames: int = 16
+    """Frames of a clip, T."""
+    size: int = 112
+    """Side of the square crop, pixels."""
+    short_sides: tuple[int, ...] = (112, 128, 144)
+    """Short sides, in pixels, that the video is scaled to before the crop."""
+    flip_prob: float = 0.5
+    """Probability of mirroring the clip left to right."""
+
+    def __post_init__(self) -> None:
+        check_view(self)
+        require(self.num_frames >= 2, "num_frames", self.num_frames, "at least 2, for a speed to show")
+
+
+def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
+    """The arrays of one sample, as in `plan_schema`."""
+    label = rng.integers(len(SPEEDS))
+    frames = clip_at_speed(video.num_frames, rng, length=cfg.num_frames, speed=SPEEDS[label])
+    crop, colours = baseline_view(video, rng, cfg)
+    return {
+        "frames": frames,
+        "crop_start": crop[0],
+        "crop_end": crop[1],
+        "labels": np.array(label, np.int64),
+        **colour_arrays([colours] * cfg.num_frames),
+    }
+
+
+def plan_schema(cfg: Config) -> Schema:
+    """Shape and dtype of every array of a plan."""
+    return {
+        "frames": ((cfg.num_frames,), "int32"),
+        "crop_start": ((2,), "float32"),
+        "crop_end": ((2,), "float32"),
+        "labels": ((), "int64"),
+        **colour_schema(cfg.num_frames),
+    }
+
+
+def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
+    """Executes a plan on decoded frames, uint8 (T, H, W, 3)."""
+    clips = crop_resize(frames, plan["crop_start"], plan["crop_end"], size=cfg.size)
+    return {"clips": normalise(colour_map(clips, plan)), "labels": beside(plan["labels"], clips)}
+
+
+def batch_schema(cfg: Config) -> Schema:
+    """Per-sample shape and dtype of what the network gets: the clip, and the place of its speed in SPEEDS."""
+    return {"clips": ((3, cfg.num_frames, cfg.size, cfg.size), "float32"), "labels": ((), "int64")}
+
+
+def notes(plan: dict[str, np.ndarray], cfg: Config) -> Notes:
+    """How the clip plays."""
+    speed = SPEEDS[plan["labels"]]
+    if speed == 0:
+        return Notes(["one frame, standing still"])
+    step = {1: "every frame", 2: "every 2nd frame", 4: "every 4th frame"}[abs(speed)]
+    return Notes([f"{step}, backwards" if speed < 0 else step])

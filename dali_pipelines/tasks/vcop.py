@@ -1,0 +1,98 @@
+"""VCOP: in which order three clips of the video were shuffled (specs/ctp.md 1.6)."""
+
+from dataclasses import dataclass, field
+from itertools import permutations
+
+import numpy as np
+from nvidia.dali.data_node import DataNode
+
+from configs.errors import require
+from dali_pipelines.graph.colour import normalise
+from dali_pipelines.graph.device import beside
+from dali_pipelines.graph.geometry import crop_resize
+from dali_pipelines.plan.crops import random_crop
+from dali_pipelines.plan.frames import clips_in_order
+from dali_pipelines.plan.views import FIXED_ASPECT
+from dali_pipelines.store.index import VideoInfo
+from dali_pipelines.tasks import Notes, Schema
+
+CLIPS = 3
+ORDERS = tuple(permutations(range(CLIPS)))
+"""Class -> which clip stands in each place, in lexicographic order."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the original does and this does not, unless asked for."""
+
+    fixed_aspect: bool = False
+    """Squeeze every video to 4:3, whatever its shape."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The plan of VCOP; the defaults are those of CtP's baseline (specs/ctp.md 1.6). Clips are neither mirrored nor
+    changed in colour."""
+
+    num_frames: int = 16
+    """Consecutive frames of a clip, T."""
+    interval: int = 8
+    """Frames between two clips; fewer in a video that is too short for as many."""
+    size: int = 112
+    """Side of the square crop, the same for all clips, pixels."""
+    short_sides: tuple[int, ...] = (128,)
+    """Short sides, in pixels, that the video is scaled to before the crop."""
+    reference: Reference = field(default_factory=Reference)
+    """The original's flaws, each off unless named."""
+
+    def __post_init__(self) -> None:
+        require(self.num_frames >= 1, "num_frames", self.num_frames, "at least 1")
+        require(self.interval >= 1, "interval", self.interval, "at least 1")
+        require(self.size >= 16, "size", self.size, "at least 16 pixels")
+        wanted = "one whole number or more, each at least 1"
+        require(bool(self.short_sides) and min(self.short_sides) >= 1, "short_sides", list(self.short_sides), wanted)
+
+
+def min_frames(cfg: Config) -> int:
+    """Enough for the clips to begin at different frames: those that do not have no order."""
+    return cfg.num_frames + CLIPS - 1
+
+
+def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
+    """The arrays of one sample, as in `plan_schema`."""
+    clips = clips_in_order(video.num_frames, rng, clips=CLIPS, length=cfg.num_frames, interval=cfg.interval)
+    aspect = FIXED_ASPECT if cfg.reference.fixed_aspect else None
+    crop = random_crop(video, rng, short_sides=cfg.short_sides, size=cfg.size, flip_prob=0, aspect=aspect)
+    label = rng.integers(len(ORDERS))
+    return {
+        "frames": clips[list(ORDERS[label])].ravel(),
+        "crop_start": crop[0],
+        "crop_end": crop[1],
+        "labels": np.array(label, np.int64),
+    }
+
+
+def plan_schema(cfg: Config) -> Schema:
+    """Shape and dtype of every array of a plan."""
+    return {
+        "frames": ((CLIPS * cfg.num_frames,), "int32"),
+        "crop_start": ((2,), "float32"),
+        "crop_end": ((2,), "float32"),
+        "labels": ((), "int64"),
+    }
+
+
+def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
+    """Executes a plan on decoded frames, uint8 (3 * T, H, W, 3)."""
+    clips = crop_resize(frames, plan["crop_start"], plan["crop_end"], size=cfg.size)
+    return {"clips": normalise(clips), "labels": beside(plan["labels"], clips)}
+
+
+def batch_schema(cfg: Config) -> Schema:
+    """Per-sample shape and dtype of what the network gets: the shuffled clips, and the class of their order."""
+    return {"clips": ((CLIPS, 3, cfg.num_frames, cfg.size, cfg.size), "float32"), "labels": ((), "int64")}
+
+
+def notes(plan: dict[str, np.ndarray], cfg: Config) -> Notes:
+    """Where each clip stands in the video."""
+    return Notes([f"clip {number + 1} of {CLIPS}" for number in ORDERS[plan["labels"]]])

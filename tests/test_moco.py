@@ -1,0 +1,365 @@
+"""MoCo: two views that share nothing but the video, the queue, and the loss of one process on two."""
+
+import copy
+import json
+import math
+import os
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import multiprocessing, nn
+
+from configs.errors import UserError
+from dali_pipelines.graph.colour import MEAN, STD
+from dali_pipelines.store.index import VideoInfo
+from dali_pipelines.tasks import moco as data
+from nets.tasks import build_task
+from nets.tasks.moco import Config, Reference, encode_shuffled
+from tests.dali import run_graph
+from trainers import distributed
+
+WIDE = VideoInfo(name="v", num_frames=300, width=640, height=360, fps=25.0, label=-1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Small convolutions on several threads of a busy machine are many times slower."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def ramp(numbers: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Frames whose red is the column, green the row and blue twice the frame number; bilinear sampling is exact."""
+    frames = np.zeros((len(numbers), height, width, 3), np.uint8)
+    frames[..., 0], frames[..., 1] = np.arange(width), np.arange(height)[:, None]
+    frames[..., 2] = 2 * numbers[:, None, None]
+    return frames
+
+
+def ramp_view(numbers: np.ndarray, start: np.ndarray, end: np.ndarray, size: int) -> np.ndarray:
+    """What a crop of `ramp` is, (T, size, size, 3) in 0..255."""
+    y, x = (start + (np.arange(size)[:, None] + 0.5) * (end - start) / size - 0.5).T
+    picture = np.zeros((len(numbers), size, size, 3))
+    picture[..., 0], picture[..., 1], picture[..., 2] = x, y[:, None], 2 * numbers[:, None, None]
+    return picture
+
+
+def recoloured(frames: np.ndarray, plan: dict[str, np.ndarray]) -> np.ndarray:
+    """The plan's colours and ImageNet's normalisation, one pixel formula at a time."""
+    means = frames.mean((1, 2), keepdims=True)
+    matrix, pivot, offset = (plan[f"colour_{name}"][:, None, None] for name in ("matrix", "pivot", "offset"))
+    mapped = np.einsum("...ij,...j->...i", matrix, frames) + np.einsum("...ij,...j->...i", pivot, means) + offset
+    return (mapped.clip(0, 255) / 255 - MEAN) / STD
+
+
+# The plan.
+
+
+@pytest.fixture(scope="module")
+def plans():
+    rng = np.random.default_rng(0)
+    return [data.plan(WIDE, rng, data.Config()) for _ in range(3000)]
+
+
+def test_the_views_of_a_video_are_drawn_independently(plans):
+    starts = np.array([plan["frames"].reshape(2, 16)[:, 0] for plan in plans])
+    sides = np.array([abs(plan["crop_end"] - plan["crop_start"])[:, 0] for plan in plans])
+    flips = np.array([plan["crop_start"][:, 1] > plan["crop_end"][:, 1] for plan in plans])
+    plain = np.array([(plan["colour_matrix"][[0, 16]] == np.eye(3)).all((1, 2)) for plan in plans])
+    for values in (starts, sides, flips.astype(float), plain.astype(float)):
+        assert abs(np.corrcoef(values.T)[0, 1]) < 0.06  # 3 standard errors
+    assert flips.mean(0) == pytest.approx([0.5, 0.5], abs=0.03)
+    # Of the three changes, each with probability 0.2, brightness leaves the matrix alone.
+    assert plain.mean(0) == pytest.approx([0.64, 0.64], abs=0.03)
+    for side in (112, 128, 144):
+        expected = 360 * 112 / side
+        assert np.isclose(sides, expected, atol=0.1).mean() == pytest.approx(1 / 3, abs=0.03)
+
+
+def test_each_clip_has_a_stride_of_its_own_from_1_to_4(plans):
+    clips = np.array([plan["frames"].reshape(2, 16) for plan in plans]).astype(int)
+    steps = np.diff(clips, axis=2).mean(2)  # jitter moves it by less than 3/15
+    strides = np.round(steps).astype(int)
+    assert abs(steps - strides).max() <= 3 / 15 + 1e-6
+    shares = np.histogram2d(*strides.T, bins=np.arange(0.5, 5))[0] / len(plans)
+    assert shares == pytest.approx(np.full((4, 4), 1 / 16), abs=0.02)
+
+
+def test_colours_and_crop_hold_for_a_whole_view(plans):
+    for plan in plans[:50]:
+        for name in ("colour_matrix", "colour_pivot", "colour_offset"):
+            views = plan[name].reshape(2, 16, -1)
+            assert (views == views[:, :1]).all()
+
+
+def test_a_video_keeps_its_shape_unless_the_original_is_asked_for():
+    for reference, squeeze in ((data.Reference(), 1), (data.Reference(fixed_aspect=True), (640 / 360) / (4 / 3))):
+        plan = data.plan(WIDE, np.random.default_rng(0), data.Config(reference=reference))
+        height, width = abs(plan["crop_end"] - plan["crop_start"]).T
+        assert width / height == pytest.approx([squeeze] * 2, rel=0.01)
+
+
+def test_the_graph_gives_each_view_its_own_frames_crop_and_colours():
+    cfg = data.Config(num_frames=4, size=32, short_sides=(40, 44))
+    video = VideoInfo(name="v", num_frames=60, width=72, height=48, fps=25.0, label=-1)
+    samples = [data.plan(video, np.random.default_rng(seed), cfg) for seed in range(8)]
+    got = run_graph(
+        lambda n: data.graph(n["media"], n, cfg)["clips"],
+        [{**plan, "media": ramp(plan["frames"], 48, 72)} for plan in samples],
+        {"media": "FHWC"},
+    )
+    for clips, plan in zip(got, samples, strict=True):
+        numbers = plan["frames"].reshape(2, 4)
+        views = [ramp_view(numbers[v], plan["crop_start"][v], plan["crop_end"][v], 32) for v in range(2)]
+        expected = recoloured(np.concatenate(views), plan)
+        assert abs(clips - expected).max() < 2.5 / 255 / min(STD)
+
+
+def test_notes_name_the_frames_and_the_mirror():
+    cfg = data.Config(num_frames=2)
+    plan = {
+        "frames": np.array([3, 5, 10, 14]),
+        "crop_start": np.array([[0.0, 0], [0, 20]]),
+        "crop_end": np.array([[20.0, 20], [20, 0]]),
+    }
+    assert data.notes(plan, cfg).captions == ["query: frames 3 to 5", "key: frames 10 to 14, mirrored"]
+
+
+# The network.
+
+SCHEMA = {"clips": ((2, 3, 8, 32, 32), "float32")}
+
+
+def make(**options) -> nn.Module:
+    torch.manual_seed(0)
+    return build_task("moco", "r3d_tiny", SCHEMA, Config(**{"queue": 8, **options}))
+
+
+def batch_of(size: int, seed: int = 0) -> dict[str, torch.Tensor]:
+    rng = torch.Generator().manual_seed(seed)
+    return {"clips": torch.randn(size, 2, 3, 8, 32, 32, generator=rng)}
+
+
+def count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def test_parameters_and_queue_are_those_of_the_original():
+    with torch.device("meta"):
+        net = build_task("moco", "r3d18", {}, Config())
+        features = net.backbone(torch.empty(1, 3, 16, 112, 112))
+    assert features.shape == (1, 512, 2, 7, 7)
+    assert count(net.head) == count(net.key_head) == 328_320
+    assert count(net.backbone) == count(net.key_backbone) == 33_166_272
+    assert net.queue.shape == (65536, 128)
+
+
+def test_the_queue_starts_with_directions_at_random():
+    queue = make(queue=4096).queue
+    assert torch.allclose(queue.norm(dim=1), torch.ones(4096))
+    assert abs(queue @ queue.T - torch.eye(4096)).mean() == pytest.approx(math.sqrt(2 / (math.pi * 128)), rel=0.02)
+
+
+def slow_codes(backbone: nn.Module, head: nn.Module, clips: torch.Tensor) -> torch.Tensor:
+    first, _, last = head.layers
+    pooled = backbone(clips).flatten(2).mean(2)
+    code = (pooled @ first.weight.T + first.bias).clamp(min=0) @ last.weight.T + last.bias
+    return code / code.square().sum(1, keepdim=True).sqrt()
+
+
+def test_loss_and_accuracy_match_a_slow_reference():
+    net = make(temperature=0.3)
+    batch = batch_of(4)
+    queue = net.queue.clone()
+    twin = copy.deepcopy(net)
+    with torch.no_grad():
+        queries = slow_codes(twin.backbone, twin.head, batch["clips"][:, 0])
+        keys = slow_codes(twin.key_backbone, twin.key_head, batch["clips"][:, 1])
+        queue[0] = queries[2]  # a wrong key that is the nearest
+        net.queue[0] = queries[2]
+    result = net(batch)
+    losses, right = [], 0
+    for query, key in zip(queries, keys, strict=True):
+        similarity = [float(query @ other) / 0.3 for other in (key, *queue)]
+        losses.append(math.log(sum(math.exp(s) for s in similarity)) - similarity[0])
+        right += similarity[0] == max(similarity)
+    assert right < 4
+    assert result["loss"].item() == pytest.approx(np.mean(losses), rel=1e-4)
+    assert result["accuracy"].item() == pytest.approx(right / 4)
+    assert result["chance"].item() == pytest.approx(1 / 9)
+
+
+def test_without_any_similarity_the_loss_is_ln_65537():
+    net = make(queue=65536)
+    for parameter in net.head.layers[2].parameters():
+        nn.init.zeros_(parameter)
+    assert net(batch_of(2))["loss"].item() == pytest.approx(11.0904, abs=1e-3)
+
+
+def test_the_queue_holds_the_newest_keys_in_place_of_the_oldest():
+    net, seen = make(queue=8), []
+    net.key_head.register_forward_hook(lambda *call: seen.append(call[-1]))
+    first = net.queue.clone()
+    for step in range(3):
+        before = net.queue.clone()
+        net(batch_of(4, seed=step))
+        rows = slice(4 * (step % 2), 4 * (step % 2) + 4)
+        assert torch.equal(net.queue[rows], seen[step])
+        kept = torch.ones(8, dtype=torch.bool)
+        kept[rows] = False
+        assert torch.equal(net.queue[kept], before[kept])
+    assert torch.equal(net.queue, torch.cat([seen[2], seen[1]]))
+    assert not torch.isin(net.queue, first).any()
+
+
+def test_the_key_encoder_follows_once_a_step_and_gets_no_gradient():
+    net = make(momentum=0.9)
+    assert all(torch.equal(a, b) for a, b in zip(net.backbone.parameters(), net.key_backbone.parameters(), strict=True))
+    with torch.no_grad():
+        for parameter in [*net.backbone.parameters(), *net.head.parameters()]:
+            parameter.add_(1)
+    online = [*net.backbone.parameters(), *net.head.parameters()]
+    keys = [*net.key_backbone.parameters(), *net.key_head.parameters()]
+    net(batch_of(4))["loss"].backward()  # nothing moves in a forward pass
+    assert all(torch.allclose(mine, theirs - 1, atol=1e-6) for mine, theirs in zip(keys, online, strict=True))
+    assert all(mine.grad is None and not mine.requires_grad for mine in keys)
+    net.before_step(0)
+    assert all(torch.allclose(mine, theirs - 0.9, atol=1e-6) for mine, theirs in zip(keys, online, strict=True))
+
+
+def test_gradient_reaches_every_trainable_parameter_and_only_the_loss_carries_one():
+    net = make()
+    result = net(batch_of(4))
+    assert [name for name, value in result.items() if value.requires_grad] == ["loss"]
+    result["loss"].backward()
+    idle = [name for name, p in net.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
+    assert idle == []
+
+
+def test_all_state_is_in_the_state_dict():
+    net, other = make(), make()
+    for step in range(3):
+        net.before_step(0)
+        net(batch_of(4, seed=step))
+    assert not torch.equal(net.queue, other.queue)
+    other.load_state_dict(net.state_dict())
+    assert net(batch_of(4, seed=9))["loss"] == other(batch_of(4, seed=9))["loss"]
+    assert torch.equal(net.queue, other.queue)
+
+
+@pytest.mark.parametrize(("per_rank", "ranks"), [(4, 1), (2, 2), (1, 8), (8, 1)])
+def test_a_batch_that_divides_the_queue_is_fine(per_rank, ranks):
+    make(queue=8).check_batch(per_rank, ranks)
+
+
+@pytest.mark.parametrize(("per_rank", "ranks", "nearest"), [(3, 1, 9), (5, 2, 10), (16, 2, 32)])
+def test_a_queue_that_is_no_multiple_of_the_batch_is_refused_with_the_next_that_is(per_rank, ranks, nearest):
+    message = rf"net\.queue = 8 .* {per_rank * ranks} videos .*\({per_rank} on each of {ranks} ranks\).* {nearest}$"
+    with pytest.raises(UserError, match=message):
+        make(queue=8).check_batch(per_rank, ranks)
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_the_original_forgets_its_initialisation(forgotten):
+    net = make(reference=Reference(default_init=forgotten))
+    weight = net.backbone.layer2[0].conv1[0].weight  # 48 x 16 x 3 x 3 x 3
+    fan_in, fan_out = 16 * 27, 48 * 27
+    assert weight.std().item() == pytest.approx(math.sqrt(1 / (3 * fan_in) if forgotten else 2 / fan_out), rel=0.03)
+    assert torch.equal(net.key_backbone.layer2[0].conv1[0].weight, weight)
+
+
+def loss_after_training(lr: float) -> float:
+    net = make(queue=64, momentum=0.9)
+    colours = 2 * torch.randn(8, 1, 3, 1, 1, 1, generator=torch.Generator().manual_seed(1))  # one for each video
+    optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=lr)
+    for step in range(24):
+        net.before_step(0)
+        loss = net({"clips": colours + batch_of(8, seed=step)["clips"]})["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return loss.item()
+
+
+def test_a_few_steps_tell_the_videos_of_a_batch_apart():
+    # The queue of 64 holds 8 old keys of each video, and nobody can tell these from the query's own: at best ln 9.
+    assert loss_after_training(lr=0) > math.log(24)
+    assert loss_after_training(lr=2e-3) < math.log(12)
+
+
+# Two ranks.
+
+
+def steps_of(net: nn.Module, model: nn.Module, part: slice) -> dict[str, object]:
+    """Three steps on a share of each batch of 4; without batch norm's statistics, which depend on the share."""
+    net.eval()
+    optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.5)
+    losses = []
+    for step in range(3):
+        net.before_step(0)
+        result = model({"clips": batch_of(4, seed=step)["clips"][part]})
+        optimizer.zero_grad()
+        result["loss"].backward()
+        optimizer.step()
+        losses.append(result["loss"].item())
+    weights = [*net.backbone.parameters(), *net.head.parameters(), *net.key_head.parameters()]
+    sums = [p.detach().double().abs().sum().item() for p in weights]
+    return {"losses": losses, "queue": net.queue.tolist(), "sums": sums}
+
+
+def visit(rank: int, port: int, folder: str) -> None:
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    with distributed.start("cpu"):
+        net = make()
+        ddp = nn.parallel.DistributedDataParallel(net, broadcast_buffers=False)
+        torch.manual_seed(rank)  # as in the loop: every rank has its own random numbers
+        seen = steps_of(net, ddp, slice(2 * rank, 2 * rank + 2))
+        del ddp
+        shares: list[list[float]] = []
+
+        def encode(values: torch.Tensor) -> torch.Tensor:
+            shares.append(values.flatten().tolist())
+            return 10 * values
+
+        mine = torch.arange(16.0)[8 * rank : 8 * rank + 8, None]
+        seen |= {"codes": encode_shuffled(encode, mine).flatten().tolist(), "share": shares[0]}
+    Path(folder, str(rank)).write_text(json.dumps(seen))
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    multiprocessing.spawn(visit, (port, str(folder)), nprocs=2)
+    return [json.loads((folder / str(rank)).read_text()) for rank in range(2)]
+
+
+def test_two_ranks_have_the_queue_the_loss_and_the_weights_of_one(ranks):
+    net = make()
+    alone = steps_of(net, net, slice(None))
+    assert ranks[0]["queue"] == ranks[1]["queue"]
+    np.testing.assert_allclose(ranks[0]["queue"], alone["queue"], atol=1e-5)
+    np.testing.assert_allclose(np.mean([seen["losses"] for seen in ranks], axis=0), alone["losses"], rtol=1e-4)
+    for seen in ranks:
+        np.testing.assert_allclose(seen["sums"], alone["sums"], rtol=1e-4)
+
+
+def test_keys_are_encoded_in_other_company_and_come_back_in_order(ranks):
+    assert all(seen["codes"] == [10.0 * n for n in range(16)] for seen in ranks)
+    first, second = (set(seen["share"]) for seen in ranks)
+    assert first | second == set(range(16))
+    assert len(first) == len(second) == 8
+    assert first != set(range(8))
+
+
+def test_alone_nothing_is_shuffled():
+    clips = torch.arange(5.0)[:, None]
+    assert torch.equal(encode_shuffled(lambda values: values, clips), clips)
