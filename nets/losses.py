@@ -20,7 +20,8 @@ def dense_nce(predicted_MC: Tensor, target_MC: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         The cross-entropy, ln M at chance where the products are small, and the top-1.
     """
-    logits_MM = predicted_MC.float() @ target_MC.float().T
+    with torch.autocast(predicted_MC.device.type, enabled=False):  # bfloat16 is too coarse for raw products
+        logits_MM = predicted_MC.float() @ target_MC.float().T
     labels_M = torch.arange(len(logits_MM), device=logits_MM.device)
     return F.cross_entropy(logits_MM, labels_M), top1(logits_MM, labels_M)
 

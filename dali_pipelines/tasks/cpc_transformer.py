@@ -1,0 +1,88 @@
+"""CPC + Transformer: which of a batch's places shows the future of a few frames (specs/cpc_transformer.md 1, 2)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from nvidia.dali.data_node import DataNode
+
+from configs.errors import require
+from dali_pipelines.graph.colour import colour_map, normalise
+from dali_pipelines.graph.geometry import crop_resize
+from dali_pipelines.plan.colour_map import colour_arrays, colour_schema
+from dali_pipelines.plan.crops import random_crop
+from dali_pipelines.plan.frame_colours import frame_colours
+from dali_pipelines.plan.frames import random_clip
+from dali_pipelines.store.index import VideoInfo
+from dali_pipelines.tasks import Notes, Schema
+
+
+@dataclass(frozen=True)
+class Config:
+    """Single frames of a video; the defaults are the original's for "5pred3" at 224 pixels."""
+
+    num_frames: int = 5
+    """Frames of a clip, observed and predicted ones together; num_seq of the original."""
+    stride: int = 3
+    """Frame step."""
+    short_sides: tuple[int, ...] = (240,)
+    """Short sides, in pixels, that the video is scaled to before the crop."""
+    crop_size: int = 224
+    """Side of the square crop in the scaled video, pixels."""
+    size: int = 224
+    """Side that the crop is scaled to, pixels. Bilinear; the original drops pixels instead, which aliases."""
+    flip_prob: float = 0.5
+    """Probability of mirroring the clip left to right."""
+
+    def __post_init__(self) -> None:
+        require(self.num_frames >= 2, "num_frames", self.num_frames, "at least 2, one to observe and one to predict")
+        require(self.stride >= 1, "stride", self.stride, "at least 1")
+        sides = self.short_sides
+        require(
+            bool(sides) and min(sides) >= 1, "short_sides", list(sides), "one whole number or more, each at least 1"
+        )
+        for key in ("crop_size", "size"):
+            require(getattr(self, key) >= 16, key, getattr(self, key), "at least 16 pixels")
+        require(0 <= self.flip_prob <= 1, "flip_prob", self.flip_prob, "from 0 to 1")
+
+
+def min_frames(cfg: Config) -> int:
+    """The original leaves shorter videos out."""
+    return cfg.num_frames * cfg.stride + 1
+
+
+def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
+    """The arrays of one sample, as in `plan_schema`: one crop for all frames, colours for each."""
+    crop = random_crop(video, rng, short_sides=cfg.short_sides, size=cfg.crop_size, flip_prob=cfg.flip_prob)
+    return {
+        "frames": random_clip(video.num_frames, rng, length=cfg.num_frames, strides=(cfg.stride,), jitter=False),
+        "crop_start": crop[0],
+        "crop_end": crop[1],
+        **colour_arrays(frame_colours(rng, cfg.num_frames)),
+    }
+
+
+def plan_schema(cfg: Config) -> Schema:
+    """Shape and dtype of every array of a plan."""
+    return {
+        "frames": ((cfg.num_frames,), "int32"),
+        "crop_start": ((2,), "float32"),
+        "crop_end": ((2,), "float32"),
+        **colour_schema(cfg.num_frames),
+    }
+
+
+def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
+    """Executes a plan on decoded frames, uint8 (T, H, W, 3)."""
+    clips = crop_resize(frames, plan["crop_start"], plan["crop_end"], size=cfg.size)
+    return {"clips": normalise(colour_map(clips, plan))}
+
+
+def batch_schema(cfg: Config) -> Schema:
+    """Per-sample shape and dtype of what the network gets."""
+    return {"clips": ((3, cfg.num_frames, cfg.size, cfg.size), "float32")}
+
+
+def notes(plan: dict[str, np.ndarray], cfg: Config) -> Notes:
+    """Which frames they are."""
+    frames, flipped = plan["frames"], plan["crop_start"][1] > plan["crop_end"][1]
+    return Notes([f"frames {frames[0]} to {frames[-1]}{', mirrored' if flipped else ''}"])

@@ -1,0 +1,112 @@
+"""DPC: which of a batch's places shows the next blocks of frames (specs/cpc_transformer.md 9)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from nvidia.dali.data_node import DataNode
+
+from configs.errors import require
+from dali_pipelines.graph.colour import colour_map, normalise
+from dali_pipelines.graph.geometry import crop_resize
+from dali_pipelines.plan.boxes import random_box
+from dali_pipelines.plan.colour_map import colour_arrays, colour_schema
+from dali_pipelines.plan.crops import random_crop
+from dali_pipelines.plan.frame_colours import frame_colours
+from dali_pipelines.plan.frames import random_clip
+from dali_pipelines.store.index import VideoInfo
+from dali_pipelines.tasks import Notes, Schema
+
+
+@dataclass(frozen=True)
+class Config:
+    """Blocks of frames, one after the other; the defaults are the original's for UCF101 at 128 pixels."""
+
+    num_blocks: int = 8
+    """Blocks of a sample, observed and predicted ones together; num_seq of the original."""
+    num_frames: int = 5
+    """Frames of a block; seq_len of the original."""
+    stride: int = 3
+    """Frame step, within a block and from one to the next."""
+    short_sides: tuple[int, ...] = (240,)
+    """Short sides, in pixels, that the video is scaled to before the crop."""
+    crop_size: int = 224
+    """Side of the square crop in the scaled video, pixels."""
+    area: tuple[float, float] | None = None
+    """Least and greatest share of the picture that a crop of any shape takes, as on Kinetics; short_sides and
+    crop_size have no meaning then. null crops squares of crop_size."""
+    size: int = 128
+    """Side that the crop is scaled to, pixels. Bilinear; the original drops pixels instead, which aliases."""
+    flip_prob: float = 0.5
+    """Probability of mirroring all blocks left to right."""
+
+    def __post_init__(self) -> None:
+        require(self.num_blocks >= 2, "num_blocks", self.num_blocks, "at least 2, one to observe and one to predict")
+        require(self.num_frames >= 1, "num_frames", self.num_frames, "at least 1")
+        require(self.stride >= 1, "stride", self.stride, "at least 1")
+        sides = self.short_sides
+        require(
+            bool(sides) and min(sides) >= 1, "short_sides", list(sides), "one whole number or more, each at least 1"
+        )
+        for key in ("crop_size", "size"):
+            require(getattr(self, key) >= 16, key, getattr(self, key), "at least 16 pixels")
+        if self.area is not None:
+            low, high = self.area
+            require(0 < low <= high <= 1, "area", list(self.area), "two shares above 0 and at most 1, or null")
+        require(0 <= self.flip_prob <= 1, "flip_prob", self.flip_prob, "from 0 to 1")
+
+    @property
+    def length(self) -> int:
+        """Frames of all blocks."""
+        return self.num_blocks * self.num_frames
+
+
+def min_frames(cfg: Config) -> int:
+    """The original leaves shorter videos out."""
+    return cfg.length * cfg.stride + 1
+
+
+def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
+    """The arrays of one sample, as in `plan_schema`: one crop for all frames, colours for each."""
+    crop = draw_crop(video, rng, cfg)
+    return {
+        "frames": random_clip(video.num_frames, rng, length=cfg.length, strides=(cfg.stride,), jitter=False),
+        "crop_start": crop[0],
+        "crop_end": crop[1],
+        **colour_arrays(frame_colours(rng, cfg.length)),
+    }
+
+
+def draw_crop(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> np.ndarray:
+    """float32 (2, 2) as in `plan.crops`."""
+    if cfg.area is None:
+        return random_crop(video, rng, short_sides=cfg.short_sides, size=cfg.crop_size, flip_prob=cfg.flip_prob)
+    y, x, height, width = random_box(video.height, video.width, rng, area=cfg.area)
+    left, right = (x + width, x) if rng.random() < cfg.flip_prob else (x, x + width)
+    return np.array([[y, left], [y + height, right]], np.float32)
+
+
+def plan_schema(cfg: Config) -> Schema:
+    """Shape and dtype of every array of a plan."""
+    return {
+        "frames": ((cfg.length,), "int32"),
+        "crop_start": ((2,), "float32"),
+        "crop_end": ((2,), "float32"),
+        **colour_schema(cfg.length),
+    }
+
+
+def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
+    """Executes a plan on decoded frames, uint8 (T, H, W, 3)."""
+    clips = crop_resize(frames, plan["crop_start"], plan["crop_end"], size=cfg.size)
+    return {"clips": normalise(colour_map(clips, plan))}
+
+
+def batch_schema(cfg: Config) -> Schema:
+    """Per-sample shape and dtype of what the network gets: the blocks in their order."""
+    return {"clips": ((cfg.num_blocks, 3, cfg.num_frames, cfg.size, cfg.size), "float32")}
+
+
+def notes(plan: dict[str, np.ndarray], cfg: Config) -> Notes:
+    """Which frames a block has."""
+    blocks = plan["frames"].reshape(cfg.num_blocks, cfg.num_frames)
+    return Notes([f"block {number}, frames {block[0]} to {block[-1]}" for number, block in enumerate(blocks, 1)])

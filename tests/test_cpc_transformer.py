@@ -1,0 +1,379 @@
+"""CPC with a Transformer: frames and colours of its plan, figures of its network, and who sees whom."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torchvision.models import resnet18
+
+from configs.errors import UserError
+from dali_pipelines.loader import ClipLoader
+from dali_pipelines.plan.frame_colours import frame_colours
+from dali_pipelines.plan.rng import Stream, generator
+from dali_pipelines.store.index import VideoInfo
+from dali_pipelines.tasks import Task
+from dali_pipelines.tasks.cpc_transformer import Config as Plan
+from nets import backbones
+from nets.backbones.frame_transformer import FrameTransformer
+from nets.dense_cpc import find_among_all, predict_ahead, predictor
+from nets.tasks import build_task
+from nets.tasks.cpc_transformer import Config, Reference
+from trainers import pretrain
+from trainers.probe import main as probe
+
+
+def video(num_frames=200, width=320, height=240):
+    return VideoInfo(name="v", num_frames=num_frames, width=width, height=height, fps=25.0, label=-1)
+
+
+def plans(count, cfg, about=None):
+    task = Task("cpc_transformer", cfg)
+    return [task.plan(about or video(), generator(0, Stream.SAMPLE, 0, row)) for row in range(count)]
+
+
+def schema(num_frames=5, size=224):
+    return {"clips": ((3, num_frames, size, size), "float32")}
+
+
+def on_meta(backbone="resnet18_transformer", **options):
+    with torch.device("meta"):
+        return build_task("cpc_transformer", backbone, schema(), Config(**options))
+
+
+def small(*, leak=False, pred_steps=2):
+    torch.manual_seed(0)
+    cfg = Config(pred_steps=pred_steps, reference=Reference(leak=leak))
+    return build_task("cpc_transformer", "resnet_tiny_transformer", schema(size=32), cfg)
+
+
+def clips(batch_size=2, num_frames=5, size=32, seed=0):
+    return torch.randn(batch_size, 3, num_frames, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def count(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+# The plan.
+
+
+def test_frames_are_three_apart_and_start_anywhere_in_the_video():
+    frames = np.array([plan["frames"] for plan in plans(400, Plan(), video(num_frames=30))])
+    assert (np.diff(frames) == 3).all()
+    assert set(frames[:, 0]) == set(range(30 - 12))
+
+
+def test_videos_that_the_original_drops_are_left_out():
+    assert Task("cpc_transformer", Plan()).min_frames == 16
+    assert Task("cpc_transformer", Plan(num_frames=8)).min_frames == 25
+
+
+def test_the_crop_is_a_224_square_of_the_video_at_240_anywhere_and_mirrored_half_the_time():
+    crops = np.array([(plan["crop_start"], plan["crop_end"]) for plan in plans(500, Plan())])
+    (top, left), (bottom, right) = crops.transpose(1, 2, 0)
+    assert set(bottom - top) == {224.0}
+    assert set(top) == set(range(17))
+    assert np.minimum(left, right).min() < 3
+    assert np.minimum(left, right).max() > 93
+    assert np.maximum(left, right).max() <= 320
+    assert abs((left > right).mean() - 0.5) < 0.08
+
+
+def test_a_smaller_size_shows_the_same_region():
+    large, little = (plans(1, Plan(size=size))[0] for size in (224, 128))
+    assert np.array_equal(large["crop_end"], little["crop_end"])
+    assert Task("cpc_transformer", Plan(size=128)).batch_schema["clips"][0] == (3, 5, 128, 128)
+
+
+def test_half_of_the_frames_are_grey_each_for_itself_from_each_channel_alike():
+    colours = [frame_colours(generator(0, Stream.SAMPLE, 0, row), 5) for row in range(400)]
+    # Grey is what does not tell two colours apart that have the same value in one channel.
+    by_channel = np.array(
+        [[np.ptp(np.delete(np.abs(c.matrix), k, axis=1)) < 1e-9 for k in range(3)] for cs in colours for c in cs]
+    )
+    grey = by_channel.any(axis=1).reshape(400, 5)
+    assert abs(grey.mean() - 0.5) < 0.05
+    assert abs((grey.sum(axis=1) % 5 == 0).mean() - 2 / 32) < 0.04  # all five frames alike
+    assert np.abs(by_channel.mean(axis=0) - 1 / 6).max() < 0.03
+
+
+def test_no_two_frames_share_their_colours():
+    matrices = np.array([c.matrix for c in frame_colours(generator(0, Stream.SAMPLE, 0, 0), 6)])
+    assert len(np.unique(matrices.round(6), axis=0)) == 6
+
+
+def test_brightness_reaches_from_half_to_one_and_a_half():
+    """Contrast, saturation and hue leave the mean grey of a grey picture as it is; brightness alone scales it (YIQ's
+    coefficients have three digits, so that hue adds some thousandths)."""
+    maps = frame_colours(generator(0, Stream.SAMPLE, 0, 1), 1500)
+    scale = np.array([((c.matrix + c.pivot) @ np.ones(3)).mean() for c in maps])
+    assert 0.495 < scale.min() < 0.51
+    assert 1.49 < scale.max() < 1.505
+    assert abs(scale.mean() - 1) < 0.02
+
+
+def test_clips_differ_from_frame_to_frame_in_colour_but_not_in_place(vp9_store):
+    """The store's videos slide to the right by 2 pixels a frame, so that their columns' pattern tells the place."""
+    cfg = Plan(size=96, crop_size=96, short_sides=(160,), flip_prob=0.0)
+    loader = ClipLoader(vp9_store, Task("cpc_transformer", cfg), batch_size=6)
+    clips_BTCHW = next(iter(loader))["clips"].movedim(2, 1)
+    assert clips_BTCHW.mean(dim=(3, 4)).std(dim=1).min() > 0.05
+    before, after = clips_BTCHW[:, :-1, ..., :-6], clips_BTCHW[:, 1:, ..., 6:]  # 3 frames, 6 pixels
+    moved, still = (correlation(before, x).abs().mean() for x in (after, clips_BTCHW[:, 1:, ..., :-6]))
+    assert moved > 0.5
+    assert still < 0.25
+
+
+def correlation(a, b):
+    """Of the brightness of two pictures (..., 3, H, W)."""
+    a, b = (x.mean(-3).flatten(-2) - x.mean(dim=(-3, -2, -1))[..., None] for x in (a, b))
+    return F.cosine_similarity(a, b, dim=-1)
+
+
+# Figures of the original.
+
+
+def test_parameters_are_those_that_the_original_uses():
+    model = on_meta()
+    assert count(model.backbone.resnet) == 5_210_176
+    assert count(model.backbone.transformer) == 2_630_656
+    assert count(model.backbone.gru) == 393_984
+    assert count(model.predictor) == 131_584
+    unused = 262_656 + 1_314_048  # a classifier and the template of the Transformer's layers
+    assert count(model) + unused == 9_943_104
+
+
+@pytest.mark.parametrize(("size", "grid"), [(128, 4), (196, 7), (224, 7)])
+def test_maps_have_the_published_grid(size, grid):
+    backbone = on_meta().backbone
+    x = torch.empty(2, 3, 5, size, size, device="meta")
+    assert backbone.encode(x).shape == (2, 5, 256, grid, grid)
+    assert backbone.attend(backbone.encode(x)).shape == (2, 5, 256, grid, grid)
+    assert backbone(x).shape == (2, 256, 1, grid, grid)
+    assert [math.ceil(side / stride) for side, stride in zip((5, size, size), backbone.stride, strict=True)] == [
+        *backbone(x).shape[2:]
+    ]
+
+
+def test_a_random_network_starts_as_the_original_does():
+    """specs/cpc_transformer.md 4: dot products deviate by about 2.5, so that the loss is well above ln 96."""
+    torch.manual_seed(0)
+    model = build_task("cpc_transformer", "resnet18_transformer", schema(), Config())
+    result = model({"clips": clips(size=128)})
+    assert result["chance"].item() == pytest.approx(1 / 96)
+    assert math.log(96) + 1 < result["loss"].item() < 10
+    assert result["top1"] < 0.1
+
+
+def test_attention_s_three_matrices_are_orthogonal_each_and_norms_start_at_one():
+    layer = small().backbone.transformer.layers[1]
+    for matrix in (*layer.self_attn.in_proj_weight.chunk(3), layer.self_attn.out_proj.weight):
+        torch.testing.assert_close(matrix @ matrix.T, torch.eye(64), atol=1e-5, rtol=0)
+    assert (layer.norm1.weight == 1).all()
+    assert not any(p.any() for name, p in layer.named_parameters() if name.endswith("bias"))
+
+
+def test_layers_do_not_start_as_copies_of_each_other():
+    one, two = small().backbone.transformer.layers
+    assert not torch.equal(one.linear1.weight, two.linear1.weight)
+
+
+# Other implementations.
+
+
+def test_the_resnet_is_torchvisions_with_a_narrow_last_stage_without_its_last_relu():
+    torch.manual_seed(0)
+    ours, theirs = backbones.create("resnet18_transformer").resnet, resnet18()
+    stages = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
+    for name in stages:
+        getattr(theirs, name).load_state_dict(getattr(ours, name).state_dict())
+    x = torch.randn(2, 3, 64, 64)
+    expected = x
+    for name in stages:
+        expected = getattr(theirs, name)(expected)
+    first, last = ours.layer4
+    expected = first(expected)
+    residual = expected
+    expected = last.bn2(last.conv2(F.relu(last.bn1(last.conv1(expected))))) + residual
+    got = ours(x)
+    torch.testing.assert_close(got, expected)
+    assert (got < 0).any()
+    assert first(torch.randn(2, 256, 4, 4)).min() == 0  # only the last block lacks it
+
+
+def slow_attention(layer, x_NC):
+    """One layer on the tokens of one clip, written out."""
+    channels, heads = x_NC.shape[1], 4
+    width = channels // heads
+    q, k, v = F.linear(layer.norm1(x_NC), layer.self_attn.in_proj_weight, layer.self_attn.in_proj_bias).chunk(3, dim=1)
+    mixed = torch.empty_like(x_NC)
+    for h in range(heads):
+        part = slice(h * width, (h + 1) * width)
+        weights = (q[:, part] @ k[:, part].T / math.sqrt(width)).softmax(dim=1)
+        mixed[:, part] = weights @ v[:, part]
+    x_NC = x_NC + F.linear(mixed, layer.self_attn.out_proj.weight, layer.self_attn.out_proj.bias)
+    return x_NC + layer.linear2(F.relu(layer.linear1(layer.norm2(x_NC))))
+
+
+@torch.no_grad()
+def test_attend_is_the_transformer_of_the_spec_over_frames_rows_and_columns():
+    backbone = small().backbone.eval()
+    maps = torch.randn(2, 3, 64, 2, 4, generator=torch.Generator().manual_seed(1))
+    got = backbone.attend(maps)
+    for b in range(2):
+        tokens = torch.stack([maps[b, t, :, y, x] for t in range(3) for y in range(2) for x in range(4)])
+        for layer in backbone.transformer.layers:
+            tokens = slow_attention(layer, tokens)
+        mean, std = tokens.mean(1, keepdim=True), tokens.std(1, keepdim=True, unbiased=False)
+        for n, token in enumerate((tokens - mean) / std):
+            torch.testing.assert_close(got[b, n // 8, :, n // 4 % 2, n % 4], token, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_predictions_follow_one_another_as_written_out():
+    torch.manual_seed(0)
+    gru, head = small().backbone.gru.eval(), predictor(64)
+    context = torch.rand(2, 3, 64, 2, 2)
+    state = gru(context[:, 2], gru(context[:, 1], gru(context[:, 0])))
+    first = head(state)
+    state = gru(F.relu(first), state)
+    second = head(state)
+    third = head(gru(F.relu(second), state))
+    torch.testing.assert_close(predict_ahead(gru, head, context, 3), torch.stack([first, second, third], dim=1))
+
+
+def test_every_place_is_compared_with_every_place_of_the_batch():
+    rng = torch.Generator().manual_seed(0)
+    predicted, target = torch.randn(2, 2, 2, 3, 2, 2, generator=rng).unbind(0)
+    keys = [target[b, n, :, y, x] for b, n, y, x in np.ndindex(2, 2, 2, 2)]
+    losses, hits = [], []
+    for row, (b, n, y, x) in enumerate(np.ndindex(2, 2, 2, 2)):
+        scores = torch.stack([predicted[b, n, :, y, x] @ key for key in keys])
+        losses.append(scores.logsumexp(0) - scores[row])
+        hits.append(float(scores.argmax() == row))
+    result = find_among_all(predicted, target)
+    assert result["loss"].item() == pytest.approx(np.mean(losses), rel=1e-5)
+    assert result["top1"].item() == pytest.approx(np.mean(hits))
+    assert result["chance"].item() == pytest.approx(1 / 16)
+
+
+# Who sees whom.
+
+
+def changed(x, frames):
+    x = x.clone()
+    x[:, :, frames] = clips(seed=1)[:, :, frames]
+    return x
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("leak", [False, True])
+@pytest.mark.parametrize("frames", [slice(0, 3), slice(3, 5)], ids=["observed", "future"])
+def test_observed_and_future_frames_see_each_other_only_with_the_leak(leak, frames):
+    model = small(leak=leak).eval()
+    context, target = model.context_and_target(clips())
+    other_context, other_target = model.context_and_target(changed(clips(), frames))
+    assert context.shape[1] == 3
+    assert target.shape[1] == 2
+    touched = frames.start == 0
+    assert torch.equal(context, other_context) == (not touched and not leak)
+    assert torch.equal(target, other_target) == (touched and not leak)
+
+
+@torch.no_grad()
+def test_frames_of_one_side_attend_to_each_other():
+    model = small().eval()
+    context, target = model.context_and_target(clips())
+    other_context, _ = model.context_and_target(changed(clips(), slice(0, 1)))
+    _, other_target = model.context_and_target(changed(clips(), slice(4, 5)))
+    assert not torch.equal(context[:, 2], other_context[:, 2])
+    assert not torch.equal(target[:, 0], other_target[:, 0])
+
+
+@torch.no_grad()
+def test_the_order_of_the_frames_counts_downstream_though_attention_has_no_positions():
+    backbone = small().backbone.eval()
+    maps = backbone.encode(clips())
+    torch.testing.assert_close(backbone.attend(maps.flip(1)), backbone.attend(maps).flip(1), atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(backbone(clips()), backbone(clips().flip(2)), atol=1e-3)
+
+
+def test_context_is_rectified_and_targets_are_not():
+    context, target = small().context_and_target(clips())
+    assert context.min() == 0
+    assert target.min() < 0
+
+
+# Training.
+
+
+@pytest.mark.parametrize("leak", [False, True])
+def test_gradient_reaches_every_parameter_and_both_sides_of_the_loss(leak):
+    model = small(leak=leak)
+    result = model({"clips": clips()})
+    assert [name for name, value in result.items() if value.requires_grad] == ["loss"]
+    assert all(value.shape == () for value in result.values())
+    result["loss"].backward()
+    idle = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert idle == []
+    _, target = model.context_and_target(clips())
+    assert target.requires_grad
+
+
+def test_a_few_steps_on_one_batch_find_the_places():
+    model = small()
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    for _ in range(40):
+        result = model({"clips": clips()})
+        optimizer.zero_grad()
+        result["loss"].backward()
+        optimizer.step()
+    assert result["chance"].item() == pytest.approx(1 / 16)
+    assert result["top1"].item() > 0.7
+
+
+# The backbone elsewhere.
+
+
+def test_any_number_of_frames_gives_one_map():
+    backbone = small().backbone
+    assert isinstance(backbone, FrameTransformer)
+    for num_frames in (1, 7):
+        assert backbone(clips(num_frames=num_frames)).shape == (2, backbone.out_channels, 1, 2, 2)
+
+
+def test_a_backbone_without_a_transformer_is_refused():
+    with pytest.raises(UserError, match=r"'r3d_tiny'.*resnet18_transformer"):
+        build_task("cpc_transformer", "r3d_tiny", schema(), Config())
+
+
+def test_as_many_predicted_frames_as_there_are_is_refused():
+    with pytest.raises(UserError, match=r"pred_steps = 5.*plan.num_frames = 5"):
+        build_task("cpc_transformer", "resnet_tiny_transformer", schema(), Config(pred_steps=5))
+
+
+RECIPE = """
+task: cpc_transformer
+backbone: resnet_tiny_transformer
+work_dir: {work_dir}
+data: {{root: {root}, workers: 0, threads: 1}}
+plan: {{size: 32, crop_size: 64, short_sides: [72]}}
+train: {{epochs: 1, global_batch: 4}}
+"""
+
+
+def test_it_trains_and_is_probed_with_the_real_commands(vp9_store, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE.format(work_dir=tmp_path / "run", root=vp9_store.root))
+    names = [vp9_store.info(row).name for row in range(len(vp9_store))]
+    (tmp_path / "list.txt").write_text("\n".join(names))
+    pretrain.main(["--config", str(recipe), "--device", "cpu", "--max-steps", "2"])
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert math.isfinite(rows[-1]["loss"])
+    figures = tmp_path / "probe.json"
+    lists = ["--train", str(tmp_path / "list.txt"), "--test", str(tmp_path / "list.txt")]
+    probe(["--work-dir", str(tmp_path / "run"), *lists, "--device", "cpu", "--json", str(figures)])
+    assert set(json.loads(figures.read_text())["probes"]) == {"random", "cpc_transformer"}

@@ -1,0 +1,220 @@
+"""DPC: blocks and crops of its plan, figures of its network, and what predicts what."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torchvision.models import resnet18
+
+from configs.errors import UserError
+from dali_pipelines.loader import ClipLoader
+from dali_pipelines.plan.rng import Stream, generator
+from dali_pipelines.store.index import VideoInfo
+from dali_pipelines.tasks import Task
+from dali_pipelines.tasks.dpc import Config as Plan
+from dali_pipelines.tasks.dpc import draw_crop
+from nets import backbones
+from nets.tasks import build_task
+from nets.tasks.dpc import Config
+
+
+def video(num_frames=200, width=320, height=240):
+    return VideoInfo(name="v", num_frames=num_frames, width=width, height=height, fps=25.0, label=-1)
+
+
+def crops(count, cfg):
+    """Top, left, bottom and right of the crops, each (count,); left is above right where it mirrors."""
+    drawn = [draw_crop(video(), generator(0, Stream.SAMPLE, 0, row), cfg) for row in range(count)]
+    return np.array(drawn).reshape(count, 4).T
+
+
+def schema(num_blocks=8, num_frames=5, size=128):
+    return {"clips": ((num_blocks, 3, num_frames, size, size), "float32")}
+
+
+def small(backbone="r3d_tiny", *, num_blocks=4, pred_steps=2):
+    torch.manual_seed(0)
+    return build_task("dpc", backbone, schema(num_blocks=num_blocks), Config(pred_steps=pred_steps))
+
+
+def clips(batch_size=2, num_blocks=4, num_frames=4, size=32, seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    return torch.randn(batch_size, num_blocks, 3, num_frames, size, size, generator=rng)
+
+
+def count(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+# The plan.
+
+
+def test_blocks_follow_one_another_without_a_gap_over_118_frames():
+    task = Task("dpc", Plan())
+    drawn = [task.plan(video(num_frames=121), generator(0, Stream.SAMPLE, 0, row)) for row in range(60)]
+    frames = np.array([plan["frames"] for plan in drawn])
+    assert frames.shape == (60, 40)
+    assert (np.diff(frames) == 3).all()
+    assert set(frames[:, 0]) == set(range(121 - 117))
+
+
+def test_videos_that_the_original_drops_are_left_out():
+    assert Task("dpc", Plan()).min_frames == 121
+    assert Task("dpc", Plan(stride=5)).min_frames == 201
+
+
+def test_the_crop_is_a_224_square_of_the_video_at_240_anywhere_and_mirrored_half_the_time():
+    top, left, bottom, right = crops(1000, Plan())
+    assert set(bottom - top) == {224.0}
+    assert set(top) == set(range(17))
+    assert abs((left > right).mean() - 0.5) < 0.06
+
+
+def test_a_crop_by_area_takes_half_of_the_picture_or_more_in_any_shape_mirrored_half_the_time():
+    top, left, bottom, right = crops(600, Plan(area=(0.5, 1.0)))
+    height, width = bottom - top, np.abs(right - left)
+    share = height * width / (240 * 320)
+    assert share.min() > 0.49
+    assert share.max() > 0.8
+    assert (width / height).min() < 0.8
+    assert (width / height).max() > 1.25
+    assert ((top >= 0) & (bottom <= 240) & (np.minimum(left, right) >= 0) & (np.maximum(left, right) <= 320)).all()
+    assert abs((left > right).mean() - 0.5) < 0.08
+
+
+def test_the_loader_puts_every_block_in_its_place(vp9_store):
+    """The store's videos slide to the right, so the frames of a clip cut in blocks are those of one long clip."""
+    blocks = Plan(num_blocks=3, num_frames=4, stride=2, size=48, crop_size=96, short_sides=(160,))
+    whole = Plan(num_blocks=2, num_frames=6, stride=2, size=48, crop_size=96, short_sides=(160,))
+    cut, uncut = (next(iter(ClipLoader(vp9_store, Task("dpc", cfg), batch_size=3)))["clips"] for cfg in (blocks, whole))
+    assert cut.shape == (3, 3, 3, 4, 48, 48)
+    assert torch.equal(cut.movedim(1, 2).flatten(2, 3), uncut.movedim(1, 2).flatten(2, 3))
+    assert not torch.equal(cut[:, 0], cut[:, 1])
+
+
+@pytest.mark.parametrize(
+    ("options", "key"), [({"area": (0.5, 1.5)}, "area"), ({"num_blocks": 1}, "num_blocks"), ({"stride": 0}, "stride")]
+)
+def test_settings_out_of_bounds_are_named(options, key):
+    with pytest.raises(ValueError, match=f"^{key} = "):
+        Plan(**options)
+
+
+# Figures of the original.
+
+
+def test_a_block_of_five_frames_has_two_maps_of_the_published_grid():
+    with torch.device("meta"):
+        backbone = backbones.create("r2d3d18")
+        for size, grid in ((128, 4), (224, 7)):
+            assert backbone(torch.empty(2, 3, 5, size, size)).shape == (2, 256, 2, grid, grid)
+
+
+def test_the_first_two_stages_leave_time_alone():
+    backbone = backbones.create("r2d3d18").eval()
+    x = torch.randn(1, 3, 5, 32, 32, generator=torch.Generator().manual_seed(0))
+    other = x.clone()
+    other[:, :, 0] = 0
+    before_3d = torch.nn.Sequential(backbone.stem, backbone.layer1, backbone.layer2)
+    with torch.no_grad():
+        one, two = before_3d(x), before_3d(other)
+    assert one.shape[2] == 5
+    assert torch.equal(one[:, :, 1:], two[:, :, 1:])
+    assert not torch.equal(one[:, :, 0], two[:, :, 0])
+
+
+def test_with_one_slice_of_time_the_network_is_torchvisions_2d_resnet():
+    """On a still clip whose border in time is cut off, the 3D convolutions are 2D ones, here of their middle slice."""
+    torch.manual_seed(0)
+    ours, theirs = backbones.create("r2d3d18").eval(), resnet18().eval()
+    theirs.conv1.weight.data = ours.stem[0].weight.data[:, :, 0]
+    for number in (1, 2, 3):
+        mine, other = getattr(ours, f"layer{number}"), getattr(theirs, f"layer{number}")
+        for block, their_block in zip(mine, other, strict=True):
+            middle = block.conv1[0].weight.shape[2] // 2
+            their_block.conv1.weight.data = block.conv1[0].weight.data[:, :, middle]
+            their_block.conv2.weight.data = block.conv2[0].weight.data[:, :, middle]
+            if block.downsample is not None:
+                their_block.downsample[0].weight.data = block.downsample[0].weight.data[:, :, 0]
+    picture = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        got = ours.layer3(ours.layer2(ours.layer1(ours.stem(picture[:, :, None]))))
+        expected = theirs.maxpool(F.relu(theirs.bn1(theirs.conv1(picture))))
+        expected = theirs.layer3(theirs.layer2(theirs.layer1(expected)))
+        features = ours(picture[:, :, None])
+    torch.testing.assert_close(got[:, :, 0], expected, rtol=1e-4, atol=1e-4)
+    assert features.min() < 0  # its last block ends without ReLU
+    assert got.min() == 0
+
+
+def test_parameters_are_those_of_its_stages():
+    with torch.device("meta"):
+        model = build_task("dpc", "r2d3d18", schema(), Config())
+    # Convolutions 9 or 27 times the channels in and out, batch norms, and three 1x1 shortcuts.
+    stem = 3 * 64 * 49 + 128
+    layer1 = 4 * (9 * 64 * 64 + 128)
+    layer2 = 9 * 128 * (64 + 3 * 128) + 4 * 256 + 64 * 128 + 256
+    layer3 = 27 * 256 * (128 + 3 * 256) + 4 * 512 + 128 * 256 + 512
+    layer4 = 27 * 256 * (4 * 256) + 4 * 512 + 256 * 256 + 512
+    assert count(model.backbone) == stem + layer1 + layer2 + layer3 + layer4 == 14_057_536
+    assert count(model.gru) == 393_984
+    assert count(model.predictor) == 131_584
+
+
+# What predicts what.
+
+
+def test_the_loss_is_written_out_over_maps_averaged_over_time():
+    model = small().eval()
+    x = clips()
+    with torch.no_grad():
+        maps = torch.stack([model.backbone(x[:, n]).mean(dim=2) for n in range(4)], dim=1)
+        state = model.gru(F.relu(maps[:, 1]), model.gru(F.relu(maps[:, 0])))
+        first = model.predictor(state)
+        second = model.predictor(model.gru(F.relu(first), state))
+        rows, keys = (
+            torch.stack(x, 1).movedim(2, -1).flatten(0, 3) for x in ((first, second), (maps[:, 2], maps[:, 3]))
+        )
+        expected = F.cross_entropy(rows @ keys.T, torch.arange(len(rows)))
+        got = model({"clips": x})
+    assert got["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
+    assert got["chance"].item() == pytest.approx(1 / len(rows))
+
+
+def test_context_is_rectified_and_targets_are_not():
+    model = small("r2d3d18")
+    seen = []
+    model.gru.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    found = []
+    model.backbone.register_forward_hook(lambda *call: found.append(call[-1]))
+    model({"clips": clips(size=64)})
+    assert found[0].min() < 0
+    assert all(x.min() == 0 for x in seen[:2])
+
+
+@pytest.mark.parametrize("backbone", ["r3d_tiny", "r2d3d18"])
+def test_gradient_reaches_every_parameter(backbone):
+    model = small(backbone)
+    result = model({"clips": clips(size=64)})
+    assert [name for name, value in result.items() if value.requires_grad] == ["loss"]
+    assert all(value.shape == () for value in result.values())
+    result["loss"].backward()
+    idle = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert idle == []
+
+
+def test_a_few_steps_on_one_batch_find_the_places():
+    model = small()
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    for _ in range(40):
+        result = model({"clips": clips()})
+        optimizer.zero_grad()
+        result["loss"].backward()
+        optimizer.step()
+    assert result["chance"].item() == pytest.approx(1 / 16)
+    assert result["top1"].item() > 0.7
+
+
+def test_as_many_predicted_blocks_as_there_are_is_refused():
+    with pytest.raises(UserError, match=r"pred_steps = 8.*plan.num_blocks = 8"):
+        build_task("dpc", "r3d_tiny", schema(), Config(pred_steps=8))
