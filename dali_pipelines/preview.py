@@ -1,13 +1,40 @@
-"""What the network will see, as a picture: `python -m dali_pipelines.preview --config C --out FILE.png`."""
+"""What the network will see: `python -m dali_pipelines.preview --config C --out FILE.png`, .html or .mp4.
+
+A .png has a row for each view of a clip, .html and .mp4 play them. The pixels are those of the first batch of the
+loader, normalisation undone; what is drawn on them comes from the task's `notes` on the very same plan.
+"""
 
 import argparse
+import base64
+import html
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from configs.errors import UserError, run_cli
 from configs.load import load
+from dali_pipelines.draw import GAP, View, stack, text, tile
 
-COLOURS = ("red", "lime", "cyan", "yellow", "magenta")
-ZOOM = 2
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from dali_pipelines.store.index import Index
+    from dali_pipelines.tasks import Task
+
+PLAY_FPS = 8  # slow enough to follow
+REPEATS = 3  # of a clip in a video
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a video came to."""
+
+    name: str
+    views: list[View]
 
 
 def main(argv: list[str]) -> None:
@@ -15,43 +42,135 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--config", required=True, metavar="YAML", help="the recipe, see configs/")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key")
     parser.add_argument("--data-dir", metavar="DIR", help="the dataset, instead of data.root")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="the picture to write")
-    parser.add_argument("--samples", type=int, default=6, help="clips, one a row (6)")
-    parser.add_argument("--frames", type=int, default=8, help="frames of a clip, evenly spread (8)")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .png, .html or .mp4 to write")
+    parser.add_argument("--samples", type=int, default=4, help="videos (4)")
+    parser.add_argument("--frames", type=int, default=8, help="frames of a view in a .png, evenly spread (8)")
     args = parser.parse_args(argv)
-    if args.out.suffix != ".png":
-        raise UserError(f"--out {args.out}: only .png pictures are made; give the name that ending")
+    for option in ("samples", "frames"):
+        if getattr(args, option) < 1:
+            raise UserError(f"--{option} {getattr(args, option)}: at least 1")
+    writers: dict[str, Callable[[list[Sample]], bytes]] = {
+        ".png": lambda samples: png(samples, args.frames),
+        ".html": page,
+        ".mp4": mp4,
+    }
+    if args.out.suffix not in writers:
+        raise UserError(f"--out {args.out}: give a name that ends in {', '.join(writers)}")
     config = load(args.config, args.set)
 
-    import torch
-    from torchvision.io import write_png
-    from torchvision.utils import draw_bounding_boxes, make_grid
-
-    from dali_pipelines.graph.colour import MEAN, STD
-    from dali_pipelines.loader import ClipLoader
     from dali_pipelines.store.index import open_dataset
     from dali_pipelines.tasks import Task
 
     root = args.data_dir or config.data.root
     index = open_dataset(root, Path(root, config.data.list) if config.data.list else None)
-    samples = min(args.samples, len(index))
-    batch = next(iter(ClipLoader(index, Task(config.task, config.plan), batch_size=samples, seed=config.seed)))
-    clips_BTCHW = batch["clips"].movedim(2, 1) * torch.tensor(STD).view(3, 1, 1) + torch.tensor(MEAN).view(3, 1, 1)
-    pixels_BTCHW = (clips_BTCHW.clamp(0, 1) * 255).round().byte()
-    shown = torch.linspace(0, pixels_BTCHW.shape[1] - 1, args.frames).round().long().tolist()
-    tiles = []
-    for sample in range(samples):
-        for t in shown:
-            tile = pixels_BTCHW[sample, t].repeat_interleave(ZOOM, 1).repeat_interleave(ZOOM, 2)
-            if "boxes" in batch:
-                boxes = batch["boxes"][sample, :, t] * ZOOM
-                boxes[:, 2:] -= 1  # ends are exclusive, drawn corners are not
-                tile = draw_bounding_boxes(tile, boxes, colors=[COLOURS[k % len(COLOURS)] for k in range(len(boxes))])
-            tiles.append(tile)
+    samples = first_samples(index, Task(config.task, config.plan), config.seed, args.samples)
+    content = writers[args.out.suffix](samples)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    write_png(make_grid(torch.stack(tiles), nrow=len(shown), padding=4, pad_value=255), str(args.out))
-    names = ", ".join(index.info(row).name for row in batch["index"].tolist())
-    print(f"{args.out}: {samples} clips by row ({names}), frames {', '.join(map(str, shown))} of each")
+    args.out.write_bytes(content)
+    print(f"{args.out}: {len(samples)} clips of {config.task}: {', '.join(sample.name for sample in samples)}")
+
+
+def first_samples(index: "Index", task: "Task", seed: int, count: int) -> list[Sample]:
+    """The first samples of epoch 0, as many as the dataset has up to `count`."""
+    from dali_pipelines.loader import ClipLoader, long_enough
+    from dali_pipelines.plan.rng import Stream, generator
+
+    index, _ = long_enough(index, task)
+    batch = next(iter(ClipLoader(index, task, batch_size=min(count, len(index)), seed=seed)))
+    samples = []
+    for place, row in enumerate(batch["index"].tolist()):  # of the videos that were read, stand-ins among them
+        video = index.info(row)
+        plan = task.plan(video, generator(seed, Stream.SAMPLE, 0, row))
+        outputs = {name: batch[name][place].numpy() for name in task.batch_schema}
+        samples.append(Sample(video.name, views_of(task, plan, outputs)))
+    return samples
+
+
+def views_of(task: "Task", plan: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> list[View]:
+    """Every view of a sample: those in `clips` with the task's notes on them, then those of its other pictures."""
+    from dali_pipelines.graph.colour import NORMALISATIONS
+
+    mean, std = (np.array(numbers, np.float32) for numbers in NORMALISATIONS[task.normalisation])
+    pictures = sorted((name for name, array in outputs.items() if array.ndim >= 4), key=lambda name: name != "clips")
+    clips = [(name, clip) for name in pictures for clip in outputs[name].reshape(-1, *outputs[name].shape[-4:])]
+    lengths = [clip.shape[1] for _, clip in clips]
+    numbers: list[np.ndarray | None] = [None] * len(clips)
+    if plan["frames"].size == sum(lengths):  # else some frame is shown twice, or not as it is
+        numbers = [*np.split(plan["frames"], np.cumsum(lengths)[:-1])]
+    notes = task.notes(plan)
+    views = []
+    for place, (name, clip_3THW) in enumerate(clips):
+        pixels_THW3 = ((np.moveaxis(clip_3THW, 0, -1) * std + mean).clip(0, 1) * 255).round().astype(np.uint8)
+        view = View(pixels_THW3, name, numbers[place])
+        if name == "clips":
+            view = replace(
+                view,
+                caption=notes.captions[place] if notes.captions else name,
+                boxes_RT4=None if notes.boxes is None else notes.boxes[place],
+                up=None if notes.up is None else notes.up[place],
+            )
+        views.append(view)
+    return views
+
+
+def png(samples: Sequence[Sample], frames: int) -> bytes:
+    """A picture: a row for each view, some of its frames beside each other, the caption above."""
+    blocks = []
+    for sample in samples:
+        rows = []
+        for view in sample.views:
+            times = np.linspace(0, len(view) - 1, min(frames, len(view))).round().astype(int)
+            strip = stack([tile(view, t) for t in times], across=True)
+            rows += [text(view.caption, strip.width), strip]
+        blocks.append(stack([text(sample.name, max(row.width for row in rows)), *rows]))
+    file = io.BytesIO()
+    stack(blocks, gap=4 * GAP).save(file, "PNG")
+    return file.getvalue()
+
+
+def page(samples: Sequence[Sample]) -> bytes:
+    """A web page that needs nothing else: every view plays, beside the others of its video."""
+    parts = ["<!doctype html><meta charset=utf-8><title>preview</title>"]
+    parts.append("<style>body{font:14px sans-serif} figure{display:inline-block;margin:4px;vertical-align:top}</style>")
+    for sample in samples:
+        parts.append(f"<h3>{html.escape(sample.name)}</h3>")
+        for view in sample.views:
+            first, *others = (tile(view, t) for t in range(len(view)))
+            file = io.BytesIO()
+            first.save(file, "WEBP", save_all=True, append_images=others, duration=1000 // PLAY_FPS, loop=0, quality=90)
+            data = base64.b64encode(file.getvalue()).decode()
+            parts.append(f'<figure style="width:{first.width}px"><img src="data:image/webp;base64,{data}">')
+            parts.append(f"<figcaption>{html.escape(view.caption)}</figcaption></figure>")
+    return "\n".join(parts).encode()
+
+
+def mp4(samples: Sequence[Sample]) -> bytes:
+    """A video: a row for each sample, its views beside each other, the captions below."""
+    import av
+
+    length = max(len(view) for sample in samples for view in sample.views)
+    sheets = [stack([_playing(sample, t) for sample in samples]) for t in range(length)]
+    width, height = (side - side % 2 for side in sheets[0].size)  # 4:2:0 has even sides
+    codec = next(name for name in ("libx264", "libvpx-vp9", "mpeg4") if name in av.codecs_available)
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream(codec, rate=PLAY_FPS, width=width, height=height)
+        stream.pix_fmt = "yuv420p"
+        for sheet in sheets * REPEATS:
+            container.mux(stream.encode(av.VideoFrame.from_image(sheet.crop((0, 0, width, height)))))
+        container.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def _playing(sample: Sample, t: int) -> "Image":
+    """Frame `t` of all views; a shorter one begins again."""
+    cells = [
+        stack([picture, text(view.caption, picture.width)], gap=0)
+        for view in sample.views
+        for picture in [tile(view, t % len(view))]
+    ]
+    row = stack(cells, across=True)
+    return stack([text(sample.name, row.width), row], gap=0)
 
 
 if __name__ == "__main__":

@@ -115,7 +115,9 @@ def wrap(net: Net, train: Train, ranks: Ranks) -> tuple[Net, nn.Module]:
         net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
     net.to(ranks.device)
     if train.channels_last:
-        net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        for parameter in net.parameters():  # `net.to` would refuse a network with 2-D convolutions beside
+            if parameter.ndim == 5:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
     model: nn.Module = torch.compile(net) if train.compile else net  # type: ignore[assignment]
     if ranks.world_size > 1:
         # Batch norm buffers are not broadcast: SyncBN keeps them equal, and in training nothing reads them.

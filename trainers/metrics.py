@@ -12,23 +12,27 @@ from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
 from tqdm import tqdm
 
-from dali_pipelines.graph.colour import MEAN, STD
+from dali_pipelines.graph.colour import NORMALISATIONS
 from dali_pipelines.store.files import replacing
 
 
 class Metrics:
     """The run's reports from step `first_step` on; later ones, of a run that was cut off, are dropped.
 
-    A step's number counts the optimizer steps done, itself included. A context manager: closes its files.
+    A step's number counts the optimizer steps done, itself included. `normalisation` is that of the clips, a name in
+    `graph.colour.NORMALISATIONS`. A context manager: closes its files.
     """
 
-    def __init__(self, work_dir: Path, *, first_step: int, end: int, global_batch: int, log_every: int) -> None:
+    def __init__(
+        self, work_dir: Path, *, first_step: int, end: int, global_batch: int, log_every: int, normalisation: str
+    ) -> None:
         path = work_dir / "metrics.jsonl"
         drop_after(path, first_step)
         self._file = path.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(work_dir / "tensorboard"), purge_step=first_step + 1)
         self._bar = tqdm(total=end, initial=first_step, unit="step", disable=None, dynamic_ncols=True)
         self._end, self._global_batch, self._log_every = end, global_batch, log_every
+        self._normalisation = normalisation
         self._timings: list[Tensor] = []
 
     def __enter__(self) -> "Metrics":
@@ -73,18 +77,20 @@ class Metrics:
             print(f"step {step}/{self._end}", *(f"{name} {value}" for name, value in short.items()), flush=True)
 
     def add_clips(self, step: int, batch: Mapping[str, Tensor]) -> None:
-        """Shows in TensorBoard what the network sees: some of each tensor of clips (B, 3, T, H, W)."""
-        for name, clips_BCTHW in batch.items():
-            if clips_BCTHW.ndim == 5:
-                self._board.add_image(f"input/{name}", picture(clips_BCTHW), step)
+        """Shows in TensorBoard what the network sees: some of each tensor of clips (B, ..., 3, T, H, W)."""
+        for name, clips in batch.items():
+            if clips.ndim >= 5:
+                self._board.add_image(f"input/{name}", picture(clips, self._normalisation), step)
 
 
-def picture(clips_BCTHW: Tensor, *, clips: int = 4, frames: int = 8) -> Tensor:
-    """float32 (3, h, w) in 0..1: the first clips of a normalised batch, one a row, some frames of each."""
-    times = torch.linspace(0, clips_BCTHW.shape[2] - 1, frames).long()
-    frames_NCHW = clips_BCTHW[:clips].float().cpu()[:, :, times].transpose(1, 2).flatten(0, 1)
-    std, mean = torch.tensor(STD).view(3, 1, 1), torch.tensor(MEAN).view(3, 1, 1)
-    return make_grid((frames_NCHW * std + mean).clamp(0, 1), nrow=frames)
+def picture(clips: Tensor, normalisation: str = "imagenet", *, rows: int = 4, frames: int = 8) -> Tensor:
+    """float32 (3, h, w) in 0..1: the first views of a normalised batch (B, ..., 3, T, H, W), one a row, some frames."""
+    views_NCTHW = clips.flatten(0, -5)[:rows].float().cpu()
+    length = views_NCTHW.shape[2]
+    times = torch.linspace(0, length - 1, min(frames, length)).long()
+    frames_NCHW = views_NCTHW[:, :, times].transpose(1, 2).flatten(0, 1)
+    mean, std = (torch.tensor(numbers).view(3, 1, 1) for numbers in NORMALISATIONS[normalisation])
+    return make_grid((frames_NCHW * std + mean).clamp(0, 1), nrow=len(times))
 
 
 def memory() -> dict[str, float]:

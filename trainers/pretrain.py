@@ -77,7 +77,7 @@ def list_tasks() -> str:
     lines = []
     for name in pretext_tasks():
         about = (task_module(name).__doc__ or "").partition("\n")[0]
-        recipes = sorted(Path("configs", name).glob("*.yaml"))
+        recipes = sorted(Path(os.path.relpath(Path(__file__).parents[1] / "configs" / name)).glob("*.yaml"))
         lines += [f"{name}: {about}", *(f"    {recipe}" for recipe in recipes)]
     return "\n".join(lines)
 
@@ -93,7 +93,7 @@ def work(config: Config, ranks: "Ranks", args: argparse.Namespace) -> str:
         run = build(config, ranks, loader)
         if args.dry_run:
             return dry_run(run)
-        return pretrain(run, resume_from=args.resume, max_steps=args.max_steps, left_out=loader.left_out)
+        return pretrain(run, loader, resume_from=args.resume, max_steps=args.max_steps)
     finally:
         loader.close()
 
@@ -161,7 +161,7 @@ def build(config: Config, ranks: "Ranks", loader: "ClipLoader") -> "Run":
     )
 
 
-def pretrain(run: "Run", *, resume_from: str, max_steps: int | None, left_out: list[str]) -> str:
+def pretrain(run: "Run", loader: "ClipLoader", *, resume_from: str, max_steps: int | None) -> str:
     """Trains in the config's work_dir, from its newest checkpoint on, and lists there the videos that are left out."""
     from dali_pipelines.store.files import replacing
     from trainers.loop import train
@@ -178,15 +178,16 @@ def pretrain(run: "Run", *, resume_from: str, max_steps: int | None, left_out: l
     if run.ranks.rank == 0:
         with replacing(work_dir / "config.yaml") as part:
             part.write_text(dump(config), encoding="utf-8")
-        if left_out:
+        if loader.left_out:
             with replacing(work_dir / "left_out.txt") as part:
-                part.write_text("".join(f"{name}\n" for name in left_out), encoding="utf-8")
+                part.write_text("".join(f"{name}\n" for name in loader.left_out), encoding="utf-8")
         metrics = Metrics(
             work_dir,
             first_step=first_step,
             end=end,
             global_batch=config.train.global_batch,
             log_every=config.train.log_every,
+            normalisation=loader.task.normalisation,
         )
     with metrics or nullcontext():
         return train(run, metrics, work_dir / "checkpoints", first_step=first_step, end=end)

@@ -15,7 +15,7 @@ from dali_pipelines.plan.crops import random_crop
 from dali_pipelines.plan.frames import random_clip
 from dali_pipelines.plan.patches import Patches, draw_patches, paste_arrays, paste_schema
 from dali_pipelines.store.index import VideoInfo
-from dali_pipelines.tasks import Schema
+from dali_pipelines.tasks import Notes, Schema
 
 
 @dataclass(frozen=True)
@@ -150,3 +150,9 @@ def batch_schema(cfg: Config) -> Schema:
         "clips": ((3, cfg.num_frames, cfg.size, cfg.size), "float32"),
         "boxes": ((cfg.patches, cfg.num_frames, 4), "float32"),
     }
+
+
+def notes(plan: dict[str, np.ndarray], cfg: Config) -> Notes:
+    """The patches' boxes, and which frames these are."""
+    frames, flipped = plan["frames"], plan["crop_start"][1] > plan["crop_end"][1]
+    return Notes([f"frames {frames[0]} to {frames[-1]}{', mirrored' if flipped else ''}"], boxes=plan["boxes"][None])

@@ -12,7 +12,7 @@ from dali_pipelines.graph.geometry import crop_resize
 from dali_pipelines.plan.crops import centre_crop
 from dali_pipelines.plan.frames import uniform_clips
 from dali_pipelines.store.index import VideoInfo
-from dali_pipelines.tasks import Schema
+from dali_pipelines.tasks import Notes, Schema
 
 
 @dataclass(frozen=True)
@@ -69,3 +69,8 @@ def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str,
 def batch_schema(cfg: Config) -> Schema:
     """Per-sample shape and dtype of what the network gets."""
     return {"clips": ((cfg.num_clips, 3, cfg.num_frames, cfg.size, cfg.size), "float32"), "labels": ((), "int64")}
+
+
+def notes(plan: dict[str, np.ndarray], cfg: Config) -> Notes:
+    """The class of the video, with every clip."""
+    return Notes([f"class {plan['labels']}"] * cfg.num_clips)

@@ -1,0 +1,95 @@
+"""Pictures of clips with what is known of them: frame numbers, captions, boxes, an arrow for what is up."""
+
+import math
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+COLOURS = ("red", "lime", "cyan", "yellow", "magenta")
+"""Of the boxes of a frame, in order."""
+SHOWN_SIDE = 224
+"""Smaller frames are enlarged by a whole number, to about so many pixels."""
+GAP = 4
+"""White pixels between pictures."""
+TEXT_SIZE = 12
+LINE = 16  # pixels from line to line
+LETTER = 6.2  # mean width of a letter, pixels
+
+
+@dataclass(frozen=True)
+class View:
+    """A clip as the network gets it, and what is known of it."""
+
+    pixels_THW3: np.ndarray
+    """uint8."""
+    caption: str = ""
+    numbers_T: np.ndarray | None = None
+    """The number of each frame in the video."""
+    boxes_RT4: np.ndarray | None = None
+    """x1, y1, x2, y2 in pixels of the clip; ends are exclusive. A box without area is not drawn."""
+    up: float | None = None
+    """Counter-clockwise degrees by which the upward direction was turned."""
+
+    def __len__(self) -> int:
+        return len(self.pixels_THW3)
+
+
+def zoom(height: int) -> int:
+    """The whole number by which frames of so many pixels are enlarged."""
+    return max(1, round(SHOWN_SIDE / height))
+
+
+def tile(view: View, t: int) -> Image.Image:
+    """Frame `t` of a view, enlarged, with everything drawn in; the number of the frame stands below it."""
+    pixels_HW3 = view.pixels_THW3[t]
+    factor = zoom(len(pixels_HW3))
+    picture = Image.fromarray(pixels_HW3.repeat(factor, axis=0).repeat(factor, axis=1))
+    draw = ImageDraw.Draw(picture)
+    for number, (x1, y1, x2, y2) in enumerate(() if view.boxes_RT4 is None else view.boxes_RT4[:, t] * factor):
+        if x1 < x2 and y1 < y2:
+            draw.rectangle((x1, y1, x2 - 1, y2 - 1), outline=COLOURS[number % len(COLOURS)])
+    if view.up is not None:
+        _arrow(draw, picture.width, view.up)
+    return (
+        picture
+        if view.numbers_T is None
+        else stack([picture, text(f"frame {view.numbers_T[t]}", picture.width)], gap=0)
+    )
+
+
+def text(words: str, width: int) -> Image.Image:
+    """Words in black on white, in as many lines as a picture of that width needs."""
+    lines = textwrap.wrap(words, max(8, int(width / LETTER))) or [""]
+    picture = Image.new("RGB", (width, LINE * len(lines)), "white")
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(TEXT_SIZE)
+    for number, line in enumerate(lines):
+        draw.text((0, LINE * number), line, fill="black", font=font)
+    return picture
+
+
+def stack(pictures: Sequence[Image.Image], *, across: bool = False, gap: int = GAP) -> Image.Image:
+    """Pictures below each other, or beside each other with `across`, on white."""
+    sizes = [(each.width, each.height) for each in pictures]
+    along, aside = (0, 1) if across else (1, 0)
+    length = sum(size[along] for size in sizes) + gap * (len(sizes) - 1)
+    breadth = max(size[aside] for size in sizes)
+    sheet = Image.new("RGB", (length, breadth) if across else (breadth, length), "white")
+    place = 0
+    for each, size in zip(pictures, sizes, strict=True):
+        sheet.paste(each, (place, 0) if across else (0, place))
+        place += size[along] + gap
+    return sheet
+
+
+def _arrow(draw: ImageDraw.ImageDraw, width: int, degrees: float) -> None:
+    """An arrow in the top right corner; 0 degrees points to the top, 90 to the left."""
+    turn, radius = math.radians(degrees), width / 12
+    ahead, aside = np.array([-math.sin(turn), -math.cos(turn)]), np.array([math.cos(turn), -math.sin(turn)])
+    centre = np.array([width - 1.3 * radius, 1.3 * radius])
+    tip, tail = centre + radius * ahead, centre - radius * ahead
+    for colour, line in (("black", 5), ("white", 2)):  # seen on any ground
+        for end in (tail, centre + radius / 2 * aside, centre - radius / 2 * aside):
+            draw.line([*tip, *end], fill=colour, width=line)

@@ -1,0 +1,121 @@
+"""A task is three files and nothing else. These are the three files of a small one: is the clip mirrored?"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+from tests.runs import ROOT
+from tests.stores import make_store
+
+DATA = '''"""Toy: whether the clip is mirrored."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dali_pipelines.graph.colour import normalise
+from dali_pipelines.graph.device import beside
+from dali_pipelines.graph.geometry import crop_resize
+from dali_pipelines.plan.crops import scaled_crop
+from dali_pipelines.plan.frames import random_clip
+from dali_pipelines.tasks import Notes
+
+
+@dataclass(frozen=True)
+class Config:
+    num_frames: int = 4
+    size: int = 32
+
+
+def plan(video, rng, cfg):
+    mirrored = int(rng.integers(2))
+    crop = scaled_crop(video, short_side=cfg.size, size=cfg.size, y=0.5, x=0.5, flip=bool(mirrored))
+    return {
+        "frames": random_clip(video.num_frames, rng, length=cfg.num_frames, strides=[2], jitter=False),
+        "crop_start": crop[0],
+        "crop_end": crop[1],
+        "labels": np.array(mirrored, np.int64),
+    }
+
+
+def plan_schema(cfg):
+    crop = {"crop_start": ((2,), "float32"), "crop_end": ((2,), "float32")}
+    return {"frames": ((cfg.num_frames,), "int32"), **crop, "labels": ((), "int64")}
+
+
+def graph(frames, plan, cfg):
+    clips = crop_resize(frames, plan["crop_start"], plan["crop_end"], size=cfg.size)
+    return {"clips": normalise(clips), "labels": beside(plan["labels"], clips)}
+
+
+def batch_schema(cfg):
+    return {"clips": ((3, cfg.num_frames, cfg.size, cfg.size), "float32"), "labels": ((), "int64")}
+
+
+def notes(plan, cfg):
+    return Notes(["mirrored" if plan["labels"] else "not mirrored"])
+'''
+
+NET = '''"""Toy: two classes from the mean feature of the clip."""
+
+from nets import backbones
+from nets.classifier import Classifier, Config
+
+METRIC = "accuracy"
+
+
+def build(backbone, schema, cfg):
+    return Classifier(backbones.create(backbone), 2, cfg)
+'''
+
+RECIPE = """\
+task: toy
+backbone: r3d_tiny
+work_dir: runs/toy
+data: {root: data, workers: 0, threads: 1}
+train: {epochs: 1, global_batch: 4, log_every: 1}
+"""
+
+LOOK = """\
+from dali_pipelines import __path__ as data, preview
+from nets import __path__ as nets
+from trainers import pretrain
+print("here:", *data, *nets)
+pretrain.main(["--list-tasks"])
+preview.main(["--config", "configs/toy/demo.yaml", "--out", "toy.png"])
+"""
+
+FILES = {"dali_pipelines/tasks/toy.py": DATA, "nets/tasks/toy.py": NET, "configs/toy/demo.yaml": RECIPE}
+
+
+def test_three_files_are_a_task_that_trains_is_listed_and_can_be_looked_at(tmp_path):
+    for package in ("configs", "dali_pipelines", "nets", "trainers"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for name, content in FILES.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content)
+    make_store(tmp_path / "data", videos=8)
+
+    def python(*args: str) -> str:
+        return subprocess.run(
+            [sys.executable, *args],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(tmp_path)},
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=100,
+        ).stdout
+
+    recipe = ["--config", "configs/toy/demo.yaml"]
+    python("trainers/pretrain.py", *recipe, "--max-steps", "2", "--device", "cpu")
+    steps = [json.loads(line) for line in (tmp_path / "runs/toy/metrics.jsonl").read_text().splitlines()]
+    assert [step["step"] for step in steps] == [1, 2]
+    assert all(step["accuracy"] in (0, 0.25, 0.5, 0.75, 1) for step in steps)
+    printed = python("-c", LOOK)
+    assert f"here: {tmp_path / 'dali_pipelines'} {tmp_path / 'nets'}\n" in printed  # the copy, not this checkout
+    assert "toy: Toy: whether the clip is mirrored.\n    configs/toy/demo.yaml" in printed
+    assert (tmp_path / "toy.png").stat().st_size > 1000
