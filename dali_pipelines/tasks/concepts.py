@@ -1,0 +1,140 @@
+"""Static and Dynamic Concepts: what a clip shares with a still of it and with its motion (specs/concepts.md 1 to 4)."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from nvidia.dali import fn
+from nvidia.dali.data_node import DataNode
+
+from configs.errors import require
+from dali_pipelines.graph.colour import colour_map, normalise
+from dali_pipelines.graph.geometry import crop_box
+from dali_pipelines.plan.boxes import box_arrays, box_schema, random_box
+from dali_pipelines.plan.colour_map import IDENTITY, ColourMap, colour_arrays, colour_schema
+from dali_pipelines.plan.jitter import jitter, random_grey
+from dali_pipelines.store.index import VideoInfo
+from dali_pipelines.tasks import Notes, Schema
+
+VIEWS = ("clip 1", "clip 2", "still 1", "still 2")
+AREA = (0.5, 1.0)  # share of the picture that a crop takes
+GREY_PROB = 0.5
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the original does and this does not, unless asked for."""
+
+    grey_per_frame: bool = False
+    """Draw the channel that stands for grey anew for every frame: grey clips flicker, which shows in their
+    differences, and the copies of a grey still differ. Stills then have num_frames frames instead of one."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The plan of Concepts; the defaults are the original's (specs/concepts.md 1, 2)."""
+
+    num_frames: int = 16
+    """Frames of a clip, T. A sample has two clips, one right after the other, and a still of each."""
+    size: int = 128
+    """Side of the square crop, pixels."""
+    max_speed: float = 3.0
+    """Largest frame step; drawn from 1 up to it or to what the video's length allows, not in whole frames."""
+    flip_prob: float = 0.5
+    """Probability of mirroring left to right, for each clip and each still."""
+    reference: Reference = field(default_factory=Reference)
+    """The original's flaws, each off unless named."""
+
+    def __post_init__(self) -> None:
+        require(self.num_frames >= 2, "num_frames", self.num_frames, "at least 2, for a difference of frames")
+        require(self.size >= 16, "size", self.size, "at least 16 pixels")
+        require(self.max_speed >= 1, "max_speed", self.max_speed, "at least 1")
+        require(0 <= self.flip_prob <= 1, "flip_prob", self.flip_prob, "from 0 to 1")
+
+    @property
+    def lengths(self) -> list[int]:
+        """Frames of each of VIEWS."""
+        still = self.num_frames if self.reference.grey_per_frame else 1
+        return [self.num_frames, self.num_frames, still, still]
+
+
+def min_frames(cfg: Config) -> int:
+    """The original takes videos that are longer than both clips at speed 1."""
+    return 2 * cfg.num_frames + 1
+
+
+def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
+    """The arrays of one sample, as in `plan_schema`: every view has a crop, a flip and colours of its own."""
+    boxes = [random_box(video.height, video.width, rng, area=AREA) for _ in VIEWS]
+    return {
+        "frames": draw_frames(video.num_frames, rng, cfg),
+        "mirror": (rng.random(len(VIEWS)) < cfg.flip_prob).astype(np.int32),
+        **box_arrays(boxes),
+        **colour_arrays([frame for length in cfg.lengths for frame in draw_colours(length, rng, cfg)]),
+    }
+
+
+def draw_frames(num_frames: int, rng: np.random.Generator, cfg: Config) -> np.ndarray:
+    """Frame numbers of the four views one after the other, int32; the stills show the same place of their clips.
+
+    A video shorter than `min_frames` repeats its last frame.
+    """
+    span = 2 * cfg.num_frames
+    speed = rng.uniform(1, max(min(cfg.max_speed, num_frames / span), 1))
+    start = rng.integers(max(int(num_frames - speed * span), 0), endpoint=True)
+    frames = np.minimum(np.rint(start + speed * np.arange(span)), num_frames - 1).astype(np.int32)
+    anchor = int(rng.integers(cfg.num_frames))
+    return np.concatenate([frames, np.repeat(frames[anchor :: cfg.num_frames], cfg.lengths[-1])])
+
+
+def draw_colours(length: int, rng: np.random.Generator, cfg: Config) -> list[ColourMap]:
+    """The colours of each frame of a view: grey or not, then one jitter for all."""
+    grey = rng.random() < GREY_PROB
+    change = jitter(rng, brightness=0.5, contrast_=0.5, saturation_=0.5, hue_turn=0.25)
+    draws = length if cfg.reference.grey_per_frame else 1
+    maps = [(random_grey(rng) if grey else IDENTITY).then(change) for _ in range(draws)]
+    return maps * (length // draws)
+
+
+def plan_schema(cfg: Config) -> Schema:
+    """Shape and dtype of every array of a plan."""
+    frames = sum(cfg.lengths)
+    return {
+        "frames": ((frames,), "int32"),
+        "mirror": ((len(VIEWS),), "int32"),
+        **box_schema(len(VIEWS)),
+        **colour_schema(frames),
+    }
+
+
+def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
+    """Executes a plan on decoded frames, uint8 (34, H, W, 3) at the defaults."""
+    ends = np.cumsum(cfg.lengths).tolist()
+    spans = [slice(end - length, end) for end, length in zip(ends, cfg.lengths, strict=True)]
+    cuts = [
+        crop_box(frames[span], plan["box_start"][v], plan["box_shape"][v], size=cfg.size)
+        for v, span in enumerate(spans)
+    ]
+    coloured = colour_map(fn.cat(*cuts, axis=0), plan)
+    views = [normalise(coloured[span], mirror=plan["mirror"][v]) for v, span in enumerate(spans)]
+    return {"clips": fn.cat(*views[:2], axis=0), "stills": fn.cat(*views[2:], axis=0)}
+
+
+def batch_schema(cfg: Config) -> Schema:
+    """Per-sample shape and dtype of what the network gets: two clips, and a frame of each with other draws.
+
+    The network makes the other views of them: stills repeated to clips, and differences of frames.
+    """
+    return {
+        "clips": ((2, 3, cfg.num_frames, cfg.size, cfg.size), "float32"),
+        "stills": ((2, 3, cfg.lengths[-1], cfg.size, cfg.size), "float32"),
+    }
+
+
+def notes(plan: dict[str, np.ndarray], cfg: Config) -> Notes:
+    """Which frames each view shows, and whether it is mirrored."""
+    shown = np.split(plan["frames"], np.cumsum(cfg.lengths)[:-1])
+    captions = []
+    for name, frames, mirror in zip(VIEWS, shown, plan["mirror"], strict=True):
+        which = f"frame {frames[0]}" if frames[0] == frames[-1] else f"frames {frames[0]} to {frames[-1]}"
+        captions.append(f"{name}: {which}{', mirrored' * int(mirror)}")
+    return Notes(captions)
