@@ -1,11 +1,12 @@
 """One view of a video as the baselines of CtP draw it: MemDPC, MoCo, Rot3D and SpeedNet (specs/ctp.md 1.2 to 1.5)."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
 from configs.errors import require
-from dali_pipelines.plan.colour_map import ColourMap
+from dali_pipelines.plan.colour_map import ColourMap, colour_arrays, colour_schema
 from dali_pipelines.plan.crops import random_crop
 from dali_pipelines.plan.jitter import mild_jitter
 from dali_pipelines.store.index import VideoInfo
@@ -52,3 +53,14 @@ def baseline_view(
         aspect=FIXED_ASPECT if fixed_aspect else None,
     )
     return crop, mild_jitter(rng)
+
+
+def view_arrays(frames: np.ndarray, crop: np.ndarray, colours: Sequence[ColourMap]) -> dict[str, np.ndarray]:
+    """The arrays of a plan whose frames, int32 (T,), share a crop and have a colour map each."""
+    return {"frames": frames, "crop_start": crop[0], "crop_end": crop[1], **colour_arrays(colours)}
+
+
+def view_schema(frames: int) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and dtype of `view_arrays`."""
+    crop: dict[str, tuple[tuple[int, ...], str]] = {"crop_start": ((2,), "float32"), "crop_end": ((2,), "float32")}
+    return {"frames": ((frames,), "int32"), **crop, **colour_schema(frames)}

@@ -6,13 +6,12 @@ import numpy as np
 from nvidia.dali.data_node import DataNode
 
 from configs.errors import require
-from dali_pipelines.graph.colour import colour_map, normalise
-from dali_pipelines.graph.geometry import crop_resize
+from dali_pipelines.graph.view import view
 from dali_pipelines.plan.boxes import random_box
-from dali_pipelines.plan.colour_map import colour_arrays, colour_schema
 from dali_pipelines.plan.crops import random_crop
 from dali_pipelines.plan.frame_colours import frame_colours
 from dali_pipelines.plan.frames import random_clip
+from dali_pipelines.plan.views import view_arrays, view_schema
 from dali_pipelines.store.index import VideoInfo
 from dali_pipelines.tasks import Notes, Schema
 
@@ -68,12 +67,8 @@ def min_frames(cfg: Config) -> int:
 def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
     """The arrays of one sample, as in `plan_schema`: one crop for all frames, colours for each."""
     crop = draw_crop(video, rng, cfg)
-    return {
-        "frames": random_clip(video.num_frames, rng, length=cfg.length, strides=(cfg.stride,), jitter=False),
-        "crop_start": crop[0],
-        "crop_end": crop[1],
-        **colour_arrays(frame_colours(rng, cfg.length)),
-    }
+    frames = random_clip(video.num_frames, rng, length=cfg.length, strides=(cfg.stride,), jitter=False)
+    return view_arrays(frames, crop, frame_colours(rng, cfg.length))
 
 
 def draw_crop(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> np.ndarray:
@@ -87,18 +82,12 @@ def draw_crop(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> np.nda
 
 def plan_schema(cfg: Config) -> Schema:
     """Shape and dtype of every array of a plan."""
-    return {
-        "frames": ((cfg.length,), "int32"),
-        "crop_start": ((2,), "float32"),
-        "crop_end": ((2,), "float32"),
-        **colour_schema(cfg.length),
-    }
+    return view_schema(cfg.length)
 
 
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
     """Executes a plan on decoded frames, uint8 (T, H, W, 3)."""
-    clips = crop_resize(frames, plan["crop_start"], plan["crop_end"], size=cfg.size)
-    return {"clips": normalise(colour_map(clips, plan))}
+    return {"clips": view(frames, plan, size=cfg.size)}
 
 
 def batch_schema(cfg: Config) -> Schema:

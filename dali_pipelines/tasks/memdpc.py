@@ -6,10 +6,8 @@ import numpy as np
 from nvidia.dali.data_node import DataNode
 
 from configs.errors import require
-from dali_pipelines.graph.colour import colour_map, normalise
-from dali_pipelines.graph.geometry import crop_resize
-from dali_pipelines.plan.colour_map import colour_arrays, colour_schema
-from dali_pipelines.plan.views import baseline_view, check_view
+from dali_pipelines.graph.view import view
+from dali_pipelines.plan.views import baseline_view, check_view, view_arrays, view_schema
 from dali_pipelines.store.index import VideoInfo
 from dali_pipelines.tasks import Notes, Schema
 
@@ -66,28 +64,18 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
     start = rng.integers(max(video.num_frames - min_frames(cfg) + 1, 1))
     frames = start + cfg.stride * np.arange(cfg.length)
     crop, colours = baseline_view(video, rng, cfg, fixed_aspect=cfg.reference.fixed_aspect)
-    return {
-        "frames": np.minimum(frames, video.num_frames - 1).astype(np.int32),
-        "crop_start": crop[0],
-        "crop_end": crop[1],
-        **colour_arrays([colours] * cfg.length),
-    }
+    frames = np.minimum(frames, video.num_frames - 1).astype(np.int32)
+    return view_arrays(frames, crop, [colours] * cfg.length)
 
 
 def plan_schema(cfg: Config) -> Schema:
     """Shape and dtype of every array of a plan."""
-    return {
-        "frames": ((cfg.length,), "int32"),
-        "crop_start": ((2,), "float32"),
-        "crop_end": ((2,), "float32"),
-        **colour_schema(cfg.length),
-    }
+    return view_schema(cfg.length)
 
 
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
     """Executes a plan on decoded frames, uint8 (N*T, H, W, 3)."""
-    clips = crop_resize(frames, plan["crop_start"], plan["crop_end"], size=cfg.size)
-    return {"clips": normalise(colour_map(clips, plan))}
+    return {"clips": view(frames, plan, size=cfg.size)}
 
 
 def batch_schema(cfg: Config) -> Schema:
