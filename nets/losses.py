@@ -26,6 +26,14 @@ def dense_nce(predicted_MC: Tensor, target_MC: Tensor) -> tuple[Tensor, Tensor]:
     return F.cross_entropy(logits_MM, labels_M), top1(logits_MM, labels_M)
 
 
+def byol_loss(predicted_ND: Tensor, target_ND: Tensor) -> Tensor:
+    """BYOL's (arXiv 2006.07733): mean squared distance of unit vectors, 2 - 2 cos, from 0 to 4.
+
+    No gradient flows to the target.
+    """
+    return (2 - 2 * F.cosine_similarity(predicted_ND.float(), target_ND.detach().float())).mean()
+
+
 def places(maps_BNCHW: Tensor) -> Tensor:
     """(B, N, C, H, W) -> (B*N*H*W, C), for `dense_nce`."""
     return maps_BNCHW.movedim(2, -1).flatten(0, 3)

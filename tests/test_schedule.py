@@ -78,3 +78,13 @@ def test_the_rate_never_exceeds_the_base_and_never_rises_after_the_warm_up(data,
     assert all(0 <= rate <= BASE and math.isfinite(rate) for rate in ours)
     after = ours[warmup:]
     assert all(a >= b for a, b in pairwise(after))
+
+
+def test_warm_up_over_half_the_run_has_the_figures_of_cstp():
+    """specs/cstp.md 4: 300 epochs, counted from 1 there, at a rate of 0.03."""
+    schedule = Schedule(kind="warmup_cosine")
+    figures = {1: 1e-5, 2: 2.1e-4, 76: 0.0150, 151: 0.0300, 200: 0.0228, 225: 0.0153, 250: 0.0078, 300: 1.3e-5}
+    for epoch, rate in figures.items():
+        for step in (7 * epoch - 7, 7 * epoch - 1):  # the first and the last of an epoch
+            ours = lr_at(schedule, 0.03, step=step, epoch=epoch - 1, total_steps=2100, epochs=300)
+            assert ours == pytest.approx(rate, abs=5e-5 if rate > 1e-3 else 1e-6)

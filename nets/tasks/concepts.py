@@ -26,6 +26,7 @@ from nets.concept_losses import (
     reconstruction,
 )
 from nets.distributed import gather
+from nets.mlp import mlp
 from nets.tasks import Pretext, Schema
 
 METRIC = "instance_top1"
@@ -88,9 +89,9 @@ class Concepts(Pretext):
         self.register_buffer("queue", torch.randn(cfg.queue_size, 2 * len(KINDS), 2 * count))
         self.backbone = backbone
         self.instance = nn.ModuleDict({head: instance_head(dim) for head in INSTANCE_HEADS})
-        self.to_concepts = nn.ModuleDict({kind: mlp(dim, dim) for kind in KINDS})
+        self.to_concepts = nn.ModuleDict({kind: mlp(dim, dim, dim) for kind in KINDS})
         widths = {"rgb": 2 * count, "static": count, "difference": count}
-        self.rebuild = nn.ModuleDict({kind: mlp(width, dim) for kind, width in widths.items()})
+        self.rebuild = nn.ModuleDict({kind: mlp(width, dim, dim) for kind, width in widths.items()})
         self.banks = nn.ParameterDict({kind: torch.empty(2 * count, dim).uniform_(-1, 1) for kind in KINDS})
         self.attention = ConceptAttention(dim)
         self.before_step(0)
@@ -197,10 +198,6 @@ class Concepts(Pretext):
 
 def instance_head(dim: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, INSTANCE_DIM))
-
-
-def mlp(inputs: int, dim: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(inputs, dim), nn.BatchNorm1d(dim), nn.ReLU(), nn.Linear(dim, dim))
 
 
 def apart(module: nn.Module, views_VBC: Tensor) -> Tensor:

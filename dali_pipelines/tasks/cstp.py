@@ -1,0 +1,190 @@
+"""CSTP: how much two clips overlap in space and time, how fast they play, how they are turned (specs/cstp.md 1)."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from nvidia.dali.data_node import DataNode
+
+from configs.errors import require
+from dali_pipelines.graph.blur import blur
+from dali_pipelines.graph.colour import colour_map, normalise
+from dali_pipelines.graph.device import beside
+from dali_pipelines.graph.geometry import crop_box, each_view, turn
+from dali_pipelines.plan.boxes import Box, box_arrays, box_schema, random_box
+from dali_pipelines.plan.colour_map import IDENTITY, ColourMap, colour_arrays, colour_schema
+from dali_pipelines.plan.jitter import jitter, random_grey
+from dali_pipelines.plan.overlap import (
+    RATES,
+    STRIDES,
+    looped_clip,
+    overlapping_box,
+    overlapping_starts,
+    random_stride,
+    unturned,
+)
+from dali_pipelines.store.index import VideoInfo
+from dali_pipelines.tasks import Notes, Schema
+
+NORMALISATION = "half"
+AREA = (0.2, 1.0)  # of a box, as a share of the picture
+FLIP_PROB = 0.5
+STRONG_PROB = 0.3  # of a clip that is changed in more ways than mirroring
+TURN = 10  # degrees
+JITTER_PROB, GREY_PROB, BLUR_PROB = 0.8, 0.2, 0.5  # in such a clip
+SIGMAS = (0.1, 2.0)  # pixels
+PACES = ("every frame", "every 2nd frame", "every 4th frame", "every 8th frame")
+
+LABELS: Schema = {
+    "spatial": ((), "int64"),
+    "temporal": ((), "int64"),
+    "playback": ((), "int64"),
+    "rotation": ((2,), "int64"),
+}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the original does and this does not, unless asked for (specs/cstp.md 8.2)."""
+
+    same_start: bool = False
+    """Show the first clip's frames in both, as from the original's LMDBs: the temporal label is noise then."""
+    truncate_offset: bool = False
+    """Clips that share four fifths start a frame nearer to each other than that."""
+    rotated_boxes: bool = False
+    """Draw and compare the boxes in the two turned pictures: the spatial label is true for equally turned clips
+    only, and a quarter of the second boxes hang out of the picture, which is black there."""
+    flip_last: bool = False
+    """Mirror after turning: a clip turned by 90 degrees then looks like one turned by 270, half of the time each."""
+    grey_per_frame: bool = False
+    """Draw the channel of a grey clip for each frame anew: it flickers."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The plan of CSTP; the defaults are the original's (specs/cstp.md 1.1)."""
+
+    num_frames: int = 16
+    """Frames of a clip, T."""
+    size: int = 112
+    """Side of the square crop, pixels."""
+    reference: Reference = field(default_factory=Reference)
+    """The original's flaws, each off unless named."""
+
+    def __post_init__(self) -> None:
+        require(self.num_frames >= 6, "num_frames", self.num_frames, "at least 6, to share fifths of it")
+        require(self.size >= 16, "size", self.size, "at least 16 pixels")
+
+
+def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
+    """The arrays of one sample, as in `plan_schema`. A video too short for a clip starts again where it ends."""
+    playback = random_stride(video.num_frames, rng, length=cfg.num_frames)
+    steps = {"length": cfg.num_frames, "stride": STRIDES[playback]}
+    first, second, temporal = overlapping_starts(video.num_frames, rng, **steps, truncate=cfg.reference.truncate_offset)
+    starts = (first, first if cfg.reference.same_start else second)
+    quarters = rng.integers(4, size=2)
+    boxes, spatial = draw_boxes(video, quarters, rng, rotated=cfg.reference.rotated_boxes)
+    angles, colours, sigmas = zip(*(draw_look(rng, cfg) for _ in range(2)), strict=True)
+    mirror = rng.random(2) < FLIP_PROB
+    degrees = 90 * quarters + np.array(angles)
+    if not cfg.reference.flip_last:  # the graph mirrors last: to turn a mirrored picture, it turns the other way first
+        degrees = np.where(mirror, -degrees, degrees)
+    return {
+        "frames": np.concatenate([looped_clip(start, num_frames=video.num_frames, **steps) for start in starts]),
+        **box_arrays(boxes),
+        "degrees": (degrees % 360).astype(np.float32),
+        **colour_arrays([one for clip in colours for one in clip]),
+        "sigma": np.array(sigmas, np.float32),
+        "mirror": mirror.astype(np.int32),
+        "spatial": np.array(spatial, np.int64),
+        "temporal": np.array(temporal, np.int64),
+        "playback": np.array(playback, np.int64),
+        "rotation": quarters,
+    }
+
+
+def draw_boxes(
+    video: VideoInfo, quarters: np.ndarray, rng: np.random.Generator, *, rotated: bool
+) -> tuple[list[Box], int]:
+    """A box for each clip in the picture before it is turned, and the class of what they share.
+
+    With `rotated` each box is drawn in its clip's own turned picture, and the class compares them there.
+    """
+    height, width = video.height, video.width
+    turned = quarters % 2 if rotated else np.zeros(2, int)
+    (height_1, width_1), (height_2, width_2) = ((width, height) if odd else (height, width) for odd in turned)
+    first = random_box(height_1, width_1, rng, area=AREA, tries=100)
+    second, spatial = overlapping_box(first, height_2, width_2, rng)
+    if not rotated:
+        return [first, second], spatial
+    pairs = zip((first, second), quarters.tolist(), strict=True)
+    return [unturned(box, quarter, height, width) for box, quarter in pairs], spatial
+
+
+def draw_look(rng: np.random.Generator, cfg: Config) -> tuple[float, list[ColourMap], float]:
+    """How one clip looks: a small turn in degrees, a colour map for each frame, the blur's sigma or 0 for none."""
+    same = [IDENTITY] * cfg.num_frames
+    if rng.random() >= STRONG_PROB:
+        return 0.0, same, 0.0
+    angle, sigma = rng.uniform(-TURN, TURN), rng.uniform(*SIGMAS)
+    jittered, grey, blurred = rng.random(3) < (JITTER_PROB, GREY_PROB, BLUR_PROB)
+    colours = same
+    if jittered:
+        colours = [jitter(rng, brightness=0.4, contrast_=0.4, saturation_=0.4, hue_turn=0.1)] * cfg.num_frames
+    if grey:
+        greys = [random_grey(rng) for _ in colours] if cfg.reference.grey_per_frame else [random_grey(rng)] * len(same)
+        colours = [colour.then(to_grey) for colour, to_grey in zip(colours, greys, strict=True)]
+    return angle, colours, sigma * blurred
+
+
+def plan_schema(cfg: Config) -> Schema:
+    """Shape and dtype of every array of a plan; those of both clips stand one after the other."""
+    return {
+        "frames": ((2 * cfg.num_frames,), "int32"),
+        **box_schema(2),
+        "degrees": ((2,), "float32"),
+        **colour_schema(2 * cfg.num_frames),
+        "sigma": ((2,), "float32"),
+        "mirror": ((2,), "int32"),
+        **LABELS,
+    }
+
+
+def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
+    """Executes a plan on decoded frames, uint8 (2 T, H, W, 3)."""
+    length = cfg.num_frames
+
+    def view(clip: DataNode, v: int) -> DataNode:
+        colours = {name: plan[name][v * length : (v + 1) * length] for name in colour_schema(length)}
+        clip = crop_box(clip, plan["box_start"][v], plan["box_shape"][v], size=cfg.size, cubic=True)
+        clip = colour_map(turn(clip, plan["degrees"][v]), colours)
+        return normalise(blur(clip, plan["sigma"][v]), kind=NORMALISATION, mirror=plan["mirror"][v])
+
+    clips = each_view(frames, 2, length, view)
+    return {"clips": clips, **{name: beside(plan[name], clips) for name in LABELS}}
+
+
+def batch_schema(cfg: Config) -> Schema:
+    """Per-sample shape and dtype of what the network gets: two clips; what they share of each other's picture and
+    time, their stride (both the same) and the quarter turns of each, as classes."""
+    return {"clips": ((2, 3, cfg.num_frames, cfg.size, cfg.size), "float32"), **LABELS}
+
+
+def notes(plan: dict[str, np.ndarray], cfg: Config) -> Notes:
+    """The labels, the part of the picture that both clips show (its box ignores the small turn), and where up is."""
+    pace, temporal, spatial = PACES[plan["playback"]], RATES[plan["temporal"]], RATES[plan["spatial"]]
+    start, end = plan["box_start"], plan["box_start"] + plan["box_shape"]
+    common = np.array([start.max(0), np.maximum(end.min(0), start.max(0))])  # (corner, yx)
+    captions, boxes = [], []
+    for v in range(2):
+        captions.append(
+            f"{pace} from {plan['frames'][v * cfg.num_frames]}, turned by {90 * plan['rotation'][v]} "
+            f"degrees; shares {temporal:.0%} of the time, {spatial:.0%} of the picture"
+        )
+        corners = (common - start[v]) / plan["box_shape"][v] - 0.5
+        for _ in range(round(plan["degrees"][v] / 90)):
+            corners = corners[:, ::-1] * (-1, 1)  # (y, x) counter-clockwise about the centre: (-x, y)
+        corners *= (1, -1 if plan["mirror"][v] else 1)
+        boxes.append(cfg.size * (np.array([corners.min(0), corners.max(0)])[:, ::-1].ravel() + 0.5))
+    shape = (2, 1, cfg.num_frames, 4)
+    up = np.where(plan["mirror"], -plan["degrees"], plan["degrees"]).tolist()
+    return Notes(captions, np.broadcast_to(np.array(boxes)[:, None, None], shape), up)
