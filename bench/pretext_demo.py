@@ -12,12 +12,14 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError, run_cli
 
 ROOT = Path(__file__).parents[1]
+DRAWS = 4  # of every test video
 WINDOW = 0.1  # share of the run that "first" and "last" average over
 
 
@@ -63,11 +65,15 @@ def learn(task: str, data: Path, run: Path) -> dict[str, Any]:
         lists = ("--train", "train.txt", "--test", "test.txt")
         call(ROOT / "trainers/probe.py", "--work-dir", run, "--data-dir", data, *lists, "--json", probe)
     probes = json.loads(probe.read_text())
-    return summary(task, read_rows(run)) | {
-        "probe": probes["probes"][task],
-        "probe_random": probes["probes"]["random"],
-        "probe_chance": probes["chance"],
-    }
+    return (
+        summary(task, read_rows(run))
+        | held_out(task, data, run)
+        | {
+            "probe": probes["probes"][task],
+            "probe_random": probes["probes"]["random"],
+            "probe_chance": probes["chance"],
+        }
+    )
 
 
 def read_rows(run: Path) -> list[dict[str, float]]:
@@ -98,6 +104,30 @@ def summary(task: str, rows: list[dict[str, float]]) -> dict[str, Any]:
     }
 
 
+def held_out(task: str, data: Path, run: Path) -> dict[str, float]:
+    """The metric on the test videos, which the run has not seen; the network in eval mode."""
+    import torch
+
+    from configs.load import load
+    from dali_pipelines.loader import ClipLoader
+    from dali_pipelines.store.index import open_dataset
+    from dali_pipelines.tasks import Task
+    from nets.tasks import build_task, net_module
+    from trainers import checkpoint
+
+    config = load(run / "config.yaml")
+    plan = Task(task, config.plan)
+    net = build_task(task, config.backbone, plan.batch_schema, config.net).eval()
+    content = checkpoint.find(run / "checkpoints", "auto")
+    assert content is not None
+    net.load_state_dict(content["model"])
+    index = open_dataset(data, data / "test.txt")
+    with torch.no_grad(), closing(ClipLoader(index, plan, batch_size=config.train.global_batch, seed=1)) as loader:
+        values = [float(net(batch)[net_module(task).METRIC]) for _ in range(DRAWS) for batch in loader]
+    error = statistics.stdev(values) / math.sqrt(len(values))
+    return {"held_out": round(statistics.fmean(values), 4), "held_out_standard_error": round(error, 4)}
+
+
 def plot(tasks: Mapping[str, Mapping[str, Any]], runs: Path, out: Path) -> None:
     """The metric of every task over its steps, with the chance level."""
     import matplotlib
@@ -125,15 +155,13 @@ def plot(tasks: Mapping[str, Mapping[str, Any]], runs: Path, out: Path) -> None:
 
 def table(tasks: Mapping[str, Mapping[str, Any]]) -> str:
     """The figures as a Markdown table, percentages."""
-    head = (
-        "| task | metric | chance | first tenth | last tenth | probe | random weights |\n|---|---|---|---|---|---|---|"
-    )
+    head = "| task | metric | chance | first tenth | last tenth | held out | probe | random weights |"
     lines = [
         f"| `{name}` | {t['metric']} | {100 * t['chance']:.1f} | {100 * t['first']:.1f} | {100 * t['last']:.1f} "
-        f"| {interval(t['probe'])} | {interval(t['probe_random'])} |"
+        f"| {100 * t['held_out']:.1f} | {interval(t['probe'])} | {interval(t['probe_random'])} |"
         for name, t in tasks.items()
     ]
-    return "\n".join([head, *lines])
+    return "\n".join([head, "|---" * 8 + "|", *lines])
 
 
 def interval(probe: Mapping[str, Any]) -> str:

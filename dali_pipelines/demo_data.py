@@ -4,8 +4,11 @@ The class is the direction in which textured sprites move over a still, textured
 depends on it. Sprites live on a torus (what leaves on one side enters on the other). Their places at the
 middle frame are uniform on it and hence at every frame: a single frame has the same distribution in all
 classes, so that a network which beats chance has learned motion. A mirrored video shows another class:
-classify without horizontal flips. Light falls from above: the background darkens downwards, in every class alike, so
-that a turned video can be told from an upright one.
+classify without horizontal flips.
+
+Two things that natural videos have are there in every class alike, for tasks that are about them: light falls from
+above, so that a turned video can be told from an upright one, and dusk falls, at a rate of each video's own, so that
+time has a direction.
 """
 
 import argparse
@@ -32,11 +35,12 @@ SIZE = 128  # pixels, width and height
 NUM_FRAMES = 48
 MIDDLE = NUM_FRAMES // 2  # the frame at which sprites have their drawn places
 FPS = 25
+DUSK = (0.1, 0.4)  # share of its light that a video loses from its first frame to its last
 LIGHT = 30  # grey levels by which the topmost row is lighter than the middle one
 ENCODING = Encoding(codec="vp9", gop=8)
 SPLITS = ("train", "test")
 SETTINGS_FILE = "demo.json"
-VERSION = 2  # of the pictures
+VERSION = 3  # of the pictures
 # Class k moves k * 45 degrees counter-clockwise from east, as seen on the screen.
 CLASS_NAMES = ("east", "north-east", "north", "north-west", "west", "south-west", "south", "south-east")
 # Unit steps (x, y), y pointing down; written out, so that opposite classes are exact opposites.
@@ -64,7 +68,8 @@ def render(label: int, rng: np.random.Generator) -> np.ndarray:
         sprite = _sprite(rng, base_3)
         travelled_T = rng.uniform(1, 3) * (np.arange(NUM_FRAMES) - MIDDLE)  # pixels
         paste(frames_THW3, sprite, rng.uniform(0, SIZE, 2) + travelled_T[:, None] * DIRECTIONS_K2[label])
-    return frames_THW3
+    light_T = 1 + rng.uniform(*DUSK) * np.linspace(0.5, -0.5, NUM_FRAMES)
+    return (frames_THW3 * light_T[:, None, None, None]).clip(0, 255).astype(np.uint8)
 
 
 def paste(frames_THW3: np.ndarray, sprite_SS4: np.ndarray, corners_T2: np.ndarray) -> None:

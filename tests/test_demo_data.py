@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from configs.errors import UserError
+from dali_pipelines import demo_data
 from dali_pipelines.demo_data import CLASS_NAMES, MIDDLE, NUM_FRAMES, SIZE, main, paste, render, sample_rng
 from dali_pipelines.store.index import Index, open_dataset
 from dali_pipelines.store.reader import decode_clip, read_clip
@@ -58,10 +59,19 @@ def test_the_class_changes_the_motion_but_neither_the_scene_nor_the_middle_frame
         assert not np.array_equal(video[MIDDLE + 1], by_class[0][MIDDLE + 1])
 
 
-def test_a_video_played_backwards_is_the_opposite_class():
+def test_without_dusk_a_video_played_backwards_is_the_opposite_class(monkeypatch):
+    monkeypatch.setattr(demo_data, "DUSK", (0, 0))
     video, opposite = (render(label, sample_rng(0, "train", 0)) for label in (1, 5))
     # Frame 0 has no mirror image around the middle: 24 frames lie before it and 23 after.
     assert np.abs(video[1:].astype(int) - opposite[:0:-1]).max() <= 1
+
+
+def test_every_video_darkens_from_above_and_in_time_at_a_rate_of_its_own():
+    videos = [render(i % NUM_CLASSES, sample_rng(0, "train", i)).astype(float) for i in range(24)]
+    assert np.mean([video[:, :20].mean() - video[:, -20:].mean() for video in videos]) > 30  # sprites and texture vary
+    losses = [1 - video[-1].mean() / video[0].mean() for video in videos]
+    assert 0.05 < min(losses) < 0.18
+    assert 0.25 < max(losses) < 0.36  # from 1.2 to 0.8 at most: a third
 
 
 def test_a_sprite_wraps_around_the_borders():
@@ -137,6 +147,7 @@ def test_the_same_classifier_finds_a_cue_that_is_planted(parts, features):
 def direction(video):
     """The class by cross-correlation of what moves in frames 4 apart: where is the strongest match?"""
     colours = video[::4].astype(np.float32)
+    colours *= colours.mean() / colours.mean(axis=(1, 2, 3), keepdims=True)  # dusk moves nothing
     moves = np.abs(colours - np.median(colours, axis=0)).max(axis=-1) > 20
     spectra = np.fft.rfft2(moves)
     matches = np.fft.irfft2((spectra[1:] * spectra[:-1].conj()).sum(axis=0))
