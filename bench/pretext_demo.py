@@ -81,10 +81,7 @@ def read_rows(run: Path) -> list[dict[str, float]]:
 
 
 def summary(task: str, rows: list[dict[str, float]]) -> dict[str, Any]:
-    """The metric's mean over the first and the last tenth of the logged steps, with the standard error of the last.
-
-    `past_chance` is how many standard errors the last tenth is above the chance level logged beside it.
-    """
+    """The metric's mean over the first and the last tenth of the logged steps, with the standard error of the last."""
     from nets.tasks import net_module
 
     metric = net_module(task).METRIC
@@ -98,7 +95,6 @@ def summary(task: str, rows: list[dict[str, float]]) -> dict[str, Any]:
         "first": round(statistics.fmean(first), 4),
         "last": round(statistics.fmean(last), 4),
         "standard_error": round(error, 4),
-        "past_chance": round((statistics.fmean(last) - chance) / max(error, 1e-9), 1),
         "steps": int(rows[-1]["step"]),
         "clips_per_s": round(statistics.median(row["clips_per_s"] for row in rows), 1),
     }
