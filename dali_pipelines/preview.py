@@ -9,9 +9,9 @@ import base64
 import html
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -87,7 +87,7 @@ def first_samples(index: "Index", task: "Task", seed: int, count: int) -> list[S
 
 
 def views_of(task: "Task", plan: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> list[View]:
-    """Every view of a sample: those in `clips` with the task's notes on them, then those of its other pictures."""
+    """Every view of a sample with the task's notes on it: those in `clips`, then those of its other pictures."""
     from dali_pipelines.graph.colour import NORMALISATIONS
 
     mean, std = (np.array(numbers, np.float32) for numbers in NORMALISATIONS[task.normalisation])
@@ -101,16 +101,21 @@ def views_of(task: "Task", plan: dict[str, np.ndarray], outputs: dict[str, np.nd
     views = []
     for place, (name, clip_3THW) in enumerate(clips):
         pixels_THW3 = ((np.moveaxis(clip_3THW, 0, -1) * std + mean).clip(0, 1) * 255).round().astype(np.uint8)
-        view = View(pixels_THW3, name, numbers[place])
-        if name == "clips":
-            view = replace(
-                view,
-                caption=notes.captions[place] if notes.captions else name,
-                boxes_RT4=None if notes.boxes is None else notes.boxes[place],
-                up=None if notes.up is None else notes.up[place],
+        views.append(
+            View(
+                pixels_THW3,
+                caption=_known(notes.captions, place) or name,
+                numbers_T=numbers[place],
+                boxes_RT4=_known(notes.boxes, place),
+                up=_known(notes.up, place),
             )
-        views.append(view)
+        )
     return views
+
+
+def _known(of_views: Any, place: int) -> Any:
+    """What is known of one view, None where nothing is."""
+    return of_views[place] if of_views is not None and place < len(of_views) else None
 
 
 def png(samples: Sequence[Sample], frames: int) -> bytes:

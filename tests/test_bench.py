@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from bench import pretext_demo
 from bench.loader_throughput import main
+from bench.pretext_demo import call
 from configs.errors import UserError
 from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.store.reader import read_clip
@@ -46,3 +48,31 @@ def test_amplification_is_what_the_index_says_before_anything_is_decoded(vp9_sto
 def test_a_senseless_option_is_refused():
     with pytest.raises(UserError, match="--batches 0"):
         main(["--batches", "0"])
+
+
+def test_the_task_bench_trains_probes_and_reports_each_task_and_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
+    calls = []
+
+    def call_small(*command: object) -> None:
+        calls.append(command)
+        small = ("--train", "32", "--test", "32") if "--out" in command else ("--max-steps", "8")
+        call(*command, *(() if str(command[0]).endswith("probe.py") else small))
+
+    monkeypatch.setattr(pretext_demo, "call", call_small)
+    for task in ("rot3d", "vcop"):
+        pretext_demo.main(["--tasks", task, "--work-dir", str(tmp_path / "work"), "--out", str(tmp_path / "out")])
+    report = json.loads((tmp_path / "out" / "pretext_demo.json").read_text())
+    assert report["machine"]["cpu"]
+    assert list(report["tasks"]) == ["rot3d", "vcop"]
+    for figures, chance in zip(report["tasks"].values(), (1 / 4, 1 / 6), strict=True):
+        assert figures["chance"] == pytest.approx(chance, abs=1e-4)
+        assert figures["steps"] == 8
+        assert all(0 <= figures[name] <= 1 for name in ("first", "last", "held_out", "probe_chance"))
+        assert 0 <= figures["probe"]["top1"] <= 1
+    assert (tmp_path / "out" / "pretext_demo.png").stat().st_size > 1000
+    assert "| `vcop` | accuracy | 16.7 |" in capsys.readouterr().out
+
+
+def test_the_task_bench_names_an_unknown_task_and_those_that_there_are():
+    with pytest.raises(UserError, match=r"no task named cpt; there are: .*ctp"):
+        pretext_demo.main(["--tasks", "cpt", "--out", "nowhere"])

@@ -49,7 +49,7 @@ def task_module(name: str) -> ModuleType:
 
 @dataclass(frozen=True)
 class Notes:
-    """What there is to say about the clips of a sample."""
+    """What there is to say about the views of a sample: those in `clips`, then those of its other pictures, if any."""
 
     captions: Sequence[str]
     """One line a view."""

@@ -10,9 +10,8 @@ from configs.errors import require
 from dali_pipelines.graph.colour import colour_map, normalise
 from dali_pipelines.graph.device import beside
 from dali_pipelines.graph.geometry import crop_resize, turn
-from dali_pipelines.plan.colour_map import colour_arrays, colour_schema
 from dali_pipelines.plan.frames import random_clip
-from dali_pipelines.plan.views import baseline_view, check_view
+from dali_pipelines.plan.views import baseline_view, check_view, view_arrays, view_schema
 from dali_pipelines.store.index import VideoInfo
 from dali_pipelines.tasks import Notes, Schema
 
@@ -60,26 +59,20 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
     crop, colours = baseline_view(video, rng, cfg, fixed_aspect=cfg.reference.fixed_aspect)
     quarters = rng.integers(4)
     return {
-        "frames": frames,
-        "crop_start": crop[0],
-        "crop_end": crop[1],
+        **view_arrays(frames, crop, [colours] * cfg.num_frames),
         "degrees": np.array(90 * quarters, np.float32),
         "shift": SHIFTS[quarters],
         "labels": np.array(quarters, np.int64),
-        **colour_arrays([colours] * cfg.num_frames),
     }
 
 
 def plan_schema(cfg: Config) -> Schema:
     """Shape and dtype of every array of a plan."""
     return {
-        "frames": ((cfg.num_frames,), "int32"),
-        "crop_start": ((2,), "float32"),
-        "crop_end": ((2,), "float32"),
+        **view_schema(cfg.num_frames),
         "degrees": ((), "float32"),
         "shift": ((2,), "float32"),
         "labels": ((), "int64"),
-        **colour_schema(cfg.num_frames),
     }
 
 

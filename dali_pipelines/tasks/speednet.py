@@ -6,12 +6,10 @@ import numpy as np
 from nvidia.dali.data_node import DataNode
 
 from configs.errors import require
-from dali_pipelines.graph.colour import colour_map, normalise
 from dali_pipelines.graph.device import beside
-from dali_pipelines.graph.geometry import crop_resize
-from dali_pipelines.plan.colour_map import colour_arrays, colour_schema
+from dali_pipelines.graph.view import view
 from dali_pipelines.plan.frames import clip_at_speed
-from dali_pipelines.plan.views import baseline_view, check_view
+from dali_pipelines.plan.views import baseline_view, check_view, view_arrays, view_schema
 from dali_pipelines.store.index import VideoInfo
 from dali_pipelines.tasks import Notes, Schema
 
@@ -46,30 +44,18 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
     label = rng.integers(len(SPEEDS))
     frames = clip_at_speed(video.num_frames, rng, length=cfg.num_frames, speed=SPEEDS[label])
     crop, colours = baseline_view(video, rng, cfg)
-    return {
-        "frames": frames,
-        "crop_start": crop[0],
-        "crop_end": crop[1],
-        "labels": np.array(label, np.int64),
-        **colour_arrays([colours] * cfg.num_frames),
-    }
+    return {**view_arrays(frames, crop, [colours] * cfg.num_frames), "labels": np.array(label, np.int64)}
 
 
 def plan_schema(cfg: Config) -> Schema:
     """Shape and dtype of every array of a plan."""
-    return {
-        "frames": ((cfg.num_frames,), "int32"),
-        "crop_start": ((2,), "float32"),
-        "crop_end": ((2,), "float32"),
-        "labels": ((), "int64"),
-        **colour_schema(cfg.num_frames),
-    }
+    return {**view_schema(cfg.num_frames), "labels": ((), "int64")}
 
 
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
     """Executes a plan on decoded frames, uint8 (T, H, W, 3)."""
-    clips = crop_resize(frames, plan["crop_start"], plan["crop_end"], size=cfg.size)
-    return {"clips": normalise(colour_map(clips, plan)), "labels": beside(plan["labels"], clips)}
+    clips = view(frames, plan, size=cfg.size)
+    return {"clips": clips, "labels": beside(plan["labels"], clips)}
 
 
 def batch_schema(cfg: Config) -> Schema:
