@@ -1,11 +1,13 @@
 """The linear classifier, its interval, and the report of a run."""
 
 import json
+import shutil
 
 import pytest
 import torch
 
 from configs.errors import UserError
+from tests.runs import ROOT
 from trainers.linear import fit, wilson
 from trainers.report import main as report
 
@@ -38,7 +40,9 @@ def test_the_interval_is_wilson_s():
 
 
 def test_the_report_draws_the_losses_and_averages_the_ends(tmp_path, capsys):
-    rows = [{"step": s, "loss": 10.0 - s, "zero_loss": 9.0, "clips_per_s": 5.0, "data_wait": 0.1} for s in range(1, 11)]
+    shutil.copy(ROOT / "configs" / "ctp" / "demo.yaml", tmp_path / "config.yaml")
+    steady = {"zero_loss": 9.0, "chance": 0.4, "clips_per_s": 5.0, "data_wait": 0.1}
+    rows = [{"step": s, "loss": 10.0 - s, "iou": s / 10, **steady} for s in range(1, 11)]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     probe = {"chance": 0.125, "probes": {"random": {"top1": 0.25, "interval": [0.2, 0.3]}}}
     (tmp_path / "probe.json").write_text(json.dumps(probe))
@@ -46,7 +50,9 @@ def test_the_report_draws_the_losses_and_averages_the_ends(tmp_path, capsys):
     report(["--work-dir", str(tmp_path), "--out", str(out), "--probe", str(tmp_path / "probe.json")])
     assert out.read_bytes().startswith(b"\x89PNG")
     table = capsys.readouterr().out
-    assert "9.00 ->     0.00" in table
+    assert "loss              9.00 ->     0.00" in table
+    assert "iou               0.10 ->     1.00" in table
+    assert "chance            0.40 ->     0.40" in table
     assert "25.0 % top-1" in table
 
 

@@ -76,7 +76,7 @@ def list_tasks() -> str:
 
     lines = []
     for name in pretext_tasks():
-        about = (task_module(name).__doc__ or "").partition("\n")[0]
+        about = (task_module(name).__doc__ or "").partition("\n")[0].partition(" (specs/")[0]
         recipes = sorted(Path(os.path.relpath(Path(__file__).parents[1] / "configs" / name)).glob("*.yaml"))
         lines += [f"{name}: {about}", *(f"    {recipe}" for recipe in recipes)]
     return "\n".join(lines)
