@@ -1,6 +1,7 @@
 """The ranks of a run: torchrun's processes, or the one process of plain python."""
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -120,6 +121,8 @@ def wrap(net: Net, train: Train, ranks: Ranks) -> tuple[Net, nn.Module]:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
     model: nn.Module = torch.compile(net) if train.compile else net  # type: ignore[assignment]
     if ranks.world_size > 1:
+        # A 1x1x1 kernel has the same memory order by several strides; DDP takes them for different ones.
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         # Batch norm buffers are not broadcast: SyncBN keeps them equal, and in training nothing reads them.
         ids = [ranks.device.index] if ranks.device.type == "cuda" else None
         model = nn.parallel.DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
