@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor, distributed
-from torch.distributed.nn.functional import all_gather
 
 
 def world_size() -> int:
@@ -24,12 +23,3 @@ def gather(mine: Tensor) -> Tensor:
     everyones = mine.new_empty(world_size() * len(mine), *mine.shape[1:])
     distributed.all_gather_into_tensor(everyones, mine)
     return everyones
-
-
-def gather_with_grad(mine: Tensor) -> Tensor:
-    """As `gather`, with a gradient for every rank's part.
-
-    DDP averages the ranks' gradients: a loss of the gathered tensor that each rank computes in full has, after that,
-    the gradient of one process with the whole batch.
-    """
-    return mine if world_size() == 1 else torch.cat(all_gather(mine.contiguous()))
