@@ -1,5 +1,7 @@
 """Colour maps in DALI against their own formula, and against PIL's 8-bit arithmetic, whose difference is stated."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
@@ -123,3 +125,21 @@ def test_mild_jitter_changes_each_thing_one_time_in_five():
     assert shifted == pytest.approx(0.2, abs=0.03)
     untouched = np.mean([np.allclose(d.matrix, np.eye(3)) and not d.offset.any() for d in drawn])
     assert untouched == pytest.approx(0.8**3, abs=0.03)
+
+
+def test_maps_drawn_at_once_are_those_of_one_frame_each():
+    drawn = jitter(np.random.default_rng(5), brightness=0.5, contrast_=0.5, saturation_=0.5, hue_turn=0.25, frames=300)
+    rng = np.random.default_rng(5)
+    factors, turns = rng.uniform(0.5, 1.5, (300, 3)), rng.uniform(-0.25, 0.25, 300)
+    for one, (b, c, s), turn in zip(drawn.split(), factors, turns, strict=True):
+        four = [maps.gain(b), maps.contrast(c), maps.saturation(s), maps.hue(360 * turn)]
+        orders = [series([four[i] for i in order]) for order in permutations(range(4))]
+        assert any(np.allclose(one.matrix, o.matrix) and np.allclose(one.pivot, o.pivot) for o in orders)
+    assert np.abs(drawn.pivot - drawn.pivot[:1]).max() > 0.1
+
+
+def test_choose_takes_each_frames_own():
+    picked = maps.choose([maps.gain(2), maps.channel_grey(np.array([0, 1, 2])), maps.shift(7)], np.array([1, 0, 2]))
+    np.testing.assert_array_equal(picked.matrix[0], [[1, 0, 0]] * 3)
+    np.testing.assert_array_equal(picked.matrix[1:], [2 * np.eye(3), np.eye(3)])
+    np.testing.assert_array_equal(picked.offset, [[0] * 3, [0] * 3, [7] * 3])

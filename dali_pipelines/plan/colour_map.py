@@ -13,12 +13,20 @@ import numpy as np
 
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R 601
 _YIQ = np.array([LUMA, [0.596, -0.274, -0.321], [0.211, -0.523, 0.311]])
-_ONES = np.ones((3, 1))
+_RGB = np.linalg.inv(_YIQ)
+_EYE, _GREY = np.eye(3), np.ones((3, 1)) * LUMA
+_CHROMA, _TURN = np.diag([0, 1, 1]), np.array([[0, 0, 0], [0, 0, 1], [0, -1, 0]])
+
+Number = float | np.ndarray
+"""Of one map, or (N,) of as many."""
 
 
 @dataclass(frozen=True)
 class ColourMap:
-    """x -> matrix @ x + pivot @ m + offset for every pixel x of a frame with mean m; RGB in 0..255."""
+    """x -> matrix @ x + pivot @ m + offset for every pixel x of a frame with mean m; RGB in 0..255.
+
+    Or N such maps, with a leading axis.
+    """
 
     matrix: np.ndarray
     pivot: np.ndarray
@@ -29,46 +37,66 @@ class ColourMap:
         return ColourMap(
             after.matrix @ self.matrix,
             after.matrix @ self.pivot + after.pivot @ (self.matrix + self.pivot),
-            (after.matrix + after.pivot) @ self.offset + after.offset,
+            ((after.matrix + after.pivot) @ self.offset[..., None])[..., 0] + after.offset,
         )
+
+    def split(self) -> list["ColourMap"]:
+        """N maps one by one."""
+        return [ColourMap(*parts) for parts in zip(self.matrix, self.pivot, self.offset, strict=True)]
 
 
 def _linear(matrix: np.ndarray) -> ColourMap:
-    return ColourMap(matrix, np.zeros((3, 3)), np.zeros(3))
+    return ColourMap(matrix, np.zeros_like(matrix), np.zeros(matrix.shape[:-1]))
 
 
-IDENTITY = _linear(np.eye(3))
+IDENTITY = _linear(_EYE)
 
 
 def shift(levels: float) -> ColourMap:
     """Adds grey levels."""
-    return ColourMap(np.eye(3), np.zeros((3, 3)), np.full(3, float(levels)))
+    return ColourMap(_EYE, np.zeros((3, 3)), np.full(3, float(levels)))
 
 
-def gain(factor: float) -> ColourMap:
+def gain(factor: Number) -> ColourMap:
     """Multiplies: PIL's brightness, and the contrast about black of specs/ctp.md 0.3."""
-    return _linear(factor * np.eye(3))
+    return _linear(np.multiply.outer(factor, _EYE))
 
 
-def contrast(factor: float) -> ColourMap:
+def contrast(factor: Number) -> ColourMap:
     """Blends with the mean luma of the frame, as PIL."""
-    return ColourMap(factor * np.eye(3), (1 - factor) * _ONES * LUMA, np.zeros(3))
+    own = gain(factor)
+    return ColourMap(own.matrix, np.multiply.outer(1 - factor, _GREY), own.offset)
 
 
-def saturation(factor: float) -> ColourMap:
+def saturation(factor: Number) -> ColourMap:
     """Blends each pixel with its luma, as PIL. 0 is grey."""
-    return _linear(factor * np.eye(3) + (1 - factor) * _ONES * LUMA)
+    return _linear(np.multiply.outer(factor, _EYE) + np.multiply.outer(1 - factor, _GREY))
 
 
-def hue(degrees: float) -> ColourMap:
+def hue(degrees: Number) -> ColourMap:
     """Turns the chroma plane of YIQ, as DALI does; PIL and OpenCV turn the hue of HSV instead."""
-    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    return _linear(np.linalg.solve(_YIQ, np.array([[1, 0, 0], [0, c, s], [0, -s, c]]) @ _YIQ))
+    angle = np.radians(degrees)
+    turned = np.multiply.outer(np.cos(angle), _CHROMA) + np.multiply.outer(np.sin(angle), _TURN)
+    return _linear(_RGB @ (np.diag([1, 0, 0]) + turned) @ _YIQ)
 
 
-def channel_grey(channel: int) -> ColourMap:
+def channel_grey(channel: int | np.ndarray) -> ColourMap:
     """Copies one of R, G and B to all three."""
-    return _linear(np.tile(np.eye(3)[channel], (3, 1)))
+    return _linear(np.repeat(_EYE[channel][..., None, :], 3, axis=-2))
+
+
+def choose(maps: Sequence[ColourMap], which: np.ndarray) -> ColourMap:
+    """For each frame the one that `which`, int (N,) or a scalar, names."""
+    if which.ndim == 0:
+        return maps[int(which)]
+
+    def chosen(parts: list[np.ndarray], axes: int) -> np.ndarray:
+        shape = (len(which), *[3] * axes)
+        return np.stack([np.broadcast_to(part, shape) for part in parts])[which, np.arange(len(which))]
+
+    return ColourMap(
+        chosen([m.matrix for m in maps], 2), chosen([m.pivot for m in maps], 2), chosen([m.offset for m in maps], 1)
+    )
 
 
 def series(maps: Sequence[ColourMap]) -> ColourMap:

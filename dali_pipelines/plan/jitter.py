@@ -2,17 +2,38 @@
 
 import numpy as np
 
-from dali_pipelines.plan.colour_map import ColourMap, channel_grey, contrast, gain, hue, saturation, series, shift
+from dali_pipelines.plan.colour_map import (
+    ColourMap,
+    channel_grey,
+    choose,
+    contrast,
+    gain,
+    hue,
+    saturation,
+    series,
+    shift,
+)
 
 
 def jitter(
-    rng: np.random.Generator, *, brightness: float, contrast_: float, saturation_: float, hue_turn: float
+    rng: np.random.Generator,
+    *,
+    brightness: float,
+    contrast_: float,
+    saturation_: float,
+    hue_turn: float,
+    frames: int | None = None,
 ) -> ColourMap:
-    """torchvision's ColorJitter: factors uniform in 1 +- each, hue in +- `hue_turn` of a turn, in any order."""
+    """torchvision's ColorJitter: factors uniform in 1 +- each, hue in +- `hue_turn` of a turn, in any order.
+
+    With `frames`, as many draws in one.
+    """
+    shape = () if frames is None else (frames,)
     reach = np.array([brightness, contrast_, saturation_])
-    factors, turn = rng.uniform(1 - reach, 1 + reach), rng.uniform(-hue_turn, hue_turn)
-    four = [gain(factors[0]), contrast(factors[1]), saturation(factors[2]), hue(360 * turn)]
-    return series([four[i] for i in rng.permutation(4)])
+    factors, turn = rng.uniform(1 - reach, 1 + reach, (*shape, 3)), rng.uniform(-hue_turn, hue_turn, shape)
+    four = [gain(factors[..., 0]), contrast(factors[..., 1]), saturation(factors[..., 2]), hue(360 * turn)]
+    order = rng.permuted(np.broadcast_to(np.arange(4), (*shape, 4)), axis=-1)
+    return series([choose(four, order[..., place]) for place in range(4)])
 
 
 def mild_jitter(rng: np.random.Generator) -> ColourMap:
