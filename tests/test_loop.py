@@ -209,6 +209,15 @@ def test_the_step_is_sgd_with_clipping_and_decay_whatever_the_micro_steps(tmp_pa
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_loss_that_is_not_finite_though_the_inputs_are_names_the_micro_steps_videos(tmp_path, accumulate):
+    with pytest.raises(UserError) as caught:
+        run(tmp_path, "--set", f"net.nan_row={LATE_ROW}", "--set", f"train.accumulate={accumulate}")
+    assert str(caught.value).startswith("step 5: the loss is not finite")
+    assert f"{LATE_ROW} class/video_{LATE_ROW}" in str(caught.value)
+    assert str(caught.value).count("class/video_") == 8 // accumulate  # the guilty micro-step alone
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_gradient_that_is_not_finite_stops_before_the_update_and_names_the_videos(tmp_path, accumulate):
     options = ("--set", f"train.accumulate={accumulate}", "--set", "train.checkpoint_every=1")
     with pytest.raises(UserError) as caught:
