@@ -1,6 +1,6 @@
-"""How fast clips arrive: `python bench/loader_throughput.py`.
+"""How fast clips arrive, task by task: `python bench/loader_throughput.py`.
 
-Three rounds alternate between the whole loader and the same loader that only decodes the same frames, so that
+Three rounds a task alternate between the whole loader and the same loader that only decodes the same frames, so that
 their ratio holds on a noisy machine. See bench/README.md for how to read the table.
 """
 
@@ -18,6 +18,7 @@ from configs.errors import UserError, run_cli
 
 if TYPE_CHECKING:
     from dali_pipelines.loader import ClipLoader
+    from dali_pipelines.store.index import Index
     from dali_pipelines.tasks import Task
 
 DATA = Path("runs/bench/vp9_336x256_gop8")
@@ -25,7 +26,7 @@ DATA = Path("runs/bench/vp9_336x256_gop8")
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="loader_throughput.py", description="How fast clips arrive.")
-    parser.add_argument("--task", default="ctp", help="task with its default plan (ctp)")
+    parser.add_argument("--tasks", nargs="+", metavar="TASK", help="tasks, each with its default plan (all)")
     parser.add_argument("--data-dir", type=Path, help=f"a prepared dataset; by default one is made in {DATA}")
     parser.add_argument("--batch-size", type=int, default=8, help="clips a batch (8)")
     parser.add_argument("--batches", type=int, default=12, help="timed batches a round, after 3 untimed ones (12)")
@@ -44,47 +45,58 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 def main(argv: list[str]) -> None:
     args = parse_args(argv)
     import torch
-    from nvidia.dali.data_node import DataNode
 
     from bench.data import bench_store
     from bench.machine import machine
-    from dali_pipelines.loader import ClipLoader
     from dali_pipelines.store.index import open_dataset
-    from dali_pipelines.tasks import Task, task_module
+    from dali_pipelines.tasks import Task, task_module, task_names
 
     device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
     index = open_dataset(args.data_dir or bench_store(DATA))
-    task = Task(args.task, task_module(args.task).Config())
+    tasks = [Task(name, task_module(name).Config()) for name in args.tasks or task_names()]
+    settings: dict[str, Any] = {name: getattr(args, name) for name in ("batch_size", "workers", "threads")}
+    settings["device"] = device
+    data = {"root": str(index.root), "videos": len(index)}
+    results: dict[str, dict[str, Any]] = {}
+    for task in tasks:
+        result = results[task.name] = measure_task(index, task, settings, batches=args.batches, rounds=args.rounds)
+        print(f"{task.name} from {index.root} ({len(index)} videos, {settings})")
+        print("\n".join(f"  {name:<26}{value:>12}" for name, value in result.items()), flush=True)
+        if args.json:  # after each task: an interrupted bench keeps what it has
+            args.json.parent.mkdir(parents=True, exist_ok=True)
+            report = {"machine": machine(), "data": data, "settings": settings, "tasks": results}
+            args.json.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def measure_task(
+    index: "Index", task: "Task", settings: dict[str, Any], *, batches: int, rounds: int
+) -> dict[str, float | str]:
+    """The figures of one task, from `rounds` rounds of `batches` batches."""
+    from nvidia.dali.data_node import DataNode
+
+    from dali_pipelines.loader import ClipLoader
 
     def decode_only(frames: DataNode, plan: dict[str, DataNode]) -> dict[str, DataNode]:
         return {"pixel": frames[:1, :1, :1]}
 
-    settings: dict[str, Any] = {name: getattr(args, name) for name in ("batch_size", "workers", "threads")}
-    settings["device"] = device
     whole = ClipLoader(index, task, **settings)
     decode = ClipLoader(index, task, **settings, graph=decode_only)
     began = time.perf_counter()
     next(iter(whole))
     first_batch_s = time.perf_counter() - began
-    rounds = [(measure(whole, args.batches), measure(decode, args.batches)) for _ in range(args.rounds)]
+    pairs = [(measure(whole, batches), measure(decode, batches)) for _ in range(rounds)]
     result = {
-        **summary([times for times, _ in rounds], args.batch_size, task),
-        "decode_only_clips_per_s": summary([times for _, times in rounds], args.batch_size, task)["clips_per_s"],
-        "decode_ceiling_share": round(statistics.median(sum(d) / sum(w) for w, d in rounds), 3),
+        **summary([times for times, _ in pairs], settings["batch_size"], task),
+        "decode_only_clips_per_s": summary([times for _, times in pairs], settings["batch_size"], task)["clips_per_s"],
+        "decode_ceiling_share": round(statistics.median(sum(d) / sum(w) for w, d in pairs), 3),
         "amplification": round(whole.counts.amplification, 2),
         "first_batch_s": round(first_batch_s, 2),
-        **memory(device),
+        "decoder": "pyav" if whole.pyav else "dali",
+        **memory(settings["device"]),
     }
     whole.close()
     decode.close()
-    decoder = "pyav" if whole.pyav else "dali"
-    print(f"{args.task} from {index.root} ({len(index)} videos, {decoder}, {settings})")
-    print("\n".join(f"  {name:<26}{value:>12,}" for name, value in result.items()))
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        data = {"root": str(index.root), "videos": len(index), "decoder": decoder}
-        report = {"machine": machine(), "data": data, "settings": settings, "tasks": {args.task: result}}
-        args.json.write_text(json.dumps(report, indent=1) + "\n")
+    return result
 
 
 def measure(loader: "ClipLoader", batches: int) -> list[float]:

@@ -16,7 +16,21 @@ from dali_pipelines.tasks import Task, ctp
 
 def test_the_loader_bench_writes_every_figure_with_the_machine_it_belongs_to(vp9_store, tmp_path, capsys):
     file = tmp_path / "results" / "loader.json"
-    options = ["--batch-size", "2", "--batches", "2", "--rounds", "1", "--device", "cpu", "--json", str(file)]
+    options = [
+        "--tasks",
+        "ctp",
+        "vcop",
+        "--batch-size",
+        "2",
+        "--batches",
+        "2",
+        "--rounds",
+        "1",
+        "--device",
+        "cpu",
+        "--json",
+        str(file),
+    ]
     main(["--data-dir", str(vp9_store.root), *options])
     report = json.loads(file.read_text())
     figures = report["tasks"]["ctp"]
@@ -25,13 +39,29 @@ def test_the_loader_bench_writes_every_figure_with_the_machine_it_belongs_to(vp9
     assert 0 < figures["decode_ceiling_share"] < 10
     assert figures["batch_ms_p95"] >= figures["batch_ms_p50"] > 0
     assert report["machine"]["versions"]["torch"]
-    assert report["data"]["decoder"] == "dali"
+    assert figures["decoder"] == "dali"
+    assert report["tasks"]["vcop"]["frames_per_s"] == pytest.approx(
+        48 * report["tasks"]["vcop"]["clips_per_s"], rel=0.05
+    )
     assert "clips_per_s" in capsys.readouterr().out
 
 
 def test_amplification_is_what_the_index_says_before_anything_is_decoded(vp9_store, tmp_path):
     file = tmp_path / "loader.json"
-    options = ["--batch-size", "12", "--batches", "1", "--rounds", "1", "--device", "cpu", "--json", str(file)]
+    options = [
+        "--tasks",
+        "ctp",
+        "--batch-size",
+        "12",
+        "--batches",
+        "1",
+        "--rounds",
+        "1",
+        "--device",
+        "cpu",
+        "--json",
+        str(file),
+    ]
     main(["--data-dir", str(vp9_store.root), *options])
     task = Task("ctp", ctp.Config())
     # One batch an epoch: the first one, three that are not counted in time, and one that is.
