@@ -1,0 +1,93 @@
+"""CPC with a Transformer, data side: its frames, crops and colours."""
+
+import numpy as np
+import torch.nn.functional as F
+
+from dali_pipelines.loader import ClipLoader
+from dali_pipelines.plan.frame_colours import frame_colours
+from dali_pipelines.plan.rng import Stream, generator
+from dali_pipelines.store.index import VideoInfo
+from dali_pipelines.tasks import Task
+from dali_pipelines.tasks.cpc_transformer import Config as Plan
+
+
+def video(num_frames=200, width=320, height=240):
+    return VideoInfo(name="v", num_frames=num_frames, width=width, height=height, fps=25.0, label=-1)
+
+
+def plans(count, cfg, about=None):
+    task = Task("cpc_transformer", cfg)
+    return [task.plan(about or video(), generator(0, Stream.SAMPLE, 0, row)) for row in range(count)]
+
+
+def test_frames_are_three_apart_and_start_anywhere_in_the_video():
+    frames = np.array([plan["frames"] for plan in plans(400, Plan(), video(num_frames=30))])
+    assert (np.diff(frames) == 3).all()
+    assert set(frames[:, 0]) == set(range(30 - 12))
+
+
+def test_videos_that_the_original_drops_are_left_out():
+    assert Task("cpc_transformer", Plan()).min_frames == 16
+    assert Task("cpc_transformer", Plan(num_frames=8)).min_frames == 25
+
+
+def test_the_crop_is_a_224_square_of_the_video_at_240_anywhere_and_mirrored_half_the_time():
+    crops = np.array([(plan["crop_start"], plan["crop_end"]) for plan in plans(500, Plan())])
+    (top, left), (bottom, right) = crops.transpose(1, 2, 0)
+    assert set(bottom - top) == {224.0}
+    assert set(top) == set(range(17))
+    assert np.minimum(left, right).min() < 3
+    assert np.minimum(left, right).max() > 93
+    assert np.maximum(left, right).max() <= 320
+    assert abs((left > right).mean() - 0.5) < 0.08
+
+
+def test_a_smaller_size_shows_the_same_region():
+    large, little = (plans(1, Plan(size=size))[0] for size in (224, 128))
+    assert np.array_equal(large["crop_end"], little["crop_end"])
+    assert Task("cpc_transformer", Plan(size=128)).batch_schema["clips"][0] == (3, 5, 128, 128)
+
+
+def test_half_of_the_frames_are_grey_each_for_itself_from_each_channel_alike():
+    colours = [frame_colours(generator(0, Stream.SAMPLE, 0, row), 5) for row in range(400)]
+    # Grey is what does not tell two colours apart that have the same value in one channel.
+    by_channel = np.array(
+        [[np.ptp(np.delete(np.abs(c.matrix), k, axis=1)) < 1e-9 for k in range(3)] for cs in colours for c in cs]
+    )
+    grey = by_channel.any(axis=1).reshape(400, 5)
+    assert abs(grey.mean() - 0.5) < 0.05
+    assert abs((grey.sum(axis=1) % 5 == 0).mean() - 2 / 32) < 0.04  # all five frames alike
+    assert np.abs(by_channel.mean(axis=0) - 1 / 6).max() < 0.03
+
+
+def test_no_two_frames_share_their_colours():
+    matrices = np.array([c.matrix for c in frame_colours(generator(0, Stream.SAMPLE, 0, 0), 6)])
+    assert len(np.unique(matrices.round(6), axis=0)) == 6
+
+
+def test_brightness_reaches_from_half_to_one_and_a_half():
+    """Contrast, saturation and hue leave the mean grey of a grey picture as it is; brightness alone scales it (YIQ's
+    coefficients have three digits, so that hue adds some thousandths)."""
+    maps = frame_colours(generator(0, Stream.SAMPLE, 0, 1), 1500)
+    scale = np.array([((c.matrix + c.pivot) @ np.ones(3)).mean() for c in maps])
+    assert 0.495 < scale.min() < 0.51
+    assert 1.49 < scale.max() < 1.505
+    assert abs(scale.mean() - 1) < 0.02
+
+
+def test_clips_differ_from_frame_to_frame_in_colour_but_not_in_place(vp9_store):
+    """The store's videos slide to the right by 2 pixels a frame, so that their columns' pattern tells the place."""
+    cfg = Plan(size=96, crop_size=96, short_sides=(160,), flip_prob=0.0)
+    loader = ClipLoader(vp9_store, Task("cpc_transformer", cfg), batch_size=6)
+    clips_BTCHW = next(iter(loader))["clips"].movedim(2, 1)
+    assert clips_BTCHW.mean(dim=(3, 4)).std(dim=1).min() > 0.05
+    before, after = clips_BTCHW[:, :-1, ..., :-6], clips_BTCHW[:, 1:, ..., 6:]  # 3 frames, 6 pixels
+    moved, still = (correlation(before, x).abs().mean() for x in (after, clips_BTCHW[:, 1:, ..., :-6]))
+    assert moved > 0.5
+    assert still < 0.25
+
+
+def correlation(a, b):
+    """Of the brightness of two pictures (..., 3, H, W)."""
+    a, b = (x.mean(-3).flatten(-2) - x.mean(dim=(-3, -2, -1))[..., None] for x in (a, b))
+    return F.cosine_similarity(a, b, dim=-1)
