@@ -10,7 +10,7 @@ from dali_pipelines.graph.view import view
 from dali_pipelines.plan.crops import random_crop
 from dali_pipelines.plan.frame_colours import frame_colours
 from dali_pipelines.plan.frames import random_clip
-from dali_pipelines.plan.views import view_arrays, view_schema
+from dali_pipelines.plan.views import check_view, view_arrays, view_schema
 from dali_pipelines.store.index import VideoInfo
 from dali_pipelines.tasks import Notes, Schema
 
@@ -35,13 +35,8 @@ class Config:
     def __post_init__(self) -> None:
         require(self.num_frames >= 2, "num_frames", self.num_frames, "at least 2, one to observe and one to predict")
         require(self.stride >= 1, "stride", self.stride, "at least 1")
-        sides = self.short_sides
-        require(
-            bool(sides) and min(sides) >= 1, "short_sides", list(sides), "one whole number or more, each at least 1"
-        )
-        for key in ("crop_size", "size"):
-            require(getattr(self, key) >= 16, key, getattr(self, key), "at least 16 pixels")
-        require(0 <= self.flip_prob <= 1, "flip_prob", self.flip_prob, "from 0 to 1")
+        check_view(self)
+        require(self.crop_size >= 16, "crop_size", self.crop_size, "at least 16 pixels")
 
 
 def min_frames(cfg: Config) -> int:

@@ -11,7 +11,7 @@ from dali_pipelines.plan.boxes import random_box
 from dali_pipelines.plan.crops import random_crop
 from dali_pipelines.plan.frame_colours import frame_colours
 from dali_pipelines.plan.frames import random_clip
-from dali_pipelines.plan.views import view_arrays, view_schema
+from dali_pipelines.plan.views import check_view, view_arrays, view_schema
 from dali_pipelines.store.index import VideoInfo
 from dali_pipelines.tasks import Notes, Schema
 
@@ -42,16 +42,11 @@ class Config:
         require(self.num_blocks >= 2, "num_blocks", self.num_blocks, "at least 2, one to observe and one to predict")
         require(self.num_frames >= 1, "num_frames", self.num_frames, "at least 1")
         require(self.stride >= 1, "stride", self.stride, "at least 1")
-        sides = self.short_sides
-        require(
-            bool(sides) and min(sides) >= 1, "short_sides", list(sides), "one whole number or more, each at least 1"
-        )
-        for key in ("crop_size", "size"):
-            require(getattr(self, key) >= 16, key, getattr(self, key), "at least 16 pixels")
+        check_view(self)
+        require(self.crop_size >= 16, "crop_size", self.crop_size, "at least 16 pixels")
         if self.area is not None:
             low, high = self.area
             require(0 < low <= high <= 1, "area", list(self.area), "two shares above 0 and at most 1, or null")
-        require(0 <= self.flip_prob <= 1, "flip_prob", self.flip_prob, "from 0 to 1")
 
     @property
     def length(self) -> int:
