@@ -15,7 +15,8 @@ from dali_pipelines.tasks import memdpc as data
 from nets.tasks import build_task
 from nets.tasks.memdpc import Config
 from tests.dali import run_graph
-from tests.test_moco import count, ramp, ramp_view, recoloured
+from tests.test_moco import count
+from tests.test_moco_plan import ramp, ramp_view, recoloured
 
 
 @pytest.fixture(scope="module", autouse=True)
