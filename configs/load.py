@@ -14,7 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import yaml
 
 from configs.errors import UserError
-from configs.schema import Config
+from configs.schema import Config, Recognition
 
 Where = Callable[[str], str]
 """Dotted key -> "file: key" or "--set key", for messages."""
@@ -74,12 +74,15 @@ def parse(text: str, *, source: str, overrides: Sequence[str] = ()) -> Config:
         by_hand = any(dotted == name or dotted.startswith(f"{name}.") for name in set_keys)
         return f"--set {key}" if by_hand else f"{source}: {key}"
 
-    kinds = get_type_hints(Config)
-    if isinstance(tree.get("task"), str):
-        for section, package in {"plan": "dali_pipelines.tasks", "net": "nets.tasks"}.items():
-            kinds[section] = _task_config(package, tree["task"], where("task"))
-            tree.setdefault(section, {})
-    return _section(tree, Config, kinds, "", where)
+    task = tree.get("task")
+    cls = Recognition if task == "recognition" else Config
+    kinds = get_type_hints(cls)
+    if isinstance(task, str):
+        kinds["plan"] = _task_config("dali_pipelines.tasks", task, where("task"))
+        kinds["net"] = _classifier_config() if cls is Recognition else _task_config("nets.tasks", task, where("task"))
+        tree.setdefault("plan", {})
+        tree.setdefault("net", {})
+    return _section(tree, cls, kinds, "", where)
 
 
 def dump(config: Config) -> str:
@@ -110,6 +113,10 @@ def _override(tree: dict[str, Any], item: str) -> str:
             raise UserError(f"--set {item}: {section!r} is not a section but the value {tree!r}")
     tree[name] = _read_yaml(text, f"--set {item}")
     return key
+
+
+def _classifier_config() -> type:
+    return importlib.import_module("nets.classifier").Config
 
 
 def _task_config(package: str, task: str, where: str) -> type:

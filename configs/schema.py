@@ -6,6 +6,7 @@ means the same on one GPU and on eight. `configs.load` reads a YAML file into th
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from configs.errors import require
@@ -32,8 +33,27 @@ class Data:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LabelledData(Data):
+    """Videos to learn classes from, and those to be tested on. In the names of lists, {split} stands for `split`."""
+
+    test_list: str | None = None
+    """Text file with a test video a line; relative to root."""
+    split: int = 1
+    """Which of the dataset's official splits: 1 to 3 for UCF101 and HMDB51."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.split >= 1, "split", self.split, "at least 1")
+
+    def list_of(self, part: Literal["train", "test"]) -> Path | None:
+        """The file that names the videos of a part; None where none is given."""
+        name = self.list if part == "train" else self.test_list
+        return Path(self.root, name.replace("{split}", str(self.split))) if name else None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Optim:
-    """The optimizer. All parameters are one group: as in the original, biases and batch norms decay too."""
+    """The optimizer. As in the original, biases and batch norms decay too."""
 
     name: Literal["sgd", "adam", "adamw"] = "sgd"
     """sgd is without Nesterov."""
@@ -45,6 +65,9 @@ class Optim:
     """L2 penalty of sgd and adam, decoupled decay of adamw."""
     clip_norm: float | None = 40.0
     """Largest L2 norm of the whole gradient. null does not clip."""
+    lr_factors: tuple[tuple[str, float], ...] = ()
+    """Of parts of the network: [[backbone, 0.1]] gives all parameters whose name begins with `backbone.` a tenth of the
+    rate. The first part that fits counts."""
 
     def __post_init__(self) -> None:
         require(self.lr > 0 and math.isfinite(self.lr), "lr", self.lr, "greater than 0")
@@ -52,21 +75,26 @@ class Optim:
         require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
         if self.clip_norm is not None:
             require(self.clip_norm > 0, "clip_norm", self.clip_norm, "greater than 0, or null for none")
+        for part, factor in self.lr_factors:
+            require(factor > 0, f"lr_factors of {part}", factor, "greater than 0")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
     """The learning rate over time."""
 
-    kind: Literal["step", "cosine", "warmup_cosine", "constant"] = "step"
+    kind: Literal["step", "cosine", "warmup_cosine", "constant", "plateau"] = "step"
     """step: times gamma at each milestone. cosine: half a wave down to 0. warmup_cosine: in a line from min_lr up
-    to the full rate over the first half of the run, then half a wave down to min_lr (specs/cstp.md 4)."""
+    to the full rate over the first half of the run, then half a wave down to min_lr (specs/cstp.md 4). plateau: times
+    gamma whenever the validation loss has not fallen in more than `patience` validations; for finetuning."""
     by: Literal["epoch", "iteration"] = "epoch"
     """Unit of the milestones, and how often cosine changes. An iteration is one optimizer step."""
     milestones: tuple[int, ...] = ()
     """Epochs or iterations, counted from 0, from which on the rate is multiplied by gamma once more."""
     gamma: float = 0.1
     """Factor of a milestone."""
+    patience: int = 10
+    """Validations in a row without a lower loss that plateau bears."""
     min_lr: float = 1e-5
     """Least rate of warmup_cosine."""
     warmup_iters: int = 0
@@ -84,6 +112,7 @@ class Schedule:
             "empty unless kind is step",
         )
         require(self.gamma > 0, "gamma", self.gamma, "greater than 0")
+        require(self.patience >= 0, "patience", self.patience, "0 or more")
         require(self.min_lr >= 0, "min_lr", self.min_lr, "0 or more")
         require(self.warmup_iters >= 0, "warmup_iters", self.warmup_iters, "0 or more")
         require(0 < self.warmup_ratio <= 1, "warmup_ratio", self.warmup_ratio, "above 0 and at most 1")
@@ -146,6 +175,8 @@ class Config:
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**63, "seed", self.seed, "0 or more, and less than 2**63")
+        waits = self.schedule.kind == "plateau" and self.task != "recognition"
+        require(not waits, "schedule.kind", "plateau", "another one: pretraining has no validation loss to wait for")
         if self.schedule.milestones and self.schedule.by == "epoch":
             last, epochs = self.schedule.milestones[-1], self.train.epochs
             require(
@@ -154,6 +185,44 @@ class Config:
                 list(self.schedule.milestones),
                 f"below train.epochs = {epochs}",
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationReference:
+    """What the originals do and this does not, unless asked for."""
+
+    select_on_test: bool = False
+    """Choose the best checkpoint by the test videos, and train on all others: its accuracy is then too high."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """Which checkpoint is the best."""
+
+    share: float = 0.1
+    """Share of each class's training videos that are kept from training, to choose by. UCF101 and HMDB51 cut several
+    clips from one film: they stay together. 0 does not validate."""
+    every: int = 1
+    """Epochs from one validation to the next; there is one at the end in any case."""
+    reference: ValidationReference = field(default_factory=ValidationReference)
+    """The originals' flaws, each off unless named."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.share < 1, "share", self.share, "at least 0 and below 1")
+        require(self.every >= 1, "every", self.every, "at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recognition(Config):
+    """A recipe for finetuning: `task: recognition`.
+
+    `plan` is the Config of dali_pipelines/tasks/recognition.py, `net` that of nets/classifier.py.
+    """
+
+    data: LabelledData
+    """See LabelledData."""
+    validation: Validation = field(default_factory=Validation)
+    """See Validation."""
 
 
 def batch_per_rank(train: Train, world_size: int) -> int:

@@ -87,7 +87,7 @@ class ClipLoader:
 
     Raises:
         UserError: a dataset smaller than one global batch; no video long enough; more than a tenth of the samples
-            unreadable.
+            unreadable, with shuffling.
     """
 
     def __init__(
@@ -212,7 +212,8 @@ class ClipLoader:
             if row not in self._bad:
                 self._replace(row, why_unreadable(self.source, epoch, row))
         self.counts.add(len(rows), self.task, int(decoded.sum()))
-        if len(self.replaced) > MAX_REPLACED_SHARE * min(self.counts.samples, len(self.index)) + 1:
+        most = MAX_REPLACED_SHARE * min(self.counts.samples, len(self.index)) + 1
+        if self.order.shuffle and len(self.replaced) > most:
             name, reason = next(iter(self.replaced.items()))
             raise UserError(
                 f"{self.index.root}: {len(self.replaced)} of {self.counts.samples} videos could not be read, "

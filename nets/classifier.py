@@ -1,13 +1,14 @@
-"""A classifier of clips: backbone, average over time and space, dropout, one linear layer (specs/ctp.md 3)."""
+"""A classifier of clips: backbone, average over time and space, and one linear layer (specs/ctp.md 3)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from configs.errors import require
+from configs.errors import UserError, require
 from nets.backbones import Backbone
 from nets.losses import top1
 from nets.tasks import Pretext
@@ -17,28 +18,66 @@ from nets.tasks import Pretext
 class Config:
     """Options of the classifier; the defaults are CtP's."""
 
+    l2_norm: bool = False
+    """Scale the pooled features of a clip to length 1, as CSTP does, and CoCLR for its linear probe."""
+    batch_norm: bool = False
+    """Normalise each feature over the batch before the linear layer: CSTP, CPC with a Transformer, CoCLR's probe."""
     dropout: float = 0.5
     """Share of the pooled features that each training step drops."""
+    init: Literal["normal", "orthogonal"] = "normal"
+    """First weights of the linear layer; its bias starts at 0."""
+    init_std: float = 0.001
+    """Standard deviation of normal first weights."""
 
     def __post_init__(self) -> None:
         require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
+        require(self.init_std >= 0, "init_std", self.init_std, "0 or more")
 
 
 class Classifier(Pretext):
-    """Says to which of `classes` a clip belongs."""
+    """Says to which of `classes` a clip belongs.
+
+    The parts stand in this order: mean over time and space, L2 and batch normalisation if asked for, dropout, linear.
+    """
 
     def __init__(self, backbone: Backbone, classes: int, cfg: Config) -> None:
         super().__init__()
         self.backbone = backbone
+        self.l2_norm, self.frozen = cfg.l2_norm, False
+        self.norm = nn.BatchNorm1d(backbone.out_channels) if cfg.batch_norm else nn.Identity()
         self.dropout = nn.Dropout(cfg.dropout)
         self.linear = nn.Linear(backbone.out_channels, classes)
-        nn.init.normal_(self.linear.weight, std=0.001)
+        if cfg.init == "orthogonal":
+            nn.init.orthogonal_(self.linear.weight)
+        else:
+            nn.init.normal_(self.linear.weight, std=cfg.init_std)
         nn.init.zeros_(self.linear.bias)
+
+    def check_batch(self, per_rank: int, ranks: int) -> None:
+        if per_rank < 2 and not isinstance(self.norm, nn.Identity):
+            raise UserError(
+                f"net.batch_norm needs 2 videos or more in each batch of a rank, here it is {per_rank}: "
+                "raise train.global_batch, or lower train.accumulate or the number of ranks"
+            )
+
+    def freeze(self) -> None:
+        """From now on the backbone has no gradients, and stays in eval mode: a linear probe."""
+        self.frozen = True
+        self.backbone.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "Classifier":
+        super().train(mode)
+        if self.frozen:
+            self.backbone.eval()
+        return self
 
     def logits(self, clips_BCTHW: Tensor) -> Tensor:
         """(B, 3, T, H, W) -> (B, classes)."""
-        features_BC = self.backbone(clips_BCTHW).mean(dim=(2, 3, 4))
-        return self.linear(self.dropout(features_BC))
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            features_BC = self.backbone(clips_BCTHW).mean(dim=(2, 3, 4))
+        if self.l2_norm:
+            features_BC = F.normalize(features_BC)
+        return self.linear(self.dropout(self.norm(features_BC)))
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """`clips` (B, 3, T, H, W) and `labels` (B,) -> the scalars of `classification`."""

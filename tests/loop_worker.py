@@ -20,7 +20,8 @@ from torch.distributed import destroy_process_group
 
 import nets.tasks
 from configs.errors import run_cli
-from trainers import pretrain
+from dali_pipelines.store import index
+from trainers import command, pretrain
 
 VIDEOS = 42
 
@@ -57,7 +58,7 @@ class Index:
 class Loader:
     """Batches of a permutation that depends on seed and epoch alone."""
 
-    def __init__(self, config, ranks) -> None:
+    def __init__(self, config, ranks, _) -> None:
         self.config, self.ranks, self.index, self.step = config, ranks, Index(), 0
         self.counts, self.replaced, self.left_out = types.SimpleNamespace(amplification=1.5), {}, []
         self.task = types.SimpleNamespace(batch_schema={}, normalisation="imagenet")
@@ -122,7 +123,8 @@ def main(argv: list[str]) -> None:
     with (
         mock.patch.dict(sys.modules, modules),
         mock.patch.object(nets.tasks, "build_task", lambda task, backbone, schema, cfg: Net(cfg)),
-        mock.patch.object(pretrain, "build_loader", Loader),
+        mock.patch.object(index, "open_dataset", lambda *_: None),
+        mock.patch.object(command, "build_loader", Loader),
         mock.patch.object(torch.distributed, "destroy_process_group", end_group),
     ):
         pretrain.main(argv)

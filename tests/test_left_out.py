@@ -7,7 +7,7 @@ import torch
 
 from configs.errors import UserError
 from dali_pipelines.loader import ClipLoader
-from dali_pipelines.tasks import Task, recognition, vcop
+from dali_pipelines.tasks import Task, evaluation, recognition, vcop
 from tests.test_loop import lines
 from trainers import pretrain
 
@@ -49,9 +49,9 @@ def test_a_run_that_can_use_all_videos_says_nothing(vp9_store, tmp_path, caplog)
 
 
 def test_the_rows_of_a_batch_are_the_videos_that_it_shows(vp9_store, monkeypatch):
-    clips = Task("recognition", recognition.Config(num_clips=1, num_frames=4, short_side=32, size=32))
+    clips = Task("evaluation", recognition.Config(num_frames=4, size=32, test=recognition.Test(clips=1, short_side=32)))
     (whole,) = ClipLoader(vp9_store, clips, batch_size=12, shuffle=False)
-    monkeypatch.setattr(recognition, "min_frames", lambda cfg: 45, raising=False)
+    monkeypatch.setattr(evaluation, "min_frames", lambda cfg: 45, raising=False)
     loader = ClipLoader(vp9_store, clips, batch_size=7, shuffle=False)
     (batch,) = loader
     assert loader.left_out == SHORT

@@ -16,7 +16,7 @@ from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task, ctp, recognition
 
 CTP = Task("ctp", ctp.Config(strides=(1, 2)))
-CLIPS = Task("recognition", recognition.Config(num_clips=2, num_frames=8))
+CLIPS = Task("evaluation", recognition.Config(num_frames=8, test=recognition.Test(clips=2)))
 
 Batch = dict[str, torch.Tensor]
 

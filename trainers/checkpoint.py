@@ -37,17 +37,22 @@ def save(folder: Path, step: int, content: Mapping[str, Any], *, keep: int) -> P
         OSError: it could not be written. The older ones are untouched and no unfinished file is left.
     """
     target = path_of(folder, step)
-    with replacing(target) as part, part.open("wb") as file:
-        _write(dict(content, format=FORMAT, step=step), file)
-        file.flush()
-        os.fsync(file.fileno())
-    _fsync_folder(folder)
+    write(target, dict(content, step=step))
     for litter in folder.glob("*.part"):  # of a run that was killed while it wrote
         litter.unlink()
     # Newer steps are unreadable files that --resume auto passed over; they neither count nor go.
     for old in [other for other in list_steps(folder) if other <= step][:-keep]:
         path_of(folder, old).unlink()
     return target
+
+
+def write(target: Path, content: Mapping[str, Any]) -> None:
+    """Writes one checkpoint, whole or not at all. OSError when that fails."""
+    with replacing(target) as part, part.open("wb") as file:
+        _write(dict(content, format=FORMAT), file)
+        file.flush()
+        os.fsync(file.fileno())
+    _fsync_folder(target.parent)
 
 
 def find(folder: Path, resume: str) -> dict[str, Any] | None:
@@ -70,7 +75,7 @@ def find(folder: Path, resume: str) -> dict[str, Any] | None:
         return None
     if resume != "auto":
         try:
-            content = _read_or_explain(Path(resume))
+            content = read(Path(resume))
         except UserError as error:
             raise UserError(f"{error}; --resume takes auto, none or a checkpoint's .pt file") from None
         if steps and steps[-1] > content["step"]:
@@ -81,7 +86,7 @@ def find(folder: Path, resume: str) -> dict[str, Any] | None:
         return content
     for step in reversed(steps):
         try:
-            return _read_or_explain(path_of(folder, step))
+            return read(path_of(folder, step))
         except UserError as error:
             print(f"warning: {error}; trying the one before it", flush=True)
     if steps:
@@ -109,7 +114,7 @@ def _write(content: Mapping[str, Any], file: Any) -> None:
         ) from None
 
 
-def _read_or_explain(path: Path) -> dict[str, Any]:
+def read(path: Path) -> dict[str, Any]:
     """A checkpoint's content, tensors on the CPU. UserError when it is damaged or not one of ours."""
     if not path.is_file():
         raise UserError(f"no such checkpoint: {path}")

@@ -45,6 +45,12 @@ class Ranks:
             distributed.all_gather_object(everyones, mine)
         return everyones
 
+    def copy_buffers(self, net: nn.Module) -> None:
+        """Gives all ranks rank 0's buffers: without SyncBN each has batch norm statistics of its own."""
+        if self.world_size > 1:
+            for buffer in net.buffers():
+                distributed.broadcast(buffer, 0)
+
     def on_rank0(self, make: Callable[[], T]) -> T:
         """On all ranks what `make()` gives on rank 0; a UserError or OSError too: then all end together."""
         if self.world_size == 1:

@@ -1,39 +1,59 @@
 """Pooled features of whole videos from frozen backbones."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
+from torch.nn.functional import normalize
 
-from dali_pipelines.loader import ClipLoader
+from configs.schema import Data
 from dali_pipelines.store.index import Index
-from dali_pipelines.tasks import Task
 from dali_pipelines.tasks.recognition import Config
+from trainers.distributed import Ranks
+from trainers.videos import per_video
 
-BATCH = 8  # videos
+
+@dataclass(frozen=True)
+class Features:
+    """Features of the N videos of an index, in its order, the same on all ranks."""
+
+    names: list[str]
+    labels: np.ndarray
+    """int64 (N,), -1 where the dataset has no class."""
+    values: np.ndarray
+    """float32 (N, C); nan for a video that could not be read."""
+    unreadable: dict[str, str]
+    """Names of those videos, with the reason."""
+
+    @property
+    def known(self) -> np.ndarray:
+        """bool (N,): which videos could be read."""
+        return ~np.isnan(self.values[:, 0])
 
 
-@torch.no_grad()
-def extract(backbones: Sequence[nn.Module], index: Index, clips: Config) -> tuple[list[Tensor], Tensor]:
-    """Features of each backbone, and the labels, of the videos that can be read.
+def extract(
+    backbones: Sequence[nn.Module], index: Index, cfg: Config, ranks: Ranks, data: Data, *, unit: bool = False
+) -> list[Features]:
+    """Features of each backbone; a video is decoded once for all.
 
-    Backbones are used as they are: call `eval()` first. A feature map is averaged over time and space, then over the
-    clips of a video. A clip is decoded once for all backbones.
-
-    Returns:
-        For each backbone float32 (N, C); and int64 (N,). Both on the CPU, in the order of the index.
+    A feature map is averaged over time and space, then over the views that `cfg.test` says. With `unit` that of each
+    view is scaled to length 1 before, as in CoCLR's retrieval (specs/evaluation.md 6). Backbones are used as they
+    are: call `eval()` first.
     """
-    device = next(backbones[0].parameters()).device
-    loader = ClipLoader(index, Task("recognition", clips), batch_size=BATCH, device=str(device), shuffle=False)
-    features: list[list[Tensor]] = [[] for _ in backbones]
-    labels = []
-    for batch in tqdm(loader, desc=f"features of {len(index)} videos", unit="batch", leave=False, disable=None):
-        clips_BMCTHW, known = batch["clips"], batch["index"] >= 0
-        labels.append(batch["labels"].cpu()[known])
-        for backbone, rows in zip(backbones, features, strict=True):
-            maps = backbone(clips_BMCTHW.flatten(0, 1))  # (B*M, C, T', H', W')
-            pooled = maps.mean(dim=(2, 3, 4)).unflatten(0, clips_BMCTHW.shape[:2]).mean(dim=1)
-            rows.append(pooled.cpu()[known])
-    loader.close()
-    return [torch.cat(rows).float() for rows in features], torch.cat(labels)
+
+    def pooled(clips: Tensor) -> Tensor:
+        features = [backbone(clips).mean(dim=(2, 3, 4)).float() for backbone in backbones]
+        return torch.cat([normalize(one) if unit else one for one in features], dim=1)
+
+    views = per_video(pooled, index, cfg, ranks, data, desc=f"features of {len(index)} videos")
+    means = [None if out is None else out.mean(0, dtype=np.float64).astype(np.float32) for out in views.outputs]
+    widths = [int(backbone.out_channels) for backbone in backbones]  # type: ignore[arg-type]
+    nothing = np.full(sum(widths), np.nan, np.float32)
+    table = np.stack([nothing if mean is None else mean for mean in means])
+    names = list(index.names.texts())
+    return [
+        Features(names, index.labels, values, views.unreadable)
+        for values in np.split(table, np.cumsum(widths)[:-1], axis=1)
+    ]

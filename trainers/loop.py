@@ -71,7 +71,7 @@ def train_step(run: Run, batches: Iterator[Batch], step: int) -> Step:
     if not math.isfinite(grad_norm):  # the reduced gradient: all ranks see it, and none has made the step
         raise UserError(_explain(run, step, grad_norm, seen))
     for group in run.optimizer.param_groups:
-        group["lr"] = run.lr(step)
+        group["lr"] = run.lr(step) * group["lr_factor"]
     run.optimizer.step()
     run.optimizer.zero_grad(set_to_none=True)
     return Step(terms, grad_norm, wait, batch)
@@ -148,6 +148,11 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
                     metrics.add_clips(done, result.batch)
                 facts = {"epoch": run.epoch(step), "lr": run.lr(step), "grad_norm": result.grad_norm, **terms}
                 metrics.add(done, facts, everyones[:, -3:-1], run.loader_facts())
+            if run.validator and run.validator.due(run, done):
+                measured = run.validator(run, done)
+                run.model.train()
+                if metrics:
+                    metrics.add_validation(done, measured)
             if stopping or done == end or done % run.config.train.checkpoint_every == 0:
                 saved = save(run, folder, done)
             if stopping:

@@ -27,7 +27,9 @@ class Metrics:
         self, work_dir: Path, *, first_step: int, end: int, global_batch: int, log_every: int, normalisation: str
     ) -> None:
         path = work_dir / "metrics.jsonl"
-        drop_after(path, first_step)
+        self._validations = work_dir / "validation.jsonl"
+        for log in (path, self._validations):
+            drop_after(log, first_step)
         self._file = path.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(work_dir / "tensorboard"), purge_step=first_step + 1)
         self._bar = tqdm(total=end, initial=first_step, unit="step", disable=None, dynamic_ncols=True)
@@ -75,6 +77,14 @@ class Metrics:
         self._bar.set_postfix(short)
         if self._bar.disable:  # no terminal: lines for a log file
             print(f"step {step}/{self._end}", *(f"{name} {value}" for name, value in short.items()), flush=True)
+
+    def add_validation(self, step: int, facts: Mapping[str, float]) -> None:
+        """Takes what was measured after `step` steps; writes a line of validation.jsonl."""
+        with self._validations.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **facts}) + "\n")
+        for name, value in facts.items():
+            self._board.add_scalar(f"validation/{name}", value, step)
+        self._bar.write(f"step {step}: validation " + ", ".join(f"{name} {value:.4g}" for name, value in facts.items()))
 
     def add_clips(self, step: int, batch: Mapping[str, Tensor]) -> None:
         """Shows in TensorBoard what the network sees: some of each tensor of clips (B, ..., 3, T, H, W)."""

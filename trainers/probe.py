@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from configs.errors import UserError, run_cli
-from configs.load import load
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from configs.schema import Data
     from dali_pipelines.store.index import Index
     from dali_pipelines.tasks.recognition import Config as ClipsConfig
+    from trainers.distributed import Ranks
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
@@ -44,41 +45,34 @@ def main(argv: list[str]) -> None:
     if not args.work_dir.is_dir():
         raise UserError(f"no run at {args.work_dir}; make one with trainers/pretrain.py --work-dir")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads, if they spin, starve DALI's
-    config = load(args.work_dir / "config.yaml")
     import torch
 
     from dali_pipelines.store.index import open_dataset
-    from dali_pipelines.tasks import Task
     from dali_pipelines.tasks.recognition import Config as ClipsConfig
+    from dali_pipelines.tasks.recognition import Test
     from nets.backbones import create
-    from trainers import checkpoint
+    from trainers.distributed import start
+    from trainers.weights import read
 
-    content = checkpoint.find(args.work_dir / "checkpoints", "auto")
-    if content is None:
-        raise UserError(f"{args.work_dir} holds no checkpoint; run trainers/pretrain.py with that --work-dir first")
+    weights = read(args.work_dir)
+    assert weights.config is not None
+    config, clip = weights.config, weights.clip
     root = args.data_dir or config.data.root
     train, test = (open_dataset(root, Path(root, name)) for name in (args.train, args.test))
     if min(train.labels.min(), test.labels.min()) < 0:
         raise UserError(f"{root} has videos without a label; prepare it again with --labels folders or a CSV")
-    if args.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: no GPU is visible; pass --device cpu")
-    device = torch.device("cuda" if args.device != "cpu" and torch.cuda.is_available() else "cpu")
-    task = Task(config.task, config.plan)
-    *_, num_frames, _, size = task.batch_schema["clips"][0]
     clips = ClipsConfig(
-        num_clips=args.clips,
-        num_frames=args.frames or num_frames,
+        num_frames=args.frames or clip["num_frames"],
         stride=args.stride,
-        size=size,
-        short_side=round(size * 8 / 7),  # 128 for 112
-        normalisation=task.normalisation,
+        size=clip["size"],
+        normalisation=clip["normalisation"],
+        test=Test(clips=args.clips, short_side=round(clip["size"] * 8 / 7)),  # 128 for 112
     )
-    torch.manual_seed(config.seed)
-    random, learned = (create(config.backbone).to(device).eval() for _ in range(2))
-    prefix = "backbone."
-    weights = {key.removeprefix(prefix): v for key, v in content["model"].items() if key.startswith(prefix)}
-    learned.load_state_dict(weights)
-    result = probe({"random": random, config.task: learned}, train, test, clips)
+    with start(args.device) as ranks:
+        torch.manual_seed(config.seed)
+        random, learned = (create(config.backbone).to(ranks.device).eval() for _ in range(2))
+        weights.load_backbone(learned, config.backbone)
+        result = probe({"random": random, config.task: learned}, train, test, clips, ranks, config.data)
 
     chance = 1 / len(train.class_names)
     print(f"linear probe, {len(train)} + {len(test)} videos, {args.clips} clips each; chance {100 * chance:.1f} %")
@@ -86,28 +80,36 @@ def main(argv: list[str]) -> None:
         low, high = figures["interval"]
         print(f"  {name:<10} top-1 {100 * figures['top1']:5.1f} %   (95 %: {100 * low:.1f} to {100 * high:.1f})")
     if args.json:
-        report = {"step": content["step"], "chance": chance, "videos": [len(train), len(test)], "probes": result}
+        report = {"step": weights.step, "chance": chance, "videos": [len(train), len(test)], "probes": result}
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(report, indent=1) + "\n")
 
 
 def probe(
-    backbones: "Mapping[str, nn.Module]", train: "Index", test: "Index", clips: "ClipsConfig"
+    backbones: "Mapping[str, nn.Module]",
+    train: "Index",
+    test: "Index",
+    clips: "ClipsConfig",
+    ranks: "Ranks",
+    data: "Data",
 ) -> dict[str, dict[str, Any]]:
     """Top-1 on `test`, with its 95 % interval, of a linear classifier fitted on each backbone's features of `train`.
 
     A test video that cannot be read counts as wrong.
     """
+    import torch
+
     from trainers.features import extract
     from trainers.linear import fit, wilson
 
     networks = list(backbones.values())
-    train_features, train_labels = extract(networks, train, clips)
-    test_features, test_labels = extract(networks, test, clips)
+    pairs = zip(*(extract(networks, index, clips, ranks, data) for index in (train, test)), strict=True)
     result = {}
-    for name, train_x, test_x in zip(backbones, train_features, test_features, strict=True):
-        classify = fit(train_x, train_labels, classes=len(train.class_names))
-        correct = int((classify(test_x) == test_labels).sum())
+    for name, (known, asked) in zip(backbones, pairs, strict=True):
+        x, y = torch.from_numpy(known.values[known.known]), torch.from_numpy(known.labels[known.known])
+        classify = fit(x, y, classes=len(train.class_names))
+        guessed = classify(torch.from_numpy(asked.values[asked.known])).numpy()
+        correct = int((guessed == asked.labels[asked.known]).sum())
         result[name] = {"top1": correct / len(test), "interval": wilson(correct, len(test))}
     return result
 

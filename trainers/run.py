@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 import yaml
@@ -18,6 +19,9 @@ from nets.tasks import Pretext
 from trainers import checkpoint
 from trainers.distributed import Ranks
 from trainers.schedule import lr_at
+
+if TYPE_CHECKING:
+    from trainers.validation import Validator
 
 Batch = dict[str, Tensor]
 
@@ -49,6 +53,10 @@ class Run:
     """Dataset row -> the video's name."""
     loader_facts: Callable[[], Mapping[str, float]]
     """Figures of the loader for the log."""
+    classes: tuple[str, ...] = ()
+    """Names of a classifier's classes, in the order of its outputs."""
+    validator: "Validator | None" = None
+    """What measures the network between epochs, in finetuning."""
 
     @property
     def total_steps(self) -> int:
@@ -64,7 +72,7 @@ class Run:
         config, epoch = self.config, self.epoch(step)
         return lr_at(
             config.schedule,
-            config.optim.lr,
+            config.optim.lr * (self.validator.lr_factor if self.validator else 1),
             step=step,
             epoch=epoch,
             total_steps=self.total_steps,
@@ -73,10 +81,27 @@ class Run:
 
 
 def make_optimizer(net: nn.Module, optim: Optim) -> Optimizer:
-    """The recipe's optimizer over all parameters, in torch's fused form."""
+    """The recipe's optimizer over all parameters that are trained, in torch's fused form.
+
+    Each of its groups has one `lr_factor`, by which the loop multiplies the learning rate.
+    """
+
+    def factor_of(named: tuple[str, nn.Parameter]) -> float:
+        return next((factor for part, factor in optim.lr_factors if named[0].startswith(f"{part}.")), 1.0)
+
+    trained = [(name, parameter) for name, parameter in net.named_parameters() if parameter.requires_grad]
+    for part, _ in optim.lr_factors:
+        if not any(name.startswith(f"{part}.") for name, _ in net.named_parameters()):
+            names = ", ".join(sorted({name.rpartition(".")[0].split(".")[0] for name, _ in net.named_parameters()}))
+            raise UserError(f"optim.lr_factors: the network has no part {part}; it has {names}, and parts of them")
+    # Only neighbours share a group: checkpoints count the parameters, and a change of factors must not reorder them.
+    parts: Any = [
+        {"params": [parameter for _, parameter in group], "lr_factor": factor}
+        for factor, group in groupby(trained, factor_of)
+    ]
     if optim.name == "sgd":
         return torch.optim.SGD(
-            net.parameters(),
+            parts,
             lr=optim.lr,
             momentum=optim.momentum,
             weight_decay=optim.weight_decay,
@@ -84,29 +109,31 @@ def make_optimizer(net: nn.Module, optim: Optim) -> Optimizer:
         )
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[optim.name]
     betas = (optim.momentum, 0.999)
-    return kind(net.parameters(), lr=optim.lr, betas=betas, weight_decay=optim.weight_decay, fused=True)
+    return kind(parts, lr=optim.lr, betas=betas, weight_decay=optim.weight_decay, fused=True)
 
 
 def resume(run: Run, folder: Path, how: str) -> int:
     """Restores the run from a checkpoint (see `checkpoint.find`); returns the optimizer steps done so far."""
-    content = run.ranks.on_rank0(lambda: checkpoint.find(folder, how))
-    if content is None:
+    found = run.ranks.on_rank0(lambda: checkpoint.find(folder, how))
+    if found is None:
         return 0
-    checkpoint.check_identity(content, run.identity)
+    checkpoint.check_identity(found, run.identity)
     try:
-        run.net.load_state_dict(content["model"])
+        run.net.load_state_dict(found["model"])
     except RuntimeError as error:
-        changed = _changed_options(content["config"], dump(run.config)) or " ".join(str(error).split())
+        changed = _changed_options(found["config"], dump(run.config)) or " ".join(str(error).split())
         raise UserError(
-            f"the checkpoint of step {content['step']} is of another network: {changed}; "
+            f"the checkpoint of step {found['step']} is of another network: {changed}; "
             "set that back, or pass another --work-dir to start a new run"
         ) from error
     # Moments come from the checkpoint, hyper-parameters from the recipe: it may have changed on purpose.
     run.optimizer.load_state_dict(
-        {"state": content["optimizer"]["state"], "param_groups": run.optimizer.state_dict()["param_groups"]}
+        {"state": found["optimizer"]["state"], "param_groups": run.optimizer.state_dict()["param_groups"]}
     )
-    run.loader.load_state_dict(content["loader"])
-    return int(content["step"])
+    run.loader.load_state_dict(found["loader"])
+    if run.validator and found["validator"]:  # else the run has not validated so far
+        run.validator.load_state_dict(found["validator"])
+    return int(found["step"])
 
 
 def _changed_options(then: str, now: str) -> str:
@@ -120,18 +147,28 @@ def _changed_options(then: str, now: str) -> str:
     )
 
 
-def save(run: Run, folder: Path, step: int) -> Path:
-    """Writes the checkpoint after `step` steps; UserError on all ranks when the disk does not take it."""
-    content = {
+def content(run: Run) -> dict[str, Any]:
+    """What a checkpoint says of the network: enough to use it, not to go on training."""
+    return {
         "identity": dict(run.identity),
         "config": dump(run.config),
-        "loader": run.loader.state_dict(),
+        "classes": list(run.classes),
         "model": run.net.state_dict(),
-        "optimizer": run.optimizer.state_dict(),
         "versions": {name: version(name) for name in ("clipfeed", "torch", "torchvision")},
     }
+
+
+def save(run: Run, folder: Path, step: int) -> Path:
+    """Writes the checkpoint after `step` steps; UserError on all ranks when the disk does not take it."""
+    state = {
+        "loader": run.loader.state_dict(),
+        "optimizer": run.optimizer.state_dict(),
+        "validator": run.validator.state_dict() if run.validator else None,
+    }
     try:
-        return run.ranks.on_rank0(lambda: checkpoint.save(folder, step, content, keep=run.config.train.keep))
+        return run.ranks.on_rank0(
+            lambda: checkpoint.save(folder, step, content(run) | state, keep=run.config.train.keep)
+        )
     except OSError as error:
         raise UserError(
             f"cannot write the checkpoint of step {step} to {folder}: {error}; "

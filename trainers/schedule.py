@@ -26,7 +26,7 @@ def lr_at(schedule: Schedule, base_lr: float, *, step: int, epoch: int, total_st
         share = 2 * now / end
         floor = schedule.min_lr / base_lr
         factor = floor + (1 - floor) * (share if share < 1 else half_wave(share - 1))
-    else:
+    else:  # constant, and plateau, whose base_lr falls
         factor = 1.0
     if step < schedule.warmup_iters:
         factor *= 1 - (1 - step / schedule.warmup_iters) * (1 - schedule.warmup_ratio)

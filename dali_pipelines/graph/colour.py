@@ -8,8 +8,12 @@ from dali_pipelines.graph.device import beside
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-NORMALISATIONS = {"imagenet": (MEAN, STD), "half": ((0.5,) * 3, (0.5,) * 3)}
-"""Name -> mean and standard deviation of R, G and B in 0..1; `half` maps 0..1 to -1..1."""
+NORMALISATIONS = {
+    "imagenet": (MEAN, STD),
+    "half": ((0.5,) * 3, (0.5,) * 3),
+    "kinetics": ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)),
+}
+"""Name -> mean and standard deviation of R, G and B in 0..1; `half` maps 0..1 to -1..1, `kinetics` is torchvision's."""
 
 
 def hue_saturation(clips: DataNode, hue: DataNode, saturation: DataNode) -> DataNode:

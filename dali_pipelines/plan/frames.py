@@ -35,6 +35,16 @@ def uniform_clips(num_frames: int, *, clips: int, length: int, stride: int) -> n
     return np.minimum(frames, num_frames - 1).astype(np.int32)
 
 
+def window_starts(num_frames: int, *, span: int, step: int) -> np.ndarray:
+    """First frames of windows of `span` frames, one every `step`, int64 (windows,) (specs/evaluation.md 1).
+
+    A last one ends with the video where the others leave frames over; the original leaves those out. A video that is
+    no longer than a window has one.
+    """
+    last = max(num_frames - span, 0)
+    return np.union1d(np.arange(0, last + 1, step), last)
+
+
 def clip_at_speed(num_frames: int, rng: np.random.Generator, *, length: int, speed: int) -> np.ndarray:
     """Frame numbers of one clip that plays at `speed` from a random start, int32 (length,) (specs/ctp.md 1.5).
 

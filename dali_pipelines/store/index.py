@@ -2,7 +2,7 @@
 
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,8 @@ class VideoInfo:
     height: int
     fps: float
     label: int
+    part: int = 0
+    """Which of its samples is meant, where a video has several (`Index.repeat`)."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Index:
     sources: Ragged
     fragment_ends: Ragged
     fragment_frame_ends: Ragged
+    parts: NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -81,6 +84,7 @@ class Index:
             height=height,
             fps=float(self.fps[i]),
             label=int(self.labels[i]),
+            part=0 if self.parts is None else int(self.parts[i]),
         )
 
     def path(self, i: int) -> Path:
@@ -113,7 +117,13 @@ class Index:
             sources=self.sources.take(rows),
             fragment_ends=self.fragment_ends.take(rows),
             fragment_frame_ends=self.fragment_frame_ends.take(rows),
+            parts=None if self.parts is None else self.parts[rows],
         )
+
+    def repeat(self, counts: Sequence[int]) -> "Index":
+        """Every video `counts` times, one after the other, told apart by `VideoInfo.part` from 0 up."""
+        repeated = self.select(np.repeat(np.arange(len(self)), counts))
+        return replace(repeated, parts=np.concatenate([np.arange(count, dtype=np.int32) for count in counts]))
 
     @classmethod
     def build(

@@ -7,7 +7,7 @@ To add a task `x`, write three files and change nothing else:
   `graph(frames, plan, cfg)` executes a plan with DALI operators. The clips are the output `clips`; those of several
   views stand one after the other in one sequence. What else there may be, each with a default:
   `min_frames(cfg)`, the fewest frames that a video needs (1): shorter ones are left out and named;
-  `NORMALISATION`, a name in `graph.colour.NORMALISATIONS` ("imagenet");
+  `NORMALISATION`, a name in `graph.colour.NORMALISATIONS` ("imagenet"); a `cfg.normalisation` comes first;
   `notes(plan, cfg)`, a `Notes` of what `preview` writes and draws on the clips (nothing).
 * `nets/tasks/x.py`: a frozen dataclass `Config` and `build(backbone, schema, cfg)`, a `nets.tasks.Pretext`: the network
   with its loss.
@@ -89,7 +89,8 @@ class Task:
     @property
     def normalisation(self) -> str:
         """How the clips are normalised: a name in `graph.colour.NORMALISATIONS`."""
-        return getattr(task_module(self.name), "NORMALISATION", "imagenet")
+        of_task = getattr(task_module(self.name), "NORMALISATION", "imagenet")
+        return getattr(self.cfg, "normalisation", of_task)
 
     def notes(self, plan: dict[str, np.ndarray]) -> Notes:
         """What is known about the views of a plan's sample."""

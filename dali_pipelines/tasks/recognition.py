@@ -1,76 +1,166 @@
-"""Labelled clips spread evenly over a video, for probes and tests (specs/ctp.md 0.2, 3)."""
+"""A labelled clip at a random time and place, to learn classes from (specs/ctp.md 3, specs/evaluation.md 3)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from nvidia.dali.data_node import DataNode
 
 from configs.errors import require
-from dali_pipelines.graph.colour import NORMALISATIONS, normalise
+from dali_pipelines.graph.colour import NORMALISATIONS, colour_map, normalise
 from dali_pipelines.graph.device import beside
-from dali_pipelines.graph.geometry import crop_resize
-from dali_pipelines.plan.crops import centre_crop
-from dali_pipelines.plan.frames import uniform_clips
+from dali_pipelines.graph.geometry import crop_box, crop_resize
+from dali_pipelines.plan.boxes import box_arrays, box_schema, random_box
+from dali_pipelines.plan.colour_map import IDENTITY, ColourMap, colour_arrays, colour_schema
+from dali_pipelines.plan.crops import random_crop
+from dali_pipelines.plan.frames import random_clip
+from dali_pipelines.plan.jitter import jitter, mild_jitter
+from dali_pipelines.plan.views import FIXED_ASPECT, check_view
 from dali_pipelines.store.index import VideoInfo
 from dali_pipelines.tasks import Notes, Schema
 
 
 @dataclass(frozen=True)
-class Config:
-    """The plan of recognition at test time; the defaults are CtP's for UCF101 (specs/ctp.md 3)."""
+class TestReference:
+    """What CoCLR does in tests and this does not, unless asked for (specs/evaluation.md 6, 9)."""
 
-    num_clips: int = 10
-    """Clips of a video, M."""
+    __test__ = False  # not pytest's
+
+    jitter: bool = False
+    """Change the colours of three clips in ten, by a little: the result depends on the seed."""
+    gallery_random_clip: bool = False
+    """Retrieval: the feature of a training video comes from one clip at a random time instead of from `clips`."""
+
+
+@dataclass(frozen=True)
+class Test:
+    """What a test sees of a video: `clips` x `crops` views."""
+
+    __test__ = False  # not pytest's
+
+    clips: int | Literal["windows", "random"] = 10
+    """Clips spread evenly over the video. windows: one every `window_step` frames, however many that makes. random:
+    one at a random time."""
+    window_step: int | None = None
+    """Frames from the start of one window to the next. null: half a clip less one, as in CoCLR (specs/evaluation.md 1).
+    A last window ends with the video."""
+    crops: Literal["centre", "three", "five", "ten"] = "centre"
+    """centre: one in the middle. three: spread along the longer side. five: middle and corners. ten: those and their
+    mirror images."""
+    short_side: int = 128
+    """Short side, in pixels, that the video is scaled to before the crop."""
+    average: Literal["logits", "probabilities"] = "logits"
+    """What is averaged over the views."""
+    reference: TestReference = field(default_factory=TestReference)
+    """The originals' flaws, each off unless named."""
+
+    def __post_init__(self) -> None:
+        require(isinstance(self.clips, str) or self.clips >= 1, "clips", self.clips, "at least 1, windows or random")
+        require(self.window_step is None or self.window_step >= 1, "window_step", self.window_step, "at least 1")
+        require(self.short_side >= 1, "short_side", self.short_side, "at least 1")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the original does and this does not, unless asked for."""
+
+    fixed_aspect: bool = False
+    """Squeeze every video to 4:3 before a crop of `short_sides` or of `test.short_side`, whatever its shape."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Clips for recognition; the defaults are CtP's for UCF101 and HMDB51 (specs/ctp.md 3)."""
+
     num_frames: int = 16
     """Frames of a clip, T."""
     stride: int = 2
     """Frame step within a clip."""
-    short_side: int = 128
-    """Short side, in pixels, that the video is scaled to before the crop."""
     size: int = 112
-    """Side of the square crop in the middle, pixels."""
+    """Side of the square crop, pixels."""
     normalisation: str = "imagenet"
     """A name in graph.colour.NORMALISATIONS: that of the task that the network was pretrained with."""
+    short_sides: tuple[int, ...] = (112, 128, 144)
+    """Training: short sides, in pixels, that the video is scaled to before a random crop."""
+    area: tuple[float, float] | None = None
+    """Training: instead, a crop that takes a share of the picture between these two, of an aspect from 3:4 to 4:3."""
+    flip_prob: float = 0.35
+    """Training: probability of mirroring the clip left to right."""
+    jitter: tuple[float, float, float, float] | None = None
+    """Training: reaches of brightness, contrast, saturation and hue of torchvision's ColorJitter; null has CtP's mild
+    changes of colour instead, each with a probability of 0.2."""
+    jitter_prob: float = 0.3
+    """Training: probability of that ColorJitter, drawn for the clip."""
+    reference: Reference = field(default_factory=Reference)
+    """The original's flaws, each off unless named."""
+    test: Test = field(default_factory=Test)
+    """See Test."""
 
     def __post_init__(self) -> None:
-        for key in ("num_clips", "num_frames", "stride", "short_side", "size"):
+        check_view(self)
+        for key in ("num_frames", "stride"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
         require(self.normalisation in NORMALISATIONS, "normalisation", self.normalisation, " or ".join(NORMALISATIONS))
+        if self.area is not None:
+            require(0 < self.area[0] <= self.area[1] <= 1, "area", list(self.area), "two shares, rising, above 0")
+        require(0 <= self.jitter_prob <= 1, "jitter_prob", self.jitter_prob, "from 0 to 1")
 
 
 def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
-    """The arrays of one sample, as in `plan_schema`; nothing is random. Short videos repeat their last frame."""
-    frames = uniform_clips(video.num_frames, clips=cfg.num_clips, length=cfg.num_frames, stride=cfg.stride)
-    crop = centre_crop(video, short_side=cfg.short_side, size=cfg.size)
+    """The arrays of one sample, as in `plan_schema`. A video shorter than the span repeats its last frame."""
+    frames = random_clip(video.num_frames, rng, length=cfg.num_frames, strides=(cfg.stride,), jitter=False)
     return {
-        "frames": frames.ravel(),
-        "crop_start": crop[0],
-        "crop_end": crop[1],
+        "frames": frames,
+        **_draw_crop(video, rng, cfg),
+        **colour_arrays([_draw_colours(rng, cfg)] * cfg.num_frames),
         "labels": np.array(video.label, np.int64),
     }
 
 
+def _draw_crop(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
+    if cfg.area is None:
+        aspect = FIXED_ASPECT if cfg.reference.fixed_aspect else None
+        crop = random_crop(
+            video, rng, short_sides=cfg.short_sides, size=cfg.size, flip_prob=cfg.flip_prob, aspect=aspect
+        )
+        return {"crop_start": crop[0], "crop_end": crop[1]}
+    box = random_box(video.height, video.width, rng, area=cfg.area)
+    return {**box_arrays([box]), "mirror": np.array(rng.random() < cfg.flip_prob, np.int32)}
+
+
+def _draw_colours(rng: np.random.Generator, cfg: Config) -> ColourMap:
+    if cfg.jitter is None:
+        return mild_jitter(rng)
+    drawn = rng.random() < cfg.jitter_prob
+    brightness, contrast, saturation, hue = cfg.jitter
+    change = jitter(rng, brightness=brightness, contrast_=contrast, saturation_=saturation, hue_turn=hue)
+    return change if drawn else IDENTITY
+
+
 def plan_schema(cfg: Config) -> Schema:
     """Shape and dtype of every array of a plan."""
-    return {
-        "frames": ((cfg.num_clips * cfg.num_frames,), "int32"),
-        "crop_start": ((2,), "float32"),
-        "crop_end": ((2,), "float32"),
-        "labels": ((), "int64"),
-    }
+    crop: Schema = {"crop_start": ((2,), "float32"), "crop_end": ((2,), "float32")}
+    if cfg.area is not None:
+        crop = {**box_schema(1), "mirror": ((), "int32")}
+    return {"frames": ((cfg.num_frames,), "int32"), **crop, **colour_schema(cfg.num_frames), "labels": ((), "int64")}
 
 
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
-    """Executes a plan on decoded frames, uint8 (M*T, H, W, 3)."""
-    clips = crop_resize(frames, plan["crop_start"], plan["crop_end"], size=cfg.size)
-    return {"clips": normalise(clips, kind=cfg.normalisation), "labels": beside(plan["labels"], clips)}
+    """Executes a plan on decoded frames, uint8 (T, H, W, 3)."""
+    if cfg.area is None:
+        clips, mirror = crop_resize(frames, plan["crop_start"], plan["crop_end"], size=cfg.size), None
+    else:
+        clips = crop_box(frames, plan["box_start"][0], plan["box_shape"][0], size=cfg.size, cubic=True)
+        mirror = plan["mirror"]
+    clips = normalise(colour_map(clips, plan), kind=cfg.normalisation, mirror=mirror)
+    return {"clips": clips, "labels": beside(plan["labels"], clips)}
 
 
 def batch_schema(cfg: Config) -> Schema:
     """Per-sample shape and dtype of what the network gets."""
-    return {"clips": ((cfg.num_clips, 3, cfg.num_frames, cfg.size, cfg.size), "float32"), "labels": ((), "int64")}
+    return {"clips": ((3, cfg.num_frames, cfg.size, cfg.size), "float32"), "labels": ((), "int64")}
 
 
 def notes(plan: dict[str, np.ndarray], cfg: Config) -> Notes:
-    """The class of the video, with every clip."""
-    return Notes([f"class {plan['labels']}"] * cfg.num_clips)
+    """The class of the video."""
+    return Notes([f"class {plan['labels']}"])

@@ -15,6 +15,8 @@ from nets.backbones.base import Backbone, Stride
 STRIDED: dict[str, Callable[[Sequence[Stride]], Backbone]] = {
     "r3d18": resnet.r3d18,
     "r2plus1d18": resnet.r2plus1d18,
+    "torchvision_r3d18": resnet.torchvision_r3d18,
+    "torchvision_r2plus1d18": resnet.torchvision_r2plus1d18,
     "r2plus1d10": resnet.r2plus1d10,
     "r2plus1d10_cstp": resnet.r2plus1d10_cstp,
     "resnet3d10": partial(resnet.resnet3d, blocks=(1, 1, 1, 1)),
@@ -29,6 +31,7 @@ PLAIN: dict[str, Callable[[], Backbone]] = {
     "i3d": inception.I3D,
     "r2d3d18": r2d3d.R2D3D,
     "resnet18_transformer": frame_transformer.resnet18_transformer,
+    "resnet18_transformer_relu": partial(frame_transformer.resnet18_transformer, relu=True),
     "resnet_tiny_transformer": frame_transformer.resnet_tiny_transformer,
 }
 

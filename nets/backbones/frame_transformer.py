@@ -15,14 +15,18 @@ class FrameTransformer(Backbone):
     """The network of CPC with a Transformer (specs/cpc_transformer.md 3.1 to 3.5).
 
     Features are the last state of the recurrent unit, (B, C, 1, H', W') for any number of frames. Pretraining uses
-    the parts. No ReLU stands between ResNet and Transformer, in pretraining as downstream: the original adds one for
-    fine-tuning only. There is no positional encoding: a token knows its place and time by its content alone.
+    the parts. There is no positional encoding: a token knows its place and time by its content alone.
     """
 
-    def __init__(self, *, widths: Sequence[int], blocks: int, feedforward: int) -> None:
-        """`widths` has one entry a stage of `blocks` blocks; every stage but the first halves the resolution."""
+    def __init__(self, *, widths: Sequence[int], blocks: int, feedforward: int, relu: bool = False) -> None:
+        """`widths` has one entry a stage of `blocks` blocks; every stage but the first halves the resolution.
+
+        `relu` puts one between ResNet and Transformer, as the original does for fine-tuning but not in pretraining.
+        """
         super().__init__()
         self.resnet = frame_resnet(widths, blocks)
+        if relu:
+            self.resnet.add_module("last_relu", nn.ReLU())
         self.out_channels = channels = widths[-1]
         self.stride = (sys.maxsize, *[2 ** (len(widths) + 1)] * 2)  # a cell spans all frames, however many
         self.transformer = transformer(channels, feedforward)
@@ -99,8 +103,8 @@ def transformer(channels: int, feedforward: int) -> nn.TransformerEncoder:
     return encoder
 
 
-def resnet18_transformer() -> FrameTransformer:
-    return FrameTransformer(widths=(64, 128, 256, 256), blocks=2, feedforward=2048)
+def resnet18_transformer(*, relu: bool = False) -> FrameTransformer:
+    return FrameTransformer(widths=(64, 128, 256, 256), blocks=2, feedforward=2048, relu=relu)
 
 
 def resnet_tiny_transformer() -> FrameTransformer:

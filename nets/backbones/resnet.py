@@ -121,6 +121,16 @@ def r2plus1d18(strides: Sequence[Stride]) -> ResNet3d:
     return ResNet3d(R2Plus1dStem(), BalancedConv, widths=WIDTHS, blocks=(2, 2, 2, 2), strides=strides, eps=1e-3)
 
 
+def torchvision_r3d18(strides: Sequence[Stride]) -> ResNet3d:
+    """torchvision's r3d_18: CtP's with another eps."""
+    return ResNet3d(BasicStem(), Conv3DSimple, widths=WIDTHS, blocks=(2, 2, 2, 2), strides=strides)
+
+
+def torchvision_r2plus1d18(strides: Sequence[Stride]) -> ResNet3d:
+    """torchvision's r2plus1d_18: CtP's with another eps, and other widths between the factors."""
+    return ResNet3d(R2Plus1dStem(), FactorisedConv, widths=WIDTHS, blocks=(2, 2, 2, 2), strides=strides)
+
+
 def r2plus1d10(strides: Sequence[Stride]) -> ResNet3d:
     """Concepts' R(2+1)D: torchvision's with one block a stage."""
     return ResNet3d(R2Plus1dStem(), FactorisedConv, widths=WIDTHS, blocks=(1, 1, 1, 1), strides=strides)

@@ -1,0 +1,137 @@
+"""Labelled views spread over a whole video, for tests and features (specs/evaluation.md 1, 4; specs/ctp.md 3).
+
+A video may have more views than fit into a sample: it then has several samples, its `parts`.
+"""
+
+import numpy as np
+from nvidia.dali import fn
+from nvidia.dali.data_node import DataNode
+
+from dali_pipelines.graph.colour import colour_map, normalise
+from dali_pipelines.graph.device import beside
+from dali_pipelines.graph.geometry import crop_resize
+from dali_pipelines.plan.colour_map import IDENTITY, ColourMap, colour_arrays, colour_schema
+from dali_pipelines.plan.crops import CENTRE, scaled_crop
+from dali_pipelines.plan.frames import uniform_clips, window_starts
+from dali_pipelines.plan.jitter import jitter
+from dali_pipelines.plan.views import FIXED_ASPECT
+from dali_pipelines.store.index import Index, VideoInfo
+from dali_pipelines.tasks import Notes, Schema
+from dali_pipelines.tasks.recognition import Config
+
+MOST_VIEWS = 16  # in one sample: bounds its memory
+WINDOWS = 8  # clips of one sample where their number differs from video to video
+END = np.nextafter(1.0, 0.0)
+CROPS = {  # (y, x) between the first and the last place of a crop, and whether it is mirrored
+    "centre": [(CENTRE, CENTRE, False)],
+    "five": [(CENTRE, CENTRE, False), *((y, x, False) for y in (0, END) for x in (0, END))],
+}
+CROPS["ten"] = CROPS["five"] + [(y, x, True) for y, x, _ in CROPS["five"]]
+
+
+def clips_of(num_frames: int, rng: np.random.Generator, cfg: Config) -> np.ndarray:
+    """Frame numbers of all clips of a video, int32 (clips, T); they repeat the last frame of a short video."""
+    clips, span = cfg.test.clips, cfg.num_frames * cfg.stride
+    if isinstance(clips, int):
+        return uniform_clips(num_frames, clips=clips, length=cfg.num_frames, stride=cfg.stride)
+    if clips == "windows":
+        starts = window_starts(num_frames, span=span, step=cfg.test.window_step or max(span // 2 - 1, 1))
+    else:
+        starts = rng.integers(max(num_frames - span, 0), endpoint=True, size=1)
+    frames = starts[:, None] + cfg.stride * np.arange(cfg.num_frames)
+    return np.minimum(frames, num_frames - 1).astype(np.int32)
+
+
+def crops_of(video: VideoInfo, cfg: Config) -> np.ndarray:
+    """The crops, float32 (crops, 2, 2) as in `plan.crops`."""
+    if cfg.test.crops == "three":
+        ends = (0, CENTRE, END)
+        places = [(CENTRE, x, False) if video.width >= video.height else (x, CENTRE, False) for x in ends]
+    else:
+        places = CROPS[cfg.test.crops]
+    aspect = FIXED_ASPECT if cfg.reference.fixed_aspect else None
+    return np.stack(
+        [
+            scaled_crop(video, short_side=cfg.test.short_side, size=cfg.size, y=y, x=x, flip=flip, aspect=aspect)
+            for y, x, flip in places
+        ]
+    )
+
+
+def crops_count(cfg: Config) -> int:
+    return 3 if cfg.test.crops == "three" else len(CROPS[cfg.test.crops])
+
+
+def clips_per_part(cfg: Config) -> int:
+    """Clips of one sample, M."""
+    clips = cfg.test.clips
+    wanted = clips if isinstance(clips, int) else WINDOWS if clips == "windows" else 1
+    return min(wanted, max(MOST_VIEWS // crops_count(cfg), 1))
+
+
+def parts(index: Index, cfg: Config) -> Index:
+    """The dataset with as many rows for each video as it has samples, one after the other."""
+    rng, size = np.random.default_rng(0), clips_per_part(cfg)
+    counts = [-(-len(clips_of(count, rng, cfg)) // size) for count in index.num_frames.tolist()]
+    return index.repeat(counts)
+
+
+def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
+    """The arrays of one sample, as in `plan_schema`: a video's clips from number `part` * M on.
+
+    The last part repeats its last clip up to M; `clips_known` is the number of those that count.
+    """
+    size = clips_per_part(cfg)
+    clips = clips_of(video.num_frames, rng, cfg)[video.part * size :][:size]
+    frames = clips[np.minimum(np.arange(size), len(clips) - 1)]
+    crops = crops_of(video, cfg)
+    arrays = {
+        "frames": frames.ravel(),
+        "crop_start": crops[:, 0],
+        "crop_end": crops[:, 1],
+        "labels": np.array(video.label, np.int64),
+        "clips_known": np.array(len(clips), np.int64),
+    }
+    if cfg.test.reference.jitter:
+        colours: list[ColourMap] = []
+        for _ in range(size):
+            change = jitter(rng, brightness=0.2, contrast_=0.2, saturation_=0.2, hue_turn=0.1)
+            colours += [change if rng.random() < 0.3 else IDENTITY] * cfg.num_frames
+        arrays |= colour_arrays(colours)
+    return arrays
+
+
+def plan_schema(cfg: Config) -> Schema:
+    """Shape and dtype of every array of a plan."""
+    frames, crops = clips_per_part(cfg) * cfg.num_frames, crops_count(cfg)
+    return {
+        "frames": ((frames,), "int32"),
+        "crop_start": ((crops, 2), "float32"),
+        "crop_end": ((crops, 2), "float32"),
+        "labels": ((), "int64"),
+        "clips_known": ((), "int64"),
+        **(colour_schema(frames) if cfg.test.reference.jitter else {}),
+    }
+
+
+def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
+    """Executes a plan on decoded frames, uint8 (M*T, H, W, 3)."""
+
+    def crop(c: int) -> DataNode:
+        clips = crop_resize(frames, plan["crop_start"][c], plan["crop_end"][c], size=cfg.size)
+        clips = colour_map(clips, plan) if cfg.test.reference.jitter else clips
+        return normalise(clips, kind=cfg.normalisation)
+
+    clips = fn.cat(*(crop(c) for c in range(crops_count(cfg))), axis=0)
+    return {"clips": clips, **{name: beside(plan[name], clips) for name in ("labels", "clips_known")}}
+
+
+def batch_schema(cfg: Config) -> Schema:
+    """Per-sample shape and dtype of what the network gets: (crops, M) clips, their class, how many of M count."""
+    clips = (crops_count(cfg), clips_per_part(cfg), 3, cfg.num_frames, cfg.size, cfg.size)
+    return {"clips": (clips, "float32"), "labels": ((), "int64"), "clips_known": ((), "int64")}
+
+
+def notes(plan: dict[str, np.ndarray], cfg: Config) -> Notes:
+    """The class of the video, with every view."""
+    return Notes([f"class {plan['labels']}"] * (crops_count(cfg) * clips_per_part(cfg)))

@@ -1,0 +1,59 @@
+"""Datasets with classes: opened, checked, and split for validation."""
+
+import re
+
+import numpy as np
+
+from configs.errors import UserError
+from configs.schema import LabelledData
+from dali_pipelines.store.index import Index, open_dataset
+
+SAME_FILM = re.compile(r"_c\d+$")
+"""UCF101 names its clips v_<Class>_g<film>_c<clip>: those of one film look alike."""
+
+
+def open_labelled(data: LabelledData, part: str) -> Index:
+    """The videos of one part, "train" or "test", all with a class.
+
+    UserError for a missing list, videos without a class, and a list whose own labels tell of other classes.
+    """
+    list_file = data.list_of(part)  # type: ignore[arg-type]
+    if part == "test" and list_file is None:
+        raise UserError("data.test_list: missing; name the file that lists the test videos, such as testlist01.txt")
+    index = open_dataset(data.root, list_file)
+    unlabelled = np.flatnonzero(index.labels < 0)
+    if len(unlabelled):
+        raise UserError(
+            f"{data.root} has {len(unlabelled)} videos without a class, the first {index.names.text(unlabelled[0])}; "
+            "prepare it again with --labels folders or a CSV"
+        )
+    if list_file is not None:
+        tokens = [line.split()[-1] for line in list_file.read_text().splitlines() if len(line.split()) > 1]
+        listed, known = len(set(tokens)), len(np.unique(index.labels))
+        if len(tokens) == len(index) and all(token.isdecimal() for token in tokens) and listed != known:
+            raise UserError(
+                f"{list_file} tells {listed} classes apart, {data.root} has {known} for its videos: they are of "
+                "different datasets, or the dataset was prepared with other labels"
+            )
+    return index
+
+
+def hold_out(index: Index, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to train on and rows to validate on, about `share` of each class, by chance; int64, rising.
+
+    Videos of one film are not torn apart (`SAME_FILM`); every class keeps at least one film to train on.
+    """
+    rng = np.random.default_rng(seed)
+    films = np.array([SAME_FILM.sub("", index.names.text(row)) for row in range(len(index))])
+    held: list[int] = []
+    for label in np.unique(index.labels):
+        rows = np.flatnonzero(index.labels == label)
+        wanted, taken = round(share * len(rows)), 0
+        for film in rng.permutation(np.unique(films[rows]))[1:]:
+            if taken >= wanted:
+                break
+            of_film = rows[films[rows] == film].tolist()
+            held += of_film
+            taken += len(of_film)
+    validation = np.sort(np.array(held, np.int64))
+    return np.setdiff1d(np.arange(len(index)), validation), validation
