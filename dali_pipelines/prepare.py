@@ -1,5 +1,7 @@
 """Turns videos into a prepared dataset: `python -m dali_pipelines.prepare SRC... --out DIR`.
 
+Videos are files, or folders of numbered pictures (ID/00001.jpg ...), as Something-Something is handed out.
+
 Writes `DIR/videos/<name>.mp4`, `DIR/index.npz` and `DIR/quarantine.csv` (path, reason). An interrupted run continues
 where it was when the same command is given again, and then does only what is new or has changed. The dataset is
 what the last command's sources hold. Exit status 0, 3 when some videos were quarantined, 2 when nothing is left.
@@ -48,9 +50,12 @@ def main(argv: list[str]) -> int:
     settings = asdict(how) if isinstance(how, Encoding) else {"codec": how}
     videos = find_videos(options.sources, outside=options.out / "videos")
     labels, class_names = read_labels(options.labels, videos)
+    pictures = next((path for path in videos.values() if path.is_dir()), None) if options.codec in UNENCODED else None
+    if pictures is not None:
+        raise UserError(f"--codec {how} cannot take a folder of pictures, {pictures}: use --codec vp9")
 
     with Journal(options.out, settings) as journal:
-        stamps = {name: Stamp.of(source) for name, source in videos.items()}
+        stamps = {name: _stamp(source) for name, source in videos.items()}
         jobs = [
             Job(name, source, video_path(options.out, name), how)
             for name, source in videos.items()
@@ -75,7 +80,7 @@ def main(argv: list[str]) -> int:
 
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m dali_pipelines.prepare", description=__doc__.split("\n")[0])
-    parser.add_argument("sources", nargs="+", type=Path, metavar="SRC", help="video files, or folders of them")
+    parser.add_argument("sources", nargs="+", type=Path, metavar="SRC", help="video files, or folders")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the prepared dataset")
     parser.add_argument(
         "--codec",
@@ -125,6 +130,14 @@ def _parse_size(text: str) -> tuple[int, int]:
     if not (cross and width.isdecimal() and height.isdecimal()):
         raise UserError(f"--size {text!r} must be WIDTHxHEIGHT in pixels, as in 176x128")
     return int(width), int(height)
+
+
+def _stamp(source: Path) -> Stamp:
+    """The stamp of a file; of a folder of pictures all their bytes and the newest of all times."""
+    if not source.is_dir():
+        return Stamp.of(source)
+    parts = [source.stat(), *(entry.stat() for entry in os.scandir(source))]
+    return Stamp(sum(part.st_size for part in parts), max(part.st_mtime_ns for part in parts))
 
 
 def _is_done(entry: Entry | None, stamp: Stamp, source: Path, target: Path) -> bool:

@@ -1,6 +1,8 @@
 """Datasets with classes: opened, checked, and split for validation."""
 
 import re
+from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
@@ -8,8 +10,9 @@ from configs.errors import UserError
 from configs.schema import LabelledData
 from dali_pipelines.store.index import Index, open_dataset
 
-SAME_FILM = re.compile(r"_c\d+$")
-"""UCF101 names its clips v_<Class>_g<film>_c<clip>: those of one film look alike."""
+SAME_FILM = re.compile(r"_c\d+$|_[a-z]_(?:cm|nm)_np\d+_[a-z]{2}_(?:goo|med|bad)_\d+$")
+"""What tells the clips of one film apart, which look alike: in UCF101 v_<Class>_g<film>_c<clip>, in HMDB51
+<film>_<class>_<body>_<camera>_np<people>_<side>_<quality>_<clip>."""
 
 
 def open_labelled(data: LabelledData, part: str) -> Index:
@@ -25,10 +28,10 @@ def open_labelled(data: LabelledData, part: str) -> Index:
     if len(unlabelled):
         raise UserError(
             f"{data.root} has {len(unlabelled)} videos without a class, the first {index.names.text(unlabelled[0])}; "
-            "prepare it again with --labels folders or a CSV"
+            "prepare it again with --labels folders or a CSV, or run dali_pipelines.lists for Something-Something v1"
         )
     if list_file is not None:
-        tokens = [line.split()[-1] for line in list_file.read_text().splitlines() if len(line.split()) > 1]
+        tokens = _own_labels(list_file, index.names.texts())
         listed, known = len(set(tokens)), len(np.unique(index.labels))
         if len(tokens) == len(index) and all(token.isdecimal() for token in tokens) and listed != known:
             raise UserError(
@@ -36,6 +39,16 @@ def open_labelled(data: LabelledData, part: str) -> Index:
                 "different datasets, or the dataset was prepared with other labels"
             )
     return index
+
+
+def _own_labels(list_file: Path, names: Iterable[str]) -> list[str]:
+    """What stands behind the names of a list, such as the class ids in UCF101's lists for training."""
+    lines = [line.strip().rsplit(maxsplit=1) for line in list_file.read_text().splitlines() if line.strip()]
+    return [
+        line[1]
+        for line, name in zip(lines, names, strict=True)
+        if len(line) == 2 and name in (line[0], line[0].rpartition(".")[0])  # not the end of a name with a blank
+    ]
 
 
 def hold_out(index: Index, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,14 +7,16 @@ from pathlib import Path
 
 from configs.errors import UserError
 from dali_pipelines.store.files import is_video_name
+from dali_pipelines.store.source import PICTURE
 
 
 def find_videos(sources: Iterable[Path], *, outside: Path) -> dict[str, Path]:
     """The videos of `sources` by name, in the order of the names; nothing below the folder `outside` is taken.
 
     A folder is searched with its sub-folders (links followed) for files with a video suffix; names are the paths
-    below it without the suffix. A file is taken whatever its suffix. UserError for a source that does not exist,
-    for two files of one name, and when there is no video at all.
+    below it without the suffix. Where it has none, every folder with numbered pictures is a video, named by its path
+    below the source. A file is taken whatever its suffix. UserError for a source that does not exist, for two
+    videos of one name, and when there is no video at all.
     """
     sources = list(sources)
     found: dict[str, Path] = {}
@@ -22,7 +24,7 @@ def find_videos(sources: Iterable[Path], *, outside: Path) -> dict[str, Path]:
         if source.is_file():
             named = [(source.stem, source)]
         elif source.is_dir():
-            named = [(path.relative_to(source).with_suffix("").as_posix(), path) for path in _walk(source, outside)]
+            named = [(_name(path, source), path) for path in _search(source, outside)]
         else:
             raise UserError(f"no such file or folder: {source}")
         for name, path in named:
@@ -33,22 +35,37 @@ def find_videos(sources: Iterable[Path], *, outside: Path) -> dict[str, Path]:
                 )
     if not found:
         places = ", ".join(map(str, sources))
-        raise UserError(f"no video files in {places}; files with another suffix can be given by their path")
+        raise UserError(
+            f"no video files in {places}, and no folders of numbered pictures; files with another suffix can be given "
+            "by their path"
+        )
     return dict(sorted(found.items()))
 
 
-def _walk(root: Path, outside: Path) -> Iterable[Path]:
+def _name(path: Path, source: Path) -> str:
+    if path == source:  # itself a folder of pictures
+        return path.resolve().name
+    relative = path.relative_to(source)
+    return (relative.with_suffix("") if is_video_name(path) else relative).as_posix()
+
+
+def _search(root: Path, outside: Path) -> list[Path]:
+    """The video files below `root`; where there are none, the folders of pictures."""
+    files: list[Path] = []
+    folders: list[Path] = []
+    outside = outside.resolve()
     seen: set[tuple[int, int]] = set()
-    for folder, subfolders, files in os.walk(root, followlinks=True):
+    for folder, subfolders, names in os.walk(root, followlinks=True):
         status = os.stat(folder)
         here = (status.st_dev, status.st_ino)
-        if here in seen or Path(folder).resolve() == outside.resolve():  # a link back up; the output itself
+        if here in seen or Path(folder).resolve() == outside:  # a link back up; the output itself
             subfolders.clear()
             continue
         seen.add(here)
-        for file in files:
-            if is_video_name(Path(file)) and not file.startswith("."):
-                yield Path(folder, file)
+        files += [Path(folder, name) for name in names if is_video_name(Path(name)) and not name.startswith(".")]
+        if not files and any((match := PICTURE.fullmatch(name)) and match["number"] for name in names):
+            folders.append(Path(folder))
+    return files or folders
 
 
 def read_labels(rule: str, names: Iterable[str]) -> tuple[dict[str, int], tuple[str, ...]]:
