@@ -1,8 +1,6 @@
 """Concepts, network side: the figures of the original, who gets gradients, and that it learns."""
 
-import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +12,7 @@ from nets import backbones
 from nets.concept_losses import alignment, negative_entropy
 from nets.tasks import build_task
 from nets.tasks.concepts import KINDS, METRIC, Concepts, Config, Reference, six_views
-
-STATE_DICT = Path(__file__).parents[1].parent / "shared" / "specs" / "state_dicts" / "concepts__pretrain_k100.json"
+from tests.originals import shapes_of
 
 
 class Wide(backbones.Backbone):
@@ -59,11 +56,12 @@ def test_parameters_are_those_of_the_original():
     assert sum(count.values()) == 18_269_805 - 205_200  # of an unused classifier
 
 
-@pytest.mark.skipif(not STATE_DICT.is_file(), reason="the originals' state dicts are not here")
 def test_weights_have_the_shapes_of_the_originals_checkpoints_in_the_same_order():
     with torch.device("meta"):
         net = build_task("concepts", "r2plus1d10", {}, Config())
-    original = {name: shape for name, shape in json.loads(STATE_DICT.read_text()).items() if "backbone.fc" not in name}
+    original = {
+        name: shape for name, shape in shapes_of("concepts__pretrain_k100").items() if "backbone.fc" not in name
+    }
     assert [list(value.shape) for value in net.state_dict().values()] == list(original.values())
 
 

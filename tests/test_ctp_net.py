@@ -1,8 +1,6 @@
 """Catch-the-Patch, network side: the figures of CtP's head, slow references, and that it learns."""
 
-import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +14,8 @@ from configs.errors import UserError
 from nets import backbones
 from nets.tasks import build_task
 from nets.tasks.ctp import Config, decode, encode, paired_iou
+from tests.originals import shapes_of
 
-STATE_DICTS = Path(__file__).parents[1].parent / "shared" / "specs" / "state_dicts"
 STD = torch.tensor(Config().std)
 
 
@@ -76,10 +74,9 @@ def test_parameters_are_those_of_ctp():
     assert count(model) == 40_278_016
 
 
-@pytest.mark.skipif(not STATE_DICTS.is_dir(), reason="the originals' state dicts are not here")
 @pytest.mark.parametrize("backbone", ["r3d18", "r2plus1d18"])
 def test_weights_have_the_shapes_of_ctps_checkpoints_in_the_same_order(backbone):
-    original = json.loads((STATE_DICTS / f"ctp__ctp_{backbone}.json").read_text())
+    original = shapes_of(f"ctp__ctp_{backbone}")
     ours = [list(value.shape) for value in paper_model(backbone).state_dict().values()]
     assert ours == list(original.values())
 

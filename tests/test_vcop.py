@@ -1,10 +1,8 @@
 """VCOP: the class is the order of the clips; the network compares them two by two."""
 
-import json
 import math
 from collections import Counter
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +15,8 @@ from dali_pipelines.tasks import Task, vcop
 from dali_pipelines.tasks.vcop import ORDERS, Config, Reference, batch_schema, min_frames, notes, plan
 from nets.tasks import build_task
 from nets.tasks.vcop import Config as NetConfig
+from tests.originals import shapes_of
 
-STATE_DICT = Path(__file__).parents[1].parent / "shared" / "specs" / "state_dicts" / "ctp__vcop.json"
 CFG = Config()
 
 
@@ -108,10 +106,9 @@ def test_the_head_has_the_specs_parameters():
     assert sum(p.numel() for p in model.parameters()) == 33_166_272 + 524_800 + 9_222
 
 
-@pytest.mark.skipif(not STATE_DICT.is_file(), reason="the originals' state dicts are not here")
 def test_weights_have_the_shapes_of_the_originals_checkpoint_in_the_same_order():
     ours = [list(value.shape) for value in meta("r3d18").state_dict().values()]
-    assert ours == list(json.loads(STATE_DICT.read_text()).values())
+    assert ours == list(shapes_of("ctp__vcop").values())
 
 
 def test_an_untrained_network_guesses(model):

@@ -1,0 +1,220 @@
+"""The command that imports published checkpoints, with torchvision's own networks as the originals."""
+
+import argparse
+import hashlib
+
+import pytest
+import torch
+import torchvision.models.video as zoo
+
+from configs.errors import UserError
+from dali_pipelines.graph.colour import NORMALISATIONS
+from nets import backbones
+from nets.classifier import Classifier
+from tests.test_bad_input import refused  # noqa: F401
+from trainers import import_checkpoint
+from trainers.import_checkpoint import read_classes, read_original
+from trainers.imports import Imported, network, torchvision
+from trainers.weights import classifier_weights, read
+
+
+def trained(make):
+    """A network of torchvision in eval mode whose batch norms have seen something."""
+    torch.manual_seed(0)
+    net = make(weights=None).eval()
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm3d):
+            for tensor in (module.running_mean, module.bias.data):
+                tensor.normal_(0, 0.1)
+            for tensor in (module.running_var, module.weight.data):
+                tensor.uniform_(0.5, 1.5)
+    return net
+
+
+@pytest.fixture(scope="module")
+def r3d18():
+    return trained(zoo.r3d_18)
+
+
+@pytest.fixture(scope="module")
+def done(r3d18, tmp_path_factory):
+    """What the command printed, with IN and OUT."""
+    folder = tmp_path_factory.mktemp("import")
+    theirs, ours, names = folder / "r3d_18.pth", folder / "r3d_18.pt", folder / "classes.txt"
+    torch.save(r3d18.state_dict(), theirs)
+    names.write_text("".join(f"{name}\n" for name in zoo.R3D_18_Weights.DEFAULT.meta["categories"]))
+    with pytest.MonkeyPatch.context() as patch:
+        lines = []
+        patch.setattr("builtins.print", lambda *args, **_: lines.append(" ".join(map(str, args))))
+        import_checkpoint.main([str(theirs), "--from", "torchvision", "--out", str(ours), "--classes", str(names)])
+    return "\n".join(lines), theirs, ours
+
+
+@torch.no_grad()
+def test_an_imported_file_computes_what_torchvision_does(r3d18, done):
+    weights = read(done[2])
+    recipe = classifier_weights(weights)
+    net = Classifier(backbones.create(recipe.backbone), len(weights.classes), recipe.net).eval()
+    net.load_state_dict(weights.model)
+    clips = torch.randn(2, 3, 16, 48, 32, generator=torch.Generator().manual_seed(1))
+    expected = r3d18(clips)
+    assert expected.std() > 0.01
+    torch.testing.assert_close(net.logits(clips), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_file_names_its_classes_its_origin_and_how_clips_are_made(done):
+    weights = read(done[2])
+    about = zoo.R3D_18_Weights.DEFAULT
+    theirs = about.transforms()
+    assert list(weights.classes) == about.meta["categories"]
+    assert (weights.step, weights.backbone) == (0, "torchvision_r3d18")
+    assert weights.clip == {"num_frames": 16, "strides": [2], "size": 112, "normalisation": "kinetics"}
+    mean, std = NORMALISATIONS["kinetics"]
+    assert (list(mean), list(std)) == (theirs.mean, theirs.std)
+    plan = weights.config.plan
+    assert ([plan.size] * 2, plan.test.short_side, plan.test.clips) == (theirs.crop_size, theirs.resize_size[0], 5)
+    imported = torch.load(done[2], weights_only=True)["imported"]
+    assert imported == {"from": "torchvision", "sha256": hashlib.sha256(done[1].read_bytes()).hexdigest()}
+
+
+def test_the_command_says_what_every_key_became(done, r3d18):
+    lines = done[0].splitlines()
+    counts = [int(line.split()[0]) for line in lines if " keys of " in line]
+    assert sum(counts) == len(r3d18.state_dict())
+    assert "     2 keys of fc are linear" in lines
+    assert lines[-2:] == [
+        "recipe: configs/recognition/torchvision_r3d18_kinetics.yaml",
+        f"wrote {done[2]}: recognition with 400 classes, torchvision_r3d18",
+    ]
+
+
+def test_keys_that_are_left_are_counted_with_their_reason():
+    left = {"twin.a": "second name of one.a", "twin.b": "second name of one.b", "fc.bias": "never used"}
+    lines = import_checkpoint.table(Imported("x/y.yaml", {}, {"one.a": "ours.a"}, left, ["net.queue=3"])).splitlines()
+    assert lines == [
+        "     1 keys of one are ours",
+        "     2 keys of twin are left: second name of one.a, and so on",
+        "     1 keys of fc are left: never used",
+        "recipe: configs/x/y.yaml with net.queue=3",
+    ]
+
+
+@torch.no_grad()
+def test_r2plus1d_computes_what_torchvision_does():
+    theirs = trained(zoo.r2plus1d_18)
+    imported = torchvision.convert(theirs.state_dict())
+    assert imported.config.backbone == "torchvision_r2plus1d18"
+    clips = torch.randn(1, 3, 8, 32, 32, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(network(imported).logits(clips), theirs(clips), rtol=1e-4, atol=1e-5)
+
+
+def test_a_video_network_of_torchvision_that_is_not_here_is_refused():
+    with torch.device("meta"):
+        mc3, s3d = zoo.mc3_18(weights=None), zoo.s3d(weights=None)
+    message = r"layer2.0.conv1.0.weight is of shape \(128, 64, 1, 3, 3\); \(128, 64, 3, 3, 3\) was expected"
+    with pytest.raises(UserError, match=message):
+        network(torchvision.convert(mc3.state_dict()))
+    with pytest.raises(UserError, match=r"keys have no counterpart here: features.0.0.0.weight, "):
+        torchvision.convert(s3d.state_dict())
+
+
+# Files
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"epoch": 3, "state_dict": s}, lambda s: {"model": s}])
+def test_state_dicts_are_found_in_files_of_all_kinds(tmp_path, wrap, old):
+    state = {"module.a.module.weight": torch.rand(3), "module.b": torch.tensor(2)}
+    torch.save(wrap(state), tmp_path / "x.pth", _use_new_zipfile_serialization=not old)
+    found = read_original(tmp_path / "x.pth")
+    assert found.keys() == {"a.module.weight", "b"}
+    assert found["a.module.weight"].equal(state["module.a.module.weight"])
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_file_that_would_have_to_run_code_is_refused_with_the_way_out(tmp_path, old):
+    content = {"args": argparse.Namespace(lr=1), "state_dict": {"a": torch.rand(3)}}
+    torch.save(content, tmp_path / "x.pth", _use_new_zipfile_serialization=not old)
+    with pytest.raises(
+        UserError, match=r"x.pth holds an object of argparse.Namespace .* torch.save its state dict alone"
+    ):
+        read_original(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_damaged_files_are_refused(tmp_path, old):
+    path = tmp_path / "x.pth"
+    torch.save({"a": torch.rand(1000)}, path, _use_new_zipfile_serialization=not old)
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], whole[:40], b"", b"hello world\n" * 20):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"x.pth is damaged, or no checkpoint of torch \(.+\)$"):
+            read_original(path)
+
+
+def test_a_flipped_byte_among_the_weights_is_noticed(tmp_path):
+    path = tmp_path / "x.pth"
+    torch.save({"a": torch.rand(1000)}, path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"x.pth is damaged, or no checkpoint of torch \(checksum of .+\)$"):
+        read_original(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([1, 2], "holds no state dict, neither by itself nor as state_dict or model"),
+        ({}, "holds no state dict"),
+        ({"state_dict": {"a": 3}}, "'a' is of type int and no tensor"),
+        ({"epoch": 3, "weights": {}}, "'epoch' is of type int and no tensor"),
+    ],
+)
+def test_a_file_without_a_state_dict_is_refused(tmp_path, content, message):
+    torch.save(content, tmp_path / "x.pth")
+    with pytest.raises(UserError, match=message):
+        read_original(tmp_path / "x.pth")
+
+
+def test_what_people_get_wrong_leaves_no_file_behind(tmp_path, done, refused, capsys):  # noqa: F811
+    out = tmp_path / "out.pt"
+
+    def fails(path, *options):
+        return refused(import_checkpoint.main, path, "--from", "torchvision", "--out", out, *options)
+
+    assert fails(tmp_path / "gone.pth") == f"error: no such file: {tmp_path / 'gone.pth'}"
+    torch.save({"encoder.weight": torch.rand(3)}, tmp_path / "other.pth")
+    line = fails(tmp_path / "other.pth")
+    assert line.startswith(
+        f"error: {tmp_path / 'other.pth'}: 1 keys have no counterpart here: encoder.weight; is --from "
+    )
+    assert "is a checkpoint of this project: it can be used as it is" in fails(done[2])
+    (tmp_path / "names.txt").write_text("a\nb\n")
+    line = fails(done[1], "--classes", tmp_path / "names.txt")
+    assert line.endswith("names.txt has 2 names, the classifier has 400 classes")
+    line = refused(import_checkpoint.main, done[2], "--from", "ctp", "--out", done[2])
+    assert line.endswith("is the original itself: choose another name")
+    with pytest.raises(SystemExit, match="2"):
+        import_checkpoint.main([str(done[1]), "--from", "ctp", "--out", "out.pth"])
+    assert capsys.readouterr().err.endswith("--out out.pth: must end in .pt\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["names.txt", "other.pth"]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("1 ApplyEyeMakeup\n2 ApplyLipstick\n\n", ["ApplyEyeMakeup", "ApplyLipstick"]),
+        ("0,brush hair\r\n1,cartwheel\r\n", ["brush hair", "cartwheel"]),
+        ("brush hair\ncartwheel", ["brush hair", "cartwheel"]),
+        ("3 pointer\n2 pointer", ["3 pointer", "2 pointer"]),
+    ],
+)
+def test_class_names_are_read_with_or_without_numbers(tmp_path, text, names):
+    (tmp_path / "names.txt").write_text(text)
+    assert read_classes(tmp_path / "names.txt", 2) == names
+
+
+def test_class_names_of_what_has_no_classes_are_refused(tmp_path):
+    with pytest.raises(UserError, match="the checkpoint is no classifier and has no classes to name"):
+        read_classes(tmp_path / "names.txt", 0)
