@@ -53,7 +53,7 @@ class Weights:
         from dali_pipelines.tasks.recognition import Test
 
         if isinstance(self.config, Recognition):
-            return self.config.plan  # type: ignore[no-any-return]
+            return self.config.plan
         size = self.clip["size"]
         return Clips(
             num_frames=self.clip["num_frames"],
