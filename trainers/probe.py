@@ -97,21 +97,15 @@ def probe(
 
     A test video that cannot be read counts as wrong.
     """
-    import torch
-
+    from trainers import linear
     from trainers.features import extract
-    from trainers.linear import fit, wilson
 
-    networks = list(backbones.values())
+    networks, classes = list(backbones.values()), len(train.class_names)
     pairs = zip(*(extract(networks, index, clips, ranks, data) for index in (train, test)), strict=True)
-    result = {}
-    for name, (known, asked) in zip(backbones, pairs, strict=True):
-        x, y = torch.from_numpy(known.values[known.known]), torch.from_numpy(known.labels[known.known])
-        classify = fit(x, y, classes=len(train.class_names))
-        guessed = classify(torch.from_numpy(asked.values[asked.known])).numpy()
-        correct = int((guessed == asked.labels[asked.known]).sum())
-        result[name] = {"top1": correct / len(test), "interval": wilson(correct, len(test))}
-    return result
+    return {
+        name: linear.probe(known, asked, classes=classes, device=ranks.device)
+        for name, (known, asked) in zip(backbones, pairs, strict=True)
+    }
 
 
 if __name__ == "__main__":

@@ -1,0 +1,103 @@
+"""The contact sheet, read back pixel by pixel."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image, ImageColor, ImageOps
+
+from dali_pipelines.store.index import Index
+from dali_pipelines.store.reader import decode_clip, read_clip
+from trainers.contact_sheet import BORDER, OTHER, QUERY, SAME, THUMB, UNREADABLE, Item, choose, draw
+
+COLOURS = [QUERY, SAME, OTHER, OTHER]
+HEIGHT, WIDTH = THUMB[1] + 2 * BORDER, THUMB[0] + 2 * BORDER
+
+
+def tiles(sheet: Image.Image, colour: str) -> set[tuple[int, int]]:
+    """(y, x) of all frames with a border of that colour, found by their shape in the pixels."""
+    mask = (np.array(sheet) == ImageColor.getrgb(colour)).all(2)
+    filled = np.pad(mask.astype(int), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+
+    def all_set(height: int, width: int) -> np.ndarray:
+        """bool: whether the box that begins there is full of the colour."""
+        sums = filled[height:, width:] - filled[:-height, width:] - filled[height:, :-width] + filled[:-height, :-width]
+        return sums == height * width
+
+    rows, columns = sheet.height - HEIGHT + 1, sheet.width - WIDTH + 1
+    across, down = all_set(BORDER, WIDTH), all_set(HEIGHT, BORDER)
+    found = (
+        across[:rows, :columns]
+        & across[HEIGHT - BORDER :, :columns][:rows]
+        & down[:rows, :columns]
+        & down[:rows, WIDTH - BORDER :][:, :columns]
+    )
+    return {(y, x) for y, x in np.argwhere(found).tolist()}
+
+
+def inside(sheet: Image.Image, place: tuple[int, int]) -> np.ndarray:
+    y, x = place
+    return np.array(sheet)[y + BORDER : y + HEIGHT - BORDER, x + BORDER : x + WIDTH - BORDER]
+
+
+@pytest.fixture(scope="module")
+def sheet(vp9_store) -> Image.Image:
+    return draw("title", [[Item(vp9_store, 3 * c + r, COLOURS[c], "0.5") for c in range(4)] for r in range(3)])
+
+
+def test_every_video_has_the_border_of_its_colour_in_its_row_and_column(sheet):
+    places = {colour: tiles(sheet, colour) for colour in set(COLOURS)}
+    assert [len(places[colour]) for colour in (QUERY, SAME, OTHER)] == [3, 3, 6]
+    columns = {colour: sorted({x for _, x in found}) for colour, found in places.items()}
+    (query,), (same,), others = columns[QUERY], columns[SAME], columns[OTHER]
+    assert query < same < others[0] < others[1]
+    assert {y for y, _ in places[QUERY]} == {y for y, _ in places[SAME]} == {y for y, _ in places[OTHER]}
+    assert others[1] + WIDTH <= sheet.width
+
+
+def test_inside_is_the_middle_frame_whole_and_of_its_own_shape(sheet, vp9_store):
+    for number, place in enumerate(sorted(tiles(sheet, SAME))):
+        row = 3 + number
+        frames = 40 + int(vp9_store.names.text(row)[-2:])
+        (frame,) = decode_clip(read_clip(vp9_store, row, np.array([frames // 2])))
+        assert (inside(sheet, place) == np.array(ImageOps.pad(Image.fromarray(frame), THUMB, color="white"))).all()
+    assert (inside(sheet, sorted(tiles(sheet, QUERY))[0])[:, 0] == 255).all()  # an upright one has white sides
+
+
+def test_below_a_frame_stand_words_that_differ_from_video_to_video(sheet):
+    below = [
+        np.array(sheet)[y + HEIGHT : y + HEIGHT + 48, x : x + WIDTH]
+        for y, x in [sorted(tiles(sheet, colour))[0] for colour in (QUERY, OTHER)]
+    ]
+    assert all((words < 128).any() for words in below)
+    first, *rest = (np.array_equal(*(words[16 * line :][:16] for words in below)) for line in range(3))
+    assert (first, rest) == (True, [False, False])  # the same words, another class and another name
+
+
+def test_a_video_that_is_gone_leaves_a_grey_place(vp9_store, tmp_path):
+    shutil.copytree(vp9_store.root, tmp_path / "store")
+    store = Index.load(tmp_path / "store")
+    store.path(1).unlink()
+    gone = draw("title", [[Item(store, 0, QUERY, "query"), Item(store, 1, OTHER, "0.5")]])
+    ((place, *_),) = [sorted(tiles(gone, OTHER))]
+    assert (inside(gone, place) == ImageColor.getrgb(UNREADABLE)).all()
+
+
+def test_the_queries_shown_are_hits_and_misses_spread_over_the_classes():
+    labels = np.tile(np.arange(10), 20)
+    hits = np.arange(200) % 3 == 0
+    chosen = np.array(choose(labels, hits, 12))
+    assert hits[chosen].sum() == 6
+    assert labels[chosen].tolist() == sorted(labels[chosen])
+    for kind in (hits, ~hits):
+        assert len({*labels[chosen[kind[chosen]]].tolist()}) == 6
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "shown"), [(30, 2, (10, 2)), (1, 30, (1, 11)), (3, 4, (3, 4)), (0, 5, (0, 5))]
+)
+def test_where_one_kind_is_rare_there_are_more_of_the_other(right, wrong, shown):
+    hits = np.array([True] * right + [False] * wrong)
+    chosen = choose(np.zeros(len(hits), np.int64), hits, 12)
+    assert len({*chosen}) == len(chosen)
+    assert (int(hits[chosen].sum()), int((~hits[chosen]).sum())) == shown

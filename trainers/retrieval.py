@@ -1,0 +1,182 @@
+"""What fixed features are worth: the classes of the nearest videos, and a linear probe (specs/evaluation.md 5B, 6).
+
+The gallery are the training videos of a recipe, the queries its test videos. Both protocols use the same features.
+Once these are there, rank 0 works alone and the others end: a fit takes longer than ranks wait for each other.
+"""
+
+import csv
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from configs.schema import Recognition
+from dali_pipelines.store.files import replacing
+from trainers import contact_sheet
+from trainers.contact_sheet import OTHER, QUERY, SAME, Item
+from trainers.distributed import Ranks
+from trainers.features import Features
+from trainers.linear import probe, wilson
+from trainers.saved_features import Sets, features_of_both
+from trainers.weights import Weights
+
+KS = (1, 5, 10, 20, 50)
+LISTED = 10  # nearest videos in neighbours.csv
+SHEET = (12, 6)  # queries in neighbours.png, and nearest videos of each
+BLOCK = 256  # queries whose cosines are in memory at once
+DECIMALS = 9  # of a cosine: what differs by less than the sum's rounding is equal
+NAMED = 10  # unreadable videos that are printed; the .json has all
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """What a gallery of G videos holds for Q queries."""
+
+    ahead: np.ndarray
+    """int64 (Q,): videos of other classes that are at least as near as the nearest one of the query's own class; G
+    where none is of its class, or the query could not be read. R@k is the share below k."""
+    rows: np.ndarray
+    """int64 (Q, up to 10): the nearest videos' rows in the gallery, nearest first, equally near ones by name; -1 for
+    a query that could not be read."""
+    cosines: np.ndarray
+    """float64, as `rows`; nan for such a query."""
+
+
+def retrieve(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
+    """R@k of the recipe's test videos among its training videos, with its files in `out`; returns what to print.
+
+    A video's feature is the mean over its views of features of length 1; each set has its own mean subtracted
+    (specs/evaluation.md 6). A query that cannot be read is a miss, such a gallery video is left out; both are named.
+    """
+    sets = features_of_both(weights, config, ranks)
+    return "" if ranks.rank else _write_retrieval(sets, out)
+
+
+def linear(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
+    """Top-1 of a linear classifier on the features that `retrieve` uses; writes linear.json to `out`.
+
+    Unlike the original's (specs/evaluation.md 5B, 9.6) it never looks at the test videos to choose anything: see
+    `trainers.linear.fit`. A test video that cannot be read counts as wrong.
+    """
+    sets = features_of_both(weights, config, ranks)
+    return "" if ranks.rank else _write_linear(sets, out, ranks.device)
+
+
+def search(queries: Features, gallery: Features) -> Nearest:
+    """The nearest gallery videos by cosine, each set's mean subtracted from it before.
+
+    Neither figures nor rows depend on the order of the sets: of equally near videos those of another class come first
+    in `ahead`, so that a network that says the same of all videos finds nothing.
+    """
+    asked, shown = _known_by_name(queries), _known_by_name(gallery)
+    a, b = _directions(queries.values[asked]), _directions(gallery.values[shown])
+    ahead = np.full(len(queries.names), len(shown), np.int64)
+    rows = np.full((len(queries.names), min(LISTED, len(shown))), -1, np.int64)
+    cosines = np.full(rows.shape, np.nan)
+    for start in range(0, len(asked), BLOCK):
+        block = asked[start : start + BLOCK]
+        cosine = np.round(a[start : start + BLOCK] @ b.T, DECIMALS)
+        own = queries.labels[block, None] == gallery.labels[shown]
+        best = np.where(own, cosine, -np.inf).max(1, keepdims=True)
+        ahead[block] = (~own & (cosine >= best)).sum(1)
+        nearest = np.argsort(-cosine, axis=1, kind="stable")[:, : rows.shape[1]]
+        rows[block], cosines[block] = shown[nearest], np.take_along_axis(cosine, nearest, 1)
+    return Nearest(ahead, rows, cosines)
+
+
+def chance(queries: Features, gallery: Features) -> float:
+    """R@1 of a gallery video by chance: the mean over the queries of the share of the gallery with their class."""
+    sizes = np.bincount(gallery.labels[gallery.known], minlength=int(queries.labels.max()) + 1)
+    return float(sizes[queries.labels].mean() / sizes.sum())
+
+
+def _known_by_name(features: Features) -> np.ndarray:
+    return np.array(sorted(np.flatnonzero(features.known).tolist(), key=features.names.__getitem__), np.int64)
+
+
+def _directions(values: np.ndarray) -> np.ndarray:
+    """float64 (N, C): (N, C) with its mean over N subtracted, rows of length 1; a row of zeros stays."""
+    centred = values - values.mean(0, dtype=np.float64)
+    return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
+
+
+def _write_retrieval(sets: Sets, out: Path) -> str:
+    """Writes neighbours.csv, neighbours.png and, last, retrieval.json; returns the figures for people."""
+    (out / "retrieval.json").unlink(missing_ok=True)
+    found, total = search(sets.queries, sets.gallery), len(sets.queries.names)
+    recall = {k: float((found.ahead < k).mean()) for k in KS if k <= sets.facts["gallery"]}
+    by_chance, interval = chance(sets.queries, sets.gallery), wilson(int((found.ahead < 1).sum()), total)
+    _write_neighbours(sets, found, out / "neighbours.csv")
+    title = f"R@1 {100 * recall[1]:.1f} % of {total} queries, {100 * by_chance:.1f} % by chance"
+    with replacing(out / "neighbours.png") as part:
+        _sheet(sets, found, title).save(part, "PNG")
+    measured = {"recall": recall, "recall_1_interval": interval, "chance_1": by_chance}
+    _write_json(out / "retrieval.json", sets.facts | measured)
+    low, high = (100 * share for share in interval)
+    aside = f"   (95 %: {low:.1f} to {high:.1f}; chance {100 * by_chance:.1f} %)"
+    lines = [f"{f'R@{k}':<12}{100 * share:6.2f} %{aside if k == 1 else ''}" for k, share in recall.items()]
+    return "\n".join([*lines, *_counts(sets, "as misses"), f"files       {out}"])
+
+
+def _write_neighbours(sets: Sets, found: Nearest, path: Path) -> None:
+    """A line for each query and near video; one of the query alone where it could not be read."""
+    names, labels, classes = sets.gallery.names, sets.gallery.labels, sets.gallery_index.class_names
+    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(("query", "class", "rank", "nearest", "nearest_class", "same", "cosine"))
+        for query, (name, label) in enumerate(zip(sets.queries.names, sets.queries.labels, strict=True)):
+            if math.isnan(found.cosines[query, 0]):
+                table.writerow((name, classes[label], *[""] * 5))
+                continue
+            for rank, (row, cosine) in enumerate(zip(found.rows[query], found.cosines[query], strict=True), 1):
+                near = (names[row], classes[labels[row]], int(labels[row] == label), f"{cosine:.6f}")
+                table.writerow((name, classes[label], rank, *near))
+
+
+def _sheet(sets: Sets, found: Nearest, title: str) -> contact_sheet.Image.Image:
+    known = np.flatnonzero(sets.queries.known)
+    labels, hits = sets.queries.labels, found.ahead < 1
+    chosen = known[contact_sheet.choose(labels[known], hits[known], SHEET[0])]
+    rows = []
+    for query in chosen.tolist():
+        near = zip(found.rows[query, : SHEET[1]].tolist(), found.cosines[query], strict=False)
+        rows.append(
+            [Item(sets.queries_index, query, QUERY, "query")]
+            + [
+                Item(sets.gallery_index, row, SAME if sets.gallery.labels[row] == labels[query] else OTHER, f"{c:.3f}")
+                for row, c in near
+            ]
+        )
+    right = int(hits[chosen].sum())
+    aside = f"Shown: {right} queries whose nearest video is of their class, and {len(chosen) - right} others."
+    return contact_sheet.draw(f"{title}\n{aside} Green: the query's class. Red: another.", rows)
+
+
+def _write_linear(sets: Sets, out: Path, device: torch.device) -> str:
+    """Fits and tests the classifier, writes linear.json and returns the figures for people."""
+    classes = len(sets.gallery_index.class_names)
+    measured = probe(sets.gallery, sets.queries, classes=classes, device=device) | {"chance": 1 / classes}
+    _write_json(out / "linear.json", sets.facts | measured)
+    low, high = (100 * share for share in measured["interval"])
+    aside = f"(95 %: {low:.1f} to {high:.1f}; chance {100 / classes:.1f} %)"
+    top1 = f"top-1       {100 * measured['top1']:6.2f} %   {aside}"
+    return "\n".join([top1, *_counts(sets, "as wrong"), f"files       {out}"])
+
+
+def _counts(sets: Sets, counted: str) -> list[str]:
+    """How many videos there are, and which could not be read."""
+    lines = [f"queries     {sets.facts['queries']:6}", f"gallery     {sets.facts['gallery']:6}"]
+    for what, happens in (("queries", f"counted {counted}"), ("gallery", "left out")):
+        if names := list(sets.facts["unreadable"][what]):
+            more = f" and {len(names) - NAMED} more" * (len(names) > NAMED)
+            lines.append(f"unreadable  {len(names):6}     ({what}, {happens}: {', '.join(names[:NAMED])}{more})")
+    return lines
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    with replacing(path) as part:
+        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
