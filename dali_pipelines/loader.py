@@ -229,4 +229,5 @@ class ClipLoader:
         name = self.index.info(row).name
         self._bad |= {row}
         self.replaced[name] = reason
-        log.warning("%s cannot be read and has a stand-in from now on: %s", name, reason)
+        happens = " and has a stand-in from now on" if self.order.shuffle else ""
+        log.warning("%s cannot be read%s: %s", name, happens, reason)

@@ -123,7 +123,7 @@ def main(argv: list[str]) -> None:
     with (
         mock.patch.dict(sys.modules, modules),
         mock.patch.object(nets.tasks, "build_task", lambda task, backbone, schema, cfg: Net(cfg)),
-        mock.patch.object(index, "open_dataset", lambda *_: None),
+        mock.patch.object(index, "open_dataset", return_value=None),
         mock.patch.object(command, "build_loader", Loader),
         mock.patch.object(torch.distributed, "destroy_process_group", end_group),
     ):

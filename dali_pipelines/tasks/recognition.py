@@ -103,6 +103,8 @@ class Config:
         require(self.normalisation in NORMALISATIONS, "normalisation", self.normalisation, " or ".join(NORMALISATIONS))
         if self.area is not None:
             require(0 < self.area[0] <= self.area[1] <= 1, "area", list(self.area), "two shares, rising, above 0")
+        least = f"at least size = {self.size}, the side of the crop"
+        require(self.test.short_side >= self.size, "test.short_side", self.test.short_side, least)
         require(0 <= self.jitter_prob <= 1, "jitter_prob", self.jitter_prob, "from 0 to 1")
 
 

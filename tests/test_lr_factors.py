@@ -1,0 +1,148 @@
+"""`optim.lr_factors`: what each part of the network gets of the learning rate, against gradients of plain torch."""
+
+import copy
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from configs.errors import UserError
+from configs.schema import Config, Data, Optim, Schedule, Train
+from nets import backbones
+from nets.classifier import Classifier
+from nets.classifier import Config as NetConfig
+from trainers import run as runs
+from trainers.distributed import Ranks
+from trainers.loop import train_step
+from trainers.run import Run, make_optimizer
+
+FACTORS = (("backbone.stem", 0.5), ("backbone", 0.1), ("linear", 2.0))
+LR = 0.3
+
+
+def classifier() -> Classifier:
+    torch.manual_seed(0)
+    return Classifier(backbones.create("r3d_tiny"), 3, NetConfig(dropout=0.0, init_std=0.1))
+
+
+def batch() -> dict[str, torch.Tensor]:
+    clips = torch.randn(6, 3, 4, 32, 32, generator=torch.Generator().manual_seed(1))
+    return {"clips": clips, "labels": torch.tensor([0, 1, 2, 0, 1, 2]), "index": torch.arange(6)}
+
+
+class Loader:
+    """The same batch for ever."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __iter__(self):
+        return iter([batch()] * 4)
+
+    def state_dict(self) -> dict[str, int]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        pass
+
+
+def make_run(net: Classifier, optim: Optim, **more) -> Run:
+    config = Config(
+        task="fake",
+        backbone="r3d_tiny",
+        work_dir="",
+        data=Data(root=""),
+        plan=None,
+        net=NetConfig(),
+        optim=optim,
+        schedule=Schedule(kind="constant"),
+        train=Train(epochs=2),
+    )
+    return Run(
+        config=config,
+        ranks=Ranks(torch.device("cpu")),
+        loader=Loader(),
+        net=net,
+        model=net,
+        optimizer=make_optimizer(net, optim),
+        identity={},
+        name_of=str,
+        loader_facts=dict,
+        **more,
+    )
+
+
+def expected_factor(name: str) -> float:
+    return 0.5 if name.startswith("backbone.stem.") else 0.1 if name.startswith("backbone.") else 2.0
+
+
+@pytest.mark.parametrize("falls_to", [1.0, 0.25])
+def test_one_step_of_sgd_moves_each_part_by_rate_times_factor_times_gradient(falls_to):
+    """Also where the rate has fallen at a plateau. No momentum, no decay, no clipping."""
+    net, plain = classifier(), classifier()
+    assert any(name.startswith("backbone.stem.") for name, _ in plain.named_parameters())
+    F.cross_entropy(plain.logits(batch()["clips"]), batch()["labels"]).backward()
+    optim = Optim(lr=LR, momentum=0.0, weight_decay=0.0, clip_norm=None, lr_factors=FACTORS)
+    run = make_run(net, optim, validator=SimpleNamespace(lr_factor=falls_to))
+    train_step(run, iter(run.loader), 0)
+    moved = dict(net.named_parameters())
+    for name, parameter in plain.named_parameters():
+        step = falls_to * LR * expected_factor(name) * parameter.grad
+        torch.testing.assert_close(moved[name].detach(), parameter.detach() - step, rtol=1e-4, atol=1e-6)
+        assert step.abs().max() > 1e-5, name
+
+
+def test_three_steps_of_adamw_are_those_of_torch_with_three_groups():
+    net, plain = classifier(), classifier()
+    groups = {}
+    for name, parameter in plain.named_parameters():
+        groups.setdefault(expected_factor(name), []).append(parameter)
+    theirs = torch.optim.AdamW(
+        [{"params": parameters, "lr": 1e-3 * factor} for factor, parameters in groups.items()],
+        betas=(0.9, 0.999),
+        weight_decay=0.01,
+    )
+    optim = Optim(name="adamw", lr=1e-3, weight_decay=0.01, clip_norm=None, lr_factors=FACTORS)
+    run = make_run(net, optim)
+    batches = iter(run.loader)
+    for step in range(3):
+        train_step(run, batches, step)
+        theirs.zero_grad()
+        F.cross_entropy(plain.logits(batch()["clips"]), batch()["labels"]).backward()
+        theirs.step()
+    moved = dict(net.named_parameters())
+    for name, parameter in plain.named_parameters():
+        torch.testing.assert_close(moved[name], parameter, rtol=0, atol=1e-5, msg=name)
+
+
+def test_frozen_parameters_are_not_the_optimizers_and_their_part_is_still_known():
+    net = classifier()
+    net.freeze()
+    (group,) = make_optimizer(net, Optim(lr_factors=FACTORS)).param_groups
+    assert group["lr_factor"] == 2.0
+    assert [id(parameter) for parameter in group["params"]] == [id(p) for p in net.linear.parameters()]
+
+
+@pytest.mark.parametrize("part", ["layer1", "back", "backbone.stem.", "head"])
+def test_a_part_that_the_network_lacks_is_refused_with_those_that_it_has(part):
+    with pytest.raises(UserError, match=rf"the network has no part {part}; it has backbone, linear, and parts of them"):
+        make_optimizer(classifier(), Optim(lr_factors=((part, 0.1),)))
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_moments_stay_with_their_parameters_when_the_factors_change_in_mid_run(name, tmp_path):
+    """Two kinds of parts that alternate would be sorted into two groups, in another order than without factors."""
+    before = make_run(classifier(), Optim(name=name, lr=1e-3))
+    train_step(before, iter(before.loader), 0)
+    wanted = {key: copy.deepcopy(before.optimizer.state[parameter]) for key, parameter in before.net.named_parameters()}
+    runs.save(before, tmp_path, 1)
+    alternating = tuple((key.rpartition(".")[0], 0.1) for key in wanted if key.endswith(".weight"))[::2]
+    after = make_run(classifier(), Optim(name=name, lr=1e-3, lr_factors=alternating))
+    assert runs.resume(after, tmp_path, "auto") == 1
+    assert len(after.optimizer.param_groups) > 1
+    for key, parameter in after.net.named_parameters():
+        state = after.optimizer.state[parameter]
+        assert state.keys() == wanted[key].keys()
+        for moment, value in state.items():
+            assert torch.equal(value, wanted[key][moment]), (key, moment)
