@@ -27,7 +27,7 @@ class TestReference:
     __test__ = False  # not pytest's
 
     jitter: bool = False
-    """Change the colours of three clips in ten, by a little: the result depends on the seed."""
+    """Change the colours of three clips in ten, by a little, at random: the result is that of one draw."""
     gallery_random_clip: bool = False
     """Retrieval: the feature of a training video comes from one clip at a random time instead of from `clips`."""
 

@@ -1,0 +1,109 @@
+"""Scores of whole videos against plain torch on the same clips, and the measures against slow ones."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from configs.schema import Data
+from dali_pipelines.loader import ClipLoader
+from dali_pipelines.store.index import Index
+from dali_pipelines.tasks import Task
+from dali_pipelines.tasks.recognition import Config, Test
+from nets.backbones import create
+from nets.classifier import Classifier
+from nets.classifier import Config as NetConfig
+from trainers.distributed import Ranks
+from trainers.predict import Predictions, cross_entropy, predict, top_k
+
+CLIPS = Config(num_frames=8, size=64, short_sides=(64,), test=Test(clips=3, crops="three", short_side=80))
+AVERAGES = ("logits", "probabilities")
+
+
+def classifier(classes: int = 5) -> Classifier:
+    """An untrained classifier that is sure of what it says; in eval mode."""
+    torch.manual_seed(0)
+    return Classifier(create("r3d_tiny"), classes, NetConfig(init_std=2.0, dropout=0.9)).eval()
+
+
+@torch.no_grad()
+def slow_scores(net: Classifier, index: Index, cfg: Config) -> np.ndarray:
+    """Of one video after the other and one view after the other, float64 (N, K)."""
+    loader = ClipLoader(index, Task("evaluation", cfg), batch_size=1, shuffle=False, threads=1)
+    rows = []
+    for batch in loader:
+        views = batch["clips"][0].flatten(0, 1)
+        logits = torch.cat([net.linear(net.backbone(view[None]).mean((2, 3, 4))) for view in views]).double()
+        rows.append((logits if cfg.test.average == "logits" else logits.softmax(1)).mean(0))
+    loader.close()
+    return torch.stack(rows).numpy()
+
+
+def predicted(net: Classifier, index: Index, cfg: Config) -> Predictions:
+    data = Data(root=str(index.root), workers=0, threads=1)
+    return predict(net, index, cfg, Ranks(torch.device("cpu")), data, desc="test")
+
+
+@pytest.fixture(scope="module")
+def both(vp9_store) -> dict[str, Predictions]:
+    configs = {average: replace(CLIPS, test=replace(CLIPS.test, average=average)) for average in AVERAGES}
+    return {average: predicted(classifier(), vp9_store, cfg) for average, cfg in configs.items()}
+
+
+@pytest.mark.parametrize("average", AVERAGES)
+def test_scores_are_means_over_clips_and_crops_as_in_plain_torch(both, vp9_store, average):
+    cfg = replace(CLIPS, test=replace(CLIPS.test, average=average))
+    found = both[average]
+    assert np.allclose(found.scores, slow_scores(classifier(), vp9_store, cfg), rtol=1e-4, atol=1e-5)
+    assert found.names == list(vp9_store.names.texts())
+    assert found.labels.tolist() == vp9_store.labels.tolist()
+    assert found.views.tolist() == [9] * len(vp9_store)
+
+
+def test_means_of_probabilities_sum_to_1_and_are_not_the_probabilities_of_mean_logits(both):
+    logits, probabilities = (both[average].scores for average in AVERAGES)
+    assert np.allclose(probabilities.sum(1), 1)
+    assert np.abs(torch.from_numpy(logits).softmax(1).numpy() - probabilities).max() > 0.001
+
+
+def test_a_video_that_cannot_be_read_has_no_score_and_no_view_and_is_named(both, vp9_store, tmp_path):
+    shutil.copytree(vp9_store.root, tmp_path / "store")
+    store = replace(vp9_store, root=tmp_path / "store").select([0, 1, 2, 3])
+    store.path(2).unlink()
+    found = predicted(classifier(), store, CLIPS)
+    assert list(found.unreadable) == [store.info(2).name]
+    assert np.isnan(found.scores).all(1).tolist() == [False, False, True, False]
+    assert found.views.tolist() == [9, 9, 0, 9]
+    assert np.array_equal(found.scores[3], both["logits"].scores[3])
+
+
+@pytest.mark.parametrize("k", [1, 2, 5, 7])
+def test_top_k_is_torch_s(k):
+    rng = np.random.default_rng(k)
+    scores, labels = rng.normal(size=(200, 7)), rng.integers(0, 7, 200)
+    best = torch.from_numpy(scores).topk(k, dim=1).indices
+    expected = (best == torch.from_numpy(labels)[:, None]).any(1).double().mean().item()
+    assert top_k(scores, labels, k) == expected
+    assert expected == pytest.approx(k / 7, abs=0.15)
+
+
+def test_top_k_counts_equal_scores_and_missing_ones_as_wrong():
+    labels = np.array([0, 2, 1])
+    assert top_k(np.zeros((3, 3)), labels, 1) == 0
+    assert top_k(np.zeros((3, 3)), labels, 3) == 1
+    scores = np.eye(3)[labels]
+    assert top_k(scores, labels, 1) == 1
+    scores[1] = np.nan
+    assert [top_k(scores, labels, k) for k in (1, 3)] == [2 / 3, 2 / 3]
+
+
+def test_the_cross_entropy_is_that_of_the_videos_that_could_be_read():
+    rng = np.random.default_rng(0)
+    scores, labels = rng.normal(size=(20, 4)), rng.integers(0, 4, 20)
+    scores[3] = np.nan
+    rows = [row for row in range(20) if row != 3]
+    expected = [np.log(np.exp(scores[row]).sum()) - scores[row, labels[row]] for row in rows]
+    assert cross_entropy(scores, labels) == pytest.approx(np.mean(expected))
+    assert np.isnan(cross_entropy(np.full((2, 4), np.nan), labels[:2]))

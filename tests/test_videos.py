@@ -1,0 +1,111 @@
+"""Every view of every video once: against frames that are decoded and cut without the loader."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from configs.schema import Data
+from dali_pipelines.store.index import Index
+from dali_pipelines.tasks.evaluation import clips_per_part
+from dali_pipelines.tasks.recognition import Config, Test
+from trainers.distributed import Ranks
+from trainers.videos import CHUNK, Views, per_video
+
+ALONE = Ranks(torch.device("cpu"))
+SIDE = 64
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+WINDOWS = Config(num_frames=4, stride=2, size=SIDE, short_sides=(SIDE,), test=Test(clips="windows", short_side=160))
+
+
+def blocks(clips: torch.Tensor) -> torch.Tensor:
+    """(N, 3, T, H, W) -> (N, T*3*16): means of 16 blocks of each frame, enough to tell frames apart."""
+    return torch.nn.functional.adaptive_avg_pool3d(clips, (clips.shape[2], 4, 4)).flatten(1)
+
+
+def look(index: Index, cfg: Config = WINDOWS) -> Views:
+    data = Data(root=str(index.root), workers=0, threads=1)
+    return per_video(blocks, index, cfg, ALONE, data, desc="test")
+
+
+def decoded(path: Path) -> np.ndarray:
+    """All frames of a file, the middle 64 x 64 pixels, normalised; float32 (F, 3, 64, 64)."""
+    with av.open(str(path)) as file:
+        frames = np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)])
+    top, left = ((side - SIDE) // 2 for side in frames.shape[1:3])
+    middle = frames[:, top : top + SIDE, left : left + SIDE].astype(np.float32)
+    return ((middle / 255 - IMAGENET_MEAN) / IMAGENET_STD).transpose(0, 3, 1, 2).astype(np.float32)
+
+
+def slow_windows(frames: np.ndarray, cfg: Config) -> list[np.ndarray]:
+    """A window every half window less one frame, and one that ends with the video (specs/evaluation.md 1)."""
+    span = cfg.num_frames * cfg.stride
+    start, starts = 0, []
+    while start <= len(frames) - span:
+        starts.append(start)
+        start += span // 2 - 1
+    if starts[-1] != len(frames) - span:
+        starts.append(len(frames) - span)
+    return [frames[start : start + span : cfg.stride] for start in starts]
+
+
+@pytest.fixture(scope="module")
+def three(vp9_store) -> Index:
+    """Videos of 40, 50 and 51 frames: of 12, 15 and 16 windows."""
+    return vp9_store.select([0, 5, 11])
+
+
+@pytest.fixture(scope="module")
+def seen(three) -> Views:
+    return look(three)
+
+
+def test_each_window_of_each_video_comes_exactly_once_and_in_order(three, seen):
+    counts = []
+    for row, out in enumerate(seen.outputs):
+        windows = slow_windows(decoded(three.path(row)), WINDOWS)
+        expected = blocks(torch.from_numpy(np.stack(windows)).transpose(1, 2)).numpy()
+        assert out.shape == expected.shape
+        apart = np.abs(out[:, None] - expected[None]).mean(-1)
+        assert apart.diagonal().max() < 0.05  # three grey levels
+        assert (apart + 10 * np.eye(len(apart))).min() > 0.08
+        counts.append(len(out))
+    assert counts == [12, 15, 16]
+    assert max(counts) > clips_per_part(WINDOWS)  # they do not fit into one sample
+    assert seen.unreadable == {}
+
+
+def test_what_is_said_of_a_video_does_not_depend_on_its_neighbours(vp9_store, three, seen):
+    others = look(vp9_store.select([11, 2, 0]))
+    assert np.array_equal(others.outputs[0], seen.outputs[2])
+    assert np.array_equal(others.outputs[2], seen.outputs[0])
+
+
+def test_all_crops_of_all_clips_come_and_no_more_than_a_chunk_at_once(three):
+    cfg = replace(WINDOWS, test=Test(clips=10, crops="ten", short_side=160))
+    sizes = []
+
+    def count(clips: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(clips))
+        return blocks(clips)
+
+    data = Data(root=str(three.root), workers=0, threads=1)
+    views = per_video(count, three.select([0]), cfg, ALONE, data, desc="test")
+    assert views.outputs[0].shape[0] == sum(sizes) == 100
+    assert max(sizes) <= CHUNK
+    assert len(np.unique(views.outputs[0], axis=0)) == 100
+
+
+def test_a_video_of_which_one_part_is_damaged_is_unreadable_as_a_whole(three, seen, tmp_path):
+    shutil.copytree(three.root, tmp_path / "store")
+    store = replace(three, root=tmp_path / "store")
+    data = store.path(2).read_bytes()
+    store.path(2).write_bytes(data[: 3 * len(data) // 4])  # of 16 windows, the first 8 are whole
+    views = look(store)
+    assert [out is None for out in views.outputs] == [False, False, True]
+    assert list(views.unreadable) == [store.info(2).name]
+    assert all(np.array_equal(views.outputs[row], seen.outputs[row]) for row in (0, 1))
