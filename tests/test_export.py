@@ -48,6 +48,7 @@ def test_three_lines_of_plain_pytorch_give_the_same_features_without_dali(tmp_pa
     command = [sys.executable, "-c", textwrap.dedent(script), str(out), str(tmp_path / "features.pt")]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout == "[]\n"
+    assert out.stat().st_mode == out.with_suffix(".json").stat().st_mode  # readable for others, as any file
     clips = torch.randn(2, 3, 8, 64, 64, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(torch.load(tmp_path / "features.pt"), net(clips))
 

@@ -50,8 +50,7 @@ def export(weights: "Weights", out: Path) -> dict[str, object]:
     UserError for an export, for weights that do not fit their architecture, and for a full disk.
     """
     import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     from dali_pipelines.graph.colour import NORMALISATIONS
     from dali_pipelines.store.files import replacing
@@ -78,9 +77,9 @@ def export(weights: "Weights", out: Path) -> dict[str, object]:
     }
     with replacing(out.with_suffix(".json")) as facts_part, replacing(out) as part:
         try:
-            save_file(tensors, part, metadata={"format": "pt"})
-        except SafetensorError as error:  # it hides the OSError of a full disk
-            raise UserError(f"cannot write {out}: {error}; make room, or choose another --out") from error
+            part.write_bytes(save(tensors, metadata={"format": "pt"}))  # save_file's is readable for its owner alone
+        except OSError as error:
+            raise UserError(f"cannot write {out}: {error.strerror}; make room, or choose another --out") from error
         facts["tensors_sha256"] = sha256_of(part)
         facts_part.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return facts
