@@ -144,7 +144,7 @@ def split_notes(config: Recognition, index: "Index") -> list[str]:
 
 def differences(config: Recognition, clip: Mapping[str, Any]) -> list[str]:
     """In what the clips of the recipe are not like those that the network was pretrained on."""
-    ours = {"num_frames": config.plan.num_frames, "normalisation": config.plan.normalisation}
+    ours = {name: getattr(config.plan, name) for name in ("num_frames", "size", "normalisation")}
     return [
         f"plan.{key} is {value}; the network was pretrained with {clip[key]}"
         for key, value in ours.items()
