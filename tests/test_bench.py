@@ -1,17 +1,21 @@
 """The benches run, so that none rots; their figures are not judged here."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bench import pretext_demo
+from bench import downstream_demo, pretext_demo
 from bench.loader_throughput import main
 from bench.pretext_demo import call
 from configs.errors import UserError
+from dali_pipelines import demo_data
 from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.store.reader import read_clip
 from dali_pipelines.tasks import Task, ctp
+from trainers import finetune, pretrain
+from trainers import test as test_command
 
 
 def test_the_loader_bench_writes_every_figure_with_the_machine_it_belongs_to(vp9_store, tmp_path, capsys):
@@ -106,3 +110,39 @@ def test_the_task_bench_trains_probes_and_reports_each_task_and_goes_on_where_it
 def test_the_task_bench_names_an_unknown_task_and_those_that_there_are():
     with pytest.raises(UserError, match=r"no task named cpt; there are: .*ctp"):
         pretext_demo.main(["--tasks", "cpt", "--out", "nowhere"])
+
+
+def test_the_downstream_bench_has_five_figures_and_two_pictures_a_task(tmp_path, monkeypatch, capsys):
+    calls = []
+
+    def call_here(*command: object) -> None:
+        """In this process, and for a few steps alone: to start one takes longer."""
+        calls.append(command)
+        words = [str(word) for word in command]
+        if words[0] == "-m":
+            demo_data.main([*words[2:], "--train", "48", "--test", "16"])
+            return
+        short = "--protocol" in words or "--max-steps" in words
+        command_main = {"pretrain": pretrain, "finetune": finetune, "test": test_command}[Path(words[0]).stem].main
+        command_main([*words[1:], *([] if short else ["--max-steps", "4"])])
+
+    monkeypatch.setattr(downstream_demo, "call", call_here)
+    folders = ["--pretext", tmp_path / "pretext", "--work-dir", tmp_path / "work", "--out", tmp_path / "out"]
+    arguments = ["--tasks", "cpc_transformer", "--seeds", "2", *map(str, folders)]
+    downstream_demo.main(arguments)
+    report = json.loads((tmp_path / "out" / "downstream_demo.json").read_text())
+    figures = report["cpc_transformer"]
+    assert figures["machine"]["cpu"]
+    for name, seeds in {"scratch": 2, "finetune": 2, "linear": 1, "retrieval": 1, "random_linear": 2}.items():
+        low, high = figures[name]["interval"]
+        assert 0 <= low <= figures[name]["mean"] <= high <= 1
+        assert figures[name]["mean"] == pytest.approx(np.mean(figures[name]["values"]), abs=1e-4)
+        assert len(figures[name]["seeds"]) == len(figures[name]["values"]) == seeds
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "downstream_demo.json",
+        "downstream_demo_cpc_transformer_confusion.png",
+        "downstream_demo_cpc_transformer_neighbours.png",
+    }
+    assert "| `cpc_transformer` | " in capsys.readouterr().out
+    downstream_demo.main(arguments)  # nothing is tested again
+    assert len([command for command in calls if "--protocol" in command]) == 2 + 2 + 1 + 1 + 2

@@ -1,0 +1,134 @@
+"""What is pretraining worth on the demo videos? `python bench/downstream_demo.py`.
+
+For each task: top-1 on the test videos of a network trained from scratch, of one finetuned from the task's weights, of
+a linear classifier on those weights and on random ones, and R@1 of nearest neighbours. Every figure comes from the
+commands that users type. What is there already is not repeated: an interrupted bench goes on where it was.
+"""
+
+import argparse
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from bench.pretext_demo import ROOT, call
+from configs.errors import run_cli
+
+TASKS = ("ctp", "cstp", "concepts", "cpc_transformer", "moco")
+FIGURES = ("scratch", "finetune", "linear", "retrieval", "random_linear")
+RECIPE = ROOT / "configs/recognition/demo.yaml"
+CLASSES = 8  # directions of motion
+PICTURES = {"finetune_0/test/confusion.png": "confusion", "retrieval/neighbours.png": "neighbours"}
+
+
+def main(argv: list[str]) -> None:
+    from bench.machine import machine
+
+    parser = argparse.ArgumentParser(prog="downstream_demo.py", description="What is pretraining worth?")
+    parser.add_argument("--tasks", nargs="+", metavar="TASK", default=TASKS, help=f"({' '.join(TASKS)})")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of scratch and finetune, and random networks (3)")
+    parser.add_argument("--pretext", type=Path, default=Path("runs/pretext_demo"), help="data and runs of pretext_demo")
+    parser.add_argument("--work-dir", type=Path, default=Path("runs/downstream_demo"), help="runs are kept here")
+    parser.add_argument("--out", type=Path, default=ROOT / "bench/results", help="folder of the JSON and the pictures")
+    args = parser.parse_args(argv)
+    if args.seeds < 1:
+        parser.error(f"--seeds {args.seeds}: at least 1")
+    data = args.pretext / "data"
+    call("-m", "dali_pipelines.demo_data", "--out", data)
+    args.out.mkdir(parents=True, exist_ok=True)
+    target = args.out / "downstream_demo.json"
+    report = json.loads(target.read_text()) if target.is_file() else {}
+    for task in args.tasks:
+        weights = args.pretext / task
+        recipe = ("--config", ROOT / "configs" / task / "demo.yaml")
+        call(ROOT / "trainers/pretrain.py", *recipe, "--data-dir", data, "--work-dir", weights, "--device", "cpu")
+        report[task] = measure(weights, data, args.work_dir / task, args.seeds) | {"machine": machine()}
+        target.write_text(json.dumps(dict(sorted(report.items())), indent=1) + "\n")
+        for source, name in PICTURES.items():
+            with Image.open(args.work_dir / task / source) as picture:  # a third of its bytes with 256 colours
+                picture.quantize(256).save(args.out / f"downstream_demo_{task}_{name}.png", optimize=True)
+    print(table(dict(sorted(report.items()))))
+
+
+def measure(weights: Path, data: Path, work_dir: Path, runs: int) -> dict[str, Any]:
+    """All figures of one task."""
+    from trainers.weights import read
+
+    network = read(weights)
+    assert network.config is not None
+    changes = {
+        "backbone": network.backbone,
+        "plan.num_frames": network.clip["num_frames"],
+        "plan.normalisation": network.clip["normalisation"],
+    }
+    words = ["--config", RECIPE, "--data-dir", data, "--device", "cpu"]
+    words += [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
+
+    def test(protocol: str, checkpoint: Path, out: Path) -> tuple[float, int]:
+        """Top-1, or R@1, and of how many test videos."""
+        file = out / ("result.json" if protocol == "video" else f"{protocol}.json")
+        if not file.is_file():
+            how = ("--checkpoint", checkpoint, "--protocol", protocol, "--out", out)
+            call(ROOT / "trainers/test.py", *words, *how)
+        result = json.loads(file.read_text())
+        return (result["recall"]["1"] if protocol == "retrieval" else result["top1"]), result[
+            "videos" if protocol == "video" else "queries"
+        ]
+
+    def trained(name: str, seed: int, *how: object) -> tuple[float, int]:
+        run = work_dir / f"{name}_{seed}"
+        call(ROOT / "trainers/finetune.py", *words, *how, "--set", f"seed={seed}", "--work-dir", run)
+        return test("video", run, run / "test")
+
+    def random(seed: int) -> tuple[float, int]:
+        run = work_dir / f"random_{seed}"  # a linear run leaves the backbone's first weights as they are
+        how = ("--mode", "linear", "--max-steps", 1, "--set", f"seed={seed}", "--set", "validation.share=0")
+        call(ROOT / "trainers/finetune.py", *words, *how, "--work-dir", run)
+        return test("linear", run, run / "test")
+
+    seeds, own = list(range(runs)), [network.config.seed]
+    pretrained = ("--mode", "full", "--pretrained", weights)
+    return {
+        "scratch": figure([trained("scratch", seed, "--mode", "scratch") for seed in seeds], seeds),
+        "finetune": figure([trained("finetune", seed, *pretrained) for seed in seeds], seeds),
+        "linear": figure([test("linear", weights, work_dir / "linear")], own),
+        "retrieval": figure([test("retrieval", weights, work_dir / "retrieval")], own),
+        "random_linear": figure([random(seed) for seed in seeds], seeds),
+        "chance": 1 / CLASSES,
+        "backbone": network.backbone,
+        "num_frames": network.clip["num_frames"],
+    }
+
+
+def figure(results: Sequence[tuple[float, int]], seeds: Sequence[int]) -> dict[str, Any]:
+    """The mean over the seeds, and the 95 % interval that the number of test videos leaves it (Wilson's score)."""
+    from trainers.linear import wilson
+
+    values, videos = [value for value, _ in results], results[0][1]
+    mean = statistics.fmean(values)
+    interval = wilson(mean * videos, videos)
+    return {
+        "mean": round(mean, 4),
+        "interval": [round(end, 4) for end in interval],
+        "seeds": list(seeds),
+        "values": [round(value, 4) for value in values],
+    }
+
+
+def table(tasks: Mapping[str, Mapping[str, Any]]) -> str:
+    """The figures as a Markdown table, percentages."""
+    lines = ["| task | " + " | ".join(FIGURES).replace("_", " ") + " |", "|---" * (1 + len(FIGURES)) + "|"]
+    for task, figures in tasks.items():
+        cells = []
+        for name in FIGURES:
+            low, high = figures[name]["interval"]
+            cells.append(f"{100 * figures[name]['mean']:.1f} ({100 * low:.0f} to {100 * high:.0f})")
+        lines.append(f"| `{task}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run_cli(main)
