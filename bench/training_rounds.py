@@ -1,0 +1,130 @@
+"""The training loop, the network alone and the loader alone, in rounds that alternate: seconds of every step."""
+
+import itertools
+import statistics
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from trainers.loop import endless, train_step
+from trainers.run import Batch, Run
+
+UNTIMED = 3
+"""Steps at the start of a round that are not counted: prefetched batches come at once."""
+
+
+class Clocked:
+    """Batches, with two CUDA events around each request on the stream that trains: GPU time without a batch.
+
+    The host gets a batch before the GPU has made it, so that its own wait may be short where the GPU's is long.
+    """
+
+    def __init__(self, batches: Iterator[Batch], device: torch.device) -> None:
+        self.batches, self.gpu = batches, device.type == "cuda"
+        self.events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+
+    def __iter__(self) -> "Clocked":
+        return self
+
+    def __next__(self) -> Batch:
+        if not self.gpu:
+            return next(self.batches)
+        asked, have = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        asked.record()  # reached when all work of the step before is done
+        batch = next(self.batches)
+        have.record()  # reached when DALI has made the batch, for which this stream waits
+        self.events.append((asked, have))
+        return batch
+
+    def take(self) -> float:
+        """Seconds between the events since the last call, all of which the GPU has reached."""
+        milliseconds = sum(asked.elapsed_time(have) for asked, have in self.events)
+        self.events.clear()
+        return milliseconds / 1000
+
+
+def train_steps(run: Run, batches: Clocked, steps: int, *, settle_s: float) -> np.ndarray:
+    """float64 (steps, world_size, 3) seconds of every step on every rank: whole, host waiting, GPU waiting.
+
+    At least `UNTIMED` steps and `settle_s` seconds go before: what was prefetched, and the prefetching, are over then.
+    """
+    middle = run.total_steps // 2  # of the recipe: past its warm-up, and what it freezes at first moves
+    times: list[list[float]] = []
+    left, settled = UNTIMED + steps, time.perf_counter() + settle_s
+    while left:
+        began = time.perf_counter()
+        result = train_step(run, batches, middle)
+        # The loop of trainers/loop.py gathers as much; on a GPU it waits here for the end of the step.
+        late = result.terms["loss"].new_tensor(time.perf_counter() < settled)
+        everyones = run.ranks.gather(torch.stack([*result.terms.values(), late]))
+        times.append([time.perf_counter() - began, result.wait, batches.take()])
+        if left > steps and everyones[:, -1].any():  # the ranks settle together
+            continue
+        left -= 1
+    return np.array(run.ranks.gather_objects(times[-steps:])).transpose(1, 0, 2)
+
+
+def load_batches(run: Run, batches: Clocked, steps: int) -> np.ndarray:
+    """float64 (steps, world_size) seconds that the batches of a step take where nobody trains."""
+    times = []
+    for _ in range(UNTIMED + steps):
+        began = time.perf_counter()
+        for _ in range(run.config.train.accumulate):
+            next(batches)
+        if batches.gpu:
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - began)
+    batches.take()
+    return np.array(run.ranks.gather_objects(times[-steps:])).T
+
+
+def measure_rounds(run: Run, *, steps: int, rounds: int) -> dict[str, Any]:
+    """Milliseconds of a step of the slowest rank in the three kinds of round, and their ratios round by round."""
+    device = run.ranks.device
+    batches = Clocked(endless(run.loader), device)
+    cached = Clocked(itertools.repeat(next(batches)), device)
+    whole, alone, fed = [], [], []
+    for _ in range(rounds):
+        whole.append(train_steps(run, batches, steps, settle_s=0))
+        # The loader fills its queue once more, which takes it about as long as some steps of the loop.
+        settle_s = UNTIMED * float(np.median(whole[-1][..., 0].max(1)))
+        alone.append(train_steps(run, cached, steps, settle_s=settle_s)[..., 0].max(1))
+        fed.append(load_batches(run, batches, steps).max(1))
+    totals = [part[..., 0].max(1) for part in whole]
+    loader_to_network = ratio(fed, alone)
+    by_rank = np.concatenate(whole).sum(0)  # (world_size, 3)
+    figures: dict[str, Any] = {
+        "step_ms": spread(totals),
+        "network_ms": spread(alone),
+        "loader_ms": spread(fed),
+        "network_to_step": ratio(alone, totals),
+        "loader_to_network": loader_to_network,
+        "bound": bound(loader_to_network),
+        "data_wait": round(float((by_rank[:, 1] / by_rank[:, 0]).max()), 4),
+    }
+    if device.type == "cuda":
+        figures["gpu_data_wait"] = round(float((by_rank[:, 2] / by_rank[:, 0]).max()), 4)
+    return figures
+
+
+def bound(loader_to_network: Mapping[str, float]) -> str:
+    """Whichever takes longer alone in every round; `either` where the rounds do not agree."""
+    if loader_to_network["min"] > 1:
+        return "loader"
+    return "network" if loader_to_network["max"] < 1 else "either"
+
+
+def ratio(top: list[np.ndarray], bottom: list[np.ndarray]) -> dict[str, float]:
+    """Of the rounds' median times: the median of the rounds' own ratios, the least and the greatest."""
+    values = [float(np.median(t) / np.median(b)) for t, b in zip(top, bottom, strict=True)]
+    return {name: round(of(values), 3) for name, of in (("median", statistics.median), ("min", min), ("max", max))}
+
+
+def spread(rounds: list[np.ndarray]) -> dict[str, float]:
+    """Milliseconds over all rounds: median, quartiles and the 95th percentile."""
+    marks = (25, 50, 75, 95)
+    values = np.percentile(1000 * np.concatenate(rounds), marks).tolist()
+    return {f"p{mark}": round(value, 2) for mark, value in zip(marks, values, strict=True)}

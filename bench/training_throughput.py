@@ -1,0 +1,190 @@
+"""What bounds training, the loader or the network? `python bench/training_throughput.py`, or the same under torchrun.
+
+Rounds of three alternate: the training loop as it is, the same loop on one batch that is there already, and the loader
+with nobody to train. See bench/README.md for how to read the table.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from configs.errors import UserError, run_cli
+from configs.load import load
+from trainers import command
+
+if TYPE_CHECKING:
+    from configs.schema import Config
+    from trainers.distributed import Ranks
+    from trainers.run import Run
+
+ROOT = Path(__file__).parents[1]
+DATA = Path("runs/bench/vp9_336x256_gop8")
+PROFILED = 3  # steps of a trace
+
+
+def parse_args(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="training_throughput.py", description="What bounds training?")
+    parser.add_argument("--tasks", nargs="+", metavar="TASK", help="tasks, with each backbone of their recipes (all)")
+    parser.add_argument("--config", nargs="+", type=Path, metavar="YAML", help="these recipes instead")
+    parser.add_argument("--steps", type=int, default=20, help="timed steps a round (20)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each of the three (3)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument("--profile", type=Path, metavar="DIR", help="write a trace of some steps of rank 0 there")
+    command.add_overrides(parser)
+    args = parser.parse_args(argv)
+    for name in ("steps", "rounds"):
+        if getattr(args, name) < 1:
+            raise UserError(f"--{name} {getattr(args, name)}: at least 1")
+    if args.tasks and args.config:
+        raise UserError("--tasks with --config: give one of them, a recipe names its task")
+    return args
+
+
+def main(argv: list[str]) -> None:
+    args = parse_args(argv)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in trainers/pretrain.py; torch is not imported yet
+    from bench.data import bench_store
+    from trainers.distributed import start
+
+    with start(args.device) as ranks:
+        # Nothing is learned here, and a rate of next to nothing keeps every loss finite.
+        changes = [*command.overrides(args), "optim.lr=1e-9"]
+        if args.data_dir is None:
+            changes += [f"data.root={json.dumps(str(DATA))}", "data.list=null"]
+        recipes = args.config or default_recipes(args.tasks, gpu=ranks.device.type == "cuda")
+        configs = {f"{recipe.parent.name}/{recipe.stem}": load(recipe, changes) for recipe in recipes}
+        if args.data_dir is None:
+            ranks.on_rank0(lambda: bench_store(DATA))
+        results: dict[str, dict[str, Any]] = {}
+        for name, config in configs.items():
+            profile_to = args.profile / f"{name.replace('/', '_')}.json" if args.profile else None
+            results[name] = measure(config, ranks, steps=args.steps, rounds=args.rounds, profile_to=profile_to)
+            if args.json and ranks.rank == 0:  # after each one: an interrupted bench keeps what it has
+                write(args.json, results, ranks, config.data.root)
+        if ranks.rank == 0:
+            print(table(results), flush=True)
+
+
+def default_recipes(tasks: list[str] | None, *, gpu: bool) -> list[Path]:
+    """Of each task its UCF101 recipes, one for each backbone; without a GPU its small demo.yaml."""
+    from nets.tasks import net_module, pretext_tasks
+
+    chosen: dict[tuple[str, str], Path] = {}
+    for task in tasks or pretext_tasks():
+        net_module(task)  # UserError for a task that is none
+        for recipe in sorted((ROOT / "configs" / task).glob("*_ucf101.yaml" if gpu else "demo.yaml")):
+            chosen.setdefault((task, load(recipe).backbone), recipe)
+    return list(chosen.values())
+
+
+def measure(
+    config: "Config", ranks: "Ranks", *, steps: int, rounds: int, profile_to: Path | None = None
+) -> dict[str, Any]:
+    """The figures of one recipe.
+
+    A function of its own, so that the network is freed before the next one and before the group of ranks ends.
+    """
+    import torch
+
+    from bench.training_rounds import measure_rounds
+    from dali_pipelines.loader import long_enough
+    from dali_pipelines.store.index import open_dataset
+    from dali_pipelines.tasks import Task
+    from nets.tasks import build_task
+
+    data, batch, cuda = config.data, config.train.global_batch, ranks.device.type == "cuda"
+    index = open_dataset(data.root, Path(data.root, data.list) if data.list else None)
+    index, _ = long_enough(index, Task(config.task, config.plan))
+    copies = -(-batch // len(index))  # an epoch of few videos holds one batch at least
+    loader = command.build_loader(config, ranks, index.repeat([copies] * len(index)) if copies > 1 else index)
+    try:
+        torch.manual_seed(config.seed)
+        net = build_task(config.task, config.backbone, loader.task.batch_schema, config.net)
+        run = command.build_run(config, ranks, loader, net)
+        run.model.train()
+        if cuda:
+            torch.cuda.reset_peak_memory_stats()
+        figures = measure_rounds(run, steps=steps, rounds=rounds)
+        if cuda:
+            figures["cuda_peak_mib"] = round(torch.cuda.max_memory_allocated() / 2**20)
+        if profile_to:
+            profile(run, profile_to)
+        return {
+            "backbone": config.backbone,
+            "global_batch": batch,
+            "workers": data.workers,
+            "threads": data.threads,
+            "decoder": "pyav" if loader.pyav else "dali",
+            "amplification": round(loader.counts.amplification, 2),
+            **figures,
+            "clips_per_s": round(1000 * batch / figures["step_ms"]["p50"], 1),
+        }
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"{config.task} with {config.backbone} does not fit into the GPU's memory: --set train.accumulate=2 halves "
+            "what a batch takes"
+        ) from error
+    finally:
+        loader.close()
+        if cuda:
+            torch.cuda.empty_cache()  # DALI's pools cannot use what torch keeps
+
+
+def profile(run: "Run", path: Path) -> None:
+    """Writes a trace of some steps of rank 0, for chrome://tracing or ui.perfetto.dev."""
+    import torch
+
+    from dali_pipelines.store.files import replacing
+    from trainers.loop import endless, train_step
+
+    batches = endless(run.loader)
+    train_step(run, batches, 0)
+    # Of the CPU, and of CUDA where there is one. Without acc_events it warns of cycles, which are not used here.
+    tracer = torch.profiler.profile(acc_events=True) if run.ranks.rank == 0 else None
+    with tracer or nullcontext():
+        for _ in range(PROFILED):
+            train_step(run, batches, 0)
+        if run.ranks.device.type == "cuda":
+            torch.cuda.synchronize()
+    if tracer:
+        with replacing(path) as part:
+            tracer.export_chrome_trace(str(part))
+        print(f"trace of {PROFILED} steps: {path}", flush=True)
+
+
+def write(path: Path, results: Mapping[str, Any], ranks: "Ranks", root: str) -> None:
+    """The figures so far, with the machine they belong to."""
+    from bench.machine import machine
+    from dali_pipelines.store.files import replacing
+
+    settings = {"device": ranks.device.type, "ranks": ranks.world_size, "data": root}
+    with replacing(path) as part:
+        part.write_text(json.dumps({"machine": machine(), "settings": settings, "recipes": results}, indent=1) + "\n")
+
+
+def table(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """The figures as a Markdown table."""
+    head = ("recipe", "batch", "step ms (p95)", "network ms", "loader ms", "network / step", "data wait", "bound by")
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for name, figures in results.items():
+        step, share = figures["step_ms"], figures["network_to_step"]
+        cells = (
+            f"`{name}`",
+            f"{figures['global_batch']}",
+            f"{step['p50']:.1f} ({step['p95']:.1f})",
+            f"{figures['network_ms']['p50']:.1f}",
+            f"{figures['loader_ms']['p50']:.1f}",
+            f"{share['median']:.2f} ({share['min']:.2f} to {share['max']:.2f})",
+            f"{100 * figures.get('gpu_data_wait', figures['data_wait']):.1f} %",
+            figures["bound"],
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run_cli(main)
