@@ -1,0 +1,190 @@
+"""How should videos be stored for this machine? `python bench/storage.py [SRC ...]`
+
+Prepares the same videos in every codec, GOP and size, and as they are; counts bytes and the frames that a decoder has
+to go through, and measures how fast a task's clips arrive. See bench/README.md for the rule behind the advice.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from configs.errors import UserError, run_cli
+
+if TYPE_CHECKING:
+    from dali_pipelines.store.index import Index
+    from dali_pipelines.tasks import Task
+
+UNTIMED = 3  # batches at the start of a round: the pipeline is built, and prefetched ones come at once
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A way to store videos; `copy` and `original` keep the GOP and the size."""
+
+    codec: str
+    gop: int | None = None
+    side: int | None = None
+    """The short side that was asked for; HEVC has a least one."""
+
+    @property
+    def options(self) -> list[str]:
+        """Those of `prepare`."""
+        from dali_pipelines.store.encode import SMALLEST_HEVC
+
+        if self.side is None:
+            return ["--codec", self.codec]
+        side = max(self.side, SMALLEST_HEVC) if self.codec == "hevc" else self.side
+        return ["--codec", self.codec, "--gop", str(self.gop), "--short-side", str(side)]
+
+
+ORIGINAL = Setting("original")
+
+
+def parse_args(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="storage.py", description="How should videos be stored for this machine?")
+    codecs = ["vp9", "h264", "hevc"]
+    parser.add_argument("sources", nargs="*", type=Path, metavar="SRC", help="some of your videos (8 made-up ones)")
+    parser.add_argument("--codecs", nargs="+", default=codecs, choices=codecs, help="(vp9 h264 hevc)")
+    parser.add_argument("--gops", nargs="+", type=int, default=[1, 4, 8, 16, 32], help="frames (1 4 8 16 32)")
+    parser.add_argument("--short-sides", nargs="+", type=int, default=[128, 256], help="pixels (128 256)")
+    parser.add_argument("--task", default="ctp", help="whose clips are timed, with its default plan (ctp)")
+    parser.add_argument("--disk-factor", type=float, default=2.0, help="bearable size, in those of the smallest (2)")
+    parser.add_argument("--batch-size", type=int, default=8, help="clips a batch (8)")
+    parser.add_argument("--batches", type=int, default=8, help="timed batches a round (8)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds over all settings (3)")
+    parser.add_argument("--workers", type=int, default=0, help="worker processes (0)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="DALI threads (one per core)")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--work-dir", type=Path, default=Path("runs/bench/storage"), help="what is stored stays there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    args = parser.parse_args(argv)
+    for name in ("disk_factor", "batch_size", "batches", "rounds", "threads"):
+        if getattr(args, name) < 1:
+            raise UserError(f"--{name.replace('_', '-')} {getattr(args, name)}: at least 1")
+    return args
+
+
+def main(argv: list[str]) -> None:
+    args = parse_args(argv)
+    import torch
+
+    from bench.machine import machine
+    from bench.storage_data import costs, made_up, stored
+    from dali_pipelines.loader import long_enough
+    from dali_pipelines.store.files import replacing
+    from dali_pipelines.tasks import Task, task_module
+    from nets.tasks import pretext_tasks
+
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
+    settings = {name: getattr(args, name) for name in ("batch_size", "workers", "threads")} | {"device": device}
+    tasks = {name: Task(name, task_module(name).Config()) for name in [*pretext_tasks(), args.task]}
+    ways = [Setting(codec, gop, side) for side in args.short_sides for codec in args.codecs for gop in args.gops]
+    sources = args.sources or [made_up(args.work_dir / "made_up")]
+    options = {way: way.options for way in [*ways, Setting("copy"), ORIGINAL]}
+    indices, notes = stored(sources, options, args.work_dir)
+    print(*notes, sep="\n")
+    timed = {way: long_enough(index, tasks[args.task])[0] for way, index in indices.items()}
+    figures = {way: costs(index, list(tasks.values())) for way, index in indices.items()}
+    rates: dict[Setting, list[float]] = {way: [] for way in indices}
+    for _ in range(args.rounds):
+        for way, videos in timed.items():
+            rate, decoder = measure(videos, tasks[args.task], settings, args.batches)
+            rates[way].append(rate)
+            figures[way] |= {"decoder": decoder, "clips_per_s": spread(rates[way])}
+        advice = {str(side): advise(side, figures, rates, args.disk_factor) for side in args.short_sides}
+        if args.json:  # after each round: an interrupted bench keeps what it has
+            report = {
+                "machine": machine(),
+                "settings": settings | {"task": args.task, "videos": len(videos), "sources": [*map(str, sources)]},
+                "notes": notes,
+                "stored": {" ".join(way.options): of_way for way, of_way in figures.items()},
+                "advice": advice,
+            }
+            with replacing(args.json) as part:
+                part.write_text(json.dumps(report, indent=1) + "\n")
+    print(table(figures, rates, args.task))
+    print("\n".join(advice.values()))
+
+
+def measure(index: "Index", task: "Task", settings: Mapping[str, Any], batches: int) -> tuple[float, str]:
+    """Clips a second of one round, and what decodes them. Its loader ends with it, so that none prefetches beside."""
+    import torch
+
+    from dali_pipelines.loader import ClipLoader
+    from trainers.loop import endless
+
+    copies = -(-settings["batch_size"] // len(index))  # an epoch of few videos holds one batch at least
+    loader = ClipLoader(index.repeat([copies] * len(index)), task, **settings)
+    source = endless(loader)
+    try:
+        for done in range(UNTIMED + batches):
+            if done == UNTIMED:
+                began = time.perf_counter()
+            next(source)
+            if settings["device"] == "cuda":
+                torch.cuda.synchronize()  # a batch comes before the GPU has made it
+        return settings["batch_size"] * batches / (time.perf_counter() - began), "pyav" if loader.pyav else "dali"
+    finally:
+        loader.close()
+
+
+def advise(
+    side: int, figures: Mapping[Setting, Mapping[str, Any]], rates: Mapping[Setting, list[float]], disk_factor: float
+) -> str:
+    """How to store videos at this short side: the fastest within the disk budget, of equally fast ones the smallest."""
+
+    def size(way: Setting) -> float:
+        return figures[way]["kb_per_video"]
+
+    ways = [way for way in figures if way.side == side]
+    if not ways:
+        return f"short side {side}: none of the settings stores these videos"
+    smallest = min(ways, key=size)
+    affordable = [way for way in ways if size(way) <= disk_factor * size(smallest)]
+    fastest = max(affordable, key=lambda way: statistics.median(rates[way]))
+    # Faster in one round than the fastest of all: the difference is within the noise.
+    equal = [way for way in affordable if any(a >= b for a, b in zip(rates[way], rates[fastest], strict=True))]
+    chosen = min(equal, key=size)
+    why = f"{size(chosen) / size(smallest):.2f} times the bytes of the smallest ({' '.join(smallest.options)})"
+    if chosen is not fastest:
+        why += f", as fast as {' '.join(fastest.options)} within the noise"
+    if ORIGINAL in rates:
+        lead = statistics.median(a / b for a, b in zip(rates[chosen], rates[ORIGINAL], strict=True))
+        why += f", {lead:.2f} times the clips/s of the original files"
+    return f"short side {side}: python -m dali_pipelines.prepare SRC --out DIR {' '.join(chosen.options)}\n    {why}"
+
+
+def spread(rates: list[float]) -> dict[str, float]:
+    """Median, least and greatest of the rounds."""
+    return {name: round(of(rates), 1) for name, of in (("median", statistics.median), ("min", min), ("max", max))}
+
+
+def table(figures: Mapping[Setting, Mapping[str, Any]], rates: Mapping[Setting, list[float]], task: str) -> str:
+    """The figures as a Markdown table."""
+    head = ("stored as", "size", "kB / video", "kB / clip", "amplification", "decoder", "clips/s", "/ original")
+    lines = [f"clips of {task}", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for way, of_way in figures.items():
+        clip, speed = of_way["tasks"][task], of_way["clips_per_s"]
+        lead = [a / b for a, b in zip(rates[way], rates.get(ORIGINAL, []), strict=False)]
+        cells = (
+            " ".join(way.options).replace("--", ""),
+            of_way["first_size"],
+            f"{of_way['kb_per_video']:.0f}",
+            f"{clip['kb_per_clip']:.0f}",
+            f"{clip['amplification']:.2f}",
+            of_way["decoder"],
+            f"{speed['median']:.0f} ({speed['min']:.0f} to {speed['max']:.0f})",
+            f"{statistics.median(lead):.2f}" if lead else "",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run_cli(main)

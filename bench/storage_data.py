@@ -1,0 +1,94 @@
+"""The same videos stored in several ways, and what that costs before anything is decoded."""
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import av
+import numpy as np
+from av.video.frame import VideoFrame
+
+from bench.data import FPS, HEIGHT, WIDTH, drift
+from configs.errors import UserError
+from dali_pipelines import prepare
+from dali_pipelines.loader import long_enough
+from dali_pipelines.plan.rng import Stream, generator
+from dali_pipelines.store.discover import find_videos
+from dali_pipelines.store.files import replacing
+from dali_pipelines.store.index import Index, open_dataset
+from dali_pipelines.store.reader import read_clip
+from dali_pipelines.tasks import Task
+
+VIDEOS = 8
+DRAWS = 4  # plans of each video whose frames are counted
+Key = TypeVar("Key", bound=Hashable)
+
+
+def made_up(folder: Path) -> Path:
+    """A folder of videos like downloads: H.264 in plain MP4, 336x256, 6 s, the GOP that x264 likes (250)."""
+    for number in range(VIDEOS):
+        path = folder / f"video{number:03d}.mp4"
+        if path.is_file():
+            continue
+        with replacing(path) as part, av.open(str(part), "w", format="mp4") as container:
+            stream = container.add_stream("libx264", rate=FPS, options={"preset": "veryfast"})
+            stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+            for frame in drift(number):
+                container.mux(stream.encode(VideoFrame.from_ndarray(frame, format="rgb24")))
+            container.mux(stream.encode(None))
+    return folder
+
+
+def stored(sources: list[Path], options: Mapping[Key, list[str]], folder: Path) -> tuple[dict[Key, Index], list[str]]:
+    """What `prepare` makes of the sources with each of the `options`, in sub-folders that their text names.
+
+    All have the same videos in the same order: those that every way can store. Beside them the notes: which way stores
+    none of the videos and is left out, and how many videos not every way stores. UserError when none is left.
+    """
+    find_videos(sources, outside=folder / "videos")  # UserError for sources that hold none, whatever the way
+    found: dict[Key, Index] = {}
+    notes = []
+    for key, words in options.items():
+        out = folder / "_".join(words).replace("--", "")
+        try:
+            prepare.main([*map(str, sources), "--out", str(out), "--labels", "none", *words])
+            found[key] = open_dataset(out)
+        except UserError as error:
+            notes.append(f"left out: {' '.join(words)}: {error}")
+    names = [set(index.names.texts()) for index in found.values()]
+    common = sorted(set.intersection(*names)) if names else []
+    if not common:
+        raise UserError(
+            "no video can be stored in every way that is left: " + "; ".join(notes or ["give other videos"])
+        )
+    if some := len(set.union(*names)) - len(common):
+        notes.append(f"left out: {some} videos that not every way can store, see quarantine.csv below {folder}")
+    rows = {key: {name: row for row, name in enumerate(index.names.texts())} for key, index in found.items()}
+    return {key: index.select([rows[key][name] for name in common]) for key, index in found.items()}, notes
+
+
+def costs(index: Index, tasks: list[Task]) -> dict[str, Any]:
+    """Bytes on the disk, and of each task, where a video is long enough, what a clip takes.
+
+    `amplification` is frames decoded / frames delivered, counted from the index and the plans.
+    """
+    of_tasks = {}
+    for task in tasks:
+        try:
+            videos, _ = long_enough(index, task)
+        except UserError:
+            continue
+        plans = [
+            (row, task.plan(videos.info(row), generator(0, Stream.SAMPLE, epoch, row))["frames"])
+            for epoch in range(DRAWS)
+            for row in range(len(videos))
+        ]
+        clips = [read_clip(videos, row, np.unique(frames)) for row, frames in plans]
+        delivered = sum(len(frames) for _, frames in plans)
+        of_tasks[task.name] = {
+            "amplification": round(sum(clip.decoded for clip in clips) / delivered, 2),
+            "kb_per_clip": round(sum(len(clip.data) for clip in clips) / len(clips) / 1000, 1),
+        }
+    size = "x".join(map(str, index.sizes_WH[0].tolist()))
+    total = sum(int(index.fragment_ends[row][-1]) for row in range(len(index)))
+    return {"first_size": size, "kb_per_video": round(total / len(index) / 1000, 1), "tasks": of_tasks}
