@@ -1,0 +1,48 @@
+"""What `bench/gpu_report.py` asks of a machine, one module a part; each has `measure(item, where)`.
+
+`python -m bench.gpu_checks` is the process that the report starts for the items of one part.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+CODECS = ("vp9", "hevc", "h264")
+SIZES = ("128x128", "160x160", "256x256", "320x240")
+
+
+class NotHere(Exception):
+    """This machine cannot answer the question: no GPU, or a codec that its decoders lack."""
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where an item runs.
+
+    device: "cuda", or "cpu" for a rehearsal, which is as small as can be.
+    work_dir: holds the videos that the items share.
+    """
+
+    device: str
+    work_dir: Path
+
+    @property
+    def rehearsal(self) -> bool:
+        return self.device == "cpu"
+
+    @property
+    def device_id(self) -> int | None:
+        """As DALI wants it."""
+        return None if self.rehearsal else 0
+
+    def store(self, codec: str) -> Path:
+        """The prepared dataset of a codec, made by the part `videos`."""
+        return self.work_dir / codec
+
+
+def need_gpu() -> None:
+    """NotHere, in plain words, without a GPU that torch sees."""
+    import torch
+
+    if not torch.cuda.is_available():
+        raise NotHere(f"no GPU: torch {torch.__version__} sees none; --device cpu rehearses without one")

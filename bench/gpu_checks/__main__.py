@@ -1,0 +1,53 @@
+"""Measures the named items one after the other and leaves a JSON file of each."""
+
+import argparse
+import importlib
+import json
+import resource
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench.gpu_checks import NotHere, Where, need_gpu
+from dali_pipelines.store.files import replacing
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="bench.gpu_checks", description=__doc__)
+    parser.add_argument("items", nargs="+", metavar="PART.ITEM")
+    parser.add_argument("--device", choices=("cuda", "cpu"), required=True)
+    parser.add_argument("--work-dir", type=Path, required=True)
+    parser.add_argument("--results", type=Path, required=True, metavar="DIR", help="gets PART.ITEM.json")
+    args = parser.parse_args(argv)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is news, its core file of many GB is not
+    for name in args.items:
+        print(f"--- {name}", flush=True)
+        record = attempt(name, Where(args.device, args.work_dir))
+        with replacing(args.results / f"{name}.json") as part:
+            part.write_text(json.dumps(record))
+
+
+def attempt(name: str, where: Where) -> dict[str, Any]:
+    """The record of an item: its status and what it found, or why it found nothing. It never raises."""
+    part, item = name.split(".", 1)
+    began = time.perf_counter()
+    try:
+        if not where.rehearsal and part != "facts":
+            need_gpu()
+        # Imported here: a library that is missing costs the parts that need it and no other.
+        found = importlib.import_module(f"bench.gpu_checks.{part}").measure(item, where)
+        record = {"status": "done", "result": found}
+        json.dumps(record)
+    except NotHere as reason:
+        record = {"status": "not here", "error": str(reason)}
+    except Exception as error:
+        record = {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+    record["seconds"] = round(time.perf_counter() - began, 1)
+    record["date"] = datetime.now(UTC).isoformat(timespec="seconds")
+    return record
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,106 @@
+"""Pipelines that only decode, and how fast several of them run by turns."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from nvidia.dali import fn, pipeline_def
+from nvidia.dali.pipeline import Pipeline
+
+from bench.gpu_checks import Where
+from bench.gpu_checks.nvdec import watched
+from dali_pipelines.graph.decode import decode
+
+UNCOUNTED = 3  # runs that begin a turn: prefetched while another pipeline had its turn
+
+Feed = Callable[[int], tuple[Sequence[np.ndarray], Sequence[np.ndarray]]]
+
+
+def video_pipeline(feed: Feed, where: Where, *, batch_size: int, threads: int) -> Pipeline:
+    """Decodes the batches of `feed(iteration)`: encoded files, uint8 (bytes,), and int32 (T,) frames of each."""
+
+    @pipeline_def(batch_size=batch_size, num_threads=threads, device_id=where.device_id)
+    def pipeline() -> Any:
+        media, frames = fn.external_source(feed, num_outputs=2, batch=True)
+        return decode(media, frames, gpu=not where.rehearsal)
+
+    built = pipeline()
+    built.build()
+    return built
+
+
+def clip_pipeline(clips: Sequence[np.ndarray], where: Where, *, batch_size: int, threads: int) -> Pipeline:
+    """Decodes frames 0 to 15 of the same clips again and again, `batch_size` a run."""
+    media = [clips[place % len(clips)] for place in range(batch_size)]
+    frames = [np.arange(16, dtype=np.int32)] * batch_size
+    return video_pipeline(lambda iteration: (media, frames), where, batch_size=batch_size, threads=threads)
+
+
+def pixels(pipeline: Pipeline) -> list[np.ndarray]:
+    """One run; the frames of each sample on the CPU, uint8 (T, H, W, 3)."""
+    (output,) = pipeline.run()
+    output = output.as_cpu()
+    return [np.array(output.at(place)) for place in range(len(output))]
+
+
+def by_turns(
+    pipelines: Mapping[str, Pipeline], where: Where, *, batch_size: int, rounds: int = 3, seconds: float = 1.5
+) -> dict[str, dict[str, Any]]:
+    """Rates of pipelines that take turns of `seconds`, so that a change of the machine's mood hits all.
+
+    Returns for each: clips/s (the median turn, and the slowest and fastest one), `ratio`, the median over the rounds
+    of its rate over that of the first pipeline, CPU ms of the process a clip, and the utilisation in per cent.
+    """
+    seconds, rounds = (0.05, 1) if where.rehearsal else (seconds, rounds)
+    turns: dict[str, list[dict[str, Any]]] = {name: [] for name in pipelines}
+    for _ in range(rounds):
+        for name, pipeline in pipelines.items():
+            turns[name].append(turn(pipeline, where, batch_size, seconds))
+    first = next(iter(turns.values()))
+    return {
+        name: {
+            "clips_per_s": round(statistics.median(t["rate"] for t in taken), 1),
+            "slowest": round(min(t["rate"] for t in taken), 1),
+            "fastest": round(max(t["rate"] for t in taken), 1),
+            "ratio": round(statistics.median(t["rate"] / f["rate"] for t, f in zip(taken, first, strict=True)), 3),
+            "cpu_ms_per_clip": round(statistics.median(t["cpu_ms"] for t in taken), 2),
+            **taken[-1]["busy"],
+        }
+        for name, taken in turns.items()
+    }
+
+
+def turn(pipeline: Pipeline, where: Where, batch_size: int, seconds: float) -> dict[str, Any]:
+    """Runs a pipeline for a time; clips/s, CPU ms a clip, utilisation."""
+    for _ in range(UNCOUNTED):
+        pipeline.run()
+    synchronise(where)
+    with watched() as busy:
+        began, cpu, runs = time.perf_counter(), time.process_time(), 0
+        while time.perf_counter() - began < seconds:
+            pipeline.run()
+            runs += 1
+        synchronise(where)  # what the last run started belongs to it
+        took = time.perf_counter() - began
+        cpu = time.process_time() - cpu
+    clips = runs * batch_size
+    return {"rate": clips / took, "cpu_ms": 1000 * cpu / clips, "busy": busy}
+
+
+def synchronise(where: Where) -> None:
+    if not where.rehearsal:
+        import torch
+
+        torch.cuda.synchronize()
+
+
+def gpu_memory_mib(where: Where) -> int:
+    """Memory in use on the GPU, by everybody; 0 in a rehearsal."""
+    if where.rehearsal:
+        return 0
+    import torch
+
+    free, total = torch.cuda.mem_get_info()
+    return round((total - free) / 2**20)

@@ -1,0 +1,94 @@
+"""What a bad sample does: to DALI's pipeline, and to the loader."""
+
+import shutil
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+
+from bench.gpu_checks import Where
+from bench.gpu_checks.pipelines import pixels, video_pipeline
+from bench.gpu_checks.videos import dataset, decoded_by_pyav, encoded, need_decoder
+from dali_pipelines.recovery import first_cause
+
+BAD = 2  # the iteration that has a bad sample
+
+
+def measure(item: str, where: Where) -> dict[str, Any]:
+    """One kind of damage to a file of one codec."""
+    kind, codec = item.rsplit("_", 1)
+    need_decoder(codec, where)
+    return loader_recovers(codec, where) if kind == "loader" else pipeline_recovers(kind, codec, where)
+
+
+def pipeline_recovers(kind: str, codec: str, where: Where) -> dict[str, Any]:
+    """Runs a pipeline over a bad sample.
+
+    `raised`: the error of the bad run, or null where the decoder says nothing. `after`: whether the two runs after it
+    gave the right pixels. `bad_mean`: for a silent decoder, grey levels by which the bad sample is off.
+    """
+    good, frames = encoded(codec, 320, 240), np.arange(16, dtype=np.int32)
+    bad, bad_frames = damaged(kind, good), frames + (100 if kind == "beyond" else 0)
+    wanted = decoded_by_pyav(good, frames)
+
+    def feed(iteration: int) -> Any:
+        if iteration == BAD:
+            return [good, bad, good, good], [frames, bad_frames, frames, frames]
+        return [good] * 4, [frames] * 4
+
+    def distance(got: np.ndarray) -> float:
+        return round(float(np.abs(got.astype(np.int16) - wanted).mean()), 3)
+
+    pipeline = video_pipeline(feed, where, batch_size=4, threads=4)
+    result: dict[str, Any] = {"raised": None}
+    after = []
+    for iteration in range(BAD + 3):
+        try:
+            got = pixels(pipeline)
+        except RuntimeError as error:  # DALI raises no other kind
+            if iteration != BAD:
+                return result | {"ok": False, "fails_later": first_cause(error)}
+            result["raised"] = first_cause(error)
+            continue
+        if iteration == BAD:
+            result["bad_mean"] = distance(got[1])
+        elif iteration > BAD:
+            after += [distance(sample) for sample in got]
+    return result | {"ok": max(after) < 3, "after": max(after)}
+
+
+def damaged(kind: str, good: np.ndarray) -> np.ndarray:
+    """A copy of a file, damaged."""
+    if kind == "garbage":
+        return np.random.default_rng(0).integers(0, 256, 5000, dtype=np.uint8)
+    if kind == "cut_off":
+        return good[: len(good) * 2 // 3].copy()
+    bad = good.copy()
+    if kind == "damaged":
+        bad[len(bad) // 3 : len(bad) // 2] = np.random.default_rng(0).integers(0, 256, len(bad) // 2 - len(bad) // 3)
+    return bad
+
+
+def loader_recovers(codec: str, where: Where) -> dict[str, Any]:
+    """Two epochs over a dataset of which one video is overwritten in the middle: which ones the loader replaced."""
+    from dali_pipelines.loader import ClipLoader
+    from dali_pipelines.store.index import open_dataset
+    from dali_pipelines.tasks import Task, task_module
+
+    root = where.work_dir / f"{codec}_damaged"
+    shutil.rmtree(root, ignore_errors=True)
+    shutil.copytree(dataset(codec, where).root, root)
+    index = open_dataset(root).select([0, 1])
+    path = index.path(1)
+    data = bytearray(path.read_bytes())
+    data[2000:-2000] = bytes(len(data) - 4000)
+    path.write_bytes(data)
+    loader = ClipLoader(
+        index, Task("recognition", task_module("recognition").Config()), batch_size=2, device=where.device
+    )
+    rows = []
+    with closing(loader):
+        for _ in range(2):
+            rows += [batch["index"].tolist() for batch in loader]
+    bad = index.names.text(1)
+    return {"ok": list(loader.replaced) == [bad], "bad": bad, "replaced": loader.replaced, "rows": str(rows)}

@@ -1,0 +1,149 @@
+"""Does everything work on this GPU, and how fast? `python bench/gpu_report.py --out DIR`, ten minutes.
+
+Each part runs in a process of its own with a limit on every item: one that crashes or hangs loses that item, the
+rest goes on. DIR gets gpu_report.json and gpu_report.md, written anew after every item, and gpu_report.log. The same
+command again goes on: what is done is skipped, what failed is tried again last. `--device cpu` is a rehearsal.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from bench.gpu_checks import ROOT
+from bench.gpu_checks.items import LIMITS, chosen
+from bench.gpu_checks.page import page
+from bench.gpu_checks.processes import stop
+from configs.errors import UserError, run_cli
+from dali_pipelines.store.files import replacing
+
+WORKER = [sys.executable, "-m", "bench.gpu_checks"]
+ENDS_WITHIN = 10  # seconds from its last item to the end of a process
+LAST_LINES = 15
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(
+        prog="gpu_report.py", description="Does everything work on this GPU, and how fast?"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the report")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: a rehearsal (cuda)")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="some parts (decode) or items (decode.vp9)")
+    parser.add_argument("--minutes", type=float, default=9.5, help="begin and wait for nothing after that (9.5)")
+    parser.add_argument("--work-dir", type=Path, default=Path("runs/gpu_report"), help="videos are kept here")
+    args = parser.parse_args(argv)
+    deadline = time.monotonic() + 60 * args.minutes
+    report = Report(args.out, args.device)
+    names = chosen(args.only)
+    before = set(report.items)
+    for again in (False, True):
+        for part in dict.fromkeys(name.split(".")[0] for name in names):
+            waiting = [name for name in names if name.split(".")[0] == part and (name in before) == again]
+            waiting = [name for name in waiting if not report.is_done(name)]
+            while waiting and time.monotonic() < deadline:
+                waiting = run_process(waiting, report, args, deadline)
+    left = [name for name in names if name not in report.items]
+    if left:
+        print(f"out of time for {len(left)} items; the same command goes on with them")
+    report.save()
+
+
+class Report:
+    """The records of all items, on disk after every change."""
+
+    def __init__(self, folder: Path, device: str) -> None:
+        self.file, self.log = folder / "gpu_report.json", folder / "gpu_report.log"
+        self.device, self.items = device, dict[str, dict[str, Any]]()
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.file.is_file():
+            old = json.loads(self.file.read_text())
+            if old["device"] != device:
+                raise UserError(f"{folder} holds a report of --device {old['device']}: choose another folder")
+            self.items = old["items"]
+
+    def is_done(self, name: str) -> bool:
+        return self.items.get(name, {}).get("status") == "done"
+
+    def add(self, name: str, record: dict[str, Any]) -> None:
+        self.items[name] = record
+        ok = "" if record.get("result", {}).get("ok", True) else "  NOT OK"
+        print(f"{name:<28} {record['status']:<10} {record['seconds']:>6.1f} s{ok}", flush=True)
+        self.save()
+
+    def save(self) -> None:
+        content = {"device": self.device, "items": self.items}
+        for file, text in {
+            self.file: json.dumps(content, indent=1) + "\n",
+            self.file.with_suffix(".md"): page(self.device, self.items),
+        }.items():
+            with replacing(file) as part:
+                part.write_text(text)
+
+
+def run_process(names: list[str], report: Report, args: argparse.Namespace, deadline: float) -> list[str]:
+    """Runs items of one part, in order, in one process, until one ends or outlasts it; returns those that are left."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+        "PYTHONFAULTHANDLER": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+    options = ["--device", args.device, "--work-dir", str(args.work_dir.resolve())]
+    waiting = list(names)
+    with tempfile.TemporaryDirectory() as folder, report.log.open("ab") as log:
+        began = log.tell()
+        process = subprocess.Popen(
+            [*WORKER, *names, *options, "--results", folder],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+            env=environment,
+        )
+        try:
+            since = time.monotonic()
+            while waiting:
+                ended = process.poll()  # asked before looking, so that nothing it left is missed
+                while waiting and (file := Path(folder, f"{waiting[0]}.json")).is_file():
+                    report.add(waiting.pop(0), json.loads(file.read_text()))
+                    since = time.monotonic()
+                took, limit = time.monotonic() - since, LIMITS[names[0].split(".")[0]]
+                if not waiting or time.monotonic() > deadline:
+                    break
+                if ended is not None:
+                    how = signal.Signals(-ended).name if ended < 0 else f"status {ended}"
+                    record = {"status": "crashed", "error": f"{how}\n{tail(report.log, began)}"}
+                    report.add(waiting.pop(0), record | {"seconds": round(took, 1)})
+                    break
+                if took > limit:
+                    stop(process)
+                    record = {"status": "timed out", "error": f"after {limit} s\n{tail(report.log, began)}"}
+                    report.add(waiting.pop(0), record | {"seconds": round(took, 1)})
+                    break
+                time.sleep(0.1)
+            if not waiting:
+                process.wait(ENDS_WITHIN)
+        except subprocess.TimeoutExpired:
+            print(f"the process of {names[-1]} does not end by itself", flush=True)
+        finally:
+            stop(process)
+    return waiting
+
+
+def tail(log: Path, began: int) -> str:
+    """The last lines that a process wrote."""
+    with log.open("rb") as file:
+        file.seek(began)
+        lines = file.read().decode(errors="replace").splitlines()
+    return "\n".join(lines[-LAST_LINES:])
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what runs is ended and no orphan holds the GPU
+    run_cli(main)
