@@ -1,7 +1,7 @@
 """How fast clips arrive, task by task: `python bench/loader_throughput.py`.
 
-Three rounds a task alternate between the whole loader and the same loader that only decodes the same frames, so that
-their ratio holds on a noisy machine. See bench/README.md for how to read the table.
+Rounds of the whole loader alternate with rounds of two ceilings, decoding alone and augmenting alone, and with
+--peers with rounds of other loaders, so that ratios hold on a noisy machine. See bench/README.md for how to read it.
 """
 
 import argparse
@@ -9,19 +9,22 @@ import json
 import os
 import statistics
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from configs.errors import UserError, run_cli
 
 if TYPE_CHECKING:
+    from bench.meters import Round
+    from bench.peer_rounds import Peers
     from dali_pipelines.loader import ClipLoader
     from dali_pipelines.store.index import Index
     from dali_pipelines.tasks import Task
 
 DATA = Path("runs/bench/vp9_336x256_gop8")
+VIDEOS = 24
+READ = 64  # clips whose bytes are counted
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
@@ -30,15 +33,22 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--data-dir", type=Path, help=f"a prepared dataset; by default one is made in {DATA}")
     parser.add_argument("--batch-size", type=int, default=8, help="clips a batch (8)")
     parser.add_argument("--batches", type=int, default=12, help="timed batches a round, after 3 untimed ones (12)")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds, alternating with decode only (3)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds, alternating with the ceilings and peers (5)")
     parser.add_argument("--workers", type=int, default=0, help="worker processes (0)")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="DALI threads (one per core)")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument("--peers", action="store_true", help="measure other loaders on the recognition task too")
+    parser.add_argument("--source-gop", type=int, default=250, help="GOP of the H.264 files that peers read (250)")
+    parser.add_argument("--short-side", type=int, help="pixels to which our side prepares them; by default all")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, and a .png beside it")
     args = parser.parse_args(argv)
-    for name in ("batch_size", "batches", "rounds", "threads"):
+    for name in ("batch_size", "batches", "rounds", "threads", "source_gop"):
         if getattr(args, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} {getattr(args, name)}: at least 1")
+    if args.peers and args.data_dir:
+        raise UserError("--peers makes its own videos, in three forms: leave --data-dir out")
+    if args.short_side and not args.peers:
+        raise UserError("--short-side is for --peers: a dataset of your own is measured as it is prepared")
     return args
 
 
@@ -47,95 +57,122 @@ def main(argv: list[str]) -> None:
     import torch
 
     from bench.data import bench_store
+    from bench.loader_report import plot, table
     from bench.machine import machine
+    from bench.peer_data import JPEG_QUALITY, SOURCE_SIZE, peer_store
+    from bench.peer_rounds import TASK, Peers, worker_counts
+    from dali_pipelines.store.files import replacing
     from dali_pipelines.store.index import open_dataset
-    from dali_pipelines.tasks import Task, task_module, task_names
+    from dali_pipelines.tasks import Task, task_module
+    from nets.tasks import pretext_tasks
 
     device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
-    index = open_dataset(args.data_dir or bench_store(DATA))
-    tasks = [Task(name, task_module(name).Config()) for name in args.tasks or task_names()]
+    tasks = [Task(name, task_module(name).Config()) for name in args.tasks or [*pretext_tasks(), TASK]]
     settings: dict[str, Any] = {name: getattr(args, name) for name in ("batch_size", "workers", "threads")}
     settings["device"] = device
-    data = {"root": str(index.root), "videos": len(index)}
+    if args.peers:
+        sides = {"source_gop": args.source_gop, "short_side": args.short_side}
+        folder = DATA.with_name(f"peers_gop{args.source_gop}_{args.short_side or 'full'}")
+        index = peer_store(folder, videos=max(VIDEOS, args.batch_size), **sides)
+    else:
+        index = open_dataset(args.data_dir or bench_store(DATA))
+    data: dict[str, Any] = {"root": str(index.root), "videos": len(index), "formats": list(index.formats)}
+    if args.peers:
+        data |= sides | {"source_size": SOURCE_SIZE, "jpeg_quality": JPEG_QUALITY}
     results: dict[str, dict[str, Any]] = {}
     for task in tasks:
-        result = results[task.name] = measure_task(index, task, settings, batches=args.batches, rounds=args.rounds)
-        print(f"{task.name} from {index.root} ({len(index)} videos, {settings})")
-        print("\n".join(f"  {name:<26}{value:>12}" for name, value in result.items()), flush=True)
+        peers = None
+        if args.peers and task.name == TASK:
+            counts = worker_counts(os.cpu_count() or 1)
+            peers = Peers(index, batch_size=args.batch_size, batches=args.batches, device=device, counts=counts)
+        results[task.name] = measure_task(index, task, settings, batches=args.batches, rounds=args.rounds, peers=peers)
+        print(f"{task.name}: {results[task.name]['clips_per_s']} clips/s", flush=True)
         if args.json:  # after each task: an interrupted bench keeps what it has
-            args.json.parent.mkdir(parents=True, exist_ok=True)
             report = {"machine": machine(), "data": data, "settings": settings, "tasks": results}
-            args.json.write_text(json.dumps(report, indent=1) + "\n")
+            with replacing(args.json) as part:
+                part.write_text(json.dumps(report, indent=1) + "\n")
+    print(f"\nfrom {index.root} ({len(index)} videos, {settings})\n\n{table(results)}")
+    if args.json:
+        plot(results, f"{machine()['gpu'] or machine()['cpu']}, {device}", args.json.with_suffix(".png"))
 
 
 def measure_task(
-    index: "Index", task: "Task", settings: dict[str, Any], *, batches: int, rounds: int
-) -> dict[str, float | str]:
-    """The figures of one task, from `rounds` rounds of `batches` batches."""
-    from nvidia.dali.data_node import DataNode
-
+    index: "Index", task: "Task", settings: dict[str, Any], *, batches: int, rounds: int, peers: "Peers | None" = None
+) -> dict[str, Any]:
+    """The figures of one task, from `rounds` rounds of `batches` batches of everything that is compared."""
+    from bench.ceilings import augment_only, decode_only
+    from bench.meters import measure
     from dali_pipelines.loader import ClipLoader
+    from trainers.loop import endless
 
-    def decode_only(frames: DataNode, plan: dict[str, DataNode]) -> dict[str, DataNode]:
-        return {"pixel": frames[:1, :1, :1]}
-
+    batch_size, device = settings["batch_size"], settings["device"]
     whole = ClipLoader(index, task, **settings)
     decode = ClipLoader(index, task, **settings, graph=decode_only)
+    runs = {"": endless(whole), "decode_only_": endless(decode)}
+    runs["augment_only_"] = augment_only(index, task, batch_size=batch_size, device=device, threads=settings["threads"])
     began = time.perf_counter()
-    next(iter(whole))
+    next(runs[""])
     first_batch_s = time.perf_counter() - began
-    pairs = [(measure(whole, batches), measure(decode, batches)) for _ in range(rounds)]
-    result = {
-        **summary([times for times, _ in pairs], settings["batch_size"], task),
-        "decode_only_clips_per_s": summary([times for _, times in pairs], settings["batch_size"], task)["clips_per_s"],
-        "decode_ceiling_share": round(statistics.median(sum(d) / sum(w) for w, d in pairs), 3),
-        "amplification": round(whole.counts.amplification, 2),
-        "first_batch_s": round(first_batch_s, 2),
-        "decoder": "pyav" if whole.pyav else "dali",
-        **memory(settings["device"]),
+    done: dict[str, list[Round]] = {name: [] for name in runs}
+    with closing(whole), closing(decode):
+        for _ in range(rounds):
+            start = whole.step
+            for name, arriving in runs.items():
+                done[name].append(measure(arriving, batches, device=device))
+            if peers:
+                peers.round(start)
+        return {
+            **figures(done, batch_size, task),
+            "amplification": round(whole.counts.amplification, 2),
+            "read_kib_per_clip": read_kib(whole),
+            "first_batch_s": round(first_batch_s, 2),
+            "decoder": "pyav" if whole.pyav else "dali",
+            "workers": settings["workers"],
+            **(peers.figures(done[""]) if peers else {"peers": "not measured"}),
+        }
+
+
+def figures(done: dict[str, list["Round"]], batch_size: int, task: "Task") -> dict[str, Any]:
+    """Rates of the whole ("") and of its ceilings, the shares in them, and what the whole costs."""
+    from bench.meters import slope, spread, times_ms
+
+    result: dict[str, Any] = {}
+    for name, rounds in done.items():
+        rates = [batch_size * one.rate for one in rounds]
+        result[f"{name}clips_per_s"] = round(statistics.median(rates), 1)
+        result[f"{name}clips_per_s_quartiles"] = spread(rates)
+    for name in ("decode", "augment"):
+        shares = [mine.rate / other.rate for mine, other in zip(done[""], done[f"{name}_only_"], strict=True)]
+        result[f"{name}_ceiling_share"] = round(statistics.median(shares), 3)
+        result[f"{name}_ceiling_share_quartiles"] = spread(shares, 3)
+    whole = done[""]
+    clips = batch_size * sum(len(one.seconds) for one in whole)
+    result |= {
+        "frames_per_s": round(result["clips_per_s"] * task.plan_schema["frames"][0][0]),
+        **times_ms(whole),
+        "cpu_s_per_1000_clips": round(1000 * sum(one.cpu_s for one in whole) / clips, 1),
     }
-    whole.close()
-    decode.close()
+    for kind in ("host", "gpu"):
+        samples = [getattr(one, f"{kind}_mib") for one in whole]
+        if samples[-1]:
+            growth = slope(samples)
+            result[f"{kind}_memory_mib"] = round(max(mib for each in samples for _, mib in each))
+            result[f"{kind}_memory_mib_per_1000_batches"] = None if growth is None else round(growth, 1)
     return result
 
 
-def measure(loader: "ClipLoader", batches: int) -> list[float]:
-    """Seconds of each of `batches` batches, after three that are not counted: prefetched ones come at once."""
-    times: list[float] = []
-    while len(times) < batches + 3:
-        began = time.perf_counter()
-        for _ in loader:
-            times.append(time.perf_counter() - began)
-            began = time.perf_counter()
-            if len(times) == batches + 3:
-                break
-    return times[3:]
+def read_kib(loader: "ClipLoader") -> float:
+    """KiB that a clip takes from the disk, the mean over the first clips of the schedule; from the index alone."""
+    from dali_pipelines.plan.rng import Stream, generator
+    from dali_pipelines.store.reader import read_clip
 
-
-def summary(rounds: list[list[float]], batch_size: int, task: "Task") -> dict[str, float]:
-    """Rates of the median round, and percentiles over all batches."""
-    clips_per_s = statistics.median(batch_size * len(times) / sum(times) for times in rounds)
-    p50, p95 = np.percentile([1000 * t for times in rounds for t in times], [50, 95])
-    return {
-        "clips_per_s": round(clips_per_s, 1),
-        "frames_per_s": round(clips_per_s * task.plan_schema["frames"][0][0]),
-        "batch_ms_p50": round(float(p50), 1),
-        "batch_ms_p95": round(float(p95), 1),
-    }
-
-
-def memory(device: str) -> dict[str, int]:
-    """MiB held by this process and its workers, and on the GPU by everybody."""
-    import psutil
-    import torch
-
-    me = psutil.Process()
-    host = sum(process.memory_info().rss for process in [me, *me.children(recursive=True)])
-    result = {"host_memory_mib": round(host / 2**20)}
-    if device == "cuda":
-        free, total = torch.cuda.mem_get_info()
-        result["gpu_memory_mib"] = round((total - free) / 2**20)
-    return result
+    index, order, sizes = loader.index, loader.order, []
+    for place in range(READ):
+        epoch, step = order.at(place // order.batch_size)
+        row = order.row(epoch, step, place % order.batch_size)
+        plan = loader.task.plan(index.info(row), generator(order.seed, Stream.SAMPLE, epoch, row))
+        sizes.append(read_clip(index, row, plan["frames"]).data.nbytes)
+    return round(statistics.fmean(sizes) / 1024, 1)
 
 
 if __name__ == "__main__":

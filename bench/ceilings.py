@@ -1,0 +1,73 @@
+"""Two loaders that do only one half of the work: what the whole one could reach if the other half were free."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from nvidia.dali import fn, pipeline_def
+from nvidia.dali.data_node import DataNode
+from nvidia.dali.plugin.pytorch import DALIGenericIterator
+
+if TYPE_CHECKING:
+    import torch
+
+    from dali_pipelines.store.index import Index
+    from dali_pipelines.tasks import Task
+
+HELD = 16
+"""Samples that are held. A sample of 64 frames of 336x256 takes 16 MiB."""
+
+
+def decode_only(frames: DataNode, plan: dict[str, DataNode]) -> dict[str, DataNode]:
+    """A graph for `ClipLoader`: it decodes the frames that the task's own graph would get, and delivers one pixel."""
+    return {"pixel": frames[:1, :1, :1]}
+
+
+def augment_only(
+    index: "Index", task: "Task", *, batch_size: int, device: str, threads: int
+) -> Iterator[dict[str, "torch.Tensor"]]:
+    """Endless batches of a task made from HELD samples that were planned and decoded once.
+
+    Their frames lie in the memory of `device` and are read in place. So this holds the gather of frames that a clip
+    shows more than once, the task's graph, and the hand-over to torch; not reading, planning or decoding. The plans'
+    arrays, some KB, are handed to DALI each time, as in the loader.
+    """
+    import torch
+
+    from dali_pipelines.loader import long_enough
+    from dali_pipelines.plan.order import Order
+    from dali_pipelines.samples import FIXED, SampleSource
+
+    index, _ = long_enough(index, task)
+    source = SampleSource(index, task, Order(len(index), 1, 0, 1, seed=0, shuffle=True), pyav=True)
+    samples = [dict(zip(source.names, source.read(0, row), strict=True)) for row in range(min(HELD, len(index)))]
+    media: list[Any] = [sample["media"] for sample in samples]
+    gpu = device != "cpu"
+    if gpu:
+        media = [torch.from_numpy(frames).to(device) for frames in media]
+    arrays = [name for name in source.names if name not in FIXED or name == "order"]
+    plans = [tuple(sample[name] for name in arrays) for sample in samples]
+    outputs: list[str] = []
+
+    @pipeline_def(
+        batch_size=batch_size, num_threads=threads, device_id=(torch.device(device).index or 0) if gpu else None
+    )
+    def pipeline() -> tuple[DataNode, ...]:
+        frames = fn.external_source(
+            lambda info: media[info.idx_in_epoch % len(media)],
+            batch=False,
+            device="gpu" if gpu else "cpu",
+            layout="FHWC",
+            no_copy=True,
+        )
+        nodes = fn.external_source(
+            lambda info: plans[info.idx_in_epoch % len(plans)], num_outputs=len(arrays), batch=False
+        )
+        plan = dict(zip(arrays, nodes, strict=True))
+        made = task.graph(fn.sequence_rearrange(frames, new_order=plan.pop("order")), plan)
+        outputs.extend(made)
+        return tuple(made.values())
+
+    built = pipeline()
+    built.build()
+    for batch in DALIGenericIterator(built, outputs, prepare_first_batch=False):
+        yield batch[0]
