@@ -1,0 +1,102 @@
+"""The tables and the picture of a test, against a slow loop and by their pixels."""
+
+import csv
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs.errors import UserError
+from trainers import confusion, scores
+from trainers.predict import Predictions
+
+
+def result(out: Path) -> dict:
+    return json.loads((out / "result.json").read_text())
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def some_predictions(classes: int = 6, videos: int = 80) -> Predictions:
+    """Random ones, class 0 mostly right: class 4 has no video, some cannot be read, some scores are equal."""
+    rng = np.random.default_rng(0)
+    labels = rng.choice([k for k in range(classes) if k != 4], videos)
+    values = rng.integers(0, 4, (videos, classes)).astype(float)
+    values[labels == 0, 0] += 2
+    views = rng.integers(0, 5, videos)
+    values[views == 0] = np.nan
+    names = [f"video{number}" for number in range(videos)]
+    return Predictions(names, labels, values, {names[row]: "gone" for row in np.flatnonzero(views == 0)}, views)
+
+
+def slow_guess(values: np.ndarray, label: int) -> str:
+    """The name of the class with the highest score; of equal ones another than the true one."""
+    if np.isnan(values).any():
+        return "unreadable"
+    best = [k for k in range(len(values)) if values[k] == max(values)]
+    return f"class{min([k for k in best if k != label] or [label])}"
+
+
+def test_tables_and_mean_class_accuracy_are_those_of_a_slow_loop(tmp_path):
+    found = some_predictions()
+    classes = [f"class{k}" for k in range(6)]
+    counts, wrong = Counter(), {name: Counter() for name in classes}
+    for values, label in zip(found.scores, found.labels.tolist(), strict=True):
+        guess = slow_guess(values, label)
+        counts[classes[label], guess] += 1
+        if guess not in ("unreadable", classes[label]):
+            wrong[classes[label]][guess] += 1
+    scores.write(tmp_path, found, classes, {})
+    table = rows(tmp_path / "confusion.csv")
+    assert [row["class"] for row in table] == classes
+    assert {
+        (row["class"], k): int(row[k]) for row in table for k in [*classes, "unreadable"] if row[k] != "0"
+    } == counts
+    assert counts["class0", "class0"] > max(wrong["class0"].values()) > 0
+    assert sum(counts[name, "unreadable"] for name in classes) == len(found.unreadable) > 3
+    accuracies = []
+    for row in rows(tmp_path / "per_class.csv"):
+        name = row["class"]
+        videos = sum(counts[name, k] for k in [*classes, "unreadable"])
+        assert (int(row["videos"]), int(row["correct"])) == (videos, counts[name, name])
+        if videos:
+            accuracies.append(counts[name, name] / videos)
+            assert float(row["accuracy"]) == pytest.approx(accuracies[-1], abs=1e-4)
+            assert wrong[name][row["most_frequent_wrong_class"]] == max(wrong[name].values())
+        else:
+            assert (name, row["accuracy"], row["most_frequent_wrong_class"]) == ("class4", "", "")
+    figures = result(tmp_path)
+    assert figures["mean_class_accuracy"] == pytest.approx(np.mean(accuracies))
+    assert len(accuracies) == figures["classes_present"] == 5
+    assert figures["top1"] == sum(counts[name, name] for name in classes) / 80
+    assert figures["top1"] == scores.top_k(found.scores, found.labels, 1)
+
+
+def test_scores_that_are_not_finite_are_an_error_and_no_low_accuracy():
+    found = some_predictions()
+    found.scores[np.flatnonzero(found.views)[[2, 5]], 1] = np.inf, np.nan
+    first = found.names[np.flatnonzero(found.views)[2]]
+    with pytest.raises(UserError, match=rf"2 of 80 videos are not finite, the first {first}: .*nan or infinity"):
+        scores.figures(found)
+
+
+@pytest.mark.parametrize("classes", [3, 21])
+def test_the_picture_is_dark_where_the_videos_are(tmp_path, classes):
+    """Right answers go down from left to right, and answers that are all mirrored go up."""
+    names = [f"class {k} " + "with a long name " * (k % 3) for k in range(classes)]
+    for table, slope in ((np.eye(classes), 1), (np.eye(classes)[::-1], -1)):
+        confusion.draw(7 * table.astype(np.int64), names, tmp_path / "c.png", title="all right")
+        pixels = np.asarray(Image.open(tmp_path / "c.png").convert("RGB")).astype(int)
+        pixels = pixels[:, : int(0.75 * pixels.shape[1])]  # without the colour bar
+        y, x = np.nonzero(np.abs(pixels - (8, 48, 107)).max(-1) < 3)  # the end of the colour map
+        assert len(y) > 0.5 * classes * 18**2
+        assert np.corrcoef(x, y)[0, 1] * slope > 0.6
+
+
+# The same however it runs
