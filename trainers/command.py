@@ -42,6 +42,18 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
 
 
+def parse(
+    parser: argparse.ArgumentParser, argv: list[str], *, instead_of_config: str | None = None
+) -> argparse.Namespace:
+    """The arguments of a training command, checked. `instead_of_config` names an option that needs no recipe."""
+    args = parser.parse_args(argv)
+    if args.config is None and not (instead_of_config and getattr(args, instead_of_config)):
+        parser.error("the following arguments are required: --config")
+    if args.max_steps is not None and args.max_steps < 1:
+        parser.error(f"--max-steps {args.max_steps}: at least 1")
+    return args
+
+
 def overrides(args: argparse.Namespace) -> list[str]:
     """What the options change of the recipe, for `configs.load.load`."""
     named = {"data.root": args.data_dir, "work_dir": getattr(args, "work_dir", None)}

@@ -33,12 +33,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     )
     about = "; ".join(f"{mode}: {what}" for mode, what in MODES.items())
     parser.add_argument("--mode", choices=MODES, default="full", help=about)
-    args = parser.parse_args(argv)
-    if args.config is None:
-        parser.error("the following arguments are required: --config")
-    if args.max_steps is not None and args.max_steps < 1:
-        parser.error(f"--max-steps {args.max_steps}: at least 1")
-    return args
+    return command.parse(parser, argv)
 
 
 def main(argv: list[str]) -> None:

@@ -22,12 +22,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="pretrain.py", description="Self-supervised pretraining on video clips.")
     command.add_options(parser)
     parser.add_argument("--list-tasks", action="store_true", help="print the pretext tasks and their recipes, and end")
-    args = parser.parse_args(argv)
-    if args.config is None and not args.list_tasks:
-        parser.error("the following arguments are required: --config")
-    if args.max_steps is not None and args.max_steps < 1:
-        parser.error(f"--max-steps {args.max_steps}: at least 1")
-    return args
+    return command.parse(parser, argv, instead_of_config="list_tasks")
 
 
 def main(argv: list[str]) -> None:
