@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from dali_pipelines.graph.geometry import crop_resize
-from dali_pipelines.plan.crops import centre_crop, random_crop, scaled_crop
+from dali_pipelines.plan.crops import CENTRE, random_crop, scaled_crop
 from dali_pipelines.store.index import VideoInfo
 from tests.dali import run_graph
 
@@ -46,7 +46,8 @@ def test_a_crop_region_shows_the_same_pixels_as_scaling_then_slicing(width, heig
 def test_the_centre_crop_leaves_equal_margins_and_the_smaller_one_first():
     """floor((H - size) / 2) as in specs/ctp.md 0.3."""
     for width, height in [(171, 128), (170, 128), (128, 149)]:
-        (top, left), (bottom, right) = centre_crop(video(width, height), short_side=128, size=SIZE)
+        place = {"y": CENTRE, "x": CENTRE, "flip": False}
+        (top, left), (bottom, right) = scaled_crop(video(width, height), short_side=128, size=SIZE, **place)
         assert (top, left) == ((height - SIZE) // 2, (width - SIZE) // 2)
         assert (bottom, right) == (top + SIZE, left + SIZE)
 

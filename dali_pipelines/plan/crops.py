@@ -46,8 +46,3 @@ def random_crop(
     short_side = int(rng.choice(np.asarray(short_sides)))
     y, x, flip = rng.random(3)
     return scaled_crop(video, short_side=short_side, size=size, y=y, x=x, flip=flip < flip_prob, aspect=aspect)
-
-
-def centre_crop(video: VideoInfo, *, short_side: int, size: int) -> np.ndarray:
-    """The crop in the middle; float32 (2, 2) as in `scaled_crop`."""
-    return scaled_crop(video, short_side=short_side, size=size, y=CENTRE, x=CENTRE, flip=False)
