@@ -8,9 +8,11 @@ from PIL import Image, ImageEnhance
 
 from dali_pipelines.graph.colour import colour_map
 from dali_pipelines.plan import colour_map as maps
-from dali_pipelines.plan.colour_map import ColourMap, colour_arrays, series
+from dali_pipelines.plan.colour_map import ColourMap, colour_arrays, colour_schema, series
 from dali_pipelines.plan.jitter import jitter, mild_jitter, random_grey
 from tests.dali import run_graph
+
+EDGE = np.array([5.0, 5, -5])
 
 
 def picture(seed: int, size: int = 48) -> np.ndarray:
@@ -48,7 +50,42 @@ def test_the_graph_applies_one_map_to_every_frame():
     colours[1], colours[2] = mild_jitter(rng), colours[2].then(random_grey(rng))
     (got,) = run_graph(lambda n: colour_map(n["clip"], n), [{"clip": clip, **colour_arrays(colours)}], {"clip": "FHWC"})
     expected = np.stack([in_numpy(frame, colour) for frame, colour in zip(clip, colours, strict=True)])
-    np.testing.assert_allclose(got, expected, atol=0.02)
+    assert got.dtype == np.uint8
+    np.testing.assert_allclose(got, expected, rtol=0, atol=0.52)  # to whole levels
+
+
+KINDS: dict[int, list[ColourMap]] = {
+    0: [maps.IDENTITY, maps.gain(1.0), maps.shift(0), maps.contrast(1.0), maps.saturation(1.0)],
+    maps.SCALED: [maps.gain(0.6), maps.gain(1.5), maps.shift(17), maps.shift(-40.5), maps.shift(-3).then(maps.gain(2))],
+    maps.MIXED: [maps.hue(20), maps.saturation(0.4), maps.channel_grey(2), ColourMap(np.eye(3), 0 * np.eye(3), EDGE)],
+    maps.WITH_MEAN: [maps.contrast(0.5), maps.hue(40).then(maps.contrast(1.3)), maps.contrast(1.2).then(maps.shift(9))],
+}
+
+
+def test_a_map_is_of_the_simplest_kind_that_it_is():
+    for kind, found in KINDS.items():
+        arrays = colour_arrays(found)
+        assert arrays["colour_kind"].tolist() == [kind] * len(found)
+        assert {name: (array.shape, array.dtype.name) for name, array in arrays.items()} == colour_schema(len(found))
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "any"])
+def test_every_kind_is_its_formula_to_rounding_alone_in_a_clip_and_with_simpler_ones(kind):
+    """In one batch: clips of one map each, and one clip whose frames have all of them and all simpler ones."""
+    every = [colour for number, found in KINDS.items() if kind == "any" or number <= kind for colour in found]
+    samples = [[colour] for colour in (every if kind == "any" else KINDS[kind])] + [every]
+    clips = [np.stack([picture(seed) for seed in range(len(colours))]) for colours in samples]
+    results = run_graph(
+        lambda n: colour_map(n["clip"], n),
+        [{"clip": clip, **colour_arrays(colours)} for clip, colours in zip(clips, samples, strict=True)],
+        {"clip": "FHWC"},
+    )
+    for clip, colours, result in zip(clips, samples, results, strict=True):
+        assert result.dtype == np.uint8
+        for frame, colour, got in zip(clip, colours, result, strict=True):
+            np.testing.assert_allclose(got, in_numpy(frame, colour), rtol=0, atol=0.51)
+            if not colour_arrays([colour])["colour_kind"].any():
+                assert (got == frame).all()
 
 
 @pytest.mark.parametrize("first", range(4))

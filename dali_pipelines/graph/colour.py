@@ -5,6 +5,8 @@ from nvidia.dali import fn, math, types
 from nvidia.dali.data_node import DataNode
 
 from dali_pipelines.graph.device import beside
+from dali_pipelines.graph.some import change_some
+from dali_pipelines.plan.colour_map import MIXED, SCALED, WITH_MEAN
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -17,37 +19,63 @@ NORMALISATIONS = {
 
 
 def hue_saturation(clips: DataNode, hue: DataNode, saturation: DataNode) -> DataNode:
-    """Turns the hue by degrees and multiplies the saturation, per clip.
+    """Turns the hue by degrees and multiplies the saturation, per clip; (0, 1) costs nothing.
 
     DALI does this as one linear map of RGB; the original goes through OpenCV's 8-bit HSV and clamps the hue instead
     of turning it (specs/ctp.md 0.3, 6.4.10). tests/test_graph_colour.py states the difference.
 
     Args:
-        clips: (T, H, W, 3) in 0..255, uint8 or float32.
+        clips: float32 (T, H, W, 3) in 0..255.
         hue, saturation: float32 scalars.
 
     Returns:
         float32 (T, H, W, 3). `normalise` clamps it: rounding to uint8 here costs more than the operation.
     """
-    return fn.hsv(clips, hue=hue, saturation=saturation, dtype=types.FLOAT)
+
+    def turned(clips: DataNode, hue: DataNode, saturation: DataNode) -> DataNode:
+        return fn.hsv(clips, hue=hue, saturation=saturation, dtype=types.FLOAT)
+
+    changes = (hue != np.float32(0)) | (saturation != np.float32(1))
+    return change_some(changes, clips, turned, hue, saturation)
 
 
 def colour_map(clips: DataNode, plan: dict[str, DataNode]) -> DataNode:
-    """Applies one `plan.colour_map.ColourMap` to every frame.
+    """Applies one `plan.colour_map.ColourMap` to every frame, by the cheapest operators that can; some need none.
 
     Args:
-        clips: (T, H, W, 3) in 0..255.
+        clips: uint8 (T, H, W, 3).
         plan: holds the arrays of `plan.colour_map.colour_arrays`, on the CPU.
 
     Returns:
-        float32 (T, H, W, 3), clamped to 0..255.
+        uint8 (T, H, W, 3), rounded and clamped.
     """
-    mapped = fn.coord_transform(
-        clips, M=fn.per_frame(plan["colour_matrix"]), T=fn.per_frame(plan["colour_offset"]), dtype=types.FLOAT
+    kind = fn.reductions.max(plan["colour_kind"])
+    matrix, offset, pivot = (plan[f"colour_{part}"] for part in ("matrix", "offset", "pivot"))
+    clips = change_some(kind == SCALED, clips, _scaled, matrix, offset)
+    clips = change_some(kind == MIXED, clips, _mixed, matrix, offset)
+    return change_some(kind == WITH_MEAN, clips, _with_mean, matrix, offset, pivot)
+
+
+def _scaled(clips: DataNode, matrix: DataNode, offset: DataNode) -> DataNode:
+    """A factor and a shift for all channels."""
+    factor, shift = fn.reshape(matrix[:, 0, 0], shape=[-1]), fn.reshape(offset[:, 0], shape=[-1])
+    return fn.brightness_contrast(
+        clips, brightness=fn.per_frame(factor), brightness_shift=fn.per_frame(shift * np.float32(1 / 255))
     )
+
+
+def _mixed(clips: DataNode, matrix: DataNode, offset: DataNode) -> DataNode:
+    mapped = fn.coord_transform(clips, M=fn.per_frame(matrix), T=fn.per_frame(offset), dtype=types.FLOAT)
+    return fn.cast(mapped, dtype=types.UINT8)
+
+
+def _with_mean(clips: DataNode, matrix: DataNode, offset: DataNode, pivot: DataNode) -> DataNode:
     means = fn.reshape(fn.reductions.mean(clips, axes=(1, 2), keep_dims=True), layout="FHWC")
-    moved = fn.coord_transform(means, M=fn.per_frame(plan["colour_pivot"]), dtype=types.FLOAT)
-    return math.clamp(mapped + moved, np.float32(0), np.float32(255))
+    moved = fn.coord_transform(means, M=fn.per_frame(pivot), T=fn.per_frame(offset), dtype=types.FLOAT)
+    if clips.device == "cpu":  # there an argument may depend on the pixels, which saves a pass
+        return _mixed(clips, matrix, fn.reshape(moved, shape=[-1, 3], layout=""))
+    mapped = fn.coord_transform(clips, M=fn.per_frame(matrix), dtype=types.FLOAT)
+    return fn.cast(mapped + moved, dtype=types.UINT8)
 
 
 def normalise(

@@ -17,6 +17,9 @@ _RGB = np.linalg.inv(_YIQ)
 _EYE, _GREY = np.eye(3), np.ones((3, 1)) * LUMA
 _CHROMA, _TURN = np.diag([0, 1, 1]), np.array([[0, 0, 0], [0, 0, 1], [0, -1, 0]])
 
+SCALED, MIXED, WITH_MEAN = 1, 2, 3
+"""What a map is: one factor and shift for all channels, a matrix and an offset, or these and the frame's mean."""
+
 Number = float | np.ndarray
 """Of one map, or (N,) of as many."""
 
@@ -106,16 +109,27 @@ def series(maps: Sequence[ColourMap]) -> ColourMap:
 
 def colour_arrays(maps: Sequence[ColourMap]) -> dict[str, np.ndarray]:
     """The arrays that `graph.colour.colour_map` takes, one map a frame."""
+    matrices, pivots, offsets = (
+        np.array([getattr(m, part) for m in maps], np.float32) for part in ("matrix", "pivot", "offset")
+    )
+    of_one = matrices[:, :1, :1] * np.eye(3, dtype=np.float32)
+    kinds = [
+        pivots.any(axis=(1, 2)),
+        (matrices != of_one).any(axis=(1, 2)) | (offsets != offsets[:, :1]).any(axis=1),
+        (matrices != _EYE).any(axis=(1, 2)) | offsets.any(axis=1),
+    ]
     return {
-        "colour_matrix": np.array([m.matrix for m in maps], np.float32),
-        "colour_pivot": np.array([m.pivot for m in maps], np.float32),
-        "colour_offset": np.array([m.offset for m in maps], np.float32),
+        "colour_kind": np.select(kinds, [WITH_MEAN, MIXED, SCALED]).astype(np.uint8),
+        "colour_matrix": matrices,
+        "colour_pivot": pivots,
+        "colour_offset": offsets,
     }
 
 
 def colour_schema(frames: int) -> dict[str, tuple[tuple[int, ...], str]]:
     """Shape and dtype of `colour_arrays`."""
     return {
+        "colour_kind": ((frames,), "uint8"),
         "colour_matrix": ((frames, 3, 3), "float32"),
         "colour_pivot": ((frames, 3, 3), "float32"),
         "colour_offset": ((frames, 3), "float32"),
