@@ -2,7 +2,7 @@
 
 Videos first, then lists:
 
-    python -m dali_pipelines.prepare hmdb51_org --out data/hmdb51 --short-side 144 --gop 8
+    python -m dali_pipelines.prepare hmdb51_org --out data/hmdb51
     python -m dali_pipelines.lists hmdb51 testTrainMulti_7030_splits --data-dir data/hmdb51
 
     python -m dali_pipelines.prepare 20bn-something-something-v1 --out data/ssv1

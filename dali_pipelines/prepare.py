@@ -29,7 +29,8 @@ from dali_pipelines.store.remux import copy_video, leave_in_place
 from dali_pipelines.store.source import VideoError
 
 UNENCODED = ("copy", "original")
-SHORT_SIDE = {"vp9": 128, "hevc": SMALLEST_HEVC, "h264": 128}  # CtP trains on 112 x 112 crops of 112 to 144
+SHORT_SIDE = {"h264": 144, "mjpeg": 144, "vp9": 144, "hevc": SMALLEST_HEVC}  # recipes scale to 112, 128 and 144
+GOP = {"h264": 1, "mjpeg": 1, "vp9": 16, "hevc": 16}
 QUARANTINE_FILE = "quarantine.csv"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -52,7 +53,7 @@ def main(argv: list[str]) -> int:
     labels, class_names = read_labels(options.labels, videos)
     pictures = next((path for path in videos.values() if path.is_dir()), None) if options.codec in UNENCODED else None
     if pictures is not None:
-        raise UserError(f"--codec {how} cannot take a folder of pictures, {pictures}: use --codec vp9")
+        raise UserError(f"--codec {how} cannot take a folder of pictures, {pictures}: use --codec h264")
 
     with Journal(options.out, settings) as journal:
         stamps = {name: _stamp(source) for name, source in videos.items()}
@@ -84,15 +85,17 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the prepared dataset")
     parser.add_argument(
         "--codec",
-        default="vp9",
+        default="h264",
         choices=(*SHORT_SIDE, *UNENCODED),
-        help="vp9 (default) decodes on CPU and GPU, hevc is fastest on a GPU; copy keeps the pictures as they are "
-        "encoded; original only writes an index of the files where they are",
+        help="h264 (default) for CPU and GPU, mjpeg where there is no GPU, hevc where there is one, vp9 for DALI's own "
+        "decoder on both; copy keeps the pictures as they are encoded; original only writes an index of the files "
+        "where they are",
     )
-    parser.add_argument("--gop", type=int, help="frames from key frame to key frame (default 16)")
-    parser.add_argument("--short-side", type=int, help="pixels of the shorter side, never scaled up (default 128)")
+    gops, sides = (", ".join(f"{value} for {codec}" for codec, value in of.items()) for of in (GOP, SHORT_SIDE))
+    parser.add_argument("--gop", type=int, help=f"frames from key frame to key frame (default {gops})")
+    parser.add_argument("--short-side", type=int, help=f"pixels of the shorter side, never scaled up (default {sides})")
     parser.add_argument("--size", metavar="WxH", help="exact width and height instead")
-    parser.add_argument("--crf", type=int, help="constant quality, lower is better (default by codec)")
+    parser.add_argument("--crf", type=int, help="quality (mjpeg: quantiser), lower is better (default by codec)")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: cores)")
     parser.add_argument(
         "--labels",
@@ -112,12 +115,13 @@ def _settings(options: argparse.Namespace) -> Encoding | str:
     if options.codec in UNENCODED:
         if given:
             flag = "--" + next(iter(given)).replace("_", "-")
-            raise UserError(f"{flag} has no effect with --codec {options.codec}: leave it out, or use --codec vp9")
+            raise UserError(f"{flag} has no effect with --codec {options.codec}: leave it out, or use --codec h264")
         return str(options.codec)
     if "size" in given:
         given["size"] = _parse_size(given["size"])
     else:
         given.setdefault("short_side", SHORT_SIDE[options.codec])
+    given.setdefault("gop", GOP[options.codec])
     encoding = Encoding(codec=options.codec, **given)
     for side in sorted({encoding.short_side or MULTIPLE, *(encoding.size or ())}):
         if side != rounded(side):

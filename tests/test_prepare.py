@@ -66,9 +66,10 @@ def test_a_folder_becomes_a_dataset_with_the_classes_of_its_folders(videos, tmp_
     assert "video/s" in printed.err
 
 
-@pytest.mark.parametrize("codec", ["h264", "hevc", "copy", "original"])
+@pytest.mark.parametrize("codec", ["h264", "mjpeg", "vp9", "hevc", "copy", "original"])
 def test_every_codec_gives_clips_that_look_like_the_source(videos, tmp_path, codec):
-    size = ["--size", "192x160"] if codec == "hevc" else ["--short-side", "64"] if codec == "h264" else []
+    sizes = {"hevc": ["--size", "192x160"], "copy": [], "original": []}
+    size = sizes.get(codec, ["--short-side", "64"])
     assert prepare(videos / "run" / "a.mp4", "--out", tmp_path, "--codec", codec, "--workers", 1, *size) == 0
     index = open_dataset(tmp_path)
     clip = decode_clip(read_clip(index, 0, np.arange(4, 12)))
@@ -77,6 +78,29 @@ def test_every_codec_gives_clips_that_look_like_the_source(videos, tmp_path, cod
     source = read_video(videos / "run" / "a.mp4", blurred)[4:12]
     assert np.abs(clip.astype(int) - source).mean() < 12  # sharp colours of a test picture in 4:2:0
     assert np.abs(clip.astype(int) - read_video(videos / "run" / "a.mp4", blurred)[:8]).mean() > 12  # other frames
+
+
+@pytest.mark.parametrize(
+    ("options", "codec", "gop", "size"),
+    [
+        ([], "h264", 1, (192, 144)),
+        (["--codec", "mjpeg"], "mjpeg", 1, (192, 144)),
+        (["--codec", "vp9"], "vp9", 16, (192, 144)),
+        (["--codec", "hevc"], "hevc", 16, (208, 160)),
+        (["--gop", 8], "h264", 8, (192, 144)),
+    ],
+)
+def test_what_is_stored_when_nothing_is_asked_for(tmp_path, options, codec, gop, size):
+    source = make_video(tmp_path / "a.mp4", frames=33, size=(320, 240))
+    assert prepare(source, "--out", tmp_path / "out", "--workers", 1, *options) == 0
+    index = open_dataset(tmp_path / "out")
+    info = index.info(0)
+    assert (index.codec(0), info.width, info.height) == (codec, *size)
+    assert np.diff(index.fragment_frame_ends[0], prepend=0).tolist() == [gop] * (33 // gop) + [33 % gop] * (gop > 1)
+    shown = read_video(tmp_path / "out" / "videos" / "a.mp4")
+    assert shown.shape == (33, *size[::-1], 3)
+    wanted = read_video(source, f"scale={size[0]}:{size[1]}:flags=area")
+    assert np.abs(shown.astype(int) - wanted).mean() < 8  # sharp colours of a test picture in 4:2:0
 
 
 def test_options_that_are_rounded_are_said_so(videos, tmp_path, capsys):
@@ -117,8 +141,17 @@ def test_only_new_and_changed_and_lost_videos_are_done_again(videos, tmp_path, c
 
 def test_other_settings_than_before_are_refused_with_the_way_out(videos, tmp_path):
     prepare(videos, "--out", tmp_path, *SMALL)
-    with pytest.raises(UserError, match=r"was prepared with .*gop=16 .*, not .*gop=4 .*; give another --out"):
+    with pytest.raises(UserError, match=r"was prepared with .*gop=1 .*, not .*gop=4 .*; give those options"):
         prepare(videos, "--out", tmp_path, "--gop", 4, *SMALL)
+
+
+def test_a_dataset_of_the_defaults_of_before_goes_on_with_these_given_as_options(videos, tmp_path, capsys):
+    before = {"codec": "vp9", "gop": 16, "crf": None, "short_side": 128, "size": None}
+    (tmp_path / "prepare.jsonl").write_text(json.dumps(before) + "\n")
+    with pytest.raises(UserError, match=r"was prepared with codec=vp9 gop=16 .*, not codec=h264 gop=1 "):
+        prepare(videos, "--out", tmp_path)
+    assert prepare(videos, "--out", tmp_path, "--codec", "vp9", "--short-side", 128, "--workers", 1) == 0
+    assert "3 videos (3 stored now)" in capsys.readouterr().out
 
 
 def start(source, out, workers=1):
@@ -243,10 +276,12 @@ def test_nothing_left_is_an_error_that_gives_the_first_reason(tmp_path):
         (["{videos}", "--size", "100"], "--size '100' must be WIDTHxHEIGHT"),
         (["{videos}", "--size", "8x8"], "8 pixels is too small|0 pixels"),
         (["{videos}", "--gop", "0"], "gop 0 must be at least 1"),
+        (["{videos}", "--codec", "mjpeg", "--gop", "8"], "gop 8: every frame of mjpeg is a key frame, leave it at 1"),
+        (["{videos}", "--codec", "mjpeg", "--crf", "1"], "crf 1 is outside 2 to 31, the scale of mjpeg"),
         (["{videos}", "--workers", "0"], "--workers 0 must be at least 1"),
         (["{videos}", "--codec", "hevc", "--short-side", "128"], "128 pixels is too small for hevc"),
         (["{videos}", "--size", "64x64", "--short-side", "64"], "not both"),
-        (["{videos}", "--codec", "copy", "--gop", "4"], "--gop has no effect with --codec copy"),
+        (["{videos}", "--codec", "copy", "--gop", "4"], "--gop has no effect with --codec copy.* use --codec h264"),
         (["{videos}", "--codec", "original", "--short-side", "64"], "--short-side has no effect with --codec original"),
         (["{videos}", "--labels", "{tmp}/gone.csv"], r"cannot read the labels .*gone.csv.*\(folders, none or a CSV"),
     ],
@@ -290,7 +325,7 @@ def test_names_that_are_not_utf8_survive(tmp_path):
 
 
 @pytest.mark.skipif(not SHARED_MEDIA.is_dir(), reason="needs the shared media")
-@pytest.mark.parametrize(("codec", "bad"), [("vp9", 1), ("copy", 3), ("original", 2)])
+@pytest.mark.parametrize(("codec", "bad"), [("h264", 1), ("mjpeg", 1), ("vp9", 1), ("copy", 3), ("original", 2)])
 def test_real_clips(tmp_path, codec, bad, capsys):
     assert prepare(SHARED_MEDIA, "--out", tmp_path, "--codec", codec, "--labels", "none") == 3
     index = open_dataset(tmp_path)
@@ -299,4 +334,4 @@ def test_real_clips(tmp_path, codec, bad, capsys):
         frames = np.array([int(index.num_frames[i]) - 1, 0])
         assert decode_clip(read_clip(index, i, frames)).shape == (2, *index.sizes_WH[i][::-1], 3)
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
-    assert len(notes) == {"vp9": 0, "copy": 2, "original": 3}[codec]
+    assert len(notes) == {"copy": 2, "original": 3}.get(codec, 0)

@@ -19,7 +19,7 @@ from dali_pipelines.store.index import Record
 from dali_pipelines.store.source import Source, VideoError
 
 COPIED_CODECS = ("h264", "hevc", "vp9", "av1")
-WAY_OUT = "use --codec vp9"
+WAY_OUT = "use --codec h264"
 
 
 def copy_video(path: Path, source: Path) -> Record:
