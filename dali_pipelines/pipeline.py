@@ -52,13 +52,13 @@ def build_pipeline(
             layout=["FHWC" if name == "media" and source.pyav else "" for name in source.names],
         )
         plan = dict(zip(source.names, nodes, strict=True))
-        row, decoded, media, frames, order = (plan.pop(name) for name in FIXED)
+        row, decoded, media = (plan.pop(name) for name in FIXED)
         gpu = device_id is not None
         if not source.pyav:
-            media = decode(media, frames, gpu=gpu)
+            media = decode(media, plan.pop("frames"), gpu=gpu)
+            media = fn.sequence_rearrange(media, new_order=plan.pop("order"))
         elif gpu:
             media = media.gpu()
-        media = fn.sequence_rearrange(media, new_order=order)
         outputs = {"row": row, "decoded": decoded} | graph(media, plan)
         names.extend(outputs)
         return tuple(outputs.values())

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dali_pipelines.plan.cuts import ARRAYS, Cuts
 from dali_pipelines.plan.order import Order
 from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.store.index import Index
@@ -11,7 +12,7 @@ from dali_pipelines.store.reader import ClipError, decode_clip, read_clip
 from dali_pipelines.tasks import Task
 
 ATTEMPTS = 20
-FIXED = ("row", "decoded", "media", "frames", "order")
+FIXED = ("row", "decoded", "media")
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class SampleSource:
     Attributes:
         start: the step, counted from epoch 0, that iteration 0 of the pipeline delivers.
         pyav: decode here, for codecs that DALI cannot decode on this backend.
+        cut: and cut and scale here what the task shows of each frame, where it says so in `Task.cuts`.
         bad: rows known to be unreadable.
     """
 
@@ -30,6 +32,7 @@ class SampleSource:
     pyav: bool
     start: int = 0
     bad: frozenset[int] = frozenset()
+    cut: bool = True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -37,13 +40,19 @@ class SampleSource:
 
         row: int64 scalar, the dataset row that was read, -1 when none could be.
         decoded: int32 scalar, the frames that a decoder without seeking decodes for it.
-        media: uint8, the encoded bytes (bytes,), or with `pyav` the frames (U, H, W, 3).
-        frames: int32 (U,), the frames to decode, rising, counted from the first one in `media`.
-        order: int32 (T,), which of those U the task's frames are. Several views of a video share frames; asked for a
-            frame twice, DALI's CPU decoder takes seven times as long.
-        Then the arrays of the task's plan.
+        media: uint8, the encoded bytes (bytes,), or with `pyav` the task's frames (T, H, W, 3).
+        frames: int32 (U,), without `pyav`: the frames to decode, rising, counted from the first one in `media`.
+        order: int32 (T,), likewise: which of those U the task's frames are. Several views of a video share frames;
+            asked for a frame twice, DALI's CPU decoder takes seven times as long.
+        Then the arrays of the task's plan, but for those that cutting used up.
         """
-        return (*FIXED, *(name for name in self.task.plan_schema if name != "frames"))
+        used = {"frames"} | (ARRAYS if self._cuts else frozenset())
+        lists = () if self.pyav else ("frames", "order")
+        return (*FIXED, *lists, *(name for name in self.task.plan_schema if name not in used))
+
+    @property
+    def _cuts(self) -> Cuts | None:
+        return self.task.cuts if self.pyav and self.cut else None
 
     def sample(self, epoch: int, step: int, slot: int) -> tuple[np.ndarray, ...]:
         """The sample at one place of one batch, or its stand-in: the same for every rank, worker and backend."""
@@ -61,21 +70,28 @@ class SampleSource:
     def read(self, epoch: int, row: int) -> tuple[np.ndarray, ...]:
         """The sample of a row; ClipError or OSError when its bytes are missing or do not decode."""
         plan = self.task.plan(self.index.info(row), generator(self.order.seed, Stream.SAMPLE, epoch, row))
-        frames, order = np.unique(plan.pop("frames"), return_inverse=True)
-        clip = read_clip(self.index, row, frames)
-        media = decode_clip(clip) if self.pyav else clip.data
-        return (
-            np.array(row, np.int64),
-            np.array(clip.decoded, np.int32),
-            media,
-            clip.frames,
-            order.astype(np.int32),
-            *(np.asarray(plan[name], order="C") for name in self.names[len(FIXED) :]),  # DALI takes no strided arrays
-        )
+        frames, order = np.unique(plan["frames"], return_inverse=True)
+        clip = read_clip(self.index, row, plan["frames"] if self.pyav else frames)
+        arrays = {
+            **plan,
+            "row": np.array(row, np.int64),
+            "decoded": np.array(clip.decoded, np.int32),
+            "media": decode_clip(clip, self._cuts.of(plan) if self._cuts else None) if self.pyav else clip.data,
+            "frames": clip.frames,
+            "order": order.astype(np.int32),
+        }
+        return tuple(np.asarray(arrays[name], order="C") for name in self.names)  # DALI takes no strided arrays
 
     def nothing(self) -> tuple[np.ndarray, ...]:
         """A sample of zeros that says so: row -1. Where DALI decodes, its empty buffer fails the batch."""
         arrays = {name: np.zeros(shape, dtype) for name, (shape, dtype) in self.task.plan_schema.items()}
-        media = np.zeros((1, 16, 16, 3) if self.pyav else 0, np.uint8)
-        fixed = (np.array(-1, np.int64), np.array(0, np.int32), media, np.zeros(1, np.int32), arrays["frames"])
-        return (*fixed, *(arrays[name] for name in self.names[len(FIXED) :]))
+        length = len(arrays["frames"])
+        side = self._cuts.size if self._cuts else 16
+        arrays |= {
+            "row": np.array(-1, np.int64),
+            "decoded": np.array(0, np.int32),
+            "media": np.zeros((length, side, side, 3) if self.pyav else 0, np.uint8),
+            "frames": np.zeros(1, np.int32),
+            "order": np.zeros(length, np.int32),
+        }
+        return tuple(arrays[name] for name in self.names)

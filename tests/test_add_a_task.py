@@ -46,7 +46,7 @@ def plan_schema(cfg):
 
 
 def graph(frames, plan, cfg):
-    clips = crop_resize(frames, plan["crop_start"], plan["crop_end"], size=cfg.size)
+    clips = crop_resize(frames, plan, size=cfg.size)
     return {"clips": normalise(clips), "labels": beside(plan["labels"], clips)}
 
 
@@ -87,6 +87,22 @@ pretrain.main(["--list-tasks"])
 preview.main(["--config", "configs/toy/demo.yaml", "--out", "toy.png"])
 """
 
+CUTS = """
+
+def cuts(cfg):
+    from dali_pipelines.plan.cuts import Cuts
+
+    return Cuts(cfg.size, (cfg.num_frames,))
+"""
+
+SEE = """\
+from dali_pipelines.loader import ClipLoader
+from dali_pipelines.store.index import Index
+from dali_pipelines.tasks import Task, toy
+loader = ClipLoader(Index.load("data"), Task("toy", toy.Config()), batch_size=2)
+print(loader.source.names[2:], loader.source.read(0, 1)[2].shape, *next(iter(loader))["clips"].shape)
+"""
+
 FILES = {"dali_pipelines/tasks/toy.py": DATA, "nets/tasks/toy.py": NET, "configs/toy/demo.yaml": RECIPE}
 
 
@@ -97,7 +113,7 @@ def test_three_files_are_a_task_that_trains_is_listed_and_can_be_looked_at(tmp_p
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(content)
-    make_store(tmp_path / "data", videos=8)
+    make_store(tmp_path / "data", codec="h264", videos=8)
 
     def python(*args: str) -> str:
         return subprocess.run(
@@ -119,3 +135,7 @@ def test_three_files_are_a_task_that_trains_is_listed_and_can_be_looked_at(tmp_p
     assert f"here: {tmp_path / 'dali_pipelines'} {tmp_path / 'nets'}\n" in printed  # the copy, not this checkout
     assert "toy: Toy: whether the clip is mirrored.\n    configs/toy/demo.yaml" in printed
     assert (tmp_path / "toy.png").stat().st_size > 1000
+    # Whole frames unless the task says what of them it shows.
+    assert python("-c", SEE) == "('media', 'crop_start', 'crop_end', 'labels') (4, 192, 160, 3) 2 3 4 32 32\n"
+    (tmp_path / "dali_pipelines/tasks/toy.py").write_text(DATA + CUTS)
+    assert python("-c", SEE) == "('media', 'labels') (4, 32, 32, 3) 2 3 4 32 32\n"

@@ -6,6 +6,7 @@ from PIL import Image, ImageFilter
 
 from dali_pipelines.graph.blur import blur
 from dali_pipelines.loader import ClipLoader
+from dali_pipelines.plan.colour_map import IDENTITY, colour_arrays, gain
 from dali_pipelines.plan.overlap import RATES
 from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.store.index import VideoInfo
@@ -65,8 +66,7 @@ def test_strong_clips_are_blurred_coloured_and_turned_a_little_each_in_its_own_w
     for drawn in plans:
         drawn["box_start"][:], drawn["box_shape"][:], drawn["mirror"][:] = 10, 60, 0
         drawn["degrees"][:], drawn["sigma"][:] = (5.0, 0.0), (0.0, 2.0)
-        drawn["colour_matrix"][:], drawn["colour_pivot"][:], drawn["colour_offset"][:] = np.eye(3), 0, 0
-        drawn["colour_matrix"][6:] = 0.5 * np.eye(3)
+        drawn |= colour_arrays([IDENTITY] * 6 + [gain(0.5)] * 6)
     clip = np.tile(smooth(1, 80, 100), (12, 1, 1, 1))
     for result in execute(plans, [clip] * 4, cfg):
         levels = result * 127.5 + 127.5

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
 from configs.errors import UserError
 from configs.schema import Data
 from dali_pipelines import prepare
 from dali_pipelines.store.index import Index
+from tests.crops import nearest_even, scaled_part
 from tests.media import SHARED_MEDIA, make_video, read_video
 from tests.runs import ROOT, run
 from tests.test_weights import write_checkpoint
@@ -63,14 +63,6 @@ def features_of(folder: Path, out: Path, *args: object, status: int = 0, checkpo
         return dict(file)
 
 
-def scaled_frames(path: Path, short_side: int) -> torch.Tensor:
-    """All frames, the short side scaled without antialiasing: (T, 3, H, W) in 0..255."""
-    frames = read_video(path, "scale=flags=bilinear+full_chroma_int+accurate_rnd", "format=rgb24")
-    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
-    scale = short_side / min(pixels.shape[2:])
-    return F.interpolate(pixels, [round(side * scale) for side in pixels.shape[2:]], mode="bilinear").round()
-
-
 def uniform(count: int, clips: int, length: int, stride: int) -> list[int]:
     """First frames of clips spread evenly (specs/ctp.md 0.2)."""
     tick = (count - length * stride + 1) / clips
@@ -84,8 +76,10 @@ def windows(count: int, span: int, step: int) -> list[int]:
 
 def plain(net: torch.nn.Module, path: Path, starts, *, length: int, stride: int, crops=("centre",)) -> np.ndarray:
     """The mean over views of a backbone's pooled features, one clip after the other: 64 pixels of 73."""
-    frames = scaled_frames(path, 73)
-    height, width = frames.shape[2] - 64, frames.shape[3] - 64
+    frames = read_video(path, "scale=flags=bilinear+full_chroma_int+accurate_rnd", "format=rgb24")
+    sides = frames.shape[1:3]
+    scaled = [round(side * 73 / min(sides)) for side in sides]
+    height, width = (side - 64 for side in scaled)
     places = {"centre": (height // 2, width // 2), "first": (height // 2, 0), "last": (height // 2, width)}
     if height > width:
         places |= {"first": (0, width // 2), "last": (height, width // 2)}
@@ -93,10 +87,13 @@ def plain(net: torch.nn.Module, path: Path, starts, *, length: int, stride: int,
     for start in starts(len(frames)):
         numbers = [min(start + stride * t, len(frames) - 1) for t in range(length)]
         for crop in crops:
-            y, x = places[crop]
-            clip = (frames[numbers, :, y : y + 64, x : x + 64] / 255 - MEAN[:, None, None]) / STD[:, None, None]
+            rows, columns = (
+                nearest_even(at * side / whole, 64 * side / whole, side)
+                for at, side, whole in zip(places[crop], sides, scaled, strict=True)
+            )
+            levels = torch.from_numpy(scaled_part(frames[numbers], rows, columns, 64)).round().float()
             with torch.no_grad():
-                pooled.append(net(clip.movedim(1, 0)[None]).mean((0, 2, 3, 4)))
+                pooled.append(net(((levels / 255 - MEAN) / STD).movedim(-1, 0)[None]).mean((0, 2, 3, 4)))
     return torch.stack(pooled).mean(0).numpy()
 
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from dali_pipelines.graph.geometry import crop_box, each_view, turn
-from dali_pipelines.plan.boxes import random_box
+from dali_pipelines.plan.boxes import box_arrays, random_box
 from tests.dali import run_graph
 
 
@@ -19,8 +19,8 @@ def test_a_box_is_what_pil_crops_and_scales(cubic):
     clip = smooth(2, 120, 160)
     y, x, h, w = 11, 30, 90, 101
     (got,) = run_graph(
-        lambda n: crop_box(n["clip"], n["start"], n["shape"], size=48, cubic=cubic),
-        [{"clip": clip, "start": np.int32([y, x]), "shape": np.int32([h, w])}],
+        lambda n: crop_box(n["clip"], n, 1, size=48, cubic=cubic),
+        [{"clip": clip, **box_arrays([(0, 0, 20, 20), (y, x, h, w)])}],
         {"clip": "FHWC"},
     )
     kind = Image.Resampling.BICUBIC if cubic else Image.Resampling.BILINEAR
@@ -32,15 +32,21 @@ def test_a_box_is_what_pil_crops_and_scales(cubic):
 def test_nothing_outside_the_box_is_read_and_outside_the_picture_it_is_black():
     clip = np.full((1, 40, 40, 3), 255, np.uint8)
     clip[:, 10:30, 10:30] = 100
-    boxes = [([10, 10], [20, 20]), ([30, 0], [20, 40])]
+    boxes = [(10, 10, 20, 20), (30, 0, 20, 40)]
     inside, hanging_out = run_graph(
-        lambda n: crop_box(n["clip"], n["start"], n["shape"], size=16),
-        [{"clip": clip, "start": np.int32(start), "shape": np.int32(shape)} for start, shape in boxes],
+        lambda n: crop_box(n["clip"], n, 0, size=16),
+        [{"clip": clip, **box_arrays([box])} for box in boxes],
         {"clip": "FHWC"},
     )
     assert (inside == 100).all()
     assert (hanging_out[:, :7] == 255).all()
     assert (hanging_out[:, 9:] == 0).all()
+
+
+def test_frames_without_a_box_are_left_alone():
+    clip = smooth(1, 20, 30)
+    (got,) = run_graph(lambda n: crop_box(n["clip"], n, 0, size=16), [{"clip": clip}], {"clip": "FHWC"})
+    assert (got == clip).all()
 
 
 @pytest.mark.parametrize("size", [16, 17])

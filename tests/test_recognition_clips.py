@@ -9,8 +9,8 @@ from PIL import Image
 from dali_pipelines.plan.colour_map import IDENTITY, colour_arrays
 from dali_pipelines.store.index import VideoInfo
 from dali_pipelines.tasks.recognition import Config, Reference, graph, plan, plan_schema
+from tests.crops import scaled_part
 from tests.dali import run_graph
-from tests.test_graph_geometry import scaled
 from tests.test_graph_views import smooth
 
 IMAGENET = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -42,31 +42,31 @@ def plain(drawn: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("normalisation", ["imagenet", "half"])
 @pytest.mark.parametrize(("width", "height"), [(100, 80), (72, 90)])
 def test_a_crop_of_the_scaled_video_is_found_in_it_at_one_of_its_scales(width, height, normalisation):
-    """Every crop is a slice of the whole picture scaled by torch, mirrored or not."""
+    """Every crop is that part of the picture as PIL scales it, in whole grey levels, mirrored or not."""
     cfg = Config(num_frames=2, size=48, short_sides=(48, 64), flip_prob=0.5, normalisation=normalisation)
     clip = smooth(2, height, width)
     plans = [plain(drawn) for drawn in draw(16, video(width, height), cfg)]
-    scales = {side: scaled(clip, side) for side in cfg.short_sides}
+    lengths = {side: 48 * min(width, height) / side for side in cfg.short_sides}
     seen = set()
     for drawn, result in zip(plans, shown(plans, clip, cfg), strict=True):
         (y0, xa), (y1, xb) = drawn["crop_start"], drawn["crop_end"]
-        side = min(scales, key=lambda s: abs(s / min(width, height) - 48 / (y1 - y0)))
-        rows, columns = scales[side].shape[1:3]
-        top, left = round(y0 * rows / height), round(min(xa, xb) * columns / width)
-        expected = scales[side][:, top : top + 48, left : left + 48]
-        expected = expected[:, :, ::-1] if xa > xb else expected
-        np.testing.assert_allclose(result, expected, atol=1.1)
+        side = min(lengths, key=lambda s: abs(lengths[s] - (y1 - y0)))
+        assert max(abs(y1 - y0 - lengths[side]), abs(abs(xb - xa) - lengths[side])) <= 1.2  # 1 to even pixels
+        np.testing.assert_allclose(result, scaled_part(clip, (y0, y1), (xa, xb), 48), rtol=0, atol=0.7)
         seen.add((side, bool(xa > xb)))
     assert len(seen) == 4  # both scales, mirrored and not
 
 
 def test_a_fixed_aspect_squeezes_the_video_to_the_fixed_sizes_of_the_original():
-    """specs/ctp.md 3: (149, 112), (171, 128), (192, 144), whatever the video's shape."""
+    """specs/ctp.md 3: (149, 112), (171, 128), (192, 144), whatever the video's shape.
+
+    Of a large video: to even pixels is a tenth of a pixel of these.
+    """
     cfg = Config(reference=Reference(fixed_aspect=True), flip_prob=0.0)
     sizes = set()
-    for drawn in draw(200, video(400, 200), cfg):
+    for drawn in draw(200, video(4000, 2000), cfg):
         height, width = drawn["crop_end"] - drawn["crop_start"]
-        sizes.add((round(400 * 112 / float(width)), round(200 * 112 / float(height))))
+        sizes.add((round(4000 * 112 / float(width)), round(2000 * 112 / float(height))))
     assert sizes == {(149, 112), (171, 128), (192, 144)}
 
 
@@ -95,7 +95,7 @@ def test_colours_change_all_frames_of_a_clip_alike_before_the_normalisation(more
         matrix, pivot, offset = (drawn[f"colour_{name}"][0].astype(float) for name in ("matrix", "pivot", "offset"))
         mean = base[0].mean((0, 1))
         expected = np.clip(base[0] @ matrix.T + pivot @ mean + offset, 0, 255)
-        np.testing.assert_allclose(result[0], expected, atol=0.05)
+        np.testing.assert_allclose(result[0], expected, rtol=0, atol=0.55)  # to whole levels
 
 
 def test_shares_of_flips_and_colours_are_those_of_the_spec():

@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from dali_pipelines.plan.colour_map import IDENTITY, colour_arrays
 from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.store.index import VideoInfo
 from dali_pipelines.tasks.speednet import SPEEDS, Config, graph, notes, plan
@@ -67,7 +68,7 @@ def test_the_graph_shows_the_frames_in_the_order_of_the_plan():
     """Frame t is t levels grey everywhere; imagenet's mean and deviation of red undone."""
     cfg = Config(num_frames=4, size=16, short_sides=(16,))
     drawn = plan(VideoInfo("v", 50, 24, 20, 25.0, 0), generator(0, Stream.SAMPLE, 0, 0), cfg)
-    drawn["colour_matrix"][:], drawn["colour_offset"][:] = np.eye(3), 0
+    drawn |= colour_arrays([IDENTITY] * 4)
     frames = np.uint8([40, 30, 20, 10]).reshape(4, 1, 1, 1) * np.ones((1, 20, 24, 3), np.uint8)
     (clip,) = run_graph(
         lambda n: graph(n["frames"], n, cfg)["clips"], [{**drawn, "frames": frames}], {"frames": "FHWC"}

@@ -9,6 +9,7 @@ from dali_pipelines.store.files import video_path
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import ClipError, EncodedClip, decode_clip, read_clip
 from dali_pipelines.store.remux import copy_video, leave_in_place
+from tests.h264 import drop_usability
 from tests.media import SHARED_MEDIA, make_video, read_video, run_ffmpeg
 
 BT601 = "in_color_matrix=bt601:flags=bilinear+full_chroma_int+accurate_rnd"
@@ -33,11 +34,19 @@ def dataset(tmp_path_factory):
         "av1-copy": make_video(root / "a.mkv", frames=50, size=(98, 70), codec="av1", gop=12),
         "10bit-copy": make_video(root / "t.mp4", frames=50, gop=12, extra=["-pix_fmt", "yuv420p10le"]),
     }
+    # Its frames are out of order, and nothing says by how much: a decoder must wait for as many as there may be.
+    copies["unsaid-copy"] = drop_usability(
+        make_video(root / "unsaid.mp4", frames=50, extra=[*B_FRAMES[:2], "-g", "12"])
+    )
+    records["unsaid-original"] = leave_in_place(copies["unsaid-copy"])
     for name, path in copies.items():
         records[name] = copy_video(video_path(root, name), path)
     for codec in ("mpeg4", "mjpeg", "vp8"):
         path = make_video(root / f"{codec}.mkv", frames=20, codec=codec)
         records[f"{codec}-original"] = leave_in_place(path)
+    sound = ["-f", "lavfi", "-i", "sine", "-t", "2", "-c:v", "flv", "-c:a", "mp3", "-ar", "44100"]
+    run_ffmpeg("-i", source, *sound, root / "sound.flv")  # its header does not say what is in it
+    records["flv-original"] = leave_in_place(root / "sound.flv")
     index = Index.build(root, records)
     return index, {index.info(i).name: i for i in range(len(index))}
 
@@ -45,7 +54,8 @@ def dataset(tmp_path_factory):
 NAMES = [
     *(f"{codec}-{gop}" for codec in ("vp9", "h264", "hevc") for gop in (1, 8, 16)),
     *("h264-copy", "hevc-copy", "vp9-copy", "av1-copy", "10bit-copy"),
-    *("mpeg4-original", "mjpeg-original", "vp8-original"),
+    *("mpeg4-original", "mjpeg-original", "vp8-original", "flv-original"),
+    *("unsaid-copy", "unsaid-original"),
 ]
 
 

@@ -16,8 +16,8 @@ from configs.load import parse
 from dali_pipelines.store.index import Index
 from nets import backbones
 from nets.classifier import Classifier, Config
+from tests.crops import scaled_part
 from tests.media import read_video
-from tests.test_graph_geometry import scaled
 from tests.test_store_reader import BT601
 from trainers import validation
 from trainers.distributed import Ranks
@@ -26,7 +26,7 @@ from trainers.validation import Validator
 
 RECIPE = """
 {task: recognition, backbone: r3d_tiny, work_dir: w, data: {root: none, workers: 0, threads: 1},
- plan: {num_frames: 4, size: 32, short_sides: [32], test: {clips: 10, crops: five, short_side: 36}}, train: {epochs: 1},
+ plan: {num_frames: 4, size: 32, short_sides: [32], test: {clips: 10, crops: five, short_side: 40}}, train: {epochs: 1},
  schedule: {kind: plateau}}
 """
 ALONE = Ranks(torch.device("cpu"))
@@ -53,12 +53,12 @@ def validate(index: Index, config, folder: Path) -> tuple[dict[str, float], list
 
 
 def middle_clip(index: Index, row: int) -> torch.Tensor:
-    """One clip of four frames at stride 2 in the middle, scaled to a short side of 36 and cropped to 32 pixels."""
+    """One clip of four frames at stride 2 in the middle, scaled to a short side of 40 and cropped to 32 pixels."""
     frames = read_video(index.path(row), f"scale={BT601}", "format=rgb24")
     start = (len(frames) - 8 + 1) // 2
-    whole = scaled(frames[start : start + 8 : 2], 36)
-    top, left = ((side - 32) // 2 for side in whole.shape[1:3])
-    pixels = torch.from_numpy(whole[:, top : top + 32, left : left + 32] / 255)
+    margins = [(side // 4 - 32) // 2 * 4 for side in frames.shape[1:3]]  # the videos are four times as large
+    rows, columns = ((margin, margin + 128) for margin in margins)
+    pixels = torch.from_numpy(scaled_part(frames[start : start + 8 : 2], rows, columns, 32) / 255)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     return ((pixels - mean) / std).permute(3, 0, 1, 2).float()
 

@@ -21,7 +21,7 @@ CFG = Config()
 
 
 def plans(count: int, cfg: Config = CFG, **video: int) -> list[dict[str, np.ndarray]]:
-    info = VideoInfo("v", video.get("num_frames", 100), video.get("width", 160), 120, 25.0, 0)
+    info = VideoInfo("v", video.get("num_frames", 100), video.get("width", 160), video.get("height", 120), 25.0, 0)
     return [plan(info, generator(0, Stream.SAMPLE, 0, index), cfg) for index in range(count)]
 
 
@@ -54,8 +54,9 @@ def test_orders_are_uniform():
 
 
 def test_clips_are_never_mirrored_and_a_wide_video_keeps_its_shape_unless_the_original_is_asked_for():
+    """Of a large video: a pixel more or less, to even ones, is under 0.005 of its crops."""
     for fixed_aspect, width_by_height in [(False, 1), (True, (320 / 171) / (120 / 128))]:
-        for drawn in plans(50, Config(reference=Reference(fixed_aspect=fixed_aspect)), width=320):
+        for drawn in plans(50, Config(reference=Reference(fixed_aspect=fixed_aspect)), width=3200, height=1200):
             height, width = drawn["crop_end"] - drawn["crop_start"]
             assert width / height == pytest.approx(width_by_height, rel=0.005)
 

@@ -7,7 +7,7 @@ from nvidia.dali import fn
 from nvidia.dali.data_node import DataNode
 
 # What DALI 2.4 decodes; NVDEC takes 8-bit 4:2:0 only, and none before Blackwell's has AV1 (H100 and H200 do not).
-CPU_CODECS = frozenset({"vp8", "vp9", "mjpeg"})
+CPU_CODECS = frozenset({"vp8", "vp9"})  # and MJPEG, which PyAV decodes in less time: it cuts before it makes RGB
 GPU_CODECS = frozenset({"h264", "hevc", "vp8", "vp9"})
 GPU_PIXELS = frozenset({"yuv420p", "yuvj420p"})
 

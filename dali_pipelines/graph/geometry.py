@@ -5,32 +5,43 @@ from collections.abc import Callable
 from nvidia.dali import fn, types
 from nvidia.dali.data_node import DataNode
 
+Plan = dict[str, DataNode]
 
-def crop_resize(frames: DataNode, start: DataNode, end: DataNode, *, size: int) -> DataNode:
-    """Samples a source region onto `size` x `size` pixels.
+
+def crop_resize(frames: DataNode, plan: Plan, view: int | None = None, *, size: int) -> DataNode:
+    """Scales a region to `size` x `size` pixels, bilinear and antialiased.
+
+    The originals do not antialias (specs/ctp.md 0.3): pictures that they shrink a lot alias.
 
     Args:
         frames: uint8 (T, H, W, 3).
-        start, end: float32 (2,), the region's (y, x) in source pixels; start x > end x mirrors (plan.crops).
+        plan: holds `crop_start` and `crop_end` of `plan.crops`, float32 (2,), or (views, 2) with `view`. A plan
+            without them has frames that the decoder has cut and scaled already (`plan.cuts`).
 
     Returns:
-        uint8 (T, size, size, 3), bilinear without antialiasing as the originals scale (specs/ctp.md 0.3). It equals
-        scaling the whole picture and cropping it, within a grey level.
+        uint8 (T, size, size, 3).
     """
-    return fn.resize(frames, size=[size, size], roi_start=start, roi_end=end, antialias=False)
+    if "crop_start" not in plan:
+        return frames
+    start, end = (plan[name] if view is None else plan[name][view] for name in ("crop_start", "crop_end"))
+    return fn.resize(frames, size=[size, size], roi_start=start, roi_end=end, antialias=True)
 
 
-def crop_box(frames: DataNode, start: DataNode, shape: DataNode, *, size: int, cubic: bool = False) -> DataNode:
+def crop_box(frames: DataNode, plan: Plan, view: int, *, size: int, cubic: bool = False) -> DataNode:
     """Scales a box of whole pixels to `size` x `size`, antialiased like PIL; nothing outside the box is read.
 
     Args:
         frames: uint8 (T, H, W, 3).
-        start, shape: int32 (2,), the box's (y, x) and (height, width). What lies outside the picture is black.
+        plan: holds the arrays of `plan.boxes.box_arrays`, of which `view` is used. What lies outside the picture is
+            black. A plan without them has frames that the decoder has cut and scaled already (`plan.cuts`).
         cubic: bicubic instead of bilinear.
 
     Returns:
         uint8 (T, size, size, 3).
     """
+    if "box_start" not in plan:
+        return frames
+    start, shape = plan["box_start"][view], plan["box_shape"][view]
     cut = fn.slice(frames, start=start, shape=shape, axes=(1, 2), out_of_bounds_policy="pad")
     return fn.resize(
         cut,

@@ -1,4 +1,4 @@
-"""Scaling and cropping, as one region of the source picture (specs/ctp.md 0.3)."""
+"""Scaling and cropping, as one box of the source picture (specs/ctp.md 0.3)."""
 
 from collections.abc import Sequence
 
@@ -18,6 +18,8 @@ def scaled_crop(
     the scaled picture is rounded to whole pixels, as an image resize would; with `aspect` it is that multiple of
     the short side whatever the video's own shape is.
 
+    The region is moved to the nearest even source pixels, where 4:2:0 pictures can be cut before they become RGB.
+
     Returns:
         float32 (2, 2): the region's start and end as (y, x) in source pixels; start x > end x mirrors.
     """
@@ -28,9 +30,17 @@ def scaled_crop(
         height, width = (short_side, long_side) if video.height <= video.width else (long_side, short_side)
     top = int(y * (height - size + 1))
     left = int(x * (width - size + 1))
-    ys = np.array([top, top + size]) * (video.height / height)
-    xs = np.array([left, left + size]) * (video.width / width)
+    ys = _even(top * video.height / height, size * video.height / height, video.height)
+    xs = _even(left * video.width / width, size * video.width / width, video.width)
     return np.stack([ys, xs[::-1] if flip else xs], axis=1).astype(np.float32)
+
+
+def _even(start: float, length: float, side: int) -> list[int]:
+    """The nearest start and end on even pixels of a side."""
+    most = max(side - side % 2, 1)
+    whole = min(max(2 * round(length / 2), 2), most)
+    first = min(2 * int(start / 2 + 0.5), most - whole)  # `round` prefers every other even pixel
+    return [first, first + whole]
 
 
 def random_crop(

@@ -8,6 +8,8 @@ from av.filter.context import FilterContext
 from av.video.frame import PictureType, VideoFrame
 from numpy.typing import NDArray
 
+from dali_pipelines.plan.cuts import Cut
+
 Filter = tuple[str, str]  # name and options
 
 _UPRIGHT: dict[int, tuple[Filter, ...]] = {
@@ -70,25 +72,40 @@ class Converter:
         self._graph.configure()
 
 
-def store_converter(width: int, height: int) -> Converter:
-    """To upright yuv420p pictures of one size in BT.601 limited range.
+def store_converter(width: int, height: int, *, pix_fmt: str = "yuv420p") -> Converter:
+    """To upright yuv420p pictures of one size in BT.601 limited range, or yuvj420p in full range.
 
     DALI and NVDEC decode everything as BT.601, so the matrix and range that the source is tagged with are resolved
     here, once. An untagged source counts as BT.601 limited, as FFmpeg has it.
     """
-    scale = f"{width}:{height}:flags=area:out_color_matrix=bt601:out_range=tv"
-    return Converter(("scale", scale), ("setsar", "1"), ("format", "yuv420p"), turn=True)
+    levels = "tv" if pix_fmt == "yuv420p" else "pc"
+    scale = f"{width}:{height}:flags=area:out_color_matrix=bt601:out_range={levels}"
+    return Converter(("scale", scale), ("setsar", "1"), ("format", pix_fmt), turn=True)
 
 
 class RgbConverter:
     """To uint8 (H,W,3) RGB by BT.601 whatever the tag says, honouring the range tag; nothing is turned.
 
     Chroma is interpolated and centred, as DALI does it: its CPU decoder gives the same pixels to the bit.
+
+    cut: part of the frame to cut out, scale and mirror first, so that no other pixel becomes RGB. Luma and chroma are
+        scaled on their own, within a few grey levels of `graph.geometry` on RGB (tests/test_cuts.py states it).
     """
 
-    def __init__(self) -> None:
-        scale = "in_color_matrix=bt601:flags=bilinear+full_chroma_int+accurate_rnd"
-        self._convert = Converter(("scale", scale), ("format", "rgb24"))
+    def __init__(self, cut: Cut | None = None) -> None:
+        first: list[Filter] = []
+        size, kind = "", "bilinear"
+        if cut:
+            y, x, height, width = cut.box
+            first.append(("crop", f"{width}:{height}:{x}:{y}:exact=1"))
+            if cut.mirror:
+                first.append(("hflip", ""))
+            size = f"{cut.size}:{cut.size}:"
+            if cut.cubic:
+                size, kind = f"{size}param0=0:param1=0.5:", "bicubic"  # DALI's and PIL's cubic
+        scale = f"{size}in_color_matrix=bt601:flags={kind}+full_chroma_int+accurate_rnd"
+        # FFmpeg makes planes of G, B and R in a third of the time of packed RGB, of the same values.
+        self._convert = Converter(*first, ("scale", scale), ("format", "gbrp"))
 
     def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        return np.ascontiguousarray(self._convert(frame).to_ndarray(), dtype=np.uint8)
+        return np.asarray(self._convert(frame).to_ndarray(), np.uint8)  # packed again

@@ -39,7 +39,7 @@ def read_layout(path: Path) -> Layout:
             if kind == b"moof":
                 starts.append(start)
                 file.seek(start + header)
-                counts.append(_sample_count(file.read(stop - start - header)))
+                counts.append(len(sample_sizes(file.read(stop - start - header))))
             if kind != b"mfra":
                 end = stop
     if not starts:
@@ -68,15 +68,37 @@ def _boxes(file: BinaryIO, length: int) -> Iterator[tuple[bytes, int, int, int]]
         start += size
 
 
-def _sample_count(boxes: bytes) -> int:
-    """Samples (one per frame) that the `trun` boxes in a `moof` body announce."""
-    count, at = 0, 0
-    while at + 8 <= len(boxes):
-        size, kind = struct.unpack_from(">I4s", boxes, at)
-        body = boxes[at + 8 : at + size]
+def sample_sizes(moof: bytes | memoryview) -> list[int]:
+    """Bytes of each sample (one per frame) that the `trun` boxes in a `moof` body announce, in the order of `mdat`."""
+    sizes: list[int] = []
+    default = 0
+    at = 0
+    while at + 8 <= len(moof):
+        size, kind = struct.unpack_from(">I4s", moof, at)
+        body = moof[at + 8 : at + size]
         if kind == b"traf":
-            count += _sample_count(body)
+            sizes += sample_sizes(body)
+        elif kind == b"tfhd":
+            default = _default_size(body)
         elif kind == b"trun":
-            count += struct.unpack_from(">I", body, 4)[0]  # after version and flags
+            sizes += _run_sizes(body, default)
         at += max(size, 8)
-    return count
+    return sizes
+
+
+def _default_size(tfhd: bytes | memoryview) -> int:
+    """The sample size that a track fragment's header states for runs without sizes of their own, else 0."""
+    flags, at = int.from_bytes(tfhd[1:4], "big"), 8
+    for bit, length in ((0x1, 8), (0x2, 4), (0x8, 4)):  # offset of the data, description, duration
+        at += length if flags & bit else 0
+    return int(struct.unpack_from(">I", tfhd, at)[0]) if flags & 0x10 else 0
+
+
+def _run_sizes(trun: bytes | memoryview, default: int) -> list[int]:
+    flags, count = int.from_bytes(trun[1:4], "big"), struct.unpack_from(">I", trun, 4)[0]
+    if not flags & 0x200:
+        return [default] * count
+    at = 8 + (4 if flags & 0x1 else 0) + (4 if flags & 0x4 else 0)  # offset of the data, flags of the first sample
+    fields = [bit for bit in (0x100, 0x200, 0x400, 0x800) if flags & bit]  # duration, size, flags, composition time
+    words = struct.unpack_from(f">{count * len(fields)}I", trun, at)
+    return list(words[fields.index(0x200) :: len(fields)])

@@ -1,15 +1,16 @@
 """The bytes of a clip (the init segment and the fragments with its frames) and their decode on the CPU."""
 
-import io
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import numpy as np
 from av.error import FFmpegError
 from numpy.typing import NDArray
 
+from dali_pipelines.plan.cuts import Cut
+from dali_pipelines.store import packets
 from dali_pipelines.store.convert import RgbConverter
 from dali_pipelines.store.index import Index
 
@@ -25,11 +26,13 @@ class EncodedClip:
     data: uint8 (bytes,), the init segment and the fragments that hold the frames.
     frames: int32 (T,), the wanted frames counted from the first frame in `data`; order and repeats as asked.
     decoded: how many frames a decoder without seeking decodes to get them.
+    init_size: bytes of the init segment; 0 when `data` is some other video file.
     """
 
     data: NDArray[np.uint8]
     frames: NDArray[np.int32]
     decoded: int
+    init_size: int = 0
 
 
 def read_clip(index: Index, i: int, frames: NDArray[np.integer]) -> EncodedClip:
@@ -53,7 +56,7 @@ def read_clip(index: Index, i: int, frames: NDArray[np.integer]) -> EncodedClip:
 
     ranges = [(0, init_size), *zip(begins[used].tolist(), ends[used].tolist(), strict=True)]
     data = _read_ranges(index.path(i), _merged(ranges))
-    return EncodedClip(data, relative, int(relative.max()) + 1)
+    return EncodedClip(data, relative, int(relative.max()) + 1, init_size)
 
 
 def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -86,30 +89,39 @@ def _read_ranges(path: Path, ranges: list[tuple[int, int]]) -> NDArray[np.uint8]
     return data
 
 
-def decode_clip(clip: EncodedClip) -> NDArray[np.uint8]:
+def decode_clip(clip: EncodedClip, cuts: Sequence[Cut] | None = None) -> NDArray[np.uint8]:
     """Decodes a clip with FFmpeg in one thread: uint8 (T,H,W,3) RGB in the order of `clip.frames`.
 
     The matrix is BT.601 whatever the stream's tag says, as in DALI and NVDEC; the range tag is honoured.
-    ClipError when a wanted frame does not decode.
+
+    Args:
+        cuts: what to cut out of the frames and scale, (T,size,size,3), one after the other for all T; None for all of
+            each frame.
+
+    Raises:
+        ClipError: a wanted frame does not decode, has another size than the first, or a cut does not fit into it.
     """
-    wanted = set(clip.frames.tolist())
-    to_rgb = RgbConverter()
-    images: dict[int, NDArray[np.uint8]] = {}
-    reason = "the data ended"
+    wanted = clip.frames.tolist()
+    views = [(slice(cut.first, cut.last), RgbConverter(cut)) for cut in cuts or ()] or [(slice(None), RgbConverter())]
+    places: dict[int, list[tuple[RgbConverter, list[int]]]] = {}  # frame -> who converts it, for which places
+    for span, convert in views:
+        for number in set(wanted[span]):
+            at = [place for place in range(len(wanted))[span] if wanted[place] == number]
+            places.setdefault(number, []).append((convert, at))
+    missing, reason = set(places), "the data ended"
+    decoded: NDArray[np.uint8] | None = None
     try:
-        with av.open(io.BytesIO(clip.data.data)) as container:
-            stream = container.streams.best("video")
-            if stream is None:
-                raise ClipError("the clip has no video stream")
-            stream.codec_context.thread_count = 1
-            for number, frame in enumerate(container.decode(stream)):
-                if number in wanted:
-                    images[number] = to_rgb(frame)
-                if len(images) == len(wanted):
-                    break
-    except FFmpegError as error:
+        for number, frame in enumerate(packets.frames(clip.data.data, clip.init_size)):
+            for convert, at in places.get(number, ()):
+                picture = convert(frame)
+                if decoded is None:
+                    decoded = np.empty((len(wanted), *picture.shape), np.uint8)
+                decoded[at] = picture
+            missing.discard(number)
+            if not missing:
+                break
+    except (FFmpegError, ValueError) as error:  # ValueError: a frame of another size, say
         reason = str(error)
-    try:
-        return np.stack([images[number] for number in clip.frames.tolist()])
-    except (KeyError, ValueError) as error:  # a frame is missing, or has another size
-        raise ClipError(f"{len(images)} of {len(wanted)} frames of the clip decode: {reason}") from error
+    if missing or decoded is None:
+        raise ClipError(f"{len(places) - len(missing)} of {len(places)} frames of the clip decode: {reason}")
+    return decoded

@@ -8,6 +8,7 @@ To add a task `x`, write three files and change nothing else:
   views stand one after the other in one sequence. What else there may be, each with a default:
   `min_frames(cfg)`, the fewest frames that a video needs (1): shorter ones are left out and named;
   `NORMALISATION`, a name in `graph.colour.NORMALISATIONS` ("imagenet"); a `cfg.normalisation` comes first;
+  `cuts(cfg)`, the `plan.cuts.Cuts` that PyAV makes before RGB, where it decodes (None: `graph` gets whole frames);
   `notes(plan, cfg)`, a `Notes` of what `preview` writes and draws on the clips (nothing).
 * `nets/tasks/x.py`: a frozen dataclass `Config` and `build(backbone, schema, cfg)`, a `nets.tasks.Pretext`: the network
   with its loss.
@@ -28,6 +29,7 @@ import numpy as np
 from nvidia.dali.data_node import DataNode
 
 from configs.errors import UserError
+from dali_pipelines.plan.cuts import Cuts
 from dali_pipelines.store.index import VideoInfo
 
 Schema = dict[str, tuple[tuple[int, ...], str]]
@@ -79,6 +81,12 @@ class Task:
     @property
     def batch_schema(self) -> Schema:
         return task_module(self.name).batch_schema(self.cfg)
+
+    @property
+    def cuts(self) -> Cuts | None:
+        """What a decoder may cut and scale itself; its `graph` then gets frames of that size, without the regions."""
+        cuts = getattr(task_module(self.name), "cuts", None)
+        return cuts(self.cfg) if cuts else None
 
     @property
     def min_frames(self) -> int:

@@ -11,6 +11,7 @@ from dali_pipelines.graph.colour import colour_map, normalise
 from dali_pipelines.graph.geometry import crop_box
 from dali_pipelines.plan.boxes import box_arrays, box_schema, random_box
 from dali_pipelines.plan.colour_map import IDENTITY, ColourMap, colour_arrays, colour_schema
+from dali_pipelines.plan.cuts import Cuts
 from dali_pipelines.plan.jitter import jitter, random_grey
 from dali_pipelines.store.index import VideoInfo
 from dali_pipelines.tasks import Notes, Schema
@@ -106,15 +107,17 @@ def plan_schema(cfg: Config) -> Schema:
     }
 
 
+def cuts(cfg: Config) -> Cuts:
+    """What a decoder may cut and scale itself."""
+    return Cuts(cfg.size, cfg.lengths)
+
+
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
     """Executes a plan on decoded frames, uint8 (34, H, W, 3) at the defaults."""
     ends = np.cumsum(cfg.lengths).tolist()
     spans = [slice(end - length, end) for end, length in zip(ends, cfg.lengths, strict=True)]
-    cuts = [
-        crop_box(frames[span], plan["box_start"][v], plan["box_shape"][v], size=cfg.size)
-        for v, span in enumerate(spans)
-    ]
-    coloured = colour_map(fn.cat(*cuts, axis=0), plan)
+    boxes = [crop_box(frames[span], plan, v, size=cfg.size) for v, span in enumerate(spans)]
+    coloured = colour_map(fn.cat(*boxes, axis=0), plan)
     views = [normalise(coloured[span], mirror=plan["mirror"][v]) for v, span in enumerate(spans)]
     return {"clips": fn.cat(*views[:2], axis=0), "stills": fn.cat(*views[2:], axis=0)}
 

@@ -12,6 +12,7 @@ from dali_pipelines.graph.device import beside
 from dali_pipelines.graph.geometry import crop_box, each_view, turn
 from dali_pipelines.plan.boxes import Box, box_arrays, box_schema, random_box
 from dali_pipelines.plan.colour_map import IDENTITY, ColourMap, colour_arrays, colour_schema
+from dali_pipelines.plan.cuts import Cuts
 from dali_pipelines.plan.jitter import jitter, random_grey
 from dali_pipelines.plan.overlap import (
     RATES,
@@ -149,13 +150,18 @@ def plan_schema(cfg: Config) -> Schema:
     }
 
 
+def cuts(cfg: Config) -> Cuts | None:
+    """What a decoder may cut and scale itself: boxes that do not hang out of the picture."""
+    return None if cfg.reference.rotated_boxes else Cuts(cfg.size, (cfg.num_frames,) * 2, cubic=True)
+
+
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
     """Executes a plan on decoded frames, uint8 (2 T, H, W, 3)."""
     length = cfg.num_frames
 
     def view(clip: DataNode, v: int) -> DataNode:
         colours = {name: plan[name][v * length : (v + 1) * length] for name in colour_schema(length)}
-        clip = crop_box(clip, plan["box_start"][v], plan["box_shape"][v], size=cfg.size, cubic=True)
+        clip = crop_box(clip, plan, v, size=cfg.size, cubic=True)
         clip = colour_map(turn(clip, plan["degrees"][v]), colours)
         return normalise(blur(clip, plan["sigma"][v]), kind=NORMALISATION, mirror=plan["mirror"][v])
 

@@ -12,6 +12,7 @@ from dali_pipelines.graph.geometry import crop_resize
 from dali_pipelines.graph.paste import paste_patches
 from dali_pipelines.plan import colour
 from dali_pipelines.plan.crops import random_crop
+from dali_pipelines.plan.cuts import Cuts
 from dali_pipelines.plan.frames import random_clip
 from dali_pipelines.plan.patches import Patches, draw_patches, paste_arrays, paste_schema
 from dali_pipelines.store.index import VideoInfo
@@ -126,9 +127,14 @@ def plan_schema(cfg: Config) -> Schema:
     }
 
 
+def cuts(cfg: Config) -> Cuts:
+    """What a decoder may cut and scale itself."""
+    return Cuts(cfg.size, (cfg.num_frames,))
+
+
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
     """Executes a plan on decoded frames, uint8 (T, H, W, 3)."""
-    clips = crop_resize(frames, plan["crop_start"], plan["crop_end"], size=cfg.size)
+    clips = crop_resize(frames, plan, size=cfg.size)
     clips = paste_patches(
         clips,
         plan,

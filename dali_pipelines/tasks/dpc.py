@@ -9,6 +9,7 @@ from configs.errors import require
 from dali_pipelines.graph.view import view
 from dali_pipelines.plan.boxes import random_box
 from dali_pipelines.plan.crops import random_crop
+from dali_pipelines.plan.cuts import Cuts
 from dali_pipelines.plan.frame_colours import frame_colours
 from dali_pipelines.plan.frames import random_clip
 from dali_pipelines.plan.views import check_view, view_arrays, view_schema
@@ -78,6 +79,11 @@ def draw_crop(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> np.nda
 def plan_schema(cfg: Config) -> Schema:
     """Shape and dtype of every array of a plan."""
     return view_schema(cfg.length)
+
+
+def cuts(cfg: Config) -> Cuts:
+    """What a decoder may cut and scale itself."""
+    return Cuts(cfg.size, (cfg.length,))
 
 
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:

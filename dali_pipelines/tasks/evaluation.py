@@ -118,7 +118,7 @@ def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str,
     """Executes a plan on decoded frames, uint8 (M*T, H, W, 3)."""
 
     def crop(c: int) -> DataNode:
-        clips = crop_resize(frames, plan["crop_start"][c], plan["crop_end"][c], size=cfg.size)
+        clips = crop_resize(frames, plan, c, size=cfg.size)
         clips = colour_map(clips, plan) if cfg.test.reference.jitter else clips
         return normalise(clips, kind=cfg.normalisation)
 

@@ -7,6 +7,7 @@ from nvidia.dali.data_node import DataNode
 
 from configs.errors import require
 from dali_pipelines.graph.view import view
+from dali_pipelines.plan.cuts import Cuts
 from dali_pipelines.plan.views import baseline_view, check_view, view_arrays, view_schema
 from dali_pipelines.store.index import VideoInfo
 from dali_pipelines.tasks import Notes, Schema
@@ -71,6 +72,11 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
 def plan_schema(cfg: Config) -> Schema:
     """Shape and dtype of every array of a plan."""
     return view_schema(cfg.length)
+
+
+def cuts(cfg: Config) -> Cuts:
+    """What a decoder may cut and scale itself."""
+    return Cuts(cfg.size, (cfg.length,))
 
 
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:

@@ -9,6 +9,7 @@ from configs.errors import require
 from dali_pipelines.graph.colour import colour_map, normalise
 from dali_pipelines.graph.geometry import crop_resize, each_view
 from dali_pipelines.plan.colour_map import colour_arrays, colour_schema
+from dali_pipelines.plan.cuts import Cuts
 from dali_pipelines.plan.frames import random_clip
 from dali_pipelines.plan.views import baseline_view, check_view
 from dali_pipelines.store.index import VideoInfo
@@ -73,15 +74,20 @@ def plan_schema(cfg: Config) -> Schema:
     }
 
 
+def cuts(cfg: Config) -> Cuts:
+    """What a decoder may cut and scale itself."""
+    return Cuts(cfg.size, (cfg.num_frames,) * len(VIEWS))
+
+
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
     """Executes a plan on decoded frames, uint8 (2*T, H, W, 3)."""
-    clips = each_view(
-        frames,
-        len(VIEWS),
-        cfg.num_frames,
-        lambda clip, view: crop_resize(clip, plan["crop_start"][view], plan["crop_end"][view], size=cfg.size),
-    )
-    return {"clips": normalise(colour_map(clips, plan))}
+    length = cfg.num_frames
+
+    def view(clip: DataNode, v: int) -> DataNode:
+        colours = {name: plan[name][v * length : (v + 1) * length] for name in colour_schema(length)}
+        return colour_map(crop_resize(clip, plan, v, size=cfg.size), colours)
+
+    return {"clips": normalise(each_view(frames, len(VIEWS), length, view))}
 
 
 def batch_schema(cfg: Config) -> Schema:

@@ -13,6 +13,7 @@ from dali_pipelines.graph.geometry import crop_box, crop_resize
 from dali_pipelines.plan.boxes import box_arrays, box_schema, random_box
 from dali_pipelines.plan.colour_map import IDENTITY, ColourMap, colour_arrays, colour_schema
 from dali_pipelines.plan.crops import random_crop
+from dali_pipelines.plan.cuts import Cuts
 from dali_pipelines.plan.frames import random_clip
 from dali_pipelines.plan.jitter import jitter, mild_jitter
 from dali_pipelines.plan.views import FIXED_ASPECT, check_view
@@ -147,12 +148,17 @@ def plan_schema(cfg: Config) -> Schema:
     return {"frames": ((cfg.num_frames,), "int32"), **crop, **colour_schema(cfg.num_frames), "labels": ((), "int64")}
 
 
+def cuts(cfg: Config) -> Cuts:
+    """What a decoder may cut and scale itself."""
+    return Cuts(cfg.size, (cfg.num_frames,), cubic=cfg.area is not None)
+
+
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
     """Executes a plan on decoded frames, uint8 (T, H, W, 3)."""
     if cfg.area is None:
-        clips, mirror = crop_resize(frames, plan["crop_start"], plan["crop_end"], size=cfg.size), None
+        clips, mirror = crop_resize(frames, plan, size=cfg.size), None
     else:
-        clips = crop_box(frames, plan["box_start"][0], plan["box_shape"][0], size=cfg.size, cubic=True)
+        clips = crop_box(frames, plan, 0, size=cfg.size, cubic=True)
         mirror = plan["mirror"]
     clips = normalise(colour_map(clips, plan), kind=cfg.normalisation, mirror=mirror)
     return {"clips": clips, "labels": beside(plan["labels"], clips)}

@@ -10,6 +10,7 @@ from configs.errors import require
 from dali_pipelines.graph.colour import colour_map, normalise
 from dali_pipelines.graph.device import beside
 from dali_pipelines.graph.geometry import crop_resize, turn
+from dali_pipelines.plan.cuts import Cuts
 from dali_pipelines.plan.frames import random_clip
 from dali_pipelines.plan.views import baseline_view, check_view, view_arrays, view_schema
 from dali_pipelines.store.index import VideoInfo
@@ -76,9 +77,14 @@ def plan_schema(cfg: Config) -> Schema:
     }
 
 
+def cuts(cfg: Config) -> Cuts:
+    """What a decoder may cut and scale itself."""
+    return Cuts(cfg.size, (cfg.num_frames,))
+
+
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
     """Executes a plan on decoded frames, uint8 (T, H, W, 3)."""
-    clips = turn(crop_resize(frames, plan["crop_start"], plan["crop_end"], size=cfg.size), plan["degrees"])
+    clips = turn(crop_resize(frames, plan, size=cfg.size), plan["degrees"])
     if cfg.reference.shifted_rotation:
         # Without a fill value the border's pixels repeat.
         shift = fn.transforms.translation(offset=plan["shift"])

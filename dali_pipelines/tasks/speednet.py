@@ -8,6 +8,7 @@ from nvidia.dali.data_node import DataNode
 from configs.errors import require
 from dali_pipelines.graph.device import beside
 from dali_pipelines.graph.view import view
+from dali_pipelines.plan.cuts import Cuts
 from dali_pipelines.plan.frames import clip_at_speed
 from dali_pipelines.plan.views import baseline_view, check_view, view_arrays, view_schema
 from dali_pipelines.store.index import VideoInfo
@@ -50,6 +51,11 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
 def plan_schema(cfg: Config) -> Schema:
     """Shape and dtype of every array of a plan."""
     return {**view_schema(cfg.num_frames), "labels": ((), "int64")}
+
+
+def cuts(cfg: Config) -> Cuts:
+    """What a decoder may cut and scale itself."""
+    return Cuts(cfg.size, (cfg.num_frames,))
 
 
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:

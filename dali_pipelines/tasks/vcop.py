@@ -11,6 +11,7 @@ from dali_pipelines.graph.colour import normalise
 from dali_pipelines.graph.device import beside
 from dali_pipelines.graph.geometry import crop_resize
 from dali_pipelines.plan.crops import random_crop
+from dali_pipelines.plan.cuts import Cuts
 from dali_pipelines.plan.frames import clips_in_order
 from dali_pipelines.plan.views import FIXED_ASPECT
 from dali_pipelines.store.index import VideoInfo
@@ -82,9 +83,14 @@ def plan_schema(cfg: Config) -> Schema:
     }
 
 
+def cuts(cfg: Config) -> Cuts:
+    """What a decoder may cut and scale itself."""
+    return Cuts(cfg.size, (CLIPS * cfg.num_frames,))
+
+
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
     """Executes a plan on decoded frames, uint8 (3 * T, H, W, 3)."""
-    clips = crop_resize(frames, plan["crop_start"], plan["crop_end"], size=cfg.size)
+    clips = crop_resize(frames, plan, size=cfg.size)
     return {"clips": normalise(clips), "labels": beside(plan["labels"], clips)}
 
 

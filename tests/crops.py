@@ -1,0 +1,32 @@
+"""Regions of a picture, found and scaled in another way than the project's."""
+
+import numpy as np
+from PIL import Image
+
+
+def nearest_even(start: float, length: float, side: int) -> tuple[int, int]:
+    """First and last (excluded) pixel, both even, of the stretch of a side that is nearest in length, then in place."""
+    lengths = np.arange(2, side + 1, 2)
+    whole = int(lengths[np.abs(lengths - length).argmin()])
+    starts = np.arange(0, side - whole + 1, 2)
+    first = int(starts[np.abs(starts - start).argmin()])
+    return first, first + whole
+
+
+def scaled_part(
+    frames: np.ndarray, rows: tuple[float, float], columns: tuple[float, float], size: int, *, cubic: bool = False
+) -> np.ndarray:
+    """That part of the frames, (T, H, W, C), scaled to `size` x `size` by PIL, antialiased: float64.
+
+    In floats, so that nothing is rounded. Rows or columns that fall mirror. Pixels beside the part are used, as if
+    the whole picture was scaled and cut then.
+    """
+    kind = Image.Resampling.BICUBIC if cubic else Image.Resampling.BILINEAR
+    box = (min(columns), min(rows), max(columns), max(rows))
+    planes = [
+        np.asarray(Image.fromarray(plane.astype(np.float32)).resize((size, size), kind, box=box))
+        for plane in np.moveaxis(frames, -1, 1).reshape(-1, *frames.shape[1:3])
+    ]
+    scaled = np.moveaxis(np.reshape(planes, (len(frames), -1, size, size)), 1, -1).astype(float)
+    scaled = scaled[:, ::-1] if rows[0] > rows[1] else scaled
+    return scaled[:, :, ::-1] if columns[0] > columns[1] else scaled
