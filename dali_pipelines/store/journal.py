@@ -73,7 +73,8 @@ class Journal:
             raise UserError(f"{path} is damaged ({error}); delete it to prepare everything again") from error
         if first != json.loads(json.dumps(settings)):
             made, now = (" ".join(f"{k}={v}" for k, v in s.items()) for s in (first, settings))
-            raise UserError(f"{path.parent} was prepared with {made}, not {now}; give those options, another --out, or delete it")
+            way_out = "give those options, another --out, or delete it"
+            raise UserError(f"{path.parent} was prepared with {made}, not {now}; {way_out}")
 
     def add(self, name: str, entry: Entry) -> None:
         """Notes a finished video at once, so that a kill loses only what was at work."""
