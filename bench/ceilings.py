@@ -1,17 +1,21 @@
 """Two loaders that do only one half of the work: what the whole one could reach if the other half were free."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from nvidia.dali import fn, pipeline_def
 from nvidia.dali.data_node import DataNode
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
+
+from dali_pipelines.plan.cuts import Cut, Cuts
+from dali_pipelines.tasks import Task
 
 if TYPE_CHECKING:
     import torch
 
     from dali_pipelines.store.index import Index
-    from dali_pipelines.tasks import Task
 
 HELD = 16
 """Samples that are held. A sample of 64 frames of 336x256 takes 16 MiB."""
@@ -22,14 +26,33 @@ def decode_only(frames: DataNode, plan: dict[str, DataNode]) -> dict[str, DataNo
     return {"pixel": frames[:1, :1, :1]}
 
 
+@dataclass(frozen=True)
+class Corner(Cuts):
+    """A corner of every frame as it is: the least that PyAV's side of the loader can make RGB of."""
+
+    def of(self, plan: Mapping[str, np.ndarray]) -> list[Cut]:
+        return [Cut(0, len(plan["frames"]), (0, 0, self.size, self.size), self.size, mirror=False, cubic=False)]
+
+
+class DecodeTask(Task):
+    """A task for `ClipLoader` beside `decode_only`: where PyAV decodes, it cuts and scales next to nothing."""
+
+    @property
+    def cuts(self) -> Cuts:
+        return Corner(16, ())
+
+
 def augment_only(
-    index: "Index", task: "Task", *, batch_size: int, device: str, threads: int
+    index: "Index", task: Task, *, batch_size: int, device: str, threads: int, cut: bool
 ) -> Iterator[dict[str, "torch.Tensor"]]:
     """Endless batches of a task made from HELD samples that were planned and decoded once.
 
-    Their frames lie in the memory of `device` and are read in place. So this holds the gather of frames that a clip
-    shows more than once, the task's graph, and the hand-over to torch; not reading, planning or decoding. The plans'
-    arrays, some KB, are handed to DALI each time, as in the loader.
+    Their frames lie in the memory of `device` and are read in place. So this holds the task's graph and the hand-over
+    to torch; not reading, planning or decoding. The plans' arrays, some KB, are handed to DALI each time, as in the
+    loader.
+
+    Args:
+        cut: the frames are cut and scaled already, as where PyAV decodes for the loader; else the graph does that.
     """
     import torch
 
@@ -38,13 +61,13 @@ def augment_only(
     from dali_pipelines.samples import FIXED, SampleSource
 
     index, _ = long_enough(index, task)
-    source = SampleSource(index, task, Order(len(index), 1, 0, 1, seed=0, shuffle=True), pyav=True)
+    source = SampleSource(index, task, Order(len(index), 1, 0, 1, seed=0, shuffle=True), pyav=True, cut=cut)
     samples = [dict(zip(source.names, source.read(0, row), strict=True)) for row in range(min(HELD, len(index)))]
     media: list[Any] = [sample["media"] for sample in samples]
     gpu = device != "cpu"
     if gpu:
         media = [torch.from_numpy(frames).to(device) for frames in media]
-    arrays = [name for name in source.names if name not in FIXED or name == "order"]
+    arrays = [name for name in source.names if name not in FIXED]
     plans = [tuple(sample[name] for name in arrays) for sample in samples]
     outputs: list[str] = []
 
@@ -63,7 +86,7 @@ def augment_only(
             lambda info: plans[info.idx_in_epoch % len(plans)], num_outputs=len(arrays), batch=False
         )
         plan = dict(zip(arrays, nodes, strict=True))
-        made = task.graph(fn.sequence_rearrange(frames, new_order=plan.pop("order")), plan)
+        made = task.graph(frames, plan)
         outputs.extend(made)
         return tuple(made.values())
 

@@ -1,27 +1,80 @@
 """Videos to measure on, made once: textures that drift, at the usual Kinetics size."""
 
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from dali_pipelines.prepare import GOP, SHORT_SIDE
 from dali_pipelines.store.encode import Encoding, write_frames
 from dali_pipelines.store.files import video_path
-from dali_pipelines.store.index import INDEX_FILE, Index
+from dali_pipelines.store.index import INDEX_FILE, Index, open_dataset
 
 WIDTH, HEIGHT, NUM_FRAMES, FPS = 336, 256, 150, 25
+DATA, VIDEOS = Path("runs/bench"), 24
 
 
-def bench_store(root: Path, *, videos: int = 24, codec: str = "vp9", gop: int = 8) -> Path:
-    """A prepared dataset of `videos` clips of 336x256, 6 s each, in `root`; made only where it is missing."""
+def dataset(options: Namespace, device: str) -> tuple[Index, dict[str, Any]]:
+    """The videos of `loader_throughput.py`, made where none are given, and what its JSON says of them."""
+    from bench.peer_data import JPEG_QUALITY, SOURCE_SIZE, peer_store
+
+    made: dict[str, Any] = {}
+    if options.data_dir:
+        index = open_dataset(options.data_dir)
+    else:
+        codec = options.codec or ("mjpeg" if device == "cpu" else "h264")
+        settings = store_settings(codec, options.gop, options.short_side)
+        videos = max(VIDEOS, options.batch_size)
+        if options.peers:
+            folder = DATA / f"peers_gop{options.source_gop}" / store_name(settings)
+            index = peer_store(folder, videos=videos, source_gop=options.source_gop, settings=settings)
+            made = {"source_gop": options.source_gop, "source_size": SOURCE_SIZE, "jpeg_quality": JPEG_QUALITY}
+        else:
+            made = {"gop": options.gop, "short_side": options.short_side}
+            index = open_dataset(bench_store(videos=videos, codec=codec, **made))
+        made |= {"codec": codec, "gop": settings.gop, "short_side": settings.short_side}
+        made["stored_size"] = index.sizes_WH[0].tolist()
+    return index, {"root": str(index.root), "videos": len(index), "formats": list(index.formats), **made}
+
+
+def store_settings(codec: str, gop: int | None, short_side: int | None) -> Encoding:
+    """How a bench stores its videos: as `prepare` does where nothing is said; a short side of 0 leaves the size."""
+    if gop is None:
+        gop = GOP.get(codec, 1)
+    if short_side is None:
+        short_side = SHORT_SIDE.get(codec)
+    return Encoding(codec, gop, short_side=short_side or None)
+
+
+def store_name(settings: Encoding) -> str:
+    """The name of a folder of videos that are stored so."""
+    return f"{settings.codec}_gop{settings.gop}_{settings.short_side or 'full'}"
+
+
+def bench_store(
+    root: Path | None = None,
+    *,
+    videos: int = VIDEOS,
+    codec: str = "h264",
+    gop: int | None = None,
+    short_side: int | None = None,
+) -> Path:
+    """A prepared dataset of `videos` clips of 336x256, 6 s each, in `root`; made only where it is missing.
+
+    By default it is stored as `prepare` does, below DATA in a folder whose name says how. A `short_side` of 0 leaves
+    the size.
+    """
+    settings, records = store_settings(codec, gop, short_side), {}
+    root = root or DATA / store_name(settings)
     if not (root / INDEX_FILE).is_file():
-        records = {}
         for number in tqdm(range(videos), desc=f"bench videos in {root}", unit="video"):
             name = f"video{number:03d}"
             path = video_path(root, name)
             path.parent.mkdir(parents=True, exist_ok=True)
-            records[name] = write_frames(path, drift(number), fps=FPS, settings=Encoding(codec=codec, gop=gop))
+            records[name] = write_frames(path, drift(number), fps=FPS, settings=settings)
         Index.build(root, records).save()
     return root
 

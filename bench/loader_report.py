@@ -7,6 +7,15 @@ from typing import Any
 from configs.errors import UserError
 from dali_pipelines.store.files import replacing
 
+Figures = Mapping[str, Mapping[str, Any]]
+"""Of each task, what `loader_throughput.measure_task` returns."""
+
+OURS = {
+    "this loader": "clips_per_s",
+    "decode only": "decode_only_clips_per_s",
+    "augment only": "augment_only_clips_per_s",
+}
+
 COLUMNS = {
     "clips/s": "clips_per_s",
     "quartiles": "clips_per_s_quartiles",
@@ -22,35 +31,47 @@ COLUMNS = {
 }
 
 
-def table(tasks: Mapping[str, Mapping[str, Any]]) -> str:
-    """The tasks, and the peers where they were measured, as Markdown."""
-    lines = [f"| task | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 1) + "|"]
+def table(tasks: Figures) -> str:
+    """A line a task of what became of the peers, then all figures of the tasks and of the peers, as Markdown."""
+    rivals = {name: figures for name, figures in tasks.items() if isinstance(figures["peers"], Mapping)}
+    lines = _summary(rivals) if rivals else []
+    lines += [f"| task | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 1) + "|"]
     lines += [
         f"| `{name}` | {' | '.join(_text(figures[key]) for key in COLUMNS.values())} |"
         for name, figures in tasks.items()
     ]
-    for name, figures in tasks.items():
-        if not isinstance(figures["peers"], Mapping):
-            continue
+    for name, figures in rivals.items():
         lines += ["", f"| `{name}` | clips/s | quartiles | CPU s/1000 | workers | differs by |", "|---" * 6 + "|"]
-        keys: tuple[str, ...] = ("clips_per_s", "clips_per_s_quartiles", "cpu_s_per_1000_clips")
-        lines += [f"| this loader | {' | '.join(_text(figures[key]) for key in keys)} | {figures['workers']} | |"]
-        keys = (*keys, "workers", "difference_to_ours")
+        keys: tuple[str, ...] = ("clips_per_s", "clips_per_s_quartiles", "cpu_s_per_1000_clips", "workers")
+        lines += [f"| this loader | {' | '.join(_text(figures[key]) for key in keys)} | |"]
+        keys = (*keys, "difference_to_ours")
         lines += [f"| {p} | {' | '.join(_text(f[key]) for key in keys)} |" for p, f in figures["peers"].items()]
         lines += [f"| {peer} | not measured: {why} | | | | |" for peer, why in figures["peers_missing"].items()]
-        if "best_peer" in figures:
-            low, high = figures["lead_quartiles"]
-            lead = figures["lead_over_best_peer"]
-            lines += ["", f"{lead} times the best peer, {figures['best_peer']} (quartiles {low} to {high})."]
     return "\n".join(lines)
+
+
+def _summary(rivals: Figures) -> list[str]:
+    lines = ["| task | clips/s | best peer | its clips/s | lead | quartiles | of decode only |", "|---" * 7 + "|"]
+    for name, figures in rivals.items():
+        best = figures.get("best_peer")
+        lead = ["none", "", "", ""]
+        if best:
+            rate = figures["peers"][best]["clips_per_s"]
+            lead = [best, rate, figures["lead_over_best_peer"], _text(figures["lead_quartiles"])]
+        cells = [f"`{name}`", figures["clips_per_s"], *lead, figures["decode_ceiling_share"]]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return [*lines, ""]
 
 
 def _text(value: Any) -> str:
     return " to ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def plot(tasks: Mapping[str, Mapping[str, Any]], title: str, out: Path) -> None:
-    """Bars with quartiles: each task with its two ceilings and, beside them, the peers."""
+def plot(tasks: Figures, title: str, out: Path) -> None:
+    """Bars with quartiles, a panel a task: the loader, its ceilings and the peers.
+
+    Beside peers there is no ceiling of augmenting: it is so much faster that the others would be short.
+    """
     try:
         import matplotlib
     except ModuleNotFoundError as error:
@@ -58,38 +79,43 @@ def plot(tasks: Mapping[str, Mapping[str, Any]], title: str, out: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    rivals = {name: figures for name, figures in tasks.items() if isinstance(figures["peers"], Mapping)}
+    panels = {name: _bars(figures) for name, figures in tasks.items()}
+    names = list(dict.fromkeys(label for bars in panels.values() for label in bars))
+    if len(names) > len(OURS):
+        names.remove("augment only")
+    columns = min(4, len(panels))
+    rows = -(-len(panels) // columns)
     figure, axes = plt.subplots(
-        1, 1 + len(rivals), figsize=(8 + 4 * len(rivals), 1.5 + 0.5 * len(tasks)), layout="constrained", squeeze=False
-    )
-    bars = {
-        "clips_per_s": "whole",
-        "decode_only_clips_per_s": "decode only",
-        "augment_only_clips_per_s": "augment only",
-    }
-    for place, (key, label) in enumerate(bars.items()):
-        ys = [row + 0.27 * (place - 1) for row in range(len(tasks))]
-        _bars(axes[0, 0], ys, list(tasks.values()), key, label)
-    axes[0, 0].set(yticks=range(len(tasks)), yticklabels=tasks, xlabel="clips/s")
-    axes[0, 0].legend(loc="best")
-    for axis, (name, figures) in zip(axes[0, 1:], rivals.items(), strict=True):
-        shown = {"this loader": figures, **figures["peers"]}
-        _bars(axis, list(range(len(shown))), list(shown.values()), "clips_per_s", None)
-        axis.set(yticks=range(len(shown)), yticklabels=shown, xlabel="clips/s", title=name)
-    for axis in axes.flat:
-        axis.invert_yaxis()
+        *(rows, columns), figsize=(2 + 3 * columns, 0.7 + (0.7 + 0.2 * len(names)) * rows), layout="constrained",
+        sharey=True, squeeze=False,
+    )  # fmt: skip
+    for axis in axes.flat[len(panels) :]:
+        axis.remove()
+    for axis, (task, bars) in zip(axes.flat, panels.items(), strict=False):
+        shown = {label: bars[label] for label in names if label in bars}
+        values = [value for value, _ in shown.values()]
+        ends = [
+            [max(v - low, 0) for v, (low, _) in shown.values()],
+            [max(high - v, 0) for v, (_, high) in shown.values()],
+        ]
+        colours = ["C0" if label == "this loader" else "0.8" if label in OURS else "C1" for label in shown]
+        axis.barh(
+            [names.index(label) for label in shown], values, color=colours, xerr=ends, error_kw={"linewidth": 0.8}
+        )
+        for label, value in zip(shown, values, strict=True):
+            axis.text(0, names.index(label), f" {value:g}", va="center", fontsize=7)
+        axis.set(yticks=range(len(names)), yticklabels=names, title=task)
         axis.grid(alpha=0.3, axis="x")
+    axes[0, 0].invert_yaxis()  # that of all panels
     figure.suptitle(title)
+    figure.supxlabel("clips/s")
     with replacing(out) as part:
         figure.savefig(part, dpi=110, format="png")
     plt.close(figure)
 
 
-def _bars(
-    axis: Any, ys: list[float] | list[int], figures: list[Mapping[str, Any]], key: str, label: str | None
-) -> None:
-    values = [each[key] for each in figures]
-    ends = [each[f"{key}_quartiles"] for each in figures]
-    low = [max(v - e[0], 0) for v, e in zip(values, ends, strict=True)]
-    high = [max(e[1] - v, 0) for v, e in zip(values, ends, strict=True)]
-    axis.barh(ys, values, height=0.25 if label else 0.6, label=label, xerr=(low, high), error_kw={"linewidth": 0.8})
+def _bars(figures: Mapping[str, Any]) -> dict[str, tuple[float, list[float]]]:
+    """Name -> clips/s and their quartiles."""
+    bars = {name: (figures[key], figures[f"{key}_quartiles"]) for name, key in OURS.items()}
+    peers = figures["peers"] if isinstance(figures["peers"], Mapping) else {}
+    return bars | {name: (peer["clips_per_s"], peer["clips_per_s_quartiles"]) for name, peer in peers.items()}

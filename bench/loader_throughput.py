@@ -17,38 +17,42 @@ from configs.errors import UserError, run_cli
 
 if TYPE_CHECKING:
     from bench.meters import Round
-    from bench.peer_rounds import Peers
     from dali_pipelines.loader import ClipLoader
     from dali_pipelines.store.index import Index
     from dali_pipelines.tasks import Task
 
-DATA = Path("runs/bench/vp9_336x256_gop8")
-VIDEOS = 24
 READ = 64  # clips whose bytes are counted
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="loader_throughput.py", description="How fast clips arrive.")
     parser.add_argument("--tasks", nargs="+", metavar="TASK", help="tasks, each with its default plan (all)")
-    parser.add_argument("--data-dir", type=Path, help=f"a prepared dataset; by default one is made in {DATA}")
+    parser.add_argument("--data-dir", type=Path, help="a prepared dataset; by default one is made in runs/bench")
     parser.add_argument("--batch-size", type=int, default=8, help="clips a batch (8)")
     parser.add_argument("--batches", type=int, default=12, help="timed batches a round, after 3 untimed ones (12)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds, alternating with the ceilings and peers (5)")
-    parser.add_argument("--workers", type=int, default=0, help="worker processes (0)")
+    parser.add_argument(
+        "--workers", type=int, help="worker processes; by default as many as are fastest in a short try"
+    )
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="DALI threads (one per core)")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--peers", action="store_true", help="measure other loaders on the recognition task too")
+    parser.add_argument("--codec", help="of the videos that are made: mjpeg by default, on a GPU h264")
+    parser.add_argument(
+        "--gop", type=int, help="their frames from key frame to key frame; by default as prepare has it"
+    )
+    parser.add_argument("--short-side", type=int, help="their shorter side, likewise; 0 is all that the sources have")
+    parser.add_argument("--peers", action="store_true", help="measure other loaders on the same clips too")
     parser.add_argument("--source-gop", type=int, default=250, help="GOP of the H.264 files that peers read (250)")
-    parser.add_argument("--short-side", type=int, help="pixels to which our side prepares them; by default all")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, and a .png beside it")
     args = parser.parse_args(argv)
     for name in ("batch_size", "batches", "rounds", "threads", "source_gop"):
         if getattr(args, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} {getattr(args, name)}: at least 1")
-    if args.peers and args.data_dir:
-        raise UserError("--peers makes its own videos, in three forms: leave --data-dir out")
-    if args.short_side and not args.peers:
-        raise UserError("--short-side is for --peers: a dataset of your own is measured as it is prepared")
+    if args.data_dir:
+        for name in ("peers", "codec", "gop", "short_side"):
+            if getattr(args, name) != parser.get_default(name):
+                option = f"--{name.replace('_', '-')}"
+                raise UserError(f"{option} is for videos that the bench makes: leave it or --data-dir out")
     return args
 
 
@@ -56,36 +60,22 @@ def main(argv: list[str]) -> None:
     args = parse_args(argv)
     import torch
 
-    from bench.data import bench_store
+    from bench.data import dataset
     from bench.loader_report import plot, table
     from bench.machine import machine
-    from bench.peer_data import JPEG_QUALITY, SOURCE_SIZE, peer_store
-    from bench.peer_rounds import TASK, Peers, worker_counts
     from dali_pipelines.store.files import replacing
-    from dali_pipelines.store.index import open_dataset
     from dali_pipelines.tasks import Task, task_module
     from nets.tasks import pretext_tasks
 
     device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
-    tasks = [Task(name, task_module(name).Config()) for name in args.tasks or [*pretext_tasks(), TASK]]
+    tasks = [Task(name, task_module(name).Config()) for name in args.tasks or [*pretext_tasks(), "recognition"]]
     settings: dict[str, Any] = {name: getattr(args, name) for name in ("batch_size", "workers", "threads")}
     settings["device"] = device
-    if args.peers:
-        sides = {"source_gop": args.source_gop, "short_side": args.short_side}
-        folder = DATA.with_name(f"peers_gop{args.source_gop}_{args.short_side or 'full'}")
-        index = peer_store(folder, videos=max(VIDEOS, args.batch_size), **sides)
-    else:
-        index = open_dataset(args.data_dir or bench_store(DATA))
-    data: dict[str, Any] = {"root": str(index.root), "videos": len(index), "formats": list(index.formats)}
-    if args.peers:
-        data |= sides | {"source_size": SOURCE_SIZE, "jpeg_quality": JPEG_QUALITY}
+    index, data = dataset(args, device)
     results: dict[str, dict[str, Any]] = {}
     for task in tasks:
-        peers = None
-        if args.peers and task.name == TASK:
-            counts = worker_counts(os.cpu_count() or 1)
-            peers = Peers(index, batch_size=args.batch_size, batches=args.batches, device=device, counts=counts)
-        results[task.name] = measure_task(index, task, settings, batches=args.batches, rounds=args.rounds, peers=peers)
+        how = {"batches": args.batches, "rounds": args.rounds, "beside": args.peers}
+        results[task.name] = measure_task(index, task, settings, **how)
         print(f"{task.name}: {results[task.name]['clips_per_s']} clips/s", flush=True)
         if args.json:  # after each task: an interrupted bench keeps what it has
             report = {"machine": machine(), "data": data, "settings": settings, "tasks": results}
@@ -97,19 +87,34 @@ def main(argv: list[str]) -> None:
 
 
 def measure_task(
-    index: "Index", task: "Task", settings: dict[str, Any], *, batches: int, rounds: int, peers: "Peers | None" = None
+    index: "Index", task: "Task", settings: dict[str, Any], *, batches: int, rounds: int, beside: bool = False
 ) -> dict[str, Any]:
-    """The figures of one task, from `rounds` rounds of `batches` batches of everything that is compared."""
-    from bench.ceilings import augment_only, decode_only
+    """The figures of one task, from `rounds` rounds of `batches` batches of everything that is compared.
+
+    beside: measure the peers too, where they can make the task's views.
+    """
+    from bench.ceilings import DecodeTask, augment_only, decode_only
     from bench.meters import measure
+    from bench.peer_rounds import TRIED, Peers, best_workers, worker_counts
     from dali_pipelines.loader import ClipLoader
     from trainers.loop import endless
 
-    batch_size, device = settings["batch_size"], settings["device"]
+    batch_size, device, counts = settings["batch_size"], settings["device"], worker_counts(os.cpu_count() or 1)
+
+    def rate(workers: int) -> float:
+        with closing(ClipLoader(index, task, **settings | {"workers": workers})) as loader:
+            return round(batch_size * measure(endless(loader), TRIED, device=device).rate, 1)
+
+    tried: dict[int, float] = {}
+    if settings["workers"] is None:
+        best, tried = best_workers(counts, rate)
+        settings = settings | {"workers": best}
     whole = ClipLoader(index, task, **settings)
-    decode = ClipLoader(index, task, **settings, graph=decode_only)
+    decode = ClipLoader(index, DecodeTask(task.name, task.cfg), **settings, graph=decode_only)
+    peers = Peers(whole, batches=batches, device=device, counts=counts) if beside and task.cuts else None
     runs = {"": endless(whole), "decode_only_": endless(decode)}
-    runs["augment_only_"] = augment_only(index, task, batch_size=batch_size, device=device, threads=settings["threads"])
+    held = {"batch_size": batch_size, "device": device, "threads": settings["threads"]}
+    runs["augment_only_"] = augment_only(index, task, **held, cut=whole.pyav)
     began = time.perf_counter()
     next(runs[""])
     first_batch_s = time.perf_counter() - began
@@ -128,6 +133,7 @@ def measure_task(
             "first_batch_s": round(first_batch_s, 2),
             "decoder": "pyav" if whole.pyav else "dali",
             "workers": settings["workers"],
+            "tried_workers": tried,
             **(peers.figures(done[""]) if peers else {"peers": "not measured"}),
         }
 

@@ -2,14 +2,17 @@
 
 import platform
 import subprocess
+from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
 import torch
 
 PACKAGES = ("torch", "torchvision", "nvidia-dali-cuda130", "av", "numpy")
+PEERS = ("torchcodec", "decord", "opencv-python", "opencv-python-headless")
+"""What other loaders need, where it is installed."""
 
 
 def machine() -> dict[str, object]:
@@ -21,10 +24,18 @@ def machine() -> dict[str, object]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": {name: version(name) for name in PACKAGES} | _peer_versions(),
         "commit": _commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _peer_versions() -> dict[str, str]:
+    found = {}
+    for name in PEERS:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def _cpu_name() -> str:

@@ -1,6 +1,7 @@
 """The same videos as H.264 files, as zips of JPEGs and as a prepared store, and the clips that the loader draws."""
 
 import importlib
+import io
 import subprocess
 import zipfile
 from dataclasses import dataclass
@@ -9,12 +10,16 @@ from typing import TYPE_CHECKING
 
 import av
 import numpy as np
+from tqdm import tqdm
 
 from bench import data
+from bench.peer_colours import Colours, draw_colours
 from configs.errors import UserError
+from dali_pipelines.plan.boxes import Box
+from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.store.encode import Encoding, write_video
 from dali_pipelines.store.files import replacing, video_path
-from dali_pipelines.store.index import INDEX_FILE, Index, VideoInfo, open_dataset
+from dali_pipelines.store.index import INDEX_FILE, Index, open_dataset
 
 if TYPE_CHECKING:
     from dali_pipelines.loader import ClipLoader
@@ -24,58 +29,63 @@ JPEG_QUALITY = 90
 
 
 @dataclass(frozen=True)
-class Colours:
-    """Changes of colour, each None where it was not drawn.
+class PeerView:
+    """Consecutive frames of a sample that show one part of the picture.
 
-    levels: grey levels added. gain: factor. hue, saturation: degrees and factor, both or none.
+    frames: their numbers in the video. box: top, left, height, width in whole pixels of the files that the peer reads.
+    mirror: left to right. size: side of the square that the box is scaled to, pixels.
     """
 
-    levels: float | None
-    gain: float | None
-    hue: float | None
-    saturation: float | None
+    frames: list[int]
+    box: Box
+    mirror: bool
+    size: int
+    colours: Colours
+
+    @property
+    def distinct(self) -> tuple[list[int], list[int]]:
+        """The frames, rising, each once, and which of them each place of the view shows."""
+        shown, order = np.unique(self.frames, return_inverse=True)
+        return shown.tolist(), order.tolist()
 
 
 @dataclass(frozen=True)
 class PeerClip:
-    """One sample of the loader, for a peer: what to take from which files.
-
-    box: top, left, height, width of the crop in whole pixels of the source. flip: mirror left to right.
-    """
+    """One sample of the loader, for a peer: what to make of which files."""
 
     video: Path
     jpegs: Path
-    frames: list[int]
-    box: tuple[int, int, int, int]
-    flip: bool
-    colours: Colours
+    views: list[PeerView]
+
+    @property
+    def frames(self) -> list[int]:
+        """The frames to decode, rising, each once."""
+        return sorted({number for view in self.views for number in view.frames})
 
 
-def peer_store(root: Path, *, videos: int, source_gop: int, short_side: int | None = None) -> Index:
-    """The prepared dataset below `root`, with its sources beside it; made only where they are missing.
-
-    VP9 with a GOP of 8; `short_side` as in `prepare`, None leaves the size.
-    """
-    settings = Encoding(codec="vp9", gop=8, short_side=short_side)
-    store = root / "store"
-    if not (store / INDEX_FILE).is_file():
+def peer_store(root: Path, *, videos: int, source_gop: int, settings: Encoding) -> Index:
+    """The dataset in `root`, prepared with `settings`, with what it is made from beside it; made only where missing."""
+    if not (root / INDEX_FILE).is_file():
         records = {}
-        for number in range(videos):
+        for number in tqdm(range(videos), desc=f"bench videos in {root}", unit="video"):
             name = f"video{number:03d}"
             video = _source(root, name)
-            _write_h264(video, number, gop=source_gop)
-            _write_jpegs(_jpegs(root, name), video)
-            records[name] = write_video(video_path(store, name), video, settings)
-        Index.build(store, records).save()
-    return open_dataset(store)
+            if not video.is_file():
+                _write_h264(video, number, gop=source_gop)
+            records[name] = write_video(video_path(root, name), video, settings)
+            for size in {SOURCE_SIZE, (records[name].width, records[name].height)}:
+                if not (jpegs := _jpegs(root, name, size)).is_file():
+                    _write_jpegs(jpegs, video, size)
+        Index.build(root, records).save()
+    return open_dataset(root)
 
 
 def _source(root: Path, name: str) -> Path:
-    return root / "h264" / f"{name}.mp4"
+    return root.parent / "h264" / f"{name}.mp4"
 
 
-def _jpegs(root: Path, name: str) -> Path:
-    return root / "jpegs" / f"{name}.zip"
+def _jpegs(root: Path, name: str, size: tuple[int, int]) -> Path:
+    return root.parent / f"jpegs_{size[0]}x{size[1]}" / f"{name}.zip"
 
 
 def _write_h264(path: Path, seed: int, *, gop: int) -> None:
@@ -92,10 +102,8 @@ def _write_h264(path: Path, seed: int, *, gop: int) -> None:
         subprocess.run([binary, "-v", "error", "-y", *given, *made, str(part)], input=frames, check=True)
 
 
-def _write_jpegs(path: Path, video: Path) -> None:
-    """The frames of `video` as 00000.jpg ... in one zip, not compressed again."""
-    import io
-
+def _write_jpegs(path: Path, video: Path, size: tuple[int, int]) -> None:
+    """The frames of `video` scaled to `size` as 00000.jpg ... in one zip, not compressed again."""
     with (
         replacing(path) as part,
         av.open(str(video)) as container,
@@ -103,19 +111,21 @@ def _write_jpegs(path: Path, video: Path) -> None:
     ):
         for number, frame in enumerate(container.decode(video=0)):
             jpeg = io.BytesIO()
-            frame.to_image().save(jpeg, "JPEG", quality=JPEG_QUALITY)
+            picture = frame.to_image(width=size[0], height=size[1], interpolation="AREA")
+            picture.save(jpeg, "JPEG", quality=JPEG_QUALITY)
             archive.writestr(f"{number:05d}.jpg", jpeg.getvalue())
 
 
-def peer_clips(loader: "ClipLoader", start: int, batches: int) -> list[PeerClip]:
-    """The samples of `batches` batches of a `recognition` loader from step `start` on, in its order.
+def peer_clips(loader: "ClipLoader", start: int, batches: int, *, prepared: bool = False) -> list[PeerClip]:
+    """The samples of `batches` batches of a loader from step `start` on, in its order; its task must have `cuts`.
 
-    Frames and crops are the loader's own. Colours follow the same law (`plan.jitter.mild_jitter`), drawn anew:
-    a plan holds them only as one matrix.
+    Frames, crops and flips are the loader's own. Colours follow the same law whatever the task
+    (`plan.jitter.mild_jitter`), drawn anew for each view: a plan holds them only as one matrix.
+
+    prepared: for JPEGs of the size that our videos are stored in.
     """
-    from dali_pipelines.plan.rng import Stream, generator
-
-    root, order = loader.index.root.parent, loader.order
+    root, order, cuts = loader.index.root, loader.order, loader.task.cuts
+    assert cuts is not None
     colours = np.random.default_rng(start)
     clips = []
     for step in range(start, start + batches):
@@ -123,28 +133,25 @@ def peer_clips(loader: "ClipLoader", start: int, batches: int) -> list[PeerClip]
         for row in order.rows(epoch, place).tolist():
             info = loader.index.info(row)
             plan = loader.task.plan(info, generator(order.seed, Stream.SAMPLE, epoch, row))
-            (top, left), (bottom, right) = _in_source(plan["crop_start"], info), _in_source(plan["crop_end"], info)
-            box = (top, min(left, right), bottom - top, abs(right - left))
-            video, jpegs = _source(root, info.name), _jpegs(root, info.name)
-            clips.append(
-                PeerClip(video, jpegs, plan["frames"].tolist(), box, bool(right < left), draw_colours(colours))
-            )
+            stored = info.width, info.height
+            size = stored if prepared else SOURCE_SIZE
+            views = [
+                PeerView(
+                    plan["frames"][cut.first : cut.last].tolist(),
+                    _scaled(cut.box, stored, size),
+                    cut.mirror,
+                    cut.size,
+                    draw_colours(colours),
+                )
+                for cut in cuts.of(plan)
+            ]
+            clips.append(PeerClip(_source(root, info.name), _jpegs(root, info.name, size), views))
     return clips
 
 
-def _in_source(corner: np.ndarray, info: VideoInfo) -> tuple[int, int]:
-    """A corner (y, x) in pixels of the store, in the whole pixels of its source."""
-    width, height = SOURCE_SIZE
-    return round(float(corner[0]) * height / info.height), round(float(corner[1]) * width / info.width)
-
-
-def draw_colours(rng: np.random.Generator) -> Colours:
-    """Each of three changes with probability 0.2, of the sizes of `plan.jitter.mild_jitter`."""
-    drawn = rng.random(3) < 0.2
-    levels, log_gain, units, log_saturation = (float(v) for v in rng.uniform(-1, 1, 4) * [32, 0.2, 12, 0.1])
-    return Colours(
-        levels if drawn[0] else None,
-        float(np.exp(log_gain)) if drawn[1] else None,
-        2 * units if drawn[2] else None,
-        float(np.exp(log_saturation)) if drawn[2] else None,
-    )
+def _scaled(box: Box, stored: tuple[int, int], size: tuple[int, int]) -> Box:
+    """A box of a picture of width and height `stored`, in the nearest whole pixels of one of `size`."""
+    top, left, height, width = box
+    xs = [round(x * size[0] / stored[0]) for x in (left, left + width)]
+    ys = [round(y * size[1] / stored[1]) for y in (top, top + height)]
+    return ys[0], xs[0], ys[1] - ys[0], xs[1] - xs[0]

@@ -2,99 +2,95 @@
 
 import importlib
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from nvidia.dali.data_node import DataNode
+import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from bench.meters import WARM_UP, Round, measure, spread
 from bench.peer_data import PeerClip, peer_clips
-from bench.peers import PEERS, SIZE, peer_batches
-from dali_pipelines.graph.geometry import crop_resize
+from bench.peers import PEERS, peer_batches
 from dali_pipelines.loader import ClipLoader
-from dali_pipelines.store.index import Index
-from dali_pipelines.tasks import Task
 
-TASK = "recognition"
-"""What the peers are measured on: one crop of one clip, and changes of colour that all of them can make."""
-CHECKED = 8  # clips
+TRIED = 6  # batches, at least, that a number of workers is tried with
+CHECKED = 8  # samples
 BLOCK = 4  # pixels: what scaling with and without antialiasing does to single ones is no fault
-MOST_DIFFERENCE = 4.5
-"""Grey levels by which the block means of a peer's clips may differ from ours, on average.
+LUMA = (0.299, 0.587, 0.114)  # odd cuts of 4:2:0 pictures move their colour by half a pixel (`store.convert`)
+MOST_DIFFERENCE = 3.5
+"""Grey levels by which the mean brightness of blocks of a peer's views may differ from ours, on average.
 
-The prepared video is encoded once more, and perhaps scaled: right clips of these videos differ by 2 to 3.6. Clips that
-are a frame off differ by 6.5, two pixels off by 7, mirrored by 40.
+The prepared video is encoded once more, and perhaps scaled: right views of these videos differ by 1.3 to 3.0. Views
+that are two pixels off differ by 4.3 and more, a frame off by 5.4, with red and blue exchanged by 7.6, mirrored by 27.
 """
-
-
-def crops_only(frames: DataNode, plan: dict[str, DataNode]) -> dict[str, DataNode]:
-    """The task's clips before colour, uint8."""
-    return {"clips": crop_resize(frames, plan["crop_start"], plan["crop_end"], size=SIZE)}
 
 
 class Peers:
     """The peers that can run here, with the workers that suit each best; why the others cannot.
 
     Attributes:
-        checks: peer -> mean absolute difference of block means to our clips, grey levels.
+        checks: peer -> mean absolute difference of block means to our views, grey levels.
         missing: peer -> why it is not measured.
         workers: peer -> worker processes.
         tried: peer -> workers -> clips/s of a short try.
     """
 
-    def __init__(self, index: Index, *, batch_size: int, batches: int, device: str, counts: Sequence[int]) -> None:
-        self.batch_size, self.batches, self.device = batch_size, batches, device
-        self.loader = ClipLoader(index, Task(TASK, _default_config()), batch_size=batch_size, graph=crops_only)
+    def __init__(self, loader: ClipLoader, *, batches: int, device: str, counts: Sequence[int]) -> None:
+        self.loader, self.batches, self.device = loader, batches, device
         self.checks: dict[str, float] = {}
         self.missing: dict[str, str] = {}
-        self._check()
-        self.tried = {peer: {n: self._rate(self.run(peer, n, 0)) for n in counts} for peer in self.checks}
-        self.workers = {peer: max(tried, key=lambda n: tried[n]) for peer, tried in self.tried.items()}
-        self.rounds: dict[str, list[Round]] = {peer: [] for peer in self.checks}
-
-    def _check(self) -> None:
-        """Sorts the peers into `checks` and `missing`."""
-        ours = next(iter(self.loader))["clips"][:CHECKED].float()
-        self.loader.close()
-        clips = peer_clips(self.loader, 0, 1)[: len(ours)]
-        for peer, (module, crop) in PEERS.items():
+        self.workers: dict[str, int] = {}
+        self.tried: dict[str, dict[int, float]] = {}
+        ours = our_views(loader)
+        for peer in PEERS:
             try:
-                importlib.import_module(module)
-                theirs = [crop(clip).transpose(0, 1).float() for clip in clips]
+                self._check(peer, ours)
+                self.workers[peer], self.tried[peer] = best_workers(counts, partial(self._try, peer))
             except Exception as error:  # whatever a foreign package raises: it is the reason to show
                 self.missing[peer] = f"{type(error).__name__}: {_first_line(error)}"
-                continue
-            difference = statistics.fmean(
-                float((block_means(a) - block_means(b)).abs().mean()) for a, b in zip(ours, theirs, strict=True)
-            )
-            if difference > MOST_DIFFERENCE:
-                self.missing[peer] = f"its clips differ from ours by {difference:.1f} grey levels on average"
-            else:
-                self.checks[peer] = round(difference, 2)
+        self.rounds: dict[str, list[Round]] = {peer: [] for peer in self.workers}
 
-    def run(self, peer: str, workers: int, start: int) -> Round:
+    def _check(self, peer: str, ours: Sequence[Tensor]) -> None:
+        """ValueError when its views are not `ours`."""
+        importlib.import_module(PEERS[peer].module)
+        clips = self._clips(peer, 0, 1)[:CHECKED]
+        theirs = [view.float() for clip in clips for view in PEERS[peer].views(clip)]
+        differences = [
+            float((block_means(mine) - block_means(other)).abs().mean())
+            for mine, other in zip(ours, theirs, strict=True)
+        ]
+        self.checks[peer] = round(statistics.fmean(differences), 2)
+        if self.checks[peer] > MOST_DIFFERENCE:
+            raise ValueError(f"its views differ from ours by {self.checks[peer]:.1f} grey levels on average")
+
+    def run(self, peer: str, workers: int, start: int, batches: int) -> Round:
         """A round of one peer: the clips of the loader from step `start` on.
 
         Workers deliver in bursts of a batch each: the warm-up is two bursts, and four are timed at least.
         """
-        warm_up, count = max(WARM_UP, 2 * workers), max(self.batches, 4 * workers)
+        warm_up, count = max(WARM_UP, 2 * workers), max(batches, 4 * workers)
         # More than are taken, so that no worker is idle while the clock runs.
-        clips = peer_clips(self.loader, start, warm_up + count + 2 * workers)
-        with self._open(peer, clips, workers) as batches:
-            return measure(batches, count, device=self.device, warm_up=warm_up)
+        clips = self._clips(peer, start, warm_up + count + 2 * workers)
+        size = self.loader.order.batch_size
+        with peer_batches(PEERS[peer], clips, batch_size=size, workers=workers, device=self.device) as arriving:
+            return measure(arriving, count, device=self.device, warm_up=warm_up)
 
-    def _open(self, peer: str, clips: Sequence[PeerClip], workers: int) -> Any:
-        return peer_batches(peer, clips, batch_size=self.batch_size, workers=workers, device=self.device)
+    def _try(self, peer: str, workers: int) -> float:
+        return self._rate(self.run(peer, workers, 0, TRIED))
+
+    def _clips(self, peer: str, start: int, batches: int) -> list[PeerClip]:
+        return peer_clips(self.loader, start, batches, prepared=PEERS[peer].prepared)
 
     def _rate(self, one: Round) -> float:
-        return round(one.rate * self.batch_size, 1)
+        return round(one.rate * self.loader.order.batch_size, 1)
 
     def round(self, start: int) -> None:
         """One round of every peer, beside one of ours that began at step `start`."""
         for peer, workers in self.workers.items():
-            self.rounds[peer].append(self.run(peer, workers, start))
+            self.rounds[peer].append(self.run(peer, workers, start, self.batches))
 
     def figures(self, ours: Sequence[Round]) -> dict[str, Any]:
         """What the JSON says of the peers of a task; `ours` are our rounds beside theirs."""
@@ -110,10 +106,11 @@ class Peers:
         return result
 
     def _peer_figures(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        size = self.loader.order.batch_size
         for peer, rounds in self.rounds.items():
-            rates = [one.rate * self.batch_size for one in rounds]
+            rates = [one.rate * size for one in rounds]
             cpu_s = sum(one.cpu_s for one in rounds)
-            clips = self.batch_size * sum(len(one.seconds) for one in rounds)
+            clips = size * sum(len(one.seconds) for one in rounds)
             yield (
                 peer,
                 {
@@ -134,15 +131,30 @@ def worker_counts(cores: int) -> list[int]:
     return sorted({0, *doubled, cores})
 
 
-def block_means(clip: Tensor) -> Tensor:
-    """(3, T, H, W) to (3, T, H / BLOCK, W / BLOCK)."""
-    return avg_pool2d(clip, BLOCK)
+def best_workers(counts: Sequence[int], rate: Callable[[int], float]) -> tuple[int, dict[int, float]]:
+    """The number of workers with the highest rate, and the rate of each."""
+    tried = {workers: rate(workers) for workers in counts}
+    return max(tried, key=lambda workers: tried[workers]), tried
 
 
-def _default_config() -> Any:
-    from dali_pipelines.tasks.recognition import Config
+def our_views(loader: ClipLoader) -> list[Tensor]:
+    """The views of the first samples of a loader before colour, float32 (T, 3, size, size) each, decoded by PyAV.
 
-    return Config()
+    Where DALI decodes, it makes the same of a plan within a few grey levels (tests/test_cuts.py).
+    """
+    source, cuts = replace(loader.source, pyav=True), loader.task.cuts
+    assert cuts is not None
+    views = []
+    for row in loader.order.rows(0, 0)[:CHECKED].tolist():
+        media = dict(zip(source.names, source.read(0, row), strict=True))["media"]
+        frames = torch.from_numpy(media).permute(0, 3, 1, 2).float()
+        views += frames.split(list(cuts.lengths))
+    return views
+
+
+def block_means(view: Tensor) -> Tensor:
+    """The mean brightness of blocks: (T, 3, H, W) to (T, H / BLOCK, W / BLOCK)."""
+    return avg_pool2d((view * torch.tensor(LUMA)[:, None, None]).sum(dim=1), BLOCK)
 
 
 def _first_line(error: Exception) -> str:

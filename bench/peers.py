@@ -1,7 +1,8 @@
 """Other ways to load the same clips: four decoders, each in torch's DataLoader.
 
-A peer is a function from a `PeerClip` to its cropped, scaled and mirrored frames, uint8 (T, 3, SIZE, SIZE) RGB, before
-colour. All scale bilinearly without antialiasing, as the loader does, but for torchcodec inside its decoder.
+A peer is a function from a `PeerClip` to its views, cropped, scaled and mirrored, before colour: uint8 (T, 3, size,
+size) RGB each. It decodes every frame once and scales it once a view, bilinearly, as its library does by default:
+torchvision and FFmpeg antialias, OpenCV does not. None pastes, turns or blurs.
 """
 
 import importlib
@@ -9,16 +10,15 @@ import multiprocessing
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from bench.peer_data import Colours, PeerClip
-
-SIZE = 112
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # imagenet's, as the task's
+from bench.peer_colours import Colours, opencv_colour, torchvision_colour
+from bench.peer_data import PeerClip
 
 
 def _threads() -> int:
@@ -26,36 +26,40 @@ def _threads() -> int:
     return 0 if get_worker_info() is None else 1
 
 
-def torchcodec(clip: PeerClip) -> Tensor:
+def torchcodec(clip: PeerClip) -> list[Tensor]:
     decoders = importlib.import_module("torchcodec.decoders")
     decoder = decoders.VideoDecoder(clip.video, num_ffmpeg_threads=_threads(), seek_mode="approximate")
-    return _crop_resize_flip(decoder.get_frames_at(clip.frames).data, clip)
+    return _views(decoder.get_frames_at(clip.frames).data, clip)
 
 
-def torchcodec_transforms(clip: PeerClip) -> Tensor:
-    """Crop and scale inside torchcodec's decoder (its scaling is antialiased)."""
+def torchcodec_transforms(clip: PeerClip) -> list[Tensor]:
+    """Crop and scale inside torchcodec's decoder, which can make one crop: it opens one for each view."""
+    decoders = importlib.import_module("torchcodec.decoders")
     transforms = importlib.import_module("torchcodec.transforms")
-    top, left, height, width = clip.box
+    made = []
+    for view in clip.views:
+        top, left, height, width = view.box
+        # torchcodec itself crops at the centre or at random only.
+        spec = f"crop, {height}, {width}, {left}, {top}"
+        crop = type("Crop", (transforms.RandomCrop,), {"_make_transform_spec": lambda *_, spec=spec: spec})
+        decoder = decoders.VideoDecoder(
+            clip.video,
+            num_ffmpeg_threads=_threads(),
+            seek_mode="approximate",
+            transforms=[crop((height, width)), transforms.Resize((view.size, view.size))],
+        )
+        shown, order = view.distinct
+        frames: Tensor = decoder.get_frames_at(shown).data[order]
+        made.append(frames.flip(-1) if view.mirror else frames)
+    return made
 
-    # torchcodec itself crops at the centre or at random only.
-    spec = f"crop, {height}, {width}, {left}, {top}"
-    crop = type("Crop", (transforms.RandomCrop,), {"_make_transform_spec": lambda self, input_dims: spec})
-    decoder = importlib.import_module("torchcodec.decoders").VideoDecoder(
-        clip.video,
-        num_ffmpeg_threads=_threads(),
-        seek_mode="approximate",
-        transforms=[crop((height, width)), transforms.Resize((SIZE, SIZE))],
-    )
-    frames: Tensor = decoder.get_frames_at(clip.frames).data
-    return frames.flip(-1) if clip.flip else frames
 
-
-def decord(clip: PeerClip) -> Tensor:
+def decord(clip: PeerClip) -> list[Tensor]:
     reader = importlib.import_module("decord").VideoReader(str(clip.video), num_threads=_threads())
-    return _crop_resize_flip(torch.from_numpy(reader.get_batch(clip.frames).asnumpy()).permute(0, 3, 1, 2), clip)
+    return _views(torch.from_numpy(reader.get_batch(clip.frames).asnumpy()).permute(0, 3, 1, 2), clip)
 
 
-def pyav(clip: PeerClip) -> Tensor:
+def pyav(clip: PeerClip) -> list[Tensor]:
     """Seeks to the key frame before the first frame and decodes up to the last one."""
     import av
 
@@ -77,93 +81,87 @@ def pyav(clip: PeerClip) -> Tensor:
             if number >= max(wanted):
                 break
     frames = np.stack([images[number] for number in clip.frames])
-    return _crop_resize_flip(torch.from_numpy(frames).permute(0, 3, 1, 2), clip)
+    return _views(torch.from_numpy(frames).permute(0, 3, 1, 2), clip)
 
 
-def jpeg_zip(clip: PeerClip) -> Tensor:
+def _views(frames: Tensor, clip: PeerClip) -> list[Tensor]:
+    """The views of a clip whose `clip.frames` are decoded, uint8 (U, 3, H, W)."""
+    from torchvision.transforms.v2 import functional as v2
+
+    place = {number: at for at, number in enumerate(clip.frames)}
+    made = []
+    for view in clip.views:
+        shown, order = view.distinct
+        places = [place[number] for number in shown]
+        run = slice(places[0], places[-1] + 1)  # mostly a view's frames are one: then nothing is copied
+        part = v2.crop(frames, *view.box)[run if len(places) == places[-1] + 1 - places[0] else places]
+        scaled: Tensor = v2.resize(part, [view.size, view.size])[order]
+        made.append(scaled.flip(-1) if view.mirror else scaled)
+    return made
+
+
+def jpeg_zip(clip: PeerClip) -> list[Tensor]:
     """As CtP stores and loads its videos: a zip of JPEGs each, decoded and scaled by OpenCV."""
     cv2 = importlib.import_module("cv2")
-    top, left, height, width = clip.box
-    frames = np.empty((len(clip.frames), SIZE, SIZE, 3), np.uint8)
     with zipfile.ZipFile(clip.jpegs) as archive:
-        for place, number in enumerate(clip.frames):
-            picture = cv2.imdecode(np.frombuffer(archive.read(f"{number:05d}.jpg"), np.uint8), cv2.IMREAD_COLOR)
-            part = cv2.resize(picture[top : top + height, left : left + width], (SIZE, SIZE))
-            cv2.cvtColor(cv2.flip(part, 1) if clip.flip else part, cv2.COLOR_BGR2RGB, dst=frames[place])
-    return torch.from_numpy(frames).permute(0, 3, 1, 2)
+        files = {number: np.frombuffer(archive.read(f"{number:05d}.jpg"), np.uint8) for number in clip.frames}
+    pictures = {number: cv2.imdecode(file, cv2.IMREAD_COLOR) for number, file in files.items()}
+    made = []
+    for view in clip.views:
+        top, left, height, width = view.box
+        shown, order = view.distinct
+        frames = np.empty((len(shown), view.size, view.size, 3), np.uint8)
+        for place, number in enumerate(shown):
+            part = cv2.resize(pictures[number][top : top + height, left : left + width], (view.size, view.size))
+            cv2.cvtColor(cv2.flip(part, 1) if view.mirror else part, cv2.COLOR_BGR2RGB, dst=frames[place])
+        made.append(torch.from_numpy(frames[order]).permute(0, 3, 1, 2))
+    return made
 
 
-def _crop_resize_flip(frames: Tensor, clip: PeerClip) -> Tensor:
-    from torchvision.transforms.v2 import functional as v2
+@dataclass(frozen=True)
+class Peer:
+    """A way to load clips.
 
-    scaled: Tensor = v2.resized_crop(frames, *clip.box, [SIZE, SIZE], antialias=False)
-    return scaled.flip(-1) if clip.flip else scaled
+    module: what it needs. views, colour: what it makes of a clip, and of each of its views. prepared: whether it reads
+    JPEGs of the size that our videos are stored in.
+    """
+
+    module: str
+    views: Callable[[PeerClip], list[Tensor]]
+    colour: Callable[[Tensor, Colours], Tensor] = torchvision_colour
+    prepared: bool = False
 
 
-PEERS: dict[str, tuple[str, Callable[[PeerClip], Tensor]]] = {
-    "torchcodec": ("torchcodec", torchcodec),
-    "torchcodec_transforms": ("torchcodec.transforms", torchcodec_transforms),
-    "decord": ("decord", decord),
-    "pyav": ("av", pyav),
-    "jpeg_zip": ("cv2", jpeg_zip),
+PEERS = {
+    "torchcodec": Peer("torchcodec", torchcodec),
+    "torchcodec_transforms": Peer("torchcodec.transforms", torchcodec_transforms),
+    "decord": Peer("decord", decord),
+    "pyav": Peer("av", pyav),
+    "jpeg_zip": Peer("cv2", jpeg_zip, opencv_colour),
+    "jpeg_zip_prepared": Peer("cv2", jpeg_zip, opencv_colour, prepared=True),
 }
-"""Name -> the module that it needs, and what it does."""
 
 
-def torchvision_colour(frames: Tensor, colours: Colours) -> Tensor:
-    """float32 (3, T, H, W), normalised. torchvision cannot add grey levels: its brightness at mid-grey is the same."""
-    from torchvision.transforms.v2 import functional as v2
+class PeerDataset(Dataset[list[Tensor]]):
+    """Clips as one peer makes them: their views, float32 (3, T, size, size) each."""
 
-    if colours.levels is not None:
-        frames = v2.adjust_brightness(frames, 1 + colours.levels / 128)
-    if colours.gain is not None:
-        frames = v2.adjust_contrast(frames, colours.gain)
-    if colours.hue is not None and colours.saturation is not None:
-        frames = v2.adjust_hue(v2.adjust_saturation(frames, colours.saturation), colours.hue / 360)
-    return v2.normalize(v2.to_dtype(frames, torch.float32, scale=True), MEAN, STD).transpose(0, 1)
-
-
-def opencv_colour(frames: Tensor, colours: Colours) -> Tensor:
-    """The same with NumPy and OpenCV, whose 8-bit HSV is much faster than torchvision's."""
-    cv2 = importlib.import_module("cv2")
-    pixels = frames.permute(0, 2, 3, 1).numpy()
-    if colours.levels is not None or colours.gain is not None:
-        gain, levels = colours.gain or 1.0, colours.levels or 0.0
-        table = np.clip((np.clip(np.arange(256) + levels, 0, 255)) * gain, 0, 255).astype(np.uint8)
-        pixels = cv2.LUT(pixels.reshape(-1, SIZE, 3), table).reshape(pixels.shape)
-    if colours.hue is not None and colours.saturation is not None:
-        hsv = cv2.cvtColor(pixels.reshape(-1, SIZE, 3), cv2.COLOR_RGB2HSV)
-        values = np.arange(256)
-        turned = (values + round(colours.hue / 2)) % 180  # OpenCV counts hue in steps of two degrees
-        tables = np.stack([turned, np.clip(values * colours.saturation, 0, 255), values], axis=1)
-        hsv = cv2.LUT(hsv, tables.astype(np.uint8)[None])
-        pixels = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).reshape(pixels.shape)
-    scale = [1 / (255 * deviation) for deviation in STD]
-    shift = [-mean / deviation for mean, deviation in zip(MEAN, STD, strict=True)]
-    values = pixels * np.array(scale, np.float32) + np.array(shift, np.float32)
-    return torch.from_numpy(values).permute(3, 0, 1, 2)
-
-
-class PeerDataset(Dataset[Tensor]):
-    """Clips as one peer makes them, float32 (3, T, SIZE, SIZE)."""
-
-    def __init__(self, peer: str, clips: Sequence[PeerClip]) -> None:
+    def __init__(self, peer: Peer, clips: Sequence[PeerClip]) -> None:
         self.peer, self.clips = peer, clips
 
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, i: int) -> Tensor:
+    def __getitem__(self, i: int) -> list[Tensor]:
         clip = self.clips[i]
-        colour = opencv_colour if self.peer == "jpeg_zip" else torchvision_colour
-        return colour(PEERS[self.peer][1](clip), clip.colours)
+        views = zip(self.peer.views(clip), clip.views, strict=True)
+        return [self.peer.colour(frames, view.colours) for frames, view in views]
 
 
 @contextmanager
 def peer_batches(
-    peer: str, clips: Sequence[PeerClip], *, batch_size: int, workers: int, device: str
-) -> Iterator[Iterator[Tensor]]:
-    """Batches float32 (B, 3, T, SIZE, SIZE) on `device`; the workers end with the block."""
+    peer: Peer, clips: Sequence[PeerClip], *, batch_size: int, workers: int, device: str
+) -> Iterator[Iterator[list[Tensor]]]:
+    """Batches, of each view float32 (B, 3, T, size, size), on `device`; the workers end with the block."""
     # A fork of this process, in which DALI and CUDA have threads, may hang; a server without any imports torch once.
     multiprocessing.set_forkserver_preload([__name__, "torchvision.transforms.v2"])
     loader = DataLoader(
@@ -176,7 +174,7 @@ def peer_batches(
     )
     iterator = iter(loader)
     try:
-        yield (batch.to(device, non_blocking=True) for batch in iterator)
+        yield ([view.to(device, non_blocking=True) for view in batch] for batch in iterator)
     finally:
         if workers:
             iterator._shutdown_workers()  # type: ignore[attr-defined]

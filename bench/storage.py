@@ -48,18 +48,21 @@ ORIGINAL = Setting("original")
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="storage.py", description="How should videos be stored for this machine?")
-    codecs = ["vp9", "h264", "hevc"]
+    codecs = ["h264", "mjpeg", "vp9", "hevc"]
     parser.add_argument("sources", nargs="*", type=Path, metavar="SRC", help="some of your videos (8 made-up ones)")
-    parser.add_argument("--codecs", nargs="+", default=codecs, choices=codecs, help="(vp9 h264 hevc)")
-    parser.add_argument("--gops", nargs="+", type=int, default=[1, 4, 8, 16, 32], help="frames (1 4 8 16 32)")
-    parser.add_argument("--short-sides", nargs="+", type=int, default=[128, 256], help="pixels (128 256)")
+    parser.add_argument("--codecs", nargs="+", default=codecs, choices=codecs, help=f"({' '.join(codecs)})")
+    parser.add_argument("--gops", nargs="+", type=int, default=[1, 8], help="frames (1 8); mjpeg has 1")
+    parser.add_argument("--short-sides", nargs="+", type=int, default=[144, 256], help="pixels (144 256)")
     parser.add_argument("--task", default="ctp", help="whose clips are timed, with its default plan (ctp)")
-    parser.add_argument("--disk-factor", type=float, default=2.0, help="bearable size, in those of the smallest (2)")
+    parser.add_argument("--disk-factor", type=float, default=4.0, help="bearable size, in those of the smallest (4)")
     parser.add_argument("--batch-size", type=int, default=8, help="clips a batch (8)")
     parser.add_argument("--batches", type=int, default=8, help="timed batches a round (8)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds over all settings (3)")
-    parser.add_argument("--workers", type=int, default=0, help="worker processes (0)")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="DALI threads (one per core)")
+    cores = os.cpu_count() or 1
+    parser.add_argument(
+        "--workers", type=int, default=cores, help="worker processes: PyAV decodes there (one per core)"
+    )
+    parser.add_argument("--threads", type=int, default=cores, help="DALI threads (one per core)")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--work-dir", type=Path, default=Path("runs/bench/storage"), help="what is stored stays there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
@@ -84,7 +87,8 @@ def main(argv: list[str]) -> None:
     device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
     settings = {name: getattr(args, name) for name in ("batch_size", "workers", "threads")} | {"device": device}
     tasks = {name: Task(name, task_module(name).Config()) for name in [*pretext_tasks(), args.task]}
-    ways = [Setting(codec, gop, side) for side in args.short_sides for codec in args.codecs for gop in args.gops]
+    gops = {codec: [1] if codec == "mjpeg" else args.gops for codec in args.codecs}
+    ways = [Setting(codec, gop, side) for side in args.short_sides for codec in args.codecs for gop in gops[codec]]
     sources = args.sources or [made_up(args.work_dir / "made_up")]
     options = {way: way.options for way in [*ways, Setting("copy"), ORIGINAL]}
     indices, notes = stored(sources, options, args.work_dir)

@@ -1,38 +1,28 @@
-"""The loader's bench runs, with its ceilings and peers, so that none rots; no rate is judged here."""
+"""The loader's bench runs, with its ceilings, so that none rots; no rate is judged here."""
 
-import dataclasses
 import json
+import pickle
+from argparse import Namespace
 
 import numpy as np
 import pytest
 import torch
 
-from bench import data, loader_throughput, peer_rounds
-from bench.ceilings import augment_only
+from bench import data, peer_rounds
+from bench.ceilings import DecodeTask, augment_only
 from bench.loader_throughput import main, measure_task
 from bench.meters import slope
-from bench.peer_data import Colours, peer_clips, peer_store
-from bench.peer_rounds import Peers, worker_counts
-from bench.peers import PEERS, PeerDataset, opencv_colour, torchvision_colour
 from configs.errors import UserError
 from dali_pipelines.loader import ClipLoader
+from dali_pipelines.plan.order import Order
 from dali_pipelines.plan.rng import Stream, generator
-from dali_pipelines.store.reader import read_clip
-from dali_pipelines.tasks import Task, recognition
-
-SMALL = ["--batches", "1", "--rounds", "1", "--device", "cpu"]
-
-
-@pytest.fixture(scope="module")
-def peer_index(tmp_path_factory):
-    """Prepared videos with their H.264 files and JPEGs: <folder>/peers_gop250_full/store."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "NUM_FRAMES", 34)
-        root = tmp_path_factory.mktemp("peers") / "peers_gop250_full"
-        return peer_store(root, videos=4, source_gop=250)
+from dali_pipelines.samples import SampleSource
+from dali_pipelines.store.reader import decode_clip, read_clip
+from dali_pipelines.tasks import Task, recognition, task_module
 
 
-def test_the_loader_bench_writes_every_figure_with_the_machine_it_belongs_to(vp9_store, tmp_path, capsys):
+def test_the_loader_bench_writes_every_figure_with_the_machine_it_belongs_to(vp9_store, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(peer_rounds, "worker_counts", lambda cores: [0, 1])
     file = tmp_path / "results" / "loader.json"
     options = ["--tasks", "ctp", "vcop", "--batch-size", "2", "--batches", "2", "--rounds", "2", "--device", "cpu"]
     main(["--data-dir", str(vp9_store.root), *options, "--json", str(file)])
@@ -51,6 +41,8 @@ def test_the_loader_bench_writes_every_figure_with_the_machine_it_belongs_to(vp9
     assert figures["peers"] == "not measured"
     assert report["machine"]["versions"]["torch"]
     assert figures["decoder"] == "dali"
+    assert set(figures["tried_workers"]) == {"0", "1"}
+    assert figures["tried_workers"][str(figures["workers"])] == max(figures["tried_workers"].values())
     vcop = report["tasks"]["vcop"]
     assert vcop["frames_per_s"] == pytest.approx(48 * vcop["clips_per_s"], rel=0.05)
     assert file.with_suffix(".png").stat().st_size > 1000
@@ -71,15 +63,29 @@ def test_amplification_and_bytes_are_what_the_index_says_before_anything_is_deco
     assert figures["read_kib_per_clip"] == pytest.approx(np.mean([clip.data.nbytes for clip in clips]) / 1024, rel=0.2)
 
 
-def test_the_augment_ceiling_delivers_what_the_loader_delivers(vp9_store):
+@pytest.mark.parametrize("decoder", ["dali", "pyav"])
+def test_the_augment_ceiling_delivers_what_the_loader_delivers(vp9_store, decoder):
     task = Task("recognition", recognition.Config())
-    held = next(augment_only(vp9_store, task, batch_size=12, device="cpu", threads=2))
-    loader = ClipLoader(vp9_store, task, batch_size=12, decoder="pyav")
+    loader = ClipLoader(vp9_store, task, batch_size=12, decoder=decoder)
     whole = next(iter(loader))
     loader.close()
+    held = next(augment_only(vp9_store, task, batch_size=12, device="cpu", threads=2, cut=loader.pyav))
     assert set(held) == set(whole) - {"index"}
     for place, row in enumerate(whole["index"].tolist()):
         assert torch.equal(held["clips"][row].movedim(-1, 0), whole["clips"][place])
+
+
+@pytest.mark.parametrize("name", ["recognition", "concepts"])
+def test_the_decode_ceiling_decodes_the_frames_of_the_task_and_makes_rgb_of_a_corner(h264_store, name):
+    task = pickle.loads(pickle.dumps(DecodeTask(name, task_module(name).Config())))
+    source = SampleSource(h264_store, task, Order(len(h264_store), 1, 0, 1, seed=0, shuffle=True), pyav=True)
+    sample = dict(zip(source.names, source.read(0, 3), strict=True))
+    plan = Task(name, task.cfg).plan(h264_store.info(3), generator(0, Stream.SAMPLE, 0, 3))
+    clip = read_clip(h264_store, 3, plan["frames"])
+    assert sample["decoded"] == clip.decoded
+    # The last two columns and rows have no neighbours to take their colour from.
+    assert np.array_equal(sample["media"][:, :14, :14], decode_clip(clip)[:, :14, :14])
+    assert sample["media"].shape == (len(plan["frames"]), 16, 16, 3)
 
 
 def test_memory_that_other_loaders_take_between_rounds_is_no_slope():
@@ -91,56 +97,30 @@ def test_memory_that_other_loaders_take_between_rounds_is_no_slope():
 def test_senseless_options_are_refused():
     with pytest.raises(UserError, match="--batches 0"):
         main(["--batches", "0"])
-    with pytest.raises(UserError, match="leave --data-dir out"):
-        main(["--peers", "--data-dir", "somewhere"])
+    for option in (["--peers"], ["--codec", "vp9"], ["--gop", "1"], ["--short-side", "0"]):
+        with pytest.raises(UserError, match=f"{option[0]} is for videos that the bench makes"):
+            main([*option, "--data-dir", "somewhere"])
 
 
-def test_peers_are_measured_beside_ours_and_those_that_cannot_run_say_why(peer_index, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(loader_throughput, "DATA", peer_index.root.parents[1] / "x")
-    monkeypatch.setattr(peer_rounds, "worker_counts", lambda cores: [0])
-    absent = ("no_such_package", PEERS["decord"][1])
-    monkeypatch.setattr(peer_rounds, "PEERS", {"pyav": PEERS["pyav"], "absent": absent})
-    file = tmp_path / "loader.json"
-    main(["--peers", "--tasks", "recognition", "--batch-size", "2", *SMALL, "--json", str(file)])
-    figures = json.loads(file.read_text())["tasks"]["recognition"]
-    assert figures["peers"]["pyav"]["clips_per_s"] > 0
-    assert figures["peers"]["pyav"]["difference_to_ours"] <= figures["peers"]["pyav"]["most_difference"]
-    assert figures["best_peer"] == "pyav"
-    assert figures["lead_over_best_peer"] > 0
-    assert "no_such_package" in figures["peers_missing"]["absent"]
-    assert "absent | not measured" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("peer", PEERS)
-def test_each_peer_that_is_here_makes_a_normalised_clip(peer_index, peer):
-    pytest.importorskip(PEERS[peer][0])
-    loader = ClipLoader(peer_index, Task("recognition", recognition.Config()), batch_size=2)
-    clip = PeerDataset(peer, peer_clips(loader, 0, 1))[0]
-    assert clip.shape == (3, 16, 112, 112)
-    assert clip.dtype == torch.float32
-    assert abs(float(clip.mean())) < 3
-
-
-def test_a_peer_with_wrong_clips_is_not_measured(peer_index, monkeypatch):
-    def mirrored(clip):
-        return PEERS["pyav"][1](dataclasses.replace(clip, flip=not clip.flip))
-
-    monkeypatch.setattr(peer_rounds, "PEERS", {"mirrored": ("av", mirrored)})
-    peers = Peers(peer_index, batch_size=2, batches=1, device="cpu", counts=[0])
-    assert "differ from ours by" in peers.missing["mirrored"]
-    assert peers.figures([]) == {"peers": {}, "peers_missing": peers.missing}
-
-
-def test_opencv_changes_colours_as_torchvision_does():
-    pytest.importorskip("cv2")
-    frames = torch.randint(60, 180, (2, 3, 112, 112), dtype=torch.uint8)
-    plain = Colours(None, None, None, None)
-    assert torch.allclose(torchvision_colour(frames, plain), opencv_colour(frames, plain), atol=1e-5)
-    turned = Colours(None, None, 20.0, 1.05)
-    assert (torchvision_colour(frames, turned) - opencv_colour(frames, turned)).abs().mean() < 0.1
-
-
-def test_workers_are_tried_in_powers_of_two_up_to_one_a_core():
-    assert worker_counts(1) == [0, 1]
-    assert worker_counts(2) == [0, 1, 2]
-    assert worker_counts(12) == [0, 1, 2, 4, 8, 12]
+@pytest.mark.parametrize(
+    ("device", "given", "folder", "size"),
+    [
+        ("cpu", {}, "mjpeg_gop1_144", [192, 144]),
+        ("cuda", {}, "h264_gop1_144", [192, 144]),
+        ("cpu", {"codec": "vp9", "gop": 8, "short_side": 0}, "vp9_gop8_full", [336, 256]),
+    ],
+)
+def test_the_videos_of_the_bench_are_stored_as_prepare_does_and_their_folder_says_how(
+    tmp_path, monkeypatch, device, given, folder, size
+):
+    monkeypatch.setattr(data, "DATA", tmp_path)
+    monkeypatch.setattr(data, "NUM_FRAMES", 9)
+    monkeypatch.setattr(data, "VIDEOS", 1)
+    nothing = dict.fromkeys(("data_dir", "codec", "gop", "short_side", "peers"))
+    index, said = data.dataset(Namespace(**nothing | {"batch_size": 1} | given), device)
+    assert index.root == tmp_path / folder
+    assert said["stored_size"] == index.sizes_WH[0].tolist() == size
+    assert f"{said['codec']}_gop{said['gop']}_{said['short_side'] or 'full'}" == folder
+    assert index.codec(0) == said["codec"]
+    gop = said["gop"]
+    assert index.fragment_frame_ends[0].tolist() == [*range(gop, 9, gop), 9]

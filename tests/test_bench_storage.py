@@ -8,11 +8,13 @@ import pytest
 from bench.storage import ORIGINAL, Setting, advise, main
 from bench.storage_data import DRAWS, costs, stored
 from configs.errors import UserError
+from dali_pipelines import prepare
 from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.tasks import Task, concepts, rot3d
 from tests.media import make_video
 
 FRAMES = 60
+VP9, MJPEG = "--codec vp9 --gop 4 --short-side 128", "--codec mjpeg --gop 1 --short-side 128"
 
 
 @pytest.fixture(scope="module")
@@ -28,37 +30,44 @@ def folder(tmp_path_factory):
 def bench(folder, tmp_path_factory):
     """What the command wrote, and the folder of what it stored."""
     out = tmp_path_factory.mktemp("storage")
-    options = ["--codecs", "vp9", "--gops", "4", "--short-sides", "128", "--task", "rot3d", "--device", "cpu"]
-    options += ["--batch-size", "4", "--batches", "1", "--rounds", "1", "--threads", "2"]
+    options = ["--codecs", "vp9", "mjpeg", "--gops", "4", "--short-sides", "128", "--task", "rot3d", "--device", "cpu"]
+    options += ["--batch-size", "4", "--batches", "1", "--rounds", "1", "--threads", "2", "--workers", "0"]
     main([str(folder), *options, "--work-dir", str(out), "--json", str(out / "storage.json")])
     return json.loads((out / "storage.json").read_text()), out
 
 
 def test_every_setting_has_its_figures_and_what_cannot_be_stored_is_named(bench):
     report, _ = bench
-    assert list(report["stored"]) == ["--codec vp9 --gop 4 --short-side 128", "--codec original"]
+    assert list(report["stored"]) == [VP9, MJPEG, "--codec original"]
     assert len(report["notes"]) == 1
     assert "--codec copy" in report["notes"][0]
     assert "mpeg4" in report["notes"][0]
     for figures in report["stored"].values():
         assert figures["clips_per_s"]["min"] > 0
         assert figures["first_size"] == "160x128"
-    assert [figures["decoder"] for figures in report["stored"].values()] == ["dali", "pyav"]
+    assert [figures["decoder"] for figures in report["stored"].values()] == ["dali", "pyav", "pyav"]
     assert report["settings"]["videos"] == 2
     assert report["machine"]["cpu"]
-    assert "prepare SRC --out DIR --codec vp9 --gop 4 " in report["advice"]["128"]
+
+
+def test_the_advice_is_a_command_that_prepare_takes(bench, folder, tmp_path):
+    line = bench[0]["advice"]["128"].splitlines()[0]
+    command, words = line.split(": ")[1].split(" SRC --out DIR ")
+    assert command == "python -m dali_pipelines.prepare"
+    assert words in (VP9, MJPEG)
+    assert prepare.main([str(folder), "--out", str(tmp_path), "--labels", "none", *words.split()]) == 0
 
 
 def test_bytes_are_those_on_the_disk(bench, folder):
     report, out = bench
     sizes = [path.stat().st_size for path in (out / "codec_vp9_gop_4_short-side_128" / "videos").iterdir()]
-    counted = report["stored"]["--codec vp9 --gop 4 --short-side 128"]["kb_per_video"]
+    counted = report["stored"][VP9]["kb_per_video"]
     assert counted == pytest.approx(np.mean(sizes) / 1000, rel=0.02)  # but for what is for players, at the file's end
     sizes = [path.stat().st_size for path in folder.iterdir()]
     assert report["stored"]["--codec original"]["kb_per_video"] == round(np.mean(sizes) / 1000, 1)
 
 
-@pytest.mark.parametrize(("way", "gop"), [("--codec vp9 --gop 4 --short-side 128", 4), ("--codec original", FRAMES)])
+@pytest.mark.parametrize(("way", "gop"), [(VP9, 4), (MJPEG, 1), ("--codec original", FRAMES)])
 def test_amplification_is_that_of_counting_by_hand(bench, vp9_store, way, gop):
     task = Task("rot3d", rot3d.Config())
     decoded = delivered = 0

@@ -1,0 +1,146 @@
+"""The other loaders that ours is measured beside: they make the same views, those that do not are found out."""
+
+import dataclasses
+import json
+import zipfile
+
+import av
+import pytest
+import torch
+
+from bench import data, peer_rounds
+from bench.loader_throughput import main
+from bench.machine import machine
+from bench.peer_colours import Colours, opencv_colour, torchvision_colour
+from bench.peer_data import peer_clips, peer_store
+from bench.peer_rounds import Peers, worker_counts
+from bench.peers import PEERS, Peer, PeerDataset
+from dali_pipelines.loader import ClipLoader
+from dali_pipelines.tasks import Task, task_module
+
+SMALL = ["--batches", "1", "--rounds", "1", "--device", "cpu"]
+TASKS = ("recognition", "moco", "concepts", "cstp")
+"""One crop, two, four of different lengths, and two bicubic ones."""
+
+
+@pytest.fixture(scope="module")
+def peer_index(tmp_path_factory):
+    """Prepared videos with their H.264 files and JPEGs beside them, as `loader_throughput` makes them by default."""
+    settings = data.store_settings("mjpeg", None, None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "NUM_FRAMES", 34)
+        root = tmp_path_factory.mktemp("bench") / "peers_gop250" / "mjpeg_gop1_144"
+        return peer_store(root, videos=4, source_gop=250, settings=settings)
+
+
+def loader_of(index, name):
+    return ClipLoader(index, Task(name, task_module(name).Config()), batch_size=2)
+
+
+def test_the_prepared_jpegs_have_the_size_that_our_videos_are_stored_in(peer_index):
+    for peer, size in {"jpeg_zip": (340, 256), "jpeg_zip_prepared": (192, 144)}.items():
+        clip = peer_clips(loader_of(peer_index, "recognition"), 0, 1, prepared=PEERS[peer].prepared)[0]
+        with zipfile.ZipFile(clip.jpegs) as archive:
+            assert len(archive.namelist()) == 34
+            with archive.open("00000.jpg") as file, av.open(file) as picture:
+                frame = next(picture.decode(video=0))
+                assert (frame.width, frame.height) == size
+
+
+def test_peers_are_measured_beside_ours_and_those_that_cannot_run_say_why(peer_index, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(data, "DATA", peer_index.root.parents[1])
+    monkeypatch.setattr(peer_rounds, "worker_counts", lambda cores: [0])
+    absent = dataclasses.replace(PEERS["decord"], module="no_such_package")
+    monkeypatch.setattr(peer_rounds, "PEERS", {"pyav": PEERS["pyav"], "absent": absent})
+    file = tmp_path / "loader.json"
+    main(["--peers", "--tasks", *TASKS[:3:2], "evaluation", "--batch-size", "2", *SMALL, "--json", str(file)])
+    report = json.loads(file.read_text())
+    for name in TASKS[:3:2]:
+        figures = report["tasks"][name]
+        assert figures["peers"]["pyav"]["clips_per_s"] > 0
+        assert figures["peers"]["pyav"]["difference_to_ours"] <= figures["peers"]["pyav"]["most_difference"]
+        assert figures["best_peer"] == "pyav"
+        assert figures["lead_over_best_peer"] > 0
+        assert "no_such_package" in figures["peers_missing"]["absent"]
+        assert figures["decoder"] == "pyav"
+    assert report["tasks"]["evaluation"]["peers"] == "not measured"  # its crops are not said in `cuts`
+    assert report["data"]["source_size"] == [340, 256]
+    assert report["data"]["jpeg_quality"] == 90
+    printed = capsys.readouterr().out
+    assert "absent | not measured" in printed
+    assert printed.count("| pyav | ") == 4  # in the summary and in the table of the peers, twice each
+    assert file.with_suffix(".png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("peer", PEERS)
+def test_each_peer_that_is_here_makes_our_views_and_normalises_them(peer_index, monkeypatch, peer, name):
+    pytest.importorskip(PEERS[peer].module)
+    loader = loader_of(peer_index, name)
+    views = PeerDataset(PEERS[peer], peer_clips(loader, 0, 1))[0]
+    cuts = loader.task.cuts
+    assert [view.shape for view in views] == [(3, length, cuts.size, cuts.size) for length in cuts.lengths]
+    assert all(view.dtype == torch.float32 and abs(float(view.mean())) < 3 for view in views)
+    monkeypatch.setattr(peer_rounds, "PEERS", {peer: PEERS[peer]})
+    peers = Peers(loader, batches=1, device="cpu", counts=[0])
+    assert not peers.missing
+    assert peers.checks[peer] <= peer_rounds.MOST_DIFFERENCE
+
+
+def moved(view):
+    top, left, height, width = view.box
+    left += 2 if left + width + 2 <= 340 else -2
+    return dataclasses.replace(view, box=(top, left, height, width))
+
+
+def changed(change):
+    return lambda clip: PEERS["pyav"].views(dataclasses.replace(clip, views=[change(view) for view in clip.views]))
+
+
+WRONG = {
+    "mirrored": changed(lambda view: dataclasses.replace(view, mirror=not view.mirror)),
+    "moved": changed(moved),
+    "early": changed(lambda view: dataclasses.replace(view, frames=[max(n - 1, 0) for n in view.frames])),
+    "BGR": lambda clip: [view.flip(1) for view in PEERS["pyav"].views(clip)],
+}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_peers_with_wrong_views_are_not_measured(peer_index, monkeypatch, name):
+    monkeypatch.setattr(peer_rounds, "PEERS", {wrong: Peer("av", views) for wrong, views in WRONG.items()})
+    peers = Peers(loader_of(peer_index, name), batches=1, device="cpu", counts=[0])
+    assert set(peers.missing) == set(WRONG)
+    assert all("differ from ours by" in reason for reason in peers.missing.values())
+    assert peers.figures([]) == {"peers": {}, "peers_missing": peers.missing}
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_a_frame_that_a_clip_shows_twice_stands_in_both_places(peer_index, peer):
+    pytest.importorskip(PEERS[peer].module)
+    (clip, *_) = peer_clips(loader_of(peer_index, "recognition"), 0, 1, prepared=PEERS[peer].prepared)
+    (view,) = clip.views
+    twice = dataclasses.replace(view, frames=[7, 3, 7, 5])
+    (shown,) = PEERS[peer].views(dataclasses.replace(clip, views=[twice]))
+    (once,) = PEERS[peer].views(dataclasses.replace(clip, views=[dataclasses.replace(view, frames=[3, 5, 7])]))
+    assert torch.equal(shown, once[[2, 0, 2, 1]])
+
+
+def test_the_machine_names_the_peers_that_are_installed():
+    cv2 = pytest.importorskip("cv2")
+    found = [version for name, version in machine()["versions"].items() if name.startswith("opencv")]
+    assert [version[: len(cv2.__version__)] for version in found] == [cv2.__version__]
+
+
+def test_opencv_changes_colours_as_torchvision_does():
+    pytest.importorskip("cv2")
+    frames = torch.randint(60, 180, (2, 3, 112, 112), dtype=torch.uint8)
+    plain = Colours(None, None, None, None)
+    assert torch.allclose(torchvision_colour(frames, plain), opencv_colour(frames, plain), atol=1e-5)
+    turned = Colours(None, None, 20.0, 1.05)
+    assert (torchvision_colour(frames, turned) - opencv_colour(frames, turned)).abs().mean() < 0.1
+
+
+def test_workers_are_tried_in_powers_of_two_up_to_one_a_core():
+    assert worker_counts(1) == [0, 1]
+    assert worker_counts(2) == [0, 1, 2]
+    assert worker_counts(12) == [0, 1, 2, 4, 8, 12]
