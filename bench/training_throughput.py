@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from trainers.run import Run
 
 ROOT = Path(__file__).parents[1]
-DATA = Path("runs/bench/vp9_336x256_gop8")
+DATA = Path("runs/bench/h264_gop1_144")
 PROFILED = 3  # steps of a trace
 
 

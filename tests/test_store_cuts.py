@@ -19,6 +19,8 @@ from tests.media import make_video, run_ffmpeg
 Planes = list[np.ndarray]
 EVEN = [(20, 34, 112, 112), (20, 34, 64, 64), (4, 10, 144, 180), (6, 8, 32, 36)]
 """Boxes that become 112 x 112 pixels: as they are, enlarged, reduced, much enlarged."""
+ODD = [(21, 35, 111, 113), (21, 34, 65, 64), (5, 11, 143, 181), (7, 9, 31, 37)]
+"""Boxes that begin or end between two samples of chroma."""
 
 
 def pictured(seed: int, height: int, width: int) -> Planes:
@@ -66,28 +68,18 @@ def by_torch(planes: Planes, cut: Cut) -> np.ndarray:
 
 @pytest.mark.parametrize("mirror", [False, True])
 @pytest.mark.parametrize("cubic", [False, True])
-@pytest.mark.parametrize("box", EVEN)
-def test_a_cut_on_even_pixels_is_scaled_rgb_to_rounding(box, cubic, mirror):
-    """Rounding alone is 0.25 grey levels on average. Single pixels: RGB that is clamped before it is scaled, and chroma
+@pytest.mark.parametrize("box", [*EVEN, *ODD])
+def test_a_cut_is_scaled_rgb_to_rounding(box, cubic, mirror):
+    """Rounding alone is 0.25 grey levels on average; for odd boxes chroma is rounded once more. Single pixels: RGB that is clamped before it is scaled, and chroma
     at the border of the cut, which has no neighbours."""
     planes, cut = pictured(0, 150, 202), Cut(0, 1, box, 112, mirror, cubic)
     got, expected = RgbConverter(cut)(frame_of(planes)), by_torch(planes, cut)
     assert got.shape == (112, 112, 3)
-    assert np.abs(got - expected).mean() < 0.35
+    assert np.abs(got - expected).mean() < (0.35 if box in EVEN else 0.5)
     assert np.abs(got - expected).max() < 4
     # A pixel aside, upside down or mirrored is something else.
     for wrong in (np.roll(got, 1, axis=1), np.roll(got, 1, axis=0), got[::-1], got[:, ::-1]):
         assert np.abs(wrong - expected)[4:-4, 4:-4].mean() > 0.6
-
-
-@pytest.mark.parametrize("cubic", [False, True])
-@pytest.mark.parametrize("box", [(21, 35, 111, 113), (21, 34, 65, 64), (5, 11, 143, 181), (7, 9, 31, 37)])
-def test_in_a_cut_on_odd_pixels_chroma_is_up_to_a_pixel_aside_and_luma_where_it_should_be(box, cubic):
-    planes, cut = pictured(0, 150, 202), Cut(0, 1, box, 112, mirror=False, cubic=cubic)
-    got, expected = RgbConverter(cut)(frame_of(planes)), by_torch(planes, cut)
-    assert 0.35 < np.abs(got - expected).mean() < 1.3
-    grey = [planes[0], *(np.full_like(plane, 128) for plane in planes[1:])]
-    assert np.abs(RgbConverter(cut)(frame_of(grey)) - by_torch(grey, cut)).mean() < 0.35
 
 
 def test_a_cut_of_all_at_its_own_size_is_the_plain_conversion_to_the_bit():

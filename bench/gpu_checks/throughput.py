@@ -49,6 +49,6 @@ def command(item: str, where: Where) -> list[str]:
         settings = f"--steps {steps} --rounds {rounds} --set data.list=null --set train.global_batch={batch}"
         return ["bench/training_throughput.py", *settings.split(), "--tasks", *tasks]
     batch, batches, rounds, threads = (2, 1, 1, 2) if where.rehearsal else (32, 8, 3, 14)
-    settings = f"--batch-size {batch} --batches {batches} --rounds {rounds} --threads {threads}"
+    settings = f"--batch-size {batch} --batches {batches} --rounds {rounds} --threads {threads} --workers 0"
     tasks = ["ctp"] if where.rehearsal else list(TASKS) if item == "loader_hevc" else []
     return ["bench/loader_throughput.py", *settings.split(), *(["--tasks", *tasks] if tasks else [])]

@@ -97,6 +97,13 @@ class RgbConverter:
         size, kind = "", "bilinear"
         if cut:
             y, x, height, width = cut.box
+            if any(number % 2 for number in cut.box):  # begins or ends between two samples of 4:2:0 chroma
+                left, top = x - x % 2, y - y % 2
+                right, bottom = x + width + (x + width) % 2, y + height + (y + height) % 2
+                around = f"min({right},iw)-{left}:min({bottom},ih)-{top}:{left}:{top}"
+                first.append(("crop", f"{around}:exact=1"))
+                first += [("scale", "flags=bilinear+accurate_rnd"), ("format", "yuv444p")]
+                y, x = y % 2, x % 2
             first.append(("crop", f"{width}:{height}:{x}:{y}:exact=1"))
             if cut.mirror:
                 first.append(("hflip", ""))
