@@ -70,8 +70,10 @@ def by_torch(planes: Planes, cut: Cut) -> np.ndarray:
 @pytest.mark.parametrize("cubic", [False, True])
 @pytest.mark.parametrize("box", [*EVEN, *ODD])
 def test_a_cut_is_scaled_rgb_to_rounding(box, cubic, mirror):
-    """Rounding alone is 0.25 grey levels on average; for odd boxes chroma is rounded once more. Single pixels: RGB that is clamped before it is scaled, and chroma
-    at the border of the cut, which has no neighbours."""
+    """Rounding alone is 0.25 grey levels on average; for odd boxes chroma is rounded once more.
+
+    Single pixels: RGB that is clamped before it is scaled, and chroma at the border of the cut, without neighbours.
+    """
     planes, cut = pictured(0, 150, 202), Cut(0, 1, box, 112, mirror, cubic)
     got, expected = RgbConverter(cut)(frame_of(planes)), by_torch(planes, cut)
     assert got.shape == (112, 112, 3)
