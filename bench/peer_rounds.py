@@ -19,7 +19,7 @@ from dali_pipelines.loader import ClipLoader
 TRIED = 6  # batches, at least, that a number of workers is tried with
 CHECKED = 8  # samples
 BLOCK = 4  # pixels: what scaling with and without antialiasing does to single ones is no fault
-LUMA = (0.299, 0.587, 0.114)  # odd cuts of 4:2:0 pictures move their colour by half a pixel (`store.convert`)
+LUMA = (0.299, 0.587, 0.114)  # chroma has half the size: what loaders make of it where they enlarge is no fault
 MOST_DIFFERENCE = 3.5
 """Grey levels by which the mean brightness of blocks of a peer's views may differ from ours, on average.
 
