@@ -53,7 +53,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--codecs", nargs="+", default=codecs, choices=codecs, help=f"({' '.join(codecs)})")
     parser.add_argument("--gops", nargs="+", type=int, default=[1, 8], help="frames (1 8); mjpeg has 1")
     parser.add_argument("--short-sides", nargs="+", type=int, default=[144, 256], help="pixels (144 256)")
-    parser.add_argument("--task", default="ctp", help="whose clips are timed, with its default plan (ctp)")
+    parser.add_argument("--task", default="recognition", help="whose clips are timed (recognition)")
     parser.add_argument("--disk-factor", type=float, default=4.0, help="bearable size, in those of the smallest (4)")
     parser.add_argument("--batch-size", type=int, default=8, help="clips a batch (8)")
     parser.add_argument("--batches", type=int, default=8, help="timed batches a round (8)")
