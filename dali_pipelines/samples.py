@@ -70,16 +70,16 @@ class SampleSource:
     def read(self, epoch: int, row: int) -> tuple[np.ndarray, ...]:
         """The sample of a row; ClipError or OSError when its bytes are missing or do not decode."""
         plan = self.task.plan(self.index.info(row), generator(self.order.seed, Stream.SAMPLE, epoch, row))
-        frames, order = np.unique(plan["frames"], return_inverse=True)
-        clip = read_clip(self.index, row, plan["frames"] if self.pyav else frames)
-        arrays = {
-            **plan,
-            "row": np.array(row, np.int64),
-            "decoded": np.array(clip.decoded, np.int32),
-            "media": decode_clip(clip, self._cuts.of(plan) if self._cuts else None) if self.pyav else clip.data,
-            "frames": clip.frames,
-            "order": order.astype(np.int32),
-        }
+        arrays = dict(plan)
+        if self.pyav:
+            cuts = self._cuts
+            clip = read_clip(self.index, row, plan["frames"])
+            arrays["media"] = decode_clip(clip, cuts.of(plan) if cuts else None)
+        else:
+            frames, order = np.unique(plan["frames"], return_inverse=True)
+            clip = read_clip(self.index, row, frames)
+            arrays |= {"media": clip.data, "frames": clip.frames, "order": order.astype(np.int32)}
+        arrays |= {"row": np.array(row, np.int64), "decoded": np.array(clip.decoded, np.int32)}
         return tuple(np.asarray(arrays[name], order="C") for name in self.names)  # DALI takes no strided arrays
 
     def nothing(self) -> tuple[np.ndarray, ...]:

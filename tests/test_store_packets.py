@@ -67,7 +67,7 @@ def test_the_sizes_of_samples_are_those_of_the_demuxers_packets(tmp_path, kind):
     sizes: list[int] = []
     for offset, size, frames in layout.fragments:
         moof = int.from_bytes(data[offset : offset + 4], "big")
-        found = sample_sizes(data[offset + 8 : offset + moof])
+        found = sample_sizes(memoryview(data)[offset + 8 : offset + moof])
         assert len(found) == frames
         assert sum(found) + moof + 8 == size
         sizes += found

@@ -6,7 +6,7 @@ from nvidia.dali.data_node import DataNode
 
 from dali_pipelines.graph.device import beside
 from dali_pipelines.graph.some import change_some
-from dali_pipelines.plan.colour_map import MIXED, SCALED, WITH_MEAN
+from dali_pipelines.plan.colour_map import MIXED, SCALED, WITH_MEAN, colour_schema
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -54,6 +54,11 @@ def colour_map(clips: DataNode, plan: dict[str, DataNode]) -> DataNode:
     clips = change_some(kind == SCALED, clips, _scaled, matrix, offset)
     clips = change_some(kind == MIXED, clips, _mixed, matrix, offset)
     return change_some(kind == WITH_MEAN, clips, _with_mean, matrix, offset, pivot)
+
+
+def colours_of_view(plan: dict[str, DataNode], view: int, length: int) -> dict[str, DataNode]:
+    """The part of a plan's colour arrays that `colour_map` needs for one of several views of `length` frames each."""
+    return {name: plan[name][view * length : (view + 1) * length] for name in colour_schema(length)}
 
 
 def _scaled(clips: DataNode, matrix: DataNode, offset: DataNode) -> DataNode:

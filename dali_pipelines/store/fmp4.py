@@ -39,7 +39,7 @@ def read_layout(path: Path) -> Layout:
             if kind == b"moof":
                 starts.append(start)
                 file.seek(start + header)
-                counts.append(len(sample_sizes(file.read(stop - start - header))))
+                counts.append(len(sample_sizes(memoryview(file.read(stop - start - header)))))
             if kind != b"mfra":
                 end = stop
     if not starts:
@@ -68,25 +68,30 @@ def _boxes(file: BinaryIO, length: int) -> Iterator[tuple[bytes, int, int, int]]
         start += size
 
 
-def sample_sizes(moof: bytes | memoryview) -> list[int]:
+def boxes(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
+    """Kind and body of the boxes side by side in memory; the last body is as short as what is left of it."""
+    at = 0
+    while at + 8 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        yield kind, data[at + 8 : at + size]
+        at += max(size, 8)
+
+
+def sample_sizes(moof: memoryview) -> list[int]:
     """Bytes of each sample (one per frame) that the `trun` boxes in a `moof` body announce, in the order of `mdat`."""
     sizes: list[int] = []
     default = 0
-    at = 0
-    while at + 8 <= len(moof):
-        size, kind = struct.unpack_from(">I4s", moof, at)
-        body = moof[at + 8 : at + size]
+    for kind, body in boxes(moof):
         if kind == b"traf":
             sizes += sample_sizes(body)
         elif kind == b"tfhd":
             default = _default_size(body)
         elif kind == b"trun":
             sizes += _run_sizes(body, default)
-        at += max(size, 8)
     return sizes
 
 
-def _default_size(tfhd: bytes | memoryview) -> int:
+def _default_size(tfhd: memoryview) -> int:
     """The sample size that a track fragment's header states for runs without sizes of their own, else 0."""
     flags, at = int.from_bytes(tfhd[1:4], "big"), 8
     for bit, length in ((0x1, 8), (0x2, 4), (0x8, 4)):  # offset of the data, description, duration
@@ -94,7 +99,7 @@ def _default_size(tfhd: bytes | memoryview) -> int:
     return int(struct.unpack_from(">I", tfhd, at)[0]) if flags & 0x10 else 0
 
 
-def _run_sizes(trun: bytes | memoryview, default: int) -> list[int]:
+def _run_sizes(trun: memoryview, default: int) -> list[int]:
     flags, count = int.from_bytes(trun[1:4], "big"), struct.unpack_from(">I", trun, 4)[0]
     if not flags & 0x200:
         return [default] * count

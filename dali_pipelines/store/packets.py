@@ -5,7 +5,6 @@ same header. So the header is opened once, its decoder is used again and again, 
 """
 
 import io
-import struct
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -14,7 +13,7 @@ from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
-from dali_pipelines.store.fmp4 import sample_sizes
+from dali_pipelines.store.fmp4 import boxes, sample_sizes
 
 HEADERS = 16  # that a process remembers: datasets have a few
 
@@ -60,11 +59,8 @@ def _decoder(init: bytes) -> VideoCodecContext:
 
 
 def _packets(fragments: memoryview) -> Iterator[Packet]:
-    at = 0
     sizes: list[int] = []
-    while at + 8 <= len(fragments):
-        size, kind = struct.unpack_from(">I4s", fragments, at)
-        body = fragments[at + 8 : at + size]
+    for kind, body in boxes(fragments):
         if kind == b"moof":
             sizes = sample_sizes(body)
         elif kind == b"mdat":
@@ -74,4 +70,3 @@ def _packets(fragments: memoryview) -> Iterator[Packet]:
                     raise ValueError("a fragment ends within a frame")
                 yield Packet(bytes(body[start : start + length]))
                 start += length
-        at += max(size, 8)

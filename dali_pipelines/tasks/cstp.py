@@ -7,7 +7,7 @@ from nvidia.dali.data_node import DataNode
 
 from configs.errors import require
 from dali_pipelines.graph.blur import blur
-from dali_pipelines.graph.colour import colour_map, normalise
+from dali_pipelines.graph.colour import colour_map, colours_of_view, normalise
 from dali_pipelines.graph.device import beside
 from dali_pipelines.graph.geometry import crop_box, each_view, turn
 from dali_pipelines.plan.boxes import Box, box_arrays, box_schema, random_box
@@ -160,9 +160,8 @@ def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str,
     length = cfg.num_frames
 
     def view(clip: DataNode, v: int) -> DataNode:
-        colours = {name: plan[name][v * length : (v + 1) * length] for name in colour_schema(length)}
         clip = crop_box(clip, plan, v, size=cfg.size, cubic=True)
-        clip = colour_map(turn(clip, plan["degrees"][v]), colours)
+        clip = colour_map(turn(clip, plan["degrees"][v]), colours_of_view(plan, v, length))
         return normalise(blur(clip, plan["sigma"][v]), kind=NORMALISATION, mirror=plan["mirror"][v])
 
     clips = each_view(frames, 2, length, view)

@@ -6,7 +6,7 @@ import numpy as np
 from nvidia.dali.data_node import DataNode
 
 from configs.errors import require
-from dali_pipelines.graph.colour import colour_map, normalise
+from dali_pipelines.graph.colour import colour_map, colours_of_view, normalise
 from dali_pipelines.graph.geometry import crop_resize, each_view
 from dali_pipelines.plan.colour_map import colour_arrays, colour_schema
 from dali_pipelines.plan.cuts import Cuts
@@ -84,8 +84,7 @@ def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str,
     length = cfg.num_frames
 
     def view(clip: DataNode, v: int) -> DataNode:
-        colours = {name: plan[name][v * length : (v + 1) * length] for name in colour_schema(length)}
-        return colour_map(crop_resize(clip, plan, v, size=cfg.size), colours)
+        return colour_map(crop_resize(clip, plan, v, size=cfg.size), colours_of_view(plan, v, length))
 
     return {"clips": normalise(each_view(frames, len(VIEWS), length, view))}
 
