@@ -30,7 +30,7 @@ def decode_only(frames: DataNode, plan: dict[str, DataNode]) -> dict[str, DataNo
 class Corner(Cuts):
     """A corner of every frame as it is: the least that PyAV's side of the loader can make RGB of."""
 
-    def of(self, plan: Mapping[str, np.ndarray]) -> list[Cut]:
+    def of(self, plan: Mapping[str, np.ndarray], *, recolour: bool = True) -> list[Cut]:
         return [Cut(0, len(plan["frames"]), (0, 0, self.size, self.size), self.size, mirror=False, cubic=False)]
 
 

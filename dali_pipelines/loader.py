@@ -147,7 +147,8 @@ class ClipLoader:
     @property
     def source(self) -> SampleSource:
         """The samples from the current step on."""
-        return SampleSource(self.index, self.task, self.order, self.pyav, self.step, self._bad)
+        recolour = self.device_id is None
+        return SampleSource(self.index, self.task, self.order, self.pyav, self.step, self._bad, recolour=recolour)
 
     def state_dict(self) -> dict[str, int]:
         """Where the loader stands, and what that place depends on."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dali_pipelines.plan.cuts import ARRAYS, Cuts
+from dali_pipelines.plan.cuts import Cuts
 from dali_pipelines.plan.order import Order
 from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.store.index import Index
@@ -23,6 +23,7 @@ class SampleSource:
         start: the step, counted from epoch 0, that iteration 0 of the pipeline delivers.
         pyav: decode here, for codecs that DALI cannot decode on this backend.
         cut: and cut and scale here what the task shows of each frame, where it says so in `Task.cuts`.
+        recolour: and change its colours here. A GPU does that at no cost.
         bad: rows known to be unreadable.
     """
 
@@ -33,6 +34,7 @@ class SampleSource:
     start: int = 0
     bad: frozenset[int] = frozenset()
     cut: bool = True
+    recolour: bool = True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -46,7 +48,7 @@ class SampleSource:
             asked for a frame twice, DALI's CPU decoder takes seven times as long.
         Then the arrays of the task's plan, but for those that cutting used up.
         """
-        used = {"frames"} | (ARRAYS if self._cuts else frozenset())
+        used = {"frames"} | (self._cuts.used(recolour=self.recolour) if self._cuts else frozenset())
         lists = () if self.pyav else ("frames", "order")
         return (*FIXED, *lists, *(name for name in self.task.plan_schema if name not in used))
 
@@ -74,7 +76,7 @@ class SampleSource:
         if self.pyav:
             cuts = self._cuts
             clip = read_clip(self.index, row, plan["frames"])
-            arrays["media"] = decode_clip(clip, cuts.of(plan) if cuts else None)
+            arrays["media"] = decode_clip(clip, cuts.of(plan, recolour=self.recolour) if cuts else None)
         else:
             frames, order = np.unique(plan["frames"], return_inverse=True)
             clip = read_clip(self.index, row, frames)

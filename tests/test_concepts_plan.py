@@ -94,8 +94,8 @@ def test_videos_must_be_longer_than_both_clips():
 
 def test_every_view_has_a_box_and_a_flip_of_its_own():
     drawn = draws()
-    assert np.abs(drawn["mirror"].mean(0) - 0.5).max() < 0.05
-    assert np.abs(np.corrcoef(drawn["mirror"].T) - np.eye(4)).max() < 0.1
+    assert np.abs(drawn["box_mirror"].mean(0) - 0.5).max() < 0.05
+    assert np.abs(np.corrcoef(drawn["box_mirror"].T) - np.eye(4)).max() < 0.1
     share = drawn["box_shape"].prod(-1) / (320 * 240)
     assert share.min() > 0.49
     assert share.max() <= 1
@@ -149,7 +149,7 @@ def test_views_are_what_pil_crops_flips_and_scales(cfg):
     coarse = rng.integers(0, 200, (sum(cfg.lengths), 6, 8, 3), dtype=np.uint8)
     pictures = [Image.fromarray(c).resize((96, 72), Image.Resampling.BICUBIC) for c in coarse]
     drawn = plan(video(width=96, height=72), generator(1, Stream.SAMPLE, 0), cfg)
-    drawn |= {"mirror": np.int32([1, 0, 0, 1])}
+    drawn |= {"box_mirror": np.float32([1, 0, 0, 1])}
     drawn |= colour_arrays([shift(t) for t in range(len(pictures))])  # tells the frames' maps apart
     drawn["frames"] = np.stack([np.asarray(p) for p in pictures])
 
@@ -159,7 +159,7 @@ def test_views_are_what_pil_crops_flips_and_scales(cfg):
         (y, x), (h, w) = drawn["box_start"][v].tolist(), drawn["box_shape"][v].tolist()
         cut = picture.crop((x, y, x + w, y + h)).resize((48, 48), Image.Resampling.BILINEAR)
         levels = np.minimum(np.asarray(cut, float) + t, 255)
-        expected.append(levels[:, :: -1 if drawn["mirror"][v] else 1])
+        expected.append(levels[:, :: -1 if drawn["box_mirror"][v] else 1])
     for name, rows in {"clips": views < 2, "stills": views >= 2}.items():
         (got,) = run_graph(
             lambda n, name=name: graph(n["frames"], {k: v for k, v in n.items() if k != "frames"}, cfg)[name],
@@ -172,7 +172,7 @@ def test_views_are_what_pil_crops_flips_and_scales(cfg):
 
 def test_captions_name_the_frames_and_the_flip():
     drawn = plan(video(), generator(0, Stream.SAMPLE, 0), Config())
-    drawn["mirror"] = np.int32([0, 1, 1, 0])
+    drawn["box_mirror"] = np.float32([0, 1, 1, 0])
     captions = Task("concepts", Config()).notes(drawn).captions
     frames = drawn["frames"]
     assert captions == [

@@ -49,7 +49,7 @@ def test_a_plain_clip_is_its_box_scaled_by_pil_turned_by_its_label_and_mirrored(
             (y, x), (h, w) = drawn["box_start"][v], drawn["box_shape"][v]
             box = clip[frame, y : y + h, x : x + w]
             expected = np.asarray(Image.fromarray(box).resize((48, 48), Image.Resampling.BICUBIC))
-            mirror, quarters = bool(drawn["mirror"][v]), int(drawn["rotation"][v])
+            mirror, quarters = bool(drawn["box_mirror"][v]), int(drawn["rotation"][v])
             if mirror and not flip_last:
                 expected = expected[:, ::-1]
             expected = np.rot90(expected, quarters)
@@ -64,7 +64,7 @@ def test_strong_clips_are_blurred_coloured_and_turned_a_little_each_in_its_own_w
     cfg = Config(num_frames=6, size=48)
     plans = find_plans(4, cfg, (100, 80), plain=False)
     for drawn in plans:
-        drawn["box_start"][:], drawn["box_shape"][:], drawn["mirror"][:] = 10, 60, 0
+        drawn["box_start"][:], drawn["box_shape"][:], drawn["box_mirror"][:] = 10, 60, 0
         drawn["degrees"][:], drawn["sigma"][:] = (5.0, 0.0), (0.0, 2.0)
         drawn |= colour_arrays([IDENTITY] * 6 + [gain(0.5)] * 6)
     clip = np.tile(smooth(1, 80, 100), (12, 1, 1, 1))

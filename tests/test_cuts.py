@@ -1,5 +1,6 @@
-"""Every task with its views cut by the decoder, against the same samples cut by DALI out of whole RGB frames."""
+"""Every task with its views cut and coloured beside the decoder, against the same samples cut and coloured by DALI."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ from torch.nn.functional import interpolate
 
 from dali_pipelines.graph.colour import NORMALISATIONS
 from dali_pipelines.pipeline import build_pipeline
+from dali_pipelines.plan.boxes import box_arrays
+from dali_pipelines.plan.colour_map import colour_arrays, shift
 from dali_pipelines.plan.crops import scaled_crop
-from dali_pipelines.plan.cuts import ARRAYS, Cut, Cuts
+from dali_pipelines.plan.cuts import COLOURS, REGIONS, Cut, Cuts
 from dali_pipelines.plan.order import Order
 from dali_pipelines.samples import FIXED, SampleSource
 from dali_pipelines.store.encode import Encoding, write_frames
@@ -91,16 +94,25 @@ def test_a_batch_that_the_decoder_cuts_is_the_one_of_dali_but_for_the_filter(sto
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_a_sample_has_frames_of_the_tasks_size_and_no_more_regions(store, name):
+def test_a_sample_has_frames_of_the_tasks_size_and_no_more_regions_and_colours(store, name):
     task = TASKS[name]
     cut, whole = (source(store, task, cut=cut) for cut in (True, False))
-    assert set(whole.names) - set(cut.names) == ARRAYS & set(task.plan_schema) != set()
+    used = (REGIONS if name == "cstp" else REGIONS | COLOURS) & set(task.plan_schema)  # cstp turns first
+    assert set(whole.names) - set(cut.names) == used != set()
     sample, other = (dict(zip(s.names, s.read(0, 1), strict=True)) for s in (cut, whole))
     size = task.batch_schema["clips"][0][-1]
     assert sample["media"].shape == (task.plan_schema["frames"][0][0], size, size, 3)
     assert other["media"].shape[1:3] == (176, 240)
     for key in set(cut.names) - set(FIXED):
         np.testing.assert_array_equal(sample[key], other[key])
+
+
+def test_a_gpu_gets_frames_that_are_cut_and_changes_their_colours_itself(store):
+    task = TASKS["moco"]
+    gpu = dataclasses.replace(source(store, task, cut=True), recolour=False)
+    assert set(source(store, task, cut=False).names) - set(gpu.names) == {"crop_start", "crop_end"}
+    here, there = (dict(zip(s.names, s.read(0, 1), strict=True))["media"] for s in (source(store, task, cut=True), gpu))
+    assert (here != there).any()
 
 
 def test_dali_gets_bytes_whatever_a_task_says_of_cuts(store):
@@ -124,8 +136,17 @@ def test_cuts_are_said_of_crops_and_of_boxes():
     assert Cuts(112, (3, 2)).of(plan) == [Cut(0, 3, box, 112, False, False), Cut(3, 5, box, 112, True, False)]
     alone = {"crop_start": crops[1][0], "crop_end": crops[1][1]}
     assert Cuts(112, (4,)).of(alone) == [Cut(0, 4, box, 112, True, False)]
-    boxes = {"box_start": np.int32([[1, 2], [3, 4]]), "box_shape": np.int32([[50, 60], [70, 80]])}
+    boxes = box_arrays([(1, 2, 50, 60), (3, 4, 70, 80)], np.array([False, True]))
     assert Cuts(32, (1, 2), cubic=True).of(boxes) == [
         Cut(0, 1, (1, 2, 50, 60), 32, False, True),
-        Cut(1, 3, (3, 4, 70, 80), 32, False, True),
+        Cut(1, 3, (3, 4, 70, 80), 32, True, True),
     ]
+
+
+def test_a_cut_has_the_colours_of_its_frames_unless_the_task_makes_them_elsewhere():
+    plan = box_arrays([(0, 0, 9, 9)] * 2, np.zeros(2)) | colour_arrays([shift(n) for n in range(3)])
+    first, second = Cuts(8, (1, 2), recolour=True).of(plan)
+    assert first.colours == [None]  # a shift by 0
+    assert [colour.offset.tolist() for colour in second.colours] == [[1] * 3, [2] * 3]
+    for cuts in (Cuts(8, (1, 2)).of(plan), Cuts(8, (1, 2), recolour=True).of(plan, recolour=False)):
+        assert [list(cut.colours) for cut in cuts] == [[], []]

@@ -14,18 +14,20 @@ def smooth(frames: int, height: int, width: int) -> np.ndarray:
     return np.stack([np.asarray(Image.fromarray(f).resize((width, height), Image.Resampling.BICUBIC)) for f in few])
 
 
+@pytest.mark.parametrize("mirror", [False, True])
 @pytest.mark.parametrize("cubic", [False, True])
-def test_a_box_is_what_pil_crops_and_scales(cubic):
+def test_a_box_is_what_pil_crops_scales_and_mirrors(cubic, mirror):
     clip = smooth(2, 120, 160)
     y, x, h, w = 11, 30, 90, 101
     (got,) = run_graph(
         lambda n: crop_box(n["clip"], n, 1, size=48, cubic=cubic),
-        [{"clip": clip, **box_arrays([(0, 0, 20, 20), (y, x, h, w)])}],
+        [{"clip": clip, **box_arrays([(0, 0, 20, 20), (y, x, h, w)], np.array([not mirror, mirror]))}],
         {"clip": "FHWC"},
     )
     kind = Image.Resampling.BICUBIC if cubic else Image.Resampling.BILINEAR
     for frame, picture in zip(got, clip, strict=True):
         theirs = np.asarray(Image.fromarray(picture[y : y + h, x : x + w]).resize((48, 48), kind)).astype(int)
+        theirs = theirs[:, ::-1] if mirror else theirs
         assert np.abs(frame.astype(int) - theirs).max() <= 2
 
 
@@ -35,7 +37,7 @@ def test_nothing_outside_the_box_is_read_and_outside_the_picture_it_is_black():
     boxes = [(10, 10, 20, 20), (30, 0, 20, 40)]
     inside, hanging_out = run_graph(
         lambda n: crop_box(n["clip"], n, 0, size=16),
-        [{"clip": clip, **box_arrays([box])} for box in boxes],
+        [{"clip": clip, **box_arrays([box], np.zeros(1))} for box in boxes],
         {"clip": "FHWC"},
     )
     assert (inside == 100).all()
@@ -70,9 +72,21 @@ def test_a_small_turn_is_pils_but_for_ties_of_the_nearest_pixel():
 def test_views_come_one_after_the_other():
     clip = np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1) * np.ones((1, 2, 2, 3), np.uint8)
     (got,) = run_graph(
-        lambda n: each_view(n["clip"], 3, 2, lambda part, v: part + v), [{"clip": clip}], {"clip": "FHWC"}
+        lambda n: each_view(n["clip"], (2, 3, 1), lambda part, v: part + v), [{"clip": clip}], {"clip": "FHWC"}
     )
-    assert got[:, 0, 0, 0].tolist() == [0, 1, 3, 4, 6, 7]
+    assert got[:, 0, 0, 0].tolist() == [0, 1, 3, 4, 5, 7]
+
+
+def test_views_that_nothing_changes_are_the_frames_themselves():
+    clip = smooth(4, 10, 10)
+    same = []
+
+    def graph(n):
+        same.append(each_view(n["clip"], (1, 3), lambda part, v: part) is n["clip"])
+        return n["clip"]
+
+    run_graph(graph, [{"clip": clip}], {"clip": "FHWC"})
+    assert same == [True]
 
 
 def test_random_boxes_have_their_share_aspect_and_place():

@@ -79,8 +79,8 @@ def test_a_crop_by_area_is_pils_bicubic_of_the_box_mirrored_after():
         for frame, picture in zip(result, clip, strict=True):
             box = Image.fromarray(picture[y : y + h, x : x + w])
             expected = np.asarray(box.resize((40, 40), Image.Resampling.BICUBIC))
-            np.testing.assert_allclose(frame, expected[:, ::-1] if drawn["mirror"] else expected, atol=2.6)
-    assert {int(drawn["mirror"]) for drawn in plans} == {0, 1}
+            np.testing.assert_allclose(frame, expected[:, ::-1] if drawn["box_mirror"] else expected, atol=2.6)
+    assert {int(drawn["box_mirror"][0]) for drawn in plans} == {0, 1}
 
 
 @pytest.mark.parametrize("more", [{}, COCLR], ids=["ctp", "coclr"])
@@ -102,7 +102,7 @@ def test_shares_of_flips_and_colours_are_those_of_the_spec():
     """Of 4000 draws: 5 standard deviations are 0.04 at most. CtP changes no colour with probability 0.8^3."""
     for cfg, flips, coloured in ((Config(), 0.35, 1 - 0.8**3), (Config(**COCLR), 0.5, 0.3)):
         plans = draw(4000, video(128, 96), cfg)
-        mirrored = [p["mirror"] if "mirror" in p else p["crop_start"][1] > p["crop_end"][1] for p in plans]
+        mirrored = [p["box_mirror"][0] if "box_mirror" in p else p["crop_start"][1] > p["crop_end"][1] for p in plans]
         assert np.mean(mirrored) == pytest.approx(flips, abs=0.04)
         changed = [(p["colour_matrix"][0] != np.eye(3)).any() or p["colour_offset"].any() for p in plans]
         assert np.mean(changed) == pytest.approx(coloured, abs=0.04)

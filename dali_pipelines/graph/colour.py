@@ -44,11 +44,14 @@ def colour_map(clips: DataNode, plan: dict[str, DataNode]) -> DataNode:
 
     Args:
         clips: uint8 (T, H, W, 3).
-        plan: holds the arrays of `plan.colour_map.colour_arrays`, on the CPU.
+        plan: holds the arrays of `plan.colour_map.colour_arrays`, on the CPU. A plan without them has frames whose
+            colours are changed already (`store.recolour`).
 
     Returns:
         uint8 (T, H, W, 3), rounded and clamped.
     """
+    if "colour_kind" not in plan:
+        return clips
     kind = fn.reductions.max(plan["colour_kind"])
     matrix, offset, pivot = (plan[f"colour_{part}"] for part in ("matrix", "offset", "pivot"))
     clips = change_some(kind == SCALED, clips, _scaled, matrix, offset)
@@ -58,7 +61,7 @@ def colour_map(clips: DataNode, plan: dict[str, DataNode]) -> DataNode:
 
 def colours_of_view(plan: dict[str, DataNode], view: int, length: int) -> dict[str, DataNode]:
     """The part of a plan's colour arrays that `colour_map` needs for one of several views of `length` frames each."""
-    return {name: plan[name][view * length : (view + 1) * length] for name in colour_schema(length)}
+    return {name: plan[name][view * length : (view + 1) * length] for name in colour_schema(length) if name in plan}
 
 
 def _scaled(clips: DataNode, matrix: DataNode, offset: DataNode) -> DataNode:

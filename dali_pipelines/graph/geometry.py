@@ -1,7 +1,8 @@
 """Scaling, cropping, mirroring and turning."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 from nvidia.dali import fn, types
 from nvidia.dali.data_node import DataNode
 
@@ -28,7 +29,7 @@ def crop_resize(frames: DataNode, plan: Plan, view: int | None = None, *, size: 
 
 
 def crop_box(frames: DataNode, plan: Plan, view: int, *, size: int, cubic: bool = False) -> DataNode:
-    """Scales a box of whole pixels to `size` x `size`, antialiased like PIL; nothing outside the box is read.
+    """Scales a box of whole pixels to `size` x `size`, antialiased like PIL, and mirrors it; nothing outside is read.
 
     Args:
         frames: uint8 (T, H, W, 3).
@@ -41,11 +42,14 @@ def crop_box(frames: DataNode, plan: Plan, view: int, *, size: int, cubic: bool 
     """
     if "box_start" not in plan:
         return frames
-    start, shape = plan["box_start"][view], plan["box_shape"][view]
+    start, shape, mirror = (plan[f"box_{part}"][view] for part in ("start", "shape", "mirror"))
     cut = fn.slice(frames, start=start, shape=shape, axes=(1, 2), out_of_bounds_policy="pad")
     return fn.resize(
         cut,
         size=[size, size],
+        roi_start=fn.stack(np.float32(0), mirror),
+        roi_end=fn.stack(np.float32(1), np.float32(1) - mirror),
+        roi_relative=True,
         interp_type=types.INTERP_CUBIC if cubic else types.INTERP_LINEAR,
         antialias=True,
     )
@@ -62,6 +66,10 @@ def turn(clips: DataNode, degrees: DataNode) -> DataNode:
     return fn.rotate(clips, angle=degrees, keep_size=True, interp_type=types.INTERP_NN, fill_value=0)
 
 
-def each_view(frames: DataNode, views: int, length: int, make: Callable[[DataNode, int], DataNode]) -> DataNode:
-    """`make(view of `length` frames, its number)` for each of the views that stand one after the other in `frames`."""
-    return fn.cat(*(make(frames[v * length : (v + 1) * length], v) for v in range(views)), axis=0)
+def each_view(frames: DataNode, lengths: Sequence[int], make: Callable[[DataNode, int], DataNode]) -> DataNode:
+    """`make(view, its number)` for each view; they stand one after the other in `frames` and have `lengths` frames."""
+    lasts = np.cumsum(lengths).tolist()
+    views = [frames[last - length : last] for length, last in zip(lengths, lasts, strict=True)]
+    made = [make(view, v) for v, view in enumerate(views)]
+    # Views that the decoder's side has finished are not copied.
+    return frames if all(new is old for new, old in zip(made, views, strict=True)) else fn.cat(*made, axis=0)

@@ -29,12 +29,16 @@ def random_box(
     return (height - side) // 2, (width - side) // 2, side, side
 
 
-def box_arrays(boxes: list[Box]) -> dict[str, np.ndarray]:
-    """The arrays that `graph.geometry.crop_box` takes, one box a view."""
+def box_arrays(boxes: list[Box], mirror: np.ndarray) -> dict[str, np.ndarray]:
+    """The arrays that `graph.geometry.crop_box` takes, one box a view; mirror: bool (views,), left to right."""
     table = np.array(boxes, np.int32)
-    return {"box_start": table[:, :2], "box_shape": table[:, 2:]}
+    return {"box_start": table[:, :2], "box_shape": table[:, 2:], "box_mirror": mirror.astype(np.float32)}
 
 
 def box_schema(views: int) -> dict[str, tuple[tuple[int, ...], str]]:
     """Shape and dtype of `box_arrays`."""
-    return {"box_start": ((views, 2), "int32"), "box_shape": ((views, 2), "int32")}
+    return {
+        "box_start": ((views, 2), "int32"),
+        "box_shape": ((views, 2), "int32"),
+        "box_mirror": ((views,), "float32"),
+    }

@@ -5,7 +5,7 @@ product of their matrices; what is lost are the roundings and clamps between the
 tests/test_graph_colour_map.py states the difference.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -24,7 +24,7 @@ Number = float | np.ndarray
 """Of one map, or (N,) of as many."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ColourMap:
     """x -> matrix @ x + pivot @ m + offset for every pixel x of a frame with mean m; RGB in 0..255.
 
@@ -124,6 +124,12 @@ def colour_arrays(maps: Sequence[ColourMap]) -> dict[str, np.ndarray]:
         "colour_pivot": pivots,
         "colour_offset": offsets,
     }
+
+
+def colour_maps(plan: Mapping[str, np.ndarray]) -> list[ColourMap | None]:
+    """The maps of `colour_arrays`, None for those that change nothing."""
+    parts = (plan[f"colour_{part}"] for part in ("kind", "matrix", "pivot", "offset"))
+    return [ColourMap(*rest) if kind else None for kind, *rest in zip(*parts, strict=True)]
 
 
 def colour_schema(frames: int) -> dict[str, tuple[tuple[int, ...], str]]:

@@ -1,19 +1,26 @@
-"""Which part of its frame each view shows, said so that a decoder can cut and scale before it makes RGB of it."""
+"""What each view shows of its frames and in which colours, said so that a decoder can cut before it makes RGB."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from dali_pipelines.plan.boxes import Box
+from dali_pipelines.plan.boxes import Box, box_schema
+from dali_pipelines.plan.colour_map import ColourMap, colour_maps, colour_schema
 
-ARRAYS = frozenset({"crop_start", "crop_end", "box_start", "box_shape"})
+REGIONS = frozenset({"crop_start", "crop_end", *box_schema(0)})
 """The arrays of a plan that are used up by cutting."""
+
+COLOURS = frozenset(colour_schema(0))
+"""And those that are used up by changing colours."""
 
 
 @dataclass(frozen=True)
 class Cut:
-    """The frames `first` to `last` (excluded) of a plan show `box`, scaled to `size` x `size` pixels."""
+    """The frames `first` to `last` (excluded) of a plan show `box`, scaled to `size` x `size` pixels.
+
+    colours: a change of colour for each of them, None where there is nothing to change; empty for none at all.
+    """
 
     first: int
     last: int
@@ -21,6 +28,7 @@ class Cut:
     size: int
     mirror: bool
     cubic: bool
+    colours: Sequence[ColourMap | None] = ()
 
 
 @dataclass(frozen=True)
@@ -28,25 +36,37 @@ class Cuts:
     """The cuts of a task: its views stand one after the other in the plan's `frames`, `lengths` of them each.
 
     cubic: bicubic instead of bilinear. Both are antialiased, as in `graph.geometry`.
+    recolour: between cutting and `graph.colour.colour_map`, `graph` at most moves pixels.
     """
 
     size: int
     lengths: Sequence[int]
     cubic: bool = False
+    recolour: bool = False
 
-    def of(self, plan: Mapping[str, np.ndarray]) -> list[Cut]:
-        """The cuts of one plan, from its regions (`plan.crops`) or its boxes (`plan.boxes`)."""
+    def used(self, *, recolour: bool) -> frozenset[str]:
+        """The arrays of a plan that `of` uses up."""
+        return REGIONS | COLOURS if recolour and self.recolour else REGIONS
+
+    def of(self, plan: Mapping[str, np.ndarray], *, recolour: bool = True) -> list[Cut]:
+        """The cuts of one plan, from its regions (`plan.crops`) or its boxes (`plan.boxes`).
+
+        recolour: with the changes of colour, where the plan has some and the task lets them be made here.
+        """
+        has_colours = recolour and self.recolour and "colour_kind" in plan
+        colours: Sequence[ColourMap | None] = colour_maps(plan) if has_colours else ()
         if "crop_start" in plan:
             starts, ends = (plan[name].reshape(-1, 2).astype(int) for name in ("crop_start", "crop_end"))
             mirrors = starts[:, 1] > ends[:, 1]
             corners, shapes = np.minimum(starts, ends), np.abs(ends - starts)
         else:
             corners, shapes = plan["box_start"], plan["box_shape"]
-            mirrors = np.zeros(len(corners), bool)
+            mirrors = plan["box_mirror"] > 0
         lasts = np.cumsum(self.lengths).tolist()
+        firsts = [0, *lasts[:-1]]
         return [
-            Cut(last - length, last, (y, x, height, width), self.size, mirror, self.cubic)
-            for last, length, (y, x), (height, width), mirror in zip(
-                lasts, self.lengths, corners.tolist(), shapes.tolist(), mirrors.tolist(), strict=True
+            Cut(first, last, (y, x, height, width), self.size, mirror, self.cubic, colours[first:last])
+            for first, last, (y, x), (height, width), mirror in zip(
+                firsts, lasts, corners.tolist(), shapes.tolist(), mirrors.tolist(), strict=True
             )
         ]

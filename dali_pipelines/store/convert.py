@@ -8,7 +8,9 @@ from av.filter.context import FilterContext
 from av.video.frame import PictureType, VideoFrame
 from numpy.typing import NDArray
 
+from dali_pipelines.plan.colour_map import ColourMap
 from dali_pipelines.plan.cuts import Cut
+from dali_pipelines.store.recolour import recolour
 
 Filter = tuple[str, str]  # name and options
 
@@ -114,5 +116,13 @@ class RgbConverter:
         # FFmpeg makes planes of G, B and R in a third of the time of packed RGB, of the same values.
         self._convert = Converter(*first, ("scale", scale), ("format", "gbrp"))
 
-    def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        return np.asarray(self._convert(frame).to_ndarray(), np.uint8)  # packed again
+    def __call__(self, frame: VideoFrame, colour: ColourMap | None = None) -> NDArray[np.uint8]:
+        """The picture, after a change of colour."""
+        picture = self._convert(frame)
+        if colour is None:
+            return np.asarray(picture.to_ndarray(), np.uint8)  # packed again
+        green, blue, red = (
+            np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+            for plane in picture.planes
+        )
+        return recolour([red, green, blue], colour)

@@ -9,6 +9,7 @@ import numpy as np
 from av.error import FFmpegError
 from numpy.typing import NDArray
 
+from dali_pipelines.plan.colour_map import ColourMap
 from dali_pipelines.plan.cuts import Cut
 from dali_pipelines.store import packets
 from dali_pipelines.store.convert import RgbConverter
@@ -95,25 +96,27 @@ def decode_clip(clip: EncodedClip, cuts: Sequence[Cut] | None = None) -> NDArray
     The matrix is BT.601 whatever the stream's tag says, as in DALI and NVDEC; the range tag is honoured.
 
     Args:
-        cuts: what to cut out of the frames and scale, (T,size,size,3), one after the other for all T; None for all of
-            each frame.
+        cuts: what to cut out of the frames, in new size and colours, (T,size,size,3), one after the other for all T;
+            None for all of each frame.
 
     Raises:
         ClipError: a wanted frame does not decode, has another size than the first, or a cut does not fit into it.
     """
     wanted = clip.frames.tolist()
-    views = [(slice(cut.first, cut.last), RgbConverter(cut)) for cut in cuts or ()] or [(slice(None), RgbConverter())]
-    places: dict[int, list[tuple[RgbConverter, list[int]]]] = {}  # frame -> who converts it, for which places
-    for span, convert in views:
-        for number in set(wanted[span]):
-            at = [place for place in range(len(wanted))[span] if wanted[place] == number]
-            places.setdefault(number, []).append((convert, at))
+    # frame -> how it is converted, and for which places
+    places: dict[int, dict[tuple[RgbConverter, ColourMap | None], list[int]]] = {}
+    for cut in cuts or (None,):
+        convert = RgbConverter(cut)
+        span = range(cut.first, cut.last) if cut else range(len(wanted))
+        colours = (cut.colours if cut else ()) or [None] * len(span)
+        for place, colour in zip(span, colours, strict=True):
+            places.setdefault(wanted[place], {}).setdefault((convert, colour), []).append(place)
     missing, reason = set(places), "the data ended"
     decoded: NDArray[np.uint8] | None = None
     try:
         for number, frame in enumerate(packets.frames(clip.data.data, clip.init_size)):
-            for convert, at in places.get(number, ()):
-                picture = convert(frame)
+            for (convert, colour), at in places.get(number, {}).items():
+                picture = convert(frame, colour)
                 if decoded is None:
                     decoded = np.empty((len(wanted), *picture.shape), np.uint8)
                 decoded[at] = picture

@@ -8,7 +8,7 @@ To add a task `x`, write three files and change nothing else:
   views stand one after the other in one sequence. What else there may be, each with a default:
   `min_frames(cfg)`, the fewest frames that a video needs (1): shorter ones are left out and named;
   `NORMALISATION`, a name in `graph.colour.NORMALISATIONS` ("imagenet"); a `cfg.normalisation` comes first;
-  `cuts(cfg)`, the `plan.cuts.Cuts` that PyAV makes before RGB, where it decodes (None: `graph` gets whole frames);
+  `cuts(cfg)`, the `plan.cuts.Cuts` that are made before RGB where PyAV decodes (None: `graph` gets whole frames);
   `notes(plan, cfg)`, a `Notes` of what `preview` writes and draws on the clips (nothing).
 * `nets/tasks/x.py`: a frozen dataclass `Config` and `build(backbone, schema, cfg)`, a `nets.tasks.Pretext`: the network
   with its loss.

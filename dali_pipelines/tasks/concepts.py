@@ -3,12 +3,11 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from nvidia.dali import fn
 from nvidia.dali.data_node import DataNode
 
 from configs.errors import require
 from dali_pipelines.graph.colour import colour_map, normalise
-from dali_pipelines.graph.geometry import crop_box
+from dali_pipelines.graph.geometry import crop_box, each_view
 from dali_pipelines.plan.boxes import box_arrays, box_schema, random_box
 from dali_pipelines.plan.colour_map import IDENTITY, ColourMap, colour_arrays, colour_schema
 from dali_pipelines.plan.cuts import Cuts
@@ -68,8 +67,7 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
     boxes = [random_box(video.height, video.width, rng, area=AREA) for _ in VIEWS]
     return {
         "frames": draw_frames(video.num_frames, rng, cfg),
-        "mirror": (rng.random(len(VIEWS)) < cfg.flip_prob).astype(np.int32),
-        **box_arrays(boxes),
+        **box_arrays(boxes, rng.random(len(VIEWS)) < cfg.flip_prob),
         **colour_arrays([frame for length in cfg.lengths for frame in draw_colours(length, rng, cfg)]),
     }
 
@@ -101,25 +99,21 @@ def plan_schema(cfg: Config) -> Schema:
     frames = sum(cfg.lengths)
     return {
         "frames": ((frames,), "int32"),
-        "mirror": ((len(VIEWS),), "int32"),
         **box_schema(len(VIEWS)),
         **colour_schema(frames),
     }
 
 
 def cuts(cfg: Config) -> Cuts:
-    """What a decoder may cut and scale itself."""
-    return Cuts(cfg.size, cfg.lengths)
+    """What a decoder may cut, scale and recolour itself."""
+    return Cuts(cfg.size, cfg.lengths, recolour=True)
 
 
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
     """Executes a plan on decoded frames, uint8 (34, H, W, 3) at the defaults."""
-    ends = np.cumsum(cfg.lengths).tolist()
-    spans = [slice(end - length, end) for end, length in zip(ends, cfg.lengths, strict=True)]
-    boxes = [crop_box(frames[span], plan, v, size=cfg.size) for v, span in enumerate(spans)]
-    coloured = colour_map(fn.cat(*boxes, axis=0), plan)
-    views = [normalise(coloured[span], mirror=plan["mirror"][v]) for v, span in enumerate(spans)]
-    return {"clips": fn.cat(*views[:2], axis=0), "stills": fn.cat(*views[2:], axis=0)}
+    boxes = each_view(frames, cfg.lengths, lambda part, v: crop_box(part, plan, v, size=cfg.size))
+    coloured, clips = colour_map(boxes, plan), 2 * cfg.num_frames
+    return {"clips": normalise(coloured[:clips]), "stills": normalise(coloured[clips:])}
 
 
 def batch_schema(cfg: Config) -> Schema:
@@ -137,7 +131,7 @@ def notes(plan: dict[str, np.ndarray], cfg: Config) -> Notes:
     """Which frames each view shows, and whether it is mirrored."""
     shown = np.split(plan["frames"], np.cumsum(cfg.lengths)[:-1])
     captions = []
-    for name, frames, mirror in zip(VIEWS, shown, plan["mirror"], strict=True):
+    for name, frames, mirror in zip(VIEWS, shown, plan["box_mirror"], strict=True):
         which = f"frame {frames[0]}" if frames[0] == frames[-1] else f"frames {frames[0]} to {frames[-1]}"
         captions.append(f"{name}: {which}{', mirrored' * int(mirror)}")
     return Notes(captions)

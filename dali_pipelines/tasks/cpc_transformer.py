@@ -58,8 +58,8 @@ def plan_schema(cfg: Config) -> Schema:
 
 
 def cuts(cfg: Config) -> Cuts:
-    """What a decoder may cut and scale itself."""
-    return Cuts(cfg.size, (cfg.num_frames,))
+    """What a decoder may cut, scale and recolour itself."""
+    return Cuts(cfg.size, (cfg.num_frames,), recolour=True)
 
 
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:

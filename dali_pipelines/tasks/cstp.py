@@ -87,15 +87,14 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
     angles, colours, sigmas = zip(*(draw_look(rng, cfg) for _ in range(2)), strict=True)
     mirror = rng.random(2) < FLIP_PROB
     degrees = 90 * quarters + np.array(angles)
-    if not cfg.reference.flip_last:  # the graph mirrors last: to turn a mirrored picture, it turns the other way first
+    if cfg.reference.flip_last:  # the graph mirrors first: to mirror a turned picture, it turns the other way
         degrees = np.where(mirror, -degrees, degrees)
     return {
         "frames": np.concatenate([looped_clip(start, num_frames=video.num_frames, **steps) for start in starts]),
-        **box_arrays(boxes),
+        **box_arrays(boxes, mirror),
         "degrees": (degrees % 360).astype(np.float32),
         **colour_arrays([one for clip in colours for one in clip]),
         "sigma": np.array(sigmas, np.float32),
-        "mirror": mirror.astype(np.int32),
         "spatial": np.array(spatial, np.int64),
         "temporal": np.array(temporal, np.int64),
         "playback": np.array(playback, np.int64),
@@ -145,13 +144,15 @@ def plan_schema(cfg: Config) -> Schema:
         "degrees": ((2,), "float32"),
         **colour_schema(2 * cfg.num_frames),
         "sigma": ((2,), "float32"),
-        "mirror": ((2,), "int32"),
         **LABELS,
     }
 
 
 def cuts(cfg: Config) -> Cuts | None:
-    """What a decoder may cut and scale itself: boxes that do not hang out of the picture."""
+    """What a decoder may cut and scale itself: boxes that do not hang out of the picture.
+
+    Not their colours: clips are turned first.
+    """
     return None if cfg.reference.rotated_boxes else Cuts(cfg.size, (cfg.num_frames,) * 2, cubic=True)
 
 
@@ -162,9 +163,9 @@ def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str,
     def view(clip: DataNode, v: int) -> DataNode:
         clip = crop_box(clip, plan, v, size=cfg.size, cubic=True)
         clip = colour_map(turn(clip, plan["degrees"][v]), colours_of_view(plan, v, length))
-        return normalise(blur(clip, plan["sigma"][v]), kind=NORMALISATION, mirror=plan["mirror"][v])
+        return blur(clip, plan["sigma"][v])
 
-    clips = each_view(frames, 2, length, view)
+    clips = normalise(each_view(frames, (length,) * 2, view), kind=NORMALISATION)
     return {"clips": clips, **{name: beside(plan[name], clips) for name in LABELS}}
 
 
@@ -186,10 +187,9 @@ def notes(plan: dict[str, np.ndarray], cfg: Config) -> Notes:
             f"degrees; shares {temporal:.0%} of the time, {spatial:.0%} of the picture"
         )
         corners = (common - start[v]) / plan["box_shape"][v] - 0.5
+        corners *= (1, -1 if plan["box_mirror"][v] else 1)
         for _ in range(round(plan["degrees"][v] / 90)):
             corners = corners[:, ::-1] * (-1, 1)  # (y, x) counter-clockwise about the centre: (-x, y)
-        corners *= (1, -1 if plan["mirror"][v] else 1)
         boxes.append(cfg.size * (np.array([corners.min(0), corners.max(0)])[:, ::-1].ravel() + 0.5))
     shape = (2, 1, cfg.num_frames, 4)
-    up = np.where(plan["mirror"], -plan["degrees"], plan["degrees"]).tolist()
-    return Notes(captions, np.broadcast_to(np.array(boxes)[:, None, None], shape), up)
+    return Notes(captions, np.broadcast_to(np.array(boxes)[:, None, None], shape), plan["degrees"].tolist())

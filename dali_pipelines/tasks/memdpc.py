@@ -75,8 +75,8 @@ def plan_schema(cfg: Config) -> Schema:
 
 
 def cuts(cfg: Config) -> Cuts:
-    """What a decoder may cut and scale itself."""
-    return Cuts(cfg.size, (cfg.length,))
+    """What a decoder may cut, scale and recolour itself."""
+    return Cuts(cfg.size, (cfg.length,), recolour=True)
 
 
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:

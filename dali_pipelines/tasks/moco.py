@@ -75,8 +75,8 @@ def plan_schema(cfg: Config) -> Schema:
 
 
 def cuts(cfg: Config) -> Cuts:
-    """What a decoder may cut and scale itself."""
-    return Cuts(cfg.size, (cfg.num_frames,) * len(VIEWS))
+    """What a decoder may cut, scale and recolour itself."""
+    return Cuts(cfg.size, (cfg.num_frames,) * len(VIEWS), recolour=True)
 
 
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
@@ -86,7 +86,7 @@ def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str,
     def view(clip: DataNode, v: int) -> DataNode:
         return colour_map(crop_resize(clip, plan, v, size=cfg.size), colours_of_view(plan, v, length))
 
-    return {"clips": normalise(each_view(frames, len(VIEWS), length, view))}
+    return {"clips": normalise(each_view(frames, (length,) * len(VIEWS), view))}
 
 
 def batch_schema(cfg: Config) -> Schema:

@@ -128,7 +128,7 @@ def _draw_crop(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[
         )
         return {"crop_start": crop[0], "crop_end": crop[1]}
     box = random_box(video.height, video.width, rng, area=cfg.area)
-    return {**box_arrays([box]), "mirror": np.array(rng.random() < cfg.flip_prob, np.int32)}
+    return box_arrays([box], rng.random(1) < cfg.flip_prob)
 
 
 def _draw_colours(rng: np.random.Generator, cfg: Config) -> ColourMap:
@@ -144,23 +144,22 @@ def plan_schema(cfg: Config) -> Schema:
     """Shape and dtype of every array of a plan."""
     crop: Schema = {"crop_start": ((2,), "float32"), "crop_end": ((2,), "float32")}
     if cfg.area is not None:
-        crop = {**box_schema(1), "mirror": ((), "int32")}
+        crop = box_schema(1)
     return {"frames": ((cfg.num_frames,), "int32"), **crop, **colour_schema(cfg.num_frames), "labels": ((), "int64")}
 
 
 def cuts(cfg: Config) -> Cuts:
-    """What a decoder may cut and scale itself."""
-    return Cuts(cfg.size, (cfg.num_frames,), cubic=cfg.area is not None)
+    """What a decoder may cut, scale and recolour itself."""
+    return Cuts(cfg.size, (cfg.num_frames,), cubic=cfg.area is not None, recolour=True)
 
 
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
     """Executes a plan on decoded frames, uint8 (T, H, W, 3)."""
     if cfg.area is None:
-        clips, mirror = crop_resize(frames, plan, size=cfg.size), None
+        clips = crop_resize(frames, plan, size=cfg.size)
     else:
         clips = crop_box(frames, plan, 0, size=cfg.size, cubic=True)
-        mirror = plan["mirror"]
-    clips = normalise(colour_map(clips, plan), kind=cfg.normalisation, mirror=mirror)
+    clips = normalise(colour_map(clips, plan), kind=cfg.normalisation)
     return {"clips": clips, "labels": beside(plan["labels"], clips)}
 
 
