@@ -10,7 +10,7 @@ Videos first, then lists:
 
 The first writes trainlist01.txt to testlist03.txt, the second train.txt and validation.txt. The videos of ssv1 lie in
 no folders of classes: `lists` also puts their classes into the index, and is given again whenever `prepare` is.
-UCF101's lists need none of this, they are read as they are.
+UCF101's lists need none of this, they are read as they are: `listed` leaves off what the quarantine holds.
 """
 
 import argparse
@@ -103,8 +103,8 @@ def keep_prepared(lists: Lists, index: Index) -> Lists:
     """`lists` without the videos that `prepare` could not use, which are printed; UserError for others that lack."""
     known = set(index.names.texts())
     missing = sorted({name for names in lists.values() for name in names} - known)
-    quarantined = _quarantined(index.root)
-    gone = [name for name in missing if name not in quarantined]
+    away = quarantined(index.root)
+    gone = [name for name in missing if name not in away]
     if gone:
         raise UserError(
             f"{len(gone)} listed videos are not in {index.root}: {_some(gone)}; prepare them as well, from the folder "
@@ -115,14 +115,14 @@ def keep_prepared(lists: Lists, index: Index) -> Lists:
     return {file: [name for name in names if name in known] for file, names in lists.items()}
 
 
-def _quarantined(root: Path) -> set[str]:
+def quarantined(root: Path) -> set[str]:
     """The names that the videos in the quarantine may have: the ends of their paths, with suffix and without."""
     try:
         with (root / QUARANTINE_FILE).open(newline="", errors="surrogateescape") as file:
             paths = [Path(row["path"]) for row in csv.DictReader(file)]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return set()
-    ends = {"/".join(path.parts[-depth:]) for path in paths for depth in (1, 2)}
+    ends = {"/".join(path.parts[-depth:]) for path in paths for depth in range(1, len(path.parts) + 1)}
     return ends | {os.path.splitext(end)[0] for end in ends}
 
 

@@ -14,13 +14,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from unittest import mock
 
+import numpy as np
 import torch
 from torch import nn
 from torch.distributed import destroy_process_group
 
 import nets.tasks
 from configs.errors import run_cli
-from dali_pipelines.store import index
+from dali_pipelines import listed
+from dali_pipelines.store.ragged import Ragged
 from trainers import command, pretrain
 
 VIDEOS = 42
@@ -36,6 +38,10 @@ class Config:
     """SIGKILL to the last rank likewise."""
     seconds: float = 0.0
     """Duration of a fetch."""
+    frames: int = 50
+    """Of every video."""
+    lost_row: int = -1
+    """No rank can read this row: the one that wants it names it."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +54,23 @@ class NetConfig:
 
 
 class Index:
+    names = Ragged.of_texts(f"class/video_{row:02d}" for row in range(VIDEOS))
+
+    def __init__(self, frames: int) -> None:
+        self.num_frames = np.full(VIDEOS, frames)
+
     def __len__(self) -> int:
         return VIDEOS
 
     def info(self, row: int) -> types.SimpleNamespace:
-        return types.SimpleNamespace(name=f"class/video_{row:02d}")
+        return types.SimpleNamespace(name=self.names.text(row))
 
 
 class Loader:
     """Batches of a permutation that depends on seed and epoch alone."""
 
     def __init__(self, config, ranks, _) -> None:
-        self.config, self.ranks, self.index, self.step = config, ranks, Index(), 0
+        self.config, self.ranks, self.index, self.step = config, ranks, Index(config.plan.frames), 0
         self.counts, self.replaced, self.left_out = types.SimpleNamespace(amplification=1.5), {}, []
         self.task = types.SimpleNamespace(batch_schema={}, normalisation="imagenet")
         self.batch = config.train.global_batch // ranks.world_size // config.train.accumulate
@@ -81,6 +92,8 @@ class Loader:
             index = rows[begin : begin + self.batch]
             clips = torch.sin(index.view(-1, 1, 1, 1, 1) + torch.arange(3 * 4 * 8 * 8.0).view(1, 3, 4, 8, 8))
             clips[index == plan.nan_row] = torch.nan
+            if plan.lost_row in index:
+                self.replaced[self.index.info(plan.lost_row).name] = f"rank {self.ranks.rank} cannot read it"
             self.step += 1
             yield {"clips": clips, "index": index}
 
@@ -123,7 +136,7 @@ def main(argv: list[str]) -> None:
     with (
         mock.patch.dict(sys.modules, modules),
         mock.patch.object(nets.tasks, "build_task", lambda task, backbone, schema, cfg: Net(cfg)),
-        mock.patch.object(index, "open_dataset", return_value=None),
+        mock.patch.object(listed, "open_listed", return_value=types.SimpleNamespace(index=None, left_off=[])),
         mock.patch.object(command, "build_loader", Loader),
         mock.patch.object(torch.distributed, "destroy_process_group", end_group),
     ):

@@ -14,7 +14,8 @@ from nets import backbones
 from nets.classifier import Classifier, Config
 from tests.runs import write_recipe as write_pretraining
 from tests.test_loop import assert_same_weights, history, weights
-from trainers import finetune, pretrain
+from trainers import finetune, loop, pretrain
+from trainers.metrics import Metrics
 from trainers.validation import Validator
 
 RECIPE = """
@@ -171,6 +172,70 @@ def test_sigterm_in_a_validation_ends_the_run_saved_and_the_same_command_goes_on
     assert history(tmp_path) == history(whole)
     assert validations(run) == validations(whole / "run")
     assert_same_weights(weights(tmp_path, STEPS), weights(whole, STEPS))
+
+
+def assert_ends_as(whole: Path, tmp_path: Path) -> None:
+    """The run has the same steps, validations, last checkpoint and best one."""
+    run = tmp_path / "run"
+    assert history(tmp_path) == history(whole)
+    assert validations(run) == validations(whole / "run")
+    ours, theirs = (read(folder / "checkpoints" / f"step_{STEPS:08d}.pt") for folder in (run, whole / "run"))
+    assert_same_weights(ours["model"], theirs["model"])
+    assert ours["validator"] == theirs["validator"]
+    ours, theirs = (read(folder / "checkpoints" / "best.pt") for folder in (run, whole / "run"))
+    assert_same_weights(ours["model"], theirs["model"])
+    assert (ours["step"], ours["validation"]) == (theirs["step"], theirs["validation"])
+
+
+@pytest.mark.parametrize("stop", [2, STEPS])
+def test_sigterm_where_a_validation_is_due_saves_and_ends_and_the_next_part_validates_first(
+    whole, root, pretrained, tmp_path, monkeypatch, capsys, stop
+):
+    def told_to_stop(run, batches, step):
+        if step + 1 == stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return train_step(run, batches, step)
+
+    train_step = loop.train_step
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_step", told_to_stop)
+        run = train(tmp_path, root, "--pretrained", pretrained)
+    assert f"stopped by SIGTERM after step {stop} of 8; the same command goes on from" in capsys.readouterr().out
+    assert read(run / "checkpoints" / f"step_{stop:08d}.pt")["step"] == stop
+    measured = validations(run) if (run / "validation.jsonl").exists() else []
+    assert [line["step"] for line in measured] == [step for step in (2, 4, 6, 8) if step < stop]
+    train(tmp_path, root, "--pretrained", pretrained)
+    assert_ends_as(whole, tmp_path)
+    capsys.readouterr()
+    train(tmp_path, root, "--pretrained", pretrained)
+    assert "nothing to do" in capsys.readouterr().out
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("where", [(Validator, "__call__"), (Metrics, "add_validation")])
+def test_a_kill_in_a_validation_costs_no_step_and_it_is_reported_once(
+    whole, root, pretrained, tmp_path, monkeypatch, where
+):
+    """In the second one of four, and as its line has just been written."""
+    real, calls = getattr(*where), []
+
+    def killed(*args):
+        result = real(*args)
+        calls.append(args)
+        if len(calls) == 2:
+            raise Killed
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*where, killed)
+        with pytest.raises(Killed):
+            train(tmp_path, root, "--pretrained", pretrained)
+    assert read(tmp_path / "run" / "checkpoints" / "step_00000004.pt")["validator"]["owing"]
+    train(tmp_path, root, "--pretrained", pretrained)
+    assert_ends_as(whole, tmp_path)
 
 
 CONSTANT = ("--mode", "scratch", "--set", "schedule.kind=constant")

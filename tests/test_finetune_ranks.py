@@ -109,7 +109,8 @@ def test_the_best_of_two_ranks_is_written_once_and_measures_the_same_in_one_proc
     _, held = finetune.datasets(config)
     net = finetune_net(config, best["model"])
     with mock.patch.object(validation, "content", return_value={}):
-        measured = Validator(held, config, Ranks(torch.device("cpu")), tmp_path)(SimpleNamespace(net=net), 1)
+        run = SimpleNamespace(net=net, unreadable={})
+        measured = Validator(held, config, Ranks(torch.device("cpu")), tmp_path)(run, 1)
     assert measured["top1"] == best["validation"]["top1"]
     assert measured["loss"] == pytest.approx(best["validation"]["loss"], rel=1e-4)
     assert sorted(path.name for path in (folder / "checkpoints").glob("best*")) == ["best.pt"]

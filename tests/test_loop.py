@@ -235,6 +235,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update_and_names_the_vid
         (("--set", "seed=8"), "seed = 7, this run has 8"),
         (("--set", "train.global_batch=4"), "train.global_batch = 8, this run has 4"),
         (("--set", "optim.name=adamw"), "optim.name = 'sgd', this run has 'adamw'"),
+        (("--set", "plan.frames=51"), "of the same names, some with another number of frames: from data.root nowhere"),
         (("--resume", "none"), "already holds checkpoints up to step 15"),
         (("--set", "net.width=4"), "of another network: net.width was 8 and is 4"),
     ],
@@ -253,6 +254,17 @@ def test_a_work_dir_that_cannot_be_written_is_known_before_training(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"^cannot write to .*/file/run: Not a directory; choose another --work-dir"):
         run(tmp_path, "--work-dir", str(tmp_path / "file" / "run"))
+
+
+def test_a_checkpoint_of_before_videos_were_compared_goes_on_with_a_warning(whole, tmp_path, capsys):
+    run(tmp_path, "--max-steps", "4")
+    path = tmp_path / "run" / "checkpoints" / "step_00000004.pt"
+    content = torch.load(path, weights_only=True)
+    del content["identity"]["videos.names"], content["identity"]["videos.frames"], content["unreadable"]
+    torch.save(content, path)
+    run(tmp_path)
+    assert "warning: the checkpoint of step 4 does not tell its videos" in capsys.readouterr().out
+    assert history(tmp_path) == history(whole)
 
 
 def test_dry_run_describes_the_batch_and_writes_nothing(tmp_path, capsys):

@@ -1,13 +1,16 @@
 """The training loop as processes: killed, told to stop, and on two ranks."""
 
+import csv
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests import loop_worker
+from tests.loop_worker import VIDEOS
 from tests.runs import command, run, two_ranks
 from tests.test_loop import LATE_ROW, STEPS, assert_same_weights, history, lines, weights, write_recipe
 from tests.test_loop import run as run_here
@@ -55,6 +58,24 @@ def test_two_ranks_make_the_steps_of_one_until_a_gradient_is_not_finite(tmp_path
     for ours, theirs in zip(lines(tmp_path), lines(tmp_path, "one"), strict=True):
         for key in ("loss", "target", "grad_norm", "lr"):
             assert ours[key] == pytest.approx(theirs[key], rel=1e-4)
+
+
+def test_videos_that_some_rank_could_not_read_are_all_named_at_the_end_and_after_a_resume(tmp_path):
+    rows = torch.randperm(VIDEOS, generator=torch.Generator().manual_seed(7000)).tolist()
+    first, second = rows[4], rows[20]  # rank 1's first ones in steps 1 and 3, of 8
+    status, output = run_both(tmp_path, "--set", f"plan.lost_row={first}", "--max-steps", "2")
+    assert status == [0, 0]
+    table = tmp_path / "run" / "unreadable.csv"
+    assert f"1 videos could not be read, as {table} says why: class/video_{first:02d}" in output
+    status, output = run_both(tmp_path, "--set", f"plan.lost_row={second}", "--max-steps", "4")
+    assert status == [0, 0]
+    names = [f"class/video_{row:02d}" for row in (first, second)]
+    assert f"2 videos could not be read, as {table} says why: {', '.join(names)}" in output
+    with table.open(newline="") as file:
+        found = list(csv.DictReader(file))
+    assert [row["name"] for row in found] == names
+    assert [row["reason"] for row in found] == ["rank 1 cannot read it", "rank 1 cannot read it"]
+    assert [line["replaced_videos"] for line in lines(tmp_path)] == [0, 0, 1, 1]
 
 
 def test_sigusr1_from_outside_ends_with_status_0(tmp_path):

@@ -47,6 +47,8 @@ def visit(rank: int, port: int, folder: str) -> None:
             "other": caught(lambda: ranks.require_same(config="a", videos=7 + rank)),
             "threads": torch.get_num_threads(),
         }
+        ranks.part()
+        seen["parted"] = not torch.distributed.is_initialized()
     Path(folder, str(rank)).write_text(json.dumps(seen))
 
 
@@ -77,6 +79,10 @@ def test_an_error_on_rank_0_is_everyones(seen, rank):
 def test_ranks_that_differ_say_in_what(seen, rank):
     assert seen[rank]["same"] == "nothing was raised"
     assert "differ in videos: 7 on rank 0, 8 on rank 1" in seen[rank]["other"]
+
+
+def test_ranks_that_parted_have_no_group_and_end_without_one(seen):
+    assert [each["parted"] for each in seen] == [True, True]
 
 
 def test_cores_are_shared_out(seen):

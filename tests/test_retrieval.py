@@ -286,3 +286,17 @@ def test_the_linear_probe_counts_unreadable_test_videos_as_wrong(vp9_store, tmp_
     assert measured["interval"] == pytest.approx(wilson(17, 20))
     assert "top-1        85.00 %" in text
     assert "1     (queries, counted as wrong: v003)" in text
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_ranks_part_before_rank_0_searches_or_fits_however_long_that_takes(monkeypatch, tmp_path, rank):
+    happened = []
+    monkeypatch.setattr(retrieval, "features_of_both", lambda *_: happened.append("features"))
+    monkeypatch.setattr(Ranks, "part", lambda _: happened.append("parted"))
+    for name in ("_write_retrieval", "_write_linear"):
+        monkeypatch.setattr(retrieval, name, lambda *_: happened.append("alone") or "figures")
+    ranks = Ranks(torch.device("cpu"), rank, world_size=2)
+    for protocol in (retrieval.retrieve, retrieval.linear):
+        happened.clear()
+        assert protocol(None, None, ranks, tmp_path) == ("" if rank else "figures")  # type: ignore[arg-type]
+        assert happened == ["features", "parted"] + ["alone"] * (rank == 0)

@@ -48,7 +48,7 @@ def validate(index: Index, config, folder: Path) -> tuple[dict[str, float], list
     """What a first validation measures, and the files that it leaves."""
     validator = Validator(index, config, ALONE, folder)
     with mock.patch.object(validation, "content", return_value={}):
-        measured = validator(SimpleNamespace(net=classifier()), 5)
+        measured = validator(SimpleNamespace(net=classifier(), unreadable={}), 5)
     return measured, [path.name for path in folder.iterdir()]
 
 
@@ -91,7 +91,7 @@ def test_loss_and_top1_are_those_of_the_middle_clip_whatever_the_test_averages_o
 def test_validating_changes_no_bit_of_the_network(vp9_store, tmp_path):
     net, before = classifier(), classifier().state_dict()
     with mock.patch.object(validation, "content", return_value={}):
-        Validator(vp9_store, recipe(), ALONE, tmp_path)(SimpleNamespace(net=net), 1)
+        Validator(vp9_store, recipe(), ALONE, tmp_path)(SimpleNamespace(net=net, unreadable={}), 1)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert not any(parameter.is_inference() for parameter in net.parameters())
 
@@ -124,14 +124,14 @@ def feed(validator: Validator, figures: list[tuple[float, float]]) -> tuple[list
     reports, written = [], []
     for step, (top1, loss) in enumerate(figures):
         patched = {
-            "predict": lambda *_, **__: SimpleNamespace(scores=None, labels=None),
+            "predict": lambda *_, **__: SimpleNamespace(scores=None, labels=None, unreadable={}),
             "top_k": lambda *_, found=top1: found,
             "cross_entropy": lambda *_, found=loss: found,
             "content": lambda run: {},
             "checkpoint": SimpleNamespace(write=lambda path, content: written.append(content["step"])),
         }
         with mock.patch.multiple(validation, **patched):
-            reports.append(validator(SimpleNamespace(net=NET), step))
+            reports.append(validator(SimpleNamespace(net=NET, unreadable={}), step))
     return reports, written
 
 

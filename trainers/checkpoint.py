@@ -94,17 +94,6 @@ def find(folder: Path, resume: str) -> dict[str, Any] | None:
     return None
 
 
-def check_identity(content: Mapping[str, Any], identity: Mapping[str, object]) -> None:
-    """UserError when a checkpoint belongs to another run, whose data order or tensors do not fit this one."""
-    for key, ours in identity.items():
-        theirs = content["identity"].get(key)
-        if theirs != ours:
-            raise UserError(
-                f"the checkpoint of step {content['step']} has {key} = {theirs!r}, this run has {ours!r}; "
-                f"set it back to {theirs!r} to go on, or pass another --work-dir to start a new run"
-            )
-
-
 def _write(content: Mapping[str, Any], file: Any) -> None:
     try:
         torch.save(content, file)

@@ -96,6 +96,7 @@ def build_run(
 ) -> "Run":
     """The parts of a run around a network, the same on all ranks. `identity` adds to what must stay the same."""
     from trainers.distributed import wrap
+    from trainers.identity import of_videos
     from trainers.run import Run, make_optimizer
 
     fixed = {
@@ -106,11 +107,13 @@ def build_run(
         "train.accumulate": config.train.accumulate,
         "optim.name": config.optim.name,
         "videos": len(loader.index),
+        **of_videos(loader.index),
         **(identity or {}),
     }
     ranks.require_same(config=dump(config), **fixed)
     net.check_batch(batch_per_rank(config.train, ranks.world_size), ranks.world_size)
     net, model = wrap(net, config.train, ranks)
+    unreadable: dict[str, str] = {}
     return Run(
         config=config,
         ranks=ranks,
@@ -122,8 +125,9 @@ def build_run(
         name_of=lambda row: loader.index.info(row).name,
         loader_facts=lambda: {
             "amplification": loader.counts.amplification,
-            "replaced_videos": len(loader.replaced),
+            "replaced_videos": len(unreadable | loader.replaced),
         },
+        unreadable=unreadable,
         classes=classes,
         validator=validator,
     )
@@ -139,6 +143,7 @@ def work(run: "Run", loader: "ClipLoader", args: argparse.Namespace) -> str:
 def fit(run: "Run", loader: "ClipLoader", *, resume_from: str, max_steps: int | None) -> str:
     """Trains in the config's work_dir, from its newest checkpoint on, and lists there the videos that are left out."""
     from dali_pipelines.store.files import replacing
+    from trainers import unreadable
     from trainers.loop import train
     from trainers.metrics import Metrics
     from trainers.run import resume
@@ -147,7 +152,8 @@ def fit(run: "Run", loader: "ClipLoader", *, resume_from: str, max_steps: int | 
     run.ranks.on_rank0(lambda: require_writable(work_dir, work_dir / "checkpoints"))
     first_step = resume(run, work_dir / "checkpoints", resume_from)
     end = min(run.total_steps, max_steps or run.total_steps)
-    if first_step >= end:
+    owing = run.validator is not None and run.validator.owing
+    if first_step > end or (first_step == end and not owing):
         return f"nothing to do: {work_dir} has done {first_step} of {end} steps"
     metrics = None
     if run.ranks.rank == 0:
@@ -163,9 +169,11 @@ def fit(run: "Run", loader: "ClipLoader", *, resume_from: str, max_steps: int | 
             global_batch=config.train.global_batch,
             log_every=config.train.log_every,
             normalisation=loader.task.normalisation,
+            owing=owing,
         )
     with metrics or nullcontext():
-        return train(run, metrics, work_dir / "checkpoints", first_step=first_step, end=end)
+        ending = train(run, metrics, work_dir / "checkpoints", first_step=first_step, end=end)
+    return "\n".join([ending, *unreadable.summary(run.unreadable, work_dir)])
 
 
 def require_writable(*folders: Path, option: str = "--work-dir") -> None:

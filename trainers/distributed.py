@@ -66,6 +66,15 @@ class Ranks:
             raise result[1]
         return result[0]
 
+    def part(self) -> None:
+        """Ends the group, all ranks together, before work that rank 0 does alone, however long that takes.
+
+        No rank may wait for another one after this. Where rank 0 ended it later, gloo's other ranks would not mind;
+        NCCL's, by its documentation, hang until all of the machine end it.
+        """
+        if self.world_size > 1:
+            distributed.destroy_process_group()
+
     def require_same(self, **facts: object) -> None:
         """UserError when the ranks do not agree, as when a node has another copy of the dataset or config."""
         everyones: list[Mapping[str, object]] = self.gather_objects(facts)
@@ -109,7 +118,8 @@ def start(device: str) -> Iterator[Ranks]:
     backend = "nccl" if device == "cuda" else "gloo"
     distributed.init_process_group(backend, timeout=PEER_TIMEOUT)
     yield ranks
-    distributed.destroy_process_group()  # not after an error: it would wait for peers that may be gone
+    if distributed.is_initialized():
+        distributed.destroy_process_group()  # not after an error: it would wait for peers that may be gone
 
 
 def wrap(net: Net, train: Train, ranks: Ranks) -> tuple[Net, nn.Module]:

@@ -115,14 +115,18 @@ def datasets(config: Recognition) -> "tuple[Index, Index | None]":
 
 
 def split_notes(config: Recognition, index: "Index") -> list[str]:
-    """What the lists make of a result, one sentence each: classes never learned, test videos that are trained on."""
+    """What the lists make of a result, one sentence each.
+
+    Videos that are left off, classes that are never learned, test videos that are trained on.
+    """
     import numpy as np
 
+    from dali_pipelines.listed import left_off
     from trainers.labelled import open_labelled
 
-    notes = []
-    test_list = config.data.list_of("test")
-    test = open_labelled(config.data, "test") if test_list and test_list.is_file() else None
+    data, test_list = config.data, config.data.list_of("test")
+    notes = left_off(data.root, data.list_of("train"), test_list if test_list and test_list.is_file() else None)
+    test = open_labelled(data, "test") if test_list and test_list.is_file() else None
     unseen = np.setdiff1d(np.arange(len(index.class_names)), index.labels)
     if len(unseen):
         tested = "" if test is None else f"; the test has {np.isin(test.labels, unseen).sum()} videos of them"

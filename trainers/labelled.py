@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 
 from configs.errors import UserError
 from configs.schema import LabelledData
-from dali_pipelines.store.index import Index, open_dataset
+from dali_pipelines.listed import open_listed
+from dali_pipelines.store.index import Index
 
 SAME_FILM = re.compile(r"_c\d+$|_[a-z]_(?:cm|nm)_np\d+_[a-z]{2}_(?:goo|med|bad)_\d+$")
 """What tells the clips of one film apart, which look alike: in UCF101 v_<Class>_g<film>_c<clip>, in HMDB51
@@ -16,14 +16,15 @@ SAME_FILM = re.compile(r"_c\d+$|_[a-z]_(?:cm|nm)_np\d+_[a-z]{2}_(?:goo|med|bad)_
 
 
 def open_labelled(data: LabelledData, part: str) -> Index:
-    """The videos of one part, "train" or "test", all with a class.
+    """The videos of one part, "train" or "test", all with a class; those in the quarantine are left off (`listed`).
 
     UserError for a missing list, videos without a class, and a list whose own labels tell of other classes.
     """
     list_file = data.list_of(part)  # type: ignore[arg-type]
     if part == "test" and list_file is None:
         raise UserError("data.test_list: missing; name the file that lists the test videos, such as testlist01.txt")
-    index = open_dataset(data.root, list_file)
+    found = open_listed(data.root, list_file)
+    index = found.index
     unlabelled = np.flatnonzero(index.labels < 0)
     if len(unlabelled):
         raise UserError(
@@ -31,7 +32,7 @@ def open_labelled(data: LabelledData, part: str) -> Index:
             "prepare it again with --labels folders or a CSV, or run dali_pipelines.lists for Something-Something v1"
         )
     if list_file is not None:
-        tokens = _own_labels(list_file, index.names.texts())
+        tokens = _own_labels(found.lines, index.names.texts())
         listed, known = len(set(tokens)), len(np.unique(index.labels))
         if len(tokens) == len(index) and all(token.isdecimal() for token in tokens) and listed != known:
             raise UserError(
@@ -41,12 +42,11 @@ def open_labelled(data: LabelledData, part: str) -> Index:
     return index
 
 
-def _own_labels(list_file: Path, names: Iterable[str]) -> list[str]:
+def _own_labels(lines: Iterable[str], names: Iterable[str]) -> list[str]:
     """What stands behind the names of a list, such as the class ids in UCF101's lists for training."""
-    lines = [line.strip().rsplit(maxsplit=1) for line in list_file.read_text().splitlines() if line.strip()]
     return [
         line[1]
-        for line, name in zip(lines, names, strict=True)
+        for line, name in zip((line.rsplit(maxsplit=1) for line in lines), names, strict=True)
         if len(line) == 2 and name in (line[0], line[0].rpartition(".")[0])  # not the end of a name with a blank
     ]
 

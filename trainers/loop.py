@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,6 +18,9 @@ from configs.errors import UserError
 from trainers import checkpoint
 from trainers.metrics import Metrics
 from trainers.run import Batch, Loader, Run, save
+
+if TYPE_CHECKING:
+    from trainers.validation import Validator
 
 
 @dataclass(frozen=True)
@@ -127,12 +131,15 @@ class StopSignal:
 def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, end: int) -> str:
     """Trains from step `first_step` up to `end`, with checkpoints in `folder`. Returns how it ended.
 
-    `metrics` is rank 0's alone. SIGTERM or SIGUSR1 on any rank ends the run after the current step, saved.
+    `metrics` is rank 0's alone. SIGTERM or SIGUSR1 on any rank ends the run after the current step, saved: a validation
+    that is due comes first when the run goes on.
     """
     batches = endless(run.loader)
     saved = checkpoint.path_of(folder, first_step)
     run.model.train()
     with StopSignal() as stop:
+        if run.validator and run.validator.owing:
+            saved = _validate(run, run.validator, metrics, folder, first_step)
         for step in range(first_step, end):
             began = time.perf_counter()
             result = train_step(run, batches, step)
@@ -148,14 +155,24 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
                     metrics.add_clips(done, result.batch)
                 facts = {"epoch": run.epoch(step), "lr": run.lr(step), "grad_norm": result.grad_norm, **terms}
                 metrics.add(done, facts, everyones[:, -3:-1], run.loader_facts())
-            if run.validator and run.validator.due(run, done):
-                measured = run.validator(run, done)
-                run.model.train()
-                if metrics:
-                    metrics.add_validation(done, measured)
-            if stopping or done == end or done % run.config.train.checkpoint_every == 0:
+            due = run.validator is not None and run.validator.due(run, done)
+            if run.validator:
+                run.validator.owing = due
+            # Before the validation, which may take longer than a scheduler waits between SIGTERM and SIGKILL.
+            if due or stopping or done == end or done % run.config.train.checkpoint_every == 0:
                 saved = save(run, folder, done)
             if stopping:
                 name = stop.name or "a signal to another rank"
                 return f"stopped by {name} after step {done} of {end}; the same command goes on from {saved}"
+            if run.validator and due:
+                saved = _validate(run, run.validator, metrics, folder, done)
     return f"done: {end} of {run.total_steps} steps; {saved}"
+
+
+def _validate(run: Run, validator: "Validator", metrics: Metrics | None, folder: Path, step: int) -> Path:
+    """The validation after `step` steps, reported and saved."""
+    measured = validator(run, step)
+    run.model.train()
+    if metrics:
+        metrics.add_validation(step, measured)
+    return save(run, folder, step)

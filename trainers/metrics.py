@@ -19,17 +19,26 @@ from dali_pipelines.store.files import replacing
 class Metrics:
     """The run's reports from step `first_step` on; later ones, of a run that was cut off, are dropped.
 
-    A step's number counts the optimizer steps done, itself included. `normalisation` is that of the clips, a name in
+    A step's number counts the optimizer steps done, itself included. With `owing` the validation after `first_step` is
+    still to come. `normalisation` is that of the clips, a name in
     `graph.colour.NORMALISATIONS`. A context manager: closes its files.
     """
 
     def __init__(
-        self, work_dir: Path, *, first_step: int, end: int, global_batch: int, log_every: int, normalisation: str
+        self,
+        work_dir: Path,
+        *,
+        first_step: int,
+        end: int,
+        global_batch: int,
+        log_every: int,
+        normalisation: str,
+        owing: bool = False,
     ) -> None:
         path = work_dir / "metrics.jsonl"
         self._validations = work_dir / "validation.jsonl"
-        for log in (path, self._validations):
-            drop_after(log, first_step)
+        drop_after(path, first_step)
+        drop_after(self._validations, first_step - owing)
         self._file = path.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(work_dir / "tensorboard"), purge_step=first_step + 1)
         self._bar = tqdm(total=end, initial=first_step, unit="step", disable=None, dynamic_ncols=True)

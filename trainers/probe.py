@@ -47,7 +47,7 @@ def main(argv: list[str]) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads, if they spin, starve DALI's
     import torch
 
-    from dali_pipelines.store.index import open_dataset
+    from dali_pipelines.listed import left_off, open_listed
     from dali_pipelines.tasks.recognition import Config as ClipsConfig
     from dali_pipelines.tasks.recognition import Test
     from nets.backbones import create
@@ -58,7 +58,8 @@ def main(argv: list[str]) -> None:
     assert weights.config is not None
     config, clip = weights.config, weights.clip
     root = args.data_dir or config.data.root
-    train, test = (open_dataset(root, Path(root, name)) for name in (args.train, args.test))
+    lists = [Path(root, name) for name in (args.train, args.test)]
+    train, test = (open_listed(root, name).index for name in lists)
     if min(train.labels.min(), test.labels.min()) < 0:
         raise UserError(f"{root} has videos without a label; prepare it again with --labels folders or a CSV")
     clips = ClipsConfig(
@@ -73,7 +74,10 @@ def main(argv: list[str]) -> None:
         random, learned = (create(config.backbone).to(ranks.device).eval() for _ in range(2))
         weights.load_backbone(learned, config.backbone)
         result = probe({"random": random, config.task: learned}, train, test, clips, ranks, config.data)
-
+    if ranks.rank:
+        return
+    for note in left_off(root, *lists):
+        print(f"note: {note}")
     chance = 1 / len(train.class_names)
     print(f"linear probe, {len(train)} + {len(test)} videos, {args.clips} clips each; chance {100 * chance:.1f} %")
     for name, figures in result.items():

@@ -1,7 +1,7 @@
 """What fixed features are worth: the classes of the nearest videos, and a linear probe (specs/evaluation.md 5B, 6).
 
 The gallery are the training videos of a recipe, the queries its test videos. Both protocols use the same features.
-Once these are there, rank 0 works alone and the others end: a fit takes longer than ranks wait for each other.
+Once these are there the ranks part and rank 0 works alone: a fit takes longer than ranks wait for each other.
 """
 
 import csv
@@ -53,6 +53,7 @@ def retrieve(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> 
     (specs/evaluation.md 6). A query that cannot be read is a miss, such a gallery video is left out; both are named.
     """
     sets = features_of_both(weights, config, ranks)
+    ranks.part()
     return "" if ranks.rank else _write_retrieval(sets, out)
 
 
@@ -63,6 +64,7 @@ def linear(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> st
     `trainers.linear.fit`. A test video that cannot be read counts as wrong.
     """
     sets = features_of_both(weights, config, ranks)
+    ranks.part()
     return "" if ranks.rank else _write_linear(sets, out, ranks.device)
 
 

@@ -1,7 +1,7 @@
 """The parts of a run, and its way into a checkpoint and back."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
@@ -16,7 +16,7 @@ from configs.errors import UserError
 from configs.load import dump
 from configs.schema import Config, Optim
 from nets.tasks import Pretext
-from trainers import checkpoint
+from trainers import checkpoint, identity, unreadable
 from trainers.distributed import Ranks
 from trainers.schedule import lr_at
 
@@ -28,6 +28,8 @@ Batch = dict[str, Tensor]
 
 class Loader(Protocol):
     """What the loop needs of `dali_pipelines.loader.ClipLoader`."""
+
+    replaced: dict[str, str]
 
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[Batch]: ...
@@ -57,6 +59,8 @@ class Run:
     """Names of a classifier's classes, in the order of its outputs."""
     validator: "Validator | None" = None
     """What measures the network between epochs, in finetuning."""
+    unreadable: dict[str, str] = field(default_factory=dict)
+    """Names of videos that could not be read on any rank, with the reason; as of the last checkpoint."""
 
     @property
     def total_steps(self) -> int:
@@ -117,7 +121,9 @@ def resume(run: Run, folder: Path, how: str) -> int:
     found = run.ranks.on_rank0(lambda: checkpoint.find(folder, how))
     if found is None:
         return 0
-    checkpoint.check_identity(found, run.identity)
+    for warning in identity.check(found, run.identity):
+        if run.ranks.rank == 0:
+            print(f"warning: {warning}", flush=True)
     try:
         run.net.load_state_dict(found["model"])
     except RuntimeError as error:
@@ -133,6 +139,7 @@ def resume(run: Run, folder: Path, how: str) -> int:
     run.loader.load_state_dict(found["loader"])
     if run.validator and found["validator"]:  # else the run has not validated so far
         run.validator.load_state_dict(found["validator"])
+    run.unreadable.update(found.get("unreadable", {}))
     return int(found["step"])
 
 
@@ -160,15 +167,21 @@ def content(run: Run) -> dict[str, Any]:
 
 def save(run: Run, folder: Path, step: int) -> Path:
     """Writes the checkpoint after `step` steps; UserError on all ranks when the disk does not take it."""
+    for of_rank in run.ranks.gather_objects(run.loader.replaced):
+        run.unreadable.update(of_rank)
     state = {
         "loader": run.loader.state_dict(),
         "optimizer": run.optimizer.state_dict(),
         "validator": run.validator.state_dict() if run.validator else None,
+        "unreadable": run.unreadable,
     }
+
+    def write() -> Path:
+        unreadable.write(run.unreadable, Path(run.config.work_dir))
+        return checkpoint.save(folder, step, content(run) | state, keep=run.config.train.keep)
+
     try:
-        return run.ranks.on_rank0(
-            lambda: checkpoint.save(folder, step, content(run) | state, keep=run.config.train.keep)
-        )
+        return run.ranks.on_rank0(write)
     except OSError as error:
         raise UserError(
             f"cannot write the checkpoint of step {step} to {folder}: {error}; "

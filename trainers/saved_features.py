@@ -14,6 +14,7 @@ from torch import nn
 
 from configs.errors import UserError
 from configs.schema import Data, Recognition
+from dali_pipelines.listed import left_off
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks.recognition import Config
@@ -54,7 +55,8 @@ def features_of_both(weights: Weights, config: Recognition, ranks: Ranks) -> Set
             f"{len(twice)} of {len(queries)} test videos are training videos too, the first {twice[0]}: such a video "
             "finds itself; let data.list and data.test_list name different videos"
         )
-    for note in differences(config, weights.clip) if ranks.rank == 0 else []:
+    missing = left_off(data.root, data.list_of("train"), data.list_of("test"))
+    for note in [*differences(config, weights.clip), *missing] if ranks.rank == 0 else []:
         print(f"note: {note}", flush=True)
     backbone = backbones.create(weights.backbone)
     weights.load_backbone(backbone, weights.backbone)
@@ -75,6 +77,7 @@ def features_of_both(weights: Weights, config: Recognition, ranks: Ranks) -> Set
         "plan": dataclasses.asdict(plan),
         "queries": len(asked.names),
         "gallery": int(shown.known.sum()),
+        "notes": missing,
         "unreadable": {"queries": asked.unreadable, "gallery": shown.unreadable},
     }
     return Sets(gallery, shown, queries, asked, facts)

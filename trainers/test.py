@@ -172,10 +172,12 @@ def same_classes(weights: "Weights", index: "Index") -> "tuple[np.ndarray, tuple
 
 def notes(weights: "Weights", config: Recognition) -> list[str]:
     """What there is to know of the accuracy before one believes it."""
+    from dali_pipelines.listed import left_off
     from trainers.finetune import differences
     from trainers.weights import classifier_weights
 
-    trained, found = classifier_weights(weights), differences(config, weights.clip)
+    trained = classifier_weights(weights)
+    found = differences(config, weights.clip) + left_off(config.data.root, config.data.list_of("test"))
     if not weights.classes:
         found.append("the checkpoint does not name its classes; they are taken to be in the dataset's order")
     if trained.validation.reference.select_on_test and weights.path.name == "best.pt":

@@ -27,6 +27,7 @@ class Validator:
         self.index, self.config, self.ranks, self.folder = index, config, ranks, folder
         self.plan = replace(config.plan, test=Test(clips=1, short_side=config.plan.test.short_side))
         self.lr_factor = 1.0
+        self.owing = False  # whether a checkpoint was written before the validation of its step
         self.lowest, self.waiting = float("inf"), 0
         self.best: tuple[float, float] = (-1.0, 0.0)
 
@@ -39,9 +40,11 @@ class Validator:
     def __call__(self, run: Run, step: int) -> dict[str, float]:
         """Loss and top-1. All ranks call this at the same step; run.net is left in eval mode."""
         net = run.net.eval()
+        self.owing = False
         assert isinstance(net, Classifier)
         self.ranks.copy_buffers(net)
         found = predict(net, self.index, self.plan, self.ranks, self.config.data, desc="validation")
+        run.unreadable.update(found.unreadable)
         top1, loss = top_k(found.scores, found.labels, 1), cross_entropy(found.scores, found.labels)
         if (top1, -loss) > self.best:
             self.best = (top1, -loss)
@@ -50,7 +53,7 @@ class Validator:
         return {"loss": loss, "top1": top1, "best_top1": self.best[0], "lr_factor": self.lr_factor}
 
     def state_dict(self) -> dict[str, object]:
-        return {name: getattr(self, name) for name in ("lr_factor", "lowest", "waiting", "best")}
+        return {name: getattr(self, name) for name in ("lr_factor", "lowest", "waiting", "best", "owing")}
 
     def load_state_dict(self, state: dict[str, object]) -> None:
         for name, value in state.items():

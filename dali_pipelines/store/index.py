@@ -218,7 +218,7 @@ def open_dataset(root: str | Path, list_file: str | Path | None = None) -> Index
             "and its own name counts from the dataset's folder"
         ) from error
     row_of = {name: row for row, name in enumerate(index.names.texts())}
-    wanted = [_listed_name(line, row_of) for line in lines if line.strip()]
+    wanted = [listed_name(line, row_of) for line in lines if line.strip()]
     missing = [name for name in wanted if name not in row_of]
     if missing:
         raise UserError(
@@ -230,7 +230,7 @@ def open_dataset(root: str | Path, list_file: str | Path | None = None) -> Index
     return index.select([row_of[name] for name in wanted])
 
 
-def _listed_name(line: str, known: Mapping[str, int]) -> str:
+def listed_name(line: str, known: Mapping[str, int]) -> str:
     """The video that a line of a list means: the whole line or the part before a label, suffix or not."""
     line = line.strip()
     texts = [line, line.rsplit(maxsplit=1)[0]]

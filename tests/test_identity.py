@@ -1,0 +1,65 @@
+"""What two parts of a run must have in common, and what is said when they have not."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from configs.errors import UserError
+from dali_pipelines.store.ragged import Ragged
+from trainers.identity import check, of_videos
+
+IDENTITY = {"task": "fake", "backbone": "tiny", "seed": 7, "train.global_batch": 8, "videos": 100}
+DATA = "data: {root: data/films, list: train.txt}"
+
+
+def saved(identity: dict[str, object]) -> dict[str, object]:
+    return {"identity": identity, "step": 30, "config": DATA}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("task", "rot"), ("backbone", "r3d18"), ("seed", 8), ("train.global_batch", 16), ("videos", 99)],
+)
+def test_another_runs_checkpoint_is_refused_with_both_values_and_the_way_out(key, value):
+    assert check(saved(IDENTITY), IDENTITY) == []
+    with pytest.raises(UserError) as caught:
+        check(saved(IDENTITY), IDENTITY | {key: value})
+    text = str(caught.value)
+    assert f"{key} = {IDENTITY[key]!r}" in text
+    assert repr(value) in text
+    assert "--work-dir" in text
+
+
+def changed(index, how):
+    names, frames = list(index.names.texts()), index.num_frames.copy()
+    if how == "name":
+        names[3] += "x"
+    elif how == "order":
+        return index.select(np.arange(len(index))[::-1])
+    elif how == "cut elsewhere":  # the same letters in a row
+        names[0], names[1] = names[0] + names[1][0], names[1][1:]
+    else:
+        frames[[0, 1]] = frames[[1, 0]]
+    return dataclasses.replace(index, names=Ragged.of_texts(names), num_frames=frames)
+
+
+@pytest.mark.parametrize("how", ["name", "order", "cut elsewhere", "frames"])
+def test_other_videos_of_the_same_number_are_refused_with_the_old_ones_and_the_way_out(vp9_store, how):
+    before = saved(IDENTITY | of_videos(vp9_store))
+    assert check(before, IDENTITY | of_videos(vp9_store.select(range(12)))) == []
+    what = "of the same names, some with another number of frames" if how == "frames" else "as many .* other names"
+    with pytest.raises(UserError, match=what) as caught:
+        check(before, IDENTITY | of_videos(changed(vp9_store, how)))
+    text = str(caught.value)
+    assert text.startswith("the checkpoint of step 30 ")
+    assert "data.root data/films, data.list train.txt" in text
+    assert "--work-dir" in text
+    assert "finetune.py --pretrained" in text
+
+
+def test_a_checkpoint_that_does_not_tell_its_videos_is_taken_with_a_warning(vp9_store):
+    (warning,) = check(saved(IDENTITY), IDENTITY | of_videos(vp9_store))
+    assert "step 30 does not tell its videos" in warning
+    with pytest.raises(UserError, match="videos = 100, this run has 99"):
+        check(saved(IDENTITY), IDENTITY | of_videos(vp9_store) | {"videos": 99})
