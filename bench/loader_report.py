@@ -30,6 +30,16 @@ COLUMNS = {
     "CPU s/1000": "cpu_s_per_1000_clips",
 }
 
+PEER_COLUMNS = {
+    "clips/s": "clips_per_s",
+    "quartiles": "clips_per_s_quartiles",
+    "our lead": "lead",
+    "its quartiles": "lead_quartiles",
+    "CPU s/1000": "cpu_s_per_1000_clips",
+    "workers": "workers",
+    "differs by": "difference_to_ours",
+}
+
 
 def table(tasks: Figures) -> str:
     """A line a task of what became of the peers, then all figures of the tasks and of the peers, as Markdown."""
@@ -41,24 +51,26 @@ def table(tasks: Figures) -> str:
         for name, figures in tasks.items()
     ]
     for name, figures in rivals.items():
-        lines += ["", f"| `{name}` | clips/s | quartiles | CPU s/1000 | workers | differs by |", "|---" * 6 + "|"]
-        keys: tuple[str, ...] = ("clips_per_s", "clips_per_s_quartiles", "cpu_s_per_1000_clips", "workers")
-        lines += [f"| this loader | {' | '.join(_text(figures[key]) for key in keys)} | |"]
-        keys = (*keys, "difference_to_ours")
-        lines += [f"| {p} | {' | '.join(_text(f[key]) for key in keys)} |" for p, f in figures["peers"].items()]
-        lines += [f"| {peer} | not measured: {why} | | | | |" for peer, why in figures["peers_missing"].items()]
+        lines += ["", f"| `{name}` | {' | '.join(PEER_COLUMNS)} |", "|---" * (len(PEER_COLUMNS) + 1) + "|"]
+        shown = {"this loader": {**figures, "lead": "", "lead_quartiles": ""}, **figures["peers"]}
+        lines += [
+            f"| {p} | {' | '.join(_text(f.get(k, '')) for k in PEER_COLUMNS.values())} |" for p, f in shown.items()
+        ]
+        blank = " |" * (len(PEER_COLUMNS) - 1)
+        lines += [f"| {peer} | not measured: {why} |{blank}" for peer, why in figures["peers_missing"].items()]
     return "\n".join(lines)
 
 
 def _summary(rivals: Figures) -> list[str]:
-    lines = ["| task | clips/s | best peer | its clips/s | lead | quartiles | of decode only |", "|---" * 7 + "|"]
+    """Our lead over the best peer, and over the best of those that read the sources themselves."""
+    peer = "its clips/s | lead | quartiles"
+    lines = [f"| task | clips/s | of decode only | best peer | {peer} | of sources | {peer} |", "|---" * 11 + "|"]
     for name, figures in rivals.items():
-        best = figures.get("best_peer")
-        lead = ["none", "", "", ""]
-        if best:
-            rate = figures["peers"][best]["clips_per_s"]
-            lead = [best, rate, figures["lead_over_best_peer"], _text(figures["lead_quartiles"])]
-        cells = [f"`{name}`", figures["clips_per_s"], *lead, figures["decode_ceiling_share"]]
+        cells = [f"`{name}`", figures["clips_per_s"], figures["decode_ceiling_share"]]
+        for key in ("best_peer", "best_peer_of_sources"):
+            best = figures.get(key)
+            one = figures["peers"].get(best, {})
+            cells += [best or "none", *(_text(one.get(k, "")) for k in ("clips_per_s", "lead", "lead_quartiles"))]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return [*lines, ""]
 

@@ -101,13 +101,13 @@ def measure_task(
 
     batch_size, device, counts = settings["batch_size"], settings["device"], worker_counts(os.cpu_count() or 1)
 
-    def rate(workers: int) -> float:
+    def rate(workers: int, batches: int) -> float:
         with closing(ClipLoader(index, task, **settings | {"workers": workers})) as loader:
-            return round(batch_size * measure(endless(loader), TRIED, device=device).rate, 1)
+            return round(batch_size * measure(endless(loader), batches, device=device).rate, 1)
 
     tried: dict[int, float] = {}
     if settings["workers"] is None:
-        best, tried = best_workers(counts, rate)
+        best, tried = best_workers(counts, rate, (TRIED,))  # to start it takes longer than to try
         settings = settings | {"workers": best}
     whole = ClipLoader(index, task, **settings)
     decode = ClipLoader(index, DecodeTask(task.name, task.cfg), **settings, graph=decode_only)

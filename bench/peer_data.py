@@ -5,6 +5,7 @@ import io
 import subprocess
 import zipfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from bench import data
-from bench.peer_colours import Colours, draw_colours
+from bench.peer_looks import Look, looks
 from configs.errors import UserError
 from dali_pipelines.plan.boxes import Box
 from dali_pipelines.plan.rng import Stream, generator
@@ -33,14 +34,16 @@ class PeerView:
     """Consecutive frames of a sample that show one part of the picture.
 
     frames: their numbers in the video. box: top, left, height, width in whole pixels of the files that the peer reads.
-    mirror: left to right. size: side of the square that the box is scaled to, pixels.
+    mirror: left to right, before all else. size: side of the square that the box is scaled to, pixels. cubic: bicubic
+    instead of bilinear. look: what is made of it then.
     """
 
     frames: list[int]
     box: Box
     mirror: bool
     size: int
-    colours: Colours
+    cubic: bool
+    look: Look
 
     @property
     def distinct(self) -> tuple[list[int], list[int]]:
@@ -119,20 +122,19 @@ def _write_jpegs(path: Path, video: Path, size: tuple[int, int]) -> None:
 def peer_clips(loader: "ClipLoader", start: int, batches: int, *, prepared: bool = False) -> list[PeerClip]:
     """The samples of `batches` batches of a loader from step `start` on, in its order; its task must have `cuts`.
 
-    Frames, crops and flips are the loader's own. Colours follow the same law whatever the task
-    (`plan.jitter.mild_jitter`), drawn anew for each view: a plan holds them only as one matrix.
+    All is read from the loader's own plans, which peers need not draw. Crops are in whole pixels.
 
     prepared: for JPEGs of the size that our videos are stored in.
     """
     root, order, cuts = loader.index.root, loader.order, loader.task.cuts
     assert cuts is not None
-    colours = np.random.default_rng(start)
     clips = []
     for step in range(start, start + batches):
         epoch, place = order.at(step)
         for row in order.rows(epoch, place).tolist():
             info = loader.index.info(row)
-            plan = loader.task.plan(info, generator(order.seed, Stream.SAMPLE, epoch, row))
+            draw = partial(generator, order.seed, Stream.SAMPLE, epoch, row)
+            plan = loader.task.plan(info, draw())
             stored = info.width, info.height
             size = stored if prepared else SOURCE_SIZE
             views = [
@@ -141,9 +143,10 @@ def peer_clips(loader: "ClipLoader", start: int, batches: int, *, prepared: bool
                     _scaled(cut.box, stored, size),
                     cut.mirror,
                     cut.size,
-                    draw_colours(colours),
+                    cut.cubic,
+                    look,
                 )
-                for cut in cuts.of(plan)
+                for cut, look in zip(cuts.of(plan), looks(loader.task, info, plan, draw()), strict=True)
             ]
             clips.append(PeerClip(_source(root, info.name), _jpegs(root, info.name, size), views))
     return clips

@@ -3,39 +3,30 @@
 import importlib
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
 
 from bench.meters import WARM_UP, Round, measure, spread
-from bench.peer_data import PeerClip, peer_clips
+from bench.peer_check import MOST_DIFFERENCE, difference, our_views, peer_views
+from bench.peer_data import peer_clips
 from bench.peers import PEERS, peer_batches
 from dali_pipelines.loader import ClipLoader
 
-TRIED = 6  # batches, at least, that a number of workers is tried with
-CHECKED = 8  # samples
-BLOCK = 4  # pixels: what scaling with and without antialiasing does to single ones is no fault
-LUMA = (0.299, 0.587, 0.114)  # chroma has half the size: what loaders make of it where they enlarge is no fault
-MOST_DIFFERENCE = 3.5
-"""Grey levels by which the mean brightness of blocks of a peer's views may differ from ours, on average.
-
-The prepared video is encoded once more, and perhaps scaled: right views of these videos differ by 1.3 to 3.0. Views
-that are two pixels off differ by 4.3 and more, a frame off by 5.4, with red and blue exchanged by 7.6, mirrored by 27.
-"""
+TRIED = 24  # batches that a number of workers is tried with: of 6 in a row the rates differ by 15 %, of 24 by 5 %
+GLANCE = 6  # batches of a peer's first try: those that are slow with one number of workers are so by far
+CLOSE = 0.75  # of the highest rate: what is not as fast at a glance is not tried again
 
 
 class Peers:
     """The peers that can run here, with the workers that suit each best; why the others cannot.
 
     Attributes:
-        checks: peer -> mean absolute difference of block means to our views, grey levels.
+        checks: peer -> `bench.peer_check.difference` to our views, grey levels.
         missing: peer -> why it is not measured.
         workers: peer -> worker processes.
-        tried: peer -> workers -> clips/s of a short try.
+        tried: peer -> workers -> clips/s of the last try.
     """
 
     def __init__(self, loader: ClipLoader, *, batches: int, device: str, counts: Sequence[int]) -> None:
@@ -48,7 +39,8 @@ class Peers:
         for peer in PEERS:
             try:
                 self._check(peer, ours)
-                self.workers[peer], self.tried[peer] = best_workers(counts, partial(self._try, peer))
+                best, tried = best_workers(counts, partial(self._try, peer), (GLANCE, TRIED))
+                self.workers[peer], self.tried[peer] = best, tried
             except Exception as error:  # whatever a foreign package raises: it is the reason to show
                 self.missing[peer] = f"{type(error).__name__}: {_first_line(error)}"
         self.rounds: dict[str, list[Round]] = {peer: [] for peer in self.workers}
@@ -56,13 +48,7 @@ class Peers:
     def _check(self, peer: str, ours: Sequence[Tensor]) -> None:
         """ValueError when its views are not `ours`."""
         importlib.import_module(PEERS[peer].module)
-        clips = self._clips(peer, 0, 1)[:CHECKED]
-        theirs = [view.float() for clip in clips for view in PEERS[peer].views(clip)]
-        differences = [
-            float((block_means(mine) - block_means(other)).abs().mean())
-            for mine, other in zip(ours, theirs, strict=True)
-        ]
-        self.checks[peer] = round(statistics.fmean(differences), 2)
+        self.checks[peer] = round(difference(ours, peer_views(PEERS[peer], self.loader)), 2)
         if self.checks[peer] > MOST_DIFFERENCE:
             raise ValueError(f"its views differ from ours by {self.checks[peer]:.1f} grey levels on average")
 
@@ -73,16 +59,13 @@ class Peers:
         """
         warm_up, count = max(WARM_UP, 2 * workers), max(batches, 4 * workers)
         # More than are taken, so that no worker is idle while the clock runs.
-        clips = self._clips(peer, start, warm_up + count + 2 * workers)
-        size = self.loader.order.batch_size
+        wanted, size = warm_up + count + 2 * workers, self.loader.order.batch_size
+        clips = peer_clips(self.loader, start, wanted, prepared=PEERS[peer].prepared)
         with peer_batches(PEERS[peer], clips, batch_size=size, workers=workers, device=self.device) as arriving:
             return measure(arriving, count, device=self.device, warm_up=warm_up)
 
-    def _try(self, peer: str, workers: int) -> float:
-        return self._rate(self.run(peer, workers, 0, TRIED))
-
-    def _clips(self, peer: str, start: int, batches: int) -> list[PeerClip]:
-        return peer_clips(self.loader, start, batches, prepared=PEERS[peer].prepared)
+    def _try(self, peer: str, workers: int, batches: int) -> float:
+        return self._rate(self.run(peer, workers, 0, batches))
 
     def _rate(self, one: Round) -> float:
         return round(one.rate * self.loader.order.batch_size, 1)
@@ -94,21 +77,25 @@ class Peers:
 
     def figures(self, ours: Sequence[Round]) -> dict[str, Any]:
         """What the JSON says of the peers of a task; `ours` are our rounds beside theirs."""
-        result: dict[str, Any] = {"peers": dict(self._peer_figures()), "peers_missing": self.missing}
-        if self.rounds:
-            best = max(result["peers"], key=lambda peer: result["peers"][peer]["clips_per_s"])
-            leads = [mine.rate / theirs.rate for mine, theirs in zip(ours, self.rounds[best], strict=True)]
+        peers = dict(self._peer_figures(ours))
+        result: dict[str, Any] = {"peers": peers, "peers_missing": self.missing}
+        rates = {peer: figures["clips_per_s"] for peer, figures in peers.items()}
+        if rates:
+            best = max(rates, key=rates.__getitem__)
             result |= {
                 "best_peer": best,
-                "lead_over_best_peer": round(statistics.median(leads), 2),
-                "lead_quartiles": spread(leads, 2),
+                "lead_over_best_peer": peers[best]["lead"],
+                "lead_quartiles": peers[best]["lead_quartiles"],
             }
+        if sources := [peer for peer in rates if not PEERS[peer].prepared]:
+            result["best_peer_of_sources"] = max(sources, key=rates.__getitem__)
         return result
 
-    def _peer_figures(self) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _peer_figures(self, ours: Sequence[Round]) -> Iterator[tuple[str, dict[str, Any]]]:
         size = self.loader.order.batch_size
         for peer, rounds in self.rounds.items():
             rates = [one.rate * size for one in rounds]
+            leads = [mine.rate / theirs.rate for mine, theirs in zip(ours, rounds, strict=True)]
             cpu_s = sum(one.cpu_s for one in rounds)
             clips = size * sum(len(one.seconds) for one in rounds)
             yield (
@@ -116,6 +103,8 @@ class Peers:
                 {
                     "clips_per_s": round(statistics.median(rates), 1),
                     "clips_per_s_quartiles": spread(rates),
+                    "lead": round(statistics.median(leads), 2),
+                    "lead_quartiles": spread(leads, 2),
                     "cpu_s_per_1000_clips": round(1000 * cpu_s / clips, 1),
                     "workers": self.workers[peer],
                     "tried_workers": self.tried[peer],
@@ -131,30 +120,24 @@ def worker_counts(cores: int) -> list[int]:
     return sorted({0, *doubled, cores})
 
 
-def best_workers(counts: Sequence[int], rate: Callable[[int], float]) -> tuple[int, dict[int, float]]:
-    """The number of workers with the highest rate, and the rate of each."""
-    tried = {workers: rate(workers) for workers in counts}
-    return max(tried, key=lambda workers: tried[workers]), tried
+def best_workers(
+    counts: Sequence[int], rate: Callable[[int, int], float], tries: Sequence[int]
+) -> tuple[int, dict[int, float]]:
+    """The number of workers with the highest rate, and the rate of each in its last try.
 
-
-def our_views(loader: ClipLoader) -> list[Tensor]:
-    """The views of the first samples of a loader before colour, float32 (T, 3, size, size) each, decoded by PyAV.
-
-    Where DALI decodes, it makes the same of a plan within a few grey levels (tests/test_cuts.py).
+    Args:
+        rate: of a number of workers, over a number of batches.
+        tries: the batches of each try; for the next one only those are left that come close to the fastest.
     """
-    source, cuts = replace(loader.source, pyav=True), loader.task.cuts
-    assert cuts is not None
-    views = []
-    for row in loader.order.rows(0, 0)[:CHECKED].tolist():
-        media = dict(zip(source.names, source.read(0, row), strict=True))["media"]
-        frames = torch.from_numpy(media).permute(0, 3, 1, 2).float()
-        views += frames.split(list(cuts.lengths))
-    return views
-
-
-def block_means(view: Tensor) -> Tensor:
-    """The mean brightness of blocks: (T, 3, H, W) to (T, H / BLOCK, W / BLOCK)."""
-    return avg_pool2d((view * torch.tensor(LUMA)[:, None, None]).sum(dim=1), BLOCK)
+    tried: dict[int, float] = {}
+    left = list(counts)
+    for batches in tries:
+        tried |= {workers: rate(workers, batches) for workers in left}
+        most = max(tried[workers] for workers in left)
+        left = [workers for workers in left if tried[workers] >= CLOSE * most]
+        if len(left) == 1:
+            break
+    return max(left, key=tried.__getitem__), tried
 
 
 def _first_line(error: Exception) -> str:

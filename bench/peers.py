@@ -1,8 +1,8 @@
 """Other ways to load the same clips: four decoders, each in torch's DataLoader.
 
-A peer is a function from a `PeerClip` to its views, cropped, scaled and mirrored, before colour: uint8 (T, 3, size,
-size) RGB each. It decodes every frame once and scales it once a view, bilinearly, as its library does by default:
-torchvision and FFmpeg antialias, OpenCV does not. None pastes, turns or blurs.
+A peer is a function from a `PeerClip` to its views, cropped, scaled and mirrored: RGB, uint8 (T, 3, size, size), or
+(T, size, size, 3) with OpenCV. It decodes every frame once and scales it once a view; torchvision and FFmpeg antialias,
+OpenCV does not. What the task then makes of a view (`bench.peer_looks`) is made by torchvision or by OpenCV.
 """
 
 import importlib
@@ -11,14 +11,17 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from bench.peer_colours import Colours, opencv_colour, torchvision_colour
 from bench.peer_data import PeerClip
+from bench.peer_looks import Library, finished
+from bench.peer_opencv import OpenCV
+from bench.peer_torch import Torch
 
 
 def _threads() -> int:
@@ -33,7 +36,7 @@ def torchcodec(clip: PeerClip) -> list[Tensor]:
 
 
 def torchcodec_transforms(clip: PeerClip) -> list[Tensor]:
-    """Crop and scale inside torchcodec's decoder, which can make one crop: it opens one for each view."""
+    """Crop and scale, bilinearly, inside torchcodec's decoder, which can make one crop: it opens one for each view."""
     decoders = importlib.import_module("torchcodec.decoders")
     transforms = importlib.import_module("torchcodec.transforms")
     made = []
@@ -86,6 +89,7 @@ def pyav(clip: PeerClip) -> list[Tensor]:
 
 def _views(frames: Tensor, clip: PeerClip) -> list[Tensor]:
     """The views of a clip whose `clip.frames` are decoded, uint8 (U, 3, H, W)."""
+    from torchvision.transforms.v2 import InterpolationMode
     from torchvision.transforms.v2 import functional as v2
 
     place = {number: at for at, number in enumerate(clip.frames)}
@@ -95,26 +99,31 @@ def _views(frames: Tensor, clip: PeerClip) -> list[Tensor]:
         places = [place[number] for number in shown]
         run = slice(places[0], places[-1] + 1)  # mostly a view's frames are one: then nothing is copied
         part = v2.crop(frames, *view.box)[run if len(places) == places[-1] + 1 - places[0] else places]
-        scaled: Tensor = v2.resize(part, [view.size, view.size])[order]
+        how = InterpolationMode.BICUBIC if view.cubic else InterpolationMode.BILINEAR
+        scaled: Tensor = v2.resize(part, [view.size, view.size], how)
+        scaled = scaled if order == list(range(len(shown))) else scaled[order]
         made.append(scaled.flip(-1) if view.mirror else scaled)
     return made
 
 
-def jpeg_zip(clip: PeerClip) -> list[Tensor]:
+def jpeg_zip(clip: PeerClip) -> list[np.ndarray]:
     """As CtP stores and loads its videos: a zip of JPEGs each, decoded and scaled by OpenCV."""
     cv2 = importlib.import_module("cv2")
     with zipfile.ZipFile(clip.jpegs) as archive:
         files = {number: np.frombuffer(archive.read(f"{number:05d}.jpg"), np.uint8) for number in clip.frames}
-    pictures = {number: cv2.imdecode(file, cv2.IMREAD_COLOR) for number, file in files.items()}
+    pictures = {number: cv2.imdecode(file, cv2.IMREAD_COLOR_RGB) for number, file in files.items()}
     made = []
     for view in clip.views:
-        top, left, height, width = view.box
-        shown, order = view.distinct
-        frames = np.empty((len(shown), view.size, view.size, 3), np.uint8)
-        for place, number in enumerate(shown):
-            part = cv2.resize(pictures[number][top : top + height, left : left + width], (view.size, view.size))
-            cv2.cvtColor(cv2.flip(part, 1) if view.mirror else part, cv2.COLOR_BGR2RGB, dst=frames[place])
-        made.append(torch.from_numpy(frames[order]).permute(0, 3, 1, 2))
+        (top, left, height, width), (shown, order), size = view.box, view.distinct, (view.size, view.size)
+        scale = partial(cv2.resize, dsize=size, interpolation=cv2.INTER_CUBIC if view.cubic else cv2.INTER_LINEAR)
+        scaled = [scale(pictures[number][top : top + height, left : left + width]) for number in shown]
+        frames = np.empty((len(order), *size, 3), np.uint8)
+        for target, place in zip(frames, order, strict=True):
+            if view.mirror:
+                cv2.flip(scaled[place], 1, dst=target)
+            else:
+                target[:] = scaled[place]
+        made.append(frames)
     return made
 
 
@@ -122,13 +131,13 @@ def jpeg_zip(clip: PeerClip) -> list[Tensor]:
 class Peer:
     """A way to load clips.
 
-    module: what it needs. views, colour: what it makes of a clip, and of each of its views. prepared: whether it reads
-    JPEGs of the size that our videos are stored in.
+    module: what it needs. views: what it cuts out of a clip. library: what makes the rest of each view. prepared:
+    whether it reads JPEGs of the size that our videos are stored in, instead of the sources themselves.
     """
 
     module: str
-    views: Callable[[PeerClip], list[Tensor]]
-    colour: Callable[[Tensor, Colours], Tensor] = torchvision_colour
+    views: Callable[[PeerClip], Sequence[Tensor | np.ndarray]]
+    library: Callable[[], Library] = Torch
     prepared: bool = False
 
 
@@ -137,13 +146,13 @@ PEERS = {
     "torchcodec_transforms": Peer("torchcodec.transforms", torchcodec_transforms),
     "decord": Peer("decord", decord),
     "pyav": Peer("av", pyav),
-    "jpeg_zip": Peer("cv2", jpeg_zip, opencv_colour),
-    "jpeg_zip_prepared": Peer("cv2", jpeg_zip, opencv_colour, prepared=True),
+    "jpeg_zip": Peer("cv2", jpeg_zip, OpenCV),
+    "jpeg_zip_prepared": Peer("cv2", jpeg_zip, OpenCV, prepared=True),
 }
 
 
 class PeerDataset(Dataset[list[Tensor]]):
-    """Clips as one peer makes them: their views, float32 (3, T, size, size) each."""
+    """Clips as one peer makes them: their views, float32, with the axes in its library's order."""
 
     def __init__(self, peer: Peer, clips: Sequence[PeerClip]) -> None:
         self.peer, self.clips = peer, clips
@@ -152,16 +161,19 @@ class PeerDataset(Dataset[list[Tensor]]):
         return len(self.clips)
 
     def __getitem__(self, i: int) -> list[Tensor]:
-        clip = self.clips[i]
+        clip, library = self.clips[i], self.peer.library()
         views = zip(self.peer.views(clip), clip.views, strict=True)
-        return [self.peer.colour(frames, view.colours) for frames, view in views]
+        return [finished(frames, view.look, library) for frames, view in views]
 
 
 @contextmanager
 def peer_batches(
     peer: Peer, clips: Sequence[PeerClip], *, batch_size: int, workers: int, device: str
 ) -> Iterator[Iterator[list[Tensor]]]:
-    """Batches, of each view float32 (B, 3, T, size, size), on `device`; the workers end with the block."""
+    """Batches, of each view float32 (B, 3, T, size, size), on `device`; the workers end with the block.
+
+    As with our loader the channels lie in memory where they were made: moving them is up to the network.
+    """
     # A fork of this process, in which DALI and CUDA have threads, may hang; a server without any imports torch once.
     multiprocessing.set_forkserver_preload([__name__, "torchvision.transforms.v2"])
     loader = DataLoader(
@@ -172,9 +184,9 @@ def peer_batches(
         multiprocessing_context="forkserver" if workers else None,
         worker_init_fn=_single_threaded,
     )
-    iterator = iter(loader)
+    iterator, channels = iter(loader), peer.library().channels + 1
     try:
-        yield ([view.to(device, non_blocking=True) for view in batch] for batch in iterator)
+        yield ([view.to(device, non_blocking=True).movedim(channels, 1) for view in batch] for batch in iterator)
     finally:
         if workers:
             iterator._shutdown_workers()  # type: ignore[attr-defined]

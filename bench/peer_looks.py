@@ -1,0 +1,146 @@
+"""What a task makes of a view once it is cut: read from the loader's own plan, made by a peer's own library.
+
+The order is that of every task's `graph`: paste, turn, colours, blur, normalise. What a step does is up to the
+library (`bench.peer_opencv`, `bench.peer_torch`); steps that change nothing are left out, as in the graphs.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from dali_pipelines.plan.colour_map import SCALED, WITH_MEAN, colour_arrays, gain, hue, saturation, shift
+from dali_pipelines.plan.patches import Patches
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dali_pipelines.store.index import VideoInfo
+    from dali_pipelines.tasks import Task
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One patch of CtP.
+
+    frame, box: where it is cut out, (left, top, right, bottom). mask: float32 (h, w) in 0..1, of that box.
+    places: the frames that show it, each with a box that it is scaled to and an opacity.
+    """
+
+    frame: int
+    box: tuple[int, int, int, int]
+    mask: np.ndarray
+    places: list[tuple[int, tuple[int, int, int, int], float]]
+
+
+@dataclass(frozen=True)
+class Colours:
+    """A map of `plan.colour_map` for each frame: float32 matrix and pivot (T, 3, 3), offset (T, 3); `kind` of most."""
+
+    kind: int
+    matrix: np.ndarray
+    pivot: np.ndarray
+    offset: np.ndarray
+
+
+@dataclass(frozen=True)
+class Look:
+    """What becomes of one view of T frames.
+
+    patches: in the order of pasting; each is cut out before any is pasted. degrees: counter-clockwise, about the
+    centre. colours: one after the other, clamped to 0..255 after each. sigma: of a Gaussian, pixels. mean, std: that
+    the view is normalised with, grey levels.
+    """
+
+    patches: list[Patch]
+    degrees: float
+    colours: list[Colours]
+    sigma: float
+    mean: list[float]
+    std: list[float]
+
+
+class Library(Protocol):
+    """The steps as one library makes them, of T frames in a form of its own; `channels` is their axis of R, G and B."""
+
+    channels: int
+
+    def paste(self, frames: Any, patches: Sequence[Patch]) -> Any: ...
+    def turn(self, frames: Any, degrees: float) -> Any: ...
+    def means(self, frames: Any) -> np.ndarray: ...  # (T, 3), of each frame
+    def scale(self, frames: Any, factor: np.ndarray, shift: np.ndarray) -> Any: ...  # (T,) each
+    def mix(self, frames: Any, matrix: np.ndarray, offset: np.ndarray) -> Any: ...  # (T, 3, 3), (T, 3)
+    def blur(self, frames: Any, sigma: float) -> Any: ...
+    def normalise(self, frames: Any, mean: Sequence[float], std: Sequence[float]) -> "Tensor": ...  # float32
+
+
+def finished(frames: Any, look: Look, library: Library) -> "Tensor":
+    """A view as the network gets it, float32, in the library's own order of axes; `frames` may be overwritten."""
+    if look.patches:
+        frames = library.paste(frames, look.patches)
+    if look.degrees:
+        frames = library.turn(frames, look.degrees)
+    for colours in look.colours:
+        if colours.kind == SCALED:
+            frames = library.scale(frames, colours.matrix[:, 0, 0], colours.offset[:, 0])
+            continue
+        offset = colours.offset
+        if colours.kind == WITH_MEAN:
+            offset = offset + np.einsum("tij,tj->ti", colours.pivot, library.means(frames))
+        frames = library.mix(frames, colours.matrix, offset.astype(np.float32))
+    if look.sigma:
+        frames = library.blur(frames, look.sigma)
+    return library.normalise(frames, look.mean, look.std)
+
+
+def looks(task: "Task", video: "VideoInfo", plan: Mapping[str, np.ndarray], rng: np.random.Generator) -> list[Look]:
+    """The look of each view of a plan, of any task whose graph takes no other arrays than those that are read here.
+
+    rng: what `plan` was drawn with, from its start: CtP's patches and colours are read before they become arrays.
+    """
+    from dali_pipelines.graph.colour import NORMALISATIONS
+
+    assert task.cuts is not None
+    cuts = task.cuts.of(plan)
+    mean, std = ([255 * value for value in part] for part in NORMALISATIONS[task.normalisation])
+    if task.name == "ctp":
+        patches, steps = _of_ctp(task, video, rng)
+        return [Look(patches, 0.0, steps, 0.0, mean, std)]
+    degrees, sigmas = (
+        np.broadcast_to(plan.get(name, np.zeros(())), len(cuts)).tolist() for name in ("degrees", "sigma")
+    )
+    return [
+        Look([], degrees[v], _changing(_part(plan, cut.first, cut.last)), sigmas[v], mean, std)
+        for v, cut in enumerate(cuts)
+    ]
+
+
+def _of_ctp(task: "Task", video: "VideoInfo", rng: np.random.Generator) -> tuple[list[Patch], list[Colours]]:
+    from dali_pipelines.tasks import ctp
+
+    drawn = ctp.draw(video, rng, task.cfg)
+    turned = saturation(float(drawn.saturation)).then(hue(float(drawn.hue)))
+    maps = (
+        [turned] * len(drawn.frames) if drawn.hue or drawn.saturation != 1 else [],
+        [shift(levels) for levels in drawn.brightness.tolist()],
+        [gain(factor) for factor in drawn.contrast.tolist()],
+    )
+    return list(_patches(drawn.patches)), [c for some in maps if some for c in _changing(colour_arrays(some))]
+
+
+def _patches(patches: Patches) -> Iterator[Patch]:
+    for one in patches.paste_order.tolist():
+        boxes, opacity, frame = patches.boxes[one].tolist(), patches.opacity[one].tolist(), patches.source_frame[one]
+        places = [(t, tuple(box), alpha) for t, (box, alpha) in enumerate(zip(boxes, opacity, strict=True)) if alpha]
+        yield Patch(int(frame), tuple(boxes[frame]), patches.masks[one].astype(np.float32), places)
+
+
+def _part(plan: Mapping[str, np.ndarray], first: int, last: int) -> dict[str, np.ndarray]:
+    return {name: plan[name][first:last] for name in plan if name.startswith("colour_")}
+
+
+def _changing(arrays: Mapping[str, np.ndarray]) -> list[Colours]:
+    """The colours of `plan.colour_map.colour_arrays`, or none where they change nothing."""
+    kind = int(arrays["colour_kind"].max()) if arrays else 0
+    return [Colours(kind, *(arrays[f"colour_{part}"] for part in ("matrix", "pivot", "offset")))] if kind else []

@@ -1,0 +1,75 @@
+"""What the peers' libraries make of a view, against our loader: from the same cut frames, of the same plans."""
+
+import pytest
+import torch
+
+from bench import peer_check
+from bench.peer_data import peer_clips
+from bench.peer_looks import finished
+from bench.peer_opencv import OpenCV
+from bench.peer_torch import Torch
+from dali_pipelines.loader import ClipLoader
+from dali_pipelines.plan.cuts import Cut
+from dali_pipelines.plan.rng import Stream, generator
+from dali_pipelines.store.reader import decode_clip, read_clip
+from dali_pipelines.tasks import Task, task_module
+
+SAMPLES = 24
+STEPS = {
+    "recognition": ("scale", "mix"),
+    "concepts": ("mix",),
+    "cstp": ("turn", "mix", "blur"),
+    "ctp": ("paste", "mix", "scale"),
+    "rot3d": ("turn", "scale"),
+    "cpc_transformer": ("mix",),
+}
+"""What a task does in some of its first samples."""
+
+MOST = 0.5
+"""Grey levels, the mean over a view: OpenCV rounds to 8 bits up to four times (a patch, a hue, brightness, contrast),
+torch not even where our loader does, each time by a quarter of a level on average, up or down."""
+
+
+@pytest.fixture(scope="module", params=STEPS)
+def samples(request, h264_store):
+    """The task; of each view of its first samples what our loader delivers, its look, and the frames cut out for it."""
+    task = Task(request.param, task_module(request.param).Config())
+    loader = ClipLoader(h264_store, task, batch_size=4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(peer_check, "CHECKED", SAMPLES)
+        ours = peer_check.our_views(loader)
+    looks = [view.look for clip in peer_clips(loader, 0, SAMPLES // 4) for view in clip.views]
+    places = [loader.order.at(step) for step in range(SAMPLES // 4)]
+    rows = [(epoch, row) for epoch, step in places for row in loader.order.rows(epoch, step).tolist()]
+    frames = [part for epoch, row in rows for part in cut_frames(h264_store, task, epoch, row)]
+    return task, list(zip(ours, looks, frames, strict=True))
+
+
+def cut_frames(index, task, epoch, row):
+    """uint8 (T, size, size, 3) of each view, in the colours of the video."""
+    plan = task.plan(index.info(row), generator(0, Stream.SAMPLE, epoch, row))
+    cuts = [Cut(c.first, c.last, c.box, c.size, c.mirror, c.cubic) for c in task.cuts.of(plan)]
+    frames = decode_clip(read_clip(index, row, plan["frames"]), cuts)
+    return [frames[cut.first : cut.last].copy() for cut in cuts]
+
+
+def differences(samples, library):
+    """Of each view, grey levels."""
+    task, views = samples
+    made = []
+    for ours, look, frames in views:
+        given = frames.copy() if library.channels == 3 else torch.from_numpy(frames).permute(0, 3, 1, 2)
+        theirs = finished(given, look, library()).movedim(library.channels, -1)
+        assert theirs.dtype == torch.float32
+        made.append(float((peer_check.levels(theirs, task) - ours).abs().mean()))
+    return made
+
+
+@pytest.mark.parametrize("library", [OpenCV, Torch])
+def test_each_library_makes_what_our_loader_delivers_and_leaves_nothing_out(samples, library):
+    if library is OpenCV:
+        pytest.importorskip("cv2")
+    assert max(differences(samples, library)) < MOST
+    for step in STEPS[samples[0].name]:
+        lacking = type("Lacking", (library,), {step: lambda _, frames, *given: frames})
+        assert max(differences(samples, lacking)) > 2 * MOST, step
