@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import hsv_to_rgb, rgb_to_hsv
 
-from dali_pipelines.graph.colour import MEAN, STD, hue_saturation, normalise
+from dali_pipelines.graph.colour import MEAN, STD, brightness_contrast, hue_saturation, normalise
 from dali_pipelines.plan import colour
 from tests.dali import run_graph
 
@@ -17,17 +17,36 @@ def pictures(seed: int, saturation: float = 1.0) -> np.ndarray:
     return np.rint(255 * hsv_to_rgb(hsv)).astype(np.uint8)
 
 
-def test_brightness_and_contrast_clamp_before_between_and_after():
-    """specs/ctp.md 0.3: x + b, clipped, then x c, clipped, then mean and standard deviation."""
-    rng = np.random.default_rng(0)
-    clip = rng.uniform(-40, 300, (T, 16, 16, 3)).astype(np.float32)  # as a change of hue may leave it
-    b = np.array([0, 80, -80, 60, -30], np.float32).reshape(T, 1, 1, 1)
-    c = np.array([1, 0.7, 1.3, 1.2, 0.9], np.float32).reshape(T, 1, 1, 1)
-    expected = np.clip(np.clip(np.clip(clip, 0, 255) + b, 0, 255) * c, 0, 255)
-    (got,) = run_graph(
-        lambda n: normalise(n["clips"], n["b"], n["c"]), [{"clips": clip, "b": b, "c": c}], {"clips": "FHWC"}
-    )
-    np.testing.assert_allclose(got, (expected / 255 - MEAN) / STD, atol=1e-4)
+def changed(clips: list[np.ndarray], brightness: np.ndarray, contrast: np.ndarray) -> list[np.ndarray]:
+    samples = [
+        {"clips": clip, "b": b.astype(np.float32), "c": c.astype(np.float32)}
+        for clip, b, c in zip(clips, brightness, contrast, strict=True)
+    ]
+    return run_graph(lambda n: brightness_contrast(n["clips"], n["b"], n["c"]), samples, {"clips": "FHWC"})
+
+
+def test_brightness_and_contrast_clamp_between_and_after():
+    """specs/ctp.md 0.3: x + b, clipped, then x c, clipped. Each is rounded: half a level, the first times c."""
+    clip = np.random.default_rng(0).integers(0, 256, (T, 16, 16, 3), dtype=np.uint8)
+    b, c = np.array([[0, 80.3, -80.6, 60.2, -30.9], [1, 0.7, 1.3, 1.2, 0.9]])
+    (got,) = changed([clip], b[None], c[None])
+    b, c = b.reshape(T, 1, 1, 1), c.reshape(T, 1, 1, 1)
+    expected = np.clip(np.clip(clip + b, 0, 255) * c, 0, 255)
+    assert got.dtype == np.uint8
+    assert (np.abs(got - expected) <= 0.5 * c + 0.5 + 1e-3).all()  # the products are floats
+
+
+def test_a_clip_without_brightness_or_contrast_stays_as_it_is_beside_others():
+    clip = pictures(3)
+    none, some = np.zeros(T), np.array([0, 0, -20, 0, 0])
+    brightness, contrast = np.stack([none, some, none, some]), np.stack([none, none, some / 100, some / 100]) + 1
+    plain, darker, flatter, both = changed([clip] * 4, brightness, contrast)
+    np.testing.assert_array_equal(plain, clip)
+    for got in (darker, flatter, both):
+        same = (got == clip).all(axis=(1, 2, 3))
+        np.testing.assert_array_equal(same, some == 0)
+    assert not np.array_equal(darker, both)
+    assert not np.array_equal(flatter, both)
 
 
 def test_normalise_alone_is_imagenet_s_mean_and_deviation():
@@ -39,7 +58,7 @@ def test_normalise_alone_is_imagenet_s_mean_and_deviation():
 def turned(clip: np.ndarray, hue: float, saturation: float) -> np.ndarray:
     (got,) = run_graph(
         lambda n: hue_saturation(n["clips"], n["hue"], n["saturation"]),
-        [{"clips": clip.astype(np.float32), "hue": np.float32(hue), "saturation": np.float32(saturation)}],
+        [{"clips": clip, "hue": np.float32(hue), "saturation": np.float32(saturation)}],
         {"clips": "FHWC"},
     )
     return got
@@ -52,7 +71,21 @@ def test_no_shift_and_factor_one_change_nothing():
 
 def test_hue_and_saturation_leave_grey_alone():
     grey = np.repeat(np.arange(0, 250, 10, dtype=np.uint8).reshape(1, 5, 5, 1), 3, axis=-1)
-    np.testing.assert_allclose(turned(grey, 24, 1.1), grey, atol=1.0)
+    np.testing.assert_allclose(turned(grey, 24, 1.1).astype(float), grey, atol=1.0)
+
+
+def test_a_turned_hue_is_a_turn_of_i_and_q_rounded_and_clamped():
+    """Colours at the corners of the cube leave it. The matrix of NTSC is known to three digits."""
+    clip = np.stack(np.meshgrid(*[np.uint8([0, 90, 255])] * 3), axis=-1).reshape(1, 3, 9, 3)
+    yiq = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.321], [0.211, -0.523, 0.311]])
+    angle = np.deg2rad(24)
+    turn = np.array([[1, 0, 0], [0, np.cos(angle), np.sin(angle)], [0, -np.sin(angle), np.cos(angle)]])
+    mapped = clip @ (np.linalg.inv(yiq) @ (turn * [[1], [1.1], [1.1]]) @ yiq).T
+    assert mapped.min() < -100
+    assert mapped.max() > 350
+    got = turned(clip, 24, 1.1)
+    assert got.dtype == np.uint8
+    assert np.abs(got - np.clip(mapped, 0, 255)).max() < 0.5 + 255 * 3 * 0.002
 
 
 def in_hsv(clip: np.ndarray, hue: float, saturation: float) -> np.ndarray:
@@ -68,7 +101,7 @@ def in_hsv(clip: np.ndarray, hue: float, saturation: float) -> np.ndarray:
 def test_the_linear_map_deviates_from_true_hsv_by_less_than_the_stated_levels(hue, saturation):
     """At the ends of CtP's range and half saturation: under 5 levels on average, under 50 at worst."""
     clip = pictures(2, saturation=0.5)
-    got = np.clip(turned(clip, hue, saturation), 0, 255)
+    got = turned(clip, hue, saturation).astype(float)
     difference = np.abs(got - in_hsv(clip, hue, saturation))
     assert difference.mean() < 5
     assert difference.max() < 50

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dali_pipelines.plan.keyframes import interpolate, sample_keys
-from dali_pipelines.plan.patches import Patches, draw_mask, draw_patches
+from dali_pipelines.plan.patches import Patches, draw_mask, draw_patches, paste_arrays, paste_schema
 
 DRAW = {"patches": 3, "length": 16, "size": 112, "velocity": 3.0, "growth": 0.025, "visible_prob": 0.8}
 
@@ -104,3 +104,23 @@ def test_small_patches_are_pasted_last(drawn):
         sides = (patches.boxes[..., 2:] - patches.boxes[..., :2]).mean(axis=1)
         areas = (sides[:, 0] * sides[:, 1])[patches.paste_order]
         assert (np.diff(areas) <= 0).all()
+
+
+def test_the_boxes_of_a_canvas_lie_in_it_side_by_side_and_none_is_empty(drawn):
+    """An empty box would be an error on some backends of `multi_paste`: frames that do not show a patch repeat one."""
+    for patches in drawn[:100]:
+        arrays = paste_arrays(patches)
+        for name, (shape, dtype) in paste_schema(3, 16, 112).items():
+            assert (arrays[name].shape, arrays[name].dtype) == (shape, dtype), name
+        shown = (patches.opacity > 0).sum(axis=1)[patches.paste_order]
+        np.testing.assert_array_equal(arrays["patch_shown"], shown)
+        for patch, count in enumerate(shown):
+            on_canvas, on_clip, extent = (arrays[f"patch_{name}"][patch] for name in ("on_canvas", "on_clip", "extent"))
+            assert extent.min() >= 1
+            assert (on_canvas + extent)[1:].max(axis=0).tolist() <= arrays["patch_canvas"][patch].tolist()
+            covered = np.zeros(arrays["patch_canvas"][patch], int)
+            for (y, x), (height, width) in zip(on_canvas[1 : count + 1], extent[1 : count + 1], strict=True):
+                covered[y : y + height, x : x + width] += 1
+            assert covered.max() == 1
+            for places in (on_canvas, on_clip, extent):
+                assert (places[count + 1 :] == places[1]).all()

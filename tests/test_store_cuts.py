@@ -46,6 +46,10 @@ def frame_of(planes: Planes) -> av.VideoFrame:
     return frame
 
 
+def rgb(frame: av.VideoFrame, cut: Cut | None = None) -> np.ndarray:
+    return np.stack(RgbConverter(cut)(frame), axis=-1)
+
+
 def in_rgb(planes: Planes) -> torch.Tensor:
     """BT.601 limited range, chroma centred and interpolated: float64 (1, 3, H, W) in 0..255."""
     y, u, v = (torch.from_numpy(plane.astype(float))[None, None] for plane in planes)
@@ -75,7 +79,7 @@ def test_a_cut_is_scaled_rgb_to_rounding(box, cubic, mirror):
     Single pixels: RGB that is clamped before it is scaled, and chroma at the border of the cut, without neighbours.
     """
     planes, cut = pictured(0, 150, 202), Cut(0, 1, box, 112, mirror, cubic)
-    got, expected = RgbConverter(cut)(frame_of(planes)), by_torch(planes, cut)
+    got, expected = rgb(frame_of(planes), cut), by_torch(planes, cut)
     assert got.shape == (112, 112, 3)
     assert np.abs(got - expected).mean() < (0.35 if box in EVEN else 0.5)
     assert np.abs(got - expected).max() < 4
@@ -87,10 +91,10 @@ def test_a_cut_is_scaled_rgb_to_rounding(box, cubic, mirror):
 def test_a_cut_of_all_at_its_own_size_is_the_plain_conversion_to_the_bit():
     for seed in range(3):
         frame = frame_of(pictured(seed, 96, 96))
-        whole = RgbConverter()(frame)
-        np.testing.assert_array_equal(RgbConverter(Cut(0, 1, (0, 0, 96, 96), 96, False, False))(frame), whole)
-        np.testing.assert_array_equal(RgbConverter(Cut(0, 1, (0, 0, 96, 96), 96, True, False))(frame), whole[:, ::-1])
-        part = RgbConverter(Cut(0, 1, (10, 20, 64, 64), 64, False, False))(frame)
+        whole = rgb(frame)
+        np.testing.assert_array_equal(rgb(frame, Cut(0, 1, (0, 0, 96, 96), 96, False, False)), whole)
+        np.testing.assert_array_equal(rgb(frame, Cut(0, 1, (0, 0, 96, 96), 96, True, False)), whole[:, ::-1])
+        part = rgb(frame, Cut(0, 1, (10, 20, 64, 64), 64, False, False))
         inside = slice(1, -1)  # chroma of the border has no neighbours
         np.testing.assert_array_equal(part[inside, inside], whole[10:74, 20:84][inside, inside])
 
@@ -132,7 +136,7 @@ def test_views_that_share_frames_have_each_its_own_cut_of_each_of_its_frames(tmp
         pictures = list(container.decode(video=0))
     for cut in cuts:
         for place in range(cut.first, cut.last):
-            np.testing.assert_array_equal(got[place], RgbConverter(cut)(pictures[frames[place]]))
+            np.testing.assert_array_equal(got[place], rgb(pictures[frames[place]], cut))
     assert (got[7] == got[9]).all()
     assert len({got[place].tobytes() for place in (0, 6, 7)}) == 3  # one frame, three cuts
 
@@ -141,18 +145,18 @@ def test_views_that_share_frames_have_each_its_own_cut_of_each_of_its_frames(tmp
 @pytest.mark.parametrize("pixels", ["yuv420p", "yuvj420p", "yuv444p", "yuv422p", "yuv420p10le", "gray", "rgb24"])
 def test_odd_sides_and_other_pixel_formats_can_be_cut(width, height, pixels):
     frame = frame_of(pictured(1, 140, 200)).reformat(width, height, pixels)
-    plain = RgbConverter()(frame)
-    part = RgbConverter(Cut(0, 1, (6, 32, 64, 64), 64, True, False))(frame)
+    plain = rgb(frame)
+    part = rgb(frame, Cut(0, 1, (6, 32, 64, 64), 64, True, False))
     difference = np.abs(part.astype(int) - plain[6:70, 32:96][:, ::-1])[1:-1, 1:-1]
     if pixels in ("yuv444p", "gray", "rgb24"):
         assert not difference.any()
     assert difference.mean() < 3  # FFmpeg stretches chroma by half a pixel to an odd side of the whole picture
-    whole = RgbConverter(Cut(0, 1, (0, 0, height, width), 64, False, False))(frame)
+    whole = rgb(frame, Cut(0, 1, (0, 0, height, width), 64, False, False))
     colours = torch.from_numpy(plain[None]).permute(0, 3, 1, 2).double()
     theirs = interpolate(colours, (64, 64), mode="bilinear", antialias=True)[0].permute(1, 2, 0).numpy()
     assert np.abs(whole - theirs).mean() < 1.3
     with pytest.raises(FFmpegError):
-        RgbConverter(Cut(0, 1, (0, 0, height + 1, width), 64, False, False))(frame)
+        rgb(frame, Cut(0, 1, (0, 0, height + 1, width), 64, False, False))
 
 
 @pytest.mark.parametrize("sizes", [((128, 96), (64, 48)), ((64, 48), (128, 96))])

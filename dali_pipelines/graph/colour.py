@@ -4,7 +4,6 @@ import numpy as np
 from nvidia.dali import fn, math, types
 from nvidia.dali.data_node import DataNode
 
-from dali_pipelines.graph.device import beside
 from dali_pipelines.graph.some import change_some
 from dali_pipelines.plan.colour_map import MIXED, SCALED, WITH_MEAN, colour_schema
 
@@ -25,18 +24,44 @@ def hue_saturation(clips: DataNode, hue: DataNode, saturation: DataNode) -> Data
     of turning it (specs/ctp.md 0.3, 6.4.10). tests/test_graph_colour.py states the difference.
 
     Args:
-        clips: float32 (T, H, W, 3) in 0..255.
-        hue, saturation: float32 scalars.
+        clips: uint8 (T, H, W, 3).
+        hue, saturation: float32 scalars on the CPU.
 
     Returns:
-        float32 (T, H, W, 3). `normalise` clamps it: rounding to uint8 here costs more than the operation.
+        uint8 (T, H, W, 3), rounded and clamped.
     """
 
     def turned(clips: DataNode, hue: DataNode, saturation: DataNode) -> DataNode:
-        return fn.hsv(clips, hue=hue, saturation=saturation, dtype=types.FLOAT)
+        return fn.hsv(clips, hue=hue, saturation=saturation)
 
     changes = (hue != np.float32(0)) | (saturation != np.float32(1))
     return change_some(changes, clips, turned, hue, saturation)
+
+
+def brightness_contrast(clips: DataNode, brightness: DataNode, contrast: DataNode) -> DataNode:
+    """Adds to every frame, then multiplies it; clips where all is 0, or all is 1, do not pay for it.
+
+    Args:
+        clips: uint8 (T, H, W, 3).
+        brightness: float32 (T,) on the CPU, grey levels.
+        contrast: float32 (T,) on the CPU, factors of at least 0.
+
+    Returns:
+        uint8 (T, H, W, 3), rounded and clamped after the sum and after the product.
+    """
+
+    def shifted(clips: DataNode, shift: DataNode) -> DataNode:
+        return fn.brightness_contrast(clips, brightness_shift=fn.per_frame(shift * np.float32(1 / 255)))
+
+    def scaled(clips: DataNode, factor: DataNode) -> DataNode:
+        return fn.brightness_contrast(clips, brightness=fn.per_frame(factor))
+
+    clips = change_some(_largest(brightness) > np.float32(0), clips, shifted, brightness)
+    return change_some(_largest(contrast - np.float32(1)) > np.float32(0), clips, scaled, contrast)
+
+
+def _largest(values: DataNode) -> DataNode:
+    return fn.reductions.max(math.abs(values))
 
 
 def colour_map(clips: DataNode, plan: dict[str, DataNode]) -> DataNode:
@@ -86,33 +111,17 @@ def _with_mean(clips: DataNode, matrix: DataNode, offset: DataNode, pivot: DataN
     return fn.cast(mapped + moved, dtype=types.UINT8)
 
 
-def normalise(
-    clips: DataNode,
-    brightness: DataNode | None = None,
-    contrast: DataNode | None = None,
-    *,
-    kind: str = "imagenet",
-    mirror: DataNode | None = None,
-) -> DataNode:
-    """Brightness, then contrast, then a mean and a standard deviation.
+def normalise(clips: DataNode, *, kind: str = "imagenet", mirror: DataNode | None = None) -> DataNode:
+    """Subtracts a mean and divides by a standard deviation.
 
     Args:
         clips: (T, H, W, 3), uint8, or float32 that counts as clamped to 0..255.
-        brightness: float32 (T, 1, 1, 1), added; the sum is clamped to 0..255.
-        contrast: float32 (T, 1, 1, 1) > 0, multiplied; the product is clamped to 0..255.
         kind: a name in NORMALISATIONS.
         mirror: int32 scalar, 1 to mirror left to right.
 
     Returns:
         float32 (T, H, W, 3).
     """
-    if brightness is not None and contrast is not None:
-        zero, white = np.float32(0), np.float32(255)
-        shift, factor = beside(brightness, clips), beside(contrast, clips)
-        # The three clamps (before the sum, after it, after the product) are one, with limits for each frame.
-        low = math.max(shift, zero) * factor
-        high = math.min((math.min(shift, zero) + white) * factor, white)
-        clips = math.clamp((clips + shift) * factor, low, high)
     means, deviations = NORMALISATIONS[kind]
     return fn.crop_mirror_normalize(
         clips,

@@ -6,6 +6,8 @@ import numpy as np
 from nvidia.dali import fn, types
 from nvidia.dali.data_node import DataNode
 
+from dali_pipelines.graph.some import change_some
+
 Plan = dict[str, DataNode]
 
 
@@ -63,7 +65,11 @@ def turn(clips: DataNode, degrees: DataNode) -> DataNode:
     Args:
         degrees: float32 scalar.
     """
-    return fn.rotate(clips, angle=degrees, keep_size=True, interp_type=types.INTERP_NN, fill_value=0)
+
+    def turned(clips: DataNode, degrees: DataNode) -> DataNode:
+        return fn.rotate(clips, angle=degrees, keep_size=True, interp_type=types.INTERP_NN, fill_value=0)
+
+    return change_some(degrees != np.float32(0), clips, turned, degrees)
 
 
 def each_view(frames: DataNode, lengths: Sequence[int], make: Callable[[DataNode, int], DataNode]) -> DataNode:

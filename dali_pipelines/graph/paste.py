@@ -1,10 +1,12 @@
 """Moving patches pasted into a clip, with a box, an opacity and a mask for every frame."""
 
-import numpy as np
 from nvidia.dali import fn, math, types
 from nvidia.dali.data_node import DataNode
 
 from dali_pipelines.graph.device import beside
+
+MOST_FRAMES = 63
+"""The frames of a clip at most: `multi_paste` takes 64 pictures, of which the clip is one."""
 
 
 def paste_patches(
@@ -15,45 +17,53 @@ def paste_patches(
     Args:
         clips: uint8 (T, size, size, 3). Every patch is cut from it before anything is pasted.
         plan: the arrays of `plan.patches.paste_arrays`, on the CPU.
-        patches, length: R and T.
+        patches, length: R and T, at most MOST_FRAMES.
         truncate: drop the fraction of a grey level at every paste, as the original's uint8 pictures do.
 
     Returns:
-        float32 (T, size, size, 3) in 0..255: I (1 - alpha) + P alpha, patch after patch (specs/ctp.md 1.1 h).
+        uint8 (T, size, size, 3): I (1 - alpha) + P alpha, patch after patch (specs/ctp.md 1.1 h), rounded each time.
         Sampling is bilinear and never reads beyond the source box, like a resize of the cut-out patch.
     """
-    every_frame = types.Constant(np.zeros(length, np.int32), device="cpu")
-    masks, rows, columns = (beside(plan[f"patch_{name}"], clips) for name in ("mask", "rows", "columns"))
-    composite = clips
+    # One tall picture: on the CPU backend of DALI 2.4 `multi_paste` fails on sequences.
+    composite = fn.reshape(clips, shape=[length * size, size, 3], layout="HWC")
     for patch in range(patches):
-        shape = plan["patch_shape"][patch]
-        picture = fn.slice(clips, start=plan["patch_start"][patch], shape=shape, axes=(0, 1, 2))
-        mask = fn.slice(masks[patch : patch + 1], start=[0, 0, 0], shape=shape, axes=(0, 1, 2))
-        cut = fn.cat(picture, fn.reshape(mask, layout="FHWC"), axis=3)
-        height, width = plan["patch_canvas"][patch, 0:1], plan["patch_canvas"][patch, 1:2]
-        canvas = fn.warp_affine(
-            fn.sequence_rearrange(cut, new_order=every_frame),
-            matrix=fn.per_frame(plan["patch_matrix"][patch]),
-            size=fn.cast(plan["patch_canvas"][patch], dtype=types.FLOAT),
-            inverse_map=True,
-            dtype=types.FLOAT,
+        pixels, alpha = _canvas(clips, plan, patch)
+        on_clip, on_canvas, extent = (plan[f"patch_{name}"] for name in ("on_clip", "on_canvas", "extent"))
+        below = fn.multi_paste(
+            *[composite] * length,
+            in_anchors=on_clip[patch, 1:],
+            out_anchors=on_canvas[patch, 1:],
+            shapes=extent[patch, 1:],
+            output_size=plan["patch_canvas"][patch],
         )
-        # All that can be done on the canvas is done there: it covers a quarter of the picture on average.
-        inside = fn.slice(rows[patch], start=[0], shape=height, axes=(1,)) * fn.slice(
-            columns[patch], start=[0], shape=width, axes=(2,)
-        )
-        alpha = canvas[:, :, :, 3:] * inside
-        pixels, alpha = (
-            fn.slice(
-                fn.reshape(part, layout="FHWC"),
-                start=plan["patch_offset"][patch],
-                shape=[size, size],
-                axes=(1, 2),
-                out_of_bounds_policy="pad",
-            )
-            for part in (canvas[:, :, :, :3] * alpha, alpha)
-        )
-        composite = composite * (np.float32(1) - alpha) + pixels
+        blend = below + (pixels - below) * alpha
         if truncate:
-            composite = math.floor(composite + np.float32(1e-3))  # products of floats: 100 may come as 99.99999
-    return composite
+            blend = math.floor(blend + 1e-3)  # products of floats: 100 may come as 99.99999
+        composite = fn.multi_paste(
+            composite,
+            *[fn.cast(blend, dtype=types.UINT8)] * length,
+            in_anchors=on_canvas[patch],
+            out_anchors=on_clip[patch],
+            shapes=extent[patch],
+            output_size=[length * size, size],
+        )
+    return fn.reshape(composite, shape=[length, size, size, 3], layout="FHWC")
+
+
+def _canvas(clips: DataNode, plan: dict[str, DataNode], patch: int) -> tuple[DataNode, DataNode]:
+    """The patch at the size that it has in every frame that shows it: float32 (V height, width, 3) and its alpha."""
+    start, shape, shown = (plan[f"patch_{name}"][patch] for name in ("start", "shape", "shown"))
+    mask = fn.slice(plan["patch_mask"], start=[patch, 0, 0], shape=shape, axes=(0, 1, 2), dtype=types.FLOAT)
+    picture = fn.slice(clips, start=start, shape=shape, axes=(0, 1, 2), dtype=types.FLOAT)
+    cut = fn.cat(picture, beside(fn.reshape(mask, layout="FHWC"), clips), axis=3)
+    warped = fn.warp_affine(
+        fn.reshape(cut, rel_shape=[1, 1, 1], src_dims=[1, 2, 3], layout="HWC"),
+        fn.per_frame(beside(plan["patch_matrix"][patch, :shown], clips)),
+        size=plan["patch_size"][patch],
+    )
+    alpha = warped[:, :, :, 3:] * beside(plan["patch_opacity"][patch, :shown], clips)
+    return _tall(warped[:, :, :, :3]), _tall(alpha)
+
+
+def _tall(pictures: DataNode) -> DataNode:
+    return fn.reshape(pictures, rel_shape=[-1, 1, 1], src_dims=[0, 2, 3], layout="HWC")

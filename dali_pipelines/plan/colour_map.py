@@ -24,7 +24,7 @@ Number = float | np.ndarray
 """Of one map, or (N,) of as many."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class ColourMap:
     """x -> matrix @ x + pivot @ m + offset for every pixel x of a frame with mean m; RGB in 0..255.
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dali_pipelines.plan.rng import pick
+
 EASING_PROBS = (0.70, 0.15, 0.15)  # uniform, accelerate, decelerate
 
 
@@ -13,7 +15,7 @@ def sample_keys(length: int, rng: np.random.Generator, probs: Sequence[float]) -
     `probs[k]` is the probability of k inner keys; they lie near the k even divisions of the clip, moved by up to a
     third of a division.
     """
-    inner = int(rng.choice(len(probs), p=np.asarray(probs)))
+    inner = pick(rng, probs)
     ends = np.array([0, length - 1])
     if inner == 0:
         return ends
@@ -39,7 +41,7 @@ def interpolate(keys: np.ndarray, values: np.ndarray, rng: np.random.Generator |
     frames = np.empty((keys[-1] + 1, *values.shape[1:]))
     for first, last, start, end in zip(keys[:-1], keys[1:], values[:-1], values[1:], strict=True):
         tau = (np.arange(first, last + 1) - first) / (last - first)
-        easing = 0 if rng is None else rng.choice(3, p=EASING_PROBS)
+        easing = 0 if rng is None else pick(rng, EASING_PROBS)
         tau = (tau, tau**2, 1 - (1 - tau) ** 2)[easing]
         frames[first : last + 1] = start + (end - start) * tau.reshape(-1, *[1] * (values.ndim - 1))
     return frames

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dali_pipelines.plan.keyframes import interpolate, sample_keys
+from dali_pipelines.plan.rng import pick
 
 SIDES = (16, 24, 28, 32, 48, 64)
 RATIOS = (0.5, 0.67, 0.75, 1.0, 1.33, 1.5, 2.0)
@@ -76,7 +77,7 @@ def draw_boxes(
 
 def draw_mask(rng: np.random.Generator, *, height: int, width: int) -> np.ndarray:
     """An alpha mask of a random shape, hard or with a soft edge; float64 (height, width) in [0, 1]."""
-    shape = SHAPES[rng.choice(len(SHAPES), p=SHAPE_PROBS)]
+    shape = SHAPES[pick(rng, SHAPE_PROBS)]
     soft, start = rng.random() < SOFT_PROB, rng.uniform(*SOFT_START)
     v = np.abs(np.arange(height) - (height - 1) // 2)[:, None] / height
     u = np.abs(np.arange(width) - (width - 1) // 2)[None, :] / width
@@ -114,51 +115,64 @@ def draw_patches(
 def paste_arrays(patches: Patches) -> dict[str, np.ndarray]:
     """What `graph.paste` needs, R patches stacked in the order of pasting.
 
-    A patch is warped onto a canvas that covers its visible boxes only, then padded to the whole picture: most
-    pixels of the picture belong to no patch.
+    The clip counts as one tall picture, its T frames one below the other. A patch is warped onto V small pictures, one
+    for each frame that shows it, which stand one below the other too: its canvas. They are as high and wide as its
+    highest and widest box; most pixels of a clip belong to no patch.
 
     Returns:
         patch_start, patch_shape: int32 (R, 3), the source box as (frame, y, x) and (1, height, width).
         patch_mask: uint8 (R, size, size, 1), the mask in the top left corner.
-        patch_canvas: int32 (R, 2), canvas height and width.
-        patch_offset: int32 (R, 2), minus the canvas's top and left.
-        patch_matrix: float32 (R, T, 2, 3), from canvas to source box, in pixels whose edges are whole numbers.
-        patch_rows: float32 (R, T, size, 1, 1), opacity / 255 in the box's rows of the canvas, else 0.
-        patch_columns: float32 (R, T, 1, size, 1), 1 in the box's columns of the canvas, else 0.
+        patch_shown: int32 (R,), V. Of the next two only the first V of T entries count.
+        patch_matrix: float32 (R, T, 2, 3), from the box at its place on the canvas to the source box.
+        patch_opacity: float32 (R, T, 1, 1, 1), opacity / 255.
+        patch_size: float32 (R, 2), height and width of one picture of the canvas.
+        patch_canvas: int32 (R, 2), height and width of all V.
+        patch_on_clip, patch_on_canvas: int32 (R, T + 1, 2), y and x of T boxes; those behind V repeat the first.
+        patch_extent: int32 (R, T + 1, 2), their heights and widths. Before these three stands the whole clip.
     """
     order = patches.paste_order
-    boxes, source_frame, opacity = patches.boxes[order], patches.source_frame[order], patches.opacity[order]
-    count, size = len(order), patches.size
-    source = boxes[np.arange(count), source_frame]  # (R, 4)
-    shown = opacity[..., None] > 0
-    low = np.where(shown, boxes[..., :2], size).min(axis=1)  # (R, xy)
-    high = np.where(shown, boxes[..., 2:], 0).max(axis=1)
-    first, last = boxes[..., :2] - low[:, None], boxes[..., 2:] - low[:, None]  # of the box, on the canvas
-    scale = (source[:, 2:] - source[:, :2])[:, None] / (last - first)  # (R, T, xy)
-    matrix = np.zeros((*scale.shape[:2], 2, 3), np.float32)
-    matrix[..., [0, 1], [0, 1]] = scale
-    matrix[..., 2] = -first * scale
+    boxes, opacity = patches.boxes[order], patches.opacity[order]
+    source_frame, count = patches.source_frame[order], len(order)
+    size, length = patches.size, boxes.shape[1]
+
+    shown = (opacity > 0).sum(axis=1)
+    counts = np.arange(length) < shown[:, None]  # (R, T)
+    frame = np.argsort(opacity == 0, axis=1, kind="stable")  # those that show the patch first
+    frame = np.where(counts, frame, frame[:, :1])
+    corner, end = boxes[..., 1::-1], boxes[..., :1:-1]  # (R, T, yx)
+    source = corner[np.arange(count), source_frame], end[np.arange(count), source_frame]
+
+    row = np.arange(count)[:, None]
+    extent = (end - corner)[row, frame]
+    tallest = extent.max(axis=1)  # (R, yx)
+    on_clip, on_canvas = corner[row, frame], np.zeros_like(extent)
+    on_clip[..., 0] += size * frame
+    on_canvas[..., 0] = np.where(counts, np.arange(length), 0) * tallest[:, :1]
+
+    matrix = np.zeros((count, length, 2, 3), np.float32)
+    matrix[..., [1, 0], [1, 0]] = (source[1] - source[0])[:, None] / extent
     masks = np.zeros((count, size, size, 1), np.uint8)
     for place, patch in enumerate(order):
         height, width = patches.masks[patch].shape
         masks[place, :height, :width, 0] = np.rint(255 * patches.masks[patch])
-    pixel = np.arange(size)
-    columns, rows = ((pixel >= first[..., axis, None]) & (pixel < last[..., axis, None]) for axis in (0, 1))
     return {
-        "patch_start": np.column_stack([source_frame, source[:, 1], source[:, 0]]).astype(np.int32),
-        "patch_shape": _shape(source),
+        "patch_start": np.column_stack([source_frame, source[0]]).astype(np.int32),
+        "patch_shape": np.column_stack([np.ones_like(source_frame), source[1] - source[0]]).astype(np.int32),
         "patch_mask": masks,
-        "patch_canvas": (high - low)[:, ::-1].astype(np.int32),
-        "patch_offset": -low[:, ::-1].astype(np.int32),
+        "patch_shown": shown.astype(np.int32),
         "patch_matrix": matrix,
-        "patch_rows": (rows * opacity[..., None] / 255).astype(np.float32)[..., None, None],
-        "patch_columns": columns.astype(np.float32)[:, :, None, :, None],
+        "patch_opacity": (opacity[row, frame] / 255).astype(np.float32)[..., None, None, None],
+        "patch_size": tallest.astype(np.float32),
+        "patch_canvas": np.column_stack([shown * tallest[:, 0], tallest[:, 1]]).astype(np.int32),
+        "patch_on_clip": _after((0, 0), on_clip),
+        "patch_on_canvas": _after((0, 0), on_canvas),
+        "patch_extent": _after((length * size, size), extent),
     }
 
 
-def _shape(boxes: np.ndarray) -> np.ndarray:
-    width, height = (boxes[:, 2:] - boxes[:, :2]).T
-    return np.column_stack([np.ones_like(width), height, width]).astype(np.int32)
+def _after(first: tuple[int, int], rest: np.ndarray) -> np.ndarray:
+    """`first` before the T pairs of every patch: int32 (R, T + 1, 2)."""
+    return np.concatenate([np.broadcast_to(first, (len(rest), 1, 2)), rest], axis=1).astype(np.int32)
 
 
 def paste_schema(patches: int, length: int, size: int) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -167,9 +181,12 @@ def paste_schema(patches: int, length: int, size: int) -> dict[str, tuple[tuple[
         "patch_start": ((patches, 3), "int32"),
         "patch_shape": ((patches, 3), "int32"),
         "patch_mask": ((patches, size, size, 1), "uint8"),
-        "patch_canvas": ((patches, 2), "int32"),
-        "patch_offset": ((patches, 2), "int32"),
+        "patch_shown": ((patches,), "int32"),
         "patch_matrix": ((patches, length, 2, 3), "float32"),
-        "patch_rows": ((patches, length, size, 1, 1), "float32"),
-        "patch_columns": ((patches, length, 1, size, 1), "float32"),
+        "patch_opacity": ((patches, length, 1, 1, 1), "float32"),
+        "patch_size": ((patches, 2), "float32"),
+        "patch_canvas": ((patches, 2), "int32"),
+        "patch_on_clip": ((patches, length + 1, 2), "int32"),
+        "patch_on_canvas": ((patches, length + 1, 2), "int32"),
+        "patch_extent": ((patches, length + 1, 2), "int32"),
     }

@@ -1,6 +1,9 @@
 """Counter-based random numbers: a draw is a pure function of (seed, stream, epoch, index)."""
 
+from bisect import bisect
+from collections.abc import Sequence
 from enum import IntEnum
+from itertools import accumulate
 
 import numpy as np
 
@@ -21,3 +24,8 @@ def generator(seed: int, stream: Stream, epoch: int, index: int = 0) -> np.rando
     """
     key = np.array([seed, stream], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, index, epoch], dtype=np.uint64)))
+
+
+def pick(rng: np.random.Generator, probs: Sequence[float]) -> int:
+    """A place in `probs`, whose sum is 1, by its probability: what `rng.choice` draws, in a fraction of its time."""
+    return min(bisect(list(accumulate(probs)), rng.random()), len(probs) - 1)  # sums of floats may end below 1

@@ -8,11 +8,10 @@ from av.filter.context import FilterContext
 from av.video.frame import PictureType, VideoFrame
 from numpy.typing import NDArray
 
-from dali_pipelines.plan.colour_map import ColourMap
 from dali_pipelines.plan.cuts import Cut
-from dali_pipelines.store.recolour import recolour
 
 Filter = tuple[str, str]  # name and options
+Planes = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]  # (H, W) each
 
 _UPRIGHT: dict[int, tuple[Filter, ...]] = {
     0: (),
@@ -86,7 +85,7 @@ def store_converter(width: int, height: int, *, pix_fmt: str = "yuv420p") -> Con
 
 
 class RgbConverter:
-    """To uint8 (H,W,3) RGB by BT.601 whatever the tag says, honouring the range tag; nothing is turned.
+    """To planes of R, G and B by BT.601 whatever the tag says, honouring the range tag; nothing is turned.
 
     Chroma is interpolated and centred, as DALI does it: its CPU decoder gives the same pixels to the bit.
 
@@ -116,13 +115,9 @@ class RgbConverter:
         # FFmpeg makes planes of G, B and R in a third of the time of packed RGB, of the same values.
         self._convert = Converter(*first, ("scale", scale), ("format", "gbrp"))
 
-    def __call__(self, frame: VideoFrame, colour: ColourMap | None = None) -> NDArray[np.uint8]:
-        """The picture, after a change of colour."""
-        picture = self._convert(frame)
-        if colour is None:
-            return np.asarray(picture.to_ndarray(), np.uint8)  # packed again
+    def __call__(self, frame: VideoFrame) -> Planes:
         green, blue, red = (
             np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
-            for plane in picture.planes
+            for plane in self._convert(frame).planes
         )
-        return recolour([red, green, blue], colour)
+        return red, green, blue

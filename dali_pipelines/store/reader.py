@@ -14,6 +14,7 @@ from dali_pipelines.plan.cuts import Cut
 from dali_pipelines.store import packets
 from dali_pipelines.store.convert import RgbConverter
 from dali_pipelines.store.index import Index
+from dali_pipelines.store.recolour import recolour
 
 
 class ClipError(Exception):
@@ -103,23 +104,24 @@ def decode_clip(clip: EncodedClip, cuts: Sequence[Cut] | None = None) -> NDArray
         ClipError: a wanted frame does not decode, has another size than the first, or a cut does not fit into it.
     """
     wanted = clip.frames.tolist()
-    # frame -> how it is converted, and for which places
-    places: dict[int, dict[tuple[RgbConverter, ColourMap | None], list[int]]] = {}
+    # frame -> how it is converted -> the places that show it so, and their colours
+    places: dict[int, dict[RgbConverter, list[tuple[int, ColourMap | None]]]] = {}
     for cut in cuts or (None,):
         convert = RgbConverter(cut)
         span = range(cut.first, cut.last) if cut else range(len(wanted))
         colours = (cut.colours if cut else ()) or [None] * len(span)
         for place, colour in zip(span, colours, strict=True):
-            places.setdefault(wanted[place], {}).setdefault((convert, colour), []).append(place)
+            places.setdefault(wanted[place], {}).setdefault(convert, []).append((place, colour))
     missing, reason = set(places), "the data ended"
     decoded: NDArray[np.uint8] | None = None
     try:
         for number, frame in enumerate(packets.frames(clip.data.data, clip.init_size)):
-            for (convert, colour), at in places.get(number, {}).items():
-                picture = convert(frame, colour)
+            for convert, shown in places.get(number, {}).items():
+                planes = convert(frame)
                 if decoded is None:
-                    decoded = np.empty((len(wanted), *picture.shape), np.uint8)
-                decoded[at] = picture
+                    decoded = np.empty((len(wanted), *planes[0].shape, 3), np.uint8)
+                for place, colour in shown:
+                    recolour(planes, colour, out=decoded[place])
             missing.discard(number)
             if not missing:
                 break

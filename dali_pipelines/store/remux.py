@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import av
+import numpy as np
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace
@@ -68,7 +69,7 @@ def _decode_all(video: Source) -> _Pictures:
             raise VideoError(f"has a rotation tag ({frame.rotation} degrees), which GPU decoders ignore; {WAY_OUT}")
         if (frame.width, frame.height) != (first.width, first.height):
             raise VideoError(f"its pictures change size midway; {WAY_OUT}")
-        prints.append(zlib.crc32(to_rgb(frame).data))
+        prints.append(zlib.crc32(np.stack(to_rgb(frame)).data))
         times.append(frame.pts)
     assert first is not None  # Source raises when nothing decodes
     known = [time for time in times if time is not None]
@@ -158,7 +159,7 @@ def _decode_alone(chunk: bytes, must_be_idr: bool) -> list[int]:
             first = next(packets)
             if must_be_idr and not _is_idr(stream.codec_context.name, stream.codec_context.extradata, bytes(first)):
                 return []
-            return [zlib.crc32(to_rgb(frame).data) for packet in (first, *packets) for frame in packet.decode()]
+            return [zlib.crc32(np.stack(to_rgb(frame)).data) for packet in (first, *packets) for frame in packet.decode()]
     except (FFmpegError, StopIteration):
         return []
 

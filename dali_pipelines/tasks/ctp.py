@@ -6,10 +6,10 @@ import numpy as np
 from nvidia.dali.data_node import DataNode
 
 from configs.errors import require
-from dali_pipelines.graph.colour import hue_saturation, normalise
+from dali_pipelines.graph.colour import brightness_contrast, hue_saturation, normalise
 from dali_pipelines.graph.device import beside
 from dali_pipelines.graph.geometry import crop_resize
-from dali_pipelines.graph.paste import paste_patches
+from dali_pipelines.graph.paste import MOST_FRAMES, paste_patches
 from dali_pipelines.plan import colour
 from dali_pipelines.plan.crops import random_crop
 from dali_pipelines.plan.cuts import Cuts
@@ -54,6 +54,8 @@ class Config:
 
     def __post_init__(self) -> None:
         require(self.num_frames >= 2, "num_frames", self.num_frames, "at least 2, for something to move")
+        longest = f"at most {MOST_FRAMES}: DALI pastes a patch into no more frames at once"
+        require(self.num_frames <= MOST_FRAMES, "num_frames", self.num_frames, longest)
         require(self.size >= 16, "size", self.size, "at least 16 pixels")
         for key in ("strides", "short_sides"):
             values = getattr(self, key)
@@ -105,8 +107,8 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
         "crop_end": sample.crop[1],
         "hue": sample.hue,
         "saturation": sample.saturation,
-        "brightness": sample.brightness.astype(np.float32).reshape(-1, 1, 1, 1),
-        "contrast": sample.contrast.astype(np.float32).reshape(-1, 1, 1, 1),
+        "brightness": sample.brightness.astype(np.float32),
+        "contrast": sample.contrast.astype(np.float32),
         "boxes": sample.patches.boxes.astype(np.float32),
         **paste_arrays(sample.patches),
     }
@@ -120,8 +122,8 @@ def plan_schema(cfg: Config) -> Schema:
         "crop_end": ((2,), "float32"),
         "hue": ((), "float32"),
         "saturation": ((), "float32"),
-        "brightness": ((cfg.num_frames, 1, 1, 1), "float32"),
-        "contrast": ((cfg.num_frames, 1, 1, 1), "float32"),
+        "brightness": ((cfg.num_frames,), "float32"),
+        "contrast": ((cfg.num_frames,), "float32"),
         "boxes": ((cfg.patches, cfg.num_frames, 4), "float32"),
         **paste_schema(cfg.patches, cfg.num_frames, cfg.size),
     }
@@ -144,10 +146,8 @@ def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str,
         truncate=cfg.reference.truncate_paste,
     )
     clips = hue_saturation(clips, plan["hue"], plan["saturation"])
-    return {
-        "clips": normalise(clips, plan["brightness"], plan["contrast"]),
-        "boxes": beside(plan["boxes"], clips),
-    }
+    clips = brightness_contrast(clips, plan["brightness"], plan["contrast"])
+    return {"clips": normalise(clips), "boxes": beside(plan["boxes"], clips)}
 
 
 def batch_schema(cfg: Config) -> Schema:
