@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from dali_pipelines.plan.colour_map import SCALED, WITH_MEAN, colour_arrays, gain, hue, saturation, shift
+from dali_pipelines.plan.colour_map import SCALED, WITH_MEAN, colour_arrays, gain, shift
 from dali_pipelines.plan.patches import Patches
 
 if TYPE_CHECKING:
@@ -120,13 +120,12 @@ def _of_ctp(task: "Task", video: "VideoInfo", rng: np.random.Generator) -> tuple
     from dali_pipelines.tasks import ctp
 
     drawn = ctp.draw(video, rng, task.cfg)
-    turned = saturation(float(drawn.saturation)).then(hue(float(drawn.hue)))
     maps = (
-        [turned] * len(drawn.frames) if drawn.hue or drawn.saturation != 1 else [],
+        [drawn.tint] * len(drawn.frames),
         [shift(levels) for levels in drawn.brightness.tolist()],
         [gain(factor) for factor in drawn.contrast.tolist()],
     )
-    return list(_patches(drawn.patches)), [c for some in maps if some for c in _changing(colour_arrays(some))]
+    return list(_patches(drawn.patches)), [c for some in maps for c in _changing(colour_arrays(some))]
 
 
 def _patches(patches: Patches) -> Iterator[Patch]:

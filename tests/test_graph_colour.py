@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 from matplotlib.colors import hsv_to_rgb, rgb_to_hsv
 
-from dali_pipelines.graph.colour import MEAN, STD, brightness_contrast, hue_saturation, normalise
+from dali_pipelines.graph.colour import MEAN, STD, brightness_contrast, colour_map, normalise
 from dali_pipelines.plan import colour
+from dali_pipelines.plan import colour_map as maps
+from dali_pipelines.plan.colour_map import colour_arrays
 from tests.dali import run_graph
 
 T = 5
+YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.321], [0.211, -0.523, 0.311]])
 
 
 def pictures(seed: int, saturation: float = 1.0) -> np.ndarray:
@@ -57,8 +60,8 @@ def test_normalise_alone_is_imagenet_s_mean_and_deviation():
 
 def turned(clip: np.ndarray, hue: float, saturation: float) -> np.ndarray:
     (got,) = run_graph(
-        lambda n: hue_saturation(n["clips"], n["hue"], n["saturation"]),
-        [{"clips": clip, "hue": np.float32(hue), "saturation": np.float32(saturation)}],
+        lambda n: colour_map(n["clips"], n),
+        [{"clips": clip, **colour_arrays([maps.saturation(saturation).then(maps.hue(hue))] * len(clip))}],
         {"clips": "FHWC"},
     )
     return got
@@ -77,10 +80,9 @@ def test_hue_and_saturation_leave_grey_alone():
 def test_a_turned_hue_is_a_turn_of_i_and_q_rounded_and_clamped():
     """Colours at the corners of the cube leave it. The matrix of NTSC is known to three digits."""
     clip = np.stack(np.meshgrid(*[np.uint8([0, 90, 255])] * 3), axis=-1).reshape(1, 3, 9, 3)
-    yiq = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.321], [0.211, -0.523, 0.311]])
     angle = np.deg2rad(24)
     turn = np.array([[1, 0, 0], [0, np.cos(angle), np.sin(angle)], [0, -np.sin(angle), np.cos(angle)]])
-    mapped = clip @ (np.linalg.inv(yiq) @ (turn * [[1], [1.1], [1.1]]) @ yiq).T
+    mapped = clip @ (np.linalg.inv(YIQ) @ (turn * [[1], [1.1], [1.1]]) @ YIQ).T
     assert mapped.min() < -100
     assert mapped.max() > 350
     got = turned(clip, 24, 1.1)
@@ -110,12 +112,16 @@ def test_the_linear_map_deviates_from_true_hsv_by_less_than_the_stated_levels(hu
 
 def test_colour_factors_are_drawn_with_the_spec_s_shares_and_ranges():
     rng = np.random.default_rng(0)
-    hue = np.array([colour.hue_saturation(rng, prob=0.25, hue=24, saturation=0.1) for _ in range(4000)])
-    drawn = hue[:, 0] != 0
-    assert abs(drawn.mean() - 0.25) < 0.03
-    assert np.abs(hue[:, 0]).max() <= 24
-    assert (hue[~drawn, 1] == 1).all()
-    assert np.abs(np.log(hue[:, 1])).max() <= 0.1 + 1e-6
+    drawn = [colour.hue_saturation(rng, prob=0.25, hue=24, saturation=0.1) for _ in range(4000)]
+    tints = np.array([YIQ @ one.matrix @ np.linalg.inv(YIQ) for one in drawn if one is not maps.IDENTITY])
+    assert abs(len(tints) / 4000 - 0.25) < 0.03
+    hue = np.rad2deg(np.arctan2(tints[:, 1, 2], tints[:, 1, 1]))
+    log_saturation = np.log(np.hypot(tints[:, 1, 2], tints[:, 1, 1]))
+    for values, reach in ((hue, 24), (log_saturation, 0.1)):
+        low, middle, high = np.quantile(values, [0.01, 0.5, 0.99])
+        assert abs(middle) < 0.1 * reach
+        assert 0.95 * reach < min(-low, high) < max(-low, high) < 1.01 * reach  # YIQ's coefficients have three digits
+    assert abs(np.corrcoef(hue, log_saturation)[0, 1]) < 0.1
     brightness = np.stack([colour.moving(rng, length=16, prob=0.5, reach=30, factor=False) for _ in range(2000)])
     assert abs((brightness != 0).any(axis=1).mean() - 0.5) < 0.05
     assert 25 < np.abs(brightness).max() <= 30

@@ -17,27 +17,6 @@ NORMALISATIONS = {
 """Name -> mean and standard deviation of R, G and B in 0..1; `half` maps 0..1 to -1..1, `kinetics` is torchvision's."""
 
 
-def hue_saturation(clips: DataNode, hue: DataNode, saturation: DataNode) -> DataNode:
-    """Turns the hue by degrees and multiplies the saturation, per clip; (0, 1) costs nothing.
-
-    DALI does this as one linear map of RGB; the original goes through OpenCV's 8-bit HSV and clamps the hue instead
-    of turning it (specs/ctp.md 0.3, 6.4.10). tests/test_graph_colour.py states the difference.
-
-    Args:
-        clips: uint8 (T, H, W, 3).
-        hue, saturation: float32 scalars on the CPU.
-
-    Returns:
-        uint8 (T, H, W, 3), rounded and clamped.
-    """
-
-    def turned(clips: DataNode, hue: DataNode, saturation: DataNode) -> DataNode:
-        return fn.hsv(clips, hue=hue, saturation=saturation)
-
-    changes = (hue != np.float32(0)) | (saturation != np.float32(1))
-    return change_some(changes, clips, turned, hue, saturation)
-
-
 def brightness_contrast(clips: DataNode, brightness: DataNode, contrast: DataNode) -> DataNode:
     """Adds to every frame, then multiplies it; clips where all is 0, or all is 1, do not pay for it.
 
@@ -111,13 +90,12 @@ def _with_mean(clips: DataNode, matrix: DataNode, offset: DataNode, pivot: DataN
     return fn.cast(mapped + moved, dtype=types.UINT8)
 
 
-def normalise(clips: DataNode, *, kind: str = "imagenet", mirror: DataNode | None = None) -> DataNode:
+def normalise(clips: DataNode, *, kind: str = "imagenet") -> DataNode:
     """Subtracts a mean and divides by a standard deviation.
 
     Args:
         clips: (T, H, W, 3), uint8, or float32 that counts as clamped to 0..255.
         kind: a name in NORMALISATIONS.
-        mirror: int32 scalar, 1 to mirror left to right.
 
     Returns:
         float32 (T, H, W, 3).
@@ -127,7 +105,6 @@ def normalise(clips: DataNode, *, kind: str = "imagenet", mirror: DataNode | Non
         clips,
         mean=[255 * mean for mean in means],
         std=[255 * deviation for deviation in deviations],
-        mirror=0 if mirror is None else mirror,
         dtype=types.FLOAT,
         output_layout="FHWC",
     )

@@ -2,18 +2,18 @@
 
 import numpy as np
 
+from dali_pipelines.plan import colour_map
+from dali_pipelines.plan.colour_map import ColourMap
 from dali_pipelines.plan.keyframes import interpolate, sample_keys
 
 KEY_PROBS = (0.7, 0.3)
 
 
-def hue_saturation(
-    rng: np.random.Generator, *, prob: float, hue: float, saturation: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Hue shift in degrees, uniform in +-hue, and saturation factor, log-uniform; float32 scalars, else (0, 1)."""
+def hue_saturation(rng: np.random.Generator, *, prob: float, hue: float, saturation: float) -> ColourMap:
+    """With probability `prob` a turn of the hue, uniform in +-hue degrees, and a log-uniform factor of saturation."""
     drawn = rng.random() < prob
     degrees, log_factor = rng.uniform([-hue, -saturation], [hue, saturation])
-    return np.float32(degrees * drawn), np.float32(np.exp(log_factor * drawn))  # type: ignore[return-value]
+    return colour_map.saturation(np.exp(log_factor)).then(colour_map.hue(degrees)) if drawn else colour_map.IDENTITY
 
 
 def moving(rng: np.random.Generator, *, length: int, prob: float, reach: float, factor: bool) -> np.ndarray:

@@ -12,7 +12,7 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace
 
-from dali_pipelines.store.convert import RgbConverter, rotation
+from dali_pipelines.store.convert import Planes, RgbConverter, rotation
 from dali_pipelines.store.encode import MOVFLAGS, MULTIPLE
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.fmp4 import Fragment, read_layout
@@ -69,7 +69,7 @@ def _decode_all(video: Source) -> _Pictures:
             raise VideoError(f"has a rotation tag ({frame.rotation} degrees), which GPU decoders ignore; {WAY_OUT}")
         if (frame.width, frame.height) != (first.width, first.height):
             raise VideoError(f"its pictures change size midway; {WAY_OUT}")
-        prints.append(zlib.crc32(np.stack(to_rgb(frame)).data))
+        prints.append(_print(to_rgb(frame)))
         times.append(frame.pts)
     assert first is not None  # Source raises when nothing decodes
     known = [time for time in times if time is not None]
@@ -148,6 +148,10 @@ def _closed_fragments(
     return tuple(reversed(closed))
 
 
+def _print(planes: Planes) -> int:
+    return zlib.crc32(np.stack(planes).data)
+
+
 def _decode_alone(chunk: bytes, must_be_idr: bool) -> list[int]:
     """Fingerprints of the frames of a small file; none when it cannot follow any other fragment."""
     to_rgb = RgbConverter()
@@ -159,7 +163,7 @@ def _decode_alone(chunk: bytes, must_be_idr: bool) -> list[int]:
             first = next(packets)
             if must_be_idr and not _is_idr(stream.codec_context.name, stream.codec_context.extradata, bytes(first)):
                 return []
-            return [zlib.crc32(np.stack(to_rgb(frame)).data) for packet in (first, *packets) for frame in packet.decode()]
+            return [_print(to_rgb(frame)) for packet in (first, *packets) for frame in packet.decode()]
     except (FFmpegError, StopIteration):
         return []
 

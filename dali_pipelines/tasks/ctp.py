@@ -6,11 +6,12 @@ import numpy as np
 from nvidia.dali.data_node import DataNode
 
 from configs.errors import require
-from dali_pipelines.graph.colour import brightness_contrast, hue_saturation, normalise
+from dali_pipelines.graph.colour import brightness_contrast, colour_map, normalise
 from dali_pipelines.graph.device import beside
 from dali_pipelines.graph.geometry import crop_resize
 from dali_pipelines.graph.paste import MOST_FRAMES, paste_patches
 from dali_pipelines.plan import colour
+from dali_pipelines.plan.colour_map import ColourMap, colour_arrays, colour_schema
 from dali_pipelines.plan.crops import random_crop
 from dali_pipelines.plan.cuts import Cuts
 from dali_pipelines.plan.frames import random_clip
@@ -72,8 +73,7 @@ class Sample:
     frames: np.ndarray
     crop: np.ndarray
     patches: Patches
-    hue: np.ndarray
-    saturation: np.ndarray
+    tint: ColourMap
     brightness: np.ndarray
     contrast: np.ndarray
 
@@ -92,10 +92,10 @@ def draw(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> Sample:
         visible_prob=cfg.visible_prob,
     )
     # 12 units of OpenCV's 8-bit hue, each two degrees.
-    hue, saturation = colour.hue_saturation(rng, prob=0.25, hue=24, saturation=0.1)
+    tint = colour.hue_saturation(rng, prob=0.25, hue=24, saturation=0.1)
     brightness = colour.moving(rng, length=cfg.num_frames, prob=0.5, reach=30, factor=False)
     contrast = colour.moving(rng, length=cfg.num_frames, prob=0.5, reach=0.12, factor=True)
-    return Sample(frames, crop, patches, hue, saturation, brightness, contrast)
+    return Sample(frames, crop, patches, tint, brightness, contrast)
 
 
 def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
@@ -105,8 +105,7 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
         "frames": sample.frames,
         "crop_start": sample.crop[0],
         "crop_end": sample.crop[1],
-        "hue": sample.hue,
-        "saturation": sample.saturation,
+        **colour_arrays([sample.tint] * cfg.num_frames),
         "brightness": sample.brightness.astype(np.float32),
         "contrast": sample.contrast.astype(np.float32),
         "boxes": sample.patches.boxes.astype(np.float32),
@@ -120,8 +119,7 @@ def plan_schema(cfg: Config) -> Schema:
         "frames": ((cfg.num_frames,), "int32"),
         "crop_start": ((2,), "float32"),
         "crop_end": ((2,), "float32"),
-        "hue": ((), "float32"),
-        "saturation": ((), "float32"),
+        **colour_schema(cfg.num_frames),
         "brightness": ((cfg.num_frames,), "float32"),
         "contrast": ((cfg.num_frames,), "float32"),
         "boxes": ((cfg.patches, cfg.num_frames, 4), "float32"),
@@ -130,13 +128,16 @@ def plan_schema(cfg: Config) -> Schema:
 
 
 def cuts(cfg: Config) -> Cuts:
-    """What a decoder may cut and scale itself."""
-    return Cuts(cfg.size, (cfg.num_frames,))
+    """What a decoder may cut, scale and recolour itself."""
+    return Cuts(cfg.size, (cfg.num_frames,), recolour=True)
 
 
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
-    """Executes a plan on decoded frames, uint8 (T, H, W, 3)."""
-    clips = crop_resize(frames, plan, size=cfg.size)
+    """Executes a plan on decoded frames, uint8 (T, H, W, 3).
+
+    The original turns the hue after pasting: that is linear and the same in all frames, so it may come first.
+    """
+    clips = colour_map(crop_resize(frames, plan, size=cfg.size), plan)
     clips = paste_patches(
         clips,
         plan,
@@ -145,7 +146,6 @@ def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str,
         size=cfg.size,
         truncate=cfg.reference.truncate_paste,
     )
-    clips = hue_saturation(clips, plan["hue"], plan["saturation"])
     clips = brightness_contrast(clips, plan["brightness"], plan["contrast"])
     return {"clips": normalise(clips), "boxes": beside(plan["boxes"], clips)}
 
