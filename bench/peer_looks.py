@@ -107,11 +107,10 @@ def looks(task: "Task", video: "VideoInfo", plan: Mapping[str, np.ndarray], rng:
     if task.name == "ctp":
         patches, steps = _of_ctp(task, video, rng)
         return [Look(patches, 0.0, steps, 0.0, mean, std)]
-    degrees, sigmas = (
-        np.broadcast_to(plan.get(name, np.zeros(())), len(cuts)).tolist() for name in ("degrees", "sigma")
-    )
+    quarters, degrees, sigmas = (plan.get(name, np.zeros(len(cuts))) for name in ("quarters", "degrees", "sigma"))
+    turns = (90 * quarters + degrees) % 360
     return [
-        Look([], degrees[v], _changing(_part(plan, cut.first, cut.last)), sigmas[v], mean, std)
+        Look([], float(turns[v]), _changing(_part(plan, cut.first, cut.last)), float(sigmas[v]), mean, std)
         for v, cut in enumerate(cuts)
     ]
 

@@ -35,7 +35,7 @@ def clips_of(drawn: list[dict[str, np.ndarray]], cfg: Config) -> list[np.ndarray
 
 def upright(drawn: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The same plan without its turn."""
-    return drawn | {"degrees": np.float32(0), "shift": np.zeros(2, np.float32)}
+    return drawn | {"quarters": np.zeros(1, np.float32), "shift": np.zeros(2, np.float32)}
 
 
 def turned_about_a_pixels_corner(clip: np.ndarray, quarters: int) -> np.ndarray:

@@ -88,6 +88,14 @@ def test_a_cut_is_scaled_rgb_to_rounding(box, cubic, mirror):
         assert np.abs(wrong - expected)[4:-4, 4:-4].mean() > 0.6
 
 
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+@pytest.mark.parametrize("mirror", [False, True])
+def test_a_cut_is_turned_after_it_is_mirrored(mirror, quarters):
+    frame = frame_of(pictured(2, 96, 120))
+    plain, turned = (rgb(frame, Cut(0, 1, (8, 20, 80, 64), 48, mirror, False, turns)) for turns in (0, quarters))
+    np.testing.assert_array_equal(turned, np.rot90(plain, quarters))
+
+
 def test_a_cut_of_all_at_its_own_size_is_the_plain_conversion_to_the_bit():
     for seed in range(3):
         frame = frame_of(pictured(seed, 96, 96))

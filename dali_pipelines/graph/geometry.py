@@ -57,10 +57,20 @@ def crop_box(frames: DataNode, plan: Plan, view: int, *, size: int, cubic: bool 
     )
 
 
+def quarter_turns(clips: DataNode, plan: Plan, view: int) -> DataNode:
+    """Turns square clips (T, size, size, C) counter-clockwise by quarters, as numpy's rot90.
+
+    plan: holds `quarters`, float32 (views,). A plan without it has frames that the decoder's side has turned already.
+    """
+    if "quarters" not in plan:
+        return clips
+    return turn(clips, plan["quarters"][view] * np.float32(90))
+
+
 def turn(clips: DataNode, degrees: DataNode) -> DataNode:
     """Turns square clips (T, size, size, C) counter-clockwise about their centre; corners that open are black.
 
-    Pixels are copied, none is mixed: a multiple of 90 degrees is numpy's rot90, exactly.
+    Pixels are copied, none is mixed. 0 degrees cost nothing.
 
     Args:
         degrees: float32 scalar.

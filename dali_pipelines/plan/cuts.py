@@ -8,7 +8,7 @@ import numpy as np
 from dali_pipelines.plan.boxes import Box, box_schema
 from dali_pipelines.plan.colour_map import ColourMap, colour_maps, colour_schema
 
-REGIONS = frozenset({"crop_start", "crop_end", *box_schema(0)})
+REGIONS = frozenset({"crop_start", "crop_end", *box_schema(0), "quarters"})
 """The arrays of a plan that are used up by cutting."""
 
 COLOURS = frozenset(colour_schema(0))
@@ -19,6 +19,7 @@ COLOURS = frozenset(colour_schema(0))
 class Cut:
     """The frames `first` to `last` (excluded) of a plan show `box`, scaled to `size` x `size` pixels.
 
+    quarters: turns by 90 degrees counter-clockwise, after mirroring.
     colours: a change of colour for each of them, None where there is nothing to change; empty for none at all.
     """
 
@@ -28,6 +29,7 @@ class Cut:
     size: int
     mirror: bool
     cubic: bool
+    quarters: int = 0
     colours: Sequence[ColourMap | None] = ()
 
 
@@ -53,8 +55,6 @@ class Cuts:
 
         recolour: with the changes of colour, where the plan has some and the task lets them be made here.
         """
-        has_colours = recolour and self.recolour and "colour_kind" in plan
-        colours: Sequence[ColourMap | None] = colour_maps(plan) if has_colours else ()
         if "crop_start" in plan:
             starts, ends = (plan[name].reshape(-1, 2).astype(int) for name in ("crop_start", "crop_end"))
             mirrors = starts[:, 1] > ends[:, 1]
@@ -62,11 +62,13 @@ class Cuts:
         else:
             corners, shapes = plan["box_start"], plan["box_shape"]
             mirrors = plan["box_mirror"] > 0
+        boxes = [tuple(box) for box in np.hstack([corners, shapes]).tolist()]
+        quarters = plan["quarters"].astype(int).tolist() if "quarters" in plan else [0] * len(boxes)
+        has_colours = recolour and self.recolour and "colour_kind" in plan
+        colours: Sequence[ColourMap | None] = colour_maps(plan) if has_colours else ()
         lasts = np.cumsum(self.lengths).tolist()
         firsts = [0, *lasts[:-1]]
         return [
-            Cut(first, last, (y, x, height, width), self.size, mirror, self.cubic, colours[first:last])
-            for first, last, (y, x), (height, width), mirror in zip(
-                firsts, lasts, corners.tolist(), shapes.tolist(), mirrors.tolist(), strict=True
-            )
+            Cut(first, last, box, self.size, mirror, self.cubic, turns, colours[first:last])
+            for first, last, box, mirror, turns in zip(firsts, lasts, boxes, mirrors.tolist(), quarters, strict=True)
         ]

@@ -85,15 +85,16 @@ def store_converter(width: int, height: int, *, pix_fmt: str = "yuv420p") -> Con
 
 
 class RgbConverter:
-    """To planes of R, G and B by BT.601 whatever the tag says, honouring the range tag; nothing is turned.
+    """To planes of R, G and B by BT.601 whatever the tag says, honouring the range tag.
 
     Chroma is interpolated and centred, as DALI does it: its CPU decoder gives the same pixels to the bit.
 
-    cut: part of the frame to cut out, scale and mirror first, so that no other pixel becomes RGB. Luma and chroma are
+    cut: part of the frame to cut out, scale, mirror and turn, so that no other pixel becomes RGB. Luma and chroma are
         scaled on their own, within a few grey levels of `graph.geometry` on RGB (tests/test_cuts.py states it).
     """
 
     def __init__(self, cut: Cut | None = None) -> None:
+        self._quarters = cut.quarters if cut else 0
         first: list[Filter] = []
         size, kind = "", "bilinear"
         if cut:
@@ -120,4 +121,6 @@ class RgbConverter:
             np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
             for plane in self._convert(frame).planes
         )
+        if self._quarters:
+            red, green, blue = (np.rot90(plane, self._quarters) for plane in (red, green, blue))
         return red, green, blue

@@ -9,7 +9,7 @@ from configs.errors import require
 from dali_pipelines.graph.blur import blur
 from dali_pipelines.graph.colour import colour_map, colours_of_view, normalise
 from dali_pipelines.graph.device import beside
-from dali_pipelines.graph.geometry import crop_box, each_view, turn
+from dali_pipelines.graph.geometry import crop_box, each_view, quarter_turns, turn
 from dali_pipelines.plan.boxes import Box, box_arrays, box_schema, random_box
 from dali_pipelines.plan.colour_map import IDENTITY, ColourMap, colour_arrays, colour_schema
 from dali_pipelines.plan.cuts import Cuts
@@ -86,13 +86,13 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
     boxes, spatial = draw_boxes(video, quarters, rng, rotated=cfg.reference.rotated_boxes)
     angles, colours, sigmas = zip(*(draw_look(rng, cfg) for _ in range(2)), strict=True)
     mirror = rng.random(2) < FLIP_PROB
-    degrees = 90 * quarters + np.array(angles)
-    if cfg.reference.flip_last:  # the graph mirrors first: to mirror a turned picture, it turns the other way
-        degrees = np.where(mirror, -degrees, degrees)
+    # The graph mirrors first: to mirror a turned picture, it turns the other way.
+    way = np.where(mirror & cfg.reference.flip_last, -1, 1)
     return {
         "frames": np.concatenate([looped_clip(start, num_frames=video.num_frames, **steps) for start in starts]),
         **box_arrays(boxes, mirror),
-        "degrees": (degrees % 360).astype(np.float32),
+        "quarters": (way * quarters % 4).astype(np.float32),
+        "degrees": (way * angles).astype(np.float32),
         **colour_arrays([one for clip in colours for one in clip]),
         "sigma": np.array(sigmas, np.float32),
         "spatial": np.array(spatial, np.int64),
@@ -141,6 +141,7 @@ def plan_schema(cfg: Config) -> Schema:
     return {
         "frames": ((2 * cfg.num_frames,), "int32"),
         **box_schema(2),
+        "quarters": ((2,), "float32"),
         "degrees": ((2,), "float32"),
         **colour_schema(2 * cfg.num_frames),
         "sigma": ((2,), "float32"),
@@ -149,9 +150,9 @@ def plan_schema(cfg: Config) -> Schema:
 
 
 def cuts(cfg: Config) -> Cuts | None:
-    """What a decoder may cut and scale itself: boxes that do not hang out of the picture.
+    """What a decoder may cut, scale and turn itself: boxes that do not hang out of the picture.
 
-    Not their colours: clips are turned first.
+    Not their colours: clips are turned a little first, and the corners that open count.
     """
     return None if cfg.reference.rotated_boxes else Cuts(cfg.size, (cfg.num_frames,) * 2, cubic=True)
 
@@ -161,7 +162,7 @@ def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str,
     length = cfg.num_frames
 
     def view(clip: DataNode, v: int) -> DataNode:
-        clip = crop_box(clip, plan, v, size=cfg.size, cubic=True)
+        clip = quarter_turns(crop_box(clip, plan, v, size=cfg.size, cubic=True), plan, v)
         clip = colour_map(turn(clip, plan["degrees"][v]), colours_of_view(plan, v, length))
         return blur(clip, plan["sigma"][v])
 
@@ -188,8 +189,8 @@ def notes(plan: dict[str, np.ndarray], cfg: Config) -> Notes:
         )
         corners = (common - start[v]) / plan["box_shape"][v] - 0.5
         corners *= (1, -1 if plan["box_mirror"][v] else 1)
-        for _ in range(round(plan["degrees"][v] / 90)):
+        for _ in range(int(plan["quarters"][v])):
             corners = corners[:, ::-1] * (-1, 1)  # (y, x) counter-clockwise about the centre: (-x, y)
         boxes.append(cfg.size * (np.array([corners.min(0), corners.max(0)])[:, ::-1].ravel() + 0.5))
-    shape = (2, 1, cfg.num_frames, 4)
-    return Notes(captions, np.broadcast_to(np.array(boxes)[:, None, None], shape), plan["degrees"].tolist())
+    shape, up = (2, 1, cfg.num_frames, 4), 90 * plan["quarters"] + plan["degrees"]
+    return Notes(captions, np.broadcast_to(np.array(boxes)[:, None, None], shape), up.tolist())

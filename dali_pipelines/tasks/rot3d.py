@@ -9,7 +9,7 @@ from nvidia.dali.data_node import DataNode
 from configs.errors import require
 from dali_pipelines.graph.colour import colour_map, normalise
 from dali_pipelines.graph.device import beside
-from dali_pipelines.graph.geometry import crop_resize, turn
+from dali_pipelines.graph.geometry import crop_resize, quarter_turns
 from dali_pipelines.plan.cuts import Cuts
 from dali_pipelines.plan.frames import random_clip
 from dali_pipelines.plan.views import baseline_view, check_view, view_arrays, view_schema
@@ -61,7 +61,7 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
     quarters = rng.integers(4)
     return {
         **view_arrays(frames, crop, [colours] * cfg.num_frames),
-        "degrees": np.array(90 * quarters, np.float32),
+        "quarters": np.array([quarters], np.float32),
         "shift": SHIFTS[quarters],
         "labels": np.array(quarters, np.int64),
     }
@@ -71,20 +71,20 @@ def plan_schema(cfg: Config) -> Schema:
     """Shape and dtype of every array of a plan."""
     return {
         **view_schema(cfg.num_frames),
-        "degrees": ((), "float32"),
+        "quarters": ((1,), "float32"),
         "shift": ((2,), "float32"),
         "labels": ((), "int64"),
     }
 
 
 def cuts(cfg: Config) -> Cuts:
-    """What a decoder may cut, scale and recolour itself."""
+    """What a decoder may cut, scale, turn and recolour itself."""
     return Cuts(cfg.size, (cfg.num_frames,), recolour=True)
 
 
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
     """Executes a plan on decoded frames, uint8 (T, H, W, 3)."""
-    clips = turn(crop_resize(frames, plan, size=cfg.size), plan["degrees"])
+    clips = quarter_turns(crop_resize(frames, plan, size=cfg.size), plan, 0)
     if cfg.reference.shifted_rotation:
         # Without a fill value the border's pixels repeat.
         shift = fn.transforms.translation(offset=plan["shift"])
@@ -99,5 +99,5 @@ def batch_schema(cfg: Config) -> Schema:
 
 def notes(plan: dict[str, np.ndarray], cfg: Config) -> Notes:
     """How far the clip is turned."""
-    degrees = float(plan["degrees"])
+    degrees = 90 * float(plan["quarters"][0])
     return Notes([f"turned {degrees:.0f} degrees" if degrees else "upright"], up=[degrees])
