@@ -97,7 +97,7 @@ def test_a_batch_that_the_decoder_cuts_is_the_one_of_dali_but_for_the_filter(sto
 def test_a_sample_has_frames_of_the_tasks_size_and_no_more_regions_and_colours(store, name):
     task = TASKS[name]
     cut, whole = (source(store, task, cut=cut) for cut in (True, False))
-    used = (REGIONS if name == "cstp" else REGIONS | COLOURS) & set(task.plan_schema)  # cstp turns first
+    used = (REGIONS | COLOURS) & set(task.plan_schema)
     assert set(whole.names) - set(cut.names) == used != set()
     sample, other = (dict(zip(s.names, s.read(0, 1), strict=True)) for s in (cut, whole))
     size = task.batch_schema["clips"][0][-1]

@@ -56,14 +56,15 @@ def test_frames_without_a_box_are_left_alone():
 def test_a_quarter_turn_is_numpys(quarter, size):
     clip = np.random.default_rng(1).integers(0, 256, (2, size, size, 3), dtype=np.uint8)
     (got,) = run_graph(
-        lambda n: turn(n["clip"], n["degrees"]), [{"clip": clip, "degrees": np.float32(90 * quarter)}], {"clip": "FHWC"}
+        lambda n: turn(n["clip"], n, 1), [{"clip": clip, "quarters": np.float32([3, quarter])}], {"clip": "FHWC"}
     )
     assert (got == np.rot90(clip, quarter, axes=(1, 2))).all()
 
 
 def test_a_small_turn_is_pils_but_for_ties_of_the_nearest_pixel():
     clip = smooth(1, 64, 64)
-    (got,) = run_graph(lambda n: turn(n["clip"], n["d"]), [{"clip": clip, "d": np.float32(7.3)}], {"clip": "FHWC"})
+    sample = {"clip": clip, "degrees": np.float32([7.3])}
+    (got,) = run_graph(lambda n: turn(n["clip"], n, 0), [sample], {"clip": "FHWC"})
     theirs = np.asarray(Image.fromarray(clip[0]).rotate(7.3))
     assert (got[0] == theirs).all(-1).mean() > 0.97
     assert (got[0, 0, 0] == 0).all()  # a corner that opened

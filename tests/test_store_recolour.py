@@ -67,7 +67,10 @@ def test_the_decoder_gives_each_place_its_own_colours_though_they_show_one_frame
     box = (0, 16, 96, 96)
     plain = decode_clip(clip, [Cut(0, 5, box, 48, False, False)])
     colours = [None, maps.shift(20), maps.gain(0.5), maps.shift(20), None]
-    halves = [Cut(0, 3, box, 48, False, False, 0, colours[:3]), Cut(3, 5, box, 48, False, False, 0, colours[3:])]
+    halves = [
+        Cut(0, 3, box, 48, False, False, colours=colours[:3]),
+        Cut(3, 5, box, 48, False, False, colours=colours[3:]),
+    ]
     got = decode_clip(clip, halves)
     for place, colour in enumerate(colours):
         assert (got[place] == recoloured(plain[place], colour)).all()

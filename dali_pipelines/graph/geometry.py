@@ -57,29 +57,25 @@ def crop_box(frames: DataNode, plan: Plan, view: int, *, size: int, cubic: bool 
     )
 
 
-def quarter_turns(clips: DataNode, plan: Plan, view: int) -> DataNode:
-    """Turns square clips (T, size, size, C) counter-clockwise by quarters, as numpy's rot90.
+def turn(clips: DataNode, plan: Plan, view: int) -> DataNode:
+    """Turns square clips (T, size, size, C) counter-clockwise about their centre, first by quarters.
 
-    plan: holds `quarters`, float32 (views,). A plan without it has frames that the decoder's side has turned already.
-    """
-    if "quarters" not in plan:
-        return clips
-    return turn(clips, plan["quarters"][view] * np.float32(90))
-
-
-def turn(clips: DataNode, degrees: DataNode) -> DataNode:
-    """Turns square clips (T, size, size, C) counter-clockwise about their centre; corners that open are black.
-
-    Pixels are copied, none is mixed. 0 degrees cost nothing.
+    Pixels are copied, none is mixed, and a turn by 0 costs nothing. Quarters are numpy's rot90; otherwise corners open,
+    which are black.
 
     Args:
-        degrees: float32 scalar.
+        plan: holds `quarters` and perhaps `degrees`, float32 (views,). A plan without them has frames that are turned
+            already (`plan.cuts`).
     """
 
     def turned(clips: DataNode, degrees: DataNode) -> DataNode:
         return fn.rotate(clips, angle=degrees, keep_size=True, interp_type=types.INTERP_NN, fill_value=0)
 
-    return change_some(degrees != np.float32(0), clips, turned, degrees)
+    for name, unit in (("quarters", 90), ("degrees", 1)):
+        if name in plan:
+            degrees = plan[name][view] * np.float32(unit)
+            clips = change_some(degrees != np.float32(0), clips, turned, degrees)
+    return clips
 
 
 def each_view(frames: DataNode, lengths: Sequence[int], make: Callable[[DataNode, int], DataNode]) -> DataNode:

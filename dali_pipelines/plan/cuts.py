@@ -8,7 +8,7 @@ import numpy as np
 from dali_pipelines.plan.boxes import Box, box_schema
 from dali_pipelines.plan.colour_map import ColourMap, colour_maps, colour_schema
 
-REGIONS = frozenset({"crop_start", "crop_end", *box_schema(0), "quarters"})
+REGIONS = frozenset({"crop_start", "crop_end", *box_schema(0), "quarters", "degrees"})
 """The arrays of a plan that are used up by cutting."""
 
 COLOURS = frozenset(colour_schema(0))
@@ -19,7 +19,7 @@ COLOURS = frozenset(colour_schema(0))
 class Cut:
     """The frames `first` to `last` (excluded) of a plan show `box`, scaled to `size` x `size` pixels.
 
-    quarters: turns by 90 degrees counter-clockwise, after mirroring.
+    quarters, degrees: of a turn counter-clockwise after mirroring, as `graph.geometry.turn` makes it.
     colours: a change of colour for each of them, None where there is nothing to change; empty for none at all.
     """
 
@@ -30,6 +30,7 @@ class Cut:
     mirror: bool
     cubic: bool
     quarters: int = 0
+    degrees: float = 0.0
     colours: Sequence[ColourMap | None] = ()
 
 
@@ -38,7 +39,7 @@ class Cuts:
     """The cuts of a task: its views stand one after the other in the plan's `frames`, `lengths` of them each.
 
     cubic: bicubic instead of bilinear. Both are antialiased, as in `graph.geometry`.
-    recolour: between cutting and `graph.colour.colour_map`, `graph` at most moves pixels.
+    recolour: between what a `Cut` says and `graph.colour.colour_map`, `graph` at most moves pixels.
     """
 
     size: int
@@ -63,12 +64,14 @@ class Cuts:
             corners, shapes = plan["box_start"], plan["box_shape"]
             mirrors = plan["box_mirror"] > 0
         boxes = [tuple(box) for box in np.hstack([corners, shapes]).tolist()]
-        quarters = plan["quarters"].astype(int).tolist() if "quarters" in plan else [0] * len(boxes)
+        quarters, degrees = (plan.get(name, np.zeros(len(boxes))).tolist() for name in ("quarters", "degrees"))
         has_colours = recolour and self.recolour and "colour_kind" in plan
         colours: Sequence[ColourMap | None] = colour_maps(plan) if has_colours else ()
         lasts = np.cumsum(self.lengths).tolist()
         firsts = [0, *lasts[:-1]]
         return [
-            Cut(first, last, box, self.size, mirror, self.cubic, turns, colours[first:last])
-            for first, last, box, mirror, turns in zip(firsts, lasts, boxes, mirrors.tolist(), quarters, strict=True)
+            Cut(first, last, box, self.size, mirror, self.cubic, int(turns), angle, colours[first:last])
+            for first, last, box, mirror, turns, angle in zip(
+                firsts, lasts, boxes, mirrors.tolist(), quarters, degrees, strict=True
+            )
         ]

@@ -9,6 +9,7 @@ from av.video.frame import PictureType, VideoFrame
 from numpy.typing import NDArray
 
 from dali_pipelines.plan.cuts import Cut
+from dali_pipelines.store.turn import Turn
 
 Filter = tuple[str, str]  # name and options
 Planes = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]  # (H, W) each
@@ -94,7 +95,7 @@ class RgbConverter:
     """
 
     def __init__(self, cut: Cut | None = None) -> None:
-        self._quarters = cut.quarters if cut else 0
+        self._turn = Turn(cut.size, cut.quarters, cut.degrees) if cut else lambda plane: plane
         first: list[Filter] = []
         size, kind = "", "bilinear"
         if cut:
@@ -121,6 +122,4 @@ class RgbConverter:
             np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
             for plane in self._convert(frame).planes
         )
-        if self._quarters:
-            red, green, blue = (np.rot90(plane, self._quarters) for plane in (red, green, blue))
-        return red, green, blue
+        return self._turn(red), self._turn(green), self._turn(blue)

@@ -9,7 +9,7 @@ from configs.errors import require
 from dali_pipelines.graph.blur import blur
 from dali_pipelines.graph.colour import colour_map, colours_of_view, normalise
 from dali_pipelines.graph.device import beside
-from dali_pipelines.graph.geometry import crop_box, each_view, quarter_turns, turn
+from dali_pipelines.graph.geometry import crop_box, each_view, turn
 from dali_pipelines.plan.boxes import Box, box_arrays, box_schema, random_box
 from dali_pipelines.plan.colour_map import IDENTITY, ColourMap, colour_arrays, colour_schema
 from dali_pipelines.plan.cuts import Cuts
@@ -150,11 +150,9 @@ def plan_schema(cfg: Config) -> Schema:
 
 
 def cuts(cfg: Config) -> Cuts | None:
-    """What a decoder may cut, scale and turn itself: boxes that do not hang out of the picture.
-
-    Not their colours: clips are turned a little first, and the corners that open count.
-    """
-    return None if cfg.reference.rotated_boxes else Cuts(cfg.size, (cfg.num_frames,) * 2, cubic=True)
+    """What a decoder may cut, scale, turn and recolour itself: boxes that do not hang out of the picture."""
+    rotated = cfg.reference.rotated_boxes
+    return None if rotated else Cuts(cfg.size, (cfg.num_frames,) * 2, cubic=True, recolour=True)
 
 
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
@@ -162,9 +160,8 @@ def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str,
     length = cfg.num_frames
 
     def view(clip: DataNode, v: int) -> DataNode:
-        clip = quarter_turns(crop_box(clip, plan, v, size=cfg.size, cubic=True), plan, v)
-        clip = colour_map(turn(clip, plan["degrees"][v]), colours_of_view(plan, v, length))
-        return blur(clip, plan["sigma"][v])
+        clip = turn(crop_box(clip, plan, v, size=cfg.size, cubic=True), plan, v)
+        return blur(colour_map(clip, colours_of_view(plan, v, length)), plan["sigma"][v])
 
     clips = normalise(each_view(frames, (length,) * 2, view), kind=NORMALISATION)
     return {"clips": clips, **{name: beside(plan[name], clips) for name in LABELS}}

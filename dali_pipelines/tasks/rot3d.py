@@ -9,7 +9,7 @@ from nvidia.dali.data_node import DataNode
 from configs.errors import require
 from dali_pipelines.graph.colour import colour_map, normalise
 from dali_pipelines.graph.device import beside
-from dali_pipelines.graph.geometry import crop_resize, quarter_turns
+from dali_pipelines.graph.geometry import crop_resize, turn
 from dali_pipelines.plan.cuts import Cuts
 from dali_pipelines.plan.frames import random_clip
 from dali_pipelines.plan.views import baseline_view, check_view, view_arrays, view_schema
@@ -84,7 +84,7 @@ def cuts(cfg: Config) -> Cuts:
 
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
     """Executes a plan on decoded frames, uint8 (T, H, W, 3)."""
-    clips = quarter_turns(crop_resize(frames, plan, size=cfg.size), plan, 0)
+    clips = turn(crop_resize(frames, plan, size=cfg.size), plan, 0)
     if cfg.reference.shifted_rotation:
         # Without a fill value the border's pixels repeat.
         shift = fn.transforms.translation(offset=plan["shift"])
