@@ -34,6 +34,9 @@ def batch() -> dict[str, torch.Tensor]:
 class Loader:
     """The same batch for ever."""
 
+    def __init__(self) -> None:
+        self.replaced: dict[str, str] = {}
+
     def __len__(self) -> int:
         return 4
 
