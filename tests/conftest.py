@@ -1,10 +1,12 @@
 """Datasets that several tests read and none may change."""
 
 import os
+from pathlib import Path
 
 import pytest
 
 from dali_pipelines.store.index import Index
+from tests.media import make_video
 from tests.stores import make_store
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in trainers/pretrain.py; torch is not imported yet
@@ -24,3 +26,15 @@ def long_store(tmp_path_factory: pytest.TempPathFactory) -> Index:
 @pytest.fixture(scope="session")
 def h264_store(tmp_path_factory: pytest.TempPathFactory) -> Index:
     return make_store(tmp_path_factory.mktemp("h264"), codec="h264")
+
+
+@pytest.fixture(scope="session")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes, three videos, among them a file that is no video and one in a sub-folder."""
+    root = tmp_path_factory.mktemp("videos")
+    make_video(root / "run" / "a.mp4", frames=20)
+    make_video(root / "run" / "deep" / "b.b.avi", codec="mpeg4", frames=20)
+    make_video(root / "jump" / "c.webm", codec="vp9", frames=20)
+    (root / "jump" / "notes.txt").write_text("no video")
+    (root / "jump" / "._c.webm").write_text("what another system leaves behind")
+    return root

@@ -1,0 +1,26 @@
+"""The prepare command, as several tests call it."""
+
+import subprocess
+import sys
+
+from dali_pipelines.prepare import main
+
+SMALL = ["--short-side", "32", "--workers", "1"]
+
+
+def prepare(*arguments):
+    return main([str(argument) for argument in arguments])
+
+
+def names(index):
+    return [index.info(i).name for i in range(len(index))]
+
+
+def stored(out):
+    """Modification time of each stored video by name."""
+    return {str(p.relative_to(out / "videos")): p.stat().st_mtime_ns for p in (out / "videos").rglob("*.*")}
+
+
+def start(source, out, workers=1):
+    command = [sys.executable, "-m", "dali_pipelines.prepare", source, "--out", out, "--workers", str(workers)]
+    return subprocess.Popen([*map(str, command), "--short-side", "32"], stderr=subprocess.PIPE, stdout=subprocess.PIPE)
