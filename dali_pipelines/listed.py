@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.errors import UserError
-from dali_pipelines.lists import quarantined
+from dali_pipelines.lists import quarantined, some
 from dali_pipelines.prepare import QUARANTINE_FILE
 from dali_pipelines.store.index import Index, listed_name, open_dataset
 
@@ -45,7 +45,7 @@ def open_listed(root: str | Path, list_file: Path | None) -> Listed:
     if gone := [name for name in others if name not in away]:
         raise UserError(
             f"{list_file} names {len(gone)} videos that neither {index.root} nor its {QUARANTINE_FILE} holds "
-            f"({', '.join(gone[:3])}{' ...' * (len(gone) > 3)}): prepare them or take them off it"
+            f"({some(gone)}): prepare them or take them off it"
         )
     kept = [(line, row) for line, row in zip(lines, rows, strict=True) if row is not None]
     return Listed(index.select([row for _, row in kept]), [line for line, _ in kept], off)

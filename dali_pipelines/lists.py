@@ -107,11 +107,11 @@ def keep_prepared(lists: Lists, index: Index) -> Lists:
     gone = [name for name in missing if name not in away]
     if gone:
         raise UserError(
-            f"{len(gone)} listed videos are not in {index.root}: {_some(gone)}; prepare them as well, from the folder "
+            f"{len(gone)} listed videos are not in {index.root}: {some(gone)}; prepare them as well, from the folder "
             "below which they have these names"
         )
     if missing:
-        print(f"{len(missing)} videos are left off, as {index.root / QUARANTINE_FILE} says why: {_some(missing)}")
+        print(f"{len(missing)} videos are left off, as {index.root / QUARANTINE_FILE} says why: {some(missing)}")
     return {file: [name for name in names if name in known] for file, names in lists.items()}
 
 
@@ -136,7 +136,8 @@ def _lines(path: Path) -> list[str]:
     return [line for line in lines if line]
 
 
-def _some(names: list[str]) -> str:
+def some(names: list[str]) -> str:
+    """The first names of a message that has no room for all."""
     return ", ".join(names[:3]) + " ..." * (len(names) > 3)
 
 
