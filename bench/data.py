@@ -25,7 +25,7 @@ def dataset(options: Namespace, device: str) -> tuple[Index, dict[str, Any]]:
     if options.data_dir:
         index = open_dataset(options.data_dir)
     else:
-        codec = options.codec or ("mjpeg" if device == "cpu" else "h264")
+        codec = options.codec or ("rawvideo" if device == "cpu" else "h264")
         settings = store_settings(codec, options.gop, options.short_side)
         videos = max(VIDEOS, options.batch_size)
         if options.peers:

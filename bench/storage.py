@@ -48,10 +48,10 @@ ORIGINAL = Setting("original")
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="storage.py", description="How should videos be stored for this machine?")
-    codecs = ["h264", "mjpeg", "vp9", "hevc"]
+    codecs = ["h264", "mjpeg", "rawvideo", "vp9", "hevc"]
     parser.add_argument("sources", nargs="*", type=Path, metavar="SRC", help="some of your videos (8 made-up ones)")
     parser.add_argument("--codecs", nargs="+", default=codecs, choices=codecs, help=f"({' '.join(codecs)})")
-    parser.add_argument("--gops", nargs="+", type=int, default=[1, 8], help="frames (1 8); mjpeg has 1")
+    parser.add_argument("--gops", nargs="+", type=int, default=[1, 8], help="frames (1 8); mjpeg and rawvideo have 1")
     parser.add_argument("--short-sides", nargs="+", type=int, default=[144, 256], help="pixels (144 256)")
     parser.add_argument("--task", default="recognition", help="whose clips are timed (recognition)")
     parser.add_argument("--disk-factor", type=float, default=4.0, help="bearable size, in those of the smallest (4)")
@@ -80,6 +80,7 @@ def main(argv: list[str]) -> None:
     from bench.machine import machine
     from bench.storage_data import costs, made_up, stored
     from dali_pipelines.loader import long_enough
+    from dali_pipelines.store.encode import KEY_FRAMES_ONLY
     from dali_pipelines.store.files import replacing
     from dali_pipelines.tasks import Task, task_module
     from nets.tasks import pretext_tasks
@@ -87,7 +88,7 @@ def main(argv: list[str]) -> None:
     device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
     settings = {name: getattr(args, name) for name in ("batch_size", "workers", "threads")} | {"device": device}
     tasks = {name: Task(name, task_module(name).Config()) for name in [*pretext_tasks(), args.task]}
-    gops = {codec: [1] if codec == "mjpeg" else args.gops for codec in args.codecs}
+    gops = {codec: [1] if codec in KEY_FRAMES_ONLY else args.gops for codec in args.codecs}
     ways = [Setting(codec, gop, side) for side in args.short_sides for codec in args.codecs for gop in gops[codec]]
     sources = args.sources or [made_up(args.work_dir / "made_up")]
     options = {way: way.options for way in [*ways, Setting("copy"), ORIGINAL]}

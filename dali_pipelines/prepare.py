@@ -29,8 +29,9 @@ from dali_pipelines.store.remux import copy_video, leave_in_place
 from dali_pipelines.store.source import VideoError
 
 UNENCODED = ("copy", "original")
-SHORT_SIDE = {"h264": 144, "mjpeg": 144, "vp9": 144, "hevc": SMALLEST_HEVC}  # recipes scale to 112, 128 and 144
-GOP = {"h264": 1, "mjpeg": 1, "vp9": 16, "hevc": 16}
+# Recipes scale to 112, 128 and 144.
+SHORT_SIDE = {"h264": 144, "mjpeg": 144, "rawvideo": 144, "vp9": 144, "hevc": SMALLEST_HEVC}
+GOP = {"h264": 1, "mjpeg": 1, "rawvideo": 1, "vp9": 16, "hevc": 16}
 QUARANTINE_FILE = "quarantine.csv"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 

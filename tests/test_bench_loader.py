@@ -105,7 +105,7 @@ def test_senseless_options_are_refused():
 @pytest.mark.parametrize(
     ("device", "given", "folder", "size"),
     [
-        ("cpu", {}, "mjpeg_gop1_144", [192, 144]),
+        ("cpu", {}, "rawvideo_gop1_144", [192, 144]),
         ("cuda", {}, "h264_gop1_144", [192, 144]),
         ("cpu", {"codec": "vp9", "gop": 8, "short_side": 0}, "vp9_gop8_full", [336, 256]),
     ],

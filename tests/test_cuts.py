@@ -23,7 +23,7 @@ from dali_pipelines.tasks import Task, task_module
 from nets.tasks import pretext_tasks
 
 Batch = dict[str, list[np.ndarray]]
-CODECS = ("h264", "mjpeg", "vp9")
+CODECS = ("h264", "mjpeg", "rawvideo", "vp9")
 TASKS = {name: Task(name, task_module(name).Config()) for name in (*pretext_tasks(), "recognition")}
 TASKS["recognition by area"] = Task("recognition", task_module("recognition").Config(area=(0.2, 1.0)))
 

@@ -32,7 +32,7 @@ def test_a_folder_becomes_a_dataset_with_the_classes_of_its_folders(videos, tmp_
     assert "video/s" in printed.err
 
 
-@pytest.mark.parametrize("codec", ["h264", "mjpeg", "vp9", "hevc", "copy", "original"])
+@pytest.mark.parametrize("codec", ["h264", "mjpeg", "rawvideo", "vp9", "hevc", "copy", "original"])
 def test_every_codec_gives_clips_that_look_like_the_source(videos, tmp_path, codec):
     sizes = {"hevc": ["--size", "192x160"], "copy": [], "original": []}
     size = sizes.get(codec, ["--short-side", "64"])
@@ -51,6 +51,7 @@ def test_every_codec_gives_clips_that_look_like_the_source(videos, tmp_path, cod
     [
         ([], "h264", 1, (192, 144)),
         (["--codec", "mjpeg"], "mjpeg", 1, (192, 144)),
+        (["--codec", "rawvideo"], "rawvideo", 1, (192, 144)),
         (["--codec", "vp9"], "vp9", 16, (192, 144)),
         (["--codec", "hevc"], "hevc", 16, (208, 160)),
         (["--gop", 8], "h264", 8, (192, 144)),
@@ -202,7 +203,9 @@ def test_names_that_are_not_utf8_survive(tmp_path):
 
 
 @pytest.mark.skipif(not SHARED_MEDIA.is_dir(), reason="needs the shared media")
-@pytest.mark.parametrize(("codec", "bad"), [("h264", 1), ("mjpeg", 1), ("vp9", 1), ("copy", 3), ("original", 2)])
+@pytest.mark.parametrize(
+    ("codec", "bad"), [("h264", 1), ("mjpeg", 1), ("rawvideo", 1), ("vp9", 1), ("copy", 3), ("original", 2)]
+)
 def test_real_clips(tmp_path, codec, bad, capsys):
     assert prepare(SHARED_MEDIA, "--out", tmp_path, "--codec", codec, "--labels", "none") == 3
     index = open_dataset(tmp_path)

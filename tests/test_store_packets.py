@@ -39,7 +39,7 @@ def pictures(data: bytes, init_size: int) -> list[np.ndarray]:
     return [frame.to_ndarray(format="rgb24") for frame in packets.frames(memoryview(data), init_size)]
 
 
-@pytest.mark.parametrize("kind", ["h264-1", "h264-8", "vp9-8", "mjpeg-1", "copy"])
+@pytest.mark.parametrize("kind", ["h264-1", "h264-8", "vp9-8", "mjpeg-1", "rawvideo-1", "copy"])
 def test_frames_are_those_of_a_demuxer_in_the_order_of_presentation(tmp_path, kind):
     data, layout = store(tmp_path, kind)
     expected = demuxed(data)
@@ -61,7 +61,7 @@ def test_a_clip_that_was_left_early_does_not_leak_into_the_next_one(tmp_path):
     assert np.array_equal(pictures(clip, layout.init_size), expected[layout.fragments[0].frames :][: second.frames])
 
 
-@pytest.mark.parametrize("kind", ["h264-1", "vp9-8", "copy"])
+@pytest.mark.parametrize("kind", ["h264-1", "vp9-8", "rawvideo-1", "copy"])
 def test_the_sizes_of_samples_are_those_of_the_demuxers_packets(tmp_path, kind):
     data, layout = store(tmp_path, kind)
     sizes: list[int] = []

@@ -20,6 +20,8 @@ from dali_pipelines.store.index import Record
 from dali_pipelines.store.source import Source, VideoError
 
 MOVFLAGS = "frag_keyframe+empty_moov+default_base_moof"
+_MUXER = {"movflags": MOVFLAGS, "strict": "unofficial"}  # else FFmpeg writes no raw 4:2:0, which it does read
+KEY_FRAMES_ONLY = frozenset({"mjpeg", "rawvideo"})
 MULTIPLE = 16  # coded size equals display size: what the hardware decoder's session cache needs
 SMALLEST_HEVC = 160  # pixels a side; hardware decoders refuse very small HEVC pictures
 
@@ -28,8 +30,9 @@ SMALLEST_HEVC = 160  # pixels a side; hardware decoders refuse very small HEVC p
 class Encoding:
     """How videos are encoded.
 
-    codec: "h264", "mjpeg", "vp9" or "hevc". gop: frames from one key frame to the next.
-    crf: constant quality, lower is better; None takes the codec's usual one. MJPEG's is its quantiser, 2 to 31.
+    codec: "h264", "mjpeg", "rawvideo", "vp9" or "hevc". gop: frames from one key frame to the next.
+    crf: constant quality, lower is better; None takes the codec's usual one. MJPEG's is its quantiser, 2 to 31, and
+    raw video has but one.
     short_side: pixels of the shorter side, aspect kept, never scaled up. size: exact (width, height) instead.
     With neither the size stays. Every side becomes a multiple of 16.
     """
@@ -45,8 +48,8 @@ class Encoding:
             raise UserError(f"codec {self.codec!r} is not one of {', '.join(_ENCODERS)}")
         if self.gop < 1:
             raise UserError(f"gop {self.gop} must be at least 1 frame")
-        if self.codec == "mjpeg" and self.gop != 1:
-            raise UserError(f"gop {self.gop}: every frame of mjpeg is a key frame, leave it at 1")
+        if self.codec in KEY_FRAMES_ONLY and self.gop != 1:
+            raise UserError(f"gop {self.gop}: every frame of {self.codec} is a key frame, leave it at 1")
         best, worst = _ENCODERS[self.codec].scale
         if self.crf is not None and not best <= self.crf <= worst:
             raise UserError(f"crf {self.crf} is outside {best} to {worst}, the scale of {self.codec}")
@@ -101,7 +104,7 @@ def _write(path: Path, frames: Iterator[VideoFrame], fps: Fraction, settings: En
     convert = store_converter(width, height, pix_fmt=encoder.pix_fmt)
     count = 0
     with replacing(path) as part:
-        with av.open(str(part), "w", format="mp4", options={"movflags": MOVFLAGS}) as container:
+        with av.open(str(part), "w", format=encoder.container, options=_MUXER) as container:
             stream = container.add_stream(encoder.name, rate=fps, options=encoder.options(settings))
             stream.width, stream.height, stream.pix_fmt = width, height, encoder.pix_fmt
             context = stream.codec_context
@@ -134,6 +137,7 @@ class _Encoder:
     crf_of_key_frames: int | None = None
     """The usual value at a GOP of 1, where it is another one."""
     pix_fmt: str = "yuv420p"
+    container: str = "mp4"
 
     def options(self, settings: Encoding) -> dict[str, str]:
         usual = self.crf_of_key_frames if settings.gop == 1 and self.crf_of_key_frames else self.crf
@@ -181,4 +185,6 @@ _ENCODERS = {
         fixed={"qmin": "{crf}", "qmax": "{crf}", "huffman": "optimal"},
         pix_fmt="yuvj420p",
     ),
+    # MP4 has no name for raw pictures. QuickTime, which it comes from and whose fragments are the same, has one.
+    "rawvideo": _Encoder("rawvideo", crf=0, scale=(0, 0), fixed={}, container="mov"),
 }
