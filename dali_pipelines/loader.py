@@ -147,8 +147,8 @@ class ClipLoader:
     @property
     def source(self) -> SampleSource:
         """The samples from the current step on."""
-        recolour = self.device_id is None
-        return SampleSource(self.index, self.task, self.order, self.pyav, self.step, self._bad, recolour=recolour)
+        finish = self.device_id is None
+        return SampleSource(self.index, self.task, self.order, self.pyav, self.step, self._bad, finish=finish)
 
     def state_dict(self) -> dict[str, int]:
         """Where the loader stands, and what that place depends on."""

@@ -8,6 +8,7 @@ from dali_pipelines.plan.cuts import Cuts
 from dali_pipelines.plan.order import Order
 from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.store.index import Index
+from dali_pipelines.store.paste import paste_patches
 from dali_pipelines.store.reader import ClipError, decode_clip, read_clip
 from dali_pipelines.tasks import Task
 
@@ -23,7 +24,7 @@ class SampleSource:
         start: the step, counted from epoch 0, that iteration 0 of the pipeline delivers.
         pyav: decode here, for codecs that DALI cannot decode on this backend.
         cut: and cut and scale here what the task shows of each frame, where it says so in `Task.cuts`.
-        recolour: and change its colours here. A GPU does that at no cost.
+        finish: and change its colours and paste patches here. A GPU does that at no cost.
         bad: rows known to be unreadable.
     """
 
@@ -34,7 +35,7 @@ class SampleSource:
     start: int = 0
     bad: frozenset[int] = frozenset()
     cut: bool = True
-    recolour: bool = True
+    finish: bool = True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -48,7 +49,7 @@ class SampleSource:
             asked for a frame twice, DALI's CPU decoder takes seven times as long.
         Then the arrays of the task's plan, but for those that cutting used up.
         """
-        used = {"frames"} | (self._cuts.used(recolour=self.recolour) if self._cuts else frozenset())
+        used = {"frames"} | (self._cuts.used(finish=self.finish) if self._cuts else frozenset())
         lists = () if self.pyav else ("frames", "order")
         return (*FIXED, *lists, *(name for name in self.task.plan_schema if name not in used))
 
@@ -76,7 +77,9 @@ class SampleSource:
         if self.pyav:
             cuts = self._cuts
             clip = read_clip(self.index, row, plan["frames"])
-            arrays["media"] = decode_clip(clip, cuts.of(plan, recolour=self.recolour) if cuts else None)
+            arrays["media"] = decode_clip(clip, cuts.of(plan, recolour=self.finish) if cuts else None)
+            if cuts and cuts.paste and self.finish:
+                paste_patches(arrays["media"], plan)
         else:
             frames, order = np.unique(plan["frames"], return_inverse=True)
             clip = read_clip(self.index, row, frames)

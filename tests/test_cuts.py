@@ -13,7 +13,7 @@ from dali_pipelines.pipeline import build_pipeline
 from dali_pipelines.plan.boxes import box_arrays
 from dali_pipelines.plan.colour_map import colour_arrays, shift
 from dali_pipelines.plan.crops import scaled_crop
-from dali_pipelines.plan.cuts import COLOURS, REGIONS, Cut, Cuts
+from dali_pipelines.plan.cuts import COLOURS, PATCHES, REGIONS, Cut, Cuts
 from dali_pipelines.plan.order import Order
 from dali_pipelines.samples import FIXED, SampleSource
 from dali_pipelines.store.encode import Encoding, write_frames
@@ -94,10 +94,10 @@ def test_a_batch_that_the_decoder_cuts_is_the_one_of_dali_but_for_the_filter(sto
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_a_sample_has_frames_of_the_tasks_size_and_no_more_regions_and_colours(store, name):
+def test_a_sample_has_frames_of_the_tasks_size_and_nothing_of_what_was_done_to_them(store, name):
     task = TASKS[name]
     cut, whole = (source(store, task, cut=cut) for cut in (True, False))
-    used = (REGIONS | COLOURS) & set(task.plan_schema)
+    used = (REGIONS | COLOURS | PATCHES) & set(task.plan_schema)
     assert set(whole.names) - set(cut.names) == used != set()
     sample, other = (dict(zip(s.names, s.read(0, 1), strict=True)) for s in (cut, whole))
     size = task.batch_schema["clips"][0][-1]
@@ -107,11 +107,13 @@ def test_a_sample_has_frames_of_the_tasks_size_and_no_more_regions_and_colours(s
         np.testing.assert_array_equal(sample[key], other[key])
 
 
-def test_a_gpu_gets_frames_that_are_cut_and_changes_their_colours_itself(store):
-    task = TASKS["moco"]
-    gpu = dataclasses.replace(source(store, task, cut=True), recolour=False)
-    assert set(source(store, task, cut=False).names) - set(gpu.names) == {"crop_start", "crop_end"}
-    here, there = (dict(zip(s.names, s.read(0, 1), strict=True))["media"] for s in (source(store, task, cut=True), gpu))
+@pytest.mark.parametrize(("name", "left"), [("moco", COLOURS), ("ctp", COLOURS | PATCHES)])
+def test_a_gpu_gets_frames_that_are_cut_and_does_the_rest_itself(store, name, left):
+    cpu = source(store, TASKS[name], cut=True)
+    gpu = dataclasses.replace(cpu, finish=False)
+    assert set(gpu.names) - set(cpu.names) == left
+    here, there = (dict(zip(s.names, s.read(0, 1), strict=True))["media"] for s in (cpu, gpu))
+    assert here.shape == there.shape
     assert (here != there).any()
 
 

@@ -16,7 +16,8 @@ def paste_patches(
 
     Args:
         clips: uint8 (T, size, size, 3). Every patch is cut from it before anything is pasted.
-        plan: the arrays of `plan.patches.paste_arrays`, on the CPU.
+        plan: the arrays of `plan.patches.paste_arrays`, on the CPU. Without them the clips have their patches already
+            (`store.paste`).
         patches, length: R and T, at most MOST_FRAMES.
         truncate: drop the fraction of a grey level at every paste, as the original's uint8 pictures do.
 
@@ -24,6 +25,8 @@ def paste_patches(
         uint8 (T, size, size, 3): I (1 - alpha) + P alpha, patch after patch (specs/ctp.md 1.1 h), rounded each time.
         Sampling is bilinear and never reads beyond the source box, like a resize of the cut-out patch.
     """
+    if "patch_start" not in plan:
+        return clips
     # One tall picture: on the CPU backend of DALI 2.4 `multi_paste` fails on sequences.
     composite = fn.reshape(clips, shape=[length * size, size, 3], layout="HWC")
     for patch in range(patches):

@@ -7,12 +7,16 @@ import numpy as np
 
 from dali_pipelines.plan.boxes import Box, box_schema
 from dali_pipelines.plan.colour_map import ColourMap, colour_maps, colour_schema
+from dali_pipelines.plan.patches import paste_schema
 
 REGIONS = frozenset({"crop_start", "crop_end", *box_schema(0), "quarters", "degrees"})
 """The arrays of a plan that are used up by cutting."""
 
 COLOURS = frozenset(colour_schema(0))
-"""And those that are used up by changing colours."""
+"""Those that are used up by changing colours."""
+
+PATCHES = frozenset(paste_schema(0, 0, 0))
+"""And those by pasting patches."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +44,19 @@ class Cuts:
 
     cubic: bicubic instead of bilinear. Both are antialiased, as in `graph.geometry`.
     recolour: between what a `Cut` says and `graph.colour.colour_map`, `graph` at most moves pixels.
+    paste: then `graph.paste` follows, for one view with all frames of the plan.
     """
 
     size: int
     lengths: Sequence[int]
     cubic: bool = False
     recolour: bool = False
+    paste: bool = False
 
-    def used(self, *, recolour: bool) -> frozenset[str]:
-        """The arrays of a plan that `of` uses up."""
-        return REGIONS | COLOURS if recolour and self.recolour else REGIONS
+    def used(self, *, finish: bool) -> frozenset[str]:
+        """The arrays of a plan that cutting uses up, and with `finish` all that can be done beside the decoder."""
+        colours = COLOURS if finish and self.recolour else frozenset()
+        return REGIONS | colours | (PATCHES if finish and self.paste else frozenset())
 
     def of(self, plan: Mapping[str, np.ndarray], *, recolour: bool = True) -> list[Cut]:
         """The cuts of one plan, from its regions (`plan.crops`) or its boxes (`plan.boxes`).

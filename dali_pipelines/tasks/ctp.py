@@ -128,8 +128,8 @@ def plan_schema(cfg: Config) -> Schema:
 
 
 def cuts(cfg: Config) -> Cuts:
-    """What a decoder may cut, scale and recolour itself."""
-    return Cuts(cfg.size, (cfg.num_frames,), recolour=True)
+    """What may be cut, scaled, recoloured and pasted beside the decoder."""
+    return Cuts(cfg.size, (cfg.num_frames,), recolour=True, paste=not cfg.reference.truncate_paste)
 
 
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:

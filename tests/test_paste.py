@@ -1,4 +1,4 @@
-"""The DALI paste graph against a slow renderer that knows only the drawn patches."""
+"""Pasting in DALI, and in NumPy beside the decoder, against a slow renderer that knows only the drawn patches."""
 
 import numpy as np
 import pytest
@@ -7,6 +7,7 @@ from torch.nn.functional import interpolate
 
 from dali_pipelines.graph.paste import paste_patches
 from dali_pipelines.plan.patches import Patches, draw_patches, paste_arrays
+from dali_pipelines.store import paste as beside_the_decoder
 from dali_pipelines.tasks import ctp
 from tests.dali import run_graph
 
@@ -40,7 +41,14 @@ def render(clip: np.ndarray, patches: Patches, truncate: bool = False) -> np.nda
     return result
 
 
-def paste(clips: list[np.ndarray], patches: list[Patches], truncate: bool = False) -> list[np.ndarray]:
+def in_numpy(clips: list[np.ndarray], patches: list[Patches]) -> list[np.ndarray]:
+    pasted = [clip.copy() for clip in clips]
+    for clip, drawn in zip(pasted, patches, strict=True):
+        beside_the_decoder.paste_patches(clip, paste_arrays(drawn))
+    return pasted
+
+
+def in_dali(clips: list[np.ndarray], patches: list[Patches], truncate: bool = False) -> list[np.ndarray]:
     samples = [{"clips": clip, **paste_arrays(drawn)} for clip, drawn in zip(clips, patches, strict=True)]
     return run_graph(
         lambda n: paste_patches(n["clips"], n, patches=R, length=T, size=SIZE, truncate=truncate),
@@ -70,8 +78,12 @@ def pastes(patches: Patches) -> np.ndarray:
     return count
 
 
-def test_every_pixel_is_within_half_a_grey_level_a_paste_of_the_slow_renderer(clips, drawn):
-    """The graph rounds at every paste. Its masks have 8 bits: at most half a step of alpha times 255 levels more."""
+both_ways = pytest.mark.parametrize("paste", [in_dali, in_numpy])
+
+
+@both_ways
+def test_every_pixel_is_within_half_a_grey_level_a_paste_of_the_slow_renderer(clips, drawn, paste):
+    """They round at every paste. Masks have 8 bits: at most half a step of alpha times 255 levels more."""
     errors = []
     for got, clip, patches in zip(paste(clips, drawn), clips, drawn, strict=True):
         expected = render(clip, patches)
@@ -82,14 +94,16 @@ def test_every_pixel_is_within_half_a_grey_level_a_paste_of_the_slow_renderer(cl
     assert abs(np.concatenate(errors).mean()) < 0.01  # it is rounding, up as often as down
 
 
-def test_pixels_outside_all_visible_boxes_are_untouched(clips, drawn):
+@both_ways
+def test_pixels_outside_all_visible_boxes_are_untouched(clips, drawn, paste):
     got = paste(clips, drawn)
     for result, clip, patches in zip(got, clips, drawn, strict=True):
         bare = pastes(patches) == 0
         np.testing.assert_array_equal(result[bare], clip[bare])
 
 
-def test_pasting_identical_content_changes_nothing(drawn):
+@both_ways
+def test_pasting_identical_content_changes_nothing(drawn, paste):
     flat = [np.full((T, SIZE, SIZE, 3), 100, np.uint8)] * len(drawn)
     for result in paste(flat, drawn):
         np.testing.assert_array_equal(result, 100)
@@ -98,7 +112,7 @@ def test_pasting_identical_content_changes_nothing(drawn):
 def test_truncated_as_in_the_original_every_paste_drops_the_fraction(drawn):
     """specs/ctp.md 1.1 (h). The masks' 8 bits move the blend across a whole level here and there, a level a paste."""
     texture = np.random.default_rng(1).integers(0, 256, (T, SIZE, SIZE, 3), dtype=np.uint8)
-    both = (paste([texture] * len(drawn), drawn, truncate=truncate) for truncate in (False, True))
+    both = (in_dali([texture] * len(drawn), drawn, truncate=truncate) for truncate in (False, True))
     for plain, truncated, patches in zip(*both, drawn, strict=True):
         count = pastes(patches)
         drop = plain.astype(int) - truncated
@@ -108,6 +122,13 @@ def test_truncated_as_in_the_original_every_paste_drops_the_fraction(drawn):
         assert (np.abs(error) <= count[..., None]).all()
         assert drop[count == 1].mean() > 0.2  # half a level, but for patches that are blended without fractions
         assert np.abs(error)[count > 0].mean() < 0.05
+
+
+def test_both_ways_agree_to_a_rounding_a_paste(clips, drawn):
+    for ours, theirs, patches in zip(in_numpy(clips, drawn), in_dali(clips, drawn), drawn, strict=True):
+        difference = np.abs(ours.astype(int) - theirs)
+        assert (difference <= pastes(patches)[..., None]).all()
+        assert (difference > 0).mean() < 0.002
 
 
 def test_the_longest_clip_that_a_config_may_ask_for_is_pasted():
