@@ -1,6 +1,7 @@
 """Frames of fragments without a demuxer, against PyAV's demuxer on the same bytes."""
 
 import io
+from collections.abc import Iterable
 
 import av
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from dali_pipelines.store import packets
 from dali_pipelines.store.encode import Encoding, write_frames
-from dali_pipelines.store.fmp4 import read_layout, sample_sizes
+from dali_pipelines.store.fmp4 import Fragment, read_layout, sample_sizes
 from dali_pipelines.store.remux import copy_video
 from tests.media import make_video
 
@@ -35,8 +36,9 @@ def demuxed(data: bytes) -> list[np.ndarray]:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
-def pictures(data: bytes, init_size: int) -> list[np.ndarray]:
-    return [frame.to_ndarray(format="rgb24") for frame in packets.frames(memoryview(data), init_size)]
+def pictures(data: bytes, init_size: int, fragments: Iterable[Fragment]) -> list[np.ndarray]:
+    found = packets.frames(memoryview(data), init_size, [(fragment.size, fragment.frames) for fragment in fragments])
+    return [frame.to_ndarray(format="rgb24") for frame in found]
 
 
 @pytest.mark.parametrize("kind", ["h264-1", "h264-8", "vp9-8", "mjpeg-1", "rawvideo-1", "copy"])
@@ -44,7 +46,7 @@ def test_frames_are_those_of_a_demuxer_in_the_order_of_presentation(tmp_path, ki
     data, layout = store(tmp_path, kind)
     expected = demuxed(data)
     for init_size in (layout.init_size, 0):
-        got = pictures(data, init_size)
+        got = pictures(data, init_size, layout.fragments)
         assert len(got) == len(expected) >= 20
         assert all(np.array_equal(a, b) for a, b in zip(got, expected, strict=True))
 
@@ -52,13 +54,12 @@ def test_frames_are_those_of_a_demuxer_in_the_order_of_presentation(tmp_path, ki
 def test_a_clip_that_was_left_early_does_not_leak_into_the_next_one(tmp_path):
     data, layout = store(tmp_path, "copy")
     expected = demuxed(data)
+    first, second = layout.fragments[:2]
     for _ in range(3):
-        assert np.array_equal(
-            next(packets.frames(memoryview(data), layout.init_size)).to_ndarray(format="rgb24"), expected[0]
-        )
-    second = layout.fragments[1]
+        left_early = packets.frames(memoryview(data), layout.init_size, [(first.size, first.frames)])
+        assert np.array_equal(next(left_early).to_ndarray(format="rgb24"), expected[0])
     clip = data[: layout.init_size] + data[second.offset : second.offset + second.size]
-    assert np.array_equal(pictures(clip, layout.init_size), expected[layout.fragments[0].frames :][: second.frames])
+    assert np.array_equal(pictures(clip, layout.init_size, [second]), expected[first.frames :][: second.frames])
 
 
 @pytest.mark.parametrize("kind", ["h264-1", "vp9-8", "rawvideo-1", "copy"])
@@ -75,7 +76,25 @@ def test_the_sizes_of_samples_are_those_of_the_demuxers_packets(tmp_path, kind):
         assert sizes == [packet.size for packet in container.demux(video=0) if packet.size]
 
 
-def test_a_fragment_that_is_cut_off_is_said_to_be(tmp_path):
+@pytest.mark.parametrize("kind", ["h264-8", "rawvideo-1"])
+def test_a_fragment_that_is_cut_off_is_said_to_be(tmp_path, kind):
+    data, layout = store(tmp_path, kind)
+    with pytest.raises(ValueError, match=r"box b'mdat' claims \d+ bytes, \d+ are left"):
+        pictures(data[: layout.fragments[1].offset - 5], layout.init_size, layout.fragments)
+
+
+def test_a_fragment_of_one_frame_whose_head_is_damaged_has_none(tmp_path):
+    data, layout = store(tmp_path, "rawvideo-1")
+    damaged = bytearray(data)
+    damaged[layout.fragments[2].offset] = 255
+    assert len(pictures(bytes(damaged), layout.init_size, layout.fragments)) == 19
+
+
+def test_a_fragment_whose_head_announces_more_than_it_holds_is_refused(tmp_path):
     data, layout = store(tmp_path, "h264-8")
+    first = layout.fragments[0]
+    moof = int.from_bytes(data[first.offset : first.offset + 4], "big")
+    body = first.size - moof
+    shorter = (body - 5).to_bytes(4, "big") + data[first.offset + moof + 4 : first.offset + first.size - 5]
     with pytest.raises(ValueError, match="ends within a frame"):
-        pictures(data[: layout.fragments[1].offset - 5], layout.init_size)
+        pictures(data[: first.offset + moof] + shorter, layout.init_size, [first])

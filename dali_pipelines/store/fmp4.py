@@ -69,12 +69,14 @@ def _boxes(file: BinaryIO, length: int) -> Iterator[tuple[bytes, int, int, int]]
 
 
 def boxes(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """Kind and body of the boxes side by side in memory; the last body is as short as what is left of it."""
+    """Kind and body of the boxes side by side in memory; ValueError where the last one is cut off."""
     at = 0
     while at + 8 <= len(data):
         size, kind = struct.unpack_from(">I4s", data, at)
+        if not 8 <= size <= len(data) - at:
+            raise ValueError(f"box {kind!r} claims {size} bytes, {len(data) - at} are left")
         yield kind, data[at + 8 : at + size]
-        at += max(size, 8)
+        at += size
 
 
 def sample_sizes(moof: memoryview) -> list[int]:

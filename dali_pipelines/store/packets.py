@@ -5,7 +5,7 @@ same header. So the header is opened once, its decoder is used again and again, 
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 import av
@@ -18,11 +18,12 @@ from dali_pipelines.store.fmp4 import boxes, sample_sizes
 HEADERS = 16  # that a process remembers: datasets have a few
 
 
-def frames(data: memoryview, init_size: int) -> Iterator[VideoFrame]:
+def frames(data: memoryview, init_size: int, fragments: Iterable[tuple[int, int]]) -> Iterator[VideoFrame]:
     """The frames of a video in memory, in the order of presentation, decoded in one thread.
 
     Args:
         data: an init segment of `init_size` bytes and fragments; with 0, any video file.
+        fragments: bytes and frames of each.
 
     Raises:
         ValueError: there is no video, or the fragments are not whole.
@@ -39,7 +40,7 @@ def frames(data: memoryview, init_size: int) -> Iterator[VideoFrame]:
     decoder = _decoder(bytes(data[:init_size]))
     if decoder.is_open:
         decoder.flush_buffers()  # of whoever did not take all frames
-    for packet in _packets(data[init_size:]):
+    for packet in _packets(data[init_size:], fragments):
         yield from decoder.decode(packet)
     yield from decoder.decode(None)
 
@@ -58,9 +59,24 @@ def _decoder(init: bytes) -> VideoCodecContext:
     return stream.codec_context
 
 
-def _packets(fragments: memoryview) -> Iterator[Packet]:
+def _packets(data: memoryview, fragments: Iterable[tuple[int, int]]) -> Iterator[Packet]:
+    at = 0
+    for length, count in fragments:
+        fragment = data[at : at + length]
+        at += length
+        # Reading the headers takes longer than decoding a raw picture, and of one frame they say nothing new.
+        for picture in _only(fragment) if count == 1 else _pictures(fragment):
+            yield Packet(picture)  # type: ignore[arg-type]  # the stubs know no other buffers than bytes
+
+
+def _only(fragment: memoryview) -> list[memoryview]:
+    behind_the_head = fragment[int.from_bytes(fragment[:4], "big") :]
+    return [body for kind, body in boxes(behind_the_head) if kind == b"mdat"]
+
+
+def _pictures(fragment: memoryview) -> Iterator[memoryview]:
     sizes: list[int] = []
-    for kind, body in boxes(fragments):
+    for kind, body in boxes(fragment):
         if kind == b"moof":
             sizes = sample_sizes(body)
         elif kind == b"mdat":
@@ -68,5 +84,5 @@ def _packets(fragments: memoryview) -> Iterator[Packet]:
             for length in sizes:
                 if start + length > len(body):
                     raise ValueError("a fragment ends within a frame")
-                yield Packet(bytes(body[start : start + length]))
+                yield body[start : start + length]
                 start += length

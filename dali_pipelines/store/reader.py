@@ -29,12 +29,14 @@ class EncodedClip:
     frames: int32 (T,), the wanted frames counted from the first frame in `data`; order and repeats as asked.
     decoded: how many frames a decoder without seeking decodes to get them.
     init_size: bytes of the init segment; 0 when `data` is some other video file.
+    fragments: bytes and frames of each that follows it.
     """
 
     data: NDArray[np.uint8]
     frames: NDArray[np.int32]
     decoded: int
     init_size: int = 0
+    fragments: Sequence[tuple[int, int]] = ()
 
 
 def read_clip(index: Index, i: int, frames: NDArray[np.integer]) -> EncodedClip:
@@ -56,9 +58,10 @@ def read_clip(index: Index, i: int, frames: NDArray[np.integer]) -> EncodedClip:
     shift = frame_begins[used] - (np.cumsum(counts) - counts)  # frame of the video -> frame of the clip
     relative = (frames - shift[slot]).astype(np.int32)
 
+    fragments = list(zip((ends - begins)[used].tolist(), counts.tolist(), strict=True))
     ranges = [(0, init_size), *zip(begins[used].tolist(), ends[used].tolist(), strict=True)]
     data = _read_ranges(index.path(i), _merged(ranges))
-    return EncodedClip(data, relative, int(relative.max()) + 1, init_size)
+    return EncodedClip(data, relative, int(relative.max()) + 1, init_size, fragments)
 
 
 def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -115,7 +118,7 @@ def decode_clip(clip: EncodedClip, cuts: Sequence[Cut] | None = None) -> NDArray
     missing, reason = set(places), "the data ended"
     decoded: NDArray[np.uint8] | None = None
     try:
-        for number, frame in enumerate(packets.frames(clip.data.data, clip.init_size)):
+        for number, frame in enumerate(packets.frames(clip.data.data, clip.init_size, clip.fragments)):
             for convert, shown in places.get(number, {}).items():
                 planes = convert(frame)
                 if decoded is None:
