@@ -24,7 +24,7 @@ class SampleSource:
         start: the step, counted from epoch 0, that iteration 0 of the pipeline delivers.
         pyav: decode here, for codecs that DALI cannot decode on this backend.
         cut: and cut and scale here what the task shows of each frame, where it says so in `Task.cuts`.
-        finish: and change its colours and paste patches here. A GPU does that at no cost.
+        finish: and change its colours, blur it and paste patches here. A GPU does that at no cost.
         bad: rows known to be unreadable.
     """
 

@@ -16,9 +16,11 @@ from dali_pipelines.plan.crops import scaled_crop
 from dali_pipelines.plan.cuts import COLOURS, PATCHES, REGIONS, Cut, Cuts
 from dali_pipelines.plan.order import Order
 from dali_pipelines.samples import FIXED, SampleSource
+from dali_pipelines.store.blur import blur
 from dali_pipelines.store.encode import Encoding, write_frames
 from dali_pipelines.store.files import video_path
 from dali_pipelines.store.index import Index, VideoInfo
+from dali_pipelines.store.reader import decode_clip, read_clip
 from dali_pipelines.tasks import Task, task_module
 from nets.tasks import pretext_tasks
 
@@ -107,14 +109,31 @@ def test_a_sample_has_frames_of_the_tasks_size_and_nothing_of_what_was_done_to_t
         np.testing.assert_array_equal(sample[key], other[key])
 
 
-@pytest.mark.parametrize(("name", "left"), [("moco", COLOURS), ("ctp", COLOURS | PATCHES)])
+@pytest.mark.parametrize(("name", "left"), [("moco", COLOURS), ("cstp", COLOURS), ("ctp", COLOURS | PATCHES)])
 def test_a_gpu_gets_frames_that_are_cut_and_does_the_rest_itself(store, name, left):
     cpu = source(store, TASKS[name], cut=True)
     gpu = dataclasses.replace(cpu, finish=False)
-    assert set(gpu.names) - set(cpu.names) == left
-    here, there = (dict(zip(s.names, s.read(0, 1), strict=True))["media"] for s in (cpu, gpu))
-    assert here.shape == there.shape
-    assert (here != there).any()
+    assert set(gpu.names) - set(cpu.names) == left & set(TASKS[name].plan_schema)
+    pairs = [
+        tuple(dict(zip(s.names, s.read(epoch, 1), strict=True))["media"] for s in (cpu, gpu)) for epoch in range(6)
+    ]
+    assert all(here.shape == there.shape for here, there in pairs)
+    assert any((here != there).any() for here, there in pairs)
+
+
+def test_a_view_is_blurred_after_its_colours_are_changed_and_no_other_is(store):
+    task = TASKS["cstp"]
+    plans = (task.plan(store.info(0), np.random.default_rng(seed)) for seed in range(100))
+    plan = next(p for p in plans if (p["sigma"] > 0.5).sum() == 1 and p["colour_kind"].any())
+    cuts, blurred = task.cuts.of(plan), int(plan["sigma"].argmax())
+    clip = read_clip(store, 0, plan["frames"])
+    got, sharp = (decode_clip(clip, each) for each in (cuts, [dataclasses.replace(cut, sigma=0) for cut in cuts]))
+    for v, cut in enumerate(cuts):
+        view, before = got[cut.first : cut.last], sharp[cut.first : cut.last].copy()
+        if v == blurred:
+            for picture in before:
+                blur(picture, plan["sigma"][v])
+        np.testing.assert_array_equal(view, before)
 
 
 def test_dali_gets_bytes_whatever_a_task_says_of_cuts(store):

@@ -12,8 +12,8 @@ from dali_pipelines.plan.patches import paste_schema
 REGIONS = frozenset({"crop_start", "crop_end", *box_schema(0), "quarters", "degrees"})
 """The arrays of a plan that are used up by cutting."""
 
-COLOURS = frozenset(colour_schema(0))
-"""Those that are used up by changing colours."""
+COLOURS = frozenset(colour_schema(0)) | {"sigma"}
+"""Those that are used up by changing colours and by the blur that follows."""
 
 PATCHES = frozenset(paste_schema(0, 0, 0))
 """And those by pasting patches."""
@@ -25,6 +25,7 @@ class Cut:
 
     quarters, degrees: of a turn counter-clockwise after mirroring, as `graph.geometry.turn` makes it.
     colours: a change of colour for each of them, None where there is nothing to change; empty for none at all.
+    sigma: of the blur that follows, as `graph.blur` makes it; 0 for none.
     """
 
     first: int
@@ -36,6 +37,7 @@ class Cut:
     quarters: int = 0
     degrees: float = 0.0
     colours: Sequence[ColourMap | None] = ()
+    sigma: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class Cuts:
     """The cuts of a task: its views stand one after the other in the plan's `frames`, `lengths` of them each.
 
     cubic: bicubic instead of bilinear. Both are antialiased, as in `graph.geometry`.
-    recolour: between what a `Cut` says and `graph.colour.colour_map`, `graph` at most moves pixels.
+    recolour: between what a `Cut` says and `graph.colour.colour_map`, `graph` at most moves pixels; `graph.blur` may
+        follow.
     paste: then `graph.paste` follows, for one view with all frames of the plan.
     """
 
@@ -61,7 +64,7 @@ class Cuts:
     def of(self, plan: Mapping[str, np.ndarray], *, recolour: bool = True) -> list[Cut]:
         """The cuts of one plan, from its regions (`plan.crops`) or its boxes (`plan.boxes`).
 
-        recolour: with the changes of colour, where the plan has some and the task lets them be made here.
+        recolour: with the changes of colour and the blur, where the plan has some and the task lets them be made here.
         """
         if "crop_start" in plan:
             starts, ends = (plan[name].reshape(-1, 2).astype(int) for name in ("crop_start", "crop_end"))
@@ -71,14 +74,16 @@ class Cuts:
             corners, shapes = plan["box_start"], plan["box_shape"]
             mirrors = plan["box_mirror"] > 0
         boxes = [tuple(box) for box in np.hstack([corners, shapes]).tolist()]
-        quarters, degrees = (plan.get(name, np.zeros(len(boxes))).tolist() for name in ("quarters", "degrees"))
-        has_colours = recolour and self.recolour and "colour_kind" in plan
-        colours: Sequence[ColourMap | None] = colour_maps(plan) if has_colours else ()
+        none = np.zeros(len(boxes))
+        quarters, degrees = (plan.get(name, none).tolist() for name in ("quarters", "degrees"))
+        recolour = recolour and self.recolour
+        sigmas = (plan.get("sigma", none) if recolour else none).tolist()
+        colours: Sequence[ColourMap | None] = colour_maps(plan) if recolour and "colour_kind" in plan else ()
         lasts = np.cumsum(self.lengths).tolist()
         firsts = [0, *lasts[:-1]]
         return [
-            Cut(first, last, box, self.size, mirror, self.cubic, int(turns), angle, colours[first:last])
-            for first, last, box, mirror, turns, angle in zip(
-                firsts, lasts, boxes, mirrors.tolist(), quarters, degrees, strict=True
+            Cut(first, last, box, self.size, mirror, self.cubic, int(turns), angle, colours[first:last], sigma)
+            for first, last, box, mirror, turns, angle, sigma in zip(
+                firsts, lasts, boxes, mirrors.tolist(), quarters, degrees, sigmas, strict=True
             )
         ]

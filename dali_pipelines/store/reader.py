@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dali_pipelines.plan.colour_map import ColourMap
 from dali_pipelines.plan.cuts import Cut
 from dali_pipelines.store import packets
+from dali_pipelines.store.blur import blur
 from dali_pipelines.store.convert import RgbConverter
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.recolour import recolour
@@ -132,4 +133,7 @@ def decode_clip(clip: EncodedClip, cuts: Sequence[Cut] | None = None) -> NDArray
         reason = str(error)
     if missing or decoded is None:
         raise ClipError(f"{len(places) - len(missing)} of {len(places)} frames of the clip decode: {reason}")
+    for cut in cuts or ():
+        for picture in decoded[cut.first : cut.last] if cut.sigma else ():
+            blur(picture, cut.sigma)
     return decoded

@@ -150,7 +150,7 @@ def plan_schema(cfg: Config) -> Schema:
 
 
 def cuts(cfg: Config) -> Cuts | None:
-    """What a decoder may cut, scale, turn and recolour itself: boxes that do not hang out of the picture."""
+    """What a decoder may cut, scale, turn, recolour and blur itself: boxes that do not hang out of the picture."""
     rotated = cfg.reference.rotated_boxes
     return None if rotated else Cuts(cfg.size, (cfg.num_frames,) * 2, cubic=True, recolour=True)
 
@@ -161,7 +161,7 @@ def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str,
 
     def view(clip: DataNode, v: int) -> DataNode:
         clip = turn(crop_box(clip, plan, v, size=cfg.size, cubic=True), plan, v)
-        return blur(colour_map(clip, colours_of_view(plan, v, length)), plan["sigma"][v])
+        return blur(colour_map(clip, colours_of_view(plan, v, length)), plan, v)
 
     clips = normalise(each_view(frames, (length,) * 2, view), kind=NORMALISATION)
     return {"clips": clips, **{name: beside(plan[name], clips) for name in LABELS}}
