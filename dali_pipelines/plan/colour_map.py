@@ -89,13 +89,13 @@ def channel_grey(channel: int | np.ndarray) -> ColourMap:
 
 
 def choose(maps: Sequence[ColourMap], which: np.ndarray) -> ColourMap:
-    """For each frame the one that `which`, int (N,) or a scalar, names."""
-    if which.ndim == 0:
-        return maps[int(which)]
+    """For each of N frames the one that `which`, int (N,), names; or K of them, with (K, N)."""
 
     def chosen(parts: list[np.ndarray], axes: int) -> np.ndarray:
-        shape = (len(which), *[3] * axes)
-        return np.stack([np.broadcast_to(part, shape) for part in parts])[which, np.arange(len(which))]
+        of_frames = np.empty((len(maps), which.shape[-1], *[3] * axes))
+        for place, part in enumerate(parts):
+            of_frames[place] = part
+        return of_frames[which, np.arange(which.shape[-1])]
 
     return ColourMap(
         chosen([m.matrix for m in maps], 2), chosen([m.pivot for m in maps], 2), chosen([m.offset for m in maps], 1)

@@ -33,7 +33,7 @@ def jitter(
     factors, turn = rng.uniform(1 - reach, 1 + reach, (*shape, 3)), rng.uniform(-hue_turn, hue_turn, shape)
     four = [gain(factors[..., 0]), contrast(factors[..., 1]), saturation(factors[..., 2]), hue(360 * turn)]
     order = rng.permuted(np.broadcast_to(np.arange(4), (*shape, 4)), axis=-1)
-    return series([choose(four, order[..., place]) for place in range(4)])
+    return series([four[place] for place in order] if frames is None else choose(four, order.T).split())
 
 
 def mild_jitter(rng: np.random.Generator) -> ColourMap:
