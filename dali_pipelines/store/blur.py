@@ -5,6 +5,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from dali_pipelines.store.scratch import scratch
+
 
 def blur(picture: NDArray[np.uint8], sigma: float) -> None:
     """What `graph.blur` does to one frame, uint8 (H, W, 3), in place.
@@ -14,9 +16,12 @@ def blur(picture: NDArray[np.uint8], sigma: float) -> None:
     """
     weights = _weights(sigma)
     reach, (height, width, _) = len(weights) - 1, picture.shape
-    rows = picture.reshape(height, -1).take(_reflected(height, reach), axis=0).astype(np.float32)
+    rows = scratch("rows", height + 2 * reach, 3 * width)
+    rows[:] = picture.reshape(height, -1).take(_reflected(height, reach), axis=0)
     down = _weighed([rows[i : i + height] for i in range(2 * reach + 1)], weights)
-    wide = down.reshape(height, width, 3).take(_reflected(width, reach), axis=1).reshape(height, -1)
+    wide = scratch("wide", height, width + 2 * reach, 3)
+    down.reshape(height, width, 3).take(_reflected(width, reach), axis=1, out=wide, mode="clip")  # else it is buffered
+    wide = wide.reshape(height, -1)
     across = _weighed([wide[:, 3 * i : 3 * (i + width)] for i in range(2 * reach + 1)], weights)
     across += np.float32(0.5)  # the cast cuts off
     picture.reshape(height, -1)[:] = across
@@ -24,9 +29,10 @@ def blur(picture: NDArray[np.uint8], sigma: float) -> None:
 
 def _weighed(shifted: list[NDArray[np.float32]], weights: list[np.float32]) -> NDArray[np.float32]:
     middle = len(weights) - 1
-    total = shifted[middle] * weights[0]
+    total, pair = (scratch(name, *shifted[0].shape) for name in ("total", "pair"))
+    np.multiply(shifted[middle], weights[0], out=total)
     for i, weight in enumerate(weights[1:], start=1):
-        pair = shifted[middle - i] + shifted[middle + i]
+        np.add(shifted[middle - i], shifted[middle + i], out=pair)
         pair *= weight
         total += pair
     return total

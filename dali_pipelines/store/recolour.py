@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dali_pipelines.plan.colour_map import ColourMap
+from dali_pipelines.store.scratch import scratch
 
 
 def recolour(planes: Sequence[NDArray[np.uint8]], colour: ColourMap | None, out: NDArray[np.uint8]) -> None:
@@ -22,11 +23,13 @@ def recolour(planes: Sequence[NDArray[np.uint8]], colour: ColourMap | None, out:
 
 
 def _recoloured(planes: Sequence[NDArray[np.uint8]], colour: ColourMap) -> NDArray[np.uint8]:
-    pixels = np.array(planes, np.float32).reshape(3, -1)
+    height, width = planes[0].shape
+    pixels, changed = (scratch(name, 3, height * width) for name in ("pixels", "changed"))
+    np.stack(planes, out=pixels.reshape(3, height, width))
     moved = colour.offset + np.float32(0.5)  # to round where astype cuts off
     if colour.pivot.any():
-        moved = moved + colour.pivot @ pixels.mean(axis=1)
+        moved = moved + colour.pivot @ (np.einsum("ij->i", pixels) / pixels.shape[1])
     # Not `@`: BLAS would start threads in each of the loader's processes.
-    changed = np.einsum("ij,jn->in", colour.matrix, pixels)
+    np.einsum("ij,jn->in", colour.matrix, pixels, out=changed, casting="same_kind")
     changed += moved[:, None]
-    return np.clip(changed, 0, 255, out=changed).astype(np.uint8).reshape(3, *planes[0].shape)
+    return np.clip(changed, 0, 255, out=changed).astype(np.uint8).reshape(3, height, width)
