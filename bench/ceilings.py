@@ -30,7 +30,7 @@ def decode_only(frames: DataNode, plan: dict[str, DataNode]) -> dict[str, DataNo
 class Corner(Cuts):
     """A corner of every frame as it is: the least that PyAV's side of the loader can make RGB of."""
 
-    def of(self, plan: Mapping[str, np.ndarray], *, recolour: bool = True) -> list[Cut]:
+    def of(self, plan: Mapping[str, np.ndarray], *, finish: bool = True) -> list[Cut]:
         return [Cut(0, len(plan["frames"]), (0, 0, self.size, self.size), self.size, mirror=False, cubic=False)]
 
 
@@ -61,10 +61,11 @@ def augment_only(
     from dali_pipelines.samples import FIXED, SampleSource
 
     index, _ = long_enough(index, task)
-    source = SampleSource(index, task, Order(len(index), 1, 0, 1, seed=0, shuffle=True), pyav=True, cut=cut)
+    gpu = device != "cpu"
+    order = Order(len(index), 1, 0, 1, seed=0, shuffle=True)
+    source = SampleSource(index, task, order, pyav=True, cut=cut, finish=not gpu)
     samples = [dict(zip(source.names, source.read(0, row), strict=True)) for row in range(min(HELD, len(index)))]
     media: list[Any] = [sample["media"] for sample in samples]
-    gpu = device != "cpu"
     if gpu:
         media = [torch.from_numpy(frames).to(device) for frames in media]
     arrays = [name for name in source.names if name not in FIXED]

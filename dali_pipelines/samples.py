@@ -77,7 +77,7 @@ class SampleSource:
         if self.pyav:
             cuts = self._cuts
             clip = read_clip(self.index, row, plan["frames"])
-            arrays["media"] = decode_clip(clip, cuts.of(plan, recolour=self.finish) if cuts else None)
+            arrays["media"] = decode_clip(clip, cuts.of(plan, finish=self.finish) if cuts else None)
             if cuts and cuts.paste and self.finish:
                 paste_patches(arrays["media"], plan)
         else:

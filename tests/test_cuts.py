@@ -169,5 +169,5 @@ def test_a_cut_has_the_colours_of_its_frames_unless_the_task_makes_them_elsewher
     first, second = Cuts(8, (1, 2), recolour=True).of(plan)
     assert first.colours == [None]  # a shift by 0
     assert [colour.offset.tolist() for colour in second.colours] == [[1] * 3, [2] * 3]
-    for cuts in (Cuts(8, (1, 2)).of(plan), Cuts(8, (1, 2), recolour=True).of(plan, recolour=False)):
+    for cuts in (Cuts(8, (1, 2)).of(plan), Cuts(8, (1, 2), recolour=True).of(plan, finish=False)):
         assert [list(cut.colours) for cut in cuts] == [[], []]

@@ -12,7 +12,7 @@ ITEMS: dict[str, tuple[str, ...]] = {
     "videos": CODECS,
     "decode": CODECS,
     "parity": TASKS,
-    "throughput": ("loader_vp9", "training", "loader_hevc"),
+    "throughput": ("loader_vp9", "training", "loader_hevc", "loader_rawvideo"),
     "questions": (
         *("session_cache", "threads", *(f"codecs_{size}" for size in SIZES)),
         *("cut", "jpeg", "multi_paste", "small_hevc"),

@@ -19,7 +19,7 @@ def measure(item: str, where: Where) -> dict[str, Any]:
     script, *options = command(item, where)
     if not Path(ROOT, script).is_file():
         raise NotHere(f"there is no {script}")
-    codec = "hevc" if item.endswith("hevc") else "vp9"
+    codec = "vp9" if item == "training" else item.removeprefix("loader_")
     dataset(codec, where)
     file = where.work_dir / f"{item}.json"
     file.unlink(missing_ok=True)
@@ -49,6 +49,7 @@ def command(item: str, where: Where) -> list[str]:
         settings = f"--steps {steps} --rounds {rounds} --set data.list=null --set train.global_batch={batch}"
         return ["bench/training_throughput.py", *settings.split(), "--tasks", *tasks]
     batch, batches, rounds, threads = (2, 1, 1, 2) if where.rehearsal else (32, 8, 3, 14)
-    settings = f"--batch-size {batch} --batches {batches} --rounds {rounds} --threads {threads} --workers 0"
-    tasks = ["ctp"] if where.rehearsal else list(TASKS) if item == "loader_hevc" else []
+    workers = threads if item == "loader_rawvideo" else 0  # PyAV's part of the work is done there
+    settings = f"--batch-size {batch} --batches {batches} --rounds {rounds} --threads {threads} --workers {workers}"
+    tasks = ["ctp"] if where.rehearsal else list(TASKS) if item != "loader_vp9" else []
     return ["bench/loader_throughput.py", *settings.split(), *(["--tasks", *tasks] if tasks else [])]

@@ -13,7 +13,7 @@ from av.video.frame import VideoFrame
 from bench.data import FPS, NUM_FRAMES, drift
 from bench.gpu_checks import NotHere, Where
 from dali_pipelines.graph.decode import dali_decodes
-from dali_pipelines.store.encode import Encoding, write_frames
+from dali_pipelines.store.encode import KEY_FRAMES_ONLY, Encoding, write_frames
 from dali_pipelines.store.files import video_path
 from dali_pipelines.store.index import INDEX_FILE, Index, open_dataset
 
@@ -30,18 +30,19 @@ ENCODERS = {
 def measure(item: str, where: Where) -> dict[str, Any]:
     """Makes the dataset of a codec: drifting textures, 336x256, 6 s each."""
     root, videos = where.store(item), 2 if where.rehearsal else VIDEOS
+    settings = Encoding(codec=item, gop=1 if item in KEY_FRAMES_ONLY else GOP)
 
     def write(number: int) -> Any:
         path = video_path(root, f"video{number:03d}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        return write_frames(path, drift(number), fps=FPS, settings=Encoding(codec=item, gop=GOP))
+        return write_frames(path, drift(number), fps=FPS, settings=settings)
 
     if not (root / INDEX_FILE).is_file():
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # the encoders run outside the interpreter's lock
             records = list(pool.map(write, range(videos)))
         Index.build(root, {f"video{number:03d}": record for number, record in enumerate(records)}).save()
     size = sum(path.stat().st_size for path in root.rglob("*.mp4"))
-    return {"videos": len(Index.load(root)), "frames": NUM_FRAMES, "gop": GOP, "mib": round(size / 2**20, 1)}
+    return {"videos": len(Index.load(root)), "frames": NUM_FRAMES, "gop": settings.gop, "mib": round(size / 2**20, 1)}
 
 
 def dataset(codec: str, where: Where) -> Index:

@@ -61,10 +61,10 @@ class Cuts:
         colours = COLOURS if finish and self.recolour else frozenset()
         return REGIONS | colours | (PATCHES if finish and self.paste else frozenset())
 
-    def of(self, plan: Mapping[str, np.ndarray], *, recolour: bool = True) -> list[Cut]:
+    def of(self, plan: Mapping[str, np.ndarray], *, finish: bool = True) -> list[Cut]:
         """The cuts of one plan, from its regions (`plan.crops`) or its boxes (`plan.boxes`).
 
-        recolour: with the changes of colour and the blur, where the plan has some and the task lets them be made here.
+        finish: with the changes of colour and the blur, where the plan has some and the task lets them be made here.
         """
         if "crop_start" in plan:
             starts, ends = (plan[name].reshape(-1, 2).astype(int) for name in ("crop_start", "crop_end"))
@@ -76,7 +76,7 @@ class Cuts:
         boxes = [tuple(box) for box in np.hstack([corners, shapes]).tolist()]
         none = np.zeros(len(boxes))
         quarters, degrees = (plan.get(name, none).tolist() for name in ("quarters", "degrees"))
-        recolour = recolour and self.recolour
+        recolour = finish and self.recolour
         sigmas = (plan.get("sigma", none) if recolour else none).tolist()
         colours: Sequence[ColourMap | None] = colour_maps(plan) if recolour and "colour_kind" in plan else ()
         lasts = np.cumsum(self.lengths).tolist()
