@@ -25,7 +25,7 @@ def dataset(options: Namespace, device: str) -> tuple[Index, dict[str, Any]]:
     if options.data_dir:
         index = open_dataset(options.data_dir)
     else:
-        codec = options.codec or ("rawvideo" if device == "cpu" else "h264")
+        codec = options.codec or fastest_codec(device)
         settings = store_settings(codec, options.gop, options.short_side)
         videos = max(VIDEOS, options.batch_size)
         if options.peers:
@@ -38,6 +38,11 @@ def dataset(options: Namespace, device: str) -> tuple[Index, dict[str, Any]]:
         made |= {"codec": codec, "gop": settings.gop, "short_side": settings.short_side}
         made["stored_size"] = index.sizes_WH[0].tolist()
     return index, {"root": str(index.root), "videos": len(index), "formats": list(index.formats), **made}
+
+
+def fastest_codec(device: str) -> str:
+    """Of videos that PyAV decodes for a CPU, and of those that every GPU's decoder takes."""
+    return "rawvideo" if device == "cpu" else "h264"
 
 
 def store_settings(codec: str, gop: int | None, short_side: int | None) -> Encoding:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from trainers.run import Run
 
 ROOT = Path(__file__).parents[1]
-DATA = Path("runs/bench/h264_gop1_144")
 PROFILED = 3  # steps of a trace
 
 
@@ -47,18 +46,20 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 def main(argv: list[str]) -> None:
     args = parse_args(argv)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in trainers/pretrain.py; torch is not imported yet
-    from bench.data import bench_store
+    from bench.data import DATA, bench_store, fastest_codec, store_name, store_settings
     from trainers.distributed import start
 
     with start(args.device) as ranks:
         # Nothing is learned here, and a rate of next to nothing keeps every loss finite.
         changes = [*command.overrides(args), "optim.lr=1e-9"]
         if args.data_dir is None:
-            changes += [f"data.root={json.dumps(str(DATA))}", "data.list=null"]
+            codec = fastest_codec(ranks.device.type)
+            root = DATA / store_name(store_settings(codec, None, None))
+            changes += [f"data.root={json.dumps(str(root))}", "data.list=null"]
         recipes = args.config or default_recipes(args.tasks, gpu=ranks.device.type == "cuda")
         configs = {f"{recipe.parent.name}/{recipe.stem}": load(recipe, changes) for recipe in recipes}
         if args.data_dir is None:
-            ranks.on_rank0(lambda: bench_store(DATA))
+            ranks.on_rank0(lambda: bench_store(root, codec=codec))
         results: dict[str, dict[str, Any]] = {}
         for name, config in configs.items():
             profile_to = args.profile / f"{name.replace('/', '_')}.json" if args.profile else None
