@@ -17,7 +17,7 @@ class Turn:
 
     def __call__(self, plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
         turned = np.rot90(plane, self.quarters) if self.quarters else plane
-        return turned if self._sources is None else np.append(turned, np.uint8(0))[self._sources]
+        return turned if self._sources is None else np.append(turned, np.uint8(0)).take(self._sources)
 
 
 def _sources(size: int, degrees: float) -> NDArray[np.intp]:
