@@ -2,6 +2,8 @@
 
 import warnings
 from collections.abc import Callable
+from math import ceil
+from multiprocessing.connection import wait
 from typing import Any
 
 from nvidia.dali import fn, pipeline_def
@@ -10,6 +12,8 @@ from nvidia.dali.pipeline import Pipeline
 
 from dali_pipelines.graph.decode import decode
 from dali_pipelines.samples import FIXED, SampleSource
+
+LOOK_S = 0.2  # between looks whether workers live, where one takes long to wake up
 
 Graph = Callable[[DataNode, dict[str, DataNode]], dict[str, DataNode]]
 
@@ -49,6 +53,8 @@ def build_pipeline(
             num_outputs=len(source.names),
             batch=False,
             parallel=workers > 0,
+            # With one batch ahead, the default, workers wait for whoever makes the last sample of it.
+            prefetch_queue_depth=1 + ceil(workers / batch_size) if workers else None,
             layout=["FHWC" if name == "media" and source.pyav else "" for name in source.names],
         )
         plan = dict(zip(source.names, nodes, strict=True))
@@ -67,7 +73,32 @@ def build_pipeline(
     with warnings.catch_warnings():  # a graph need not use all that a sample holds
         warnings.filterwarnings("ignore", message="The external source node")
         built.build()
+    if workers:
+        _Woken(built)
     return built, names
+
+
+class _Woken:
+    """Stands in for the semaphore by which workers of DALI 2.4 say that they are awake.
+
+    To hand out work, DALI wakes a worker that has none and waits until it is awake, for ever if it was killed in its
+    sleep. DALI sees a death only where it waits for results, and those of some batches may be there already.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        pool = pipeline._py_pool.pool
+        self.ends = [process.sentinel for process in pool._processes]
+        condition = pool._general_task_queue.cv_not_empty
+        self.semaphore, condition._woken_count = condition._woken_count, self
+
+    def acquire(self, block: bool = True) -> bool:
+        """RuntimeError when a worker is dead and none wakes up."""
+        while not self.semaphore.acquire(block, LOOK_S if block else None):
+            if not block:
+                return False
+            if wait(self.ends, timeout=0):
+                raise RuntimeError("a worker process died while it waited for work")
+        return True
 
 
 class Feed:
