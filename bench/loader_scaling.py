@@ -19,7 +19,6 @@ from typing import Any
 from configs.errors import UserError, run_cli
 
 BATCH_SIZE = 8
-WARM_UP = 3  # batches
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
@@ -96,6 +95,7 @@ def rates(processes: list[Connection], seconds: float) -> list[float]:
 
 def _serve(commands: Connection, root: Path, task: str, core: int) -> None:
     os.sched_setaffinity(0, {core})
+    from bench.meters import WARM_UP
     from dali_pipelines.loader import ClipLoader
     from dali_pipelines.store.index import open_dataset
     from dali_pipelines.tasks import Task, task_module

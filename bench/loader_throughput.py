@@ -29,7 +29,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--tasks", nargs="+", metavar="TASK", help="tasks, each with its default plan (all)")
     parser.add_argument("--data-dir", type=Path, help="a prepared dataset; by default one is made in runs/bench")
     parser.add_argument("--batch-size", type=int, default=8, help="clips a batch (8)")
-    parser.add_argument("--batches", type=int, default=12, help="timed batches a round, after 3 untimed ones (12)")
+    parser.add_argument("--batches", type=int, default=12, help="timed batches a round, after 6 untimed ones (12)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds, alternating with the ceilings and peers (5)")
     parser.add_argument(
         "--workers", type=int, help="worker processes; by default as many as are fastest in a short try"

@@ -8,8 +8,8 @@ import argparse
 import json
 import os
 import statistics
-import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +19,6 @@ from configs.errors import UserError, run_cli
 if TYPE_CHECKING:
     from dali_pipelines.store.index import Index
     from dali_pipelines.tasks import Task
-
-UNTIMED = 3  # batches at the start of a round: the pipeline is built, and prefetched ones come at once
 
 
 @dataclass(frozen=True)
@@ -119,24 +117,15 @@ def main(argv: list[str]) -> None:
 
 def measure(index: "Index", task: "Task", settings: Mapping[str, Any], batches: int) -> tuple[float, str]:
     """Clips a second of one round, and what decodes them. Its loader ends with it, so that none prefetches beside."""
-    import torch
-
+    from bench import meters
     from dali_pipelines.loader import ClipLoader
     from trainers.loop import endless
 
     copies = -(-settings["batch_size"] // len(index))  # an epoch of few videos holds one batch at least
     loader = ClipLoader(index.repeat([copies] * len(index)), task, **settings)
-    source = endless(loader)
-    try:
-        for done in range(UNTIMED + batches):
-            if done == UNTIMED:
-                began = time.perf_counter()
-            next(source)
-            if settings["device"] == "cuda":
-                torch.cuda.synchronize()  # a batch comes before the GPU has made it
-        return settings["batch_size"] * batches / (time.perf_counter() - began), "pyav" if loader.pyav else "dali"
-    finally:
-        loader.close()
+    with closing(loader):
+        rate = meters.measure(endless(loader), batches, device=settings["device"]).rate
+    return settings["batch_size"] * rate, "pyav" if loader.pyav else "dali"
 
 
 def advise(

@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench.meters import WARM_UP
 from trainers.loop import endless, train_step
 from trainers.run import Batch, Run
-
-UNTIMED = 3
-"""Steps at the start of a round that are not counted: prefetched batches come at once."""
 
 
 class Clocked:
@@ -49,11 +47,11 @@ class Clocked:
 def train_steps(run: Run, batches: Clocked, steps: int, *, settle_s: float) -> np.ndarray:
     """float64 (steps, world_size, 3) seconds of every step on every rank: whole, host waiting, GPU waiting.
 
-    At least `UNTIMED` steps and `settle_s` seconds go before: what was prefetched, and the prefetching, are over then.
+    At least `WARM_UP` steps and `settle_s` seconds go before: what was prefetched, and the prefetching, are over then.
     """
     middle = run.total_steps // 2  # of the recipe: past its warm-up, and what it freezes at first moves
     times: list[list[float]] = []
-    left, settled = UNTIMED + steps, time.perf_counter() + settle_s
+    left, settled = WARM_UP + steps, time.perf_counter() + settle_s
     while left:
         began = time.perf_counter()
         result = train_step(run, batches, middle)
@@ -70,7 +68,7 @@ def train_steps(run: Run, batches: Clocked, steps: int, *, settle_s: float) -> n
 def load_batches(run: Run, batches: Clocked, steps: int) -> np.ndarray:
     """float64 (steps, world_size) seconds that the batches of a step take where nobody trains."""
     times = []
-    for _ in range(UNTIMED + steps):
+    for _ in range(WARM_UP + steps):
         began = time.perf_counter()
         for _ in range(run.config.train.accumulate):
             next(batches)
@@ -90,7 +88,7 @@ def measure_rounds(run: Run, *, steps: int, rounds: int) -> dict[str, Any]:
     for _ in range(rounds):
         whole.append(train_steps(run, batches, steps, settle_s=0))
         # The loader fills its queue once more, which takes it about as long as some steps of the loop.
-        settle_s = UNTIMED * float(np.median(whole[-1][..., 0].max(1)))
+        settle_s = WARM_UP * float(np.median(whole[-1][..., 0].max(1)))
         alone.append(train_steps(run, cached, steps, settle_s=settle_s)[..., 0].max(1))
         fed.append(load_batches(run, batches, steps).max(1))
     totals = [part[..., 0].max(1) for part in whole]

@@ -11,7 +11,7 @@ import torch
 from bench import data, peer_rounds
 from bench.ceilings import DecodeTask, augment_only
 from bench.loader_throughput import main, measure_task
-from bench.meters import slope
+from bench.meters import WARM_UP, slope
 from configs.errors import UserError
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.plan.order import Order
@@ -51,10 +51,10 @@ def test_the_loader_bench_writes_every_figure_with_the_machine_it_belongs_to(vp9
 
 def test_amplification_and_bytes_are_what_the_index_says_before_anything_is_decoded(vp9_store):
     task = Task("recognition", recognition.Config())
-    # One batch an epoch: the first one, three that are not counted in time, and one that is.
+    # One batch an epoch: the first one, those that are not counted in time, and one that is.
     clips = [
         read_clip(vp9_store, row, task.plan(vp9_store.info(row), generator(0, Stream.SAMPLE, epoch, row))["frames"])
-        for epoch in range(5)
+        for epoch in range(1 + WARM_UP + 1)
         for row in range(12)
     ]
     settings = {"batch_size": 12, "workers": 0, "threads": 2, "device": "cpu"}
