@@ -47,7 +47,7 @@ def plan_schema(cfg):
 
 def graph(frames, plan, cfg):
     clips = crop_resize(frames, plan, size=cfg.size)
-    return {"clips": normalise(clips), "labels": beside(plan["labels"], clips)}
+    return {"clips": normalise(clips, size=cfg.size), "labels": beside(plan["labels"], clips)}
 
 
 def batch_schema(cfg):

@@ -54,7 +54,7 @@ def test_a_clip_without_brightness_or_contrast_stays_as_it_is_beside_others():
 
 def test_normalise_alone_is_imagenet_s_mean_and_deviation():
     clip = pictures(0)
-    (got,) = run_graph(lambda n: normalise(n["clips"]), [{"clips": clip}], {"clips": "FHWC"})
+    (got,) = run_graph(lambda n: normalise(n["clips"], size=clip.shape[2]), [{"clips": clip}], {"clips": "FHWC"})
     np.testing.assert_allclose(got, (clip / 255 - MEAN) / STD, atol=1e-5)
 
 

@@ -90,21 +90,24 @@ def _with_mean(clips: DataNode, matrix: DataNode, offset: DataNode, pivot: DataN
     return fn.cast(mapped + moved, dtype=types.UINT8)
 
 
-def normalise(clips: DataNode, *, kind: str = "imagenet") -> DataNode:
+def normalise(clips: DataNode, *, size: int, kind: str = "imagenet") -> DataNode:
     """Subtracts a mean and divides by a standard deviation.
 
     Args:
         clips: (T, H, W, 3), uint8, or float32 that counts as clamped to 0..255.
+        size: W, pixels.
         kind: a name in NORMALISATIONS.
 
     Returns:
         float32 (T, H, W, 3).
     """
-    means, deviations = NORMALISATIONS[kind]
-    return fn.crop_mirror_normalize(
-        clips,
-        mean=[255 * mean for mean in means],
-        std=[255 * deviation for deviation in deviations],
-        dtype=types.FLOAT,
-        output_layout="FHWC",
-    )
+    mean, deviation = (255 * np.array(values, np.float32) for values in NORMALISATIONS[kind])
+    if clips.device == "gpu":
+        return fn.crop_mirror_normalize(
+            clips, mean=mean.tolist(), std=deviation.tolist(), dtype=types.FLOAT, output_layout="FHWC"
+        )
+    # Whole rows instead of pixels as the innermost axis: three to four times as fast on a CPU.
+    rows = fn.reshape(clips, src_dims=[0, 1, 2], rel_shape=[1, 1, 3], layout="FHW")
+    means, deviations = (types.Constant(np.tile(values, (1, 1, size)), device="cpu") for values in (mean, deviation))
+    normal = fn.normalize(rows, mean=means, stddev=deviations, axes=[0, 1], dtype=types.FLOAT)
+    return fn.reshape(normal, shape=clips.shape(), layout="FHWC")

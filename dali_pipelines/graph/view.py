@@ -11,4 +11,4 @@ def view(frames: DataNode, plan: dict[str, DataNode], *, size: int) -> DataNode:
 
     `plan` holds the arrays of `plan.views.view_arrays`.
     """
-    return normalise(colour_map(crop_resize(frames, plan, size=size), plan))
+    return normalise(colour_map(crop_resize(frames, plan, size=size), plan), size=size)

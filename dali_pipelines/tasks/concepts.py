@@ -113,7 +113,8 @@ def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str,
     """Executes a plan on decoded frames, uint8 (34, H, W, 3) at the defaults."""
     boxes = each_view(frames, cfg.lengths, lambda part, v: crop_box(part, plan, v, size=cfg.size))
     coloured, clips = colour_map(boxes, plan), 2 * cfg.num_frames
-    return {"clips": normalise(coloured[:clips]), "stills": normalise(coloured[clips:])}
+    parts = {"clips": coloured[:clips], "stills": coloured[clips:]}
+    return {name: normalise(part, size=cfg.size) for name, part in parts.items()}
 
 
 def batch_schema(cfg: Config) -> Schema:

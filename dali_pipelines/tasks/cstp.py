@@ -163,7 +163,7 @@ def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str,
         clip = turn(crop_box(clip, plan, v, size=cfg.size, cubic=True), plan, v)
         return blur(colour_map(clip, colours_of_view(plan, v, length)), plan, v)
 
-    clips = normalise(each_view(frames, (length,) * 2, view), kind=NORMALISATION)
+    clips = normalise(each_view(frames, (length,) * 2, view), size=cfg.size, kind=NORMALISATION)
     return {"clips": clips, **{name: beside(plan[name], clips) for name in LABELS}}
 
 

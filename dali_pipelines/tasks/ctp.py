@@ -147,7 +147,7 @@ def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str,
         truncate=cfg.reference.truncate_paste,
     )
     clips = brightness_contrast(clips, plan["brightness"], plan["contrast"])
-    return {"clips": normalise(clips), "boxes": beside(plan["boxes"], clips)}
+    return {"clips": normalise(clips, size=cfg.size), "boxes": beside(plan["boxes"], clips)}
 
 
 def batch_schema(cfg: Config) -> Schema:

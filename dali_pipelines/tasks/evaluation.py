@@ -120,7 +120,7 @@ def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str,
     def crop(c: int) -> DataNode:
         clips = crop_resize(frames, plan, c, size=cfg.size)
         clips = colour_map(clips, plan) if cfg.test.reference.jitter else clips
-        return normalise(clips, kind=cfg.normalisation)
+        return normalise(clips, size=cfg.size, kind=cfg.normalisation)
 
     clips = fn.cat(*(crop(c) for c in range(crops_count(cfg))), axis=0)
     return {"clips": clips, **{name: beside(plan[name], clips) for name in ("labels", "clips_known")}}

@@ -86,7 +86,7 @@ def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str,
     def view(clip: DataNode, v: int) -> DataNode:
         return colour_map(crop_resize(clip, plan, v, size=cfg.size), colours_of_view(plan, v, length))
 
-    return {"clips": normalise(each_view(frames, (length,) * len(VIEWS), view))}
+    return {"clips": normalise(each_view(frames, (length,) * len(VIEWS), view), size=cfg.size)}
 
 
 def batch_schema(cfg: Config) -> Schema:

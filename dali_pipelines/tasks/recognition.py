@@ -159,7 +159,7 @@ def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str,
         clips = crop_resize(frames, plan, size=cfg.size)
     else:
         clips = crop_box(frames, plan, 0, size=cfg.size, cubic=True)
-    clips = normalise(colour_map(clips, plan), kind=cfg.normalisation)
+    clips = normalise(colour_map(clips, plan), size=cfg.size, kind=cfg.normalisation)
     return {"clips": clips, "labels": beside(plan["labels"], clips)}
 
 

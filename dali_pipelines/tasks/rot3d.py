@@ -89,7 +89,7 @@ def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str,
         # Without a fill value the border's pixels repeat.
         shift = fn.transforms.translation(offset=plan["shift"])
         clips = fn.warp_affine(clips, matrix=shift, inverse_map=False, interp_type=types.INTERP_NN)
-    return {"clips": normalise(colour_map(clips, plan)), "labels": beside(plan["labels"], clips)}
+    return {"clips": normalise(colour_map(clips, plan), size=cfg.size), "labels": beside(plan["labels"], clips)}
 
 
 def batch_schema(cfg: Config) -> Schema:

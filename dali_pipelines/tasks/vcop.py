@@ -91,7 +91,7 @@ def cuts(cfg: Config) -> Cuts:
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
     """Executes a plan on decoded frames, uint8 (3 * T, H, W, 3)."""
     clips = crop_resize(frames, plan, size=cfg.size)
-    return {"clips": normalise(clips), "labels": beside(plan["labels"], clips)}
+    return {"clips": normalise(clips, size=cfg.size), "labels": beside(plan["labels"], clips)}
 
 
 def batch_schema(cfg: Config) -> Schema:
