@@ -94,7 +94,7 @@ def measure_task(
     beside: measure the peers too, where they can make the task's views.
     """
     from bench.ceilings import DecodeTask, augment_only, decode_only
-    from bench.meters import measure
+    from bench.meters import WARM_UP, measure
     from bench.peer_rounds import TRIED, Peers, best_workers, worker_counts
     from dali_pipelines.loader import ClipLoader
     from trainers.loop import endless
@@ -103,7 +103,8 @@ def measure_task(
 
     def rate(workers: int, batches: int) -> float:
         with closing(ClipLoader(index, task, **settings | {"workers": workers})) as loader:
-            return round(batch_size * measure(endless(loader), batches, device=device).rate, 1)
+            one = measure(endless(loader), batches, device=device, warm_up=WARM_UP + workers // batch_size)
+            return round(batch_size * one.rate, 1)
 
     tried: dict[int, float] = {}
     if settings["workers"] is None:
@@ -119,11 +120,12 @@ def measure_task(
     next(runs[""])
     first_batch_s = time.perf_counter() - began
     done: dict[str, list[Round]] = {name: [] for name in runs}
+    warm_up = WARM_UP + settings["workers"] // batch_size
     with closing(whole), closing(decode):
         for _ in range(rounds):
             start = whole.step
             for name, arriving in runs.items():
-                done[name].append(measure(arriving, batches, device=device))
+                done[name].append(measure(arriving, batches, device=device, warm_up=warm_up))
             if peers:
                 peers.round(start)
         return {

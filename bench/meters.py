@@ -10,7 +10,7 @@ import psutil
 
 WARM_UP = 6
 """Batches before a round's clock starts: prefetched while another loader ran, they come sooner. Our loader has two
-batches in its pipeline, and with its workers two more, or three where they are more than a batch has clips."""
+batches in its pipeline, and with its workers two more: more than that where they are more than a batch has clips."""
 MEMORY_EVERY_S = 0.5  # reading it takes about a millisecond, which counts as part of the batch
 
 
