@@ -106,21 +106,29 @@ def test_small_patches_are_pasted_last(drawn):
         assert (np.diff(areas) <= 0).all()
 
 
-def test_the_boxes_of_a_canvas_lie_in_it_side_by_side_and_none_is_empty(drawn):
-    """An empty box would be an error on some backends of `multi_paste`: frames that do not show a patch repeat one."""
+def test_a_canvas_holds_every_visible_box_and_maps_it_to_its_source_and_its_place(drawn):
+    """Pixels of a canvas have an opacity in the box, and none around it nor where the patch is hidden."""
     for patches in drawn[:100]:
         arrays = paste_arrays(patches)
-        for name, (shape, dtype) in paste_schema(3, 16, 112).items():
-            assert (arrays[name].shape, arrays[name].dtype) == (shape, dtype), name
-        shown = (patches.opacity > 0).sum(axis=1)[patches.paste_order]
-        np.testing.assert_array_equal(arrays["patch_shown"], shown)
-        for patch, count in enumerate(shown):
-            on_canvas, on_clip, extent = (arrays[f"patch_{name}"][patch] for name in ("on_canvas", "on_clip", "extent"))
-            assert extent.min() >= 1
-            assert (on_canvas + extent)[1:].max(axis=0).tolist() <= arrays["patch_canvas"][patch].tolist()
-            covered = np.zeros(arrays["patch_canvas"][patch], int)
-            for (y, x), (height, width) in zip(on_canvas[1 : count + 1], extent[1 : count + 1], strict=True):
-                covered[y : y + height, x : x + width] += 1
-            assert covered.max() == 1
-            for places in (on_canvas, on_clip, extent):
-                assert (places[count + 1 :] == places[1]).all()
+        schema = {name: (array.shape, array.dtype.name) for name, array in arrays.items()}
+        assert schema == paste_schema(3, 16, 112)
+        for place, patch in enumerate(patches.paste_order):
+            height, width = arrays["patch_canvas"][place]
+            frame, top, left = arrays["patch_start"][place]
+            assert frame == patches.source_frame[patch]
+            high, wide = cut_shape = arrays["patch_shape"][place, 1:]
+            assert [left, top, left + wide, top + high] == patches.boxes[patch, frame].tolist()
+            for t in range(16):
+                x1, y1, x2, y2 = patches.boxes[patch, t]
+                assert arrays["patch_box"][place, t].tolist() == [y1, x1, y2 - y1, x2 - x1]
+                corners = np.array([[0, 0, 1], [x2 - x1, y2 - y1, 1]])
+                np.testing.assert_array_equal(corners @ arrays["patch_place"][place, t].T, [(x1, y1), (x2, y2)])
+                zoomed = corners @ arrays["patch_zoom"][place, t].T
+                np.testing.assert_allclose(zoomed, [(0, 0), cut_shape[::-1]], rtol=1e-6)
+                weight = arrays["patch_rows"][place, t, ..., 0] * arrays["patch_columns"][place, t, ..., 0]
+                expected = np.zeros((112, 112))
+                expected[: y2 - y1, : x2 - x1] = patches.opacity[patch, t]
+                np.testing.assert_allclose(255 * weight, expected, rtol=1e-6)
+                if patches.opacity[patch, t] > 0:
+                    assert not expected[height:].any()
+                    assert not expected[:, width:].any()

@@ -5,20 +5,20 @@ from nvidia.dali.data_node import DataNode
 
 from dali_pipelines.graph.device import beside
 
-MOST_FRAMES = 63
-"""The frames of a clip at most: `multi_paste` takes 64 pictures, of which the clip is one."""
-
 
 def paste_patches(
-    clips: DataNode, plan: dict[str, DataNode], *, patches: int, length: int, size: int, truncate: bool = False
+    clips: DataNode, plan: dict[str, DataNode], *, patches: int, size: int, truncate: bool = False
 ) -> DataNode:
-    """Cuts each patch out of its source frame, warps it to its box of every frame and blends it in.
+    """Cut each patch out of its source frame, scale it to its box of every frame and blend it in.
+
+    `multi_paste`, which copies boxes, is not used. On a GPU, DALI 2.4 reads all its inputs with the row pitch of the
+    first (`MultiPasteGPU::SetupTyped`), and threads of `PasteKernel` beyond the end of a row run off their table.
 
     Args:
         clips: uint8 (T, size, size, 3). Every patch is cut from it before anything is pasted.
         plan: the arrays of `plan.patches.paste_arrays`, on the CPU. Without them the clips have their patches already
             (`store.paste`).
-        patches, length: R and T, at most MOST_FRAMES.
+        patches: R.
         truncate: drop the fraction of a grey level at every paste, as the original's uint8 pictures do.
 
     Returns:
@@ -27,46 +27,45 @@ def paste_patches(
     """
     if "patch_start" not in plan:
         return clips
-    # One tall picture: on the CPU backend of DALI 2.4 `multi_paste` fails on sequences.
-    composite = fn.reshape(clips, shape=[length * size, size, 3], layout="HWC")
+    composite = clips
     for patch in range(patches):
-        pixels, alpha = _canvas(clips, plan, patch)
-        on_clip, on_canvas, extent = (plan[f"patch_{name}"] for name in ("on_clip", "on_canvas", "extent"))
-        below = fn.multi_paste(
-            *[composite] * length,
-            in_anchors=on_clip[patch, 1:],
-            out_anchors=on_canvas[patch, 1:],
-            shapes=extent[patch, 1:],
-            output_size=plan["patch_canvas"][patch],
-        )
-        blend = below + (pixels - below) * alpha
+        place, canvas = fn.per_frame(plan["patch_place"][patch]), plan["patch_canvas"][patch]
+        extent = fn.cast(canvas, dtype=types.FLOAT)
+        below = fn.warp_affine(composite, matrix=place, size=extent, interp_type=types.INTERP_NN)
+        pixels, alpha = _patch(clips, plan, patch, extent)
+        blend = below + (pixels - below) * (alpha * beside(_inside(plan, patch, canvas), clips))
         if truncate:
             blend = math.floor(blend + 1e-3)  # products of floats: 100 may come as 99.99999
-        composite = fn.multi_paste(
-            composite,
-            *[fn.cast(blend, dtype=types.UINT8)] * length,
-            in_anchors=on_canvas[patch],
-            out_anchors=on_clip[patch],
-            shapes=extent[patch],
-            output_size=[length * size, size],
+        # Both are uint8, which wraps: what is added to the clip modulo 256 is exact, and 0 around the box.
+        change = fn.cast(blend, dtype=types.UINT8) - below
+        composite += fn.warp_affine(
+            change,
+            matrix=place,
+            inverse_map=False,
+            size=[size, size],
+            interp_type=types.INTERP_NN,
+            fill_value=0,
         )
-    return fn.reshape(composite, shape=[length, size, size, 3], layout="FHWC")
+    return composite
 
 
-def _canvas(clips: DataNode, plan: dict[str, DataNode], patch: int) -> tuple[DataNode, DataNode]:
-    """The patch at the size that it has in every frame that shows it: float32 (V height, width, 3) and its alpha."""
-    start, shape, shown = (plan[f"patch_{name}"][patch] for name in ("start", "shape", "shown"))
+def _patch(clips: DataNode, plan: dict[str, DataNode], patch: int, extent: DataNode) -> tuple[DataNode, DataNode]:
+    """Return the patch on its canvases, float32 (T, height, width, 3), and its mask there, (T, height, width, 1).
+
+    Around the box the pixels of its border repeat.
+    """
+    start, shape = (plan[f"patch_{name}"][patch] for name in ("start", "shape"))
     mask = fn.slice(plan["patch_mask"], start=[patch, 0, 0], shape=shape, axes=(0, 1, 2), dtype=types.FLOAT)
     picture = fn.slice(clips, start=start, shape=shape, axes=(0, 1, 2), dtype=types.FLOAT)
     cut = fn.cat(picture, beside(fn.reshape(mask, layout="FHWC"), clips), axis=3)
     warped = fn.warp_affine(
         fn.reshape(cut, rel_shape=[1, 1, 1], src_dims=[1, 2, 3], layout="HWC"),
-        fn.per_frame(beside(plan["patch_matrix"][patch, :shown], clips)),
-        size=plan["patch_size"][patch],
+        fn.per_frame(beside(plan["patch_zoom"][patch], clips)),
+        size=extent,
     )
-    alpha = warped[:, :, :, 3:] * beside(plan["patch_opacity"][patch, :shown], clips)
-    return _tall(warped[:, :, :, :3]), _tall(alpha)
+    return warped[:, :, :, :3], warped[:, :, :, 3:]
 
 
-def _tall(pictures: DataNode) -> DataNode:
-    return fn.reshape(pictures, rel_shape=[-1, 1, 1], src_dims=[0, 2, 3], layout="HWC")
+def _inside(plan: dict[str, DataNode], patch: int, canvas: DataNode) -> DataNode:
+    """Return opacity / 255 in the box and 0 around it, float32 (T, height, width, 1), on the CPU."""
+    return plan["patch_rows"][patch, :, : canvas[0]] * plan["patch_columns"][patch, :, :, : canvas[1]]

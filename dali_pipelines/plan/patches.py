@@ -113,80 +113,62 @@ def draw_patches(
 
 
 def paste_arrays(patches: Patches) -> dict[str, np.ndarray]:
-    """What `graph.paste` needs, R patches stacked in the order of pasting.
+    """Return what it takes to paste R patches, stacked in the order of pasting.
 
-    The clip counts as one tall picture, its T frames one below the other. A patch is warped onto V small pictures, one
-    for each frame that shows it, which stand one below the other too: its canvas. They are as high and wide as its
-    highest and widest box; most pixels of a clip belong to no patch.
+    A patch has a canvas in every frame: a picture as high and wide as its highest and widest box, at whose top left
+    the box lies. Most pixels of a clip belong to no patch, so it is cheaper to blend there than on whole frames.
 
     Returns:
         patch_start, patch_shape: int32 (R, 3), the source box as (frame, y, x) and (1, height, width).
         patch_mask: uint8 (R, size, size, 1), the mask in the top left corner.
-        patch_shown: int32 (R,), V. Of the next two only the first V of T entries count.
-        patch_matrix: float32 (R, T, 2, 3), from the box at its place on the canvas to the source box.
-        patch_opacity: float32 (R, T, 1, 1, 1), opacity / 255.
-        patch_size: float32 (R, 2), height and width of one picture of the canvas.
-        patch_canvas: int32 (R, 2), height and width of all V.
-        patch_on_clip, patch_on_canvas: int32 (R, T + 1, 2), y and x of T boxes; those behind V repeat the first.
-        patch_extent: int32 (R, T + 1, 2), their heights and widths. Before these three stands the whole clip.
+        patch_box: int32 (R, T, 4), y, x, height and width of the box in the clip.
+        patch_opacity: float32 (R, T), opacity / 255.
+        patch_canvas: int32 (R, 2), height and width of the canvas.
+        patch_zoom, patch_place: float32 (R, T, 2, 3), from a canvas to the cut-out source box and to the clip.
+        patch_rows, patch_columns: float32 (R, T, size, 1, 1) and (R, T, 1, size, 1): outside the box one of them is 0,
+            inside they are opacity / 255 and 1.
     """
     order = patches.paste_order
     boxes, opacity = patches.boxes[order], patches.opacity[order]
-    source_frame, count = patches.source_frame[order], len(order)
-    size, length = patches.size, boxes.shape[1]
+    corner, extent = boxes[..., :2], boxes[..., 2:] - boxes[..., :2]  # (R, T, xy)
+    source_frame, every = patches.source_frame[order], np.arange(len(order))
+    start, shape = corner[every, source_frame], extent[every, source_frame]
+    shown, weight = opacity > 0, (opacity / 255).astype(np.float32)
 
-    shown = (opacity > 0).sum(axis=1)
-    counts = np.arange(length) < shown[:, None]  # (R, T)
-    frame = np.argsort(opacity == 0, axis=1, kind="stable")  # those that show the patch first
-    frame = np.where(counts, frame, frame[:, :1])
-    corner, end = boxes[..., 1::-1], boxes[..., :1:-1]  # (R, T, yx)
-    source = corner[np.arange(count), source_frame], end[np.arange(count), source_frame]
-
-    row = np.arange(count)[:, None]
-    extent = (end - corner)[row, frame]
-    tallest = extent.max(axis=1)  # (R, yx)
-    on_clip, on_canvas = corner[row, frame], np.zeros_like(extent)
-    on_clip[..., 0] += size * frame
-    on_canvas[..., 0] = np.where(counts, np.arange(length), 0) * tallest[:, :1]
-
-    matrix = np.zeros((count, length, 2, 3), np.float32)
-    matrix[..., [1, 0], [1, 0]] = (source[1] - source[0])[:, None] / extent
-    masks = np.zeros((count, size, size, 1), np.uint8)
-    for place, patch in enumerate(order):
+    zoom = np.zeros((*shown.shape, 2, 3), np.float32)
+    zoom[..., [0, 1], [0, 1]] = shape[:, None] / extent
+    place = np.broadcast_to(np.eye(2, 3, dtype=np.float32), zoom.shape).copy()
+    place[..., 2] = corner
+    masks = np.zeros((len(order), patches.size, patches.size, 1), np.uint8)
+    for mask, patch in zip(masks, order, strict=True):
         height, width = patches.masks[patch].shape
-        masks[place, :height, :width, 0] = np.rint(255 * patches.masks[patch])
+        mask[:height, :width, 0] = np.rint(255 * patches.masks[patch])
+    columns, rows = (np.arange(patches.size) < extent[..., axis, None] for axis in (0, 1))
     return {
-        "patch_start": np.column_stack([source_frame, source[0]]).astype(np.int32),
-        "patch_shape": np.column_stack([np.ones_like(source_frame), source[1] - source[0]]).astype(np.int32),
+        "patch_start": np.column_stack([source_frame, start[:, ::-1]]).astype(np.int32),
+        "patch_shape": np.column_stack([np.ones_like(source_frame), shape[:, ::-1]]).astype(np.int32),
         "patch_mask": masks,
-        "patch_shown": shown.astype(np.int32),
-        "patch_matrix": matrix,
-        "patch_opacity": (opacity[row, frame] / 255).astype(np.float32)[..., None, None, None],
-        "patch_size": tallest.astype(np.float32),
-        "patch_canvas": np.column_stack([shown * tallest[:, 0], tallest[:, 1]]).astype(np.int32),
-        "patch_on_clip": _after((0, 0), on_clip),
-        "patch_on_canvas": _after((0, 0), on_canvas),
-        "patch_extent": _after((length * size, size), extent),
+        "patch_box": np.concatenate([corner[..., ::-1], extent[..., ::-1]], axis=-1).astype(np.int32),
+        "patch_opacity": weight,
+        "patch_canvas": np.where(shown[..., None], extent, 0).max(axis=1)[:, ::-1].astype(np.int32),
+        "patch_zoom": zoom,
+        "patch_place": place,
+        "patch_rows": (weight[..., None] * rows)[..., None, None],
+        "patch_columns": columns.astype(np.float32)[..., None, :, None],
     }
 
 
-def _after(first: tuple[int, int], rest: np.ndarray) -> np.ndarray:
-    """`first` before the T pairs of every patch: int32 (R, T + 1, 2)."""
-    return np.concatenate([np.broadcast_to(first, (len(rest), 1, 2)), rest], axis=1).astype(np.int32)
-
-
 def paste_schema(patches: int, length: int, size: int) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Shapes and dtypes of `paste_arrays`."""
+    """Return shapes and dtypes of `paste_arrays`."""
     return {
         "patch_start": ((patches, 3), "int32"),
         "patch_shape": ((patches, 3), "int32"),
         "patch_mask": ((patches, size, size, 1), "uint8"),
-        "patch_shown": ((patches,), "int32"),
-        "patch_matrix": ((patches, length, 2, 3), "float32"),
-        "patch_opacity": ((patches, length, 1, 1, 1), "float32"),
-        "patch_size": ((patches, 2), "float32"),
+        "patch_box": ((patches, length, 4), "int32"),
+        "patch_opacity": ((patches, length), "float32"),
         "patch_canvas": ((patches, 2), "int32"),
-        "patch_on_clip": ((patches, length + 1, 2), "int32"),
-        "patch_on_canvas": ((patches, length + 1, 2), "int32"),
-        "patch_extent": ((patches, length + 1, 2), "int32"),
+        "patch_zoom": ((patches, length, 2, 3), "float32"),
+        "patch_place": ((patches, length, 2, 3), "float32"),
+        "patch_rows": ((patches, length, size, 1, 1), "float32"),
+        "patch_columns": ((patches, length, 1, size, 1), "float32"),
     }

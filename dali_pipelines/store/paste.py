@@ -16,26 +16,24 @@ def paste_patches(clip: NDArray[np.uint8], plan: Mapping[str, np.ndarray]) -> No
         clip: uint8 (T, size, size, 3).
         plan: holds the arrays of `plan.patches.paste_arrays`.
     """
-    # The frames one below the other, as the plan counts, and the channels side by side: NumPy is fast on long rows.
-    tall = clip.reshape(-1, 3 * clip.shape[2])
+    rows = clip.reshape(*clip.shape[:2], -1)  # the channels side by side: NumPy is fast on long rows
     regions = zip(plan["patch_start"].tolist(), plan["patch_shape"].tolist(), plan["patch_mask"], strict=True)
     cuts = [  # of all patches, before anything is pasted
         np.dstack([clip[frame, y : y + height, x : x + width], mask[:height, :width]]).astype(np.float32)
         for (frame, y, x), (_, height, width), mask in regions
     ]
-    for patch, cut in enumerate(cuts):
-        shown = slice(1, 1 + plan["patch_shown"][patch])
-        corners, extents = (plan[f"patch_{name}"][patch, shown].tolist() for name in ("on_clip", "extent"))
-        opacities = plan["patch_opacity"][patch, : len(corners)].ravel()
+    for cut, boxes, opacities in zip(cuts, plan["patch_box"].tolist(), plan["patch_opacity"], strict=True):
         sized: dict[tuple[int, int], tuple[Image, Image]] = {}
-        for (y, x), (height, width), opacity in zip(corners, extents, opacities, strict=True):
+        for frame, (y, x, height, width) in enumerate(boxes):
+            if opacities[frame] == 0:
+                continue
             if (height, width) not in sized:
                 warped = _resized(cut, height, width)
                 sized[height, width] = warped[..., :3].reshape(height, -1), warped[..., 3].repeat(3, axis=1)
             pixels, alpha = sized[height, width]
-            below = tall[y : y + height, 3 * x : 3 * (x + width)]
+            below = rows[frame, y : y + height, 3 * x : 3 * (x + width)]
             blend = pixels - below
-            blend *= alpha * opacity
+            blend *= alpha * opacities[frame]
             blend += below
             blend += np.float32(0.5)  # the cast cuts off
             below[...] = blend

@@ -9,7 +9,7 @@ from configs.errors import require
 from dali_pipelines.graph.colour import brightness_contrast, colour_map, normalise
 from dali_pipelines.graph.device import beside
 from dali_pipelines.graph.geometry import crop_resize
-from dali_pipelines.graph.paste import MOST_FRAMES, paste_patches
+from dali_pipelines.graph.paste import paste_patches
 from dali_pipelines.plan import colour
 from dali_pipelines.plan.colour_map import ColourMap, colour_arrays, colour_schema
 from dali_pipelines.plan.crops import random_crop
@@ -55,8 +55,6 @@ class Config:
 
     def __post_init__(self) -> None:
         require(self.num_frames >= 2, "num_frames", self.num_frames, "at least 2, for something to move")
-        longest = f"at most {MOST_FRAMES}: DALI pastes a patch into no more frames at once"
-        require(self.num_frames <= MOST_FRAMES, "num_frames", self.num_frames, longest)
         require(self.size >= 16, "size", self.size, "at least 16 pixels")
         for key in ("strides", "short_sides"):
             values = getattr(self, key)
@@ -138,14 +136,8 @@ def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str,
     The original turns the hue after pasting: that is linear and the same in all frames, so it may come first.
     """
     clips = colour_map(crop_resize(frames, plan, size=cfg.size), plan)
-    clips = paste_patches(
-        clips,
-        plan,
-        patches=cfg.patches,
-        length=cfg.num_frames,
-        size=cfg.size,
-        truncate=cfg.reference.truncate_paste,
-    )
+    truncate = cfg.reference.truncate_paste
+    clips = paste_patches(clips, plan, patches=cfg.patches, size=cfg.size, truncate=truncate)
     clips = brightness_contrast(clips, plan["brightness"], plan["contrast"])
     return {"clips": normalise(clips, size=cfg.size), "boxes": beside(plan["boxes"], clips)}
 
