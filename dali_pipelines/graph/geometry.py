@@ -10,6 +10,9 @@ from dali_pipelines.graph.some import change_some
 
 Plan = dict[str, DataNode]
 
+FRAMES_AT_ONCE = 256
+"""Frames that a kernel on a GPU scales at once; DALI's 32 are too few where a batch has a thousand and more."""
+
 
 def crop_resize(frames: DataNode, plan: Plan, view: int | None = None, *, size: int) -> DataNode:
     """Scales a region to `size` x `size` pixels, bilinear and antialiased.
@@ -27,7 +30,9 @@ def crop_resize(frames: DataNode, plan: Plan, view: int | None = None, *, size: 
     if "crop_start" not in plan:
         return frames
     start, end = (plan[name] if view is None else plan[name][view] for name in ("crop_start", "crop_end"))
-    return fn.resize(frames, size=[size, size], roi_start=start, roi_end=end, antialias=True)
+    return fn.resize(
+        frames, size=[size, size], roi_start=start, roi_end=end, antialias=True, minibatch_size=FRAMES_AT_ONCE
+    )
 
 
 def crop_box(frames: DataNode, plan: Plan, view: int, *, size: int, cubic: bool = False) -> DataNode:
@@ -54,6 +59,7 @@ def crop_box(frames: DataNode, plan: Plan, view: int, *, size: int, cubic: bool 
         roi_relative=True,
         interp_type=types.INTERP_CUBIC if cubic else types.INTERP_LINEAR,
         antialias=True,
+        minibatch_size=FRAMES_AT_ONCE,
     )
 
 
