@@ -19,8 +19,10 @@ from dali_pipelines.store.fmp4 import Fragment, read_layout
 from dali_pipelines.store.index import Record
 from dali_pipelines.store.source import Source, VideoError
 
+UNENCODED = ("copy", "original")
 COPIED_CODECS = ("h264", "hevc", "vp9", "av1")
 WAY_OUT = "use --codec h264"
+INT32_MAX = 2**31 - 1
 
 
 def copy_video(path: Path, source: Path) -> Record:
@@ -52,19 +54,25 @@ def leave_in_place(source: Path) -> Record:
 
 
 class _Pictures(NamedTuple):
-    """What decoding a video shows: its first frame, a fingerprint of each, whether the time stamps rise."""
+    """What decoding a video shows: its first frame, a fingerprint of each, whether the time stamps rise.
+
+    interlaced: whether any frame is. last_time: the latest time stamp, in the stream's own unit.
+    """
 
     first: VideoFrame
     prints: list[int]
     in_order: bool
+    interlaced: bool
+    last_time: int
 
 
 def _decode_all(video: Source) -> _Pictures:
     """Decodes to the end; VideoError for pictures that come out wrong when their tags are ignored."""
     to_rgb = RgbConverter()
-    first, prints, times = None, [], []
+    first, prints, times, interlaced = None, [], [], False
     for frame in video.frames():
         first = first or frame
+        interlaced = interlaced or bool(frame.interlaced_frame)
         if rotation(frame):
             raise VideoError(f"has a rotation tag ({frame.rotation} degrees), which GPU decoders ignore; {WAY_OUT}")
         if (frame.width, frame.height) != (first.width, first.height):
@@ -74,7 +82,7 @@ def _decode_all(video: Source) -> _Pictures:
     assert first is not None  # Source raises when nothing decodes
     known = [time for time in times if time is not None]
     in_order = len(known) == len(times) and all(a < b for a, b in itertools.pairwise(known))
-    return _Pictures(first, prints, in_order)
+    return _Pictures(first, prints, in_order, interlaced, max(known, default=0))
 
 
 def _record(
@@ -82,11 +90,18 @@ def _record(
 ) -> Record:
     first = pictures.first
     notes = {
-        f"have sides that are no multiples of {MULTIPLE}: slow to decode on a GPU": first.width % MULTIPLE
+        f"have sides that are no multiples of {MULTIPLE}: a GPU's decoder is not used for them": first.width % MULTIPLE
         or first.height % MULTIPLE,
         "are tagged BT.709 but decode as BT.601: colours shift a little": first.colorspace == Colorspace.ITU709,
-        "have time stamps out of order: a GPU decoder may swap frames": not pictures.in_order,
     }
+    # On a GPU DALI returns a frame for each picture that is decoded, in the order of 32-bit time stamps.
+    pitfalls = {
+        "interlaced frames": pictures.interlaced,
+        f"hidden frames ({video.codec.upper()})": video.codec in ("vp8", "vp9"),
+        "time stamps out of order": not pictures.in_order,
+        "time stamps past 32 bits": bool(path) and pictures.last_time > INT32_MAX,
+    }
+    software_only = ", ".join(pitfall for pitfall, holds in pitfalls.items() if holds)
     return Record(
         num_frames=sum(fragment.frames for fragment in fragments),
         width=first.width,
@@ -98,6 +113,7 @@ def _record(
         fragments=fragments,
         source=path,
         notes=tuple(note for note, holds in notes.items() if holds),
+        software_only=software_only,
     )
 
 
