@@ -125,7 +125,7 @@ def measure(index: "Index", task: "Task", settings: Mapping[str, Any], batches: 
     loader = ClipLoader(index.repeat([copies] * len(index)), task, **settings)
     with closing(loader):
         rate = meters.measure(endless(loader), batches, device=settings["device"]).rate
-    return settings["batch_size"] * rate, "pyav" if loader.pyav else "dali"
+    return settings["batch_size"] * rate, loader.decoder
 
 
 def advise(
