@@ -24,6 +24,9 @@ CPU_CODECS = frozenset({"vp8", "vp9"})  # and MJPEG, which PyAV decodes in less 
 GPU_CODECS = frozenset(NVDEC_LEAST)
 GPU_PIXELS = frozenset({"yuv420p", "yuvj420p"})
 
+NO_NVDEC = (
+    "the driver's libnvcuvid.so.1 is missing (in a container: NVIDIA_DRIVER_CAPABILITIES=compute,video,utility)"
+)
 PROBED_FRAMES = 8
 PROBED_VIDEOS = 5
 MOST_APART = 8.0
@@ -43,6 +46,8 @@ def choose(index: Index, wanted: Wanted, *, device_id: int | None) -> tuple[bool
     if wanted == "pyav":
         return False, ""
     reasons = obstacles(index, gpu=device_id is not None)
+    if device_id is not None and not has_nvdec():
+        reasons = {NO_NVDEC: len(index)}
     said = "; ".join(f"{count} of {len(index)} videos: {reason}" for reason, count in reasons.items())
     if wanted == "auto" and said:
         return False, said
@@ -54,11 +59,11 @@ def choose(index: Index, wanted: Wanted, *, device_id: int | None) -> tuple[bool
 
 
 def obstacles(index: Index, *, gpu: bool) -> dict[str, int]:
-    """Count the videos that DALI does not decode on a backend, or not to the right frames, by reason."""
+    """Count the videos that DALI does not decode on a backend, or not to the right frames, by reason.
+
+    Of a GPU it is assumed that it has decoders.
+    """
     counts: Counter[str] = Counter()
-    if gpu and not has_nvdec():
-        capability = "NVIDIA_DRIVER_CAPABILITIES=compute,video,utility"
-        return {f"the driver's libnvcuvid.so.1 is missing (in a container: {capability})": len(index)}
     kinds, numbers = np.unique(np.column_stack([index.format_ids, index.sizes_WH]), axis=0, return_counts=True)
     for (form, width, height), number in zip(kinds.tolist(), numbers.tolist(), strict=True):
         codec, pix_fmt = index.formats[form].split()

@@ -11,19 +11,17 @@ import torch
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
 from configs.errors import UserError
-from dali_pipelines.decoders import GPU_PIXELS, Wanted, choose, decoding_threads
+from dali_pipelines.decoders import Wanted, choose, decoding_threads
 from dali_pipelines.pipeline import Graph, build_pipeline
 from dali_pipelines.plan.order import Order
 from dali_pipelines.recovery import damaged, first_cause, undecodable, why_unreadable
-from dali_pipelines.samples import Media, SampleSource
+from dali_pipelines.samples import Media, SampleSource, decoded_media
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task
 
 log = logging.getLogger(__name__)
 
 MAX_REPLACED_SHARE = 0.1
-MOST_PLANES = 2**23
-"""Bytes of a sample that may go to a GPU as whole frames, some 64 of 320x240; beyond, workers cut and scale first."""
 
 
 @dataclass
@@ -132,7 +130,7 @@ class ClipLoader:
         dali, why_not = choose(index, decoder, device_id=self.device_id)
         if why_not and where.type != "cpu":
             log.warning("PyAV decodes, in %d worker processes, and not %s: %s", workers, where, why_not)
-        self.media: Media = "encoded" if dali else self._best_media()
+        self.media: Media = "encoded" if dali else decoded_media(index, self.task, gpu=where.type != "cpu")
         self.workers = workers
         self.threads = decoding_threads(threads, nvdec=dali and where.type != "cpu")
         self.step = 0  # of the next batch, counted from the start of epoch 0
@@ -182,14 +180,6 @@ class ClipLoader:
 
     def _identity(self) -> dict[str, int]:
         return {"videos": len(self.index), "seed": self.order.seed, "global_batch": self.order.global_batch}
-
-    def _best_media(self) -> Media:
-        """What PyAV makes for this device: a CPU scales before it makes RGB, a GPU does all that by itself."""
-        formats = {self.index.formats[form].split()[1] for form in np.unique(self.index.format_ids).tolist()}
-        frame = self.index.sizes_WH.prod(axis=1, dtype=np.int64).max() * 3 // 2
-        frames = self.task.plan_schema["frames"][0][0]
-        whole = formats <= GPU_PIXELS and not (self.index.sizes_WH % 2).any()
-        return "planes" if self.device_id is not None and whole and frames * frame <= MOST_PLANES else "frames"
 
     def _next(self) -> dict[str, torch.Tensor]:
         rebuilt = False

@@ -10,7 +10,7 @@ from dali_pipelines.plan.order import Order
 from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.paste import paste_patches
-from dali_pipelines.store.planes import decode_planes, rgb_matrix
+from dali_pipelines.store.planes import PLANAR, decode_planes, rgb_matrix
 from dali_pipelines.store.reader import ClipError, decode_clip, read_clip
 from dali_pipelines.tasks import Task
 
@@ -23,6 +23,18 @@ HANDED_OVER: dict[Media, tuple[str, ...]] = {
     "frames": (),
 }
 """What comes with `media`, by what that is."""
+
+MOST_PLANES = 2**23
+"""Bytes of a sample that may go to a GPU as whole frames, some 70 of 320x240; beyond, workers cut and scale first."""
+
+
+def decoded_media(index: Index, task: Task, *, gpu: bool) -> Media:
+    """Return what PyAV had best make: a CPU scales before it makes RGB, a GPU takes planes and does all else."""
+    formats = {index.formats[form].split()[1] for form in np.unique(index.format_ids).tolist()}
+    largest = int(index.sizes_WH.prod(axis=1, dtype=np.int64).max()) * 3 // 2
+    frames = task.plan_schema["frames"][0][0]
+    planar = formats <= PLANAR and not (index.sizes_WH % 2).any()
+    return "planes" if gpu and planar and frames * largest <= MOST_PLANES else "frames"
 
 
 @dataclass(frozen=True)

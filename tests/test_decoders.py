@@ -33,7 +33,6 @@ def index_of(tmp_path, source, store=leave_in_place) -> Index:
     return Index.build(tmp_path, {"a": record})
 
 
-@pytest.mark.usefixtures("_nvdec")
 @pytest.mark.parametrize(
     ("reason", "video"),
     [
@@ -58,7 +57,6 @@ def test_what_a_gpu_would_show_wrongly_or_slowly_is_known_from_the_index(tmp_pat
     assert reason in "".join(found)
 
 
-@pytest.mark.usefixtures("_nvdec")
 def test_copies_are_looked_at_as_originals_are_and_what_prepare_encodes_is_fine(tmp_path):
     source = make_video(tmp_path / "a.mp4", size=(160, 128), extra=INTERLACED)
     assert "interlaced frames" in "".join(decoders.obstacles(index_of(tmp_path, source, copy_video), gpu=True))
@@ -68,7 +66,6 @@ def test_copies_are_looked_at_as_originals_are_and_what_prepare_encodes_is_fine(
         assert decoders.obstacles(open_dataset(tmp_path / codec), gpu=True) == {}
 
 
-@pytest.mark.usefixtures("_nvdec")
 def test_an_older_index_is_trusted_only_with_what_prepare_encoded_for_sure(tmp_path):
     source = make_video(tmp_path / "a.mp4", size=(160, 128))
     old = replace(index_of(tmp_path, source), software_only=None)
@@ -89,11 +86,12 @@ def test_preparing_again_looks_again_at_what_an_older_version_left_in_place(tmp_
     assert open_dataset(tmp_path / "out").software_only.text(0) == "interlaced frames"
 
 
-def test_a_missing_driver_library_is_a_reason_for_all_videos(h264_store, monkeypatch):
+def test_a_missing_driver_library_is_said_once_for_all_videos(h264_store, monkeypatch):
     monkeypatch.setattr(decoders, "has_nvdec", lambda: False)
-    ((reason, count),) = decoders.obstacles(h264_store, gpu=True).items()
-    assert count == len(h264_store)
-    assert "NVIDIA_DRIVER_CAPABILITIES" in reason
+    dali, why_not = decoders.choose(h264_store, "auto", device_id=0)
+    assert not dali
+    assert why_not.startswith("12 of 12 videos: the driver's libnvcuvid.so.1 is missing")
+    assert "NVIDIA_DRIVER_CAPABILITIES" in why_not
 
 
 def test_the_probe_passes_what_decodes_and_quotes_what_does_not(vp9_store, h264_store):
@@ -212,7 +210,6 @@ def test_without_a_driver_the_number_of_engines_is_a_guess():
         nvdec.engines.cache_clear()
 
 
-@pytest.mark.usefixtures("_nvdec")
 def test_a_gpu_gets_planes_of_small_videos_and_finished_cuts_of_large_ones(tmp_path, h264_store):
     made = ClipLoader(h264_store, CLIPS, batch_size=4, device="cuda", decoder="pyav")
     assert made.media == "planes"
