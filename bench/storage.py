@@ -33,11 +33,11 @@ class Setting:
     @property
     def options(self) -> list[str]:
         """Those of `prepare`."""
-        from dali_pipelines.store.encode import SMALLEST_HEVC
+        from dali_pipelines.store.nvdec import NVDEC_LEAST
 
         if self.side is None:
             return ["--codec", self.codec]
-        side = max(self.side, SMALLEST_HEVC) if self.codec == "hevc" else self.side
+        side = max(self.side, *NVDEC_LEAST["hevc"]) if self.codec == "hevc" else self.side
         return ["--codec", self.codec, "--gop", str(self.gop), "--short-side", str(side)]
 
 

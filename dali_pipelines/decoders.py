@@ -14,6 +14,7 @@ from dali_pipelines.nvdec import engines, has_nvdec
 from dali_pipelines.recovery import first_cause
 from dali_pipelines.store.encode import MULTIPLE
 from dali_pipelines.store.index import Index
+from dali_pipelines.store.mp4 import plain_mp4
 from dali_pipelines.store.nvdec import NVDEC_LEAST
 from dali_pipelines.store.reader import ClipError, EncodedClip, decode_clip, read_clip
 
@@ -130,7 +131,7 @@ def _decoded(clip: EncodedClip, device_id: int | None) -> np.ndarray:
 
     @pipeline_def(batch_size=1, num_threads=1, device_id=device_id, prefetch_queue_depth=1)
     def pipeline() -> DataNode:
-        media, frames = fn.external_source(lambda: ([clip.data], [clip.frames]), num_outputs=2)
+        media, frames = fn.external_source(lambda: ([plain_mp4(clip)], [clip.frames]), num_outputs=2)
         return decode(media, frames, gpu=device_id is not None)
 
     built: Any = pipeline()

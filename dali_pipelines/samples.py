@@ -9,6 +9,7 @@ from dali_pipelines.plan.cuts import Cuts
 from dali_pipelines.plan.order import Order
 from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.store.index import Index
+from dali_pipelines.store.mp4 import plain_mp4
 from dali_pipelines.store.paste import paste_patches
 from dali_pipelines.store.planes import PLANAR, decode_planes, rgb_matrix
 from dali_pipelines.store.reader import ClipError, decode_clip, read_clip
@@ -115,7 +116,7 @@ class SampleSource:
             if self.media == "planes":
                 arrays["media"], arrays["chroma"], arrays["matrix"] = decode_planes(clip)
             else:
-                arrays |= {"media": clip.data, "frames": clip.frames}
+                arrays |= {"media": plain_mp4(clip), "frames": clip.frames}
         arrays |= {"row": np.array(row, np.int64), "decoded": np.array(clip.decoded, np.int32)}
         return tuple(np.asarray(arrays[name], order="C") for name in self.names)  # DALI takes no strided arrays
 

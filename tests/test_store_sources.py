@@ -113,7 +113,7 @@ def test_fragments_of_an_open_gop_are_joined(tmp_path, codec, options, expected)
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
 def test_a_fragment_that_decodes_to_other_pixels_is_joined_even_if_it_claims_to_be_idr(tmp_path, monkeypatch, codec):
-    monkeypatch.setattr("dali_pipelines.store.remux._is_idr", lambda *_: True)
+    monkeypatch.setattr("dali_pipelines.store.remux.is_idr", lambda *_: True)
     flag, quiet = {"h264": ("-x264-params", ""), "hevc": ("-x265-params", ":log-level=none")}[codec]
     options = "keyint=9:min-keyint=9:scenecut=0:open-gop=1:b-adapt=0:bframes=2" + quiet  # B before each I
     source = make_video(tmp_path / "source.mp4", codec=codec, extra=["-bf", "2", flag, options])

@@ -16,6 +16,7 @@ from dali_pipelines.store.convert import Planes, RgbConverter, rotation
 from dali_pipelines.store.encode import MOVFLAGS, MULTIPLE
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.fmp4 import Fragment, read_layout
+from dali_pipelines.store.headers import FEWEST_SURFACES, is_idr, mended, surfaces
 from dali_pipelines.store.index import Record
 from dali_pipelines.store.source import Source, VideoError
 
@@ -99,6 +100,7 @@ def _record(
         "interlaced frames": pictures.interlaced,
         f"hidden frames ({video.codec.upper()})": video.codec in ("vp8", "vp9"),
         "time stamps out of order": not pictures.in_order,
+        "a single decode surface": _single_surface(video, read_as_clips=not path),
         "time stamps past 32 bits": bool(path) and pictures.last_time > INT32_MAX,
     }
     software_only = ", ".join(pitfall for pitfall, holds in pitfalls.items() if holds)
@@ -115,6 +117,17 @@ def _record(
         notes=tuple(note for note, holds in notes.items() if holds),
         software_only=software_only,
     )
+
+
+def _single_surface(video: Source, *, read_as_clips: bool) -> bool:
+    """Whether a hardware decoder has only one. Clips of fragments are mended where they can be (`store.mp4`)."""
+    header = video.stream.codec_context.extradata or b""
+    try:
+        if read_as_clips and video.codec == "h264":
+            header = mended(header)
+        return surfaces(video.codec, header) < FEWEST_SURFACES
+    except (ValueError, IndexError):
+        return True
 
 
 def _copy_packets(path: Path, source: Path) -> None:
@@ -177,28 +190,8 @@ def _decode_alone(chunk: bytes, must_be_idr: bool) -> list[int]:
             stream.codec_context.thread_count = 1
             packets = container.demux(stream)
             first = next(packets)
-            if must_be_idr and not _is_idr(stream.codec_context.name, stream.codec_context.extradata, bytes(first)):
+            if must_be_idr and not is_idr(stream.codec_context.name, stream.codec_context.extradata, bytes(first)):
                 return []
             return [_print(to_rgb(frame)) for packet in (first, *packets) for frame in packet.decode()]
     except (FFmpegError, StopIteration):
         return []
-
-
-def _is_idr(codec: str, extradata: bytes | None, packet: bytes) -> bool:
-    """Whether the packet starts a new coded sequence: an IDR picture, or a key frame of VP9 or AV1.
-
-    ISO/IEC 14496-15: NAL units stand behind their length, whose size is in the avcC or hvcC box (`extradata`)
-    """
-    if codec not in ("h264", "hevc") or not extradata:
-        return True
-    length_size = (extradata[4 if codec == "h264" else 21] & 3) + 1
-    at = 0
-    while at + length_size < len(packet):
-        header = packet[at + length_size]
-        kind = header & 0x1F if codec == "h264" else header >> 1 & 0x3F
-        if codec == "h264" and 1 <= kind <= 5:  # the first slice; 5 is IDR
-            return kind == 5
-        if codec == "hevc" and kind < 32:  # IDR_W_RADL, IDR_N_LP
-            return kind in (19, 20)
-        at += length_size + int.from_bytes(packet[at : at + length_size], "big")
-    return False
