@@ -63,7 +63,7 @@ def augment_only(
     index, _ = long_enough(index, task)
     gpu = device != "cpu"
     order = Order(len(index), 1, 0, 1, seed=0, shuffle=True)
-    source = SampleSource(index, task, order, pyav=True, cut=cut, finish=not gpu)
+    source = SampleSource(index, task, order, media="frames", cut=cut, finish=not gpu)
     samples = [dict(zip(source.names, source.read(0, row), strict=True)) for row in range(min(HELD, len(index)))]
     media: list[Any] = [sample["media"] for sample in samples]
     if gpu:

@@ -115,7 +115,7 @@ def measure_task(
     peers = Peers(whole, batches=batches, device=device, counts=counts) if beside and task.cuts else None
     runs = {"": endless(whole), "decode_only_": endless(decode)}
     held = {"batch_size": batch_size, "device": device, "threads": settings["threads"]}
-    runs["augment_only_"] = augment_only(index, task, **held, cut=whole.pyav)
+    runs["augment_only_"] = augment_only(index, task, **held, cut=whole.media == "frames")
     began = time.perf_counter()
     next(runs[""])
     first_batch_s = time.perf_counter() - began
@@ -133,7 +133,7 @@ def measure_task(
             "amplification": round(whole.counts.amplification, 2),
             "read_kib_per_clip": read_kib(whole),
             "first_batch_s": round(first_batch_s, 2),
-            "decoder": "pyav" if whole.pyav else "dali",
+            "decoder": whole.decoder,
             "workers": settings["workers"],
             "tried_workers": tried,
             **(peers.figures(done[""]) if peers else {"peers": "not measured"}),

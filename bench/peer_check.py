@@ -40,7 +40,7 @@ def our_views(loader: ClipLoader) -> list[Tensor]:
         seed=loader.order.seed,
         device="cpu" if loader.device_id is None else f"cuda:{loader.device_id}",
         threads=loader.threads,
-        decoder="pyav" if loader.pyav else "dali",
+        decoder=loader.decoder,
     )
     samples: list[Tensor] = []
     with closing(fresh):

@@ -33,11 +33,11 @@ class Setting:
     @property
     def options(self) -> list[str]:
         """Those of `prepare`."""
-        from dali_pipelines.store.encode import SMALLEST_HEVC
+        from dali_pipelines.store.nvdec import NVDEC_LEAST
 
         if self.side is None:
             return ["--codec", self.codec]
-        side = max(self.side, SMALLEST_HEVC) if self.codec == "hevc" else self.side
+        side = max(self.side, *NVDEC_LEAST["hevc"]) if self.codec == "hevc" else self.side
         return ["--codec", self.codec, "--gop", str(self.gop), "--short-side", str(side)]
 
 
@@ -75,6 +75,7 @@ def main(argv: list[str]) -> None:
     args = parse_args(argv)
     import torch
 
+    from bench.gpu_feed import feed_costs, gpu_table
     from bench.machine import machine
     from bench.storage_data import costs, made_up, stored
     from dali_pipelines.loader import long_enough
@@ -94,6 +95,7 @@ def main(argv: list[str]) -> None:
     print(*notes, sep="\n")
     timed = {way: long_enough(index, tasks[args.task])[0] for way, index in indices.items()}
     figures = {way: costs(index, list(tasks.values())) for way, index in indices.items()}
+    feeds = {" ".join(way.options): feed_costs(index, tasks[args.task]) for way, index in timed.items()}
     rates: dict[Setting, list[float]] = {way: [] for way in indices}
     for _ in range(args.rounds):
         for way, videos in timed.items():
@@ -107,11 +109,13 @@ def main(argv: list[str]) -> None:
                 "settings": settings | {"task": args.task, "videos": len(videos), "sources": [*map(str, sources)]},
                 "notes": notes,
                 "stored": {" ".join(way.options): of_way for way, of_way in figures.items()},
+                "feeding_a_gpu": feeds,
                 "advice": advice,
             }
             with replacing(args.json) as part:
                 part.write_text(json.dumps(report, indent=1) + "\n")
     print(table(figures, rates, args.task))
+    print(gpu_table(feeds))
     print("\n".join(advice.values()))
 
 
@@ -125,7 +129,7 @@ def measure(index: "Index", task: "Task", settings: Mapping[str, Any], batches: 
     loader = ClipLoader(index.repeat([copies] * len(index)), task, **settings)
     with closing(loader):
         rate = meters.measure(endless(loader), batches, device=settings["device"]).rate
-    return settings["batch_size"] * rate, "pyav" if loader.pyav else "dali"
+    return settings["batch_size"] * rate, loader.decoder
 
 
 def advise(

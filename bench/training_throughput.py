@@ -119,7 +119,7 @@ def measure(
             "global_batch": batch,
             "workers": data.workers,
             "threads": data.threads,
-            "decoder": "pyav" if loader.pyav else "dali",
+            "decoder": loader.decoder,
             "amplification": round(loader.counts.amplification, 2),
             **figures,
             "clips_per_s": round(1000 * batch / figures["step_ms"]["p50"], 1),

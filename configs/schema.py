@@ -22,14 +22,14 @@ class Data:
     """Text file with a video a line, such as UCF101's trainlist01.txt; relative to root. null takes all."""
     workers: int = 4
     """Processes per GPU that read the files' bytes. 0 reads in the training process."""
-    threads: int = 4
-    """Threads per GPU that decode and augment."""
+    threads: int | Literal["auto"] = "auto"
+    """Threads per GPU that decode and augment. auto: as many as keep the GPU's decoders busy, given the cores."""
     decoder: Literal["auto", "dali", "pyav"] = "auto"
     """auto takes DALI where it has a decoder for every video on this device, and PyAV otherwise."""
 
     def __post_init__(self) -> None:
         require(self.workers >= 0, "workers", self.workers, "0 or more")
-        require(self.threads >= 1, "threads", self.threads, "at least 1")
+        require(self.threads == "auto" or self.threads >= 1, "threads", self.threads, "auto or at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)

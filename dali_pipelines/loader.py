@@ -4,17 +4,18 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing import parent_process
+from typing import Literal
 
 import numpy as np
 import torch
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
 from configs.errors import UserError
-from dali_pipelines.graph.decode import dali_decodes
+from dali_pipelines.decoders import Wanted, choose, decoding_threads
 from dali_pipelines.pipeline import Graph, build_pipeline
 from dali_pipelines.plan.order import Order
-from dali_pipelines.recovery import first_cause, undecodable, why_unreadable
-from dali_pipelines.samples import SampleSource
+from dali_pipelines.recovery import damaged, first_cause, undecodable, why_unreadable
+from dali_pipelines.samples import Media, SampleSource, decoded_media
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task
 
@@ -77,9 +78,10 @@ class ClipLoader:
         device: "cpu", "cuda" or "cuda:N".
         workers: processes that read, plan and, for codecs that DALI lacks, decode. They are spawned: a script that
             asks for them needs the usual `if __name__ == "__main__":` around what it does.
-        threads: DALI's threads.
+        threads: DALI's threads; "auto" as `decoders.decoding_threads` says.
         shuffle: see `Order`.
-        decoder: "dali", "pyav", or "auto": DALI where it decodes every video of the dataset, else PyAV.
+        decoder: "dali", "pyav", or "auto": DALI where it decodes every video of the dataset rightly, else PyAV. A GPU
+            is tried with a clip of each format first.
         graph: instead of the task's own, for benches.
 
     Videos with fewer frames than the task needs are left out and named in `left_out`; the rows are those of `index`,
@@ -101,9 +103,9 @@ class ClipLoader:
         seed: int = 0,
         device: str = "cpu",
         workers: int = 0,
-        threads: int = 2,
+        threads: int | Literal["auto"] = "auto",
         shuffle: bool = True,
-        decoder: str = "auto",
+        decoder: Wanted = "auto",
         graph: Graph | None = None,
     ) -> None:
         self.task, self.graph = task, graph or task.graph
@@ -125,8 +127,12 @@ class ClipLoader:
             )
         where = torch.device(device)
         self.device_id = None if where.type == "cpu" else where.index or 0
-        self.workers, self.threads = workers, threads
-        self.pyav = decoder == "pyav" or (decoder == "auto" and not self._dali_decodes_all())
+        dali, why_not = choose(index, decoder, device_id=self.device_id)
+        if why_not and where.type != "cpu":
+            log.warning("PyAV decodes, in %d worker processes, and not %s: %s", workers, where, why_not)
+        self.media: Media = "encoded" if dali else decoded_media(index, self.task, gpu=where.type != "cpu")
+        self.workers = workers
+        self.threads = decoding_threads(threads, nvdec=dali and where.type != "cpu")
         self.step = 0  # of the next batch, counted from the start of epoch 0
         self.replaced: dict[str, str] = {}
         self.counts = Counts()
@@ -145,10 +151,15 @@ class ClipLoader:
             yield batch
 
     @property
+    def decoder(self) -> Literal["dali", "pyav"]:
+        """Who decodes."""
+        return "dali" if self.media == "encoded" else "pyav"
+
+    @property
     def source(self) -> SampleSource:
         """The samples from the current step on."""
         finish = self.device_id is None
-        return SampleSource(self.index, self.task, self.order, self.pyav, self.step, self._bad, finish=finish)
+        return SampleSource(self.index, self.task, self.order, self.media, self.step, self._bad, finish=finish)
 
     def state_dict(self) -> dict[str, int]:
         """Where the loader stands, and what that place depends on."""
@@ -170,10 +181,6 @@ class ClipLoader:
     def _identity(self) -> dict[str, int]:
         return {"videos": len(self.index), "seed": self.order.seed, "global_batch": self.order.global_batch}
 
-    def _dali_decodes_all(self) -> bool:
-        kinds = {(self.index.codec(i), self.index.pix_fmt(i)) for i in range(len(self.index))}
-        return all(dali_decodes(codec, pix_fmt, gpu=self.device_id is not None) for codec, pix_fmt in kinds)
-
     def _next(self) -> dict[str, torch.Tensor]:
         rebuilt = False
         while True:
@@ -183,7 +190,7 @@ class ClipLoader:
                 return self._finish(next(self._iterator)[0])
             except RuntimeError as error:  # DALI raises no other kind
                 self.close()
-                reasons = undecodable(self.source, device_id=self.device_id)
+                reasons = damaged(self.source, error, device_id=self.device_id)
                 if not reasons and rebuilt:
                     raise
                 if not reasons:  # a worker was killed, say: such a fault does not come twice at one step

@@ -10,7 +10,7 @@ from nvidia.dali import fn, pipeline_def
 from nvidia.dali.data_node import DataNode
 from nvidia.dali.pipeline import Pipeline
 
-from dali_pipelines.graph.decode import decode
+from dali_pipelines.graph.decode import decode, planes_to_rgb
 from dali_pipelines.samples import FIXED, SampleSource
 
 LOOK_S = 0.2  # between looks whether workers live, where one takes long to wake up
@@ -55,16 +55,20 @@ def build_pipeline(
             parallel=workers > 0,
             # With one batch ahead, the default, workers wait for whoever makes the last sample of it.
             prefetch_queue_depth=1 + ceil(workers / batch_size) if workers else None,
-            layout=["FHWC" if name == "media" and source.pyav else "" for name in source.names],
+            layout=source.layouts,
         )
         plan = dict(zip(source.names, nodes, strict=True))
         row, decoded, media = (plan.pop(name) for name in FIXED)
         gpu = device_id is not None
-        if not source.pyav:
+        if source.media == "encoded":
             media = decode(media, plan.pop("frames"), gpu=gpu)
-            media = fn.sequence_rearrange(media, new_order=plan.pop("order"))
         elif gpu:
             media = media.gpu()
+        if source.media == "planes":
+            chroma = plan.pop("chroma")
+            media = planes_to_rgb(media, chroma.gpu() if gpu else chroma, plan.pop("matrix"))
+        if source.media != "frames":
+            media = fn.sequence_rearrange(media, new_order=plan.pop("order"))
         outputs = {"row": row, "decoded": decoded} | graph(media, plan)
         names.extend(outputs)
         return tuple(outputs.values())

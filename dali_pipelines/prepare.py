@@ -20,17 +20,17 @@ from tqdm import tqdm
 
 from configs.errors import UserError, run_cli
 from dali_pipelines.store.discover import find_videos, read_labels
-from dali_pipelines.store.encode import MULTIPLE, SMALLEST_HEVC, Encoding, rounded, write_video
+from dali_pipelines.store.encode import MULTIPLE, Encoding, rounded, write_video
 from dali_pipelines.store.files import replacing, video_path
 from dali_pipelines.store.index import Index, Record
 from dali_pipelines.store.journal import Entry, Journal, Stamp
+from dali_pipelines.store.nvdec import NVDEC_LEAST
 from dali_pipelines.store.pool import run_jobs
-from dali_pipelines.store.remux import copy_video, leave_in_place
+from dali_pipelines.store.remux import UNENCODED, copy_video, leave_in_place
 from dali_pipelines.store.source import VideoError
 
-UNENCODED = ("copy", "original")
 # Recipes scale to 112, 128 and 144.
-SHORT_SIDE = {"h264": 144, "mjpeg": 144, "rawvideo": 144, "vp9": 144, "hevc": SMALLEST_HEVC}
+SHORT_SIDE = {"h264": 144, "mjpeg": 144, "rawvideo": 144, "vp9": 144, "hevc": NVDEC_LEAST["hevc"][1]}
 GOP = {"h264": 1, "mjpeg": 1, "rawvideo": 1, "vp9": 16, "hevc": 16}
 QUARANTINE_FILE = "quarantine.csv"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -202,6 +202,8 @@ def _print_summary(out: Path, records: Mapping[str, Record], *, new: int) -> Non
     print("sizes: " + ", ".join(f"{shape} ({count})" for shape, count in shapes[:3]) + more)
     for note, count in Counter(note for row in rows for note in row.notes).items():
         print(f"note: {count} videos {note}")
+    for reason, count in Counter(row.software_only for row in rows if row.software_only).items():
+        print(f"note: {count} videos may have {reason}, which DALI gets wrong on a GPU: PyAV decodes this dataset")
 
 
 if __name__ == "__main__":

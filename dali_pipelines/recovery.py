@@ -1,15 +1,58 @@
-"""Finding the videos that fail a batch. DALI says only that the batch failed."""
+"""Find out why a batch failed: DALI says only that it did. Either videos are damaged, or the device is at fault."""
 
 from nvidia.dali.data_node import DataNode
 
 from configs.errors import UserError
 from dali_pipelines.pipeline import build_pipeline
 from dali_pipelines.samples import ATTEMPTS, SampleSource
-from dali_pipelines.store.reader import ClipError
+from dali_pipelines.store.reader import ClipError, decode_clip, read_clip
+
+DEVICE = ("cuda", "cuvid")
+"""What an error names, in any case, that no video is to blame for."""
+
+
+def damaged(source: SampleSource, error: RuntimeError, *, device_id: int | None) -> dict[int, str]:
+    """Return the rows of the batch at `source.start` that are damaged, each with the reason.
+
+    PyAV is the judge: what it decodes is no damaged video, whatever DALI says of it.
+
+    Args:
+        error: by which the batch failed.
+
+    Raises:
+        UserError: the device is at fault, or a place of the batch has not even a stand-in.
+    """
+    device = "CPU" if device_id is None else f"GPU {device_id}"
+    go_on = "the same command goes on from the last checkpoint"
+    epoch, _ = source.order.at(source.start)
+    try:
+        failed = undecodable(source, device_id=device_id)
+    except RuntimeError as again:  # not even a decoder can be had any more
+        raise UserError(f"DALI fails on the {device}: {first_cause(again)}; {go_on}") from error
+    rows = {row: reason for row, reason in failed.items() if not pyav_decodes(source, epoch, row)}
+    for row in failed.keys() - rows.keys():
+        name = source.index.names.text(row)
+        raise UserError(
+            f"DALI fails on the {device} though PyAV decodes the same bytes of {name}: {failed[row]}; "
+            f"{go_on}, with --set data.decoder=pyav on the CPU"
+        ) from error
+    text = first_cause(error)
+    if not failed and any(word in text.lower() for word in DEVICE):
+        raise UserError(f"DALI fails on the {device}, at no video: {text}; {go_on}") from error
+    return rows
+
+
+def pyav_decodes(source: SampleSource, epoch: int, row: int) -> bool:
+    """Tell whether PyAV decodes what the sample of a row needs."""
+    try:
+        decode_clip(read_clip(source.index, row, source.plan(epoch, row)["frames"]))
+    except (ClipError, OSError):
+        return False
+    return True
 
 
 def undecodable(source: SampleSource, *, device_id: int | None) -> dict[int, str]:
-    """The rows of the batch at `source.start` that do not decode on their own, each with the reason.
+    """Return the rows of the batch at `source.start` that DALI does not decode on their own, each with the reason.
 
     UserError when a place of the batch has not even a stand-in.
     """

@@ -1,6 +1,7 @@
 """From a place in the schedule to a sample's plan and bytes. This runs in the loader's workers."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -8,12 +9,33 @@ from dali_pipelines.plan.cuts import Cuts
 from dali_pipelines.plan.order import Order
 from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.store.index import Index
+from dali_pipelines.store.mp4 import plain_mp4
 from dali_pipelines.store.paste import paste_patches
+from dali_pipelines.store.planes import PLANAR, decode_planes, rgb_matrix
 from dali_pipelines.store.reader import ClipError, decode_clip, read_clip
 from dali_pipelines.tasks import Task
 
 ATTEMPTS = 20
 FIXED = ("row", "decoded", "media")
+Media = Literal["encoded", "planes", "frames"]
+HANDED_OVER: dict[Media, tuple[str, ...]] = {
+    "encoded": ("frames", "order"),
+    "planes": ("chroma", "matrix", "order"),
+    "frames": (),
+}
+"""What comes with `media`, by what that is."""
+
+MOST_PLANES = 2**23
+"""Bytes of a sample that may go to a GPU as whole frames, some 70 of 320x240; beyond, workers cut and scale first."""
+
+
+def decoded_media(index: Index, task: Task, *, gpu: bool) -> Media:
+    """Return what PyAV had best make: a CPU scales before it makes RGB, a GPU takes planes and does all else."""
+    formats = {index.formats[form].split()[1] for form in np.unique(index.format_ids).tolist()}
+    largest = int(index.sizes_WH.prod(axis=1, dtype=np.int64).max()) * 3 // 2
+    frames = task.plan_schema["frames"][0][0]
+    planar = formats <= PLANAR and not (index.sizes_WH % 2).any()
+    return "planes" if gpu and planar and frames * largest <= MOST_PLANES else "frames"
 
 
 @dataclass(frozen=True)
@@ -22,16 +44,17 @@ class SampleSource:
 
     Attributes:
         start: the step, counted from epoch 0, that iteration 0 of the pipeline delivers.
-        pyav: decode here, for codecs that DALI cannot decode on this backend.
-        cut: and cut and scale here what the task shows of each frame, where it says so in `Task.cuts`.
-        finish: and change its colours, blur it and paste patches here. A GPU does that at no cost.
+        media: what is handed to DALI: "encoded", bytes for its decoder; "planes" of 4:2:0, decoded here and made RGB
+            by the graph; or the task's "frames" in RGB, decoded here.
+        cut: of frames, cut and scale here what the task shows of each, where it says so in `Task.cuts`.
+        finish: and change its colors, blur it and paste patches here. A GPU does that at no cost.
         bad: rows known to be unreadable.
     """
 
     index: Index
     task: Task
     order: Order
-    pyav: bool
+    media: Media
     start: int = 0
     bad: frozenset[int] = frozenset()
     cut: bool = True
@@ -43,19 +66,25 @@ class SampleSource:
 
         row: int64 scalar, the dataset row that was read, -1 when none could be.
         decoded: int32 scalar, the frames that a decoder without seeking decodes for it.
-        media: uint8, the encoded bytes (bytes,), or with `pyav` the task's frames (T, H, W, 3).
-        frames: int32 (U,), without `pyav`: the frames to decode, rising, counted from the first one in `media`.
-        order: int32 (T,), likewise: which of those U the task's frames are. Several views of a video share frames;
+        media: uint8; the encoded bytes (bytes,), the luma (U, H, W, 1) or the task's frames (T, H, W, 3).
+        frames: int32 (U,), with encoded bytes: the frames to decode, rising, counted from the first one in `media`.
+        chroma, matrix: with luma, as in `store.planes`.
+        order: int32 (T,), with both: which of those U the task's frames are. Several views of a video share frames;
             asked for a frame twice, DALI's CPU decoder takes seven times as long.
         Then the arrays of the task's plan, but for those that cutting used up.
         """
         used = {"frames"} | (self._cuts.used(finish=self.finish) if self._cuts else frozenset())
-        lists = () if self.pyav else ("frames", "order")
-        return (*FIXED, *lists, *(name for name in self.task.plan_schema if name not in used))
+        return (*FIXED, *HANDED_OVER[self.media], *(name for name in self.task.plan_schema if name not in used))
+
+    @property
+    def layouts(self) -> list[str]:
+        """DALI's layout of each."""
+        known = {"media": "" if self.media == "encoded" else "FHWC", "chroma": "FCHW"}
+        return [known.get(name, "") for name in self.names]
 
     @property
     def _cuts(self) -> Cuts | None:
-        return self.task.cuts if self.pyav and self.cut else None
+        return self.task.cuts if self.media == "frames" and self.cut else None
 
     def sample(self, epoch: int, step: int, slot: int) -> tuple[np.ndarray, ...]:
         """The sample at one place of one batch, or its stand-in: the same for every rank, worker and backend."""
@@ -72,9 +101,9 @@ class SampleSource:
 
     def read(self, epoch: int, row: int) -> tuple[np.ndarray, ...]:
         """The sample of a row; ClipError or OSError when its bytes are missing or do not decode."""
-        plan = self.task.plan(self.index.info(row), generator(self.order.seed, Stream.SAMPLE, epoch, row))
+        plan = self.plan(epoch, row)
         arrays = dict(plan)
-        if self.pyav:
+        if self.media == "frames":
             cuts = self._cuts
             clip = read_clip(self.index, row, plan["frames"])
             arrays["media"] = decode_clip(clip, cuts.of(plan, finish=self.finish) if cuts else None)
@@ -82,21 +111,36 @@ class SampleSource:
                 paste_patches(arrays["media"], plan)
         else:
             frames, order = np.unique(plan["frames"], return_inverse=True)
+            arrays["order"] = order.astype(np.int32)
             clip = read_clip(self.index, row, frames)
-            arrays |= {"media": clip.data, "frames": clip.frames, "order": order.astype(np.int32)}
+            if self.media == "planes":
+                arrays["media"], arrays["chroma"], arrays["matrix"] = decode_planes(clip)
+            else:
+                arrays |= {"media": plain_mp4(clip), "frames": clip.frames}
         arrays |= {"row": np.array(row, np.int64), "decoded": np.array(clip.decoded, np.int32)}
         return tuple(np.asarray(arrays[name], order="C") for name in self.names)  # DALI takes no strided arrays
+
+    def plan(self, epoch: int, row: int) -> dict[str, np.ndarray]:
+        """Draw the plan of a row's sample."""
+        return self.task.plan(self.index.info(row), generator(self.order.seed, Stream.SAMPLE, epoch, row))
 
     def nothing(self) -> tuple[np.ndarray, ...]:
         """A sample of zeros that says so: row -1. Where DALI decodes, its empty buffer fails the batch."""
         arrays = {name: np.zeros(shape, dtype) for name, (shape, dtype) in self.task.plan_schema.items()}
         length = len(arrays["frames"])
         side = self._cuts.size if self._cuts else 16
+        shape: dict[Media, tuple[int, ...]] = {
+            "encoded": (0,),
+            "planes": (1, side, side, 1),
+            "frames": (length, side, side, 3),
+        }
         arrays |= {
             "row": np.array(-1, np.int64),
             "decoded": np.array(0, np.int32),
-            "media": np.zeros((length, side, side, 3) if self.pyav else 0, np.uint8),
+            "media": np.zeros(shape[self.media], np.uint8),
             "frames": np.zeros(1, np.int32),
+            "chroma": np.zeros((1, 2, side // 2, side // 2), np.uint8),
+            "matrix": rgb_matrix(full_range=True),
             "order": np.zeros(length, np.int32),
         }
         return tuple(arrays[name] for name in self.names)

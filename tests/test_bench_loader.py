@@ -69,7 +69,7 @@ def test_the_augment_ceiling_delivers_what_the_loader_delivers(vp9_store, decode
     loader = ClipLoader(vp9_store, task, batch_size=12, decoder=decoder)
     whole = next(iter(loader))
     loader.close()
-    held = next(augment_only(vp9_store, task, batch_size=12, device="cpu", threads=2, cut=loader.pyav))
+    held = next(augment_only(vp9_store, task, batch_size=12, device="cpu", threads=2, cut=loader.media == "frames"))
     assert set(held) == set(whole) - {"index"}
     for place, row in enumerate(whole["index"].tolist()):
         assert torch.equal(held["clips"][row].movedim(-1, 0), whole["clips"][place])
@@ -78,7 +78,7 @@ def test_the_augment_ceiling_delivers_what_the_loader_delivers(vp9_store, decode
 @pytest.mark.parametrize("name", ["recognition", "concepts"])
 def test_the_decode_ceiling_decodes_the_frames_of_the_task_and_makes_rgb_of_a_corner(h264_store, name):
     task = pickle.loads(pickle.dumps(DecodeTask(name, task_module(name).Config())))
-    source = SampleSource(h264_store, task, Order(len(h264_store), 1, 0, 1, seed=0, shuffle=True), pyav=True)
+    source = SampleSource(h264_store, task, Order(len(h264_store), 1, 0, 1, seed=0, shuffle=True), media="frames")
     sample = dict(zip(source.names, source.read(0, 3), strict=True))
     plan = Task(name, task.cfg).plan(h264_store.info(3), generator(0, Stream.SAMPLE, 0, 3))
     clip = read_clip(h264_store, 3, plan["frames"])

@@ -55,7 +55,7 @@ def store(request, tmp_path_factory) -> Index:
 
 
 def source(index: Index, task: Task, *, cut: bool) -> SampleSource:
-    return SampleSource(index, task, Order(len(index), 2, 0, 1, 0, shuffle=True), pyav=True, cut=cut)
+    return SampleSource(index, task, Order(len(index), 2, 0, 1, 0, shuffle=True), media="frames", cut=cut)
 
 
 def batch(index: Index, task: Task, *, cut: bool) -> Batch:
@@ -138,7 +138,7 @@ def test_a_view_is_blurred_after_its_colours_are_changed_and_no_other_is(store):
 
 def test_dali_gets_bytes_whatever_a_task_says_of_cuts(store):
     task = TASKS["moco"]
-    dali = SampleSource(store, task, Order(2, 2, 0, 1, 0, shuffle=True), pyav=False)
+    dali = SampleSource(store, task, Order(2, 2, 0, 1, 0, shuffle=True), media="encoded")
     assert {"crop_start", "crop_end", "frames", "order"} <= set(dali.names)
     assert dict(zip(dali.names, dali.read(0, 1), strict=True))["media"].ndim == 1
 

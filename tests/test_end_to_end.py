@@ -93,7 +93,7 @@ def samples_digest(root: str, world_size: int) -> str:
         for epoch, step in np.ndindex(2, ranks[0].steps):
             for order in ranks:
                 for slot in range(order.batch_size):
-                    for array in SampleSource(index, task, order, pyav=False).sample(epoch, step, slot):
+                    for array in SampleSource(index, task, order, media="encoded").sample(epoch, step, slot):
                         digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
     return digest.hexdigest()
 

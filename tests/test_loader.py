@@ -130,7 +130,7 @@ def test_pyav_that_cuts_and_dali_show_the_same_but_for_the_filter(vp9_store):
 
 def test_codecs_that_dali_lacks_come_through_pyav(h264_store, vp9_store):
     loader = ClipLoader(h264_store, CLIPS, batch_size=4, shuffle=False, workers=1)
-    assert loader.pyav
+    assert loader.decoder == "pyav"
     reference = epoch(ClipLoader(vp9_store, CLIPS, batch_size=4, shuffle=False))
     for a, b in zip(epoch(loader), reference, strict=True):
         assert (a["clips"] - b["clips"]).abs().mean() * 0.226 * 255 < 8  # the same scene, another codec

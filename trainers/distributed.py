@@ -13,6 +13,7 @@ from torch import Tensor, distributed, nn
 
 from configs.errors import UserError
 from configs.schema import Train
+from trainers.devices import choose_device
 
 T = TypeVar("T")
 Net = TypeVar("Net", bound=nn.Module)
@@ -92,30 +93,25 @@ def start(device: str) -> Iterator[Ranks]:
     """Joins the ranks that torchrun started; alone under plain python. `device` is auto, cpu or cuda."""
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device == "auto":
-        device = "cuda" if gpus else "cpu"
-    if device == "cuda":
-        if local_rank >= gpus:
-            raise UserError(
-                f"local rank {local_rank} has no GPU, {gpus} are visible; "
-                "start as many processes as GPUs (torchrun --nproc-per-node) or pass --device cpu"
-            )
-        torch.cuda.set_device(local_rank)
+    where, note = choose_device(device, local_rank)
+    if note and local_rank == 0:
+        print(f"note: {note}", flush=True)
+    if where.type == "cuda":
+        torch.cuda.set_device(where)
         torch.backends.cudnn.benchmark = True  # every batch has the same shape
     else:
         # torchrun sets one thread per process, plain python takes all cores: share them out in either case.
         local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world))
     ranks = Ranks(
-        device=torch.device("cuda", local_rank) if device == "cuda" else torch.device("cpu"),
+        device=where,
         rank=int(os.environ.get("RANK", "0")),
         world_size=world_size,
     )
     if world_size == 1:
         yield ranks
         return
-    backend = "nccl" if device == "cuda" else "gloo"
+    backend = "nccl" if where.type == "cuda" else "gloo"
     distributed.init_process_group(backend, timeout=PEER_TIMEOUT)
     yield ranks
     if distributed.is_initialized():

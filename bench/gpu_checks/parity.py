@@ -8,6 +8,7 @@ import torch
 
 from bench.gpu_checks import Where
 from bench.gpu_checks.videos import dataset
+from dali_pipelines.decoders import Wanted
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.tasks import Task, task_module
 
@@ -24,8 +25,9 @@ def measure(item: str, where: Where) -> dict[str, Any]:
     task = Task(item, task_module(item).Config())
     device = where.device
     result: dict[str, Any] = {"ok": True, "rows": {}}
-    for kind, decoder in (("graph", "pyav"), ("whole", "auto")):
-        cpu_decoder = "pyav" if where.rehearsal else decoder
+    kinds: dict[str, Wanted] = {"graph": "pyav", "whole": "auto"}
+    for kind, decoder in kinds.items():
+        cpu_decoder: Wanted = "pyav" if where.rehearsal else decoder
         expected, _ = batches(task, where, "cpu", cpu_decoder)
         got, used = batches(task, where, device, decoder)
         result[f"{kind}_decoder"] = used
@@ -36,14 +38,14 @@ def measure(item: str, where: Where) -> dict[str, Any]:
     return result
 
 
-def batches(task: Task, where: Where, device: str, decoder: str) -> tuple[list[dict[str, torch.Tensor]], str]:
+def batches(task: Task, where: Where, device: str, decoder: Wanted) -> tuple[list[dict[str, torch.Tensor]], str]:
     """Two batches of two samples on the CPU, and what decoded them."""
     count = 1 if where.rehearsal else 2
     index = dataset("vp9", where)
     loader = ClipLoader(index, task, batch_size=2, seed=1, device=device, threads=4, decoder=decoder)
     with closing(loader):
         taken = [{name: value.cpu() for name, value in batch.items()} for batch in islice(loader, count)]
-    return taken, "pyav" if loader.pyav else "dali"
+    return taken, loader.decoder
 
 
 def difference(got: list[torch.Tensor], wanted: list[torch.Tensor]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from av.video.frame import VideoFrame
 
 from bench.data import FPS, NUM_FRAMES, drift
 from bench.gpu_checks import NotHere, Where
-from dali_pipelines.graph.decode import dali_decodes
+from dali_pipelines.decoders import CPU_CODECS
 from dali_pipelines.store.encode import KEY_FRAMES_ONLY, Encoding, write_frames
 from dali_pipelines.store.files import video_path
 from dali_pipelines.store.index import INDEX_FILE, Index, open_dataset
@@ -54,7 +54,7 @@ def dataset(codec: str, where: Where) -> Index:
 
 def need_decoder(codec: str, where: Where) -> None:
     """NotHere in a rehearsal with a codec that DALI decodes on GPUs alone; on a GPU DALI itself shall say why not."""
-    if where.rehearsal and not dali_decodes(codec, "yuv420p", gpu=False):
+    if where.rehearsal and codec not in CPU_CODECS:
         raise NotHere(f"DALI's CPU backend does not decode {codec}")
 
 

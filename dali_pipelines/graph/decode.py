@@ -1,40 +1,34 @@
-"""From a clip's encoded bytes to its frames."""
+"""From what the host hands over to the frames of a clip: encoded bytes, or planes of Y, Cb and Cr."""
 
-import ctypes
-from functools import cache
-
-from nvidia.dali import fn
+from nvidia.dali import fn, types
 from nvidia.dali.data_node import DataNode
-
-# What DALI 2.4 decodes; NVDEC takes 8-bit 4:2:0 only, and none before Blackwell's has AV1 (H100 and H200 do not).
-CPU_CODECS = frozenset({"vp8", "vp9"})  # and MJPEG, which PyAV decodes in less time: it cuts before it makes RGB
-GPU_CODECS = frozenset({"h264", "hevc", "vp8", "vp9"})
-GPU_PIXELS = frozenset({"yuv420p", "yuvj420p"})
-
-
-@cache
-def has_nvdec() -> bool:
-    """Whether the driver's decoder library is there; a container without the video capability lacks it."""
-    try:
-        ctypes.CDLL("libnvcuvid.so.1")
-    except OSError:
-        return False
-    return True
-
-
-def dali_decodes(codec: str, pix_fmt: str, *, gpu: bool) -> bool:
-    """Whether DALI decodes such a video on that backend; PyAV does otherwise."""
-    return codec in GPU_CODECS and pix_fmt in GPU_PIXELS and has_nvdec() if gpu else codec in CPU_CODECS
 
 
 def decode(encoded: DataNode, frames: DataNode, *, gpu: bool) -> DataNode:
-    """Decodes the named frames of a buffer.
+    """Decode the named frames of a buffer.
 
     Args:
-        encoded: uint8 (bytes,) on the CPU: a whole video file, or the fragments that hold the frames.
+        encoded: uint8 (bytes,) on the CPU: a whole video file.
         frames: int32 (T,), counted from the buffer's first frame, any order, repeats allowed.
 
     Returns:
         uint8 (T, H, W, 3) RGB. A frame that is not there fails the whole batch: DALI's default would be black.
     """
     return fn.decoders.video(encoded, device="mixed" if gpu else "cpu", frames=frames, pad_mode="none")
+
+
+def planes_to_rgb(luma: DataNode, chroma: DataNode, matrix: DataNode) -> DataNode:
+    """Convert 4:2:0 planes to RGB, chroma interpolated and centered between four pixels of luma.
+
+    Args:
+        luma: uint8 (T, H, W, 1).
+        chroma: uint8 (T, 2, H/2, W/2), Cb and Cr; layout FCHW.
+        matrix: float32 (3, 4) on the CPU, from (Y, Cb, Cr, 1) to RGB, as `store.planes` gives it.
+
+    Returns:
+        uint8 (T, H, W, 3), rounded and clamped.
+    """
+    shape = luma.shape(dtype=types.FLOAT)
+    scaled = fn.resize(chroma, resize_y=shape[1], resize_x=shape[2], interp_type=types.INTERP_LINEAR, antialias=False)
+    both = fn.transpose(scaled, perm=[0, 2, 3, 1], output_layout="FHWC")
+    return fn.coord_transform(fn.cat(luma, both, axis=3), MT=matrix, dtype=types.UINT8)

@@ -4,6 +4,7 @@ A fragmented MP4 is `ftyp moov [sidx] (moof mdat)* [mfra]` (ISO/IEC 14496-12). T
 `moof` are the init segment; followed by any of the fragments it is again an MP4 that a demuxer reads.
 """
 
+import itertools
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,7 +40,7 @@ def read_layout(path: Path) -> Layout:
             if kind == b"moof":
                 starts.append(start)
                 file.seek(start + header)
-                counts.append(len(sample_sizes(memoryview(file.read(stop - start - header)))))
+                counts.append(len(samples(memoryview(file.read(stop - start - header))).sizes))
             if kind != b"mfra":
                 end = stop
     if not starts:
@@ -79,33 +80,75 @@ def boxes(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
         at += size
 
 
-def sample_sizes(moof: memoryview) -> list[int]:
-    """Bytes of each sample (one per frame) that the `trun` boxes in a `moof` body announce, in the order of `mdat`."""
-    sizes: list[int] = []
-    default = 0
+def child(data: memoryview, *path: bytes) -> memoryview:
+    """The body of the box at `path`, the first of its kind on each level; ValueError where it is not there."""
+    for name in path:
+        found = next((body for kind, body in boxes(data) if kind == name), None)
+        if found is None:
+            raise ValueError(f"there is no {name.decode()} box")
+        data = found
+    return data
+
+
+class Samples(NamedTuple):
+    """The samples of a fragment, one per frame, in the order of `mdat`, which is that of decoding.
+
+    sizes: bytes of each. delays: of each, from when it is decoded to when it is shown; durations: until the next is
+    decoded; both in the track's unit of time.
+    """
+
+    sizes: list[int]
+    delays: list[int]
+    durations: list[int]
+
+    @property
+    def shown(self) -> list[int]:
+        """The place of each sample in the order of presentation, from 0."""
+        if not any(self.delays):
+            return list(range(len(self.sizes)))
+        starts = itertools.accumulate(self.durations, initial=0)
+        times = [start + delay for start, delay in zip(starts, self.delays, strict=False)]
+        rank = [0] * len(times)
+        for place, sample in enumerate(sorted(range(len(times)), key=times.__getitem__)):
+            rank[sample] = place
+        return rank
+
+
+def samples(moof: memoryview) -> Samples:
+    """What the `trun` boxes in a `moof` body announce (ISO/IEC 14496-12 8.8.8)."""
+    found = Samples([], [], [])
+    duration = size = 0
     for kind, body in boxes(moof):
         if kind == b"traf":
-            sizes += sample_sizes(body)
+            for mine, more in zip(found, samples(body), strict=True):
+                mine += more
         elif kind == b"tfhd":
-            default = _default_size(body)
+            duration, size = _defaults(body)
         elif kind == b"trun":
-            sizes += _run_sizes(body, default)
-    return sizes
+            run = _run(body, duration, size)
+            for mine, more in zip(found, run, strict=True):
+                mine += more
+    return found
 
 
-def _default_size(tfhd: memoryview) -> int:
-    """The sample size that a track fragment's header states for runs without sizes of their own, else 0."""
+def _defaults(tfhd: memoryview) -> tuple[int, int]:
+    """The duration and size that a track fragment's header states for runs without their own, else 0."""
     flags, at = int.from_bytes(tfhd[1:4], "big"), 8
-    for bit, length in ((0x1, 8), (0x2, 4), (0x8, 4)):  # offset of the data, description, duration
-        at += length if flags & bit else 0
-    return int(struct.unpack_from(">I", tfhd, at)[0]) if flags & 0x10 else 0
+    at += 8 * bool(flags & 0x1) + 4 * bool(flags & 0x2)  # offset of the data, description
+    values = []
+    for bit in (0x8, 0x10):
+        values.append(struct.unpack_from(">I", tfhd, at)[0] if flags & bit else 0)
+        at += 4 * bool(flags & bit)
+    return values[0], values[1]
 
 
-def _run_sizes(trun: memoryview, default: int) -> list[int]:
+def _run(trun: memoryview, duration: int, size: int) -> Samples:
     flags, count = int.from_bytes(trun[1:4], "big"), struct.unpack_from(">I", trun, 4)[0]
-    if not flags & 0x200:
-        return [default] * count
-    at = 8 + (4 if flags & 0x1 else 0) + (4 if flags & 0x4 else 0)  # offset of the data, flags of the first sample
-    fields = [bit for bit in (0x100, 0x200, 0x400, 0x800) if flags & bit]  # duration, size, flags, composition time
-    words = struct.unpack_from(f">{count * len(fields)}I", trun, at)
-    return list(words[fields.index(0x200) :: len(fields)])
+    at = 8 + 4 * bool(flags & 0x1) + 4 * bool(flags & 0x4)  # offset of the data, flags of the first sample
+    fields = [bit for bit in (0x100, 0x200, 0x400, 0x800) if flags & bit]  # duration, size, flags, delay
+    words = struct.unpack_from(f">{count * len(fields)}i", trun, at)
+
+    def column(bit: int, default: int) -> list[int]:
+        return list(words[fields.index(bit) :: len(fields)]) if bit in fields else [default] * count
+
+    return Samples(column(0x200, size), column(0x800, 0), column(0x100, duration))

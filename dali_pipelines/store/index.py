@@ -34,7 +34,12 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class Record:
-    """One video as it was stored. `source`: path of a file left in place, else empty. `notes`: for the user."""
+    """One video as it was stored.
+
+    source: path of a file left in place, else empty.
+    notes: for the user.
+    software_only: what makes DALI show other frames on a GPU than FFmpeg does, as in "interlaced frames"; else empty.
+    """
 
     num_frames: int
     width: int
@@ -46,6 +51,7 @@ class Record:
     fragments: tuple[Fragment, ...]
     source: str = ""
     notes: tuple[str, ...] = ()
+    software_only: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,8 @@ class Index:
     sources: Ragged
     fragment_ends: Ragged
     fragment_frame_ends: Ragged
+    software_only: Ragged | None = None
+    """`Record.software_only` of each video; None in an index that an older version wrote."""
     parts: NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
@@ -117,6 +125,7 @@ class Index:
             sources=self.sources.take(rows),
             fragment_ends=self.fragment_ends.take(rows),
             fragment_frame_ends=self.fragment_frame_ends.take(rows),
+            software_only=None if self.software_only is None else self.software_only.take(rows),
             parts=None if self.parts is None else self.parts[rows],
         )
 
@@ -152,6 +161,7 @@ class Index:
             sources=Ragged.of_texts([r.source for r in rows]),
             fragment_ends=Ragged.of([[f.offset + f.size for f in r.fragments] for r in rows], np.int64),
             fragment_frame_ends=Ragged.of([np.cumsum([f.frames for f in r.fragments]) for r in rows], np.int32),
+            software_only=Ragged.of_texts([r.software_only for r in rows]),
         )
 
     def save(self) -> None:

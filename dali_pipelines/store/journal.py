@@ -11,6 +11,7 @@ from typing import Any
 from configs.errors import UserError
 from dali_pipelines.store.fmp4 import Fragment
 from dali_pipelines.store.index import Record
+from dali_pipelines.store.remux import UNENCODED
 
 JOURNAL_FILE = "prepare.jsonl"
 
@@ -68,7 +69,7 @@ class Journal:
             return
         try:
             first, *lines = (json.loads(line) for line in whole.splitlines())
-            self.entries = {line["name"]: _entry(line) for line in lines}
+            self.entries = {line["name"]: _entry(line) for line in lines if not _lacks_facts(line, first)}
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} is damaged ({error}); delete it to prepare everything again") from error
         if first != json.loads(json.dumps(settings)):
@@ -98,6 +99,11 @@ class Journal:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+
+
+def _lacks_facts(line: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    """Whether an older version wrote the line, which did not look for what a GPU's decoder gets wrong."""
+    return settings["codec"] in UNENCODED and "software_only" not in line.get("record", {"software_only": ""})
 
 
 def _entry(line: dict[str, Any]) -> Entry:

@@ -16,11 +16,14 @@ from dali_pipelines.store.convert import Planes, RgbConverter, rotation
 from dali_pipelines.store.encode import MOVFLAGS, MULTIPLE
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.fmp4 import Fragment, read_layout
+from dali_pipelines.store.headers import FEWEST_SURFACES, is_idr, mended, surfaces
 from dali_pipelines.store.index import Record
 from dali_pipelines.store.source import Source, VideoError
 
+UNENCODED = ("copy", "original")
 COPIED_CODECS = ("h264", "hevc", "vp9", "av1")
 WAY_OUT = "use --codec h264"
+INT32_MAX = 2**31 - 1
 
 
 def copy_video(path: Path, source: Path) -> Record:
@@ -52,19 +55,25 @@ def leave_in_place(source: Path) -> Record:
 
 
 class _Pictures(NamedTuple):
-    """What decoding a video shows: its first frame, a fingerprint of each, whether the time stamps rise."""
+    """What decoding a video shows: its first frame, a fingerprint of each, whether the time stamps rise.
+
+    interlaced: whether any frame is. last_time: the latest time stamp, in the stream's own unit.
+    """
 
     first: VideoFrame
     prints: list[int]
     in_order: bool
+    interlaced: bool
+    last_time: int
 
 
 def _decode_all(video: Source) -> _Pictures:
     """Decodes to the end; VideoError for pictures that come out wrong when their tags are ignored."""
     to_rgb = RgbConverter()
-    first, prints, times = None, [], []
+    first, prints, times, interlaced = None, [], [], False
     for frame in video.frames():
         first = first or frame
+        interlaced = interlaced or bool(frame.interlaced_frame)
         if rotation(frame):
             raise VideoError(f"has a rotation tag ({frame.rotation} degrees), which GPU decoders ignore; {WAY_OUT}")
         if (frame.width, frame.height) != (first.width, first.height):
@@ -74,7 +83,7 @@ def _decode_all(video: Source) -> _Pictures:
     assert first is not None  # Source raises when nothing decodes
     known = [time for time in times if time is not None]
     in_order = len(known) == len(times) and all(a < b for a, b in itertools.pairwise(known))
-    return _Pictures(first, prints, in_order)
+    return _Pictures(first, prints, in_order, interlaced, max(known, default=0))
 
 
 def _record(
@@ -82,11 +91,19 @@ def _record(
 ) -> Record:
     first = pictures.first
     notes = {
-        f"have sides that are no multiples of {MULTIPLE}: slow to decode on a GPU": first.width % MULTIPLE
+        f"have sides that are no multiples of {MULTIPLE}: a GPU's decoder is not used for them": first.width % MULTIPLE
         or first.height % MULTIPLE,
         "are tagged BT.709 but decode as BT.601: colours shift a little": first.colorspace == Colorspace.ITU709,
-        "have time stamps out of order: a GPU decoder may swap frames": not pictures.in_order,
     }
+    # On a GPU DALI returns a frame for each picture that is decoded, in the order of 32-bit time stamps.
+    pitfalls = {
+        "interlaced frames": pictures.interlaced,
+        f"hidden frames ({video.codec.upper()})": video.codec in ("vp8", "vp9"),
+        "time stamps out of order": not pictures.in_order,
+        "a single decode surface": _single_surface(video, read_as_clips=not path),
+        "time stamps past 32 bits": bool(path) and pictures.last_time > INT32_MAX,
+    }
+    software_only = ", ".join(pitfall for pitfall, holds in pitfalls.items() if holds)
     return Record(
         num_frames=sum(fragment.frames for fragment in fragments),
         width=first.width,
@@ -98,7 +115,19 @@ def _record(
         fragments=fragments,
         source=path,
         notes=tuple(note for note, holds in notes.items() if holds),
+        software_only=software_only,
     )
+
+
+def _single_surface(video: Source, *, read_as_clips: bool) -> bool:
+    """Whether a hardware decoder has only one. Clips of fragments are mended where they can be (`store.mp4`)."""
+    header = video.stream.codec_context.extradata or b""
+    try:
+        if read_as_clips and video.codec == "h264":
+            header = mended(header)
+        return surfaces(video.codec, header) < FEWEST_SURFACES
+    except (ValueError, IndexError):
+        return True
 
 
 def _copy_packets(path: Path, source: Path) -> None:
@@ -161,28 +190,8 @@ def _decode_alone(chunk: bytes, must_be_idr: bool) -> list[int]:
             stream.codec_context.thread_count = 1
             packets = container.demux(stream)
             first = next(packets)
-            if must_be_idr and not _is_idr(stream.codec_context.name, stream.codec_context.extradata, bytes(first)):
+            if must_be_idr and not is_idr(stream.codec_context.name, stream.codec_context.extradata, bytes(first)):
                 return []
             return [_print(to_rgb(frame)) for packet in (first, *packets) for frame in packet.decode()]
     except (FFmpegError, StopIteration):
         return []
-
-
-def _is_idr(codec: str, extradata: bytes | None, packet: bytes) -> bool:
-    """Whether the packet starts a new coded sequence: an IDR picture, or a key frame of VP9 or AV1.
-
-    ISO/IEC 14496-15: NAL units stand behind their length, whose size is in the avcC or hvcC box (`extradata`)
-    """
-    if codec not in ("h264", "hevc") or not extradata:
-        return True
-    length_size = (extradata[4 if codec == "h264" else 21] & 3) + 1
-    at = 0
-    while at + length_size < len(packet):
-        header = packet[at + length_size]
-        kind = header & 0x1F if codec == "h264" else header >> 1 & 0x3F
-        if codec == "h264" and 1 <= kind <= 5:  # the first slice; 5 is IDR
-            return kind == 5
-        if codec == "hevc" and kind < 32:  # IDR_W_RADL, IDR_N_LP
-            return kind in (19, 20)
-        at += length_size + int.from_bytes(packet[at : at + length_size], "big")
-    return False

@@ -1,0 +1,154 @@
+"""Choose who decodes a dataset: DALI, on the CPU or with the GPU's own decoders (NVDEC), or PyAV."""
+
+import os
+from collections import Counter
+from typing import Any, Literal
+
+import numpy as np
+from nvidia.dali import fn, pipeline_def
+from nvidia.dali.data_node import DataNode
+
+from configs.errors import UserError
+from dali_pipelines.graph.decode import decode
+from dali_pipelines.nvdec import engines, has_nvdec
+from dali_pipelines.recovery import first_cause
+from dali_pipelines.store.encode import MULTIPLE
+from dali_pipelines.store.index import Index
+from dali_pipelines.store.mp4 import plain_mp4
+from dali_pipelines.store.nvdec import NVDEC_LEAST
+from dali_pipelines.store.reader import ClipError, EncodedClip, decode_clip, read_clip
+
+Wanted = Literal["auto", "dali", "pyav"]
+
+# What DALI 2.4 decodes. NVDEC takes 8-bit 4:2:0 only, and none before Blackwell's has AV1 (H100 and H200 do not).
+CPU_CODECS = frozenset({"vp8", "vp9"})  # and MJPEG, which PyAV decodes in less time: it cuts before it makes RGB
+GPU_CODECS = frozenset(NVDEC_LEAST)
+GPU_PIXELS = frozenset({"yuv420p", "yuvj420p"})
+
+NO_NVDEC = (
+    "the driver's libnvcuvid.so.1 is missing (in a container: NVIDIA_DRIVER_CAPABILITIES=compute,video,utility)"
+)
+PROBED_FRAMES = 8
+PROBED_VIDEOS = 5
+MOST_APART = 8.0
+"""Mean difference from PyAV, in gray levels, beyond which a decoder shows another picture; chroma alone makes 3."""
+
+
+def choose(index: Index, wanted: Wanted, *, device_id: int | None) -> tuple[bool, str]:
+    """Whether DALI decodes the videos of a dataset, and if not though `wanted` is "auto", why.
+
+    Args:
+        wanted: "dali" insists on it, "pyav" rules it out.
+        device_id: the GPU, None for DALI's CPU backend.
+
+    Raises:
+        UserError: "dali" is wanted and does not decode them.
+    """
+    if wanted == "pyav":
+        return False, ""
+    reasons = obstacles(index, gpu=device_id is not None)
+    if device_id is not None and not has_nvdec():
+        reasons = {NO_NVDEC: len(index)}
+    said = "; ".join(f"{count} of {len(index)} videos: {reason}" for reason, count in reasons.items())
+    if wanted == "auto" and said:
+        return False, said
+    fault = probe(index, device_id=device_id) if wanted == "dali" or device_id is not None else ""
+    if fault and wanted == "dali":
+        more = f" ({said})" * bool(said)
+        raise UserError(f"data.decoder=dali, but DALI does not decode {index.root}: {fault}{more}; auto takes PyAV")
+    return not fault, fault
+
+
+def obstacles(index: Index, *, gpu: bool) -> dict[str, int]:
+    """Count the videos that DALI does not decode on a backend, or not to the right frames, by reason.
+
+    Of a GPU it is assumed that it has decoders.
+    """
+    counts: Counter[str] = Counter()
+    kinds, numbers = np.unique(np.column_stack([index.format_ids, index.sizes_WH]), axis=0, return_counts=True)
+    for (form, width, height), number in zip(kinds.tolist(), numbers.tolist(), strict=True):
+        codec, pix_fmt = index.formats[form].split()
+        if reason := _obstacle(codec, pix_fmt, width, height, gpu=gpu):
+            counts[reason] += number
+    if gpu:
+        counts.update(_software_only(index))
+    return dict(counts)
+
+
+def _obstacle(codec: str, pix_fmt: str, width: int, height: int, *, gpu: bool) -> str:
+    if not gpu:
+        return "" if codec in CPU_CODECS else f"DALI has no decoder for {codec} on a CPU"
+    if codec not in GPU_CODECS:
+        return f"DALI has no decoder for {codec} on a GPU"
+    if pix_fmt not in GPU_PIXELS:
+        return f"GPU decoders take no {pix_fmt}"
+    least = NVDEC_LEAST[codec]
+    if width < least[0] or height < least[1]:
+        return f"{width}x{height} is too small for a GPU's {codec} decoder, {least[0]}x{least[1]} is the least"
+    if width % MULTIPLE or height % MULTIPLE:  # DALI's cache of decoders never finds them: a new one for every clip
+        return f"sides that are no multiples of {MULTIPLE} ({width}x{height}): DALI opens a GPU decoder for every clip"
+    return ""
+
+
+def _software_only(index: Index) -> Counter[str]:
+    """What a GPU decodes to other frames. Older indexes do not tell: then files that `prepare` did not encode."""
+    if index.software_only is None:
+        unknown = np.diff(index.sources.starts) > 0
+        for form, text in enumerate(index.formats):
+            unknown |= (index.format_ids == form) & (text.split()[0] in ("vp8", "vp9"))
+        reason = "an older version indexed them: prepare them again to have them decoded on the GPU"
+        return Counter({reason: int(unknown.sum())} if unknown.any() else {})
+    told = np.flatnonzero(np.diff(index.software_only.starts))
+    return Counter(f"{index.software_only.text(row)}, which GPU decoders get wrong" for row in told.tolist())
+
+
+def probe(index: Index, *, device_id: int | None) -> str:
+    """Decode a clip of each format on the device; return what went wrong, or "".
+
+    PyAV is the judge: a video that it cannot decode either says nothing about the device.
+    """
+    for form in np.unique(index.format_ids).tolist():
+        for row in np.flatnonzero(index.format_ids == form)[:PROBED_VIDEOS].tolist():
+            try:
+                clip = read_clip(index, row, np.arange(min(PROBED_FRAMES, index.num_frames[row])))
+                wanted = decode_clip(clip)
+            except (ClipError, OSError):
+                continue
+            where = f"{index.names.text(row)} ({index.formats[form]}, {wanted.shape[2]}x{wanted.shape[1]})"
+            try:
+                got = _decoded(clip, device_id)
+            except RuntimeError as error:
+                return f"{where}: {first_cause(error)}"
+            apart = np.abs(got.astype(np.float32) - wanted).mean()
+            if apart > MOST_APART:
+                return f"{where} comes out {apart:.0f} of 255 gray levels from what PyAV decodes"
+            break
+    return ""
+
+
+def _decoded(clip: EncodedClip, device_id: int | None) -> np.ndarray:
+    """The frames of a clip, uint8 (T, H, W, 3), by DALI."""
+
+    @pipeline_def(batch_size=1, num_threads=1, device_id=device_id, prefetch_queue_depth=1)
+    def pipeline() -> DataNode:
+        media, frames = fn.external_source(lambda: ([plain_mp4(clip)], [clip.frames]), num_outputs=2)
+        return decode(media, frames, gpu=device_id is not None)
+
+    built: Any = pipeline()
+    built.build()
+    (frames,) = built.run()
+    return np.array(frames.as_cpu().at(0))
+
+
+def decoding_threads(wanted: int | Literal["auto"], *, nvdec: bool) -> int:
+    """Return how many threads DALI gets; each is one NVDEC session where the GPU decodes.
+
+    A session waits for its engine, so that two keep one busy: twice as many as there are engines, but no more than
+    this process's share of the cores, and one an engine at least. Beyond 20 they get slower (SPDL, on an H100).
+    """
+    if wanted != "auto":
+        return wanted
+    cores = max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    if not nvdec:
+        return min(4, cores)
+    return max(engines(), min(2 * engines(), cores))

@@ -1,0 +1,70 @@
+"""Ask the NVIDIA driver about the GPU's video decoders (NVDEC)."""
+
+import ctypes
+from functools import cache
+
+import torch
+
+NUMBERS = {"mpeg4": 2, "h264": 4, "jpeg": 5, "hevc": 8, "vp8": 9, "vp9": 10, "av1": 11}  # cudaVideoCodec
+CHROMA_420 = 1
+LIBRARY = "libnvcuvid.so.1"
+FEW_ENGINES = 4  # where the driver does not say; an L4 has 4, A100 5, H100 and H200 7
+
+
+@cache
+def has_nvdec() -> bool:
+    """Tell whether the driver's decoder library is there; a container without the video capability lacks it."""
+    try:
+        ctypes.CDLL(LIBRARY)
+    except OSError:
+        return False
+    return True
+
+
+@cache
+def engines() -> int:
+    """Return how many decoders for H.264 the current GPU has, FEW_ENGINES where the driver does not say."""
+    try:
+        return decoder_caps()["h264"]["engines"] or FEW_ENGINES
+    except (OSError, AttributeError, RuntimeError):
+        return FEW_ENGINES
+
+
+class Caps(ctypes.Structure):
+    """CUVIDDECODECAPS of the Video Codec SDK 12 and 13."""
+
+    _fields_ = (
+        ("codec", ctypes.c_int),
+        ("chroma", ctypes.c_int),
+        ("bit_depth_minus_8", ctypes.c_uint),
+        ("reserved1", ctypes.c_uint * 3),
+        ("supported", ctypes.c_ubyte),
+        ("engines", ctypes.c_ubyte),
+        ("output_formats", ctypes.c_ushort),
+        ("max_width", ctypes.c_uint),
+        ("max_height", ctypes.c_uint),
+        ("max_macroblocks", ctypes.c_uint),
+        ("min_width", ctypes.c_ushort),
+        ("min_height", ctypes.c_ushort),
+        ("histogram", ctypes.c_ubyte * 4),
+        ("reserved3", ctypes.c_uint * 10),
+        ("spare", ctypes.c_uint * 64),  # for a driver whose struct has grown
+    )
+
+
+def decoder_caps() -> dict[str, dict[str, int]]:
+    """Return what the current GPU decodes in 8-bit 4:2:0, by codec: on how many engines, in which sizes (pixels).
+
+    Raises:
+        OSError: the driver's library is missing.
+        RuntimeError: there is no GPU that torch can use.
+    """
+    torch.zeros(1, device="cuda")  # the query wants a CUDA context
+    ask = ctypes.CDLL(LIBRARY).cuvidGetDecoderCaps
+    found = {}
+    for name, number in NUMBERS.items():
+        caps = Caps(codec=number, chroma=CHROMA_420)
+        status = ask(ctypes.byref(caps))
+        fields = ("supported", "engines", "min_width", "min_height", "max_width", "max_height")
+        found[name] = {"cuda_status": status, **{field: getattr(caps, field) for field in fields}}
+    return found
