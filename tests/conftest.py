@@ -1,4 +1,4 @@
-"""Datasets that several tests read and none may change."""
+"""Datasets that several tests read and none may change, and the tests that need a GPU."""
 
 import os
 from pathlib import Path
@@ -10,6 +10,28 @@ from tests.media import make_video
 from tests.stores import make_store
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in trainers/pretrain.py; torch is not imported yet
+
+
+@pytest.fixture(params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> str:
+    """Where DALI's operators run: the same test for both backends."""
+    return request.param
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a GPU, and torch sees none"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    missed = [report for report in terminalreporter.stats.get("skipped", []) if "gpu" in report.keywords]
+    names = dict.fromkeys(report.nodeid.split("[")[0].split("::")[-1] for report in missed)
+    if missed:
+        terminalreporter.write_line(f"not run without a GPU, {len(missed)} in all: {', '.join(names)}")
 
 
 @pytest.fixture(scope="session")

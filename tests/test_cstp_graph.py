@@ -87,12 +87,12 @@ def gaussian(frames, sigma):
 
 
 @pytest.mark.parametrize(("sigma", "deviation"), [(0.3, 10.5), (0.7, 4.5), (1.0, 0.9), (1.5, 1.0), (2.0, 0.6)])
-def test_blur_is_gaussian_and_pils_differs_by_this_much(sigma, deviation):
+def test_blur_is_gaussian_and_pils_differs_by_this_much(sigma, deviation, device):
     """PIL's three boxes blur more than a sampled Gaussian below sigma 1: mean grey levels on white noise, where the
     difference is largest. On frames of real videos: 1.5 levels at 0.3, 0.9 at 0.7, 0.5 from 1 on."""
     noise = np.random.default_rng(8).integers(0, 256, (1, 48, 48, 3), dtype=np.uint8)
     sample = {"clip": noise.astype(np.float32), "sigma": np.float32([0, sigma])}
-    (got,) = run_graph(lambda n: blur(n["clip"], n, 1), [sample], {"clip": "FHWC"})
+    (got,) = run_graph(lambda n: blur(n["clip"], n, 1), [sample], {"clip": "FHWC"}, device)
     inside = slice(6, -6)
     expected = gaussian(sample["clip"], sigma)
     np.testing.assert_allclose(got[:, inside, inside], expected[:, inside, inside], atol=0.01)

@@ -20,30 +20,30 @@ def pictures(seed: int, saturation: float = 1.0) -> np.ndarray:
     return np.rint(255 * hsv_to_rgb(hsv)).astype(np.uint8)
 
 
-def changed(clips: list[np.ndarray], brightness: np.ndarray, contrast: np.ndarray) -> list[np.ndarray]:
+def changed(clips: list[np.ndarray], brightness: np.ndarray, contrast: np.ndarray, device: str) -> list[np.ndarray]:
     samples = [
         {"clips": clip, "b": b.astype(np.float32), "c": c.astype(np.float32)}
         for clip, b, c in zip(clips, brightness, contrast, strict=True)
     ]
-    return run_graph(lambda n: brightness_contrast(n["clips"], n["b"], n["c"]), samples, {"clips": "FHWC"})
+    return run_graph(lambda n: brightness_contrast(n["clips"], n["b"], n["c"]), samples, {"clips": "FHWC"}, device)
 
 
-def test_brightness_and_contrast_clamp_between_and_after():
+def test_brightness_and_contrast_clamp_between_and_after(device):
     """specs/ctp.md 0.3: x + b, clipped, then x c, clipped. Each is rounded: half a level, the first times c."""
     clip = np.random.default_rng(0).integers(0, 256, (T, 16, 16, 3), dtype=np.uint8)
     b, c = np.array([[0, 80.3, -80.6, 60.2, -30.9], [1, 0.7, 1.3, 1.2, 0.9]])
-    (got,) = changed([clip], b[None], c[None])
+    (got,) = changed([clip], b[None], c[None], device)
     b, c = b.reshape(T, 1, 1, 1), c.reshape(T, 1, 1, 1)
     expected = np.clip(np.clip(clip + b, 0, 255) * c, 0, 255)
     assert got.dtype == np.uint8
     assert (np.abs(got - expected) <= 0.5 * c + 0.5 + 1e-3).all()  # the products are floats
 
 
-def test_a_clip_without_brightness_or_contrast_stays_as_it_is_beside_others():
+def test_a_clip_without_brightness_or_contrast_stays_as_it_is_beside_others(device):
     clip = pictures(3)
     none, some = np.zeros(T), np.array([0, 0, -20, 0, 0])
     brightness, contrast = np.stack([none, some, none, some]), np.stack([none, none, some / 100, some / 100]) + 1
-    plain, darker, flatter, both = changed([clip] * 4, brightness, contrast)
+    plain, darker, flatter, both = changed([clip] * 4, brightness, contrast, device)
     np.testing.assert_array_equal(plain, clip)
     for got in (darker, flatter, both):
         same = (got == clip).all(axis=(1, 2, 3))
@@ -52,9 +52,11 @@ def test_a_clip_without_brightness_or_contrast_stays_as_it_is_beside_others():
     assert not np.array_equal(flatter, both)
 
 
-def test_normalise_alone_is_imagenet_s_mean_and_deviation():
+def test_normalise_alone_is_imagenet_s_mean_and_deviation(device):
     clip = pictures(0)
-    (got,) = run_graph(lambda n: normalise(n["clips"], size=clip.shape[2]), [{"clips": clip}], {"clips": "FHWC"})
+    (got,) = run_graph(
+        lambda n: normalise(n["clips"], size=clip.shape[2]), [{"clips": clip}], {"clips": "FHWC"}, device
+    )
     np.testing.assert_allclose(got, (clip / 255 - MEAN) / STD, atol=1e-5)
 
 

@@ -43,12 +43,13 @@ PIL = {
 }
 
 
-def test_the_graph_applies_one_map_to_every_frame():
+def test_the_graph_applies_one_map_to_every_frame(device):
     rng = np.random.default_rng(0)
     clip = np.stack([picture(seed) for seed in range(5)])
     colours = [jitter(rng, brightness=0.5, contrast_=0.5, saturation_=0.5, hue_turn=0.25) for _ in clip]
     colours[1], colours[2] = mild_jitter(rng), colours[2].then(random_grey(rng))
-    (got,) = run_graph(lambda n: colour_map(n["clip"], n), [{"clip": clip, **colour_arrays(colours)}], {"clip": "FHWC"})
+    sample = {"clip": clip, **colour_arrays(colours)}
+    (got,) = run_graph(lambda n: colour_map(n["clip"], n), [sample], {"clip": "FHWC"}, device)
     expected = np.stack([in_numpy(frame, colour) for frame, colour in zip(clip, colours, strict=True)])
     assert got.dtype == np.uint8
     np.testing.assert_allclose(got, expected, rtol=0, atol=0.52)  # to whole levels
@@ -70,7 +71,7 @@ def test_a_map_is_of_the_simplest_kind_that_it_is():
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "any"])
-def test_every_kind_is_its_formula_to_rounding_alone_in_a_clip_and_with_simpler_ones(kind):
+def test_every_kind_is_its_formula_to_rounding_alone_in_a_clip_and_with_simpler_ones(kind, device):
     """In one batch: clips of one map each, and one clip whose frames have all of them and all simpler ones."""
     every = [colour for number, found in KINDS.items() if kind == "any" or number <= kind for colour in found]
     samples = [[colour] for colour in (every if kind == "any" else KINDS[kind])] + [every]
@@ -79,6 +80,7 @@ def test_every_kind_is_its_formula_to_rounding_alone_in_a_clip_and_with_simpler_
         lambda n: colour_map(n["clip"], n),
         [{"clip": clip, **colour_arrays(colours)} for clip, colours in zip(clips, samples, strict=True)],
         {"clip": "FHWC"},
+        device,
     )
     for clip, colours, result in zip(clips, samples, results, strict=True):
         assert result.dtype == np.uint8

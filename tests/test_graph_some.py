@@ -17,16 +17,17 @@ def clip(batch: int, place: int, dtype: type) -> np.ndarray:
     return rng.integers(0, 100, (2 + place, 4 + batch, 5, 3)).astype(dtype)
 
 
-def run(dtype: type, kind: types.DALIDataType, *, twice: bool = False) -> list[list[np.ndarray]]:
+def run(dtype: type, kind: types.DALIDataType, device: str, *, twice: bool = False) -> list[list[np.ndarray]]:
     """What three samples of each batch become: their place + 1 is added, with `twice` 50 to the others, too."""
     samples = range(3)
 
-    @pipeline_def(batch_size=3, num_threads=2, device_id=None, prefetch_queue_depth=1)
+    @pipeline_def(batch_size=3, num_threads=2, device_id=0 if device == "gpu" else None, prefetch_queue_depth=1)
     def pipeline():
         which = fn.external_source(iter([[np.bool_(c == "1") for c in b] for b in BATCHES]), dtype=types.BOOL)
         clips = fn.external_source(
             iter([[clip(b, place, dtype) for place in samples] for b in range(len(BATCHES))]), dtype=kind, layout="FHWC"
         )
+        clips = clips.gpu() if device == "gpu" else clips
         levels = fn.external_source(lambda: [np.uint8(place + 1) for place in samples])
 
         def change(clips: DataNode, levels: DataNode) -> DataNode:
@@ -43,14 +44,14 @@ def run(dtype: type, kind: types.DALIDataType, *, twice: bool = False) -> list[l
     for _ in BATCHES:
         (output,) = built.run()
         assert output.layout() == "FHWC"
-        batches.append([np.array(output.at(place)) for place in samples])
+        batches.append([np.array(output.as_cpu().at(place)) for place in samples])
     return batches
 
 
 @pytest.mark.parametrize("twice", [False, True])
 @pytest.mark.parametrize(("dtype", "kind"), [(np.uint8, types.UINT8), (np.float32, types.FLOAT)])
-def test_none_some_or_all_of_a_batch_change_each_by_its_own_arguments(dtype, kind, twice):
-    for batch, (which, got) in enumerate(zip(BATCHES, run(dtype, kind, twice=twice), strict=True)):
+def test_none_some_or_all_of_a_batch_change_each_by_its_own_arguments(dtype, kind, twice, device):
+    for batch, (which, got) in enumerate(zip(BATCHES, run(dtype, kind, device, twice=twice), strict=True)):
         for place, picture in enumerate(got):
             other = 50 if twice else 0
             expected = clip(batch, place, dtype) + (place + 1 if which[place] == "1" else other)

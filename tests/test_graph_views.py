@@ -16,13 +16,14 @@ def smooth(frames: int, height: int, width: int) -> np.ndarray:
 
 @pytest.mark.parametrize("mirror", [False, True])
 @pytest.mark.parametrize("cubic", [False, True])
-def test_a_box_is_what_pil_crops_scales_and_mirrors(cubic, mirror):
+def test_a_box_is_what_pil_crops_scales_and_mirrors(cubic, mirror, device):
     clip = smooth(2, 120, 160)
     y, x, h, w = 11, 30, 90, 101
     (got,) = run_graph(
         lambda n: crop_box(n["clip"], n, 1, size=48, cubic=cubic),
         [{"clip": clip, **box_arrays([(0, 0, 20, 20), (y, x, h, w)], np.array([not mirror, mirror]))}],
         {"clip": "FHWC"},
+        device,
     )
     kind = Image.Resampling.BICUBIC if cubic else Image.Resampling.BILINEAR
     for frame, picture in zip(got, clip, strict=True):
@@ -31,7 +32,7 @@ def test_a_box_is_what_pil_crops_scales_and_mirrors(cubic, mirror):
         assert np.abs(frame.astype(int) - theirs).max() <= 2
 
 
-def test_nothing_outside_the_box_is_read_and_outside_the_picture_it_is_black():
+def test_nothing_outside_the_box_is_read_and_outside_the_picture_it_is_black(device):
     clip = np.full((1, 40, 40, 3), 255, np.uint8)
     clip[:, 10:30, 10:30] = 100
     boxes = [(10, 10, 20, 20), (30, 0, 20, 40)]
@@ -39,6 +40,7 @@ def test_nothing_outside_the_box_is_read_and_outside_the_picture_it_is_black():
         lambda n: crop_box(n["clip"], n, 0, size=16),
         [{"clip": clip, **box_arrays([box], np.zeros(1))} for box in boxes],
         {"clip": "FHWC"},
+        device,
     )
     assert (inside == 100).all()
     assert (hanging_out[:, :7] == 255).all()
@@ -53,18 +55,17 @@ def test_frames_without_a_box_are_left_alone():
 
 @pytest.mark.parametrize("size", [16, 17])
 @pytest.mark.parametrize("quarter", range(4))
-def test_a_quarter_turn_is_numpys(quarter, size):
+def test_a_quarter_turn_is_numpys(quarter, size, device):
     clip = np.random.default_rng(1).integers(0, 256, (2, size, size, 3), dtype=np.uint8)
-    (got,) = run_graph(
-        lambda n: turn(n["clip"], n, 1), [{"clip": clip, "quarters": np.float32([3, quarter])}], {"clip": "FHWC"}
-    )
+    sample = {"clip": clip, "quarters": np.float32([3, quarter])}
+    (got,) = run_graph(lambda n: turn(n["clip"], n, 1), [sample], {"clip": "FHWC"}, device)
     assert (got == np.rot90(clip, quarter, axes=(1, 2))).all()
 
 
-def test_a_small_turn_is_pils_but_for_ties_of_the_nearest_pixel():
+def test_a_small_turn_is_pils_but_for_ties_of_the_nearest_pixel(device):
     clip = smooth(1, 64, 64)
     sample = {"clip": clip, "degrees": np.float32([7.3])}
-    (got,) = run_graph(lambda n: turn(n["clip"], n, 0), [sample], {"clip": "FHWC"})
+    (got,) = run_graph(lambda n: turn(n["clip"], n, 0), [sample], {"clip": "FHWC"}, device)
     theirs = np.asarray(Image.fromarray(clip[0]).rotate(7.3))
     assert (got[0] == theirs).all(-1).mean() > 0.97
     assert (got[0, 0, 0] == 0).all()  # a corner that opened

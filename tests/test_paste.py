@@ -1,5 +1,7 @@
 """Pasting in DALI, and in NumPy beside the decoder, against a slow renderer that knows only the drawn patches."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -47,13 +49,19 @@ def in_numpy(clips: list[np.ndarray], patches: list[Patches]) -> list[np.ndarray
     return pasted
 
 
-def in_dali(clips: list[np.ndarray], patches: list[Patches], truncate: bool = False) -> list[np.ndarray]:
+def in_dali(
+    clips: list[np.ndarray], patches: list[Patches], truncate: bool = False, device: str = "cpu"
+) -> list[np.ndarray]:
     samples = [{"clips": clip, **paste_arrays(drawn)} for clip, drawn in zip(clips, patches, strict=True)]
     return run_graph(
         lambda n: paste_patches(n["clips"], n, patches=R, size=SIZE, truncate=truncate),
         samples,
         {"clips": "FHWC"},
+        device,
     )
+
+
+on_a_gpu = partial(in_dali, device="gpu")
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +85,12 @@ def pastes(patches: Patches) -> np.ndarray:
     return count
 
 
-both_ways = pytest.mark.parametrize("paste", [in_dali, in_numpy])
+every_way = pytest.mark.parametrize(
+    "paste", [in_dali, in_numpy, pytest.param(on_a_gpu, marks=pytest.mark.gpu, id="gpu")]
+)
 
 
-@both_ways
+@every_way
 def test_every_pixel_is_within_half_a_grey_level_a_paste_of_the_slow_renderer(clips, drawn, paste):
     """They round at every paste. Masks have 8 bits: at most half a step of alpha times 255 levels more."""
     errors = []
@@ -93,7 +103,7 @@ def test_every_pixel_is_within_half_a_grey_level_a_paste_of_the_slow_renderer(cl
     assert abs(np.concatenate(errors).mean()) < 0.01  # it is rounding, up as often as down
 
 
-@both_ways
+@every_way
 def test_pixels_outside_all_visible_boxes_are_untouched(clips, drawn, paste):
     got = paste(clips, drawn)
     for result, clip, patches in zip(got, clips, drawn, strict=True):
@@ -101,17 +111,17 @@ def test_pixels_outside_all_visible_boxes_are_untouched(clips, drawn, paste):
         np.testing.assert_array_equal(result[bare], clip[bare])
 
 
-@both_ways
+@every_way
 def test_pasting_identical_content_changes_nothing(drawn, paste):
     flat = [np.full((T, SIZE, SIZE, 3), 100, np.uint8)] * len(drawn)
     for result in paste(flat, drawn):
         np.testing.assert_array_equal(result, 100)
 
 
-def test_truncated_as_in_the_original_every_paste_drops_the_fraction(drawn):
+def test_truncated_as_in_the_original_every_paste_drops_the_fraction(drawn, device):
     """specs/ctp.md 1.1 (h). The masks' 8 bits move the blend across a whole level here and there, a level a paste."""
     texture = np.random.default_rng(1).integers(0, 256, (T, SIZE, SIZE, 3), dtype=np.uint8)
-    both = (in_dali([texture] * len(drawn), drawn, truncate=truncate) for truncate in (False, True))
+    both = (in_dali([texture] * len(drawn), drawn, truncate=truncate, device=device) for truncate in (False, True))
     for plain, truncated, patches in zip(*both, drawn, strict=True):
         count = pastes(patches)
         drop = plain.astype(int) - truncated
@@ -123,8 +133,8 @@ def test_truncated_as_in_the_original_every_paste_drops_the_fraction(drawn):
         assert np.abs(error)[count > 0].mean() < 0.05
 
 
-def test_both_ways_agree_to_a_rounding_a_paste(clips, drawn):
-    for ours, theirs, patches in zip(in_numpy(clips, drawn), in_dali(clips, drawn), drawn, strict=True):
+def test_both_ways_agree_to_a_rounding_a_paste(clips, drawn, device):
+    for ours, theirs, patches in zip(in_numpy(clips, drawn), in_dali(clips, drawn, device=device), drawn, strict=True):
         difference = np.abs(ours.astype(int) - theirs)
         assert (difference <= pastes(patches)[..., None]).all()
         assert (difference > 0).mean() < 0.002

@@ -6,7 +6,10 @@ from nvidia.dali.data_node import DataNode
 
 
 def beside(node: DataNode, other: DataNode) -> DataNode:
-    """Return `node` on the backend of `other`: arithmetic and positional inputs do not mix them."""
+    """Return `node` on the backend of `other`, as inputs of an operator and tensors of a batch must be.
+
+    Arithmetic moves its operands by itself; named arguments stay on the CPU.
+    """
     return node.gpu() if other.device == "gpu" and node.device == "cpu" else node
 
 

@@ -33,7 +33,7 @@ def paste_patches(
         extent = fn.cast(canvas, dtype=types.FLOAT)
         below = fn.warp_affine(composite, matrix=place, size=extent, interp_type=types.INTERP_NN)
         pixels, alpha = _patch(clips, plan, patch, extent)
-        blend = below + (pixels - below) * (alpha * beside(_inside(plan, patch, canvas), clips))
+        blend = below + (pixels - below) * (alpha * _inside(plan, patch, canvas))
         if truncate:
             blend = math.floor(blend + 1e-3)  # products of floats: 100 may come as 99.99999
         # Both are uint8, which wraps: what is added to the clip modulo 256 is exact, and 0 around the box.

@@ -1,0 +1,46 @@
+"""Checks a graph for a GPU where there is none: it is built, and DALI's front end and registry look at it.
+
+Kernels, dtypes and layouts are not looked at: those show when a graph runs.
+"""
+
+from collections.abc import Callable
+from unittest.mock import patch
+
+from nvidia.dali import backend
+from nvidia.dali.pipeline import Pipeline
+
+REGISTERED = {
+    "cpu": set(backend.RegisteredCPUOps()),
+    "gpu": set(backend.RegisteredGPUOps()),
+    "mixed": set(backend.RegisteredMixedOps()),
+}
+
+REFUSED = {
+    (
+        "MultiPaste",
+        "gpu",
+    ): "it reads every input with the row pitch of the first one, and its kernel runs off its table "
+    "where the last block of a row has fewer than 32 values (MultiPasteGPU::SetupTyped and PasteKernel of DALI 2.4)"
+}
+"""Schema and device -> why the operator, though it is there, must not be used."""
+
+
+def problems(make: Callable[[], Pipeline]) -> list[str]:
+    """Return what is wrong with the pipeline that `make` makes with `device_id=0`; it need not be built.
+
+    Raises:
+        KeyError, RuntimeError or ValueError, as DALI does, for arguments that an operator does not have, named
+        arguments on a GPU, more inputs than an operator takes, and inputs on the wrong device.
+    """
+    with patch.object(Pipeline, "build"):
+        pipeline = make()
+    pipeline._device_id = None  # else what follows asks the driver for its device
+    pipeline.serialize()  # adds the operators to the backend's pipeline, which checks them
+    found = []
+    for node in pipeline._ops:
+        schema, device = node._op.schema.Name(), node._op.device
+        if schema not in REGISTERED[device]:
+            found.append(f"{schema} is not registered for {device}")
+        if (schema, device) in REFUSED:
+            found.append(f"{schema} must not be used: {REFUSED[schema, device]}")
+    return found
