@@ -61,7 +61,7 @@ def watched() -> Iterator[dict[str, float | str]]:
         ask = _questions()
     except (OSError, AttributeError, RuntimeError) as error:
         yield busy
-        busy["utilisation"] = f"unknown: {error}"
+        busy["utilization"] = f"unknown: {error}"
         return
 
     def watch() -> None:
