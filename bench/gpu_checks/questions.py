@@ -74,7 +74,7 @@ def session_cache(where: Where) -> dict[str, Any]:
 
     340x256 is coded as 352x256. By turns of a tenth of the runs: rate, and growth of GPU memory over all turns.
     """
-    runs, most = (10, 5) if where.rehearsal else (200, 12)
+    runs, most = (10, 1) if where.rehearsal else (200, 12)
     made = {
         f"{w}x{h}": clip_pipeline(media("h264", w, h, where), where, batch_size=8, threads=8)
         for w, h in ((320, 240), (340, 256), (352, 256))

@@ -58,7 +58,11 @@ def pipeline_recovers(kind: str, codec: str, where: Where) -> dict[str, Any]:
             result["bad_mean"] = distance(got[1])
         elif iteration > BAD:
             after += [distance(sample) for sample in got]
-    answer = f"raises: {result['raised']}" if result["raised"] else f"silent, {result['bad_mean']} gray levels off"
+    answer = (
+        f"raises: {result['raised'].split('. ')[0]}"
+        if result["raised"]
+        else f"silent, {result['bad_mean']} gray levels off"
+    )
     answer += f"; the batches after it are {max(after)} off"
     return {"ok": max(after) < MOST, "answer": answer, **result, "after": max(after)}
 
