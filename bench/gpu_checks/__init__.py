@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-CODECS = ("vp9", "hevc", "h264")
-SIZES = ("128x128", "160x160", "256x256", "320x240")
+FRESH = 75
+"""Exit status of a worker whose GPU answers no more: what is left needs a fresh process."""
 
 
 class NotHere(Exception):
-    """This machine cannot answer the question: no GPU, or a codec that its decoders lack."""
+    """This machine cannot answer the question: no GPU, or no driver."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,6 @@ class Where:
         """As DALI wants it."""
         return None if self.rehearsal else 0
 
-    def store(self, codec: str) -> Path:
-        """The prepared dataset of a codec, made by the part `videos`."""
-        return self.work_dir / codec
-
 
 def need_gpu() -> None:
     """NotHere, in plain words, without a GPU that torch sees."""
@@ -46,3 +42,14 @@ def need_gpu() -> None:
 
     if not torch.cuda.is_available():
         raise NotHere(f"no GPU: torch {torch.__version__} sees none; --device cpu rehearses without one")
+
+
+def gpu_answers() -> bool:
+    """Whether this process can still use its GPU: after an illegal access, say, every further call fails."""
+    import torch
+
+    try:
+        torch.zeros(1, device="cuda").item()
+    except RuntimeError:
+        return False
+    return True

@@ -1,57 +1,71 @@
-"""Do the fragments of a clip decode to the right pixels? DALI against PyAV, which needs no GPU."""
+"""How fast the stores decode, by codec and threads, and whether one batch stays the same a thousand times."""
 
+import time
 from typing import Any
 
 import numpy as np
+import torch
 
 from bench.gpu_checks import Where
-from bench.gpu_checks.pipelines import pixels, video_pipeline
-from bench.gpu_checks.videos import dataset, need_decoder
-from dali_pipelines.store.reader import decode_clip, read_clip
+from bench.gpu_checks.compare import compare
+from bench.gpu_checks.pipelines import by_turns, feed_of, pixels, video_pipeline
+from bench.gpu_checks.videos import dataset, working
+from dali_pipelines.store.index import Index
+from dali_pipelines.store.reader import EncodedClip, decode_clip, read_clip
 
-MOST = 3.0
-"""Grey levels of mean difference that are still the same picture: how chroma is interpolated differs by as much."""
+FRAMES = 16
+THREADS = (4, 7, 14, 28)  # H100 and H200 have seven decoders
+BATCH = 56  # a multiple of each
+REPEATS, MOST_S = 1000, 25
 
 
 def measure(item: str, where: Where) -> dict[str, Any]:
-    """Differences over clips that begin and end within fragments, skip some, and go to the end of a video."""
-    need_decoder(item, where)
-    index = dataset(item, where)
-    last = int(index.num_frames[0]) - 1
-    asked = {
-        "one_fragment": np.arange(8, 16),
-        "within_fragments": np.arange(13, 29),
-        "skips_fragments": np.array([3, 4, 40, 41, 90, 122]),
-        "stride_5": np.arange(20, 100, 5),
-        "single_frame": np.array([77]),
-        "end_of_video": np.arange(last - 15, last + 1),
-    }
-    clips = {name: read_clip(index, place % len(index), frames) for place, (name, frames) in enumerate(asked.items())}
-    media, frames = [clip.data for clip in clips.values()], [clip.frames for clip in clips.values()]
-    pipeline = video_pipeline(lambda iteration: (media, frames), where, batch_size=len(clips), threads=4)
-    rows = {}
-    for _ in range(2):  # a decoder that is used again must be right again
-        for (name, clip), got in zip(clips.items(), pixels(pipeline), strict=True):
-            rows[name] = compare(got, decode_clip(clip))
-            if not rows[name]["ok"]:
-                return {"ok": False, "rows": rows}
-    return {"ok": all(row["ok"] for row in rows.values()), "rows": rows}
+    """The rates of one store, or the repeated batch."""
+    return repeat(where) if item == "repeat" else rates(item, where)
 
 
-def compare(got: np.ndarray, wanted: np.ndarray) -> dict[str, Any]:
-    """Differences of frames uint8 (T, H, W, 3) in grey levels; `misplaced` counts those that look more like another."""
-    if got.shape != wanted.shape:
-        return {"ok": False, "shape": str(got.shape), "wanted": str(wanted.shape)}
-    got, wanted = got.astype(np.int16), wanted.astype(np.int16)
-    distance = np.array([[np.abs(mine - other).mean() for other in wanted] for mine in got])
-    own = distance.diagonal()
-    misplaced = int((own > distance.min(axis=1) + 1e-3).sum())
-    difference = np.abs(got - wanted)
+def clips_of(index: Index, count: int, *, stride: int = 1) -> list[EncodedClip]:
+    """Clips at random places, as the loader reads them."""
+    rng = np.random.default_rng(0)
+    taken = []
+    for place in range(count):
+        row = place % len(index)
+        start = rng.integers(int(index.num_frames[row]) - stride * (FRAMES - 1))
+        taken.append(read_clip(index, row, start + stride * np.arange(FRAMES)))
+    return taken
+
+
+def rates(store: str, where: Where) -> dict[str, Any]:
+    """Clips/s and utilization by the number of threads, each of which is one session of the hardware."""
+    batch, counts = (4, (1, 2)) if where.rehearsal else (BATCH, THREADS)
+    clips = clips_of(dataset(store, where), batch)
+    decoded = float(np.mean([clip.decoded for clip in clips]))
+    made = {count: video_pipeline(feed_of(clips), where, batch_size=batch, threads=count) for count in counts}
+    rows = by_turns({f"{count} threads": made[count].run for count in counts}, where, batch_size=batch)
+    told = [f"{row['clips_per_s']:,.0f} ({row.get('decoder_percent', '?')} %)" for row in rows.values()]
+    answer = f"clips/s (decoders busy) at {', '.join(map(str, counts))} threads: {', '.join(told)}"
     return {
-        "ok": misplaced == 0 and bool(own.max() < MOST),
-        "frames": len(got),
-        "max": int(difference.max()),
-        "mean": round(float(difference.mean()), 3),
-        "worst_frame_mean": round(float(own.max()), 3),
-        "misplaced": misplaced,
+        "answer": f"{answer}; {decoded:.0f} frames decoded for {FRAMES}",
+        "decoded_frames_per_clip": round(decoded, 1),
+        "rows": rows,
     }
+
+
+def repeat(where: Where) -> dict[str, Any]:
+    """One batch again and again: memory that a decoder freed too early would show as other pixels."""
+    repeats, batch = (20, 2) if where.rehearsal else (REPEATS, 8)
+    store, index = working(where)
+    clips = clips_of(index, batch)
+    pipeline = video_pipeline(feed_of(clips), where, batch_size=batch, threads=batch)
+    right = all(compare(got, decode_clip(clip))["ok"] for got, clip in zip(pixels(pipeline), clips, strict=True))
+    first: torch.Tensor | None = None
+    same: list[bool] = []
+    began = time.monotonic()
+    while len(same) < repeats and time.monotonic() - began < MOST_S:
+        (output,) = pipeline.run()
+        frames = torch.from_dlpack(output.as_tensor())
+        first = frames.clone() if first is None else first
+        same.append(torch.equal(frames, first))
+    answer = f"{sum(same)} of {len(same)} batches of {store} are the same to the bit, "
+    answer += "and right" if right else "and WRONG from the first on"
+    return {"ok": right and all(same), "answer": answer}

@@ -9,7 +9,6 @@ from importlib.metadata import version
 from typing import Any
 
 from bench.gpu_checks import NotHere, Where, need_gpu
-from bench.gpu_checks.nvdec import decoder_caps
 
 PACKAGES = ("torch", "torchvision", "nvidia-dali-cuda130", "nvidia-nvimgcodec-cu13", "nvidia-nvjpeg", "av", "numpy")
 DRIVER = ("name", "driver_version", "vbios_version", "memory.total", "mig.mode.current", "pcie.link.gen.current")
@@ -18,23 +17,53 @@ LIBRARIES = ("libcuda.so.1", "libnvcuvid.so.1", "libnvidia-ml.so.1", "libnvjpeg.
 
 def measure(item: str, where: Where) -> dict[str, Any]:
     """The facts of one kind."""
-    if item == "machine":
-        facts: dict[str, Any] = {"usable_cores": len(os.sched_getaffinity(0))}
-        facts |= {name: told(partial(version, name)) for name in PACKAGES}
-        machine = told(_machine)
-        facts |= machine if isinstance(machine, dict) else {"machine": machine}
-        shared = os.statvfs("/dev/shm")
-        return facts | {"shared_memory_mib": shared.f_blocks * shared.f_frsize // 2**20}
-    if item == "driver":
-        query = ["nvidia-smi", f"--query-gpu={','.join(DRIVER)}", "--format=csv,noheader"]
-        values = [value.strip() for value in output(*query).split(",")]
-        return dict(zip(DRIVER, values, strict=True)) | {"capabilities": os.environ.get("NVIDIA_DRIVER_CAPABILITIES")}
-    if item == "libraries":
-        lines = told(lambda: output("ldconfig", "-p")).splitlines()
-        known = [line.strip() for line in lines if any(name in line for name in ("nvcuvid", "nvjpeg"))]
-        return {"ldconfig": known, **{name: told(partial(loads, name)) for name in LIBRARIES}}
+    return {"machine": machine, "driver": driver, "libraries": libraries, "decoders": decoders}[item]()
+
+
+def machine() -> dict[str, Any]:
+    """Cores, memory and the versions of what is installed."""
+    cores, shared = len(os.sched_getaffinity(0)), os.statvfs("/dev/shm")
+    shared_mib = shared.f_blocks * shared.f_frsize // 2**20
+    versions = {name: told(partial(version, name)) for name in PACKAGES}
+    more = told(_machine)
+    return {
+        "answer": f"{cores} cores, {shared_mib} MiB of shared memory, torch {versions['torch']}",
+        "usable_cores": cores,
+        "shared_memory_mib": shared_mib,
+        **versions,
+        **(more if isinstance(more, dict) else {"machine": more}),
+    }
+
+
+def driver() -> dict[str, Any]:
+    """What nvidia-smi says."""
+    query = ["nvidia-smi", f"--query-gpu={','.join(DRIVER)}", "--format=csv,noheader", "--id=0"]
+    values = dict(zip(DRIVER, (value.strip() for value in output(*query).split(",")), strict=True))
+    answer = f"{values['name']}, driver {values['driver_version']}, {values['memory.total']}"
+    return {"answer": answer, **values, "capabilities": os.environ.get("NVIDIA_DRIVER_CAPABILITIES")}
+
+
+def libraries() -> dict[str, Any]:
+    """Which of the driver's and of CUDA's libraries load."""
+    lines = told(lambda: output("ldconfig", "-p")).splitlines()
+    known = [line.strip() for line in lines if any(name in line for name in ("nvcuvid", "nvjpeg"))]
+    found = {name: told(partial(loads, name)) for name in LIBRARIES}
+    missing = [name for name, state in found.items() if state != "loads"]
+    return {"answer": f"missing: {', '.join(missing)}" if missing else "all load", **found, "ldconfig": known}
+
+
+def decoders() -> dict[str, Any]:
+    """What the hardware decoders take."""
     need_gpu()
-    return decoder_caps()
+    from dali_pipelines.nvdec import decoder_caps  # needs torch, the other facts do not
+
+    rows = decoder_caps()
+    able = [
+        f"{name} {row['engines']} engines, {row['min_width']}x{row['min_height']} up"
+        for name, row in rows.items()
+        if row["supported"]
+    ]
+    return {"answer": "; ".join(able) or "none", "rows": rows}
 
 
 def told(ask: Callable[[], Any]) -> Any:

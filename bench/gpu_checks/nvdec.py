@@ -1,50 +1,10 @@
-"""What the hardware decoders can do, from the driver; how busy they are, from NVML."""
+"""How busy the GPU and its decoders are, from NVML."""
 
 import ctypes
 import statistics
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
-
-NUMBERS = {"mpeg4": 2, "h264": 4, "jpeg": 5, "hevc": 8, "vp8": 9, "vp9": 10, "av1": 11}  # cudaVideoCodec
-CHROMA_420 = 1
-
-
-class Caps(ctypes.Structure):
-    """CUVIDDECODECAPS of the Video Codec SDK 12 and 13."""
-
-    _fields_ = (
-        ("codec", ctypes.c_int),
-        ("chroma", ctypes.c_int),
-        ("bit_depth_minus_8", ctypes.c_uint),
-        ("reserved1", ctypes.c_uint * 3),
-        ("supported", ctypes.c_ubyte),
-        ("engines", ctypes.c_ubyte),
-        ("output_formats", ctypes.c_ushort),
-        ("max_width", ctypes.c_uint),
-        ("max_height", ctypes.c_uint),
-        ("max_macroblocks", ctypes.c_uint),
-        ("min_width", ctypes.c_ushort),
-        ("min_height", ctypes.c_ushort),
-        ("histogram", ctypes.c_ubyte * 4),
-        ("reserved3", ctypes.c_uint * 10),
-        ("spare", ctypes.c_uint * 64),  # for a driver whose struct has grown
-    )
-
-
-def decoder_caps() -> dict[str, dict[str, int]]:
-    """For each codec in 8-bit 4:2:0 whether the GPU decodes it, on how many engines and in which sizes, pixels."""
-    import torch
-
-    torch.zeros(1, device="cuda")  # the query wants a CUDA context
-    ask = ctypes.CDLL("libnvcuvid.so.1").cuvidGetDecoderCaps
-    found = {}
-    for name, number in NUMBERS.items():
-        caps = Caps(codec=number, chroma=CHROMA_420)
-        status = ask(ctypes.byref(caps))
-        fields = ("supported", "engines", "min_width", "min_height", "max_width", "max_height")
-        found[name] = {"cuda_status": status, **{field: getattr(caps, field) for field in fields}}
-    return found
 
 
 @contextmanager
@@ -61,7 +21,7 @@ def watched() -> Iterator[dict[str, float | str]]:
         ask = _questions()
     except (OSError, AttributeError, RuntimeError) as error:
         yield busy
-        busy["utilisation"] = f"unknown: {error}"
+        busy["utilization"] = f"unknown: {error}"
         return
 
     def watch() -> None:

@@ -1,8 +1,11 @@
-"""Pipelines that only decode, and how fast several of them run by turns."""
+"""Pipelines that only decode, and how fast several things run by turns."""
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +15,10 @@ from nvidia.dali.pipeline import Pipeline
 from bench.gpu_checks import Where
 from bench.gpu_checks.nvdec import watched
 from dali_pipelines.graph.decode import decode
+from dali_pipelines.store.mp4 import plain_mp4
+from dali_pipelines.store.reader import EncodedClip
 
-UNCOUNTED = 3  # runs that begin a turn: prefetched while another pipeline had its turn
+UNCOUNTED = 6  # runs that begin a turn: prefetched while another one had its turn
 
 Feed = Callable[[int], tuple[Sequence[np.ndarray], Sequence[np.ndarray]]]
 
@@ -31,6 +36,12 @@ def video_pipeline(feed: Feed, where: Where, *, batch_size: int, threads: int) -
     return built
 
 
+def feed_of(clips: Sequence[EncodedClip]) -> Feed:
+    """The same clips in every run of a pipeline."""
+    batch = [plain_mp4(clip) for clip in clips], [clip.frames for clip in clips]
+    return lambda iteration: batch
+
+
 def clip_pipeline(clips: Sequence[np.ndarray], where: Where, *, batch_size: int, threads: int) -> Pipeline:
     """Decodes frames 0 to 15 of the same clips again and again, `batch_size` a run."""
     media = [clips[place % len(clips)] for place in range(batch_size)]
@@ -46,18 +57,24 @@ def pixels(pipeline: Pipeline) -> list[np.ndarray]:
 
 
 def by_turns(
-    pipelines: Mapping[str, Pipeline], where: Where, *, batch_size: int, rounds: int = 3, seconds: float = 1.5
+    runs: Mapping[str, Callable[[], object]],
+    where: Where,
+    *,
+    batch_size: int,
+    rounds: int = 2,
+    seconds: float = 1.0,
 ) -> dict[str, dict[str, Any]]:
-    """Rates of pipelines that take turns of `seconds`, so that a change of the machine's mood hits all.
+    """Rates of things that take turns of `seconds`, so that a change of the machine's mood hits all.
 
-    Returns for each: clips/s (the median turn, and the slowest and fastest one), `ratio`, the median over the rounds
-    of its rate over that of the first pipeline, CPU ms of the process a clip, and the utilisation in per cent.
+    Each run makes `batch_size` clips. Returns for each: clips/s (the median turn, and the slowest and fastest one),
+    `ratio`, the median over the rounds of its rate over that of the first, CPU ms a clip, and the utilization in
+    per cent.
     """
     seconds, rounds = (0.05, 1) if where.rehearsal else (seconds, rounds)
-    turns: dict[str, list[dict[str, Any]]] = {name: [] for name in pipelines}
+    turns: dict[str, list[dict[str, Any]]] = {name: [] for name in runs}
     for _ in range(rounds):
-        for name, pipeline in pipelines.items():
-            turns[name].append(turn(pipeline, where, batch_size, seconds))
+        for name, run in runs.items():
+            turns[name].append(turn(run, where, batch_size, seconds))
     first = next(iter(turns.values()))
     return {
         name: {
@@ -72,24 +89,34 @@ def by_turns(
     }
 
 
-def turn(pipeline: Pipeline, where: Where, batch_size: int, seconds: float) -> dict[str, Any]:
-    """Runs a pipeline for a time; clips/s, CPU ms a clip, utilisation."""
-    for _ in range(UNCOUNTED):
-        pipeline.run()
-    synchronise(where)
+def turn(run: Callable[[], object], where: Where, batch_size: int, seconds: float) -> dict[str, Any]:
+    """Repeats a run for a time; clips/s, CPU ms a clip, utilization."""
+    for _ in range(1 if where.rehearsal else UNCOUNTED):
+        run()
+    synchronize(where)
     with watched() as busy:
-        began, cpu, runs = time.perf_counter(), time.process_time(), 0
-        while time.perf_counter() - began < seconds:
-            pipeline.run()
-            runs += 1
-        synchronise(where)  # what the last run started belongs to it
-        took = time.perf_counter() - began
-        cpu = time.process_time() - cpu
-    clips = runs * batch_size
+        cpu, began, count = cpu_seconds(), time.perf_counter(), 0
+        while not count or time.perf_counter() - began < seconds:
+            run()
+            count += 1
+        synchronize(where)  # what the last run started belongs to it
+        took, cpu = time.perf_counter() - began, cpu_seconds() - cpu
+    clips = count * batch_size
     return {"rate": clips / took, "cpu_ms": 1000 * cpu / clips, "busy": busy}
 
 
-def synchronise(where: Where) -> None:
+def cpu_seconds() -> float:
+    """User and system time so far of this process and of those that share its process group: its workers."""
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has just ended
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[2]) == os.getpgrp():
+                ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def synchronize(where: Where) -> None:
     if not where.rehearsal:
         import torch
 

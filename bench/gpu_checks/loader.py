@@ -1,0 +1,89 @@
+"""How fast the loader delivers the batches of each task from the store that works, on this device."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from functools import partial
+from itertools import cycle
+from typing import Any
+
+from bench.gpu_checks import Where
+from bench.gpu_checks.pipelines import by_turns, video_pipeline
+from bench.gpu_checks.videos import working
+from dali_pipelines.loader import ClipLoader
+from dali_pipelines.tasks import Task, task_module
+from trainers.loop import endless
+
+HELD = 4  # batches that the decoding alone repeats
+THREADS, WORKERS, BATCH = 14, 8, 32
+TURN_S = 0.7
+
+
+def measure(item: str, where: Where) -> dict[str, Any]:
+    """A task beside its decoding alone, or `ctp` by threads and workers."""
+    return threads(where) if item == "threads" else one_task(item, where)
+
+
+def loader_of(name: str, where: Where, *, threads: int = THREADS, workers: int = WORKERS) -> ClipLoader:
+    """The loader of a task with its default plan; a small one in a rehearsal."""
+    batch, threads, workers = (2, 2, 0) if where.rehearsal else (BATCH, threads, workers)
+    task, index = Task(name, task_module(name).Config()), working(where)[1]
+    return ClipLoader(index, task, batch_size=batch, threads=threads, workers=workers, device=where.device)
+
+
+def decoding_alone(loader: ClipLoader, where: Where) -> Any:
+    """A pipeline that decodes the loader's first batches again and again; None where DALI does not decode."""
+    if loader.decoder == "pyav":
+        return None
+    source, size = loader.source, loader.order.batch_size
+    media, frames = (source.names.index(name) for name in ("media", "frames"))
+    held = []
+    for step in range(1 if where.rehearsal else HELD):
+        epoch, step = source.order.at(step)
+        samples = [source.sample(epoch, step, slot) for slot in range(size)]
+        held.append(([sample[media] for sample in samples], [sample[frames] for sample in samples]))
+    batches: Iterator[Any] = cycle(held)
+    return video_pipeline(lambda iteration: next(batches), where, batch_size=size, threads=loader.threads)
+
+
+def one_task(name: str, where: Where) -> dict[str, Any]:
+    """Clips/s, delivered frames/s and the share of what decoding alone reaches."""
+    with closing(loader_of(name, where)) as loader:
+        batches = endless(loader)
+        began = time.perf_counter()
+        next(batches)
+        first_batch_s = time.perf_counter() - began
+        alone = decoding_alone(loader, where)
+        runs = {"decoding alone": alone.run} if alone else {}
+        size, length = loader.order.batch_size, loader.task.plan_schema["frames"][0][0]
+        rows = by_turns({**runs, "loader": partial(next, batches)}, where, batch_size=size, seconds=TURN_S)
+        replaced = dict(loader.replaced)
+    rate, share = rows["loader"]["clips_per_s"], rows["loader"]["ratio"]
+    of_what = f"{100 * share:.0f} % of decoding alone" if alone else "PyAV decodes"
+    answer = f"{rate:,.0f} clips/s, {rate * length:,.0f} frames/s, {of_what}; first batch after {first_batch_s:.1f} s"
+    if replaced:
+        answer += f"; {len(replaced)} videos could not be read: {next(iter(replaced.values()))}"
+    return {
+        "ok": not replaced,
+        "answer": answer,
+        "store": working(where)[0],
+        "threads": loader.threads,
+        "workers": loader.workers,
+        "frames_per_s": round(rate * length),
+        "rows": rows,
+    }
+
+
+def threads(where: Where) -> dict[str, Any]:
+    """`ctp` by threads of the decoder, and without workers."""
+    settings = {"7 threads": (7, WORKERS), "14 threads": (14, WORKERS), "14 threads, no workers": (14, 0)}
+    with ExitStack() as stack:
+        made = {
+            name: stack.enter_context(closing(loader_of("ctp", where, threads=count, workers=workers)))
+            for name, (count, workers) in settings.items()
+        }
+        size = made["7 threads"].order.batch_size
+        runs = {name: partial(next, endless(loader)) for name, loader in made.items()}
+        rows = by_turns(runs, where, batch_size=size)
+    told = [f"{row['clips_per_s']:,.0f} with {name}" for name, row in rows.items()]
+    return {"answer": f"ctp, clips/s: {', '.join(told)}", "rows": rows}

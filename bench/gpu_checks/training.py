@@ -1,0 +1,78 @@
+"""R3D-18 on 16 frames of 112x112, the workload with the closest published figures: is the network the only limit?"""
+
+import json
+from contextlib import closing
+from functools import partial
+from itertools import repeat
+from typing import Any
+
+import torch
+
+from bench.gpu_checks import ROOT, Where
+from bench.gpu_checks.pipelines import by_turns
+from bench.gpu_checks.videos import dataset, working
+from configs.load import load
+from nets import backbones
+from nets.classifier import Classifier
+from trainers import command
+from trainers.distributed import start
+from trainers.loop import endless, train_step
+
+RECIPE = ROOT / "configs/recognition/torchvision_r3d18_kinetics.yaml"
+CLASSES = 400
+BATCH, THREADS, WORKERS = 32, 14, 4
+HOST_WORKERS = 14  # where they decode
+SMALL = ("backbone=r3d_tiny", "plan.num_frames=8", "plan.size=64", "plan.short_sides=[64]", "plan.test.short_side=64")
+TRAINED = "published best 171 and 44 %, aim 340 and 90 %"  # a GPU, by SPDL on 8 H100 with a batch of 16
+DELIVERED = "published best 5,500"  # by AgiBot's VideoDataset on an H100
+
+
+def measure(item: str, where: Where) -> dict[str, Any]:
+    """Training at a batch size from the store that works, or from one that workers decode beside the loader."""
+    if item.startswith("batch_"):
+        store, index = working(where)
+        batch, workers = int(item.removeprefix("batch_")), WORKERS
+    else:
+        store, index, batch, workers = item, dataset(item, where), BATCH, HOST_WORKERS
+    batch, workers, threads = (2, 0, 2) if where.rehearsal else (batch, workers, THREADS)
+    changes = {
+        "data.root": str(index.root),
+        **{"data.list": None, "data.test_list": None, "data.workers": workers, "data.threads": threads},
+        **{"train.global_batch": batch, "train.amp": "bf16", "optim.lr": 1e-9},  # nothing is learned here
+    }
+    overrides = [*(f"{key}={json.dumps(value)}" for key, value in changes.items()), *(SMALL if where.rehearsal else ())]
+    config = load(RECIPE, overrides)
+    with start(where.device) as ranks, closing(command.build_loader(config, ranks, index)) as loader:
+        torch.manual_seed(0)
+        net = Classifier(backbones.create(config.backbone), CLASSES, config.net)
+        run = command.build_run(config, ranks, loader, net)
+        run.model.train()
+        batches, middle = endless(loader), run.total_steps // 2
+        rows = by_turns(
+            {
+                "cached batch": partial(train_step, run, repeat(next(batches)), middle),
+                "training": partial(train_step, run, batches, middle),
+                "loader alone": partial(next, batches),
+            },
+            where,
+            batch_size=batch,
+            seconds=1.5,
+        )
+        decoder = loader.decoder
+    for row in rows.values():
+        row["frames_per_s"] = round(row["clips_per_s"] * config.plan.num_frames)
+    return {
+        "answer": answer(rows),
+        "settings": f"{config.backbone}, {store}, batch {batch}, {threads} threads, {workers} workers, {decoder}",
+        "rows": rows,
+    }
+
+
+def answer(rows: dict[str, dict[str, Any]]) -> str:
+    """The rate, its share of the ceiling, and what there is to beat."""
+    ours, cached, alone = rows["training"], rows["cached batch"], rows["loader alone"]
+    return (
+        f"{ours['clips_per_s']:,.0f} clips/s, {100 * ours['ratio']:.0f} % of the cached-batch ceiling ({TRAINED}); "
+        f"the loader alone {alone['clips_per_s']:,.0f} clips/s, {alone['frames_per_s']:,} frames/s ({DELIVERED}); "
+        f"cached batch {cached['clips_per_s']:,.0f} clips/s; while training {ours['frames_per_s']:,} frames/s"
+    )
