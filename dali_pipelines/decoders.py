@@ -12,10 +12,9 @@ from configs.errors import UserError
 from dali_pipelines.graph.decode import decode
 from dali_pipelines.nvdec import engines, has_nvdec
 from dali_pipelines.recovery import first_cause
-from dali_pipelines.store.encode import MULTIPLE
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.mp4 import plain_mp4
-from dali_pipelines.store.nvdec import NVDEC_LEAST
+from dali_pipelines.store.nvdec import MULTIPLE, NVDEC_LEAST
 from dali_pipelines.store.reader import ClipError, EncodedClip, decode_clip, read_clip
 
 Wanted = Literal["auto", "dali", "pyav"]

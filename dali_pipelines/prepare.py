@@ -20,11 +20,11 @@ from tqdm import tqdm
 
 from configs.errors import UserError, run_cli
 from dali_pipelines.store.discover import find_videos, read_labels
-from dali_pipelines.store.encode import MULTIPLE, Encoding, rounded, write_video
+from dali_pipelines.store.encode import Encoding, rounded, write_video
 from dali_pipelines.store.files import replacing, video_path
 from dali_pipelines.store.index import Index, Record
 from dali_pipelines.store.journal import Entry, Journal, Stamp
-from dali_pipelines.store.nvdec import NVDEC_LEAST
+from dali_pipelines.store.nvdec import MULTIPLE, NVDEC_LEAST
 from dali_pipelines.store.pool import run_jobs
 from dali_pipelines.store.remux import UNENCODED, copy_video, leave_in_place
 from dali_pipelines.store.source import VideoError

@@ -242,3 +242,13 @@ def test_planes_make_the_batch_that_frames_make(tmp_path, task, codec):
 def one_batch(source, task):
     pipeline, names = build_pipeline(source, task.graph, batch_size=1, device_id=None, threads=1, workers=0)
     return {name: np.array(output.as_cpu().as_array()) for name, output in zip(names, pipeline.run(), strict=True)}
+
+
+ONE_SURFACE = ["-preset", "veryfast", "-g", "1", "-bf", "0"]  # x264 sets constraint_set3_flag then
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".ts"])
+def test_a_header_of_one_surface_is_mended_in_copies_and_keeps_originals_from_the_gpu(tmp_path, suffix):
+    source = make_video(tmp_path / f"a{suffix}", size=(176, 144), extra=ONE_SURFACE)
+    assert "a single decode surface" in "".join(decoders.obstacles(index_of(tmp_path, source), gpu=True))
+    assert decoders.obstacles(index_of(tmp_path, source, copy_video), gpu=True) == {}

@@ -1,8 +1,6 @@
 """Encoding into the store: fragments, sizes, quality, colours and orientation."""
 
 import itertools
-import re
-import subprocess
 from pathlib import Path
 
 import av
@@ -17,7 +15,8 @@ from dali_pipelines.store.fmp4 import read_layout
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import decode_clip, read_clip
 from dali_pipelines.store.source import VideoError
-from tests.media import FFMPEG, SHARED_MEDIA, make_video, read_video, run_ffmpeg
+from tests.bits import bits
+from tests.media import SHARED_MEDIA, make_video, read_video, run_ffmpeg
 
 BEST = {"h264": 2, "mjpeg": 2, "vp9": 4}  # crf that leaves next to no error; raw video has none at all
 
@@ -63,16 +62,6 @@ def test_each_gop_is_one_fragment_and_the_fragments_fill_the_file(tmp_path, code
         assert fragment.offset == at
         assert path.read_bytes()[at + 4 : at + 8] == b"moof"
         at += fragment.size
-
-
-def bits(path):
-    """What the FFmpeg binary reads in the headers of a stream: the values of each field."""
-    command = [FFMPEG, "-i", path, "-c", "copy", "-bsf:v", "trace_headers", "-f", "null", "-"]
-    text = subprocess.run([*map(str, command)], check=True, capture_output=True, text=True).stderr
-    fields = {}
-    for name, value in re.findall(r"\] \d+ +(\w+) +[01]+ = (-?\d+)", text):
-        fields.setdefault(name, []).append(int(value))
-    return fields
 
 
 @pytest.mark.parametrize("gop", [1, 4])

@@ -1,174 +1,152 @@
-"""What stored videos promise a GPU's decoder, against FFmpeg's own reading of their headers."""
+"""The headers of what is stored, as the FFmpeg binary's own parser reads them, and what NVDEC makes of them."""
 
 import re
-import subprocess
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import asdict, replace
 
-import av
 import numpy as np
 import pytest
 
 from dali_pipelines.store import encode
 from dali_pipelines.store.encode import Encoding, write_frames
-from dali_pipelines.store.headers import is_idr, mended, parameter_sets, surfaces
-from dali_pipelines.store.remux import copy_video, leave_in_place
-from dali_pipelines.store.sps import h264_buffering, hevc_buffering
-from tests.media import FFMPEG, make_video
+from dali_pipelines.store.fmp4 import decoder_config, read_layout
+from dali_pipelines.store.headers import H264Sps, read_h264_sps
+from dali_pipelines.store.nal import read_sps
+from dali_pipelines.store.nvdec import why_unfit
+from tests.bits import bits
+from tests.h264 import drop_usability
+from tests.media import make_video
 
-ONE_SURFACE = ["-preset", "veryfast", "-g", "1", "-bf", "0"]  # x264 sets constraint_set3_flag, and no reference frames
-
-
-def traced(path: Path) -> dict[str, list[int]]:
-    """Every field of every header, by FFmpeg's trace_headers: name -> the values in order."""
-    command = [FFMPEG, "-v", "trace", "-i", path, "-c", "copy", "-bsf:v", "trace_headers", "-f", "null", "-"]
-    log = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True).stderr
-    fields: dict[str, list[int]] = {}
-    for name, value in re.findall(r"trace_headers.*?\d+ +(\w+)(?:\[\d+\])* +[01]+ = (-?\d+)", log):
-        fields.setdefault(name, []).append(int(value))
-    return fields
+FRAGMENTED = ["-movflags", "frag_keyframe+empty_moov+default_base_moof"]
 
 
-def picture(t: int) -> np.ndarray:
-    return np.roll(np.random.default_rng(0).integers(0, 256, (160, 176, 3), dtype=np.uint8), t, axis=1)
+def store(path, codec, gop, frames=20):
+    x = np.arange(160)
+    pictures = (np.stack([x + 9 * t + 0 * x[:, None]] * 3, -1).astype(np.uint8) for t in range(frames))
+    return write_frames(path, pictures, fps=25, settings=Encoding(codec=codec, gop=gop))
 
 
-def stored(path: Path, codec: str, gop: int, frames: int = 20) -> Path:
-    write_frames(path, (picture(t) for t in range(frames)), fps=25, settings=Encoding(codec, gop))
-    return path
+def parameter_set(path, codec):
+    """The only one that a file's header has."""
+    (sps,) = read_sps(codec, decoder_config(memoryview(path.read_bytes()), {"h264": b"avcC", "hevc": b"hvcC"}[codec]))
+    return sps
 
 
-def extradata(path: Path) -> bytes:
-    with av.open(str(path)) as container:
-        return container.streams.video[0].codec_context.extradata or b""
+def assert_as_the_binary_reads_it(path, codec):
+    fields = bits(path)
+    for name, value in asdict(parameter_set(path, codec)).items():
+        assert set(fields.get(name, [0])) == {value}, name
 
 
 @pytest.mark.parametrize("gop", [1, 2, 8])
-def test_h264_leaves_a_gpus_decoder_two_surfaces_and_starts_with_idr(tmp_path, gop):
-    path = stored(tmp_path / "a.mp4", "h264", gop)
-    fields = traced(path)
-    assert set(fields["constraint_set3_flag"]) == {0}
+def test_h264_promises_two_surfaces_and_every_key_frame_is_idr(tmp_path, gop):
+    store(tmp_path / "a.mp4", "h264", gop)
+    fields = bits(tmp_path / "a.mp4")
     assert min(fields["max_num_ref_frames"]) >= 1
+    assert set(fields["constraint_set3_flag"]) == {0}
     assert min(fields["max_dec_frame_buffering"]) >= 1
-    slices = [kind for kind in fields["nal_unit_type"] if kind in (1, 5)]
+    slices = [kind for kind in fields["nal_unit_type"] if kind in (1, 5)]  # 5 is IDR
     assert slices == [5 if number % gop == 0 else 1 for number in range(20)]
-    ((_, sps),) = parameter_sets("h264", extradata(path))
-    found = h264_buffering(sps)
-    assert found.profile == fields["profile_idc"][0]
-    assert found.max_num_ref_frames == fields["max_num_ref_frames"][0]
-    assert found.max_dec_frame_buffering == fields["max_dec_frame_buffering"][0]
-    assert surfaces("h264", extradata(path)) >= 2
+    assert_as_the_binary_reads_it(tmp_path / "a.mp4", "h264")
 
 
 @pytest.mark.parametrize("gop", [1, 8])
-def test_hevc_does_so_too(tmp_path, gop):
-    path = stored(tmp_path / "a.mp4", "hevc", gop)
-    fields = traced(path)
+def test_hevc_promises_two_surfaces_and_every_key_frame_is_idr(tmp_path, gop):
+    store(tmp_path / "a.mp4", "hevc", gop)
+    fields = bits(tmp_path / "a.mp4")
     assert min(fields["sps_max_dec_pic_buffering_minus1"]) >= 1
-    slices = [kind for kind in fields["nal_unit_type"] if kind < 32]
-    assert [kind in (19, 20) for kind in slices] == [number % gop == 0 for number in range(20)]
-    ((_, sps),) = parameter_sets("hevc", extradata(path))
-    assert hevc_buffering(sps).max_dec_frame_buffering == fields["sps_max_dec_pic_buffering_minus1"][-1]
+    slices = [kind in (19, 20) for kind in fields["nal_unit_type"] if kind < 32]
+    assert slices == [number % gop == 0 for number in range(20)]
+    assert_as_the_binary_reads_it(tmp_path / "a.mp4", "hevc")
 
 
 @pytest.mark.parametrize(
     ("codec", "extra"),
     [
-        ("h264", ONE_SURFACE),
-        ("h264", ["-refs", "3", "-bf", "2"]),
-        ("h264", ["-x264-params", "nal-hrd=vbr:vbv-maxrate=500:vbv-bufsize=500", "-aspect", "3:2"]),
+        ("h264", ["-preset", "medium", "-bf", "3"]),
         ("h264", ["-profile:v", "baseline"]),
-        ("h264", ["-x264-params", "cqm=jvt"]),
-        ("h264", ["-pix_fmt", "yuv444p", "-color_range", "pc", "-colorspace", "bt709"]),
-        ("h264", ["-x264-params", "interlaced=1"]),
-        ("hevc", ["-x265-params", "log-level=none:bframes=4:b-pyramid=1:temporal-layers=3"]),
-        ("hevc", ["-pix_fmt", "yuv444p"]),
+        ("h264", ["-x264-params", "nal-hrd=vbr:vbv-maxrate=500:vbv-bufsize=500:fake-interlaced=1"]),
+        ("h264", ["-x264-params", "keyint=1:sar=4/3:overscan=show:range=pc:colorprim=bt709:chromaloc=1"]),
+        ("h264", ["-pix_fmt", "yuv444p", "-preset", "medium"]),
+        ("h264", ["-vf", "scale=100:72", "-x264-params", "interlaced=1"]),
+        ("hevc", ["-vf", "scale=98:70", "-bf", "3"]),
+        ("hevc", ["-pix_fmt", "yuv444p10le"]),
+        ("hevc", ["-x265-params", "temporal-layers=2:log-level=none", "-preset", "medium"]),
     ],
 )
-def test_the_headers_of_others_are_read_as_ffmpeg_reads_them(tmp_path, codec, extra):
-    path = make_video(tmp_path / "a.mp4", codec=codec, size=(176, 148), extra=extra)
-    fields = traced(path)
-    ((_, sps),) = parameter_sets(codec, extradata(path))
-    if codec == "hevc":
-        highest = fields["sps_max_sub_layers_minus1"][0] if fields["sps_sub_layer_ordering_info_present_flag"][0] else 0
-        assert hevc_buffering(sps).max_dec_frame_buffering == fields["sps_max_dec_pic_buffering_minus1"][highest]
+def test_headers_of_other_encoders_settings_are_read_as_the_binary_reads_them(tmp_path, codec, extra):
+    path = make_video(tmp_path / "a.mp4", codec=codec, frames=12, size=(160, 160), extra=extra)
+    if codec == "h264":
+        assert_as_the_binary_reads_it(path, codec)
         return
-    found = h264_buffering(sps)
-    assert found.profile == fields["profile_idc"][0]
-    assert found.constraint_set3 == fields["constraint_set3_flag"][0]
-    assert found.max_num_ref_frames == fields["max_num_ref_frames"][0]
-    assert found.max_dec_frame_buffering == fields.get("max_dec_frame_buffering", [None])[0]
+    sps, fields = parameter_set(path, codec), bits(path)
+    for name, value in asdict(sps).items():  # of the sub-layers, the highest
+        assert fields[name][-1] == value, name
 
 
-def test_a_header_of_one_surface_is_recognized_and_mended_to_the_same_pictures(tmp_path):
-    path = make_video(tmp_path / "a.mp4", size=(176, 144), extra=ONE_SURFACE)
-    before = extradata(path)
-    assert surfaces("h264", before) == 1
-    after = mended(before)
-    assert surfaces("h264", after) >= 2
-    assert sum(a != b for a, b in zip(before, after, strict=True)) == 2
-    fixed = tmp_path / "fixed.mp4"
-    fixed.write_bytes(path.read_bytes().replace(before, after))
-    assert set(traced(fixed)["constraint_set3_flag"]) == {0}
-    a, b = (decode_all(file) for file in (path, fixed))
-    assert len(a) == 40
-    assert (a == b).all()
+def test_scaling_lists_are_passed_over_as_the_binary_passes_over_them(tmp_path):
+    """x264 has none in its SPS. Here are three: one that ends at once, one of 16 numbers and one of 64."""
+    data = make_video(tmp_path / "a.h264", frames=2, extra=["-preset", "medium"]).read_bytes()
+    start = data.index(b"\0\0\1\x67") + 3
+    end = data.index(b"\0\0\0\1", start)
+    bits_of = "".join(f"{byte:08b}" for byte in data[start:end].replace(b"\0\0\3", b"\0\0"))
+    assert bits_of[32:40] == "10101100"  # id 0, 4:2:0, two depths of 8, no bypass, no list
+    lists = "1" + "1" + "000010001" + "0" + "1" + "1" * 16 + "000" + "1" + "00100" + "1" * 63 + "0"
+    changed = bits_of[:39] + lists + bits_of[40:]
+    changed += "0" * (-len(changed) % 8)
+    new = bytes(int(changed[at : at + 8], 2) for at in range(0, len(changed), 8)).rstrip(b"\0")
+    new = re.sub(rb"\0\0(?=[\0-\3])", b"\0\0\3", new)
+    (tmp_path / "b.h264").write_bytes(data[:start] + new + data[end:])
+    fields = bits(tmp_path / "b.h264")
+    assert set(fields["seq_scaling_matrix_present_flag"]) == {1}
+    sps = read_h264_sps(new)
+    assert sps.max_num_ref_frames > 1
+    for name, value in asdict(sps).items():
+        assert set(fields[name]) == {value}, name
 
 
-def decode_all(path: Path) -> np.ndarray:
-    with av.open(str(path)) as container:
-        return np.stack([frame.to_ndarray() for frame in container.decode(video=0)])
+def test_without_a_word_on_it_the_level_says_how_many_surfaces_there_are(tmp_path):
+    """Level 1.1 keeps 900 macroblocks (H.264, Table A-1), which are 9 pictures of 160x160."""
+    made = make_video(tmp_path / "a.mp4", frames=12, size=(160, 160), extra=["-bf", "2", "-level", "1.1"])
+    assert parameter_set(made, "h264").surfaces == parameter_set(made, "h264").max_dec_frame_buffering + 1
+    assert parameter_set(drop_usability(made), "h264").surfaces == 9 + 1
 
 
-def test_old_and_new_key_frames_of_the_default_store_are_the_same_pictures(tmp_path, monkeypatch):
-    """The mend of the encoder's options changes headers alone: both stores decode to the same pixels."""
-    new = stored(tmp_path / "new.mp4", "h264", 1)
-    old_encoder = encode._ENCODERS["h264"]
-    monkeypatch.setitem(encode._ENCODERS, "h264", replace(old_encoder, key_frames={}))
-    monkeypatch.setattr(encode, "_check_hardware_decodes", lambda *args: None)
-    old = stored(tmp_path / "old.mp4", "h264", 1)
-    assert surfaces("h264", extradata(old)) == 1
-    assert abs(old.stat().st_size - new.stat().st_size) < 200
-    a, b = decode_all(old).astype(int), decode_all(new)
-    assert np.abs(a - b).mean() < 0.5
+def test_a_cut_off_parameter_set_is_an_error():
+    with pytest.raises(ValueError, match="ends after 32 bits"):
+        read_h264_sps(bytes([0x67, 100, 0x10, 11, 0xAC]))
 
 
-def test_a_store_that_a_gpu_cannot_decode_is_not_written(tmp_path, monkeypatch):
-    encoder = encode._ENCODERS["h264"]
-    monkeypatch.setitem(encode._ENCODERS, "h264", replace(encoder, key_frames={}))
-    with pytest.raises(RuntimeError, match=r"libx264.*1 surface at a GOP of 1: use another --gop"):
-        stored(tmp_path / "a.mp4", "h264", 1)
-    assert list(tmp_path.iterdir()) == []
-    encoder = encode._ENCODERS["hevc"]
-    open_gop = encoder.fixed["x265-params"].replace("open-gop=0", "open-gop=1")
-    monkeypatch.setitem(encode._ENCODERS, "hevc", replace(encoder, fixed={**encoder.fixed, "x265-params": open_gop}))
-    with pytest.raises(RuntimeError, match="libx265 began frame 8 with a key frame that is no IDR"):
-        stored(tmp_path / "a.mp4", "hevc", 8)
+@pytest.mark.parametrize("codec", ["h264", "hevc", "vp9"])
+def test_what_is_stored_suits_a_gpu(tmp_path, codec):
+    for gop in (1, 2, 8):
+        record = store(tmp_path / "a.mp4", codec, gop)
+        assert why_unfit(tmp_path / "a.mp4", codec, record.init_size, record.fragments) == ""
+
+
+def test_key_frames_alone_as_x264_writes_them_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setitem(encode._ENCODERS, "h264", replace(encode._ENCODERS["h264"], of_key_frames={}))
+    with pytest.raises(RuntimeError, match=r"libx264 .* promises 1 surface, 2 are needed .* use --codec vp9"):
+        store(tmp_path / "a.mp4", "h264", 1)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_videos_of_others_with_one_surface_are_mended_as_copies_and_not_left_to_a_gpu_as_originals(tmp_path):
-    for suffix in (".mp4", ".ts"):
-        source = make_video(tmp_path / f"a{suffix}", size=(176, 144), extra=ONE_SURFACE)
-        assert leave_in_place(source).software_only == "a single decode surface"
-        assert copy_video(tmp_path / "copy.mp4", source).software_only == ""
-    # Of Baseline x264 writes a buffer of 0 pictures in so many words: no flag to clear.
-    source = make_video(tmp_path / "b.mp4", size=(176, 144), extra=["-g", "1"])
-    assert set(traced(source)["max_dec_frame_buffering"]) == {0}
-    assert copy_video(tmp_path / "copy.mp4", source).software_only == "a single decode surface"
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_key_frames_that_are_not_idr_are_refused(tmp_path, codec):
+    flag, quiet = {"h264": ("-x264-params", ""), "hevc": ("-x265-params", ":log-level=none")}[codec]
+    for open_gop in (0, 1):
+        options = f"keyint=10:min-keyint=10:scenecut=0:bframes=2:b-adapt=0:open-gop={open_gop}{quiet}"
+        path = make_video(tmp_path / "a.mp4", codec=codec, extra=[flag, options, *FRAGMENTED])
+        init_size, fragments = read_layout(path)
+        assert len(fragments) > 3
+        reason = why_unfit(path, codec, init_size, fragments)
+        assert reason == (f"the key frame of the fragment at byte {fragments[1].offset} is no IDR picture" * open_gop)
 
 
-def test_a_header_that_ends_early_is_an_error():
-    with pytest.raises(ValueError, match="ends early"):
-        h264_buffering(bytes.fromhex("67640014ac"))
-    assert surfaces("h264", b"") == 2  # nothing is known
-    assert surfaces("vp9", b"") == 9
-
-
-def test_idr_pictures_are_told_from_other_key_frames():
-    avcc = bytes.fromhex("0164001effe1000467640014010001 68".replace(" ", ""))
-    sei, idr, recovery_point = bytes([6, 0]), bytes([0x65, 0]), bytes([0x41, 0])
-    packet = lambda *units: b"".join(len(unit).to_bytes(4, "big") + unit for unit in units)  # noqa: E731
-    assert is_idr("h264", avcc, packet(sei, idr))
-    assert not is_idr("h264", avcc, packet(sei, recovery_point))
-    assert is_idr("vp9", None, b"anything")
+def test_any_one_of_the_fields_spoils_the_promise():
+    good = H264Sps(100, 0, 11, 1, 9, 9, 1, 0, 1)
+    assert good.promised == 2
+    assert replace(good, max_num_ref_frames=0).promised == 1
+    assert replace(good, constraint_set3_flag=1).promised == 1
+    assert replace(good, constraint_set3_flag=1, profile_idc=77).promised == 2  # there it means level 1b
+    assert replace(good, constraint_set3_flag=1, max_dec_frame_buffering=0).surfaces == 1
+    assert replace(good, max_dec_frame_buffering=0).surfaces == 10

@@ -9,7 +9,7 @@ import pytest
 
 from dali_pipelines.store import packets
 from dali_pipelines.store.encode import Encoding, write_frames
-from dali_pipelines.store.fmp4 import Fragment, read_layout, samples
+from dali_pipelines.store.fmp4 import Fragment, read_layout, sample_sizes
 from dali_pipelines.store.remux import copy_video
 from tests.media import make_video
 
@@ -68,7 +68,7 @@ def test_the_sizes_of_samples_are_those_of_the_demuxers_packets(tmp_path, kind):
     sizes: list[int] = []
     for offset, size, frames in layout.fragments:
         moof = int.from_bytes(data[offset : offset + 4], "big")
-        found = samples(memoryview(data)[offset + 8 : offset + moof]).sizes
+        found = sample_sizes(memoryview(data)[offset + 8 : offset + moof])
         assert len(found) == frames
         assert sum(found) + moof + 8 == size
         sizes += found

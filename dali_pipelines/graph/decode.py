@@ -3,6 +3,8 @@
 from nvidia.dali import fn, types
 from nvidia.dali.data_node import DataNode
 
+from dali_pipelines.graph.geometry import FRAMES_AT_ONCE
+
 
 def decode(encoded: DataNode, frames: DataNode, *, gpu: bool) -> DataNode:
     """Decode the named frames of a buffer.
@@ -29,6 +31,13 @@ def planes_to_rgb(luma: DataNode, chroma: DataNode, matrix: DataNode) -> DataNod
         uint8 (T, H, W, 3), rounded and clamped.
     """
     shape = luma.shape(dtype=types.FLOAT)
-    scaled = fn.resize(chroma, resize_y=shape[1], resize_x=shape[2], interp_type=types.INTERP_LINEAR, antialias=False)
+    scaled = fn.resize(
+        chroma,
+        resize_y=shape[1],
+        resize_x=shape[2],
+        interp_type=types.INTERP_LINEAR,
+        antialias=False,
+        minibatch_size=FRAMES_AT_ONCE,
+    )
     both = fn.transpose(scaled, perm=[0, 2, 3, 1], output_layout="FHWC")
     return fn.coord_transform(fn.cat(luma, both, axis=3), MT=matrix, dtype=types.UINT8)

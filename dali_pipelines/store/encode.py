@@ -1,7 +1,7 @@
 """Frames or a source video re-encoded into the store's form, one fragment per closed GOP."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -15,16 +15,15 @@ from numpy.typing import NDArray
 from configs.errors import UserError
 from dali_pipelines.store.convert import store_converter, upright_size
 from dali_pipelines.store.files import replacing
-from dali_pipelines.store.fmp4 import Fragment, read_layout
-from dali_pipelines.store.headers import FEWEST_SURFACES, is_idr, surfaces
+from dali_pipelines.store.fmp4 import read_layout
 from dali_pipelines.store.index import Record
-from dali_pipelines.store.nvdec import NVDEC_LEAST
+from dali_pipelines.store.nvdec import MULTIPLE, NVDEC_LEAST, why_unfit
 from dali_pipelines.store.source import Source, VideoError
 
 MOVFLAGS = "frag_keyframe+empty_moov+default_base_moof"
 _MUXER = {"movflags": MOVFLAGS, "strict": "unofficial"}  # else FFmpeg writes no raw 4:2:0, which it does read
 KEY_FRAMES_ONLY = frozenset({"mjpeg", "rawvideo"})
-MULTIPLE = 16  # coded size equals display size: what the hardware decoder's session cache needs
+SMALLEST_HEVC = max(NVDEC_LEAST["hevc"])  # a CPU decodes any size, but it is for GPUs that HEVC is stored
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class Encoding:
             raise UserError(f"crf {self.crf} is outside {best} to {worst}, the scale of {self.codec}")
         if self.short_side is not None and self.size is not None:
             raise UserError("give a short side or a size, not both")
-        smallest = _smallest(self.codec)
+        smallest = SMALLEST_HEVC if self.codec == "hevc" else MULTIPLE
         for side in (*(self.size or ()), *((self.short_side,) if self.short_side is not None else ())):
             if rounded(side) < smallest:
                 raise UserError(f"{side} pixels is too small for {self.codec}: {smallest} is the least")
@@ -68,18 +67,13 @@ class Encoding:
         short = min(width, height)
         scale = min(1.0, self.short_side / short) if self.short_side else 1.0
         stored = tuple(min(rounded(side * scale), side // MULTIPLE * MULTIPLE) for side in (width, height))
-        smallest = _smallest(self.codec)
+        smallest = SMALLEST_HEVC if self.codec == "hevc" else MULTIPLE
         if min(stored) < smallest:
             way_out = "; use --codec h264, or --size to scale it up" if self.codec == "hevc" else ""
             raise VideoError(
                 f"{width}x{height} is too small for {self.codec}, which needs {smallest} pixels a side{way_out}"
             )
         return stored[0], stored[1]
-
-
-def _smallest(codec: str) -> int:
-    """The least side in pixels. A CPU decodes all, so only HEVC, which is stored for GPUs, keeps to what these take."""
-    return NVDEC_LEAST["hevc"][0] if codec == "hevc" else MULTIPLE
 
 
 def rounded(side: float) -> int:
@@ -119,34 +113,18 @@ def _write(path: Path, frames: Iterator[VideoFrame], fps: Fraction, settings: En
             context.color_range = ColorRange.MPEG if encoder.pix_fmt == "yuv420p" else ColorRange.JPEG
             for count, frame in enumerate(itertools.chain([first], frames), start=1):
                 picture = convert(frame)
-                if settings.gop == 1 and encoder.key_frames:
-                    picture.pict_type = PictureType.I
                 picture.pts, picture.time_base = count - 1, 1 / fps
+                if settings.gop == 1:
+                    picture.pict_type = PictureType.I
                 container.mux(stream.encode(picture))
             container.mux(stream.encode(None))
         init_size, fragments = read_layout(part)
         expected = [min(settings.gop, count - start) for start in range(0, count, settings.gop)]
         if [fragment.frames for fragment in fragments] != expected:
             raise RuntimeError(f"{encoder.name} did not keep to a GOP of {settings.gop} frames")
-        _check_hardware_decodes(part, fragments, settings)
+        if reason := why_unfit(part, settings.codec, init_size, fragments):
+            raise RuntimeError(f"{encoder.name} wrote what a GPU does not decode: {reason}; use --codec vp9")
     return Record(count, width, height, float(fps), settings.codec, encoder.pix_fmt, init_size, fragments)
-
-
-def _check_hardware_decodes(path: Path, fragments: Sequence[Fragment], settings: Encoding) -> None:
-    """RuntimeError when a hardware decoder could not start at every fragment, or would have a single surface."""
-    name = _ENCODERS[settings.codec].name
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        header = stream.codec_context.extradata
-        if (count := surfaces(settings.codec, header)) < FEWEST_SURFACES:
-            raise RuntimeError(
-                f"{name} wrote a header that leaves a GPU's decoder {count} surface at a GOP of {settings.gop}: "
-                "use another --gop, or --codec rawvideo"
-            )
-        starts = set(itertools.accumulate((fragment.frames for fragment in fragments), initial=0))
-        for number, packet in enumerate(container.demux(stream)):
-            if number in starts and packet.size and not is_idr(settings.codec, header, bytes(packet)):
-                raise RuntimeError(f"{name} began frame {number} with a key frame that is no IDR: use another --gop")
 
 
 @dataclass(frozen=True)
@@ -162,16 +140,16 @@ class _Encoder:
     fixed: dict[str, str]
     crf_of_key_frames: int | None = None
     """The usual value at a GOP of 1, where it is another one."""
-    key_frames: dict[str, str] = field(default_factory=dict)
-    """Options that change at a GOP of 1."""
+    of_key_frames: dict[str, str] = field(default_factory=dict)
+    """Options at a GOP of 1, where they are other ones."""
     pix_fmt: str = "yuv420p"
     container: str = "mp4"
 
     def options(self, settings: Encoding) -> dict[str, str]:
         usual = self.crf_of_key_frames if settings.gop == 1 and self.crf_of_key_frames else self.crf
         crf = usual if settings.crf is None else settings.crf
-        options = self.fixed | (self.key_frames if settings.gop == 1 else {})
-        return {key: value.format(gop=settings.gop, crf=crf) for key, value in options.items()}
+        fixed = self.fixed | (self.of_key_frames if settings.gop == 1 else {})
+        return {key: value.format(gop=settings.gop, crf=crf) for key, value in fixed.items()}
 
 
 _CLOSED = {"crf": "{crf}", "g": "{gop}", "keyint_min": "{gop}", "bf": "0"}
@@ -199,8 +177,6 @@ _ENCODERS = {
             ":pools=none:frame-threads=1:log-level=none",
         },
     ),
-    # x264 that is told to write key frames alone promises a buffer of no pictures (`store.headers`), so it is told
-    # otherwise and gets every picture as a key frame.
     # Without CABAC and deblocking a CPU decodes it in a third of the time, for a tenth more bytes.
     "h264": _Encoder(
         "libx264",
@@ -208,12 +184,10 @@ _ENCODERS = {
         crf_of_key_frames=16,
         scale=(0, 51),
         fixed={**_CLOSED, "preset": "veryfast", "tune": "fastdecode", "sc_threshold": "0", "flags": "+cgop"},
-        key_frames={
-            "g": "2",
-            "keyint_min": "1",
-            "forced-idr": "1",
-            "x264-params": "rc-lookahead=0:mbtree=0:weightp=0",
-        },
+        # At a GOP of 1 x264 writes a header by which no picture need be kept, and a GPU decoder then makes one surface,
+        # too few. So it is told 2, and each frame is forced to be a key frame; with its look-ahead that would take two
+        # fifths more bytes.
+        of_key_frames={"g": "2", "forced-idr": "1", "rc-lookahead": "0"},
     ),
     "mjpeg": _Encoder(
         "mjpeg",

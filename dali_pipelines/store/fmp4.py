@@ -4,7 +4,6 @@ A fragmented MP4 is `ftyp moov [sidx] (moof mdat)* [mfra]` (ISO/IEC 14496-12). T
 `moof` are the init segment; followed by any of the fragments it is again an MP4 that a demuxer reads.
 """
 
-import itertools
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +39,7 @@ def read_layout(path: Path) -> Layout:
             if kind == b"moof":
                 starts.append(start)
                 file.seek(start + header)
-                counts.append(len(samples(memoryview(file.read(stop - start - header))).sizes))
+                counts.append(len(sample_sizes(memoryview(file.read(stop - start - header)))))
             if kind != b"mfra":
                 end = stop
     if not starts:
@@ -80,75 +79,97 @@ def boxes(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
         at += size
 
 
-def child(data: memoryview, *path: bytes) -> memoryview:
-    """The body of the box at `path`, the first of its kind on each level; ValueError where it is not there."""
-    for name in path:
-        found = next((body for kind, body in boxes(data) if kind == name), None)
-        if found is None:
-            raise ValueError(f"there is no {name.decode()} box")
-        data = found
+def find(data: memoryview, *path: bytes) -> memoryview:
+    """Return the body of the first box at `path`, one kind a level; ValueError when there is none."""
+    for kind in path:
+        data = next((body for found, body in boxes(data) if found == kind), data[:0])
+        if not data:
+            raise ValueError(f"there is no {b'/'.join(path).decode()} box")
     return data
 
 
-class Samples(NamedTuple):
-    """The samples of a fragment, one per frame, in the order of `mdat`, which is that of decoding.
-
-    sizes: bytes of each. delays: of each, from when it is decoded to when it is shown; durations: until the next is
-    decoded; both in the track's unit of time.
-    """
-
-    sizes: list[int]
-    delays: list[int]
-    durations: list[int]
-
-    @property
-    def shown(self) -> list[int]:
-        """The place of each sample in the order of presentation, from 0."""
-        if not any(self.delays):
-            return list(range(len(self.sizes)))
-        starts = itertools.accumulate(self.durations, initial=0)
-        times = [start + delay for start, delay in zip(starts, self.delays, strict=False)]
-        rank = [0] * len(times)
-        for place, sample in enumerate(sorted(range(len(times)), key=times.__getitem__)):
-            rank[sample] = place
-        return rank
+SAMPLE_DESCRIPTIONS = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
+ENTRY_SIZE = 78
+"""Bytes of a VisualSampleEntry (ISO/IEC 14496-12, 12.1.3) before the boxes in it."""
 
 
-def samples(moof: memoryview) -> Samples:
-    """What the `trun` boxes in a `moof` body announce (ISO/IEC 14496-12 8.8.8)."""
-    found = Samples([], [], [])
-    duration = size = 0
+def decoder_config(init: memoryview, kind: bytes) -> bytes:
+    """Return the body of a box `kind` ("avcC", "hvcC") of the first track; ValueError when there is none."""
+    _, entry = next(boxes(find(init, *SAMPLE_DESCRIPTIONS)[8:]))
+    return bytes(find(entry[ENTRY_SIZE:], kind))
+
+
+def sample_sizes(moof: memoryview) -> list[int]:
+    """Bytes of each sample (one per frame) that the `trun` boxes in a `moof` body announce, in the order of `mdat`."""
+    sizes: list[int] = []
+    default = 0
+    for kind, body in _track_boxes(moof):
+        if kind == b"tfhd":
+            default = _default(body, 0x10)
+        elif kind == b"trun":
+            sizes += _column(body, 0x200, default)
+    return sizes
+
+
+def sample_times(moof: memoryview) -> list[int]:
+    """Return when each of those samples is shown, in the time scale of the track."""
+    times: list[int] = []
+    now = default = 0
+    for kind, body in _track_boxes(moof):
+        if kind == b"tfhd":
+            default = _default(body, 0x8)
+        elif kind == b"tfdt":
+            now = int.from_bytes(body[4 : 12 if body[0] else 8], "big")
+        elif kind == b"trun":
+            for duration, offset in zip(_column(body, 0x100, default), _column(body, 0x800, 0), strict=True):
+                times.append(now + (offset ^ 1 << 31) - (1 << 31))  # signed, whatever the version of the box
+                now += duration
+    return times
+
+
+def only_sample(fragment: memoryview) -> list[memoryview]:
+    """Return the sample of a fragment of one, without a look at its head, or none where the head is damaged."""
+    behind_the_head = fragment[int.from_bytes(fragment[:4], "big") :]
+    return [body for kind, body in boxes(behind_the_head) if kind == b"mdat"]
+
+
+def samples(fragment: memoryview) -> Iterator[memoryview]:
+    """Yield the samples of a fragment in the order of decoding; ValueError when it is not whole."""
+    sizes: list[int] = []
+    for kind, body in boxes(fragment):
+        if kind == b"moof":
+            sizes = sample_sizes(body)
+        elif kind == b"mdat":
+            start = 0
+            for length in sizes:
+                if start + length > len(body):
+                    raise ValueError("a fragment ends within a frame")
+                yield body[start : start + length]
+                start += length
+
+
+def _track_boxes(moof: memoryview) -> Iterator[tuple[bytes, memoryview]]:
     for kind, body in boxes(moof):
         if kind == b"traf":
-            for mine, more in zip(found, samples(body), strict=True):
-                mine += more
-        elif kind == b"tfhd":
-            duration, size = _defaults(body)
-        elif kind == b"trun":
-            run = _run(body, duration, size)
-            for mine, more in zip(found, run, strict=True):
-                mine += more
-    return found
+            yield from boxes(body)
 
 
-def _defaults(tfhd: memoryview) -> tuple[int, int]:
-    """The duration and size that a track fragment's header states for runs without their own, else 0."""
+def _default(tfhd: memoryview, field: int) -> int:
+    """The value that a track fragment's header states for runs without their own (0x8 duration, 0x10 size), else 0."""
     flags, at = int.from_bytes(tfhd[1:4], "big"), 8
-    at += 8 * bool(flags & 0x1) + 4 * bool(flags & 0x2)  # offset of the data, description
-    values = []
-    for bit in (0x8, 0x10):
-        values.append(struct.unpack_from(">I", tfhd, at)[0] if flags & bit else 0)
-        at += 4 * bool(flags & bit)
-    return values[0], values[1]
+    for bit, length in ((0x1, 8), (0x2, 4), (0x8, 4), (0x10, 4)):  # offset of the data, description, duration, size
+        if bit == field:
+            break
+        at += length if flags & bit else 0
+    return int(struct.unpack_from(">I", tfhd, at)[0]) if flags & field else 0
 
 
-def _run(trun: memoryview, duration: int, size: int) -> Samples:
+def _column(trun: memoryview, field: int, default: int) -> list[int]:
+    """One of the fields of a run's samples: 0x100 duration, 0x200 size, 0x400 flags, 0x800 composition offset."""
     flags, count = int.from_bytes(trun[1:4], "big"), struct.unpack_from(">I", trun, 4)[0]
-    at = 8 + 4 * bool(flags & 0x1) + 4 * bool(flags & 0x4)  # offset of the data, flags of the first sample
-    fields = [bit for bit in (0x100, 0x200, 0x400, 0x800) if flags & bit]  # duration, size, flags, delay
-    words = struct.unpack_from(f">{count * len(fields)}i", trun, at)
-
-    def column(bit: int, default: int) -> list[int]:
-        return list(words[fields.index(bit) :: len(fields)]) if bit in fields else [default] * count
-
-    return Samples(column(0x200, size), column(0x800, 0), column(0x100, duration))
+    if not flags & field:
+        return [default] * count
+    at = 8 + (4 if flags & 0x1 else 0) + (4 if flags & 0x4 else 0)  # offset of the data, flags of the first sample
+    fields = [bit for bit in (0x100, 0x200, 0x400, 0x800) if flags & bit]
+    words = struct.unpack_from(f">{count * len(fields)}I", trun, at)
+    return list(words[fields.index(field) :: len(fields)])

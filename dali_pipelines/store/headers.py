@@ -1,103 +1,199 @@
-"""What the headers of H.264 and HEVC promise a hardware decoder, and the mend of a promise that makes it fail.
+"""What the headers of H.264 and HEVC promise a decoder, above all how many surfaces (pictures) it needs.
 
-NVDEC's parser makes as many decode surfaces as the sequence parameter set (SPS) says the decoded picture buffer holds,
-and one more. x264 writes streams of key frames alone with a buffer of none. That leaves a single surface, with which
-DALI 2.4 fails at the second picture.
+Sources: ITU-T H.264 7.3.2.1.1 (SPS), E.1 (VUI) and Table A-1; ITU-T H.265 7.3.2.2 (SPS) and 7.3.3 (its profile). Fields
+have the names of the standards.
 """
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 
-from dali_pipelines.store.sps import CONSTRAINT_SET3, h264_buffering, hevc_buffering
+INTRA_PROFILES = frozenset({44, 86, 100, 110, 122, 244})
+"""With constraint_set3_flag, profiles of intra pictures alone (H.264 A.2.8 to A.2.11): no picture need be kept."""
 
-SPS = {"h264": 7, "hevc": 33}
-"""The nal_unit_type of a sequence parameter set."""
-FEWEST_SURFACES = 2
-
-
-def parameter_sets(codec: str, extradata: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield where each SPS of a stream starts in its header, and the SPS, NAL header included.
-
-    Args:
-        codec: "h264" or "hevc".
-        extradata: an avcC or hvcC record (ISO/IEC 14496-15 5.3.3.1 and 8.3.3.1), or NAL units behind start codes.
-    """
-    if not extradata:
-        return
-    if extradata[0] != 1:
-        at = 0
-        for unit in extradata.split(b"\x00\x00\x01"):
-            nal = unit.rstrip(b"\x00")
-            if nal and nal_type(codec, nal[0]) == SPS[codec]:
-                yield at, nal
-            at += len(unit) + 3
-        return
-    at, arrays = (6, 1) if codec == "h264" else (23, extradata[22])
-    for _ in range(arrays):
-        if codec == "h264":
-            kind, count = SPS[codec], extradata[5] & 0x1F
-        else:
-            kind, count = extradata[at] & 0x3F, int.from_bytes(extradata[at + 1 : at + 3], "big")
-            at += 3
-        for _ in range(count):
-            size = int.from_bytes(extradata[at : at + 2], "big")
-            if kind == SPS[codec]:
-                yield at + 2, extradata[at + 2 : at + 2 + size]
-            at += 2 + size
+_CHROMA_PROFILES = frozenset({44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244})
+_MAX_DPB_MBS = {  # level_idc -> macroblocks that a decoder keeps
+    **{9: 396, 10: 396, 11: 900, 12: 2376, 13: 2376, 20: 2376, 21: 4752, 22: 8100, 30: 8100, 31: 18000, 32: 20480},
+    **{40: 32768, 41: 32768, 42: 34816, 50: 110400, 51: 184320, 52: 184320, 60: 696320, 61: 696320, 62: 696320},
+}
 
 
-def nal_type(codec: str, first_byte: int) -> int:
-    """The nal_unit_type in the first byte of a NAL unit."""
-    return first_byte & 0x1F if codec == "h264" else first_byte >> 1 & 0x3F
+class _Bits:
+    """Reads the bits of a NAL unit, from behind its header on."""
+
+    def __init__(self, nal: bytes, header: int) -> None:
+        payload = nal[header:].replace(b"\0\0\3", b"\0\0")  # emulation prevention (H.264 7.3.1, H.265 7.3.1.1)
+        self._text = "".join(f"{byte:08b}" for byte in payload)
+        self._at = 0
+
+    def u(self, count: int) -> int:
+        """Read an unsigned number of `count` bits; ValueError where the unit has ended."""
+        self._at += count
+        if self._at > len(self._text):
+            raise ValueError(f"a parameter set ends after {len(self._text)} bits")
+        return int(self._text[self._at - count : self._at] or "0", 2)
+
+    def ue(self) -> int:
+        """Read an unsigned Exp-Golomb number (H.264 9.1)."""
+        zeros = 0
+        while not self.u(1):
+            zeros += 1
+        return (1 << zeros) - 1 + self.u(zeros)
+
+    def se(self) -> int:
+        """Read a signed Exp-Golomb number (H.264 9.1.1)."""
+        code = self.ue()
+        return (code + 1) // 2 if code % 2 else -(code // 2)
 
 
-def surfaces(codec: str, extradata: bytes | None) -> int:
-    """Return the decode surfaces that a stream asks NVDEC for; FEWEST_SURFACES where its header does not say.
+@dataclass(frozen=True)
+class H264Sps:
+    """A sequence parameter set of H.264; a field that it leaves out is 0."""
 
-    VP9 always has 9. ValueError for a header that is cut off.
-    """
-    if codec not in SPS:
-        return 9
-    read = h264_buffering if codec == "h264" else hevc_buffering
-    counts = [read(sps).surfaces for _, sps in parameter_sets(codec, extradata or b"")]
-    return min(counts, default=FEWEST_SURFACES)
+    profile_idc: int
+    constraint_set3_flag: int
+    level_idc: int
+    max_num_ref_frames: int
+    pic_width_in_mbs_minus1: int
+    pic_height_in_map_units_minus1: int
+    frame_mbs_only_flag: int
+    max_num_reorder_frames: int
+    max_dec_frame_buffering: int
+
+    @property
+    def intra_only(self) -> bool:
+        """Return whether the profile says that no picture need be kept."""
+        return bool(self.constraint_set3_flag) and self.profile_idc in INTRA_PROFILES
+
+    @property
+    def surfaces(self) -> int:
+        """Return how many NVIDIA's open parser asks for (vk_video_samples, VulkanH264Parser.cpp)."""
+        if self.max_dec_frame_buffering or self.intra_only:
+            return self.max_dec_frame_buffering + 1
+        height = (self.pic_height_in_map_units_minus1 + 1) * (2 - self.frame_mbs_only_flag)
+        kept = _MAX_DPB_MBS.get(self.level_idc, 696320) // ((self.pic_width_in_mbs_minus1 + 1) * height)
+        return max(min(kept, 16), self.max_num_ref_frames) + 1
+
+    @property
+    def promised(self) -> int:
+        """Return the surfaces by the most cautious reading: a parser may go by any one of the fields."""
+        return 1 if self.intra_only else min(self.surfaces, self.max_num_ref_frames + 1)
 
 
-def mended(avcc: bytes) -> bytes:
-    """Return an avcC record without constraint_set3_flag, so that a decoder reserves what the level allows.
+@dataclass(frozen=True)
+class HevcSps:
+    """A sequence parameter set of HEVC; what differs between its sub-layers is that of the highest."""
 
-    The flag promises a buffer of no pictures; without it the stream decodes to the same pictures.
-    """
-    changed = bytearray(avcc)
-    changed[2] &= ~CONSTRAINT_SET3
-    for at, _ in parameter_sets("h264", avcc):
-        changed[at + 2] &= ~CONSTRAINT_SET3
-    return bytes(changed)
+    sps_max_sub_layers_minus1: int
+    chroma_format_idc: int
+    pic_width_in_luma_samples: int
+    pic_height_in_luma_samples: int
+    bit_depth_luma_minus8: int
+    sps_max_dec_pic_buffering_minus1: int
+    sps_max_num_reorder_pics: int
+
+    @property
+    def intra_only(self) -> bool:
+        """Return False: no flag takes surfaces away."""
+        return False
+
+    @property
+    def surfaces(self) -> int:
+        """Return how many a decoder needs."""
+        return self.sps_max_dec_pic_buffering_minus1 + 1
+
+    @property
+    def promised(self) -> int:
+        """Return the same; there is one field to go by."""
+        return self.surfaces
 
 
-def mend_in_band(packet: bytearray, length_size: int) -> None:
-    """Do the same, in place, to parameter sets among the NAL units of an H.264 packet."""
-    at = 0
-    while at + length_size < len(packet):
-        start = at + length_size
-        if nal_type("h264", packet[start]) == SPS["h264"]:
-            packet[start + 2] &= ~CONSTRAINT_SET3
-        at = start + int.from_bytes(packet[at:start], "big")
+def read_h264_sps(nal: bytes) -> H264Sps:
+    """Read a NAL unit of type 7 of H.264; ValueError when it is cut off."""
+    bits = _Bits(nal, 1)
+    profile, constraints, level = bits.u(8), bits.u(8), bits.u(8)
+    bits.ue()  # seq_parameter_set_id
+    if profile in _CHROMA_PROFILES:
+        chroma = bits.ue()
+        bits.u(1 if chroma == 3 else 0)  # separate_colour_plane_flag
+        bits.ue(), bits.ue(), bits.u(1)  # bit depths, qpprime_y_zero_transform_bypass_flag
+        if bits.u(1):
+            for number in range(12 if chroma == 3 else 8):
+                if bits.u(1):
+                    _skip_scaling_list(bits, 16 if number < 6 else 64)
+    bits.ue()  # log2_max_frame_num_minus4
+    order = bits.ue()
+    if order == 0:
+        bits.ue()  # log2_max_pic_order_cnt_lsb_minus4
+    elif order == 1:
+        bits.u(1), bits.se(), bits.se()
+        for _ in range(bits.ue()):
+            bits.se()
+    references = bits.ue()
+    bits.u(1)  # gaps_in_frame_num_value_allowed_flag
+    width, height, frames_only = bits.ue(), bits.ue(), bits.u(1)
+    bits.u(2 - frames_only)  # mb_adaptive_frame_field_flag, direct_8x8_inference_flag
+    if bits.u(1):
+        bits.ue(), bits.ue(), bits.ue(), bits.ue()  # cropping
+    reorder, buffering = _read_h264_vui(bits) if bits.u(1) else (0, 0)
+    flag3 = constraints >> 4 & 1
+    return H264Sps(profile, flag3, level, references, width, height, frames_only, reorder, buffering)
 
 
-def is_idr(codec: str, extradata: bytes | None, packet: bytes | memoryview) -> bool:
-    """Tell whether a packet starts a new coded sequence: an IDR picture, or a key frame of VP9 or AV1.
+def _skip_scaling_list(bits: _Bits, size: int) -> None:
+    last = following = 8
+    for _ in range(size):
+        if following:
+            following = (last + bits.se()) % 256
+        last = following or last
 
-    ISO/IEC 14496-15: NAL units stand behind their length, whose size is in the avcC or hvcC box (`extradata`).
-    """
-    if codec not in SPS or not extradata:
-        return True
-    length_size = (extradata[4 if codec == "h264" else 21] & 3) + 1
-    at = 0
-    while at + length_size < len(packet):
-        kind = nal_type(codec, packet[at + length_size])
-        if codec == "h264" and 1 <= kind <= 5:  # the first slice; 5 is IDR
-            return kind == 5
-        if codec == "hevc" and kind < 32:  # IDR_W_RADL, IDR_N_LP
-            return kind in (19, 20)
-        at += length_size + int.from_bytes(packet[at : at + length_size], "big")
-    return False
+
+def _read_h264_vui(bits: _Bits) -> tuple[int, int]:
+    """Return max_num_reorder_frames and max_dec_frame_buffering, 0 where there is no bitstream_restriction."""
+    if bits.u(1) and bits.u(8) == 255:
+        bits.u(32)  # the shape of a pixel
+    if bits.u(1):
+        bits.u(1)  # overscan
+    if bits.u(1):
+        bits.u(4)  # video_format, video_full_range_flag
+        bits.u(24 if bits.u(1) else 0)
+    if bits.u(1):
+        bits.ue(), bits.ue()  # where chroma samples lie
+    if bits.u(1):
+        bits.u(65)  # timing
+    rate_models = 0
+    for _ in ("nal", "vcl"):
+        if bits.u(1):
+            rate_models += 1
+            count = bits.ue() + 1
+            bits.u(8)
+            for _ in range(count):
+                bits.ue(), bits.ue(), bits.u(1)
+            bits.u(20)
+    bits.u(1 if rate_models else 0)  # low_delay_hrd_flag
+    bits.u(1)  # pic_struct_present_flag
+    if not bits.u(1):
+        return 0, 0
+    bits.u(1), bits.ue(), bits.ue(), bits.ue(), bits.ue()
+    return bits.ue(), bits.ue()
+
+
+def read_hevc_sps(nal: bytes) -> HevcSps:
+    """Read a NAL unit of type 33 of HEVC; ValueError when it is cut off."""
+    bits = _Bits(nal, 2)
+    bits.u(4)  # sps_video_parameter_set_id
+    layers = bits.u(3)
+    bits.u(1 + 96)  # sps_temporal_id_nesting_flag, profile, tier and level
+    present = [(bits.u(1), bits.u(1)) for _ in range(layers)]
+    bits.u(2 * (8 - layers) if layers else 0)
+    for profile, level in present:
+        bits.u(88 * profile + 8 * level)
+    bits.ue()  # sps_seq_parameter_set_id
+    chroma = bits.ue()
+    bits.u(1 if chroma == 3 else 0)  # separate_colour_plane_flag
+    width, height = bits.ue(), bits.ue()
+    if bits.u(1):
+        bits.ue(), bits.ue(), bits.ue(), bits.ue()  # conformance window
+    depth = bits.ue()
+    bits.ue(), bits.ue()  # bit_depth_chroma_minus8, log2_max_pic_order_cnt_lsb_minus4
+    told = layers + 1 if bits.u(1) else 1  # sps_sub_layer_ordering_info_present_flag
+    buffering, reorder, _ = [(bits.ue(), bits.ue(), bits.ue()) for _ in range(told)][-1]
+    return HevcSps(layers, chroma, width, height, depth, buffering, reorder)

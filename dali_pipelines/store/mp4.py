@@ -1,152 +1,158 @@
-"""A clip as a plain MP4, for DALI's decoder.
+"""A clip as a plain MP4, for decoders that open a file in memory without seeking in it.
 
-A demuxer does not know the number of frames of a fragmented MP4, so DALI reads that twice, to count and to decode. Here
-the header counts them, nothing follows the last frame that is wanted, and the parameter sets leave a hardware decoder
-the surfaces that it needs.
+Of fragments, FFmpeg learns how many frames there are by reading all packets. A table of samples says it at once, and a
+decoder that goes on to the end of the file has nothing to decode beyond the last wanted frame.
+Boxes as in ISO/IEC 14496-12.
 """
 
-import itertools
 import struct
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dali_pipelines.store.fmp4 import boxes, child, samples
-from dali_pipelines.store.headers import FEWEST_SURFACES, mend_in_band, mended, surfaces
-from dali_pipelines.store.packets import only_packet
+from dali_pipelines.store.fmp4 import (
+    SAMPLE_DESCRIPTIONS,
+    boxes,
+    decoder_config,
+    find,
+    only_sample,
+    sample_times,
+    samples,
+)
+from dali_pipelines.store.headers import read_h264_sps
+from dali_pipelines.store.nal import parameter_sets
+from dali_pipelines.store.nvdec import LEAST_SURFACES
 from dali_pipelines.store.reader import ClipError, EncodedClip
 
-TIMESCALE = 25  # frames a second; nobody looks
-HEADERS = 16
-VISUAL_SAMPLE_ENTRY = 78
-"""Bytes before the boxes in it (ISO/IEC 14496-12 12.1.3)."""
-CODECS = {b"avc1": "h264", b"avc3": "h264", b"hvc1": "hevc", b"hev1": "hevc"}
-RECORDS = {"h264": b"avcC", "hevc": b"hvcC"}
+TIMESCALE = 25  # a second; each frame lasts one unit, whatever the video's own rate
+INIT_SEGMENTS = 1024  # that a process remembers, 1 kB each
 
 
 def plain_mp4(clip: EncodedClip) -> NDArray[np.uint8]:
-    """Return a clip as an MP4 that ends with the last frame that is needed, uint8 (bytes,).
+    """Return the packets up to the last wanted frame as an MP4 file: uint8 (bytes,).
 
-    Its frames are those of `clip.data` in the order of presentation, so that `clip.frames` counts them too. A clip
-    that is no fragments (`init_size` 0) is returned as it is. ClipError for fragments that are not whole.
+    `clip.frames` count in it as in the clip. Samples are in the order of decoding, and shown in that of the fragments.
+    An H.264 header that asks for too few surfaces is mended (`_mend`). Another video file is returned as it is.
+
+    Raises:
+        ClipError: the init segment or a fragment is damaged.
     """
     if not clip.init_size:
         return clip.data
-    packets: list[memoryview] = []
-    shown: list[int] = []
-    keys: list[int] = []
     try:
-        header = _header(clip.data[: clip.init_size].tobytes())
-        at = clip.init_size
-        for length, count in clip.fragments:
-            keys.append(len(packets))
-            _split(clip.data.data[at : at + length], count, packets, shown)
-            at += length
-        last = int(clip.frames.max())
-        needed = 1 + max(decoded for decoded, place in enumerate(shown) if place <= last)
-        del packets[needed:], shown[needed:]
-        if header.single_surface:
-            packets = [_mended_packet(packet, header.length_size) for packet in packets]
-        tables = _tables([len(packet) for packet in packets], shown, [key for key in keys if key < needed], header)
-    except (ValueError, IndexError, struct.error) as error:
-        raise ClipError(f"the fragments of the clip are damaged: {error}") from error
-    return np.frombuffer(b"".join([tables, *packets]), np.uint8)
+        init = _read_init(bytes(clip.data[: clip.init_size]))
+        pictures, shown, keys = _samples(clip)
+    except (ValueError, IndexError, StopIteration, struct.error) as error:
+        raise ClipError(f"the fragments of the clip are damaged: {error or 'a box is missing'}") from error
+    in_order = shown == list(range(len(shown)))
+    # What is decoded later is not needed to decode what comes before it.
+    count = clip.decoded if in_order else 1 + max(at for at, place in enumerate(shown) if place < clip.decoded)
+    tables = [init.descriptions, _table(b"stts", 1, count, 1), _table(b"stsc", 1, 1, count, 1)]
+    tables.append(_box(b"stsz", struct.pack(f">3I{count}I", 0, 0, count, *map(len, pictures[:count]))))
+    if not in_order:
+        delay = max(at - place for at, place in enumerate(shown))
+        offsets = [number for at, place in enumerate(shown[:count]) for number in (1, place - at + delay)]
+        tables.append(_table(b"ctts", count, *offsets))
+    if len(keys) < len(shown):
+        keys = [key for key in keys if key <= count]
+        tables.append(_table(b"stss", len(keys), *keys))
+    head = init.file_type + _movie(init, count, b"".join(tables) + _table(b"stco", 1, 0))
+    body = b"".join(pictures[:count])
+    for old, new in init.mended:  # where parameter sets stand before the pictures too
+        body = body.replace(old, new)
+    place = struct.pack(">II4s", len(head) + 8, len(body) + 8, b"mdat")  # the end of stco, then the next box
+    return np.frombuffer(bytearray().join((head[:-4], place, body)), np.uint8)
 
 
-def _split(fragment: memoryview, count: int, packets: list[memoryview], shown: list[int]) -> None:
-    """Append the packets of a fragment of `count` frames, and the places in which they are shown."""
-    first, places = len(packets), [0]
-    if count == 1:
-        packets += only_packet(fragment)
-    else:
-        sizes: list[int] = []
-        for kind, body in boxes(fragment):
-            if kind == b"moof":
-                found = samples(body)
-                sizes, places = found.sizes, found.shown
-            elif kind == b"mdat":
-                ends = list(itertools.accumulate(sizes))
-                packets += [body[end - size : end] for end, size in zip(ends, sizes, strict=True) if end <= len(body)]
-    if len(packets) - first != count or len(places) != count:
-        raise ValueError(f"{len(packets) - first} of {count} frames of a fragment are there")
-    shown += [first + place for place in places]
+def _samples(clip: EncodedClip) -> tuple[list[memoryview], list[int], list[int]]:
+    """Return the samples in the order of decoding, the frame that each shows, and the numbers of key frames from 1."""
+    pictures: list[memoryview] = []
+    shown: list[int] = []
+    keys = []
+    data, at = clip.data.data, clip.init_size
+    for length, count in clip.fragments:
+        fragment, first = data[at : at + length], len(shown)
+        at += length
+        keys.append(first + 1)
+        shown += range(first, first + count)
+        pictures += only_sample(fragment) if count == 1 else samples(fragment)
+        if len(pictures) != len(shown):
+            raise ValueError(f"one of {count} frames has {len(pictures) - first}")
+        if count > 1:
+            times = [time for kind, body in boxes(fragment) if kind == b"moof" for time in sample_times(body)]
+            for place, number in enumerate(sorted(range(count), key=times.__getitem__), start=first):
+                shown[first + number] = place
+    return pictures, shown, keys
 
 
-class _Header(NamedTuple):
-    """What all clips with one init segment share.
+class _Init(NamedTuple):
+    """What an init segment says: its `ftyp` and `stsd` boxes, pixels, and the parameter sets that were mended."""
 
-    single_surface: the parameter sets were mended; those among the packets must be too, if there are any.
+    file_type: bytes
+    descriptions: bytes
+    width: int
+    height: int
+    mended: list[tuple[bytes, bytes]]
+
+
+@lru_cache(maxsize=INIT_SEGMENTS)
+def _read_init(init: bytes) -> _Init:
+    view = memoryview(init)
+    descriptions = bytes(find(view, *SAMPLE_DESCRIPTIONS))
+    width, height = struct.unpack_from(">HH", descriptions, 8 + 32)
+    mended: list[tuple[bytes, bytes]] = []
+    if descriptions[12:16] in (b"avc1", b"avc3"):
+        config = decoder_config(view, b"avcC")
+        mended = _mend(config)
+        if mended:
+            new = _without_flag(config)
+            for old_set, new_set in mended:
+                new = new.replace(old_set, new_set)
+            descriptions = descriptions.replace(config, new)
+    return _Init(_box(b"ftyp", find(view, b"ftyp")), _box(b"stsd", descriptions), width, height, mended)
+
+
+def _mend(config: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the parameter sets of an avcC body that ask for too few surfaces, and the same without the reason.
+
+    x264 writes constraint_set3_flag where every frame is a key frame, by which no picture need be kept: NVDEC then
+    makes one surface, and DALI 2.4 uses more. Without the flag the level says how many. It decodes to the same.
     """
-
-    entry: bytes
-    width_height: bytes
-    single_surface: bool
-    length_size: int
+    sets = [(nal, read_h264_sps(nal)) for nal in parameter_sets("h264", config)]
+    return [(nal, _without_flag(nal)) for nal, sps in sets if sps.intra_only and sps.surfaces < LEAST_SURFACES]
 
 
-@lru_cache(maxsize=HEADERS)
-def _header(init: bytes) -> _Header:
-    track = child(memoryview(init), b"moov", b"trak")
-    described = child(track, b"mdia", b"minf", b"stbl", b"stsd")[8:]
-    size = int.from_bytes(described[:4], "big")
-    entry = bytes(described[:size])
-    codec = CODECS.get(entry[4:8], "")
-    single, length_size = False, 4
-    if codec:
-        record = bytes(child(memoryview(entry)[8 + VISUAL_SAMPLE_ENTRY :], RECORDS[codec]))
-        length_size = (record[4 if codec == "h264" else 21] & 3) + 1
-        single = codec == "h264" and surfaces(codec, record) < FEWEST_SURFACES
-        if single:
-            entry = entry.replace(record, mended(record))
-    return _Header(entry, bytes(child(track, b"tkhd")[-8:]), single, length_size)
+def _without_flag(data: bytes) -> bytes:
+    """Clear constraint_set3_flag. The constraints are the third byte, in an SPS as in avcC."""
+    return data[:2] + bytes([data[2] & ~0x10]) + data[3:]
 
 
-def _mended_packet(packet: memoryview, length_size: int) -> memoryview:
-    changed = bytearray(packet)
-    mend_in_band(changed, length_size)
-    return memoryview(changed)
-
-
-def _tables(sizes: Sequence[int], shown: Sequence[int], keys: Sequence[int], header: _Header) -> bytes:
-    """All of the file before the packets (ISO/IEC 14496-12 4.3, 6.2, 8)."""
-    count = len(sizes)
-    tables = [
-        _box(b"stsd", _FULL + struct.pack(">I", 1) + header.entry),
-        _box(b"stts", _FULL + struct.pack(">3I", 1, count, 1)),
-        _box(b"stsc", _FULL + struct.pack(">4I", 1, 1, count, 1)),
-        _box(b"stsz", _FULL + struct.pack(f">2I{count}I", 0, count, *sizes)),
-    ]
-    if any(place != decoded for decoded, place in enumerate(shown)):
-        delays = (number for decoded, place in enumerate(shown) for number in (1, place - decoded))
-        tables.append(_box(b"ctts", b"\1\0\0\0" + struct.pack(f">I{2 * count}i", count, *delays)))
-    if len(keys) < count:
-        tables.append(_box(b"stss", _FULL + struct.pack(f">I{len(keys)}I", len(keys), *(key + 1 for key in keys))))
-    duration = struct.pack(">I", count)
-    tracks = b"\0\0\0\3" + bytes(8) + b"\0\0\0\1" + bytes(4) + duration + bytes(16) + _MATRIX + header.width_height
-    media = _FULL + bytes(8) + struct.pack(">I", TIMESCALE) + duration + b"\x55\xc4\0\0"
-    movie = _FULL + bytes(8) + struct.pack(">I", TIMESCALE) + duration + _MOVIE
-    chunk = _box(b"stco", _FULL + struct.pack(">2I", 1, 0))
-    information = _box(b"minf", _VIDEO + _box(b"stbl", *tables, chunk))
-    track = _box(b"trak", _box(b"tkhd", tracks), _box(b"mdia", _box(b"mdhd", media), _HANDLER, information))
-    movie_box = _box(b"moov", _box(b"mvhd", movie), track)
-    place_of_data = len(_FILE_TYPE) + len(movie_box) + 8
-    data = struct.pack(">I4s", 8 + sum(sizes), b"mdat")
-    return _FILE_TYPE + movie_box[:-4] + struct.pack(">I", place_of_data) + data  # the last box holds it
-
-
-def _box(kind: bytes, *parts: bytes) -> bytes:
-    body = b"".join(parts)
-    return struct.pack(">I4s", 8 + len(body), kind) + body
-
-
-_FULL = bytes(4)  # version and flags
 _MATRIX = struct.pack(">9I", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
-_MOVIE = struct.pack(">IH", 1 << 16, 1 << 8) + bytes(10) + _MATRIX + bytes(24) + struct.pack(">I", 2)
-_FILE_TYPE = _box(b"ftyp", b"isom\0\0\2\0isomiso2mp41")
-_HANDLER = _box(b"hdlr", _FULL, bytes(4), b"vide", bytes(13))
-_VIDEO = _box(b"vmhd", b"\0\0\0\1", bytes(8)) + _box(
-    b"dinf", _box(b"dref", _FULL, struct.pack(">I", 1), _box(b"url ", b"\0\0\0\1"))
+
+
+def _movie(init: _Init, count: int, tables: bytes) -> bytes:
+    movie = struct.pack(">5IIH10x36s24xI", 0, 0, 0, TIMESCALE, count, 1 << 16, 1 << 8, _MATRIX, 2)
+    size = (init.width << 16, init.height << 16)
+    track = struct.pack(">4I4xI16x36sII", 3, 0, 0, 1, count, _MATRIX, *size)  # 3: enabled, in the movie
+    media = struct.pack(">5I2H", 0, 0, 0, TIMESCALE, count, 0x55C4, 0)  # language: undetermined
+    information = _box(b"minf", _MEDIA_HEAD, _box(b"stbl", tables))
+    media_box = _box(b"mdia", _box(b"mdhd", media), _HANDLER, information)
+    return _box(b"moov", _box(b"mvhd", movie), _box(b"trak", _box(b"tkhd", track), media_box))
+
+
+def _table(kind: bytes, *words: int) -> bytes:
+    """Return a box of version 0, without flags, of unsigned 32-bit numbers."""
+    return struct.pack(f">I4sI{len(words)}I", 12 + 4 * len(words), kind, 0, *words)
+
+
+def _box(kind: bytes, *parts: bytes | memoryview) -> bytes:
+    body = b"".join(parts)
+    return struct.pack(">I4s", len(body) + 8, kind) + body
+
+
+_HANDLER = _box(b"hdlr", struct.pack(">8x4s13x", b"vide"))
+_MEDIA_HEAD = _box(b"vmhd", struct.pack(">I8x", 1)) + _box(  # 1: always set; the data are in this very file
+    b"dinf", _box(b"dref", struct.pack(">II", 0, 1), _box(b"url ", struct.pack(">I", 1)))
 )

@@ -1,4 +1,41 @@
-"""Facts about NVIDIA's hardware decoder, NVDEC, that decide what it can be given."""
+"""What NVIDIA's hardware decoder (NVDEC) asks of a video, for the store's writers and for who picks a decoder."""
 
-NVDEC_LEAST = {"h264": (48, 16), "hevc": (160, 160), "vp8": (128, 128), "vp9": (128, 128)}
-"""Codec -> the least width and height in pixels. HEVC's is 144; sides of stored videos are multiples of 16."""
+from collections.abc import Iterable
+from pathlib import Path
+
+from dali_pipelines.store.fmp4 import Fragment, decoder_config, samples
+from dali_pipelines.store.nal import is_idr, read_sps
+
+MULTIPLE = 16
+"""Sides a multiple of this many pixels: DALI keeps a decoding session only where coded size equals display size."""
+
+NVDEC_LEAST: dict[str, tuple[int, int]] = {
+    "h264": (48, 16),
+    "hevc": (160, 160),  # it takes 144x144; the next multiple of 16 is on the safe side
+    "vp8": (128, 128),
+    "vp9": (128, 128),
+}
+"""The least (width, height) in pixels of each codec that it decodes through DALI; smaller ones need a CPU."""
+
+LEAST_SURFACES = 2
+"""Surfaces that a header must promise. DALI 2.4 lets NVDEC make as many as the header says and then uses more."""
+
+_CONFIGS = {"h264": b"avcC", "hevc": b"hvcC"}  # VP9 always has 9 surfaces, and no kind of key frame but one
+
+
+def why_unfit(path: Path, codec: str, init_size: int, fragments: Iterable[Fragment]) -> str:
+    """Return why NVDEC through DALI does not decode every fragment of a stored video, "" where nothing speaks against.
+
+    Too few surfaces, or a fragment that does not begin with an IDR picture. Size and pixel format are not looked at.
+    """
+    if codec not in _CONFIGS:
+        return ""
+    with path.open("rb") as file:
+        config = decoder_config(memoryview(file.read(init_size)), _CONFIGS[codec])
+        for sps in read_sps(codec, config):
+            if sps.promised < LEAST_SURFACES:
+                return f"its header promises {sps.promised} surface, {LEAST_SURFACES} are needed ({sps})"
+        for fragment in fragments:
+            if not is_idr(codec, config, bytes(next(samples(memoryview(file.read(fragment.size)))))):
+                return f"the key frame of the fragment at byte {fragment.offset} is no IDR picture"
+    return ""

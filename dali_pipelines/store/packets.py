@@ -13,7 +13,7 @@ from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
-from dali_pipelines.store.fmp4 import boxes, samples
+from dali_pipelines.store.fmp4 import only_sample, samples
 
 HEADERS = 16  # that a process remembers: datasets have a few
 
@@ -65,25 +65,5 @@ def _packets(data: memoryview, fragments: Iterable[tuple[int, int]]) -> Iterator
         fragment = data[at : at + length]
         at += length
         # Reading the headers takes longer than decoding a raw picture, and of one frame they say nothing new.
-        for picture in only_packet(fragment) if count == 1 else _pictures(fragment):
+        for picture in only_sample(fragment) if count == 1 else samples(fragment):
             yield Packet(picture)  # type: ignore[arg-type]  # the stubs know no other buffers than bytes
-
-
-def only_packet(fragment: memoryview) -> list[memoryview]:
-    """The packet of a fragment of one frame, in a list; none where the fragment is cut off."""
-    behind_the_head = fragment[int.from_bytes(fragment[:4], "big") :]
-    return [body for kind, body in boxes(behind_the_head) if kind == b"mdat"]
-
-
-def _pictures(fragment: memoryview) -> Iterator[memoryview]:
-    sizes: list[int] = []
-    for kind, body in boxes(fragment):
-        if kind == b"moof":
-            sizes = samples(body).sizes
-        elif kind == b"mdat":
-            start = 0
-            for length in sizes:
-                if start + length > len(body):
-                    raise ValueError("a fragment ends within a frame")
-                yield body[start : start + length]
-                start += length

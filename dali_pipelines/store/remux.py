@@ -13,11 +13,12 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace
 
 from dali_pipelines.store.convert import Planes, RgbConverter, rotation
-from dali_pipelines.store.encode import MOVFLAGS, MULTIPLE
+from dali_pipelines.store.encode import MOVFLAGS
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.fmp4 import Fragment, read_layout
-from dali_pipelines.store.headers import FEWEST_SURFACES, is_idr, mended, surfaces
 from dali_pipelines.store.index import Record
+from dali_pipelines.store.nal import is_idr, read_sps
+from dali_pipelines.store.nvdec import LEAST_SURFACES, MULTIPLE
 from dali_pipelines.store.source import Source, VideoError
 
 UNENCODED = ("copy", "original")
@@ -120,14 +121,14 @@ def _record(
 
 
 def _single_surface(video: Source, *, read_as_clips: bool) -> bool:
-    """Whether a hardware decoder has only one. Clips of fragments are mended where they can be (`store.mp4`)."""
-    header = video.stream.codec_context.extradata or b""
+    """Whether a hardware decoder makes only one. Clips of fragments are mended where they can be (`store.mp4`)."""
+    if video.codec not in ("h264", "hevc"):
+        return False
     try:
-        if read_as_clips and video.codec == "h264":
-            header = mended(header)
-        return surfaces(video.codec, header) < FEWEST_SURFACES
-    except (ValueError, IndexError):
+        sets = read_sps(video.codec, video.stream.codec_context.extradata or b"")
+    except (ValueError, IndexError):  # a header that we cannot read
         return True
+    return any(sps.surfaces < LEAST_SURFACES and not (read_as_clips and sps.intra_only) for sps in sets)
 
 
 def _copy_packets(path: Path, source: Path) -> None:
