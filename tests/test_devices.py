@@ -1,0 +1,85 @@
+"""A GPU that cannot be used is said in one line, with the way out; no GPU is needed to try."""
+
+import pytest
+import torch
+
+from configs.errors import UserError
+from trainers import devices
+from trainers.devices import choose_device
+
+OLD_DRIVER = (
+    "The NVIDIA driver on your system is too old (found version 11040). Please update your GPU driver by downloading "
+    "and installing a new version from the URL: http://www.nvidia.com/Download/index.aspx"
+)
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    """Sets what torch says of a machine: the error of its start, the GPUs, their free and total memory."""
+
+    def pretend(*, error: str = "", gpus: int = 0, free: int | str = 80 << 30) -> None:
+        def init():
+            if error:
+                raise RuntimeError(error)
+
+        def memory(device):
+            if isinstance(free, str):
+                raise RuntimeError(free)
+            return free, 80 << 30
+
+        monkeypatch.setattr(torch.cuda, "init", init)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+        monkeypatch.setattr(torch.cuda, "mem_get_info", memory)
+        monkeypatch.setattr(torch.version, "cuda", "13.0")
+
+    return pretend
+
+
+@pytest.fixture
+def has_driver(monkeypatch, tmp_path):
+    (tmp_path / "nvidiactl").touch()
+    monkeypatch.setattr(devices, "DRIVER_FILE", tmp_path / "nvidiactl")
+
+
+def test_a_machine_without_a_gpu_trains_on_the_cpu_without_a_word(cuda, monkeypatch, tmp_path):
+    monkeypatch.setattr(devices, "DRIVER_FILE", tmp_path / "none")
+    cuda(error="Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU")
+    assert choose_device("auto", 0) == (torch.device("cpu"), "")
+
+
+@pytest.mark.usefixtures("has_driver")
+def test_an_old_driver_is_named_and_the_cpu_serves(cuda):
+    cuda(error=OLD_DRIVER)
+    device, note = choose_device("auto", 0)
+    assert device == torch.device("cpu")
+    assert note == (
+        f"training on the CPU: torch {torch.__version__} for CUDA 13.0 finds no usable GPU (The NVIDIA driver on your "
+        "system is too old (found version 11040)); update the driver, or install torch and DALI for its CUDA"
+    )
+    with pytest.raises(UserError, match=r"^--device cuda: .*too old.*or pass --device cpu$"):
+        choose_device("cuda", 0)
+
+
+def test_hidden_gpus_are_told_from_missing_ones(cuda, monkeypatch):
+    cuda()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(UserError, match="sees no GPU, CUDA_VISIBLE_DEVICES is ''; or pass"):
+        choose_device("cuda", 0)
+
+
+def test_every_rank_has_a_gpu_of_its_own(cuda):
+    cuda(gpus=2)
+    assert choose_device("auto", 1) == (torch.device("cuda", 1), "")
+    with pytest.raises(UserError, match=r"local rank 2 has no GPU, 2 are visible.*--nproc-per-node"):
+        choose_device("cuda", 2)
+    assert choose_device("cpu", 2) == (torch.device("cpu"), "")
+
+
+def test_a_gpu_full_of_another_process_is_refused_with_both_numbers(cuda):
+    cuda(gpus=1, free=300 << 20)
+    with pytest.raises(UserError, match=r"GPU 0 has 300 of 81920 MiB free.*nvidia-smi.*CUDA_VISIBLE_DEVICES"):
+        choose_device("auto", 0)
+    cuda(gpus=1, free="CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported")
+    with pytest.raises(UserError, match=r"^GPU 0 cannot be used: CUDA error: out of memory; `nvidia-smi`"):
+        choose_device("auto", 0)
