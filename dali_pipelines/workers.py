@@ -41,6 +41,9 @@ class Crashed:
 
     by: str
 
+    def __str__(self) -> str:
+        return f"its process was killed twice, by {self.by}"
+
 
 @dataclass(eq=False)
 class _Task:
