@@ -26,7 +26,7 @@ from configs.errors import UserError, run_cli
 from dali_pipelines.store.encode import Encoding, write_frames
 from dali_pipelines.store.files import replacing, video_path
 from dali_pipelines.store.index import INDEX_FILE, Index, Record
-from dali_pipelines.store.pool import run_jobs
+from dali_pipelines.workers import Crashed, run_jobs
 
 Video = tuple[str, int]
 """Split, and number in it."""
@@ -161,15 +161,15 @@ def _write_video(root: Path, seed: int, video: Video) -> Record:
     return write_frames(video_path(root, _name(split, i)), frames, fps=FPS, settings=ENCODING)
 
 
-def _write_index(root: Path, videos: Sequence[Video], stored: Mapping[Video, Record | None]) -> None:
+def _write_index(root: Path, videos: Sequence[Video], stored: Mapping[Video, Record | Crashed]) -> None:
     for split in SPLITS:
         lines = [f"{_name(*video)}\n" for video in videos if video[0] == split]
         (root / f"{split}.txt").write_text("".join(lines))
     records = {}
     for video in videos:
         record = stored[video]
-        if record is None:
-            raise UserError(f"the process that wrote {_name(*video)} was killed: free some memory and start again")
+        if isinstance(record, Crashed):
+            raise UserError(f"{_name(*video)} cannot be written, {record}: free some memory and start again")
         records[_name(*video)] = record
     labels = {_name(*video): _label(video[1]) for video in videos}
     Index.build(root, records, labels=labels, class_names=CLASS_NAMES).save()

@@ -1,8 +1,10 @@
 """ClipLoader: batches of clips for one rank, in an order that depends on the seed and the step alone."""
 
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, replace
+from itertools import count
+from math import ceil
 from multiprocessing import parent_process
 from typing import Literal
 
@@ -15,9 +17,10 @@ from dali_pipelines.decoders import Wanted, choose, decoding_threads
 from dali_pipelines.pipeline import Graph, build_pipeline
 from dali_pipelines.plan.order import Order
 from dali_pipelines.recovery import damaged, first_cause, undecodable, why_unreadable
-from dali_pipelines.samples import Media, SampleSource, decoded_media
+from dali_pipelines.samples import Media, Place, Sample, SampleSource, decoded_media
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task
+from dali_pipelines.workers import Crashed, Pool
 
 log = logging.getLogger(__name__)
 
@@ -138,6 +141,8 @@ class ClipLoader:
         self.counts = Counts()
         self._bad: frozenset[int] = frozenset()
         self._iterator: DALIGenericIterator | None = None
+        self._pool: Pool[Place, Sample] | None = None
+        self._samples: Generator[Sample, None, None] | None = None
 
     def __len__(self) -> int:
         return self.order.steps
@@ -171,12 +176,21 @@ class ClipLoader:
         for name, value in self._identity().items():
             if state[name] != value:
                 raise UserError(f"cannot resume: the checkpoint has {name} {state[name]}, this run {value}")
-        self.close()
+        self._rewind()
         self.step = state["epoch"] * len(self) + state["step"]
 
     def close(self) -> None:
         """Ends the worker processes and frees the pipeline; iterating builds them again."""
+        self._rewind()
+        if self._pool:
+            self._pool.close()
+        self._pool = None
+
+    def _rewind(self) -> None:
+        """Forgets what was made ahead."""
         self._iterator = None
+        if self._samples:
+            self._samples.close()
 
     def _identity(self) -> dict[str, int]:
         return {"videos": len(self.index), "seed": self.order.seed, "global_batch": self.order.global_batch}
@@ -189,11 +203,11 @@ class ClipLoader:
             try:
                 return self._finish(next(self._iterator)[0])
             except RuntimeError as error:  # DALI raises no other kind
-                self.close()
+                self._rewind()
                 reasons = damaged(self.source, error, device_id=self.device_id)
                 if not reasons and rebuilt:
                     raise
-                if not reasons:  # a worker was killed, say: such a fault does not come twice at one step
+                if not reasons:  # no memory, say: such a fault does not come twice at one step
                     log.warning("step %d: rebuilding the pipeline after: %s", self.step, first_cause(error))
                     rebuilt = True
                 for row, reason in reasons.items():
@@ -206,9 +220,31 @@ class ClipLoader:
             batch_size=self.order.batch_size,
             device_id=self.device_id,
             threads=self.threads,
-            workers=self.workers,
+            feed=self._feed() if self.workers else None,
         )
         return DALIGenericIterator(pipeline, names, prepare_first_batch=False)
+
+    def _feed(self) -> Callable[[], Sample]:
+        """What hands over the samples from the current step on, as workers make them."""
+        size = self.order.batch_size
+        # With one batch ahead, workers would wait for whoever makes the last sample of it.
+        ahead = size * (1 + ceil(self.workers / size))
+        self._pool = self._pool or Pool(self.source.at, workers=self.workers, ahead=ahead, spare=size)
+        samples = self._samples = self._made(self._pool)
+        return lambda: next(samples)
+
+    def _made(self, pool: Pool[Place, Sample]) -> Generator[Sample, None, None]:
+        """The samples from the current step on, as workers make them."""
+        slots = range(self.order.batch_size)
+        places = ((*self.order.at(step), slot, self._bad) for step in count(self.step) for slot in slots)
+        for place, sample in pool.run(places):
+            while isinstance(sample, Crashed):
+                epoch, step, slot, bad = place
+                row = next(replace(self.source, bad=bad).candidates(epoch, step, slot))
+                if row not in self._bad:
+                    self._replace(row, str(sample))
+                ((place, sample),) = pool.run([(epoch, step, slot, self._bad)])
+            yield sample
 
     def _finish(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         epoch, step = self.order.at(self.step)

@@ -25,9 +25,9 @@ from dali_pipelines.store.files import replacing, video_path
 from dali_pipelines.store.index import Index, Record
 from dali_pipelines.store.journal import Entry, Journal, Stamp
 from dali_pipelines.store.nvdec import MULTIPLE, NVDEC_LEAST
-from dali_pipelines.store.pool import run_jobs
 from dali_pipelines.store.remux import UNENCODED, copy_video, leave_in_place
 from dali_pipelines.store.source import VideoError
+from dali_pipelines.workers import Crashed, run_jobs
 
 # Recipes scale to 112, 128 and 144.
 SHORT_SIDE = {"h264": 144, "mjpeg": 144, "rawvideo": 144, "vp9": 144, "hevc": NVDEC_LEAST["hevc"][1]}
@@ -161,7 +161,7 @@ def _run(jobs: list[Job], stamps: Mapping[str, Stamp], journal: Journal, workers
     frames = failed = 0
     with tqdm(total=total, initial=total - len(jobs), unit="video", mininterval=1.0) as bar:
         for job, result in run_jobs(store_video, jobs, workers=min(workers, max(len(jobs), 1))):
-            record, reason = result or (None, "the decoder crashed")
+            record, reason = (None, str(result)) if isinstance(result, Crashed) else result
             journal.add(job.name, Entry(stamps[job.name], record, reason))
             frames += record.num_frames if record else 0
             failed += record is None

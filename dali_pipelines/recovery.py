@@ -74,7 +74,6 @@ def undecodable(source: SampleSource, *, device_id: int | None) -> dict[int, str
         batch_size=1,
         device_id=device_id,
         threads=1,
-        workers=0,
         feed=lambda info: samples[info.iteration % len(samples)],
     )
     reasons = {}

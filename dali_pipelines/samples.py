@@ -1,6 +1,8 @@
 """From a place in the schedule to a sample's plan and bytes. This runs in the loader's workers."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -36,6 +38,10 @@ def decoded_media(index: Index, task: Task, *, gpu: bool) -> Media:
     frames = task.plan_schema["frames"][0][0]
     planar = formats <= PLANAR and not (index.sizes_WH % 2).any()
     return "planes" if gpu and planar and frames * largest <= MOST_PLANES else "frames"
+
+Sample = tuple[np.ndarray, ...]
+Place = tuple[int, int, int, frozenset[int]]
+"""Epoch, step and slot of a sample, and the rows that are known to be unreadable."""
 
 
 @dataclass(frozen=True)
@@ -86,20 +92,28 @@ class SampleSource:
     def _cuts(self) -> Cuts | None:
         return self.task.cuts if self.media == "frames" and self.cut else None
 
-    def sample(self, epoch: int, step: int, slot: int) -> tuple[np.ndarray, ...]:
+    def at(self, place: Place) -> Sample:
+        """The sample at a place of the schedule, for a worker, which outlives what `bad` was when it started."""
+        epoch, step, slot, bad = place
+        return replace(self, bad=bad).sample(epoch, step, slot)
+
+    def sample(self, epoch: int, step: int, slot: int) -> Sample:
         """The sample at one place of one batch, or its stand-in: the same for every rank, worker and backend."""
+        for row in self.candidates(epoch, step, slot):
+            with suppress(ClipError, OSError):
+                return self.read(epoch, row)
+        return self.nothing()
+
+    def candidates(self, epoch: int, step: int, slot: int) -> Iterator[int]:
+        """The row at one place of one batch and its stand-ins, in the order in which they are tried."""
         row = max(self.order.row(epoch, step, slot), 0)  # a place without a sample shows row 0; the loader says so
         draw = generator(self.order.seed, Stream.REPLACEMENT, epoch, row)
         for _ in range(ATTEMPTS):
             if row not in self.bad:
-                try:
-                    return self.read(epoch, row)
-                except (ClipError, OSError):
-                    pass
+                yield row
             row = int(draw.integers(len(self.index)))
-        return self.nothing()
 
-    def read(self, epoch: int, row: int) -> tuple[np.ndarray, ...]:
+    def read(self, epoch: int, row: int) -> Sample:
         """The sample of a row; ClipError or OSError when its bytes are missing or do not decode."""
         plan = self.plan(epoch, row)
         arrays = dict(plan)
@@ -124,7 +138,7 @@ class SampleSource:
         """Draw the plan of a row's sample."""
         return self.task.plan(self.index.info(row), generator(self.order.seed, Stream.SAMPLE, epoch, row))
 
-    def nothing(self) -> tuple[np.ndarray, ...]:
+    def nothing(self) -> Sample:
         """A sample of zeros that says so: row -1. Where DALI decodes, its empty buffer fails the batch."""
         arrays = {name: np.zeros(shape, dtype) for name, (shape, dtype) in self.task.plan_schema.items()}
         length = len(arrays["frames"])

@@ -73,7 +73,6 @@ def test_a_stored_clip_is_decoded_to_what_pyav_shows(tmp_path, device):
         batch_size=2,
         device_id=0 if device == "gpu" else None,
         threads=2,
-        workers=0,
         feed=lambda info: ours.read(info.iteration, 0),
     )
     theirs = source(index, task, "frames")

@@ -59,9 +59,7 @@ def source(index: Index, task: Task, *, cut: bool) -> SampleSource:
 
 
 def batch(index: Index, task: Task, *, cut: bool) -> Batch:
-    pipeline, names = build_pipeline(
-        source(index, task, cut=cut), task.graph, batch_size=2, device_id=None, threads=1, workers=0
-    )
+    pipeline, names = build_pipeline(source(index, task, cut=cut), task.graph, batch_size=2, device_id=None, threads=1)
     return {
         name: [np.array(output.at(place)) for place in range(2)]
         for name, output in zip(names, pipeline.run(), strict=True)

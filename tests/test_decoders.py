@@ -240,7 +240,7 @@ def test_planes_make_the_batch_that_frames_make(tmp_path, task, codec):
 
 
 def one_batch(source, task):
-    pipeline, names = build_pipeline(source, task.graph, batch_size=1, device_id=None, threads=1, workers=0)
+    pipeline, names = build_pipeline(source, task.graph, batch_size=1, device_id=None, threads=1)
     return {name: np.array(output.as_cpu().as_array()) for name, output in zip(names, pipeline.run(), strict=True)}
 
 

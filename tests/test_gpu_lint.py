@@ -28,7 +28,7 @@ WAYS = {
 
 def task_pipeline(task: Task, way: str) -> Pipeline:
     source = SampleSource(SimpleNamespace(), task, Order(8, 2, 0, 1, 0, True), finish=False, **WAYS[way])
-    return build_pipeline(source, task.graph, batch_size=2, device_id=0, threads=2, workers=0, feed=lambda info: ())[0]
+    return build_pipeline(source, task.graph, batch_size=2, device_id=0, threads=2, feed=lambda info: ())[0]
 
 
 def flawed(cfg: Any) -> Any:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool3d
 
+from bench.worker_kills import measure
 from configs.errors import UserError
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.index import Index
@@ -208,6 +209,37 @@ def test_killed_workers_cost_nothing_but_time(vp9_store, two_epochs, asleep):
     assert len(batches) == 6
     assert all(same(a, b) for a, b in zip(two_epochs, batches, strict=True))
     loader.close()
+
+
+class Deadly(Task):
+    """Kills the process that plans a clip of `video03`."""
+
+    def plan(self, info, rng):
+        if info.name.endswith("video03"):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return super().plan(info, rng)
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_a_video_that_kills_its_workers_is_as_good_as_unreadable(vp9_store, tmp_path, shuffle):
+    (row,) = (row for row in range(len(vp9_store)) if vp9_store.info(row).name.endswith("video03"))
+    missing = copy_of(vp9_store, tmp_path / "store")
+    missing.path(row).unlink()
+    settings = {"batch_size": 4, "seed": 5, "shuffle": shuffle}
+    reference = ClipLoader(missing, CTP, **settings)
+    loader = ClipLoader(vp9_store, Deadly("ctp", CTP.cfg), workers=2, **settings)
+    wanted, batches = ([*epoch(one), *epoch(one)] for one in (reference, loader))
+    assert all(same(a, b) for a, b in zip(wanted, batches, strict=True))
+    assert loader.replaced == {vp9_store.info(row).name: "its process was killed twice, by SIGSEGV"}
+    loader.close()
+
+
+def test_random_kills_change_no_batch(vp9_store):
+    result = measure(vp9_store, CTP, workers=2, kills=6)
+    assert result["kills"] == 6
+    assert result["batches"] > 6
+    assert result["batches_that_differ"] == 0
+    assert result["replaced"] == {}
 
 
 def until_idle(processes):

@@ -16,6 +16,7 @@ from dali_pipelines.store.encode import Encoding
 from dali_pipelines.store.index import open_dataset
 from dali_pipelines.store.journal import Journal
 from dali_pipelines.store.reader import decode_clip, read_clip
+from dali_pipelines.workers import Crashed
 from tests.media import make_video
 from tests.prepared import SMALL, names, prepare, start, stored
 
@@ -80,12 +81,16 @@ def test_a_damaged_journal_is_named(videos, tmp_path):
 def test_a_video_that_crashes_the_decoder_is_quarantined(videos, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "dali_pipelines.prepare.run_jobs",
-        lambda function, jobs, workers: ((job, None if job.name == "jump/c" else function(job)) for job in jobs),
+        lambda function, jobs, workers: (
+            (job, Crashed("SIGSEGV") if job.name == "jump/c" else function(job)) for job in jobs
+        ),
     )
     assert prepare(videos, "--out", tmp_path, *SMALL) == 3
     assert names(open_dataset(tmp_path)) == ["run/a", "run/deep/b.b"]
     with (tmp_path / "quarantine.csv").open() as file:
-        assert list(csv.reader(file))[1:] == [[str(videos / "jump" / "c.webm"), "the decoder crashed"]]
+        assert list(csv.reader(file))[1:] == [
+            [str(videos / "jump" / "c.webm"), "its process was killed twice, by SIGSEGV"]
+        ]
 
 
 def test_a_full_disk_ends_the_run_and_quarantines_nothing(videos, tmp_path, monkeypatch):

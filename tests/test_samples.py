@@ -33,7 +33,7 @@ def test_a_frame_that_a_plan_names_twice_is_decoded_once_and_shown_twice(vp9_sto
     else:
         assert sample["media"].shape == {"planes": (3, 192, 160, 1), "frames": (5, 192, 160, 3)}[media]
     pipeline, names = build_pipeline(
-        source, lambda frames, plan: {"clips": frames}, batch_size=2, device_id=None, threads=1, workers=0
+        source, lambda frames, plan: {"clips": frames}, batch_size=2, device_id=None, threads=1
     )
     clip = np.array(pipeline.run()[names.index("clips")].at(0))
     wanted = decode_clip(read_clip(vp9_store, 0, FRAMES))

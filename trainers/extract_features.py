@@ -152,7 +152,7 @@ def _index_in_place(sources: Sequence[Path], ranks: "Ranks", workers: int) -> Vi
     from dali_pipelines.prepare import Job, store_video
     from dali_pipelines.store.discover import find_videos, read_labels
     from dali_pipelines.store.index import Index
-    from dali_pipelines.store.pool import run_jobs
+    from dali_pipelines.workers import Crashed, run_jobs
 
     found = find_videos(sources, outside=Path(os.devnull))  # nothing lies below it
     labels, class_names = read_labels("folders", found)
@@ -160,7 +160,7 @@ def _index_in_place(sources: Sequence[Path], ranks: "Ranks", workers: int) -> Vi
     results = run_jobs(store_video, jobs, workers=max(min(workers, len(jobs)), 1))
     quiet = True if ranks.rank else None  # None: a bar where there is a terminal
     bar = tqdm(results, desc="decoding once", total=len(jobs), unit="video", leave=False, disable=quiet)
-    mine = {job.name: result or (None, "the decoder crashed") for job, result in bar}
+    mine = {job.name: (None, str(result)) if isinstance(result, Crashed) else result for job, result in bar}
     everyones = {name: result for of_rank in ranks.gather_objects(mine) for name, result in of_rank.items()}
     records = {name: record for name, (record, _) in everyones.items() if record is not None}
     failed = {name: reason for name, (record, reason) in everyones.items() if record is None}

@@ -1,0 +1,70 @@
+"""Memory that this process and its workers share, in slots that one of them at a time writes to."""
+
+import mmap
+import os
+import pickle
+from multiprocessing.reduction import DupFd
+from typing import Any
+
+import numpy as np
+
+SLOT = 1 << 30
+"""Bytes of a slot. They are addresses; memory is only what was written to."""
+ALIGN = 64
+
+Spans = list[tuple[int, int]]
+
+
+class SharedMemory:
+    """Slots of shared memory without a name, so that nothing is left behind when all processes are killed.
+
+    It is not limited by the size of /dev/shm, 64 MB in a container by default. Spawned processes inherit it as an
+    argument.
+    """
+
+    def __init__(self, slots: int, inherited: Any = None) -> None:
+        self.slots = slots
+        self.file = os.fdopen(inherited.detach() if inherited else os.memfd_create("clipfeed"), "r+b", buffering=0)
+        if not inherited:
+            os.truncate(self.file.fileno(), slots * SLOT)
+        self.map = mmap.mmap(self.file.fileno(), slots * SLOT)
+        self.map.madvise(mmap.MADV_DONTDUMP)  # to write a core, the system would look at each page
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SharedMemory, (self.slots, DupFd(self.file.fileno()))
+
+    def room(self, slot: int) -> np.ndarray:
+        """The bytes of a slot that hold results, uint8 (SLOT - ALIGN,)."""
+        return np.frombuffer(self.map, np.uint8, SLOT - ALIGN, slot * SLOT)
+
+    def mark(self, slot: int, *, begun: bool) -> None:
+        """Say whether somebody has begun to write to a slot."""
+        self.map[(slot + 1) * SLOT - 1] = begun
+
+    def is_begun(self, slot: int) -> bool:
+        """Whether somebody has."""
+        return bool(self.map[(slot + 1) * SLOT - 1])
+
+
+def pack(thing: object, room: np.ndarray) -> tuple[bytes, Spans]:
+    """Pickle `thing`, but for the bytes of its arrays, which go to `room`; return the pickle and where they went.
+
+    ValueError when they need more than the room.
+    """
+    buffers: list[pickle.PickleBuffer] = []
+    head = pickle.dumps(thing, protocol=5, buffer_callback=buffers.append)
+    spans, end = [], 0
+    for buffer in buffers:
+        raw = buffer.raw()
+        begin = -(-end // ALIGN) * ALIGN
+        end = begin + raw.nbytes
+        if end > len(room):
+            raise ValueError(f"a result has arrays of more than {len(room)} bytes")
+        room.data[begin:end] = raw
+        spans.append((begin, end))
+    return head, spans
+
+
+def unpack(head: bytes, spans: Spans, room: np.ndarray) -> Any:
+    """Return what `pack` was given; its arrays are views of `room`."""
+    return pickle.loads(head, buffers=[room[begin:end] for begin, end in spans])

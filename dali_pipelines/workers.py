@@ -1,0 +1,300 @@
+"""Work spread over processes that may die at any moment: a broken video takes down a worker, never the run.
+
+Nothing is shared that a dying process could leave locked. Each worker has its own pipe, and nobody else holds the
+worker's end of it, so that a death ends what is read from there, even in the middle of a message. Arrays travel in
+shared memory, where each job has a slot to itself.
+"""
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import traceback
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from math import ceil
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, Generic, TypeVar
+
+from configs.errors import UserError
+from dali_pipelines.shared_memory import SharedMemory, Spans, pack, unpack
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+CHANCES = 2
+"""Deaths of its worker that make a job the culprit: a single one may have come from outside."""
+FAILED_STARTS = 20
+"""Workers in a row that die while they start; the next one ends the run."""
+LOOK_S = 1.0
+"""Seconds between looks whether workers live, where a death does not show on the pipe."""
+
+
+@dataclass(frozen=True)
+class Crashed:
+    """Stands for the result of a job that killed its worker twice; `by` is "SIGSEGV", say, or "exit code 1"."""
+
+    by: str
+
+    def __str__(self) -> str:
+        return f"its process was killed twice, by {self.by}"
+
+
+@dataclass(eq=False)
+class _Task:
+    job: Any
+    slot: int | None = None
+    deaths: int = 0
+    outcome: Any = None
+    """Crashed, or what the worker sent: whether the function raised, and the packed result or exception."""
+    dropped: bool = False
+
+
+@dataclass(eq=False)
+class _Worker:
+    process: BaseProcess
+    pipe: Connection
+    open: bool
+    """Takes jobs. One that replaces another does so once it has started: until then the others are faster."""
+    started: bool = False
+    held: deque[_Task] = field(default_factory=deque)
+
+
+class Pool(Generic[Job, Result]):
+    """Processes that call `function` with jobs. What a worker held when it died is done again, by others first.
+
+    They are spawned: fork is forbidden once CUDA runs, and the threads of FFmpeg do not survive one. A script that
+    makes a pool needs the usual `if __name__ == "__main__":` around what it does.
+
+    Args:
+        function: anything that can be pickled; each worker unpickles it once.
+        workers: processes, at least 1.
+        ahead: jobs that are handed out before the first of them has to be done.
+        spare: results that may be kept without being copied; see `run`.
+    """
+
+    def __init__(self, function: Callable[[Job], Result], *, workers: int, ahead: int, spare: int = 0) -> None:
+        self.ahead, self.spare = ahead, spare
+        self._depth = ceil(ahead / workers)
+        self._memory = SharedMemory(1 + ahead + spare)
+        # Slot 0 holds the function: a process that starts must be given little, or this one waits until it is read.
+        self._function = pack(function, self._memory.room(0))
+        self._free = list(range(ahead + spare, 0, -1))  # the last is used first, so that few are ever touched
+        self._busy: set[int] = set()
+        self._pending: deque[_Task] = deque()
+        self._failed_starts = 0
+        self._workers = [self._start(open=True) for _ in range(workers)]
+
+    def __enter__(self) -> "Pool[Job, Result]":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the workers at once, whatever they are at."""
+        for worker in self._workers:
+            worker.process.kill()
+            worker.pipe.close()
+        for worker in self._workers:
+            worker.process.join()
+        self._workers.clear()
+        self._memory.file.close()
+
+    def run(self, jobs: Iterable[Job], *, ordered: bool = True) -> Iterator[tuple[Job, Result | Crashed]]:
+        """Yield (job, function(job)) in the order of the jobs, or else as they finish.
+
+        Arrays of a result lie in shared memory, which is used again once they are let go of; of results beyond
+        `spare` that are kept, copies are made. A run that is closed gives up its jobs. Between two results of a run
+        another one of a single job may be made.
+
+        Raises:
+            UserError: workers end while they start.
+            Exception: what the function raised, with the worker's traceback as a note.
+        """
+        remaining = map(_Task, jobs)
+        tasks: deque[_Task] = deque()
+        try:
+            while True:
+                while len(tasks) < self.ahead and (task := next(remaining, None)):
+                    tasks.append(task)
+                    self._pending.append(task)
+                if not tasks:
+                    return
+                self._turn(0)
+                while not (done := [task for task in tasks if task.outcome and (task is tasks[0] or not ordered)]):
+                    self._turn(LOOK_S)
+                tasks.remove(done[0])
+                yield done[0].job, self._result(done[0])
+        finally:
+            for task in tasks:
+                self._drop(task)
+
+    def _start(self, *, open: bool) -> _Worker:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_work, args=(theirs, self._memory, self._function), daemon=True)
+        process.start()
+        theirs.close()
+        return _Worker(process, ours, open)
+
+    def _turn(self, timeout: float) -> None:
+        """Read what the workers sent, replace those that died, and hand out jobs."""
+        workers = {worker.pipe: worker for worker in self._workers}
+        ready = wait(list(workers), timeout)
+        for pipe in ready:
+            self._read(workers[pipe])  # type: ignore[index]
+        if timeout and not ready:  # a process that a worker forked may hold the worker's end
+            for worker in workers.values():
+                if not worker.process.is_alive():
+                    self._bury(worker)
+        self._hand_out()
+
+    def _read(self, worker: _Worker) -> None:
+        try:
+            message = worker.pipe.recv()
+        except (EOFError, OSError):
+            self._bury(worker)
+            return
+        if not worker.started:
+            worker.started = worker.open = True
+            self._failed_starts = 0
+        else:
+            task = worker.held.popleft()
+            task.outcome = message
+            if task.dropped:
+                self._release(task)
+
+    def _bury(self, worker: _Worker) -> None:
+        worker.pipe.close()
+        worker.process.join(LOOK_S)
+        worker.process.kill()  # if it closed its end and lives on
+        worker.process.join()
+        by = _cause(worker.process.exitcode or 0)
+        if not worker.started:
+            self._failed_starts += 1
+            if by.startswith("exit") or self._failed_starts > FAILED_STARTS:
+                raise UserError(
+                    f"a worker process ended while it started ({by}): see what it printed, and put what the script "
+                    "does under if __name__ == '__main__':"
+                )
+        elif worker.held and self._begun(worker.held[0]):  # else it was dead when it was given the job
+            first = worker.held[0]
+            first.deaths += 1
+            if first.deaths == CHANCES:
+                first.outcome = Crashed(by)
+                self._release(worker.held.popleft())
+        for task in reversed(worker.held):
+            if task.dropped:
+                self._release(task)
+            else:
+                self._pending.appendleft(task)
+        self._workers[self._workers.index(worker)] = self._start(open=False)
+
+    def _begun(self, task: _Task) -> bool:
+        return task.slot is not None and self._memory.is_begun(task.slot)
+
+    def _hand_out(self) -> None:
+        """Give the jobs to whoever holds the fewest."""
+        takers = [worker for worker in self._workers if worker.open]
+        while takers and self._pending:
+            worker = min(takers, key=lambda taker: len(taker.held))
+            task = self._pending[0]
+            if len(worker.held) == self._depth or not (task.slot or self._free):
+                return
+            if not task.slot:
+                task.slot = self._free.pop()
+                self._busy.add(task.slot)
+            self._memory.mark(task.slot, begun=False)
+            message = pickle.dumps((task.job, task.slot))
+            worker.held.append(self._pending.popleft())
+            with suppress(OSError):  # it died; that is seen once all that it had sent is read
+                worker.pipe.send_bytes(message)
+
+    def _result(self, task: _Task) -> Any:
+        if isinstance(task.outcome, Crashed):
+            return task.outcome
+        raised, head, spans = task.outcome
+        assert task.slot
+        room = self._memory.room(task.slot)
+        kept = self.ahead + self.spare - len(self._free) - len(self._busy)
+        if spans and kept < self.spare:
+            self._busy.remove(task.slot)
+            weakref.finalize(room, self._free.append, task.slot)
+        else:
+            room = room[: spans[-1][1] if spans else 0].copy()
+            self._release(task)
+        result = unpack(head, spans, room)
+        if raised:
+            raise result
+        return result
+
+    def _drop(self, task: _Task) -> None:
+        task.dropped = True
+        if task in self._pending:
+            self._pending.remove(task)
+            self._release(task)
+        elif task.outcome:
+            self._release(task)
+
+    def _release(self, task: _Task) -> None:
+        if task.slot in self._busy:
+            self._busy.remove(task.slot)
+            self._free.append(task.slot)
+        task.slot = None
+
+
+def run_jobs(
+    function: Callable[[Job], Result], jobs: Iterable[Job], *, workers: int
+) -> Iterator[tuple[Job, Result | Crashed]]:
+    """Yield (job, function(job)) as the jobs finish, with `Crashed` for a job that killed its process twice.
+
+    An exception of the function is raised here.
+    """
+    with Pool(function, workers=workers, ahead=workers) as pool:
+        yield from pool.run(jobs, ordered=False)
+
+
+def _cause(exitcode: int) -> str:
+    names = {-number: number.name for number in signal.Signals}
+    return names.get(exitcode, f"signal {-exitcode}" if exitcode < 0 else f"exit code {exitcode}")
+
+
+def _work(pipe: Connection, memory: SharedMemory, packed: tuple[bytes, Spans]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's business
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    room = memory.room(0)
+    room.flags.writeable = False
+    function = unpack(*packed, room)
+    with suppress(EOFError, OSError):  # the main process is gone
+        pipe.send("started")
+        while True:
+            job, slot = pipe.recv()
+            memory.mark(slot, begun=True)
+            pipe.send(_outcome(function, job, memory, slot))
+
+
+def _outcome(function: Callable[[Any], Any], job: Any, memory: SharedMemory, slot: int) -> tuple[bool, bytes, Spans]:
+    try:
+        return False, *pack(function(job), memory.room(slot))
+    except Exception as error:
+        error.add_note(f"In a worker process:\n{traceback.format_exc()}")
+        try:
+            head = pickle.dumps(error)
+            pickle.loads(head)
+        except Exception:
+            head = pickle.dumps(RuntimeError("".join(traceback.format_exception(error))))
+        return True, head, []
+
+
+def _end_with_parent() -> None:
+    """End this process when the main one is killed, in the middle of a job as well."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
