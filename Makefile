@@ -19,8 +19,9 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# Two processes: most tests keep one core busy, and some start processes of their own.
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 # One process per GPU; without a GPU two processes share the CPU.
 demo: install

@@ -251,7 +251,7 @@ def test_a_few_steps_tell_places_apart(batch):
     colours = 2 * torch.randn(2, 1, 3, 1, 2, 2, generator=torch.Generator().manual_seed(1))  # each place has its own
     batch["clips"] = 0.2 * batch["clips"] + colours.repeat_interleave(16, -1).repeat_interleave(16, -2)
     optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
-    for _ in range(40):
+    for _ in range(60):  # at 40 the last bits of a CPU's convolutions decide
         result = net(batch)
         optimizer.zero_grad()
         result["loss"].backward()
