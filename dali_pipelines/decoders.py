@@ -32,6 +32,9 @@ PROBED_VIDEOS = 5
 MOST_APART = 8.0
 """Mean difference from PyAV, in gray levels, beyond which a decoder shows another picture; chroma alone makes 3."""
 
+_PASSED: set[tuple[str, tuple[str, ...], int | None]] = set()
+"""Root, formats and device of what this process has probed."""
+
 
 def choose(index: Index, wanted: Wanted, *, device_id: int | None) -> tuple[bool, str]:
     """Whether DALI decodes the videos of a dataset, and if not though `wanted` is "auto", why.
@@ -51,7 +54,12 @@ def choose(index: Index, wanted: Wanted, *, device_id: int | None) -> tuple[bool
     said = "; ".join(f"{count} of {len(index)} videos: {reason}" for reason, count in reasons.items())
     if wanted == "auto" and said:
         return False, said
-    fault = probe(index, device_id=device_id) if wanted == "dali" or device_id is not None else ""
+    fault = ""
+    tried = (str(index.root), index.formats, device_id)
+    if tried not in _PASSED and (wanted == "dali" or device_id is not None):
+        fault = probe(index, device_id=device_id)
+        if not fault:
+            _PASSED.add(tried)  # each validation makes a loader anew
     if fault and wanted == "dali":
         more = f" ({said})" * bool(said)
         raise UserError(f"data.decoder=dali, but DALI does not decode {index.root}: {fault}{more}; auto takes PyAV")

@@ -116,6 +116,16 @@ def test_a_damaged_video_says_nothing_about_the_device(vp9_store, tmp_path, monk
 
 
 @pytest.mark.usefixtures("_nvdec")
+def test_a_dataset_is_probed_once_a_process_and_again_after_a_failure(h264_store, monkeypatch):
+    faults, asked = iter(["no", "", "never asked"]), []
+    monkeypatch.setattr(decoders, "_PASSED", set())
+    monkeypatch.setattr(decoders, "probe", lambda index, device_id: asked.append(device_id) or next(faults))
+    found = [decoders.choose(h264_store, "auto", device_id=0) for _ in range(3)]
+    assert found == [(False, "no"), (True, ""), (True, "")]
+    assert asked == [0, 0]
+
+
+@pytest.mark.usefixtures("_nvdec")
 def test_a_gpu_that_fails_its_probe_is_named_in_one_line_and_pyav_goes_on(h264_store, monkeypatch, caplog):
     monkeypatch.setattr(decoders, "probe", lambda index, device_id: "clip x: CUDA_ERROR_INVALID_VALUE")
     with caplog.at_level(logging.WARNING):
