@@ -15,6 +15,7 @@ from dali_pipelines.recovery import first_cause
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.mp4 import plain_mp4
 from dali_pipelines.store.nvdec import MULTIPLE, NVDEC_LEAST
+from dali_pipelines.store.planes import PLANAR
 from dali_pipelines.store.reader import ClipError, EncodedClip, decode_clip, read_clip
 
 Wanted = Literal["auto", "dali", "pyav"]
@@ -22,7 +23,6 @@ Wanted = Literal["auto", "dali", "pyav"]
 # What DALI 2.4 decodes. NVDEC takes 8-bit 4:2:0 only, and none before Blackwell's has AV1 (H100 and H200 do not).
 CPU_CODECS = frozenset({"vp8", "vp9"})  # and MJPEG, which PyAV decodes in less time: it cuts before it makes RGB
 GPU_CODECS = frozenset(NVDEC_LEAST)
-GPU_PIXELS = frozenset({"yuv420p", "yuvj420p"})
 
 NO_NVDEC = (
     "the driver's libnvcuvid.so.1 is missing (in a container: NVIDIA_DRIVER_CAPABILITIES=compute,video,utility)"
@@ -87,7 +87,7 @@ def _obstacle(codec: str, pix_fmt: str, width: int, height: int, *, gpu: bool) -
         return "" if codec in CPU_CODECS else f"DALI has no decoder for {codec} on a CPU"
     if codec not in GPU_CODECS:
         return f"DALI has no decoder for {codec} on a GPU"
-    if pix_fmt not in GPU_PIXELS:
+    if pix_fmt not in PLANAR:
         return f"GPU decoders take no {pix_fmt}"
     least = NVDEC_LEAST[codec]
     if width < least[0] or height < least[1]:

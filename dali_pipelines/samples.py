@@ -19,6 +19,9 @@ from dali_pipelines.tasks import Task
 
 ATTEMPTS = 20
 FIXED = ("row", "decoded", "media")
+Sample = tuple[np.ndarray, ...]
+Place = tuple[int, int, int, frozenset[int]]
+"""Epoch, step and slot of a sample, and the rows that are known to be unreadable."""
 Media = Literal["encoded", "planes", "frames"]
 HANDED_OVER: dict[Media, tuple[str, ...]] = {
     "encoded": ("frames", "order"),
@@ -38,10 +41,6 @@ def decoded_media(index: Index, task: Task, *, gpu: bool) -> Media:
     frames = task.plan_schema["frames"][0][0]
     planar = formats <= PLANAR and not (index.sizes_WH % 2).any()
     return "planes" if gpu and planar and frames * largest <= MOST_PLANES else "frames"
-
-Sample = tuple[np.ndarray, ...]
-Place = tuple[int, int, int, frozenset[int]]
-"""Epoch, step and slot of a sample, and the rows that are known to be unreadable."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from dali_pipelines.store import packets
 from dali_pipelines.store.reader import ClipError, EncodedClip
 
 PLANAR = frozenset({"yuv420p", "yuvj420p"})
+"""FFmpeg's names of 8-bit 4:2:0, of limited and of full range; NVDEC takes no other either."""
 
 
 class Planes(NamedTuple):
