@@ -24,9 +24,7 @@ Wanted = Literal["auto", "dali", "pyav"]
 CPU_CODECS = frozenset({"vp8", "vp9"})  # and MJPEG, which PyAV decodes in less time: it cuts before it makes RGB
 GPU_CODECS = frozenset(NVDEC_LEAST)
 
-NO_NVDEC = (
-    "the driver's libnvcuvid.so.1 is missing (in a container: NVIDIA_DRIVER_CAPABILITIES=compute,video,utility)"
-)
+NO_NVDEC = "the driver's libnvcuvid.so.1 is missing (in a container: NVIDIA_DRIVER_CAPABILITIES=compute,video,utility)"
 PROBED_FRAMES = 8
 PROBED_VIDEOS = 5
 MOST_APART = 8.0

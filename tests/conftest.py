@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from dali_pipelines.store.index import Index
-from tests.media import make_video
-from tests.stores import make_store
+from tests.helpers.media import make_video
+from tests.helpers.stores import make_store
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in trainers/pretrain.py; torch is not imported yet
 

@@ -6,8 +6,8 @@ import shutil
 import subprocess
 import sys
 
-from tests.runs import ROOT
-from tests.stores import make_store
+from tests.helpers.runs import ROOT
+from tests.helpers.stores import make_store
 
 DATA = '''"""Toy: whether the clip is mirrored."""
 

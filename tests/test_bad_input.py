@@ -13,9 +13,9 @@ from configs import errors
 from configs.errors import UserError, run_cli
 from dali_pipelines import prepare
 from dali_pipelines.store.index import Index
-from tests.media import make_video
-from tests.runs import PRETRAIN, run, write_recipe
-from tests.test_loop import history, lines
+from tests.helpers.media import make_video
+from tests.helpers.runs import PRETRAIN, run, write_recipe
+from tests.trainers.test_loop import history, lines
 from trainers import pretrain, probe
 
 

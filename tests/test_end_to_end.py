@@ -21,9 +21,9 @@ from dali_pipelines.plan.order import Order
 from dali_pipelines.samples import SampleSource
 from dali_pipelines.store.index import Index, open_dataset
 from dali_pipelines.tasks import Task, ctp, recognition
-from tests.media import SHARED_MEDIA
-from tests.runs import PRETRAIN, ROOT, command, run, two_ranks, write_recipe
-from tests.test_loop import history, lines
+from tests.helpers.media import SHARED_MEDIA
+from tests.helpers.runs import PRETRAIN, ROOT, command, run, two_ranks, write_recipe
+from tests.trainers.test_loop import history, lines
 from trainers import pretrain, probe
 
 STEPS = 12  # 4 epochs of 12 videos // 4

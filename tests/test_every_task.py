@@ -9,7 +9,7 @@ import torch
 
 from dali_pipelines.demo_data import make_demo
 from nets.tasks import net_module, pretext_tasks
-from tests.runs import PRETRAIN, ROOT, run
+from tests.helpers.runs import PRETRAIN, ROOT, run
 from trainers import pretrain
 
 STEPS = 4

@@ -2,7 +2,7 @@
 
 Brightness, contrast, saturation, hue and grey are each linear, hue approximately (`hue`). A series of them is the
 product of their matrices; what is lost are the roundings and clamps between them, which 8-bit pictures have.
-tests/test_graph_colour_map.py states the difference.
+tests/dali_pipelines/pixels/test_color_map.py states the difference.
 """
 
 from collections.abc import Mapping, Sequence

@@ -91,7 +91,7 @@ class RgbConverter:
     Chroma is interpolated and centred, as DALI does it: its CPU decoder gives the same pixels to the bit.
 
     cut: part of the frame to cut out, scale, mirror and turn, so that no other pixel becomes RGB. Luma and chroma are
-        scaled on their own, within a few grey levels of `graph.geometry` on RGB (tests/test_cuts.py states it).
+        scaled on their own, within a few grey levels of `graph.geometry` on RGB: tests/dali_pipelines/test_cuts.py.
     """
 
     def __init__(self, cut: Cut | None = None) -> None:

@@ -1,0 +1,127 @@
+"""The storage bench: its counts against counting by hand, its advice by its rule, and that the command runs."""
+
+import json
+
+import numpy as np
+import pytest
+
+from bench.storage import ORIGINAL, Setting, advise, main
+from bench.storage_data import DRAWS, costs, stored
+from configs.errors import UserError
+from dali_pipelines import prepare
+from dali_pipelines.plan.rng import Stream, generator
+from dali_pipelines.tasks import Task, concepts, rot3d
+from tests.helpers.media import make_video
+
+FRAMES = 60
+VP9, MJPEG = "--codec vp9 --gop 4 --short-side 128", "--codec mjpeg --gop 1 --short-side 128"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two videos of a codec whose packets `prepare` does not copy."""
+    folder = tmp_path_factory.mktemp("sources")
+    for name in ("a", "b"):
+        make_video(folder / f"{name}.avi", codec="mpeg4", frames=FRAMES, size=(160, 128))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bench(folder, tmp_path_factory):
+    """What the command wrote, and the folder of what it stored."""
+    out = tmp_path_factory.mktemp("storage")
+    options = ["--codecs", "vp9", "mjpeg", "--gops", "4", "--short-sides", "128", "--task", "rot3d", "--device", "cpu"]
+    options += ["--batch-size", "4", "--batches", "1", "--rounds", "1", "--threads", "2", "--workers", "0"]
+    main([str(folder), *options, "--work-dir", str(out), "--json", str(out / "storage.json")])
+    return json.loads((out / "storage.json").read_text()), out
+
+
+def test_every_setting_has_its_figures_and_what_cannot_be_stored_is_named(bench):
+    report, _ = bench
+    assert list(report["stored"]) == [VP9, MJPEG, "--codec original"]
+    assert len(report["notes"]) == 1
+    assert "--codec copy" in report["notes"][0]
+    assert "mpeg4" in report["notes"][0]
+    for figures in report["stored"].values():
+        assert figures["clips_per_s"]["min"] > 0
+        assert figures["first_size"] == "160x128"
+    assert [figures["decoder"] for figures in report["stored"].values()] == ["dali", "pyav", "pyav"]
+    assert report["settings"]["videos"] == 2
+    assert report["machine"]["cpu"]
+
+
+def test_the_advice_is_a_command_that_prepare_takes(bench, folder, tmp_path):
+    line = bench[0]["advice"]["128"].splitlines()[0]
+    command, words = line.split(": ")[1].split(" SRC --out DIR ")
+    assert command == "python -m dali_pipelines.prepare"
+    assert words in (VP9, MJPEG)
+    assert prepare.main([str(folder), "--out", str(tmp_path), "--labels", "none", *words.split()]) == 0
+
+
+def test_bytes_are_those_on_the_disk(bench, folder):
+    report, out = bench
+    sizes = [path.stat().st_size for path in (out / "codec_vp9_gop_4_short-side_128" / "videos").iterdir()]
+    counted = report["stored"][VP9]["kb_per_video"]
+    assert counted == pytest.approx(np.mean(sizes) / 1000, rel=0.02)  # but for what is for players, at the file's end
+    sizes = [path.stat().st_size for path in folder.iterdir()]
+    assert report["stored"]["--codec original"]["kb_per_video"] == round(np.mean(sizes) / 1000, 1)
+
+
+@pytest.mark.parametrize(("way", "gop"), [(VP9, 4), (MJPEG, 1), ("--codec original", FRAMES)])
+def test_amplification_is_that_of_counting_by_hand(bench, vp9_store, way, gop):
+    task = Task("rot3d", rot3d.Config())
+    decoded = delivered = 0
+    for epoch in range(DRAWS):
+        for row in range(2):
+            # A plan looks at the size and the number of frames, which all ways to store have in common here.
+            video = vp9_store.info(row)
+            video = type(video)(video.name, FRAMES, 160, 128, 25.0, -1)
+            frames = task.plan(video, generator(0, Stream.SAMPLE, epoch, row))["frames"].tolist()
+            before_the_last = {frame // gop for frame in frames} - {max(frames) // gop}
+            decoded += gop * len(before_the_last) + max(frames) % gop + 1
+            delivered += len(frames)
+    assert bench[0]["stored"][way]["tasks"]["rot3d"]["amplification"] == round(decoded / delivered, 2)
+
+
+def test_a_task_that_needs_longer_videos_is_not_counted(vp9_store):
+    index = vp9_store.select(np.flatnonzero(vp9_store.num_frames < 50))
+    needy = Task("concepts", concepts.Config(num_frames=32))
+    assert needy.min_frames > index.num_frames.max()
+    assert list(costs(index, [needy, Task("rot3d", rot3d.Config())])["tasks"]) == ["rot3d"]
+
+
+def test_sources_that_are_not_there_are_named_once(tmp_path):
+    with pytest.raises(UserError, match=r"^no such file or folder"):
+        stored([tmp_path / "nowhere"], {"a": ["--codec", "copy"]}, tmp_path)
+
+
+A, B, C = (Setting("vp9", gop, 128) for gop in (1, 8, 32))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "rates", "factor", "chosen"),
+    [
+        ((40, 15, 10), ([9, 9], [7, 7], [5, 5]), 2, B),  # the fastest takes four times the least
+        ((40, 15, 10), ([9, 9], [7, 7], [5, 5]), 4, A),
+        ((18, 15, 10), ([9, 9], [7, 9], [5, 5]), 2, B),  # as fast in one of the rounds, and smaller
+        ((18, 15, 10), ([9, 9], [7, 8], [5, 5]), 2, A),
+        ((18, 15, 10), ([9, 5], [5, 9], [7, 7]), 2, C),
+    ],
+)
+def test_the_advice_is_the_fastest_within_the_budget_and_of_equals_the_smallest(sizes, rates, factor, chosen):
+    figures = {way: {"kb_per_video": size} for way, size in zip((A, B, C, ORIGINAL), (*sizes, 1), strict=True)}
+    times = dict(zip((A, B, C, ORIGINAL), (*rates, [2.0, 2.0]), strict=True))
+    text = advise(128, figures, times, factor)
+    assert " ".join(chosen.options) in text.splitlines()[0]
+    assert "times the clips/s of the original files" in text
+    assert "none of the settings" in advise(256, figures, times, factor)
+
+
+def test_hevc_is_stored_as_large_as_gpus_need_it():
+    assert Setting("hevc", 8, 128).options[-1] == "160"
+    assert Setting("hevc", 8, 256).options[-1] == "256"
+
+
+def test_senseless_options_are_refused():
+    with pytest.raises(UserError, match=r"--disk-factor 0\.5"):
+        main(["--disk-factor", "0.5"])

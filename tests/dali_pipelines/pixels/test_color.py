@@ -1,0 +1,132 @@
+"""Colour in DALI against slow arithmetic and against true HSV."""
+
+import numpy as np
+import pytest
+from matplotlib.colors import hsv_to_rgb, rgb_to_hsv
+
+from dali_pipelines.graph.colour import MEAN, STD, brightness_contrast, colour_map, normalise
+from dali_pipelines.plan import colour
+from dali_pipelines.plan import colour_map as maps
+from dali_pipelines.plan.colour_map import colour_arrays
+from tests.helpers.dali import run_graph
+
+T = 5
+YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.321], [0.211, -0.523, 0.311]])
+
+
+def pictures(seed: int, saturation: float = 1.0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    hsv = rng.random((T, 16, 16, 3)) * [1, saturation, 0.8] + [0, 0, 0.1]
+    return np.rint(255 * hsv_to_rgb(hsv)).astype(np.uint8)
+
+
+def changed(clips: list[np.ndarray], brightness: np.ndarray, contrast: np.ndarray, device: str) -> list[np.ndarray]:
+    samples = [
+        {"clips": clip, "b": b.astype(np.float32), "c": c.astype(np.float32)}
+        for clip, b, c in zip(clips, brightness, contrast, strict=True)
+    ]
+    return run_graph(lambda n: brightness_contrast(n["clips"], n["b"], n["c"]), samples, {"clips": "FHWC"}, device)
+
+
+def test_brightness_and_contrast_clamp_between_and_after(device):
+    """specs/ctp.md 0.3: x + b, clipped, then x c, clipped. Each is rounded: half a level, the first times c."""
+    clip = np.random.default_rng(0).integers(0, 256, (T, 16, 16, 3), dtype=np.uint8)
+    b, c = np.array([[0, 80.3, -80.6, 60.2, -30.9], [1, 0.7, 1.3, 1.2, 0.9]])
+    (got,) = changed([clip], b[None], c[None], device)
+    b, c = b.reshape(T, 1, 1, 1), c.reshape(T, 1, 1, 1)
+    expected = np.clip(np.clip(clip + b, 0, 255) * c, 0, 255)
+    assert got.dtype == np.uint8
+    assert (np.abs(got - expected) <= 0.5 * c + 0.5 + 1e-3).all()  # the products are floats
+
+
+def test_a_clip_without_brightness_or_contrast_stays_as_it_is_beside_others(device):
+    clip = pictures(3)
+    none, some = np.zeros(T), np.array([0, 0, -20, 0, 0])
+    brightness, contrast = np.stack([none, some, none, some]), np.stack([none, none, some / 100, some / 100]) + 1
+    plain, darker, flatter, both = changed([clip] * 4, brightness, contrast, device)
+    np.testing.assert_array_equal(plain, clip)
+    for got in (darker, flatter, both):
+        same = (got == clip).all(axis=(1, 2, 3))
+        np.testing.assert_array_equal(same, some == 0)
+    assert not np.array_equal(darker, both)
+    assert not np.array_equal(flatter, both)
+
+
+def test_normalise_alone_is_imagenet_s_mean_and_deviation(device):
+    clip = pictures(0)
+    (got,) = run_graph(
+        lambda n: normalise(n["clips"], size=clip.shape[2]), [{"clips": clip}], {"clips": "FHWC"}, device
+    )
+    np.testing.assert_allclose(got, (clip / 255 - MEAN) / STD, atol=1e-5)
+
+
+def turned(clip: np.ndarray, hue: float, saturation: float) -> np.ndarray:
+    (got,) = run_graph(
+        lambda n: colour_map(n["clips"], n),
+        [{"clips": clip, **colour_arrays([maps.saturation(saturation).then(maps.hue(hue))] * len(clip))}],
+        {"clips": "FHWC"},
+    )
+    return got
+
+
+def test_no_shift_and_factor_one_change_nothing():
+    clip = pictures(1)
+    np.testing.assert_array_equal(turned(clip, 0, 1), clip)
+
+
+def test_hue_and_saturation_leave_grey_alone():
+    grey = np.repeat(np.arange(0, 250, 10, dtype=np.uint8).reshape(1, 5, 5, 1), 3, axis=-1)
+    np.testing.assert_allclose(turned(grey, 24, 1.1).astype(float), grey, atol=1.0)
+
+
+def test_a_turned_hue_is_a_turn_of_i_and_q_rounded_and_clamped():
+    """Colours at the corners of the cube leave it. The matrix of NTSC is known to three digits."""
+    clip = np.stack(np.meshgrid(*[np.uint8([0, 90, 255])] * 3), axis=-1).reshape(1, 3, 9, 3)
+    angle = np.deg2rad(24)
+    turn = np.array([[1, 0, 0], [0, np.cos(angle), np.sin(angle)], [0, -np.sin(angle), np.cos(angle)]])
+    mapped = clip @ (np.linalg.inv(YIQ) @ (turn * [[1], [1.1], [1.1]]) @ YIQ).T
+    assert mapped.min() < -100
+    assert mapped.max() > 350
+    got = turned(clip, 24, 1.1)
+    assert got.dtype == np.uint8
+    assert np.abs(got - np.clip(mapped, 0, 255)).max() < 0.5 + 255 * 3 * 0.002
+
+
+def in_hsv(clip: np.ndarray, hue: float, saturation: float) -> np.ndarray:
+    """The same change in true HSV, by matplotlib; the hue wraps around."""
+    hsv = rgb_to_hsv(clip / 255)
+    hsv[..., 0] = (hsv[..., 0] + hue / 360) % 1
+    hsv[..., 1] = np.clip(hsv[..., 1] * saturation, 0, 1)
+    return 255 * hsv_to_rgb(hsv)
+
+
+@pytest.mark.parametrize("hue", [-24, 24])
+@pytest.mark.parametrize("saturation", [np.exp(-0.1), np.exp(0.1)])
+def test_the_linear_map_deviates_from_true_hsv_by_less_than_the_stated_levels(hue, saturation):
+    """At the ends of CtP's range and half saturation: under 5 levels on average, under 50 at worst."""
+    clip = pictures(2, saturation=0.5)
+    got = turned(clip, hue, saturation).astype(float)
+    difference = np.abs(got - in_hsv(clip, hue, saturation))
+    assert difference.mean() < 5
+    assert difference.max() < 50
+    assert difference.mean() < np.abs(got - in_hsv(clip, -hue, saturation)).mean() / 2  # it turns the right way
+
+
+def test_colour_factors_are_drawn_with_the_spec_s_shares_and_ranges():
+    rng = np.random.default_rng(0)
+    drawn = [colour.hue_saturation(rng, prob=0.25, hue=24, saturation=0.1) for _ in range(4000)]
+    tints = np.array([YIQ @ one.matrix @ np.linalg.inv(YIQ) for one in drawn if one is not maps.IDENTITY])
+    assert abs(len(tints) / 4000 - 0.25) < 0.03
+    hue = np.rad2deg(np.arctan2(tints[:, 1, 2], tints[:, 1, 1]))
+    log_saturation = np.log(np.hypot(tints[:, 1, 2], tints[:, 1, 1]))
+    for values, reach in ((hue, 24), (log_saturation, 0.1)):
+        low, middle, high = np.quantile(values, [0.01, 0.5, 0.99])
+        assert abs(middle) < 0.1 * reach
+        assert 0.95 * reach < min(-low, high) < max(-low, high) < 1.01 * reach  # YIQ's coefficients have three digits
+    assert abs(np.corrcoef(hue, log_saturation)[0, 1]) < 0.1
+    brightness = np.stack([colour.moving(rng, length=16, prob=0.5, reach=30, factor=False) for _ in range(2000)])
+    assert abs((brightness != 0).any(axis=1).mean() - 0.5) < 0.05
+    assert 25 < np.abs(brightness).max() <= 30
+    contrast = np.stack([colour.moving(rng, length=16, prob=0.5, reach=0.12, factor=True) for _ in range(2000)])
+    assert abs((contrast != 1).any(axis=1).mean() - 0.5) < 0.05
+    assert np.exp(-0.12) <= contrast.min() < contrast.max() <= np.exp(0.12)

@@ -1,0 +1,144 @@
+"""Videos that come as folders of numbered pictures: which are taken, what is stored, what is refused and why."""
+
+import csv
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs.errors import UserError
+from dali_pipelines.prepare import main
+from dali_pipelines.store.discover import find_videos
+from dali_pipelines.store.index import Index, open_dataset
+from dali_pipelines.store.reader import decode_clip, read_clip
+from tests.helpers.media import make_video
+
+
+def write_pictures(folder: Path, names: list[str], *, mode: str = "RGB", size: tuple[int, int] = (96, 64)) -> Path:
+    """Smooth colours that differ from picture to picture."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(names):
+        small = np.random.default_rng(number).integers(0, 255, (4, 6, 3), dtype=np.uint8)
+        picture = Image.fromarray(small).resize(size, Image.Resampling.BICUBIC).convert(mode)
+        picture.save(folder / name, quality=95)
+    return folder
+
+
+def numbered(count: int, form: str = "{:05d}.jpg", first: int = 1) -> list[str]:
+    return [form.format(number) for number in range(first, first + count)]
+
+
+def prepare(source: Path, out: Path, *more: str) -> int:
+    return main([str(source), "--out", str(out), "--labels", "none", "--workers", "1", "--crf", "4", *more])
+
+
+GOOD = {
+    "1": {"names": numbered(5)},
+    "as grey": {"names": numbered(5), "mode": "L"},
+    "deep/unpadded.v1": {"names": numbered(5, "img_{}.png", first=8)},
+    "from 0": {"names": numbered(5, "{:03d}.JPG", first=0)},
+    "100 %5d": {"names": numbered(5, "50%-{:02d}.jpeg", first=97)},
+}
+BAD = {
+    "gap": ("its picture 00003.jpg is missing", lambda p: (p / "00003.jpg").unlink()),
+    "half": ("its picture 00004.jpg does not decode", lambda p: os.truncate(p / "00004.jpg", 1500)),
+    "empty": ("its picture 00005.jpg is empty", lambda p: os.truncate(p / "00005.jpg", 0)),
+    "first": ("its picture 00001.jpg is empty", lambda p: os.truncate(p / "00001.jpg", 0)),
+    "text": ("its picture 00002.jpg does not decode", lambda p: (p / "00002.jpg").write_text("hello" * 100)),
+    "sizes": (
+        "its picture 00005.jpg is 32x48, those before it 96x64",
+        lambda p: write_pictures(p, ["00005.jpg"], size=(32, 48)),
+    ),
+    "flow": ("not one numbered series: 00001.jpg, flow_x_1.jpg", lambda p: write_pictures(p, ["flow_x_1.jpg"])),
+    "cover": ("not one numbered series: 00001.jpg, cover.jpg", lambda p: write_pictures(p, ["cover.jpg"])),
+    "one": ("has only one picture", lambda p: [path.unlink() for path in p.glob("0000[2-5].jpg")]),
+}
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """All the folders of GOOD and BAD, and two that are no videos."""
+    root = tmp_path_factory.mktemp("frames")
+    for name, options in GOOD.items():
+        write_pictures(root / name, **options)
+    (root / "1" / "._00001.jpg").write_text("what another system leaves behind")
+    (root / "1" / "n_frames").write_text("5")
+    for name, (_, damage) in BAD.items():
+        damage(write_pictures(root / name, numbered(5)))
+    write_pictures(root / "covers", ["cover.jpg"])
+    (root / "nothing").mkdir()
+    return root
+
+
+@pytest.fixture(scope="module")
+def out(source, tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("out")
+    assert prepare(source, root) == 3
+    return root
+
+
+def test_folders_of_numbered_pictures_are_videos_named_by_their_path(out):
+    index = open_dataset(out)
+    assert list(index.names.texts()) == sorted(GOOD)
+    assert index.num_frames.tolist() == [5] * len(GOOD)
+    assert {index.info(row).fps for row in range(len(index))} == {25.0}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_every_picture_is_a_frame_in_the_order_of_the_numbers(source, out, name):
+    index = open_dataset(out)
+    stored = decode_clip(read_clip(index, list(index.names.texts()).index(name), np.arange(5))).astype(int)
+    pictures = [Image.open(source / name / file).convert("RGB") for file in GOOD[name]["names"]]
+    distance = np.abs(stored[:, None] - np.array(pictures, int)[None]).mean((2, 3, 4))
+    assert np.diag(distance).max() < 3
+    assert (distance + 1000 * np.eye(5)).min() > 15
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_folder_that_is_not_one_whole_series_is_quarantined_with_the_reason(source, out, name):
+    with (out / "quarantine.csv").open(newline="") as file:
+        reasons = {row["path"]: row["reason"] for row in csv.DictReader(file)}
+    assert len(reasons) == len(BAD)
+    assert BAD[name][0] in reasons[str(source / name)]
+
+
+def test_only_folders_that_have_changed_are_done_again(tmp_path, capsys):
+    source, out = tmp_path / "source", tmp_path / "out"
+    for name in ("a", "b", "c", "d"):
+        write_pictures(source / name, numbered(4))
+    (source / "d" / "00002.jpg").unlink()
+
+    def stored_now(status: int) -> str:
+        capsys.readouterr()
+        assert prepare(source, out) == status
+        return capsys.readouterr().out.split(": ", 1)[1].split(",")[0]
+
+    assert stored_now(3) == "3 videos (4 stored now)"
+    assert stored_now(3) == "3 videos (0 stored now)"
+    picture = source / "b" / "00002.jpg"
+    time = picture.stat().st_mtime_ns + 10**9
+    os.utime(picture, ns=(time, time))  # as good as written again in place: the folder's own time stays
+    (source / "c" / "00004.jpg").unlink()
+    assert stored_now(3) == "3 videos (2 stored now)"
+    assert Index.load(out).num_frames.tolist() == [4, 4, 3]
+    write_pictures(source / "d", numbered(4))
+    assert stored_now(0) == "4 videos (1 stored now)"
+
+
+def test_a_folder_with_videos_is_searched_for_videos_alone(tmp_path):
+    write_pictures(tmp_path / "frames" / "a", numbered(3))
+    write_pictures(tmp_path / "both" / "thumbnails", numbered(3))
+    video = make_video(tmp_path / "both" / "thumbnails" / "deep" / "b.mp4", frames=3)
+    found = find_videos([tmp_path / "frames", tmp_path / "both"], outside=tmp_path / "out")
+    assert found == {"a": tmp_path / "frames" / "a", "thumbnails/deep/b": video}
+    assert find_videos([tmp_path / "frames" / "a"], outside=tmp_path / "out") == {"a": tmp_path / "frames" / "a"}
+
+
+@pytest.mark.parametrize("codec", ["copy", "original"])
+def test_pictures_cannot_stay_as_they_are_encoded(tmp_path, codec):
+    folder = write_pictures(tmp_path / "source" / "a", numbered(3))
+    with pytest.raises(UserError, match=f"--codec {codec} cannot take a folder of pict.*, {folder}: use --codec h264"):
+        main([str(folder.parent), "--out", str(tmp_path / "out"), "--codec", codec])
+    assert not (tmp_path / "out").exists()

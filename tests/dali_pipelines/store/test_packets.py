@@ -1,0 +1,100 @@
+"""Frames of fragments without a demuxer, against PyAV's demuxer on the same bytes."""
+
+import io
+from collections.abc import Iterable
+
+import av
+import numpy as np
+import pytest
+
+from dali_pipelines.store import packets
+from dali_pipelines.store.encode import Encoding, write_frames
+from dali_pipelines.store.fmp4 import Fragment, read_layout, sample_sizes
+from dali_pipelines.store.remux import copy_video
+from tests.helpers.media import make_video
+
+
+def drift(frames: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    still = np.kron(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8), np.ones((12, 12, 1), np.uint8))
+    return np.stack([np.roll(still, 3 * t, axis=1) for t in range(frames)])
+
+
+def store(tmp_path, kind: str):
+    """The bytes of a prepared video and its layout."""
+    path = tmp_path / "stored.mp4"
+    if kind == "copy":  # with B-frames, so that packets are not in the order in which frames are shown
+        copy_video(path, make_video(tmp_path / "a.mp4", frames=40, size=(96, 96), gop=12))
+    else:
+        codec, gop = kind.split("-")
+        write_frames(path, iter(drift(20)), fps=25, settings=Encoding(codec=codec, gop=int(gop), size=(96, 96)))
+    return path.read_bytes(), read_layout(path)
+
+
+def demuxed(data: bytes) -> list[np.ndarray]:
+    with av.open(io.BytesIO(data)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def pictures(data: bytes, init_size: int, fragments: Iterable[Fragment]) -> list[np.ndarray]:
+    found = packets.frames(memoryview(data), init_size, [(fragment.size, fragment.frames) for fragment in fragments])
+    return [frame.to_ndarray(format="rgb24") for frame in found]
+
+
+@pytest.mark.parametrize("kind", ["h264-1", "h264-8", "vp9-8", "mjpeg-1", "rawvideo-1", "copy"])
+def test_frames_are_those_of_a_demuxer_in_the_order_of_presentation(tmp_path, kind):
+    data, layout = store(tmp_path, kind)
+    expected = demuxed(data)
+    for init_size in (layout.init_size, 0):
+        got = pictures(data, init_size, layout.fragments)
+        assert len(got) == len(expected) >= 20
+        assert all(np.array_equal(a, b) for a, b in zip(got, expected, strict=True))
+
+
+def test_a_clip_that_was_left_early_does_not_leak_into_the_next_one(tmp_path):
+    data, layout = store(tmp_path, "copy")
+    expected = demuxed(data)
+    first, second = layout.fragments[:2]
+    for _ in range(3):
+        left_early = packets.frames(memoryview(data), layout.init_size, [(first.size, first.frames)])
+        assert np.array_equal(next(left_early).to_ndarray(format="rgb24"), expected[0])
+    clip = data[: layout.init_size] + data[second.offset : second.offset + second.size]
+    assert np.array_equal(pictures(clip, layout.init_size, [second]), expected[first.frames :][: second.frames])
+
+
+@pytest.mark.parametrize("kind", ["h264-1", "vp9-8", "rawvideo-1", "copy"])
+def test_the_sizes_of_samples_are_those_of_the_demuxers_packets(tmp_path, kind):
+    data, layout = store(tmp_path, kind)
+    sizes: list[int] = []
+    for offset, size, frames in layout.fragments:
+        moof = int.from_bytes(data[offset : offset + 4], "big")
+        found = sample_sizes(memoryview(data)[offset + 8 : offset + moof])
+        assert len(found) == frames
+        assert sum(found) + moof + 8 == size
+        sizes += found
+    with av.open(io.BytesIO(data)) as container:
+        assert sizes == [packet.size for packet in container.demux(video=0) if packet.size]
+
+
+@pytest.mark.parametrize("kind", ["h264-8", "rawvideo-1"])
+def test_a_fragment_that_is_cut_off_is_said_to_be(tmp_path, kind):
+    data, layout = store(tmp_path, kind)
+    with pytest.raises(ValueError, match=r"box b'mdat' claims \d+ bytes, \d+ are left"):
+        pictures(data[: layout.fragments[1].offset - 5], layout.init_size, layout.fragments)
+
+
+def test_a_fragment_of_one_frame_whose_head_is_damaged_has_none(tmp_path):
+    data, layout = store(tmp_path, "rawvideo-1")
+    damaged = bytearray(data)
+    damaged[layout.fragments[2].offset] = 255
+    assert len(pictures(bytes(damaged), layout.init_size, layout.fragments)) == 19
+
+
+def test_a_fragment_whose_head_announces_more_than_it_holds_is_refused(tmp_path):
+    data, layout = store(tmp_path, "h264-8")
+    first = layout.fragments[0]
+    moof = int.from_bytes(data[first.offset : first.offset + 4], "big")
+    body = first.size - moof
+    shorter = (body - 5).to_bytes(4, "big") + data[first.offset + moof + 4 : first.offset + first.size - 5]
+    with pytest.raises(ValueError, match="ends within a frame"):
+        pictures(data[: first.offset + moof] + shorter, layout.init_size, [first])

@@ -1,0 +1,167 @@
+"""Decoding clips: the same pixels as decoding the whole file, here and in DALI."""
+
+import numpy as np
+import pytest
+from nvidia.dali import fn, pipeline_def, types
+
+from dali_pipelines.store.encode import Encoding, write_video
+from dali_pipelines.store.files import video_path
+from dali_pipelines.store.index import Index
+from dali_pipelines.store.reader import ClipError, EncodedClip, decode_clip, read_clip
+from dali_pipelines.store.remux import copy_video, leave_in_place
+from tests.helpers.h264 import drop_usability
+from tests.helpers.media import SHARED_MEDIA, make_video, read_video, run_ffmpeg
+
+BT601 = "in_color_matrix=bt601:flags=bilinear+full_chroma_int+accurate_rnd"
+B_FRAMES = ["-bf", "3", "-x264-params", "keyint=9:min-keyint=3:scenecut=0"]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """The same moving picture stored in many ways; name -> row, and the index."""
+    root = tmp_path_factory.mktemp("data")
+    source = make_video(root / "source.mp4", frames=50, size=(160, 160))
+    records = {}
+    for codec in ("vp9", "h264", "hevc"):
+        for gop in (1, 8, 16):
+            name = f"{codec}-{gop}"
+            settings = Encoding(codec=codec, gop=gop)
+            records[name] = write_video(video_path(root, name), source, settings)
+    copies = {
+        "h264-copy": make_video(root / "b.mkv", frames=50, size=(98, 70), extra=B_FRAMES),
+        "hevc-copy": make_video(root / "x.mp4", frames=50, size=(98, 70), codec="hevc", gop=12),
+        "vp9-copy": make_video(root / "v.webm", frames=50, size=(98, 70), codec="vp9", gop=12),
+        "av1-copy": make_video(root / "a.mkv", frames=50, size=(98, 70), codec="av1", gop=12),
+        "10bit-copy": make_video(root / "t.mp4", frames=50, gop=12, extra=["-pix_fmt", "yuv420p10le"]),
+    }
+    # Its frames are out of order, and nothing says by how much: a decoder must wait for as many as there may be.
+    copies["unsaid-copy"] = drop_usability(
+        make_video(root / "unsaid.mp4", frames=50, extra=[*B_FRAMES[:2], "-g", "12"])
+    )
+    records["unsaid-original"] = leave_in_place(copies["unsaid-copy"])
+    for name, path in copies.items():
+        records[name] = copy_video(video_path(root, name), path)
+    for codec in ("mpeg4", "mjpeg", "vp8"):
+        path = make_video(root / f"{codec}.mkv", frames=20, codec=codec)
+        records[f"{codec}-original"] = leave_in_place(path)
+    sound = ["-f", "lavfi", "-i", "sine", "-t", "2", "-c:v", "flv", "-c:a", "mp3", "-ar", "44100"]
+    run_ffmpeg("-i", source, *sound, root / "sound.flv")  # its header does not say what is in it
+    records["flv-original"] = leave_in_place(root / "sound.flv")
+    index = Index.build(root, records)
+    return index, {index.info(i).name: i for i in range(len(index))}
+
+
+NAMES = [
+    *(f"{codec}-{gop}" for codec in ("vp9", "h264", "hevc") for gop in (1, 8, 16)),
+    *("h264-copy", "hevc-copy", "vp9-copy", "av1-copy", "10bit-copy"),
+    *("mpeg4-original", "mjpeg-original", "vp8-original", "flv-original"),
+    *("unsaid-copy", "unsaid-original"),
+]
+
+
+def frame_lists(num_frames):
+    rng = np.random.default_rng(0)
+    yield np.arange(num_frames)
+    yield np.array([0, num_frames - 1, num_frames - 1, 3])  # ends, repeats, backwards
+    yield np.arange(5, num_frames, 4)
+    for _ in range(4):
+        yield rng.integers(0, num_frames, 6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_clip_decodes_to_the_frames_of_the_whole_file(dataset, name):
+    index, row_of = dataset
+    row = row_of[name]
+    whole = decode_clip(
+        EncodedClip(np.fromfile(index.path(row), np.uint8), np.arange(index.num_frames[row], dtype=np.int32), 0)
+    )
+    as_the_binary_has_it = read_video(index.path(row), f"scale={BT601}", "format=rgb24").astype(int)
+    assert np.abs(whole - as_the_binary_has_it).max() <= 1
+    for frames in frame_lists(len(whole)):
+        assert np.array_equal(decode_clip(read_clip(index, row, frames)), whole[frames])
+
+
+def test_copied_h264_has_b_frames_and_several_fragments(dataset):
+    """Guards the test above: without either it would show little."""
+    index, row_of = dataset
+    assert len(index.fragment_ends[row_of["h264-copy"]]) == 6
+    assert len(index.fragment_ends[row_of["vp9-copy"]]) == 5
+
+
+@pipeline_def(batch_size=1, num_threads=1, device_id=None, prefetch_queue_depth=1)
+def decode_with_dali(data, frames):
+    encoded = fn.external_source(source=lambda: [data], batch=True, dtype=types.UINT8)
+    wanted = fn.external_source(source=lambda: [frames], batch=True, dtype=types.INT32)
+    return fn.decoders.video(encoded, frames=wanted, pad_mode="none")
+
+
+def dali_frames(data, frames):
+    pipeline = decode_with_dali(data, np.asarray(frames, np.int32))
+    pipeline.build()
+    return np.array(pipeline.run()[0].at(0))
+
+
+@pytest.mark.parametrize("name", ["vp9-1", "vp9-8", "vp9-16", "vp9-copy", "vp8-original", "mjpeg-original"])
+def test_dali_decodes_a_clip_like_the_whole_file_and_like_decode_clip(dataset, name):
+    index, row_of = dataset
+    row = row_of[name]
+    whole = np.fromfile(index.path(row), np.uint8)
+    for frames in list(frame_lists(int(index.num_frames[row])))[1:4]:
+        clip = read_clip(index, row, frames)
+        decoded = dali_frames(clip.data, clip.frames)
+        assert np.array_equal(decoded, dali_frames(whole, frames))
+        difference = np.abs(decoded.astype(int) - decode_clip(clip))
+        assert difference.max() == 0
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        ["-pix_fmt", "yuv444p"],
+        ["-vf", "scale=out_range=pc", "-color_range", "pc"],
+        ["-vf", "scale=out_color_matrix=bt709", "-colorspace", "bt709"],
+        ["-pix_fmt", "yuv420p10le"],
+    ],
+)
+def test_colours_of_any_format_are_those_of_dali(tmp_path, tags):
+    """The tag of the matrix is ignored by both, the range is honoured by both."""
+    path = make_video(tmp_path / "a.webm", codec="vp9", frames=4, extra=tags)
+    data, frames = np.fromfile(path, np.uint8), np.arange(4, dtype=np.int32)
+    here = decode_clip(EncodedClip(data, frames, 4)).astype(int)
+    assert np.abs(here - dali_frames(data, frames)).max() <= 1
+
+
+def test_the_matrix_tag_is_ignored(tmp_path):
+    plain = make_video(tmp_path / "plain.mp4", frames=3)
+    tagged = tmp_path / "tagged.mp4"
+    run_ffmpeg("-i", plain, "-c", "copy", "-bsf:v", "h264_metadata=matrix_coefficients=1", tagged)
+    frames = np.arange(3, dtype=np.int32)
+    decoded = [decode_clip(EncodedClip(np.fromfile(path, np.uint8), frames, 3)) for path in (plain, tagged)]
+    assert np.array_equal(*decoded)
+    assert not np.array_equal(read_video(plain), read_video(tagged))  # the binary does mind it
+
+
+def test_damaged_bytes_are_a_clip_error(dataset):
+    index, row_of = dataset
+    clip = read_clip(index, row_of["h264-16"], np.array([40, 3]))
+    for data in (clip.data[: len(clip.data) // 2], clip.data[:100], np.zeros(500, np.uint8), clip.data[:0]):
+        with pytest.raises(ClipError, match=r"of 2 frames of the clip decode|no video stream"):
+            decode_clip(EncodedClip(data, clip.frames, clip.decoded))
+
+
+def test_a_clip_without_pictures_is_a_clip_error(tmp_path):
+    run_ffmpeg("-f", "lavfi", "-i", "sine", "-t", "1", tmp_path / "sound.mp4")
+    data = np.fromfile(tmp_path / "sound.mp4", np.uint8)
+    with pytest.raises(ClipError, match="no video stream"):
+        decode_clip(EncodedClip(data, np.zeros(1, np.int32), 1))
+
+
+@pytest.mark.skipif(not SHARED_MEDIA.is_dir(), reason="needs the shared media")
+@pytest.mark.parametrize("name", ["kinetics_arm_wrestling.mp4", "nasa_h264_480x270_aac.mp4", "unordered_pts.mov"])
+def test_copies_of_real_clips_decode_like_their_source(tmp_path, name):
+    index = Index.build(tmp_path, {"a": copy_video(video_path(tmp_path, "a"), SHARED_MEDIA / name)})
+    original = Index.build(tmp_path, {"a": leave_in_place(SHARED_MEDIA / name)})
+    frames = np.array([0, int(index.num_frames[0]) - 1, int(index.num_frames[0]) // 2])
+    assert index.num_frames[0] == original.num_frames[0]
+    copied, plain = (decode_clip(read_clip(rows, 0, frames)) for rows in (index, original))
+    assert np.array_equal(copied, plain)

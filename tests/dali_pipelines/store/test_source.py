@@ -1,0 +1,204 @@
+"""Source videos: what is refused and why, what is copied, what is left in place."""
+
+import av
+import numpy as np
+import pytest
+
+from dali_pipelines.store.files import video_path
+from dali_pipelines.store.index import Index
+from dali_pipelines.store.reader import decode_clip, read_clip
+from dali_pipelines.store.remux import copy_video, leave_in_place
+from dali_pipelines.store.source import Source, VideoError
+from tests.helpers.media import SHARED_MEDIA, make_video, read_video, run_ffmpeg
+
+
+def decoded_frames(path):
+    with Source(path) as source:
+        return sum(1 for _ in source.frames())
+
+
+def cut(path, share=0.5):
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    return path
+
+
+BROKEN = {
+    "empty.mp4": ("not a video file", lambda p: p.write_bytes(b"")),
+    "text.mp4": ("not a video file", lambda p: p.write_text("hello\n" * 100)),
+    "random.avi": ("not a video file", lambda p: p.write_bytes(np.random.default_rng(0).bytes(50_000))),
+    "no_header.mp4": ("not a video file", lambda p: cut(make_video(p))),
+    "folder.mp4": ("cannot be opened: Is a directory", lambda p: p.mkdir()),
+    "gone.mp4": ("cannot be opened: No such file", lambda p: None),
+    "sound.mp4": ("has no video stream", lambda p: run_ffmpeg("-f", "lavfi", "-i", "sine", "-t", "1", p)),
+    "one.mp4": ("has only one frame", lambda p: make_video(p, frames=1)),
+    "picture.png": ("has only one frame", lambda p: run_ffmpeg("-f", "lavfi", "-i", "testsrc2", "-frames:v", "1", p)),
+    "cut.avi": (
+        r"truncated: the header says 40 frames, (19|2\d) decode",
+        lambda p: cut(make_video(p, codec="mpeg4")),
+    ),
+    "cut.webm": (r"truncated: the header says 1\.6 s, 0\.\d s decode", lambda p: cut(make_video(p, codec="vp9"))),
+    "cut.mp4": (
+        r"decode error after \d+ frames|truncated: the header says 40 frames, \d+ decode",
+        lambda p: cut(make_video(p, extra=["-movflags", "+faststart", "-bf", "0"])),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_source_is_refused_with_its_reason_in_one_line(tmp_path, name):
+    reason, make = BROKEN[name]
+    make(tmp_path / name)
+    with pytest.raises(VideoError, match=reason) as raised:
+        decoded_frames(tmp_path / name)
+    assert "\n" not in str(raised.value)
+
+
+def test_damage_in_the_middle_is_refused(tmp_path):
+    path = make_video(tmp_path / "a.mp4", frames=60, size=(320, 240))
+    content = np.fromfile(path, np.uint8)
+    rng = np.random.default_rng(0)
+    content[rng.integers(3000, int(len(content) * 0.9), 300)] = 0
+    content.tofile(path)
+    with pytest.raises(VideoError, match=r"decode error after \d+ frames|\d+ of \d+ frames are damaged"):
+        decoded_frames(path)
+
+
+def test_the_frames_that_decode_are_counted_whatever_the_header_says(tmp_path):
+    path = make_video(tmp_path / "a.avi", codec="mpeg4", frames=100)
+    cut(path, 0.96)
+    with av.open(str(path)) as container:
+        announced = container.streams.video[0].frames
+    assert announced == 100
+    assert decoded_frames(path) == len(read_video(path)) < 100
+
+
+def test_a_start_hidden_by_an_edit_list_is_not_called_truncated(tmp_path):
+    whole = make_video(tmp_path / "whole.mp4", frames=100, gop=50)
+    trimmed = tmp_path / "trimmed.mp4"
+    run_ffmpeg("-ss", "1.5", "-i", whole, "-t", "1", "-c", "copy", trimmed)
+    shown = len(read_video(trimmed))
+    assert decoded_frames(trimmed) == shown < 40
+    record = copy_video(tmp_path / "copy.mp4", trimmed)  # the hidden frames are needed to decode the others
+    assert record.num_frames == len(read_video(tmp_path / "copy.mp4")) > shown
+
+
+def test_a_cover_picture_is_not_taken_for_the_video(tmp_path):
+    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=size=320x240", "-frames:v", "1", tmp_path / "cover.png")
+    video, both = make_video(tmp_path / "video.mp4"), tmp_path / "both.mp4"
+    cover_first = ["-map", "0", "-map", "1", "-c", "copy", "-disposition:v:0", "attached_pic"]
+    run_ffmpeg("-i", tmp_path / "cover.png", "-i", video, *cover_first, both)
+    assert leave_in_place(both).num_frames == 40
+
+
+def fragment_frames(record):
+    return [fragment.frames for fragment in record.fragments]
+
+
+@pytest.mark.parametrize(
+    ("codec", "options", "expected"),
+    [
+        ("h264", "keyint=10:min-keyint=10:scenecut=0:open-gop=0", [10, 10, 10, 10]),
+        ("h264", "keyint=10:min-keyint=10:scenecut=0:open-gop=1", [40]),  # x264's only IDR is the first
+        ("hevc", "keyint=10:min-keyint=10:scenecut=0:open-gop=0", [10, 10, 10, 10]),
+        ("hevc", "keyint=10:min-keyint=10:scenecut=0:open-gop=1", [40]),
+    ],
+)
+def test_fragments_of_an_open_gop_are_joined(tmp_path, codec, options, expected):
+    flag, quiet = {"h264": ("-x264-params", ""), "hevc": ("-x265-params", ":log-level=none")}[codec]
+    source = make_video(tmp_path / "source.mp4", codec=codec, extra=["-bf", "2", flag, options + quiet])
+    record = copy_video(tmp_path / "copy.mp4", source)
+    assert fragment_frames(record) == expected
+    assert np.array_equal(read_video(tmp_path / "copy.mp4"), read_video(source))
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_a_fragment_that_decodes_to_other_pixels_is_joined_even_if_it_claims_to_be_idr(tmp_path, monkeypatch, codec):
+    monkeypatch.setattr("dali_pipelines.store.remux.is_idr", lambda *_: True)
+    flag, quiet = {"h264": ("-x264-params", ""), "hevc": ("-x265-params", ":log-level=none")}[codec]
+    options = "keyint=9:min-keyint=9:scenecut=0:open-gop=1:b-adapt=0:bframes=2" + quiet  # B before each I
+    source = make_video(tmp_path / "source.mp4", codec=codec, extra=["-bf", "2", flag, options])
+    assert fragment_frames(copy_video(tmp_path / "copy.mp4", source)) == [40]
+
+
+def test_only_the_open_gops_are_joined(tmp_path):
+    """Key frames by turns IDR and not, made by putting two streams one after the other."""
+    open_gop = ["-bf", "2", "-x264-params", "keyint=10:min-keyint=10:scenecut=0:open-gop=1"]
+    parts = [
+        make_video(tmp_path / f"{i}.ts", frames=20, extra=[*open_gop, "-output_ts_offset", str(i)]) for i in range(3)
+    ]
+    source = tmp_path / "all.ts"
+    source.write_bytes(b"".join(part.read_bytes() for part in parts))
+    record = copy_video(video_path(tmp_path, "a"), source)
+    assert fragment_frames(record) == [20, 20, 20]
+    index = Index.build(tmp_path, {"a": record})
+    frames = np.array([3, 25, 45, 59])
+    whole = decode_clip(read_clip(index, 0, np.arange(60)))
+    assert np.array_equal(decode_clip(read_clip(index, 0, frames)), whole[frames])
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "reason"),
+    [
+        ("a.avi", "mpeg4", "mpeg4 video cannot be copied, only h264, hevc, vp9, av1; use --codec h264"),
+        ("a.mkv", "mjpeg", "mjpeg video cannot be copied"),
+        ("a.avi", "h264", "order of its frames is not in the time stamps"),
+    ],
+)
+def test_what_cannot_be_copied_names_the_codec_that_can(tmp_path, name, codec, reason):
+    source = make_video(tmp_path / name, codec=codec, extra=["-bf", "2"] if codec == "h264" else [])
+    with pytest.raises(VideoError, match=f"{reason}.*") as raised:
+        copy_video(tmp_path / "out" / "a.mp4", source)
+    assert str(raised.value).endswith("use --codec h264")
+    assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("store", [lambda path: copy_video(path.with_name("out.mp4"), path), leave_in_place])
+def test_pictures_that_need_their_tags_are_not_left_as_they_are(tmp_path, store):
+    rotated = tmp_path / "rotated.mp4"
+    run_ffmpeg("-display_rotation", "90", "-i", make_video(tmp_path / "flat.mp4"), "-c", "copy", rotated)
+    with pytest.raises(VideoError, match=r"rotation tag.*use --codec h264"):
+        store(rotated)
+    parts = [make_video(tmp_path / f"{w}.ts", frames=10, size=(w, 64)) for w in (96, 128)]
+    changing = tmp_path / "changing.ts"
+    changing.write_bytes(b"".join(part.read_bytes() for part in parts))
+    with pytest.raises(VideoError, match="change size midway; use --codec h264"):
+        store(changing)
+
+
+def test_a_source_left_in_place_is_one_fragment_that_is_the_file(tmp_path):
+    source = make_video(tmp_path / "a.avi", codec="mpeg4", frames=30, extra=["-bf", "2"])
+    record = leave_in_place(source)
+    assert (record.init_size, record.source) == (0, str(source))
+    assert record.fragments == ((0, source.stat().st_size, 30),)
+    index = Index.build(tmp_path, {"a": record})
+    clip = read_clip(index, 0, np.array([20, 5]))
+    assert clip.data.tobytes() == source.read_bytes()
+    assert (clip.frames.tolist(), clip.decoded) == ([20, 5], 21)
+
+
+def test_a_matrix_tag_that_is_ignored_is_noted(tmp_path):
+    plain = make_video(tmp_path / "plain.mp4", frames=5)
+    tagged = tmp_path / "tagged.mp4"
+    run_ffmpeg("-i", plain, "-c", "copy", "-bsf:v", "h264_metadata=matrix_coefficients=1", tagged)
+    assert leave_in_place(plain).notes == ()
+    assert leave_in_place(tagged).notes == ("are tagged BT.709 but decode as BT.601: colours shift a little",)
+
+
+def test_sizes_that_a_gpu_decoder_minds_are_noted(tmp_path):
+    odd = leave_in_place(make_video(tmp_path / "odd.mp4", frames=5, size=(98, 64)))
+    assert [note.split(":")[1] for note in odd.notes] == [" a GPU's decoder is not used for them"]
+
+
+@pytest.mark.skipif(not SHARED_MEDIA.is_dir(), reason="needs the shared media")
+def test_real_clips_have_the_number_of_frames_that_their_readme_says():
+    for name, frames in {
+        "kinetics_arm_wrestling.mp4": 280,
+        "ucf101_xvid_320x240.avi": 164,
+        "nasa_h264_480x270_aac.mp4": 390,
+        "hevc_small.mp4": 10,
+        "rotated_90.mov": 3,
+        "unordered_pts.mov": 4,
+    }.items():
+        assert decoded_frames(SHARED_MEDIA / name) == frames
+    with pytest.raises(VideoError, match="decode error after 28 frames"):
+        decoded_frames(SHARED_MEDIA / "corrupted.mp4")

@@ -1,0 +1,191 @@
+"""Concepts, data side: which frames, and what each of the four views is made of."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from configs.errors import UserError
+from configs.load import parse
+from dali_pipelines.graph.colour import MEAN, STD
+from dali_pipelines.plan.colour_map import colour_arrays, shift
+from dali_pipelines.plan.rng import Stream, generator
+from dali_pipelines.store.index import VideoInfo
+from dali_pipelines.tasks import Task
+from dali_pipelines.tasks.concepts import Config, Reference, draw_frames, graph, plan
+from tests.helpers.dali import run_graph
+
+PER_FRAME = Config(reference=Reference(grey_per_frame=True))
+
+
+def video(num_frames=200, width=320, height=240):
+    return VideoInfo("v", num_frames, width, height, 25.0, -1)
+
+
+@cache
+def draws(count=1500, cfg=Config(), num_frames=400):  # noqa: B008
+    task = Task("concepts", cfg)
+    plans = [task.plan(video(num_frames), generator(3, Stream.SAMPLE, 0, i)) for i in range(count)]
+    return {key: np.array([p[key] for p in plans]) for key in plans[0]}
+
+
+# Which frames.
+
+
+@given(num_frames=st.integers(33, 400), seed=st.integers(0, 2**40))
+def test_two_clips_follow_each_other_at_one_speed_and_the_stills_are_at_one_place_of_both(num_frames, seed):
+    frames = plan(video(num_frames), generator(seed, Stream.SAMPLE, 0), Config())["frames"]
+    both, stills = frames[:32], frames[32:]
+    # Some start and speed explain all 32 numbers: every pair of them bounds the speed from both sides.
+    k = np.arange(32)
+    later, earlier = np.nonzero(k[:, None] > k)
+    gaps, steps = both[later] - both[earlier], later - earlier
+    least, most = ((gaps - 1) / steps).max(), ((gaps + 1) / steps).min()
+    assert max(least, 1) <= min(most, 3, num_frames / 32)
+    assert both[-1] <= num_frames - 1
+    assert [both[a] == stills[0] and both[a + 16] == stills[1] for a in range(16)].count(True) >= 1
+
+
+class Fixed:
+    """A generator with known draws: speed 1.25, start 7, anchor 3."""
+
+    def __init__(self):
+        self.integers_left = [7, 3]
+
+    def uniform(self, low, high):
+        return 1.25
+
+    def integers(self, *bounds, **options):
+        return self.integers_left.pop(0)
+
+
+def test_the_numbers_are_those_of_the_formula():
+    expected = [min(round(1.25 * k + 7), 44) for k in range(32)]  # Python, too, rounds halves to even
+    assert (expected[2], expected[6], expected[31]) == (10, 14, 44)  # 9.5, 14.5 and 45.75
+    assert draw_frames(45, Fixed(), Config()).tolist() == [*expected, expected[3], expected[19]]
+
+
+def test_speed_is_uniform_up_to_three_or_what_the_video_allows():
+    for count, num_frames, most in ((1500, 400, 3.0), (500, 64, 2.0), (500, 33, 33 / 32)):
+        frames = draws(count, num_frames=num_frames)["frames"]
+        speed = (frames[:, 31] - frames[:, 0]) / 31
+        assert speed.mean() == pytest.approx((1 + most) / 2, abs=0.04)
+        assert abs(np.quantile(speed, [0.1, 0.9]) - (1 + (most - 1) * np.array([0.1, 0.9]))).max() < 0.08
+
+
+def test_starts_and_anchors_are_spread_over_all_places():
+    frames = draws()["frames"]
+    assert frames[:, 0].min() < 5
+    assert frames[:, 31].max() > 393
+    anchors = (frames[:, 32, None] == frames[:, :16]).argmax(1)
+    assert np.bincount(anchors, minlength=16).min() > 1500 / 16 * 0.6
+
+
+def test_videos_must_be_longer_than_both_clips():
+    assert Task("concepts", Config()).min_frames == 33
+    assert Task("concepts", Config(num_frames=8)).min_frames == 17
+
+
+# The four views.
+
+
+def test_every_view_has_a_box_and_a_flip_of_its_own():
+    drawn = draws()
+    assert np.abs(drawn["box_mirror"].mean(0) - 0.5).max() < 0.05
+    assert np.abs(np.corrcoef(drawn["box_mirror"].T) - np.eye(4)).max() < 0.1
+    share = drawn["box_shape"].prod(-1) / (320 * 240)
+    assert share.min() > 0.49
+    assert share.max() <= 1
+    assert np.abs(np.corrcoef(share.T) - np.eye(4)).max() < 0.1
+
+
+def grey_channels(matrices):
+    """For maps (..., 3, 3) the one column that is not zero, or -1 where there are several."""
+    used = np.abs(matrices).max(-2) > 1e-6
+    return np.where(used.sum(-1) == 1, used.argmax(-1), -1)
+
+
+def test_half_of_the_views_are_grey_of_one_channel_each():
+    channels = grey_channels(draws()["colour_matrix"])
+    views = channels[:, [0, 16, 32, 33]]
+    assert (channels[:, :16] == views[:, :1]).all()
+    assert (channels[:, 16:32] == views[:, 1:2]).all()
+    assert np.abs((views >= 0).mean(0) - 0.5).max() < 0.05
+    assert np.abs(np.corrcoef((views >= 0).T) - np.eye(4)).max() < 0.1
+    assert np.abs(np.bincount(views[views >= 0]) / (views >= 0).sum() - 1 / 3).max() < 0.05
+
+
+def test_the_originals_grey_changes_its_channel_from_frame_to_frame_and_stills_with_it():
+    channels = grey_channels(draws(300, PER_FRAME)["colour_matrix"]).reshape(300, 4, 16)
+    grey = channels[channels.min(-1) >= 0]
+    assert ((channels >= 0).all(-1) == (channels >= 0).any(-1)).all()  # a view is grey or not
+    assert np.abs(np.bincount(grey.ravel()) / grey.size - 1 / 3).max() < 0.03
+    assert (grey != grey[:, :1]).any(1).all()
+    assert Task("concepts", PER_FRAME).batch_schema["stills"][0] == (2, 3, 16, 128, 128)
+    frames = draws(1, PER_FRAME)["frames"][0]
+    assert (frames[32:48] == frames[32]).all()
+    assert (frames[48:] == frames[48]).all()
+
+
+def test_one_jitter_holds_for_all_frames_of_a_view_and_no_two_views_share_it():
+    drawn = draws(50)
+    for key in ("colour_matrix", "colour_pivot"):
+        first, second, *_ = np.split(drawn[key], [16, 32, 33], axis=1)
+        assert (first == first[:, :1]).all()
+        assert (second == second[:, :1]).all()
+    views = drawn["colour_matrix"][:, [0, 16, 32, 33]]
+    assert all((views[:, a] != views[:, b]).any((1, 2)).all() for a in range(4) for b in range(a))
+
+
+# The graph.
+
+
+@pytest.mark.parametrize("cfg", [Config(4, 48), Config(4, 48, reference=Reference(grey_per_frame=True))])
+def test_views_are_what_pil_crops_flips_and_scales(cfg):
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 200, (sum(cfg.lengths), 6, 8, 3), dtype=np.uint8)
+    pictures = [Image.fromarray(c).resize((96, 72), Image.Resampling.BICUBIC) for c in coarse]
+    drawn = plan(video(width=96, height=72), generator(1, Stream.SAMPLE, 0), cfg)
+    drawn |= {"box_mirror": np.float32([1, 0, 0, 1])}
+    drawn |= colour_arrays([shift(t) for t in range(len(pictures))])  # tells the frames' maps apart
+    drawn["frames"] = np.stack([np.asarray(p) for p in pictures])
+
+    expected = []
+    views = np.repeat(range(4), cfg.lengths)
+    for t, (picture, v) in enumerate(zip(pictures, views, strict=True)):
+        (y, x), (h, w) = drawn["box_start"][v].tolist(), drawn["box_shape"][v].tolist()
+        cut = picture.crop((x, y, x + w, y + h)).resize((48, 48), Image.Resampling.BILINEAR)
+        levels = np.minimum(np.asarray(cut, float) + t, 255)
+        expected.append(levels[:, :: -1 if drawn["box_mirror"][v] else 1])
+    for name, rows in {"clips": views < 2, "stills": views >= 2}.items():
+        (got,) = run_graph(
+            lambda n, name=name: graph(n["frames"], {k: v for k, v in n.items() if k != "frames"}, cfg)[name],
+            [drawn],
+            {"frames": "FHWC"},
+        )
+        levels = 255 * (got * np.float32(STD) + np.float32(MEAN))
+        assert np.abs(levels - np.array(expected)[rows]).max() <= 2.1
+
+
+def test_captions_name_the_frames_and_the_flip():
+    drawn = plan(video(), generator(0, Stream.SAMPLE, 0), Config())
+    drawn["box_mirror"] = np.float32([0, 1, 1, 0])
+    captions = Task("concepts", Config()).notes(drawn).captions
+    frames = drawn["frames"]
+    assert captions == [
+        f"clip 1: frames {frames[0]} to {frames[15]}",
+        f"clip 2: frames {frames[16]} to {frames[31]}, mirrored",
+        f"still 1: frame {frames[32]}, mirrored",
+        f"still 2: frame {frames[33]}",
+    ]
+
+
+@pytest.mark.parametrize("option", ["num_frames: 1", "size: 8", "max_speed: 0.5", "flip_prob: 1.5"])
+def test_settings_out_of_bounds_are_refused_by_name(option):
+    recipe = "task: concepts, backbone: r3d_tiny, work_dir: w, data: {root: r}, train: {epochs: 1}"
+    key, _, value = option.partition(": ")
+    with pytest.raises(UserError, match=rf"plan.{key} = {value} must be"):
+        parse(f"{{{recipe}, plan: {{{option}}}}}", source="recipe")

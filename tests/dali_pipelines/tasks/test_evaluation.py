@@ -1,0 +1,213 @@
+"""The views of a whole video: which frames (specs/ctp.md 0.2, evaluation.md 1), which crops (4), and their parts."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from dali_pipelines.loader import ClipLoader
+from dali_pipelines.plan.rng import Stream, generator
+from dali_pipelines.store.index import VideoInfo
+from dali_pipelines.tasks import Task
+from dali_pipelines.tasks.evaluation import clips_of, clips_per_part, graph, parts, plan, plan_schema
+from dali_pipelines.tasks.recognition import Config, Reference, Test, TestReference
+from tests.dali_pipelines.pixels.test_views import smooth
+from tests.helpers.dali import run_graph
+
+COCLR = Config(num_frames=32, stride=1, test=Test(clips="windows"))
+CROPS = {"centre": 1, "three": 3, "five": 5, "ten": 10}
+SIZE, SHORT = 48, 64
+SEED = 2  # of five clips, some are jittered
+
+
+def video(frames: int = 100, width: int = 60, height: int = 48, part: int = 0) -> VideoInfo:
+    return VideoInfo("v", frames, width, height, 25.0, 3, part)
+
+
+def clips(frames: int, cfg: Config) -> np.ndarray:
+    return clips_of(frames, np.random.default_rng(0), cfg)
+
+
+# Frames.
+
+
+def test_uniform_clips_start_where_the_spec_says():
+    starts = clips(180, Config())[:, 0]
+    assert starts.tolist() == [7, 22, 37, 52, 67, 81, 96, 111, 126, 141]
+    assert clips(20, Config())[:, 0].tolist() == [0] * 10
+    assert clips(50, Config(num_frames=32, stride=1, test=Test(clips=1)))[:, 0].tolist() == [9]
+
+
+def test_windows_start_where_the_spec_says_and_a_last_one_ends_with_the_video():
+    """F = 164, T = 32: nine windows from 0 to 120, and ours at 132 for the tail that the original leaves out."""
+    found = clips(164, COCLR)
+    assert found[:, 0].tolist() == [*range(0, 121, 15), 132]
+    assert found[:, -1].tolist() == [*range(31, 152, 15), 163]
+    assert clips(47, COCLR)[:, 0].tolist() == [0, 15]  # nothing left over
+    assert clips(48, COCLR)[:, 0].tolist() == [0, 15, 16]
+    short = clips(20, COCLR)
+    assert short.tolist() == [[*range(20), *[19] * 12]]
+
+
+@given(st.integers(1, 400), st.integers(1, 20), st.integers(1, 4), st.integers(1, 60))
+def test_windows_leave_no_frame_of_the_span_unseen(frames, length, stride, step):
+    cfg = Config(num_frames=length, stride=stride, test=Test(clips="windows", window_step=step))
+    found, span = clips(frames, cfg), length * stride
+    starts = found[:, 0].tolist()
+    assert starts[:-1] == [step * n for n in range(len(starts) - 1)]
+    assert starts[-1] == max(frames - span, 0)
+    assert len(starts) == 1 + -(-starts[-1] // step)
+    assert found.tolist() == [[min(s + stride * k, frames - 1) for k in range(length)] for s in starts]
+
+
+def test_a_random_clip_is_one_at_any_start_and_the_same_for_the_same_generator():
+    cfg = dataclasses.replace(COCLR, test=Test(clips="random"))
+    rng = np.random.default_rng(0)
+    starts = np.array([clips_of(40, rng, cfg)[0, 0] for _ in range(900)])  # 0 to 8
+    counts = np.bincount(starts)
+    assert len(counts) == 9
+    assert ((counts - 100) ** 2 / 100).sum() < 26.1  # 99.9 % limit for 8 degrees of freedom
+    assert clips_of(20, rng, cfg)[0].tolist() == [*range(20), *[19] * 12]
+    drawn = [plan(video(200), generator(0, Stream.SAMPLE, 0, 5), cfg)["frames"] for _ in range(2)]
+    assert drawn[0].tolist() == drawn[1].tolist()
+
+
+# Parts.
+
+
+@pytest.mark.parametrize("crops", CROPS)
+@pytest.mark.parametrize("wanted", [10, 37, "windows", "random"])
+@settings(max_examples=25, deadline=None)  # a busy machine is no failure
+@given(lengths=st.lists(st.integers(1, 500), min_size=1, max_size=4))
+def test_the_parts_of_a_video_hold_every_clip_of_it_exactly_once(vp9_store, lengths, wanted, crops):
+    cfg = Config(num_frames=8, size=16, test=Test(clips=wanted, crops=crops, short_side=20))
+    index = dataclasses.replace(vp9_store.select(range(len(lengths))), num_frames=np.array(lengths, np.int32))
+    samples = parts(index, cfg)
+    names = samples.names.texts()
+    assert list(dict.fromkeys(names)) == list(index.names.texts())
+    size = clips_per_part(cfg)
+    assert 1 <= size * CROPS[crops] <= max(16, CROPS[crops])
+    found: dict[str, list] = {name: [] for name in index.names.texts()}
+    for row, name in enumerate(names):
+        drawn = plan(samples.info(row), generator(0, Stream.SAMPLE, 0, row), cfg)
+        known = int(drawn["clips_known"])
+        frames = drawn["frames"].reshape(size, 8)
+        assert 1 <= known <= size
+        assert (frames[known:] == frames[known - 1]).all()
+        found[name] += frames[:known].tolist()
+    for length, of_video in zip(lengths, found.values(), strict=True):
+        if wanted == "random":
+            assert len(of_video) == 1
+        else:
+            assert of_video == clips(length, cfg).tolist()
+
+
+@pytest.mark.parametrize("cfg", [Config(), COCLR, Config(test=Test(crops="ten", reference=TestReference(jitter=True)))])
+@given(st.integers(1, 500), st.integers(16, 900), st.integers(16, 900))
+def test_a_plan_has_its_declared_arrays(cfg, frames, width, height):
+    drawn = plan(video(frames, width, height), np.random.default_rng(0), cfg)
+    assert {name: (np.shape(a), np.asarray(a).dtype.name) for name, a in drawn.items()} == plan_schema(cfg)
+
+
+# Crops.
+
+
+def seen(info: VideoInfo, picture: np.ndarray, cfg: Config) -> np.ndarray:
+    """Grey levels of all crops of one video of a still picture; float (crops, M*T, size, size, 3)."""
+    drawn = plan(info, np.random.default_rng(SEED), cfg)
+    clip = np.tile(picture, (len(drawn["frames"]), 1, 1, 1))
+    sample = {"clip": clip, **{k: v for k, v in drawn.items() if k != "frames"}}
+    (out,) = run_graph(lambda n: graph(n["clip"], n, cfg)["clips"], [sample], {"clip": "FHWC"})
+    levels = 255 * (out * [0.229, 0.224, 0.225] + [0.485, 0.456, 0.406])
+    return levels.reshape(-1, len(clip), cfg.size, cfg.size, 3)
+
+
+def slices(picture: np.ndarray, crops: str, width: int, height: int) -> list[np.ndarray]:
+    """Plain slices of the picture that PIL scaled to width x height."""
+    whole = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR)).astype(float)
+    down, right = height - SIZE, width - SIZE
+    middle = (down // 2, right // 2)
+    along = [(middle[0], x) for x in (0, middle[1], right)] if width >= height else None
+    along = along or [(y, middle[1]) for y in (0, middle[0], down)]
+    five = [middle, (0, 0), (0, right), (down, 0), (down, right)]
+    places = {"centre": [middle], "three": along, "five": five, "ten": five}[crops]
+    cuts = [whole[y : y + SIZE, x : x + SIZE] for y, x in places]
+    return cuts + [cut[:, ::-1] for cut in cuts] if crops == "ten" else cuts
+
+
+@pytest.mark.parametrize("crops", CROPS)
+@pytest.mark.parametrize(("width", "height", "scaled"), [(60, 48, (80, 64)), (48, 60, (64, 80)), (96, 96, (64, 64))])
+def test_crops_are_slices_of_the_scaled_picture_in_the_order_of_the_spec(crops, width, height, scaled):
+    """Landscape, portrait and square, enlarged and reduced; PIL rounds to whole levels twice.
+
+    All these crops lie on even pixels; tests/dali_pipelines/pixels/test_geometry.py has others.
+    """
+    cfg = Config(num_frames=2, size=SIZE, test=Test(clips=1, crops=crops, short_side=SHORT))
+    (picture,) = smooth(1, height, width)
+    found = seen(video(9, width, height), picture, cfg)
+    expected = slices(picture, crops, *scaled)
+    assert len(found) == len(expected) == CROPS[crops]
+    for views, cut in zip(found, expected, strict=True):
+        for view in views:
+            np.testing.assert_allclose(view, cut, atol=1.6)
+
+
+def test_crops_differ_and_the_ten_are_five_and_their_mirror_images():
+    cfg = Config(num_frames=1, size=SIZE, test=Test(clips=1, crops="ten", short_side=SHORT))
+    found = seen(video(9), smooth(1, 48, 60)[0], cfg)[:, 0]
+    np.testing.assert_allclose(found[5:], found[:5, :, ::-1], atol=1.1)
+    assert min(np.abs(a - b).mean() for i, a in enumerate(found) for b in found[:i]) > 3
+
+
+def test_a_fixed_aspect_squeezes_the_video_to_171_x_128():
+    """specs/ctp.md 3: the test of the original, whatever the video's shape; then to even pixels of the video."""
+    cfg = Config(reference=Reference(fixed_aspect=True))
+    for info, (rows, columns) in ((video(9, 4000, 2000), (128, 171)), (video(9, 2000, 4000), (171, 128))):
+        drawn = plan(info, np.random.default_rng(0), cfg)
+        assert drawn["crop_start"][0] * (rows / info.height, columns / info.width) == pytest.approx(
+            ((rows - 112) // 2, (columns - 112) // 2), abs=1.01 * 128 / 2000
+        )
+        sides = drawn["crop_end"][0] - drawn["crop_start"][0]
+        assert sides * (rows / info.height, columns / info.width) == pytest.approx((112, 112), abs=1.01 * 128 / 2000)
+
+
+# Colours.
+
+
+def test_jitter_changes_three_clips_in_ten_each_with_all_its_frames_and_is_off_unless_asked_for():
+    jitter = Config(num_frames=2, test=Test(clips=8, reference=TestReference(jitter=True)))
+    changed = []
+    for seed in range(250):
+        matrices = plan(video(), np.random.default_rng(seed), jitter)["colour_matrix"].reshape(8, 2, 3, 3)
+        assert (matrices[:, :1] == matrices).all()
+        changed += [bool((clip[0] != np.eye(3)).any()) for clip in matrices]
+    assert np.mean(changed) == pytest.approx(0.3, abs=0.05)
+    assert not any(name.startswith("colour") for name in plan(video(), np.random.default_rng(0), Config()))
+
+
+def test_jittered_clips_show_other_colours_the_same_in_every_crop():
+    still = smooth(1, 48, 48)[0]
+    test = Test(clips=5, crops="three", short_side=SIZE)
+    cfg = Config(num_frames=1, size=SIZE, test=dataclasses.replace(test, reference=TestReference(jitter=True)))
+    plain = seen(video(99, 48, 48), still, Config(num_frames=1, size=SIZE, test=test))
+    jittered = seen(video(99, 48, 48), still, cfg)
+    drawn = plan(video(99, 48, 48), np.random.default_rng(SEED), cfg)
+    changed = (drawn["colour_matrix"] != np.eye(3)).any((1, 2))
+    assert (np.abs(jittered - plain).mean((0, 2, 3, 4)) > 1).tolist() == changed.tolist()
+    assert 0 < changed.sum() < 5
+    assert (jittered == jittered[:1]).all()  # three crops of a square picture show the same
+
+
+def test_the_loader_gives_the_crops_and_clips_of_a_video_in_their_places(vp9_store):
+    """(crops, M): the centre crop of the five is that of the centre, clip for clip."""
+    batches = {}
+    for crops in ("centre", "five"):
+        cfg = Config(num_frames=2, size=32, test=Test(clips=3, crops=crops, short_side=40))
+        loader = ClipLoader(vp9_store, Task("evaluation", cfg), batch_size=2, shuffle=False)
+        batches[crops] = next(iter(loader))["clips"]
+    assert batches["five"].shape == (2, 5, 3, 3, 2, 32, 32)
+    assert (batches["five"][:, :1] == batches["centre"]).all()
+    assert (batches["five"][:, 0, 0] != batches["five"][:, 0, 2]).any()

@@ -1,0 +1,105 @@
+"""MoCo, data side: two views that share nothing but the video."""
+
+import numpy as np
+import pytest
+
+from dali_pipelines.graph.colour import MEAN, STD
+from dali_pipelines.store.index import VideoInfo
+from dali_pipelines.tasks import moco as data
+from tests.helpers.dali import run_graph
+
+WIDE = VideoInfo(name="v", num_frames=300, width=640, height=360, fps=25.0, label=-1)
+
+
+def ramp(numbers: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Frames whose red is the column, green the row and blue twice the frame number; bilinear sampling is exact."""
+    frames = np.zeros((len(numbers), height, width, 3), np.uint8)
+    frames[..., 0], frames[..., 1] = np.arange(width), np.arange(height)[:, None]
+    frames[..., 2] = 2 * numbers[:, None, None]
+    return frames
+
+
+def ramp_view(numbers: np.ndarray, start: np.ndarray, end: np.ndarray, size: int) -> np.ndarray:
+    """What a crop of `ramp` is, (T, size, size, 3) in 0..255."""
+    y, x = (start + (np.arange(size)[:, None] + 0.5) * (end - start) / size - 0.5).T
+    picture = np.zeros((len(numbers), size, size, 3))
+    picture[..., 0], picture[..., 1], picture[..., 2] = x, y[:, None], 2 * numbers[:, None, None]
+    return picture
+
+
+def recoloured(frames: np.ndarray, plan: dict[str, np.ndarray]) -> np.ndarray:
+    """The plan's colours and ImageNet's normalisation, one pixel formula at a time."""
+    means = frames.mean((1, 2), keepdims=True)
+    matrix, pivot, offset = (plan[f"colour_{name}"][:, None, None] for name in ("matrix", "pivot", "offset"))
+    mapped = np.einsum("...ij,...j->...i", matrix, frames) + np.einsum("...ij,...j->...i", pivot, means) + offset
+    return (mapped.clip(0, 255) / 255 - MEAN) / STD
+
+
+@pytest.fixture(scope="module")
+def plans():
+    rng = np.random.default_rng(0)
+    return [data.plan(WIDE, rng, data.Config()) for _ in range(3000)]
+
+
+def test_the_views_of_a_video_are_drawn_independently(plans):
+    starts = np.array([plan["frames"].reshape(2, 16)[:, 0] for plan in plans])
+    sides = np.array([abs(plan["crop_end"] - plan["crop_start"])[:, 0] for plan in plans])
+    flips = np.array([plan["crop_start"][:, 1] > plan["crop_end"][:, 1] for plan in plans])
+    plain = np.array([(plan["colour_matrix"][[0, 16]] == np.eye(3)).all((1, 2)) for plan in plans])
+    for values in (starts, sides, flips.astype(float), plain.astype(float)):
+        assert abs(np.corrcoef(values.T)[0, 1]) < 0.06  # 3 standard errors
+    assert flips.mean(0) == pytest.approx([0.5, 0.5], abs=0.03)
+    # Of the three changes, each with probability 0.2, brightness leaves the matrix alone.
+    assert plain.mean(0) == pytest.approx([0.64, 0.64], abs=0.03)
+    for side in (112, 128, 144):
+        expected = 360 * 112 / side  # and then even
+        assert np.isclose(sides, expected, rtol=0, atol=1).mean() == pytest.approx(1 / 3, abs=0.03)
+
+
+def test_each_clip_has_a_stride_of_its_own_from_1_to_4(plans):
+    clips = np.array([plan["frames"].reshape(2, 16) for plan in plans]).astype(int)
+    steps = np.diff(clips, axis=2).mean(2)  # jitter moves it by less than 3/15
+    strides = np.round(steps).astype(int)
+    assert abs(steps - strides).max() <= 3 / 15 + 1e-6
+    shares = np.histogram2d(*strides.T, bins=np.arange(0.5, 5))[0] / len(plans)
+    assert shares == pytest.approx(np.full((4, 4), 1 / 16), abs=0.02)
+
+
+def test_colours_and_crop_hold_for_a_whole_view(plans):
+    for plan in plans[:50]:
+        for name in ("colour_kind", "colour_matrix", "colour_pivot", "colour_offset"):
+            views = plan[name].reshape(2, 16, -1)
+            assert (views == views[:, :1]).all()
+
+
+def test_a_video_keeps_its_shape_unless_the_original_is_asked_for():
+    for reference, squeeze in ((data.Reference(), 1), (data.Reference(fixed_aspect=True), (640 / 360) / (4 / 3))):
+        plan = data.plan(WIDE, np.random.default_rng(0), data.Config(reference=reference))
+        height, width = abs(plan["crop_end"] - plan["crop_start"]).T
+        assert width / height == pytest.approx([squeeze] * 2, rel=0.01)
+
+
+def test_the_graph_gives_each_view_its_own_frames_crop_and_colours():
+    cfg = data.Config(num_frames=4, size=32, short_sides=(40, 44))
+    video = VideoInfo(name="v", num_frames=60, width=72, height=48, fps=25.0, label=-1)
+    samples = [data.plan(video, np.random.default_rng(seed), cfg) for seed in range(8)]
+    got = run_graph(
+        lambda n: data.graph(n["media"], n, cfg)["clips"],
+        [{**plan, "media": ramp(plan["frames"], 48, 72)} for plan in samples],
+        {"media": "FHWC"},
+    )
+    for clips, plan in zip(got, samples, strict=True):
+        numbers = plan["frames"].reshape(2, 4)
+        views = [ramp_view(numbers[v], plan["crop_start"][v], plan["crop_end"][v], 32) for v in range(2)]
+        expected = recoloured(np.concatenate(views), plan)
+        assert abs(clips - expected).max() < 2.5 / 255 / min(STD)
+
+
+def test_notes_name_the_frames_and_the_mirror():
+    cfg = data.Config(num_frames=2)
+    plan = {
+        "frames": np.array([3, 5, 10, 14]),
+        "crop_start": np.array([[0.0, 0], [0, 20]]),
+        "crop_end": np.array([[20.0, 20], [20, 0]]),
+    }
+    assert data.notes(plan, cfg).captions == ["query: frames 3 to 5", "key: frames 10 to 14, mirrored"]

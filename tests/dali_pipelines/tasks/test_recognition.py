@@ -1,0 +1,168 @@
+"""Training clips of recognition: pixels against PIL and numpy, draws against specs/ctp.md 3 and evaluation.md 3."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from dali_pipelines.plan.colour_map import IDENTITY, colour_arrays
+from dali_pipelines.store.index import VideoInfo
+from dali_pipelines.tasks.recognition import Config, Reference, graph, plan, plan_schema
+from tests.dali_pipelines.pixels.test_views import smooth
+from tests.helpers.crops import scaled_part
+from tests.helpers.dali import run_graph
+
+IMAGENET = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+COCLR = {"area": (0.2, 1.0), "jitter": (0.4, 0.4, 0.4, 0.1), "flip_prob": 0.5}
+"""specs/evaluation.md 3."""
+
+
+def video(width: int, height: int, frames: int = 90) -> VideoInfo:
+    return VideoInfo("v", frames, width, height, 25.0, 4)
+
+
+def draw(count: int, info: VideoInfo, cfg: Config) -> list[dict[str, np.ndarray]]:
+    rng = np.random.default_rng(5)
+    return [plan(info, rng, cfg) for _ in range(count)]
+
+
+def shown(plans: list[dict[str, np.ndarray]], clip: np.ndarray, cfg: Config) -> list[np.ndarray]:
+    """What the graph makes of the plans on these frames, back in grey levels; float (T, size, size, 3)."""
+    samples = [{"clip": clip, **{k: v for k, v in p.items() if k not in ("frames", "labels")}} for p in plans]
+    results = run_graph(lambda n: graph(n["clip"], n | {"labels": n["clip"]}, cfg)["clips"], samples, {"clip": "FHWC"})
+    mean, std = IMAGENET if cfg.normalisation == "imagenet" else (0.5, 0.5)
+    return [255 * (result * std + mean) for result in results]
+
+
+def plain(drawn: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return drawn | colour_arrays([IDENTITY] * len(drawn["frames"]))
+
+
+@pytest.mark.parametrize("normalisation", ["imagenet", "half"])
+@pytest.mark.parametrize(("width", "height"), [(100, 80), (72, 90)])
+def test_a_crop_of_the_scaled_video_is_found_in_it_at_one_of_its_scales(width, height, normalisation):
+    """Every crop is that part of the picture as PIL scales it, in whole grey levels, mirrored or not."""
+    cfg = Config(num_frames=2, size=48, short_sides=(48, 64), flip_prob=0.5, normalisation=normalisation)
+    clip = smooth(2, height, width)
+    plans = [plain(drawn) for drawn in draw(16, video(width, height), cfg)]
+    lengths = {side: 48 * min(width, height) / side for side in cfg.short_sides}
+    seen = set()
+    for drawn, result in zip(plans, shown(plans, clip, cfg), strict=True):
+        (y0, xa), (y1, xb) = drawn["crop_start"], drawn["crop_end"]
+        side = min(lengths, key=lambda s: abs(lengths[s] - (y1 - y0)))
+        assert max(abs(y1 - y0 - lengths[side]), abs(abs(xb - xa) - lengths[side])) <= 1.2  # 1 to even pixels
+        np.testing.assert_allclose(result, scaled_part(clip, (y0, y1), (xa, xb), 48), rtol=0, atol=0.7)
+        seen.add((side, bool(xa > xb)))
+    assert len(seen) == 4  # both scales, mirrored and not
+
+
+def test_a_fixed_aspect_squeezes_the_video_to_the_fixed_sizes_of_the_original():
+    """specs/ctp.md 3: (149, 112), (171, 128), (192, 144), whatever the video's shape.
+
+    Of a large video: to even pixels is a tenth of a pixel of these.
+    """
+    cfg = Config(reference=Reference(fixed_aspect=True), flip_prob=0.0)
+    sizes = set()
+    for drawn in draw(200, video(4000, 2000), cfg):
+        height, width = drawn["crop_end"] - drawn["crop_start"]
+        sizes.add((round(4000 * 112 / float(width)), round(2000 * 112 / float(height))))
+    assert sizes == {(149, 112), (171, 128), (192, 144)}
+
+
+def test_a_crop_by_area_is_pils_bicubic_of_the_box_mirrored_after():
+    cfg = Config(num_frames=2, size=40, **COCLR)
+    clip = smooth(2, 80, 100)
+    plans = [plain(drawn) for drawn in draw(12, video(100, 80), cfg)]
+    for drawn, result in zip(plans, shown(plans, clip, cfg), strict=True):
+        (y, x), (h, w) = drawn["box_start"][0], drawn["box_shape"][0]
+        for frame, picture in zip(result, clip, strict=True):
+            box = Image.fromarray(picture[y : y + h, x : x + w])
+            expected = np.asarray(box.resize((40, 40), Image.Resampling.BICUBIC))
+            np.testing.assert_allclose(frame, expected[:, ::-1] if drawn["box_mirror"] else expected, atol=2.6)
+    assert {int(drawn["box_mirror"][0]) for drawn in plans} == {0, 1}
+
+
+@pytest.mark.parametrize("more", [{}, COCLR], ids=["ctp", "coclr"])
+def test_colours_change_all_frames_of_a_clip_alike_before_the_normalisation(more):
+    cfg = Config(num_frames=3, size=32, short_sides=(32,), **more)
+    clip = np.tile(smooth(1, 64, 64), (3, 1, 1, 1))
+    plans = [drawn for drawn in draw(60, video(64, 64), cfg) if (drawn["colour_matrix"] != np.eye(3)).any()][:6]
+    assert len(plans) == 6
+    results, plains = shown(plans, clip, cfg), shown([plain(drawn) for drawn in plans], clip, cfg)
+    for drawn, result, base in zip(plans, results, plains, strict=True):
+        assert (result == result[:1]).all()
+        matrix, pivot, offset = (drawn[f"colour_{name}"][0].astype(float) for name in ("matrix", "pivot", "offset"))
+        mean = base[0].mean((0, 1))
+        expected = np.clip(base[0] @ matrix.T + pivot @ mean + offset, 0, 255)
+        np.testing.assert_allclose(result[0], expected, rtol=0, atol=0.55)  # to whole levels
+
+
+def test_shares_of_flips_and_colours_are_those_of_the_spec():
+    """Of 4000 draws: 5 standard deviations are 0.04 at most. CtP changes no colour with probability 0.8^3."""
+    for cfg, flips, coloured in ((Config(), 0.35, 1 - 0.8**3), (Config(**COCLR), 0.5, 0.3)):
+        plans = draw(4000, video(128, 96), cfg)
+        mirrored = [p["box_mirror"][0] if "box_mirror" in p else p["crop_start"][1] > p["crop_end"][1] for p in plans]
+        assert np.mean(mirrored) == pytest.approx(flips, abs=0.04)
+        changed = [(p["colour_matrix"][0] != np.eye(3)).any() or p["colour_offset"].any() for p in plans]
+        assert np.mean(changed) == pytest.approx(coloured, abs=0.04)
+
+
+def test_areas_are_uniform_where_every_aspect_fits_and_aspects_are_from_three_to_four():
+    """Small boxes always fit: chi-squared of 10 bins of 4000 draws, 99.9 % limit 27.9."""
+    plans = draw(4000, video(400, 400), Config(area=(0.2, 0.5)))
+    boxes = np.stack([p["box_shape"][0] for p in plans]).astype(float)
+    counts = np.histogram(boxes.prod(1) / 400**2, bins=10, range=(0.2, 0.5))[0]
+    assert counts.sum() > 3980  # whole pixels round some out of the range
+    assert ((counts - 400) ** 2 / 400).sum() < 27.9
+    aspects = boxes[:, 1] / boxes[:, 0]
+    assert 0.74 < aspects.min() < 0.76
+    assert 1.32 < aspects.max() < 1.35
+    assert (aspects > 1).mean() == pytest.approx(0.5, abs=0.04)
+
+
+@given(st.integers(1, 120), st.integers(0, 2**32))
+def test_frames_are_one_clip_at_the_stride_that_repeats_the_last_frame_of_a_short_video(frames, seed):
+    drawn = plan(video(64, 48, frames), np.random.default_rng(seed), Config())["frames"]
+    start = int(drawn[0])
+    assert 0 <= start <= max(frames - 31, 0)
+    assert drawn.tolist() == [min(start + 2 * k, frames - 1) for k in range(16)]
+
+
+def test_starts_are_uniform_over_all_that_fit():
+    """60 starts of a video of 90 frames: chi-squared over 6000 draws, 99.9 % limit for 59 degrees of freedom 98.3."""
+    starts = [int(drawn["frames"][0]) for drawn in draw(6000, video(64, 48, 90), Config())]
+    counts = np.bincount(starts, minlength=60)
+    assert len(counts) == 60
+    assert ((counts - 100) ** 2 / 100).sum() < 98.3
+
+
+CONFIGS = [Config(), Config(**COCLR), Config(num_frames=1, stride=5, size=16, short_sides=(20,), area=(0.5, 1.0))]
+
+
+@pytest.mark.parametrize("cfg", CONFIGS, ids=["ctp", "coclr", "small"])
+@given(st.integers(1, 300), st.integers(16, 900), st.integers(16, 900), st.integers(0, 2**32))
+def test_a_plan_has_its_declared_arrays_and_the_same_bits_for_the_same_generator(cfg, frames, width, height, seed):
+    info = video(width, height, frames)
+    drawn, again = (plan(info, np.random.default_rng(seed), cfg) for _ in range(2))
+    schema = {name: (np.shape(array), np.asarray(array).dtype.name) for name, array in drawn.items()}
+    assert schema == plan_schema(cfg)
+    assert all(drawn[name].tobytes() == again[name].tobytes() for name in schema)
+    assert drawn["labels"] == 4
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"area": (0.6, 0.5)}, r"area = \[0.6, 0.5\] must be two shares, rising, above 0"),
+        ({"area": (0.0, 0.5)}, "area = "),
+        ({"jitter_prob": 1.5}, "jitter_prob = 1.5 must be from 0 to 1"),
+        ({"flip_prob": -1.0}, "flip_prob = -1.0 must be from 0 to 1"),
+        ({"stride": 0}, "stride = 0 must be at least 1"),
+        ({"num_frames": 0}, "num_frames = 0 must be at least 1"),
+        ({"normalisation": "none"}, "normalisation = 'none' must be imagenet or half"),
+    ],
+)
+def test_settings_that_no_clip_can_have_are_refused(more, message):
+    with pytest.raises(ValueError, match=message):
+        Config(**more)

@@ -1,0 +1,90 @@
+"""SpeedNet's data: the class is the speed of what one sees."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from dali_pipelines.plan.colour_map import IDENTITY, colour_arrays
+from dali_pipelines.plan.rng import Stream, generator
+from dali_pipelines.store.index import VideoInfo
+from dali_pipelines.tasks.speednet import SPEEDS, Config, graph, notes, plan
+from tests.helpers.dali import run_graph
+
+CFG = Config()
+
+
+def plans(num_frames: int, count: int) -> list[dict[str, np.ndarray]]:
+    video = VideoInfo("v", num_frames, 160, 120, 25.0, 0)
+    return [plan(video, generator(0, Stream.SAMPLE, 0, index), CFG) for index in range(count)]
+
+
+def by_class(num_frames: int) -> dict[int, list[int]]:
+    """The frames of one sample of each class."""
+    found = {int(drawn["labels"]): drawn["frames"].tolist() for drawn in plans(num_frames, 100)}
+    return dict(sorted(found.items()))
+
+
+def test_classes_are_the_specs_in_its_order():
+    assert SPEEDS == (-4, -2, -1, 0, 1, 2, 4)
+
+
+@pytest.mark.parametrize("num_frames", [61, 62, 300])
+def test_the_class_is_the_step_from_frame_to_frame_where_the_video_is_long_enough(num_frames):
+    for drawn in plans(num_frames, 200):
+        assert set(np.diff(drawn["frames"]).tolist()) == {SPEEDS[drawn["labels"]]}
+
+
+def test_classes_are_uniform():
+    """Chi-squared over 4200 draws, 99.9 % limit for 6 degrees of freedom: 22.5."""
+    counts = Counter(int(drawn["labels"]) for drawn in plans(100, 4200))
+    assert sorted(counts) == list(range(7))
+    assert sum((count - 600) ** 2 / 600 for count in counts.values()) < 22.5
+
+
+@pytest.mark.parametrize(("num_frames", "clips"), [(60, 7), (20, 7), (4, 7), (3, 5), (2, 3), (1, 1)])
+def test_a_short_video_stands_still_at_its_end_and_below_4_frames_classes_fall_together(num_frames, clips):
+    """The pictures of a class, but for the place of the frame that stands still."""
+    seen = by_class(num_frames)
+    fastest, backwards = seen[6], seen[0]
+    assert fastest == [min(4 * i, num_frames - 1) for i in range(16)]
+    assert backwards == fastest[::-1]
+    assert len(seen) == 7
+    still = seen.pop(3)
+    assert len(set(still)) == 1
+    assert len({tuple(frames) for frames in seen.values()} | {(num_frames - 1,) * 16}) == clips
+
+
+def test_one_colour_map_covers_all_frames_of_a_clip():
+    drawn = plans(100, 50)
+    for sample in drawn:
+        assert (sample["colour_matrix"] == sample["colour_matrix"][0]).all()
+        assert (sample["colour_offset"] == sample["colour_offset"][0]).all()
+    changed = [not np.array_equal(sample["colour_matrix"][0], np.eye(3, dtype=np.float32)) for sample in drawn]
+    assert 0 < sum(changed) < 50
+
+
+def test_the_graph_shows_the_frames_in_the_order_of_the_plan():
+    """Frame t is t levels grey everywhere; imagenet's mean and deviation of red undone."""
+    cfg = Config(num_frames=4, size=16, short_sides=(16,))
+    drawn = plan(VideoInfo("v", 50, 24, 20, 25.0, 0), generator(0, Stream.SAMPLE, 0, 0), cfg)
+    drawn |= colour_arrays([IDENTITY] * 4)
+    frames = np.uint8([40, 30, 20, 10]).reshape(4, 1, 1, 1) * np.ones((1, 20, 24, 3), np.uint8)
+    (clip,) = run_graph(
+        lambda n: graph(n["frames"], n, cfg)["clips"], [{**drawn, "frames": frames}], {"frames": "FHWC"}
+    )
+    assert clip.shape == (4, 16, 16, 3)
+    np.testing.assert_allclose((clip[:, 8, 8, 0] * 0.229 + 0.485) * 255, [40, 30, 20, 10], atol=0.01)
+
+
+def test_notes_say_the_speed_and_the_direction():
+    said = {int(drawn["labels"]): notes(drawn, CFG).captions[0] for drawn in plans(100, 100)}
+    assert [said[label] for label in range(7)] == [
+        "every 4th frame, backwards",
+        "every 2nd frame, backwards",
+        "every frame, backwards",
+        "one frame, standing still",
+        "every frame",
+        "every 2nd frame",
+        "every 4th frame",
+    ]

@@ -1,0 +1,74 @@
+"""What every task owes: fixed shapes for any video, and a batch that network and loader agree on."""
+
+import ast
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from configs.errors import UserError
+from dali_pipelines.loader import ClipLoader
+from dali_pipelines.plan.rng import Stream, generator
+from dali_pipelines.store.index import VideoInfo
+from dali_pipelines.tasks import Task, task_module, task_names
+
+ROOT = Path(__file__).parents[3]
+
+videos = st.builds(
+    VideoInfo,
+    name=st.just("v"),
+    num_frames=st.integers(1, 500),
+    width=st.integers(16, 2000),
+    height=st.integers(16, 2000),
+    fps=st.just(25.0),
+    label=st.integers(-1, 400),
+)
+
+
+def default(name: str) -> Task:
+    return Task(name, task_module(name).Config())
+
+
+@pytest.mark.parametrize("name", task_names())
+@given(video=videos, seed=st.integers(0, 2**63), index=st.integers(0, 2**40))
+def test_a_plan_has_its_declared_shapes_for_any_legal_video_and_is_the_same_every_time(name, video, seed, index):
+    task = default(name)
+    plan, again = (task.plan(video, generator(seed, Stream.SAMPLE, 2, index)) for _ in range(2))
+    assert {key: (np.shape(a), np.asarray(a).dtype.name) for key, a in plan.items()} == {
+        key: (tuple(shape), dtype) for key, (shape, dtype) in task.plan_schema.items()
+    }
+    assert all(np.asarray(plan[key]).tobytes() == np.asarray(again[key]).tobytes() for key in plan)
+    assert plan["frames"].min() >= 0
+    assert plan["frames"].max() < video.num_frames
+    for corners in (plan[name] for name in ("crop_start", "crop_end") if name in plan):
+        assert (corners >= -0.01).all()
+        assert (corners <= (video.height + 0.01, video.width + 0.01)).all()
+
+
+@pytest.mark.parametrize("name", task_names())
+def test_a_batch_is_what_the_schema_says(name, long_store):
+    loader = ClipLoader(long_store, default(name), batch_size=2)
+    batch = next(iter(loader))
+    index = batch.pop("index")
+    assert {key: (tuple(t.shape[1:]), str(t.dtype).removeprefix("torch.")) for key, t in batch.items()} == (
+        loader.task.batch_schema
+    )
+    assert index.shape == (2,)
+
+
+def test_an_unknown_task_is_refused_with_the_names_that_there_are():
+    with pytest.raises(UserError, match=r"'cpt'.*ctp"):
+        task_module("cpt")
+
+
+@pytest.mark.parametrize(
+    ("package", "forbidden"), [("dali_pipelines", {"nets", "trainers"}), ("nets", {"dali_pipelines", "trainers"})]
+)
+def test_the_data_side_and_the_network_side_do_not_know_each_other(package, forbidden):
+    for path in (ROOT / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not {name.split(".")[0] for name in names} & forbidden, path

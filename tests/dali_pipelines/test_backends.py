@@ -1,0 +1,94 @@
+"""What a GPU makes of a sample beside the CPU: each task's whole graph, and a stored clip.
+
+On the CPU the same tests hold a sample of a batch against the sample alone, and DALI's decoder against PyAV's.
+"""
+
+import numpy as np
+import pytest
+
+from dali_pipelines.graph.colour import NORMALISATIONS
+from dali_pipelines.nvdec import has_nvdec
+from dali_pipelines.pipeline import build_pipeline
+from dali_pipelines.plan.order import Order
+from dali_pipelines.samples import SampleSource
+from dali_pipelines.store.encode import Encoding, write_frames
+from dali_pipelines.store.files import video_path
+from dali_pipelines.store.index import Index
+from dali_pipelines.tasks import Task, task_module, task_names
+from tests.dali_pipelines.test_cuts import blocks, picture
+from tests.helpers.dali import run_graph
+from tests.helpers.runs import ROOT, run
+
+Sample = dict[str, np.ndarray]
+
+TASKS = {name: Task(name, task_module(name).Config()) for name in task_names()}
+TASKS["ctp, truncated"] = Task("ctp", task_module("ctp").Config(reference=task_module("ctp").Reference(True)))
+
+
+def source(index: Index, task: Task, media: str) -> SampleSource:
+    order = Order(len(index), 2, 0, 1, 0, shuffle=True)
+    return SampleSource(index, task, order, media=media, cut=False, finish=False)
+
+
+def grey_levels(task: Task, samples: list[Sample], device: str) -> list[np.ndarray]:
+    """Return the clips of a batch on the scale of 0 to 255."""
+    clips = run_graph(lambda n: task.graph(n["media"], n)["clips"], samples, {"media": "FHWC"}, device)
+    mean, deviation = (np.array(values) for values in NORMALISATIONS[task.normalisation])
+    return [255 * (clip * deviation + mean) for clip in clips]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_sample_is_the_one_that_the_cpu_makes_of_it_alone(name, device, long_store):
+    """The backends round halves differently and sum in another order, and colors amplify that by a factor or two.
+
+    A picture that is turned by a few degrees has other nearest pixels here and there.
+    """
+    task = TASKS[name]
+    ours = source(long_store, task, "frames")
+    samples = [dict(zip(ours.names, ours.read(epoch, row), strict=True)) for epoch in range(3) for row in range(2)]
+    for got, sample in zip(grey_levels(task, samples, device), samples, strict=True):
+        (expected,) = grey_levels(task, [sample], "cpu")
+        assert got.shape == expected.shape
+        difference = np.abs(got - expected)
+        if device == "cpu":
+            assert difference.max() == 0
+        assert difference.mean() < 0.1
+        assert (difference > 3).mean() < 0.01
+
+
+def test_a_stored_clip_is_decoded_to_what_pyav_shows(tmp_path, device):
+    """Chroma is interpolated in different ways, and a GPU takes every video for one of BT.601."""
+    if device == "gpu" and not has_nvdec():
+        pytest.skip("the driver has no libnvcuvid.so.1")
+    settings = Encoding() if device == "gpu" else Encoding(codec="vp9")
+    path = video_path(tmp_path, "v")
+    path.parent.mkdir(parents=True)
+    still = picture(0, 208, 160)
+    record = write_frames(path, (np.roll(still, 4 * t, axis=1) for t in range(60)), fps=25, settings=settings)
+    index, task = Index.build(tmp_path, {"v": record}), TASKS["recognition"]
+    ours = source(index, task, "encoded")
+    pipeline, names = build_pipeline(
+        ours,
+        lambda frames, plan: {"frames": frames},
+        batch_size=2,
+        device_id=0 if device == "gpu" else None,
+        threads=2,
+        feed=lambda info: ours.read(info.iteration, 0),
+    )
+    theirs = source(index, task, "frames")
+    for epoch in range(3):
+        output = dict(zip(names, pipeline.run(), strict=True))["frames"].as_cpu()
+        expected = dict(zip(theirs.names, theirs.read(epoch, 0), strict=True))["media"]
+        for place in range(2):
+            got = blocks(np.array(output.at(place)).astype(float))
+            assert np.abs(got - blocks(expected.astype(float))).mean() < 1.5
+            for wrong in (np.roll(expected, 1, axis=0), np.roll(expected, 4, axis=1)):
+                assert np.abs(got - blocks(wrong.astype(float))).mean() > 3
+
+
+def test_tests_that_a_machine_without_a_gpu_leaves_out_are_named(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    only = "tests/dali_pipelines/pixels/test_color.py::test_normalise_alone_is_imagenet_s_mean_and_deviation"
+    done = run("-m", "pytest", ROOT / only)
+    assert done.returncode == 0, done.stdout
+    assert f"not run without a GPU, 1 in all: {only.split('::')[1]}" in done.stdout

@@ -1,0 +1,119 @@
+"""Every task's graph as for a GPU, and mistakes that must be seen without one."""
+
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from nvidia.dali import fn, pipeline_def
+from nvidia.dali.data_node import DataNode
+from nvidia.dali.pipeline import Pipeline
+
+from dali_pipelines.pipeline import build_pipeline
+from dali_pipelines.plan.order import Order
+from dali_pipelines.samples import SampleSource
+from dali_pipelines.tasks import Task, task_module, task_names
+from tests.helpers.gpu_lint import problems
+
+pytestmark = pytest.mark.filterwarnings("ignore:The external source node")  # mistakes leave some nodes unused
+
+WAYS = {
+    "decoded by DALI": {"media": "encoded"},
+    "planes": {"media": "planes"},
+    "cut by PyAV": {"media": "frames"},
+    "whole frames": {"media": "frames", "cut": False},
+}
+
+
+def task_pipeline(task: Task, way: str) -> Pipeline:
+    source = SampleSource(SimpleNamespace(), task, Order(8, 2, 0, 1, 0, True), finish=False, **WAYS[way])
+    return build_pipeline(source, task.graph, batch_size=2, device_id=0, threads=2, feed=lambda info: ())[0]
+
+
+def flawed(cfg: Any) -> Any:
+    """Return a Config with every flag of its `reference`, and of those within, set."""
+    if type(cfg).__name__.endswith("Reference"):
+        return replace(cfg, **{field.name: True for field in fields(cfg)})
+    inner = {field.name: getattr(cfg, field.name) for field in fields(cfg)}
+    return replace(cfg, **{name: flawed(value) for name, value in inner.items() if is_dataclass(value)})
+
+
+def variants() -> dict[str, Task]:
+    """Return each task with its defaults, with all its flaws, and in the other shapes that its graph can take."""
+    found = {}
+    for name in task_names():
+        cfg = task_module(name).Config()
+        found |= {name: Task(name, cfg), f"{name}, flawed": Task(name, flawed(cfg))}
+    recognition, dpc = task_module("recognition").Config(), task_module("dpc").Config()
+    by_area = replace(recognition, area=(0.5, 1.0), jitter=(0.2, 0.2, 0.2, 0.1))
+    ten = replace(recognition, test=replace(recognition.test, crops="ten"))
+    return found | {
+        "recognition, area and jitter": Task("recognition", by_area),
+        "dpc, area": Task("dpc", replace(dpc, area=(0.5, 1.0))),
+        "evaluation, ten crops": Task("evaluation", ten),
+    }
+
+
+VARIANTS = variants()
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_graph_of_every_task_can_be_built_for_a_gpu(variant, way):
+    assert problems(lambda: task_pipeline(VARIANTS[variant], way)) == []
+
+
+def test_every_flag_is_set_in_a_flawed_config():
+    flawed_test = VARIANTS["evaluation, flawed"].cfg
+    assert flawed_test.reference.fixed_aspect
+    assert flawed_test.test.reference.jitter
+    assert VARIANTS["ctp, flawed"].cfg.reference.truncate_paste
+
+
+# Mistakes.
+
+
+def planted(build: Callable[[DataNode, DataNode], DataNode]) -> list[str]:
+    """Return what is found in a graph of clips on a GPU and an array on the CPU."""
+
+    @pipeline_def(batch_size=2, num_threads=1, device_id=0)
+    def pipeline() -> DataNode:
+        clips, array = fn.external_source(lambda: None, num_outputs=2, layout=["FHWC", ""])
+        return build(clips.gpu(), array)
+
+    return problems(pipeline)
+
+
+def test_an_operator_without_a_gpu_half_is_seen():
+    found = planted(lambda clips, array: fn.transforms.translation(array.gpu(), offset=(1.0, 1.0)))
+    assert found == ["transforms__Translation is not registered for gpu"]
+
+
+def test_a_named_argument_on_a_gpu_is_seen():
+    with pytest.raises(ValueError, match="Named arguments must be on CPU"):
+        planted(lambda clips, array: fn.warp_affine(clips, matrix=array.gpu()))
+
+
+def test_a_misspelt_argument_is_seen():
+    with pytest.raises(KeyError, match="antialiased"):
+        planted(lambda clips, array: fn.resize(clips, size=[8, 8], antialiased=True))
+
+
+def test_an_input_on_the_cpu_among_those_on_a_gpu_is_seen():
+    with pytest.raises(RuntimeError, match="incompatible device"):
+        planted(lambda clips, array: fn.cat(clips, array))
+
+
+def test_65_inputs_of_an_operator_that_takes_64_are_seen():
+    with pytest.raises(ValueError, match="from 1 to 64 inputs, but received 65"):
+        planted(lambda clips, array: fn.multi_paste(*[clips] * 65, output_size=[8, 8]))
+
+
+def test_multi_paste_of_pictures_of_different_widths_is_refused():
+    (found,) = planted(lambda clips, array: fn.multi_paste(clips[0], clips[0, :, :5], output_size=[8, 8]))
+    assert "row pitch of the first" in found
+
+
+def test_a_sound_graph_passes():
+    assert planted(lambda clips, array: fn.resize(fn.warp_affine(clips, matrix=array), size=[8, 8])) == []

@@ -1,0 +1,73 @@
+"""Videos that are too short for a task: left out at the start and named, and every row still means its video."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from configs.errors import UserError
+from dali_pipelines.loader import ClipLoader
+from dali_pipelines.tasks import Task, evaluation, recognition, vcop
+from tests.trainers.test_loop import lines
+from trainers import pretrain
+
+SHORT = ["class0/video00", "class0/video02", "class0/video04", "class1/video01", "class1/video03"]
+"""The videos of `vp9_store` with fewer than 45 frames: number n has 40 + n."""
+PLAN = {"num_frames": 43, "size": 32, "short_sides": [32]}  # three clips that begin apart: 45 frames
+RECIPE = """
+task: vcop
+backbone: r3d_tiny
+work_dir: {work_dir}
+data: {{root: {root}, workers: 0, threads: 1}}
+plan: {plan}
+train: {{epochs: 4, global_batch: 4, log_every: 1}}
+"""
+
+
+def task(**changes: int) -> Task:
+    return Task("vcop", vcop.Config(**(PLAN | changes)))
+
+
+def train(folder: Path, root: Path, *args: str) -> None:
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(RECIPE.format(work_dir=folder / "run", root=root, plan=PLAN))
+    pretrain.main(["--config", str(recipe), "--device", "cpu", *args])
+
+
+def test_a_run_counts_and_names_them_lists_all_in_its_folder_and_goes_on(vp9_store, tmp_path, caplog):
+    train(tmp_path, vp9_store.root, "--max-steps", "2")
+    (message,) = caplog.messages
+    assert message == f"5 of 12 videos are left out: vcop needs 45 frames ({', '.join(SHORT[:3])} ...)"
+    assert (tmp_path / "run" / "left_out.txt").read_text().splitlines() == SHORT
+    assert [line["step"] for line in lines(tmp_path)] == [1, 2]
+
+
+def test_a_run_that_can_use_all_videos_says_nothing(vp9_store, tmp_path, caplog):
+    train(tmp_path, vp9_store.root, "--max-steps", "1", "--set", "plan.num_frames=8")
+    assert caplog.messages == []
+    assert not (tmp_path / "run" / "left_out.txt").exists()
+
+
+def test_the_rows_of_a_batch_are_the_videos_that_it_shows(vp9_store, monkeypatch):
+    clips = Task("evaluation", recognition.Config(num_frames=4, size=32, test=recognition.Test(clips=1, short_side=32)))
+    (whole,) = ClipLoader(vp9_store, clips, batch_size=12, shuffle=False)
+    monkeypatch.setattr(evaluation, "min_frames", lambda cfg: 45, raising=False)
+    loader = ClipLoader(vp9_store, clips, batch_size=7, shuffle=False)
+    (batch,) = loader
+    assert loader.left_out == SHORT
+    assert batch["index"].tolist() == list(range(7))
+    names = list(vp9_store.names.texts())
+    rows = [names.index(loader.index.info(row).name) for row in range(7)]
+    assert [names[row] for row in rows] == [name for name in names if name not in SHORT]
+    assert torch.equal(batch["clips"], whole["clips"][rows])
+    assert torch.equal(batch["labels"], whole["labels"][rows])
+
+
+def test_when_all_are_too_short_the_error_has_both_numbers_and_the_way_out(vp9_store):
+    with pytest.raises(UserError, match=r"has the 53 frames that vcop needs, the longest has 51: choose a shorter"):
+        ClipLoader(vp9_store, task(num_frames=51), batch_size=2)
+
+
+def test_too_few_that_are_long_enough_are_counted_as_the_dataset(vp9_store):
+    with pytest.raises(UserError, match=r"has 7 videos, fewer than one global batch of 8"):
+        ClipLoader(vp9_store, task(), batch_size=8)

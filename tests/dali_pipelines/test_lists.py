@@ -1,0 +1,156 @@
+"""The makers' lists of HMDB51 and Something-Something v1, made fit for a prepared dataset."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from configs.errors import UserError
+from configs.schema import LabelledData
+from dali_pipelines import prepare
+from dali_pipelines.lists import main
+from dali_pipelines.store.index import Index
+from tests.dali_pipelines.store.test_frame_folders import numbered, write_pictures
+from tests.dali_pipelines.store.test_index import record
+from trainers.labelled import open_labelled
+
+CLAP = ["#20_Rhythm_clap_u_nm_np1_fr_goo_0", "Alex_clap_u_nm_np1_fr_med_0", "(b)_v.2_clap_u_nm_np1_fr_med_1"]
+CLIMB = ["Wand_climb_stairs_f_cm_np1_ba_bad_0", "Wand_climb_stairs_f_cm_np1_ba_bad_1"]
+FLAGS = {1: ("121", "10"), 2: ("212", "21"), 3: ("101", "12")}  # by split, of CLAP and of CLIMB
+LISTS = {
+    "trainlist01.txt": ["clap/" + CLAP[0], "clap/" + CLAP[2], "climb_stairs/" + CLIMB[0]],
+    "testlist01.txt": ["clap/" + CLAP[1]],
+    "trainlist02.txt": ["clap/" + CLAP[1], "climb_stairs/" + CLIMB[1]],
+    "testlist02.txt": ["clap/" + CLAP[0], "clap/" + CLAP[2], "climb_stairs/" + CLIMB[0]],
+    "trainlist03.txt": ["clap/" + CLAP[0], "clap/" + CLAP[2], "climb_stairs/" + CLIMB[0]],
+    "testlist03.txt": ["climb_stairs/" + CLIMB[1]],
+}
+
+
+@pytest.fixture
+def splits(tmp_path) -> Path:
+    """Two classes of HMDB51 as its makers list them, with a blank at the end of every line."""
+    folder = tmp_path / "splits"
+    folder.mkdir()
+    for split, flags in FLAGS.items():
+        for name, videos, own in zip(("clap", "climb_stairs"), (CLAP, CLIMB), flags, strict=True):
+            lines = [f"{video}.avi {flag} \n" for video, flag in zip(videos, own, strict=True)]
+            (folder / f"{name}_test_split{split}.txt").write_text("".join(lines))
+    return folder
+
+
+def hmdb51(root: Path, *, without: str = "-") -> Path:
+    labels = {f"clap/{v}": 0 for v in CLAP} | {f"climb_stairs/{v}": 1 for v in CLIMB}
+    records = {name: record() for name in labels if without not in name}
+    Index.build(root, records, labels=labels, class_names=("clap", "climb_stairs")).save()
+    return root
+
+
+def make(dataset: str, lists: Path, root: Path) -> None:
+    main([dataset, str(lists), "--data-dir", str(root)])
+
+
+def contents(root: Path) -> dict[str, list[str]]:
+    return {path.name: path.read_text().splitlines() for path in root.glob("*.txt")}
+
+
+def test_the_flags_of_hmdb51_become_three_lists_for_training_and_three_for_testing(splits, tmp_path, capsys):
+    root = hmdb51(tmp_path / "data")
+    make("hmdb51", splits, root)
+    assert contents(root) == LISTS
+    assert f"{root / 'trainlist01.txt'}: 3 videos" in capsys.readouterr().out
+    data = LabelledData(root=str(root), list="trainlist0{split}.txt", test_list="testlist0{split}.txt", split=2)
+    assert open_labelled(data, "train").labels.tolist() == [0, 1]
+    assert open_labelled(data, "test").labels.tolist() == [0, 0, 1]
+
+
+def test_videos_in_the_quarantine_are_left_off_and_said_so(splits, tmp_path, capsys):
+    root = hmdb51(tmp_path / "data", without=CLAP[2])
+    with (root / "quarantine.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "reason"), (f"/films/clap/{CLAP[2]}.avi", "truncated, alas")])
+    make("hmdb51", splits, root)
+    assert contents(root) == {name: [v for v in videos if CLAP[2] not in v] for name, videos in LISTS.items()}
+    assert f"1 videos are left off, as {root}/quarantine.csv says why: clap/{CLAP[2]}" in capsys.readouterr().out
+
+
+def test_videos_that_are_simply_not_there_are_counted_and_no_list_is_written(splits, tmp_path):
+    root = hmdb51(tmp_path / "data", without="climb_stairs")
+    with pytest.raises(UserError, match=f"2 listed videos are not in {root}: climb_stairs/{CLIMB[0]}, .*{CLIMB[1]};"):
+        make("hmdb51", splits, root)
+    assert contents(root) == {}
+
+
+@pytest.mark.parametrize("line", ["Alex_clap_u_nm_np1_fr_med_0.avi 3", "Alex_clap_u_nm_np1_fr_med_0.avi", "1"])
+def test_a_line_without_a_flag_is_an_error_that_quotes_it(splits, tmp_path, line):
+    path = splits / "clap_test_split3.txt"
+    path.write_text(f"{CLAP[0]}.avi 1\n{line}\n")
+    with pytest.raises(UserError, match=f"{path}: a line must be a video and 0, 1 or 2, and not '{line}'"):
+        make("hmdb51", splits, hmdb51(tmp_path / "data"))
+
+
+def test_lists_that_are_not_there_are_named(splits, tmp_path):
+    root = hmdb51(tmp_path / "data")
+    with pytest.raises(UserError, match=f"{tmp_path} holds no .*_test_split1.txt: give the folder testTrainMulti"):
+        make("hmdb51", tmp_path, root)
+    (splits / "clap_test_split2.txt").unlink()
+    with pytest.raises(UserError, match=r"cannot read the makers' list .*clap_test_split2.txt': No such file"):
+        make("hmdb51", splits, root)
+    with pytest.raises(UserError, match=r"cannot read the makers' list .*something-something-v1-labels.csv': No such"):
+        make("ssv1", splits, root)
+    with pytest.raises(UserError, match="nowhere does not exist; make a dataset with"):
+        make("ssv1", splits, tmp_path / "nowhere")
+    assert contents(root) == {}
+
+
+LABELS = ["Turning something, then something else", "Holding something", "Dropping something"]
+
+
+@pytest.fixture
+def makers(tmp_path) -> Path:
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    for part, lines in {
+        "labels": LABELS,
+        "train": [f"20;{LABELS[1]}", f"3;{LABELS[0]}", f"9;{LABELS[2]}"],
+        "validation": [f"100;{LABELS[0]}", f"8;{LABELS[1]}"],
+        "test": ["7"],
+    }.items():
+        (folder / f"something-something-v1-{part}.csv").write_text("".join(f"{line}\n" for line in lines))
+    return folder
+
+
+def test_two_commands_lead_from_the_pictures_of_something_something_to_labelled_lists(makers, tmp_path, capsys):
+    source, root = tmp_path / "20bn-something-something-v1", tmp_path / "data"
+    for name in ("20", "3", "9", "100", "8", "7"):
+        write_pictures(source / name, numbered(3))
+    (source / "8" / "00002.jpg").unlink()
+    arguments = [str(source), "--out", str(root), "--workers", "1"]
+    assert prepare.main(arguments) == 3
+    make("ssv1", makers, root)
+    printed = capsys.readouterr().out
+    assert f"1 videos are left off, as {root}/quarantine.csv says why: 8" in printed
+    assert "3 classes; 1 of 5 videos are on no list" in printed
+
+    assert contents(root) == {"train.txt": ["20", "3", "9"], "validation.txt": ["100"]}
+    data = LabelledData(root=str(root), list="train.txt", test_list="validation.txt")
+    assert open_labelled(data, "train").class_names == tuple(LABELS)
+    assert open_labelled(data, "train").labels.tolist() == [1, 0, 2]
+    assert open_labelled(data, "test").labels.tolist() == [0]
+    index = Index.load(root)
+    assert dict(zip(index.names.texts(), index.labels.tolist(), strict=True))["7"] == -1
+
+    assert prepare.main(arguments) == 3  # makes a new index, in which the classes are not
+    with pytest.raises(UserError, match=r"3 videos without a class, .* or run dali_pipelines.lists"):
+        open_labelled(data, "train")
+    make("ssv1", makers, root)
+    assert open_labelled(data, "train").labels.tolist() == [1, 0, 2]
+
+
+@pytest.mark.parametrize("line", ["20;Holding nothing", "20", "20,Holding something"])
+def test_a_label_that_the_makers_do_not_have_is_an_error_and_the_index_stays(makers, tmp_path, line):
+    Index.build(tmp_path / "data", {"20": record()}).save()
+    before = (tmp_path / "data" / "index.npz").read_bytes()
+    (makers / "something-something-v1-train.csv").write_text(f"{line}\n")
+    with pytest.raises(UserError, match=rf"v1-train.csv: a line must be .*labels.csv, and not '{line}'"):
+        make("ssv1", makers, tmp_path / "data")
+    assert (tmp_path / "data" / "index.npz").read_bytes() == before

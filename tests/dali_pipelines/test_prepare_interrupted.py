@@ -1,0 +1,109 @@
+"""The prepare command when something breaks in mid-run, and how it goes on."""
+
+import contextlib
+import csv
+import json
+import os
+import time
+
+import numpy as np
+import psutil
+import pytest
+
+from configs.errors import UserError
+from dali_pipelines.prepare import Job, store_video
+from dali_pipelines.store.encode import Encoding
+from dali_pipelines.store.index import open_dataset
+from dali_pipelines.store.journal import Journal
+from dali_pipelines.store.reader import decode_clip, read_clip
+from dali_pipelines.workers import Crashed
+from tests.helpers.media import make_video
+from tests.helpers.prepared import SMALL, names, prepare, start, stored
+
+
+def journal_lines(out):
+    path = out / "prepare.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path, capsys):
+    source, out = tmp_path / "source", tmp_path / "out"
+    first = make_video(source / "v00.mp4", frames=150, size=(320, 240))
+    for i in range(1, 12):
+        os.link(first, source / f"v{i:02}.mp4")
+    run = start(source, out)
+    deadline = time.monotonic() + 60
+    while journal_lines(out) < 4:  # the settings and three videos
+        assert run.poll() is None, run.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    helpers = psutil.Process(run.pid).children(recursive=True)
+    run.kill()
+    run.communicate()
+    assert psutil.wait_procs(helpers, timeout=20)[1] == []  # no orphan goes on writing
+
+    with (out / "prepare.jsonl").open("ab") as journal:
+        journal.write(b'{"name": "v11", "stamp": {"si')  # as a kill in the middle of a line leaves it
+    entries = [json.loads(line) for line in (out / "prepare.jsonl").read_bytes().splitlines()[1:-1]]
+    before = stored(out)
+    assert 3 <= len(entries) < 12
+    assert not (out / "index.npz").exists()
+
+    again = start(source, out)
+    output, errors = again.communicate(timeout=120)
+    assert again.returncode == 0, errors
+    assert f"12 videos ({12 - len(entries)} stored now)" in output.decode()
+    index = open_dataset(out)
+    assert index.num_frames.tolist() == [150] * 12
+    after = stored(out)
+    assert all(after[f"{entry['name']}.mp4"] == before[f"{entry['name']}.mp4"] for entry in entries)
+    assert sorted(after) == [f"v{i:02}.mp4" for i in range(12)]  # and no temporary file
+    for i in range(12):
+        assert decode_clip(read_clip(index, i, np.array([0, 149]))).shape == (2, 32, 48, 3)
+
+    assert prepare(source, "--out", out, *SMALL) == 0  # the line that was cut off is not in the way
+    assert "(0 stored now)" in capsys.readouterr().out
+
+
+def test_two_runs_do_not_write_one_dataset_at_once(videos, tmp_path):
+    with Journal(tmp_path, {"codec": "copy"}), pytest.raises(UserError, match="another prepare run is writing"):
+        prepare(videos, "--out", tmp_path, "--codec", "copy")
+
+
+def test_a_damaged_journal_is_named(videos, tmp_path):
+    prepare(videos, "--out", tmp_path, *SMALL)
+    lines = (tmp_path / "prepare.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "prepare.jsonl").write_bytes(b"".join([lines[0], b"garbage\n", *lines[1:]]))
+    with pytest.raises(UserError, match=r"prepare.jsonl is damaged .*delete it"):
+        prepare(videos, "--out", tmp_path, *SMALL)
+
+
+def test_a_video_that_crashes_the_decoder_is_quarantined(videos, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "dali_pipelines.prepare.run_jobs",
+        lambda function, jobs, workers: (
+            (job, Crashed("SIGSEGV") if job.name == "jump/c" else function(job)) for job in jobs
+        ),
+    )
+    assert prepare(videos, "--out", tmp_path, *SMALL) == 3
+    assert names(open_dataset(tmp_path)) == ["run/a", "run/deep/b.b"]
+    with (tmp_path / "quarantine.csv").open() as file:
+        assert list(csv.reader(file))[1:] == [
+            [str(videos / "jump" / "c.webm"), "its process was killed twice, by SIGSEGV"]
+        ]
+
+
+def test_a_full_disk_ends_the_run_and_quarantines_nothing(videos, tmp_path, monkeypatch):
+    monkeypatch.setattr("dali_pipelines.store.encode.replacing", lambda path: contextlib.nullcontext("/dev/full"))
+    source = videos / "run" / "a.mp4"
+    with pytest.raises(UserError, match=r"cannot write .*a.mp4: No space left on device; the same command continues"):
+        store_video(Job("a", source, tmp_path / "a.mp4", Encoding()))
+
+
+def test_an_unforeseen_error_is_a_reason_in_one_line(videos, tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr("dali_pipelines.prepare.write_video", fail)
+    job = Job("a", videos / "run" / "a.mp4", tmp_path / "a.mp4", Encoding())
+    assert store_video(job) == (None, "RuntimeError: two lines")

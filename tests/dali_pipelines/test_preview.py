@@ -1,0 +1,198 @@
+"""The pictures of what the network sees."""
+
+import base64
+import io
+import re
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from configs.errors import UserError
+from configs.load import load
+from dali_pipelines.draw import COLOURS, GAP, LINE, View, stack, text, tile, zoom
+from dali_pipelines.loader import ClipLoader
+from dali_pipelines.preview import Sample, first_samples, main, mp4, page, views_of
+from dali_pipelines.store.index import Index
+from dali_pipelines.tasks import Notes, Task, ctp
+from nets.tasks import pretext_tasks
+from tests.helpers.runs import ROOT
+from trainers.metrics import picture
+
+RECIPE = "{task: ctp, backbone: r3d_tiny, work_dir: w, data: {root: ROOT}, plan: {strides: [1]}, train: {epochs: 1}}"
+RED = (255, 0, 0)
+
+
+@pytest.fixture
+def recipe(tmp_path, vp9_store) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE.replace("ROOT", str(vp9_store.root)))
+    return path
+
+
+def test_every_tile_is_a_frame_with_the_box_of_the_first_patch_where_the_loader_has_it(recipe, tmp_path, vp9_store):
+    out = tmp_path / "new" / "preview.png"
+    main(["--config", str(recipe), "--out", str(out), "--samples", "2", "--frames", "3"])
+    pixels = np.array(Image.open(out))
+    factor, side = zoom(112), 112 * zoom(112)
+    block = 2 * LINE + side + LINE + 2 * GAP + 4 * GAP  # name, caption, frame and its number, white below
+    assert pixels.shape == (2 * block - 4 * GAP, 3 * side + 2 * GAP, 3)
+
+    config = load(recipe)
+    batch = next(iter(ClipLoader(vp9_store, Task("ctp", config.plan), batch_size=2, seed=config.seed)))
+    assert COLOURS[0] == "red"
+    red = (pixels == RED).all(axis=2)
+    for sample in range(2):
+        for column, t in enumerate((0, 8, 15)):
+            x1, y1, x2, y2 = (int(side) * factor for side in batch["boxes"][sample, 0, t])
+            top, left = sample * block + 2 * (LINE + GAP), column * (side + GAP)
+            outline = red[top + y1 : top + y2, left + x1 : left + x2]
+            # Other boxes may be drawn over it, so most of its edges, not all.
+            assert outline[0].mean() + outline[-1].mean() > 0.8
+            assert not red[top : top + y1, left : left + side].any()
+
+
+def test_views_are_the_pixels_that_were_normalised_with_the_notes_of_each():
+    rng = np.random.default_rng(0)
+    clips, stills = (rng.integers(0, 256, shape, dtype=np.uint8) for shape in ((3, 3, 4, 8, 8), (2, 3, 1, 8, 8)))
+    boxes = rng.random((3, 2, 4, 4))
+    task = SimpleNamespace(
+        normalisation="half", notes=lambda plan: Notes(["slow", "fast", "turned"], boxes=boxes, up=[0, 0, 90])
+    )
+    outputs = {name: x.astype(np.float32) / 127.5 - 1 for name, x in {"stills": stills, "clips": clips}.items()}
+    plan = {"frames": np.arange(100, 114, dtype=np.int32)}
+    views = views_of(task, plan, outputs | {"boxes": boxes[0], "labels": np.array(1)})
+    for view, pixels in zip(views, [*clips, *stills], strict=True):
+        assert (view.pixels_THW3 == pixels.transpose(1, 2, 3, 0)).all()
+    assert [view.caption for view in views] == ["slow", "fast", "turned", "stills", "stills"]
+    assert np.concatenate([view.numbers_T for view in views]).tolist() == list(range(100, 114))
+    assert [view.up for view in views] == [0, 0, 90, None, None]
+    assert (np.stack([view.boxes_RT4 for view in views[:3]]) == boxes).all()
+    assert views[3].boxes_RT4 is None
+
+
+def test_frames_that_the_graph_puts_together_in_its_own_way_have_no_number():
+    task = SimpleNamespace(normalisation="half", notes=lambda plan: Notes([]))
+    (view,) = views_of(task, {"frames": np.arange(5)}, {"clips": np.zeros((3, 4, 8, 8), np.float32)})
+    assert (view.numbers_T, view.caption) == (None, "clips")
+
+
+def test_a_stand_in_goes_by_its_own_name_plan_and_pixels(vp9_store, tmp_path):
+    task = Task("ctp", ctp.Config(num_frames=4, size=32, short_sides=(32,)))
+    whole = {sample.name: sample.views[0] for sample in first_samples(vp9_store, task, 5, 12)}
+    shutil.copytree(vp9_store.root, tmp_path / "store")
+    store = Index.load(tmp_path / "store")
+    store.path(3).unlink()
+    samples = first_samples(store, task, 5, 12)
+    assert {sample.name for sample in samples} == whole.keys() - {store.info(3).name}
+    for sample in samples:
+        (view,), same = sample.views, whole[sample.name]
+        assert (view.pixels_THW3 == same.pixels_THW3).all()
+        assert (view.boxes_RT4 == same.boxes_RT4).all()
+        assert view.caption == same.caption
+
+
+@pytest.mark.parametrize(("degrees", "ahead"), [(0, (0, -1)), (90, (-1, 0)), (180, (0, 1)), (270, (1, 0))])
+def test_the_arrow_points_where_up_went(degrees, ahead):
+    grey = np.full((1, 112, 112, 3), 128, np.uint8)
+    drawn = np.array(tile(View(grey, up=degrees), 0)) != 128
+    y, x = np.nonzero(drawn.any(axis=2))
+    ends = np.array([(x.min() + x.max()) / 2, (y.min() + y.max()) / 2])
+    lean = np.array([x.mean(), y.mean()]) - ends  # the head has more ink than the tail
+    assert lean @ ahead > 2 * abs(lean @ ahead[::-1])
+
+
+def test_boxes_without_area_are_not_drawn_and_small_frames_are_enlarged():
+    grey = np.full((1, 16, 16, 3), 128, np.uint8)
+    boxes = np.array([[[5, 5, 5, 9]], [[9, 2, 3, 4]]], float)
+    picture = np.array(tile(View(grey, boxes_RT4=boxes), 0))
+    assert (picture == 128).all()
+    assert picture.shape == (224, 224, 3)
+
+
+def test_long_captions_break_into_lines_and_stacks_are_as_large_as_what_they_hold():
+    assert text("some words " * 30, 224).size == (224, text("", 224).height * (1 + len("some words " * 30) // 36))
+    pictures = [Image.new("RGB", size, "red") for size in ((5, 7), (9, 3))]
+    assert stack(pictures).size == (9, 7 + 3 + GAP)
+    assert stack(pictures, across=True).size == (5 + 9 + GAP, 7)
+
+
+@pytest.fixture(scope="module")
+def samples() -> list[Sample]:
+    rng = np.random.default_rng(0)
+    clip, still = (rng.integers(0, 256, (frames, 75, 75, 3), dtype=np.uint8) for frames in (5, 1))
+    return [Sample(f"a<b>{n}", [View(clip, "one & two", np.arange(7, 12)), View(still)]) for n in range(2)]
+
+
+def test_a_page_holds_every_frame_of_every_view_and_needs_no_other_file(samples):
+    written = page(samples).decode()
+    sources = re.findall(r'src="([^"]*)"', written)
+    assert "http" not in written
+    assert "<b>" not in written
+    assert written.count("a&lt;b&gt;") == 2
+    assert written.count("one &amp; two") == 2
+    frames = []
+    for source in sources:
+        kind, _, data = source.partition(",")
+        assert kind == "data:image/webp;base64"
+        frames.append(Image.open(io.BytesIO(base64.b64decode(data))).n_frames)
+    assert frames == [5, 1, 5, 1]
+
+
+def test_a_video_plays_all_frames_even_where_the_sheet_has_odd_sides(samples, tmp_path):
+    file = tmp_path / "preview.mp4"
+    file.write_bytes(mp4(samples))
+    with av.open(str(file)) as container:
+        shown = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert len(shown) == 3 * 5
+    tiles = [np.array(tile(samples[0].views[0], t), float)[:225] for t in range(5)]
+    for n, frame in enumerate(shown):
+        near = [np.abs(frame[LINE : LINE + 225, :225] - each).mean() for each in tiles]
+        assert np.argmin(near) == n % 5
+
+
+@pytest.mark.parametrize("ending", ["html", "mp4"])
+def test_the_command_writes_what_plays(recipe, tmp_path, ending):
+    out = tmp_path / f"preview.{ending}"
+    main(["--config", str(recipe), "--out", str(out), "--samples", "1", "--set", "plan.num_frames=4"])
+    assert out.stat().st_size > 1000
+
+
+def test_another_ending_is_refused_with_those_that_there_are(recipe, tmp_path):
+    with pytest.raises(UserError, match=r"x\.gif.*\.png, \.html, \.mp4"):
+        main(["--config", str(recipe), "--out", str(tmp_path / "x.gif")])
+
+
+def test_no_samples_are_refused(recipe, tmp_path):
+    with pytest.raises(UserError, match=r"--samples 0"):
+        main(["--config", str(recipe), "--out", str(tmp_path / "x.png"), "--samples", "0"])
+
+
+@pytest.mark.parametrize("name", pretext_tasks())
+def test_every_task_says_something_of_every_view_of_its_demo(name, vp9_store):
+    config = load(ROOT / "configs" / name / "demo.yaml")
+    task = Task(name, config.plan)
+    (sample,) = first_samples(vp9_store, task, config.seed, 1)
+    views = int(np.prod(task.batch_schema["clips"][0][:-4]))
+    assert all(view.caption not in ("", "clips") for view in sample.views[:views])
+    for view in sample.views:
+        assert view.boxes_RT4 is None or view.boxes_RT4.shape[1:] == (len(view), 4)
+        tile(view, 0)
+
+
+@pytest.mark.parametrize("normalisation", ["imagenet", "half"])
+def test_tensorboard_shows_the_first_views_whatever_their_number_and_length(normalisation):
+    from dali_pipelines.graph.colour import NORMALISATIONS
+
+    mean, std = (torch.tensor(numbers).view(3, 1, 1, 1) for numbers in NORMALISATIONS[normalisation])
+    frames = torch.rand(2, 3, 3, 5, 6, 6)
+    shown = picture((frames - mean) / std, normalisation)
+    assert shown.shape == (3, 4 * 8 + 2, 5 * 8 + 2)  # two pixels between frames
+    for view in range(4):
+        row = shown[:, 2 + 8 * view : 8 + 8 * view, 2 + 8 * 2 : 8 + 8 * 2]
+        assert row == pytest.approx(frames.flatten(0, 1)[view, :, 2].numpy(), abs=1e-6)

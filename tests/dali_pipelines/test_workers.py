@@ -1,0 +1,262 @@
+"""The pool of workers, and what becomes of work whose worker dies. Few imports: every worker repeats them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import count, islice
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from bench.worker_kills import SETTLE, Killer
+from configs.errors import UserError
+from dali_pipelines.workers import CHANCES, Crashed, Pool, _Task, run_jobs
+
+
+def double(number):
+    if number < 0:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if number == 99:
+        raise UserError("the disk is full")
+    return number * 2
+
+
+def arrays(number):
+    rng = np.random.default_rng(number)
+    noise = rng.integers(0, 256, (1 + number % 7, 300, 3), dtype=np.uint8)
+    return {"noise": noise, "turned": noise.swapaxes(0, 1), "none": noise[:0], "scalar": np.array(number)}
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(
+        a[name].dtype == b[name].dtype and a[name].shape == b[name].shape and (a[name] == b[name]).all() for name in a
+    )
+
+
+def processes():
+    """Those that this process spawned and that live."""
+    children = psutil.Process().children()
+    return [c for c in children if c.status() != psutil.STATUS_ZOMBIE and "spawn_main" in " ".join(c.cmdline())]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_results_come_in_the_order_of_the_jobs_and_keep_their_bits(workers):
+    with Pool(arrays, workers=workers, ahead=5, spare=2) as pool:
+        for _ in range(2):
+            for wanted, (job, result) in zip(range(50), pool.run(range(50)), strict=True):
+                assert job == wanted
+                assert same(result, arrays(job))
+
+
+@pytest.mark.parametrize("spare", [0, 3, 30])
+def test_results_that_are_kept_do_not_change_and_do_not_stop_the_pool(spare):
+    with Pool(arrays, workers=2, ahead=4, spare=spare) as pool:
+        kept = list(pool.run(range(25))) + list(pool.run(range(25, 50)))
+    assert [job for job, _ in kept] == list(range(50))
+    assert all(same(result, arrays(job)) for job, result in kept)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("ordered", [False, True])
+def test_a_job_that_kills_its_worker_costs_only_itself_and_is_named_with_the_signal(workers, ordered):
+    jobs = [1, 2, -1, 3, 4, 5, -2, 6]
+    crashed = Crashed("SIGSEGV")
+    with Pool(double, workers=workers, ahead=4) as pool:
+        results = list(pool.run(jobs, ordered=ordered))
+    assert dict(results) == {1: 2, 2: 4, 3: 6, 4: 8, 5: 10, 6: 12, -1: crashed, -2: crashed}
+    assert len(results) == len(jobs)
+    if ordered:
+        assert [job for job, _ in results] == jobs
+
+
+def die_once(marker):
+    """Dies by SIGKILL where `marker` is not there yet."""
+    if not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return marker.name
+
+
+def test_a_job_whose_worker_dies_once_is_done_again(tmp_path):
+    markers = [tmp_path / str(number) for number in range(6)]
+    with Pool(die_once, workers=2, ahead=4) as pool:
+        assert list(pool.run(markers)) == [(marker, marker.name) for marker in markers]
+
+
+def leave(code):
+    os._exit(code)
+
+
+def test_a_worker_that_leaves_is_as_good_as_dead():
+    assert list(run_jobs(leave, [3, 0], workers=1)) == [(3, Crashed("exit code 3")), (0, Crashed("exit code 0"))]
+
+
+def test_an_error_of_a_job_is_raised_with_the_place_in_the_worker():
+    with pytest.raises(UserError, match="the disk is full") as caught:
+        list(run_jobs(double, [1, 99, 2, 3, 4, 5, 6], workers=1))
+    assert "in double\n" in caught.value.__notes__[0]
+
+
+class TwoPartError(Exception):
+    def __init__(self, a, b):
+        super().__init__(f"{a} and {b}")
+
+
+def fail_in_two_parts(job):
+    raise TwoPartError(job, job + 1)
+
+
+def test_an_error_that_cannot_be_pickled_is_told():
+    with pytest.raises(RuntimeError, match="TwoPartError: 3 and 4"):
+        list(run_jobs(fail_in_two_parts, [3], workers=1))
+
+
+def test_a_pool_goes_on_after_an_error_and_after_a_run_that_was_left():
+    with Pool(double, workers=2, ahead=6) as pool:
+        for _ in range(5):
+            with pytest.raises(UserError):
+                list(pool.run([1, 2, 99, 3, 4, -1, 5]))
+            left = pool.run(iter([7, 8, 9, -1, 10, 11, 12]))
+            assert next(left) == (7, 14)
+            left.close()
+        assert list(pool.run(range(20))) == [(job, 2 * job) for job in range(20)]
+
+
+def test_another_job_may_be_done_between_two_results():
+    with Pool(arrays, workers=2, ahead=3, spare=1) as pool:
+        for job, result in pool.run(range(12)):
+            ((_, other),) = pool.run([100 + job])
+            assert same(result, arrays(job))
+            assert same(other, arrays(100 + job))
+
+
+def test_a_job_that_comes_when_a_worker_has_just_died_is_not_lost():
+    def jobs():
+        yield -1
+        time.sleep(2)
+        yield 3
+
+    assert dict(run_jobs(double, jobs(), workers=1)) == {-1: Crashed("SIGSEGV"), 3: 6}
+
+
+def test_a_job_that_was_given_to_dead_workers_is_not_the_culprit():
+    with Pool(double, workers=1, ahead=1) as pool:
+        assert list(pool.run([1])) == [(1, 2)]
+        task = _Task(2)
+        pool._pending.append(task)
+        for _ in range(CHANCES):
+            (worker,) = pool._workers
+            if not worker.open:
+                pool._read(worker)  # it has started
+            worker.process.kill()
+            worker.process.join()
+            pool._hand_out()  # nobody has seen its end
+            pool._bury(worker)
+        assert task.deaths == 0
+        assert list(pool._pending) == [task]
+
+
+def megabytes(number):
+    return bytes([number]) * 20_000_000  # no array: it goes through the pipe, which holds less
+
+
+def test_a_worker_killed_in_the_middle_of_a_message_is_seen():
+    with Pool(megabytes, workers=2, ahead=4) as pool:
+        results = pool.run(range(8))
+        assert next(results) == (0, megabytes(0))
+        time.sleep(1)  # both write, and nobody reads
+        for worker in processes():
+            worker.kill()
+        assert list(results) == [(job, megabytes(job)) for job in range(1, 8)]
+
+
+def fork_and_die(marker):
+    """Dies once and leaves a child that keeps its end of the pipe open; returns the child's id."""
+    if not marker.exists():
+        child = os.fork()
+        if not child:
+            signal.pause()
+        marker.write_text(str(child))
+        os.kill(os.getpid(), signal.SIGKILL)
+    return int(marker.read_text())
+
+
+def test_a_death_is_seen_though_a_child_of_the_worker_holds_its_pipe(tmp_path):
+    ((_, child),) = run_jobs(fork_and_die, [tmp_path / "child"], workers=1)
+    os.kill(child, signal.SIGKILL)
+
+
+def test_workers_killed_while_they_start_are_replaced():
+    with Pool(arrays, workers=2, ahead=4) as pool:
+        for _ in range(2):
+            for worker in pool._workers:
+                worker.process.kill()
+            time.sleep(0.2)
+            pool._turn(0)
+        assert all(same(result, arrays(job)) for job, result in pool.run(range(10)))
+
+
+class NoWorker:
+    def __call__(self, job):
+        return job
+
+    def __reduce__(self):
+        return int, ("no number",)
+
+
+def test_workers_that_cannot_start_end_the_run(capfd):
+    with pytest.raises(UserError, match=r"ended while it started \(exit code 1\)"):
+        list(run_jobs(NoWorker(), [1, 2, 3], workers=2))
+    assert "no number" in capfd.readouterr().err
+
+
+def test_random_kills_lose_and_repeat_nothing():
+    killer = Killer(kills=15, seed=0)
+    with Pool(arrays, workers=3, ahead=SETTLE - 1, spare=2) as pool:
+        for wanted, (job, result) in zip(count(), pool.run(count()), strict=True):
+            assert job == wanted
+            assert same(result, arrays(job))
+            killer.delivered += 1
+            if job == 0:
+                killer.start()
+            if not killer.is_alive() and killer.delivered > 50:
+                break
+    assert killer.kills == 15
+
+
+def sleep(seconds):
+    time.sleep(seconds)
+
+
+def test_closing_ends_workers_in_the_middle_of_a_job():
+    before = set(processes())
+    with Pool(sleep, workers=2, ahead=4) as pool:
+        results = pool.run([0, 0, 600, 600])
+        assert list(islice(results, 2)) == [(0, None), (0, None)]
+        mine = set(processes()) - before
+        assert len(mine) == 2
+    assert not any(process.is_running() for process in mine)
+
+
+def test_processes_end_when_the_main_one_is_killed_and_leave_no_shared_memory():
+    shared = set(Path("/dev/shm").iterdir())
+    script = "from tests.dali_pipelines.test_workers import *; list(run_jobs(sleep, [300, 300], workers=2))"
+    main = subprocess.Popen([sys.executable, "-c", script])
+    helpers = []
+    while len(helpers) < 3:  # two workers, and the helper of the multiprocessing module
+        assert main.poll() is None
+        time.sleep(0.05)
+        helpers = psutil.Process(main.pid).children()
+    time.sleep(1)  # they begin to watch
+    main.kill()
+    main.wait()
+    assert psutil.wait_procs(helpers, timeout=30)[1] == []
+    assert set(Path("/dev/shm").iterdir()) <= shared
+
+
+def test_no_jobs_are_no_results():
+    assert list(run_jobs(double, [], workers=1)) == []

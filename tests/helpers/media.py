@@ -1,0 +1,78 @@
+"""Small test videos, made with the FFmpeg binary of imageio-ffmpeg (independent of PyAV, which the project uses)."""
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+
+FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
+SHARED_MEDIA = Path(__file__).parents[2].parent / "shared" / "media"
+
+ENCODERS: dict[str, list[str]] = {
+    "h264": ["-c:v", "libx264", "-preset", "ultrafast"],
+    "hevc": ["-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=none"],
+    "vp9": ["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8"],
+    "vp8": ["-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8"],
+    "av1": ["-c:v", "libsvtav1", "-preset", "12"],
+    "mpeg4": ["-c:v", "mpeg4", "-q:v", "4"],
+    "mjpeg": ["-c:v", "mjpeg", "-q:v", "4"],
+}
+
+
+def run_ffmpeg(*arguments: str | Path) -> bytes:
+    """Runs the binary and returns its standard output; raises when it fails."""
+    command = [FFMPEG, "-v", "error", "-y", *map(str, arguments)]
+    done = subprocess.run(command, check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
+def make_video(
+    path: Path,
+    *,
+    codec: str = "h264",
+    frames: int = 40,
+    size: tuple[int, int] = (96, 64),
+    fps: int = 25,
+    gop: int | None = None,
+    extra: Sequence[str] = (),
+) -> Path:
+    """Writes a moving test picture of `size` (width, height); the suffix of `path` names the container.
+
+    `extra` goes to FFmpeg before the output: ["-bf", "2"], ["-pix_fmt", "yuv444p"] ...
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    source = f"testsrc2=size={size[0]}x{size[1]}:rate={fps}"
+    every = ["-g", str(gop)] if gop else []
+    pixels = ["-pix_fmt", "yuvj420p" if codec == "mjpeg" else "yuv420p"]
+    arguments = [
+        "-f",
+        "lavfi",
+        "-i",
+        source,
+        "-frames:v",
+        str(frames),
+        *pixels,
+        *ENCODERS[codec],
+        *every,
+        *extra,
+    ]
+    run_ffmpeg(*arguments, path)
+    return path
+
+
+def read_video(path: Path, *filters: str) -> np.ndarray:
+    """All frames of a video as the FFmpeg binary decodes them: uint8 (T,H,W,3) RGB, upright."""
+    chain = ["-vf", ",".join(filters)] if filters else []
+    output = ["-fps_mode", "passthrough", "-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24", "-"]
+    ppm = run_ffmpeg("-i", path, *chain, *output)
+    images = []
+    while ppm:
+        magic, size, _, pixels = ppm.split(b"\n", 3)
+        assert magic == b"P6"
+        width, height = map(int, size.split())
+        images.append(np.frombuffer(pixels, np.uint8, width * height * 3).reshape(height, width, 3))
+        ppm = pixels[width * height * 3 :]
+    return np.stack(images)

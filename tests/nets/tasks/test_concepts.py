@@ -1,0 +1,310 @@
+"""Concepts, network side: the figures of the original, who gets gradients, and that it learns."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from configs.errors import UserError
+from nets import backbones
+from nets.concept_losses import alignment, negative_entropy
+from nets.tasks import build_task
+from nets.tasks.concepts import KINDS, METRIC, Concepts, Config, Reference, six_views
+from tests.helpers.originals import shapes_of
+
+
+class Wide(backbones.Backbone):
+    """Stands in where a test has features of its own."""
+
+    out_channels = 512
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+def tiny(**options):
+    return build_task("concepts", "r3d_tiny", {}, Config(**{"concepts": 12, "queue_size": 16, **options}))
+
+
+def tiny_batch(samples=4, frames=4, size=32):
+    rng = torch.Generator().manual_seed(1)
+    return {
+        "clips": torch.randn(samples, 2, 3, frames, size, size, generator=rng),
+        "stills": torch.randn(samples, 2, 3, 1, size, size, generator=rng),
+    }
+
+
+def unit(*shape):
+    return F.normalize(torch.randn(*shape), dim=-1)
+
+
+# Figures of the original.
+
+
+def test_parameters_are_those_of_the_original():
+    with torch.device("meta"):
+        net = build_task("concepts", "r2plus1d10", {}, Config())
+    count = {name: sum(p.numel() for p in part.parameters()) for name, part in net.named_children()}
+    assert count["backbone"] == 12_487_005
+    assert count["instance"] == 5 * 328_320
+    assert count["to_concepts"] == 3 * 526_336
+    assert count["attention"] == 1_052_416
+    assert sum(count.values()) == 18_269_805 - 205_200  # of an unused classifier
+
+
+def test_weights_have_the_shapes_of_the_originals_checkpoints_in_the_same_order():
+    with torch.device("meta"):
+        net = build_task("concepts", "r2plus1d10", {}, Config())
+    original = {
+        name: shape for name, shape in shapes_of("concepts__pretrain_k100").items() if "backbone.fc" not in name
+    }
+    assert [list(value.shape) for value in net.state_dict().values()] == list(original.values())
+
+
+def test_terms_start_at_the_figures_of_the_original():
+    net = Concepts(Wide(), Config(concepts=50))
+    with torch.no_grad():
+        terms, metrics = net.terms(torch.randn(6, 8, 512, 2, 8, 8).relu())
+    ln_n = math.log(8)
+    for name, expected, off in [
+        ("instance_rgb", ln_n, 0.1),
+        ("instance_static", 2 * ln_n, 0.2),
+        ("instance_difference", 2 * ln_n, 0.2),
+        ("align_static", 4.0, 0.1),
+        ("align_dynamic", 4.0, 0.1),
+        ("entropy_static", -3.81, 0.03),
+        ("entropy_dynamic", -3.81, 0.03),
+        *((f"rebuild_{kind}", 0.0, 0.05) for kind in KINDS),
+        *((f"local_{kind}", 1.05, 0.1) for kind in KINDS),
+    ]:
+        assert terms[name].item() == pytest.approx(expected, abs=off), name
+    assert metrics["chance"].item() == pytest.approx(1 / 8)
+
+
+# The views.
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_six_views_are_clips_repeated_stills_and_differences_in_this_order(wrapped):
+    clips, stills = (values.numpy() for values in tiny_batch(samples=3).values())
+    views = six_views(torch.tensor(clips), torch.tensor(stills), wrapped=wrapped).unflatten(0, (6, 3)).numpy()
+    for view in range(2):
+        differences = clips[:, view, :, 1:] - clips[:, view, :, :-1]
+        first = clips[:, view, :, 0] - clips[:, view, :, -1] if wrapped else differences[:, :, 0]
+        np.testing.assert_array_equal(views[view], clips[:, view])
+        np.testing.assert_array_equal(views[2 + view], np.repeat(stills[:, view], 4, axis=2))
+        np.testing.assert_array_equal(views[4 + view], np.concatenate([first[:, :, None], differences], 2))
+
+
+def test_the_option_of_the_original_reaches_the_views():
+    before = tiny()(tiny_batch())["loss"].item()
+    torch.manual_seed(0)
+    assert tiny(reference=Reference(wrapped_difference=True))(tiny_batch())["loss"].item() != before
+
+
+def test_stills_of_one_frame_and_of_all_frames_are_the_same():
+    net, batch = tiny(), tiny_batch()
+    repeated = batch | {"stills": batch["stills"].repeat(1, 1, 1, 4, 1, 1)}
+    assert net(batch)["loss"] == net(repeated)["loss"]
+
+
+# Which scores go where.
+
+
+def scores_of(net, maps):
+    """The cosines of the six views, which a forward pass leaves in the queue, and its terms."""
+    with torch.no_grad():
+        terms, _ = net.terms(maps)
+    return net.queue[-maps.shape[1] :].movedim(1, 0).clone(), terms
+
+
+def test_alignment_and_entropy_take_the_halves_of_their_own_views():
+    net = Concepts(Wide(), Config(concepts=12, queue_size=8))
+    scores, terms = scores_of(net, torch.randn(6, 8, 512, 1, 2, 2))
+    static, dynamic = scores[[0, 1, 2, 3], :, :12], scores[[0, 1, 4, 5], :, 12:]
+    torch.testing.assert_close(terms["align_static"], alignment(static, static))
+    torch.testing.assert_close(terms["align_dynamic"], alignment(dynamic, dynamic))
+    torch.testing.assert_close(terms["entropy_static"], negative_entropy(scores[4:, :, :12]))
+    torch.testing.assert_close(terms["entropy_dynamic"], negative_entropy(scores[2:4, :, 12:]))
+
+
+def test_batch_norm_of_the_concepts_sees_one_view_at_a_time():
+    net = Concepts(Wide(), Config(concepts=12, queue_size=8))
+    maps = torch.randn(6, 8, 512, 1, 2, 2)
+    before, _ = scores_of(net, maps)
+    maps[1] += 5 * torch.randn(8, 512, 1, 2, 2)
+    after, _ = scores_of(net, maps)
+    assert torch.equal(after[[0, 2, 3, 4, 5]], before[[0, 2, 3, 4, 5]])
+    assert not torch.equal(after[1], before[1])
+
+
+# Who learns from what.
+
+ROWS = {"static": slice(0, 12), "dynamic": slice(12, 24), "all": slice(None)}
+# Term: the views' features that get gradients, the modules, and the rows of the banks.
+GRADIENTS = {
+    "instance_rgb": ("rgb", {"instance.rgb"}, {}),
+    "instance_static": ("rgb static", {"instance.rgb_static", "instance.static"}, {}),
+    "instance_difference": ("rgb difference", {"instance.rgb_difference", "instance.difference"}, {}),
+    "align_static": (
+        "rgb static",
+        {"to_concepts.rgb", "to_concepts.static"},
+        {"rgb": "static", "static": "static"},
+    ),
+    "align_dynamic": (
+        "rgb difference",
+        {"to_concepts.rgb", "to_concepts.difference"},
+        {"rgb": "dynamic", "difference": "dynamic"},
+    ),
+    "entropy_static": ("difference", {"to_concepts.difference"}, {"difference": "static"}),
+    "entropy_dynamic": ("static", {"to_concepts.static"}, {"static": "dynamic"}),
+    "rebuild_rgb": ("rgb", {"to_concepts.rgb", "rebuild.rgb"}, {"rgb": "all"}),
+    "rebuild_static": ("static", {"to_concepts.static", "rebuild.static"}, {"static": "static"}),
+    "rebuild_difference": ("difference", {"to_concepts.difference", "rebuild.difference"}, {"difference": "dynamic"}),
+    "local_rgb": ("rgb", {"attention"}, {"rgb": "all"}),
+    "local_static": ("static", {"attention"}, {"static": "static"}),
+    "local_difference": ("difference", {"attention"}, {"difference": "dynamic"}),
+}
+
+
+@pytest.mark.parametrize("term", GRADIENTS)
+def test_a_term_teaches_just_its_part_of_the_network(term):
+    net = Concepts(Wide(), Config(concepts=12, queue_size=8))
+    maps = torch.randn(6, 8, 512, 1, 2, 2, requires_grad=True)
+    net.terms(maps)[0][term].backward()
+    views, modules, banks = GRADIENTS[term]
+
+    taught = {kind for kind, grad in zip(KINDS, maps.grad.split(2), strict=True) if grad.any()}
+    assert taught == set(views.split())
+    learning = {name for name, p in net.named_parameters() if p.grad is not None and p.grad.any()}
+    assert {n for n in learning if not n.startswith("banks")} <= {
+        n for n, _ in net.named_parameters() if any(n.startswith(f"{module}.") for module in modules)
+    }
+    assert all(any(name.startswith(f"{module}.") for name in learning) for module in modules)
+    for kind in KINDS:
+        grad = net.banks[kind].grad
+        rows = set() if grad is None else set(grad.any(1).nonzero().flatten().tolist())
+        allowed = set(range(24)[ROWS[banks[kind]]]) if kind in banks else set()
+        assert rows <= allowed
+        assert bool(rows) == bool(allowed)
+
+
+def test_gradient_reaches_every_parameter_once_all_terms_count():
+    net = tiny(local_from=0)
+    net(tiny_batch())["loss"].backward()
+    assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_every_parameter_has_a_gradient_for_ddp_before_that():
+    net = tiny()
+    net(tiny_batch())["loss"].backward()
+    assert [name for name, p in net.named_parameters() if p.grad is None] == []
+
+
+def test_only_the_loss_carries_a_gradient_and_it_is_the_weighted_sum():
+    net = tiny(local_from=1)
+    for epoch in range(2):
+        net.before_step(epoch)
+        result = net(tiny_batch())
+        assert [name for name, value in result.items() if value.requires_grad] == ["loss"]
+        assert all(value.shape == () for value in result.values())
+        terms = {name: value.item() for name, value in result.items() if name not in ("loss", METRIC, "chance")}
+        assert len(terms) == 13
+        weights = {"instance": 1, "align": 1, "entropy": 0.1, "rebuild": 1, "local": epoch}
+        total = sum(weights[name.split("_")[0]] * value for name, value in terms.items())
+        assert result["loss"].item() == pytest.approx(total, rel=1e-5)
+
+
+# The hooks.
+
+
+def step(net, optimizer, epoch):
+    """One optimizer step as the loop makes it; the names of the parameters that moved."""
+    net.before_step(epoch)
+    before = {name: p.detach().clone() for name, p in net.named_parameters()}
+    net(tiny_batch())["loss"].backward()
+    net.after_backward(epoch)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return {name.split(".")[0] for name, p in net.named_parameters() if not torch.equal(p, before[name])}
+
+
+def test_banks_move_from_epoch_1_on_and_the_attention_when_its_terms_count():
+    net = tiny(local_from=2)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, weight_decay=1e-2)
+    rest = {"backbone", "instance", "to_concepts", "rebuild"}
+    assert [step(net, optimizer, epoch) for epoch in range(3)] == [
+        rest,
+        rest | {"banks"},
+        rest | {"banks", "attention"},
+    ]
+    assert any((bank.norm(dim=1) - 1).abs().max() > 1e-5 for bank in net.banks.values())
+    net.before_step(3)
+    assert all((bank.norm(dim=1) - 1).abs().max() < 1e-6 for bank in net.banks.values())
+
+
+def test_the_queue_holds_the_newest_scores_last():
+    net = tiny(queue_size=6)
+    first = net.queue.clone()
+    old, new = unit(6, 4, 24), unit(6, 4, 24)
+    net.exchange(old)
+    torch.testing.assert_close(net.queue, torch.cat([first[4:], old.movedim(1, 0)]))
+    net.exchange(new)
+    torch.testing.assert_close(net.queue, torch.cat([old.movedim(1, 0)[2:], new.movedim(1, 0)]))
+    assert "queue" in net.state_dict()
+
+
+def test_the_queue_is_balanced_along_with_the_batch_from_epoch_1_on():
+    scores = unit(6, 4, 24)
+    net = tiny()
+    assert net.exchange(scores).shape == (6, 4, 24)
+    net.before_step(1)
+    queue = net.queue.clone()
+    torch.testing.assert_close(net.exchange(scores), torch.cat([scores, queue.movedim(1, 0)], 1))
+
+
+@pytest.mark.parametrize(
+    ("per_rank", "ranks", "message"),
+    [(1, 64, r"has 1 a micro-step.*raise train.global_batch"), (8, 4, r"net.queue_size = 16 .* 32 samples")],
+)
+def test_a_batch_that_the_losses_cannot_work_with_is_refused(per_rank, ranks, message):
+    with pytest.raises(UserError, match=message):
+        tiny().check_batch(per_rank, ranks)
+    tiny().check_batch(8, 2)
+
+
+def test_fewer_concepts_than_may_be_active_are_refused():
+    with pytest.raises(ValueError, match="concepts = 9 must be at least 10"):
+        Config(concepts=9)
+
+
+# Training.
+
+
+def test_bfloat16_autocast_keeps_the_terms_in_float32_and_near_those_of_float32():
+    net = tiny(local_from=0)
+    full = net(tiny_batch())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = net(tiny_batch())
+    half["loss"].backward()
+    assert all(value.dtype == torch.float32 for value in half.values())
+    assert half["loss"] != full["loss"]
+    assert half["loss"].item() == pytest.approx(full["loss"].item(), rel=0.02)
+    assert all(p.grad.isfinite().all() for p in net.parameters())
+
+
+def test_a_few_steps_on_one_batch_find_the_other_clip_and_align_the_concepts():
+    net = tiny(local_from=0)
+    before = net(tiny_batch())
+    optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
+    for _ in range(25):
+        step(net, optimizer, 1)
+    after = net(tiny_batch())
+    assert after["instance_top1"] == 1
+    assert after["instance_rgb"] < 0.2 * before["instance_rgb"]
+    for name in ("align_static", "align_dynamic", "rebuild_rgb", "local_rgb"):
+        assert after[name] < before[name] - 0.1, name

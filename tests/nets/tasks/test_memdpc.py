@@ -1,0 +1,262 @@
+"""MemDPC: blocks of one long clip, and both directions of prediction against a slow reference."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from configs.errors import UserError
+from dali_pipelines.loader import ClipLoader
+from dali_pipelines.store.index import VideoInfo
+from dali_pipelines.tasks import Task
+from dali_pipelines.tasks import memdpc as data
+from nets.tasks import build_task
+from nets.tasks.memdpc import Config
+from tests.dali_pipelines.tasks.test_moco import ramp, ramp_view, recoloured
+from tests.helpers.dali import run_graph
+from tests.nets.tasks.test_moco import count
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Small convolutions on several threads of a busy machine are many times slower."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+# The plan.
+
+
+def video_of(num_frames: int) -> VideoInfo:
+    return VideoInfo(name="v", num_frames=num_frames, width=320, height=240, fps=25.0, label=-1)
+
+
+def test_forty_frames_three_apart_start_anywhere_that_leaves_120():
+    rng = np.random.default_rng(0)
+    frames = np.array([data.plan(video_of(130), rng, data.Config())["frames"] for _ in range(2000)])
+    assert (np.diff(frames, axis=1) == 3).all()
+    assert frames.shape[1] == 40
+    starts = np.bincount(frames[:, 0], minlength=10) / len(frames)
+    assert starts == pytest.approx(np.full(10, 0.1), abs=0.025)  # 0 to N - 121
+
+
+def test_videos_of_120_frames_are_left_out_and_121_have_one_place():
+    assert data.min_frames(data.Config()) == 121
+    for seed in range(20):
+        assert data.plan(video_of(121), np.random.default_rng(seed), data.Config())["frames"][0] == 0
+
+
+def test_short_videos_are_left_out_by_name(vp9_store):
+    cfg = data.Config(num_blocks=4, num_frames=3, stride=4, size=32, short_sides=(32,))  # 49 frames
+    loader = ClipLoader(vp9_store, Task("memdpc", cfg), batch_size=1)
+    enough = vp9_store.num_frames >= 49
+    assert 0 < enough.sum() < len(vp9_store)
+    assert loader.left_out == [vp9_store.names.text(row) for row in np.flatnonzero(~enough)]
+
+
+def test_all_blocks_share_one_change_of_colour():
+    rng = np.random.default_rng(0)
+    plans = [data.plan(video_of(300), rng, data.Config()) for _ in range(1000)]
+    offsets = np.array([plan["colour_offset"] for plan in plans])
+    assert (offsets == offsets[:, :1]).all()
+    assert all((plan["colour_matrix"] == plan["colour_matrix"][0]).all() for plan in plans)
+    assert (offsets[:, 0, 0] != 0).mean() == pytest.approx(0.2, abs=0.04)  # brightness
+
+
+def test_a_video_keeps_its_shape_unless_the_original_is_asked_for():
+    wide = VideoInfo(name="v", num_frames=200, width=640, height=360, fps=25.0, label=-1)
+    for reference, squeeze in ((data.Reference(), 1), (data.Reference(fixed_aspect=True), (640 / 360) / (4 / 3))):
+        plan = data.plan(wide, np.random.default_rng(0), data.Config(reference=reference))
+        height, width = abs(plan["crop_end"] - plan["crop_start"])
+        assert width / height == pytest.approx(squeeze, rel=0.01)
+
+
+def test_the_graph_crops_and_colours_every_block_alike():
+    cfg = data.Config(num_blocks=3, num_frames=2, size=32, short_sides=(40, 44))
+    video = VideoInfo(name="v", num_frames=60, width=72, height=48, fps=25.0, label=-1)
+    samples = [data.plan(video, np.random.default_rng(seed), cfg) for seed in range(8)]
+    got = run_graph(
+        lambda n: data.graph(n["media"], n, cfg)["clips"],
+        [{**plan, "media": ramp(plan["frames"], 48, 72)} for plan in samples],
+        {"media": "FHWC"},
+    )
+    for clips, plan in zip(got, samples, strict=True):
+        expected = recoloured(ramp_view(plan["frames"], plan["crop_start"], plan["crop_end"], 32), plan)
+        assert abs(clips - expected).max() < 2.5 / 255 / 0.224
+
+
+def test_a_batch_has_the_blocks_in_order(vp9_store):
+    def frames_of(num_blocks: int, num_frames: int) -> torch.Tensor:
+        cfg = data.Config(num_blocks=num_blocks, num_frames=num_frames, stride=2, size=32, short_sides=(32,))
+        clips_BNCTHW = next(iter(ClipLoader(vp9_store, Task("memdpc", cfg), batch_size=3)))["clips"]
+        assert clips_BNCTHW.shape == (3, num_blocks, 3, num_frames, 32, 32)
+        return clips_BNCTHW.movedim(3, 2).flatten(1, 2)
+
+    # The same frames, however they are cut into blocks.
+    assert torch.equal(frames_of(2, 6), frames_of(6, 2))
+
+
+def test_notes_name_the_frames_of_every_block():
+    cfg = data.Config(num_blocks=2, num_frames=3)
+    plan = {"frames": np.arange(7, 25, 3)}
+    assert data.notes(plan, cfg).captions == ["block 1, frames 7 to 13", "block 2, frames 16 to 22"]
+
+
+# The network.
+
+
+def make(blocks: int = 5, pred_steps: int = 2) -> nn.Module:
+    torch.manual_seed(0)
+    return build_task(
+        "memdpc", "r3d_tiny", {"clips": ((blocks, 3, 4, 32, 32), "float32")}, Config(pred_steps=pred_steps)
+    )
+
+
+@torch.no_grad()
+def make_lively() -> nn.Module:
+    """With weights so large that its predictions differ from place to place; without dropout."""
+    net = make().eval()
+    for part, gain in ((net.project, 30), (net.forward_gru, 10), (net.backward_gru, 10), (net.memory.choose, 100)):
+        for parameter in part.parameters():
+            parameter.mul_(gain)
+    return net
+
+
+@pytest.fixture
+def batch():
+    return {"clips": torch.randn(2, 5, 3, 4, 32, 32, generator=torch.Generator().manual_seed(0))}
+
+
+def test_parameters_and_features_are_those_of_the_original():
+    with torch.device("meta"):
+        net = build_task("memdpc", "r3d18", {"clips": ((8, 3, 5, 112, 112), "float32")}, Config())
+        features = net.backbone(torch.empty(2, 3, 5, 112, 112))
+    assert features.shape == (2, 512, 2, 7, 7)
+    assert count(net.project) == 131_328
+    assert net.memory.slots.shape == (1024, 256)
+    assert count(net.forward_gru) == count(net.backward_gru) == 393_984
+    assert count(net.memory.choose) == 328_960
+    assert count(net.backbone) == 33_166_272
+
+
+def test_everything_but_the_memory_starts_orthogonal_with_gain_a_tenth():
+    net = make()
+    parts = (net.project, net.forward_gru, net.backward_gru, net.memory.choose)
+    parameters = [item for part in parts for item in part.named_parameters()]
+    assert len(parameters) == 2 * (1 + 3 + 3 + 2)
+    for name, parameter in parameters:
+        if name.endswith("bias"):
+            assert not parameter.any()
+        else:
+            rows = parameter.flatten(1)
+            rows = rows if len(rows) <= rows.shape[1] else rows.T
+            torch.testing.assert_close(rows @ rows.T, 0.01 * torch.eye(len(rows)), atol=1e-5, rtol=0)
+    assert net.memory.slots.mean().item() == pytest.approx(0, abs=0.01)
+    assert net.memory.slots.std().item() == pytest.approx(1, abs=0.01)
+
+
+def slow_gru(gru, x, h):
+    """One place of the recurrent unit, from its formula in specs/ctp.md 1.2."""
+
+    def linear(conv, values):
+        return conv.weight[:, :, 0, 0] @ torch.cat(values) + conv.bias
+
+    u, r = torch.sigmoid(linear(gru.update, (x, h))), torch.sigmoid(linear(gru.reset, (x, h)))
+    return (1 - u) * h + u * torch.tanh(linear(gru.out, (x, r * h)))
+
+
+def slow_direction(net, blocks, gru):
+    """Loss and top-1 of predicting the last two of the blocks (B, 5, C, H, W), a place at a time."""
+    predicted, target = [], []
+    for b, y, x in np.ndindex(len(blocks), *blocks.shape[-2:]):
+        place = blocks[b, :, :, y, x]
+        state = torch.zeros(256)
+        for block in place[:3]:
+            state = slow_gru(gru, block.clamp(min=0), state)
+        for step in range(2):
+            first, _, last = net.memory.choose
+            hidden = (first.weight[:, :, 0, 0] @ state + first.bias).clamp(min=0)
+            scores = last.weight[:, :, 0, 0] @ hidden + last.bias
+            predicted.append((scores.exp() / scores.exp().sum()) @ net.memory.slots)
+            target.append(place[3 + step])
+            state = slow_gru(gru, predicted[-1].clamp(min=0), state)
+    losses, right = [], 0
+    for number, prediction in enumerate(predicted):
+        scores = [float(prediction @ other) for other in target]
+        losses.append(math.log(sum(map(math.exp, scores))) - scores[number])
+        right += scores[number] == max(scores)
+    return np.mean(losses), right / len(predicted)
+
+
+@torch.no_grad()
+def test_loss_and_top1_match_a_slow_reference(batch):
+    net = make_lively()
+    batch["clips"] = batch["clips"].repeat_interleave(2, -1)  # 2 x 4 places
+    features = net.backbone(batch["clips"].flatten(0, 1))
+    weight, bias = net.project.weight[:, :, 0, 0, 0], net.project.bias
+    blocks = torch.einsum("oc,bchw->bohw", weight, features.mean(2)) + bias[:, None, None]
+    blocks = blocks.unflatten(0, (2, 5))
+    ahead, back = slow_direction(net, blocks, net.forward_gru), slow_direction(net, blocks.flip(1), net.backward_gru)
+    result = net(batch)
+    assert abs(ahead[0] - back[0]) > 0.01
+    assert result["loss"].item() == pytest.approx(ahead[0] + back[0], rel=1e-3)
+    assert result["top1"].item() == pytest.approx((ahead[1] + back[1]) / 2, abs=0.02)
+    places = 2 * 2 * blocks.shape[-2] * blocks.shape[-1]
+    assert result["chance"].item() == pytest.approx(1 / places)
+
+
+@torch.no_grad()
+def test_a_new_network_is_at_chance_which_is_twice_ln_588_at_the_originals_size():
+    torch.manual_seed(0)
+    net = build_task("memdpc", "r3d_tiny", {"clips": ((8, 3, 5, 112, 112), "float32")}, Config())
+    result = net({"clips": torch.randn(4, 8, 3, 5, 112, 112)})
+    assert result["chance_loss"].item() == pytest.approx(2 * 6.377, abs=1e-3)
+    assert result["loss"].item() == pytest.approx(2 * 6.377, rel=0.02)
+    assert result["chance"].item() == pytest.approx(1 / 588)
+
+
+@torch.no_grad()
+def test_backward_reads_the_blocks_in_reverse_and_not_their_frames(batch):
+    net = make_lively()
+    loss = net(batch)["loss"].item()
+    assert net({"clips": batch["clips"].flip(1)})["loss"].item() != pytest.approx(loss, rel=1e-3)
+    net.forward_gru, net.backward_gru = net.backward_gru, net.forward_gru
+    assert net({"clips": batch["clips"].flip(1)})["loss"].item() == pytest.approx(loss, rel=1e-5)
+
+
+def test_gradient_reaches_every_parameter_and_the_targets_and_only_the_loss_carries_one(batch):
+    net = make()
+    result = net(batch)
+    assert [name for name, value in result.items() if value.requires_grad] == ["loss"]
+    result["loss"].backward()
+    idle = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
+    assert idle == []
+    blocks = torch.randn(2, 5, 256, 2, 2, requires_grad=True)
+    net.compare(blocks, net.forward_gru)["loss"].backward()
+    assert blocks.grad.flatten(2).any(-1).all()
+
+
+@pytest.mark.parametrize("pred_steps", [5, 6])
+def test_as_many_predictions_as_blocks_are_refused(pred_steps):
+    with pytest.raises(UserError, match=rf"net\.pred_steps = {pred_steps} .*plan\.num_blocks = 5"):
+        make(blocks=5, pred_steps=pred_steps)
+
+
+def test_a_few_steps_tell_places_apart(batch):
+    net = make()
+    colours = 2 * torch.randn(2, 1, 3, 1, 2, 2, generator=torch.Generator().manual_seed(1))  # each place has its own
+    batch["clips"] = 0.2 * batch["clips"] + colours.repeat_interleave(16, -1).repeat_interleave(16, -2)
+    optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
+    for _ in range(60):  # at 40 the last bits of a CPU's convolutions decide
+        result = net(batch)
+        optimizer.zero_grad()
+        result["loss"].backward()
+        optimizer.step()
+    # The two predicted blocks of a place look alike, so ln 2 in each direction is what can be reached at once.
+    assert result["chance_loss"].item() == pytest.approx(2 * math.log(2 * 2 * 4))
+    assert result["loss"] < 2 * math.log(4)
+    assert result["top1"] > 3 * result["chance"]

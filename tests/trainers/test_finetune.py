@@ -1,0 +1,269 @@
+"""The real `trainers/finetune.py` on a small dataset: modes, parts of a run, validation and what a run leaves."""
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from dali_pipelines.store.index import Index
+from nets import backbones
+from nets.classifier import Classifier, Config
+from tests.helpers.runs import write_recipe as write_pretraining
+from tests.trainers.test_loop import assert_same_weights, history, weights
+from trainers import finetune, loop, pretrain
+from trainers.metrics import Metrics
+from trainers.validation import Validator
+
+RECIPE = """
+task: recognition
+backbone: r3d_tiny
+work_dir: {work_dir}
+data: {{root: {root}, list: train.txt, test_list: test.txt, workers: 0, threads: 1}}
+plan: {{num_frames: 4, size: 32, short_sides: [32, 40], test: {{short_side: 36}}}}
+net: {{dropout: 0.2}}
+optim: {{lr: 0.1, lr_factors: [[backbone, 0.5]]}}
+schedule: {{kind: plateau, patience: 0, gamma: 0.5}}
+train: {{epochs: 4, global_batch: 3, checkpoint_every: 1, keep: 20, log_every: 1}}
+validation: {{share: 0.4}}
+"""
+STEPS = 8  # 4 epochs of 6 // 3: of each class, two of five videos are kept from training
+
+
+def labelled(store: Index, folder: Path) -> Path:
+    """A copy of the dataset with lists: ten videos to train on, five of each class, and two to test on."""
+    root = shutil.copytree(store.root, folder / "store")
+    names = [f"class{number % 2}/video{number:02d}.avi {number % 2 + 1}\n" for number in range(12)]
+    (root / "train.txt").write_text("".join(names[:10]))
+    (root / "test.txt").write_text("".join(names[10:]))
+    return root
+
+
+def step_of_ctp(root: Path, folder: Path) -> Path:
+    """A pretraining of one step."""
+    pretrain.main(["--config", str(write_pretraining(folder, root)), "--device", "cpu", "--max-steps", "1"])
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def root(vp9_store, tmp_path_factory) -> Path:
+    return labelled(vp9_store, tmp_path_factory.mktemp("labelled"))
+
+
+@pytest.fixture(scope="module")
+def pretrained(root, tmp_path_factory) -> Path:
+    return step_of_ctp(root, tmp_path_factory.mktemp("pretrained"))
+
+
+def train(folder: Path, root: Path, *args: object, name: str = "run") -> Path:
+    """`finetune.py` in folder/name with these arguments; that folder."""
+    recipe = folder / f"{name}.yaml"
+    recipe.write_text(RECIPE.format(work_dir=folder / name, root=root))
+    finetune.main(["--config", str(recipe), "--device", "cpu", *map(str, args)])
+    return folder / name
+
+
+def validations(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "validation.jsonl").read_text().splitlines()]
+
+
+def read(path: Path) -> dict:
+    return torch.load(path, weights_only=True)
+
+
+def backbone_of(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in state.items() if name.startswith("backbone.")}
+
+
+@pytest.fixture(scope="module")
+def whole(root, pretrained, tmp_path_factory) -> Path:
+    """A folder with an uninterrupted run of all of a pretrained network."""
+    folder = tmp_path_factory.mktemp("whole")
+    train(folder, root, "--pretrained", pretrained)
+    return folder
+
+
+def test_full_starts_from_the_pretrained_backbone_and_trains_all(whole, pretrained, root, tmp_path):
+    start = backbone_of(read(pretrained / "checkpoints" / "step_00000001.pt")["model"])
+    train(tmp_path, root, "--pretrained", pretrained, "--max-steps", 1, "--set", "optim.lr=1e-12")
+    for name, value in backbone_of(weights(tmp_path, 1)).items():
+        if name.endswith(("weight", "bias")):
+            torch.testing.assert_close(value, start[name], rtol=0, atol=1e-9)
+    trained = backbone_of(weights(whole, STEPS))
+    assert trained.keys() == start.keys()
+    assert [name for name, value in trained.items() if torch.equal(value, start[name])] == []
+
+
+def test_linear_trains_the_classifier_and_leaves_every_bit_of_the_backbone(root, pretrained, tmp_path):
+    """Batch norm's running statistics too."""
+    start = read(pretrained / "checkpoints" / "step_00000001.pt")["model"]
+    train(tmp_path, root, "--mode", "linear", "--pretrained", pretrained, "--max-steps", 3)
+    ours, first = weights(tmp_path, 3), weights(tmp_path, 1)
+    assert any("running_var" in name for name in ours)
+    assert_same_weights(backbone_of(ours), backbone_of(start))
+    assert not torch.equal(ours["linear.weight"], first["linear.weight"])
+    assert not torch.equal(ours["linear.bias"], first["linear.bias"])
+
+
+def test_scratch_begins_with_the_weights_of_its_seed(root, tmp_path):
+    train(tmp_path, root, "--mode", "scratch", "--max-steps", 1, "--set", "optim.lr=1e-12")
+    torch.manual_seed(7)
+    fresh = Classifier(backbones.create("r3d_tiny"), 2, Config()).state_dict()
+    for name, value in weights(tmp_path, 1).items():
+        if name.endswith(("weight", "bias")):
+            torch.testing.assert_close(value, fresh[name], rtol=0, atol=1e-9)
+
+
+def test_the_rate_falls_by_gamma_after_each_validation_without_a_lower_loss(whole):
+    measured = validations(whole / "run")
+    assert [line["step"] for line in measured] == [2, 4, 6, 8]
+    lowest, factor = float("inf"), 1.0
+    for line in measured:
+        lower = line["loss"] < lowest * (1 - 1e-4)
+        lowest, factor = (line["loss"], factor) if lower else (lowest, factor / 2)
+        assert line["lr_factor"] == factor
+    assert factor < 1
+    factors = [1.0, *(line["lr_factor"] for line in measured)]
+    assert [line["lr"] for line in history(whole)] == [0.1 * factors[step // 2] for step in range(STEPS)]
+
+
+def test_best_is_the_checkpoint_of_the_highest_top1_and_of_equal_ones_the_lowest_loss(whole):
+    measured, best = validations(whole / "run"), read(whole / "run" / "checkpoints" / "best.pt")
+    winner = max(measured, key=lambda line: (line["top1"], -line["loss"]))
+    assert best["step"] == winner["step"]
+    assert best["validation"] == {"top1": winner["top1"], "loss": winner["loss"], "videos": 4}
+    assert best["classes"] == ["class0", "class1"]
+    assert_same_weights(best["model"], weights(whole, winner["step"]))
+    tops = [line["top1"] for line in measured]
+    assert [line["best_top1"] for line in measured] == [max(tops[: n + 1]) for n in range(4)]
+
+
+@pytest.mark.parametrize("stop", [3, 4])
+def test_a_run_in_two_parts_ends_with_the_bits_of_one(whole, root, pretrained, tmp_path, stop):
+    """Cut in mid-epoch, and where a validation is just done."""
+    train(tmp_path, root, "--pretrained", pretrained, "--max-steps", stop)
+    run = train(tmp_path, root, "--pretrained", pretrained)
+    assert history(tmp_path) == history(whole)
+    assert validations(run) == validations(whole / "run")
+    ours, theirs = (read(folder / "checkpoints" / f"step_{STEPS:08d}.pt") for folder in (run, whole / "run"))
+    assert_same_weights(ours["model"], theirs["model"])
+    assert ours["validator"] == theirs["validator"]
+    assert ours["validator"]["lr_factor"] < 1
+    best = read(run / "checkpoints" / "best.pt")
+    assert_same_weights(best["model"], read(whole / "run" / "checkpoints" / "best.pt")["model"])
+
+
+def test_sigterm_in_a_validation_ends_the_run_saved_and_the_same_command_goes_on(
+    whole, root, pretrained, tmp_path, monkeypatch, capsys
+):
+    def told_to_stop(validator: Validator, *args):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return validate(validator, *args)
+
+    validate = Validator.__call__
+    with monkeypatch.context() as patch:
+        patch.setattr(Validator, "__call__", told_to_stop)
+        run = train(tmp_path, root, "--pretrained", pretrained)
+    assert "stopped by SIGTERM after step 3 of 8; the same command goes on from" in capsys.readouterr().out
+    train(tmp_path, root, "--pretrained", pretrained)
+    assert history(tmp_path) == history(whole)
+    assert validations(run) == validations(whole / "run")
+    assert_same_weights(weights(tmp_path, STEPS), weights(whole, STEPS))
+
+
+def assert_ends_as(whole: Path, tmp_path: Path) -> None:
+    """The run has the same steps, validations, last checkpoint and best one."""
+    run = tmp_path / "run"
+    assert history(tmp_path) == history(whole)
+    assert validations(run) == validations(whole / "run")
+    ours, theirs = (read(folder / "checkpoints" / f"step_{STEPS:08d}.pt") for folder in (run, whole / "run"))
+    assert_same_weights(ours["model"], theirs["model"])
+    assert ours["validator"] == theirs["validator"]
+    ours, theirs = (read(folder / "checkpoints" / "best.pt") for folder in (run, whole / "run"))
+    assert_same_weights(ours["model"], theirs["model"])
+    assert (ours["step"], ours["validation"]) == (theirs["step"], theirs["validation"])
+
+
+@pytest.mark.parametrize("stop", [2, STEPS])
+def test_sigterm_where_a_validation_is_due_saves_and_ends_and_the_next_part_validates_first(
+    whole, root, pretrained, tmp_path, monkeypatch, capsys, stop
+):
+    def told_to_stop(run, batches, step):
+        if step + 1 == stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return train_step(run, batches, step)
+
+    train_step = loop.train_step
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_step", told_to_stop)
+        run = train(tmp_path, root, "--pretrained", pretrained)
+    assert f"stopped by SIGTERM after step {stop} of 8; the same command goes on from" in capsys.readouterr().out
+    assert read(run / "checkpoints" / f"step_{stop:08d}.pt")["step"] == stop
+    measured = validations(run) if (run / "validation.jsonl").exists() else []
+    assert [line["step"] for line in measured] == [step for step in (2, 4, 6, 8) if step < stop]
+    train(tmp_path, root, "--pretrained", pretrained)
+    assert_ends_as(whole, tmp_path)
+    capsys.readouterr()
+    train(tmp_path, root, "--pretrained", pretrained)
+    assert "nothing to do" in capsys.readouterr().out
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("where", [(Validator, "__call__"), (Metrics, "add_validation")])
+def test_a_kill_in_a_validation_costs_no_step_and_it_is_reported_once(
+    whole, root, pretrained, tmp_path, monkeypatch, where
+):
+    """In the second one of four, and as its line has just been written."""
+    real, calls = getattr(*where), []
+
+    def killed(*args):
+        result = real(*args)
+        calls.append(args)
+        if len(calls) == 2:
+            raise Killed
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*where, killed)
+        with pytest.raises(Killed):
+            train(tmp_path, root, "--pretrained", pretrained)
+    assert read(tmp_path / "run" / "checkpoints" / "step_00000004.pt")["validator"]["owing"]
+    train(tmp_path, root, "--pretrained", pretrained)
+    assert_ends_as(whole, tmp_path)
+
+
+CONSTANT = ("--mode", "scratch", "--set", "schedule.kind=constant")
+
+
+def test_share_0_trains_on_all_videos_and_does_not_validate(root, tmp_path):
+    run = train(tmp_path, root, *CONSTANT, "--set", "validation.share=0", "--max-steps", 2)
+    assert read(run / "checkpoints" / "step_00000002.pt")["identity"]["videos"] == 10
+    assert not (run / "validation.jsonl").exists()
+    assert not (run / "checkpoints" / "best.pt").exists()
+
+
+def test_select_on_test_trains_on_all_and_validates_on_the_test_videos(root, tmp_path):
+    on_test = (*CONSTANT, "--set", "train.epochs=1", "--set", "validation.reference.select_on_test=true")
+    run = train(tmp_path, root, *on_test)
+    best = read(run / "checkpoints" / "best.pt")
+    assert best["identity"]["videos"] == 10
+    assert best["validation"]["videos"] == 2
+    assert best["validation"]["top1"] in (0, 0.5, 1)
+    assert [line["step"] for line in validations(run)] == [3]
+
+
+def test_a_run_without_validation_may_go_on_with_one(root, tmp_path):
+    train(tmp_path, root, *CONSTANT, "--set", "validation.share=0", "--max-steps", 1)
+    run = train(tmp_path, root, *CONSTANT, "--set", "validation.reference.select_on_test=true", "--max-steps", 3)
+    assert [line["step"] for line in validations(run)] == [3]
+
+
+def test_validation_every_third_epoch_and_at_the_end(root, tmp_path):
+    run = train(tmp_path, root, *CONSTANT, "--set", "validation.every=3")
+    assert [line["step"] for line in validations(run)] == [6, 8]

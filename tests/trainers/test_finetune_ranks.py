@@ -1,0 +1,135 @@
+"""`trainers/finetune.py` in two processes against one: the loss of a step, and what a validation measures."""
+
+import json
+import os
+import socket
+from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
+
+import pytest
+import torch
+from torch import multiprocessing
+
+from configs.load import load
+from tests.helpers.runs import ROOT, run
+from tests.trainers.test_finetune import labelled, read, train, validations
+from tests.trainers.test_loop import history, lines
+from trainers import finetune, validation
+from trainers.distributed import Ranks
+from trainers.validation import Validator
+
+COMMON = (
+    *("--set", "train.global_batch=6", "--set", "net.dropout=0", "--set", "validation.every=2"),
+    *("--set", "net.init_std=0.1", "--set", "train.checkpoint_every=4"),
+)
+MODES = ("linear", "scratch")
+
+
+def finetune_noting(folder: str, dataset: str, mode: str) -> None:
+    """The command in folder/<mode>, and as JSON in folder/<mode>/rank<N> what each validation gave this rank."""
+    measured, validate = [], Validator.__call__
+
+    def noted(validator: Validator, *args):
+        measured.append(validate(validator, *args))
+        measured[-1]["buffers"] = sum(buffer.double().sum().item() for buffer in args[0].net.buffers())
+        return {name: value for name, value in measured[-1].items() if name != "buffers"}
+
+    with mock.patch.object(Validator, "__call__", noted):
+        train(Path(folder), Path(dataset), "--mode", mode, *COMMON, name=mode)
+    Path(folder, mode, f"rank{os.environ.get('RANK', '0')}").write_text(json.dumps(measured))
+
+
+def rank(number: int, ports: tuple[int, ...], folder: str, dataset: str) -> None:
+    """One of two ranks."""
+    os.environ |= {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    for mode, port in zip(MODES, ports, strict=True):
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        finetune_noting(folder, dataset, mode)
+
+
+def free_ports(count: int) -> tuple[int, ...]:
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = tuple(each.getsockname()[1] for each in sockets)
+    for each in sockets:
+        each.close()
+    return ports
+
+
+@pytest.fixture(scope="module")
+def root(vp9_store, tmp_path_factory) -> Path:
+    return labelled(vp9_store, tmp_path_factory.mktemp("labelled"))
+
+
+@pytest.fixture(scope="module")
+def one(root, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("one")
+    for mode in MODES:
+        finetune_noting(str(folder), str(root), mode)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two(root, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("two")
+    multiprocessing.spawn(rank, (free_ports(len(MODES)), str(folder), str(root)), nprocs=2)
+    return folder
+
+
+def noted(folder: Path, mode: str, number: int = 0) -> list[dict]:
+    return json.loads((folder / mode / f"rank{number}").read_text())
+
+
+def test_every_step_of_a_linear_probe_on_two_ranks_is_that_of_one(one, two):
+    """The backbone is in eval mode, so that no statistics depend on how the batch is shared out."""
+    ours, theirs = lines(two, "linear"), lines(one, "linear")
+    assert [line["step"] for line in ours] == [1, 2, 3, 4]
+    for key in ("loss", "grad_norm", "accuracy"):
+        assert [line[key] for line in ours] == pytest.approx([line[key] for line in theirs], rel=1e-4)
+    assert noted(two, "linear")[-1]["loss"] == pytest.approx(noted(one, "linear")[-1]["loss"], rel=1e-4)
+    assert noted(two, "linear")[-1]["top1"] == noted(one, "linear")[-1]["top1"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_both_ranks_measure_the_same_and_validate_with_the_same_statistics(two, mode):
+    """Without CUDA each rank has statistics of its own half of the batch until rank 0's are taken."""
+    assert noted(two, mode, 0) == noted(two, mode, 1)
+    assert [line["step"] for line in validations(two / mode)] == [2, 4]
+    reported = [{k: v for k, v in line.items() if k != "step"} for line in validations(two / mode)]
+    assert reported == [{k: v for k, v in line.items() if k != "buffers"} for line in noted(two, mode)]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_best_of_two_ranks_is_written_once_and_measures_the_same_in_one_process(two, mode, tmp_path):
+    folder = two / mode
+    best = read(folder / "checkpoints" / "best.pt")
+    config = load(folder / "config.yaml")
+    _, held = finetune.datasets(config)
+    net = finetune_net(config, best["model"])
+    with mock.patch.object(validation, "content", return_value={}):
+        run = SimpleNamespace(net=net, unreadable={})
+        measured = Validator(held, config, Ranks(torch.device("cpu")), tmp_path)(run, 1)
+    assert measured["top1"] == best["validation"]["top1"]
+    assert measured["loss"] == pytest.approx(best["validation"]["loss"], rel=1e-4)
+    assert sorted(path.name for path in (folder / "checkpoints").glob("best*")) == ["best.pt"]
+
+
+def finetune_net(config, state: dict[str, torch.Tensor]) -> torch.nn.Module:
+    from nets import backbones
+    from nets.classifier import Classifier
+
+    net = Classifier(backbones.create(config.backbone), 2, config.net)
+    net.load_state_dict(state)
+    return net
+
+
+def test_the_command_under_torchrun_with_processes_that_read_ends_with_the_same_bits(two, root, tmp_path):
+    arguments = ("--config", two / "linear.yaml", "--device", "cpu", "--mode", "linear", *COMMON)
+    more = ("--set", "data.workers=1", "--work-dir", tmp_path / "linear")
+    done = run(ROOT / "trainers" / "finetune.py", *arguments, *more, torchrun=True)
+    assert done.returncode == 0
+    assert done.stdout.count("done: 4 of 4 steps") == 1
+    assert history(tmp_path, "linear") == history(two, "linear")
+    assert validations(tmp_path / "linear") == validations(two / "linear")

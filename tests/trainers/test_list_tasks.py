@@ -1,0 +1,48 @@
+"""What `pretrain.py --list-tasks` says, and what it leads to: recipes that load and a row of the README."""
+
+import ast
+
+import pytest
+
+from configs.load import load
+from nets.tasks import pretext_tasks
+from tests.helpers.runs import ROOT
+from trainers import pretrain
+
+README = (ROOT / "README.md").read_text()
+
+
+def recipes(task: str) -> list[str]:
+    return sorted(str(path.relative_to(ROOT)) for path in (ROOT / "configs" / task).glob("*.yaml"))
+
+
+def test_every_task_is_listed_with_what_it_predicts_and_its_recipes(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    pretrain.main(["--list-tasks"])
+    expected = []
+    for task in pretext_tasks():
+        about = ast.get_docstring(ast.parse((ROOT / "dali_pipelines" / "tasks" / f"{task}.py").read_text()))
+        assert about
+        expected += [
+            f"{task}: {about.splitlines()[0].split(' (specs/')[0]}",
+            *(f"    {recipe}" for recipe in recipes(task)),
+        ]
+    assert capsys.readouterr().out.splitlines() == expected
+    assert "ctp: Catch-the-Patch: patches move over a clip" in "\n".join(expected)
+
+
+@pytest.mark.parametrize("task", pretext_tasks())
+def test_every_task_has_a_demo_and_recipes_that_load(task):
+    configs = {recipe: load(ROOT / recipe) for recipe in recipes(task)}
+    assert configs[f"configs/{task}/demo.yaml"].data.root == "demo/data"
+    assert any("ucf101" in recipe for recipe in configs)
+    assert {config.task for config in configs.values()} == {task}
+    assert len({config.work_dir for config in configs.values()}) == len(configs)  # none overwrites another's run
+
+
+@pytest.mark.parametrize("task", pretext_tasks())
+def test_the_readme_has_a_row_for_every_task_with_a_recipe_that_is_there(task):
+    (row,) = [line for line in README.splitlines() if line.startswith(f"| `{task}` |") and "`configs/" in line]
+    named = [word.strip("`") for word in row.replace("|", " ").split() if word.startswith("`configs/")]
+    assert named
+    assert set(named) <= set(recipes(task))

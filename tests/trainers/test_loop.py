@@ -1,0 +1,290 @@
+"""The training loop on a made-up task (tests/helpers/loop_worker.py), in this process."""
+
+import errno
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from configs.errors import UserError
+from dali_pipelines.graph.colour import MEAN, STD
+from tests.helpers import loop_worker
+from trainers.metrics import picture
+
+RECIPE = """
+task: fake
+backbone: none
+work_dir: {work_dir}
+data: {{root: nowhere}}
+optim: {{lr: 0.05}}
+schedule: {{kind: cosine, by: iteration, warmup_iters: 3}}
+train: {{epochs: 3, global_batch: 8, checkpoint_every: 4, log_every: 1}}
+"""
+LATE_ROW = 26  # in the fifth step
+STEPS = 15  # 3 epochs of 42 // 8
+
+
+def write_recipe(tmp_path: Path, name: str) -> Path:
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(RECIPE.format(work_dir=tmp_path / name))
+    return path
+
+
+def run(tmp_path: Path, *args: str, name: str = "run") -> None:
+    """`pretrain.py` in tmp_path/name with these arguments."""
+    loop_worker.main(["--config", str(write_recipe(tmp_path, name)), "--device", "cpu", *args])
+
+
+def lines(tmp_path: Path, name: str = "run") -> list[dict]:
+    return [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+
+
+def history(tmp_path: Path, name: str = "run") -> list[dict]:
+    """All that a step computed, without its speed and memory."""
+    measured = ("clips_per_s", "data_wait", "rss_mib", "cuda_peak_mib", "amplification", "replaced_videos")
+    return [{key: value for key, value in line.items() if key not in measured} for line in lines(tmp_path, name)]
+
+
+def weights(tmp_path: Path, step: int = STEPS, name: str = "run") -> dict[str, torch.Tensor]:
+    path = tmp_path / name / "checkpoints" / f"step_{step:08d}.pt"
+    return torch.load(path, weights_only=True)["model"]
+
+
+def assert_same_weights(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
+    assert ours.keys() == theirs.keys()
+    for key in ours:
+        assert torch.equal(ours[key], theirs[key]), key
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An uninterrupted run."""
+    folder = tmp_path_factory.mktemp("whole")
+    run(folder)
+    return folder
+
+
+def test_a_run_leaves_checkpoints_config_and_a_line_for_every_step(whole):
+    checkpoints = sorted(path.name for path in (whole / "run" / "checkpoints").iterdir())
+    assert checkpoints == ["step_00000012.pt", "step_00000015.pt"]
+    assert yaml.safe_load((whole / "run" / "config.yaml").read_text())["optim"]["lr"] == 0.05
+    assert [line["step"] for line in lines(whole)] == list(range(1, STEPS + 1))
+    assert [line["epoch"] for line in lines(whole)] == [0] * 5 + [1] * 5 + [2] * 5
+    for line in lines(whole):
+        assert line["clips_per_s"] > 0
+        assert 0 <= line["data_wait"] <= 1
+        assert line["rss_mib"] > 10
+        assert (line["amplification"], line["replaced_videos"]) == (1.5, 0)
+
+
+def test_checkpoints_name_the_weights_as_the_network_does(whole):
+    assert list(weights(whole)) == list(loop_worker.Net(loop_worker.NetConfig()).state_dict())
+
+
+def test_the_rate_of_every_step_is_the_schedules(whole):
+    for n, line in enumerate(lines(whole)):
+        warm_up = 1 - (1 - n / 3) * 0.9 if n < 3 else 1
+        assert line["lr"] == pytest.approx(warm_up * 0.05 * (1 + math.cos(math.pi * n / STEPS)) / 2)
+
+
+def test_the_loss_falls(whole):
+    losses = [line["loss"] for line in lines(whole)]
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+
+
+def test_tensorboard_has_the_same_scalars_and_the_input(whole):
+    board = EventAccumulator(str(whole / "run" / "tensorboard")).Reload()
+    events = board.Scalars("train/loss")
+    assert [event.step for event in events] == [line["step"] for line in lines(whole)]
+    assert [event.value for event in events] == pytest.approx([line["loss"] for line in lines(whole)])
+    assert [event.step for event in board.Images("input/clips")] == [1]
+
+
+def test_a_log_interval_thins_the_lines_out_and_changes_nothing_else(whole, tmp_path):
+    run(tmp_path, "--set", "train.log_every=4")
+    assert history(tmp_path) == [line for line in history(whole) if line["step"] in (4, 8, 12, 15)]
+    assert_same_weights(weights(tmp_path), weights(whole))
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(whole, tmp_path):
+    """Killed in step 7 of 15: goes on from step 4, in the middle of an epoch, and redoes the lines of 5 and 6."""
+    recipe = write_recipe(tmp_path, "run")
+    command = [sys.executable, loop_worker.__file__, "--config", str(recipe), "--device", "cpu"]
+    killed = subprocess.run([*command, "--set", "plan.kill_step=6"], capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert [line["step"] for line in lines(tmp_path)] == list(range(1, 7))
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 7, "lo')  # cut off in the middle of a line
+    run(tmp_path)
+    assert history(tmp_path) == history(whole)
+    assert_same_weights(weights(tmp_path), weights(whole))
+
+
+def test_sigterm_saves_after_the_step_and_the_same_command_goes_on(whole, tmp_path, capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    run(tmp_path, "--set", "plan.term_step=9")
+    output = capsys.readouterr().out
+    assert "stopped by SIGTERM after step 10 of 15; the same command goes on from" in output
+    assert "step_00000010.pt" in output
+    assert signal.getsignal(signal.SIGTERM) == before
+    run(tmp_path)
+    assert history(tmp_path) == history(whole)
+    assert_same_weights(weights(tmp_path), weights(whole))
+
+
+def test_max_steps_stops_early_on_the_same_schedule(whole, tmp_path, capsys):
+    run(tmp_path, "--max-steps", "6")
+    assert "done: 6 of 15 steps" in capsys.readouterr().out
+    assert history(tmp_path) == history(whole)[:6]
+    run(tmp_path, "--max-steps", "6")
+    assert "nothing to do" in capsys.readouterr().out
+    run(tmp_path)
+    assert history(tmp_path) == history(whole)
+    assert_same_weights(weights(tmp_path), weights(whole))
+
+
+def test_a_damaged_checkpoint_costs_only_the_steps_since_the_one_before(whole, tmp_path, capsys):
+    run(tmp_path, "--max-steps", "9")
+    newest = tmp_path / "run" / "checkpoints" / "step_00000009.pt"
+    newest.write_bytes(newest.read_bytes()[:1000])
+    run(tmp_path)
+    assert f"warning: checkpoint {newest} is damaged" in capsys.readouterr().out
+    assert history(tmp_path) == history(whole)
+    assert_same_weights(weights(tmp_path), weights(whole))
+
+
+def test_a_full_disk_ends_the_run_in_one_line_and_room_lets_it_go_on(whole, tmp_path, monkeypatch):
+    real = os.fsync
+
+    def full(handle):
+        if (tmp_path / "run" / "checkpoints" / "step_00000004.pt").exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"^cannot write the checkpoint of step \d+ .*No space left"):
+        run(tmp_path)
+    monkeypatch.undo()
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step_00000004.pt"]
+    run(tmp_path)
+    assert history(tmp_path) == history(whole)
+
+
+def test_a_changed_hyper_parameter_holds_after_a_resume(whole, tmp_path):
+    run(tmp_path, "--max-steps", "4")
+    run(tmp_path, "--set", "optim.weight_decay=0.5")
+    assert history(tmp_path)[4]["grad_norm"] == history(whole)[4]["grad_norm"]
+    norms = [sum(w.double().norm() for w in weights(folder).values()) for folder in (tmp_path, whole)]
+    assert norms[0] < norms[1]
+
+
+def test_the_step_is_sgd_with_clipping_and_decay_whatever_the_micro_steps(tmp_path):
+    """One step from known weights, against the update written out with autograd and numpy."""
+    options = ("--set", "net.plain=true", "--set", "optim.clip_norm=0.5", "--set", "optim.weight_decay=0.1")
+    torch.manual_seed(7)
+    net = loop_worker.Net(loop_worker.NetConfig(plain=True))
+    rows = torch.randperm(42, generator=torch.Generator().manual_seed(7000))[:8]
+    clips = torch.sin(rows.view(-1, 1, 1, 1, 1) + torch.arange(3 * 4 * 8 * 8.0).view(1, 3, 4, 8, 8))
+    net({"clips": clips, "index": rows})["loss"].backward()
+    norm = math.sqrt(sum(float(p.grad.double().square().sum()) for p in net.parameters()))
+    assert norm > 0.5
+    for accumulate in (1, 2, 8):
+        name = f"run{accumulate}"
+        run(tmp_path, *options, "--max-steps", "1", "--set", f"train.accumulate={accumulate}", name=name)
+        (line,) = lines(tmp_path, name)
+        assert line["grad_norm"] == pytest.approx(norm, rel=1e-5)
+        after = weights(tmp_path, 1, name)
+        for key, p in net.named_parameters():
+            update = line["lr"] * (p.grad * 0.5 / norm + 0.1 * p)
+            assert after[key] == pytest.approx((p - update).detach().numpy(), rel=1e-5, abs=1e-6), key
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_loss_that_is_not_finite_though_the_inputs_are_names_the_micro_steps_videos(tmp_path, accumulate):
+    with pytest.raises(UserError) as caught:
+        run(tmp_path, "--set", f"net.nan_row={LATE_ROW}", "--set", f"train.accumulate={accumulate}")
+    assert str(caught.value).startswith("step 5: the loss is not finite")
+    assert f"{LATE_ROW} class/video_{LATE_ROW}" in str(caught.value)
+    assert str(caught.value).count("class/video_") == 8 // accumulate  # the guilty micro-step alone
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_gradient_that_is_not_finite_stops_before_the_update_and_names_the_videos(tmp_path, accumulate):
+    options = ("--set", f"train.accumulate={accumulate}", "--set", "train.checkpoint_every=1")
+    with pytest.raises(UserError) as caught:
+        run(tmp_path, "--set", f"plan.nan_row={LATE_ROW}", *options)
+    assert str(caught.value).startswith("step 5: clips of some samples is not finite")
+    assert f"{LATE_ROW} class/video_{LATE_ROW}" in str(caught.value)
+    assert str(caught.value).count("class/video_") == 1
+    assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4]
+    assert all(value.isfinite().all() for value in weights(tmp_path, 4).values())
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--set", "seed=8"), "seed = 7, this run has 8"),
+        (("--set", "train.global_batch=4"), "train.global_batch = 8, this run has 4"),
+        (("--set", "optim.name=adamw"), "optim.name = 'sgd', this run has 'adamw'"),
+        (("--set", "plan.frames=51"), "of the same names, some with another number of frames: from data.root nowhere"),
+        (("--resume", "none"), "already holds checkpoints up to step 15"),
+        (("--set", "net.width=4"), "of another network: net.width was 8 and is 4"),
+    ],
+)
+def test_a_work_dir_of_another_run_is_refused_in_one_line(whole, args, message):
+    before = {path: path.stat().st_mtime_ns for path in (whole / "run").rglob("*")}
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
+        run(whole, *args)
+    assert "\n" not in str(caught.value)
+    assert {path: path.stat().st_mtime_ns for path in before if path.is_file()} == {
+        path: time for path, time in before.items() if path.is_file()
+    }
+
+
+def test_a_work_dir_that_cannot_be_written_is_known_before_training(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"^cannot write to .*/file/run: Not a directory; choose another --work-dir"):
+        run(tmp_path, "--work-dir", str(tmp_path / "file" / "run"))
+
+
+def test_a_checkpoint_of_before_videos_were_compared_goes_on_with_a_warning(whole, tmp_path, capsys):
+    run(tmp_path, "--max-steps", "4")
+    path = tmp_path / "run" / "checkpoints" / "step_00000004.pt"
+    content = torch.load(path, weights_only=True)
+    del content["identity"]["videos.names"], content["identity"]["videos.frames"], content["unreadable"]
+    torch.save(content, path)
+    run(tmp_path)
+    assert "warning: the checkpoint of step 4 does not tell its videos" in capsys.readouterr().out
+    assert history(tmp_path) == history(whole)
+
+
+def test_dry_run_describes_the_batch_and_writes_nothing(tmp_path, capsys):
+    run(tmp_path, "--dry-run")
+    output = capsys.readouterr().out
+    assert "(8, 3, 4, 8, 8)" in output
+    assert "3 epochs x 5 batches = 15 steps" in output
+    assert [path.name for path in tmp_path.iterdir()] == ["run.yaml"]
+
+
+def test_print_config_shows_every_value_as_it_will_be_used(tmp_path, capsys):
+    run(tmp_path, "--print-config", "--set", "optim.lr=3e-4", "--data-dir", "some: where")
+    tree = yaml.safe_load(capsys.readouterr().out)
+    assert (tree["optim"]["lr"], tree["data"]["root"], tree["train"]["keep"]) == (3e-4, "some: where", 2)
+
+
+def test_the_picture_shows_the_frames_that_went_in():
+    frames = torch.rand(4, 3, 8, 6, 6)
+    normalised = (frames - torch.tensor(MEAN).view(3, 1, 1, 1)) / torch.tensor(STD).view(3, 1, 1, 1)
+    shown = picture(normalised)
+    assert shown.shape == (3, 4 * 8 + 2, 8 * 8 + 2)  # two pixels between frames
+    third = shown[:, 2 + 8 : 2 + 8 + 6, 2 + 3 * 8 : 2 + 3 * 8 + 6]
+    assert third == pytest.approx(frames[1, :, 3].numpy(), abs=1e-6)

@@ -1,0 +1,88 @@
+"""The training loop as processes: killed, told to stop, and on two ranks."""
+
+import csv
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.helpers import loop_worker
+from tests.helpers.loop_worker import VIDEOS
+from tests.helpers.runs import command, run, two_ranks
+from tests.trainers.test_loop import LATE_ROW, STEPS, assert_same_weights, history, lines, weights, write_recipe
+from tests.trainers.test_loop import run as run_here
+
+
+def worker(tmp_path: Path, *args: str, name: str = "run") -> tuple[object, ...]:
+    """`pretrain.py` on the made-up task, in tmp_path/name."""
+    return (loop_worker.__file__, "--config", write_recipe(tmp_path, name), "--device", "cpu", *args)
+
+
+def run_both(tmp_path: Path, *args: str, name: str = "run") -> tuple[list[int], str]:
+    """Exit statuses of two ranks, and what rank 0 said."""
+    script, *options = worker(tmp_path, *args, name=name)
+    return two_ranks(script, tmp_path, *options)
+
+
+def test_killed_then_told_to_stop_then_resumed_two_ranks_come_to_the_same_bits(tmp_path):
+    """Rank 1 is killed in step 7 of 15, its successor gets SIGTERM in step 10, both in the middle of an epoch."""
+    assert run_both(tmp_path, name="whole")[0] == [0, 0]
+    first, second = run_both(tmp_path, "--set", "plan.kill_step=6")[0]
+    assert first != 0
+    assert second == -signal.SIGKILL
+    assert [line["step"] for line in lines(tmp_path)] == list(range(1, 7))
+    status, output = run_both(tmp_path, "--set", "plan.term_step=9")
+    assert status == [0, 0]
+    assert "stopped by a signal to another rank after step 10 of 15" in output
+    assert run_both(tmp_path)[0] == [0, 0]
+    assert history(tmp_path) == history(tmp_path, "whole")
+    assert_same_weights(weights(tmp_path), weights(tmp_path, name="whole"))
+    board = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    assert [event.step for event in board.Scalars("train/loss")] == list(range(1, STEPS + 1))
+
+
+def test_two_ranks_make_the_steps_of_one_until_a_gradient_is_not_finite(tmp_path):
+    """With two micro-steps each. Both ranks end at once, and the error names the guilty micro-step's videos."""
+    options = ("--set", "net.plain=true", "--set", f"plan.nan_row={LATE_ROW}")
+    done = run(*worker(tmp_path, *options, "--set", "train.accumulate=2"), torchrun=True)
+    assert done.returncode != 0
+    (error,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert error.startswith("error: step 5: clips of some samples is not finite")
+    assert f"{LATE_ROW} class/video_{LATE_ROW}" in error
+    assert error.count("class/video_") == 1
+    assert done.stderr.count("Traceback") == 1  # torchrun's own; none of the ranks'
+    run_here(tmp_path, *options, "--max-steps", "4", name="one")
+    for ours, theirs in zip(lines(tmp_path), lines(tmp_path, "one"), strict=True):
+        for key in ("loss", "target", "grad_norm", "lr"):
+            assert ours[key] == pytest.approx(theirs[key], rel=1e-4)
+
+
+def test_videos_that_some_rank_could_not_read_are_all_named_at_the_end_and_after_a_resume(tmp_path):
+    rows = torch.randperm(VIDEOS, generator=torch.Generator().manual_seed(7000)).tolist()
+    first, second = rows[4], rows[20]  # rank 1's first ones in steps 1 and 3, of 8
+    status, output = run_both(tmp_path, "--set", f"plan.lost_row={first}", "--max-steps", "2")
+    assert status == [0, 0]
+    table = tmp_path / "run" / "unreadable.csv"
+    assert f"1 videos could not be read, as {table} says why: class/video_{first:02d}" in output
+    status, output = run_both(tmp_path, "--set", f"plan.lost_row={second}", "--max-steps", "4")
+    assert status == [0, 0]
+    names = [f"class/video_{row:02d}" for row in (first, second)]
+    assert f"2 videos could not be read, as {table} says why: {', '.join(names)}" in output
+    with table.open(newline="") as file:
+        found = list(csv.DictReader(file))
+    assert [row["name"] for row in found] == names
+    assert [row["reason"] for row in found] == ["rank 1 cannot read it", "rank 1 cannot read it"]
+    assert [line["replaced_videos"] for line in lines(tmp_path)] == [0, 0, 1, 1]
+
+
+def test_sigusr1_from_outside_ends_with_status_0(tmp_path):
+    arguments = command(*worker(tmp_path, "--set", "plan.seconds=0.2"))
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if line.startswith("step 2/"):
+                process.send_signal(signal.SIGUSR1)
+        assert process.wait(60) == 0
+    assert line.startswith("stopped by SIGUSR1")

@@ -1,0 +1,61 @@
+"""The linear classifier, its interval, and the report of a run."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from configs.errors import UserError
+from tests.helpers.runs import ROOT
+from trainers.linear import fit, wilson
+from trainers.report import main as report
+
+
+def blobs(count: int, classes: int, noise: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.randn(classes, 10, generator=torch.Generator().manual_seed(99))
+    y = torch.arange(count) % classes
+    return 100 + 5 * (centres[y] + noise * torch.randn(count, 10, generator=generator)), y
+
+
+def test_separable_classes_are_told_apart_whatever_the_scale_of_the_features():
+    classify = fit(*blobs(100, 4, 0.1, 0), classes=4)
+    x, y = blobs(200, 4, 0.1, 1)
+    assert (classify(x) == y).all()
+
+
+def test_noise_is_classified_at_chance():
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(400, 20, generator=generator), torch.arange(400) % 4
+    classify = fit(x[:200], y[:200], classes=4)
+    assert 20 < int((classify(x[200:]) == y[200:]).sum()) < 80  # 50 expected, 5 standard deviations
+
+
+def test_the_interval_is_wilson_s():
+    """Against the textbook's 1 of 10 and 50 of 100 (Newcombe 1998 gives 81 of 263 as 0.2553 to 0.3662)."""
+    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert wilson(0, 20)[0] == pytest.approx(0, abs=1e-12)
+    assert wilson(20, 20)[1] == pytest.approx(1)
+
+
+def test_the_report_draws_the_losses_and_averages_the_ends(tmp_path, capsys):
+    shutil.copy(ROOT / "configs" / "ctp" / "demo.yaml", tmp_path / "config.yaml")
+    steady = {"zero_loss": 9.0, "chance": 0.4, "clips_per_s": 5.0, "data_wait": 0.1}
+    rows = [{"step": s, "loss": 10.0 - s, "iou": s / 10, **steady} for s in range(1, 11)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    probe = {"chance": 0.125, "probes": {"random": {"top1": 0.25, "interval": [0.2, 0.3]}}}
+    (tmp_path / "probe.json").write_text(json.dumps(probe))
+    out = tmp_path / "curves" / "loss.png"
+    report(["--work-dir", str(tmp_path), "--out", str(out), "--probe", str(tmp_path / "probe.json")])
+    assert out.read_bytes().startswith(b"\x89PNG")
+    table = capsys.readouterr().out
+    assert "loss              9.00 ->     0.00" in table
+    assert "iou               0.10 ->     1.00" in table
+    assert "chance            0.40 ->     0.40" in table
+    assert "25.0 % top-1" in table
+
+
+def test_a_folder_without_a_run_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"metrics.jsonl.*work-dir"):
+        report(["--work-dir", str(tmp_path), "--out", str(tmp_path / "loss.png")])

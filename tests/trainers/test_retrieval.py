@@ -1,0 +1,302 @@
+"""Retrieval and the linear probe against slow loops, closed forms, and themselves on two ranks."""
+
+import csv
+import json
+import shutil
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from configs.errors import UserError
+from configs.load import dump, parse
+from configs.schema import Recognition
+from dali_pipelines.store.index import Index
+from nets.backbones import create
+from tests.helpers.runs import ROOT, run
+from trainers import checkpoint, contact_sheet, retrieval
+from trainers.distributed import Ranks
+from trainers.features import Features
+from trainers.linear import wilson
+from trainers.retrieval import KS, chance, retrieve, search
+from trainers.saved_features import Sets
+from trainers.weights import Weights, read
+
+ALONE = Ranks(torch.device("cpu"))
+TRAIN = ["class0/video00", "class1/video01", "class0/video02", "class1/video03", "class0/video04", "class1/video05"]
+TEST = ["class1/video11", "class0/video08", "class1/video07", "class0/video06"]
+RECIPE = """
+task: recognition
+backbone: r3d_tiny
+work_dir: nowhere
+data: {{root: {root}, list: {train}, test_list: {test}, workers: 0, threads: 1}}
+plan: {{num_frames: 4, size: 32, test: {{clips: 2, short_side: 32}}}}
+train: {{epochs: 1, global_batch: 2}}
+"""
+
+
+def recipe(folder: Path, root: Path, train: Sequence[str] = TRAIN, test: Sequence[str] = TEST) -> Path:
+    """A recipe with these lists of videos, in `folder`."""
+    lists = {"train": train, "test": test}
+    for name, videos in lists.items():
+        (folder / f"{name}.txt").write_text("".join(f"{video}\n" for video in videos))
+    path = folder / "recipe.yaml"
+    path.write_text(RECIPE.format(root=root, **{name: folder / f"{name}.txt" for name in lists}))
+    return path
+
+
+def loaded(path: Path) -> Recognition:
+    config = parse(path.read_text(), source=str(path))
+    assert isinstance(config, Recognition)
+    return config
+
+
+def random_weights(folder: Path, config: Recognition, seed: int = 0) -> Weights:
+    """A checkpoint of a network that has learned nothing, read back."""
+    torch.manual_seed(seed)
+    state = {f"backbone.{key}": value for key, value in create("r3d_tiny").state_dict().items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint.write(folder / "random.pt", {"config": dump(config), "model": state, "step": 0})
+    return read(folder / "random.pt")
+
+
+def features(values: np.ndarray, labels: Sequence[int], prefix: str = "v") -> Features:
+    names = [f"{prefix}{row:03d}" for row in range(len(values))]
+    return Features(names, np.array(labels, np.int64), np.asarray(values, np.float32), {})
+
+
+def shuffled(one: Features, seed: int) -> Features:
+    order = np.random.default_rng(seed).permutation(len(one.names))
+    return Features([one.names[row] for row in order], one.labels[order], one.values[order], {})
+
+
+def random_sets(seed: int = 0, queries: int = 300, gallery: int = 90) -> tuple[Features, Features]:
+    """Six classes; the last of the queries', 5, has no video in the gallery. Three videos of each are unreadable."""
+    rng = np.random.default_rng(seed)
+    sets = []
+    for count, classes in ((queries, 6), (gallery, 5)):
+        labels = rng.integers(classes, size=count)
+        values = rng.normal(size=(count, 7)) + 0.5 * np.eye(7)[labels] + 3 * rng.normal(size=7)
+        values[[1, 5, 20]] = np.nan
+        sets.append(features(values, labels.tolist()))
+    return sets[0], sets[1]
+
+
+def slow_ranks(queries: Features, gallery: Features) -> list[float]:
+    """Of each query the place, from 1 up, of the first gallery video of its class; infinite without one."""
+
+    def centred(one: Features) -> list[np.ndarray | None]:
+        values = [None if np.isnan(v).any() else v.astype(np.float64) for v in one.values]
+        mean = sum(v for v in values if v is not None) / sum(v is not None for v in values)
+        return [None if v is None else v - mean for v in values]
+
+    places, shown = [], centred(gallery)
+    for asked, label in zip(centred(queries), queries.labels, strict=True):
+        place = np.inf
+        if asked is not None:
+            found = [
+                (float(v @ asked) / float(np.sqrt(v @ v) * np.sqrt(asked @ asked)), own == label)
+                for v, own in zip(shown, gallery.labels, strict=True)
+                if v is not None
+            ]
+            same = [own for _, own in sorted(found, reverse=True)]
+            place = same.index(True) + 1 if True in same else np.inf
+        places.append(place)
+    return places
+
+
+def test_recall_is_that_of_a_slow_loop_with_unreadable_videos_and_a_class_that_the_gallery_lacks():
+    queries, gallery = random_sets()
+    found, places = search(queries, gallery), slow_ranks(queries, gallery)
+    assert {place == np.inf for place in places} == {True, False}
+    for k in KS:
+        assert (found.ahead < k).tolist() == [place <= k for place in places]
+
+
+def test_the_nearest_are_those_of_a_sort_by_cosine():
+    queries, gallery = random_sets()
+    found, known = search(queries, gallery), np.flatnonzero(gallery.known)
+    a = queries.values[30] - queries.values[queries.known].mean(0)
+    b = gallery.values[known] - gallery.values[known].mean(0)
+    cosines = torch.nn.functional.cosine_similarity(torch.from_numpy(b), torch.from_numpy(a)[None])
+    top = cosines.topk(10)
+    assert found.rows[30].tolist() == known[top.indices].tolist()
+    assert found.cosines[30] == pytest.approx(top.values.numpy(), abs=1e-5)
+    assert (found.rows[5] == -1).all()  # an unreadable query
+    assert np.isnan(found.cosines[5]).all()
+
+
+def test_each_set_has_its_own_mean_subtracted():
+    """Two sets of four directions, far from the origin and from each other: without the means all cosines are -1."""
+    compass = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]], np.float64)
+    gallery = features(compass + np.array([50, 20]), [0, 1, 2, 3])
+    queries = features(3 * compass[[1, 0, 3, 2]] - np.array([40, 90]), [1, 0, 3, 0])
+    found = search(queries, gallery)
+    assert found.rows[:, 0].tolist() == [1, 0, 3, 2]
+    assert found.cosines[0] == pytest.approx([1, 0, 0, -1], abs=1e-6)
+    assert found.ahead.tolist() == [0, 0, 0, 3]  # the last one's class is right opposite
+    assert found.rows[0].tolist() == [1, 0, 2, 3]  # of equally near ones by name
+
+
+def test_of_equally_near_videos_another_class_counts_first_in_any_order():
+    values = np.array([[1, 0], [1, 0], [-1, 0], [-1, 0]], np.float64)
+    queries = features(values, [0, 0, 1, 2])
+    for labels in ([0, 9, 1, 1], [9, 0, 1, 1]):
+        found = search(queries, features(values, labels))
+        assert found.ahead.tolist() == [1, 1, 0, 4]
+    same_of_all = features(np.ones((4, 2)), [0, 1, 2, 3])
+    assert (search(queries, same_of_all).ahead == [3, 3, 3, 3]).all()
+
+
+def test_figures_and_neighbours_do_not_depend_on_the_order_of_the_sets():
+    queries, gallery = random_sets()
+    gallery.values[40:60] = gallery.values[60:80]  # twins, many of another class
+    found = search(queries, gallery)
+
+    def by_name(found: retrieval.Nearest, queries: Features, gallery: Features) -> dict[str, tuple]:
+        names = np.array([*gallery.names, "none"])
+        near = (names[found.rows].tolist(), found.cosines.tolist(), found.ahead.tolist())
+        return {name: str(of_query) for name, *of_query in zip(queries.names, *near, strict=True)}
+
+    for seed in range(3):
+        others = shuffled(queries, seed), shuffled(gallery, 100 + seed)
+        assert by_name(search(*others), *others) == by_name(found, queries, gallery)
+
+
+def test_chance_is_the_share_of_pairs_with_one_class():
+    queries, gallery = random_sets()
+    labels = gallery.labels[gallery.known].tolist()
+    pairs = [a == b for a, b in product(queries.labels.tolist(), labels)]
+    assert chance(queries, gallery) == pytest.approx(sum(pairs) / len(pairs))
+    even = features(np.zeros((40, 2)), [row % 8 for row in range(40)])
+    assert chance(even, even) == pytest.approx(1 / 8)
+
+
+@pytest.fixture(scope="module")
+def whole(vp9_store, tmp_path_factory) -> SimpleNamespace:
+    """A recipe, a checkpoint, and what retrieval wrote and said of it."""
+    folder = tmp_path_factory.mktemp("retrieval")
+    path = recipe(folder, vp9_store.root)
+    weights = random_weights(folder, loaded(path))
+    text = retrieve(weights, loaded(path), ALONE, folder / "out")
+    return SimpleNamespace(folder=folder, recipe=path, weights=weights, text=text, **results(folder / "out"))
+
+
+def results(out: Path) -> dict[str, object]:
+    with (out / "neighbours.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {"json": json.loads((out / "retrieval.json").read_text()), "rows": rows}
+
+
+def test_the_files_agree_with_each_other_and_with_the_text(whole):
+    first = [row for row in whole.rows if row["rank"] == "1"]
+    assert sorted(row["query"] for row in first) == sorted(TEST)
+    assert len(whole.rows) == len(TEST) * len(TRAIN)
+    assert all(row["same"] == str(int(row["class"] == row["nearest_class"])) for row in whole.rows)
+    right = sum(int(row["same"]) for row in first)
+    assert whole.json["recall"]["1"] == right / 4
+    assert whole.json["recall_1_interval"] == pytest.approx(wilson(right, 4))
+    assert [*whole.json["recall"]] == ["1", "5"]  # the gallery has 6
+    assert whole.json["chance_1"] == 0.5
+    assert (whole.json["queries"], whole.json["gallery"], whole.json["sha256"]) == (4, 6, whole.weights.sha256)
+    assert f"R@1         {100 * right / 4:6.2f} %" in whole.text
+    assert "R@10" not in whole.text
+
+
+def test_the_picture_has_a_green_border_exactly_where_the_class_is_the_same(whole):
+    picture = np.array(Image.open(whole.folder / "out" / "neighbours.png").convert("RGB")).astype(int)
+    margin = 2 * contact_sheet.GAP
+    width = contact_sheet.THUMB[0] + 2 * contact_sheet.BORDER + contact_sheet.GAP
+    dark = (picture[:, margin] == 0).all(1)
+    starts = [y for y in range(1, len(dark) - 40) if dark[y : y + 40].all() and not dark[y - 1]]
+    assert len(starts) == len(TEST)
+    for y, query in zip(starts, sorted(TEST, key=lambda name: name[:6]), strict=True):  # by class
+        same = [int(row["same"]) for row in whole.rows if row["query"] == query]
+        red, green, _ = picture[y + 10, margin + width * np.arange(1, 7)].T
+        assert (green > red).astype(int).tolist() == same
+
+
+def test_two_ranks_and_lists_in_another_order_give_the_same(whole, vp9_store, tmp_path):
+    path = recipe(tmp_path, vp9_store.root, TRAIN[::-1], [*TEST[2:], *TEST[:2]])
+    shutil.copy(whole.weights.path, tmp_path)
+    arguments = ("--config", path, "--checkpoint", tmp_path / "random.pt", "--device", "cpu")
+    done = run(ROOT / "trainers" / "test.py", *arguments, "--protocol", "retrieval", "--out", tmp_path, torchrun=True)
+    assert done.returncode == 0
+    assert whole.text.splitlines()[:-1] == done.stdout.splitlines()[-len(whole.text.splitlines()) : -1]
+    again = results(tmp_path)
+    figures = ("recall", "recall_1_interval", "chance_1", "queries", "gallery", "unreadable", "sha256", "plan")
+    assert {name: again["json"][name] for name in figures} == {name: whole.json[name] for name in figures}
+    in_order = [sorted(rows, key=lambda row: (row["query"], int(row["rank"]))) for rows in (again["rows"], whole.rows)]
+    for ours, theirs in zip(*in_order, strict=True):
+        assert float(ours.pop("cosine")) == pytest.approx(float(theirs["cosine"]), abs=1e-4)
+        assert ours == {name: value for name, value in theirs.items() if name != "cosine"}
+
+
+def test_an_unreadable_query_is_a_miss_and_an_unreadable_gallery_video_is_left_out_both_named(
+    whole, vp9_store, tmp_path
+):
+    shutil.copytree(vp9_store.root, tmp_path / "store")
+    store = Index.load(tmp_path / "store")
+    path_of = dict(zip(store.names.texts(), map(store.path, range(len(store))), strict=True))
+    path_of[TEST[0]].write_bytes(b"")
+    path_of[TRAIN[2]].unlink()
+    config = loaded(recipe(tmp_path, store.root))
+    text = retrieve(whole.weights, config, ALONE, tmp_path / "out")
+    assert f"(queries, counted as misses: {TEST[0]})" in text
+    assert f"(gallery, left out: {TRAIN[2]})" in text
+    found = results(tmp_path / "out")
+    assert [*found["json"]["unreadable"]["queries"]] == [TEST[0]]
+    assert [*found["json"]["unreadable"]["gallery"]] == [TRAIN[2]]
+    assert found["json"]["gallery"] == 5
+
+    rest = [name for name in TRAIN if name != TRAIN[2]]
+    config = loaded(recipe(tmp_path, store.root, rest, TEST[1:]))
+    retrieve(whole.weights, config, ALONE, tmp_path / "without")
+    without = results(tmp_path / "without")
+    assert found["json"]["recall"] == {k: share * 3 / 4 for k, share in without["json"]["recall"].items()}
+    assert found["json"]["recall"]["5"] > 0
+    alone = {"query": TEST[0], "class": "class1"} | dict.fromkeys(("rank", "nearest", "nearest_class", "same"), "")
+    assert found["rows"] == [alone | {"cosine": ""}, *without["rows"]]
+
+
+def test_a_video_in_both_sets_is_an_error(whole, vp9_store, tmp_path):
+    config = loaded(recipe(tmp_path, vp9_store.root, [*TRAIN, TEST[1]]))
+    with pytest.raises(UserError, match=f"1 of 4 test videos are training videos too, the first {TEST[1]}"):
+        retrieve(whole.weights, config, ALONE, tmp_path / "out")
+
+
+def test_the_linear_probe_counts_unreadable_test_videos_as_wrong(vp9_store, tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    train = np.arange(40) % 2
+    test = np.arange(20) % 2
+    x, asked = (np.stack([labels + rng.normal(scale=0.1, size=len(labels))] * 2, 1) for labels in (train, test))
+    asked[3] = np.nan
+    asked[[4, 6]] += 1  # two of class 0 that look like class 1
+    facts = {"queries": 20, "gallery": 40, "unreadable": {"queries": {"v003": "gone"}, "gallery": {}}}
+    sets = Sets(vp9_store, features(x, train.tolist()), vp9_store, features(asked, test.tolist()), facts)
+    monkeypatch.setattr(retrieval, "features_of_both", lambda *_: sets)
+    text = retrieval.linear(None, None, ALONE, tmp_path)  # type: ignore[arg-type]
+    measured = json.loads((tmp_path / "linear.json").read_text())
+    assert (measured["top1"], measured["chance"]) == (17 / 20, 0.5)
+    assert measured["interval"] == pytest.approx(wilson(17, 20))
+    assert "top-1        85.00 %" in text
+    assert "1     (queries, counted as wrong: v003)" in text
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_ranks_part_before_rank_0_searches_or_fits_however_long_that_takes(monkeypatch, tmp_path, rank):
+    happened = []
+    monkeypatch.setattr(retrieval, "features_of_both", lambda *_: happened.append("features"))
+    monkeypatch.setattr(Ranks, "part", lambda _: happened.append("parted"))
+    for name in ("_write_retrieval", "_write_linear"):
+        monkeypatch.setattr(retrieval, name, lambda *_: happened.append("alone") or "figures")
+    ranks = Ranks(torch.device("cpu"), rank, world_size=2)
+    for protocol in (retrieval.retrieve, retrieval.linear):
+        happened.clear()
+        assert protocol(None, None, ranks, tmp_path) == ("" if rank else "figures")  # type: ignore[arg-type]
+        assert happened == ["features", "parted"] + ["alone"] * (rank == 0)

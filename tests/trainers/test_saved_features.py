@@ -1,0 +1,185 @@
+"""Saved features: read again where nothing changed, and never taken for those of something else."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from configs.errors import UserError
+from configs.schema import Recognition
+from dali_pipelines.loader import ClipLoader
+from dali_pipelines.store.index import Index
+from dali_pipelines.store.ragged import Ragged
+from dali_pipelines.tasks import Task
+from nets.backbones import create
+from tests.helpers.stores import make_store
+from tests.trainers.test_retrieval import ALONE, TEST, TRAIN, loaded, random_weights, recipe
+from trainers import checkpoint, retrieval, saved_features
+from trainers.saved_features import features_of_both, key
+from trainers.weights import Weights, read
+
+
+@pytest.fixture
+def calls(monkeypatch) -> list[Index]:
+    """The sets of which features are made, not read."""
+    made = []
+    extract = saved_features.extract
+
+    def counting(backbones, index, *args, **options):
+        made.append(index)
+        return extract(backbones, index, *args, **options)
+
+    monkeypatch.setattr(saved_features, "extract", counting)
+    return made
+
+
+@pytest.fixture
+def start(vp9_store, tmp_path) -> tuple[Weights, Recognition]:
+    config = loaded(recipe(tmp_path, vp9_store.root))
+    return random_weights(tmp_path, config), config
+
+
+def with_test(config: Recognition, **changes: object) -> Recognition:
+    return replace(config, plan=replace(config.plan, test=replace(config.plan.test, **changes)))
+
+
+def test_a_feature_is_the_mean_of_unit_features_of_a_videos_clips(start):
+    weights, config = start
+    backbone = create("r3d_tiny").eval()
+    weights.load_backbone(backbone, "r3d_tiny")
+    sets = features_of_both(weights, config, ALONE)
+    assert sets.queries.names == TEST
+    (batch,) = ClipLoader(sets.queries_index, Task("evaluation", config.plan), batch_size=4, shuffle=False)
+    for place, clips in enumerate(batch["clips"]):  # (1 crop, 2 clips, 3, T, H, W)
+        with torch.no_grad():
+            maps = [backbone(clip[None]) for clip in clips[0]]
+        pooled = torch.stack([normalize(one.mean((2, 3, 4)))[0] for one in maps])
+        assert len(pooled) == 2
+        assert sets.queries.values[place] == pytest.approx(pooled.mean(0).numpy(), abs=1e-5)
+
+
+def test_both_protocols_share_what_was_saved_and_find_the_same_again(start, calls, tmp_path, capsys):
+    retrieval.retrieve(*start, ALONE, tmp_path / "first")
+    assert [len(index) for index in calls] == [len(TRAIN), len(TEST)]
+    retrieval.retrieve(*start, ALONE, tmp_path / "second")
+    retrieval.linear(*start, ALONE, tmp_path / "linear")
+    assert len(calls) == 2
+    first, second = (tmp_path / name for name in ("first", "second"))
+    assert sorted(path.name for path in first.iterdir()) == ["neighbours.csv", "neighbours.png", "retrieval.json"]
+    for path in first.iterdir():
+        assert path.read_bytes() == (second / path.name).read_bytes()
+    assert "note: the features of 6 videos are those saved in " in capsys.readouterr().out
+
+
+def test_another_checkpoint_in_the_same_folder_has_features_of_its_own(start, calls, tmp_path):
+    before = features_of_both(*start, ALONE)
+    after = features_of_both(random_weights(tmp_path, start[1], seed=1), start[1], ALONE)
+    assert len(calls) == 4
+    assert not np.allclose(before.queries.values, after.queries.values)
+
+
+def test_other_clips_and_other_lists_are_made_anew(start, calls, vp9_store, tmp_path):
+    weights, config = start
+    features_of_both(*start, ALONE)
+    for changed in (
+        replace(config, plan=replace(config.plan, stride=1)),
+        with_test(config, clips=1),
+        with_test(config, crops="three"),
+    ):
+        before = len(calls)
+        features_of_both(weights, changed, ALONE)
+        assert len(calls) == before + 2
+    before = len(calls)
+    features_of_both(weights, loaded(recipe(tmp_path, vp9_store.root, TRAIN[::-1])), ALONE)
+    assert [index.names.texts() for index in calls[before:]] == [tuple(TRAIN[::-1])]  # the test list is the same
+
+
+def test_a_dataset_with_other_files_another_folder_or_other_names_is_another(vp9_store, tmp_path):
+    shutil.copytree(vp9_store.root, tmp_path / "copy")
+    again = make_store(tmp_path / "again", gop=4)
+    plan = loaded(recipe(tmp_path, vp9_store.root)).plan
+    keys = {key("0", replace(index, root=vp9_store.root), plan) for index in (vp9_store, Index.load(tmp_path / "copy"))}
+    assert len(keys) == 1
+    assert key("0", replace(again, root=vp9_store.root), plan) not in keys
+    assert key("0", Index.load(tmp_path / "copy"), plan) not in keys  # another folder
+    renamed = replace(vp9_store, names=Ragged.of_texts(vp9_store.names.texts()[::-1]))
+    assert key("0", renamed, plan) not in keys
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "text", "rows"])
+def test_a_damaged_file_is_made_again_with_a_note(start, calls, damage, tmp_path, capsys):
+    before = features_of_both(*start, ALONE)
+    for path in (tmp_path / "features").iterdir():
+        content = bytearray(path.read_bytes())
+        if damage == "cut":
+            path.write_bytes(content[:-100])
+        elif damage == "flipped":
+            content[len(content) // 2] ^= 255
+            path.write_bytes(content)
+        elif damage == "text":
+            path.write_text("not features")
+        else:
+            np.savez(path, values=np.zeros((99, 3), np.float32))
+    capsys.readouterr()
+    after = features_of_both(*start, ALONE)
+    assert len(calls) == 4
+    assert capsys.readouterr().out.count("are damaged (") == 2
+    assert np.array_equal(before.gallery.values, after.gallery.values)
+    features_of_both(*start, ALONE)
+    assert len(calls) == 4
+
+
+def test_features_are_not_saved_while_a_video_cannot_be_read(start, calls, vp9_store, tmp_path):
+    shutil.copytree(vp9_store.root, tmp_path / "store")
+    store = Index.load(tmp_path / "store")
+    lost = store.path(store.names.texts().index(TEST[1]))
+    lost.rename(tmp_path / "aside.mp4")
+    config = loaded(recipe(tmp_path, store.root))
+    first = features_of_both(start[0], config, ALONE)
+    assert [*first.queries.unreadable] == [TEST[1]]
+    (tmp_path / "aside.mp4").rename(lost)
+    second = features_of_both(start[0], config, ALONE)
+    assert [len(index) for index in calls] == [6, 4, 4]
+    assert second.queries.known.all()
+    assert np.array_equal(second.queries.values[0], first.queries.values[0])
+
+
+def test_a_folder_that_takes_no_files_costs_only_a_note(start, tmp_path, capsys):
+    (tmp_path / "features").write_text("in the way")
+    assert features_of_both(*start, ALONE).gallery.known.all()
+    assert f"cannot be saved in {tmp_path / 'features'}: " in capsys.readouterr().out
+
+
+def test_a_network_with_nan_is_an_error_and_its_features_are_not_saved(start, tmp_path):
+    path: Path = start[0].path
+    content = checkpoint.read(path)
+    next(iter(content["model"].values())).fill_(float("nan"))
+    checkpoint.write(path, content)
+    with pytest.raises(UserError, match=f"features of 6 of 6 videos are not finite, the first {TRAIN[0]}: "):
+        features_of_both(read(path), start[1], ALONE)
+    assert not (tmp_path / "features").exists()
+
+
+def test_the_flaws_of_the_original_come_back_by_name(start):
+    """One random clip a gallery video, and colours that change in three clips of ten (specs/evaluation.md 6)."""
+    weights, config = start
+    reference = config.plan.test.reference
+    plain = features_of_both(weights, config, ALONE)
+    random = features_of_both(weights, with_test(config, reference=replace(reference, gallery_random_clip=True)), ALONE)
+    assert np.array_equal(random.queries.values, plain.queries.values)
+    assert np.linalg.norm(random.gallery.values, axis=1) == pytest.approx(1, abs=1e-5)  # of one clip alone
+    assert (np.linalg.norm(plain.gallery.values, axis=1) < 1 - 1e-5).all()  # a mean of two
+    jitter = features_of_both(weights, with_test(config, reference=replace(reference, jitter=True)), ALONE)
+    for ours, theirs in ((jitter.queries, plain.queries), (jitter.gallery, plain.gallery)):
+        changed = ~np.isclose(ours.values, theirs.values, atol=1e-5).all(1)
+        assert 0 < changed.sum() < len(changed)
+
+
+def test_clips_unlike_those_of_the_pretraining_are_noted(start, capsys):
+    weights, config = start
+    features_of_both(replace(weights, clip={"num_frames": 16, "normalisation": "imagenet"}), config, ALONE)
+    assert "note: plan.num_frames is 4; the network was pretrained with 16\n" in capsys.readouterr().out

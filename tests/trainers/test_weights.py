@@ -1,0 +1,164 @@
+"""Weights of runs, checkpoints and exports: what they say of themselves, and what does not fit."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from configs.errors import UserError
+from configs.load import dump, parse
+from nets.backbones import create
+from tests.helpers.runs import RECIPE
+from trainers import checkpoint, finetune, pretrain
+from trainers.export import export
+from trainers.weights import classifier_weights, clip_facts, load, read
+
+CLASSIFIER = """
+task: recognition
+backbone: r3d_tiny
+work_dir: {folder}/classifier
+data: {{root: {root}, workers: 0, threads: 1}}
+plan: {{num_frames: 8, stride: 3, size: 64, short_sides: [64], test: {{clips: 2, short_side: 70}}}}
+validation: {{share: 0.3}}
+train: {{epochs: 1, global_batch: 4, log_every: 1}}
+"""
+
+
+def write_checkpoint(path: Path, *, seed: int = 0, text: str = RECIPE, backbone: str = "r3d_tiny") -> nn.Module:
+    """A pretext run's checkpoint of step 6 without the run; its backbone, in eval mode, with lived-in statistics."""
+    config = parse(text.format(root="nowhere", work_dir="nowhere"), source="test", overrides=[f"backbone={backbone}"])
+    torch.manual_seed(seed)
+    net = create(backbone).train()
+    net(torch.randn(2, 3, 8, 64, 64))
+    model = {f"backbone.{key}": value for key, value in net.state_dict().items()} | {"head": torch.ones(3)}
+    checkpoint.write(path, {"identity": {}, "config": dump(config), "classes": [], "model": model, "step": 6})
+    return net.eval()
+
+
+@pytest.fixture(scope="module")
+def runs(vp9_store, tmp_path_factory) -> Path:
+    """A folder with a pretext run of two steps in "pretext", and a classifier with one epoch in "classifier"."""
+    folder = tmp_path_factory.mktemp("weights")
+    texts = {
+        "pretext": RECIPE.format(work_dir=folder / "pretext", root=vp9_store.root),
+        "classifier": CLASSIFIER.format(folder=folder, root=vp9_store.root),
+    }
+    for name, text in texts.items():
+        (folder / f"{name}.yaml").write_text(text)
+    options = ["--device", "cpu", "--config"]
+    pretrain.main([*options, str(folder / "pretext.yaml"), "--max-steps", "2", "--set", "train.checkpoint_every=1"])
+    finetune.main([*options, str(folder / "classifier.yaml"), "--mode", "scratch"])
+    return folder
+
+
+def same(one, other) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_run_s_folder_means_its_newest_checkpoint(runs):
+    newest = runs / "pretext" / "checkpoints" / "step_00000002.pt"
+    weights = read(runs / "pretext")
+    content = torch.load(newest, weights_only=True)
+    assert (weights.path, weights.backbone, weights.step, weights.classes) == (newest, "r3d_tiny", 2, ())
+    assert same(weights.model, content["model"])
+    assert not same(weights.model, read(newest.with_name("step_00000001.pt")).model)
+    assert weights.clip == {"num_frames": 8, "strides": [1, 2], "size": 64, "normalisation": "imagenet"}
+    assert weights.config.task == "ctp"
+    assert weights.sha256 == hashlib.sha256(newest.read_bytes()).hexdigest()
+
+
+def test_the_best_of_a_finetuning_is_a_classifier_with_its_classes(runs):
+    weights = read(str(runs / "classifier" / "checkpoints" / "best.pt"))
+    recipe = classifier_weights(weights)
+    assert (weights.classes, weights.step) == (("class0", "class1"), 2)  # 8 of 12 videos, 4 a step
+    assert weights.clip == {"num_frames": 8, "strides": [3], "size": 64, "normalisation": "imagenet"}
+    assert weights.views() == recipe.plan
+    assert weights.views().test.short_side == 70
+
+
+def test_a_backbone_gets_every_number_of_the_checkpoint(tmp_path):
+    net = write_checkpoint(tmp_path / "a.pt")
+    fresh = create("r3d_tiny").eval()
+    clips = torch.randn(1, 3, 8, 64, 64)
+    assert not torch.equal(fresh(clips), net(clips))
+    read(tmp_path / "a.pt").load_backbone(fresh, "r3d_tiny")
+    assert torch.equal(fresh(clips), net(clips))
+
+
+def test_a_backbone_that_does_not_fit_is_refused_with_both_shapes(tmp_path):
+    write_checkpoint(tmp_path / "a.pt")
+    with pytest.raises(UserError) as caught:
+        read(tmp_path / "a.pt").load_backbone(create("r3d18"), "r3d18")
+    text = str(caught.value)
+    assert f"the r3d_tiny of {tmp_path / 'a.pt'} does not fit the recipe's r3d18: it has stem.0.weight (16, 3" in text
+    assert "the recipe's r3d18 has stem.0.weight (64, 3" in text
+
+
+def test_tensors_that_are_missing_or_left_over_are_refused():
+    state = nn.Linear(2, 3).state_dict()
+    for wrong, message in {
+        "missing": "theirs does not fit ours: it has no bias, ours has bias (3,)",
+        "left over": "theirs does not fit ours: it has scale (1,), ours has no scale",
+    }.items():
+        given = {"weight": state["weight"]} if wrong == "missing" else state | {"scale": torch.ones(1)}
+        linear = nn.Linear(2, 3)
+        before = {key: value.clone() for key, value in linear.state_dict().items()}
+        with pytest.raises(UserError) as caught:
+            load(linear, given, "theirs", "ours")
+        assert message in str(caught.value)
+        assert same(linear.state_dict(), before)
+
+
+def test_a_damaged_newest_checkpoint_of_a_run_is_passed_over_and_a_damaged_file_refused(runs, tmp_path, capsys):
+    shutil.copytree(runs / "pretext", tmp_path / "run")
+    newest = tmp_path / "run" / "checkpoints" / "step_00000002.pt"
+    newest.write_bytes(newest.read_bytes()[:5000])
+    weights = read(tmp_path / "run")
+    assert (weights.step, weights.path.name) == (1, "step_00000001.pt")
+    assert f"checkpoint {newest} is damaged" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"step_00000002.pt is damaged"):
+        read(newest)
+
+
+def test_what_is_no_checkpoint_is_named(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"empty holds no checkpoint; give the work dir of a run, or a checkpoint's"):
+        read(tmp_path / "empty")
+    with pytest.raises(UserError, match=r"no such checkpoint: .*nowhere"):
+        read(tmp_path / "nowhere")
+    torch.save({"state_dict": {}}, tmp_path / "other.pt")
+    with pytest.raises(UserError, match=r"other.pt is not a checkpoint of this version"):
+        read(tmp_path / "other.pt")
+
+
+def test_what_is_no_classifier_is_said(tmp_path):
+    write_checkpoint(tmp_path / "a.pt")
+    pretext = read(tmp_path / "a.pt")
+    with pytest.raises(UserError, match=r"a.pt is of the task ctp and has no classifier: finetune it with trainers/"):
+        classifier_weights(pretext)
+    export(pretext, tmp_path / "a.safetensors")
+    with pytest.raises(UserError, match=r"a.safetensors is an exported backbone and has no classifier"):
+        classifier_weights(read(tmp_path / "a.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("task", "plan", "strides", "views"),
+    [
+        ("ctp", "{}", [1, 2, 3, 4, 5], (16, 2, 112, 128, "imagenet")),
+        ("ctp", "{num_frames: 8, strides: [4, 3], size: 56}", [4, 3], (8, 3, 56, 64, "imagenet")),
+        ("dpc", "{}", [3], (5, 3, 128, 146, "imagenet")),  # 146.3
+        ("cstp", "{}", [1, 2, 4, 8], (16, 2, 112, 128, "half")),  # specs/cstp.md 1.1
+        ("vcop", "{}", [1], (16, 1, 112, 128, "imagenet")),
+    ],
+)
+def test_the_views_of_a_pretext_network_are_like_its_clips(tmp_path, task, plan, strides, views):
+    text = f"{{task: {task}, backbone: r3d_tiny, work_dir: w, data: {{root: r}}, plan: {plan}, train: {{epochs: 1}}}}"
+    config = parse(text, source="test")
+    assert clip_facts(config)["strides"] == strides
+    checkpoint.write(tmp_path / "a.pt", {"config": text, "model": {}})
+    found = read(tmp_path / "a.pt").views()
+    assert (found.num_frames, found.stride, found.size, found.test.short_side, found.normalisation) == views
+    assert (found.test.clips, found.test.crops) == (10, "centre")
