@@ -17,6 +17,7 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 
 lint: install
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 
 # Two processes: most tests keep one core busy, and some start processes of their own.

@@ -1,7 +1,7 @@
 """What is pretraining worth on the demo videos? `python bench/downstream_demo.py`.
 
 For each task: top-1 on the test videos of a network trained from scratch, of one finetuned from the task's weights, of
-a linear classifier on those weights and on random ones, and R@1 of nearest neighbours. Every figure comes from the
+a linear classifier on those weights and on random ones, and R@1 of nearest neighbors. Every figure comes from the
 commands that users type. What is there already is not repeated: an interrupted bench goes on where it was.
 """
 
@@ -24,7 +24,7 @@ RECIPE = ROOT / "configs/recognition/demo.yaml"
 STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
 """How many standard errors reach to the ends of the 95 % interval, of 2 to 10 seeds."""
 CLASSES = 8  # directions of motion
-PICTURES = {"finetune_0/test/confusion.png": "confusion", "retrieval/neighbours.png": "neighbours"}
+PICTURES = {"finetune_0/test/confusion.png": "confusion", "retrieval/neighbors.png": "neighbors"}
 
 
 def main(argv: list[str]) -> None:
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> None:
         report[task] = measure(weights, data, args.work_dir / task, args.seeds) | {"machine": machine()}
         target.write_text(json.dumps(dict(sorted(report.items())), indent=1) + "\n")
         for source, name in PICTURES.items():
-            with Image.open(args.work_dir / task / source) as picture:  # a third of its bytes with 256 colours
+            with Image.open(args.work_dir / task / source) as picture:  # a third of its bytes with 256 colors
                 picture.quantize(256).save(args.out / f"downstream_demo_{task}_{name}.png", optimize=True)
     print(table(dict(sorted(report.items()))))
 
@@ -65,7 +65,7 @@ def measure(weights: Path, data: Path, work_dir: Path, runs: int) -> dict[str, A
     changes = {
         "backbone": network.backbone,
         "plan.num_frames": network.clip["num_frames"],
-        "plan.normalisation": network.clip["normalisation"],
+        "plan.normalization": network.clip["normalization"],
     }
     words = ["--config", RECIPE, "--data-dir", data, "--device", "cpu"]
     words += [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]

@@ -110,10 +110,8 @@ def plot(tasks: Figures, title: str, out: Path) -> None:
             [max(v - low, 0) for v, (low, _) in shown.values()],
             [max(high - v, 0) for v, (_, high) in shown.values()],
         ]
-        colours = ["C0" if label == "this loader" else "0.8" if label in OURS else "C1" for label in shown]
-        axis.barh(
-            [names.index(label) for label in shown], values, color=colours, xerr=ends, error_kw={"linewidth": 0.8}
-        )
+        colors = ["C0" if label == "this loader" else "0.8" if label in OURS else "C1" for label in shown]
+        axis.barh([names.index(label) for label in shown], values, color=colors, xerr=ends, error_kw={"linewidth": 0.8})
         for label, value in zip(shown, values, strict=True):
             axis.text(0, names.index(label), f" {value:g}", va="center", fontsize=7)
         axis.set(yticks=range(len(names)), yticklabels=names, title=task)

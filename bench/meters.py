@@ -92,9 +92,9 @@ def slope(rounds: Sequence[Sequence[tuple[int, float]]]) -> float | None:
     So what other loaders take between the rounds does not count. None where there are too few samples.
     """
     points = [np.array(samples, float).reshape(-1, 2) for samples in rounds]
-    centred = np.concatenate([p - p.mean(axis=0) for p in points if len(p)] or [np.zeros((0, 2))])
-    spread = float((centred[:, 0] ** 2).sum())
-    return 1000 * float((centred[:, 0] * centred[:, 1]).sum()) / spread if spread else None
+    centered = np.concatenate([p - p.mean(axis=0) for p in points if len(p)] or [np.zeros((0, 2))])
+    spread = float((centered[:, 0] ** 2).sum())
+    return 1000 * float((centered[:, 0] * centered[:, 1]).sum()) / spread if spread else None
 
 
 def times_ms(rounds: Sequence[Round]) -> dict[str, float]:

@@ -11,7 +11,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from bench.peer_data import peer_clips
 from bench.peers import Peer, peer_batches
-from dali_pipelines.graph.colour import NORMALISATIONS
+from dali_pipelines.graph.color import NORMALIZATIONS
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.tasks import Task
 from trainers.loop import endless
@@ -19,18 +19,18 @@ from trainers.loop import endless
 CHECKED = 8  # samples
 BLOCKS = 14  # along each side: what scaling with and without antialiasing does to single pixels is no fault
 MOST_DIFFERENCE = 2.6
-"""Grey levels by which the R, G and B of a block may differ between a peer's views and ours, on average.
+"""Gray levels by which the R, G and B of a block may differ between a peer's views and ours, on average.
 
 Both come from videos that were encoded more than once, and scaled in other steps: right views of the bench's own videos
 differ by 1.5 to 2.2. Views that are two pixels off differ by 2.9 and more, a frame off by 3.7, without the changes of
-colour by 4.4, without CtP's patches by 4.9, without turns by 18, with red and blue exchanged by 21, mirrored by 30. A
+color by 4.4, without CtP's patches by 4.9, without turns by 18, with red and blue exchanged by 21, mirrored by 30. A
 blur, a hue that is little turned, and the order of patches are too weak to show here: tests/bench/test_peer_looks.py
 compares them from equal frames.
 """
 
 
 def our_views(loader: ClipLoader) -> list[Tensor]:
-    """The views of the first samples that a loader like this one delivers, float32 (T, size, size, 3) grey levels."""
+    """The views of the first samples that a loader like this one delivers, float32 (T, size, size, 3) gray levels."""
     cuts, shapes = loader.task.cuts, {name: shape for name, (shape, _) in loader.task.batch_schema.items()}
     assert cuts is not None
     fresh = ClipLoader(
@@ -59,7 +59,7 @@ def peer_views(peer: Peer, loader: ClipLoader) -> list[Tensor]:
 
 
 def difference(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
-    """The mean absolute difference of block means over all views, each of which counts the same; grey levels."""
+    """The mean absolute difference of block means over all views, each of which counts the same; gray levels."""
     pairs = zip(ours, theirs, strict=True)
     return statistics.fmean(float((block_means(mine) - block_means(other)).abs().mean()) for mine, other in pairs)
 
@@ -74,5 +74,5 @@ def _batches(loader: ClipLoader) -> int:
 
 
 def levels(view: Tensor, task: Task) -> Tensor:
-    mean, std = (torch.tensor(part) for part in NORMALISATIONS[task.normalisation])
+    mean, std = (torch.tensor(part) for part in NORMALIZATIONS[task.normalization])
     return 255 * (view * std + mean)

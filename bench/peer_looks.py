@@ -1,6 +1,6 @@
 """What a task makes of a view once it is cut: read from the loader's own plan, made by a peer's own library.
 
-The order is that of every task's `graph`: paste, turn, colours, blur, normalise. What a step does is up to the
+The order is that of every task's `graph`: paste, turn, colors, blur, normalize. What a step does is up to the
 library (`bench.peer_opencv`, `bench.peer_torch`); steps that change nothing are left out, as in the graphs.
 """
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from dali_pipelines.plan.colour_map import SCALED, WITH_MEAN, colour_arrays, gain, shift
+from dali_pipelines.plan.color_map import SCALED, WITH_MEAN, color_arrays, gain, shift
 from dali_pipelines.plan.patches import Patches
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ class Patch:
 
 
 @dataclass(frozen=True)
-class Colours:
-    """A map of `plan.colour_map` for each frame: float32 matrix and pivot (T, 3, 3), offset (T, 3); `kind` of most."""
+class Colors:
+    """A map of `plan.color_map` for each frame: float32 matrix and pivot (T, 3, 3), offset (T, 3); `kind` of most."""
 
     kind: int
     matrix: np.ndarray
@@ -49,13 +49,13 @@ class Look:
     """What becomes of one view of T frames.
 
     patches: in the order of pasting; each is cut out before any is pasted. degrees: counter-clockwise, about the
-    centre. colours: one after the other, clamped to 0..255 after each. sigma: of a Gaussian, pixels. mean, std: that
-    the view is normalised with, grey levels.
+    center. colors: one after the other, clamped to 0..255 after each. sigma: of a Gaussian, pixels. mean, std: that
+    the view is normalized with, gray levels.
     """
 
     patches: list[Patch]
     degrees: float
-    colours: list[Colours]
+    colors: list[Colors]
     sigma: float
     mean: list[float]
     std: list[float]
@@ -72,7 +72,7 @@ class Library(Protocol):
     def scale(self, frames: Any, factor: np.ndarray, shift: np.ndarray) -> Any: ...  # (T,) each
     def mix(self, frames: Any, matrix: np.ndarray, offset: np.ndarray) -> Any: ...  # (T, 3, 3), (T, 3)
     def blur(self, frames: Any, sigma: float) -> Any: ...
-    def normalise(self, frames: Any, mean: Sequence[float], std: Sequence[float]) -> "Tensor": ...  # float32
+    def normalize(self, frames: Any, mean: Sequence[float], std: Sequence[float]) -> "Tensor": ...  # float32
 
 
 def finished(frames: Any, look: Look, library: Library) -> "Tensor":
@@ -81,29 +81,29 @@ def finished(frames: Any, look: Look, library: Library) -> "Tensor":
         frames = library.paste(frames, look.patches)
     if look.degrees:
         frames = library.turn(frames, look.degrees)
-    for colours in look.colours:
-        if colours.kind == SCALED:
-            frames = library.scale(frames, colours.matrix[:, 0, 0], colours.offset[:, 0])
+    for colors in look.colors:
+        if colors.kind == SCALED:
+            frames = library.scale(frames, colors.matrix[:, 0, 0], colors.offset[:, 0])
             continue
-        offset = colours.offset
-        if colours.kind == WITH_MEAN:
-            offset = offset + np.einsum("tij,tj->ti", colours.pivot, library.means(frames))
-        frames = library.mix(frames, colours.matrix, offset.astype(np.float32))
+        offset = colors.offset
+        if colors.kind == WITH_MEAN:
+            offset = offset + np.einsum("tij,tj->ti", colors.pivot, library.means(frames))
+        frames = library.mix(frames, colors.matrix, offset.astype(np.float32))
     if look.sigma:
         frames = library.blur(frames, look.sigma)
-    return library.normalise(frames, look.mean, look.std)
+    return library.normalize(frames, look.mean, look.std)
 
 
 def looks(task: "Task", video: "VideoInfo", plan: Mapping[str, np.ndarray], rng: np.random.Generator) -> list[Look]:
     """The look of each view of a plan, of any task whose graph takes no other arrays than those that are read here.
 
-    rng: what `plan` was drawn with, from its start: CtP's patches and colours are read before they become arrays.
+    rng: what `plan` was drawn with, from its start: CtP's patches and colors are read before they become arrays.
     """
-    from dali_pipelines.graph.colour import NORMALISATIONS
+    from dali_pipelines.graph.color import NORMALIZATIONS
 
     assert task.cuts is not None
     cuts = task.cuts.of(plan)
-    mean, std = ([255 * value for value in part] for part in NORMALISATIONS[task.normalisation])
+    mean, std = ([255 * value for value in part] for part in NORMALIZATIONS[task.normalization])
     if task.name == "ctp":
         patches, steps = _of_ctp(task, video, rng)
         return [Look(patches, 0.0, steps, 0.0, mean, std)]
@@ -115,7 +115,7 @@ def looks(task: "Task", video: "VideoInfo", plan: Mapping[str, np.ndarray], rng:
     ]
 
 
-def _of_ctp(task: "Task", video: "VideoInfo", rng: np.random.Generator) -> tuple[list[Patch], list[Colours]]:
+def _of_ctp(task: "Task", video: "VideoInfo", rng: np.random.Generator) -> tuple[list[Patch], list[Colors]]:
     from dali_pipelines.tasks import ctp
 
     drawn = ctp.draw(video, rng, task.cfg)
@@ -124,7 +124,7 @@ def _of_ctp(task: "Task", video: "VideoInfo", rng: np.random.Generator) -> tuple
         [shift(levels) for levels in drawn.brightness.tolist()],
         [gain(factor) for factor in drawn.contrast.tolist()],
     )
-    return list(_patches(drawn.patches)), [c for some in maps for c in _changing(colour_arrays(some))]
+    return list(_patches(drawn.patches)), [c for some in maps for c in _changing(color_arrays(some))]
 
 
 def _patches(patches: Patches) -> Iterator[Patch]:
@@ -135,10 +135,10 @@ def _patches(patches: Patches) -> Iterator[Patch]:
 
 
 def _part(plan: Mapping[str, np.ndarray], first: int, last: int) -> dict[str, np.ndarray]:
-    return {name: plan[name][first:last] for name in plan if name.startswith("colour_")}
+    return {name: plan[name][first:last] for name in plan if name.startswith("color_")}
 
 
-def _changing(arrays: Mapping[str, np.ndarray]) -> list[Colours]:
-    """The colours of `plan.colour_map.colour_arrays`, or none where they change nothing."""
-    kind = int(arrays["colour_kind"].max()) if arrays else 0
-    return [Colours(kind, *(arrays[f"colour_{part}"] for part in ("matrix", "pivot", "offset")))] if kind else []
+def _changing(arrays: Mapping[str, np.ndarray]) -> list[Colors]:
+    """The colors of `plan.color_map.color_arrays`, or none where they change nothing."""
+    kind = int(arrays["color_kind"].max()) if arrays else 0
+    return [Colors(kind, *(arrays[f"color_{part}"] for part in ("matrix", "pivot", "offset")))] if kind else []

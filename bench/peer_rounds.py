@@ -23,7 +23,7 @@ class Peers:
     """The peers that can run here, with the workers that suit each best; why the others cannot.
 
     Attributes:
-        checks: peer -> `bench.peer_check.difference` to our views, grey levels.
+        checks: peer -> `bench.peer_check.difference` to our views, gray levels.
         missing: peer -> why it is not measured.
         workers: peer -> worker processes.
         tried: peer -> workers -> clips/s of the last try.
@@ -50,7 +50,7 @@ class Peers:
         importlib.import_module(PEERS[peer].module)
         self.checks[peer] = round(difference(ours, peer_views(PEERS[peer], self.loader)), 2)
         if self.checks[peer] > MOST_DIFFERENCE:
-            raise ValueError(f"its views differ from ours by {self.checks[peer]:.1f} grey levels on average")
+            raise ValueError(f"its views differ from ours by {self.checks[peer]:.1f} gray levels on average")
 
     def run(self, peer: str, workers: int, start: int, batches: int) -> Round:
         """A round of one peer: the clips of the loader from step `start` on.

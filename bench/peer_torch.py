@@ -1,4 +1,4 @@
-"""What is made of a view by torch and torchvision: floats where colours are mixed, all frames at once."""
+"""What is made of a view by torch and torchvision: floats where colors are mixed, all frames at once."""
 
 import math
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ class Torch:
         blurred: Tensor = self.v2.gaussian_blur(_floats(frames), [2 * math.ceil(3 * sigma) + 1] * 2, [sigma] * 2)
         return blurred
 
-    def normalise(self, frames: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    def normalize(self, frames: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
         normal: Tensor = self.v2.normalize(_floats(frames), list(mean), list(std), inplace=True)
         return normal
 

@@ -42,7 +42,7 @@ def torchcodec_transforms(clip: PeerClip) -> list[Tensor]:
     made = []
     for view in clip.views:
         top, left, height, width = view.box
-        # torchcodec itself crops at the centre or at random only.
+        # torchcodec itself crops at the center or at random only.
         spec = f"crop, {height}, {width}, {left}, {top}"
         crop = type("Crop", (transforms.RandomCrop,), {"_make_transform_spec": lambda *_, spec=spec: spec})
         decoder = decoders.VideoDecoder(

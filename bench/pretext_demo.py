@@ -140,7 +140,7 @@ def plot(tasks: Mapping[str, Mapping[str, Any]], runs: Path, out: Path) -> None:
         metric, rows = tasks[name]["metric"], read_rows(runs / name)
         steps = [row["step"] for row in rows]
         axis.plot(steps, [row[metric] for row in rows], linewidth=1)
-        axis.plot(steps, [row["chance"] for row in rows], color="grey", linestyle="--", linewidth=1)
+        axis.plot(steps, [row["chance"] for row in rows], color="gray", linestyle="--", linewidth=1)
         axis.set(title=name, ylim=(0, None), xlabel="step", ylabel=metric)
         axis.grid(alpha=0.3)
     for axis in axes.flat[len(tasks) :]:

@@ -19,6 +19,9 @@ from configs.schema import Config, Recognition
 Where = Callable[[str], str]
 """Dotted key -> "file: key" or "--set key", for messages."""
 
+RENAMED = {"normalisation": "normalization", "grey_per_frame": "gray_per_frame"}
+"""Keys of recipes and checkpoints from before clipfeed's spelling was American, which are read as the new ones."""
+
 NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
@@ -135,6 +138,7 @@ def _section(tree: Any, cls: type, kinds: Mapping[str, Any], key: str, where: Wh
     prefix = f"{key}." if key else ""
     if not isinstance(tree, dict):
         raise UserError(f"{where(key)}: expected a section with keys {', '.join(kinds)}, got {tree!r}")
+    tree = {RENAMED.get(name, name): value for name, value in tree.items()}
     for name in tree:
         if name not in kinds:
             raise UserError(f"{where(f'{prefix}{name}')}: no such key{_nearest(str(name), _dotted(kinds), prefix)}")

@@ -33,7 +33,7 @@ class Data:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelledData(Data):
+class LabeledData(Data):
     """Videos to learn classes from, and those to be tested on. In the names of lists, {split} stands for `split`."""
 
     test_list: str | None = None
@@ -219,8 +219,8 @@ class Recognition(Config):
     `plan` is the Config of dali_pipelines/tasks/recognition.py, `net` that of nets/classifier.py.
     """
 
-    data: LabelledData
-    """See LabelledData."""
+    data: LabeledData
+    """See LabeledData."""
     validation: Validation = field(default_factory=Validation)
     """See Validation."""
 

@@ -1,4 +1,4 @@
-"""Makes a labelled video set whose classes differ in motion alone: `python -m dali_pipelines.demo_data`.
+"""Makes a labeled video set whose classes differ in motion alone: `python -m dali_pipelines.demo_data`.
 
 The class is the direction in which textured sprites move over a still, textured background; nothing else
 depends on it. Sprites live on a torus (what leaves on one side enters on the other). Their places at the
@@ -36,7 +36,7 @@ NUM_FRAMES = 48
 MIDDLE = NUM_FRAMES // 2  # the frame at which sprites have their drawn places
 FPS = 25
 DUSK = (0.1, 0.4)  # share of its light that a video loses from its first frame to its last
-LIGHT = 30  # grey levels by which the topmost row is lighter than the middle one
+LIGHT = 30  # gray levels by which the topmost row is lighter than the middle one
 ENCODING = Encoding(codec="vp9", gop=8)
 SPLITS = ("train", "test")
 SETTINGS_FILE = "demo.json"
@@ -61,13 +61,13 @@ def render(label: int, rng: np.random.Generator) -> np.ndarray:
     """
     base_3 = rng.uniform(90, 165, 3)
     # Rough enough that a patch of it stands out where it is pasted elsewhere: pretext tasks need texture.
-    background_HW3 = _coloured_texture(rng, SIZE, base_3, contrast=rng.uniform(40, 60), slope=rng.uniform(0.8, 1.2))
+    background_HW3 = _colored_texture(rng, SIZE, base_3, contrast=rng.uniform(40, 60), slope=rng.uniform(0.8, 1.2))
     background_HW3 = np.clip(background_HW3 + np.linspace(LIGHT, -LIGHT, SIZE)[:, None, None], 0, 255)
     frames_THW3 = np.repeat(background_HW3.astype(np.uint8)[None], NUM_FRAMES, axis=0)
     for _ in range(rng.integers(3, 6)):
         sprite = _sprite(rng, base_3)
-        travelled_T = rng.uniform(1, 3) * (np.arange(NUM_FRAMES) - MIDDLE)  # pixels
-        paste(frames_THW3, sprite, rng.uniform(0, SIZE, 2) + travelled_T[:, None] * DIRECTIONS_K2[label])
+        traveled_T = rng.uniform(1, 3) * (np.arange(NUM_FRAMES) - MIDDLE)  # pixels
+        paste(frames_THW3, sprite, rng.uniform(0, SIZE, 2) + traveled_T[:, None] * DIRECTIONS_K2[label])
     light_T = 1 + rng.uniform(*DUSK) * np.linspace(0.5, -0.5, NUM_FRAMES)
     return (frames_THW3 * light_T[:, None, None, None]).clip(0, 255).astype(np.uint8)
 
@@ -75,8 +75,8 @@ def render(label: int, rng: np.random.Generator) -> np.ndarray:
 def paste(frames_THW3: np.ndarray, sprite_SS4: np.ndarray, corners_T2: np.ndarray) -> None:
     """Blends a sprite into uint8 frames in place, at sub-pixel positions (bilinear), wrapped at the borders.
 
-    `sprite_SS4`: float32, colour times alpha (0..255) and alpha (0..1).
-    `corners_T2`: x and y, in pixels, of the centre of the sprite's top left pixel in each frame.
+    `sprite_SS4`: float32, color times alpha (0..255) and alpha (0..1).
+    `corners_T2`: x and y, in pixels, of the center of the sprite's top left pixel in each frame.
     """
     num_frames, height, width, _ = frames_THW3.shape
     whole_T2 = np.floor(corners_T2).astype(int)
@@ -93,10 +93,10 @@ def paste(frames_THW3: np.ndarray, sprite_SS4: np.ndarray, corners_T2: np.ndarra
     frames_THW3[where] = frames_THW3[where] * (1 - shifted[..., 3:]) + shifted[..., :3] + 0.5
 
 
-def _coloured_texture(
+def _colored_texture(
     rng: np.random.Generator, size: int, base_3: np.ndarray, *, contrast: float, slope: float
 ) -> np.ndarray:
-    """Noise of spectrum 1/f^slope, standard deviation <= `contrast`, around the colour `base_3`: (size, size, 3)."""
+    """Noise of spectrum 1/f^slope, standard deviation <= `contrast`, around the color `base_3`: (size, size, 3)."""
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size))
     frequency[0, 0] = np.inf  # no mean: base_3 is the mean
     spectrum = np.fft.rfft2(rng.standard_normal((size, size))) * frequency**-slope
@@ -109,14 +109,14 @@ def _sprite(rng: np.random.Generator, background_3: np.ndarray) -> np.ndarray:
     size = int(rng.integers(22, 45))
     away_3 = rng.standard_normal(3)
     base_3 = background_3 + rng.uniform(75, 130) * away_3 / np.linalg.norm(away_3)
-    colour = _coloured_texture(rng, size, base_3, contrast=rng.uniform(12, 36), slope=rng.uniform(1.2, 2.0))
+    color = _colored_texture(rng, size, base_3, contrast=rng.uniform(12, 36), slope=rng.uniform(1.2, 2.0))
     angle, power, aspect = rng.uniform(0, 2 * np.pi), rng.uniform(1, 4), rng.uniform(0.6, 1)
     y, x = np.mgrid[:size, :size] - (size - 1) / 2
     u, v = np.cos(angle) * x + np.sin(angle) * y, (np.cos(angle) * y - np.sin(angle) * x) / aspect
     radius = (np.abs(u) ** power + np.abs(v) ** power) ** (1 / power)
     # 0.42: boxes fit in any turn. The edge is one pixel wide.
     alpha = np.clip(0.42 * size - radius, 0, 1)[..., None]
-    return np.concatenate([colour * alpha, alpha], axis=-1).astype(np.float32)
+    return np.concatenate([color * alpha, alpha], axis=-1).astype(np.float32)
 
 
 def make_demo(root: Path, *, train: int, test: int, seed: int, workers: int) -> bool:

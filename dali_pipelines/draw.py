@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-COLOURS = ("red", "lime", "cyan", "yellow", "magenta")
+COLORS = ("red", "lime", "cyan", "yellow", "magenta")
 """Of the boxes of a frame, in order."""
 SHOWN_SIDE = 224
 """Smaller frames are enlarged by a whole number, to about so many pixels."""
@@ -50,7 +50,7 @@ def tile(view: View, t: int) -> Image.Image:
     draw = ImageDraw.Draw(picture)
     for number, (x1, y1, x2, y2) in enumerate(() if view.boxes_RT4 is None else view.boxes_RT4[:, t] * factor):
         if x1 < x2 and y1 < y2:
-            draw.rectangle((x1, y1, x2 - 1, y2 - 1), outline=COLOURS[number % len(COLOURS)])
+            draw.rectangle((x1, y1, x2 - 1, y2 - 1), outline=COLORS[number % len(COLORS)])
     if view.up is not None:
         _arrow(draw, picture.width, view.up)
     return (
@@ -88,8 +88,8 @@ def _arrow(draw: ImageDraw.ImageDraw, width: int, degrees: float) -> None:
     """An arrow in the top right corner; 0 degrees points to the top, 90 to the left."""
     turn, radius = math.radians(degrees), width / 12
     ahead, aside = np.array([-math.sin(turn), -math.cos(turn)]), np.array([math.cos(turn), -math.sin(turn)])
-    centre = np.array([width - 1.3 * radius, 1.3 * radius])
-    tip, tail = centre + radius * ahead, centre - radius * ahead
-    for colour, line in (("black", 5), ("white", 2)):  # seen on any ground
-        for end in (tail, centre + radius / 2 * aside, centre - radius / 2 * aside):
-            draw.line([*tip, *end], fill=colour, width=line)
+    center = np.array([width - 1.3 * radius, 1.3 * radius])
+    tip, tail = center + radius * ahead, center - radius * ahead
+    for color, line in (("black", 5), ("white", 2)):  # seen on any ground
+        for end in (tail, center + radius / 2 * aside, center - radius / 2 * aside):
+            draw.line([*tip, *end], fill=color, width=line)

@@ -96,7 +96,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--gop", type=int, help=f"frames from key frame to key frame (default {gops})")
     parser.add_argument("--short-side", type=int, help=f"pixels of the shorter side, never scaled up (default {sides})")
     parser.add_argument("--size", metavar="WxH", help="exact width and height instead")
-    parser.add_argument("--crf", type=int, help="quality (mjpeg: quantiser), lower is better (default by codec)")
+    parser.add_argument("--crf", type=int, help="quality (mjpeg: quantizer), lower is better (default by codec)")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: cores)")
     parser.add_argument(
         "--labels",

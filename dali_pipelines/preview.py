@@ -1,7 +1,7 @@
 """What the network will see: `python -m dali_pipelines.preview --config C --out FILE.png`, .html or .mp4.
 
 A .png has a row for each view of a clip, .html and .mp4 play them. The pixels are those of the first batch of the
-loader, normalisation undone; what is drawn on them comes from the task's `notes` on the very same plan.
+loader, normalization undone; what is drawn on them comes from the task's `notes` on the very same plan.
 """
 
 import argparse
@@ -88,9 +88,9 @@ def first_samples(index: "Index", task: "Task", seed: int, count: int) -> list[S
 
 def views_of(task: "Task", plan: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> list[View]:
     """Every view of a sample with the task's notes on it: those in `clips`, then those of its other pictures."""
-    from dali_pipelines.graph.colour import NORMALISATIONS
+    from dali_pipelines.graph.color import NORMALIZATIONS
 
-    mean, std = (np.array(numbers, np.float32) for numbers in NORMALISATIONS[task.normalisation])
+    mean, std = (np.array(numbers, np.float32) for numbers in NORMALIZATIONS[task.normalization])
     pictures = sorted((name for name, array in outputs.items() if array.ndim >= 4), key=lambda name: name != "clips")
     clips = [(name, clip) for name in pictures for clip in outputs[name].reshape(-1, *outputs[name].shape[-4:])]
     lengths = [clip.shape[1] for _, clip in clips]

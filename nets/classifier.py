@@ -21,7 +21,7 @@ class Config:
     l2_norm: bool = False
     """Scale the pooled features of a clip to length 1, as CSTP does, and CoCLR for its linear probe."""
     batch_norm: bool = False
-    """Normalise each feature over the batch before the linear layer: CSTP, CPC with a Transformer, CoCLR's probe."""
+    """Normalize each feature over the batch before the linear layer: CSTP, CPC with a Transformer, CoCLR's probe."""
     dropout: float = 0.5
     """Share of the pooled features that each training step drops."""
     init: Literal["normal", "orthogonal"] = "normal"
@@ -37,7 +37,7 @@ class Config:
 class Classifier(Pretext):
     """Says to which of `classes` a clip belongs.
 
-    The parts stand in this order: mean over time and space, L2 and batch normalisation if asked for, dropout, linear.
+    The parts stand in this order: mean over time and space, L2 and batch normalization if asked for, dropout, linear.
     """
 
     def __init__(self, backbone: Backbone, classes: int, cfg: Config) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dali_pipelines.graph.colour import normalise
+from dali_pipelines.graph.color import normalize
 from dali_pipelines.graph.device import beside
 from dali_pipelines.graph.geometry import crop_resize
 from dali_pipelines.plan.crops import scaled_crop
@@ -47,7 +47,7 @@ def plan_schema(cfg):
 
 def graph(frames, plan, cfg):
     clips = crop_resize(frames, plan, size=cfg.size)
-    return {"clips": normalise(clips, size=cfg.size), "labels": beside(plan["labels"], clips)}
+    return {"clips": normalize(clips, size=cfg.size), "labels": beside(plan["labels"], clips)}
 
 
 def batch_schema(cfg):

@@ -13,7 +13,7 @@ LONGEST = 40  # letters of a class's name
 
 
 def draw(table: np.ndarray, columns: Sequence[str], path: Path, *, title: str) -> None:
-    """Writes a PNG: a row for each true class, a column for each answer, the share of the class's videos as colour.
+    """Writes a PNG: a row for each true class, a column for each answer, the share of the class's videos as color.
 
     Args:
         table: int64 (K, K or more), counts.
@@ -44,11 +44,11 @@ def draw(table: np.ndarray, columns: Sequence[str], path: Path, *, title: str) -
     axes.set_yticks(range(classes), names[:classes], fontsize=size)
     axes.set_xticks(np.arange(len(names) + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(classes + 1) - 0.5, minor=True)
-    axes.grid(which="minor", color="lightgrey", linewidth=0.4)
+    axes.grid(which="minor", color="lightgray", linewidth=0.4)
     axes.tick_params(which="minor", length=0)
     for row, column in np.argwhere(table) if classes <= WITH_COUNTS else ():
-        colour = "white" if shares[row, column] > 0.4 else "black"
-        axes.text(column, row, table[row, column], ha="center", va="center", color=colour, fontsize=size)
+        color = "white" if shares[row, column] > 0.4 else "black"
+        axes.text(column, row, table[row, column], ha="center", va="center", color=color, fontsize=size)
     axes.set(xlabel="predicted", ylabel="true class", title=title)
     figure.colorbar(image, ax=axes, label="share of the class's videos", shrink=0.6, ticks=(0, 0.05, 0.2, 0.5, 1))
     with replacing(path) as part:

@@ -13,7 +13,7 @@ from dali_pipelines.store.reader import ClipError, decode_clip, read_clip
 THUMB = (128, 96)
 """Width and height of a frame, pixels; what a frame of another shape leaves free is white."""
 BORDER = 5
-QUERY, SAME, OTHER, UNREADABLE = "black", "#009e00", "#d81010", "lightgrey"
+QUERY, SAME, OTHER, UNREADABLE = "black", "#009e00", "#d81010", "lightgray"
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Item:
 
     index: Index
     row: int
-    colour: str
+    color: str
     """Of its border."""
     words: str
     """The first line below it; its class and name follow."""
@@ -60,14 +60,14 @@ def _spread(rows: np.ndarray, count: int) -> np.ndarray:
 
 def _tile(item: Item) -> Image.Image:
     index, video = item.index, item.index.info(item.row)
-    picture = ImageOps.expand(_middle_frame(index, item.row), BORDER, item.colour)
+    picture = ImageOps.expand(_middle_frame(index, item.row), BORDER, item.color)
     name = video.name.rpartition("/")[2]
     lines = [text(line, picture.width) for line in (item.words, index.class_names[video.label], name)]
     return stack([picture, *lines], gap=0)
 
 
 def _middle_frame(index: Index, row: int) -> Image.Image:
-    """Grey where the video is gone since its features were saved."""
+    """Gray where the video is gone since its features were saved."""
     middle = np.array([index.num_frames[row] // 2])
     try:
         (frame_HW3,) = decode_clip(read_clip(index, row, middle))

@@ -52,7 +52,7 @@ def export(weights: "Weights", out: Path) -> dict[str, object]:
     import torch
     from safetensors.torch import save
 
-    from dali_pipelines.graph.colour import NORMALISATIONS
+    from dali_pipelines.graph.color import NORMALIZATIONS
     from dali_pipelines.store.files import replacing
     from nets.backbones import create
     from trainers.weights import sha256_of
@@ -63,7 +63,7 @@ def export(weights: "Weights", out: Path) -> dict[str, object]:
     weights.load_backbone(net, weights.backbone)
     # 3-D kernels may be in channels-last order, which the format does not have.
     tensors = {key: value.clone(memory_format=torch.contiguous_format) for key, value in net.state_dict().items()}
-    mean, std = NORMALISATIONS[weights.clip["normalisation"]]
+    mean, std = NORMALIZATIONS[weights.clip["normalization"]]
     facts: dict[str, object] = {
         "architecture": weights.backbone,
         "out_channels": net.out_channels,

@@ -58,7 +58,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--clips", type=_clips, metavar="N|windows", help="clips of a video (a classifier's own, or 10)"
     )
-    parser.add_argument("--crops", choices=("centre", "three", "five", "ten"), help="crops of a clip (centre)")
+    parser.add_argument("--crops", choices=("center", "three", "five", "ten"), help="crops of a clip (center)")
     parser.add_argument("--frames", type=int, metavar="T", help="frames of a clip (as in training)")
     parser.add_argument("--stride", type=int, help="frame step of a clip (as in training, near 2)")
     parser.add_argument("--workers", type=int, default=4, help="processes per rank that read the files (4)")

@@ -26,7 +26,7 @@ MODES = {
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="finetune.py", description="Learning the classes of labelled videos.")
+    parser = argparse.ArgumentParser(prog="finetune.py", description="Learning the classes of labeled videos.")
     command.add_options(parser)
     parser.add_argument(
         "--pretrained", default="none", metavar="CKPT", help="a run, a checkpoint's .pt, a .safetensors export, or none"
@@ -96,11 +96,11 @@ def work(config: Recognition, ranks: "Ranks", args: argparse.Namespace) -> str:
 
 def datasets(config: Recognition) -> "tuple[Index, Index | None]":
     """The videos to train on, and those to validate on, if any."""
-    from trainers.labelled import hold_out, open_labelled
+    from trainers.labeled import hold_out, open_labeled
 
-    index, validation = open_labelled(config.data, "train"), config.validation
+    index, validation = open_labeled(config.data, "train"), config.validation
     if validation.reference.select_on_test:
-        return index, open_labelled(config.data, "test")
+        return index, open_labeled(config.data, "test")
     if validation.share == 0:
         if config.schedule.kind == "plateau":
             raise UserError("schedule.kind plateau waits for the validation loss: set validation.share above 0")
@@ -122,11 +122,11 @@ def split_notes(config: Recognition, index: "Index") -> list[str]:
     import numpy as np
 
     from dali_pipelines.listed import left_off
-    from trainers.labelled import open_labelled
+    from trainers.labeled import open_labeled
 
     data, test_list = config.data, config.data.list_of("test")
     notes = left_off(data.root, data.list_of("train"), test_list if test_list and test_list.is_file() else None)
-    test = open_labelled(data, "test") if test_list and test_list.is_file() else None
+    test = open_labeled(data, "test") if test_list and test_list.is_file() else None
     unseen = np.setdiff1d(np.arange(len(index.class_names)), index.labels)
     if len(unseen):
         tested = "" if test is None else f"; the test has {np.isin(test.labels, unseen).sum()} videos of them"
@@ -143,7 +143,7 @@ def split_notes(config: Recognition, index: "Index") -> list[str]:
 
 def differences(config: Recognition, clip: Mapping[str, Any]) -> list[str]:
     """In what the clips of the recipe are not like those that the network was pretrained on."""
-    ours = {name: getattr(config.plan, name) for name in ("num_frames", "size", "normalisation")}
+    ours = {name: getattr(config.plan, name) for name in ("num_frames", "size", "normalization")}
     return [
         f"plan.{key} is {value}; the network was pretrained with {clip[key]}"
         for key, value in ours.items()

@@ -14,7 +14,7 @@ PENALTIES = tuple(10.0**power for power in range(-5, 2))
 
 
 def fit(x: Tensor, y: Tensor, *, classes: int) -> Callable[[Tensor], Tensor]:
-    """Multinomial logistic regression on standardised features.
+    """Multinomial logistic regression on standardized features.
 
     The L2 penalty, of `PENALTIES`, is the one that does best on a random fifth of the samples, fitted on the others.
 
@@ -29,10 +29,10 @@ def fit(x: Tensor, y: Tensor, *, classes: int) -> Callable[[Tensor], Tensor]:
     held_out = (torch.randperm(len(y), generator=torch.Generator().manual_seed(0)) % 5 == 0).to(x.device)
 
     def score(penalty: float) -> float:
-        weight, bias = _minimise(x[~held_out], y[~held_out], classes, penalty)
+        weight, bias = _minimize(x[~held_out], y[~held_out], classes, penalty)
         return float(((x[held_out] @ weight + bias).argmax(1) == y[held_out]).float().mean())
 
-    weight, bias = _minimise(x, y, classes, max(PENALTIES, key=score))
+    weight, bias = _minimize(x, y, classes, max(PENALTIES, key=score))
     return lambda features: (((features - mean) / std) @ weight + bias).argmax(1)
 
 
@@ -50,7 +50,7 @@ def probe(known: Features, asked: Features, *, classes: int, device: torch.devic
     return {"top1": correct / total, "interval": wilson(correct, total)}
 
 
-def _minimise(x: Tensor, y: Tensor, classes: int, penalty: float) -> tuple[Tensor, Tensor]:
+def _minimize(x: Tensor, y: Tensor, classes: int, penalty: float) -> tuple[Tensor, Tensor]:
     """Weight (C, classes) and bias (classes,) with the least mean cross-entropy + penalty/2 |weight|^2."""
     weight = x.new_zeros(x.shape[1], classes, requires_grad=True)
     bias = x.new_zeros(classes, requires_grad=True)

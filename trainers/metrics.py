@@ -12,7 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
 from tqdm import tqdm
 
-from dali_pipelines.graph.colour import NORMALISATIONS
+from dali_pipelines.graph.color import NORMALIZATIONS
 from dali_pipelines.store.files import replacing
 
 
@@ -20,8 +20,8 @@ class Metrics:
     """The run's reports from step `first_step` on; later ones, of a run that was cut off, are dropped.
 
     A step's number counts the optimizer steps done, itself included. With `owing` the validation after `first_step` is
-    still to come. `normalisation` is that of the clips, a name in
-    `graph.colour.NORMALISATIONS`. A context manager: closes its files.
+    still to come. `normalization` is that of the clips, a name in
+    `graph.color.NORMALIZATIONS`. A context manager: closes its files.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Metrics:
         end: int,
         global_batch: int,
         log_every: int,
-        normalisation: str,
+        normalization: str,
         owing: bool = False,
     ) -> None:
         path = work_dir / "metrics.jsonl"
@@ -43,7 +43,7 @@ class Metrics:
         self._board = SummaryWriter(str(work_dir / "tensorboard"), purge_step=first_step + 1)
         self._bar = tqdm(total=end, initial=first_step, unit="step", disable=None, dynamic_ncols=True)
         self._end, self._global_batch, self._log_every = end, global_batch, log_every
-        self._normalisation = normalisation
+        self._normalization = normalization
         self._timings: list[Tensor] = []
 
     def __enter__(self) -> "Metrics":
@@ -99,16 +99,16 @@ class Metrics:
         """Shows in TensorBoard what the network sees: some of each tensor of clips (B, ..., 3, T, H, W)."""
         for name, clips in batch.items():
             if clips.ndim >= 5:
-                self._board.add_image(f"input/{name}", picture(clips, self._normalisation), step)
+                self._board.add_image(f"input/{name}", picture(clips, self._normalization), step)
 
 
-def picture(clips: Tensor, normalisation: str = "imagenet", *, rows: int = 4, frames: int = 8) -> Tensor:
-    """float32 (3, h, w) in 0..1: the first views of a normalised batch (B, ..., 3, T, H, W), one a row, some frames."""
+def picture(clips: Tensor, normalization: str = "imagenet", *, rows: int = 4, frames: int = 8) -> Tensor:
+    """float32 (3, h, w) in 0..1: the first views of a normalized batch (B, ..., 3, T, H, W), one a row, some frames."""
     views_NCTHW = clips.flatten(0, -5)[:rows].float().cpu()
     length = views_NCTHW.shape[2]
     times = torch.linspace(0, length - 1, min(frames, length)).long()
     frames_NCHW = views_NCTHW[:, :, times].transpose(1, 2).flatten(0, 1)
-    mean, std = (torch.tensor(numbers).view(3, 1, 1) for numbers in NORMALISATIONS[normalisation])
+    mean, std = (torch.tensor(numbers).view(3, 1, 1) for numbers in NORMALIZATIONS[normalization])
     return make_grid((frames_NCHW * std + mean).clamp(0, 1), nrow=len(times))
 
 

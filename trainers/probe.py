@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def parse_args(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="probe.py", description="Linear probe of a pretrained and a random backbone.")
     parser.add_argument("--work-dir", type=Path, required=True, metavar="RUN", help="a run of pretrain.py")
-    parser.add_argument("--data-dir", metavar="DIR", help="a labelled dataset, instead of the run's own")
+    parser.add_argument("--data-dir", metavar="DIR", help="a labeled dataset, instead of the run's own")
     parser.add_argument("--train", required=True, metavar="LIST", help="videos to learn from; relative to the dataset")
     parser.add_argument("--test", required=True, metavar="LIST", help="videos to be tested on; relative to the dataset")
     parser.add_argument("--clips", type=int, default=2, help="clips a video, features averaged (2)")
@@ -66,7 +66,7 @@ def main(argv: list[str]) -> None:
         num_frames=args.frames or clip["num_frames"],
         stride=args.stride,
         size=clip["size"],
-        normalisation=clip["normalisation"],
+        normalization=clip["normalization"],
         test=Test(clips=args.clips, short_side=round(clip["size"] * 8 / 7)),  # 128 for 112
     )
     with start(args.device) as ranks:

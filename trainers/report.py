@@ -67,10 +67,10 @@ def plot(rows: list[dict[str, float]], metric: str, out: Path) -> None:
     )
     steps = [row["step"] for row in rows]
     for name in (name for name in rows[0] if "loss" in name):
-        style = {"color": "grey", "linestyle": "--"} if name == "zero_loss" else {}
+        style = {"color": "gray", "linestyle": "--"} if name == "zero_loss" else {}
         label = "zero_loss (predicting no motion)" if name == "zero_loss" else name
         axes.plot(steps, [row[name] for row in rows], label=label, linewidth=1.2, **style)
-    for name, style in {metric: {"color": "black"}, "chance": {"color": "grey", "linestyle": "--"}}.items():
+    for name, style in {metric: {"color": "black"}, "chance": {"color": "gray", "linestyle": "--"}}.items():
         below.plot(steps, [row[name] for row in rows], label=name, linewidth=1.2, **style)
     axes.set(ylabel="loss")
     below.set(xlabel="step", ylabel=metric, ylim=(0, None))

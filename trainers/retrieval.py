@@ -25,8 +25,8 @@ from trainers.saved_features import Sets, features_of_both
 from trainers.weights import Weights
 
 KS = (1, 5, 10, 20, 50)
-LISTED = 10  # nearest videos in neighbours.csv
-SHEET = (12, 6)  # queries in neighbours.png, and nearest videos of each
+LISTED = 10  # nearest videos in neighbors.csv
+SHEET = (12, 6)  # queries in neighbors.png, and nearest videos of each
 BLOCK = 256  # queries whose cosines are in memory at once
 DECIMALS = 9  # of a cosine: what differs by less than the sum's rounding is equal
 NAMED = 10  # unreadable videos that are printed; the .json has all
@@ -102,19 +102,19 @@ def _known_by_name(features: Features) -> np.ndarray:
 
 def _directions(values: np.ndarray) -> np.ndarray:
     """float64 (N, C): (N, C) with its mean over N subtracted, rows of length 1; a row of zeros stays."""
-    centred = values - values.mean(0, dtype=np.float64)
-    return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
+    centered = values - values.mean(0, dtype=np.float64)
+    return centered / np.maximum(np.linalg.norm(centered, axis=1, keepdims=True), 1e-12)
 
 
 def _write_retrieval(sets: Sets, out: Path) -> str:
-    """Writes neighbours.csv, neighbours.png and, last, retrieval.json; returns the figures for people."""
+    """Writes neighbors.csv, neighbors.png and, last, retrieval.json; returns the figures for people."""
     (out / "retrieval.json").unlink(missing_ok=True)
     found, total = search(sets.queries, sets.gallery), len(sets.queries.names)
     recall = {k: float((found.ahead < k).mean()) for k in KS if k <= sets.facts["gallery"]}
     by_chance, interval = chance(sets.queries, sets.gallery), wilson(int((found.ahead < 1).sum()), total)
-    _write_neighbours(sets, found, out / "neighbours.csv")
+    _write_neighbors(sets, found, out / "neighbors.csv")
     title = f"R@1 {100 * recall[1]:.1f} % of {total} queries, {100 * by_chance:.1f} % by chance"
-    with replacing(out / "neighbours.png") as part:
+    with replacing(out / "neighbors.png") as part:
         _sheet(sets, found, title).save(part, "PNG")
     measured = {"recall": recall, "recall_1_interval": interval, "chance_1": by_chance}
     _write_json(out / "retrieval.json", sets.facts | measured)
@@ -124,7 +124,7 @@ def _write_retrieval(sets: Sets, out: Path) -> str:
     return "\n".join([*lines, *_counts(sets, "as misses"), f"files       {out}"])
 
 
-def _write_neighbours(sets: Sets, found: Nearest, path: Path) -> None:
+def _write_neighbors(sets: Sets, found: Nearest, path: Path) -> None:
     """A line for each query and near video; one of the query alone where it could not be read."""
     names, labels, classes = sets.gallery.names, sets.gallery.labels, sets.gallery_index.class_names
     with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:

@@ -98,7 +98,7 @@ def make_optimizer(net: nn.Module, optim: Optim) -> Optimizer:
         if not any(name.startswith(f"{part}.") for name, _ in net.named_parameters()):
             names = ", ".join(sorted({name.rpartition(".")[0].split(".")[0] for name, _ in net.named_parameters()}))
             raise UserError(f"optim.lr_factors: the network has no part {part}; it has {names}, and parts of them")
-    # Only neighbours share a group: checkpoints count the parameters, and a change of factors must not reorder them.
+    # Only neighbors share a group: checkpoints count the parameters, and a change of factors must not reorder them.
     parts: Any = [
         {"params": [parameter for _, parameter in group], "lr_factor": factor}
         for factor, group in groupby(trained, factor_of)

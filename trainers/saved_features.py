@@ -22,7 +22,7 @@ from nets import backbones
 from trainers.distributed import Ranks
 from trainers.features import Features, extract
 from trainers.finetune import differences
-from trainers.labelled import open_labelled
+from trainers.labeled import open_labeled
 from trainers.weights import Weights
 
 RULE = "mean over the views of pooled features of length 1, 1"
@@ -47,7 +47,7 @@ def features_of_both(weights: Weights, config: Recognition, ranks: Ranks) -> Set
     UserError when a video is in both sets: it would find itself.
     """
     data, plan = config.data, config.plan
-    gallery, queries = (open_labelled(data, part) for part in ("train", "test"))
+    gallery, queries = (open_labeled(data, part) for part in ("train", "test"))
     ranks.require_same(gallery=len(gallery), queries=len(queries))
     twice = sorted({*gallery.names.texts()} & {*queries.names.texts()})
     if twice:

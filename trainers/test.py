@@ -41,7 +41,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     about = "; ".join(f"{name}: {what}" for name, what in PROTOCOLS.items())
     parser.add_argument("--protocol", required=True, choices=PROTOCOLS, help=about)
     parser.add_argument("--clips", metavar="N|windows", help="clips of a video, instead of plan.test.clips")
-    parser.add_argument("--crops", metavar="centre|three|five|ten", help="crops of a clip, instead of plan.test.crops")
+    parser.add_argument("--crops", metavar="center|three|five|ten", help="crops of a clip, instead of plan.test.crops")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the results go (CKPT's folder/test_<protocol>)")
     command.add_overrides(parser)
     return parser.parse_args(argv)
@@ -115,13 +115,13 @@ def on_videos(weights: "Weights", config: Recognition, ranks: "Ranks", out: Path
     from nets import backbones
     from nets.classifier import Classifier
     from trainers import scores
-    from trainers.labelled import open_labelled
+    from trainers.labeled import open_labeled
     from trainers.predict import predict
     from trainers.weights import classifier_weights
     from trainers.weights import load as load_weights
 
     trained = classifier_weights(weights)
-    index = open_labelled(config.data, "test")
+    index = open_labeled(config.data, "test")
     ranks.require_same(videos=len(index), classes=index.class_names)
     outputs, classes = same_classes(weights, index)
     net = Classifier(backbones.create(weights.backbone), len(classes), trained.net)

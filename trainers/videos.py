@@ -17,7 +17,7 @@ from dali_pipelines.tasks.evaluation import clips_per_part, crops_count, parts
 from dali_pipelines.tasks.recognition import Config
 from trainers.distributed import Ranks
 
-CHUNK = 16  # clips that pass the network at once; of one video, so that its numbers do not depend on its neighbours
+CHUNK = 16  # clips that pass the network at once; of one video, so that its numbers do not depend on its neighbors
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dali_pipelines.tasks.recognition import Config as Clips
 
 BACKBONE = "backbone."
-CLIP = ("num_frames", "strides", "size", "normalisation")
+CLIP = ("num_frames", "strides", "size", "normalization")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Weights:
     step: int = 0
     """Optimizer steps of its training; 0 where that is not known."""
     clip: Mapping[str, Any] = field(default_factory=dict)
-    """What it was trained on: num_frames, strides, size, normalisation."""
+    """What it was trained on: num_frames, strides, size, normalization."""
     classes: tuple[str, ...] = ()
     """Names of a classifier's classes, in order; empty where they are not known."""
 
@@ -59,7 +59,7 @@ class Weights:
             num_frames=self.clip["num_frames"],
             stride=min(self.clip["strides"], key=lambda stride: abs(stride - Clips.stride)),
             size=size,
-            normalisation=self.clip["normalisation"],
+            normalization=self.clip["normalization"],
             test=Test(short_side=round(size * 8 / 7)),
         )
 
@@ -113,7 +113,7 @@ def read(where: str | Path) -> Weights:
 
 
 def clip_facts(config: Config) -> dict[str, Any]:
-    """What a network of this recipe sees: frames of a clip, frame steps, side in pixels, normalisation.
+    """What a network of this recipe sees: frames of a clip, frame steps, side in pixels, normalization.
 
     The steps are `plan.strides`, `plan.stride` or the STRIDES of the task's module; 1 where there is none of them.
     """
@@ -124,7 +124,7 @@ def clip_facts(config: Config) -> dict[str, Any]:
     fixed = getattr(task_module(config.task), "STRIDES", (1,))
     one = getattr(config.plan, "stride", None)
     strides = getattr(config.plan, "strides", None) or ([one] if one else fixed)
-    return dict(zip(CLIP, (num_frames, list(strides), size, task.normalisation), strict=True))
+    return dict(zip(CLIP, (num_frames, list(strides), size, task.normalization), strict=True))
 
 
 def _exported(path: Path) -> Weights:

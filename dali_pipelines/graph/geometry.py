@@ -64,7 +64,7 @@ def crop_box(frames: DataNode, plan: Plan, view: int, *, size: int, cubic: bool 
 
 
 def turn(clips: DataNode, plan: Plan, view: int) -> DataNode:
-    """Turns square clips (T, size, size, C) counter-clockwise about their centre, first by quarters.
+    """Turns square clips (T, size, size, C) counter-clockwise about their center, first by quarters.
 
     Pixels are copied, none is mixed, and a turn by 0 costs nothing. Quarters are numpy's rot90; otherwise corners open,
     which are black.

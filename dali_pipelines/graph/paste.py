@@ -19,7 +19,7 @@ def paste_patches(
         plan: the arrays of `plan.patches.paste_arrays`, on the CPU. Without them the clips have their patches already
             (`store.paste`).
         patches: R.
-        truncate: drop the fraction of a grey level at every paste, as the original's uint8 pictures do.
+        truncate: drop the fraction of a gray level at every paste, as the original's uint8 pictures do.
 
     Returns:
         uint8 (T, size, size, 3): I (1 - alpha) + P alpha, patch after patch (specs/ctp.md 1.1 h), rounded each time.

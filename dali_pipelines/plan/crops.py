@@ -6,7 +6,7 @@ import numpy as np
 
 from dali_pipelines.store.index import VideoInfo
 
-CENTRE = np.nextafter(0.5, 0.0)  # just under a half: an odd margin rounds down, as in (side - size) // 2
+CENTER = np.nextafter(0.5, 0.0)  # just under a half: an odd margin rounds down, as in (side - size) // 2
 
 
 def scaled_crop(

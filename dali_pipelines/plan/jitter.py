@@ -1,10 +1,10 @@
-"""Random colour maps of the published systems."""
+"""Random color maps of the published systems."""
 
 import numpy as np
 
-from dali_pipelines.plan.colour_map import (
-    ColourMap,
-    channel_grey,
+from dali_pipelines.plan.color_map import (
+    ColorMap,
+    channel_gray,
     choose,
     contrast,
     gain,
@@ -23,7 +23,7 @@ def jitter(
     saturation_: float,
     hue_turn: float,
     frames: int | None = None,
-) -> ColourMap:
+) -> ColorMap:
     """torchvision's ColorJitter: factors uniform in 1 +- each, hue in +- `hue_turn` of a turn, in any order.
 
     With `frames`, as many draws in one.
@@ -36,8 +36,8 @@ def jitter(
     return series([four[place] for place in order] if frames is None else choose(four, order.T).split())
 
 
-def mild_jitter(rng: np.random.Generator) -> ColourMap:
-    """The clip colours of CtP's baselines: brightness, contrast about black, hue and saturation, each with p 0.2.
+def mild_jitter(rng: np.random.Generator) -> ColorMap:
+    """The clip colors of CtP's baselines: brightness, contrast about black, hue and saturation, each with p 0.2.
 
     The sizes are the same in MemDPC, MoCo, Rot3D, SpeedNet and recognition (specs/ctp.md 0.3, 1.2).
     """
@@ -47,6 +47,6 @@ def mild_jitter(rng: np.random.Generator) -> ColourMap:
     return series([change for changing, group in zip(drawn, changes, strict=True) if changing for change in group])
 
 
-def random_grey(rng: np.random.Generator) -> ColourMap:
+def random_gray(rng: np.random.Generator) -> ColorMap:
     """One of the three channels for all of them (specs/cstp.md 1.7, specs/concepts.md 2)."""
-    return channel_grey(int(rng.integers(3)))
+    return channel_gray(int(rng.integers(3)))

@@ -47,7 +47,7 @@ def draw_boxes(
 ) -> np.ndarray:
     """Box trajectories, int64 (patches, length, 4).
 
-    The centre moves by up to `velocity` pixels and the log of each side by up to `growth` a frame, both drawn at
+    The center moves by up to `velocity` pixels and the log of each side by up to `growth` a frame, both drawn at
     key frames that all patches of the clip share. Boxes are clipped to the picture and rounded, at least a pixel wide.
     """
     anchor_sides, anchor_ratios = (axis.ravel() for axis in np.meshgrid(SIDES, RATIOS, indexing="ij"))
@@ -55,14 +55,14 @@ def draw_boxes(
     stretch = np.sqrt(anchor_ratios[anchor])
     sides = anchor_sides[anchor, None] * np.stack([stretch, 1 / stretch], axis=1)  # (patches, xy)
     sides = np.clip(sides * np.exp(rng.uniform(-SIDE_JITTER, SIDE_JITTER, size=(patches, 2))), 1, size - 1)
-    centre = rng.uniform(0, size - sides) + sides / 2
+    center = rng.uniform(0, size - sides) + sides / 2
 
     keys = sample_keys(length, rng, KEY_PROBS)
-    centres = [centre]
+    centers = [center]
     for gap in np.diff(keys):
         step = rng.uniform(-velocity * gap, velocity * gap, size=(patches, 2))
-        centres.append(np.clip(centres[-1] + step, sides / 2, size - sides / 2))
-    centre_t = interpolate(keys, np.stack(centres), rng)  # (T, patches, xy)
+        centers.append(np.clip(centers[-1] + step, sides / 2, size - sides / 2))
+    center_t = interpolate(keys, np.stack(centers), rng)  # (T, patches, xy)
 
     keys = sample_keys(length, rng, KEY_PROBS)
     sides_at = [sides]
@@ -70,8 +70,8 @@ def draw_boxes(
         sides_at.append(sides_at[-1] * np.exp(rng.uniform(-growth * gap, growth * gap, size=(patches, 2))))
     sides_t = interpolate(keys, np.stack(sides_at), rng)
 
-    low = np.rint(np.clip(centre_t - sides_t / 2, 0, size - 1))
-    high = np.rint(np.clip(centre_t + sides_t / 2, low + 1, size))
+    low = np.rint(np.clip(center_t - sides_t / 2, 0, size - 1))
+    high = np.rint(np.clip(center_t + sides_t / 2, low + 1, size))
     return np.concatenate([low, high], axis=-1).astype(np.int64).transpose(1, 0, 2)
 
 

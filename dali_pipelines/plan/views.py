@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from configs.errors import require
-from dali_pipelines.plan.colour_map import ColourMap, colour_arrays, colour_schema
+from dali_pipelines.plan.color_map import ColorMap, color_arrays, color_schema
 from dali_pipelines.plan.crops import random_crop
 from dali_pipelines.plan.jitter import mild_jitter
 from dali_pipelines.store.index import VideoInfo
@@ -39,8 +39,8 @@ def check_view(cfg: ViewConfig) -> None:
 
 def baseline_view(
     video: VideoInfo, rng: np.random.Generator, cfg: ViewConfig, *, fixed_aspect: bool = False
-) -> tuple[np.ndarray, ColourMap]:
-    """A random crop, float32 (2, 2) as in `plan.crops`, and the colours for all frames of the view.
+) -> tuple[np.ndarray, ColorMap]:
+    """A random crop, float32 (2, 2) as in `plan.crops`, and the colors for all frames of the view.
 
     With `fixed_aspect` the video is squeezed to `FIXED_ASPECT`.
     """
@@ -55,12 +55,12 @@ def baseline_view(
     return crop, mild_jitter(rng)
 
 
-def view_arrays(frames: np.ndarray, crop: np.ndarray, colours: Sequence[ColourMap]) -> dict[str, np.ndarray]:
-    """The arrays of a plan whose frames, int32 (T,), share a crop and have a colour map each."""
-    return {"frames": frames, "crop_start": crop[0], "crop_end": crop[1], **colour_arrays(colours)}
+def view_arrays(frames: np.ndarray, crop: np.ndarray, colors: Sequence[ColorMap]) -> dict[str, np.ndarray]:
+    """The arrays of a plan whose frames, int32 (T,), share a crop and have a color map each."""
+    return {"frames": frames, "crop_start": crop[0], "crop_end": crop[1], **color_arrays(colors)}
 
 
 def view_schema(frames: int) -> dict[str, tuple[tuple[int, ...], str]]:
     """Shape and dtype of `view_arrays`."""
     crop: dict[str, tuple[tuple[int, ...], str]] = {"crop_start": ((2,), "float32"), "crop_end": ((2,), "float32")}
-    return {"frames": ((frames,), "int32"), **crop, **colour_schema(frames)}
+    return {"frames": ((frames,), "int32"), **crop, **color_schema(frames)}

@@ -1,4 +1,4 @@
-"""A Gaussian blur in NumPy, for pictures that are cut and coloured beside their decoder."""
+"""A Gaussian blur in NumPy, for pictures that are cut and colored beside their decoder."""
 
 from functools import lru_cache
 
@@ -39,7 +39,7 @@ def _weighed(shifted: list[NDArray[np.float32]], weights: list[np.float32]) -> N
 
 
 def _weights(sigma: float) -> list[np.float32]:
-    """Of the middle and of each neighbour to one side."""
+    """Of the middle and of each neighbor to one side."""
     half = np.exp(-((np.arange(np.ceil(3 * sigma) + 1) / sigma) ** 2) / 2)
     return list((half / (2 * half.sum() - 1)).astype(np.float32))
 

@@ -86,12 +86,12 @@ def store_converter(width: int, height: int, *, pix_fmt: str = "yuv420p") -> Con
 
 
 class RgbConverter:
-    """To planes of R, G and B by BT.601 whatever the tag says, honouring the range tag.
+    """To planes of R, G and B by BT.601 whatever the tag says, honoring the range tag.
 
-    Chroma is interpolated and centred, as DALI does it: its CPU decoder gives the same pixels to the bit.
+    Chroma is interpolated and centered, as DALI does it: its CPU decoder gives the same pixels to the bit.
 
     cut: part of the frame to cut out, scale, mirror and turn, so that no other pixel becomes RGB. Luma and chroma are
-        scaled on their own, within a few grey levels of `graph.geometry` on RGB: tests/dali_pipelines/test_cuts.py.
+        scaled on their own, within a few gray levels of `graph.geometry` on RGB: tests/dali_pipelines/test_cuts.py.
     """
 
     def __init__(self, cut: Cut | None = None) -> None:

@@ -31,7 +31,7 @@ class Encoding:
     """How videos are encoded.
 
     codec: "h264", "mjpeg", "rawvideo", "vp9" or "hevc". gop: frames from one key frame to the next.
-    crf: constant quality, lower is better; None takes the codec's usual one. MJPEG's is its quantiser, 2 to 31, and
+    crf: constant quality, lower is better; None takes the codec's usual one. MJPEG's is its quantizer, 2 to 31, and
     raw video has but one.
     short_side: pixels of the shorter side, aspect kept, never scaled up. size: exact (width, height) instead.
     With neither the size stays. Every side becomes a multiple of 16.

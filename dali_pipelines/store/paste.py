@@ -1,4 +1,4 @@
-"""Moving patches pasted in NumPy, into clips that are cut and coloured beside their decoder."""
+"""Moving patches pasted in NumPy, into clips that are cut and colored beside their decoder."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -40,11 +40,11 @@ def paste_patches(clip: NDArray[np.uint8], plan: Mapping[str, np.ndarray]) -> No
 
 
 def _resized(image: Image, height: int, width: int) -> Image:
-    """Scales (H, W, 4) to (height, width, 4), bilinear between the centres of pixels; beyond those they repeat."""
-    first, second, share = _neighbours(len(image), height)
+    """Scales (H, W, 4) to (height, width, 4), bilinear between the centers of pixels; beyond those they repeat."""
+    first, second, share = _neighbors(len(image), height)
     flat = image.reshape(len(image), -1)
     image = _between(flat.take(first, 0), flat.take(second, 0), share[:, None]).reshape(height, -1, 4)
-    first, second, share = _neighbours(image.shape[1], width)
+    first, second, share = _neighbors(image.shape[1], width)
     left, right = (image.take(which, 1).reshape(height, -1) for which in (first, second))
     return _between(left, right, share.repeat(4)).reshape(height, width, 4)
 
@@ -57,7 +57,7 @@ def _between(first: Image, second: Image, share: Image) -> Image:
 
 
 @lru_cache(maxsize=4096)
-def _neighbours(length: int, size: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Image]:
+def _neighbors(length: int, size: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Image]:
     """Of each of `size` pixels that `length` become: the two it lies between, and how far it is from the first."""
     place = np.clip((np.arange(size) + 0.5) * (length / size) - 0.5, 0, length - 1)
     first = place.astype(np.intp)

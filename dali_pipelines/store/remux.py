@@ -94,7 +94,7 @@ def _record(
     notes = {
         f"have sides that are no multiples of {MULTIPLE}: a GPU's decoder is not used for them": first.width % MULTIPLE
         or first.height % MULTIPLE,
-        "are tagged BT.709 but decode as BT.601: colours shift a little": first.colorspace == Colorspace.ITU709,
+        "are tagged BT.709 but decode as BT.601: colors shift a little": first.colorspace == Colorspace.ITU709,
     }
     # On a GPU DALI returns a frame for each picture that is decoded, in the order of 32-bit time stamps.
     pitfalls = {

@@ -96,7 +96,7 @@ class Source:
         self.fps = Fraction(stream.average_rate or stream.guessed_rate or DEFAULT_FPS)
         stream.codec_context.thread_count = 1
         if self.pictures is not None:
-            stream.codec_context.options = {"err_detect": "explode"}  # else half a JPEG is filled up with grey
+            stream.codec_context.options = {"err_detect": "explode"}  # else half a JPEG is filled up with gray
 
     def __enter__(self) -> "Source":
         return self

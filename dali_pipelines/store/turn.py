@@ -1,4 +1,4 @@
-"""Turns in NumPy, for pictures that are cut and coloured beside their decoder."""
+"""Turns in NumPy, for pictures that are cut and colored beside their decoder."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,7 @@ class Turn:
     """What `graph.geometry.turn` does to one channel of a picture, uint8 (size, size).
 
     Args:
-        quarters, degrees: counter-clockwise, about the centre. Corners that the degrees open are black.
+        quarters, degrees: counter-clockwise, about the center. Corners that the degrees open are black.
     """
 
     def __init__(self, size: int, quarters: int, degrees: float) -> None:

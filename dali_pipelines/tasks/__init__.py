@@ -7,7 +7,7 @@ To add a task `x`, write three files and change nothing else:
   `graph(frames, plan, cfg)` executes a plan with DALI operators. The clips are the output `clips`; those of several
   views stand one after the other in one sequence. What else there may be, each with a default:
   `min_frames(cfg)`, the fewest frames that a video needs (1): shorter ones are left out and named;
-  `NORMALISATION`, a name in `graph.colour.NORMALISATIONS` ("imagenet"); a `cfg.normalisation` comes first;
+  `NORMALIZATION`, a name in `graph.color.NORMALIZATIONS` ("imagenet"); a `cfg.normalization` comes first;
   `cuts(cfg)`, the `plan.cuts.Cuts` that are made before RGB where PyAV decodes (None: `graph` gets whole frames);
   `notes(plan, cfg)`, a `Notes` of what `preview` writes and draws on the clips (nothing).
 * `nets/tasks/x.py`: a frozen dataclass `Config` and `build(backbone, schema, cfg)`, a `nets.tasks.Pretext`: the network
@@ -95,10 +95,10 @@ class Task:
         return least(self.cfg) if least else 1
 
     @property
-    def normalisation(self) -> str:
-        """How the clips are normalised: a name in `graph.colour.NORMALISATIONS`."""
-        of_task = getattr(task_module(self.name), "NORMALISATION", "imagenet")
-        return getattr(self.cfg, "normalisation", of_task)
+    def normalization(self) -> str:
+        """How the clips are normalized: a name in `graph.color.NORMALIZATIONS`."""
+        of_task = getattr(task_module(self.name), "NORMALIZATION", "imagenet")
+        return getattr(self.cfg, "normalization", of_task)
 
     def notes(self, plan: dict[str, np.ndarray]) -> Notes:
         """What is known about the views of a plan's sample."""

@@ -6,27 +6,27 @@ import numpy as np
 from nvidia.dali.data_node import DataNode
 
 from configs.errors import require
-from dali_pipelines.graph.colour import colour_map, normalise
+from dali_pipelines.graph.color import color_map, normalize
 from dali_pipelines.graph.geometry import crop_box, each_view
 from dali_pipelines.plan.boxes import box_arrays, box_schema, random_box
-from dali_pipelines.plan.colour_map import IDENTITY, ColourMap, colour_arrays, colour_schema
+from dali_pipelines.plan.color_map import IDENTITY, ColorMap, color_arrays, color_schema
 from dali_pipelines.plan.cuts import Cuts
-from dali_pipelines.plan.jitter import jitter, random_grey
+from dali_pipelines.plan.jitter import jitter, random_gray
 from dali_pipelines.store.index import VideoInfo
 from dali_pipelines.tasks import Notes, Schema
 
 VIEWS = ("clip 1", "clip 2", "still 1", "still 2")
 AREA = (0.5, 1.0)  # share of the picture that a crop takes
-GREY_PROB = 0.5
+GRAY_PROB = 0.5
 
 
 @dataclass(frozen=True)
 class Reference:
     """What the original does and this does not, unless asked for."""
 
-    grey_per_frame: bool = False
-    """Draw the channel that stands for grey anew for every frame: grey clips flicker, which shows in their
-    differences, and the copies of a grey still differ. Stills then have num_frames frames instead of one."""
+    gray_per_frame: bool = False
+    """Draw the channel that stands for gray anew for every frame: gray clips flicker, which shows in their
+    differences, and the copies of a gray still differ. Stills then have num_frames frames instead of one."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Config:
     @property
     def lengths(self) -> list[int]:
         """Frames of each of VIEWS."""
-        still = self.num_frames if self.reference.grey_per_frame else 1
+        still = self.num_frames if self.reference.gray_per_frame else 1
         return [self.num_frames, self.num_frames, still, still]
 
 
@@ -63,12 +63,12 @@ def min_frames(cfg: Config) -> int:
 
 
 def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
-    """The arrays of one sample, as in `plan_schema`: every view has a crop, a flip and colours of its own."""
+    """The arrays of one sample, as in `plan_schema`: every view has a crop, a flip and colors of its own."""
     boxes = [random_box(video.height, video.width, rng, area=AREA) for _ in VIEWS]
     return {
         "frames": draw_frames(video.num_frames, rng, cfg),
         **box_arrays(boxes, rng.random(len(VIEWS)) < cfg.flip_prob),
-        **colour_arrays([frame for length in cfg.lengths for frame in draw_colours(length, rng, cfg)]),
+        **color_arrays([frame for length in cfg.lengths for frame in draw_colors(length, rng, cfg)]),
     }
 
 
@@ -85,12 +85,12 @@ def draw_frames(num_frames: int, rng: np.random.Generator, cfg: Config) -> np.nd
     return np.concatenate([frames, np.repeat(frames[anchor :: cfg.num_frames], cfg.lengths[-1])])
 
 
-def draw_colours(length: int, rng: np.random.Generator, cfg: Config) -> list[ColourMap]:
-    """The colours of each frame of a view: grey or not, then one jitter for all."""
-    grey = rng.random() < GREY_PROB
+def draw_colors(length: int, rng: np.random.Generator, cfg: Config) -> list[ColorMap]:
+    """The colors of each frame of a view: gray or not, then one jitter for all."""
+    gray = rng.random() < GRAY_PROB
     change = jitter(rng, brightness=0.5, contrast_=0.5, saturation_=0.5, hue_turn=0.25)
-    draws = length if cfg.reference.grey_per_frame else 1
-    maps = [(random_grey(rng) if grey else IDENTITY).then(change) for _ in range(draws)]
+    draws = length if cfg.reference.gray_per_frame else 1
+    maps = [(random_gray(rng) if gray else IDENTITY).then(change) for _ in range(draws)]
     return maps * (length // draws)
 
 
@@ -100,21 +100,21 @@ def plan_schema(cfg: Config) -> Schema:
     return {
         "frames": ((frames,), "int32"),
         **box_schema(len(VIEWS)),
-        **colour_schema(frames),
+        **color_schema(frames),
     }
 
 
 def cuts(cfg: Config) -> Cuts:
-    """What a decoder may cut, scale and recolour itself."""
-    return Cuts(cfg.size, cfg.lengths, recolour=True)
+    """What a decoder may cut, scale and recolor itself."""
+    return Cuts(cfg.size, cfg.lengths, recolor=True)
 
 
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
     """Executes a plan on decoded frames, uint8 (34, H, W, 3) at the defaults."""
     boxes = each_view(frames, cfg.lengths, lambda part, v: crop_box(part, plan, v, size=cfg.size))
-    coloured, clips = colour_map(boxes, plan), 2 * cfg.num_frames
-    parts = {"clips": coloured[:clips], "stills": coloured[clips:]}
-    return {name: normalise(part, size=cfg.size) for name, part in parts.items()}
+    colored, clips = color_map(boxes, plan), 2 * cfg.num_frames
+    parts = {"clips": colored[:clips], "stills": colored[clips:]}
+    return {name: normalize(part, size=cfg.size) for name, part in parts.items()}
 
 
 def batch_schema(cfg: Config) -> Schema:

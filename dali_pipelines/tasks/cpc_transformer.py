@@ -9,7 +9,7 @@ from configs.errors import require
 from dali_pipelines.graph.view import view
 from dali_pipelines.plan.crops import random_crop
 from dali_pipelines.plan.cuts import Cuts
-from dali_pipelines.plan.frame_colours import frame_colours
+from dali_pipelines.plan.frame_colors import frame_colors
 from dali_pipelines.plan.frames import random_clip
 from dali_pipelines.plan.views import check_view, view_arrays, view_schema
 from dali_pipelines.store.index import VideoInfo
@@ -46,10 +46,10 @@ def min_frames(cfg: Config) -> int:
 
 
 def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
-    """The arrays of one sample, as in `plan_schema`: one crop for all frames, colours for each."""
+    """The arrays of one sample, as in `plan_schema`: one crop for all frames, colors for each."""
     crop = random_crop(video, rng, short_sides=cfg.short_sides, size=cfg.crop_size, flip_prob=cfg.flip_prob)
     frames = random_clip(video.num_frames, rng, length=cfg.num_frames, strides=(cfg.stride,), jitter=False)
-    return view_arrays(frames, crop, frame_colours(rng, cfg.num_frames))
+    return view_arrays(frames, crop, frame_colors(rng, cfg.num_frames))
 
 
 def plan_schema(cfg: Config) -> Schema:
@@ -58,8 +58,8 @@ def plan_schema(cfg: Config) -> Schema:
 
 
 def cuts(cfg: Config) -> Cuts:
-    """What a decoder may cut, scale and recolour itself."""
-    return Cuts(cfg.size, (cfg.num_frames,), recolour=True)
+    """What a decoder may cut, scale and recolor itself."""
+    return Cuts(cfg.size, (cfg.num_frames,), recolor=True)
 
 
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:

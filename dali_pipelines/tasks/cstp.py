@@ -7,13 +7,13 @@ from nvidia.dali.data_node import DataNode
 
 from configs.errors import require
 from dali_pipelines.graph.blur import blur
-from dali_pipelines.graph.colour import colour_map, colours_of_view, normalise
+from dali_pipelines.graph.color import color_map, colors_of_view, normalize
 from dali_pipelines.graph.device import beside
 from dali_pipelines.graph.geometry import crop_box, each_view, turn
 from dali_pipelines.plan.boxes import Box, box_arrays, box_schema, random_box
-from dali_pipelines.plan.colour_map import IDENTITY, ColourMap, colour_arrays, colour_schema
+from dali_pipelines.plan.color_map import IDENTITY, ColorMap, color_arrays, color_schema
 from dali_pipelines.plan.cuts import Cuts
-from dali_pipelines.plan.jitter import jitter, random_grey
+from dali_pipelines.plan.jitter import jitter, random_gray
 from dali_pipelines.plan.overlap import (
     RATES,
     STRIDES,
@@ -26,12 +26,12 @@ from dali_pipelines.plan.overlap import (
 from dali_pipelines.store.index import VideoInfo
 from dali_pipelines.tasks import Notes, Schema
 
-NORMALISATION = "half"
+NORMALIZATION = "half"
 AREA = (0.2, 1.0)  # of a box, as a share of the picture
 FLIP_PROB = 0.5
 STRONG_PROB = 0.3  # of a clip that is changed in more ways than mirroring
 TURN = 10  # degrees
-JITTER_PROB, GREY_PROB, BLUR_PROB = 0.8, 0.2, 0.5  # in such a clip
+JITTER_PROB, GRAY_PROB, BLUR_PROB = 0.8, 0.2, 0.5  # in such a clip
 SIGMAS = (0.1, 2.0)  # pixels
 PACES = ("every frame", "every 2nd frame", "every 4th frame", "every 8th frame")
 
@@ -56,8 +56,8 @@ class Reference:
     only, and a quarter of the second boxes hang out of the picture, which is black there."""
     flip_last: bool = False
     """Mirror after turning: a clip turned by 90 degrees then looks like one turned by 270, half of the time each."""
-    grey_per_frame: bool = False
-    """Draw the channel of a grey clip for each frame anew: it flickers."""
+    gray_per_frame: bool = False
+    """Draw the channel of a gray clip for each frame anew: it flickers."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
     starts = (first, first if cfg.reference.same_start else second)
     quarters = rng.integers(4, size=2)
     boxes, spatial = draw_boxes(video, quarters, rng, rotated=cfg.reference.rotated_boxes)
-    angles, colours, sigmas = zip(*(draw_look(rng, cfg) for _ in range(2)), strict=True)
+    angles, colors, sigmas = zip(*(draw_look(rng, cfg) for _ in range(2)), strict=True)
     mirror = rng.random(2) < FLIP_PROB
     # The graph mirrors first: to mirror a turned picture, it turns the other way.
     way = np.where(mirror & cfg.reference.flip_last, -1, 1)
@@ -93,7 +93,7 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
         **box_arrays(boxes, mirror),
         "quarters": (way * quarters % 4).astype(np.float32),
         "degrees": (way * angles).astype(np.float32),
-        **colour_arrays([one for clip in colours for one in clip]),
+        **color_arrays([one for clip in colors for one in clip]),
         "sigma": np.array(sigmas, np.float32),
         "spatial": np.array(spatial, np.int64),
         "temporal": np.array(temporal, np.int64),
@@ -120,20 +120,20 @@ def draw_boxes(
     return [unturned(box, quarter, height, width) for box, quarter in pairs], spatial
 
 
-def draw_look(rng: np.random.Generator, cfg: Config) -> tuple[float, list[ColourMap], float]:
-    """How one clip looks: a small turn in degrees, a colour map for each frame, the blur's sigma or 0 for none."""
+def draw_look(rng: np.random.Generator, cfg: Config) -> tuple[float, list[ColorMap], float]:
+    """How one clip looks: a small turn in degrees, a color map for each frame, the blur's sigma or 0 for none."""
     same = [IDENTITY] * cfg.num_frames
     if rng.random() >= STRONG_PROB:
         return 0.0, same, 0.0
     angle, sigma = rng.uniform(-TURN, TURN), rng.uniform(*SIGMAS)
-    jittered, grey, blurred = rng.random(3) < (JITTER_PROB, GREY_PROB, BLUR_PROB)
-    colours = same
+    jittered, gray, blurred = rng.random(3) < (JITTER_PROB, GRAY_PROB, BLUR_PROB)
+    colors = same
     if jittered:
-        colours = [jitter(rng, brightness=0.4, contrast_=0.4, saturation_=0.4, hue_turn=0.1)] * cfg.num_frames
-    if grey:
-        greys = [random_grey(rng) for _ in colours] if cfg.reference.grey_per_frame else [random_grey(rng)] * len(same)
-        colours = [colour.then(to_grey) for colour, to_grey in zip(colours, greys, strict=True)]
-    return angle, colours, sigma * blurred
+        colors = [jitter(rng, brightness=0.4, contrast_=0.4, saturation_=0.4, hue_turn=0.1)] * cfg.num_frames
+    if gray:
+        grays = [random_gray(rng) for _ in colors] if cfg.reference.gray_per_frame else [random_gray(rng)] * len(same)
+        colors = [color.then(to_gray) for color, to_gray in zip(colors, grays, strict=True)]
+    return angle, colors, sigma * blurred
 
 
 def plan_schema(cfg: Config) -> Schema:
@@ -143,16 +143,16 @@ def plan_schema(cfg: Config) -> Schema:
         **box_schema(2),
         "quarters": ((2,), "float32"),
         "degrees": ((2,), "float32"),
-        **colour_schema(2 * cfg.num_frames),
+        **color_schema(2 * cfg.num_frames),
         "sigma": ((2,), "float32"),
         **LABELS,
     }
 
 
 def cuts(cfg: Config) -> Cuts | None:
-    """What a decoder may cut, scale, turn, recolour and blur itself: boxes that do not hang out of the picture."""
+    """What a decoder may cut, scale, turn, recolor and blur itself: boxes that do not hang out of the picture."""
     rotated = cfg.reference.rotated_boxes
-    return None if rotated else Cuts(cfg.size, (cfg.num_frames,) * 2, cubic=True, recolour=True)
+    return None if rotated else Cuts(cfg.size, (cfg.num_frames,) * 2, cubic=True, recolor=True)
 
 
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
@@ -161,9 +161,9 @@ def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str,
 
     def view(clip: DataNode, v: int) -> DataNode:
         clip = turn(crop_box(clip, plan, v, size=cfg.size, cubic=True), plan, v)
-        return blur(colour_map(clip, colours_of_view(plan, v, length)), plan, v)
+        return blur(color_map(clip, colors_of_view(plan, v, length)), plan, v)
 
-    clips = normalise(each_view(frames, (length,) * 2, view), size=cfg.size, kind=NORMALISATION)
+    clips = normalize(each_view(frames, (length,) * 2, view), size=cfg.size, kind=NORMALIZATION)
     return {"clips": clips, **{name: beside(plan[name], clips) for name in LABELS}}
 
 
@@ -187,7 +187,7 @@ def notes(plan: dict[str, np.ndarray], cfg: Config) -> Notes:
         corners = (common - start[v]) / plan["box_shape"][v] - 0.5
         corners *= (1, -1 if plan["box_mirror"][v] else 1)
         for _ in range(int(plan["quarters"][v])):
-            corners = corners[:, ::-1] * (-1, 1)  # (y, x) counter-clockwise about the centre: (-x, y)
+            corners = corners[:, ::-1] * (-1, 1)  # (y, x) counter-clockwise about the center: (-x, y)
         boxes.append(cfg.size * (np.array([corners.min(0), corners.max(0)])[:, ::-1].ravel() + 0.5))
     shape, up = (2, 1, cfg.num_frames, 4), 90 * plan["quarters"] + plan["degrees"]
     return Notes(captions, np.broadcast_to(np.array(boxes)[:, None, None], shape), up.tolist())

@@ -6,12 +6,12 @@ import numpy as np
 from nvidia.dali.data_node import DataNode
 
 from configs.errors import require
-from dali_pipelines.graph.colour import brightness_contrast, colour_map, normalise
+from dali_pipelines.graph.color import brightness_contrast, color_map, normalize
 from dali_pipelines.graph.device import beside
 from dali_pipelines.graph.geometry import crop_resize
 from dali_pipelines.graph.paste import paste_patches
-from dali_pipelines.plan import colour
-from dali_pipelines.plan.colour_map import ColourMap, colour_arrays, colour_schema
+from dali_pipelines.plan import color
+from dali_pipelines.plan.color_map import ColorMap, color_arrays, color_schema
 from dali_pipelines.plan.crops import random_crop
 from dali_pipelines.plan.cuts import Cuts
 from dali_pipelines.plan.frames import random_clip
@@ -25,7 +25,7 @@ class Reference:
     """What the original does and this does not, unless asked for."""
 
     truncate_paste: bool = False
-    """Drop the fraction of a grey level at every paste: identical content then shows as one level darker."""
+    """Drop the fraction of a gray level at every paste: identical content then shows as one level darker."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Config:
     patches: int = 3
     """Patches in a clip, R."""
     velocity: float = 3.0
-    """Largest speed of a patch's centre, pixels a frame along each axis."""
+    """Largest speed of a patch's center, pixels a frame along each axis."""
     growth: float = 0.025
     """Largest change of the log of a patch's side, per frame."""
     visible_prob: float = 0.8
@@ -71,7 +71,7 @@ class Sample:
     frames: np.ndarray
     crop: np.ndarray
     patches: Patches
-    tint: ColourMap
+    tint: ColorMap
     brightness: np.ndarray
     contrast: np.ndarray
 
@@ -90,9 +90,9 @@ def draw(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> Sample:
         visible_prob=cfg.visible_prob,
     )
     # 12 units of OpenCV's 8-bit hue, each two degrees.
-    tint = colour.hue_saturation(rng, prob=0.25, hue=24, saturation=0.1)
-    brightness = colour.moving(rng, length=cfg.num_frames, prob=0.5, reach=30, factor=False)
-    contrast = colour.moving(rng, length=cfg.num_frames, prob=0.5, reach=0.12, factor=True)
+    tint = color.hue_saturation(rng, prob=0.25, hue=24, saturation=0.1)
+    brightness = color.moving(rng, length=cfg.num_frames, prob=0.5, reach=30, factor=False)
+    contrast = color.moving(rng, length=cfg.num_frames, prob=0.5, reach=0.12, factor=True)
     return Sample(frames, crop, patches, tint, brightness, contrast)
 
 
@@ -103,7 +103,7 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
         "frames": sample.frames,
         "crop_start": sample.crop[0],
         "crop_end": sample.crop[1],
-        **colour_arrays([sample.tint] * cfg.num_frames),
+        **color_arrays([sample.tint] * cfg.num_frames),
         "brightness": sample.brightness.astype(np.float32),
         "contrast": sample.contrast.astype(np.float32),
         "boxes": sample.patches.boxes.astype(np.float32),
@@ -117,7 +117,7 @@ def plan_schema(cfg: Config) -> Schema:
         "frames": ((cfg.num_frames,), "int32"),
         "crop_start": ((2,), "float32"),
         "crop_end": ((2,), "float32"),
-        **colour_schema(cfg.num_frames),
+        **color_schema(cfg.num_frames),
         "brightness": ((cfg.num_frames,), "float32"),
         "contrast": ((cfg.num_frames,), "float32"),
         "boxes": ((cfg.patches, cfg.num_frames, 4), "float32"),
@@ -126,8 +126,8 @@ def plan_schema(cfg: Config) -> Schema:
 
 
 def cuts(cfg: Config) -> Cuts:
-    """What may be cut, scaled, recoloured and pasted beside the decoder."""
-    return Cuts(cfg.size, (cfg.num_frames,), recolour=True, paste=not cfg.reference.truncate_paste)
+    """What may be cut, scaled, recolored and pasted beside the decoder."""
+    return Cuts(cfg.size, (cfg.num_frames,), recolor=True, paste=not cfg.reference.truncate_paste)
 
 
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
@@ -135,11 +135,11 @@ def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str,
 
     The original turns the hue after pasting: that is linear and the same in all frames, so it may come first.
     """
-    clips = colour_map(crop_resize(frames, plan, size=cfg.size), plan)
+    clips = color_map(crop_resize(frames, plan, size=cfg.size), plan)
     truncate = cfg.reference.truncate_paste
     clips = paste_patches(clips, plan, patches=cfg.patches, size=cfg.size, truncate=truncate)
     clips = brightness_contrast(clips, plan["brightness"], plan["contrast"])
-    return {"clips": normalise(clips, size=cfg.size), "boxes": beside(plan["boxes"], clips)}
+    return {"clips": normalize(clips, size=cfg.size), "boxes": beside(plan["boxes"], clips)}
 
 
 def batch_schema(cfg: Config) -> Schema:

@@ -10,7 +10,7 @@ from dali_pipelines.graph.view import view
 from dali_pipelines.plan.boxes import random_box
 from dali_pipelines.plan.crops import random_crop
 from dali_pipelines.plan.cuts import Cuts
-from dali_pipelines.plan.frame_colours import frame_colours
+from dali_pipelines.plan.frame_colors import frame_colors
 from dali_pipelines.plan.frames import random_clip
 from dali_pipelines.plan.views import check_view, view_arrays, view_schema
 from dali_pipelines.store.index import VideoInfo
@@ -61,10 +61,10 @@ def min_frames(cfg: Config) -> int:
 
 
 def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
-    """The arrays of one sample, as in `plan_schema`: one crop for all frames, colours for each."""
+    """The arrays of one sample, as in `plan_schema`: one crop for all frames, colors for each."""
     crop = draw_crop(video, rng, cfg)
     frames = random_clip(video.num_frames, rng, length=cfg.length, strides=(cfg.stride,), jitter=False)
-    return view_arrays(frames, crop, frame_colours(rng, cfg.length))
+    return view_arrays(frames, crop, frame_colors(rng, cfg.length))
 
 
 def draw_crop(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> np.ndarray:
@@ -82,8 +82,8 @@ def plan_schema(cfg: Config) -> Schema:
 
 
 def cuts(cfg: Config) -> Cuts:
-    """What a decoder may cut, scale and recolour itself."""
-    return Cuts(cfg.size, (cfg.length,), recolour=True)
+    """What a decoder may cut, scale and recolor itself."""
+    return Cuts(cfg.size, (cfg.length,), recolor=True)
 
 
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:

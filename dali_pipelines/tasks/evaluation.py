@@ -1,4 +1,4 @@
-"""Labelled views spread over a whole video, for tests and features (specs/evaluation.md 1, 4; specs/ctp.md 3).
+"""Labeled views spread over a whole video, for tests and features (specs/evaluation.md 1, 4; specs/ctp.md 3).
 
 A video may have more views than fit into a sample: it then has several samples, its `parts`.
 """
@@ -7,11 +7,11 @@ import numpy as np
 from nvidia.dali import fn
 from nvidia.dali.data_node import DataNode
 
-from dali_pipelines.graph.colour import colour_map, normalise
+from dali_pipelines.graph.color import color_map, normalize
 from dali_pipelines.graph.device import beside
 from dali_pipelines.graph.geometry import crop_resize
-from dali_pipelines.plan.colour_map import IDENTITY, ColourMap, colour_arrays, colour_schema
-from dali_pipelines.plan.crops import CENTRE, scaled_crop
+from dali_pipelines.plan.color_map import IDENTITY, ColorMap, color_arrays, color_schema
+from dali_pipelines.plan.crops import CENTER, scaled_crop
 from dali_pipelines.plan.frames import uniform_clips, window_starts
 from dali_pipelines.plan.jitter import jitter
 from dali_pipelines.plan.views import FIXED_ASPECT
@@ -23,8 +23,8 @@ MOST_VIEWS = 16  # in one sample: bounds its memory
 WINDOWS = 8  # clips of one sample where their number differs from video to video
 END = np.nextafter(1.0, 0.0)
 CROPS = {  # (y, x) between the first and the last place of a crop, and whether it is mirrored
-    "centre": [(CENTRE, CENTRE, False)],
-    "five": [(CENTRE, CENTRE, False), *((y, x, False) for y in (0, END) for x in (0, END))],
+    "center": [(CENTER, CENTER, False)],
+    "five": [(CENTER, CENTER, False), *((y, x, False) for y in (0, END) for x in (0, END))],
 }
 CROPS["ten"] = CROPS["five"] + [(y, x, True) for y, x, _ in CROPS["five"]]
 
@@ -45,8 +45,8 @@ def clips_of(num_frames: int, rng: np.random.Generator, cfg: Config) -> np.ndarr
 def crops_of(video: VideoInfo, cfg: Config) -> np.ndarray:
     """The crops, float32 (crops, 2, 2) as in `plan.crops`."""
     if cfg.test.crops == "three":
-        ends = (0, CENTRE, END)
-        places = [(CENTRE, x, False) if video.width >= video.height else (x, CENTRE, False) for x in ends]
+        ends = (0, CENTER, END)
+        places = [(CENTER, x, False) if video.width >= video.height else (x, CENTER, False) for x in ends]
     else:
         places = CROPS[cfg.test.crops]
     aspect = FIXED_ASPECT if cfg.reference.fixed_aspect else None
@@ -93,11 +93,11 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
         "clips_known": np.array(len(clips), np.int64),
     }
     if cfg.test.reference.jitter:
-        colours: list[ColourMap] = []
+        colors: list[ColorMap] = []
         for _ in range(size):
             change = jitter(rng, brightness=0.2, contrast_=0.2, saturation_=0.2, hue_turn=0.1)
-            colours += [change if rng.random() < 0.3 else IDENTITY] * cfg.num_frames
-        arrays |= colour_arrays(colours)
+            colors += [change if rng.random() < 0.3 else IDENTITY] * cfg.num_frames
+        arrays |= color_arrays(colors)
     return arrays
 
 
@@ -110,7 +110,7 @@ def plan_schema(cfg: Config) -> Schema:
         "crop_end": ((crops, 2), "float32"),
         "labels": ((), "int64"),
         "clips_known": ((), "int64"),
-        **(colour_schema(frames) if cfg.test.reference.jitter else {}),
+        **(color_schema(frames) if cfg.test.reference.jitter else {}),
     }
 
 
@@ -119,8 +119,8 @@ def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str,
 
     def crop(c: int) -> DataNode:
         clips = crop_resize(frames, plan, c, size=cfg.size)
-        clips = colour_map(clips, plan) if cfg.test.reference.jitter else clips
-        return normalise(clips, size=cfg.size, kind=cfg.normalisation)
+        clips = color_map(clips, plan) if cfg.test.reference.jitter else clips
+        return normalize(clips, size=cfg.size, kind=cfg.normalization)
 
     clips = fn.cat(*(crop(c) for c in range(crops_count(cfg))), axis=0)
     return {"clips": clips, **{name: beside(plan[name], clips) for name in ("labels", "clips_known")}}

@@ -58,15 +58,15 @@ def min_frames(cfg: Config) -> int:
 
 
 def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
-    """The arrays of one sample, as in `plan_schema`. All blocks have the same crop and the same colours.
+    """The arrays of one sample, as in `plan_schema`. All blocks have the same crop and the same colors.
 
     The loader leaves out videos shorter than `min_frames`; of such a one the last frame is repeated.
     """
     start = rng.integers(max(video.num_frames - min_frames(cfg) + 1, 1))
     frames = start + cfg.stride * np.arange(cfg.length)
-    crop, colours = baseline_view(video, rng, cfg, fixed_aspect=cfg.reference.fixed_aspect)
+    crop, colors = baseline_view(video, rng, cfg, fixed_aspect=cfg.reference.fixed_aspect)
     frames = np.minimum(frames, video.num_frames - 1).astype(np.int32)
-    return view_arrays(frames, crop, [colours] * cfg.length)
+    return view_arrays(frames, crop, [colors] * cfg.length)
 
 
 def plan_schema(cfg: Config) -> Schema:
@@ -75,8 +75,8 @@ def plan_schema(cfg: Config) -> Schema:
 
 
 def cuts(cfg: Config) -> Cuts:
-    """What a decoder may cut, scale and recolour itself."""
-    return Cuts(cfg.size, (cfg.length,), recolour=True)
+    """What a decoder may cut, scale and recolor itself."""
+    return Cuts(cfg.size, (cfg.length,), recolor=True)
 
 
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:

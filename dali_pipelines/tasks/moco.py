@@ -6,9 +6,9 @@ import numpy as np
 from nvidia.dali.data_node import DataNode
 
 from configs.errors import require
-from dali_pipelines.graph.colour import colour_map, colours_of_view, normalise
+from dali_pipelines.graph.color import color_map, colors_of_view, normalize
 from dali_pipelines.graph.geometry import crop_resize, each_view
-from dali_pipelines.plan.colour_map import colour_arrays, colour_schema
+from dali_pipelines.plan.color_map import color_arrays, color_schema
 from dali_pipelines.plan.cuts import Cuts
 from dali_pipelines.plan.frames import random_clip
 from dali_pipelines.plan.views import baseline_view, check_view
@@ -60,7 +60,7 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
         "frames": np.concatenate(clips),
         "crop_start": np.array([crop[0] for crop, _ in views]),
         "crop_end": np.array([crop[1] for crop, _ in views]),
-        **colour_arrays([colours for _, colours in views for _ in range(cfg.num_frames)]),
+        **color_arrays([colors for _, colors in views for _ in range(cfg.num_frames)]),
     }
 
 
@@ -70,13 +70,13 @@ def plan_schema(cfg: Config) -> Schema:
         "frames": ((len(VIEWS) * cfg.num_frames,), "int32"),
         "crop_start": ((len(VIEWS), 2), "float32"),
         "crop_end": ((len(VIEWS), 2), "float32"),
-        **colour_schema(len(VIEWS) * cfg.num_frames),
+        **color_schema(len(VIEWS) * cfg.num_frames),
     }
 
 
 def cuts(cfg: Config) -> Cuts:
-    """What a decoder may cut, scale and recolour itself."""
-    return Cuts(cfg.size, (cfg.num_frames,) * len(VIEWS), recolour=True)
+    """What a decoder may cut, scale and recolor itself."""
+    return Cuts(cfg.size, (cfg.num_frames,) * len(VIEWS), recolor=True)
 
 
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
@@ -84,9 +84,9 @@ def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str,
     length = cfg.num_frames
 
     def view(clip: DataNode, v: int) -> DataNode:
-        return colour_map(crop_resize(clip, plan, v, size=cfg.size), colours_of_view(plan, v, length))
+        return color_map(crop_resize(clip, plan, v, size=cfg.size), colors_of_view(plan, v, length))
 
-    return {"clips": normalise(each_view(frames, (length,) * len(VIEWS), view), size=cfg.size)}
+    return {"clips": normalize(each_view(frames, (length,) * len(VIEWS), view), size=cfg.size)}
 
 
 def batch_schema(cfg: Config) -> Schema:

@@ -1,4 +1,4 @@
-"""A labelled clip at a random time and place, to learn classes from (specs/ctp.md 3, specs/evaluation.md 3)."""
+"""A labeled clip at a random time and place, to learn classes from (specs/ctp.md 3, specs/evaluation.md 3)."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -7,11 +7,11 @@ import numpy as np
 from nvidia.dali.data_node import DataNode
 
 from configs.errors import require
-from dali_pipelines.graph.colour import NORMALISATIONS, colour_map, normalise
+from dali_pipelines.graph.color import NORMALIZATIONS, color_map, normalize
 from dali_pipelines.graph.device import beside
 from dali_pipelines.graph.geometry import crop_box, crop_resize
 from dali_pipelines.plan.boxes import box_arrays, box_schema, random_box
-from dali_pipelines.plan.colour_map import IDENTITY, ColourMap, colour_arrays, colour_schema
+from dali_pipelines.plan.color_map import IDENTITY, ColorMap, color_arrays, color_schema
 from dali_pipelines.plan.crops import random_crop
 from dali_pipelines.plan.cuts import Cuts
 from dali_pipelines.plan.frames import random_clip
@@ -28,7 +28,7 @@ class TestReference:
     __test__ = False  # not pytest's
 
     jitter: bool = False
-    """Change the colours of three clips in ten, by a little, at random: the result is that of one draw."""
+    """Change the colors of three clips in ten, by a little, at random: the result is that of one draw."""
     gallery_random_clip: bool = False
     """Retrieval: the feature of a training video comes from one clip at a random time instead of from `clips`."""
 
@@ -45,8 +45,8 @@ class Test:
     window_step: int | None = None
     """Frames from the start of one window to the next. null: half a clip less one, as in CoCLR (specs/evaluation.md 1).
     A last window ends with the video."""
-    crops: Literal["centre", "three", "five", "ten"] = "centre"
-    """centre: one in the middle. three: spread along the longer side. five: middle and corners. ten: those and their
+    crops: Literal["center", "three", "five", "ten"] = "center"
+    """center: one in the middle. three: spread along the longer side. five: middle and corners. ten: those and their
     mirror images."""
     short_side: int = 128
     """Short side, in pixels, that the video is scaled to before the crop."""
@@ -79,8 +79,8 @@ class Config:
     """Frame step within a clip."""
     size: int = 112
     """Side of the square crop, pixels."""
-    normalisation: str = "imagenet"
-    """A name in graph.colour.NORMALISATIONS: that of the task that the network was pretrained with."""
+    normalization: str = "imagenet"
+    """A name in graph.color.NORMALIZATIONS: that of the task that the network was pretrained with."""
     short_sides: tuple[int, ...] = (112, 128, 144)
     """Training: short sides, in pixels, that the video is scaled to before a random crop."""
     area: tuple[float, float] | None = None
@@ -89,7 +89,7 @@ class Config:
     """Training: probability of mirroring the clip left to right."""
     jitter: tuple[float, float, float, float] | None = None
     """Training: reaches of brightness, contrast, saturation and hue of torchvision's ColorJitter; null has CtP's mild
-    changes of colour instead, each with a probability of 0.2."""
+    changes of color instead, each with a probability of 0.2."""
     jitter_prob: float = 0.3
     """Training: probability of that ColorJitter, drawn for the clip."""
     reference: Reference = field(default_factory=Reference)
@@ -101,7 +101,7 @@ class Config:
         check_view(self)
         for key in ("num_frames", "stride"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
-        require(self.normalisation in NORMALISATIONS, "normalisation", self.normalisation, " or ".join(NORMALISATIONS))
+        require(self.normalization in NORMALIZATIONS, "normalization", self.normalization, " or ".join(NORMALIZATIONS))
         if self.area is not None:
             require(0 < self.area[0] <= self.area[1] <= 1, "area", list(self.area), "two shares, rising, above 0")
         least = f"at least size = {self.size}, the side of the crop"
@@ -115,7 +115,7 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
     return {
         "frames": frames,
         **_draw_crop(video, rng, cfg),
-        **colour_arrays([_draw_colours(rng, cfg)] * cfg.num_frames),
+        **color_arrays([_draw_colors(rng, cfg)] * cfg.num_frames),
         "labels": np.array(video.label, np.int64),
     }
 
@@ -131,7 +131,7 @@ def _draw_crop(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[
     return box_arrays([box], rng.random(1) < cfg.flip_prob)
 
 
-def _draw_colours(rng: np.random.Generator, cfg: Config) -> ColourMap:
+def _draw_colors(rng: np.random.Generator, cfg: Config) -> ColorMap:
     if cfg.jitter is None:
         return mild_jitter(rng)
     drawn = rng.random() < cfg.jitter_prob
@@ -145,12 +145,12 @@ def plan_schema(cfg: Config) -> Schema:
     crop: Schema = {"crop_start": ((2,), "float32"), "crop_end": ((2,), "float32")}
     if cfg.area is not None:
         crop = box_schema(1)
-    return {"frames": ((cfg.num_frames,), "int32"), **crop, **colour_schema(cfg.num_frames), "labels": ((), "int64")}
+    return {"frames": ((cfg.num_frames,), "int32"), **crop, **color_schema(cfg.num_frames), "labels": ((), "int64")}
 
 
 def cuts(cfg: Config) -> Cuts:
-    """What a decoder may cut, scale and recolour itself."""
-    return Cuts(cfg.size, (cfg.num_frames,), cubic=cfg.area is not None, recolour=True)
+    """What a decoder may cut, scale and recolor itself."""
+    return Cuts(cfg.size, (cfg.num_frames,), cubic=cfg.area is not None, recolor=True)
 
 
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
@@ -159,7 +159,7 @@ def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str,
         clips = crop_resize(frames, plan, size=cfg.size)
     else:
         clips = crop_box(frames, plan, 0, size=cfg.size, cubic=True)
-    clips = normalise(colour_map(clips, plan), size=cfg.size, kind=cfg.normalisation)
+    clips = normalize(color_map(clips, plan), size=cfg.size, kind=cfg.normalization)
     return {"clips": clips, "labels": beside(plan["labels"], clips)}
 
 

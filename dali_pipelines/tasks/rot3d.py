@@ -7,7 +7,7 @@ from nvidia.dali import fn, types
 from nvidia.dali.data_node import DataNode
 
 from configs.errors import require
-from dali_pipelines.graph.colour import colour_map, normalise
+from dali_pipelines.graph.color import color_map, normalize
 from dali_pipelines.graph.device import beside
 from dali_pipelines.graph.geometry import crop_resize, turn
 from dali_pipelines.plan.cuts import Cuts
@@ -27,7 +27,7 @@ class Reference:
     fixed_aspect: bool = False
     """Squeeze every video to 4:3, whatever its shape."""
     shifted_rotation: bool = False
-    """Turn about a point half a pixel off the centre: the clip shifts by a pixel and repeats the line at its top for
+    """Turn about a point half a pixel off the center: the clip shifts by a pixel and repeats the line at its top for
     90, at its left for 270, at both for 180 degrees. The class can be read from the border alone."""
 
 
@@ -57,10 +57,10 @@ class Config:
 def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
     """The arrays of one sample, as in `plan_schema`. A video shorter than the span repeats its last frame."""
     frames = random_clip(video.num_frames, rng, length=cfg.num_frames, strides=cfg.strides, jitter=True)
-    crop, colours = baseline_view(video, rng, cfg, fixed_aspect=cfg.reference.fixed_aspect)
+    crop, colors = baseline_view(video, rng, cfg, fixed_aspect=cfg.reference.fixed_aspect)
     quarters = rng.integers(4)
     return {
-        **view_arrays(frames, crop, [colours] * cfg.num_frames),
+        **view_arrays(frames, crop, [colors] * cfg.num_frames),
         "quarters": np.array([quarters], np.float32),
         "shift": SHIFTS[quarters],
         "labels": np.array(quarters, np.int64),
@@ -78,8 +78,8 @@ def plan_schema(cfg: Config) -> Schema:
 
 
 def cuts(cfg: Config) -> Cuts:
-    """What a decoder may cut, scale, turn and recolour itself."""
-    return Cuts(cfg.size, (cfg.num_frames,), recolour=True)
+    """What a decoder may cut, scale, turn and recolor itself."""
+    return Cuts(cfg.size, (cfg.num_frames,), recolor=True)
 
 
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
@@ -89,7 +89,7 @@ def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str,
         # Without a fill value the border's pixels repeat.
         shift = fn.transforms.translation(offset=plan["shift"])
         clips = fn.warp_affine(clips, matrix=shift, inverse_map=False, interp_type=types.INTERP_NN)
-    return {"clips": normalise(colour_map(clips, plan), size=cfg.size), "labels": beside(plan["labels"], clips)}
+    return {"clips": normalize(color_map(clips, plan), size=cfg.size), "labels": beside(plan["labels"], clips)}
 
 
 def batch_schema(cfg: Config) -> Schema:

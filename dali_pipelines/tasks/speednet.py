@@ -44,8 +44,8 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
     """The arrays of one sample, as in `plan_schema`."""
     label = rng.integers(len(SPEEDS))
     frames = clip_at_speed(video.num_frames, rng, length=cfg.num_frames, speed=SPEEDS[label])
-    crop, colours = baseline_view(video, rng, cfg)
-    return {**view_arrays(frames, crop, [colours] * cfg.num_frames), "labels": np.array(label, np.int64)}
+    crop, colors = baseline_view(video, rng, cfg)
+    return {**view_arrays(frames, crop, [colors] * cfg.num_frames), "labels": np.array(label, np.int64)}
 
 
 def plan_schema(cfg: Config) -> Schema:
@@ -54,8 +54,8 @@ def plan_schema(cfg: Config) -> Schema:
 
 
 def cuts(cfg: Config) -> Cuts:
-    """What a decoder may cut, scale and recolour itself."""
-    return Cuts(cfg.size, (cfg.num_frames,), recolour=True)
+    """What a decoder may cut, scale and recolor itself."""
+    return Cuts(cfg.size, (cfg.num_frames,), recolor=True)
 
 
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:

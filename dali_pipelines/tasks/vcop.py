@@ -7,7 +7,7 @@ import numpy as np
 from nvidia.dali.data_node import DataNode
 
 from configs.errors import require
-from dali_pipelines.graph.colour import normalise
+from dali_pipelines.graph.color import normalize
 from dali_pipelines.graph.device import beside
 from dali_pipelines.graph.geometry import crop_resize
 from dali_pipelines.plan.crops import random_crop
@@ -33,7 +33,7 @@ class Reference:
 @dataclass(frozen=True)
 class Config:
     """The plan of VCOP; the defaults are those of CtP's baseline (specs/ctp.md 1.6). Clips are neither mirrored nor
-    changed in colour."""
+    changed in color."""
 
     num_frames: int = 16
     """Consecutive frames of a clip, T."""
@@ -91,7 +91,7 @@ def cuts(cfg: Config) -> Cuts:
 def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
     """Executes a plan on decoded frames, uint8 (3 * T, H, W, 3)."""
     clips = crop_resize(frames, plan, size=cfg.size)
-    return {"clips": normalise(clips, size=cfg.size), "labels": beside(plan["labels"], clips)}
+    return {"clips": normalize(clips, size=cfg.size), "labels": beside(plan["labels"], clips)}
 
 
 def batch_schema(cfg: Config) -> Schema:

@@ -1,4 +1,4 @@
-"""C3D with batch normalisation (specs/cstp.md 2.2)."""
+"""C3D with batch normalization (specs/cstp.md 2.2)."""
 
 from torch import Tensor, nn
 from torchvision.ops import Conv3dNormActivation
@@ -8,7 +8,7 @@ from nets.backbones.resnet import init_convolutions
 
 
 class C3D(Backbone):
-    """Eight 3x3x3 convolutions with a bias, normalisation and ReLU each, and max-pools between them."""
+    """Eight 3x3x3 convolutions with a bias, normalization and ReLU each, and max-pools between them."""
 
     out_channels = 512
     stride = (8, 16, 16)

@@ -83,9 +83,9 @@ def frame_resnet(widths: Sequence[int], blocks: int) -> nn.Sequential:
 
 
 def transformer(channels: int, feedforward: int) -> nn.TransformerEncoder:
-    """Two layers of four heads, normalised before each part and at the end; dropout 0.1, orthogonal weights.
+    """Two layers of four heads, normalized before each part and at the end; dropout 0.1, orthogonal weights.
 
-    The original's own layer normalisation divides by the unbiased deviation plus 1e-6. This is the usual one: its
+    The original's own layer normalization divides by the unbiased deviation plus 1e-6. This is the usual one: its
     result is larger by a factor of sqrt(C / (C - 1)), 1.002 for 256 channels.
     """
     layer = nn.TransformerEncoderLayer(

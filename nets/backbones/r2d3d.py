@@ -9,7 +9,7 @@ from nets.backbones.base import Backbone
 class R2D3D(Backbone):
     """Stages 1 and 2 are two-dimensional; stages 3 and 4 halve time too. The last block ends without ReLU.
 
-    Batch normalisation keeps running statistics, which the original has downstream only; in training, nothing
+    Batch normalization keeps running statistics, which the original has downstream only; in training, nothing
     reads them.
     """
 

@@ -59,7 +59,7 @@ class ResNet3d(Backbone):
 
         `stem` is a plain sequence that ends with `widths[0]` channels. `conv` makes the 3x3x3 convolutions of the
         blocks: conv(in_channels, out_channels, width between its factors, stride); `shortcut` what is added to
-        them where the shape changes. `eps` is that of all batch normalisation: 1e-3 in CtP's code, else torch's.
+        them where the shape changes. `eps` is that of all batch normalization: 1e-3 in CtP's code, else torch's.
         """
         super().__init__()
         self.stem = stem

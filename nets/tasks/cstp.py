@@ -79,11 +79,11 @@ class Cstp(Pretext):
         classes = CLASSES + cfg.reference.spare_class
         self.spatial, self.temporal = (head(2 * width, OVERLAPS, cfg) for _ in range(2))
         self.playback, self.rotation = (head(width, classes, cfg) for _ in range(2))
-        initialise(self, cfg)
+        initialize(self, cfg)
         self.target_backbone, self.target_projector = follower(self.backbone), follower(self.projector)
         if cfg.reference.random_target:
-            initialise(self.target_backbone, cfg)
-            initialise(self.target_projector, cfg)
+            initialize(self.target_backbone, cfg)
+            initialize(self.target_projector, cfg)
         self.register_buffer("seen", torch.zeros(4, OVERLAPS))
 
     def check_batch(self, per_rank: int, ranks: int) -> None:
@@ -144,7 +144,7 @@ def head(width: int, classes: int, cfg: Config) -> nn.Module:
 
 
 @torch.no_grad()
-def initialise(net: nn.Module, cfg: Config) -> None:
+def initialize(net: nn.Module, cfg: Config) -> None:
     """Glorot's uniform distribution for all linear layers and convolutions, in place (specs/cstp.md 2.5)."""
     for module in net.modules():
         if isinstance(module, nn.Linear | nn.Conv3d):

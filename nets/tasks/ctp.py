@@ -29,7 +29,7 @@ class Config:
     hidden: int = 512
     """Width of the layer between RoIAlign and the prediction."""
     std: tuple[float, float, float, float] = (0.8, 0.8, 0.04, 0.04)
-    """One unit of the prediction: pixels for the centre's x and y, log ratio for width and height."""
+    """One unit of the prediction: pixels for the center's x and y, log ratio for width and height."""
     init_std: float = 0.001
     """Standard deviation of the two linear layers' first weights. A short run needs more: the original's value
     keeps a small network at the loss of no motion for its first hundreds of steps."""
@@ -117,7 +117,7 @@ class TrajectoryHead(nn.Module):
 
 
 def encode(boxes_T4: Tensor, std: Tensor) -> Tensor:
-    """Boxes (..., T, 4) -> change of centre and log size since frame 0, in units of `std` (..., T, 4)."""
+    """Boxes (..., T, 4) -> change of center and log size since frame 0, in units of `std` (..., T, 4)."""
     place = _place(boxes_T4)
     return (place - place[..., :1, :]) / std
 
@@ -129,13 +129,13 @@ def decode(offsets_T4: Tensor, queries_4: Tensor, std: Tensor) -> Tensor:
 
 
 def _place(boxes: Tensor) -> Tensor:
-    """(..., 4) boxes -> centre x, y and log of width, height; a side shorter than a pixel counts as one."""
+    """(..., 4) boxes -> center x, y and log of width, height; a side shorter than a pixel counts as one."""
     center, size = box_convert(boxes, "xyxy", "cxcywh").split(2, dim=-1)
     return torch.cat([center, size.clamp(min=1).log()], dim=-1)
 
 
 def trajectory_loss(prediction_BRT4: Tensor, target_BRT4: Tensor) -> Tensor:
-    """Smooth L1, beta 1, mean over the boxes, summed over the two coordinates of (centre, size): (2,)."""
+    """Smooth L1, beta 1, mean over the boxes, summed over the two coordinates of (center, size): (2,)."""
     loss_4 = F.smooth_l1_loss(prediction_BRT4, target_BRT4, reduction="none").mean(dim=(0, 1, 2))
     return loss_4.view(2, 2).sum(dim=1)
 

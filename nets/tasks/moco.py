@@ -27,7 +27,7 @@ class Reference:
     """What the original does and this does not, unless asked for."""
 
     default_init: bool = False
-    """Start the backbone's convolutions as PyTorch does: the original forgets to call its own initialisation."""
+    """Start the backbone's convolutions as PyTorch does: the original forgets to call its own initialization."""
 
 
 @dataclass(frozen=True)

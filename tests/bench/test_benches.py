@@ -71,7 +71,7 @@ def test_the_downstream_bench_has_five_figures_and_two_pictures_a_task(tmp_path,
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "downstream_demo.json",
         "downstream_demo_cpc_transformer_confusion.png",
-        "downstream_demo_cpc_transformer_neighbours.png",
+        "downstream_demo_cpc_transformer_neighbors.png",
     }
     assert "| `cpc_transformer` | " in capsys.readouterr().out
     downstream_demo.main(arguments)  # nothing is tested again

@@ -83,7 +83,7 @@ def test_the_decode_ceiling_decodes_the_frames_of_the_task_and_makes_rgb_of_a_co
     plan = Task(name, task.cfg).plan(h264_store.info(3), generator(0, Stream.SAMPLE, 0, 3))
     clip = read_clip(h264_store, 3, plan["frames"])
     assert sample["decoded"] == clip.decoded
-    # The last two columns and rows have no neighbours to take their colour from.
+    # The last two columns and rows have no neighbors to take their color from.
     assert np.array_equal(sample["media"][:, :14, :14], decode_clip(clip)[:, :14, :14])
     assert sample["media"].shape == (len(plan["frames"]), 16, 16, 3)
 

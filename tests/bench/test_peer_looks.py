@@ -26,7 +26,7 @@ STEPS = {
 """What a task does in some of its first samples."""
 
 MOST = 0.5
-"""Grey levels, the mean over a view: OpenCV rounds to 8 bits up to four times (a patch, a hue, brightness, contrast),
+"""Gray levels, the mean over a view: OpenCV rounds to 8 bits up to four times (a patch, a hue, brightness, contrast),
 torch not even where our loader does, each time by a quarter of a level on average, up or down."""
 
 
@@ -46,7 +46,7 @@ def samples(request, h264_store):
 
 
 def cut_frames(index, task, epoch, row):
-    """uint8 (T, size, size, 3) of each view, in the colours of the video."""
+    """uint8 (T, size, size, 3) of each view, in the colors of the video."""
     plan = task.plan(index.info(row), generator(0, Stream.SAMPLE, epoch, row))
     cuts = [Cut(c.first, c.last, c.box, c.size, c.mirror, c.cubic) for c in task.cuts.of(plan)]
     frames = decode_clip(read_clip(index, row, plan["frames"]), cuts)
@@ -54,7 +54,7 @@ def cut_frames(index, task, epoch, row):
 
 
 def differences(samples, library):
-    """Of each view, grey levels."""
+    """Of each view, gray levels."""
     task, views = samples
     made = []
     for ours, look, frames in views:

@@ -20,7 +20,7 @@ from dali_pipelines.tasks import Task, task_module
 
 SMALL = ["--batches", "1", "--rounds", "1", "--device", "cpu"]
 TASKS = ("recognition", "moco", "concepts", "cstp", "ctp", "rot3d")
-"""One crop, two, four of different lengths, two bicubic ones; those that do more than to change colours."""
+"""One crop, two, four of different lengths, two bicubic ones; those that do more than to change colors."""
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_peers_are_measured_beside_ours_and_those_that_cannot_run_say_why(peer_i
 
 @pytest.mark.parametrize("name", TASKS)
 @pytest.mark.parametrize("peer", PEERS)
-def test_each_peer_that_is_here_makes_our_views_and_normalises_them(peer_index, monkeypatch, peer, name):
+def test_each_peer_that_is_here_makes_our_views_and_normalizes_them(peer_index, monkeypatch, peer, name):
     pytest.importorskip(PEERS[peer].module)
     loader = loader_of(peer_index, name)
     with peer_batches(PEERS[peer], peer_clips(loader, 0, 1), batch_size=2, workers=0, device="cpu") as arriving:
@@ -104,7 +104,7 @@ def without(*steps):
     return type("Without", (Torch,), {step: lambda _, frames, *given: frames for step in steps})
 
 
-UNCOLOURED = Peer("av", PEERS["pyav"].views, without("scale", "mix"))
+UNCOLORED = Peer("av", PEERS["pyav"].views, without("scale", "mix"))
 WRONG = {
     "mirrored": Peer("av", changed(lambda view: dataclasses.replace(view, mirror=not view.mirror))),
     "moved": Peer("av", changed(moved)),
@@ -113,8 +113,8 @@ WRONG = {
 }
 WRONG_TASKS = {
     **dict.fromkeys(TASKS, WRONG),
-    "concepts": WRONG | {"uncoloured": UNCOLOURED},
-    "ctp": WRONG | {"uncoloured": UNCOLOURED, "unpasted": Peer("av", PEERS["pyav"].views, without("paste"))},
+    "concepts": WRONG | {"uncolored": UNCOLORED},
+    "ctp": WRONG | {"uncolored": UNCOLORED, "unpasted": Peer("av", PEERS["pyav"].views, without("paste"))},
     "rot3d": WRONG | {"upright": Peer("av", PEERS["pyav"].views, without("turn"))},
 }
 

@@ -294,3 +294,8 @@ def test_batch_is_shared_out_exactly_or_refused(global_batch, world_size, accumu
         assert global_batch % (world_size * accumulate)
         nearest = int(str(error).rsplit(" ", 1)[1])
         assert batch_per_rank(replace(train, global_batch=nearest), world_size) >= 1
+
+
+def test_keys_of_before_the_american_spelling_are_still_read():
+    text = BASE.replace("task: fake", "task: recognition") + "optim: {lr: 1}\nplan: {normalisation: half}\n"
+    assert parse(text, source="x").plan.normalization == "half"

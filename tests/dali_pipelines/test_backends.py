@@ -6,7 +6,7 @@ On the CPU the same tests hold a sample of a batch against the sample alone, and
 import numpy as np
 import pytest
 
-from dali_pipelines.graph.colour import NORMALISATIONS
+from dali_pipelines.graph.color import NORMALIZATIONS
 from dali_pipelines.nvdec import has_nvdec
 from dali_pipelines.pipeline import build_pipeline
 from dali_pipelines.plan.order import Order
@@ -30,10 +30,10 @@ def source(index: Index, task: Task, media: str) -> SampleSource:
     return SampleSource(index, task, order, media=media, cut=False, finish=False)
 
 
-def grey_levels(task: Task, samples: list[Sample], device: str) -> list[np.ndarray]:
+def gray_levels(task: Task, samples: list[Sample], device: str) -> list[np.ndarray]:
     """Return the clips of a batch on the scale of 0 to 255."""
     clips = run_graph(lambda n: task.graph(n["media"], n)["clips"], samples, {"media": "FHWC"}, device)
-    mean, deviation = (np.array(values) for values in NORMALISATIONS[task.normalisation])
+    mean, deviation = (np.array(values) for values in NORMALIZATIONS[task.normalization])
     return [255 * (clip * deviation + mean) for clip in clips]
 
 
@@ -46,8 +46,8 @@ def test_a_sample_is_the_one_that_the_cpu_makes_of_it_alone(name, device, long_s
     task = TASKS[name]
     ours = source(long_store, task, "frames")
     samples = [dict(zip(ours.names, ours.read(epoch, row), strict=True)) for epoch in range(3) for row in range(2)]
-    for got, sample in zip(grey_levels(task, samples, device), samples, strict=True):
-        (expected,) = grey_levels(task, [sample], "cpu")
+    for got, sample in zip(gray_levels(task, samples, device), samples, strict=True):
+        (expected,) = gray_levels(task, [sample], "cpu")
         assert got.shape == expected.shape
         difference = np.abs(got - expected)
         if device == "cpu":
@@ -88,7 +88,7 @@ def test_a_stored_clip_is_decoded_to_what_pyav_shows(tmp_path, device):
 
 def test_tests_that_a_machine_without_a_gpu_leaves_out_are_named(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    only = "tests/dali_pipelines/pixels/test_color.py::test_normalise_alone_is_imagenet_s_mean_and_deviation"
+    only = "tests/dali_pipelines/pixels/test_color.py::test_normalize_alone_is_imagenet_s_mean_and_deviation"
     done = run("-m", "pytest", ROOT / only)
     assert done.returncode == 0, done.stdout
     assert f"not run without a GPU, 1 in all: {only.split('::')[1]}" in done.stdout

@@ -1,4 +1,4 @@
-"""Every task with its views cut and coloured beside the decoder, against the same samples cut and coloured by DALI."""
+"""Every task with its views cut and colored beside the decoder, against the same samples cut and colored by DALI."""
 
 import dataclasses
 from pathlib import Path
@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from dali_pipelines.graph.colour import NORMALISATIONS
+from dali_pipelines.graph.color import NORMALIZATIONS
 from dali_pipelines.pipeline import build_pipeline
 from dali_pipelines.plan.boxes import box_arrays
-from dali_pipelines.plan.colour_map import colour_arrays, shift
+from dali_pipelines.plan.color_map import color_arrays, shift
 from dali_pipelines.plan.crops import scaled_crop
-from dali_pipelines.plan.cuts import COLOURS, PATCHES, REGIONS, Cut, Cuts
+from dali_pipelines.plan.cuts import COLORS, PATCHES, REGIONS, Cut, Cuts
 from dali_pipelines.plan.order import Order
 from dali_pipelines.samples import FIXED, SampleSource
 from dali_pipelines.store.blur import blur
@@ -30,11 +30,11 @@ TASKS = {name: Task(name, task_module(name).Config()) for name in (*pretext_task
 TASKS["recognition by area"] = Task("recognition", task_module("recognition").Config(area=(0.2, 1.0)))
 
 MOST = 0.4
-"""Mean absolute difference of the means of 4 x 4 pixels, grey levels."""
+"""Mean absolute difference of the means of 4 x 4 pixels, gray levels."""
 
 
 def picture(seed: int, height: int, width: int) -> np.ndarray:
-    """uint8 (height, width, 3): smooth as photos are, in strong colours."""
+    """uint8 (height, width, 3): smooth as photos are, in strong colors."""
     rng = torch.Generator().manual_seed(seed)
     octaves = [torch.rand((1, 3, n * 3 // 4 + 1, n + 1), generator=rng) - 0.5 for n in (4, 8, 16, 32)]
     total = sum(interpolate(o, (height, width), mode="bicubic") / o.shape[3] for o in octaves)
@@ -77,7 +77,7 @@ def test_a_batch_that_the_decoder_cuts_is_the_one_of_dali_but_for_the_filter(sto
     task = TASKS[name]
     ours, theirs = (batch(store, task, cut=cut) for cut in (True, False))
     assert ours.keys() == theirs.keys()
-    mean, deviation = (np.array(values) for values in NORMALISATIONS[task.normalisation])
+    mean, deviation = (np.array(values) for values in NORMALIZATIONS[task.normalization])
     pictures = {key for key, (shape, _) in task.batch_schema.items() if len(shape) >= 4}
     assert "clips" in pictures
     for key in ours:
@@ -97,7 +97,7 @@ def test_a_batch_that_the_decoder_cuts_is_the_one_of_dali_but_for_the_filter(sto
 def test_a_sample_has_frames_of_the_tasks_size_and_nothing_of_what_was_done_to_them(store, name):
     task = TASKS[name]
     cut, whole = (source(store, task, cut=cut) for cut in (True, False))
-    used = (REGIONS | COLOURS | PATCHES) & set(task.plan_schema)
+    used = (REGIONS | COLORS | PATCHES) & set(task.plan_schema)
     assert set(whole.names) - set(cut.names) == used != set()
     sample, other = (dict(zip(s.names, s.read(0, 1), strict=True)) for s in (cut, whole))
     size = task.batch_schema["clips"][0][-1]
@@ -107,7 +107,7 @@ def test_a_sample_has_frames_of_the_tasks_size_and_nothing_of_what_was_done_to_t
         np.testing.assert_array_equal(sample[key], other[key])
 
 
-@pytest.mark.parametrize(("name", "left"), [("moco", COLOURS), ("cstp", COLOURS), ("ctp", COLOURS | PATCHES)])
+@pytest.mark.parametrize(("name", "left"), [("moco", COLORS), ("cstp", COLORS), ("ctp", COLORS | PATCHES)])
 def test_a_gpu_gets_frames_that_are_cut_and_does_the_rest_itself(store, name, left):
     cpu = source(store, TASKS[name], cut=True)
     gpu = dataclasses.replace(cpu, finish=False)
@@ -119,10 +119,10 @@ def test_a_gpu_gets_frames_that_are_cut_and_does_the_rest_itself(store, name, le
     assert any((here != there).any() for here, there in pairs)
 
 
-def test_a_view_is_blurred_after_its_colours_are_changed_and_no_other_is(store):
+def test_a_view_is_blurred_after_its_colors_are_changed_and_no_other_is(store):
     task = TASKS["cstp"]
     plans = (task.plan(store.info(0), np.random.default_rng(seed)) for seed in range(100))
-    plan = next(p for p in plans if (p["sigma"] > 0.5).sum() == 1 and p["colour_kind"].any())
+    plan = next(p for p in plans if (p["sigma"] > 0.5).sum() == 1 and p["color_kind"].any())
     cuts, blurred = task.cuts.of(plan), int(plan["sigma"].argmax())
     clip = read_clip(store, 0, plan["frames"])
     got, sharp = (decode_clip(clip, each) for each in (cuts, [dataclasses.replace(cut, sigma=0) for cut in cuts]))
@@ -162,10 +162,10 @@ def test_cuts_are_said_of_crops_and_of_boxes():
     ]
 
 
-def test_a_cut_has_the_colours_of_its_frames_unless_the_task_makes_them_elsewhere():
-    plan = box_arrays([(0, 0, 9, 9)] * 2, np.zeros(2)) | colour_arrays([shift(n) for n in range(3)])
-    first, second = Cuts(8, (1, 2), recolour=True).of(plan)
-    assert first.colours == [None]  # a shift by 0
-    assert [colour.offset.tolist() for colour in second.colours] == [[1] * 3, [2] * 3]
-    for cuts in (Cuts(8, (1, 2)).of(plan), Cuts(8, (1, 2), recolour=True).of(plan, finish=False)):
-        assert [list(cut.colours) for cut in cuts] == [[], []]
+def test_a_cut_has_the_colors_of_its_frames_unless_the_task_makes_them_elsewhere():
+    plan = box_arrays([(0, 0, 9, 9)] * 2, np.zeros(2)) | color_arrays([shift(n) for n in range(3)])
+    first, second = Cuts(8, (1, 2), recolor=True).of(plan)
+    assert first.colors == [None]  # a shift by 0
+    assert [color.offset.tolist() for color in second.colors] == [[1] * 3, [2] * 3]
+    for cuts in (Cuts(8, (1, 2)).of(plan), Cuts(8, (1, 2), recolor=True).of(plan, finish=False)):
+        assert [list(cut.colors) for cut in cuts] == [[], []]

@@ -97,7 +97,7 @@ def test_a_sprite_moves_by_fractions_of_a_pixel(shift):
 
 
 def pixels(frames):
-    """Colours on a 16 x 16 grid: finds anything whose place or colour differs."""
+    """Colors on a 16 x 16 grid: finds anything whose place or color differs."""
     return F.avg_pool2d(torch.from_numpy(frames).permute(0, 3, 1, 2).float(), 8).flatten(1).numpy()
 
 
@@ -139,16 +139,16 @@ def test_a_single_frame_does_not_tell_the_class(parts, features, still):
 def test_the_same_classifier_finds_a_cue_that_is_planted(parts, features):
     y, x = np.mgrid[:SIZE, :SIZE]
     angles = np.arange(NUM_CLASSES)[:, None, None] * np.pi / NUM_CLASSES
-    waves = 20 * np.sin(2 * np.pi * (x * np.cos(angles) + y * np.sin(angles)) / 16)  # grey levels of 255
+    waves = 20 * np.sin(2 * np.pi * (x * np.cos(angles) + y * np.sin(angles)) / 16)  # gray levels of 255
     planted = (np.clip(part.stills[:, 0] + waves[part.labels][..., None], 0, 255) for part in parts)
     assert correct(features, *(frames.astype(np.uint8) for frames in planted)) > 0.5 * NUM_TEST
 
 
 def direction(video):
     """The class by cross-correlation of what moves in frames 4 apart: where is the strongest match?"""
-    colours = video[::4].astype(np.float32)
-    colours *= colours.mean() / colours.mean(axis=(1, 2, 3), keepdims=True)  # dusk moves nothing
-    moves = np.abs(colours - np.median(colours, axis=0)).max(axis=-1) > 20
+    colors = video[::4].astype(np.float32)
+    colors *= colors.mean() / colors.mean(axis=(1, 2, 3), keepdims=True)  # dusk moves nothing
+    moves = np.abs(colors - np.median(colors, axis=0)).max(axis=-1) > 20
     spectra = np.fft.rfft2(moves)
     matches = np.fft.irfft2((spectra[1:] * spectra[:-1].conj()).sum(axis=0))
     y, x = np.unravel_index(matches.argmax(), matches.shape)
@@ -173,7 +173,7 @@ def demo(tmp_path_factory):
     return root
 
 
-def test_the_set_is_labelled_and_balanced(demo):
+def test_the_set_is_labeled_and_balanced(demo):
     index = Index.load(demo)
     assert len(index) == 24
     assert np.bincount(index.labels).tolist() == [3] * NUM_CLASSES

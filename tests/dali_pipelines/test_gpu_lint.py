@@ -95,7 +95,7 @@ def test_a_named_argument_on_a_gpu_is_seen():
         planted(lambda clips, array: fn.warp_affine(clips, matrix=array.gpu()))
 
 
-def test_a_misspelt_argument_is_seen():
+def test_a_misspelled_argument_is_seen():
     with pytest.raises(KeyError, match="antialiased"):
         planted(lambda clips, array: fn.resize(clips, size=[8, 8], antialiased=True))
 

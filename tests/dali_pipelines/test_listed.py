@@ -14,7 +14,7 @@ from dali_pipelines.listed import left_off, open_listed
 from dali_pipelines.store.index import Index
 from tests.dali_pipelines.store.test_index import record
 from tests.helpers.runs import write_recipe
-from tests.trainers.test_finetune import labelled
+from tests.trainers.test_finetune import labeled
 from tests.trainers.test_finetune import train as finetune
 from trainers import pretrain, probe
 from trainers import test as testing
@@ -93,7 +93,7 @@ def test_lists_of_which_nothing_is_left_and_datasets_without_a_quarantine_are_er
 @pytest.fixture(scope="module")
 def damaged(vp9_store, tmp_path_factory) -> Path:
     """A dataset whose lists, with labels, name two videos of the quarantine: one to train on and one to test on."""
-    root = labelled(vp9_store, tmp_path_factory.mktemp("damaged"))
+    root = labeled(vp9_store, tmp_path_factory.mktemp("damaged"))
     Index.load(root).select(np.setdiff1d(np.arange(12), [0, 11])).save()
     index = Index.load(root)
     lost = set(vp9_store.names.texts()) - set(index.names.texts())

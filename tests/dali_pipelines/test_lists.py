@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from configs.errors import UserError
-from configs.schema import LabelledData
+from configs.schema import LabeledData
 from dali_pipelines import prepare
 from dali_pipelines.lists import main
 from dali_pipelines.store.index import Index
 from tests.dali_pipelines.store.test_frame_folders import numbered, write_pictures
 from tests.dali_pipelines.store.test_index import record
-from trainers.labelled import open_labelled
+from trainers.labeled import open_labeled
 
 CLAP = ["#20_Rhythm_clap_u_nm_np1_fr_goo_0", "Alex_clap_u_nm_np1_fr_med_0", "(b)_v.2_clap_u_nm_np1_fr_med_1"]
 CLIMB = ["Wand_climb_stairs_f_cm_np1_ba_bad_0", "Wand_climb_stairs_f_cm_np1_ba_bad_1"]
@@ -59,9 +59,9 @@ def test_the_flags_of_hmdb51_become_three_lists_for_training_and_three_for_testi
     make("hmdb51", splits, root)
     assert contents(root) == LISTS
     assert f"{root / 'trainlist01.txt'}: 3 videos" in capsys.readouterr().out
-    data = LabelledData(root=str(root), list="trainlist0{split}.txt", test_list="testlist0{split}.txt", split=2)
-    assert open_labelled(data, "train").labels.tolist() == [0, 1]
-    assert open_labelled(data, "test").labels.tolist() == [0, 0, 1]
+    data = LabeledData(root=str(root), list="trainlist0{split}.txt", test_list="testlist0{split}.txt", split=2)
+    assert open_labeled(data, "train").labels.tolist() == [0, 1]
+    assert open_labeled(data, "test").labels.tolist() == [0, 0, 1]
 
 
 def test_videos_in_the_quarantine_are_left_off_and_said_so(splits, tmp_path, capsys):
@@ -119,7 +119,7 @@ def makers(tmp_path) -> Path:
     return folder
 
 
-def test_two_commands_lead_from_the_pictures_of_something_something_to_labelled_lists(makers, tmp_path, capsys):
+def test_two_commands_lead_from_the_pictures_of_something_something_to_labeled_lists(makers, tmp_path, capsys):
     source, root = tmp_path / "20bn-something-something-v1", tmp_path / "data"
     for name in ("20", "3", "9", "100", "8", "7"):
         write_pictures(source / name, numbered(3))
@@ -132,18 +132,18 @@ def test_two_commands_lead_from_the_pictures_of_something_something_to_labelled_
     assert "3 classes; 1 of 5 videos are on no list" in printed
 
     assert contents(root) == {"train.txt": ["20", "3", "9"], "validation.txt": ["100"]}
-    data = LabelledData(root=str(root), list="train.txt", test_list="validation.txt")
-    assert open_labelled(data, "train").class_names == tuple(LABELS)
-    assert open_labelled(data, "train").labels.tolist() == [1, 0, 2]
-    assert open_labelled(data, "test").labels.tolist() == [0]
+    data = LabeledData(root=str(root), list="train.txt", test_list="validation.txt")
+    assert open_labeled(data, "train").class_names == tuple(LABELS)
+    assert open_labeled(data, "train").labels.tolist() == [1, 0, 2]
+    assert open_labeled(data, "test").labels.tolist() == [0]
     index = Index.load(root)
     assert dict(zip(index.names.texts(), index.labels.tolist(), strict=True))["7"] == -1
 
     assert prepare.main(arguments) == 3  # makes a new index, in which the classes are not
     with pytest.raises(UserError, match=r"3 videos without a class, .* or run dali_pipelines.lists"):
-        open_labelled(data, "train")
+        open_labeled(data, "train")
     make("ssv1", makers, root)
-    assert open_labelled(data, "train").labels.tolist() == [1, 0, 2]
+    assert open_labeled(data, "train").labels.tolist() == [1, 0, 2]
 
 
 @pytest.mark.parametrize("line", ["20;Holding nothing", "20", "20,Holding something"])

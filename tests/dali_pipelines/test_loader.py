@@ -119,7 +119,7 @@ def test_pyav_and_dali_show_the_same_pixels_where_a_task_does_not_let_the_decode
 
 
 def test_pyav_that_cuts_and_dali_show_the_same_but_for_the_filter(vp9_store):
-    """Hard edges between squares of noise, the worst there is: 1.1 grey levels of the means of 4 x 4 pixels."""
+    """Hard edges between squares of noise, the worst there is: 1.1 gray levels of the means of 4 x 4 pixels."""
     dali, pyav = (ClipLoader(vp9_store, CTP, batch_size=4, decoder=decoder) for decoder in ("dali", "pyav"))
     for a, b in zip(dali, pyav, strict=True):
         assert a.keys() == b.keys()

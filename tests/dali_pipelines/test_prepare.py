@@ -42,7 +42,7 @@ def test_every_codec_gives_clips_that_look_like_the_source(videos, tmp_path, cod
     width, height = index.info(0).width, index.info(0).height
     blurred = f"scale={width}:{height}:flags=area"
     source = read_video(videos / "run" / "a.mp4", blurred)[4:12]
-    assert np.abs(clip.astype(int) - source).mean() < 12  # sharp colours of a test picture in 4:2:0
+    assert np.abs(clip.astype(int) - source).mean() < 12  # sharp colors of a test picture in 4:2:0
     assert np.abs(clip.astype(int) - read_video(videos / "run" / "a.mp4", blurred)[:8]).mean() > 12  # other frames
 
 
@@ -67,7 +67,7 @@ def test_what_is_stored_when_nothing_is_asked_for(tmp_path, options, codec, gop,
     shown = read_video(tmp_path / "out" / "videos" / "a.mp4")
     assert shown.shape == (33, *size[::-1], 3)
     wanted = read_video(source, f"scale={size[0]}:{size[1]}:flags=area")
-    assert np.abs(shown.astype(int) - wanted).mean() < 8  # sharp colours of a test picture in 4:2:0
+    assert np.abs(shown.astype(int) - wanted).mean() < 8  # sharp colors of a test picture in 4:2:0
 
 
 def test_options_that_are_rounded_are_said_so(videos, tmp_path, capsys):

@@ -15,7 +15,7 @@ from PIL import Image
 
 from configs.errors import UserError
 from configs.load import load
-from dali_pipelines.draw import COLOURS, GAP, LINE, View, stack, text, tile, zoom
+from dali_pipelines.draw import COLORS, GAP, LINE, View, stack, text, tile, zoom
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.preview import Sample, first_samples, main, mp4, page, views_of
 from dali_pipelines.store.index import Index
@@ -45,7 +45,7 @@ def test_every_tile_is_a_frame_with_the_box_of_the_first_patch_where_the_loader_
 
     config = load(recipe)
     batch = next(iter(ClipLoader(vp9_store, Task("ctp", config.plan), batch_size=2, seed=config.seed)))
-    assert COLOURS[0] == "red"
+    assert COLORS[0] == "red"
     red = (pixels == RED).all(axis=2)
     for sample in range(2):
         for column, t in enumerate((0, 8, 15)):
@@ -57,12 +57,12 @@ def test_every_tile_is_a_frame_with_the_box_of_the_first_patch_where_the_loader_
             assert not red[top : top + y1, left : left + side].any()
 
 
-def test_views_are_the_pixels_that_were_normalised_with_the_notes_of_each():
+def test_views_are_the_pixels_that_were_normalized_with_the_notes_of_each():
     rng = np.random.default_rng(0)
     clips, stills = (rng.integers(0, 256, shape, dtype=np.uint8) for shape in ((3, 3, 4, 8, 8), (2, 3, 1, 8, 8)))
     boxes = rng.random((3, 2, 4, 4))
     task = SimpleNamespace(
-        normalisation="half", notes=lambda plan: Notes(["slow", "fast", "turned"], boxes=boxes, up=[0, 0, 90])
+        normalization="half", notes=lambda plan: Notes(["slow", "fast", "turned"], boxes=boxes, up=[0, 0, 90])
     )
     outputs = {name: x.astype(np.float32) / 127.5 - 1 for name, x in {"stills": stills, "clips": clips}.items()}
     plan = {"frames": np.arange(100, 114, dtype=np.int32)}
@@ -77,7 +77,7 @@ def test_views_are_the_pixels_that_were_normalised_with_the_notes_of_each():
 
 
 def test_frames_that_the_graph_puts_together_in_its_own_way_have_no_number():
-    task = SimpleNamespace(normalisation="half", notes=lambda plan: Notes([]))
+    task = SimpleNamespace(normalization="half", notes=lambda plan: Notes([]))
     (view,) = views_of(task, {"frames": np.arange(5)}, {"clips": np.zeros((3, 4, 8, 8), np.float32)})
     assert (view.numbers_T, view.caption) == (None, "clips")
 
@@ -99,8 +99,8 @@ def test_a_stand_in_goes_by_its_own_name_plan_and_pixels(vp9_store, tmp_path):
 
 @pytest.mark.parametrize(("degrees", "ahead"), [(0, (0, -1)), (90, (-1, 0)), (180, (0, 1)), (270, (1, 0))])
 def test_the_arrow_points_where_up_went(degrees, ahead):
-    grey = np.full((1, 112, 112, 3), 128, np.uint8)
-    drawn = np.array(tile(View(grey, up=degrees), 0)) != 128
+    gray = np.full((1, 112, 112, 3), 128, np.uint8)
+    drawn = np.array(tile(View(gray, up=degrees), 0)) != 128
     y, x = np.nonzero(drawn.any(axis=2))
     ends = np.array([(x.min() + x.max()) / 2, (y.min() + y.max()) / 2])
     lean = np.array([x.mean(), y.mean()]) - ends  # the head has more ink than the tail
@@ -108,9 +108,9 @@ def test_the_arrow_points_where_up_went(degrees, ahead):
 
 
 def test_boxes_without_area_are_not_drawn_and_small_frames_are_enlarged():
-    grey = np.full((1, 16, 16, 3), 128, np.uint8)
+    gray = np.full((1, 16, 16, 3), 128, np.uint8)
     boxes = np.array([[[5, 5, 5, 9]], [[9, 2, 3, 4]]], float)
-    picture = np.array(tile(View(grey, boxes_RT4=boxes), 0))
+    picture = np.array(tile(View(gray, boxes_RT4=boxes), 0))
     assert (picture == 128).all()
     assert picture.shape == (224, 224, 3)
 
@@ -185,13 +185,13 @@ def test_every_task_says_something_of_every_view_of_its_demo(name, vp9_store):
         tile(view, 0)
 
 
-@pytest.mark.parametrize("normalisation", ["imagenet", "half"])
-def test_tensorboard_shows_the_first_views_whatever_their_number_and_length(normalisation):
-    from dali_pipelines.graph.colour import NORMALISATIONS
+@pytest.mark.parametrize("normalization", ["imagenet", "half"])
+def test_tensorboard_shows_the_first_views_whatever_their_number_and_length(normalization):
+    from dali_pipelines.graph.color import NORMALIZATIONS
 
-    mean, std = (torch.tensor(numbers).view(3, 1, 1, 1) for numbers in NORMALISATIONS[normalisation])
+    mean, std = (torch.tensor(numbers).view(3, 1, 1, 1) for numbers in NORMALIZATIONS[normalization])
     frames = torch.rand(2, 3, 3, 5, 6, 6)
-    shown = picture((frames - mean) / std, normalisation)
+    shown = picture((frames - mean) / std, normalization)
     assert shown.shape == (3, 4 * 8 + 2, 5 * 8 + 2)  # two pixels between frames
     for view in range(4):
         row = shown[:, 2 + 8 * view : 8 + 8 * view, 2 + 8 * 2 : 8 + 8 * 2]

@@ -142,7 +142,7 @@ FEATURES = {"r21d": r2plus1d, "c3d": c3d, "r3d18": resnet3d, "s3dg": s3dg, "i3d"
 
 
 def head(s: State, name: str, x: Tensor) -> Tensor:
-    """One linear layer, or two with batch normalisation and ReLU between them."""
+    """One linear layer, or two with batch normalization and ReLU between them."""
     if f"{name}.weight" in s:
         return linear(s, name, x)
     return linear(s, f"{name}.3", F.relu(normed(s, f"{name}.1", linear(s, f"{name}.0", x))))

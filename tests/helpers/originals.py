@@ -39,7 +39,7 @@ def state_like(name: str, seed: int = 0) -> dict[str, Tensor]:
 
 
 def normed(state: State, key: str, x: Tensor) -> Tensor:
-    """Batch normalisation in eval mode."""
+    """Batch normalization in eval mode."""
     mean, var, weight, bias = (state[f"{key}.{name}"] for name in ("running_mean", "running_var", "weight", "bias"))
     return F.batch_norm(x, mean, var, weight, bias, eps=1e-5)
 

@@ -187,7 +187,7 @@ def test_every_parameter_gets_a_gradient(name):
 
 
 @pytest.mark.parametrize("name", NEW)
-def test_they_start_from_kaimings_variance_without_bias_and_normalise_as_torch_does_by_default(name):
+def test_they_start_from_kaimings_variance_without_bias_and_normalize_as_torch_does_by_default(name):
     torch.manual_seed(0)
     convs = [module for module in create(name).modules() if isinstance(module, nn.Conv3d)]
     for conv in convs:

@@ -10,17 +10,17 @@ from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import decode_clip, read_clip
 from trainers.contact_sheet import BORDER, OTHER, QUERY, SAME, THUMB, UNREADABLE, Item, choose, draw
 
-COLOURS = [QUERY, SAME, OTHER, OTHER]
+COLORS = [QUERY, SAME, OTHER, OTHER]
 HEIGHT, WIDTH = THUMB[1] + 2 * BORDER, THUMB[0] + 2 * BORDER
 
 
-def tiles(sheet: Image.Image, colour: str) -> set[tuple[int, int]]:
-    """(y, x) of all frames with a border of that colour, found by their shape in the pixels."""
-    mask = (np.array(sheet) == ImageColor.getrgb(colour)).all(2)
+def tiles(sheet: Image.Image, color: str) -> set[tuple[int, int]]:
+    """(y, x) of all frames with a border of that color, found by their shape in the pixels."""
+    mask = (np.array(sheet) == ImageColor.getrgb(color)).all(2)
     filled = np.pad(mask.astype(int), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
 
     def all_set(height: int, width: int) -> np.ndarray:
-        """bool: whether the box that begins there is full of the colour."""
+        """bool: whether the box that begins there is full of the color."""
         sums = filled[height:, width:] - filled[:-height, width:] - filled[height:, :-width] + filled[:-height, :-width]
         return sums == height * width
 
@@ -42,13 +42,13 @@ def inside(sheet: Image.Image, place: tuple[int, int]) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def sheet(vp9_store) -> Image.Image:
-    return draw("title", [[Item(vp9_store, 3 * c + r, COLOURS[c], "0.5") for c in range(4)] for r in range(3)])
+    return draw("title", [[Item(vp9_store, 3 * c + r, COLORS[c], "0.5") for c in range(4)] for r in range(3)])
 
 
-def test_every_video_has_the_border_of_its_colour_in_its_row_and_column(sheet):
-    places = {colour: tiles(sheet, colour) for colour in set(COLOURS)}
-    assert [len(places[colour]) for colour in (QUERY, SAME, OTHER)] == [3, 3, 6]
-    columns = {colour: sorted({x for _, x in found}) for colour, found in places.items()}
+def test_every_video_has_the_border_of_its_color_in_its_row_and_column(sheet):
+    places = {color: tiles(sheet, color) for color in set(COLORS)}
+    assert [len(places[color]) for color in (QUERY, SAME, OTHER)] == [3, 3, 6]
+    columns = {color: sorted({x for _, x in found}) for color, found in places.items()}
     (query,), (same,), others = columns[QUERY], columns[SAME], columns[OTHER]
     assert query < same < others[0] < others[1]
     assert {y for y, _ in places[QUERY]} == {y for y, _ in places[SAME]} == {y for y, _ in places[OTHER]}
@@ -67,14 +67,14 @@ def test_inside_is_the_middle_frame_whole_and_of_its_own_shape(sheet, vp9_store)
 def test_below_a_frame_stand_words_that_differ_from_video_to_video(sheet):
     below = [
         np.array(sheet)[y + HEIGHT : y + HEIGHT + 48, x : x + WIDTH]
-        for y, x in [sorted(tiles(sheet, colour))[0] for colour in (QUERY, OTHER)]
+        for y, x in [sorted(tiles(sheet, color))[0] for color in (QUERY, OTHER)]
     ]
     assert all((words < 128).any() for words in below)
     first, *rest = (np.array_equal(*(words[16 * line :][:16] for words in below)) for line in range(3))
     assert (first, rest) == (True, [False, False])  # the same words, another class and another name
 
 
-def test_a_video_that_is_gone_leaves_a_grey_place(vp9_store, tmp_path):
+def test_a_video_that_is_gone_leaves_a_gray_place(vp9_store, tmp_path):
     shutil.copytree(vp9_store.root, tmp_path / "store")
     store = Index.load(tmp_path / "store")
     store.path(1).unlink()

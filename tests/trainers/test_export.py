@@ -61,7 +61,7 @@ def test_the_facts_are_those_of_the_checkpoint(exported):
         "num_frames": 8,
         "strides": [1, 2],
         "size": 64,
-        "normalisation": "imagenet",
+        "normalization": "imagenet",
         "mean": [0.485, 0.456, 0.406],
         "std": [0.229, 0.224, 0.225],
         "task": "ctp",

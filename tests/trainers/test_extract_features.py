@@ -74,13 +74,13 @@ def windows(count: int, span: int, step: int) -> list[int]:
     return sorted({*range(0, max(count - span, 0) + 1, step), max(count - span, 0)})
 
 
-def plain(net: torch.nn.Module, path: Path, starts, *, length: int, stride: int, crops=("centre",)) -> np.ndarray:
+def plain(net: torch.nn.Module, path: Path, starts, *, length: int, stride: int, crops=("center",)) -> np.ndarray:
     """The mean over views of a backbone's pooled features, one clip after the other: 64 pixels of 73."""
     frames = read_video(path, "scale=flags=bilinear+full_chroma_int+accurate_rnd", "format=rgb24")
     sides = frames.shape[1:3]
     scaled = [round(side * 73 / min(sides)) for side in sides]
     height, width = (side - 64 for side in scaled)
-    places = {"centre": (height // 2, width // 2), "first": (height // 2, 0), "last": (height // 2, width)}
+    places = {"center": (height // 2, width // 2), "first": (height // 2, 0), "last": (height // 2, width)}
     if height > width:
         places |= {"first": (0, width // 2), "last": (height, width // 2)}
     pooled = []
@@ -98,7 +98,7 @@ def plain(net: torch.nn.Module, path: Path, starts, *, length: int, stride: int,
 
 
 def assert_near(features: np.ndarray, wanted: list[np.ndarray]) -> None:
-    """Pixels differ by a grey level here and there; another frame or place would make a hundred times of that."""
+    """Pixels differ by a gray level here and there; another frame or place would make a hundred times of that."""
     np.testing.assert_allclose(features, np.stack(wanted), rtol=0, atol=1e-3)
 
 
@@ -127,7 +127,7 @@ def test_windows_and_three_crops_of_a_prepared_dataset_are_those_of_a_plain_loop
     options = ("--clips", "windows", "--crops", "three", "--frames", 4, "--stride", 3)
     found = features_of(folder, tmp_path / "x.npz", store.root, *options)
     net = write_checkpoint(tmp_path / "a.pt")
-    views = {"length": 4, "stride": 3, "crops": ("first", "centre", "last")}
+    views = {"length": 4, "stride": 3, "crops": ("first", "center", "last")}
     wanted = [plain(net, store.path(row), lambda count: windows(count, 12, 5), **views) for row in range(3)]
     assert_near(found["features"], wanted)
     assert found["names"].tolist() == ["class0/video06", "class1/video01", "class1/video11"]  # of 46, 41, 51 frames

@@ -33,7 +33,7 @@ validation: {{share: 0.4}}
 STEPS = 8  # 4 epochs of 6 // 3: of each class, two of five videos are kept from training
 
 
-def labelled(store: Index, folder: Path) -> Path:
+def labeled(store: Index, folder: Path) -> Path:
     """A copy of the dataset with lists: ten videos to train on, five of each class, and two to test on."""
     root = shutil.copytree(store.root, folder / "store")
     names = [f"class{number % 2}/video{number:02d}.avi {number % 2 + 1}\n" for number in range(12)]
@@ -50,7 +50,7 @@ def step_of_ctp(root: Path, folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def root(vp9_store, tmp_path_factory) -> Path:
-    return labelled(vp9_store, tmp_path_factory.mktemp("labelled"))
+    return labeled(vp9_store, tmp_path_factory.mktemp("labeled"))
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from dali_pipelines.store.index import Index
 from nets import backbones
 from tests.helpers.runs import write_recipe as write_pretraining
 from tests.test_bad_input import cut
-from tests.trainers.test_finetune import labelled, step_of_ctp, train
+from tests.trainers.test_finetune import labeled, step_of_ctp, train
 from trainers import finetune, pretrain
 
 SCRATCH = ("--mode", "scratch", "--max-steps", 1)
@@ -21,7 +21,7 @@ SCRATCH = ("--mode", "scratch", "--max-steps", 1)
 
 @pytest.fixture(scope="module")
 def root(vp9_store, tmp_path_factory) -> Path:
-    return labelled(vp9_store, tmp_path_factory.mktemp("labelled"))
+    return labeled(vp9_store, tmp_path_factory.mktemp("labeled"))
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_a_pretraining_that_waits_for_plateaus_is_refused(root, tmp_path):
         ("plan.size=64", "plan.test.short_side = 36 must be at least size = 64, the side of the crop"),
         ("plan.test.clips=0", "--set plan.test.clips = 0 must be at least 1, windows or random"),
         ("plan.test.clips=all", "--set plan.test.clips: expected "),
-        ("plan.test.crops=four", "--set plan.test.crops: expected one of centre, three, five, ten, got 'four'"),
+        ("plan.test.crops=four", "--set plan.test.crops: expected one of center, three, five, ten, got 'four'"),
         ("plan.strides=[1]", "--set plan.strides: no such key; did you mean plan.stride?"),
         ("net.dropout=1", "--set net.dropout = 1.0 must be at least 0 and below 1"),
         ("train.global_batch=7", "has 6 videos, fewer than one global batch of 7"),

@@ -13,7 +13,7 @@ from torch import multiprocessing
 
 from configs.load import load
 from tests.helpers.runs import ROOT, run
-from tests.trainers.test_finetune import labelled, read, train, validations
+from tests.trainers.test_finetune import labeled, read, train, validations
 from tests.trainers.test_loop import history, lines
 from trainers import finetune, validation
 from trainers.distributed import Ranks
@@ -60,7 +60,7 @@ def free_ports(count: int) -> tuple[int, ...]:
 
 @pytest.fixture(scope="module")
 def root(vp9_store, tmp_path_factory) -> Path:
-    return labelled(vp9_store, tmp_path_factory.mktemp("labelled"))
+    return labeled(vp9_store, tmp_path_factory.mktemp("labeled"))
 
 
 @pytest.fixture(scope="module")

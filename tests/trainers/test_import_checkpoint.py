@@ -8,7 +8,7 @@ import torch
 import torchvision.models.video as zoo
 
 from configs.errors import UserError
-from dali_pipelines.graph.colour import NORMALISATIONS
+from dali_pipelines.graph.color import NORMALIZATIONS
 from nets import backbones
 from nets.classifier import Classifier
 from tests.test_bad_input import refused  # noqa: F401
@@ -68,8 +68,8 @@ def test_the_file_names_its_classes_its_origin_and_how_clips_are_made(done):
     theirs = about.transforms()
     assert list(weights.classes) == about.meta["categories"]
     assert (weights.step, weights.backbone) == (0, "torchvision_r3d18")
-    assert weights.clip == {"num_frames": 16, "strides": [2], "size": 112, "normalisation": "kinetics"}
-    mean, std = NORMALISATIONS["kinetics"]
+    assert weights.clip == {"num_frames": 16, "strides": [2], "size": 112, "normalization": "kinetics"}
+    mean, std = NORMALIZATIONS["kinetics"]
     assert (list(mean), list(std)) == (theirs.mean, theirs.std)
     plan = weights.config.plan
     assert ([plan.size] * 2, plan.test.short_side, plan.test.clips) == (theirs.crop_size, theirs.resize_size[0], 5)

@@ -163,7 +163,7 @@ def test_the_numbers_of_concepts_and_queued_samples_are_those_of_the_checkpoint(
     fewer |= {f"{key}.0.weight": torch.randn(512, 50) for key in ("gs", "gd")}
     imported = concepts.convert(fewer)
     assert imported.recipe == "concepts/r2plus1d10_ucf101.yaml"
-    assert imported.config.plan.reference.grey_per_frame
+    assert imported.config.plan.reference.gray_per_frame
     assert (imported.config.net.concepts, imported.config.net.queue_size) == (50, 256)
     torch.testing.assert_close(network(imported).queue, fewer["queue"], rtol=0, atol=0)
 

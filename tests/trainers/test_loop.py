@@ -16,7 +16,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from configs.errors import UserError
-from dali_pipelines.graph.colour import MEAN, STD
+from dali_pipelines.graph.color import MEAN, STD
 from tests.helpers import loop_worker
 from trainers.metrics import picture
 
@@ -283,8 +283,8 @@ def test_print_config_shows_every_value_as_it_will_be_used(tmp_path, capsys):
 
 def test_the_picture_shows_the_frames_that_went_in():
     frames = torch.rand(4, 3, 8, 6, 6)
-    normalised = (frames - torch.tensor(MEAN).view(3, 1, 1, 1)) / torch.tensor(STD).view(3, 1, 1, 1)
-    shown = picture(normalised)
+    normalized = (frames - torch.tensor(MEAN).view(3, 1, 1, 1)) / torch.tensor(STD).view(3, 1, 1, 1)
+    shown = picture(normalized)
     assert shown.shape == (3, 4 * 8 + 2, 8 * 8 + 2)  # two pixels between frames
     third = shown[:, 2 + 8 : 2 + 8 + 6, 2 + 3 * 8 : 2 + 3 * 8 + 6]
     assert third == pytest.approx(frames[1, :, 3].numpy(), abs=1e-6)

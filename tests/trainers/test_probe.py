@@ -14,9 +14,9 @@ from trainers.report import main as report
 
 def blobs(count: int, classes: int, noise: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    centres = torch.randn(classes, 10, generator=torch.Generator().manual_seed(99))
+    centers = torch.randn(classes, 10, generator=torch.Generator().manual_seed(99))
     y = torch.arange(count) % classes
-    return 100 + 5 * (centres[y] + noise * torch.randn(count, 10, generator=generator)), y
+    return 100 + 5 * (centers[y] + noise * torch.randn(count, 10, generator=generator)), y
 
 
 def test_separable_classes_are_told_apart_whatever_the_scale_of_the_features():

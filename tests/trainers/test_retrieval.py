@@ -90,13 +90,13 @@ def random_sets(seed: int = 0, queries: int = 300, gallery: int = 90) -> tuple[F
 def slow_ranks(queries: Features, gallery: Features) -> list[float]:
     """Of each query the place, from 1 up, of the first gallery video of its class; infinite without one."""
 
-    def centred(one: Features) -> list[np.ndarray | None]:
+    def centered(one: Features) -> list[np.ndarray | None]:
         values = [None if np.isnan(v).any() else v.astype(np.float64) for v in one.values]
         mean = sum(v for v in values if v is not None) / sum(v is not None for v in values)
         return [None if v is None else v - mean for v in values]
 
-    places, shown = [], centred(gallery)
-    for asked, label in zip(centred(queries), queries.labels, strict=True):
+    places, shown = [], centered(gallery)
+    for asked, label in zip(centered(queries), queries.labels, strict=True):
         place = np.inf
         if asked is not None:
             found = [
@@ -153,7 +153,7 @@ def test_of_equally_near_videos_another_class_counts_first_in_any_order():
     assert (search(queries, same_of_all).ahead == [3, 3, 3, 3]).all()
 
 
-def test_figures_and_neighbours_do_not_depend_on_the_order_of_the_sets():
+def test_figures_and_neighbors_do_not_depend_on_the_order_of_the_sets():
     queries, gallery = random_sets()
     gallery.values[40:60] = gallery.values[60:80]  # twins, many of another class
     found = search(queries, gallery)
@@ -188,7 +188,7 @@ def whole(vp9_store, tmp_path_factory) -> SimpleNamespace:
 
 
 def results(out: Path) -> dict[str, object]:
-    with (out / "neighbours.csv").open(newline="") as file:
+    with (out / "neighbors.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     return {"json": json.loads((out / "retrieval.json").read_text()), "rows": rows}
 
@@ -209,7 +209,7 @@ def test_the_files_agree_with_each_other_and_with_the_text(whole):
 
 
 def test_the_picture_has_a_green_border_exactly_where_the_class_is_the_same(whole):
-    picture = np.array(Image.open(whole.folder / "out" / "neighbours.png").convert("RGB")).astype(int)
+    picture = np.array(Image.open(whole.folder / "out" / "neighbors.png").convert("RGB")).astype(int)
     margin = 2 * contact_sheet.GAP
     width = contact_sheet.THUMB[0] + 2 * contact_sheet.BORDER + contact_sheet.GAP
     dark = (picture[:, margin] == 0).all(1)

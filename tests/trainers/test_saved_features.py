@@ -69,7 +69,7 @@ def test_both_protocols_share_what_was_saved_and_find_the_same_again(start, call
     retrieval.linear(*start, ALONE, tmp_path / "linear")
     assert len(calls) == 2
     first, second = (tmp_path / name for name in ("first", "second"))
-    assert sorted(path.name for path in first.iterdir()) == ["neighbours.csv", "neighbours.png", "retrieval.json"]
+    assert sorted(path.name for path in first.iterdir()) == ["neighbors.csv", "neighbors.png", "retrieval.json"]
     for path in first.iterdir():
         assert path.read_bytes() == (second / path.name).read_bytes()
     assert "note: the features of 6 videos are those saved in " in capsys.readouterr().out
@@ -165,7 +165,7 @@ def test_a_network_with_nan_is_an_error_and_its_features_are_not_saved(start, tm
 
 
 def test_the_flaws_of_the_original_come_back_by_name(start):
-    """One random clip a gallery video, and colours that change in three clips of ten (specs/evaluation.md 6)."""
+    """One random clip a gallery video, and colors that change in three clips of ten (specs/evaluation.md 6)."""
     weights, config = start
     reference = config.plan.test.reference
     plain = features_of_both(weights, config, ALONE)
@@ -181,5 +181,5 @@ def test_the_flaws_of_the_original_come_back_by_name(start):
 
 def test_clips_unlike_those_of_the_pretraining_are_noted(start, capsys):
     weights, config = start
-    features_of_both(replace(weights, clip={"num_frames": 16, "normalisation": "imagenet"}), config, ALONE)
+    features_of_both(replace(weights, clip={"num_frames": 16, "normalization": "imagenet"}), config, ALONE)
     assert "note: plan.num_frames is 4; the network was pretrained with 16\n" in capsys.readouterr().out

@@ -93,8 +93,8 @@ def test_the_picture_is_dark_where_the_videos_are(tmp_path, classes):
     for table, slope in ((np.eye(classes), 1), (np.eye(classes)[::-1], -1)):
         confusion.draw(7 * table.astype(np.int64), names, tmp_path / "c.png", title="all right")
         pixels = np.asarray(Image.open(tmp_path / "c.png").convert("RGB")).astype(int)
-        pixels = pixels[:, : int(0.75 * pixels.shape[1])]  # without the colour bar
-        y, x = np.nonzero(np.abs(pixels - (8, 48, 107)).max(-1) < 3)  # the end of the colour map
+        pixels = pixels[:, : int(0.75 * pixels.shape[1])]  # without the color bar
+        y, x = np.nonzero(np.abs(pixels - (8, 48, 107)).max(-1) < 3)  # the end of the color map
         assert len(y) > 0.5 * classes * 18**2
         assert np.corrcoef(x, y)[0, 1] * slope > 0.6
 

@@ -41,7 +41,7 @@ train: {{epochs: 1, global_batch: 4}}
 def trained(vp9_store, tmp_path_factory) -> Path:
     """A folder with 11 test videos of three classes in "data", and in "run" a classifier that guesses all of them.
 
-    Its last layer is drawn at random and centred on what the backbone makes of these videos.
+    Its last layer is drawn at random and centered on what the backbone makes of these videos.
     """
     folder = tmp_path_factory.mktemp("trained")
     shutil.copytree(vp9_store.root, folder / "data")

@@ -33,7 +33,7 @@ def look(index: Index, cfg: Config = WINDOWS) -> Views:
 
 
 def decoded(path: Path) -> np.ndarray:
-    """All frames of a file, the middle 64 x 64 pixels, normalised; float32 (F, 3, 64, 64)."""
+    """All frames of a file, the middle 64 x 64 pixels, normalized; float32 (F, 3, 64, 64)."""
     with av.open(str(path)) as file:
         frames = np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)])
     top, left = ((side - SIDE) // 2 for side in frames.shape[1:3])
@@ -71,7 +71,7 @@ def test_each_window_of_each_video_comes_exactly_once_and_in_order(three, seen):
         expected = blocks(torch.from_numpy(np.stack(windows)).transpose(1, 2)).numpy()
         assert out.shape == expected.shape
         apart = np.abs(out[:, None] - expected[None]).mean(-1)
-        assert apart.diagonal().max() < 0.05  # three grey levels
+        assert apart.diagonal().max() < 0.05  # three gray levels
         assert (apart + 10 * np.eye(len(apart))).min() > 0.08
         counts.append(len(out))
     assert counts == [12, 15, 16]
@@ -79,7 +79,7 @@ def test_each_window_of_each_video_comes_exactly_once_and_in_order(three, seen):
     assert seen.unreadable == {}
 
 
-def test_what_is_said_of_a_video_does_not_depend_on_its_neighbours(vp9_store, three, seen):
+def test_what_is_said_of_a_video_does_not_depend_on_its_neighbors(vp9_store, three, seen):
     others = look(vp9_store.select([11, 2, 0]))
     assert np.array_equal(others.outputs[0], seen.outputs[2])
     assert np.array_equal(others.outputs[2], seen.outputs[0])

@@ -65,7 +65,7 @@ def test_a_run_s_folder_means_its_newest_checkpoint(runs):
     assert (weights.path, weights.backbone, weights.step, weights.classes) == (newest, "r3d_tiny", 2, ())
     assert same(weights.model, content["model"])
     assert not same(weights.model, read(newest.with_name("step_00000001.pt")).model)
-    assert weights.clip == {"num_frames": 8, "strides": [1, 2], "size": 64, "normalisation": "imagenet"}
+    assert weights.clip == {"num_frames": 8, "strides": [1, 2], "size": 64, "normalization": "imagenet"}
     assert weights.config.task == "ctp"
     assert weights.sha256 == hashlib.sha256(newest.read_bytes()).hexdigest()
 
@@ -74,7 +74,7 @@ def test_the_best_of_a_finetuning_is_a_classifier_with_its_classes(runs):
     weights = read(str(runs / "classifier" / "checkpoints" / "best.pt"))
     recipe = classifier_weights(weights)
     assert (weights.classes, weights.step) == (("class0", "class1"), 2)  # 8 of 12 videos, 4 a step
-    assert weights.clip == {"num_frames": 8, "strides": [3], "size": 64, "normalisation": "imagenet"}
+    assert weights.clip == {"num_frames": 8, "strides": [3], "size": 64, "normalization": "imagenet"}
     assert weights.views() == recipe.plan
     assert weights.views().test.short_side == 70
 
@@ -160,5 +160,5 @@ def test_the_views_of_a_pretext_network_are_like_its_clips(tmp_path, task, plan,
     assert clip_facts(config)["strides"] == strides
     checkpoint.write(tmp_path / "a.pt", {"config": text, "model": {}})
     found = read(tmp_path / "a.pt").views()
-    assert (found.num_frames, found.stride, found.size, found.test.short_side, found.normalisation) == views
-    assert (found.test.clips, found.test.crops) == (10, "centre")
+    assert (found.num_frames, found.stride, found.size, found.test.short_side, found.normalization) == views
+    assert (found.test.clips, found.test.crops) == (10, "center")

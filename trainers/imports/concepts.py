@@ -33,7 +33,7 @@ RULES: tuple[Rule, ...] = (
     (r"(queue)", r"\1", ""),
 )
 
-AS_TRAINED = ("net.reference.wrapped_difference=true", "plan.reference.grey_per_frame=true")
+AS_TRAINED = ("net.reference.wrapped_difference=true", "plan.reference.gray_per_frame=true")
 """What the original cannot do otherwise (specs/concepts.md 8)."""
 
 

@@ -1,6 +1,6 @@
 """Checkpoints of CPC with a Transformer: pretraining and classifier, on its 2-D ResNet-18 (specs/cpc_transformer.md 3).
 
-The original's layer normalisation divides by the unbiased deviation: its weights are multiplied by
+The original's layer normalization divides by the unbiased deviation: its weights are multiplied by
 sqrt((C - 1) / C), after which the usual one gives the same. It adds 1e-6 to the deviation where ours adds that to the
 variance, which is as small beside deviations near 1.
 """

@@ -97,7 +97,7 @@ def i3d() -> Modules:
 
 
 def normed(convolution: str, norm: str, ours: str) -> Modules:
-    """A convolution and its batch normalisation, which are 0 and 1 of our module."""
+    """A convolution and its batch normalization, which are 0 and 1 of our module."""
     return [(convolution, f"{ours}.0"), (norm, f"{ours}.1")]
 
 

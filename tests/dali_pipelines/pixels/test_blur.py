@@ -42,7 +42,7 @@ def test_a_cut_has_the_blur_of_its_view_unless_it_is_made_elsewhere():
         "box_mirror": np.zeros(2),
         "sigma": np.float32([0, 1.5]),
     }
-    cuts = Cuts(8, (3, 3), recolour=True)
+    cuts = Cuts(8, (3, 3), recolor=True)
     assert cuts.of(plan)[1] == Cut(3, 6, (0, 0, 8, 8), 8, mirror=False, cubic=False, sigma=1.5)
     assert [cut.sigma for cut in cuts.of(plan)] == [0, 1.5]
     assert [cut.sigma for cut in cuts.of(plan, finish=False)] == [0, 0]

@@ -1,13 +1,13 @@
-"""Colour in DALI against slow arithmetic and against true HSV."""
+"""Color in DALI against slow arithmetic and against true HSV."""
 
 import numpy as np
 import pytest
 from matplotlib.colors import hsv_to_rgb, rgb_to_hsv
 
-from dali_pipelines.graph.colour import MEAN, STD, brightness_contrast, colour_map, normalise
-from dali_pipelines.plan import colour
-from dali_pipelines.plan import colour_map as maps
-from dali_pipelines.plan.colour_map import colour_arrays
+from dali_pipelines.graph.color import MEAN, STD, brightness_contrast, color_map, normalize
+from dali_pipelines.plan import color
+from dali_pipelines.plan import color_map as maps
+from dali_pipelines.plan.color_map import color_arrays
 from tests.helpers.dali import run_graph
 
 T = 5
@@ -52,18 +52,18 @@ def test_a_clip_without_brightness_or_contrast_stays_as_it_is_beside_others(devi
     assert not np.array_equal(flatter, both)
 
 
-def test_normalise_alone_is_imagenet_s_mean_and_deviation(device):
+def test_normalize_alone_is_imagenet_s_mean_and_deviation(device):
     clip = pictures(0)
     (got,) = run_graph(
-        lambda n: normalise(n["clips"], size=clip.shape[2]), [{"clips": clip}], {"clips": "FHWC"}, device
+        lambda n: normalize(n["clips"], size=clip.shape[2]), [{"clips": clip}], {"clips": "FHWC"}, device
     )
     np.testing.assert_allclose(got, (clip / 255 - MEAN) / STD, atol=1e-5)
 
 
 def turned(clip: np.ndarray, hue: float, saturation: float) -> np.ndarray:
     (got,) = run_graph(
-        lambda n: colour_map(n["clips"], n),
-        [{"clips": clip, **colour_arrays([maps.saturation(saturation).then(maps.hue(hue))] * len(clip))}],
+        lambda n: color_map(n["clips"], n),
+        [{"clips": clip, **color_arrays([maps.saturation(saturation).then(maps.hue(hue))] * len(clip))}],
         {"clips": "FHWC"},
     )
     return got
@@ -74,13 +74,13 @@ def test_no_shift_and_factor_one_change_nothing():
     np.testing.assert_array_equal(turned(clip, 0, 1), clip)
 
 
-def test_hue_and_saturation_leave_grey_alone():
-    grey = np.repeat(np.arange(0, 250, 10, dtype=np.uint8).reshape(1, 5, 5, 1), 3, axis=-1)
-    np.testing.assert_allclose(turned(grey, 24, 1.1).astype(float), grey, atol=1.0)
+def test_hue_and_saturation_leave_gray_alone():
+    gray = np.repeat(np.arange(0, 250, 10, dtype=np.uint8).reshape(1, 5, 5, 1), 3, axis=-1)
+    np.testing.assert_allclose(turned(gray, 24, 1.1).astype(float), gray, atol=1.0)
 
 
 def test_a_turned_hue_is_a_turn_of_i_and_q_rounded_and_clamped():
-    """Colours at the corners of the cube leave it. The matrix of NTSC is known to three digits."""
+    """Colors at the corners of the cube leave it. The matrix of NTSC is known to three digits."""
     clip = np.stack(np.meshgrid(*[np.uint8([0, 90, 255])] * 3), axis=-1).reshape(1, 3, 9, 3)
     angle = np.deg2rad(24)
     turn = np.array([[1, 0, 0], [0, np.cos(angle), np.sin(angle)], [0, -np.sin(angle), np.cos(angle)]])
@@ -112,9 +112,9 @@ def test_the_linear_map_deviates_from_true_hsv_by_less_than_the_stated_levels(hu
     assert difference.mean() < np.abs(got - in_hsv(clip, -hue, saturation)).mean() / 2  # it turns the right way
 
 
-def test_colour_factors_are_drawn_with_the_spec_s_shares_and_ranges():
+def test_color_factors_are_drawn_with_the_spec_s_shares_and_ranges():
     rng = np.random.default_rng(0)
-    drawn = [colour.hue_saturation(rng, prob=0.25, hue=24, saturation=0.1) for _ in range(4000)]
+    drawn = [color.hue_saturation(rng, prob=0.25, hue=24, saturation=0.1) for _ in range(4000)]
     tints = np.array([YIQ @ one.matrix @ np.linalg.inv(YIQ) for one in drawn if one is not maps.IDENTITY])
     assert abs(len(tints) / 4000 - 0.25) < 0.03
     hue = np.rad2deg(np.arctan2(tints[:, 1, 2], tints[:, 1, 1]))
@@ -124,9 +124,9 @@ def test_colour_factors_are_drawn_with_the_spec_s_shares_and_ranges():
         assert abs(middle) < 0.1 * reach
         assert 0.95 * reach < min(-low, high) < max(-low, high) < 1.01 * reach  # YIQ's coefficients have three digits
     assert abs(np.corrcoef(hue, log_saturation)[0, 1]) < 0.1
-    brightness = np.stack([colour.moving(rng, length=16, prob=0.5, reach=30, factor=False) for _ in range(2000)])
+    brightness = np.stack([color.moving(rng, length=16, prob=0.5, reach=30, factor=False) for _ in range(2000)])
     assert abs((brightness != 0).any(axis=1).mean() - 0.5) < 0.05
     assert 25 < np.abs(brightness).max() <= 30
-    contrast = np.stack([colour.moving(rng, length=16, prob=0.5, reach=0.12, factor=True) for _ in range(2000)])
+    contrast = np.stack([color.moving(rng, length=16, prob=0.5, reach=0.12, factor=True) for _ in range(2000)])
     assert abs((contrast != 1).any(axis=1).mean() - 0.5) < 0.05
     assert np.exp(-0.12) <= contrast.min() < contrast.max() <= np.exp(0.12)

@@ -1,4 +1,4 @@
-"""Colour maps in DALI against their own formula, and against PIL's 8-bit arithmetic, whose difference is stated."""
+"""Color maps in DALI against their own formula, and against PIL's 8-bit arithmetic, whose difference is stated."""
 
 from itertools import permutations
 
@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from dali_pipelines.graph.colour import colour_map
-from dali_pipelines.plan import colour_map as maps
-from dali_pipelines.plan.colour_map import ColourMap, colour_arrays, colour_schema, series
-from dali_pipelines.plan.jitter import jitter, mild_jitter, random_grey
+from dali_pipelines.graph.color import color_map
+from dali_pipelines.plan import color_map as maps
+from dali_pipelines.plan.color_map import ColorMap, color_arrays, color_schema, series
+from dali_pipelines.plan.jitter import jitter, mild_jitter, random_gray
 from tests.helpers.dali import run_graph
 
 EDGE = np.array([5.0, 5, -5])
 
 
 def picture(seed: int, size: int = 48) -> np.ndarray:
-    """uint8 (size, size, 3): smooth colours with fine noise, like a photo's range."""
+    """uint8 (size, size, 3): smooth colors with fine noise, like a photo's range."""
     rng = np.random.default_rng(seed)
     low = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)).resize(
         (size, size), Image.Resampling.BICUBIC
@@ -24,9 +24,9 @@ def picture(seed: int, size: int = 48) -> np.ndarray:
     return np.clip(np.asarray(low) + rng.normal(0, 8, (size, size, 3)), 0, 255).astype(np.uint8)
 
 
-def in_numpy(frame: np.ndarray, colour: ColourMap) -> np.ndarray:
-    moved = colour.pivot @ frame.reshape(-1, 3).mean(0) + colour.offset
-    return np.clip(frame @ colour.matrix.T + moved, 0, 255)
+def in_numpy(frame: np.ndarray, color: ColorMap) -> np.ndarray:
+    moved = color.pivot @ frame.reshape(-1, 3).mean(0) + color.offset
+    return np.clip(frame @ color.matrix.T + moved, 0, 255)
 
 
 def turn_hue(image: Image.Image, degrees: float) -> Image.Image:
@@ -46,47 +46,47 @@ PIL = {
 def test_the_graph_applies_one_map_to_every_frame(device):
     rng = np.random.default_rng(0)
     clip = np.stack([picture(seed) for seed in range(5)])
-    colours = [jitter(rng, brightness=0.5, contrast_=0.5, saturation_=0.5, hue_turn=0.25) for _ in clip]
-    colours[1], colours[2] = mild_jitter(rng), colours[2].then(random_grey(rng))
-    sample = {"clip": clip, **colour_arrays(colours)}
-    (got,) = run_graph(lambda n: colour_map(n["clip"], n), [sample], {"clip": "FHWC"}, device)
-    expected = np.stack([in_numpy(frame, colour) for frame, colour in zip(clip, colours, strict=True)])
+    colors = [jitter(rng, brightness=0.5, contrast_=0.5, saturation_=0.5, hue_turn=0.25) for _ in clip]
+    colors[1], colors[2] = mild_jitter(rng), colors[2].then(random_gray(rng))
+    sample = {"clip": clip, **color_arrays(colors)}
+    (got,) = run_graph(lambda n: color_map(n["clip"], n), [sample], {"clip": "FHWC"}, device)
+    expected = np.stack([in_numpy(frame, color) for frame, color in zip(clip, colors, strict=True)])
     assert got.dtype == np.uint8
     np.testing.assert_allclose(got, expected, rtol=0, atol=0.52)  # to whole levels
 
 
-KINDS: dict[int, list[ColourMap]] = {
+KINDS: dict[int, list[ColorMap]] = {
     0: [maps.IDENTITY, maps.gain(1.0), maps.shift(0), maps.contrast(1.0), maps.saturation(1.0)],
     maps.SCALED: [maps.gain(0.6), maps.gain(1.5), maps.shift(17), maps.shift(-40.5), maps.shift(-3).then(maps.gain(2))],
-    maps.MIXED: [maps.hue(20), maps.saturation(0.4), maps.channel_grey(2), ColourMap(np.eye(3), 0 * np.eye(3), EDGE)],
+    maps.MIXED: [maps.hue(20), maps.saturation(0.4), maps.channel_gray(2), ColorMap(np.eye(3), 0 * np.eye(3), EDGE)],
     maps.WITH_MEAN: [maps.contrast(0.5), maps.hue(40).then(maps.contrast(1.3)), maps.contrast(1.2).then(maps.shift(9))],
 }
 
 
 def test_a_map_is_of_the_simplest_kind_that_it_is():
     for kind, found in KINDS.items():
-        arrays = colour_arrays(found)
-        assert arrays["colour_kind"].tolist() == [kind] * len(found)
-        assert {name: (array.shape, array.dtype.name) for name, array in arrays.items()} == colour_schema(len(found))
+        arrays = color_arrays(found)
+        assert arrays["color_kind"].tolist() == [kind] * len(found)
+        assert {name: (array.shape, array.dtype.name) for name, array in arrays.items()} == color_schema(len(found))
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "any"])
 def test_every_kind_is_its_formula_to_rounding_alone_in_a_clip_and_with_simpler_ones(kind, device):
     """In one batch: clips of one map each, and one clip whose frames have all of them and all simpler ones."""
-    every = [colour for number, found in KINDS.items() if kind == "any" or number <= kind for colour in found]
-    samples = [[colour] for colour in (every if kind == "any" else KINDS[kind])] + [every]
-    clips = [np.stack([picture(seed) for seed in range(len(colours))]) for colours in samples]
+    every = [color for number, found in KINDS.items() if kind == "any" or number <= kind for color in found]
+    samples = [[color] for color in (every if kind == "any" else KINDS[kind])] + [every]
+    clips = [np.stack([picture(seed) for seed in range(len(colors))]) for colors in samples]
     results = run_graph(
-        lambda n: colour_map(n["clip"], n),
-        [{"clip": clip, **colour_arrays(colours)} for clip, colours in zip(clips, samples, strict=True)],
+        lambda n: color_map(n["clip"], n),
+        [{"clip": clip, **color_arrays(colors)} for clip, colors in zip(clips, samples, strict=True)],
         {"clip": "FHWC"},
         device,
     )
-    for clip, colours, result in zip(clips, samples, results, strict=True):
+    for clip, colors, result in zip(clips, samples, results, strict=True):
         assert result.dtype == np.uint8
-        for frame, colour, got in zip(clip, colours, result, strict=True):
-            np.testing.assert_allclose(got, in_numpy(frame, colour), rtol=0, atol=0.51)
-            if not colour_arrays([colour])["colour_kind"].any():
+        for frame, color, got in zip(clip, colors, result, strict=True):
+            np.testing.assert_allclose(got, in_numpy(frame, color), rtol=0, atol=0.51)
+            if not color_arrays([color])["color_kind"].any():
                 assert (got == frame).all()
 
 
@@ -110,7 +110,7 @@ def test_one_operation_is_pils_within_its_rounding(operation, factor):
 
 
 def deviation(size: float, hue: float) -> np.ndarray:
-    """Mean absolute difference from PIL, grey levels, of 200 jitters of these sizes."""
+    """Mean absolute difference from PIL, gray levels, of 200 jitters of these sizes."""
     rng, found = np.random.default_rng(1), []
     for number in range(200):
         frame = picture(number)
@@ -130,17 +130,17 @@ def test_jitter_without_hue_is_pils_but_for_clamps_and_roundings_in_between():
 
 
 def test_hue_is_another_one_than_pils_and_this_is_by_how_much():
-    # These pictures are strongly coloured. Frames of real videos: 4 levels for the first, 6 for the second.
+    # These pictures are strongly colored. Frames of real videos: 4 levels for the first, 6 for the second.
     assert 8 < deviation(0.4, 36).mean() < 13  # CSTP's range
     assert 15 < deviation(0.5, 90).mean() < 22  # that of Concepts and CPC, a quarter turn at the extreme
 
 
-def test_grey_copies_one_channel_and_saturation_0_is_luma():
+def test_gray_copies_one_channel_and_saturation_0_is_luma():
     frame = picture(5).astype(float)
-    np.testing.assert_allclose(in_numpy(frame, maps.channel_grey(1)), frame[..., [1, 1, 1]])
+    np.testing.assert_allclose(in_numpy(frame, maps.channel_gray(1)), frame[..., [1, 1, 1]])
     luma = np.asarray(Image.fromarray(frame.astype(np.uint8)).convert("L"))
     np.testing.assert_allclose(in_numpy(frame, maps.saturation(0)), np.repeat(luma[..., None], 3, -1), atol=0.6)
-    drawn = [random_grey(np.random.default_rng(seed)).matrix[0].argmax() for seed in range(300)]
+    drawn = [random_gray(np.random.default_rng(seed)).matrix[0].argmax() for seed in range(300)]
     assert np.bincount(drawn, minlength=3).min() > 70
 
 
@@ -178,7 +178,7 @@ def test_maps_drawn_at_once_are_those_of_one_frame_each():
 
 
 def test_choose_takes_each_frames_own():
-    picked = maps.choose([maps.gain(2), maps.channel_grey(np.array([0, 1, 2])), maps.shift(7)], np.array([1, 0, 2]))
+    picked = maps.choose([maps.gain(2), maps.channel_gray(np.array([0, 1, 2])), maps.shift(7)], np.array([1, 0, 2]))
     np.testing.assert_array_equal(picked.matrix[0], [[1, 0, 0]] * 3)
     np.testing.assert_array_equal(picked.matrix[1:], [2 * np.eye(3), np.eye(3)])
     np.testing.assert_array_equal(picked.offset, [[0] * 3, [0] * 3, [7] * 3])

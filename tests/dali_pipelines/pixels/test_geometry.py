@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
 from dali_pipelines.graph.geometry import crop_resize
-from dali_pipelines.plan.crops import CENTRE, random_crop, scaled_crop
+from dali_pipelines.plan.crops import CENTER, random_crop, scaled_crop
 from dali_pipelines.store.index import VideoInfo
 from tests.helpers.crops import nearest_even, scaled_part
 from tests.helpers.dali import run_graph
@@ -91,16 +91,16 @@ def test_each_view_has_its_own_region_and_frames_without_any_are_left_alone():
     assert (shown(frames, {}) == frames).all()
 
 
-def test_the_centre_crop_leaves_equal_margins_and_the_smaller_one_first():
+def test_the_center_crop_leaves_equal_margins_and_the_smaller_one_first():
     """floor((H - size) / 2) as in specs/ctp.md 0.3."""
     for width, height in [(168, 128), (160, 112), (128, 152)]:
-        place = {"y": CENTRE, "x": CENTRE, "flip": False}
+        place = {"y": CENTER, "x": CENTER, "flip": False}
         (top, left), (bottom, right) = scaled_crop(
             video(width, height), short_side=min(width, height), size=SIZE, **place
         )
         assert (top, left) == ((height - SIZE) // 2, (width - SIZE) // 2)
         assert (bottom, right) == (top + SIZE, left + SIZE)
-    (_, left), _ = scaled_crop(video(262, 224), short_side=112, size=SIZE, y=0, x=CENTRE, flip=False)
+    (_, left), _ = scaled_crop(video(262, 224), short_side=112, size=SIZE, y=0, x=CENTER, flip=False)
     assert left == 2 * ((131 - SIZE) // 2)  # an odd margin
 
 

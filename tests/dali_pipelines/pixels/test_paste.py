@@ -17,7 +17,7 @@ DRAW = {"patches": R, "length": T, "size": SIZE, "velocity": 3.0, "growth": 0.02
 
 
 def resize(image_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Bilinear with half-pixel centres and replicated borders, by torch."""
+    """Bilinear with half-pixel centers and replicated borders, by torch."""
     image = torch.from_numpy(np.ascontiguousarray(image_HWC, dtype=np.float64)).permute(2, 0, 1)[None]
     return interpolate(image, (height, width), mode="bilinear", align_corners=False)[0].permute(1, 2, 0).numpy()
 
@@ -91,7 +91,7 @@ every_way = pytest.mark.parametrize(
 
 
 @every_way
-def test_every_pixel_is_within_half_a_grey_level_a_paste_of_the_slow_renderer(clips, drawn, paste):
+def test_every_pixel_is_within_half_a_gray_level_a_paste_of_the_slow_renderer(clips, drawn, paste):
     """They round at every paste. Masks have 8 bits: at most half a step of alpha times 255 levels more."""
     errors = []
     for got, clip, patches in zip(paste(clips, drawn), clips, drawn, strict=True):

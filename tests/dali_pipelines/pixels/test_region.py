@@ -51,7 +51,7 @@ def rgb(frame: av.VideoFrame, cut: Cut | None = None) -> np.ndarray:
 
 
 def in_rgb(planes: Planes) -> torch.Tensor:
-    """BT.601 limited range, chroma centred and interpolated: float64 (1, 3, H, W) in 0..255."""
+    """BT.601 limited range, chroma centered and interpolated: float64 (1, 3, H, W) in 0..255."""
     y, u, v = (torch.from_numpy(plane.astype(float))[None, None] for plane in planes)
     height, width = planes[0].shape
     u, v = (
@@ -74,9 +74,9 @@ def by_torch(planes: Planes, cut: Cut) -> np.ndarray:
 @pytest.mark.parametrize("cubic", [False, True])
 @pytest.mark.parametrize("box", [*EVEN, *ODD])
 def test_a_cut_is_scaled_rgb_to_rounding(box, cubic, mirror):
-    """Rounding alone is 0.25 grey levels on average; for odd boxes chroma is rounded once more.
+    """Rounding alone is 0.25 gray levels on average; for odd boxes chroma is rounded once more.
 
-    Single pixels: RGB that is clamped before it is scaled, and chroma at the border of the cut, without neighbours.
+    Single pixels: RGB that is clamped before it is scaled, and chroma at the border of the cut, without neighbors.
     """
     planes, cut = pictured(0, 150, 202), Cut(0, 1, box, 112, mirror, cubic)
     got, expected = rgb(frame_of(planes), cut), by_torch(planes, cut)
@@ -103,7 +103,7 @@ def test_a_cut_of_all_at_its_own_size_is_the_plain_conversion_to_the_bit():
         np.testing.assert_array_equal(rgb(frame, Cut(0, 1, (0, 0, 96, 96), 96, False, False)), whole)
         np.testing.assert_array_equal(rgb(frame, Cut(0, 1, (0, 0, 96, 96), 96, True, False)), whole[:, ::-1])
         part = rgb(frame, Cut(0, 1, (10, 20, 64, 64), 64, False, False))
-        inside = slice(1, -1)  # chroma of the border has no neighbours
+        inside = slice(1, -1)  # chroma of the border has no neighbors
         np.testing.assert_array_equal(part[inside, inside], whole[10:74, 20:84][inside, inside])
 
 
@@ -160,8 +160,8 @@ def test_odd_sides_and_other_pixel_formats_can_be_cut(width, height, pixels):
         assert not difference.any()
     assert difference.mean() < 3  # FFmpeg stretches chroma by half a pixel to an odd side of the whole picture
     whole = rgb(frame, Cut(0, 1, (0, 0, height, width), 64, False, False))
-    colours = torch.from_numpy(plain[None]).permute(0, 3, 1, 2).double()
-    theirs = interpolate(colours, (64, 64), mode="bilinear", antialias=True)[0].permute(1, 2, 0).numpy()
+    colors = torch.from_numpy(plain[None]).permute(0, 3, 1, 2).double()
+    theirs = interpolate(colors, (64, 64), mode="bilinear", antialias=True)[0].permute(1, 2, 0).numpy()
     assert np.abs(whole - theirs).mean() < 1.3
     with pytest.raises(FFmpegError):
         rgb(frame, Cut(0, 1, (0, 0, height + 1, width), 64, False, False))

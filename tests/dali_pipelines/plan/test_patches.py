@@ -47,11 +47,11 @@ def test_boxes_are_whole_pixels_inside_the_picture(drawn):
 
 
 def test_motion_has_the_statistics_of_the_spec(drawn):
-    """specs/ctp.md 1.1: |centre shift| mean 7.99, std 11.4, max 45.5 px; |log size change| mean .080, std .111."""
+    """specs/ctp.md 1.1: |center shift| mean 7.99, std 11.4, max 45.5 px; |log size change| mean .080, std .111."""
     boxes = np.stack([patches.boxes for patches in drawn]).astype(float)
-    centre = (boxes[..., 2:] + boxes[..., :2]) / 2
+    center = (boxes[..., 2:] + boxes[..., :2]) / 2
     side = boxes[..., 2:] - boxes[..., :2]
-    shift = centre - centre[:, :, :1]
+    shift = center - center[:, :, :1]
     growth = np.log(side / side[:, :, :1])
     assert np.abs(shift).mean() == pytest.approx(7.99, rel=0.03)
     assert shift.std() == pytest.approx(11.4, rel=0.03)
@@ -65,8 +65,8 @@ def test_motion_has_the_statistics_of_the_spec(drawn):
 def test_the_zero_prediction_costs_what_the_spec_says(drawn):
     """Smooth L1 of the targets alone is about 19.1 + 3.24 (specs/ctp.md 1.1, Loss)."""
     boxes = np.stack([patches.boxes for patches in drawn]).astype(float)
-    centre, side = (boxes[..., 2:] + boxes[..., :2]) / 2, boxes[..., 2:] - boxes[..., :2]
-    targets = np.abs((centre - centre[:, :, :1]) / 0.8), np.abs(np.log(side / side[:, :, :1]) / 0.04)
+    center, side = (boxes[..., 2:] + boxes[..., :2]) / 2, boxes[..., 2:] - boxes[..., :2]
+    targets = np.abs((center - center[:, :, :1]) / 0.8), np.abs(np.log(side / side[:, :, :1]) / 0.04)
     loss = [np.where(x < 1, x**2 / 2, x - 0.5).sum(axis=-1).mean() for x in targets]
     assert loss[0] == pytest.approx(19.1, rel=0.04)
     assert loss[1] == pytest.approx(3.24, rel=0.04)

@@ -1,4 +1,4 @@
-"""Encoding into the store: fragments, sizes, quality, colours and orientation."""
+"""Encoding into the store: fragments, sizes, quality, colors and orientation."""
 
 import itertools
 from pathlib import Path
@@ -28,7 +28,7 @@ def moving_frames(count, width=64, height=48):
 
 
 def natural_frames(count, width=192, height=160):
-    """A texture that drifts, with a spectrum like that of a small video (1/f**1.5) and weak colours."""
+    """A texture that drifts, with a spectrum like that of a small video (1/f**1.5) and weak colors."""
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
     frequency[0, 0] = np.inf
     noise = np.random.default_rng(0).standard_normal((3, height, width))
@@ -151,7 +151,7 @@ def as_the_binary_sees_it(path, size, count):
 
 
 def blocks(video):
-    """Means of 16 x 16 pixels: colours, without the sharpness that chroma subsampling takes."""
+    """Means of 16 x 16 pixels: colors, without the sharpness that chroma subsampling takes."""
     t, h, w, c = video.shape
     return video.reshape(t, h // 16, 16, w // 16, 16, c).mean(axis=(2, 4))
 
@@ -162,7 +162,7 @@ def blocks(video):
 )
 @pytest.mark.parametrize("matrix", ["bt709", "smpte170m"])
 @pytest.mark.parametrize("full_range", [True, False])
-def test_colours_survive_whatever_matrix_and_range_the_source_has(tmp_path, matrix, full_range, codec, tags_of_stored):
+def test_colors_survive_whatever_matrix_and_range_the_source_has(tmp_path, matrix, full_range, codec, tags_of_stored):
     pixel_range = "pc" if full_range else "tv"
     filters = f"gblur=sigma=6,scale=out_color_matrix={matrix}:out_range={pixel_range}"
     tags = ["-colorspace", matrix, "-color_range", pixel_range, "-crf", "4"]
@@ -176,11 +176,11 @@ def test_colours_survive_whatever_matrix_and_range_the_source_has(tmp_path, matr
 
 
 @pytest.mark.parametrize("codec", ["h264", "mjpeg", "rawvideo", "vp9"])
-def test_black_and_white_and_colours_come_back_to_the_binary_and_to_the_reader(tmp_path, codec):
+def test_black_and_white_and_colors_come_back_to_the_binary_and_to_the_reader(tmp_path, codec):
     ramp = np.linspace(0, 255, 192).astype(np.uint8)
-    grey, red, blue = np.zeros((3, 64, 192, 3), np.uint8)
-    grey[:], red[..., 0], blue[..., 2] = ramp[:, None], ramp, ramp
-    frames = [np.concatenate(rows) for rows in ((grey, red, blue), (blue, grey, red))]
+    gray, red, blue = np.zeros((3, 64, 192, 3), np.uint8)
+    gray[:], red[..., 0], blue[..., 2] = ramp[:, None], ramp, ramp
+    frames = [np.concatenate(rows) for rows in ((gray, red, blue), (blue, gray, red))]
     path = video_path(tmp_path, "a")
     path.parent.mkdir()
     index = Index.build(

@@ -17,7 +17,7 @@ from tests.helpers.media import make_video
 
 
 def write_pictures(folder: Path, names: list[str], *, mode: str = "RGB", size: tuple[int, int] = (96, 64)) -> Path:
-    """Smooth colours that differ from picture to picture."""
+    """Smooth colors that differ from picture to picture."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(names):
         small = np.random.default_rng(number).integers(0, 255, (4, 6, 3), dtype=np.uint8)
@@ -36,7 +36,7 @@ def prepare(source: Path, out: Path, *more: str) -> int:
 
 GOOD = {
     "1": {"names": numbered(5)},
-    "as grey": {"names": numbered(5), "mode": "L"},
+    "as gray": {"names": numbered(5), "mode": "L"},
     "deep/unpadded.v1": {"names": numbered(5, "img_{}.png", first=8)},
     "from 0": {"names": numbered(5, "{:03d}.JPG", first=0)},
     "100 %5d": {"names": numbered(5, "50%-{:02d}.jpeg", first=97)},

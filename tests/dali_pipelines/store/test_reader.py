@@ -123,8 +123,8 @@ def test_dali_decodes_a_clip_like_the_whole_file_and_like_decode_clip(dataset, n
         ["-pix_fmt", "yuv420p10le"],
     ],
 )
-def test_colours_of_any_format_are_those_of_dali(tmp_path, tags):
-    """The tag of the matrix is ignored by both, the range is honoured by both."""
+def test_colors_of_any_format_are_those_of_dali(tmp_path, tags):
+    """The tag of the matrix is ignored by both, the range is honored by both."""
     path = make_video(tmp_path / "a.webm", codec="vp9", frames=4, extra=tags)
     data, frames = np.fromfile(path, np.uint8), np.arange(4, dtype=np.int32)
     here = decode_clip(EncodedClip(data, frames, 4)).astype(int)

@@ -181,7 +181,7 @@ def test_a_matrix_tag_that_is_ignored_is_noted(tmp_path):
     tagged = tmp_path / "tagged.mp4"
     run_ffmpeg("-i", plain, "-c", "copy", "-bsf:v", "h264_metadata=matrix_coefficients=1", tagged)
     assert leave_in_place(plain).notes == ()
-    assert leave_in_place(tagged).notes == ("are tagged BT.709 but decode as BT.601: colours shift a little",)
+    assert leave_in_place(tagged).notes == ("are tagged BT.709 but decode as BT.601: colors shift a little",)
 
 
 def test_sizes_that_a_gpu_decoder_minds_are_noted(tmp_path):

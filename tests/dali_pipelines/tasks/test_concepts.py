@@ -10,15 +10,15 @@ from PIL import Image
 
 from configs.errors import UserError
 from configs.load import parse
-from dali_pipelines.graph.colour import MEAN, STD
-from dali_pipelines.plan.colour_map import colour_arrays, shift
+from dali_pipelines.graph.color import MEAN, STD
+from dali_pipelines.plan.color_map import color_arrays, shift
 from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.store.index import VideoInfo
 from dali_pipelines.tasks import Task
 from dali_pipelines.tasks.concepts import Config, Reference, draw_frames, graph, plan
 from tests.helpers.dali import run_graph
 
-PER_FRAME = Config(reference=Reference(grey_per_frame=True))
+PER_FRAME = Config(reference=Reference(gray_per_frame=True))
 
 
 def video(num_frames=200, width=320, height=240):
@@ -102,14 +102,14 @@ def test_every_view_has_a_box_and_a_flip_of_its_own():
     assert np.abs(np.corrcoef(share.T) - np.eye(4)).max() < 0.1
 
 
-def grey_channels(matrices):
+def gray_channels(matrices):
     """For maps (..., 3, 3) the one column that is not zero, or -1 where there are several."""
     used = np.abs(matrices).max(-2) > 1e-6
     return np.where(used.sum(-1) == 1, used.argmax(-1), -1)
 
 
-def test_half_of_the_views_are_grey_of_one_channel_each():
-    channels = grey_channels(draws()["colour_matrix"])
+def test_half_of_the_views_are_gray_of_one_channel_each():
+    channels = gray_channels(draws()["color_matrix"])
     views = channels[:, [0, 16, 32, 33]]
     assert (channels[:, :16] == views[:, :1]).all()
     assert (channels[:, 16:32] == views[:, 1:2]).all()
@@ -118,12 +118,12 @@ def test_half_of_the_views_are_grey_of_one_channel_each():
     assert np.abs(np.bincount(views[views >= 0]) / (views >= 0).sum() - 1 / 3).max() < 0.05
 
 
-def test_the_originals_grey_changes_its_channel_from_frame_to_frame_and_stills_with_it():
-    channels = grey_channels(draws(300, PER_FRAME)["colour_matrix"]).reshape(300, 4, 16)
-    grey = channels[channels.min(-1) >= 0]
-    assert ((channels >= 0).all(-1) == (channels >= 0).any(-1)).all()  # a view is grey or not
-    assert np.abs(np.bincount(grey.ravel()) / grey.size - 1 / 3).max() < 0.03
-    assert (grey != grey[:, :1]).any(1).all()
+def test_the_originals_gray_changes_its_channel_from_frame_to_frame_and_stills_with_it():
+    channels = gray_channels(draws(300, PER_FRAME)["color_matrix"]).reshape(300, 4, 16)
+    gray = channels[channels.min(-1) >= 0]
+    assert ((channels >= 0).all(-1) == (channels >= 0).any(-1)).all()  # a view is gray or not
+    assert np.abs(np.bincount(gray.ravel()) / gray.size - 1 / 3).max() < 0.03
+    assert (gray != gray[:, :1]).any(1).all()
     assert Task("concepts", PER_FRAME).batch_schema["stills"][0] == (2, 3, 16, 128, 128)
     frames = draws(1, PER_FRAME)["frames"][0]
     assert (frames[32:48] == frames[32]).all()
@@ -132,25 +132,25 @@ def test_the_originals_grey_changes_its_channel_from_frame_to_frame_and_stills_w
 
 def test_one_jitter_holds_for_all_frames_of_a_view_and_no_two_views_share_it():
     drawn = draws(50)
-    for key in ("colour_matrix", "colour_pivot"):
+    for key in ("color_matrix", "color_pivot"):
         first, second, *_ = np.split(drawn[key], [16, 32, 33], axis=1)
         assert (first == first[:, :1]).all()
         assert (second == second[:, :1]).all()
-    views = drawn["colour_matrix"][:, [0, 16, 32, 33]]
+    views = drawn["color_matrix"][:, [0, 16, 32, 33]]
     assert all((views[:, a] != views[:, b]).any((1, 2)).all() for a in range(4) for b in range(a))
 
 
 # The graph.
 
 
-@pytest.mark.parametrize("cfg", [Config(4, 48), Config(4, 48, reference=Reference(grey_per_frame=True))])
+@pytest.mark.parametrize("cfg", [Config(4, 48), Config(4, 48, reference=Reference(gray_per_frame=True))])
 def test_views_are_what_pil_crops_flips_and_scales(cfg):
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 200, (sum(cfg.lengths), 6, 8, 3), dtype=np.uint8)
     pictures = [Image.fromarray(c).resize((96, 72), Image.Resampling.BICUBIC) for c in coarse]
     drawn = plan(video(width=96, height=72), generator(1, Stream.SAMPLE, 0), cfg)
     drawn |= {"box_mirror": np.float32([1, 0, 0, 1])}
-    drawn |= colour_arrays([shift(t) for t in range(len(pictures))])  # tells the frames' maps apart
+    drawn |= color_arrays([shift(t) for t in range(len(pictures))])  # tells the frames' maps apart
     drawn["frames"] = np.stack([np.asarray(p) for p in pictures])
 
     expected = []

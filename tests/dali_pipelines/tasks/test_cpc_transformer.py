@@ -1,10 +1,10 @@
-"""CPC with a Transformer, data side: its frames, crops and colours."""
+"""CPC with a Transformer, data side: its frames, crops and colors."""
 
 import numpy as np
 import torch.nn.functional as F
 
 from dali_pipelines.loader import ClipLoader
-from dali_pipelines.plan.frame_colours import frame_colours
+from dali_pipelines.plan.frame_colors import frame_colors
 from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.store.index import VideoInfo
 from dali_pipelines.tasks import Task
@@ -48,34 +48,34 @@ def test_a_smaller_size_shows_the_same_region():
     assert Task("cpc_transformer", Plan(size=128)).batch_schema["clips"][0] == (3, 5, 128, 128)
 
 
-def test_half_of_the_frames_are_grey_each_for_itself_from_each_channel_alike():
-    colours = [frame_colours(generator(0, Stream.SAMPLE, 0, row), 5) for row in range(400)]
-    # Grey is what does not tell two colours apart that have the same value in one channel.
+def test_half_of_the_frames_are_gray_each_for_itself_from_each_channel_alike():
+    colors = [frame_colors(generator(0, Stream.SAMPLE, 0, row), 5) for row in range(400)]
+    # Gray is what does not tell two colors apart that have the same value in one channel.
     by_channel = np.array(
-        [[np.ptp(np.delete(np.abs(c.matrix), k, axis=1)) < 1e-9 for k in range(3)] for cs in colours for c in cs]
+        [[np.ptp(np.delete(np.abs(c.matrix), k, axis=1)) < 1e-9 for k in range(3)] for cs in colors for c in cs]
     )
-    grey = by_channel.any(axis=1).reshape(400, 5)
-    assert abs(grey.mean() - 0.5) < 0.05
-    assert abs((grey.sum(axis=1) % 5 == 0).mean() - 2 / 32) < 0.04  # all five frames alike
+    gray = by_channel.any(axis=1).reshape(400, 5)
+    assert abs(gray.mean() - 0.5) < 0.05
+    assert abs((gray.sum(axis=1) % 5 == 0).mean() - 2 / 32) < 0.04  # all five frames alike
     assert np.abs(by_channel.mean(axis=0) - 1 / 6).max() < 0.03
 
 
-def test_no_two_frames_share_their_colours():
-    matrices = np.array([c.matrix for c in frame_colours(generator(0, Stream.SAMPLE, 0, 0), 6)])
+def test_no_two_frames_share_their_colors():
+    matrices = np.array([c.matrix for c in frame_colors(generator(0, Stream.SAMPLE, 0, 0), 6)])
     assert len(np.unique(matrices.round(6), axis=0)) == 6
 
 
 def test_brightness_reaches_from_half_to_one_and_a_half():
-    """Contrast, saturation and hue leave the mean grey of a grey picture as it is; brightness alone scales it (YIQ's
+    """Contrast, saturation and hue leave the mean gray of a gray picture as it is; brightness alone scales it (YIQ's
     coefficients have three digits, so that hue adds some thousandths)."""
-    maps = frame_colours(generator(0, Stream.SAMPLE, 0, 1), 1500)
+    maps = frame_colors(generator(0, Stream.SAMPLE, 0, 1), 1500)
     scale = np.array([((c.matrix + c.pivot) @ np.ones(3)).mean() for c in maps])
     assert 0.495 < scale.min() < 0.51
     assert 1.49 < scale.max() < 1.505
     assert abs(scale.mean() - 1) < 0.02
 
 
-def test_clips_differ_from_frame_to_frame_in_colour_but_not_in_place(vp9_store):
+def test_clips_differ_from_frame_to_frame_in_color_but_not_in_place(vp9_store):
     """The store's videos slide to the right by 2 pixels a frame, so that their columns' pattern tells the place."""
     cfg = Plan(size=96, crop_size=96, short_sides=(160,), flip_prob=0.0)
     loader = ClipLoader(vp9_store, Task("cpc_transformer", cfg), batch_size=6)

@@ -151,19 +151,19 @@ def test_looks_are_as_frequent_as_the_spec_says():
     assert np.mean(sigmas > 0) == pytest.approx(0.15, abs=0.02)
     assert 9.8 < np.abs(angles).max() <= 10
     assert 0.1 <= sigmas[sigmas > 0].min() < 0.15 < 1.95 < sigmas.max() <= 2
-    matrices = np.array([colours[0].matrix for _, colours, _ in looks])
+    matrices = np.array([colors[0].matrix for _, colors, _ in looks])
     assert np.mean((matrices != np.eye(3)).any((1, 2))) == pytest.approx(0.3 * (1 - 0.2 * 0.8), abs=0.02)
     assert np.mean((matrices[:, 0] == matrices[:, 1]).all(1)) == pytest.approx(0.06, abs=0.012)
-    assert all((one.matrix == colours[0].matrix).all() for _, colours, _ in looks for one in colours)
+    assert all((one.matrix == colors[0].matrix).all() for _, colors, _ in looks for one in colors)
 
 
-def test_the_originals_grey_flickers():
-    rng, cfg = np.random.default_rng(4), Config(reference=Reference(grey_per_frame=True))
+def test_the_originals_gray_flickers():
+    rng, cfg = np.random.default_rng(4), Config(reference=Reference(gray_per_frame=True))
     looks = [[one.matrix for one in draw_look(rng, cfg)[1]] for _ in range(300)]
     flickering = [any((one != look[0]).any() for one in look) for look in looks]
-    grey = [(look[0][0] == look[0][1]).all() for look in looks]
-    assert flickering == grey
-    assert any(grey)
+    gray = [(look[0][0] == look[0][1]).all() for look in looks]
+    assert flickering == gray
+    assert any(gray)
 
 
 @pytest.mark.parametrize("same_start", [False, True])

@@ -6,7 +6,7 @@ from PIL import Image, ImageFilter
 
 from dali_pipelines.graph.blur import blur
 from dali_pipelines.loader import ClipLoader
-from dali_pipelines.plan.colour_map import IDENTITY, colour_arrays, gain
+from dali_pipelines.plan.color_map import IDENTITY, color_arrays, gain
 from dali_pipelines.plan.overlap import RATES
 from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.store.index import VideoInfo
@@ -60,13 +60,13 @@ def test_a_plain_clip_is_its_box_scaled_by_pil_turned_by_its_label_and_mirrored(
     assert len(seen) == 4  # mirrored and not, sideways and not
 
 
-def test_strong_clips_are_blurred_coloured_and_turned_a_little_each_in_its_own_way():
+def test_strong_clips_are_blurred_colored_and_turned_a_little_each_in_its_own_way():
     cfg = Config(num_frames=6, size=48)
     plans = find_plans(4, cfg, (100, 80), plain=False)
     for drawn in plans:
         drawn["box_start"][:], drawn["box_shape"][:], drawn["box_mirror"][:] = 10, 60, 0
         drawn["quarters"][:], drawn["degrees"][:], drawn["sigma"][:] = 0, (5.0, 0.0), (0.0, 2.0)
-        drawn |= colour_arrays([IDENTITY] * 6 + [gain(0.5)] * 6)
+        drawn |= color_arrays([IDENTITY] * 6 + [gain(0.5)] * 6)
     clip = np.tile(smooth(1, 80, 100), (12, 1, 1, 1))
     for result in execute(plans, [clip] * 4, cfg):
         levels = result * 127.5 + 127.5
@@ -88,7 +88,7 @@ def gaussian(frames, sigma):
 
 @pytest.mark.parametrize(("sigma", "deviation"), [(0.3, 10.5), (0.7, 4.5), (1.0, 0.9), (1.5, 1.0), (2.0, 0.6)])
 def test_blur_is_gaussian_and_pils_differs_by_this_much(sigma, deviation, device):
-    """PIL's three boxes blur more than a sampled Gaussian below sigma 1: mean grey levels on white noise, where the
+    """PIL's three boxes blur more than a sampled Gaussian below sigma 1: mean gray levels on white noise, where the
     difference is largest. On frames of real videos: 1.5 levels at 0.3, 0.9 at 0.7, 0.5 from 1 on."""
     noise = np.random.default_rng(8).integers(0, 256, (1, 48, 48, 3), dtype=np.uint8)
     sample = {"clip": noise.astype(np.float32), "sigma": np.float32([0, sigma])}

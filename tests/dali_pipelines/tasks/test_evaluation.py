@@ -18,7 +18,7 @@ from tests.dali_pipelines.pixels.test_views import smooth
 from tests.helpers.dali import run_graph
 
 COCLR = Config(num_frames=32, stride=1, test=Test(clips="windows"))
-CROPS = {"centre": 1, "three": 3, "five": 5, "ten": 10}
+CROPS = {"center": 1, "three": 3, "five": 5, "ten": 10}
 SIZE, SHORT = 48, 64
 SEED = 2  # of five clips, some are jittered
 
@@ -116,7 +116,7 @@ def test_a_plan_has_its_declared_arrays(cfg, frames, width, height):
 
 
 def seen(info: VideoInfo, picture: np.ndarray, cfg: Config) -> np.ndarray:
-    """Grey levels of all crops of one video of a still picture; float (crops, M*T, size, size, 3)."""
+    """Gray levels of all crops of one video of a still picture; float (crops, M*T, size, size, 3)."""
     drawn = plan(info, np.random.default_rng(SEED), cfg)
     clip = np.tile(picture, (len(drawn["frames"]), 1, 1, 1))
     sample = {"clip": clip, **{k: v for k, v in drawn.items() if k != "frames"}}
@@ -133,7 +133,7 @@ def slices(picture: np.ndarray, crops: str, width: int, height: int) -> list[np.
     along = [(middle[0], x) for x in (0, middle[1], right)] if width >= height else None
     along = along or [(y, middle[1]) for y in (0, middle[0], down)]
     five = [middle, (0, 0), (0, right), (down, 0), (down, right)]
-    places = {"centre": [middle], "three": along, "five": five, "ten": five}[crops]
+    places = {"center": [middle], "three": along, "five": five, "ten": five}[crops]
     cuts = [whole[y : y + SIZE, x : x + SIZE] for y, x in places]
     return cuts + [cut[:, ::-1] for cut in cuts] if crops == "ten" else cuts
 
@@ -174,40 +174,40 @@ def test_a_fixed_aspect_squeezes_the_video_to_171_x_128():
         assert sides * (rows / info.height, columns / info.width) == pytest.approx((112, 112), abs=1.01 * 128 / 2000)
 
 
-# Colours.
+# Colors.
 
 
 def test_jitter_changes_three_clips_in_ten_each_with_all_its_frames_and_is_off_unless_asked_for():
     jitter = Config(num_frames=2, test=Test(clips=8, reference=TestReference(jitter=True)))
     changed = []
     for seed in range(250):
-        matrices = plan(video(), np.random.default_rng(seed), jitter)["colour_matrix"].reshape(8, 2, 3, 3)
+        matrices = plan(video(), np.random.default_rng(seed), jitter)["color_matrix"].reshape(8, 2, 3, 3)
         assert (matrices[:, :1] == matrices).all()
         changed += [bool((clip[0] != np.eye(3)).any()) for clip in matrices]
     assert np.mean(changed) == pytest.approx(0.3, abs=0.05)
-    assert not any(name.startswith("colour") for name in plan(video(), np.random.default_rng(0), Config()))
+    assert not any(name.startswith("color") for name in plan(video(), np.random.default_rng(0), Config()))
 
 
-def test_jittered_clips_show_other_colours_the_same_in_every_crop():
+def test_jittered_clips_show_other_colors_the_same_in_every_crop():
     still = smooth(1, 48, 48)[0]
     test = Test(clips=5, crops="three", short_side=SIZE)
     cfg = Config(num_frames=1, size=SIZE, test=dataclasses.replace(test, reference=TestReference(jitter=True)))
     plain = seen(video(99, 48, 48), still, Config(num_frames=1, size=SIZE, test=test))
     jittered = seen(video(99, 48, 48), still, cfg)
     drawn = plan(video(99, 48, 48), np.random.default_rng(SEED), cfg)
-    changed = (drawn["colour_matrix"] != np.eye(3)).any((1, 2))
+    changed = (drawn["color_matrix"] != np.eye(3)).any((1, 2))
     assert (np.abs(jittered - plain).mean((0, 2, 3, 4)) > 1).tolist() == changed.tolist()
     assert 0 < changed.sum() < 5
     assert (jittered == jittered[:1]).all()  # three crops of a square picture show the same
 
 
 def test_the_loader_gives_the_crops_and_clips_of_a_video_in_their_places(vp9_store):
-    """(crops, M): the centre crop of the five is that of the centre, clip for clip."""
+    """(crops, M): the center crop of the five is that of the center, clip for clip."""
     batches = {}
-    for crops in ("centre", "five"):
+    for crops in ("center", "five"):
         cfg = Config(num_frames=2, size=32, test=Test(clips=3, crops=crops, short_side=40))
         loader = ClipLoader(vp9_store, Task("evaluation", cfg), batch_size=2, shuffle=False)
         batches[crops] = next(iter(loader))["clips"]
     assert batches["five"].shape == (2, 5, 3, 3, 2, 32, 32)
-    assert (batches["five"][:, :1] == batches["centre"]).all()
+    assert (batches["five"][:, :1] == batches["center"]).all()
     assert (batches["five"][:, 0, 0] != batches["five"][:, 0, 2]).any()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dali_pipelines.graph.colour import MEAN, STD
+from dali_pipelines.graph.color import MEAN, STD
 from dali_pipelines.store.index import VideoInfo
 from dali_pipelines.tasks import moco as data
 from tests.helpers.dali import run_graph
@@ -27,10 +27,10 @@ def ramp_view(numbers: np.ndarray, start: np.ndarray, end: np.ndarray, size: int
     return picture
 
 
-def recoloured(frames: np.ndarray, plan: dict[str, np.ndarray]) -> np.ndarray:
-    """The plan's colours and ImageNet's normalisation, one pixel formula at a time."""
+def recolored(frames: np.ndarray, plan: dict[str, np.ndarray]) -> np.ndarray:
+    """The plan's colors and ImageNet's normalization, one pixel formula at a time."""
     means = frames.mean((1, 2), keepdims=True)
-    matrix, pivot, offset = (plan[f"colour_{name}"][:, None, None] for name in ("matrix", "pivot", "offset"))
+    matrix, pivot, offset = (plan[f"color_{name}"][:, None, None] for name in ("matrix", "pivot", "offset"))
     mapped = np.einsum("...ij,...j->...i", matrix, frames) + np.einsum("...ij,...j->...i", pivot, means) + offset
     return (mapped.clip(0, 255) / 255 - MEAN) / STD
 
@@ -45,7 +45,7 @@ def test_the_views_of_a_video_are_drawn_independently(plans):
     starts = np.array([plan["frames"].reshape(2, 16)[:, 0] for plan in plans])
     sides = np.array([abs(plan["crop_end"] - plan["crop_start"])[:, 0] for plan in plans])
     flips = np.array([plan["crop_start"][:, 1] > plan["crop_end"][:, 1] for plan in plans])
-    plain = np.array([(plan["colour_matrix"][[0, 16]] == np.eye(3)).all((1, 2)) for plan in plans])
+    plain = np.array([(plan["color_matrix"][[0, 16]] == np.eye(3)).all((1, 2)) for plan in plans])
     for values in (starts, sides, flips.astype(float), plain.astype(float)):
         assert abs(np.corrcoef(values.T)[0, 1]) < 0.06  # 3 standard errors
     assert flips.mean(0) == pytest.approx([0.5, 0.5], abs=0.03)
@@ -65,9 +65,9 @@ def test_each_clip_has_a_stride_of_its_own_from_1_to_4(plans):
     assert shares == pytest.approx(np.full((4, 4), 1 / 16), abs=0.02)
 
 
-def test_colours_and_crop_hold_for_a_whole_view(plans):
+def test_colors_and_crop_hold_for_a_whole_view(plans):
     for plan in plans[:50]:
-        for name in ("colour_kind", "colour_matrix", "colour_pivot", "colour_offset"):
+        for name in ("color_kind", "color_matrix", "color_pivot", "color_offset"):
             views = plan[name].reshape(2, 16, -1)
             assert (views == views[:, :1]).all()
 
@@ -79,7 +79,7 @@ def test_a_video_keeps_its_shape_unless_the_original_is_asked_for():
         assert width / height == pytest.approx([squeeze] * 2, rel=0.01)
 
 
-def test_the_graph_gives_each_view_its_own_frames_crop_and_colours():
+def test_the_graph_gives_each_view_its_own_frames_crop_and_colors():
     cfg = data.Config(num_frames=4, size=32, short_sides=(40, 44))
     video = VideoInfo(name="v", num_frames=60, width=72, height=48, fps=25.0, label=-1)
     samples = [data.plan(video, np.random.default_rng(seed), cfg) for seed in range(8)]
@@ -91,7 +91,7 @@ def test_the_graph_gives_each_view_its_own_frames_crop_and_colours():
     for clips, plan in zip(got, samples, strict=True):
         numbers = plan["frames"].reshape(2, 4)
         views = [ramp_view(numbers[v], plan["crop_start"][v], plan["crop_end"][v], 32) for v in range(2)]
-        expected = recoloured(np.concatenate(views), plan)
+        expected = recolored(np.concatenate(views), plan)
         assert abs(clips - expected).max() < 2.5 / 255 / min(STD)
 
 

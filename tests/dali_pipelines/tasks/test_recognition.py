@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dali_pipelines.plan.colour_map import IDENTITY, colour_arrays
+from dali_pipelines.plan.color_map import IDENTITY, color_arrays
 from dali_pipelines.store.index import VideoInfo
 from dali_pipelines.tasks.recognition import Config, Reference, graph, plan, plan_schema
 from tests.dali_pipelines.pixels.test_views import smooth
@@ -28,22 +28,22 @@ def draw(count: int, info: VideoInfo, cfg: Config) -> list[dict[str, np.ndarray]
 
 
 def shown(plans: list[dict[str, np.ndarray]], clip: np.ndarray, cfg: Config) -> list[np.ndarray]:
-    """What the graph makes of the plans on these frames, back in grey levels; float (T, size, size, 3)."""
+    """What the graph makes of the plans on these frames, back in gray levels; float (T, size, size, 3)."""
     samples = [{"clip": clip, **{k: v for k, v in p.items() if k not in ("frames", "labels")}} for p in plans]
     results = run_graph(lambda n: graph(n["clip"], n | {"labels": n["clip"]}, cfg)["clips"], samples, {"clip": "FHWC"})
-    mean, std = IMAGENET if cfg.normalisation == "imagenet" else (0.5, 0.5)
+    mean, std = IMAGENET if cfg.normalization == "imagenet" else (0.5, 0.5)
     return [255 * (result * std + mean) for result in results]
 
 
 def plain(drawn: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return drawn | colour_arrays([IDENTITY] * len(drawn["frames"]))
+    return drawn | color_arrays([IDENTITY] * len(drawn["frames"]))
 
 
-@pytest.mark.parametrize("normalisation", ["imagenet", "half"])
+@pytest.mark.parametrize("normalization", ["imagenet", "half"])
 @pytest.mark.parametrize(("width", "height"), [(100, 80), (72, 90)])
-def test_a_crop_of_the_scaled_video_is_found_in_it_at_one_of_its_scales(width, height, normalisation):
-    """Every crop is that part of the picture as PIL scales it, in whole grey levels, mirrored or not."""
-    cfg = Config(num_frames=2, size=48, short_sides=(48, 64), flip_prob=0.5, normalisation=normalisation)
+def test_a_crop_of_the_scaled_video_is_found_in_it_at_one_of_its_scales(width, height, normalization):
+    """Every crop is that part of the picture as PIL scales it, in whole gray levels, mirrored or not."""
+    cfg = Config(num_frames=2, size=48, short_sides=(48, 64), flip_prob=0.5, normalization=normalization)
     clip = smooth(2, height, width)
     plans = [plain(drawn) for drawn in draw(16, video(width, height), cfg)]
     lengths = {side: 48 * min(width, height) / side for side in cfg.short_sides}
@@ -84,28 +84,28 @@ def test_a_crop_by_area_is_pils_bicubic_of_the_box_mirrored_after():
 
 
 @pytest.mark.parametrize("more", [{}, COCLR], ids=["ctp", "coclr"])
-def test_colours_change_all_frames_of_a_clip_alike_before_the_normalisation(more):
+def test_colors_change_all_frames_of_a_clip_alike_before_the_normalization(more):
     cfg = Config(num_frames=3, size=32, short_sides=(32,), **more)
     clip = np.tile(smooth(1, 64, 64), (3, 1, 1, 1))
-    plans = [drawn for drawn in draw(60, video(64, 64), cfg) if (drawn["colour_matrix"] != np.eye(3)).any()][:6]
+    plans = [drawn for drawn in draw(60, video(64, 64), cfg) if (drawn["color_matrix"] != np.eye(3)).any()][:6]
     assert len(plans) == 6
     results, plains = shown(plans, clip, cfg), shown([plain(drawn) for drawn in plans], clip, cfg)
     for drawn, result, base in zip(plans, results, plains, strict=True):
         assert (result == result[:1]).all()
-        matrix, pivot, offset = (drawn[f"colour_{name}"][0].astype(float) for name in ("matrix", "pivot", "offset"))
+        matrix, pivot, offset = (drawn[f"color_{name}"][0].astype(float) for name in ("matrix", "pivot", "offset"))
         mean = base[0].mean((0, 1))
         expected = np.clip(base[0] @ matrix.T + pivot @ mean + offset, 0, 255)
         np.testing.assert_allclose(result[0], expected, rtol=0, atol=0.55)  # to whole levels
 
 
-def test_shares_of_flips_and_colours_are_those_of_the_spec():
-    """Of 4000 draws: 5 standard deviations are 0.04 at most. CtP changes no colour with probability 0.8^3."""
-    for cfg, flips, coloured in ((Config(), 0.35, 1 - 0.8**3), (Config(**COCLR), 0.5, 0.3)):
+def test_shares_of_flips_and_colors_are_those_of_the_spec():
+    """Of 4000 draws: 5 standard deviations are 0.04 at most. CtP changes no color with probability 0.8^3."""
+    for cfg, flips, colored in ((Config(), 0.35, 1 - 0.8**3), (Config(**COCLR), 0.5, 0.3)):
         plans = draw(4000, video(128, 96), cfg)
         mirrored = [p["box_mirror"][0] if "box_mirror" in p else p["crop_start"][1] > p["crop_end"][1] for p in plans]
         assert np.mean(mirrored) == pytest.approx(flips, abs=0.04)
-        changed = [(p["colour_matrix"][0] != np.eye(3)).any() or p["colour_offset"].any() for p in plans]
-        assert np.mean(changed) == pytest.approx(coloured, abs=0.04)
+        changed = [(p["color_matrix"][0] != np.eye(3)).any() or p["color_offset"].any() for p in plans]
+        assert np.mean(changed) == pytest.approx(colored, abs=0.04)
 
 
 def test_areas_are_uniform_where_every_aspect_fits_and_aspects_are_from_three_to_four():
@@ -160,7 +160,7 @@ def test_a_plan_has_its_declared_arrays_and_the_same_bits_for_the_same_generator
         ({"flip_prob": -1.0}, "flip_prob = -1.0 must be from 0 to 1"),
         ({"stride": 0}, "stride = 0 must be at least 1"),
         ({"num_frames": 0}, "num_frames = 0 must be at least 1"),
-        ({"normalisation": "none"}, "normalisation = 'none' must be imagenet or half"),
+        ({"normalization": "none"}, "normalization = 'none' must be imagenet or half"),
     ],
 )
 def test_settings_that_no_clip_can_have_are_refused(more, message):

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from dali_pipelines.plan.colour_map import IDENTITY, colour_arrays
+from dali_pipelines.plan.color_map import IDENTITY, color_arrays
 from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.store.index import VideoInfo
 from dali_pipelines.tasks.speednet import SPEEDS, Config, graph, notes, plan
@@ -55,20 +55,20 @@ def test_a_short_video_stands_still_at_its_end_and_below_4_frames_classes_fall_t
     assert len({tuple(frames) for frames in seen.values()} | {(num_frames - 1,) * 16}) == clips
 
 
-def test_one_colour_map_covers_all_frames_of_a_clip():
+def test_one_color_map_covers_all_frames_of_a_clip():
     drawn = plans(100, 50)
     for sample in drawn:
-        assert (sample["colour_matrix"] == sample["colour_matrix"][0]).all()
-        assert (sample["colour_offset"] == sample["colour_offset"][0]).all()
-    changed = [not np.array_equal(sample["colour_matrix"][0], np.eye(3, dtype=np.float32)) for sample in drawn]
+        assert (sample["color_matrix"] == sample["color_matrix"][0]).all()
+        assert (sample["color_offset"] == sample["color_offset"][0]).all()
+    changed = [not np.array_equal(sample["color_matrix"][0], np.eye(3, dtype=np.float32)) for sample in drawn]
     assert 0 < sum(changed) < 50
 
 
 def test_the_graph_shows_the_frames_in_the_order_of_the_plan():
-    """Frame t is t levels grey everywhere; imagenet's mean and deviation of red undone."""
+    """Frame t is t levels gray everywhere; imagenet's mean and deviation of red undone."""
     cfg = Config(num_frames=4, size=16, short_sides=(16,))
     drawn = plan(VideoInfo("v", 50, 24, 20, 25.0, 0), generator(0, Stream.SAMPLE, 0, 0), cfg)
-    drawn |= colour_arrays([IDENTITY] * 4)
+    drawn |= color_arrays([IDENTITY] * 4)
     frames = np.uint8([40, 30, 20, 10]).reshape(4, 1, 1, 1) * np.ones((1, 20, 24, 3), np.uint8)
     (clip,) = run_graph(
         lambda n: graph(n["frames"], n, cfg)["clips"], [{**drawn, "frames": frames}], {"frames": "FHWC"}

@@ -118,7 +118,7 @@ def test_decode_undoes_encode_and_frame_0_does_not_move(boxes):
 
 
 def test_encode_measures_pixels_and_log_ratios_in_units_of_std():
-    boxes = torch.tensor([[10.0, 20, 30, 40], [18, 20, 58, 50]])  # centre 20,30 -> 38,35 and sides 20,20 -> 40,30
+    boxes = torch.tensor([[10.0, 20, 30, 40], [18, 20, 58, 50]])  # center 20,30 -> 38,35 and sides 20,20 -> 40,30
     expected = torch.tensor([18 / 0.8, 5 / 0.8, math.log(2) / 0.04, math.log(1.5) / 0.04])
     torch.testing.assert_close(encode(boxes, STD)[1], expected)
 
@@ -201,7 +201,7 @@ def test_paired_iou_is_the_diagonal_of_torchvisions_box_iou():
 def slow_roi_align(feature_map, box, scale):
     """5x5 cells of one box, each the mean of 2x2 bilinear samples: (C, H, W) and (4,) -> (C, 5, 5)."""
     channels, height, width = feature_map.shape
-    x1, y1, x2, y2 = box * scale - 0.5  # pixel centres are at integers
+    x1, y1, x2, y2 = box * scale - 0.5  # pixel centers are at integers
     cells = np.zeros((channels, 5, 5))
     for row, col, i, j in np.ndindex(5, 5, 2, 2):
         y = np.clip(y1 + (row + (i + 0.5) / 2) * (y2 - y1) / 5, 0, height - 1)

@@ -14,7 +14,7 @@ from dali_pipelines.tasks import Task
 from dali_pipelines.tasks import memdpc as data
 from nets.tasks import build_task
 from nets.tasks.memdpc import Config
-from tests.dali_pipelines.tasks.test_moco import ramp, ramp_view, recoloured
+from tests.dali_pipelines.tasks.test_moco import ramp, ramp_view, recolored
 from tests.helpers.dali import run_graph
 from tests.nets.tasks.test_moco import count
 
@@ -58,12 +58,12 @@ def test_short_videos_are_left_out_by_name(vp9_store):
     assert loader.left_out == [vp9_store.names.text(row) for row in np.flatnonzero(~enough)]
 
 
-def test_all_blocks_share_one_change_of_colour():
+def test_all_blocks_share_one_change_of_color():
     rng = np.random.default_rng(0)
     plans = [data.plan(video_of(300), rng, data.Config()) for _ in range(1000)]
-    offsets = np.array([plan["colour_offset"] for plan in plans])
+    offsets = np.array([plan["color_offset"] for plan in plans])
     assert (offsets == offsets[:, :1]).all()
-    assert all((plan["colour_matrix"] == plan["colour_matrix"][0]).all() for plan in plans)
+    assert all((plan["color_matrix"] == plan["color_matrix"][0]).all() for plan in plans)
     assert (offsets[:, 0, 0] != 0).mean() == pytest.approx(0.2, abs=0.04)  # brightness
 
 
@@ -75,7 +75,7 @@ def test_a_video_keeps_its_shape_unless_the_original_is_asked_for():
         assert width / height == pytest.approx(squeeze, rel=0.01)
 
 
-def test_the_graph_crops_and_colours_every_block_alike():
+def test_the_graph_crops_and_colors_every_block_alike():
     cfg = data.Config(num_blocks=3, num_frames=2, size=32, short_sides=(40, 44))
     video = VideoInfo(name="v", num_frames=60, width=72, height=48, fps=25.0, label=-1)
     samples = [data.plan(video, np.random.default_rng(seed), cfg) for seed in range(8)]
@@ -85,7 +85,7 @@ def test_the_graph_crops_and_colours_every_block_alike():
         {"media": "FHWC"},
     )
     for clips, plan in zip(got, samples, strict=True):
-        expected = recoloured(ramp_view(plan["frames"], plan["crop_start"], plan["crop_end"], 32), plan)
+        expected = recolored(ramp_view(plan["frames"], plan["crop_start"], plan["crop_end"], 32), plan)
         assert abs(clips - expected).max() < 2.5 / 255 / 0.224
 
 
@@ -248,8 +248,8 @@ def test_as_many_predictions_as_blocks_are_refused(pred_steps):
 
 def test_a_few_steps_tell_places_apart(batch):
     net = make()
-    colours = 2 * torch.randn(2, 1, 3, 1, 2, 2, generator=torch.Generator().manual_seed(1))  # each place has its own
-    batch["clips"] = 0.2 * batch["clips"] + colours.repeat_interleave(16, -1).repeat_interleave(16, -2)
+    colors = 2 * torch.randn(2, 1, 3, 1, 2, 2, generator=torch.Generator().manual_seed(1))  # each place has its own
+    batch["clips"] = 0.2 * batch["clips"] + colors.repeat_interleave(16, -1).repeat_interleave(16, -2)
     optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
     for _ in range(60):  # at 40 the last bits of a CPU's convolutions decide
         result = net(batch)

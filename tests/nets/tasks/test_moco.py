@@ -160,7 +160,7 @@ def test_a_queue_that_is_no_multiple_of_the_batch_is_refused_with_the_next_that_
 
 
 @pytest.mark.parametrize("forgotten", [False, True])
-def test_the_original_forgets_its_initialisation(forgotten):
+def test_the_original_forgets_its_initialization(forgotten):
     net = make(reference=Reference(default_init=forgotten))
     weight = net.backbone.layer2[0].conv1[0].weight  # 48 x 16 x 3 x 3 x 3
     fan_in, fan_out = 16 * 27, 48 * 27
@@ -170,11 +170,11 @@ def test_the_original_forgets_its_initialisation(forgotten):
 
 def loss_after_training(lr: float) -> float:
     net = make(queue=64, momentum=0.9)
-    colours = 2 * torch.randn(8, 1, 3, 1, 1, 1, generator=torch.Generator().manual_seed(1))  # one for each video
+    colors = 2 * torch.randn(8, 1, 3, 1, 1, 1, generator=torch.Generator().manual_seed(1))  # one for each video
     optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=lr)
     for step in range(24):
         net.before_step(0)
-        loss = net({"clips": colours + batch_of(8, seed=step)["clips"]})["loss"]
+        loss = net({"clips": colors + batch_of(8, seed=step)["clips"]})["loss"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from configs.errors import UserError
-from configs.schema import LabelledData
+from configs.schema import LabeledData
 from dali_pipelines.listed import open_listed
 from dali_pipelines.store.index import Index
 
@@ -15,7 +15,7 @@ SAME_FILM = re.compile(r"_c\d+$|_[a-z]_(?:cm|nm)_np\d+_[a-z]{2}_(?:goo|med|bad)_
 <film>_<class>_<body>_<camera>_np<people>_<side>_<quality>_<clip>."""
 
 
-def open_labelled(data: LabelledData, part: str) -> Index:
+def open_labeled(data: LabeledData, part: str) -> Index:
     """The videos of one part, "train" or "test", all with a class; those in the quarantine are left off (`listed`).
 
     UserError for a missing list, videos without a class, and a list whose own labels tell of other classes.
@@ -25,10 +25,10 @@ def open_labelled(data: LabelledData, part: str) -> Index:
         raise UserError("data.test_list: missing; name the file that lists the test videos, such as testlist01.txt")
     found = open_listed(data.root, list_file)
     index = found.index
-    unlabelled = np.flatnonzero(index.labels < 0)
-    if len(unlabelled):
+    unlabeled = np.flatnonzero(index.labels < 0)
+    if len(unlabeled):
         raise UserError(
-            f"{data.root} has {len(unlabelled)} videos without a class, the first {index.names.text(unlabelled[0])}; "
+            f"{data.root} has {len(unlabeled)} videos without a class, the first {index.names.text(unlabeled[0])}; "
             "prepare it again with --labels folders or a CSV, or run dali_pipelines.lists for Something-Something v1"
         )
     if list_file is not None:

@@ -1,4 +1,4 @@
-"""Colour changes of a clip, and the numbers that a network reads."""
+"""Color changes of a clip, and the numbers that a network reads."""
 
 import numpy as np
 from nvidia.dali import fn, math, types
@@ -6,11 +6,11 @@ from nvidia.dali.data_node import DataNode
 
 from dali_pipelines.graph.device import standardize
 from dali_pipelines.graph.some import change_some
-from dali_pipelines.plan.colour_map import MIXED, SCALED, WITH_MEAN, colour_schema
+from dali_pipelines.plan.color_map import MIXED, SCALED, WITH_MEAN, color_schema
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-NORMALISATIONS = {
+NORMALIZATIONS = {
     "imagenet": (MEAN, STD),
     "half": ((0.5,) * 3, (0.5,) * 3),
     "kinetics": ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)),
@@ -23,7 +23,7 @@ def brightness_contrast(clips: DataNode, brightness: DataNode, contrast: DataNod
 
     Args:
         clips: uint8 (T, H, W, 3).
-        brightness: float32 (T,) on the CPU, grey levels.
+        brightness: float32 (T,) on the CPU, gray levels.
         contrast: float32 (T,) on the CPU, factors of at least 0.
 
     Returns:
@@ -44,29 +44,29 @@ def _largest(values: DataNode) -> DataNode:
     return fn.reductions.max(math.abs(values))
 
 
-def colour_map(clips: DataNode, plan: dict[str, DataNode]) -> DataNode:
-    """Applies one `plan.colour_map.ColourMap` to every frame, by the cheapest operators that can; some need none.
+def color_map(clips: DataNode, plan: dict[str, DataNode]) -> DataNode:
+    """Applies one `plan.color_map.ColorMap` to every frame, by the cheapest operators that can; some need none.
 
     Args:
         clips: uint8 (T, H, W, 3).
-        plan: holds the arrays of `plan.colour_map.colour_arrays`, on the CPU. A plan without them has frames whose
-            colours are changed already (`store.recolour`).
+        plan: holds the arrays of `plan.color_map.color_arrays`, on the CPU. A plan without them has frames whose
+            colors are changed already (`store.recolor`).
 
     Returns:
         uint8 (T, H, W, 3), rounded and clamped.
     """
-    if "colour_kind" not in plan:
+    if "color_kind" not in plan:
         return clips
-    kind = fn.reductions.max(plan["colour_kind"])
-    matrix, offset, pivot = (plan[f"colour_{part}"] for part in ("matrix", "offset", "pivot"))
+    kind = fn.reductions.max(plan["color_kind"])
+    matrix, offset, pivot = (plan[f"color_{part}"] for part in ("matrix", "offset", "pivot"))
     clips = change_some(kind == SCALED, clips, _scaled, matrix, offset)
     clips = change_some(kind == MIXED, clips, _mixed, matrix, offset)
     return change_some(kind == WITH_MEAN, clips, _with_mean, matrix, offset, pivot)
 
 
-def colours_of_view(plan: dict[str, DataNode], view: int, length: int) -> dict[str, DataNode]:
-    """The part of a plan's colour arrays that `colour_map` needs for one of several views of `length` frames each."""
-    return {name: plan[name][view * length : (view + 1) * length] for name in colour_schema(length) if name in plan}
+def colors_of_view(plan: dict[str, DataNode], view: int, length: int) -> dict[str, DataNode]:
+    """The part of a plan's color arrays that `color_map` needs for one of several views of `length` frames each."""
+    return {name: plan[name][view * length : (view + 1) * length] for name in color_schema(length) if name in plan}
 
 
 def _scaled(clips: DataNode, matrix: DataNode, offset: DataNode) -> DataNode:
@@ -89,15 +89,15 @@ def _with_mean(clips: DataNode, matrix: DataNode, offset: DataNode, pivot: DataN
     return fn.cast(mapped + moved, dtype=types.UINT8)
 
 
-def normalise(clips: DataNode, *, size: int, kind: str = "imagenet") -> DataNode:
+def normalize(clips: DataNode, *, size: int, kind: str = "imagenet") -> DataNode:
     """Subtract a mean and divide by a standard deviation.
 
     Args:
         clips: uint8 (T, size, size, 3).
-        kind: a name in NORMALISATIONS.
+        kind: a name in NORMALIZATIONS.
 
     Returns:
         float32 (T, size, size, 3).
     """
-    mean, deviation = (255 * np.array(values, np.float32) for values in NORMALISATIONS[kind])
+    mean, deviation = (255 * np.array(values, np.float32) for values in NORMALIZATIONS[kind])
     return standardize(clips, mean, deviation, size=size)

@@ -1,23 +1,23 @@
-"""Colour factors of a clip (specs/ctp.md 0.3)."""
+"""Color factors of a clip (specs/ctp.md 0.3)."""
 
 import numpy as np
 
-from dali_pipelines.plan import colour_map
-from dali_pipelines.plan.colour_map import ColourMap
+from dali_pipelines.plan import color_map
+from dali_pipelines.plan.color_map import ColorMap
 from dali_pipelines.plan.keyframes import interpolate, sample_keys
 
 KEY_PROBS = (0.7, 0.3)
 
 
-def hue_saturation(rng: np.random.Generator, *, prob: float, hue: float, saturation: float) -> ColourMap:
+def hue_saturation(rng: np.random.Generator, *, prob: float, hue: float, saturation: float) -> ColorMap:
     """With probability `prob` a turn of the hue, uniform in +-hue degrees, and a log-uniform factor of saturation."""
     drawn = rng.random() < prob
     degrees, log_factor = rng.uniform([-hue, -saturation], [hue, saturation])
-    return colour_map.saturation(np.exp(log_factor)).then(colour_map.hue(degrees)) if drawn else colour_map.IDENTITY
+    return color_map.saturation(np.exp(log_factor)).then(color_map.hue(degrees)) if drawn else color_map.IDENTITY
 
 
 def moving(rng: np.random.Generator, *, length: int, prob: float, reach: float, factor: bool) -> np.ndarray:
-    """A colour value that moves through the clip, float64 (length,).
+    """A color value that moves through the clip, float64 (length,).
 
     With probability `prob` it is uniform in +-reach at the key frames and eased between them, else 0 throughout.
     As a `factor` the key frames hold exp of that, so it is 1 throughout where nothing is drawn.
