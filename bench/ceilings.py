@@ -1,15 +1,16 @@
 """Two loaders that do only one half of the work: what the whole one could reach if the other half were free."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from nvidia.dali import fn, pipeline_def
 from nvidia.dali.data_node import DataNode
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
-from dali_pipelines.plan.cuts import Cut, Cuts
+from dali_pipelines.decode.rgb import Region
+from dali_pipelines.pixels.crop import CropResize
+from dali_pipelines.pixels.operation import Plan, View
+from dali_pipelines.pixels.program import Program, consecutive_views
 from dali_pipelines.tasks import Task
 
 if TYPE_CHECKING:
@@ -26,20 +27,19 @@ def decode_only(frames: DataNode, plan: dict[str, DataNode]) -> dict[str, DataNo
     return {"pixel": frames[:1, :1, :1]}
 
 
-@dataclass(frozen=True)
-class Corner(Cuts):
-    """A corner of every frame as it is: the least that PyAV's side of the loader can make RGB of."""
+class Corner(CropResize):
+    """Cut a corner out of every frame as it is: the least that the host can make RGB of."""
 
-    def of(self, plan: Mapping[str, np.ndarray], *, finish: bool = True) -> list[Cut]:
-        return [Cut(0, len(plan["frames"]), (0, 0, self.size, self.size), self.size, mirror=False, cubic=False)]
+    def host(self, plan: Plan, view: View) -> Region:
+        return Region(box=(0, 0, self.size, self.size), size=self.size)
 
 
 class DecodeTask(Task):
-    """A task for `ClipLoader` beside `decode_only`: where PyAV decodes, it cuts and scales next to nothing."""
+    """A task for `ClipLoader` with `decode_only`: where PyAV decodes, it cuts and scales next to nothing."""
 
     @property
-    def cuts(self) -> Cuts:
-        return Corner(16, ())
+    def program(self) -> Program:
+        return consecutive_views([super().program.frames], Corner(16))
 
 
 def augment_only(
@@ -63,7 +63,8 @@ def augment_only(
     index, _ = long_enough(index, task)
     gpu = device != "cpu"
     order = Order(len(index), 1, 0, 1, seed=0, shuffle=True)
-    source = SampleSource(index, task, order, media="frames", cut=cut, finish=not gpu)
+    steps = task.program.host_steps(gpu=gpu) if cut else 0
+    source = SampleSource(index, task, order, media="frames", steps=steps)
     samples = [dict(zip(source.names, source.read(0, row), strict=True)) for row in range(min(HELD, len(index)))]
     media: list[Any] = [sample["media"] for sample in samples]
     if gpu:
@@ -87,7 +88,7 @@ def augment_only(
             lambda info: plans[info.idx_in_epoch % len(plans)], num_outputs=len(arrays), batch=False
         )
         plan = dict(zip(arrays, nodes, strict=True))
-        made = task.graph(frames, plan)
+        made = task.graph(frames, plan, steps=steps)
         outputs.extend(made)
         return tuple(made.values())
 

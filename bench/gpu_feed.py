@@ -4,7 +4,7 @@ import statistics
 import time
 from typing import Any
 
-from dali_pipelines.decoders import obstacles
+from dali_pipelines.decode.choose import obstacles
 from dali_pipelines.plan.order import Order
 from dali_pipelines.samples import HANDED_OVER, Media, SampleSource, decoded_media
 from dali_pipelines.store.index import Index
@@ -32,7 +32,8 @@ def feed_costs(index: Index, task: Task) -> dict[str, Any]:
     sizes: dict[str, float] = {}
     for _ in range(ROUNDS):
         for way in ways:
-            source = SampleSource(index, task, order, way, finish=False)
+            steps = task.program.host_steps(gpu=True) if way == "frames" else 0
+            source = SampleSource(index, task, order, way, steps=steps)
             began, bytes_sent = time.process_time(), 0
             for epoch in range(EPOCHS):
                 for row in range(len(index)):

@@ -112,7 +112,8 @@ def measure_task(
         settings = settings | {"workers": best}
     whole = ClipLoader(index, task, **settings)
     decode = ClipLoader(index, DecodeTask(task.name, task.cfg), **settings, graph=decode_only)
-    peers = Peers(whole, batches=batches, device=device, counts=counts) if beside and task.cuts else None
+    measured = beside and not task.program.dali_alone  # else its views share frames: peers make one view of each
+    peers = Peers(whole, batches=batches, device=device, counts=counts) if measured else None
     runs = {"": endless(whole), "decode_only_": endless(decode)}
     held = {"batch_size": batch_size, "device": device, "threads": settings["threads"]}
     runs["augment_only_"] = augment_only(index, task, **held, cut=whole.media == "frames")
@@ -156,7 +157,7 @@ def figures(done: dict[str, list["Round"]], batch_size: int, task: "Task") -> di
     whole = done[""]
     clips = batch_size * sum(len(one.seconds) for one in whole)
     result |= {
-        "frames_per_s": round(result["clips_per_s"] * task.plan_schema["frames"][0][0]),
+        "frames_per_s": round(result["clips_per_s"] * task.program.frames),
         **times_ms(whole),
         "cpu_s_per_1000_clips": round(1000 * sum(one.cpu_s for one in whole) / clips, 1),
     }

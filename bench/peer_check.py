@@ -11,8 +11,8 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from bench.peer_data import peer_clips
 from bench.peers import Peer, peer_batches
-from dali_pipelines.graph.color import NORMALIZATIONS
 from dali_pipelines.loader import ClipLoader
+from dali_pipelines.pixels.normalize import NORMALIZATIONS
 from dali_pipelines.tasks import Task
 from trainers.loop import endless
 
@@ -31,8 +31,8 @@ compares them from equal frames.
 
 def our_views(loader: ClipLoader) -> list[Tensor]:
     """The views of the first samples that a loader like this one delivers, float32 (T, size, size, 3) gray levels."""
-    cuts, shapes = loader.task.cuts, {name: shape for name, (shape, _) in loader.task.batch_schema.items()}
-    assert cuts is not None
+    shapes = {name: shape for name, (shape, _) in loader.task.batch_schema.items()}
+    lengths = [view.length for view in loader.task.program.views]
     fresh = ClipLoader(
         loader.index,
         loader.task,
@@ -48,7 +48,7 @@ def our_views(loader: ClipLoader) -> list[Tensor]:
             # All frames of a sample, in the order of its plan: views may lie in several outputs, and in blocks.
             parts = [batch[name].movedim(-4, -1).flatten(1, -4).cpu() for name in shapes if len(shapes[name]) >= 4]
             samples += torch.cat(parts, dim=1)
-    return [levels(view, loader.task) for sample in samples[:CHECKED] for view in sample.split(list(cuts.lengths))]
+    return [levels(view, loader.task) for sample in samples[:CHECKED] for view in sample.split(lengths)]
 
 
 def peer_views(peer: Peer, loader: ClipLoader) -> list[Tensor]:
@@ -74,5 +74,5 @@ def _batches(loader: ClipLoader) -> int:
 
 
 def levels(view: Tensor, task: Task) -> Tensor:
-    mean, std = (torch.tensor(part) for part in NORMALIZATIONS[task.normalization])
+    mean, std = (torch.tensor(part) for part in NORMALIZATIONS[task.program.normalization])
     return 255 * (view * std + mean)

@@ -120,14 +120,15 @@ def _write_jpegs(path: Path, video: Path, size: tuple[int, int]) -> None:
 
 
 def peer_clips(loader: "ClipLoader", start: int, batches: int, *, prepared: bool = False) -> list[PeerClip]:
-    """The samples of `batches` batches of a loader from step `start` on, in its order; its task must have `cuts`.
+    """The samples of `batches` batches of a loader from step `start` on, in its order.
+
+    Its task's views must show frames of their own.
 
     All is read from the loader's own plans, which peers need not draw. Crops are in whole pixels.
 
     prepared: for JPEGs of the size that our videos are stored in.
     """
-    root, order, cuts = loader.index.root, loader.order, loader.task.cuts
-    assert cuts is not None
+    root, order, program = loader.index.root, loader.order, loader.task.program
     clips = []
     for step in range(start, start + batches):
         epoch, place = order.at(step)
@@ -139,14 +140,16 @@ def peer_clips(loader: "ClipLoader", start: int, batches: int, *, prepared: bool
             size = stored if prepared else SOURCE_SIZE
             views = [
                 PeerView(
-                    plan["frames"][cut.first : cut.last].tolist(),
-                    _scaled(cut.box, stored, size),
-                    cut.mirror,
-                    cut.size,
-                    cut.cubic,
+                    plan["frames"][view.first : view.first + view.length].tolist(),
+                    _scaled(region.box, stored, size),
+                    region.mirror,
+                    region.size,
+                    region.cubic,
                     look,
                 )
-                for cut, look in zip(cuts.of(plan), looks(loader.task, info, plan, draw()), strict=True)
+                for view, region, look in zip(
+                    program.views, program.regions(plan), looks(loader.task, info, plan, draw()), strict=True
+                )
             ]
             clips.append(PeerClip(_source(root, info.name), _jpegs(root, info.name, size), views))
     return clips

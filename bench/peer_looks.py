@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from dali_pipelines.plan.color_map import SCALED, WITH_MEAN, color_arrays, gain, shift
+from dali_pipelines.pixels.color import SCALED, WITH_MEAN, Recolor
+from dali_pipelines.pixels.operation import View
+from dali_pipelines.plan.color_map import gain, shift
 from dali_pipelines.plan.patches import Patches
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dali_pipelines.store.index import VideoInfo
+    from dali_pipelines.plan.video import VideoInfo
     from dali_pipelines.tasks import Task
 
 
@@ -99,19 +101,25 @@ def looks(task: "Task", video: "VideoInfo", plan: Mapping[str, np.ndarray], rng:
 
     rng: what `plan` was drawn with, from its start: CtP's patches and colors are read before they become arrays.
     """
-    from dali_pipelines.graph.color import NORMALIZATIONS
+    from dali_pipelines.pixels.normalize import NORMALIZATIONS
 
-    assert task.cuts is not None
-    cuts = task.cuts.of(plan)
-    mean, std = ([255 * value for value in part] for part in NORMALIZATIONS[task.normalization])
+    views = task.program.views
+    mean, std = ([255 * value for value in part] for part in NORMALIZATIONS[task.program.normalization])
     if task.name == "ctp":
         patches, steps = _of_ctp(task, video, rng)
         return [Look(patches, 0.0, steps, 0.0, mean, std)]
-    quarters, degrees, sigmas = (plan.get(name, np.zeros(len(cuts))) for name in ("quarters", "degrees", "sigma"))
+    quarters, degrees, sigmas = (plan.get(name, np.zeros(len(views))) for name in ("rot90", "degrees", "sigma"))
     turns = (90 * quarters + degrees) % 360
     return [
-        Look([], float(turns[v]), _changing(_part(plan, cut.first, cut.last)), float(sigmas[v]), mean, std)
-        for v, cut in enumerate(cuts)
+        Look(
+            [],
+            float(turns[v]),
+            _changing(_part(plan, view)),
+            float(sigmas[v]),
+            mean,
+            std,
+        )
+        for v, view in enumerate(views)
     ]
 
 
@@ -124,7 +132,7 @@ def _of_ctp(task: "Task", video: "VideoInfo", rng: np.random.Generator) -> tuple
         [shift(levels) for levels in drawn.brightness.tolist()],
         [gain(factor) for factor in drawn.contrast.tolist()],
     )
-    return list(_patches(drawn.patches)), [c for some in maps for c in _changing(color_arrays(some))]
+    return list(_patches(drawn.patches)), [c for some in maps for c in _changing(Recolor.arrays(some))]
 
 
 def _patches(patches: Patches) -> Iterator[Patch]:
@@ -134,11 +142,12 @@ def _patches(patches: Patches) -> Iterator[Patch]:
         yield Patch(int(frame), tuple(boxes[frame]), patches.masks[one].astype(np.float32), places)
 
 
-def _part(plan: Mapping[str, np.ndarray], first: int, last: int) -> dict[str, np.ndarray]:
-    return {name: plan[name][first:last] for name in plan if name.startswith("color_")}
+def _part(plan: Mapping[str, np.ndarray], view: View) -> dict[str, np.ndarray]:
+    frames = slice(view.first, view.first + view.length)
+    return {name: plan[name][frames] for name in plan if name.startswith("color_")}
 
 
 def _changing(arrays: Mapping[str, np.ndarray]) -> list[Colors]:
-    """The colors of `plan.color_map.color_arrays`, or none where they change nothing."""
+    """The colors of `pixels.color.Recolor`, or none where they change nothing."""
     kind = int(arrays["color_kind"].max()) if arrays else 0
     return [Colors(kind, *(arrays[f"color_{part}"] for part in ("matrix", "pivot", "offset")))] if kind else []

@@ -38,12 +38,12 @@ class View:
 
 
 def zoom(height: int) -> int:
-    """The whole number by which frames of so many pixels are enlarged."""
+    """Return the whole number by which frames of so many pixels are enlarged."""
     return max(1, round(SHOWN_SIDE / height))
 
 
 def tile(view: View, t: int) -> Image.Image:
-    """Frame `t` of a view, enlarged, with everything drawn in; the number of the frame stands below it."""
+    """Draw frame `t` of a view, enlarged, with everything on it and the number of the frame below."""
     pixels_HW3 = view.pixels_THW3[t]
     factor = zoom(len(pixels_HW3))
     picture = Image.fromarray(pixels_HW3.repeat(factor, axis=0).repeat(factor, axis=1))
@@ -61,7 +61,7 @@ def tile(view: View, t: int) -> Image.Image:
 
 
 def text(words: str, width: int) -> Image.Image:
-    """Words in black on white, in as many lines as a picture of that width needs."""
+    """Draw words in black on white, in as many lines as a picture of that width needs."""
     lines = textwrap.wrap(words, max(8, int(width / LETTER))) or [""]
     picture = Image.new("RGB", (width, LINE * len(lines)), "white")
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(TEXT_SIZE)
@@ -71,7 +71,7 @@ def text(words: str, width: int) -> Image.Image:
 
 
 def stack(pictures: Sequence[Image.Image], *, across: bool = False, gap: int = GAP) -> Image.Image:
-    """Pictures below each other, or beside each other with `across`, on white."""
+    """Stack pictures on white, below each other or side by side with `across`."""
     sizes = [(each.width, each.height) for each in pictures]
     along, aside = (0, 1) if across else (1, 0)
     length = sum(size[along] for size in sizes) + gap * (len(sizes) - 1)
@@ -85,7 +85,7 @@ def stack(pictures: Sequence[Image.Image], *, across: bool = False, gap: int = G
 
 
 def _arrow(draw: ImageDraw.ImageDraw, width: int, degrees: float) -> None:
-    """An arrow in the top right corner; 0 degrees points to the top, 90 to the left."""
+    """Draw an arrow in the top right corner; 0 degrees points to the top, 90 to the left."""
     turn, radius = math.radians(degrees), width / 12
     ahead, aside = np.array([-math.sin(turn), -math.cos(turn)]), np.array([math.cos(turn), -math.sin(turn)])
     center = np.array([width - 1.3 * radius, 1.3 * radius])

@@ -13,7 +13,7 @@ import torch
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
 from configs.errors import UserError
-from dali_pipelines.decoders import Wanted, choose, decoding_threads
+from dali_pipelines.decode.choose import Wanted, choose, decoding_threads
 from dali_pipelines.pipeline import Graph, build_pipeline
 from dali_pipelines.plan.order import Order
 from dali_pipelines.recovery import damaged, first_cause, undecodable, why_unreadable
@@ -37,7 +37,7 @@ class Counts:
 
     def add(self, samples: int, task: Task, decoded: int) -> None:
         self.samples += samples
-        self.frames += samples * task.plan_schema["frames"][0][0]
+        self.frames += samples * task.program.frames
         self.frames_decoded += decoded
 
     @property
@@ -47,7 +47,7 @@ class Counts:
 
 
 def long_enough(index: Index, task: Task) -> tuple[Index, list[str]]:
-    """The videos that have as many frames as the task needs, and the names of the others.
+    """Return the videos that have as many frames as the task needs, and the names of the others.
 
     UserError when none has.
     """
@@ -63,7 +63,7 @@ def long_enough(index: Index, task: Task) -> tuple[Index, list[str]]:
 
 
 class ClipLoader:
-    """Iterates over one epoch of a task's batches; see `dali_pipelines.plan.order.Order` for which sample is where.
+    """Iterate over one epoch of a task's batches; see `dali_pipelines.plan.order.Order` for which sample is where.
 
     Every batch is a dict of tensors on the device: what the task's `batch_schema` names, with a leading batch
     dimension (clips are float32 (..., 3, T, H, W) in channels-last memory). Beside them `index`, int64 (B,) on the
@@ -111,7 +111,7 @@ class ClipLoader:
         decoder: Wanted = "auto",
         graph: Graph | None = None,
     ) -> None:
-        self.task, self.graph = task, graph or task.graph
+        self.task, self.graph = task, graph
         self.index, self.left_out = long_enough(index, task)
         if self.left_out and rank == 0:
             log.warning(
@@ -148,7 +148,7 @@ class ClipLoader:
         return self.order.steps
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        """The rest of the current epoch; the next call goes on with the next one."""
+        """Yield the rest of the current epoch; the next call goes on with the next one."""
         epoch = self.order.at(self.step)[0]
         while self.order.at(self.step)[0] == epoch:
             batch = self._next()
@@ -163,16 +163,16 @@ class ClipLoader:
     @property
     def source(self) -> SampleSource:
         """The samples from the current step on."""
-        finish = self.device_id is None
-        return SampleSource(self.index, self.task, self.order, self.media, self.step, self._bad, finish=finish)
+        steps = self.task.program.host_steps(gpu=self.device_id is not None) if self.media == "frames" else 0
+        return SampleSource(self.index, self.task, self.order, self.media, self.step, self._bad, steps)
 
     def state_dict(self) -> dict[str, int]:
-        """Where the loader stands, and what that place depends on."""
+        """Return where the loader stands, and what that place depends on."""
         epoch, step = self.order.at(self.step)
         return {"epoch": epoch, "step": step, **self._identity()}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Goes on at the exact next batch; UserError when another dataset, seed or global batch made the state."""
+        """Go on at the exact next batch; UserError when another dataset, seed or global batch made the state."""
         for name, value in self._identity().items():
             if state[name] != value:
                 raise UserError(f"cannot resume: the checkpoint has {name} {state[name]}, this run {value}")
@@ -180,14 +180,14 @@ class ClipLoader:
         self.step = state["epoch"] * len(self) + state["step"]
 
     def close(self) -> None:
-        """Ends the worker processes and frees the pipeline; iterating builds them again."""
+        """End the worker processes and free the pipeline; iterating builds them again."""
         self._rewind()
         if self._pool:
             self._pool.close()
         self._pool = None
 
     def _rewind(self) -> None:
-        """Forgets what was made ahead."""
+        """Forget what was made ahead."""
         self._iterator = None
         if self._samples:
             self._samples.close()
@@ -216,7 +216,7 @@ class ClipLoader:
     def _build(self) -> DALIGenericIterator:
         pipeline, names = build_pipeline(
             self.source,
-            self.graph,
+            graph=self.graph,
             batch_size=self.order.batch_size,
             device_id=self.device_id,
             threads=self.threads,
@@ -225,7 +225,7 @@ class ClipLoader:
         return DALIGenericIterator(pipeline, names, prepare_first_batch=False)
 
     def _feed(self) -> Callable[[], Sample]:
-        """What hands over the samples from the current step on, as workers make them."""
+        """Return what hands over the samples from the current step on, as workers make them."""
         size = self.order.batch_size
         # With one batch ahead, workers would wait for whoever makes the last sample of it.
         ahead = size * (1 + ceil(self.workers / size))
@@ -234,7 +234,7 @@ class ClipLoader:
         return lambda: next(samples)
 
     def _made(self, pool: Pool[Place, Sample]) -> Generator[Sample, None, None]:
-        """The samples from the current step on, as workers make them."""
+        """Yield the samples from the current step on, as workers make them."""
         slots = range(self.order.batch_size)
         places = ((*self.order.at(step), slot, self._bad) for step in count(self.step) for slot in slots)
         for place, sample in pool.run(places):

@@ -2,13 +2,14 @@
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from nvidia.dali import fn, pipeline_def
 from nvidia.dali.data_node import DataNode
 from nvidia.dali.pipeline import Pipeline
 
-from dali_pipelines.graph.decode import decode, planes_to_rgb
+from dali_pipelines.decode.dali import decode, planes_to_rgb
 from dali_pipelines.samples import FIXED, SampleSource
 
 Graph = Callable[[DataNode, dict[str, DataNode]], dict[str, DataNode]]
@@ -16,23 +17,24 @@ Graph = Callable[[DataNode, dict[str, DataNode]], dict[str, DataNode]]
 
 def build_pipeline(
     source: SampleSource,
-    graph: Graph,
     *,
+    graph: Graph | None = None,
     batch_size: int,
     device_id: int | None,
     threads: int,
     feed: Callable[..., tuple] | None = None,
 ) -> tuple[Pipeline, list[str]]:
-    """A built pipeline and the names of its outputs: `row`, `decoded` and what `graph` returns.
+    """Build a pipeline; return it and the names of its outputs: `row`, `decoded` and what `graph` returns.
 
     Args:
         source: makes the samples.
-        graph: executes a plan on decoded frames; see `dali_pipelines.tasks`.
+        graph: what to make of the frames and the plan's arrays; None for the task's own graph.
         device_id: the GPU, or None for the CPU backend.
         threads: DALI's threads; on a GPU each is one NVDEC session.
         feed: called for each sample; by default `source` makes them in this process as batches are asked for.
     """
     names: list[str] = []
+    build: Graph = graph or partial(source.task.graph, steps=source.steps)
 
     @pipeline_def(batch_size=batch_size, num_threads=threads, device_id=device_id)
     def pipeline() -> tuple[DataNode, ...]:
@@ -54,7 +56,7 @@ def build_pipeline(
             media = planes_to_rgb(media, chroma.gpu() if gpu else chroma, plan.pop("matrix"))
         if source.media != "frames":
             media = fn.sequence_rearrange(media, new_order=plan.pop("order"))
-        outputs = {"row": row, "decoded": decoded} | graph(media, plan)
+        outputs = {"row": row, "decoded": decoded} | build(media, plan)
         names.extend(outputs)
         return tuple(outputs.values())
 
@@ -66,7 +68,7 @@ def build_pipeline(
 
 
 class Feed:
-    """Turns DALI's count of iterations into places of the schedule: an endless stream, epoch after epoch."""
+    """Turn DALI's count of iterations into places of the schedule: an endless stream, epoch after epoch."""
 
     def __init__(self, source: SampleSource) -> None:
         self.source = source

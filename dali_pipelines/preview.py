@@ -1,7 +1,7 @@
 """What the network will see: `python -m dali_pipelines.preview --config C --out FILE.png`, .html or .mp4.
 
 A .png has a row for each view of a clip, .html and .mp4 play them. The pixels are those of the first batch of the
-loader, normalization undone; what is drawn on them comes from the task's `notes` on the very same plan.
+loader, normalization undone; what is drawn on them comes from the task's annotations of the very same plan.
 """
 
 import argparse
@@ -71,7 +71,7 @@ def main(argv: list[str]) -> None:
 
 
 def first_samples(index: "Index", task: "Task", seed: int, count: int) -> list[Sample]:
-    """The first samples of epoch 0, as many as the dataset has up to `count`."""
+    """Make the first samples of epoch 0, as many as the dataset has up to `count`."""
     from dali_pipelines.loader import ClipLoader, long_enough
     from dali_pipelines.plan.rng import Stream, generator
 
@@ -87,39 +87,39 @@ def first_samples(index: "Index", task: "Task", seed: int, count: int) -> list[S
 
 
 def views_of(task: "Task", plan: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> list[View]:
-    """Every view of a sample with the task's notes on it: those in `clips`, then those of its other pictures."""
-    from dali_pipelines.graph.color import NORMALIZATIONS
+    """Return every view of a sample with its annotations: those in `clips`, then those of its other pictures."""
+    from dali_pipelines.pixels.normalize import NORMALIZATIONS
 
-    mean, std = (np.array(numbers, np.float32) for numbers in NORMALIZATIONS[task.normalization])
+    mean, std = (np.array(numbers, np.float32) for numbers in NORMALIZATIONS[task.program.normalization])
     pictures = sorted((name for name, array in outputs.items() if array.ndim >= 4), key=lambda name: name != "clips")
     clips = [(name, clip) for name in pictures for clip in outputs[name].reshape(-1, *outputs[name].shape[-4:])]
     lengths = [clip.shape[1] for _, clip in clips]
     numbers: list[np.ndarray | None] = [None] * len(clips)
     if plan["frames"].size == sum(lengths):  # else some frame is shown twice, or not as it is
         numbers = [*np.split(plan["frames"], np.cumsum(lengths)[:-1])]
-    notes = task.notes(plan)
+    annotations = task.annotate(plan)
     views = []
     for place, (name, clip_3THW) in enumerate(clips):
         pixels_THW3 = ((np.moveaxis(clip_3THW, 0, -1) * std + mean).clip(0, 1) * 255).round().astype(np.uint8)
         views.append(
             View(
                 pixels_THW3,
-                caption=_known(notes.captions, place) or name,
+                caption=_of_view(annotations.captions, place) or name,
                 numbers_T=numbers[place],
-                boxes_RT4=_known(notes.boxes, place),
-                up=_known(notes.up, place),
+                boxes_RT4=_of_view(annotations.boxes, place),
+                up=_of_view(annotations.up, place),
             )
         )
     return views
 
 
-def _known(of_views: Any, place: int) -> Any:
-    """What is known of one view, None where nothing is."""
+def _of_view(of_views: Any, place: int) -> Any:
+    """Return what is known of one view, None where nothing is."""
     return of_views[place] if of_views is not None and place < len(of_views) else None
 
 
 def png(samples: Sequence[Sample], frames: int) -> bytes:
-    """A picture: a row for each view, some of its frames beside each other, the caption above."""
+    """Draw a picture: a row for each view, some of its frames beside each other, the caption above."""
     blocks = []
     for sample in samples:
         rows = []
@@ -134,7 +134,7 @@ def png(samples: Sequence[Sample], frames: int) -> bytes:
 
 
 def page(samples: Sequence[Sample]) -> bytes:
-    """A web page that needs nothing else: every view plays, beside the others of its video."""
+    """Write a self-contained web page in which every view plays, next to the others of its video."""
     parts = ["<!doctype html><meta charset=utf-8><title>preview</title>"]
     parts.append("<style>body{font:14px sans-serif} figure{display:inline-block;margin:4px;vertical-align:top}</style>")
     for sample in samples:
@@ -150,7 +150,7 @@ def page(samples: Sequence[Sample]) -> bytes:
 
 
 def mp4(samples: Sequence[Sample]) -> bytes:
-    """A video: a row for each sample, its views beside each other, the captions below."""
+    """Encode a video: a row for each sample, its views side by side, the captions below."""
     import av
 
     length = max(len(view) for sample in samples for view in sample.views)
@@ -168,7 +168,7 @@ def mp4(samples: Sequence[Sample]) -> bytes:
 
 
 def _playing(sample: Sample, t: int) -> "Image":
-    """Frame `t` of all views; a shorter one begins again."""
+    """Draw frame `t` of all views; a shorter one begins again."""
     cells = [
         stack([picture, text(view.caption, picture.width)], gap=0)
         for view in sample.views

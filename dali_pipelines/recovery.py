@@ -3,9 +3,10 @@
 from nvidia.dali.data_node import DataNode
 
 from configs.errors import UserError
+from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.pipeline import build_pipeline
 from dali_pipelines.samples import ATTEMPTS, SampleSource
-from dali_pipelines.store.reader import ClipError, decode_clip, read_clip
+from dali_pipelines.store.reader import ClipError, read_clip
 
 DEVICE = ("cuda", "cuvid")
 """What an error names, in any case, that no video is to blame for."""
@@ -45,7 +46,7 @@ def damaged(source: SampleSource, error: RuntimeError, *, device_id: int | None)
 def pyav_decodes(source: SampleSource, epoch: int, row: int) -> bool:
     """Tell whether PyAV decodes what the sample of a row needs."""
     try:
-        decode_clip(read_clip(source.index, row, source.plan(epoch, row)["frames"]))
+        decode_rgb(read_clip(source.index, row, source.plan(epoch, row)["frames"]))
     except (ClipError, OSError):
         return False
     return True
@@ -70,7 +71,7 @@ def undecodable(source: SampleSource, *, device_id: int | None) -> dict[int, str
 
     pipeline, _ = build_pipeline(
         source,
-        decoded_only,
+        graph=decoded_only,
         batch_size=1,
         device_id=device_id,
         threads=1,

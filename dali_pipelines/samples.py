@@ -7,14 +7,12 @@ from typing import Literal
 
 import numpy as np
 
-from dali_pipelines.plan.cuts import Cuts
+from dali_pipelines.decode.planes import PLANAR, decode_planes, rgb_matrix
 from dali_pipelines.plan.order import Order
 from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.mp4 import plain_mp4
-from dali_pipelines.store.paste import paste_patches
-from dali_pipelines.store.planes import PLANAR, decode_planes, rgb_matrix
-from dali_pipelines.store.reader import ClipError, decode_clip, read_clip
+from dali_pipelines.store.reader import ClipError, read_clip
 from dali_pipelines.tasks import Task
 
 ATTEMPTS = 20
@@ -38,7 +36,7 @@ def decoded_media(index: Index, task: Task, *, gpu: bool) -> Media:
     """Return what PyAV had best make: a CPU scales before it makes RGB, a GPU takes planes and does all else."""
     formats = {index.formats[form].split()[1] for form in np.unique(index.format_ids).tolist()}
     largest = int(index.sizes_WH.prod(axis=1, dtype=np.int64).max()) * 3 // 2
-    frames = task.plan_schema["frames"][0][0]
+    frames = task.program.frames
     planar = formats <= PLANAR and not (index.sizes_WH % 2).any()
     return "planes" if gpu and planar and frames * largest <= MOST_PLANES else "frames"
 
@@ -51,8 +49,7 @@ class SampleSource:
         start: the step, counted from epoch 0, that iteration 0 of the pipeline delivers.
         media: what is handed to DALI: "encoded", bytes for its decoder; "planes" of 4:2:0, decoded here and made RGB
             by the graph; or the task's "frames" in RGB, decoded here.
-        cut: of frames, cut and scale here what the task shows of each, where it says so in `Task.cuts`.
-        finish: and change its colors, blur it and paste patches here. A GPU does that at no cost.
+        steps: how many operations of each view are executed here, on "frames" (`Program.host_steps`).
         bad: rows known to be unreadable.
     """
 
@@ -62,8 +59,7 @@ class SampleSource:
     media: Media
     start: int = 0
     bad: frozenset[int] = frozenset()
-    cut: bool = True
-    finish: bool = True
+    steps: int = 0
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -76,10 +72,10 @@ class SampleSource:
         chroma, matrix: with luma, as in `store.planes`.
         order: int32 (T,), with both: which of those U the task's frames are. Several views of a video share frames;
             asked for a frame twice, DALI's CPU decoder takes seven times as long.
-        Then the arrays of the task's plan, but for those that cutting used up.
+        Then the arrays of the task's plan that the graph still needs.
         """
-        used = {"frames"} | (self._cuts.used(finish=self.finish) if self._cuts else frozenset())
-        return (*FIXED, *HANDED_OVER[self.media], *(name for name in self.task.plan_schema if name not in used))
+        task = self.task
+        return (*FIXED, *HANDED_OVER[self.media], *task.program.remaining(self.steps), *task.labels)
 
     @property
     def layouts(self) -> list[str]:
@@ -87,24 +83,20 @@ class SampleSource:
         known = {"media": "" if self.media == "encoded" else "FHWC", "chroma": "FCHW"}
         return [known.get(name, "") for name in self.names]
 
-    @property
-    def _cuts(self) -> Cuts | None:
-        return self.task.cuts if self.media == "frames" and self.cut else None
-
     def at(self, place: Place) -> Sample:
-        """The sample at a place of the schedule, for a worker, which outlives what `bad` was when it started."""
+        """Make the sample at a place of the schedule; a worker outlives what `bad` was when it started."""
         epoch, step, slot, bad = place
         return replace(self, bad=bad).sample(epoch, step, slot)
 
     def sample(self, epoch: int, step: int, slot: int) -> Sample:
-        """The sample at one place of one batch, or its stand-in: the same for every rank, worker and backend."""
+        """Make the sample at one place of one batch, or its stand-in: the same for every rank, worker and backend."""
         for row in self.candidates(epoch, step, slot):
             with suppress(ClipError, OSError):
                 return self.read(epoch, row)
-        return self.nothing()
+        return self.placeholder()
 
     def candidates(self, epoch: int, step: int, slot: int) -> Iterator[int]:
-        """The row at one place of one batch and its stand-ins, in the order in which they are tried."""
+        """Yield the row at one place of one batch and its stand-ins, in the order in which they are tried."""
         row = max(self.order.row(epoch, step, slot), 0)  # a place without a sample shows row 0; the loader says so
         draw = generator(self.order.seed, Stream.REPLACEMENT, epoch, row)
         for _ in range(ATTEMPTS):
@@ -113,15 +105,12 @@ class SampleSource:
             row = int(draw.integers(len(self.index)))
 
     def read(self, epoch: int, row: int) -> Sample:
-        """The sample of a row; ClipError or OSError when its bytes are missing or do not decode."""
+        """Make the sample of a row; ClipError or OSError when its bytes are missing or do not decode."""
         plan = self.plan(epoch, row)
         arrays = dict(plan)
         if self.media == "frames":
-            cuts = self._cuts
             clip = read_clip(self.index, row, plan["frames"])
-            arrays["media"] = decode_clip(clip, cuts.of(plan, finish=self.finish) if cuts else None)
-            if cuts and cuts.paste and self.finish:
-                paste_patches(arrays["media"], plan)
+            arrays["media"] = self.task.program.host(clip, plan, steps=self.steps)
         else:
             frames, order = np.unique(plan["frames"], return_inverse=True)
             arrays["order"] = order.astype(np.int32)
@@ -137,11 +126,14 @@ class SampleSource:
         """Draw the plan of a row's sample."""
         return self.task.plan(self.index.info(row), generator(self.order.seed, Stream.SAMPLE, epoch, row))
 
-    def nothing(self) -> Sample:
-        """A sample of zeros that says so: row -1. Where DALI decodes, its empty buffer fails the batch."""
+    def placeholder(self) -> Sample:
+        """Return zeros in place of a sample that cannot be had, with row -1.
+
+        Where DALI decodes, its empty buffer fails the batch.
+        """
         arrays = {name: np.zeros(shape, dtype) for name, (shape, dtype) in self.task.plan_schema.items()}
         length = len(arrays["frames"])
-        side = self._cuts.size if self._cuts else 16
+        side = self.task.program.size if self.steps else 16
         shape: dict[Media, tuple[int, ...]] = {
             "encoded": (0,),
             "planes": (1, side, side, 1),

@@ -34,7 +34,7 @@ class SharedMemory:
         return SharedMemory, (self.slots, DupFd(self.file.fileno()))
 
     def room(self, slot: int) -> np.ndarray:
-        """The bytes of a slot that hold results, uint8 (SLOT - ALIGN,)."""
+        """Return the bytes of a slot that hold results, uint8 (SLOT - ALIGN,)."""
         return np.frombuffer(self.map, np.uint8, SLOT - ALIGN, slot * SLOT)
 
     def mark(self, slot: int, *, begun: bool) -> None:
@@ -42,7 +42,7 @@ class SharedMemory:
         self.map[(slot + 1) * SLOT - 1] = begun
 
     def is_begun(self, slot: int) -> bool:
-        """Whether somebody has."""
+        """Tell whether somebody has."""
         return bool(self.map[(slot + 1) * SLOT - 1])
 
 

@@ -15,12 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dali_pipelines.graph.color import normalize
-from dali_pipelines.graph.device import beside
-from dali_pipelines.graph.geometry import crop_resize
+from dali_pipelines.pixels.crop import CropResize
+from dali_pipelines.pixels.program import consecutive_views
 from dali_pipelines.plan.crops import scaled_crop
 from dali_pipelines.plan.frames import random_clip
-from dali_pipelines.tasks import Notes
+from dali_pipelines.tasks import Annotations
 
 
 @dataclass(frozen=True)
@@ -34,28 +33,21 @@ def plan(video, rng, cfg):
     crop = scaled_crop(video, short_side=cfg.size, size=cfg.size, y=0.5, x=0.5, flip=bool(mirrored))
     return {
         "frames": random_clip(video.num_frames, rng, length=cfg.num_frames, strides=[2], jitter=False),
-        "crop_start": crop[0],
-        "crop_end": crop[1],
+        **CropResize.arrays([crop]),
         "labels": np.array(mirrored, np.int64),
     }
 
 
-def plan_schema(cfg):
-    crop = {"crop_start": ((2,), "float32"), "crop_end": ((2,), "float32")}
-    return {"frames": ((cfg.num_frames,), "int32"), **crop, "labels": ((), "int64")}
-
-
-def graph(frames, plan, cfg):
-    clips = crop_resize(frames, plan, size=cfg.size)
-    return {"clips": normalize(clips, size=cfg.size), "labels": beside(plan["labels"], clips)}
+def program(cfg):
+    return consecutive_views([cfg.num_frames], CropResize(cfg.size))
 
 
 def batch_schema(cfg):
     return {"clips": ((3, cfg.num_frames, cfg.size, cfg.size), "float32"), "labels": ((), "int64")}
 
 
-def notes(plan, cfg):
-    return Notes(["mirrored" if plan["labels"] else "not mirrored"])
+def annotate(plan, cfg):
+    return Annotations(["mirrored" if plan["labels"] else "not mirrored"])
 '''
 
 NET = '''"""Toy: two classes from the mean feature of the clip."""
@@ -85,14 +77,6 @@ from trainers import pretrain
 print("here:", *data, *nets)
 pretrain.main(["--list-tasks"])
 preview.main(["--config", "configs/toy/demo.yaml", "--out", "toy.png"])
-"""
-
-CUTS = """
-
-def cuts(cfg):
-    from dali_pipelines.plan.cuts import Cuts
-
-    return Cuts(cfg.size, (cfg.num_frames,))
 """
 
 SEE = """\
@@ -135,7 +119,5 @@ def test_three_files_are_a_task_that_trains_is_listed_and_can_be_looked_at(tmp_p
     assert f"here: {tmp_path / 'dali_pipelines'} {tmp_path / 'nets'}\n" in printed  # the copy, not this checkout
     assert "toy: Toy: whether the clip is mirrored.\n    configs/toy/demo.yaml" in printed
     assert (tmp_path / "toy.png").stat().st_size > 1000
-    # Whole frames unless the task says what of them it shows.
-    assert python("-c", SEE) == "('media', 'crop_start', 'crop_end', 'labels') (4, 192, 160, 3) 2 3 4 32 32\n"
-    (tmp_path / "dali_pipelines/tasks/toy.py").write_text(DATA + CUTS)
+    # The host cuts out what the task shows.
     assert python("-c", SEE) == "('media', 'labels') (4, 32, 32, 3) 2 3 4 32 32\n"

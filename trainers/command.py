@@ -168,7 +168,7 @@ def fit(run: "Run", loader: "ClipLoader", *, resume_from: str, max_steps: int | 
             end=end,
             global_batch=config.train.global_batch,
             log_every=config.train.log_every,
-            normalization=loader.task.normalization,
+            normalization=loader.task.program.normalization,
             owing=owing,
         )
     with metrics or nullcontext():

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps
 
+from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.draw import GAP, stack, text
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.reader import ClipError, decode_clip, read_clip
+from dali_pipelines.store.reader import ClipError, read_clip
 
 THUMB = (128, 96)
 """Width and height of a frame, pixels; what a frame of another shape leaves free is white."""
@@ -70,7 +71,7 @@ def _middle_frame(index: Index, row: int) -> Image.Image:
     """Gray where the video is gone since its features were saved."""
     middle = np.array([index.num_frames[row] // 2])
     try:
-        (frame_HW3,) = decode_clip(read_clip(index, row, middle))
+        (frame_HW3,) = decode_rgb(read_clip(index, row, middle))
     except ClipError:
         return Image.new("RGB", THUMB, UNREADABLE)
     return ImageOps.pad(Image.fromarray(frame_HW3), THUMB, Image.Resampling.BICUBIC, color="white")

@@ -52,7 +52,7 @@ def export(weights: "Weights", out: Path) -> dict[str, object]:
     import torch
     from safetensors.torch import save
 
-    from dali_pipelines.graph.color import NORMALIZATIONS
+    from dali_pipelines.pixels.normalize import NORMALIZATIONS
     from dali_pipelines.store.files import replacing
     from nets.backbones import create
     from trainers.weights import sha256_of

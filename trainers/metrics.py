@@ -12,7 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
 from tqdm import tqdm
 
-from dali_pipelines.graph.color import NORMALIZATIONS
+from dali_pipelines.pixels.normalize import NORMALIZATIONS
 from dali_pipelines.store.files import replacing
 
 

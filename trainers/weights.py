@@ -124,7 +124,7 @@ def clip_facts(config: Config) -> dict[str, Any]:
     fixed = getattr(task_module(config.task), "STRIDES", (1,))
     one = getattr(config.plan, "stride", None)
     strides = getattr(config.plan, "strides", None) or ([one] if one else fixed)
-    return dict(zip(CLIP, (num_frames, list(strides), size, task.normalization), strict=True))
+    return dict(zip(CLIP, (num_frames, list(strides), size, task.program.normalization), strict=True))
 
 
 def _exported(path: Path) -> Weights:

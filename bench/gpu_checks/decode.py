@@ -10,8 +10,9 @@ from bench.gpu_checks import Where
 from bench.gpu_checks.compare import compare
 from bench.gpu_checks.pipelines import by_turns, feed_of, pixels, video_pipeline
 from bench.gpu_checks.videos import dataset, working
+from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.reader import EncodedClip, decode_clip, read_clip
+from dali_pipelines.store.reader import EncodedClip, read_clip
 
 FRAMES = 16
 THREADS = (4, 7, 14, 28)  # H100 and H200 have seven decoders
@@ -57,7 +58,7 @@ def repeat(where: Where) -> dict[str, Any]:
     store, index = working(where)
     clips = clips_of(index, batch)
     pipeline = video_pipeline(feed_of(clips), where, batch_size=batch, threads=batch)
-    right = all(compare(got, decode_clip(clip))["ok"] for got, clip in zip(pixels(pipeline), clips, strict=True))
+    right = all(compare(got, decode_rgb(clip))["ok"] for got, clip in zip(pixels(pipeline), clips, strict=True))
     first: torch.Tensor | None = None
     same: list[bool] = []
     began = time.monotonic()

@@ -11,11 +11,12 @@ from bench.gpu_checks import Where
 from bench.gpu_checks.compare import compare
 from bench.gpu_checks.pipelines import feed_of, pixels, video_pipeline
 from bench.gpu_checks.videos import DEFAULT, dataset, encoded, note_working, save, stand_in, working
+from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.recovery import first_cause
 from dali_pipelines.store.files import replacing, video_path
 from dali_pipelines.store.fmp4 import read_layout
 from dali_pipelines.store.index import Index, Record, open_dataset
-from dali_pipelines.store.reader import decode_clip, read_clip
+from dali_pipelines.store.reader import read_clip
 
 OTHERS = ("h264_gop8", "hevc_gop16", "vp9_gop16")
 CONSTRAINT_SET3 = 0x10
@@ -72,7 +73,7 @@ def clips(index: Index, where: Where) -> dict[str, Any]:
         "end_of_video": np.arange(last - 15, last + 1),
     }
     taken = [read_clip(index, place % len(index), frames) for place, frames in enumerate(asked.values())]
-    wanted = [decode_clip(clip) for clip in taken]
+    wanted = [decode_rgb(clip) for clip in taken]
     rows: dict[str, dict[str, Any]] = {}
     errors: dict[str, str] = {}
     for name, clip, right in zip(asked, taken, wanted, strict=True):

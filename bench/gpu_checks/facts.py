@@ -55,7 +55,7 @@ def libraries() -> dict[str, Any]:
 def decoders() -> dict[str, Any]:
     """What the hardware decoders take."""
     need_gpu()
-    from dali_pipelines.nvdec import decoder_caps  # needs torch, the other facts do not
+    from dali_pipelines.decode.driver import decoder_caps  # needs torch, the other facts do not
 
     rows = decoder_caps()
     able = [

@@ -55,7 +55,7 @@ def one_task(name: str, where: Where) -> dict[str, Any]:
         first_batch_s = time.perf_counter() - began
         alone = decoding_alone(loader, where)
         runs = {"decoding alone": alone.run} if alone else {}
-        size, length = loader.order.batch_size, loader.task.plan_schema["frames"][0][0]
+        size, length = loader.order.batch_size, loader.task.program.frames
         rows = by_turns({**runs, "loader": partial(next, batches)}, where, batch_size=size, seconds=TURN_S)
         replaced = dict(loader.replaced)
     rate, share = rows["loader"]["clips_per_s"], rows["loader"]["ratio"]

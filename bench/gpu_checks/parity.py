@@ -8,7 +8,7 @@ import torch
 
 from bench.gpu_checks import Where
 from bench.gpu_checks.videos import working
-from dali_pipelines.decoders import Wanted
+from dali_pipelines.decode.choose import Wanted
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task, task_module

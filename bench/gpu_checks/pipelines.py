@@ -14,7 +14,7 @@ from nvidia.dali.pipeline import Pipeline
 
 from bench.gpu_checks import Where
 from bench.gpu_checks.nvdec import watched
-from dali_pipelines.graph.decode import decode
+from dali_pipelines.decode.dali import decode
 from dali_pipelines.store.mp4 import plain_mp4
 from dali_pipelines.store.reader import EncodedClip
 

@@ -12,10 +12,11 @@ from av.video.frame import VideoFrame
 
 from bench.data import FPS, drift, store_settings
 from bench.gpu_checks import Where
+from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.store.encode import KEY_FRAMES_ONLY, write_frames
 from dali_pipelines.store.files import replacing, video_path
 from dali_pipelines.store.index import INDEX_FILE, Index, Record, open_dataset
-from dali_pipelines.store.reader import EncodedClip, decode_clip
+from dali_pipelines.store.reader import EncodedClip
 
 DEFAULT = "h264_gop1"  # what `prepare` makes
 VIDEOS = 40  # more than one batch
@@ -89,4 +90,4 @@ def encoded(codec: str, width: int, height: int, *, frames: int = 16, seed: int 
 
 def decoded_by_pyav(data: np.ndarray, frames: np.ndarray) -> np.ndarray:
     """The reference: frames (T,) of a file in memory, uint8 (T, H, W, 3) RGB."""
-    return decode_clip(EncodedClip(data, frames.astype(np.int32), int(frames.max()) + 1))
+    return decode_rgb(EncodedClip(data, frames.astype(np.int32), int(frames.max()) + 1))

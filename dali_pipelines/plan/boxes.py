@@ -17,7 +17,7 @@ def random_box(
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
     tries: int = 10,
 ) -> Box:
-    """A box on even pixels of a picture of that size, as the RandomSizedCrop of specs/concepts.md 2 draws it on any.
+    """Draw a box on even pixels of a picture, as RandomSizedCrop of specs/concepts.md 2 draws it on any.
 
     Its share of the picture is uniform in `area`, its aspect uniform in `ratio` and turned over with probability
     1/2, its place uniform. When no try fits, the largest square in the middle.
@@ -33,18 +33,3 @@ def random_box(
             return y, x, h, w
     side = min(height, width) // 2 * 2
     return (height - side) // 4 * 2, (width - side) // 4 * 2, side, side
-
-
-def box_arrays(boxes: list[Box], mirror: np.ndarray) -> dict[str, np.ndarray]:
-    """The arrays that `graph.geometry.crop_box` takes, one box a view; mirror: bool (views,), left to right."""
-    table = np.array(boxes, np.int32)
-    return {"box_start": table[:, :2], "box_shape": table[:, 2:], "box_mirror": mirror.astype(np.float32)}
-
-
-def box_schema(views: int) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Shape and dtype of `box_arrays`."""
-    return {
-        "box_start": ((views, 2), "int32"),
-        "box_shape": ((views, 2), "int32"),
-        "box_mirror": ((views,), "float32"),
-    }

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dali_pipelines.store.index import VideoInfo
+from dali_pipelines.plan.video import VideoInfo
 
 CENTER = np.nextafter(0.5, 0.0)  # just under a half: an odd margin rounds down, as in (side - size) // 2
 
@@ -12,7 +12,7 @@ CENTER = np.nextafter(0.5, 0.0)  # just under a half: an odd margin rounds down,
 def scaled_crop(
     video: VideoInfo, *, short_side: int, size: int, y: float, x: float, flip: bool, aspect: float | None = None
 ) -> np.ndarray:
-    """The source region of a `size` square crop of a video scaled to `short_side`.
+    """Return the source region of a `size` square crop of a video scaled to `short_side`.
 
     `y` and `x` in [0, 1) place the crop between the first and the last whole-pixel position. The other side of
     the scaled picture is rounded to whole pixels, as an image resize would; with `aspect` it is that multiple of
@@ -36,7 +36,7 @@ def scaled_crop(
 
 
 def _even(start: float, length: float, side: int) -> list[int]:
-    """The nearest start and end on even pixels of a side."""
+    """Return the nearest start and end on even pixels of a side."""
     most = max(side - side % 2, 1)
     whole = min(max(2 * round(length / 2), 2), most)
     first = min(2 * int(start / 2 + 0.5), most - whole)  # `round` prefers every other even pixel
@@ -52,7 +52,7 @@ def random_crop(
     flip_prob: float,
     aspect: float | None = None,
 ) -> np.ndarray:
-    """A crop at a random scale and place, mirrored with `flip_prob`; float32 (2, 2) as in `scaled_crop`."""
+    """Draw a crop at a random scale and place, mirrored with `flip_prob`; float32 (2, 2) as in `scaled_crop`."""
     short_side = int(rng.choice(np.asarray(short_sides)))
     y, x, flip = rng.random(3)
     return scaled_crop(video, short_side=short_side, size=size, y=y, x=x, flip=flip < flip_prob, aspect=aspect)

@@ -9,7 +9,7 @@ GRAY_PROB = 0.5
 
 
 def frame_colors(rng: np.random.Generator, length: int) -> list[ColorMap]:
-    """One map a frame, each drawn on its own: one channel for all three with p 0.5, then a strong jitter.
+    """Draw a map for each frame on its own: one channel for all three with p 0.5, then a strong jitter.
 
     So the network cannot match frames by their colors. All are drawn at once: DPC's 40 frames take a sixth of the
     time that 40 calls take.

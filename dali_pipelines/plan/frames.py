@@ -8,7 +8,7 @@ import numpy as np
 def random_clip(
     num_frames: int, rng: np.random.Generator, *, length: int, strides: Sequence[int], jitter: bool
 ) -> np.ndarray:
-    """Frame numbers of one clip at a random stride and start, int32 (length,).
+    """Draw the frame numbers of one clip at a random stride and start, int32 (length,).
 
     With jitter every frame moves on by 0 to stride-1 on its own; the span does not count the jitter, so the last
     frames may clamp. A video shorter than the span starts at frame 0 and repeats its last frame.
@@ -23,7 +23,7 @@ def random_clip(
 
 
 def uniform_clips(num_frames: int, *, clips: int, length: int, stride: int) -> np.ndarray:
-    """Frame numbers of `clips` clips spread evenly over a video, int32 (clips, length).
+    """Return the frame numbers of `clips` clips spread evenly over a video, int32 (clips, length).
 
     Clip k starts at floor(tick/2 + tick*k) with tick = (num_frames - length*stride + 1)/clips; a video too short
     for that starts every clip at 0. Numbers past the end clamp to the last frame.
@@ -46,7 +46,7 @@ def window_starts(num_frames: int, *, span: int, step: int) -> np.ndarray:
 
 
 def clip_at_speed(num_frames: int, rng: np.random.Generator, *, length: int, speed: int) -> np.ndarray:
-    """Frame numbers of one clip that plays at `speed` from a random start, int32 (length,) (specs/ctp.md 1.5).
+    """Draw the frame numbers of a clip at `speed` from a random start, int32 (length,) (specs/ctp.md 1.5).
 
     A negative speed plays backwards, 0 repeats one frame. Short videos are as in `random_clip`: played backwards,
     they begin with repeats of the last frame.
@@ -56,7 +56,7 @@ def clip_at_speed(num_frames: int, rng: np.random.Generator, *, length: int, spe
 
 
 def clips_in_order(num_frames: int, rng: np.random.Generator, *, clips: int, length: int, interval: int) -> np.ndarray:
-    """Frame numbers of `clips` clips one after the other, int32 (clips, length) (specs/ctp.md 1.6).
+    """Draw the frame numbers of `clips` consecutive clips, int32 (clips, length) (specs/ctp.md 1.6).
 
     They leave `interval` frames between them, or as many as the video has for that; their place is random. Where
     there is not one frame for each interval, the clips are those of `uniform_clips` and may overlap.

@@ -10,7 +10,7 @@ EASING_PROBS = (0.70, 0.15, 0.15)  # uniform, accelerate, decelerate
 
 
 def sample_keys(length: int, rng: np.random.Generator, probs: Sequence[float]) -> np.ndarray:
-    """Sorted key frames of a clip, always with 0 and length-1, int64 (keys,).
+    """Draw sorted key frames of a clip, always with 0 and length-1, int64 (keys,).
 
     `probs[k]` is the probability of k inner keys; they lie near the k even divisions of the clip, moved by up to a
     third of a division.
@@ -28,7 +28,7 @@ def sample_keys(length: int, rng: np.random.Generator, probs: Sequence[float]) -
 
 
 def interpolate(keys: np.ndarray, values: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-    """Values at every frame from values at the key frames.
+    """Interpolate values at the key frames to every frame.
 
     Args:
         keys: int (keys,), from `sample_keys`.

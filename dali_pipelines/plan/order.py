@@ -10,7 +10,7 @@ from dali_pipelines.plan.rng import Stream, generator
 
 @lru_cache(maxsize=4)
 def permutation(seed: int, epoch: int, count: int) -> np.ndarray:
-    """The order of `count` dataset rows in one epoch, int64 (count,)."""
+    """Return the order of `count` dataset rows in one epoch, int64 (count,)."""
     return generator(seed, Stream.ORDER, epoch).permutation(count)
 
 
@@ -41,16 +41,16 @@ class Order:
         return self.count // self.global_batch if self.shuffle else -(-self.count // self.global_batch)
 
     def at(self, step: int) -> tuple[int, int]:
-        """(epoch, step of the epoch) of a step counted from the start of epoch 0."""
+        """Return (epoch, step of the epoch) of a step counted from the start of epoch 0."""
         return divmod(step, self.steps)
 
     def row(self, epoch: int, step: int, slot: int) -> int:
-        """The dataset row at `slot` of this rank's batch, or -1 where a last batch holds no sample."""
+        """Return the dataset row at `slot` of this rank's batch, or -1 where a last batch holds no sample."""
         entry = step * self.global_batch + self.rank * self.batch_size + slot
         if not self.shuffle:
             return entry if entry < self.count else -1
         return int(permutation(self.seed, epoch, self.count)[entry])
 
     def rows(self, epoch: int, step: int) -> np.ndarray:
-        """The dataset rows of one batch of this rank, int64 (batch_size,)."""
+        """Return the dataset rows of one batch of this rank, int64 (batch_size,)."""
         return np.array([self.row(epoch, step, slot) for slot in range(self.batch_size)], dtype=np.int64)

@@ -9,7 +9,7 @@ RATES = (1.0, 0.8, 0.6, 0.4, 0.2)  # what two clips, or two boxes, share: class 
 
 
 def random_stride(num_frames: int, rng: np.random.Generator, *, length: int) -> int:
-    """The class of a stride, uniform among those of STRIDES that fit the video; 0 where none does."""
+    """Draw the class of a stride, uniform among those of STRIDES that fit the video; 0 where none does."""
     fitting = sum(stride * (length - 1) <= num_frames for stride in STRIDES)
     return int(rng.integers(max(fitting, 1)))
 
@@ -40,13 +40,13 @@ def overlapping_starts(
 
 
 def looped_clip(start: int, *, num_frames: int, length: int, stride: int) -> np.ndarray:
-    """int32 (length,): every `stride`-th frame from `start` on, from `start` again where the video ends."""
+    """Return every `stride`-th frame from `start` on, again from there where the video ends; int32 (length,)."""
     period = -(-(num_frames - start) // stride)
     return (start + stride * (np.arange(length) % period)).astype(np.int32)
 
 
 def overlapping_box(first: Box, height: int, width: int, rng: np.random.Generator) -> tuple[Box, int]:
-    """A box of the size of the first, on even pixels like it, and the class of the share of its area in both.
+    """Draw a box of the size of the first, on even pixels, and the class of the share of its area in both.
 
     Their intersection touches one corner of the first box and is anything from as wide as that box to as high as it.
     Everything is drawn until the box is within the picture at the two sides that it moved to, so large shares come
@@ -66,12 +66,12 @@ def overlapping_box(first: Box, height: int, width: int, rng: np.random.Generato
             return (2 * top, 2 * side, 2 * h, 2 * w), share
 
 
-def unturned(box: Box, quarters: int, height: int, width: int) -> Box:
-    """Where a box of the picture turned by `quarters` x 90 degrees counter-clockwise lies in the picture itself.
+def unrotated(box: Box, turns: int, height: int, width: int) -> Box:
+    """Return where a box of the picture rotated counter-clockwise by `turns` x 90 degrees lies in the picture itself.
 
     `height` and `width` are those of the picture itself.
     """
     y, x, h, w = box
     return [(y, x, h, w), (x, width - y - h, w, h), (height - y - h, width - x - w, h, w), (height - x - w, y, w, h)][
-        quarters
+        turns
     ]

@@ -45,7 +45,7 @@ class Patches:
 def draw_boxes(
     rng: np.random.Generator, *, patches: int, length: int, size: int, velocity: float, growth: float
 ) -> np.ndarray:
-    """Box trajectories, int64 (patches, length, 4).
+    """Draw box trajectories, int64 (patches, length, 4).
 
     The center moves by up to `velocity` pixels and the log of each side by up to `growth` a frame, both drawn at
     key frames that all patches of the clip share. Boxes are clipped to the picture and rounded, at least a pixel wide.
@@ -76,7 +76,7 @@ def draw_boxes(
 
 
 def draw_mask(rng: np.random.Generator, *, height: int, width: int) -> np.ndarray:
-    """An alpha mask of a random shape, hard or with a soft edge; float64 (height, width) in [0, 1]."""
+    """Draw an alpha mask of a random shape, hard or with a soft edge; float64 (height, width) in [0, 1]."""
     shape = SHAPES[pick(rng, SHAPE_PROBS)]
     soft, start = rng.random() < SOFT_PROB, rng.uniform(*SOFT_START)
     v = np.abs(np.arange(height) - (height - 1) // 2)[:, None] / height
@@ -96,7 +96,7 @@ def draw_patches(
     growth: float,
     visible_prob: float,
 ) -> Patches:
-    """Everything about the patches of one clip. A patch is always there in frame 0 and in its source frame."""
+    """Draw everything about the patches of one clip. A patch is always there in frame 0 and in its source frame."""
     boxes = draw_boxes(rng, patches=patches, length=length, size=size, velocity=velocity, growth=growth)
     source_frame = rng.integers(length, size=patches)
     hidden = rng.random((patches, length)) > visible_prob
@@ -110,65 +110,3 @@ def draw_patches(
         x1, y1, x2, y2 = boxes[patch, source_frame[patch]]
         masks.append(draw_mask(rng, height=y2 - y1, width=x2 - x1))
     return Patches(size, boxes, source_frame, np.where(hidden, 0.0, opacity), tuple(masks))
-
-
-def paste_arrays(patches: Patches) -> dict[str, np.ndarray]:
-    """Return what it takes to paste R patches, stacked in the order of pasting.
-
-    A patch has a canvas in every frame: a picture as high and wide as its highest and widest box, at whose top left
-    the box lies. Most pixels of a clip belong to no patch, so it is cheaper to blend there than on whole frames.
-
-    Returns:
-        patch_start, patch_shape: int32 (R, 3), the source box as (frame, y, x) and (1, height, width).
-        patch_mask: uint8 (R, size, size, 1), the mask in the top left corner.
-        patch_box: int32 (R, T, 4), y, x, height and width of the box in the clip.
-        patch_opacity: float32 (R, T), opacity / 255.
-        patch_canvas: int32 (R, 2), height and width of the canvas.
-        patch_zoom, patch_place: float32 (R, T, 2, 3), from a canvas to the cut-out source box and to the clip.
-        patch_rows, patch_columns: float32 (R, T, size, 1, 1) and (R, T, 1, size, 1): outside the box one of them is 0,
-            inside they are opacity / 255 and 1.
-    """
-    order = patches.paste_order
-    boxes, opacity = patches.boxes[order], patches.opacity[order]
-    corner, extent = boxes[..., :2], boxes[..., 2:] - boxes[..., :2]  # (R, T, xy)
-    source_frame, every = patches.source_frame[order], np.arange(len(order))
-    start, shape = corner[every, source_frame], extent[every, source_frame]
-    shown, weight = opacity > 0, (opacity / 255).astype(np.float32)
-
-    zoom = np.zeros((*shown.shape, 2, 3), np.float32)
-    zoom[..., [0, 1], [0, 1]] = shape[:, None] / extent
-    place = np.broadcast_to(np.eye(2, 3, dtype=np.float32), zoom.shape).copy()
-    place[..., 2] = corner
-    masks = np.zeros((len(order), patches.size, patches.size, 1), np.uint8)
-    for mask, patch in zip(masks, order, strict=True):
-        height, width = patches.masks[patch].shape
-        mask[:height, :width, 0] = np.rint(255 * patches.masks[patch])
-    columns, rows = (np.arange(patches.size) < extent[..., axis, None] for axis in (0, 1))
-    return {
-        "patch_start": np.column_stack([source_frame, start[:, ::-1]]).astype(np.int32),
-        "patch_shape": np.column_stack([np.ones_like(source_frame), shape[:, ::-1]]).astype(np.int32),
-        "patch_mask": masks,
-        "patch_box": np.concatenate([corner[..., ::-1], extent[..., ::-1]], axis=-1).astype(np.int32),
-        "patch_opacity": weight,
-        "patch_canvas": np.where(shown[..., None], extent, 0).max(axis=1)[:, ::-1].astype(np.int32),
-        "patch_zoom": zoom,
-        "patch_place": place,
-        "patch_rows": (weight[..., None] * rows)[..., None, None],
-        "patch_columns": columns.astype(np.float32)[..., None, :, None],
-    }
-
-
-def paste_schema(patches: int, length: int, size: int) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Return shapes and dtypes of `paste_arrays`."""
-    return {
-        "patch_start": ((patches, 3), "int32"),
-        "patch_shape": ((patches, 3), "int32"),
-        "patch_mask": ((patches, size, size, 1), "uint8"),
-        "patch_box": ((patches, length, 4), "int32"),
-        "patch_opacity": ((patches, length), "float32"),
-        "patch_canvas": ((patches, 2), "int32"),
-        "patch_zoom": ((patches, length, 2, 3), "float32"),
-        "patch_place": ((patches, length, 2, 3), "float32"),
-        "patch_rows": ((patches, length, size, 1, 1), "float32"),
-        "patch_columns": ((patches, length, 1, size, 1), "float32"),
-    }

@@ -17,7 +17,7 @@ class Stream(IntEnum):
 
 
 def generator(seed: int, stream: Stream, epoch: int, index: int = 0) -> np.random.Generator:
-    """A fresh generator for one (seed, stream, epoch, index).
+    """Return a fresh generator for one (seed, stream, epoch, index).
 
     Philox counts in its low words, so generators that differ in epoch or index never overlap: the same numbers
     come out whatever the rank, the worker or the batch that asks for them.
@@ -27,5 +27,5 @@ def generator(seed: int, stream: Stream, epoch: int, index: int = 0) -> np.rando
 
 
 def pick(rng: np.random.Generator, probs: Sequence[float]) -> int:
-    """A place in `probs`, whose sum is 1, by its probability: what `rng.choice` draws, in a fraction of its time."""
+    """Draw an index into `probs`, whose sum is 1, as `rng.choice` does but in a fraction of its time."""
     return min(bisect(list(accumulate(probs)), rng.random()), len(probs) - 1)  # sums of floats may end below 1

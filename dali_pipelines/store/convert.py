@@ -1,18 +1,12 @@
-"""Pictures converted by FFmpeg's filters: to the store's form before encoding, and to RGB after decoding."""
+"""Pictures converted by FFmpeg's filters, to the form of the store before encoding."""
 
 import itertools
 
-import numpy as np
 from av.filter import Graph
 from av.filter.context import FilterContext
 from av.video.frame import PictureType, VideoFrame
-from numpy.typing import NDArray
-
-from dali_pipelines.plan.cuts import Cut
-from dali_pipelines.store.turn import Turn
 
 Filter = tuple[str, str]  # name and options
-Planes = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]  # (H, W) each
 
 _UPRIGHT: dict[int, tuple[Filter, ...]] = {
     0: (),
@@ -83,43 +77,3 @@ def store_converter(width: int, height: int, *, pix_fmt: str = "yuv420p") -> Con
     levels = "tv" if pix_fmt == "yuv420p" else "pc"
     scale = f"{width}:{height}:flags=area:out_color_matrix=bt601:out_range={levels}"
     return Converter(("scale", scale), ("setsar", "1"), ("format", pix_fmt), turn=True)
-
-
-class RgbConverter:
-    """To planes of R, G and B by BT.601 whatever the tag says, honoring the range tag.
-
-    Chroma is interpolated and centered, as DALI does it: its CPU decoder gives the same pixels to the bit.
-
-    cut: part of the frame to cut out, scale, mirror and turn, so that no other pixel becomes RGB. Luma and chroma are
-        scaled on their own, within a few gray levels of `graph.geometry` on RGB: tests/dali_pipelines/test_cuts.py.
-    """
-
-    def __init__(self, cut: Cut | None = None) -> None:
-        self._turn = Turn(cut.size, cut.quarters, cut.degrees) if cut else lambda plane: plane
-        first: list[Filter] = []
-        size, kind = "", "bilinear"
-        if cut:
-            y, x, height, width = cut.box
-            if any(number % 2 for number in cut.box):  # begins or ends between two samples of 4:2:0 chroma
-                left, top = x - x % 2, y - y % 2
-                right, bottom = x + width + (x + width) % 2, y + height + (y + height) % 2
-                around = f"min({right},iw)-{left}:min({bottom},ih)-{top}:{left}:{top}"
-                first.append(("crop", f"{around}:exact=1"))
-                first += [("scale", "flags=bilinear+accurate_rnd"), ("format", "yuv444p")]
-                y, x = y % 2, x % 2
-            first.append(("crop", f"{width}:{height}:{x}:{y}:exact=1"))
-            if cut.mirror:
-                first.append(("hflip", ""))
-            size = f"{cut.size}:{cut.size}:"
-            if cut.cubic:
-                size, kind = f"{size}param0=0:param1=0.5:", "bicubic"  # DALI's and PIL's cubic
-        scale = f"{size}in_color_matrix=bt601:flags={kind}+full_chroma_int+accurate_rnd"
-        # FFmpeg makes planes of G, B and R in a third of the time of packed RGB, of the same values.
-        self._convert = Converter(*first, ("scale", scale), ("format", "gbrp"))
-
-    def __call__(self, frame: VideoFrame) -> Planes:
-        green, blue, red = (
-            np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
-            for plane in self._convert(frame).planes
-        )
-        return self._turn(red), self._turn(green), self._turn(blue)

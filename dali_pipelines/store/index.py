@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import UserError
+from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.store.files import is_video_name, replacing, video_path
 from dali_pipelines.store.fmp4 import Fragment
 from dali_pipelines.store.ragged import Ragged
@@ -16,20 +17,6 @@ from dali_pipelines.store.ragged import Ragged
 VERSION = 1
 INDEX_FILE = "index.npz"
 PREPARE = "python -m dali_pipelines.prepare"
-
-
-@dataclass(frozen=True)
-class VideoInfo:
-    """All that a plan may look at: sizes in pixels as displayed, `label` a class id (-1 = none)."""
-
-    name: str
-    num_frames: int
-    width: int
-    height: int
-    fps: float
-    label: int
-    part: int = 0
-    """Which of its samples is meant, where a video has several (`Index.repeat`)."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The bytes of a clip (the init segment and the fragments with its frames) and their decode on the CPU."""
+"""The bytes of a clip: the init segment and the fragments with its frames."""
 
 import os
 from collections.abc import Sequence
@@ -6,16 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from av.error import FFmpegError
 from numpy.typing import NDArray
 
-from dali_pipelines.plan.color_map import ColorMap
-from dali_pipelines.plan.cuts import Cut
-from dali_pipelines.store import packets
-from dali_pipelines.store.blur import blur
-from dali_pipelines.store.convert import RgbConverter
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.recolor import recolor
 
 
 class ClipError(Exception):
@@ -93,47 +86,3 @@ def _read_ranges(path: Path, ranges: list[tuple[int, int]]) -> NDArray[np.uint8]
     except OSError as error:
         raise ClipError(f"cannot read {path}: {error.strerror}") from error
     return data
-
-
-def decode_clip(clip: EncodedClip, cuts: Sequence[Cut] | None = None) -> NDArray[np.uint8]:
-    """Decodes a clip with FFmpeg in one thread: uint8 (T,H,W,3) RGB in the order of `clip.frames`.
-
-    The matrix is BT.601 whatever the stream's tag says, as in DALI and NVDEC; the range tag is honored.
-
-    Args:
-        cuts: what to cut out of the frames, in new size and colors, (T,size,size,3), one after the other for all T;
-            None for all of each frame.
-
-    Raises:
-        ClipError: a wanted frame does not decode, has another size than the first, or a cut does not fit into it.
-    """
-    wanted = clip.frames.tolist()
-    # frame -> how it is converted -> the places that show it so, and their colors
-    places: dict[int, dict[RgbConverter, list[tuple[int, ColorMap | None]]]] = {}
-    for cut in cuts or (None,):
-        convert = RgbConverter(cut)
-        span = range(cut.first, cut.last) if cut else range(len(wanted))
-        colors = (cut.colors if cut else ()) or [None] * len(span)
-        for place, color in zip(span, colors, strict=True):
-            places.setdefault(wanted[place], {}).setdefault(convert, []).append((place, color))
-    missing, reason = set(places), "the data ended"
-    decoded: NDArray[np.uint8] | None = None
-    try:
-        for number, frame in enumerate(packets.frames(clip.data.data, clip.init_size, clip.fragments)):
-            for convert, shown in places.get(number, {}).items():
-                planes = convert(frame)
-                if decoded is None:
-                    decoded = np.empty((len(wanted), *planes[0].shape, 3), np.uint8)
-                for place, color in shown:
-                    recolor(planes, color, out=decoded[place])
-            missing.discard(number)
-            if not missing:
-                break
-    except (FFmpegError, ValueError) as error:  # ValueError: a frame of another size, say
-        reason = str(error)
-    if missing or decoded is None:
-        raise ClipError(f"{len(places) - len(missing)} of {len(places)} frames of the clip decode: {reason}")
-    for cut in cuts or ():
-        for picture in decoded[cut.first : cut.last] if cut.sigma else ():
-            blur(picture, cut.sigma)
-    return decoded

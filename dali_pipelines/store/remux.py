@@ -12,7 +12,8 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace
 
-from dali_pipelines.store.convert import Planes, RgbConverter, rotation
+from dali_pipelines.decode.rgb import Planes, RgbConverter
+from dali_pipelines.store.convert import rotation
 from dali_pipelines.store.encode import MOVFLAGS
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.fmp4 import Fragment, read_layout

@@ -2,14 +2,12 @@
 
 To add a task `x`, write three files and change nothing else:
 
-* `dali_pipelines/tasks/x.py`: a frozen dataclass `Config`; `plan(video, rng, cfg)` draws the arrays of one sample,
-  `frames` (int32, the frame numbers) among them; `plan_schema(cfg)` and `batch_schema(cfg)` declare shapes and dtypes;
-  `graph(frames, plan, cfg)` executes a plan with DALI operators. The clips are the output `clips`; those of several
-  views stand one after the other in one sequence. What else there may be, each with a default:
-  `min_frames(cfg)`, the fewest frames that a video needs (1): shorter ones are left out and named;
-  `NORMALIZATION`, a name in `graph.color.NORMALIZATIONS` ("imagenet"); a `cfg.normalization` comes first;
-  `cuts(cfg)`, the `plan.cuts.Cuts` that are made before RGB where PyAV decodes (None: `graph` gets whole frames);
-  `notes(plan, cfg)`, a `Notes` of what `preview` writes and draws on the clips (nothing).
+* `dali_pipelines/tasks/x.py`: a frozen dataclass `Config`; `program(cfg)`, the `pixels.program.Program` of its views;
+  `plan(video, rng, cfg)`, which draws the arrays of one sample: `frames` (int32, the frame numbers), those of the
+  program's operations, and the labels; `batch_schema(cfg)`, shapes and dtypes of what the network gets: the program's
+  outputs and the labels, which are arrays of the plan. What else there may be, each with a default:
+  `min_frames(cfg)`, the fewest frames that a video needs (1): shorter ones are too short for the task and left out;
+  `annotate(plan, cfg)`, the `Annotations` that `preview` writes and draws on the clips (none).
 * `nets/tasks/x.py`: a frozen dataclass `Config` and `build(backbone, schema, cfg)`, a `nets.tasks.Pretext`: the network
   with its loss.
 * `configs/x/*.yaml`: the recipes.
@@ -21,7 +19,7 @@ import importlib
 import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from types import ModuleType
 from typing import Any
 
@@ -29,15 +27,14 @@ import numpy as np
 from nvidia.dali.data_node import DataNode
 
 from configs.errors import UserError
-from dali_pipelines.plan.cuts import Cuts
-from dali_pipelines.store.index import VideoInfo
-
-Schema = dict[str, tuple[tuple[int, ...], str]]
-"""Name -> per-sample shape and dtype."""
+from dali_pipelines.pixels.device import to_device_of
+from dali_pipelines.pixels.operation import Nodes, Schema
+from dali_pipelines.pixels.program import Program
+from dali_pipelines.plan.video import VideoInfo
 
 
 def task_names() -> list[str]:
-    """The tasks that have a module here."""
+    """List the tasks of this package."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
@@ -50,15 +47,15 @@ def task_module(name: str) -> ModuleType:
 
 
 @dataclass(frozen=True)
-class Notes:
-    """What there is to say about the views of a sample: those in `clips`, then those of its other pictures, if any."""
+class Annotations:
+    """What `preview` says about the views of a sample: those in `clips`, then those of its other pictures, if any."""
 
-    captions: Sequence[str]
+    captions: Sequence[str] = ()
     """One line a view."""
     boxes: np.ndarray | None = None
     """float (views, R, T, 4): x1, y1, x2, y2 in pixels of the clip."""
     up: Sequence[float] | None = None
-    """For each view the counter-clockwise degrees by which its upward direction was turned."""
+    """For each view the counter-clockwise degrees by which its upward direction was rotated."""
 
 
 @dataclass(frozen=True)
@@ -69,24 +66,36 @@ class Task:
     cfg: Any
 
     def plan(self, video: VideoInfo, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        return task_module(self.name).plan(video, rng, self.cfg)
+        """Draw the arrays of one sample, as in `plan_schema`."""
+        drawn: dict[str, np.ndarray] = task_module(self.name).plan(video, rng, self.cfg)
+        return drawn
 
-    def graph(self, frames: DataNode, plan: dict[str, DataNode]) -> dict[str, DataNode]:
-        return task_module(self.name).graph(frames, plan, self.cfg)
+    @property
+    def program(self) -> Program:
+        """What is done to the pixels."""
+        return _program(self.name, self.cfg)
+
+    @property
+    def labels(self) -> Schema:
+        """The arrays of a plan that a batch has as they are."""
+        return {name: kind for name, kind in self.batch_schema.items() if name not in self.program.outputs}
 
     @property
     def plan_schema(self) -> Schema:
-        return task_module(self.name).plan_schema(self.cfg)
+        """Shape and dtype of every array of a plan."""
+        program = self.program
+        return {"frames": ((program.frames,), "int32"), **program.schema, **self.labels}
 
     @property
     def batch_schema(self) -> Schema:
-        return task_module(self.name).batch_schema(self.cfg)
+        """Return per-sample shape and dtype of what the network gets."""
+        schema: Schema = task_module(self.name).batch_schema(self.cfg)
+        return schema
 
-    @property
-    def cuts(self) -> Cuts | None:
-        """What a decoder may cut and scale itself; its `graph` then gets frames of that size, without the regions."""
-        cuts = getattr(task_module(self.name), "cuts", None)
-        return cuts(self.cfg) if cuts else None
+    def graph(self, frames: DataNode, plan: Nodes, *, steps: int = 0) -> dict[str, DataNode]:
+        """Build the DALI graph of a batch from what the host hands over; arguments as in `Program.dali`."""
+        pictures = self.program.dali(frames, plan, steps=steps)
+        return pictures | {name: to_device_of(plan[name], frames) for name in self.labels}
 
     @property
     def min_frames(self) -> int:
@@ -94,13 +103,13 @@ class Task:
         least = getattr(task_module(self.name), "min_frames", None)
         return least(self.cfg) if least else 1
 
-    @property
-    def normalization(self) -> str:
-        """How the clips are normalized: a name in `graph.color.NORMALIZATIONS`."""
-        of_task = getattr(task_module(self.name), "NORMALIZATION", "imagenet")
-        return getattr(self.cfg, "normalization", of_task)
+    def annotate(self, plan: dict[str, np.ndarray]) -> Annotations:
+        """Return what is known about the views of a plan's sample."""
+        annotate = getattr(task_module(self.name), "annotate", None)
+        return annotate(plan, self.cfg) if annotate else Annotations()
 
-    def notes(self, plan: dict[str, np.ndarray]) -> Notes:
-        """What is known about the views of a plan's sample."""
-        notes = getattr(task_module(self.name), "notes", None)
-        return notes(plan, self.cfg) if notes else Notes([])
+
+@lru_cache(maxsize=16)
+def _program(name: str, cfg: Any) -> Program:
+    program: Program = task_module(name).program(cfg)
+    return program

@@ -3,17 +3,17 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from nvidia.dali.data_node import DataNode
 
 from configs.errors import require
-from dali_pipelines.graph.color import color_map, normalize
-from dali_pipelines.graph.geometry import crop_box, each_view
-from dali_pipelines.plan.boxes import box_arrays, box_schema, random_box
-from dali_pipelines.plan.color_map import IDENTITY, ColorMap, color_arrays, color_schema
-from dali_pipelines.plan.cuts import Cuts
+from dali_pipelines.pixels.color import Recolor
+from dali_pipelines.pixels.crop import CropBox
+from dali_pipelines.pixels.operation import Schema
+from dali_pipelines.pixels.program import Program, consecutive_views
+from dali_pipelines.plan.boxes import random_box
+from dali_pipelines.plan.color_map import IDENTITY, ColorMap
 from dali_pipelines.plan.jitter import jitter, random_gray
-from dali_pipelines.store.index import VideoInfo
-from dali_pipelines.tasks import Notes, Schema
+from dali_pipelines.plan.video import VideoInfo
+from dali_pipelines.tasks import Annotations
 
 VIEWS = ("clip 1", "clip 2", "still 1", "still 2")
 AREA = (0.5, 1.0)  # share of the picture that a crop takes
@@ -58,22 +58,22 @@ class Config:
 
 
 def min_frames(cfg: Config) -> int:
-    """The original takes videos that are longer than both clips at speed 1."""
+    """Return one more frame than both clips take at speed 1, as the original wants."""
     return 2 * cfg.num_frames + 1
 
 
 def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
-    """The arrays of one sample, as in `plan_schema`: every view has a crop, a flip and colors of its own."""
+    """Draw the arrays of one sample, as in `Task.plan_schema`: every view has a crop, a flip and colors of its own."""
     boxes = [random_box(video.height, video.width, rng, area=AREA) for _ in VIEWS]
     return {
         "frames": draw_frames(video.num_frames, rng, cfg),
-        **box_arrays(boxes, rng.random(len(VIEWS)) < cfg.flip_prob),
-        **color_arrays([frame for length in cfg.lengths for frame in draw_colors(length, rng, cfg)]),
+        **CropBox.arrays(boxes, rng.random(len(VIEWS)) < cfg.flip_prob),
+        **Recolor.arrays([frame for length in cfg.lengths for frame in draw_colors(length, rng, cfg)]),
     }
 
 
 def draw_frames(num_frames: int, rng: np.random.Generator, cfg: Config) -> np.ndarray:
-    """Frame numbers of the four views one after the other, int32; the stills show the same place of their clips.
+    """Draw the frame numbers of the four views, int32; the stills show the same place of their clips.
 
     A video shorter than `min_frames` repeats its last frame.
     """
@@ -86,7 +86,7 @@ def draw_frames(num_frames: int, rng: np.random.Generator, cfg: Config) -> np.nd
 
 
 def draw_colors(length: int, rng: np.random.Generator, cfg: Config) -> list[ColorMap]:
-    """The colors of each frame of a view: gray or not, then one jitter for all."""
+    """Draw the colors of each frame of a view: gray or not, then one jitter for all."""
     gray = rng.random() < GRAY_PROB
     change = jitter(rng, brightness=0.5, contrast_=0.5, saturation_=0.5, hue_turn=0.25)
     draws = length if cfg.reference.gray_per_frame else 1
@@ -94,31 +94,14 @@ def draw_colors(length: int, rng: np.random.Generator, cfg: Config) -> list[Colo
     return maps * (length // draws)
 
 
-def plan_schema(cfg: Config) -> Schema:
-    """Shape and dtype of every array of a plan."""
-    frames = sum(cfg.lengths)
-    return {
-        "frames": ((frames,), "int32"),
-        **box_schema(len(VIEWS)),
-        **color_schema(frames),
-    }
-
-
-def cuts(cfg: Config) -> Cuts:
-    """What a decoder may cut, scale and recolor itself."""
-    return Cuts(cfg.size, cfg.lengths, recolor=True)
-
-
-def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
-    """Executes a plan on decoded frames, uint8 (34, H, W, 3) at the defaults."""
-    boxes = each_view(frames, cfg.lengths, lambda part, v: crop_box(part, plan, v, size=cfg.size))
-    colored, clips = color_map(boxes, plan), 2 * cfg.num_frames
-    parts = {"clips": colored[:clips], "stills": colored[clips:]}
-    return {name: normalize(part, size=cfg.size) for name, part in parts.items()}
+def program(cfg: Config) -> Program:
+    """Return what is done to the four views."""
+    outputs = {"clips": 2, "stills": 2}
+    return consecutive_views(cfg.lengths, CropBox(cfg.size), Recolor(), outputs=outputs)
 
 
 def batch_schema(cfg: Config) -> Schema:
-    """Per-sample shape and dtype of what the network gets: two clips, and a frame of each with other draws.
+    """Return per-sample shape and dtype of what the network gets: two clips, and a frame of each with other draws.
 
     The network makes the other views of them: stills repeated to clips, and differences of frames.
     """
@@ -128,11 +111,11 @@ def batch_schema(cfg: Config) -> Schema:
     }
 
 
-def notes(plan: dict[str, np.ndarray], cfg: Config) -> Notes:
-    """Which frames each view shows, and whether it is mirrored."""
+def annotate(plan: dict[str, np.ndarray], cfg: Config) -> Annotations:
+    """Say which frames each view shows, and whether it is mirrored."""
     shown = np.split(plan["frames"], np.cumsum(cfg.lengths)[:-1])
     captions = []
     for name, frames, mirror in zip(VIEWS, shown, plan["box_mirror"], strict=True):
         which = f"frame {frames[0]}" if frames[0] == frames[-1] else f"frames {frames[0]} to {frames[-1]}"
         captions.append(f"{name}: {which}{', mirrored' * int(mirror)}")
-    return Notes(captions)
+    return Annotations(captions)

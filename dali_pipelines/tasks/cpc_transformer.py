@@ -3,17 +3,18 @@
 from dataclasses import dataclass
 
 import numpy as np
-from nvidia.dali.data_node import DataNode
 
+from configs.checks import check_view
 from configs.errors import require
-from dali_pipelines.graph.view import view
+from dali_pipelines.pixels.color import Recolor
+from dali_pipelines.pixels.crop import CropResize
+from dali_pipelines.pixels.operation import Schema
+from dali_pipelines.pixels.program import Program, consecutive_views
 from dali_pipelines.plan.crops import random_crop
-from dali_pipelines.plan.cuts import Cuts
 from dali_pipelines.plan.frame_colors import frame_colors
 from dali_pipelines.plan.frames import random_clip
-from dali_pipelines.plan.views import check_view, view_arrays, view_schema
-from dali_pipelines.store.index import VideoInfo
-from dali_pipelines.tasks import Notes, Schema
+from dali_pipelines.plan.video import VideoInfo
+from dali_pipelines.tasks import Annotations
 
 
 @dataclass(frozen=True)
@@ -36,43 +37,37 @@ class Config:
     def __post_init__(self) -> None:
         require(self.num_frames >= 2, "num_frames", self.num_frames, "at least 2, one to observe and one to predict")
         require(self.stride >= 1, "stride", self.stride, "at least 1")
-        check_view(self)
+        check_view(size=self.size, short_sides=self.short_sides, flip_prob=self.flip_prob)
         require(self.crop_size >= 16, "crop_size", self.crop_size, "at least 16 pixels")
 
 
 def min_frames(cfg: Config) -> int:
-    """The original leaves shorter videos out."""
+    """Return one frame more than a sample spans: the original leaves shorter videos out."""
     return cfg.num_frames * cfg.stride + 1
 
 
 def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
-    """The arrays of one sample, as in `plan_schema`: one crop for all frames, colors for each."""
+    """Draw the arrays of one sample, as in `Task.plan_schema`: one crop for all frames, colors for each."""
     crop = random_crop(video, rng, short_sides=cfg.short_sides, size=cfg.crop_size, flip_prob=cfg.flip_prob)
     frames = random_clip(video.num_frames, rng, length=cfg.num_frames, strides=(cfg.stride,), jitter=False)
-    return view_arrays(frames, crop, frame_colors(rng, cfg.num_frames))
+    return {
+        "frames": frames,
+        **CropResize.arrays([crop]),
+        **Recolor.arrays(frame_colors(rng, cfg.num_frames)),
+    }
 
 
-def plan_schema(cfg: Config) -> Schema:
-    """Shape and dtype of every array of a plan."""
-    return view_schema(cfg.num_frames)
-
-
-def cuts(cfg: Config) -> Cuts:
-    """What a decoder may cut, scale and recolor itself."""
-    return Cuts(cfg.size, (cfg.num_frames,), recolor=True)
-
-
-def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
-    """Executes a plan on decoded frames, uint8 (T, H, W, 3)."""
-    return {"clips": view(frames, plan, size=cfg.size)}
+def program(cfg: Config) -> Program:
+    """Return what is done to the frames."""
+    return consecutive_views([cfg.num_frames], CropResize(cfg.size), Recolor())
 
 
 def batch_schema(cfg: Config) -> Schema:
-    """Per-sample shape and dtype of what the network gets."""
+    """Return per-sample shape and dtype of what the network gets."""
     return {"clips": ((3, cfg.num_frames, cfg.size, cfg.size), "float32")}
 
 
-def notes(plan: dict[str, np.ndarray], cfg: Config) -> Notes:
-    """Which frames they are."""
-    frames, flipped = plan["frames"], plan["crop_start"][1] > plan["crop_end"][1]
-    return Notes([f"frames {frames[0]} to {frames[-1]}{', mirrored' if flipped else ''}"])
+def annotate(plan: dict[str, np.ndarray], cfg: Config) -> Annotations:
+    """Say which frames they are."""
+    frames, flipped = plan["frames"], plan["crop_start"][0, 1] > plan["crop_end"][0, 1]
+    return Annotations([f"frames {frames[0]} to {frames[-1]}{', mirrored' if flipped else ''}"])

@@ -1,18 +1,18 @@
-"""CSTP: how much two clips overlap in space and time, how fast they play, how they are turned (specs/cstp.md 1)."""
+"""CSTP: how much two clips overlap in space and time, how fast they play, how they are rotated (specs/cstp.md 1)."""
 
 from dataclasses import dataclass, field
 
 import numpy as np
-from nvidia.dali.data_node import DataNode
 
 from configs.errors import require
-from dali_pipelines.graph.blur import blur
-from dali_pipelines.graph.color import color_map, colors_of_view, normalize
-from dali_pipelines.graph.device import beside
-from dali_pipelines.graph.geometry import crop_box, each_view, turn
-from dali_pipelines.plan.boxes import Box, box_arrays, box_schema, random_box
-from dali_pipelines.plan.color_map import IDENTITY, ColorMap, color_arrays, color_schema
-from dali_pipelines.plan.cuts import Cuts
+from dali_pipelines.pixels.blur import GaussianBlur
+from dali_pipelines.pixels.color import Recolor
+from dali_pipelines.pixels.crop import CropBox
+from dali_pipelines.pixels.operation import Schema
+from dali_pipelines.pixels.program import Program, consecutive_views
+from dali_pipelines.pixels.rotate import Rot90, Rotate
+from dali_pipelines.plan.boxes import Box, random_box
+from dali_pipelines.plan.color_map import IDENTITY, ColorMap
 from dali_pipelines.plan.jitter import jitter, random_gray
 from dali_pipelines.plan.overlap import (
     RATES,
@@ -21,16 +21,15 @@ from dali_pipelines.plan.overlap import (
     overlapping_box,
     overlapping_starts,
     random_stride,
-    unturned,
+    unrotated,
 )
-from dali_pipelines.store.index import VideoInfo
-from dali_pipelines.tasks import Notes, Schema
+from dali_pipelines.plan.video import VideoInfo
+from dali_pipelines.tasks import Annotations
 
-NORMALIZATION = "half"
 AREA = (0.2, 1.0)  # of a box, as a share of the picture
 FLIP_PROB = 0.5
 STRONG_PROB = 0.3  # of a clip that is changed in more ways than mirroring
-TURN = 10  # degrees
+MAX_DEGREES = 10  # of a small rotation
 JITTER_PROB, GRAY_PROB, BLUR_PROB = 0.8, 0.2, 0.5  # in such a clip
 SIGMAS = (0.1, 2.0)  # pixels
 PACES = ("every frame", "every 2nd frame", "every 4th frame", "every 8th frame")
@@ -52,10 +51,10 @@ class Reference:
     truncate_offset: bool = False
     """Clips that share four fifths start a frame nearer to each other than that."""
     rotated_boxes: bool = False
-    """Draw and compare the boxes in the two turned pictures: the spatial label is true for equally turned clips
+    """Draw and compare the boxes in the two rotated pictures: the spatial label is true for equally rotated clips
     only, and a quarter of the second boxes hang out of the picture, which is black there."""
     flip_last: bool = False
-    """Mirror after turning: a clip turned by 90 degrees then looks like one turned by 270, half of the time each."""
+    """Mirror after rotating: a clip rotated by 90 degrees then looks like one rotated by 270, half of the time."""
     gray_per_frame: bool = False
     """Draw the channel of a gray clip for each frame anew: it flickers."""
 
@@ -77,55 +76,55 @@ class Config:
 
 
 def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
-    """The arrays of one sample, as in `plan_schema`. A video too short for a clip starts again where it ends."""
+    """Draw the arrays of one sample, as in `Task.plan_schema`. A video too short for a clip starts again where it ends."""
     playback = random_stride(video.num_frames, rng, length=cfg.num_frames)
     steps = {"length": cfg.num_frames, "stride": STRIDES[playback]}
     first, second, temporal = overlapping_starts(video.num_frames, rng, **steps, truncate=cfg.reference.truncate_offset)
     starts = (first, first if cfg.reference.same_start else second)
-    quarters = rng.integers(4, size=2)
-    boxes, spatial = draw_boxes(video, quarters, rng, rotated=cfg.reference.rotated_boxes)
-    angles, colors, sigmas = zip(*(draw_look(rng, cfg) for _ in range(2)), strict=True)
+    turns = rng.integers(4, size=2)
+    boxes, spatial = draw_boxes(video, turns, rng, rotated=cfg.reference.rotated_boxes)
+    angles, colors, sigmas = zip(*(draw_appearance(rng, cfg) for _ in range(2)), strict=True)
     mirror = rng.random(2) < FLIP_PROB
-    # The graph mirrors first: to mirror a turned picture, it turns the other way.
+    # Clips are mirrored first. To mirror a rotated picture, rotate the other way.
     way = np.where(mirror & cfg.reference.flip_last, -1, 1)
     return {
         "frames": np.concatenate([looped_clip(start, num_frames=video.num_frames, **steps) for start in starts]),
-        **box_arrays(boxes, mirror),
-        "quarters": (way * quarters % 4).astype(np.float32),
+        **CropBox.arrays(boxes, mirror),
+        "rot90": (way * turns % 4).astype(np.float32),
         "degrees": (way * angles).astype(np.float32),
-        **color_arrays([one for clip in colors for one in clip]),
+        **Recolor.arrays([one for clip in colors for one in clip]),
         "sigma": np.array(sigmas, np.float32),
         "spatial": np.array(spatial, np.int64),
         "temporal": np.array(temporal, np.int64),
         "playback": np.array(playback, np.int64),
-        "rotation": quarters,
+        "rotation": turns,
     }
 
 
 def draw_boxes(
-    video: VideoInfo, quarters: np.ndarray, rng: np.random.Generator, *, rotated: bool
+    video: VideoInfo, turns: np.ndarray, rng: np.random.Generator, *, rotated: bool
 ) -> tuple[list[Box], int]:
-    """A box for each clip in the picture before it is turned, and the class of what they share.
+    """Draw a box for each clip in the picture before it is rotated, and the class of what they share.
 
-    With `rotated` each box is drawn in its clip's own turned picture, and the class compares them there.
+    With `rotated` each box is drawn in its clip's own rotated picture, and the class compares them there.
     """
     height, width = video.height, video.width
-    turned = quarters % 2 if rotated else np.zeros(2, int)
-    (height_1, width_1), (height_2, width_2) = ((width, height) if odd else (height, width) for odd in turned)
+    sideways = turns % 2 if rotated else np.zeros(2, int)
+    (height_1, width_1), (height_2, width_2) = ((width, height) if odd else (height, width) for odd in sideways)
     first = random_box(height_1, width_1, rng, area=AREA, tries=100)
     second, spatial = overlapping_box(first, height_2, width_2, rng)
     if not rotated:
         return [first, second], spatial
-    pairs = zip((first, second), quarters.tolist(), strict=True)
-    return [unturned(box, quarter, height, width) for box, quarter in pairs], spatial
+    pairs = zip((first, second), turns.tolist(), strict=True)
+    return [unrotated(box, turn, height, width) for box, turn in pairs], spatial
 
 
-def draw_look(rng: np.random.Generator, cfg: Config) -> tuple[float, list[ColorMap], float]:
-    """How one clip looks: a small turn in degrees, a color map for each frame, the blur's sigma or 0 for none."""
+def draw_appearance(rng: np.random.Generator, cfg: Config) -> tuple[float, list[ColorMap], float]:
+    """Draw a small rotation in degrees, a color map for each frame and the sigma of a blur, 0 for none."""
     same = [IDENTITY] * cfg.num_frames
     if rng.random() >= STRONG_PROB:
         return 0.0, same, 0.0
-    angle, sigma = rng.uniform(-TURN, TURN), rng.uniform(*SIGMAS)
+    angle, sigma = rng.uniform(-MAX_DEGREES, MAX_DEGREES), rng.uniform(*SIGMAS)
     jittered, gray, blurred = rng.random(3) < (JITTER_PROB, GRAY_PROB, BLUR_PROB)
     colors = same
     if jittered:
@@ -136,58 +135,34 @@ def draw_look(rng: np.random.Generator, cfg: Config) -> tuple[float, list[ColorM
     return angle, colors, sigma * blurred
 
 
-def plan_schema(cfg: Config) -> Schema:
-    """Shape and dtype of every array of a plan; those of both clips stand one after the other."""
-    return {
-        "frames": ((2 * cfg.num_frames,), "int32"),
-        **box_schema(2),
-        "quarters": ((2,), "float32"),
-        "degrees": ((2,), "float32"),
-        **color_schema(2 * cfg.num_frames),
-        "sigma": ((2,), "float32"),
-        **LABELS,
-    }
-
-
-def cuts(cfg: Config) -> Cuts | None:
-    """What a decoder may cut, scale, turn, recolor and blur itself: boxes that do not hang out of the picture."""
-    rotated = cfg.reference.rotated_boxes
-    return None if rotated else Cuts(cfg.size, (cfg.num_frames,) * 2, cubic=True, recolor=True)
-
-
-def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
-    """Executes a plan on decoded frames, uint8 (2 T, H, W, 3)."""
-    length = cfg.num_frames
-
-    def view(clip: DataNode, v: int) -> DataNode:
-        clip = turn(crop_box(clip, plan, v, size=cfg.size, cubic=True), plan, v)
-        return blur(color_map(clip, colors_of_view(plan, v, length)), plan, v)
-
-    clips = normalize(each_view(frames, (length,) * 2, view), size=cfg.size, kind=NORMALIZATION)
-    return {"clips": clips, **{name: beside(plan[name], clips) for name in LABELS}}
+def program(cfg: Config) -> Program:
+    """Return what is done to the two clips."""
+    crop = CropBox(cfg.size, cubic=True, inside=not cfg.reference.rotated_boxes)
+    operations = (crop, Rot90(), Rotate(), Recolor(), GaussianBlur())
+    return consecutive_views([cfg.num_frames] * 2, *operations, normalization="half")
 
 
 def batch_schema(cfg: Config) -> Schema:
-    """Per-sample shape and dtype of what the network gets: two clips; what they share of each other's picture and
+    """Return per-sample shape and dtype of what the network gets: two clips; what they share of each other's picture and
     time, their stride (both the same) and the quarter turns of each, as classes."""
     return {"clips": ((2, 3, cfg.num_frames, cfg.size, cfg.size), "float32"), **LABELS}
 
 
-def notes(plan: dict[str, np.ndarray], cfg: Config) -> Notes:
-    """The labels, the part of the picture that both clips show (its box ignores the small turn), and where up is."""
+def annotate(plan: dict[str, np.ndarray], cfg: Config) -> Annotations:
+    """Show the labels, where up is, and the part of the picture in both clips; its box ignores the small rotation."""
     pace, temporal, spatial = PACES[plan["playback"]], RATES[plan["temporal"]], RATES[plan["spatial"]]
     start, end = plan["box_start"], plan["box_start"] + plan["box_shape"]
     common = np.array([start.max(0), np.maximum(end.min(0), start.max(0))])  # (corner, yx)
     captions, boxes = [], []
     for v in range(2):
         captions.append(
-            f"{pace} from {plan['frames'][v * cfg.num_frames]}, turned by {90 * plan['rotation'][v]} "
+            f"{pace} from {plan['frames'][v * cfg.num_frames]}, rotated by {90 * plan['rotation'][v]} "
             f"degrees; shares {temporal:.0%} of the time, {spatial:.0%} of the picture"
         )
         corners = (common - start[v]) / plan["box_shape"][v] - 0.5
         corners *= (1, -1 if plan["box_mirror"][v] else 1)
-        for _ in range(int(plan["quarters"][v])):
+        for _ in range(int(plan["rot90"][v])):
             corners = corners[:, ::-1] * (-1, 1)  # (y, x) counter-clockwise about the center: (-x, y)
         boxes.append(cfg.size * (np.array([corners.min(0), corners.max(0)])[:, ::-1].ravel() + 0.5))
-    shape, up = (2, 1, cfg.num_frames, 4), 90 * plan["quarters"] + plan["degrees"]
-    return Notes(captions, np.broadcast_to(np.array(boxes)[:, None, None], shape), up.tolist())
+    shape, up = (2, 1, cfg.num_frames, 4), 90 * plan["rot90"] + plan["degrees"]
+    return Annotations(captions, np.broadcast_to(np.array(boxes)[:, None, None], shape), up.tolist())

@@ -3,18 +3,19 @@
 from dataclasses import dataclass
 
 import numpy as np
-from nvidia.dali.data_node import DataNode
 
+from configs.checks import check_view
 from configs.errors import require
-from dali_pipelines.graph.view import view
+from dali_pipelines.pixels.color import Recolor
+from dali_pipelines.pixels.crop import CropResize
+from dali_pipelines.pixels.operation import Schema
+from dali_pipelines.pixels.program import Program, consecutive_views
 from dali_pipelines.plan.boxes import random_box
 from dali_pipelines.plan.crops import random_crop
-from dali_pipelines.plan.cuts import Cuts
 from dali_pipelines.plan.frame_colors import frame_colors
 from dali_pipelines.plan.frames import random_clip
-from dali_pipelines.plan.views import check_view, view_arrays, view_schema
-from dali_pipelines.store.index import VideoInfo
-from dali_pipelines.tasks import Notes, Schema
+from dali_pipelines.plan.video import VideoInfo
+from dali_pipelines.tasks import Annotations
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Config:
         require(self.num_blocks >= 2, "num_blocks", self.num_blocks, "at least 2, one to observe and one to predict")
         require(self.num_frames >= 1, "num_frames", self.num_frames, "at least 1")
         require(self.stride >= 1, "stride", self.stride, "at least 1")
-        check_view(self)
+        check_view(size=self.size, short_sides=self.short_sides, flip_prob=self.flip_prob)
         require(self.crop_size >= 16, "crop_size", self.crop_size, "at least 16 pixels")
         if self.area is not None:
             low, high = self.area
@@ -56,19 +57,23 @@ class Config:
 
 
 def min_frames(cfg: Config) -> int:
-    """The original leaves shorter videos out."""
+    """Return one frame more than a sample spans: the original leaves shorter videos out."""
     return cfg.length * cfg.stride + 1
 
 
 def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
-    """The arrays of one sample, as in `plan_schema`: one crop for all frames, colors for each."""
+    """Draw the arrays of one sample, as in `Task.plan_schema`: one crop for all frames, colors for each."""
     crop = draw_crop(video, rng, cfg)
     frames = random_clip(video.num_frames, rng, length=cfg.length, strides=(cfg.stride,), jitter=False)
-    return view_arrays(frames, crop, frame_colors(rng, cfg.length))
+    return {
+        "frames": frames,
+        **CropResize.arrays([crop]),
+        **Recolor.arrays(frame_colors(rng, cfg.length)),
+    }
 
 
 def draw_crop(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> np.ndarray:
-    """float32 (2, 2) as in `plan.crops`."""
+    """Draw a crop, float32 (2, 2) as in `plan.crops`."""
     if cfg.area is None:
         return random_crop(video, rng, short_sides=cfg.short_sides, size=cfg.crop_size, flip_prob=cfg.flip_prob)
     y, x, height, width = random_box(video.height, video.width, rng, area=cfg.area)
@@ -76,27 +81,17 @@ def draw_crop(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> np.nda
     return np.array([[y, left], [y + height, right]], np.float32)
 
 
-def plan_schema(cfg: Config) -> Schema:
-    """Shape and dtype of every array of a plan."""
-    return view_schema(cfg.length)
-
-
-def cuts(cfg: Config) -> Cuts:
-    """What a decoder may cut, scale and recolor itself."""
-    return Cuts(cfg.size, (cfg.length,), recolor=True)
-
-
-def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
-    """Executes a plan on decoded frames, uint8 (T, H, W, 3)."""
-    return {"clips": view(frames, plan, size=cfg.size)}
+def program(cfg: Config) -> Program:
+    """Return what is done to the frames of all blocks."""
+    return consecutive_views([cfg.length], CropResize(cfg.size), Recolor())
 
 
 def batch_schema(cfg: Config) -> Schema:
-    """Per-sample shape and dtype of what the network gets: the blocks in their order."""
+    """Return per-sample shape and dtype of what the network gets: the blocks in their order."""
     return {"clips": ((cfg.num_blocks, 3, cfg.num_frames, cfg.size, cfg.size), "float32")}
 
 
-def notes(plan: dict[str, np.ndarray], cfg: Config) -> Notes:
-    """Which frames a block has."""
+def annotate(plan: dict[str, np.ndarray], cfg: Config) -> Annotations:
+    """Say which frames a block has."""
     blocks = plan["frames"].reshape(cfg.num_blocks, cfg.num_frames)
-    return Notes([f"block {number}, frames {block[0]} to {block[-1]}" for number, block in enumerate(blocks, 1)])
+    return Annotations([f"block {number}, frames {block[0]} to {block[-1]}" for number, block in enumerate(blocks, 1)])

@@ -4,19 +4,19 @@ A video may have more views than fit into a sample: it then has several samples,
 """
 
 import numpy as np
-from nvidia.dali import fn
-from nvidia.dali.data_node import DataNode
 
-from dali_pipelines.graph.color import color_map, normalize
-from dali_pipelines.graph.device import beside
-from dali_pipelines.graph.geometry import crop_resize
-from dali_pipelines.plan.color_map import IDENTITY, ColorMap, color_arrays, color_schema
+from dali_pipelines.pixels.color import Recolor
+from dali_pipelines.pixels.crop import CropResize
+from dali_pipelines.pixels.operation import Operation, Schema
+from dali_pipelines.pixels.program import Program, views_of_same_frames
+from dali_pipelines.plan.color_map import IDENTITY, ColorMap
 from dali_pipelines.plan.crops import CENTER, scaled_crop
 from dali_pipelines.plan.frames import uniform_clips, window_starts
 from dali_pipelines.plan.jitter import jitter
+from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.plan.views import FIXED_ASPECT
-from dali_pipelines.store.index import Index, VideoInfo
-from dali_pipelines.tasks import Notes, Schema
+from dali_pipelines.store.index import Index
+from dali_pipelines.tasks import Annotations
 from dali_pipelines.tasks.recognition import Config
 
 MOST_VIEWS = 16  # in one sample: bounds its memory
@@ -30,7 +30,7 @@ CROPS["ten"] = CROPS["five"] + [(y, x, True) for y, x, _ in CROPS["five"]]
 
 
 def clips_of(num_frames: int, rng: np.random.Generator, cfg: Config) -> np.ndarray:
-    """Frame numbers of all clips of a video, int32 (clips, T); they repeat the last frame of a short video."""
+    """Return the frame numbers of all clips of a video, int32 (clips, T); short videos repeat their last frame."""
     clips, span = cfg.test.clips, cfg.num_frames * cfg.stride
     if isinstance(clips, int):
         return uniform_clips(num_frames, clips=clips, length=cfg.num_frames, stride=cfg.stride)
@@ -43,7 +43,7 @@ def clips_of(num_frames: int, rng: np.random.Generator, cfg: Config) -> np.ndarr
 
 
 def crops_of(video: VideoInfo, cfg: Config) -> np.ndarray:
-    """The crops, float32 (crops, 2, 2) as in `plan.crops`."""
+    """Return the crops, float32 (crops, 2, 2) as in `plan.crops`."""
     if cfg.test.crops == "three":
         ends = (0, CENTER, END)
         places = [(CENTER, x, False) if video.width >= video.height else (x, CENTER, False) for x in ends]
@@ -59,25 +59,26 @@ def crops_of(video: VideoInfo, cfg: Config) -> np.ndarray:
 
 
 def crops_count(cfg: Config) -> int:
+    """Return how many crops each clip has."""
     return 3 if cfg.test.crops == "three" else len(CROPS[cfg.test.crops])
 
 
 def clips_per_part(cfg: Config) -> int:
-    """Clips of one sample, M."""
+    """Return how many clips a sample has, M."""
     clips = cfg.test.clips
     wanted = clips if isinstance(clips, int) else WINDOWS if clips == "windows" else 1
     return min(wanted, max(MOST_VIEWS // crops_count(cfg), 1))
 
 
 def parts(index: Index, cfg: Config) -> Index:
-    """The dataset with as many rows for each video as it has samples, one after the other."""
+    """Return the dataset with as many rows for each video as it has samples, one after the other."""
     rng, size = np.random.default_rng(0), clips_per_part(cfg)
     counts = [-(-len(clips_of(count, rng, cfg)) // size) for count in index.num_frames.tolist()]
     return index.repeat(counts)
 
 
 def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
-    """The arrays of one sample, as in `plan_schema`: a video's clips from number `part` * M on.
+    """Draw the arrays of one sample, as in `Task.plan_schema`: a video's clips from number `part` * M on.
 
     The last part repeats its last clip up to M; `clips_known` is the number of those that count.
     """
@@ -87,8 +88,7 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
     crops = crops_of(video, cfg)
     arrays = {
         "frames": frames.ravel(),
-        "crop_start": crops[:, 0],
-        "crop_end": crops[:, 1],
+        **CropResize.arrays(list(crops)),
         "labels": np.array(video.label, np.int64),
         "clips_known": np.array(len(clips), np.int64),
     }
@@ -97,41 +97,25 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
         for _ in range(size):
             change = jitter(rng, brightness=0.2, contrast_=0.2, saturation_=0.2, hue_turn=0.1)
             colors += [change if rng.random() < 0.3 else IDENTITY] * cfg.num_frames
-        arrays |= color_arrays(colors)
+        arrays |= Recolor.arrays(colors)
     return arrays
 
 
-def plan_schema(cfg: Config) -> Schema:
-    """Shape and dtype of every array of a plan."""
-    frames, crops = clips_per_part(cfg) * cfg.num_frames, crops_count(cfg)
-    return {
-        "frames": ((frames,), "int32"),
-        "crop_start": ((crops, 2), "float32"),
-        "crop_end": ((crops, 2), "float32"),
-        "labels": ((), "int64"),
-        "clips_known": ((), "int64"),
-        **(color_schema(frames) if cfg.test.reference.jitter else {}),
-    }
-
-
-def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
-    """Executes a plan on decoded frames, uint8 (M*T, H, W, 3)."""
-
-    def crop(c: int) -> DataNode:
-        clips = crop_resize(frames, plan, c, size=cfg.size)
-        clips = color_map(clips, plan) if cfg.test.reference.jitter else clips
-        return normalize(clips, size=cfg.size, kind=cfg.normalization)
-
-    clips = fn.cat(*(crop(c) for c in range(crops_count(cfg))), axis=0)
-    return {"clips": clips, **{name: beside(plan[name], clips) for name in ("labels", "clips_known")}}
+def program(cfg: Config) -> Program:
+    """Return what is done to the frames: every crop shows all of them."""
+    operations: list[Operation] = [CropResize(cfg.size)]
+    if cfg.test.reference.jitter:
+        operations.append(Recolor())
+    frames = clips_per_part(cfg) * cfg.num_frames
+    return views_of_same_frames(crops_count(cfg), frames, *operations, normalization=cfg.normalization)
 
 
 def batch_schema(cfg: Config) -> Schema:
-    """Per-sample shape and dtype of what the network gets: (crops, M) clips, their class, how many of M count."""
+    """Return per-sample shape and dtype of what the network gets: (crops, M) clips, their class, how many of M count."""
     clips = (crops_count(cfg), clips_per_part(cfg), 3, cfg.num_frames, cfg.size, cfg.size)
     return {"clips": (clips, "float32"), "labels": ((), "int64"), "clips_known": ((), "int64")}
 
 
-def notes(plan: dict[str, np.ndarray], cfg: Config) -> Notes:
-    """The class of the video, with every view."""
-    return Notes([f"class {plan['labels']}"] * (crops_count(cfg) * clips_per_part(cfg)))
+def annotate(plan: dict[str, np.ndarray], cfg: Config) -> Annotations:
+    """Name the class of the video, with every view."""
+    return Annotations([f"class {plan['labels']}"] * (crops_count(cfg) * clips_per_part(cfg)))

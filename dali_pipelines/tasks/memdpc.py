@@ -3,14 +3,16 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from nvidia.dali.data_node import DataNode
 
+from configs.checks import check_view
 from configs.errors import require
-from dali_pipelines.graph.view import view
-from dali_pipelines.plan.cuts import Cuts
-from dali_pipelines.plan.views import baseline_view, check_view, view_arrays, view_schema
-from dali_pipelines.store.index import VideoInfo
-from dali_pipelines.tasks import Notes, Schema
+from dali_pipelines.pixels.color import Recolor
+from dali_pipelines.pixels.crop import CropResize
+from dali_pipelines.pixels.operation import Schema
+from dali_pipelines.pixels.program import Program, consecutive_views
+from dali_pipelines.plan.video import VideoInfo
+from dali_pipelines.plan.views import baseline_view
+from dali_pipelines.tasks import Annotations
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Config:
     """The original's flaws, each off unless named."""
 
     def __post_init__(self) -> None:
-        check_view(self)
+        check_view(size=self.size, short_sides=self.short_sides, flip_prob=self.flip_prob)
         require(self.num_blocks >= 2, "num_blocks", self.num_blocks, "at least 2, one to observe and one to predict")
         for key in ("num_frames", "stride"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
@@ -53,12 +55,12 @@ class Config:
 
 
 def min_frames(cfg: Config) -> int:
-    """One more than the blocks span: the original leaves out videos of 120 frames and fewer."""
+    """Return one more than the blocks span: the original leaves out videos of 120 frames and fewer."""
     return cfg.length * cfg.stride + 1
 
 
 def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
-    """The arrays of one sample, as in `plan_schema`. All blocks have the same crop and the same colors.
+    """Draw the arrays of one sample, as in `Task.plan_schema`. All blocks have the same crop and the same colors.
 
     The loader leaves out videos shorter than `min_frames`; of such a one the last frame is repeated.
     """
@@ -66,30 +68,20 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
     frames = start + cfg.stride * np.arange(cfg.length)
     crop, colors = baseline_view(video, rng, cfg, fixed_aspect=cfg.reference.fixed_aspect)
     frames = np.minimum(frames, video.num_frames - 1).astype(np.int32)
-    return view_arrays(frames, crop, [colors] * cfg.length)
+    return {"frames": frames, **CropResize.arrays([crop]), **Recolor.arrays([colors] * cfg.length)}
 
 
-def plan_schema(cfg: Config) -> Schema:
-    """Shape and dtype of every array of a plan."""
-    return view_schema(cfg.length)
-
-
-def cuts(cfg: Config) -> Cuts:
-    """What a decoder may cut, scale and recolor itself."""
-    return Cuts(cfg.size, (cfg.length,), recolor=True)
-
-
-def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
-    """Executes a plan on decoded frames, uint8 (N*T, H, W, 3)."""
-    return {"clips": view(frames, plan, size=cfg.size)}
+def program(cfg: Config) -> Program:
+    """Return what is done to the frames of all blocks."""
+    return consecutive_views([cfg.length], CropResize(cfg.size), Recolor())
 
 
 def batch_schema(cfg: Config) -> Schema:
-    """Per-sample shape and dtype of what the network gets: the blocks in order."""
+    """Return per-sample shape and dtype of what the network gets: the blocks in order."""
     return {"clips": ((cfg.num_blocks, 3, cfg.num_frames, cfg.size, cfg.size), "float32")}
 
 
-def notes(plan: dict[str, np.ndarray], cfg: Config) -> Notes:
-    """Which frames each block shows."""
+def annotate(plan: dict[str, np.ndarray], cfg: Config) -> Annotations:
+    """Say which frames each block shows."""
     blocks = plan["frames"].reshape(cfg.num_blocks, cfg.num_frames)
-    return Notes([f"block {n}, frames {block[0]} to {block[-1]}" for n, block in enumerate(blocks, 1)])
+    return Annotations([f"block {n}, frames {block[0]} to {block[-1]}" for n, block in enumerate(blocks, 1)])

@@ -3,17 +3,17 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from nvidia.dali.data_node import DataNode
 
+from configs.checks import check_steps, check_view
 from configs.errors import require
-from dali_pipelines.graph.color import color_map, colors_of_view, normalize
-from dali_pipelines.graph.geometry import crop_resize, each_view
-from dali_pipelines.plan.color_map import color_arrays, color_schema
-from dali_pipelines.plan.cuts import Cuts
+from dali_pipelines.pixels.color import Recolor
+from dali_pipelines.pixels.crop import CropResize
+from dali_pipelines.pixels.operation import Schema
+from dali_pipelines.pixels.program import Program, consecutive_views
 from dali_pipelines.plan.frames import random_clip
-from dali_pipelines.plan.views import baseline_view, check_view
-from dali_pipelines.store.index import VideoInfo
-from dali_pipelines.tasks import Notes, Schema
+from dali_pipelines.plan.video import VideoInfo
+from dali_pipelines.plan.views import baseline_view
+from dali_pipelines.tasks import Annotations
 
 VIEWS = ("query", "key")
 
@@ -44,13 +44,13 @@ class Config:
     """The original's flaws, each off unless named."""
 
     def __post_init__(self) -> None:
-        check_view(self)
+        check_view(size=self.size, short_sides=self.short_sides, flip_prob=self.flip_prob)
         require(self.num_frames >= 1, "num_frames", self.num_frames, "at least 1")
-        require(bool(self.strides) and min(self.strides) >= 1, "strides", list(self.strides), "numbers from 1 up")
+        check_steps("strides", self.strides)
 
 
 def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
-    """The arrays of one sample, as in `plan_schema`: two views that share nothing but the video.
+    """Draw the arrays of one sample, as in `Task.plan_schema`: two views that share nothing but the video.
 
     A video shorter than a clip's span repeats its last frame.
     """
@@ -58,47 +58,26 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
     views = [baseline_view(video, rng, cfg, fixed_aspect=cfg.reference.fixed_aspect) for _ in VIEWS]
     return {
         "frames": np.concatenate(clips),
-        "crop_start": np.array([crop[0] for crop, _ in views]),
-        "crop_end": np.array([crop[1] for crop, _ in views]),
-        **color_arrays([colors for _, colors in views for _ in range(cfg.num_frames)]),
+        **CropResize.arrays([crop for crop, _ in views]),
+        **Recolor.arrays([colors for _, colors in views for _ in range(cfg.num_frames)]),
     }
 
 
-def plan_schema(cfg: Config) -> Schema:
-    """Shape and dtype of every array of a plan."""
-    return {
-        "frames": ((len(VIEWS) * cfg.num_frames,), "int32"),
-        "crop_start": ((len(VIEWS), 2), "float32"),
-        "crop_end": ((len(VIEWS), 2), "float32"),
-        **color_schema(len(VIEWS) * cfg.num_frames),
-    }
-
-
-def cuts(cfg: Config) -> Cuts:
-    """What a decoder may cut, scale and recolor itself."""
-    return Cuts(cfg.size, (cfg.num_frames,) * len(VIEWS), recolor=True)
-
-
-def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
-    """Executes a plan on decoded frames, uint8 (2*T, H, W, 3)."""
-    length = cfg.num_frames
-
-    def view(clip: DataNode, v: int) -> DataNode:
-        return color_map(crop_resize(clip, plan, v, size=cfg.size), colors_of_view(plan, v, length))
-
-    return {"clips": normalize(each_view(frames, (length,) * len(VIEWS), view), size=cfg.size)}
+def program(cfg: Config) -> Program:
+    """Return what is done to the two views."""
+    return consecutive_views([cfg.num_frames] * len(VIEWS), CropResize(cfg.size), Recolor())
 
 
 def batch_schema(cfg: Config) -> Schema:
-    """Per-sample shape and dtype of what the network gets: the query's clip and the key's."""
+    """Return per-sample shape and dtype of what the network gets: the query's clip and the key's."""
     return {"clips": ((len(VIEWS), 3, cfg.num_frames, cfg.size, cfg.size), "float32")}
 
 
-def notes(plan: dict[str, np.ndarray], cfg: Config) -> Notes:
-    """Which frames each view shows, and whether it is mirrored."""
+def annotate(plan: dict[str, np.ndarray], cfg: Config) -> Annotations:
+    """Say which frames each view shows, and whether it is mirrored."""
     clips = plan["frames"].reshape(len(VIEWS), cfg.num_frames)
     mirrored = plan["crop_start"][:, 1] > plan["crop_end"][:, 1]
-    return Notes(
+    return Annotations(
         [
             f"{name}: frames {clip[0]} to {clip[-1]}{', mirrored' * bool(flip)}"
             for name, clip, flip in zip(VIEWS, clips, mirrored, strict=True)

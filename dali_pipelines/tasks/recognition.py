@@ -4,21 +4,22 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from nvidia.dali.data_node import DataNode
 
+from configs.checks import check_view
 from configs.errors import require
-from dali_pipelines.graph.color import NORMALIZATIONS, color_map, normalize
-from dali_pipelines.graph.device import beside
-from dali_pipelines.graph.geometry import crop_box, crop_resize
-from dali_pipelines.plan.boxes import box_arrays, box_schema, random_box
-from dali_pipelines.plan.color_map import IDENTITY, ColorMap, color_arrays, color_schema
+from dali_pipelines.pixels.color import Recolor
+from dali_pipelines.pixels.crop import CropBox, CropResize
+from dali_pipelines.pixels.normalize import NORMALIZATIONS
+from dali_pipelines.pixels.operation import Schema
+from dali_pipelines.pixels.program import Program, consecutive_views
+from dali_pipelines.plan.boxes import random_box
+from dali_pipelines.plan.color_map import IDENTITY, ColorMap
 from dali_pipelines.plan.crops import random_crop
-from dali_pipelines.plan.cuts import Cuts
 from dali_pipelines.plan.frames import random_clip
 from dali_pipelines.plan.jitter import jitter, mild_jitter
-from dali_pipelines.plan.views import FIXED_ASPECT, check_view
-from dali_pipelines.store.index import VideoInfo
-from dali_pipelines.tasks import Notes, Schema
+from dali_pipelines.plan.video import VideoInfo
+from dali_pipelines.plan.views import FIXED_ASPECT
+from dali_pipelines.tasks import Annotations
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Config:
     size: int = 112
     """Side of the square crop, pixels."""
     normalization: str = "imagenet"
-    """A name in graph.color.NORMALIZATIONS: that of the task that the network was pretrained with."""
+    """A name in pixels.normalize.NORMALIZATIONS: that of the task that the network was pretrained with."""
     short_sides: tuple[int, ...] = (112, 128, 144)
     """Training: short sides, in pixels, that the video is scaled to before a random crop."""
     area: tuple[float, float] | None = None
@@ -98,7 +99,7 @@ class Config:
     """See Test."""
 
     def __post_init__(self) -> None:
-        check_view(self)
+        check_view(size=self.size, short_sides=self.short_sides, flip_prob=self.flip_prob)
         for key in ("num_frames", "stride"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
         require(self.normalization in NORMALIZATIONS, "normalization", self.normalization, " or ".join(NORMALIZATIONS))
@@ -110,12 +111,12 @@ class Config:
 
 
 def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
-    """The arrays of one sample, as in `plan_schema`. A video shorter than the span repeats its last frame."""
+    """Draw the arrays of one sample, as in `Task.plan_schema`. A video shorter than the span repeats its last frame."""
     frames = random_clip(video.num_frames, rng, length=cfg.num_frames, strides=(cfg.stride,), jitter=False)
     return {
         "frames": frames,
         **_draw_crop(video, rng, cfg),
-        **color_arrays([_draw_colors(rng, cfg)] * cfg.num_frames),
+        **Recolor.arrays([_draw_colors(rng, cfg)] * cfg.num_frames),
         "labels": np.array(video.label, np.int64),
     }
 
@@ -126,9 +127,9 @@ def _draw_crop(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[
         crop = random_crop(
             video, rng, short_sides=cfg.short_sides, size=cfg.size, flip_prob=cfg.flip_prob, aspect=aspect
         )
-        return {"crop_start": crop[0], "crop_end": crop[1]}
+        return CropResize.arrays([crop])
     box = random_box(video.height, video.width, rng, area=cfg.area)
-    return box_arrays([box], rng.random(1) < cfg.flip_prob)
+    return CropBox.arrays([box], rng.random(1) < cfg.flip_prob)
 
 
 def _draw_colors(rng: np.random.Generator, cfg: Config) -> ColorMap:
@@ -140,34 +141,17 @@ def _draw_colors(rng: np.random.Generator, cfg: Config) -> ColorMap:
     return change if drawn else IDENTITY
 
 
-def plan_schema(cfg: Config) -> Schema:
-    """Shape and dtype of every array of a plan."""
-    crop: Schema = {"crop_start": ((2,), "float32"), "crop_end": ((2,), "float32")}
-    if cfg.area is not None:
-        crop = box_schema(1)
-    return {"frames": ((cfg.num_frames,), "int32"), **crop, **color_schema(cfg.num_frames), "labels": ((), "int64")}
-
-
-def cuts(cfg: Config) -> Cuts:
-    """What a decoder may cut, scale and recolor itself."""
-    return Cuts(cfg.size, (cfg.num_frames,), cubic=cfg.area is not None, recolor=True)
-
-
-def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
-    """Executes a plan on decoded frames, uint8 (T, H, W, 3)."""
-    if cfg.area is None:
-        clips = crop_resize(frames, plan, size=cfg.size)
-    else:
-        clips = crop_box(frames, plan, 0, size=cfg.size, cubic=True)
-    clips = normalize(color_map(clips, plan), size=cfg.size, kind=cfg.normalization)
-    return {"clips": clips, "labels": beside(plan["labels"], clips)}
+def program(cfg: Config) -> Program:
+    """Return what is done to the clip."""
+    crop = CropResize(cfg.size) if cfg.area is None else CropBox(cfg.size, cubic=True)
+    return consecutive_views([cfg.num_frames], crop, Recolor(), normalization=cfg.normalization)
 
 
 def batch_schema(cfg: Config) -> Schema:
-    """Per-sample shape and dtype of what the network gets."""
+    """Return per-sample shape and dtype of what the network gets."""
     return {"clips": ((3, cfg.num_frames, cfg.size, cfg.size), "float32"), "labels": ((), "int64")}
 
 
-def notes(plan: dict[str, np.ndarray], cfg: Config) -> Notes:
-    """The class of the video."""
-    return Notes([f"class {plan['labels']}"])
+def annotate(plan: dict[str, np.ndarray], cfg: Config) -> Annotations:
+    """Name the class of the video."""
+    return Annotations([f"class {plan['labels']}"])

@@ -3,16 +3,17 @@
 from dataclasses import dataclass
 
 import numpy as np
-from nvidia.dali.data_node import DataNode
 
+from configs.checks import check_view
 from configs.errors import require
-from dali_pipelines.graph.device import beside
-from dali_pipelines.graph.view import view
-from dali_pipelines.plan.cuts import Cuts
+from dali_pipelines.pixels.color import Recolor
+from dali_pipelines.pixels.crop import CropResize
+from dali_pipelines.pixels.operation import Schema
+from dali_pipelines.pixels.program import Program, consecutive_views
 from dali_pipelines.plan.frames import clip_at_speed
-from dali_pipelines.plan.views import baseline_view, check_view, view_arrays, view_schema
-from dali_pipelines.store.index import VideoInfo
-from dali_pipelines.tasks import Notes, Schema
+from dali_pipelines.plan.video import VideoInfo
+from dali_pipelines.plan.views import baseline_view
+from dali_pipelines.tasks import Annotations
 
 SPEEDS = (-4, -2, -1, 0, 1, 2, 4)
 """Class -> frame step; a negative one plays backwards, 0 stands still."""
@@ -36,43 +37,37 @@ class Config:
     """Probability of mirroring the clip left to right."""
 
     def __post_init__(self) -> None:
-        check_view(self)
+        check_view(size=self.size, short_sides=self.short_sides, flip_prob=self.flip_prob)
         require(self.num_frames >= 2, "num_frames", self.num_frames, "at least 2, for a speed to show")
 
 
 def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
-    """The arrays of one sample, as in `plan_schema`."""
+    """Draw the arrays of one sample, as in `Task.plan_schema`."""
     label = rng.integers(len(SPEEDS))
     frames = clip_at_speed(video.num_frames, rng, length=cfg.num_frames, speed=SPEEDS[label])
     crop, colors = baseline_view(video, rng, cfg)
-    return {**view_arrays(frames, crop, [colors] * cfg.num_frames), "labels": np.array(label, np.int64)}
+    return {
+        "frames": frames,
+        **CropResize.arrays([crop]),
+        **Recolor.arrays([colors] * cfg.num_frames),
+        "labels": np.array(label, np.int64),
+    }
 
 
-def plan_schema(cfg: Config) -> Schema:
-    """Shape and dtype of every array of a plan."""
-    return {**view_schema(cfg.num_frames), "labels": ((), "int64")}
-
-
-def cuts(cfg: Config) -> Cuts:
-    """What a decoder may cut, scale and recolor itself."""
-    return Cuts(cfg.size, (cfg.num_frames,), recolor=True)
-
-
-def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
-    """Executes a plan on decoded frames, uint8 (T, H, W, 3)."""
-    clips = view(frames, plan, size=cfg.size)
-    return {"clips": clips, "labels": beside(plan["labels"], clips)}
+def program(cfg: Config) -> Program:
+    """Return what is done to the clip."""
+    return consecutive_views([cfg.num_frames], CropResize(cfg.size), Recolor())
 
 
 def batch_schema(cfg: Config) -> Schema:
-    """Per-sample shape and dtype of what the network gets: the clip, and the place of its speed in SPEEDS."""
+    """Return per-sample shape and dtype of what the network gets: the clip, and the place of its speed in SPEEDS."""
     return {"clips": ((3, cfg.num_frames, cfg.size, cfg.size), "float32"), "labels": ((), "int64")}
 
 
-def notes(plan: dict[str, np.ndarray], cfg: Config) -> Notes:
-    """How the clip plays."""
+def annotate(plan: dict[str, np.ndarray], cfg: Config) -> Annotations:
+    """Say how the clip plays."""
     speed = SPEEDS[plan["labels"]]
     if speed == 0:
-        return Notes(["one frame, standing still"])
+        return Annotations(["one frame, standing still"])
     step = {1: "every frame", 2: "every 2nd frame", 4: "every 4th frame"}[abs(speed)]
-    return Notes([f"{step}, backwards" if speed < 0 else step])
+    return Annotations([f"{step}, backwards" if speed < 0 else step])

@@ -4,18 +4,17 @@ from dataclasses import dataclass, field
 from itertools import permutations
 
 import numpy as np
-from nvidia.dali.data_node import DataNode
 
+from configs.checks import check_steps
 from configs.errors import require
-from dali_pipelines.graph.color import normalize
-from dali_pipelines.graph.device import beside
-from dali_pipelines.graph.geometry import crop_resize
+from dali_pipelines.pixels.crop import CropResize
+from dali_pipelines.pixels.operation import Schema
+from dali_pipelines.pixels.program import Program, consecutive_views
 from dali_pipelines.plan.crops import random_crop
-from dali_pipelines.plan.cuts import Cuts
 from dali_pipelines.plan.frames import clips_in_order
+from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.plan.views import FIXED_ASPECT
-from dali_pipelines.store.index import VideoInfo
-from dali_pipelines.tasks import Notes, Schema
+from dali_pipelines.tasks import Annotations
 
 CLIPS = 3
 ORDERS = tuple(permutations(range(CLIPS)))
@@ -50,55 +49,37 @@ class Config:
         require(self.num_frames >= 1, "num_frames", self.num_frames, "at least 1")
         require(self.interval >= 1, "interval", self.interval, "at least 1")
         require(self.size >= 16, "size", self.size, "at least 16 pixels")
-        wanted = "one whole number or more, each at least 1"
-        require(bool(self.short_sides) and min(self.short_sides) >= 1, "short_sides", list(self.short_sides), wanted)
+        check_steps("short_sides", self.short_sides)
 
 
 def min_frames(cfg: Config) -> int:
-    """Enough for the clips to begin at different frames: those that do not have no order."""
+    """Return enough for the clips to begin at different frames: those that do not have no order."""
     return cfg.num_frames + CLIPS - 1
 
 
 def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
-    """The arrays of one sample, as in `plan_schema`."""
+    """Draw the arrays of one sample, as in `Task.plan_schema`."""
     clips = clips_in_order(video.num_frames, rng, clips=CLIPS, length=cfg.num_frames, interval=cfg.interval)
     aspect = FIXED_ASPECT if cfg.reference.fixed_aspect else None
     crop = random_crop(video, rng, short_sides=cfg.short_sides, size=cfg.size, flip_prob=0, aspect=aspect)
     label = rng.integers(len(ORDERS))
     return {
         "frames": clips[list(ORDERS[label])].ravel(),
-        "crop_start": crop[0],
-        "crop_end": crop[1],
+        **CropResize.arrays([crop]),
         "labels": np.array(label, np.int64),
     }
 
 
-def plan_schema(cfg: Config) -> Schema:
-    """Shape and dtype of every array of a plan."""
-    return {
-        "frames": ((CLIPS * cfg.num_frames,), "int32"),
-        "crop_start": ((2,), "float32"),
-        "crop_end": ((2,), "float32"),
-        "labels": ((), "int64"),
-    }
-
-
-def cuts(cfg: Config) -> Cuts:
-    """What a decoder may cut and scale itself."""
-    return Cuts(cfg.size, (CLIPS * cfg.num_frames,))
-
-
-def graph(frames: DataNode, plan: dict[str, DataNode], cfg: Config) -> dict[str, DataNode]:
-    """Executes a plan on decoded frames, uint8 (3 * T, H, W, 3)."""
-    clips = crop_resize(frames, plan, size=cfg.size)
-    return {"clips": normalize(clips, size=cfg.size), "labels": beside(plan["labels"], clips)}
+def program(cfg: Config) -> Program:
+    """Return what is done to the clips: they share a crop."""
+    return consecutive_views([CLIPS * cfg.num_frames], CropResize(cfg.size))
 
 
 def batch_schema(cfg: Config) -> Schema:
-    """Per-sample shape and dtype of what the network gets: the shuffled clips, and the class of their order."""
+    """Return per-sample shape and dtype of what the network gets: the shuffled clips, and the class of their order."""
     return {"clips": ((CLIPS, 3, cfg.num_frames, cfg.size, cfg.size), "float32"), "labels": ((), "int64")}
 
 
-def notes(plan: dict[str, np.ndarray], cfg: Config) -> Notes:
-    """Where each clip stands in the video."""
-    return Notes([f"clip {number + 1} of {CLIPS}" for number in ORDERS[plan["labels"]]])
+def annotate(plan: dict[str, np.ndarray], cfg: Config) -> Annotations:
+    """Say where each clip stands in the video."""
+    return Annotations([f"clip {number + 1} of {CLIPS}" for number in ORDERS[plan["labels"]]])

@@ -30,7 +30,8 @@ from bench.gpu_checks import (
 from bench.gpu_checks.__main__ import attempt, main
 from configs.errors import UserError
 from dali_pipelines import prepare
-from dali_pipelines.store.reader import decode_clip, read_clip
+from dali_pipelines.decode.frames import decode_rgb
+from dali_pipelines.store.reader import read_clip
 
 WORKER = """
 import json, os, pathlib, signal, subprocess, sys, time
@@ -218,7 +219,7 @@ def test_the_file_of_an_older_encoder_sets_constraint_set3_and_decodes_in_pyav(t
     assert default_store.constraint_set3(index) is True
     head = index.path(0).read_bytes()
     assert head.count(bytes([0x67, 100, head[head.find(b"avcC") + 6]])) == 1  # the SPS says the same as the avcC
-    assert decode_clip(read_clip(index, 0, np.array([3, 100]))).shape == (2, 144, 192, 3)
+    assert decode_rgb(read_clip(index, 0, np.array([3, 100]))).shape == (2, 144, 192, 3)
 
 
 def test_every_clip_of_the_default_store_is_compared_and_a_failure_is_told_in_full(where, monkeypatch):

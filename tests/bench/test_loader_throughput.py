@@ -13,11 +13,12 @@ from bench.ceilings import DecodeTask, augment_only
 from bench.loader_throughput import main, measure_task
 from bench.meters import WARM_UP, slope
 from configs.errors import UserError
+from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.plan.order import Order
 from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.samples import SampleSource
-from dali_pipelines.store.reader import decode_clip, read_clip
+from dali_pipelines.store.reader import read_clip
 from dali_pipelines.tasks import Task, recognition, task_module
 
 
@@ -84,7 +85,7 @@ def test_the_decode_ceiling_decodes_the_frames_of_the_task_and_makes_rgb_of_a_co
     clip = read_clip(h264_store, 3, plan["frames"])
     assert sample["decoded"] == clip.decoded
     # The last two columns and rows have no neighbors to take their color from.
-    assert np.array_equal(sample["media"][:, :14, :14], decode_clip(clip)[:, :14, :14])
+    assert np.array_equal(sample["media"][:, :14, :14], decode_rgb(clip)[:, :14, :14])
     assert sample["media"].shape == (len(plan["frames"]), 16, 16, 3)
 
 

@@ -9,9 +9,8 @@ from bench.peer_looks import finished
 from bench.peer_opencv import OpenCV
 from bench.peer_torch import Torch
 from dali_pipelines.loader import ClipLoader
-from dali_pipelines.plan.cuts import Cut
 from dali_pipelines.plan.rng import Stream, generator
-from dali_pipelines.store.reader import decode_clip, read_clip
+from dali_pipelines.store.reader import read_clip
 from dali_pipelines.tasks import Task, task_module
 
 SAMPLES = 24
@@ -48,9 +47,8 @@ def samples(request, h264_store):
 def cut_frames(index, task, epoch, row):
     """uint8 (T, size, size, 3) of each view, in the colors of the video."""
     plan = task.plan(index.info(row), generator(0, Stream.SAMPLE, epoch, row))
-    cuts = [Cut(c.first, c.last, c.box, c.size, c.mirror, c.cubic) for c in task.cuts.of(plan)]
-    frames = decode_clip(read_clip(index, row, plan["frames"]), cuts)
-    return [frames[cut.first : cut.last].copy() for cut in cuts]
+    frames = task.program.host(read_clip(index, row, plan["frames"]), plan, steps=1)
+    return [frames[view.first : view.first + view.length].copy() for view in task.program.views]
 
 
 def differences(samples, library):

@@ -64,7 +64,7 @@ def test_peers_are_measured_beside_ours_and_those_that_cannot_run_say_why(peer_i
         assert 0 < low <= figures["lead_over_best_peer"] == figures["peers"]["pyav"]["lead"] <= high
         assert "no_such_package" in figures["peers_missing"]["absent"]
         assert figures["decoder"] == "pyav"
-    assert report["tasks"]["evaluation"]["peers"] == "not measured"  # its crops are not said in `cuts`
+    assert report["tasks"]["evaluation"]["peers"] == "not measured"  # its views share their frames
     assert report["data"]["source_size"] == [340, 256]
     assert report["data"]["jpeg_quality"] == 90
     printed = capsys.readouterr().out
@@ -80,8 +80,8 @@ def test_each_peer_that_is_here_makes_our_views_and_normalizes_them(peer_index, 
     loader = loader_of(peer_index, name)
     with peer_batches(PEERS[peer], peer_clips(loader, 0, 1), batch_size=2, workers=0, device="cpu") as arriving:
         views = next(arriving)
-    cuts = loader.task.cuts
-    assert [view.shape for view in views] == [(2, 3, length, cuts.size, cuts.size) for length in cuts.lengths]
+    program = loader.task.program
+    assert [view.shape for view in views] == [(2, 3, view.length, program.size, program.size) for view in program.views]
     assert all(view.dtype == torch.float32 and abs(float(view.mean())) < 3 for view in views)
     monkeypatch.setattr(peer_rounds, "PEERS", {peer: PEERS[peer]})
     peers = Peers(loader, batches=1, device="cpu", counts=[0])

@@ -6,16 +6,16 @@ On the CPU the same tests hold a sample of a batch against the sample alone, and
 import numpy as np
 import pytest
 
-from dali_pipelines.graph.color import NORMALIZATIONS
-from dali_pipelines.nvdec import has_nvdec
+from dali_pipelines.decode.driver import has_nvdec
 from dali_pipelines.pipeline import build_pipeline
+from dali_pipelines.pixels.normalize import NORMALIZATIONS
 from dali_pipelines.plan.order import Order
 from dali_pipelines.samples import SampleSource
 from dali_pipelines.store.encode import Encoding, write_frames
 from dali_pipelines.store.files import video_path
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task, task_module, task_names
-from tests.dali_pipelines.test_cuts import blocks, picture
+from tests.dali_pipelines.pixels.test_program import blocks, picture
 from tests.helpers.dali import run_graph
 from tests.helpers.runs import ROOT, run
 
@@ -27,13 +27,13 @@ TASKS["ctp, truncated"] = Task("ctp", task_module("ctp").Config(reference=task_m
 
 def source(index: Index, task: Task, media: str) -> SampleSource:
     order = Order(len(index), 2, 0, 1, 0, shuffle=True)
-    return SampleSource(index, task, order, media=media, cut=False, finish=False)
+    return SampleSource(index, task, order, media=media)
 
 
 def gray_levels(task: Task, samples: list[Sample], device: str) -> list[np.ndarray]:
     """Return the clips of a batch on the scale of 0 to 255."""
     clips = run_graph(lambda n: task.graph(n["media"], n)["clips"], samples, {"media": "FHWC"}, device)
-    mean, deviation = (np.array(values) for values in NORMALIZATIONS[task.normalization])
+    mean, deviation = (np.array(values) for values in NORMALIZATIONS[task.program.normalization])
     return [255 * (clip * deviation + mean) for clip in clips]
 
 

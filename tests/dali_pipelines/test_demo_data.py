@@ -10,9 +10,10 @@ from torch.nn import functional as F
 
 from configs.errors import UserError
 from dali_pipelines import demo_data
+from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.demo_data import CLASS_NAMES, MIDDLE, NUM_FRAMES, SIZE, main, paste, render, sample_rng
 from dali_pipelines.store.index import Index, open_dataset
-from dali_pipelines.store.reader import decode_clip, read_clip
+from dali_pipelines.store.reader import read_clip
 
 NUM_CLASSES = len(CLASS_NAMES)
 NUM_TRAIN, NUM_TEST = 200, 160
@@ -195,7 +196,7 @@ def test_the_lists_are_balanced_and_share_no_video(demo):
 def test_stored_videos_look_as_rendered(demo):
     index = open_dataset(demo, demo / "test.txt")
     for i in range(len(index)):
-        stored = decode_clip(read_clip(index, i, np.arange(NUM_FRAMES))).astype(float)
+        stored = decode_rgb(read_clip(index, i, np.arange(NUM_FRAMES))).astype(float)
         rendered = render(int(index.labels[i]), sample_rng(3, "test", i))
         psnr = 10 * np.log10(255**2 / np.square(stored - rendered).mean(axis=(1, 2, 3)))
         assert psnr.min() > 30

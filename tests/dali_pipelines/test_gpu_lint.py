@@ -21,14 +21,15 @@ pytestmark = pytest.mark.filterwarnings("ignore:The external source node")  # mi
 WAYS = {
     "decoded by DALI": {"media": "encoded"},
     "planes": {"media": "planes"},
-    "cut by PyAV": {"media": "frames"},
-    "whole frames": {"media": "frames", "cut": False},
+    "cut by PyAV": {"media": "frames", "host": True},
+    "whole frames": {"media": "frames"},
 }
 
 
 def task_pipeline(task: Task, way: str) -> Pipeline:
-    source = SampleSource(SimpleNamespace(), task, Order(8, 2, 0, 1, 0, True), finish=False, **WAYS[way])
-    return build_pipeline(source, task.graph, batch_size=2, device_id=0, threads=2, feed=lambda info: ())[0]
+    steps = task.program.host_steps(gpu=True) if "host" in WAYS[way] else 0
+    source = SampleSource(SimpleNamespace(), task, Order(8, 2, 0, 1, 0, True), WAYS[way]["media"], steps=steps)
+    return build_pipeline(source, batch_size=2, device_id=0, threads=2, feed=lambda info: ())[0]
 
 
 def flawed(cfg: Any) -> Any:

@@ -113,7 +113,7 @@ def test_boxes_are_where_the_patches_are(vp9_store):
         assert sample.any()
 
 
-def test_pyav_and_dali_show_the_same_pixels_where_a_task_does_not_let_the_decoder_cut(vp9_store):
+def test_pyav_and_dali_show_the_same_pixels_where_dali_alone_makes_them(vp9_store):
     dali, pyav = (ClipLoader(vp9_store, CLIPS, batch_size=4, decoder=decoder) for decoder in ("dali", "pyav"))
     assert all(same(a, b) for a, b in zip(dali, pyav, strict=True))
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from configs.errors import UserError
+from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.store.index import Index, open_dataset
-from dali_pipelines.store.reader import decode_clip, read_clip
+from dali_pipelines.store.reader import read_clip
 from tests.helpers.media import SHARED_MEDIA, make_video, read_video
 from tests.helpers.prepared import SMALL, names, prepare, start, stored
 
@@ -22,7 +23,7 @@ def test_a_folder_becomes_a_dataset_with_the_classes_of_its_folders(videos, tmp_
     assert index.labels.tolist() == [0, 1, 1]
     assert (index.info(1).num_frames, index.info(1).width, index.info(1).height) == (20, 48, 32)
     assert len(index.fragment_ends[1]) == 3
-    assert decode_clip(read_clip(index, 2, np.array([19, 0]))).shape == (2, 32, 48, 3)
+    assert decode_rgb(read_clip(index, 2, np.array([19, 0]))).shape == (2, 32, 48, 3)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["index.npz", "prepare.jsonl", "quarantine.csv", "videos"]
     assert (tmp_path / "quarantine.csv").read_text().split() == ["path,reason"]
     printed = capsys.readouterr()
@@ -38,7 +39,7 @@ def test_every_codec_gives_clips_that_look_like_the_source(videos, tmp_path, cod
     size = sizes.get(codec, ["--short-side", "64"])
     assert prepare(videos / "run" / "a.mp4", "--out", tmp_path, "--codec", codec, "--workers", 1, *size) == 0
     index = open_dataset(tmp_path)
-    clip = decode_clip(read_clip(index, 0, np.arange(4, 12)))
+    clip = decode_rgb(read_clip(index, 0, np.arange(4, 12)))
     width, height = index.info(0).width, index.info(0).height
     blurred = f"scale={width}:{height}:flags=area"
     source = read_video(videos / "run" / "a.mp4", blurred)[4:12]
@@ -199,7 +200,7 @@ def test_names_that_are_not_utf8_survive(tmp_path):
         assert prepare(tmp_path / "in", "--out", tmp_path / "out", *SMALL) == 3
     index = open_dataset(tmp_path / "out")
     assert names(index) == [odd]
-    assert len(decode_clip(read_clip(index, 0, np.arange(3)))) == 3
+    assert len(decode_rgb(read_clip(index, 0, np.arange(3)))) == 3
 
 
 @pytest.mark.skipif(not SHARED_MEDIA.is_dir(), reason="needs the shared media")
@@ -212,6 +213,6 @@ def test_real_clips(tmp_path, codec, bad, capsys):
     assert len(index) == 10 - bad
     for i in range(len(index)):
         frames = np.array([int(index.num_frames[i]) - 1, 0])
-        assert decode_clip(read_clip(index, i, frames)).shape == (2, *index.sizes_WH[i][::-1], 3)
+        assert decode_rgb(read_clip(index, i, frames)).shape == (2, *index.sizes_WH[i][::-1], 3)
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
     assert len(notes) == {"copy": 2, "original": 3}.get(codec, 0)

@@ -11,11 +11,12 @@ import psutil
 import pytest
 
 from configs.errors import UserError
+from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.prepare import Job, store_video
 from dali_pipelines.store.encode import Encoding
 from dali_pipelines.store.index import open_dataset
 from dali_pipelines.store.journal import Journal
-from dali_pipelines.store.reader import decode_clip, read_clip
+from dali_pipelines.store.reader import read_clip
 from dali_pipelines.workers import Crashed
 from tests.helpers.media import make_video
 from tests.helpers.prepared import SMALL, names, prepare, start, stored
@@ -59,7 +60,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, capsys):
     assert all(after[f"{entry['name']}.mp4"] == before[f"{entry['name']}.mp4"] for entry in entries)
     assert sorted(after) == [f"v{i:02}.mp4" for i in range(12)]  # and no temporary file
     for i in range(12):
-        assert decode_clip(read_clip(index, i, np.array([0, 149]))).shape == (2, 32, 48, 3)
+        assert decode_rgb(read_clip(index, i, np.array([0, 149]))).shape == (2, 32, 48, 3)
 
     assert prepare(source, "--out", out, *SMALL) == 0  # the line that was cut off is not in the way
     assert "(0 stored now)" in capsys.readouterr().out

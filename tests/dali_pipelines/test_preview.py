@@ -19,7 +19,7 @@ from dali_pipelines.draw import COLORS, GAP, LINE, View, stack, text, tile, zoom
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.preview import Sample, first_samples, main, mp4, page, views_of
 from dali_pipelines.store.index import Index
-from dali_pipelines.tasks import Notes, Task, ctp
+from dali_pipelines.tasks import Annotations, Task, ctp
 from nets.tasks import pretext_tasks
 from tests.helpers.runs import ROOT
 from trainers.metrics import picture
@@ -33,6 +33,9 @@ def recipe(tmp_path, vp9_store) -> Path:
     path = tmp_path / "recipe.yaml"
     path.write_text(RECIPE.replace("ROOT", str(vp9_store.root)))
     return path
+
+
+HALF = SimpleNamespace(normalization="half")
 
 
 def test_every_tile_is_a_frame_with_the_box_of_the_first_patch_where_the_loader_has_it(recipe, tmp_path, vp9_store):
@@ -62,7 +65,8 @@ def test_views_are_the_pixels_that_were_normalized_with_the_notes_of_each():
     clips, stills = (rng.integers(0, 256, shape, dtype=np.uint8) for shape in ((3, 3, 4, 8, 8), (2, 3, 1, 8, 8)))
     boxes = rng.random((3, 2, 4, 4))
     task = SimpleNamespace(
-        normalization="half", notes=lambda plan: Notes(["slow", "fast", "turned"], boxes=boxes, up=[0, 0, 90])
+        program=SimpleNamespace(normalization="half"),
+        annotate=lambda plan: Annotations(["slow", "fast", "turned"], boxes=boxes, up=[0, 0, 90]),
     )
     outputs = {name: x.astype(np.float32) / 127.5 - 1 for name, x in {"stills": stills, "clips": clips}.items()}
     plan = {"frames": np.arange(100, 114, dtype=np.int32)}
@@ -77,7 +81,7 @@ def test_views_are_the_pixels_that_were_normalized_with_the_notes_of_each():
 
 
 def test_frames_that_the_graph_puts_together_in_its_own_way_have_no_number():
-    task = SimpleNamespace(normalization="half", notes=lambda plan: Notes([]))
+    task = SimpleNamespace(program=HALF, annotate=lambda plan: Annotations([]))
     (view,) = views_of(task, {"frames": np.arange(5)}, {"clips": np.zeros((3, 4, 8, 8), np.float32)})
     assert (view.numbers_T, view.caption) == (None, "clips")
 
@@ -187,7 +191,7 @@ def test_every_task_says_something_of_every_view_of_its_demo(name, vp9_store):
 
 @pytest.mark.parametrize("normalization", ["imagenet", "half"])
 def test_tensorboard_shows_the_first_views_whatever_their_number_and_length(normalization):
-    from dali_pipelines.graph.color import NORMALIZATIONS
+    from dali_pipelines.pixels.normalize import NORMALIZATIONS
 
     mean, std = (torch.tensor(numbers).view(3, 1, 1, 1) for numbers in NORMALIZATIONS[normalization])
     frames = torch.rand(2, 3, 3, 5, 6, 6)

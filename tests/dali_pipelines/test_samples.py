@@ -1,12 +1,17 @@
 """What a sample asks of the decoder."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
+from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.pipeline import build_pipeline
+from dali_pipelines.pixels.crop import CropResize
+from dali_pipelines.pixels.program import consecutive_views
 from dali_pipelines.plan.order import Order
 from dali_pipelines.samples import FIXED, SampleSource
-from dali_pipelines.store.reader import decode_clip, read_clip
+from dali_pipelines.store.reader import read_clip
 from dali_pipelines.tasks import Task, moco
 
 FRAMES = np.array([9, 3, 3, 30, 9], np.int32)
@@ -15,11 +20,11 @@ FRAMES = np.array([9, 3, 3, 30, 9], np.int32)
 class Repeats:
     """A task whose clip shows some frames twice, and out of order."""
 
-    cuts = None
-    plan_schema = {"frames": ((len(FRAMES),), "int32")}
+    labels: ClassVar[dict[str, tuple]] = {}
+    program = consecutive_views([len(FRAMES)], CropResize(16))
 
     def plan(self, video, rng):
-        return {"frames": FRAMES.copy()}
+        return {"frames": FRAMES.copy(), **CropResize.arrays([np.zeros((2, 2), np.float32)])}
 
 
 @pytest.mark.parametrize("media", ["encoded", "planes", "frames"])
@@ -27,30 +32,31 @@ def test_a_frame_that_a_plan_names_twice_is_decoded_once_and_shown_twice(vp9_sto
     source = SampleSource(vp9_store, Repeats(), Order(len(vp9_store), 2, 0, 1, 0, shuffle=False), media)
     sample = dict(zip(source.names, source.read(0, 4), strict=True))
     if media == "encoded":
-        assert source.names == (*FIXED, "frames", "order")
+        assert source.names == (*FIXED, "frames", "order", "crop_start", "crop_end")
         assert len(sample["frames"]) == 3
         assert (np.diff(sample["frames"]) > 0).all()
     else:
         assert sample["media"].shape == {"planes": (3, 192, 160, 1), "frames": (5, 192, 160, 3)}[media]
     pipeline, names = build_pipeline(
-        source, lambda frames, plan: {"clips": frames}, batch_size=2, device_id=None, threads=1
+        source, graph=lambda frames, plan: {"clips": frames}, batch_size=2, device_id=None, threads=1
     )
     clip = np.array(pipeline.run()[names.index("clips")].at(0))
-    wanted = decode_clip(read_clip(vp9_store, 0, FRAMES))
+    wanted = decode_rgb(read_clip(vp9_store, 0, FRAMES))
     assert np.abs(clip.astype(int) - wanted).max() <= (2 if media == "planes" else 0)
 
 
-@pytest.mark.parametrize(("media", "cut"), [("encoded", True), ("planes", True), ("frames", False), ("frames", True)])
-def test_every_sample_and_the_one_of_nothing_have_the_named_arrays_of_one_dtype_and_number_of_axes(
-    vp9_store, media, cut
+@pytest.mark.parametrize(("media", "steps"), [("encoded", 0), ("planes", 0), ("frames", 0), ("frames", 2)])
+def test_every_sample_and_its_placeholder_have_the_named_arrays_of_one_dtype_and_number_of_axes(
+    vp9_store, media, steps
 ):
     task = Task("moco", moco.Config(num_frames=4, size=32, short_sides=(40,)))
-    source = SampleSource(vp9_store, task, Order(len(vp9_store), 2, 0, 1, 0, shuffle=False), media, cut=cut)
-    sample, nothing = (dict(zip(source.names, arrays, strict=True)) for arrays in (source.read(0, 4), source.nothing()))
+    source = SampleSource(vp9_store, task, Order(len(vp9_store), 2, 0, 1, 0, shuffle=False), media, steps=steps)
+    made = source.read(0, 4), source.placeholder()
+    sample, placeholder = (dict(zip(source.names, arrays, strict=True)) for arrays in made)
     assert {name: (a.dtype, a.ndim) for name, a in sample.items()} == {
-        name: (a.dtype, a.ndim) for name, a in nothing.items()
+        name: (a.dtype, a.ndim) for name, a in placeholder.items()
     }
-    assert int(nothing["row"]) == -1
-    assert ("crop_start" in source.names) == ("crop_end" in source.names) == (not (media == "frames" and cut))
-    if media == "frames" and cut:
-        assert sample["media"].shape == nothing["media"].shape == (8, 32, 32, 3)
+    assert int(placeholder["row"]) == -1
+    assert ("crop_start" in source.names) == ("crop_end" in source.names) == (steps == 0)
+    if steps:
+        assert sample["media"].shape == placeholder["media"].shape == (8, 32, 32, 3)

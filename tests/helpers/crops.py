@@ -30,3 +30,9 @@ def scaled_part(
     scaled = np.moveaxis(np.reshape(planes, (len(frames), -1, size, size)), 1, -1).astype(float)
     scaled = scaled[:, ::-1] if rows[0] > rows[1] else scaled
     return scaled[:, :, ::-1] if columns[0] > columns[1] else scaled
+
+
+def smooth(frames: int, height: int, width: int) -> np.ndarray:
+    """Frames that are smooth as photos are, uint8 (frames, height, width, 3)."""
+    few = np.random.default_rng(0).integers(0, 256, (frames, 7, 9, 3), dtype=np.uint8)
+    return np.stack([np.asarray(Image.fromarray(f).resize((width, height), Image.Resampling.BICUBIC)) for f in few])

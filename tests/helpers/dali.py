@@ -1,10 +1,12 @@
-"""Runs a few DALI operators on arrays, for tests of the graph."""
+"""Run DALI graphs and operations on arrays."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from nvidia.dali import fn, pipeline_def
 from nvidia.dali.data_node import DataNode
+
+from dali_pipelines.pixels.operation import ClipOperation, Operation, Plan, PlaneOperation, View
 
 
 def run_graph(
@@ -37,3 +39,30 @@ def run_graph(
     built.build()
     (output,) = built.run()
     return [np.array(output.as_cpu().at(place)) for place in range(len(samples))]
+
+
+def in_dali(
+    operation: Operation,
+    clips: Sequence[np.ndarray],
+    plans: Sequence[Plan],
+    *,
+    view: View | None = None,
+    device: str = "cpu",
+) -> list[np.ndarray]:
+    """Execute an operation on a batch of clips, uint8 (T, H, W, 3), by DALI."""
+    view = view or View(len(clips[0]), (operation,))
+    samples = [{"clip": clip, **plan} for clip, plan in zip(clips, plans, strict=True)]
+    return run_graph(lambda n: operation.dali(n["clip"], n, view), samples, {"clip": "FHWC"}, device)
+
+
+def on_host(
+    operation: PlaneOperation | ClipOperation, clip: np.ndarray, plan: Plan, *, view: View | None = None
+) -> np.ndarray:
+    """Execute an operation on a clip, uint8 (T, H, W, 3), by NumPy."""
+    view = view or View(len(clip), (operation,))
+    if isinstance(operation, ClipOperation):
+        changed = clip.copy()
+        operation.host(changed, plan, view)
+        return changed
+    planes = (operation.host(list(np.moveaxis(frame, -1, 0)), plan, view, t) for t, frame in enumerate(clip))
+    return np.stack([np.stack(of_frame, axis=-1) for of_frame in planes])

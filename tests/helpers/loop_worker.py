@@ -72,7 +72,7 @@ class Loader:
     def __init__(self, config, ranks, _) -> None:
         self.config, self.ranks, self.index, self.step = config, ranks, Index(config.plan.frames), 0
         self.counts, self.replaced, self.left_out = types.SimpleNamespace(amplification=1.5), {}, []
-        self.task = types.SimpleNamespace(batch_schema={}, normalization="imagenet")
+        self.task = types.SimpleNamespace(batch_schema={}, program=types.SimpleNamespace(normalization="imagenet"))
         self.batch = config.train.global_batch // ranks.world_size // config.train.accumulate
 
     def __len__(self) -> int:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor, ImageOps
 
+from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.reader import decode_clip, read_clip
+from dali_pipelines.store.reader import read_clip
 from trainers.contact_sheet import BORDER, OTHER, QUERY, SAME, THUMB, UNREADABLE, Item, choose, draw
 
 COLORS = [QUERY, SAME, OTHER, OTHER]
@@ -59,7 +60,7 @@ def test_inside_is_the_middle_frame_whole_and_of_its_own_shape(sheet, vp9_store)
     for number, place in enumerate(sorted(tiles(sheet, SAME))):
         row = 3 + number
         frames = 40 + int(vp9_store.names.text(row)[-2:])
-        (frame,) = decode_clip(read_clip(vp9_store, row, np.array([frames // 2])))
+        (frame,) = decode_rgb(read_clip(vp9_store, row, np.array([frames // 2])))
         assert (inside(sheet, place) == np.array(ImageOps.pad(Image.fromarray(frame), THUMB, color="white"))).all()
     assert (inside(sheet, sorted(tiles(sheet, QUERY))[0])[:, 0] == 255).all()  # an upright one has white sides
 

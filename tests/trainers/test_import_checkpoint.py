@@ -8,7 +8,7 @@ import torch
 import torchvision.models.video as zoo
 
 from configs.errors import UserError
-from dali_pipelines.graph.color import NORMALIZATIONS
+from dali_pipelines.pixels.normalize import NORMALIZATIONS
 from nets import backbones
 from nets.classifier import Classifier
 from tests.test_bad_input import refused  # noqa: F401

@@ -16,7 +16,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from configs.errors import UserError
-from dali_pipelines.graph.color import MEAN, STD
+from dali_pipelines.pixels.normalize import MEAN, STD
 from tests.helpers import loop_worker
 from trainers.metrics import picture
 

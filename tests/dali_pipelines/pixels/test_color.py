@@ -1,14 +1,14 @@
-"""Color in DALI against slow arithmetic and against true HSV."""
+"""Color in DALI against slow arithmetic and against true HSV, and on the host against DALI."""
 
 import numpy as np
 import pytest
 from matplotlib.colors import hsv_to_rgb, rgb_to_hsv
 
-from dali_pipelines.graph.color import MEAN, STD, brightness_contrast, color_map, normalize
+from dali_pipelines.pixels.color import BrightnessContrast, Recolor
+from dali_pipelines.pixels.normalize import MEAN, STD, normalize
 from dali_pipelines.plan import color
 from dali_pipelines.plan import color_map as maps
-from dali_pipelines.plan.color_map import color_arrays
-from tests.helpers.dali import run_graph
+from tests.helpers.dali import in_dali, on_host, run_graph
 
 T = 5
 YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.321], [0.211, -0.523, 0.311]])
@@ -21,11 +21,8 @@ def pictures(seed: int, saturation: float = 1.0) -> np.ndarray:
 
 
 def changed(clips: list[np.ndarray], brightness: np.ndarray, contrast: np.ndarray, device: str) -> list[np.ndarray]:
-    samples = [
-        {"clips": clip, "b": b.astype(np.float32), "c": c.astype(np.float32)}
-        for clip, b, c in zip(clips, brightness, contrast, strict=True)
-    ]
-    return run_graph(lambda n: brightness_contrast(n["clips"], n["b"], n["c"]), samples, {"clips": "FHWC"}, device)
+    pairs = zip(brightness.astype(np.float32), contrast.astype(np.float32), strict=True)
+    return in_dali(BrightnessContrast(), clips, [{"brightness": b, "contrast": c} for b, c in pairs], device=device)
 
 
 def test_brightness_and_contrast_clamp_between_and_after(device):
@@ -61,11 +58,8 @@ def test_normalize_alone_is_imagenet_s_mean_and_deviation(device):
 
 
 def turned(clip: np.ndarray, hue: float, saturation: float) -> np.ndarray:
-    (got,) = run_graph(
-        lambda n: color_map(n["clips"], n),
-        [{"clips": clip, **color_arrays([maps.saturation(saturation).then(maps.hue(hue))] * len(clip))}],
-        {"clips": "FHWC"},
-    )
+    change = maps.saturation(saturation).then(maps.hue(hue))
+    (got,) = in_dali(Recolor(), [clip], [Recolor.arrays([change] * len(clip))])
     return got
 
 
@@ -124,9 +118,41 @@ def test_color_factors_are_drawn_with_the_spec_s_shares_and_ranges():
         assert abs(middle) < 0.1 * reach
         assert 0.95 * reach < min(-low, high) < max(-low, high) < 1.01 * reach  # YIQ's coefficients have three digits
     assert abs(np.corrcoef(hue, log_saturation)[0, 1]) < 0.1
-    brightness = np.stack([color.moving(rng, length=16, prob=0.5, reach=30, factor=False) for _ in range(2000)])
+    brightness = np.stack([color.varying(rng, length=16, prob=0.5, reach=30, factor=False) for _ in range(2000)])
     assert abs((brightness != 0).any(axis=1).mean() - 0.5) < 0.05
     assert 25 < np.abs(brightness).max() <= 30
-    contrast = np.stack([color.moving(rng, length=16, prob=0.5, reach=0.12, factor=True) for _ in range(2000)])
+    contrast = np.stack([color.varying(rng, length=16, prob=0.5, reach=0.12, factor=True) for _ in range(2000)])
     assert abs((contrast != 1).any(axis=1).mean() - 0.5) < 0.05
     assert np.exp(-0.12) <= contrast.min() < contrast.max() <= np.exp(0.12)
+
+
+SHIFTED = maps.ColorMap(np.eye(3), 0 * np.eye(3), np.array([5.0, 0, -5]))
+MAPS = {
+    "gain": maps.gain(1.3),
+    "shift": maps.shift(-40.5),
+    "hue": maps.hue(33),
+    "gray": maps.saturation(0.0),
+    "channels": SHIFTED,
+    "contrast": maps.contrast(0.4),
+    "all": maps.compose([maps.gain(0.8), maps.contrast(1.4), maps.saturation(1.5), maps.hue(-60), SHIFTED]),
+}
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_the_hosts_change_of_color_is_dalis(name):
+    picture = np.random.default_rng(0).integers(0, 256, (1, 30, 50, 3), dtype=np.uint8)
+    plan = Recolor.arrays([MAPS[name]])
+    (theirs,) = in_dali(Recolor(), [picture], [plan])
+    ours = on_host(Recolor(), picture, plan)
+    assert (ours.dtype, ours.shape) == (np.uint8, picture.shape)
+    difference = np.abs(ours.astype(int) - theirs)
+    assert difference.max() <= 1  # halves and what is next to them, in another order of sums
+    assert difference.mean() < 0.01
+    assert np.abs(ours.astype(int) - picture).mean() > 1
+
+
+def test_rounding_is_to_the_nearest_level_and_nothing_wraps_around():
+    levels = np.arange(256, dtype=np.uint8)[None, None, :, None].repeat(3, axis=3)
+    for shift in (-0.4, 0.4, 0.6, 300, -300):
+        expected = np.clip(np.rint(np.arange(256) + shift), 0, 255)
+        assert (on_host(Recolor(), levels, Recolor.arrays([maps.shift(shift)])) == expected[:, None]).all()

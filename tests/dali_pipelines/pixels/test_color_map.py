@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from dali_pipelines.graph.color import color_map
+from dali_pipelines.pixels.color import MIXED, SCALED, WITH_MEAN, Recolor
 from dali_pipelines.plan import color_map as maps
-from dali_pipelines.plan.color_map import ColorMap, color_arrays, color_schema, series
+from dali_pipelines.plan.color_map import ColorMap, compose
 from dali_pipelines.plan.jitter import jitter, mild_jitter, random_gray
-from tests.helpers.dali import run_graph
+from tests.helpers.dali import in_dali
 
 EDGE = np.array([5.0, 5, -5])
 
@@ -48,8 +48,7 @@ def test_the_graph_applies_one_map_to_every_frame(device):
     clip = np.stack([picture(seed) for seed in range(5)])
     colors = [jitter(rng, brightness=0.5, contrast_=0.5, saturation_=0.5, hue_turn=0.25) for _ in clip]
     colors[1], colors[2] = mild_jitter(rng), colors[2].then(random_gray(rng))
-    sample = {"clip": clip, **color_arrays(colors)}
-    (got,) = run_graph(lambda n: color_map(n["clip"], n), [sample], {"clip": "FHWC"}, device)
+    (got,) = in_dali(Recolor(), [clip], [Recolor.arrays(colors)], device=device)
     expected = np.stack([in_numpy(frame, color) for frame, color in zip(clip, colors, strict=True)])
     assert got.dtype == np.uint8
     np.testing.assert_allclose(got, expected, rtol=0, atol=0.52)  # to whole levels
@@ -57,17 +56,18 @@ def test_the_graph_applies_one_map_to_every_frame(device):
 
 KINDS: dict[int, list[ColorMap]] = {
     0: [maps.IDENTITY, maps.gain(1.0), maps.shift(0), maps.contrast(1.0), maps.saturation(1.0)],
-    maps.SCALED: [maps.gain(0.6), maps.gain(1.5), maps.shift(17), maps.shift(-40.5), maps.shift(-3).then(maps.gain(2))],
-    maps.MIXED: [maps.hue(20), maps.saturation(0.4), maps.channel_gray(2), ColorMap(np.eye(3), 0 * np.eye(3), EDGE)],
-    maps.WITH_MEAN: [maps.contrast(0.5), maps.hue(40).then(maps.contrast(1.3)), maps.contrast(1.2).then(maps.shift(9))],
+    SCALED: [maps.gain(0.6), maps.gain(1.5), maps.shift(17), maps.shift(-40.5), maps.shift(-3).then(maps.gain(2))],
+    MIXED: [maps.hue(20), maps.saturation(0.4), maps.channel_gray(2), ColorMap(np.eye(3), 0 * np.eye(3), EDGE)],
+    WITH_MEAN: [maps.contrast(0.5), maps.hue(40).then(maps.contrast(1.3)), maps.contrast(1.2).then(maps.shift(9))],
 }
 
 
 def test_a_map_is_of_the_simplest_kind_that_it_is():
     for kind, found in KINDS.items():
-        arrays = color_arrays(found)
+        arrays = Recolor.arrays(found)
         assert arrays["color_kind"].tolist() == [kind] * len(found)
-        assert {name: (array.shape, array.dtype.name) for name, array in arrays.items()} == color_schema(len(found))
+        schema = Recolor().schema(views=1, frames=len(found))
+        assert {name: (array.shape, array.dtype.name) for name, array in arrays.items()} == schema
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "any"])
@@ -76,17 +76,12 @@ def test_every_kind_is_its_formula_to_rounding_alone_in_a_clip_and_with_simpler_
     every = [color for number, found in KINDS.items() if kind == "any" or number <= kind for color in found]
     samples = [[color] for color in (every if kind == "any" else KINDS[kind])] + [every]
     clips = [np.stack([picture(seed) for seed in range(len(colors))]) for colors in samples]
-    results = run_graph(
-        lambda n: color_map(n["clip"], n),
-        [{"clip": clip, **color_arrays(colors)} for clip, colors in zip(clips, samples, strict=True)],
-        {"clip": "FHWC"},
-        device,
-    )
+    results = in_dali(Recolor(), clips, [Recolor.arrays(colors) for colors in samples], device=device)
     for clip, colors, result in zip(clips, samples, results, strict=True):
         assert result.dtype == np.uint8
         for frame, color, got in zip(clip, colors, result, strict=True):
             np.testing.assert_allclose(got, in_numpy(frame, color), rtol=0, atol=0.51)
-            if not color_arrays([color])["color_kind"].any():
+            if not Recolor.arrays([color])["color_kind"].any():
                 assert (got == frame).all()
 
 
@@ -98,7 +93,7 @@ def test_a_series_is_its_maps_one_after_the_other(first):
     one_by_one = frame
     for step in steps:
         one_by_one = in_numpy(one_by_one, step)
-    np.testing.assert_allclose(in_numpy(frame, series(steps)), one_by_one, atol=1e-6)
+    np.testing.assert_allclose(in_numpy(frame, compose(steps)), one_by_one, atol=1e-6)
 
 
 @pytest.mark.parametrize("operation", [maps.gain, maps.contrast, maps.saturation])
@@ -120,7 +115,7 @@ def deviation(size: float, hue: float) -> np.ndarray:
             operation = list(PIL)[i]
             image = PIL[operation](image, values[operation])
             chosen.append(operation(values[operation]))
-        found.append(np.abs(in_numpy(frame, series(chosen)) - np.asarray(image)).mean())
+        found.append(np.abs(in_numpy(frame, compose(chosen)) - np.asarray(image)).mean())
     return np.array(found)
 
 
@@ -172,7 +167,7 @@ def test_maps_drawn_at_once_are_those_of_one_frame_each():
     factors, turns = rng.uniform(0.5, 1.5, (300, 3)), rng.uniform(-0.25, 0.25, 300)
     for one, (b, c, s), turn in zip(drawn.split(), factors, turns, strict=True):
         four = [maps.gain(b), maps.contrast(c), maps.saturation(s), maps.hue(360 * turn)]
-        orders = [series([four[i] for i in order]) for order in permutations(range(4))]
+        orders = [compose([four[i] for i in order]) for order in permutations(range(4))]
         assert any(np.allclose(one.matrix, o.matrix) and np.allclose(one.pivot, o.pivot) for o in orders)
     assert np.abs(drawn.pivot - drawn.pivot[:1]).max() > 0.1
 

@@ -7,10 +7,9 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from dali_pipelines.graph.paste import paste_patches
-from dali_pipelines.plan.patches import Patches, draw_patches, paste_arrays
-from dali_pipelines.store import paste as beside_the_decoder
-from tests.helpers.dali import run_graph
+from dali_pipelines.pixels.paste import PastePatches
+from dali_pipelines.plan.patches import Patches, draw_patches
+from tests.helpers import dali
 
 T, SIZE, R = 16, 112, 3
 DRAW = {"patches": R, "length": T, "size": SIZE, "velocity": 3.0, "growth": 0.025, "visible_prob": 0.8}
@@ -43,22 +42,15 @@ def render(clip: np.ndarray, patches: Patches, truncate: bool = False) -> np.nda
 
 
 def in_numpy(clips: list[np.ndarray], patches: list[Patches]) -> list[np.ndarray]:
-    pasted = [clip.copy() for clip in clips]
-    for clip, drawn in zip(pasted, patches, strict=True):
-        beside_the_decoder.paste_patches(clip, paste_arrays(drawn))
-    return pasted
+    paste = PastePatches(R, SIZE)
+    return [dali.on_host(paste, clip, paste.arrays(drawn)) for clip, drawn in zip(clips, patches, strict=True)]
 
 
 def in_dali(
     clips: list[np.ndarray], patches: list[Patches], truncate: bool = False, device: str = "cpu"
 ) -> list[np.ndarray]:
-    samples = [{"clips": clip, **paste_arrays(drawn)} for clip, drawn in zip(clips, patches, strict=True)]
-    return run_graph(
-        lambda n: paste_patches(n["clips"], n, patches=R, size=SIZE, truncate=truncate),
-        samples,
-        {"clips": "FHWC"},
-        device,
-    )
+    paste = PastePatches(R, SIZE, truncate=truncate)
+    return dali.in_dali(paste, clips, [paste.arrays(drawn) for drawn in patches], device=device)
 
 
 on_a_gpu = partial(in_dali, device="gpu")
@@ -145,9 +137,6 @@ def test_a_clip_of_more_frames_than_multi_paste_takes_pictures_is_pasted():
     length, size = 70, 32
     patches = draw_patches(np.random.default_rng(5), **(DRAW | {"length": length, "size": size, "patches": 1}))
     clip = np.random.default_rng(6).integers(0, 256, (length, size, size, 3), dtype=np.uint8)
-    (got,) = run_graph(
-        lambda n: paste_patches(n["clips"], n, patches=1, size=size),
-        [{"clips": clip, **paste_arrays(patches)}],
-        {"clips": "FHWC"},
-    )
+    paste = PastePatches(1, size)
+    (got,) = dali.in_dali(paste, [clip], [paste.arrays(patches)])
     assert np.abs(got - render(clip, patches)).max() <= 1.1

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from dali_pipelines.pixels.paste import PastePatches
 from dali_pipelines.plan.keyframes import interpolate, sample_keys
-from dali_pipelines.plan.patches import Patches, draw_mask, draw_patches, paste_arrays, paste_schema
+from dali_pipelines.plan.patches import Patches, draw_mask, draw_patches
 
 DRAW = {"patches": 3, "length": 16, "size": 112, "velocity": 3.0, "growth": 0.025, "visible_prob": 0.8}
 
@@ -109,9 +110,9 @@ def test_small_patches_are_pasted_last(drawn):
 def test_a_canvas_holds_every_visible_box_and_maps_it_to_its_source_and_its_place(drawn):
     """Pixels of a canvas have an opacity in the box, and none around it nor where the patch is hidden."""
     for patches in drawn[:100]:
-        arrays = paste_arrays(patches)
+        arrays = PastePatches.arrays(patches)
         schema = {name: (array.shape, array.dtype.name) for name, array in arrays.items()}
-        assert schema == paste_schema(3, 16, 112)
+        assert schema == PastePatches(3, 112).schema(views=1, frames=16)
         for place, patch in enumerate(patches.paste_order):
             height, width = arrays["patch_canvas"][place]
             frame, top, left = arrays["patch_start"][place]

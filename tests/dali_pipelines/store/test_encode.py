@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from configs.errors import UserError
+from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.prepare import GOP
 from dali_pipelines.store.encode import Encoding, write_frames, write_video
 from dali_pipelines.store.files import video_path
 from dali_pipelines.store.fmp4 import read_layout
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.reader import decode_clip, read_clip
+from dali_pipelines.store.reader import read_clip
 from dali_pipelines.store.source import VideoError
 from tests.helpers.bits import bits
 from tests.helpers.media import SHARED_MEDIA, make_video, read_video, run_ffmpeg
@@ -188,7 +189,7 @@ def test_black_and_white_and_colors_come_back_to_the_binary_and_to_the_reader(tm
     )
     shown = read_video(path, "scale=flags=bilinear+full_chroma_int+accurate_rnd").astype(int)
     assert np.abs(shown - frames).mean() < 1.5  # 16 to 235 taken for 0 to 255, or the reverse, is off by 9
-    assert np.abs(shown - decode_clip(read_clip(index, 0, np.arange(2)))).max() <= 1
+    assert np.abs(shown - decode_rgb(read_clip(index, 0, np.arange(2)))).max() <= 1
 
 
 @pytest.mark.parametrize("turn", [90, 180, 270])

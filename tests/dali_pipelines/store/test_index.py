@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.errors import UserError
+from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.store.files import video_path
 from dali_pipelines.store.fmp4 import Fragment
-from dali_pipelines.store.index import Index, Record, VideoInfo, open_dataset
+from dali_pipelines.store.index import Index, Record, open_dataset
 from dali_pipelines.store.ragged import Ragged
 from dali_pipelines.store.reader import ClipError, read_clip
 

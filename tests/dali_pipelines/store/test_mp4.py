@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from nvidia.dali import fn
 
+from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.store import encode
 from dali_pipelines.store.encode import Encoding, write_video
 from dali_pipelines.store.files import video_path
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.mp4 import plain_mp4
-from dali_pipelines.store.reader import ClipError, EncodedClip, decode_clip, read_clip
+from dali_pipelines.store.reader import ClipError, EncodedClip, read_clip
 from dali_pipelines.store.remux import copy_video, leave_in_place
 from tests.helpers.bits import bits
 from tests.helpers.dali import run_graph
@@ -81,7 +82,7 @@ def all_frames(data):
     with av.open(io.BytesIO(data)) as container:
         times = [frame.pts for frame in container.decode(video=0)]
     assert times == sorted(set(times))
-    return decode_clip(EncodedClip(data, np.arange(len(times), dtype=np.int32), len(times)))
+    return decode_rgb(EncodedClip(data, np.arange(len(times), dtype=np.int32), len(times)))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -93,7 +94,7 @@ def test_the_frames_are_those_of_the_fragments_and_as_many_as_announced(dataset,
         packets, announced = demuxed(data)
         decoded = all_frames(data)
         assert len(decoded) == len(packets) == announced
-        assert np.array_equal(decoded[clip.frames], decode_clip(clip))
+        assert np.array_equal(decoded[clip.frames], decode_rgb(clip))
         begins = np.cumsum([0, *(count for _, count in clip.fragments)]).tolist()
         if name != "open-copy":  # in which FFmpeg also marks key frames that are not IDR, by what they contain
             assert [packet.is_keyframe for packet in packets] == [number in begins for number in range(announced)]
@@ -121,7 +122,7 @@ def test_the_ffmpeg_binary_reads_the_file(dataset, tmp_path, name):
     path = tmp_path / "a.mp4"
     plain_mp4(clip).tofile(path)
     shown = read_video(path, "scale=flags=bilinear+full_chroma_int+accurate_rnd", "format=rgb24").astype(int)
-    assert np.abs(shown[clip.frames] - decode_clip(clip)).max() <= 1
+    assert np.abs(shown[clip.frames] - decode_rgb(clip)).max() <= 1
 
 
 def dali_frames(data, frames):
@@ -137,7 +138,7 @@ def test_dali_decodes_it_to_the_pixels_of_the_fragments(dataset, name):
         clip = read_clip(index, row_of[name], frames)
         decoded = dali_frames(plain_mp4(clip), clip.frames)
         assert np.array_equal(decoded, dali_frames(clip.data, clip.frames))
-        assert np.array_equal(decoded, decode_clip(clip))
+        assert np.array_equal(decoded, decode_rgb(clip))
 
 
 def test_another_video_file_passes_through(dataset):
@@ -178,7 +179,7 @@ def test_a_header_that_asks_for_enough_is_left_alone(dataset, name):
 def test_stores_of_before_and_of_now_hold_the_same_pictures(dataset):
     index, row_of = dataset
     frames = np.arange(0, 40, 3)
-    old, new = (decode_clip(read_clip(index, row_of[name], frames)) for name in ("h264-old", "h264-1"))
+    old, new = (decode_rgb(read_clip(index, row_of[name], frames)) for name in ("h264-old", "h264-1"))
     assert np.array_equal(old, new)
 
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from nvidia.dali import fn, pipeline_def, types
 
+from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.store.encode import Encoding, write_video
 from dali_pipelines.store.files import video_path
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.reader import ClipError, EncodedClip, decode_clip, read_clip
+from dali_pipelines.store.reader import ClipError, EncodedClip, read_clip
 from dali_pipelines.store.remux import copy_video, leave_in_place
 from tests.helpers.h264 import drop_usability
 from tests.helpers.media import SHARED_MEDIA, make_video, read_video, run_ffmpeg
@@ -72,13 +73,13 @@ def frame_lists(num_frames):
 def test_a_clip_decodes_to_the_frames_of_the_whole_file(dataset, name):
     index, row_of = dataset
     row = row_of[name]
-    whole = decode_clip(
+    whole = decode_rgb(
         EncodedClip(np.fromfile(index.path(row), np.uint8), np.arange(index.num_frames[row], dtype=np.int32), 0)
     )
     as_the_binary_has_it = read_video(index.path(row), f"scale={BT601}", "format=rgb24").astype(int)
     assert np.abs(whole - as_the_binary_has_it).max() <= 1
     for frames in frame_lists(len(whole)):
-        assert np.array_equal(decode_clip(read_clip(index, row, frames)), whole[frames])
+        assert np.array_equal(decode_rgb(read_clip(index, row, frames)), whole[frames])
 
 
 def test_copied_h264_has_b_frames_and_several_fragments(dataset):
@@ -102,7 +103,7 @@ def dali_frames(data, frames):
 
 
 @pytest.mark.parametrize("name", ["vp9-1", "vp9-8", "vp9-16", "vp9-copy", "vp8-original", "mjpeg-original"])
-def test_dali_decodes_a_clip_like_the_whole_file_and_like_decode_clip(dataset, name):
+def test_dali_decodes_a_clip_like_the_whole_file_and_like_decode_rgb(dataset, name):
     index, row_of = dataset
     row = row_of[name]
     whole = np.fromfile(index.path(row), np.uint8)
@@ -110,7 +111,7 @@ def test_dali_decodes_a_clip_like_the_whole_file_and_like_decode_clip(dataset, n
         clip = read_clip(index, row, frames)
         decoded = dali_frames(clip.data, clip.frames)
         assert np.array_equal(decoded, dali_frames(whole, frames))
-        difference = np.abs(decoded.astype(int) - decode_clip(clip))
+        difference = np.abs(decoded.astype(int) - decode_rgb(clip))
         assert difference.max() == 0
 
 
@@ -127,7 +128,7 @@ def test_colors_of_any_format_are_those_of_dali(tmp_path, tags):
     """The tag of the matrix is ignored by both, the range is honored by both."""
     path = make_video(tmp_path / "a.webm", codec="vp9", frames=4, extra=tags)
     data, frames = np.fromfile(path, np.uint8), np.arange(4, dtype=np.int32)
-    here = decode_clip(EncodedClip(data, frames, 4)).astype(int)
+    here = decode_rgb(EncodedClip(data, frames, 4)).astype(int)
     assert np.abs(here - dali_frames(data, frames)).max() <= 1
 
 
@@ -136,7 +137,7 @@ def test_the_matrix_tag_is_ignored(tmp_path):
     tagged = tmp_path / "tagged.mp4"
     run_ffmpeg("-i", plain, "-c", "copy", "-bsf:v", "h264_metadata=matrix_coefficients=1", tagged)
     frames = np.arange(3, dtype=np.int32)
-    decoded = [decode_clip(EncodedClip(np.fromfile(path, np.uint8), frames, 3)) for path in (plain, tagged)]
+    decoded = [decode_rgb(EncodedClip(np.fromfile(path, np.uint8), frames, 3)) for path in (plain, tagged)]
     assert np.array_equal(*decoded)
     assert not np.array_equal(read_video(plain), read_video(tagged))  # the binary does mind it
 
@@ -146,14 +147,14 @@ def test_damaged_bytes_are_a_clip_error(dataset):
     clip = read_clip(index, row_of["h264-16"], np.array([40, 3]))
     for data in (clip.data[: len(clip.data) // 2], clip.data[:100], np.zeros(500, np.uint8), clip.data[:0]):
         with pytest.raises(ClipError, match=r"of 2 frames of the clip decode|no video stream"):
-            decode_clip(EncodedClip(data, clip.frames, clip.decoded))
+            decode_rgb(EncodedClip(data, clip.frames, clip.decoded))
 
 
 def test_a_clip_without_pictures_is_a_clip_error(tmp_path):
     run_ffmpeg("-f", "lavfi", "-i", "sine", "-t", "1", tmp_path / "sound.mp4")
     data = np.fromfile(tmp_path / "sound.mp4", np.uint8)
     with pytest.raises(ClipError, match="no video stream"):
-        decode_clip(EncodedClip(data, np.zeros(1, np.int32), 1))
+        decode_rgb(EncodedClip(data, np.zeros(1, np.int32), 1))
 
 
 @pytest.mark.skipif(not SHARED_MEDIA.is_dir(), reason="needs the shared media")
@@ -163,5 +164,5 @@ def test_copies_of_real_clips_decode_like_their_source(tmp_path, name):
     original = Index.build(tmp_path, {"a": leave_in_place(SHARED_MEDIA / name)})
     frames = np.array([0, int(index.num_frames[0]) - 1, int(index.num_frames[0]) // 2])
     assert index.num_frames[0] == original.num_frames[0]
-    copied, plain = (decode_clip(read_clip(rows, 0, frames)) for rows in (index, original))
+    copied, plain = (decode_rgb(read_clip(rows, 0, frames)) for rows in (index, original))
     assert np.array_equal(copied, plain)

@@ -4,9 +4,10 @@ import av
 import numpy as np
 import pytest
 
+from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.store.files import video_path
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.reader import decode_clip, read_clip
+from dali_pipelines.store.reader import read_clip
 from dali_pipelines.store.remux import copy_video, leave_in_place
 from dali_pipelines.store.source import Source, VideoError
 from tests.helpers.media import SHARED_MEDIA, make_video, read_video, run_ffmpeg
@@ -132,8 +133,8 @@ def test_only_the_open_gops_are_joined(tmp_path):
     assert fragment_frames(record) == [20, 20, 20]
     index = Index.build(tmp_path, {"a": record})
     frames = np.array([3, 25, 45, 59])
-    whole = decode_clip(read_clip(index, 0, np.arange(60)))
-    assert np.array_equal(decode_clip(read_clip(index, 0, frames)), whole[frames])
+    whole = decode_rgb(read_clip(index, 0, np.arange(60)))
+    assert np.array_equal(decode_rgb(read_clip(index, 0, frames)), whole[frames])
 
 
 @pytest.mark.parametrize(

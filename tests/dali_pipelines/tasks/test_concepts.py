@@ -10,12 +10,13 @@ from PIL import Image
 
 from configs.errors import UserError
 from configs.load import parse
-from dali_pipelines.graph.color import MEAN, STD
-from dali_pipelines.plan.color_map import color_arrays, shift
+from dali_pipelines.pixels.color import Recolor
+from dali_pipelines.pixels.normalize import MEAN, STD
+from dali_pipelines.plan.color_map import shift
 from dali_pipelines.plan.rng import Stream, generator
-from dali_pipelines.store.index import VideoInfo
+from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.tasks import Task
-from dali_pipelines.tasks.concepts import Config, Reference, draw_frames, graph, plan
+from dali_pipelines.tasks.concepts import Config, Reference, draw_frames, plan
 from tests.helpers.dali import run_graph
 
 PER_FRAME = Config(reference=Reference(gray_per_frame=True))
@@ -150,7 +151,7 @@ def test_views_are_what_pil_crops_flips_and_scales(cfg):
     pictures = [Image.fromarray(c).resize((96, 72), Image.Resampling.BICUBIC) for c in coarse]
     drawn = plan(video(width=96, height=72), generator(1, Stream.SAMPLE, 0), cfg)
     drawn |= {"box_mirror": np.float32([1, 0, 0, 1])}
-    drawn |= color_arrays([shift(t) for t in range(len(pictures))])  # tells the frames' maps apart
+    drawn |= Recolor.arrays([shift(t) for t in range(len(pictures))])  # tells the frames' maps apart
     drawn["frames"] = np.stack([np.asarray(p) for p in pictures])
 
     expected = []
@@ -162,7 +163,7 @@ def test_views_are_what_pil_crops_flips_and_scales(cfg):
         expected.append(levels[:, :: -1 if drawn["box_mirror"][v] else 1])
     for name, rows in {"clips": views < 2, "stills": views >= 2}.items():
         (got,) = run_graph(
-            lambda n, name=name: graph(n["frames"], {k: v for k, v in n.items() if k != "frames"}, cfg)[name],
+            lambda n, name=name: Task("concepts", cfg).graph(n["frames"], n)[name],
             [drawn],
             {"frames": "FHWC"},
         )
@@ -173,7 +174,7 @@ def test_views_are_what_pil_crops_flips_and_scales(cfg):
 def test_captions_name_the_frames_and_the_flip():
     drawn = plan(video(), generator(0, Stream.SAMPLE, 0), Config())
     drawn["box_mirror"] = np.float32([0, 1, 1, 0])
-    captions = Task("concepts", Config()).notes(drawn).captions
+    captions = Task("concepts", Config()).annotate(drawn).captions
     frames = drawn["frames"]
     assert captions == [
         f"clip 1: frames {frames[0]} to {frames[15]}",

@@ -13,9 +13,9 @@ from dali_pipelines.plan.overlap import (
     overlapping_box,
     overlapping_starts,
     random_stride,
-    unturned,
+    unrotated,
 )
-from dali_pipelines.store.index import VideoInfo
+from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.tasks.cstp import Config, Reference, draw_boxes, draw_look, plan
 
 
@@ -135,7 +135,7 @@ def test_a_box_of_a_turned_picture_is_found_in_the_picture_itself(quarters):
     picture = np.arange(12 * 20).reshape(12, 20)
     turned = np.rot90(picture, quarters)
     y, x, h, w = 3, 2, 7, 5
-    y0, x0, h0, w0 = unturned((y, x, h, w), quarters, 12, 20)
+    y0, x0, h0, w0 = unrotated((y, x, h, w), quarters, 12, 20)
     expected = turned[y : y + h, x : x + w]
     assert (np.rot90(picture[y0 : y0 + h0, x0 : x0 + w0], quarters) == expected).all()
 

@@ -4,23 +4,25 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from dali_pipelines.graph.blur import blur
 from dali_pipelines.loader import ClipLoader
-from dali_pipelines.plan.color_map import IDENTITY, color_arrays, gain
+from dali_pipelines.pixels.blur import GaussianBlur
+from dali_pipelines.pixels.color import Recolor
+from dali_pipelines.pixels.operation import View
+from dali_pipelines.plan.color_map import IDENTITY, gain
 from dali_pipelines.plan.overlap import RATES
 from dali_pipelines.plan.rng import Stream, generator
-from dali_pipelines.store.index import VideoInfo
+from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.tasks import Task
-from dali_pipelines.tasks.cstp import Config, Reference, graph, notes, plan, plan_schema
-from tests.dali_pipelines.pixels.test_views import smooth
-from tests.helpers.dali import run_graph
+from dali_pipelines.tasks.cstp import Config, Reference, annotate, plan
+from tests.helpers.crops import smooth
+from tests.helpers.dali import in_dali, run_graph
 
 
 def execute(plans, clips, cfg):
     samples = [
         {"clip": clip, **{k: v for k, v in p.items() if k != "frames"}} for p, clip in zip(plans, clips, strict=True)
     ]
-    return run_graph(lambda n: graph(n["clip"], n, cfg)["clips"], samples, {"clip": "FHWC"})
+    return run_graph(lambda n: Task("cstp", cfg).graph(n["clip"], n)["clips"], samples, {"clip": "FHWC"})
 
 
 def find_plans(count, cfg, size, *, plain):
@@ -65,8 +67,8 @@ def test_strong_clips_are_blurred_colored_and_turned_a_little_each_in_its_own_wa
     plans = find_plans(4, cfg, (100, 80), plain=False)
     for drawn in plans:
         drawn["box_start"][:], drawn["box_shape"][:], drawn["box_mirror"][:] = 10, 60, 0
-        drawn["quarters"][:], drawn["degrees"][:], drawn["sigma"][:] = 0, (5.0, 0.0), (0.0, 2.0)
-        drawn |= color_arrays([IDENTITY] * 6 + [gain(0.5)] * 6)
+        drawn["rot90"][:], drawn["degrees"][:], drawn["sigma"][:] = 0, (5.0, 0.0), (0.0, 2.0)
+        drawn |= Recolor.arrays([IDENTITY] * 6 + [gain(0.5)] * 6)
     clip = np.tile(smooth(1, 80, 100), (12, 1, 1, 1))
     for result in execute(plans, [clip] * 4, cfg):
         levels = result * 127.5 + 127.5
@@ -91,10 +93,10 @@ def test_blur_is_gaussian_and_pils_differs_by_this_much(sigma, deviation, device
     """PIL's three boxes blur more than a sampled Gaussian below sigma 1: mean gray levels on white noise, where the
     difference is largest. On frames of real videos: 1.5 levels at 0.3, 0.9 at 0.7, 0.5 from 1 on."""
     noise = np.random.default_rng(8).integers(0, 256, (1, 48, 48, 3), dtype=np.uint8)
-    sample = {"clip": noise.astype(np.float32), "sigma": np.float32([0, sigma])}
-    (got,) = run_graph(lambda n: blur(n["clip"], n, 1), [sample], {"clip": "FHWC"}, device)
+    clip, plan = noise.astype(np.float32), {"sigma": np.float32([0, sigma])}
+    (got,) = in_dali(GaussianBlur(), [clip], [plan], view=View(1, (), index=1), device=device)
     inside = slice(6, -6)
-    expected = gaussian(sample["clip"], sigma)
+    expected = gaussian(clip, sigma)
     np.testing.assert_allclose(got[:, inside, inside], expected[:, inside, inside], atol=0.01)
     theirs = np.asarray(Image.fromarray(noise[0]).filter(ImageFilter.GaussianBlur(sigma))).astype(float)
     difference = np.abs(got[0] - theirs)[inside, inside].mean()
@@ -103,22 +105,20 @@ def test_blur_is_gaussian_and_pils_differs_by_this_much(sigma, deviation, device
 
 def test_sigma_0_does_not_blur():
     noise = np.random.default_rng(9).integers(0, 256, (2, 20, 20, 3)).astype(np.float32)
-    (got,) = run_graph(
-        lambda n: blur(n["clip"], n, 0), [{"clip": noise, "sigma": np.float32([0, 2])}], {"clip": "FHWC"}
-    )
+    (got,) = in_dali(GaussianBlur(), [noise], [{"sigma": np.float32([0, 2])}])
     assert (got == noise).all()
 
 
-# Notes.
+# Annotations.
 
 
-def test_notes_draw_the_same_part_of_the_picture_in_both_clips_and_know_where_up_is():
+def test_annotations_draw_the_same_part_of_the_picture_in_both_clips_and_know_where_up_is():
     cfg = Config(num_frames=6, size=64)
     rows, columns = np.mgrid[:80, :100].astype(np.float32) * (255 / 100)
     ramp = np.tile(np.stack([rows, columns, 0 * rows], -1).astype(np.uint8), (12, 1, 1, 1))
     plans = find_plans(16, cfg, (100, 80), plain=True)
     for drawn, result in zip(plans, execute(plans, [ramp] * 16, cfg), strict=True):
-        said = notes(drawn, cfg)
+        said = annotate(drawn, cfg)
         means, sizes = [], []
         for v in range(2):
             assert f"turned by {90 * drawn['rotation'][v]} degrees" in said.captions[v]
@@ -145,4 +145,4 @@ def test_labels_travel_with_their_clips(vp9_store):
         for name in ("spatial", "temporal", "playback", "rotation"):
             assert batch[name][slot].tolist() == drawn[name].tolist()
     assert batch["clips"].abs().max() <= 1
-    assert set(plan_schema(task.cfg)) >= set(batch) - {"clips", "index"}
+    assert set(task.plan_schema) >= set(batch) - {"clips", "index"}

@@ -10,11 +10,11 @@ from PIL import Image
 
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.plan.rng import Stream, generator
-from dali_pipelines.store.index import VideoInfo
+from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.tasks import Task
-from dali_pipelines.tasks.evaluation import clips_of, clips_per_part, graph, parts, plan, plan_schema
+from dali_pipelines.tasks.evaluation import clips_of, clips_per_part, parts, plan
 from dali_pipelines.tasks.recognition import Config, Reference, Test, TestReference
-from tests.dali_pipelines.pixels.test_views import smooth
+from tests.helpers.crops import smooth
 from tests.helpers.dali import run_graph
 
 COCLR = Config(num_frames=32, stride=1, test=Test(clips="windows"))
@@ -109,7 +109,8 @@ def test_the_parts_of_a_video_hold_every_clip_of_it_exactly_once(vp9_store, leng
 @given(st.integers(1, 500), st.integers(16, 900), st.integers(16, 900))
 def test_a_plan_has_its_declared_arrays(cfg, frames, width, height):
     drawn = plan(video(frames, width, height), np.random.default_rng(0), cfg)
-    assert {name: (np.shape(a), np.asarray(a).dtype.name) for name, a in drawn.items()} == plan_schema(cfg)
+    schema = {name: (np.shape(a), np.asarray(a).dtype.name) for name, a in drawn.items()}
+    assert schema == Task("evaluation", cfg).plan_schema
 
 
 # Crops.
@@ -120,7 +121,7 @@ def seen(info: VideoInfo, picture: np.ndarray, cfg: Config) -> np.ndarray:
     drawn = plan(info, np.random.default_rng(SEED), cfg)
     clip = np.tile(picture, (len(drawn["frames"]), 1, 1, 1))
     sample = {"clip": clip, **{k: v for k, v in drawn.items() if k != "frames"}}
-    (out,) = run_graph(lambda n: graph(n["clip"], n, cfg)["clips"], [sample], {"clip": "FHWC"})
+    (out,) = run_graph(lambda n: Task("evaluation", cfg).graph(n["clip"], n)["clips"], [sample], {"clip": "FHWC"})
     levels = 255 * (out * [0.229, 0.224, 0.225] + [0.485, 0.456, 0.406])
     return levels.reshape(-1, len(clip), cfg.size, cfg.size, 3)
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from dali_pipelines.graph.color import MEAN, STD
-from dali_pipelines.store.index import VideoInfo
+from dali_pipelines.pixels.normalize import MEAN, STD
+from dali_pipelines.plan.video import VideoInfo
+from dali_pipelines.tasks import Task
 from dali_pipelines.tasks import moco as data
 from tests.helpers.dali import run_graph
 
@@ -84,7 +85,7 @@ def test_the_graph_gives_each_view_its_own_frames_crop_and_colors():
     video = VideoInfo(name="v", num_frames=60, width=72, height=48, fps=25.0, label=-1)
     samples = [data.plan(video, np.random.default_rng(seed), cfg) for seed in range(8)]
     got = run_graph(
-        lambda n: data.graph(n["media"], n, cfg)["clips"],
+        lambda n: Task("moco", cfg).graph(n["media"], n)["clips"],
         [{**plan, "media": ramp(plan["frames"], 48, 72)} for plan in samples],
         {"media": "FHWC"},
     )
@@ -102,4 +103,4 @@ def test_notes_name_the_frames_and_the_mirror():
         "crop_start": np.array([[0.0, 0], [0, 20]]),
         "crop_end": np.array([[20.0, 20], [20, 0]]),
     }
-    assert data.notes(plan, cfg).captions == ["query: frames 3 to 5", "key: frames 10 to 14, mirrored"]
+    assert data.annotate(plan, cfg).captions == ["query: frames 3 to 5", "key: frames 10 to 14, mirrored"]

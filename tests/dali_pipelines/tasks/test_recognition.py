@@ -6,11 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dali_pipelines.plan.color_map import IDENTITY, color_arrays
-from dali_pipelines.store.index import VideoInfo
-from dali_pipelines.tasks.recognition import Config, Reference, graph, plan, plan_schema
-from tests.dali_pipelines.pixels.test_views import smooth
-from tests.helpers.crops import scaled_part
+from dali_pipelines.pixels.color import Recolor
+from dali_pipelines.plan.color_map import IDENTITY
+from dali_pipelines.plan.video import VideoInfo
+from dali_pipelines.tasks import Task
+from dali_pipelines.tasks.recognition import Config, Reference, plan
+from tests.helpers.crops import scaled_part, smooth
 from tests.helpers.dali import run_graph
 
 IMAGENET = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -30,13 +31,17 @@ def draw(count: int, info: VideoInfo, cfg: Config) -> list[dict[str, np.ndarray]
 def shown(plans: list[dict[str, np.ndarray]], clip: np.ndarray, cfg: Config) -> list[np.ndarray]:
     """What the graph makes of the plans on these frames, back in gray levels; float (T, size, size, 3)."""
     samples = [{"clip": clip, **{k: v for k, v in p.items() if k not in ("frames", "labels")}} for p in plans]
-    results = run_graph(lambda n: graph(n["clip"], n | {"labels": n["clip"]}, cfg)["clips"], samples, {"clip": "FHWC"})
+    results = run_graph(
+        lambda n: Task("recognition", cfg).graph(n["clip"], n | {"labels": n["clip"]})["clips"],
+        samples,
+        {"clip": "FHWC"},
+    )
     mean, std = IMAGENET if cfg.normalization == "imagenet" else (0.5, 0.5)
     return [255 * (result * std + mean) for result in results]
 
 
 def plain(drawn: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return drawn | color_arrays([IDENTITY] * len(drawn["frames"]))
+    return drawn | Recolor.arrays([IDENTITY] * len(drawn["frames"]))
 
 
 @pytest.mark.parametrize("normalization", ["imagenet", "half"])
@@ -49,7 +54,7 @@ def test_a_crop_of_the_scaled_video_is_found_in_it_at_one_of_its_scales(width, h
     lengths = {side: 48 * min(width, height) / side for side in cfg.short_sides}
     seen = set()
     for drawn, result in zip(plans, shown(plans, clip, cfg), strict=True):
-        (y0, xa), (y1, xb) = drawn["crop_start"], drawn["crop_end"]
+        (y0, xa), (y1, xb) = drawn["crop_start"][0], drawn["crop_end"][0]
         side = min(lengths, key=lambda s: abs(lengths[s] - (y1 - y0)))
         assert max(abs(y1 - y0 - lengths[side]), abs(abs(xb - xa) - lengths[side])) <= 1.2  # 1 to even pixels
         np.testing.assert_allclose(result, scaled_part(clip, (y0, y1), (xa, xb), 48), rtol=0, atol=0.7)
@@ -65,7 +70,7 @@ def test_a_fixed_aspect_squeezes_the_video_to_the_fixed_sizes_of_the_original():
     cfg = Config(reference=Reference(fixed_aspect=True), flip_prob=0.0)
     sizes = set()
     for drawn in draw(200, video(4000, 2000), cfg):
-        height, width = drawn["crop_end"] - drawn["crop_start"]
+        height, width = drawn["crop_end"][0] - drawn["crop_start"][0]
         sizes.add((round(4000 * 112 / float(width)), round(2000 * 112 / float(height))))
     assert sizes == {(149, 112), (171, 128), (192, 144)}
 
@@ -102,7 +107,9 @@ def test_shares_of_flips_and_colors_are_those_of_the_spec():
     """Of 4000 draws: 5 standard deviations are 0.04 at most. CtP changes no color with probability 0.8^3."""
     for cfg, flips, colored in ((Config(), 0.35, 1 - 0.8**3), (Config(**COCLR), 0.5, 0.3)):
         plans = draw(4000, video(128, 96), cfg)
-        mirrored = [p["box_mirror"][0] if "box_mirror" in p else p["crop_start"][1] > p["crop_end"][1] for p in plans]
+        mirrored = [
+            p["box_mirror"][0] if "box_mirror" in p else p["crop_start"][0][1] > p["crop_end"][0][1] for p in plans
+        ]
         assert np.mean(mirrored) == pytest.approx(flips, abs=0.04)
         changed = [(p["color_matrix"][0] != np.eye(3)).any() or p["color_offset"].any() for p in plans]
         assert np.mean(changed) == pytest.approx(colored, abs=0.04)
@@ -146,7 +153,7 @@ def test_a_plan_has_its_declared_arrays_and_the_same_bits_for_the_same_generator
     info = video(width, height, frames)
     drawn, again = (plan(info, np.random.default_rng(seed), cfg) for _ in range(2))
     schema = {name: (np.shape(array), np.asarray(array).dtype.name) for name, array in drawn.items()}
-    assert schema == plan_schema(cfg)
+    assert schema == Task("recognition", cfg).plan_schema
     assert all(drawn[name].tobytes() == again[name].tobytes() for name in schema)
     assert drawn["labels"] == 4
 

@@ -9,8 +9,9 @@ from PIL import Image
 from configs.errors import UserError
 from configs.load import parse
 from dali_pipelines.plan.rng import Stream, generator
-from dali_pipelines.store.index import VideoInfo
-from dali_pipelines.tasks.rot3d import Config, Reference, graph, notes, plan
+from dali_pipelines.plan.video import VideoInfo
+from dali_pipelines.tasks import Task
+from dali_pipelines.tasks.rot3d import Config, Reference, annotate, plan
 from tests.helpers.dali import run_graph
 
 VIDEO = VideoInfo("v", 100, 160, 120, 25.0, 0)
@@ -30,12 +31,14 @@ def clips_of(drawn: list[dict[str, np.ndarray]], cfg: Config) -> list[np.ndarray
     """The clips of these plans, (T, size, size, 3), of one video of noise."""
     frames = np.random.default_rng(0).integers(0, 256, (2, 120, 160, 3), dtype=np.uint8)
     samples = [{**sample, "frames": frames} for sample in drawn]
-    return run_graph(lambda nodes: graph(nodes["frames"], nodes, cfg)["clips"], samples, {"frames": "FHWC"})
+    return run_graph(
+        lambda nodes: Task("rot3d", cfg).graph(nodes["frames"], nodes)["clips"], samples, {"frames": "FHWC"}
+    )
 
 
 def upright(drawn: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The same plan without its turn."""
-    return drawn | {"quarters": np.zeros(1, np.float32), "shift": np.zeros(2, np.float32)}
+    return drawn | {"rot90": np.zeros(1, np.float32), "shift": np.zeros((1, 2), np.float32)}
 
 
 def turned_about_a_pixels_corner(clip: np.ndarray, quarters: int) -> np.ndarray:
@@ -85,7 +88,7 @@ def test_no_line_repeats_unless_the_original_is_asked_for():
 def test_turns_are_uniform_and_independent_of_the_mirror():
     """Chi-squared over 4000 draws, 99.9 % limit for 7 degrees of freedom: 24.3."""
     drawn = plans(CFG, 4000)
-    counts = Counter((int(p["labels"]), bool(p["crop_start"][1] > p["crop_end"][1])) for p in drawn)
+    counts = Counter((int(p["labels"]), bool(p["crop_start"][0][1] > p["crop_end"][0][1])) for p in drawn)
     assert len(counts) == 8
     assert sum((count - 500) ** 2 / 500 for count in counts.values()) < 24.3
 
@@ -96,15 +99,15 @@ def test_a_wide_video_keeps_its_shape_unless_the_original_is_asked_for():
     for fixed_aspect, width_by_height in [(False, 1), (True, (320 / 171) / (120 / 128))]:
         cfg = Config(short_sides=(128,), reference=Reference(fixed_aspect=fixed_aspect))
         for drawn in plans(cfg, 20, wide):
-            height, width = np.abs(drawn["crop_end"] - drawn["crop_start"])
+            height, width = np.abs(drawn["crop_end"][0] - drawn["crop_start"][0])
             assert width / height == pytest.approx(width_by_height, rel=0.005)
 
 
 def test_notes_say_where_up_is():
     for drawn in one_of_each_class(CFG):
-        said = notes(drawn, CFG)
+        said = annotate(drawn, CFG)
         quarters = int(drawn["labels"])
-        assert said.captions == [["upright", "turned 90 degrees", "turned 180 degrees", "turned 270 degrees"][quarters]]
+        assert said.captions == ["upright" if quarters == 0 else f"rotated by {90 * quarters} degrees"]
         assert said.up == [90 * quarters]
 
 

@@ -5,10 +5,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from dali_pipelines.plan.color_map import IDENTITY, color_arrays
+from dali_pipelines.pixels.color import Recolor
+from dali_pipelines.plan.color_map import IDENTITY
 from dali_pipelines.plan.rng import Stream, generator
-from dali_pipelines.store.index import VideoInfo
-from dali_pipelines.tasks.speednet import SPEEDS, Config, graph, notes, plan
+from dali_pipelines.plan.video import VideoInfo
+from dali_pipelines.tasks import Task
+from dali_pipelines.tasks.speednet import SPEEDS, Config, annotate, plan
 from tests.helpers.dali import run_graph
 
 CFG = Config()
@@ -68,17 +70,19 @@ def test_the_graph_shows_the_frames_in_the_order_of_the_plan():
     """Frame t is t levels gray everywhere; imagenet's mean and deviation of red undone."""
     cfg = Config(num_frames=4, size=16, short_sides=(16,))
     drawn = plan(VideoInfo("v", 50, 24, 20, 25.0, 0), generator(0, Stream.SAMPLE, 0, 0), cfg)
-    drawn |= color_arrays([IDENTITY] * 4)
+    drawn |= Recolor.arrays([IDENTITY] * 4)
     frames = np.uint8([40, 30, 20, 10]).reshape(4, 1, 1, 1) * np.ones((1, 20, 24, 3), np.uint8)
     (clip,) = run_graph(
-        lambda n: graph(n["frames"], n, cfg)["clips"], [{**drawn, "frames": frames}], {"frames": "FHWC"}
+        lambda n: Task("speednet", cfg).graph(n["frames"], n)["clips"],
+        [{**drawn, "frames": frames}],
+        {"frames": "FHWC"},
     )
     assert clip.shape == (4, 16, 16, 3)
     np.testing.assert_allclose((clip[:, 8, 8, 0] * 0.229 + 0.485) * 255, [40, 30, 20, 10], atol=0.01)
 
 
 def test_notes_say_the_speed_and_the_direction():
-    said = {int(drawn["labels"]): notes(drawn, CFG).captions[0] for drawn in plans(100, 100)}
+    said = {int(drawn["labels"]): annotate(drawn, CFG).captions[0] for drawn in plans(100, 100)}
     assert [said[label] for label in range(7)] == [
         "every 4th frame, backwards",
         "every 2nd frame, backwards",

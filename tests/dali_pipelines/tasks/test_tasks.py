@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from configs.errors import UserError
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.plan.rng import Stream, generator
-from dali_pipelines.store.index import VideoInfo
+from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.tasks import Task, task_module, task_names
 
 ROOT = Path(__file__).parents[3]

@@ -9,7 +9,7 @@ from torchvision.models import resnet18
 from configs.errors import UserError
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.plan.rng import Stream, generator
-from dali_pipelines.store.index import VideoInfo
+from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.tasks import Task
 from dali_pipelines.tasks.dpc import Config as Plan
 from dali_pipelines.tasks.dpc import draw_crop

@@ -9,7 +9,7 @@ from torch import nn
 
 from configs.errors import UserError
 from dali_pipelines.loader import ClipLoader
-from dali_pipelines.store.index import VideoInfo
+from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.tasks import Task
 from dali_pipelines.tasks import memdpc as data
 from nets.tasks import build_task
@@ -71,7 +71,7 @@ def test_a_video_keeps_its_shape_unless_the_original_is_asked_for():
     wide = VideoInfo(name="v", num_frames=200, width=640, height=360, fps=25.0, label=-1)
     for reference, squeeze in ((data.Reference(), 1), (data.Reference(fixed_aspect=True), (640 / 360) / (4 / 3))):
         plan = data.plan(wide, np.random.default_rng(0), data.Config(reference=reference))
-        height, width = abs(plan["crop_end"] - plan["crop_start"])
+        height, width = abs(plan["crop_end"][0] - plan["crop_start"][0])
         assert width / height == pytest.approx(squeeze, rel=0.01)
 
 
@@ -80,12 +80,12 @@ def test_the_graph_crops_and_colors_every_block_alike():
     video = VideoInfo(name="v", num_frames=60, width=72, height=48, fps=25.0, label=-1)
     samples = [data.plan(video, np.random.default_rng(seed), cfg) for seed in range(8)]
     got = run_graph(
-        lambda n: data.graph(n["media"], n, cfg)["clips"],
+        lambda n: Task("memdpc", cfg).graph(n["media"], n)["clips"],
         [{**plan, "media": ramp(plan["frames"], 48, 72)} for plan in samples],
         {"media": "FHWC"},
     )
     for clips, plan in zip(got, samples, strict=True):
-        expected = recolored(ramp_view(plan["frames"], plan["crop_start"], plan["crop_end"], 32), plan)
+        expected = recolored(ramp_view(plan["frames"], plan["crop_start"][0], plan["crop_end"][0], 32), plan)
         assert abs(clips - expected).max() < 2.5 / 255 / 0.224
 
 
@@ -103,7 +103,7 @@ def test_a_batch_has_the_blocks_in_order(vp9_store):
 def test_notes_name_the_frames_of_every_block():
     cfg = data.Config(num_blocks=2, num_frames=3)
     plan = {"frames": np.arange(7, 25, 3)}
-    assert data.notes(plan, cfg).captions == ["block 1, frames 7 to 13", "block 2, frames 16 to 22"]
+    assert data.annotate(plan, cfg).captions == ["block 1, frames 7 to 13", "block 2, frames 16 to 22"]
 
 
 # The network.

@@ -10,9 +10,9 @@ import torch
 
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.plan.rng import Stream, generator
-from dali_pipelines.store.index import VideoInfo
+from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.tasks import Task, vcop
-from dali_pipelines.tasks.vcop import ORDERS, Config, Reference, batch_schema, min_frames, notes, plan
+from dali_pipelines.tasks.vcop import ORDERS, Config, Reference, annotate, batch_schema, min_frames, plan
 from nets.tasks import build_task
 from nets.tasks.vcop import Config as NetConfig
 from tests.helpers.originals import shapes_of
@@ -57,7 +57,7 @@ def test_clips_are_never_mirrored_and_a_wide_video_keeps_its_shape_unless_the_or
     """Of a large video: a pixel more or less, to even ones, is under 0.005 of its crops."""
     for fixed_aspect, width_by_height in [(False, 1), (True, (320 / 171) / (120 / 128))]:
         for drawn in plans(50, Config(reference=Reference(fixed_aspect=fixed_aspect)), width=3200, height=1200):
-            height, width = drawn["crop_end"] - drawn["crop_start"]
+            height, width = drawn["crop_end"][0] - drawn["crop_start"][0]
             assert width / height == pytest.approx(width_by_height, rel=0.005)
 
 
@@ -77,7 +77,7 @@ def test_a_batch_holds_the_clips_of_one_crop_in_the_order_of_the_label(vp9_store
 
 def test_notes_say_where_each_clip_stands_in_the_video():
     (drawn,) = plans(1)
-    captions = notes(drawn | {"labels": np.int64(3)}, CFG).captions
+    captions = annotate(drawn | {"labels": np.int64(3)}, CFG).captions
     assert captions == ["clip 2 of 3", "clip 3 of 3", "clip 1 of 3"]
 
 

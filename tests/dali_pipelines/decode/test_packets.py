@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from dali_pipelines.store import packets
+from dali_pipelines.decode import packets
 from dali_pipelines.store.encode import Encoding, write_frames
 from dali_pipelines.store.fmp4 import Fragment, read_layout, sample_sizes
 from dali_pipelines.store.remux import copy_video

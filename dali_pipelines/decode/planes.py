@@ -3,13 +3,12 @@
 from typing import NamedTuple
 
 import numpy as np
-from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
-from dali_pipelines.store import packets
-from dali_pipelines.store.reader import ClipError, EncodedClip
+from dali_pipelines.decode.frames import decode_each
+from dali_pipelines.store.reader import EncodedClip
 
 PLANAR = frozenset({"yuv420p", "yuvj420p"})
 """FFmpeg's names of 8-bit 4:2:0, of limited and of full range; NVDEC takes no other either."""
@@ -34,23 +33,15 @@ def decode_planes(clip: EncodedClip) -> Planes:
         ClipError: a wanted frame does not decode, or has another size or format than the first.
     """
     places = {number: place for place, number in enumerate(clip.frames.tolist())}
-    planes: Planes | None = None
-    missing, reason = set(places), "the data ended"
-    try:
-        for number, frame in enumerate(packets.frames(clip.data.data, clip.init_size, clip.fragments)):
-            if number not in places:
-                continue
-            if planes is None:
-                planes = _empty(len(places), frame)
-            _copy(frame, places[number], planes)
-            missing.discard(number)
-            if not missing:
-                break
-    except (FFmpegError, ValueError) as error:
-        reason = str(error)
-    if missing or planes is None:
-        raise ClipError(f"{len(places) - len(missing)} of {len(places)} frames of the clip decode: {reason}")
-    return planes
+    planes: list[Planes] = []  # empty until the first frame tells the size
+
+    def show(number: int, frame: VideoFrame) -> None:
+        if not planes:
+            planes.append(_empty(len(places), frame))
+        _copy(frame, places[number], planes[0])
+
+    decode_each(clip, places, show)
+    return planes[0]
 
 
 def rgb_matrix(*, full_range: bool) -> NDArray[np.float32]:

@@ -19,7 +19,7 @@ HEADERS = 16  # that a process remembers: datasets have a few
 
 
 def frames(data: memoryview, init_size: int, fragments: Iterable[tuple[int, int]]) -> Iterator[VideoFrame]:
-    """The frames of a video in memory, in the order of presentation, decoded in one thread.
+    """Yield the frames of a video in memory, in the order of presentation, decoded in one thread.
 
     Args:
         data: an init segment of `init_size` bytes and fragments; with 0, any video file.

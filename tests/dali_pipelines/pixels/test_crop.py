@@ -5,13 +5,17 @@ import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
+from PIL import Image
 from torch.nn.functional import interpolate
 
-from dali_pipelines.graph.geometry import crop_resize
+from dali_pipelines.decode.rgb import Region
+from dali_pipelines.pixels.crop import CropBox, CropResize
+from dali_pipelines.pixels.operation import View
+from dali_pipelines.plan.boxes import random_box
 from dali_pipelines.plan.crops import CENTER, random_crop, scaled_crop
-from dali_pipelines.store.index import VideoInfo
-from tests.helpers.crops import nearest_even, scaled_part
-from tests.helpers.dali import run_graph
+from dali_pipelines.plan.video import VideoInfo
+from tests.helpers.crops import nearest_even, scaled_part, smooth
+from tests.helpers.dali import in_dali
 
 SIZE = 112
 
@@ -29,9 +33,9 @@ def exact_region(width: int, height: int, short_side: int, size: int, y: float, 
     return np.array(stretches)
 
 
-def shown(frames: np.ndarray, plan: dict[str, np.ndarray], view: int | None = None, device: str = "cpu") -> np.ndarray:
-    sample = {"frames": frames, **plan}
-    (got,) = run_graph(lambda n: crop_resize(n["frames"], n, view, size=SIZE), [sample], {"frames": "FHWC"}, device)
+def shown(frames: np.ndarray, crops: list[np.ndarray], view: int = 0, device: str = "cpu") -> np.ndarray:
+    crop = CropResize(SIZE)
+    (got,) = in_dali(crop, [frames], [crop.arrays(crops)], view=View(len(frames), (crop,), index=view), device=device)
     return got
 
 
@@ -70,7 +74,7 @@ def test_a_region_is_scaled_as_by_pil_to_rounding_and_as_by_torch_inside(width, 
     """Torch has the region alone; DALI and PIL use the pixels beside it for the outermost ones."""
     frames = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
     start, end = scaled_crop(video(width, height), short_side=128, size=SIZE, y=0.3, x=0.8, flip=flip)
-    got = shown(frames, {"crop_start": start, "crop_end": end}, device=device)
+    got = shown(frames, [np.stack([start, end])], device=device)
     np.testing.assert_allclose(got, scaled_part(frames, *zip(start, end, strict=True), SIZE), rtol=0, atol=0.51)
     (top, bottom), (left, right) = (sorted(map(int, ends)) for ends in zip(start, end, strict=True))
     region = torch.from_numpy(frames[:, top:bottom, left:right]).permute(0, 3, 1, 2).double()
@@ -80,15 +84,25 @@ def test_a_region_is_scaled_as_by_pil_to_rounding_and_as_by_torch_inside(width, 
     np.testing.assert_allclose(got[:, inside, inside], theirs[:, inside, inside], rtol=0, atol=0.51)
 
 
-def test_each_view_has_its_own_region_and_frames_without_any_are_left_alone():
+def test_each_view_has_its_own_region():
     frames = np.random.default_rng(1).integers(0, 256, (2, 160, 200, 3), dtype=np.uint8)
     crops = [scaled_crop(video(200, 160), short_side=128, size=SIZE, y=y, x=0.5, flip=bool(y)) for y in (0, 0.9)]
-    plan = dict(zip(("crop_start", "crop_end"), np.stack(crops, axis=1), strict=True))
-    views = [shown(frames, plan, view) for view in range(2)]
-    for view, (start, end) in zip(views, crops, strict=True):
-        assert (view == shown(frames, {"crop_start": start, "crop_end": end})).all()
+    views = [shown(frames, crops, view) for view in range(2)]
+    for view, crop in zip(views, crops, strict=True):
+        assert (view == shown(frames, [crop])).all()
     assert (views[0] != views[1]).any()
-    assert (shown(frames, {}) == frames).all()
+
+
+def test_the_host_cuts_out_the_region_that_dali_scales():
+    crops = [scaled_crop(video(240, 160), short_side=128, size=112, y=0, x=0.5, flip=flip) for flip in (False, True)]
+    (top, left), (bottom, right) = crops[0].astype(int)
+    crop, box = CropResize(112), (top, left, bottom - top, right - left)
+    for index, mirror in enumerate((False, True)):
+        region = crop.host(crop.arrays(crops), View(2, (crop,), index=index))
+        assert region == Region(box=box, size=112, mirror=mirror)
+    cut = CropBox(32, cubic=True)
+    plan = cut.arrays([(1, 2, 50, 60), (3, 4, 70, 80)], np.array([False, True]))
+    assert cut.host(plan, View(2, (cut,), index=1)) == Region(box=(3, 4, 70, 80), size=32, mirror=True, cubic=True)
 
 
 def test_the_center_crop_leaves_equal_margins_and_the_smaller_one_first():
@@ -123,3 +137,45 @@ def test_a_picture_smaller_than_the_crop_is_scaled_up_to_it():
     (top, left), (bottom, right) = scaled_crop(video(40, 20), short_side=64, size=SIZE, y=0, x=0, flip=False)
     assert (top, left, bottom) == (0, 0, 20)
     assert right <= 40
+
+
+# Boxes.
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+@pytest.mark.parametrize("cubic", [False, True])
+def test_a_box_is_what_pil_crops_scales_and_mirrors(cubic, mirror, device):
+    clip = smooth(2, 120, 160)
+    y, x, h, w = 11, 30, 90, 101
+    crop = CropBox(48, cubic=cubic)
+    plan = crop.arrays([(0, 0, 20, 20), (y, x, h, w)], np.array([not mirror, mirror]))
+    (got,) = in_dali(crop, [clip], [plan], view=View(2, (crop,), index=1), device=device)
+    kind = Image.Resampling.BICUBIC if cubic else Image.Resampling.BILINEAR
+    for frame, picture in zip(got, clip, strict=True):
+        theirs = np.asarray(Image.fromarray(picture[y : y + h, x : x + w]).resize((48, 48), kind)).astype(int)
+        theirs = theirs[:, ::-1] if mirror else theirs
+        assert np.abs(frame.astype(int) - theirs).max() <= 2
+
+
+def test_nothing_outside_the_box_is_read_and_outside_the_picture_it_is_black(device):
+    clip = np.full((1, 40, 40, 3), 255, np.uint8)
+    clip[:, 10:30, 10:30] = 100
+    boxes = [(10, 10, 20, 20), (30, 0, 20, 40)]
+    plans = [CropBox.arrays([box], np.array([False])) for box in boxes]
+    inside, hanging_out = in_dali(CropBox(16), [clip] * 2, plans, device=device)
+    assert (inside == 100).all()
+    assert (hanging_out[:, :7] == 255).all()
+    assert (hanging_out[:, 9:] == 0).all()
+
+
+def test_random_boxes_have_their_share_aspect_and_place():
+    rng = np.random.default_rng(2)
+    boxes = np.array([random_box(240, 320, rng, area=(0.5, 1)) for _ in range(4000)])
+    y, x, h, w = boxes.T
+    assert not (boxes % 2).any()
+    assert (y >= 0).all() and (x >= 0).all() and (y + h <= 240).all() and (x + w <= 320).all()  # noqa: PT018
+    share = h * w / (240 * 320)
+    assert 0.49 < share.min() < 0.51
+    assert share.max() > 0.95
+    assert ((w / h > 0.74) & (w / h < 1.35)).all()
+    assert random_box(10, 1000, rng, area=(0.9, 1)) == (0, 494, 10, 10)  # nothing fits: the middle square

@@ -5,7 +5,7 @@ import pytest
 from nvidia.dali import fn, pipeline_def, types
 from nvidia.dali.data_node import DataNode
 
-from dali_pipelines.graph.some import change_some
+from dali_pipelines.pixels.conditional import apply_where
 
 BATCHES = ["000", "101", "111", "000", "010", "111"]
 """Of one pipeline, one after the other: which of three samples change."""
@@ -33,9 +33,9 @@ def run(dtype: type, kind: types.DALIDataType, device: str, *, twice: bool = Fal
         def change(clips: DataNode, levels: DataNode) -> DataNode:
             return fn.cast(clips + levels, dtype=kind)
 
-        changed = change_some(which, clips, change, levels)
+        changed = apply_where(which, clips, change, levels)
         return (
-            change_some(which == np.bool_(False), changed, lambda c: fn.cast(c + 50, dtype=kind)) if twice else changed
+            apply_where(which == np.bool_(False), changed, lambda c: fn.cast(c + 50, dtype=kind)) if twice else changed
         )
 
     built = pipeline()

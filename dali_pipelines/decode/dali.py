@@ -3,7 +3,8 @@
 from nvidia.dali import fn, types
 from nvidia.dali.data_node import DataNode
 
-from dali_pipelines.graph.geometry import FRAMES_AT_ONCE
+MINIBATCH = 256
+"""Frames that a GPU kernel scales at once; DALI's 32 are too few where a batch has a thousand and more."""
 
 
 def decode(encoded: DataNode, frames: DataNode, *, gpu: bool) -> DataNode:
@@ -25,7 +26,7 @@ def planes_to_rgb(luma: DataNode, chroma: DataNode, matrix: DataNode) -> DataNod
     Args:
         luma: uint8 (T, H, W, 1).
         chroma: uint8 (T, 2, H/2, W/2), Cb and Cr; layout FCHW.
-        matrix: float32 (3, 4) on the CPU, from (Y, Cb, Cr, 1) to RGB, as `store.planes` gives it.
+        matrix: float32 (3, 4) on the CPU, from (Y, Cb, Cr, 1) to RGB, as `decode.planes` gives it.
 
     Returns:
         uint8 (T, H, W, 3), rounded and clamped.
@@ -37,7 +38,7 @@ def planes_to_rgb(luma: DataNode, chroma: DataNode, matrix: DataNode) -> DataNod
         resize_x=shape[2],
         interp_type=types.INTERP_LINEAR,
         antialias=False,
-        minibatch_size=FRAMES_AT_ONCE,
+        minibatch_size=MINIBATCH,
     )
     both = fn.transpose(scaled, perm=[0, 2, 3, 1], output_layout="FHWC")
     return fn.coord_transform(fn.cat(luma, both, axis=3), MT=matrix, dtype=types.UINT8)

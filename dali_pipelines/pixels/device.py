@@ -1,11 +1,12 @@
 """All that depends on where a node lives. The other operators of the graphs are the same on both backends of DALI."""
 
 import numpy as np
+from numpy.typing import NDArray
 from nvidia.dali import fn, types
 from nvidia.dali.data_node import DataNode
 
 
-def beside(node: DataNode, other: DataNode) -> DataNode:
+def to_device_of(node: DataNode, other: DataNode) -> DataNode:
     """Return `node` on the backend of `other`, as inputs of an operator and tensors of a batch must be.
 
     Arithmetic moves its operands by itself; named arguments stay on the CPU.
@@ -13,7 +14,7 @@ def beside(node: DataNode, other: DataNode) -> DataNode:
     return node.gpu() if other.device == "gpu" and node.device == "cpu" else node
 
 
-def standardize(clips: DataNode, mean: np.ndarray, deviation: np.ndarray, *, size: int) -> DataNode:
+def standardize(clips: DataNode, mean: NDArray[np.float32], deviation: NDArray[np.float32], *, size: int) -> DataNode:
     """Subtract a mean and divide by a standard deviation, each float32 (3,).
 
     Both ways take the frames of a clip as one tall picture. On a GPU that is `crop_mirror_normalize` of HWC: its kernel

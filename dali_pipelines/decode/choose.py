@@ -9,14 +9,15 @@ from nvidia.dali import fn, pipeline_def
 from nvidia.dali.data_node import DataNode
 
 from configs.errors import UserError
-from dali_pipelines.graph.decode import decode
-from dali_pipelines.nvdec import engines, has_nvdec
+from dali_pipelines.decode.dali import decode
+from dali_pipelines.decode.driver import engines, has_nvdec
+from dali_pipelines.decode.frames import decode_rgb
+from dali_pipelines.decode.planes import PLANAR
 from dali_pipelines.recovery import first_cause
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.mp4 import plain_mp4
 from dali_pipelines.store.nvdec import MULTIPLE, NVDEC_LEAST
-from dali_pipelines.store.planes import PLANAR
-from dali_pipelines.store.reader import ClipError, EncodedClip, decode_clip, read_clip
+from dali_pipelines.store.reader import ClipError, EncodedClip, read_clip
 
 Wanted = Literal["auto", "dali", "pyav"]
 
@@ -35,7 +36,7 @@ _PASSED: set[tuple[str, tuple[str, ...], int | None]] = set()
 
 
 def choose(index: Index, wanted: Wanted, *, device_id: int | None) -> tuple[bool, str]:
-    """Whether DALI decodes the videos of a dataset, and if not though `wanted` is "auto", why.
+    """Decide whether DALI decodes the videos of a dataset, and say why where "auto" has to do without it.
 
     Args:
         wanted: "dali" insists on it, "pyav" rules it out.
@@ -49,17 +50,17 @@ def choose(index: Index, wanted: Wanted, *, device_id: int | None) -> tuple[bool
     reasons = obstacles(index, gpu=device_id is not None)
     if device_id is not None and not has_nvdec():
         reasons = {NO_NVDEC: len(index)}
-    said = "; ".join(f"{count} of {len(index)} videos: {reason}" for reason, count in reasons.items())
-    if wanted == "auto" and said:
-        return False, said
+    listed = "; ".join(f"{count} of {len(index)} videos: {reason}" for reason, count in reasons.items())
+    if wanted == "auto" and listed:
+        return False, listed
     fault = ""
-    tried = (str(index.root), index.formats, device_id)
-    if tried not in _PASSED and (wanted == "dali" or device_id is not None):
+    probed = (str(index.root), index.formats, device_id)
+    if probed not in _PASSED and (wanted == "dali" or device_id is not None):
         fault = probe(index, device_id=device_id)
         if not fault:
-            _PASSED.add(tried)  # each validation makes a loader anew
+            _PASSED.add(probed)  # each validation makes a loader anew
     if fault and wanted == "dali":
-        more = f" ({said})" * bool(said)
+        more = f" ({listed})" * bool(listed)
         raise UserError(f"data.decoder=dali, but DALI does not decode {index.root}: {fault}{more}; auto takes PyAV")
     return not fault, fault
 
@@ -96,15 +97,15 @@ def _obstacle(codec: str, pix_fmt: str, width: int, height: int, *, gpu: bool) -
 
 
 def _software_only(index: Index) -> Counter[str]:
-    """What a GPU decodes to other frames. Older indexes do not tell: then files that `prepare` did not encode."""
+    """Count the videos that a GPU decodes to other frames; older indexes trust only what `prepare` encoded."""
     if index.software_only is None:
         unknown = np.diff(index.sources.starts) > 0
         for form, text in enumerate(index.formats):
             unknown |= (index.format_ids == form) & (text.split()[0] in ("vp8", "vp9"))
         reason = "an older version indexed them: prepare them again to have them decoded on the GPU"
         return Counter({reason: int(unknown.sum())} if unknown.any() else {})
-    told = np.flatnonzero(np.diff(index.software_only.starts))
-    return Counter(f"{index.software_only.text(row)}, which GPU decoders get wrong" for row in told.tolist())
+    flagged = np.flatnonzero(np.diff(index.software_only.starts))
+    return Counter(f"{index.software_only.text(row)}, which GPU decoders get wrong" for row in flagged.tolist())
 
 
 def probe(index: Index, *, device_id: int | None) -> str:
@@ -116,7 +117,7 @@ def probe(index: Index, *, device_id: int | None) -> str:
         for row in np.flatnonzero(index.format_ids == form)[:PROBED_VIDEOS].tolist():
             try:
                 clip = read_clip(index, row, np.arange(min(PROBED_FRAMES, index.num_frames[row])))
-                wanted = decode_clip(clip)
+                wanted = decode_rgb(clip)
             except (ClipError, OSError):
                 continue
             where = f"{index.names.text(row)} ({index.formats[form]}, {wanted.shape[2]}x{wanted.shape[1]})"
@@ -132,7 +133,7 @@ def probe(index: Index, *, device_id: int | None) -> str:
 
 
 def _decoded(clip: EncodedClip, device_id: int | None) -> np.ndarray:
-    """The frames of a clip, uint8 (T, H, W, 3), by DALI."""
+    """Decode the frames of a clip by DALI, uint8 (T, H, W, 3)."""
 
     @pipeline_def(batch_size=1, num_threads=1, device_id=device_id, prefetch_queue_depth=1)
     def pipeline() -> DataNode:

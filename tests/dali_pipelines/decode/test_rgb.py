@@ -1,9 +1,5 @@
 """Cutting and scaling a frame before it becomes RGB, against torch on the pixels of the formula of BT.601."""
 
-import io
-from collections.abc import Sequence
-from pathlib import Path
-
 import av
 import numpy as np
 import pytest
@@ -11,10 +7,10 @@ import torch
 from av.error import FFmpegError
 from torch.nn.functional import interpolate
 
-from dali_pipelines.plan.cuts import Cut
-from dali_pipelines.store.convert import RgbConverter
-from dali_pipelines.store.reader import ClipError, EncodedClip, decode_clip
-from tests.helpers.media import make_video, run_ffmpeg
+from dali_pipelines.decode.frames import decode_rgb
+from dali_pipelines.decode.rgb import Region, RgbConverter
+from dali_pipelines.store.reader import ClipError, EncodedClip
+from tests.helpers.media import make_video
 
 Planes = list[np.ndarray]
 EVEN = [(20, 34, 112, 112), (20, 34, 64, 64), (4, 10, 144, 180), (6, 8, 32, 36)]
@@ -46,8 +42,8 @@ def frame_of(planes: Planes) -> av.VideoFrame:
     return frame
 
 
-def rgb(frame: av.VideoFrame, cut: Cut | None = None) -> np.ndarray:
-    return np.stack(RgbConverter(cut)(frame), axis=-1)
+def rgb(frame: av.VideoFrame, region: Region | None = None) -> np.ndarray:
+    return np.stack(RgbConverter(region)(frame), axis=-1)
 
 
 def in_rgb(planes: Planes) -> torch.Tensor:
@@ -61,13 +57,13 @@ def in_rgb(planes: Planes) -> torch.Tensor:
     return torch.cat([y + 1.402 * v, y - 0.344136 * u - 0.714136 * v, y + 1.772 * u], 1).clamp(0, 255)
 
 
-def by_torch(planes: Planes, cut: Cut) -> np.ndarray:
-    y, x, height, width = cut.box
+def by_torch(planes: Planes, region: Region) -> np.ndarray:
+    y, x, height, width = region.box
     part = in_rgb(planes)[:, :, y : y + height, x : x + width]
-    kind = "bicubic" if cut.cubic else "bilinear"
-    scaled = interpolate(part, (cut.size, cut.size), mode=kind, antialias=True).clamp(0, 255)
+    kind = "bicubic" if region.cubic else "bilinear"
+    scaled = interpolate(part, (region.size, region.size), mode=kind, antialias=True).clamp(0, 255)
     pixels = scaled[0].permute(1, 2, 0).numpy()
-    return pixels[:, ::-1] if cut.mirror else pixels
+    return pixels[:, ::-1] if region.mirror else pixels
 
 
 @pytest.mark.parametrize("mirror", [False, True])
@@ -78,8 +74,9 @@ def test_a_cut_is_scaled_rgb_to_rounding(box, cubic, mirror):
 
     Single pixels: RGB that is clamped before it is scaled, and chroma at the border of the cut, without neighbors.
     """
-    planes, cut = pictured(0, 150, 202), Cut(0, 1, box, 112, mirror, cubic)
-    got, expected = rgb(frame_of(planes), cut), by_torch(planes, cut)
+    planes = pictured(0, 150, 202)
+    region = Region(box=box, size=112, mirror=mirror, cubic=cubic)
+    got, expected = rgb(frame_of(planes), region), by_torch(planes, region)
     assert got.shape == (112, 112, 3)
     assert np.abs(got - expected).mean() < (0.35 if box in EVEN else 0.5)
     assert np.abs(got - expected).max() < 4
@@ -88,65 +85,15 @@ def test_a_cut_is_scaled_rgb_to_rounding(box, cubic, mirror):
         assert np.abs(wrong - expected)[4:-4, 4:-4].mean() > 0.6
 
 
-@pytest.mark.parametrize("quarters", [1, 2, 3])
-@pytest.mark.parametrize("mirror", [False, True])
-def test_a_cut_is_turned_after_it_is_mirrored(mirror, quarters):
-    frame = frame_of(pictured(2, 96, 120))
-    plain, turned = (rgb(frame, Cut(0, 1, (8, 20, 80, 64), 48, mirror, False, turns)) for turns in (0, quarters))
-    np.testing.assert_array_equal(turned, np.rot90(plain, quarters))
-
-
 def test_a_cut_of_all_at_its_own_size_is_the_plain_conversion_to_the_bit():
     for seed in range(3):
         frame = frame_of(pictured(seed, 96, 96))
         whole = rgb(frame)
-        np.testing.assert_array_equal(rgb(frame, Cut(0, 1, (0, 0, 96, 96), 96, False, False)), whole)
-        np.testing.assert_array_equal(rgb(frame, Cut(0, 1, (0, 0, 96, 96), 96, True, False)), whole[:, ::-1])
-        part = rgb(frame, Cut(0, 1, (10, 20, 64, 64), 64, False, False))
+        np.testing.assert_array_equal(rgb(frame, Region(box=(0, 0, 96, 96), size=96)), whole)
+        np.testing.assert_array_equal(rgb(frame, Region(box=(0, 0, 96, 96), size=96, mirror=True)), whole[:, ::-1])
+        part = rgb(frame, Region(box=(10, 20, 64, 64), size=64))
         inside = slice(1, -1)  # chroma of the border has no neighbors
         np.testing.assert_array_equal(part[inside, inside], whole[10:74, 20:84][inside, inside])
-
-
-# Clips.
-
-
-def test_the_binary_and_the_clip_have_the_same_part_of_the_same_frames(tmp_path):
-    path = make_video(tmp_path / "a.mp4", frames=12, size=(160, 128), gop=4)
-    cut = Cut(0, 3, (16, 30, 96, 96), 64, False, False)
-    (got,) = decode([path], [5, 0, 11], [cut])
-    chain = (
-        "crop=96:96:30:16,scale=64:64:in_color_matrix=bt601:flags=bilinear+full_chroma_int+accurate_rnd,format=rgb24"
-    )
-    output = run_ffmpeg("-i", path, "-vf", chain, "-f", "rawvideo", "-pix_fmt", "rgb24", "-")
-    theirs = np.frombuffer(output, np.uint8).reshape(12, 64, 64, 3)[[5, 0, 11]]
-    assert np.abs(got.astype(int) - theirs).max() <= 1
-
-
-def decode(paths: Sequence[Path], frames: list[int], cuts: list[Cut] | None) -> list[np.ndarray]:
-    return [
-        decode_clip(EncodedClip(np.fromfile(path, np.uint8), np.int32(frames), max(frames) + 1), cuts) for path in paths
-    ]
-
-
-@pytest.mark.parametrize("codec", ["h264", "mjpeg", "vp9"])
-def test_views_that_share_frames_have_each_its_own_cut_of_each_of_its_frames(tmp_path, codec):
-    """Frames named twice, backwards, frozen, and by two views."""
-    path = make_video(tmp_path / f"a.{'webm' if codec == 'vp9' else 'mp4'}", codec=codec, frames=12, size=(98, 70))
-    frames = [3, 5, 3, 9, 7, 5, 3, 3, 3, 3]
-    cuts = [
-        Cut(0, 4, (0, 0, 70, 98), 48, False, False),
-        Cut(4, 7, (10, 20, 48, 48), 48, True, False),
-        Cut(7, 10, (11, 21, 33, 47), 48, False, True),
-    ]
-    (got,) = decode([path], frames, cuts)
-    assert got.shape == (10, 48, 48, 3)
-    with av.open(io.BytesIO(path.read_bytes())) as container:
-        pictures = list(container.decode(video=0))
-    for cut in cuts:
-        for place in range(cut.first, cut.last):
-            np.testing.assert_array_equal(got[place], rgb(pictures[frames[place]], cut))
-    assert (got[7] == got[9]).all()
-    assert len({got[place].tobytes() for place in (0, 6, 7)}) == 3  # one frame, three cuts
 
 
 @pytest.mark.parametrize(("width", "height"), [(97, 71), (96, 71), (97, 70)])
@@ -154,28 +101,25 @@ def test_views_that_share_frames_have_each_its_own_cut_of_each_of_its_frames(tmp
 def test_odd_sides_and_other_pixel_formats_can_be_cut(width, height, pixels):
     frame = frame_of(pictured(1, 140, 200)).reformat(width, height, pixels)
     plain = rgb(frame)
-    part = rgb(frame, Cut(0, 1, (6, 32, 64, 64), 64, True, False))
+    part = rgb(frame, Region(box=(6, 32, 64, 64), size=64, mirror=True))
     difference = np.abs(part.astype(int) - plain[6:70, 32:96][:, ::-1])[1:-1, 1:-1]
     if pixels in ("yuv444p", "gray", "rgb24"):
         assert not difference.any()
     assert difference.mean() < 3  # FFmpeg stretches chroma by half a pixel to an odd side of the whole picture
-    whole = rgb(frame, Cut(0, 1, (0, 0, height, width), 64, False, False))
+    whole = rgb(frame, Region(box=(0, 0, height, width), size=64))
     colors = torch.from_numpy(plain[None]).permute(0, 3, 1, 2).double()
     theirs = interpolate(colors, (64, 64), mode="bilinear", antialias=True)[0].permute(1, 2, 0).numpy()
     assert np.abs(whole - theirs).mean() < 1.3
     with pytest.raises(FFmpegError):
-        rgb(frame, Cut(0, 1, (0, 0, height + 1, width), 64, False, False))
+        rgb(frame, Region(box=(0, 0, height + 1, width), size=64))
 
 
 @pytest.mark.parametrize("sizes", [((128, 96), (64, 48)), ((64, 48), (128, 96))])
-def test_a_cut_out_of_pictures_that_change_their_size_midway_is_a_clip_error_where_it_does_not_fit(tmp_path, sizes):
+def test_pictures_that_change_their_size_midway_are_a_clip_error(tmp_path, sizes):
     parts = [
         make_video(tmp_path / f"{number}.mjpeg", codec="mjpeg", frames=2, size=size)
         for number, size in enumerate(sizes)
     ]
-    both = tmp_path / "both.mjpeg"
-    both.write_bytes(b"".join(part.read_bytes() for part in parts))
+    data = np.frombuffer(b"".join(part.read_bytes() for part in parts), np.uint8)
     with pytest.raises(ClipError, match="2 of 4 frames"):
-        decode([both], [0, 1, 2, 3], None)
-    with pytest.raises(ClipError):
-        decode([both], [0, 1, 2, 3], [Cut(0, 4, (0, 0, 96, 128), 32, False, False)])
+        decode_rgb(EncodedClip(data, np.arange(4, dtype=np.int32), 4))

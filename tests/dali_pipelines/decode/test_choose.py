@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from configs.errors import UserError
-from dali_pipelines import decoders, loader, nvdec, prepare, recovery
+from dali_pipelines import loader, prepare, recovery
+from dali_pipelines.decode import choose as decoders
+from dali_pipelines.decode import driver as nvdec
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.pipeline import build_pipeline
 from dali_pipelines.plan.order import Order
@@ -238,8 +240,7 @@ def test_planes_make_the_batch_that_frames_make(tmp_path, task, codec):
     prepare.main([str(tmp_path / "in"), "--out", str(tmp_path), "--codec", codec])
     index = open_dataset(tmp_path)
     planes, frames = (
-        one_batch(SampleSource(index, task, Order(1, 1, 0, 1, 0, True), media, cut=False, finish=False), task)
-        for media in ("planes", "frames")
+        one_batch(SampleSource(index, task, Order(1, 1, 0, 1, 0, True), media), task) for media in ("planes", "frames")
     )
     assert planes.keys() == frames.keys()
     for name in planes.keys() - {"clips"}:
@@ -250,7 +251,7 @@ def test_planes_make_the_batch_that_frames_make(tmp_path, task, codec):
 
 
 def one_batch(source, task):
-    pipeline, names = build_pipeline(source, task.graph, batch_size=1, device_id=None, threads=1)
+    pipeline, names = build_pipeline(source, batch_size=1, device_id=None, threads=1)
     return {name: np.array(output.as_cpu().as_array()) for name, output in zip(names, pipeline.run(), strict=True)}
 
 

@@ -1,0 +1,25 @@
+"""Operators for some samples of a batch."""
+
+from collections.abc import Callable
+
+from nvidia.dali import fn
+from nvidia.dali.data_node import DataNode
+
+_conditional = fn._conditional  # type: ignore[attr-defined]  # the stubs do not know it
+
+
+def apply_where(mask: DataNode, clips: DataNode, operation: Callable[..., DataNode], *arguments: DataNode) -> DataNode:
+    """Return `operation(clips, *arguments)` where `mask` is true; other clips bypass the operators at no cost.
+
+    These are the operators that DALI makes of an `if`. Its own way to them, `enable_conditionals`, rewrites the source
+    of every function that is called, and fails on some that are none of its concern (`zip(..., strict=True)`).
+
+    Args:
+        mask: bool scalar on the CPU.
+        clips: any shape; `operation` must keep the dtype and the number of axes.
+        arguments: all nodes that `operation` needs besides the clips.
+    """
+    chosen, others = _conditional.split(clips, predicate=mask)
+    theirs = (_conditional.split(argument, predicate=mask)[0] for argument in arguments)
+    merged: DataNode = _conditional.merge(operation(chosen, *theirs), others, predicate=mask)
+    return merged

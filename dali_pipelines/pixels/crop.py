@@ -1,0 +1,97 @@
+"""A region of each frame, scaled to a square and perhaps mirrored."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from nvidia.dali import fn, types
+from nvidia.dali.data_node import DataNode
+
+from dali_pipelines.decode.dali import MINIBATCH
+from dali_pipelines.decode.rgb import Region
+from dali_pipelines.pixels.operation import Crop, Nodes, Plan, Schema, View
+from dali_pipelines.plan.boxes import Box
+
+
+@dataclass(frozen=True)
+class CropResize(Crop):
+    """Scale a region to `size` x `size`, bilinear and antialiased, as if the whole picture was scaled and cut then.
+
+    The originals do not antialias (specs/ctp.md 0.3): pictures that they shrink a lot alias.
+    """
+
+    size: int
+
+    def schema(self, *, views: int, frames: int) -> Schema:
+        return {"crop_start": ((views, 2), "float32"), "crop_end": ((views, 2), "float32")}
+
+    @staticmethod
+    def arrays(crops: Sequence[NDArray[np.float32]]) -> dict[str, np.ndarray]:
+        """Return the plan's arrays for one crop a view, each float32 (2, 2) as `plan.crops` draws it."""
+        start_end = np.stack(crops, axis=1)
+        return {"crop_start": start_end[0], "crop_end": start_end[1]}
+
+    def host(self, plan: Plan, view: View) -> Region:
+        start, end = (plan[name][view.index].astype(int) for name in ("crop_start", "crop_end"))
+        (y, x), (height, width) = np.minimum(start, end).tolist(), np.abs(end - start).tolist()
+        return Region(box=(y, x, height, width), size=self.size, mirror=bool(start[1] > end[1]))
+
+    def dali(self, clip: DataNode, plan: Nodes, view: View) -> DataNode:
+        start, end = (plan[name][view.index] for name in ("crop_start", "crop_end"))
+        return fn.resize(
+            clip,
+            size=[self.size, self.size],
+            roi_start=start,
+            roi_end=end,
+            antialias=True,
+            minibatch_size=MINIBATCH,
+        )
+
+
+@dataclass(frozen=True)
+class CropBox(Crop):
+    """Scale a box of whole pixels to `size` x `size`, antialiased like PIL, and mirror it; no pixel outside is read.
+
+    What lies outside the picture is black. `inside` promises that no box hangs out of it; others are DALI's alone.
+    """
+
+    size: int
+    cubic: bool = False
+    inside: bool = True
+
+    @property
+    def on_host(self) -> bool:
+        return self.inside
+
+    def schema(self, *, views: int, frames: int) -> Schema:
+        return {
+            "box_start": ((views, 2), "int32"),
+            "box_shape": ((views, 2), "int32"),
+            "box_mirror": ((views,), "float32"),
+        }
+
+    @staticmethod
+    def arrays(boxes: Sequence[Box], mirror: NDArray[np.bool_]) -> dict[str, np.ndarray]:
+        """Return the plan's arrays for one box a view; mirror: bool (views,), left to right."""
+        table = np.array(boxes, np.int32)
+        return {"box_start": table[:, :2], "box_shape": table[:, 2:], "box_mirror": mirror.astype(np.float32)}
+
+    def host(self, plan: Plan, view: View) -> Region:
+        (y, x), (height, width) = (plan[name][view.index].tolist() for name in ("box_start", "box_shape"))
+        mirror = bool(plan["box_mirror"][view.index] > 0)
+        return Region(box=(y, x, height, width), size=self.size, mirror=mirror, cubic=self.cubic)
+
+    def dali(self, clip: DataNode, plan: Nodes, view: View) -> DataNode:
+        start, shape, mirror = (plan[f"box_{part}"][view.index] for part in ("start", "shape", "mirror"))
+        box = fn.slice(clip, start=start, shape=shape, axes=(1, 2), out_of_bounds_policy="pad")
+        return fn.resize(
+            box,
+            size=[self.size, self.size],
+            roi_start=fn.stack(np.float32(0), mirror),
+            roi_end=fn.stack(np.float32(1), np.float32(1) - mirror),
+            roi_relative=True,
+            interp_type=types.INTERP_CUBIC if self.cubic else types.INTERP_LINEAR,
+            antialias=True,
+            minibatch_size=MINIBATCH,
+        )

@@ -1,0 +1,196 @@
+"""Moving patches pasted into a clip, with a box, an opacity and a mask for every frame (specs/ctp.md 1.1 h)."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from nvidia.dali import fn, math, types
+from nvidia.dali.data_node import DataNode
+
+from dali_pipelines.pixels.device import to_device_of
+from dali_pipelines.pixels.operation import ClipOperation, Nodes, Plan, Schema, View
+from dali_pipelines.plan.patches import Patches
+
+Image = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class PastePatches(ClipOperation):
+    """Cut each patch out of its source frame, scale it to its box of every frame and blend it in.
+
+    I (1 - alpha) + P alpha, patch after patch, rounded each time. Every patch is cut before anything is pasted.
+    Sampling is bilinear and never reads beyond the source box, like a resize of the cut-out patch. For samples of one
+    view.
+
+    Attributes:
+        patches: R.
+        size: side of the clip, pixels.
+        truncate: drop the fraction of a gray level at every paste, as the original's uint8 pictures do; DALI alone.
+    """
+
+    patches: int
+    size: int
+    truncate: bool = False
+
+    @property
+    def on_host(self) -> bool:
+        return not self.truncate
+
+    def schema(self, *, views: int, frames: int) -> Schema:
+        patches, size = self.patches, self.size
+        return {
+            "patch_start": ((patches, 3), "int32"),
+            "patch_shape": ((patches, 3), "int32"),
+            "patch_mask": ((patches, size, size, 1), "uint8"),
+            "patch_box": ((patches, frames, 4), "int32"),
+            "patch_opacity": ((patches, frames), "float32"),
+            "patch_canvas": ((patches, 2), "int32"),
+            "patch_zoom": ((patches, frames, 2, 3), "float32"),
+            "patch_place": ((patches, frames, 2, 3), "float32"),
+            "patch_rows": ((patches, frames, size, 1, 1), "float32"),
+            "patch_columns": ((patches, frames, 1, size, 1), "float32"),
+        }
+
+    @staticmethod
+    def arrays(patches: Patches) -> dict[str, np.ndarray]:
+        """Return what it takes to paste R patches, stacked in the order of pasting.
+
+        A patch has a canvas in every frame: a picture as high and wide as its highest and widest box, at whose top left
+        the box lies. Most pixels of a clip belong to no patch, so it is cheaper to blend there than on whole frames.
+
+        Returns:
+            patch_start, patch_shape: int32 (R, 3), the source box as (frame, y, x) and (1, height, width).
+            patch_mask: uint8 (R, size, size, 1), the mask in the top left corner.
+            patch_box: int32 (R, T, 4), y, x, height and width of the box in the clip.
+            patch_opacity: float32 (R, T), opacity / 255.
+            patch_canvas: int32 (R, 2), height and width of the canvas.
+            patch_zoom, patch_place: float32 (R, T, 2, 3), from a canvas to the cut-out source box and to the clip.
+            patch_rows, patch_columns: float32 (R, T, size, 1, 1) and (R, T, 1, size, 1): outside the box one of them is
+                0, inside they are opacity / 255 and 1.
+        """
+        order = patches.paste_order
+        boxes, opacity = patches.boxes[order], patches.opacity[order]
+        corner, extent = boxes[..., :2], boxes[..., 2:] - boxes[..., :2]  # (R, T, xy)
+        source_frame, every = patches.source_frame[order], np.arange(len(order))
+        start, shape = corner[every, source_frame], extent[every, source_frame]
+        shown, weight = opacity > 0, (opacity / 255).astype(np.float32)
+
+        zoom = np.zeros((*shown.shape, 2, 3), np.float32)
+        zoom[..., [0, 1], [0, 1]] = shape[:, None] / extent
+        place = np.broadcast_to(np.eye(2, 3, dtype=np.float32), zoom.shape).copy()
+        place[..., 2] = corner
+        masks = np.zeros((len(order), patches.size, patches.size, 1), np.uint8)
+        for mask, patch in zip(masks, order, strict=True):
+            height, width = patches.masks[patch].shape
+            mask[:height, :width, 0] = np.rint(255 * patches.masks[patch])
+        columns, rows = (np.arange(patches.size) < extent[..., axis, None] for axis in (0, 1))
+        return {
+            "patch_start": np.column_stack([source_frame, start[:, ::-1]]).astype(np.int32),
+            "patch_shape": np.column_stack([np.ones_like(source_frame), shape[:, ::-1]]).astype(np.int32),
+            "patch_mask": masks,
+            "patch_box": np.concatenate([corner[..., ::-1], extent[..., ::-1]], axis=-1).astype(np.int32),
+            "patch_opacity": weight,
+            "patch_canvas": np.where(shown[..., None], extent, 0).max(axis=1)[:, ::-1].astype(np.int32),
+            "patch_zoom": zoom,
+            "patch_place": place,
+            "patch_rows": (weight[..., None] * rows)[..., None, None],
+            "patch_columns": columns.astype(np.float32)[..., None, :, None],
+        }
+
+    def host(self, clip: NDArray[np.uint8], plan: Plan, view: View) -> None:
+        rows = clip.reshape(*clip.shape[:2], -1)  # the channels side by side: NumPy is fast on long rows
+        regions = zip(plan["patch_start"].tolist(), plan["patch_shape"].tolist(), plan["patch_mask"], strict=True)
+        cuts = [  # of all patches, before anything is pasted
+            np.dstack([clip[frame, y : y + height, x : x + width], mask[:height, :width]]).astype(np.float32)
+            for (frame, y, x), (_, height, width), mask in regions
+        ]
+        for cut, boxes, opacities in zip(cuts, plan["patch_box"].tolist(), plan["patch_opacity"], strict=True):
+            sized: dict[tuple[int, int], tuple[Image, Image]] = {}
+            for frame, (y, x, height, width) in enumerate(boxes):
+                if opacities[frame] == 0:
+                    continue
+                if (height, width) not in sized:
+                    warped = _resized(cut, height, width)
+                    sized[height, width] = warped[..., :3].reshape(height, -1), warped[..., 3].repeat(3, axis=1)
+                pixels, alpha = sized[height, width]
+                below = rows[frame, y : y + height, 3 * x : 3 * (x + width)]
+                blend = pixels - below
+                blend *= alpha * opacities[frame]
+                blend += below
+                blend += np.float32(0.5)  # the cast cuts off
+                below[...] = blend
+
+    def dali(self, clip: DataNode, plan: Nodes, view: View) -> DataNode:
+        """Paste without `multi_paste`.
+
+        On a GPU, that reads all its inputs with the row pitch of the first (`MultiPasteGPU::SetupTyped`, DALI 2.4), and
+        threads of `PasteKernel` beyond the end of a row run off their table.
+        """
+        composite = clip
+        for patch in range(self.patches):
+            place, canvas = fn.per_frame(plan["patch_place"][patch]), plan["patch_canvas"][patch]
+            extent = fn.cast(canvas, dtype=types.FLOAT)
+            below = fn.warp_affine(composite, matrix=place, size=extent, interp_type=types.INTERP_NN)
+            pixels, alpha = _patch(clip, plan, patch, extent)
+            blend = below + (pixels - below) * (alpha * _inside(plan, patch, canvas))
+            if self.truncate:
+                blend = math.floor(blend + 1e-3)  # products of floats: 100 may come as 99.99999
+            # Both are uint8, which wraps: what is added to the clip modulo 256 is exact, and 0 around the box.
+            change = fn.cast(blend, dtype=types.UINT8) - below
+            composite += fn.warp_affine(
+                change,
+                matrix=place,
+                inverse_map=False,
+                size=[self.size, self.size],
+                interp_type=types.INTERP_NN,
+                fill_value=0,
+            )
+        return composite
+
+
+def _patch(clip: DataNode, plan: Nodes, patch: int, extent: DataNode) -> tuple[DataNode, DataNode]:
+    """Return the patch on its canvases, float32 (T, height, width, 3), and its mask there, (T, height, width, 1).
+
+    Around the box the pixels of its border repeat.
+    """
+    start, shape = (plan[f"patch_{name}"][patch] for name in ("start", "shape"))
+    mask = fn.slice(plan["patch_mask"], start=[patch, 0, 0], shape=shape, axes=(0, 1, 2), dtype=types.FLOAT)
+    picture = fn.slice(clip, start=start, shape=shape, axes=(0, 1, 2), dtype=types.FLOAT)
+    cut = fn.cat(picture, to_device_of(fn.reshape(mask, layout="FHWC"), clip), axis=3)
+    warped = fn.warp_affine(
+        fn.reshape(cut, rel_shape=[1, 1, 1], src_dims=[1, 2, 3], layout="HWC"),
+        fn.per_frame(to_device_of(plan["patch_zoom"][patch], clip)),
+        size=extent,
+    )
+    return warped[:, :, :, :3], warped[:, :, :, 3:]
+
+
+def _inside(plan: Nodes, patch: int, canvas: DataNode) -> DataNode:
+    """Return opacity / 255 in the box and 0 around it, float32 (T, height, width, 1), on the CPU."""
+    return plan["patch_rows"][patch, :, : canvas[0]] * plan["patch_columns"][patch, :, :, : canvas[1]]
+
+
+def _resized(image: Image, height: int, width: int) -> Image:
+    """Scale (H, W, 4) to (height, width, 4), bilinear between the centers of pixels; beyond those they repeat."""
+    first, second, share = _neighbors(len(image), height)
+    flat = image.reshape(len(image), -1)
+    image = _between(flat.take(first, 0), flat.take(second, 0), share[:, None]).reshape(height, -1, 4)
+    first, second, share = _neighbors(image.shape[1], width)
+    left, right = (image.take(which, 1).reshape(height, -1) for which in (first, second))
+    return _between(left, right, share.repeat(4)).reshape(height, width, 4)
+
+
+def _between(first: Image, second: Image, share: Image) -> Image:
+    second -= first
+    second *= share
+    second += first
+    return second
+
+
+@lru_cache(maxsize=4096)
+def _neighbors(length: int, size: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Image]:
+    """Return, for each of `size` pixels made of `length`, the two it lies between and how far it is from the first."""
+    place = np.clip((np.arange(size) + 0.5) * (length / size) - 0.5, 0, length - 1)
+    first = place.astype(np.intp)
+    return first, np.minimum(first + 1, length - 1), (place - first).astype(np.float32)

@@ -1,0 +1,185 @@
+"""What a task does to the pixels of a sample, and where: beside the decoder or in DALI.
+
+A task names its views as lists of operations. Which of them the host executes follows from the backend, here alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from av.video.frame import VideoFrame
+from numpy.typing import NDArray
+from nvidia.dali import fn
+from nvidia.dali.data_node import DataNode
+
+from dali_pipelines.decode.frames import decode_each, decode_rgb
+from dali_pipelines.decode.rgb import Region, RgbConverter
+from dali_pipelines.pixels.normalize import normalize
+from dali_pipelines.pixels.operation import (
+    ClipOperation,
+    Nodes,
+    Operation,
+    Plan,
+    PlaneOperation,
+    Schema,
+    View,
+)
+from dali_pipelines.store.reader import EncodedClip
+
+
+@dataclass(frozen=True)
+class Program:
+    """The views of a sample.
+
+    Attributes:
+        frames: entries of the plan's `frames`.
+        views: each with its operations, in order, a crop first.
+        outputs: names of the pictures in a batch and how many views each has, in the order of `views`.
+        normalization: a name in `pixels.normalize.NORMALIZATIONS`, applied last.
+        dali_alone: the host executes nothing, so that the pixels are the same to the bit whoever decodes.
+    """
+
+    frames: int
+    views: tuple[View, ...]
+    outputs: Mapping[str, int]
+    normalization: str = "imagenet"
+    dali_alone: bool = False
+
+    @property
+    def size(self) -> int:
+        """Side of every view, pixels."""
+        return self.views[0].crop.size
+
+    @cached_property
+    def schema(self) -> Schema:
+        """Shape and dtype of the plan's arrays that the operations take."""
+        return self._arrays([view.operations for view in self.views])
+
+    def host_steps(self, *, gpu: bool) -> int:
+        """Return how many operations of each view the host executes where it decodes for DALI.
+
+        On a CPU all that can be: NumPy beside the decoder is faster than DALI's CPU operators. For a GPU only those
+        that leave fewer bytes to copy.
+        """
+        if self.dali_alone:
+            return 0
+        return min(_leading(view.operations, gpu=gpu) for view in self.views)
+
+    def remaining(self, steps: int) -> Schema:
+        """Return the plan's arrays that DALI needs after `steps` operations of each view."""
+        return self._arrays([view.operations[steps:] for view in self.views])
+
+    def _arrays(self, operations: Sequence[Sequence[Operation]]) -> Schema:
+        schema: Schema = {}
+        for operation in dict.fromkeys(operation for of_view in operations for operation in of_view):
+            schema |= operation.schema(views=len(self.views), frames=self.frames)
+        return schema
+
+    def regions(self, plan: Plan) -> list[Region]:
+        """Return what each view shows of its frames."""
+        return [view.crop.host(plan, view) for view in self.views]
+
+    def host(self, clip: EncodedClip, plan: Plan, *, steps: int) -> NDArray[np.uint8]:
+        """Decode a clip and execute the first `steps` operations of each view.
+
+        Args:
+            clip: the frames of the whole sample, in the plan's order.
+
+        Returns:
+            uint8 (frames, size, size, 3), the views one after the other; without steps whole frames (frames, H, W, 3).
+
+        Raises:
+            ClipError: a frame does not decode, or a crop does not fit into it.
+        """
+        if not steps:
+            return decode_rgb(clip)
+        converters = [RgbConverter(region) for region in self.regions(plan)]
+        on_planes = [[op for op in view.operations[1:steps] if isinstance(op, PlaneOperation)] for view in self.views]
+        shown: dict[int, dict[int, list[int]]] = {}  # frame of the clip -> number of the view -> places in it
+        for view in self.views:
+            for t, number in enumerate(clip.frames[view.first : view.first + view.length].tolist()):
+                shown.setdefault(number, {}).setdefault(view.index, []).append(t)
+        pixels = np.empty((self.frames, self.size, self.size, 3), np.uint8)
+
+        def show(number: int, frame: VideoFrame) -> None:
+            for index, times in shown[number].items():
+                view, converted = self.views[index], converters[index](frame)
+                for t in times:
+                    planes = converted
+                    for operation in on_planes[index]:
+                        planes = operation.host(planes, plan, view, t)
+                    picture = pixels[view.first + t]
+                    for channel, plane in enumerate(planes):
+                        picture[..., channel] = plane
+
+        decode_each(clip, shown, show)
+        for view in self.views:
+            for operation in view.operations[1:steps]:
+                if isinstance(operation, ClipOperation):
+                    operation.host(pixels[view.first : view.first + view.length], plan, view)
+        return pixels
+
+    def dali(self, frames: DataNode, plan: Nodes, *, steps: int = 0) -> dict[str, DataNode]:
+        """Build the graph of all that follows after `steps` operations of each view.
+
+        Args:
+            frames: uint8 (frames, H, W, 3), what `host` returns.
+
+        Returns:
+            float32 (T, size, size, 3) for each name in `outputs`, its views one after the other.
+        """
+        views, pictures = iter(self.views), {}
+        for name, count in self.outputs.items():
+            group = [next(views) for _ in range(count)]
+            if any(view.operations[steps:] for view in group):
+                made = [self._view(frames, plan, view, steps) for view in group]
+                clips = made[0] if count == 1 else fn.cat(*made, axis=0)
+            else:
+                first, last = group[0].first, group[-1].first + group[-1].length
+                clips = frames if last - first == self.frames else frames[first:last]
+            pictures[name] = normalize(clips, size=self.size, kind=self.normalization)
+        return pictures
+
+    def _view(self, frames: DataNode, plan: Nodes, view: View, steps: int) -> DataNode:
+        clip = view.frames(frames)
+        for operation in view.operations[steps:]:
+            clip = operation.dali(clip, plan, view)
+        return clip
+
+
+def consecutive_views(
+    lengths: Sequence[int],
+    *operations: Operation,
+    outputs: Mapping[str, int] | None = None,
+    normalization: str = "imagenet",
+) -> Program:
+    """Return a program of views that stand one after the other in the plan's `frames`, all with these operations.
+
+    Args:
+        lengths: frames of each.
+        outputs: as in `Program`; None for one, `clips`, of all views.
+    """
+    starts, frames = np.cumsum([0, *lengths]).tolist(), sum(lengths)
+    views = tuple(
+        View(length, operations, first=first, index=index, whole=length == frames)
+        for index, (first, length) in enumerate(zip(starts, lengths, strict=False))
+    )
+    return Program(frames, views, outputs or {"clips": len(views)}, normalization)
+
+
+def views_of_same_frames(count: int, length: int, *operations: Operation, normalization: str = "imagenet") -> Program:
+    """Return a program of `count` views, each of all `length` frames, for DALI alone: each becomes RGB once."""
+    views = tuple(View(length, operations, index=index) for index in range(count))
+    return Program(length, views, {"clips": count}, normalization, dali_alone=True)
+
+
+def _leading(operations: Sequence[Operation], *, gpu: bool) -> int:
+    """Return how many of a view's operations, from the first on, the host can and should execute."""
+    packed = False
+    for count, operation in enumerate(operations):
+        packed |= isinstance(operation, ClipOperation)
+        late = packed and isinstance(operation, PlaneOperation)  # its planes are packed by then
+        if late or not operation.on_host or (gpu and not operation.geometric):
+            return count
+    return len(operations)

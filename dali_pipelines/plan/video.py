@@ -1,0 +1,17 @@
+"""All that a plan may know of a video."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """A video by its metadata: sizes in pixels as displayed, `label` a class id (-1 = none)."""
+
+    name: str
+    num_frames: int
+    width: int
+    height: int
+    fps: float
+    label: int
+    part: int = 0
+    """Which of its samples is meant, where a video has several (`Index.repeat`)."""

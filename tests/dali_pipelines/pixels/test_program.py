@@ -1,0 +1,284 @@
+"""Programs: every task with its operations on the host, against the same samples made by DALI alone."""
+
+import io
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from nvidia.dali import fn, types
+from torch.nn.functional import interpolate
+
+from dali_pipelines.decode.frames import decode_rgb
+from dali_pipelines.decode.rgb import Region, RgbConverter
+from dali_pipelines.pipeline import build_pipeline
+from dali_pipelines.pixels.blur import GaussianBlur
+from dali_pipelines.pixels.color import BrightnessContrast, Recolor
+from dali_pipelines.pixels.crop import CropBox, CropResize
+from dali_pipelines.pixels.normalize import NORMALIZATIONS
+from dali_pipelines.pixels.operation import PlaneOperation
+from dali_pipelines.pixels.program import consecutive_views, views_of_same_frames
+from dali_pipelines.pixels.rotate import Rot90
+from dali_pipelines.plan import color_map
+from dali_pipelines.plan.order import Order
+from dali_pipelines.samples import FIXED, SampleSource
+from dali_pipelines.store.encode import Encoding, write_frames
+from dali_pipelines.store.files import video_path
+from dali_pipelines.store.index import Index
+from dali_pipelines.store.reader import ClipError, EncodedClip, read_clip
+from dali_pipelines.tasks import Task, task_module
+from nets.tasks import pretext_tasks
+from tests.helpers.dali import on_host, run_graph
+from tests.helpers.media import make_video, run_ffmpeg
+
+Batch = dict[str, list[np.ndarray]]
+CODECS = ("h264", "mjpeg", "rawvideo", "vp9")
+TASKS = {name: Task(name, task_module(name).Config()) for name in (*pretext_tasks(), "recognition")}
+TASKS["recognition by area"] = Task("recognition", task_module("recognition").Config(area=(0.2, 1.0)))
+
+MOST = 0.4
+"""Mean absolute difference of the means of 4 x 4 pixels, gray levels."""
+
+
+def picture(seed: int, height: int, width: int) -> np.ndarray:
+    """uint8 (height, width, 3): smooth as photos are, in strong colors."""
+    rng = torch.Generator().manual_seed(seed)
+    octaves = [torch.rand((1, 3, n * 3 // 4 + 1, n + 1), generator=rng) - 0.5 for n in (4, 8, 16, 32)]
+    total = sum(interpolate(o, (height, width), mode="bicubic") / o.shape[3] for o in octaves)
+    return (128 + 120 * total / total.abs().max())[0].permute(1, 2, 0).round().to(torch.uint8).numpy()
+
+
+@pytest.fixture(scope="module", params=CODECS)
+def store(request, tmp_path_factory) -> Index:
+    """Two videos that are long enough for every task, one upright, that slide to the right."""
+    root: Path = tmp_path_factory.mktemp(request.param)
+    records = {}
+    for number, size in enumerate([(208, 160), (176, 240)]):
+        path = video_path(root, f"v{number}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shown = (np.roll(picture(number, *size), t, axis=1) for t in range(130 + number))
+        records[f"v{number}"] = write_frames(path, shown, fps=25, settings=Encoding(codec=request.param))
+    return Index.build(root, records, labels={"v0": 0, "v1": 1}, class_names=("a", "b"))
+
+
+def source(index: Index, task: Task, *, host: bool, gpu: bool = False) -> SampleSource:
+    steps = task.program.host_steps(gpu=gpu) if host else 0
+    return SampleSource(index, task, Order(len(index), 2, 0, 1, 0, shuffle=True), media="frames", steps=steps)
+
+
+def batch(index: Index, task: Task, *, host: bool) -> Batch:
+    pipeline, names = build_pipeline(source(index, task, host=host), batch_size=2, device_id=None, threads=1)
+    return {
+        name: [np.array(output.at(place)) for place in range(2)]
+        for name, output in zip(names, pipeline.run(), strict=True)
+    }
+
+
+def blocks(levels: np.ndarray) -> np.ndarray:
+    """Means of 4 x 4 pixels."""
+    frames, height, width, _ = levels.shape
+    return levels.reshape(frames, height // 4, 4, width // 4, 4, 3).mean((2, 4))
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_batch_made_on_the_host_is_the_one_of_dali_but_for_the_filter(store, name):
+    task = TASKS[name]
+    ours, theirs = (batch(store, task, host=host) for host in (True, False))
+    assert ours.keys() == theirs.keys()
+    mean, deviation = (np.array(values) for values in NORMALIZATIONS[task.program.normalization])
+    pictures = {key for key, (shape, _) in task.batch_schema.items() if len(shape) >= 4}
+    assert "clips" in pictures
+    for key in ours:
+        for a, b in zip(ours[key], theirs[key], strict=True):
+            assert (a.shape, a.dtype) == (b.shape, b.dtype)
+            if key not in pictures:
+                np.testing.assert_array_equal(a, b)
+                continue
+            a, b = (255 * (levels * deviation + mean) for levels in (a, b))
+            assert np.abs(blocks(a) - blocks(b)).mean() < MOST
+            # Mirrored, or two pixels aside, it is outside of the bound.
+            for wrong in (a[:, :, ::-1], np.roll(a, 2, axis=1), np.roll(a, 2, axis=2)):
+                assert np.abs(blocks(wrong) - blocks(b)).mean() > 1.2 * MOST
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_sample_has_frames_of_the_tasks_size_and_no_array_of_what_was_done_to_them(store, name):
+    task = TASKS[name]
+    host, whole = (source(store, task, host=host) for host in (True, False))
+    assert {"crop_start", "box_start"} & set(whole.names) - set(host.names)
+    left = {"brightness", "contrast"} if name == "ctp" else set()
+    assert set(host.names) == {*FIXED, *left, *task.labels}
+    sample, other = (dict(zip(s.names, s.read(0, 1), strict=True)) for s in (host, whole))
+    size = task.batch_schema["clips"][0][-1]
+    assert sample["media"].shape == (task.program.frames, size, size, 3)
+    assert other["media"].shape[1:3] == (176, 240)
+    for key in set(host.names) - set(FIXED):
+        np.testing.assert_array_equal(sample[key], other[key])
+
+
+@pytest.mark.parametrize(
+    ("name", "arrays"), [("moco", ["color_kind"]), ("cstp", ["color_kind", "sigma"]), ("ctp", ["patch_box"])]
+)
+def test_a_gpu_gets_frames_that_are_cut_and_does_the_rest_itself(store, name, arrays):
+    cpu, gpu = (source(store, TASKS[name], host=True, gpu=gpu) for gpu in (False, True))
+    assert set(arrays) <= set(gpu.names) - set(cpu.names)
+    assert not {"crop_start", "box_start", "rot90", "degrees"} & set(gpu.names)
+    pairs = [
+        tuple(dict(zip(s.names, s.read(epoch, 1), strict=True))["media"] for s in (cpu, gpu)) for epoch in range(6)
+    ]
+    assert all(here.shape == there.shape for here, there in pairs)
+    assert any((here != there).any() for here, there in pairs)
+
+
+def test_dali_gets_bytes_whatever_the_host_could_do(store):
+    dali = SampleSource(store, TASKS["moco"], Order(2, 2, 0, 1, 0, shuffle=True), media="encoded")
+    assert {"crop_start", "crop_end", "frames", "order"} <= set(dali.names)
+    assert dict(zip(dali.names, dali.read(0, 1), strict=True))["media"].ndim == 1
+
+
+def test_the_host_executes_what_it_can_up_to_the_first_operation_that_it_cannot():
+    full = (CropResize(32), Rot90(), Recolor(), GaussianBlur())
+    assert consecutive_views([4], *full).host_steps(gpu=False) == 4
+    assert consecutive_views([4], *full).host_steps(gpu=True) == 2
+    assert consecutive_views([4], full[0], BrightnessContrast(), Recolor()).host_steps(gpu=False) == 1
+    assert consecutive_views([4], full[0], GaussianBlur(), Recolor()).host_steps(gpu=False) == 2  # planes are packed
+    assert consecutive_views([4], CropBox(32, inside=False), Recolor()).host_steps(gpu=False) == 0
+    assert views_of_same_frames(2, 4, *full).host_steps(gpu=False) == 0
+
+
+def test_a_view_must_begin_with_a_crop():
+    with pytest.raises(AssertionError, match="begins with a crop"):
+        consecutive_views([4], Recolor(), CropResize(32)).size  # noqa: B018
+
+
+# The host's frames.
+
+BOXES = [(0, 0, 70, 98), (10, 20, 48, 48), (11, 21, 33, 47)]
+
+
+def clip_of(path: Path, frames: list[int]) -> EncodedClip:
+    return EncodedClip(np.fromfile(path, np.uint8), np.int32(frames), max(frames) + 1)
+
+
+def test_the_binary_and_the_host_have_the_same_part_of_the_same_frames(tmp_path):
+    path = make_video(tmp_path / "a.mp4", frames=12, size=(160, 128), gop=4)
+    program = consecutive_views([3], CropBox(64))
+    plan = CropBox.arrays([(16, 30, 96, 96)], np.array([False]))
+    got = program.host(clip_of(path, [5, 0, 11]), plan, steps=1)
+    chain = (
+        "crop=96:96:30:16,scale=64:64:in_color_matrix=bt601:flags=bilinear+full_chroma_int+accurate_rnd,format=rgb24"
+    )
+    output = run_ffmpeg("-i", path, "-vf", chain, "-f", "rawvideo", "-pix_fmt", "rgb24", "-")
+    theirs = np.frombuffer(output, np.uint8).reshape(12, 64, 64, 3)[[5, 0, 11]]
+    assert np.abs(got.astype(int) - theirs).max() <= 1
+
+
+@pytest.mark.parametrize("codec", ["h264", "mjpeg", "vp9"])
+def test_views_that_share_frames_have_each_its_own_part_of_each_of_its_frames(tmp_path, codec):
+    """Frames named twice, backwards, frozen, and by two views."""
+    path = make_video(tmp_path / f"a.{'webm' if codec == 'vp9' else 'mp4'}", codec=codec, frames=12, size=(98, 70))
+    frames, lengths, mirror = [3, 5, 3, 9, 7, 5, 3, 3, 3, 3], [4, 3, 3], [False, True, False]
+    program = consecutive_views(lengths, CropBox(48, cubic=True))
+    got = program.host(clip_of(path, frames), CropBox.arrays(BOXES, np.array(mirror)), steps=1)
+    assert got.shape == (10, 48, 48, 3)
+    with av.open(io.BytesIO(path.read_bytes())) as container:
+        pictures = list(container.decode(video=0))
+    shown = zip(frames, np.repeat(np.arange(3), lengths).tolist(), got, strict=True)
+    for number, view, picture in shown:
+        region = Region(box=BOXES[view], size=48, mirror=mirror[view], cubic=True)
+        np.testing.assert_array_equal(picture, np.stack(RgbConverter(region)(pictures[number]), axis=-1))
+    assert (got[7] == got[9]).all()
+    assert len({got[place].tobytes() for place in (0, 6, 7)}) == 3  # one frame, three parts
+
+
+def test_operations_come_in_their_order_and_each_frame_has_its_own_colors(store):
+    """One frame in several places of two views, which differ in color, rotation and blur."""
+    clip = read_clip(store, 0, np.array([2, 2, 0, 2, 3]))
+    lengths, maps = [3, 2], [color_map.IDENTITY, color_map.shift(20), color_map.gain(0.5), *[color_map.shift(9)] * 2]
+    operations = CropBox(48), Rot90(), Recolor(), GaussianBlur()
+    program = consecutive_views(lengths, *operations)
+    plan = {
+        **CropBox.arrays([(0, 16, 96, 96)] * 2, np.array([False, True])),
+        "rot90": np.float32([0, 1]),
+        **Recolor.arrays(maps),
+        "sigma": np.float32([0, 1.5]),
+    }
+    got, expected = (program.host(clip, plan, steps=steps) for steps in (4, 1))
+    for view in program.views:
+        part = slice(view.first, view.first + view.length)
+        for operation in operations[1:]:
+            expected[part] = on_host(operation, expected[part], plan, view=view)
+    np.testing.assert_array_equal(got, expected)
+    assert (got[0] != got[1]).any()
+
+
+def test_a_box_that_does_not_fit_into_the_pictures_is_a_clip_error(tmp_path):
+    path = make_video(tmp_path / "a.mjpeg", codec="mjpeg", frames=2, size=(64, 48))
+    plan = CropBox.arrays([(0, 0, 96, 128)], np.array([False]))
+    with pytest.raises(ClipError, match="0 of 2 frames"):
+        consecutive_views([2], CropBox(32)).host(clip_of(path, [0, 1]), plan, steps=1)
+
+
+def test_without_steps_the_host_hands_over_whole_frames(store):
+    clip = read_clip(store, 1, np.array([7, 1, 7]))
+    whole = consecutive_views([3], CropResize(32)).host(clip, {}, steps=0)
+    np.testing.assert_array_equal(whole, decode_rgb(clip))
+    assert (whole[0] == whole[2]).all()
+
+
+# DALI's frames.
+
+
+class Number(CropResize):
+    """A crop that leaves the frames alone and adds the number of the view."""
+
+    def dali(self, clip, plan, view):
+        return clip + np.uint8(view.index)
+
+
+def test_views_come_one_after_the_other_and_each_output_has_its_own():
+    clip = np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1) * np.ones((1, 2, 2, 3), np.uint8)
+    program = consecutive_views([2, 3, 1], Number(2), outputs={"clips": 2, "stills": 1}, normalization="half")
+    for name, levels in {"clips": [0, 1, 3, 4, 5], "stills": [7]}.items():
+        (got,) = run_graph(lambda n, name=name: program.dali(n["clip"], {})[name], [{"clip": clip}], {"clip": "FHWC"})
+        np.testing.assert_allclose(got[:, 0, 0, 0], np.array(levels) / 127.5 - 1, atol=1e-6)
+
+
+def test_views_of_the_same_frames_have_all_of_them():
+    clip = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1) * np.ones((1, 2, 2, 3), np.uint8)
+    program = views_of_same_frames(2, 3, Number(2), normalization="half")
+    (got,) = run_graph(lambda n: program.dali(n["clip"], {})["clips"], [{"clip": clip}], {"clip": "FHWC"})
+    np.testing.assert_allclose(got[:, 0, 0, 0], np.array([0, 1, 2, 1, 2, 3]) / 127.5 - 1, atol=1e-6)
+
+
+# An operation is one class.
+
+
+class Solarize(PlaneOperation):
+    """Invert the pixels of a view from a level on. Plan: `threshold`, float32 (views,)."""
+
+    def schema(self, *, views, frames):
+        return {"threshold": ((views,), "float32")}
+
+    def host(self, planes, plan, view, t):
+        return [np.where(plane >= plan["threshold"][view.index], 255 - plane, plane) for plane in planes]
+
+    def dali(self, clip, plan, view):
+        above = fn.cast(clip >= plan["threshold"][view.index], dtype=types.UINT8)
+        return clip + above * (np.uint8(255) - clip - clip)
+
+
+def test_an_operation_of_ones_own_runs_on_the_host_and_in_dali(store, device):
+    program = consecutive_views([2, 2], CropBox(48), Solarize(), normalization="half")
+    assert program.schema["threshold"] == ((2,), "float32")
+    assert program.host_steps(gpu=False) == 2
+    assert program.host_steps(gpu=True) == 1
+    plan = {**CropBox.arrays([(0, 0, 96, 96)] * 2, np.zeros(2, bool)), "threshold": np.float32([90, 256])}
+    clip = read_clip(store, 0, np.arange(4))
+    cut, made = (program.host(clip, plan, steps=steps) for steps in (1, 2))
+    inverted = np.where(cut[:2] >= 90, 255 - cut[:2], cut[:2])
+    np.testing.assert_array_equal(made, np.concatenate([inverted, cut[2:]]))
+    samples = [{"clip": cut, "threshold": plan["threshold"]}]
+    (got,) = run_graph(lambda n: program.dali(n["clip"], n, steps=1)["clips"], samples, {"clip": "FHWC"}, device)
+    np.testing.assert_allclose(got, made / 127.5 - 1, atol=1e-5)
