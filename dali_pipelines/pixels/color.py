@@ -64,7 +64,7 @@ class Recolor(PlaneOperation):
         return list(np.clip(changed, 0, 255, out=changed).astype(np.uint8).reshape(3, height, width))
 
     def dali(self, clip: DataNode, plan: Nodes, view: View) -> DataNode:
-        """Apply the maps by the cheapest operators that can: the most general map of a view decides for all its frames."""
+        """Apply the maps by the cheapest operators that can: the most general map decides for all frames."""
         kinds, matrix, offset, pivot = (
             view.frames(plan[f"color_{part}"]) for part in ("kind", "matrix", "offset", "pivot")
         )

@@ -88,7 +88,7 @@ class Task:
 
     @property
     def batch_schema(self) -> Schema:
-        """Return per-sample shape and dtype of what the network gets."""
+        """Return what the network gets, shape and dtype per sample."""
         schema: Schema = task_module(self.name).batch_schema(self.cfg)
         return schema
 

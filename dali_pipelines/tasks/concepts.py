@@ -101,7 +101,7 @@ def program(cfg: Config) -> Program:
 
 
 def batch_schema(cfg: Config) -> Schema:
-    """Return per-sample shape and dtype of what the network gets: two clips, and a frame of each with other draws.
+    """Return what the network gets, shape and dtype per sample: two clips, and a frame of each with other draws.
 
     The network makes the other views of them: stills repeated to clips, and differences of frames.
     """

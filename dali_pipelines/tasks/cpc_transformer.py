@@ -63,7 +63,7 @@ def program(cfg: Config) -> Program:
 
 
 def batch_schema(cfg: Config) -> Schema:
-    """Return per-sample shape and dtype of what the network gets."""
+    """Return what the network gets, shape and dtype per sample."""
     return {"clips": ((3, cfg.num_frames, cfg.size, cfg.size), "float32")}
 
 

@@ -76,7 +76,10 @@ class Config:
 
 
 def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
-    """Draw the arrays of one sample, as in `Task.plan_schema`. A video too short for a clip starts again where it ends."""
+    """Draw the arrays of one sample, as in `Task.plan_schema`.
+
+    A video too short for a clip starts again where it ends.
+    """
     playback = random_stride(video.num_frames, rng, length=cfg.num_frames)
     steps = {"length": cfg.num_frames, "stride": STRIDES[playback]}
     first, second, temporal = overlapping_starts(video.num_frames, rng, **steps, truncate=cfg.reference.truncate_offset)
@@ -143,8 +146,10 @@ def program(cfg: Config) -> Program:
 
 
 def batch_schema(cfg: Config) -> Schema:
-    """Return per-sample shape and dtype of what the network gets: two clips; what they share of each other's picture and
-    time, their stride (both the same) and the quarter turns of each, as classes."""
+    """Return what the network gets, shape and dtype per sample: two clips and their classes.
+
+    What they share of each other's picture and time, their stride (both the same), the quarter turns of each.
+    """
     return {"clips": ((2, 3, cfg.num_frames, cfg.size, cfg.size), "float32"), **LABELS}
 
 

@@ -119,7 +119,7 @@ def program(cfg: Config) -> Program:
 
 
 def batch_schema(cfg: Config) -> Schema:
-    """Return per-sample shape and dtype of what the network gets: the clip, and x1 y1 x2 y2 of every patch and frame."""
+    """Return what the network gets, shape and dtype per sample: the clip, and x1 y1 x2 y2 of every patch and frame."""
     return {
         "clips": ((3, cfg.num_frames, cfg.size, cfg.size), "float32"),
         "boxes": ((cfg.patches, cfg.num_frames, 4), "float32"),

@@ -111,7 +111,7 @@ def program(cfg: Config) -> Program:
 
 
 def batch_schema(cfg: Config) -> Schema:
-    """Return per-sample shape and dtype of what the network gets: (crops, M) clips, their class, how many of M count."""
+    """Return what the network gets, shape and dtype per sample: (crops, M) clips, their class, how many of M count."""
     clips = (crops_count(cfg), clips_per_part(cfg), 3, cfg.num_frames, cfg.size, cfg.size)
     return {"clips": (clips, "float32"), "labels": ((), "int64"), "clips_known": ((), "int64")}
 

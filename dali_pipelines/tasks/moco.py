@@ -69,7 +69,7 @@ def program(cfg: Config) -> Program:
 
 
 def batch_schema(cfg: Config) -> Schema:
-    """Return per-sample shape and dtype of what the network gets: the query's clip and the key's."""
+    """Return what the network gets, shape and dtype per sample: the query's clip and the key's."""
     return {"clips": ((len(VIEWS), 3, cfg.num_frames, cfg.size, cfg.size), "float32")}
 
 

@@ -79,7 +79,7 @@ def program(cfg: Config) -> Program:
 
 
 def batch_schema(cfg: Config) -> Schema:
-    """Return per-sample shape and dtype of what the network gets: the clip, and 0 to 3 quarter turns counter-clockwise."""
+    """Return what the network gets, shape and dtype per sample: the clip and its quarter turns, 0 to 3."""
     return {"clips": ((3, cfg.num_frames, cfg.size, cfg.size), "float32"), "labels": ((), "int64")}
 
 

@@ -60,7 +60,7 @@ def program(cfg: Config) -> Program:
 
 
 def batch_schema(cfg: Config) -> Schema:
-    """Return per-sample shape and dtype of what the network gets: the clip, and the place of its speed in SPEEDS."""
+    """Return what the network gets, shape and dtype per sample: the clip, and the place of its speed in SPEEDS."""
     return {"clips": ((3, cfg.num_frames, cfg.size, cfg.size), "float32"), "labels": ((), "int64")}
 
 

@@ -76,7 +76,7 @@ def program(cfg: Config) -> Program:
 
 
 def batch_schema(cfg: Config) -> Schema:
-    """Return per-sample shape and dtype of what the network gets: the shuffled clips, and the class of their order."""
+    """Return what the network gets, shape and dtype per sample: the shuffled clips, and the class of their order."""
     return {"clips": ((CLIPS, 3, cfg.num_frames, cfg.size, cfg.size), "float32"), "labels": ((), "int64")}
 
 

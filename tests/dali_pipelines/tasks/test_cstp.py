@@ -16,7 +16,7 @@ from dali_pipelines.plan.overlap import (
     unrotated,
 )
 from dali_pipelines.plan.video import VideoInfo
-from dali_pipelines.tasks.cstp import Config, Reference, draw_boxes, draw_look, plan
+from dali_pipelines.tasks.cstp import Config, Reference, draw_appearance, draw_boxes, plan
 
 
 def video(num_frames):
@@ -145,7 +145,7 @@ def test_a_box_of_a_turned_picture_is_found_in_the_picture_itself(quarters):
 
 def test_looks_are_as_frequent_as_the_spec_says():
     rng, cfg = np.random.default_rng(3), Config()
-    looks = [draw_look(rng, cfg) for _ in range(6000)]
+    looks = [draw_appearance(rng, cfg) for _ in range(6000)]
     angles, sigmas = (np.array(values) for values in list(zip(*looks, strict=True))[::2])
     assert np.mean(angles != 0) == pytest.approx(0.30, abs=0.02)
     assert np.mean(sigmas > 0) == pytest.approx(0.15, abs=0.02)
@@ -159,7 +159,7 @@ def test_looks_are_as_frequent_as_the_spec_says():
 
 def test_the_originals_gray_flickers():
     rng, cfg = np.random.default_rng(4), Config(reference=Reference(gray_per_frame=True))
-    looks = [[one.matrix for one in draw_look(rng, cfg)[1]] for _ in range(300)]
+    looks = [[one.matrix for one in draw_appearance(rng, cfg)[1]] for _ in range(300)]
     flickering = [any((one != look[0]).any() for one in look) for look in looks]
     gray = [(look[0][0] == look[0][1]).all() for look in looks]
     assert flickering == gray
