@@ -6,11 +6,8 @@ shared memory, where each job has a slot to itself.
 """
 
 import multiprocessing
-import os
 import pickle
 import signal
-import threading
-import traceback
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -22,22 +19,23 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar
 
 from configs.errors import UserError
-from dali_pipelines.shared_memory import SharedMemory, Spans, pack, unpack
+from dali_pipelines.shared_memory import SharedMemory, pack, unpack
+from dali_pipelines.worker_process import serve
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 CHANCES = 2
-"""Deaths of its worker that make a job the culprit: a single one may have come from outside."""
+"""Deaths of its worker after which a job is to blame: a single one may have come from outside."""
 FAILED_STARTS = 20
 """Workers in a row that die while they start; the next one ends the run."""
-LOOK_S = 1.0
-"""Seconds between looks whether workers live, where a death does not show on the pipe."""
+POLL_SECONDS = 1.0
+"""How often to check that workers live, where a death does not show on the pipe."""
 
 
 @dataclass(frozen=True)
 class Crashed:
-    """Stands for the result of a job that killed its worker twice; `by` is "SIGSEGV", say, or "exit code 1"."""
+    """The result of a job that killed its worker twice; `by` is "SIGSEGV", say, or "exit code 1"."""
 
     by: str
 
@@ -46,7 +44,7 @@ class Crashed:
 
 
 @dataclass(eq=False)
-class _Task:
+class _Pending:
     job: Any
     slot: int | None = None
     deaths: int = 0
@@ -62,7 +60,7 @@ class _Worker:
     open: bool
     """Takes jobs. One that replaces another does so once it has started: until then the others are faster."""
     started: bool = False
-    held: deque[_Task] = field(default_factory=deque)
+    held: deque[_Pending] = field(default_factory=deque)
 
 
 class Pool(Generic[Job, Result]):
@@ -86,7 +84,7 @@ class Pool(Generic[Job, Result]):
         self._function = pack(function, self._memory.room(0))
         self._free = list(range(ahead + spare, 0, -1))  # the last is used first, so that few are ever touched
         self._busy: set[int] = set()
-        self._pending: deque[_Task] = deque()
+        self._pending: deque[_Pending] = deque()
         self._failed_starts = 0
         self._workers = [self._start(open=True) for _ in range(workers)]
 
@@ -117,8 +115,8 @@ class Pool(Generic[Job, Result]):
             UserError: workers end while they start.
             Exception: what the function raised, with the worker's traceback as a note.
         """
-        remaining = map(_Task, jobs)
-        tasks: deque[_Task] = deque()
+        remaining = map(_Pending, jobs)
+        tasks: deque[_Pending] = deque()
         try:
             while True:
                 while len(tasks) < self.ahead and (task := next(remaining, None)):
@@ -126,9 +124,9 @@ class Pool(Generic[Job, Result]):
                     self._pending.append(task)
                 if not tasks:
                     return
-                self._turn(0)
+                self._step(0)
                 while not (done := [task for task in tasks if task.outcome and (task is tasks[0] or not ordered)]):
-                    self._turn(LOOK_S)
+                    self._step(POLL_SECONDS)
                 tasks.remove(done[0])
                 yield done[0].job, self._result(done[0])
         finally:
@@ -138,12 +136,12 @@ class Pool(Generic[Job, Result]):
     def _start(self, *, open: bool) -> _Worker:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(theirs, self._memory, self._function), daemon=True)
+        process = context.Process(target=serve, args=(theirs, self._memory, self._function), daemon=True)
         process.start()
         theirs.close()
         return _Worker(process, ours, open)
 
-    def _turn(self, timeout: float) -> None:
+    def _step(self, timeout: float) -> None:
         """Read what the workers sent, replace those that died, and hand out jobs."""
         workers = {worker.pipe: worker for worker in self._workers}
         ready = wait(list(workers), timeout)
@@ -152,14 +150,14 @@ class Pool(Generic[Job, Result]):
         if timeout and not ready:  # a process that a worker forked may hold the worker's end
             for worker in workers.values():
                 if not worker.process.is_alive():
-                    self._bury(worker)
+                    self._replace(worker)
         self._hand_out()
 
     def _read(self, worker: _Worker) -> None:
         try:
             message = worker.pipe.recv()
         except (EOFError, OSError):
-            self._bury(worker)
+            self._replace(worker)
             return
         if not worker.started:
             worker.started = worker.open = True
@@ -170,9 +168,9 @@ class Pool(Generic[Job, Result]):
             if task.dropped:
                 self._release(task)
 
-    def _bury(self, worker: _Worker) -> None:
+    def _replace(self, worker: _Worker) -> None:
         worker.pipe.close()
-        worker.process.join(LOOK_S)
+        worker.process.join(POLL_SECONDS)
         worker.process.kill()  # if it closed its end and lives on
         worker.process.join()
         by = _cause(worker.process.exitcode or 0)
@@ -196,7 +194,7 @@ class Pool(Generic[Job, Result]):
                 self._pending.appendleft(task)
         self._workers[self._workers.index(worker)] = self._start(open=False)
 
-    def _begun(self, task: _Task) -> bool:
+    def _begun(self, task: _Pending) -> bool:
         return task.slot is not None and self._memory.is_begun(task.slot)
 
     def _hand_out(self) -> None:
@@ -216,7 +214,7 @@ class Pool(Generic[Job, Result]):
             with suppress(OSError):  # it died; that is seen once all that it had sent is read
                 worker.pipe.send_bytes(message)
 
-    def _result(self, task: _Task) -> Any:
+    def _result(self, task: _Pending) -> Any:
         if isinstance(task.outcome, Crashed):
             return task.outcome
         raised, head, spans = task.outcome
@@ -234,7 +232,7 @@ class Pool(Generic[Job, Result]):
             raise result
         return result
 
-    def _drop(self, task: _Task) -> None:
+    def _drop(self, task: _Pending) -> None:
         task.dropped = True
         if task in self._pending:
             self._pending.remove(task)
@@ -242,7 +240,7 @@ class Pool(Generic[Job, Result]):
         elif task.outcome:
             self._release(task)
 
-    def _release(self, task: _Task) -> None:
+    def _release(self, task: _Pending) -> None:
         if task.slot in self._busy:
             self._busy.remove(task.slot)
             self._free.append(task.slot)
@@ -263,38 +261,3 @@ def run_jobs(
 def _cause(exitcode: int) -> str:
     names = {-number: number.name for number in signal.Signals}
     return names.get(exitcode, f"signal {-exitcode}" if exitcode < 0 else f"exit code {exitcode}")
-
-
-def _work(pipe: Connection, memory: SharedMemory, packed: tuple[bytes, Spans]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's business
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    room = memory.room(0)
-    room.flags.writeable = False
-    function = unpack(*packed, room)
-    with suppress(EOFError, OSError):  # the main process is gone
-        pipe.send("started")
-        while True:
-            job, slot = pipe.recv()
-            memory.mark(slot, begun=True)
-            pipe.send(_outcome(function, job, memory, slot))
-
-
-def _outcome(function: Callable[[Any], Any], job: Any, memory: SharedMemory, slot: int) -> tuple[bool, bytes, Spans]:
-    try:
-        return False, *pack(function(job), memory.room(slot))
-    except Exception as error:
-        error.add_note(f"In a worker process:\n{traceback.format_exc()}")
-        try:
-            head = pickle.dumps(error)
-            pickle.loads(head)
-        except Exception:
-            head = pickle.dumps(RuntimeError("".join(traceback.format_exception(error))))
-        return True, head, []
-
-
-def _end_with_parent() -> None:
-    """End this process when the main one is killed, in the middle of a job as well."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

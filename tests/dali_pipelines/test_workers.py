@@ -14,7 +14,7 @@ import pytest
 
 from bench.worker_kills import SETTLE, Killer
 from configs.errors import UserError
-from dali_pipelines.workers import CHANCES, Crashed, Pool, _Task, run_jobs
+from dali_pipelines.workers import CHANCES, Crashed, Pool, _Pending, run_jobs
 
 
 def double(number):
@@ -146,7 +146,7 @@ def test_a_job_that_comes_when_a_worker_has_just_died_is_not_lost():
 def test_a_job_that_was_given_to_dead_workers_is_not_the_culprit():
     with Pool(double, workers=1, ahead=1) as pool:
         assert list(pool.run([1])) == [(1, 2)]
-        task = _Task(2)
+        task = _Pending(2)
         pool._pending.append(task)
         for _ in range(CHANCES):
             (worker,) = pool._workers
@@ -155,7 +155,7 @@ def test_a_job_that_was_given_to_dead_workers_is_not_the_culprit():
             worker.process.kill()
             worker.process.join()
             pool._hand_out()  # nobody has seen its end
-            pool._bury(worker)
+            pool._replace(worker)
         assert task.deaths == 0
         assert list(pool._pending) == [task]
 
@@ -196,7 +196,7 @@ def test_workers_killed_while_they_start_are_replaced():
             for worker in pool._workers:
                 worker.process.kill()
             time.sleep(0.2)
-            pool._turn(0)
+            pool._step(0)
         assert all(same(result, arrays(job)) for job, result in pool.run(range(10)))
 
 
