@@ -8,7 +8,6 @@ what the last command's sources hold. Exit status 0, 3 when some videos were qua
 """
 
 import argparse
-import csv
 import errno
 import os
 from collections import Counter
@@ -19,9 +18,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from configs.errors import UserError, run_cli
+from dali_pipelines.datasets.fates import QUARANTINE_FILE, write_reasons
 from dali_pipelines.store.discover import find_videos, read_labels
 from dali_pipelines.store.encode import Encoding, rounded, write_video
-from dali_pipelines.store.files import replacing, video_path
+from dali_pipelines.store.files import video_path
 from dali_pipelines.store.index import Index, Record
 from dali_pipelines.store.journal import Entry, Journal, Stamp
 from dali_pipelines.store.nvdec import MULTIPLE, NVDEC_LEAST
@@ -32,7 +32,6 @@ from dali_pipelines.workers import Crashed, run_jobs
 # Recipes scale to 112, 128 and 144.
 SHORT_SIDE = {"h264": 144, "mjpeg": 144, "rawvideo": 144, "vp9": 144, "hevc": NVDEC_LEAST["hevc"][1]}
 GOP = {"h264": 1, "mjpeg": 1, "rawvideo": 1, "vp9": 16, "hevc": 16}
-QUARANTINE_FILE = "quarantine.csv"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -69,7 +68,7 @@ def main(argv: list[str]) -> int:
     records = {name: entry.record for name, entry in entries.items() if entry.record is not None}
     quarantined = {str(videos[name]): entry.reason for name, entry in entries.items() if entry.record is None}
     quarantine_file = options.out / QUARANTINE_FILE
-    _write_quarantine(quarantine_file, quarantined)
+    write_reasons(quarantine_file, quarantined, key="path")
     if not records:
         path, reason = next(iter(quarantined.items()))
         raise UserError(f"none of the {len(videos)} videos can be used, see {quarantine_file}; {path}: {reason}")
@@ -183,11 +182,6 @@ def store_video(job: Job) -> tuple[Record | None, str]:
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             raise UserError(f"cannot write {job.target}: {error.strerror}; the same command continues") from error
         return None, " ".join(f"{type(error).__name__}: {error}".split())
-
-
-def _write_quarantine(path: Path, quarantined: Mapping[str, str]) -> None:
-    with replacing(path) as part, part.open("w", newline="", errors="surrogateescape") as file:
-        csv.writer(file).writerows([("path", "reason"), *quarantined.items()])
 
 
 def _print_summary(out: Path, records: Mapping[str, Record], *, new: int) -> None:

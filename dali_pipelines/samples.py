@@ -21,7 +21,7 @@ ATTEMPTS = 20
 FIXED = ("row", "decoded", "media")
 Sample = tuple[np.ndarray, ...]
 Place = tuple[int, int, int, frozenset[int]]
-"""Epoch, step and slot of a sample, and the rows that are known to be unreadable."""
+"""Epoch, step and slot of a sample, and the rows found unreadable so far."""
 Media = Literal["encoded", "planes", "frames"]
 HANDED_OVER: dict[Media, tuple[str, ...]] = {
     "encoded": ("frames", "order"),
@@ -53,7 +53,7 @@ class SampleSource:
             by the graph; or the task's "frames" in RGB, decoded here.
         cut: of frames, cut and scale here what the task shows of each, where it says so in `Task.cuts`.
         finish: and change its colors, blur it and paste patches here. A GPU does that at no cost.
-        bad: rows known to be unreadable.
+        unreadable: rows found unreadable so far.
     """
 
     index: Index
@@ -61,7 +61,7 @@ class SampleSource:
     order: Order
     media: Media
     start: int = 0
-    bad: frozenset[int] = frozenset()
+    unreadable: frozenset[int] = frozenset()
     cut: bool = True
     finish: bool = True
 
@@ -92,9 +92,9 @@ class SampleSource:
         return self.task.cuts if self.media == "frames" and self.cut else None
 
     def at(self, place: Place) -> Sample:
-        """The sample at a place of the schedule, for a worker, which outlives what `bad` was when it started."""
-        epoch, step, slot, bad = place
-        return replace(self, bad=bad).sample(epoch, step, slot)
+        """The sample at a place of the schedule, for a worker, which outlives what `unreadable` was when it started."""
+        epoch, step, slot, unreadable = place
+        return replace(self, unreadable=unreadable).sample(epoch, step, slot)
 
     def sample(self, epoch: int, step: int, slot: int) -> Sample:
         """The sample at one place of one batch, or its stand-in: the same for every rank, worker and backend."""
@@ -108,7 +108,7 @@ class SampleSource:
         row = max(self.order.row(epoch, step, slot), 0)  # a place without a sample shows row 0; the loader says so
         draw = generator(self.order.seed, Stream.REPLACEMENT, epoch, row)
         for _ in range(ATTEMPTS):
-            if row not in self.bad:
+            if row not in self.unreadable:
                 yield row
             row = int(draw.integers(len(self.index)))
 

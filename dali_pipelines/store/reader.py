@@ -1,9 +1,7 @@
 """The bytes of a clip (the init segment and the fragments with its frames) and their decode on the CPU."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from av.error import FFmpegError
@@ -41,9 +39,14 @@ class EncodedClip:
 
 
 def read_clip(index: Index, i: int, frames: NDArray[np.integer]) -> EncodedClip:
-    """Reads the fragments of video `i` that hold `frames` (T,), counted from the start of the video.
+    """Read the fragments of video `i` that hold `frames`.
 
-    ClipError when the file is gone or short; IndexError for frames that the video does not have.
+    Args:
+        frames: (T,), counted from the start of the video, in any order.
+
+    Raises:
+        ClipError: the file is missing or too short.
+        IndexError: the video does not have these frames.
     """
     frames = np.asarray(frames)
     if not len(frames) or frames.min() < 0 or frames.max() >= index.num_frames[i]:
@@ -61,12 +64,15 @@ def read_clip(index: Index, i: int, frames: NDArray[np.integer]) -> EncodedClip:
 
     fragments = list(zip((ends - begins)[used].tolist(), counts.tolist(), strict=True))
     ranges = [(0, init_size), *zip(begins[used].tolist(), ends[used].tolist(), strict=True)]
-    data = _read_ranges(index.path(i), _merged(ranges))
+    try:
+        data = index.storage.read(index.file(i), _merged(ranges))
+    except OSError as error:
+        raise ClipError(f"cannot read {index.path(i)}: {error.strerror or error}") from error
     return EncodedClip(data, relative, int(relative.max()) + 1, init_size, fragments)
 
 
 def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Byte ranges in rising order, those that touch joined into one."""
+    """Join byte ranges that touch; they are in rising order."""
     merged = ranges[:1]
     for start, end in ranges[1:]:
         if start == merged[-1][1]:
@@ -74,25 +80,6 @@ def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             merged.append((start, end))
     return merged
-
-
-def _read_ranges(path: Path, ranges: list[tuple[int, int]]) -> NDArray[np.uint8]:
-    data = np.empty(sum(end - start for start, end in ranges), np.uint8)
-    view, at = data.data, 0
-    try:
-        file = os.open(path, os.O_RDONLY)
-        try:
-            for start, end in ranges:
-                while start < end:  # one read returns at most 2 GiB
-                    got = os.preadv(file, [view[at : at + end - start]], start)
-                    if got == 0:
-                        raise ClipError(f"{path} ends at byte {start}, the index expects {end}: prepare it again")
-                    start, at = start + got, at + got
-        finally:
-            os.close(file)
-    except OSError as error:
-        raise ClipError(f"cannot read {path}: {error.strerror}") from error
-    return data
 
 
 def decode_clip(clip: EncodedClip, cuts: Sequence[Cut] | None = None) -> NDArray[np.uint8]:
