@@ -27,7 +27,7 @@ from dali_pipelines.store.index import Index
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m dali_pipelines.lists", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m dali_pipelines.lists", description=__doc__.split("\n")[0])
     formats = [name for name in format_names() if name != "plain"]
     parser.add_argument("format", choices=formats, help="whose lists they are")
     parser.add_argument("lists", type=Path, metavar="LISTS", help="folder of the makers' lists")

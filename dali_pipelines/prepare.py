@@ -1,10 +1,10 @@
-"""Turns videos into a prepared dataset: `python -m dali_pipelines.prepare SRC... --out DIR`.
+"""Turn videos into a prepared dataset: `python -m dali_pipelines.prepare SRC... --out DIR`.
 
-Videos are files, or folders of numbered pictures (ID/00001.jpg ...), as Something-Something is handed out.
+Videos are files, or folders of numbered pictures (ID/00001.jpg ...), as Something-Something is distributed.
 
-Writes `DIR/videos/<name>.mp4`, `DIR/index.npz` and `DIR/quarantine.csv` (path, reason). An interrupted run continues
-where it was when the same command is given again, and then does only what is new or has changed. The dataset is
-what the last command's sources hold. Exit status 0, 3 when some videos were quarantined, 2 when nothing is left.
+Writes `DIR/videos/<name>.mp4`, `DIR/index.npz` and `DIR/quarantine.csv` (path, reason). The same command continues an
+interrupted run, and does only what is new or has changed. The dataset is what the last command's sources hold. Exit
+status 0, 3 when videos were quarantined, 2 when nothing is left.
 """
 
 import argparse
@@ -37,7 +37,7 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 @dataclass(frozen=True)
 class Job:
-    """One video to store: how (an Encoding, "copy" or "original"), from `source`, to `target`."""
+    """A video to store: from `source` to `target`, by an Encoding, "copy" or "original"."""
 
     name: str
     source: Path
@@ -107,7 +107,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 
 def _settings(options: argparse.Namespace) -> Encoding | str:
-    """The Encoding that the options ask for, or "copy" or "original". UserError for what does not fit together."""
+    """Return the Encoding of the options, or "copy" or "original"; UserError for options that do not fit together."""
     if options.workers < 1:
         raise UserError(f"--workers {options.workers} must be at least 1")
     given = {key: getattr(options, key) for key in ("gop", "short_side", "size", "crf")}
@@ -137,15 +137,15 @@ def _parse_size(text: str) -> tuple[int, int]:
 
 
 def _stamp(source: Path) -> Stamp:
-    """The stamp of a file; of a folder of pictures all their bytes and the newest of all times."""
+    """Return the stamp of a file; of a folder of pictures all their bytes and the newest of all times."""
     if not source.is_dir():
         return Stamp.of(source)
-    parts = [source.stat(), *(entry.stat() for entry in os.scandir(source))]
-    return Stamp(sum(part.st_size for part in parts), max(part.st_mtime_ns for part in parts))
+    found = [source.stat(), *(entry.stat() for entry in os.scandir(source))]
+    return Stamp(sum(status.st_size for status in found), max(status.st_mtime_ns for status in found))
 
 
 def _is_done(entry: Entry | None, stamp: Stamp, source: Path, target: Path) -> bool:
-    """Whether the journal's entry still holds: the source is the same, and the stored file is there and whole."""
+    """Tell whether the journal's entry still holds: the same source, and the stored file is whole."""
     if entry is None or entry.stamp != stamp:
         return False
     if entry.record is None:
@@ -169,7 +169,7 @@ def _run(jobs: list[Job], stamps: Mapping[str, Stamp], journal: Journal, workers
 
 
 def store_video(job: Job) -> tuple[Record | None, str]:
-    """Stores one video: its record, or None and the reason why it cannot be. UserError when the disk is full."""
+    """Store one video; return its record, or None and why it cannot be stored. UserError when the disk is full."""
     try:
         if isinstance(job.how, Encoding):
             return write_video(job.target, job.source, job.how), ""

@@ -1,4 +1,4 @@
-"""Frames or a source video re-encoded into the store's form, one fragment per closed GOP."""
+"""Encode frames or a source video for the store, one fragment per closed GOP."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -55,39 +55,42 @@ class Encoding:
             raise UserError(f"crf {self.crf} is outside {best} to {worst}, the scale of {self.codec}")
         if self.short_side is not None and self.size is not None:
             raise UserError("give a short side or a size, not both")
-        smallest = SMALLEST_HEVC if self.codec == "hevc" else MULTIPLE
         for side in (*(self.size or ()), *((self.short_side,) if self.short_side is not None else ())):
-            if rounded(side) < smallest:
-                raise UserError(f"{side} pixels is too small for {self.codec}: {smallest} is the least")
+            if rounded(side) < self.least_side:
+                raise UserError(f"{side} pixels is too small for {self.codec}: {self.least_side} is the least")
+
+    @property
+    def least_side(self) -> int:
+        """Return the pixels that each side needs at least."""
+        return SMALLEST_HEVC if self.codec == "hevc" else MULTIPLE
 
     def target(self, width: int, height: int) -> tuple[int, int]:
-        """The stored (width, height) of a video of `width` x `height` pixels; VideoError when too small."""
+        """Return the stored (width, height) of a video of `width` x `height` pixels; VideoError when too small."""
         if self.size is not None:
             return rounded(self.size[0]), rounded(self.size[1])
         short = min(width, height)
         scale = min(1.0, self.short_side / short) if self.short_side else 1.0
         stored = tuple(min(rounded(side * scale), side // MULTIPLE * MULTIPLE) for side in (width, height))
-        smallest = SMALLEST_HEVC if self.codec == "hevc" else MULTIPLE
-        if min(stored) < smallest:
+        if min(stored) < self.least_side:
             way_out = "; use --codec h264, or --size to scale it up" if self.codec == "hevc" else ""
             raise VideoError(
-                f"{width}x{height} is too small for {self.codec}, which needs {smallest} pixels a side{way_out}"
+                f"{width}x{height} is too small for {self.codec}, which needs {self.least_side} pixels a side{way_out}"
             )
         return stored[0], stored[1]
 
 
 def rounded(side: float) -> int:
-    """The nearest multiple of 16."""
+    """Return the nearest multiple of 16."""
     return round(side / MULTIPLE) * MULTIPLE
 
 
 def write_frames(path: Path, frames: Iterable[NDArray[np.uint8]], *, fps: Fraction | int, settings: Encoding) -> Record:
-    """Encodes RGB frames, uint8 (H,W,3) each, into the fragmented MP4 `path`."""
+    """Encode RGB frames, uint8 (H,W,3) each, into the fragmented MP4 `path`."""
     return _write(path, (VideoFrame.from_ndarray(f, format="rgb24") for f in frames), Fraction(fps), settings)
 
 
 def write_video(path: Path, source: Path, settings: Encoding) -> Record:
-    """Re-encodes every frame of the video file `source`, upright, into the fragmented MP4 `path`.
+    """Re-encode every frame of the video file `source`, upright, into the fragmented MP4 `path`.
 
     Frames keep their number: a variable frame rate becomes a constant one, none is dropped or repeated.
     """

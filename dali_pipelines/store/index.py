@@ -1,4 +1,4 @@
-"""The index of a prepared dataset: what a plan may know of a video, and where its bytes lie."""
+"""The index of a prepared dataset: what a plan may know about each video, and where its bytes lie."""
 
 import io
 import zipfile
@@ -24,7 +24,7 @@ PREPARE = "python -m dali_pipelines.prepare"
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """All that a plan may look at: sizes in pixels as displayed, `label` a class id (-1 = none)."""
+    """All that a plan may look at: sizes in pixels as displayed, `label` a class id (-1: none)."""
 
     name: str
     num_frames: int
@@ -33,16 +33,17 @@ class VideoInfo:
     fps: float
     label: int
     part: int = 0
-    """Which of its samples is meant, where a video has several (`Index.repeat`)."""
+    """Number of the sample, where a video has several (`Index.repeat`)."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """One video as it was stored.
+    """One stored video.
 
-    source: path of a file left in place, else empty.
-    notes: for the user.
-    software_only: what makes DALI show other frames on a GPU than FFmpeg does, as in "interlaced frames"; else empty.
+    Attributes:
+        source: path of a file left in place, else empty.
+        notes: sentences for the user, with "N videos" before them.
+        software_only: why DALI shows other frames on a GPU than FFmpeg, as in "interlaced frames"; else empty.
     """
 
     num_frames: int
@@ -62,9 +63,9 @@ class Record:
 class Index:
     """The videos of a dataset as flat arrays, one row a video.
 
-    Of each fragment two running totals are kept, which is what a look-up needs: the byte of the file at
-    which it ends (`fragment_ends`) and the frames up to there (`fragment_frame_ends`). The first begins
-    behind the init segment, every other one where the one before it ended.
+    A look-up needs two running totals of each fragment: the byte of the file at which it ends (`fragment_ends`), and
+    the frames up to there (`fragment_frame_ends`). The first fragment begins after the init segment, each other one
+    where the one before it ends.
     """
 
     root: Path | str
@@ -89,6 +90,7 @@ class Index:
         return len(self.labels)
 
     def info(self, i: int) -> VideoInfo:
+        """Return what a plan may know about video i."""
         width, height = self.sizes_WH[i].tolist()
         return VideoInfo(
             name=self.names.text(i),
@@ -114,15 +116,15 @@ class Index:
         return Path(self.root, self.file(i))
 
     def codec(self, i: int) -> str:
-        """FFmpeg's name of the codec: "vp9", "h264", "hevc", "mpeg4" ..."""
-        return self.formats[self.format_ids[i]].split()[0]
+        """Return FFmpeg's name of the codec: "vp9", "h264", "hevc", "mpeg4" ..."""
+        return self.formats[int(self.format_ids[i])].split()[0]
 
     def pix_fmt(self, i: int) -> str:
-        """FFmpeg's name of the pixel format: "yuv420p" ..."""
-        return self.formats[self.format_ids[i]].split()[1]
+        """Return FFmpeg's name of the pixel format: "yuv420p" ..."""
+        return self.formats[int(self.format_ids[i])].split()[1]
 
     def select(self, rows: Sequence[int] | NDArray[np.integer]) -> "Index":
-        """The videos `rows` in that order, as a dataset of its own; class names and ids stay."""
+        """Return the videos `rows`, in that order, as an index of their own; class names and ids stay."""
         rows = np.asarray(rows, dtype=np.int64)
         chosen: dict[str, Any] = {}
         for name, value in vars(self).items():
@@ -133,7 +135,7 @@ class Index:
         return replace(self, **chosen)
 
     def repeat(self, counts: Sequence[int]) -> "Index":
-        """Every video `counts` times, one after the other, told apart by `VideoInfo.part` from 0 up."""
+        """Return each video `counts` times in a row, numbered by `VideoInfo.part` from 0."""
         repeated = self.select(np.repeat(np.arange(len(self)), counts))
         return replace(repeated, parts=np.concatenate([np.arange(count, dtype=np.int32) for count in counts]))
 
@@ -146,7 +148,7 @@ class Index:
         labels: Mapping[str, int] | None = None,
         class_names: Iterable[str] = (),
     ) -> "Index":
-        """An index of `records` (name -> record), rows in the order of the names."""
+        """Make an index of `records` (name -> record), rows in the order of the names."""
         names = sorted(records)
         rows = [records[name] for name in names]
         formats = sorted({f"{r.codec} {r.pix_fmt}" for r in rows})
@@ -168,8 +170,8 @@ class Index:
         )
 
     def save(self) -> None:
-        """Writes `root/index.npz` in one step: a reader sees the old one or the new one."""
-        arrays: dict[str, NDArray] = {"version": np.array(VERSION)}
+        """Write `root/index.npz` atomically: a reader sees the old one or the new one."""
+        arrays: dict[str, NDArray[Any]] = {"version": np.array(VERSION)}
         for name, value in vars(self).items():
             if isinstance(value, Ragged):
                 arrays[name], arrays[f"{name}.starts"] = value.values, value.starts
@@ -183,7 +185,7 @@ class Index:
 
     @classmethod
     def load(cls, root: str | Path) -> "Index":
-        """Reads `root/index.npz`; UserError when it is missing, without videos, or not an index."""
+        """Read `root/index.npz`; UserError when it is missing, without videos, or not an index."""
         path = f"{root}/{INDEX_FILE}"
         storage = storage_of(root)
         try:
@@ -210,7 +212,7 @@ class Index:
             }
         )
         if not len(index):
-            raise UserError(f"{path} holds no videos; see quarantine.csv beside it for the reasons")
+            raise UserError(f"{path} holds no videos; see its quarantine.csv for the reasons")
         return index
 
 

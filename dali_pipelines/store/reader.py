@@ -1,4 +1,4 @@
-"""The bytes of a clip (the init segment and the fragments with its frames) and their decode on the CPU."""
+"""Read the bytes of a clip (the init segment and the fragments with its frames), and decode them on the CPU."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,18 +17,19 @@ from dali_pipelines.store.recolor import recolor
 
 
 class ClipError(Exception):
-    """The bytes of a clip are not there, or do not decode to the frames that the index promises."""
+    """The bytes of a clip are missing, or do not decode to the frames of the index."""
 
 
 @dataclass(frozen=True)
 class EncodedClip:
     """A small video file in memory, and which of its frames are wanted.
 
-    data: uint8 (bytes,), the init segment and the fragments that hold the frames.
-    frames: int32 (T,), the wanted frames counted from the first frame in `data`; order and repeats as asked.
-    decoded: how many frames a decoder without seeking decodes to get them.
-    init_size: bytes of the init segment; 0 when `data` is some other video file.
-    fragments: bytes and frames of each that follows it.
+    Attributes:
+        data: uint8 (bytes,), the init segment and the fragments that hold the frames.
+        frames: int32 (T,), the wanted frames counted from the first frame in `data`, in the order of the request.
+        decoded: how many frames a decoder without seeking decodes to get them.
+        init_size: bytes of the init segment; 0 when `data` is any other video file.
+        fragments: bytes and frames of each fragment that follows.
     """
 
     data: NDArray[np.uint8]
