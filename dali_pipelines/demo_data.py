@@ -137,8 +137,8 @@ def make_demo(root: Path, *, train: int, test: int, seed: int, workers: int) -> 
         shutil.rmtree(root / "videos", ignore_errors=True)
     elif root.exists() and any(root.iterdir()):
         raise UserError(f"{root} is not empty and not a demo set; choose another --out")
-    with replacing(settings_file) as part:
-        part.write_text(settings)
+    with replacing(settings_file) as temporary:
+        temporary.write_text(settings)
 
     videos = [(split, i) for split, count in zip(SPLITS, (train, test), strict=True) for i in range(count)]
     written = run_jobs(partial(_write_video, root, seed), videos, workers=workers)

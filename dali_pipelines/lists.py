@@ -44,8 +44,8 @@ def main(argv: list[str]) -> None:
         print(f"{args.data_dir}: {classes} classes; {ids.count(-1)} of {len(ids)} videos are on no list")
     for dataset in datasets:
         assert dataset.list_file is not None
-        with replacing(dataset.list_file) as part:
-            part.write_text("".join(f"{name}\n" for name in dataset.index.names.texts()))
+        with replacing(dataset.list_file) as temporary:
+            temporary.write_text("".join(f"{name}\n" for name in dataset.index.names.texts()))
         print(f"{dataset.list_file}: {len(dataset.index)} videos")
         for note in dataset.notes:
             print(f"note: {note}")

@@ -62,7 +62,7 @@ def per_video(
     everyones = {sample: out for of_rank in ranks.gather_objects(mine) for sample, out in of_rank.items()}
     unreadable = dict(pair for of_rank in ranks.gather_objects(loader.unreadable) for pair in of_rank.items())
     outputs: list[np.ndarray | None] = []
-    first = [*np.flatnonzero(samples_of.parts == 0).tolist(), len(samples_of)]
+    first = [*np.flatnonzero(samples_of.chunks == 0).tolist(), len(samples_of)]
     for video in range(len(index)):
         samples = [everyones.get(sample) for sample in range(first[video], first[video + 1])]
         read = [sample for sample in samples if sample is not None]

@@ -21,7 +21,7 @@ NAMED = 10
 
 def write_reasons(path: Path, reasons: Mapping[str, str], *, key: str = "name") -> None:
     """Write a CSV file with a line for each video: its name or path, as `key` says, and the reason."""
-    with replacing(path) as part, part.open("w", newline="", errors="surrogateescape") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="", errors="surrogateescape") as file:
         csv.writer(file).writerows([(key, "reason"), *reasons.items()])
 
 

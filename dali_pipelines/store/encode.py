@@ -106,8 +106,8 @@ def _write(path: Path, frames: Iterator[VideoFrame], fps: Fraction, settings: En
     encoder = _ENCODERS[settings.codec]
     convert = store_converter(width, height, pix_fmt=encoder.pix_fmt)
     count = 0
-    with replacing(path) as part:
-        with av.open(str(part), "w", format=encoder.container, options=_MUXER) as container:
+    with replacing(path) as temporary:
+        with av.open(str(temporary), "w", format=encoder.container, options=_MUXER) as container:
             stream = container.add_stream(encoder.name, rate=fps, options=encoder.options(settings))
             stream.width, stream.height, stream.pix_fmt = width, height, encoder.pix_fmt
             context = stream.codec_context
@@ -121,11 +121,11 @@ def _write(path: Path, frames: Iterator[VideoFrame], fps: Fraction, settings: En
                     picture.pict_type = PictureType.I
                 container.mux(stream.encode(picture))
             container.mux(stream.encode(None))
-        init_size, fragments = read_layout(part)
+        init_size, fragments = read_layout(temporary)
         expected = [min(settings.gop, count - start) for start in range(0, count, settings.gop)]
         if [fragment.frames for fragment in fragments] != expected:
             raise RuntimeError(f"{encoder.name} did not keep to a GOP of {settings.gop} frames")
-        if reason := why_unfit(part, settings.codec, init_size, fragments):
+        if reason := why_unfit(temporary, settings.codec, init_size, fragments):
             raise RuntimeError(f"{encoder.name} wrote what a GPU does not decode: {reason}; use --codec vp9")
     return Record(count, width, height, float(fps), settings.codec, encoder.pix_fmt, init_size, fragments)
 
@@ -188,7 +188,7 @@ _ENCODERS = {
         scale=(0, 51),
         fixed={**_CLOSED, "preset": "veryfast", "tune": "fastdecode", "sc_threshold": "0", "flags": "+cgop"},
         # At a GOP of 1 x264 writes a header by which no picture need be kept, and a GPU decoder then makes one surface,
-        # too few. So it is told 2, and each frame is forced to be a key frame; with its look-ahead that would take two
+        # too few. So it gets 2, and each frame is forced to be a key frame; with its look-ahead that would take two
         # fifths more bytes.
         of_key_frames={"g": "2", "forced-idr": "1", "rc-lookahead": "0"},
     ),

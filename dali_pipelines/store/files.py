@@ -20,12 +20,12 @@ def video_path(root: Path, name: str) -> Path:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path next to `path`; it is moved onto `path` at the end, or removed when the block raises."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
+    temporary = path.with_name(path.name + ".part")
     try:
-        yield part
-        os.replace(part, path)
+        yield temporary
+        os.replace(temporary, path)
     finally:
-        part.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def is_video_name(path: Path) -> bool:

@@ -32,8 +32,8 @@ class VideoInfo:
     height: int
     fps: float
     label: int
-    part: int = 0
-    """Number of the sample, where a video has several (`Index.repeat`)."""
+    chunk: int = 0
+    """Number of the sample, where the clips of a video are divided among several (`Index.repeat`)."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,8 @@ class Index:
     fragment_frame_ends: Ragged
     software_only: Ragged | None = None
     """`Record.software_only` of each video; None in an index that an older version wrote."""
-    parts: NDArray[np.int32] | None = None
+    chunks: NDArray[np.int32] | None = None
+    """`VideoInfo.chunk` of each row; None where all are 0."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -99,7 +100,7 @@ class Index:
             height=height,
             fps=float(self.fps[i]),
             label=int(self.labels[i]),
-            part=0 if self.parts is None else int(self.parts[i]),
+            chunk=0 if self.chunks is None else int(self.chunks[i]),
         )
 
     @cached_property
@@ -135,9 +136,9 @@ class Index:
         return replace(self, **chosen)
 
     def repeat(self, counts: Sequence[int]) -> "Index":
-        """Return each video `counts` times in a row, numbered by `VideoInfo.part` from 0."""
+        """Return each video `counts` times in a row, numbered by `VideoInfo.chunk` from 0."""
         repeated = self.select(np.repeat(np.arange(len(self)), counts))
-        return replace(repeated, parts=np.concatenate([np.arange(count, dtype=np.int32) for count in counts]))
+        return replace(repeated, chunks=np.concatenate([np.arange(count, dtype=np.int32) for count in counts]))
 
     @classmethod
     def build(
@@ -180,7 +181,7 @@ class Index:
                 arrays[name], arrays[f"{name}.starts"] = texts.values, texts.starts
             elif isinstance(value, np.ndarray):
                 arrays[name] = value
-        with replacing(Path(self.root, INDEX_FILE)) as part, part.open("wb") as file:
+        with replacing(Path(self.root, INDEX_FILE)) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
 
     @classmethod

@@ -41,10 +41,10 @@ def copy_video(path: Path, source: Path) -> Record:
         pictures = _decode_all(video)
         if not pictures.in_order:
             raise VideoError(f"the order of its frames is not in the time stamps of its packets; {WAY_OUT}")
-        with replacing(path) as part:
-            _copy_packets(part, source)
-            init_size, fragments = read_layout(part)
-            closed = _closed_fragments(part.read_bytes(), init_size, fragments, pictures.prints)
+        with replacing(path) as temporary:
+            _copy_packets(temporary, source)
+            init_size, fragments = read_layout(temporary)
+            closed = _closed_fragments(temporary.read_bytes(), init_size, fragments, pictures.prints)
         return _record(video, pictures, init_size, closed)
 
 
@@ -127,7 +127,7 @@ def _record(
 
 
 def _single_surface(video: Source, *, read_as_clips: bool) -> bool:
-    """Tell whether a hardware decoder makes only one surface. Clips of fragments are mended where possible (`mp4`)."""
+    """Tell whether a hardware decoder makes only one surface. Clips of fragments are patched where possible (`mp4`)."""
     if video.codec not in ("h264", "hevc"):
         return False
     try:

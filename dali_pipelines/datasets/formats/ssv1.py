@@ -25,9 +25,9 @@ def read(path: Path) -> Lists:
     id_of = {label: number for number, label in enumerate(classes)}
     entries: dict[str, list[Entry]] = {}
     labels: dict[str, int] = {}
-    for part in ("train", "validation"):
-        file = path / FILE.format(part)
-        entries[f"{part}.txt"] = []
+    for subset in ("train", "validation"):
+        file = path / FILE.format(subset)
+        entries[f"{subset}.txt"] = []
         for line in text_lines(file):
             video, _, label = line.partition(";")
             if label not in id_of:
@@ -35,6 +35,6 @@ def read(path: Path) -> Lists:
                     f"{file}: a line must be a video, a semicolon and a label of {FILE.format('labels')}, and not "
                     f"{line!r}"
                 )
-            entries[f"{part}.txt"].append((Reading(video),))
+            entries[f"{subset}.txt"].append((Reading(video),))
             labels[video] = id_of[label]
     return Lists(entries=entries, labels=labels, class_names=classes)

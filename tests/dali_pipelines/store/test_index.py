@@ -120,7 +120,7 @@ def test_another_npz_file_is_not_an_index(tmp_path):
 
 def test_an_index_without_videos_points_at_the_quarantine(tmp_path):
     Index.build(tmp_path, {}).save()
-    with pytest.raises(UserError, match=r"holds no videos; see quarantine.csv"):
+    with pytest.raises(UserError, match=r"holds no videos; see its quarantine.csv"):
         Index.load(tmp_path)
 
 
