@@ -11,9 +11,9 @@ from av.video.frame import VideoFrame
 from bench.data import FPS, HEIGHT, WIDTH, drift
 from configs.errors import UserError
 from dali_pipelines import prepare
+from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.plan.rng import Stream, generator
-from dali_pipelines.store.discover import find_videos
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import read_clip

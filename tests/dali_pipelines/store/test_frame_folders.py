@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from configs.errors import UserError
+from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.prepare import main
-from dali_pipelines.store.discover import find_videos
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import decode_clip, read_clip
 from tests.helpers.media import make_video
