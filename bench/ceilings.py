@@ -56,11 +56,11 @@ def augment_only(
     """
     import torch
 
-    from dali_pipelines.loader import long_enough
+    from dali_pipelines.datasets.open import Dataset
     from dali_pipelines.plan.order import Order
     from dali_pipelines.samples import FIXED, SampleSource
 
-    index, _ = long_enough(index, task)
+    index = Dataset(index).long_enough(task).index
     gpu = device != "cpu"
     order = Order(len(index), 1, 0, 1, seed=0, shuffle=True)
     steps = task.program.host_steps(gpu=gpu) if cut else 0

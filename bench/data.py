@@ -11,7 +11,7 @@ from tqdm import tqdm
 from dali_pipelines.prepare import GOP, SHORT_SIDE
 from dali_pipelines.store.encode import Encoding, write_frames
 from dali_pipelines.store.files import video_path
-from dali_pipelines.store.index import INDEX_FILE, Index, open_dataset
+from dali_pipelines.store.index import INDEX_FILE, Index
 
 WIDTH, HEIGHT, NUM_FRAMES, FPS = 336, 256, 150, 25
 DATA, VIDEOS = Path("runs/bench"), 24
@@ -23,7 +23,7 @@ def dataset(options: Namespace, device: str) -> tuple[Index, dict[str, Any]]:
 
     made: dict[str, Any] = {}
     if options.data_dir:
-        index = open_dataset(options.data_dir)
+        index = Index.load(options.data_dir)
     else:
         codec = options.codec or fastest_codec(device)
         settings = store_settings(codec, options.gop, options.short_side)
@@ -34,7 +34,7 @@ def dataset(options: Namespace, device: str) -> tuple[Index, dict[str, Any]]:
             made = {"source_gop": options.source_gop, "source_size": SOURCE_SIZE, "jpeg_quality": JPEG_QUALITY}
         else:
             made = {"gop": options.gop, "short_side": options.short_side}
-            index = open_dataset(bench_store(videos=videos, codec=codec, **made))
+            index = Index.load(bench_store(videos=videos, codec=codec, **made))
         made |= {"codec": codec, "gop": settings.gop, "short_side": settings.short_side}
         made["stored_size"] = index.sizes_WH[0].tolist()
     return index, {"root": str(index.root), "videos": len(index), "formats": list(index.formats), **made}

@@ -97,12 +97,12 @@ def _serve(commands: Connection, root: Path, task: str, core: int) -> None:
     os.sched_setaffinity(0, {core})
     from bench.meters import WARM_UP
     from dali_pipelines.loader import ClipLoader
-    from dali_pipelines.store.index import open_dataset
+    from dali_pipelines.store.index import Index
     from dali_pipelines.tasks import Task, task_module
     from trainers.loop import endless
 
     settings: Any = task_module(task).Config()
-    loader = ClipLoader(open_dataset(root), Task(task, settings), batch_size=BATCH_SIZE, threads=1, seed=core)
+    loader = ClipLoader(Index.load(root), Task(task, settings), batch_size=BATCH_SIZE, threads=1, seed=core)
     batches = endless(loader)
     while True:
         seconds = commands.recv()

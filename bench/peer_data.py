@@ -20,7 +20,7 @@ from dali_pipelines.plan.boxes import Box
 from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.store.encode import Encoding, write_video
 from dali_pipelines.store.files import replacing, video_path
-from dali_pipelines.store.index import INDEX_FILE, Index, open_dataset
+from dali_pipelines.store.index import INDEX_FILE, Index
 
 if TYPE_CHECKING:
     from dali_pipelines.loader import ClipLoader
@@ -80,7 +80,7 @@ def peer_store(root: Path, *, videos: int, source_gop: int, settings: Encoding) 
                 if not (jpegs := _jpegs(root, name, size)).is_file():
                     _write_jpegs(jpegs, video, size)
         Index.build(root, records).save()
-    return open_dataset(root)
+    return Index.load(root)
 
 
 def _source(root: Path, name: str) -> Path:
@@ -128,7 +128,7 @@ def peer_clips(loader: "ClipLoader", start: int, batches: int, *, prepared: bool
 
     prepared: for JPEGs of the size that our videos are stored in.
     """
-    root, order, program = loader.index.root, loader.order, loader.task.program
+    root, order, program = Path(loader.index.root), loader.order, loader.task.program
     clips = []
     for step in range(start, start + batches):
         epoch, place = order.at(step)

@@ -105,8 +105,8 @@ def held_out(task: str, data: Path, run: Path) -> dict[str, float]:
     import torch
 
     from configs.load import load
+    from dali_pipelines.datasets.open import open_dataset
     from dali_pipelines.loader import ClipLoader
-    from dali_pipelines.store.index import open_dataset
     from dali_pipelines.tasks import Task
     from nets.tasks import build_task, net_module
     from trainers import checkpoint
@@ -117,7 +117,7 @@ def held_out(task: str, data: Path, run: Path) -> dict[str, float]:
     content = checkpoint.find(run / "checkpoints", "auto")
     assert content is not None
     net.load_state_dict(content["model"])
-    index = open_dataset(data, data / "test.txt")
+    index = open_dataset(data, data / "test.txt").index
     with torch.no_grad(), closing(ClipLoader(index, plan, batch_size=config.train.global_batch, seed=1)) as loader:
         values = [float(net(batch)[net_module(task).METRIC]) for _ in range(DRAWS) for batch in loader]
     error = statistics.stdev(values) / math.sqrt(len(values))

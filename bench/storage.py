@@ -78,7 +78,7 @@ def main(argv: list[str]) -> None:
     from bench.gpu_feed import feed_costs, gpu_table
     from bench.machine import machine
     from bench.storage_data import costs, made_up, stored
-    from dali_pipelines.loader import long_enough
+    from dali_pipelines.datasets.open import Dataset
     from dali_pipelines.store.encode import KEY_FRAMES_ONLY
     from dali_pipelines.store.files import replacing
     from dali_pipelines.tasks import Task, task_module
@@ -93,7 +93,7 @@ def main(argv: list[str]) -> None:
     options = {way: way.options for way in [*ways, Setting("copy"), ORIGINAL]}
     indices, notes = stored(sources, options, args.work_dir)
     print(*notes, sep="\n")
-    timed = {way: long_enough(index, tasks[args.task])[0] for way, index in indices.items()}
+    timed = {way: Dataset(index).long_enough(tasks[args.task]).index for way, index in indices.items()}
     figures = {way: costs(index, list(tasks.values())) for way, index in indices.items()}
     feeds = {" ".join(way.options): feed_costs(index, tasks[args.task]) for way, index in timed.items()}
     rates: dict[Setting, list[float]] = {way: [] for way in indices}

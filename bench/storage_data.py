@@ -11,11 +11,11 @@ from av.video.frame import VideoFrame
 from bench.data import FPS, HEIGHT, WIDTH, drift
 from configs.errors import UserError
 from dali_pipelines import prepare
-from dali_pipelines.loader import long_enough
+from dali_pipelines.datasets.discover import find_videos
+from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.plan.rng import Stream, generator
-from dali_pipelines.store.discover import find_videos
 from dali_pipelines.store.files import replacing
-from dali_pipelines.store.index import Index, open_dataset
+from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import read_clip
 from dali_pipelines.tasks import Task
 
@@ -52,7 +52,7 @@ def stored(sources: list[Path], options: Mapping[Key, list[str]], folder: Path) 
         out = folder / "_".join(words).replace("--", "")
         try:
             prepare.main([*map(str, sources), "--out", str(out), "--labels", "none", *words])
-            found[key] = open_dataset(out)
+            found[key] = Index.load(out)
         except UserError as error:
             notes.append(f"left out: {' '.join(words)}: {error}")
     names = [set(index.names.texts()) for index in found.values()]
@@ -75,7 +75,7 @@ def costs(index: Index, tasks: list[Task]) -> dict[str, Any]:
     of_tasks = {}
     for task in tasks:
         try:
-            videos, _ = long_enough(index, task)
+            videos = Dataset(index).long_enough(task).index
         except UserError:
             continue
         plans = [

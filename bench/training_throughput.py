@@ -92,14 +92,14 @@ def measure(
     import torch
 
     from bench.training_rounds import measure_rounds
-    from dali_pipelines.listed import open_listed
-    from dali_pipelines.loader import long_enough
+    from dali_pipelines.datasets.open import open_dataset
     from dali_pipelines.tasks import Task
     from nets.tasks import build_task
 
     data, batch, cuda = config.data, config.train.global_batch, ranks.device.type == "cuda"
-    index = open_listed(data.root, Path(data.root, data.list) if data.list else None).index
-    index, _ = long_enough(index, Task(config.task, config.plan))
+    dataset = open_dataset(data.root, Path(data.root, data.list) if data.list else None)
+    task = Task(config.task, config.plan)
+    index = dataset.long_enough(task).index
     copies = -(-batch // len(index))  # an epoch of few videos holds one batch at least
     loader = command.build_loader(config, ranks, index.repeat([copies] * len(index)) if copies > 1 else index)
     try:

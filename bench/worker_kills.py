@@ -53,10 +53,10 @@ def main(argv: list[str]) -> int:
     from bench.data import bench_store
     from bench.machine import machine
     from dali_pipelines.store.files import replacing
-    from dali_pipelines.store.index import open_dataset
+    from dali_pipelines.store.index import Index
     from dali_pipelines.tasks import Task, task_module
 
-    index = open_dataset(args.data_dir or bench_store(codec="rawvideo"))
+    index = Index.load(args.data_dir or bench_store(codec="rawvideo"))
     task = Task(args.task, task_module(args.task).Config())
     loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(args.busy)]
     try:
@@ -95,7 +95,7 @@ def measure(index: "Index", task: "Task", *, workers: int, kills: int, seed: int
             killer.delivered += 1
             bar.update(killer.kills - bar.n)
             time.sleep(chosen.choice((0, STEP_S)))
-        replaced = disturbed.replaced
+        replaced = disturbed.unreadable
     with closing(loader()) as undisturbed:
         differ = sum(a != digest(b) for a, b in zip(digests, endless(undisturbed), strict=False))
     return {

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 SPEAK_AFTER = 10
@@ -18,6 +18,11 @@ def require(holds: bool, key: str, value: object, wanted: str) -> None:
     """ValueError "key = value must be wanted" unless `holds`: for a config's own checks, see `configs.load`."""
     if not holds:
         raise ValueError(f"{key} = {value!r} must be {wanted}")
+
+
+def first_names(names: Sequence[str], most: int = 3) -> str:
+    """Return the first names for a message that has no room for all: "a, b, c ..."."""
+    return ", ".join(names[:most]) + " ..." * (len(names) > most)
 
 
 def run_cli(main: Callable[[list[str]], int | None]) -> NoReturn:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from configs.errors import require
+from configs.errors import UserError, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +46,10 @@ class LabeledData(Data):
         require(self.split >= 1, "split", self.split, "at least 1")
 
     def list_of(self, part: Literal["train", "test"]) -> Path | None:
-        """The file that names the videos of a part; None where none is given."""
+        """The file that names the videos of a part; None takes all. UserError where a test has none."""
         name = self.list if part == "train" else self.test_list
+        if part == "test" and not name:
+            raise UserError("data.test_list: missing; name the file that lists the test videos, such as testlist01.txt")
         return Path(self.root, name.replace("{split}", str(self.split))) if name else None
 
 

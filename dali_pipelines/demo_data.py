@@ -1,14 +1,12 @@
-"""Makes a labeled video set whose classes differ in motion alone: `python -m dali_pipelines.demo_data`.
+"""Make a labeled video set whose classes differ in motion alone: `python -m dali_pipelines.demo_data`.
 
-The class is the direction in which textured sprites move over a still, textured background; nothing else
-depends on it. Sprites live on a torus (what leaves on one side enters on the other). Their places at the
-middle frame are uniform on it and hence at every frame: a single frame has the same distribution in all
-classes, so that a network which beats chance has learned motion. A mirrored video shows another class:
-classify without horizontal flips.
+The class is the direction in which textured sprites move over a still, textured background; nothing else depends on it.
+Sprites live on a torus (what leaves on one side enters on the other). Their positions are uniform on it at the middle
+frame, and hence at every frame: single frames have the same distribution in all classes, so a network that beats chance
+has learned motion. A mirrored video shows another class: classify without horizontal flips.
 
-Two things that natural videos have are there in every class alike, for tasks that are about them: light falls from
-above, so that a turned video can be told from an upright one, and dusk falls, at a rate of each video's own, so that
-time has a direction.
+Every class has two cues of natural videos, for the tasks that need them: light falls from above, so that a rotated
+video differs from an upright one, and each video gets darker at its own rate, so that time has a direction.
 """
 
 import argparse
@@ -20,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from configs.errors import UserError, run_cli
@@ -28,12 +27,13 @@ from dali_pipelines.store.files import replacing, video_path
 from dali_pipelines.store.index import INDEX_FILE, Index, Record
 from dali_pipelines.workers import Crashed, run_jobs
 
+Floats = NDArray[np.float64]
 Video = tuple[str, int]
-"""Split, and number in it."""
+"""Split, and number within it."""
 
 SIZE = 128  # pixels, width and height
 NUM_FRAMES = 48
-MIDDLE = NUM_FRAMES // 2  # the frame at which sprites have their drawn places
+MIDDLE = NUM_FRAMES // 2  # the frame at which sprites have their drawn positions
 FPS = 25
 DUSK = (0.1, 0.4)  # share of its light that a video loses from its first frame to its last
 LIGHT = 30  # gray levels by which the topmost row is lighter than the middle one
@@ -49,15 +49,15 @@ DIRECTIONS_K2 = np.array([(1, 0), (_D, -_D), (0, -1), (-_D, -_D), (-1, 0), (-_D,
 
 
 def sample_rng(seed: int, split: str, i: int) -> np.random.Generator:
-    """The random numbers of video `i` of a split: a function of these three alone, whoever renders it."""
+    """Return the random generator of video `i` of a split, a function of these three alone."""
     return np.random.Generator(np.random.Philox(key=[seed, SPLITS.index(split)], counter=[0, 0, 0, i]))
 
 
-def render(label: int, rng: np.random.Generator) -> np.ndarray:
-    """Draws one video of class `label`: uint8 (T=48, H=128, W=128, 3), RGB.
+def render(label: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Render one video of class `label`: uint8 (T=48, H=128, W=128, 3), RGB.
 
-    The same `rng` state with another label gives the same scene moving in another direction: the middle frame
-    is the same.
+    Another label with the same state of `rng` gives the same scene, moving in another direction: the middle frame is
+    the same.
     """
     base_3 = rng.uniform(90, 165, 3)
     # Rough enough that a patch of it stands out where it is pasted elsewhere: pretext tasks need texture.
@@ -72,11 +72,12 @@ def render(label: int, rng: np.random.Generator) -> np.ndarray:
     return (frames_THW3 * light_T[:, None, None, None]).clip(0, 255).astype(np.uint8)
 
 
-def paste(frames_THW3: np.ndarray, sprite_SS4: np.ndarray, corners_T2: np.ndarray) -> None:
-    """Blends a sprite into uint8 frames in place, at sub-pixel positions (bilinear), wrapped at the borders.
+def paste(frames_THW3: NDArray[np.uint8], sprite_SS4: NDArray[np.float32], corners_T2: Floats) -> None:
+    """Blend a sprite into uint8 frames in place, at sub-pixel positions (bilinear), wrapped at the borders.
 
-    `sprite_SS4`: float32, color times alpha (0..255) and alpha (0..1).
-    `corners_T2`: x and y, in pixels, of the center of the sprite's top left pixel in each frame.
+    Args:
+        sprite_SS4: float32, color times alpha (0..255) and alpha (0..1).
+        corners_T2: x and y, in pixels, of the center of the sprite's top left pixel in each frame.
     """
     num_frames, height, width, _ = frames_THW3.shape
     whole_T2 = np.floor(corners_T2).astype(int)
@@ -93,19 +94,18 @@ def paste(frames_THW3: np.ndarray, sprite_SS4: np.ndarray, corners_T2: np.ndarra
     frames_THW3[where] = frames_THW3[where] * (1 - shifted[..., 3:]) + shifted[..., :3] + 0.5
 
 
-def _colored_texture(
-    rng: np.random.Generator, size: int, base_3: np.ndarray, *, contrast: float, slope: float
-) -> np.ndarray:
-    """Noise of spectrum 1/f^slope, standard deviation <= `contrast`, around the color `base_3`: (size, size, 3)."""
+def _colored_texture(rng: np.random.Generator, size: int, base_3: Floats, *, contrast: float, slope: float) -> Floats:
+    """Return noise of spectrum 1/f^slope and deviation <= `contrast` around the color `base_3`: (size, size, 3)."""
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size))
     frequency[0, 0] = np.inf  # no mean: base_3 is the mean
     spectrum = np.fft.rfft2(rng.standard_normal((size, size))) * frequency**-slope
     noise = np.fft.irfft2(spectrum, (size, size))
-    return np.clip(base_3 + (contrast / noise.std() * noise)[..., None] * rng.uniform(0.5, 1, 3), 0, 255)
+    texture_HW3: Floats = np.clip(base_3 + (contrast / noise.std() * noise)[..., None] * rng.uniform(0.5, 1, 3), 0, 255)
+    return texture_HW3
 
 
-def _sprite(rng: np.random.Generator, background_3: np.ndarray) -> np.ndarray:
-    """A textured superellipse (diamond, disc or box, turned) that stands out from the background."""
+def _sprite(rng: np.random.Generator, background_3: Floats) -> NDArray[np.float32]:
+    """Return a textured, rotated superellipse (diamond, disc or box) that stands out from the background."""
     size = int(rng.integers(22, 45))
     away_3 = rng.standard_normal(3)
     base_3 = background_3 + rng.uniform(75, 130) * away_3 / np.linalg.norm(away_3)
@@ -114,13 +114,13 @@ def _sprite(rng: np.random.Generator, background_3: np.ndarray) -> np.ndarray:
     y, x = np.mgrid[:size, :size] - (size - 1) / 2
     u, v = np.cos(angle) * x + np.sin(angle) * y, (np.cos(angle) * y - np.sin(angle) * x) / aspect
     radius = (np.abs(u) ** power + np.abs(v) ** power) ** (1 / power)
-    # 0.42: boxes fit in any turn. The edge is one pixel wide.
+    # 0.42: boxes fit at any angle. The edge is one pixel wide.
     alpha = np.clip(0.42 * size - radius, 0, 1)[..., None]
     return np.concatenate([color * alpha, alpha], axis=-1).astype(np.float32)
 
 
 def make_demo(root: Path, *, train: int, test: int, seed: int, workers: int) -> bool:
-    """Writes the prepared dataset `root` with the lists train.txt and test.txt; False when it exists already.
+    """Write the prepared dataset `root` with the lists train.txt and test.txt; return False when it exists already.
 
     UserError when `root` holds something else, or the demo set of other arguments.
     """
@@ -137,8 +137,8 @@ def make_demo(root: Path, *, train: int, test: int, seed: int, workers: int) -> 
         shutil.rmtree(root / "videos", ignore_errors=True)
     elif root.exists() and any(root.iterdir()):
         raise UserError(f"{root} is not empty and not a demo set; choose another --out")
-    with replacing(settings_file) as part:
-        part.write_text(settings)
+    with replacing(settings_file) as temporary:
+        temporary.write_text(settings)
 
     videos = [(split, i) for split, count in zip(SPLITS, (train, test), strict=True) for i in range(count)]
     written = run_jobs(partial(_write_video, root, seed), videos, workers=workers)

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
-from configs.errors import UserError
+from configs.errors import UserError, first_names
+from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.decode.choose import Wanted, choose, decoding_threads
 from dali_pipelines.pipeline import Graph, build_pipeline
 from dali_pipelines.plan.order import Order
@@ -24,7 +25,7 @@ from dali_pipelines.workers import Crashed, Pool
 
 log = logging.getLogger(__name__)
 
-MAX_REPLACED_SHARE = 0.1
+MAX_UNREADABLE_SHARE = 0.1
 
 
 @dataclass
@@ -46,22 +47,6 @@ class Counts:
         return self.frames_decoded / max(self.frames, 1)
 
 
-def long_enough(index: Index, task: Task) -> tuple[Index, list[str]]:
-    """Return the videos that have as many frames as the task needs, and the names of the others.
-
-    UserError when none has.
-    """
-    enough = index.num_frames >= task.min_frames
-    if enough.all():
-        return index, []
-    if not enough.any():
-        raise UserError(
-            f"no video of {index.root} has the {task.min_frames} frames that {task.name} needs, the longest has "
-            f"{index.num_frames.max()}: choose a shorter clip or stride under plan, or longer videos"
-        )
-    return index.select(np.flatnonzero(enough)), [index.names.text(row) for row in np.flatnonzero(~enough).tolist()]
-
-
 class ClipLoader:
     """Iterate over one epoch of a task's batches; see `dali_pipelines.plan.order.Order` for which sample is where.
 
@@ -71,10 +56,10 @@ class ClipLoader:
     dataset: the filled up end of the last batch, or a video that could not be read.
 
     A video that cannot be read is replaced by another one, drawn from the seed, the epoch and its row, so that all
-    ranks and every resumed run agree; it is named in `replaced` and logged once.
+    ranks and every resumed run agree; it is named in `unreadable` and logged once, and `replaced_by` has its stand-in.
 
     Args:
-        index: the dataset.
+        dataset: a `Dataset`, or its index alone.
         task: the task and its settings.
         batch_size: per rank.
         rank, world_size: this process among those that share an epoch.
@@ -87,7 +72,7 @@ class ClipLoader:
             is tried with a clip of each format first.
         graph: instead of the task's own, for benches.
 
-    Videos with fewer frames than the task needs are left out and named in `left_out`; the rows are those of `index`,
+    Videos with fewer frames than the task needs are left out and named in `too_short`; the rows are those of `index`,
     the dataset without them.
 
     Raises:
@@ -97,7 +82,7 @@ class ClipLoader:
 
     def __init__(
         self,
-        index: Index,
+        dataset: Dataset | Index,
         task: Task,
         *,
         batch_size: int,
@@ -112,14 +97,15 @@ class ClipLoader:
         graph: Graph | None = None,
     ) -> None:
         self.task, self.graph = task, graph
-        self.index, self.left_out = long_enough(index, task)
-        if self.left_out and rank == 0:
-            log.warning(
-                "%d of %d videos are left out: %s needs %d frames (%s%s)",
-                *(len(self.left_out), len(index), task.name, task.min_frames, ", ".join(self.left_out[:3])),
-                " ..." * (len(self.left_out) > 3),
-            )
+        given = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
+        taken = given.long_enough(task)
+        self.index, self.too_short = taken.index, dict(taken.too_short)
         index = self.index
+        if self.too_short and rank == 0:
+            log.warning(
+                "%d of %d videos are too short: %s needs %d frames (%s)",
+                *(len(self.too_short), len(given.index), task.name, task.min_frames, first_names([*self.too_short])),
+            )
         self.order = Order(len(index), batch_size, rank, world_size, seed, shuffle)
         if workers and parent_process() is not None:
             raise UserError("a worker started the loader: put what the script does under if __name__ == '__main__':")
@@ -137,9 +123,12 @@ class ClipLoader:
         self.workers = workers
         self.threads = decoding_threads(threads, nvdec=dali and where.type != "cpu")
         self.step = 0  # of the next batch, counted from the start of epoch 0
-        self.replaced: dict[str, str] = {}
+        self.unreadable: dict[str, str] = {}
+        """Name of each video that could not be read -> the reason."""
+        self.replaced_by: dict[str, str] = {}
+        """Name of each of these -> the video that stood in for it last."""
         self.counts = Counts()
-        self._bad: frozenset[int] = frozenset()
+        self._unreadable: frozenset[int] = frozenset()
         self._iterator: DALIGenericIterator | None = None
         self._pool: Pool[Place, Sample] | None = None
         self._samples: Generator[Sample, None, None] | None = None
@@ -164,7 +153,7 @@ class ClipLoader:
     def source(self) -> SampleSource:
         """The samples from the current step on."""
         steps = self.task.program.host_steps(gpu=self.device_id is not None) if self.media == "frames" else 0
-        return SampleSource(self.index, self.task, self.order, self.media, self.step, self._bad, steps)
+        return SampleSource(self.index, self.task, self.order, self.media, self.step, self._unreadable, steps)
 
     def state_dict(self) -> dict[str, int]:
         """Return where the loader stands, and what that place depends on."""
@@ -211,7 +200,7 @@ class ClipLoader:
                     log.warning("step %d: rebuilding the pipeline after: %s", self.step, first_cause(error))
                     rebuilt = True
                 for row, reason in reasons.items():
-                    self._replace(row, reason)
+                    self._mark_unreadable(row, reason)
 
     def _build(self) -> DALIGenericIterator:
         pipeline, names = build_pipeline(
@@ -236,14 +225,14 @@ class ClipLoader:
     def _made(self, pool: Pool[Place, Sample]) -> Generator[Sample, None, None]:
         """Yield the samples from the current step on, as workers make them."""
         slots = range(self.order.batch_size)
-        places = ((*self.order.at(step), slot, self._bad) for step in count(self.step) for slot in slots)
+        places = ((*self.order.at(step), slot, self._unreadable) for step in count(self.step) for slot in slots)
         for place, sample in pool.run(places):
             while isinstance(sample, Crashed):
-                epoch, step, slot, bad = place
-                row = next(replace(self.source, bad=bad).candidates(epoch, step, slot))
-                if row not in self._bad:
-                    self._replace(row, str(sample))
-                ((place, sample),) = pool.run([(epoch, step, slot, self._bad)])
+                epoch, step, slot, unreadable = place
+                row = next(replace(self.source, unreadable=unreadable).candidates(epoch, step, slot))
+                if row not in self._unreadable:
+                    self._mark_unreadable(row, str(sample))
+                ((place, sample),) = pool.run([(epoch, step, slot, self._unreadable)])
             yield sample
 
     def _finish(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -252,15 +241,17 @@ class ClipLoader:
         if rows.min() < 0:
             undecodable(self.source, device_id=self.device_id)  # raises: some place has no stand-in
         wanted = self.order.rows(epoch, step)
-        for row in wanted[(rows != wanted) & (wanted >= 0)].tolist():
-            if row not in self._bad:
-                self._replace(row, why_unreadable(self.source, epoch, row))
+        replaced = (rows != wanted) & (wanted >= 0)
+        for row, stand_in in zip(wanted[replaced].tolist(), rows[replaced].tolist(), strict=True):
+            if row not in self._unreadable:
+                self._mark_unreadable(row, why_unreadable(self.source, epoch, row))
+            self.replaced_by[self.index.names.text(row)] = self.index.names.text(stand_in)
         self.counts.add(len(rows), self.task, int(decoded.sum()))
-        most = MAX_REPLACED_SHARE * min(self.counts.samples, len(self.index)) + 1
-        if self.order.shuffle and len(self.replaced) > most:
-            name, reason = next(iter(self.replaced.items()))
+        most = MAX_UNREADABLE_SHARE * min(self.counts.samples, len(self.index)) + 1
+        if self.order.shuffle and len(self.unreadable) > most:
+            name, reason = next(iter(self.unreadable.items()))
             raise UserError(
-                f"{self.index.root}: {len(self.replaced)} of {self.counts.samples} videos could not be read, "
+                f"{self.index.root}: {len(self.unreadable)} of {self.counts.samples} videos are unreadable, "
                 f"the first {name} ({reason}); run `python -m dali_pipelines.prepare` on its sources again"
             )
         for name, (shape, _) in self.task.batch_schema.items():
@@ -269,9 +260,9 @@ class ClipLoader:
         batch["index"] = torch.from_numpy(rows if self.order.shuffle else np.where(rows == wanted, rows, -1))
         return batch
 
-    def _replace(self, row: int, reason: str) -> None:
-        name = self.index.info(row).name
-        self._bad |= {row}
-        self.replaced[name] = reason
-        happens = " and has a stand-in from now on" if self.order.shuffle else ""
-        log.warning("%s cannot be read%s: %s", name, happens, reason)
+    def _mark_unreadable(self, row: int, reason: str) -> None:
+        name = self.index.names.text(row)
+        self._unreadable |= {row}
+        self.unreadable[name] = reason
+        happens = " and replaced by others from now on" if self.order.shuffle else ""
+        log.warning("%s is unreadable%s: %s", name, happens, reason)

@@ -1,14 +1,13 @@
-"""Turns videos into a prepared dataset: `python -m dali_pipelines.prepare SRC... --out DIR`.
+"""Turn videos into a prepared dataset: `python -m dali_pipelines.prepare SRC... --out DIR`.
 
-Videos are files, or folders of numbered pictures (ID/00001.jpg ...), as Something-Something is handed out.
+Videos are files, or folders of numbered pictures (ID/00001.jpg ...), as Something-Something is distributed.
 
-Writes `DIR/videos/<name>.mp4`, `DIR/index.npz` and `DIR/quarantine.csv` (path, reason). An interrupted run continues
-where it was when the same command is given again, and then does only what is new or has changed. The dataset is
-what the last command's sources hold. Exit status 0, 3 when some videos were quarantined, 2 when nothing is left.
+Writes `DIR/videos/<name>.mp4`, `DIR/index.npz` and `DIR/quarantine.csv` (path, reason). The same command continues an
+interrupted run, and does only what is new or has changed. The dataset is what the last command's sources hold. Exit
+status 0, 3 when videos were quarantined, 2 when nothing is left.
 """
 
 import argparse
-import csv
 import errno
 import os
 from collections import Counter
@@ -19,9 +18,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from configs.errors import UserError, run_cli
-from dali_pipelines.store.discover import find_videos, read_labels
+from dali_pipelines.datasets.discover import find_videos, read_labels
+from dali_pipelines.datasets.fates import QUARANTINE_FILE, write_reasons
 from dali_pipelines.store.encode import Encoding, rounded, write_video
-from dali_pipelines.store.files import replacing, video_path
+from dali_pipelines.store.files import video_path
 from dali_pipelines.store.index import Index, Record
 from dali_pipelines.store.journal import Entry, Journal, Stamp
 from dali_pipelines.store.nvdec import MULTIPLE, NVDEC_LEAST
@@ -32,13 +32,12 @@ from dali_pipelines.workers import Crashed, run_jobs
 # Recipes scale to 112, 128 and 144.
 SHORT_SIDE = {"h264": 144, "mjpeg": 144, "rawvideo": 144, "vp9": 144, "hevc": NVDEC_LEAST["hevc"][1]}
 GOP = {"h264": 1, "mjpeg": 1, "rawvideo": 1, "vp9": 16, "hevc": 16}
-QUARANTINE_FILE = "quarantine.csv"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One video to store: how (an Encoding, "copy" or "original"), from `source`, to `target`."""
+    """A video to store: from `source` to `target`, by an Encoding, "copy" or "original"."""
 
     name: str
     source: Path
@@ -69,7 +68,7 @@ def main(argv: list[str]) -> int:
     records = {name: entry.record for name, entry in entries.items() if entry.record is not None}
     quarantined = {str(videos[name]): entry.reason for name, entry in entries.items() if entry.record is None}
     quarantine_file = options.out / QUARANTINE_FILE
-    _write_quarantine(quarantine_file, quarantined)
+    write_reasons(quarantine_file, quarantined, key="path")
     if not records:
         path, reason = next(iter(quarantined.items()))
         raise UserError(f"none of the {len(videos)} videos can be used, see {quarantine_file}; {path}: {reason}")
@@ -108,7 +107,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 
 def _settings(options: argparse.Namespace) -> Encoding | str:
-    """The Encoding that the options ask for, or "copy" or "original". UserError for what does not fit together."""
+    """Return the Encoding of the options, or "copy" or "original"; UserError for options that do not fit together."""
     if options.workers < 1:
         raise UserError(f"--workers {options.workers} must be at least 1")
     given = {key: getattr(options, key) for key in ("gop", "short_side", "size", "crf")}
@@ -138,15 +137,15 @@ def _parse_size(text: str) -> tuple[int, int]:
 
 
 def _stamp(source: Path) -> Stamp:
-    """The stamp of a file; of a folder of pictures all their bytes and the newest of all times."""
+    """Return the stamp of a file; of a folder of pictures all their bytes and the newest of all times."""
     if not source.is_dir():
         return Stamp.of(source)
-    parts = [source.stat(), *(entry.stat() for entry in os.scandir(source))]
-    return Stamp(sum(part.st_size for part in parts), max(part.st_mtime_ns for part in parts))
+    found = [source.stat(), *(entry.stat() for entry in os.scandir(source))]
+    return Stamp(sum(status.st_size for status in found), max(status.st_mtime_ns for status in found))
 
 
 def _is_done(entry: Entry | None, stamp: Stamp, source: Path, target: Path) -> bool:
-    """Whether the journal's entry still holds: the source is the same, and the stored file is there and whole."""
+    """Tell whether the journal's entry still holds: the same source, and the stored file is whole."""
     if entry is None or entry.stamp != stamp:
         return False
     if entry.record is None:
@@ -170,7 +169,7 @@ def _run(jobs: list[Job], stamps: Mapping[str, Stamp], journal: Journal, workers
 
 
 def store_video(job: Job) -> tuple[Record | None, str]:
-    """Stores one video: its record, or None and the reason why it cannot be. UserError when the disk is full."""
+    """Store one video; return its record, or None and why it cannot be stored. UserError when the disk is full."""
     try:
         if isinstance(job.how, Encoding):
             return write_video(job.target, job.source, job.how), ""
@@ -183,11 +182,6 @@ def store_video(job: Job) -> tuple[Record | None, str]:
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             raise UserError(f"cannot write {job.target}: {error.strerror}; the same command continues") from error
         return None, " ".join(f"{type(error).__name__}: {error}".split())
-
-
-def _write_quarantine(path: Path, quarantined: Mapping[str, str]) -> None:
-    with replacing(path) as part, part.open("w", newline="", errors="surrogateescape") as file:
-        csv.writer(file).writerows([("path", "reason"), *quarantined.items()])
 
 
 def _print_summary(out: Path, records: Mapping[str, Record], *, new: int) -> None:

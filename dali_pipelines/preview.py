@@ -58,11 +58,11 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--out {args.out}: give a name that ends in {', '.join(writers)}")
     config = load(args.config, args.set)
 
-    from dali_pipelines.listed import open_listed
+    from dali_pipelines.datasets.open import open_dataset
     from dali_pipelines.tasks import Task
 
     root = args.data_dir or config.data.root
-    index = open_listed(root, Path(root, config.data.list) if config.data.list else None).index
+    index = open_dataset(root, Path(root, config.data.list) if config.data.list else None).index
     samples = first_samples(index, Task(config.task, config.plan), config.seed, args.samples)
     content = writers[args.out.suffix](samples)
     args.out.parent.mkdir(parents=True, exist_ok=True)
@@ -72,10 +72,11 @@ def main(argv: list[str]) -> None:
 
 def first_samples(index: "Index", task: "Task", seed: int, count: int) -> list[Sample]:
     """Make the first samples of epoch 0, as many as the dataset has up to `count`."""
-    from dali_pipelines.loader import ClipLoader, long_enough
+    from dali_pipelines.datasets.open import Dataset
+    from dali_pipelines.loader import ClipLoader
     from dali_pipelines.plan.rng import Stream, generator
 
-    index, _ = long_enough(index, task)
+    index = Dataset(index).long_enough(task).index
     batch = next(iter(ClipLoader(index, task, batch_size=min(count, len(index)), seed=seed)))
     samples = []
     for place, row in enumerate(batch["index"].tolist()):  # of the videos that were read, stand-ins among them

@@ -1,4 +1,4 @@
-"""Find out why a batch failed: DALI says only that it did. Either videos are damaged, or the device is at fault."""
+"""Find out why DALI failed at a batch: videos are damaged, or the device is at fault."""
 
 from nvidia.dali.data_node import DataNode
 
@@ -9,42 +9,42 @@ from dali_pipelines.samples import ATTEMPTS, SampleSource
 from dali_pipelines.store.reader import ClipError, read_clip
 
 DEVICE = ("cuda", "cuvid")
-"""What an error names, in any case, that no video is to blame for."""
+"""Words, in any case, of errors for which no video is to blame."""
 
 
 def damaged(source: SampleSource, error: RuntimeError, *, device_id: int | None) -> dict[int, str]:
     """Return the rows of the batch at `source.start` that are damaged, each with the reason.
 
-    PyAV is the judge: what it decodes is no damaged video, whatever DALI says of it.
+    PyAV is the judge: a video that it decodes is not damaged, whatever DALI says.
 
     Args:
-        error: by which the batch failed.
+        error: what DALI raised for the batch.
 
     Raises:
-        UserError: the device is at fault, or a place of the batch has not even a stand-in.
+        UserError: the device is at fault, or a sample of the batch has no stand-in left.
     """
     device = "CPU" if device_id is None else f"GPU {device_id}"
-    go_on = "the same command goes on from the last checkpoint"
+    resume = "the same command goes on from the last checkpoint"
     epoch, _ = source.order.at(source.start)
     try:
         failed = undecodable(source, device_id=device_id)
-    except RuntimeError as again:  # not even a decoder can be had any more
-        raise UserError(f"DALI fails on the {device}: {first_cause(again)}; {go_on}") from error
+    except RuntimeError as again:  # not even a decoder can be made any more
+        raise UserError(f"DALI fails on the {device}: {first_cause(again)}; {resume}") from error
     rows = {row: reason for row, reason in failed.items() if not pyav_decodes(source, epoch, row)}
-    for row in failed.keys() - rows.keys():
-        name = source.index.names.text(row)
+    if sound := failed.keys() - rows.keys():
+        row = min(sound)
         raise UserError(
-            f"DALI fails on the {device} though PyAV decodes the same bytes of {name}: {failed[row]}; "
-            f"{go_on}, with --set data.decoder=pyav on the CPU"
+            f"DALI fails on the {device} though PyAV decodes the same bytes of {source.index.names.text(row)}: "
+            f"{failed[row]}; {resume}, with --set data.decoder=pyav on the CPU"
         ) from error
     text = first_cause(error)
     if not failed and any(word in text.lower() for word in DEVICE):
-        raise UserError(f"DALI fails on the {device}, at no video: {text}; {go_on}") from error
+        raise UserError(f"DALI fails on the {device}, at no video: {text}; {resume}") from error
     return rows
 
 
 def pyav_decodes(source: SampleSource, epoch: int, row: int) -> bool:
-    """Tell whether PyAV decodes what the sample of a row needs."""
+    """Tell whether PyAV decodes the frames of a row's sample."""
     try:
         decode_rgb(read_clip(source.index, row, source.plan(epoch, row)["frames"]))
     except (ClipError, OSError):
@@ -53,9 +53,9 @@ def pyav_decodes(source: SampleSource, epoch: int, row: int) -> bool:
 
 
 def undecodable(source: SampleSource, *, device_id: int | None) -> dict[int, str]:
-    """Return the rows of the batch at `source.start` that DALI does not decode on their own, each with the reason.
+    """Return the rows of the batch at `source.start` that DALI does not decode one by one, each with the reason.
 
-    UserError when a place of the batch has not even a stand-in.
+    UserError when a sample of the batch has no stand-in left.
     """
     epoch, step = source.order.at(source.start)
     samples = [source.sample(epoch, step, slot) for slot in range(source.order.batch_size)]
@@ -87,16 +87,16 @@ def undecodable(source: SampleSource, *, device_id: int | None) -> dict[int, str
 
 
 def first_cause(error: Exception) -> str:
-    """The line of a DALI error that says what happened: the first one behind the operator's traceback."""
+    """Return the line of a DALI error that says what happened: the first one after the operator's traceback."""
     head, _, tail = str(error).partition("encountered:\n")
     lines = [line.strip() for line in (tail or head).splitlines()]
     return next((line for line in lines if line and not line.startswith("Critical error in pipeline")), "")
 
 
 def why_unreadable(source: SampleSource, epoch: int, row: int) -> str:
-    """Why the bytes of a row cannot be had."""
+    """Return why the bytes of a row cannot be read."""
     try:
         source.read(epoch, row)
     except (ClipError, OSError) as error:
         return str(error)
-    return "read this time; the file or its disk fails now and then"
+    return "it was read this time; the file or its disk fails now and then"

@@ -19,7 +19,7 @@ ATTEMPTS = 20
 FIXED = ("row", "decoded", "media")
 Sample = tuple[np.ndarray, ...]
 Place = tuple[int, int, int, frozenset[int]]
-"""Epoch, step and slot of a sample, and the rows that are known to be unreadable."""
+"""Epoch, step and slot of a sample, and the rows found unreadable so far."""
 Media = Literal["encoded", "planes", "frames"]
 HANDED_OVER: dict[Media, tuple[str, ...]] = {
     "encoded": ("frames", "order"),
@@ -49,8 +49,8 @@ class SampleSource:
         start: the step, counted from epoch 0, that iteration 0 of the pipeline delivers.
         media: what is handed to DALI: "encoded", bytes for its decoder; "planes" of 4:2:0, decoded here and made RGB
             by the graph; or the task's "frames" in RGB, decoded here.
+        unreadable: rows found unreadable so far.
         steps: how many operations of each view are executed here, on "frames" (`Program.host_steps`).
-        bad: rows known to be unreadable.
     """
 
     index: Index
@@ -58,7 +58,7 @@ class SampleSource:
     order: Order
     media: Media
     start: int = 0
-    bad: frozenset[int] = frozenset()
+    unreadable: frozenset[int] = frozenset()
     steps: int = 0
 
     @property
@@ -84,9 +84,9 @@ class SampleSource:
         return [known.get(name, "") for name in self.names]
 
     def at(self, place: Place) -> Sample:
-        """Make the sample at a place of the schedule; a worker outlives what `bad` was when it started."""
-        epoch, step, slot, bad = place
-        return replace(self, bad=bad).sample(epoch, step, slot)
+        """Make the sample at a place of the schedule; a worker outlives what `unreadable` was when it started."""
+        epoch, step, slot, unreadable = place
+        return replace(self, unreadable=unreadable).sample(epoch, step, slot)
 
     def sample(self, epoch: int, step: int, slot: int) -> Sample:
         """Make the sample at one place of one batch, or its stand-in: the same for every rank, worker and backend."""
@@ -100,7 +100,7 @@ class SampleSource:
         row = max(self.order.row(epoch, step, slot), 0)  # a place without a sample shows row 0; the loader says so
         draw = generator(self.order.seed, Stream.REPLACEMENT, epoch, row)
         for _ in range(ATTEMPTS):
-            if row not in self.bad:
+            if row not in self.unreadable:
                 yield row
             row = int(draw.integers(len(self.index)))
 

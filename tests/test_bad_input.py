@@ -97,7 +97,7 @@ def test_a_list_that_is_missing_or_names_missing_videos(vp9_store, tmp_path, ref
     recipe = write_recipe(tmp_path, vp9_store.root)
     line = refused(pretrain.main, "--config", recipe, "--set", f"data.list={tmp_path / 'gone.txt'}")
     assert "cannot read the list of videos" in line
-    assert f"{tmp_path / 'gone.txt'}': No such file or directory; it takes one name a line" in line
+    assert f"{tmp_path / 'gone.txt'}': No such file or directory" in line
     (tmp_path / "list.txt").write_text("class0/video00.avi 1\nclass0/gone.avi 1\n")
     line = refused(pretrain.main, "--config", recipe, "--set", f"data.list={tmp_path / 'list.txt'}")
     assert f"list.txt names 1 videos that {vp9_store.root} does not hold (class0/gone.avi)" in line
@@ -110,9 +110,9 @@ def test_a_video_damaged_after_prepare_has_a_stand_in_that_is_named(vp9_store, t
     damage(store.path(3))
     train(write_recipe(tmp_path, store.root), "--max-steps", 3, "--set", f"data.workers={workers}")
     (message,) = caplog.messages
-    assert message.startswith(f"{store.info(3).name} cannot be read and has a stand-in from now on: ")
+    assert message.startswith(f"{store.info(3).name} is unreadable and replaced by others from now on: ")
     assert str(store.path(3)) in message
-    assert [(line["step"], line["replaced_videos"]) for line in lines(tmp_path)][-1] == (3, 1)
+    assert [(line["step"], line["unreadable_videos"]) for line in lines(tmp_path)][-1] == (3, 1)
 
 
 def test_a_dataset_that_lost_all_its_videos(vp9_store, tmp_path, refused):

@@ -19,7 +19,7 @@ from configs.load import load
 from dali_pipelines import prepare
 from dali_pipelines.plan.order import Order
 from dali_pipelines.samples import SampleSource
-from dali_pipelines.store.index import Index, open_dataset
+from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task, ctp, recognition
 from tests.helpers.media import SHARED_MEDIA
 from tests.helpers.runs import PRETRAIN, ROOT, command, run, two_ranks, write_recipe
@@ -114,14 +114,14 @@ def test_real_clips_train_and_damaged_ones_are_named(tmp_path, capsys, codec):
     assert prepare.main([*sources, "--out", str(data), "--codec", codec, "--workers", "2", "--labels", "none"]) == 3
     with (data / "quarantine.csv").open() as file:
         assert [Path(row["path"]).name for row in csv.DictReader(file)] == ["corrupted.mp4"]
-    index = open_dataset(data)
+    index = Index.load(data)
     kinds = {"h264", "mpeg4", "hevc"} if codec == "original" else {"vp9"}
     assert {index.codec(row) for row in range(len(index))} == kinds
     train_here(write_recipe(tmp_path, data), "--max-steps", "2")
     assert [line["step"] for line in lines(tmp_path)] == [1, 2]
     for line in lines(tmp_path):
         assert math.isfinite(line["loss"])
-        assert line["replaced_videos"] == 0
+        assert line["unreadable_videos"] == 0
 
 
 def test_dry_run_writes_nothing_and_names_the_tensors(vp9_store, tmp_path, capsys):

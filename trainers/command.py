@@ -125,7 +125,7 @@ def build_run(
         name_of=lambda row: loader.index.info(row).name,
         loader_facts=lambda: {
             "amplification": loader.counts.amplification,
-            "replaced_videos": len(unreadable | loader.replaced),
+            "unreadable_videos": len(unreadable | loader.unreadable),
         },
         unreadable=unreadable,
         classes=classes,
@@ -141,9 +141,9 @@ def work(run: "Run", loader: "ClipLoader", args: argparse.Namespace) -> str:
 
 
 def fit(run: "Run", loader: "ClipLoader", *, resume_from: str, max_steps: int | None) -> str:
-    """Trains in the config's work_dir, from its newest checkpoint on, and lists there the videos that are left out."""
+    """Trains in the config's work_dir, from its newest checkpoint on, and lists there the videos that are too short."""
+    from dali_pipelines.datasets.fates import TOO_SHORT_FILE, UNREADABLE_FILE, summary, write_reasons
     from dali_pipelines.store.files import replacing
-    from trainers import unreadable
     from trainers.loop import train
     from trainers.metrics import Metrics
     from trainers.run import resume
@@ -159,9 +159,8 @@ def fit(run: "Run", loader: "ClipLoader", *, resume_from: str, max_steps: int | 
     if run.ranks.rank == 0:
         with replacing(work_dir / "config.yaml") as part:
             part.write_text(dump(config), encoding="utf-8")
-        if loader.left_out:
-            with replacing(work_dir / "left_out.txt") as part:
-                part.write_text("".join(f"{name}\n" for name in loader.left_out), encoding="utf-8")
+        if loader.too_short:
+            write_reasons(work_dir / TOO_SHORT_FILE, loader.too_short)
         metrics = Metrics(
             work_dir,
             first_step=first_step,
@@ -173,7 +172,7 @@ def fit(run: "Run", loader: "ClipLoader", *, resume_from: str, max_steps: int | 
         )
     with metrics or nullcontext():
         ending = train(run, metrics, work_dir / "checkpoints", first_step=first_step, end=end)
-    return "\n".join([ending, *unreadable.summary(run.unreadable, work_dir)])
+    return "\n".join([ending, *summary("unreadable", run.unreadable, work_dir / UNREADABLE_FILE)])
 
 
 def require_writable(*folders: Path, option: str = "--work-dir") -> None:

@@ -149,8 +149,8 @@ def _index_in_place(sources: Sequence[Path], ranks: "Ranks", workers: int) -> Vi
     """As `dali_pipelines.prepare --codec original`, without its files. Each rank decodes its share of the videos."""
     from tqdm import tqdm
 
+    from dali_pipelines.datasets.discover import find_videos, read_labels
     from dali_pipelines.prepare import Job, store_video
-    from dali_pipelines.store.discover import find_videos, read_labels
     from dali_pipelines.store.index import Index
     from dali_pipelines.workers import Crashed, run_jobs
 

@@ -96,11 +96,13 @@ def work(config: Recognition, ranks: "Ranks", args: argparse.Namespace) -> str:
 
 def datasets(config: Recognition) -> "tuple[Index, Index | None]":
     """The videos to train on, and those to validate on, if any."""
-    from trainers.labeled import hold_out, open_labeled
+    from dali_pipelines.datasets.hold_out import hold_out
+    from dali_pipelines.datasets.open import open_dataset
 
-    index, validation = open_labeled(config.data, "train"), config.validation
+    data, validation = config.data, config.validation
+    index = open_dataset(data.root, data.list_of("train"), labeled=True).index
     if validation.reference.select_on_test:
-        return index, open_labeled(config.data, "test")
+        return index, open_dataset(data.root, data.list_of("test"), labeled=True).index
     if validation.share == 0:
         if config.schedule.kind == "plateau":
             raise UserError("schedule.kind plateau waits for the validation loss: set validation.share above 0")
@@ -117,16 +119,19 @@ def datasets(config: Recognition) -> "tuple[Index, Index | None]":
 def split_notes(config: Recognition, index: "Index") -> list[str]:
     """What the lists make of a result, one sentence each.
 
-    Videos that are left off, classes that are never learned, test videos that are trained on.
+    Quarantined videos, classes that are never learned, test videos that are trained on.
     """
     import numpy as np
 
-    from dali_pipelines.listed import left_off
-    from trainers.labeled import open_labeled
+    from dali_pipelines.datasets.open import open_dataset
 
-    data, test_list = config.data, config.data.list_of("test")
-    notes = left_off(data.root, data.list_of("train"), test_list if test_list and test_list.is_file() else None)
-    test = open_labeled(data, "test") if test_list and test_list.is_file() else None
+    data = config.data
+    notes = open_dataset(data.root, data.list_of("train")).notes
+    test_list = data.list_of("test") if data.test_list else None
+    test = None
+    if test_list and test_list.is_file():
+        dataset = open_dataset(data.root, test_list, labeled=True)
+        test, notes = dataset.index, notes + dataset.notes
     unseen = np.setdiff1d(np.arange(len(index.class_names)), index.labels)
     if len(unseen):
         tested = "" if test is None else f"; the test has {np.isin(test.labels, unseen).sum()} videos of them"

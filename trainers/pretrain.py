@@ -69,15 +69,14 @@ def work(config: Config, ranks: "Ranks", args: argparse.Namespace) -> str:
     """
     import torch
 
-    from dali_pipelines.listed import left_off, open_listed
+    from dali_pipelines.datasets.open import open_dataset
     from nets.tasks import build_task
 
     data = config.data
-    list_file = Path(data.root, data.list) if data.list else None
-    index = open_listed(data.root, list_file).index
-    for note in left_off(data.root, list_file) if ranks.rank == 0 else []:
+    dataset = open_dataset(data.root, Path(data.root, data.list) if data.list else None)
+    for note in dataset.notes if ranks.rank == 0 else []:
         print(f"note: {note}", flush=True)
-    loader = command.build_loader(config, ranks, index)
+    loader = command.build_loader(config, ranks, dataset.index)
     try:
         torch.manual_seed(config.seed)
         net = build_task(config.task, config.backbone, loader.task.batch_schema, config.net)

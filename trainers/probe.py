@@ -47,7 +47,7 @@ def main(argv: list[str]) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads, if they spin, starve DALI's
     import torch
 
-    from dali_pipelines.listed import left_off, open_listed
+    from dali_pipelines.datasets.open import open_dataset
     from dali_pipelines.tasks.recognition import Config as ClipsConfig
     from dali_pipelines.tasks.recognition import Test
     from nets.backbones import create
@@ -58,10 +58,8 @@ def main(argv: list[str]) -> None:
     assert weights.config is not None
     config, clip = weights.config, weights.clip
     root = args.data_dir or config.data.root
-    lists = [Path(root, name) for name in (args.train, args.test)]
-    train, test = (open_listed(root, name).index for name in lists)
-    if min(train.labels.min(), test.labels.min()) < 0:
-        raise UserError(f"{root} has videos without a label; prepare it again with --labels folders or a CSV")
+    datasets = [open_dataset(root, Path(root, name), labeled=True) for name in (args.train, args.test)]
+    train, test = (dataset.index for dataset in datasets)
     clips = ClipsConfig(
         num_frames=args.frames or clip["num_frames"],
         stride=args.stride,
@@ -76,7 +74,7 @@ def main(argv: list[str]) -> None:
         result = probe({"random": random, config.task: learned}, train, test, clips, ranks, config.data)
     if ranks.rank:
         return
-    for note in left_off(root, *lists):
+    for note in (note for dataset in datasets for note in dataset.notes):
         print(f"note: {note}")
     chance = 1 / len(train.class_names)
     print(f"linear probe, {len(train)} + {len(test)} videos, {args.clips} clips each; chance {100 * chance:.1f} %")

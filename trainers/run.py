@@ -15,8 +15,9 @@ from torch.optim import Optimizer
 from configs.errors import UserError
 from configs.load import dump
 from configs.schema import Config, Optim
+from dali_pipelines.datasets.fates import UNREADABLE_FILE, write_reasons
 from nets.tasks import Pretext
-from trainers import checkpoint, identity, unreadable
+from trainers import checkpoint, identity
 from trainers.distributed import Ranks
 from trainers.schedule import lr_at
 
@@ -29,7 +30,7 @@ Batch = dict[str, Tensor]
 class Loader(Protocol):
     """What the loop needs of `dali_pipelines.loader.ClipLoader`."""
 
-    replaced: dict[str, str]
+    unreadable: dict[str, str]
 
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[Batch]: ...
@@ -167,7 +168,7 @@ def content(run: Run) -> dict[str, Any]:
 
 def save(run: Run, folder: Path, step: int) -> Path:
     """Writes the checkpoint after `step` steps; UserError on all ranks when the disk does not take it."""
-    for of_rank in run.ranks.gather_objects(run.loader.replaced):
+    for of_rank in run.ranks.gather_objects(run.loader.unreadable):
         run.unreadable.update(of_rank)
     state = {
         "loader": run.loader.state_dict(),
@@ -177,7 +178,8 @@ def save(run: Run, folder: Path, step: int) -> Path:
     }
 
     def write() -> Path:
-        unreadable.write(run.unreadable, Path(run.config.work_dir))
+        if run.unreadable:
+            write_reasons(Path(run.config.work_dir, UNREADABLE_FILE), run.unreadable)
         return checkpoint.save(folder, step, content(run) | state, keep=run.config.train.keep)
 
     try:

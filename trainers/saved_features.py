@@ -14,7 +14,7 @@ from torch import nn
 
 from configs.errors import UserError
 from configs.schema import Data, Recognition
-from dali_pipelines.listed import left_off
+from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks.recognition import Config
@@ -22,7 +22,6 @@ from nets import backbones
 from trainers.distributed import Ranks
 from trainers.features import Features, extract
 from trainers.finetune import differences
-from trainers.labeled import open_labeled
 from trainers.weights import Weights
 
 RULE = "mean over the views of pooled features of length 1, 1"
@@ -47,7 +46,8 @@ def features_of_both(weights: Weights, config: Recognition, ranks: Ranks) -> Set
     UserError when a video is in both sets: it would find itself.
     """
     data, plan = config.data, config.plan
-    gallery, queries = (open_labeled(data, part) for part in ("train", "test"))
+    datasets = [open_dataset(data.root, data.list_of(part), labeled=True) for part in ("train", "test")]
+    gallery, queries = (dataset.index for dataset in datasets)
     ranks.require_same(gallery=len(gallery), queries=len(queries))
     twice = sorted({*gallery.names.texts()} & {*queries.names.texts()})
     if twice:
@@ -55,7 +55,7 @@ def features_of_both(weights: Weights, config: Recognition, ranks: Ranks) -> Set
             f"{len(twice)} of {len(queries)} test videos are training videos too, the first {twice[0]}: such a video "
             "finds itself; let data.list and data.test_list name different videos"
         )
-    missing = left_off(data.root, data.list_of("train"), data.list_of("test"))
+    missing = [note for dataset in datasets for note in dataset.notes]
     for note in [*differences(config, weights.clip), *missing] if ranks.rank == 0 else []:
         print(f"note: {note}", flush=True)
     backbone = backbones.create(weights.backbone)
@@ -117,7 +117,7 @@ def key(sha256: str, index: Index, cfg: Config) -> str:
     The original names its file by the dataset alone and takes those of another checkpoint for its own
     (specs/evaluation.md 9.5). A video's length and the places of its fragments tell a dataset that was prepared anew.
     """
-    facts = [RULE, sha256, dataclasses.asdict(cfg), str(index.root.resolve()), index.names.texts()]
+    facts = [RULE, sha256, dataclasses.asdict(cfg), str(Path(index.root).resolve()), index.names.texts()]
     digest = hashlib.sha256(json.dumps(facts).encode())
     for numbers in (index.num_frames, index.fragment_ends.values):
         digest.update(numbers.tobytes())

@@ -17,6 +17,7 @@ from trainers import command
 if TYPE_CHECKING:
     import numpy as np
 
+    from dali_pipelines.datasets.open import Dataset
     from dali_pipelines.store.index import Index
     from trainers.distributed import Ranks
     from trainers.weights import Weights
@@ -112,22 +113,23 @@ def recipe(weights: "Weights", args: argparse.Namespace) -> Recognition:
 
 def on_videos(weights: "Weights", config: Recognition, ranks: "Ranks", out: Path) -> str:
     """Tests a classifier on the recipe's test videos and writes the results to `out`."""
+    from dali_pipelines.datasets.open import open_dataset
     from nets import backbones
     from nets.classifier import Classifier
     from trainers import scores
-    from trainers.labeled import open_labeled
     from trainers.predict import predict
     from trainers.weights import classifier_weights
     from trainers.weights import load as load_weights
 
     trained = classifier_weights(weights)
-    index = open_labeled(config.data, "test")
+    dataset = open_dataset(config.data.root, config.data.list_of("test"), labeled=True)
+    index = dataset.index
     ranks.require_same(videos=len(index), classes=index.class_names)
     outputs, classes = same_classes(weights, index)
     net = Classifier(backbones.create(weights.backbone), len(classes), trained.net)
     load_weights(net, weights.model, f"the classifier of {weights.path}", f"a {weights.backbone} with its recipe's net")
     net.to(ranks.device).eval()
-    remarks = notes(weights, config)
+    remarks = notes(weights, config, dataset)
     for note in remarks if ranks.rank == 0 else []:
         print(f"note: {note}", flush=True)
     found = predict(net, index, config.plan, ranks, config.data, desc=f"test of {len(index)} videos")
@@ -170,14 +172,13 @@ def same_classes(weights: "Weights", index: "Index") -> "tuple[np.ndarray, tuple
     return np.array([theirs.index(name) for name in ours]), theirs
 
 
-def notes(weights: "Weights", config: Recognition) -> list[str]:
+def notes(weights: "Weights", config: Recognition, dataset: "Dataset") -> list[str]:
     """What there is to know of the accuracy before one believes it."""
-    from dali_pipelines.listed import left_off
     from trainers.finetune import differences
     from trainers.weights import classifier_weights
 
     trained = classifier_weights(weights)
-    found = differences(config, weights.clip) + left_off(config.data.root, config.data.list_of("test"))
+    found = differences(config, weights.clip) + dataset.notes
     if not weights.classes:
         found.append("the checkpoint does not name its classes; they are taken to be in the dataset's order")
     if trained.validation.reference.select_on_test and weights.path.name == "best.pt":

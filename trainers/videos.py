@@ -60,9 +60,9 @@ def per_video(
                     clips = views[:, :known].flatten(0, 1)  # (crops * clips, 3, T, H, W)
                     mine[sample] = torch.cat([function(part).float() for part in clips.split(CHUNK)]).cpu().numpy()
     everyones = {sample: out for of_rank in ranks.gather_objects(mine) for sample, out in of_rank.items()}
-    unreadable = {name: reason for of_rank in ranks.gather_objects(loader.replaced) for name, reason in of_rank.items()}
+    unreadable = dict(pair for of_rank in ranks.gather_objects(loader.unreadable) for pair in of_rank.items())
     outputs: list[np.ndarray | None] = []
-    first = [*np.flatnonzero(samples_of.parts == 0).tolist(), len(samples_of)]
+    first = [*np.flatnonzero(samples_of.chunks == 0).tolist(), len(samples_of)]
     for video in range(len(index)):
         samples = [everyones.get(sample) for sample in range(first[video], first[video + 1])]
         read = [sample for sample in samples if sample is not None]

@@ -15,7 +15,7 @@ from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.recovery import first_cause
 from dali_pipelines.store.files import replacing, video_path
 from dali_pipelines.store.fmp4 import read_layout
-from dali_pipelines.store.index import Index, Record, open_dataset
+from dali_pipelines.store.index import Index, Record
 from dali_pipelines.store.reader import read_clip
 
 OTHERS = ("h264_gop8", "hevc_gop16", "vp9_gop16")
@@ -108,7 +108,7 @@ def old_encoder(where: Where) -> dict[str, Any]:
         codec = stand_in("h264", where)
         records[path.stem] = Record(130, *OLD_SIZE, float(FPS), codec, "yuv420p", layout.init_size, layout.fragments)
     save(root, records)
-    index = open_dataset(root)
+    index = Index.load(root)
     if constraint_set3(index) is False:
         raise RuntimeError("this x264 does not set constraint_set3: the question needs a file of an older one")
     return clips(index, where)

@@ -57,12 +57,12 @@ def one_task(name: str, where: Where) -> dict[str, Any]:
         runs = {"decoding alone": alone.run} if alone else {}
         size, length = loader.order.batch_size, loader.task.program.frames
         rows = by_turns({**runs, "loader": partial(next, batches)}, where, batch_size=size, seconds=TURN_S)
-        replaced = dict(loader.replaced)
+        replaced = dict(loader.unreadable)
     rate, share = rows["loader"]["clips_per_s"], rows["loader"]["ratio"]
     of_what = f"{100 * share:.0f} % of decoding alone" if alone else "PyAV decodes"
     answer = f"{rate:,.0f} clips/s, {rate * length:,.0f} frames/s, {of_what}; first batch after {first_batch_s:.1f} s"
     if replaced:
-        answer += f"; {len(replaced)} videos could not be read: {next(iter(replaced.values()))}"
+        answer += f"; {len(replaced)} videos are unreadable: {next(iter(replaced.values()))}"
     return {
         "ok": not replaced,
         "answer": answer,

@@ -80,15 +80,15 @@ def damaged(kind: str, good: np.ndarray) -> np.ndarray:
 
 
 def loader_recovers(store: str, where: Where) -> dict[str, Any]:
-    """Two epochs over a dataset of which one video is overwritten in the middle: which ones the loader replaced."""
+    """Two epochs over a dataset with one video overwritten in the middle: which ones the loader finds unreadable."""
     from dali_pipelines.loader import ClipLoader
-    from dali_pipelines.store.index import open_dataset
+    from dali_pipelines.store.index import Index
     from dali_pipelines.tasks import Task, task_module
 
     root = where.work_dir / f"{store}_damaged"
     shutil.rmtree(root, ignore_errors=True)
     shutil.copytree(dataset(store, where).root, root)
-    index = open_dataset(root).select([0, 1])
+    index = Index.load(root).select([0, 1])
     path = index.path(1)
     data = bytearray(path.read_bytes())
     data[2000:-2000] = bytes(len(data) - 4000)
@@ -101,6 +101,6 @@ def loader_recovers(store: str, where: Where) -> dict[str, Any]:
         for _ in range(2):
             rows += [batch["index"].tolist() for batch in loader]
     bad = index.names.text(1)
-    ok = list(loader.replaced) == [bad]
-    answer = f"{bad} is damaged; replaced: {loader.replaced or 'nothing'}"
-    return {"ok": ok, "answer": answer, "replaced": loader.replaced, "batches": str(rows)}
+    ok = list(loader.unreadable) == [bad]
+    answer = f"{bad} is damaged; unreadable: {loader.unreadable or 'nothing'}"
+    return {"ok": ok, "answer": answer, "replaced": loader.unreadable, "batches": str(rows)}

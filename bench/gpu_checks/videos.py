@@ -15,7 +15,7 @@ from bench.gpu_checks import Where
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.store.encode import KEY_FRAMES_ONLY, write_frames
 from dali_pipelines.store.files import replacing, video_path
-from dali_pipelines.store.index import INDEX_FILE, Index, Record, open_dataset
+from dali_pipelines.store.index import INDEX_FILE, Index, Record
 from dali_pipelines.store.reader import EncodedClip
 
 DEFAULT = "h264_gop1"  # what `prepare` makes
@@ -50,7 +50,7 @@ def dataset(name: str, where: Where) -> Index:
         names = [f"video{number:03d}" for number in range(4 if where.rehearsal else VIDEOS)]
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # the encoders run outside the interpreter's lock
             save(root, dict(zip(names, pool.map(write, names), strict=True)))
-    return open_dataset(root)
+    return Index.load(root)
 
 
 def save(root: Path, records: dict[str, Record]) -> None:

@@ -1,7 +1,7 @@
-"""Decoding the bytes of a clip with FFmpeg, without a demuxer where they are fragments.
+"""Decode the bytes of a clip with FFmpeg, without a demuxer where they are fragments.
 
 Opening a container takes FFmpeg a tenth of the time of decoding a short clip, though all clips of a dataset have the
-same header. So the header is opened once, its decoder is used again and again, and the packets are cut out here.
+same header. So the header is opened once, its decoder is reused, and the packets are cut out here.
 """
 
 import io
@@ -9,9 +9,12 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 import av
+from av.container import InputContainer
 from av.packet import Packet
+from av.stream import Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
 from dali_pipelines.store.fmp4 import only_sample, samples
 
@@ -31,11 +34,7 @@ def frames(data: memoryview, init_size: int, fragments: Iterable[tuple[int, int]
     """
     if not init_size:
         with av.open(io.BytesIO(data)) as container:
-            stream = container.streams.best("video")
-            if stream is None:
-                raise ValueError("there is no video stream")
-            stream.codec_context.thread_count = 1
-            yield from container.decode(stream)
+            yield from container.decode(_video_stream(container))
         return
     decoder = _decoder(bytes(data[:init_size]))
     if decoder.is_open:
@@ -49,17 +48,23 @@ def frames(data: memoryview, init_size: int, fragments: Iterable[tuple[int, int]
 def _decoder(init: bytes) -> VideoCodecContext:
     # There are no frames to look at: what else there is to know of the stream is not needed to decode it.
     container = av.open(io.BytesIO(init), format="mp4", options={"probesize": "32"})
+    decoder: VideoCodecContext = _video_stream(container).codec_context
+    if decoder.name == "h264":
+        # A stream need not say how far its frames are out of order: then wait as long as the standard allows.
+        decoder.options = {"strict": "1"}
+    return decoder
+
+
+def _video_stream(container: InputContainer) -> VideoStream:
+    """Return the video stream, to be decoded in one thread: the caller has one process a core."""
     stream = container.streams.best("video")
-    if stream is None:
+    if not isinstance(stream, VideoStream):
         raise ValueError("there is no video stream")
     stream.codec_context.thread_count = 1
-    if stream.codec_context.name == "h264":
-        # A stream need not say how far its frames are out of order: then wait as long as the standard allows.
-        stream.codec_context.options = {"strict": "1"}
-    return stream.codec_context
+    return stream
 
 
-def _packets(data: memoryview, fragments: Iterable[tuple[int, int]]) -> Iterator[Packet]:
+def _packets(data: memoryview, fragments: Iterable[tuple[int, int]]) -> "Iterator[Packet[Stream]]":
     at = 0
     for length, count in fragments:
         fragment = data[at : at + length]

@@ -13,5 +13,5 @@ class VideoInfo:
     height: int
     fps: float
     label: int
-    part: int = 0
-    """Which of its samples is meant, where a video has several (`Index.repeat`)."""
+    chunk: int = 0
+    """Number of the sample, where the clips of a video are divided among several (`Index.repeat`)."""

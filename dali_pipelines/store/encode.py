@@ -1,4 +1,4 @@
-"""Frames or a source video re-encoded into the store's form, one fragment per closed GOP."""
+"""Encode frames or a source video for the store, one fragment per closed GOP."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -55,39 +55,42 @@ class Encoding:
             raise UserError(f"crf {self.crf} is outside {best} to {worst}, the scale of {self.codec}")
         if self.short_side is not None and self.size is not None:
             raise UserError("give a short side or a size, not both")
-        smallest = SMALLEST_HEVC if self.codec == "hevc" else MULTIPLE
         for side in (*(self.size or ()), *((self.short_side,) if self.short_side is not None else ())):
-            if rounded(side) < smallest:
-                raise UserError(f"{side} pixels is too small for {self.codec}: {smallest} is the least")
+            if rounded(side) < self.least_side:
+                raise UserError(f"{side} pixels is too small for {self.codec}: {self.least_side} is the least")
+
+    @property
+    def least_side(self) -> int:
+        """Return the pixels that each side needs at least."""
+        return SMALLEST_HEVC if self.codec == "hevc" else MULTIPLE
 
     def target(self, width: int, height: int) -> tuple[int, int]:
-        """The stored (width, height) of a video of `width` x `height` pixels; VideoError when too small."""
+        """Return the stored (width, height) of a video of `width` x `height` pixels; VideoError when too small."""
         if self.size is not None:
             return rounded(self.size[0]), rounded(self.size[1])
         short = min(width, height)
         scale = min(1.0, self.short_side / short) if self.short_side else 1.0
         stored = tuple(min(rounded(side * scale), side // MULTIPLE * MULTIPLE) for side in (width, height))
-        smallest = SMALLEST_HEVC if self.codec == "hevc" else MULTIPLE
-        if min(stored) < smallest:
+        if min(stored) < self.least_side:
             way_out = "; use --codec h264, or --size to scale it up" if self.codec == "hevc" else ""
             raise VideoError(
-                f"{width}x{height} is too small for {self.codec}, which needs {smallest} pixels a side{way_out}"
+                f"{width}x{height} is too small for {self.codec}, which needs {self.least_side} pixels a side{way_out}"
             )
         return stored[0], stored[1]
 
 
 def rounded(side: float) -> int:
-    """The nearest multiple of 16."""
+    """Return the nearest multiple of 16."""
     return round(side / MULTIPLE) * MULTIPLE
 
 
 def write_frames(path: Path, frames: Iterable[NDArray[np.uint8]], *, fps: Fraction | int, settings: Encoding) -> Record:
-    """Encodes RGB frames, uint8 (H,W,3) each, into the fragmented MP4 `path`."""
+    """Encode RGB frames, uint8 (H,W,3) each, into the fragmented MP4 `path`."""
     return _write(path, (VideoFrame.from_ndarray(f, format="rgb24") for f in frames), Fraction(fps), settings)
 
 
 def write_video(path: Path, source: Path, settings: Encoding) -> Record:
-    """Re-encodes every frame of the video file `source`, upright, into the fragmented MP4 `path`.
+    """Re-encode every frame of the video file `source`, upright, into the fragmented MP4 `path`.
 
     Frames keep their number: a variable frame rate becomes a constant one, none is dropped or repeated.
     """
@@ -103,8 +106,8 @@ def _write(path: Path, frames: Iterator[VideoFrame], fps: Fraction, settings: En
     encoder = _ENCODERS[settings.codec]
     convert = store_converter(width, height, pix_fmt=encoder.pix_fmt)
     count = 0
-    with replacing(path) as part:
-        with av.open(str(part), "w", format=encoder.container, options=_MUXER) as container:
+    with replacing(path) as temporary:
+        with av.open(str(temporary), "w", format=encoder.container, options=_MUXER) as container:
             stream = container.add_stream(encoder.name, rate=fps, options=encoder.options(settings))
             stream.width, stream.height, stream.pix_fmt = width, height, encoder.pix_fmt
             context = stream.codec_context
@@ -118,11 +121,11 @@ def _write(path: Path, frames: Iterator[VideoFrame], fps: Fraction, settings: En
                     picture.pict_type = PictureType.I
                 container.mux(stream.encode(picture))
             container.mux(stream.encode(None))
-        init_size, fragments = read_layout(part)
+        init_size, fragments = read_layout(temporary)
         expected = [min(settings.gop, count - start) for start in range(0, count, settings.gop)]
         if [fragment.frames for fragment in fragments] != expected:
             raise RuntimeError(f"{encoder.name} did not keep to a GOP of {settings.gop} frames")
-        if reason := why_unfit(part, settings.codec, init_size, fragments):
+        if reason := why_unfit(temporary, settings.codec, init_size, fragments):
             raise RuntimeError(f"{encoder.name} wrote what a GPU does not decode: {reason}; use --codec vp9")
     return Record(count, width, height, float(fps), settings.codec, encoder.pix_fmt, init_size, fragments)
 
@@ -185,7 +188,7 @@ _ENCODERS = {
         scale=(0, 51),
         fixed={**_CLOSED, "preset": "veryfast", "tune": "fastdecode", "sc_threshold": "0", "flags": "+cgop"},
         # At a GOP of 1 x264 writes a header by which no picture need be kept, and a GPU decoder then makes one surface,
-        # too few. So it is told 2, and each frame is forced to be a key frame; with its look-ahead that would take two
+        # too few. So it gets 2, and each frame is forced to be a key frame; with its look-ahead that would take two
         # fifths more bytes.
         of_key_frames={"g": "2", "forced-idr": "1", "rc-lookahead": "0"},
     ),

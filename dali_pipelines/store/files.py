@@ -1,4 +1,4 @@
-"""Names of files in the store, and writing them so that no half file ever has a final name."""
+"""Names of files in the store, and atomic writes."""
 
 import os
 from collections.abc import Iterator
@@ -12,22 +12,22 @@ VIDEO_SUFFIXES = (
 
 
 def video_path(root: Path, name: str) -> Path:
-    """Where the prepared video `name` lies below the dataset `root`."""
+    """Return the path of the prepared video `name` of the dataset `root`."""
     return root / "videos" / f"{name}.mp4"
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a temporary path beside `path`, moved onto it at the end, or removed when the block raises."""
+    """Yield a temporary path next to `path`; it is moved onto `path` at the end, or removed when the block raises."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
+    temporary = path.with_name(path.name + ".part")
     try:
-        yield part
-        os.replace(part, path)
+        yield temporary
+        os.replace(temporary, path)
     finally:
-        part.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def is_video_name(path: Path) -> bool:
-    """Whether the suffix is that of a video file."""
+    """Tell whether the suffix is that of a video file."""
     return path.suffix.lower() in VIDEO_SUFFIXES

@@ -26,7 +26,7 @@ class Layout(NamedTuple):
 
 
 def read_layout(path: Path) -> Layout:
-    """Reads the top-level boxes of `path`; ValueError when it is cut off or is not a fragmented MP4.
+    """Read the top-level boxes of `path`; ValueError when it is cut off or is not a fragmented MP4.
 
     What stands between two fragments (`styp`, `prft`) belongs to the fragment before it.
     """
@@ -50,7 +50,7 @@ def read_layout(path: Path) -> Layout:
 
 
 def _boxes(file: BinaryIO, length: int) -> Iterator[tuple[bytes, int, int, int]]:
-    """Yields (kind, start, header size, stop) of the boxes side by side in the file."""
+    """Yield (kind, start, header size, stop) of each top-level box of a file."""
     start = 0
     while start < length:
         file.seek(start)
@@ -69,7 +69,7 @@ def _boxes(file: BinaryIO, length: int) -> Iterator[tuple[bytes, int, int, int]]
 
 
 def boxes(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """Kind and body of the boxes side by side in memory; ValueError where the last one is cut off."""
+    """Yield kind and body of each box in memory, one after the other; ValueError where the last is cut off."""
     at = 0
     while at + 8 <= len(data):
         size, kind = struct.unpack_from(">I4s", data, at)
@@ -155,7 +155,7 @@ def _track_boxes(moof: memoryview) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def _default(tfhd: memoryview, field: int) -> int:
-    """The value that a track fragment's header states for runs without their own (0x8 duration, 0x10 size), else 0."""
+    """Return a default of a track fragment's header (0x8 duration, 0x10 size), 0 where it states none."""
     flags, at = int.from_bytes(tfhd[1:4], "big"), 8
     for bit, length in ((0x1, 8), (0x2, 4), (0x8, 4), (0x10, 4)):  # offset of the data, description, duration, size
         if bit == field:
@@ -165,7 +165,7 @@ def _default(tfhd: memoryview, field: int) -> int:
 
 
 def _column(trun: memoryview, field: int, default: int) -> list[int]:
-    """One of the fields of a run's samples: 0x100 duration, 0x200 size, 0x400 flags, 0x800 composition offset."""
+    """Return a field of a run's samples: 0x100 duration, 0x200 size, 0x400 flags, 0x800 composition offset."""
     flags, count = int.from_bytes(trun[1:4], "big"), struct.unpack_from(">I", trun, 4)[0]
     if not flags & field:
         return [default] * count

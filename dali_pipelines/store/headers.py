@@ -1,4 +1,4 @@
-"""What the headers of H.264 and HEVC promise a decoder, above all how many surfaces (pictures) it needs.
+"""Parameter sets of H.264 and HEVC, above all how many surfaces (pictures) a decoder needs.
 
 Sources: ITU-T H.264 7.3.2.1.1 (SPS), E.1 (VUI) and Table A-1; ITU-T H.265 7.3.2.2 (SPS) and 7.3.3 (its profile). Fields
 have the names of the standards.
@@ -72,11 +72,6 @@ class H264Sps:
         kept = _MAX_DPB_MBS.get(self.level_idc, 696320) // ((self.pic_width_in_mbs_minus1 + 1) * height)
         return max(min(kept, 16), self.max_num_ref_frames) + 1
 
-    @property
-    def promised(self) -> int:
-        """Return the surfaces by the most cautious reading: a parser may go by any one of the fields."""
-        return 1 if self.intra_only else min(self.surfaces, self.max_num_ref_frames + 1)
-
 
 @dataclass(frozen=True)
 class HevcSps:
@@ -91,19 +86,9 @@ class HevcSps:
     sps_max_num_reorder_pics: int
 
     @property
-    def intra_only(self) -> bool:
-        """Return False: no flag takes surfaces away."""
-        return False
-
-    @property
     def surfaces(self) -> int:
         """Return how many a decoder needs."""
         return self.sps_max_dec_pic_buffering_minus1 + 1
-
-    @property
-    def promised(self) -> int:
-        """Return the same; there is one field to go by."""
-        return self.surfaces
 
 
 def read_h264_sps(nal: bytes) -> H264Sps:
@@ -194,6 +179,6 @@ def read_hevc_sps(nal: bytes) -> HevcSps:
         bits.ue(), bits.ue(), bits.ue(), bits.ue()  # conformance window
     depth = bits.ue()
     bits.ue(), bits.ue()  # bit_depth_chroma_minus8, log2_max_pic_order_cnt_lsb_minus4
-    told = layers + 1 if bits.u(1) else 1  # sps_sub_layer_ordering_info_present_flag
-    buffering, reorder, _ = [(bits.ue(), bits.ue(), bits.ue()) for _ in range(told)][-1]
+    described = layers + 1 if bits.u(1) else 1  # sps_sub_layer_ordering_info_present_flag
+    buffering, reorder, _ = [(bits.ue(), bits.ue(), bits.ue()) for _ in range(described)][-1]
     return HevcSps(layers, chroma, width, height, depth, buffering, reorder)

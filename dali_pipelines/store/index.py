@@ -1,9 +1,12 @@
-"""The index of a prepared dataset: what a plan may know of a video, and where its bytes lie."""
+"""The index of a prepared dataset: what a plan may know about each video, and where its bytes lie."""
 
+import io
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +16,7 @@ from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.store.files import is_video_name, replacing, video_path
 from dali_pipelines.store.fmp4 import Fragment
 from dali_pipelines.store.ragged import Ragged
+from dali_pipelines.store.storage import Storage, is_url, storage_of
 
 VERSION = 1
 INDEX_FILE = "index.npz"
@@ -21,11 +25,12 @@ PREPARE = "python -m dali_pipelines.prepare"
 
 @dataclass(frozen=True)
 class Record:
-    """One video as it was stored.
+    """One stored video.
 
-    source: path of a file left in place, else empty.
-    notes: for the user.
-    software_only: what makes DALI show other frames on a GPU than FFmpeg does, as in "interlaced frames"; else empty.
+    Attributes:
+        source: path of a file left in place, else empty.
+        notes: sentences for the user, with "N videos" before them.
+        software_only: why DALI shows other frames on a GPU than FFmpeg, as in "interlaced frames"; else empty.
     """
 
     num_frames: int
@@ -45,12 +50,13 @@ class Record:
 class Index:
     """The videos of a dataset as flat arrays, one row a video.
 
-    Of each fragment two running totals are kept, which is what a look-up needs: the byte of the file at
-    which it ends (`fragment_ends`) and the frames up to there (`fragment_frame_ends`). The first begins
-    behind the init segment, every other one where the one before it ended.
+    A look-up needs two running totals of each fragment: the byte of the file at which it ends (`fragment_ends`), and
+    the frames up to there (`fragment_frame_ends`). The first fragment begins after the init segment, each other one
+    where the one before it ends.
     """
 
-    root: Path
+    root: Path | str
+    """The folder of the dataset, or its URL."""
     class_names: tuple[str, ...]
     labels: NDArray[np.int64]
     num_frames: NDArray[np.int32]
@@ -65,12 +71,14 @@ class Index:
     fragment_frame_ends: Ragged
     software_only: Ragged | None = None
     """`Record.software_only` of each video; None in an index that an older version wrote."""
-    parts: NDArray[np.int32] | None = None
+    chunks: NDArray[np.int32] | None = None
+    """`VideoInfo.chunk` of each row; None where all are 0."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def info(self, i: int) -> VideoInfo:
+        """Return what a plan may know about video i."""
         width, height = self.sizes_WH[i].tolist()
         return VideoInfo(
             name=self.names.text(i),
@@ -79,47 +87,45 @@ class Index:
             height=height,
             fps=float(self.fps[i]),
             label=int(self.labels[i]),
-            part=0 if self.parts is None else int(self.parts[i]),
+            chunk=0 if self.chunks is None else int(self.chunks[i]),
         )
+
+    @cached_property
+    def storage(self) -> Storage:
+        """Return where the bytes of the videos lie."""
+        return storage_of(self.root)
+
+    def file(self, i: int) -> str:
+        """Return the file that holds video i, as `storage` takes it."""
+        return self.sources.text(i) or str(video_path(Path(), self.names.text(i)))
 
     def path(self, i: int) -> Path:
-        """The file that holds video i."""
-        source = self.sources.text(i)
-        return Path(source) if source else video_path(self.root, self.names.text(i))
+        """Return the file that holds video i, of local datasets."""
+        return Path(self.root, self.file(i))
 
     def codec(self, i: int) -> str:
-        """FFmpeg's name of the codec: "vp9", "h264", "hevc", "mpeg4" ..."""
-        return self.formats[self.format_ids[i]].split()[0]
+        """Return FFmpeg's name of the codec: "vp9", "h264", "hevc", "mpeg4" ..."""
+        return self.formats[int(self.format_ids[i])].split()[0]
 
     def pix_fmt(self, i: int) -> str:
-        """FFmpeg's name of the pixel format: "yuv420p" ..."""
-        return self.formats[self.format_ids[i]].split()[1]
+        """Return FFmpeg's name of the pixel format: "yuv420p" ..."""
+        return self.formats[int(self.format_ids[i])].split()[1]
 
     def select(self, rows: Sequence[int] | NDArray[np.integer]) -> "Index":
-        """The videos `rows` in that order, as a dataset of its own; class names and ids stay."""
+        """Return the videos `rows`, in that order, as an index of their own; class names and ids stay."""
         rows = np.asarray(rows, dtype=np.int64)
-        return Index(
-            root=self.root,
-            class_names=self.class_names,
-            labels=self.labels[rows],
-            num_frames=self.num_frames[rows],
-            sizes_WH=self.sizes_WH[rows],
-            fps=self.fps[rows],
-            formats=self.formats,
-            format_ids=self.format_ids[rows],
-            init_sizes=self.init_sizes[rows],
-            names=self.names.take(rows),
-            sources=self.sources.take(rows),
-            fragment_ends=self.fragment_ends.take(rows),
-            fragment_frame_ends=self.fragment_frame_ends.take(rows),
-            software_only=None if self.software_only is None else self.software_only.take(rows),
-            parts=None if self.parts is None else self.parts[rows],
-        )
+        chosen: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            if isinstance(value, np.ndarray):
+                chosen[name] = value[rows]
+            elif isinstance(value, Ragged):
+                chosen[name] = value.take(rows)
+        return replace(self, **chosen)
 
     def repeat(self, counts: Sequence[int]) -> "Index":
-        """Every video `counts` times, one after the other, told apart by `VideoInfo.part` from 0 up."""
+        """Return each video `counts` times in a row, numbered by `VideoInfo.chunk` from 0."""
         repeated = self.select(np.repeat(np.arange(len(self)), counts))
-        return replace(repeated, parts=np.concatenate([np.arange(count, dtype=np.int32) for count in counts]))
+        return replace(repeated, chunks=np.concatenate([np.arange(count, dtype=np.int32) for count in counts]))
 
     @classmethod
     def build(
@@ -130,7 +136,7 @@ class Index:
         labels: Mapping[str, int] | None = None,
         class_names: Iterable[str] = (),
     ) -> "Index":
-        """An index of `records` (name -> record), rows in the order of the names."""
+        """Make an index of `records` (name -> record), rows in the order of the names."""
         names = sorted(records)
         rows = [records[name] for name in names]
         formats = sorted({f"{r.codec} {r.pix_fmt}" for r in rows})
@@ -152,8 +158,8 @@ class Index:
         )
 
     def save(self) -> None:
-        """Writes `root/index.npz` in one step: a reader sees the old one or the new one."""
-        arrays: dict[str, NDArray] = {"version": np.array(VERSION)}
+        """Write `root/index.npz` atomically: a reader sees the old one or the new one."""
+        arrays: dict[str, NDArray[Any]] = {"version": np.array(VERSION)}
         for name, value in vars(self).items():
             if isinstance(value, Ragged):
                 arrays[name], arrays[f"{name}.starts"] = value.values, value.starts
@@ -162,19 +168,20 @@ class Index:
                 arrays[name], arrays[f"{name}.starts"] = texts.values, texts.starts
             elif isinstance(value, np.ndarray):
                 arrays[name] = value
-        self.root.mkdir(parents=True, exist_ok=True)
-        with replacing(self.root / INDEX_FILE) as part, part.open("wb") as file:
+        with replacing(Path(self.root, INDEX_FILE)) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
 
     @classmethod
     def load(cls, root: str | Path) -> "Index":
-        """Reads `root/index.npz`; UserError when it is missing, without videos, or not an index."""
-        root = Path(root)
-        path = root / INDEX_FILE
-        if not path.is_file():
-            raise UserError(_why_no_index(root))
+        """Read `root/index.npz`; UserError when it is missing, without videos, or not an index."""
+        path = f"{root}/{INDEX_FILE}"
+        storage = storage_of(root)
         try:
-            with np.load(path, allow_pickle=False) as file:
+            data = storage.read(INDEX_FILE, [(0, storage.size(INDEX_FILE))])
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise UserError(_why_no_index(root)) from error
+        try:
+            with np.load(io.BytesIO(data.data), allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             version = int(arrays.pop("version"))
         except (zipfile.BadZipFile, ValueError, EOFError, KeyError) as error:
@@ -187,57 +194,21 @@ class Index:
             **flat
             | ragged
             | {
-                "root": root,
+                "root": root if is_url(root) else Path(root),
                 "class_names": ragged["class_names"].texts(),
                 "formats": ragged["formats"].texts(),
             }
         )
         if not len(index):
-            raise UserError(f"{path} holds no videos; see quarantine.csv beside it for the reasons")
+            raise UserError(f"{path} holds no videos; see its quarantine.csv for the reasons")
         return index
 
 
-def open_dataset(root: str | Path, list_file: str | Path | None = None) -> Index:
-    """The dataset at `root`, or the part of it that `list_file` names, in the order of the list.
-
-    Lines are `name[.suffix] [ignored]`, as in UCF101's trainlist01.txt ("Class/video.avi 1"). Empty lines are
-    skipped. UserError for names that the index does not have.
-    """
-    index = Index.load(root)
-    if list_file is None:
-        return index
-    try:
-        lines = Path(list_file).read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise UserError(
-            f"cannot read the list of videos {str(list_file)!r}: {reason}; it takes one name a line, "
-            "and its own name counts from the dataset's folder"
-        ) from error
-    row_of = {name: row for row, name in enumerate(index.names.texts())}
-    wanted = [listed_name(line, row_of) for line in lines if line.strip()]
-    missing = [name for name in wanted if name not in row_of]
-    if missing:
-        raise UserError(
-            f"{list_file} names {len(missing)} videos that {index.root} does not hold "
-            f"({', '.join(missing[:3])}{' ...' * (len(missing) > 3)}): prepare them or take them off it"
-        )
-    if not wanted:
-        raise UserError(f"{list_file} names no videos; it takes one name a line")
-    return index.select([row_of[name] for name in wanted])
-
-
-def listed_name(line: str, known: Mapping[str, int]) -> str:
-    """The video that a line of a list means: the whole line or the part before a label, suffix or not."""
-    line = line.strip()
-    texts = [line, line.rsplit(maxsplit=1)[0]]
-    for text in [*texts, *(text.rpartition(".")[0] for text in texts)]:
-        if text in known:
-            return text
-    return texts[-1]
-
-
-def _why_no_index(root: Path) -> str:
+def _why_no_index(root: Path | str) -> str:
+    """Return what is at a root without an index, and the way to a dataset."""
+    if is_url(root):
+        return f"{root} is no prepared dataset (it has no {INDEX_FILE})"
+    root = Path(root)
     if not root.is_dir():
         what = "is a file and not the folder of a dataset" if root.exists() else "does not exist"
         return f"{root} {what}; make a dataset with `{PREPARE} SRC --out DIR` and give DIR"

@@ -1,11 +1,10 @@
-"""What a prepare run has done so far, one JSON line a video, so that the next run continues from there."""
+"""The journal of a prepare run: one JSON line a video, so that the next run continues from there."""
 
 import fcntl
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from configs.errors import UserError
@@ -18,20 +17,21 @@ JOURNAL_FILE = "prepare.jsonl"
 
 @dataclass(frozen=True)
 class Stamp:
-    """What tells a source file from a later version of it."""
+    """Size and time of a source file, which tell it from a later version."""
 
     size: int
     mtime_ns: int
 
     @classmethod
     def of(cls, path: Path) -> "Stamp":
+        """Return the stamp of a file."""
         status = path.stat()
         return cls(status.st_size, status.st_mtime_ns)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A finished video: its record, or None and the reason why it was quarantined."""
+    """A finished video: its record, or None and why it is quarantined."""
 
     stamp: Stamp
     record: Record | None
@@ -39,10 +39,12 @@ class Entry:
 
 
 class Journal:
-    """The journal of the dataset folder `root`, locked while open; `entries` is the last one of each name.
+    """The journal of the dataset folder `root`, locked while open; `entries` has the last one of each name.
 
-    UserError when other settings made the dataset or another run is at work. A last line that was cut off by a
-    kill is dropped.
+    A last line that was cut off by a kill is dropped.
+
+    Raises:
+        UserError: other settings made the dataset, or another run is writing it.
     """
 
     def __init__(self, root: Path, settings: Mapping[str, Any]) -> None:
@@ -69,7 +71,7 @@ class Journal:
             return
         try:
             first, *lines = (json.loads(line) for line in whole.splitlines())
-            self.entries = {line["name"]: _entry(line) for line in lines if not _lacks_facts(line, first)}
+            self.entries = {line["name"]: _entry(line) for line in lines if not _is_outdated(line, first)}
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} is damaged ({error}); delete it to prepare everything again") from error
         if first != json.loads(json.dumps(settings)):
@@ -78,7 +80,7 @@ class Journal:
             raise UserError(f"{path.parent} was prepared with {made}, not {now}; {way_out}")
 
     def add(self, name: str, entry: Entry) -> None:
-        """Notes a finished video at once, so that a kill loses only what was at work."""
+        """Write a finished video to the disk at once, so that a kill loses only what was in progress."""
         self.entries[name] = entry
         line: dict[str, Any] = {"name": name, "stamp": asdict(entry.stamp)}
         if entry.record is None:
@@ -95,14 +97,12 @@ class Journal:
     def __enter__(self) -> "Journal":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._file.close()
 
 
-def _lacks_facts(line: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
-    """Whether an older version wrote the line, which did not look for what a GPU's decoder gets wrong."""
+def _is_outdated(line: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    """Tell whether an older version wrote the line, which did not check for what a GPU's decoder gets wrong."""
     return settings["codec"] in UNENCODED and "software_only" not in line.get("record", {"software_only": ""})
 
 

@@ -1,7 +1,7 @@
 """A clip as a plain MP4, for decoders that open a file in memory without seeking in it.
 
 Of fragments, FFmpeg learns how many frames there are by reading all packets. A table of samples says it at once, and a
-decoder that goes on to the end of the file has nothing to decode beyond the last wanted frame.
+decoder that runs to the end of the file decodes nothing beyond the last wanted frame.
 Boxes as in ISO/IEC 14496-12.
 """
 
@@ -34,7 +34,8 @@ def plain_mp4(clip: EncodedClip) -> NDArray[np.uint8]:
     """Return the packets up to the last wanted frame as an MP4 file: uint8 (bytes,).
 
     `clip.frames` count in it as in the clip. Samples are in the order of decoding, and shown in that of the fragments.
-    An H.264 header that asks for too few surfaces is mended (`_mend`). Another video file is returned as it is.
+    An H.264 header that asks for too few surfaces is patched (`_patch_parameter_sets`). Other files are returned as
+    they are.
 
     Raises:
         ClipError: the init segment or a fragment is damaged.
@@ -60,7 +61,7 @@ def plain_mp4(clip: EncodedClip) -> NDArray[np.uint8]:
         tables.append(_table(b"stss", len(keys), *keys))
     head = init.file_type + _movie(init, count, b"".join(tables) + _table(b"stco", 1, 0))
     body = b"".join(pictures[:count])
-    for old, new in init.mended:  # where parameter sets stand before the pictures too
+    for old, new in init.patched:  # parameter sets stand before the pictures too
         body = body.replace(old, new)
     place = struct.pack(">II4s", len(head) + 8, len(body) + 8, b"mdat")  # the end of stco, then the next box
     return np.frombuffer(bytearray().join((head[:-4], place, body)), np.uint8)
@@ -88,13 +89,13 @@ def _samples(clip: EncodedClip) -> tuple[list[memoryview], list[int], list[int]]
 
 
 class _Init(NamedTuple):
-    """What an init segment says: its `ftyp` and `stsd` boxes, pixels, and the parameter sets that were mended."""
+    """What an init segment says: its `ftyp` and `stsd` boxes, pixels, and the parameter sets that were patched."""
 
     file_type: bytes
     descriptions: bytes
     width: int
     height: int
-    mended: list[tuple[bytes, bytes]]
+    patched: list[tuple[bytes, bytes]]
 
 
 @lru_cache(maxsize=INIT_SEGMENTS)
@@ -102,20 +103,20 @@ def _read_init(init: bytes) -> _Init:
     view = memoryview(init)
     descriptions = bytes(find(view, *SAMPLE_DESCRIPTIONS))
     width, height = struct.unpack_from(">HH", descriptions, 8 + 32)
-    mended: list[tuple[bytes, bytes]] = []
+    patched: list[tuple[bytes, bytes]] = []
     if descriptions[12:16] in (b"avc1", b"avc3"):
         config = decoder_config(view, b"avcC")
-        mended = _mend(config)
-        if mended:
+        patched = _patch_parameter_sets(config)
+        if patched:
             new = _without_flag(config)
-            for old_set, new_set in mended:
+            for old_set, new_set in patched:
                 new = new.replace(old_set, new_set)
             descriptions = descriptions.replace(config, new)
-    return _Init(_box(b"ftyp", find(view, b"ftyp")), _box(b"stsd", descriptions), width, height, mended)
+    return _Init(_box(b"ftyp", find(view, b"ftyp")), _box(b"stsd", descriptions), width, height, patched)
 
 
-def _mend(config: bytes) -> list[tuple[bytes, bytes]]:
-    """Return the parameter sets of an avcC body that ask for too few surfaces, and the same without the reason.
+def _patch_parameter_sets(config: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the parameter sets of an avcC body that ask for too few surfaces, each with its replacement.
 
     x264 writes constraint_set3_flag where every frame is a key frame, by which no picture need be kept: NVDEC then
     makes one surface, and DALI 2.4 uses more. Without the flag the level says how many. It decodes to the same.

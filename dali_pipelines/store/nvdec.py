@@ -1,9 +1,10 @@
-"""What NVIDIA's hardware decoder (NVDEC) asks of a video, for the store's writers and for who picks a decoder."""
+"""What NVIDIA's hardware decoder (NVDEC) requires of a video."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
 from dali_pipelines.store.fmp4 import Fragment, decoder_config, samples
+from dali_pipelines.store.headers import H264Sps, HevcSps
 from dali_pipelines.store.nal import is_idr, read_sps
 
 MULTIPLE = 16
@@ -18,24 +19,31 @@ NVDEC_LEAST: dict[str, tuple[int, int]] = {
 """The least (width, height) in pixels of each codec that it decodes through DALI; smaller ones need a CPU."""
 
 LEAST_SURFACES = 2
-"""Surfaces that a header must promise. DALI 2.4 lets NVDEC make as many as the header says and then uses more."""
+"""Surfaces that a header must ask for. DALI 2.4 lets NVDEC make as many as the header says and then uses more."""
 
 _CONFIGS = {"h264": b"avcC", "hevc": b"hvcC"}  # VP9 always has 9 surfaces, and no kind of key frame but one
 
 
 def why_unfit(path: Path, codec: str, init_size: int, fragments: Iterable[Fragment]) -> str:
-    """Return why NVDEC through DALI does not decode every fragment of a stored video, "" where nothing speaks against.
+    """Return why NVDEC through DALI cannot decode each fragment of a stored video, "" where it can.
 
-    Too few surfaces, or a fragment that does not begin with an IDR picture. Size and pixel format are not looked at.
+    Checked are the surfaces, and whether each fragment begins with an IDR picture; not size and pixel format.
     """
     if codec not in _CONFIGS:
         return ""
     with path.open("rb") as file:
         config = decoder_config(memoryview(file.read(init_size)), _CONFIGS[codec])
         for sps in read_sps(codec, config):
-            if sps.promised < LEAST_SURFACES:
-                return f"its header promises {sps.promised} surface, {LEAST_SURFACES} are needed ({sps})"
+            if (surfaces := _fewest_surfaces(sps)) < LEAST_SURFACES:
+                return f"its header asks for {surfaces} surface, {LEAST_SURFACES} are needed ({sps})"
         for fragment in fragments:
             if not is_idr(codec, config, bytes(next(samples(memoryview(file.read(fragment.size)))))):
                 return f"the key frame of the fragment at byte {fragment.offset} is no IDR picture"
     return ""
+
+
+def _fewest_surfaces(sps: H264Sps | HevcSps) -> int:
+    """Return the surfaces by the most cautious reading: a parser may go by any field of H.264."""
+    if isinstance(sps, HevcSps):
+        return sps.surfaces
+    return 1 if sps.intra_only else min(sps.surfaces, sps.max_num_ref_frames + 1)

@@ -1,9 +1,7 @@
-"""The bytes of a clip: the init segment and the fragments with its frames."""
+"""Read the bytes of a clip: the init segment and the fragments with its frames."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,18 +10,19 @@ from dali_pipelines.store.index import Index
 
 
 class ClipError(Exception):
-    """The bytes of a clip are not there, or do not decode to the frames that the index promises."""
+    """The bytes of a clip are missing, or do not decode to the frames of the index."""
 
 
 @dataclass(frozen=True)
 class EncodedClip:
     """A small video file in memory, and which of its frames are wanted.
 
-    data: uint8 (bytes,), the init segment and the fragments that hold the frames.
-    frames: int32 (T,), the wanted frames counted from the first frame in `data`; order and repeats as asked.
-    decoded: how many frames a decoder without seeking decodes to get them.
-    init_size: bytes of the init segment; 0 when `data` is some other video file.
-    fragments: bytes and frames of each that follows it.
+    Attributes:
+        data: uint8 (bytes,), the init segment and the fragments that hold the frames.
+        frames: int32 (T,), the wanted frames counted from the first frame in `data`, in the order of the request.
+        decoded: how many frames a decoder without seeking decodes to get them.
+        init_size: bytes of the init segment; 0 when `data` is any other video file.
+        fragments: bytes and frames of each fragment that follows.
     """
 
     data: NDArray[np.uint8]
@@ -34,9 +33,14 @@ class EncodedClip:
 
 
 def read_clip(index: Index, i: int, frames: NDArray[np.integer]) -> EncodedClip:
-    """Reads the fragments of video `i` that hold `frames` (T,), counted from the start of the video.
+    """Read the fragments of video `i` that hold `frames`.
 
-    ClipError when the file is gone or short; IndexError for frames that the video does not have.
+    Args:
+        frames: (T,), counted from the start of the video, in any order.
+
+    Raises:
+        ClipError: the file is missing or too short.
+        IndexError: the video does not have these frames.
     """
     frames = np.asarray(frames)
     if not len(frames) or frames.min() < 0 or frames.max() >= index.num_frames[i]:
@@ -54,12 +58,15 @@ def read_clip(index: Index, i: int, frames: NDArray[np.integer]) -> EncodedClip:
 
     fragments = list(zip((ends - begins)[used].tolist(), counts.tolist(), strict=True))
     ranges = [(0, init_size), *zip(begins[used].tolist(), ends[used].tolist(), strict=True)]
-    data = _read_ranges(index.path(i), _merged(ranges))
+    try:
+        data = index.storage.read(index.file(i), _merged(ranges))
+    except OSError as error:
+        raise ClipError(f"cannot read {index.path(i)}: {error.strerror or error}") from error
     return EncodedClip(data, relative, int(relative.max()) + 1, init_size, fragments)
 
 
 def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Byte ranges in rising order, those that touch joined into one."""
+    """Join byte ranges that touch; they are in rising order."""
     merged = ranges[:1]
     for start, end in ranges[1:]:
         if start == merged[-1][1]:
@@ -67,22 +74,3 @@ def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             merged.append((start, end))
     return merged
-
-
-def _read_ranges(path: Path, ranges: list[tuple[int, int]]) -> NDArray[np.uint8]:
-    data = np.empty(sum(end - start for start, end in ranges), np.uint8)
-    view, at = data.data, 0
-    try:
-        file = os.open(path, os.O_RDONLY)
-        try:
-            for start, end in ranges:
-                while start < end:  # one read returns at most 2 GiB
-                    got = os.preadv(file, [view[at : at + end - start]], start)
-                    if got == 0:
-                        raise ClipError(f"{path} ends at byte {start}, the index expects {end}: prepare it again")
-                    start, at = start + got, at + got
-        finally:
-            os.close(file)
-    except OSError as error:
-        raise ClipError(f"cannot read {path}: {error.strerror}") from error
-    return data

@@ -1,4 +1,4 @@
-"""Source videos stored without re-encoding: packets copied into fragments, or the file left where it is."""
+"""Store source videos without re-encoding: copy packets into fragments, or leave the file where it is."""
 
 import io
 import itertools
@@ -17,6 +17,7 @@ from dali_pipelines.store.convert import rotation
 from dali_pipelines.store.encode import MOVFLAGS
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.fmp4 import Fragment, read_layout
+from dali_pipelines.store.headers import H264Sps
 from dali_pipelines.store.index import Record
 from dali_pipelines.store.nal import is_idr, read_sps
 from dali_pipelines.store.nvdec import LEAST_SURFACES, MULTIPLE
@@ -29,7 +30,7 @@ INT32_MAX = 2**31 - 1
 
 
 def copy_video(path: Path, source: Path) -> Record:
-    """Copies the video packets of `source` into the fragmented MP4 `path`.
+    """Copy the video packets of `source` into the fragmented MP4 `path`.
 
     Every fragment of the record decodes by itself to the very pixels of the source: one that does not (open GOP, a
     key frame that is not IDR) is joined to the one before it. Frames that an edit list hides are kept. VideoError
@@ -41,15 +42,15 @@ def copy_video(path: Path, source: Path) -> Record:
         pictures = _decode_all(video)
         if not pictures.in_order:
             raise VideoError(f"the order of its frames is not in the time stamps of its packets; {WAY_OUT}")
-        with replacing(path) as part:
-            _copy_packets(part, source)
-            init_size, fragments = read_layout(part)
-            closed = _closed_fragments(part.read_bytes(), init_size, fragments, pictures.prints)
+        with replacing(path) as temporary:
+            _copy_packets(temporary, source)
+            init_size, fragments = read_layout(temporary)
+            closed = _closed_fragments(temporary.read_bytes(), init_size, fragments, pictures.prints)
         return _record(video, pictures, init_size, closed)
 
 
 def leave_in_place(source: Path) -> Record:
-    """A record that points at `source` itself: one fragment, so a clip decodes from the start."""
+    """Return a record that points at `source` itself, as one fragment: a clip decodes from the start."""
     with Source(source) as video:
         pictures = _decode_all(video)
         whole = Fragment(0, source.stat().st_size, len(pictures.prints))
@@ -57,9 +58,14 @@ def leave_in_place(source: Path) -> Record:
 
 
 class _Pictures(NamedTuple):
-    """What decoding a video shows: its first frame, a fingerprint of each, whether the time stamps rise.
+    """What decoding a video shows.
 
-    interlaced: whether any frame is. last_time: the latest time stamp, in the stream's own unit.
+    Attributes:
+        first: the first frame.
+        prints: a checksum of each frame.
+        in_order: whether the time stamps rise.
+        interlaced: whether any frame is interlaced.
+        last_time: the latest time stamp, in the stream's own unit.
     """
 
     first: VideoFrame
@@ -70,7 +76,7 @@ class _Pictures(NamedTuple):
 
 
 def _decode_all(video: Source) -> _Pictures:
-    """Decodes to the end; VideoError for pictures that come out wrong when their tags are ignored."""
+    """Decode to the end; VideoError for frames that come out wrong when their tags are ignored."""
     to_rgb = RgbConverter()
     first, prints, times, interlaced = None, [], [], False
     for frame in video.frames():
@@ -83,9 +89,9 @@ def _decode_all(video: Source) -> _Pictures:
         prints.append(_print(to_rgb(frame)))
         times.append(frame.pts)
     assert first is not None  # Source raises when nothing decodes
-    known = [time for time in times if time is not None]
-    in_order = len(known) == len(times) and all(a < b for a, b in itertools.pairwise(known))
-    return _Pictures(first, prints, in_order, interlaced, max(known, default=0))
+    stamped = [time for time in times if time is not None]
+    in_order = len(stamped) == len(times) and all(a < b for a, b in itertools.pairwise(stamped))
+    return _Pictures(first, prints, in_order, interlaced, max(stamped, default=0))
 
 
 def _record(
@@ -122,14 +128,16 @@ def _record(
 
 
 def _single_surface(video: Source, *, read_as_clips: bool) -> bool:
-    """Whether a hardware decoder makes only one. Clips of fragments are mended where they can be (`store.mp4`)."""
+    """Tell whether a hardware decoder makes only one surface. Clips of fragments are patched where possible (`mp4`)."""
     if video.codec not in ("h264", "hevc"):
         return False
     try:
         sets = read_sps(video.codec, video.stream.codec_context.extradata or b"")
     except (ValueError, IndexError):  # a header that we cannot read
         return True
-    return any(sps.surfaces < LEAST_SURFACES and not (read_as_clips and sps.intra_only) for sps in sets)
+    if read_as_clips:
+        sets = [sps for sps in sets if not (isinstance(sps, H264Sps) and sps.intra_only)]
+    return any(sps.surfaces < LEAST_SURFACES for sps in sets)
 
 
 def _copy_packets(path: Path, source: Path) -> None:
@@ -148,7 +156,7 @@ def _copy_packets(path: Path, source: Path) -> None:
 
 
 def _decode_times(shown: list[int]) -> list[int]:
-    """Rising decode times of packets, none later than the time at which its picture is shown.
+    """Return rising decode times for packets, none later than the time at which its picture is shown.
 
     Matroska and WebM have no decode times, and what demuxers make up for the first packets is not always there.
     """
@@ -160,7 +168,7 @@ def _decode_times(shown: list[int]) -> list[int]:
 def _closed_fragments(
     data: bytes, init_size: int, fragments: tuple[Fragment, ...], prints: list[int]
 ) -> tuple[Fragment, ...]:
-    """`fragments` joined where needed, so that each decodes by itself to its part of `prints`."""
+    """Join fragments where needed, so that each decodes by itself to its part of `prints`."""
     closed: list[Fragment] = []
     end = len(prints)
     tail = 0  # bytes of the fragments after this one that did not decode without it
@@ -184,7 +192,7 @@ def _print(planes: Planes) -> int:
 
 
 def _decode_alone(chunk: bytes, must_be_idr: bool) -> list[int]:
-    """Fingerprints of the frames of a small file; none when it cannot follow any other fragment."""
+    """Return the checksums of the frames of a small file; none when it cannot follow every other fragment."""
     to_rgb = RgbConverter()
     try:
         with av.open(io.BytesIO(chunk)) as container:

@@ -1,4 +1,4 @@
-"""A source video, decoded to its end: what it is, how many frames it really has, or why it cannot be used."""
+"""Decode a source video to its end: what it is, how many frames it really has, or why it cannot be used."""
 
 import os
 import re
@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 
 import av
 from av.error import FFmpegError, InvalidDataError
@@ -23,9 +22,9 @@ class VideoError(Exception):
 
 @dataclass(frozen=True)
 class Pictures:
-    """JPEG or PNG files of one folder that are numbered without a gap, from any number on: together they are a video.
+    """A folder of JPEG or PNG files that are numbered without a gap, from any number on: the frames of a video.
 
-    The numbers have `width` digits and more: 4 in img_0001.jpg, 1 in 1.jpg to 10.jpg.
+    The numbers have at least `width` digits: 4 in img_0001.jpg, 1 in 1.jpg to 10.jpg.
     """
 
     prefix: str
@@ -36,7 +35,7 @@ class Pictures:
 
     @classmethod
     def of(cls, folder: Path) -> "Pictures | None":
-        """Those of `folder`, None when there are none; VideoError when its pictures are not one whole series."""
+        """Return the pictures of `folder`, None when it has none; VideoError when they are not one whole series."""
         found = {name: match for name in sorted(os.listdir(folder)) if (match := PICTURE.fullmatch(name))}
         if not any(match["number"] for match in found.values()):
             return None
@@ -53,19 +52,20 @@ class Pictures:
         return pictures
 
     def name(self, i: int) -> str:
-        """The file name of picture i, counted from 0."""
+        """Return the file name of picture i, counted from 0."""
         return f"{self.prefix}{self.first + i:0{self.width}d}{self.suffix}"
 
     def pattern(self, folder: Path) -> str:
-        """Their path as FFmpeg's image2 demuxer takes it."""
+        """Return their path as FFmpeg's image2 demuxer takes it."""
         return f"{folder}/{self.prefix}".replace("%", "%%") + f"%0{self.width}d{self.suffix}"
 
 
 class Source:
     """An opened source video, for a `with` block; VideoError for everything that is wrong with it.
 
-    `path` is a file, or a folder of numbered pictures, which tell no rate and get DEFAULT_FPS. `edit_list=False`
-    shows the frames that an MP4 holds but hides from players (a trimmed start).
+    Args:
+        path: a file, or a folder of numbered pictures, which have no rate and get DEFAULT_FPS.
+        edit_list: False shows the frames that an MP4 holds but hides from players (a trimmed start).
     """
 
     def __init__(self, path: Path, *, edit_list: bool = True) -> None:
@@ -101,17 +101,15 @@ class Source:
     def __enter__(self) -> "Source":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.container.close()
 
     def frames(self) -> Iterator[VideoFrame]:
-        """Every frame in presentation order; VideoError at the first that fails, or when too few came."""
-        return self._film() if self.pictures is None else self._series(self.pictures)
+        """Decode all frames in presentation order; VideoError at the first that fails, or when too few came."""
+        return self._decode_file() if self.pictures is None else self._decode_pictures(self.pictures)
 
-    def _series(self, pictures: Pictures) -> Iterator[VideoFrame]:
-        """Every picture; VideoError at the first that is damaged or of another size than the one before it."""
+    def _decode_pictures(self, pictures: Pictures) -> Iterator[VideoFrame]:
+        """Decode all pictures; VideoError at the first that is damaged or differs in size from the one before it."""
         count, size = 0, (0, 0)
         try:
             for frame in self.container.decode(self.stream):
@@ -126,7 +124,7 @@ class Source:
         if count < pictures.count:  # FFmpeg takes an empty file for the end
             raise VideoError(f"its picture {pictures.name(count)} is empty")
 
-    def _film(self) -> Iterator[VideoFrame]:
+    def _decode_file(self) -> Iterator[VideoFrame]:
         count = damaged = 0
         seconds = 0.0
         try:
@@ -141,23 +139,23 @@ class Source:
             raise VideoError("nothing decodes")
         if damaged > count * MOST_MISSING:
             raise VideoError(f"{damaged} of {count} frames are damaged")
-        announced = self.stream.frames
-        if count < announced * (1 - MOST_MISSING) and not self._trimmed():
-            raise VideoError(f"truncated: the header says {announced} frames, {count} decode")
-        if not announced and seconds < self._announced_seconds() * (1 - MOST_MISSING):
-            raise VideoError(f"truncated: the header says {self._announced_seconds():.1f} s, {seconds:.1f} s decode")
+        expected = self.stream.frames
+        if count < expected * (1 - MOST_MISSING) and not self._trimmed():
+            raise VideoError(f"truncated: the header says {expected} frames, {count} decode")
+        if not expected and seconds < self._expected_seconds() * (1 - MOST_MISSING):
+            raise VideoError(f"truncated: the header says {self._expected_seconds():.1f} s, {seconds:.1f} s decode")
         if count == 1:
             raise VideoError("has only one frame, a clip needs motion")
 
-    def _announced_seconds(self) -> float:
-        """Time of the end by the header, 0 when unknown. WebM and Matroska give no number of frames, only this."""
+    def _expected_seconds(self) -> float:
+        """Return when the last frame starts by the header, 0 when unknown. WebM and Matroska tell no frame count."""
         duration = self.container.duration
-        if duration is None or len(self.container.streams) > 1:  # it may be the sound that lasts longer
+        if duration is None or len(self.container.streams) > 1:  # the sound may last longer
             return 0.0
-        return (duration + (self.container.start_time or 0)) / av.time_base - 1 / float(self.fps)
+        return float((duration + (self.container.start_time or 0)) / av.time_base) - 1 / float(self.fps)
 
     def _trimmed(self) -> bool:
-        """Whether the missing frames are in the file and only hidden by its edit list."""
+        """Tell whether the missing frames are in the file and only hidden by its edit list."""
         with Source(self.path, edit_list=False) as whole:
             packets = sum(packet.size > 0 for packet in whole.container.demux(whole.stream))
-        return packets >= self.stream.frames * (1 - MOST_MISSING)
+        return bool(packets >= self.stream.frames * (1 - MOST_MISSING))

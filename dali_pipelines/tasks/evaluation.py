@@ -83,7 +83,7 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
     The last part repeats its last clip up to M; `clips_known` is the number of those that count.
     """
     size = clips_per_part(cfg)
-    clips = clips_of(video.num_frames, rng, cfg)[video.part * size :][:size]
+    clips = clips_of(video.num_frames, rng, cfg)[video.chunk * size :][:size]
     frames = clips[np.minimum(np.arange(size), len(clips) - 1)]
     crops = crops_of(video, cfg)
     arrays = {

@@ -10,9 +10,10 @@ from torch.nn import functional as F
 
 from configs.errors import UserError
 from dali_pipelines import demo_data
+from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.demo_data import CLASS_NAMES, MIDDLE, NUM_FRAMES, SIZE, main, paste, render, sample_rng
-from dali_pipelines.store.index import Index, open_dataset
+from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import read_clip
 
 NUM_CLASSES = len(CLASS_NAMES)
@@ -186,7 +187,7 @@ def test_the_set_is_labeled_and_balanced(demo):
 
 
 def test_the_lists_are_balanced_and_share_no_video(demo):
-    train, test = (open_dataset(demo, demo / f"{split}.txt") for split in ("train", "test"))
+    train, test = (open_dataset(demo, demo / f"{split}.txt").index for split in ("train", "test"))
     assert np.bincount(train.labels).tolist() == [2] * NUM_CLASSES
     assert np.bincount(test.labels).tolist() == [1] * NUM_CLASSES
     names = [index.info(i).name for index in (train, test) for i in range(len(index))]
@@ -194,7 +195,7 @@ def test_the_lists_are_balanced_and_share_no_video(demo):
 
 
 def test_stored_videos_look_as_rendered(demo):
-    index = open_dataset(demo, demo / "test.txt")
+    index = open_dataset(demo, demo / "test.txt").index
     for i in range(len(index)):
         stored = decode_rgb(read_clip(index, i, np.arange(NUM_FRAMES))).astype(float)
         rendered = render(int(index.labels[i]), sample_rng(3, "test", i))

@@ -150,7 +150,8 @@ def test_a_truncated_video_has_the_same_stand_in_on_every_rank_and_is_named(vp9_
     path.write_bytes(path.read_bytes()[:900])
     loader = ClipLoader(store, CTP, batch_size=4, seed=5)
     first = epoch(loader)
-    assert list(loader.replaced) == [store.info(row).name]
+    assert list(loader.unreadable) == [store.info(row).name]
+    assert loader.replaced_by == {store.info(row).name: store.info(int(first[0]["index"][1])).name}
     assert row not in torch.cat([b["index"] for b in first])
     assert torch.equal(first[0]["clips"][0], two_epochs[0]["clips"][0])
     ranks = [epoch(ClipLoader(store, CTP, batch_size=2, rank=r, world_size=2, seed=5)) for r in range(2)]
@@ -169,7 +170,7 @@ def test_bytes_that_dali_cannot_decode_cost_one_video_and_no_batch(vp9_store, tm
     loader = ClipLoader(store, CTP, batch_size=4, seed=5, workers=workers)
     batches = epoch(loader)
     assert len(batches) == 3
-    assert list(loader.replaced) == [store.info(row).name]
+    assert list(loader.unreadable) == [store.info(row).name]
     others = two_epochs[1]["index"] != row
     assert torch.equal(batches[1]["clips"][others], two_epochs[1]["clips"][others])
     assert same(batches[0], two_epochs[0])
@@ -183,7 +184,7 @@ def test_in_order_a_video_that_cannot_be_read_is_marked_and_not_counted_as_anoth
     loader = ClipLoader(store, CLIPS, batch_size=4, shuffle=False)
     rows = torch.cat([b["index"] for b in loader])
     assert rows.tolist() == [0, 1, 2, -1, *range(4, 12)]
-    assert list(loader.replaced) == [store.info(3).name]
+    assert list(loader.unreadable) == [store.info(3).name]
 
 
 @pytest.mark.parametrize("decoder", ["dali", "pyav"])
@@ -230,7 +231,7 @@ def test_a_video_that_kills_its_workers_is_as_good_as_unreadable(vp9_store, tmp_
     loader = ClipLoader(vp9_store, Deadly("ctp", CTP.cfg), workers=2, **settings)
     wanted, batches = ([*epoch(one), *epoch(one)] for one in (reference, loader))
     assert all(same(a, b) for a, b in zip(wanted, batches, strict=True))
-    assert loader.replaced == {vp9_store.info(row).name: "its process was killed twice, by SIGSEGV"}
+    assert loader.unreadable == {vp9_store.info(row).name: "its process was killed twice, by SIGSEGV"}
     loader.close()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from configs.errors import UserError
 from dali_pipelines.decode.frames import decode_rgb
-from dali_pipelines.store.index import Index, open_dataset
+from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import read_clip
 from tests.helpers.media import SHARED_MEDIA, make_video, read_video
 from tests.helpers.prepared import SMALL, names, prepare, start, stored
@@ -17,7 +17,7 @@ from tests.helpers.prepared import SMALL, names, prepare, start, stored
 
 def test_a_folder_becomes_a_dataset_with_the_classes_of_its_folders(videos, tmp_path, capsys):
     assert prepare(videos, "--out", tmp_path, "--gop", 8, *SMALL) == 0
-    index = open_dataset(tmp_path)
+    index = Index.load(tmp_path)
     assert names(index) == ["jump/c", "run/a", "run/deep/b.b"]
     assert index.class_names == ("jump", "run")
     assert index.labels.tolist() == [0, 1, 1]
@@ -38,7 +38,7 @@ def test_every_codec_gives_clips_that_look_like_the_source(videos, tmp_path, cod
     sizes = {"hevc": ["--size", "192x160"], "copy": [], "original": []}
     size = sizes.get(codec, ["--short-side", "64"])
     assert prepare(videos / "run" / "a.mp4", "--out", tmp_path, "--codec", codec, "--workers", 1, *size) == 0
-    index = open_dataset(tmp_path)
+    index = Index.load(tmp_path)
     clip = decode_rgb(read_clip(index, 0, np.arange(4, 12)))
     width, height = index.info(0).width, index.info(0).height
     blurred = f"scale={width}:{height}:flags=area"
@@ -61,7 +61,7 @@ def test_every_codec_gives_clips_that_look_like_the_source(videos, tmp_path, cod
 def test_what_is_stored_when_nothing_is_asked_for(tmp_path, options, codec, gop, size):
     source = make_video(tmp_path / "a.mp4", frames=33, size=(320, 240))
     assert prepare(source, "--out", tmp_path / "out", "--workers", 1, *options) == 0
-    index = open_dataset(tmp_path / "out")
+    index = Index.load(tmp_path / "out")
     info = index.info(0)
     assert (index.codec(0), info.width, info.height) == (codec, *size)
     assert np.diff(index.fragment_frame_ends[0], prepend=0).tolist() == [gop] * (33 // gop) + [33 % gop] * (gop > 1)
@@ -95,7 +95,7 @@ def test_only_new_and_changed_and_lost_videos_are_done_again(videos, tmp_path, c
     capsys.readouterr()
     assert prepare(source, "--out", out, *SMALL) == 3
     assert "4 videos (3 stored now)" in capsys.readouterr().out  # the bad one is not tried again
-    index = open_dataset(out)
+    index = Index.load(out)
     assert names(index) == ["a", "b", "c", "e"]
     assert index.num_frames.tolist() == [10, 12, 10, 10]
     after = stored(out)
@@ -104,7 +104,7 @@ def test_only_new_and_changed_and_lost_videos_are_done_again(videos, tmp_path, c
 
     make_video(source / "bad.mp4", frames=10)  # mended
     assert prepare(source, "--out", out, *SMALL) == 0
-    assert "bad" in names(open_dataset(out))
+    assert "bad" in names(Index.load(out))
 
 
 def test_other_settings_than_before_are_refused_with_the_way_out(videos, tmp_path):
@@ -187,7 +187,7 @@ def test_an_output_below_the_source_is_not_its_own_source(tmp_path):
         if not out.exists():
             out.symlink_to(tmp_path)
         assert prepare(tmp_path, "--out", out, *SMALL) == 0
-        assert names(open_dataset(out)) == ["a"]
+        assert names(Index.load(out)) == ["a"]
 
 
 def test_names_that_are_not_utf8_survive(tmp_path):
@@ -198,7 +198,7 @@ def test_names_that_are_not_utf8_survive(tmp_path):
     (tmp_path / "in" / f"{odd}2.mp4").write_bytes(b"")
     for _ in range(2):
         assert prepare(tmp_path / "in", "--out", tmp_path / "out", *SMALL) == 3
-    index = open_dataset(tmp_path / "out")
+    index = Index.load(tmp_path / "out")
     assert names(index) == [odd]
     assert len(decode_rgb(read_clip(index, 0, np.arange(3)))) == 3
 
@@ -209,7 +209,7 @@ def test_names_that_are_not_utf8_survive(tmp_path):
 )
 def test_real_clips(tmp_path, codec, bad, capsys):
     assert prepare(SHARED_MEDIA, "--out", tmp_path, "--codec", codec, "--labels", "none") == 3
-    index = open_dataset(tmp_path)
+    index = Index.load(tmp_path)
     assert len(index) == 10 - bad
     for i in range(len(index)):
         frames = np.array([int(index.num_frames[i]) - 1, 0])

@@ -14,7 +14,7 @@ from configs.errors import UserError
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.prepare import Job, store_video
 from dali_pipelines.store.encode import Encoding
-from dali_pipelines.store.index import open_dataset
+from dali_pipelines.store.index import Index
 from dali_pipelines.store.journal import Journal
 from dali_pipelines.store.reader import read_clip
 from dali_pipelines.workers import Crashed
@@ -54,7 +54,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, capsys):
     output, errors = again.communicate(timeout=120)
     assert again.returncode == 0, errors
     assert f"12 videos ({12 - len(entries)} stored now)" in output.decode()
-    index = open_dataset(out)
+    index = Index.load(out)
     assert index.num_frames.tolist() == [150] * 12
     after = stored(out)
     assert all(after[f"{entry['name']}.mp4"] == before[f"{entry['name']}.mp4"] for entry in entries)
@@ -87,7 +87,7 @@ def test_a_video_that_crashes_the_decoder_is_quarantined(videos, tmp_path, monke
         ),
     )
     assert prepare(videos, "--out", tmp_path, *SMALL) == 3
-    assert names(open_dataset(tmp_path)) == ["run/a", "run/deep/b.b"]
+    assert names(Index.load(tmp_path)) == ["run/a", "run/deep/b.b"]
     with (tmp_path / "quarantine.csv").open() as file:
         assert list(csv.reader(file))[1:] == [
             [str(videos / "jump" / "c.webm"), "its process was killed twice, by SIGSEGV"]

@@ -21,7 +21,7 @@ from torch.distributed import destroy_process_group
 
 import nets.tasks
 from configs.errors import run_cli
-from dali_pipelines import listed
+from dali_pipelines.datasets import open as opening
 from dali_pipelines.store.ragged import Ragged
 from trainers import command, pretrain
 
@@ -71,7 +71,7 @@ class Loader:
 
     def __init__(self, config, ranks, _) -> None:
         self.config, self.ranks, self.index, self.step = config, ranks, Index(config.plan.frames), 0
-        self.counts, self.replaced, self.left_out = types.SimpleNamespace(amplification=1.5), {}, []
+        self.counts, self.unreadable, self.too_short = types.SimpleNamespace(amplification=1.5), {}, {}
         self.task = types.SimpleNamespace(batch_schema={}, program=types.SimpleNamespace(normalization="imagenet"))
         self.batch = config.train.global_batch // ranks.world_size // config.train.accumulate
 
@@ -93,7 +93,7 @@ class Loader:
             clips = torch.sin(index.view(-1, 1, 1, 1, 1) + torch.arange(3 * 4 * 8 * 8.0).view(1, 3, 4, 8, 8))
             clips[index == plan.nan_row] = torch.nan
             if plan.lost_row in index:
-                self.replaced[self.index.info(plan.lost_row).name] = f"rank {self.ranks.rank} cannot read it"
+                self.unreadable[self.index.info(plan.lost_row).name] = f"rank {self.ranks.rank} cannot read it"
             self.step += 1
             yield {"clips": clips, "index": index}
 
@@ -136,7 +136,7 @@ def main(argv: list[str]) -> None:
     with (
         mock.patch.dict(sys.modules, modules),
         mock.patch.object(nets.tasks, "build_task", lambda task, backbone, schema, cfg: Net(cfg)),
-        mock.patch.object(listed, "open_listed", return_value=types.SimpleNamespace(index=None, left_off=[])),
+        mock.patch.object(opening, "open_dataset", return_value=types.SimpleNamespace(index=None, notes=[])),
         mock.patch.object(command, "build_loader", Loader),
         mock.patch.object(torch.distributed, "destroy_process_group", end_group),
     ):

@@ -193,7 +193,7 @@ def test_a_video_that_cannot_be_read_in_validation_is_named_and_the_run_goes_on(
     index.path(list(index.names.texts()).index(lost)).unlink()
     caplog.clear()
     train(tmp_path, store, "--mode", "scratch", "--max-steps", 2, name="lossy")
-    assert [message.partition(" cannot be read")[0] for message in caplog.messages] == [lost]
+    assert [message.partition(" is unreadable")[0] for message in caplog.messages] == [lost]
     assert "step_00000002.pt" in {path.name for path in (tmp_path / "lossy" / "checkpoints").iterdir()}
     assert np.isfinite(
         torch.load(tmp_path / "lossy" / "checkpoints" / "best.pt", weights_only=True)["validation"]["loss"]

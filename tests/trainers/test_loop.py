@@ -50,7 +50,7 @@ def lines(tmp_path: Path, name: str = "run") -> list[dict]:
 
 def history(tmp_path: Path, name: str = "run") -> list[dict]:
     """All that a step computed, without its speed and memory."""
-    measured = ("clips_per_s", "data_wait", "rss_mib", "cuda_peak_mib", "amplification", "replaced_videos")
+    measured = ("clips_per_s", "data_wait", "rss_mib", "cuda_peak_mib", "amplification", "unreadable_videos")
     return [{key: value for key, value in line.items() if key not in measured} for line in lines(tmp_path, name)]
 
 
@@ -83,7 +83,7 @@ def test_a_run_leaves_checkpoints_config_and_a_line_for_every_step(whole):
         assert line["clips_per_s"] > 0
         assert 0 <= line["data_wait"] <= 1
         assert line["rss_mib"] > 10
-        assert (line["amplification"], line["replaced_videos"]) == (1.5, 0)
+        assert (line["amplification"], line["unreadable_videos"]) == (1.5, 0)
 
 
 def test_checkpoints_name_the_weights_as_the_network_does(whole):

@@ -66,16 +66,16 @@ def test_videos_that_some_rank_could_not_read_are_all_named_at_the_end_and_after
     status, output = run_both(tmp_path, "--set", f"plan.lost_row={first}", "--max-steps", "2")
     assert status == [0, 0]
     table = tmp_path / "run" / "unreadable.csv"
-    assert f"1 videos could not be read, as {table} says why: class/video_{first:02d}" in output
+    assert f"1 videos are unreadable (reasons in {table}): class/video_{first:02d}" in output
     status, output = run_both(tmp_path, "--set", f"plan.lost_row={second}", "--max-steps", "4")
     assert status == [0, 0]
     names = [f"class/video_{row:02d}" for row in (first, second)]
-    assert f"2 videos could not be read, as {table} says why: {', '.join(names)}" in output
+    assert f"2 videos are unreadable (reasons in {table}): {', '.join(names)}" in output
     with table.open(newline="") as file:
         found = list(csv.DictReader(file))
     assert [row["name"] for row in found] == names
     assert [row["reason"] for row in found] == ["rank 1 cannot read it", "rank 1 cannot read it"]
-    assert [line["replaced_videos"] for line in lines(tmp_path)] == [0, 0, 1, 1]
+    assert [line["unreadable_videos"] for line in lines(tmp_path)] == [0, 0, 1, 1]
 
 
 def test_sigusr1_from_outside_ends_with_status_0(tmp_path):

@@ -35,7 +35,7 @@ class Loader:
     """The same batch for ever."""
 
     def __init__(self) -> None:
-        self.replaced: dict[str, str] = {}
+        self.unreadable: dict[str, str] = {}
 
     def __len__(self) -> int:
         return 4

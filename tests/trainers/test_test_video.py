@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from configs.errors import UserError
-from dali_pipelines.store.index import Index, open_dataset
+from dali_pipelines.datasets.open import open_dataset
+from dali_pipelines.store.index import Index
 from dali_pipelines.tasks.recognition import Config, Test
 from nets.backbones import create
 from nets.classifier import Classifier
@@ -86,7 +87,7 @@ def test_scores_are_those_of_plain_torch_and_the_figures_follow_from_them(traine
     net = Classifier(create("r3d_tiny"), 3, NetConfig())
     (path,) = (trained / "run" / "checkpoints").glob("*.pt")
     net.load_state_dict(checkpoint.read(path)["model"])
-    index = open_dataset(trained / "data", trained / "data" / "test.txt")
+    index = open_dataset(trained / "data", trained / "data" / "test.txt").index
     expected = slow_scores(net.eval(), index, CLIPS)
     found, figures = saved(tested), result(tested)
     assert np.allclose(found.scores, expected, rtol=1e-4, atol=1e-5)
@@ -109,7 +110,7 @@ def test_scores_are_those_of_plain_torch_and_the_figures_follow_from_them(traine
 
 def test_videos_that_cannot_be_read_are_wrong_and_named_alike_with_one_rank_and_with_two(trained, tested, tmp_path):
     shutil.copytree(trained / "data", tmp_path / "data")
-    index = open_dataset(tmp_path / "data", tmp_path / "data" / "test.txt")
+    index = open_dataset(tmp_path / "data", tmp_path / "data" / "test.txt").index
     short, garbled = index.path(1), index.path(8)
     short.write_bytes(short.read_bytes()[:900])
     data = bytearray(garbled.read_bytes())
@@ -173,7 +174,7 @@ def test_classes_of_one_name_are_the_same_in_whatever_order_the_dataset_has_them
 def test_clips_crops_and_the_split_can_be_chosen_and_a_doubtful_split_is_noted(trained, tmp_path, capsys):
     args = ["--checkpoint", trained / "run", "--out", tmp_path, "--clips", "windows", "--crops", "five"]
     video_test(*args, "--set", "data.split=2", "--set", "plan.num_frames=8")
-    frames = open_dataset(trained / "data", trained / "data" / "test.txt").num_frames.tolist()
+    frames = open_dataset(trained / "data", trained / "data" / "test.txt").index.num_frames.tolist()
     windows = [(count - 16) // 7 + 1 + ((count - 16) % 7 > 0) for count in frames]
     assert result(tmp_path)["views"] == 5 * sum(windows)
     assert result(tmp_path)["plan"]["test"]["clips"] == "windows"

@@ -110,7 +110,7 @@ def test_an_unreadable_video_is_named_and_counts_as_wrong(vp9_store, expected, t
     losses = -torch.from_numpy(scores).log_softmax(1).numpy()[range(12), index.labels]
     assert measured["loss"] == pytest.approx(losses[others].mean())  # of those that could be read
     (message,) = caplog.messages
-    assert message.startswith(f"{index.names.text(right)} cannot be read")
+    assert message.startswith(f"{index.names.text(right)} is unreadable")
 
 
 # Validations that find these figures.

@@ -15,7 +15,7 @@ from dali_pipelines.loader import ClipLoader
 from dali_pipelines.pipeline import build_pipeline
 from dali_pipelines.plan.order import Order
 from dali_pipelines.samples import SampleSource
-from dali_pipelines.store.index import Index, open_dataset
+from dali_pipelines.store.index import Index
 from dali_pipelines.store.remux import copy_video, leave_in_place
 from dali_pipelines.tasks import Task, ctp, moco, recognition
 from tests.helpers.media import make_video
@@ -65,7 +65,7 @@ def test_copies_are_looked_at_as_originals_are_and_what_prepare_encodes_is_fine(
     for codec in ("h264", "vp9", "hevc"):
         command = [str(source), "--out", str(tmp_path / codec), "--codec", codec, "--size", "176x160"]
         assert prepare.main(command) == 0
-        assert decoders.obstacles(open_dataset(tmp_path / codec), gpu=True) == {}
+        assert decoders.obstacles(Index.load(tmp_path / codec), gpu=True) == {}
 
 
 def test_an_older_index_is_trusted_only_with_what_prepare_encoded_for_sure(tmp_path):
@@ -74,7 +74,7 @@ def test_an_older_index_is_trusted_only_with_what_prepare_encoded_for_sure(tmp_p
     old.save()
     assert "prepare them again" in "".join(decoders.obstacles(Index.load(tmp_path), gpu=True))
     prepare.main([str(source), "--out", str(tmp_path / "h264")])
-    assert decoders.obstacles(replace(open_dataset(tmp_path / "h264"), software_only=None), gpu=True) == {}
+    assert decoders.obstacles(replace(Index.load(tmp_path / "h264"), software_only=None), gpu=True) == {}
 
 
 def test_preparing_again_looks_again_at_what_an_older_version_left_in_place(tmp_path):
@@ -85,7 +85,7 @@ def test_preparing_again_looks_again_at_what_an_older_version_left_in_place(tmp_
     journal.write_text(journal.read_text().replace(', "software_only": "interlaced frames"', ""))
     assert "software_only" not in journal.read_text()
     prepare.main(command)
-    assert open_dataset(tmp_path / "out").software_only.text(0) == "interlaced frames"
+    assert Index.load(tmp_path / "out").software_only.text(0) == "interlaced frames"
 
 
 def test_a_missing_driver_library_is_said_once_for_all_videos(h264_store, monkeypatch):
@@ -156,7 +156,7 @@ def test_a_video_that_pyav_decodes_is_never_to_blame(vp9_store, monkeypatch, bla
     monkeypatch.setattr(recovery, "undecodable", lambda source, device_id: {0: blamed, 3: blamed})
     with pytest.raises(UserError, match=f"though PyAV decodes the same bytes of class.*{blamed}.*data.decoder=pyav"):
         next(iter(made))
-    assert made.replaced == {}
+    assert made.unreadable == {}
 
 
 @pytest.mark.parametrize("text", ["CUDA driver error", "nvcuvid error 999", "cuvidCreateDecoder: out of memory"])
@@ -170,7 +170,7 @@ def test_a_failure_of_the_device_alone_stops_the_run_with_its_text(vp9_store, mo
     monkeypatch.setattr(made, "_build", Failing)
     with pytest.raises(UserError, match=f"at no video: {text}"):
         next(iter(made))
-    assert made.replaced == {}
+    assert made.unreadable == {}
 
 
 def test_decoders_that_cannot_even_be_made_again_stop_the_run(vp9_store, monkeypatch):
@@ -238,7 +238,7 @@ def test_planes_make_the_batch_that_frames_make(tmp_path, task, codec):
     """Of limited and of full range. The graph makes RGB of planes as FFmpeg does, then it cuts both."""
     make_video(tmp_path / "in" / "a.mp4", size=(192, 144), frames=60)
     prepare.main([str(tmp_path / "in"), "--out", str(tmp_path), "--codec", codec])
-    index = open_dataset(tmp_path)
+    index = Index.load(tmp_path)
     planes, frames = (
         one_batch(SampleSource(index, task, Order(1, 1, 0, 1, 0, True), media), task) for media in ("planes", "frames")
     )

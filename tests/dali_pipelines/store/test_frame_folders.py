@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from configs.errors import UserError
+from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.prepare import main
-from dali_pipelines.store.discover import find_videos
-from dali_pipelines.store.index import Index, open_dataset
+from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import read_clip
 from tests.helpers.media import make_video
 
@@ -81,7 +81,7 @@ def out(source, tmp_path_factory) -> Path:
 
 
 def test_folders_of_numbered_pictures_are_videos_named_by_their_path(out):
-    index = open_dataset(out)
+    index = Index.load(out)
     assert list(index.names.texts()) == sorted(GOOD)
     assert index.num_frames.tolist() == [5] * len(GOOD)
     assert {index.info(row).fps for row in range(len(index))} == {25.0}
@@ -89,7 +89,7 @@ def test_folders_of_numbered_pictures_are_videos_named_by_their_path(out):
 
 @pytest.mark.parametrize("name", GOOD)
 def test_every_picture_is_a_frame_in_the_order_of_the_numbers(source, out, name):
-    index = open_dataset(out)
+    index = Index.load(out)
     stored = decode_rgb(read_clip(index, list(index.names.texts()).index(name), np.arange(5))).astype(int)
     pictures = [Image.open(source / name / file).convert("RGB") for file in GOOD[name]["names"]]
     distance = np.abs(stored[:, None] - np.array(pictures, int)[None]).mean((2, 3, 4))

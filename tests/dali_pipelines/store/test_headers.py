@@ -11,7 +11,7 @@ from dali_pipelines.store.encode import Encoding, write_frames
 from dali_pipelines.store.fmp4 import decoder_config, read_layout
 from dali_pipelines.store.headers import H264Sps, read_h264_sps
 from dali_pipelines.store.nal import read_sps
-from dali_pipelines.store.nvdec import why_unfit
+from dali_pipelines.store.nvdec import _fewest_surfaces, why_unfit
 from tests.helpers.bits import bits
 from tests.helpers.h264 import drop_usability
 from tests.helpers.media import make_video
@@ -125,7 +125,7 @@ def test_what_is_stored_suits_a_gpu(tmp_path, codec):
 
 def test_key_frames_alone_as_x264_writes_them_are_refused(tmp_path, monkeypatch):
     monkeypatch.setitem(encode._ENCODERS, "h264", replace(encode._ENCODERS["h264"], of_key_frames={}))
-    with pytest.raises(RuntimeError, match=r"libx264 .* promises 1 surface, 2 are needed .* use --codec vp9"):
+    with pytest.raises(RuntimeError, match=r"libx264 .* asks for 1 surface, 2 are needed .* use --codec vp9"):
         store(tmp_path / "a.mp4", "h264", 1)
     assert list(tmp_path.iterdir()) == []
 
@@ -144,9 +144,9 @@ def test_key_frames_that_are_not_idr_are_refused(tmp_path, codec):
 
 def test_any_one_of_the_fields_spoils_the_promise():
     good = H264Sps(100, 0, 11, 1, 9, 9, 1, 0, 1)
-    assert good.promised == 2
-    assert replace(good, max_num_ref_frames=0).promised == 1
-    assert replace(good, constraint_set3_flag=1).promised == 1
-    assert replace(good, constraint_set3_flag=1, profile_idc=77).promised == 2  # there it means level 1b
+    assert _fewest_surfaces(good) == 2
+    assert _fewest_surfaces(replace(good, max_num_ref_frames=0)) == 1
+    assert _fewest_surfaces(replace(good, constraint_set3_flag=1)) == 1
+    assert _fewest_surfaces(replace(good, constraint_set3_flag=1, profile_idc=77)) == 2  # there it means level 1b
     assert replace(good, constraint_set3_flag=1, max_dec_frame_buffering=0).surfaces == 1
     assert replace(good, max_dec_frame_buffering=0).surfaces == 10

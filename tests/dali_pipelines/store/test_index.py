@@ -11,7 +11,7 @@ from configs.errors import UserError
 from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.store.files import video_path
 from dali_pipelines.store.fmp4 import Fragment
-from dali_pipelines.store.index import Index, Record, open_dataset
+from dali_pipelines.store.index import Index, Record
 from dali_pipelines.store.ragged import Ragged
 from dali_pipelines.store.reader import ClipError, read_clip
 
@@ -87,38 +87,6 @@ def test_taking_rows_of_a_ragged_array_is_indexing_a_list_of_lists(rows, data):
         taken[len(wanted)]
 
 
-@pytest.mark.parametrize("line", ["run/b", "run/b.avi", "run/b.avi 2", "  run/b 17 "])
-def test_a_line_of_a_list_may_have_a_suffix_and_a_label(index, tmp_path, line):
-    index.save()
-    (tmp_path / "list.txt").write_text(f"jump/a.avi 1\n\n{line}\njump/a\n")
-    chosen = open_dataset(tmp_path, tmp_path / "list.txt")
-    assert [chosen.info(i).name for i in range(3)] == ["jump/a", "run/b", "jump/a"]
-
-
-def test_a_name_with_spaces_and_dots_is_found_in_a_list(tmp_path):
-    Index.build(tmp_path, {"a b/c.d 1": record(), "a b/c.d": record()}).save()
-    (tmp_path / "list.txt").write_text("a b/c.d 1\na b/c.d.mp4 5\na b/c.d 1.avi 3\n")
-    chosen = open_dataset(tmp_path, tmp_path / "list.txt")
-    assert [chosen.info(i).name for i in range(3)] == ["a b/c.d 1", "a b/c.d", "a b/c.d 1"]
-
-
-def test_names_that_the_dataset_does_not_hold_are_counted_and_quoted(index, tmp_path):
-    index.save()
-    (tmp_path / "list.txt").write_text("run/b\n" + "".join(f"run/x{i}.avi 1\n" for i in range(5)))
-    with pytest.raises(UserError, match=r"names 5 videos .*run/x0.avi, run/x1.avi, run/x2.avi \.\.\.") as raised:
-        open_dataset(tmp_path, tmp_path / "list.txt")
-    assert "\n" not in str(raised.value)
-
-
-def test_lists_that_cannot_be_used_are_named(index, tmp_path):
-    index.save()
-    with pytest.raises(UserError, match=r"cannot read the list of videos .*gone.txt"):
-        open_dataset(tmp_path, tmp_path / "gone.txt")
-    (tmp_path / "list.txt").write_text("\n\n")
-    with pytest.raises(UserError, match=r"list.txt names no videos"):
-        open_dataset(tmp_path, tmp_path / "list.txt")
-
-
 def test_a_folder_that_does_not_exist(tmp_path):
     with pytest.raises(UserError, match=rf"^{tmp_path / 'gone'} does not exist; .*dali_pipelines.prepare"):
         Index.load(tmp_path / "gone")
@@ -153,7 +121,7 @@ def test_another_npz_file_is_not_an_index(tmp_path):
 
 def test_an_index_without_videos_points_at_the_quarantine(tmp_path):
     Index.build(tmp_path, {}).save()
-    with pytest.raises(UserError, match=r"holds no videos; see quarantine.csv"):
+    with pytest.raises(UserError, match=r"holds no videos; see its quarantine.csv"):
         Index.load(tmp_path)
 
 
@@ -207,5 +175,5 @@ def test_missing_bytes_are_a_clip_error(index):
     index.path(2).parent.mkdir(parents=True)
     index.path(2).write_bytes(bytes(20))
     assert len(read_clip(index, 2, np.array([0])).data) == 15
-    with pytest.raises(ClipError, match=r"ends at byte 20, the index expects 35"):
+    with pytest.raises(ClipError, match=r"it ends at byte 20, 35 are expected"):
         read_clip(index, 2, np.array([0, 4]))

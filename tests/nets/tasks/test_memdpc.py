@@ -50,12 +50,12 @@ def test_videos_of_120_frames_are_left_out_and_121_have_one_place():
         assert data.plan(video_of(121), np.random.default_rng(seed), data.Config())["frames"][0] == 0
 
 
-def test_short_videos_are_left_out_by_name(vp9_store):
+def test_short_videos_are_too_short_and_named(vp9_store):
     cfg = data.Config(num_blocks=4, num_frames=3, stride=4, size=32, short_sides=(32,))  # 49 frames
     loader = ClipLoader(vp9_store, Task("memdpc", cfg), batch_size=1)
     enough = vp9_store.num_frames >= 49
     assert 0 < enough.sum() < len(vp9_store)
-    assert loader.left_out == [vp9_store.names.text(row) for row in np.flatnonzero(~enough)]
+    assert list(loader.too_short) == [vp9_store.names.text(row) for row in np.flatnonzero(~enough)]
 
 
 def test_all_blocks_share_one_change_of_color():

@@ -1,22 +1,27 @@
-"""Which videos a prepare command means, under which names, and their classes."""
+"""Find the videos that a prepare command names, and their classes."""
 
 import csv
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from configs.errors import UserError
+from configs.errors import UserError, first_names
 from dali_pipelines.store.files import is_video_name
 from dali_pipelines.store.source import PICTURE
 
 
 def find_videos(sources: Iterable[Path], *, outside: Path) -> dict[str, Path]:
-    """The videos of `sources` by name, in the order of the names; nothing below the folder `outside` is taken.
+    """Return the videos of `sources` by name, in the order of the names.
 
-    A folder is searched with its sub-folders (links followed) for files with a video suffix; names are the paths
-    below it without the suffix. Where it has none, every folder with numbered pictures is a video, named by its path
-    below the source. A file is taken whatever its suffix. UserError for a source that does not exist, for two
-    videos of one name, and when there is no video at all.
+    A folder is searched recursively (links followed) for files with a video suffix; names are the paths below it
+    without the suffix. Where it has none, each folder of numbered pictures is a video, named by its path below the
+    source. A file is taken whatever its suffix.
+
+    Args:
+        outside: a folder that is not searched.
+
+    Raises:
+        UserError: a source does not exist, two videos have one name, or there is no video at all.
     """
     sources = list(sources)
     found: dict[str, Path] = {}
@@ -50,7 +55,7 @@ def _name(path: Path, source: Path) -> str:
 
 
 def _search(root: Path, outside: Path) -> list[Path]:
-    """The video files below `root`; where there are none, the folders of pictures."""
+    """Return the video files below `root`; where there are none, the folders of pictures."""
     files: list[Path] = []
     folders: list[Path] = []
     outside = outside.resolve()
@@ -69,7 +74,11 @@ def _search(root: Path, outside: Path) -> list[Path]:
 
 
 def read_labels(rule: str, names: Iterable[str]) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Class id of each name (-1 = none) and the class names, by "folders", "none" or the path of a CSV file."""
+    """Return the class id of each name (-1: none) and the class names.
+
+    Args:
+        rule: "folders" (the first level is the class), "none", or the path of a CSV file.
+    """
     names = list(names)
     if rule == "none":
         return dict.fromkeys(names, -1), ()
@@ -81,7 +90,7 @@ def read_labels(rule: str, names: Iterable[str]) -> tuple[dict[str, int], tuple[
 
 
 def _labels_from_csv(path: Path, names: list[str]) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Lines `name,label` with an optional header; labels are all integers, or class names sorted into ids."""
+    """Read lines `name,label` with an optional header; labels are all integers, or class names sorted into ids."""
     try:
         with path.open(newline="") as file:
             rows = [row for row in csv.reader(file) if row]
@@ -101,14 +110,13 @@ def _labels_from_csv(path: Path, names: list[str]) -> tuple[dict[str, int], tupl
 
 
 def _match(texts: Mapping[str, str], names: list[str], path: Path) -> dict[str, str]:
-    """The label of each of `names`; UserError when the file leaves one out or names one that does not exist."""
-    known = set(names)
-    matched = {name if name in known else os.path.splitext(name)[0]: text for name, text in texts.items()}
+    """Return the label of each name; UserError when the file leaves one out or names one that does not exist."""
+    expected = set(names)
+    matched = {name if name in expected else os.path.splitext(name)[0]: text for name, text in texts.items()}
     for problem, wrong in (
-        ("has labels for {} videos that are not there", matched.keys() - known),
-        ("has no label for {} of the videos", known - matched.keys()),
+        ("has labels for {} videos that are not there", matched.keys() - expected),
+        ("has no label for {} of the videos", expected - matched.keys()),
     ):
         if wrong:
-            some = ", ".join(sorted(wrong)[:3]) + " ..." * (len(wrong) > 3)
-            raise UserError(f"{path} {problem.format(len(wrong))}: {some}")
+            raise UserError(f"{path} {problem.format(len(wrong))}: {first_names(sorted(wrong))}")
     return matched

@@ -1,4 +1,4 @@
-"""Lists that name videos of the quarantine: every command leaves these off and says so. Others that lack are errors."""
+"""A root and a list become a dataset: what a line may look like, and listed videos that are quarantined or missing."""
 
 import csv
 import json
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from configs.errors import UserError
-from dali_pipelines.listed import left_off, open_listed
+from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.store.index import Index
 from tests.dali_pipelines.store.test_index import record
 from tests.helpers.runs import write_recipe
@@ -38,24 +38,42 @@ def listing(root: Path, *lines: str) -> Path:
     return root / "list.txt"
 
 
+@pytest.mark.parametrize("line", ["run/b", "run/b.avi", "run/b.avi 2", "  run/b 17 "])
+def test_a_line_of_a_list_may_have_a_suffix_and_a_label(root, line):
+    chosen = open_dataset(root, listing(root, "run/a.avi 1", "", line, "run/a"))
+    assert chosen.index.names.texts() == ("run/a", "run/b", "run/a")
+
+
+def test_a_name_with_spaces_and_dots_is_found_in_a_list(tmp_path):
+    Index.build(tmp_path, {"a b/c.d 1": record(), "a b/c.d": record()}).save()
+    chosen = open_dataset(tmp_path, listing(tmp_path, "a b/c.d 1", "a b/c.d.mp4 5", "a b/c.d 1.avi 3"))
+    assert chosen.index.names.texts() == ("a b/c.d 1", "a b/c.d", "a b/c.d 1")
+
+
+def test_names_that_the_dataset_does_not_hold_are_counted_and_quoted(root):
+    names = listing(root, "run/b", *(f"run/x{i}.avi 1" for i in range(5)))
+    with pytest.raises(UserError, match=r"names 5 videos .*run/x0.avi, run/x1.avi, run/x2.avi \.\.\.") as raised:
+        open_dataset(root, names)
+    assert "\n" not in str(raised.value)
+
+
 @pytest.mark.parametrize(
     "line", ["run/lost.avi 2", "run/lost.avi", "run/lost", "run/lost 2", "lost.avi", "UCF/run/lost.avi"]
 )
-def test_a_video_in_the_quarantine_is_left_off_and_the_others_stay_in_order(root, line):
+def test_a_quarantined_video_is_passed_over_and_the_others_stay_in_order(root, line):
     quarantine(root, "/films/UCF/run/lost.avi")
-    found = open_listed(root, listing(root, "walk/e.f.avi 1", "", line, "run/a.avi 2", "run/a.avi 2"))
+    found = open_dataset(root, listing(root, "walk/e.f.avi 1", "", line, "run/a.avi 2", "run/a.avi 2"))
     assert found.index.names.texts() == ("walk/e.f", "run/a", "run/a")
-    assert found.lines == ["walk/e.f.avi 1", "run/a.avi 2", "run/a.avi 2"]
-    assert [Path(name).stem for name in found.left_off] == ["lost"]
-    (note,) = left_off(root, root / "list.txt", None)
-    begin = f"1 of 4 videos of {root}/list.txt are left off, as {root}/quarantine.csv says why: "
-    assert note == begin + found.left_off[0]
+    ((name, reason),) = found.quarantined.items()
+    assert (Path(name).stem, reason) == ("lost", "truncated, alas")
+    begin = f"1 of 4 videos of {root}/list.txt are quarantined (reasons in {root}/quarantine.csv): "
+    assert found.notes == [begin + name]
 
 
 def test_many_are_counted_and_the_first_are_named(root):
     lost = [f"run/x{number:02d}.avi" for number in range(13)]
     quarantine(root, *(f"/films/{name}" for name in lost))
-    (note,) = left_off(root, listing(root, *lost, *NAMES))
+    (note,) = open_dataset(root, listing(root, *lost, *NAMES)).notes
     assert note.startswith("13 of 17 videos of ")
     assert note.endswith(f"{', '.join(lost[:10])} and 3 more")
 
@@ -63,31 +81,42 @@ def test_many_are_counted_and_the_first_are_named(root):
 def test_a_video_that_is_neither_there_nor_in_the_quarantine_is_an_error_that_names_it_alone(root):
     quarantine(root, "/films/run/lost.avi")
     names = listing(root, "run/lost.avi", "run/a.avi", "run/never.avi 1", "walk/lost.avi")
-    with pytest.raises(UserError, match=r"names 2 videos that neither .* holds \(run/never.avi, walk/lost.avi\): prep"):
-        open_listed(root, names)
+    with pytest.raises(UserError, match=r"names 2 videos that .* does not hold \(run/never.avi, walk/lost.avi\), nor"):
+        open_dataset(root, names)
 
 
 def test_a_video_of_the_dataset_stays_though_another_of_its_name_is_in_the_quarantine(root):
     quarantine(root, "/broken/run/a.avi", "/broken/walk/c d.avi")
-    found = open_listed(root, listing(root, "run/a.avi", "walk/c d.avi 1"))
+    found = open_dataset(root, listing(root, "run/a.avi", "walk/c d.avi 1"))
     assert found.index.names.texts() == ("run/a", "walk/c d")
-    assert found.left_off == []
+    assert found.quarantined == {}
 
 
-def test_lists_of_which_nothing_is_left_and_datasets_without_a_quarantine_are_errors_as_ever(root):
+def test_a_list_of_which_nothing_is_left_is_an_error_that_says_why(root):
     names = listing(root, "run/lost.avi")
-    for _ in range(2):
-        with pytest.raises(UserError, match=re.escape(f"names 1 videos that {root} does not hold (run/lost.avi)")):
-            open_listed(root, names)
-        quarantine(root, "/films/run/lost.avi")
+    with pytest.raises(UserError, match=re.escape(f"names 1 videos that {root} does not hold (run/lost.avi)")):
+        open_dataset(root, names)
+    quarantine(root, "/films/run/lost.avi")
+    why = f"nothing is left of the list: 1 of 1 videos of {names} are quarantined (reasons in {root}/quarantine.csv)"
+    with pytest.raises(UserError, match=re.escape(why)):
+        open_dataset(root, names)
+
+
+def test_lists_that_cannot_be_used_are_named(root):
     with pytest.raises(UserError, match=r"cannot read the list of videos .*gone.txt"):
-        open_listed(root, root / "gone.txt")
+        open_dataset(root, root / "gone.txt")
     (root / "list.txt").write_bytes(b"run/a\xff\n")
     with pytest.raises(UserError, match=r"it is not text"):
-        open_listed(root, root / "list.txt")
+        open_dataset(root, root / "list.txt")
+    with pytest.raises(UserError, match=r"list.txt names no videos"):
+        open_dataset(root, listing(root, "", ""))
     with pytest.raises(UserError, match=r"index.npz is a file and not the folder of a dataset"):
-        open_listed(root / "index.npz", root / "list.txt")
-    assert len(open_listed(root, None).index) == 4
+        open_dataset(root / "index.npz", root / "list.txt")
+
+
+def test_without_a_list_all_videos_are_taken(root):
+    dataset = open_dataset(root)
+    assert (dataset.index.names.texts(), dataset.notes) == (NAMES, [])
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +132,7 @@ def damaged(vp9_store, tmp_path_factory) -> Path:
 
 
 def test_every_command_trains_and_tests_on_the_others_and_says_so_once(damaged, tmp_path, capsys):
-    why = f"are left off, as {damaged}/quarantine.csv says why: "
+    why = f"are quarantined (reasons in {damaged}/quarantine.csv): "
     train = f"note: 1 of 10 videos of {damaged}/train.txt {why}class0/video00.avi"
     test = f"note: 1 of 2 videos of {damaged}/test.txt {why}class1/video11.avi"
 

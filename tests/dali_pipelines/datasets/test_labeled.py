@@ -8,9 +8,10 @@ import pytest
 
 from configs.errors import UserError
 from configs.schema import LabeledData
+from dali_pipelines.datasets.hold_out import SAME_FILM, hold_out
+from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.store.index import Index
 from tests.dali_pipelines.store.test_index import record
-from trainers.labeled import SAME_FILM, hold_out, open_labeled
 
 CLASSES = ("ApplyEyeMakeup", "HandstandPushups", "YoYo")
 
@@ -37,7 +38,7 @@ def ucf_names(films: int = 25, most: int = 7) -> list[str]:
 def open_list(root: Path, text: str, part: str = "train") -> Index:
     (root / "list01.txt").write_text(text)
     lists = {"list": "list0{split}.txt"} if part == "train" else {"test_list": "list0{split}.txt"}
-    return open_labeled(LabeledData(root=str(root), **lists), part)
+    return open_dataset(root, LabeledData(root=str(root), **lists).list_of(part), labeled=True).index
 
 
 def test_the_lists_of_ucf101_are_read_as_they_are(tmp_path):
@@ -80,9 +81,9 @@ def test_a_number_at_the_end_of_a_name_is_not_taken_for_a_label(tmp_path):
 def test_videos_without_a_class_and_a_missing_test_list_are_named(tmp_path):
     Index.build(tmp_path, {"a": record(), "b": record()}, labels={"a": 0, "b": -1}, class_names=("x",)).save()
     with pytest.raises(UserError, match="has 1 videos without a class, the first b; prepare it again with --labels"):
-        open_labeled(LabeledData(root=str(tmp_path)), "train")
+        open_dataset(tmp_path, labeled=True)
     with pytest.raises(UserError, match=r"data.test_list: missing; name the file"):
-        open_labeled(LabeledData(root=str(tmp_path)), "test")
+        LabeledData(root=str(tmp_path)).list_of("test")
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.9])

@@ -1,5 +1,6 @@
 """Videos that are too short for a task: left out at the start and named, and every row still means its video."""
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -37,15 +38,18 @@ def train(folder: Path, root: Path, *args: str) -> None:
 def test_a_run_counts_and_names_them_lists_all_in_its_folder_and_goes_on(vp9_store, tmp_path, caplog):
     train(tmp_path, vp9_store.root, "--max-steps", "2")
     (message,) = caplog.messages
-    assert message == f"5 of 12 videos are left out: vcop needs 45 frames ({', '.join(SHORT[:3])} ...)"
-    assert (tmp_path / "run" / "left_out.txt").read_text().splitlines() == SHORT
+    assert message == f"5 of 12 videos are too short: vcop needs 45 frames ({', '.join(SHORT[:3])} ...)"
+    table = list(csv.reader((tmp_path / "run" / "too_short.csv").open(newline="")))
+    assert table[0] == ["name", "reason"]
+    assert [name for name, _ in table[1:]] == SHORT
+    assert table[1][1] == "it has 40 frames, vcop needs 45"
     assert [line["step"] for line in lines(tmp_path)] == [1, 2]
 
 
 def test_a_run_that_can_use_all_videos_says_nothing(vp9_store, tmp_path, caplog):
     train(tmp_path, vp9_store.root, "--max-steps", "1", "--set", "plan.num_frames=8")
     assert caplog.messages == []
-    assert not (tmp_path / "run" / "left_out.txt").exists()
+    assert not (tmp_path / "run" / "too_short.csv").exists()
 
 
 def test_the_rows_of_a_batch_are_the_videos_that_it_shows(vp9_store, monkeypatch):
@@ -54,7 +58,7 @@ def test_the_rows_of_a_batch_are_the_videos_that_it_shows(vp9_store, monkeypatch
     monkeypatch.setattr(evaluation, "min_frames", lambda cfg: 45, raising=False)
     loader = ClipLoader(vp9_store, clips, batch_size=7, shuffle=False)
     (batch,) = loader
-    assert loader.left_out == SHORT
+    assert list(loader.too_short) == SHORT
     assert batch["index"].tolist() == list(range(7))
     names = list(vp9_store.names.texts())
     rows = [names.index(loader.index.info(row).name) for row in range(7)]

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from configs.errors import UserError
-from configs.schema import LabeledData
 from dali_pipelines import prepare
+from dali_pipelines.datasets import formats
+from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.lists import main
 from dali_pipelines.store.index import Index
 from tests.dali_pipelines.store.test_frame_folders import numbered, write_pictures
 from tests.dali_pipelines.store.test_index import record
-from trainers.labeled import open_labeled
 
 CLAP = ["#20_Rhythm_clap_u_nm_np1_fr_goo_0", "Alex_clap_u_nm_np1_fr_med_0", "(b)_v.2_clap_u_nm_np1_fr_med_1"]
 CLIMB = ["Wand_climb_stairs_f_cm_np1_ba_bad_0", "Wand_climb_stairs_f_cm_np1_ba_bad_1"]
@@ -50,6 +50,10 @@ def make(dataset: str, lists: Path, root: Path) -> None:
     main([dataset, str(lists), "--data-dir", str(root)])
 
 
+def labels(root: Path, name: str) -> list[int]:
+    return open_dataset(root, root / name, labeled=True).index.labels.tolist()
+
+
 def contents(root: Path) -> dict[str, list[str]]:
     return {path.name: path.read_text().splitlines() for path in root.glob("*.txt")}
 
@@ -59,23 +63,23 @@ def test_the_flags_of_hmdb51_become_three_lists_for_training_and_three_for_testi
     make("hmdb51", splits, root)
     assert contents(root) == LISTS
     assert f"{root / 'trainlist01.txt'}: 3 videos" in capsys.readouterr().out
-    data = LabeledData(root=str(root), list="trainlist0{split}.txt", test_list="testlist0{split}.txt", split=2)
-    assert open_labeled(data, "train").labels.tolist() == [0, 1]
-    assert open_labeled(data, "test").labels.tolist() == [0, 0, 1]
+    assert labels(root, "trainlist02.txt") == [0, 1]
+    assert labels(root, "testlist02.txt") == [0, 0, 1]
 
 
-def test_videos_in_the_quarantine_are_left_off_and_said_so(splits, tmp_path, capsys):
+def test_quarantined_videos_are_passed_over_and_named(splits, tmp_path, capsys):
     root = hmdb51(tmp_path / "data", without=CLAP[2])
     with (root / "quarantine.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("path", "reason"), (f"/films/clap/{CLAP[2]}.avi", "truncated, alas")])
     make("hmdb51", splits, root)
     assert contents(root) == {name: [v for v in videos if CLAP[2] not in v] for name, videos in LISTS.items()}
-    assert f"1 videos are left off, as {root}/quarantine.csv says why: clap/{CLAP[2]}" in capsys.readouterr().out
+    note = f"1 of 3 videos of {root}/trainlist01.txt are quarantined (reasons in {root}/quarantine.csv): clap/{CLAP[2]}"
+    assert note in capsys.readouterr().out
 
 
 def test_videos_that_are_simply_not_there_are_counted_and_no_list_is_written(splits, tmp_path):
     root = hmdb51(tmp_path / "data", without="climb_stairs")
-    with pytest.raises(UserError, match=f"2 listed videos are not in {root}: climb_stairs/{CLIMB[0]}, .*{CLIMB[1]};"):
+    with pytest.raises(UserError, match=rf"names 1 videos that {root} does not hold \(climb_stairs/{CLIMB[0]}\), nor"):
         make("hmdb51", splits, root)
     assert contents(root) == {}
 
@@ -93,9 +97,11 @@ def test_lists_that_are_not_there_are_named(splits, tmp_path):
     with pytest.raises(UserError, match=f"{tmp_path} holds no .*_test_split1.txt: give the folder testTrainMulti"):
         make("hmdb51", tmp_path, root)
     (splits / "clap_test_split2.txt").unlink()
-    with pytest.raises(UserError, match=r"cannot read the makers' list .*clap_test_split2.txt': No such file"):
+    with pytest.raises(UserError, match=r"cannot read the list of videos .*clap_test_split2.txt': No such file"):
         make("hmdb51", splits, root)
-    with pytest.raises(UserError, match=r"cannot read the makers' list .*something-something-v1-labels.csv': No such"):
+    with pytest.raises(
+        UserError, match=r"cannot read the list of videos .*something-something-v1-labels.csv': No such"
+    ):
         make("ssv1", splits, root)
     with pytest.raises(UserError, match="nowhere does not exist; make a dataset with"):
         make("ssv1", splits, tmp_path / "nowhere")
@@ -128,22 +134,21 @@ def test_two_commands_lead_from_the_pictures_of_something_something_to_labeled_l
     assert prepare.main(arguments) == 3
     make("ssv1", makers, root)
     printed = capsys.readouterr().out
-    assert f"1 videos are left off, as {root}/quarantine.csv says why: 8" in printed
+    assert f"1 of 2 videos of {root}/validation.txt are quarantined (reasons in {root}/quarantine.csv): 8" in printed
     assert "3 classes; 1 of 5 videos are on no list" in printed
 
     assert contents(root) == {"train.txt": ["20", "3", "9"], "validation.txt": ["100"]}
-    data = LabeledData(root=str(root), list="train.txt", test_list="validation.txt")
-    assert open_labeled(data, "train").class_names == tuple(LABELS)
-    assert open_labeled(data, "train").labels.tolist() == [1, 0, 2]
-    assert open_labeled(data, "test").labels.tolist() == [0]
+    assert labels(root, "train.txt") == [1, 0, 2]
+    assert labels(root, "validation.txt") == [0]
     index = Index.load(root)
+    assert index.class_names == tuple(LABELS)
     assert dict(zip(index.names.texts(), index.labels.tolist(), strict=True))["7"] == -1
 
     assert prepare.main(arguments) == 3  # makes a new index, in which the classes are not
     with pytest.raises(UserError, match=r"3 videos without a class, .* or run dali_pipelines.lists"):
-        open_labeled(data, "train")
+        labels(root, "train.txt")
     make("ssv1", makers, root)
-    assert open_labeled(data, "train").labels.tolist() == [1, 0, 2]
+    assert labels(root, "train.txt") == [1, 0, 2]
 
 
 @pytest.mark.parametrize("line", ["20;Holding nothing", "20", "20,Holding something"])
@@ -154,3 +159,32 @@ def test_a_label_that_the_makers_do_not_have_is_an_error_and_the_index_stays(mak
     with pytest.raises(UserError, match=rf"v1-train.csv: a line must be .*labels.csv, and not '{line}'"):
         make("ssv1", makers, tmp_path / "data")
     assert (tmp_path / "data" / "index.npz").read_bytes() == before
+
+
+def test_a_folder_of_several_lists_is_refused_with_the_command_that_writes_them(makers, splits, tmp_path):
+    root = hmdb51(tmp_path / "data")
+    for folder, count in ((splits, 6), (makers, 2)):
+        with pytest.raises(UserError, match=rf"holds {count} lists: write them with `python -m dali_pipelines.lists`"):
+            open_dataset(root, folder)
+
+
+TOY_FORMAT = """
+from dali_pipelines.datasets.formats import Lists, Reading, text_lines
+
+def recognizes(path):
+    return path.suffix == ".toy"
+
+def read(path):
+    rows = (line.split("|") for line in text_lines(path))
+    return Lists(entries={path.name: [(Reading(name, label),) for label, name in rows]})
+"""
+
+
+def test_a_format_is_one_file(tmp_path, monkeypatch):
+    """The file stands for one that a contributor puts into the package."""
+    (tmp_path / "toy.py").write_text(TOY_FORMAT)
+    monkeypatch.setattr(formats, "__path__", [*formats.__path__, str(tmp_path)])
+    root = hmdb51(tmp_path / "data")
+    (tmp_path / "some.toy").write_text(f"3|climb_stairs/{CLIMB[1]}.avi\n1|clap/{CLAP[2]}\n")
+    dataset = open_dataset(root, tmp_path / "some.toy")
+    assert dataset.index.names.texts() == (f"climb_stairs/{CLIMB[1]}", f"clap/{CLAP[2]}")

@@ -1,0 +1,34 @@
+"""Videos held out for validation, without tearing films apart."""
+
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dali_pipelines.store.index import Index
+
+SAME_FILM = re.compile(r"_c\d+$|_[a-z]_(?:cm|nm)_np\d+_[a-z]{2}_(?:goo|med|bad)_\d+$")
+"""What tells the clips of one film apart, which look alike: in UCF101 v_<Class>_g<film>_c<clip>, in HMDB51
+<film>_<class>_<body>_<camera>_np<people>_<side>_<quality>_<clip>."""
+
+
+def hold_out(index: Index, share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Split the rows into those to train on and those to validate on, at random: int64, rising.
+
+    About `share` of each class is held out. All clips of one film (`SAME_FILM`) go to the same side; every class keeps
+    at least one film to train on.
+    """
+    rng = np.random.default_rng(seed)
+    films = np.array([SAME_FILM.sub("", name) for name in index.names.texts()])
+    held: list[int] = []
+    for label in np.unique(index.labels):
+        rows = np.flatnonzero(index.labels == label)
+        wanted, taken = round(share * len(rows)), 0
+        for film in rng.permutation(np.unique(films[rows]))[1:]:
+            if taken >= wanted:
+                break
+            of_film = rows[films[rows] == film].tolist()
+            held += of_film
+            taken += len(of_film)
+    validation = np.sort(np.array(held, np.int64))
+    return np.setdiff1d(np.arange(len(index)), validation), validation
