@@ -10,7 +10,7 @@ from nvidia.dali.data_node import DataNode
 from nvidia.dali.pipeline import Pipeline
 
 from dali_pipelines.decode.dali import decode, planes_to_rgb
-from dali_pipelines.samples import FIXED, SampleSource
+from dali_pipelines.samples import FIXED, Sample, SampleSource
 
 Graph = Callable[[DataNode, dict[str, DataNode]], dict[str, DataNode]]
 
@@ -22,7 +22,7 @@ def build_pipeline(
     batch_size: int,
     device_id: int | None,
     threads: int,
-    feed: Callable[..., tuple] | None = None,
+    feed: Callable[..., Sample] | None = None,
 ) -> tuple[Pipeline, list[str]]:
     """Build a pipeline; return it and the names of its outputs: `row`, `decoded` and what `graph` returns.
 
@@ -73,6 +73,6 @@ class Feed:
     def __init__(self, source: SampleSource) -> None:
         self.source = source
 
-    def __call__(self, info: Any) -> tuple:
+    def __call__(self, info: Any) -> Sample:
         epoch, step = self.source.order.at(self.source.start + info.iteration)
         return self.source.sample(epoch, step, info.idx_in_batch)

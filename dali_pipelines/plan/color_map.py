@@ -92,7 +92,8 @@ def choose(maps: Sequence[ColorMap], which: np.ndarray) -> ColorMap:
         of_frames = np.empty((len(maps), which.shape[-1], *[3] * axes))
         for place, part in enumerate(parts):
             of_frames[place] = part
-        return of_frames[which, np.arange(which.shape[-1])]
+        picked: np.ndarray = of_frames[which, np.arange(which.shape[-1])]
+        return picked
 
     return ColorMap(
         chosen([m.matrix for m in maps], 2), chosen([m.pivot for m in maps], 2), chosen([m.offset for m in maps], 1)

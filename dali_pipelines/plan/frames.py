@@ -32,7 +32,8 @@ def uniform_clips(num_frames: int, *, clips: int, length: int, stride: int) -> n
     tick = max(room, 0) / clips
     starts = np.floor(tick / 2 + tick * np.arange(clips)).astype(np.int32) if room > 0 else np.zeros(clips, np.int32)
     frames = starts[:, None] + stride * np.arange(length, dtype=np.int32)
-    return np.minimum(frames, num_frames - 1).astype(np.int32)
+    clamped: np.ndarray = np.minimum(frames, num_frames - 1).astype(np.int32)
+    return clamped
 
 
 def window_starts(num_frames: int, *, span: int, step: int) -> np.ndarray:
