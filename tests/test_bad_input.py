@@ -281,7 +281,7 @@ def test_under_torchrun_the_line_comes_once(vp9_store, tmp_path):
 
 
 def test_an_error_of_another_rank_alone_is_not_swallowed(tmp_path, monkeypatch, refused):
-    monkeypatch.setattr(errors, "SPEAK_AFTER", 0)
+    monkeypatch.setattr(errors, "REPORT_DELAY_S", 0)
     monkeypatch.setenv("RANK", "1")
     line = refused(pretrain.main, "--config", tmp_path / "gone.yaml")
     assert line.startswith("error: rank 1: cannot read the config")

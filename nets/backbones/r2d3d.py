@@ -4,13 +4,13 @@ from torch import Tensor, nn
 from torchvision.models.video.resnet import BasicBlock, Conv3DNoTemporal, Conv3DSimple
 
 from nets.backbones.base import Backbone
+from nets.init import init_kaiming
 
 
 class R2D3D(Backbone):
-    """Stages 1 and 2 are two-dimensional; stages 3 and 4 halve time too. The last block ends without ReLU.
+    """2-D convolutions in stages 1 and 2, 3-D ones in 3 and 4; the last block ends without ReLU.
 
-    Batch normalization keeps running statistics, which the original has downstream only; in training, nothing
-    reads them.
+    Batch norm tracks running statistics, which the original does only downstream; training does not read them.
     """
 
     def __init__(self) -> None:
@@ -27,23 +27,21 @@ class R2D3D(Backbone):
         self.layer4 = _stage(Conv3DSimple, 256, 256, stride=2)
         self.layer4[-1].relu = nn.Identity()
         self.out_channels, self.stride = 256, (4, 32, 32)
-        for module in self.modules():
-            if isinstance(module, nn.Conv3d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        init_kaiming(self)
 
     def forward(self, clips_BCTHW: Tensor) -> Tensor:
-        """(B, 3, T, H, W) -> (B, 256, ceil(T / 4), ceil(H / 32), ceil(W / 32))."""
+        """Map (B, 3, T, H, W) to (B, 256, ceil(T / 4), ceil(H / 32), ceil(W / 32))."""
         features = clips_BCTHW
-        for part in self.children():
-            features = part(features)
+        for stage in self.children():
+            features = stage(features)
         return features
 
 
-def _stage(conv: type[nn.Conv3d], channels: int, width: int, *, stride: int) -> nn.Sequential:
-    """Two residual blocks, of which the first one strides."""
+def _stage(conv: type[Conv3DNoTemporal | Conv3DSimple], channels: int, width: int, *, stride: int) -> nn.Sequential:
+    """Build two residual blocks; the first one applies the stride."""
     shortcut = None
     if stride > 1:
-        over = conv.get_downsample_stride(stride)  # type: ignore[attr-defined]
-        projection = nn.Conv3d(channels, width, kernel_size=1, stride=over, bias=False)
+        stride_THW = conv.get_downsample_stride(stride)
+        projection = nn.Conv3d(channels, width, kernel_size=1, stride=stride_THW, bias=False)
         shortcut = nn.Sequential(projection, nn.BatchNorm3d(width))
     return nn.Sequential(BasicBlock(channels, width, conv, stride, shortcut), BasicBlock(width, width, conv))

@@ -251,9 +251,9 @@ def test_the_queue_holds_the_newest_scores_last():
     net = tiny(queue_size=6)
     first = net.queue.clone()
     old, new = unit(6, 4, 24), unit(6, 4, 24)
-    net.exchange(old)
+    net.gather_and_enqueue(old)
     torch.testing.assert_close(net.queue, torch.cat([first[4:], old.movedim(1, 0)]))
-    net.exchange(new)
+    net.gather_and_enqueue(new)
     torch.testing.assert_close(net.queue, torch.cat([old.movedim(1, 0)[2:], new.movedim(1, 0)]))
     assert "queue" in net.state_dict()
 
@@ -261,15 +261,15 @@ def test_the_queue_holds_the_newest_scores_last():
 def test_the_queue_is_balanced_along_with_the_batch_from_epoch_1_on():
     scores = unit(6, 4, 24)
     net = tiny()
-    assert net.exchange(scores).shape == (6, 4, 24)
+    assert net.gather_and_enqueue(scores).shape == (6, 4, 24)
     net.before_step(1)
     queue = net.queue.clone()
-    torch.testing.assert_close(net.exchange(scores), torch.cat([scores, queue.movedim(1, 0)], 1))
+    torch.testing.assert_close(net.gather_and_enqueue(scores), torch.cat([scores, queue.movedim(1, 0)], 1))
 
 
 @pytest.mark.parametrize(
     ("per_rank", "ranks", "message"),
-    [(1, 64, r"has 1 a micro-step.*raise train.global_batch"), (8, 4, r"net.queue_size = 16 .* 32 samples")],
+    [(1, 64, r"a micro-step has 1.*raise train.global_batch"), (8, 4, r"net.queue_size = 16 .* 32 samples")],
 )
 def test_a_batch_that_the_losses_cannot_work_with_is_refused(per_rank, ranks, message):
     with pytest.raises(UserError, match=message):

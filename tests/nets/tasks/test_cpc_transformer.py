@@ -12,7 +12,8 @@ from torchvision.models import resnet18
 from configs.errors import UserError
 from nets import backbones
 from nets.backbones.frame_transformer import FrameTransformer
-from nets.dense_cpc import find_among_all, predict_ahead, predictor
+from nets.dense_cpc import predict_next, predictor
+from nets.losses import dense_infonce
 from nets.tasks import build_task
 from nets.tasks.cpc_transformer import Config, Reference
 from trainers import pretrain
@@ -151,7 +152,7 @@ def test_predictions_follow_one_another_as_written_out():
     state = gru(F.relu(first), state)
     second = head(state)
     third = head(gru(F.relu(second), state))
-    torch.testing.assert_close(predict_ahead(gru, head, context, 3), torch.stack([first, second, third], dim=1))
+    torch.testing.assert_close(predict_next(gru, head, context, 3), torch.stack([first, second, third], dim=1))
 
 
 def test_every_place_is_compared_with_every_place_of_the_batch():
@@ -163,7 +164,7 @@ def test_every_place_is_compared_with_every_place_of_the_batch():
         scores = torch.stack([predicted[b, n, :, y, x] @ key for key in keys])
         losses.append(scores.logsumexp(0) - scores[row])
         hits.append(float(scores.argmax() == row))
-    result = find_among_all(predicted, target)
+    result = dense_infonce(predicted, target)
     assert result["loss"].item() == pytest.approx(np.mean(losses), rel=1e-5)
     assert result["top1"].item() == pytest.approx(np.mean(hits))
     assert result["chance"].item() == pytest.approx(1 / 16)

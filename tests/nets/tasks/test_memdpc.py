@@ -236,7 +236,7 @@ def test_gradient_reaches_every_parameter_and_the_targets_and_only_the_loss_carr
     idle = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
     assert idle == []
     blocks = torch.randn(2, 5, 256, 2, 2, requires_grad=True)
-    net.compare(blocks, net.forward_gru)["loss"].backward()
+    net.predict_last(blocks, net.forward_gru)["loss"].backward()
     assert blocks.grad.flatten(2).any(-1).all()
 
 

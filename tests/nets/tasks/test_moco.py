@@ -14,7 +14,7 @@ from torch import multiprocessing, nn
 
 from configs.errors import UserError
 from nets.tasks import build_task
-from nets.tasks.moco import Config, Reference, encode_shuffled
+from nets.tasks.moco import Config, Reference, shuffle_bn
 from trainers import distributed
 
 
@@ -223,7 +223,7 @@ def visit(rank: int, port: int, folder: str) -> None:
             return 10 * values
 
         mine = torch.arange(16.0)[8 * rank : 8 * rank + 8, None]
-        seen |= {"codes": encode_shuffled(encode, mine).flatten().tolist(), "share": shares[0]}
+        seen |= {"codes": shuffle_bn(encode, mine).flatten().tolist(), "share": shares[0]}
     Path(folder, str(rank)).write_text(json.dumps(seen))
 
 
@@ -257,4 +257,4 @@ def test_keys_are_encoded_in_other_company_and_come_back_in_order(ranks):
 
 def test_alone_nothing_is_shuffled():
     clips = torch.arange(5.0)[:, None]
-    assert torch.equal(encode_shuffled(lambda values: values, clips), clips)
+    assert torch.equal(shuffle_bn(lambda values: values, clips), clips)
