@@ -48,7 +48,7 @@ def fake_task():
     with pytest.MonkeyPatch.context() as patch:
         for package, config in {"dali_pipelines.tasks": FakePlan, "nets.tasks": FakeNet}.items():
             module = types.ModuleType(f"{package}.fake")
-            module.Config = config
+            module.__dict__["Config"] = config
             patch.setitem(sys.modules, module.__name__, module)
         yield
 

@@ -149,7 +149,8 @@ def test_r2plus1d18_computes_what_torchvisions_computes_where_their_widths_agree
     clips = torch.randn(2, 3, 4, 32, 32)
     for part in ("stem", "layer1"):
         theirs.get_submodule(part).load_state_dict(ours.get_submodule(part).state_dict())
-    torch.testing.assert_close(ours.layer1(ours.stem(clips)), theirs.layer1(theirs.stem(clips)))
+    features = [net.get_submodule("layer1")(net.get_submodule("stem")(clips)) for net in (ours, theirs)]
+    torch.testing.assert_close(*features)
 
 
 @pytest.mark.parametrize("name", STRIDED)

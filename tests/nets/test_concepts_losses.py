@@ -126,6 +126,7 @@ def test_reconstruction_is_best_for_the_same_direction_and_leaves_the_target_alo
     assert reconstruction(3 * target, target).item() == pytest.approx(-1)
     reconstruction(rebuilt, target).backward()
     assert target.grad is None
+    assert rebuilt.grad is not None
     assert rebuilt.grad.any()
 
 

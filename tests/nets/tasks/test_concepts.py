@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from configs.errors import UserError
 from nets import backbones
 from nets.concept_losses import alignment, negative_entropy
-from nets.tasks import build_task
-from nets.tasks.concepts import KINDS, METRIC, Concepts, Config, Reference, six_views
+from nets.tasks.concepts import KINDS, METRIC, Concepts, Config, Reference, build, six_views
 from tests.helpers.originals import shapes_of
 
 
@@ -27,7 +26,7 @@ def seeded():
 
 
 def tiny(**options):
-    return build_task("concepts", "r3d_tiny", {}, Config(**{"concepts": 12, "queue_size": 16, **options}))
+    return build("r3d_tiny", {}, Config(**{"concepts": 12, "queue_size": 16, **options}))
 
 
 def tiny_batch(samples=4, frames=4, size=32):
@@ -47,7 +46,7 @@ def unit(*shape):
 
 def test_parameters_are_those_of_the_original():
     with torch.device("meta"):
-        net = build_task("concepts", "r2plus1d10", {}, Config())
+        net = build("r2plus1d10", {}, Config())
     count = {name: sum(p.numel() for p in part.parameters()) for name, part in net.named_children()}
     assert count["backbone"] == 12_487_005
     assert count["instance"] == 5 * 328_320
@@ -58,7 +57,7 @@ def test_parameters_are_those_of_the_original():
 
 def test_weights_have_the_shapes_of_the_originals_checkpoints_in_the_same_order():
     with torch.device("meta"):
-        net = build_task("concepts", "r2plus1d10", {}, Config())
+        net = build("r2plus1d10", {}, Config())
     original = {
         name: shape for name, shape in shapes_of("concepts__pretrain_k100").items() if "backbone.fc" not in name
     }
@@ -178,6 +177,7 @@ def test_a_term_teaches_just_its_part_of_the_network(term):
     net.terms(maps)[0][term].backward()
     views, modules, banks = GRADIENTS[term]
 
+    assert maps.grad is not None
     taught = {kind for kind, grad in zip(KINDS, maps.grad.split(2), strict=True) if grad.any()}
     assert taught == set(views.split())
     learning = {name for name, p in net.named_parameters() if p.grad is not None and p.grad.any()}

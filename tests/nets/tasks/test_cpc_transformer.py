@@ -8,14 +8,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torchvision.models import resnet18
+from torchvision.models.resnet import BasicBlock
 
 from configs.errors import UserError
-from nets import backbones
-from nets.backbones.frame_transformer import FrameTransformer
+from nets.backbones.frame_transformer import FrameTransformer, resnet18_transformer
 from nets.dense_cpc import predict_next, predictor
 from nets.losses import dense_infonce
-from nets.tasks import build_task
-from nets.tasks.cpc_transformer import Config, Reference
+from nets.tasks.cpc_transformer import Config, Reference, build
 from trainers import pretrain
 from trainers.probe import main as probe
 
@@ -26,13 +25,13 @@ def schema(num_frames=5, size=224):
 
 def on_meta(backbone="resnet18_transformer", **options):
     with torch.device("meta"):
-        return build_task("cpc_transformer", backbone, schema(), Config(**options))
+        return build(backbone, schema(), Config(**options))
 
 
 def small(*, leak=False, pred_steps=2):
     torch.manual_seed(0)
     cfg = Config(pred_steps=pred_steps, reference=Reference(leak=leak))
-    return build_task("cpc_transformer", "resnet_tiny_transformer", schema(size=32), cfg)
+    return build("resnet_tiny_transformer", schema(size=32), cfg)
 
 
 def clips(batch_size=2, num_frames=5, size=32, seed=0):
@@ -71,7 +70,7 @@ def test_maps_have_the_published_grid(size, grid):
 def test_a_random_network_starts_as_the_original_does():
     """specs/cpc_transformer.md 4: dot products deviate by about 2.5, so that the loss is well above ln 96."""
     torch.manual_seed(0)
-    model = build_task("cpc_transformer", "resnet18_transformer", schema(), Config())
+    model = build("resnet18_transformer", schema(), Config())
     result = model({"clips": clips(size=128)})
     assert result["chance"].item() == pytest.approx(1 / 96)
     assert math.log(96) + 1 < result["loss"].item() < 10
@@ -96,7 +95,7 @@ def test_layers_do_not_start_as_copies_of_each_other():
 
 def test_the_resnet_is_torchvisions_with_a_narrow_last_stage_without_its_last_relu():
     torch.manual_seed(0)
-    ours, theirs = backbones.create("resnet18_transformer").resnet, resnet18()
+    ours, theirs = resnet18_transformer().resnet, resnet18()
     stages = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
     for name in stages:
         getattr(theirs, name).load_state_dict(getattr(ours, name).state_dict())
@@ -104,7 +103,8 @@ def test_the_resnet_is_torchvisions_with_a_narrow_last_stage_without_its_last_re
     expected = x
     for name in stages:
         expected = getattr(theirs, name)(expected)
-    first, last = ours.layer4
+    first, last = ours[-1].children()
+    assert isinstance(last, BasicBlock)
     expected = first(expected)
     residual = expected
     expected = last.bn2(last.conv2(F.relu(last.bn1(last.conv1(expected))))) + residual
@@ -257,12 +257,12 @@ def test_any_number_of_frames_gives_one_map():
 
 def test_a_backbone_without_a_transformer_is_refused():
     with pytest.raises(UserError, match=r"'r3d_tiny'.*resnet18_transformer"):
-        build_task("cpc_transformer", "r3d_tiny", schema(), Config())
+        build("r3d_tiny", schema(), Config())
 
 
 def test_as_many_predicted_frames_as_there_are_is_refused():
     with pytest.raises(UserError, match=r"pred_steps = 5.*plan.num_frames = 5"):
-        build_task("cpc_transformer", "resnet_tiny_transformer", schema(), Config(pred_steps=5))
+        build("resnet_tiny_transformer", schema(), Config(pred_steps=5))
 
 
 RECIPE = """

@@ -5,15 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from configs.errors import UserError
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.index import VideoInfo
 from dali_pipelines.tasks import Task
 from dali_pipelines.tasks import memdpc as data
-from nets.tasks import build_task
-from nets.tasks.memdpc import Config
+from nets.tasks.memdpc import Config, MemDPC, build
 from tests.dali_pipelines.tasks.test_moco import ramp, ramp_view, recolored
 from tests.helpers.dali import run_graph
 from tests.nets.tasks.test_moco import count
@@ -109,15 +107,13 @@ def test_notes_name_the_frames_of_every_block():
 # The network.
 
 
-def make(blocks: int = 5, pred_steps: int = 2) -> nn.Module:
+def make(blocks: int = 5, pred_steps: int = 2) -> MemDPC:
     torch.manual_seed(0)
-    return build_task(
-        "memdpc", "r3d_tiny", {"clips": ((blocks, 3, 4, 32, 32), "float32")}, Config(pred_steps=pred_steps)
-    )
+    return build("r3d_tiny", {"clips": ((blocks, 3, 4, 32, 32), "float32")}, Config(pred_steps=pred_steps))
 
 
 @torch.no_grad()
-def make_lively() -> nn.Module:
+def make_lively() -> MemDPC:
     """With weights so large that its predictions differ from place to place; without dropout."""
     net = make().eval()
     for part, gain in ((net.project, 30), (net.forward_gru, 10), (net.backward_gru, 10), (net.memory.choose, 100)):
@@ -133,7 +129,7 @@ def batch():
 
 def test_parameters_and_features_are_those_of_the_original():
     with torch.device("meta"):
-        net = build_task("memdpc", "r3d18", {"clips": ((8, 3, 5, 112, 112), "float32")}, Config())
+        net = build("r3d18", {"clips": ((8, 3, 5, 112, 112), "float32")}, Config())
         features = net.backbone(torch.empty(2, 3, 5, 112, 112))
     assert features.shape == (2, 512, 2, 7, 7)
     assert count(net.project) == 131_328
@@ -198,6 +194,7 @@ def test_loss_and_top1_match_a_slow_reference(batch):
     batch["clips"] = batch["clips"].repeat_interleave(2, -1)  # 2 x 4 places
     features = net.backbone(batch["clips"].flatten(0, 1))
     weight, bias = net.project.weight[:, :, 0, 0, 0], net.project.bias
+    assert bias is not None
     blocks = torch.einsum("oc,bchw->bohw", weight, features.mean(2)) + bias[:, None, None]
     blocks = blocks.unflatten(0, (2, 5))
     ahead, back = slow_direction(net, blocks, net.forward_gru), slow_direction(net, blocks.flip(1), net.backward_gru)
@@ -212,7 +209,7 @@ def test_loss_and_top1_match_a_slow_reference(batch):
 @torch.no_grad()
 def test_a_new_network_is_at_chance_which_is_twice_ln_588_at_the_originals_size():
     torch.manual_seed(0)
-    net = build_task("memdpc", "r3d_tiny", {"clips": ((8, 3, 5, 112, 112), "float32")}, Config())
+    net = build("r3d_tiny", {"clips": ((8, 3, 5, 112, 112), "float32")}, Config())
     result = net({"clips": torch.randn(4, 8, 3, 5, 112, 112)})
     assert result["chance_loss"].item() == pytest.approx(2 * 6.377, abs=1e-3)
     assert result["loss"].item() == pytest.approx(2 * 6.377, rel=0.02)
@@ -237,6 +234,7 @@ def test_gradient_reaches_every_parameter_and_the_targets_and_only_the_loss_carr
     assert idle == []
     blocks = torch.randn(2, 5, 256, 2, 2, requires_grad=True)
     net.predict_last(blocks, net.forward_gru)["loss"].backward()
+    assert blocks.grad is not None
     assert blocks.grad.flatten(2).any(-1).all()
 
 
