@@ -3,13 +3,26 @@
 See specs/ctp.md 1.2 and specs/cpc_transformer.md 3.5, 3.6, 4.
 """
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from configs.errors import UserError
+from configs.errors import UserError, require
 from nets.conv_gru import ConvGRU
 from nets.init import init_orthogonal
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of the network; the default is the originals'."""
+
+    pred_steps: int = 3
+    """Frames or blocks to predict: the last ones, and in MemDPC the first ones too."""
+
+    def __post_init__(self) -> None:
+        require(self.pred_steps >= 1, "pred_steps", self.pred_steps, "at least 1")
 
 
 def predictor(channels: int) -> nn.Sequential:

@@ -31,7 +31,7 @@ FIXED: dict[str, Callable[[], Backbone]] = {
     "c3d": c3d.C3D,
     "s3dg": inception.S3DG,
     "i3d": inception.I3D,
-    "r2d3d18": r2d3d.R2D3D,
+    "r2d3d18": r2d3d.r2d3d18,
     "resnet18_transformer": frame_transformer.resnet18_transformer,
     "resnet18_transformer_relu": partial(frame_transformer.resnet18_transformer, relu=True),
     "resnet_tiny_transformer": frame_transformer.resnet_tiny_transformer,

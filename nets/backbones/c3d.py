@@ -1,6 +1,6 @@
 """C3D with batch normalization (specs/cstp.md 2.2)."""
 
-from torch import Tensor, nn
+from torch import nn
 from torchvision.ops import Conv3dNormActivation
 
 from nets.backbones.base import Backbone
@@ -30,10 +30,6 @@ class C3D(Backbone):
             _conv(512, 512),
         )
         init_kaiming(self)
-
-    def forward(self, clips_BCTHW: Tensor) -> Tensor:
-        features_BCTHW: Tensor = self.features(clips_BCTHW)
-        return features_BCTHW
 
 
 def _conv(in_channels: int, out_channels: int) -> nn.Module:

@@ -36,10 +36,6 @@ class S3DG(Backbone):
                     branch.append(SelfGating(last.out_channels))
         init_kaiming(self)
 
-    def forward(self, clips_BCTHW: Tensor) -> Tensor:
-        features_BCTHW: Tensor = self.features(clips_BCTHW)
-        return features_BCTHW
-
 
 class SelfGating(nn.Module):
     """Scale each channel by a sigmoid of a linear layer on the mean of all channels over the clip."""
@@ -78,10 +74,6 @@ class I3D(Backbone):
                     first, *_, last = convolutions(branch)
                     branch[1] = Conv3dNormActivation(first.out_channels, last.out_channels)
         init_kaiming(self)
-
-    def forward(self, clips_BCTHW: Tensor) -> Tensor:
-        features_BCTHW: Tensor = self.features(clips_BCTHW)
-        return features_BCTHW
 
 
 class SamePadding(nn.Module):

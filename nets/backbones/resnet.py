@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 
-from torch import Tensor, nn
+from torch import nn
 from torchvision.models.video.resnet import BasicBlock, BasicStem, Conv2Plus1D, Conv3DSimple, R2Plus1dStem
 from torchvision.ops import Conv3dNormActivation
 
@@ -38,11 +38,11 @@ class ResNet3d(Backbone):
     def __init__(
         self,
         stem: nn.Sequential,
-        conv: type[nn.Module],
-        *,
-        widths: Sequence[int],
-        blocks: Sequence[int],
+        convs: Sequence[type[nn.Module]],
         strides: Sequence[Stride],
+        *,
+        widths: Sequence[int] = (64, 128, 256, 512),
+        blocks: Sequence[int] = (2, 2, 2, 2),
         shortcut: Callable[[int, int, Stride], nn.Module] = projection,
         eps: float = 1e-5,
     ) -> None:
@@ -50,19 +50,19 @@ class ResNet3d(Backbone):
 
         Args:
             stem: a flat sequence of layers that ends with `widths[0]` channels.
-            conv: makes the blocks' 3x3x3 convolutions: conv(in_channels, out_channels, mid_channels, stride).
-            widths, blocks, strides: of each stage; its first block applies the stride.
+            convs: of each stage, called as conv(in_channels, out_channels, mid_channels, stride).
+            strides, widths, blocks: of each stage; its first block applies the stride.
             shortcut: makes the shortcut of blocks that change the shape.
             eps: of all batch norms; 1e-3 in CtP's code, PyTorch's default elsewhere.
         """
         super().__init__()
         self.stem = stem
         channels = widths[0]
-        for number, (width, count, stride) in enumerate(zip(widths, blocks, strides, strict=True), start=1):
+        stages = zip(convs, strides, widths, blocks, strict=True)
+        for number, (conv, stride, width, count) in enumerate(stages, start=1):
             reshapes = stride != UNIT or channels != width
-            first = residual_block(
-                channels, width, conv, stride, shortcut(channels, width, stride) if reshapes else None
-            )
+            projected = shortcut(channels, width, stride) if reshapes else None
+            first = residual_block(channels, width, conv, stride, projected)
             rest = [residual_block(width, width, conv, UNIT) for _ in range(count - 1)]
             self.add_module(f"layer{number}", nn.Sequential(first, *rest))
             channels = width
@@ -75,13 +75,6 @@ class ResNet3d(Backbone):
         for module in self.modules():
             if isinstance(module, nn.BatchNorm3d):
                 module.eps = eps
-
-    def forward(self, clips_BCTHW: Tensor) -> Tensor:
-        """Map (B, 3, T, H, W) to (B, out_channels, T', H', W'), see `Backbone`."""
-        features = clips_BCTHW
-        for stage in self.children():
-            features = stage(features)
-        return features
 
 
 class FactorizedConv(Conv2Plus1D):
@@ -108,32 +101,29 @@ class BalancedConv(FactorizedConv):
         super().__init__(in_channels, out_channels, mid_channels, stride)
 
 
-WIDTHS = (64, 128, 256, 512)
-
-
 def r3d18(strides: Sequence[Stride]) -> ResNet3d:
     """Build CtP's R3D-18."""
-    return ResNet3d(BasicStem(), Conv3DSimple, widths=WIDTHS, blocks=(2, 2, 2, 2), strides=strides, eps=1e-3)
+    return ResNet3d(BasicStem(), 4 * [Conv3DSimple], strides, eps=1e-3)
 
 
 def r2plus1d18(strides: Sequence[Stride]) -> ResNet3d:
     """Build CtP's R(2+1)D-18."""
-    return ResNet3d(R2Plus1dStem(), BalancedConv, widths=WIDTHS, blocks=(2, 2, 2, 2), strides=strides, eps=1e-3)
+    return ResNet3d(R2Plus1dStem(), 4 * [BalancedConv], strides, eps=1e-3)
 
 
 def torchvision_r3d18(strides: Sequence[Stride]) -> ResNet3d:
     """Build torchvision's r3d_18: CtP's with another eps."""
-    return ResNet3d(BasicStem(), Conv3DSimple, widths=WIDTHS, blocks=(2, 2, 2, 2), strides=strides)
+    return ResNet3d(BasicStem(), 4 * [Conv3DSimple], strides)
 
 
 def torchvision_r2plus1d18(strides: Sequence[Stride]) -> ResNet3d:
     """Build torchvision's r2plus1d_18: CtP's with another eps and other `mid_channels`."""
-    return ResNet3d(R2Plus1dStem(), FactorizedConv, widths=WIDTHS, blocks=(2, 2, 2, 2), strides=strides)
+    return ResNet3d(R2Plus1dStem(), 4 * [FactorizedConv], strides)
 
 
 def r2plus1d10(strides: Sequence[Stride]) -> ResNet3d:
     """Build Concepts' R(2+1)D-10: torchvision's with one block a stage."""
-    return ResNet3d(R2Plus1dStem(), FactorizedConv, widths=WIDTHS, blocks=(1, 1, 1, 1), strides=strides)
+    return ResNet3d(R2Plus1dStem(), 4 * [FactorizedConv], strides, blocks=(1, 1, 1, 1))
 
 
 def r2plus1d10_cstp(strides: Sequence[Stride]) -> ResNet3d:
@@ -142,14 +132,13 @@ def r2plus1d10_cstp(strides: Sequence[Stride]) -> ResNet3d:
         *Conv3dNormActivation(3, 83, (1, 7, 7), (1, 2, 2)),
         *Conv3dNormActivation(83, 64, (3, 1, 1)),
     )
-    blocks = (1, 1, 1, 1)
-    return ResNet3d(stem, BalancedConv, widths=WIDTHS, blocks=blocks, strides=strides, shortcut=factorized_projection)
+    return ResNet3d(stem, 4 * [BalancedConv], strides, blocks=(1, 1, 1, 1), shortcut=factorized_projection)
 
 
 def resnet3d(strides: Sequence[Stride], *, blocks: Sequence[int]) -> ResNet3d:
     """Build CSTP's 3D-ResNet; its 7-frame stem downsamples space by 4 and time by 2."""
     stem = nn.Sequential(*Conv3dNormActivation(3, 64, 7, (1, 2, 2)), nn.MaxPool3d(3, stride=(2, 2, 2), padding=1))
-    return ResNet3d(stem, Conv3DSimple, widths=WIDTHS, blocks=blocks, strides=strides)
+    return ResNet3d(stem, 4 * [Conv3DSimple], strides, blocks=blocks)
 
 
 def r3d_tiny(strides: Sequence[Stride]) -> ResNet3d:
@@ -161,4 +150,4 @@ def r3d_tiny(strides: Sequence[Stride]) -> ResNet3d:
     first, (t, h, w), third, fourth = strides
     stem = Conv3dNormActivation(3, 16, (3, 7, 7), (t, 2 * h, 2 * w))
     strides = (first, third, fourth)
-    return ResNet3d(stem, Conv3DSimple, widths=(16, 48, 64), blocks=(1, 1, 1), strides=strides, eps=1e-3)
+    return ResNet3d(stem, 3 * [Conv3DSimple], strides, widths=(16, 48, 64), blocks=(1, 1, 1), eps=1e-3)

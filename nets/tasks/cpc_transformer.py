@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import torch.nn.functional as F
 from torch import Tensor
 
-from configs.errors import UserError, require
-from nets import backbones
+from configs.errors import UserError
+from nets import backbones, dense_cpc
 from nets.backbones.frame_transformer import FrameTransformer
 from nets.dense_cpc import check_steps, predict_next, predictor
 from nets.losses import dense_infonce
@@ -29,16 +29,11 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(dense_cpc.Config):
     """Options of the network; the defaults are the original's."""
 
-    pred_steps: int = 3
-    """Frames to predict, at the end of the clip."""
     reference: Reference = field(default_factory=Reference)
     """Bugs of the original, all off by default."""
-
-    def __post_init__(self) -> None:
-        require(self.pred_steps >= 1, "pred_steps", self.pred_steps, "at least 1")
 
 
 def build(backbone: str, schema: Schema, cfg: Config) -> "CpcTransformer":

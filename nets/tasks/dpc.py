@@ -5,30 +5,17 @@ are those of its code (specs/cpc_transformer.md 9).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from configs.errors import require
 from nets import backbones
 from nets.conv_gru import ConvGRU
-from nets.dense_cpc import check_steps, predict_next, predictor
+from nets.dense_cpc import Config, check_steps, predict_next, predictor
 from nets.losses import dense_infonce
 from nets.tasks import Pretext, Schema
 
 METRIC = "top1"
-
-
-@dataclass(frozen=True)
-class Config:
-    """Options of the network; the default is the original's."""
-
-    pred_steps: int = 3
-    """Blocks to predict, at the end of the video."""
-
-    def __post_init__(self) -> None:
-        require(self.pred_steps >= 1, "pred_steps", self.pred_steps, "at least 1")
 
 
 def build(backbone: str, schema: Schema, cfg: Config) -> "DPC":

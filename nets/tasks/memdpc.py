@@ -5,16 +5,14 @@ numbers are those of CtP's code (specs/ctp.md 1.2), which predicts in both direc
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from configs.errors import require
 from nets import backbones
 from nets.conv_gru import ConvGRU
-from nets.dense_cpc import check_steps, predict_next
+from nets.dense_cpc import Config, check_steps, predict_next
 from nets.init import init_orthogonal
 from nets.losses import dense_infonce
 from nets.tasks import Pretext, Schema
@@ -24,17 +22,6 @@ TEMPORAL_STRIDES = (1, 1, 2, 2)  # blocks are short: 5 frames give features of 2
 CHANNELS = 256
 SLOTS = 1024
 INIT_GAIN = 0.1
-
-
-@dataclass(frozen=True)
-class Config:
-    """Options of the network; the defaults are the original's."""
-
-    pred_steps: int = 3
-    """Blocks to predict in each direction."""
-
-    def __post_init__(self) -> None:
-        require(self.pred_steps >= 1, "pred_steps", self.pred_steps, "at least 1")
 
 
 def build(backbone: str, schema: Schema, cfg: Config) -> "MemDPC":

@@ -10,7 +10,7 @@ from tests.helpers.runs import ROOT
 BACKBONE = '''\
 """A single convolution."""
 
-from torch import Tensor, nn
+from torch import nn
 
 from nets.backbones.base import Backbone
 
@@ -21,9 +21,6 @@ class Toy(Backbone):
     def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Conv3d(3, self.out_channels, kernel_size=self.stride, stride=self.stride)
-
-    def forward(self, clips_BCTHW: Tensor) -> Tensor:
-        return self.conv(clips_BCTHW)
 '''
 
 TRAIN = """\

@@ -14,8 +14,8 @@ from dali_pipelines.tasks import Task
 from dali_pipelines.tasks.dpc import Config as Plan
 from dali_pipelines.tasks.dpc import draw_crop
 from nets import backbones
-from nets.backbones.r2d3d import R2D3D
-from nets.tasks.dpc import Config, build
+from nets.dense_cpc import Config
+from nets.tasks.dpc import build
 
 
 def video(num_frames=200, width=320, height=240):
@@ -111,11 +111,11 @@ def test_a_block_of_five_frames_has_two_maps_of_the_published_grid():
 
 
 def test_the_first_two_stages_leave_time_alone():
-    backbone = R2D3D().eval()
+    backbone = backbones.create("r2d3d18").eval()
     x = torch.randn(1, 3, 5, 32, 32, generator=torch.Generator().manual_seed(0))
     other = x.clone()
     other[:, :, 0] = 0
-    before_3d = torch.nn.Sequential(backbone.stem, backbone.layer1, backbone.layer2)
+    before_3d = torch.nn.Sequential(*[*backbone.children()][:3])
     with torch.no_grad():
         one, two = before_3d(x), before_3d(other)
     assert one.shape[2] == 5
@@ -126,7 +126,7 @@ def test_the_first_two_stages_leave_time_alone():
 def test_with_one_slice_of_time_the_network_is_torchvisions_2d_resnet():
     """On a still clip whose border in time is cut off, the 3D convolutions are 2D ones, here of their middle slice."""
     torch.manual_seed(0)
-    ours, theirs = R2D3D().eval(), resnet18().eval()
+    ours, theirs = backbones.create("r2d3d18").eval(), resnet18().eval()
     theirs.conv1.weight.data = ours.state_dict()["stem.0.weight"][:, :, 0]
     for number in (1, 2, 3):
         mine, other = getattr(ours, f"layer{number}"), getattr(theirs, f"layer{number}")
@@ -138,7 +138,7 @@ def test_with_one_slice_of_time_the_network_is_torchvisions_2d_resnet():
                 their_block.downsample[0].weight.data = block.downsample[0].weight.data[:, :, 0]
     picture = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
-        got = ours.layer3(ours.layer2(ours.layer1(ours.stem(picture[:, :, None]))))
+        got = torch.nn.Sequential(*[*ours.children()][:4])(picture[:, :, None])
         expected = theirs.maxpool(F.relu(theirs.bn1(theirs.conv1(picture))))
         expected = theirs.layer3(theirs.layer2(theirs.layer1(expected)))
         features = ours(picture[:, :, None])

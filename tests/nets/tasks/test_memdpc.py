@@ -11,7 +11,8 @@ from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.index import VideoInfo
 from dali_pipelines.tasks import Task
 from dali_pipelines.tasks import memdpc as data
-from nets.tasks.memdpc import Config, MemDPC, build
+from nets.dense_cpc import Config
+from nets.tasks.memdpc import MemDPC, build
 from tests.dali_pipelines.tasks.test_moco import ramp, ramp_view, recolored
 from tests.helpers.dali import run_graph
 from tests.nets.tasks.test_moco import count
