@@ -87,9 +87,9 @@ class Cstp(Pretext):
         self.register_buffer("seen", torch.zeros(4, OVERLAPS))
 
     def check_batch(self, per_rank: int, ranks: int) -> None:
-        """Batch norm on pooled features needs two samples."""
+        """Raise UserError for a single sample: batch norm on pooled features needs two."""
         if per_rank < 2:
-            raise UserError(f"cstp needs 2 samples a rank and micro-step, not {per_rank}: raise train.global_batch")
+            raise UserError(f"cstp needs 2 samples per rank and micro-step, not {per_rank}: raise train.global_batch")
 
     def before_step(self, epoch: int) -> None:
         """Update the target by EMA; its batch norms track their own statistics."""

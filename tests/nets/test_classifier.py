@@ -1,4 +1,4 @@
-"""The classifier that 3DRotNet and SpeedNet share, with the figures of their originals."""
+"""The classifier that 3D-RotNet and SpeedNet share, with the figures of their originals."""
 
 import math
 
@@ -85,7 +85,7 @@ def test_gradient_reaches_every_parameter_and_only_the_loss_has_one():
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
-def test_a_few_steps_on_one_batch_tell_its_labels():
+def test_a_few_steps_on_one_batch_fit_its_labels():
     model = make("rot3d")
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     for _ in range(40):
@@ -97,6 +97,6 @@ def test_a_few_steps_on_one_batch_tell_its_labels():
 
 
 @pytest.mark.parametrize("dropout", [-0.1, 1.0])
-def test_a_dropout_that_leaves_nothing_is_refused(dropout):
+def test_a_dropout_of_everything_is_refused(dropout):
     with pytest.raises(ValueError, match=rf"dropout = {dropout} must be at least 0 and below 1"):
         Config(dropout=dropout)

@@ -155,7 +155,7 @@ def test_predictions_follow_one_another_as_written_out():
     torch.testing.assert_close(predict_next(gru, head, context, 3), torch.stack([first, second, third], dim=1))
 
 
-def test_every_place_is_compared_with_every_place_of_the_batch():
+def test_every_position_is_compared_with_every_position_of_the_batch():
     rng = torch.Generator().manual_seed(0)
     predicted, target = torch.randn(2, 2, 2, 3, 2, 2, generator=rng).unbind(0)
     keys = [target[b, n, :, y, x] for b, n, y, x in np.ndindex(2, 2, 2, 2)]
@@ -233,7 +233,7 @@ def test_gradient_reaches_every_parameter_and_both_sides_of_the_loss(leak):
     assert target.requires_grad
 
 
-def test_a_few_steps_on_one_batch_find_the_places():
+def test_a_few_steps_on_one_batch_retrieve_their_targets():
     model = small()
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     for _ in range(40):

@@ -172,7 +172,7 @@ def test_a_network_that_says_nothing_is_at_chance(batch):
         assert result[f"loss_{name}"].item() == pytest.approx(math.log(classes))
 
 
-def test_chance_is_the_share_of_the_commonest_classes_so_far(batch):
+def test_chance_is_the_share_of_the_most_frequent_classes_so_far(batch):
     batch |= {name: torch.tensor([1, 1, 1, 0, 2, 3]) for name in ("spatial", "temporal", "playback")}
     batch["rotation"] = torch.tensor([[0, 1], [0, 1], [0, 2], [0, 3], [0, 1], [0, 2]])
     net = small()
@@ -183,7 +183,7 @@ def test_chance_is_the_share_of_the_commonest_classes_so_far(batch):
     assert net(batch)["chance"].item() == pytest.approx((10 / 18 + 0.5 + 0.5 + 0.5) / 4)
 
 
-def test_pooled_features_may_have_length_1(batch):
+def test_pooled_features_can_have_unit_length(batch):
     seen = []
     net = small(unit_features=True)
     net.rotation.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))

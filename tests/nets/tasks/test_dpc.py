@@ -203,7 +203,7 @@ def test_gradient_reaches_every_parameter(backbone):
     assert idle == []
 
 
-def test_a_few_steps_on_one_batch_find_the_places():
+def test_a_few_steps_on_one_batch_retrieve_their_targets():
     model = small()
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     for _ in range(40):

@@ -180,7 +180,7 @@ def loss_after_training(lr: float) -> float:
     return loss.item()
 
 
-def test_a_few_steps_tell_the_videos_of_a_batch_apart():
+def test_a_few_steps_discriminate_the_videos_of_a_batch():
     # The queue of 64 holds 8 old keys of each video, and nobody can tell these from the query's own: at best ln 9.
     assert loss_after_training(lr=0) > math.log(24)
     assert loss_after_training(lr=2e-3) < math.log(12)
@@ -246,7 +246,7 @@ def test_two_ranks_have_the_queue_the_loss_and_the_weights_of_one(ranks):
         np.testing.assert_allclose(seen["sums"], alone["sums"], rtol=1e-4)
 
 
-def test_keys_are_encoded_in_other_company_and_come_back_in_order(ranks):
+def test_keys_are_encoded_in_shuffled_batches_and_returned_in_order(ranks):
     assert all(seen["codes"] == [10.0 * n for n in range(16)] for seen in ranks)
     first, second = (set(seen["share"]) for seen in ranks)
     assert first | second == set(range(16))
@@ -254,6 +254,6 @@ def test_keys_are_encoded_in_other_company_and_come_back_in_order(ranks):
     assert first != set(range(8))
 
 
-def test_alone_nothing_is_shuffled():
+def test_one_rank_shuffles_nothing():
     clips = torch.arange(5.0)[:, None]
     assert torch.equal(shuffle_bn(lambda values: values, clips), clips)

@@ -138,7 +138,7 @@ def test_gradient_reaches_every_parameter_and_only_the_loss_has_one(model):
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
-def test_a_few_steps_on_one_batch_tell_its_orders(model):
+def test_a_few_steps_on_one_batch_fit_its_permutations(model):
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     for _ in range(40):
         result = model(batch())
