@@ -1,4 +1,4 @@
-"""Errors that a user can mend, and how a command shows them."""
+"""Errors that a user can fix, and how a command reports them."""
 
 import os
 import sys
@@ -6,18 +6,18 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-SPEAK_AFTER = 10
-"""Seconds that another rank than 0 waits with its error: torchrun ends all ranks at the first exit."""
+REPORT_DELAY_S = 10
+"""How long ranks other than 0 hold back their error: torchrun kills all ranks at the first exit."""
 
 
 class UserError(Exception):
-    """Something that the user can mend. The message names the thing, quotes its value and says the way out."""
+    """An error that the user can fix. The message quotes the offending value and suggests the way out."""
 
 
-def require(holds: bool, key: str, value: object, wanted: str) -> None:
-    """ValueError "key = value must be wanted" unless `holds`: for a config's own checks, see `configs.load`."""
-    if not holds:
-        raise ValueError(f"{key} = {value!r} must be {wanted}")
+def require(condition: bool, key: str, value: object, expected: str) -> None:
+    """Raise ValueError "key = value must be expected" unless `condition`; `configs.load` adds where the key is."""
+    if not condition:
+        raise ValueError(f"{key} = {value!r} must be {expected}")
 
 
 def first_names(names: Sequence[str], most: int = 3) -> str:
@@ -26,10 +26,10 @@ def first_names(names: Sequence[str], most: int = 3) -> str:
 
 
 def run_cli(main: Callable[[list[str]], int | None]) -> NoReturn:
-    """Runs `main(argv)` and exits with its status; bad input ends in one line and status 2.
+    """Run `main(argv)` and exit with its status; report bad input in one line, with status 2.
 
-    `--debug` anywhere in the arguments shows the traceback as well. Under torchrun most bad input meets every
-    rank: the others wait, and speak only if rank 0 has not ended the run by then.
+    `--debug` among the arguments shows the traceback too. Under torchrun, most bad input fails on every rank: the
+    others wait, and report only if rank 0 has not ended the run by then.
     """
     argv = sys.argv[1:]
     debug = "--debug" in argv
@@ -43,7 +43,7 @@ def run_cli(main: Callable[[list[str]], int | None]) -> NoReturn:
             raise
         rank = int(os.environ.get("RANK", "0"))
         if rank:
-            time.sleep(SPEAK_AFTER)
+            time.sleep(REPORT_DELAY_S)
         print(f"error: rank {rank}: {error}" if rank else f"error: {error}", file=sys.stderr, flush=True)
         status = 2
     sys.exit(status)

@@ -1,4 +1,4 @@
-"""YAML and --set to a checked `Config`, and back. Strict: a wrong key or type is an error that says where."""
+"""Read a `Config` from YAML and --set, strictly: errors name the key that is wrong; and write it back."""
 
 import dataclasses
 import difflib
@@ -9,24 +9,29 @@ import re
 import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
 from configs.errors import UserError
 from configs.schema import Config, Recognition
 
-Where = Callable[[str], str]
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Locate = Callable[[str], str]
 """Dotted key -> "file: key" or "--set key", for messages."""
 
-RENAMED = {"normalisation": "normalization", "grey_per_frame": "gray_per_frame"}
-"""Keys of recipes and checkpoints from before clipfeed's spelling was American, which are read as the new ones."""
+Section = TypeVar("Section", bound="DataclassInstance")
 
-NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+RENAMED = {"normalisation": "normalization", "grey_per_frame": "gray_per_frame"}
+"""Old key -> new key, for recipes and checkpoints from before the spelling was American."""
+
+TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML with only true and false as booleans (`amp: off` is text), no dates, and no key given twice."""
+    """YAML without dates and duplicate keys; only true and false are booleans (`amp: off` is text)."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: list[Any] = []
@@ -45,16 +50,17 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(?:true|Tru
 
 
 class _Dumper(yaml.SafeDumper):
-    """Block style, with tuples on one line."""
+    """Block style, except for tuples."""
 
 
 _Dumper.add_representer(tuple, lambda dumper, value: dumper.represent_sequence("tag:yaml.org,2002:seq", value, True))
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """The recipe in a YAML file. `overrides` are "key.sub=value" with the value in YAML, later ones win.
+    """Read a recipe from a YAML file and apply overrides.
 
-    UserError names the file (or --set), the dotted key, the value and what was expected.
+    `overrides` are "key.sub=value" with a YAML value; the last one of a key wins. UserError names the file (or --set),
+    the dotted key, the value and what was expected.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -66,30 +72,31 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def parse(text: str, *, source: str, overrides: Sequence[str] = ()) -> Config:
-    """As `load`, from text; `source` stands in messages."""
+    """Read a recipe from text, like `load`; `source` is its name in messages."""
     tree = _read_yaml(text, source)
     if not isinstance(tree, dict):
         raise UserError(f"{source}: expected keys such as 'task: ctp', got {tree!r}")
     set_keys = [_override(tree, item) for item in overrides]
 
-    def where(key: str) -> str:
+    def locate(key: str) -> str:
         dotted = key.partition(" ")[0]  # a failed check says "key = value must be ..."
-        by_hand = any(dotted == name or dotted.startswith(f"{name}.") for name in set_keys)
-        return f"--set {key}" if by_hand else f"{source}: {key}"
+        overridden = any(dotted == name or dotted.startswith(f"{name}.") for name in set_keys)
+        return f"--set {key}" if overridden else f"{source}: {key}"
 
     task = tree.get("task")
-    cls = Recognition if task == "recognition" else Config
+    cls: type[Config] = Recognition if task == "recognition" else Config
     kinds = get_type_hints(cls)
     if isinstance(task, str):
-        kinds["plan"] = _task_config("dali_pipelines.tasks", task, where("task"))
-        kinds["net"] = _classifier_config() if cls is Recognition else _task_config("nets.tasks", task, where("task"))
+        kinds["plan"] = _task_config("dali_pipelines.tasks", task, locate("task"))
+        package, name = ("nets", "classifier") if cls is Recognition else ("nets.tasks", task)
+        kinds["net"] = _task_config(package, name, locate("task"))
         tree.setdefault("plan", {})
         tree.setdefault("net", {})
-    return _section(tree, cls, kinds, "", where)
+    return _section(tree, cls, kinds, "", locate)
 
 
 def dump(config: Config) -> str:
-    """YAML that `load` reads back to an equal config."""
+    """Write a config as YAML that `load` reads back to an equal one."""
     return yaml.dump(dataclasses.asdict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
@@ -105,7 +112,7 @@ def _read_yaml(text: str, source: str) -> Any:
 
 
 def _override(tree: dict[str, Any], item: str) -> str:
-    """Puts "key.sub=value" into the tree and returns the key."""
+    """Set "key.sub=value" in the tree; return the key."""
     key, equals, text = item.partition("=")
     if not equals or not key:
         raise UserError(f"--set {item}: expected key=value, such as --set optim.lr=0.02")
@@ -118,30 +125,27 @@ def _override(tree: dict[str, Any], item: str) -> str:
     return key
 
 
-def _classifier_config() -> type:
-    return importlib.import_module("nets.classifier").Config
-
-
 def _task_config(package: str, task: str, where: str) -> type:
-    """The `Config` class of a task's module."""
+    """Import the `Config` class of a task's module."""
     try:
-        return importlib.import_module(f"{package}.{task}").Config
+        config: type = importlib.import_module(f"{package}.{task}").Config
+        return config
     except ModuleNotFoundError as error:
         if error.name != f"{package}.{task}":
             raise
     names = sorted(module.name for module in pkgutil.iter_modules(importlib.import_module(package).__path__))
-    raise UserError(f"{where}: no task {task!r}{_nearest(task, names)}; there are: {', '.join(names) or 'none'}")
+    raise UserError(f"{where}: no task {task!r}{_suggest(task, names)}; there are: {', '.join(names) or 'none'}")
 
 
-def _section(tree: Any, cls: type, kinds: Mapping[str, Any], key: str, where: Where) -> Any:
-    """A dataclass from a mapping. `kinds` has the type of each field."""
+def _section(tree: Any, cls: type[Section], kinds: Mapping[str, Any], key: str, locate: Locate) -> Section:
+    """Make a dataclass from a mapping; `kinds` has the type of each field."""
     prefix = f"{key}." if key else ""
     if not isinstance(tree, dict):
-        raise UserError(f"{where(key)}: expected a section with keys {', '.join(kinds)}, got {tree!r}")
+        raise UserError(f"{locate(key)}: expected a section with keys {', '.join(kinds)}, got {tree!r}")
     tree = {RENAMED.get(name, name): value for name, value in tree.items()}
     for name in tree:
         if name not in kinds:
-            raise UserError(f"{where(f'{prefix}{name}')}: no such key{_nearest(str(name), _dotted(kinds), prefix)}")
+            raise UserError(f"{locate(f'{prefix}{name}')}: no such key{_suggest(str(name), _dotted(kinds), prefix)}")
     required = [
         field.name
         for field in dataclasses.fields(cls)
@@ -149,18 +153,18 @@ def _section(tree: Any, cls: type, kinds: Mapping[str, Any], key: str, where: Wh
     ]
     for name in required:
         if name not in tree:
-            raise UserError(f"{where(f'{prefix}{name}')}: missing; expected {_expected(kinds[name])}")
-    values = {name: _convert(value, kinds[name], f"{prefix}{name}", where) for name, value in tree.items()}
+            raise UserError(f"{locate(f'{prefix}{name}')}: missing; expected {_expected(kinds[name])}")
+    values = {name: _convert(value, kinds[name], f"{prefix}{name}", locate) for name, value in tree.items()}
     try:
         return cls(**values)
     except (ValueError, UserError) as error:
-        raise UserError(where(f"{prefix}{error}")) from None
+        raise UserError(locate(f"{prefix}{error}")) from None
 
 
-def _convert(value: Any, kind: Any, key: str, where: Where) -> Any:
-    """`value` as the annotation `kind` wants it. UserError otherwise."""
+def _convert(value: Any, kind: Any, key: str, locate: Locate) -> Any:
+    """Convert `value` to the annotated type `kind`, or raise UserError."""
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        return _section(value, kind, get_type_hints(kind), key, where)
+        return _section(value, kind, get_type_hints(kind), key, locate)
     origin, args = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         if value is None and type(None) in args:
@@ -168,15 +172,15 @@ def _convert(value: Any, kind: Any, key: str, where: Where) -> Any:
         options = [arg for arg in args if arg is not type(None)]
         for option in options[:-1]:
             try:
-                return _convert(value, option, key, where)
+                return _convert(value, option, key, locate)
             except UserError:
                 continue
-        return _convert(value, options[-1], key, where)
+        return _convert(value, options[-1], key, locate)
     if origin is tuple and isinstance(value, list):
         kinds = args[:1] * len(value) if args[1:] == (...,) else args
         if len(kinds) == len(value):
             pairs = enumerate(zip(value, kinds, strict=True))
-            return tuple(_convert(item, item_kind, f"{key}.{i}", where) for i, (item, item_kind) in pairs)
+            return tuple(_convert(item, item_kind, f"{key}.{i}", locate) for i, (item, item_kind) in pairs)
     elif origin is Literal:
         if any(value == choice and type(value) is type(choice) for choice in args):
             return value
@@ -186,12 +190,12 @@ def _convert(value: Any, kind: Any, key: str, where: Where) -> Any:
             return number
     elif type(value) is kind:  # not isinstance: true is an int to Python
         return value
-    near = _nearest(value, [str(arg) for arg in args]) if origin is Literal and isinstance(value, str) else ""
-    raise UserError(f"{where(key)}: expected {_expected(kind)}, got {value!r}{near}")
+    near = _suggest(value, [str(arg) for arg in args]) if origin is Literal and isinstance(value, str) else ""
+    raise UserError(f"{locate(key)}: expected {_expected(kind)}, got {value!r}{near}")
 
 
 def _number(value: Any) -> float | None:
-    """A float from a number, or from text like 1e-4 that YAML 1.1 does not take for one."""
+    """Convert a number to float, or text like 1e-4, which is not a number in YAML 1.1."""
     if type(value) in (int, float):
         return float(value)
     try:
@@ -202,6 +206,7 @@ def _number(value: Any) -> float | None:
 
 
 def _expected(kind: Any) -> str:
+    """Describe a type in words, for messages."""
     origin, args = get_origin(kind), get_args(kind)
     if origin is Literal:
         return f"one of {', '.join(map(str, args))}"
@@ -213,11 +218,11 @@ def _expected(kind: Any) -> str:
         return " or ".join("null" if arg is type(None) else _expected(arg) for arg in args)
     if dataclasses.is_dataclass(kind):
         return "a section"
-    return NAMES.get(kind, str(kind))
+    return TYPE_NAMES.get(kind, str(kind))
 
 
 def _dotted(kinds: Mapping[str, Any]) -> list[str]:
-    """The keys of a section and of the sections in it."""
+    """List the dotted keys of a section and of its subsections."""
     names = list(kinds)
     for name, kind in kinds.items():
         if dataclasses.is_dataclass(kind) and isinstance(kind, type):
@@ -225,8 +230,8 @@ def _dotted(kinds: Mapping[str, Any]) -> list[str]:
     return names
 
 
-def _nearest(name: str, names: Sequence[str], prefix: str = "") -> str:
-    """A question after the name with the same last part, else after one spelled alike, else ""."""
+def _suggest(name: str, names: Sequence[str], prefix: str = "") -> str:
+    """Suggest the name with the same last part, else one of similar spelling, else nothing."""
     same = [other for other in names if other.rsplit(".", 1)[-1] == name]
     near = same or difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f"; did you mean {prefix}{near[0]}?" if near else ""

@@ -1,6 +1,6 @@
-"""What a recipe may say: every key once, with its meaning, its unit and its default.
+"""The schema of recipes: every key with its meaning, unit and default.
 
-Defaults are CtP's own hyper-parameters. Batch size and learning rate are those of the whole run, so a recipe
+Defaults are CtP's hyperparameters. Batch size and learning rate are those of the whole run, so a recipe
 means the same on one GPU and on eight. `configs.load` reads a YAML file into these classes.
 """
 
@@ -14,14 +14,14 @@ from configs.errors import UserError, require
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Where the videos are and how many helpers read them."""
+    """Where the videos are, and the resources to read them."""
 
     root: str
-    """Folder of a prepared dataset; a relative one counts from the folder where the command is started."""
+    """Folder of a prepared dataset; relative to the current directory."""
     list: str | None = None
-    """Text file with a video a line, such as UCF101's trainlist01.txt; relative to root. null takes all."""
+    """Text file with one video per line, such as UCF101's trainlist01.txt; relative to root. null takes all."""
     workers: int = 4
-    """Processes per GPU that read the files' bytes. 0 reads in the training process."""
+    """Processes per GPU that read videos. 0 reads in the training process."""
     threads: int | Literal["auto"] = "auto"
     """Threads per GPU that decode and augment. auto: as many as keep the GPU's decoders busy, given the cores."""
     decoder: Literal["auto", "dali", "pyav"] = "auto"
@@ -34,10 +34,10 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class LabeledData(Data):
-    """Videos to learn classes from, and those to be tested on. In the names of lists, {split} stands for `split`."""
+    """Videos for training and for testing a classifier. In the names of lists, {split} stands for `split`."""
 
     test_list: str | None = None
-    """Text file with a test video a line; relative to root."""
+    """Text file with one test video per line; relative to root."""
     split: int = 1
     """Which of the dataset's official splits: 1 to 3 for UCF101 and HMDB51."""
 
@@ -45,31 +45,31 @@ class LabeledData(Data):
         super().__post_init__()
         require(self.split >= 1, "split", self.split, "at least 1")
 
-    def list_of(self, part: Literal["train", "test"]) -> Path | None:
-        """The file that names the videos of a part; None takes all. UserError where a test has none."""
-        name = self.list if part == "train" else self.test_list
-        if part == "test" and not name:
+    def list_of(self, subset: Literal["train", "test"]) -> Path | None:
+        """The file that names the videos of a subset; None takes all. UserError where a test has none."""
+        name = self.list if subset == "train" else self.test_list
+        if subset == "test" and not name:
             raise UserError("data.test_list: missing; name the file that lists the test videos, such as testlist01.txt")
         return Path(self.root, name.replace("{split}", str(self.split))) if name else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Optim:
-    """The optimizer. As in the original, biases and batch norms decay too."""
+    """The optimizer. As in the original, weight decay includes biases and batch norms."""
 
     name: Literal["sgd", "adam", "adamw"] = "sgd"
     """sgd is without Nesterov."""
     lr: float = 0.01
-    """Learning rate that belongs to train.global_batch; the schedule multiplies it."""
+    """Learning rate for train.global_batch; the schedule scales it."""
     momentum: float = 0.9
     """Momentum of sgd, beta1 of adam and adamw."""
     weight_decay: float = 1e-4
     """L2 penalty of sgd and adam, decoupled decay of adamw."""
     clip_norm: float | None = 40.0
-    """Largest L2 norm of the whole gradient. null does not clip."""
+    """Maximum L2 norm of the whole gradient. null does not clip."""
     lr_factors: tuple[tuple[str, float], ...] = ()
-    """Of parts of the network: [[backbone, 0.1]] gives all parameters whose name begins with `backbone.` a tenth of the
-    rate. The first part that fits counts."""
+    """Per module: [[backbone, 0.1]] gives parameters whose names begin with `backbone.` a tenth of the learning rate.
+    The first match counts."""
 
     def __post_init__(self) -> None:
         require(self.lr > 0 and math.isfinite(self.lr), "lr", self.lr, "greater than 0")
@@ -86,23 +86,23 @@ class Schedule:
     """The learning rate over time."""
 
     kind: Literal["step", "cosine", "warmup_cosine", "constant", "plateau"] = "step"
-    """step: times gamma at each milestone. cosine: half a wave down to 0. warmup_cosine: in a line from min_lr up
-    to the full rate over the first half of the run, then half a wave down to min_lr (specs/cstp.md 4). plateau: times
-    gamma whenever the validation loss has not fallen in more than `patience` validations; for finetuning."""
+    """step: times gamma at each milestone. cosine: half a cosine down to 0. warmup_cosine: linear from min_lr to the
+    full rate over the first half of the run, then half a cosine down to min_lr (specs/cstp.md 4). plateau: times gamma
+    whenever the validation loss has not fallen for more than `patience` validations; finetuning only."""
     by: Literal["epoch", "iteration"] = "epoch"
-    """Unit of the milestones, and how often cosine changes. An iteration is one optimizer step."""
+    """Unit of the milestones, and how often cosine is updated. An iteration is one optimizer step."""
     milestones: tuple[int, ...] = ()
-    """Epochs or iterations, counted from 0, from which on the rate is multiplied by gamma once more."""
+    """Epochs or iterations, counted from 0, at which the rate is multiplied by gamma."""
     gamma: float = 0.1
-    """Factor of a milestone."""
+    """Factor of step and plateau."""
     patience: int = 10
-    """Validations in a row without a lower loss that plateau bears."""
+    """Consecutive validations without a lower loss that plateau tolerates."""
     min_lr: float = 1e-5
-    """Least rate of warmup_cosine."""
+    """Minimum rate of warmup_cosine."""
     warmup_iters: int = 0
-    """Optimizer steps of linear warm-up from warmup_ratio to 1 times the scheduled rate."""
+    """Optimizer steps of linear warmup from warmup_ratio to 1 times the scheduled rate."""
     warmup_ratio: float = 0.1
-    """Share of the scheduled rate at the first step of the warm-up."""
+    """Share of the scheduled rate at the first step of the warmup."""
 
     def __post_init__(self) -> None:
         rising = all(a < b for a, b in zip((0, *self.milestones), self.milestones, strict=False))
@@ -122,26 +122,26 @@ class Schedule:
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
-    """The loop."""
+    """The training loop."""
 
     epochs: int
     """Passes over the dataset."""
     global_batch: int = 32
     """Videos per optimizer step, over all ranks and micro-steps."""
     accumulate: int = 1
-    """Micro-steps whose gradients are averaged into one optimizer step; divides the memory need."""
+    """Micro-steps whose gradients are averaged into one optimizer step; saves memory."""
     sync_bn: bool = True
-    """Batch norm statistics over all ranks instead of each rank's own part. CUDA only."""
+    """Compute batch norm statistics over all ranks instead of each one. CUDA only."""
     amp: Literal["bf16", "off"] = "off"
     """bf16: forward pass in bfloat16 where that is safe. CUDA only."""
     channels_last: bool = True
-    """Memory order of activations and 3D kernels; changes speed, not results."""
+    """Memory format of activations and 3-D kernels; affects speed, not results."""
     compile: bool = False
-    """torch.compile the network: minutes at the start, faster steps after."""
+    """Compile the network with torch.compile: minutes at the start, faster steps after."""
     checkpoint_every: int = 500
-    """Optimizer steps between checkpoints; there is always one at the end and after SIGTERM."""
+    """Optimizer steps between checkpoints; the end and SIGTERM always write one."""
     keep: int = 2
-    """Newest checkpoints that stay on the disk. Two survive a damaged file."""
+    """Number of newest checkpoints to keep. Two survive one damaged file."""
     log_every: int = 10
     """Optimizer steps between lines of metrics.jsonl and TensorBoard."""
 
@@ -155,19 +155,19 @@ class Config:
     """A recipe."""
 
     task: str
-    """Pretext task: the module of that name in dali_pipelines/tasks and in nets/tasks."""
+    """Pretext task: a module in dali_pipelines/tasks and in nets/tasks."""
     backbone: str
-    """Network: a name in nets/backbones/__init__.py."""
+    """Backbone: a name in nets/backbones/__init__.py."""
     work_dir: str
-    """Folder that receives checkpoints, metrics.jsonl, TensorBoard's files and config.yaml."""
+    """Folder for checkpoints, metrics.jsonl, TensorBoard files and config.yaml."""
     seed: int = 7
-    """Decides the order of the videos, every augmentation and the network's first weights."""
+    """Determines the order of the videos, all augmentations and the initial weights."""
     data: Data
     """See Data."""
     plan: Any
-    """Options of the data: the Config of dali_pipelines/tasks/<task>.py. Left out, its defaults hold."""
+    """Options of the samples: the Config of dali_pipelines/tasks/<task>.py."""
     net: Any
-    """Options of head and loss: the Config of nets/tasks/<task>.py. Left out, its defaults hold."""
+    """Options of head and loss: the Config of nets/tasks/<task>.py."""
     optim: Optim = field(default_factory=Optim)
     """See Optim."""
     schedule: Schedule = field(default_factory=Schedule)
@@ -191,23 +191,23 @@ class Config:
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationReference:
-    """What the originals do and this does not, unless asked for."""
+    """Bugs of the originals that can be switched on to reproduce them."""
 
     select_on_test: bool = False
-    """Choose the best checkpoint by the test videos, and train on all others: its accuracy is then too high."""
+    """Select the best checkpoint on the test videos, and train on all others: overestimates the accuracy."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """Which checkpoint is the best."""
+    """How to select the best checkpoint."""
 
     share: float = 0.1
-    """Share of each class's training videos that are kept from training, to choose by. UCF101 and HMDB51 cut several
-    clips from one film: they stay together. 0 does not validate."""
+    """Share of each class's training videos that are held out. Clips that UCF101 and HMDB51 cut from one video stay
+    together. 0 does not validate."""
     every: int = 1
-    """Epochs from one validation to the next; there is one at the end in any case."""
+    """Epochs between validations; the end always has one."""
     reference: ValidationReference = field(default_factory=ValidationReference)
-    """The originals' flaws, each off unless named."""
+    """Bugs of the originals, all off by default."""
 
     def __post_init__(self) -> None:
         require(0 <= self.share < 1, "share", self.share, "at least 0 and below 1")
@@ -228,11 +228,11 @@ class Recognition(Config):
 
 
 def batch_per_rank(train: Train, world_size: int) -> int:
-    """Videos in one batch of one rank. ValueError when the global batch cannot be shared out evenly."""
-    parts = world_size * train.accumulate
-    size, rest = divmod(train.global_batch, parts)
-    if rest:
-        nearest = max(parts, round(train.global_batch / parts) * parts)
+    """Compute a rank's batch size; ValueError when the global batch does not divide evenly."""
+    divisor = world_size * train.accumulate
+    size, remainder = divmod(train.global_batch, divisor)
+    if remainder:
+        nearest = max(divisor, round(train.global_batch / divisor) * divisor)
         raise ValueError(
             f"train.global_batch = {train.global_batch} is not divisible by {world_size} ranks x "
             f"{train.accumulate} micro-steps (train.accumulate); the nearest that is: {nearest}"

@@ -1,4 +1,4 @@
-"""A classifier of clips: backbone, average over time and space, and one linear layer (specs/ctp.md 3)."""
+"""The clip classifier: backbone, global average pooling, one linear layer (specs/ctp.md 3)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from configs.errors import UserError, require
 from nets.backbones import Backbone
-from nets.losses import top1
+from nets.losses import classification
 from nets.tasks import Pretext
 
 
@@ -19,15 +19,15 @@ class Config:
     """Options of the classifier; the defaults are CtP's."""
 
     l2_norm: bool = False
-    """Scale the pooled features of a clip to length 1, as CSTP does, and CoCLR for its linear probe."""
+    """Scale pooled features to unit length, as CSTP does, and CoCLR for its linear probe."""
     batch_norm: bool = False
-    """Normalize each feature over the batch before the linear layer: CSTP, CPC with a Transformer, CoCLR's probe."""
+    """Batch norm before the linear layer, as in CSTP, CPC with a Transformer, and CoCLR's linear probe."""
     dropout: float = 0.5
-    """Share of the pooled features that each training step drops."""
+    """Probability of dropping a pooled feature."""
     init: Literal["normal", "orthogonal"] = "normal"
-    """First weights of the linear layer; its bias starts at 0."""
+    """Initial weights of the linear layer; its bias starts at 0."""
     init_std: float = 0.001
-    """Standard deviation of normal first weights."""
+    """Standard deviation of `init: normal`."""
 
     def __post_init__(self) -> None:
         require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
@@ -35,9 +35,9 @@ class Config:
 
 
 class Classifier(Pretext):
-    """Says to which of `classes` a clip belongs.
+    """Classify clips.
 
-    The parts stand in this order: mean over time and space, L2 and batch normalization if asked for, dropout, linear.
+    Layers in order: global average pooling, L2 and batch normalization where enabled, dropout, linear.
     """
 
     def __init__(self, backbone: Backbone, classes: int, cfg: Config) -> None:
@@ -56,12 +56,12 @@ class Classifier(Pretext):
     def check_batch(self, per_rank: int, ranks: int) -> None:
         if per_rank < 2 and not isinstance(self.norm, nn.Identity):
             raise UserError(
-                f"net.batch_norm needs 2 videos or more in each batch of a rank, here it is {per_rank}: "
+                f"net.batch_norm needs at least 2 videos in each batch of a rank, not {per_rank}: "
                 "raise train.global_batch, or lower train.accumulate or the number of ranks"
             )
 
     def freeze(self) -> None:
-        """From now on the backbone has no gradients, and stays in eval mode: a linear probe."""
+        """Keep the backbone without gradients and in eval mode from now on, for linear probing."""
         self.frozen = True
         self.backbone.requires_grad_(False).eval()
 
@@ -72,22 +72,14 @@ class Classifier(Pretext):
         return self
 
     def logits(self, clips_BCTHW: Tensor) -> Tensor:
-        """(B, 3, T, H, W) -> (B, classes)."""
+        """Map clips (B, 3, T, H, W) to logits (B, classes)."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             features_BC = self.backbone(clips_BCTHW).mean(dim=(2, 3, 4))
         if self.l2_norm:
             features_BC = F.normalize(features_BC)
-        return self.linear(self.dropout(self.norm(features_BC)))
+        logits_BN: Tensor = self.linear(self.dropout(self.norm(features_BC)))
+        return logits_BN
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """`clips` (B, 3, T, H, W) and `labels` (B,) -> the scalars of `classification`."""
+        """Map `clips` (B, 3, T, H, W) and `labels` (B,) to the scalars of `classification`."""
         return classification(self.logits(batch["clips"]), batch["labels"])
-
-
-def classification(logits_BK: Tensor, labels_B: Tensor) -> dict[str, Tensor]:
-    """`loss`, the cross-entropy, ln K for a guess; `accuracy`, and `chance`, that of a guess."""
-    return {
-        "loss": F.cross_entropy(logits_BK.float(), labels_B),
-        "accuracy": top1(logits_BK, labels_B),
-        "chance": labels_B.new_tensor(1 / logits_BK.shape[1], dtype=torch.float32),
-    }

@@ -1,12 +1,14 @@
-"""A recurrent unit over feature maps, of MemDPC, DPC and CPC with a Transformer (specs/ctp.md 1.2)."""
+"""A GRU over feature maps, of MemDPC, DPC and CPC with a Transformer (specs/ctp.md 1.2)."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nets.init import init_orthogonal
+
 
 class ConvGRU(nn.Module):
-    """One layer with 1x1 kernels: every place of the map is a GRU of its own, with shared weights.
+    """One layer with 1x1 kernels: each position of the map is its own GRU, with shared weights.
 
     u = sigmoid(Wu[x, h]), r = sigmoid(Wr[x, h]), c = tanh(Wo[x, r h]), h' = (1 - u) h + u c, and dropout on h'.
     Weights start orthogonal with `gain`, biases at 0.
@@ -16,22 +18,19 @@ class ConvGRU(nn.Module):
         super().__init__()
         self.dropout = dropout
         self.update, self.reset, self.out = (nn.Conv2d(2 * channels, channels, 1) for _ in range(3))
-        for conv in (self.update, self.reset, self.out):
-            nn.init.orthogonal_(conv.weight, gain)
-            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+        init_orthogonal(self, gain)
 
     def forward(self, x_BCHW: Tensor, state_BCHW: Tensor | None = None) -> Tensor:
-        """One step: input and state -> state (B, C, H, W). The first state is zero."""
+        """Return the next state (B, C, H, W); the initial state is zero."""
         state = torch.zeros_like(x_BCHW) if state_BCHW is None else state_BCHW
-        both = torch.cat([x_BCHW, state], dim=1)
-        update, reset = torch.sigmoid(self.update(both)), torch.sigmoid(self.reset(both))
+        x_and_state = torch.cat([x_BCHW, state], dim=1)
+        update, reset = torch.sigmoid(self.update(x_and_state)), torch.sigmoid(self.reset(x_and_state))
         candidate = torch.tanh(self.out(torch.cat([x_BCHW, reset * state], dim=1)))
         return F.dropout(torch.lerp(state, candidate, update), self.dropout, self.training)
 
-    def roll(self, x_BNCHW: Tensor) -> Tensor:
-        """The state (B, C, H, W) after N inputs."""
-        state = None
+    def final_state(self, x_BNCHW: Tensor) -> Tensor:
+        """Return the state (B, C, H, W) after N inputs."""
+        state_BCHW = torch.zeros_like(x_BNCHW[:, 0])
         for x_BCHW in x_BNCHW.unbind(1):
-            state = self(x_BCHW, state)
-        assert state is not None
-        return state
+            state_BCHW = self(x_BCHW, state_BCHW)
+        return state_BCHW

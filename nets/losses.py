@@ -7,33 +7,40 @@ from torch import Tensor
 
 @torch.no_grad()
 def top1(logits_NK: Tensor, labels_N: Tensor) -> Tensor:
-    """The share of rows whose largest logit is the label's, a scalar."""
+    """Return the share of rows whose largest logit is the label's, a scalar."""
     return (logits_NK.argmax(1) == labels_N).float().mean()
 
 
-def dense_nce(predicted_MC: Tensor, target_MC: Tensor) -> tuple[Tensor, Tensor]:
-    """InfoNCE of M predictions against M targets: raw dot products, the one in the same place is right.
+def classification(logits_NK: Tensor, labels_N: Tensor) -> dict[str, Tensor]:
+    """Compute the cross-entropy `loss`, its `accuracy`, and `chance`, the accuracy of guessing."""
+    return {
+        "loss": F.cross_entropy(logits_NK.float(), labels_N),
+        "accuracy": top1(logits_NK, labels_N),
+        "chance": labels_N.new_tensor(1 / logits_NK.shape[1], dtype=torch.float32),
+    }
 
-    Gradients flow to both sides. The source is DPC's loss as MemDPC and CPC with a Transformer use it
-    (specs/ctp.md 1.2, specs/cpc_transformer.md 4): M counts every sample, step and place of the batch.
+
+def dense_infonce(predicted_BNCHW: Tensor, target_BNCHW: Tensor) -> dict[str, Tensor]:
+    """Compute InfoNCE of every predicted position against every target position of the batch.
+
+    Similarities are raw dot products; the target at the same position is the positive. Gradients flow to both sides.
+    This is DPC's loss as MemDPC and CPC with a Transformer use it (specs/ctp.md 1.2, specs/cpc_transformer.md 4).
 
     Returns:
-        The cross-entropy, ln M at chance where the products are small, and the top-1.
+        `loss`, ln M at chance for M positions in all and small products; its `top1`; `chance`, the top-1 of guessing.
     """
+    predicted_MC, target_MC = (maps.movedim(2, -1).flatten(0, 3) for maps in (predicted_BNCHW, target_BNCHW))
     with torch.autocast(predicted_MC.device.type, enabled=False):  # bfloat16 is too coarse for raw products
         logits_MM = predicted_MC.float() @ target_MC.float().T
     labels_M = torch.arange(len(logits_MM), device=logits_MM.device)
-    return F.cross_entropy(logits_MM, labels_M), top1(logits_MM, labels_M)
+    accuracy = top1(logits_MM, labels_M)
+    return {
+        "loss": F.cross_entropy(logits_MM, labels_M),
+        "top1": accuracy,
+        "chance": torch.full_like(accuracy, 1 / len(labels_M)),
+    }
 
 
 def byol_loss(predicted_ND: Tensor, target_ND: Tensor) -> Tensor:
-    """BYOL's (arXiv 2006.07733): mean squared distance of unit vectors, 2 - 2 cos, from 0 to 4.
-
-    No gradient flows to the target.
-    """
+    """Compute BYOL's loss (arXiv 2006.07733): 2 - 2 cos, from 0 to 4; no gradient flows to the target."""
     return (2 - 2 * F.cosine_similarity(predicted_ND.float(), target_ND.detach().float())).mean()
-
-
-def places(maps_BNCHW: Tensor) -> Tensor:
-    """(B, N, C, H, W) -> (B*N*H*W, C), for `dense_nce`."""
-    return maps_BNCHW.movedim(2, -1).flatten(0, 3)

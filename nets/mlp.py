@@ -1,10 +1,10 @@
-"""The two-layer head of BYOL and of Concepts."""
+"""The two-layer MLP of BYOL and of Concepts."""
 
 from torch import nn
 
 
-def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """Two linear layers around batch norm and ReLU, (N, inputs) -> (N, outputs)."""
+def mlp(in_features: int, hidden: int, out_features: int) -> nn.Sequential:
+    """Build linear, batch norm, ReLU, linear: (N, in_features) -> (N, out_features)."""
     return nn.Sequential(
-        nn.Linear(inputs, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True), nn.Linear(hidden, outputs)
+        nn.Linear(in_features, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True), nn.Linear(hidden, out_features)
     )

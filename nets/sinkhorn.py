@@ -1,4 +1,4 @@
-"""Sinkhorn's balanced assignment, as SwAV (arXiv 2006.09882) uses it for codes (specs/concepts.md 4.2)."""
+"""Sinkhorn-Knopp, as SwAV (arXiv 2006.09882) uses it to assign codes (specs/concepts.md 4.2)."""
 
 import torch
 from torch import Tensor
@@ -9,16 +9,16 @@ ITERATIONS = 3
 
 @torch.no_grad()
 def sinkhorn(scores_BK: Tensor) -> Tensor:
-    """Assigns B samples softly to K concepts, so that every concept gets about the same share of the samples.
+    """Assign B samples softly to K concepts, with about equal shares for all concepts.
 
-    The rows of exp(scores / EPSILON) are scaled to a sum of 1 and the columns to equal sums, in turns. In logarithms
-    that is a log-softmax along either axis, so no score overflows.
+    The columns of exp(scores / EPSILON) are scaled to equal sums and its rows to a sum of 1, alternately. In log space
+    each is a log-softmax along one axis, so no score overflows.
 
     Args:
         scores_BK: float32 (..., B, K).
 
     Returns:
-        The same shape. Rows sum to 1, columns to B/K as far as the turns have got.
+        The same shape. Rows sum to 1; columns to B/K, up to the error left after ITERATIONS.
     """
     log_BK = scores_BK.float() / EPSILON
     for _ in range(ITERATIONS):

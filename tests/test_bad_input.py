@@ -108,7 +108,7 @@ def test_a_list_that_is_missing_or_names_missing_videos(vp9_store, tmp_path, ref
 def test_a_video_damaged_after_prepare_has_a_stand_in_that_is_named(vp9_store, tmp_path, caplog, damage, workers):
     store = copy_of(vp9_store, tmp_path / "store")
     damage(store.path(3))
-    train(write_recipe(tmp_path, store.root), "--max-steps", 3, "--set", f"data.workers={workers}")
+    train(write_recipe(tmp_path, Path(store.root)), "--max-steps", 3, "--set", f"data.workers={workers}")
     (message,) = caplog.messages
     assert message.startswith(f"{store.info(3).name} is unreadable and replaced by others from now on: ")
     assert str(store.path(3)) in message
@@ -117,8 +117,8 @@ def test_a_video_damaged_after_prepare_has_a_stand_in_that_is_named(vp9_store, t
 
 def test_a_dataset_that_lost_all_its_videos(vp9_store, tmp_path, refused):
     store = copy_of(vp9_store, tmp_path / "store")
-    shutil.rmtree(store.root / "videos")
-    line = refused(pretrain.main, "--config", write_recipe(tmp_path, store.root))
+    shutil.rmtree(Path(store.root, "videos"))
+    line = refused(pretrain.main, "--config", write_recipe(tmp_path, Path(store.root)))
     assert f"{store.root}: 20 videos in a row could not be read; is the folder complete?" in line
     assert "Run `python -m dali_pipelines.prepare`" in line
 
@@ -281,7 +281,7 @@ def test_under_torchrun_the_line_comes_once(vp9_store, tmp_path):
 
 
 def test_an_error_of_another_rank_alone_is_not_swallowed(tmp_path, monkeypatch, refused):
-    monkeypatch.setattr(errors, "SPEAK_AFTER", 0)
+    monkeypatch.setattr(errors, "REPORT_DELAY_S", 0)
     monkeypatch.setenv("RANK", "1")
     line = refused(pretrain.main, "--config", tmp_path / "gone.yaml")
     assert line.startswith("error: rank 1: cannot read the config")

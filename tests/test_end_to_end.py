@@ -57,8 +57,9 @@ def kill_at_step(process: subprocess.Popen, metrics: Path, step: int) -> None:
         assert process.poll() is None, "ended before it could be killed"
         assert time.monotonic() < end, "too slow to be killed"
         time.sleep(0.005)
-    for each in [*psutil.Process(process.pid).children(recursive=True), process]:
-        each.send_signal(signal.SIGKILL)
+    parent = psutil.Process(process.pid)
+    for each in [*parent.children(recursive=True), parent]:
+        each.kill()
     assert process.wait(20) == -signal.SIGKILL
 
 

@@ -1,7 +1,7 @@
-"""Backbones by name.
+"""The registry of backbones.
 
-To add one, write a function of no arguments that makes it and enter it in `PLAIN`; where the strides of its four
-stages can be chosen, a function of those, entered in `STRIDED`.
+To add one, write a file with a `Backbone`, and enter it below: in `FIXED` a callable without arguments, or in `STRIDED`
+one that takes the strides of four stages.
 """
 
 import difflib
@@ -11,6 +11,8 @@ from functools import partial
 from configs.errors import UserError
 from nets.backbones import c3d, frame_transformer, inception, r2d3d, resnet
 from nets.backbones.base import Backbone, Stride
+
+__all__ = ["DEFAULT_STRIDES", "FIXED", "STRIDED", "Backbone", "Stride", "create"]
 
 STRIDED: dict[str, Callable[[Sequence[Stride]], Backbone]] = {
     "r3d18": resnet.r3d18,
@@ -25,39 +27,41 @@ STRIDED: dict[str, Callable[[Sequence[Stride]], Backbone]] = {
     "r3d_tiny": resnet.r3d_tiny,
 }
 
-PLAIN: dict[str, Callable[[], Backbone]] = {
+FIXED: dict[str, Callable[[], Backbone]] = {
     "c3d": c3d.C3D,
     "s3dg": inception.S3DG,
     "i3d": inception.I3D,
-    "r2d3d18": r2d3d.R2D3D,
+    "r2d3d18": r2d3d.r2d3d18,
     "resnet18_transformer": frame_transformer.resnet18_transformer,
     "resnet18_transformer_relu": partial(frame_transformer.resnet18_transformer, relu=True),
     "resnet_tiny_transformer": frame_transformer.resnet_tiny_transformer,
 }
 
-USUAL = (1, 2, 2, 2)
+DEFAULT_STRIDES = (1, 2, 2, 2)
 
 
 def create(
     name: str,
     *,
-    spatial_strides: Sequence[int] = USUAL,
-    temporal_strides: Sequence[int] = USUAL,
+    spatial_strides: Sequence[int] = DEFAULT_STRIDES,
+    temporal_strides: Sequence[int] = DEFAULT_STRIDES,
 ) -> Backbone:
-    """Makes the backbone `name`, with these strides of its four stages on top of its stem's.
+    """Create a backbone with random weights, and with these strides of its four stages.
 
-    Strides change no weight's shape: a checkpoint fits every variant. Raises UserError for an unknown name, and for
-    other strides than the usual ones where they cannot be chosen.
+    Strides change no weight's shape, so a checkpoint fits every variant.
+
+    Raises:
+        UserError: the name is not in the registry, or the strides of this backbone are fixed and differ.
     """
     if name in STRIDED:
         return STRIDED[name]([(t, s, s) for t, s in zip(temporal_strides, spatial_strides, strict=True)])
-    if name not in PLAIN:
-        names = [*STRIDED, *PLAIN]
+    if name not in FIXED:
+        names = [*STRIDED, *FIXED]
         (nearest,) = difflib.get_close_matches(name, names, n=1, cutoff=0)
         raise UserError(f"unknown backbone {name!r}: did you mean {nearest}? There are {', '.join(names)}")
-    if (tuple(spatial_strides), tuple(temporal_strides)) != (USUAL, USUAL):
+    if (tuple(spatial_strides), tuple(temporal_strides)) != (DEFAULT_STRIDES, DEFAULT_STRIDES):
         raise UserError(
             f"the task needs strides {tuple(spatial_strides)} in space and {tuple(temporal_strides)} in time; "
-            f"{name} has its own: choose one of {', '.join(STRIDED)}"
+            f"those of {name} are fixed: choose one of {', '.join(STRIDED)}"
         )
-    return PLAIN[name]()
+    return FIXED[name]()

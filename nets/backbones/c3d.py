@@ -1,14 +1,14 @@
 """C3D with batch normalization (specs/cstp.md 2.2)."""
 
-from torch import Tensor, nn
+from torch import nn
 from torchvision.ops import Conv3dNormActivation
 
 from nets.backbones.base import Backbone
-from nets.backbones.resnet import init_convolutions
+from nets.init import init_kaiming
 
 
 class C3D(Backbone):
-    """Eight 3x3x3 convolutions with a bias, normalization and ReLU each, and max-pools between them."""
+    """Eight 3x3x3 convolutions, each with a bias, batch norm and ReLU, and max-pooling in between."""
 
     out_channels = 512
     stride = (8, 16, 16)
@@ -29,10 +29,7 @@ class C3D(Backbone):
             _conv(512, 512),
             _conv(512, 512),
         )
-        init_convolutions(self)
-
-    def forward(self, clips_BCTHW: Tensor) -> Tensor:
-        return self.features(clips_BCTHW)
+        init_kaiming(self)
 
 
 def _conv(in_channels: int, out_channels: int) -> nn.Module:
@@ -40,5 +37,8 @@ def _conv(in_channels: int, out_channels: int) -> nn.Module:
 
 
 def _pool(frames: int) -> nn.Module:
-    """Rounding up changes nothing at the original's 16 x 112 x 112, and keeps the last frames of other lengths."""
+    """Pool 2x2 pixels of `frames` frames.
+
+    Rounding up changes nothing at the original's 16 x 112 x 112, and keeps the last frames of other lengths.
+    """
     return nn.MaxPool3d((frames, 2, 2), ceil_mode=True)

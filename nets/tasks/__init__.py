@@ -1,12 +1,12 @@
-"""From a batch to a loss: one module per pretext task, found by its file name."""
+"""Networks and losses of the pretext tasks, one module each, found by file name."""
 
 import importlib
 import pkgutil
 from collections.abc import Mapping
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from configs.errors import UserError
 from nets.backbones.base import Backbone
@@ -16,44 +16,49 @@ Schema = Mapping[str, tuple[tuple[int, ...], str]]
 
 
 class Pretext(nn.Module):
-    """The network of a task with its loss.
+    """Map a batch of a pretext task to its loss.
 
-    It maps a batch that follows the task's schema to a dict of scalars: `loss`, which carries the gradient, and named
-    terms for the log. The module's METRIC names the term that shows whether the task is being learned, the higher the
-    better; the term `chance` is what a network that ignores the clips would have of it.
+    A batch follows the task's schema. The result is a dict of scalars: `loss`, the only one with a gradient, and terms
+    for the log. The module's METRIC names the term that shows whether the task is being learned, higher is better; the
+    term `chance` is its value for a network that ignores the clips.
 
-    Every trainable parameter takes part in every loss: DDP waits for their gradients. All state that a resumed run
-    needs is in `state_dict`; the network draws random numbers from torch's generator alone.
+    Every trainable parameter contributes to every loss: DDP waits for its gradient. `state_dict` holds all state that a
+    resumed run needs; random numbers come only from torch's global generator.
     """
 
     backbone: Backbone
-    """What pretraining is for."""
+    """The network to pretrain."""
+
+    if TYPE_CHECKING:  # nn.Module's returns Any
+
+        def __call__(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]: ...
 
     def check_batch(self, per_rank: int, ranks: int) -> None:
-        """UserError when the loss cannot work with so many samples a rank and micro-step."""
+        """Raise UserError if the loss cannot be computed with this many samples per rank and micro-step."""
 
     def before_step(self, epoch: int) -> None:
-        """Called before each optimizer step's forward passes, with the epoch that it begins in, from 0."""
+        """Prepare an optimizer step, before its first forward pass; `epoch` counts from 0."""
 
     def after_backward(self, epoch: int) -> None:
-        """Called when the step's gradients are complete, before they are clipped. May set some to None."""
+        """Adjust gradients before clipping, when those of the step are complete; some may become None."""
 
 
 def pretext_tasks() -> list[str]:
-    """The tasks that have a network here: those that one can pretrain with."""
+    """List the tasks that have a network here, sorted."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
 def net_module(name: str) -> ModuleType:
-    """The module of a task's network; UserError for a name that none has."""
+    """Import the module of a task's network; UserError for an unknown task."""
     if name not in pretext_tasks():
         raise UserError(f"unknown task {name!r}: nets/tasks has {', '.join(pretext_tasks())}")
     return importlib.import_module(f"{__name__}.{name}")
 
 
 def build_task(name: str, backbone: str, schema: Schema, cfg: Any) -> Pretext:
-    """Builds the network of the task `nets/tasks/<name>.py` around the backbone of that name.
+    """Build the network of a task around a new backbone.
 
-    `cfg` is the `Config` of the task's module. Raises UserError for an unknown task or backbone.
+    `cfg` is the `Config` of `nets/tasks/<name>.py`. UserError for an unknown task or backbone.
     """
-    return net_module(name).build(backbone, schema, cfg)
+    network: Pretext = net_module(name).build(backbone, schema, cfg)
+    return network

@@ -1,4 +1,4 @@
-"""Static and Dynamic Concepts: contrast of clips with stills and motion, by way of a bank of shared concepts.
+"""Static and Dynamic Concepts: contrast clips with stills and motion, through a bank of shared concepts.
 
 Qian et al., "Static and Dynamic Concepts for Self-supervised Video Representation Learning", ECCV 2022,
 arXiv 2207.12795; numbers are those of its code (specs/concepts.md 3, 4).
@@ -25,7 +25,7 @@ from nets.concept_losses import (
     negative_entropy,
     reconstruction,
 )
-from nets.distributed import gather
+from nets.distributed import all_gather
 from nets.mlp import mlp
 from nets.tasks import Pretext, Schema
 
@@ -38,33 +38,32 @@ INSTANCE_HEADS = {
     "static": "static",
     "difference": "difference",
 }
-"""Head -> the kind of views that it embeds. Clips have one for each kind that they are compared with."""
+"""Head -> the kind of views that it embeds; clips have a head for each kind that they are contrasted with."""
 INSTANCE_DIM = 128
 ENTROPY_WEIGHT = 0.1
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What the original does and this does not, unless asked for."""
+    """Bugs of the original that can be switched on to reproduce it."""
 
     wrapped_difference: bool = False
-    """Begin a clip's differences with its first minus its last frame: a jump that no video has. Otherwise the first
-    difference stands twice; zero would be a frame unlike all others."""
+    """Frame 0 of the differences is the first minus the last frame. Otherwise it repeats the first difference."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Options of the network side; the defaults are the original's for Kinetics."""
+    """Options of the network; the defaults are the original's for Kinetics."""
 
     concepts: int = 100
-    """Static concepts, and as many dynamic ones, K. The original has 50 for UCF101."""
+    """K, the number of static concepts and of dynamic ones. The original has 50 for UCF101."""
     queue_size: int = 1024
-    """Samples of earlier steps that are balanced over the concepts along with the batch, from the second epoch on.
-    At most those of an epoch: until it is full, its other places hold noise."""
+    """Samples of earlier steps that Sinkhorn balances along with the batch, from epoch 1 on. At most the samples of an
+    epoch: entries that are not filled by then are noise."""
     local_from: int = 10
-    """Epoch, counted from 0, from which on the local terms count."""
+    """First epoch, counted from 0, in which the local terms count."""
     reference: Reference = field(default_factory=Reference)
-    """The original's flaws, each off unless named."""
+    """Bugs of the original, all off by default."""
 
     def __post_init__(self) -> None:
         require(self.concepts >= ACTIVE, "concepts", self.concepts, f"at least {ACTIVE}, for that many to be active")
@@ -73,7 +72,7 @@ class Config:
 
 
 def build(backbone: str, schema: Schema, cfg: Config) -> "Concepts":
-    """Makes the network. Raises UserError for an unknown backbone."""
+    """Build the network; UserError for an unknown backbone."""
     return Concepts(backbones.create(backbone), cfg)
 
 
@@ -99,7 +98,7 @@ class Concepts(Pretext):
     def check_batch(self, per_rank: int, ranks: int) -> None:
         if per_rank < 2:
             raise UserError(
-                f"concepts contrasts the samples of a rank with each other and has {per_rank} a micro-step: "
+                f"concepts contrasts the samples of a rank with each other, but a micro-step has {per_rank}: "
                 "raise train.global_batch, lower train.accumulate or start fewer ranks"
             )
         if per_rank * ranks > self.cfg.queue_size:
@@ -110,105 +109,109 @@ class Concepts(Pretext):
 
     @torch.no_grad()
     def before_step(self, epoch: int) -> None:
-        """Concepts are unit vectors: an optimizer step leaves them longer or shorter."""
+        """Scale the concepts back to unit length, and set what counts in this epoch."""
         self.use_queue, self.local_weight = epoch >= 1, float(epoch >= self.cfg.local_from)
         for bank in self.banks.values():
             bank.copy_(F.normalize(bank, dim=1))
 
     def after_backward(self, epoch: int) -> None:
-        """The banks keep still in epoch 0, the attention until its terms count.
+        """Freeze the banks in epoch 0, and the attention until its terms count.
 
-        None, not zero: Adam makes steps of the full rate out of the weight decay that a zero gradient leaves.
+        The gradient is None and not 0: with a zero gradient, Adam turns the weight decay into steps of full size.
         """
-        waiting = [self.banks] * (epoch < 1) + [self.attention] * (epoch < self.cfg.local_from)
-        for parameter in (p for module in waiting for p in module.parameters()):
+        frozen = [self.banks] * (epoch < 1) + [self.attention] * (epoch < self.cfg.local_from)
+        for parameter in (p for module in frozen for p in module.parameters()):
             parameter.grad = None
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """`clips` (B, 2, 3, T, H, W) and `stills` (B, 2, 3, 1 or T, H, W) -> scalars; only `loss` has a gradient.
+        """Map `clips` (B, 2, 3, T, H, W) and `stills` (B, 2, 3, 1 or T, H, W) to `loss` and its 13 terms.
 
-        Beside `loss` its 13 terms, unweighted. `instance_top1` is how often a clip finds the other clip of its video
-        among those of all N videos of the batch, over all ranks; `chance` is 1/N.
+        The terms are unweighted. `instance_top1` is the accuracy of retrieving the other clip of a video among the N
+        videos of the batch on all ranks; `chance` is 1/N.
         """
         views = six_views(batch["clips"], batch["stills"], wrapped=self.cfg.reference.wrapped_difference)
         maps_6BCTHW = self.backbone(views).unflatten(0, (6, -1))
-        with torch.autocast(views.device.type, enabled=False):  # small temperatures need float32, and heads are cheap
+        with torch.autocast(views.device.type, enabled=False):  # low temperatures need float32; heads are cheap
             terms, metrics = self.terms(maps_6BCTHW.float())
         weights = {"entropy": ENTROPY_WEIGHT, "local": self.local_weight}
         loss = torch.stack([weights.get(name.split("_")[0], 1.0) * term for name, term in terms.items()]).sum()
         return {"loss": loss} | {name: term.detach() for name, term in terms.items()} | metrics
 
     def terms(self, maps_6BCTHW: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The loss terms by name, with gradients, and the metrics, of two feature maps float32 for each of KINDS."""
-        maps = dict(zip(KINDS, maps_6BCTHW.split(2), strict=True))
+        """Compute the loss terms, with gradients, and the metrics.
+
+        The feature maps are float32, two for each of KINDS.
+        """
+        maps = dict(zip(KINDS, maps_6BCTHW.chunk(len(KINDS)), strict=True))
         pooled = {kind: maps_2BCTHW.mean((-3, -2, -1)) for kind, maps_2BCTHW in maps.items()}
         instance, metrics = self.instance_terms(pooled)
         return instance | self.concept_terms(maps, pooled), metrics
 
     def instance_terms(self, pooled: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The contrasts of clips with each other, with stills and with differences, and the metrics of the first."""
+        """Contrast clips with each other, with stills and with differences; metrics are those of the first."""
         vectors = {
             head: F.normalize(self.instance[head](pooled[kind]), dim=-1) for head, kind in INSTANCE_HEADS.items()
         }
-        keys_N52D = gather(torch.stack(list(vectors.values())).movedim(2, 0))
+        keys_N52D = all_gather(torch.stack(list(vectors.values())).movedim(2, 0))
         keys = dict(zip(INSTANCE_HEADS, keys_N52D.unbind(1), strict=True))
         loss, top1 = instance_contrast(vectors["rgb"], keys["rgb"])
         terms = {"instance_rgb": loss}
         for kind in KINDS[1:]:
-            there, _ = instance_contrast(vectors[f"rgb_{kind}"], keys[kind])
+            forth, _ = instance_contrast(vectors[f"rgb_{kind}"], keys[kind])
             back, _ = instance_contrast(vectors[kind], keys[f"rgb_{kind}"])
-            terms[f"instance_{kind}"] = there + back
+            terms[f"instance_{kind}"] = forth + back
         return terms, {METRIC: top1, "chance": top1.new_tensor(1 / len(keys_N52D))}
 
     def concept_terms(self, maps: Mapping[str, Tensor], pooled: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Alignment, entropy, reconstruction and local contrast of the concepts. The scores enter the queue.
+        """Compute alignment, entropy, reconstruction and local contrast, and enqueue the scores.
 
-        The local terms are there in every epoch, for their parameters to have the gradients that DDP waits for.
+        The local terms are computed in every epoch, since DDP waits for the gradients of their parameters.
         """
-        concepts = {kind: F.normalize(apart(self.to_concepts[kind], pooled[kind]), dim=-1) for kind in KINDS}
+        concepts = {kind: F.normalize(per_view(self.to_concepts[kind], pooled[kind]), dim=-1) for kind in KINDS}
         scores = {kind: concepts[kind] @ self.banks[kind].T for kind in KINDS}
-        rgb, still, moving = scores.values()
-        everyones_6MS = self.exchange(torch.cat([rgb, still, moving]))
+        rgb, still, difference = scores.values()
+        all_scores_6MS = self.gather_and_enqueue(torch.cat([rgb, still, difference]))
         static, dynamic = slice(0, self.cfg.concepts), slice(self.cfg.concepts, None)
 
-        def aligned(views: list[int], ours: Tensor, half: slice) -> Tensor:
-            return alignment(torch.cat([rgb, ours])[..., half], everyones_6MS[views][..., half])
+        def aligned(views: list[int], scores_2BS: Tensor, half: slice) -> Tensor:
+            return alignment(torch.cat([rgb, scores_2BS])[..., half], all_scores_6MS[views][..., half])
 
         terms = {
             "align_static": aligned([0, 1, 2, 3], still, static),
-            "align_dynamic": aligned([0, 1, 4, 5], moving, dynamic),
-            "entropy_static": negative_entropy(moving[..., static]),
+            "align_dynamic": aligned([0, 1, 4, 5], difference, dynamic),
+            "entropy_static": negative_entropy(difference[..., static]),
             "entropy_dynamic": negative_entropy(still[..., dynamic]),
         }
-        for kind, part in {"rgb": slice(None), "static": static, "difference": dynamic}.items():
-            own_2BN = scores[kind][..., part]
-            terms[f"rebuild_{kind}"] = reconstruction(apart(self.rebuild[kind], own_2BN), pooled[kind])
-            gathered = self.attention(maps[kind].flatten(0, 1), self.banks[kind][part])
-            terms[f"local_{kind}"] = local_contrast(gathered.unflatten(0, (2, -1)), own_2BN)
+        for kind, subset in {"rgb": slice(None), "static": static, "difference": dynamic}.items():
+            scores_2BN = scores[kind][..., subset]
+            terms[f"rebuild_{kind}"] = reconstruction(per_view(self.rebuild[kind], scores_2BN), pooled[kind])
+            attended = self.attention(maps[kind].flatten(0, 1), self.banks[kind][subset])
+            terms[f"local_{kind}"] = local_contrast(attended.unflatten(0, (2, -1)), scores_2BN)
         return terms
 
     @torch.no_grad()
-    def exchange(self, scores_6BS: Tensor) -> Tensor:
-        """Scores of all ranks, in rank order, then those of the queue once it is used: (6, M, S). Fills the queue."""
-        news_N6S = gather(scores_6BS.movedim(1, 0))
-        everyones_M6S = torch.cat([news_N6S, self.queue]) if self.use_queue else news_N6S
-        self.queue.copy_(torch.cat([self.queue[len(news_N6S) :], news_N6S]))
-        return everyones_M6S.movedim(1, 0)
+    def gather_and_enqueue(self, scores_6BS: Tensor) -> Tensor:
+        """Return the scores of all ranks, in rank order, and once in use the queue's: (6, M, S); update the queue."""
+        new_N6S = all_gather(scores_6BS.movedim(1, 0))
+        all_M6S = torch.cat([new_N6S, self.queue]) if self.use_queue else new_N6S
+        self.queue.copy_(torch.cat([self.queue[len(new_N6S) :], new_N6S]))
+        return all_M6S.movedim(1, 0)
 
 
 def instance_head(dim: int) -> nn.Sequential:
+    """Build the projection head of the instance contrast, (N, dim) -> (N, INSTANCE_DIM)."""
     return nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, INSTANCE_DIM))
 
 
-def apart(module: nn.Module, views_VBC: Tensor) -> Tensor:
-    """Applies a module to one view after the other: its batch norm sees one at a time."""
+def per_view(module: nn.Module, views_VBC: Tensor) -> Tensor:
+    """Apply a module to each view separately, so that batch norm statistics are those of one view."""
     return torch.stack([module(view_BC) for view_BC in views_VBC])
 
 
 def six_views(clips: Tensor, stills: Tensor, *, wrapped: bool) -> Tensor:
-    """Clips, stills repeated in time, differences of the clips' frames, two of each: (6*B, 3, T, H, W).
+    """Stack two clips, two stills repeated in time, two clips of frame differences: (6*B, 3, T, H, W).
 
-    Channels are last in memory, as in what the loader gives.
+    Memory is channels-last, as in the loader's batches.
     """
     clips_MTHWC, stills_MTHWC = (views.transpose(0, 1).movedim(2, -1).flatten(0, 1) for views in (clips, stills))
     difference_MTHWC = clips_MTHWC - clips_MTHWC.roll(1, dims=1)

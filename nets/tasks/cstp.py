@@ -1,4 +1,4 @@
-"""CSTP: BYOL between two clips, with heads for their overlap in space and time, their pace and their turns.
+"""CSTP: BYOL between two clips, with heads for overlap in space and time, playback rate and rotation.
 
 Zhang et al., "Contrastive Spatio-Temporal Pretext Learning for Self-supervised Video Representation", AAAI 2022,
 arXiv 2112.08913; numbers are those of its code (specs/cstp.md 2.3 to 3).
@@ -13,44 +13,44 @@ from torch import Tensor, nn
 
 from configs.errors import UserError, require
 from nets import backbones
+from nets.ema import ema_copy, ema_update
 from nets.losses import byol_loss, top1
 from nets.mlp import mlp
-from nets.momentum import follow, follower
 from nets.tasks import Pretext, Schema
 
 METRIC = "accuracy"
 MOMENTUM = 0.996
-OVERLAPS, CLASSES = 5, 4  # of the two overlaps; of playback and rotation
+OVERLAPS, CLASSES = 5, 4  # classes of each overlap, and of playback and rotation
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What the original does and this does not, unless asked for (specs/cstp.md 2.3 to 2.5)."""
+    """Bugs of the original that can be switched on to reproduce it (specs/cstp.md 2.3 to 2.5)."""
 
     random_target: bool = False
-    """Start the target from other random weights than the network that it follows."""
+    """Initialize the target network independently of the online network."""
     random_bn: bool = False
-    """Start batch norm's factors near 0 with either sign, as if they were a linear layer's weights."""
+    """Draw batch norm's scales around 0, as if they were the weights of a linear layer."""
     spare_class: bool = False
-    """Give playback and rotation a fifth class, which never comes."""
+    """Give playback and rotation a fifth class that no sample has."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Options of the network side; the defaults are those of the paper's code for R(2+1)D (specs/cstp.md 2.3)."""
+    """Options of the network; the defaults are those of the paper's code for R(2+1)D (specs/cstp.md 2.3)."""
 
     projector: int | None = 4096
-    """Hidden width of the projector, on both sides of BYOL; null leaves it out."""
+    """Hidden width of BYOL's projectors, online and target; null for none."""
     predictor: int = 4096
     """Hidden width of BYOL's predictor."""
     mlp_heads: bool = True
-    """Heads of two layers, the hidden one as wide as their input; else of one."""
+    """Classify with MLPs of one hidden layer, as wide as their input, instead of linear layers."""
     unit_features: bool = False
-    """Scale the pooled features to length 1, as the original does for I3D."""
+    """Scale pooled features to unit length, as the original does for I3D."""
     loss_weight: tuple[float, float, float, float, float] = (0.1, 1.0, 1.0, 1.0, 1.0)
-    """Weights of BYOL, spatial overlap, temporal overlap, playback and rotation; the last two count both clips."""
+    """Weights of BYOL, spatial overlap, temporal overlap, playback, rotation; the last two sum over both clips."""
     reference: Reference = field(default_factory=Reference)
-    """The original's flaws, each off unless named."""
+    """Bugs of the original, all off by default."""
 
     def __post_init__(self) -> None:
         require(self.projector is None or self.projector >= 1, "projector", self.projector, "at least 1, or null")
@@ -59,15 +59,15 @@ class Config:
 
 
 def build(backbone: str, schema: Schema, cfg: Config) -> "Cstp":
-    """Makes the network. Raises UserError for an unknown backbone."""
+    """Build the network; UserError for an unknown backbone."""
     return Cstp(backbones.create(backbone), cfg)
 
 
 class Cstp(Pretext):
-    """Backbone, BYOL with its target, four heads."""
+    """Online network, its EMA target, and four classification heads."""
 
     seen: Tensor
-    """How often each class of each label has come, for `chance`."""
+    """Class frequencies of each label so far, for `chance`."""
 
     def __init__(self, backbone: backbones.Backbone, cfg: Config) -> None:
         super().__init__()
@@ -80,31 +80,31 @@ class Cstp(Pretext):
         self.spatial, self.temporal = (head(2 * width, OVERLAPS, cfg) for _ in range(2))
         self.playback, self.rotation = (head(width, classes, cfg) for _ in range(2))
         initialize(self, cfg)
-        self.target_backbone, self.target_projector = follower(self.backbone), follower(self.projector)
+        self.target_backbone, self.target_projector = ema_copy(self.backbone), ema_copy(self.projector)
         if cfg.reference.random_target:
             initialize(self.target_backbone, cfg)
             initialize(self.target_projector, cfg)
         self.register_buffer("seen", torch.zeros(4, OVERLAPS))
 
     def check_batch(self, per_rank: int, ranks: int) -> None:
-        """Batch norm on pooled features needs two samples."""
+        """Raise UserError for a single sample: batch norm on pooled features needs two."""
         if per_rank < 2:
-            raise UserError(f"cstp needs 2 samples a rank and micro-step, not {per_rank}: raise train.global_batch")
+            raise UserError(f"cstp needs 2 samples per rank and micro-step, not {per_rank}: raise train.global_batch")
 
     def before_step(self, epoch: int) -> None:
-        """The target follows; its batch norms have statistics of their own."""
-        follow(self.target_backbone, self.backbone, MOMENTUM)
-        follow(self.target_projector, self.projector, MOMENTUM)
+        """Update the target by EMA; its batch norms track their own statistics."""
+        ema_update(self.target_backbone, self.backbone, MOMENTUM)
+        ema_update(self.target_projector, self.projector, MOMENTUM)
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """`clips` (B, 2, 3, T, H, W) and the labels -> scalars; only `loss` carries a gradient.
+        """Map `clips` (B, 2, 3, T, H, W) and the labels to scalars.
 
-        `loss_byol` is from 0 to 8, summed over both directions; the others are cross-entropies, with the mean over
-        both clips for playback and rotation, while `loss` counts their sum. `accuracy` is the mean of the four
-        accuracies, `chance` that of always naming each label's commonest class so far.
+        `loss_byol`, from 0 to 8, is the sum over both directions. The others are cross-entropies; those of playback
+        and rotation are means over both clips, while `loss` counts the sum. `accuracy` is the mean of the four
+        accuracies, `chance` its value for always predicting the most frequent class so far.
         """
         clips = batch["clips"].unbind(1)
-        # Each clip is a batch of its own to every batch norm, here as in the target.
+        # One forward pass per clip: batch norm statistics are those of one clip, online and in the target.
         features_BC = [self.pool(self.backbone(clip)) for clip in clips]
         queries_BC = [self.predictor(self.projector(f)) for f in features_BC]
         with torch.no_grad():
@@ -112,43 +112,43 @@ class Cstp(Pretext):
         losses = [byol_loss(queries_BC[0], targets_BC[1]) + byol_loss(queries_BC[1], targets_BC[0])]
 
         pair_BC = torch.cat(features_BC, dim=1)
-        guesses = {
+        predictions = {
             "spatial": (self.spatial(pair_BC), batch["spatial"]),
             "temporal": (self.temporal(pair_BC), batch["temporal"]),
             "playback": (torch.cat([self.playback(f) for f in features_BC]), batch["playback"].repeat(2)),
             "rotation": (torch.cat([self.rotation(f) for f in features_BC]), batch["rotation"].T.flatten()),
         }
-        losses += [F.cross_entropy(logits.float(), labels) for logits, labels in guesses.values()]
+        losses += [F.cross_entropy(logits.float(), labels) for logits, labels in predictions.values()]
         counts = (1, 1, 1, 2, 2)
-        weighed = [w * n * term for w, n, term in zip(self.cfg.loss_weight, counts, losses, strict=True)]
+        weighted = [w * n * term for w, n, term in zip(self.cfg.loss_weight, counts, losses, strict=True)]
         classes = torch.arange(OVERLAPS, device=self.seen.device)
-        self.seen += torch.stack([(labels[:, None] == classes).float().mean(0) for _, labels in guesses.values()])
-        accuracies = {name: top1(*guess) for name, guess in guesses.items()}
+        self.seen += torch.stack([(labels[:, None] == classes).float().mean(0) for _, labels in predictions.values()])
+        accuracies = {name: top1(*prediction) for name, prediction in predictions.items()}
         return {
-            "loss": torch.stack(weighed).sum(),
-            **{f"loss_{name}": term.detach() for name, term in zip(("byol", *guesses), losses, strict=True)},
+            "loss": torch.stack(weighted).sum(),
+            **{f"loss_{name}": term.detach() for name, term in zip(("byol", *predictions), losses, strict=True)},
             **{f"accuracy_{name}": value for name, value in accuracies.items()},
             "accuracy": torch.stack([*accuracies.values()]).mean(),
             "chance": (self.seen.amax(1) / self.seen.sum(1)).mean(),
         }
 
     def pool(self, features_BCTHW: Tensor) -> Tensor:
-        """The mean over time and space, (B, C)."""
+        """Average over time and space, (B, C)."""
         pooled_BC = features_BCTHW.mean(dim=(2, 3, 4))
         return F.normalize(pooled_BC) if self.cfg.unit_features else pooled_BC
 
 
 def head(width: int, classes: int, cfg: Config) -> nn.Module:
-    """From features (N, width) to logits (N, classes)."""
+    """Build a classification head, (N, width) -> (N, classes)."""
     return mlp(width, width, classes) if cfg.mlp_heads else nn.Linear(width, classes)
 
 
 @torch.no_grad()
 def initialize(net: nn.Module, cfg: Config) -> None:
-    """Glorot's uniform distribution for all linear layers and convolutions, in place (specs/cstp.md 2.5)."""
+    """Draw linear layers and convolutions from Xavier's uniform distribution, in place (specs/cstp.md 2.5)."""
     for module in net.modules():
         if isinstance(module, nn.Linear | nn.Conv3d):
             nn.init.xavier_uniform_(module.weight)
         elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm3d) and cfg.reference.random_bn:
-            reach = (6 / (2 * (module.num_features // 2))) ** 0.5
-            nn.init.uniform_(module.weight, -reach, reach)
+            bound = (6 / (2 * (module.num_features // 2))) ** 0.5
+            nn.init.uniform_(module.weight, -bound, bound)

@@ -5,39 +5,27 @@ are those of its code (specs/cpc_transformer.md 9).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from configs.errors import require
 from nets import backbones
 from nets.conv_gru import ConvGRU
-from nets.dense_cpc import check_steps, find_among_all, predict_ahead, predictor
+from nets.dense_cpc import Config, check_steps, predict_next, predictor
+from nets.losses import dense_infonce
 from nets.tasks import Pretext, Schema
 
 METRIC = "top1"
 
 
-@dataclass(frozen=True)
-class Config:
-    """Options of the network side; the default is the original's."""
-
-    pred_steps: int = 3
-    """Blocks to predict, the last ones."""
-
-    def __post_init__(self) -> None:
-        require(self.pred_steps >= 1, "pred_steps", self.pred_steps, "at least 1")
-
-
 def build(backbone: str, schema: Schema, cfg: Config) -> "DPC":
-    """Makes the network for `clips` of the given schema. Raises UserError for an unknown backbone."""
+    """Build the network for `clips` of the schema; UserError for an unknown backbone."""
     check_steps(cfg.pred_steps, schema["clips"][0][0], "plan.num_blocks")
     return DPC(backbones.create(backbone), cfg)
 
 
 class DPC(Pretext):
-    """Backbone, recurrent unit, predictor and loss."""
+    """Backbone, ConvGRU, predictor and loss."""
 
     def __init__(self, backbone: backbones.Backbone, cfg: Config) -> None:
         super().__init__()
@@ -47,10 +35,10 @@ class DPC(Pretext):
         self.predictor = predictor(backbone.out_channels)
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """`clips` (B, N, 3, T, H, W) -> `loss`, `top1` and `chance` over the places of this rank's last blocks."""
+        """Map `clips` (B, N, 3, T, H, W) to the scalars of `dense_infonce` over this rank's last blocks."""
         clips_BNCTHW = batch["clips"]
         features_MCTHW = self.backbone(clips_BNCTHW.flatten(0, 1))
         maps_BNCHW = features_MCTHW.mean(dim=2).unflatten(0, clips_BNCTHW.shape[:2])
         observed_BNCHW, target_BNCHW = maps_BNCHW.tensor_split([-self.pred_steps], dim=1)
-        predicted_BNCHW = predict_ahead(self.gru, self.predictor, F.relu(observed_BNCHW), self.pred_steps)
-        return find_among_all(predicted_BNCHW, target_BNCHW)
+        predicted_BNCHW = predict_next(self.gru, self.predictor, F.relu(observed_BNCHW), self.pred_steps)
+        return dense_infonce(predicted_BNCHW, target_BNCHW)

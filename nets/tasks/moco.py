@@ -1,7 +1,7 @@
-"""MoCo: find the other view of the same video among the keys of many others.
+"""MoCo: contrast the other clip of the same video with a queue of clips of other videos.
 
 He et al., "Momentum Contrast for Unsupervised Visual Representation Learning", CVPR 2020, arXiv 1911.05722, with the
-projection head of its second version; numbers are those of CtP's code for clips (specs/ctp.md 1.3).
+MLP head of MoCo v2; numbers are those of CtP's code (specs/ctp.md 1.3).
 """
 
 from collections.abc import Callable, Mapping
@@ -13,9 +13,9 @@ from torch import Tensor, distributed, nn
 
 from configs.errors import UserError, require
 from nets import backbones
-from nets.distributed import gather, rank, world_size
+from nets.distributed import all_gather, rank, world_size
+from nets.ema import ema_copy, ema_update
 from nets.losses import top1
-from nets.momentum import follow, follower
 from nets.tasks import Pretext, Schema
 
 METRIC = "accuracy"
@@ -24,24 +24,24 @@ CHANNELS = 128
 
 @dataclass(frozen=True)
 class Reference:
-    """What the original does and this does not, unless asked for."""
+    """Bugs of the original that can be switched on to reproduce it."""
 
     default_init: bool = False
-    """Start the backbone's convolutions as PyTorch does: the original forgets to call its own initialization."""
+    """Keep PyTorch's default initialization of the backbone: the original forgets to call its own."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Options of the network side; the defaults are the original's."""
+    """Options of the network; the defaults are the original's."""
 
     queue: int = 65536
-    """Keys of earlier steps that a query is held against. A multiple of the videos of a forward pass on all ranks."""
+    """Keys in the queue; a multiple of the videos of a forward pass on all ranks."""
     momentum: float = 0.999
-    """Share of its own weights that the key encoder keeps at every step. A short run needs less."""
+    """EMA coefficient of the key encoder. Short runs need a smaller one."""
     temperature: float = 0.2
-    """What similarities are divided by."""
+    """Divisor of the similarities."""
     reference: Reference = field(default_factory=Reference)
-    """The original's flaws, each off unless named."""
+    """Bugs of the original, all off by default."""
 
     def __post_init__(self) -> None:
         require(self.queue >= 1, "queue", self.queue, "at least 1")
@@ -50,7 +50,7 @@ class Config:
 
 
 def build(backbone: str, schema: Schema, cfg: Config) -> "MoCo":
-    """Makes the network. Raises UserError for an unknown backbone."""
+    """Build the network; UserError for an unknown backbone."""
     return MoCo(backbones.create(backbone), cfg)
 
 
@@ -69,12 +69,12 @@ class MoCo(Pretext):
                 if isinstance(module, nn.Conv3d):
                     module.reset_parameters()
         self.head = Head(backbone.out_channels)
-        self.key_backbone, self.key_head = follower(self.backbone), follower(self.head)
+        self.key_backbone, self.key_head = ema_copy(self.backbone), ema_copy(self.head)
         self.register_buffer("queue", F.normalize(torch.randn(cfg.queue, CHANNELS), dim=1))
         self.register_buffer("oldest", torch.tensor(0))
 
     def check_batch(self, per_rank: int, ranks: int) -> None:
-        """UserError unless the queue holds whole batches."""
+        """Raise UserError unless the queue size is a multiple of the batch."""
         if self.cfg.queue % (per_rank * ranks):
             nearest = max(1, round(self.cfg.queue / (per_rank * ranks))) * per_rank * ranks
             raise UserError(
@@ -83,22 +83,22 @@ class MoCo(Pretext):
             )
 
     def before_step(self, epoch: int) -> None:
-        """Moves the key encoder towards the query encoder."""
-        follow(self.key_backbone, self.backbone, self.cfg.momentum)
-        follow(self.key_head, self.head, self.cfg.momentum)
+        """Update the key encoder by EMA of the query encoder."""
+        ema_update(self.key_backbone, self.backbone, self.cfg.momentum)
+        ema_update(self.key_head, self.head, self.cfg.momentum)
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """`clips` (B, 2, 3, T, H, W), query and key -> scalars; only `loss` carries a gradient.
+        """Map `clips` (B, 2, 3, T, H, W), query and key, to scalars, and enqueue the keys of all ranks.
 
-        `accuracy` is the share of queries whose own key is nearer than all of the queue, `chance` that of a guess.
-        The keys of all ranks enter the queue in place of its oldest.
+        `accuracy` is the share of queries that are closer to their key than to all of the queue, `chance` that of
+        guessing.
         """
         queries_BCTHW, keys_BCTHW = batch["clips"].unbind(1)
-        query_BC = self.head(self.backbone(queries_BCTHW))
-        keys_NC = encode_shuffled(lambda clips: self.key_head(self.key_backbone(clips)), keys_BCTHW)
-        own_B1 = (query_BC * keys_NC.chunk(world_size())[rank()]).sum(1, keepdim=True)
-        others_BK = query_BC @ self.queue.clone().T  # cloned: the queue changes before the backward pass
-        logits_BK = torch.cat([own_B1, others_BK], dim=1) / self.cfg.temperature
+        queries_BC: Tensor = self.head(self.backbone(queries_BCTHW))
+        keys_NC = shuffle_bn(lambda clips: self.key_head(self.key_backbone(clips)), keys_BCTHW)
+        positives_B1 = (queries_BC * keys_NC.chunk(world_size())[rank()]).sum(1, keepdim=True)
+        negatives_BK = queries_BC @ self.queue.clone().T  # cloned: the queue changes before the backward pass
+        logits_BK = torch.cat([positives_B1, negatives_BK], dim=1) / self.cfg.temperature
         labels_B = torch.zeros(len(logits_BK), dtype=torch.long, device=logits_BK.device)
         self.enqueue(keys_NC)
         return {
@@ -109,35 +109,35 @@ class MoCo(Pretext):
 
     @torch.no_grad()
     def enqueue(self, keys_NC: Tensor) -> None:
-        """Puts keys in the place of the oldest ones."""
+        """Replace the oldest keys of the queue."""
         rows_N = self.oldest + torch.arange(len(keys_NC), device=keys_NC.device)
         self.queue[rows_N] = keys_NC
         self.oldest.add_(len(keys_NC)).remainder_(len(self.queue))
 
 
 class Head(nn.Module):
-    """Global average, two linear layers, unit length."""
+    """Global average pooling, a two-layer MLP, scaling to unit length."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(channels, channels), nn.ReLU(), nn.Linear(channels, CHANNELS))
 
     def forward(self, features_BCTHW: Tensor) -> Tensor:
-        """Features of the clips -> float32 (B, 128)."""
+        """Map features (B, C, T, H, W) to embeddings, float32 (B, 128)."""
         return F.normalize(self.layers(features_BCTHW.mean((2, 3, 4))).float(), dim=1)
 
 
 @torch.no_grad()
-def encode_shuffled(encode: Callable[[Tensor], Tensor], clips_B: Tensor) -> Tensor:
-    """The codes of all ranks' clips, (ranks * B, ...) in rank order, each made on a random rank.
+def shuffle_bn(encode: Callable[[Tensor], Tensor], clips_B: Tensor) -> Tensor:
+    """Encode the clips of all ranks, each on a random rank: (ranks * B, ...) in rank order.
 
-    A key then has other company in its batch norm than its query, which else tells them apart (section 3.3 of the
-    paper). Alone, a rank keeps its clips: their order changes nothing.
+    This is the paper's shuffling BN (section 3.3): the batch statistics of a key and of its query are of different
+    samples, and cannot give the answer away. With one rank there is nothing to shuffle.
     """
     if world_size() == 1:
         return encode(clips_B)
-    clips_N = gather(clips_B)
+    clips_N = all_gather(clips_B)
     order_N = torch.randperm(len(clips_N), device=clips_N.device)
     distributed.broadcast(order_N, src=0)
     share_B = order_N.chunk(world_size())[rank()]
-    return gather(encode(clips_N[share_B]))[order_N.argsort()]
+    return all_gather(encode(clips_N[share_B]))[order_N.argsort()]

@@ -1,4 +1,4 @@
-"""3DRotNet: classify by how many quarter turns a clip was turned.
+"""3D-RotNet: classify the rotation of a clip, a multiple of 90 degrees.
 
 Jing et al., "Self-Supervised Spatiotemporal Feature Learning via Video Rotation Prediction", arXiv 1811.11387; numbers
 are those of CtP's baseline (specs/ctp.md 1.4).
@@ -13,5 +13,5 @@ CLASSES = 4
 
 
 def build(backbone: str, schema: Schema, cfg: Config) -> Classifier:
-    """Makes the network. Raises UserError for an unknown backbone."""
+    """Build the network; UserError for an unknown backbone."""
     return Classifier(backbones.create(backbone), CLASSES, cfg)

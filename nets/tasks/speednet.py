@@ -1,7 +1,7 @@
-"""SpeedNet of CtP's baselines: classify the speed at which a clip plays, and its direction.
+"""SpeedNet of CtP's baselines: classify the playback speed of a clip, and its direction.
 
-After Benaim et al., "SpeedNet: Learning the Speediness in Videos", CVPR 2020, arXiv 2004.06130, which tells two speeds
-apart; numbers are those of CtP's baseline (specs/ctp.md 1.5).
+After Benaim et al., "SpeedNet: Learning the Speediness in Videos", CVPR 2020, arXiv 2004.06130, which distinguishes
+two speeds; numbers are those of CtP's baseline (specs/ctp.md 1.5).
 """
 
 from nets import backbones
@@ -13,5 +13,5 @@ CLASSES = 7  # speeds -4, -2, -1, 0, 1, 2, 4
 
 
 def build(backbone: str, schema: Schema, cfg: Config) -> Classifier:
-    """Makes the network. Raises UserError for an unknown backbone."""
+    """Build the network; UserError for an unknown backbone."""
     return Classifier(backbones.create(backbone), CLASSES, cfg)

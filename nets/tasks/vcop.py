@@ -1,4 +1,4 @@
-"""VCOP: classify in which order the clips of a video were shuffled.
+"""VCOP: classify the permutation of a video's clips.
 
 Xu et al., "Self-supervised Spatiotemporal Learning via Video Clip Order Prediction", CVPR 2019; numbers are those of
 CtP's baseline (specs/ctp.md 1.6).
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from configs.errors import require
 from nets import backbones
-from nets.classifier import classification
+from nets.losses import classification
 from nets.tasks import Pretext, Schema
 
 METRIC = "accuracy"
@@ -23,12 +23,12 @@ METRIC = "accuracy"
 
 @dataclass(frozen=True)
 class Config:
-    """Options of the network side; the defaults are those of CtP's baseline."""
+    """Options of the network; the defaults are those of CtP's baseline."""
 
     hidden: int = 512
-    """Width of the layer that compares two clips."""
+    """Width of the features of a pair of clips."""
     dropout: float = 0.5
-    """Share of the comparisons' features that each training step drops."""
+    """Probability of dropping a feature of a pair."""
 
     def __post_init__(self) -> None:
         require(self.hidden >= 1, "hidden", self.hidden, "at least 1")
@@ -36,13 +36,13 @@ class Config:
 
 
 def build(backbone: str, schema: Schema, cfg: Config) -> "ClipOrder":
-    """Makes the network for as many clips as the schema has. Raises UserError for an unknown backbone."""
+    """Build the network for the number of clips in the schema; UserError for an unknown backbone."""
     clips = schema["clips"][0][0]
     return ClipOrder(backbones.create(backbone), clips, cfg)
 
 
 class ClipOrder(Pretext):
-    """Compares the clips' features two by two, and names the order from all comparisons."""
+    """Embed each pair of clips, and classify the permutation from all pairs."""
 
     pairs_P2: Tensor
 
@@ -59,10 +59,10 @@ class ClipOrder(Pretext):
         nn.init.zeros_(self.classify.bias)
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """`clips` (B, K, 3, T, H, W) and `labels` (B,) -> the scalars of `classification` among the K! orders."""
+        """Map `clips` (B, K, 3, T, H, W) and `labels` (B,) to the scalars of `classification`, K! classes."""
         clips_BKCTHW = batch["clips"]
         features_NC = self.backbone(clips_BKCTHW.flatten(0, 1)).mean(dim=(2, 3, 4))
         features_BKC = features_NC.unflatten(0, clips_BKCTHW.shape[:2])
-        compared_BPC = F.relu(self.compare(features_BKC[:, self.pairs_P2].flatten(2)))
-        logits_BN = self.classify(self.dropout(compared_BPC.flatten(1)))
+        pairs_BPC = F.relu(self.compare(features_BKC[:, self.pairs_P2].flatten(2)))
+        logits_BN: Tensor = self.classify(self.dropout(pairs_BPC.flatten(1)))
         return classification(logits_BN, batch["labels"])

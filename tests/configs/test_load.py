@@ -48,7 +48,7 @@ def fake_task():
     with pytest.MonkeyPatch.context() as patch:
         for package, config in {"dali_pipelines.tasks": FakePlan, "nets.tasks": FakeNet}.items():
             module = types.ModuleType(f"{package}.fake")
-            module.Config = config
+            module.__dict__["Config"] = config
             patch.setitem(sys.modules, module.__name__, module)
         yield
 
@@ -73,7 +73,7 @@ def message(more: str = "", *overrides: str) -> str:
     return str(caught.value)
 
 
-def test_defaults_are_the_originals_hyper_parameters():
+def test_defaults_are_the_originals_hyperparameters():
     config = read()
     assert config.optim == Optim(name="sgd", lr=0.01, momentum=0.9, weight_decay=1e-4, clip_norm=40.0)
     assert (config.train.global_batch, config.train.sync_bn, config.train.amp) == (32, True, "off")
@@ -286,7 +286,7 @@ def test_a_printed_config_loads_to_the_same(config):
 
 
 @given(st.integers(1, 64), st.integers(1, 16), st.integers(1, 4))
-def test_batch_is_shared_out_exactly_or_refused(global_batch, world_size, accumulate):
+def test_batch_is_divided_evenly_or_refused(global_batch, world_size, accumulate):
     train = Train(epochs=1, global_batch=global_batch, accumulate=accumulate)
     try:
         assert batch_per_rank(train, world_size) * world_size * accumulate == global_batch

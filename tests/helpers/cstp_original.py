@@ -9,7 +9,7 @@ from torch import Tensor
 from tests.helpers.originals import State, linear, normed, random_state
 
 # The modules of each block of S3D-G, in the order in which the blocks number them; None is a pool.
-BLOCKS = {
+BLOCKS: dict[str, list[str | None]] = {
     "block1": ["Conv_1a"],
     "block2": [None, "Conv_2b", "Conv_2c"],
     "block3": [None, "Mixed_3b", "Mixed_3c"],
@@ -55,7 +55,7 @@ def r2plus1d(s: State, net: str, x: Tensor) -> Tensor:
 
 
 def c3d(s: State, net: str, x: Tensor) -> Tensor:
-    pools = {"2": (1, 2, 2), "3a": (2, 2, 2), "4a": (2, 2, 2), "5a": (2, 2, 2)}
+    pools: dict[str, tuple] = {"2": (1, 2, 2), "3a": (2, 2, 2), "4a": (2, 2, 2), "5a": (2, 2, 2)}
     for name in ("1", "2", "3a", "3b", "4a", "4b", "5a", "5b"):
         if name in pools:
             x = F.max_pool3d(x, pools[name], pools[name])
@@ -99,7 +99,7 @@ def s3dg(s: State, net: str, x: Tensor) -> Tensor:
 
     x = F.max_pool3d(separable(f"{net}.Conv_1a", x, 2), (1, 3, 3), (1, 2, 2), (0, 1, 1))
     x = separable(f"{net}.Conv_2c", plain(f"{net}.Conv_2b", x))
-    pools = {"3b": ((1, 3, 3), (1, 2, 2), (0, 1, 1)), "4b": (3, 2, 1), "5b": (2, 2, 0)}
+    pools: dict[str, tuple] = {"3b": ((1, 3, 3), (1, 2, 2), (0, 1, 1)), "4b": (3, 2, 1), "5b": (2, 2, 0)}
     for name in ("3b", "3c", "4b", "4c", "4d", "4e", "4f", "5b", "5c"):
         if name in pools:
             x = F.max_pool3d(x, *pools[name])

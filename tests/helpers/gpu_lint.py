@@ -9,10 +9,10 @@ from unittest.mock import patch
 from nvidia.dali import backend
 from nvidia.dali.pipeline import Pipeline
 
-REGISTERED = {
-    "cpu": set(backend.RegisteredCPUOps()),
-    "gpu": set(backend.RegisteredGPUOps()),
-    "mixed": set(backend.RegisteredMixedOps()),
+REGISTERED = {  # from DALI's extension module, which has no types
+    "cpu": set(backend.RegisteredCPUOps()),  # type: ignore[attr-defined]
+    "gpu": set(backend.RegisteredGPUOps()),  # type: ignore[attr-defined]
+    "mixed": set(backend.RegisteredMixedOps()),  # type: ignore[attr-defined]
 }
 
 REFUSED = {

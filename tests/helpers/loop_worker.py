@@ -71,7 +71,9 @@ class Loader:
 
     def __init__(self, config, ranks, _) -> None:
         self.config, self.ranks, self.index, self.step = config, ranks, Index(config.plan.frames), 0
-        self.counts, self.unreadable, self.too_short = types.SimpleNamespace(amplification=1.5), {}, {}
+        self.counts = types.SimpleNamespace(amplification=1.5)
+        self.unreadable: dict[str, str] = {}
+        self.too_short: dict[str, str] = {}
         self.task = types.SimpleNamespace(batch_schema={}, program=types.SimpleNamespace(normalization="imagenet"))
         self.batch = config.train.global_batch // ranks.world_size // config.train.accumulate
 
@@ -113,7 +115,7 @@ class Net(nets.tasks.Pretext):
         self.nan_row = cfg.nan_row
         norm = nn.Identity() if cfg.plain else nn.BatchNorm3d(cfg.width)
         dropout = nn.Dropout(0.0 if cfg.plain else 0.5)
-        self.backbone = nn.Sequential(nn.Conv3d(3, cfg.width, 3), norm, nn.ReLU())
+        self.backbone = nn.Sequential(nn.Conv3d(3, cfg.width, 3), norm, nn.ReLU())  # type: ignore[assignment]  # a fake
         self.head = nn.Sequential(nn.Flatten(), dropout, nn.Linear(cfg.width * 2 * 6 * 6, 1))
 
     def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -132,7 +134,7 @@ def main(argv: list[str]) -> None:
     modules = {}
     for name, config in {"dali_pipelines.tasks.fake": Config, "nets.tasks.fake": NetConfig}.items():
         modules[name] = types.ModuleType(name)
-        modules[name].Config = config
+        modules[name].__dict__["Config"] = config
     with (
         mock.patch.dict(sys.modules, modules),
         mock.patch.object(nets.tasks, "build_task", lambda task, backbone, schema, cfg: Net(cfg)),

@@ -53,17 +53,17 @@ def two_ranks(script: object, folder: Path, *args: object) -> tuple[list[int], s
         port = free.getsockname()[1]
     shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     outputs = [folder / f"rank{rank}.out" for rank in range(2)]
-    ranks = []
+    processes = []
     for rank, output in enumerate(outputs):
         environment = os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
         with output.open("w") as file:
-            ranks.append(subprocess.Popen(command(script, *args), env=environment, stdout=file, stderr=file))
+            processes.append(subprocess.Popen(command(script, *args), env=environment, stdout=file, stderr=file))
     end = time.monotonic() + 120
-    while time.monotonic() < end and any(rank.poll() is None for rank in ranks):
-        if any(rank.poll() for rank in ranks):
+    while time.monotonic() < end and any(process.poll() is None for process in processes):
+        if any(process.poll() for process in processes):
             end = min(end, time.monotonic() + 20)
         time.sleep(0.1)
-    for rank in ranks:
-        rank.kill()
+    for process in processes:
+        process.kill()
     print(*(path.read_text() for path in outputs))  # pytest shows it when the test fails
-    return [rank.wait() for rank in ranks], outputs[0].read_text()
+    return [process.wait() for process in processes], outputs[0].read_text()

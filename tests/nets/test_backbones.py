@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.video import r2plus1d_18, r3d_18
 
 from configs.errors import UserError
-from nets.backbones import STRIDED, USUAL, create
+from nets.backbones import DEFAULT_STRIDES, STRIDED, create
 
 # Use: (spatial strides, temporal strides, clip, grid of the features, GMAC of R3D-18 and of R(2+1)D-18).
 VARIANTS = {
@@ -149,7 +149,8 @@ def test_r2plus1d18_computes_what_torchvisions_computes_where_their_widths_agree
     clips = torch.randn(2, 3, 4, 32, 32)
     for part in ("stem", "layer1"):
         theirs.get_submodule(part).load_state_dict(ours.get_submodule(part).state_dict())
-    torch.testing.assert_close(ours.layer1(ours.stem(clips)), theirs.layer1(theirs.stem(clips)))
+    features = [net.get_submodule("layer1")(net.get_submodule("stem")(clips)) for net in (ours, theirs)]
+    torch.testing.assert_close(*features)
 
 
 @pytest.mark.parametrize("name", STRIDED)
@@ -177,6 +178,6 @@ def test_unknown_backbone_is_named_with_the_nearest_one():
 
 
 def test_strides_cannot_be_chosen_where_the_backbone_has_its_own():
-    assert on_meta("c3d", spatial_strides=USUAL, temporal_strides=USUAL).stride == (8, 16, 16)
-    with pytest.raises(UserError, match=r"needs strides \(1, 2, 2, 1\) in space.*c3d has its own.*r3d18"):
+    assert on_meta("c3d", spatial_strides=DEFAULT_STRIDES, temporal_strides=DEFAULT_STRIDES).stride == (8, 16, 16)
+    with pytest.raises(UserError, match=r"needs strides \(1, 2, 2, 1\) in space.*those of c3d are fixed.*r3d18"):
         create("c3d", spatial_strides=(1, 2, 2, 1))

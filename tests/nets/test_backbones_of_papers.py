@@ -10,7 +10,7 @@ from torchvision.models.video.resnet import BasicBlock, Conv2Plus1D, Conv3DSimpl
 from torchvision.models.video.s3d import S3D
 
 from nets.backbones import create
-from nets.backbones.inception import Gate, SamePadding
+from nets.backbones.inception import S3DG, SamePadding, SelfGating
 
 # Parameters, tensors in the state (shared ones counted once) and the hash of their sorted shapes: of the originals'
 # checkpoints, not of these networks.
@@ -123,14 +123,14 @@ def test_residual_networks_compute_what_torchvisions_compute_with_the_same_weigh
     torch.manual_seed(0)
     ours, theirs = create(name), VideoResNet(BasicBlock, [conv] * 4, [1] * 4, stem)
     assert theirs.load_state_dict(ours.state_dict(), strict=False) == (["fc.weight", "fc.bias"], [])
-    theirs.fc = nn.Identity()
+    theirs.fc = nn.Identity()  # type: ignore[assignment]  # takes the classifier off
     clips = torch.randn(2, 3, 8, 32, 32)
     torch.testing.assert_close(ours(clips).mean(dim=(2, 3, 4)), theirs(clips))
 
 
 def test_gate_scales_every_channel_by_the_sigmoid_of_a_mix_of_the_means():
     torch.manual_seed(0)
-    gate, features = Gate(3), torch.randn(2, 3, 2, 4, 4)
+    gate, features = SelfGating(3), torch.randn(2, 3, 2, 4, 4)
     expected = torch.empty_like(features)
     for clip, scaled in zip(features, expected, strict=True):
         means = [channel.mean().item() for channel in clip]
@@ -142,7 +142,7 @@ def test_gate_scales_every_channel_by_the_sigmoid_of_a_mix_of_the_means():
 
 def test_s3dg_with_open_gates_is_s3d_and_with_half_open_ones_is_not():
     torch.manual_seed(0)
-    ours, theirs = create("s3dg"), S3D(norm_layer=nn.BatchNorm3d)
+    ours, theirs = S3DG(), S3D(norm_layer=nn.BatchNorm3d)
     loaded = theirs.features.load_state_dict(ours.features.state_dict(), strict=False)
     assert not loaded.missing_keys
     assert len(loaded.unexpected_keys) == 9 * 4 * 2  # blocks, branches, weight and bias
@@ -150,7 +150,7 @@ def test_s3dg_with_open_gates_is_s3d_and_with_half_open_ones_is_not():
     expected = theirs.features(clips)
     for bias, same in ((100, True), (0, False)):
         for gate in ours.modules():
-            if isinstance(gate, Gate):
+            if isinstance(gate, SelfGating):
                 nn.init.zeros_(gate.fc.weight)
                 nn.init.constant_(gate.fc.bias, bias)
         assert torch.allclose(ours(clips), expected, atol=1e-4) == same

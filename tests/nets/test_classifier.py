@@ -1,4 +1,4 @@
-"""The classifier that 3DRotNet and SpeedNet share, with the figures of their originals."""
+"""The classifier that 3D-RotNet and SpeedNet share, with the figures of their originals."""
 
 import math
 
@@ -7,17 +7,19 @@ import torch
 
 from dali_pipelines.tasks import task_module
 from dali_pipelines.tasks.speednet import SPEEDS
+from nets.classifier import Classifier, Config
 from nets.tasks import build_task
-from nets.tasks.rot3d import Config
 from tests.helpers.originals import shapes_of
 
 CLASSES = {"rot3d": 4, "speednet": len(SPEEDS)}
 
 
-def make(task: str, backbone: str = "r3d_tiny", dropout: float = 0.5) -> torch.nn.Module:
+def make(task: str, backbone: str = "r3d_tiny", dropout: float = 0.5) -> Classifier:
     torch.manual_seed(0)
     schema = task_module(task).batch_schema(task_module(task).Config())
-    return build_task(task, backbone, schema, Config(dropout=dropout))
+    net = build_task(task, backbone, schema, Config(dropout=dropout))
+    assert isinstance(net, Classifier)
+    return net
 
 
 def batch() -> dict[str, torch.Tensor]:
@@ -50,10 +52,10 @@ def test_logits_are_a_linear_map_of_the_mean_feature():
     torch.testing.assert_close(model.logits(batch()["clips"]).detach(), torch.from_numpy(expected))
 
 
-def test_loss_and_accuracy_follow_from_the_logits():
+def test_loss_and_accuracy_follow_from_the_logits(monkeypatch):
     model = make("rot3d")
     logits = torch.tensor([[2.0, 0, 0, 0], [0, 0, 0, 2], [2, 0, 0, 0], [0, 2, 0, 0], [2, 0, 0, 0], [0, 0, 0, 2]])
-    model.logits = lambda clips: logits
+    monkeypatch.setattr(model, "logits", lambda clips: logits)
     result = model(batch())  # three of six labels have the largest logit
     assert result["accuracy"].item() == 0.5
     log_sum = math.log(math.exp(2) + 3)
@@ -83,7 +85,7 @@ def test_gradient_reaches_every_parameter_and_only_the_loss_has_one():
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
-def test_a_few_steps_on_one_batch_tell_its_labels():
+def test_a_few_steps_on_one_batch_fit_its_labels():
     model = make("rot3d")
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     for _ in range(40):
@@ -95,6 +97,6 @@ def test_a_few_steps_on_one_batch_tell_its_labels():
 
 
 @pytest.mark.parametrize("dropout", [-0.1, 1.0])
-def test_a_dropout_that_leaves_nothing_is_refused(dropout):
+def test_a_dropout_of_everything_is_refused(dropout):
     with pytest.raises(ValueError, match=rf"dropout = {dropout} must be at least 0 and below 1"):
         Config(dropout=dropout)

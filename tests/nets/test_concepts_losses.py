@@ -38,7 +38,7 @@ def slow_sinkhorn(scores):
 
 
 @pytest.mark.parametrize("shape", [(40, 7), (6, 50)])
-def test_sinkhorn_is_the_slow_one_with_its_sums(shape):
+def test_sinkhorn_matches_a_slow_reference_and_has_its_sums(shape):
     scores = np.random.default_rng(0).uniform(-0.3, 0.3, shape)
     codes = sinkhorn(torch.tensor(scores, dtype=torch.float32))
     np.testing.assert_allclose(codes, slow_sinkhorn(scores), rtol=1e-3, atol=1e-6)
@@ -51,7 +51,7 @@ def test_sinkhorn_of_several_views_is_that_of_each():
     torch.testing.assert_close(sinkhorn(scores), torch.stack([sinkhorn(view) for view in scores]))
 
 
-def test_sinkhorn_balances_what_softmax_does_not_and_bears_extreme_scores():
+def test_sinkhorn_balances_what_softmax_does_not_and_tolerates_extreme_scores():
     scores = torch.randn(64, 4) * 0.1 + torch.tensor([1.0, 0, 0, 0])
     assert (scores / 0.05).softmax(1).sum(0)[0] > 60
     assert sinkhorn(scores).sum(0)[0].item() == pytest.approx(16, rel=0.1)
@@ -61,21 +61,21 @@ def test_sinkhorn_balances_what_softmax_does_not_and_bears_extreme_scores():
 # Attention.
 
 
-def test_attention_is_the_slow_one():
+def test_attention_matches_a_slow_reference():
     net = ConceptAttention(8).double()
     maps, templates = torch.randn(2, 8, 1, 2, 3).double(), torch.randn(5, 8).double()
     with torch.no_grad():
         got = net(maps, templates)
         for b in range(2):
-            places = [maps[b, :, 0, y, x] for y in range(2) for x in range(3)]
+            positions = [maps[b, :, 0, y, x] for y in range(2) for x in range(3)]
             weights = np.zeros((6, 5))
-            for place, token in enumerate(places):
+            for position, token in enumerate(positions):
                 key = net.project_k(net.norm_inputs(token))
                 fits = [float(net.project_q(net.norm_templates(t)) @ key) / math.sqrt(8) for t in templates]
-                weights[place] = np.exp(fits) / np.exp(fits).sum() + 1e-8
+                weights[position] = np.exp(fits) / np.exp(fits).sum() + 1e-8
             weights /= weights.sum(0)
             for n, template in enumerate(templates):
-                values = [w * net.project_v(net.norm_inputs(p)) for w, p in zip(weights[:, n], places, strict=True)]
+                values = [w * net.project_v(net.norm_inputs(p)) for w, p in zip(weights[:, n], positions, strict=True)]
                 part = sum(values) + template
                 torch.testing.assert_close(got[b, n], part + net.mlp(net.norm_mlp(part)))
 
@@ -103,7 +103,7 @@ def test_instance_contrast_of_a_perfect_network_has_its_closed_form():
     assert top1 == 1
 
 
-def test_alignment_is_the_slow_one_and_takes_the_codes_of_its_own_samples():
+def test_alignment_matches_a_slow_reference_and_takes_the_codes_of_its_own_samples():
     scores, older = 0.3 * torch.randn(4, 5, 6), 0.3 * torch.randn(4, 9, 6)
     got = alignment(scores, torch.cat([scores, older], 1))
     codes = [slow_sinkhorn(torch.cat([scores[i], older[i]]).double().numpy())[:5] for i in range(4)]
@@ -126,6 +126,7 @@ def test_reconstruction_is_best_for_the_same_direction_and_leaves_the_target_alo
     assert reconstruction(3 * target, target).item() == pytest.approx(-1)
     reconstruction(rebuilt, target).backward()
     assert target.grad is None
+    assert rebuilt.grad is not None
     assert rebuilt.grad.any()
 
 
@@ -144,6 +145,6 @@ def slow_local(parts, scores):
 
 
 @pytest.mark.parametrize("concepts", [10, 30])
-def test_local_contrast_is_the_slow_one(concepts):
+def test_local_contrast_matches_a_slow_reference(concepts):
     parts, scores = torch.randn(2, 4, concepts, 6), torch.randn(2, 4, concepts)
     assert local_contrast(parts, scores).item() == pytest.approx(slow_local(parts, scores), rel=1e-4)

@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from configs.errors import UserError
 from nets import backbones
 from nets.concept_losses import alignment, negative_entropy
-from nets.tasks import build_task
-from nets.tasks.concepts import KINDS, METRIC, Concepts, Config, Reference, six_views
+from nets.tasks.concepts import KINDS, METRIC, Concepts, Config, Reference, build, six_views
 from tests.helpers.originals import shapes_of
 
 
@@ -27,7 +26,7 @@ def seeded():
 
 
 def tiny(**options):
-    return build_task("concepts", "r3d_tiny", {}, Config(**{"concepts": 12, "queue_size": 16, **options}))
+    return build("r3d_tiny", {}, Config(**{"concepts": 12, "queue_size": 16, **options}))
 
 
 def tiny_batch(samples=4, frames=4, size=32):
@@ -47,7 +46,7 @@ def unit(*shape):
 
 def test_parameters_are_those_of_the_original():
     with torch.device("meta"):
-        net = build_task("concepts", "r2plus1d10", {}, Config())
+        net = build("r2plus1d10", {}, Config())
     count = {name: sum(p.numel() for p in part.parameters()) for name, part in net.named_children()}
     assert count["backbone"] == 12_487_005
     assert count["instance"] == 5 * 328_320
@@ -58,7 +57,7 @@ def test_parameters_are_those_of_the_original():
 
 def test_weights_have_the_shapes_of_the_originals_checkpoints_in_the_same_order():
     with torch.device("meta"):
-        net = build_task("concepts", "r2plus1d10", {}, Config())
+        net = build("r2plus1d10", {}, Config())
     original = {
         name: shape for name, shape in shapes_of("concepts__pretrain_k100").items() if "backbone.fc" not in name
     }
@@ -178,6 +177,7 @@ def test_a_term_teaches_just_its_part_of_the_network(term):
     net.terms(maps)[0][term].backward()
     views, modules, banks = GRADIENTS[term]
 
+    assert maps.grad is not None
     taught = {kind for kind, grad in zip(KINDS, maps.grad.split(2), strict=True) if grad.any()}
     assert taught == set(views.split())
     learning = {name for name, p in net.named_parameters() if p.grad is not None and p.grad.any()}
@@ -251,9 +251,9 @@ def test_the_queue_holds_the_newest_scores_last():
     net = tiny(queue_size=6)
     first = net.queue.clone()
     old, new = unit(6, 4, 24), unit(6, 4, 24)
-    net.exchange(old)
+    net.gather_and_enqueue(old)
     torch.testing.assert_close(net.queue, torch.cat([first[4:], old.movedim(1, 0)]))
-    net.exchange(new)
+    net.gather_and_enqueue(new)
     torch.testing.assert_close(net.queue, torch.cat([old.movedim(1, 0)[2:], new.movedim(1, 0)]))
     assert "queue" in net.state_dict()
 
@@ -261,15 +261,15 @@ def test_the_queue_holds_the_newest_scores_last():
 def test_the_queue_is_balanced_along_with_the_batch_from_epoch_1_on():
     scores = unit(6, 4, 24)
     net = tiny()
-    assert net.exchange(scores).shape == (6, 4, 24)
+    assert net.gather_and_enqueue(scores).shape == (6, 4, 24)
     net.before_step(1)
     queue = net.queue.clone()
-    torch.testing.assert_close(net.exchange(scores), torch.cat([scores, queue.movedim(1, 0)], 1))
+    torch.testing.assert_close(net.gather_and_enqueue(scores), torch.cat([scores, queue.movedim(1, 0)], 1))
 
 
 @pytest.mark.parametrize(
     ("per_rank", "ranks", "message"),
-    [(1, 64, r"has 1 a micro-step.*raise train.global_batch"), (8, 4, r"net.queue_size = 16 .* 32 samples")],
+    [(1, 64, r"a micro-step has 1.*raise train.global_batch"), (8, 4, r"net.queue_size = 16 .* 32 samples")],
 )
 def test_a_batch_that_the_losses_cannot_work_with_is_refused(per_rank, ranks, message):
     with pytest.raises(UserError, match=message):

@@ -8,13 +8,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torchvision.models import resnet18
+from torchvision.models.resnet import BasicBlock
 
 from configs.errors import UserError
-from nets import backbones
-from nets.backbones.frame_transformer import FrameTransformer
-from nets.dense_cpc import find_among_all, predict_ahead, predictor
-from nets.tasks import build_task
-from nets.tasks.cpc_transformer import Config, Reference
+from nets.backbones.frame_transformer import FrameTransformer, resnet18_transformer
+from nets.dense_cpc import predict_next, predictor
+from nets.losses import dense_infonce
+from nets.tasks.cpc_transformer import Config, Reference, build
 from trainers import pretrain
 from trainers.probe import main as probe
 
@@ -25,13 +25,13 @@ def schema(num_frames=5, size=224):
 
 def on_meta(backbone="resnet18_transformer", **options):
     with torch.device("meta"):
-        return build_task("cpc_transformer", backbone, schema(), Config(**options))
+        return build(backbone, schema(), Config(**options))
 
 
 def small(*, leak=False, pred_steps=2):
     torch.manual_seed(0)
     cfg = Config(pred_steps=pred_steps, reference=Reference(leak=leak))
-    return build_task("cpc_transformer", "resnet_tiny_transformer", schema(size=32), cfg)
+    return build("resnet_tiny_transformer", schema(size=32), cfg)
 
 
 def clips(batch_size=2, num_frames=5, size=32, seed=0):
@@ -70,7 +70,7 @@ def test_maps_have_the_published_grid(size, grid):
 def test_a_random_network_starts_as_the_original_does():
     """specs/cpc_transformer.md 4: dot products deviate by about 2.5, so that the loss is well above ln 96."""
     torch.manual_seed(0)
-    model = build_task("cpc_transformer", "resnet18_transformer", schema(), Config())
+    model = build("resnet18_transformer", schema(), Config())
     result = model({"clips": clips(size=128)})
     assert result["chance"].item() == pytest.approx(1 / 96)
     assert math.log(96) + 1 < result["loss"].item() < 10
@@ -95,7 +95,7 @@ def test_layers_do_not_start_as_copies_of_each_other():
 
 def test_the_resnet_is_torchvisions_with_a_narrow_last_stage_without_its_last_relu():
     torch.manual_seed(0)
-    ours, theirs = backbones.create("resnet18_transformer").resnet, resnet18()
+    ours, theirs = resnet18_transformer().resnet, resnet18()
     stages = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
     for name in stages:
         getattr(theirs, name).load_state_dict(getattr(ours, name).state_dict())
@@ -103,7 +103,8 @@ def test_the_resnet_is_torchvisions_with_a_narrow_last_stage_without_its_last_re
     expected = x
     for name in stages:
         expected = getattr(theirs, name)(expected)
-    first, last = ours.layer4
+    first, last = ours[-1].children()
+    assert isinstance(last, BasicBlock)
     expected = first(expected)
     residual = expected
     expected = last.bn2(last.conv2(F.relu(last.bn1(last.conv1(expected))))) + residual
@@ -151,10 +152,10 @@ def test_predictions_follow_one_another_as_written_out():
     state = gru(F.relu(first), state)
     second = head(state)
     third = head(gru(F.relu(second), state))
-    torch.testing.assert_close(predict_ahead(gru, head, context, 3), torch.stack([first, second, third], dim=1))
+    torch.testing.assert_close(predict_next(gru, head, context, 3), torch.stack([first, second, third], dim=1))
 
 
-def test_every_place_is_compared_with_every_place_of_the_batch():
+def test_every_position_is_compared_with_every_position_of_the_batch():
     rng = torch.Generator().manual_seed(0)
     predicted, target = torch.randn(2, 2, 2, 3, 2, 2, generator=rng).unbind(0)
     keys = [target[b, n, :, y, x] for b, n, y, x in np.ndindex(2, 2, 2, 2)]
@@ -163,7 +164,7 @@ def test_every_place_is_compared_with_every_place_of_the_batch():
         scores = torch.stack([predicted[b, n, :, y, x] @ key for key in keys])
         losses.append(scores.logsumexp(0) - scores[row])
         hits.append(float(scores.argmax() == row))
-    result = find_among_all(predicted, target)
+    result = dense_infonce(predicted, target)
     assert result["loss"].item() == pytest.approx(np.mean(losses), rel=1e-5)
     assert result["top1"].item() == pytest.approx(np.mean(hits))
     assert result["chance"].item() == pytest.approx(1 / 16)
@@ -232,7 +233,7 @@ def test_gradient_reaches_every_parameter_and_both_sides_of_the_loss(leak):
     assert target.requires_grad
 
 
-def test_a_few_steps_on_one_batch_find_the_places():
+def test_a_few_steps_on_one_batch_retrieve_their_targets():
     model = small()
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     for _ in range(40):
@@ -256,12 +257,12 @@ def test_any_number_of_frames_gives_one_map():
 
 def test_a_backbone_without_a_transformer_is_refused():
     with pytest.raises(UserError, match=r"'r3d_tiny'.*resnet18_transformer"):
-        build_task("cpc_transformer", "r3d_tiny", schema(), Config())
+        build("r3d_tiny", schema(), Config())
 
 
 def test_as_many_predicted_frames_as_there_are_is_refused():
     with pytest.raises(UserError, match=r"pred_steps = 5.*plan.num_frames = 5"):
-        build_task("cpc_transformer", "resnet_tiny_transformer", schema(), Config(pred_steps=5))
+        build("resnet_tiny_transformer", schema(), Config(pred_steps=5))
 
 
 RECIPE = """

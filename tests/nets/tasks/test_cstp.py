@@ -10,8 +10,7 @@ from torch import nn
 from configs.errors import UserError
 from configs.load import load
 from nets.losses import byol_loss
-from nets.tasks import build_task
-from nets.tasks.cstp import Config, Reference
+from nets.tasks.cstp import Config, Reference, build
 from tests.helpers.runs import ROOT
 
 LABELS = {"spatial": 5, "temporal": 5, "playback": 4, "rotation": 4}
@@ -29,7 +28,7 @@ def schema(num_frames=16, size=112):
 
 def small(**options):
     torch.manual_seed(0)
-    return build_task("cstp", "r3d_tiny", schema(8, 32), Config(**({"projector": 32, "predictor": 32} | options)))
+    return build("r3d_tiny", schema(8, 32), Config(**({"projector": 32, "predictor": 32} | options)))
 
 
 @pytest.fixture
@@ -49,7 +48,7 @@ def trainable(net):
 def paper_model(recipe):
     config = load(ROOT / "configs" / "cstp" / f"{recipe}.yaml")
     with torch.device("meta"):
-        return build_task("cstp", config.backbone, schema(), config.net)
+        return build(config.backbone, schema(), config.net)
 
 
 # Figures of the original.
@@ -57,7 +56,7 @@ def paper_model(recipe):
 
 def test_the_original_has_as_many_parameters():
     with torch.device("meta"):
-        net = build_task("cstp", "r2plus1d10_cstp", schema(), Config(reference=Reference(spare_class=True)))
+        net = build("r2plus1d10_cstp", schema(), Config(reference=Reference(spare_class=True)))
     parts = {name: trainable(part) for name, part in net.named_children()}
     assert parts == {
         "backbone": 14_365_303,
@@ -145,7 +144,8 @@ def test_loss_is_that_of_the_spec(batch):
     spatial = F.cross_entropy(net.spatial(both), batch["spatial"])
     temporal = F.cross_entropy(net.temporal(both), batch["temporal"])
     playback = sum(F.cross_entropy(net.playback(f), batch["playback"]) for f in (f1, f2))
-    rotation = sum(F.cross_entropy(net.rotation(f), batch["rotation"][:, i]) for i, f in enumerate((f1, f2)))
+    one, other = (F.cross_entropy(net.rotation(f), batch["rotation"][:, i]) for i, f in enumerate((f1, f2)))
+    rotation = one + other
     result = net(batch)
     assert result["loss"].item() == pytest.approx((0.1 * byol + spatial + temporal + playback + rotation).item())
     assert result["loss_byol"].item() == pytest.approx(byol.item())
@@ -172,7 +172,7 @@ def test_a_network_that_says_nothing_is_at_chance(batch):
         assert result[f"loss_{name}"].item() == pytest.approx(math.log(classes))
 
 
-def test_chance_is_the_share_of_the_commonest_classes_so_far(batch):
+def test_chance_is_the_share_of_the_most_frequent_classes_so_far(batch):
     batch |= {name: torch.tensor([1, 1, 1, 0, 2, 3]) for name in ("spatial", "temporal", "playback")}
     batch["rotation"] = torch.tensor([[0, 1], [0, 1], [0, 2], [0, 3], [0, 1], [0, 2]])
     net = small()
@@ -183,7 +183,7 @@ def test_chance_is_the_share_of_the_commonest_classes_so_far(batch):
     assert net(batch)["chance"].item() == pytest.approx((10 / 18 + 0.5 + 0.5 + 0.5) / 4)
 
 
-def test_pooled_features_may_have_length_1(batch):
+def test_pooled_features_can_have_unit_length(batch):
     seen = []
     net = small(unit_features=True)
     net.rotation.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))

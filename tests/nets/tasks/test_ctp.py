@@ -13,7 +13,7 @@ from torch import nn
 from configs.errors import UserError
 from nets import backbones
 from nets.tasks import build_task
-from nets.tasks.ctp import Config, decode, encode, paired_iou
+from nets.tasks.ctp import Config, build, decode, encode, paired_iou
 from tests.helpers.originals import shapes_of
 
 STD = torch.tensor(Config().std)
@@ -29,13 +29,13 @@ def schema(num_frames=16, size=112, patches=3):
 
 def paper_model(backbone):
     with torch.device("meta"):
-        return build_task("ctp", backbone, schema(), Config())
+        return build(backbone, schema(), Config())
 
 
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    return build_task("ctp", "r3d_tiny", schema(num_frames=8, size=64, patches=2), Config(hidden=64))
+    return build("r3d_tiny", schema(num_frames=8, size=64, patches=2), Config(hidden=64))
 
 
 @pytest.fixture
@@ -83,17 +83,17 @@ def test_weights_have_the_shapes_of_ctps_checkpoints_in_the_same_order(backbone)
 
 def test_head_starts_as_ctps_does():
     torch.manual_seed(0)
-    head = build_task("ctp", "r3d_tiny", schema(), Config()).head
+    head = build("r3d_tiny", schema(), Config()).head
     assert head.temporal_conv.weight.std().item() == pytest.approx(math.sqrt(2 / (64 * 2)), rel=0.05)
     assert head.fc.weight.std().item() == pytest.approx(0.001, rel=0.05)
     assert head.predict.weight.std().item() == pytest.approx(0.001, rel=0.05)
-    assert not any(layer.bias.any() for layer in (head.temporal_conv, head.fc, head.predict))
+    assert not any(value.any() for name, value in head.state_dict().items() if name.endswith("bias"))
 
 
 @pytest.mark.parametrize(("num_frames", "size", "patches"), [(16, 112, 3), (8, 64, 1), (24, 96, 5)])
 def test_sizes_come_from_the_schema(num_frames, size, patches):
     with torch.device("meta"):
-        model = build_task("ctp", "r3d_tiny", schema(num_frames, size, patches), Config())
+        model = build("r3d_tiny", schema(num_frames, size, patches), Config())
         clips, queries = torch.empty(2, 3, num_frames, size, size), torch.empty(2, patches, 4)
         features = model.backbone(clips)
         assert features.shape[2:] == (num_frames // 8, size // 8, size // 8)
@@ -216,14 +216,15 @@ def slow_roi_align(feature_map, box, scale):
 
 def test_head_pools_each_box_from_its_own_clip_as_a_slow_reference_does():
     torch.manual_seed(0)
-    head = build_task("ctp", "r3d_tiny", schema(num_frames=16, size=64), Config()).head
+    head = build("r3d_tiny", schema(num_frames=16, size=64), Config()).head
     features = torch.randn(2, 64, 2, 8, 8)
     queries = torch.tensor([[[0.0, 0, 20, 30], [40, 33, 64, 64]], [[3, 5, 9, 11], [0, 0, 64, 64]]])
     seen = []
     head.fc.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     head(features, queries)
 
-    weight, bias = head.temporal_conv.weight[..., 0, 0].detach(), head.temporal_conv.bias.detach()
+    state = head.temporal_conv.state_dict()
+    weight, bias = state["weight"][..., 0, 0], state["bias"]
     maps = np.einsum("bcthw,oct->bohw", features, weight) + bias.numpy()[:, None, None]
     maps = np.maximum(maps, 0)
     expected = [slow_roi_align(maps[b], queries[b, r].numpy(), 1 / 8).ravel() for b in range(2) for r in range(2)]
@@ -275,7 +276,7 @@ def test_a_few_steps_on_one_batch_beat_the_prediction_of_no_motion(model, batch)
 
 
 def test_task_is_found_by_the_name_of_its_file():
-    model = build_task("ctp", "r3d_tiny", schema(), Config())
+    model = build("r3d_tiny", schema(), Config())
     assert isinstance(model.backbone, backbones.Backbone)
 
 

@@ -14,8 +14,8 @@ from dali_pipelines.tasks import Task
 from dali_pipelines.tasks.dpc import Config as Plan
 from dali_pipelines.tasks.dpc import draw_crop
 from nets import backbones
-from nets.tasks import build_task
-from nets.tasks.dpc import Config
+from nets.dense_cpc import Config
+from nets.tasks.dpc import build
 
 
 def video(num_frames=200, width=320, height=240):
@@ -34,7 +34,7 @@ def schema(num_blocks=8, num_frames=5, size=128):
 
 def small(backbone="r3d_tiny", *, num_blocks=4, pred_steps=2):
     torch.manual_seed(0)
-    return build_task("dpc", backbone, schema(num_blocks=num_blocks), Config(pred_steps=pred_steps))
+    return build(backbone, schema(num_blocks=num_blocks), Config(pred_steps=pred_steps))
 
 
 def clips(batch_size=2, num_blocks=4, num_frames=4, size=32, seed=0):
@@ -115,7 +115,7 @@ def test_the_first_two_stages_leave_time_alone():
     x = torch.randn(1, 3, 5, 32, 32, generator=torch.Generator().manual_seed(0))
     other = x.clone()
     other[:, :, 0] = 0
-    before_3d = torch.nn.Sequential(backbone.stem, backbone.layer1, backbone.layer2)
+    before_3d = torch.nn.Sequential(*[*backbone.children()][:3])
     with torch.no_grad():
         one, two = before_3d(x), before_3d(other)
     assert one.shape[2] == 5
@@ -127,7 +127,7 @@ def test_with_one_slice_of_time_the_network_is_torchvisions_2d_resnet():
     """On a still clip whose border in time is cut off, the 3D convolutions are 2D ones, here of their middle slice."""
     torch.manual_seed(0)
     ours, theirs = backbones.create("r2d3d18").eval(), resnet18().eval()
-    theirs.conv1.weight.data = ours.stem[0].weight.data[:, :, 0]
+    theirs.conv1.weight.data = ours.state_dict()["stem.0.weight"][:, :, 0]
     for number in (1, 2, 3):
         mine, other = getattr(ours, f"layer{number}"), getattr(theirs, f"layer{number}")
         for block, their_block in zip(mine, other, strict=True):
@@ -138,7 +138,7 @@ def test_with_one_slice_of_time_the_network_is_torchvisions_2d_resnet():
                 their_block.downsample[0].weight.data = block.downsample[0].weight.data[:, :, 0]
     picture = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
-        got = ours.layer3(ours.layer2(ours.layer1(ours.stem(picture[:, :, None]))))
+        got = torch.nn.Sequential(*[*ours.children()][:4])(picture[:, :, None])
         expected = theirs.maxpool(F.relu(theirs.bn1(theirs.conv1(picture))))
         expected = theirs.layer3(theirs.layer2(theirs.layer1(expected)))
         features = ours(picture[:, :, None])
@@ -149,7 +149,7 @@ def test_with_one_slice_of_time_the_network_is_torchvisions_2d_resnet():
 
 def test_parameters_are_those_of_its_stages():
     with torch.device("meta"):
-        model = build_task("dpc", "r2d3d18", schema(), Config())
+        model = build("r2d3d18", schema(), Config())
     # Convolutions 9 or 27 times the channels in and out, batch norms, and three 1x1 shortcuts.
     stem = 3 * 64 * 49 + 128
     layer1 = 4 * (9 * 64 * 64 + 128)
@@ -203,7 +203,7 @@ def test_gradient_reaches_every_parameter(backbone):
     assert idle == []
 
 
-def test_a_few_steps_on_one_batch_find_the_places():
+def test_a_few_steps_on_one_batch_retrieve_their_targets():
     model = small()
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     for _ in range(40):
@@ -217,4 +217,4 @@ def test_a_few_steps_on_one_batch_find_the_places():
 
 def test_as_many_predicted_blocks_as_there_are_is_refused():
     with pytest.raises(UserError, match=r"pred_steps = 8.*plan.num_blocks = 8"):
-        build_task("dpc", "r3d_tiny", schema(), Config(pred_steps=8))
+        build("r3d_tiny", schema(), Config(pred_steps=8))

@@ -5,15 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from configs.errors import UserError
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.tasks import Task
 from dali_pipelines.tasks import memdpc as data
-from nets.tasks import build_task
-from nets.tasks.memdpc import Config
+from nets.dense_cpc import Config
+from nets.tasks.memdpc import MemDPC, build
 from tests.dali_pipelines.tasks.test_moco import ramp, ramp_view, recolored
 from tests.helpers.dali import run_graph
 from tests.nets.tasks.test_moco import count
@@ -109,16 +108,14 @@ def test_notes_name_the_frames_of_every_block():
 # The network.
 
 
-def make(blocks: int = 5, pred_steps: int = 2) -> nn.Module:
+def make(blocks: int = 5, pred_steps: int = 2) -> MemDPC:
     torch.manual_seed(0)
-    return build_task(
-        "memdpc", "r3d_tiny", {"clips": ((blocks, 3, 4, 32, 32), "float32")}, Config(pred_steps=pred_steps)
-    )
+    return build("r3d_tiny", {"clips": ((blocks, 3, 4, 32, 32), "float32")}, Config(pred_steps=pred_steps))
 
 
 @torch.no_grad()
-def make_lively() -> nn.Module:
-    """With weights so large that its predictions differ from place to place; without dropout."""
+def make_lively() -> MemDPC:
+    """With weights so large that its predictions differ from position to position; without dropout."""
     net = make().eval()
     for part, gain in ((net.project, 30), (net.forward_gru, 10), (net.backward_gru, 10), (net.memory.choose, 100)):
         for parameter in part.parameters():
@@ -133,7 +130,7 @@ def batch():
 
 def test_parameters_and_features_are_those_of_the_original():
     with torch.device("meta"):
-        net = build_task("memdpc", "r3d18", {"clips": ((8, 3, 5, 112, 112), "float32")}, Config())
+        net = build("r3d18", {"clips": ((8, 3, 5, 112, 112), "float32")}, Config())
         features = net.backbone(torch.empty(2, 3, 5, 112, 112))
     assert features.shape == (2, 512, 2, 7, 7)
     assert count(net.project) == 131_328
@@ -160,7 +157,7 @@ def test_everything_but_the_memory_starts_orthogonal_with_gain_a_tenth():
 
 
 def slow_gru(gru, x, h):
-    """One place of the recurrent unit, from its formula in specs/ctp.md 1.2."""
+    """One position of the recurrent unit, from its formula in specs/ctp.md 1.2."""
 
     def linear(conv, values):
         return conv.weight[:, :, 0, 0] @ torch.cat(values) + conv.bias
@@ -170,19 +167,19 @@ def slow_gru(gru, x, h):
 
 
 def slow_direction(net, blocks, gru):
-    """Loss and top-1 of predicting the last two of the blocks (B, 5, C, H, W), a place at a time."""
+    """Loss and top-1 of predicting the last two of the blocks (B, 5, C, H, W), a position at a time."""
     predicted, target = [], []
     for b, y, x in np.ndindex(len(blocks), *blocks.shape[-2:]):
-        place = blocks[b, :, :, y, x]
+        position = blocks[b, :, :, y, x]
         state = torch.zeros(256)
-        for block in place[:3]:
+        for block in position[:3]:
             state = slow_gru(gru, block.clamp(min=0), state)
         for step in range(2):
             first, _, last = net.memory.choose
             hidden = (first.weight[:, :, 0, 0] @ state + first.bias).clamp(min=0)
             scores = last.weight[:, :, 0, 0] @ hidden + last.bias
             predicted.append((scores.exp() / scores.exp().sum()) @ net.memory.slots)
-            target.append(place[3 + step])
+            target.append(position[3 + step])
             state = slow_gru(gru, predicted[-1].clamp(min=0), state)
     losses, right = [], 0
     for number, prediction in enumerate(predicted):
@@ -195,9 +192,10 @@ def slow_direction(net, blocks, gru):
 @torch.no_grad()
 def test_loss_and_top1_match_a_slow_reference(batch):
     net = make_lively()
-    batch["clips"] = batch["clips"].repeat_interleave(2, -1)  # 2 x 4 places
+    batch["clips"] = batch["clips"].repeat_interleave(2, -1)  # 2 x 4 positions
     features = net.backbone(batch["clips"].flatten(0, 1))
     weight, bias = net.project.weight[:, :, 0, 0, 0], net.project.bias
+    assert bias is not None
     blocks = torch.einsum("oc,bchw->bohw", weight, features.mean(2)) + bias[:, None, None]
     blocks = blocks.unflatten(0, (2, 5))
     ahead, back = slow_direction(net, blocks, net.forward_gru), slow_direction(net, blocks.flip(1), net.backward_gru)
@@ -205,14 +203,14 @@ def test_loss_and_top1_match_a_slow_reference(batch):
     assert abs(ahead[0] - back[0]) > 0.01
     assert result["loss"].item() == pytest.approx(ahead[0] + back[0], rel=1e-3)
     assert result["top1"].item() == pytest.approx((ahead[1] + back[1]) / 2, abs=0.02)
-    places = 2 * 2 * blocks.shape[-2] * blocks.shape[-1]
-    assert result["chance"].item() == pytest.approx(1 / places)
+    positions = 2 * 2 * blocks.shape[-2] * blocks.shape[-1]
+    assert result["chance"].item() == pytest.approx(1 / positions)
 
 
 @torch.no_grad()
 def test_a_new_network_is_at_chance_which_is_twice_ln_588_at_the_originals_size():
     torch.manual_seed(0)
-    net = build_task("memdpc", "r3d_tiny", {"clips": ((8, 3, 5, 112, 112), "float32")}, Config())
+    net = build("r3d_tiny", {"clips": ((8, 3, 5, 112, 112), "float32")}, Config())
     result = net({"clips": torch.randn(4, 8, 3, 5, 112, 112)})
     assert result["chance_loss"].item() == pytest.approx(2 * 6.377, abs=1e-3)
     assert result["loss"].item() == pytest.approx(2 * 6.377, rel=0.02)
@@ -236,7 +234,8 @@ def test_gradient_reaches_every_parameter_and_the_targets_and_only_the_loss_carr
     idle = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
     assert idle == []
     blocks = torch.randn(2, 5, 256, 2, 2, requires_grad=True)
-    net.compare(blocks, net.forward_gru)["loss"].backward()
+    net.predict_last(blocks, net.forward_gru)["loss"].backward()
+    assert blocks.grad is not None
     assert blocks.grad.flatten(2).any(-1).all()
 
 
@@ -246,9 +245,9 @@ def test_as_many_predictions_as_blocks_are_refused(pred_steps):
         make(blocks=5, pred_steps=pred_steps)
 
 
-def test_a_few_steps_tell_places_apart(batch):
+def test_a_few_steps_discriminate_positions(batch):
     net = make()
-    colors = 2 * torch.randn(2, 1, 3, 1, 2, 2, generator=torch.Generator().manual_seed(1))  # each place has its own
+    colors = 2 * torch.randn(2, 1, 3, 1, 2, 2, generator=torch.Generator().manual_seed(1))  # each position has its own
     batch["clips"] = 0.2 * batch["clips"] + colors.repeat_interleave(16, -1).repeat_interleave(16, -2)
     optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
     for _ in range(60):  # at 40 the last bits of a CPU's convolutions decide
@@ -256,7 +255,7 @@ def test_a_few_steps_tell_places_apart(batch):
         optimizer.zero_grad()
         result["loss"].backward()
         optimizer.step()
-    # The two predicted blocks of a place look alike, so ln 2 in each direction is what can be reached at once.
+    # The two predicted blocks of a position look alike, so ln 2 in each direction is what can be reached at once.
     assert result["chance_loss"].item() == pytest.approx(2 * math.log(2 * 2 * 4))
     assert result["loss"] < 2 * math.log(4)
     assert result["top1"] > 3 * result["chance"]

@@ -13,8 +13,7 @@ import torch
 from torch import multiprocessing, nn
 
 from configs.errors import UserError
-from nets.tasks import build_task
-from nets.tasks.moco import Config, Reference, encode_shuffled
+from nets.tasks.moco import Config, MoCo, Reference, build, shuffle_bn
 from trainers import distributed
 
 
@@ -30,9 +29,9 @@ def one_thread():
 SCHEMA = {"clips": ((2, 3, 8, 32, 32), "float32")}
 
 
-def make(**options) -> nn.Module:
+def make(**options) -> MoCo:
     torch.manual_seed(0)
-    return build_task("moco", "r3d_tiny", SCHEMA, Config(**{"queue": 8, **options}))
+    return build("r3d_tiny", SCHEMA, Config(**{"queue": 8, **options}))
 
 
 def batch_of(size: int, seed: int = 0) -> dict[str, torch.Tensor]:
@@ -46,7 +45,7 @@ def count(module: nn.Module) -> int:
 
 def test_parameters_and_queue_are_those_of_the_original():
     with torch.device("meta"):
-        net = build_task("moco", "r3d18", {}, Config())
+        net = build("r3d18", {}, Config())
         features = net.backbone(torch.empty(1, 3, 16, 112, 112))
     assert features.shape == (1, 512, 2, 7, 7)
     assert count(net.head) == count(net.key_head) == 328_320
@@ -61,7 +60,7 @@ def test_the_queue_starts_with_directions_at_random():
 
 
 def slow_codes(backbone: nn.Module, head: nn.Module, clips: torch.Tensor) -> torch.Tensor:
-    first, _, last = head.layers
+    first, _, last = head.get_submodule("layers").children()
     pooled = backbone(clips).flatten(2).mean(2)
     code = (pooled @ first.weight.T + first.bias).clamp(min=0) @ last.weight.T + last.bias
     return code / code.square().sum(1, keepdim=True).sqrt()
@@ -162,10 +161,10 @@ def test_a_queue_that_is_no_multiple_of_the_batch_is_refused_with_the_next_that_
 @pytest.mark.parametrize("forgotten", [False, True])
 def test_the_original_forgets_its_initialization(forgotten):
     net = make(reference=Reference(default_init=forgotten))
-    weight = net.backbone.layer2[0].conv1[0].weight  # 48 x 16 x 3 x 3 x 3
+    weight = net.backbone.state_dict()["layer2.0.conv1.0.weight"]  # 48 x 16 x 3 x 3 x 3
     fan_in, fan_out = 16 * 27, 48 * 27
     assert weight.std().item() == pytest.approx(math.sqrt(1 / (3 * fan_in) if forgotten else 2 / fan_out), rel=0.03)
-    assert torch.equal(net.key_backbone.layer2[0].conv1[0].weight, weight)
+    assert torch.equal(net.key_backbone.state_dict()["layer2.0.conv1.0.weight"], weight)
 
 
 def loss_after_training(lr: float) -> float:
@@ -181,7 +180,7 @@ def loss_after_training(lr: float) -> float:
     return loss.item()
 
 
-def test_a_few_steps_tell_the_videos_of_a_batch_apart():
+def test_a_few_steps_discriminate_the_videos_of_a_batch():
     # The queue of 64 holds 8 old keys of each video, and nobody can tell these from the query's own: at best ln 9.
     assert loss_after_training(lr=0) > math.log(24)
     assert loss_after_training(lr=2e-3) < math.log(12)
@@ -190,7 +189,7 @@ def test_a_few_steps_tell_the_videos_of_a_batch_apart():
 # Two ranks.
 
 
-def steps_of(net: nn.Module, model: nn.Module, part: slice) -> dict[str, object]:
+def steps_of(net: MoCo, model: nn.Module, part: slice) -> dict[str, list[float]]:
     """Three steps on a share of each batch of 4; without batch norm's statistics, which depend on the share."""
     net.eval()
     optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.5)
@@ -223,7 +222,7 @@ def visit(rank: int, port: int, folder: str) -> None:
             return 10 * values
 
         mine = torch.arange(16.0)[8 * rank : 8 * rank + 8, None]
-        seen |= {"codes": encode_shuffled(encode, mine).flatten().tolist(), "share": shares[0]}
+        seen |= {"codes": shuffle_bn(encode, mine).flatten().tolist(), "share": shares[0]}
     Path(folder, str(rank)).write_text(json.dumps(seen))
 
 
@@ -247,7 +246,7 @@ def test_two_ranks_have_the_queue_the_loss_and_the_weights_of_one(ranks):
         np.testing.assert_allclose(seen["sums"], alone["sums"], rtol=1e-4)
 
 
-def test_keys_are_encoded_in_other_company_and_come_back_in_order(ranks):
+def test_keys_are_encoded_in_shuffled_batches_and_returned_in_order(ranks):
     assert all(seen["codes"] == [10.0 * n for n in range(16)] for seen in ranks)
     first, second = (set(seen["share"]) for seen in ranks)
     assert first | second == set(range(16))
@@ -255,6 +254,6 @@ def test_keys_are_encoded_in_other_company_and_come_back_in_order(ranks):
     assert first != set(range(8))
 
 
-def test_alone_nothing_is_shuffled():
+def test_one_rank_shuffles_nothing():
     clips = torch.arange(5.0)[:, None]
-    assert torch.equal(encode_shuffled(lambda values: values, clips), clips)
+    assert torch.equal(shuffle_bn(lambda values: values, clips), clips)

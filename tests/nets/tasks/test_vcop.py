@@ -13,7 +13,7 @@ from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.tasks import Task, vcop
 from dali_pipelines.tasks.vcop import ORDERS, Config, Reference, annotate, batch_schema, min_frames, plan
-from nets.tasks import build_task
+from nets.tasks.vcop import ClipOrder, build
 from nets.tasks.vcop import Config as NetConfig
 from tests.helpers.originals import shapes_of
 
@@ -77,16 +77,16 @@ def test_a_batch_holds_the_clips_of_one_crop_in_the_order_of_the_label(vp9_store
 
 def test_notes_say_where_each_clip_stands_in_the_video():
     (drawn,) = plans(1)
-    captions = annotate(drawn | {"labels": np.int64(3)}, CFG).captions
+    captions = annotate(drawn | {"labels": np.array(3)}, CFG).captions
     assert captions == ["clip 2 of 3", "clip 3 of 3", "clip 1 of 3"]
 
 
 # The network.
 
 
-def meta(backbone: str) -> torch.nn.Module:
+def meta(backbone: str) -> ClipOrder:
     with torch.device("meta"):
-        return build_task("vcop", backbone, batch_schema(CFG), NetConfig())
+        return build(backbone, batch_schema(CFG), NetConfig())
 
 
 def batch(seed: int = 0) -> dict[str, torch.Tensor]:
@@ -97,7 +97,7 @@ def batch(seed: int = 0) -> dict[str, torch.Tensor]:
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    return build_task("vcop", "r3d_tiny", {"clips": ((3, 3, 4, 32, 32), "float32")}, NetConfig(hidden=16))
+    return build("r3d_tiny", {"clips": ((3, 3, 4, 32, 32), "float32")}, NetConfig(hidden=16))
 
 
 def test_the_head_has_the_specs_parameters():
@@ -138,7 +138,7 @@ def test_gradient_reaches_every_parameter_and_only_the_loss_has_one(model):
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
-def test_a_few_steps_on_one_batch_tell_its_orders(model):
+def test_a_few_steps_on_one_batch_fit_its_permutations(model):
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     for _ in range(40):
         result = model(batch())

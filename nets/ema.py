@@ -1,0 +1,21 @@
+"""Exponential moving averages of networks: the key encoder of MoCo, the target of BYOL."""
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def ema_copy(online: Module) -> Module:
+    """Return a copy without gradients, to be updated by `ema_update`."""
+    return copy.deepcopy(online).requires_grad_(False)
+
+
+@torch.no_grad()
+def ema_update(target: nn.Module, online: nn.Module, momentum: float) -> None:
+    """Set target = momentum * target + (1 - momentum) * online; buffers stay as they are."""
+    for average, current in zip(target.parameters(), online.parameters(), strict=True):
+        average.lerp_(current, 1 - momentum)

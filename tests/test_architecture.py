@@ -1,0 +1,152 @@
+"""The arrows between packages: which may import which, and where imports stand."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.runs import ROOT
+
+PACKAGES = ("bench", "clipfeed", "configs", "dali_pipelines", "nets", "trainers")
+ENTRY_SCRIPTS = ("trainers.pretrain", "trainers.finetune", "trainers.test")
+
+FORBIDDEN = {
+    "configs": ("bench", "clipfeed", "dali_pipelines", "nets", "trainers"),
+    "dali_pipelines": ("bench", "clipfeed", "nets", "trainers"),
+    "nets": ("bench", "clipfeed", "dali_pipelines", "trainers", "nvidia"),
+    "trainers": ("bench", "clipfeed"),
+    "trainers.engine": ("trainers.commands",),
+    "trainers.evaluation": ("trainers.commands",),
+    "trainers.weights": ("trainers.commands",),
+}
+"""Package -> what it never imports."""
+
+ALLOWED_IN_FUNCTIONS = {
+    "matplotlib": "the extra `plots`, which a command without a picture does not need",
+    "psutil": "the extra `bench`",
+}
+"""Package, or "file package", that may be imported inside a function -> the reason."""
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported module."""
+
+    file: str
+    line: int
+    module: str
+    in_function: bool
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} imports {self.module}"
+
+
+def imports_of(path: Path, root: Path = ROOT) -> Iterator[Import]:
+    """All imports in a file, except those under `if TYPE_CHECKING`."""
+    file = path.relative_to(root).as_posix()
+
+    def walk(node: ast.AST, in_function: bool) -> Iterator[Import]:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            return
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(file, node.lineno, alias.name, in_function)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{file}:{node.lineno}: relative imports are not understood here"
+            for module in {submodule(str(node.module), alias.name, root) for alias in node.names}:
+                yield Import(file, node.lineno, module, in_function)
+        in_function = in_function or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for child in ast.iter_child_nodes(node):
+            yield from walk(child, in_function)
+
+    return walk(ast.parse(path.read_text()), False)
+
+
+def submodule(module: str, name: str, root: Path) -> str:
+    """What `from module import name` imports: a module in it of that name, else itself."""
+    path = root / module.replace(".", "/") / name
+    return f"{module}.{name}" if path.is_dir() or path.with_suffix(".py").is_file() else module
+
+
+def within(module: str, *packages: str) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
+@cache
+def imports_by(package: str) -> list[Import]:
+    """All imports in a package, or in a module of that name."""
+    place = ROOT / package.replace(".", "/")
+    files = [*place.rglob("*.py"), *([place.with_suffix(".py")] if place.with_suffix(".py").is_file() else [])]
+    return [found for path in sorted(files) for found in imports_of(path)]
+
+
+def pending(values: tuple[str, ...] | dict, **reasons: str) -> list:
+    """Parameters, of which those with a reason are known to fail."""
+    marks = {name: [pytest.mark.xfail(strict=True, reason=reason)] for name, reason in reasons.items()}
+    return [pytest.param(value, marks=marks.get(value.replace(".", "_"), [])) for value in values]
+
+
+@pytest.mark.parametrize(
+    "package",
+    pending(
+        FORBIDDEN,
+        trainers_engine="trainers/ is still flat",
+        trainers_evaluation="trainers/ is still flat",
+    ),
+)
+def test_a_package_imports_none_that_it_serves(package):
+    assert imports_by(package)
+    assert [str(found) for found in imports_by(package) if within(found.module, *FORBIDDEN[package])] == []
+
+
+@pytest.mark.xfail(strict=True, reason="plan/ takes VideoInfo from store/ and errors from configs/")
+def test_plans_need_numpy_alone():
+    allowed = {*sys.stdlib_module_names, "numpy"}
+    others = [found for found in imports_by("dali_pipelines.plan") if found.module.split(".")[0] not in allowed]
+    assert [str(found) for found in others if not within(found.module, "dali_pipelines.plan")] == []
+
+
+@pytest.mark.xfail(strict=True, reason="trainers/test.py takes a function from trainers/finetune.py")
+def test_nothing_imports_an_entry_script():
+    found = [found for package in PACKAGES for found in imports_by(package)]
+    assert [str(one) for one in found if within(one.module, *ENTRY_SCRIPTS)] == []
+
+
+@pytest.mark.parametrize(
+    "package",
+    pending(
+        PACKAGES,
+        bench="commands import inside functions",
+        dali_pipelines="commands import inside functions",
+        trainers="commands import inside functions",
+    ),
+)
+def test_imports_stand_at_the_top_of_files(package):
+    def allowed(found: Import) -> bool:
+        root = found.module.split(".")[0]
+        return root in ALLOWED_IN_FUNCTIONS or f"{found.file} {root}" in ALLOWED_IN_FUNCTIONS
+
+    assert imports_by(package)
+    assert [str(found) for found in imports_by(package) if found.in_function and not allowed(found)] == []
+
+
+def test_imports_are_found_wherever_they_stand(tmp_path):
+    (tmp_path / "nets").mkdir()
+    (tmp_path / "nets" / "sub.py").touch()
+    path = tmp_path / "nets" / "a.py"
+    path.write_text(
+        "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n"
+        "    import av\n"
+        "class A:\n"
+        "    from nets import sub, other\n"
+        "    async def f(self):\n"
+        "        with self:\n"
+        "            import trainers.run\n"
+    )
+    found = {(one.module, one.line, one.in_function) for one in imports_of(path, tmp_path)}
+    assert found == {("typing", 1, False), ("nets.sub", 5, False), ("nets", 5, False), ("trainers.run", 8, True)}
