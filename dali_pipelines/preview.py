@@ -11,19 +11,21 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import av
 import numpy as np
+from PIL.Image import Image
 
 from configs.errors import UserError, run_cli
 from configs.load import load
+from dali_pipelines.datasets.open import Dataset, open_dataset
 from dali_pipelines.draw import GAP, View, stack, text, tile
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-    from dali_pipelines.store.index import Index
-    from dali_pipelines.tasks import Task
+from dali_pipelines.loader import ClipLoader
+from dali_pipelines.pixels.normalize import NORMALIZATIONS
+from dali_pipelines.plan.rng import Stream, generator
+from dali_pipelines.store.index import Index
+from dali_pipelines.tasks import Task
 
 PLAY_FPS = 8  # slow enough to follow
 REPEATS = 3  # of a clip in a video
@@ -58,7 +60,6 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--out {args.out}: give a name that ends in {', '.join(writers)}")
     config = load(args.config, args.set)
 
-    from dali_pipelines.datasets.open import open_dataset
     from dali_pipelines.tasks import Task
 
     root = args.data_dir or config.data.root
@@ -70,12 +71,8 @@ def main(argv: list[str]) -> None:
     print(f"{args.out}: {len(samples)} clips of {config.task}: {', '.join(sample.name for sample in samples)}")
 
 
-def first_samples(index: "Index", task: "Task", seed: int, count: int) -> list[Sample]:
+def first_samples(index: Index, task: Task, seed: int, count: int) -> list[Sample]:
     """Make the first samples of epoch 0, as many as the dataset has up to `count`."""
-    from dali_pipelines.datasets.open import Dataset
-    from dali_pipelines.loader import ClipLoader
-    from dali_pipelines.plan.rng import Stream, generator
-
     index = Dataset(index).long_enough(task).index
     batch = next(iter(ClipLoader(index, task, batch_size=min(count, len(index)), seed=seed)))
     samples = []
@@ -87,10 +84,8 @@ def first_samples(index: "Index", task: "Task", seed: int, count: int) -> list[S
     return samples
 
 
-def views_of(task: "Task", plan: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> list[View]:
+def views_of(task: Task, plan: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> list[View]:
     """Return every view of a sample with its annotations: those in `clips`, then those of its other pictures."""
-    from dali_pipelines.pixels.normalize import NORMALIZATIONS
-
     mean, std = (np.array(numbers, np.float32) for numbers in NORMALIZATIONS[task.program.normalization])
     pictures = sorted((name for name, array in outputs.items() if array.ndim >= 4), key=lambda name: name != "clips")
     clips = [(name, clip) for name in pictures for clip in outputs[name].reshape(-1, *outputs[name].shape[-4:])]
@@ -152,8 +147,6 @@ def page(samples: Sequence[Sample]) -> bytes:
 
 def mp4(samples: Sequence[Sample]) -> bytes:
     """Encode a video: a row for each sample, its views side by side, the captions below."""
-    import av
-
     length = max(len(view) for sample in samples for view in sample.views)
     sheets = [stack([_playing(sample, t) for sample in samples]) for t in range(length)]
     width, height = (side - side % 2 for side in sheets[0].size)  # 4:2:0 has even sides
@@ -168,7 +161,7 @@ def mp4(samples: Sequence[Sample]) -> bytes:
     return file.getvalue()
 
 
-def _playing(sample: Sample, t: int) -> "Image":
+def _playing(sample: Sample, t: int) -> Image:
     """Draw frame `t` of all views; a shorter one begins again."""
     cells = [
         stack([picture, text(view.caption, picture.width)], gap=0)

@@ -103,7 +103,6 @@ def test_a_package_imports_none_that_it_serves(package):
     assert [str(found) for found in imports_by(package) if within(found.module, *FORBIDDEN[package])] == []
 
 
-@pytest.mark.xfail(strict=True, reason="plan/ takes VideoInfo from store/ and errors from configs/")
 def test_plans_need_numpy_alone():
     allowed = {*sys.stdlib_module_names, "numpy"}
     others = [found for found in imports_by("dali_pipelines.plan") if found.module.split(".")[0] not in allowed]
@@ -121,7 +120,6 @@ def test_nothing_imports_an_entry_script():
     pending(
         PACKAGES,
         bench="commands import inside functions",
-        dali_pipelines="commands import inside functions",
         trainers="commands import inside functions",
     ),
 )
