@@ -60,8 +60,6 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--out {args.out}: give a name that ends in {', '.join(writers)}")
     config = load(args.config, args.set)
 
-    from dali_pipelines.tasks import Task
-
     root = args.data_dir or config.data.root
     index = open_dataset(root, Path(root, config.data.list) if config.data.list else None).index
     samples = first_samples(index, Task(config.task, config.plan), config.seed, args.samples)
