@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from configs.errors import UserError, run_cli
 from configs.load import load
-from trainers import command
+from trainers.engine import fit as command
 
 if TYPE_CHECKING:
     from configs.schema import Config
-    from trainers.distributed import Ranks
-    from trainers.run import Run
+    from trainers.engine.distributed import Ranks
+    from trainers.engine.run import Run
 
 ROOT = Path(__file__).parents[1]
 PROFILED = 3  # steps of a trace
@@ -47,7 +47,7 @@ def main(argv: list[str]) -> None:
     args = parse_args(argv)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in trainers/pretrain.py; torch is not imported yet
     from bench.data import DATA, bench_store, fastest_codec, store_name, store_settings
-    from trainers.distributed import start
+    from trainers.engine.distributed import start
 
     with start(args.device) as ranks:
         # Nothing is learned here, and a rate of next to nothing keeps every loss finite.
@@ -140,7 +140,7 @@ def profile(run: "Run", path: Path) -> None:
     import torch
 
     from dali_pipelines.store.files import replacing
-    from trainers.loop import endless, train_step
+    from trainers.engine.loop import endless, train_step
 
     batches = endless(run.loader)
     train_step(run, batches, 0)

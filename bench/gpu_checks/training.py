@@ -14,9 +14,9 @@ from bench.gpu_checks.videos import dataset, working
 from configs.load import load
 from nets import backbones
 from nets.classifier import Classifier
-from trainers import command
-from trainers.distributed import start
-from trainers.loop import endless, train_step
+from trainers.engine import fit as command
+from trainers.engine.distributed import start
+from trainers.engine.loop import endless, train_step
 
 RECIPE = ROOT / "configs/recognition/torchvision_r3d18_kinetics.yaml"
 CLASSES = 400

@@ -12,7 +12,7 @@ from dali_pipelines.lists import main
 from dali_pipelines.store.index import Index
 from tests.dali_pipelines.store.test_frame_folders import numbered, write_pictures
 from tests.dali_pipelines.store.test_index import record
-from trainers.labeled import open_labeled
+from trainers.evaluation.labeled import open_labeled
 
 CLAP = ["#20_Rhythm_clap_u_nm_np1_fr_goo_0", "Alex_clap_u_nm_np1_fr_med_0", "(b)_v.2_clap_u_nm_np1_fr_med_1"]
 CLIMB = ["Wand_climb_stairs_f_cm_np1_ba_bad_0", "Wand_climb_stairs_f_cm_np1_ba_bad_1"]

@@ -23,7 +23,8 @@ import nets.tasks
 from configs.errors import run_cli
 from dali_pipelines import listed
 from dali_pipelines.store.ragged import Ragged
-from trainers import command, pretrain
+from trainers.commands import pretrain
+from trainers.engine import fit as command
 
 VIDEOS = 42
 

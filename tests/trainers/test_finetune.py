@@ -14,9 +14,10 @@ from nets import backbones
 from nets.classifier import Classifier, Config
 from tests.helpers.runs import write_recipe as write_pretraining
 from tests.trainers.test_loop import assert_same_weights, history, weights
-from trainers import finetune, loop, pretrain
-from trainers.metrics import Metrics
-from trainers.validation import Validator
+from trainers.commands import finetune, pretrain
+from trainers.engine import loop
+from trainers.engine.metrics import Metrics
+from trainers.evaluation.validation import Validator
 
 RECIPE = """
 task: recognition

@@ -7,7 +7,7 @@ import pytest
 
 from configs.errors import UserError
 from dali_pipelines.store.ragged import Ragged
-from trainers.identity import check, of_videos
+from trainers.engine.identity import check, of_videos
 
 IDENTITY = {"task": "fake", "backbone": "tiny", "seed": 7, "train.global_batch": 8, "videos": 100}
 DATA = "data: {root: data/films, list: train.txt}"

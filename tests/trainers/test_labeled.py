@@ -10,7 +10,7 @@ from configs.errors import UserError
 from configs.schema import LabeledData
 from dali_pipelines.store.index import Index
 from tests.dali_pipelines.store.test_index import record
-from trainers.labeled import SAME_FILM, hold_out, open_labeled
+from trainers.evaluation.labeled import SAME_FILM, hold_out, open_labeled
 
 CLASSES = ("ApplyEyeMakeup", "HandstandPushups", "YoYo")
 

@@ -12,8 +12,8 @@ from torch import multiprocessing
 
 from configs.errors import UserError
 from configs.schema import Train
-from trainers import distributed
-from trainers.distributed import Ranks
+from trainers.engine import distributed
+from trainers.engine.distributed import Ranks
 
 
 def refuse() -> None:

@@ -19,12 +19,13 @@ from configs.schema import Recognition
 from dali_pipelines.store.index import Index
 from nets.backbones import create
 from tests.helpers.runs import ROOT, run
-from trainers import checkpoint, contact_sheet, retrieval
-from trainers.distributed import Ranks
-from trainers.features import Features
-from trainers.linear import wilson
-from trainers.retrieval import KS, chance, retrieve, search
-from trainers.saved_features import Sets
+from trainers.engine import checkpoint
+from trainers.engine.distributed import Ranks
+from trainers.evaluation import contact_sheet, retrieval
+from trainers.evaluation.features import Features
+from trainers.evaluation.linear import wilson
+from trainers.evaluation.retrieval import KS, chance, retrieve, search
+from trainers.evaluation.saved_features import Sets
 from trainers.weights import Weights, read
 
 ALONE = Ranks(torch.device("cpu"))

@@ -18,8 +18,9 @@ from dali_pipelines.tasks import Task
 from nets.backbones import create
 from tests.helpers.stores import make_store
 from tests.trainers.test_retrieval import ALONE, TEST, TRAIN, loaded, random_weights, recipe
-from trainers import checkpoint, retrieval, saved_features
-from trainers.saved_features import features_of_both, key
+from trainers.engine import checkpoint
+from trainers.evaluation import retrieval, saved_features
+from trainers.evaluation.saved_features import features_of_both, key
 from trainers.weights import Weights, read
 
 

@@ -19,9 +19,11 @@ from nets.classifier import Config as NetConfig
 from tests.helpers.runs import ROOT, run, write_recipe
 from tests.trainers.test_predict import slow_scores
 from tests.trainers.test_scores import result, rows
-from trainers import checkpoint, finetune, pretrain, retrieval
-from trainers import test as testing
-from trainers.linear import wilson
+from trainers.commands import finetune, pretrain
+from trainers.commands import test as testing
+from trainers.engine import checkpoint
+from trainers.evaluation import retrieval
+from trainers.evaluation.linear import wilson
 
 TEST = ROOT / "trainers" / "test.py"
 CLASSES = ("walk", "jump", "run")

@@ -12,8 +12,9 @@ from configs.errors import UserError
 from configs.load import dump, parse
 from nets.backbones import create
 from tests.helpers.runs import RECIPE
-from trainers import checkpoint, finetune, pretrain
-from trainers.export import export
+from trainers.commands import finetune, pretrain
+from trainers.commands.export import export
+from trainers.engine import checkpoint
 from trainers.weights import classifier_weights, clip_facts, load, read
 
 CLASSIFIER = """

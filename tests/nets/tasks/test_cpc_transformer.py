@@ -15,8 +15,8 @@ from nets.backbones.frame_transformer import FrameTransformer
 from nets.dense_cpc import find_among_all, predict_ahead, predictor
 from nets.tasks import build_task
 from nets.tasks.cpc_transformer import Config, Reference
-from trainers import pretrain
-from trainers.probe import main as probe
+from trainers.commands import pretrain
+from trainers.commands.probe import main as probe
 
 
 def schema(num_frames=5, size=224):

@@ -15,7 +15,7 @@ from torch import multiprocessing, nn
 from configs.errors import UserError
 from nets.tasks import build_task
 from nets.tasks.moco import Config, Reference, encode_shuffled
-from trainers import distributed
+from trainers.engine import distributed
 
 
 @pytest.fixture(scope="module", autouse=True)

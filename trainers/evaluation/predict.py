@@ -10,8 +10,8 @@ from configs.schema import Data
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks.recognition import Config
 from nets.classifier import Classifier
-from trainers.distributed import Ranks
-from trainers.videos import per_video
+from trainers.engine.distributed import Ranks
+from trainers.evaluation.videos import per_video
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from configs.schema import Recognition
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks.recognition import Test
 from nets.classifier import Classifier
-from trainers import checkpoint
-from trainers.distributed import Ranks
-from trainers.predict import cross_entropy, predict, top_k
-from trainers.run import Run, content
+from trainers.engine import checkpoint
+from trainers.engine.distributed import Ranks
+from trainers.engine.run import Run, content
+from trainers.evaluation.predict import cross_entropy, predict, top_k
 
 BEST = "best.pt"
 LEAST_GAIN = 1e-4  # share by which a loss must be lower to count as lower; that of torch's ReduceLROnPlateau

@@ -11,8 +11,8 @@ from torch.nn.functional import normalize
 from configs.schema import Data
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks.recognition import Config
-from trainers.distributed import Ranks
-from trainers.videos import per_video
+from trainers.engine.distributed import Ranks
+from trainers.evaluation.videos import per_video
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import numpy as np
 
 from configs.errors import UserError
 from dali_pipelines.store.files import replacing
-from trainers import confusion
-from trainers.linear import wilson
-from trainers.predict import Predictions, top_k
+from trainers.evaluation import confusion
+from trainers.evaluation.linear import wilson
+from trainers.evaluation.predict import Predictions, top_k
 
 UNREADABLE = "unreadable"
 NAMED = 10  # unreadable videos that are printed; all of them stand in result.json

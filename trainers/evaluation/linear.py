@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from trainers.features import Features
+from trainers.evaluation.features import Features
 
 PENALTIES = tuple(10.0**power for power in range(-5, 2))
 

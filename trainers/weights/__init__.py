@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from configs.errors import UserError
 from configs.load import parse
 from configs.schema import Config, Recognition
-from trainers import checkpoint
+from trainers.engine import checkpoint
 
 if TYPE_CHECKING:
     from dali_pipelines.tasks.recognition import Config as Clips

@@ -15,7 +15,7 @@ from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task
 from dali_pipelines.tasks.evaluation import clips_per_part, crops_count, parts
 from dali_pipelines.tasks.recognition import Config
-from trainers.distributed import Ranks
+from trainers.engine.distributed import Ranks
 
 CHUNK = 16  # clips that pass the network at once; of one video, so that its numbers do not depend on its neighbors
 

@@ -12,7 +12,7 @@ from configs.load import load
 from configs.schema import Config
 from nets.tasks import Pretext
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = Path(__file__).parents[3] / "configs"
 
 Rule = tuple[str, str | None, str]
 """A regular expression for whole keys; our key, with \\1 for its groups, or None; the reason where it is None."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from configs.errors import UserError
-from trainers.imports import Imported, Rule, renamed, second_names
+from trainers.weights.imports import Imported, Rule, renamed, second_names
 
 BLOCK = r"(layer[1-4]\.[0-9]+)"
 BACKBONE: tuple[tuple[str, str], ...] = (
@@ -74,7 +74,7 @@ DATASETS = {51: "hmdb51", 174: "ssv1"}
 
 
 def convert(state: Mapping[str, Tensor]) -> Imported:
-    """See `trainers.imports.Convert`."""
+    """See `trainers.weights.imports.Convert`."""
     models = [model for sign, model in SIGNS.items() if sign in state]
     if len(models) != 1:
         raise UserError(f"not a checkpoint of CtP's code, which would have one of the keys {', '.join(SIGNS)}")

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from dali_pipelines.loader import ClipLoader
     from dali_pipelines.store.index import Index
     from nets.tasks import Pretext
-    from trainers.distributed import Ranks
-    from trainers.run import Run
-    from trainers.validation import Validator
+    from trainers.engine.distributed import Ranks
+    from trainers.engine.run import Run
+    from trainers.evaluation.validation import Validator
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -95,9 +95,9 @@ def build_run(
     validator: "Validator | None" = None,
 ) -> "Run":
     """The parts of a run around a network, the same on all ranks. `identity` adds to what must stay the same."""
-    from trainers.distributed import wrap
-    from trainers.identity import of_videos
-    from trainers.run import Run, make_optimizer
+    from trainers.engine.distributed import wrap
+    from trainers.engine.identity import of_videos
+    from trainers.engine.run import Run, make_optimizer
 
     fixed = {
         "task": config.task,
@@ -143,10 +143,10 @@ def work(run: "Run", loader: "ClipLoader", args: argparse.Namespace) -> str:
 def fit(run: "Run", loader: "ClipLoader", *, resume_from: str, max_steps: int | None) -> str:
     """Trains in the config's work_dir, from its newest checkpoint on, and lists there the videos that are left out."""
     from dali_pipelines.store.files import replacing
-    from trainers import unreadable
-    from trainers.loop import train
-    from trainers.metrics import Metrics
-    from trainers.run import resume
+    from trainers.engine import unreadable
+    from trainers.engine.loop import train
+    from trainers.engine.metrics import Metrics
+    from trainers.engine.run import resume
 
     config, work_dir = run.config, Path(run.config.work_dir)
     run.ranks.on_rank0(lambda: require_writable(work_dir, work_dir / "checkpoints"))
@@ -189,8 +189,8 @@ def require_writable(*folders: Path, option: str = "--work-dir") -> None:
 
 def dry_run(run: "Run") -> str:
     """Two steps and nothing written: what a batch holds, how large the network is, how long a step takes."""
-    from trainers.loop import endless, train_step
-    from trainers.metrics import memory
+    from trainers.engine.loop import endless, train_step
+    from trainers.engine.metrics import memory
 
     run.model.train()
     batches = endless(run.loader)

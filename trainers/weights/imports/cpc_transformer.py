@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from configs.errors import UserError
-from trainers.imports import Imported, Rule, renamed, second_names
+from trainers.weights.imports import Imported, Rule, renamed, second_names
 
 UNITS = r"conv1|bn1|layer[1-4]\.[01]\.(?:conv|bn)[12]|layer[2-4]\.0\.downsample\.[01]"
 THEIR_LAYER = r"transEnc\.transEncoder\.layers\.([01])"

@@ -16,12 +16,12 @@ from configs.errors import UserError
 from configs.load import dump
 from configs.schema import Config, Optim
 from nets.tasks import Pretext
-from trainers import checkpoint, identity, unreadable
-from trainers.distributed import Ranks
-from trainers.schedule import lr_at
+from trainers.engine import checkpoint, identity, unreadable
+from trainers.engine.distributed import Ranks
+from trainers.engine.schedule import lr_at
 
 if TYPE_CHECKING:
-    from trainers.validation import Validator
+    from trainers.evaluation.validation import Validator
 
 Batch = dict[str, Tensor]
 

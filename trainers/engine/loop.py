@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from configs.errors import UserError
-from trainers import checkpoint
-from trainers.metrics import Metrics
-from trainers.run import Batch, Loader, Run, save
+from trainers.engine import checkpoint
+from trainers.engine.metrics import Metrics
+from trainers.engine.run import Batch, Loader, Run, save
 
 if TYPE_CHECKING:
-    from trainers.validation import Validator
+    from trainers.evaluation.validation import Validator
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from dali_pipelines.store.files import replacing
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks.recognition import Config
 from nets import backbones
-from trainers.distributed import Ranks
-from trainers.features import Features, extract
-from trainers.finetune import differences
-from trainers.labeled import open_labeled
+from trainers.commands.finetune import differences
+from trainers.engine.distributed import Ranks
+from trainers.evaluation.features import Features, extract
+from trainers.evaluation.labeled import open_labeled
 from trainers.weights import Weights
 
 RULE = "mean over the views of pooled features of length 1, 1"

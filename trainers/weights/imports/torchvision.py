@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from configs.errors import UserError
-from trainers.imports import Imported, Rule, renamed
+from trainers.weights.imports import Imported, Rule, renamed
 
 RULES: tuple[Rule, ...] = (
     (r"(?:stem|layer[1-4])\..*", r"backbone.\g<0>", ""),
@@ -14,7 +14,7 @@ RULES: tuple[Rule, ...] = (
 
 
 def convert(state: Mapping[str, Tensor]) -> Imported:
-    """See `trainers.imports.Convert`."""
+    """See `trainers.weights.imports.Convert`."""
     used, left = renamed(state, RULES)
     if "fc.weight" not in state:
         raise UserError("not a video ResNet of torchvision, which has the key fc.weight")

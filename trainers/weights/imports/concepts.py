@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from configs.errors import UserError
-from trainers.imports import Imported, Rule, renamed
+from trainers.weights.imports import Imported, Rule, renamed
 
 HEADS = {
     "fvv": "instance.rgb",

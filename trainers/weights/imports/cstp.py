@@ -12,7 +12,7 @@ from torch import Tensor
 
 from configs.errors import UserError
 from nets.tasks.cstp import CLASSES, OVERLAPS
-from trainers.imports import Imported, Rule, renamed, second_names
+from trainers.weights.imports import Imported, Rule, renamed, second_names
 
 Modules = list[tuple[str, str]]
 """An expression for their modules -> ours, with \\1 for its groups."""

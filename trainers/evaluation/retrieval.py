@@ -16,12 +16,12 @@ import torch
 
 from configs.schema import Recognition
 from dali_pipelines.store.files import replacing
-from trainers import contact_sheet
-from trainers.contact_sheet import OTHER, QUERY, SAME, Item
-from trainers.distributed import Ranks
-from trainers.features import Features
-from trainers.linear import probe, wilson
-from trainers.saved_features import Sets, features_of_both
+from trainers.engine.distributed import Ranks
+from trainers.evaluation import contact_sheet
+from trainers.evaluation.contact_sheet import OTHER, QUERY, SAME, Item
+from trainers.evaluation.features import Features
+from trainers.evaluation.linear import probe, wilson
+from trainers.evaluation.saved_features import Sets, features_of_both
 from trainers.weights import Weights
 
 KS = (1, 5, 10, 20, 50)

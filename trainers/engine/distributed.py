@@ -13,7 +13,7 @@ from torch import Tensor, distributed, nn
 
 from configs.errors import UserError
 from configs.schema import Train
-from trainers.devices import choose_device
+from trainers.engine.devices import choose_device
 
 T = TypeVar("T")
 Net = TypeVar("Net", bound=nn.Module)

@@ -1,0 +1,199 @@
+"""Pooled features of videos: `python -m trainers.extract_features SRC... --checkpoint CKPT --out FILE.npz`.
+
+SRC is a prepared dataset, or any video files and folders of them, which are read where they are. FILE.npz holds, for
+N videos in the order of their names:
+
+    names              text (N,)
+    features           float32 (N, C), means over the views of a video; nan where it could not be read
+    labels             int64 (N,), -1 for none; by the first level of folders, or those of the dataset
+    class_names        text
+    unreadable         text (U,), names of the videos that could not be read, and
+    reasons            text (U,), why
+    settings           JSON: the checkpoint with its SHA-256, and the views
+
+Exit status 0, 3 when some videos could not be read; under torchrun, which would take that for a crash, 0 then too.
+Heavy imports stand inside functions, as in pretrain.py.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from configs.errors import UserError
+
+if TYPE_CHECKING:
+    from dali_pipelines.store.index import Index
+    from trainers.engine.distributed import Ranks
+    from trainers.evaluation.features import Features
+
+
+@dataclass(frozen=True)
+class Videos:
+    """What the sources hold."""
+
+    index: "Index"
+    """The videos that can be read."""
+    labels: Mapping[str, int]
+    """Name -> class of all of them, -1 for none."""
+    failed: Mapping[str, str]
+    """Name -> reason of those that cannot."""
+
+
+def parse_args(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m trainers.extract_features", description="Features of videos.")
+    parser.add_argument(
+        "sources", nargs="+", type=Path, metavar="SRC", help="a prepared dataset, or videos and folders"
+    )
+    parser.add_argument(
+        "--checkpoint", required=True, metavar="CKPT", help="a run, a checkpoint's .pt, or a .safetensors export"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.npz")
+    parser.add_argument(
+        "--clips", type=_clips, metavar="N|windows", help="clips of a video (a classifier's own, or 10)"
+    )
+    parser.add_argument("--crops", choices=("center", "three", "five", "ten"), help="crops of a clip (center)")
+    parser.add_argument("--frames", type=int, metavar="T", help="frames of a clip (as in training)")
+    parser.add_argument("--stride", type=int, help="frame step of a clip (as in training, near 2)")
+    parser.add_argument("--workers", type=int, default=4, help="processes per rank that read the files (4)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    args = parser.parse_args(argv)
+    for option, least in {"clips": 1, "frames": 1, "stride": 1, "workers": 0}.items():
+        value = getattr(args, option)
+        if isinstance(value, int) and value < least:
+            parser.error(f"--{option} {value}: at least {least}")
+    if args.out.is_dir():
+        parser.error(f"--out {args.out} is a folder: give the name of a file")
+    return args
+
+
+def _clips(text: str) -> int | str:
+    return text if text == "windows" else int(text)
+
+
+def main(argv: list[str]) -> int:
+    args = parse_args(argv)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads, if they spin, starve DALI's
+    from trainers.engine.distributed import start
+
+    with start(args.device) as ranks:
+        return work(args, ranks)
+
+
+def work(args: argparse.Namespace, ranks: "Ranks") -> int:
+    """Makes the file; the exit status."""
+    from configs.schema import Data
+    from nets.backbones import create
+    from trainers.engine.fit import require_writable
+    from trainers.evaluation.features import extract
+    from trainers.weights import read
+
+    ranks.on_rank0(lambda: require_writable(args.out.parent, option="--out"))
+    weights = ranks.on_rank0(lambda: read(args.checkpoint))
+    net = create(weights.backbone)
+    weights.load_backbone(net, weights.backbone)
+    cfg = weights.views()
+    clip = {"num_frames": args.frames, "stride": args.stride}
+    test = {"clips": args.clips, "crops": args.crops}
+    cfg = replace(cfg, **_given(clip), test=replace(cfg.test, **_given(test)))
+
+    videos = open_videos(args.sources, ranks, workers=args.workers)
+    data = Data(root=str(videos.index.root), workers=args.workers)
+    (features,) = extract([net.to(ranks.device).eval()], videos.index, cfg, ranks, data)
+    unreadable = dict(sorted({**videos.failed, **features.unreadable}.items()))
+    settings = {
+        "checkpoint": str(weights.path),
+        "sha256": weights.sha256,
+        "backbone": weights.backbone,
+        "step": weights.step,
+        "views": asdict(cfg),
+        "clipfeed": version("clipfeed"),
+    }
+
+    if ranks.rank == 0:
+        save(args.out, features, videos, unreadable, settings)
+        for name, reason in unreadable.items():
+            print(f"unreadable: {name}: {reason}", file=sys.stderr)
+        count, channels = len(videos.labels), features.values.shape[1]
+        print(f"{args.out}: {channels} features of {count} videos, {len(unreadable)} unreadable", flush=True)
+    return 3 if unreadable and ranks.world_size == 1 else 0
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def open_videos(sources: Sequence[Path], ranks: "Ranks", *, workers: int) -> Videos:
+    """A prepared dataset, or videos that were never prepared; all ranks call this at the same point.
+
+    UserError for a dataset together with anything else, and when no video can be read.
+    """
+    from dali_pipelines.store.index import INDEX_FILE, Index
+
+    prepared = [source for source in sources if (source / INDEX_FILE).is_file()]
+    if not prepared:
+        return _index_in_place(sources, ranks, workers)
+    if len(sources) > 1:
+        raise UserError(f"{prepared[0]} is a prepared dataset: give it alone, each dataset has a file of features")
+    index = Index.load(prepared[0])
+    return Videos(index, dict(zip(index.names.texts(), index.labels.tolist(), strict=True)), {})
+
+
+def _index_in_place(sources: Sequence[Path], ranks: "Ranks", workers: int) -> Videos:
+    """As `dali_pipelines.prepare --codec original`, without its files. Each rank decodes its share of the videos."""
+    from tqdm import tqdm
+
+    from dali_pipelines.prepare import Job, store_video
+    from dali_pipelines.store.discover import find_videos, read_labels
+    from dali_pipelines.store.index import Index
+    from dali_pipelines.workers import Crashed, run_jobs
+
+    found = find_videos(sources, outside=Path(os.devnull))  # nothing lies below it
+    labels, class_names = read_labels("folders", found)
+    jobs = [Job(name, path, path, "original") for name, path in found.items()][ranks.rank :: ranks.world_size]
+    results = run_jobs(store_video, jobs, workers=max(min(workers, len(jobs)), 1))
+    quiet = True if ranks.rank else None  # None: a bar where there is a terminal
+    bar = tqdm(results, desc="decoding once", total=len(jobs), unit="video", leave=False, disable=quiet)
+    mine = {job.name: (None, str(result)) if isinstance(result, Crashed) else result for job, result in bar}
+    everyones = {name: result for of_rank in ranks.gather_objects(mine) for name, result in of_rank.items()}
+    records = {name: record for name, (record, _) in everyones.items() if record is not None}
+    failed = {name: reason for name, (record, reason) in everyones.items() if record is None}
+    if not records:
+        name = min(failed)
+        raise UserError(f"none of the {len(failed)} videos can be read; {found[name]}: {failed[name]}")
+    for note, count in Counter(note for record in records.values() for note in record.notes).items():
+        if ranks.rank == 0:
+            print(f"note: {count} videos {note}", flush=True)
+    index = Index.build(sources[0], records, labels=labels, class_names=class_names)
+    return Videos(index, labels, failed)
+
+
+def save(
+    out: Path, features: "Features", videos: Videos, unreadable: Mapping[str, str], settings: Mapping[str, object]
+) -> None:
+    """Writes the file that the head of this module describes, whole or not at all."""
+    import numpy as np
+
+    from dali_pipelines.store.files import replacing
+
+    names = [*features.names, *videos.failed]
+    missing = np.full((len(videos.failed), features.values.shape[1]), np.nan, np.float32)
+    order = sorted(range(len(names)), key=names.__getitem__)
+    with replacing(out) as part, part.open("wb") as file:
+        np.savez(
+            file,
+            allow_pickle=False,
+            names=np.array([names[row] for row in order], str),
+            features=np.concatenate([features.values, missing])[order],
+            labels=np.array([videos.labels[names[row]] for row in order], np.int64),
+            class_names=np.array(videos.index.class_names, str),
+            unreadable=np.array([*unreadable], str),
+            reasons=np.array([*unreadable.values()], str),
+            settings=np.array(json.dumps(settings)),
+        )

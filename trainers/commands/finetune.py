@@ -1,0 +1,151 @@
+"""Learning classes: `torchrun trainers/finetune.py --config C --pretrained CKPT|none --mode full|linear|scratch`.
+
+Recipes lie in configs/recognition/. Heavy imports stand inside functions, as in pretrain.py.
+"""
+
+import argparse
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from configs.errors import UserError
+from configs.load import dump, load
+from configs.schema import Recognition
+from trainers.engine import fit as command
+
+if TYPE_CHECKING:
+    from dali_pipelines.store.index import Index
+    from trainers.engine.distributed import Ranks
+
+MODES = {
+    "full": "train all of a pretrained network",
+    "linear": "train the classifier alone, on a frozen backbone",
+    "scratch": "train all from random weights",
+}
+
+
+def parse_args(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="finetune.py", description="Learning the classes of labeled videos.")
+    command.add_options(parser)
+    parser.add_argument(
+        "--pretrained", default="none", metavar="CKPT", help="a run, a checkpoint's .pt, a .safetensors export, or none"
+    )
+    about = "; ".join(f"{mode}: {what}" for mode, what in MODES.items())
+    parser.add_argument("--mode", choices=MODES, default="full", help=about)
+    return command.parse(parser, argv)
+
+
+def main(argv: list[str]) -> None:
+    args = parse_args(argv)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads, if they spin, starve DALI's
+    config = load(args.config, command.overrides(args))
+    if not isinstance(config, Recognition):
+        raise UserError(f"{args.config} is a recipe for trainers/pretrain.py; those here are in configs/recognition/")
+    if args.print_config:
+        print(dump(config), end="")
+        return
+    if args.mode == "full" and args.pretrained == "none":
+        raise UserError("--mode full needs --pretrained CKPT; with --mode scratch training starts from random weights")
+    if args.mode == "scratch" and args.pretrained != "none":
+        raise UserError(f"--mode scratch starts from random weights and takes no --pretrained {args.pretrained}")
+    from trainers.engine.distributed import left_out, start
+
+    with start(args.device) as ranks:
+        for note in left_out(config.train, ranks) if ranks.rank == 0 else []:
+            print(f"note: {note}", flush=True)
+        ending = work(config, ranks, args)
+        if ranks.rank == 0:
+            print(ending, flush=True)
+
+
+def work(config: Recognition, ranks: "Ranks", args: argparse.Namespace) -> str:
+    """The dry run or the training; returns how it ended. A function of its own for the reason of `pretrain.work`."""
+    import torch
+
+    from nets import backbones
+    from nets.classifier import Classifier
+    from trainers.evaluation.validation import Validator
+    from trainers.weights import read
+
+    index, held_out = datasets(config)
+    notes = split_notes(config, index)
+    loader = command.build_loader(config, ranks, index)
+    try:
+        torch.manual_seed(config.seed)
+        net = Classifier(backbones.create(config.backbone), len(index.class_names), config.net)
+        identity: dict[str, object] = {"mode": args.mode, "classes": len(index.class_names), "pretrained": "none"}
+        if args.pretrained != "none":
+            weights = ranks.on_rank0(lambda: read(args.pretrained))
+            weights.load_backbone(net.backbone, config.backbone)
+            identity["pretrained"] = ranks.on_rank0(lambda: weights.sha256)
+            notes += differences(config, weights.clip)
+        for note in notes if ranks.rank == 0 else []:
+            print(f"note: {note}", flush=True)
+        if args.mode == "linear":
+            net.freeze()
+        folder = Path(config.work_dir, "checkpoints")
+        validator = Validator(held_out, config, ranks, folder) if held_out is not None else None
+        run = command.build_run(
+            config, ranks, loader, net, identity=identity, classes=index.class_names, validator=validator
+        )
+        return command.work(run, loader, args)
+    finally:
+        loader.close()
+
+
+def datasets(config: Recognition) -> "tuple[Index, Index | None]":
+    """The videos to train on, and those to validate on, if any."""
+    from trainers.evaluation.labeled import hold_out, open_labeled
+
+    index, validation = open_labeled(config.data, "train"), config.validation
+    if validation.reference.select_on_test:
+        return index, open_labeled(config.data, "test")
+    if validation.share == 0:
+        if config.schedule.kind == "plateau":
+            raise UserError("schedule.kind plateau waits for the validation loss: set validation.share above 0")
+        return index, None
+    train, held = hold_out(index, validation.share, config.seed)
+    if not len(held):
+        raise UserError(
+            f"validation.share = {validation.share} keeps none of {len(index)} training videos for validation: "
+            "raise it, or set it to 0 for none"
+        )
+    return index.select(train), index.select(held)
+
+
+def split_notes(config: Recognition, index: "Index") -> list[str]:
+    """What the lists make of a result, one sentence each.
+
+    Videos that are left off, classes that are never learned, test videos that are trained on.
+    """
+    import numpy as np
+
+    from dali_pipelines.listed import left_off
+    from trainers.evaluation.labeled import open_labeled
+
+    data, test_list = config.data, config.data.list_of("test")
+    notes = left_off(data.root, data.list_of("train"), test_list if test_list and test_list.is_file() else None)
+    test = open_labeled(data, "test") if test_list and test_list.is_file() else None
+    unseen = np.setdiff1d(np.arange(len(index.class_names)), index.labels)
+    if len(unseen):
+        tested = "" if test is None else f"; the test has {np.isin(test.labels, unseen).sum()} videos of them"
+        names = ", ".join(index.class_names[label] for label in unseen[:3]) + " ..." * (len(unseen) > 3)
+        notes.append(f"{len(unseen)} of {len(index.class_names)} classes have no training video ({names}){tested}")
+    shared = set(index.names.texts()).intersection(test.names.texts() if test else ())
+    if test is not None and shared:
+        notes.append(
+            f"{len(shared)} of {len(test)} test videos are trained on too, such as {min(shared)}: "
+            "the test's accuracy will be too high"
+        )
+    return notes
+
+
+def differences(config: Recognition, clip: Mapping[str, Any]) -> list[str]:
+    """In what the clips of the recipe are not like those that the network was pretrained on."""
+    ours = {name: getattr(config.plan, name) for name in ("num_frames", "size", "normalization")}
+    return [
+        f"plan.{key} is {value}; the network was pretrained with {clip[key]}"
+        for key, value in ours.items()
+        if key in clip and clip[key] != value
+    ]

@@ -1,0 +1,112 @@
+"""How much a frozen backbone knows: `python trainers/probe.py --work-dir RUN --train LIST --test LIST`.
+
+A linear classifier on pooled features, for the backbone of the newest checkpoint of a run and, beside it, for the
+same backbone with random weights.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from configs.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from configs.schema import Data
+    from dali_pipelines.store.index import Index
+    from dali_pipelines.tasks.recognition import Config as ClipsConfig
+    from trainers.engine.distributed import Ranks
+
+
+def parse_args(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="probe.py", description="Linear probe of a pretrained and a random backbone.")
+    parser.add_argument("--work-dir", type=Path, required=True, metavar="RUN", help="a run of pretrain.py")
+    parser.add_argument("--data-dir", metavar="DIR", help="a labeled dataset, instead of the run's own")
+    parser.add_argument("--train", required=True, metavar="LIST", help="videos to learn from; relative to the dataset")
+    parser.add_argument("--test", required=True, metavar="LIST", help="videos to be tested on; relative to the dataset")
+    parser.add_argument("--clips", type=int, default=2, help="clips a video, features averaged (2)")
+    parser.add_argument("--frames", type=int, metavar="T", help="frames of a clip (as in pretraining)")
+    parser.add_argument("--stride", type=int, default=2, help="frame step of a clip (2)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    args = parser.parse_args(argv)
+    for option in ("clips", "frames", "stride"):
+        if getattr(args, option) is not None and getattr(args, option) < 1:
+            parser.error(f"--{option} {getattr(args, option)}: at least 1")
+    return args
+
+
+def main(argv: list[str]) -> None:
+    args = parse_args(argv)
+    if not args.work_dir.is_dir():
+        raise UserError(f"no run at {args.work_dir}; make one with trainers/pretrain.py --work-dir")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads, if they spin, starve DALI's
+    import torch
+
+    from dali_pipelines.listed import left_off, open_listed
+    from dali_pipelines.tasks.recognition import Config as ClipsConfig
+    from dali_pipelines.tasks.recognition import Test
+    from nets.backbones import create
+    from trainers.engine.distributed import start
+    from trainers.weights import read
+
+    weights = read(args.work_dir)
+    assert weights.config is not None
+    config, clip = weights.config, weights.clip
+    root = args.data_dir or config.data.root
+    lists = [Path(root, name) for name in (args.train, args.test)]
+    train, test = (open_listed(root, name).index for name in lists)
+    if min(train.labels.min(), test.labels.min()) < 0:
+        raise UserError(f"{root} has videos without a label; prepare it again with --labels folders or a CSV")
+    clips = ClipsConfig(
+        num_frames=args.frames or clip["num_frames"],
+        stride=args.stride,
+        size=clip["size"],
+        normalization=clip["normalization"],
+        test=Test(clips=args.clips, short_side=round(clip["size"] * 8 / 7)),  # 128 for 112
+    )
+    with start(args.device) as ranks:
+        torch.manual_seed(config.seed)
+        random, learned = (create(config.backbone).to(ranks.device).eval() for _ in range(2))
+        weights.load_backbone(learned, config.backbone)
+        result = probe({"random": random, config.task: learned}, train, test, clips, ranks, config.data)
+    if ranks.rank:
+        return
+    for note in left_off(root, *lists):
+        print(f"note: {note}")
+    chance = 1 / len(train.class_names)
+    print(f"linear probe, {len(train)} + {len(test)} videos, {args.clips} clips each; chance {100 * chance:.1f} %")
+    for name, figures in result.items():
+        low, high = figures["interval"]
+        print(f"  {name:<10} top-1 {100 * figures['top1']:5.1f} %   (95 %: {100 * low:.1f} to {100 * high:.1f})")
+    if args.json:
+        report = {"step": weights.step, "chance": chance, "videos": [len(train), len(test)], "probes": result}
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def probe(
+    backbones: "Mapping[str, nn.Module]",
+    train: "Index",
+    test: "Index",
+    clips: "ClipsConfig",
+    ranks: "Ranks",
+    data: "Data",
+) -> dict[str, dict[str, Any]]:
+    """Top-1 on `test`, with its 95 % interval, of a linear classifier fitted on each backbone's features of `train`.
+
+    A test video that cannot be read counts as wrong.
+    """
+    from trainers.evaluation import linear
+    from trainers.evaluation.features import extract
+
+    networks, classes = list(backbones.values()), len(train.class_names)
+    pairs = zip(*(extract(networks, index, clips, ranks, data) for index in (train, test)), strict=True)
+    return {
+        name: linear.probe(known, asked, classes=classes, device=ranks.device)
+        for name, (known, asked) in zip(backbones, pairs, strict=True)
+    }
