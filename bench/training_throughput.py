@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from configs.errors import UserError, run_cli
 from configs.load import load
-from trainers.engine import fit as command
+from trainers.commands.options import add_overrides, overrides
+from trainers.engine.build import build_loader, build_run
 
 if TYPE_CHECKING:
     from configs.schema import Config
@@ -33,7 +34,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each of the three (3)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--profile", type=Path, metavar="DIR", help="write a trace of some steps of rank 0 there")
-    command.add_overrides(parser)
+    add_overrides(parser)
     args = parser.parse_args(argv)
     for name in ("steps", "rounds"):
         if getattr(args, name) < 1:
@@ -51,7 +52,7 @@ def main(argv: list[str]) -> None:
 
     with start(args.device) as ranks:
         # Nothing is learned here, and a rate of next to nothing keeps every loss finite.
-        changes = [*command.overrides(args), "optim.lr=1e-9"]
+        changes = [*overrides(args), "optim.lr=1e-9"]
         if args.data_dir is None:
             codec = fastest_codec(ranks.device.type)
             root = DATA / store_name(store_settings(codec, None, None))
@@ -101,11 +102,11 @@ def measure(
     index = open_listed(data.root, Path(data.root, data.list) if data.list else None).index
     index, _ = long_enough(index, Task(config.task, config.plan))
     copies = -(-batch // len(index))  # an epoch of few videos holds one batch at least
-    loader = command.build_loader(config, ranks, index.repeat([copies] * len(index)) if copies > 1 else index)
+    loader = build_loader(config, ranks, index.repeat([copies] * len(index)) if copies > 1 else index)
     try:
         torch.manual_seed(config.seed)
         net = build_task(config.task, config.backbone, loader.task.batch_schema, config.net)
-        run = command.build_run(config, ranks, loader, net)
+        run = build_run(config, ranks, loader, net)
         run.model.train()
         if cuda:
             torch.cuda.reset_peak_memory_stats()

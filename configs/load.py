@@ -1,10 +1,8 @@
 """YAML and --set to a checked `Config`, and back. Strict: a wrong key or type is an error that says where."""
 
 import dataclasses
-import difflib
 import importlib
 import math
-import pkgutil
 import re
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import yaml
 
 from configs.errors import UserError
+from configs.plugins import import_task, nearest
 from configs.schema import Config, Recognition
 
 Where = Callable[[str], str]
@@ -81,8 +80,9 @@ def parse(text: str, *, source: str, overrides: Sequence[str] = ()) -> Config:
     cls = Recognition if task == "recognition" else Config
     kinds = get_type_hints(cls)
     if isinstance(task, str):
-        kinds["plan"] = _task_config("dali_pipelines.tasks", task, where("task"))
-        kinds["net"] = _classifier_config() if cls is Recognition else _task_config("nets.tasks", task, where("task"))
+        kinds["plan"] = _task_config("dali_pipelines.tasks", "data", task, where("task"))
+        recognition = cls is Recognition
+        kinds["net"] = _classifier_config() if recognition else _task_config("nets.tasks", "net", task, where("task"))
         tree.setdefault("plan", {})
         tree.setdefault("net", {})
     return _section(tree, cls, kinds, "", where)
@@ -122,15 +122,13 @@ def _classifier_config() -> type:
     return importlib.import_module("nets.classifier").Config
 
 
-def _task_config(package: str, task: str, where: str) -> type:
-    """The `Config` class of a task's module."""
+def _task_config(package: str, part: str, task: str, where: str) -> type:
+    """Return the `Config` class of one side of a task."""
     try:
-        return importlib.import_module(f"{package}.{task}").Config
-    except ModuleNotFoundError as error:
-        if error.name != f"{package}.{task}":
-            raise
-    names = sorted(module.name for module in pkgutil.iter_modules(importlib.import_module(package).__path__))
-    raise UserError(f"{where}: no task {task!r}{_nearest(task, names)}; there are: {', '.join(names) or 'none'}")
+        config: type = import_task(task, package=package, part=part).Config
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    return config
 
 
 def _section(tree: Any, cls: type, kinds: Mapping[str, Any], key: str, where: Where) -> Any:
@@ -141,7 +139,7 @@ def _section(tree: Any, cls: type, kinds: Mapping[str, Any], key: str, where: Wh
     tree = {RENAMED.get(name, name): value for name, value in tree.items()}
     for name in tree:
         if name not in kinds:
-            raise UserError(f"{where(f'{prefix}{name}')}: no such key{_nearest(str(name), _dotted(kinds), prefix)}")
+            raise UserError(f"{where(f'{prefix}{name}')}: no such key{nearest(str(name), _dotted(kinds), prefix)}")
     required = [
         field.name
         for field in dataclasses.fields(cls)
@@ -186,7 +184,7 @@ def _convert(value: Any, kind: Any, key: str, where: Where) -> Any:
             return number
     elif type(value) is kind:  # not isinstance: true is an int to Python
         return value
-    near = _nearest(value, [str(arg) for arg in args]) if origin is Literal and isinstance(value, str) else ""
+    near = nearest(value, [str(arg) for arg in args]) if origin is Literal and isinstance(value, str) else ""
     raise UserError(f"{where(key)}: expected {_expected(kind)}, got {value!r}{near}")
 
 
@@ -223,10 +221,3 @@ def _dotted(kinds: Mapping[str, Any]) -> list[str]:
         if dataclasses.is_dataclass(kind) and isinstance(kind, type):
             names += [f"{name}.{sub}" for sub in _dotted(get_type_hints(kind))]
     return names
-
-
-def _nearest(name: str, names: Sequence[str], prefix: str = "") -> str:
-    """A question after the name with the same last part, else after one spelled alike, else ""."""
-    same = [other for other in names if other.rsplit(".", 1)[-1] == name]
-    near = same or difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"; did you mean {prefix}{near[0]}?" if near else ""

@@ -1,4 +1,4 @@
-"""Entry script of `trainers/commands/import_checkpoint.py`. Workers import it again: nothing heavy may stand at its top."""
+"""Run trainers/commands/import_checkpoint.py. Worker processes import this file again, so that its top stays empty."""
 
 if __name__ == "__main__":
     from configs.errors import run_cli

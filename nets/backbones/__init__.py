@@ -1,7 +1,8 @@
 """Backbones by name.
 
 To add one, write a function of no arguments that makes it and enter it in `PLAIN`; where the strides of its four
-stages can be chosen, a function of those, entered in `STRIDED`.
+stages can be chosen, a function of those, entered in `STRIDED`. One of another package needs no entry:
+`backbone: my_pkg.my_net.make` calls that function.
 """
 
 import difflib
@@ -9,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from configs.errors import UserError
+from configs.plugins import look_up
 from nets.backbones import c3d, frame_transformer, inception, r2d3d, resnet
 from nets.backbones.base import Backbone, Stride
 
@@ -51,13 +53,14 @@ def create(
     """
     if name in STRIDED:
         return STRIDED[name]([(t, s, s) for t, s in zip(temporal_strides, spatial_strides, strict=True)])
-    if name not in PLAIN:
+    if name not in PLAIN and "." not in name:
         names = [*STRIDED, *PLAIN]
         (nearest,) = difflib.get_close_matches(name, names, n=1, cutoff=0)
         raise UserError(f"unknown backbone {name!r}: did you mean {nearest}? There are {', '.join(names)}")
+    make = look_up(name, PLAIN, key="backbone")
     if (tuple(spatial_strides), tuple(temporal_strides)) != (USUAL, USUAL):
         raise UserError(
             f"the task needs strides {tuple(spatial_strides)} in space and {tuple(temporal_strides)} in time; "
             f"{name} has its own: choose one of {', '.join(STRIDED)}"
         )
-    return PLAIN[name]()
+    return make()

@@ -21,10 +21,8 @@ from torch.distributed import destroy_process_group
 
 import nets.tasks
 from configs.errors import run_cli
-from dali_pipelines import listed
 from dali_pipelines.store.ragged import Ragged
 from trainers.commands import pretrain
-from trainers.engine import fit as command
 
 VIDEOS = 42
 
@@ -136,9 +134,10 @@ def main(argv: list[str]) -> None:
         modules[name].Config = config
     with (
         mock.patch.dict(sys.modules, modules),
-        mock.patch.object(nets.tasks, "build_task", lambda task, backbone, schema, cfg: Net(cfg)),
-        mock.patch.object(listed, "open_listed", return_value=types.SimpleNamespace(index=None, left_off=[])),
-        mock.patch.object(command, "build_loader", Loader),
+        mock.patch.object(pretrain, "build_task", lambda task, backbone, schema, cfg: Net(cfg)),
+        mock.patch.object(pretrain, "open_listed", return_value=types.SimpleNamespace(index=None)),
+        mock.patch.object(pretrain, "left_off", return_value=[]),
+        mock.patch.object(pretrain, "build_loader", Loader),
         mock.patch.object(torch.distributed, "destroy_process_group", end_group),
     ):
         pretrain.main(argv)

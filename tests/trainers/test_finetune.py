@@ -234,7 +234,7 @@ def test_a_kill_in_a_validation_costs_no_step_and_it_is_reported_once(
         patch.setattr(*where, killed)
         with pytest.raises(Killed):
             train(tmp_path, root, "--pretrained", pretrained)
-    assert read(tmp_path / "run" / "checkpoints" / "step_00000004.pt")["validator"]["owing"]
+    assert read(tmp_path / "run" / "checkpoints" / "step_00000004.pt")["validator"]["pending"]
     train(tmp_path, root, "--pretrained", pretrained)
     assert_ends_as(whole, tmp_path)
 

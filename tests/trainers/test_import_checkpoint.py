@@ -13,9 +13,10 @@ from nets import backbones
 from nets.classifier import Classifier
 from tests.test_bad_input import refused  # noqa: F401
 from trainers.commands import import_checkpoint
-from trainers.commands.import_checkpoint import read_classes, read_original
+from trainers.commands.import_checkpoint import read_classes
 from trainers.weights import classifier_weights, read
 from trainers.weights.imports import Imported, network, torchvision
+from trainers.weights.original import read_original
 
 
 def trained(make):

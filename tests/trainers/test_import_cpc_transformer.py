@@ -13,7 +13,7 @@ from dali_pipelines.tasks.evaluation import clips_of
 from nets import backbones
 from nets.classifier import Classifier
 from tests.helpers.originals import linear, normed, state_like
-from trainers.engine.run import make_optimizer
+from trainers.engine.optimizers import make_optimizer
 from trainers.weights import Weights
 from trainers.weights.imports import CONFIGS, cpc_transformer, network
 

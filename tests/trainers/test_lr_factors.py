@@ -15,7 +15,8 @@ from nets.classifier import Config as NetConfig
 from trainers.engine import run as runs
 from trainers.engine.distributed import Ranks
 from trainers.engine.loop import train_step
-from trainers.engine.run import Run, make_optimizer
+from trainers.engine.optimizers import make_optimizer
+from trainers.engine.run import Run
 
 FACTORS = (("backbone.stem", 0.5), ("backbone", 0.1), ("linear", 2.0))
 LR = 0.3

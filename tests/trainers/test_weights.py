@@ -13,9 +13,9 @@ from configs.load import dump, parse
 from nets.backbones import create
 from tests.helpers.runs import RECIPE
 from trainers.commands import finetune, pretrain
-from trainers.commands.export import export
 from trainers.engine import checkpoint
 from trainers.weights import classifier_weights, clip_facts, load, read
+from trainers.weights.export import export
 
 CLASSIFIER = """
 task: recognition

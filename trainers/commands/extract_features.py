@@ -1,4 +1,4 @@
-"""Pooled features of videos: `python -m trainers.extract_features SRC... --checkpoint CKPT --out FILE.npz`.
+"""Extract pooled features of videos: `python -m trainers.extract_features SRC... --checkpoint CKPT --out FILE.npz`.
 
 SRC is a prepared dataset, or any video files and folders of them, which are read where they are. FILE.npz holds, for
 N videos in the order of their names:
@@ -12,38 +12,27 @@ N videos in the order of their names:
     settings           JSON: the checkpoint with its SHA-256, and the views
 
 Exit status 0, 3 when some videos could not be read; under torchrun, which would take that for a crash, 0 then too.
-Heavy imports stand inside functions, as in pretrain.py.
 """
 
 import argparse
 import json
-import os
 import sys
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from configs.errors import UserError
+import numpy as np
 
-if TYPE_CHECKING:
-    from dali_pipelines.store.index import Index
-    from trainers.engine.distributed import Ranks
-    from trainers.evaluation.features import Features
-
-
-@dataclass(frozen=True)
-class Videos:
-    """What the sources hold."""
-
-    index: "Index"
-    """The videos that can be read."""
-    labels: Mapping[str, int]
-    """Name -> class of all of them, -1 for none."""
-    failed: Mapping[str, str]
-    """Name -> reason of those that cannot."""
+from configs.schema import Data
+from dali_pipelines.store.files import replacing
+from nets.backbones import create
+from trainers.engine.distributed import Ranks, start
+from trainers.engine.fit import require_writable
+from trainers.evaluation.features import Features, extract
+from trainers.evaluation.sources import Videos, open_videos
+from trainers.weights import read
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
@@ -79,21 +68,12 @@ def _clips(text: str) -> int | str:
 
 def main(argv: list[str]) -> int:
     args = parse_args(argv)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads, if they spin, starve DALI's
-    from trainers.engine.distributed import start
-
     with start(args.device) as ranks:
         return work(args, ranks)
 
 
-def work(args: argparse.Namespace, ranks: "Ranks") -> int:
-    """Makes the file; the exit status."""
-    from configs.schema import Data
-    from nets.backbones import create
-    from trainers.engine.fit import require_writable
-    from trainers.evaluation.features import extract
-    from trainers.weights import read
-
+def work(args: argparse.Namespace, ranks: Ranks) -> int:
+    """Write the file and return the exit status."""
     ranks.on_rank0(lambda: require_writable(args.out.parent, option="--out"))
     weights = ranks.on_rank0(lambda: read(args.checkpoint))
     net = create(weights.backbone)
@@ -129,58 +109,10 @@ def _given(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def open_videos(sources: Sequence[Path], ranks: "Ranks", *, workers: int) -> Videos:
-    """A prepared dataset, or videos that were never prepared; all ranks call this at the same point.
-
-    UserError for a dataset together with anything else, and when no video can be read.
-    """
-    from dali_pipelines.store.index import INDEX_FILE, Index
-
-    prepared = [source for source in sources if (source / INDEX_FILE).is_file()]
-    if not prepared:
-        return _index_in_place(sources, ranks, workers)
-    if len(sources) > 1:
-        raise UserError(f"{prepared[0]} is a prepared dataset: give it alone, each dataset has a file of features")
-    index = Index.load(prepared[0])
-    return Videos(index, dict(zip(index.names.texts(), index.labels.tolist(), strict=True)), {})
-
-
-def _index_in_place(sources: Sequence[Path], ranks: "Ranks", workers: int) -> Videos:
-    """As `dali_pipelines.prepare --codec original`, without its files. Each rank decodes its share of the videos."""
-    from tqdm import tqdm
-
-    from dali_pipelines.prepare import Job, store_video
-    from dali_pipelines.store.discover import find_videos, read_labels
-    from dali_pipelines.store.index import Index
-    from dali_pipelines.workers import Crashed, run_jobs
-
-    found = find_videos(sources, outside=Path(os.devnull))  # nothing lies below it
-    labels, class_names = read_labels("folders", found)
-    jobs = [Job(name, path, path, "original") for name, path in found.items()][ranks.rank :: ranks.world_size]
-    results = run_jobs(store_video, jobs, workers=max(min(workers, len(jobs)), 1))
-    quiet = True if ranks.rank else None  # None: a bar where there is a terminal
-    bar = tqdm(results, desc="decoding once", total=len(jobs), unit="video", leave=False, disable=quiet)
-    mine = {job.name: (None, str(result)) if isinstance(result, Crashed) else result for job, result in bar}
-    everyones = {name: result for of_rank in ranks.gather_objects(mine) for name, result in of_rank.items()}
-    records = {name: record for name, (record, _) in everyones.items() if record is not None}
-    failed = {name: reason for name, (record, reason) in everyones.items() if record is None}
-    if not records:
-        name = min(failed)
-        raise UserError(f"none of the {len(failed)} videos can be read; {found[name]}: {failed[name]}")
-    for note, count in Counter(note for record in records.values() for note in record.notes).items():
-        if ranks.rank == 0:
-            print(f"note: {count} videos {note}", flush=True)
-    index = Index.build(sources[0], records, labels=labels, class_names=class_names)
-    return Videos(index, labels, failed)
-
-
 def save(
-    out: Path, features: "Features", videos: Videos, unreadable: Mapping[str, str], settings: Mapping[str, object]
+    out: Path, features: Features, videos: Videos, unreadable: Mapping[str, str], settings: Mapping[str, object]
 ) -> None:
-    """Writes the file that the head of this module describes, whole or not at all."""
-    import numpy as np
-
-    from dali_pipelines.store.files import replacing
+    """Write the file that the head of this module describes, whole or not at all."""
 
     names = [*features.names, *videos.failed]
     missing = np.full((len(videos.failed), features.values.shape[1]), np.nan, np.float32)

@@ -1,22 +1,28 @@
-"""Learning classes: `torchrun trainers/finetune.py --config C --pretrained CKPT|none --mode full|linear|scratch`.
+"""Learn classes: `torchrun trainers/finetune.py --config C --pretrained CKPT|none --mode full|linear|scratch`.
 
-Recipes lie in configs/recognition/. Heavy imports stand inside functions, as in pretrain.py.
+Recipes lie in configs/recognition/.
 """
 
 import argparse
-import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
 
 from configs.errors import UserError
 from configs.load import dump, load
 from configs.schema import Recognition
-from trainers.engine import fit as command
-
-if TYPE_CHECKING:
-    from dali_pipelines.store.index import Index
-    from trainers.engine.distributed import Ranks
+from dali_pipelines.listed import left_off
+from dali_pipelines.store.index import Index
+from nets import backbones
+from nets.classifier import Classifier
+from trainers.commands.options import add_options, overrides, parse
+from trainers.engine.build import build_loader, build_run
+from trainers.engine.distributed import Ranks, ignored_options, start
+from trainers.engine.fit import dry_run, fit
+from trainers.evaluation.labeled import hold_out, open_labeled
+from trainers.evaluation.validation import Validator
+from trainers.weights import clip_differences, read
 
 MODES = {
     "full": "train all of a pretrained network",
@@ -27,19 +33,18 @@ MODES = {
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="finetune.py", description="Learning the classes of labeled videos.")
-    command.add_options(parser)
+    add_options(parser)
     parser.add_argument(
         "--pretrained", default="none", metavar="CKPT", help="a run, a checkpoint's .pt, a .safetensors export, or none"
     )
     about = "; ".join(f"{mode}: {what}" for mode, what in MODES.items())
     parser.add_argument("--mode", choices=MODES, default="full", help=about)
-    return command.parse(parser, argv)
+    return parse(parser, argv)
 
 
 def main(argv: list[str]) -> None:
     args = parse_args(argv)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads, if they spin, starve DALI's
-    config = load(args.config, command.overrides(args))
+    config = load(args.config, overrides(args))
     if not isinstance(config, Recognition):
         raise UserError(f"{args.config} is a recipe for trainers/pretrain.py; those here are in configs/recognition/")
     if args.print_config:
@@ -49,28 +54,20 @@ def main(argv: list[str]) -> None:
         raise UserError("--mode full needs --pretrained CKPT; with --mode scratch training starts from random weights")
     if args.mode == "scratch" and args.pretrained != "none":
         raise UserError(f"--mode scratch starts from random weights and takes no --pretrained {args.pretrained}")
-    from trainers.engine.distributed import left_out, start
 
     with start(args.device) as ranks:
-        for note in left_out(config.train, ranks) if ranks.rank == 0 else []:
+        for note in ignored_options(config.train, ranks) if ranks.rank == 0 else []:
             print(f"note: {note}", flush=True)
         ending = work(config, ranks, args)
         if ranks.rank == 0:
             print(ending, flush=True)
 
 
-def work(config: Recognition, ranks: "Ranks", args: argparse.Namespace) -> str:
-    """The dry run or the training; returns how it ended. A function of its own for the reason of `pretrain.work`."""
-    import torch
-
-    from nets import backbones
-    from nets.classifier import Classifier
-    from trainers.evaluation.validation import Validator
-    from trainers.weights import read
-
+def work(config: Recognition, ranks: Ranks, args: argparse.Namespace) -> str:
+    """Train, or make the dry run; return how it ended. A function of its own for the reason of `pretrain.work`."""
     index, held_out = datasets(config)
     notes = split_notes(config, index)
-    loader = command.build_loader(config, ranks, index)
+    loader = build_loader(config, ranks, index)
     try:
         torch.manual_seed(config.seed)
         net = Classifier(backbones.create(config.backbone), len(index.class_names), config.net)
@@ -79,25 +76,23 @@ def work(config: Recognition, ranks: "Ranks", args: argparse.Namespace) -> str:
             weights = ranks.on_rank0(lambda: read(args.pretrained))
             weights.load_backbone(net.backbone, config.backbone)
             identity["pretrained"] = ranks.on_rank0(lambda: weights.sha256)
-            notes += differences(config, weights.clip)
+            notes += clip_differences(config, weights.clip)
         for note in notes if ranks.rank == 0 else []:
             print(f"note: {note}", flush=True)
         if args.mode == "linear":
             net.freeze()
         folder = Path(config.work_dir, "checkpoints")
         validator = Validator(held_out, config, ranks, folder) if held_out is not None else None
-        run = command.build_run(
-            config, ranks, loader, net, identity=identity, classes=index.class_names, validator=validator
-        )
-        return command.work(run, loader, args)
+        run = build_run(config, ranks, loader, net, identity=identity, classes=index.class_names, validator=validator)
+        if args.dry_run:
+            return dry_run(run)
+        return fit(run, loader, resume_from=args.resume, max_steps=args.max_steps)
     finally:
         loader.close()
 
 
-def datasets(config: Recognition) -> "tuple[Index, Index | None]":
-    """The videos to train on, and those to validate on, if any."""
-    from trainers.evaluation.labeled import hold_out, open_labeled
-
+def datasets(config: Recognition) -> tuple[Index, Index | None]:
+    """Open the videos to train on, and those to validate on, if any."""
     index, validation = open_labeled(config.data, "train"), config.validation
     if validation.reference.select_on_test:
         return index, open_labeled(config.data, "test")
@@ -114,16 +109,11 @@ def datasets(config: Recognition) -> "tuple[Index, Index | None]":
     return index.select(train), index.select(held)
 
 
-def split_notes(config: Recognition, index: "Index") -> list[str]:
-    """What the lists make of a result, one sentence each.
+def split_notes(config: Recognition, index: Index) -> list[str]:
+    """Return what the lists do to a result, one sentence each.
 
     Videos that are left off, classes that are never learned, test videos that are trained on.
     """
-    import numpy as np
-
-    from dali_pipelines.listed import left_off
-    from trainers.evaluation.labeled import open_labeled
-
     data, test_list = config.data, config.data.list_of("test")
     notes = left_off(data.root, data.list_of("train"), test_list if test_list and test_list.is_file() else None)
     test = open_labeled(data, "test") if test_list and test_list.is_file() else None
@@ -139,13 +129,3 @@ def split_notes(config: Recognition, index: "Index") -> list[str]:
             "the test's accuracy will be too high"
         )
     return notes
-
-
-def differences(config: Recognition, clip: Mapping[str, Any]) -> list[str]:
-    """In what the clips of the recipe are not like those that the network was pretrained on."""
-    ours = {name: getattr(config.plan, name) for name in ("num_frames", "size", "normalization")}
-    return [
-        f"plan.{key} is {value}; the network was pretrained with {clip[key]}"
-        for key, value in ours.items()
-        if key in clip and clip[key] != value
-    ]

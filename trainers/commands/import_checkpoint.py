@@ -1,4 +1,4 @@
-"""A published checkpoint as one of ours: `python -m trainers.import_checkpoint IN --from ctp --out OUT.pt`.
+"""Import a published checkpoint: `python -m trainers.import_checkpoint IN --from ctp --out OUT.pt`.
 
 OUT.pt is a checkpoint of step 0: what finetunes, tests or probes a run takes it as well. What every key of IN became,
 or why it was left, is printed.
@@ -6,29 +6,22 @@ or why it was left, is printed.
 
 import argparse
 import hashlib
-import pickle
+import importlib
 import pkgutil
 import re
-import warnings
-import zipfile
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from configs.errors import UserError
 from configs.load import dump
+from nets.classifier import Classifier
+from trainers.engine import checkpoint
+from trainers.weights import imports
+from trainers.weights.imports import Imported, network
+from trainers.weights.original import read_original
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from trainers.weights.imports import Imported
-
-SYSTEMS = sorted(
-    module.name for module in pkgutil.iter_modules([str(Path(__file__).parents[1] / "weights" / "imports")])
-)
-WRAPPERS = ("state_dict", "model")
-"""Names under which training code puts the state dict beside other things."""
+SYSTEMS = sorted(module.name for module in pkgutil.iter_modules(imports.__path__))
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
@@ -52,15 +45,9 @@ def main(argv: list[str]) -> None:
     args = parse_args(argv)
     if args.out.resolve() == args.checkpoint.resolve():
         raise UserError(f"--out {args.out} is the original itself: choose another name")
-    import importlib
-
-    from nets.classifier import Classifier
-    from trainers.engine import checkpoint
-    from trainers.weights.imports import network
-
     state = read_original(args.checkpoint)
     try:
-        imported: Imported = importlib.import_module(f"trainers.weights.imports.{args.system}").convert(state)
+        imported: Imported = importlib.import_module(f"{imports.__name__}.{args.system}").convert(state)
         net = network(imported)
     except UserError as error:
         raise UserError(f"{args.checkpoint}: {error}") from None
@@ -84,64 +71,8 @@ def main(argv: list[str]) -> None:
     print(f"wrote {args.out}: {what}, {config.backbone}")
 
 
-def read_original(path: Path) -> "dict[str, Tensor]":
-    """The state dict in a file of torch.save, old format or new, keys without `module.`.
-
-    UserError for a missing or damaged file, for one that holds something else, and for one that names objects which
-    torch does not load without running code.
-    """
-    import torch
-
-    if not path.is_file():
-        raise UserError(f"no such file: {path}")
-    content: Any = None
-    damaged: str | None = None
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as file:
-                part = file.testzip()  # torch.load does not check the sums
-            damaged = part and f"checksum of {part}"
-        if damaged is None:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of pickle protocols and TorchScript: the error says it
-                content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # the reader of a damaged pickle raises almost anything
-        refused = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
-        if refused and isinstance(error, pickle.UnpicklingError):
-            raise UserError(
-                f"{path} holds an object of {refused[1]} beside its weights, and reading that can run any code. If you "
-                "trust the file, load it with weights_only=False where its code is, and torch.save its state dict alone"
-            ) from None
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        damaged = reason[-1] if "WeightsUnpickler error" in reason[-1] else reason[0]
-    if damaged:
-        raise UserError(f"{path} is damaged, or no checkpoint of torch ({damaged})")
-    return _state_dict(content, path)
-
-
-def _state_dict(content: Any, path: Path) -> "dict[str, Tensor]":
-    from torch import Tensor
-
-    if isinstance(content, Mapping) and "format" in content and "identity" in content:
-        raise UserError(f"{path} is a checkpoint of this project: it can be used as it is")
-    for name in WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
-            content = content[name]
-            break
-    if not isinstance(content, Mapping) or not content:
-        raise UserError(f"{path} holds no state dict, neither by itself nor as {' or '.join(WRAPPERS)}")
-    state = {}
-    for key, value in content.items():
-        if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise UserError(f"{path} holds no state dict: {key!r} is of type {type(value).__name__} and no tensor")
-        state[key.removeprefix("module.")] = value
-    return state
-
-
 def read_classes(path: Path, outputs: int) -> list[str]:
-    """The names in a file, one a line; those of UCF101's classInd.txt stand behind their number.
+    """Read class names, one a line; those of UCF101's classInd.txt stand behind their number.
 
     UserError unless there are `outputs`, as many as the classifier has.
     """
@@ -159,8 +90,8 @@ def read_classes(path: Path, outputs: int) -> list[str]:
     return [match[2] for match in numbered if match] if counted else names
 
 
-def table(imported: "Imported") -> str:
-    """How many keys became what, by the first part of their names, and what was left and why."""
+def table(imported: Imported) -> str:
+    """List how many keys became what, by the first part of their names, and what was left and why."""
     used: defaultdict[tuple[str, str], int] = defaultdict(int)
     for theirs, ours in imported.used.items():
         used[_first(theirs), _first(ours)] += 1

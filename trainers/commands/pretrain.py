@@ -1,47 +1,46 @@
 """Self-supervised pretraining: `torchrun trainers/pretrain.py --config configs/ctp/r3d18_ucf101.yaml`.
 
-Plain `python` trains in one process. Heavy imports stand inside functions: the loader's workers are spawned
-processes, and each of them imports this file once more.
+Plain `python` trains in one process.
 """
 
 import argparse
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import torch
 
 from configs.errors import UserError
 from configs.load import dump, load
 from configs.schema import Config
-from trainers.engine import fit as command
-
-if TYPE_CHECKING:
-    from trainers.engine.distributed import Ranks
+from dali_pipelines.listed import left_off, open_listed
+from dali_pipelines.tasks import task_module
+from nets.tasks import build_task, pretext_tasks
+from trainers.commands.options import add_options, overrides, parse
+from trainers.engine.build import build_loader, build_run
+from trainers.engine.distributed import Ranks, ignored_options, start
+from trainers.engine.fit import dry_run, fit
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="pretrain.py", description="Self-supervised pretraining on video clips.")
-    command.add_options(parser)
+    add_options(parser)
     parser.add_argument("--list-tasks", action="store_true", help="print the pretext tasks and their recipes, and end")
-    return command.parse(parser, argv, instead_of_config="list_tasks")
+    return parse(parser, argv, instead_of_config="list_tasks")
 
 
 def main(argv: list[str]) -> None:
     args = parse_args(argv)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads, if they spin, starve DALI's
     if args.list_tasks:
         print(list_tasks())
         return
-    config = load(args.config, command.overrides(args))
+    config = load(args.config, overrides(args))
     if config.task == "recognition":
         raise UserError(f"{args.config} is a recipe for trainers/finetune.py: `task: recognition` is no pretext task")
     if args.print_config:
         print(dump(config), end="")
         return
-    from trainers.engine.distributed import left_out, start
-
     with start(args.device) as ranks:
-        notes = left_out(config.train, ranks) if ranks.rank == 0 else []
-        for note in notes:
+        for note in ignored_options(config.train, ranks) if ranks.rank == 0 else []:
             print(f"note: {note}", flush=True)
         ending = work(config, ranks, args)
         if ranks.rank == 0:
@@ -49,10 +48,7 @@ def main(argv: list[str]) -> None:
 
 
 def list_tasks() -> str:
-    """Every task that one can pretrain with: what its network predicts, and its recipes."""
-    from dali_pipelines.tasks import task_module
-    from nets.tasks import pretext_tasks
-
+    """List every task to pretrain with: what its network predicts, and its recipes."""
     lines = []
     for name in pretext_tasks():
         about = (task_module(name).__doc__ or "").partition("\n")[0].partition(" (specs/")[0]
@@ -61,26 +57,24 @@ def list_tasks() -> str:
     return "\n".join(lines)
 
 
-def work(config: Config, ranks: "Ranks", args: argparse.Namespace) -> str:
-    """The dry run or the training; returns how it ended.
+def work(config: Config, ranks: Ranks, args: argparse.Namespace) -> str:
+    """Train, or make the dry run; return how it ended.
 
     A function of its own, so that the network is freed before `start` ends the process group. If DDP holds the
     group's last reference, it frees it under the GIL, for which gloo's thread may be waiting: the rank never exits.
     """
-    import torch
-
-    from dali_pipelines.listed import left_off, open_listed
-    from nets.tasks import build_task
-
     data = config.data
     list_file = Path(data.root, data.list) if data.list else None
     index = open_listed(data.root, list_file).index
     for note in left_off(data.root, list_file) if ranks.rank == 0 else []:
         print(f"note: {note}", flush=True)
-    loader = command.build_loader(config, ranks, index)
+    loader = build_loader(config, ranks, index)
     try:
         torch.manual_seed(config.seed)
         net = build_task(config.task, config.backbone, loader.task.batch_schema, config.net)
-        return command.work(command.build_run(config, ranks, loader, net), loader, args)
+        run = build_run(config, ranks, loader, net)
+        if args.dry_run:
+            return dry_run(run)
+        return fit(run, loader, resume_from=args.resume, max_steps=args.max_steps)
     finally:
         loader.close()

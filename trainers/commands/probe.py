@@ -1,25 +1,24 @@
-"""How much a frozen backbone knows: `python trainers/probe.py --work-dir RUN --train LIST --test LIST`.
+"""Probe a frozen backbone: `python trainers/probe.py --work-dir RUN --train LIST --test LIST`.
 
-A linear classifier on pooled features, for the backbone of the newest checkpoint of a run and, beside it, for the
-same backbone with random weights.
+A linear classifier on pooled features, for the backbone of the newest checkpoint of a run and for the same one with
+random weights.
 """
 
 import argparse
 import json
-import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+import torch
 
 from configs.errors import UserError
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from configs.schema import Data
-    from dali_pipelines.store.index import Index
-    from dali_pipelines.tasks.recognition import Config as ClipsConfig
-    from trainers.engine.distributed import Ranks
+from dali_pipelines.listed import left_off, open_listed
+from dali_pipelines.tasks.recognition import Config as ClipsConfig
+from dali_pipelines.tasks.recognition import Test
+from nets.backbones import create
+from trainers.engine.distributed import start
+from trainers.evaluation.features import extract
+from trainers.evaluation.linear import probe
+from trainers.weights import read
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
@@ -44,16 +43,6 @@ def main(argv: list[str]) -> None:
     args = parse_args(argv)
     if not args.work_dir.is_dir():
         raise UserError(f"no run at {args.work_dir}; make one with trainers/pretrain.py --work-dir")
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads, if they spin, starve DALI's
-    import torch
-
-    from dali_pipelines.listed import left_off, open_listed
-    from dali_pipelines.tasks.recognition import Config as ClipsConfig
-    from dali_pipelines.tasks.recognition import Test
-    from nets.backbones import create
-    from trainers.engine.distributed import start
-    from trainers.weights import read
-
     weights = read(args.work_dir)
     assert weights.config is not None
     config, clip = weights.config, weights.clip
@@ -73,7 +62,11 @@ def main(argv: list[str]) -> None:
         torch.manual_seed(config.seed)
         random, learned = (create(config.backbone).to(ranks.device).eval() for _ in range(2))
         weights.load_backbone(learned, config.backbone)
-        result = probe({"random": random, config.task: learned}, train, test, clips, ranks, config.data)
+        features = (extract([random, learned], index, clips, ranks, config.data) for index in (train, test))
+        result = {
+            name: probe(*pair, classes=len(train.class_names), device=ranks.device)
+            for name, pair in zip(("random", config.task), zip(*features, strict=True), strict=True)
+        }
     if ranks.rank:
         return
     for note in left_off(root, *lists):
@@ -87,26 +80,3 @@ def main(argv: list[str]) -> None:
         report = {"step": weights.step, "chance": chance, "videos": [len(train), len(test)], "probes": result}
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(report, indent=1) + "\n")
-
-
-def probe(
-    backbones: "Mapping[str, nn.Module]",
-    train: "Index",
-    test: "Index",
-    clips: "ClipsConfig",
-    ranks: "Ranks",
-    data: "Data",
-) -> dict[str, dict[str, Any]]:
-    """Top-1 on `test`, with its 95 % interval, of a linear classifier fitted on each backbone's features of `train`.
-
-    A test video that cannot be read counts as wrong.
-    """
-    from trainers.evaluation import linear
-    from trainers.evaluation.features import extract
-
-    networks, classes = list(backbones.values()), len(train.class_names)
-    pairs = zip(*(extract(networks, index, clips, ranks, data) for index in (train, test)), strict=True)
-    return {
-        name: linear.probe(known, asked, classes=classes, device=ranks.device)
-        for name, (known, asked) in zip(backbones, pairs, strict=True)
-    }

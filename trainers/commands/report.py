@@ -1,10 +1,12 @@
-"""A run in one table and one picture: `python trainers/report.py --work-dir RUN --out loss.png`."""
+"""Report a run in one table and one picture: `python trainers/report.py --work-dir RUN --out loss.png`."""
 
 import argparse
 import json
 from pathlib import Path
 
 from configs.errors import UserError
+from configs.load import load
+from nets.tasks import net_module
 
 WINDOW = 0.1  # share of the run that "first" and "last" average over
 
@@ -35,7 +37,7 @@ def main(argv: list[str]) -> None:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The lines of a run's metrics.jsonl; UserError when there are none."""
+    """Read the lines of a run's metrics.jsonl; UserError when there are none."""
     try:
         rows = [json.loads(line) for line in path.read_text().splitlines()]
     except OSError as error:
@@ -46,15 +48,12 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
 
 def metric_of(config: Path) -> str:
-    """The term that shows whether the run's task is being learned."""
-    from configs.load import load
-    from nets.tasks import net_module
-
+    """Return the term that shows whether the run's task is being learned."""
     return net_module(load(config).task).METRIC
 
 
 def plot(rows: list[dict[str, float]], metric: str, out: Path) -> None:
-    """Draws every loss over the steps, and below them the metric beside its chance level."""
+    """Draw every loss over the steps, and below them the metric and its chance level."""
     try:
         import matplotlib
     except ModuleNotFoundError as error:

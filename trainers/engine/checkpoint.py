@@ -20,26 +20,26 @@ FORMAT = 1
 
 
 def list_steps(folder: Path) -> list[int]:
-    """Steps that have a checkpoint in the folder, ascending."""
+    """Return the steps that have a checkpoint in the folder, ascending."""
     matches = (re.fullmatch(r"step_(\d+)\.pt", path.name) for path in folder.glob("step_*.pt"))
     return sorted(int(match[1]) for match in matches if match)
 
 
 def path_of(folder: Path, step: int) -> Path:
-    """File of the checkpoint after `step` optimizer steps."""
+    """Return the file of the checkpoint after `step` optimizer steps."""
     return folder / f"step_{step:08d}.pt"
 
 
 def save(folder: Path, step: int, content: Mapping[str, Any], *, keep: int) -> Path:
-    """Writes a checkpoint and removes all but the newest `keep` up to this step.
+    """Write a checkpoint and remove all but the newest `keep` up to this step.
 
     Raises:
         OSError: it could not be written. The older ones are untouched and no unfinished file is left.
     """
     target = path_of(folder, step)
     write(target, dict(content, step=step))
-    for litter in folder.glob("*.part"):  # of a run that was killed while it wrote
-        litter.unlink()
+    for leftover in folder.glob("*.part"):  # of a run that was killed while it wrote
+        leftover.unlink()
     # Newer steps are unreadable files that --resume auto passed over; they neither count nor go.
     for old in [other for other in list_steps(folder) if other <= step][:-keep]:
         path_of(folder, old).unlink()
@@ -47,7 +47,7 @@ def save(folder: Path, step: int, content: Mapping[str, Any], *, keep: int) -> P
 
 
 def write(target: Path, content: Mapping[str, Any]) -> None:
-    """Writes one checkpoint, whole or not at all. OSError when that fails."""
+    """Write one checkpoint, whole or not at all. OSError when that fails."""
     with replacing(target) as part, part.open("wb") as file:
         _write(dict(content, format=FORMAT), file)
         file.flush()
@@ -56,7 +56,7 @@ def write(target: Path, content: Mapping[str, Any]) -> None:
 
 
 def find(folder: Path, resume: str) -> dict[str, Any] | None:
-    """Content of the checkpoint to go on from, or None to start from the beginning.
+    """Return the checkpoint to resume from, or None to start from the beginning.
 
     Args:
         folder: the run's checkpoint folder; may be missing.
@@ -104,7 +104,7 @@ def _write(content: Mapping[str, Any], file: Any) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A checkpoint's content, tensors on the CPU. UserError when it is damaged or not one of ours."""
+    """Read a checkpoint, tensors on the CPU. UserError when it is damaged or not one of ours."""
     if not path.is_file():
         raise UserError(f"no such checkpoint: {path}")
     try:

@@ -31,29 +31,29 @@ class Ranks:
     world_size: int = 1
 
     def gather(self, values: Tensor) -> Tensor:
-        """float64 (world_size, K), on the CPU, from each rank's `values` (K,)."""
+        """Return float64 (world_size, K), on the CPU, from each rank's `values` (K,)."""
         mine = values.to(self.device, torch.float64)
         if self.world_size == 1:
             return mine[None].cpu()
-        everyones = mine.new_empty(self.world_size * len(mine))
-        distributed.all_gather_into_tensor(everyones, mine)
-        return everyones.view(self.world_size, len(mine)).cpu()
+        gathered = mine.new_empty(self.world_size * len(mine))
+        distributed.all_gather_into_tensor(gathered, mine)
+        return gathered.view(self.world_size, len(mine)).cpu()
 
     def gather_objects(self, mine: Any) -> list[Any]:
-        """Each rank's object, in rank order."""
-        everyones = [mine] * self.world_size
+        """Return each rank's object, in rank order."""
+        gathered = [mine] * self.world_size
         if self.world_size > 1:
-            distributed.all_gather_object(everyones, mine)
-        return everyones
+            distributed.all_gather_object(gathered, mine)
+        return gathered
 
     def copy_buffers(self, net: nn.Module) -> None:
-        """Gives all ranks rank 0's buffers: without SyncBN each has batch norm statistics of its own."""
+        """Copy rank 0's buffers to all ranks: without SyncBN each has batch norm statistics of its own."""
         if self.world_size > 1:
             for buffer in net.buffers():
                 distributed.broadcast(buffer, 0)
 
     def on_rank0(self, make: Callable[[], T]) -> T:
-        """On all ranks what `make()` gives on rank 0; a UserError or OSError too: then all end together."""
+        """Return on all ranks what `make()` gives on rank 0. Its UserError or OSError is raised on all."""
         if self.world_size == 1:
             return make()
         result: list[Any] = [None, None]
@@ -67,8 +67,8 @@ class Ranks:
             raise result[1]
         return result[0]
 
-    def part(self) -> None:
-        """Ends the group, all ranks together, before work that rank 0 does alone, however long that takes.
+    def end_group(self) -> None:
+        """End the process group, all ranks together, before work of any length that rank 0 does alone.
 
         No rank may wait for another one after this. Where rank 0 ended it later, gloo's other ranks would not mind;
         NCCL's, by its documentation, hang until all of the machine end it.
@@ -78,19 +78,19 @@ class Ranks:
 
     def require_same(self, **facts: object) -> None:
         """UserError when the ranks do not agree, as when a node has another copy of the dataset or config."""
-        everyones: list[Mapping[str, object]] = self.gather_objects(facts)
+        gathered: list[Mapping[str, object]] = self.gather_objects(facts)
         for name in facts:
-            for rank, theirs in enumerate(everyones):
-                if theirs[name] != everyones[0][name]:
+            for rank, theirs in enumerate(gathered):
+                if theirs[name] != gathered[0][name]:
                     raise UserError(
-                        f"the ranks differ in {name}: {everyones[0][name]!r} on rank 0, "
+                        f"the ranks differ in {name}: {gathered[0][name]!r} on rank 0, "
                         f"{theirs[name]!r} on rank {rank}; give every rank the same config and dataset"
                     )
 
 
 @contextmanager
 def start(device: str) -> Iterator[Ranks]:
-    """Joins the ranks that torchrun started; alone under plain python. `device` is auto, cpu or cuda."""
+    """Join the ranks that torchrun started, or be the only one. `device` is auto, cpu or cuda."""
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     where, note = choose_device(device, local_rank)
@@ -100,7 +100,7 @@ def start(device: str) -> Iterator[Ranks]:
         torch.cuda.set_device(where)
         torch.backends.cudnn.benchmark = True  # every batch has the same shape
     else:
-        # torchrun sets one thread per process, plain python takes all cores: share them out in either case.
+        # torchrun sets one thread per process, plain python takes all cores: divide them in either case.
         local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world))
     ranks = Ranks(
@@ -119,7 +119,7 @@ def start(device: str) -> Iterator[Ranks]:
 
 
 def wrap(net: Net, train: Train, ranks: Ranks) -> tuple[Net, nn.Module]:
-    """Puts the network on the device behind what the recipe asks for and the device can do.
+    """Put the network on the device, behind what the recipe asks for and the device can do.
 
     Returns:
         The plain network, whose state is saved, and the same parameters behind compile and DDP, to be called.
@@ -128,7 +128,7 @@ def wrap(net: Net, train: Train, ranks: Ranks) -> tuple[Net, nn.Module]:
         net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
     net.to(ranks.device)
     if train.channels_last:
-        for parameter in net.parameters():  # `net.to` would refuse a network with 2-D convolutions beside
+        for parameter in net.parameters():  # `net.to` would refuse a network with 2-D convolutions as well
             if parameter.ndim == 5:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
     model: nn.Module = torch.compile(net) if train.compile else net  # type: ignore[assignment]
@@ -141,8 +141,8 @@ def wrap(net: Net, train: Train, ranks: Ranks) -> tuple[Net, nn.Module]:
     return net, model
 
 
-def left_out(train: Train, ranks: Ranks) -> list[str]:
-    """What the recipe asks for and this device does not do, one sentence each."""
+def ignored_options(train: Train, ranks: Ranks) -> list[str]:
+    """Return what the recipe asks for and this device does not do, one sentence each."""
     if ranks.device.type == "cuda":
         return []
     notes = []

@@ -3,37 +3,36 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from configs.errors import UserError
-
-if TYPE_CHECKING:
-    from dali_pipelines.store.index import Index
+from dali_pipelines.store.index import Index
 
 OTHER_VIDEOS = {
     "videos.names": "as many videos under other names, or in another order",
     "videos.frames": "videos of the same names, some with another number of frames",
 }
-"""What it means when a digest of `of_videos` differs. Older checkpoints have none."""
+"""What it means when a digest of `video_digests` differs. Older checkpoints have none."""
 
 
-def of_videos(index: "Index") -> dict[str, str]:
-    """Digests of the names, in their order, and of the numbers of frames: a row means the same clip while they hold."""
+def video_digests(index: Index) -> dict[str, str]:
+    """Return digests of the names, in order, and of the numbers of frames: they say what a row means."""
     names = json.dumps(index.names.texts()).encode()
     frames = json.dumps(index.num_frames.tolist()).encode()
     return {key: hashlib.sha256(what).hexdigest()[:16] for key, what in zip(OTHER_VIDEOS, (names, frames), strict=True)}
 
 
 def check(content: Mapping[str, Any], identity: Mapping[str, object]) -> list[str]:
-    """Warnings of what an older checkpoint does not tell; UserError when it belongs to another run.
+    """Return warnings of what an older checkpoint does not say.
 
-    That is one whose data order or tensors do not fit this one.
+    Raises:
+        UserError: it belongs to another run, one whose data order or tensors do not fit this one.
     """
-    known, step = content["identity"], content["step"]
+    saved, step = content["identity"], content["step"]
     for key, ours in identity.items():
-        theirs = known.get(key)
+        theirs = saved.get(key)
         if key in OTHER_VIDEOS and theirs not in (None, ours):
             data = yaml.safe_load(content["config"])["data"]
             raise UserError(
@@ -46,6 +45,6 @@ def check(content: Mapping[str, Any], identity: Mapping[str, object]) -> list[st
                 f"the checkpoint of step {step} has {key} = {theirs!r}, this run has {ours!r}; "
                 f"set it back to {theirs!r} to go on, or pass another --work-dir to start a new run"
             )
-    if any(key in identity and key not in known for key in OTHER_VIDEOS):
+    if any(key in identity and key not in saved for key in OTHER_VIDEOS):
         return [f"the checkpoint of step {step} does not tell its videos: go on only if they are the same as then"]
     return []

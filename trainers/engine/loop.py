@@ -8,7 +8,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,10 +16,7 @@ from torch import Tensor, nn
 from configs.errors import UserError
 from trainers.engine import checkpoint
 from trainers.engine.metrics import Metrics
-from trainers.engine.run import Batch, Loader, Run, save
-
-if TYPE_CHECKING:
-    from trainers.evaluation.validation import Validator
+from trainers.engine.run import Batch, Loader, Run, Validator, save
 
 
 @dataclass(frozen=True)
@@ -38,13 +34,13 @@ class Step:
 
 
 def endless(loader: Loader) -> Iterator[Batch]:
-    """Batches from the loader's cursor on, epoch after epoch."""
+    """Yield batches from the loader's cursor on, epoch after epoch."""
     while True:
         yield from loader
 
 
 def train_step(run: Run, batches: Iterator[Batch], step: int) -> Step:
-    """One optimizer step: `train.accumulate` micro-steps, one update. `step` counts those done before it.
+    """Make one optimizer step of `train.accumulate` micro-steps. `step` counts those done before it.
 
     Raises:
         UserError: the gradient has NaN or infinity. Every rank raises it at the same step, before its update.
@@ -58,9 +54,9 @@ def train_step(run: Run, batches: Iterator[Batch], step: int) -> Step:
     run.net.before_step(epoch)
     wait, seen, terms = 0.0, [], dict[str, Tensor]()
     for micro in range(train.accumulate):
-        asked = time.perf_counter()
+        fetch_began = time.perf_counter()
         batch = next(batches)
-        wait += time.perf_counter() - asked
+        wait += time.perf_counter() - fetch_began
         batch = {k: v.contiguous(memory_format=layout) if v.ndim == 5 else v for k, v in batch.items()}
         last = micro == train.accumulate - 1
         with nullcontext() if last or ranks.world_size == 1 else run.model.no_sync():  # type: ignore[operator]
@@ -84,19 +80,19 @@ def train_step(run: Run, batches: Iterator[Batch], step: int) -> Step:
 
 
 def _explain(run: Run, step: int, grad_norm: float, seen: list[tuple[Batch, Tensor]]) -> str:
-    """Names the samples to blame, of all ranks.
+    """Name the samples to blame, of all ranks.
 
     Those whose inputs or targets are not finite; if there are none, all of the micro-steps whose loss is not; all,
     if only the gradient overflowed.
     """
-    mine = [(batch["index"].tolist(), bool(loss.isfinite()), _spoilt(batch)) for batch, loss in seen]
-    everyones = [micro_step for of_rank in run.ranks.gather_objects(mine) for micro_step in of_rank]
-    guilty = [rows for rows, finite, _ in everyones if not finite]
-    spoilt: dict[int, str] = {row: name for *_, found in everyones for row, name in found.items()}
-    what = "the loss is not finite" if guilty else "the loss is finite, its gradient is not"
-    if spoilt:
-        what = f"{', '.join(sorted(set(spoilt.values())))} of some samples is not finite"
-    rows = list(spoilt) or [row for rows in guilty or [rows for rows, *_ in everyones] for row in rows]
+    mine = [(batch["index"].tolist(), bool(loss.isfinite()), _nonfinite(batch)) for batch, loss in seen]
+    gathered = [micro_step for of_rank in run.ranks.gather_objects(mine) for micro_step in of_rank]
+    blamed = [rows for rows, finite, _ in gathered if not finite]
+    nonfinite: dict[int, str] = {row: name for *_, found in gathered for row, name in found.items()}
+    what = "the loss is not finite" if blamed else "the loss is finite, its gradient is not"
+    if nonfinite:
+        what = f"{', '.join(sorted(set(nonfinite.values())))} of some samples is not finite"
+    rows = list(nonfinite) or [row for rows in blamed or [rows for rows, *_ in gathered] for row in rows]
     return (
         f"step {step + 1}: {what} (norm {grad_norm}). Nothing was updated and the last checkpoint is intact; "
         "lower optim.lr or look at these videos, by dataset row: "
@@ -104,8 +100,8 @@ def _explain(run: Run, step: int, grad_norm: float, seen: list[tuple[Batch, Tens
     )
 
 
-def _spoilt(batch: Batch) -> dict[int, str]:
-    """Dataset row -> the tensor that is not finite in its sample."""
+def _nonfinite(batch: Batch) -> dict[int, str]:
+    """Map each dataset row with a value that is not finite to the tensor's name."""
     found: dict[int, str] = {}
     for name, values in batch.items():
         finite_B = values.reshape(len(values), -1).isfinite().all(1).cpu()
@@ -114,7 +110,7 @@ def _spoilt(batch: Batch) -> dict[int, str]:
 
 
 class StopSignal:
-    """Remembers SIGTERM and SIGUSR1 instead of dying of them, while in its `with` block."""
+    """Remember SIGTERM and SIGUSR1 instead of dying of them, while in the `with` block."""
 
     name = ""
 
@@ -131,7 +127,7 @@ class StopSignal:
 
 
 def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, end: int) -> str:
-    """Trains from step `first_step` up to `end`, with checkpoints in `folder`. Returns how it ended.
+    """Train from step `first_step` up to `end`, with checkpoints in `folder`. Returns how it ended.
 
     `metrics` is rank 0's alone. SIGTERM or SIGUSR1 on any rank ends the run after the current step, saved: a validation
     that is due comes first when the run goes on.
@@ -140,26 +136,26 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
     saved = checkpoint.path_of(folder, first_step)
     run.model.train()
     with StopSignal() as stop:
-        if run.validator and run.validator.owing:
+        if run.validator and run.validator.pending:
             saved = _validate(run, run.validator, metrics, folder, first_step)
         for step in range(first_step, end):
             began = time.perf_counter()
             result = train_step(run, batches, step)
-            # One small collective a step: the terms, the times, and whether any rank was told to stop.
+            # One small collective a step: the terms, the times, and whether any rank is to stop.
             times = [result.wait, time.perf_counter() - began, float(bool(stop.name))]
             own = torch.stack([*result.terms.values()])
-            everyones = run.ranks.gather(torch.cat([own, own.new_tensor(times)]))
-            terms = dict(zip(result.terms, everyones[:, :-3].mean(0).tolist(), strict=True))
-            stopping = bool(everyones[:, -1].any())
+            gathered = run.ranks.gather(torch.cat([own, own.new_tensor(times)]))
+            terms = dict(zip(result.terms, gathered[:, :-3].mean(0).tolist(), strict=True))
+            stopping = bool(gathered[:, -1].any())
             done = step + 1
             if metrics:
                 if step == first_step:
                     metrics.add_clips(done, result.batch)
                 facts = {"epoch": run.epoch(step), "lr": run.lr(step), "grad_norm": result.grad_norm, **terms}
-                metrics.add(done, facts, everyones[:, -3:-1], run.loader_facts())
+                metrics.add(done, facts, gathered[:, -3:-1], run.loader_facts())
             due = run.validator is not None and run.validator.due(run, done)
             if run.validator:
-                run.validator.owing = due
+                run.validator.pending = due
             # Before the validation, which may take longer than a scheduler waits between SIGTERM and SIGKILL.
             if due or stopping or done == end or done % run.config.train.checkpoint_every == 0:
                 saved = save(run, folder, done)
@@ -171,8 +167,8 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
     return f"done: {end} of {run.total_steps} steps; {saved}"
 
 
-def _validate(run: Run, validator: "Validator", metrics: Metrics | None, folder: Path, step: int) -> Path:
-    """The validation after `step` steps, reported and saved."""
+def _validate(run: Run, validator: Validator, metrics: Metrics | None, folder: Path, step: int) -> Path:
+    """Validate after `step` steps, report it and save."""
     measured = validator(run, step)
     run.model.train()
     if metrics:

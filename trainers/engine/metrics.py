@@ -1,46 +1,49 @@
-"""What a run reports: metrics.jsonl, TensorBoard and a progress bar, all written by rank 0."""
+"""What rank 0 reports of a run: metrics.jsonl, the loggers and a progress bar."""
 
 import json
 import resource
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
 import torch
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
 from tqdm import tqdm
 
 from dali_pipelines.graph.color import NORMALIZATIONS
 from dali_pipelines.store.files import replacing
+from trainers.engine.loggers import Logger
 
 
 class Metrics:
-    """The run's reports from step `first_step` on; later ones, of a run that was cut off, are dropped.
+    """Report a run from step `first_step` on; later lines, of a run that was cut off, are dropped.
 
-    A step's number counts the optimizer steps done, itself included. With `owing` the validation after `first_step` is
-    still to come. `normalization` is that of the clips, a name in
-    `graph.color.NORMALIZATIONS`. A context manager: closes its files.
+    A step's number counts the optimizer steps done, itself included. A context manager: closes its files and loggers.
+
+    Args:
+        normalization: of the clips, a name in `graph.color.NORMALIZATIONS`.
+        validation_pending: the validation after `first_step` is still to come.
     """
 
     def __init__(
         self,
         work_dir: Path,
+        loggers: Sequence[Logger],
         *,
         first_step: int,
         end: int,
         global_batch: int,
         log_every: int,
         normalization: str,
-        owing: bool = False,
+        validation_pending: bool = False,
     ) -> None:
         path = work_dir / "metrics.jsonl"
         self._validations = work_dir / "validation.jsonl"
         drop_after(path, first_step)
-        drop_after(self._validations, first_step - owing)
+        drop_after(self._validations, first_step - validation_pending)
         self._file = path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(work_dir / "tensorboard"), purge_step=first_step + 1)
+        self._loggers = loggers
         self._bar = tqdm(total=end, initial=first_step, unit="step", disable=None, dynamic_ncols=True)
         self._end, self._global_batch, self._log_every = end, global_batch, log_every
         self._normalization = normalization
@@ -51,11 +54,12 @@ class Metrics:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._bar.close()
-        self._board.close()
+        for logger in self._loggers:
+            logger.close()
         self._file.close()
 
     def add(self, step: int, facts: Mapping[str, float], timings: Tensor, more: Mapping[str, float]) -> None:
-        """Takes one step; writes a line every `log_every` steps and at the end.
+        """Take one step; write a line every `log_every` steps and at the end.
 
         Args:
             step: optimizer steps done.
@@ -76,8 +80,8 @@ class Metrics:
         line = {"step": step, **facts, **speed, **more, **memory()}
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
-        for name, value in line.items():
-            self._board.add_scalar(f"train/{name}", value, step)
+        for logger in self._loggers:
+            logger.add_scalars("train", line, step)
         short = {
             "loss": f"{facts['loss']:.4g}",
             "clips/s": f"{speed['clips_per_s']:.4g}",
@@ -88,22 +92,24 @@ class Metrics:
             print(f"step {step}/{self._end}", *(f"{name} {value}" for name, value in short.items()), flush=True)
 
     def add_validation(self, step: int, facts: Mapping[str, float]) -> None:
-        """Takes what was measured after `step` steps; writes a line of validation.jsonl."""
+        """Take what was measured after `step` steps; write a line of validation.jsonl."""
         with self._validations.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **facts}) + "\n")
-        for name, value in facts.items():
-            self._board.add_scalar(f"validation/{name}", value, step)
+        for logger in self._loggers:
+            logger.add_scalars("validation", facts, step)
         self._bar.write(f"step {step}: validation " + ", ".join(f"{name} {value:.4g}" for name, value in facts.items()))
 
     def add_clips(self, step: int, batch: Mapping[str, Tensor]) -> None:
-        """Shows in TensorBoard what the network sees: some of each tensor of clips (B, ..., 3, T, H, W)."""
+        """Show the loggers what the network sees: some of each tensor of clips (B, ..., 3, T, H, W)."""
         for name, clips in batch.items():
             if clips.ndim >= 5:
-                self._board.add_image(f"input/{name}", picture(clips, self._normalization), step)
+                image = picture(clips, self._normalization)
+                for logger in self._loggers:
+                    logger.add_image(f"input/{name}", image, step)
 
 
 def picture(clips: Tensor, normalization: str = "imagenet", *, rows: int = 4, frames: int = 8) -> Tensor:
-    """float32 (3, h, w) in 0..1: the first views of a normalized batch (B, ..., 3, T, H, W), one a row, some frames."""
+    """Lay out the first views of a normalized batch (B, ..., 3, T, H, W), one a row; float32 (3, h, w) in 0..1."""
     views_NCTHW = clips.flatten(0, -5)[:rows].float().cpu()
     length = views_NCTHW.shape[2]
     times = torch.linspace(0, length - 1, min(frames, length)).long()
@@ -113,7 +119,7 @@ def picture(clips: Tensor, normalization: str = "imagenet", *, rows: int = 4, fr
 
 
 def memory() -> dict[str, float]:
-    """This process's resident memory and its peak on the GPU, MiB."""
+    """Return this process's resident memory and its peak on the GPU, MiB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     used = {"rss_mib": pages * resource.getpagesize() / 2**20}
     if torch.cuda.is_available():
@@ -122,7 +128,7 @@ def memory() -> dict[str, float]:
 
 
 def drop_after(path: Path, step: int) -> None:
-    """Cuts off the lines of a metrics.jsonl behind `step`, and a last line that a kill left half written."""
+    """Drop the lines of a metrics.jsonl after `step`, and a last line that a kill left half written."""
     if not path.exists():
         return
     kept = []

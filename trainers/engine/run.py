@@ -3,25 +3,20 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-import torch
 import yaml
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from configs.errors import UserError
 from configs.load import dump
-from configs.schema import Config, Optim
+from configs.schema import Config
 from nets.tasks import Pretext
 from trainers.engine import checkpoint, identity, unreadable
 from trainers.engine.distributed import Ranks
 from trainers.engine.schedule import lr_at
-
-if TYPE_CHECKING:
-    from trainers.evaluation.validation import Validator
 
 Batch = dict[str, Tensor]
 
@@ -35,6 +30,20 @@ class Loader(Protocol):
     def __iter__(self) -> Iterator[Batch]: ...
     def state_dict(self) -> dict[str, int]: ...
     def load_state_dict(self, state: dict[str, int]) -> None: ...
+
+
+class Validator(Protocol):
+    """What the loop needs of `trainers.evaluation.validation.Validator`."""
+
+    lr_factor: float
+    """By which the plateaus so far have lowered the learning rate."""
+    pending: bool
+    """Whether a checkpoint was written before the validation of its step."""
+
+    def due(self, run: "Run", step: int) -> bool: ...
+    def __call__(self, run: "Run", step: int) -> dict[str, float]: ...
+    def state_dict(self) -> dict[str, object]: ...
+    def load_state_dict(self, state: dict[str, object]) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,22 +66,22 @@ class Run:
     """Figures of the loader for the log."""
     classes: tuple[str, ...] = ()
     """Names of a classifier's classes, in the order of its outputs."""
-    validator: "Validator | None" = None
-    """What measures the network between epochs, in finetuning."""
+    validator: Validator | None = None
+    """Measures the network between epochs, in finetuning."""
     unreadable: dict[str, str] = field(default_factory=dict)
     """Names of videos that could not be read on any rank, with the reason; as of the last checkpoint."""
 
     @property
     def total_steps(self) -> int:
-        """Optimizer steps of the whole recipe; micro-steps go on over the ends of epochs."""
+        """Return the optimizer steps of the whole recipe; micro-steps go on over the ends of epochs."""
         return self.config.train.epochs * len(self.loader) // self.config.train.accumulate
 
     def epoch(self, step: int) -> int:
-        """Epoch that optimizer step `step` begins in."""
+        """Return the epoch in which optimizer step `step` begins."""
         return step * self.config.train.accumulate // len(self.loader)
 
     def lr(self, step: int) -> float:
-        """Learning rate of the optimizer step that comes after `step` others."""
+        """Return the learning rate of the optimizer step after `step` others."""
         config, epoch = self.config, self.epoch(step)
         return lr_at(
             config.schedule,
@@ -84,41 +93,9 @@ class Run:
         )
 
 
-def make_optimizer(net: nn.Module, optim: Optim) -> Optimizer:
-    """The recipe's optimizer over all parameters that are trained, in torch's fused form.
-
-    Each of its groups has one `lr_factor`, by which the loop multiplies the learning rate.
-    """
-
-    def factor_of(named: tuple[str, nn.Parameter]) -> float:
-        return next((factor for part, factor in optim.lr_factors if named[0].startswith(f"{part}.")), 1.0)
-
-    trained = [(name, parameter) for name, parameter in net.named_parameters() if parameter.requires_grad]
-    for part, _ in optim.lr_factors:
-        if not any(name.startswith(f"{part}.") for name, _ in net.named_parameters()):
-            names = ", ".join(sorted({name.rpartition(".")[0].split(".")[0] for name, _ in net.named_parameters()}))
-            raise UserError(f"optim.lr_factors: the network has no part {part}; it has {names}, and parts of them")
-    # Only neighbors share a group: checkpoints count the parameters, and a change of factors must not reorder them.
-    parts: Any = [
-        {"params": [parameter for _, parameter in group], "lr_factor": factor}
-        for factor, group in groupby(trained, factor_of)
-    ]
-    if optim.name == "sgd":
-        return torch.optim.SGD(
-            parts,
-            lr=optim.lr,
-            momentum=optim.momentum,
-            weight_decay=optim.weight_decay,
-            fused=True,
-        )
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[optim.name]
-    betas = (optim.momentum, 0.999)
-    return kind(parts, lr=optim.lr, betas=betas, weight_decay=optim.weight_decay, fused=True)
-
-
-def resume(run: Run, folder: Path, how: str) -> int:
-    """Restores the run from a checkpoint (see `checkpoint.find`); returns the optimizer steps done so far."""
-    found = run.ranks.on_rank0(lambda: checkpoint.find(folder, how))
+def resume(run: Run, folder: Path, resume_from: str) -> int:
+    """Restore the run from a checkpoint and return the optimizer steps done; see `checkpoint.find`."""
+    found = run.ranks.on_rank0(lambda: checkpoint.find(folder, resume_from))
     if found is None:
         return 0
     for warning in identity.check(found, run.identity):
@@ -143,9 +120,9 @@ def resume(run: Run, folder: Path, how: str) -> int:
     return int(found["step"])
 
 
-def _changed_options(then: str, now: str) -> str:
-    """The options of data and head in which two dumped configs differ, as "net.hidden was 512 and is 128"."""
-    before, after = yaml.safe_load(then), yaml.safe_load(now)
+def _changed_options(old: str, new: str) -> str:
+    """Return where two dumped configs differ in data and head: "net.hidden was 512 and is 128"."""
+    before, after = yaml.safe_load(old), yaml.safe_load(new)
     return ", ".join(
         f"{section}.{key} was {before[section].get(key)!r} and is {value!r}"
         for section in ("plan", "net")
@@ -155,7 +132,7 @@ def _changed_options(then: str, now: str) -> str:
 
 
 def content(run: Run) -> dict[str, Any]:
-    """What a checkpoint says of the network: enough to use it, not to go on training."""
+    """Return what a checkpoint says of the network: enough to use it, not to resume training."""
     return {
         "identity": dict(run.identity),
         "config": dump(run.config),
@@ -166,7 +143,7 @@ def content(run: Run) -> dict[str, Any]:
 
 
 def save(run: Run, folder: Path, step: int) -> Path:
-    """Writes the checkpoint after `step` steps; UserError on all ranks when the disk does not take it."""
+    """Write the checkpoint after `step` steps. UserError on all ranks when that fails."""
     for of_rank in run.ranks.gather_objects(run.loader.replaced):
         run.unreadable.update(of_rank)
     state = {

@@ -9,7 +9,7 @@ from configs.schema import Schedule
 
 
 def lr_at(schedule: Schedule, base_lr: float, *, step: int, epoch: int, total_steps: int, epochs: int) -> float:
-    """Learning rate of one optimizer step.
+    """Return the learning rate of one optimizer step.
 
     Args:
         base_lr: rate of the recipe.
@@ -34,5 +34,5 @@ def lr_at(schedule: Schedule, base_lr: float, *, step: int, epoch: int, total_st
 
 
 def half_wave(done: float) -> float:
-    """From 1 at `done` = 0 down to 0 at 1, along a cosine."""
+    """Fall from 1 at `done` = 0 to 0 at 1, along a cosine."""
     return 0.5 * (1 + math.cos(math.pi * done))

@@ -1,4 +1,4 @@
-"""Videos that no rank or only some could read during a run: unreadable.csv in its work dir, and a line at the end."""
+"""Videos that could not be read during a run: unreadable.csv in its work dir, and a line at the end."""
 
 import csv
 from collections.abc import Mapping
@@ -11,14 +11,14 @@ NAMED = 10
 
 
 def write(videos: Mapping[str, str], work_dir: Path) -> None:
-    """Writes name and reason of each video; no file where there is none."""
+    """Write name and reason of each video; no file where there is none."""
     if videos:
         with replacing(work_dir / FILE) as part, part.open("w", newline="", errors="surrogateescape") as file:
             csv.writer(file).writerows([("name", "reason"), *videos.items()])
 
 
 def summary(videos: Mapping[str, str], work_dir: Path) -> list[str]:
-    """What to say of them: one line, or none."""
+    """Return one line about them, or none."""
     if not videos:
         return []
     more = f" and {len(videos) - NAMED} more" * (len(videos) > NAMED)

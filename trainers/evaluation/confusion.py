@@ -13,7 +13,7 @@ LONGEST = 40  # letters of a class's name
 
 
 def draw(table: np.ndarray, columns: Sequence[str], path: Path, *, title: str) -> None:
-    """Writes a PNG: a row for each true class, a column for each answer, the share of the class's videos as color.
+    """Draw a PNG: a row for each true class, a column for each answer, the share of its videos as color.
 
     Args:
         table: int64 (K, K or more), counts.

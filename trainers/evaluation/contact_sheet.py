@@ -29,7 +29,7 @@ class Item:
 
 
 def choose(labels: np.ndarray, hits: np.ndarray, count: int) -> list[int]:
-    """Rows of up to `count` queries, half of them hits where there are so many, each half spread over the classes.
+    """Choose up to `count` queries, half of them hits where possible, each half spread over the classes.
 
     Args:
         labels: int64 (Q,). hits: bool (Q,).
@@ -45,7 +45,7 @@ def choose(labels: np.ndarray, hits: np.ndarray, count: int) -> list[int]:
 
 
 def draw(title: str, rows: Sequence[Sequence[Item]]) -> Image.Image:
-    """The sheet, one row of items below the other, under the lines of `title`."""
+    """Draw the sheet, one row of items below the other, under the lines of `title`."""
     lines = [stack([_tile(item) for item in row], across=True) for row in rows]
     width = max([line.width for line in lines], default=4 * THUMB[0])
     header = stack([text(line, width) for line in title.splitlines()], gap=0)
@@ -53,7 +53,7 @@ def draw(title: str, rows: Sequence[Sequence[Item]]) -> Image.Image:
 
 
 def _spread(rows: np.ndarray, count: int) -> np.ndarray:
-    """Up to `count` of the rows, at equal distances."""
+    """Pick up to `count` of the rows, evenly spaced."""
     count = min(count, len(rows))
     return rows[(np.arange(count) * len(rows) + len(rows) // 2) // max(count, 1)]
 

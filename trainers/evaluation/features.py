@@ -28,15 +28,15 @@ class Features:
     """Names of those videos, with the reason."""
 
     @property
-    def known(self) -> np.ndarray:
-        """bool (N,): which videos could be read."""
+    def readable(self) -> np.ndarray:
+        """Return which videos could be read, bool (N,)."""
         return ~np.isnan(self.values[:, 0])
 
 
 def extract(
     backbones: Sequence[nn.Module], index: Index, cfg: Config, ranks: Ranks, data: Data, *, unit: bool = False
 ) -> list[Features]:
-    """Features of each backbone; a video is decoded once for all.
+    """Return the features of each backbone; a video is decoded once for all.
 
     A feature map is averaged over time and space, then over the views that `cfg.test` says. With `unit` that of each
     view is scaled to length 1 before, as in CoCLR's retrieval (specs/evaluation.md 6). Backbones are used as they
@@ -50,8 +50,8 @@ def extract(
     views = per_video(pooled, index, cfg, ranks, data, desc=f"features of {len(index)} videos")
     means = [None if out is None else out.mean(0, dtype=np.float64).astype(np.float32) for out in views.outputs]
     widths = [int(backbone.out_channels) for backbone in backbones]  # type: ignore[arg-type]
-    nothing = np.full(sum(widths), np.nan, np.float32)
-    table = np.stack([nothing if mean is None else mean for mean in means])
+    missing = np.full(sum(widths), np.nan, np.float32)
+    table = np.stack([missing if mean is None else mean for mean in means])
     names = list(index.names.texts())
     return [
         Features(names, index.labels, values, views.unreadable)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from typing import Literal
 
 import numpy as np
 
@@ -15,12 +16,12 @@ SAME_FILM = re.compile(r"_c\d+$|_[a-z]_(?:cm|nm)_np\d+_[a-z]{2}_(?:goo|med|bad)_
 <film>_<class>_<body>_<camera>_np<people>_<side>_<quality>_<clip>."""
 
 
-def open_labeled(data: LabeledData, part: str) -> Index:
-    """The videos of one part, "train" or "test", all with a class; those in the quarantine are left off (`listed`).
+def open_labeled(data: LabeledData, part: Literal["train", "test"]) -> Index:
+    """Open the videos of one part, "train" or "test", all with a class; quarantined ones are left off.
 
     UserError for a missing list, videos without a class, and a list whose own labels tell of other classes.
     """
-    list_file = data.list_of(part)  # type: ignore[arg-type]
+    list_file = data.list_of(part)
     if part == "test" and list_file is None:
         raise UserError("data.test_list: missing; name the file that lists the test videos, such as testlist01.txt")
     found = open_listed(data.root, list_file)
@@ -33,17 +34,17 @@ def open_labeled(data: LabeledData, part: str) -> Index:
         )
     if list_file is not None:
         tokens = _own_labels(found.lines, index.names.texts())
-        listed, known = len(set(tokens)), len(np.unique(index.labels))
-        if len(tokens) == len(index) and all(token.isdecimal() for token in tokens) and listed != known:
+        listed, present = len(set(tokens)), len(np.unique(index.labels))
+        if len(tokens) == len(index) and all(token.isdecimal() for token in tokens) and listed != present:
             raise UserError(
-                f"{list_file} tells {listed} classes apart, {data.root} has {known} for its videos: they are of "
+                f"{list_file} tells {listed} classes apart, {data.root} has {present} for its videos: they are of "
                 "different datasets, or the dataset was prepared with other labels"
             )
     return index
 
 
 def _own_labels(lines: Iterable[str], names: Iterable[str]) -> list[str]:
-    """What stands behind the names of a list, such as the class ids in UCF101's lists for training."""
+    """Return what follows the names in a list, such as the class ids in UCF101's training lists."""
     return [
         line[1]
         for line, name in zip((line.rsplit(maxsplit=1) for line in lines), names, strict=True)
@@ -52,7 +53,7 @@ def _own_labels(lines: Iterable[str], names: Iterable[str]) -> list[str]:
 
 
 def hold_out(index: Index, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to train on and rows to validate on, about `share` of each class, by chance; int64, rising.
+    """Split rows at random to train on and validate on, about `share` of each class; int64, ascending.
 
     Videos of one film are not torn apart (`SAME_FILM`); every class keeps at least one film to train on.
     """

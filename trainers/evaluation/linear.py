@@ -1,6 +1,5 @@
-"""A linear classifier on fixed features, and how sure its accuracy is."""
+"""The linear probe: a linear classifier on fixed features."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,12 +8,13 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from trainers.evaluation.features import Features
+from trainers.evaluation.intervals import wilson
 
 PENALTIES = tuple(10.0**power for power in range(-5, 2))
 
 
 def fit(x: Tensor, y: Tensor, *, classes: int) -> Callable[[Tensor], Tensor]:
-    """Multinomial logistic regression on standardized features.
+    """Fit a multinomial logistic regression on standardized features.
 
     The L2 penalty, of `PENALTIES`, is the one that does best on a random fifth of the samples, fitted on the others.
 
@@ -36,22 +36,22 @@ def fit(x: Tensor, y: Tensor, *, classes: int) -> Callable[[Tensor], Tensor]:
     return lambda features: (((features - mean) / std) @ weight + bias).argmax(1)
 
 
-def probe(known: Features, asked: Features, *, classes: int, device: torch.device) -> dict[str, Any]:
-    """`top1` on the videos `asked` of a classifier fitted on the `known` ones, and its 95 % `interval`.
+def probe(train: Features, test: Features, *, classes: int, device: torch.device) -> dict[str, Any]:
+    """Fit a classifier on `train`; return `top1` on `test` and its 95 % `interval`.
 
-    A video that could not be read counts as wrong.
+    A test video that could not be read counts as wrong; such a training video is left out.
     """
-    x, y, new = (
+    x, y, test_x = (
         torch.from_numpy(values).to(device)
-        for values in (known.values[known.known], known.labels[known.known], asked.values[asked.known])
+        for values in (train.values[train.readable], train.labels[train.readable], test.values[test.readable])
     )
-    guessed = fit(x, y, classes=classes)(new).cpu().numpy()
-    correct, total = int((guessed == asked.labels[asked.known]).sum()), len(asked.names)
+    predicted = fit(x, y, classes=classes)(test_x).cpu().numpy()
+    correct, total = int((predicted == test.labels[test.readable]).sum()), len(test.names)
     return {"top1": correct / total, "interval": wilson(correct, total)}
 
 
 def _minimize(x: Tensor, y: Tensor, classes: int, penalty: float) -> tuple[Tensor, Tensor]:
-    """Weight (C, classes) and bias (classes,) with the least mean cross-entropy + penalty/2 |weight|^2."""
+    """Minimize mean cross-entropy + penalty/2 |weight|^2 over weight (C, classes) and bias (classes,)."""
     weight = x.new_zeros(x.shape[1], classes, requires_grad=True)
     bias = x.new_zeros(classes, requires_grad=True)
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
@@ -64,11 +64,3 @@ def _minimize(x: Tensor, y: Tensor, classes: int, penalty: float) -> tuple[Tenso
 
     optimizer.step(closure)
     return weight.detach(), bias.detach()
-
-
-def wilson(correct: float, total: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson's score)."""
-    share, spread = correct / total, z * z / total
-    middle = (share + spread / 2) / (1 + spread)
-    reach = z * math.sqrt(share * (1 - share) / total + spread / (4 * total)) / (1 + spread)
-    return middle - reach, middle + reach

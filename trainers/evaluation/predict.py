@@ -30,7 +30,7 @@ class Predictions:
 
 
 def predict(net: Classifier, index: Index, cfg: Config, ranks: Ranks, data: Data, *, desc: str) -> Predictions:
-    """Scores of all videos by a classifier in eval mode, averaged over the views that `cfg.test` says."""
+    """Score all videos with a classifier in eval mode, averaged over the views that `cfg.test` says."""
     averages_logits = cfg.test.average == "logits"
 
     def score(clips: Tensor) -> Tensor:
@@ -38,21 +38,21 @@ def predict(net: Classifier, index: Index, cfg: Config, ranks: Ranks, data: Data
         return logits if averages_logits else logits.softmax(1)
 
     views = per_video(score, index, cfg, ranks, data, desc=desc)
-    nothing = np.full(net.linear.out_features, np.nan)
-    scores = np.stack([nothing if out is None else out.mean(0, dtype=np.float64) for out in views.outputs])
+    missing = np.full(net.linear.out_features, np.nan)
+    scores = np.stack([missing if out is None else out.mean(0, dtype=np.float64) for out in views.outputs])
     counts = np.array([0 if out is None else len(out) for out in views.outputs])
     return Predictions(list(index.names.texts()), index.labels, scores, views.unreadable, counts)
 
 
 def top_k(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
-    """Share of videos whose class is among the k highest scores; an equal score counts against it."""
+    """Return the share of videos whose class is among the k highest scores; a tie counts as a miss."""
     own = np.take_along_axis(scores, labels[:, None], 1)
     better = (scores >= own).sum(1) - 1  # all comparisons with nan are false: such a row has -1
     return float(((better >= 0) & (better < k)).mean())
 
 
 def cross_entropy(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Mean over the videos that could be read, of logits; nan where none could."""
+    """Return the mean over the videos that could be read, of logits; nan where none could."""
     read = ~np.isnan(scores[:, 0])
     if not read.any():
         return float("nan")

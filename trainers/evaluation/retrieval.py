@@ -1,7 +1,6 @@
-"""What fixed features are worth: the classes of the nearest videos, and a linear probe (specs/evaluation.md 5B, 6).
+"""Nearest-neighbor retrieval on fixed features, and its files (specs/evaluation.md 6).
 
-The gallery are the training videos of a recipe, the queries its test videos. Both protocols use the same features.
-Once these are there the ranks part and rank 0 works alone: a fit takes longer than ranks wait for each other.
+The gallery are the training videos of a recipe, the queries its test videos.
 """
 
 import csv
@@ -12,17 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from configs.schema import Recognition
 from dali_pipelines.store.files import replacing
-from trainers.engine.distributed import Ranks
 from trainers.evaluation import contact_sheet
 from trainers.evaluation.contact_sheet import OTHER, QUERY, SAME, Item
 from trainers.evaluation.features import Features
-from trainers.evaluation.linear import probe, wilson
-from trainers.evaluation.saved_features import Sets, features_of_both
-from trainers.weights import Weights
+from trainers.evaluation.intervals import wilson
+from trainers.evaluation.saved_features import Sets
 
 KS = (1, 5, 10, 20, 50)
 LISTED = 10  # nearest videos in neighbors.csv
@@ -46,68 +41,46 @@ class Nearest:
     """float64, as `rows`; nan for such a query."""
 
 
-def retrieve(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
-    """R@k of the recipe's test videos among its training videos, with its files in `out`; returns what to print.
-
-    A video's feature is the mean over its views of features of length 1; each set has its own mean subtracted
-    (specs/evaluation.md 6). A query that cannot be read is a miss, such a gallery video is left out; both are named.
-    """
-    sets = features_of_both(weights, config, ranks)
-    ranks.part()
-    return "" if ranks.rank else _write_retrieval(sets, out)
-
-
-def linear(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
-    """Top-1 of a linear classifier on the features that `retrieve` uses; writes linear.json to `out`.
-
-    Unlike the original's (specs/evaluation.md 5B, 9.6) it never looks at the test videos to choose anything: see
-    `trainers.linear.fit`. A test video that cannot be read counts as wrong.
-    """
-    sets = features_of_both(weights, config, ranks)
-    ranks.part()
-    return "" if ranks.rank else _write_linear(sets, out, ranks.device)
-
-
 def search(queries: Features, gallery: Features) -> Nearest:
-    """The nearest gallery videos by cosine, each set's mean subtracted from it before.
+    """Find the nearest gallery videos by cosine, after subtracting each set's own mean.
 
     Neither figures nor rows depend on the order of the sets: of equally near videos those of another class come first
     in `ahead`, so that a network that says the same of all videos finds nothing.
     """
-    asked, shown = _known_by_name(queries), _known_by_name(gallery)
-    a, b = _directions(queries.values[asked]), _directions(gallery.values[shown])
-    ahead = np.full(len(queries.names), len(shown), np.int64)
-    rows = np.full((len(queries.names), min(LISTED, len(shown))), -1, np.int64)
+    query_rows, gallery_rows = _readable_by_name(queries), _readable_by_name(gallery)
+    a, b = _directions(queries.values[query_rows]), _directions(gallery.values[gallery_rows])
+    ahead = np.full(len(queries.names), len(gallery_rows), np.int64)
+    rows = np.full((len(queries.names), min(LISTED, len(gallery_rows))), -1, np.int64)
     cosines = np.full(rows.shape, np.nan)
-    for start in range(0, len(asked), BLOCK):
-        block = asked[start : start + BLOCK]
+    for start in range(0, len(query_rows), BLOCK):
+        block = query_rows[start : start + BLOCK]
         cosine = np.round(a[start : start + BLOCK] @ b.T, DECIMALS)
-        own = queries.labels[block, None] == gallery.labels[shown]
+        own = queries.labels[block, None] == gallery.labels[gallery_rows]
         best = np.where(own, cosine, -np.inf).max(1, keepdims=True)
         ahead[block] = (~own & (cosine >= best)).sum(1)
         nearest = np.argsort(-cosine, axis=1, kind="stable")[:, : rows.shape[1]]
-        rows[block], cosines[block] = shown[nearest], np.take_along_axis(cosine, nearest, 1)
+        rows[block], cosines[block] = gallery_rows[nearest], np.take_along_axis(cosine, nearest, 1)
     return Nearest(ahead, rows, cosines)
 
 
 def chance(queries: Features, gallery: Features) -> float:
-    """R@1 of a gallery video by chance: the mean over the queries of the share of the gallery with their class."""
-    sizes = np.bincount(gallery.labels[gallery.known], minlength=int(queries.labels.max()) + 1)
+    """Return R@1 by chance: the mean over the queries of the share of the gallery with their class."""
+    sizes = np.bincount(gallery.labels[gallery.readable], minlength=int(queries.labels.max()) + 1)
     return float(sizes[queries.labels].mean() / sizes.sum())
 
 
-def _known_by_name(features: Features) -> np.ndarray:
-    return np.array(sorted(np.flatnonzero(features.known).tolist(), key=features.names.__getitem__), np.int64)
+def _readable_by_name(features: Features) -> np.ndarray:
+    return np.array(sorted(np.flatnonzero(features.readable).tolist(), key=features.names.__getitem__), np.int64)
 
 
 def _directions(values: np.ndarray) -> np.ndarray:
-    """float64 (N, C): (N, C) with its mean over N subtracted, rows of length 1; a row of zeros stays."""
+    """Subtract the mean over N of (N, C) and scale rows to length 1, float64; a row of zeros stays."""
     centered = values - values.mean(0, dtype=np.float64)
     return centered / np.maximum(np.linalg.norm(centered, axis=1, keepdims=True), 1e-12)
 
 
-def _write_retrieval(sets: Sets, out: Path) -> str:
-    """Writes neighbors.csv, neighbors.png and, last, retrieval.json; returns the figures for people."""
+def write_retrieval(sets: Sets, out: Path) -> str:
+    """Write neighbors.csv, neighbors.png and, last, retrieval.json; return the figures as text."""
     (out / "retrieval.json").unlink(missing_ok=True)
     found, total = search(sets.queries, sets.gallery), len(sets.queries.names)
     recall = {k: float((found.ahead < k).mean()) for k in KS if k <= sets.facts["gallery"]}
@@ -117,15 +90,15 @@ def _write_retrieval(sets: Sets, out: Path) -> str:
     with replacing(out / "neighbors.png") as part:
         _sheet(sets, found, title).save(part, "PNG")
     measured = {"recall": recall, "recall_1_interval": interval, "chance_1": by_chance}
-    _write_json(out / "retrieval.json", sets.facts | measured)
+    write_json(out / "retrieval.json", sets.facts | measured)
     low, high = (100 * share for share in interval)
-    aside = f"   (95 %: {low:.1f} to {high:.1f}; chance {100 * by_chance:.1f} %)"
-    lines = [f"{f'R@{k}':<12}{100 * share:6.2f} %{aside if k == 1 else ''}" for k, share in recall.items()]
-    return "\n".join([*lines, *_counts(sets, "as misses"), f"files       {out}"])
+    details = f"   (95 %: {low:.1f} to {high:.1f}; chance {100 * by_chance:.1f} %)"
+    lines = [f"{f'R@{k}':<12}{100 * share:6.2f} %{details if k == 1 else ''}" for k, share in recall.items()]
+    return "\n".join([*lines, *count_lines(sets, "as misses"), f"files       {out}"])
 
 
 def _write_neighbors(sets: Sets, found: Nearest, path: Path) -> None:
-    """A line for each query and near video; one of the query alone where it could not be read."""
+    """Write a line for each query and near video; one of the query alone where it could not be read."""
     names, labels, classes = sets.gallery.names, sets.gallery.labels, sets.gallery_index.class_names
     with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
@@ -140,9 +113,9 @@ def _write_neighbors(sets: Sets, found: Nearest, path: Path) -> None:
 
 
 def _sheet(sets: Sets, found: Nearest, title: str) -> contact_sheet.Image.Image:
-    known = np.flatnonzero(sets.queries.known)
+    readable = np.flatnonzero(sets.queries.readable)
     labels, hits = sets.queries.labels, found.ahead < 1
-    chosen = known[contact_sheet.choose(labels[known], hits[known], SHEET[0])]
+    chosen = readable[contact_sheet.choose(labels[readable], hits[readable], SHEET[0])]
     rows = []
     for query in chosen.tolist():
         near = zip(found.rows[query, : SHEET[1]].tolist(), found.cosines[query], strict=False)
@@ -154,23 +127,12 @@ def _sheet(sets: Sets, found: Nearest, title: str) -> contact_sheet.Image.Image:
             ]
         )
     right = int(hits[chosen].sum())
-    aside = f"Shown: {right} queries whose nearest video is of their class, and {len(chosen) - right} others."
-    return contact_sheet.draw(f"{title}\n{aside} Green: the query's class. Red: another.", rows)
+    details = f"Shown: {right} queries whose nearest video is of their class, and {len(chosen) - right} others."
+    return contact_sheet.draw(f"{title}\n{details} Green: the query's class. Red: another.", rows)
 
 
-def _write_linear(sets: Sets, out: Path, device: torch.device) -> str:
-    """Fits and tests the classifier, writes linear.json and returns the figures for people."""
-    classes = len(sets.gallery_index.class_names)
-    measured = probe(sets.gallery, sets.queries, classes=classes, device=device) | {"chance": 1 / classes}
-    _write_json(out / "linear.json", sets.facts | measured)
-    low, high = (100 * share for share in measured["interval"])
-    aside = f"(95 %: {low:.1f} to {high:.1f}; chance {100 / classes:.1f} %)"
-    top1 = f"top-1       {100 * measured['top1']:6.2f} %   {aside}"
-    return "\n".join([top1, *_counts(sets, "as wrong"), f"files       {out}"])
-
-
-def _counts(sets: Sets, counted: str) -> list[str]:
-    """How many videos there are, and which could not be read."""
+def count_lines(sets: Sets, counted: str) -> list[str]:
+    """Return how many videos there are, and which could not be read."""
     lines = [f"queries     {sets.facts['queries']:6}", f"gallery     {sets.facts['gallery']:6}"]
     for what, happens in (("queries", f"counted {counted}"), ("gallery", "left out")):
         if names := list(sets.facts["unreadable"][what]):
@@ -179,6 +141,6 @@ def _counts(sets: Sets, counted: str) -> list[str]:
     return lines
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: dict[str, Any]) -> None:
     with replacing(path) as part:
         part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -19,11 +19,10 @@ from dali_pipelines.store.files import replacing
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks.recognition import Config
 from nets import backbones
-from trainers.commands.finetune import differences
 from trainers.engine.distributed import Ranks
 from trainers.evaluation.features import Features, extract
 from trainers.evaluation.labeled import open_labeled
-from trainers.weights import Weights
+from trainers.weights import Weights, clip_differences
 
 RULE = "mean over the views of pooled features of length 1, 1"
 """What `features` computes: another wording, or number, and no file written before is read any more."""
@@ -49,14 +48,14 @@ def features_of_both(weights: Weights, config: Recognition, ranks: Ranks) -> Set
     data, plan = config.data, config.plan
     gallery, queries = (open_labeled(data, part) for part in ("train", "test"))
     ranks.require_same(gallery=len(gallery), queries=len(queries))
-    twice = sorted({*gallery.names.texts()} & {*queries.names.texts()})
-    if twice:
+    shared = sorted({*gallery.names.texts()} & {*queries.names.texts()})
+    if shared:
         raise UserError(
-            f"{len(twice)} of {len(queries)} test videos are training videos too, the first {twice[0]}: such a video "
+            f"{len(shared)} of {len(queries)} test videos are training videos too, the first {shared[0]}: such a video "
             "finds itself; let data.list and data.test_list name different videos"
         )
     missing = left_off(data.root, data.list_of("train"), data.list_of("test"))
-    for note in [*differences(config, weights.clip), *missing] if ranks.rank == 0 else []:
+    for note in [*clip_differences(config, weights.clip), *missing] if ranks.rank == 0 else []:
         print(f"note: {note}", flush=True)
     backbone = backbones.create(weights.backbone)
     weights.load_backbone(backbone, weights.backbone)
@@ -64,7 +63,7 @@ def features_of_both(weights: Weights, config: Recognition, ranks: Ranks) -> Set
     sha256, folder = ranks.on_rank0(lambda: weights.sha256), weights.path.parent / "features"
     random = replace(plan, test=replace(plan.test, clips="random"))
     plans = (random if plan.test.reference.gallery_random_clip else plan, plan)
-    shown, asked = (
+    gallery_features, query_features = (
         features(folder, sha256, backbone, index, cfg, ranks, data)
         for index, cfg in zip((gallery, queries), plans, strict=True)
     )
@@ -75,12 +74,12 @@ def features_of_both(weights: Weights, config: Recognition, ranks: Ranks) -> Set
         "step": weights.step,
         "data": {name: getattr(data, name) for name in ("root", "list", "test_list", "split")},
         "plan": dataclasses.asdict(plan),
-        "queries": len(asked.names),
-        "gallery": int(shown.known.sum()),
+        "queries": len(query_features.names),
+        "gallery": int(gallery_features.readable.sum()),
         "notes": missing,
-        "unreadable": {"queries": asked.unreadable, "gallery": shown.unreadable},
+        "unreadable": {"queries": query_features.unreadable, "gallery": gallery_features.unreadable},
     }
-    return Sets(gallery, shown, queries, asked, facts)
+    return Sets(gallery, gallery_features, queries, query_features, facts)
 
 
 def features(

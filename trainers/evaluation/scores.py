@@ -1,4 +1,4 @@
-"""What a test says: figures, tables and a picture of a classifier's predictions."""
+"""Figures, tables and a picture of a classifier's predictions."""
 
 import csv
 import json
@@ -11,44 +11,44 @@ import numpy as np
 from configs.errors import UserError
 from dali_pipelines.store.files import replacing
 from trainers.evaluation import confusion
-from trainers.evaluation.linear import wilson
+from trainers.evaluation.intervals import wilson
 from trainers.evaluation.predict import Predictions, top_k
 
 UNREADABLE = "unreadable"
 NAMED = 10  # unreadable videos that are printed; all of them stand in result.json
 
 
-def guesses(found: Predictions) -> np.ndarray:
-    """The class that each video is taken for, int64 (N,): the one with the highest score; K where there is no score.
+def predicted_classes(found: Predictions) -> np.ndarray:
+    """Return the class with each video's highest score, int64 (N,); K where there is no score.
 
     As in `top_k`, an equal score counts against the true class: a network that always says the same is never right.
     """
     own = np.take_along_axis(found.scores, found.labels[:, None], 1)[:, 0]
     others = found.scores.copy()
     np.put_along_axis(others, found.labels[:, None], -np.inf, 1)
-    guessed = np.where(own > others.max(1), found.labels, others.argmax(1))
-    return np.where(found.views > 0, guessed, found.scores.shape[1])
+    predicted = np.where(own > others.max(1), found.labels, others.argmax(1))
+    return np.where(found.views > 0, predicted, found.scores.shape[1])
 
 
 def confusion_table(found: Predictions) -> np.ndarray:
-    """Videos of each true class (row) by the class that they are taken for; the last column counts the unreadable.
+    """Count videos by true class (row) and predicted class; the last column counts the unreadable.
 
     int64 (K, K + 1).
     """
     classes = found.scores.shape[1]
     table = np.zeros((classes, classes + 1), np.int64)
-    np.add.at(table, (found.labels, guesses(found)), 1)
+    np.add.at(table, (found.labels, predicted_classes(found)), 1)
     return table
 
 
 def mean_class_accuracy(table: np.ndarray) -> float:
-    """Mean over the classes that have videos of the share that is right (specs/ctp.md 3)."""
+    """Return the mean accuracy of the classes that have videos (specs/ctp.md 3)."""
     videos = table.sum(1)
     return float((np.diagonal(table)[videos > 0] / videos[videos > 0]).mean())
 
 
 def figures(found: Predictions) -> dict[str, Any]:
-    """The figures of a test, shares in [0, 1]. A video that could not be read is wrong in all of them.
+    """Return the figures of a test, shares in [0, 1]. A video that could not be read counts as wrong.
 
     UserError when a score is not finite: the network is broken, and a low accuracy would hide it.
     """
@@ -74,7 +74,7 @@ def figures(found: Predictions) -> dict[str, Any]:
 
 
 def as_text(measured: Mapping[str, Any]) -> str:
-    """The figures for people."""
+    """Return the figures as text."""
     low, high = (100 * share for share in measured["top1_interval"])
     present = f"{measured['classes_present']} of {measured['classes']} classes have videos"
     lines = [
@@ -90,14 +90,14 @@ def as_text(measured: Mapping[str, Any]) -> str:
 
 
 def write(out: Path, found: Predictions, classes: Sequence[str], facts: Mapping[str, Any]) -> str:
-    """Writes the files of a test into `out` and returns what to print. `facts` say what was tested, and how.
+    """Write the files of a test into `out`; return what to print. `facts` say what was tested, and how.
 
     result.json comes last: where it stands, all others belong to it.
     """
-    measured, table, guessed = figures(found), confusion_table(found), guesses(found)
+    measured, table, predicted = figures(found), confusion_table(found), predicted_classes(found)
     columns = [*classes, UNREADABLE]
     (out / "result.json").unlink(missing_ok=True)
-    _write_predictions(out, found, guessed, columns)
+    _write_predictions(out, found, predicted, columns)
     rows = ((name, *counts) for name, counts in zip(classes, table.tolist(), strict=True))
     _write_csv(out / "confusion.csv", ("class", *columns), rows)
     rows = (
@@ -116,9 +116,9 @@ def write(out: Path, found: Predictions, classes: Sequence[str], facts: Mapping[
     return "\n".join(lines)
 
 
-def _write_predictions(out: Path, found: Predictions, guessed: np.ndarray, columns: Sequence[str]) -> None:
+def _write_predictions(out: Path, found: Predictions, predicted: np.ndarray, columns: Sequence[str]) -> None:
     rows = []
-    for name, label, guess, scores in zip(found.names, found.labels, guessed.tolist(), found.scores, strict=True):
+    for name, label, guess, scores in zip(found.names, found.labels, predicted.tolist(), found.scores, strict=True):
         both = [f"{scores[k]:.6f}" if guess < len(scores) else "" for k in (label, guess)]
         rows.append((name, columns[label], columns[guess], int(label == guess), *both))
     _write_csv(
@@ -136,7 +136,7 @@ def _write_predictions(out: Path, found: Predictions, guessed: np.ndarray, colum
 
 
 def _of_class(name: str, counts: np.ndarray, row: int, classes: Sequence[str]) -> tuple[object, ...]:
-    """The row of per_class.csv; no accuracy without videos, no wrong class where no video is taken for another."""
+    """Return a row of per_class.csv; no accuracy without videos, no wrong class without a mistake."""
     videos, correct = int(counts.sum()), int(counts[row])
     wrong = counts[:-1].copy()
     wrong[row] = 0

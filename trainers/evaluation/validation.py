@@ -1,4 +1,4 @@
-"""Measuring a classifier between epochs: for the best checkpoint, and for a learning rate that waits for plateaus."""
+"""Validate a classifier between epochs: for the best checkpoint, and for a rate that waits for plateaus."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ LEAST_GAIN = 1e-4  # share by which a loss must be lower to count as lower; that
 
 
 class Validator:
-    """Tests the network on the videos of `index`, with one clip in the middle of each, and keeps the best one.
+    """Test the network on the videos of `index`, with one clip in the middle of each, and keep the best one.
 
     The best has the highest top-1, of equal ones the lowest loss; it is written to `folder`/best.pt.
     """
@@ -27,20 +27,20 @@ class Validator:
         self.index, self.config, self.ranks, self.folder = index, config, ranks, folder
         self.plan = replace(config.plan, test=Test(clips=1, short_side=config.plan.test.short_side))
         self.lr_factor = 1.0
-        self.owing = False  # whether a checkpoint was written before the validation of its step
+        self.pending = False  # whether a checkpoint was written before the validation of its step
         self.lowest, self.waiting = float("inf"), 0
         self.best: tuple[float, float] = (-1.0, 0.0)
 
     def due(self, run: Run, step: int) -> bool:
-        """Whether to validate after `step` steps."""
+        """Return whether to validate after `step` steps."""
         epoch = run.epoch(step)
         ended = epoch > run.epoch(step - 1) and epoch % self.config.validation.every == 0
         return ended or step == run.total_steps
 
     def __call__(self, run: Run, step: int) -> dict[str, float]:
-        """Loss and top-1. All ranks call this at the same step; run.net is left in eval mode."""
+        """Measure loss and top-1. All ranks call this at the same step; run.net is left in eval mode."""
         net = run.net.eval()
-        self.owing = False
+        self.pending = False
         assert isinstance(net, Classifier)
         self.ranks.copy_buffers(net)
         found = predict(net, self.index, self.plan, self.ranks, self.config.data, desc="validation")
@@ -53,11 +53,11 @@ class Validator:
         return {"loss": loss, "top1": top1, "best_top1": self.best[0], "lr_factor": self.lr_factor}
 
     def state_dict(self) -> dict[str, object]:
-        return {name: getattr(self, name) for name in ("lr_factor", "lowest", "waiting", "best", "owing")}
+        return {name: getattr(self, name) for name in ("lr_factor", "lowest", "waiting", "best", "pending")}
 
     def load_state_dict(self, state: dict[str, object]) -> None:
         for name, value in state.items():
-            setattr(self, name, value)
+            setattr(self, {"owing": "pending"}.get(name, name), value)  # as older checkpoints call it
 
     def _write(self, run: Run, step: int) -> None:
         facts = {"step": step, "validation": {"top1": self.best[0], "loss": -self.best[1], "videos": len(self.index)}}

@@ -1,4 +1,4 @@
-"""What a frozen network says of each view of whole videos, on any number of ranks."""
+"""Run a frozen network on each view of whole videos, on any number of ranks."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -34,9 +34,10 @@ class Views:
 def per_video(
     function: Callable[[Tensor], Tensor], index: Index, cfg: Config, ranks: Ranks, data: Data, *, desc: str
 ) -> Views:
-    """`function` maps clips (N, 3, T, H, W) to (N, K), of networks in eval mode; see `Views`.
+    """Apply `function`, from clips (N, 3, T, H, W) to (N, K), to every view of every video.
 
-    Every video counts exactly once whatever the number of ranks. All ranks call this at the same point.
+    Its networks are in eval mode. Every video counts exactly once whatever the number of ranks. All ranks call this at
+    the same point.
     """
     samples_of = parts(index, cfg)
     loader = ClipLoader(
@@ -59,12 +60,12 @@ def per_video(
                 if sample >= 0:
                     clips = views[:, :known].flatten(0, 1)  # (crops * clips, 3, T, H, W)
                     mine[sample] = torch.cat([function(part).float() for part in clips.split(CHUNK)]).cpu().numpy()
-    everyones = {sample: out for of_rank in ranks.gather_objects(mine) for sample, out in of_rank.items()}
+    gathered = {sample: out for of_rank in ranks.gather_objects(mine) for sample, out in of_rank.items()}
     unreadable = {name: reason for of_rank in ranks.gather_objects(loader.replaced) for name, reason in of_rank.items()}
     outputs: list[np.ndarray | None] = []
     first = [*np.flatnonzero(samples_of.parts == 0).tolist(), len(samples_of)]
     for video in range(len(index)):
-        samples = [everyones.get(sample) for sample in range(first[video], first[video + 1])]
+        samples = [gathered.get(sample) for sample in range(first[video], first[video + 1])]
         read = [sample for sample in samples if sample is not None]
         outputs.append(np.concatenate(read) if len(read) == len(samples) else None)
     return Views(outputs, unreadable)

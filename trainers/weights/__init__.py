@@ -5,17 +5,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from configs.errors import UserError
 from configs.load import parse
 from configs.schema import Config, Recognition
+from dali_pipelines.tasks import Task, task_module
+from dali_pipelines.tasks.recognition import Config as Clips
+from dali_pipelines.tasks.recognition import Test
 from trainers.engine import checkpoint
-
-if TYPE_CHECKING:
-    from dali_pipelines.tasks.recognition import Config as Clips
 
 BACKBONE = "backbone."
 CLIP = ("num_frames", "strides", "size", "normalization")
@@ -41,16 +43,14 @@ class Weights:
 
     @property
     def sha256(self) -> str:
-        """Of the file."""
+        """Return the file's SHA-256."""
         return sha256_of(self.path)
 
-    def views(self) -> "Clips":
-        """Clips of whole videos like those that it was trained on: a classifier's own.
+    def views(self) -> Clips:
+        """Return how to view whole videos as in training: a classifier's own settings.
 
         Of several strides the one nearest to 2. The crops are cut from 8/7 of their side, from 128 pixels for 112.
         """
-        from dali_pipelines.tasks.recognition import Config as Clips
-        from dali_pipelines.tasks.recognition import Test
 
         if isinstance(self.config, Recognition):
             return self.config.plan
@@ -64,19 +64,19 @@ class Weights:
         )
 
     def load_backbone(self, backbone: nn.Module, name: str) -> None:
-        """Copies them into `backbone`, which is of the kind `name`. UserError when they do not fit."""
+        """Copy them into `backbone`, which is of the kind `name`. UserError when they do not fit."""
         state = {key.removeprefix(BACKBONE): v for key, v in self.model.items() if key.startswith(BACKBONE)}
         load(backbone, state, f"the {self.backbone} of {self.path}", f"the recipe's {name}")
 
 
 def sha256_of(path: Path) -> str:
-    """Of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load(module: nn.Module, state: Mapping[str, Tensor], theirs: str, ours: str) -> None:
-    """`load_state_dict`, strict; UserError naming the first tensor that does not fit, with both shapes."""
+    """Load a state strictly. UserError names the first tensor that does not fit, with both shapes."""
     wanted = module.state_dict()
     for key in [*wanted, *state]:
         here, there = (f"has {key} {tuple(s[key].shape)}" if key in s else f"has no {key}" for s in (wanted, state))
@@ -86,7 +86,7 @@ def load(module: nn.Module, state: Mapping[str, Tensor], theirs: str, ours: str)
 
 
 def read(where: str | Path) -> Weights:
-    """The weights of a run (its newest checkpoint), of a checkpoint's .pt file, or of an export's .safetensors.
+    """Read the weights of a run (its newest checkpoint), of a checkpoint's .pt, or of an export's .safetensors.
 
     UserError for a file that is missing, damaged, or of another kind.
     """
@@ -113,11 +113,10 @@ def read(where: str | Path) -> Weights:
 
 
 def clip_facts(config: Config) -> dict[str, Any]:
-    """What a network of this recipe sees: frames of a clip, frame steps, side in pixels, normalization.
+    """Return what a network of this recipe sees: frames of a clip, frame steps, side in pixels, normalization.
 
     The steps are `plan.strides`, `plan.stride` or the STRIDES of the task's module; 1 where there is none of them.
     """
-    from dali_pipelines.tasks import Task, task_module
 
     task = Task(config.task, config.plan)
     *_, num_frames, _, size = task.batch_schema["clips"][0]
@@ -128,8 +127,6 @@ def clip_facts(config: Config) -> dict[str, Any]:
 
 
 def _exported(path: Path) -> Weights:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
     facts_file = path.with_suffix(".json")
     try:
@@ -148,8 +145,18 @@ def _exported(path: Path) -> Weights:
 
 
 def classifier_weights(weights: Weights) -> Recognition:
-    """The recipe of a classifier's weights; UserError when they are something else's."""
+    """Return the recipe of a classifier's weights; UserError when they are something else's."""
     if not isinstance(weights.config, Recognition):
         what = f"of the task {weights.config.task}" if weights.config else "an exported backbone"
         raise UserError(f"{weights.path} is {what} and has no classifier: finetune it with trainers/finetune.py first")
     return weights.config
+
+
+def clip_differences(config: Recognition, clip: Mapping[str, Any]) -> list[str]:
+    """Return how the clips of the recipe differ from those of pretraining, one sentence each."""
+    ours = {name: getattr(config.plan, name) for name in ("num_frames", "size", "normalization")}
+    return [
+        f"plan.{key} is {value}; the network was pretrained with {clip[key]}"
+        for key, value in ours.items()
+        if key in clip and clip[key] != value
+    ]

@@ -10,7 +10,10 @@ from torch import Tensor
 from configs.errors import UserError
 from configs.load import load
 from configs.schema import Config
-from nets.tasks import Pretext
+from dali_pipelines.tasks import Task
+from nets import backbones
+from nets.classifier import Classifier
+from nets.tasks import Pretext, build_task
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 
@@ -35,7 +38,7 @@ class Imported:
 
     @property
     def config(self) -> Config:
-        """The recipe with the changes."""
+        """Load the recipe with the changes."""
         return load(CONFIGS / self.recipe, self.changes)
 
 
@@ -44,7 +47,7 @@ Convert = Callable[[Mapping[str, Tensor]], Imported]
 
 
 def renamed(state: Mapping[str, Tensor], rules: Sequence[Rule]) -> tuple[dict[str, str], dict[str, str]]:
-    """The keys that are used, with ours for each, and those that are not, with the reason.
+    """Split the keys into used ones, with ours for each, and unused ones, with the reason.
 
     The first rule whose expression matches a whole key decides. UserError for keys that no rule explains, and for two
     keys that come to the same one of ours.
@@ -75,7 +78,7 @@ def renamed(state: Mapping[str, Tensor], rules: Sequence[Rule]) -> tuple[dict[st
 
 
 def second_names(state: Mapping[str, Tensor], second: str, first: str) -> dict[str, str]:
-    """The keys that are another name of a tensor, with the reason to leave them.
+    """Find the keys that are another name of a tensor, with the reason to leave them.
 
     `second` is an expression for such keys, `first` the other name with \\1 for its groups. UserError where the two
     are not equal, or the first is missing.
@@ -92,12 +95,7 @@ def second_names(state: Mapping[str, Tensor], second: str, first: str) -> dict[s
 
 
 def network(imported: Imported) -> Pretext:
-    """Our network with the imported weights, in eval mode. UserError names a tensor that is missing or does not fit."""
-    from dali_pipelines.tasks import Task
-    from nets import backbones
-    from nets.classifier import Classifier
-    from nets.tasks import build_task
-
+    """Build our network with the imported weights, in eval mode. UserError names a tensor that does not fit."""
     config, model = imported.config, imported.model
     net: Pretext
     if config.task == "recognition":
