@@ -41,7 +41,7 @@ def test_an_unknown_logger_is_refused_with_those_that_there_are(tmp_path):
 
 def test_weights_and_biases_is_asked_for_where_it_is_not_installed(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(UserError, match="train.loggers: wandb is not installed: pip install wandb, or leave it out"):
+    with pytest.raises(UserError, match=r"train.loggers: wandb is not installed: pip install wandb, or leave it out"):
         run(tmp_path, "--set", "train.loggers=[wandb]")
 
 
