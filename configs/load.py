@@ -1,7 +1,6 @@
 """YAML and --set to a checked `Config`, and back. Strict: a wrong key or type is an error that says where."""
 
 import dataclasses
-import importlib
 import math
 import re
 import types
@@ -81,11 +80,12 @@ def parse(text: str, *, source: str, overrides: Sequence[str] = ()) -> Config:
     kinds = get_type_hints(cls)
     if isinstance(task, str):
         kinds["plan"] = _task_config("dali_pipelines.tasks", "data", task, where("task"))
-        recognition = cls is Recognition
-        kinds["net"] = _classifier_config() if recognition else _task_config("nets.tasks", "net", task, where("task"))
+        in_nets = ("nets", "", "classifier") if cls is Recognition else ("nets.tasks", "net", task)
+        kinds["net"] = _task_config(*in_nets, where("task"))
         tree.setdefault("plan", {})
         tree.setdefault("net", {})
-    return _section(tree, cls, kinds, "", where)
+    config: Config = _section(tree, cls, kinds, "", where)
+    return config
 
 
 def dump(config: Config) -> str:
@@ -118,16 +118,13 @@ def _override(tree: dict[str, Any], item: str) -> str:
     return key
 
 
-def _classifier_config() -> type:
-    return importlib.import_module("nets.classifier").Config
-
-
 def _task_config(package: str, part: str, task: str, where: str) -> type:
     """Return the `Config` class of one side of a task."""
     try:
-        config: type = import_task(task, package=package, part=part).Config
+        module = import_task(task, package=package, part=part)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
+    config: type = module.Config
     return config
 
 

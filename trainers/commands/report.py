@@ -49,7 +49,8 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
 def metric_of(config: Path) -> str:
     """Return the term that shows whether the run's task is being learned."""
-    return net_module(load(config).task).METRIC
+    metric: str = net_module(load(config).task).METRIC
+    return metric
 
 
 def plot(rows: list[dict[str, float]], metric: str, out: Path) -> None:

@@ -65,7 +65,8 @@ class Ranks:
         distributed.broadcast_object_list(result)
         if result[1] is not None:
             raise result[1]
-        return result[0]
+        made: T = result[0]
+        return made
 
     def end_group(self) -> None:
         """End the process group, all ranks together, before work of any length that rank 0 does alone.

@@ -115,7 +115,8 @@ def picture(clips: Tensor, normalization: str = "imagenet", *, rows: int = 4, fr
     times = torch.linspace(0, length - 1, min(frames, length)).long()
     frames_NCHW = views_NCTHW[:, :, times].transpose(1, 2).flatten(0, 1)
     mean, std = (torch.tensor(numbers).view(3, 1, 1) for numbers in NORMALIZATIONS[normalization])
-    return make_grid((frames_NCHW * std + mean).clamp(0, 1), nrow=len(times))
+    grid: Tensor = make_grid((frames_NCHW * std + mean).clamp(0, 1), nrow=len(times))
+    return grid
 
 
 def memory() -> dict[str, float]:

@@ -30,7 +30,8 @@ class Features:
     @property
     def readable(self) -> np.ndarray:
         """Return which videos could be read, bool (N,)."""
-        return ~np.isnan(self.values[:, 0])
+        readable: np.ndarray = ~np.isnan(self.values[:, 0])
+        return readable
 
 
 def extract(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from dali_pipelines.store.files import replacing
 from trainers.evaluation import contact_sheet
@@ -76,7 +77,8 @@ def _readable_by_name(features: Features) -> np.ndarray:
 def _directions(values: np.ndarray) -> np.ndarray:
     """Subtract the mean over N of (N, C) and scale rows to length 1, float64; a row of zeros stays."""
     centered = values - values.mean(0, dtype=np.float64)
-    return centered / np.maximum(np.linalg.norm(centered, axis=1, keepdims=True), 1e-12)
+    directions: np.ndarray = centered / np.maximum(np.linalg.norm(centered, axis=1, keepdims=True), 1e-12)
+    return directions
 
 
 def write_retrieval(sets: Sets, out: Path) -> str:
@@ -112,7 +114,7 @@ def _write_neighbors(sets: Sets, found: Nearest, path: Path) -> None:
                 table.writerow((name, classes[label], rank, *near))
 
 
-def _sheet(sets: Sets, found: Nearest, title: str) -> contact_sheet.Image.Image:
+def _sheet(sets: Sets, found: Nearest, title: str) -> Image.Image:
     readable = np.flatnonzero(sets.queries.readable)
     labels, hits = sets.queries.labels, found.ahead < 1
     chosen = readable[contact_sheet.choose(labels[readable], hits[readable], SHEET[0])]

@@ -127,7 +127,7 @@ def _read(path: Path, videos: int) -> np.ndarray | None:
     """float32 (videos, C); None where there is no file, or a damaged one."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            values = file["values"]
+            values: np.ndarray = file["values"]
         if values.ndim != 2 or len(values) != videos:
             raise ValueError(f"it holds {values.shape} for {videos} videos")
     except FileNotFoundError:

@@ -53,7 +53,8 @@ class Weights:
         """
 
         if isinstance(self.config, Recognition):
-            return self.config.plan
+            own: Clips = self.config.plan
+            return own
         size = self.clip["size"]
         return Clips(
             num_frames=self.clip["num_frames"],
