@@ -22,8 +22,8 @@ def import_task(name: str, *, package: str, part: str) -> ModuleType:
     Raises:
         UserError: there is no such module.
     """
-    dotted = "." in name
-    module = _import(f"{name}.{part}" if dotted else f"{package}.{name}")
+    dotted = "." in name and "/" not in name
+    module = None if name.startswith("_") else _import(f"{name}.{part}" if dotted else f"{package}.{name}")
     if module is not None:
         return module
     if dotted:
