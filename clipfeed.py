@@ -11,7 +11,7 @@ from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.tasks import Task
 from nets.backbones import create as create_backbone
-from trainers.video_features import extract_features
+from trainers.evaluation.video_features import extract_features
 from trainers.weights import read as load_weights
 
 __all__ = ["ClipLoader", "create_backbone", "extract_features", "load_task", "load_weights", "open_dataset"]

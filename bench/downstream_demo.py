@@ -112,7 +112,7 @@ def figure(results: Sequence[tuple[float, int]], seeds: Sequence[int]) -> dict[s
     That is the wider one of two: Student's, from the spread between the seeds, and Wilson's, from the number of test
     videos; the latter alone where there is one seed.
     """
-    from trainers.linear import wilson
+    from trainers.evaluation.intervals import wilson
 
     values, videos = [value for value, _ in results], results[0][1]
     mean = statistics.fmean(values)

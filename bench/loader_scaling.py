@@ -99,7 +99,7 @@ def _serve(commands: Connection, root: Path, task: str, core: int) -> None:
     from dali_pipelines.loader import ClipLoader
     from dali_pipelines.store.index import Index
     from dali_pipelines.tasks import Task, task_module
-    from trainers.loop import endless
+    from trainers.engine.loop import endless
 
     settings: Any = task_module(task).Config()
     loader = ClipLoader(Index.load(root), Task(task, settings), batch_size=BATCH_SIZE, threads=1, seed=core)

@@ -97,7 +97,7 @@ def measure_task(
     from bench.meters import WARM_UP, measure
     from bench.peer_rounds import TRIED, Peers, best_workers, worker_counts
     from dali_pipelines.loader import ClipLoader
-    from trainers.loop import endless
+    from trainers.engine.loop import endless
 
     batch_size, device, counts = settings["batch_size"], settings["device"], worker_counts(os.cpu_count() or 1)
 

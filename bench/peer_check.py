@@ -14,7 +14,7 @@ from bench.peers import Peer, peer_batches
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.pixels.normalize import NORMALIZATIONS
 from dali_pipelines.tasks import Task
-from trainers.loop import endless
+from trainers.engine.loop import endless
 
 CHECKED = 8  # samples
 BLOCKS = 14  # along each side: what scaling with and without antialiasing does to single pixels is no fault

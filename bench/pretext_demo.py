@@ -109,7 +109,7 @@ def held_out(task: str, data: Path, run: Path) -> dict[str, float]:
     from dali_pipelines.loader import ClipLoader
     from dali_pipelines.tasks import Task
     from nets.tasks import build_task, net_module
-    from trainers import checkpoint
+    from trainers.engine import checkpoint
 
     config = load(run / "config.yaml")
     plan = Task(task, config.plan)

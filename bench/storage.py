@@ -123,7 +123,7 @@ def measure(index: "Index", task: "Task", settings: Mapping[str, Any], batches: 
     """Clips a second of one round, and what decodes them. Its loader ends with it, so that none prefetches beside."""
     from bench import meters
     from dali_pipelines.loader import ClipLoader
-    from trainers.loop import endless
+    from trainers.engine.loop import endless
 
     copies = -(-settings["batch_size"] // len(index))  # an epoch of few videos holds one batch at least
     loader = ClipLoader(index.repeat([copies] * len(index)), task, **settings)

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from bench.meters import WARM_UP
-from trainers.loop import endless, train_step
-from trainers.run import Batch, Run
+from trainers.engine.loop import endless, train_step
+from trainers.engine.run import Batch, Run
 
 
 class Clocked:

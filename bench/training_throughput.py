@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from configs.errors import UserError, run_cli
 from configs.load import load
-from trainers import command
+from trainers.commands.options import add_overrides, overrides
+from trainers.engine.build import build_loader, build_run
 
 if TYPE_CHECKING:
     from configs.schema import Config
-    from trainers.distributed import Ranks
-    from trainers.run import Run
+    from trainers.engine.distributed import Ranks
+    from trainers.engine.run import Run
 
 ROOT = Path(__file__).parents[1]
 PROFILED = 3  # steps of a trace
@@ -33,7 +34,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each of the three (3)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--profile", type=Path, metavar="DIR", help="write a trace of some steps of rank 0 there")
-    command.add_overrides(parser)
+    add_overrides(parser)
     args = parser.parse_args(argv)
     for name in ("steps", "rounds"):
         if getattr(args, name) < 1:
@@ -47,11 +48,11 @@ def main(argv: list[str]) -> None:
     args = parse_args(argv)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in trainers/pretrain.py; torch is not imported yet
     from bench.data import DATA, bench_store, fastest_codec, store_name, store_settings
-    from trainers.distributed import start
+    from trainers.engine.distributed import start
 
     with start(args.device) as ranks:
         # Nothing is learned here, and a rate of next to nothing keeps every loss finite.
-        changes = [*command.overrides(args), "optim.lr=1e-9"]
+        changes = [*overrides(args), "optim.lr=1e-9"]
         if args.data_dir is None:
             codec = fastest_codec(ranks.device.type)
             root = DATA / store_name(store_settings(codec, None, None))
@@ -101,11 +102,11 @@ def measure(
     task = Task(config.task, config.plan)
     index = dataset.long_enough(task).index
     copies = -(-batch // len(index))  # an epoch of few videos holds one batch at least
-    loader = command.build_loader(config, ranks, index.repeat([copies] * len(index)) if copies > 1 else index)
+    loader = build_loader(config, ranks, index.repeat([copies] * len(index)) if copies > 1 else index)
     try:
         torch.manual_seed(config.seed)
         net = build_task(config.task, config.backbone, loader.task.batch_schema, config.net)
-        run = command.build_run(config, ranks, loader, net)
+        run = build_run(config, ranks, loader, net)
         run.model.train()
         if cuda:
             torch.cuda.reset_peak_memory_stats()
@@ -140,7 +141,7 @@ def profile(run: "Run", path: Path) -> None:
     import torch
 
     from dali_pipelines.store.files import replacing
-    from trainers.loop import endless, train_step
+    from trainers.engine.loop import endless, train_step
 
     batches = endless(run.loader)
     train_step(run, batches, 0)

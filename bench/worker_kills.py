@@ -77,7 +77,7 @@ def measure(index: "Index", task: "Task", *, workers: int, kills: int, seed: int
     from tqdm import tqdm
 
     from dali_pipelines.loader import ClipLoader
-    from trainers.loop import endless
+    from trainers.engine.loop import endless
 
     def loader() -> "ClipLoader":
         return ClipLoader(index, task, batch_size=4, workers=workers, threads=1)

@@ -1,10 +1,7 @@
 """Read a `Config` from YAML and --set, strictly: errors name the key that is wrong; and write it back."""
 
 import dataclasses
-import difflib
-import importlib
 import math
-import pkgutil
 import re
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_or
 import yaml
 
 from configs.errors import UserError
+from configs.plugins import import_task, nearest
 from configs.schema import Config, Recognition
 
 if TYPE_CHECKING:
@@ -87,9 +85,9 @@ def parse(text: str, *, source: str, overrides: Sequence[str] = ()) -> Config:
     cls: type[Config] = Recognition if task == "recognition" else Config
     kinds = get_type_hints(cls)
     if isinstance(task, str):
-        kinds["plan"] = _task_config("dali_pipelines.tasks", task, locate("task"))
-        package, name = ("nets", "classifier") if cls is Recognition else ("nets.tasks", task)
-        kinds["net"] = _task_config(package, name, locate("task"))
+        kinds["plan"] = _task_config("dali_pipelines.tasks", "data", task, locate("task"))
+        in_nets = ("nets", "", "classifier") if cls is Recognition else ("nets.tasks", "net", task)
+        kinds["net"] = _task_config(*in_nets, locate("task"))
         tree.setdefault("plan", {})
         tree.setdefault("net", {})
     return _section(tree, cls, kinds, "", locate)
@@ -125,16 +123,14 @@ def _override(tree: dict[str, Any], item: str) -> str:
     return key
 
 
-def _task_config(package: str, task: str, where: str) -> type:
-    """Import the `Config` class of a task's module."""
+def _task_config(package: str, part: str, task: str, where: str) -> type:
+    """Import the `Config` class of one side of a task."""
     try:
-        config: type = importlib.import_module(f"{package}.{task}").Config
-        return config
-    except ModuleNotFoundError as error:
-        if error.name != f"{package}.{task}":
-            raise
-    names = sorted(module.name for module in pkgutil.iter_modules(importlib.import_module(package).__path__))
-    raise UserError(f"{where}: no task {task!r}{_suggest(task, names)}; there are: {', '.join(names) or 'none'}")
+        module = import_task(task, package=package, part=part)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    config: type = module.Config
+    return config
 
 
 def _section(tree: Any, cls: type[Section], kinds: Mapping[str, Any], key: str, locate: Locate) -> Section:
@@ -145,7 +141,7 @@ def _section(tree: Any, cls: type[Section], kinds: Mapping[str, Any], key: str, 
     tree = {RENAMED.get(name, name): value for name, value in tree.items()}
     for name in tree:
         if name not in kinds:
-            raise UserError(f"{locate(f'{prefix}{name}')}: no such key{_suggest(str(name), _dotted(kinds), prefix)}")
+            raise UserError(f"{locate(f'{prefix}{name}')}: no such key{nearest(str(name), _dotted(kinds), prefix)}")
     required = [
         field.name
         for field in dataclasses.fields(cls)
@@ -190,7 +186,7 @@ def _convert(value: Any, kind: Any, key: str, locate: Locate) -> Any:
             return number
     elif type(value) is kind:  # not isinstance: true is an int to Python
         return value
-    near = _suggest(value, [str(arg) for arg in args]) if origin is Literal and isinstance(value, str) else ""
+    near = nearest(value, [str(arg) for arg in args]) if origin is Literal and isinstance(value, str) else ""
     raise UserError(f"{locate(key)}: expected {_expected(kind)}, got {value!r}{near}")
 
 
@@ -228,10 +224,3 @@ def _dotted(kinds: Mapping[str, Any]) -> list[str]:
         if dataclasses.is_dataclass(kind) and isinstance(kind, type):
             names += [f"{name}.{sub}" for sub in _dotted(get_type_hints(kind))]
     return names
-
-
-def _suggest(name: str, names: Sequence[str], prefix: str = "") -> str:
-    """Suggest the name with the same last part, else one of similar spelling, else nothing."""
-    same = [other for other in names if other.rsplit(".", 1)[-1] == name]
-    near = same or difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"; did you mean {prefix}{near[0]}?" if near else ""

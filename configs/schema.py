@@ -55,16 +55,19 @@ class LabeledData(Data):
 
 @dataclass(frozen=True, kw_only=True)
 class Optim:
-    """The optimizer. As in the original, weight decay includes biases and batch norms."""
+    """The optimizer. As in the original, biases and batch norms decay too unless that is turned off."""
 
-    name: Literal["sgd", "adam", "adamw"] = "sgd"
-    """sgd is without Nesterov."""
+    name: str = "sgd"
+    """sgd (without Nesterov), adam, adamw, lars, or a function of another package, such as my_pkg.my_optim.lion:
+    see trainers/engine/optimizers.py."""
     lr: float = 0.01
     """Learning rate for train.global_batch; the schedule scales it."""
     momentum: float = 0.9
-    """Momentum of sgd, beta1 of adam and adamw."""
+    """Momentum of sgd and lars, beta1 of adam and adamw."""
     weight_decay: float = 1e-4
-    """L2 penalty of sgd and adam, decoupled decay of adamw."""
+    """L2 penalty of sgd, lars and adam, decoupled decay of adamw."""
+    decay_norms_and_biases: bool = True
+    """false keeps all parameters of one axis, those of norms and biases, from weight decay."""
     clip_norm: float | None = 40.0
     """Maximum L2 norm of the whole gradient. null does not clip."""
     lr_factors: tuple[tuple[str, float], ...] = ()
@@ -143,7 +146,10 @@ class Train:
     keep: int = 2
     """Number of newest checkpoints to keep. Two survive one damaged file."""
     log_every: int = 10
-    """Optimizer steps between lines of metrics.jsonl and TensorBoard."""
+    """Optimizer steps between lines of metrics.jsonl and of the loggers."""
+    loggers: tuple[str, ...] = ("tensorboard",)
+    """Where figures go besides metrics.jsonl: any of tensorboard, csv and wandb (Weights & Biases), or a class of
+    another package: see trainers/engine/loggers.py."""
 
     def __post_init__(self) -> None:
         for key in ("epochs", "global_batch", "accumulate", "checkpoint_every", "keep", "log_every"):
@@ -155,11 +161,12 @@ class Config:
     """A recipe."""
 
     task: str
-    """Pretext task: a module in dali_pipelines/tasks and in nets/tasks."""
+    """Pretext task: the module of that name in dali_pipelines/tasks and in nets/tasks. With a dot, a package of yours:
+    my_pkg.my_task has the modules data and net."""
     backbone: str
-    """Backbone: a name in nets/backbones/__init__.py."""
+    """Network: a name in nets/backbones/__init__.py, or a function of another package, such as my_pkg.my_net.make."""
     work_dir: str
-    """Folder for checkpoints, metrics.jsonl, TensorBoard files and config.yaml."""
+    """Folder that receives checkpoints, metrics.jsonl, the loggers' files and config.yaml."""
     seed: int = 7
     """Determines the order of the videos, all augmentations and the initial weights."""
     data: Data

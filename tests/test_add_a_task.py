@@ -73,7 +73,7 @@ train: {epochs: 1, global_batch: 4, log_every: 1}
 LOOK = """\
 from dali_pipelines import __path__ as data, preview
 from nets import __path__ as nets
-from trainers import pretrain
+from trainers.commands import pretrain
 print("here:", *data, *nets)
 pretrain.main(["--list-tasks"])
 preview.main(["--config", "configs/toy/demo.yaml", "--out", "toy.png"])

@@ -16,7 +16,7 @@ from dali_pipelines.store.index import Index
 from tests.helpers.media import make_video
 from tests.helpers.runs import PRETRAIN, run, write_recipe
 from tests.trainers.test_loop import history, lines
-from trainers import pretrain, probe
+from trainers.commands import pretrain, probe
 
 
 @pytest.fixture

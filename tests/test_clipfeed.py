@@ -11,7 +11,7 @@ from configs.errors import UserError
 from tests.helpers.media import make_video
 from tests.helpers.runs import ROOT
 from tests.trainers.test_weights import write_checkpoint
-from trainers import checkpoint
+from trainers.engine import checkpoint
 from trainers.extract_features import main
 
 

@@ -24,7 +24,7 @@ from dali_pipelines.tasks import Task, ctp, recognition
 from tests.helpers.media import SHARED_MEDIA
 from tests.helpers.runs import PRETRAIN, ROOT, command, run, two_ranks, write_recipe
 from tests.trainers.test_loop import history, lines
-from trainers import pretrain, probe
+from trainers.commands import pretrain, probe
 
 STEPS = 12  # 4 epochs of 12 videos // 4
 

@@ -10,7 +10,7 @@ import torch
 from dali_pipelines.demo_data import make_demo
 from nets.tasks import net_module, pretext_tasks
 from tests.helpers.runs import PRETRAIN, ROOT, run
-from trainers import pretrain
+from trainers.commands import pretrain
 
 STEPS = 4
 

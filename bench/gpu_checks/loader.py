@@ -12,7 +12,7 @@ from bench.gpu_checks.pipelines import by_turns, video_pipeline
 from bench.gpu_checks.videos import working
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.tasks import Task, task_module
-from trainers.loop import endless
+from trainers.engine.loop import endless
 
 HELD = 4  # batches that the decoding alone repeats
 THREADS, WORKERS, BATCH = 14, 8, 32

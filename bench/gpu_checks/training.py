@@ -14,9 +14,9 @@ from bench.gpu_checks.videos import dataset, working
 from configs.load import load
 from nets import backbones
 from nets.classifier import Classifier
-from trainers import command
-from trainers.distributed import start
-from trainers.loop import endless, train_step
+from trainers.engine.build import build_loader, build_run
+from trainers.engine.distributed import start
+from trainers.engine.loop import endless, train_step
 
 RECIPE = ROOT / "configs/recognition/torchvision_r3d18_kinetics.yaml"
 CLASSES = 400
@@ -42,10 +42,10 @@ def measure(item: str, where: Where) -> dict[str, Any]:
     }
     overrides = [*(f"{key}={json.dumps(value)}" for key, value in changes.items()), *(SMALL if where.rehearsal else ())]
     config = load(RECIPE, overrides)
-    with start(where.device) as ranks, closing(command.build_loader(config, ranks, index)) as loader:
+    with start(where.device) as ranks, closing(build_loader(config, ranks, index)) as loader:
         torch.manual_seed(0)
         net = Classifier(backbones.create(config.backbone), CLASSES, config.net)
-        run = command.build_run(config, ranks, loader, net)
+        run = build_run(config, ranks, loader, net)
         run.model.train()
         batches, middle = endless(loader), run.total_steps // 2
         rows = by_turns(

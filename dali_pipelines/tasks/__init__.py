@@ -13,9 +13,11 @@ To add a task `x`, write three files and change nothing else:
 * `configs/x/*.yaml`: the recipes.
 
 The first line of the module's docstring is what `pretrain.py --list-tasks` says of it.
+
+A task may also be a package of yours: `task: my_pkg.my_task` in a recipe takes `my_pkg/my_task/data.py` and
+`my_pkg/my_task/net.py` for the first two files. The package is installed, or its folder named in PYTHONPATH.
 """
 
-import importlib
 import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +28,7 @@ from typing import Any
 import numpy as np
 from nvidia.dali.data_node import DataNode
 
-from configs.errors import UserError
+from configs.plugins import import_task
 from dali_pipelines.pixels.device import to_device_of
 from dali_pipelines.pixels.operation import Nodes, Schema
 from dali_pipelines.pixels.program import Program
@@ -38,12 +40,10 @@ def task_names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
-@cache  # it is asked for with every sample
+@cache  # looked up for every sample
 def task_module(name: str) -> ModuleType:
-    """The module of a task; UserError for a name that none has."""
-    if name not in task_names():
-        raise UserError(f"no task named {name!r}; there are: {', '.join(task_names())}")
-    return importlib.import_module(f"{__name__}.{name}")
+    """Import the data side of a task: the module of that name here, or `my_pkg.my_task.data`."""
+    return import_task(name, package=__name__, part="data")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """The registry of backbones.
 
 To add one, write a file with a `Backbone`, and enter it below: in `FIXED` a callable without arguments, or in `STRIDED`
-one that takes the strides of four stages.
+one that takes the strides of four stages. One of another package needs no entry: `backbone: my_pkg.my_net.make` calls
+that function.
 """
 
 import difflib
@@ -9,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from configs.errors import UserError
+from configs.plugins import look_up
 from nets.backbones import c3d, frame_transformer, inception, r2d3d, resnet
 from nets.backbones.base import Backbone, Stride
 
@@ -55,13 +57,14 @@ def create(
     """
     if name in STRIDED:
         return STRIDED[name]([(t, s, s) for t, s in zip(temporal_strides, spatial_strides, strict=True)])
-    if name not in FIXED:
+    if name not in FIXED and "." not in name:
         names = [*STRIDED, *FIXED]
         (nearest,) = difflib.get_close_matches(name, names, n=1, cutoff=0)
         raise UserError(f"unknown backbone {name!r}: did you mean {nearest}? There are {', '.join(names)}")
+    make = look_up(name, FIXED, key="backbone")
     if (tuple(spatial_strides), tuple(temporal_strides)) != (DEFAULT_STRIDES, DEFAULT_STRIDES):
         raise UserError(
             f"the task needs strides {tuple(spatial_strides)} in space and {tuple(temporal_strides)} in time; "
             f"those of {name} are fixed: choose one of {', '.join(STRIDED)}"
         )
-    return FIXED[name]()
+    return make()

@@ -1,6 +1,5 @@
 """Networks and losses of the pretext tasks, one module each, found by file name."""
 
-import importlib
 import pkgutil
 from collections.abc import Mapping
 from types import ModuleType
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from configs.errors import UserError
+from configs.plugins import import_task
 from nets.backbones.base import Backbone
 
 Schema = Mapping[str, tuple[tuple[int, ...], str]]
@@ -49,10 +48,8 @@ def pretext_tasks() -> list[str]:
 
 
 def net_module(name: str) -> ModuleType:
-    """Import the module of a task's network; UserError for an unknown task."""
-    if name not in pretext_tasks():
-        raise UserError(f"unknown task {name!r}: nets/tasks has {', '.join(pretext_tasks())}")
-    return importlib.import_module(f"{__name__}.{name}")
+    """Import the network side of a task: the module of that name here, or `my_pkg.my_task.net`."""
+    return import_task(name, package=__name__, part="net")
 
 
 def build_task(name: str, backbone: str, schema: Schema, cfg: Any) -> Pretext:

@@ -10,8 +10,8 @@ from bench import downstream_demo, pretext_demo
 from bench.pretext_demo import call
 from configs.errors import UserError
 from dali_pipelines import demo_data
-from trainers import finetune, pretrain
-from trainers import test as test_command
+from trainers.commands import finetune, pretrain
+from trainers.commands import test as test_command
 
 
 def test_the_task_bench_trains_probes_and_reports_each_task_and_goes_on_where_it_was(tmp_path, monkeypatch, capsys):

@@ -12,8 +12,8 @@ from configs.errors import UserError
 from configs.load import load
 from nets.tasks import pretext_tasks
 from tests.helpers.runs import two_ranks, write_recipe
-from trainers.distributed import Ranks
-from trainers.loop import Step
+from trainers.engine.distributed import Ranks
+from trainers.engine.loop import Step
 
 SCRIPT = ROOT / "bench" / "training_throughput.py"
 

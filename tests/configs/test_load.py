@@ -132,8 +132,8 @@ def test_unknown_key_names_file_key_and_the_nearest_right_one(more, key, hint):
         ("optim: {lr: nan}", "x.yaml: optim.lr: expected a number, got 'nan'"),
         ("optim: {lr: null}", "x.yaml: optim.lr: expected a number, got None"),
         (
-            "optim: {name: sdg}",
-            "x.yaml: optim.name: expected one of sgd, adam, adamw, got 'sdg'; did you mean sgd?",
+            "schedule: {by: epochs}",
+            "x.yaml: schedule.by: expected one of epoch, iteration, got 'epochs'; did you mean epoch?",
         ),
         ("optim: [1]", "x.yaml: optim: expected a section with keys"),
         ("optim:", "x.yaml: optim: expected a section with keys"),

@@ -22,7 +22,7 @@ from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Annotations, Task, ctp
 from nets.tasks import pretext_tasks
 from tests.helpers.runs import ROOT
-from trainers.metrics import picture
+from trainers.engine.metrics import picture
 
 RECIPE = "{task: ctp, backbone: r3d_tiny, work_dir: w, data: {root: ROOT}, plan: {strides: [1]}, train: {epochs: 1}}"
 RED = (255, 0, 0)

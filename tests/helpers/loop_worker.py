@@ -21,9 +21,8 @@ from torch.distributed import destroy_process_group
 
 import nets.tasks
 from configs.errors import run_cli
-from dali_pipelines.datasets import open as opening
 from dali_pipelines.store.ragged import Ragged
-from trainers import command, pretrain
+from trainers.commands import pretrain
 
 VIDEOS = 42
 
@@ -137,9 +136,9 @@ def main(argv: list[str]) -> None:
         modules[name].__dict__["Config"] = config
     with (
         mock.patch.dict(sys.modules, modules),
-        mock.patch.object(nets.tasks, "build_task", lambda task, backbone, schema, cfg: Net(cfg)),
-        mock.patch.object(opening, "open_dataset", return_value=types.SimpleNamespace(index=None, notes=[])),
-        mock.patch.object(command, "build_loader", Loader),
+        mock.patch.object(pretrain, "build_task", lambda task, backbone, schema, cfg: Net(cfg)),
+        mock.patch.object(pretrain, "open_dataset", return_value=types.SimpleNamespace(index=None, notes=[])),
+        mock.patch.object(pretrain, "build_loader", Loader),
         mock.patch.object(torch.distributed, "destroy_process_group", end_group),
     ):
         pretrain.main(argv)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.errors import UserError
-from trainers import checkpoint
+from trainers.engine import checkpoint
 
 
 def content(step: int) -> dict:
@@ -99,7 +99,7 @@ def test_a_kill_while_writing_leaves_the_older_ones_and_the_litter_goes_with_the
         import sys, time
         from pathlib import Path
         import torch
-        from trainers import checkpoint
+        from trainers.engine import checkpoint
         real = torch.save
         def slow(content, file):
             real(content, file)

@@ -9,7 +9,7 @@ from PIL import Image, ImageColor, ImageOps
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import read_clip
-from trainers.contact_sheet import BORDER, OTHER, QUERY, SAME, THUMB, UNREADABLE, Item, choose, draw
+from trainers.evaluation.contact_sheet import BORDER, OTHER, QUERY, SAME, THUMB, UNREADABLE, Item, choose, draw
 
 COLORS = [QUERY, SAME, OTHER, OTHER]
 HEIGHT, WIDTH = THUMB[1] + 2 * BORDER, THUMB[0] + 2 * BORDER

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from configs.errors import UserError
-from trainers import devices
-from trainers.devices import choose_device
+from trainers.engine import devices
+from trainers.engine.devices import choose_device
 
 OLD_DRIVER = (
     "The NVIDIA driver on your system is too old (found version 11040). Please update your GPU driver by downloading "

@@ -17,8 +17,9 @@ from configs.errors import UserError
 from nets.backbones import create
 from tests.helpers.runs import ROOT
 from tests.trainers.test_weights import write_checkpoint
-from trainers.export import export, main
+from trainers.commands.export import main
 from trainers.weights import read
+from trainers.weights.export import export
 
 
 @pytest.fixture

@@ -18,11 +18,11 @@ from tests.helpers.crops import nearest_even, scaled_part
 from tests.helpers.media import SHARED_MEDIA, make_video, read_video
 from tests.helpers.runs import ROOT, run
 from tests.trainers.test_weights import write_checkpoint
-from trainers.distributed import Ranks
-from trainers.export import export
-from trainers.extract_features import main
-from trainers.features import extract
+from trainers.commands.extract_features import main
+from trainers.engine.distributed import Ranks
+from trainers.evaluation.features import extract
 from trainers.weights import read
+from trainers.weights.export import export
 
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
 REASONS = {

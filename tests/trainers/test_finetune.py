@@ -14,9 +14,10 @@ from nets import backbones
 from nets.classifier import Classifier, Config
 from tests.helpers.runs import write_recipe as write_pretraining
 from tests.trainers.test_loop import assert_same_weights, history, weights
-from trainers import finetune, loop, pretrain
-from trainers.metrics import Metrics
-from trainers.validation import Validator
+from trainers.commands import finetune, pretrain
+from trainers.engine import loop
+from trainers.engine.metrics import Metrics
+from trainers.evaluation.validation import Validator
 
 RECIPE = """
 task: recognition
@@ -233,7 +234,7 @@ def test_a_kill_in_a_validation_costs_no_step_and_it_is_reported_once(
         patch.setattr(*where, killed)
         with pytest.raises(Killed):
             train(tmp_path, root, "--pretrained", pretrained)
-    assert read(tmp_path / "run" / "checkpoints" / "step_00000004.pt")["validator"]["owing"]
+    assert read(tmp_path / "run" / "checkpoints" / "step_00000004.pt")["validator"]["pending"]
     train(tmp_path, root, "--pretrained", pretrained)
     assert_ends_as(whole, tmp_path)
 

@@ -14,7 +14,7 @@ from nets import backbones
 from tests.helpers.runs import write_recipe as write_pretraining
 from tests.test_bad_input import cut
 from tests.trainers.test_finetune import labeled, step_of_ctp, train
-from trainers import finetune, pretrain
+from trainers.commands import finetune, pretrain
 
 SCRATCH = ("--mode", "scratch", "--max-steps", 1)
 

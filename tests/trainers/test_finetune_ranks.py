@@ -15,9 +15,10 @@ from configs.load import load
 from tests.helpers.runs import ROOT, run
 from tests.trainers.test_finetune import labeled, read, train, validations
 from tests.trainers.test_loop import history, lines
-from trainers import finetune, validation
-from trainers.distributed import Ranks
-from trainers.validation import Validator
+from trainers.commands import finetune
+from trainers.engine.distributed import Ranks
+from trainers.evaluation import validation
+from trainers.evaluation.validation import Validator
 
 COMMON = (
     *("--set", "train.global_batch=6", "--set", "net.dropout=0", "--set", "validation.every=2"),

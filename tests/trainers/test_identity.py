@@ -7,7 +7,7 @@ import pytest
 
 from configs.errors import UserError
 from dali_pipelines.store.ragged import Ragged
-from trainers.identity import check, of_videos
+from trainers.engine.identity import check, video_digests
 
 IDENTITY = {"task": "fake", "backbone": "tiny", "seed": 7, "train.global_batch": 8, "videos": 100}
 DATA = "data: {root: data/films, list: train.txt}"
@@ -46,11 +46,11 @@ def changed(index, how):
 
 @pytest.mark.parametrize("how", ["name", "order", "cut elsewhere", "frames"])
 def test_other_videos_of_the_same_number_are_refused_with_the_old_ones_and_the_way_out(vp9_store, how):
-    before = saved(IDENTITY | of_videos(vp9_store))
-    assert check(before, IDENTITY | of_videos(vp9_store.select(range(12)))) == []
+    before = saved(IDENTITY | video_digests(vp9_store))
+    assert check(before, IDENTITY | video_digests(vp9_store.select(range(12)))) == []
     what = "of the same names, some with another number of frames" if how == "frames" else "as many .* other names"
     with pytest.raises(UserError, match=what) as caught:
-        check(before, IDENTITY | of_videos(changed(vp9_store, how)))
+        check(before, IDENTITY | video_digests(changed(vp9_store, how)))
     text = str(caught.value)
     assert text.startswith("the checkpoint of step 30 ")
     assert "data.root data/films, data.list train.txt" in text
@@ -59,7 +59,7 @@ def test_other_videos_of_the_same_number_are_refused_with_the_old_ones_and_the_w
 
 
 def test_a_checkpoint_that_does_not_tell_its_videos_is_taken_with_a_warning(vp9_store):
-    (warning,) = check(saved(IDENTITY), IDENTITY | of_videos(vp9_store))
+    (warning,) = check(saved(IDENTITY), IDENTITY | video_digests(vp9_store))
     assert "step 30 does not tell its videos" in warning
     with pytest.raises(UserError, match="videos = 100, this run has 99"):
-        check(saved(IDENTITY), IDENTITY | of_videos(vp9_store) | {"videos": 99})
+        check(saved(IDENTITY), IDENTITY | video_digests(vp9_store) | {"videos": 99})

@@ -12,10 +12,11 @@ from dali_pipelines.pixels.normalize import NORMALIZATIONS
 from nets import backbones
 from nets.classifier import Classifier
 from tests.test_bad_input import refused  # noqa: F401
-from trainers import import_checkpoint
-from trainers.import_checkpoint import read_classes, read_original
-from trainers.imports import Imported, network, torchvision
+from trainers.commands import import_checkpoint
+from trainers.commands.import_checkpoint import read_classes
 from trainers.weights import classifier_weights, read
+from trainers.weights.imports import Imported, network, torchvision
+from trainers.weights.original import read_original
 
 
 def trained(make):

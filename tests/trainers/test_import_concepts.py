@@ -11,8 +11,8 @@ from nets.classifier import Classifier
 from nets.concept_losses import alignment, local_contrast
 from nets.tasks.concepts import six_views
 from tests.helpers.originals import linear, normed, state_like
-from trainers.imports import CONFIGS, concepts, network
-from trainers.run import make_optimizer
+from trainers.engine.optimizers import make_optimizer
+from trainers.weights.imports import CONFIGS, concepts, network
 
 
 @pytest.fixture(scope="module")

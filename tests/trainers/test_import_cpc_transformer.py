@@ -13,9 +13,9 @@ from dali_pipelines.tasks.evaluation import clips_of
 from nets import backbones
 from nets.classifier import Classifier
 from tests.helpers.originals import linear, normed, state_like
-from trainers.imports import CONFIGS, cpc_transformer, network
-from trainers.run import make_optimizer
+from trainers.engine.optimizers import make_optimizer
 from trainers.weights import Weights
+from trainers.weights.imports import CONFIGS, cpc_transformer, network
 
 
 def state_of(name):

@@ -9,8 +9,8 @@ from configs.errors import UserError
 from tests.helpers import cstp_original
 from tests.helpers.cstp_original import checkpoint, other_name
 from tests.helpers.originals import shapes_of
-from trainers.imports import network
-from trainers.imports.cstp import convert
+from trainers.weights.imports import network
+from trainers.weights.imports.cstp import convert
 
 # Our backbone of each of the original's models, and the size of a clip whose axes all pools halve evenly.
 PRETRAINING = {

@@ -10,9 +10,9 @@ from torchvision.ops import roi_align
 from configs.errors import UserError
 from tests.helpers.originals import shapes_of, state_like
 from tests.helpers.runs import ROOT
-from trainers import finetune, import_checkpoint
-from trainers.imports import ctp, network
+from trainers.commands import finetune, import_checkpoint
 from trainers.weights import read
+from trainers.weights.imports import ctp, network
 
 RECIPES = {
     "ctp_r3d18": ("ctp/r3d18_kinetics.yaml", "r3d18"),

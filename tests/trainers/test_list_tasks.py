@@ -7,7 +7,7 @@ import pytest
 from configs.load import load
 from nets.tasks import pretext_tasks
 from tests.helpers.runs import ROOT
-from trainers import pretrain
+from trainers.commands import pretrain
 
 README = (ROOT / "README.md").read_text()
 

@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from configs.errors import UserError
 from dali_pipelines.pixels.normalize import MEAN, STD
 from tests.helpers import loop_worker
-from trainers.metrics import picture
+from trainers.engine.metrics import picture
 
 RECIPE = """
 task: fake

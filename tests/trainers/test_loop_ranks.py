@@ -12,8 +12,8 @@ from torch import multiprocessing
 
 from configs.errors import UserError
 from configs.schema import Train
-from trainers import distributed
-from trainers.distributed import Ranks
+from trainers.engine import distributed
+from trainers.engine.distributed import Ranks
 
 
 def refuse() -> None:
@@ -47,7 +47,7 @@ def visit(rank: int, port: int, folder: str) -> None:
             "other": caught(lambda: ranks.require_same(config="a", videos=7 + rank)),
             "threads": torch.get_num_threads(),
         }
-        ranks.part()
+        ranks.end_group()
         seen["parted"] = not torch.distributed.is_initialized()
     Path(folder, str(rank)).write_text(json.dumps(seen))
 
@@ -92,7 +92,7 @@ def test_cores_are_shared_out(seen):
 def test_what_a_cpu_cannot_do_is_said():
     train = Train(epochs=1, sync_bn=True, amp="bf16")
     one, two = (Ranks(torch.device("cpu"), world_size=size) for size in (1, 2))
-    assert [note.split()[0] for note in distributed.left_out(train, one)] == ["train.amp"]
-    assert [note.split()[0] for note in distributed.left_out(train, two)] == ["train.sync_bn", "train.amp"]
+    assert [note.split()[0] for note in distributed.ignored_options(train, one)] == ["train.amp"]
+    assert [note.split()[0] for note in distributed.ignored_options(train, two)] == ["train.sync_bn", "train.amp"]
     gpu = Ranks(torch.device("cuda"), world_size=2)
-    assert distributed.left_out(train, gpu) == []
+    assert distributed.ignored_options(train, gpu) == []

@@ -12,10 +12,11 @@ from configs.schema import Config, Data, Optim, Schedule, Train
 from nets import backbones
 from nets.classifier import Classifier
 from nets.classifier import Config as NetConfig
-from trainers import run as runs
-from trainers.distributed import Ranks
-from trainers.loop import train_step
-from trainers.run import Run, make_optimizer
+from trainers.engine import run as runs
+from trainers.engine.distributed import Ranks
+from trainers.engine.loop import train_step
+from trainers.engine.optimizers import make_optimizer
+from trainers.engine.run import Run
 
 FACTORS = (("backbone.stem", 0.5), ("backbone", 0.1), ("linear", 2.0))
 LR = 0.3

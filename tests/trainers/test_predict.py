@@ -15,8 +15,8 @@ from dali_pipelines.tasks.recognition import Config, Test
 from nets.backbones import create
 from nets.classifier import Classifier
 from nets.classifier import Config as NetConfig
-from trainers.distributed import Ranks
-from trainers.predict import Predictions, cross_entropy, predict, top_k
+from trainers.engine.distributed import Ranks
+from trainers.evaluation.predict import Predictions, cross_entropy, predict, top_k
 
 CLIPS = Config(num_frames=8, size=64, short_sides=(64,), test=Test(clips=3, crops="three", short_side=80))
 AVERAGES = ("logits", "probabilities")

@@ -8,8 +8,8 @@ import torch
 
 from configs.errors import UserError
 from tests.helpers.runs import ROOT
-from trainers.linear import fit, wilson
-from trainers.report import main as report
+from trainers.commands.report import main as report
+from trainers.evaluation.linear import fit, wilson
 
 
 def blobs(count: int, classes: int, noise: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

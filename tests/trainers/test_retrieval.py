@@ -19,12 +19,13 @@ from configs.schema import Recognition
 from dali_pipelines.store.index import Index
 from nets.backbones import create
 from tests.helpers.runs import ROOT, run
-from trainers import checkpoint, contact_sheet, retrieval
-from trainers.distributed import Ranks
-from trainers.features import Features
-from trainers.linear import wilson
-from trainers.retrieval import KS, chance, retrieve, search
-from trainers.saved_features import Sets
+from trainers.engine import checkpoint
+from trainers.engine.distributed import Ranks
+from trainers.evaluation import contact_sheet, protocols
+from trainers.evaluation.features import Features
+from trainers.evaluation.intervals import wilson
+from trainers.evaluation.retrieval import KS, Nearest, chance, search
+from trainers.evaluation.saved_features import Sets
 from trainers.weights import Weights, read
 
 ALONE = Ranks(torch.device("cpu"))
@@ -96,11 +97,11 @@ def slow_ranks(queries: Features, gallery: Features) -> list[float]:
         return [None if v is None else v - mean for v in values]
 
     places, shown = [], centered(gallery)
-    for asked, label in zip(centered(queries), queries.labels, strict=True):
+    for test_x, label in zip(centered(queries), queries.labels, strict=True):
         place = np.inf
-        if asked is not None:
+        if test_x is not None:
             found = [
-                (float(v @ asked) / float(np.sqrt(v @ v) * np.sqrt(asked @ asked)), own == label)
+                (float(v @ test_x) / float(np.sqrt(v @ v) * np.sqrt(test_x @ test_x)), own == label)
                 for v, own in zip(shown, gallery.labels, strict=True)
                 if v is not None
             ]
@@ -120,8 +121,8 @@ def test_recall_is_that_of_a_slow_loop_with_unreadable_videos_and_a_class_that_t
 
 def test_the_nearest_are_those_of_a_sort_by_cosine():
     queries, gallery = random_sets()
-    found, known = search(queries, gallery), np.flatnonzero(gallery.known)
-    a = queries.values[30] - queries.values[queries.known].mean(0)
+    found, known = search(queries, gallery), np.flatnonzero(gallery.readable)
+    a = queries.values[30] - queries.values[queries.readable].mean(0)
     b = gallery.values[known] - gallery.values[known].mean(0)
     cosines = torch.nn.functional.cosine_similarity(torch.from_numpy(b), torch.from_numpy(a)[None])
     top = cosines.topk(10)
@@ -158,7 +159,7 @@ def test_figures_and_neighbors_do_not_depend_on_the_order_of_the_sets():
     gallery.values[40:60] = gallery.values[60:80]  # twins, many of another class
     found = search(queries, gallery)
 
-    def by_name(found: retrieval.Nearest, queries: Features, gallery: Features) -> dict[str, tuple]:
+    def by_name(found: Nearest, queries: Features, gallery: Features) -> dict[str, tuple]:
         names = np.array([*gallery.names, "none"])
         near = (names[found.rows].tolist(), found.cosines.tolist(), found.ahead.tolist())
         return {name: str(of_query) for name, *of_query in zip(queries.names, *near, strict=True)}
@@ -170,7 +171,7 @@ def test_figures_and_neighbors_do_not_depend_on_the_order_of_the_sets():
 
 def test_chance_is_the_share_of_pairs_with_one_class():
     queries, gallery = random_sets()
-    labels = gallery.labels[gallery.known].tolist()
+    labels = gallery.labels[gallery.readable].tolist()
     pairs = [a == b for a, b in product(queries.labels.tolist(), labels)]
     assert chance(queries, gallery) == pytest.approx(sum(pairs) / len(pairs))
     even = features(np.zeros((40, 2)), [row % 8 for row in range(40)])
@@ -183,7 +184,7 @@ def whole(vp9_store, tmp_path_factory) -> SimpleNamespace:
     folder = tmp_path_factory.mktemp("retrieval")
     path = recipe(folder, vp9_store.root)
     weights = random_weights(folder, loaded(path))
-    text = retrieve(weights, loaded(path), ALONE, folder / "out")
+    text = protocols.retrieval(weights, loaded(path), ALONE, folder / "out")
     return SimpleNamespace(folder=folder, recipe=path, weights=weights, text=text, **results(folder / "out"))
 
 
@@ -246,7 +247,7 @@ def test_an_unreadable_query_is_a_miss_and_an_unreadable_gallery_video_is_left_o
     path_of[TEST[0]].write_bytes(b"")
     path_of[TRAIN[2]].unlink()
     config = loaded(recipe(tmp_path, store.root))
-    text = retrieve(whole.weights, config, ALONE, tmp_path / "out")
+    text = protocols.retrieval(whole.weights, config, ALONE, tmp_path / "out")
     assert f"(queries, counted as misses: {TEST[0]})" in text
     assert f"(gallery, left out: {TRAIN[2]})" in text
     found = results(tmp_path / "out")
@@ -256,7 +257,7 @@ def test_an_unreadable_query_is_a_miss_and_an_unreadable_gallery_video_is_left_o
 
     rest = [name for name in TRAIN if name != TRAIN[2]]
     config = loaded(recipe(tmp_path, store.root, rest, TEST[1:]))
-    retrieve(whole.weights, config, ALONE, tmp_path / "without")
+    protocols.retrieval(whole.weights, config, ALONE, tmp_path / "without")
     without = results(tmp_path / "without")
     assert found["json"]["recall"] == {k: share * 3 / 4 for k, share in without["json"]["recall"].items()}
     assert found["json"]["recall"]["5"] > 0
@@ -267,20 +268,20 @@ def test_an_unreadable_query_is_a_miss_and_an_unreadable_gallery_video_is_left_o
 def test_a_video_in_both_sets_is_an_error(whole, vp9_store, tmp_path):
     config = loaded(recipe(tmp_path, vp9_store.root, [*TRAIN, TEST[1]]))
     with pytest.raises(UserError, match=f"1 of 4 test videos are training videos too, the first {TEST[1]}"):
-        retrieve(whole.weights, config, ALONE, tmp_path / "out")
+        protocols.retrieval(whole.weights, config, ALONE, tmp_path / "out")
 
 
 def test_the_linear_probe_counts_unreadable_test_videos_as_wrong(vp9_store, tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     train = np.arange(40) % 2
     test = np.arange(20) % 2
-    x, asked = (np.stack([labels + rng.normal(scale=0.1, size=len(labels))] * 2, 1) for labels in (train, test))
-    asked[3] = np.nan
-    asked[[4, 6]] += 1  # two of class 0 that look like class 1
+    x, test_x = (np.stack([labels + rng.normal(scale=0.1, size=len(labels))] * 2, 1) for labels in (train, test))
+    test_x[3] = np.nan
+    test_x[[4, 6]] += 1  # two of class 0 that look like class 1
     facts = {"queries": 20, "gallery": 40, "unreadable": {"queries": {"v003": "gone"}, "gallery": {}}}
-    sets = Sets(vp9_store, features(x, train.tolist()), vp9_store, features(asked, test.tolist()), facts)
-    monkeypatch.setattr(retrieval, "features_of_both", lambda *_: sets)
-    text = retrieval.linear(None, None, ALONE, tmp_path)  # type: ignore[arg-type]
+    sets = Sets(vp9_store, features(x, train.tolist()), vp9_store, features(test_x, test.tolist()), facts)
+    monkeypatch.setattr(protocols, "features_of_both", lambda *_: sets)
+    text = protocols.linear(None, None, ALONE, tmp_path)  # type: ignore[arg-type]
     measured = json.loads((tmp_path / "linear.json").read_text())
     assert (measured["top1"], measured["chance"]) == (17 / 20, 0.5)
     assert measured["interval"] == pytest.approx(wilson(17, 20))
@@ -289,14 +290,14 @@ def test_the_linear_probe_counts_unreadable_test_videos_as_wrong(vp9_store, tmp_
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_the_ranks_part_before_rank_0_searches_or_fits_however_long_that_takes(monkeypatch, tmp_path, rank):
+def test_the_group_ends_before_rank_0_searches_or_fits_however_long_that_takes(monkeypatch, tmp_path, rank):
     happened = []
-    monkeypatch.setattr(retrieval, "features_of_both", lambda *_: happened.append("features"))
-    monkeypatch.setattr(Ranks, "part", lambda _: happened.append("parted"))
-    for name in ("_write_retrieval", "_write_linear"):
-        monkeypatch.setattr(retrieval, name, lambda *_: happened.append("alone") or "figures")
+    monkeypatch.setattr(protocols, "features_of_both", lambda *_: happened.append("features"))
+    monkeypatch.setattr(Ranks, "end_group", lambda _: happened.append("group ended"))
+    for name in ("write_retrieval", "_write_linear"):
+        monkeypatch.setattr(protocols, name, lambda *_: happened.append("alone") or "figures")
     ranks = Ranks(torch.device("cpu"), rank, world_size=2)
-    for protocol in (retrieval.retrieve, retrieval.linear):
+    for protocol in (protocols.retrieval, protocols.linear):
         happened.clear()
         assert protocol(None, None, ranks, tmp_path) == ("" if rank else "figures")  # type: ignore[arg-type]
-        assert happened == ["features", "parted"] + ["alone"] * (rank == 0)
+        assert happened == ["features", "group ended"] + ["alone"] * (rank == 0)

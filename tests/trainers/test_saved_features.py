@@ -18,8 +18,9 @@ from dali_pipelines.tasks import Task
 from nets.backbones import create
 from tests.helpers.stores import make_store
 from tests.trainers.test_retrieval import ALONE, TEST, TRAIN, loaded, random_weights, recipe
-from trainers import checkpoint, retrieval, saved_features
-from trainers.saved_features import features_of_both, key
+from trainers.engine import checkpoint
+from trainers.evaluation import protocols, saved_features
+from trainers.evaluation.saved_features import features_of_both, key
 from trainers.weights import Weights, read
 
 
@@ -63,10 +64,10 @@ def test_a_feature_is_the_mean_of_unit_features_of_a_videos_clips(start):
 
 
 def test_both_protocols_share_what_was_saved_and_find_the_same_again(start, calls, tmp_path, capsys):
-    retrieval.retrieve(*start, ALONE, tmp_path / "first")
+    protocols.retrieval(*start, ALONE, tmp_path / "first")
     assert [len(index) for index in calls] == [len(TRAIN), len(TEST)]
-    retrieval.retrieve(*start, ALONE, tmp_path / "second")
-    retrieval.linear(*start, ALONE, tmp_path / "linear")
+    protocols.retrieval(*start, ALONE, tmp_path / "second")
+    protocols.linear(*start, ALONE, tmp_path / "linear")
     assert len(calls) == 2
     first, second = (tmp_path / name for name in ("first", "second"))
     assert sorted(path.name for path in first.iterdir()) == ["neighbors.csv", "neighbors.png", "retrieval.json"]
@@ -144,13 +145,13 @@ def test_features_are_not_saved_while_a_video_cannot_be_read(start, calls, vp9_s
     (tmp_path / "aside.mp4").rename(lost)
     second = features_of_both(start[0], config, ALONE)
     assert [len(index) for index in calls] == [6, 4, 4]
-    assert second.queries.known.all()
+    assert second.queries.readable.all()
     assert np.array_equal(second.queries.values[0], first.queries.values[0])
 
 
 def test_a_folder_that_takes_no_files_costs_only_a_note(start, tmp_path, capsys):
     (tmp_path / "features").write_text("in the way")
-    assert features_of_both(*start, ALONE).gallery.known.all()
+    assert features_of_both(*start, ALONE).gallery.readable.all()
     assert f"cannot be saved in {tmp_path / 'features'}: " in capsys.readouterr().out
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.schema import Schedule
-from trainers.schedule import lr_at
+from trainers.engine.schedule import lr_at
 
 BASE = 0.01
 

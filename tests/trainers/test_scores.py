@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from configs.errors import UserError
-from trainers import confusion, scores
-from trainers.predict import Predictions
+from trainers.evaluation import confusion, scores
+from trainers.evaluation.predict import Predictions
 
 
 def result(out: Path) -> dict:

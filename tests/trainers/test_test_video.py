@@ -20,9 +20,11 @@ from nets.classifier import Config as NetConfig
 from tests.helpers.runs import ROOT, run, write_recipe
 from tests.trainers.test_predict import slow_scores
 from tests.trainers.test_scores import result, rows
-from trainers import checkpoint, finetune, pretrain, retrieval
-from trainers import test as testing
-from trainers.linear import wilson
+from trainers.commands import finetune, pretrain
+from trainers.commands import test as testing
+from trainers.engine import checkpoint
+from trainers.evaluation.intervals import wilson
+from trainers.evaluation.protocols import PROTOCOLS
 
 TEST = ROOT / "trainers" / "test.py"
 CLASSES = ("walk", "jump", "run")
@@ -263,7 +265,7 @@ def test_lists_settings_and_places_that_do_not_work_are_named_before_the_test(tr
     assert not (tmp_path / "out" / "result.json").exists()
 
 
-@pytest.mark.parametrize("protocol", ["retrieve", "linear"])
+@pytest.mark.parametrize("protocol", ["retrieval", "linear"])
 def test_the_other_protocols_get_the_checkpoint_s_own_backbone(trained, tmp_path, monkeypatch, capsys, protocol):
     calls = []
 
@@ -271,11 +273,10 @@ def test_the_other_protocols_get_the_checkpoint_s_own_backbone(trained, tmp_path
         calls.append(given)
         return "all found"
 
-    monkeypatch.setattr(retrieval, protocol, stand_in)
+    monkeypatch.setitem(PROTOCOLS, protocol, stand_in)
     (tmp_path / "recipe.yaml").write_text(RECIPE.format(folder=trained).replace("r3d_tiny", "r3d18"))
-    name = {"retrieve": "retrieval"}.get(protocol, protocol)
     args = ["--checkpoint", trained / "run", "--config", tmp_path / "recipe.yaml", "--out", tmp_path / "out"]
-    testing.main(["--protocol", name, "--device", "cpu", *map(str, args)])
+    testing.main(["--protocol", protocol, "--device", "cpu", *map(str, args)])
     ((weights, config, ranks, out),) = calls
     assert (weights.backbone, config.backbone, ranks.world_size, out) == ("r3d_tiny", "r3d_tiny", 1, tmp_path / "out")
     assert capsys.readouterr().out.endswith("all found\n")

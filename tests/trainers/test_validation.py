@@ -19,10 +19,10 @@ from nets.classifier import Classifier, Config
 from tests.dali_pipelines.store.test_reader import BT601
 from tests.helpers.crops import scaled_part
 from tests.helpers.media import read_video
-from trainers import validation
-from trainers.distributed import Ranks
-from trainers.predict import predict
-from trainers.validation import Validator
+from trainers.engine.distributed import Ranks
+from trainers.evaluation import validation
+from trainers.evaluation.predict import predict
+from trainers.evaluation.validation import Validator
 
 RECIPE = """
 {task: recognition, backbone: r3d_tiny, work_dir: w, data: {root: none, workers: 0, threads: 1},

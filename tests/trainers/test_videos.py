@@ -13,8 +13,8 @@ from configs.schema import Data
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks.evaluation import clips_per_part
 from dali_pipelines.tasks.recognition import Config, Test
-from trainers.distributed import Ranks
-from trainers.videos import CHUNK, Views, per_video
+from trainers.engine.distributed import Ranks
+from trainers.evaluation.videos import CHUNK, Views, per_video
 
 ALONE = Ranks(torch.device("cpu"))
 SIDE = 64

@@ -12,9 +12,10 @@ from configs.errors import UserError
 from configs.load import dump, parse
 from nets.backbones import create
 from tests.helpers.runs import RECIPE
-from trainers import checkpoint, finetune, pretrain
-from trainers.export import export
+from trainers.commands import finetune, pretrain
+from trainers.engine import checkpoint
 from trainers.weights import classifier_weights, clip_facts, load, read
+from trainers.weights.export import export
 
 CLASSIFIER = """
 task: recognition

@@ -16,8 +16,8 @@ from tests.dali_pipelines.store.test_index import record
 from tests.helpers.runs import write_recipe
 from tests.trainers.test_finetune import labeled
 from tests.trainers.test_finetune import train as finetune
-from trainers import pretrain, probe
-from trainers import test as testing
+from trainers.commands import pretrain, probe
+from trainers.commands import test as testing
 
 NAMES = ("run/a", "run/b", "walk/c d", "walk/e.f")
 

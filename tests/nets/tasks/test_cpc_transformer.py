@@ -15,8 +15,8 @@ from nets.backbones.frame_transformer import FrameTransformer, resnet18_transfor
 from nets.dense_cpc import predict_next, predictor
 from nets.losses import dense_infonce
 from nets.tasks.cpc_transformer import Config, Reference, build
-from trainers import pretrain
-from trainers.probe import main as probe
+from trainers.commands import pretrain
+from trainers.commands.probe import main as probe
 
 
 def schema(num_frames=5, size=224):

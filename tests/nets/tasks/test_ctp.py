@@ -282,5 +282,5 @@ def test_task_is_found_by_the_name_of_its_file():
 
 @pytest.mark.parametrize("name", ["CTP", "../ctp", "__init__"])
 def test_unknown_task_is_quoted_beside_those_that_exist(name):
-    with pytest.raises(UserError, match=rf"unknown task '{name}'.*ctp"):
+    with pytest.raises(UserError, match=rf"no task '{name}'.*ctp"):
         build_task(name, "r3d_tiny", schema(), Config())

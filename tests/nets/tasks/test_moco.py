@@ -14,7 +14,7 @@ from torch import multiprocessing, nn
 
 from configs.errors import UserError
 from nets.tasks.moco import Config, MoCo, Reference, build, shuffle_bn
-from trainers import distributed
+from trainers.engine import distributed
 
 
 @pytest.fixture(scope="module", autouse=True)

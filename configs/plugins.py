@@ -1,0 +1,83 @@
+"""Find what a recipe names: an entry of a table here, or an object in a package of the user's."""
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Iterable, Mapping, Sequence
+from types import ModuleType
+from typing import Any, TypeVar
+
+from configs.errors import UserError
+
+T = TypeVar("T")
+
+PLACE = "it must be installed, or its folder named in PYTHONPATH"
+
+
+def import_task(name: str, *, package: str, part: str) -> ModuleType:
+    """Import one side of a task: `package.name`, or `name.part` where the name has a dot.
+
+    A task of another package is a folder with data.py, net.py and its recipes.
+
+    Raises:
+        UserError: there is no such module.
+    """
+    dotted = "." in name and "/" not in name
+    module = None if name.startswith("_") else _import(f"{name}.{part}" if dotted else f"{package}.{name}")
+    if module is not None:
+        return module
+    if dotted:
+        raise UserError(f"task {name!r}: cannot import {name}.{part}; {PLACE}, with data.py and net.py in it")
+    names = sorted(found.name for found in pkgutil.iter_modules(importlib.import_module(package).__path__))
+    raise UserError(f"no task {name!r}{nearest(name, names)}; there are: {listed(names)}")
+
+
+def look_up(name: str, table: Mapping[str, T], *, key: str) -> T:
+    """Return an entry of a table, or what a dotted name such as `my_pkg.module.function` imports.
+
+    Args:
+        key: the recipe's, such as "optim.name", for messages.
+
+    Raises:
+        UserError: an unknown name, with those that there are.
+    """
+    if name in table:
+        return table[name]
+    if "." not in name:
+        raise UserError(f"{key}: no {name!r}{nearest(name, [*table])}; there are: {listed(table)}")
+    found: T = import_object(name, key=key)
+    return found
+
+
+def import_object(name: str, *, key: str) -> Any:
+    """Import `my_pkg.module.object`. UserError when there is none; `key` says where it was named."""
+    path, _, attribute = name.rpartition(".")
+    module = _import(path)
+    if module is None:
+        raise UserError(f"{key}: cannot import {path} of {name!r}; {PLACE}")
+    if not hasattr(module, attribute):
+        raise UserError(f"{key}: {path} has no {attribute!r}{nearest(attribute, dir(module))}")
+    return getattr(module, attribute)
+
+
+def nearest(name: object, names: Sequence[str], prefix: str = "") -> str:
+    """Return a question after the name with the same last part, else after one spelled alike, else ""."""
+    same = [other for other in names if other.rsplit(".", 1)[-1] == name]
+    near = same or difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    return f"; did you mean {prefix}{near[0]}?" if near else ""
+
+
+def listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"
+
+
+def _import(name: str) -> ModuleType | None:
+    """Import a module; None where it does not exist. What goes wrong inside of it is raised."""
+    if not all(part.isidentifier() for part in name.split(".")):
+        return None
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and f"{name}.".startswith(f"{error.name}."):
+            return None
+        raise

@@ -1,0 +1,127 @@
+"""A task, a backbone, an optimizer and a logger from another package, and names that lead nowhere."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from configs.errors import UserError
+from configs.load import parse
+from dali_pipelines.tasks import task_module
+from nets import backbones
+from nets.tasks import net_module
+from tests.helpers.runs import ROOT
+from tests.helpers.stores import make_store
+from tests.test_add_a_task import DATA, NET, RECIPE
+
+PARTS = """
+import torch
+
+from nets.backbones import create
+
+
+def tiny():
+    return create("r3d_tiny")
+
+
+def rprop(groups, optim):
+    return torch.optim.Rprop(groups, lr=optim.lr)
+
+
+class Printer:
+    def __init__(self, config, first_step):
+        print("logger of", config.task, "from step", first_step)
+
+    def add_scalars(self, group, values, step):
+        print(group, "step", step, "loss" in values)
+
+    def add_image(self, name, image, step):
+        print(name, tuple(image.shape)[0])
+
+    def close(self):
+        print("closed")
+"""
+
+
+def write_package(folder: Path) -> None:
+    task = folder / "my_pkg" / "my_task"
+    task.mkdir(parents=True)
+    for path, content in {
+        task.parent / "__init__.py": "",
+        task.parent / "parts.py": PARTS,
+        task / "__init__.py": "",
+        task / "data.py": DATA,
+        task / "net.py": NET,
+    }.items():
+        path.write_text(content)
+
+
+def recipe(folder: Path) -> str:
+    text = RECIPE.replace("task: toy", "task: my_pkg.my_task").replace("r3d_tiny", "my_pkg.parts.tiny")
+    text = text.replace("root: data, workers: 0", f"root: {folder / 'data'}, workers: 1")
+    text = text.replace("runs/toy", str(folder / "run"))
+    text = text.replace("log_every: 1", "log_every: 1, loggers: [my_pkg.parts.Printer]")
+    return text + "optim: {name: my_pkg.parts.rprop}\n"
+
+
+def test_a_package_brings_task_backbone_optimizer_and_logger_to_the_real_command(tmp_path):
+    """With a worker process, which has to find the package as well."""
+    write_package(tmp_path)
+    make_store(tmp_path / "data", codec="h264", videos=8)
+    (tmp_path / "mine.yaml").write_text(recipe(tmp_path))
+    done = subprocess.run(
+        [sys.executable, ROOT / "trainers/pretrain.py", "--config", tmp_path / "mine.yaml", "--max-steps", "1"],
+        env=os.environ | {"PYTHONPATH": f"{ROOT}:{tmp_path}"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "logger of my_pkg.my_task from step 0\ninput/clips 3\ntrain step 1 True\n" in done.stdout
+    assert "closed\ndone" in done.stdout
+    assert (tmp_path / "run/checkpoints/step_00000001.pt").is_file()
+    assert not (tmp_path / "run/tensorboard").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no_pkg.my_task", "task 'no_pkg.my_task': cannot import no_pkg.my_task.data; it must be installed"),
+        ("my_pkg.other", "task 'my_pkg.other': cannot import my_pkg.other.data"),
+        ("my_pkg.", "task 'my_pkg.': cannot import my_pkg..data"),
+        ("ctpp", "no task 'ctpp'; did you mean ctp?; there are: concepts, cpc_transformer, cstp, ctp"),
+    ],
+)
+def test_a_task_that_does_not_import_is_an_error_with_the_way_out(tmp_path, monkeypatch, name, message):
+    write_package(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    text = recipe(tmp_path).replace("my_pkg.my_task", name)
+    for load in (task_module, net_module, lambda _: parse(text, source="x.yaml")):
+        with pytest.raises(UserError) as caught:
+            load(name)
+        assert message.replace(".data", ".net" if load is net_module else ".data") in str(caught.value)
+    assert str(caught.value).startswith("x.yaml: task: ")
+
+
+def test_what_a_package_itself_fails_to_import_is_not_taken_for_a_wrong_name(tmp_path, monkeypatch):
+    broken = tmp_path / "broken_pkg" / "task"
+    broken.mkdir(parents=True)
+    (broken / "data.py").write_text("import no_such_library\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="no_such_library"):
+        task_module("broken_pkg.task")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no_pkg.make", "backbone: cannot import no_pkg of 'no_pkg.make'; it must be installed"),
+        ("os.path.joim", "backbone: os.path has no 'joim'; did you mean join?"),
+    ],
+)
+def test_a_backbone_that_does_not_import_is_an_error_with_the_way_out(name, message):
+    with pytest.raises(UserError, match=message.replace("?", r"\?")):
+        backbones.create(name)

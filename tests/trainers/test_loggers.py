@@ -1,0 +1,66 @@
+"""Loggers of a run: which files there are, and that they say what metrics.jsonl does."""
+
+import csv
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from configs.errors import UserError
+from tests.trainers.test_loop import STEPS, lines, run
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_table_of_a_run_in_parts_has_each_step_once_and_the_figures_of_metrics_jsonl(tmp_path):
+    args = ("--set", "train.loggers=[csv]")
+    run(tmp_path, *args, "--max-steps", "7")
+    path = tmp_path / "run" / "train.csv"
+    with path.open("a") as file:
+        file.write(path.read_text().splitlines()[-1].replace("7,", "8,", 1) + "\n9,0")  # as a killed run leaves it
+    run(tmp_path, *args)
+    assert [int(row["step"]) for row in rows(path)] == list(range(1, STEPS + 1))
+    assert [{name: float(value) for name, value in row.items()} for row in rows(path)] == lines(tmp_path)
+    assert not (tmp_path / "run" / "tensorboard").exists()
+
+
+def test_no_logger_leaves_metrics_jsonl_alone(tmp_path):
+    run(tmp_path, "--set", "train.loggers=[]", "--max-steps", "1")
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["checkpoints", "config.yaml", "metrics.jsonl"]
+
+
+def test_an_unknown_logger_is_refused_with_those_that_there_are(tmp_path):
+    with pytest.raises(
+        UserError, match=r"train.loggers: no 'cvs'; did you mean csv\?; there are: tensorboard, csv, wandb"
+    ):
+        run(tmp_path, "--set", "train.loggers=[cvs]")
+
+
+def test_weights_and_biases_is_asked_for_where_it_is_not_installed(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(UserError, match=r"train.loggers: wandb is not installed: pip install wandb, or leave it out"):
+        run(tmp_path, "--set", "train.loggers=[wandb]")
+
+
+def test_weights_and_biases_gets_all_figures_in_one_run_for_both_parts(tmp_path, monkeypatch):
+    """With a stand-in for the package, which takes what the real one is documented to take."""
+    started, logged = [], []
+    service = SimpleNamespace(
+        log=logged.append, define_metric=lambda *_, **__: None, finish=lambda: logged.append("finished")
+    )
+    wandb = SimpleNamespace(init=lambda **options: started.append(options) or service, Image=lambda image: image.shape)
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    for steps in ("2", "3"):
+        run(tmp_path, "--set", "train.loggers=[wandb]", "--max-steps", steps)
+    assert started[0]["id"] == started[1]["id"]
+    assert (started[0]["name"], started[0]["resume"]) == ("run", "allow")
+    assert started[0]["config"]["optim"]["lr"] == 0.05
+    figures = [entry for entry in logged if "train/loss" in entry]
+    assert [(entry["step"], entry["train/loss"]) for entry in figures] == [
+        (line["step"], line["loss"]) for line in lines(tmp_path)
+    ]
+    assert [entry["input/clips"][-1] for entry in logged if "input/clips" in entry] == [3, 3]
+    assert logged.count("finished") == 2

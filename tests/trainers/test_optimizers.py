@@ -1,0 +1,109 @@
+"""Optimizers against closed forms in numpy. `test_lr_factors.py` holds SGD and AdamW against torch's own."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from configs.errors import UserError
+from configs.schema import Optim
+from trainers.engine.lars import LARS
+from trainers.engine.optimizers import OPTIMIZERS, make_optimizer
+
+
+def slow_lars(weight, gradients, *, lr, momentum, weight_decay):
+    """You et al. 2017, algorithm 1, with the rate outside of the momentum; a vector is not scaled."""
+    weight, velocity = weight.astype(np.float64), 0.0
+    for gradient in gradients:
+        update = gradient + weight_decay * weight
+        if weight.ndim > 1:
+            length, size = np.sqrt((update**2).sum()), np.sqrt((weight**2).sum())
+            update = update * (0.001 * size / length if size and length else 1.0)
+        velocity = momentum * velocity + update
+        weight = weight - lr * velocity
+    return weight
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+@pytest.mark.parametrize("shape", [(4, 3), (2, 3, 1, 2, 2), (5,)])
+def test_steps_of_lars_are_those_of_the_paper(shape, weight_decay):
+    rng = np.random.default_rng(0)
+    start, *gradients = rng.normal(size=(5, *shape)).astype(np.float32)
+    weight = nn.Parameter(torch.from_numpy(start.copy()))
+    optimizer = LARS([weight], lr=3.0, momentum=0.9, weight_decay=weight_decay)
+    for gradient in gradients:
+        weight.grad = torch.from_numpy(gradient)
+        optimizer.step()
+    expected = slow_lars(start, gradients, lr=3.0, momentum=0.9, weight_decay=weight_decay)
+    np.testing.assert_allclose(weight.detach().numpy(), expected, rtol=1e-5, atol=1e-6)
+    assert np.abs(expected - start).max() > 1e-3
+
+
+def test_lars_leaves_a_tensor_alone_that_has_no_gradient_and_one_of_zeros_takes_a_plain_step():
+    idle, zeros = nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.zeros(2, 2))
+    zeros.grad = torch.ones(2, 2)
+    LARS([idle, zeros], lr=0.5, momentum=0.9, weight_decay=0.1).step()
+    assert idle.tolist() == [[1, 1], [1, 1]]
+    assert zeros.tolist() == [[-0.5, -0.5], [-0.5, -0.5]]
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv3d(3, 4, 3), nn.BatchNorm3d(4), nn.Flatten(), nn.Linear(4, 2))
+    for parameter in net.parameters():
+        parameter.data.normal_()
+        parameter.grad = torch.zeros_like(parameter)
+    return net
+
+
+@pytest.mark.parametrize("decays", [True, False])
+@pytest.mark.parametrize(("name", "factor"), [("sgd", 0.75), ("adamw", 0.75)])
+def test_norms_and_biases_are_kept_from_decay_where_the_recipe_says_so(name, factor, decays):
+    """Of a gradient of zero the decay alone is left: w becomes w * (1 - lr * decay)."""
+    net = network()
+    before = {name: parameter.detach().clone() for name, parameter in net.named_parameters()}
+    make_optimizer(net, Optim(name=name, lr=0.5, weight_decay=0.5, decay_norms_and_biases=decays)).step()
+    for name, parameter in net.named_parameters():
+        kept = not decays and name not in ("0.weight", "3.weight")
+        torch.testing.assert_close(parameter.detach(), before[name] * (1.0 if kept else factor))
+
+
+def test_moments_stay_with_their_parameters_when_the_decay_changes_in_mid_run():
+    net = network()
+    for parameter in net.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    first = make_optimizer(net, Optim(name="adam"))
+    first.step()
+    second = make_optimizer(net, Optim(name="adam", decay_norms_and_biases=False))
+    groups = second.state_dict()["param_groups"]
+    second.load_state_dict({"state": first.state_dict()["state"], "param_groups": groups})
+    for parameter in net.parameters():
+        assert torch.equal(second.state[parameter]["exp_avg"], first.state[parameter]["exp_avg"])
+
+
+def test_an_unknown_optimizer_is_refused_with_those_that_there_are():
+    with pytest.raises(UserError, match=r"optim.name: no 'sdg'; did you mean sgd\?; there are: sgd, adam, adamw, lars"):
+        make_optimizer(network(), Optim(name="sdg"))
+
+
+def test_every_optimizer_of_the_table_descends_and_resumes():
+    for name in OPTIMIZERS:
+        runs = []
+        for parts in ((6,), (3, 3)):
+            net = network()
+            state = None
+            for steps in parts:
+                optimizer = make_optimizer(net, Optim(name=name, lr=0.01))
+                if state:
+                    optimizer.load_state_dict(state)
+                for _ in range(steps):
+                    optimizer.zero_grad()
+                    loss = sum(parameter.square().sum() for parameter in net.parameters())
+                    loss.backward()
+                    optimizer.step()
+                state = optimizer.state_dict()
+            runs.append([parameter.detach() for parameter in net.parameters()])
+        start = [parameter.detach() for parameter in network().parameters()]
+        for whole, resumed, first in zip(*runs, start, strict=True):
+            assert torch.equal(whole, resumed), name
+            assert whole.norm() < first.norm(), name

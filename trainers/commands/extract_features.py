@@ -1,0 +1,103 @@
+"""Extract pooled features of videos: `python -m trainers.extract_features SRC... --checkpoint CKPT --out FILE.npz`.
+
+SRC is a prepared dataset, or any video files and folders of them, which are read where they are. FILE.npz holds, for
+N videos in the order of their names:
+
+    names              text (N,)
+    features           float32 (N, C), means over the views of a video; nan where it could not be read
+    labels             int64 (N,), -1 for none; by the first level of folders, or those of the dataset
+    class_names        text
+    unreadable         text (U,), names of the videos that could not be read, and
+    reasons            text (U,), why
+    settings           JSON: the checkpoint with its SHA-256, and the views
+
+Exit status 0, 3 when some videos could not be read; under torchrun, which would take that for a crash, 0 then too.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from dali_pipelines.store.files import replacing
+from trainers.engine.distributed import Ranks, start
+from trainers.engine.fit import require_writable
+from trainers.evaluation.video_features import VideoFeatures, extract_features
+
+
+def parse_args(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m trainers.extract_features", description="Features of videos.")
+    parser.add_argument(
+        "sources", nargs="+", type=Path, metavar="SRC", help="a prepared dataset, or videos and folders"
+    )
+    parser.add_argument(
+        "--checkpoint", required=True, metavar="CKPT", help="a run, a checkpoint's .pt, or a .safetensors export"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.npz")
+    parser.add_argument(
+        "--clips", type=_clips, metavar="N|windows", help="clips of a video (a classifier's own, or 10)"
+    )
+    parser.add_argument("--crops", choices=("center", "three", "five", "ten"), help="crops of a clip (center)")
+    parser.add_argument("--frames", type=int, metavar="T", help="frames of a clip (as in training)")
+    parser.add_argument("--stride", type=int, help="frame step of a clip (as in training, near 2)")
+    parser.add_argument("--workers", type=int, default=4, help="processes per rank that read the files (4)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    args = parser.parse_args(argv)
+    for option, least in {"clips": 1, "frames": 1, "stride": 1, "workers": 0}.items():
+        value = getattr(args, option)
+        if isinstance(value, int) and value < least:
+            parser.error(f"--{option} {value}: at least {least}")
+    if args.out.is_dir():
+        parser.error(f"--out {args.out} is a folder: give the name of a file")
+    return args
+
+
+def _clips(text: str) -> int | str:
+    return text if text == "windows" else int(text)
+
+
+def main(argv: list[str]) -> int:
+    args = parse_args(argv)
+    with start(args.device) as ranks:
+        return work(args, ranks)
+
+
+def work(args: argparse.Namespace, ranks: Ranks) -> int:
+    """Write the file and return the exit status."""
+    ranks.on_rank0(lambda: require_writable(args.out.parent, option="--out"))
+    features = extract_features(
+        args.checkpoint,
+        args.sources,
+        clips=args.clips,
+        crops=args.crops,
+        num_frames=args.frames,
+        stride=args.stride,
+        workers=args.workers,
+        ranks=ranks,
+    )
+    unreadable = features.unreadable
+    if ranks.rank == 0:
+        save(args.out, features)
+        for name, reason in unreadable.items():
+            print(f"unreadable: {name}: {reason}", file=sys.stderr)
+        count, channels = features.values.shape
+        print(f"{args.out}: {channels} features of {count} videos, {len(unreadable)} unreadable", flush=True)
+    return 3 if unreadable and ranks.world_size == 1 else 0
+
+
+def save(out: Path, features: VideoFeatures) -> None:
+    """Write the file that the module's docstring describes, completely or not at all."""
+    with replacing(out) as part, part.open("wb") as file:
+        np.savez(
+            file,
+            allow_pickle=False,
+            names=np.array(features.names, str),
+            features=features.values,
+            labels=features.labels,
+            class_names=np.array(features.class_names, str),
+            unreadable=np.array([*features.unreadable], str),
+            reasons=np.array([*features.unreadable.values()], str),
+            settings=np.array(json.dumps(features.settings)),
+        )

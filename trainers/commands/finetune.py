@@ -1,0 +1,136 @@
+"""Learn classes: `torchrun trainers/finetune.py --config C --pretrained CKPT|none --mode full|linear|scratch`.
+
+Recipes lie in configs/recognition/.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from configs.errors import UserError
+from configs.load import dump, load
+from configs.schema import Recognition
+from dali_pipelines.datasets.hold_out import hold_out
+from dali_pipelines.datasets.open import open_dataset
+from dali_pipelines.store.index import Index
+from nets import backbones
+from nets.classifier import Classifier
+from trainers.commands.options import add_options, overrides, parse
+from trainers.engine.build import build_loader, build_run
+from trainers.engine.distributed import Ranks, ignored_options, start
+from trainers.engine.fit import dry_run, fit
+from trainers.evaluation.validation import Validator
+from trainers.weights import clip_differences, read
+
+MODES = {
+    "full": "train all of a pretrained network",
+    "linear": "train the classifier alone, on a frozen backbone",
+    "scratch": "train all from random weights",
+}
+
+
+def parse_args(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="finetune.py", description="Learning the classes of labeled videos.")
+    add_options(parser)
+    parser.add_argument(
+        "--pretrained", default="none", metavar="CKPT", help="a run, a checkpoint's .pt, a .safetensors export, or none"
+    )
+    about = "; ".join(f"{mode}: {what}" for mode, what in MODES.items())
+    parser.add_argument("--mode", choices=MODES, default="full", help=about)
+    return parse(parser, argv)
+
+
+def main(argv: list[str]) -> None:
+    args = parse_args(argv)
+    config = load(args.config, overrides(args))
+    if not isinstance(config, Recognition):
+        raise UserError(f"{args.config} is a recipe for trainers/pretrain.py; those here are in configs/recognition/")
+    if args.print_config:
+        print(dump(config), end="")
+        return
+    if args.mode == "full" and args.pretrained == "none":
+        raise UserError("--mode full needs --pretrained CKPT; with --mode scratch training starts from random weights")
+    if args.mode == "scratch" and args.pretrained != "none":
+        raise UserError(f"--mode scratch starts from random weights and takes no --pretrained {args.pretrained}")
+
+    with start(args.device) as ranks:
+        for note in ignored_options(config.train, ranks) if ranks.rank == 0 else []:
+            print(f"note: {note}", flush=True)
+        ending = work(config, ranks, args)
+        if ranks.rank == 0:
+            print(ending, flush=True)
+
+
+def work(config: Recognition, ranks: Ranks, args: argparse.Namespace) -> str:
+    """Train, or make the dry run; return how it ended. A function of its own for the reason of `pretrain.work`."""
+    index, held_out = datasets(config)
+    notes = split_notes(config, index)
+    loader = build_loader(config, ranks, index)
+    try:
+        torch.manual_seed(config.seed)
+        net = Classifier(backbones.create(config.backbone), len(index.class_names), config.net)
+        identity: dict[str, object] = {"mode": args.mode, "classes": len(index.class_names), "pretrained": "none"}
+        if args.pretrained != "none":
+            weights = ranks.on_rank0(lambda: read(args.pretrained))
+            weights.load_backbone(net.backbone, config.backbone)
+            identity["pretrained"] = ranks.on_rank0(lambda: weights.sha256)
+            notes += clip_differences(config, weights.clip)
+        for note in notes if ranks.rank == 0 else []:
+            print(f"note: {note}", flush=True)
+        if args.mode == "linear":
+            net.freeze()
+        folder = Path(config.work_dir, "checkpoints")
+        validator = Validator(held_out, config, ranks, folder) if held_out is not None else None
+        run = build_run(config, ranks, loader, net, identity=identity, classes=index.class_names, validator=validator)
+        if args.dry_run:
+            return dry_run(run)
+        return fit(run, loader, resume_from=args.resume, max_steps=args.max_steps)
+    finally:
+        loader.close()
+
+
+def datasets(config: Recognition) -> tuple[Index, Index | None]:
+    """Open the videos to train on, and those to validate on, if any."""
+    data, validation = config.data, config.validation
+    index = open_dataset(data.root, data.list_of("train"), labeled=True).index
+    if validation.reference.select_on_test:
+        return index, open_dataset(data.root, data.list_of("test"), labeled=True).index
+    if validation.share == 0:
+        if config.schedule.kind == "plateau":
+            raise UserError("schedule.kind plateau waits for the validation loss: set validation.share above 0")
+        return index, None
+    train, held = hold_out(index, validation.share, config.seed)
+    if not len(held):
+        raise UserError(
+            f"validation.share = {validation.share} keeps none of {len(index)} training videos for validation: "
+            "raise it, or set it to 0 for none"
+        )
+    return index.select(train), index.select(held)
+
+
+def split_notes(config: Recognition, index: Index) -> list[str]:
+    """Return what the lists do to a result, one sentence each.
+
+    Quarantined videos, classes that are never learned, test videos that are trained on.
+    """
+    data = config.data
+    notes = open_dataset(data.root, data.list_of("train")).notes
+    test_list = data.list_of("test") if data.test_list else None
+    test = None
+    if test_list and test_list.is_file():
+        dataset = open_dataset(data.root, test_list, labeled=True)
+        test, notes = dataset.index, notes + dataset.notes
+    unseen = np.setdiff1d(np.arange(len(index.class_names)), index.labels)
+    if len(unseen):
+        tested = "" if test is None else f"; the test has {np.isin(test.labels, unseen).sum()} videos of them"
+        names = ", ".join(index.class_names[label] for label in unseen[:3]) + " ..." * (len(unseen) > 3)
+        notes.append(f"{len(unseen)} of {len(index.class_names)} classes have no training video ({names}){tested}")
+    shared = set(index.names.texts()).intersection(test.names.texts() if test else ())
+    if test is not None and shared:
+        notes.append(
+            f"{len(shared)} of {len(test)} test videos are trained on too, such as {min(shared)}: "
+            "the test's accuracy will be too high"
+        )
+    return notes

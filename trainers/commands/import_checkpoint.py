@@ -1,0 +1,113 @@
+"""Import a published checkpoint: `python -m trainers.import_checkpoint IN --from ctp --out OUT.pt`.
+
+OUT.pt is a checkpoint of step 0: what finetunes, tests or probes a run takes it as well. What every key of IN became,
+or why it was left, is printed.
+"""
+
+import argparse
+import hashlib
+import importlib
+import pkgutil
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from configs.errors import UserError
+from configs.load import dump
+from nets.classifier import Classifier
+from trainers.engine import checkpoint
+from trainers.weights import imports
+from trainers.weights.imports import Imported, network
+from trainers.weights.original import read_original
+
+SYSTEMS = sorted(module.name for module in pkgutil.iter_modules(imports.__path__))
+
+
+def parse_args(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m trainers.import_checkpoint", description="A published checkpoint as one of this project."
+    )
+    parser.add_argument("checkpoint", type=Path, metavar="IN", help="a file that torch.save wrote")
+    parser.add_argument("--from", dest="system", choices=SYSTEMS, required=True, help="whose code it is of")
+    parser.add_argument("--out", type=Path, required=True, metavar="OUT.pt", help="the checkpoint to write")
+    parser.add_argument(
+        "--classes", type=Path, metavar="FILE", help="names of a classifier's classes, one a line, as in classInd.txt"
+    )
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    args = parser.parse_args(argv)
+    if args.out.suffix != ".pt":
+        parser.error(f"--out {args.out}: must end in .pt")
+    return args
+
+
+def main(argv: list[str]) -> None:
+    args = parse_args(argv)
+    if args.out.resolve() == args.checkpoint.resolve():
+        raise UserError(f"--out {args.out} is the original itself: choose another name")
+    state = read_original(args.checkpoint)
+    try:
+        imported: Imported = importlib.import_module(f"{imports.__name__}.{args.system}").convert(state)
+        net = network(imported)
+    except UserError as error:
+        raise UserError(f"{args.checkpoint}: {error}") from None
+    config = imported.config
+    outputs = net.linear.out_features if config.task == "recognition" and isinstance(net, Classifier) else 0
+    with args.checkpoint.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    checkpoint.write(
+        args.out,
+        {
+            "step": 0,
+            "identity": {"task": config.task, "backbone": config.backbone},
+            "config": dump(config),
+            "classes": read_classes(args.classes, outputs) if args.classes else [],
+            "model": net.state_dict(),
+            "imported": {"from": args.system, "sha256": digest},
+        },
+    )
+    print(table(imported))
+    what = f"{config.task} with {outputs} classes" if outputs else config.task
+    print(f"wrote {args.out}: {what}, {config.backbone}")
+
+
+def read_classes(path: Path, outputs: int) -> list[str]:
+    """Read class names, one a line; those of UCF101's classInd.txt stand behind their number.
+
+    UserError unless there are `outputs`, as many as the classifier has.
+    """
+    if not outputs:
+        raise UserError(f"--classes {path}: the checkpoint is no classifier and has no classes to name")
+    try:
+        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError:
+        raise UserError(f"--classes {path}: not a text file; expected one name a line") from None
+    if len(names) != outputs:
+        raise UserError(f"--classes {path} has {len(names)} names, the classifier has {outputs} classes")
+    numbered = [re.fullmatch(r"(\d+)[\s,]+(.+)", name) for name in names]
+    numbers = [int(match[1]) for match in numbered if match]
+    counted = numbers in (list(range(outputs)), list(range(1, outputs + 1)))
+    return [match[2] for match in numbered if match] if counted else names
+
+
+def table(imported: Imported) -> str:
+    """List how many keys became what, by the first part of their names, and what was left and why."""
+    used: defaultdict[tuple[str, str], int] = defaultdict(int)
+    for theirs, ours in imported.used.items():
+        used[_first(theirs), _first(ours)] += 1
+    left: defaultdict[str, list[str]] = defaultdict(list)
+    for theirs, reason in imported.left.items():
+        left[_first(theirs)].append(reason)
+    lines = [f"{count:6} keys of {theirs} are {ours}" for (theirs, ours), count in used.items()]
+    lines += [f"{len(reasons):6} keys of {theirs} are left: {_shortened(reasons)}" for theirs, reasons in left.items()]
+    changes = f" with {', '.join(imported.changes)}" if imported.changes else ""
+    return "\n".join([*lines, f"recipe: configs/{imported.recipe}{changes}"])
+
+
+def _first(key: str) -> str:
+    return key.partition(".")[0]
+
+
+def _shortened(reasons: Iterable[str]) -> str:
+    first, *others = dict.fromkeys(reasons)
+    return f"{first}, and so on" if others else first

@@ -1,0 +1,79 @@
+"""Self-supervised pretraining: `torchrun trainers/pretrain.py --config configs/ctp/r3d18_ucf101.yaml`.
+
+Plain `python` trains in one process.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+import torch
+
+from configs.errors import UserError
+from configs.load import dump, load
+from configs.schema import Config
+from dali_pipelines.datasets.open import open_dataset
+from dali_pipelines.tasks import task_module
+from nets.tasks import build_task, pretext_tasks
+from trainers.commands.options import add_options, overrides, parse
+from trainers.engine.build import build_loader, build_run
+from trainers.engine.distributed import Ranks, ignored_options, start
+from trainers.engine.fit import dry_run, fit
+
+
+def parse_args(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="pretrain.py", description="Self-supervised pretraining on video clips.")
+    add_options(parser)
+    parser.add_argument("--list-tasks", action="store_true", help="print the pretext tasks and their recipes, and end")
+    return parse(parser, argv, instead_of_config="list_tasks")
+
+
+def main(argv: list[str]) -> None:
+    args = parse_args(argv)
+    if args.list_tasks:
+        print(list_tasks())
+        return
+    config = load(args.config, overrides(args))
+    if config.task == "recognition":
+        raise UserError(f"{args.config} is a recipe for trainers/finetune.py: `task: recognition` is no pretext task")
+    if args.print_config:
+        print(dump(config), end="")
+        return
+    with start(args.device) as ranks:
+        for note in ignored_options(config.train, ranks) if ranks.rank == 0 else []:
+            print(f"note: {note}", flush=True)
+        ending = work(config, ranks, args)
+        if ranks.rank == 0:
+            print(ending, flush=True)
+
+
+def list_tasks() -> str:
+    """List every task to pretrain with: what its network predicts, and its recipes."""
+    lines = []
+    for name in pretext_tasks():
+        about = (task_module(name).__doc__ or "").partition("\n")[0].partition(" (specs/")[0]
+        recipes = sorted(Path(os.path.relpath(Path(__file__).parents[2] / "configs" / name)).glob("*.yaml"))
+        lines += [f"{name}: {about}", *(f"    {recipe}" for recipe in recipes)]
+    return "\n".join(lines)
+
+
+def work(config: Config, ranks: Ranks, args: argparse.Namespace) -> str:
+    """Train, or make the dry run; return how it ended.
+
+    A function of its own, so that the network is freed before `start` ends the process group. If DDP holds the
+    group's last reference, it frees it under the GIL, for which gloo's thread may be waiting: the rank never exits.
+    """
+    data = config.data
+    dataset = open_dataset(data.root, Path(data.root, data.list) if data.list else None)
+    for note in dataset.notes if ranks.rank == 0 else []:
+        print(f"note: {note}", flush=True)
+    loader = build_loader(config, ranks, dataset.index)
+    try:
+        torch.manual_seed(config.seed)
+        net = build_task(config.task, config.backbone, loader.task.batch_schema, config.net)
+        run = build_run(config, ranks, loader, net)
+        if args.dry_run:
+            return dry_run(run)
+        return fit(run, loader, resume_from=args.resume, max_steps=args.max_steps)
+    finally:
+        loader.close()

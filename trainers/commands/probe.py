@@ -1,0 +1,80 @@
+"""Probe a frozen backbone: `python trainers/probe.py --work-dir RUN --train LIST --test LIST`.
+
+A linear classifier on pooled features, for the backbone of the newest checkpoint of a run and for the same one with
+random weights.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+
+from configs.errors import UserError
+from dali_pipelines.datasets.open import open_dataset
+from dali_pipelines.tasks.recognition import Config as ClipsConfig
+from dali_pipelines.tasks.recognition import Test
+from nets.backbones import create
+from trainers.engine.distributed import start
+from trainers.evaluation.features import extract
+from trainers.evaluation.linear import probe
+from trainers.weights import read
+
+
+def parse_args(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="probe.py", description="Linear probe of a pretrained and a random backbone.")
+    parser.add_argument("--work-dir", type=Path, required=True, metavar="RUN", help="a run of pretrain.py")
+    parser.add_argument("--data-dir", metavar="DIR", help="a labeled dataset, instead of the run's own")
+    parser.add_argument("--train", required=True, metavar="LIST", help="videos to learn from; relative to the dataset")
+    parser.add_argument("--test", required=True, metavar="LIST", help="videos to be tested on; relative to the dataset")
+    parser.add_argument("--clips", type=int, default=2, help="clips a video, features averaged (2)")
+    parser.add_argument("--frames", type=int, metavar="T", help="frames of a clip (as in pretraining)")
+    parser.add_argument("--stride", type=int, default=2, help="frame step of a clip (2)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    args = parser.parse_args(argv)
+    for option in ("clips", "frames", "stride"):
+        if getattr(args, option) is not None and getattr(args, option) < 1:
+            parser.error(f"--{option} {getattr(args, option)}: at least 1")
+    return args
+
+
+def main(argv: list[str]) -> None:
+    args = parse_args(argv)
+    if not args.work_dir.is_dir():
+        raise UserError(f"no run at {args.work_dir}; make one with trainers/pretrain.py --work-dir")
+    weights = read(args.work_dir)
+    assert weights.config is not None
+    config, clip = weights.config, weights.clip
+    root = args.data_dir or config.data.root
+    datasets = [open_dataset(root, Path(root, name), labeled=True) for name in (args.train, args.test)]
+    train, test = (dataset.index for dataset in datasets)
+    clips = ClipsConfig(
+        num_frames=args.frames or clip["num_frames"],
+        stride=args.stride,
+        size=clip["size"],
+        normalization=clip["normalization"],
+        test=Test(clips=args.clips, short_side=round(clip["size"] * 8 / 7)),  # 128 for 112
+    )
+    with start(args.device) as ranks:
+        torch.manual_seed(config.seed)
+        random, learned = (create(config.backbone).to(ranks.device).eval() for _ in range(2))
+        weights.load_backbone(learned, config.backbone)
+        features = (extract([random, learned], index, clips, ranks, config.data) for index in (train, test))
+        result = {
+            name: probe(*pair, classes=len(train.class_names), device=ranks.device)
+            for name, pair in zip(("random", config.task), zip(*features, strict=True), strict=True)
+        }
+    if ranks.rank:
+        return
+    for note in (note for dataset in datasets for note in dataset.notes):
+        print(f"note: {note}")
+    chance = 1 / len(train.class_names)
+    print(f"linear probe, {len(train)} + {len(test)} videos, {args.clips} clips each; chance {100 * chance:.1f} %")
+    for name, figures in result.items():
+        low, high = figures["interval"]
+        print(f"  {name:<10} top-1 {100 * figures['top1']:5.1f} %   (95 %: {100 * low:.1f} to {100 * high:.1f})")
+    if args.json:
+        report = {"step": weights.step, "chance": chance, "videos": [len(train), len(test)], "probes": result}
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(report, indent=1) + "\n")

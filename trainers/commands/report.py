@@ -1,0 +1,85 @@
+"""Report a run in one table and one picture: `python trainers/report.py --work-dir RUN --out loss.png`."""
+
+import argparse
+import json
+from pathlib import Path
+
+from configs.errors import UserError
+from configs.load import load
+from nets.tasks import net_module
+
+WINDOW = 0.1  # share of the run that "first" and "last" average over
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="report.py", description="The losses of a run, as a table and a picture.")
+    parser.add_argument("--work-dir", type=Path, required=True, metavar="RUN", help="a run of pretrain.py")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="the picture to write")
+    parser.add_argument("--probe", type=Path, metavar="FILE.json", help="what probe.py wrote, to be in the table")
+    args = parser.parse_args(argv)
+    rows = read_metrics(args.work_dir / "metrics.jsonl")
+    metric = metric_of(args.work_dir / "config.yaml")
+    plot(rows, metric, args.out)
+    count = max(1, round(WINDOW * len(rows)))
+    first, last = rows[:count], rows[-count:]
+    print(f"{args.work_dir}: {rows[-1]['step']} steps")
+    for name in ("loss", "zero_loss", metric, "chance", "clips_per_s", "data_wait"):
+        if name in rows[0]:
+            print(f"  {name:<14}{_mean(first, name):8.2f} -> {_mean(last, name):8.2f}")
+    if args.probe:
+        report = json.loads(args.probe.read_text())
+        for name, figures in report["probes"].items():
+            low, high = (100 * share for share in figures["interval"])
+            print(f"  probe {name:<8}{100 * figures['top1']:8.1f} % top-1  (95 %: {low:.1f} to {high:.1f})")
+        print(f"  probe chance  {100 * report['chance']:8.1f} %")
+    print(f"  curves        {args.out}\n  checkpoints   {args.work_dir / 'checkpoints'}")
+    print(f"  TensorBoard   tensorboard --logdir {args.work_dir}")
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Read the lines of a run's metrics.jsonl; UserError when there are none."""
+    try:
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; give the --work-dir of a run of trainers/pretrain.py") from error
+    if not rows:
+        raise UserError(f"{path} is empty: the run has not logged a step yet")
+    return rows
+
+
+def metric_of(config: Path) -> str:
+    """Return the term that shows whether the run's task is being learned."""
+    metric: str = net_module(load(config).task).METRIC
+    return metric
+
+
+def plot(rows: list[dict[str, float]], metric: str, out: Path) -> None:
+    """Draw every loss over the steps, and below them the metric and its chance level."""
+    try:
+        import matplotlib
+    except ModuleNotFoundError as error:
+        raise UserError("the curves need matplotlib: pip install 'clipfeed[plots]'") from error
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, (axes, below) = plt.subplots(
+        2, 1, figsize=(8, 6.5), height_ratios=(2, 1), sharex=True, layout="constrained"
+    )
+    steps = [row["step"] for row in rows]
+    for name in (name for name in rows[0] if "loss" in name):
+        style = {"color": "gray", "linestyle": "--"} if name == "zero_loss" else {}
+        label = "zero_loss (predicting no motion)" if name == "zero_loss" else name
+        axes.plot(steps, [row[name] for row in rows], label=label, linewidth=1.2, **style)
+    for name, style in {metric: {"color": "black"}, "chance": {"color": "gray", "linestyle": "--"}}.items():
+        below.plot(steps, [row[name] for row in rows], label=name, linewidth=1.2, **style)
+    axes.set(ylabel="loss")
+    below.set(xlabel="step", ylabel=metric, ylim=(0, None))
+    for axis in (axes, below):
+        axis.grid(alpha=0.3)
+    figure.legend(loc="outside upper center", ncols=4)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=120)
+
+
+def _mean(rows: list[dict[str, float]], name: str) -> float:
+    return sum(row[name] for row in rows) / len(rows)

@@ -1,0 +1,88 @@
+"""Measure a trained network: `torchrun trainers/test.py --checkpoint CKPT --protocol video|retrieval|linear`."""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from configs.errors import UserError
+from configs.load import dump, load, parse
+from configs.schema import Recognition
+from trainers.commands.options import add_overrides, overrides
+from trainers.engine.distributed import Ranks, start
+from trainers.engine.fit import require_writable
+from trainers.evaluation.protocols import OF_CLASSIFIERS, PROTOCOLS
+from trainers.evaluation.validation import BEST
+from trainers.weights import Weights, classifier_weights, read
+
+WANTED = "say what to test it on with --config, a recipe of configs/recognition/"
+
+
+def parse_args(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="test.py", description="Testing a network on the test videos of a recipe.")
+    parser.add_argument(
+        "--config", metavar="YAML", help="a recipe of configs/recognition/, instead of the checkpoint's"
+    )
+    parser.add_argument(
+        "--checkpoint", required=True, metavar="CKPT", help="a run, a checkpoint's .pt, or a .safetensors export"
+    )
+    about = "; ".join(f"{name}: {(protocol.__doc__ or '').partition('.')[0]}" for name, protocol in PROTOCOLS.items())
+    parser.add_argument("--protocol", required=True, choices=PROTOCOLS, help=about)
+    parser.add_argument("--clips", metavar="N|windows", help="clips of a video, instead of plan.test.clips")
+    parser.add_argument("--crops", metavar="center|three|five|ten", help="crops of a clip, instead of plan.test.crops")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where the results go (CKPT's folder/test_<protocol>)")
+    add_overrides(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str]) -> None:
+    args = parse_args(argv)
+
+    with start(args.device) as ranks:
+        text = work(ranks, args)
+        if ranks.rank == 0:
+            print(text, flush=True)
+
+
+def work(ranks: Ranks, args: argparse.Namespace) -> str:
+    """Test and return what to print. A function of its own for the reason of `pretrain.work`."""
+    weights = ranks.on_rank0(lambda: read_weights(Path(args.checkpoint), args.protocol))
+    if ranks.rank == 0:
+        print(f"checkpoint  {weights.path} ({weights.backbone}, step {weights.step})", flush=True)
+    config = recipe(weights, args)
+    ranks.require_same(config=dump(config))
+    where = Path(args.checkpoint)
+    out: Path = args.out or (where if where.is_dir() else where.parent) / f"test_{args.protocol}"
+    ranks.on_rank0(lambda: require_writable(out, option="--out"))
+    return PROTOCOLS[args.protocol](weights, config, ranks, out)
+
+
+def read_weights(where: Path, protocol: str) -> Weights:
+    """Read weights; of a run's folder, the best classifier in validation rather than the newest one."""
+    best = where / "checkpoints" / BEST
+    if protocol not in OF_CLASSIFIERS or not best.is_file():
+        weights = read(where)
+    else:
+        try:
+            weights = read(best)
+        except UserError as error:
+            raise UserError(f"{error}; choose another one of {best.parent} with --checkpoint FILE.pt") from None
+    if protocol in OF_CLASSIFIERS:
+        classifier_weights(weights)
+    return weights
+
+
+def recipe(weights: Weights, args: argparse.Namespace) -> Recognition:
+    """Return the recipe of --config or else the checkpoint's, with the checkpoint's own backbone."""
+    named = {"plan.test.clips": args.clips, "plan.test.crops": args.crops}
+    changes = overrides(args) + [f"{key}={value}" for key, value in named.items() if value]
+    if args.config:
+        config = load(args.config, changes)
+        what = f"{args.config} is a recipe for trainers/pretrain.py"
+    elif weights.config is not None:
+        config = parse(dump(weights.config), source=f"{weights.path}'s config", overrides=changes)
+        what = f"{weights.path} is of the task {config.task}"
+    else:
+        raise UserError(f"{weights.path} has no recipe: {WANTED}")
+    if not isinstance(config, Recognition):
+        raise UserError(f"{what}: {WANTED}")
+    return replace(config, backbone=weights.backbone)

@@ -1,0 +1,79 @@
+"""Build the parts of a run from a recipe."""
+
+from configs.errors import UserError
+from configs.load import dump
+from configs.schema import Config, batch_per_rank
+from dali_pipelines.loader import ClipLoader
+from dali_pipelines.store.index import Index
+from dali_pipelines.tasks import Task
+from nets.tasks import Pretext
+from trainers.engine.distributed import Ranks, wrap
+from trainers.engine.identity import video_digests
+from trainers.engine.optimizers import make_optimizer
+from trainers.engine.run import Run, Validator
+
+
+def build_loader(config: Config, ranks: Ranks, index: Index) -> ClipLoader:
+    """Open this rank's shard of the dataset. UserError for a dataset or a batch size that does not work."""
+    try:
+        batch_size = batch_per_rank(config.train, ranks.world_size)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    data = config.data
+    return ClipLoader(
+        index,
+        Task(config.task, config.plan),
+        batch_size=batch_size,
+        rank=ranks.rank,
+        world_size=ranks.world_size,
+        seed=config.seed,
+        device=str(ranks.device),
+        workers=data.workers,
+        threads=data.threads,
+        decoder=data.decoder,
+    )
+
+
+def build_run(
+    config: Config,
+    ranks: Ranks,
+    loader: ClipLoader,
+    net: Pretext,
+    *,
+    identity: dict[str, object] | None = None,
+    classes: tuple[str, ...] = (),
+    validator: Validator | None = None,
+) -> Run:
+    """Assemble a run around a network, the same on all ranks. `identity` adds to what must not change."""
+    fixed = {
+        "task": config.task,
+        "backbone": config.backbone,
+        "seed": config.seed,
+        "train.global_batch": config.train.global_batch,
+        "train.accumulate": config.train.accumulate,
+        "optim.name": config.optim.name,
+        "videos": len(loader.index),
+        **video_digests(loader.index),
+        **(identity or {}),
+    }
+    ranks.require_same(config=dump(config), **fixed)
+    net.check_batch(batch_per_rank(config.train, ranks.world_size), ranks.world_size)
+    net, model = wrap(net, config.train, ranks)
+    unreadable: dict[str, str] = {}
+    return Run(
+        config=config,
+        ranks=ranks,
+        loader=loader,
+        net=net,
+        model=model,
+        optimizer=make_optimizer(net, config.optim),
+        identity=fixed,
+        name_of=lambda row: loader.index.info(row).name,
+        loader_facts=lambda: {
+            "amplification": loader.counts.amplification,
+            "unreadable_videos": len(unreadable | loader.unreadable),
+        },
+        unreadable=unreadable,
+        classes=classes,
+        validator=validator,
+    )

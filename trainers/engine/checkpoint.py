@@ -1,0 +1,129 @@
+"""Checkpoints that a crash, a full disk or a kill in the middle of writing cannot spoil.
+
+A file is written under another name, flushed to the disk and then renamed; older ones go only after that.
+"""
+
+import os
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from configs.errors import UserError
+from dali_pipelines.store.files import replacing
+
+FORMAT = 1
+
+
+def list_steps(folder: Path) -> list[int]:
+    """Return the steps that have a checkpoint in the folder, ascending."""
+    matches = (re.fullmatch(r"step_(\d+)\.pt", path.name) for path in folder.glob("step_*.pt"))
+    return sorted(int(match[1]) for match in matches if match)
+
+
+def path_of(folder: Path, step: int) -> Path:
+    """Return the file of the checkpoint after `step` optimizer steps."""
+    return folder / f"step_{step:08d}.pt"
+
+
+def save(folder: Path, step: int, content: Mapping[str, Any], *, keep: int) -> Path:
+    """Write a checkpoint and remove all but the newest `keep` up to this step.
+
+    Raises:
+        OSError: it could not be written. The older ones are untouched and no unfinished file is left.
+    """
+    target = path_of(folder, step)
+    write(target, dict(content, step=step))
+    for leftover in folder.glob("*.part"):  # of a run that was killed while it wrote
+        leftover.unlink()
+    # Newer steps are unreadable files that --resume auto passed over; they neither count nor go.
+    for old in [other for other in list_steps(folder) if other <= step][:-keep]:
+        path_of(folder, old).unlink()
+    return target
+
+
+def write(target: Path, content: Mapping[str, Any]) -> None:
+    """Write one checkpoint, whole or not at all. OSError when that fails."""
+    with replacing(target) as part, part.open("wb") as file:
+        _write(dict(content, format=FORMAT), file)
+        file.flush()
+        os.fsync(file.fileno())
+    _fsync_folder(target.parent)
+
+
+def find(folder: Path, resume: str) -> dict[str, Any] | None:
+    """Return the checkpoint to resume from, or None to start from the beginning.
+
+    Args:
+        folder: the run's checkpoint folder; may be missing.
+        resume: "auto" takes the newest readable one; "none" insists on an empty folder; else a file's path.
+
+    Raises:
+        UserError: nothing readable, or a folder that the run would mix with its own checkpoints.
+    """
+    steps = list_steps(folder)
+    if resume == "none":
+        if steps:
+            raise UserError(
+                f"--resume none: {folder} already holds checkpoints up to step {steps[-1]}; "
+                "pass --resume auto to go on, or another --work-dir to start again"
+            )
+        return None
+    if resume != "auto":
+        try:
+            content = read(Path(resume))
+        except UserError as error:
+            raise UserError(f"{error}; --resume takes auto, none or a checkpoint's .pt file") from None
+        if steps and steps[-1] > content["step"]:
+            raise UserError(
+                f"--resume {resume} is of step {content['step']}, but {folder} also holds step {steps[-1]}; "
+                "pass another --work-dir, or move the newer checkpoints away"
+            )
+        return content
+    for step in reversed(steps):
+        try:
+            return read(path_of(folder, step))
+        except UserError as error:
+            print(f"warning: {error}; trying the one before it", flush=True)
+    if steps:
+        raise UserError(f"none of the {len(steps)} checkpoints in {folder} is readable; move them away to start again")
+    return None
+
+
+def _write(content: Mapping[str, Any], file: Any) -> None:
+    try:
+        torch.save(content, file)
+    except RuntimeError as error:  # torch's zip writer hides the OSError of a full disk
+        raise (
+            error.__context__ if isinstance(error.__context__, OSError) else OSError(f"torch.save: {error}")
+        ) from None
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a checkpoint, tensors on the CPU. UserError when it is damaged or not one of ours."""
+    if not path.is_file():
+        raise UserError(f"no such checkpoint: {path}")
+    try:
+        with zipfile.ZipFile(path) as file:
+            damaged = file.testzip()  # torch.load does not check the sums
+        content = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
+    except (zipfile.BadZipFile, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"checkpoint {path} is damaged ({reason})") from None
+    if damaged:
+        raise UserError(f"checkpoint {path} is damaged (checksum of {damaged})")
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UserError(f"{path} is not a checkpoint of this version (format {FORMAT})")
+    return content
+
+
+def _fsync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

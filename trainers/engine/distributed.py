@@ -1,0 +1,154 @@
+"""The ranks of a run: torchrun's processes, or the one process of plain python."""
+
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, distributed, nn
+
+from configs.errors import UserError
+from configs.schema import Train
+from trainers.engine.devices import choose_device
+
+T = TypeVar("T")
+Net = TypeVar("Net", bound=nn.Module)
+
+PEER_TIMEOUT = timedelta(minutes=5)
+"""A rank that waits this long for another ends the run. Longer than a slow checkpoint or torch.compile."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among all of the run. All ranks call a method at the same point of the program."""
+
+    device: torch.device
+    rank: int = 0
+    world_size: int = 1
+
+    def gather(self, values: Tensor) -> Tensor:
+        """Return float64 (world_size, K), on the CPU, from each rank's `values` (K,)."""
+        mine = values.to(self.device, torch.float64)
+        if self.world_size == 1:
+            return mine[None].cpu()
+        gathered = mine.new_empty(self.world_size * len(mine))
+        distributed.all_gather_into_tensor(gathered, mine)
+        return gathered.view(self.world_size, len(mine)).cpu()
+
+    def gather_objects(self, mine: Any) -> list[Any]:
+        """Return each rank's object, in rank order."""
+        gathered = [mine] * self.world_size
+        if self.world_size > 1:
+            distributed.all_gather_object(gathered, mine)
+        return gathered
+
+    def copy_buffers(self, net: nn.Module) -> None:
+        """Copy rank 0's buffers to all ranks: without SyncBN each has batch norm statistics of its own."""
+        if self.world_size > 1:
+            for buffer in net.buffers():
+                distributed.broadcast(buffer, 0)
+
+    def on_rank0(self, make: Callable[[], T]) -> T:
+        """Return on all ranks what `make()` gives on rank 0. Its UserError or OSError is raised on all."""
+        if self.world_size == 1:
+            return make()
+        result: list[Any] = [None, None]
+        if self.rank == 0:
+            try:
+                result[0] = make()
+            except (UserError, OSError) as error:
+                result[1] = error
+        distributed.broadcast_object_list(result)
+        if result[1] is not None:
+            raise result[1]
+        made: T = result[0]
+        return made
+
+    def end_group(self) -> None:
+        """End the process group, all ranks together, before work of any length that rank 0 does alone.
+
+        No rank may wait for another one after this. Where rank 0 ended it later, gloo's other ranks would not mind;
+        NCCL's, by its documentation, hang until all of the machine end it.
+        """
+        if self.world_size > 1:
+            distributed.destroy_process_group()
+
+    def require_same(self, **facts: object) -> None:
+        """UserError when the ranks do not agree, as when a node has another copy of the dataset or config."""
+        gathered: list[Mapping[str, object]] = self.gather_objects(facts)
+        for name in facts:
+            for rank, theirs in enumerate(gathered):
+                if theirs[name] != gathered[0][name]:
+                    raise UserError(
+                        f"the ranks differ in {name}: {gathered[0][name]!r} on rank 0, "
+                        f"{theirs[name]!r} on rank {rank}; give every rank the same config and dataset"
+                    )
+
+
+@contextmanager
+def start(device: str) -> Iterator[Ranks]:
+    """Join the ranks that torchrun started, or be the only one. `device` is auto, cpu or cuda."""
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    where, note = choose_device(device, local_rank)
+    if note and local_rank == 0:
+        print(f"note: {note}", flush=True)
+    if where.type == "cuda":
+        torch.cuda.set_device(where)
+        torch.backends.cudnn.benchmark = True  # every batch has the same shape
+    else:
+        # torchrun sets one thread per process, plain python takes all cores: divide them in either case.
+        local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world))
+    ranks = Ranks(
+        device=where,
+        rank=int(os.environ.get("RANK", "0")),
+        world_size=world_size,
+    )
+    if world_size == 1:
+        yield ranks
+        return
+    backend = "nccl" if where.type == "cuda" else "gloo"
+    distributed.init_process_group(backend, timeout=PEER_TIMEOUT)
+    yield ranks
+    if distributed.is_initialized():
+        distributed.destroy_process_group()  # not after an error: it would wait for peers that may be gone
+
+
+def wrap(net: Net, train: Train, ranks: Ranks) -> tuple[Net, nn.Module]:
+    """Put the network on the device, behind what the recipe asks for and the device can do.
+
+    Returns:
+        The plain network, whose state is saved, and the same parameters behind compile and DDP, to be called.
+    """
+    if train.sync_bn and ranks.world_size > 1 and ranks.device.type == "cuda":
+        net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
+    net.to(ranks.device)
+    if train.channels_last:
+        for parameter in net.parameters():  # `net.to` would refuse a network with 2-D convolutions as well
+            if parameter.ndim == 5:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
+    model: nn.Module = torch.compile(net) if train.compile else net  # type: ignore[assignment]
+    if ranks.world_size > 1:
+        # A 1x1x1 kernel has the same memory order by several strides; DDP takes them for different ones.
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+        # Batch norm buffers are not broadcast: SyncBN keeps them equal, and in training nothing reads them.
+        ids = [ranks.device.index] if ranks.device.type == "cuda" else None
+        model = nn.parallel.DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
+    return net, model
+
+
+def ignored_options(train: Train, ranks: Ranks) -> list[str]:
+    """Return what the recipe asks for and this device does not do, one sentence each."""
+    if ranks.device.type == "cuda":
+        return []
+    notes = []
+    if train.sync_bn and ranks.world_size > 1:
+        notes.append("train.sync_bn needs CUDA: each rank has its own batch norm statistics here")
+    if train.amp != "off":
+        notes.append(f"train.amp = {train.amp} needs CUDA: float32 is used here")
+    return notes

@@ -1,0 +1,50 @@
+"""What must not change between the parts of a run that was interrupted, and what to say when it did."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from configs.errors import UserError
+from dali_pipelines.store.index import Index
+
+OTHER_VIDEOS = {
+    "videos.names": "as many videos under other names, or in another order",
+    "videos.frames": "videos of the same names, some with another number of frames",
+}
+"""What it means when a digest of `video_digests` differs. Older checkpoints have none."""
+
+
+def video_digests(index: Index) -> dict[str, str]:
+    """Return digests of the names, in order, and of the numbers of frames: they say what a row means."""
+    names = json.dumps(index.names.texts()).encode()
+    frames = json.dumps(index.num_frames.tolist()).encode()
+    return {key: hashlib.sha256(what).hexdigest()[:16] for key, what in zip(OTHER_VIDEOS, (names, frames), strict=True)}
+
+
+def check(content: Mapping[str, Any], identity: Mapping[str, object]) -> list[str]:
+    """Return warnings of what an older checkpoint does not say.
+
+    Raises:
+        UserError: it belongs to another run, one whose data order or tensors do not fit this one.
+    """
+    saved, step = content["identity"], content["step"]
+    for key, ours in identity.items():
+        theirs = saved.get(key)
+        if key in OTHER_VIDEOS and theirs not in (None, ours):
+            data = yaml.safe_load(content["config"])["data"]
+            raise UserError(
+                f"the checkpoint of step {step} was trained on {OTHER_VIDEOS[key]}: from data.root {data['root']}, "
+                f"data.list {data['list']}. Give it those videos to go on, or pass another --work-dir to start a new "
+                "run; trainers/finetune.py --pretrained takes what it has learned to other videos"
+            )
+        if key not in OTHER_VIDEOS and theirs != ours:
+            raise UserError(
+                f"the checkpoint of step {step} has {key} = {theirs!r}, this run has {ours!r}; "
+                f"set it back to {theirs!r} to go on, or pass another --work-dir to start a new run"
+            )
+    if any(key in identity and key not in saved for key in OTHER_VIDEOS):
+        return [f"the checkpoint of step {step} does not tell its videos: go on only if they are the same as then"]
+    return []

@@ -1,0 +1,126 @@
+"""Where figures go besides metrics.jsonl, by name. To add a logger, write a class and enter it in `LOGGERS`."""
+
+import csv
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Protocol
+
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from configs.errors import UserError
+from configs.plugins import look_up
+from configs.schema import Config
+from dali_pipelines.store.files import replacing
+
+
+class Logger(Protocol):
+    """What rank 0 writes to. A step's number counts the optimizer steps done."""
+
+    def add_scalars(self, group: str, values: Mapping[str, float], step: int) -> None:
+        """Take the figures of one step. `group` is "train" or "validation"."""
+
+    def add_image(self, name: str, image: Tensor, step: int) -> None:
+        """Take a picture, float32 (3, H, W) in 0..1."""
+
+    def close(self) -> None:
+        """Write what is left."""
+
+
+class TensorBoard:
+    """TensorBoard's files, in `work_dir`/tensorboard. Steps of a run that was cut off are hidden."""
+
+    def __init__(self, config: Config, first_step: int) -> None:
+        self._board = SummaryWriter(str(Path(config.work_dir, "tensorboard")), purge_step=first_step + 1)
+
+    def add_scalars(self, group: str, values: Mapping[str, float], step: int) -> None:
+        for name, value in values.items():
+            self._board.add_scalar(f"{group}/{name}", value, step)
+
+    def add_image(self, name: str, image: Tensor, step: int) -> None:
+        self._board.add_image(name, image, step)
+
+    def close(self) -> None:
+        self._board.close()
+
+
+class Csv:
+    """A table for spreadsheets: `work_dir`/train.csv and validation.csv, a row a step."""
+
+    def __init__(self, config: Config, first_step: int) -> None:
+        self._folder = Path(config.work_dir)
+        self._tables: dict[str, tuple[IO[str], csv.DictWriter[str]]] = {}
+
+    def add_scalars(self, group: str, values: Mapping[str, float], step: int) -> None:
+        row = {"step": step, **values}
+        if group not in self._tables:
+            self._tables[group] = _open_table(self._folder / f"{group}.csv", row)
+        file, table = self._tables[group]
+        table.writerow(row)
+        file.flush()
+
+    def add_image(self, name: str, image: Tensor, step: int) -> None:
+        pass
+
+    def close(self) -> None:
+        for file, _ in self._tables.values():
+            file.close()
+
+
+def _open_table(path: Path, row: Mapping[str, float]) -> "tuple[IO[str], csv.DictWriter[str]]":
+    """Open a table to append `row`. Rows from its step on, of a run that was cut off, are dropped."""
+    rows = []
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as old:
+            rows = [
+                line for line in csv.DictReader(old) if None not in line.values() and int(line["step"]) < row["step"]
+            ]
+    columns = list(dict.fromkeys([*(rows[0] if rows else ()), *row]))
+    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as new:
+        table = csv.DictWriter(new, columns)
+        table.writeheader()
+        table.writerows(rows)
+    file = path.open("a", newline="", encoding="utf-8")
+    return file, csv.DictWriter(file, columns)
+
+
+class WeightsAndBiases:
+    """A run of Weights & Biases, one for each work dir: a resumed run goes on in it.
+
+    Its x axis is the figure `step`. Steps that are done again after a crash stand there twice.
+    """
+
+    def __init__(self, config: Config, first_step: int) -> None:
+        try:
+            import wandb  # not in all installations
+        except ModuleNotFoundError as error:
+            raise UserError("train.loggers: wandb is not installed: pip install wandb, or leave it out") from error
+        work_dir = Path(config.work_dir).resolve()
+        name = hashlib.sha256(str(work_dir).encode()).hexdigest()[:16]
+        self._image = wandb.Image
+        self._run = wandb.init(dir=work_dir, id=name, name=work_dir.name, resume="allow", config=asdict(config))
+        self._run.define_metric("*", step_metric="step")
+
+    def add_scalars(self, group: str, values: Mapping[str, float], step: int) -> None:
+        self._run.log({"step": step, **{f"{group}/{name}": value for name, value in values.items()}})
+
+    def add_image(self, name: str, image: Tensor, step: int) -> None:
+        self._run.log({"step": step, name: self._image(image.permute(1, 2, 0).numpy())})
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+LOGGERS: dict[str, Callable[[Config, int], Logger]] = {
+    "tensorboard": TensorBoard,
+    "csv": Csv,
+    "wandb": WeightsAndBiases,
+}
+
+
+def open_loggers(config: Config, *, first_step: int) -> list[Logger]:
+    """Open what `train.loggers` names, from step `first_step` on. UserError for a name that there is not."""
+    kinds = [look_up(name, LOGGERS, key="train.loggers") for name in config.train.loggers]
+    return [kind(config, first_step) for kind in kinds]

@@ -1,0 +1,176 @@
+"""The training loop: fetch, forward, backward, check, step, log, save."""
+
+import math
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from configs.errors import UserError
+from trainers.engine import checkpoint
+from trainers.engine.metrics import Metrics
+from trainers.engine.run import Batch, Loader, Run, Validator, save
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one optimizer step of this rank gave."""
+
+    terms: dict[str, Tensor]
+    """The task's scalars, averaged over the micro-steps; float64, on the device."""
+    grad_norm: float
+    """L2 norm of the whole gradient before clipping, the same on every rank."""
+    wait: float
+    """Seconds spent waiting for data."""
+    batch: Batch
+    """The last micro-step's input."""
+
+
+def endless(loader: Loader) -> Iterator[Batch]:
+    """Yield batches from the loader's cursor on, epoch after epoch."""
+    while True:
+        yield from loader
+
+
+def train_step(run: Run, batches: Iterator[Batch], step: int) -> Step:
+    """Make one optimizer step of `train.accumulate` micro-steps. `step` counts those done before it.
+
+    Raises:
+        UserError: the gradient has NaN or infinity. Every rank raises it at the same step, before its update.
+    """
+    train, ranks = run.config.train, run.ranks
+    # Randomness in the network depends on the step alone, so that a resumed run needs no saved state.
+    torch.manual_seed(int(np.random.SeedSequence([run.config.seed, step, ranks.rank]).generate_state(1)[0]))
+    layout = torch.channels_last_3d if train.channels_last else torch.contiguous_format
+    bf16 = train.amp == "bf16" and ranks.device.type == "cuda"
+    epoch = run.epoch(step)
+    run.net.before_step(epoch)
+    wait, seen, terms = 0.0, [], dict[str, Tensor]()
+    for micro in range(train.accumulate):
+        fetch_began = time.perf_counter()
+        batch = next(batches)
+        wait += time.perf_counter() - fetch_began
+        batch = {k: v.contiguous(memory_format=layout) if v.ndim == 5 else v for k, v in batch.items()}
+        last = micro == train.accumulate - 1
+        with nullcontext() if last or ranks.world_size == 1 else run.model.no_sync():  # type: ignore[operator]
+            with torch.autocast(ranks.device.type, torch.bfloat16, enabled=bf16):
+                out = run.model(batch)
+            (out["loss"] / train.accumulate).backward()
+        for name, value in out.items():
+            terms[name] = terms.get(name, 0.0) + value.detach().double() / train.accumulate
+        seen.append((batch, out["loss"].detach()))
+    run.net.after_backward(epoch)
+    # This waits for the GPU. So nothing reads the batch any more when its memory goes back to DALI, which does not ask
+    # torch's stream: without a wait here the batch would have to be held for a step longer.
+    grad_norm = float(nn.utils.clip_grad_norm_(run.net.parameters(), run.config.optim.clip_norm or math.inf))
+    if not math.isfinite(grad_norm):  # the reduced gradient: all ranks see it, and none has made the step
+        raise UserError(_explain(run, step, grad_norm, seen))
+    for group in run.optimizer.param_groups:
+        group["lr"] = run.lr(step) * group["lr_factor"]
+    run.optimizer.step()
+    run.optimizer.zero_grad(set_to_none=True)
+    return Step(terms, grad_norm, wait, batch)
+
+
+def _explain(run: Run, step: int, grad_norm: float, seen: list[tuple[Batch, Tensor]]) -> str:
+    """Name the samples to blame, of all ranks.
+
+    Those whose inputs or targets are not finite; if there are none, all of the micro-steps whose loss is not; all,
+    if only the gradient overflowed.
+    """
+    mine = [(batch["index"].tolist(), bool(loss.isfinite()), _nonfinite(batch)) for batch, loss in seen]
+    gathered = [micro_step for of_rank in run.ranks.gather_objects(mine) for micro_step in of_rank]
+    blamed = [rows for rows, finite, _ in gathered if not finite]
+    nonfinite: dict[int, str] = {row: name for *_, found in gathered for row, name in found.items()}
+    what = "the loss is not finite" if blamed else "the loss is finite, its gradient is not"
+    if nonfinite:
+        what = f"{', '.join(sorted(set(nonfinite.values())))} of some samples is not finite"
+    rows = list(nonfinite) or [row for rows in blamed or [rows for rows, *_ in gathered] for row in rows]
+    return (
+        f"step {step + 1}: {what} (norm {grad_norm}). Nothing was updated and the last checkpoint is intact; "
+        "lower optim.lr or look at these videos, by dataset row: "
+        + ", ".join(f"{row} {run.name_of(row)}" for row in rows)
+    )
+
+
+def _nonfinite(batch: Batch) -> dict[int, str]:
+    """Map each dataset row with a value that is not finite to the tensor's name."""
+    found: dict[int, str] = {}
+    for name, values in batch.items():
+        finite_B = values.reshape(len(values), -1).isfinite().all(1).cpu()
+        found |= dict.fromkeys(batch["index"][~finite_B].tolist(), name)
+    return found
+
+
+class StopSignal:
+    """Remember SIGTERM and SIGUSR1 instead of dying of them, while in the `with` block."""
+
+    name = ""
+
+    def __enter__(self) -> "StopSignal":
+        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGUSR1)}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.name = signal.Signals(number).name
+
+
+def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, end: int) -> str:
+    """Train from step `first_step` up to `end`, with checkpoints in `folder`. Returns how it ended.
+
+    `metrics` is rank 0's alone. SIGTERM or SIGUSR1 on any rank ends the run after the current step, saved: a validation
+    that is due comes first when the run goes on.
+    """
+    batches = endless(run.loader)
+    saved = checkpoint.path_of(folder, first_step)
+    run.model.train()
+    with StopSignal() as stop:
+        if run.validator and run.validator.pending:
+            saved = _validate(run, run.validator, metrics, folder, first_step)
+        for step in range(first_step, end):
+            began = time.perf_counter()
+            result = train_step(run, batches, step)
+            # One small collective a step: the terms, the times, and whether any rank is to stop.
+            times = [result.wait, time.perf_counter() - began, float(bool(stop.name))]
+            own = torch.stack([*result.terms.values()])
+            gathered = run.ranks.gather(torch.cat([own, own.new_tensor(times)]))
+            terms = dict(zip(result.terms, gathered[:, :-3].mean(0).tolist(), strict=True))
+            stopping = bool(gathered[:, -1].any())
+            done = step + 1
+            if metrics:
+                if step == first_step:
+                    metrics.add_clips(done, result.batch)
+                facts = {"epoch": run.epoch(step), "lr": run.lr(step), "grad_norm": result.grad_norm, **terms}
+                metrics.add(done, facts, gathered[:, -3:-1], run.loader_facts())
+            due = run.validator is not None and run.validator.due(run, done)
+            if run.validator:
+                run.validator.pending = due
+            # Before the validation, which may take longer than a scheduler waits between SIGTERM and SIGKILL.
+            if due or stopping or done == end or done % run.config.train.checkpoint_every == 0:
+                saved = save(run, folder, done)
+            if stopping:
+                name = stop.name or "a signal to another rank"
+                return f"stopped by {name} after step {done} of {end}; the same command goes on from {saved}"
+            if run.validator and due:
+                saved = _validate(run, run.validator, metrics, folder, done)
+    return f"done: {end} of {run.total_steps} steps; {saved}"
+
+
+def _validate(run: Run, validator: Validator, metrics: Metrics | None, folder: Path, step: int) -> Path:
+    """Validate after `step` steps, report it and save."""
+    measured = validator(run, step)
+    run.model.train()
+    if metrics:
+        metrics.add_validation(step, measured)
+    return save(run, folder, step)

@@ -1,0 +1,38 @@
+"""The learning rate of a step as a pure function: nothing to save, nothing to restore.
+
+Semantics are those of the original's framework (CtP's configs run on mmcv, spec ctp.md 4).
+"""
+
+import math
+
+from configs.schema import Schedule
+
+
+def lr_at(schedule: Schedule, base_lr: float, *, step: int, epoch: int, total_steps: int, epochs: int) -> float:
+    """Return the learning rate of one optimizer step.
+
+    Args:
+        base_lr: rate of the recipe.
+        step: optimizer steps done before this one, from 0.
+        epoch: epoch that the step begins in, from 0.
+        total_steps, epochs: the run's length.
+    """
+    now, end = (epoch, epochs) if schedule.by == "epoch" else (step, total_steps)
+    if schedule.kind == "step":
+        factor = schedule.gamma ** sum(milestone <= now for milestone in schedule.milestones)
+    elif schedule.kind == "cosine":
+        factor = half_wave(now / end)
+    elif schedule.kind == "warmup_cosine":
+        share = 2 * now / end
+        floor = schedule.min_lr / base_lr
+        factor = floor + (1 - floor) * (share if share < 1 else half_wave(share - 1))
+    else:  # constant, and plateau, whose base_lr falls
+        factor = 1.0
+    if step < schedule.warmup_iters:
+        factor *= 1 - (1 - step / schedule.warmup_iters) * (1 - schedule.warmup_ratio)
+    return base_lr * factor
+
+
+def half_wave(done: float) -> float:
+    """Fall from 1 at `done` = 0 to 0 at 1, along a cosine."""
+    return 0.5 * (1 + math.cos(math.pi * done))

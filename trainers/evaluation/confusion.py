@@ -1,0 +1,56 @@
+"""The confusion of classes as a picture."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from configs.errors import UserError
+from dali_pipelines.store.files import replacing
+
+WITH_COUNTS = 20  # classes up to which a cell has room for its count
+LONGEST = 40  # letters of a class's name
+
+
+def draw(table: np.ndarray, columns: Sequence[str], path: Path, *, title: str) -> None:
+    """Draw a PNG: a row for each true class, a column for each answer, the share of its videos as color.
+
+    Args:
+        table: int64 (K, K or more), counts.
+        columns: names of the columns; the first K are those of the rows.
+
+    UserError where matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+    except ModuleNotFoundError as error:
+        raise UserError(f"{path.name} needs matplotlib: pip install 'clipfeed[plots]'") from error
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    from matplotlib.colors import PowerNorm
+
+    classes = len(table)
+    cell = min(max(9 / classes, 0.15), 0.6)  # inches
+    size = min(0.65 * 72 * cell, 10)  # points
+    names = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in columns]
+    margin = 0.6 * size / 72 * max(map(len, names)) + 0.8
+    figure, axes = plt.subplots(
+        figsize=(cell * len(columns) + margin + 1, cell * classes + margin + 0.6), layout="constrained"
+    )
+    shares = table / np.maximum(table.sum(1, keepdims=True), 1)
+    # By the square root of the share: one video in a hundred is still to be seen.
+    image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
+    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
+    axes.set_yticks(range(classes), names[:classes], fontsize=size)
+    axes.set_xticks(np.arange(len(names) + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(classes + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="lightgray", linewidth=0.4)
+    axes.tick_params(which="minor", length=0)
+    for row, column in np.argwhere(table) if classes <= WITH_COUNTS else ():
+        color = "white" if shares[row, column] > 0.4 else "black"
+        axes.text(column, row, table[row, column], ha="center", va="center", color=color, fontsize=size)
+    axes.set(xlabel="predicted", ylabel="true class", title=title)
+    figure.colorbar(image, ax=axes, label="share of the class's videos", shrink=0.6, ticks=(0, 0.05, 0.2, 0.5, 1))
+    with replacing(path) as part:
+        figure.savefig(part, dpi=120, format="png", bbox_inches="tight")
+    plt.close(figure)

@@ -1,0 +1,77 @@
+"""A picture of what retrieval finds: each row a query, then the gallery videos nearest to it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from dali_pipelines.decode.frames import decode_rgb
+from dali_pipelines.draw import GAP, stack, text
+from dali_pipelines.store.index import Index
+from dali_pipelines.store.reader import ClipError, read_clip
+
+THUMB = (128, 96)
+"""Width and height of a frame, pixels; what a frame of another shape leaves free is white."""
+BORDER = 5
+QUERY, SAME, OTHER, UNREADABLE = "black", "#009e00", "#d81010", "lightgray"
+
+
+@dataclass(frozen=True)
+class Item:
+    """A video in the sheet."""
+
+    index: Index
+    row: int
+    color: str
+    """Of its border."""
+    words: str
+    """The first line below it; its class and name follow."""
+
+
+def choose(labels: np.ndarray, hits: np.ndarray, count: int) -> list[int]:
+    """Choose up to `count` queries, half of them hits where possible, each half spread over the classes.
+
+    Args:
+        labels: int64 (Q,). hits: bool (Q,).
+
+    Returns:
+        In the order of the classes.
+    """
+    by_class = np.argsort(labels, kind="stable")
+    kinds = [by_class[hits[by_class]], by_class[~hits[by_class]]]
+    right = min(len(kinds[0]), max(count // 2, count - len(kinds[1])))
+    chosen = [_spread(kind, wanted) for kind, wanted in zip(kinds, (right, count - right), strict=True)]
+    return sorted(np.concatenate(chosen).tolist(), key=lambda row: (labels[row], row))
+
+
+def draw(title: str, rows: Sequence[Sequence[Item]]) -> Image.Image:
+    """Draw the sheet, one row of items below the other, under the lines of `title`."""
+    lines = [stack([_tile(item) for item in row], across=True) for row in rows]
+    width = max([line.width for line in lines], default=4 * THUMB[0])
+    header = stack([text(line, width) for line in title.splitlines()], gap=0)
+    return ImageOps.expand(stack([header, *lines], gap=2 * GAP), 2 * GAP, "white")
+
+
+def _spread(rows: np.ndarray, count: int) -> np.ndarray:
+    """Pick up to `count` of the rows, evenly spaced."""
+    count = min(count, len(rows))
+    return rows[(np.arange(count) * len(rows) + len(rows) // 2) // max(count, 1)]
+
+
+def _tile(item: Item) -> Image.Image:
+    index, video = item.index, item.index.info(item.row)
+    picture = ImageOps.expand(_middle_frame(index, item.row), BORDER, item.color)
+    name = video.name.rpartition("/")[2]
+    lines = [text(line, picture.width) for line in (item.words, index.class_names[video.label], name)]
+    return stack([picture, *lines], gap=0)
+
+
+def _middle_frame(index: Index, row: int) -> Image.Image:
+    """Gray where the video is gone since its features were saved."""
+    middle = np.array([index.num_frames[row] // 2])
+    try:
+        (frame_HW3,) = decode_rgb(read_clip(index, row, middle))
+    except ClipError:
+        return Image.new("RGB", THUMB, UNREADABLE)
+    return ImageOps.pad(Image.fromarray(frame_HW3), THUMB, Image.Resampling.BICUBIC, color="white")

@@ -1,0 +1,60 @@
+"""Pooled features of whole videos from frozen backbones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from configs.schema import Data
+from dali_pipelines.store.index import Index
+from dali_pipelines.tasks.recognition import Config
+from trainers.engine.distributed import Ranks
+from trainers.evaluation.videos import per_video
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of the N videos of an index, in its order, the same on all ranks."""
+
+    names: list[str]
+    labels: np.ndarray
+    """int64 (N,), -1 where the dataset has no class."""
+    values: np.ndarray
+    """float32 (N, C); nan for a video that could not be read."""
+    unreadable: dict[str, str]
+    """Names of those videos, with the reason."""
+
+    @property
+    def readable(self) -> np.ndarray:
+        """Return which videos could be read, bool (N,)."""
+        readable: np.ndarray = ~np.isnan(self.values[:, 0])
+        return readable
+
+
+def extract(
+    backbones: Sequence[nn.Module], index: Index, cfg: Config, ranks: Ranks, data: Data, *, unit: bool = False
+) -> list[Features]:
+    """Return the features of each backbone; a video is decoded once for all.
+
+    A feature map is averaged over time and space, then over the views that `cfg.test` says. With `unit` that of each
+    view is scaled to length 1 before, as in CoCLR's retrieval (specs/evaluation.md 6). Backbones are used as they
+    are: call `eval()` first.
+    """
+
+    def pooled(clips: Tensor) -> Tensor:
+        features = [backbone(clips).mean(dim=(2, 3, 4)).float() for backbone in backbones]
+        return torch.cat([normalize(one) if unit else one for one in features], dim=1)
+
+    views = per_video(pooled, index, cfg, ranks, data, desc=f"features of {len(index)} videos")
+    means = [None if out is None else out.mean(0, dtype=np.float64).astype(np.float32) for out in views.outputs]
+    widths = [int(backbone.out_channels) for backbone in backbones]  # type: ignore[arg-type]
+    missing = np.full(sum(widths), np.nan, np.float32)
+    table = np.stack([missing if mean is None else mean for mean in means])
+    names = list(index.names.texts())
+    return [
+        Features(names, index.labels, values, views.unreadable)
+        for values in np.split(table, np.cumsum(widths)[:-1], axis=1)
+    ]

@@ -1,0 +1,59 @@
+"""A classifier's scores of whole videos, and what they are worth."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from configs.schema import Data
+from dali_pipelines.store.index import Index
+from dali_pipelines.tasks.recognition import Config
+from nets.classifier import Classifier
+from trainers.engine.distributed import Ranks
+from trainers.evaluation.videos import per_video
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Scores of the N videos of an index, in its order, the same on all ranks."""
+
+    names: list[str]
+    labels: np.ndarray
+    """int64 (N,)."""
+    scores: np.ndarray
+    """float64 (N, K), means over the views of a video: logits, or probabilities; nan where it could not be read."""
+    unreadable: dict[str, str]
+    """Names of those videos, with the reason. Every measure counts them as wrong."""
+    views: np.ndarray
+    """int64 (N,): of how many views the scores are means; 0 where the video could not be read."""
+
+
+def predict(net: Classifier, index: Index, cfg: Config, ranks: Ranks, data: Data, *, desc: str) -> Predictions:
+    """Score all videos with a classifier in eval mode, averaged over the views that `cfg.test` says."""
+    averages_logits = cfg.test.average == "logits"
+
+    def score(clips: Tensor) -> Tensor:
+        logits = net.logits(clips).double()
+        return logits if averages_logits else logits.softmax(1)
+
+    views = per_video(score, index, cfg, ranks, data, desc=desc)
+    missing = np.full(net.linear.out_features, np.nan)
+    scores = np.stack([missing if out is None else out.mean(0, dtype=np.float64) for out in views.outputs])
+    counts = np.array([0 if out is None else len(out) for out in views.outputs])
+    return Predictions(list(index.names.texts()), index.labels, scores, views.unreadable, counts)
+
+
+def top_k(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
+    """Return the share of videos whose class is among the k highest scores; a tie counts as a miss."""
+    own = np.take_along_axis(scores, labels[:, None], 1)
+    better = (scores >= own).sum(1) - 1  # all comparisons with nan are false: such a row has -1
+    return float(((better >= 0) & (better < k)).mean())
+
+
+def cross_entropy(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean over the videos that could be read, of logits; nan where none could."""
+    read = ~np.isnan(scores[:, 0])
+    if not read.any():
+        return float("nan")
+    return float(torch.nn.functional.cross_entropy(torch.from_numpy(scores[read]), torch.from_numpy(labels[read])))

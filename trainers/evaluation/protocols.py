@@ -1,0 +1,140 @@
+"""Evaluation protocols by name. To add one, write a function and enter it in `PROTOCOLS`.
+
+A protocol measures weights on the videos of a recipe, writes its files to a folder, and returns what to print. All
+ranks call it; the first line of its docstring is its help.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from configs.errors import UserError
+from configs.schema import Recognition
+from dali_pipelines.datasets.open import Dataset, open_dataset
+from dali_pipelines.store.index import Index
+from nets import backbones
+from nets.classifier import Classifier
+from trainers.engine.distributed import Ranks
+from trainers.evaluation import scores
+from trainers.evaluation.linear import probe
+from trainers.evaluation.predict import predict
+from trainers.evaluation.retrieval import count_lines, write_json, write_retrieval
+from trainers.evaluation.saved_features import Sets, features_of_both
+from trainers.weights import Weights, classifier_weights, clip_differences, load
+
+
+def video(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
+    """Accuracy of a classifier on whole videos.
+
+    Tests it on the recipe's test videos and writes the results to `out`.
+    """
+    trained = classifier_weights(weights)
+    dataset = open_dataset(config.data.root, config.data.list_of("test"), labeled=True)
+    index = dataset.index
+    ranks.require_same(videos=len(index), classes=index.class_names)
+    outputs, classes = same_classes(weights, index)
+    net = Classifier(backbones.create(weights.backbone), len(classes), trained.net)
+    load(net, weights.model, f"the classifier of {weights.path}", f"a {weights.backbone} with its recipe's net")
+    net.to(ranks.device).eval()
+    caveats = find_caveats(weights, config, dataset)
+    for note in caveats if ranks.rank == 0 else []:
+        print(f"note: {note}", flush=True)
+    found = predict(net, index, config.plan, ranks, config.data, desc=f"test of {len(index)} videos")
+    found = replace(found, labels=outputs[found.labels])
+    data = config.data
+    facts = {
+        "checkpoint": str(weights.path),
+        "backbone": weights.backbone,
+        "step": weights.step,
+        "data": {"root": data.root, "test_list": str(data.list_of("test")), "split": data.split},
+        "plan": asdict(config.plan),
+        "notes": caveats,
+    }
+    return ranks.on_rank0(lambda: scores.write(out, found, classes, {**facts, "sha256": weights.sha256}))
+
+
+def same_classes(weights: Weights, index: Index) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return the network's output for each class of the dataset, int64, and the classes in the outputs' order.
+
+    Classes of one name are the same, whatever their order; without names in the checkpoint the order decides.
+    UserError when network and dataset do not have the same classes.
+    """
+    ours, theirs, outputs = index.class_names, weights.classes, len(weights.model["linear.bias"])
+    if sorted(ours) != sorted(theirs) if theirs else len(ours) != outputs:
+        only = {
+            "the classifier": [name for name in theirs if name not in ours],
+            "the dataset": [name for name in ours if name not in theirs] if theirs else [],
+        }
+        named = [
+            f"only {who} has {', '.join(names[:3])}{' ...' * (len(names) > 3)}" for who, names in only.items() if names
+        ]
+        raise UserError(
+            f"{weights.path} has {outputs} classes, {index.root} has {len(ours)}, and they are not the same"
+            f"{': ' * bool(named)}{'; '.join(named)}. Choose a dataset of the classes that it learned with --data-dir"
+        )
+    if not theirs:
+        return np.arange(outputs), ours
+    return np.array([theirs.index(name) for name in ours]), theirs
+
+
+def find_caveats(weights: Weights, config: Recognition, dataset: Dataset) -> list[str]:
+    """Return what to know of the accuracy before believing it, one sentence each."""
+    trained = classifier_weights(weights)
+    found = clip_differences(config, weights.clip) + dataset.notes
+    if not weights.classes:
+        found.append("the checkpoint does not name its classes; they are taken to be in the dataset's order")
+    if trained.validation.reference.select_on_test and weights.path.name == "best.pt":
+        found.append("this checkpoint was chosen by the test videos, so that its accuracy is too high")
+    if trained.data.split != config.data.split:
+        found.append(
+            f"it was trained on split {trained.data.split} and is tested on split {config.data.split}, which may hold "
+            "videos that it was trained on"
+        )
+    return found
+
+
+def retrieval(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
+    """How often the nearest training videos are of a test video's class.
+
+    R@k of the recipe's test videos among its training videos. A video's feature is the mean over its views of features
+    of length 1; each set has its own mean subtracted (specs/evaluation.md 6). A query that cannot be read is a miss,
+    such a gallery video is left out; both are named.
+    """
+    sets = features_of_both(weights, config, ranks)
+    ranks.end_group()
+    return "" if ranks.rank else write_retrieval(sets, out)
+
+
+def linear(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
+    """A linear classifier on fixed features.
+
+    Its top-1, on the features of `retrieval`; writes linear.json. Unlike the original's (specs/evaluation.md 5B, 9.6)
+    it never looks at the test videos to choose anything: see `evaluation.linear.fit`. A test video that cannot be read
+    counts as wrong.
+    """
+    sets = features_of_both(weights, config, ranks)
+    ranks.end_group()  # a fit takes longer than ranks wait for each other
+    return "" if ranks.rank else _write_linear(sets, out, ranks.device)
+
+
+def _write_linear(sets: Sets, out: Path, device: torch.device) -> str:
+    """Fit and test the classifier, write linear.json and return the figures as text."""
+    classes = len(sets.gallery_index.class_names)
+    measured = probe(sets.gallery, sets.queries, classes=classes, device=device) | {"chance": 1 / classes}
+    write_json(out / "linear.json", sets.facts | measured)
+    low, high = (100 * share for share in measured["interval"])
+    details = f"(95 %: {low:.1f} to {high:.1f}; chance {100 / classes:.1f} %)"
+    top1 = f"top-1       {100 * measured['top1']:6.2f} %   {details}"
+    return "\n".join([top1, *count_lines(sets, "as wrong"), f"files       {out}"])
+
+
+PROTOCOLS: dict[str, Callable[[Weights, Recognition, Ranks, Path], str]] = {
+    "video": video,
+    "retrieval": retrieval,
+    "linear": linear,
+}
+OF_CLASSIFIERS = ("video",)
+"""Protocols that need a classifier; the others take any backbone."""

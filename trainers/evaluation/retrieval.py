@@ -1,0 +1,148 @@
+"""Nearest-neighbor retrieval on fixed features, and its files (specs/evaluation.md 6).
+
+The gallery are the training videos of a recipe, the queries its test videos.
+"""
+
+import csv
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from dali_pipelines.store.files import replacing
+from trainers.evaluation import contact_sheet
+from trainers.evaluation.contact_sheet import OTHER, QUERY, SAME, Item
+from trainers.evaluation.features import Features
+from trainers.evaluation.intervals import wilson
+from trainers.evaluation.saved_features import Sets
+
+KS = (1, 5, 10, 20, 50)
+LISTED = 10  # nearest videos in neighbors.csv
+SHEET = (12, 6)  # queries in neighbors.png, and nearest videos of each
+BLOCK = 256  # queries whose cosines are in memory at once
+DECIMALS = 9  # of a cosine: what differs by less than the sum's rounding is equal
+NAMED = 10  # unreadable videos that are printed; the .json has all
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """What a gallery of G videos holds for Q queries."""
+
+    ahead: np.ndarray
+    """int64 (Q,): videos of other classes that are at least as near as the nearest one of the query's own class; G
+    where none is of its class, or the query could not be read. R@k is the share below k."""
+    rows: np.ndarray
+    """int64 (Q, up to 10): the nearest videos' rows in the gallery, nearest first, equally near ones by name; -1 for
+    a query that could not be read."""
+    cosines: np.ndarray
+    """float64, as `rows`; nan for such a query."""
+
+
+def search(queries: Features, gallery: Features) -> Nearest:
+    """Find the nearest gallery videos by cosine, after subtracting each set's own mean.
+
+    Neither figures nor rows depend on the order of the sets: of equally near videos those of another class come first
+    in `ahead`, so that a network that says the same of all videos finds nothing.
+    """
+    query_rows, gallery_rows = _readable_by_name(queries), _readable_by_name(gallery)
+    a, b = _directions(queries.values[query_rows]), _directions(gallery.values[gallery_rows])
+    ahead = np.full(len(queries.names), len(gallery_rows), np.int64)
+    rows = np.full((len(queries.names), min(LISTED, len(gallery_rows))), -1, np.int64)
+    cosines = np.full(rows.shape, np.nan)
+    for start in range(0, len(query_rows), BLOCK):
+        block = query_rows[start : start + BLOCK]
+        cosine = np.round(a[start : start + BLOCK] @ b.T, DECIMALS)
+        own = queries.labels[block, None] == gallery.labels[gallery_rows]
+        best = np.where(own, cosine, -np.inf).max(1, keepdims=True)
+        ahead[block] = (~own & (cosine >= best)).sum(1)
+        nearest = np.argsort(-cosine, axis=1, kind="stable")[:, : rows.shape[1]]
+        rows[block], cosines[block] = gallery_rows[nearest], np.take_along_axis(cosine, nearest, 1)
+    return Nearest(ahead, rows, cosines)
+
+
+def chance(queries: Features, gallery: Features) -> float:
+    """Return R@1 by chance: the mean over the queries of the share of the gallery with their class."""
+    sizes = np.bincount(gallery.labels[gallery.readable], minlength=int(queries.labels.max()) + 1)
+    return float(sizes[queries.labels].mean() / sizes.sum())
+
+
+def _readable_by_name(features: Features) -> np.ndarray:
+    return np.array(sorted(np.flatnonzero(features.readable).tolist(), key=features.names.__getitem__), np.int64)
+
+
+def _directions(values: np.ndarray) -> np.ndarray:
+    """Subtract the mean over N of (N, C) and scale rows to length 1, float64; a row of zeros stays."""
+    centered = values - values.mean(0, dtype=np.float64)
+    directions: np.ndarray = centered / np.maximum(np.linalg.norm(centered, axis=1, keepdims=True), 1e-12)
+    return directions
+
+
+def write_retrieval(sets: Sets, out: Path) -> str:
+    """Write neighbors.csv, neighbors.png and, last, retrieval.json; return the figures as text."""
+    (out / "retrieval.json").unlink(missing_ok=True)
+    found, total = search(sets.queries, sets.gallery), len(sets.queries.names)
+    recall = {k: float((found.ahead < k).mean()) for k in KS if k <= sets.facts["gallery"]}
+    by_chance, interval = chance(sets.queries, sets.gallery), wilson(int((found.ahead < 1).sum()), total)
+    _write_neighbors(sets, found, out / "neighbors.csv")
+    title = f"R@1 {100 * recall[1]:.1f} % of {total} queries, {100 * by_chance:.1f} % by chance"
+    with replacing(out / "neighbors.png") as part:
+        _sheet(sets, found, title).save(part, "PNG")
+    measured = {"recall": recall, "recall_1_interval": interval, "chance_1": by_chance}
+    write_json(out / "retrieval.json", sets.facts | measured)
+    low, high = (100 * share for share in interval)
+    details = f"   (95 %: {low:.1f} to {high:.1f}; chance {100 * by_chance:.1f} %)"
+    lines = [f"{f'R@{k}':<12}{100 * share:6.2f} %{details if k == 1 else ''}" for k, share in recall.items()]
+    return "\n".join([*lines, *count_lines(sets, "as misses"), f"files       {out}"])
+
+
+def _write_neighbors(sets: Sets, found: Nearest, path: Path) -> None:
+    """Write a line for each query and near video; one of the query alone where it could not be read."""
+    names, labels, classes = sets.gallery.names, sets.gallery.labels, sets.gallery_index.class_names
+    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(("query", "class", "rank", "nearest", "nearest_class", "same", "cosine"))
+        for query, (name, label) in enumerate(zip(sets.queries.names, sets.queries.labels, strict=True)):
+            if math.isnan(found.cosines[query, 0]):
+                table.writerow((name, classes[label], *[""] * 5))
+                continue
+            for rank, (row, cosine) in enumerate(zip(found.rows[query], found.cosines[query], strict=True), 1):
+                near = (names[row], classes[labels[row]], int(labels[row] == label), f"{cosine:.6f}")
+                table.writerow((name, classes[label], rank, *near))
+
+
+def _sheet(sets: Sets, found: Nearest, title: str) -> Image.Image:
+    readable = np.flatnonzero(sets.queries.readable)
+    labels, hits = sets.queries.labels, found.ahead < 1
+    chosen = readable[contact_sheet.choose(labels[readable], hits[readable], SHEET[0])]
+    rows = []
+    for query in chosen.tolist():
+        near = zip(found.rows[query, : SHEET[1]].tolist(), found.cosines[query], strict=False)
+        rows.append(
+            [Item(sets.queries_index, query, QUERY, "query")]
+            + [
+                Item(sets.gallery_index, row, SAME if sets.gallery.labels[row] == labels[query] else OTHER, f"{c:.3f}")
+                for row, c in near
+            ]
+        )
+    right = int(hits[chosen].sum())
+    details = f"Shown: {right} queries whose nearest video is of their class, and {len(chosen) - right} others."
+    return contact_sheet.draw(f"{title}\n{details} Green: the query's class. Red: another.", rows)
+
+
+def count_lines(sets: Sets, counted: str) -> list[str]:
+    """Return how many videos there are, and which could not be read."""
+    lines = [f"queries     {sets.facts['queries']:6}", f"gallery     {sets.facts['gallery']:6}"]
+    for what, happens in (("queries", f"counted {counted}"), ("gallery", "left out")):
+        if names := list(sets.facts["unreadable"][what]):
+            more = f" and {len(names) - NAMED} more" * (len(names) > NAMED)
+            lines.append(f"unreadable  {len(names):6}     ({what}, {happens}: {', '.join(names[:NAMED])}{more})")
+    return lines
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    with replacing(path) as part:
+        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

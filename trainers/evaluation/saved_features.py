@@ -1,0 +1,148 @@
+"""Features of a set of videos, kept beside the checkpoint so that a second test need not decode the videos again."""
+
+import dataclasses
+import hashlib
+import json
+import zipfile
+import zlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from configs.errors import UserError
+from configs.schema import Data, Recognition
+from dali_pipelines.datasets.open import open_dataset
+from dali_pipelines.store.files import replacing
+from dali_pipelines.store.index import Index
+from dali_pipelines.tasks.recognition import Config
+from nets import backbones
+from trainers.engine.distributed import Ranks
+from trainers.evaluation.features import Features, extract
+from trainers.weights import Weights, clip_differences
+
+RULE = "mean over the views of pooled features of length 1, 1"
+"""What `features` computes: another wording, or number, and no file written before is read any more."""
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Training videos, the gallery, and test videos, the queries, with their features."""
+
+    gallery_index: Index
+    gallery: Features
+    queries_index: Index
+    queries: Features
+    facts: dict[str, Any]
+    """What was measured, and with what: for the .json of a result."""
+
+
+def features_of_both(weights: Weights, config: Recognition, ranks: Ranks) -> Sets:
+    """The features of the recipe's videos by the weights' own backbone, saved beside the weights.
+
+    UserError when a video is in both sets: it would find itself.
+    """
+    data, plan = config.data, config.plan
+    datasets = [open_dataset(data.root, data.list_of(part), labeled=True) for part in ("train", "test")]
+    gallery, queries = (dataset.index for dataset in datasets)
+    ranks.require_same(gallery=len(gallery), queries=len(queries))
+    shared = sorted({*gallery.names.texts()} & {*queries.names.texts()})
+    if shared:
+        raise UserError(
+            f"{len(shared)} of {len(queries)} test videos are training videos too, the first {shared[0]}: such a video "
+            "finds itself; let data.list and data.test_list name different videos"
+        )
+    missing = [note for dataset in datasets for note in dataset.notes]
+    for note in [*clip_differences(config, weights.clip), *missing] if ranks.rank == 0 else []:
+        print(f"note: {note}", flush=True)
+    backbone = backbones.create(weights.backbone)
+    weights.load_backbone(backbone, weights.backbone)
+    backbone.to(ranks.device).eval()
+    sha256, folder = ranks.on_rank0(lambda: weights.sha256), weights.path.parent / "features"
+    random = replace(plan, test=replace(plan.test, clips="random"))
+    plans = (random if plan.test.reference.gallery_random_clip else plan, plan)
+    gallery_features, query_features = (
+        features(folder, sha256, backbone, index, cfg, ranks, data)
+        for index, cfg in zip((gallery, queries), plans, strict=True)
+    )
+    facts = {
+        "checkpoint": str(weights.path),
+        "sha256": sha256,
+        "backbone": weights.backbone,
+        "step": weights.step,
+        "data": {name: getattr(data, name) for name in ("root", "list", "test_list", "split")},
+        "plan": dataclasses.asdict(plan),
+        "queries": len(query_features.names),
+        "gallery": int(gallery_features.readable.sum()),
+        "notes": missing,
+        "unreadable": {"queries": query_features.unreadable, "gallery": gallery_features.unreadable},
+    }
+    return Sets(gallery, gallery_features, queries, query_features, facts)
+
+
+def features(
+    folder: Path, sha256: str, backbone: nn.Module, index: Index, cfg: Config, ranks: Ranks, data: Data
+) -> Features:
+    """`extract` with `unit`, of one backbone in eval mode, read from `folder` where they were saved before.
+
+    They are not saved while videos cannot be read: the disk may be back the next time. All ranks call this at the
+    same point. UserError when the network gives nan or infinity.
+
+    Args:
+        sha256: of the checkpoint that holds the backbone's weights.
+    """
+    path = folder / f"{key(sha256, index, cfg)}.npz"
+    values = ranks.on_rank0(lambda: _read(path, len(index)))
+    if values is not None:
+        return Features(list(index.names.texts()), index.labels, values, {})
+    (found,) = extract([backbone], index, cfg, ranks, data, unit=True)
+    broken = [found.names[row] for row in np.flatnonzero(~np.isfinite(found.values).all(1))]
+    broken = [name for name in broken if name not in found.unreadable]
+    if broken:
+        raise UserError(
+            f"the features of {len(broken)} of {len(index)} videos are not finite, the first {broken[0]}: "
+            "the network's weights hold nan or infinity; take an earlier checkpoint"
+        )
+    if not found.unreadable:
+        ranks.on_rank0(lambda: _write(path, found.values))
+    return found
+
+
+def key(sha256: str, index: Index, cfg: Config) -> str:
+    """A name that only the same features have: of one checkpoint, one plan and one list of videos, in its order.
+
+    The original names its file by the dataset alone and takes those of another checkpoint for its own
+    (specs/evaluation.md 9.5). A video's length and the places of its fragments tell a dataset that was prepared anew.
+    """
+    facts = [RULE, sha256, dataclasses.asdict(cfg), str(Path(index.root).resolve()), index.names.texts()]
+    digest = hashlib.sha256(json.dumps(facts).encode())
+    for numbers in (index.num_frames, index.fragment_ends.values):
+        digest.update(numbers.tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _read(path: Path, videos: int) -> np.ndarray | None:
+    """float32 (videos, C); None where there is no file, or a damaged one."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            values: np.ndarray = file["values"]
+        if values.ndim != 2 or len(values) != videos:
+            raise ValueError(f"it holds {values.shape} for {videos} videos")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        print(f"note: the saved features in {path} are damaged ({error}); they are made again", flush=True)
+        return None
+    print(f"note: the features of {videos} videos are those saved in {path}", flush=True)
+    return values
+
+
+def _write(path: Path, values: np.ndarray) -> None:
+    """Whole or not at all. A folder that takes no files costs time the next time, and no result."""
+    try:
+        with replacing(path) as part, part.open("wb") as file:
+            np.savez(file, allow_pickle=False, values=values)
+    except OSError as error:
+        print(f"note: the features of {len(values)} videos cannot be saved in {path.parent}: {error.strerror}")

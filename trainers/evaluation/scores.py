@@ -1,0 +1,149 @@
+"""Figures, tables and a picture of a classifier's predictions."""
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from configs.errors import UserError
+from dali_pipelines.store.files import replacing
+from trainers.evaluation import confusion
+from trainers.evaluation.intervals import wilson
+from trainers.evaluation.predict import Predictions, top_k
+
+UNREADABLE = "unreadable"
+NAMED = 10  # unreadable videos that are printed; all of them stand in result.json
+
+
+def predicted_classes(found: Predictions) -> np.ndarray:
+    """Return the class with each video's highest score, int64 (N,); K where there is no score.
+
+    As in `top_k`, an equal score counts against the true class: a network that always says the same is never right.
+    """
+    own = np.take_along_axis(found.scores, found.labels[:, None], 1)[:, 0]
+    others = found.scores.copy()
+    np.put_along_axis(others, found.labels[:, None], -np.inf, 1)
+    predicted = np.where(own > others.max(1), found.labels, others.argmax(1))
+    return np.where(found.views > 0, predicted, found.scores.shape[1])
+
+
+def confusion_table(found: Predictions) -> np.ndarray:
+    """Count videos by true class (row) and predicted class; the last column counts the unreadable.
+
+    int64 (K, K + 1).
+    """
+    classes = found.scores.shape[1]
+    table = np.zeros((classes, classes + 1), np.int64)
+    np.add.at(table, (found.labels, predicted_classes(found)), 1)
+    return table
+
+
+def mean_class_accuracy(table: np.ndarray) -> float:
+    """Return the mean accuracy of the classes that have videos (specs/ctp.md 3)."""
+    videos = table.sum(1)
+    return float((np.diagonal(table)[videos > 0] / videos[videos > 0]).mean())
+
+
+def figures(found: Predictions) -> dict[str, Any]:
+    """Return the figures of a test, shares in [0, 1]. A video that could not be read counts as wrong.
+
+    UserError when a score is not finite: the network is broken, and a low accuracy would hide it.
+    """
+    broken = np.flatnonzero((found.views > 0) & ~np.isfinite(found.scores).all(1))
+    if len(broken):
+        raise UserError(
+            f"the scores of {len(broken)} of {len(found.names)} videos are not finite, the first "
+            f"{found.names[broken[0]]}: the network's weights hold nan or infinity; take an earlier checkpoint"
+        )
+    table, videos = confusion_table(found), len(found.names)
+    correct = int(np.trace(table))
+    return {
+        "top1": correct / videos,
+        "top1_interval": wilson(correct, videos),
+        "top5": top_k(found.scores, found.labels, 5),
+        "mean_class_accuracy": mean_class_accuracy(table),
+        "videos": videos,
+        "views": int(found.views.sum()),
+        "classes": len(table),
+        "classes_present": int((table.sum(1) > 0).sum()),
+        "unreadable": found.unreadable,
+    }
+
+
+def as_text(measured: Mapping[str, Any]) -> str:
+    """Return the figures as text."""
+    low, high = (100 * share for share in measured["top1_interval"])
+    present = f"{measured['classes_present']} of {measured['classes']} classes have videos"
+    lines = [
+        f"top-1       {100 * measured['top1']:6.2f} %   (95 %: {low:.1f} to {high:.1f})",
+        f"top-5       {100 * measured['top5']:6.2f} %",
+        f"mean class  {100 * measured['mean_class_accuracy']:6.2f} %   ({present})",
+        f"videos      {measured['videos']:6}     ({measured['views']} views)",
+    ]
+    if names := list(measured["unreadable"]):
+        more = f" and {len(names) - NAMED} more" * (len(names) > NAMED)
+        lines.append(f"unreadable  {len(names):6}     (counted as wrong: {', '.join(names[:NAMED])}{more})")
+    return "\n".join(lines)
+
+
+def write(out: Path, found: Predictions, classes: Sequence[str], facts: Mapping[str, Any]) -> str:
+    """Write the files of a test into `out`; return what to print. `facts` say what was tested, and how.
+
+    result.json comes last: where it stands, all others belong to it.
+    """
+    measured, table, predicted = figures(found), confusion_table(found), predicted_classes(found)
+    columns = [*classes, UNREADABLE]
+    (out / "result.json").unlink(missing_ok=True)
+    _write_predictions(out, found, predicted, columns)
+    rows = ((name, *counts) for name, counts in zip(classes, table.tolist(), strict=True))
+    _write_csv(out / "confusion.csv", ("class", *columns), rows)
+    rows = (
+        _of_class(name, counts, row, classes) for row, (name, counts) in enumerate(zip(classes, table, strict=True))
+    )
+    _write_csv(out / "per_class.csv", ("class", "videos", "correct", "accuracy", "most_frequent_wrong_class"), rows)
+    lines = [as_text(measured), f"files       {out}"]
+    shown = len(columns) if found.unreadable else len(classes)
+    try:
+        title = f"{100 * measured['top1']:.1f} % of {measured['videos']} videos are right"
+        confusion.draw(table[:, :shown], columns[:shown], out / "confusion.png", title=title)
+    except UserError as error:  # of a picture that is nice to have
+        lines.append(f"note: {error}")
+    with replacing(out / "result.json") as part:
+        part.write_text(json.dumps({**facts, **measured}, indent=1) + "\n", encoding="utf-8")
+    return "\n".join(lines)
+
+
+def _write_predictions(out: Path, found: Predictions, predicted: np.ndarray, columns: Sequence[str]) -> None:
+    rows = []
+    for name, label, guess, scores in zip(found.names, found.labels, predicted.tolist(), found.scores, strict=True):
+        both = [f"{scores[k]:.6f}" if guess < len(scores) else "" for k in (label, guess)]
+        rows.append((name, columns[label], columns[guess], int(label == guess), *both))
+    _write_csv(
+        out / "predictions.csv", ("video", "class", "predicted", "correct", "class_score", "predicted_score"), rows
+    )
+    with replacing(out / "predictions.npz") as part, part.open("wb") as file:
+        np.savez(
+            file,
+            allow_pickle=False,
+            names=np.array(found.names),
+            labels=found.labels,
+            scores=found.scores,
+            classes=np.array(columns[:-1]),
+        )
+
+
+def _of_class(name: str, counts: np.ndarray, row: int, classes: Sequence[str]) -> tuple[object, ...]:
+    """Return a row of per_class.csv; no accuracy without videos, no wrong class without a mistake."""
+    videos, correct = int(counts.sum()), int(counts[row])
+    wrong = counts[:-1].copy()
+    wrong[row] = 0
+    worst = classes[int(wrong.argmax())] if wrong.any() else ""
+    return name, videos, correct, f"{correct / videos:.4f}" if videos else "", worst
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])

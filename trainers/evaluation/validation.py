@@ -1,0 +1,75 @@
+"""Validate a classifier between epochs: for the best checkpoint, and for a rate that waits for plateaus."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from configs.errors import UserError
+from configs.schema import Recognition
+from dali_pipelines.store.index import Index
+from dali_pipelines.tasks.recognition import Test
+from nets.classifier import Classifier
+from trainers.engine import checkpoint
+from trainers.engine.distributed import Ranks
+from trainers.engine.run import Run, content
+from trainers.evaluation.predict import cross_entropy, predict, top_k
+
+BEST = "best.pt"
+LEAST_GAIN = 1e-4  # share by which a loss must be lower to count as lower; that of torch's ReduceLROnPlateau
+
+
+class Validator:
+    """Test the network on the videos of `index`, with one clip in the middle of each, and keep the best one.
+
+    The best has the highest top-1, of equal ones the lowest loss; it is written to `folder`/best.pt.
+    """
+
+    def __init__(self, index: Index, config: Recognition, ranks: Ranks, folder: Path) -> None:
+        self.index, self.config, self.ranks, self.folder = index, config, ranks, folder
+        self.plan = replace(config.plan, test=Test(clips=1, short_side=config.plan.test.short_side))
+        self.lr_factor = 1.0
+        self.pending = False  # whether a checkpoint was written before the validation of its step
+        self.lowest, self.waiting = float("inf"), 0
+        self.best: tuple[float, float] = (-1.0, 0.0)
+
+    def due(self, run: Run, step: int) -> bool:
+        """Return whether to validate after `step` steps."""
+        epoch = run.epoch(step)
+        ended = epoch > run.epoch(step - 1) and epoch % self.config.validation.every == 0
+        return ended or step == run.total_steps
+
+    def __call__(self, run: Run, step: int) -> dict[str, float]:
+        """Measure loss and top-1. All ranks call this at the same step; run.net is left in eval mode."""
+        net = run.net.eval()
+        self.pending = False
+        assert isinstance(net, Classifier)
+        self.ranks.copy_buffers(net)
+        found = predict(net, self.index, self.plan, self.ranks, self.config.data, desc="validation")
+        run.unreadable.update(found.unreadable)
+        top1, loss = top_k(found.scores, found.labels, 1), cross_entropy(found.scores, found.labels)
+        if (top1, -loss) > self.best:
+            self.best = (top1, -loss)
+            self._write(run, step)
+        self._wait_for_plateau(loss)
+        return {"loss": loss, "top1": top1, "best_top1": self.best[0], "lr_factor": self.lr_factor}
+
+    def state_dict(self) -> dict[str, object]:
+        return {name: getattr(self, name) for name in ("lr_factor", "lowest", "waiting", "best", "pending")}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        for name, value in state.items():
+            setattr(self, {"owing": "pending"}.get(name, name), value)  # as older checkpoints call it
+
+    def _write(self, run: Run, step: int) -> None:
+        facts = {"step": step, "validation": {"top1": self.best[0], "loss": -self.best[1], "videos": len(self.index)}}
+        try:
+            self.ranks.on_rank0(lambda: checkpoint.write(self.folder / BEST, content(run) | facts))
+        except OSError as error:
+            raise UserError(f"cannot write {self.folder / BEST}: {error}; make room and start it again") from error
+
+    def _wait_for_plateau(self, loss: float) -> None:
+        if self.config.schedule.kind != "plateau":
+            return
+        lower = loss < self.lowest * (1 - LEAST_GAIN)
+        self.lowest, self.waiting = (loss, 0) if lower else (self.lowest, self.waiting + 1)
+        if self.waiting > self.config.schedule.patience:
+            self.lr_factor, self.waiting = self.lr_factor * self.config.schedule.gamma, 0

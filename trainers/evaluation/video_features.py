@@ -1,0 +1,101 @@
+"""Pooled features of prepared datasets and of any videos, in one call."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from configs.schema import Data
+from nets.backbones import create
+from trainers.engine.devices import choose_device
+from trainers.engine.distributed import Ranks
+from trainers.evaluation.features import extract
+from trainers.evaluation.sources import open_videos
+from trainers.weights import Weights, read
+
+
+@dataclass(frozen=True)
+class VideoFeatures:
+    """Features of N videos, sorted by name."""
+
+    names: list[str]
+    values: np.ndarray
+    """float32 (N, C), means over the views of a video; nan where it could not be read."""
+    labels: np.ndarray
+    """int64 (N,), -1 for none; by the first level of folders, or those of the dataset."""
+    class_names: tuple[str, ...]
+    unreadable: dict[str, str]
+    """Name -> reason of the videos that could not be read."""
+    settings: dict[str, object]
+    """The checkpoint with its SHA-256, and the views."""
+
+
+def extract_features(
+    weights: str | Path | Weights,
+    videos: str | Path | Sequence[str | Path],
+    *,
+    clips: int | Literal["windows"] | None = None,
+    crops: Literal["center", "three", "five", "ten"] | None = None,
+    num_frames: int | None = None,
+    stride: int | None = None,
+    workers: int = 0,
+    device: str = "auto",
+    ranks: Ranks | None = None,
+) -> VideoFeatures:
+    """Extract pooled backbone features of videos.
+
+    Args:
+        weights: a run's work dir, a checkpoint's .pt, a .safetensors export, or what `load_weights` returns.
+        videos: a prepared dataset, or any video files and folders of them, which are read where they are.
+        clips: clips of a video; those of a classifier's recipe, or 10.
+        crops: crops of a clip; those of a classifier's recipe, or the center.
+        num_frames: frames of a clip; as in training.
+        stride: frame step within a clip; as in training, the one nearest to 2.
+        workers: processes that read the files. 0 reads in this one; more are spawned, so that a script needs
+            `if __name__ == "__main__":`.
+        device: auto, cpu or cuda.
+        ranks: of a distributed run, instead of `device`. All ranks call this at the same point and get the same.
+
+    Raises:
+        UserError: weights or videos are missing, damaged, or of another kind; or no video can be read.
+    """
+    ranks = ranks or Ranks(choose_device(device, 0)[0])
+    if not isinstance(weights, Weights):
+        path = weights
+        weights = ranks.on_rank0(lambda: read(path))
+    backbone = create(weights.backbone)
+    weights.load_backbone(backbone, weights.backbone)
+    cfg = weights.views()
+    clip, test = {"num_frames": num_frames, "stride": stride}, {"clips": clips, "crops": crops}
+    cfg = replace(cfg, **_given(clip), test=replace(cfg.test, **_given(test)))
+
+    sources = [videos] if isinstance(videos, str | Path) else videos
+    found = open_videos([Path(source) for source in sources], ranks, workers=workers)
+    data = Data(root=str(found.index.root), workers=workers)
+    (features,) = extract([backbone.to(ranks.device).eval()], found.index, cfg, ranks, data)
+    names = [*features.names, *found.failed]
+    values = np.full((len(names), features.values.shape[1]), np.nan, np.float32)
+    values[: len(features.values)] = features.values
+    order = sorted(range(len(names)), key=names.__getitem__)
+    return VideoFeatures(
+        names=[names[row] for row in order],
+        values=values[order],
+        labels=np.array([found.labels[names[row]] for row in order], np.int64),
+        class_names=found.index.class_names,
+        unreadable=dict(sorted({**found.failed, **features.unreadable}.items())),
+        settings={
+            "checkpoint": str(weights.path),
+            "sha256": weights.sha256,
+            "backbone": weights.backbone,
+            "step": weights.step,
+            "views": asdict(cfg),
+            "clipfeed": version("clipfeed"),
+        },
+    )
+
+
+def _given(options: Mapping[str, int | str | None]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}

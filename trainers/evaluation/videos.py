@@ -1,0 +1,71 @@
+"""Run a frozen network on each view of whole videos, on any number of ranks."""
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from configs.schema import Data
+from dali_pipelines.loader import ClipLoader
+from dali_pipelines.store.index import Index
+from dali_pipelines.tasks import Task
+from dali_pipelines.tasks.evaluation import clips_per_part, crops_count, parts
+from dali_pipelines.tasks.recognition import Config
+from trainers.engine.distributed import Ranks
+
+CHUNK = 16  # clips that pass the network at once; of one video, so that its numbers do not depend on its neighbors
+
+
+@dataclass(frozen=True)
+class Views:
+    """Outputs for the views of the videos of an index, in its order, the same on all ranks."""
+
+    outputs: list[np.ndarray | None]
+    """float32 (clips x crops, K) a video; None for one that could not be read, all of it."""
+    unreadable: dict[str, str]
+    """Names of those videos, with the reason."""
+
+
+@torch.inference_mode()
+def per_video(
+    function: Callable[[Tensor], Tensor], index: Index, cfg: Config, ranks: Ranks, data: Data, *, desc: str
+) -> Views:
+    """Apply `function`, from clips (N, 3, T, H, W) to (N, K), to every view of every video.
+
+    Its networks are in eval mode. Every video counts exactly once whatever the number of ranks. All ranks call this at
+    the same point.
+    """
+    samples_of = parts(index, cfg)
+    loader = ClipLoader(
+        samples_of,
+        Task("evaluation", cfg),
+        batch_size=max(CHUNK // (clips_per_part(cfg) * crops_count(cfg)), 1),
+        rank=ranks.rank,
+        world_size=ranks.world_size,
+        device=str(ranks.device),
+        workers=data.workers,
+        threads=data.threads,
+        decoder=data.decoder,
+        shuffle=False,
+    )
+    mine: dict[int, np.ndarray] = {}
+    quiet = True if ranks.rank else None  # None: a bar where there is a terminal
+    with closing(loader):
+        for batch in tqdm(loader, desc=desc, unit="batch", leave=False, disable=quiet):
+            for views, known, sample in zip(batch["clips"], batch["clips_known"], batch["index"].tolist(), strict=True):
+                if sample >= 0:
+                    clips = views[:, :known].flatten(0, 1)  # (crops * clips, 3, T, H, W)
+                    mine[sample] = torch.cat([function(part).float() for part in clips.split(CHUNK)]).cpu().numpy()
+    gathered = {sample: out for of_rank in ranks.gather_objects(mine) for sample, out in of_rank.items()}
+    unreadable = dict(pair for of_rank in ranks.gather_objects(loader.unreadable) for pair in of_rank.items())
+    outputs: list[np.ndarray | None] = []
+    first = [*np.flatnonzero(samples_of.chunks == 0).tolist(), len(samples_of)]
+    for video in range(len(index)):
+        samples = [gathered.get(sample) for sample in range(first[video], first[video + 1])]
+        read = [sample for sample in samples if sample is not None]
+        outputs.append(np.concatenate(read) if len(read) == len(samples) else None)
+    return Views(outputs, unreadable)

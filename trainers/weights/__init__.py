@@ -1,0 +1,163 @@
+"""Trained weights to start from: of a run, of an import, or of an export."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from configs.errors import UserError
+from configs.load import parse
+from configs.schema import Config, Recognition
+from dali_pipelines.tasks import Task, task_module
+from dali_pipelines.tasks.recognition import Config as Clips
+from dali_pipelines.tasks.recognition import Test
+from trainers.engine import checkpoint
+
+BACKBONE = "backbone."
+CLIP = ("num_frames", "strides", "size", "normalization")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A trained network."""
+
+    path: Path
+    backbone: str
+    """Its name in nets.backbones."""
+    model: Mapping[str, Tensor]
+    """State of the whole network; the backbone's keys begin with "backbone."."""
+    config: Config | None
+    """The recipe that it was trained by; None for an export, which holds a backbone alone."""
+    step: int = 0
+    """Optimizer steps of its training; 0 where that is not known."""
+    clip: Mapping[str, Any] = field(default_factory=dict)
+    """What it was trained on: num_frames, strides, size, normalization."""
+    classes: tuple[str, ...] = ()
+    """Names of a classifier's classes, in order; empty where they are not known."""
+
+    @property
+    def sha256(self) -> str:
+        """Return the file's SHA-256."""
+        return sha256_of(self.path)
+
+    def views(self) -> Clips:
+        """Return how to view whole videos as in training: a classifier's own settings.
+
+        Of several strides the one nearest to 2. The crops are cut from 8/7 of their side, from 128 pixels for 112.
+        """
+
+        if isinstance(self.config, Recognition):
+            own: Clips = self.config.plan
+            return own
+        size = self.clip["size"]
+        return Clips(
+            num_frames=self.clip["num_frames"],
+            stride=min(self.clip["strides"], key=lambda stride: abs(stride - Clips.stride)),
+            size=size,
+            normalization=self.clip["normalization"],
+            test=Test(short_side=round(size * 8 / 7)),
+        )
+
+    def load_backbone(self, backbone: nn.Module, name: str) -> None:
+        """Copy them into `backbone`, which is of the kind `name`. UserError when they do not fit."""
+        state = {key.removeprefix(BACKBONE): v for key, v in self.model.items() if key.startswith(BACKBONE)}
+        load(backbone, state, f"the {self.backbone} of {self.path}", f"the recipe's {name}")
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load(module: nn.Module, state: Mapping[str, Tensor], theirs: str, ours: str) -> None:
+    """Load a state strictly. UserError names the first tensor that does not fit, with both shapes."""
+    wanted = module.state_dict()
+    for key in [*wanted, *state]:
+        here, there = (f"has {key} {tuple(s[key].shape)}" if key in s else f"has no {key}" for s in (wanted, state))
+        if here != there:
+            raise UserError(f"{theirs} does not fit {ours}: it {there}, {ours} {here}; choose the backbone that it has")
+    module.load_state_dict(state)
+
+
+def read(where: str | Path) -> Weights:
+    """Read the weights of a run (its newest checkpoint), of a checkpoint's .pt, or of an export's .safetensors.
+
+    UserError for a file that is missing, damaged, or of another kind.
+    """
+    path = Path(where)
+    if path.suffix == ".safetensors":
+        return _exported(path)
+    if path.is_dir():
+        found = checkpoint.find(path / "checkpoints", "auto")
+        if found is None:
+            raise UserError(f"{path} holds no checkpoint; give the work dir of a run, or a checkpoint's file")
+        content, path = found, checkpoint.path_of(path / "checkpoints", found["step"])
+    else:
+        content = checkpoint.read(path)
+    config = parse(content["config"], source=f"{path}'s config")
+    return Weights(
+        path=path,
+        backbone=config.backbone,
+        model=content["model"],
+        config=config,
+        step=content.get("step", 0),
+        clip=clip_facts(config),
+        classes=tuple(content.get("classes", ())),
+    )
+
+
+def clip_facts(config: Config) -> dict[str, Any]:
+    """Return what a network of this recipe sees: frames of a clip, frame steps, side in pixels, normalization.
+
+    The steps are `plan.strides`, `plan.stride` or the STRIDES of the task's module; 1 where there is none of them.
+    """
+
+    task = Task(config.task, config.plan)
+    *_, num_frames, _, size = task.batch_schema["clips"][0]
+    fixed = getattr(task_module(config.task), "STRIDES", (1,))
+    one = getattr(config.plan, "stride", None)
+    strides = getattr(config.plan, "strides", None) or ([one] if one else fixed)
+    return dict(zip(CLIP, (num_frames, list(strides), size, task.program.normalization), strict=True))
+
+
+def _exported(path: Path) -> Weights:
+
+    facts_file = path.with_suffix(".json")
+    try:
+        written = sha256_of(path)
+        facts = json.loads(facts_file.read_text(encoding="utf-8"))
+        name, step, clip = facts["architecture"], facts["step"], {key: facts[key] for key in CLIP}
+        if facts["tensors_sha256"] != written:
+            raise ValueError("they are of two exports, or one of them has changed")
+        state = load_file(path)
+    except FileNotFoundError as error:
+        raise UserError(f"no such file: {error.filename}; an export is a .safetensors with a .json") from None
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} and {facts_file.name} are damaged or no export ({error}); export again") from None
+    model = {f"{BACKBONE}{key}": value for key, value in state.items()}
+    return Weights(path=path, backbone=name, model=model, config=None, step=step, clip=clip)
+
+
+def classifier_weights(weights: Weights) -> Recognition:
+    """Return the recipe of a classifier's weights; UserError when they are something else's."""
+    if not isinstance(weights.config, Recognition):
+        what = f"of the task {weights.config.task}" if weights.config else "an exported backbone"
+        raise UserError(f"{weights.path} is {what} and has no classifier: finetune it with trainers/finetune.py first")
+    return weights.config
+
+
+def clip_differences(config: Recognition, clip: Mapping[str, Any]) -> list[str]:
+    """Return how the clips of the recipe differ from those of pretraining, one sentence each."""
+    ours = {name: getattr(config.plan, name) for name in ("num_frames", "size", "normalization")}
+    return [
+        f"plan.{key} is {value}; the network was pretrained with {clip[key]}"
+        for key, value in ours.items()
+        if key in clip and clip[key] != value
+    ]

@@ -1,0 +1,69 @@
+"""Read a state dict that other training code wrote, without running any code of it."""
+
+import pickle
+import re
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from configs.errors import UserError
+
+WRAPPERS = ("state_dict", "model")
+"""Names under which training code puts the state dict next to other things."""
+
+
+def read_original(path: Path) -> dict[str, Tensor]:
+    """Read the state dict in a file of torch.save, old format or new, keys without `module.`.
+
+    UserError for a missing or damaged file, for one that holds something else, and for one that names objects which
+    torch does not load without running code.
+    """
+    if not path.is_file():
+        raise UserError(f"no such file: {path}")
+    content: Any = None
+    damaged: str | None = None
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as file:
+                part = file.testzip()  # torch.load does not check the sums
+            damaged = part and f"checksum of {part}"
+        if damaged is None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of pickle protocols and TorchScript: the error says it
+                content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # the reader of a damaged pickle raises almost anything
+        refused = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
+        if refused and isinstance(error, pickle.UnpicklingError):
+            raise UserError(
+                f"{path} holds an object of {refused[1]} with its weights, and reading that can run any code. If you "
+                "trust the file, load it with weights_only=False where its code is, and torch.save its state dict alone"
+            ) from None
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        damaged = reason[-1] if "WeightsUnpickler error" in reason[-1] else reason[0]
+    if damaged:
+        raise UserError(f"{path} is damaged, or no checkpoint of torch ({damaged})")
+    return _state_dict(content, path)
+
+
+def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
+    if isinstance(content, Mapping) and "format" in content and "identity" in content:
+        raise UserError(f"{path} is a checkpoint of this project: it can be used as it is")
+    for name in WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
+            content = content[name]
+            break
+    if not isinstance(content, Mapping) or not content:
+        raise UserError(f"{path} holds no state dict, neither by itself nor as {' or '.join(WRAPPERS)}")
+    state = {}
+    for key, value in content.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise UserError(f"{path} holds no state dict: {key!r} is of type {type(value).__name__} and no tensor")
+        state[key.removeprefix("module.")] = value
+    return state
