@@ -94,8 +94,6 @@ def pending(values: tuple[str, ...] | dict, **reasons: str) -> list:
     "package",
     pending(
         FORBIDDEN,
-        trainers_engine="trainers/ is still flat",
-        trainers_evaluation="trainers/ is still flat",
     ),
 )
 def test_a_package_imports_none_that_it_serves(package):
@@ -109,7 +107,6 @@ def test_plans_need_numpy_alone():
     assert [str(found) for found in others if not within(found.module, "dali_pipelines.plan")] == []
 
 
-@pytest.mark.xfail(strict=True, reason="trainers/test.py takes a function from trainers/finetune.py")
 def test_nothing_imports_an_entry_script():
     found = [found for package in PACKAGES for found in imports_by(package)]
     assert [str(one) for one in found if within(one.module, *ENTRY_SCRIPTS)] == []
@@ -120,7 +117,6 @@ def test_nothing_imports_an_entry_script():
     pending(
         PACKAGES,
         bench="commands import inside functions",
-        trainers="commands import inside functions",
     ),
 )
 def test_imports_stand_at_the_top_of_files(package):

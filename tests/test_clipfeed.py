@@ -12,7 +12,7 @@ from tests.helpers.media import make_video
 from tests.helpers.runs import ROOT
 from tests.trainers.test_weights import write_checkpoint
 from trainers.engine import checkpoint
-from trainers.extract_features import main
+from trainers.commands.extract_features import main
 
 
 def readme_blocks() -> list[str]:
