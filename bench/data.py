@@ -19,7 +19,7 @@ DATA, VIDEOS = Path("runs/bench"), 24
 
 def dataset(options: Namespace, device: str) -> tuple[Index, dict[str, Any]]:
     """The videos of `loader_throughput.py`, made where none are given, and what its JSON says of them."""
-    from bench.peer_data import JPEG_QUALITY, SOURCE_SIZE, peer_store
+    from bench.peers.data import JPEG_QUALITY, SOURCE_SIZE, peer_store
 
     made: dict[str, Any] = {}
     if options.data_dir:

@@ -95,7 +95,7 @@ def measure_task(
     """
     from bench.ceilings import DecodeTask, augment_only, decode_only
     from bench.meters import WARM_UP, measure
-    from bench.peer_rounds import TRIED, Peers, best_workers, worker_counts
+    from bench.peers.rounds import TRIED, Peers, best_workers, worker_counts
     from dali_pipelines.loader import ClipLoader
     from trainers.loop import endless
 

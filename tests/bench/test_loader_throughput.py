@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from bench import data, peer_rounds
+from bench import data
 from bench.ceilings import DecodeTask, augment_only
 from bench.loader_throughput import main, measure_task
 from bench.meters import WARM_UP, slope
+from bench.peers import rounds
 from configs.errors import UserError
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.plan.order import Order
@@ -22,7 +23,7 @@ from dali_pipelines.tasks import Task, recognition, task_module
 
 
 def test_the_loader_bench_writes_every_figure_with_the_machine_it_belongs_to(vp9_store, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(peer_rounds, "worker_counts", lambda cores: [0, 1])
+    monkeypatch.setattr(rounds, "worker_counts", lambda cores: [0, 1])
     file = tmp_path / "results" / "loader.json"
     options = ["--tasks", "ctp", "vcop", "--batch-size", "2", "--batches", "2", "--rounds", "2", "--device", "cpu"]
     main(["--data-dir", str(vp9_store.root), *options, "--json", str(file)])

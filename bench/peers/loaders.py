@@ -2,7 +2,7 @@
 
 A peer is a function from a `PeerClip` to its views, cropped, scaled and mirrored: RGB, uint8 (T, 3, size, size), or
 (T, size, size, 3) with OpenCV. It decodes every frame once and scales it once a view; torchvision and FFmpeg antialias,
-OpenCV does not. What the task then makes of a view (`bench.peer_looks`) is made by torchvision or by OpenCV.
+OpenCV does not. What the task then makes of a view (`bench.peers.transforms`) is made by torchvision or by OpenCV.
 """
 
 import importlib
@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from bench.peer_data import PeerClip
-from bench.peer_looks import Library, finished
-from bench.peer_opencv import OpenCV
-from bench.peer_torch import Torch
+from bench.peers.data import PeerClip
+from bench.peers.opencv import OpenCV
+from bench.peers.torchvision import Torch
+from bench.peers.transforms import Library, finished
 
 
 def _threads() -> int:

@@ -1,4 +1,4 @@
-"""Does every task learn? `python bench/pretext_demo.py --out bench/results/<machine>_<date>`.
+"""Does every task learn? `python bench/learning/pretext_demo.py --out bench/results/<machine>_<date>`.
 
 Trains each task's `configs/<task>/demo.yaml` on the demo videos, fits a linear probe on its backbone and on the same
 one with random weights, and writes one JSON, one picture and one table. A run that is there already is not repeated:
@@ -18,7 +18,7 @@ from typing import Any
 
 from configs.errors import UserError, run_cli
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DRAWS = 4  # of every test video
 WINDOW = 0.1  # share of the run that "first" and "last" average over
 

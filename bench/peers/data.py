@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from bench import data
-from bench.peer_looks import Look, looks
+from bench.peers.transforms import Look, looks
 from configs.errors import UserError
 from dali_pipelines.plan.boxes import Box
 from dali_pipelines.plan.rng import Stream, generator

@@ -1,7 +1,7 @@
 """What a task makes of a view once it is cut: read from the loader's own plan, made by a peer's own library.
 
 The order is that of every task's `graph`: paste, turn, colors, blur, normalize. What a step does is up to the
-library (`bench.peer_opencv`, `bench.peer_torch`); steps that change nothing are left out, as in the graphs.
+library (`bench.peers.opencv`, `bench.peers.torchvision`); steps that change nothing are left out, as in the graphs.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

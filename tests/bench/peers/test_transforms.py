@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from bench import peer_check
-from bench.peer_data import peer_clips
-from bench.peer_looks import finished
-from bench.peer_opencv import OpenCV
-from bench.peer_torch import Torch
+from bench.peers import check
+from bench.peers.data import peer_clips
+from bench.peers.opencv import OpenCV
+from bench.peers.torchvision import Torch
+from bench.peers.transforms import finished
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.plan.cuts import Cut
 from dali_pipelines.plan.rng import Stream, generator
@@ -36,8 +36,8 @@ def samples(request, h264_store):
     task = Task(request.param, task_module(request.param).Config())
     loader = ClipLoader(h264_store, task, batch_size=4)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(peer_check, "CHECKED", SAMPLES)
-        ours = peer_check.our_views(loader)
+        patch.setattr(check, "CHECKED", SAMPLES)
+        ours = check.our_views(loader)
     looks = [view.look for clip in peer_clips(loader, 0, SAMPLES // 4) for view in clip.views]
     places = [loader.order.at(step) for step in range(SAMPLES // 4)]
     rows = [(epoch, row) for epoch, step in places for row in loader.order.rows(epoch, step).tolist()]
@@ -61,7 +61,7 @@ def differences(samples, library):
         given = frames.copy() if library.channels == 3 else torch.from_numpy(frames).permute(0, 3, 1, 2)
         theirs = finished(given, look, library()).movedim(library.channels, -1)
         assert theirs.dtype == torch.float32
-        made.append(float((peer_check.levels(theirs, task) - ours).abs().mean()))
+        made.append(float((check.levels(theirs, task) - ours).abs().mean()))
     return made
 
 

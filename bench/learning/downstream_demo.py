@@ -1,4 +1,4 @@
-"""What is pretraining worth on the demo videos? `python bench/downstream_demo.py`.
+"""What is pretraining worth on the demo videos? `python bench/learning/downstream_demo.py`.
 
 For each task: top-1 on the test videos of a network trained from scratch, of one finetuned from the task's weights, of
 a linear classifier on those weights and on random ones, and R@1 of nearest neighbors. Every figure comes from the
@@ -15,7 +15,7 @@ from typing import Any
 
 from PIL import Image
 
-from bench.pretext_demo import ROOT, call
+from bench.learning.pretext_demo import ROOT, call
 from configs.errors import run_cli
 
 TASKS = ("ctp", "cstp", "concepts", "cpc_transformer", "moco")

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import downstream_demo, pretext_demo
-from bench.pretext_demo import call
+from bench.learning import downstream_demo, pretext_demo
+from bench.learning.pretext_demo import call
 from configs.errors import UserError
 from dali_pipelines import demo_data
 from trainers import finetune, pretrain

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from bench.peer_data import peer_clips
-from bench.peers import Peer, peer_batches
+from bench.peers.data import peer_clips
+from bench.peers.loaders import Peer, peer_batches
 from dali_pipelines.graph.color import NORMALIZATIONS
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.tasks import Task
@@ -24,7 +24,7 @@ MOST_DIFFERENCE = 2.6
 Both come from videos that were encoded more than once, and scaled in other steps: right views of the bench's own videos
 differ by 1.5 to 2.2. Views that are two pixels off differ by 2.9 and more, a frame off by 3.7, without the changes of
 color by 4.4, without CtP's patches by 4.9, without turns by 18, with red and blue exchanged by 21, mirrored by 30. A
-blur, a hue that is little turned, and the order of patches are too weak to show here: tests/bench/test_peer_looks.py
+blur, a hue that is little turned, and the order of patches are too weak to show here: tests/bench/peers/test_transforms.py
 compares them from equal frames.
 """
 

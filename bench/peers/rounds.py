@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from bench.meters import WARM_UP, Round, measure, spread
-from bench.peer_check import MOST_DIFFERENCE, difference, our_views, peer_views
-from bench.peer_data import peer_clips
-from bench.peers import PEERS, peer_batches
+from bench.peers.check import MOST_DIFFERENCE, difference, our_views, peer_views
+from bench.peers.data import peer_clips
+from bench.peers.loaders import PEERS, peer_batches
 from dali_pipelines.loader import ClipLoader
 
 TRIED = 24  # batches that a number of workers is tried with: of 6 in a row the rates differ by 15 %, of 24 by 5 %
@@ -23,7 +23,7 @@ class Peers:
     """The peers that can run here, with the workers that suit each best; why the others cannot.
 
     Attributes:
-        checks: peer -> `bench.peer_check.difference` to our views, gray levels.
+        checks: peer -> `bench.peers.check.difference` to our views, gray levels.
         missing: peer -> why it is not measured.
         workers: peer -> worker processes.
         tried: peer -> workers -> clips/s of the last try.

@@ -8,13 +8,14 @@ import av
 import pytest
 import torch
 
-from bench import data, peer_check, peer_rounds
+from bench import data
 from bench.loader_throughput import main
 from bench.machine import machine
-from bench.peer_data import peer_clips, peer_store
-from bench.peer_rounds import Peers, best_workers, worker_counts
-from bench.peer_torch import Torch
-from bench.peers import PEERS, Peer, peer_batches
+from bench.peers import check, rounds
+from bench.peers.data import peer_clips, peer_store
+from bench.peers.loaders import PEERS, Peer, peer_batches
+from bench.peers.rounds import Peers, best_workers, worker_counts
+from bench.peers.torchvision import Torch
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.tasks import Task, task_module
 
@@ -49,9 +50,9 @@ def test_the_prepared_jpegs_have_the_size_that_our_videos_are_stored_in(peer_ind
 
 def test_peers_are_measured_beside_ours_and_those_that_cannot_run_say_why(peer_index, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(data, "DATA", peer_index.root.parents[1])
-    monkeypatch.setattr(peer_rounds, "worker_counts", lambda cores: [0])
+    monkeypatch.setattr(rounds, "worker_counts", lambda cores: [0])
     absent = dataclasses.replace(PEERS["decord"], module="no_such_package")
-    monkeypatch.setattr(peer_rounds, "PEERS", {"pyav": PEERS["pyav"], "absent": absent})
+    monkeypatch.setattr(rounds, "PEERS", {"pyav": PEERS["pyav"], "absent": absent})
     file = tmp_path / "loader.json"
     main(["--peers", "--tasks", *TASKS[:3:2], "evaluation", "--batch-size", "2", *SMALL, "--json", str(file)])
     report = json.loads(file.read_text())
@@ -83,10 +84,10 @@ def test_each_peer_that_is_here_makes_our_views_and_normalizes_them(peer_index, 
     cuts = loader.task.cuts
     assert [view.shape for view in views] == [(2, 3, length, cuts.size, cuts.size) for length in cuts.lengths]
     assert all(view.dtype == torch.float32 and abs(float(view.mean())) < 3 for view in views)
-    monkeypatch.setattr(peer_rounds, "PEERS", {peer: PEERS[peer]})
+    monkeypatch.setattr(rounds, "PEERS", {peer: PEERS[peer]})
     peers = Peers(loader, batches=1, device="cpu", counts=[0])
     assert not peers.missing
-    assert peers.checks[peer] <= peer_check.MOST_DIFFERENCE
+    assert peers.checks[peer] <= check.MOST_DIFFERENCE
 
 
 def moved(view):
@@ -121,7 +122,7 @@ WRONG_TASKS = {
 
 @pytest.mark.parametrize("name", TASKS)
 def test_peers_with_wrong_views_are_not_measured(peer_index, monkeypatch, name):
-    monkeypatch.setattr(peer_rounds, "PEERS", WRONG_TASKS[name])
+    monkeypatch.setattr(rounds, "PEERS", WRONG_TASKS[name])
     peers = Peers(loader_of(peer_index, name), batches=1, device="cpu", counts=[0])
     assert set(peers.missing) == set(WRONG_TASKS[name])
     assert all("differ from ours by" in reason for reason in peers.missing.values())

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from bench.peer_looks import Patch
+from bench.peers.transforms import Patch
 
 
 class Torch:
-    """See `bench.peer_looks.Library`; frames are (T, 3, size, size), uint8 or float32 in 0..255."""
+    """See `bench.peers.transforms.Library`; frames are (T, 3, size, size), uint8 or float32 in 0..255."""
 
     channels = 1
 

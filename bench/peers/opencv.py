@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.peer_looks import Patch
+from bench.peers.transforms import Patch
 
 Frames = np.ndarray
 """uint8 (T, size, size, 3)."""
 
 
 class OpenCV:
-    """See `bench.peer_looks.Library`."""
+    """See `bench.peers.transforms.Library`."""
 
     channels = 3
 
