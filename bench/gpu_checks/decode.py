@@ -8,7 +8,7 @@ import torch
 
 from bench.gpu_checks import Where
 from bench.gpu_checks.compare import compare
-from bench.gpu_checks.pipelines import by_turns, feed_of, pixels, video_pipeline
+from bench.gpu_checks.pipelines import alternate, feed_of, pixels, video_pipeline
 from bench.gpu_checks.videos import dataset, working
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import EncodedClip, decode_clip, read_clip
@@ -41,7 +41,7 @@ def rates(store: str, where: Where) -> dict[str, Any]:
     clips = clips_of(dataset(store, where), batch)
     decoded = float(np.mean([clip.decoded for clip in clips]))
     made = {count: video_pipeline(feed_of(clips), where, batch_size=batch, threads=count) for count in counts}
-    rows = by_turns({f"{count} threads": made[count].run for count in counts}, where, batch_size=batch)
+    rows = alternate({f"{count} threads": made[count].run for count in counts}, where, batch_size=batch)
     told = [f"{row['clips_per_s']:,.0f} ({row.get('decoder_percent', '?')} %)" for row in rows.values()]
     answer = f"clips/s (decoders busy) at {', '.join(map(str, counts))} threads: {', '.join(told)}"
     return {

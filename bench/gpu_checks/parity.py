@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 
+from bench.data import default_task
 from bench.gpu_checks import Where
 from bench.gpu_checks.videos import working
 from dali_pipelines.decoders import Wanted
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.index import Index
-from dali_pipelines.tasks import Task, task_module
+from dali_pipelines.tasks import Task
 
 GRAY_LEVEL = 0.017
 """One of 255 gray levels in the unit of normalized clips."""
@@ -27,7 +28,7 @@ def measure(item: str, where: Where) -> dict[str, Any]:
     `graph` feeds both sides the frames that PyAV decodes, so that only the operators differ; `whole` lets each side
     decode as it does in a run. A rehearsal has the CPU on both sides and compares DALI's decoder with PyAV.
     """
-    task = Task(item, task_module(item).Config())
+    task = default_task(item)
     store, index = working(where)
     result: dict[str, Any] = {"ok": True, "answer": "", "store": store, "rows": {}}
     kinds: dict[str, Wanted] = {"graph": "pyav", "whole": "auto"}

@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from bench.data import default_task
 from bench.gpu_checks import Where
 from bench.gpu_checks.compare import MOST
 from bench.gpu_checks.pipelines import pixels, video_pipeline
 from bench.gpu_checks.videos import dataset, decoded_by_pyav, encoded, stand_in
+from dali_pipelines.loader import ClipLoader
 from dali_pipelines.recovery import first_cause
+from dali_pipelines.store.index import open_dataset
 
 STORES = {"h264": "h264_gop1", "hevc": "hevc_gop16", "vp9": "vp9_gop16"}
 BAD = 2  # the iteration that has a bad sample
@@ -81,10 +84,6 @@ def damaged(kind: str, good: np.ndarray) -> np.ndarray:
 
 def loader_recovers(store: str, where: Where) -> dict[str, Any]:
     """Two epochs over a dataset of which one video is overwritten in the middle: which ones the loader replaced."""
-    from dali_pipelines.loader import ClipLoader
-    from dali_pipelines.store.index import open_dataset
-    from dali_pipelines.tasks import Task, task_module
-
     root = where.work_dir / f"{store}_damaged"
     shutil.rmtree(root, ignore_errors=True)
     shutil.copytree(dataset(store, where).root, root)
@@ -93,9 +92,7 @@ def loader_recovers(store: str, where: Where) -> dict[str, Any]:
     data = bytearray(path.read_bytes())
     data[2000:-2000] = bytes(len(data) - 4000)
     path.write_bytes(data)
-    loader = ClipLoader(
-        index, Task("recognition", task_module("recognition").Config()), batch_size=2, device=where.device
-    )
+    loader = ClipLoader(index, default_task("recognition"), batch_size=2, device=where.device)
     rows = []
     with closing(loader):
         for _ in range(2):

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bench.meters import WARM_UP, Round, measure, spread
+from bench.meters import WARM_UP, Round, measure, quartiles
 from bench.peers.check import MOST_DIFFERENCE, difference, our_views, peer_views
 from bench.peers.data import peer_clips
 from bench.peers.loaders import PEERS, peer_batches
@@ -102,9 +102,9 @@ class Peers:
                 peer,
                 {
                     "clips_per_s": round(statistics.median(rates), 1),
-                    "clips_per_s_quartiles": spread(rates),
+                    "clips_per_s_quartiles": quartiles(rates),
                     "lead": round(statistics.median(leads), 2),
-                    "lead_quartiles": spread(leads, 2),
+                    "lead_quartiles": quartiles(leads, 2),
                     "cpu_s_per_1000_clips": round(1000 * cpu_s / clips, 1),
                     "workers": self.workers[peer],
                     "tried_workers": self.tried[peer],

@@ -3,14 +3,16 @@
 import json
 import pickle
 from argparse import Namespace
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
 import torch
 
-from bench import data
+from bench import data, loader_rounds
 from bench.ceilings import DecodeTask, augment_only
-from bench.loader_throughput import main, measure_task
+from bench.loader_rounds import measure_task
+from bench.loader_throughput import main
 from bench.meters import WARM_UP, slope
 from bench.peers import rounds
 from configs.errors import UserError
@@ -95,12 +97,62 @@ def test_memory_that_other_loaders_take_between_rounds_is_no_slope():
     assert slope([[(0, 5.0)], []]) is None
 
 
-def test_senseless_options_are_refused():
+class SlowerTogether:
+    """Stands in for an executor of one process: 20 clips/s on a core, which is 15 where another loader has worked."""
+
+    started: list["SlowerTogether"] = []
+
+    def __init__(self, count, context, start, arguments):
+        assert count == 1
+        self.core = arguments[-1]
+        self.started.append(self)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.started.clear()
+
+    def submit(self, function, batches):
+        alone = self.core == 3 and len(self.calls) % 3 == 0
+        self.calls.append(self.core)
+        running = Future()
+        running.set_result(20.0 if alone else 15.0)
+        return running
+
+    calls: list[int] = []
+
+
+def test_one_loader_process_alternates_with_one_on_each_core(vp9_store, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {5, 3})
+    monkeypatch.setattr(loader_rounds, "ProcessPoolExecutor", SlowerTogether)
+    file = tmp_path / "loader.json"
+    options = ["--tasks", "rot3d", "--processes", "2", "--rounds", "2", "--json", str(file)]
+    main(["--data-dir", str(vp9_store.root), *options])
+    figures = json.loads(file.read_text())["tasks"]["rot3d"]
+    assert SlowerTogether.calls == [3, 3, 5, 3, 3, 5]
+    assert (figures["one_clips_per_s"], figures["all_clips_per_s"], figures["efficiency"]) == (20, 30, 0.75)
+
+
+def test_each_loader_process_has_a_core_and_a_loader_of_its_own(vp9_store, monkeypatch):
+    pinned = []
+    monkeypatch.setattr("os.sched_setaffinity", lambda process, cores: pinned.append(cores))
+    loader_rounds._start_loader(vp9_store.root, "rot3d", 2, 3)
+    assert loader_rounds._loader_rate(1) > 0
+    assert pinned == [{3}]
+
+
+def test_senseless_options_are_refused(monkeypatch):
     with pytest.raises(UserError, match="--batches 0"):
         main(["--batches", "0"])
     for option in (["--peers"], ["--codec", "vp9"], ["--gop", "1"], ["--short-side", "0"]):
-        with pytest.raises(UserError, match=f"{option[0]} is for videos that the bench makes"):
+        with pytest.raises(UserError, match=f"{option[0]} does not go with --data-dir"):
             main([*option, "--data-dir", "somewhere"])
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {3, 5})
+    with pytest.raises(UserError, match="--processes 3: from 1 to the 2 cores"):
+        main(["--processes", "3"])
+    with pytest.raises(UserError, match="--workers does not go with --processes"):
+        main(["--processes", "2", "--workers", "0"])
 
 
 @pytest.mark.parametrize(
