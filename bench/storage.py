@@ -115,7 +115,7 @@ def main(argv: list[str]) -> None:
 
 
 def measure(index: "Index", task: "Task", settings: Mapping[str, Any], batches: int) -> tuple[float, str]:
-    """Return the clips/s of one round and the decoder; the loader ends with the round, so that none prefetches later."""
+    """Return clips/s of one round and the decoder; the loader ends with the round, so that none prefetches later."""
     from bench import meters
     from dali_pipelines.loader import ClipLoader
     from trainers.loop import endless
