@@ -2,20 +2,20 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 from nvidia.dali import fn, pipeline_def
 from nvidia.dali.data_node import DataNode
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
+from dali_pipelines.loader import long_enough
 from dali_pipelines.plan.cuts import Cut, Cuts
+from dali_pipelines.plan.order import Order
+from dali_pipelines.samples import FIXED, SampleSource
+from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task
-
-if TYPE_CHECKING:
-    import torch
-
-    from dali_pipelines.store.index import Index
 
 HELD = 16
 """Samples that are held. A sample of 64 frames of 336x256 takes 16 MiB."""
@@ -35,7 +35,7 @@ class Corner(Cuts):
 
 
 class DecodeTask(Task):
-    """A task for `ClipLoader` beside `decode_only`: where PyAV decodes, it cuts and scales next to nothing."""
+    """A task for `ClipLoader` with `decode_only`: where PyAV decodes, it cuts and scales next to nothing."""
 
     @property
     def cuts(self) -> Cuts:
@@ -43,9 +43,9 @@ class DecodeTask(Task):
 
 
 def augment_only(
-    index: "Index", task: Task, *, batch_size: int, device: str, threads: int, cut: bool
-) -> Iterator[dict[str, "torch.Tensor"]]:
-    """Endless batches of a task made from HELD samples that were planned and decoded once.
+    index: Index, task: Task, *, batch_size: int, device: str, threads: int, cut: bool
+) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield endless batches of a task made from HELD samples that were planned and decoded once.
 
     Their frames lie in the memory of `device` and are read in place. So this holds the task's graph and the hand-over
     to torch; not reading, planning or decoding. The plans' arrays, some KB, are handed to DALI each time, as in the
@@ -54,12 +54,6 @@ def augment_only(
     Args:
         cut: the frames are cut and scaled already, as where PyAV decodes for the loader; else the graph does that.
     """
-    import torch
-
-    from dali_pipelines.loader import long_enough
-    from dali_pipelines.plan.order import Order
-    from dali_pipelines.samples import FIXED, SampleSource
-
     index, _ = long_enough(index, task)
     gpu = device != "cpu"
     order = Order(len(index), 1, 0, 1, seed=0, shuffle=True)

@@ -85,5 +85,5 @@ def threads(where: Where) -> dict[str, Any]:
         size = made["7 threads"].order.batch_size
         runs = {name: partial(next, endless(loader)) for name, loader in made.items()}
         rows = alternate(runs, where, batch_size=size)
-    told = [f"{row['clips_per_s']:,.0f} with {name}" for name, row in rows.items()]
-    return {"answer": f"ctp, clips/s: {', '.join(told)}", "rows": rows}
+    texts = [f"{row['clips_per_s']:,.0f} with {name}" for name, row in rows.items()]
+    return {"answer": f"ctp, clips/s: {', '.join(texts)}", "rows": rows}

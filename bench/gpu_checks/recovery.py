@@ -35,22 +35,22 @@ def pipeline_recovers(kind: str, codec: str, where: Where) -> dict[str, Any]:
     """
     good, frames = encoded(codec, 320, 240), np.arange(16, dtype=np.int32)
     bad, bad_frames = damaged(kind, good), frames + (100 if kind == "beyond" else 0)
-    wanted = decoded_by_pyav(good, frames)
+    expected = decoded_by_pyav(good, frames)
 
     def feed(iteration: int) -> Any:
         if iteration == BAD:
             return [good, bad, good, good], [frames, bad_frames, frames, frames]
         return [good] * 4, [frames] * 4
 
-    def distance(got: np.ndarray) -> float:
-        return round(float(np.abs(got.astype(np.int16) - wanted).mean()), 3)
+    def distance(actual: np.ndarray) -> float:
+        return round(float(np.abs(actual.astype(np.int16) - expected).mean()), 3)
 
     pipeline = video_pipeline(feed, where, batch_size=4, threads=4)
     result: dict[str, Any] = {"raised": None}
     after = []
     for iteration in range(BAD + 3):
         try:
-            got = pixels(pipeline)
+            actual = pixels(pipeline)
         except RuntimeError as error:  # DALI raises no other kind
             if iteration != BAD:
                 cause = first_cause(error)
@@ -58,9 +58,9 @@ def pipeline_recovers(kind: str, codec: str, where: Where) -> dict[str, Any]:
             result["raised"] = first_cause(error)
             continue
         if iteration == BAD:
-            result["bad_mean"] = distance(got[1])
+            result["bad_mean"] = distance(actual[1])
         elif iteration > BAD:
-            after += [distance(sample) for sample in got]
+            after += [distance(sample) for sample in actual]
     answer = (
         f"raises: {result['raised'].split('. ')[0]}"
         if result["raised"]

@@ -16,7 +16,11 @@ from typing import Any
 from PIL import Image
 
 from bench.learning.pretext_demo import ROOT, call
+from bench.machine import machine
+from bench.report import markdown, percent_interval
 from configs.errors import run_cli
+from trainers.linear import wilson
+from trainers.weights import read
 
 TASKS = ("ctp", "cstp", "concepts", "cpc_transformer", "moco")
 FIGURES = ("scratch", "finetune", "linear", "retrieval", "random_linear")
@@ -28,8 +32,6 @@ PICTURES = {"finetune_0/test/confusion.png": "confusion", "retrieval/neighbors.p
 
 
 def main(argv: list[str]) -> None:
-    from bench.machine import machine
-
     parser = argparse.ArgumentParser(prog="downstream_demo.py", description="What is pretraining worth?")
     parser.add_argument("--tasks", nargs="+", metavar="TASK", default=TASKS, help=f"({' '.join(TASKS)})")
     parser.add_argument("--seeds", type=int, default=3, help="runs of scratch and finetune, and random networks (3)")
@@ -57,9 +59,7 @@ def main(argv: list[str]) -> None:
 
 
 def measure(weights: Path, data: Path, work_dir: Path, runs: int) -> dict[str, Any]:
-    """All figures of one task."""
-    from trainers.weights import read
-
+    """Return all figures of one task."""
     network = read(weights)
     assert network.config is not None
     changes = {
@@ -71,7 +71,7 @@ def measure(weights: Path, data: Path, work_dir: Path, runs: int) -> dict[str, A
     words += [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
 
     def test(protocol: str, checkpoint: Path, out: Path) -> tuple[float, int]:
-        """Top-1, or R@1, and of how many test videos."""
+        """Return top-1 or R@1, and the number of test videos."""
         file = out / ("result.json" if protocol == "video" else f"{protocol}.json")
         if not file.is_file():
             how = ("--checkpoint", checkpoint, "--protocol", protocol, "--out", out)
@@ -107,13 +107,11 @@ def measure(weights: Path, data: Path, work_dir: Path, runs: int) -> dict[str, A
 
 
 def figure(results: Sequence[tuple[float, int]], seeds: Sequence[int]) -> dict[str, Any]:
-    """The mean over the seeds with its 95 % interval.
+    """Return the mean over the seeds with its 95 % interval.
 
     That is the wider one of two: Student's, from the spread between the seeds, and Wilson's, from the number of test
     videos; the latter alone where there is one seed.
     """
-    from trainers.linear import wilson
-
     values, videos = [value for value, _ in results], results[0][1]
     mean = statistics.fmean(values)
     low, high = wilson(mean * videos, videos)
@@ -129,15 +127,12 @@ def figure(results: Sequence[tuple[float, int]], seeds: Sequence[int]) -> dict[s
 
 
 def table(tasks: Mapping[str, Mapping[str, Any]]) -> str:
-    """The figures as a Markdown table, percentages."""
-    lines = ["| task | " + " | ".join(FIGURES).replace("_", " ") + " |", "|---" * (1 + len(FIGURES)) + "|"]
-    for task, figures in tasks.items():
-        cells = []
-        for name in FIGURES:
-            low, high = figures[name]["interval"]
-            cells.append(f"{100 * figures[name]['mean']:.1f} ({100 * low:.0f} to {100 * high:.0f})")
-        lines.append(f"| `{task}` | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    """Return the figures as a Markdown table of percentages."""
+    rows = [
+        (f"`{task}`", *(percent_interval(figures[name]["mean"], figures[name]["interval"]) for name in FIGURES))
+        for task, figures in tasks.items()
+    ]
+    return "\n".join(markdown(["task", *(name.replace("_", " ") for name in FIGURES)], rows))
 
 
 if __name__ == "__main__":

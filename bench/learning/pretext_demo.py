@@ -16,7 +16,17 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from bench.machine import machine
+from bench.report import markdown, percent_interval
 from configs.errors import UserError, run_cli
+from configs.load import load
+from dali_pipelines.loader import ClipLoader
+from dali_pipelines.store.index import open_dataset
+from dali_pipelines.tasks import Task
+from nets.tasks import build_task, net_module, pretext_tasks
+from trainers import checkpoint
 
 ROOT = Path(__file__).parents[2]
 DRAWS = 4  # of every test video
@@ -24,9 +34,6 @@ WINDOW = 0.1  # share of the run that "first" and "last" average over
 
 
 def main(argv: list[str]) -> None:
-    from bench.machine import machine
-    from nets.tasks import pretext_tasks
-
     parser = argparse.ArgumentParser(prog="pretext_demo.py", description="Does every task learn?")
     parser.add_argument("--tasks", nargs="+", metavar="TASK", default=pretext_tasks(), help="some tasks (all)")
     parser.add_argument("--work-dir", type=Path, default=Path("runs/pretext_demo"), help="data and runs are kept here")
@@ -50,14 +57,14 @@ def main(argv: list[str]) -> None:
 
 
 def call(*command: object) -> None:
-    """Runs python with these arguments; UserError with the command when it fails."""
+    """Run python with these arguments; raise UserError with the command when it fails."""
     words = [sys.executable, *map(str, command)]
     if status := subprocess.run(words, cwd=Path.cwd()).returncode:
         raise UserError(f"`{' '.join(words)}` ended with status {status}; what is done so far is kept")
 
 
 def learn(task: str, data: Path, run: Path) -> dict[str, Any]:
-    """Trains and probes one task; what its metric and its probe came to."""
+    """Train and probe one task; return what its metric and its probe came to."""
     recipe = ROOT / "configs" / task / "demo.yaml"
     call(ROOT / "trainers/pretrain.py", "--config", recipe, "--data-dir", data, "--work-dir", run, "--device", "cpu")
     probe = run / "probe.json"
@@ -81,9 +88,7 @@ def read_rows(run: Path) -> list[dict[str, float]]:
 
 
 def summary(task: str, rows: list[dict[str, float]]) -> dict[str, Any]:
-    """The metric's mean over the first and the last tenth of the logged steps, with the standard error of the last."""
-    from nets.tasks import net_module
-
+    """Return the metric's mean over the first and last tenth of the logged steps, and the standard error of the last."""
     metric = net_module(task).METRIC
     count = max(2, round(WINDOW * len(rows)))
     first, last = ([row[metric] for row in part] for part in (rows[:count], rows[-count:]))
@@ -101,16 +106,7 @@ def summary(task: str, rows: list[dict[str, float]]) -> dict[str, Any]:
 
 
 def held_out(task: str, data: Path, run: Path) -> dict[str, float]:
-    """The metric on the test videos, which the run has not seen; the network in eval mode."""
-    import torch
-
-    from configs.load import load
-    from dali_pipelines.loader import ClipLoader
-    from dali_pipelines.store.index import open_dataset
-    from dali_pipelines.tasks import Task
-    from nets.tasks import build_task, net_module
-    from trainers import checkpoint
-
+    """Return the metric on the test videos, which the run has not seen; the network in eval mode."""
     config = load(run / "config.yaml")
     plan = Task(task, config.plan)
     net = build_task(task, config.backbone, plan.batch_schema, config.net).eval()
@@ -125,7 +121,7 @@ def held_out(task: str, data: Path, run: Path) -> dict[str, float]:
 
 
 def plot(tasks: Mapping[str, Mapping[str, Any]], runs: Path, out: Path) -> None:
-    """The metric of every task over its steps, with the chance level."""
+    """Plot the metric of every task over its steps, with the chance level."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -150,19 +146,14 @@ def plot(tasks: Mapping[str, Mapping[str, Any]], runs: Path, out: Path) -> None:
 
 
 def table(tasks: Mapping[str, Mapping[str, Any]]) -> str:
-    """The figures as a Markdown table, percentages."""
-    head = "| task | metric | chance | first tenth | last tenth | held out | probe | random weights |"
-    lines = [
-        f"| `{name}` | {t['metric']} | {100 * t['chance']:.1f} | {100 * t['first']:.1f} | {100 * t['last']:.1f} "
-        f"| {100 * t['held_out']:.1f} | {interval(t['probe'])} | {interval(t['probe_random'])} |"
-        for name, t in tasks.items()
-    ]
-    return "\n".join([head, "|---" * 8 + "|", *lines])
-
-
-def interval(probe: Mapping[str, Any]) -> str:
-    low, high = probe["interval"]
-    return f"{100 * probe['top1']:.1f} ({100 * low:.0f} to {100 * high:.0f})"
+    """Return the figures as a Markdown table of percentages."""
+    head = ("task", "metric", "chance", "first tenth", "last tenth", "held out", "probe", "random weights")
+    rows = []
+    for name, figures in tasks.items():
+        shares = (f"{100 * figures[key]:.1f}" for key in ("chance", "first", "last", "held_out"))
+        probes = (percent_interval(figures[key]["top1"], figures[key]["interval"]) for key in ("probe", "probe_random"))
+        rows.append((f"`{name}`", figures["metric"], *shares, *probes))
+    return "\n".join(markdown(head, rows))
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ MOST_DIFFERENCE = 2.6
 
 Both come from videos that were encoded more than once, and scaled in other steps: right views of the bench's own videos
 differ by 1.5 to 2.2. Views that are two pixels off differ by 2.9 and more, a frame off by 3.7, without the changes of
-color by 4.4, without CtP's patches by 4.9, without turns by 18, with red and blue exchanged by 21, mirrored by 30. A
-blur, a small change of hue and the order of patches are too weak to show here:
+color by 4.4, without CtP's patches by 4.9, without rotations by 18, with red and blue exchanged by 21, mirrored by 30.
+A blur, a small change of hue and the order of patches are too weak to show here:
 tests/bench/peers/test_transforms.py compares them from equal frames.
 """
 

@@ -7,23 +7,20 @@ import zipfile
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import av
 import numpy as np
 from tqdm import tqdm
 
 from bench import data
-from bench.peers.transforms import Look, looks
+from bench.peers.transforms import Transforms, transforms_of
 from configs.errors import UserError
+from dali_pipelines.loader import ClipLoader
 from dali_pipelines.plan.boxes import Box
 from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.store.encode import Encoding, write_video
 from dali_pipelines.store.files import replacing, video_path
 from dali_pipelines.store.index import INDEX_FILE, Index, open_dataset
-
-if TYPE_CHECKING:
-    from dali_pipelines.loader import ClipLoader
 
 SOURCE_SIZE = (340, 256)  # width, height of the usual copies of Kinetics
 JPEG_QUALITY = 90
@@ -35,7 +32,7 @@ class PeerView:
 
     frames: their numbers in the video. box: top, left, height, width in whole pixels of the files that the peer reads.
     mirror: left to right, before all else. size: side of the square that the box is scaled to, pixels. cubic: bicubic
-    instead of bilinear. look: what is made of it then.
+    instead of bilinear. transforms: what is made of it then.
     """
 
     frames: list[int]
@@ -43,7 +40,7 @@ class PeerView:
     mirror: bool
     size: int
     cubic: bool
-    look: Look
+    transforms: Transforms
 
     @property
     def distinct(self) -> tuple[list[int], list[int]]:
@@ -119,7 +116,7 @@ def _write_jpegs(path: Path, video: Path, size: tuple[int, int]) -> None:
             archive.writestr(f"{number:05d}.jpg", jpeg.getvalue())
 
 
-def peer_clips(loader: "ClipLoader", start: int, batches: int, *, prepared: bool = False) -> list[PeerClip]:
+def peer_clips(loader: ClipLoader, start: int, batches: int, *, prepared: bool = False) -> list[PeerClip]:
     """The samples of `batches` batches of a loader from step `start` on, in its order; its task must have `cuts`.
 
     All is read from the loader's own plans, which peers need not draw. Crops are in whole pixels.
@@ -144,9 +141,9 @@ def peer_clips(loader: "ClipLoader", start: int, batches: int, *, prepared: bool
                     cut.mirror,
                     cut.size,
                     cut.cubic,
-                    look,
+                    transforms,
                 )
-                for cut, look in zip(cuts.of(plan), looks(loader.task, info, plan, draw()), strict=True)
+                for cut, transforms in zip(cuts.of(plan), transforms_of(loader.task, info, plan, draw()), strict=True)
             ]
             clips.append(PeerClip(_source(root, info.name), _jpegs(root, info.name, size), views))
     return clips

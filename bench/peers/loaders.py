@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from bench.peers.data import PeerClip
 from bench.peers.opencv import OpenCV
 from bench.peers.torchvision import Torch
-from bench.peers.transforms import Library, finished
+from bench.peers.transforms import Library, apply_transforms
 
 
 def _threads() -> int:
@@ -163,7 +163,7 @@ class PeerDataset(Dataset[list[Tensor]]):
     def __getitem__(self, i: int) -> list[Tensor]:
         clip, library = self.clips[i], self.peer.library()
         views = zip(self.peer.views(clip), clip.views, strict=True)
-        return [finished(frames, view.look, library) for frames, view in views]
+        return [apply_transforms(frames, view.transforms, library) for frames, view in views]
 
 
 @contextmanager

@@ -40,7 +40,7 @@ class OpenCV:
                     box[:] = self.cv2.blendLinear(scaled, box, alpha, 1 - alpha)
         return frames
 
-    def turn(self, frames: Frames, degrees: float) -> Frames:
+    def rotate(self, frames: Frames, degrees: float) -> Frames:
         if degrees % 90 == 0:
             code = {
                 90: self.cv2.ROTATE_90_COUNTERCLOCKWISE,

@@ -34,9 +34,9 @@ class Torch:
                 frames[frame, :, top:bottom, left:right].lerp_(scaled[:3], scaled[3] * opacity)
         return frames
 
-    def turn(self, frames: Tensor, degrees: float) -> Tensor:
-        turned: Tensor = self.v2.rotate(frames.contiguous(), degrees)
-        return turned
+    def rotate(self, frames: Tensor, degrees: float) -> Tensor:
+        rotated: Tensor = self.v2.rotate(frames.contiguous(), degrees)
+        return rotated
 
     def means(self, frames: Tensor) -> np.ndarray:
         return _floats(frames).mean((2, 3)).numpy()

@@ -1,23 +1,21 @@
 """What a task makes of a view once it is cut: read from the loader's own plan, made by a peer's own library.
 
-The order is that of every task's `graph`: paste, turn, colors, blur, normalize. What a step does is up to the
+The order is that of every task's `graph`: paste, rotate, colors, blur, normalize. What a step does is up to the
 library (`bench.peers.opencv`, `bench.peers.torchvision`); steps that change nothing are left out, as in the graphs.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from torch import Tensor
 
+from dali_pipelines.graph.color import NORMALIZATIONS
 from dali_pipelines.plan.color_map import SCALED, WITH_MEAN, color_arrays, gain, shift
 from dali_pipelines.plan.patches import Patches
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from dali_pipelines.store.index import VideoInfo
-    from dali_pipelines.tasks import Task
+from dali_pipelines.store.index import VideoInfo
+from dali_pipelines.tasks import Task, ctp
 
 
 @dataclass(frozen=True)
@@ -45,8 +43,8 @@ class Colors:
 
 
 @dataclass(frozen=True)
-class Look:
-    """What becomes of one view of T frames.
+class Transforms:
+    """What is done to one view of T frames once it is cropped.
 
     patches: in the order of pasting; each is cut out before any is pasted. degrees: counter-clockwise, about the
     center. colors: one after the other, clamped to 0..255 after each. sigma: of a Gaussian, pixels. mean, std: that
@@ -67,21 +65,21 @@ class Library(Protocol):
     channels: int
 
     def paste(self, frames: Any, patches: Sequence[Patch]) -> Any: ...
-    def turn(self, frames: Any, degrees: float) -> Any: ...
+    def rotate(self, frames: Any, degrees: float) -> Any: ...
     def means(self, frames: Any) -> np.ndarray: ...  # (T, 3), of each frame
     def scale(self, frames: Any, factor: np.ndarray, shift: np.ndarray) -> Any: ...  # (T,) each
     def mix(self, frames: Any, matrix: np.ndarray, offset: np.ndarray) -> Any: ...  # (T, 3, 3), (T, 3)
     def blur(self, frames: Any, sigma: float) -> Any: ...
-    def normalize(self, frames: Any, mean: Sequence[float], std: Sequence[float]) -> "Tensor": ...  # float32
+    def normalize(self, frames: Any, mean: Sequence[float], std: Sequence[float]) -> Tensor: ...  # float32
 
 
-def finished(frames: Any, look: Look, library: Library) -> "Tensor":
+def apply_transforms(frames: Any, transforms: Transforms, library: Library) -> Tensor:
     """A view as the network gets it, float32, in the library's own order of axes; `frames` may be overwritten."""
-    if look.patches:
-        frames = library.paste(frames, look.patches)
-    if look.degrees:
-        frames = library.turn(frames, look.degrees)
-    for colors in look.colors:
+    if transforms.patches:
+        frames = library.paste(frames, transforms.patches)
+    if transforms.degrees:
+        frames = library.rotate(frames, transforms.degrees)
+    for colors in transforms.colors:
         if colors.kind == SCALED:
             frames = library.scale(frames, colors.matrix[:, 0, 0], colors.offset[:, 0])
             continue
@@ -89,42 +87,40 @@ def finished(frames: Any, look: Look, library: Library) -> "Tensor":
         if colors.kind == WITH_MEAN:
             offset = offset + np.einsum("tij,tj->ti", colors.pivot, library.means(frames))
         frames = library.mix(frames, colors.matrix, offset.astype(np.float32))
-    if look.sigma:
-        frames = library.blur(frames, look.sigma)
-    return library.normalize(frames, look.mean, look.std)
+    if transforms.sigma:
+        frames = library.blur(frames, transforms.sigma)
+    return library.normalize(frames, transforms.mean, transforms.std)
 
 
-def looks(task: "Task", video: "VideoInfo", plan: Mapping[str, np.ndarray], rng: np.random.Generator) -> list[Look]:
-    """The look of each view of a plan, of any task whose graph takes no other arrays than those that are read here.
+def transforms_of(
+    task: Task, video: VideoInfo, plan: Mapping[str, np.ndarray], rng: np.random.Generator
+) -> list[Transforms]:
+    """Return what to do to each view of a plan; for tasks whose graph takes no other arrays than those read here.
 
     rng: what `plan` was drawn with, from its start: CtP's patches and colors are read before they become arrays.
     """
-    from dali_pipelines.graph.color import NORMALIZATIONS
-
     assert task.cuts is not None
     cuts = task.cuts.of(plan)
     mean, std = ([255 * value for value in part] for part in NORMALIZATIONS[task.normalization])
     if task.name == "ctp":
-        patches, steps = _of_ctp(task, video, rng)
-        return [Look(patches, 0.0, steps, 0.0, mean, std)]
+        patches, steps = _ctp_transforms(task, video, rng)
+        return [Transforms(patches, 0.0, steps, 0.0, mean, std)]
     quarters, degrees, sigmas = (plan.get(name, np.zeros(len(cuts))) for name in ("quarters", "degrees", "sigma"))
-    turns = (90 * quarters + degrees) % 360
+    rotations = (90 * quarters + degrees) % 360
     return [
-        Look([], float(turns[v]), _changing(_part(plan, cut.first, cut.last)), float(sigmas[v]), mean, std)
+        Transforms([], float(rotations[v]), _changing(_part(plan, cut.first, cut.last)), float(sigmas[v]), mean, std)
         for v, cut in enumerate(cuts)
     ]
 
 
-def _of_ctp(task: "Task", video: "VideoInfo", rng: np.random.Generator) -> tuple[list[Patch], list[Colors]]:
-    from dali_pipelines.tasks import ctp
-
+def _ctp_transforms(task: Task, video: VideoInfo, rng: np.random.Generator) -> tuple[list[Patch], list[Colors]]:
     drawn = ctp.draw(video, rng, task.cfg)
     maps = (
         [drawn.tint] * len(drawn.frames),
         [shift(levels) for levels in drawn.brightness.tolist()],
         [gain(factor) for factor in drawn.contrast.tolist()],
     )
-    return list(_patches(drawn.patches)), [c for some in maps for c in _changing(color_arrays(some))]
+    return list(_patches(drawn.patches)), [c for map_ in maps for c in _changing(color_arrays(map_))]
 
 
 def _patches(patches: Patches) -> Iterator[Patch]:

@@ -150,7 +150,7 @@ def test_a_worker_whose_gpu_is_lost_leaves_its_record_and_asks_for_a_fresh_proce
     assert len(list(tmp_path.iterdir())) == 2
     (tmp_path / "decode.h264_gop1.json").unlink()
     state["answers"] = False
-    assert main(arguments) == gpu_report.FRESH
+    assert main(arguments) == gpu_report.EXIT_GPU_LOST
     assert [path.name for path in tmp_path.iterdir()] == ["decode.repeat.json"]
 
 

@@ -1,9 +1,14 @@
 """The loader's bench runs, with its ceilings, so that none rots; no rate is judged here."""
 
 import json
+import os
 import pickle
+import subprocess
+import sys
 from argparse import Namespace
 from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +18,7 @@ from bench import data, loader_rounds
 from bench.ceilings import DecodeTask, augment_only
 from bench.loader_rounds import measure_task
 from bench.loader_throughput import main
-from bench.meters import WARM_UP, slope
-from bench.peers import rounds
+from bench.meters import WARM_UP, cpu_seconds, slope
 from configs.errors import UserError
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.plan.order import Order
@@ -25,7 +29,8 @@ from dali_pipelines.tasks import Task, recognition, task_module
 
 
 def test_the_loader_bench_writes_every_figure_with_the_machine_it_belongs_to(vp9_store, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(rounds, "worker_counts", lambda cores: [0, 1])
+    monkeypatch.setattr(loader_rounds, "worker_counts", lambda cores: [0, 1])
+    monkeypatch.setattr(loader_rounds, "TRIED", 2)
     file = tmp_path / "results" / "loader.json"
     options = ["--tasks", "ctp", "vcop", "--batch-size", "2", "--batches", "2", "--rounds", "2", "--device", "cpu"]
     main(["--data-dir", str(vp9_store.root), *options, "--json", str(file)])
@@ -91,46 +96,61 @@ def test_the_decode_ceiling_decodes_the_frames_of_the_task_and_makes_rgb_of_a_co
     assert sample["media"].shape == (len(plan["frames"]), 16, 16, 3)
 
 
+def test_cpu_time_is_that_of_the_process_and_its_children():
+    with subprocess.Popen([sys.executable, "-c", "sum(range(10**7)); input()"], stdin=subprocess.PIPE):
+        times = [Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split() for pid in descendants()]
+        expected = sum(int(fields[11]) + int(fields[12]) for fields in times) / os.sysconf("SC_CLK_TCK")
+        assert cpu_seconds() == pytest.approx(expected, abs=1)
+
+
+def descendants():
+    """This process and those below it, by the parents that /proc names."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has just ended
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    found = [os.getpid()]
+    for pid in found:
+        found += [child for child, parent in parents.items() if parent == pid]
+    return found
+
+
 def test_memory_that_other_loaders_take_between_rounds_is_no_slope():
     rounds = [[(batch, level + 0.25 * batch) for batch in range(5)] for level in (0, 1000)]
     assert slope(rounds) == pytest.approx(250)
     assert slope([[(0, 5.0)], []]) is None
 
 
-class SlowerTogether:
-    """Stands in for an executor of one process: 20 clips/s on a core, which is 15 where another loader has worked."""
+class Executor:
+    """Stands in for a process with a loader on `core`: 20 clips/s alone, 15 with the other one."""
 
-    started: list["SlowerTogether"] = []
+    requests: list[int] = []
 
     def __init__(self, count, context, start, arguments):
-        assert count == 1
         self.core = arguments[-1]
-        self.started.append(self)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self.started.clear()
+        pass
 
     def submit(self, function, batches):
-        alone = self.core == 3 and len(self.calls) % 3 == 0
-        self.calls.append(self.core)
-        running = Future()
-        running.set_result(20.0 if alone else 15.0)
-        return running
-
-    calls: list[int] = []
+        result = Future()
+        result.set_result(15.0 if len(self.requests) % 3 else 20.0)  # of three requests the first one is alone
+        self.requests.append(self.core)
+        return result
 
 
 def test_one_loader_process_alternates_with_one_on_each_core(vp9_store, tmp_path, monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {5, 3})
-    monkeypatch.setattr(loader_rounds, "ProcessPoolExecutor", SlowerTogether)
+    monkeypatch.setattr(loader_rounds, "ProcessPoolExecutor", Executor)
+    monkeypatch.setattr(Executor, "requests", [])
     file = tmp_path / "loader.json"
     options = ["--tasks", "rot3d", "--processes", "2", "--rounds", "2", "--json", str(file)]
     main(["--data-dir", str(vp9_store.root), *options])
     figures = json.loads(file.read_text())["tasks"]["rot3d"]
-    assert SlowerTogether.calls == [3, 3, 5, 3, 3, 5]
+    assert Executor.requests == [3, 3, 5, 3, 3, 5]
     assert (figures["one_clips_per_s"], figures["all_clips_per_s"], figures["efficiency"]) == (20, 30, 0.75)
 
 

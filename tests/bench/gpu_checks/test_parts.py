@@ -15,7 +15,7 @@ from bench.gpu_checks.__main__ import attempt
 @pytest.mark.parametrize("name", [f"{part}.{names[0]}" for part, names in items.ITEMS.items() if part != "facts"])
 def test_without_a_gpu_every_part_says_so(name, tmp_path):
     record = attempt(name, Where("cuda", tmp_path))
-    assert record["status"] == "not here"
+    assert record["status"] == "unavailable"
     assert "no GPU" in record["error"]
 
 

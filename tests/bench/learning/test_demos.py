@@ -1,28 +1,34 @@
 """The benches run, so that none rots; their figures are not judged here."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bench.learning import downstream_demo, pretext_demo
-from bench.learning.pretext_demo import call
 from configs.errors import UserError
 from dali_pipelines import demo_data
-from trainers import finetune, pretrain
+from trainers import finetune, pretrain, probe
 from trainers import test as test_command
+
+COMMANDS = {"pretrain": pretrain, "probe": probe, "finetune": finetune, "test": test_command}
+
+
+def call_here(*command: object, videos: tuple[str, str], steps: int) -> None:
+    """Stand in for `call`: in this process, as starting one takes longer, on a few videos and for a few steps."""
+    words = [str(word) for word in command]
+    if words[0] == "-m":
+        demo_data.main([*words[2:], "--train", videos[0], "--test", videos[1]])
+        return
+    name = Path(words[0]).stem
+    is_short = name in ("probe", "test") or "--max-steps" in words
+    COMMANDS[name].main([*words[1:], *([] if is_short else ["--max-steps", str(steps)])])
 
 
 def test_the_task_bench_trains_probes_and_reports_each_task_and_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
-    calls = []
-
-    def call_small(*command: object) -> None:
-        calls.append(command)
-        small = ("--train", "32", "--test", "32") if "--out" in command else ("--max-steps", "8")
-        call(*command, *(() if str(command[0]).endswith("probe.py") else small))
-
-    monkeypatch.setattr(pretext_demo, "call", call_small)
+    monkeypatch.setattr(pretext_demo, "call", partial(call_here, videos=("32", "32"), steps=8))
     for task in ("rot3d", "vcop"):
         pretext_demo.main(["--tasks", task, "--work-dir", str(tmp_path / "work"), "--out", str(tmp_path / "out")])
     report = json.loads((tmp_path / "out" / "pretext_demo.json").read_text())
@@ -45,18 +51,11 @@ def test_the_task_bench_names_an_unknown_task_and_those_that_there_are():
 def test_the_downstream_bench_has_five_figures_and_two_pictures_a_task(tmp_path, monkeypatch, capsys):
     calls = []
 
-    def call_here(*command: object) -> None:
-        """In this process, and for a few steps alone: to start one takes longer."""
+    def recorded(*command: object) -> None:
         calls.append(command)
-        words = [str(word) for word in command]
-        if words[0] == "-m":
-            demo_data.main([*words[2:], "--train", "48", "--test", "16"])
-            return
-        short = "--protocol" in words or "--max-steps" in words
-        command_main = {"pretrain": pretrain, "finetune": finetune, "test": test_command}[Path(words[0]).stem].main
-        command_main([*words[1:], *([] if short else ["--max-steps", "4"])])
+        call_here(*command, videos=("48", "16"), steps=4)
 
-    monkeypatch.setattr(downstream_demo, "call", call_here)
+    monkeypatch.setattr(downstream_demo, "call", recorded)
     folders = ["--pretext", tmp_path / "pretext", "--work-dir", tmp_path / "work", "--out", tmp_path / "out"]
     arguments = ["--tasks", "cpc_transformer", "--seeds", "2", *map(str, folders)]
     downstream_demo.main(arguments)

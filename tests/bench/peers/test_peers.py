@@ -8,7 +8,7 @@ import av
 import pytest
 import torch
 
-from bench import data
+from bench import data, loader_rounds
 from bench.loader_throughput import main
 from bench.machine import machine
 from bench.peers import check, rounds
@@ -50,7 +50,8 @@ def test_the_prepared_jpegs_have_the_size_that_our_videos_are_stored_in(peer_ind
 
 def test_peers_are_measured_beside_ours_and_those_that_cannot_run_say_why(peer_index, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(data, "DATA", peer_index.root.parents[1])
-    monkeypatch.setattr(rounds, "worker_counts", lambda cores: [0])
+    monkeypatch.setattr(loader_rounds, "worker_counts", lambda cores: [0])
+    monkeypatch.setattr(loader_rounds, "TRIED", 2)
     absent = dataclasses.replace(PEERS["decord"], module="no_such_package")
     monkeypatch.setattr(rounds, "PEERS", {"pyav": PEERS["pyav"], "absent": absent})
     file = tmp_path / "loader.json"
@@ -116,7 +117,7 @@ WRONG_TASKS = {
     **dict.fromkeys(TASKS, WRONG),
     "concepts": WRONG | {"uncolored": UNCOLORED},
     "ctp": WRONG | {"uncolored": UNCOLORED, "unpasted": Peer("av", PEERS["pyav"].views, without("paste"))},
-    "rot3d": WRONG | {"upright": Peer("av", PEERS["pyav"].views, without("turn"))},
+    "rot3d": WRONG | {"upright": Peer("av", PEERS["pyav"].views, without("rotate"))},
 }
 
 

@@ -7,7 +7,7 @@ from bench.peers import check
 from bench.peers.data import peer_clips
 from bench.peers.opencv import OpenCV
 from bench.peers.torchvision import Torch
-from bench.peers.transforms import finished
+from bench.peers.transforms import apply_transforms
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.plan.cuts import Cut
 from dali_pipelines.plan.rng import Stream, generator
@@ -18,9 +18,9 @@ SAMPLES = 24
 STEPS = {
     "recognition": ("scale", "mix"),
     "concepts": ("mix",),
-    "cstp": ("turn", "mix", "blur"),
+    "cstp": ("rotate", "mix", "blur"),
     "ctp": ("paste", "mix", "scale"),
-    "rot3d": ("turn", "scale"),
+    "rot3d": ("rotate", "scale"),
     "cpc_transformer": ("mix",),
 }
 """What a task does in some of its first samples."""
@@ -32,17 +32,17 @@ torch not even where our loader does, each time by a quarter of a level on avera
 
 @pytest.fixture(scope="module", params=STEPS)
 def samples(request, h264_store):
-    """The task; of each view of its first samples what our loader delivers, its look, and the frames cut out for it."""
+    """The task; of each view of its first samples what our loader delivers, its transforms, and its cropped frames."""
     task = Task(request.param, task_module(request.param).Config())
     loader = ClipLoader(h264_store, task, batch_size=4)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(check, "CHECKED", SAMPLES)
         ours = check.our_views(loader)
-    looks = [view.look for clip in peer_clips(loader, 0, SAMPLES // 4) for view in clip.views]
+    transforms = [view.transforms for clip in peer_clips(loader, 0, SAMPLES // 4) for view in clip.views]
     places = [loader.order.at(step) for step in range(SAMPLES // 4)]
     rows = [(epoch, row) for epoch, step in places for row in loader.order.rows(epoch, step).tolist()]
     frames = [part for epoch, row in rows for part in cut_frames(h264_store, task, epoch, row)]
-    return task, list(zip(ours, looks, frames, strict=True))
+    return task, list(zip(ours, transforms, frames, strict=True))
 
 
 def cut_frames(index, task, epoch, row):
@@ -57,9 +57,9 @@ def differences(samples, library):
     """Of each view, gray levels."""
     task, views = samples
     made = []
-    for ours, look, frames in views:
+    for ours, transforms, frames in views:
         given = frames.copy() if library.channels == 3 else torch.from_numpy(frames).permute(0, 3, 1, 2)
-        theirs = finished(given, look, library()).movedim(library.channels, -1)
+        theirs = apply_transforms(given, transforms, library()).movedim(library.channels, -1)
         assert theirs.dtype == torch.float32
         made.append(float((check.levels(theirs, task) - ours).abs().mean()))
     return made
