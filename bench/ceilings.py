@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from nvidia.dali import fn, pipeline_def
+from nvidia.dali import fn
 from nvidia.dali.data_node import DataNode
+from nvidia.dali.pipeline import Pipeline
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
 from dali_pipelines.loader import long_enough
@@ -64,12 +65,9 @@ def augment_only(
         media = [torch.from_numpy(frames).to(device) for frames in media]
     arrays = [name for name in source.names if name not in FIXED]
     plans = [tuple(sample[name] for name in arrays) for sample in samples]
-    outputs: list[str] = []
-
-    @pipeline_def(
-        batch_size=batch_size, num_threads=threads, device_id=(torch.device(device).index or 0) if gpu else None
-    )
-    def pipeline() -> tuple[DataNode, ...]:
+    device_id = (torch.device(device).index or 0) if gpu else None
+    pipeline = Pipeline(batch_size=batch_size, num_threads=threads, device_id=device_id)
+    with pipeline:
         frames = fn.external_source(
             lambda info: media[info.idx_in_epoch % len(media)],
             batch=False,
@@ -80,12 +78,8 @@ def augment_only(
         nodes = fn.external_source(
             lambda info: plans[info.idx_in_epoch % len(plans)], num_outputs=len(arrays), batch=False
         )
-        plan = dict(zip(arrays, nodes, strict=True))
-        made = task.graph(frames, plan)
-        outputs.extend(made)
-        return tuple(made.values())
-
-    built = pipeline()
-    built.build()
-    for batch in DALIGenericIterator(built, outputs, prepare_first_batch=False):
+        made = task.graph(frames, dict(zip(arrays, nodes, strict=True)))
+        pipeline.set_outputs(*made.values())
+    pipeline.build()
+    for batch in DALIGenericIterator(pipeline, list(made), prepare_first_batch=False):
         yield batch[0]

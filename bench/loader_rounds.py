@@ -37,7 +37,7 @@ def measure_task(
     def rate(workers: int, batches: int) -> float:
         with closing(ClipLoader(index, task, **settings | {"workers": workers})) as loader:
             measured = measure(endless(loader), batches, device=device, warm_up=WARM_UP + workers // batch_size)
-            return round(batch_size * measured.rate, 1)
+            return float(round(batch_size * measured.rate, 1))
 
     tried: dict[int, float] = {}
     if settings["workers"] is None:

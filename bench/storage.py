@@ -133,7 +133,7 @@ def advise(
     """Return the advice for a short side: the fastest in the disk budget, of equally fast ones the smallest."""
 
     def size(way: Setting) -> float:
-        return figures[way]["kb_per_video"]
+        return float(figures[way]["kb_per_video"])
 
     ways = [way for way in figures if way.side == side]
     if not ways:

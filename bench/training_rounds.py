@@ -22,7 +22,7 @@ class Clocked:
 
     def __init__(self, batches: Iterator[Batch], device: torch.device) -> None:
         self.batches, self.gpu = batches, device.type == "cuda"
-        self.events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+        self.events: list[tuple[Any, Any]] = []  # of torch.cuda.Event, which has no types
 
     def __iter__(self) -> "Clocked":
         return self
@@ -30,7 +30,8 @@ class Clocked:
     def __next__(self) -> Batch:
         if not self.gpu:
             return next(self.batches)
-        requested, ready = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        create: Any = torch.cuda.Event
+        requested, ready = create(enable_timing=True), create(enable_timing=True)
         requested.record()  # reached when all work of the step before is done
         batch = next(self.batches)
         ready.record()  # reached when DALI has made the batch, for which this stream waits
@@ -39,7 +40,7 @@ class Clocked:
 
     def take(self) -> float:
         """Seconds between the events since the last call, all of which the GPU has reached."""
-        milliseconds = sum(requested.elapsed_time(ready) for requested, ready in self.events)
+        milliseconds: float = sum(requested.elapsed_time(ready) for requested, ready in self.events)
         self.events.clear()
         return milliseconds / 1000
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from nvidia.dali import fn, pipeline_def
+from nvidia.dali import fn
 from nvidia.dali.pipeline import Pipeline
 
 from bench.gpu_checks import Where
@@ -22,14 +22,12 @@ Feed = Callable[[int], tuple[Sequence[np.ndarray], Sequence[np.ndarray]]]
 def video_pipeline(feed: Feed, where: Where, *, batch_size: int, threads: int) -> Pipeline:
     """Decode the batches of `feed(iteration)`: encoded files, uint8 (bytes,), and int32 (T,) frames of each."""
 
-    @pipeline_def(batch_size=batch_size, num_threads=threads, device_id=where.device_id)
-    def pipeline() -> Any:
+    pipeline = Pipeline(batch_size=batch_size, num_threads=threads, device_id=where.device_id)
+    with pipeline:
         media, frames = fn.external_source(feed, num_outputs=2, batch=True)
-        return decode(media, frames, gpu=not where.rehearsal)
-
-    built = pipeline()
-    built.build()
-    return built
+        pipeline.set_outputs(decode(media, frames, gpu=not where.rehearsal))
+    pipeline.build()
+    return pipeline
 
 
 def feed_of(clips: Sequence[EncodedClip]) -> Feed:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from nvidia.dali import fn, pipeline_def
+from nvidia.dali import fn
 from nvidia.dali.pipeline import Pipeline
 from PIL import Image
 
@@ -175,13 +175,11 @@ def jpeg(where: Where) -> dict[str, Any]:
 def jpeg_pipeline(pictures: Sequence[np.ndarray], load: float, where: Where) -> Pipeline:
     """Decodes the pictures again and again."""
 
-    @pipeline_def(batch_size=len(pictures), num_threads=2 if where.rehearsal else THREADS, device_id=where.device_id)
-    def pipeline() -> Any:
+    threads = 2 if where.rehearsal else THREADS
+    how: dict[str, Any] = {"device": "cpu"} if where.rehearsal else {"device": "mixed", "hw_decoder_load": load}
+    pipeline = Pipeline(batch_size=len(pictures), num_threads=threads, device_id=where.device_id)
+    with pipeline:
         files = fn.external_source(lambda iteration: pictures, batch=True)
-        if where.rehearsal:
-            return fn.decoders.image(files, device="cpu")
-        return fn.decoders.image(files, device="mixed", hw_decoder_load=load)
-
-    built = pipeline()
-    built.build()
-    return built
+        pipeline.set_outputs(fn.decoders.image(files, **how))
+    pipeline.build()
+    return pipeline

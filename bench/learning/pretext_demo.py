@@ -88,7 +88,7 @@ def read_rows(run: Path) -> list[dict[str, float]]:
 
 
 def summary(task: str, rows: list[dict[str, float]]) -> dict[str, Any]:
-    """Return the metric's mean over the first and last tenth of the logged steps, and the standard error of the last."""
+    """Return the metric's mean over the first and last tenth of the logged steps, and the last one's standard error."""
     metric = net_module(task).METRIC
     count = max(2, round(WINDOW * len(rows)))
     first, last = ([row[metric] for row in part] for part in (rows[:count], rows[-count:]))

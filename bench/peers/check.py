@@ -48,7 +48,9 @@ def our_views(loader: ClipLoader) -> list[Tensor]:
             # All frames of a sample, in the order of its plan: views may lie in several outputs, and in blocks.
             parts = [batch[name].movedim(-4, -1).flatten(1, -4).cpu() for name in shapes if len(shapes[name]) >= 4]
             samples += torch.cat(parts, dim=1)
-    return [levels(view, loader.task) for sample in samples[:CHECKED] for view in sample.split(list(cuts.lengths))]
+    return [
+        levels(view, loader.task) for sample in samples[:CHECKED] for view in torch.split(sample, list(cuts.lengths))
+    ]
 
 
 def peer_views(peer: Peer, loader: ClipLoader) -> list[Tensor]:

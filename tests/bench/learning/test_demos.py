@@ -75,3 +75,8 @@ def test_the_downstream_bench_has_five_figures_and_two_pictures_a_task(tmp_path,
     assert "| `cpc_transformer` | " in capsys.readouterr().out
     downstream_demo.main(arguments)  # nothing is tested again
     assert len([command for command in calls if "--protocol" in command]) == 2 + 2 + 1 + 1 + 2
+
+
+def test_a_command_that_fails_is_named_with_its_status():
+    with pytest.raises(UserError, match=r"-c raise SystemExit\(3\)` ended with status 3"):
+        pretext_demo.call("-c", "raise SystemExit(3)")
