@@ -15,7 +15,7 @@ from trainers.run import Batch, Run
 
 
 class Clocked:
-    """Batches, with two CUDA events around each request on the stream that trains: GPU time without a batch.
+    """Time how long the GPU is without a batch, by two CUDA events around each request on the stream that trains.
 
     The host gets a batch before the GPU has made it, so that its own wait may be short where the GPU's is long.
     """
@@ -39,14 +39,14 @@ class Clocked:
         return batch
 
     def take(self) -> float:
-        """Seconds between the events since the last call, all of which the GPU has reached."""
+        """Return the seconds between the events since the last call, all of which the GPU has reached."""
         milliseconds: float = sum(requested.elapsed_time(ready) for requested, ready in self.events)
         self.events.clear()
         return milliseconds / 1000
 
 
 def train_steps(run: Run, batches: Clocked, steps: int, *, settle_s: float) -> np.ndarray:
-    """float64 (steps, world_size, 3) seconds of every step on every rank: whole, host waiting, GPU waiting.
+    """Return float64 (steps, world_size, 3) seconds of every step on every rank: whole, host waiting, GPU waiting.
 
     At least `WARM_UP` steps and `settle_s` seconds go before: what was prefetched, and the prefetching, are over then.
     """
@@ -67,7 +67,7 @@ def train_steps(run: Run, batches: Clocked, steps: int, *, settle_s: float) -> n
 
 
 def load_batches(run: Run, batches: Clocked, steps: int) -> np.ndarray:
-    """float64 (steps, world_size) seconds that the batches of a step take where nobody trains."""
+    """Return float64 (steps, world_size) seconds that the batches of a step take where nobody trains."""
     times = []
     for _ in range(WARM_UP + steps):
         began = time.perf_counter()
@@ -80,7 +80,7 @@ def load_batches(run: Run, batches: Clocked, steps: int) -> np.ndarray:
 
 
 def measure_rounds(run: Run, *, steps: int, rounds: int) -> dict[str, Any]:
-    """Milliseconds of a step of the slowest rank in the three kinds of round, and their ratios round by round."""
+    """Return milliseconds of a step of the slowest rank in the three kinds of round, and the ratios of each round."""
     device = run.ranks.device
     batches = Clocked(endless(run.loader), device)
     cached = Clocked(itertools.repeat(next(batches)), device)
@@ -109,7 +109,7 @@ def measure_rounds(run: Run, *, steps: int, rounds: int) -> dict[str, Any]:
 
 
 def bound(loader_to_network: Mapping[str, float]) -> str:
-    """Whichever takes longer alone in every round; `either` where the rounds do not agree."""
+    """Return whichever takes longer alone in every round; `either` where the rounds do not agree."""
     if loader_to_network["min"] > 1:
         return "loader"
     return "network" if loader_to_network["max"] < 1 else "either"

@@ -30,7 +30,7 @@ tests/bench/peers/test_transforms.py compares them from equal frames.
 
 
 def our_views(loader: ClipLoader) -> list[Tensor]:
-    """The views of the first samples that a loader like this one delivers, float32 (T, size, size, 3) gray levels."""
+    """Return the views of the first samples of a loader like this one, float32 (T, size, size, 3) gray levels."""
     cuts, shapes = loader.task.cuts, {name: shape for name, (shape, _) in loader.task.batch_schema.items()}
     assert cuts is not None
     fresh = ClipLoader(
@@ -54,20 +54,20 @@ def our_views(loader: ClipLoader) -> list[Tensor]:
 
 
 def peer_views(peer: Peer, loader: ClipLoader) -> list[Tensor]:
-    """The same views as a peer makes them."""
+    """Return the same views as a peer makes them."""
     clips = peer_clips(loader, 0, _batches(loader), prepared=peer.prepared)[:CHECKED]
     with peer_batches(peer, clips, batch_size=1, workers=0, device="cpu") as arriving:
         return [levels(view[0].movedim(0, -1), loader.task) for views in arriving for view in views]
 
 
 def difference(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
-    """The mean absolute difference of block means over all views, each of which counts the same; gray levels."""
+    """Return the mean absolute difference of block means over all views, weighted equally; gray levels."""
     pairs = zip(ours, theirs, strict=True)
     return statistics.fmean(float((block_means(mine) - block_means(other)).abs().mean()) for mine, other in pairs)
 
 
 def block_means(view: Tensor) -> Tensor:
-    """(T, size, size, 3) to (T, 3, BLOCKS, BLOCKS)."""
+    """Average blocks: (T, size, size, 3) to (T, 3, BLOCKS, BLOCKS)."""
     return adaptive_avg_pool2d(view.movedim(-1, 1), BLOCKS)
 
 
@@ -76,5 +76,6 @@ def _batches(loader: ClipLoader) -> int:
 
 
 def levels(view: Tensor, task: Task) -> Tensor:
+    """Undo the normalization of a view; gray levels."""
     mean, std = (torch.tensor(part) for part in NORMALIZATIONS[task.normalization])
     return 255 * (view * std + mean)

@@ -46,14 +46,14 @@ class Peers:
         self.rounds: dict[str, list[Round]] = {peer: [] for peer in self.workers}
 
     def _check(self, peer: str, ours: Sequence[Tensor]) -> None:
-        """ValueError when its views are not `ours`."""
+        """Raise ValueError when its views are not `ours`."""
         importlib.import_module(PEERS[peer].module)
         self.checks[peer] = round(difference(ours, peer_views(PEERS[peer], self.loader)), 2)
         if self.checks[peer] > MOST_DIFFERENCE:
             raise ValueError(f"its views differ from ours by {self.checks[peer]:.1f} gray levels on average")
 
     def run(self, peer: str, workers: int, start: int, batches: int) -> Round:
-        """A round of one peer: the clips of the loader from step `start` on.
+        """Measure a round of one peer: the clips of the loader from step `start` on.
 
         Workers deliver in bursts of a batch each: the warm-up is two bursts, and four are timed at least.
         """
@@ -71,12 +71,12 @@ class Peers:
         return round(one.rate * self.loader.order.batch_size, 1)
 
     def round(self, start: int) -> None:
-        """One round of every peer, beside one of ours that began at step `start`."""
+        """Measure a round of every peer, next to one of ours that began at step `start`."""
         for peer, workers in self.workers.items():
             self.rounds[peer].append(self.run(peer, workers, start, self.batches))
 
     def figures(self, ours: Sequence[Round]) -> dict[str, Any]:
-        """What the JSON says of the peers of a task; `ours` are our rounds beside theirs."""
+        """Return the figures of the peers of a task; `ours` are our rounds that alternated with theirs."""
         peers = dict(self._peer_figures(ours))
         result: dict[str, Any] = {"peers": peers, "peers_missing": self.missing}
         rates = {peer: figures["clips_per_s"] for peer, figures in peers.items()}
@@ -115,7 +115,7 @@ class Peers:
 
 
 def worker_counts(cores: int) -> list[int]:
-    """0, 1, 2, 4 ... and one a core."""
+    """Return 0, 1, 2, 4 ... and one per core."""
     doubled = [2**power for power in range(cores.bit_length()) if 2**power < cores]
     return sorted({0, *doubled, cores})
 
@@ -123,7 +123,7 @@ def worker_counts(cores: int) -> list[int]:
 def best_workers(
     counts: Sequence[int], rate: Callable[[int, int], float], tries: Sequence[int]
 ) -> tuple[int, dict[int, float]]:
-    """The number of workers with the highest rate, and the rate of each in its last try.
+    """Return the number of workers with the highest rate, and the rate of each in its last try.
 
     Args:
         rate: of a number of workers, over a number of batches.
