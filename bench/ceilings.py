@@ -1,22 +1,23 @@
 """Two loaders that do only one half of the work: what the whole one could reach if the other half were free."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from nvidia.dali import fn, pipeline_def
+import torch
+from nvidia.dali import fn
 from nvidia.dali.data_node import DataNode
+from nvidia.dali.pipeline import Pipeline
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
+from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.decode.rgb import Region
 from dali_pipelines.pixels.crop import CropResize
 from dali_pipelines.pixels.operation import Plan, View
 from dali_pipelines.pixels.program import Program, consecutive_views
+from dali_pipelines.plan.order import Order
+from dali_pipelines.samples import FIXED, SampleSource
+from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task
-
-if TYPE_CHECKING:
-    import torch
-
-    from dali_pipelines.store.index import Index
 
 HELD = 16
 """Samples that are held. A sample of 64 frames of 336x256 takes 16 MiB."""
@@ -43,9 +44,9 @@ class DecodeTask(Task):
 
 
 def augment_only(
-    index: "Index", task: Task, *, batch_size: int, device: str, threads: int, cut: bool
-) -> Iterator[dict[str, "torch.Tensor"]]:
-    """Endless batches of a task made from HELD samples that were planned and decoded once.
+    index: Index, task: Task, *, batch_size: int, device: str, threads: int, cut: bool
+) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield endless batches of a task made from HELD samples that were planned and decoded once.
 
     Their frames lie in the memory of `device` and are read in place. So this holds the task's graph and the hand-over
     to torch; not reading, planning or decoding. The plans' arrays, some KB, are handed to DALI each time, as in the
@@ -54,12 +55,6 @@ def augment_only(
     Args:
         cut: the frames are cut and scaled already, as where PyAV decodes for the loader; else the graph does that.
     """
-    import torch
-
-    from dali_pipelines.datasets.open import Dataset
-    from dali_pipelines.plan.order import Order
-    from dali_pipelines.samples import FIXED, SampleSource
-
     index = Dataset(index).long_enough(task).index
     gpu = device != "cpu"
     order = Order(len(index), 1, 0, 1, seed=0, shuffle=True)
@@ -71,12 +66,9 @@ def augment_only(
         media = [torch.from_numpy(frames).to(device) for frames in media]
     arrays = [name for name in source.names if name not in FIXED]
     plans = [tuple(sample[name] for name in arrays) for sample in samples]
-    outputs: list[str] = []
-
-    @pipeline_def(
-        batch_size=batch_size, num_threads=threads, device_id=(torch.device(device).index or 0) if gpu else None
-    )
-    def pipeline() -> tuple[DataNode, ...]:
+    device_id = (torch.device(device).index or 0) if gpu else None
+    pipeline = Pipeline(batch_size=batch_size, num_threads=threads, device_id=device_id)
+    with pipeline:
         frames = fn.external_source(
             lambda info: media[info.idx_in_epoch % len(media)],
             batch=False,
@@ -87,12 +79,8 @@ def augment_only(
         nodes = fn.external_source(
             lambda info: plans[info.idx_in_epoch % len(plans)], num_outputs=len(arrays), batch=False
         )
-        plan = dict(zip(arrays, nodes, strict=True))
-        made = task.graph(frames, plan, steps=steps)
-        outputs.extend(made)
-        return tuple(made.values())
-
-    built = pipeline()
-    built.build()
-    for batch in DALIGenericIterator(built, outputs, prepare_first_batch=False):
+        made = task.graph(frames, dict(zip(arrays, nodes, strict=True)), steps=steps)
+        pipeline.set_outputs(*made.values())
+    pipeline.build()
+    for batch in DALIGenericIterator(pipeline, list(made), prepare_first_batch=False):
         yield batch[0]

@@ -12,14 +12,15 @@ from dali_pipelines.prepare import GOP, SHORT_SIDE
 from dali_pipelines.store.encode import Encoding, write_frames
 from dali_pipelines.store.files import video_path
 from dali_pipelines.store.index import INDEX_FILE, Index
+from dali_pipelines.tasks import Task, task_module
 
 WIDTH, HEIGHT, NUM_FRAMES, FPS = 336, 256, 150, 25
 DATA, VIDEOS = Path("runs/bench"), 24
 
 
 def dataset(options: Namespace, device: str) -> tuple[Index, dict[str, Any]]:
-    """The videos of `loader_throughput.py`, made where none are given, and what its JSON says of them."""
-    from bench.peer_data import JPEG_QUALITY, SOURCE_SIZE, peer_store
+    """Return the videos of `loader_throughput.py`, made where none are given, and what its JSON says of them."""
+    from bench.peers.data import JPEG_QUALITY, SOURCE_SIZE, peer_store
 
     made: dict[str, Any] = {}
     if options.data_dir:
@@ -40,13 +41,18 @@ def dataset(options: Namespace, device: str) -> tuple[Index, dict[str, Any]]:
     return index, {"root": str(index.root), "videos": len(index), "formats": list(index.formats), **made}
 
 
+def default_task(name: str) -> Task:
+    """Return a task with its default plan."""
+    return Task(name, task_module(name).Config())
+
+
 def fastest_codec(device: str) -> str:
-    """Of videos that PyAV decodes for a CPU, and of those that every GPU's decoder takes."""
+    """Return the fastest codec that PyAV decodes for a CPU, or that every GPU's decoder takes."""
     return "rawvideo" if device == "cpu" else "h264"
 
 
 def store_settings(codec: str, gop: int | None, short_side: int | None) -> Encoding:
-    """How a bench stores its videos: as `prepare` does where nothing is said; a short side of 0 leaves the size."""
+    """Return how a bench stores its videos: by default as `prepare` does; a short side of 0 keeps the size."""
     if gop is None:
         gop = GOP.get(codec, 1)
     if short_side is None:
@@ -55,7 +61,7 @@ def store_settings(codec: str, gop: int | None, short_side: int | None) -> Encod
 
 
 def store_name(settings: Encoding) -> str:
-    """The name of a folder of videos that are stored so."""
+    """Return the name of a folder of videos that are stored so."""
     return f"{settings.codec}_gop{settings.gop}_{settings.short_side or 'full'}"
 
 
@@ -67,9 +73,9 @@ def bench_store(
     gop: int | None = None,
     short_side: int | None = None,
 ) -> Path:
-    """A prepared dataset of `videos` clips of 336x256, 6 s each, in `root`; made only where it is missing.
+    """Return the folder of a prepared dataset of clips of 336x256, 6 s each; make it only where it is missing.
 
-    By default it is stored as `prepare` does, below DATA in a folder whose name says how. A `short_side` of 0 leaves
+    By default it is stored as `prepare` does, below DATA in a folder whose name says how. A `short_side` of 0 keeps
     the size.
     """
     settings, records = store_settings(codec, gop, short_side), {}
@@ -85,7 +91,7 @@ def bench_store(
 
 
 def drift(seed: int) -> Iterator[np.ndarray]:
-    """A texture with the spectrum of natural pictures, 1/f, that drifts; uint8 (H, W, 3) frames."""
+    """Yield uint8 (H, W, 3) frames of a drifting texture with the spectrum of natural pictures, 1/f."""
     rng = np.random.default_rng(seed)
     frequency = np.hypot(np.fft.fftfreq(HEIGHT)[:, None], np.fft.rfftfreq(WIDTH))
     frequency[0, 0] = np.inf

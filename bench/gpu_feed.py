@@ -4,6 +4,7 @@ import statistics
 import time
 from typing import Any
 
+from bench.report import markdown
 from dali_pipelines.decode.choose import obstacles
 from dali_pipelines.plan.order import Order
 from dali_pipelines.samples import HANDED_OVER, Media, SampleSource, decoded_media
@@ -57,12 +58,11 @@ def feed_costs(index: Index, task: Task) -> dict[str, Any]:
 
 
 def gpu_table(stored: dict[str, dict[str, Any]]) -> str:
-    """The figures of several stores as a Markdown table, the way that the loader takes marked."""
+    """Return the figures of several stores as a Markdown table; bold is the way that the loader takes."""
     head = ("stored as", "handed over as", "CPU ms / clip", "kB to the GPU / clip", f"cores for {TRAINS_AT} clips/s")
-    lines = ["feeding a GPU", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    for name, costs in stored.items():
-        for way, of_way in costs["ways"].items():
-            chosen = "**" * (way == costs["feed"])
-            cells = (name, f"{chosen}{way}{chosen}", *(str(of_way[key]) for key in of_way))
-            lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    rows = [
+        (name, f"**{way}**" if way == costs["feed"] else way, *of_way.values())
+        for name, costs in stored.items()
+        for way, of_way in costs["ways"].items()
+    ]
+    return "\n".join(["feeding a GPU", *markdown(head, rows)])

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.gpu_checks import FRESH, ROOT
+from bench.gpu_checks import EXIT_GPU_LOST, ROOT
 from bench.gpu_checks.items import chosen, limit
 from bench.gpu_checks.page import line, page
 from bench.gpu_checks.processes import stop
@@ -121,7 +121,7 @@ def run_process(names: list[str], report: Report, args: argparse.Namespace, dead
                     report.add(waiting.pop(0), json.loads(file.read_text()))
                     since = time.monotonic()
                 took = time.monotonic() - since
-                if not waiting or time.monotonic() > deadline or ended == FRESH:
+                if not waiting or time.monotonic() > deadline or ended == EXIT_GPU_LOST:
                     break
                 if ended is not None:
                     how = signal.Signals(-ended).name if ended < 0 else f"status {ended}"

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.report import markdown
 from configs.errors import UserError
 from dali_pipelines.store.files import replacing
 
 Figures = Mapping[str, Mapping[str, Any]]
-"""Of each task, what `loader_throughput.measure_task` returns."""
+"""Of each task, what `loader_rounds.measure_task` returns."""
 
 OURS = {
     "this loader": "clips_per_s",
@@ -42,37 +43,35 @@ PEER_COLUMNS = {
 
 
 def table(tasks: Figures) -> str:
-    """A line a task of what became of the peers, then all figures of the tasks and of the peers, as Markdown."""
-    rivals = {name: figures for name, figures in tasks.items() if isinstance(figures["peers"], Mapping)}
-    lines = _summary(rivals) if rivals else []
-    lines += [f"| task | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 1) + "|"]
-    lines += [
-        f"| `{name}` | {' | '.join(_text(figures[key]) for key in COLUMNS.values())} |"
-        for name, figures in tasks.items()
-    ]
-    for name, figures in rivals.items():
-        lines += ["", f"| `{name}` | {' | '.join(PEER_COLUMNS)} |", "|---" * (len(PEER_COLUMNS) + 1) + "|"]
+    """Return Markdown: of each task with peers a line about them, then all figures of the tasks and of the peers."""
+    with_peers = {name: figures for name, figures in tasks.items() if isinstance(figures["peers"], Mapping)}
+    lines = _summary(with_peers) if with_peers else []
+    lines += markdown(["task", *COLUMNS], (_row(f"`{name}`", figures, COLUMNS) for name, figures in tasks.items()))
+    for name, figures in with_peers.items():
         shown = {"this loader": {**figures, "lead": "", "lead_quartiles": ""}, **figures["peers"]}
-        lines += [
-            f"| {p} | {' | '.join(_text(f.get(k, '')) for k in PEER_COLUMNS.values())} |" for p, f in shown.items()
-        ]
-        blank = " |" * (len(PEER_COLUMNS) - 1)
-        lines += [f"| {peer} | not measured: {why} |{blank}" for peer, why in figures["peers_missing"].items()]
+        rows = [_row(peer, of_peer, PEER_COLUMNS) for peer, of_peer in shown.items()]
+        blank = [""] * (len(PEER_COLUMNS) - 1)
+        rows += [[peer, f"not measured: {why}", *blank] for peer, why in figures["peers_missing"].items()]
+        lines += ["", *markdown([f"`{name}`", *PEER_COLUMNS], rows)]
     return "\n".join(lines)
 
 
-def _summary(rivals: Figures) -> list[str]:
-    """Our lead over the best peer, and over the best of those that read the sources themselves."""
-    peer = "its clips/s | lead | quartiles"
-    lines = [f"| task | clips/s | of decode only | best peer | {peer} | of sources | {peer} |", "|---" * 11 + "|"]
-    for name, figures in rivals.items():
-        cells = [f"`{name}`", figures["clips_per_s"], figures["decode_ceiling_share"]]
+def _row(name: str, figures: Mapping[str, Any], columns: Mapping[str, str]) -> list[str]:
+    return [name, *(_text(figures.get(key, "")) for key in columns.values())]
+
+
+def _summary(with_peers: Figures) -> list[str]:
+    """Return our lead over the best peer, and over the best of those that read the sources themselves."""
+    peer = ("its clips/s", "lead", "quartiles")
+    rows = []
+    for name, figures in with_peers.items():
+        row = [f"`{name}`", figures["clips_per_s"], figures["decode_ceiling_share"]]
         for key in ("best_peer", "best_peer_of_sources"):
             best = figures.get(key)
-            one = figures["peers"].get(best, {})
-            cells += [best or "none", *(_text(one.get(k, "")) for k in ("clips_per_s", "lead", "lead_quartiles"))]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    return [*lines, ""]
+            of_best = figures["peers"].get(best, {})
+            row += [best or "none", *(_text(of_best.get(k, "")) for k in ("clips_per_s", "lead", "lead_quartiles"))]
+        rows.append(row)
+    return [*markdown(["task", "clips/s", "of decode only", "best peer", *peer, "of sources", *peer], rows), ""]
 
 
 def _text(value: Any) -> str:
@@ -80,9 +79,9 @@ def _text(value: Any) -> str:
 
 
 def plot(tasks: Figures, title: str, out: Path) -> None:
-    """Bars with quartiles, a panel a task: the loader, its ceilings and the peers.
+    """Draw bars with quartiles, a panel per task: the loader, its ceilings and the peers.
 
-    Beside peers there is no ceiling of augmenting: it is so much faster that the others would be short.
+    Next to peers the ceiling of augmenting is left out: it is so much faster that the others would be short.
     """
     try:
         import matplotlib
@@ -119,13 +118,13 @@ def plot(tasks: Figures, title: str, out: Path) -> None:
     axes[0, 0].invert_yaxis()  # that of all panels
     figure.suptitle(title)
     figure.supxlabel("clips/s")
-    with replacing(out) as part:
-        figure.savefig(part, dpi=110, format="png")
+    with replacing(out) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
     plt.close(figure)
 
 
 def _bars(figures: Mapping[str, Any]) -> dict[str, tuple[float, list[float]]]:
-    """Name -> clips/s and their quartiles."""
+    """Return name -> clips/s and their quartiles."""
     bars = {name: (figures[key], figures[f"{key}_quartiles"]) for name, key in OURS.items()}
     peers = figures["peers"] if isinstance(figures["peers"], Mapping) else {}
     return bars | {name: (peer["clips_per_s"], peer["clips_per_s_quartiles"]) for name, peer in peers.items()}

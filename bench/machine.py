@@ -12,11 +12,10 @@ import torch
 
 PACKAGES = ("torch", "torchvision", "nvidia-dali-cuda130", "av", "numpy")
 PEERS = ("torchcodec", "decord", "opencv-python", "opencv-python-headless")
-"""What other loaders need, where it is installed."""
 
 
 def machine() -> dict[str, object]:
-    """What to print beside every figure: processor, memory, GPU, versions, commit, date (UTC)."""
+    """Return what a figure belongs to: processor, memory, GPU, versions, commit, date (UTC)."""
     return {
         "cpu": _cpu_name(),
         "cores": psutil.cpu_count(),
@@ -24,15 +23,16 @@ def machine() -> dict[str, object]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in PACKAGES} | _peer_versions(),
+        "versions": _versions(),
         "commit": _commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
-def _peer_versions() -> dict[str, str]:
+def _versions() -> dict[str, str]:
+    """Versions of what this project and, where they are installed, its peers need."""
     found = {}
-    for name in PEERS:
+    for name in (*PACKAGES, *PEERS):
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return found
@@ -47,7 +47,7 @@ def _cpu_name() -> str:
 
 
 def _commit() -> str | None:
-    """The commit, with a + when the working tree differs from it."""
+    """Return the commit, with a + when the working tree differs from it."""
     try:
         git = ["git", "-C", str(Path(__file__).parent)]
         commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+import torch
 
 WARM_UP = 6
 """Batches before a round's clock starts: prefetched while another loader ran, they come sooner. Our loader has two
@@ -28,21 +29,21 @@ class Round:
 
     @property
     def rate(self) -> float:
-        """Batches a second."""
+        """Batches per second."""
         return len(self.seconds) / sum(self.seconds)
 
 
 def measure(batches: Iterator[Any], count: int, *, device: str, warm_up: int = WARM_UP) -> Round:
-    """Times `count` batches. On a GPU the clock waits until a batch is really there."""
+    """Time `count` batches. On a GPU the clock waits until a batch is really there."""
     for _ in range(warm_up):
         next(batches)
-        wait(device)
+        synchronize(device)
     result = Round([], -cpu_seconds(), [], [])
     sampled = -MEMORY_EVERY_S
     for number in range(count):
         began = time.perf_counter()
         next(batches)
-        wait(device)
+        synchronize(device)
         if began - sampled >= MEMORY_EVERY_S:
             sampled = began
             result.host_mib.append((number, host_mib()))
@@ -53,43 +54,40 @@ def measure(batches: Iterator[Any], count: int, *, device: str, warm_up: int = W
     return result
 
 
-def wait(device: str) -> None:
-    """Until the GPU has done what it was asked to do."""
+def synchronize(device: str) -> None:
+    """Wait until the GPU has done all its work."""
     if device != "cpu":
-        import torch
-
         torch.cuda.synchronize(device)
 
 
 def _processes() -> list[psutil.Process]:
-    """This one and those below it, but for the server from which the peers' workers are forked: it only waits."""
+    """This one and its descendants, but for the server from which the peers' workers are forked: it only waits."""
     me = psutil.Process()
     below = me.children(recursive=True)
     return [me, *(p for p in below if not (p.ppid() == me.pid and any("forkserver" in word for word in p.cmdline())))]
 
 
 def cpu_seconds() -> float:
-    """User and system time so far of this process and the children that it has now."""
+    """Return user and system time so far of this process and the children that it has now."""
     return sum(times.user + times.system for times in (process.cpu_times() for process in _processes()))
 
 
 def host_mib() -> float:
-    """Resident memory of this process and its children; pages that they share count in each."""
+    """Return the resident memory of this process and its children; pages that they share count in each."""
     return sum(process.memory_info().rss for process in _processes()) / 2**20
 
 
 def gpu_mib() -> float:
-    """Memory in use on the GPU, whoever uses it."""
-    import torch
-
+    """Return the memory in use on the GPU, whoever uses it."""
     free, total = torch.cuda.mem_get_info()
     return (total - free) / 2**20
 
 
 def slope(rounds: Sequence[Sequence[tuple[int, float]]]) -> float | None:
-    """Growth per 1000 batches by least squares, one slope for all rounds, each with a level of its own.
+    """Return the growth per 1000 batches by least squares, one slope for all rounds.
 
-    So what other loaders take between the rounds does not count. None where there are too few samples.
+    Each round has a level of its own, so what other loaders take between the rounds does not count. None where there
+    are too few samples.
     """
     points = [np.array(samples, float).reshape(-1, 2) for samples in rounds]
     centered = np.concatenate([p - p.mean(axis=0) for p in points if len(p)] or [np.zeros((0, 2))])
@@ -98,11 +96,11 @@ def slope(rounds: Sequence[Sequence[tuple[int, float]]]) -> float | None:
 
 
 def times_ms(rounds: Sequence[Round]) -> dict[str, float]:
-    """Percentiles of the milliseconds of a batch, over all rounds."""
+    """Return percentiles of the milliseconds of a batch, over all rounds."""
     values = np.percentile([1000 * s for one in rounds for s in one.seconds], [50, 95, 99])
     return {f"batch_ms_p{p}": round(float(v), 1) for p, v in zip((50, 95, 99), values, strict=True)}
 
 
-def spread(values: Sequence[float], digits: int = 1) -> list[float]:
-    """The lower and the upper quartile."""
+def quartiles(values: Sequence[float], digits: int = 1) -> list[float]:
+    """Return the lower and the upper quartile."""
     return [round(float(v), digits) for v in np.percentile(values, [25, 75])]

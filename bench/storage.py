@@ -2,10 +2,10 @@
 
 Prepares the same videos in every codec, GOP and size, and as they are; counts bytes and the frames that a decoder has
 to go through, and measures how fast a task's clips arrive. See bench/README.md for the rule behind the advice.
+Heavy imports stand inside functions: each of the loader's workers imports this file once more.
 """
 
 import argparse
-import json
 import os
 import statistics
 from collections.abc import Mapping
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configs.errors import UserError, run_cli
+from bench.options import require_positive
+from configs.errors import run_cli
 
 if TYPE_CHECKING:
     from dali_pipelines.store.index import Index
@@ -28,11 +29,11 @@ class Setting:
     codec: str
     gop: int | None = None
     side: int | None = None
-    """The short side that was asked for; HEVC has a least one."""
+    """The requested short side; HEVC has a minimum."""
 
     @property
     def options(self) -> list[str]:
-        """Those of `prepare`."""
+        """The options of `prepare`."""
         from dali_pipelines.store.nvdec import NVDEC_LEAST
 
         if self.side is None:
@@ -65,9 +66,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--work-dir", type=Path, default=Path("runs/bench/storage"), help="what is stored stays there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     args = parser.parse_args(argv)
-    for name in ("disk_factor", "batch_size", "batches", "rounds", "threads"):
-        if getattr(args, name) < 1:
-            raise UserError(f"--{name.replace('_', '-')} {getattr(args, name)}: at least 1")
+    require_positive(args, "disk_factor", "batch_size", "batches", "rounds", "threads")
     return args
 
 
@@ -75,18 +74,17 @@ def main(argv: list[str]) -> None:
     args = parse_args(argv)
     import torch
 
+    from bench.data import default_task
     from bench.gpu_feed import feed_costs, gpu_table
-    from bench.machine import machine
+    from bench.report import median_range, save_json
     from bench.storage_data import costs, made_up, stored
     from dali_pipelines.datasets.open import Dataset
     from dali_pipelines.store.encode import KEY_FRAMES_ONLY
-    from dali_pipelines.store.files import replacing
-    from dali_pipelines.tasks import Task, task_module
     from nets.tasks import pretext_tasks
 
     device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
     settings = {name: getattr(args, name) for name in ("batch_size", "workers", "threads")} | {"device": device}
-    tasks = {name: Task(name, task_module(name).Config()) for name in [*pretext_tasks(), args.task]}
+    tasks = {name: default_task(name) for name in [*pretext_tasks(), args.task]}
     gops = {codec: [1] if codec in KEY_FRAMES_ONLY else args.gops for codec in args.codecs}
     ways = [Setting(codec, gop, side) for side in args.short_sides for codec in args.codecs for gop in gops[codec]]
     sources = args.sources or [made_up(args.work_dir / "made_up")]
@@ -101,26 +99,23 @@ def main(argv: list[str]) -> None:
         for way, videos in timed.items():
             rate, decoder = measure(videos, tasks[args.task], settings, args.batches)
             rates[way].append(rate)
-            figures[way] |= {"decoder": decoder, "clips_per_s": spread(rates[way])}
+            figures[way] |= {"decoder": decoder, "clips_per_s": median_range(rates[way])}
         advice = {str(side): advise(side, figures, rates, args.disk_factor) for side in args.short_sides}
-        if args.json:  # after each round: an interrupted bench keeps what it has
-            report = {
-                "machine": machine(),
-                "settings": settings | {"task": args.task, "videos": len(videos), "sources": [*map(str, sources)]},
-                "notes": notes,
-                "stored": {" ".join(way.options): of_way for way, of_way in figures.items()},
-                "feeding_a_gpu": feeds,
-                "advice": advice,
-            }
-            with replacing(args.json) as part:
-                part.write_text(json.dumps(report, indent=1) + "\n")
+        save_json(  # after each round: an interrupted bench keeps what it has
+            args.json,
+            settings=settings | {"task": args.task, "videos": len(videos), "sources": [*map(str, sources)]},
+            notes=notes,
+            stored={" ".join(way.options): of_way for way, of_way in figures.items()},
+            feeding_a_gpu=feeds,
+            advice=advice,
+        )
     print(table(figures, rates, args.task))
     print(gpu_table(feeds))
     print("\n".join(advice.values()))
 
 
 def measure(index: "Index", task: "Task", settings: Mapping[str, Any], batches: int) -> tuple[float, str]:
-    """Clips a second of one round, and what decodes them. Its loader ends with it, so that none prefetches beside."""
+    """Return clips/s of one round and the decoder; the loader ends with the round, so that none prefetches later."""
     from bench import meters
     from dali_pipelines.loader import ClipLoader
     from trainers.engine.loop import endless
@@ -135,10 +130,10 @@ def measure(index: "Index", task: "Task", settings: Mapping[str, Any], batches: 
 def advise(
     side: int, figures: Mapping[Setting, Mapping[str, Any]], rates: Mapping[Setting, list[float]], disk_factor: float
 ) -> str:
-    """How to store videos at this short side: the fastest within the disk budget, of equally fast ones the smallest."""
+    """Return the advice for a short side: the fastest in the disk budget, of equally fast ones the smallest."""
 
     def size(way: Setting) -> float:
-        return figures[way]["kb_per_video"]
+        return float(figures[way]["kb_per_video"])
 
     ways = [way for way in figures if way.side == side]
     if not ways:
@@ -158,30 +153,28 @@ def advise(
     return f"short side {side}: python -m dali_pipelines.prepare SRC --out DIR {' '.join(chosen.options)}\n    {why}"
 
 
-def spread(rates: list[float]) -> dict[str, float]:
-    """Median, least and greatest of the rounds."""
-    return {name: round(of(rates), 1) for name, of in (("median", statistics.median), ("min", min), ("max", max))}
-
-
 def table(figures: Mapping[Setting, Mapping[str, Any]], rates: Mapping[Setting, list[float]], task: str) -> str:
-    """The figures as a Markdown table."""
+    """Return the figures as a Markdown table."""
+    from bench.report import markdown
+
     head = ("stored as", "size", "kB / video", "kB / clip", "amplification", "decoder", "clips/s", "/ original")
-    lines = [f"clips of {task}", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    rows = []
     for way, of_way in figures.items():
         clip, speed = of_way["tasks"][task], of_way["clips_per_s"]
         lead = [a / b for a, b in zip(rates[way], rates.get(ORIGINAL, []), strict=False)]
-        cells = (
-            " ".join(way.options).replace("--", ""),
-            of_way["first_size"],
-            f"{of_way['kb_per_video']:.0f}",
-            f"{clip['kb_per_clip']:.0f}",
-            f"{clip['amplification']:.2f}",
-            of_way["decoder"],
-            f"{speed['median']:.0f} ({speed['min']:.0f} to {speed['max']:.0f})",
-            f"{statistics.median(lead):.2f}" if lead else "",
+        rows.append(
+            (
+                " ".join(way.options).replace("--", ""),
+                of_way["first_size"],
+                f"{of_way['kb_per_video']:.0f}",
+                f"{clip['kb_per_clip']:.0f}",
+                f"{clip['amplification']:.2f}",
+                of_way["decoder"],
+                f"{speed['median']:.0f} ({speed['min']:.0f} to {speed['max']:.0f})",
+                f"{statistics.median(lead):.2f}" if lead else "",
+            )
         )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return "\n".join([f"clips of {task}", *markdown(head, rows)])
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """The training loop, the network alone and the loader alone, in rounds that alternate: seconds of every step."""
 
 import itertools
-import statistics
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,20 +8,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.meters import WARM_UP
+from bench.meters import WARM_UP, synchronize
+from bench.report import median_range
 from trainers.engine.loop import endless, train_step
 from trainers.engine.run import Batch, Run
 
 
 class Clocked:
-    """Batches, with two CUDA events around each request on the stream that trains: GPU time without a batch.
+    """Time how long the GPU is without a batch, by two CUDA events around each request on the stream that trains.
 
     The host gets a batch before the GPU has made it, so that its own wait may be short where the GPU's is long.
     """
 
     def __init__(self, batches: Iterator[Batch], device: torch.device) -> None:
         self.batches, self.gpu = batches, device.type == "cuda"
-        self.events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+        self.events: list[tuple[Any, Any]] = []  # of torch.cuda.Event, which has no types
 
     def __iter__(self) -> "Clocked":
         return self
@@ -30,22 +30,23 @@ class Clocked:
     def __next__(self) -> Batch:
         if not self.gpu:
             return next(self.batches)
-        asked, have = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        asked.record()  # reached when all work of the step before is done
+        create: Any = torch.cuda.Event
+        requested, ready = create(enable_timing=True), create(enable_timing=True)
+        requested.record()  # reached when all work of the step before is done
         batch = next(self.batches)
-        have.record()  # reached when DALI has made the batch, for which this stream waits
-        self.events.append((asked, have))
+        ready.record()  # reached when DALI has made the batch, for which this stream waits
+        self.events.append((requested, ready))
         return batch
 
     def take(self) -> float:
-        """Seconds between the events since the last call, all of which the GPU has reached."""
-        milliseconds = sum(asked.elapsed_time(have) for asked, have in self.events)
+        """Return the seconds between the events since the last call, all of which the GPU has reached."""
+        milliseconds: float = sum(requested.elapsed_time(ready) for requested, ready in self.events)
         self.events.clear()
         return milliseconds / 1000
 
 
 def train_steps(run: Run, batches: Clocked, steps: int, *, settle_s: float) -> np.ndarray:
-    """float64 (steps, world_size, 3) seconds of every step on every rank: whole, host waiting, GPU waiting.
+    """Return float64 (steps, world_size, 3) seconds of every step on every rank: whole, host waiting, GPU waiting.
 
     At least `WARM_UP` steps and `settle_s` seconds go before: what was prefetched, and the prefetching, are over then.
     """
@@ -57,30 +58,29 @@ def train_steps(run: Run, batches: Clocked, steps: int, *, settle_s: float) -> n
         result = train_step(run, batches, middle)
         # The loop of trainers/loop.py gathers as much; on a GPU it waits here for the end of the step.
         late = result.terms["loss"].new_tensor(time.perf_counter() < settled)
-        everyones = run.ranks.gather(torch.stack([*result.terms.values(), late]))
+        of_all_ranks = run.ranks.gather(torch.stack([*result.terms.values(), late]))
         times.append([time.perf_counter() - began, result.wait, batches.take()])
-        if left > steps and everyones[:, -1].any():  # the ranks settle together
+        if left > steps and of_all_ranks[:, -1].any():  # the ranks settle together
             continue
         left -= 1
     return np.array(run.ranks.gather_objects(times[-steps:])).transpose(1, 0, 2)
 
 
 def load_batches(run: Run, batches: Clocked, steps: int) -> np.ndarray:
-    """float64 (steps, world_size) seconds that the batches of a step take where nobody trains."""
+    """Return float64 (steps, world_size) seconds that the batches of a step take where nobody trains."""
     times = []
     for _ in range(WARM_UP + steps):
         began = time.perf_counter()
         for _ in range(run.config.train.accumulate):
             next(batches)
-        if batches.gpu:
-            torch.cuda.synchronize()
+        synchronize(run.ranks.device.type)
         times.append(time.perf_counter() - began)
     batches.take()
     return np.array(run.ranks.gather_objects(times[-steps:])).T
 
 
 def measure_rounds(run: Run, *, steps: int, rounds: int) -> dict[str, Any]:
-    """Milliseconds of a step of the slowest rank in the three kinds of round, and their ratios round by round."""
+    """Return milliseconds of a step of the slowest rank in the three kinds of round, and the ratios of each round."""
     device = run.ranks.device
     batches = Clocked(endless(run.loader), device)
     cached = Clocked(itertools.repeat(next(batches)), device)
@@ -95,9 +95,9 @@ def measure_rounds(run: Run, *, steps: int, rounds: int) -> dict[str, Any]:
     loader_to_network = ratio(fed, alone)
     by_rank = np.concatenate(whole).sum(0)  # (world_size, 3)
     figures: dict[str, Any] = {
-        "step_ms": spread(totals),
-        "network_ms": spread(alone),
-        "loader_ms": spread(fed),
+        "step_ms": percentiles_ms(totals),
+        "network_ms": percentiles_ms(alone),
+        "loader_ms": percentiles_ms(fed),
         "network_to_step": ratio(alone, totals),
         "loader_to_network": loader_to_network,
         "bound": bound(loader_to_network),
@@ -109,20 +109,20 @@ def measure_rounds(run: Run, *, steps: int, rounds: int) -> dict[str, Any]:
 
 
 def bound(loader_to_network: Mapping[str, float]) -> str:
-    """Whichever takes longer alone in every round; `either` where the rounds do not agree."""
+    """Return whichever takes longer alone in every round; `either` where the rounds do not agree."""
     if loader_to_network["min"] > 1:
         return "loader"
     return "network" if loader_to_network["max"] < 1 else "either"
 
 
 def ratio(top: list[np.ndarray], bottom: list[np.ndarray]) -> dict[str, float]:
-    """Of the rounds' median times: the median of the rounds' own ratios, the least and the greatest."""
+    """Return the median, least and greatest of the ratios of the rounds' median times."""
     values = [float(np.median(t) / np.median(b)) for t, b in zip(top, bottom, strict=True)]
-    return {name: round(of(values), 3) for name, of in (("median", statistics.median), ("min", min), ("max", max))}
+    return median_range(values, 3)
 
 
-def spread(rounds: list[np.ndarray]) -> dict[str, float]:
-    """Milliseconds over all rounds: median, quartiles and the 95th percentile."""
+def percentiles_ms(rounds: list[np.ndarray]) -> dict[str, float]:
+    """Return milliseconds over all rounds: quartiles and the 95th percentile."""
     marks = (25, 50, 75, 95)
     values = np.percentile(1000 * np.concatenate(rounds), marks).tolist()
     return {f"p{mark}": round(value, 2) for mark, value in zip(marks, values, strict=True)}

@@ -2,6 +2,7 @@
 
 Rounds of three alternate: the training loop as it is, the same loop on one batch that is there already, and the loader
 with nobody to train. See bench/README.md for how to read the table.
+Heavy imports stand inside functions: each of the loader's workers imports this file once more.
 """
 
 import argparse
@@ -12,6 +13,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.options import require_positive
 from configs.errors import UserError, run_cli
 from configs.load import load
 from trainers.commands.options import add_overrides, overrides
@@ -36,9 +38,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--profile", type=Path, metavar="DIR", help="write a trace of some steps of rank 0 there")
     add_overrides(parser)
     args = parser.parse_args(argv)
-    for name in ("steps", "rounds"):
-        if getattr(args, name) < 1:
-            raise UserError(f"--{name} {getattr(args, name)}: at least 1")
+    require_positive(args, "steps", "rounds")
     if args.tasks and args.config:
         raise UserError("--tasks with --config: give one of them, a recipe names its task")
     return args
@@ -48,6 +48,7 @@ def main(argv: list[str]) -> None:
     args = parse_args(argv)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in trainers/pretrain.py; torch is not imported yet
     from bench.data import DATA, bench_store, fastest_codec, store_name, store_settings
+    from bench.report import save_json
     from trainers.engine.distributed import start
 
     with start(args.device) as ranks:
@@ -65,14 +66,15 @@ def main(argv: list[str]) -> None:
         for name, config in configs.items():
             profile_to = args.profile / f"{name.replace('/', '_')}.json" if args.profile else None
             results[name] = measure(config, ranks, steps=args.steps, rounds=args.rounds, profile_to=profile_to)
-            if args.json and ranks.rank == 0:  # after each one: an interrupted bench keeps what it has
-                write(args.json, results, ranks, config.data.root)
+            if ranks.rank == 0:  # after each one: an interrupted bench keeps what it has
+                settings = {"device": ranks.device.type, "ranks": ranks.world_size, "data": config.data.root}
+                save_json(args.json, settings=settings, recipes=results)
         if ranks.rank == 0:
             print(table(results), flush=True)
 
 
 def default_recipes(tasks: list[str] | None, *, gpu: bool) -> list[Path]:
-    """Of each task its UCF101 recipes, one for each backbone; without a GPU its small demo.yaml."""
+    """Return of each task its UCF101 recipes, one for each backbone; without a GPU its small demo.yaml."""
     from nets.tasks import net_module, pretext_tasks
 
     chosen: dict[tuple[str, str], Path] = {}
@@ -86,7 +88,7 @@ def default_recipes(tasks: list[str] | None, *, gpu: bool) -> list[Path]:
 def measure(
     config: "Config", ranks: "Ranks", *, steps: int, rounds: int, profile_to: Path | None = None
 ) -> dict[str, Any]:
-    """The figures of one recipe.
+    """Return the figures of one recipe.
 
     A function of its own, so that the network is freed before the next one and before the group of ranks ends.
     """
@@ -137,7 +139,7 @@ def measure(
 
 
 def profile(run: "Run", path: Path) -> None:
-    """Writes a trace of some steps of rank 0, for chrome://tracing or ui.perfetto.dev."""
+    """Write a trace of some steps of rank 0, for chrome://tracing or ui.perfetto.dev."""
     import torch
 
     from dali_pipelines.store.files import replacing
@@ -153,39 +155,32 @@ def profile(run: "Run", path: Path) -> None:
         if run.ranks.device.type == "cuda":
             torch.cuda.synchronize()
     if tracer:
-        with replacing(path) as part:
-            tracer.export_chrome_trace(str(part))
+        with replacing(path) as temporary:
+            tracer.export_chrome_trace(str(temporary))
         print(f"trace of {PROFILED} steps: {path}", flush=True)
 
 
-def write(path: Path, results: Mapping[str, Any], ranks: "Ranks", root: str) -> None:
-    """The figures so far, with the machine they belong to."""
-    from bench.machine import machine
-    from dali_pipelines.store.files import replacing
-
-    settings = {"device": ranks.device.type, "ranks": ranks.world_size, "data": root}
-    with replacing(path) as part:
-        part.write_text(json.dumps({"machine": machine(), "settings": settings, "recipes": results}, indent=1) + "\n")
-
-
 def table(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """The figures as a Markdown table."""
+    """Return the figures as a Markdown table."""
+    from bench.report import markdown
+
     head = ("recipe", "batch", "step ms (p95)", "network ms", "loader ms", "network / step", "data wait", "bound by")
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    rows = []
     for name, figures in results.items():
         step, share = figures["step_ms"], figures["network_to_step"]
-        cells = (
-            f"`{name}`",
-            f"{figures['global_batch']}",
-            f"{step['p50']:.1f} ({step['p95']:.1f})",
-            f"{figures['network_ms']['p50']:.1f}",
-            f"{figures['loader_ms']['p50']:.1f}",
-            f"{share['median']:.2f} ({share['min']:.2f} to {share['max']:.2f})",
-            f"{100 * figures.get('gpu_data_wait', figures['data_wait']):.1f} %",
-            figures["bound"],
+        rows.append(
+            (
+                f"`{name}`",
+                f"{figures['global_batch']}",
+                f"{step['p50']:.1f} ({step['p95']:.1f})",
+                f"{figures['network_ms']['p50']:.1f}",
+                f"{figures['loader_ms']['p50']:.1f}",
+                f"{share['median']:.2f} ({share['min']:.2f} to {share['max']:.2f})",
+                f"{100 * figures.get('gpu_data_wait', figures['data_wait']):.1f} %",
+                figures["bound"],
+            )
         )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return "\n".join(markdown(head, rows))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Does loading survive the death of its workers? `python bench/worker_kills.py`.
 
 While batches are loaded, a thread sends SIGKILL to a random worker at a random moment, again and again. Afterwards the
-batches are compared with those of the same loader, undisturbed.
+batches are compared with those of the same loader, undisturbed. Heavy imports stand inside functions: each worker
+imports this file once more.
 """
 
 import argparse
@@ -17,7 +18,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configs.errors import UserError, run_cli
+from bench.options import require_positive
+from configs.errors import run_cli
 
 if TYPE_CHECKING:
     import torch
@@ -42,33 +44,25 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of whom to kill and when (0)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     args = parser.parse_args(argv)
-    for name in ("kills", "workers"):
-        if getattr(args, name) < 1:
-            raise UserError(f"--{name} {getattr(args, name)}: at least 1")
+    require_positive(args, "kills", "workers")
     return args
 
 
 def main(argv: list[str]) -> int:
     args = parse_args(argv)
-    from bench.data import bench_store
-    from bench.machine import machine
-    from dali_pipelines.store.files import replacing
-    from dali_pipelines.store.index import Index
-    from dali_pipelines.tasks import Task, task_module
+    from bench.data import bench_store, default_task
+    from bench.report import save_json
 
     index = Index.load(args.data_dir or bench_store(codec="rawvideo"))
-    task = Task(args.task, task_module(args.task).Config())
     loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(args.busy)]
     try:
-        result = measure(index, task, workers=args.workers, kills=args.kills, seed=args.seed)
+        result = measure(index, default_task(args.task), workers=args.workers, kills=args.kills, seed=args.seed)
     finally:
         for loop in loops:
             loop.kill()
     result |= {"task": args.task, "workers": args.workers, "busy": args.busy}
     print(json.dumps(result))
-    if args.json:
-        with replacing(args.json) as part:
-            part.write_text(json.dumps({"machine": machine(), **result}, indent=1) + "\n")
+    save_json(args.json, **result)
     return int(bool(result["batches_that_differ"] or result["replaced"]))
 
 
@@ -82,7 +76,7 @@ def measure(index: "Index", task: "Task", *, workers: int, kills: int, seed: int
     def loader() -> "ClipLoader":
         return ClipLoader(index, task, batch_size=4, workers=workers, threads=1)
 
-    killer, chosen, bar = Killer(kills, seed), random.Random(seed + 1), tqdm(total=kills, unit="kill")
+    killer, pauses, bar = Killer(kills, seed), random.Random(seed + 1), tqdm(total=kills, unit="kill")
     digests, seconds = [], []
     with closing(loader()) as disturbed, bar:
         batches = endless(disturbed)
@@ -94,7 +88,7 @@ def measure(index: "Index", task: "Task", *, workers: int, kills: int, seed: int
             seconds.append(time.perf_counter() - began)
             killer.delivered += 1
             bar.update(killer.kills - bar.n)
-            time.sleep(chosen.choice((0, STEP_S)))
+            time.sleep(pauses.choice((0, STEP_S)))
         replaced = disturbed.unreadable
     with closing(loader()) as undisturbed:
         differ = sum(a != digest(b) for a, b in zip(digests, endless(undisturbed), strict=False))
@@ -114,21 +108,21 @@ class Killer(threading.Thread):
 
     def __init__(self, kills: int, seed: int) -> None:
         super().__init__(daemon=True)
-        self.wanted, self.kills, self.delivered = kills, 0, 0
-        self.chosen = random.Random(seed)
+        self.total, self.kills, self.delivered = kills, 0, 0
+        self.random = random.Random(seed)
 
     def run(self) -> None:
         import psutil
 
         me = psutil.Process()
-        while self.kills < self.wanted:
-            time.sleep(self.chosen.uniform(0, GAP_S))
+        while self.kills < self.total:
+            time.sleep(self.random.uniform(0, GAP_S))
             if self.delivered < SETTLE:
                 continue
             victims = [child for child in me.children() if is_worker(child)]
             if victims:
                 self.delivered = 0
-                self.chosen.choice(victims).kill()
+                self.random.choice(victims).kill()
                 self.kills += 1
 
 

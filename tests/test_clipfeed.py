@@ -11,8 +11,8 @@ from configs.errors import UserError
 from tests.helpers.media import make_video
 from tests.helpers.runs import ROOT
 from tests.trainers.test_weights import write_checkpoint
-from trainers.engine import checkpoint
 from trainers.commands.extract_features import main
+from trainers.engine import checkpoint
 
 
 def readme_blocks() -> list[str]:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FRESH = 75
+EXIT_GPU_LOST = 75
 """Exit status of a worker whose GPU answers no more: what is left needs a fresh process."""
 
 
-class NotHere(Exception):
+class Unavailable(Exception):
     """This machine cannot answer the question: no GPU, or no driver."""
 
 
@@ -37,11 +37,11 @@ class Where:
 
 
 def need_gpu() -> None:
-    """NotHere, in plain words, without a GPU that torch sees."""
+    """Unavailable, in plain words, without a GPU that torch sees."""
     import torch
 
     if not torch.cuda.is_available():
-        raise NotHere(f"no GPU: torch {torch.__version__} sees none; --device cpu rehearses without one")
+        raise Unavailable(f"no GPU: torch {torch.__version__} sees none; --device cpu rehearses without one")
 
 
 def gpu_answers() -> bool:

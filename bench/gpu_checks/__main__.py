@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.gpu_checks import FRESH, NotHere, Where, gpu_answers, need_gpu
+from bench.gpu_checks import EXIT_GPU_LOST, Unavailable, Where, gpu_answers, need_gpu
 from bench.gpu_checks.page import fine
 from dali_pipelines.store.files import replacing
 
@@ -28,12 +28,12 @@ def main(argv: list[str]) -> int:
     for name in args.items:
         print(f"--- {name}", flush=True)
         record = attempt(name, where)
-        suspect = not where.rehearsal and record["status"] != "not here" and not fine(record)
+        suspect = not where.rehearsal and record["status"] != "unavailable" and not fine(record)
         broken = suspect and not gpu_answers()
         with replacing(args.results / f"{name}.json") as part:
             part.write_text(json.dumps(record))
         if broken:
-            return FRESH
+            return EXIT_GPU_LOST
     return 0
 
 
@@ -48,8 +48,8 @@ def attempt(name: str, where: Where) -> dict[str, Any]:
         found = importlib.import_module(f"bench.gpu_checks.{part}").measure(item, where)
         record = {"status": "done", "result": found}
         json.dumps(record)
-    except NotHere as reason:
-        record = {"status": "not here", "error": str(reason)}
+    except Unavailable as reason:
+        record = {"status": "unavailable", "error": str(reason)}
     except Exception as error:
         traceback.print_exc()
         record = {"status": "failed", "error": f"{type(error).__name__}: {error}"}

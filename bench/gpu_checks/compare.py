@@ -10,18 +10,18 @@ CLEARLY = 0.25
 """Gray levels by which another frame must be nearer: in a video that stands still all are about equally near."""
 
 
-def compare(got: np.ndarray, wanted: np.ndarray) -> dict[str, Any]:
+def compare(actual: np.ndarray, expected: np.ndarray) -> dict[str, Any]:
     """Differences of frames uint8 (T, H, W, 3) in gray levels; `misplaced` counts those that look more like another."""
-    if got.shape != wanted.shape:
-        return {"ok": False, "shape": str(got.shape), "wanted": str(wanted.shape)}
-    got, wanted = got.astype(np.int16), wanted.astype(np.int16)
-    distance = np.array([[np.abs(mine - other).mean() for other in wanted] for mine in got])
+    if actual.shape != expected.shape:
+        return {"ok": False, "shape": str(actual.shape), "expected": str(expected.shape)}
+    actual, expected = actual.astype(np.int16), expected.astype(np.int16)
+    distance = np.array([[np.abs(mine - other).mean() for other in expected] for mine in actual])
     own = distance.diagonal()
     misplaced = int((own > distance.min(axis=1) + CLEARLY).sum())
-    difference = np.abs(got - wanted)
+    difference = np.abs(actual - expected)
     return {
         "ok": misplaced == 0 and bool(own.max() < MOST),
-        "frames": len(got),
+        "frames": len(actual),
         "max": int(difference.max()),
         "mean": round(float(difference.mean()), 3),
         "worst_frame_mean": round(float(own.max()), 3),

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.dlpack import from_dlpack
 
 from bench.gpu_checks import Where
 from bench.gpu_checks.compare import compare
-from bench.gpu_checks.pipelines import by_turns, feed_of, pixels, video_pipeline
+from bench.gpu_checks.pipelines import alternate, feed_of, pixels, video_pipeline
 from bench.gpu_checks.videos import dataset, working
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.store.index import Index
@@ -17,7 +18,7 @@ from dali_pipelines.store.reader import EncodedClip, read_clip
 FRAMES = 16
 THREADS = (4, 7, 14, 28)  # H100 and H200 have seven decoders
 BATCH = 56  # a multiple of each
-REPEATS, MOST_S = 1000, 25
+REPEATS, LIMIT_S = 1000, 25
 
 
 def measure(item: str, where: Where) -> dict[str, Any]:
@@ -42,9 +43,9 @@ def rates(store: str, where: Where) -> dict[str, Any]:
     clips = clips_of(dataset(store, where), batch)
     decoded = float(np.mean([clip.decoded for clip in clips]))
     made = {count: video_pipeline(feed_of(clips), where, batch_size=batch, threads=count) for count in counts}
-    rows = by_turns({f"{count} threads": made[count].run for count in counts}, where, batch_size=batch)
-    told = [f"{row['clips_per_s']:,.0f} ({row.get('decoder_percent', '?')} %)" for row in rows.values()]
-    answer = f"clips/s (decoders busy) at {', '.join(map(str, counts))} threads: {', '.join(told)}"
+    rows = alternate({f"{count} threads": made[count].run for count in counts}, where, batch_size=batch)
+    texts = [f"{row['clips_per_s']:,.0f} ({row.get('decoder_percent', '?')} %)" for row in rows.values()]
+    answer = f"clips/s (decoders busy) at {', '.join(map(str, counts))} threads: {', '.join(texts)}"
     return {
         "answer": f"{answer}; {decoded:.0f} frames decoded for {FRAMES}",
         "decoded_frames_per_clip": round(decoded, 1),
@@ -62,9 +63,9 @@ def repeat(where: Where) -> dict[str, Any]:
     first: torch.Tensor | None = None
     same: list[bool] = []
     began = time.monotonic()
-    while len(same) < repeats and time.monotonic() - began < MOST_S:
+    while len(same) < repeats and time.monotonic() - began < LIMIT_S:
         (output,) = pipeline.run()
-        frames = torch.from_dlpack(output.as_tensor())
+        frames = from_dlpack(output.as_tensor())
         first = frames.clone() if first is None else first
         same.append(torch.equal(frames, first))
     answer = f"{sum(same)} of {len(same)} batches of {store} are the same to the bit, "

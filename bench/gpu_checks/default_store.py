@@ -14,14 +14,13 @@ from bench.gpu_checks.videos import DEFAULT, dataset, encoded, note_working, sav
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.recovery import first_cause
 from dali_pipelines.store.files import replacing, video_path
-from dali_pipelines.store.fmp4 import read_layout
+from dali_pipelines.store.fmp4 import decoder_config, read_layout
+from dali_pipelines.store.headers import H264Sps
 from dali_pipelines.store.index import Index, Record
+from dali_pipelines.store.nal import read_sps
 from dali_pipelines.store.reader import read_clip
 
 OTHERS = ("h264_gop8", "hevc_gop16", "vp9_gop16")
-CONSTRAINT_SET3 = 0x10
-"""Of the profile compatibility byte: an encoder that knows of one reference frame at most, so a decoder that makes room
-for one picture."""
 OLD_SIZE = (192, 144)
 
 
@@ -43,10 +42,16 @@ def made(where: Where) -> dict[str, Any]:
 
 
 def constraint_set3(index: Index) -> bool | None:
-    """Whether the first video's avcC sets the flag; None where there is no avcC."""
-    head = index.path(0).read_bytes()[: int(index.init_sizes[0])]
-    at = head.find(b"avcC")
-    return None if at < 0 else bool(head[at + 6] & CONSTRAINT_SET3)  # after the name: version, profile, compatibility
+    """Return whether the first video's SPS sets the flag; None where it is not H.264.
+
+    It comes from an encoder that knows of one reference frame at most; a decoder then makes room for one picture.
+    """
+    if index.codec(0) != "h264":
+        return None
+    init = memoryview(index.path(0).read_bytes())[: int(index.init_sizes[0])]
+    (sps,) = read_sps("h264", decoder_config(init, b"avcC"))
+    assert isinstance(sps, H264Sps)
+    return bool(sps.constraint_set3_flag)
 
 
 def default_clips(where: Where) -> dict[str, Any]:

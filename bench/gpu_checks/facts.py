@@ -8,7 +8,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-from bench.gpu_checks import NotHere, Where, need_gpu
+from bench.gpu_checks import Unavailable, Where, need_gpu
 
 PACKAGES = ("torch", "torchvision", "nvidia-dali-cuda130", "nvidia-nvimgcodec-cu13", "nvidia-nvjpeg", "av", "numpy")
 DRIVER = ("name", "driver_version", "vbios_version", "memory.total", "mig.mode.current", "pcie.link.gen.current")
@@ -24,8 +24,8 @@ def machine() -> dict[str, Any]:
     """Cores, memory and the versions of what is installed."""
     cores, shared = len(os.sched_getaffinity(0)), os.statvfs("/dev/shm")
     shared_mib = shared.f_blocks * shared.f_frsize // 2**20
-    versions = {name: told(partial(version, name)) for name in PACKAGES}
-    more = told(_machine)
+    versions = {name: value_or_error(partial(version, name)) for name in PACKAGES}
+    more = value_or_error(_machine)
     return {
         "answer": f"{cores} cores, {shared_mib} MiB of shared memory, torch {versions['torch']}",
         "usable_cores": cores,
@@ -45,9 +45,9 @@ def driver() -> dict[str, Any]:
 
 def libraries() -> dict[str, Any]:
     """Which of the driver's and of CUDA's libraries load."""
-    lines = told(lambda: output("ldconfig", "-p")).splitlines()
+    lines = value_or_error(lambda: output("ldconfig", "-p")).splitlines()
     known = [line.strip() for line in lines if any(name in line for name in ("nvcuvid", "nvjpeg"))]
-    found = {name: told(partial(loads, name)) for name in LIBRARIES}
+    found = {name: value_or_error(partial(loads, name)) for name in LIBRARIES}
     missing = [name for name, state in found.items() if state != "loads"]
     return {"answer": f"missing: {', '.join(missing)}" if missing else "all load", **found, "ldconfig": known}
 
@@ -66,7 +66,7 @@ def decoders() -> dict[str, Any]:
     return {"answer": "; ".join(able) or "none", "rows": rows}
 
 
-def told(ask: Callable[[], Any]) -> Any:
+def value_or_error(ask: Callable[[], Any]) -> Any:
     """What `ask` says, or its error as text."""
     try:
         return ask()
@@ -83,9 +83,9 @@ def output(*command: str) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     except FileNotFoundError:
-        raise NotHere(f"there is no {command[0]}") from None
+        raise Unavailable(f"there is no {command[0]}") from None
     if done.returncode:
-        raise NotHere(f"{command[0]}: {(done.stderr or done.stdout).strip()}")
+        raise Unavailable(f"{command[0]}: {(done.stderr or done.stdout).strip()}")
     return done.stdout
 
 

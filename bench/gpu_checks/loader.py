@@ -7,11 +7,11 @@ from functools import partial
 from itertools import cycle
 from typing import Any
 
+from bench.data import default_task
 from bench.gpu_checks import Where
-from bench.gpu_checks.pipelines import by_turns, video_pipeline
+from bench.gpu_checks.pipelines import alternate, video_pipeline
 from bench.gpu_checks.videos import working
 from dali_pipelines.loader import ClipLoader
-from dali_pipelines.tasks import Task, task_module
 from trainers.engine.loop import endless
 
 HELD = 4  # batches that the decoding alone repeats
@@ -27,7 +27,7 @@ def measure(item: str, where: Where) -> dict[str, Any]:
 def loader_of(name: str, where: Where, *, threads: int = THREADS, workers: int = WORKERS) -> ClipLoader:
     """The loader of a task with its default plan; a small one in a rehearsal."""
     batch, threads, workers = (2, 2, 0) if where.rehearsal else (BATCH, threads, workers)
-    task, index = Task(name, task_module(name).Config()), working(where)[1]
+    task, index = default_task(name), working(where)[1]
     return ClipLoader(index, task, batch_size=batch, threads=threads, workers=workers, device=where.device)
 
 
@@ -56,7 +56,7 @@ def one_task(name: str, where: Where) -> dict[str, Any]:
         alone = decoding_alone(loader, where)
         runs = {"decoding alone": alone.run} if alone else {}
         size, length = loader.order.batch_size, loader.task.program.frames
-        rows = by_turns({**runs, "loader": partial(next, batches)}, where, batch_size=size, seconds=TURN_S)
+        rows = alternate({**runs, "loader": partial(next, batches)}, where, batch_size=size, seconds=TURN_S)
         replaced = dict(loader.unreadable)
     rate, share = rows["loader"]["clips_per_s"], rows["loader"]["ratio"]
     of_what = f"{100 * share:.0f} % of decoding alone" if alone else "PyAV decodes"
@@ -84,6 +84,6 @@ def threads(where: Where) -> dict[str, Any]:
         }
         size = made["7 threads"].order.batch_size
         runs = {name: partial(next, endless(loader)) for name, loader in made.items()}
-        rows = by_turns(runs, where, batch_size=size)
-    told = [f"{row['clips_per_s']:,.0f} with {name}" for name, row in rows.items()]
-    return {"answer": f"ctp, clips/s: {', '.join(told)}", "rows": rows}
+        rows = alternate(runs, where, batch_size=size)
+    texts = [f"{row['clips_per_s']:,.0f} with {name}" for name, row in rows.items()]
+    return {"answer": f"ctp, clips/s: {', '.join(texts)}", "rows": rows}

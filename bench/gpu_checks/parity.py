@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 
+from bench.data import default_task
 from bench.gpu_checks import Where
 from bench.gpu_checks.videos import working
 from dali_pipelines.decode.choose import Wanted
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.index import Index
-from dali_pipelines.tasks import Task, task_module
+from dali_pipelines.tasks import Task
 
 GRAY_LEVEL = 0.017
 """One of 255 gray levels in the unit of normalized clips."""
@@ -22,22 +23,22 @@ FAR, MOST_FAR = 30 * GRAY_LEVEL, 0.01
 
 
 def measure(item: str, where: Where) -> dict[str, Any]:
-    """Largest and mean differences of two batches, tensor by tensor.
+    """Return the largest and mean differences of two batches, tensor by tensor.
 
     `graph` feeds both sides the frames that PyAV decodes, so that only the operators differ; `whole` lets each side
     decode as it does in a run. A rehearsal has the CPU on both sides and compares DALI's decoder with PyAV.
     """
-    task = Task(item, task_module(item).Config())
+    task = default_task(item)
     store, index = working(where)
     result: dict[str, Any] = {"ok": True, "answer": "", "store": store, "rows": {}}
     kinds: dict[str, Wanted] = {"graph": "pyav", "whole": "auto"}
     for kind, decoder in kinds.items():
         cpu_decoder: Wanted = "pyav" if where.rehearsal else decoder
         expected, _ = batches(index, task, where, "cpu", cpu_decoder)
-        got, used = batches(index, task, where, where.device, decoder)
+        actual, used = batches(index, task, where, where.device, decoder)
         result[f"{kind}_decoder"] = used
         for name in expected[0]:
-            row = difference([batch[name] for batch in got], [batch[name] for batch in expected])
+            row = difference([batch[name] for batch in actual], [batch[name] for batch in expected])
             result["rows"][f"{kind} {name}"] = row
             result["ok"] = result["ok"] and row["ok"]
     result["answer"] = answer(result["rows"])
@@ -47,7 +48,7 @@ def measure(item: str, where: Where) -> dict[str, Any]:
 def batches(
     index: Index, task: Task, where: Where, device: str, decoder: Wanted
 ) -> tuple[list[dict[str, torch.Tensor]], str]:
-    """Two batches of two samples on the CPU, and what decoded them."""
+    """Return two batches of two samples on the CPU, and what decoded them."""
     count = 1 if where.rehearsal else 2
     loader = ClipLoader(index, task, batch_size=2, seed=1, device=device, threads=4, decoder=decoder)
     with closing(loader):
@@ -55,14 +56,14 @@ def batches(
     return taken, loader.decoder
 
 
-def difference(got: list[torch.Tensor], wanted: list[torch.Tensor]) -> dict[str, Any]:
+def difference(actual: list[torch.Tensor], expected: list[torch.Tensor]) -> dict[str, Any]:
     """Clips may differ a little; everything else must be equal."""
-    first, second = torch.stack(got), torch.stack(wanted)
+    first, second = torch.stack(actual), torch.stack(expected)
     if first.shape != second.shape or first.dtype != second.dtype:
         return {
             "ok": False,
-            "got": f"{first.dtype} {tuple(first.shape)}",
-            "wanted": f"{second.dtype} {tuple(second.shape)}",
+            "actual": f"{first.dtype} {tuple(first.shape)}",
+            "expected": f"{second.dtype} {tuple(second.shape)}",
         }
     apart = (first.double() - second.double()).abs()
     is_clip = first.is_floating_point() and first.ndim >= 6  # rounds, batch, channels, frames, height, width
@@ -72,7 +73,7 @@ def difference(got: list[torch.Tensor], wanted: list[torch.Tensor]) -> dict[str,
 
 
 def answer(rows: dict[str, dict[str, Any]]) -> str:
-    """How far the clips of `graph` and `whole` are apart, and what else is not equal."""
+    """Return how far the clips of `graph` and `whole` are apart, and what else is not equal."""
     clips = {name: row for name, row in rows.items() if "far" in row}
     apart = ", ".join(f"{name} {row['mean'] / GRAY_LEVEL:.2f}" for name, row in clips.items())
     far = 100 * max((row["far"] for row in clips.values()), default=0.0)

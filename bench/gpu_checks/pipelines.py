@@ -1,62 +1,56 @@
-"""Pipelines that only decode, and how fast several things run by turns."""
+"""Pipelines that only decode, and how fast several things run in alternating turns."""
 
-import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nvidia.dali import fn, pipeline_def
+from nvidia.dali import fn
 from nvidia.dali.pipeline import Pipeline
 
 from bench.gpu_checks import Where
 from bench.gpu_checks.nvdec import watched
+from bench.meters import WARM_UP, cpu_seconds, synchronize
 from dali_pipelines.decode.dali import decode
 from dali_pipelines.store.mp4 import plain_mp4
 from dali_pipelines.store.reader import EncodedClip
-
-UNCOUNTED = 6  # runs that begin a turn: prefetched while another one had its turn
 
 Feed = Callable[[int], tuple[Sequence[np.ndarray], Sequence[np.ndarray]]]
 
 
 def video_pipeline(feed: Feed, where: Where, *, batch_size: int, threads: int) -> Pipeline:
-    """Decodes the batches of `feed(iteration)`: encoded files, uint8 (bytes,), and int32 (T,) frames of each."""
+    """Decode the batches of `feed(iteration)`: encoded files, uint8 (bytes,), and int32 (T,) frames of each."""
 
-    @pipeline_def(batch_size=batch_size, num_threads=threads, device_id=where.device_id)
-    def pipeline() -> Any:
+    pipeline = Pipeline(batch_size=batch_size, num_threads=threads, device_id=where.device_id)
+    with pipeline:
         media, frames = fn.external_source(feed, num_outputs=2, batch=True)
-        return decode(media, frames, gpu=not where.rehearsal)
-
-    built = pipeline()
-    built.build()
-    return built
+        pipeline.set_outputs(decode(media, frames, gpu=not where.rehearsal))
+    pipeline.build()
+    return pipeline
 
 
 def feed_of(clips: Sequence[EncodedClip]) -> Feed:
-    """The same clips in every run of a pipeline."""
+    """Return a feed of the same clips in every run."""
     batch = [plain_mp4(clip) for clip in clips], [clip.frames for clip in clips]
     return lambda iteration: batch
 
 
 def clip_pipeline(clips: Sequence[np.ndarray], where: Where, *, batch_size: int, threads: int) -> Pipeline:
-    """Decodes frames 0 to 15 of the same clips again and again, `batch_size` a run."""
+    """Decode frames 0 to 15 of the same clips again and again, `batch_size` a run."""
     media = [clips[place % len(clips)] for place in range(batch_size)]
     frames = [np.arange(16, dtype=np.int32)] * batch_size
     return video_pipeline(lambda iteration: (media, frames), where, batch_size=batch_size, threads=threads)
 
 
 def pixels(pipeline: Pipeline) -> list[np.ndarray]:
-    """One run; the frames of each sample on the CPU, uint8 (T, H, W, 3)."""
+    """Run once; return the frames of each sample on the CPU, uint8 (T, H, W, 3)."""
     (output,) = pipeline.run()
     output = output.as_cpu()
     return [np.array(output.at(place)) for place in range(len(output))]
 
 
-def by_turns(
+def alternate(
     runs: Mapping[str, Callable[[], object]],
     where: Where,
     *,
@@ -64,7 +58,7 @@ def by_turns(
     rounds: int = 2,
     seconds: float = 1.0,
 ) -> dict[str, dict[str, Any]]:
-    """Rates of things that take turns of `seconds`, so that a change of the machine's mood hits all.
+    """Return the rates of runs that alternate every `seconds`, so that a change of the machine's speed hits all.
 
     Each run makes `batch_size` clips. Returns for each: clips/s (the median turn, and the slowest and fastest one),
     `ratio`, the median over the rounds of its rate over that of the first, CPU ms a clip, and the utilization in
@@ -74,7 +68,7 @@ def by_turns(
     turns: dict[str, list[dict[str, Any]]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
-            turns[name].append(turn(run, where, batch_size, seconds))
+            turns[name].append(timed(run, where, batch_size, seconds))
     first = next(iter(turns.values()))
     return {
         name: {
@@ -89,45 +83,17 @@ def by_turns(
     }
 
 
-def turn(run: Callable[[], object], where: Where, batch_size: int, seconds: float) -> dict[str, Any]:
-    """Repeats a run for a time; clips/s, CPU ms a clip, utilization."""
-    for _ in range(1 if where.rehearsal else UNCOUNTED):
+def timed(run: Callable[[], object], where: Where, batch_size: int, seconds: float) -> dict[str, Any]:
+    """Repeat a run for a time; return clips/s, CPU ms per clip and utilization."""
+    for _ in range(1 if where.rehearsal else WARM_UP):
         run()
-    synchronize(where)
+    synchronize(where.device)
     with watched() as busy:
         cpu, began, count = cpu_seconds(), time.perf_counter(), 0
         while not count or time.perf_counter() - began < seconds:
             run()
             count += 1
-        synchronize(where)  # what the last run started belongs to it
+        synchronize(where.device)  # what the last run started belongs to it
         took, cpu = time.perf_counter() - began, cpu_seconds() - cpu
     clips = count * batch_size
     return {"rate": clips / took, "cpu_ms": 1000 * cpu / clips, "busy": busy}
-
-
-def cpu_seconds() -> float:
-    """User and system time so far of this process and of those that share its process group: its workers."""
-    ticks = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # it has just ended
-            fields = stat.read_text().rpartition(")")[2].split()
-            if int(fields[2]) == os.getpgrp():
-                ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def synchronize(where: Where) -> None:
-    if not where.rehearsal:
-        import torch
-
-        torch.cuda.synchronize()
-
-
-def gpu_memory_mib(where: Where) -> int:
-    """Memory in use on the GPU, by everybody; 0 in a rehearsal."""
-    if where.rehearsal:
-        return 0
-    import torch
-
-    free, total = torch.cuda.mem_get_info()
-    return round((total - free) / 2**20)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from nvidia.dali import fn, pipeline_def
+from nvidia.dali import fn
 from nvidia.dali.pipeline import Pipeline
 from PIL import Image
 
@@ -16,16 +16,14 @@ from bench.gpu_checks import Where
 from bench.gpu_checks.compare import compare
 from bench.gpu_checks.decode import FRAMES, clips_of
 from bench.gpu_checks.pipelines import (
-    UNCOUNTED,
-    by_turns,
+    alternate,
     clip_pipeline,
     feed_of,
-    gpu_memory_mib,
     pixels,
-    synchronize,
     video_pipeline,
 )
 from bench.gpu_checks.videos import dataset, decoded_by_pyav, encoded, stand_in
+from bench.meters import WARM_UP, gpu_mib, synchronize
 from dali_pipelines.recovery import first_cause
 
 THREADS = 14  # two for each of the seven decoders of an H100 or H200
@@ -58,15 +56,15 @@ def batch(where: Where) -> int:
     return 2 if where.rehearsal else 32
 
 
-def told(rows: Mapping[str, Mapping[str, Any]]) -> str:
+def rates_line(rows: Mapping[str, Mapping[str, Any]]) -> str:
     """The rates of a table in one line."""
     return "clips/s: " + ", ".join(f"{name} {row['clips_per_s']:,.0f}" for name, row in rows.items())
 
 
 def race(made: Mapping[str, Pipeline], where: Where, *, size: int, **more: Any) -> dict[str, Any]:
     """The rates of pipelines by turns."""
-    rows = by_turns({name: pipeline.run for name, pipeline in made.items()}, where, batch_size=size)
-    return {"answer": told(rows), **more, "rows": rows}
+    rows = alternate({name: pipeline.run for name, pipeline in made.items()}, where, batch_size=size)
+    return {"answer": rates_line(rows), **more, "rows": rows}
 
 
 def session_cache(where: Where) -> dict[str, Any]:
@@ -80,33 +78,33 @@ def session_cache(where: Where) -> dict[str, Any]:
         for w, h in ((320, 240), (340, 256), (352, 256))
     }
     rates: dict[str, list[float]] = {name: [] for name in made}
-    grown = dict.fromkeys(made, 0)
+    grown = dict.fromkeys(made, 0.0)
     began = time.monotonic()
     for _ in range(10):
         if time.monotonic() - began > most:
             break
         for name, pipeline in made.items():
-            memory = gpu_memory_mib(where)
-            for _ in range(UNCOUNTED):
+            memory = 0.0 if where.rehearsal else gpu_mib()
+            for _ in range(WARM_UP):
                 pipeline.run()
-            synchronize(where)
+            synchronize(where.device)
             start = time.perf_counter()
             for _ in range(runs // 10):
                 pipeline.run()
-            synchronize(where)
+            synchronize(where.device)
             rates[name].append(size * (runs // 10) / (time.perf_counter() - start))
-            grown[name] += gpu_memory_mib(where) - memory
+            grown[name] += (0.0 if where.rehearsal else gpu_mib()) - memory
     rows = {
         name: {
-            "runs": (runs // 10 + UNCOUNTED) * len(values),
+            "runs": (runs // 10 + WARM_UP) * len(values),
             "clips_per_s": round(statistics.median(values), 1),
             "slowest": round(min(values), 1),
             "fastest": round(max(values), 1),
-            "memory_grown_mib": grown[name],
+            "memory_grown_mib": round(grown[name]),
         }
         for name, values in rates.items()
     }
-    return {"answer": told(rows), "rows": rows}
+    return {"answer": rates_line(rows), "rows": rows}
 
 
 def gop_strides(where: Where) -> dict[str, Any]:
@@ -177,13 +175,11 @@ def jpeg(where: Where) -> dict[str, Any]:
 def jpeg_pipeline(pictures: Sequence[np.ndarray], load: float, where: Where) -> Pipeline:
     """Decodes the pictures again and again."""
 
-    @pipeline_def(batch_size=len(pictures), num_threads=2 if where.rehearsal else THREADS, device_id=where.device_id)
-    def pipeline() -> Any:
+    threads = 2 if where.rehearsal else THREADS
+    how: dict[str, Any] = {"device": "cpu"} if where.rehearsal else {"device": "mixed", "hw_decoder_load": load}
+    pipeline = Pipeline(batch_size=len(pictures), num_threads=threads, device_id=where.device_id)
+    with pipeline:
         files = fn.external_source(lambda iteration: pictures, batch=True)
-        if where.rehearsal:
-            return fn.decoders.image(files, device="cpu")
-        return fn.decoders.image(files, device="mixed", hw_decoder_load=load)
-
-    built = pipeline()
-    built.build()
-    return built
+        pipeline.set_outputs(fn.decoders.image(files, **how))
+    pipeline.build()
+    return pipeline

@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from bench.data import default_task
 from bench.gpu_checks import Where
 from bench.gpu_checks.compare import MOST
 from bench.gpu_checks.pipelines import pixels, video_pipeline
 from bench.gpu_checks.videos import dataset, decoded_by_pyav, encoded, stand_in
+from dali_pipelines.loader import ClipLoader
 from dali_pipelines.recovery import first_cause
+from dali_pipelines.store.index import Index
 
 STORES = {"h264": "h264_gop1", "hevc": "hevc_gop16", "vp9": "vp9_gop16"}
 BAD = 2  # the iteration that has a bad sample
@@ -32,22 +35,22 @@ def pipeline_recovers(kind: str, codec: str, where: Where) -> dict[str, Any]:
     """
     good, frames = encoded(codec, 320, 240), np.arange(16, dtype=np.int32)
     bad, bad_frames = damaged(kind, good), frames + (100 if kind == "beyond" else 0)
-    wanted = decoded_by_pyav(good, frames)
+    expected = decoded_by_pyav(good, frames)
 
     def feed(iteration: int) -> Any:
         if iteration == BAD:
             return [good, bad, good, good], [frames, bad_frames, frames, frames]
         return [good] * 4, [frames] * 4
 
-    def distance(got: np.ndarray) -> float:
-        return round(float(np.abs(got.astype(np.int16) - wanted).mean()), 3)
+    def distance(actual: np.ndarray) -> float:
+        return round(float(np.abs(actual.astype(np.int16) - expected).mean()), 3)
 
     pipeline = video_pipeline(feed, where, batch_size=4, threads=4)
     result: dict[str, Any] = {"raised": None}
     after = []
     for iteration in range(BAD + 3):
         try:
-            got = pixels(pipeline)
+            actual = pixels(pipeline)
         except RuntimeError as error:  # DALI raises no other kind
             if iteration != BAD:
                 cause = first_cause(error)
@@ -55,9 +58,9 @@ def pipeline_recovers(kind: str, codec: str, where: Where) -> dict[str, Any]:
             result["raised"] = first_cause(error)
             continue
         if iteration == BAD:
-            result["bad_mean"] = distance(got[1])
+            result["bad_mean"] = distance(actual[1])
         elif iteration > BAD:
-            after += [distance(sample) for sample in got]
+            after += [distance(sample) for sample in actual]
     answer = (
         f"raises: {result['raised'].split('. ')[0]}"
         if result["raised"]
@@ -80,11 +83,7 @@ def damaged(kind: str, good: np.ndarray) -> np.ndarray:
 
 
 def loader_recovers(store: str, where: Where) -> dict[str, Any]:
-    """Two epochs over a dataset with one video overwritten in the middle: which ones the loader finds unreadable."""
-    from dali_pipelines.loader import ClipLoader
-    from dali_pipelines.store.index import Index
-    from dali_pipelines.tasks import Task, task_module
-
+    """Two epochs over a dataset of which one video is overwritten in the middle: which ones the loader replaced."""
     root = where.work_dir / f"{store}_damaged"
     shutil.rmtree(root, ignore_errors=True)
     shutil.copytree(dataset(store, where).root, root)
@@ -93,9 +92,7 @@ def loader_recovers(store: str, where: Where) -> dict[str, Any]:
     data = bytearray(path.read_bytes())
     data[2000:-2000] = bytes(len(data) - 4000)
     path.write_bytes(data)
-    loader = ClipLoader(
-        index, Task("recognition", task_module("recognition").Config()), batch_size=2, device=where.device
-    )
+    loader = ClipLoader(index, default_task("recognition"), batch_size=2, device=where.device)
     rows = []
     with closing(loader):
         for _ in range(2):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from bench.gpu_checks import ROOT, Where
-from bench.gpu_checks.pipelines import by_turns
+from bench.gpu_checks.pipelines import alternate
 from bench.gpu_checks.videos import dataset, working
 from configs.load import load
 from nets import backbones
@@ -48,7 +48,7 @@ def measure(item: str, where: Where) -> dict[str, Any]:
         run = build_run(config, ranks, loader, net)
         run.model.train()
         batches, middle = endless(loader), run.total_steps // 2
-        rows = by_turns(
+        rows = alternate(
             {
                 "cached batch": partial(train_step, run, repeat(next(batches)), middle),
                 "training": partial(train_step, run, batches, middle),

@@ -1,17 +1,24 @@
 """The loader's bench runs, with its ceilings, so that none rots; no rate is judged here."""
 
 import json
+import os
 import pickle
+import subprocess
+import sys
 from argparse import Namespace
+from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from bench import data, peer_rounds
+from bench import data, loader_rounds
 from bench.ceilings import DecodeTask, augment_only
-from bench.loader_throughput import main, measure_task
-from bench.meters import WARM_UP, slope
+from bench.loader_rounds import measure_task
+from bench.loader_throughput import main
+from bench.meters import WARM_UP, cpu_seconds, slope
 from configs.errors import UserError
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.loader import ClipLoader
@@ -23,7 +30,8 @@ from dali_pipelines.tasks import Task, recognition, task_module
 
 
 def test_the_loader_bench_writes_every_figure_with_the_machine_it_belongs_to(vp9_store, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(peer_rounds, "worker_counts", lambda cores: [0, 1])
+    monkeypatch.setattr(loader_rounds, "worker_counts", lambda cores: [0, 1])
+    monkeypatch.setattr(loader_rounds, "TRIED", 2)
     file = tmp_path / "results" / "loader.json"
     options = ["--tasks", "ctp", "vcop", "--batch-size", "2", "--batches", "2", "--rounds", "2", "--device", "cpu"]
     main(["--data-dir", str(vp9_store.root), *options, "--json", str(file)])
@@ -89,18 +97,83 @@ def test_the_decode_ceiling_decodes_the_frames_of_the_task_and_makes_rgb_of_a_co
     assert sample["media"].shape == (len(plan["frames"]), 16, 16, 3)
 
 
+def test_cpu_time_is_that_of_the_process_and_its_children():
+    with subprocess.Popen([sys.executable, "-c", "sum(range(10**7)); input()"], stdin=subprocess.PIPE):
+        times = [Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split() for pid in descendants()]
+        expected = sum(int(fields[11]) + int(fields[12]) for fields in times) / os.sysconf("SC_CLK_TCK")
+        assert cpu_seconds() == pytest.approx(expected, abs=1)
+
+
+def descendants():
+    """This process and those below it, by the parents that /proc names."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has just ended
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    found = [os.getpid()]
+    for pid in found:
+        found += [child for child, parent in parents.items() if parent == pid]
+    return found
+
+
 def test_memory_that_other_loaders_take_between_rounds_is_no_slope():
     rounds = [[(batch, level + 0.25 * batch) for batch in range(5)] for level in (0, 1000)]
     assert slope(rounds) == pytest.approx(250)
     assert slope([[(0, 5.0)], []]) is None
 
 
-def test_senseless_options_are_refused():
+class Executor:
+    """Stands in for a process with a loader on `core`: 20 clips/s alone, 15 with the other one."""
+
+    requests: list[int] = []
+
+    def __init__(self, count, context, start, arguments):
+        self.core = arguments[-1]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def submit(self, function, batches):
+        result = Future()
+        result.set_result(15.0 if len(self.requests) % 3 else 20.0)  # of three requests the first one is alone
+        self.requests.append(self.core)
+        return result
+
+
+def test_one_loader_process_alternates_with_one_on_each_core(vp9_store, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {5, 3})
+    monkeypatch.setattr(loader_rounds, "ProcessPoolExecutor", Executor)
+    monkeypatch.setattr(Executor, "requests", [])
+    file = tmp_path / "loader.json"
+    options = ["--tasks", "rot3d", "--processes", "2", "--rounds", "2", "--json", str(file)]
+    main(["--data-dir", str(vp9_store.root), *options])
+    figures = json.loads(file.read_text())["tasks"]["rot3d"]
+    assert Executor.requests == [3, 3, 5, 3, 3, 5]
+    assert (figures["one_clips_per_s"], figures["all_clips_per_s"], figures["efficiency"]) == (20, 30, 0.75)
+
+
+def test_each_loader_process_has_a_core_and_a_loader_of_its_own(vp9_store, monkeypatch):
+    pinned = []
+    monkeypatch.setattr("os.sched_setaffinity", lambda process, cores: pinned.append(cores))
+    loader_rounds._start_loader(vp9_store.root, "rot3d", 2, 3)
+    assert loader_rounds._loader_rate(1) > 0
+    assert pinned == [{3}]
+
+
+def test_senseless_options_are_refused(monkeypatch):
     with pytest.raises(UserError, match="--batches 0"):
         main(["--batches", "0"])
     for option in (["--peers"], ["--codec", "vp9"], ["--gop", "1"], ["--short-side", "0"]):
-        with pytest.raises(UserError, match=f"{option[0]} is for videos that the bench makes"):
+        with pytest.raises(UserError, match=f"{option[0]} does not go with --data-dir"):
             main([*option, "--data-dir", "somewhere"])
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {3, 5})
+    with pytest.raises(UserError, match="--processes 3: from 1 to the 2 cores"):
+        main(["--processes", "3"])
+    with pytest.raises(UserError, match="--workers does not go with --processes"):
+        main(["--processes", "2", "--workers", "0"])
 
 
 @pytest.mark.parametrize(

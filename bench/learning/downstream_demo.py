@@ -1,0 +1,139 @@
+"""What is pretraining worth on the demo videos? `python bench/learning/downstream_demo.py`.
+
+For each task: top-1 on the test videos of a network trained from scratch, of one finetuned from the task's weights, of
+a linear classifier on those weights and on random ones, and R@1 of nearest neighbors. Every figure comes from the
+commands that users type. What is there already is not repeated: an interrupted bench goes on where it was.
+"""
+
+import argparse
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from bench.learning.pretext_demo import ROOT, call
+from bench.machine import machine
+from bench.report import markdown, percent_interval
+from configs.errors import run_cli
+from trainers.evaluation.intervals import wilson
+from trainers.weights import read
+
+TASKS = ("ctp", "cstp", "concepts", "cpc_transformer", "moco")
+FIGURES = ("scratch", "finetune", "linear", "retrieval", "random_linear")
+RECIPE = ROOT / "configs/recognition/demo.yaml"
+STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
+"""How many standard errors reach to the ends of the 95 % interval, of 2 to 10 seeds."""
+CLASSES = 8  # directions of motion
+PICTURES = {"finetune_0/test/confusion.png": "confusion", "retrieval/neighbors.png": "neighbors"}
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="downstream_demo.py", description="What is pretraining worth?")
+    parser.add_argument("--tasks", nargs="+", metavar="TASK", default=TASKS, help=f"({' '.join(TASKS)})")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of scratch and finetune, and random networks (3)")
+    parser.add_argument("--pretext", type=Path, default=Path("runs/pretext_demo"), help="data and runs of pretext_demo")
+    parser.add_argument("--work-dir", type=Path, default=Path("runs/downstream_demo"), help="runs are kept here")
+    parser.add_argument("--out", type=Path, default=ROOT / "bench/results", help="folder of the JSON and the pictures")
+    args = parser.parse_args(argv)
+    if not 1 <= args.seeds <= len(STUDENT) + 1:
+        parser.error(f"--seeds {args.seeds}: from 1 to {len(STUDENT) + 1}")
+    data = args.pretext / "data"
+    call("-m", "dali_pipelines.demo_data", "--out", data)
+    args.out.mkdir(parents=True, exist_ok=True)
+    target = args.out / "downstream_demo.json"
+    report = json.loads(target.read_text()) if target.is_file() else {}
+    for task in args.tasks:
+        weights = args.pretext / task
+        recipe = ("--config", ROOT / "configs" / task / "demo.yaml")
+        call(ROOT / "trainers/pretrain.py", *recipe, "--data-dir", data, "--work-dir", weights, "--device", "cpu")
+        report[task] = measure(weights, data, args.work_dir / task, args.seeds) | {"machine": machine()}
+        target.write_text(json.dumps(dict(sorted(report.items())), indent=1) + "\n")
+        for source, name in PICTURES.items():
+            with Image.open(args.work_dir / task / source) as picture:  # a third of its bytes with 256 colors
+                picture.quantize(256).save(args.out / f"downstream_demo_{task}_{name}.png", optimize=True)
+    print(table(dict(sorted(report.items()))))
+
+
+def measure(weights: Path, data: Path, work_dir: Path, runs: int) -> dict[str, Any]:
+    """Return all figures of one task."""
+    network = read(weights)
+    assert network.config is not None
+    changes = {
+        "backbone": network.backbone,
+        "plan.num_frames": network.clip["num_frames"],
+        "plan.normalization": network.clip["normalization"],
+    }
+    words = ["--config", RECIPE, "--data-dir", data, "--device", "cpu"]
+    words += [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
+
+    def test(protocol: str, checkpoint: Path, out: Path) -> tuple[float, int]:
+        """Return top-1 or R@1, and the number of test videos."""
+        file = out / ("result.json" if protocol == "video" else f"{protocol}.json")
+        if not file.is_file():
+            how = ("--checkpoint", checkpoint, "--protocol", protocol, "--out", out)
+            call(ROOT / "trainers/test.py", *words, *how)
+        result = json.loads(file.read_text())
+        return (result["recall"]["1"] if protocol == "retrieval" else result["top1"]), result[
+            "videos" if protocol == "video" else "queries"
+        ]
+
+    def trained(name: str, seed: int, *how: object) -> tuple[float, int]:
+        run = work_dir / f"{name}_{seed}"
+        call(ROOT / "trainers/finetune.py", *words, *how, "--set", f"seed={seed}", "--work-dir", run)
+        return test("video", run, run / "test")
+
+    def random(seed: int) -> tuple[float, int]:
+        run = work_dir / f"random_{seed}"  # a linear run leaves the backbone's first weights as they are
+        how = ("--mode", "linear", "--max-steps", 1, "--set", f"seed={seed}", "--set", "validation.share=0")
+        call(ROOT / "trainers/finetune.py", *words, *how, "--work-dir", run)
+        return test("linear", run, run / "test")
+
+    seeds, own = list(range(runs)), [network.config.seed]
+    pretrained = ("--mode", "full", "--pretrained", weights)
+    return {
+        "scratch": figure([trained("scratch", seed, "--mode", "scratch") for seed in seeds], seeds),
+        "finetune": figure([trained("finetune", seed, *pretrained) for seed in seeds], seeds),
+        "linear": figure([test("linear", weights, work_dir / "linear")], own),
+        "retrieval": figure([test("retrieval", weights, work_dir / "retrieval")], own),
+        "random_linear": figure([random(seed) for seed in seeds], seeds),
+        "chance": 1 / CLASSES,
+        "backbone": network.backbone,
+        "num_frames": network.clip["num_frames"],
+    }
+
+
+def figure(results: Sequence[tuple[float, int]], seeds: Sequence[int]) -> dict[str, Any]:
+    """Return the mean over the seeds with its 95 % interval.
+
+    That is the wider one of two: Student's, from the spread between the seeds, and Wilson's, from the number of test
+    videos; the latter alone where there is one seed.
+    """
+    values, videos = [value for value, _ in results], results[0][1]
+    mean = statistics.fmean(values)
+    low, high = wilson(mean * videos, videos)
+    if len(values) > 1:
+        reach = STUDENT[len(values) - 2] * statistics.stdev(values) / math.sqrt(len(values))
+        low, high = min(low, max(mean - reach, 0.0)), max(high, min(mean + reach, 1.0))
+    return {
+        "mean": round(mean, 4),
+        "interval": [round(low, 4), round(high, 4)],
+        "seeds": list(seeds),
+        "values": [round(value, 4) for value in values],
+    }
+
+
+def table(tasks: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the figures as a Markdown table of percentages."""
+    rows = [
+        (f"`{task}`", *(percent_interval(figures[name]["mean"], figures[name]["interval"]) for name in FIGURES))
+        for task, figures in tasks.items()
+    ]
+    return "\n".join(markdown(["task", *(name.replace("_", " ") for name in FIGURES)], rows))
+
+
+if __name__ == "__main__":
+    run_cli(main)

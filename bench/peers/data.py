@@ -1,0 +1,160 @@
+"""The same videos as H.264 files, as zips of JPEGs and as a prepared store, and the clips that the loader draws."""
+
+import importlib
+import io
+import subprocess
+import zipfile
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import av
+import numpy as np
+from tqdm import tqdm
+
+from bench import data
+from bench.peers.transforms import Transforms, transforms_of
+from configs.errors import UserError
+from dali_pipelines.loader import ClipLoader
+from dali_pipelines.plan.boxes import Box
+from dali_pipelines.plan.rng import Stream, generator
+from dali_pipelines.store.encode import Encoding, write_video
+from dali_pipelines.store.files import replacing, video_path
+from dali_pipelines.store.index import INDEX_FILE, Index
+
+SOURCE_SIZE = (340, 256)  # width, height of the usual copies of Kinetics
+JPEG_QUALITY = 90
+
+
+@dataclass(frozen=True)
+class PeerView:
+    """Consecutive frames of a sample that show one part of the picture.
+
+    frames: their numbers in the video. box: top, left, height, width in whole pixels of the files that the peer reads.
+    mirror: left to right, before all else. size: side of the square that the box is scaled to, pixels. cubic: bicubic
+    instead of bilinear. transforms: what is made of it then.
+    """
+
+    frames: list[int]
+    box: Box
+    mirror: bool
+    size: int
+    cubic: bool
+    transforms: Transforms
+
+    @property
+    def distinct(self) -> tuple[list[int], list[int]]:
+        """The frames, rising, each once, and which of them each place of the view shows."""
+        shown, order = np.unique(self.frames, return_inverse=True)
+        return shown.tolist(), order.tolist()
+
+
+@dataclass(frozen=True)
+class PeerClip:
+    """One sample of the loader, for a peer: what to make of which files."""
+
+    video: Path
+    jpegs: Path
+    views: list[PeerView]
+
+    @property
+    def frames(self) -> list[int]:
+        """The frames to decode, rising, each once."""
+        return sorted({number for view in self.views for number in view.frames})
+
+
+def peer_store(root: Path, *, videos: int, source_gop: int, settings: Encoding) -> Index:
+    """The dataset in `root`, prepared with `settings`, with what it is made from beside it; made only where missing."""
+    if not (root / INDEX_FILE).is_file():
+        records = {}
+        for number in tqdm(range(videos), desc=f"bench videos in {root}", unit="video"):
+            name = f"video{number:03d}"
+            video = _source(root, name)
+            if not video.is_file():
+                _write_h264(video, number, gop=source_gop)
+            records[name] = write_video(video_path(root, name), video, settings)
+            for size in {SOURCE_SIZE, (records[name].width, records[name].height)}:
+                if not (jpegs := _jpegs(root, name, size)).is_file():
+                    _write_jpegs(jpegs, video, size)
+        Index.build(root, records).save()
+    return Index.load(root)
+
+
+def _source(root: Path, name: str) -> Path:
+    return root.parent / "h264" / f"{name}.mp4"
+
+
+def _jpegs(root: Path, name: str, size: tuple[int, int]) -> Path:
+    return root.parent / f"jpegs_{size[0]}x{size[1]}" / f"{name}.zip"
+
+
+def _write_h264(path: Path, seed: int, *, gop: int) -> None:
+    """As FFmpeg encodes H.264 when told no more than the size and the GOP: B-frames, CRF 23."""
+    try:
+        binary = importlib.import_module("imageio_ffmpeg").get_ffmpeg_exe()
+    except ModuleNotFoundError as error:
+        raise UserError("--peers makes H.264 files with imageio-ffmpeg: pip install imageio-ffmpeg") from error
+    width, height = SOURCE_SIZE
+    given = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{data.WIDTH}x{data.HEIGHT}", "-r", str(data.FPS), "-i", "-"]
+    made = ["-vf", f"scale={width}:{height}", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", str(gop), "-f", "mp4"]
+    frames = b"".join(frame.tobytes() for frame in data.drift(seed))
+    with replacing(path) as part:
+        subprocess.run([binary, "-v", "error", "-y", *given, *made, str(part)], input=frames, check=True)
+
+
+def _write_jpegs(path: Path, video: Path, size: tuple[int, int]) -> None:
+    """The frames of `video` scaled to `size` as 00000.jpg ... in one zip, not compressed again."""
+    with (
+        replacing(path) as part,
+        av.open(str(video)) as container,
+        zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive,
+    ):
+        for number, frame in enumerate(container.decode(video=0)):
+            jpeg = io.BytesIO()
+            picture = frame.to_image(width=size[0], height=size[1], interpolation="AREA")
+            picture.save(jpeg, "JPEG", quality=JPEG_QUALITY)
+            archive.writestr(f"{number:05d}.jpg", jpeg.getvalue())
+
+
+def peer_clips(loader: ClipLoader, start: int, batches: int, *, prepared: bool = False) -> list[PeerClip]:
+    """Return the samples of `batches` batches of a loader from step `start` on, in its order.
+
+    Its task's views must show frames of their own.
+
+    All is read from the loader's own plans, which peers need not draw. Crops are in whole pixels.
+
+    prepared: for JPEGs of the size that our videos are stored in.
+    """
+    root, order, program = Path(loader.index.root), loader.order, loader.task.program
+    clips = []
+    for step in range(start, start + batches):
+        epoch, place = order.at(step)
+        for row in order.rows(epoch, place).tolist():
+            info = loader.index.info(row)
+            draw = partial(generator, order.seed, Stream.SAMPLE, epoch, row)
+            plan = loader.task.plan(info, draw())
+            stored = info.width, info.height
+            size = stored if prepared else SOURCE_SIZE
+            views = [
+                PeerView(
+                    plan["frames"][view.first : view.first + view.length].tolist(),
+                    _scaled(region.box, stored, size),
+                    region.mirror,
+                    region.size,
+                    region.cubic,
+                    transforms,
+                )
+                for view, region, transforms in zip(
+                    program.views, program.regions(plan), transforms_of(loader.task, info, plan, draw()), strict=True
+                )
+            ]
+            clips.append(PeerClip(_source(root, info.name), _jpegs(root, info.name, size), views))
+    return clips
+
+
+def _scaled(box: Box, stored: tuple[int, int], size: tuple[int, int]) -> Box:
+    """A box of a picture of width and height `stored`, in the nearest whole pixels of one of `size`."""
+    top, left, height, width = box
+    xs = [round(x * size[0] / stored[0]) for x in (left, left + width)]
+    ys = [round(y * size[1] / stored[1]) for y in (top, top + height)]
+    return ys[0], xs[0], ys[1] - ys[0], xs[1] - xs[0]

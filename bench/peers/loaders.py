@@ -1,0 +1,198 @@
+"""Other ways to load the same clips: four decoders, each in torch's DataLoader.
+
+A peer is a function from a `PeerClip` to its views, cropped, scaled and mirrored: RGB, uint8 (T, 3, size, size), or
+(T, size, size, 3) with OpenCV. It decodes every frame once and scales it once a view; torchvision and FFmpeg antialias,
+OpenCV does not. What the task then makes of a view (`bench.peers.transforms`) is made by torchvision or by OpenCV.
+"""
+
+import importlib
+import multiprocessing
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+from bench.peers.data import PeerClip
+from bench.peers.opencv import OpenCV
+from bench.peers.torchvision import Torch
+from bench.peers.transforms import Library, apply_transforms
+
+
+def _threads() -> int:
+    """Decoder threads: one in a worker, as many as FFmpeg likes (0) in the main process."""
+    return 0 if get_worker_info() is None else 1
+
+
+def torchcodec(clip: PeerClip) -> list[Tensor]:
+    decoders = importlib.import_module("torchcodec.decoders")
+    decoder = decoders.VideoDecoder(clip.video, num_ffmpeg_threads=_threads(), seek_mode="approximate")
+    return _views(decoder.get_frames_at(clip.frames).data, clip)
+
+
+def torchcodec_transforms(clip: PeerClip) -> list[Tensor]:
+    """Crop and scale, bilinearly, inside torchcodec's decoder, which can make one crop: it opens one for each view."""
+    decoders = importlib.import_module("torchcodec.decoders")
+    transforms = importlib.import_module("torchcodec.transforms")
+    made = []
+    for view in clip.views:
+        top, left, height, width = view.box
+        # torchcodec itself crops at the center or at random only.
+        spec = f"crop, {height}, {width}, {left}, {top}"
+        crop = type("Crop", (transforms.RandomCrop,), {"_make_transform_spec": lambda *_, spec=spec: spec})
+        decoder = decoders.VideoDecoder(
+            clip.video,
+            num_ffmpeg_threads=_threads(),
+            seek_mode="approximate",
+            transforms=[crop((height, width)), transforms.Resize((view.size, view.size))],
+        )
+        shown, order = view.distinct
+        frames: Tensor = decoder.get_frames_at(shown).data[order]
+        made.append(frames.flip(-1) if view.mirror else frames)
+    return made
+
+
+def decord(clip: PeerClip) -> list[Tensor]:
+    reader = importlib.import_module("decord").VideoReader(str(clip.video), num_threads=_threads())
+    return _views(torch.from_numpy(reader.get_batch(clip.frames).asnumpy()).permute(0, 3, 1, 2), clip)
+
+
+def pyav(clip: PeerClip) -> list[Tensor]:
+    """Seeks to the key frame before the first frame and decodes up to the last one."""
+    import av
+
+    wanted, images = set(clip.frames), {}
+    with av.open(str(clip.video)) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = _threads()
+        stream.codec_context.thread_type = "AUTO"
+        assert stream.average_rate is not None
+        assert stream.time_base is not None
+        ticks = 1 / (stream.average_rate * stream.time_base)
+        first = stream.start_time or 0
+        container.seek(first + int(min(wanted) * ticks), stream=stream)
+        for frame in container.decode(stream):
+            assert frame.pts is not None
+            number = round((frame.pts - first) / ticks)
+            if number in wanted:
+                images[number] = frame.to_ndarray(format="rgb24")
+            if number >= max(wanted):
+                break
+    frames = np.stack([images[number] for number in clip.frames])
+    return _views(torch.from_numpy(frames).permute(0, 3, 1, 2), clip)
+
+
+def _views(frames: Tensor, clip: PeerClip) -> list[Tensor]:
+    """The views of a clip whose `clip.frames` are decoded, uint8 (U, 3, H, W)."""
+    from torchvision.transforms.v2 import InterpolationMode
+    from torchvision.transforms.v2 import functional as v2
+
+    place = {number: at for at, number in enumerate(clip.frames)}
+    made = []
+    for view in clip.views:
+        shown, order = view.distinct
+        places = [place[number] for number in shown]
+        run = slice(places[0], places[-1] + 1)  # mostly a view's frames are one: then nothing is copied
+        part = v2.crop(frames, *view.box)[run if len(places) == places[-1] + 1 - places[0] else places]
+        how = InterpolationMode.BICUBIC if view.cubic else InterpolationMode.BILINEAR
+        scaled: Tensor = v2.resize(part, [view.size, view.size], how)
+        scaled = scaled if order == list(range(len(shown))) else scaled[order]
+        made.append(scaled.flip(-1) if view.mirror else scaled)
+    return made
+
+
+def jpeg_zip(clip: PeerClip) -> list[np.ndarray]:
+    """As CtP stores and loads its videos: a zip of JPEGs each, decoded and scaled by OpenCV."""
+    cv2 = importlib.import_module("cv2")
+    with zipfile.ZipFile(clip.jpegs) as archive:
+        files = {number: np.frombuffer(archive.read(f"{number:05d}.jpg"), np.uint8) for number in clip.frames}
+    pictures = {number: cv2.imdecode(file, cv2.IMREAD_COLOR_RGB) for number, file in files.items()}
+    made = []
+    for view in clip.views:
+        (top, left, height, width), (shown, order), size = view.box, view.distinct, (view.size, view.size)
+        scale = partial(cv2.resize, dsize=size, interpolation=cv2.INTER_CUBIC if view.cubic else cv2.INTER_LINEAR)
+        scaled = [scale(pictures[number][top : top + height, left : left + width]) for number in shown]
+        frames = np.empty((len(order), *size, 3), np.uint8)
+        for target, place in zip(frames, order, strict=True):
+            if view.mirror:
+                cv2.flip(scaled[place], 1, dst=target)
+            else:
+                target[:] = scaled[place]
+        made.append(frames)
+    return made
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A way to load clips.
+
+    module: what it needs. views: what it cuts out of a clip. library: what makes the rest of each view. prepared:
+    whether it reads JPEGs of the size that our videos are stored in, instead of the sources themselves.
+    """
+
+    module: str
+    views: Callable[[PeerClip], Sequence[Tensor | np.ndarray]]
+    library: Callable[[], Library] = Torch
+    prepared: bool = False
+
+
+PEERS = {
+    "torchcodec": Peer("torchcodec", torchcodec),
+    "torchcodec_transforms": Peer("torchcodec.transforms", torchcodec_transforms),
+    "decord": Peer("decord", decord),
+    "pyav": Peer("av", pyav),
+    "jpeg_zip": Peer("cv2", jpeg_zip, OpenCV),
+    "jpeg_zip_prepared": Peer("cv2", jpeg_zip, OpenCV, prepared=True),
+}
+
+
+class PeerDataset(Dataset[list[Tensor]]):
+    """Clips as one peer makes them: their views, float32, with the axes in its library's order."""
+
+    def __init__(self, peer: Peer, clips: Sequence[PeerClip]) -> None:
+        self.peer, self.clips = peer, clips
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, i: int) -> list[Tensor]:
+        clip, library = self.clips[i], self.peer.library()
+        views = zip(self.peer.views(clip), clip.views, strict=True)
+        return [apply_transforms(frames, view.transforms, library) for frames, view in views]
+
+
+@contextmanager
+def peer_batches(
+    peer: Peer, clips: Sequence[PeerClip], *, batch_size: int, workers: int, device: str
+) -> Iterator[Iterator[list[Tensor]]]:
+    """Batches, of each view float32 (B, 3, T, size, size), on `device`; the workers end with the block.
+
+    As with our loader the channels lie in memory where they were made: moving them is up to the network.
+    """
+    # A fork of this process, in which DALI and CUDA have threads, may hang; a server without any imports torch once.
+    multiprocessing.set_forkserver_preload([__name__, "torchvision.transforms.v2"])
+    loader = DataLoader(
+        PeerDataset(peer, clips),
+        batch_size,
+        num_workers=workers,
+        pin_memory=device != "cpu",
+        multiprocessing_context="forkserver" if workers else None,
+        worker_init_fn=_single_threaded,
+    )
+    iterator, channels = iter(loader), peer.library().channels + 1
+    try:
+        yield ([view.to(device, non_blocking=True).movedim(channels, 1) for view in batch] for batch in iterator)
+    finally:
+        if workers:
+            iterator._shutdown_workers()  # type: ignore[attr-defined]
+
+
+def _single_threaded(worker: int) -> None:
+    """One thread a worker; torch sees to its own."""
+    with suppress(ModuleNotFoundError):
+        importlib.import_module("cv2").setNumThreads(0)

@@ -1,0 +1,36 @@
+"""What says whether two sets of pictures or samples are the same: it sees every kind of difference."""
+
+import numpy as np
+import torch
+
+from bench.gpu_checks import compare, parity
+
+
+def test_compare_sees_frames_that_are_swapped_and_pixels_that_are_off():
+    frames = np.random.default_rng(0).integers(0, 200, (4, 8, 8, 3), dtype=np.uint8)
+    assert compare.compare(frames, frames)["ok"]
+    assert compare.compare(frames[[1, 0, 2, 3]], frames)["misplaced"] == 2
+    off = compare.compare(frames + np.uint8(9), frames)
+    assert (off["ok"], off["max"], off["mean"]) == (False, 9, 9)
+    assert not compare.compare(frames[:3], frames)["ok"]
+
+
+def test_parity_compares_every_tensor_of_a_task(where):
+    found = parity.measure("ctp", where)
+    assert found["ok"]
+    assert {"graph clips", "graph boxes", "whole clips", "whole boxes", "whole index"} <= set(found["rows"])
+    assert (found["graph_decoder"], found["whole_decoder"]) == ("pyav", "dali")
+    assert "whole clips" in found["answer"]
+    assert "all else equal" in found["answer"]
+
+
+def test_parity_sees_values_that_are_off_everywhere_or_far_off_somewhere_and_labels_that_differ():
+    clips = torch.zeros(2, 3, 4, 10, 10)
+    assert parity.difference([clips + 0.05], [clips])["ok"]
+    assert not parity.difference([clips + 0.07], [clips])["ok"]
+    patch = clips.clone()
+    patch[..., :1, :2] = 1.0  # two pixels in a hundred come from elsewhere
+    row = parity.difference([patch], [clips])
+    assert (row["ok"], row["mean"], row["far"]) == (False, 0.02, 0.02)
+    assert not parity.difference([torch.tensor([1, 2])], [torch.tensor([1, 3])])["ok"]
+    assert "not equal: labels" in parity.answer({"labels": {"ok": False}})

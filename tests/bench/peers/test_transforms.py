@@ -1,0 +1,73 @@
+"""What the peers' libraries make of a view, against our loader: from the same cut frames, of the same plans."""
+
+import pytest
+import torch
+
+from bench.peers import check
+from bench.peers.data import peer_clips
+from bench.peers.opencv import OpenCV
+from bench.peers.torchvision import Torch
+from bench.peers.transforms import apply_transforms
+from dali_pipelines.loader import ClipLoader
+from dali_pipelines.plan.rng import Stream, generator
+from dali_pipelines.store.reader import read_clip
+from dali_pipelines.tasks import Task, task_module
+
+SAMPLES = 24
+STEPS = {
+    "recognition": ("scale", "mix"),
+    "concepts": ("mix",),
+    "cstp": ("rotate", "mix", "blur"),
+    "ctp": ("paste", "mix", "scale"),
+    "rot3d": ("rotate", "scale"),
+    "cpc_transformer": ("mix",),
+}
+"""What a task does in some of its first samples."""
+
+MOST = 0.5
+"""Gray levels, the mean over a view: OpenCV rounds to 8 bits up to four times (a patch, a hue, brightness, contrast),
+torch not even where our loader does, each time by a quarter of a level on average, up or down."""
+
+
+@pytest.fixture(scope="module", params=STEPS)
+def samples(request, h264_store):
+    """The task; of each view of its first samples what our loader delivers, its transforms, and its cropped frames."""
+    task = Task(request.param, task_module(request.param).Config())
+    loader = ClipLoader(h264_store, task, batch_size=4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(check, "CHECKED", SAMPLES)
+        ours = check.our_views(loader)
+    transforms = [view.transforms for clip in peer_clips(loader, 0, SAMPLES // 4) for view in clip.views]
+    places = [loader.order.at(step) for step in range(SAMPLES // 4)]
+    rows = [(epoch, row) for epoch, step in places for row in loader.order.rows(epoch, step).tolist()]
+    frames = [part for epoch, row in rows for part in cut_frames(h264_store, task, epoch, row)]
+    return task, list(zip(ours, transforms, frames, strict=True))
+
+
+def cut_frames(index, task, epoch, row):
+    """uint8 (T, size, size, 3) of each view, in the colors of the video."""
+    plan = task.plan(index.info(row), generator(0, Stream.SAMPLE, epoch, row))
+    frames = task.program.host(read_clip(index, row, plan["frames"]), plan, steps=1)
+    return [frames[view.first : view.first + view.length].copy() for view in task.program.views]
+
+
+def differences(samples, library):
+    """Of each view, gray levels."""
+    task, views = samples
+    made = []
+    for ours, transforms, frames in views:
+        given = frames.copy() if library.channels == 3 else torch.from_numpy(frames).permute(0, 3, 1, 2)
+        theirs = apply_transforms(given, transforms, library()).movedim(library.channels, -1)
+        assert theirs.dtype == torch.float32
+        made.append(float((check.levels(theirs, task) - ours).abs().mean()))
+    return made
+
+
+@pytest.mark.parametrize("library", [OpenCV, Torch])
+def test_each_library_makes_what_our_loader_delivers_and_leaves_nothing_out(samples, library):
+    if library is OpenCV:
+        pytest.importorskip("cv2")
+    assert max(differences(samples, library)) < MOST
+    for step in STEPS[samples[0].name]:
+        lacking = type("Lacking", (library,), {step: lambda _, frames, *given: frames})
+        assert max(differences(samples, lacking)) > 2 * MOST, step
