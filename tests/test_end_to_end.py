@@ -22,7 +22,8 @@ from dali_pipelines.samples import SampleSource
 from dali_pipelines.store.index import Index, open_dataset
 from dali_pipelines.tasks import Task, ctp, recognition
 from tests.helpers.media import SHARED_MEDIA
-from tests.helpers.runs import PRETRAIN, ROOT, command, run, two_ranks, write_recipe
+from tests.helpers.ranks import two_ranks
+from tests.helpers.runs import PRETRAIN, ROOT, command, run, write_recipe
 from tests.trainers.test_loop import history, lines
 from trainers import pretrain, probe
 

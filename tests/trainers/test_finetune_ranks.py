@@ -2,16 +2,15 @@
 
 import json
 import os
-import socket
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
 import pytest
 import torch
-from torch import multiprocessing
 
 from configs.load import load
+from tests.helpers.ranks import on_ranks
 from tests.helpers.runs import ROOT, run
 from tests.trainers.test_finetune import labeled, read, train, validations
 from tests.trainers.test_loop import history, lines
@@ -40,22 +39,9 @@ def finetune_noting(folder: str, dataset: str, mode: str) -> None:
     Path(folder, mode, f"rank{os.environ.get('RANK', '0')}").write_text(json.dumps(measured))
 
 
-def rank(number: int, ports: tuple[int, ...], folder: str, dataset: str) -> None:
+def visit(rank: int, folder: str, dataset: str, mode: str) -> None:
     """One of two ranks."""
-    os.environ |= {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    for mode, port in zip(MODES, ports, strict=True):
-        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        finetune_noting(folder, dataset, mode)
-
-
-def free_ports(count: int) -> tuple[int, ...]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = tuple(each.getsockname()[1] for each in sockets)
-    for each in sockets:
-        each.close()
-    return ports
+    finetune_noting(folder, dataset, mode)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +60,8 @@ def one(root, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def two(root, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("two")
-    multiprocessing.spawn(rank, (free_ports(len(MODES)), str(folder), str(root)), nprocs=2)
+    for mode in MODES:
+        on_ranks(visit, str(folder), str(root), mode)
     return folder
 
 

@@ -11,7 +11,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.helpers import loop_worker
 from tests.helpers.loop_worker import VIDEOS
-from tests.helpers.runs import command, run, two_ranks
+from tests.helpers.ranks import two_ranks
+from tests.helpers.runs import command, run
 from tests.trainers.test_loop import LATE_ROW, STEPS, assert_same_weights, history, lines, weights, write_recipe
 from tests.trainers.test_loop import run as run_here
 

@@ -1,17 +1,14 @@
 """trainers.distributed on two gloo processes."""
 
-import json
 import os
-import socket
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
-from torch import multiprocessing
 
 from configs.errors import UserError
 from configs.schema import Train
+from tests.helpers.ranks import on_ranks
 from trainers import distributed
 from trainers.distributed import Ranks
 
@@ -32,10 +29,8 @@ def caught(call: Callable[[], object]) -> str:
     return "nothing was raised"
 
 
-def visit(rank: int, port: int, folder: str) -> None:
-    """What one rank saw, as JSON in folder/<rank>."""
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+def visit(rank: int) -> dict[str, object]:
+    """Return what one rank saw."""
     with distributed.start("cpu") as ranks:
         seen = {
             "gathered": ranks.gather(torch.tensor([rank + 1 / 3, -rank], dtype=torch.float64)).tolist(),
@@ -48,18 +43,12 @@ def visit(rank: int, port: int, folder: str) -> None:
             "threads": torch.get_num_threads(),
         }
         ranks.part()
-        seen["parted"] = not torch.distributed.is_initialized()
-    Path(folder, str(rank)).write_text(json.dumps(seen))
+        return seen | {"parted": not torch.distributed.is_initialized()}
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    multiprocessing.spawn(visit, (port, str(folder)), nprocs=2)
-    return [json.loads((folder / str(rank)).read_text()) for rank in range(2)]
+def seen():
+    return on_ranks(visit)
 
 
 @pytest.mark.parametrize("rank", [0, 1])

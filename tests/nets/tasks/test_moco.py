@@ -1,20 +1,17 @@
 """MoCo, network side: the queue, the key encoder, and the loss of one process on two."""
 
 import copy
-import json
 import math
-import os
-import socket
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import multiprocessing, nn
+from torch import nn
 
 from configs.errors import UserError
 from nets.tasks import build_task
 from nets.tasks.moco import Config, Reference, encode_shuffled
+from tests.helpers.ranks import on_ranks
 from trainers import distributed
 
 
@@ -207,9 +204,7 @@ def steps_of(net: nn.Module, model: nn.Module, part: slice) -> dict[str, object]
     return {"losses": losses, "queue": net.queue.tolist(), "sums": sums}
 
 
-def visit(rank: int, port: int, folder: str) -> None:
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+def visit(rank: int) -> dict[str, object]:
     with distributed.start("cpu"):
         net = make()
         ddp = nn.parallel.DistributedDataParallel(net, broadcast_buffers=False)
@@ -223,18 +218,12 @@ def visit(rank: int, port: int, folder: str) -> None:
             return 10 * values
 
         mine = torch.arange(16.0)[8 * rank : 8 * rank + 8, None]
-        seen |= {"codes": encode_shuffled(encode, mine).flatten().tolist(), "share": shares[0]}
-    Path(folder, str(rank)).write_text(json.dumps(seen))
+        return seen | {"codes": encode_shuffled(encode, mine).flatten().tolist(), "share": shares[0]}
 
 
 @pytest.fixture(scope="module")
-def ranks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    multiprocessing.spawn(visit, (port, str(folder)), nprocs=2)
-    return [json.loads((folder / str(rank)).read_text()) for rank in range(2)]
+def ranks():
+    return on_ranks(visit)
 
 
 def test_two_ranks_have_the_queue_the_loss_and_the_weights_of_one(ranks):
