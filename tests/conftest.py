@@ -1,15 +1,22 @@
 """Datasets that several tests read and none may change, and the tests that need a GPU."""
 
-import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from dali_pipelines.store.index import Index
 from tests.helpers.media import make_video
 from tests.helpers.stores import make_store
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in trainers/pretrain.py; torch is not imported yet
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Keep torch to one thread: on a busy machine several take five times the CPU time for networks this small.
+
+    A command that ran in this process may have set it to all cores (trainers.distributed.start).
+    """
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
@@ -19,8 +26,6 @@ def device(request: pytest.FixtureRequest) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    import torch
-
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("gpu"):

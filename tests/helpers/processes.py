@@ -4,6 +4,7 @@ A server, one for each process that runs tests, imports them once and forks itse
 0.1 s of CPU time instead of 4 s. Each process is a test's own: it may be killed, and leaves nothing to the next.
 """
 
+import multiprocessing
 import os
 import runpy
 import sys
@@ -13,7 +14,13 @@ from multiprocessing import connection, forkserver, get_context
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-PRELOAD = ["torch.utils.tensorboard", "torchvision.transforms.v2", "nvidia.dali.fn", "tests.helpers.loop_worker"]
+PRELOAD = [
+    "nvidia.dali.fn",
+    "pytest",
+    "torch.utils.tensorboard",
+    "torchvision.transforms.v2",
+    "tests.helpers.loop_worker",
+]
 TIMEOUT = 100
 """Seconds until processes are killed: before pytest-timeout ends the test, so that one sees what they printed."""
 
@@ -28,7 +35,7 @@ def start(target: Callable[..., object], *args: object, env: Mapping[str, str] |
 
 
 def start_command(*args: object, output: Path, env: Mapping[str, str] | None = None) -> ForkServerProcess:
-    """Start `python *args`, a script or `-m` and a module; `output` receives what it prints, errors too."""
+    """Start the script `args[0]` with the other arguments; `output` receives what it prints, errors too."""
     return start(run_command, [str(arg) for arg in args], output, env=env)
 
 
@@ -49,17 +56,14 @@ def join(processes: Sequence[ForkServerProcess], grace: float = TIMEOUT) -> list
 
 
 def run_command(argv: list[str], output: Path) -> None:
-    """Be `python *argv`, printing to a file."""
+    """Be the script `argv[0]`, printing to a file."""
     with output.open("a") as file:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())
-    if argv[0] == "-m":
-        sys.argv = argv[1:]
-        runpy.run_module(argv[1], run_name="__main__", alter_sys=True)
-    else:
-        sys.argv = argv
-        sys.path.insert(0, str(Path(argv[0]).parent))
-        runpy.run_path(argv[0], run_name="__main__")
+    multiprocessing.process._parent_process = None  # type: ignore[attr-defined]  # workers have a parent, commands none
+    sys.argv = argv
+    sys.path.insert(0, str(Path(argv[0]).parent))
+    runpy.run_path(argv[0], run_name="__main__")
 
 
 def _begin(env: Mapping[str, str], folder: Path, target: Callable[..., object], *args: object) -> None:

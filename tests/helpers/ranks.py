@@ -47,17 +47,17 @@ def on_ranks(function: Callable[..., Any], *args: object, size: int = 2) -> list
     return [result for _, result in answers]
 
 
-def two_ranks(script: Path | str, folder: Path, *args: object) -> tuple[list[int | None], str]:
-    """Run a script, or a module of that name, as two ranks; return their exit statuses and what rank 0 printed.
+def two_ranks(script: Path, folder: Path, *args: object, grace: float = 20) -> tuple[list[int | None], str]:
+    """Run a script as two ranks; return their exit statuses and what rank 0 printed, errors too.
 
-    Where one rank fails, the other may end by itself for 20 s and is killed then. `folder` receives the outputs.
+    Where one rank fails, the other has `grace` seconds to end by itself, and is killed then. What rank N printed stays
+    in folder/rankN.out.
     """
     outputs = [folder / f"rank{rank}.out" for rank in range(2)]
     for output in outputs:
         output.unlink(missing_ok=True)
-    argv = [*(("-m", script) if isinstance(script, str) and not script.endswith(".py") else (script,)), *args]
-    ranks = start_ranks(processes.run_command, [(list(map(str, argv)), output) for output in outputs])
-    statuses = processes.join(ranks, grace=20)
+    argv = [str(arg) for arg in (script, *args)]
+    statuses = processes.join(start_ranks(processes.run_command, [(argv, output) for output in outputs]), grace)
     print(*(path.read_text() for path in outputs))  # pytest shows it when the test fails
     return statuses, outputs[0].read_text()
 

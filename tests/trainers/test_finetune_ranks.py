@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from configs.load import load
-from tests.helpers.ranks import on_ranks
-from tests.helpers.runs import ROOT, run
+from tests.helpers.ranks import on_ranks, two_ranks
+from tests.helpers.runs import ROOT
 from tests.trainers.test_finetune import labeled, read, train, validations
 from tests.trainers.test_loop import history, lines
 from trainers import finetune, validation
@@ -112,11 +112,12 @@ def finetune_net(config, state: dict[str, torch.Tensor]) -> torch.nn.Module:
     return net
 
 
-def test_the_command_under_torchrun_with_processes_that_read_ends_with_the_same_bits(two, root, tmp_path):
+def test_the_command_on_two_ranks_with_processes_that_read_ends_with_the_same_bits(two, root, tmp_path):
     arguments = ("--config", two / "linear.yaml", "--device", "cpu", "--mode", "linear", *COMMON)
     more = ("--set", "data.workers=1", "--work-dir", tmp_path / "linear")
-    done = run(ROOT / "trainers" / "finetune.py", *arguments, *more, torchrun=True)
-    assert done.returncode == 0
-    assert done.stdout.count("done: 4 of 4 steps") == 1
+    statuses, output = two_ranks(ROOT / "trainers" / "finetune.py", tmp_path, *arguments, *more)
+    assert statuses == [0, 0]
+    assert output.count("done: 4 of 4 steps") == 1
+    assert "done: " not in (tmp_path / "rank1.out").read_text()
     assert history(tmp_path, "linear") == history(two, "linear")
     assert validations(tmp_path / "linear") == validations(two / "linear")

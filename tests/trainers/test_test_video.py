@@ -16,7 +16,8 @@ from dali_pipelines.tasks.recognition import Config, Test
 from nets.backbones import create
 from nets.classifier import Classifier
 from nets.classifier import Config as NetConfig
-from tests.helpers.runs import ROOT, run, write_recipe
+from tests.helpers.ranks import two_ranks
+from tests.helpers.runs import ROOT, write_recipe
 from tests.trainers.test_predict import slow_scores
 from tests.trainers.test_scores import result, rows
 from trainers import checkpoint, finetune, pretrain, retrieval
@@ -117,11 +118,13 @@ def test_videos_that_cannot_be_read_are_wrong_and_named_alike_with_one_rank_and_
     garbled.write_bytes(data)
     args = ["--checkpoint", trained / "run", "--data-dir", tmp_path / "data", "--out"]
     video_test(*args, tmp_path / "one")
-    done = run(TEST, "--protocol", "video", "--device", "cpu", *args, tmp_path / "two", torchrun=True)
-    assert done.returncode == 0
-    assert done.stdout.count("top-1 ") == 1
+    options = ("--protocol", "video", "--device", "cpu", *args, tmp_path / "two")
+    statuses, output = two_ranks(TEST, tmp_path, *options)
+    assert statuses == [0, 0]
+    assert output.count("top-1 ") == 1
+    assert "top-1 " not in (tmp_path / "rank1.out").read_text()
     bad = [index.info(row).name for row in (1, 8)]
-    (line,) = [line for line in done.stdout.splitlines() if "unreadable" in line]
+    (line,) = [line for line in output.splitlines() if "unreadable" in line]
     assert "2 " in line
     assert all(name in line for name in bad)
     one, two = (result(tmp_path / name) for name in ("one", "two"))

@@ -18,16 +18,6 @@ from tests.dali_pipelines.tasks.test_moco import ramp, ramp_view, recolored
 from tests.helpers.dali import run_graph
 from tests.nets.tasks.test_moco import count
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small convolutions on several threads of a busy machine are many times slower."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 # The plan.
 
 

@@ -14,16 +14,6 @@ from nets.tasks.moco import Config, Reference, encode_shuffled
 from tests.helpers.ranks import on_ranks
 from trainers import distributed
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small convolutions on several threads of a busy machine are many times slower."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 SCHEMA = {"clips": ((2, 3, 8, 32, 32), "float32")}
 
 
