@@ -1,6 +1,8 @@
 """Datasets that several tests read and none may change, and the tests that need a GPU."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -32,7 +34,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="needs a GPU, and torch sees none"))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+LEFT_OUT = pytest.StashKey[set[str]]()
+"""The slow tests that `-m "not slow"` leaves out; with xdist, only its workers hear of them."""
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.config.stash.setdefault(LEFT_OUT, set()).add(item.nodeid)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_out"] = sorted(session.config.stash.get(LEFT_OUT, ()))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    node.config.stash.setdefault(LEFT_OUT, set()).update(getattr(node, "workeroutput", {}).get("left_out", ()))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if left_out := sorted(config.stash.get(LEFT_OUT, ())):
+        files = dict.fromkeys(Path(name.split("::")[0]).stem.removeprefix("test_") for name in left_out)
+        terminalreporter.write_line(f"slow and left out, {len(left_out)} in all, of: {', '.join(files)}")
     missed = [report for report in terminalreporter.stats.get("skipped", []) if "gpu" in report.keywords]
     names = dict.fromkeys(report.nodeid.split("[")[0].split("::")[-1] for report in missed)
     if missed:
