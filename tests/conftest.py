@@ -28,6 +28,8 @@ def device(request: pytest.FixtureRequest) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    long_files = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long_files)  # so that no process is left with one of them at the end
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("gpu"):

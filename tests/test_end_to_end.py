@@ -28,6 +28,8 @@ from tests.helpers.runs import PRETRAIN, ROOT, command, write_recipe
 from tests.trainers.test_loop import history, lines
 from trainers import pretrain, probe
 
+pytestmark = pytest.mark.slow
+
 STEPS = 12  # 4 epochs of 12 videos // 4
 
 

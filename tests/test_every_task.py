@@ -13,6 +13,8 @@ from tests.helpers.ranks import two_ranks
 from tests.helpers.runs import PRETRAIN, ROOT
 from trainers import pretrain
 
+pytestmark = pytest.mark.slow
+
 STEPS = 4
 
 

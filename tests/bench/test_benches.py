@@ -13,6 +13,8 @@ from dali_pipelines import demo_data
 from trainers import finetune, pretrain
 from trainers import test as test_command
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_task_bench_trains_probes_and_reports_each_task_and_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
     calls = []

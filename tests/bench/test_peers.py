@@ -19,6 +19,8 @@ from dali_pipelines.loader import ClipLoader
 from dali_pipelines.tasks import Task, task_module
 from tests.helpers.peers import need
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["--batches", "1", "--rounds", "1", "--device", "cpu"]
 TASKS = ("recognition", "moco", "concepts", "cstp", "ctp", "rot3d")
 """One crop, two, four of different lengths, two bicubic ones; those that do more than to change colors."""

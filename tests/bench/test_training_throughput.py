@@ -16,6 +16,8 @@ from tests.helpers.runs import write_recipe
 from trainers.distributed import Ranks
 from trainers.loop import Step
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = ROOT / "bench" / "training_throughput.py"
 
 

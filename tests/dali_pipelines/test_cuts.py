@@ -72,6 +72,7 @@ def blocks(levels: np.ndarray) -> np.ndarray:
     return levels.reshape(frames, height // 4, 4, width // 4, 4, 3).mean((2, 4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TASKS)
 def test_a_batch_that_the_decoder_cuts_is_the_one_of_dali_but_for_the_filter(store, name):
     task = TASKS[name]

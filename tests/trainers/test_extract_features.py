@@ -188,6 +188,7 @@ def test_a_video_of_a_prepared_dataset_that_was_damaged_later_is_named(vp9_store
     assert len(found["names"]) == 12
 
 
+@pytest.mark.slow
 def test_two_ranks_write_the_file_of_one(folder, broken, tmp_path):
     one = features_of(folder, tmp_path / "x.npz", broken, "--clips", 2, status=3)
     options = (broken, "--checkpoint", folder / "a.pt", "--workers", 0, "--clips", 2, "--out", tmp_path / "y.npz")

@@ -18,6 +18,8 @@ from trainers import finetune, validation
 from trainers.distributed import Ranks
 from trainers.validation import Validator
 
+pytestmark = pytest.mark.slow
+
 COMMON = (
     *("--set", "train.global_batch=6", "--set", "net.dropout=0", "--set", "validation.every=2"),
     *("--set", "net.init_std=0.1", "--set", "train.checkpoint_every=4"),

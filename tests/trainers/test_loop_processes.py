@@ -17,6 +17,8 @@ from tests.helpers.ranks import two_ranks
 from tests.trainers.test_loop import LATE_ROW, STEPS, assert_same_weights, history, lines, weights, write_recipe
 from tests.trainers.test_loop import run as run_here
 
+pytestmark = pytest.mark.slow
+
 
 def worker(tmp_path: Path, *args: str, name: str = "run") -> tuple[object, ...]:
     """`pretrain.py` on the made-up task, in tmp_path/name."""

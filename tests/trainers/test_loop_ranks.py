@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from unittest import mock
 
 import pytest
 import torch
@@ -31,7 +32,7 @@ def caught(call: Callable[[], object]) -> str:
 
 def visit(rank: int) -> dict[str, object]:
     """Return what one rank saw."""
-    with distributed.start("cpu") as ranks:
+    with mock.patch.object(os, "sched_getaffinity", return_value=range(7)), distributed.start("cpu") as ranks:
         seen = {
             "gathered": ranks.gather(torch.tensor([rank + 1 / 3, -rank], dtype=torch.float64)).tolist(),
             "objects": ranks.gather_objects({"rank": rank}),
@@ -74,8 +75,8 @@ def test_ranks_that_parted_have_no_group_and_end_without_one(seen):
     assert [each["parted"] for each in seen] == [True, True]
 
 
-def test_cores_are_shared_out(seen):
-    assert [each["threads"] for each in seen] == [max(1, len(os.sched_getaffinity(0)) // 2)] * 2
+def test_seven_cores_are_three_threads_for_each_of_two_ranks(seen):
+    assert [each["threads"] for each in seen] == [3, 3]
 
 
 def test_what_a_cpu_cannot_do_is_said():

@@ -222,6 +222,7 @@ def test_the_picture_has_a_green_border_exactly_where_the_class_is_the_same(whol
         assert (green > red).astype(int).tolist() == same
 
 
+@pytest.mark.slow
 def test_two_ranks_and_lists_in_another_order_give_the_same(whole, vp9_store, tmp_path):
     path = recipe(tmp_path, vp9_store.root, TRAIN[::-1], [*TEST[2:], *TEST[:2]])
     shutil.copy(whole.weights.path, tmp_path)

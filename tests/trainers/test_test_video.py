@@ -108,6 +108,7 @@ def test_scores_are_those_of_plain_torch_and_the_figures_follow_from_them(traine
     assert [int(row["correct"]) for row in rows(tested / "predictions.csv")] == right.tolist()
 
 
+@pytest.mark.slow
 def test_videos_that_cannot_be_read_are_wrong_and_named_alike_with_one_rank_and_with_two(trained, tested, tmp_path):
     shutil.copytree(trained / "data", tmp_path / "data")
     index = open_dataset(tmp_path / "data", tmp_path / "data" / "test.txt")

@@ -250,6 +250,7 @@ def test_bfloat16_autocast_keeps_the_loss_in_float32_and_near_that_of_float32(mo
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
+@pytest.mark.slow
 def test_a_few_steps_on_one_batch_beat_the_prediction_of_no_motion(model, batch):
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     for _ in range(70):

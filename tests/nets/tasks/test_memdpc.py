@@ -236,6 +236,7 @@ def test_as_many_predictions_as_blocks_are_refused(pred_steps):
         make(blocks=5, pred_steps=pred_steps)
 
 
+@pytest.mark.slow
 def test_a_few_steps_tell_places_apart(batch):
     net = make()
     colors = 2 * torch.randn(2, 1, 3, 1, 2, 2, generator=torch.Generator().manual_seed(1))  # each place has its own
