@@ -24,7 +24,7 @@ def one_thread() -> None:
 @pytest.fixture(params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
 def device(request: pytest.FixtureRequest) -> str:
     """Where DALI's operators run: the same test for both backends."""
-    return request.param
+    return str(request.param)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -76,6 +76,7 @@ def test_a_killed_run_resumes_to_the_same_bits(vp9_store, tmp_path):
     assert_same_end(tmp_path, "killed", "whole")
 
 
+@pytest.mark.timeout(300)
 def test_two_ranks_under_torchrun_all_killed_resume_to_the_same_bits(vp9_store, tmp_path):
     whole = write_recipe(tmp_path, vp9_store.root, name="whole")
     assert two_ranks(PRETRAIN, tmp_path, "--config", whole, "--device", "cpu")[0] == [0, 0]

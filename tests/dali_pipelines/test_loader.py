@@ -239,6 +239,7 @@ def test_a_video_that_kills_its_workers_is_as_good_as_unreadable(vp9_store, tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_random_kills_change_no_batch(vp9_store):
     result = measure(vp9_store, CTP, workers=2, kills=6)
     assert result["kills"] == 6

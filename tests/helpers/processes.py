@@ -27,7 +27,7 @@ TIMEOUT = 100
 
 def start(target: Callable[..., object], *args: object, env: Mapping[str, str] | None = None) -> ForkServerProcess:
     """Start `target(*args)` in a process with this one's environment and working folder, and `env`."""
-    forkserver.set_forkserver_preload(PRELOAD)  # type: ignore[attr-defined]  # heeded when the server starts
+    forkserver.set_forkserver_preload(PRELOAD)  # heeded when the server starts
     first = (os.environ | (env or {}), Path.cwd(), target)
     process = get_context("forkserver").Process(target=_begin, args=(*first, *args))
     process.start()
