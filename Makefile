@@ -1,10 +1,14 @@
-# make test: the whole check. make demo: from nothing to a trained and probed network.
+# make test: the whole check; make test-fast: all but the slow tests. make demo: from nothing to a trained and probed network.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO   := demo
 
-.PHONY: install test lint demo clean
+# torchcodec, which the tests compare with, brings no FFmpeg: it is lent PyAV's.
+PYTEST := LD_LIBRARY_PATH="$$($(BIN)/python -m tests.helpers.ffmpeg $(VENV)/ffmpeg)$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}" \
+    $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+.PHONY: install test test-fast lint demo clean
 
 install: $(VENV)/.installed
 
@@ -22,7 +26,10 @@ lint: install
 
 # Two processes: most tests keep one core busy, and some start processes of their own.
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(PYTEST)
+
+test-fast: install
+	$(PYTEST) -m 'not slow'
 
 # One process per GPU; without a GPU two processes share the CPU.
 demo: install

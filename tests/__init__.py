@@ -1,0 +1,6 @@
+"""What torch reads when it is imported: see `conftest.one_thread`."""
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in trainers/pretrain.py
+os.environ.setdefault("OMP_NUM_THREADS", "1")

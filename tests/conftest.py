@@ -1,36 +1,69 @@
 """Datasets that several tests read and none may change, and the tests that need a GPU."""
 
-import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from hypothesis import settings
 
 from dali_pipelines.store.index import Index
 from tests.helpers.media import make_video
 from tests.helpers.stores import make_store
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in trainers/pretrain.py; torch is not imported yet
 settings.register_profile("busy", deadline=None)  # a busy machine is no failure
 settings.load_profile("busy")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Keep torch to one thread: on a busy machine several take five times the CPU time for networks this small.
+
+    A command that ran in this process may have set it to all cores (trainers.engine.distributed.start).
+    """
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
 def device(request: pytest.FixtureRequest) -> str:
     """Where DALI's operators run: the same test for both backends."""
-    return request.param
+    return str(request.param)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    import torch
-
+    long_files = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long_files)  # so that no process is left with one of them at the end
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="needs a GPU, and torch sees none"))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+LEFT_OUT = pytest.StashKey[set[str]]()
+"""The slow tests that `-m "not slow"` leaves out; with xdist, only its workers hear of them."""
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.config.stash.setdefault(LEFT_OUT, set()).add(item.nodeid)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_out"] = sorted(session.config.stash.get(LEFT_OUT, ()))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    node.config.stash.setdefault(LEFT_OUT, set()).update(getattr(node, "workeroutput", {}).get("left_out", ()))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if left_out := sorted(config.stash.get(LEFT_OUT, ())):
+        files = dict.fromkeys(Path(name.split("::")[0]).stem.removeprefix("test_") for name in left_out)
+        terminalreporter.write_line(f"slow and left out, {len(left_out)} in all, of: {', '.join(files)}")
     missed = [report for report in terminalreporter.stats.get("skipped", []) if "gpu" in report.keywords]
     names = dict.fromkeys(report.nodeid.split("[")[0].split("::")[-1] for report in missed)
     if missed:

@@ -6,8 +6,12 @@ import shutil
 import subprocess
 import sys
 
+import pytest
+
 from tests.helpers.runs import ROOT
 from tests.helpers.stores import make_store
+
+pytestmark = pytest.mark.slow
 
 DATA = '''"""Toy: whether the clip is mirrored."""
 

@@ -22,9 +22,13 @@ from dali_pipelines.samples import SampleSource
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task, ctp, recognition
 from tests.helpers.media import SHARED_MEDIA
-from tests.helpers.runs import PRETRAIN, ROOT, command, run, two_ranks, write_recipe
+from tests.helpers.processes import join, start_command
+from tests.helpers.ranks import two_ranks
+from tests.helpers.runs import PRETRAIN, ROOT, command, write_recipe
 from tests.trainers.test_loop import history, lines
 from trainers.commands import pretrain, probe
+
+pytestmark = pytest.mark.slow
 
 STEPS = 12  # 4 epochs of 12 videos // 4
 
@@ -50,39 +54,40 @@ def assert_same_end(folder: Path, name: str, other: str) -> None:
     assert all(torch.equal(moments[key]["momentum_buffer"], others[key]["momentum_buffer"]) for key in moments)
 
 
-def kill_at_step(process: subprocess.Popen, metrics: Path, step: int) -> None:
+def kill_at_step(pid: int, metrics: Path, step: int) -> None:
     """SIGKILL to a command and all that it started, as soon as metrics.jsonl has `step` lines."""
-    end = time.monotonic() + 100
+    process, end = psutil.Process(pid), time.monotonic() + 100
     while not metrics.exists() or metrics.read_text().count("\n") < step:
-        assert process.poll() is None, "ended before it could be killed"
+        assert process.status() != psutil.STATUS_ZOMBIE, "ended before it could be killed"
         assert time.monotonic() < end, "too slow to be killed"
         time.sleep(0.005)
-    parent = psutil.Process(process.pid)
-    for each in [*parent.children(recursive=True), parent]:
+    for each in [*process.children(recursive=True), process]:
         each.kill()
-    assert process.wait(20) == -signal.SIGKILL
 
 
 def test_a_killed_run_resumes_to_the_same_bits(vp9_store, tmp_path):
     train_here(write_recipe(tmp_path, vp9_store.root, name="whole"))
     recipe = write_recipe(tmp_path, vp9_store.root, name="killed")
-    arguments = ("--config", recipe, "--device", "cpu")
-    with subprocess.Popen(command(PRETRAIN, *arguments), stdout=subprocess.DEVNULL) as process:
-        kill_at_step(process, tmp_path / "killed" / "metrics.jsonl", 6)
+    process = start_command(PRETRAIN, "--config", recipe, "--device", "cpu", output=tmp_path / "output")
+    assert process.pid
+    kill_at_step(process.pid, tmp_path / "killed" / "metrics.jsonl", 6)
+    assert join([process]) == [-signal.SIGKILL]
     assert 6 <= len(lines(tmp_path, "killed")) < STEPS
     train_here(recipe)
     assert_same_end(tmp_path, "killed", "whole")
 
 
+@pytest.mark.timeout(300)
 def test_two_ranks_under_torchrun_all_killed_resume_to_the_same_bits(vp9_store, tmp_path):
     whole = write_recipe(tmp_path, vp9_store.root, name="whole")
     assert two_ranks(PRETRAIN, tmp_path, "--config", whole, "--device", "cpu")[0] == [0, 0]
     recipe = write_recipe(tmp_path, vp9_store.root, name="killed")
-    arguments = (PRETRAIN, "--config", recipe, "--device", "cpu")
-    with subprocess.Popen(command(*arguments, torchrun=True), stdout=subprocess.DEVNULL) as process:
-        kill_at_step(process, tmp_path / "killed" / "metrics.jsonl", 5)
+    arguments = ("--config", recipe, "--device", "cpu")
+    with subprocess.Popen(command(PRETRAIN, *arguments, torchrun=True), stdout=subprocess.DEVNULL) as process:
+        kill_at_step(process.pid, tmp_path / "killed" / "metrics.jsonl", 5)
+        assert process.wait(20) == -signal.SIGKILL
     assert 5 <= len(lines(tmp_path, "killed")) < STEPS
-    assert run(*arguments, torchrun=True).returncode == 0
+    assert two_ranks(PRETRAIN, tmp_path, *arguments)[0] == [0, 0]
     assert_same_end(tmp_path, "killed", "whole")
 
 

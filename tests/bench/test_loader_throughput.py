@@ -28,6 +28,8 @@ from dali_pipelines.samples import SampleSource
 from dali_pipelines.store.reader import read_clip
 from dali_pipelines.tasks import Task, recognition, task_module
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_loader_bench_writes_every_figure_with_the_machine_it_belongs_to(vp9_store, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(loader_rounds, "worker_counts", lambda cores: [0, 1])

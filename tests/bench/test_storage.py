@@ -13,6 +13,8 @@ from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.tasks import Task, concepts, rot3d
 from tests.helpers.media import make_video
 
+pytestmark = pytest.mark.slow
+
 FRAMES = 60
 VP9, MJPEG = "--codec vp9 --gop 4 --short-side 128", "--codec mjpeg --gop 1 --short-side 128"
 

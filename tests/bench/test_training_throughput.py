@@ -11,9 +11,12 @@ from bench.training_throughput import ROOT, default_recipes, main
 from configs.errors import UserError
 from configs.load import load
 from nets.tasks import pretext_tasks
-from tests.helpers.runs import two_ranks, write_recipe
+from tests.helpers.ranks import two_ranks
+from tests.helpers.runs import write_recipe
 from trainers.engine.distributed import Ranks
 from trainers.engine.loop import Step
+
+pytestmark = pytest.mark.slow
 
 SCRIPT = ROOT / "bench" / "training_throughput.py"
 

@@ -19,6 +19,8 @@ from tests.dali_pipelines.pixels.test_program import blocks, picture
 from tests.helpers.dali import run_graph
 from tests.helpers.runs import ROOT, run
 
+pytestmark = pytest.mark.slow
+
 Sample = dict[str, np.ndarray]
 
 TASKS = {name: Task(name, task_module(name).Config()) for name in task_names()}

@@ -27,6 +27,7 @@ def journal_lines(out):
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was(tmp_path, capsys):
     source, out = tmp_path / "source", tmp_path / "out"
     first = make_video(source / "v00.mp4", frames=150, size=(320, 240))

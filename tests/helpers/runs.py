@@ -1,10 +1,7 @@
 """Small runs of the real commands, as processes and under torchrun."""
 
-import os
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -35,35 +32,12 @@ def command(*args: object, torchrun: bool = False) -> list[str]:
     return [sys.executable, *(TORCHRUN if torchrun else ()), *map(str, args)]
 
 
-def run(*args: object, torchrun: bool = False) -> subprocess.CompletedProcess:
-    """Runs a Python command to its end; output and errors apart, as text."""
+def run(*args: object, torchrun: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run a Python command to its end in an interpreter of its own; output and errors apart, as text.
+
+    This costs 4 s of CPU time, and 12 s with `torchrun`: where that is not the question, call `main` or
+    `tests.helpers.ranks.two_ranks`.
+    """
     done = subprocess.run(command(*args, torchrun=torchrun), capture_output=True, text=True, timeout=120, check=False)
     print(done.stdout, done.stderr)  # pytest shows it when the test fails
     return done
-
-
-def two_ranks(script: object, folder: Path, *args: object) -> tuple[list[int], str]:
-    """Runs a script as the two ranks of one run; their exit statuses, and what rank 0 said.
-
-    What torchrun does, with both statuses to be seen: where one rank fails, the other may end by itself for a while
-    and is killed then. `folder` receives the outputs.
-    """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    outputs = [folder / f"rank{rank}.out" for rank in range(2)]
-    processes = []
-    for rank, output in enumerate(outputs):
-        environment = os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-        with output.open("w") as file:
-            processes.append(subprocess.Popen(command(script, *args), env=environment, stdout=file, stderr=file))
-    end = time.monotonic() + 120
-    while time.monotonic() < end and any(process.poll() is None for process in processes):
-        if any(process.poll() for process in processes):
-            end = min(end, time.monotonic() + 20)
-        time.sleep(0.1)
-    for process in processes:
-        process.kill()
-    print(*(path.read_text() for path in outputs))  # pytest shows it when the test fails
-    return [process.wait() for process in processes], outputs[0].read_text()

@@ -99,6 +99,7 @@ def test_tiny_backbone_stays_small_enough_for_a_cpu():
 strides = st.tuples(st.just(1), *[st.integers(1, 2)] * 3)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     st.sampled_from(list(STRIDED)),

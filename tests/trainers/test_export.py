@@ -29,6 +29,7 @@ def exported(tmp_path) -> Path:
     return tmp_path / "a.safetensors"
 
 
+@pytest.mark.slow
 def test_three_lines_of_plain_pytorch_give_the_same_features_without_dali(tmp_path, capsys):
     net = write_checkpoint(tmp_path / "a.pt")
     out = tmp_path / "new" / "a.safetensors"

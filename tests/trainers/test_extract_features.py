@@ -16,7 +16,8 @@ from dali_pipelines import prepare
 from dali_pipelines.store.index import Index
 from tests.helpers.crops import nearest_even, scaled_part
 from tests.helpers.media import SHARED_MEDIA, make_video, read_video
-from tests.helpers.runs import ROOT, run
+from tests.helpers.ranks import two_ranks
+from tests.helpers.runs import ROOT
 from tests.trainers.test_weights import write_checkpoint
 from trainers.commands.extract_features import main
 from trainers.engine.distributed import Ranks
@@ -187,13 +188,15 @@ def test_a_video_of_a_prepared_dataset_that_was_damaged_later_is_named(vp9_store
     assert len(found["names"]) == 12
 
 
+@pytest.mark.slow
 def test_two_ranks_write_the_file_of_one(folder, broken, tmp_path):
     one = features_of(folder, tmp_path / "x.npz", broken, "--clips", 2, status=3)
-    command = ["-m", "trainers.extract_features", broken, "--checkpoint", folder / "a.pt", "--workers", 0]
-    done = run(*command, "--clips", 2, "--out", tmp_path / "y.npz", "--device", "cpu", torchrun=True)
-    assert done.returncode == 0
-    assert done.stdout.count("64 features of 6 videos, 3 unreadable") == 1
-    assert done.stderr.count("unreadable: class1/text: not a video file") == 1
+    options = (broken, "--checkpoint", folder / "a.pt", "--workers", 0, "--clips", 2, "--out", tmp_path / "y.npz")
+    statuses, output = two_ranks(ROOT / "trainers" / "extract_features.py", tmp_path, *options, "--device", "cpu")
+    assert statuses == [0, 0]
+    assert output.count("64 features of 6 videos, 3 unreadable") == 1
+    assert output.count("unreadable: class1/text: not a video file") == 1
+    assert (tmp_path / "rank1.out").read_text() == ""
     with np.load(tmp_path / "y.npz", allow_pickle=False) as two:
         assert set(two.files) == set(one)
         for name in one:

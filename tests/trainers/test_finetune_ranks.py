@@ -2,23 +2,24 @@
 
 import json
 import os
-import socket
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
 import pytest
 import torch
-from torch import multiprocessing
 
 from configs.load import load
-from tests.helpers.runs import ROOT, run
+from tests.helpers.ranks import on_ranks, two_ranks
+from tests.helpers.runs import ROOT
 from tests.trainers.test_finetune import labeled, read, train, validations
 from tests.trainers.test_loop import history, lines
 from trainers.commands import finetune
 from trainers.engine.distributed import Ranks
 from trainers.evaluation import validation
 from trainers.evaluation.validation import Validator
+
+pytestmark = pytest.mark.slow
 
 COMMON = (
     *("--set", "train.global_batch=6", "--set", "net.dropout=0", "--set", "validation.every=2"),
@@ -41,22 +42,9 @@ def finetune_noting(folder: str, dataset: str, mode: str) -> None:
     Path(folder, mode, f"rank{os.environ.get('RANK', '0')}").write_text(json.dumps(measured))
 
 
-def rank(number: int, ports: tuple[int, ...], folder: str, dataset: str) -> None:
+def visit(rank: int, folder: str, dataset: str, mode: str) -> None:
     """One of two ranks."""
-    os.environ |= {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    for mode, port in zip(MODES, ports, strict=True):
-        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        finetune_noting(folder, dataset, mode)
-
-
-def free_ports(count: int) -> tuple[int, ...]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = tuple(each.getsockname()[1] for each in sockets)
-    for each in sockets:
-        each.close()
-    return ports
+    finetune_noting(folder, dataset, mode)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +63,8 @@ def one(root, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def two(root, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("two")
-    multiprocessing.spawn(rank, (free_ports(len(MODES)), str(folder), str(root)), nprocs=2)
+    for mode in MODES:
+        on_ranks(visit, str(folder), str(root), mode)
     return folder
 
 
@@ -126,11 +115,12 @@ def finetune_net(config, state: dict[str, torch.Tensor]) -> torch.nn.Module:
     return net
 
 
-def test_the_command_under_torchrun_with_processes_that_read_ends_with_the_same_bits(two, root, tmp_path):
+def test_the_command_on_two_ranks_with_processes_that_read_ends_with_the_same_bits(two, root, tmp_path):
     arguments = ("--config", two / "linear.yaml", "--device", "cpu", "--mode", "linear", *COMMON)
     more = ("--set", "data.workers=1", "--work-dir", tmp_path / "linear")
-    done = run(ROOT / "trainers" / "finetune.py", *arguments, *more, torchrun=True)
-    assert done.returncode == 0
-    assert done.stdout.count("done: 4 of 4 steps") == 1
+    statuses, output = two_ranks(ROOT / "trainers" / "finetune.py", tmp_path, *arguments, *more)
+    assert statuses == [0, 0]
+    assert output.count("done: 4 of 4 steps") == 1
+    assert "done: " not in (tmp_path / "rank1.out").read_text()
     assert history(tmp_path, "linear") == history(two, "linear")
     assert validations(tmp_path / "linear") == validations(two / "linear")

@@ -66,6 +66,7 @@ def clip(size, seed):
     return torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(seed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", PRETRAINING)
 def test_imported_pretraining_computes_what_the_original_computes_with_its_keys(system):
     backbone, size = PRETRAINING[system]

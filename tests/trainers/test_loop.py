@@ -6,8 +6,6 @@ import math
 import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from configs.errors import UserError
 from dali_pipelines.pixels.normalize import MEAN, STD
 from tests.helpers import loop_worker
+from tests.helpers.processes import join, start_command
 from trainers.engine.metrics import picture
 
 RECIPE = """
@@ -118,9 +117,9 @@ def test_a_log_interval_thins_the_lines_out_and_changes_nothing_else(whole, tmp_
 def test_a_killed_run_goes_on_to_the_same_bits(whole, tmp_path):
     """Killed in step 7 of 15: goes on from step 4, in the middle of an epoch, and redoes the lines of 5 and 6."""
     recipe = write_recipe(tmp_path, "run")
-    command = [sys.executable, loop_worker.__file__, "--config", str(recipe), "--device", "cpu"]
-    killed = subprocess.run([*command, "--set", "plan.kill_step=6"], capture_output=True, check=False)
-    assert killed.returncode == -signal.SIGKILL
+    options = ("--config", recipe, "--device", "cpu", "--set", "plan.kill_step=6")
+    killed = start_command(loop_worker.__file__, *options, output=tmp_path / "output")
+    assert join([killed]) == [-signal.SIGKILL]
     assert [line["step"] for line in lines(tmp_path)] == list(range(1, 7))
     with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 7, "lo')  # cut off in the middle of a line

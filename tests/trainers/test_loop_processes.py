@@ -1,8 +1,9 @@
 """The training loop as processes: killed, told to stop, and on two ranks."""
 
 import csv
+import os
 import signal
-import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.helpers import loop_worker
 from tests.helpers.loop_worker import VIDEOS
-from tests.helpers.runs import command, run, two_ranks
+from tests.helpers.processes import join, start_command
+from tests.helpers.ranks import two_ranks
 from tests.trainers.test_loop import LATE_ROW, STEPS, assert_same_weights, history, lines, weights, write_recipe
 from tests.trainers.test_loop import run as run_here
+
+pytestmark = pytest.mark.slow
 
 
 def worker(tmp_path: Path, *args: str, name: str = "run") -> tuple[object, ...]:
@@ -21,10 +25,10 @@ def worker(tmp_path: Path, *args: str, name: str = "run") -> tuple[object, ...]:
     return (loop_worker.__file__, "--config", write_recipe(tmp_path, name), "--device", "cpu", *args)
 
 
-def run_both(tmp_path: Path, *args: str, name: str = "run") -> tuple[list[int], str]:
+def run_both(tmp_path: Path, *args: str, name: str = "run", grace: float = 20) -> tuple[list[int | None], str]:
     """Exit statuses of two ranks, and what rank 0 said."""
     script, *options = worker(tmp_path, *args, name=name)
-    return two_ranks(script, tmp_path, *options)
+    return two_ranks(script, tmp_path, *options, grace=grace)
 
 
 def test_killed_then_told_to_stop_then_resumed_two_ranks_come_to_the_same_bits(tmp_path):
@@ -45,15 +49,15 @@ def test_killed_then_told_to_stop_then_resumed_two_ranks_come_to_the_same_bits(t
 
 
 def test_two_ranks_make_the_steps_of_one_until_a_gradient_is_not_finite(tmp_path):
-    """With two micro-steps each. Both ranks end at once, and the error names the guilty micro-step's videos."""
+    """With two micro-steps each. Both ranks see it, and the error names the guilty micro-step's videos."""
     options = ("--set", "net.plain=true", "--set", f"plan.nan_row={LATE_ROW}")
-    done = run(*worker(tmp_path, *options, "--set", "train.accumulate=2"), torchrun=True)
-    assert done.returncode != 0
-    (error,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    (first, _), output = run_both(tmp_path, *options, "--set", "train.accumulate=2", grace=0)  # as torchrun does it
+    assert first == 2
+    (error,) = [line for line in output.splitlines() if line.startswith("error: ")]
     assert error.startswith("error: step 5: clips of some samples is not finite")
     assert f"{LATE_ROW} class/video_{LATE_ROW}" in error
     assert error.count("class/video_") == 1
-    assert done.stderr.count("Traceback") == 1  # torchrun's own; none of the ranks'
+    assert "Traceback" not in output
     run_here(tmp_path, *options, "--max-steps", "4", name="one")
     for ours, theirs in zip(lines(tmp_path), lines(tmp_path, "one"), strict=True):
         for key in ("loss", "target", "grad_norm", "lr"):
@@ -79,10 +83,11 @@ def test_videos_that_some_rank_could_not_read_are_all_named_at_the_end_and_after
 
 
 def test_sigusr1_from_outside_ends_with_status_0(tmp_path):
-    arguments = command(*worker(tmp_path, "--set", "plan.seconds=0.2"))
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
-        for line in process.stdout:
-            if line.startswith("step 2/"):
-                process.send_signal(signal.SIGUSR1)
-        assert process.wait(60) == 0
-    assert line.startswith("stopped by SIGUSR1")
+    output = tmp_path / "output"
+    process = start_command(*worker(tmp_path, "--set", "plan.seconds=0.2"), output=output)
+    while not (output.exists() and "step 2/" in output.read_text()):
+        assert process.exitcode is None
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGUSR1)
+    assert join([process]) == [0]
+    assert output.read_text().splitlines()[-1].startswith("stopped by SIGUSR1")

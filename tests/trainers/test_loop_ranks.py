@@ -1,17 +1,15 @@
-"""trainers.distributed on two gloo processes."""
+"""trainers.engine.distributed on two gloo processes."""
 
-import json
 import os
-import socket
 from collections.abc import Callable
-from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
-from torch import multiprocessing
 
 from configs.errors import UserError
 from configs.schema import Train
+from tests.helpers.ranks import on_ranks
 from trainers.engine import distributed
 from trainers.engine.distributed import Ranks
 
@@ -32,11 +30,9 @@ def caught(call: Callable[[], object]) -> str:
     return "nothing was raised"
 
 
-def visit(rank: int, port: int, folder: str) -> None:
-    """What one rank saw, as JSON in folder/<rank>."""
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    with distributed.start("cpu") as ranks:
+def visit(rank: int) -> dict[str, object]:
+    """Return what one rank saw."""
+    with mock.patch.object(os, "sched_getaffinity", return_value=range(7)), distributed.start("cpu") as ranks:
         seen = {
             "gathered": ranks.gather(torch.tensor([rank + 1 / 3, -rank], dtype=torch.float64)).tolist(),
             "objects": ranks.gather_objects({"rank": rank}),
@@ -48,18 +44,12 @@ def visit(rank: int, port: int, folder: str) -> None:
             "threads": torch.get_num_threads(),
         }
         ranks.end_group()
-        seen["parted"] = not torch.distributed.is_initialized()
-    Path(folder, str(rank)).write_text(json.dumps(seen))
+        return seen | {"parted": not torch.distributed.is_initialized()}
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    multiprocessing.spawn(visit, (port, str(folder)), nprocs=2)
-    return [json.loads((folder / str(rank)).read_text()) for rank in range(2)]
+def seen():
+    return on_ranks(visit)
 
 
 @pytest.mark.parametrize("rank", [0, 1])
@@ -85,8 +75,8 @@ def test_ranks_that_parted_have_no_group_and_end_without_one(seen):
     assert [each["parted"] for each in seen] == [True, True]
 
 
-def test_cores_are_shared_out(seen):
-    assert [each["threads"] for each in seen] == [max(1, len(os.sched_getaffinity(0)) // 2)] * 2
+def test_seven_cores_are_three_threads_for_each_of_two_ranks(seen):
+    assert [each["threads"] for each in seen] == [3, 3]
 
 
 def test_what_a_cpu_cannot_do_is_said():

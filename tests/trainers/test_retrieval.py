@@ -18,7 +18,8 @@ from configs.load import dump, parse
 from configs.schema import Recognition
 from dali_pipelines.store.index import Index
 from nets.backbones import create
-from tests.helpers.runs import ROOT, run
+from tests.helpers.ranks import two_ranks
+from tests.helpers.runs import ROOT
 from trainers.engine import checkpoint
 from trainers.engine.distributed import Ranks
 from trainers.evaluation import contact_sheet, protocols
@@ -222,13 +223,15 @@ def test_the_picture_has_a_green_border_exactly_where_the_class_is_the_same(whol
         assert (green > red).astype(int).tolist() == same
 
 
+@pytest.mark.slow
 def test_two_ranks_and_lists_in_another_order_give_the_same(whole, vp9_store, tmp_path):
     path = recipe(tmp_path, vp9_store.root, TRAIN[::-1], [*TEST[2:], *TEST[:2]])
     shutil.copy(whole.weights.path, tmp_path)
     arguments = ("--config", path, "--checkpoint", tmp_path / "random.pt", "--device", "cpu")
-    done = run(ROOT / "trainers" / "test.py", *arguments, "--protocol", "retrieval", "--out", tmp_path, torchrun=True)
-    assert done.returncode == 0
-    assert whole.text.splitlines()[:-1] == done.stdout.splitlines()[-len(whole.text.splitlines()) : -1]
+    options = (*arguments, "--protocol", "retrieval", "--out", tmp_path)
+    statuses, output = two_ranks(ROOT / "trainers" / "test.py", tmp_path, *options)
+    assert statuses == [0, 0]
+    assert whole.text.splitlines()[:-1] == output.splitlines()[-len(whole.text.splitlines()) : -1]
     again = results(tmp_path)
     figures = ("recall", "recall_1_interval", "chance_1", "queries", "gallery", "unreadable", "sha256", "plan")
     assert {name: again["json"][name] for name in figures} == {name: whole.json[name] for name in figures}

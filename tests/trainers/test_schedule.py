@@ -1,4 +1,4 @@
-"""trainers.schedule against torch's own schedulers, mmcv's formulas and figures written out by hand."""
+"""trainers.engine.schedule against torch's own schedulers, mmcv's formulas and figures written out by hand."""
 
 import math
 from itertools import pairwise

@@ -10,8 +10,10 @@ import pytest
 from bench.learning import downstream_demo, pretext_demo
 from configs.errors import UserError
 from dali_pipelines import demo_data
-from trainers import finetune, pretrain, probe
-from trainers import test as test_command
+from trainers.commands import finetune, pretrain, probe
+from trainers.commands import test as test_command
+
+pytestmark = pytest.mark.slow
 
 COMMANDS = {"pretrain": pretrain, "probe": probe, "finetune": finetune, "test": test_command}
 

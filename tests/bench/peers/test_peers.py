@@ -18,6 +18,9 @@ from bench.peers.rounds import Peers, best_workers, worker_counts
 from bench.peers.torchvision import Torch
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.tasks import Task, task_module
+from tests.helpers.peers import need
+
+pytestmark = pytest.mark.slow
 
 SMALL = ["--batches", "1", "--rounds", "1", "--device", "cpu"]
 TASKS = ("recognition", "moco", "concepts", "cstp", "ctp", "rot3d")
@@ -78,7 +81,7 @@ def test_peers_are_measured_beside_ours_and_those_that_cannot_run_say_why(peer_i
 @pytest.mark.parametrize("name", TASKS)
 @pytest.mark.parametrize("peer", PEERS)
 def test_each_peer_that_is_here_makes_our_views_and_normalizes_them(peer_index, monkeypatch, peer, name):
-    pytest.importorskip(PEERS[peer].module)
+    need(PEERS[peer].module)
     loader = loader_of(peer_index, name)
     with peer_batches(PEERS[peer], peer_clips(loader, 0, 1), batch_size=2, workers=0, device="cpu") as arriving:
         views = next(arriving)
@@ -132,7 +135,7 @@ def test_peers_with_wrong_views_are_not_measured(peer_index, monkeypatch, name):
 
 @pytest.mark.parametrize("peer", PEERS)
 def test_a_frame_that_a_clip_shows_twice_stands_in_both_places(peer_index, peer):
-    pytest.importorskip(PEERS[peer].module)
+    need(PEERS[peer].module)
     (clip, *_) = peer_clips(loader_of(peer_index, "recognition"), 0, 1, prepared=PEERS[peer].prepared)
     (view,) = clip.views
     twice = dataclasses.replace(view, frames=[7, 3, 7, 5])

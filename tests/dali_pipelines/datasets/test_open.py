@@ -131,6 +131,7 @@ def damaged(vp9_store, tmp_path_factory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_every_command_trains_and_tests_on_the_others_and_says_so_once(damaged, tmp_path, capsys):
     why = f"are quarantined (reasons in {damaged}/quarantine.csv): "
     train = f"note: 1 of 10 videos of {damaged}/train.txt {why}class0/video00.avi"

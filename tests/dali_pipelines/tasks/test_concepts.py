@@ -69,6 +69,7 @@ def test_the_numbers_are_those_of_the_formula():
     assert draw_frames(45, Fixed(), Config()).tolist() == [*expected, expected[3], expected[19]]
 
 
+@pytest.mark.slow
 def test_speed_is_uniform_up_to_three_or_what_the_video_allows():
     for count, num_frames, most in ((1500, 400, 3.0), (500, 64, 2.0), (500, 33, 33 / 32)):
         frames = draws(count, num_frames=num_frames)["frames"]

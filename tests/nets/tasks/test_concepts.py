@@ -297,6 +297,7 @@ def test_bfloat16_autocast_keeps_the_terms_in_float32_and_near_those_of_float32(
     assert all(p.grad.isfinite().all() for p in net.parameters())
 
 
+@pytest.mark.slow
 def test_a_few_steps_on_one_batch_find_the_other_clip_and_align_the_concepts():
     net = tiny(local_from=0)
     before = net(tiny_batch())

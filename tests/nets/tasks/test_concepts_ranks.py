@@ -3,13 +3,10 @@
 Batch norm and the local contrast are each rank's own: the network is in eval mode, the contrast left out.
 """
 
-import os
-import socket
-from pathlib import Path
-
 import torch
-from torch import distributed, multiprocessing
+from torch import distributed
 
+from tests.helpers.ranks import on_ranks
 from tests.nets.tasks.test_concepts import tiny, tiny_batch
 
 
@@ -25,25 +22,20 @@ def fixed_net():
     return tiny().eval()
 
 
-def visit(number: int, port: int, folder: str) -> None:
-    os.environ |= {"RANK": str(number), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+def visit(number: int) -> dict[str, object]:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo")
     net = fixed_net()
     mine = {name: value[3 * number : 3 * number + 3] for name, value in tiny_batch(samples=6).items()}
     grads, terms = gradients(net, mine)
-    torch.save({"grads": grads, "terms": terms, "queue": net.queue}, Path(folder, str(number)))
     distributed.destroy_process_group()
+    return {"grads": grads, "terms": terms, "queue": net.queue}
 
 
-def test_two_ranks_are_one_process_with_the_whole_batch(tmp_path):
+def test_two_ranks_are_one_process_with_the_whole_batch():
     net = fixed_net()
     grads, terms = gradients(net, tiny_batch(samples=6))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    multiprocessing.spawn(visit, (port, str(tmp_path)), nprocs=2)
-    ranks = [torch.load(tmp_path / str(number)) for number in range(2)]
+    ranks = on_ranks(visit)
     for name in [name for name in terms if not name.startswith("local")]:
         mean = (ranks[0]["terms"][name] + ranks[1]["terms"][name]) / 2  # what DDP makes of them
         torch.testing.assert_close(mean, terms[name], rtol=1e-4, atol=1e-5)

@@ -275,6 +275,7 @@ train: {{epochs: 1, global_batch: 4}}
 """
 
 
+@pytest.mark.slow
 def test_it_trains_and_is_probed_with_the_real_commands(vp9_store, tmp_path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE.format(work_dir=tmp_path / "run", root=vp9_store.root))

@@ -49,15 +49,6 @@ def batch():
     return {"clips": torch.randn(4, 3, 8, 64, 64, generator=rng), "boxes": boxes, "index": torch.arange(4)}
 
 
-@pytest.fixture
-def one_thread():
-    """Small convolutions on several threads of a busy machine are many times slower."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def count(module):
     return sum(p.numel() for p in module.parameters())
 
@@ -260,7 +251,7 @@ def test_bfloat16_autocast_keeps_the_loss_in_float32_and_near_that_of_float32(mo
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
-@pytest.mark.usefixtures("one_thread")
+@pytest.mark.slow
 def test_a_few_steps_on_one_batch_beat_the_prediction_of_no_motion(model, batch):
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     for _ in range(70):

@@ -17,16 +17,6 @@ from tests.dali_pipelines.tasks.test_moco import ramp, ramp_view, recolored
 from tests.helpers.dali import run_graph
 from tests.nets.tasks.test_moco import count
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small convolutions on several threads of a busy machine are many times slower."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 # The plan.
 
 
@@ -245,6 +235,7 @@ def test_as_many_predictions_as_blocks_are_refused(pred_steps):
         make(blocks=5, pred_steps=pred_steps)
 
 
+@pytest.mark.slow
 def test_a_few_steps_discriminate_positions(batch):
     net = make()
     colors = 2 * torch.randn(2, 1, 3, 1, 2, 2, generator=torch.Generator().manual_seed(1))  # each position has its own

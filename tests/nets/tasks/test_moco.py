@@ -1,30 +1,17 @@
 """MoCo, network side: the queue, the key encoder, and the loss of one process on two."""
 
 import copy
-import json
 import math
-import os
-import socket
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import multiprocessing, nn
+from torch import nn
 
 from configs.errors import UserError
 from nets.tasks.moco import Config, MoCo, Reference, build, shuffle_bn
+from tests.helpers.ranks import on_ranks
 from trainers.engine import distributed
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small convolutions on several threads of a busy machine are many times slower."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
 
 SCHEMA = {"clips": ((2, 3, 8, 32, 32), "float32")}
 
@@ -206,9 +193,7 @@ def steps_of(net: MoCo, model: nn.Module, part: slice) -> dict[str, list[float]]
     return {"losses": losses, "queue": net.queue.tolist(), "sums": sums}
 
 
-def visit(rank: int, port: int, folder: str) -> None:
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+def visit(rank: int) -> dict[str, object]:
     with distributed.start("cpu"):
         net = make()
         ddp = nn.parallel.DistributedDataParallel(net, broadcast_buffers=False)
@@ -222,18 +207,12 @@ def visit(rank: int, port: int, folder: str) -> None:
             return 10 * values
 
         mine = torch.arange(16.0)[8 * rank : 8 * rank + 8, None]
-        seen |= {"codes": shuffle_bn(encode, mine).flatten().tolist(), "share": shares[0]}
-    Path(folder, str(rank)).write_text(json.dumps(seen))
+        return seen | {"codes": shuffle_bn(encode, mine).flatten().tolist(), "share": shares[0]}
 
 
 @pytest.fixture(scope="module")
-def ranks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    multiprocessing.spawn(visit, (port, str(folder)), nprocs=2)
-    return [json.loads((folder / str(rank)).read_text()) for rank in range(2)]
+def ranks():
+    return on_ranks(visit)
 
 
 def test_two_ranks_have_the_queue_the_loss_and_the_weights_of_one(ranks):

@@ -1,0 +1,24 @@
+"""Lend PyAV's FFmpeg to torchcodec, which brings none: `LD_LIBRARY_PATH=$(python -m tests.helpers.ffmpeg FOLDER)`."""
+
+import re
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+
+def link_libraries(folder: Path) -> None:
+    """Link the libraries of PyAV's wheel in `folder` by the names that the loader looks for: libavcodec.so.62."""
+    folder.mkdir(parents=True, exist_ok=True)
+    spec = find_spec("av")
+    assert spec is not None
+    assert spec.origin is not None
+    for library in Path(spec.origin).parents[1].glob("av.libs/lib*"):
+        if match := re.fullmatch(r"(lib(?:av|sw)\w+)-\w+(\.so\.\d+)[.\d]*", library.name):
+            link = folder / (match[1] + match[2])
+            link.unlink(missing_ok=True)  # of an older PyAV
+            link.symlink_to(library)
+
+
+if __name__ == "__main__":
+    link_libraries(Path(sys.argv[1]))
+    print(Path(sys.argv[1]).absolute())

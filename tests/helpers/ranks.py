@@ -1,0 +1,70 @@
+"""The ranks of one run, as torchrun starts them on one machine, in cheap processes (tests.helpers.processes)."""
+
+import pickle
+import socket
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+from tests.helpers import processes
+
+
+def start_ranks(target: Callable[..., object], each: Sequence[Sequence[object]]) -> list[ForkServerProcess]:
+    """Start `target(*args)` as one rank for each `args`."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    size = str(len(each))
+    shared = {"WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return [
+        processes.start(target, *args, env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+        for rank, args in enumerate(each)
+    ]
+
+
+def on_ranks(function: Callable[..., Any], *args: object, size: int = 2) -> list[Any]:
+    """Call `function(rank, *args)`, which makes a process group, in each of `size` ranks; return each one's result.
+
+    RuntimeError with the tracebacks of the ranks on which it raised.
+    """
+    pipes = [Pipe(duplex=False) for _ in range(size)]
+    ranks = start_ranks(_answer, [(theirs, function, rank, *args) for rank, (_, theirs) in enumerate(pipes)])
+    answers = []
+    for ours, theirs in pipes:
+        theirs.close()
+        with suppress(EOFError):  # a rank that was killed
+            if ours.poll(processes.TIMEOUT):
+                answers.append(pickle.loads(ours.recv_bytes()))
+    statuses = processes.join(ranks, grace=1)
+    failed = [error for error, _ in answers if error]
+    if failed or len(answers) < size:
+        raise RuntimeError("\n".join([f"{len(answers)} of {size} ranks answered, exit statuses {statuses}", *failed]))
+    return [result for _, result in answers]
+
+
+def two_ranks(script: Path, folder: Path, *args: object, grace: float = 20) -> tuple[list[int | None], str]:
+    """Run a script as two ranks; return their exit statuses and what rank 0 printed, errors too.
+
+    Where one rank fails, the other has `grace` seconds to end by itself, and is killed then. What rank N printed stays
+    in folder/rankN.out.
+    """
+    outputs = [folder / f"rank{rank}.out" for rank in range(2)]
+    for output in outputs:
+        output.unlink(missing_ok=True)
+    argv = [str(arg) for arg in (script, *args)]
+    statuses = processes.join(start_ranks(processes.run_command, [(argv, output) for output in outputs]), grace)
+    print(*(path.read_text() for path in outputs))  # pytest shows it when the test fails
+    return statuses, outputs[0].read_text()
+
+
+def _answer(pipe: Connection, function: Callable[..., object], *args: object) -> None:
+    try:
+        answer = ("", function(*args))
+    except BaseException:  # whatever it is, the test shall see it
+        answer = (traceback.format_exc(), None)
+    pipe.send_bytes(pickle.dumps(answer))  # `send` would leave tensors in the memory of this process
