@@ -12,7 +12,7 @@ from nvidia.dali.plugin.pytorch import DALIGenericIterator
 from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.decode.rgb import Region
 from dali_pipelines.pixels.crop import CropResize
-from dali_pipelines.pixels.operation import Plan, View
+from dali_pipelines.pixels.operation import Plan, Schema, View
 from dali_pipelines.pixels.program import Program, consecutive_views
 from dali_pipelines.plan.order import Order
 from dali_pipelines.samples import FIXED, SampleSource
@@ -31,6 +31,9 @@ def decode_only(frames: DataNode, plan: dict[str, DataNode]) -> dict[str, DataNo
 class Corner(CropResize):
     """Cut a corner out of every frame as it is: the least that the host can make RGB of."""
 
+    def schema(self, *, views: int, frames: int) -> Schema:
+        return {}
+
     def host(self, plan: Plan, view: View) -> Region:
         return Region(box=(0, 0, self.size, self.size), size=self.size)
 
@@ -41,6 +44,10 @@ class DecodeTask(Task):
     @property
     def program(self) -> Program:
         return consecutive_views([super().program.frames], Corner(16))
+
+    @property
+    def labels(self) -> Schema:
+        return {}
 
 
 def augment_only(

@@ -89,7 +89,9 @@ def test_the_augment_ceiling_delivers_what_the_loader_delivers(vp9_store, decode
 @pytest.mark.parametrize("name", ["recognition", "concepts"])
 def test_the_decode_ceiling_decodes_the_frames_of_the_task_and_makes_rgb_of_a_corner(h264_store, name):
     task = pickle.loads(pickle.dumps(DecodeTask(name, task_module(name).Config())))
-    source = SampleSource(h264_store, task, Order(len(h264_store), 1, 0, 1, seed=0, shuffle=True), media="frames")
+    source = SampleSource(
+        h264_store, task, Order(len(h264_store), 1, 0, 1, seed=0, shuffle=True), media="frames", steps=1
+    )
     sample = dict(zip(source.names, source.read(0, 3), strict=True))
     plan = Task(name, task.cfg).plan(h264_store.info(3), generator(0, Stream.SAMPLE, 0, 3))
     clip = read_clip(h264_store, 3, plan["frames"])

@@ -71,7 +71,7 @@ def test_a_stored_clip_is_decoded_to_what_pyav_shows(tmp_path, device):
     ours = source(index, task, "encoded")
     pipeline, names = build_pipeline(
         ours,
-        lambda frames, plan: {"frames": frames},
+        graph=lambda frames, plan: {"frames": frames},
         batch_size=2,
         device_id=0 if device == "gpu" else None,
         threads=2,

@@ -119,9 +119,7 @@ def test_a_wrong_setting_names_key_and_value(root, tmp_path, change, message):
 def test_batch_norm_of_features_needs_more_than_one_video_a_batch(root, tmp_path):
     one = ("--set", "net.batch_norm=true", "--set", "train.accumulate=3")
     line = refused(tmp_path, root, *SCRATCH, *one)
-    assert (
-        "net.batch_norm needs 2 videos or more in each batch of a rank, here it is 1: raise train.global_batch" in line
-    )
+    assert "net.batch_norm needs at least 2 videos in each batch of a rank, not 1: raise train.global_batch" in line
     train(tmp_path, root, *SCRATCH, *one[:2])
 
 

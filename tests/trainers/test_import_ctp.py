@@ -183,7 +183,7 @@ def both_ways(state, net):
         return F.cross_entropy(rows @ columns.T, torch.arange(12))
 
     ahead, back = (
-        net.compare(x, gru)["loss"] for x, gru in ((z[None], net.forward_gru), (z.flip(0)[None], net.backward_gru))
+        net.predict_last(x, gru)["loss"] for x, gru in ((z[None], net.forward_gru), (z.flip(0)[None], net.backward_gru))
     )
     ours = torch.stack([net({"clips": blocks})["loss"], ahead, back])
     theirs = [loss(z, "agg_f"), loss(z.flip(0), "agg_b")]

@@ -121,7 +121,7 @@ def test_annotations_draw_the_same_part_of_the_picture_in_both_clips_and_know_wh
         said = annotate(drawn, cfg)
         means, sizes = [], []
         for v in range(2):
-            assert f"turned by {90 * drawn['rotation'][v]} degrees" in said.captions[v]
+            assert f"rotated by {90 * drawn['rotation'][v]} degrees" in said.captions[v]
             x1, y1, x2, y2 = np.rint(said.boxes[v, 0, 0]).astype(int)
             assert 0 <= x1 < x2 <= 64
             assert 0 <= y1 < y2 <= 64
