@@ -66,7 +66,7 @@ class ClipLoader:
         device: "cpu", "cuda" or "cuda:N".
         workers: processes that read, plan and, for codecs that DALI lacks, decode. They are spawned: a script that
             asks for them needs the usual `if __name__ == "__main__":` around what it does.
-        threads: DALI's threads; "auto" as `decoders.decoding_threads` says.
+        threads: DALI's threads; "auto" as `decode.choose.decoding_threads` says.
         shuffle: see `Order`.
         decoder: "dali", "pyav", or "auto": DALI where it decodes every video of the dataset rightly, else PyAV. A GPU
             is tried with a clip of each format first.
@@ -97,14 +97,14 @@ class ClipLoader:
         graph: Graph | None = None,
     ) -> None:
         self.task, self.graph = task, graph
-        given = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
-        taken = given.long_enough(task)
-        self.index, self.too_short = taken.index, dict(taken.too_short)
+        videos = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
+        usable = videos.long_enough(task)
+        self.index, self.too_short = usable.index, dict(usable.too_short)
         index = self.index
         if self.too_short and rank == 0:
             log.warning(
                 "%d of %d videos are too short: %s needs %d frames (%s)",
-                *(len(self.too_short), len(given.index), task.name, task.min_frames, first_names([*self.too_short])),
+                *(len(self.too_short), len(videos.index), task.name, task.min_frames, first_names([*self.too_short])),
             )
         self.order = Order(len(index), batch_size, rank, world_size, seed, shuffle)
         if workers and parent_process() is not None:
@@ -114,14 +114,15 @@ class ClipLoader:
                 f"{index.root} has {len(index)} videos, fewer than one global batch of {self.order.global_batch}: "
                 "lower train.global_batch or add videos"
             )
-        where = torch.device(device)
-        self.device_id = None if where.type == "cpu" else where.index or 0
+        on = torch.device(device)
+        gpu = on.type != "cpu"
+        self.device_id = on.index or 0 if gpu else None
         dali, why_not = choose(index, decoder, device_id=self.device_id)
-        if why_not and where.type != "cpu":
-            log.warning("PyAV decodes, in %d worker processes, and not %s: %s", workers, where, why_not)
-        self.media: Media = "encoded" if dali else decoded_media(index, self.task, gpu=where.type != "cpu")
+        if why_not and gpu:
+            log.warning("PyAV decodes, in %d worker processes, and not %s: %s", workers, on, why_not)
+        self.media: Media = "encoded" if dali else decoded_media(index, self.task, gpu=gpu)
         self.workers = workers
-        self.threads = decoding_threads(threads, nvdec=dali and where.type != "cpu")
+        self.threads = decoding_threads(threads, nvdec=dali and gpu)
         self.step = 0  # of the next batch, counted from the start of epoch 0
         self.unreadable: dict[str, str] = {}
         """Name of each video that could not be read -> the reason."""
@@ -190,7 +191,7 @@ class ClipLoader:
             if self._iterator is None:
                 self._iterator = self._build()
             try:
-                return self._finish(next(self._iterator)[0])
+                return self._complete(next(self._iterator)[0])
             except RuntimeError as error:  # DALI raises no other kind
                 self._rewind()
                 reasons = damaged(self.source, error, device_id=self.device_id)
@@ -219,10 +220,10 @@ class ClipLoader:
         # With one batch ahead, workers would wait for whoever makes the last sample of it.
         ahead = size * (1 + ceil(self.workers / size))
         self._pool = self._pool or Pool(self.source.at, workers=self.workers, ahead=ahead, spare=size)
-        samples = self._samples = self._made(self._pool)
+        samples = self._samples = self._worker_samples(self._pool)
         return lambda: next(samples)
 
-    def _made(self, pool: Pool[Place, Sample]) -> Generator[Sample, None, None]:
+    def _worker_samples(self, pool: Pool[Place, Sample]) -> Generator[Sample, None, None]:
         """Yield the samples from the current step on, as workers make them."""
         slots = range(self.order.batch_size)
         places = ((*self.order.at(step), slot, self._unreadable) for step in count(self.step) for slot in slots)
@@ -235,7 +236,7 @@ class ClipLoader:
                 ((place, sample),) = pool.run([(epoch, step, slot, self._unreadable)])
             yield sample
 
-    def _finish(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def _complete(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         epoch, step = self.order.at(self.step)
         rows, decoded = batch.pop("row").numpy(), batch.pop("decoded")
         if rows.min() < 0:
