@@ -19,6 +19,8 @@ from tests.helpers.runs import PRETRAIN, run, write_recipe
 from tests.trainers.test_loop import history, lines
 from trainers.commands import pretrain, probe
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def refused(monkeypatch, capsys) -> Callable[..., str]:
@@ -270,7 +272,6 @@ def test_checkpoints_all_cut_short_are_an_error_and_no_fresh_start(earlier, refu
 # The command line itself
 
 
-@pytest.mark.slow
 def test_under_torchrun_the_line_comes_once(vp9_store, tmp_path):
     recipe = write_recipe(tmp_path, vp9_store.root)
     done = run(PRETRAIN, "--config", recipe, "--data-dir", tmp_path / "gone", "--device", "cpu", torchrun=True)

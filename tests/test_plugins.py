@@ -16,6 +16,8 @@ from tests.helpers.runs import ROOT
 from tests.helpers.stores import make_store
 from tests.test_add_a_task import DATA, NET, RECIPE
 
+pytestmark = pytest.mark.slow
+
 PARTS = """
 import torch
 

@@ -15,6 +15,8 @@ from bench.gpu_checks import (
 from bench.gpu_checks.__main__ import main
 from configs.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 WORKER = """
 import json, os, pathlib, signal, subprocess, sys, time
 names = sys.argv[1:sys.argv.index("--device")]

@@ -16,6 +16,8 @@ from dali_pipelines.demo_data import CLASS_NAMES, MIDDLE, NUM_FRAMES, SIZE, main
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import read_clip
 
+pytestmark = pytest.mark.slow
+
 NUM_CLASSES = len(CLASS_NAMES)
 NUM_TRAIN, NUM_TEST = 200, 160
 STILLS = [0, MIDDLE, NUM_FRAMES - 1]
@@ -131,14 +133,12 @@ def most_by_chance():
     return int(np.searchsorted(np.cumsum(chances), 0.995))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("features", [pixels, random_convolutions])
 @pytest.mark.parametrize("still", range(len(STILLS)))
 def test_a_single_frame_does_not_tell_the_class(parts, features, still):
     assert correct(features, *(part.stills[:, still] for part in parts)) <= most_by_chance()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("features", [pixels, random_convolutions])
 def test_the_same_classifier_finds_a_cue_that_is_planted(parts, features):
     y, x = np.mgrid[:SIZE, :SIZE]
@@ -160,7 +160,6 @@ def direction(video):
     return np.array(round(np.arctan2(-y, x) / (np.pi / 4)) % NUM_CLASSES)
 
 
-@pytest.mark.slow
 def test_motion_tells_the_class(parts):
     for part in parts:
         assert (part.directions == part.labels).mean() > 0.9
@@ -230,7 +229,6 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-@pytest.mark.slow
 def test_a_killed_run_starts_again_and_makes_the_same_set(demo):
     wanted = {path: path.read_bytes() for path in demo.rglob("*.mp4")}
     (demo / "index.npz").unlink()

@@ -18,6 +18,8 @@ from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task, ctp, recognition
 
+pytestmark = pytest.mark.slow
+
 CTP = Task("ctp", ctp.Config(strides=(1, 2)))
 CLIPS = Task("evaluation", recognition.Config(num_frames=8, test=recognition.Test(clips=2)))
 
@@ -43,7 +45,6 @@ def two_epochs(vp9_store) -> list[Batch]:
     return epoch(loader) + epoch(loader)
 
 
-@pytest.mark.slow
 def test_samples_do_not_depend_on_workers_or_threads(vp9_store, two_epochs):
     loader = ClipLoader(vp9_store, CTP, batch_size=4, seed=5, workers=2, threads=1)
     assert all(same(a, b) for a, b in zip(two_epochs, epoch(loader) + epoch(loader), strict=True))
@@ -160,7 +161,6 @@ def test_a_truncated_video_has_the_same_stand_in_on_every_rank_and_is_named(vp9_
         assert same(whole, {name: torch.cat([part[name] for part in parts]) for name in whole})
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_bytes_that_dali_cannot_decode_cost_one_video_and_no_batch(vp9_store, tmp_path, two_epochs, workers):
     store = copy_of(vp9_store, tmp_path / "store")
@@ -197,7 +197,6 @@ def test_a_dataset_that_loses_its_videos_is_an_error_that_says_so(vp9_store, tmp
         epoch(ClipLoader(store, CTP, batch_size=4, decoder=decoder))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("asleep", [False, True])
 def test_killed_workers_cost_nothing_but_time(vp9_store, two_epochs, asleep):
     loader = ClipLoader(vp9_store, CTP, batch_size=4, seed=5, workers=2)
@@ -224,7 +223,6 @@ class Deadly(Task):
         return super().plan(info, rng)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_a_video_that_kills_its_workers_is_as_good_as_unreadable(vp9_store, tmp_path, shuffle):
     (row,) = (row for row in range(len(vp9_store)) if vp9_store.info(row).name.endswith("video03"))
@@ -239,7 +237,6 @@ def test_a_video_that_kills_its_workers_is_as_good_as_unreadable(vp9_store, tmp_
     loader.close()
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_random_kills_change_no_batch(vp9_store):
     result = measure(vp9_store, CTP, workers=2, kills=6)

@@ -14,6 +14,8 @@ from dali_pipelines.store.reader import read_clip
 from tests.helpers.media import SHARED_MEDIA, make_video, read_video
 from tests.helpers.prepared import SMALL, names, prepare, start, stored
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_folder_becomes_a_dataset_with_the_classes_of_its_folders(videos, tmp_path, capsys):
     assert prepare(videos, "--out", tmp_path, "--gop", 8, *SMALL) == 0

@@ -24,6 +24,8 @@ from nets.tasks import pretext_tasks
 from tests.helpers.runs import ROOT
 from trainers.engine.metrics import picture
 
+pytestmark = pytest.mark.slow
+
 RECIPE = "{task: ctp, backbone: r3d_tiny, work_dir: w, data: {root: ROOT}, plan: {strides: [1]}, train: {epochs: 1}}"
 RED = (255, 0, 0)
 

@@ -16,6 +16,8 @@ from bench.worker_kills import SETTLE, Killer
 from configs.errors import UserError
 from dali_pipelines.workers import CHANCES, Crashed, Pool, _Pending, run_jobs
 
+pytestmark = pytest.mark.slow
+
 
 def double(number):
     if number < 0:
@@ -60,7 +62,6 @@ def test_results_that_are_kept_do_not_change_and_do_not_stop_the_pool(spare):
     assert all(same(result, arrays(job)) for job, result in kept)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("ordered", [False, True])
 def test_a_job_that_kills_its_worker_costs_only_itself_and_is_named_with_the_signal(workers, ordered):
@@ -82,7 +83,6 @@ def die_once(marker):
     return marker.name
 
 
-@pytest.mark.slow
 def test_a_job_whose_worker_dies_once_is_done_again(tmp_path):
     markers = [tmp_path / str(number) for number in range(6)]
     with Pool(die_once, workers=2, ahead=4) as pool:
@@ -117,7 +117,6 @@ def test_an_error_that_cannot_be_pickled_is_told():
         list(run_jobs(fail_in_two_parts, [3], workers=1))
 
 
-@pytest.mark.slow
 def test_a_pool_goes_on_after_an_error_and_after_a_run_that_was_left():
     with Pool(double, workers=2, ahead=6) as pool:
         for _ in range(5):
@@ -167,7 +166,6 @@ def megabytes(number):
     return bytes([number]) * 20_000_000  # no array: it goes through the pipe, which holds less
 
 
-@pytest.mark.slow
 def test_a_worker_killed_in_the_middle_of_a_message_is_seen():
     with Pool(megabytes, workers=2, ahead=4) as pool:
         results = pool.run(range(8))

@@ -5,7 +5,11 @@ import shutil
 import subprocess
 import sys
 
+import pytest
+
 from tests.helpers.runs import ROOT
+
+pytestmark = pytest.mark.slow
 
 BACKBONE = '''\
 """A single convolution."""

@@ -13,6 +13,8 @@ from torchvision.models.video import r2plus1d_18, r3d_18
 from configs.errors import UserError
 from nets.backbones import DEFAULT_STRIDES, STRIDED, create
 
+pytestmark = pytest.mark.slow
+
 # Use: (spatial strides, temporal strides, clip, grid of the features, GMAC of R3D-18 and of R(2+1)D-18).
 VARIANTS = {
     "recognition": ((1, 2, 2, 2), (1, 2, 2, 2), (16, 112, 112), (2, 7, 7), 40.70, 41.50),
@@ -99,7 +101,6 @@ def test_tiny_backbone_stays_small_enough_for_a_cpu():
 strides = st.tuples(st.just(1), *[st.integers(1, 2)] * 3)
 
 
-@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     st.sampled_from(list(STRIDED)),

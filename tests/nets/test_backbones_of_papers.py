@@ -12,6 +12,8 @@ from torchvision.models.video.s3d import S3D
 from nets.backbones import create
 from nets.backbones.inception import S3DG, SamePadding, SelfGating
 
+pytestmark = pytest.mark.slow
+
 # Parameters, tensors in the state (shared ones counted once) and the hash of their sorted shapes: of the originals'
 # checkpoints, not of these networks.
 ORIGINALS = {

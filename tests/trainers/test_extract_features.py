@@ -25,6 +25,8 @@ from trainers.evaluation.features import extract
 from trainers.weights import read
 from trainers.weights.export import export
 
+pytestmark = pytest.mark.slow
+
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
 REASONS = {
     "class1/cut": "not a video file, or its header is damaged",
@@ -188,7 +190,6 @@ def test_a_video_of_a_prepared_dataset_that_was_damaged_later_is_named(vp9_store
     assert len(found["names"]) == 12
 
 
-@pytest.mark.slow
 def test_two_ranks_write_the_file_of_one(folder, broken, tmp_path):
     one = features_of(folder, tmp_path / "x.npz", broken, "--clips", 2, status=3)
     options = (broken, "--checkpoint", folder / "a.pt", "--workers", 0, "--clips", 2, "--out", tmp_path / "y.npz")

@@ -19,6 +19,8 @@ from trainers.engine import loop
 from trainers.engine.metrics import Metrics
 from trainers.evaluation.validation import Validator
 
+pytestmark = pytest.mark.slow
+
 RECIPE = """
 task: recognition
 backbone: r3d_tiny

@@ -16,6 +16,8 @@ from tests.test_bad_input import cut
 from tests.trainers.test_finetune import labeled, step_of_ctp, train
 from trainers.commands import finetune, pretrain
 
+pytestmark = pytest.mark.slow
+
 SCRATCH = ("--mode", "scratch", "--max-steps", 1)
 
 

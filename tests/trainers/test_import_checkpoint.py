@@ -18,6 +18,8 @@ from trainers.weights import classifier_weights, read
 from trainers.weights.imports import Imported, network, torchvision
 from trainers.weights.original import read_original
 
+pytestmark = pytest.mark.slow
+
 
 def trained(make):
     """A network of torchvision in eval mode whose batch norms have seen something."""

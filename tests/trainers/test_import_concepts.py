@@ -14,6 +14,8 @@ from tests.helpers.originals import linear, normed, state_like
 from trainers.engine.optimizers import make_optimizer
 from trainers.weights.imports import CONFIGS, concepts, network
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def state():

@@ -17,6 +17,8 @@ from trainers.engine.optimizers import make_optimizer
 from trainers.weights import Weights
 from trainers.weights.imports import CONFIGS, cpc_transformer, network
 
+pytestmark = pytest.mark.slow
+
 
 def state_of(name):
     state = state_like(f"cpc_transformer__{name}")

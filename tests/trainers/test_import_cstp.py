@@ -12,6 +12,8 @@ from tests.helpers.originals import shapes_of
 from trainers.weights.imports import network
 from trainers.weights.imports.cstp import convert
 
+pytestmark = pytest.mark.slow
+
 # Our backbone of each of the original's models, and the size of a clip whose axes all pools halve evenly.
 PRETRAINING = {
     "r21d": ("r2plus1d10_cstp", (8, 32, 48)),
@@ -66,7 +68,6 @@ def clip(size, seed):
     return torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("system", PRETRAINING)
 def test_imported_pretraining_computes_what_the_original_computes_with_its_keys(system):
     backbone, size = PRETRAINING[system]

@@ -14,6 +14,8 @@ from trainers.commands import finetune, import_checkpoint
 from trainers.weights import read
 from trainers.weights.imports import ctp, network
 
+pytestmark = pytest.mark.slow
+
 RECIPES = {
     "ctp_r3d18": ("ctp/r3d18_kinetics.yaml", "r3d18"),
     "ctp_r2plus1d18": ("ctp/r2plus1d18_kinetics.yaml", "r2plus1d18"),
@@ -260,7 +262,6 @@ def test_a_checkpoint_of_another_system_is_refused(key):
         ctp.convert({key: torch.zeros(1)})
 
 
-@pytest.mark.slow
 def test_a_pretrained_checkpoint_as_mmcv_writes_it_is_imported_and_finetuned(tmp_path, vp9_store, capsys):
     state = {f"module.{key}": tensor for key, tensor in original("ctp_r3d18").items()}
     torch.save({"meta": {"epoch": 90, "iter": 7}, "state_dict": state, "optimizer": {}}, tmp_path / "epoch_90.pth")

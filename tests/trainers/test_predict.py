@@ -18,6 +18,8 @@ from nets.classifier import Config as NetConfig
 from trainers.engine.distributed import Ranks
 from trainers.evaluation.predict import Predictions, cross_entropy, predict, top_k
 
+pytestmark = pytest.mark.slow
+
 CLIPS = Config(num_frames=8, size=64, short_sides=(64,), test=Test(clips=3, crops="three", short_side=80))
 AVERAGES = ("logits", "probabilities")
 

@@ -23,6 +23,8 @@ from trainers.evaluation import protocols, saved_features
 from trainers.evaluation.saved_features import features_of_both, key
 from trainers.weights import Weights, read
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def calls(monkeypatch) -> list[Index]:

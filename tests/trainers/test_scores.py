@@ -13,6 +13,8 @@ from configs.errors import UserError
 from trainers.evaluation import confusion, scores
 from trainers.evaluation.predict import Predictions
 
+pytestmark = pytest.mark.slow
+
 
 def result(out: Path) -> dict:
     return json.loads((out / "result.json").read_text())

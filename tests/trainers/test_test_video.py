@@ -27,6 +27,8 @@ from trainers.engine import checkpoint
 from trainers.evaluation.intervals import wilson
 from trainers.evaluation.protocols import PROTOCOLS
 
+pytestmark = pytest.mark.slow
+
 TEST = ROOT / "trainers" / "test.py"
 CLASSES = ("walk", "jump", "run")
 CLIPS = Config(num_frames=4, size=32, short_sides=(32,), test=Test(clips=3, short_side=40))
@@ -111,7 +113,6 @@ def test_scores_are_those_of_plain_torch_and_the_figures_follow_from_them(traine
     assert [int(row["correct"]) for row in rows(tested / "predictions.csv")] == right.tolist()
 
 
-@pytest.mark.slow
 def test_videos_that_cannot_be_read_are_wrong_and_named_alike_with_one_rank_and_with_two(trained, tested, tmp_path):
     shutil.copytree(trained / "data", tmp_path / "data")
     index = open_dataset(tmp_path / "data", tmp_path / "data" / "test.txt").index

@@ -24,6 +24,8 @@ from trainers.evaluation import validation
 from trainers.evaluation.predict import predict
 from trainers.evaluation.validation import Validator
 
+pytestmark = pytest.mark.slow
+
 RECIPE = """
 {task: recognition, backbone: r3d_tiny, work_dir: w, data: {root: none, workers: 0, threads: 1},
  plan: {num_frames: 4, size: 32, short_sides: [32], test: {clips: 10, crops: five, short_side: 40}}, train: {epochs: 1},

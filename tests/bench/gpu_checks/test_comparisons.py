@@ -1,9 +1,12 @@
 """What says whether two sets of pictures or samples are the same: it sees every kind of difference."""
 
 import numpy as np
+import pytest
 import torch
 
 from bench.gpu_checks import compare, parity
+
+pytestmark = pytest.mark.slow
 
 
 def test_compare_sees_frames_that_are_swapped_and_pixels_that_are_off():

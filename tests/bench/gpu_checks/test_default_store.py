@@ -1,12 +1,15 @@
 """The checks of the default store, on videos that decode and on those that do not."""
 
 import numpy as np
+import pytest
 
 from bench.gpu_checks import Where, default_store, videos
 from dali_pipelines import prepare
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.store.reader import read_clip
 from tests.helpers.bits import bits
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_default_store_is_what_prepare_makes(tmp_path, monkeypatch):

@@ -10,6 +10,8 @@ import torch
 from bench.gpu_checks import Where, decode, items, loader, nvdec, questions, recovery, training, videos
 from bench.gpu_checks.__main__ import attempt
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize("name", [f"{part}.{names[0]}" for part, names in items.ITEMS.items() if part != "facts"])

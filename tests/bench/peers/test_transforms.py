@@ -13,6 +13,8 @@ from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.store.reader import read_clip
 from dali_pipelines.tasks import Task, task_module
 
+pytestmark = pytest.mark.slow
+
 SAMPLES = 24
 STEPS = {
     "recognition": ("scale", "mix"),

@@ -19,6 +19,8 @@ from dali_pipelines.store.source import VideoError
 from tests.helpers.bits import bits
 from tests.helpers.media import SHARED_MEDIA, make_video, read_video, run_ffmpeg
 
+pytestmark = pytest.mark.slow
+
 BEST = {"h264": 2, "mjpeg": 2, "vp9": 4}  # crf that leaves next to no error; raw video has none at all
 
 

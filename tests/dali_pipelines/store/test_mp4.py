@@ -20,6 +20,8 @@ from tests.helpers.bits import bits
 from tests.helpers.dali import run_graph
 from tests.helpers.media import make_video, read_video
 
+pytestmark = pytest.mark.slow
+
 STORED = [("h264", 1), ("h264", 8), ("hevc", 1), ("hevc", 8), ("vp9", 1), ("vp9", 8), ("mjpeg", 1), ("rawvideo", 1)]
 B_FRAMES = ["-bf", "3", "-b_strategy", "0", "-x264-params", "keyint=9:min-keyint=9:scenecut=0"]
 OPEN = ["-bf", "3", "-b_strategy", "0", "-x264-params", "keyint=9:min-keyint=9:scenecut=0:open-gop=1"]

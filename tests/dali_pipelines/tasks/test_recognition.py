@@ -14,6 +14,8 @@ from dali_pipelines.tasks.recognition import Config, Reference, plan
 from tests.helpers.crops import scaled_part, smooth
 from tests.helpers.dali import run_graph
 
+pytestmark = pytest.mark.slow
+
 IMAGENET = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 COCLR = {"area": (0.2, 1.0), "jitter": (0.4, 0.4, 0.4, 0.1), "flip_prob": 0.5}
 """specs/evaluation.md 3."""

@@ -14,6 +14,8 @@ from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.tasks import Task, task_module, task_names
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 
 videos = st.builds(
