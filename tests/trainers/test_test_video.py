@@ -270,8 +270,8 @@ def test_lists_settings_and_places_that_do_not_work_are_named_before_the_test(tr
     assert not (tmp_path / "out" / "result.json").exists()
 
 
-@pytest.mark.parametrize("protocol", ["retrieval", "linear"])
-def test_the_other_protocols_get_the_checkpoint_s_own_backbone(trained, tmp_path, monkeypatch, capsys, protocol):
+@pytest.mark.parametrize("protocol", ["retrieval", "linear", "of_ones_own"])
+def test_other_protocols_and_one_added_to_the_table_get_the_checkpoint_s_own_backbone(trained, tmp_path, monkeypatch, capsys, protocol):
     calls = []
 
     def stand_in(*given: object) -> str:
