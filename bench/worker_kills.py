@@ -52,6 +52,7 @@ def main(argv: list[str]) -> int:
     args = parse_args(argv)
     from bench.data import bench_store, default_task
     from bench.report import save_json
+    from dali_pipelines.store.index import Index
 
     index = Index.load(args.data_dir or bench_store(codec="rawvideo"))
     loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(args.busy)]

@@ -271,7 +271,9 @@ def test_lists_settings_and_places_that_do_not_work_are_named_before_the_test(tr
 
 
 @pytest.mark.parametrize("protocol", ["retrieval", "linear", "of_ones_own"])
-def test_other_protocols_and_one_added_to_the_table_get_the_checkpoint_s_own_backbone(trained, tmp_path, monkeypatch, capsys, protocol):
+def test_other_protocols_and_an_added_one_get_the_checkpoint_s_backbone(
+    trained, tmp_path, monkeypatch, capsys, protocol
+):
     calls = []
 
     def stand_in(*given: object) -> str:
