@@ -69,13 +69,13 @@ class SampleSource:
         decoded: int32 scalar, the frames that a decoder without seeking decodes for it.
         media: uint8; the encoded bytes (bytes,), the luma (U, H, W, 1) or the task's frames (T, H, W, 3).
         frames: int32 (U,), with encoded bytes: the frames to decode, rising, counted from the first one in `media`.
-        chroma, matrix: with luma, as in `store.planes`.
+        chroma, matrix: with luma, as in `decode.planes`.
         order: int32 (T,), with both: which of those U the task's frames are. Several views of a video share frames;
             asked for a frame twice, DALI's CPU decoder takes seven times as long.
         Then the arrays of the task's plan that the graph still needs.
         """
         task = self.task
-        return (*FIXED, *HANDED_OVER[self.media], *task.program.remaining(self.steps), *task.labels)
+        return (*FIXED, *HANDED_OVER[self.media], *task.program.schema(after=self.steps), *task.labels)
 
     @property
     def layouts(self) -> list[str]:

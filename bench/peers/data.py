@@ -137,7 +137,7 @@ def peer_clips(loader: ClipLoader, start: int, batches: int, *, prepared: bool =
             size = stored if prepared else SOURCE_SIZE
             views = [
                 PeerView(
-                    plan["frames"][view.first : view.first + view.length].tolist(),
+                    plan["frames"][view.places].tolist(),
                     _scaled(region.box, stored, size),
                     region.mirror,
                     region.size,

@@ -132,8 +132,7 @@ def _patches(patches: Patches) -> Iterator[Patch]:
 
 
 def _colors_of(plan: Mapping[str, np.ndarray], view: View) -> dict[str, np.ndarray]:
-    frames = slice(view.first, view.first + view.length)
-    return {name: plan[name][frames] for name in plan if name.startswith("color_")}
+    return {name: plan[name][view.places] for name in plan if name.startswith("color_")}
 
 
 def _changing(arrays: Mapping[str, np.ndarray]) -> list[Colors]:

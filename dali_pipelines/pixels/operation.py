@@ -49,9 +49,14 @@ class View:
         assert isinstance(crop, Crop), f"a view begins with a crop and not with {crop}"
         return crop
 
+    @property
+    def places(self) -> slice:
+        """Where its frames stand among all frames of the sample."""
+        return slice(self.first, self.first + self.length)
+
     def frames(self, node: DataNode) -> DataNode:
         """Return the rows of an array with a row for each frame of the sample that belong to this view."""
-        return node if self.whole else node[self.first : self.first + self.length]
+        return node if self.whole else node[self.places]
 
 
 class Operation(ABC):

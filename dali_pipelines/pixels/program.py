@@ -5,7 +5,6 @@ A task names its views as lists of operations. Which of them the host executes f
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -51,11 +50,6 @@ class Program:
         """Side of every view, pixels."""
         return self.views[0].crop.size
 
-    @cached_property
-    def schema(self) -> Schema:
-        """Shape and dtype of the plan's arrays that the operations take."""
-        return self._arrays([view.operations for view in self.views])
-
     def host_steps(self, *, gpu: bool) -> int:
         """Return how many operations of each view the host executes where it decodes for DALI.
 
@@ -66,13 +60,10 @@ class Program:
             return 0
         return min(_leading(view.operations, gpu=gpu) for view in self.views)
 
-    def remaining(self, steps: int) -> Schema:
-        """Return the plan's arrays that DALI needs after `steps` operations of each view."""
-        return self._arrays([view.operations[steps:] for view in self.views])
-
-    def _arrays(self, operations: Sequence[Sequence[Operation]]) -> Schema:
+    def schema(self, *, after: int = 0) -> Schema:
+        """Return the plan's arrays that the operations take, but for the first `after` of each view."""
         schema: Schema = {}
-        for operation in dict.fromkeys(operation for of_view in operations for operation in of_view):
+        for operation in dict.fromkeys(operation for view in self.views for operation in view.operations[after:]):
             schema |= operation.schema(views=len(self.views), frames=self.frames)
         return schema
 
@@ -98,7 +89,7 @@ class Program:
         on_planes = [[op for op in view.operations[1:steps] if isinstance(op, PlaneOperation)] for view in self.views]
         shown: dict[int, dict[int, list[int]]] = {}  # frame of the clip -> number of the view -> places in it
         for view in self.views:
-            for t, number in enumerate(clip.frames[view.first : view.first + view.length].tolist()):
+            for t, number in enumerate(clip.frames[view.places].tolist()):
                 shown.setdefault(number, {}).setdefault(view.index, []).append(t)
         pixels = np.empty((self.frames, self.size, self.size, 3), np.uint8)
 
@@ -117,7 +108,7 @@ class Program:
         for view in self.views:
             for operation in view.operations[1:steps]:
                 if isinstance(operation, ClipOperation):
-                    operation.host(pixels[view.first : view.first + view.length], plan, view)
+                    operation.host(pixels[view.places], plan, view)
         return pixels
 
     def dali(self, frames: DataNode, plan: Nodes, *, steps: int = 0) -> dict[str, DataNode]:
@@ -136,7 +127,7 @@ class Program:
                 made = [self._view(frames, plan, view, steps) for view in group]
                 clips = made[0] if count == 1 else fn.cat(*made, axis=0)
             else:
-                first, last = group[0].first, group[-1].first + group[-1].length
+                first, last = group[0].places.start, group[-1].places.stop
                 clips = frames if last - first == self.frames else frames[first:last]
             pictures[name] = normalize(clips, size=self.size, kind=self.normalization)
         return pictures

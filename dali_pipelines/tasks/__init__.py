@@ -84,7 +84,7 @@ class Task:
     def plan_schema(self) -> Schema:
         """Shape and dtype of every array of a plan."""
         program = self.program
-        return {"frames": ((program.frames,), "int32"), **program.schema, **self.labels}
+        return {"frames": ((program.frames,), "int32"), **program.schema(), **self.labels}
 
     @property
     def batch_schema(self) -> Schema:

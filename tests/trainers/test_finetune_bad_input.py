@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from configs.errors import UserError, run_cli
+from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.store.index import Index
 from nets import backbones
 from tests.helpers.runs import write_recipe as write_pretraining
@@ -188,7 +189,8 @@ def test_a_video_that_cannot_be_read_in_validation_is_named_and_the_run_goes_on(
     assert rows == 6
     index = Index.load(store)
     config = finetune.load(tmp_path / "run.yaml", [f"data.root={store}"])
-    _, held = finetune.datasets(config)
+    listed = open_dataset(config.data.root, config.data.list_of("train"), labeled=True)
+    _, held = finetune.split(config, listed.index)
     lost = held.names.text(0)
     index.path(list(index.names.texts()).index(lost)).unlink()
     caplog.clear()

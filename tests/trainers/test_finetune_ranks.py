@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from configs.load import load
+from dali_pipelines.datasets.open import open_dataset
 from tests.helpers.ranks import on_ranks, two_ranks
 from tests.helpers.runs import ROOT
 from tests.trainers.test_finetune import labeled, read, train, validations
@@ -96,7 +97,8 @@ def test_the_best_of_two_ranks_is_written_once_and_measures_the_same_in_one_proc
     folder = two / mode
     best = read(folder / "checkpoints" / "best.pt")
     config = load(folder / "config.yaml")
-    _, held = finetune.datasets(config)
+    listed = open_dataset(config.data.root, config.data.list_of("train"), labeled=True)
+    _, held = finetune.split(config, listed.index)
     net = finetune_net(config, best["model"])
     with mock.patch.object(validation, "content", return_value={}):
         run = SimpleNamespace(net=net, unreadable={})

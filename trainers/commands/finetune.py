@@ -65,8 +65,9 @@ def main(argv: list[str]) -> None:
 
 def work(config: Recognition, ranks: Ranks, args: argparse.Namespace) -> str:
     """Train, or make the dry run; return how it ended. A function of its own for the reason of `pretrain.work`."""
-    index, held_out = datasets(config)
-    notes = split_notes(config, index)
+    listed = open_dataset(config.data.root, config.data.list_of("train"), labeled=True)
+    index, held_out = split(config, listed.index)
+    notes = listed.notes + split_notes(config, index)
     loader = build_loader(config, ranks, index)
     try:
         torch.manual_seed(config.seed)
@@ -91,10 +92,9 @@ def work(config: Recognition, ranks: Ranks, args: argparse.Namespace) -> str:
         loader.close()
 
 
-def datasets(config: Recognition) -> tuple[Index, Index | None]:
-    """Open the videos to train on, and those to validate on, if any."""
+def split(config: Recognition, index: Index) -> tuple[Index, Index | None]:
+    """Return the videos to train on, of those that the training list names, and those to validate on, if any."""
     data, validation = config.data, config.validation
-    index = open_dataset(data.root, data.list_of("train"), labeled=True).index
     if validation.reference.select_on_test:
         return index, open_dataset(data.root, data.list_of("test"), labeled=True).index
     if validation.share == 0:
@@ -113,15 +113,14 @@ def datasets(config: Recognition) -> tuple[Index, Index | None]:
 def split_notes(config: Recognition, index: Index) -> list[str]:
     """Return what the lists do to a result, one sentence each.
 
-    Quarantined videos, classes that are never learned, test videos that are trained on.
+    Quarantined test videos, classes that are never learned, test videos that are trained on.
     """
     data = config.data
-    notes = open_dataset(data.root, data.list_of("train")).notes
     test_list = data.list_of("test") if data.test_list else None
-    test = None
+    test, notes = None, list[str]()
     if test_list and test_list.is_file():
         dataset = open_dataset(data.root, test_list, labeled=True)
-        test, notes = dataset.index, notes + dataset.notes
+        test, notes = dataset.index, dataset.notes
     unseen = np.setdiff1d(np.arange(len(index.class_names)), index.labels)
     if len(unseen):
         tested = "" if test is None else f"; the test has {np.isin(test.labels, unseen).sum()} videos of them"

@@ -22,7 +22,7 @@ class Metrics:
     A step's number counts the optimizer steps done, itself included. A context manager: closes its files and loggers.
 
     Args:
-        normalization: of the clips, a name in `graph.color.NORMALIZATIONS`.
+        normalization: of the clips, a name in `pixels.normalize.NORMALIZATIONS`.
         validation_pending: the validation after `first_step` is still to come.
     """
 

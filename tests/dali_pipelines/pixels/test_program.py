@@ -206,9 +206,8 @@ def test_operations_come_in_their_order_and_each_frame_has_its_own_colors(store)
     }
     got, expected = (program.host(clip, plan, steps=steps) for steps in (4, 1))
     for view in program.views:
-        part = slice(view.first, view.first + view.length)
         for operation in operations[1:]:
-            expected[part] = on_host(operation, expected[part], plan, view=view)
+            expected[view.places] = on_host(operation, expected[view.places], plan, view=view)
     np.testing.assert_array_equal(got, expected)
     assert (got[0] != got[1]).any()
 
@@ -271,7 +270,7 @@ class Solarize(PlaneOperation):
 
 def test_an_operation_of_ones_own_runs_on_the_host_and_in_dali(store, device):
     program = consecutive_views([2, 2], CropBox(48), Solarize(), normalization="half")
-    assert program.schema["threshold"] == ((2,), "float32")
+    assert program.schema()["threshold"] == ((2,), "float32")
     assert program.host_steps(gpu=False) == 2
     assert program.host_steps(gpu=True) == 1
     plan = {**CropBox.arrays([(0, 0, 96, 96)] * 2, np.zeros(2, bool)), "threshold": np.float32([90, 256])}
