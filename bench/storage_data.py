@@ -90,5 +90,5 @@ def costs(index: Index, tasks: list[Task]) -> dict[str, Any]:
             "kb_per_clip": round(sum(len(clip.data) for clip in clips) / len(clips) / 1000, 1),
         }
     size = "x".join(map(str, index.sizes_WH[0].tolist()))
-    total = sum(int(index.fragment_ends[row][-1]) for row in range(len(index)))
+    total = sum(int(index.units(row).ends[-1]) for row in range(len(index)))
     return {"first_size": size, "kb_per_video": round(total / len(index) / 1000, 1), "tasks": of_tasks}

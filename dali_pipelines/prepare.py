@@ -18,8 +18,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from configs.errors import UserError, run_cli
-from dali_pipelines.datasets.discover import find_videos, read_labels
+from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.datasets.fates import QUARANTINE_FILE, write_reasons
+from dali_pipelines.datasets.labels import read_labels
 from dali_pipelines.store.encode import Encoding, rounded, write_video
 from dali_pipelines.store.files import video_path
 from dali_pipelines.store.index import Index, Record

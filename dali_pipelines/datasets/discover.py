@@ -1,11 +1,10 @@
-"""Find the videos that a prepare command names, and their classes."""
+"""Find the videos that a command names."""
 
-import csv
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
-from configs.errors import UserError, first_names
+from configs.errors import UserError
 from dali_pipelines.store.files import is_video_name
 from dali_pipelines.store.source import PICTURE
 
@@ -71,52 +70,3 @@ def _search(root: Path, outside: Path) -> list[Path]:
         if not files and any((match := PICTURE.fullmatch(name)) and match["number"] for name in names):
             folders.append(Path(folder))
     return files or folders
-
-
-def read_labels(rule: str, names: Iterable[str]) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Return the class id of each name (-1: none) and the class names.
-
-    Args:
-        rule: "folders" (the first level is the class), "none", or the path of a CSV file.
-    """
-    names = list(names)
-    if rule == "none":
-        return dict.fromkeys(names, -1), ()
-    if rule == "folders":
-        classes = sorted({name.split("/")[0] for name in names if "/" in name})
-        ids = {class_name: number for number, class_name in enumerate(classes)}
-        return {name: ids[name.split("/")[0]] if "/" in name else -1 for name in names}, tuple(classes)
-    return _labels_from_csv(Path(rule), names)
-
-
-def _labels_from_csv(path: Path, names: list[str]) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Read lines `name,label` with an optional header; labels are all integers, or class names sorted into ids."""
-    try:
-        with path.open(newline="") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"cannot read the labels {str(path)!r} (folders, none or a CSV file): {error}") from error
-    if rows and rows[0] == ["name", "label"]:
-        del rows[0]
-    wrong = next((row for row in rows if len(row) != 2), None)
-    if wrong is not None:
-        raise UserError(f"{path}: a line must be name,label and not {','.join(wrong)!r}")
-    texts = _match({name: label.strip() for name, label in rows}, names, path)
-    if all(text.isdecimal() for text in texts.values()):
-        labels = {name: int(text) for name, text in texts.items()}
-        return labels, tuple(str(number) for number in range(max(labels.values()) + 1))
-    classes = sorted(set(texts.values()))
-    return {name: classes.index(text) for name, text in texts.items()}, tuple(classes)
-
-
-def _match(texts: Mapping[str, str], names: list[str], path: Path) -> dict[str, str]:
-    """Return the label of each name; UserError when the file leaves one out or names one that does not exist."""
-    expected = set(names)
-    matched = {name if name in expected else os.path.splitext(name)[0]: text for name, text in texts.items()}
-    for problem, wrong in (
-        ("has labels for {} videos that are not there", matched.keys() - expected),
-        ("has no label for {} of the videos", expected - matched.keys()),
-    ):
-        if wrong:
-            raise UserError(f"{path} {problem.format(len(wrong))}: {first_names(sorted(wrong))}")
-    return matched

@@ -73,7 +73,7 @@ def obstacles(index: Index, *, gpu: bool) -> dict[str, int]:
     counts: Counter[str] = Counter()
     kinds, numbers = np.unique(np.column_stack([index.format_ids, index.sizes_WH]), axis=0, return_counts=True)
     for (form, width, height), number in zip(kinds.tolist(), numbers.tolist(), strict=True):
-        codec, pix_fmt = index.formats[form].split()
+        codec, pix_fmt = index.formats[form].split()[:2]
         if reason := _obstacle(codec, pix_fmt, width, height, gpu=gpu):
             counts[reason] += number
     if gpu:
@@ -120,7 +120,8 @@ def probe(index: Index, *, device_id: int | None) -> str:
                 wanted = decode_rgb(clip)
             except (ClipError, OSError):
                 continue
-            where = f"{index.names.text(row)} ({index.formats[form]}, {wanted.shape[2]}x{wanted.shape[1]})"
+            kind = f"{index.codec(row)} {index.pix_fmt(row)}"
+            where = f"{index.names.text(row)} ({kind}, {wanted.shape[2]}x{wanted.shape[1]})"
             try:
                 got = _decoded(clip, device_id)
             except RuntimeError as error:

@@ -24,7 +24,7 @@ def decode_each(clip: EncodedClip, numbers: Collection[int], show: Callable[[int
     """
     missing, reason = set(numbers), "the data ended"
     try:
-        for number, frame in enumerate(packets.frames(clip.data.data, clip.init_size, clip.fragments)):
+        for number, frame in enumerate(packets.frames(clip)):
             if number in missing:
                 show(number, frame)
                 missing.discard(number)

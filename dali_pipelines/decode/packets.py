@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 import av
+from av.codec.context import CodecContext
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Stream
@@ -17,31 +18,50 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from dali_pipelines.store.fmp4 import only_sample, samples
+from dali_pipelines.store.reader import EncodedClip
 
 HEADERS = 16  # that a process remembers: datasets have a few
 
 
-def frames(data: memoryview, init_size: int, fragments: Iterable[tuple[int, int]]) -> Iterator[VideoFrame]:
-    """Yield the frames of a video in memory, in the order of presentation, decoded in one thread.
-
-    Args:
-        data: an init segment of `init_size` bytes and fragments; with 0, any video file.
-        fragments: bytes and frames of each.
+def frames(clip: EncodedClip) -> Iterator[VideoFrame]:
+    """Yield the frames of a clip, in the order of presentation, decoded in one thread.
 
     Raises:
         ValueError: there is no video, or the fragments are not whole.
         FFmpegError: it does not decode.
     """
-    if not init_size:
+    data = clip.data.data
+    if clip.codec:
+        yield from _pictures(clip)
+        return
+    if not clip.init_size:
         with av.open(io.BytesIO(data)) as container:
             yield from container.decode(_video_stream(container))
         return
-    decoder = _decoder(bytes(data[:init_size]))
+    decoder = _decoder(bytes(data[: clip.init_size]))
     if decoder.is_open:
         decoder.flush_buffers()  # of whoever did not take all frames
-    for packet in _packets(data[init_size:], fragments):
+    for packet in _packets(data[clip.init_size :], clip.fragments):
         yield from decoder.decode(packet)
     yield from decoder.decode(None)
+
+
+def _pictures(clip: EncodedClip) -> Iterator[VideoFrame]:
+    decoder = _picture_decoder(clip.codec)
+    at = 0
+    for length, _ in clip.fragments:
+        picture = clip.data.data[at : at + length]
+        at += length
+        yield from decoder.decode(Packet(picture))  # type: ignore[arg-type]
+
+
+@lru_cache(maxsize=HEADERS)
+def _picture_decoder(codec: str) -> VideoCodecContext:
+    decoder = CodecContext.create(codec, "r")
+    assert isinstance(decoder, VideoCodecContext)
+    decoder.thread_count = 1
+    decoder.options = {"err_detect": "explode"}  # else half a JPEG is filled up with gray
+    return decoder
 
 
 @lru_cache(maxsize=HEADERS)

@@ -11,11 +11,15 @@ from typing import BinaryIO, NamedTuple
 
 
 class Fragment(NamedTuple):
-    """One decodable unit of a video file: `size` bytes from `offset` on, holding `frames` frames."""
+    """One decodable unit of a video: `size` bytes from `offset` of its file on, holding `frames` frames.
+
+    `deflated` bytes are a raw DEFLATE stream, as in a zip.
+    """
 
     offset: int
     size: int
     frames: int
+    deflated: bool = False
 
 
 class Layout(NamedTuple):

@@ -4,9 +4,8 @@ import io
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +15,37 @@ from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.store.files import is_video_name, replacing, video_path
 from dali_pipelines.store.fmp4 import Fragment
 from dali_pipelines.store.ragged import Ragged
-from dali_pipelines.store.storage import Storage, is_url, storage_of
+from dali_pipelines.store.storage import is_url, joined, read_file, storage_of
 
 VERSION = 1
 INDEX_FILE = "index.npz"
 PREPARE = "python -m dali_pipelines.prepare"
+
+
+Container = Literal["mp4", "file", "pictures", "picture_files"]
+"""What the fragments of a video are.
+
+mp4: fragments of an MP4, one after the other, before them the init segment.
+file: the only one is a whole video file of any kind.
+pictures: each is a JPEG or PNG, at a range of one file.
+picture_files: each is a file of its own, numbered from the first on.
+"""
+
+
+class Units(NamedTuple):
+    """The fragments of a video, N of them, in the order of its frames.
+
+    init: start and end of the init segment; equal where there is none.
+    starts, ends: int64 (N,), bytes of the file.
+    frame_ends: int32 (N,), how many frames there are up to the end of each.
+    deflated: bool (N,).
+    """
+
+    init: tuple[int, int]
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    frame_ends: NDArray[np.int32]
+    deflated: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -28,7 +53,9 @@ class Record:
     """One stored video.
 
     Attributes:
-        source: path of a file left in place, else empty.
+        init_size: bytes before the first fragment that an MP4 begins with (its init segment), else 0.
+        container: how `fragments` lie in the file.
+        source: path or URL of a file left in place, else empty; of picture files, that of the first one.
         notes: sentences for the user, with "N videos" before them.
         software_only: why DALI shows other frames on a GPU than FFmpeg, as in "interlaced frames"; else empty.
     """
@@ -41,6 +68,7 @@ class Record:
     pix_fmt: str
     init_size: int
     fragments: tuple[Fragment, ...]
+    container: "Container" = "mp4"
     source: str = ""
     notes: tuple[str, ...] = ()
     software_only: str = ""
@@ -48,12 +76,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Index:
-    """The videos of a dataset as flat arrays, one row a video.
-
-    A look-up needs two running totals of each fragment: the byte of the file at which it ends (`fragment_ends`), and
-    the frames up to there (`fragment_frame_ends`). The first fragment begins after the init segment, each other one
-    where the one before it ends.
-    """
+    """The videos of a dataset as flat arrays, one row a video."""
 
     root: Path | str
     """The folder of the dataset, or its URL."""
@@ -63,12 +86,16 @@ class Index:
     sizes_WH: NDArray[np.int32]
     fps: NDArray[np.float64]
     formats: tuple[str, ...]
+    """Codec, pixel format and container, as in "h264 yuv420p mp4"; older versions wrote no container."""
     format_ids: NDArray[np.int32]
     init_sizes: NDArray[np.int64]
     names: Ragged
     sources: Ragged
     fragment_ends: Ragged
     fragment_frame_ends: Ragged
+    fragment_starts: Ragged | None = None
+    """None where each fragment begins where the one before it ends, the first after the init segment."""
+    fragment_deflated: Ragged | None = None
     software_only: Ragged | None = None
     """`Record.software_only` of each video; None in an index that an older version wrote."""
     chunks: NDArray[np.int32] | None = None
@@ -90,18 +117,35 @@ class Index:
             chunk=0 if self.chunks is None else int(self.chunks[i]),
         )
 
-    @cached_property
-    def storage(self) -> Storage:
-        """Return where the bytes of the videos lie."""
-        return storage_of(self.root)
-
     def file(self, i: int) -> str:
-        """Return the file that holds video i, as `storage` takes it."""
+        """Return the file that holds video i, from the root on; an absolute path or a URL stands for itself."""
         return self.sources.text(i) or str(video_path(Path(), self.names.text(i)))
+
+    def location(self, i: int) -> str:
+        """Return the path or URL of the file that holds video i."""
+        return joined(self.root, self.file(i))
 
     def path(self, i: int) -> Path:
         """Return the file that holds video i, of local datasets."""
-        return Path(self.root, self.file(i))
+        return Path(self.location(i))
+
+    def units(self, i: int) -> Units:
+        """Return where the bytes of video i lie."""
+        ends, init_size = self.fragment_ends[i], int(self.init_sizes[i])
+        if self.fragment_starts is None:
+            starts = np.concatenate([[init_size], ends[:-1]])
+        else:
+            starts = self.fragment_starts[i]
+        deflated = np.zeros(len(ends), np.bool_) if self.fragment_deflated is None else self.fragment_deflated[i]
+        first = int(starts[0])
+        return Units((first - init_size, first), starts, ends, self.fragment_frame_ends[i], deflated)
+
+    def container(self, i: int) -> Container:
+        """Return how the fragments of video i lie in its file."""
+        words = self.formats[int(self.format_ids[i])].split()
+        if len(words) == 2:  # of an older version
+            return "mp4" if self.init_sizes[i] else "file"
+        return cast(Container, words[2])
 
     def codec(self, i: int) -> str:
         """Return FFmpeg's name of the codec: "vp9", "h264", "hevc", "mpeg4" ..."""
@@ -139,7 +183,8 @@ class Index:
         """Make an index of `records` (name -> record), rows in the order of the names."""
         names = sorted(records)
         rows = [records[name] for name in names]
-        formats = sorted({f"{r.codec} {r.pix_fmt}" for r in rows})
+        kinds = [f"{r.codec} {r.pix_fmt} {r.container}" for r in rows]
+        formats = sorted(set(kinds))
         return cls(
             root=Path(root),
             class_names=tuple(class_names),
@@ -148,12 +193,14 @@ class Index:
             sizes_WH=np.array([(r.width, r.height) for r in rows], np.int32).reshape(-1, 2),
             fps=np.array([r.fps for r in rows], np.float64),
             formats=tuple(formats),
-            format_ids=np.array([formats.index(f"{r.codec} {r.pix_fmt}") for r in rows], np.int32),
+            format_ids=np.array([formats.index(kind) for kind in kinds], np.int32),
             init_sizes=np.array([r.init_size for r in rows], np.int64),
             names=Ragged.of_texts(names),
             sources=Ragged.of_texts([r.source for r in rows]),
             fragment_ends=Ragged.of([[f.offset + f.size for f in r.fragments] for r in rows], np.int64),
             fragment_frame_ends=Ragged.of([np.cumsum([f.frames for f in r.fragments]) for r in rows], np.int32),
+            fragment_starts=Ragged.of([[f.offset for f in r.fragments] for r in rows], np.int64),
+            fragment_deflated=Ragged.of([[f.deflated for f in r.fragments] for r in rows], np.bool_),
             software_only=Ragged.of_texts([r.software_only for r in rows]),
         )
 
@@ -175,9 +222,9 @@ class Index:
     def load(cls, root: str | Path) -> "Index":
         """Read `root/index.npz`; UserError when it is missing, without videos, or not an index."""
         path = f"{root}/{INDEX_FILE}"
-        storage = storage_of(root)
+        storage_of(root)  # UserError for a URL without one
         try:
-            data = storage.read(INDEX_FILE, [(0, storage.size(INDEX_FILE))])
+            data = read_file(joined(root, INDEX_FILE))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise UserError(_why_no_index(root)) from error
         try:

@@ -1,6 +1,7 @@
 """The journal of a prepare run: one JSON line a video, so that the next run continues from there."""
 
 import fcntl
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -86,8 +87,7 @@ class Journal:
         if entry.record is None:
             line["reason"] = entry.reason
         else:
-            fragments = [(f.size, f.frames) for f in entry.record.fragments]
-            line["record"] = {**vars(entry.record), "fragments": fragments}
+            line["record"] = {**vars(entry.record), "fragments": [list(f) for f in entry.record.fragments]}
         self._append(line)
 
     def _append(self, line: Mapping[str, Any]) -> None:
@@ -111,8 +111,16 @@ def _entry(line: dict[str, Any]) -> Entry:
     if "reason" in line:
         return Entry(stamp, None, line["reason"])
     fields = line["record"]
-    fragments, offset = [], fields["init_size"]
-    for size, frames in fields["fragments"]:
-        fragments.append(Fragment(offset, size, frames))
-        offset += size
+    fragments = [_fragment(numbers) for numbers in fields["fragments"]]
+    if len(fields["fragments"][0]) == 2:  # an older version wrote sizes and frames alone
+        ends = itertools.accumulate((f.size for f in fragments), initial=fields["init_size"])
+        fragments = [f._replace(offset=start) for f, start in zip(fragments, ends, strict=False)]
+        fields["container"] = "mp4" if fields["init_size"] else "file"
     return Entry(stamp, Record(**{**fields, "fragments": tuple(fragments), "notes": tuple(fields["notes"])}))
+
+
+def _fragment(numbers: list[int]) -> Fragment:
+    if len(numbers) == 2:
+        return Fragment(0, numbers[0], numbers[1])
+    offset, size, frames, deflated = numbers
+    return Fragment(offset, size, frames, deflated=bool(deflated))

@@ -1,12 +1,15 @@
 """Read the bytes of a clip: the init segment and the fragments with its frames."""
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dali_pipelines.store.index import Index
+from dali_pipelines.store.storage import Span, merged, storage_of
 
 
 class ClipError(Exception):
@@ -21,8 +24,9 @@ class EncodedClip:
         data: uint8 (bytes,), the init segment and the fragments that hold the frames.
         frames: int32 (T,), the wanted frames counted from the first frame in `data`, in the order of the request.
         decoded: how many frames a decoder without seeking decodes to get them.
-        init_size: bytes of the init segment; 0 when `data` is any other video file.
+        init_size: bytes of the init segment; 0 when `data` is any other video file, or pictures.
         fragments: bytes and frames of each fragment that follows.
+        codec: of pictures, each of which is a fragment of one frame: "mjpeg" or "png"; else empty.
     """
 
     data: NDArray[np.uint8]
@@ -30,6 +34,7 @@ class EncodedClip:
     decoded: int
     init_size: int = 0
     fragments: Sequence[tuple[int, int]] = ()
+    codec: str = ""
 
 
 def read_clip(index: Index, i: int, frames: NDArray[np.integer]) -> EncodedClip:
@@ -45,32 +50,49 @@ def read_clip(index: Index, i: int, frames: NDArray[np.integer]) -> EncodedClip:
     frames = np.asarray(frames)
     if not len(frames) or frames.min() < 0 or frames.max() >= index.num_frames[i]:
         raise IndexError(f"frames {frames.tolist()} of a video of {index.num_frames[i]} frames: {index.names.text(i)}")
-    ends, frame_ends = index.fragment_ends[i], index.fragment_frame_ends[i]
-    init_size = int(index.init_sizes[i])
-    begins = np.concatenate([[init_size], ends[:-1]])
-    frame_begins = np.concatenate([[0], frame_ends[:-1]])
-
-    wanted = np.searchsorted(frame_ends, frames, side="right")
+    units, container = index.units(i), index.container(i)
+    frame_begins = np.concatenate([[0], units.frame_ends[:-1]])
+    wanted = np.searchsorted(units.frame_ends, frames, side="right")
     used, slot = np.unique(wanted, return_inverse=True)
-    counts = frame_ends[used] - frame_begins[used]
+    counts = units.frame_ends[used] - frame_begins[used]
     shift = frame_begins[used] - (np.cumsum(counts) - counts)  # frame of the video -> frame of the clip
     relative = (frames - shift[slot]).astype(np.int32)
 
-    fragments = list(zip((ends - begins)[used].tolist(), counts.tolist(), strict=True))
-    ranges = [(0, init_size), *zip(begins[used].tolist(), ends[used].tolist(), strict=True)]
+    location, sizes = index.location(i), units.ends[used] - units.starts[used]
+    places = [picture_file(location, n) for n in used.tolist()] if container == "picture_files" else repeat(location)
+    spans = map(Span, places, units.starts[used].tolist(), units.ends[used].tolist())
     try:
-        data = index.storage.read(index.file(i), _merged(ranges))
+        data = storage_of(location).read(merged([Span(location, *units.init), *spans]))
     except OSError as error:
-        raise ClipError(f"cannot read {index.path(i)}: {error.strerror or error}") from error
-    return EncodedClip(data, relative, int(relative.max()) + 1, init_size, fragments)
+        raise ClipError(f"cannot read {location}: {error.strerror or error}") from error
+    if units.deflated[used].any():
+        data, sizes = _inflated(data, sizes, units.deflated[used])
+    return EncodedClip(
+        data,
+        relative,
+        int(relative.max()) + 1,
+        init_size=units.init[1] - units.init[0],
+        fragments=list(zip(sizes.tolist(), counts.tolist(), strict=True)),
+        codec=index.codec(i) if container in ("pictures", "picture_files") else "",
+    )
 
 
-def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Join byte ranges that touch; they are in rising order."""
-    merged = ranges[:1]
-    for start, end in ranges[1:]:
-        if start == merged[-1][1]:
-            merged[-1] = (merged[-1][0], end)
-        else:
-            merged.append((start, end))
-    return merged
+def picture_file(first: str, number: int) -> str:
+    """Return the location of a picture of a numbered series, `number` after the first."""
+    stem, dot, suffix = first.rpartition(".")
+    digits = len(stem) - len(stem.rstrip("0123456789"))
+    head, start = stem[: len(stem) - digits], stem[len(stem) - digits :]
+    return f"{head}{int(start) + number:0{digits}d}{dot}{suffix}"
+
+
+def _inflated(
+    data: NDArray[np.uint8], sizes: NDArray[np.int64], deflated: NDArray[np.bool_]
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Decompress the units that are deflated; return all units and the bytes of each."""
+    at = np.cumsum(sizes) - sizes
+    parts = [data[start : start + size].data for start, size in zip(at.tolist(), sizes.tolist(), strict=True)]
+    try:
+        whole = [zlib.decompress(part, -15) if raw else part for part, raw in zip(parts, deflated, strict=True)]
+    except zlib.error as error:
+        raise ClipError(f"a picture of the archive does not decompress: {error}") from error
+    return np.frombuffer(bytearray().join(whole), np.uint8), np.array([len(part) for part in whole])

@@ -121,6 +121,7 @@ def _record(
         pix_fmt=first.format.name,
         init_size=init_size,
         fragments=fragments,
+        container="file" if path else "mp4",
         source=path,
         notes=tuple(note for note, holds in notes.items() if holds),
         software_only=software_only,

@@ -1,14 +1,15 @@
-"""Where the bytes of a dataset lie: local files, or whatever else offers the size and ranges of a path.
+"""Where bytes lie: local files, or what else offers the sizes and ranges of files that a URL names.
 
-To add a storage, write its class in a file of its own and name it in `STORAGES`.
+A *location* is a path or a URL. To add a storage, write its class in a file of its own and name its schemes in
+`STORAGES`.
 """
 
 import errno
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,66 +17,95 @@ from numpy.typing import NDArray
 from configs.errors import UserError
 
 
+class Span(NamedTuple):
+    """The bytes of a file from `start` to `end`."""
+
+    location: str
+    start: int
+    end: int
+
+
 class Storage(Protocol):
-    """The files of one dataset. It travels to worker processes, so it must pickle.
+    """Files that a location names. It is made anew in each process."""
 
-    Paths count from the dataset's root; an absolute one stands for itself.
-    """
-
-    def size(self, path: str) -> int:
+    def size(self, location: str) -> int:
         """Return the bytes of a file; FileNotFoundError when there is none."""
         ...
 
-    def read(self, path: str, ranges: Sequence[tuple[int, int]]) -> NDArray[np.uint8]:
-        """Return the bytes from start to end of each range, one after the other: uint8 (bytes,), writable.
+    def read(self, spans: Sequence[Span]) -> NDArray[np.uint8]:
+        """Return the bytes of all spans, one after the other: uint8 (bytes,), writable.
 
         Raises:
-            OSError: the file cannot be read or ends before a range does.
+            OSError: a file cannot be read or ends before a span does.
         """
         ...
 
 
-@dataclass(frozen=True)
 class LocalFiles:
-    """Files below a folder."""
+    """Files of this machine."""
 
-    root: Path
-
-    def size(self, path: str) -> int:
+    def size(self, location: str) -> int:
         """See `Storage.size`."""
-        return os.stat(self.root / path).st_size
+        return os.stat(location).st_size
 
-    def read(self, path: str, ranges: Sequence[tuple[int, int]]) -> NDArray[np.uint8]:
+    def read(self, spans: Sequence[Span]) -> NDArray[np.uint8]:
         """See `Storage.read`."""
-        data = np.empty(sum(end - start for start, end in ranges), np.uint8)
+        data = np.empty(sum(span.end - span.start for span in spans), np.uint8)
         view, at = data.data, 0
-        file = os.open(self.root / path, os.O_RDONLY)
-        try:
-            for start, end in ranges:
-                while start < end:  # one read returns at most 2 GiB
-                    got = os.preadv(file, [view[at : at + end - start]], start)
-                    if got == 0:
-                        raise OSError(errno.EIO, f"it ends at byte {start}, {end} are expected: prepare it again")
-                    start, at = start + got, at + got
-        finally:
-            os.close(file)
+        for location, of_file in groupby(spans, key=lambda span: span.location):
+            file = os.open(location, os.O_RDONLY)
+            try:
+                for _, start, end in of_file:
+                    while start < end:  # one read returns at most 2 GiB
+                        got = os.preadv(file, [view[at : at + end - start]], start)
+                        if got == 0:
+                            raise OSError(errno.EIO, f"it ends at byte {start}, {end} are expected: prepare it again")
+                        start, at = start + got, at + got
+            finally:
+                os.close(file)
         return data
 
 
-STORAGES: Mapping[str, Callable[[str], Storage]] = {}
-"""The storage of each scheme of a URL, made from the URL of a dataset's root."""
+LOCAL = LocalFiles()
+STORAGES: Mapping[str, Storage] = {}
+"""The storage of each scheme of a URL."""
 
 
-def is_url(root: Path | str) -> bool:
-    """Tell whether a root is a URL and no folder."""
-    return "://" in str(root)
+def is_url(location: Path | str) -> bool:
+    """Tell whether a location is a URL and no path."""
+    return "://" in str(location)
 
 
-def storage_of(root: Path | str) -> Storage:
-    """Return the storage of a dataset: by the scheme of a URL, else local files."""
-    if not is_url(root):
-        return LocalFiles(Path(root))
-    scheme = str(root).partition("://")[0]
+def joined(root: Path | str, path: str) -> str:
+    """Return the location of a path below a root; an absolute path or a URL stands for itself."""
+    if is_url(path) or os.path.isabs(path):
+        return path
+    return f"{str(root).rstrip('/')}/{path}"
+
+
+def storage_of(location: Path | str) -> Storage:
+    """Return the storage of a location; UserError for a scheme that has none."""
+    if not is_url(location):
+        return LOCAL
+    scheme = str(location).partition("://")[0]
     if scheme not in STORAGES:
-        raise UserError(f"{root}: there is no storage for {scheme}://, only {', '.join(STORAGES) or 'local folders'}")
-    return STORAGES[scheme](str(root))
+        known = ", ".join(STORAGES) or "local folders"
+        raise UserError(f"{location}: there is no storage for {scheme}://, only {known}")
+    return STORAGES[scheme]
+
+
+def read_file(location: Path | str) -> NDArray[np.uint8]:
+    """Return all bytes of a file; OSError when it cannot be read."""
+    storage = storage_of(location)
+    return storage.read([Span(str(location), 0, storage.size(str(location)))])
+
+
+def merged(spans: Iterable[Span]) -> list[Span]:
+    """Join the spans that touch."""
+    joined_spans: list[Span] = []
+    for span in spans:
+        if joined_spans and (span.location, span.start) == (joined_spans[-1].location, joined_spans[-1].end):
+            joined_spans[-1] = joined_spans[-1]._replace(end=span.end)
+        else:
+            joined_spans.append(span)
+    return joined_spans

@@ -201,4 +201,4 @@ def test_the_videos_of_the_bench_are_stored_as_prepare_does_and_their_folder_say
     assert f"{said['codec']}_gop{said['gop']}_{said['short_side'] or 'full'}" == folder
     assert index.codec(0) == said["codec"]
     gop = said["gop"]
-    assert index.fragment_frame_ends[0].tolist() == [*range(gop, 9, gop), 9]
+    assert index.units(0).frame_ends.tolist() == [*range(gop, 9, gop), 9]

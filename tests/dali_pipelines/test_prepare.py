@@ -24,7 +24,7 @@ def test_a_folder_becomes_a_dataset_with_the_classes_of_its_folders(videos, tmp_
     assert index.class_names == ("jump", "run")
     assert index.labels.tolist() == [0, 1, 1]
     assert (index.info(1).num_frames, index.info(1).width, index.info(1).height) == (20, 48, 32)
-    assert len(index.fragment_ends[1]) == 3
+    assert len(index.units(1).ends) == 3
     assert decode_rgb(read_clip(index, 2, np.array([19, 0]))).shape == (2, 32, 48, 3)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["index.npz", "prepare.jsonl", "quarantine.csv", "videos"]
     assert (tmp_path / "quarantine.csv").read_text().split() == ["path,reason"]
@@ -66,7 +66,7 @@ def test_what_is_stored_when_nothing_is_asked_for(tmp_path, options, codec, gop,
     index = Index.load(tmp_path / "out")
     info = index.info(0)
     assert (index.codec(0), info.width, info.height) == (codec, *size)
-    assert np.diff(index.fragment_frame_ends[0], prepend=0).tolist() == [gop] * (33 // gop) + [33 % gop] * (gop > 1)
+    assert np.diff(index.units(0).frame_ends, prepend=0).tolist() == [gop] * (33 // gop) + [33 % gop] * (gop > 1)
     shown = read_video(tmp_path / "out" / "videos" / "a.mp4")
     assert shown.shape == (33, *size[::-1], 3)
     wanted = read_video(source, f"scale={size[0]}:{size[1]}:flags=area")

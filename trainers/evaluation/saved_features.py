@@ -118,8 +118,9 @@ def key(sha256: str, index: Index, cfg: Config) -> str:
     """
     facts = [RULE, sha256, dataclasses.asdict(cfg), str(Path(index.root).resolve()), index.names.texts()]
     digest = hashlib.sha256(json.dumps(facts).encode())
-    for numbers in (index.num_frames, index.fragment_ends.values):
-        digest.update(numbers.tobytes())
+    digest.update(index.num_frames.tobytes())
+    for row in range(len(index)):
+        digest.update(index.units(row).ends.tobytes())
     return digest.hexdigest()[:32]
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from configs.errors import UserError
-from dali_pipelines.datasets.discover import find_videos, read_labels
+from dali_pipelines.datasets.discover import find_videos
+from dali_pipelines.datasets.labels import read_labels
 from dali_pipelines.prepare import Job, store_video
 from dali_pipelines.store.index import INDEX_FILE, Index
 from dali_pipelines.workers import Crashed, run_jobs

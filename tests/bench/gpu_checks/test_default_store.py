@@ -21,7 +21,7 @@ def test_the_default_store_is_what_prepare_makes(tmp_path, monkeypatch):
     options = prepare._parse(["SRC", "--out", "OUT"])
     assert made == [prepare._settings(options)]
     assert index.codec(0) == "h264"
-    assert len(index.fragment_ends[0]) == index.num_frames[0]  # a key frame every frame
+    assert len(index.units(0).ends) == index.num_frames[0]  # a key frame every frame
 
 
 def test_the_file_of_an_older_encoder_sets_constraint_set3_and_decodes_in_pyav(tmp_path, monkeypatch):

@@ -3,7 +3,8 @@
 import pytest
 
 from configs.errors import UserError
-from dali_pipelines.datasets.discover import find_videos, read_labels
+from dali_pipelines.datasets.discover import find_videos
+from dali_pipelines.datasets.labels import read_labels
 
 
 def test_two_videos_of_one_name_are_refused_by_both_their_paths(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from dali_pipelines.decode import packets
 from dali_pipelines.store.encode import Encoding, write_frames
 from dali_pipelines.store.fmp4 import Fragment, read_layout, sample_sizes
+from dali_pipelines.store.reader import EncodedClip
 from dali_pipelines.store.remux import copy_video
 from tests.helpers.media import make_video
 
@@ -37,8 +38,13 @@ def demuxed(data: bytes) -> list[np.ndarray]:
 
 
 def pictures(data: bytes, init_size: int, fragments: Iterable[Fragment]) -> list[np.ndarray]:
-    found = packets.frames(memoryview(data), init_size, [(fragment.size, fragment.frames) for fragment in fragments])
-    return [frame.to_ndarray(format="rgb24") for frame in found]
+    return [frame.to_ndarray(format="rgb24") for frame in packets.frames(clip_of(data, init_size, fragments))]
+
+
+def clip_of(data: bytes, init_size: int, fragments: Iterable[Fragment]) -> EncodedClip:
+    """Return a clip of whole fragments; which of its frames are wanted does not matter here."""
+    sizes = [(fragment.size, fragment.frames) for fragment in fragments]
+    return EncodedClip(np.frombuffer(data, np.uint8), np.zeros(1, np.int32), 1, init_size, sizes)
 
 
 @pytest.mark.parametrize("kind", ["h264-1", "h264-8", "vp9-8", "mjpeg-1", "rawvideo-1", "copy"])
@@ -56,7 +62,7 @@ def test_a_clip_that_was_left_early_does_not_leak_into_the_next_one(tmp_path):
     expected = demuxed(data)
     first, second = layout.fragments[:2]
     for _ in range(3):
-        left_early = packets.frames(memoryview(data), layout.init_size, [(first.size, first.frames)])
+        left_early = packets.frames(clip_of(data, layout.init_size, [first]))
         assert np.array_equal(next(left_early).to_ndarray(format="rgb24"), expected[0])
     clip = data[: layout.init_size] + data[second.offset : second.offset + second.size]
     assert np.array_equal(pictures(clip, layout.init_size, [second]), expected[first.frames :][: second.frames])
@@ -66,7 +72,7 @@ def test_a_clip_that_was_left_early_does_not_leak_into_the_next_one(tmp_path):
 def test_the_sizes_of_samples_are_those_of_the_demuxers_packets(tmp_path, kind):
     data, layout = store(tmp_path, kind)
     sizes: list[int] = []
-    for offset, size, frames in layout.fragments:
+    for offset, size, frames, _ in layout.fragments:
         moof = int.from_bytes(data[offset : offset + 4], "big")
         found = sample_sizes(memoryview(data)[offset + 8 : offset + moof])
         assert len(found) == frames

@@ -36,7 +36,7 @@ def index(tmp_path):
 
 def facts(index):
     return [
-        (index.info(i), index.path(i), index.codec(i), index.pix_fmt(i), index.fragment_ends[i].tolist())
+        (index.info(i), index.path(i), index.codec(i), index.pix_fmt(i), index.units(i).ends.tolist())
         for i in range(len(index))
     ]
 
@@ -48,8 +48,8 @@ def test_rows_are_in_the_order_of_the_names_and_say_what_the_records_said(index,
     assert str(index.path(1)) == "/elsewhere/x.avi"
     assert [index.codec(i) for i in range(3)] == ["vp9", "mpeg4", "vp9"]
     assert [index.pix_fmt(i) for i in range(3)] == ["yuv420p", "yuv444p", "yuv420p"]
-    assert index.fragment_ends[2].tolist() == [15, 35]
-    assert index.fragment_frame_ends[0].tolist() == [1, 2, 3]
+    assert index.units(2).ends.tolist() == [15, 35]
+    assert index.units(0).frame_ends.tolist() == [1, 2, 3]
 
 
 def test_what_is_saved_is_loaded(index):

@@ -112,8 +112,8 @@ def test_the_copies_are_what_they_are_meant_to_be(dataset):
     with av.open(str(index.path(row_of["b-copy"]))) as container:
         times = [packet.pts for packet in container.demux(video=0) if packet.size]
     assert times != sorted(times)
-    assert len(index.fragment_ends[row_of["b-copy"]]) == 5
-    assert len(index.fragment_ends[row_of["open-copy"]]) == 1
+    assert len(index.units(row_of["b-copy"]).ends) == 5
+    assert len(index.units(row_of["open-copy"]).ends) == 1
     assert index.path(row_of["open-copy"]).read_bytes().count(b"moof") == 5
 
 

@@ -1,13 +1,18 @@
 """Decoding clips: the same pixels as decoding the whole file, here and in DALI."""
 
+import io
+import zlib
+
 import numpy as np
 import pytest
 from nvidia.dali import fn, pipeline_def, types
+from PIL import Image
 
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.store.encode import Encoding, write_video
 from dali_pipelines.store.files import video_path
-from dali_pipelines.store.index import Index
+from dali_pipelines.store.fmp4 import Fragment
+from dali_pipelines.store.index import Index, Record
 from dali_pipelines.store.reader import ClipError, EncodedClip, read_clip
 from dali_pipelines.store.remux import copy_video, leave_in_place
 from tests.helpers.h264 import drop_usability
@@ -87,8 +92,8 @@ def test_a_clip_decodes_to_the_frames_of_the_whole_file(dataset, name):
 def test_copied_h264_has_b_frames_and_several_fragments(dataset):
     """Guards the test above: without either it would show little."""
     index, row_of = dataset
-    assert len(index.fragment_ends[row_of["h264-copy"]]) == 6
-    assert len(index.fragment_ends[row_of["vp9-copy"]]) == 5
+    assert len(index.units(row_of["h264-copy"]).ends) == 6
+    assert len(index.units(row_of["vp9-copy"]).ends) == 5
 
 
 @pipeline_def(batch_size=1, num_threads=1, device_id=None, prefetch_queue_depth=1)
@@ -168,3 +173,32 @@ def test_copies_of_real_clips_decode_like_their_source(tmp_path, name):
     assert index.num_frames[0] == original.num_frames[0]
     copied, plain = (decode_rgb(read_clip(rows, 0, frames)) for rows in (index, original))
     assert np.array_equal(copied, plain)
+
+
+def jpegs(count: int) -> list[bytes]:
+    frames = np.random.default_rng(0).integers(0, 256, (count, 6, 8, 3), np.uint8).repeat(8, 1).repeat(8, 2)
+    files = [io.BytesIO() for _ in frames]
+    for file, frame in zip(files, frames, strict=True):
+        Image.fromarray(frame).save(file, "JPEG", quality=95)
+    return [file.getvalue() for file in files]
+
+
+@pytest.mark.parametrize("container", ["pictures", "picture_files"])
+def test_pictures_are_fragments_of_one_frame(tmp_path, container):
+    pictures = jpegs(12)
+    if container == "pictures":  # with something between them, every other one deflated, in any order
+        parts = [zlib.compress(p)[2:-4] if i % 2 else p for i, p in enumerate(pictures)]
+        offsets = {i: 3 + sum(len(parts[k]) + 3 for k in range(11, i, -1)) for i in range(12)}
+        (tmp_path / "a").write_bytes(b"...".join([b"", *reversed(parts)]))
+        fragments = tuple(Fragment(offsets[i], len(parts[i]), 1, deflated=bool(i % 2)) for i in range(12))
+        source = tmp_path / "a"
+    else:
+        for i, picture in enumerate(pictures):
+            (tmp_path / f"img_{i + 95:02d}.jpg").write_bytes(picture)
+        fragments, source = tuple(Fragment(0, len(p), 1) for p in pictures), tmp_path / "img_95.jpg"
+    record = Record(12, 64, 48, 25.0, "mjpeg", "yuvj420p", 0, fragments, container=container, source=str(source))
+    index = Index.build(tmp_path, {"a": record})
+    clip = read_clip(index, 0, np.array([11, 2, 3, 2]))
+    assert (clip.decoded, clip.codec, len(clip.fragments)) == (3, "mjpeg", 3)
+    expected = [np.asarray(Image.open(io.BytesIO(pictures[i])).convert("RGB")).astype(int) for i in (11, 2, 3, 2)]
+    assert np.abs(decode_rgb(clip) - expected).mean() < 2  # libjpeg's chroma is interpolated in another way

@@ -6,6 +6,7 @@ import pytest
 
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.store.files import video_path
+from dali_pipelines.store.fmp4 import Fragment
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import read_clip
 from dali_pipelines.store.remux import copy_video, leave_in_place
@@ -170,7 +171,7 @@ def test_a_source_left_in_place_is_one_fragment_that_is_the_file(tmp_path):
     source = make_video(tmp_path / "a.avi", codec="mpeg4", frames=30, extra=["-bf", "2"])
     record = leave_in_place(source)
     assert (record.init_size, record.source) == (0, str(source))
-    assert record.fragments == ((0, source.stat().st_size, 30),)
+    assert record.fragments == (Fragment(0, source.stat().st_size, 30),)
     index = Index.build(tmp_path, {"a": record})
     clip = read_clip(index, 0, np.array([20, 5]))
     assert clip.data.tobytes() == source.read_bytes()
