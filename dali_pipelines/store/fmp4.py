@@ -93,6 +93,8 @@ def find(data: memoryview, *path: bytes) -> memoryview:
 
 
 SAMPLE_DESCRIPTIONS = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
+MOST_SAMPLES = 2**20
+"""Of a fragment, some 11 hours; where all have one size, the box does not grow with the count that it claims."""
 ENTRY_SIZE = 78
 """Bytes of a VisualSampleEntry (ISO/IEC 14496-12, 12.1.3) before the boxes in it."""
 
@@ -165,15 +167,24 @@ def _default(tfhd: memoryview, field: int) -> int:
         if bit == field:
             break
         at += length if flags & bit else 0
-    return int(struct.unpack_from(">I", tfhd, at)[0]) if flags & field else 0
+    return _number(tfhd, at) if flags & field else 0
+
+
+def _number(body: memoryview, at: int) -> int:
+    """Return an unsigned 32-bit number; ValueError where the box ends before it."""
+    if at + 4 > len(body):
+        raise ValueError(f"a box of {len(body)} bytes is too short")
+    return int.from_bytes(body[at : at + 4], "big")
 
 
 def _column(trun: memoryview, field: int, default: int) -> list[int]:
     """Return a field of a run's samples: 0x100 duration, 0x200 size, 0x400 flags, 0x800 composition offset."""
-    flags, count = int.from_bytes(trun[1:4], "big"), struct.unpack_from(">I", trun, 4)[0]
-    if not flags & field:
-        return [default] * count
+    flags, count = int.from_bytes(trun[1:4], "big"), _number(trun, 4)
     at = 8 + (4 if flags & 0x1 else 0) + (4 if flags & 0x4 else 0)  # offset of the data, flags of the first sample
     fields = [bit for bit in (0x100, 0x200, 0x400, 0x800) if flags & bit]
+    if count > MOST_SAMPLES or at + 4 * count * len(fields) > len(trun):
+        raise ValueError(f"a fragment claims {count} samples, more than it holds")
+    if not flags & field:
+        return [default] * count
     words = struct.unpack_from(f">{count * len(fields)}I", trun, at)
     return list(words[fields.index(field) :: len(fields)])

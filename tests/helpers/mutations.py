@@ -1,0 +1,30 @@
+"""Damaged inputs, many of them, the same in every run."""
+
+import random
+from collections.abc import Iterator
+
+
+def mutations(data: bytes, count: int, *, seed: int) -> Iterator[bytes]:
+    """Yield `data` with bytes changed, numbers made extreme, pieces cut out, doubled or moved."""
+    rng = random.Random(seed)
+    extremes = [bytes(4), b"\xff" * 4, b"\x7f\xff\xff\xff", b"\x80\x00\x00\x00", b"\x00\x00\x00\x01"]
+    for _ in range(count):
+        changed = bytearray(data)
+        for _ in range(rng.randint(1, 4)):
+            if not changed:
+                break
+            at, length = rng.randrange(len(changed)), rng.randint(1, 64)
+            match rng.randrange(6):
+                case 0:
+                    changed[at] = rng.randrange(256)
+                case 1:
+                    changed[at : at + 4] = rng.choice(extremes)
+                case 2:
+                    del changed[at : at + length]
+                case 3:
+                    changed[at:at] = changed[at : at + length]
+                case 4:
+                    del changed[max(at, 16) :]
+                case 5:  # the head of the file is where most numbers are
+                    changed[at % min(900, len(changed))] = rng.randrange(256)
+        yield bytes(changed)
