@@ -206,6 +206,8 @@ class Index:
 
     def save(self) -> None:
         """Write `root/index.npz` atomically: a reader sees the old one or the new one."""
+        if is_url(self.root):
+            raise UserError(f"cannot write to {self.root}: make the dataset in a folder, and copy that there")
         arrays: dict[str, NDArray[Any]] = {"version": np.array(VERSION)}
         for name, value in vars(self).items():
             if isinstance(value, Ragged):
@@ -227,6 +229,8 @@ class Index:
             data = read_file(joined(root, INDEX_FILE))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise UserError(_why_no_index(root)) from error
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror or error}") from error
         try:
             with np.load(io.BytesIO(data.data), allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
@@ -254,7 +258,7 @@ class Index:
 def _why_no_index(root: Path | str) -> str:
     """Return what is at a root without an index, and the way to a dataset."""
     if is_url(root):
-        return f"{root} is no prepared dataset (it has no {INDEX_FILE})"
+        return f"{root} is no prepared dataset (it has no {INDEX_FILE}); make one with `{PREPARE} SRC --out DIR`"
     root = Path(root)
     if not root.is_dir():
         what = "is a file and not the folder of a dataset" if root.exists() else "does not exist"

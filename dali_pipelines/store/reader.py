@@ -37,14 +37,57 @@ class EncodedClip:
     codec: str = ""
 
 
-def read_clip(index: Index, i: int, frames: NDArray[np.integer]) -> EncodedClip:
-    """Read the fragments of video `i` that hold `frames`.
+@dataclass(frozen=True)
+class LocatedClip:
+    """Where the bytes of a clip lie.
+
+    Attributes:
+        location: of the video, for messages.
+        spans: the init segment and the fragments, one after the other.
+        sizes: int64 (N,), bytes of each fragment; deflated: bool (N,).
+        counts: int64 (N,), frames of each.
+        Others as in `EncodedClip`.
+    """
+
+    location: str
+    spans: Sequence[Span]
+    sizes: NDArray[np.int64]
+    deflated: NDArray[np.bool_]
+    counts: NDArray[np.int64]
+    frames: NDArray[np.int32]
+    init_size: int
+    codec: str
+
+    @property
+    def nbytes(self) -> int:
+        """Return how many bytes are read."""
+        return sum(span.end - span.start for span in self.spans)
+
+    def read(self) -> EncodedClip:
+        """Read them; ClipError when the file is missing or too short."""
+        try:
+            data, sizes = storage_of(self.location).read(self.spans), self.sizes
+        except OSError as error:
+            raise ClipError(f"cannot read {self.location}: {error.strerror or error}") from error
+        if self.deflated.any():
+            data, sizes = _inflated(data, sizes, self.deflated)
+        return EncodedClip(
+            data,
+            self.frames,
+            int(self.frames.max()) + 1,
+            init_size=self.init_size,
+            fragments=list(zip(sizes.tolist(), self.counts.tolist(), strict=True)),
+            codec=self.codec,
+        )
+
+
+def locate_clip(index: Index, i: int, frames: NDArray[np.integer]) -> LocatedClip:
+    """Find the fragments of video `i` that hold `frames`.
 
     Args:
         frames: (T,), counted from the start of the video, in any order.
 
     Raises:
-        ClipError: the file is missing or too short.
         IndexError: the video does not have these frames.
     """
     frames = np.asarray(frames)
@@ -56,25 +99,25 @@ def read_clip(index: Index, i: int, frames: NDArray[np.integer]) -> EncodedClip:
     used, slot = np.unique(wanted, return_inverse=True)
     counts = units.frame_ends[used] - frame_begins[used]
     shift = frame_begins[used] - (np.cumsum(counts) - counts)  # frame of the video -> frame of the clip
-    relative = (frames - shift[slot]).astype(np.int32)
 
-    location, sizes = index.location(i), units.ends[used] - units.starts[used]
+    location = index.location(i)
     places = [picture_file(location, n) for n in used.tolist()] if container == "picture_files" else repeat(location)
     spans = map(Span, places, units.starts[used].tolist(), units.ends[used].tolist())
-    try:
-        data = storage_of(location).read(merged([Span(location, *units.init), *spans]))
-    except OSError as error:
-        raise ClipError(f"cannot read {location}: {error.strerror or error}") from error
-    if units.deflated[used].any():
-        data, sizes = _inflated(data, sizes, units.deflated[used])
-    return EncodedClip(
-        data,
-        relative,
-        int(relative.max()) + 1,
+    return LocatedClip(
+        location,
+        merged([Span(location, *units.init), *spans]),
+        units.ends[used] - units.starts[used],
+        units.deflated[used],
+        counts,
+        (frames - shift[slot]).astype(np.int32),
         init_size=units.init[1] - units.init[0],
-        fragments=list(zip(sizes.tolist(), counts.tolist(), strict=True)),
         codec=index.codec(i) if container in ("pictures", "picture_files") else "",
     )
+
+
+def read_clip(index: Index, i: int, frames: NDArray[np.integer]) -> EncodedClip:
+    """Read the fragments of video `i` that hold `frames`; errors of `locate_clip` and `LocatedClip.read`."""
+    return locate_clip(index, i, frames).read()
 
 
 def picture_file(first: str, number: int) -> str:

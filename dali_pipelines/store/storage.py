@@ -1,20 +1,23 @@
 """Where bytes lie: local files, or what else offers the sizes and ranges of files that a URL names.
 
-A *location* is a path or a URL. To add a storage, write its class in a file of its own and name its schemes in
-`STORAGES`.
+A *location* is a path or a URL. A scheme that `STORAGES` does not name is fsspec's. To add a storage, write its class
+in a file of its own and name its schemes there.
 """
 
 import errno
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple, Protocol
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import UserError
+from dali_pipelines.store.remote import RemoteFiles, filesystem
 
 
 class Span(NamedTuple):
@@ -68,7 +71,7 @@ class LocalFiles:
 
 LOCAL = LocalFiles()
 STORAGES: Mapping[str, Storage] = {}
-"""The storage of each scheme of a URL."""
+"""The storage of each scheme of a URL that fsspec does not know, or not as well."""
 
 
 def is_url(location: Path | str) -> bool:
@@ -76,10 +79,17 @@ def is_url(location: Path | str) -> bool:
     return "://" in str(location)
 
 
+def location(text: str) -> Path | str:
+    """Return what somebody typed as a location: a URL as it is, for a path would lose a slash, or a path."""
+    return text if is_url(text) else Path(text)
+
+
 def joined(root: Path | str, path: str) -> str:
     """Return the location of a path below a root; an absolute path or a URL stands for itself."""
     if is_url(path) or os.path.isabs(path):
         return path
+    if str(root).startswith(("http://", "https://")):
+        path = quote(path, errors="surrogateescape")
     return f"{str(root).rstrip('/')}/{path}"
 
 
@@ -88,10 +98,16 @@ def storage_of(location: Path | str) -> Storage:
     if not is_url(location):
         return LOCAL
     scheme = str(location).partition("://")[0]
-    if scheme not in STORAGES:
-        known = ", ".join(STORAGES) or "local folders"
-        raise UserError(f"{location}: there is no storage for {scheme}://, only {known}")
-    return STORAGES[scheme]
+    try:
+        return STORAGES[scheme] if scheme in STORAGES else _remote(scheme)
+    except UserError as error:
+        raise UserError(f"{location}: {error}") from error
+
+
+@lru_cache
+def _remote(scheme: str) -> Storage:
+    filesystem(scheme)
+    return RemoteFiles(scheme)
 
 
 def read_file(location: Path | str) -> NDArray[np.uint8]:
