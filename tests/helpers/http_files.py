@@ -1,0 +1,128 @@
+"""A web server of files with ranges, that waits, counts and fails as a test wants it."""
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+Fault = Callable[[str, int], "int | str | None"]
+"""What goes wrong with a path at its n-th request, counted from 0: an HTTP status, "hang", "reset" or "cut"; or None."""
+
+
+@dataclass
+class Files:
+    """A running server.
+
+    Attributes:
+        url: of the folder.
+        delay: seconds before each answer.
+        ranges: whether ranges are honored.
+        asked: path and range of each request; most_at_once: how many were open at the same time.
+    """
+
+    url: str = ""
+    delay: float = 0.0
+    ranges: bool = True
+    fault: Fault = lambda path, n: None
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    open: int = 0
+    most_at_once: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def begin(self, path: str, span: str) -> int:
+        """Count a request; return how many of its path there were before."""
+        with self.lock:
+            before = sum(asked == path for asked, _ in self.asked)
+            self.asked.append((path, span))
+            self.open += 1
+            self.most_at_once = max(self.most_at_once, self.open)
+            return before
+
+
+class Handler(SimpleHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    files: Files
+
+    def log_message(self, *_: object) -> None: ...
+
+    def do_HEAD(self) -> None:
+        self.answer(body=False)
+
+    def do_GET(self) -> None:
+        self.answer(body=True)
+
+    def answer(self, *, body: bool) -> None:
+        files = self.files
+        number = files.begin(self.path, self.headers.get("Range", ""))
+        try:
+            files.ended.wait(files.delay)
+            fault = files.fault(self.path, number)
+            if fault == "hang":
+                files.ended.wait()
+            if fault in ("hang", "reset"):
+                self.close_connection = True
+            elif isinstance(fault, int):
+                self.send_error(fault)
+            elif Path(self.translate_path(self.path)).is_dir():
+                super().do_GET() if body else super().do_HEAD()
+            else:
+                self.send_file(body=body, cut=fault == "cut")
+        finally:
+            with files.lock:
+                files.open -= 1
+
+    def send_file(self, *, body: bool, cut: bool) -> None:
+        try:
+            data = Path(self.translate_path(self.path)).read_bytes()
+        except OSError:
+            self.send_error(404)
+            return
+        size, status = len(data), 200
+        if (span := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))) and self.files.ranges:
+            start, status = int(span[1]), 206
+            if start >= size:
+                self.send_error(416)
+                return
+            data = data[start : int(span[2]) + 1 if span[2] else None]
+        self.send_response(status)
+        if status == 206:
+            self.send_header("Content-Range", f"bytes {start}-{start + len(data) - 1}/{size}")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if body:
+            self.wfile.write(data[: len(data) // 2] if cut else data)
+        self.close_connection = cut
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing of clients that are gone."""
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[Files]:
+    """Serve a folder at 127.0.0.1 while the block runs."""
+    files = Files()
+
+    class Own(Handler):
+        def __init__(self, *args: object) -> None:
+            super().__init__(*args, directory=str(folder))  # type: ignore[arg-type]
+
+    Own.files = files
+    server = Server(("127.0.0.1", 0), Own)
+    files.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield files
+    finally:
+        files.ended.set()
+        server.shutdown()
+        server.server_close()
