@@ -17,6 +17,7 @@ from dali_pipelines.inspection.contents import contents
 from dali_pipelines.inspection.costs import gain, task_costs
 from dali_pipelines.inspection.page import page
 from dali_pipelines.store.files import replacing
+from dali_pipelines.store.storage import joined
 from dali_pipelines.tasks import Task, task_module, task_names
 
 SHOWN = 12
@@ -51,7 +52,7 @@ def _open(args: argparse.Namespace) -> tuple[Dataset, list[Task]]:
         return open_dataset(args.dataset), [Task(name, task_module(name).Config()) for name in pretext]
     config = load(args.config, args.set)
     root = args.dataset or config.data.root
-    of_list = Path(root, config.data.list) if config.data.list else None
+    of_list = joined(root, config.data.list) if config.data.list else None
     return open_dataset(root, of_list), [Task(config.task, config.plan)]
 
 

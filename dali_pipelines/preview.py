@@ -25,6 +25,7 @@ from dali_pipelines.loader import ClipLoader
 from dali_pipelines.pixels.normalize import NORMALIZATIONS
 from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.store.index import Index
+from dali_pipelines.store.storage import joined
 from dali_pipelines.tasks import Task
 
 PLAY_FPS = 8  # slow enough to follow
@@ -61,7 +62,7 @@ def main(argv: list[str]) -> None:
     config = load(args.config, args.set)
 
     root = args.data_dir or config.data.root
-    index = open_dataset(root, Path(root, config.data.list) if config.data.list else None).index
+    index = open_dataset(root, joined(root, config.data.list) if config.data.list else None).index
     samples = first_samples(index, Task(config.task, config.plan), config.seed, args.samples)
     content = writers[args.out.suffix](samples)
     args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.store.files import is_video_name, replacing, video_path
 from dali_pipelines.store.fmp4 import Fragment
 from dali_pipelines.store.ragged import Ragged
-from dali_pipelines.store.storage import is_url, joined, read_file, storage_of
+from dali_pipelines.store.storage import is_url, joined, location, read_file, storage_of
 
 VERSION = 1
 INDEX_FILE = "index.npz"
@@ -174,7 +174,7 @@ class Index:
     @classmethod
     def build(
         cls,
-        root: Path,
+        root: Path | str,
         records: Mapping[str, Record],
         *,
         labels: Mapping[str, int] | None = None,
@@ -186,7 +186,7 @@ class Index:
         kinds = [f"{r.codec} {r.pix_fmt} {r.container}" for r in rows]
         formats = sorted(set(kinds))
         return cls(
-            root=Path(root),
+            root=location(root),
             class_names=tuple(class_names),
             labels=np.array([labels[name] if labels else -1 for name in names], np.int64),
             num_frames=np.array([r.num_frames for r in rows], np.int32),

@@ -6,12 +6,14 @@ in a file of its own and name its schemes there.
 
 import errno
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple, Protocol
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,9 +81,18 @@ def is_url(location: Path | str) -> bool:
     return "://" in str(location)
 
 
-def location(text: str) -> Path | str:
+def location(text: Path | str) -> Path | str:
     """Return what somebody typed as a location: a URL as it is, for a path would lose a slash, or a path."""
     return text if is_url(text) else Path(text)
+
+
+def exists(location: Path | str) -> bool:
+    """Tell whether there is such a file; OSError when nobody can say."""
+    try:
+        storage_of(location).size(str(location))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def joined(root: Path | str, path: str) -> str:
@@ -114,6 +125,23 @@ def read_file(location: Path | str) -> NDArray[np.uint8]:
     """Return all bytes of a file; OSError when it cannot be read."""
     storage = storage_of(location)
     return storage.read([Span(str(location), 0, storage.size(str(location)))])
+
+
+@contextmanager
+def local_copy(location: Path | str) -> Iterator[Path]:
+    """Yield the path of a file, of one at a URL the path of a copy; a UserError of the block names the URL."""
+    if not is_url(location):
+        yield Path(location)
+        return
+    with TemporaryDirectory() as folder:
+        path = Path(folder, unquote(str(location).rpartition("/")[2]))
+        try:
+            path.write_bytes(read_file(location).data)
+            yield path
+        except OSError as error:
+            raise UserError(f"cannot read {location}: {error.strerror or error}") from error
+        except UserError as error:
+            raise UserError(str(error).replace(str(path), str(location))) from error
 
 
 def merged(spans: Iterable[Span]) -> list[Span]:

@@ -9,7 +9,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 Fault = Callable[[str, int], "int | str | None"]
-"""What goes wrong with a path at its n-th request, counted from 0: an HTTP status, "hang", "reset" or "cut"; or None."""
+"""What goes wrong with a path at its n-th request, from 0 on: an HTTP status, "hang", "reset" or "cut"; or None."""
 
 
 @dataclass

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from dali_pipelines.store.files import replacing
+from dali_pipelines.store.storage import location
 from trainers.engine.distributed import Ranks, start
 from trainers.engine.fit import require_writable
 from trainers.evaluation.video_features import VideoFeatures, extract_features
@@ -30,7 +31,7 @@ from trainers.evaluation.video_features import VideoFeatures, extract_features
 def parse_args(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m trainers.extract_features", description="Features of videos.")
     parser.add_argument(
-        "sources", nargs="+", type=Path, metavar="SRC", help="a prepared dataset, or videos and folders"
+        "sources", nargs="+", type=location, metavar="SRC", help="a prepared dataset, or videos and folders"
     )
     parser.add_argument(
         "--checkpoint", required=True, metavar="CKPT", help="a run, a checkpoint's .pt, or a .safetensors export"

@@ -15,6 +15,7 @@ from configs.schema import Recognition
 from dali_pipelines.datasets.hold_out import hold_out
 from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.store.index import Index
+from dali_pipelines.store.storage import exists
 from nets import backbones
 from nets.classifier import Classifier
 from trainers.commands.options import add_options, overrides, parse
@@ -118,7 +119,7 @@ def split_notes(config: Recognition, index: Index) -> list[str]:
     data = config.data
     test_list = data.list_of("test") if data.test_list else None
     test, notes = None, list[str]()
-    if test_list and test_list.is_file():
+    if test_list and exists(test_list):
         dataset = open_dataset(data.root, test_list, labeled=True)
         test, notes = dataset.index, dataset.notes
     unseen = np.setdiff1d(np.arange(len(index.class_names)), index.labels)

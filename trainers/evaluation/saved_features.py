@@ -17,6 +17,7 @@ from configs.schema import Data, Recognition
 from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.index import Index
+from dali_pipelines.store.storage import is_url
 from dali_pipelines.tasks.recognition import Config
 from nets import backbones
 from trainers.engine.distributed import Ranks
@@ -116,7 +117,8 @@ def key(sha256: str, index: Index, cfg: Config) -> str:
     The original names its file by the dataset alone and takes those of another checkpoint for its own
     (specs/evaluation.md 9.5). A video's length and the places of its fragments tell a dataset that was prepared anew.
     """
-    facts = [RULE, sha256, dataclasses.asdict(cfg), str(Path(index.root).resolve()), index.names.texts()]
+    root = str(index.root if is_url(index.root) else Path(index.root).resolve())
+    facts = [RULE, sha256, dataclasses.asdict(cfg), root, index.names.texts()]
     digest = hashlib.sha256(json.dumps(facts).encode())
     digest.update(index.num_frames.tobytes())
     for row in range(len(index)):
