@@ -46,7 +46,7 @@ class LabeledData(Data):
         require(self.split >= 1, "split", self.split, "at least 1")
 
     def list_of(self, subset: Literal["train", "test"]) -> str | None:
-        """The file that names the videos of a subset, a path or URL; None takes all. UserError where a test has none."""
+        """The list of a subset, a path or URL; None takes all videos. UserError where a test has none."""
         name = self.list if subset == "train" else self.test_list
         if subset == "test" and not name:
             raise UserError("data.test_list: missing; name the file that lists the test videos, such as testlist01.txt")

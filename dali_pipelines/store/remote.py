@@ -49,7 +49,7 @@ class RemoteFiles:
 
     def size(self, location: str) -> int:
         """See `Storage.size`."""
-        (size,) = self._persist([(location, 0, 0)], lambda fs, _: [fs.size(fs._strip_protocol(location))])
+        size = self.ask(location, lambda fs: fs.size(fs._strip_protocol(location)))
         if size is None:
             raise OSError(f"{location}: its server does not say how long it is: use another one, or copy the files")
         return int(size)
@@ -67,6 +67,11 @@ class RemoteFiles:
                 data[at : at + end - start] = whole[start - block[0].start : end - block[0].start]
                 at += end - start
         return data
+
+    def ask(self, location: str, question: Callable[[AbstractFileSystem], Any]) -> Any:
+        """Return what the file system answers to a question about a location; OSError when it does not."""
+        (answer,) = self._persist([(location, 0, 0)], lambda fs, _: [question(fs)])
+        return answer
 
     def _persist(self, requests: list[Request], ask: Ask) -> list[Any]:
         """Return the answer to each request; those that fail for a passing cause are made again.
@@ -135,6 +140,20 @@ def _blocks(spans: Sequence["Span"]) -> Iterator[list["Span"]]:
         block.append(span)
     if block:
         yield block
+
+
+def remote(location: str) -> RemoteFiles:
+    """Return the files of a URL's scheme; UserError when fsspec does not know it or a package is missing."""
+    try:
+        return _remote(location.partition("://")[0])
+    except UserError as error:
+        raise UserError(f"{location}: {error}") from error
+
+
+@lru_cache
+def _remote(scheme: str) -> RemoteFiles:
+    filesystem(scheme)
+    return RemoteFiles(scheme)
 
 
 def filesystem(scheme: str) -> AbstractFileSystem:

@@ -57,6 +57,8 @@ def failure_of(error: Exception, location: str, end: int = 0) -> Failure:
         return Failure(OSError(errno.EIO, text, location), passing=status >= 500 or status in PASSING)
     if isinstance(causes[-1], PermissionError | IsADirectoryError | NotImplementedError | TypeError | ValueError):
         return Failure(OSError(errno.EIO, _text(causes[-1]), location))
+    if "TooManyRedirects" in names:
+        return Failure(OSError(errno.ELOOP, "its server sends us on and on: check the address", location))
     if any(isinstance(cause, asyncio.TimeoutError) for cause in causes):
         text = "its server does not answer: check the address and the network"
         return Failure(TimeoutError(errno.ETIMEDOUT, text, location), passing=True, answered=False)

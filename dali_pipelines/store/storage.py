@@ -8,7 +8,6 @@ import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import UserError
-from dali_pipelines.store.remote import RemoteFiles, filesystem
+from dali_pipelines.store.remote import remote
 
 
 class Span(NamedTuple):
@@ -109,16 +108,7 @@ def storage_of(location: Path | str) -> Storage:
     if not is_url(location):
         return LOCAL
     scheme = str(location).partition("://")[0]
-    try:
-        return STORAGES[scheme] if scheme in STORAGES else _remote(scheme)
-    except UserError as error:
-        raise UserError(f"{location}: {error}") from error
-
-
-@lru_cache
-def _remote(scheme: str) -> Storage:
-    filesystem(scheme)
-    return RemoteFiles(scheme)
+    return STORAGES[scheme] if scheme in STORAGES else remote(str(location))
 
 
 def read_file(location: Path | str) -> NDArray[np.uint8]:

@@ -5,11 +5,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 Fault = Callable[[str, int], "int | str | None"]
-"""What goes wrong with a path at its n-th request, from 0 on: an HTTP status, "hang", "reset" or "cut"; or None."""
+"""What goes wrong with a path at its n-th request, from 0 on: an HTTP status, "hang", "reset", "cut" or the path of a
+redirection; or None."""
 
 
 @dataclass
@@ -65,6 +67,11 @@ class Handler(SimpleHTTPRequestHandler):
                 files.ended.wait()
             if fault in ("hang", "reset"):
                 self.close_connection = True
+            elif isinstance(fault, str) and fault.startswith("/"):
+                self.send_response(302)
+                self.send_header("Location", fault)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
             elif isinstance(fault, int):
                 self.send_error(fault)
             elif Path(self.translate_path(self.path)).is_dir():
@@ -92,6 +99,7 @@ class Handler(SimpleHTTPRequestHandler):
         if status == 206:
             self.send_header("Content-Range", f"bytes {start}-{start + len(data) - 1}/{size}")
         self.send_header("Content-Length", str(len(data)))
+        self.send_header("Last-Modified", formatdate(Path(self.translate_path(self.path)).stat().st_mtime, usegmt=True))
         self.end_headers()
         if body:
             self.wfile.write(data[: len(data) // 2] if cut else data)
