@@ -3,6 +3,7 @@
 import fcntl
 import itertools
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +12,10 @@ from typing import Any
 from configs.errors import UserError
 from dali_pipelines.store.fmp4 import Fragment
 from dali_pipelines.store.index import Record
+from dali_pipelines.store.listing import list_folder
+from dali_pipelines.store.place import Place
 from dali_pipelines.store.remux import UNENCODED
+from dali_pipelines.store.storage import is_url, joined, storage_of
 
 JOURNAL_FILE = "prepare.jsonl"
 
@@ -24,10 +28,22 @@ class Stamp:
     mtime_ns: int
 
     @classmethod
-    def of(cls, path: Path) -> "Stamp":
-        """Return the stamp of a file."""
-        status = path.stat()
-        return cls(status.st_size, status.st_mtime_ns)
+    def of(cls, place: Place) -> "Stamp":
+        """Return the stamp of a file; of a folder that of all its bytes and the newest of all times.
+
+        Zeros where there is nothing, as at the end of a broken link; at a URL the time is unknown and 0.
+        """
+        location = place.location
+        try:
+            if is_url(location):
+                return cls(storage_of(location).size(location), 0)
+            found = [os.stat(location)]
+            if place.kind == "folder":
+                names = [entry.name for entry in list_folder(location) if entry.kind == "file"]
+                found += [os.stat(joined(location, name)) for name in names]
+        except OSError:
+            return cls(0, 0)
+        return cls(sum(status.st_size for status in found), max(status.st_mtime_ns for status in found))
 
 
 @dataclass(frozen=True)

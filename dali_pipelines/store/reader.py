@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.storage import Span, merged, storage_of
 
+MOST_INFLATED = 2**28
+"""Bytes of a deflated picture; the largest real ones have a tenth of them."""
+
 
 class ClipError(Exception):
     """The bytes of a clip are missing, or do not decode to the frames of the index."""
@@ -134,8 +137,18 @@ def _inflated(
     """Decompress the units that are deflated; return all units and the bytes of each."""
     at = np.cumsum(sizes) - sizes
     parts = [data[start : start + size].data for start, size in zip(at.tolist(), sizes.tolist(), strict=True)]
+    whole = [inflate(part) if raw else part for part, raw in zip(parts, deflated, strict=True)]
+    return np.frombuffer(bytearray().join(whole), np.uint8), np.array([len(part) for part in whole])
+
+
+def inflate(data: bytes | memoryview) -> bytes:
+    """Decompress a raw DEFLATE stream; ClipError when it is damaged, cut off or larger than any picture."""
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        whole = [zlib.decompress(part, -15) if raw else part for part, raw in zip(parts, deflated, strict=True)]
+        whole = stream.decompress(data, MOST_INFLATED)
     except zlib.error as error:
         raise ClipError(f"a picture of the archive does not decompress: {error}") from error
-    return np.frombuffer(bytearray().join(whole), np.uint8), np.array([len(part) for part in whole])
+    if not stream.eof:
+        why = f"it has more than {MOST_INFLATED} bytes" if stream.unconsumed_tail else "it is cut off"
+        raise ClipError(f"a picture of the archive does not decompress: {why}")
+    return whole

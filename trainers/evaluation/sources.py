@@ -47,8 +47,12 @@ def open_videos(sources: Sequence[Path | str], ranks: Ranks, *, workers: int) ->
 def _index_in_place(sources: Sequence[Path | str], ranks: Ranks, workers: int) -> Videos:
     """Index videos as `dali_pipelines.prepare --codec original` does, without its files; each rank decodes a shard."""
     found = find_videos(sources, outside=Path(os.devnull))  # nothing lies below it
-    labels, class_names = read_labels("folders", found)
-    jobs = [Job(name, path, path, "original") for name, path in found.items()][ranks.rank :: ranks.world_size]
+    labels, class_names = read_labels("folders", found.videos, given=found.labels)
+    for note in found.notes if ranks.rank == 0 else ():
+        print(f"note: {note}", flush=True)
+    jobs = [Job(name, place, Path(), "original") for name, place in found.videos.items()][
+        ranks.rank :: ranks.world_size
+    ]
     results = (
         run_jobs(store_video, jobs, workers=max(min(workers, len(jobs)), 1))
         if workers
@@ -62,7 +66,7 @@ def _index_in_place(sources: Sequence[Path | str], ranks: Ranks, workers: int) -
     failed = {name: reason for name, (record, reason) in gathered.items() if record is None}
     if not records:
         name = min(failed)
-        raise UserError(f"none of the {len(failed)} videos can be read; {found[name]}: {failed[name]}")
+        raise UserError(f"none of the {len(failed)} videos can be read; {found.videos[name]}: {failed[name]}")
     for note, count in Counter(note for record in records.values() for note in record.notes).items():
         if ranks.rank == 0:
             print(f"note: {count} videos {note}", flush=True)

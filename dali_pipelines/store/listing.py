@@ -1,0 +1,47 @@
+"""What a folder holds, told without opening anything: a pipe would never answer."""
+
+import os
+import stat
+from collections.abc import Callable
+from typing import NamedTuple
+
+from configs.errors import UserError
+from dali_pipelines.store.storage import is_url
+
+_SPECIAL: dict[str, Callable[[int], bool]] = {
+    "pipe": stat.S_ISFIFO,
+    "socket": stat.S_ISSOCK,
+    "device": lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode),
+}
+
+
+class Entry(NamedTuple):
+    """A name in a folder: a "file", a "folder", a "pipe", "socket" or "device", or a "broken link"."""
+
+    name: str
+    kind: str
+    linked: bool = False
+
+
+def list_folder(location: str) -> list[Entry]:
+    """Return what a folder holds, by name; what a link leads to counts.
+
+    Raises:
+        OSError: it cannot be read.
+        UserError: it is at a URL.
+    """
+    if is_url(location):
+        raise UserError(f"{location} is no file, and folders are listed on this machine alone: give the files in it")
+    names = sorted(os.listdir(location))
+    return [Entry(name, kind(path), os.path.islink(path)) for name in names if (path := os.path.join(location, name))]
+
+
+def kind(path: str) -> str:
+    """Return what `Entry.kind` says; "" where there is nothing."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return "broken link" if os.path.islink(path) else ""
+    if stat.S_ISDIR(mode):
+        return "folder"
+    return next((word for word, test in _SPECIAL.items() if test(mode)), "file")
