@@ -1,7 +1,9 @@
 """Files at URLs: a web server on this machine that waits, counts and fails as the tests want it."""
 
 import shutil
+import time
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
 from threading import Thread
 
 import fsspec
@@ -10,6 +12,7 @@ import pytest
 from fsspec.registry import known_implementations
 
 from configs.errors import UserError
+from dali_pipelines import loader
 from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store import remote
@@ -261,3 +264,30 @@ def test_a_video_that_cannot_be_read_at_its_url_has_the_stand_in_that_it_has_on_
         assert all((one[name] == other[name]).all() for name in other)
     assert theirs.replaced_by == ours.replaced_by
     assert list(theirs.replaced_by) == [gone]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_from_a_url_are_those_of_the_disk_and_are_read_ahead(vp9_store, workers, monkeypatch):
+    task = Task("recognition", recognition.Config(num_frames=4, size=32))
+
+    def batches(root, count, workers=workers):
+        made = ClipLoader(Index.load(root), task, batch_size=4, workers=workers, threads=1)
+        try:
+            return list(islice((batch for _ in range(9) for batch in made), count))
+        finally:
+            made.close()
+
+    with served(vp9_store.root) as files:
+        files.delay = 0.05
+        ours, theirs = batches(vp9_store.root, 7, workers=0), batches(files.url, 7)
+        ahead = files.most_at_once
+        for one, other in zip(theirs, ours, strict=True):
+            assert all((one[name] == other[name]).all() for name in other)
+        monkeypatch.setattr(loader, "is_remote", lambda index: False)
+        while files.open:  # what the workers that were ended asked for
+            time.sleep(0.01)
+        files.most_at_once = 0
+        batches(files.url, 1)
+        assert files.most_at_once <= 2 * max(workers, 1)  # the init segment and the fragments of a clip each
+        assert ahead >= 3 * max(workers, 1)
