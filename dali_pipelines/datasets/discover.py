@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from configs.errors import UserError, first_names
 from dali_pipelines.datasets.search import DATA_FILE, PassedOver, Search
@@ -13,6 +14,7 @@ from dali_pipelines.store import listing
 from dali_pipelines.store.archives import SUFFIXES, kind_of, read_archive
 from dali_pipelines.store.files import is_video_name
 from dali_pipelines.store.place import Place
+from dali_pipelines.store.remote_folders import expand
 from dali_pipelines.store.source import VideoError
 from dali_pipelines.store.storage import is_url
 
@@ -65,17 +67,15 @@ def find_videos(sources: Iterable[Path | str], *, outside: Path) -> Found:
     given = [str(source) for source in sources]
     passed = PassedOver()
     found: list[_Video] = []
-    kinds = {source: _kind(source) for source in given}
-    files = [os.path.abspath(source) for source in given if kinds[source] == "file"]
+    kinds = dict(_kinds(given))
+    files = [root for root, kind in kinds.items() if kind == "file" and not is_url(root)]
     shared = os.path.commonpath([os.path.dirname(file) for file in files]) if files else ""
-    for source in given:
-        root = source if kinds[source] == "URL" else os.path.abspath(source)
-        if kinds[source] == "folder":
+    for root, kind in kinds.items():
+        if kind == "folder":
             for place in Search(passed, outside=outside).below(root):
                 found += _named(place, root, passed)
         else:
-            folder = os.path.dirname(root) if kinds[source] == "URL" else shared
-            found += _named(Place(root), folder, passed, given=True)
+            found += _named(Place(root), os.path.dirname(root) if is_url(root) else shared, passed, given=True)
     videos, notes = _by_name(found)
     notes += passed.sentences()
     if not videos:
@@ -87,24 +87,33 @@ def find_videos(sources: Iterable[Path | str], *, outside: Path) -> Found:
     return Found({name: video.place for name, video in videos.items()}, labels, tuple(notes))
 
 
-def _kind(source: str) -> str:
-    """Return whether a source is a "file", a "folder" or a "URL"; UserError for what is none of them."""
-    if is_url(source):
-        return "URL"
-    kind = listing.kind(source)
-    if kind not in ("file", "folder"):
-        raise UserError(f"{source} is a {kind} and no file" if kind else f"no such file or folder: {source}")
-    return kind
+def _kinds(sources: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield each source and whether it is a "file" or a "folder"; UserError for what is neither.
+
+    Paths become absolute. A URL with braces or stars becomes the files that it names.
+    """
+    for source in sources:
+        named = expand(source) if is_url(source) else []
+        if named and named != [source]:  # too many to ask for each
+            yield from ((url, "file") for url in named)
+            continue
+        try:
+            kind = listing.kind(source)
+        except OSError as error:
+            raise UserError(f"cannot read {source}: {error.strerror or error}") from error
+        if kind not in ("file", "folder"):
+            raise UserError(f"{source} is a {kind} and no file" if kind else f"no such file or folder: {source}")
+        yield source.rstrip("/") if is_url(source) else os.path.abspath(source), kind
 
 
 def _named(place: Place, root: str, passed: PassedOver, *, given: bool = False) -> Iterator[_Video]:
     """Yield the videos of a place below a root: one, or those of an archive."""
     if place.kind == "folder":
-        name = _relative(place.location, root) or os.path.basename(os.path.realpath(root))
+        name = _relative(place.location, root) or _basename(root if is_url(root) else os.path.realpath(root))
         yield _Video(name, name, place)
         return
     path = place.location.removesuffix(f"/{DATA_FILE}")
-    relative = _relative(path, root) or os.path.basename(path)
+    relative = _relative(path, root) or _basename(path)
     stem = _stem(relative, given=given)
     if PurePosixPath(stem).name == ALONE:
         stem = os.path.dirname(stem) or os.path.basename(os.path.dirname(path))
@@ -133,7 +142,14 @@ def _named(place: Place, root: str, passed: PassedOver, *, given: bool = False) 
 
 
 def _relative(path: str, root: str) -> str:
-    return path.removeprefix(root).strip("/")
+    """Return the path below a root, as it is spelled there and not in a URL."""
+    path, web = path.removeprefix(root).strip("/"), root.startswith(("http://", "https://"))
+    return unquote(path) if web else path
+
+
+def _basename(path: str) -> str:
+    folder, _, name = path.rpartition("/")
+    return _relative(path, folder) if folder else name
 
 
 def _stem(name: str, *, given: bool = False) -> str:

@@ -13,7 +13,7 @@ from dali_pipelines.store.index import INDEX_FILE
 from dali_pipelines.store.listing import Entry, list_folder
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.series import PICTURE
-from dali_pipelines.store.storage import joined
+from dali_pipelines.store.storage import is_url, joined
 
 DATA_FILE = "data.mdb"
 """What is in the folder that an LMDB is."""
@@ -57,7 +57,7 @@ class Search:
     def __init__(self, passed: PassedOver, *, outside: Path) -> None:
         self._passed = passed
         self._outside = os.path.realpath(outside)
-        self._seen: dict[tuple[int, int], str] = {}
+        self._seen: dict[tuple[int, int | str], str] = {}
 
     def below(self, root: str) -> Iterator[Place]:
         """Yield the places below a folder; archives as files, which nobody has looked into yet."""
@@ -67,12 +67,11 @@ class Search:
 
     def _walk(self, folder: str, links: list[str], *, is_root: bool) -> Iterator[Place]:
         try:
-            status = os.stat(folder)
+            here = (0, folder) if is_url(folder) else os.stat(folder)[1:3]
             entries = list_folder(folder)
         except OSError as error:
             self._passed.add(f"folders that cannot be read ({error.strerror})", folder)
             return
-        here = (status.st_dev, status.st_ino)
         if here in self._seen:
             if os.path.islink(folder) and not folder.startswith(self._seen[here] + "/"):
                 self._passed.add(

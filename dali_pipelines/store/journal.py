@@ -14,8 +14,9 @@ from dali_pipelines.store.fmp4 import Fragment
 from dali_pipelines.store.index import Record
 from dali_pipelines.store.listing import list_folder
 from dali_pipelines.store.place import Place
+from dali_pipelines.store.remote_folders import size_and_time
 from dali_pipelines.store.remux import UNENCODED
-from dali_pipelines.store.storage import is_url, joined, storage_of
+from dali_pipelines.store.storage import is_url, joined
 
 JOURNAL_FILE = "prepare.jsonl"
 
@@ -31,12 +32,14 @@ class Stamp:
     def of(cls, place: Place) -> "Stamp":
         """Return the stamp of a file; of a folder that of all its bytes and the newest of all times.
 
-        Zeros where there is nothing, as at the end of a broken link; at a URL the time is unknown and 0.
+        Zeros where there is nothing, as at the end of a broken link, and for a folder at a URL.
         """
         location = place.location
         try:
+            if is_url(location) and place.kind == "folder":
+                return cls(0, 0)
             if is_url(location):
-                return cls(storage_of(location).size(location), 0)
+                return cls(*size_and_time(location))
             found = [os.stat(location)]
             if place.kind == "folder":
                 names = [entry.name for entry in list_folder(location) if entry.kind == "file"]

@@ -5,7 +5,7 @@ import stat
 from collections.abc import Callable
 from typing import NamedTuple
 
-from configs.errors import UserError
+from dali_pipelines.store import remote_folders
 from dali_pipelines.store.storage import is_url
 
 _SPECIAL: dict[str, Callable[[int], bool]] = {
@@ -28,16 +28,20 @@ def list_folder(location: str) -> list[Entry]:
 
     Raises:
         OSError: it cannot be read.
-        UserError: it is at a URL.
     """
     if is_url(location):
-        raise UserError(f"{location} is no file, and folders are listed on this machine alone: give the files in it")
+        return [Entry(name, "folder" if folder else "file") for name, folder in remote_folders.list_folder(location)]
     names = sorted(os.listdir(location))
     return [Entry(name, kind(path), os.path.islink(path)) for name in names if (path := os.path.join(location, name))]
 
 
 def kind(path: str) -> str:
-    """Return what `Entry.kind` says; "" where there is nothing."""
+    """Return what `Entry.kind` says; "" where there is nothing. OSError when a server does not say."""
+    if is_url(path):
+        try:
+            return "folder" if remote_folders.is_folder(path) else "file"
+        except FileNotFoundError:
+            return ""
     try:
         mode = os.stat(path).st_mode
     except OSError:

@@ -4,6 +4,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import repeat
+from urllib.parse import quote, unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,10 +126,13 @@ def read_clip(index: Index, i: int, frames: NDArray[np.integer]) -> EncodedClip:
 
 def picture_file(first: str, number: int) -> str:
     """Return the location of a picture of a numbered series, `number` after the first."""
-    stem, dot, suffix = first.rpartition(".")
+    folder, slash, name = first.rpartition("/")
+    web = folder.startswith(("http://", "https://"))
+    stem, dot, suffix = (unquote(name, errors="surrogateescape") if web else name).rpartition(".")
     digits = len(stem) - len(stem.rstrip("0123456789"))
     head, start = stem[: len(stem) - digits], stem[len(stem) - digits :]
-    return f"{head}{int(start) + number:0{digits}d}{dot}{suffix}"
+    name = f"{head}{int(start) + number:0{digits}d}{dot}{suffix}"
+    return folder + slash + (quote(name, errors="surrogateescape") if web else name)
 
 
 def _inflated(

@@ -49,15 +49,19 @@ def list_folder(url: str) -> list[Listed]:
     return [Listed(*item) for item in sorted(names.items()) if item[0] not in ("", ".", "..") and "/" not in item[0]]
 
 
-def modified_ns(url: str) -> int:
-    """Return when a file was changed last, in nanoseconds since 1970; 0 where the server does not say."""
+def size_and_time(url: str) -> tuple[int, int]:
+    """Return the bytes of a file, and when it was changed last: nanoseconds since 1970, 0 if the server does not say.
+
+    OSError when there is no such file.
+    """
     info = _info(url)
     told = info.get("Last-Modified") or info.get("LastModified") or info.get("mtime")
     try:
         time = parsedate_to_datetime(told) if isinstance(told, str) else told
     except ValueError:
-        return 0
-    return int((time.timestamp() if isinstance(time, datetime) else float(time or 0)) * 1e9)
+        time = None
+    seconds = time.timestamp() if isinstance(time, datetime) else float(time or 0)
+    return int(info["size"] or 0), int(seconds * 1e9)
 
 
 def expand(url: str) -> list[str]:

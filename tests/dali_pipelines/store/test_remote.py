@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from fsspec.registry import known_implementations
 
+from bench.file_server import served
 from configs.errors import UserError
 from dali_pipelines import loader
 from dali_pipelines.datasets.open import open_dataset
@@ -18,10 +19,9 @@ from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store import remote
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import ClipError, read_clip
-from dali_pipelines.store.remote_folders import Listed, expand, is_folder, list_folder, modified_ns
+from dali_pipelines.store.remote_folders import Listed, expand, is_folder, list_folder, size_and_time
 from dali_pipelines.store.storage import Span, exists, joined, local_copy, read_file, storage_of
 from dali_pipelines.tasks import Task, recognition
-from tests.helpers.http_files import served
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 600_000, np.uint8)
 NAME = "a b#c%41.bin"
@@ -214,7 +214,9 @@ def test_a_url_with_braces_or_stars_names_several_files(server):
 
 
 def test_a_file_that_changes_has_another_time(folder, server, url):
-    assert abs(modified_ns(url) - (folder / NAME).stat().st_mtime_ns) <= 1_000_000_000
+    size, time_ns = size_and_time(url)
+    assert size == len(CONTENT)
+    assert abs(time_ns - (folder / NAME).stat().st_mtime_ns) <= 1_000_000_000
 
 
 def test_a_dataset_its_list_and_its_quarantine_are_read_at_a_url(tmp_path, vp9_store):

@@ -1,4 +1,4 @@
-"""A web server of files with ranges, that waits, counts and fails as a test wants it."""
+"""A web server of files with ranges, that waits, counts and fails as a bench or a test wants it."""
 
 import re
 import threading
@@ -46,18 +46,23 @@ class Files:
 
 
 class Handler(SimpleHTTPRequestHandler):
+    """Answers from the folder of a `Files`, with ranges."""
+
     protocol_version = "HTTP/1.1"
     files: Files
 
     def log_message(self, *_: object) -> None: ...
 
     def do_HEAD(self) -> None:
+        """Answer without the file."""
         self.answer(body=False)
 
     def do_GET(self) -> None:
+        """Answer with the file."""
         self.answer(body=True)
 
     def answer(self, *, body: bool) -> None:
+        """Wait, fail or send."""
         files = self.files
         number = files.begin(self.path, self.headers.get("Range", ""))
         try:
@@ -83,6 +88,7 @@ class Handler(SimpleHTTPRequestHandler):
                 files.open -= 1
 
     def send_file(self, *, body: bool, cut: bool) -> None:
+        """Send a file or the range of it that is asked for; the first half of that where it is to be cut."""
         try:
             data = Path(self.translate_path(self.path)).read_bytes()
         except OSError:
@@ -107,6 +113,8 @@ class Handler(SimpleHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
+    """Has a thread for each connection."""
+
     daemon_threads = True
     request_queue_size = 64
 
