@@ -67,7 +67,9 @@ def main(argv: list[str]) -> None:
         way: statistics.median(a / b for a, b in zip(of_way, rates["disk"], strict=True))
         for way, of_way in rates.items()
     }
-    figures = {way: {"clips_per_s": median_range(rates[way]), "of_disk": round(shares[way], 2)} for way in WAYS}
+    figures: dict[str, dict[str, Any]] = {
+        way: {"clips_per_s": median_range(rates[way]), "of_disk": round(shares[way], 2)} for way in WAYS
+    }
     save_json(args.json, settings=settings | {"task": args.task, "delay_ms": args.delay_ms}, ways=figures)
     rows = [(way, *of["clips_per_s"].values(), of["of_disk"]) for way, of in figures.items()]
     print("\n".join(markdown(("from", "clips/s", "least", "most", "of the disk's"), rows)))
