@@ -83,7 +83,7 @@ def contents(location: str, kind: Literal["zip", "tar"], members: Iterable[Membe
     if not files and len(folders) == 1:
         (of,) = folders.values()
         place = _pictures(location, kind, "", of)
-        videos = {} if place is None else {"": place if place.fault or kind == "tar" else Place(location, kind)}
+        videos = {} if place is None else {"": place}
     else:
         found = {name: _pictures(location, kind, name, of) for name, of in folders.items() if name}
         others["loose pictures"] += len(folders.get("", ()))
