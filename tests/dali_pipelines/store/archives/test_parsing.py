@@ -20,7 +20,7 @@ from dali_pipelines.store.archives import kind_of, read_archive
 from dali_pipelines.store.archives.lmdb import entries
 from dali_pipelines.store.archives.msgpack import elements
 from dali_pipelines.store.archives.tars import read_label
-from dali_pipelines.store.pictures import picture_record
+from dali_pipelines.store.pictures import open_source, picture_record
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.source import VideoError
 from tests.helpers.archives import memory_storage, write_lmdb, write_tar, write_zip
@@ -250,8 +250,12 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
 
 
 def small_lmdb(path) -> bytes:
-    """An LMDB of small pages' worth of entries, without the empty pages between them."""
-    write_lmdb(path, {f"run/{i}": [bytes(20 * i)] * 3 for i in range(8)} | {"run/long": [bytes(3000)] * 2})
+    """Entries with keys so long that there are a branch page and several leaves; one value in overflow pages."""
+    with lmdb.open(str(path), subdir=False) as env, env.begin(write=True) as transaction:
+        for i in range(16):
+            transaction.put(f"{i}/{'k' * 400}".encode(), msgpack.dumps([bytes(20 * i)] * 3))
+        transaction.put(b"000000001", msgpack.dumps([bytes(3000)] * 2))
+        transaction.put(b"__order__", msgpack.dumps(["run/a", "run/b"]))
     return path.read_bytes()
 
 
@@ -283,6 +287,25 @@ def test_ten_thousand_damaged_archives_are_read_or_refused_in_words(tmp_path, mo
     assert all(reasons)
     assert not any("\n" in reason for reason in reasons)
     assert kind_of("memory://a") in ("", kind, "zip")
+
+
+@pytest.mark.slow
+def test_damaged_pictures_are_read_or_refused_in_words(monkeypatch):
+    memory, rng = memory_storage(monkeypatch), random.Random(0)
+    seeds = [jpeg(size=(64, 48), quality=95), jpeg(progressive=True), jpeg(format="PNG")]
+    reasons = []
+    for i in range(600):
+        whole = seeds[i % 3]
+        data = mutated(whole, rng)
+        memory.files["memory://a"] = whole + data
+        place = Place("memory://a", "tar", "", np.array([[0, len(whole), 0], [len(whole), len(data), 0]]))
+        try:
+            with open_source(place) as source:
+                sum(1 for _ in source.frames())
+        except VideoError as error:
+            reasons.append(str(error))
+    assert all(reason.startswith("its picture number 2 ") for reason in reasons)
+    assert 100 < len(reasons) < 600
 
 
 def test_ten_thousand_damaged_labels_are_read_or_passed_over():
