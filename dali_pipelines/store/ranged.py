@@ -1,5 +1,6 @@
 """A file of any storage, or a part of one, as a file object for what reads by seeking: zipfile, tarfile, FFmpeg."""
 
+import errno
 import io
 from typing import BinaryIO, cast
 
@@ -28,7 +29,7 @@ class _Ranged(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
         if base + offset < 0:
-            raise ValueError(f"byte {base + offset} is before the beginning of the file")
+            raise OSError(errno.EINVAL, f"byte {base + offset} is before the beginning of the file")
         self._at = base + offset
         return self._at
 

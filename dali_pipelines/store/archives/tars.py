@@ -35,7 +35,7 @@ def _members(file: BinaryIO, labels: dict[str, str]) -> Iterator[Member]:
             continue
         if not fault and info.name.endswith(tuple(f".{suffix}" for suffix in LABEL_SUFFIXES)):
             file.seek(info.offset_data)
-            label = _label(file.read(min(info.size, MOST_OF_A_LABEL)), info.name.rpartition(".")[2])
+            label = read_label(file.read(min(info.size, MOST_OF_A_LABEL)), info.name.rpartition(".")[2])
             if label is not None:
                 labels[_key(info.name)] = label
             continue
@@ -71,7 +71,7 @@ def _key(name: str) -> str:
     return folder + slash + base.partition(".")[0]
 
 
-def _label(data: bytes, suffix: str) -> str | None:
+def read_label(data: bytes, suffix: str) -> str | None:
     """Return the class id or name of a .cls or .json file, None where it has none."""
     try:
         text = data.decode().strip()

@@ -28,9 +28,9 @@ def _members(file: BinaryIO) -> Iterator[Member]:
     except Exception as error:  # whatever damage makes of it: zipfile promises BadZipFile, and raises six others
         raise VideoError(f"is no whole zip: {' '.join(str(error).split())}") from error
     for info in infos:
-        if info.is_dir():
-            continue
         name, fault, begin = info.filename.replace("\\", "/"), "", info.header_offset
+        if name.endswith("/"):
+            continue
         if info.flag_bits & ENCRYPTED:
             fault = "is encrypted: unpack the zip"
         elif info.compress_type not in _WAYS:
