@@ -21,6 +21,8 @@ from configs.errors import run_cli
 
 if TYPE_CHECKING:
     from dali_pipelines.loader import ClipLoader
+    from dali_pipelines.store.index import Index
+    from dali_pipelines.tasks import Task
 
 WAYS = {"disk": False, "disk, ahead": True, "URL": False, "URL, ahead": True}
 """Where the bytes are, and whether they are read ahead."""
@@ -70,8 +72,10 @@ def main(argv: list[str]) -> None:
     figures: dict[str, dict[str, Any]] = {
         way: {"clips_per_s": median_range(rates[way]), "of_disk": round(shares[way], 2)} for way in WAYS
     }
-    save_json(args.json, settings=settings | {"task": args.task, "delay_ms": args.delay_ms}, ways=figures)
+    costs = clip_costs(Index.load(root), task)
+    save_json(args.json, costs=costs, settings=settings | {"task": args.task, "delay_ms": args.delay_ms}, ways=figures)
     rows = [(way, *of["clips_per_s"].values(), of["of_disk"]) for way, of in figures.items()]
+    print(f"a clip is {costs['requests']} requests and {costs['kb']} kB")
     print("\n".join(markdown(("from", "clips/s", "least", "most", "of the disk's"), rows)))
 
 
@@ -79,6 +83,18 @@ def start(loader: "ClipLoader", batches: Iterator[Any], *, ahead: bool) -> None:
     """Take the first batch of a loader that does, or does not, read ahead."""
     with patch("dali_pipelines.loader.is_remote", lambda index: ahead):
         next(batches)
+
+
+def clip_costs(index: "Index", task: "Task") -> dict[str, float]:
+    """Return the mean requests and bytes / 1000 of a clip, from the index and a plan of each video alone."""
+    from dali_pipelines.plan.order import Order
+    from dali_pipelines.samples import SampleSource
+    from dali_pipelines.store.remote import blocks_of
+
+    source = SampleSource(index, task, Order(len(index), 1, 0, 1, 0, shuffle=True), media="encoded")
+    clips = [list(blocks_of(source.draft(0, row).clip.spans)) for row in range(len(index))]
+    sizes = [sum(block[-1].end - block[0].start for block in blocks) for blocks in clips]
+    return {"requests": round(statistics.fmean(map(len, clips)), 1), "kb": round(statistics.fmean(sizes) / 1000, 1)}
 
 
 @contextmanager

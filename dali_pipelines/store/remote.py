@@ -56,7 +56,7 @@ class RemoteFiles:
 
     def read(self, spans: Sequence["Span"]) -> NDArray[np.uint8]:
         """See `Storage.read`. The requests run at the same time; spans that lie near each other share one."""
-        blocks = list(_blocks(spans))
+        blocks = list(blocks_of(spans))
         requests = [(block[0].location, block[0].start, block[-1].end) for block in blocks]
         parts = self._persist(requests, _read) if requests else []
         data = np.empty(sum(span.end - span.start for span in spans), np.uint8)
@@ -128,7 +128,7 @@ def _checked(part: bytes | Exception, start: int, end: int) -> bytes | Exception
     return ShortError() if len(part) < end - start else NoRangesError()
 
 
-def _blocks(spans: Sequence["Span"]) -> Iterator[list["Span"]]:
+def blocks_of(spans: Sequence["Span"]) -> Iterator[list["Span"]]:
     """Yield the spans that one request reads: neighbors in one file. Empty ones are left out."""
     block: list[Span] = []
     for span in spans:

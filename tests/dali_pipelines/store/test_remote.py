@@ -293,3 +293,15 @@ def test_batches_from_a_url_are_those_of_the_disk_and_are_read_ahead(vp9_store, 
         batches(files.url, 1)
         assert files.most_at_once <= 2 * max(workers, 1)  # the init segment and the fragments of a clip each
         assert ahead >= 3 * max(workers, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_server_that_ends_in_mid_run_ends_the_run_with_its_url_and_no_hang(vp9_store, workers):
+    task = Task("recognition", recognition.Config(num_frames=4, size=32))
+    with served(vp9_store.root) as files:
+        made = ClipLoader(Index.load(files.url), task, batch_size=4, workers=workers, threads=1)
+        next(iter(made))
+    with pytest.raises(UserError, match=rf"{files.url}.*(cannot be reached|did not answer)"):
+        list(islice((batch for _ in range(30) for batch in made), 60))
+    made.close()
