@@ -8,12 +8,9 @@ from itertools import repeat
 import numpy as np
 from numpy.typing import NDArray
 
+from dali_pipelines.store.index import ClipError as ClipError
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.storage import Span, merged, storage_of
-
-
-class ClipError(Exception):
-    """The bytes of a clip are missing, or do not decode to the frames of the index."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +45,9 @@ def read_clip(index: Index, i: int, frames: NDArray[np.integer]) -> EncodedClip:
         IndexError: the video does not have these frames.
     """
     frames = np.asarray(frames)
-    if not len(frames) or frames.min() < 0 or frames.max() >= index.num_frames[i]:
-        raise IndexError(f"frames {frames.tolist()} of a video of {index.num_frames[i]} frames: {index.names.text(i)}")
-    units, container = index.units(i), index.container(i)
+    info, units, container = index.info(i), index.units(i), index.container(i)
+    if not len(frames) or frames.min() < 0 or frames.max() >= info.num_frames:
+        raise IndexError(f"frames {frames.tolist()} of a video of {info.num_frames} frames: {info.name}")
     frame_begins = np.concatenate([[0], units.frame_ends[:-1]])
     wanted = np.searchsorted(units.frame_ends, frames, side="right")
     used, slot = np.unique(wanted, return_inverse=True)
