@@ -9,12 +9,13 @@ import mmap
 import zipfile
 from collections.abc import Mapping
 from math import prod
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+Buffer: TypeAlias = "mmap.mmap | bytes | memoryview[int]"
 ALIGN = 64
 LOCAL_HEADER = 30
 """Bytes before the name of a member: what its length and that of the extra field end (APPNOTE.TXT 4.3.7)."""
@@ -35,7 +36,7 @@ def write_npz(file: BinaryIO, arrays: Mapping[str, NDArray[Any]]) -> None:
                 npy.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
 
 
-def read_npz(data: mmap.mmap | bytes) -> dict[str, NDArray[Any]]:
+def read_npz(data: Buffer) -> dict[str, NDArray[Any]]:
     """Return the arrays in the bytes of an .npz file, as views of them.
 
     Raises:
@@ -47,7 +48,7 @@ def read_npz(data: mmap.mmap | bytes) -> dict[str, NDArray[Any]]:
     return {info.filename.removesuffix(".npy"): _member(data, info) for info in members}
 
 
-def _member(data: mmap.mmap | bytes, info: zipfile.ZipInfo) -> NDArray[Any]:
+def _member(data: Buffer, info: zipfile.ZipInfo) -> NDArray[Any]:
     at = info.header_offset
     lengths = np.frombuffer(data[at + LOCAL_HEADER - 4 : at + LOCAL_HEADER], "<u2")
     begin = at + LOCAL_HEADER + int(lengths.sum())

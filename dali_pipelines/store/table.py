@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import UserError, shown
-from dali_pipelines.store.npz import read_npz, write_npz
+from dali_pipelines.store.npz import Buffer, read_npz, write_npz
 from dali_pipelines.store.ragged import Ragged, narrowed
 from dali_pipelines.store.table_v1 import upgraded
 
@@ -68,24 +68,22 @@ class Table:
     @classmethod
     def of(cls, **columns: Any) -> "Table":
         """Make a table of arrays of any integers."""
-        return cls(
-            **{
-                name: narrowed(column) if isinstance(column, np.ndarray) and column.dtype.kind in "iu" else column
-                for name, column in columns.items()
-            }
-        )
+        for name, column in columns.items():
+            if isinstance(column, np.ndarray) and column.dtype.kind in "iu":
+                columns[name] = narrowed(column)
+        return cls(**columns)
 
     @classmethod
-    def map(cls, path: Path | str) -> "Table":
+    def map(cls, path: Path | str, *, check: bool = True) -> "Table":
         """Map the columns of a file; OSError, or an Exception of any kind where it holds no index."""
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         origin = os.path.abspath(path), Fingerprint(status.st_ino, status.st_size, status.st_mtime_ns)
-        return cls.read(data, origin)
+        return cls.read(data, origin, check=check)
 
     @classmethod
-    def read(cls, data: mmap.mmap | memoryview, origin: tuple[str, Fingerprint] | None = None) -> "Table":
+    def read(cls, data: Buffer, origin: tuple[str, Fingerprint] | None = None, *, check: bool = True) -> "Table":
         """Return the columns in the bytes of a file, as views of them; Exceptions as above."""
         arrays = read_npz(data)
         version = arrays.pop("version").item()
@@ -102,7 +100,8 @@ class Table:
         }
         for name in ("class_names", "formats"):
             columns[name] = _checked_rows(name, columns[name]).texts()
-        return cls(**columns, origin=origin).checked()
+        table = cls(**columns, origin=origin)
+        return table.checked() if check else table
 
     def write(self, file: BinaryIO) -> None:
         """Write the columns as an .npz file."""
@@ -137,12 +136,8 @@ class Table:
             column, shape = getattr(self, name), (rows, 2) if name == "sizes_WH" else (rows,)
             if not _within(column, least, most) or column.shape != shape:
                 raise ValueError(f"{name} has {column.dtype} {column.shape}, or numbers beyond {least} to {most}")
-        if (
-            self.fps.dtype != np.float64
-            or self.fps.shape != (rows,)
-            or not (self.fps > 0).all()
-            or np.isinf(self.fps).any()
-        ):
+        rates = self.fps
+        if rates.dtype != np.float64 or rates.shape != (rows,) or not ((rates > 0) & (rates < np.inf)).all():
             raise ValueError("fps has numbers that are no rates")
         for text in self.formats:
             if len(text.split()) != 3 or text.split()[2] not in CONTAINERS:
@@ -157,7 +152,7 @@ def mapped_again(path: str, fingerprint: Fingerprint) -> Table:
     """Map a file that another process has mapped; UserError when it is another file by now."""
     gone = f"{path} was replaced while it was in use: start the command again, it takes the new index"
     try:
-        table = Table.map(path)
+        table = Table.map(path, check=False)
     except Exception as error:
         raise UserError(gone) from error
     if table.origin is None or table.origin[1] != fingerprint:

@@ -28,7 +28,8 @@ def upgraded(arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
     for row, init_size in enumerate(arrays["init_sizes"].tolist()):
         begins = starts[row] if starts else np.append(init_size, ends[row][:-1])
         packed = deflated[row] if deflated else np.zeros(len(begins), np.bool_)
-        sizes, frames = ends[row] - begins, np.diff(frame_ends[row].astype(np.int64), prepend=0)
+        shown = frame_ends[row].astype(np.int64)
+        sizes, frames = ends[row] - begins, shown - np.append(0, shown[:-1])
         if not len(begins) == len(frames) == len(packed):
             raise ValueError(f"the fragments of row {row} do not fit each other")
         tables.append(pack_units(begins.astype(np.int64), sizes.astype(np.int64), frames, packed != 0))
