@@ -109,7 +109,7 @@ def _open_and_measure(pipe: Connection, seed: int) -> None:
     index: Index = pickle.loads(data)
     rows = np.random.default_rng(seed).integers(len(index), size=LOOK_UPS).tolist()
     table = index.table
-    columns = [table.names.values, table.fragments.values, table.fragments.starts, table.labels, table.num_frames]
+    columns = [table.names.values, table.names.starts, table.fragments.values, table.fragments.starts, table.labels]
     assert all(column[::512].sum() > 0 for column in columns)  # each page of 4096 bytes
     start = time.process_time()
     for row in rows:

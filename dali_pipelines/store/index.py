@@ -1,7 +1,7 @@
 """The index of a prepared dataset: what a plan may know about each video, and where its bytes lie."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -61,6 +61,12 @@ class Record:
     software_only: str = ""
 
 
+COLUMNS = (
+    *("labels", "num_frames", "sizes_WH", "fps", "format_ids", "init_sizes", "names", "sources", "software_only"),
+    *("class_names", "formats"),
+)
+
+
 @dataclass(frozen=True)
 class Index:
     """The videos of a dataset, one row a video: rows of a table that all processes of a machine share.
@@ -82,12 +88,12 @@ class Index:
     @property
     def class_names(self) -> tuple[str, ...]:
         """The classes, by id."""
-        return self.table.class_names
+        return self.table.class_names.texts()
 
     @property
     def formats(self) -> tuple[str, ...]:
         """Codec, pixel format and container, as in "h264 yuv420p mp4", by id."""
-        return self.table.formats
+        return self.table.formats.texts()
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -107,7 +113,8 @@ class Index:
     @property
     def fps(self) -> NDArray[np.float64]:
         """Frames a second: float64 (N,)."""
-        return self._column(self.table.fps, np.float64)
+        rates: NDArray[np.float64] = self.table.rates[self._column(self.table.rate_ids, np.int64)]
+        return rates
 
     @property
     def format_ids(self) -> NDArray[np.int32]:
@@ -154,7 +161,7 @@ class Index:
             num_frames=int(self.table.num_frames[row]),
             width=width,
             height=height,
-            fps=float(self.table.fps[row]),
+            fps=float(self.table.rates[self.table.rate_ids[row]]),
             label=int(self.table.labels[row]),
             chunk=0 if self.chunks is None else int(self.chunks[i]),
         )
@@ -198,7 +205,7 @@ class Index:
         return self._format(i)[1]
 
     def _format(self, i: int) -> list[str]:
-        return self.formats[int(self.table.format_ids[self._row(i)])].split()
+        return self.table.formats.text(int(self.table.format_ids[self._row(i)])).split()
 
     def select(self, rows: Sequence[int] | NDArray[np.integer]) -> "Index":
         """Return the videos `rows`, in that order, as an index of their own; class names and ids stay."""
@@ -216,9 +223,9 @@ class Index:
 
     def with_columns(self, **columns: Any) -> "Index":
         """Return the same videos with other columns of their `Table`: labels, class_names, names ..."""
-        own = {each.name: getattr(self, each.name, None) for each in fields(Table) if each.name != "origin"}
-        own["fragments"] = self._taken(self.table.fragments)
-        return replace(self, table=Table.of(**{**own, **columns}), rows=None)
+        own = {name: getattr(self, name) for name in COLUMNS}
+        fragments = self._taken(self.table.fragments)
+        return replace(self, table=Table.of(**{**own, "fragments": fragments, **columns}), rows=None)
 
     @classmethod
     def build(

@@ -39,8 +39,8 @@ class Table:
         labels: (N,), class ids, -1 for none.
         num_frames, init_sizes: (N,).
         sizes_WH: (N, 2).
-        fps: float64 (N,).
-        format_ids: (N,), of `formats`: codec, pixel format and container, as in "h264 yuv420p mp4".
+        rates, rate_ids: float64 (R,), the frames a second that there are, and (N,), places among them.
+        formats, format_ids: texts such as "h264 yuv420p mp4", codec, pixel format, container; (N,), places among them.
         names, sources, software_only: texts, as in `Record`. No `software_only` in an index of the first version.
         fragments: uint8, the table of each video's fragments (`units`).
         origin: the file in which the columns are mapped. A pickle is then its path.
@@ -49,14 +49,15 @@ class Table:
     labels: Column
     num_frames: Column
     sizes_WH: Column
-    fps: Column
+    rates: Column
+    rate_ids: Column
     format_ids: Column
     init_sizes: Column
     names: Ragged
     sources: Ragged
     fragments: Ragged
-    class_names: tuple[str, ...]
-    formats: tuple[str, ...]
+    class_names: Ragged
+    formats: Ragged
     software_only: Ragged | None = None
     origin: tuple[str, Fingerprint] | None = field(default=None, compare=False)
 
@@ -67,9 +68,12 @@ class Table:
 
     @classmethod
     def of(cls, **columns: Any) -> "Table":
-        """Make a table of arrays of any integers."""
+        """Make a table of arrays of any integers, tuples of texts, and `fps` of each row."""
+        columns["rates"], columns["rate_ids"] = np.unique(columns.pop("fps"), return_inverse=True)
         for name, column in columns.items():
-            if isinstance(column, np.ndarray) and column.dtype.kind in "iu":
+            if isinstance(column, tuple):
+                columns[name] = Ragged.of_texts(column)
+            elif isinstance(column, np.ndarray) and column.dtype.kind in "iu":
                 columns[name] = narrowed(column)
         return cls(**columns)
 
@@ -98,8 +102,6 @@ class Table:
             for name, array in arrays.items()
             if "." not in name
         }
-        for name in ("class_names", "formats"):
-            columns[name] = _checked_rows(name, columns[name]).texts()
         table = cls(**columns, origin=origin)
         return table.checked() if check else table
 
@@ -108,8 +110,6 @@ class Table:
         arrays: dict[str, Column] = {"version": np.array([VERSION])}
         for name in (each.name for each in fields(self) if each.name != "origin"):
             value = getattr(self, name)
-            if isinstance(value, tuple):
-                value = Ragged.of_texts(value)
             if isinstance(value, Ragged):
                 value = value.compacted()
                 arrays |= {name: value.values, f"{name}.starts": value.starts}
@@ -122,24 +122,26 @@ class Table:
     def checked(self) -> "Table":
         """Return this; ValueError where its columns do not fit each other, UserError for a name that leads outside."""
         rows = len(self.labels)
-        for name in ("names", "sources", "fragments", "software_only"):
+        for name in ("class_names", "formats", "names", "sources", "fragments", "software_only"):
             ragged = getattr(self, name)
-            if ragged is not None and len(_checked_rows(name, ragged)) != rows:
+            if ragged is None and name == "software_only":
+                continue
+            if len(_checked_rows(name, ragged)) != rows and name not in ("class_names", "formats"):
                 raise ValueError(f"{name} has {len(ragged)} rows, labels {rows}")
         for name, least, most in (
-            ("labels", -1, len(self.class_names) - 1 if self.class_names else MOST_CLASSES),
+            ("labels", -1, len(self.class_names) - 1 if len(self.class_names) else MOST_CLASSES),
             ("num_frames", 1, 2**31 - 1),
             ("sizes_WH", 1, MOST_PIXELS),
+            ("rate_ids", 0, len(self.rates) - 1),
             ("format_ids", 0, len(self.formats) - 1),
             ("init_sizes", 0, 2**31 - 1),
         ):
             column, shape = getattr(self, name), (rows, 2) if name == "sizes_WH" else (rows,)
             if not _within(column, least, most) or column.shape != shape:
                 raise ValueError(f"{name} has {column.dtype} {column.shape}, or numbers beyond {least} to {most}")
-        rates = self.fps
-        if rates.dtype != np.float64 or rates.shape != (rows,) or not ((rates > 0) & (rates < np.inf)).all():
-            raise ValueError("fps has numbers that are no rates")
-        for text in self.formats:
+        if self.rates.dtype != np.float64 or not ((self.rates > 0) & (self.rates < np.inf)).all():
+            raise ValueError("it has frames a second that are no rates")
+        for text in self.formats.texts():
             if len(text.split()) != 3 or text.split()[2] not in CONTAINERS:
                 raise ValueError(f"it has a format {text!r}")
         _check_names(self.names)
