@@ -55,9 +55,9 @@ def run_cli(main: Callable[[list[str]], int | None]) -> NoReturn:
     except (UserError, OSError) as error:
         if debug:
             raise
-        rank = int(os.environ.get("RANK", "0"))
+        rank, lines = int(os.environ.get("RANK", "0")), "\n".join(map(shown, str(error).split("\n")))
         if rank:
             time.sleep(REPORT_DELAY_S)
-        print(f"error: rank {rank}: {error}" if rank else f"error: {error}", file=sys.stderr, flush=True)
+        print(f"error: rank {rank}: {lines}" if rank else f"error: {lines}", file=sys.stderr, flush=True)
         status = 2
     sys.exit(status)
