@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from configs.errors import UserError, run_cli
+from configs.errors import UserError, run_cli, shown
 from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.datasets.fates import QUARANTINE_FILE, write_reasons
 from dali_pipelines.datasets.labels import read_labels
@@ -73,7 +73,9 @@ def main(argv: list[str]) -> int:
     write_reasons(quarantine_file, quarantined, key="path")
     if not records:
         path, reason = next(iter(quarantined.items()))
-        raise UserError(f"none of the {len(videos)} videos can be used, see {quarantine_file}; {path}: {reason}")
+        raise UserError(
+            f"none of the {len(videos)} videos can be used, see {quarantine_file}; {shown(path)}: {shown(reason)}"
+        )
     Index.build(options.out, records, labels=labels, class_names=class_names).save()
     _print_summary(options.out, records, new=len(jobs))
     if quarantined:

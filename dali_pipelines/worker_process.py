@@ -13,6 +13,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
+from configs.errors import UserError
 from dali_pipelines.read_ahead import ReadAhead
 from dali_pipelines.shared_memory import SharedMemory, Spans, pack, unpack
 
@@ -28,10 +29,14 @@ def serve(pipe: Connection, memory: SharedMemory, packed: tuple[bytes, Spans]) -
     threading.Thread(target=_end_with_parent, daemon=True).start()
     room = memory.room(0)
     room.flags.writeable = False
-    function, find = unpack(*packed, room)
-    ahead = ReadAhead(find) if find else None
-    held: deque[tuple[Callable[[], Any], int]] = deque()
     with suppress(EOFError, OSError):  # the main process is gone
+        try:
+            function, find = unpack(*packed, room)
+        except UserError as error:  # a file that the function needs is another one by now
+            pipe.send(error)
+            return
+        ahead = ReadAhead(find) if find else None
+        held: deque[tuple[Callable[[], Any], int]] = deque()
         pipe.send("started")
         while True:
             while not held or (ahead and pipe.poll()):

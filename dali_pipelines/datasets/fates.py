@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from configs.errors import shown
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.storage import joined, read_file
 
@@ -61,5 +62,5 @@ def summary(fate: str, reasons: Mapping[str, str], path: Path | str, *, total: s
     if not reasons:
         return []
     more = f" and {len(reasons) - NAMED} more" * (len(reasons) > NAMED)
-    names = ", ".join([*reasons][:NAMED])
+    names = ", ".join(map(shown, [*reasons][:NAMED]))
     return [f"{len(reasons)} {total or 'videos'} are {fate} (reasons in {path}): {names}{more}"]
