@@ -5,8 +5,8 @@ means the same on one GPU and on eight. `configs.load` reads a YAML file into th
 """
 
 import math
+import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from configs.errors import UserError, require
@@ -45,12 +45,15 @@ class LabeledData(Data):
         super().__post_init__()
         require(self.split >= 1, "split", self.split, "at least 1")
 
-    def list_of(self, subset: Literal["train", "test"]) -> Path | None:
-        """The file that names the videos of a subset; None takes all. UserError where a test has none."""
+    def list_of(self, subset: Literal["train", "test"]) -> str | None:
+        """The list of a subset, a path or URL; None takes all videos. UserError where a test has none."""
         name = self.list if subset == "train" else self.test_list
         if subset == "test" and not name:
             raise UserError("data.test_list: missing; name the file that lists the test videos, such as testlist01.txt")
-        return Path(self.root, name.replace("{split}", str(self.split))) if name else None
+        if not name:
+            return None
+        name = name.replace("{split}", str(self.split))
+        return name if "://" in name else os.path.join(self.root, name)  # a Path would make one slash of two
 
 
 @dataclass(frozen=True, kw_only=True)

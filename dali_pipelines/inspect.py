@@ -9,7 +9,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from configs.errors import UserError, run_cli
+from configs.errors import UserError, run_cli, shown
 from configs.load import load
 from dali_pipelines.datasets.open import Dataset, open_dataset
 from dali_pipelines.inspection import Section
@@ -17,6 +17,7 @@ from dali_pipelines.inspection.contents import contents
 from dali_pipelines.inspection.costs import gain, task_costs
 from dali_pipelines.inspection.page import page
 from dali_pipelines.store.files import replacing
+from dali_pipelines.store.storage import joined
 from dali_pipelines.tasks import Task, task_module, task_names
 
 SHOWN = 12
@@ -51,7 +52,7 @@ def _open(args: argparse.Namespace) -> tuple[Dataset, list[Task]]:
         return open_dataset(args.dataset), [Task(name, task_module(name).Config()) for name in pretext]
     config = load(args.config, args.set)
     root = args.dataset or config.data.root
-    of_list = Path(root, config.data.list) if config.data.list else None
+    of_list = joined(root, config.data.list) if config.data.list else None
     return open_dataset(root, of_list), [Task(config.task, config.plan)]
 
 
@@ -60,6 +61,7 @@ def text(sections: list[Section]) -> str:
     blocks = []
     for section in sections:
         rows = [section.header, *section.rows[:SHOWN]] if section.header else section.rows[:SHOWN]
+        rows = [tuple(map(shown, row)) for row in rows]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         if len(section.rows) > SHOWN:

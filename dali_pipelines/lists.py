@@ -14,16 +14,16 @@ UCF101's lists need none of this, they are read as they are.
 """
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from configs.errors import run_cli
+from configs.errors import UserError, run_cli
 from dali_pipelines.datasets.formats import format_names, list_format
 from dali_pipelines.datasets.open import select
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.index import Index
+from dali_pipelines.store.storage import is_url, location
 
 
 def main(argv: list[str]) -> None:
@@ -31,20 +31,22 @@ def main(argv: list[str]) -> None:
     formats = [name for name in format_names() if name != "plain"]
     parser.add_argument("format", choices=formats, help="whose lists they are")
     parser.add_argument("lists", type=Path, metavar="LISTS", help="folder of the makers' lists")
-    parser.add_argument("--data-dir", required=True, type=Path, metavar="DIR", help="the prepared dataset")
+    parser.add_argument("--data-dir", required=True, type=location, metavar="DIR", help="the prepared dataset")
     args = parser.parse_args(argv)
+    if is_url(args.data_dir):
+        raise UserError(f"cannot write lists to {args.data_dir}: run this where the dataset lies, then copy it there")
     index = Index.load(args.data_dir)
     lists = list_format(args.format).read(args.lists)
     # All lists are checked before the first file is written.
     datasets = [select(index, entries, args.data_dir / name)[0] for name, entries in lists.entries.items()]
     if lists.class_names:
         ids = [lists.labels.get(name, -1) for name in index.names.texts()]
-        replace(index, labels=np.array(ids, np.int64), class_names=lists.class_names).save()
+        index.with_columns(labels=np.array(ids, np.int64), class_names=lists.class_names).save()
         classes = len(lists.class_names)
         print(f"{args.data_dir}: {classes} classes; {ids.count(-1)} of {len(ids)} videos are on no list")
     for dataset in datasets:
         assert dataset.list_file is not None
-        with replacing(dataset.list_file) as temporary:
+        with replacing(Path(dataset.list_file)) as temporary:
             temporary.write_text("".join(f"{name}\n" for name in dataset.index.names.texts()))
         print(f"{dataset.list_file}: {len(dataset.index)} videos")
         for note in dataset.notes:

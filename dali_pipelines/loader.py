@@ -1,7 +1,9 @@
 """ClipLoader: batches of clips for one rank, in an order that depends on the seed and the step alone."""
 
 import logging
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import count
 from math import ceil
@@ -12,14 +14,16 @@ import numpy as np
 import torch
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
-from configs.errors import UserError, first_names
+from configs.errors import UserError, first_names, shown
 from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.decode.choose import Wanted, choose, decoding_threads
 from dali_pipelines.pipeline import Graph, build_pipeline
 from dali_pipelines.plan.order import Order
+from dali_pipelines.read_ahead import DEPTH, Read, ReadAhead
 from dali_pipelines.recovery import damaged, first_cause, undecodable, why_unreadable
 from dali_pipelines.samples import Media, Place, Sample, SampleSource, decoded_media
 from dali_pipelines.store.index import Index
+from dali_pipelines.store.storage import is_url
 from dali_pipelines.tasks import Task
 from dali_pipelines.workers import Crashed, Pool
 
@@ -210,24 +214,41 @@ class ClipLoader:
             batch_size=self.order.batch_size,
             device_id=self.device_id,
             threads=self.threads,
-            feed=self._feed() if self.workers else None,
+            feed=self._feed(),
         )
         return DALIGenericIterator(pipeline, names, prepare_first_batch=False)
 
-    def _feed(self) -> Callable[[], Sample]:
-        """Return what hands over the samples from the current step on, as workers make them."""
+    def _feed(self) -> Callable[[], Sample] | None:
+        """Return what hands over the samples from the current step on, where they are made ahead."""
+        remote = is_remote(self.index)
+        if not (self.workers or remote):
+            return None
         size = self.order.batch_size
-        # With one batch ahead, workers would wait for whoever makes the last sample of it.
-        ahead = size * (1 + ceil(self.workers / size))
-        self._pool = self._pool or Pool(self.source.at, workers=self.workers, ahead=ahead, spare=size)
-        samples = self._samples = self._worker_samples(self._pool)
+        if self.workers and not self._pool:
+            # With one batch ahead, workers would wait for whoever makes the last sample of it.
+            ahead = max(size * (1 + ceil(self.workers / size)), self.workers * DEPTH * remote)
+            source, find = self.source, self.source.first if remote else None
+            self._pool = Pool(source.at, workers=self.workers, ahead=ahead, spare=size, find=find)
+        samples = self._samples = self._worker_samples(self._pool) if self._pool else self._own_samples()
         return lambda: next(samples)
+
+    def _places(self) -> Iterator[Place]:
+        """Yield the places of the schedule from the current step on."""
+        slots = range(self.order.batch_size)
+        return ((*self.order.at(step), slot, self._unreadable) for step in count(self.step) for slot in slots)
+
+    def _own_samples(self) -> Generator[Sample, None, None]:
+        """Yield the samples from the current step on, made in this process; only their bytes come ahead."""
+        source, held = self.source, deque[tuple[Place, Read]]()
+        with closing(ReadAhead(source.first)) as ahead:
+            for place in self._places():
+                held.append((place, ahead.begin(place)))
+                if len(held) == DEPTH:
+                    yield source.at(*held.popleft())
 
     def _worker_samples(self, pool: Pool[Place, Sample]) -> Generator[Sample, None, None]:
         """Yield the samples from the current step on, as workers make them."""
-        slots = range(self.order.batch_size)
-        places = ((*self.order.at(step), slot, self._unreadable) for step in count(self.step) for slot in slots)
-        for place, sample in pool.run(places):
+        for place, sample in pool.run(self._places()):
             while isinstance(sample, Crashed):
                 epoch, step, slot, unreadable = place
                 row = next(replace(self.source, unreadable=unreadable).candidates(epoch, step, slot))
@@ -253,7 +274,8 @@ class ClipLoader:
             name, reason = next(iter(self.unreadable.items()))
             raise UserError(
                 f"{self.index.root}: {len(self.unreadable)} of {self.counts.samples} videos are unreadable, "
-                f"the first {name} ({reason}); run `python -m dali_pipelines.prepare` on its sources again"
+                f"the first {shown(name)} ({shown(reason)}); run `python -m dali_pipelines.prepare` on its sources "
+                "again"
             )
         for name, (shape, _) in self.task.batch_schema.items():
             if name in batch and len(shape) >= 4:  # FHWC frames of one clip or of several, one after the other
@@ -266,4 +288,9 @@ class ClipLoader:
         self._unreadable |= {row}
         self.unreadable[name] = reason
         happens = " and replaced by others from now on" if self.order.shuffle else ""
-        log.warning("%s is unreadable%s: %s", name, happens, reason)
+        log.warning("%s is unreadable%s: %s", shown(name), happens, shown(reason))
+
+
+def is_remote(index: Index) -> bool:
+    """Tell whether any video of an index is behind a URL."""
+    return is_url(index.root) or b"://" in index.sources.values.tobytes()

@@ -1,6 +1,6 @@
 """Turn videos into a prepared dataset: `python -m dali_pipelines.prepare SRC... --out DIR`.
 
-Videos are files, or folders of numbered pictures (ID/00001.jpg ...), as Something-Something is distributed.
+Videos are files, folders of numbered pictures (ID/00001.jpg ...), and what zips, tars and LMDBs hold of both.
 
 Writes `DIR/videos/<name>.mp4`, `DIR/index.npz` and `DIR/quarantine.csv` (path, reason). The same command continues an
 interrupted run, and does only what is new or has changed. The dataset is what the last command's sources hold. Exit
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from configs.errors import UserError, run_cli
+from configs.errors import UserError, run_cli, shown
 from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.datasets.fates import QUARANTINE_FILE, write_reasons
 from dali_pipelines.datasets.labels import read_labels
@@ -26,6 +26,7 @@ from dali_pipelines.store.files import video_path
 from dali_pipelines.store.index import Index, Record
 from dali_pipelines.store.journal import Entry, Journal, Stamp
 from dali_pipelines.store.nvdec import MULTIPLE, NVDEC_LEAST
+from dali_pipelines.store.place import Place
 from dali_pipelines.store.remux import UNENCODED, copy_video, leave_in_place
 from dali_pipelines.store.source import VideoError
 from dali_pipelines.workers import Crashed, run_jobs
@@ -41,7 +42,7 @@ class Job:
     """A video to store: from `source` to `target`, by an Encoding, "copy" or "original"."""
 
     name: str
-    source: Path
+    source: Place | Path
     target: Path
     how: Encoding | str
 
@@ -50,14 +51,14 @@ def main(argv: list[str]) -> int:
     options = _parse(argv)
     how = _settings(options)
     settings = asdict(how) if isinstance(how, Encoding) else {"codec": how}
-    videos = find_videos(options.sources, outside=options.out / "videos")
-    labels, class_names = read_labels(options.labels, videos)
-    pictures = next((path for path in videos.values() if path.is_dir()), None) if options.codec in UNENCODED else None
-    if pictures is not None:
-        raise UserError(f"--codec {how} cannot take a folder of pictures, {pictures}: use --codec h264")
+    found = find_videos(options.sources, outside=options.out / "videos")
+    videos = found.videos
+    labels, class_names = read_labels(options.labels, videos, given=found.labels)
+    for note in found.notes:
+        print(f"note: {note}")
 
     with Journal(options.out, settings) as journal:
-        stamps = {name: _stamp(source) for name, source in videos.items()}
+        stamps = {name: Stamp.of(source) for name, source in videos.items()}
         jobs = [
             Job(name, source, video_path(options.out, name), how)
             for name, source in videos.items()
@@ -72,7 +73,9 @@ def main(argv: list[str]) -> int:
     write_reasons(quarantine_file, quarantined, key="path")
     if not records:
         path, reason = next(iter(quarantined.items()))
-        raise UserError(f"none of the {len(videos)} videos can be used, see {quarantine_file}; {path}: {reason}")
+        raise UserError(
+            f"none of the {len(videos)} videos can be used, see {quarantine_file}; {shown(path)}: {shown(reason)}"
+        )
     Index.build(options.out, records, labels=labels, class_names=class_names).save()
     _print_summary(options.out, records, new=len(jobs))
     if quarantined:
@@ -82,7 +85,7 @@ def main(argv: list[str]) -> int:
 
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m dali_pipelines.prepare", description=__doc__.split("\n")[0])
-    parser.add_argument("sources", nargs="+", type=Path, metavar="SRC", help="video files, or folders")
+    parser.add_argument("sources", nargs="+", metavar="SRC", help="video files, archives, folders")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the prepared dataset")
     parser.add_argument(
         "--codec",
@@ -137,22 +140,14 @@ def _parse_size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def _stamp(source: Path) -> Stamp:
-    """Return the stamp of a file; of a folder of pictures all their bytes and the newest of all times."""
-    if not source.is_dir():
-        return Stamp.of(source)
-    found = [source.stat(), *(entry.stat() for entry in os.scandir(source))]
-    return Stamp(sum(status.st_size for status in found), max(status.st_mtime_ns for status in found))
-
-
-def _is_done(entry: Entry | None, stamp: Stamp, source: Path, target: Path) -> bool:
+def _is_done(entry: Entry | None, stamp: Stamp, source: Place, target: Path) -> bool:
     """Tell whether the journal's entry still holds: the same source, and the stored file is whole."""
     if entry is None or entry.stamp != stamp:
         return False
     if entry.record is None:
         return True
     if entry.record.source:
-        return entry.record.source == str(source.absolute())
+        return source.holds(entry.record.source)
     last = entry.record.fragments[-1]
     return target.is_file() and target.stat().st_size >= last.offset + last.size
 

@@ -17,7 +17,7 @@ import av
 import numpy as np
 from PIL.Image import Image
 
-from configs.errors import UserError, run_cli
+from configs.errors import UserError, run_cli, shown
 from configs.load import load
 from dali_pipelines.datasets.open import Dataset, open_dataset
 from dali_pipelines.draw import GAP, View, stack, text, tile
@@ -25,6 +25,7 @@ from dali_pipelines.loader import ClipLoader
 from dali_pipelines.pixels.normalize import NORMALIZATIONS
 from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.store.index import Index
+from dali_pipelines.store.storage import joined
 from dali_pipelines.tasks import Task
 
 PLAY_FPS = 8  # slow enough to follow
@@ -61,12 +62,12 @@ def main(argv: list[str]) -> None:
     config = load(args.config, args.set)
 
     root = args.data_dir or config.data.root
-    index = open_dataset(root, Path(root, config.data.list) if config.data.list else None).index
+    index = open_dataset(root, joined(root, config.data.list) if config.data.list else None).index
     samples = first_samples(index, Task(config.task, config.plan), config.seed, args.samples)
     content = writers[args.out.suffix](samples)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_bytes(content)
-    print(f"{args.out}: {len(samples)} clips of {config.task}: {', '.join(sample.name for sample in samples)}")
+    print(f"{args.out}: {len(samples)} clips of {config.task}: {', '.join(shown(sample.name) for sample in samples)}")
 
 
 def first_samples(index: Index, task: Task, seed: int, count: int) -> list[Sample]:

@@ -2,7 +2,7 @@
 
 from nvidia.dali.data_node import DataNode
 
-from configs.errors import UserError
+from configs.errors import UserError, shown
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.pipeline import build_pipeline
 from dali_pipelines.samples import ATTEMPTS, SampleSource
@@ -34,7 +34,7 @@ def damaged(source: SampleSource, error: RuntimeError, *, device_id: int | None)
     if sound := failed.keys() - rows.keys():
         row = min(sound)
         raise UserError(
-            f"DALI fails on the {device} though PyAV decodes the same bytes of {source.index.names.text(row)}: "
+            f"DALI fails on the {device} though PyAV decodes the same bytes of {shown(source.index.names.text(row))}: "
             f"{failed[row]}; {resume}, with --set data.decoder=pyav on the CPU"
         ) from error
     text = first_cause(error)
@@ -58,13 +58,17 @@ def undecodable(source: SampleSource, *, device_id: int | None) -> dict[int, str
     UserError when a sample of the batch has no stand-in left.
     """
     epoch, step = source.order.at(source.start)
-    samples = [source.sample(epoch, step, slot) for slot in range(source.order.batch_size)]
+    samples = []
+    for slot in range(source.order.batch_size):
+        samples.append(source.sample(epoch, step, slot))
+        if samples[-1][0] < 0:
+            first = next(source.candidates(epoch, step, slot))
+            raise UserError(
+                f"{source.index.root}: {ATTEMPTS} videos in a row could not be read "
+                f"({why_unreadable(source, epoch, first)}); is the folder complete? "
+                "Run `python -m dali_pipelines.prepare` on its sources again"
+            )
     rows = [int(sample[0]) for sample in samples]
-    if min(rows) < 0:
-        raise UserError(
-            f"{source.index.root}: {ATTEMPTS} videos in a row could not be read; is the folder complete? "
-            "Run `python -m dali_pipelines.prepare` on its sources again"
-        )
 
     def decoded_only(frames: DataNode, plan: dict[str, DataNode]) -> dict[str, DataNode]:
         return {"media": frames}

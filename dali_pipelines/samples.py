@@ -10,9 +10,10 @@ import numpy as np
 from dali_pipelines.decode.planes import PLANAR, decode_planes, rgb_matrix
 from dali_pipelines.plan.order import Order
 from dali_pipelines.plan.rng import Stream, generator
+from dali_pipelines.read_ahead import Read
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.mp4 import plain_mp4
-from dali_pipelines.store.reader import ClipError, read_clip
+from dali_pipelines.store.reader import ClipError, EncodedClip, LocatedClip, locate_clip
 from dali_pipelines.tasks import Task
 
 ATTEMPTS = 20
@@ -39,6 +40,24 @@ def decoded_media(index: Index, task: Task, *, gpu: bool) -> Media:
     frames = task.program.frames
     planar = formats <= PLANAR and not (index.sizes_WH % 2).any()
     return "planes" if gpu and planar and frames * largest <= MOST_PLANES else "frames"
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A sample whose bytes are not read yet."""
+
+    row: int
+    plan: dict[str, np.ndarray]
+    clip: LocatedClip
+
+    @property
+    def nbytes(self) -> int:
+        """Return how many bytes are read."""
+        return self.clip.nbytes
+
+    def read(self) -> EncodedClip:
+        """Read them; ClipError when they are missing."""
+        return self.clip.read()
 
 
 @dataclass(frozen=True)
@@ -83,16 +102,27 @@ class SampleSource:
         known = {"media": "" if self.media == "encoded" else "FHWC", "chroma": "FCHW"}
         return [known.get(name, "") for name in self.names]
 
-    def at(self, place: Place) -> Sample:
-        """Make the sample at a place of the schedule; a worker outlives what `unreadable` was when it started."""
-        epoch, step, slot, unreadable = place
-        return replace(self, unreadable=unreadable).sample(epoch, step, slot)
+    def at(self, place: Place, ahead: Read | None = None) -> Sample:
+        """Make the sample at a place of the schedule; a worker outlives what `unreadable` was when it started.
 
-    def sample(self, epoch: int, step: int, slot: int) -> Sample:
+        ahead: waits for the draft that `first` returns and its bytes.
+        """
+        epoch, step, slot, unreadable = place
+        return replace(self, unreadable=unreadable).sample(epoch, step, slot, ahead)
+
+    def first(self, place: Place) -> Draft:
+        """Return the draft of the row that is tried first at a place of the schedule."""
+        epoch, step, slot, unreadable = place
+        return self.draft(epoch, next(replace(self, unreadable=unreadable).candidates(epoch, step, slot)))
+
+    def sample(self, epoch: int, step: int, slot: int, ahead: Read | None = None) -> Sample:
         """Make the sample at one place of one batch, or its stand-in: the same for every rank, worker and backend."""
         for row in self.candidates(epoch, step, slot):
             with suppress(ClipError, OSError):
-                return self.read(epoch, row)
+                if ahead is None:
+                    return self.read(epoch, row)
+                wait, ahead = ahead, None
+                return self.decoded(*wait())
         return self.placeholder()
 
     def candidates(self, epoch: int, step: int, slot: int) -> Iterator[int]:
@@ -106,20 +136,27 @@ class SampleSource:
 
     def read(self, epoch: int, row: int) -> Sample:
         """Make the sample of a row; ClipError or OSError when its bytes are missing or do not decode."""
+        draft = self.draft(epoch, row)
+        return self.decoded(draft, draft.read())
+
+    def draft(self, epoch: int, row: int) -> Draft:
+        """Draw the plan of a row's sample and find its bytes."""
         plan = self.plan(epoch, row)
-        arrays = dict(plan)
+        frames = plan["frames"] if self.media == "frames" else np.unique(plan["frames"])
+        return Draft(row, plan, locate_clip(self.index, row, frames))
+
+    def decoded(self, draft: Draft, clip: EncodedClip) -> Sample:
+        """Make a sample of its bytes; ClipError or OSError when they do not decode."""
+        arrays = dict(draft.plan)
         if self.media == "frames":
-            clip = read_clip(self.index, row, plan["frames"])
-            arrays["media"] = self.task.program.host(clip, plan, steps=self.steps)
+            arrays["media"] = self.task.program.host(clip, draft.plan, steps=self.steps)
         else:
-            frames, order = np.unique(plan["frames"], return_inverse=True)
-            arrays["order"] = order.astype(np.int32)
-            clip = read_clip(self.index, row, frames)
+            arrays["order"] = np.unique(draft.plan["frames"], return_inverse=True)[1].astype(np.int32)
             if self.media == "planes":
                 arrays["media"], arrays["chroma"], arrays["matrix"] = decode_planes(clip)
             else:
                 arrays |= {"media": plain_mp4(clip), "frames": clip.frames}
-        arrays |= {"row": np.array(row, np.int64), "decoded": np.array(clip.decoded, np.int32)}
+        arrays |= {"row": np.array(draft.row, np.int64), "decoded": np.array(clip.decoded, np.int32)}
         return tuple(np.asarray(arrays[name], order="C") for name in self.names)  # DALI takes no strided arrays
 
     def plan(self, epoch: int, row: int) -> dict[str, np.ndarray]:

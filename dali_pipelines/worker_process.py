@@ -6,11 +6,15 @@ import pickle
 import signal
 import threading
 import traceback
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
+from configs.errors import UserError
+from dali_pipelines.read_ahead import ReadAhead
 from dali_pipelines.shared_memory import SharedMemory, Spans, pack, unpack
 
 
@@ -18,24 +22,34 @@ def serve(pipe: Connection, memory: SharedMemory, packed: tuple[bytes, Spans]) -
     """Do the jobs that come through the pipe, until it ends.
 
     Args:
-        packed: the function to call with each job, in slot 0.
+        packed: the function to call with each job, in slot 0, and what says which bytes a job needs, or None. With
+            it, they are read as soon as the job comes, and the function is given a call that waits for them.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's business
     threading.Thread(target=_end_with_parent, daemon=True).start()
     room = memory.room(0)
     room.flags.writeable = False
-    function = unpack(*packed, room)
     with suppress(EOFError, OSError):  # the main process is gone
+        try:
+            function, find = unpack(*packed, room)
+        except UserError as error:  # a file that the function needs is another one by now
+            pipe.send(error)
+            return
+        ahead = ReadAhead(find) if find else None
+        held: deque[tuple[Callable[[], Any], int]] = deque()
         pipe.send("started")
         while True:
-            job, slot = pipe.recv()
+            while not held or (ahead and pipe.poll()):
+                job, slot = pipe.recv()
+                held.append((partial(function, job, ahead.begin(job)) if ahead else partial(function, job), slot))
+            call, slot = held.popleft()
             memory.mark(slot, begun=True)
-            pipe.send(_outcome(function, job, memory, slot))
+            pipe.send(_outcome(call, memory, slot))
 
 
-def _outcome(function: Callable[[Any], Any], job: Any, memory: SharedMemory, slot: int) -> tuple[bool, bytes, Spans]:
+def _outcome(call: Callable[[], Any], memory: SharedMemory, slot: int) -> tuple[bool, bytes, Spans]:
     try:
-        return False, *pack(function(job), memory.room(slot))
+        return False, *pack(call(), memory.room(slot))
     except Exception as error:
         error.add_note(f"In a worker process:\n{traceback.format_exc()}")
         try:

@@ -19,6 +19,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar
 
 from configs.errors import UserError
+from dali_pipelines.read_ahead import Unread
 from dali_pipelines.shared_memory import SharedMemory, pack, unpack
 from dali_pipelines.worker_process import serve
 
@@ -74,14 +75,24 @@ class Pool(Generic[Job, Result]):
         workers: processes, at least 1.
         ahead: jobs that are handed out before the first of them has to be done.
         spare: results that may be kept without being copied; see `run`.
+        find: says which bytes a job needs. A worker reads those of all jobs that it holds in threads, and calls
+            `function(job, read)`, see `read_ahead`. Should reading kill it, the first of them is to blame.
     """
 
-    def __init__(self, function: Callable[[Job], Result], *, workers: int, ahead: int, spare: int = 0) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Result],
+        *,
+        workers: int,
+        ahead: int,
+        spare: int = 0,
+        find: Callable[[Job], Unread] | None = None,
+    ) -> None:
         self.ahead, self.spare = ahead, spare
         self._depth = ceil(ahead / workers)
         self._memory = SharedMemory(1 + ahead + spare)
         # Slot 0 holds the function: a process that starts must be given little, or this one waits until it is read.
-        self._function = pack(function, self._memory.room(0))
+        self._function = pack((function, find), self._memory.room(0))
         self._free = list(range(ahead + spare, 0, -1))  # the last is used first, so that few are ever touched
         self._busy: set[int] = set()
         self._pending: deque[_Pending] = deque()
@@ -159,6 +170,8 @@ class Pool(Generic[Job, Result]):
         except (EOFError, OSError):
             self._replace(worker)
             return
+        if isinstance(message, UserError):
+            raise message
         if not worker.started:
             worker.started = worker.open = True
             self._failed_starts = 0
@@ -254,7 +267,8 @@ def run_jobs(
 
     An exception of the function is raised here.
     """
-    with Pool(function, workers=workers, ahead=workers) as pool:
+    pool: Pool[Job, Result] = Pool(function, workers=workers, ahead=workers)
+    with pool:
         yield from pool.run(jobs, ordered=False)
 
 

@@ -26,6 +26,7 @@ FORBIDDEN = {
 """Package -> what it never imports."""
 
 ALLOWED_IN_FUNCTIONS = {
+    "aiohttp": "the extra `remote`",
     "matplotlib": "the extra `plots`, which a command without a picture does not need",
     "psutil": "the extra `bench`",
     "wandb": "Weights & Biases, which few install",

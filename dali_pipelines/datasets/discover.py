@@ -1,72 +1,179 @@
 """Find the videos that a command names."""
 
 import os
-from collections.abc import Iterable
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+from urllib.parse import unquote
 
-from configs.errors import UserError
+from configs.errors import UserError, first_names
+from dali_pipelines.datasets.search import DATA_FILE, PassedOver, Search
+from dali_pipelines.store import listing
+from dali_pipelines.store.archives import SUFFIXES, kind_of, read_archive
 from dali_pipelines.store.files import is_video_name
-from dali_pipelines.store.source import PICTURE
+from dali_pipelines.store.place import Place
+from dali_pipelines.store.remote_folders import expand
+from dali_pipelines.store.source import VideoError
+from dali_pipelines.store.storage import is_url
+
+ALONE = "RGB_frames"
+"""CtP's name of a zip that is the only one in the folder of its video (specs/ctp.md 4)."""
 
 
-def find_videos(sources: Iterable[Path], *, outside: Path) -> dict[str, Path]:
-    """Return the videos of `sources` by name, in the order of the names.
+@dataclass(frozen=True)
+class Found:
+    """The videos of the sources.
 
-    A folder is searched recursively (links followed) for files with a video suffix; names are the paths below it
-    without the suffix. Where it has none, each folder of numbered pictures is a video, named by its path below the
-    source. A file is taken whatever its suffix.
+    Attributes:
+        videos: by name, in the order of the names.
+        labels: the class id or name of those videos whose archive tells it.
+        notes: sentences for the user, above all on what was passed over.
+    """
+
+    videos: Mapping[str, Place]
+    labels: Mapping[str, str]
+    notes: tuple[str, ...]
+
+
+class _Video(NamedTuple):
+    """A video by the name that it should have, and by a longer one where another has that name too."""
+
+    name: str
+    longer: str
+    place: Place
+    label: str | None = None
+
+
+def find_videos(sources: Iterable[Path | str], *, outside: Path) -> Found:
+    """Find the videos of `sources`.
+
+    A folder is searched recursively, links followed. A video is a file with a video suffix, a folder of numbered
+    pictures beside which no video file lies, and what an archive holds (zip, tar, LMDB). A file that is given is taken
+    whatever its suffix, and whether it is an archive is told by its first bytes.
+
+    Names are the paths below the source without the suffix; of files that are given, those below the folder that all
+    of them share. In an archive that holds several videos each has the name that it has there; if the archive is a zip
+    found in a folder, behind the path of the zip. Two videos that would have one name get longer ones: with the suffix
+    of the file, or behind the path of the archive.
 
     Args:
         outside: a folder that is not searched.
 
     Raises:
-        UserError: a source does not exist, two videos have one name, or there is no video at all.
+        UserError: a source does not exist or is no file, two videos have one name all the same, or there is no video.
     """
-    sources = list(sources)
-    found: dict[str, Path] = {}
-    for source in sources:
-        if source.is_file():
-            named = [(source.stem, source)]
-        elif source.is_dir():
-            named = [(_name(path, source), path) for path in _search(source, outside)]
+    given = [str(source) for source in sources]
+    passed = PassedOver()
+    found: list[_Video] = []
+    kinds = dict(_kinds(given))
+    files = [root for root, kind in kinds.items() if kind == "file" and not is_url(root)]
+    shared = os.path.commonpath([os.path.dirname(file) for file in files]) if files else ""
+    for root, kind in kinds.items():
+        if kind == "folder":
+            for place in Search(passed, outside=outside).below(root):
+                found += _named(place, root, passed)
         else:
-            raise UserError(f"no such file or folder: {source}")
-        for name, path in named:
-            if found.setdefault(name, path) != path:
-                raise UserError(
-                    f"two videos would both be named {name!r}: {found[name]} and {path}; rename one, or prepare "
-                    "them into different datasets"
-                )
-    if not found:
-        places = ", ".join(map(str, sources))
+            found += _named(Place(root), os.path.dirname(root) if is_url(root) else shared, passed, given=True)
+    videos, notes = _by_name(found)
+    notes += passed.sentences()
+    if not videos:
         raise UserError(
-            f"no video files in {places}, and no folders of numbered pictures; files with another suffix can be given "
-            "by their path"
+            f"no video files in {', '.join(given)}, and no folders of numbered pictures; files with another suffix "
+            f"can be given by their path{''.join(f'; {note}' for note in notes)}"
         )
-    return dict(sorted(found.items()))
+    labels = {name: video.label for name, video in videos.items() if video.label is not None}
+    return Found({name: video.place for name, video in videos.items()}, labels, tuple(notes))
 
 
-def _name(path: Path, source: Path) -> str:
-    if path == source:  # itself a folder of pictures
-        return path.resolve().name
-    relative = path.relative_to(source)
-    return (relative.with_suffix("") if is_video_name(path) else relative).as_posix()
+def _kinds(sources: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield each source and whether it is a "file" or a "folder"; UserError for what is neither.
 
-
-def _search(root: Path, outside: Path) -> list[Path]:
-    """Return the video files below `root`; where there are none, the folders of pictures."""
-    files: list[Path] = []
-    folders: list[Path] = []
-    outside = outside.resolve()
-    seen: set[tuple[int, int]] = set()
-    for folder, subfolders, names in os.walk(root, followlinks=True):
-        status = os.stat(folder)
-        here = (status.st_dev, status.st_ino)
-        if here in seen or Path(folder).resolve() == outside:  # a link back up; the output itself
-            subfolders.clear()
+    Paths become absolute. A URL with braces or stars becomes the files that it names.
+    """
+    for source in sources:
+        named = expand(source) if is_url(source) else []
+        if named and named != [source]:  # too many to ask for each
+            yield from ((url, "file") for url in named)
             continue
-        seen.add(here)
-        files += [Path(folder, name) for name in names if is_video_name(Path(name)) and not name.startswith(".")]
-        if not files and any((match := PICTURE.fullmatch(name)) and match["number"] for name in names):
-            folders.append(Path(folder))
-    return files or folders
+        try:
+            kind = listing.kind(source)
+        except OSError as error:
+            raise UserError(f"cannot read {source}: {error.strerror or error}") from error
+        if kind not in ("file", "folder"):
+            raise UserError(f"{source} is a {kind} and no file" if kind else f"no such file or folder: {source}")
+        yield source.rstrip("/") if is_url(source) else os.path.abspath(source), kind
+
+
+def _named(place: Place, root: str, passed: PassedOver, *, given: bool = False) -> Iterator[_Video]:
+    """Yield the videos of a place below a root: one, or those of an archive."""
+    if place.kind == "folder":
+        name = _relative(place.location, root) or _basename(root if is_url(root) else os.path.realpath(root))
+        yield _Video(name, name, place)
+        return
+    path = place.location.removesuffix(f"/{DATA_FILE}")
+    relative = _relative(path, root) or _basename(path)
+    stem = _stem(relative, given=given)
+    if PurePosixPath(stem).name == ALONE:
+        stem = os.path.dirname(stem) or os.path.basename(os.path.dirname(path))
+    kind, contents = "", None
+    try:
+        if given or path != place.location or path.lower().endswith(SUFFIXES):
+            kind = kind_of(place.location)
+            contents = read_archive(place.location, kind) if kind or not given else None
+    except (VideoError, OSError) as error:
+        reason = f"cannot be opened: {error.strerror}" if isinstance(error, OSError) else str(error)
+        yield _Video(stem, relative, replace(place, fault=reason))
+        return
+    if contents is None:
+        yield _Video(stem, relative, place)
+        return
+    passed.suffixes.update(contents.others)
+    for name, video in contents.videos.items():
+        label = contents.labels.get(name)
+        if (
+            not name
+        ):  # what lies in the zip is looked up when it is its turn: thousands of zips have millions of members
+            yield _Video(stem, relative, replace(video, parts=None, series=None) if kind == "zip" else video, label)
+            continue
+        inner = name if video.is_pictures else _stem(name)
+        yield _Video(f"{stem}/{inner}" if kind == "zip" and not given else inner, f"{stem}/{name}", video, label)
+
+
+def _relative(path: str, root: str) -> str:
+    """Return the path below a root, as it is spelled there and not in a URL."""
+    path, web = path.removeprefix(root).strip("/"), root.startswith(("http://", "https://"))
+    return unquote(path) if web else path
+
+
+def _basename(path: str) -> str:
+    folder, _, name = path.rpartition("/")
+    return _relative(path, folder) if folder else name
+
+
+def _stem(name: str, *, given: bool = False) -> str:
+    """Return a path without its suffix, if it is known; of a file that is given, whatever it is."""
+    path = PurePosixPath(name)
+    if not (given or is_video_name(path)):
+        known = next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), "")
+        return name[: len(name) - len(known)]
+    return path.with_suffix("").as_posix()
+
+
+def _by_name(found: Iterable[_Video]) -> tuple[dict[str, _Video], list[str]]:
+    """Give each video a name of its own, by rising name, and say which have longer ones; UserError where that fails."""
+    unique = {str(video.place): video for video in found}.values()
+    counts = Counter(video.name for video in unique)
+    repeated = [name for name, count in counts.items() if count > 1]
+    named: dict[str, _Video] = {}
+    for video in unique:
+        name = video.longer if counts[video.name] > 1 else video.name
+        before = named.setdefault(name, video)
+        if before is not video:
+            raise UserError(
+                f"two videos would both be named {name!r}: {before.place} and {video.place}; rename one, or prepare "
+                "them into different datasets"
+            )
+    notes = [f"{len(repeated)} names stand for several videos each, which get longer ones: {first_names(repeated)}"]
+    return dict(sorted(named.items())), notes if repeated else []

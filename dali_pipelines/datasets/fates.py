@@ -7,11 +7,14 @@ replaced_by: the video that stands in for an unreadable one.
 """
 
 import csv
+import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from configs.errors import shown
 from dali_pipelines.store.files import replacing
+from dali_pipelines.store.storage import joined, read_file
 
 TOO_SHORT_FILE = "too_short.csv"
 QUARANTINE_FILE = "quarantine.csv"
@@ -28,10 +31,11 @@ def write_reasons(path: Path, reasons: Mapping[str, str], *, key: str = "name") 
 def read_quarantine_reasons(root: str | Path) -> dict[str, str]:
     """Return the reason for the path of each quarantined video; empty where the dataset has no quarantine."""
     try:
-        with Path(root, QUARANTINE_FILE).open(newline="", errors="surrogateescape") as file:
-            return {row["path"]: row["reason"] for row in csv.DictReader(file)}
+        data = read_file(joined(root, QUARANTINE_FILE))
     except (FileNotFoundError, NotADirectoryError):
         return {}
+    text = data.tobytes().decode(errors="surrogateescape")
+    return {row["path"]: row["reason"] for row in csv.DictReader(io.StringIO(text, newline=""))}
 
 
 def read_quarantine(root: str | Path) -> dict[str, str]:
@@ -48,7 +52,7 @@ def read_quarantine(root: str | Path) -> dict[str, str]:
     return ends | {os.path.splitext(end)[0]: reason for end, reason in ends.items()}
 
 
-def summary(fate: str, reasons: Mapping[str, str], path: Path, *, total: str = "") -> list[str]:
+def summary(fate: str, reasons: Mapping[str, str], path: Path | str, *, total: str = "") -> list[str]:
     """Return one sentence that counts the videos of a fate and names the first of them; none where there are none.
 
     Args:
@@ -58,5 +62,5 @@ def summary(fate: str, reasons: Mapping[str, str], path: Path, *, total: str = "
     if not reasons:
         return []
     more = f" and {len(reasons) - NAMED} more" * (len(reasons) > NAMED)
-    names = ", ".join([*reasons][:NAMED])
+    names = ", ".join(map(shown, [*reasons][:NAMED]))
     return [f"{len(reasons)} {total or 'videos'} are {fate} (reasons in {path}): {names}{more}"]

@@ -8,15 +8,21 @@ from pathlib import Path
 from configs.errors import UserError, first_names
 
 
-def read_labels(rule: str, names: Iterable[str]) -> tuple[dict[str, int], tuple[str, ...]]:
+def read_labels(
+    rule: str, names: Iterable[str], *, given: Mapping[str, str] | None = None
+) -> tuple[dict[str, int], tuple[str, ...]]:
     """Return the class id of each name (-1: none) and the class names.
 
     Args:
         rule: "folders" (the first level is the class), "none", or the path of a CSV file.
+        given: labels that came with some of the videos: by "folders", where there are any, they are the classes.
     """
     names = list(names)
     if rule == "none":
         return dict.fromkeys(names, -1), ()
+    if rule == "folders" and given:
+        ids, class_names = _ids(given)
+        return {name: ids.get(name, -1) for name in names}, class_names
     if rule == "folders":
         classes = sorted({name.split("/")[0] for name in names if "/" in name})
         ids = {class_name: number for number, class_name in enumerate(classes)}
@@ -36,12 +42,17 @@ def _labels_from_csv(path: Path, names: list[str]) -> tuple[dict[str, int], tupl
     wrong = next((row for row in rows if len(row) != 2), None)
     if wrong is not None:
         raise UserError(f"{path}: a line must be name,label and not {','.join(wrong)!r}")
-    texts = _match({name: label.strip() for name, label in rows}, names, path)
+    return _ids(_match({name: label.strip() for name, label in rows}, names, path))
+
+
+def _ids(texts: Mapping[str, str]) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Return labels that are all integers as they are, else ids of the sorted class names; and the class names."""
     if all(text.isdecimal() for text in texts.values()):
         labels = {name: int(text) for name, text in texts.items()}
         return labels, tuple(str(number) for number in range(max(labels.values()) + 1))
     classes = sorted(set(texts.values()))
-    return {name: classes.index(text) for name, text in texts.items()}, tuple(classes)
+    ids = {text: number for number, text in enumerate(classes)}
+    return {name: ids[text] for name, text in texts.items()}, tuple(classes)
 
 
 def _match(texts: Mapping[str, str], names: list[str], path: Path) -> dict[str, str]:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from configs.errors import UserError, first_names
+from configs.errors import UserError, first_names, shown
 from dali_pipelines.datasets.fates import QUARANTINE_FILE, read_quarantine, summary
 from dali_pipelines.datasets.formats import Entry, Reading, read_lists
 from dali_pipelines.store.index import Index
+from dali_pipelines.store.storage import joined
 
 if TYPE_CHECKING:  # tasks import DALI, which `prepare` and `lists` do without
     from dali_pipelines.tasks import Task
@@ -28,7 +29,7 @@ class Dataset:
     """
 
     index: Index
-    list_file: Path | None = None
+    list_file: Path | str | None = None
     quarantined: Mapping[str, str] = field(default_factory=dict)
     too_short: Mapping[str, str] = field(default_factory=dict)
 
@@ -36,7 +37,7 @@ class Dataset:
     def notes(self) -> list[str]:
         """Return a sentence that names the quarantined videos of the list; none where there are none."""
         total = f"of {len(self.quarantined) + len(self.index)} videos of {self.list_file}"
-        return summary("quarantined", self.quarantined, Path(self.index.root, QUARANTINE_FILE), total=total)
+        return summary("quarantined", self.quarantined, joined(self.index.root, QUARANTINE_FILE), total=total)
 
     def long_enough(self, task: "Task") -> "Dataset":
         """Leave out the videos with fewer frames than the task needs; UserError when none is left."""
@@ -72,16 +73,16 @@ def open_dataset(root: str | Path, list_file: str | Path | None = None, *, label
     dataset = Dataset(Index.load(root))
     labels: list[str | None] = []
     if list_file is not None:
-        lists = list(read_lists(Path(list_file)).entries.values())
+        lists = list(read_lists(list_file).entries.values())
         if len(lists) > 1:
             raise UserError(f"{list_file} holds {len(lists)} lists: write them with `python -m dali_pipelines.lists`")
-        dataset, labels = select(dataset.index, lists[0], Path(list_file))
+        dataset, labels = select(dataset.index, lists[0], list_file)
     if labeled:
         _require_labels(dataset, labels)
     return dataset
 
 
-def select(index: Index, entries: Sequence[Entry], list_file: Path) -> tuple[Dataset, list[str | None]]:
+def select(index: Index, entries: Sequence[Entry], list_file: Path | str) -> tuple[Dataset, list[str | None]]:
     """Return the videos that the entries of a list name, and the label that each has there; UserErrors as above."""
     if not entries:
         raise UserError(f"{list_file} names no videos; it takes one name a line")
@@ -124,8 +125,8 @@ def _require_labels(dataset: Dataset, labels: Sequence[str | None]) -> None:
     unlabeled = np.flatnonzero(index.labels < 0)
     if len(unlabeled):
         raise UserError(
-            f"{index.root} has {len(unlabeled)} videos without a class, the first {index.names.text(unlabeled[0])}; "
-            "prepare it again with --labels folders or a CSV, or run dali_pipelines.lists for Something-Something v1"
+            f"{index.root} has {len(unlabeled)} videos without a class, the first "
+            f"{shown(index.names.text(unlabeled[0]))}; prepare it again with --labels folders or a CSV, or run dali_pipelines.lists for Something-Something v1"
         )
     listed, held = len(set(labels)), len(np.unique(index.labels))
     if labels and all(label is not None and label.isdecimal() for label in labels) and listed != held:

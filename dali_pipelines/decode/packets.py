@@ -50,9 +50,10 @@ def _pictures(clip: EncodedClip) -> Iterator[VideoFrame]:
     decoder = _picture_decoder(clip.codec)
     at = 0
     for length, _ in clip.fragments:
-        picture = clip.data.data[at : at + length]
+        packet: Packet[Stream] = Packet(clip.data.data[at : at + length])  # type: ignore[arg-type]
+        packet.is_keyframe = True  # else FFmpeg adds each PNG to the one before
         at += length
-        yield from decoder.decode(Packet(picture))  # type: ignore[arg-type]
+        yield from decoder.decode(packet)
 
 
 @lru_cache(maxsize=HEADERS)

@@ -18,7 +18,9 @@ from dali_pipelines.store.files import replacing
 from dali_pipelines.store.fmp4 import read_layout
 from dali_pipelines.store.index import Record
 from dali_pipelines.store.nvdec import MULTIPLE, NVDEC_LEAST, why_unfit
-from dali_pipelines.store.source import Source, VideoError
+from dali_pipelines.store.pictures import open_source
+from dali_pipelines.store.place import Place
+from dali_pipelines.store.source import VideoError
 
 MOVFLAGS = "frag_keyframe+empty_moov+default_base_moof"
 _MUXER = {"movflags": MOVFLAGS, "strict": "unofficial"}  # else FFmpeg writes no raw 4:2:0, which it does read
@@ -89,12 +91,12 @@ def write_frames(path: Path, frames: Iterable[NDArray[np.uint8]], *, fps: Fracti
     return _write(path, (VideoFrame.from_ndarray(f, format="rgb24") for f in frames), Fraction(fps), settings)
 
 
-def write_video(path: Path, source: Path, settings: Encoding) -> Record:
-    """Re-encode every frame of the video file `source`, upright, into the fragmented MP4 `path`.
+def write_video(path: Path, source: Place | Path, settings: Encoding) -> Record:
+    """Re-encode every frame of the video `source`, upright, into the fragmented MP4 `path`.
 
     Frames keep their number: a variable frame rate becomes a constant one, none is dropped or repeated.
     """
-    with Source(source) as video:
+    with open_source(source) as video:
         return _write(path, video.frames(), video.fps, settings)
 
 

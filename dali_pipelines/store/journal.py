@@ -1,17 +1,24 @@
 """The journal of a prepare run: one JSON line a video, so that the next run continues from there."""
 
+import base64
 import fcntl
 import itertools
 import json
+import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
 from dali_pipelines.store.fmp4 import Fragment
 from dali_pipelines.store.index import Record
+from dali_pipelines.store.listing import list_folder
+from dali_pipelines.store.place import Place
+from dali_pipelines.store.remote_folders import size_and_time
 from dali_pipelines.store.remux import UNENCODED
+from dali_pipelines.store.storage import is_url, joined
+from dali_pipelines.store.units import PackedFragments, unpack_units
 
 JOURNAL_FILE = "prepare.jsonl"
 
@@ -24,10 +31,24 @@ class Stamp:
     mtime_ns: int
 
     @classmethod
-    def of(cls, path: Path) -> "Stamp":
-        """Return the stamp of a file."""
-        status = path.stat()
-        return cls(status.st_size, status.st_mtime_ns)
+    def of(cls, place: Place) -> "Stamp":
+        """Return the stamp of a file; of a folder that of all its bytes and the newest of all times.
+
+        Zeros where there is nothing, as at the end of a broken link, and for a folder at a URL.
+        """
+        location = place.location
+        try:
+            if is_url(location) and place.kind == "folder":
+                return cls(0, 0)
+            if is_url(location):
+                return cls(*size_and_time(location))
+            found = [os.stat(location)]
+            if place.kind == "folder":
+                names = [entry.name for entry in list_folder(location) if entry.kind == "file"]
+                found += [os.stat(joined(location, name)) for name in names]
+        except OSError:
+            return cls(0, 0)
+        return cls(sum(status.st_size for status in found), max(status.st_mtime_ns for status in found))
 
 
 @dataclass(frozen=True)
@@ -87,7 +108,9 @@ class Journal:
         if entry.record is None:
             line["reason"] = entry.reason
         else:
-            line["record"] = {**vars(entry.record), "fragments": [list(f) for f in entry.record.fragments]}
+            packed = PackedFragments.of(entry.record.fragments)
+            self.entries[name] = replace(entry, record=replace(entry.record, fragments=packed))
+            line["record"] = {**vars(entry.record), "fragments": base64.b64encode(packed.table).decode()}
         self._append(line)
 
     def _append(self, line: Mapping[str, Any]) -> None:
@@ -111,16 +134,19 @@ def _entry(line: dict[str, Any]) -> Entry:
     if "reason" in line:
         return Entry(stamp, None, line["reason"])
     fields = line["record"]
-    fragments = [_fragment(numbers) for numbers in fields["fragments"]]
-    if len(fields["fragments"][0]) == 2:  # an older version wrote sizes and frames alone
-        ends = itertools.accumulate((f.size for f in fragments), initial=fields["init_size"])
-        fragments = [f._replace(offset=start) for f, start in zip(fragments, ends, strict=False)]
-        fields["container"] = "mp4" if fields["init_size"] else "file"
-    return Entry(stamp, Record(**{**fields, "fragments": tuple(fragments), "notes": tuple(fields["notes"])}))
+    if isinstance(fields["fragments"], str):
+        packed = PackedFragments(base64.b64decode(fields["fragments"], validate=True))
+        unpack_units(packed.table)  # ValueError for a damaged line
+    else:  # an older version wrote all numbers out
+        packed = PackedFragments.of(_all_numbers(fields))
+    return Entry(stamp, Record(**{**fields, "fragments": packed, "notes": tuple(fields["notes"])}))
 
 
-def _fragment(numbers: list[int]) -> Fragment:
-    if len(numbers) == 2:
-        return Fragment(0, numbers[0], numbers[1])
-    offset, size, frames, deflated = numbers
-    return Fragment(offset, size, frames, deflated=bool(deflated))
+def _all_numbers(fields: dict[str, Any]) -> list[Fragment]:
+    """Return the fragments of a line; the oldest ones have only their sizes and frames."""
+    lines: list[list[int]] = fields["fragments"]
+    if len(lines[0]) == 4:
+        return [Fragment(offset, size, frames, bool(deflated)) for offset, size, frames, deflated in lines]
+    fields["container"] = "mp4" if fields["init_size"] else "file"
+    starts = itertools.accumulate((size for size, _ in lines), initial=fields["init_size"])
+    return [Fragment(start, size, frames) for start, (size, frames) in zip(starts, lines, strict=False)]

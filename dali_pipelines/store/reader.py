@@ -4,16 +4,18 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import repeat
+from urllib.parse import quote, unquote
 
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.errors import shown
+from dali_pipelines.store.index import ClipError as ClipError
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.storage import Span, merged, storage_of
 
-
-class ClipError(Exception):
-    """The bytes of a clip are missing, or do not decode to the frames of the index."""
+MOST_INFLATED = 2**28
+"""Bytes of a deflated picture; the largest real ones have a tenth of them."""
 
 
 @dataclass(frozen=True)
@@ -37,62 +39,128 @@ class EncodedClip:
     codec: str = ""
 
 
-def read_clip(index: Index, i: int, frames: NDArray[np.integer]) -> EncodedClip:
-    """Read the fragments of video `i` that hold `frames`.
+MOST_DIGITS = 18
+PICTURE_BYTES = 8
+"""Of a picture, for each pixel, at most: 16-bit RGBA that does not compress."""
+
+
+@dataclass(frozen=True)
+class LocatedClip:
+    """Where the bytes of a clip lie.
+
+    Attributes:
+        location: of the video, for messages.
+        spans: the init segment and the fragments, one after the other.
+        sizes: int64 (N,), bytes of each fragment; deflated: bool (N,).
+        counts: int64 (N,), frames of each.
+        most_inflated: bytes of a picture, at most.
+        Others as in `EncodedClip`.
+    """
+
+    location: str
+    spans: Sequence[Span]
+    sizes: NDArray[np.int64]
+    deflated: NDArray[np.bool_]
+    counts: NDArray[np.int64]
+    frames: NDArray[np.int32]
+    init_size: int
+    codec: str
+    most_inflated: int
+
+    @property
+    def nbytes(self) -> int:
+        """Return how many bytes are read."""
+        return sum(span.end - span.start for span in self.spans)
+
+    def read(self) -> EncodedClip:
+        """Read them; ClipError when the file is missing or too short."""
+        try:
+            data, sizes = storage_of(self.location).read(self.spans), self.sizes
+        except OSError as error:
+            raise ClipError(f"cannot read {shown(self.location)}: {error.strerror or error}") from error
+        if self.deflated.any():
+            data, sizes = _inflated(data, sizes, self.deflated, self.most_inflated)
+        return EncodedClip(
+            data,
+            self.frames,
+            int(self.frames.max()) + 1,
+            init_size=self.init_size,
+            fragments=list(zip(sizes.tolist(), self.counts.tolist(), strict=True)),
+            codec=self.codec,
+        )
+
+
+def locate_clip(index: Index, i: int, frames: NDArray[np.integer]) -> LocatedClip:
+    """Find the fragments of video `i` that hold `frames`.
 
     Args:
         frames: (T,), counted from the start of the video, in any order.
 
     Raises:
-        ClipError: the file is missing or too short.
         IndexError: the video does not have these frames.
     """
     frames = np.asarray(frames)
-    if not len(frames) or frames.min() < 0 or frames.max() >= index.num_frames[i]:
-        raise IndexError(f"frames {frames.tolist()} of a video of {index.num_frames[i]} frames: {index.names.text(i)}")
-    units, container = index.units(i), index.container(i)
+    info, units, container = index.info(i), index.units(i), index.container(i)
+    if not len(frames) or frames.min() < 0 or frames.max() >= info.num_frames:
+        raise IndexError(f"frames {frames.tolist()} of a video of {info.num_frames} frames: {shown(info.name)}")
     frame_begins = np.concatenate([[0], units.frame_ends[:-1]])
     wanted = np.searchsorted(units.frame_ends, frames, side="right")
     used, slot = np.unique(wanted, return_inverse=True)
     counts = units.frame_ends[used] - frame_begins[used]
     shift = frame_begins[used] - (np.cumsum(counts) - counts)  # frame of the video -> frame of the clip
-    relative = (frames - shift[slot]).astype(np.int32)
 
-    location, sizes = index.location(i), units.ends[used] - units.starts[used]
+    location = index.location(i)
     places = [picture_file(location, n) for n in used.tolist()] if container == "picture_files" else repeat(location)
     spans = map(Span, places, units.starts[used].tolist(), units.ends[used].tolist())
-    try:
-        data = storage_of(location).read(merged([Span(location, *units.init), *spans]))
-    except OSError as error:
-        raise ClipError(f"cannot read {location}: {error.strerror or error}") from error
-    if units.deflated[used].any():
-        data, sizes = _inflated(data, sizes, units.deflated[used])
-    return EncodedClip(
-        data,
-        relative,
-        int(relative.max()) + 1,
+    return LocatedClip(
+        location,
+        merged([Span(location, *units.init), *spans]),
+        units.ends[used] - units.starts[used],
+        units.deflated[used],
+        counts,
+        (frames - shift[slot]).astype(np.int32),
         init_size=units.init[1] - units.init[0],
-        fragments=list(zip(sizes.tolist(), counts.tolist(), strict=True)),
         codec=index.codec(i) if container in ("pictures", "picture_files") else "",
+        most_inflated=PICTURE_BYTES * (info.width * info.height + (1 << 16)),
     )
 
 
+def read_clip(index: Index, i: int, frames: NDArray[np.integer]) -> EncodedClip:
+    """Read the fragments of video `i` that hold `frames`; errors of `locate_clip` and `LocatedClip.read`."""
+    return locate_clip(index, i, frames).read()
+
+
 def picture_file(first: str, number: int) -> str:
-    """Return the location of a picture of a numbered series, `number` after the first."""
-    stem, dot, suffix = first.rpartition(".")
+    """Return the location of a picture of a numbered series, `number` after the first; ClipError without a number."""
+    folder, slash, name = first.rpartition("/")
+    web = folder.startswith(("http://", "https://"))
+    stem, dot, suffix = (unquote(name, errors="surrogateescape") if web else name).rpartition(".")
     digits = len(stem) - len(stem.rstrip("0123456789"))
     head, start = stem[: len(stem) - digits], stem[len(stem) - digits :]
-    return f"{head}{int(start) + number:0{digits}d}{dot}{suffix}"
+    if not 0 < digits <= MOST_DIGITS:
+        raise ClipError(f"{shown(first)} is not the first of numbered pictures")
+    name = f"{head}{int(start) + number:0{digits}d}{dot}{suffix}"
+    return folder + slash + (quote(name, errors="surrogateescape") if web else name)
 
 
 def _inflated(
-    data: NDArray[np.uint8], sizes: NDArray[np.int64], deflated: NDArray[np.bool_]
+    data: NDArray[np.uint8], sizes: NDArray[np.int64], deflated: NDArray[np.bool_], most: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Decompress the units that are deflated; return all units and the bytes of each."""
+    """Decompress the units that are deflated; return all units and the bytes of each, at most `most`."""
     at = np.cumsum(sizes) - sizes
     parts = [data[start : start + size].data for start, size in zip(at.tolist(), sizes.tolist(), strict=True)]
+    whole = [inflate(part, most) if raw else part for part, raw in zip(parts, deflated, strict=True)]
+    return np.frombuffer(bytearray().join(whole), np.uint8), np.array([len(part) for part in whole])
+
+
+def inflate(data: bytes | memoryview, most: int = MOST_INFLATED) -> bytes:
+    """Decompress a raw DEFLATE stream; ClipError when it is damaged, cut off or larger than any picture."""
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        whole = [zlib.decompress(part, -15) if raw else part for part, raw in zip(parts, deflated, strict=True)]
+        whole = stream.decompress(data, most)
     except zlib.error as error:
         raise ClipError(f"a picture of the archive does not decompress: {error}") from error
-    return np.frombuffer(bytearray().join(whole), np.uint8), np.array([len(part) for part in whole])
+    if not stream.eof:
+        why = f"it has more than {most} bytes" if stream.unconsumed_tail else "it is cut off"
+        raise ClipError(f"a picture of the archive does not decompress: {why}")
+    return whole

@@ -21,6 +21,8 @@ from dali_pipelines.store.headers import H264Sps
 from dali_pipelines.store.index import Record
 from dali_pipelines.store.nal import is_idr, read_sps
 from dali_pipelines.store.nvdec import LEAST_SURFACES, MULTIPLE
+from dali_pipelines.store.pictures import picture_record
+from dali_pipelines.store.place import Place
 from dali_pipelines.store.source import Source, VideoError
 
 UNENCODED = ("copy", "original")
@@ -29,13 +31,15 @@ WAY_OUT = "use --codec h264"
 INT32_MAX = 2**31 - 1
 
 
-def copy_video(path: Path, source: Path) -> Record:
+def copy_video(path: Path, source: Place | Path) -> Record:
     """Copy the video packets of `source` into the fragmented MP4 `path`.
 
     Every fragment of the record decodes by itself to the very pixels of the source: one that does not (open GOP, a
     key frame that is not IDR) is joined to the one before it. Frames that an edit list hides are kept. VideoError
     for codecs other than H.264, HEVC, VP9 and AV1, and for what looks different without its tags.
     """
+    if Place.of(source).is_pictures:
+        raise VideoError(f"pictures cannot be copied, --codec original leaves them as they are; or {WAY_OUT}")
     with Source(source, edit_list=False) as video:
         if video.codec not in COPIED_CODECS:
             raise VideoError(f"{video.codec} video cannot be copied, only {', '.join(COPIED_CODECS)}; {WAY_OUT}")
@@ -49,12 +53,18 @@ def copy_video(path: Path, source: Path) -> Record:
         return _record(video, pictures, init_size, closed)
 
 
-def leave_in_place(source: Path) -> Record:
-    """Return a record that points at `source` itself, as one fragment: a clip decodes from the start."""
-    with Source(source) as video:
+def leave_in_place(source: Place | Path) -> Record:
+    """Return a record that points at `source` itself.
+
+    A video file is one fragment: a clip decodes from its start. Of pictures each is one.
+    """
+    place = Place.of(source)
+    if place.is_pictures:
+        return picture_record(place)
+    with Source(place) as video:
         pictures = _decode_all(video)
-        whole = Fragment(0, source.stat().st_size, len(pictures.prints))
-        return _record(video, pictures, 0, (whole,), str(source.absolute()))
+        begin, end = place.span()
+        return _record(video, pictures, 0, (Fragment(begin, end - begin, len(pictures.prints)),), place.location)
 
 
 class _Pictures(NamedTuple):
@@ -141,7 +151,7 @@ def _single_surface(video: Source, *, read_as_clips: bool) -> bool:
     return any(sps.surfaces < LEAST_SURFACES for sps in sets)
 
 
-def _copy_packets(path: Path, source: Path) -> None:
+def _copy_packets(path: Path, source: Place | Path) -> None:
     with (
         Source(source, edit_list=False) as video,
         av.open(str(path), "w", format="mp4", options={"movflags": f"{MOVFLAGS}+negative_cts_offsets"}) as container,

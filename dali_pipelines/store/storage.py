@@ -1,20 +1,25 @@
 """Where bytes lie: local files, or what else offers the sizes and ranges of files that a URL names.
 
-A *location* is a path or a URL. To add a storage, write its class in a file of its own and name its schemes in
-`STORAGES`.
+A *location* is a path or a URL. A scheme that `STORAGES` does not name is fsspec's. To add a storage, write its class
+in a file of its own and name its schemes there.
 """
 
 import errno
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple, Protocol
+from urllib.parse import quote, unquote
 
 import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import UserError
+from dali_pipelines.store.remote import remote
 
 
 class Span(NamedTuple):
@@ -50,6 +55,8 @@ class LocalFiles:
 
     def read(self, spans: Sequence[Span]) -> NDArray[np.uint8]:
         """See `Storage.read`."""
+        for location, of_file in groupby(spans, key=lambda span: span.location):
+            _check_within(location, max(span.end for span in of_file))  # before memory is taken on an index's word
         data = np.empty(sum(span.end - span.start for span in spans), np.uint8)
         view, at = data.data, 0
         for location, of_file in groupby(spans, key=lambda span: span.location):
@@ -59,16 +66,28 @@ class LocalFiles:
                     while start < end:  # one read returns at most 2 GiB
                         got = os.preadv(file, [view[at : at + end - start]], start)
                         if got == 0:
-                            raise OSError(errno.EIO, f"it ends at byte {start}, {end} are expected: prepare it again")
+                            raise _too_short(start, end)
                         start, at = start + got, at + got
             finally:
                 os.close(file)
         return data
 
 
+def _check_within(location: str, end: int) -> None:
+    status = os.stat(location)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file")
+    if status.st_size < end:
+        raise _too_short(status.st_size, end)
+
+
+def _too_short(size: int, end: int) -> OSError:
+    return OSError(errno.EIO, f"it ends at byte {size}, {end} are expected: prepare it again")
+
+
 LOCAL = LocalFiles()
 STORAGES: Mapping[str, Storage] = {}
-"""The storage of each scheme of a URL."""
+"""The storage of each scheme of a URL that fsspec does not know, or not as well."""
 
 
 def is_url(location: Path | str) -> bool:
@@ -76,10 +95,26 @@ def is_url(location: Path | str) -> bool:
     return "://" in str(location)
 
 
+def location(text: Path | str) -> Path | str:
+    """Return what somebody typed as a location: a URL as it is, for a path would lose a slash, or a path."""
+    return text if is_url(text) else Path(text)
+
+
+def exists(location: Path | str) -> bool:
+    """Tell whether there is such a file; OSError when nobody can say."""
+    try:
+        storage_of(location).size(str(location))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def joined(root: Path | str, path: str) -> str:
     """Return the location of a path below a root; an absolute path or a URL stands for itself."""
     if is_url(path) or os.path.isabs(path):
         return path
+    if str(root).startswith(("http://", "https://")):
+        path = quote(path, errors="surrogateescape")
     return f"{str(root).rstrip('/')}/{path}"
 
 
@@ -88,16 +123,30 @@ def storage_of(location: Path | str) -> Storage:
     if not is_url(location):
         return LOCAL
     scheme = str(location).partition("://")[0]
-    if scheme not in STORAGES:
-        known = ", ".join(STORAGES) or "local folders"
-        raise UserError(f"{location}: there is no storage for {scheme}://, only {known}")
-    return STORAGES[scheme]
+    return STORAGES[scheme] if scheme in STORAGES else remote(str(location))
 
 
 def read_file(location: Path | str) -> NDArray[np.uint8]:
     """Return all bytes of a file; OSError when it cannot be read."""
     storage = storage_of(location)
     return storage.read([Span(str(location), 0, storage.size(str(location)))])
+
+
+@contextmanager
+def local_copy(location: Path | str) -> Iterator[Path]:
+    """Yield the path of a file, of one at a URL the path of a copy; a UserError of the block names the URL."""
+    if not is_url(location):
+        yield Path(location)
+        return
+    with TemporaryDirectory() as folder:
+        path = Path(folder, unquote(str(location).rpartition("/")[2]))
+        try:
+            path.write_bytes(read_file(location).data)
+            yield path
+        except OSError as error:
+            raise UserError(f"cannot read {location}: {error.strerror or error}") from error
+        except UserError as error:
+            raise UserError(str(error).replace(str(path), str(location))) from error
 
 
 def merged(spans: Iterable[Span]) -> list[Span]:

@@ -21,7 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
+from configs.errors import shown
 from dali_pipelines.store.files import replacing
+from dali_pipelines.store.storage import location
 from trainers.engine.distributed import Ranks, start
 from trainers.engine.fit import require_writable
 from trainers.evaluation.video_features import VideoFeatures, extract_features
@@ -30,7 +32,7 @@ from trainers.evaluation.video_features import VideoFeatures, extract_features
 def parse_args(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m trainers.extract_features", description="Features of videos.")
     parser.add_argument(
-        "sources", nargs="+", type=Path, metavar="SRC", help="a prepared dataset, or videos and folders"
+        "sources", nargs="+", type=location, metavar="SRC", help="a prepared dataset, or videos and folders"
     )
     parser.add_argument(
         "--checkpoint", required=True, metavar="CKPT", help="a run, a checkpoint's .pt, or a .safetensors export"
@@ -81,7 +83,7 @@ def work(args: argparse.Namespace, ranks: Ranks) -> int:
     if ranks.rank == 0:
         save(args.out, features)
         for name, reason in unreadable.items():
-            print(f"unreadable: {name}: {reason}", file=sys.stderr)
+            print(f"unreadable: {shown(name)}: {shown(reason)}", file=sys.stderr)
         count, channels = features.values.shape
         print(f"{args.out}: {channels} features of {count} videos, {len(unreadable)} unreadable", flush=True)
     return 3 if unreadable and ranks.world_size == 1 else 0

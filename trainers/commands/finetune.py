@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from configs.errors import UserError
+from configs.errors import UserError, first_names, shown
 from configs.load import dump, load
 from configs.schema import Recognition
 from dali_pipelines.datasets.hold_out import hold_out
 from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.store.index import Index
+from dali_pipelines.store.storage import exists
 from nets import backbones
 from nets.classifier import Classifier
 from trainers.commands.options import add_options, overrides, parse
@@ -118,18 +119,18 @@ def split_notes(config: Recognition, index: Index) -> list[str]:
     data = config.data
     test_list = data.list_of("test") if data.test_list else None
     test, notes = None, list[str]()
-    if test_list and test_list.is_file():
+    if test_list and exists(test_list):
         dataset = open_dataset(data.root, test_list, labeled=True)
         test, notes = dataset.index, dataset.notes
     unseen = np.setdiff1d(np.arange(len(index.class_names)), index.labels)
     if len(unseen):
         tested = "" if test is None else f"; the test has {np.isin(test.labels, unseen).sum()} videos of them"
-        names = ", ".join(index.class_names[label] for label in unseen[:3]) + " ..." * (len(unseen) > 3)
+        names = first_names([index.class_names[label] for label in unseen])
         notes.append(f"{len(unseen)} of {len(index.class_names)} classes have no training video ({names}){tested}")
     shared = set(index.names.texts()).intersection(test.names.texts() if test else ())
     if test is not None and shared:
         notes.append(
-            f"{len(shared)} of {len(test)} test videos are trained on too, such as {min(shared)}: "
+            f"{len(shared)} of {len(test)} test videos are trained on too, such as {shown(min(shared))}: "
             "the test's accuracy will be too high"
         )
     return notes

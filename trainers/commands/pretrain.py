@@ -13,6 +13,7 @@ from configs.errors import UserError
 from configs.load import dump, load
 from configs.schema import Config
 from dali_pipelines.datasets.open import open_dataset
+from dali_pipelines.store.storage import joined
 from dali_pipelines.tasks import task_module
 from nets.tasks import build_task, pretext_tasks
 from trainers.commands.options import add_options, overrides, parse
@@ -64,7 +65,7 @@ def work(config: Config, ranks: Ranks, args: argparse.Namespace) -> str:
     group's last reference, it frees it under the GIL, for which gloo's thread may be waiting: the rank never exits.
     """
     data = config.data
-    dataset = open_dataset(data.root, Path(data.root, data.list) if data.list else None)
+    dataset = open_dataset(data.root, joined(data.root, data.list) if data.list else None)
     for note in dataset.notes if ranks.rank == 0 else []:
         print(f"note: {note}", flush=True)
     loader = build_loader(config, ranks, dataset.index)

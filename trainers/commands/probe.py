@@ -12,6 +12,7 @@ import torch
 
 from configs.errors import UserError
 from dali_pipelines.datasets.open import open_dataset
+from dali_pipelines.store.storage import joined
 from dali_pipelines.tasks.recognition import Config as ClipsConfig
 from dali_pipelines.tasks.recognition import Test
 from nets.backbones import create
@@ -47,7 +48,7 @@ def main(argv: list[str]) -> None:
     assert weights.config is not None
     config, clip = weights.config, weights.clip
     root = args.data_dir or config.data.root
-    datasets = [open_dataset(root, Path(root, name), labeled=True) for name in (args.train, args.test)]
+    datasets = [open_dataset(root, joined(root, name), labeled=True) for name in (args.train, args.test)]
     train, test = (dataset.index for dataset in datasets)
     clips = ClipsConfig(
         num_frames=args.frames or clip["num_frames"],

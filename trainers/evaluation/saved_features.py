@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from configs.errors import UserError
+from configs.errors import UserError, shown
 from configs.schema import Data, Recognition
 from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.index import Index
+from dali_pipelines.store.storage import is_url
 from dali_pipelines.tasks.recognition import Config
 from nets import backbones
 from trainers.engine.distributed import Ranks
@@ -51,7 +52,7 @@ def features_of_both(weights: Weights, config: Recognition, ranks: Ranks) -> Set
     shared = sorted({*gallery.names.texts()} & {*queries.names.texts()})
     if shared:
         raise UserError(
-            f"{len(shared)} of {len(queries)} test videos are training videos too, the first {shared[0]}: such a video "
+            f"{len(shared)} of {len(queries)} test videos are training videos too, the first {shown(shared[0])}: such a video "
             "finds itself; let data.list and data.test_list name different videos"
         )
     missing = [note for dataset in datasets for note in dataset.notes]
@@ -102,7 +103,7 @@ def features(
     broken = [name for name in broken if name not in found.unreadable]
     if broken:
         raise UserError(
-            f"the features of {len(broken)} of {len(index)} videos are not finite, the first {broken[0]}: "
+            f"the features of {len(broken)} of {len(index)} videos are not finite, the first {shown(broken[0])}: "
             "the network's weights hold nan or infinity; take an earlier checkpoint"
         )
     if not found.unreadable:
@@ -116,7 +117,8 @@ def key(sha256: str, index: Index, cfg: Config) -> str:
     The original names its file by the dataset alone and takes those of another checkpoint for its own
     (specs/evaluation.md 9.5). A video's length and the places of its fragments tell a dataset that was prepared anew.
     """
-    facts = [RULE, sha256, dataclasses.asdict(cfg), str(Path(index.root).resolve()), index.names.texts()]
+    root = str(index.root if is_url(index.root) else Path(index.root).resolve())
+    facts = [RULE, sha256, dataclasses.asdict(cfg), root, index.names.texts()]
     digest = hashlib.sha256(json.dumps(facts).encode())
     digest.update(index.num_frames.tobytes())
     for row in range(len(index)):

@@ -13,6 +13,7 @@ from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.datasets.labels import read_labels
 from dali_pipelines.prepare import Job, store_video
 from dali_pipelines.store.index import INDEX_FILE, Index
+from dali_pipelines.store.storage import exists, joined
 from dali_pipelines.workers import Crashed, run_jobs
 from trainers.engine.distributed import Ranks
 
@@ -29,12 +30,12 @@ class Videos:
     """Name -> reason of those that cannot."""
 
 
-def open_videos(sources: Sequence[Path], ranks: Ranks, *, workers: int) -> Videos:
+def open_videos(sources: Sequence[Path | str], ranks: Ranks, *, workers: int) -> Videos:
     """Open a prepared dataset, or videos that were never prepared. All ranks call this at the same point.
 
     UserError for a dataset together with anything else, and when no video can be read.
     """
-    prepared = [source for source in sources if (source / INDEX_FILE).is_file()]
+    prepared = [source for source in sources if exists(joined(source, INDEX_FILE))]
     if not prepared:
         return _index_in_place(sources, ranks, workers)
     if len(sources) > 1:
@@ -43,11 +44,15 @@ def open_videos(sources: Sequence[Path], ranks: Ranks, *, workers: int) -> Video
     return Videos(index, dict(zip(index.names.texts(), index.labels.tolist(), strict=True)), {})
 
 
-def _index_in_place(sources: Sequence[Path], ranks: Ranks, workers: int) -> Videos:
+def _index_in_place(sources: Sequence[Path | str], ranks: Ranks, workers: int) -> Videos:
     """Index videos as `dali_pipelines.prepare --codec original` does, without its files; each rank decodes a shard."""
     found = find_videos(sources, outside=Path(os.devnull))  # nothing lies below it
-    labels, class_names = read_labels("folders", found)
-    jobs = [Job(name, path, path, "original") for name, path in found.items()][ranks.rank :: ranks.world_size]
+    labels, class_names = read_labels("folders", found.videos, given=found.labels)
+    for note in found.notes if ranks.rank == 0 else ():
+        print(f"note: {note}", flush=True)
+    jobs = [Job(name, place, Path(), "original") for name, place in found.videos.items()][
+        ranks.rank :: ranks.world_size
+    ]
     results = (
         run_jobs(store_video, jobs, workers=max(min(workers, len(jobs)), 1))
         if workers
@@ -61,7 +66,7 @@ def _index_in_place(sources: Sequence[Path], ranks: Ranks, workers: int) -> Vide
     failed = {name: reason for name, (record, reason) in gathered.items() if record is None}
     if not records:
         name = min(failed)
-        raise UserError(f"none of the {len(failed)} videos can be read; {found[name]}: {failed[name]}")
+        raise UserError(f"none of the {len(failed)} videos can be read; {found.videos[name]}: {failed[name]}")
     for note, count in Counter(note for record in records.values() for note in record.notes).items():
         if ranks.rank == 0:
             print(f"note: {count} videos {note}", flush=True)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from configs.schema import Data
+from dali_pipelines.store.storage import location
 from nets.backbones import create
 from trainers.engine.devices import choose_device
 from trainers.engine.distributed import Ranks
@@ -73,7 +74,7 @@ def extract_features(
     cfg = replace(cfg, **_given(clip), test=replace(cfg.test, **_given(test)))
 
     sources = [videos] if isinstance(videos, str | Path) else videos
-    found = open_videos([Path(source) for source in sources], ranks, workers=workers)
+    found = open_videos([location(source) for source in sources], ranks, workers=workers)
     data = Data(root=str(found.index.root), workers=workers)
     (features,) = extract([backbone.to(ranks.device).eval()], found.index, cfg, ranks, data)
     names = [*features.names, *found.failed]

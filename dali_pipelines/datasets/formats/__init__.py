@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, cast
 
 from configs.errors import UserError
+from dali_pipelines.store.storage import local_copy
 
 
 class Reading(NamedTuple):
@@ -61,9 +62,10 @@ def list_format(name: str) -> ListFormat:
     return cast(ListFormat, importlib.import_module(f"{__name__}.{name}"))
 
 
-def read_lists(path: Path) -> Lists:
-    """Read a file or folder in the first format that recognizes it."""
-    return next(of for of in map(list_format, format_names()) if of.recognizes(path)).read(path)
+def read_lists(list_file: Path | str) -> Lists:
+    """Read a file or folder, or a file at a URL, in the first format that recognizes it."""
+    with local_copy(list_file) as path:
+        return next(of for of in map(list_format, format_names()) if of.recognizes(path)).read(path)
 
 
 def text_lines(path: Path) -> list[str]:

@@ -1,30 +1,225 @@
-"""Which files are videos, what they are called, and their labels."""
+"""Which videos a search finds, what they are called, and what it says of all that it passes over."""
+
+import os
+import re
+import socket
+from pathlib import Path
 
 import pytest
 
 from configs.errors import UserError
+from dali_pipelines.datasets import search
 from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.datasets.labels import read_labels
+from dali_pipelines.decode.frames import decode_rgb
+from dali_pipelines.prepare import main
+from dali_pipelines.store.index import Index
+from dali_pipelines.store.reader import read_clip
+from dali_pipelines.store.remux import leave_in_place
+from dali_pipelines.store.source import Source, VideoError
+from tests.helpers.archives import write_tar, write_zip
+from tests.helpers.media import make_video, run_ffmpeg
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+
+
+def found_in(*sources: Path | str, out: str = "/nowhere") -> tuple[list[str], tuple[str, ...]]:
+    found = find_videos(sources, outside=Path(out))
+    return list(found.videos), found.notes
 
 
 def test_two_videos_of_one_name_are_refused_by_both_their_paths(tmp_path):
-    for folder, suffix in (("x", "mp4"), ("y", "avi")):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / f"a.{suffix}").write_bytes(b"")
-    with pytest.raises(UserError, match=rf"named 'a': {tmp_path}/x/a.mp4 and {tmp_path}/y/a.avi"):
-        find_videos([tmp_path / "x", tmp_path / "y"], outside=tmp_path / "out")
+    touch(tmp_path / "x" / "a.mp4", tmp_path / "y" / "a.mp4")
+    with pytest.raises(UserError, match=rf"named 'a.mp4': {tmp_path}/x/a.mp4 and {tmp_path}/y/a.mp4"):
+        found_in(tmp_path / "x", tmp_path / "y")
 
 
 def test_a_file_is_taken_whatever_its_suffix_and_a_loop_of_links_ends(tmp_path):
-    (tmp_path / "in" / "sub").mkdir(parents=True)
-    (tmp_path / "strange.dat").write_bytes(b"")
-    (tmp_path / "in" / "sub" / "a.MP4").write_bytes(b"")
+    touch(tmp_path / "strange.dat", tmp_path / "in" / "sub" / "a.MP4", tmp_path / "elsewhere" / "b.mkv")
     (tmp_path / "in" / "sub" / "loop").symlink_to(tmp_path / "in")
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere" / "b.mkv").write_bytes(b"")
     (tmp_path / "in" / "linked").symlink_to(tmp_path / "elsewhere")
-    found = find_videos([tmp_path / "strange.dat", tmp_path / "in"], outside=tmp_path / "out")
-    assert list(found) == ["linked/b", "strange", "sub/a"]
+    assert found_in(tmp_path / "strange.dat", tmp_path / "in") == (["linked/b", "strange", "sub/a"], ())
+
+
+def test_files_that_are_given_keep_the_folders_below_the_one_that_they_share(tmp_path):
+    touch(*(tmp_path / "gifs" / folder / f"{i}.gif" for folder in ("jump", "run") for i in (1, 2)))
+    names, _ = found_in(*sorted(tmp_path.glob("gifs/*/*.gif")))
+    assert names == ["jump/1", "jump/2", "run/1", "run/2"]
+    assert found_in(*sorted(tmp_path.glob("gifs/run/*.gif")))[0] == ["1", "2"]
+    assert found_in(tmp_path / "gifs")[0] == names
+
+
+def test_files_that_differ_in_their_suffix_alone_keep_it_in_their_names(tmp_path):
+    touch(*(tmp_path / "v" / name for name in ("a.mp4", "a.webm", "b.mkv", "b.mp4", "c.mp4")))
+    names, notes = found_in(tmp_path / "v")
+    assert names == ["a.mp4", "a.webm", "b.mkv", "b.mp4", "c"]
+    assert notes == ("2 names stand for several videos each, which get longer ones: a, b",)
+
+
+def test_archives_are_named_by_their_path_and_what_they_hold_by_its_own(tmp_path):
+    pictures = {f"{i}.jpg": b"x" for i in range(2)}
+    (tmp_path / "zips" / "run" / "b").mkdir(parents=True)
+    write_zip(tmp_path / "zips" / "run" / "v_a.b.zip", pictures)
+    write_zip(tmp_path / "zips" / "run" / "b" / "RGB_frames.zip", pictures)
+    write_zip(tmp_path / "zips" / "jump.zip", {f"{v}/{name}": data for v in "cd" for name, data in pictures.items()})
+    write_tar(tmp_path / "zips" / "0.tar", {"e.mp4": b"x", "same.mp4": b"x", "same.cls": b"3"})
+    write_tar(tmp_path / "zips" / "1.tar", {"same.mp4": b"x", "same.json": b'{"label": "run"}'})
+    found = find_videos([tmp_path / "zips"], outside=tmp_path)
+    assert list(found.videos) == [
+        *("0/same.mp4", "1/same.mp4", "e", "jump/c", "jump/d", "run/b", "run/v_a.b"),
+    ]
+    assert found.labels == {"0/same.mp4": "3", "1/same.mp4": "run"}
+    assert found_in(tmp_path / "zips" / "run" / "b" / "RGB_frames.zip")[0] == ["b"]
+    assert found_in(tmp_path / "zips" / "jump.zip")[0] == ["c", "d"]
+    assert found_in(*sorted((tmp_path / "zips").glob("r*/*.zip")), tmp_path / "zips" / "jump.zip")[0][-1] == "run/v_a.b"
+
+
+def test_files_of_other_suffixes_are_counted_by_them(tmp_path):
+    touch(*(tmp_path / "v" / name for name in ("a.mp4", "x.txt", "y.TXT", "z.wav", "n_frames", ".hidden", "._a.mp4")))
+    assert found_in(tmp_path / "v") == (
+        ["a"],
+        ("passed over 4 files by their suffixes, none of a video: .txt (2), none (1), .wav (1)",),
+    )
+
+
+def test_hidden_folders_those_of_other_programs_and_unfinished_downloads_are_passed_over(tmp_path):
+    touch(*(tmp_path / "v" / folder / "a.mp4" for folder in (".Trash-1000", ".ipynb_checkpoints", "@eaDir", "run")))
+    touch(*(tmp_path / "v" / "run" / name for name in ("x.temp.mp4", "x.f137.mp4", "x.f251-drc.webm", "y.f.mp4")))
+    names, notes = found_in(tmp_path / "v")
+    assert names == ["run/a", "run/y.f"]
+    v = tmp_path / "v"
+    assert notes == (
+        f"passed over 3 folders that are hidden or another program's: {v}/.Trash-1000, {v}/.ipynb_checkpoints, "
+        f"{v}/@eaDir",
+        f"passed over 3 files that a download left unfinished: {v}/run/x.f137.mp4, {v}/run/x.f251-drc.webm, "
+        f"{v}/run/x.temp.mp4",
+    )
+
+
+def test_of_a_folder_and_a_link_to_it_the_name_of_the_folder_stands_and_the_link_is_said(tmp_path):
+    touch(tmp_path / "v" / "HandstandPushups" / "a.avi")
+    (tmp_path / "v" / "HandStandPushups").symlink_to("HandstandPushups")
+    names, (note,) = found_in(tmp_path / "v")
+    assert names == ["HandstandPushups/a"]
+    assert note.endswith(f"by their own names: {tmp_path}/v/HandStandPushups -> {tmp_path}/v/HandstandPushups")
+
+
+@pytest.mark.parametrize("name", ["prepared", "deep/prepared2"])
+def test_a_prepared_dataset_in_the_source_is_passed_over_wherever_it_lies(tmp_path, name):
+    touch(tmp_path / "a.mp4", tmp_path / name / "index.npz", tmp_path / name / "videos" / "a.mp4")
+    assert found_in(tmp_path, out=str(tmp_path / "o")) == (
+        ["a"],
+        (f"passed over 1 prepared datasets: {tmp_path / name}",),
+    )
+    with pytest.raises(UserError, match=f"no video files.*passed over 1 prepared datasets: {tmp_path / name}"):
+        found_in(tmp_path / name)
+
+
+def test_a_folder_that_cannot_be_read_is_said(tmp_path, monkeypatch):
+    """The user who runs the tests may read everything."""
+    touch(tmp_path / "run" / "a.mp4", tmp_path / "secret" / "b.mp4")
+    list_folder = search.list_folder
+
+    def refuse(location: str) -> list:
+        if location.endswith("secret"):
+            raise PermissionError(13, "Permission denied", location)
+        return list_folder(location)
+
+    monkeypatch.setattr(search, "list_folder", refuse)
+    assert found_in(tmp_path) == (
+        ["run/a"],
+        (f"passed over 1 folders that cannot be read (Permission denied): {tmp_path}/secret",),
+    )
+
+
+def test_pipes_sockets_and_devices_are_never_opened(tmp_path, monkeypatch):
+    touch(tmp_path / "a.mp4")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    monkeypatch.chdir(tmp_path)  # the address of a socket has to be short
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket.mp4")
+    (tmp_path / "device.mp4").symlink_to("/dev/zero")
+    names, notes = found_in(tmp_path)
+    assert names == ["a"]
+    assert notes == tuple(f"passed over 1 {kind}s: {tmp_path}/{kind}.mp4" for kind in ("device", "pipe", "socket"))
+    for kind in ("device", "pipe", "socket"):
+        with pytest.raises(UserError, match=f"{kind}.mp4 is a {kind} and no file"):
+            found_in(tmp_path / f"{kind}.mp4")
+    os.mkfifo(tmp_path / "frames.pipe")
+    pictures = tmp_path / "frames"
+    pictures.mkdir()
+    touch(pictures / "1.jpg", pictures / "3.jpg")
+    os.mkfifo(pictures / "2.jpg")
+    with pytest.raises(VideoError, match=r"its picture 2\.jpg is missing"):
+        leave_in_place(pictures)
+
+
+def test_of_broken_links_only_those_of_videos_are_quarantined(tmp_path):
+    make_video(tmp_path / "v" / "a.mp4", frames=3)
+    (tmp_path / "v" / "c.mp4").symlink_to("gone.mp4")
+    (tmp_path / "v" / "notes").symlink_to("gone")
+    assert found_in(tmp_path / "v") == (["a", "c"], (f"passed over 1 broken links: {tmp_path}/v/notes",))
+    command = [str(tmp_path / "v"), "--out", str(tmp_path / "o"), "--codec", "original", "--workers", "1"]
+    assert main(command) == 3
+    assert (
+        f"{tmp_path}/v/c.mp4,cannot be opened: No such file or directory" in (tmp_path / "o/quarantine.csv").read_text()
+    )
+    make_video(tmp_path / "v" / "gone.mp4", frames=3)
+    assert main(command) == 0
+
+
+def test_names_with_a_colon_are_no_protocol(tmp_path, monkeypatch):
+    make_video(tmp_path / "act:run" / "x.mp4", frames=3).rename(tmp_path / "2021-01-01T10:30:00.mp4")
+    make_video(tmp_path / "act:run" / "x.mp4", frames=3)
+    monkeypatch.chdir(tmp_path)
+    for source in (".", "2021-01-01T10:30:00.mp4", "act:run"):
+        for place in find_videos([source], outside=tmp_path / "out").videos.values():
+            assert leave_in_place(place).num_frames == 3
+    assert leave_in_place(Path("2021-01-01T10:30:00.mp4")).num_frames == 3
+    assert found_in(".")[0] == ["2021-01-01T10:30:00", "act:run/x"]
+
+
+def test_splits_stay_in_the_names(tmp_path):
+    touch(tmp_path / "train" / "run" / "a.mp4", tmp_path / "val" / "run" / "b.mp4")
+    assert found_in(tmp_path)[0] == ["train/run/a", "val/run/b"]
+
+
+SUFFIXES = {
+    **{"3g2": "mpeg4", "apng": "apng", "divx": "mpeg4", "f4v": "h264", "gif": "gif", "h264": "h264", "hevc": "hevc"},
+    **{"ivf": "vp8", "m1v": "mpeg1video", "m2v": "mpeg2video", "mjpeg": "mjpeg", "mpe": "mpeg1video"},
+    **{"mxf": "mpeg2video", "nut": "mpeg4", "qt": "h264", "rm": "rv10", "y4m": "rawvideo"},
+}
+MUXERS = {"divx": "avi", "mpe": "mpeg", "qt": "mov", "f4v": "mp4"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_files_with_the_suffixes_that_people_have_are_videos_that_decode(tmp_path, suffix):
+    size = "352x288"  # RealVideo and MPEG know few
+    encoder = {"h264": "libx264", "hevc": "libx265", "vp8": "libvpx"}.get(SUFFIXES[suffix], SUFFIXES[suffix])
+    source = tmp_path / "v" / f"a.{suffix}"
+    source.parent.mkdir()
+    form = ["-f", MUXERS[suffix]] if suffix in MUXERS else []
+    test_source = f"testsrc2=size={size}:rate=25"
+    pixels = ["-pix_fmt", "yuvj420p"] if suffix == "mjpeg" else []
+    run_ffmpeg("-f", "lavfi", "-i", test_source, "-frames:v", "6", "-c:v", encoder, *pixels, *form, source)
+    assert found_in(tmp_path / "v") == (["a"], ())
+    with Source(source) as video:
+        assert sum(1 for _ in video.frames()) in (5, 6)  # RealVideo's muxer loses one
+    index = Index.build(tmp_path, {"a": leave_in_place(source)})
+    assert decode_rgb(read_clip(index, 0, [0, 4])).shape == (2, 288, 352, 3)
+
+
+def test_labels_that_come_with_the_videos_are_their_classes():
+    assert read_labels("folders", ["a", "b", "c"], given={"a": "run", "c": "jump"}) == (
+        {"a": 1, "b": -1, "c": 0},
+        ("jump", "run"),
+    )
+    assert read_labels("none", ["a"], given={"a": "run"}) == ({"a": -1}, ())
 
 
 def test_labels_from_a_csv_file_are_ids_or_class_names(tmp_path):
@@ -47,5 +242,5 @@ def test_labels_from_a_csv_file_are_ids_or_class_names(tmp_path):
 )
 def test_labels_that_do_not_fit_the_videos_are_an_error(tmp_path, text, message):
     (tmp_path / "labels.csv").write_text(text)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=re.escape(message)):
         read_labels(str(tmp_path / "labels.csv"), ["a", "b", "c"])

@@ -52,7 +52,7 @@ BAD = {
         "its picture 00005.jpg is 32x48, those before it 96x64",
         lambda p: write_pictures(p, ["00005.jpg"], size=(32, 48)),
     ),
-    "flow": ("not one numbered series: 00001.jpg, flow_x_1.jpg", lambda p: write_pictures(p, ["flow_x_1.jpg"])),
+    "depth": ("not one numbered series: 00001.jpg, depth_1.jpg", lambda p: write_pictures(p, ["depth_1.jpg"])),
     "cover": ("not one numbered series: 00001.jpg, cover.jpg", lambda p: write_pictures(p, ["cover.jpg"])),
     "one": ("has only one picture", lambda p: [path.unlink() for path in p.glob("0000[2-5].jpg")]),
 }
@@ -128,18 +128,37 @@ def test_only_folders_that_have_changed_are_done_again(tmp_path, capsys):
     assert stored_now(0) == "4 videos (1 stored now)"
 
 
-def test_a_folder_with_videos_is_searched_for_videos_alone(tmp_path):
+def test_folders_of_pictures_and_videos_are_taken_side_by_side(tmp_path):
     write_pictures(tmp_path / "frames" / "a", numbered(3))
-    write_pictures(tmp_path / "both" / "thumbnails", numbered(3))
-    video = make_video(tmp_path / "both" / "thumbnails" / "deep" / "b.mp4", frames=3)
+    write_pictures(tmp_path / "both" / "b", numbered(3))
+    write_pictures(tmp_path / "both" / "cover", ["cover.jpg"])
+    make_video(tmp_path / "both" / "b" / "deep" / "c.mp4", frames=3)
+    write_pictures(tmp_path / "both" / "d", numbered(3))
+    make_video(tmp_path / "both" / "d" / "e.mp4", frames=3)
     found = find_videos([tmp_path / "frames", tmp_path / "both"], outside=tmp_path / "out")
-    assert found == {"a": tmp_path / "frames" / "a", "thumbnails/deep/b": video}
-    assert find_videos([tmp_path / "frames" / "a"], outside=tmp_path / "out") == {"a": tmp_path / "frames" / "a"}
+    assert {name: place.kind for name, place in found.videos.items()} == {
+        "a": "folder",
+        "b": "folder",
+        "b/deep/c": "file",
+        "d/e": "file",
+    }
+    assert found.notes == (
+        f"passed over 1 folders with pictures without numbers: {tmp_path}/both/cover",
+        f"passed over 1 folders with pictures beside videos: {tmp_path}/both/d",
+    )
+    assert [*find_videos([tmp_path / "frames" / "a"], outside=tmp_path / "out").videos] == ["a"]
 
 
-@pytest.mark.parametrize("codec", ["copy", "original"])
-def test_pictures_cannot_stay_as_they_are_encoded(tmp_path, codec):
+def test_of_optical_flow_and_pictures_in_color_in_one_folder_those_in_color_are_taken(tmp_path, capsys):
+    folder = write_pictures(tmp_path / "source" / "a", numbered(3, "img_{:05d}.jpg"))
+    for axis in "xy":
+        write_pictures(folder, numbered(2, f"flow_{axis}_{{:05d}}.jpg"), mode="L")
+    assert main([str(folder.parent), "--out", str(tmp_path / "out"), "--codec", "original"]) == 0
+    assert "note: 1 videos have optical flow beside their pictures, which is passed over" in capsys.readouterr().out
+    assert Index.load(tmp_path / "out").location(0) == str(folder / "img_00001.jpg")
+
+
+def test_pictures_cannot_be_copied_into_a_video(tmp_path):
     folder = write_pictures(tmp_path / "source" / "a", numbered(3))
-    with pytest.raises(UserError, match=f"--codec {codec} cannot take a folder of pict.*, {folder}: use --codec h264"):
-        main([str(folder.parent), "--out", str(tmp_path / "out"), "--codec", codec])
-    assert not (tmp_path / "out").exists()
+    with pytest.raises(UserError, match=f"{folder}: pictures cannot be copied, --codec original leaves them"):
+        main([str(folder.parent), "--out", str(tmp_path / "out"), "--codec", "copy"])

@@ -79,7 +79,7 @@ def test_what_a_storage_cannot_read_is_a_clip_error_that_names_the_video(memory)
 
 
 def test_a_url_without_a_storage_or_an_index_is_an_error_in_words(memory):
-    with pytest.raises(UserError, match="nowhere://x: there is no storage for nowhere://, only memory"):
+    with pytest.raises(UserError, match="nowhere://x: there is no storage for nowhere://, only for what fsspec knows"):
         Index.load("nowhere://x")
     del FILES["memory://bucket/data/index.npz"]
     with pytest.raises(UserError, match="memory://bucket/data is no prepared dataset"):

@@ -1,0 +1,130 @@
+"""Search a folder for videos of every kind, and keep count of what is passed over."""
+
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from configs.errors import first_names
+from dali_pipelines.store.archives import SUFFIXES
+from dali_pipelines.store.files import is_video_name
+from dali_pipelines.store.index import INDEX_FILE
+from dali_pipelines.store.listing import Entry, list_folder
+from dali_pipelines.store.place import Place
+from dali_pipelines.store.series import PICTURE
+from dali_pipelines.store.storage import is_url, joined
+
+DATA_FILE = "data.mdb"
+"""What is in the folder that an LMDB is."""
+FOREIGN = ("@", "__MACOSX", "lost+found", "#recycle", "$RECYCLE.BIN", "System Volume Information")
+"""What names of folders begin with that other programs keep for themselves; @eaDir is a disk station's."""
+PARTIAL = re.compile(r".*\.(temp|f[0-9]+(-[0-9a-z]+)?)\.[a-z0-9]+", re.IGNORECASE)
+"""What yt-dlp leaves behind: sound or pictures alone, or a file that is not finished."""
+
+
+class PassedOver:
+    """What a search passes over, by the reason."""
+
+    def __init__(self) -> None:
+        self.things: dict[str, list[str]] = defaultdict(list)
+        self.suffixes: Counter[str] = Counter()
+
+    def add(self, reason: str, thing: str) -> None:
+        """Count a thing, a path or name."""
+        self.things[reason].append(thing)
+
+    def sentences(self) -> list[str]:
+        """Return a sentence for each reason, with the first things."""
+        found = [f"passed over {len(of)} {reason}: {first_names(of)}" for reason, of in self.things.items()]
+        if self.suffixes:
+            counts = ", ".join(f"{suffix} ({count})" for suffix, count in self.suffixes.most_common())
+            found.append(
+                f"passed over {sum(self.suffixes.values())} files by their suffixes, none of a video: {counts}"
+            )
+        return found
+
+
+class Search:
+    """Searches folders for video files, folders of numbered pictures and archives.
+
+    Links are followed after all else: of a folder and a link to it, the folder's own name stands.
+
+    Args:
+        outside: a folder that is not searched.
+    """
+
+    def __init__(self, passed: PassedOver, *, outside: Path) -> None:
+        self._passed = passed
+        self._outside = os.path.realpath(outside)
+        self._seen: dict[tuple[int, int | str], str] = {}
+
+    def below(self, root: str) -> Iterator[Place]:
+        """Yield the places below a folder; archives as files, which nobody has looked into yet."""
+        links = [root]
+        while links:
+            yield from self._walk(links.pop(0), links, is_root=len(self._seen) == 0)
+
+    def _walk(self, folder: str, links: list[str], *, is_root: bool) -> Iterator[Place]:
+        try:
+            here = (0, folder) if is_url(folder) else os.stat(folder)[1:3]
+            entries = list_folder(folder)
+        except OSError as error:
+            self._passed.add(f"folders that cannot be read ({error.strerror})", folder)
+            return
+        if here in self._seen:
+            if os.path.islink(folder) and not folder.startswith(self._seen[here] + "/"):
+                self._passed.add(
+                    "links to folders, which are searched by their own names", f"{folder} -> {self._seen[here]}"
+                )
+            return
+        if os.path.realpath(folder) == self._outside:
+            return
+        self._seen[here] = folder
+        kinds = {entry.name: entry.kind for entry in entries}
+        if kinds.get(DATA_FILE) == "file":
+            yield Place(joined(folder, DATA_FILE))
+            return
+        is_store = kinds.get(INDEX_FILE) == "file" and kinds.get("videos") == "folder"
+        if is_store and not is_root:
+            self._passed.add("prepared datasets", folder)
+            return
+        yield from self._files(folder, entries)
+        for entry in entries:
+            path = joined(folder, entry.name)
+            if entry.kind != "folder":
+                continue
+            if entry.name.startswith((".", *FOREIGN)):
+                self._passed.add("folders that are hidden or another program's", path)
+            elif is_store and entry.name == "videos":
+                self._passed.add("prepared datasets", folder)
+            elif entry.linked:
+                links.append(path)
+            else:
+                yield from self._walk(path, links, is_root=False)
+
+    def _files(self, folder: str, entries: list[Entry]) -> Iterator[Place]:
+        """Yield the video files and archives of a folder, or the folder itself where it is one of pictures."""
+        pictures, videos = [], 0
+        for entry in entries:
+            path, name = joined(folder, entry.name), PurePosixPath(entry.name)
+            if entry.kind == "folder" or entry.name.startswith("."):
+                continue
+            if entry.kind not in ("file", "broken link"):
+                self._passed.add(f"{entry.kind}s", path)
+            elif PICTURE.fullmatch(entry.name):
+                pictures.append(entry.name)
+            elif is_video_name(name) and PARTIAL.fullmatch(entry.name):
+                self._passed.add("files that a download left unfinished", path)
+            elif is_video_name(name) or entry.name.lower().endswith(SUFFIXES):
+                videos += is_video_name(name)
+                yield Place(path)
+            elif entry.kind == "broken link":
+                self._passed.add("broken links", path)
+            else:
+                self._passed.suffixes[name.suffix.lower() or "none"] += 1
+        if any((match := PICTURE.fullmatch(name)) and match["number"] for name in pictures) and not videos:
+            yield Place(folder, "folder")
+        elif pictures:
+            where = "beside videos" if videos else "without numbers"
+            self._passed.add(f"folders with pictures {where}", folder)

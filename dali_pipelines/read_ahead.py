@@ -1,0 +1,70 @@
+"""Read what the next jobs need in threads, while a job is done: over a network, waiting costs more than reading."""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
+from typing import Any, Generic, Protocol, TypeVar
+
+Job = TypeVar("Job")
+DEPTH = 8
+"""Jobs that a process holds at least. At 50 ms a read, that many keep up with 160 samples a second."""
+THREADS = 16
+MOST_BYTES = 2**28
+"""Read by a process and not used yet. What is beyond is read when its turn comes."""
+
+
+class Unread(Protocol):
+    """Something that is known but not read yet."""
+
+    @property
+    def nbytes(self) -> int: ...
+    def read(self) -> Any: ...
+
+
+Read = Callable[[], tuple[Any, Any]]
+"""Wait for what a job needs; return what was found and what reading it gave, or raise what either raised."""
+
+
+class ReadAhead(Generic[Job]):
+    """Reads in threads of this process.
+
+    Args:
+        find: says what a job needs.
+    """
+
+    def __init__(self, find: Callable[[Job], Unread]) -> None:
+        self._find = find
+        self._threads = ThreadPoolExecutor(THREADS)
+        self._lock, self._bytes = Lock(), 0
+
+    def close(self) -> None:
+        """Forget what has not begun."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def begin(self, job: Job) -> Read:
+        """Begin to read; the result, to be called once, waits for it."""
+        future = self._threads.submit(self._fetch, job)
+        return lambda: self._take(future)
+
+    def _fetch(self, job: Job) -> tuple[Unread, Any]:
+        found = self._find(job)
+        with self._lock:
+            if self._bytes + found.nbytes > MOST_BYTES:
+                return found, None
+            self._bytes += found.nbytes
+        try:
+            return found, found.read()
+        except Exception:
+            self._free(found)
+            raise
+
+    def _take(self, future: "Future[tuple[Unread, Any]]") -> tuple[Unread, Any]:
+        found, data = future.result()
+        if data is None:
+            return found, found.read()
+        self._free(found)
+        return found, data
+
+    def _free(self, found: Unread) -> None:
+        with self._lock:
+            self._bytes -= found.nbytes

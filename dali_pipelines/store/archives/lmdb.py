@@ -1,0 +1,162 @@
+"""LMDB environments whose values are msgpack lists of pictures, as CSTP and CoCLR keep them (specs/cstp.md 6.3).
+
+The pages are read here and not by LMDB, so that they may lie anywhere, and because what is wanted is where values lie:
+those of more than a quarter of a page lie in one piece in overflow pages, small ones in the leaf. The format is that of
+data version 1 (LMDB 0.9, its mdb.c): 64-bit, little-endian.
+"""
+
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+from dali_pipelines.store.archives.members import Contents, is_inside
+from dali_pipelines.store.archives.msgpack import elements
+from dali_pipelines.store.place import Place
+from dali_pipelines.store.ranged import open_ranged
+from dali_pipelines.store.source import VideoError
+
+MAGIC = 0xBEEFC0DE
+MAGIC_AT = 16
+"""Behind the header of the page."""
+DATA_VERSION = 1
+_HEADER = struct.Struct("<Q2xHHH")  # number, flags, end of the pointers to nodes, begin of the nodes
+_BRANCH, _LEAF = 0x01, 0x02
+_BIG, _SUB, _DUPLICATES = 0x01, 0x02, 0x04
+_NONE = 2**64 - 1
+
+
+class Entry(NamedTuple):
+    """A key and where its value lies."""
+
+    key: bytes
+    begin: int
+    end: int
+
+
+def read_lmdb(location: str) -> Contents:
+    """List the videos of an LMDB, named by its `__order__`; else by their keys.
+
+    Raises:
+        VideoError: it is damaged, or a name points outside.
+    """
+    videos: dict[str, Place] = {}
+    try:
+        with open_ranged(location) as file:
+            found = {entry.key: entry for entry in entries(file)}
+            order = list(_texts(file, found[b"__order__"])) if b"__order__" in found else []
+    except ValueError as error:
+        raise VideoError(f"is no whole LMDB: {error}") from error
+    for key, begin, end in found.values():
+        if key.startswith(b"__"):
+            continue
+        text = key.decode(errors="surrogateescape")
+        numbered = key.isdigit() and len(key) < 20 and int(key) < len(order)
+        name = order[int(key)] if numbered else text
+        if not is_inside(name):
+            raise VideoError(f"its key {text!r} has the name {name!r}, which is no path below a folder")
+        if name in videos:
+            raise VideoError(f"has the name {name!r} twice, the second time for key {text!r}")
+        videos[name] = Place(location, "lmdb", name, np.array([[begin, end - begin, 0]], np.int64))
+    if not videos:
+        raise VideoError("has no videos")
+    return Contents(videos)
+
+
+def _texts(file: BinaryIO, entry: Entry) -> Iterator[str]:
+    for begin, end in elements(file, entry.begin, entry.end):
+        file.seek(begin)
+        yield file.read(end - begin).decode(errors="surrogateescape")
+
+
+def entries(file: BinaryIO) -> Iterator[Entry]:
+    """Yield the entries of an environment's main database, in the order of the keys; ValueError when it is damaged."""
+    pages, root = _open(file)
+    stack, seen = [root] if root != _NONE else [], set[int]()
+    while stack:
+        number = stack.pop()
+        if number in seen:
+            raise ValueError(f"page {number} is reached twice")
+        seen.add(number)
+        page = pages.read(number)
+        _, flags, lower, _ = _HEADER.unpack_from(page)
+        if not MAGIC_AT <= lower <= pages.size or not flags & (_BRANCH | _LEAF):
+            raise ValueError(f"page {number} is neither branch nor leaf")
+        nodes = struct.unpack_from(f"<{(lower - MAGIC_AT) // 2}H", page, MAGIC_AT)
+        if flags & _BRANCH:
+            stack += [_child(page, at) for at in reversed(nodes)]
+        else:
+            yield from (_entry(pages, number, page, at) for at in nodes)
+
+
+class _Pages(NamedTuple):
+    """A file of `length` bytes in pages of `size`."""
+
+    file: BinaryIO
+    size: int
+    length: int
+
+    def read(self, number: int) -> bytes:
+        if (number + 1) * self.size > self.length:
+            raise ValueError(f"page {number} is behind its end")
+        self.file.seek(number * self.size)
+        return self.file.read(self.size)
+
+
+def _open(file: BinaryIO) -> tuple[_Pages, int]:
+    """Return the pages, and the root of the main database by the later of the two meta pages."""
+    first = _meta(file, 0)
+    pages = _Pages(file, first.page_size, file.seek(0, 2))
+    if pages.size not in {2**power for power in range(9, 17)}:
+        raise ValueError(f"its pages claim {pages.size} bytes")
+    return pages, max(first, _meta(file, pages.size), key=lambda meta: meta.transaction).root
+
+
+class _Meta(NamedTuple):
+    page_size: int
+    root: int
+    transaction: int
+
+
+def _meta(file: BinaryIO, at: int) -> _Meta:
+    file.seek(at + MAGIC_AT)
+    data = file.read(136)
+    if len(data) < 136:
+        raise ValueError("it ends before its second page")
+    magic, version = struct.unpack_from("<II", data)
+    if magic != MAGIC or version & 0xFFFF != DATA_VERSION:
+        raise ValueError(f"it has data version {version & 0xFFFF}, {DATA_VERSION} is known: copy it with LMDB 0.9")
+    # Two databases of 48 bytes from 24 on: free pages, whose first field is the size of pages, and main.
+    (page_size,), (root, _, transaction) = struct.unpack_from("<I", data, 24), struct.unpack_from("<3Q", data, 112)
+    return _Meta(page_size, root, transaction)
+
+
+def _node(page: bytes, at: int) -> tuple[int, int, int, int]:
+    """Return the 16-bit fields of a node: low and high half of a size, flags, bytes of the key."""
+    if at + 8 > len(page):
+        raise ValueError("a node lies outside of its page")
+    low, high, flags, key = struct.unpack_from("<4H", page, at)
+    return low, high, flags, key
+
+
+def _child(page: bytes, at: int) -> int:
+    low, high, flags, _ = _node(page, at)
+    return low | high << 16 | flags << 32
+
+
+def _entry(pages: _Pages, number: int, page: bytes, at: int) -> Entry:
+    low, high, flags, key_size = _node(page, at)
+    size, data = low | high << 16, at + 8 + key_size
+    key = page[at + 8 : data]
+    if flags & (_SUB | _DUPLICATES):
+        raise ValueError(f"its key {key!r} is a database of its own, of which none is read")
+    if data + (8 if flags & _BIG else size) > pages.size:
+        raise ValueError(f"the value of its key {key!r} lies outside of its page")
+    begin = number * pages.size + data
+    if flags & _BIG:
+        (overflow,) = struct.unpack_from("<Q", page, data)
+        begin = overflow * pages.size + MAGIC_AT
+        if begin + size > pages.length:
+            raise ValueError(f"the value of its key {key!r} ends at byte {begin + size}, the file at {pages.length}")
+    return Entry(key, begin, begin + size)

@@ -1,0 +1,111 @@
+"""The videos among the members of a zip or tar: pictures by their folders, video files one by one."""
+
+import posixpath
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from dali_pipelines.store.files import is_video_name
+from dali_pipelines.store.place import Place
+from dali_pipelines.store.series import PICTURE, Series
+from dali_pipelines.store.source import VideoError
+
+
+class Member(NamedTuple):
+    """A file in an archive: `size` bytes from `begin` on, deflated or as they are; `fault` says why not to be read."""
+
+    name: str
+    begin: int
+    size: int
+    deflated: bool = False
+    fault: str = ""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The videos of an archive.
+
+    Attributes:
+        videos: by their names in it; the empty name where the whole archive is one video.
+        labels: what the archive says of their classes, by the same names.
+        others: how many files are neither, by suffix.
+    """
+
+    videos: Mapping[str, Place]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[str, int] = field(default_factory=dict)
+
+
+def is_inside(name: str) -> bool:
+    """Tell whether a name leads to a place below a folder that it is taken to be relative to."""
+    return bool(name.strip("/.")) and "\0" not in name and not name.startswith("/") and ".." not in name.split("/")
+
+
+def require_inside(name: str) -> str:
+    """Return the shortest spelling of a member's name; VideoError for one that points outside."""
+    if not is_inside(name):
+        raise VideoError(f"its member {name!r} points outside of the archive: make the archive again without it")
+    return posixpath.normpath(name)
+
+
+def contents(location: str, kind: Literal["zip", "tar"], members: Iterable[Member]) -> Contents:
+    """Sort the members of an archive into videos.
+
+    A folder of numbered pictures is a video, and so is each video file. One series of pictures and nothing else is
+    the video that the archive is.
+
+    Raises:
+        VideoError: there is no video, or a member of a video points outside or cannot be read.
+    """
+    files: dict[str, Member] = {}
+    folders: dict[str, dict[str, Member]] = defaultdict(dict)
+    others: Counter[str] = Counter()
+    for member in members:
+        name = require_inside(member.name)
+        path = PurePosixPath(name)
+        picture, video = PICTURE.fullmatch(path.name) is not None, is_video_name(path)
+        hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
+        if hidden or not (picture or video):
+            others[path.suffix or "none"] += not hidden
+            continue
+        folder, _, base = name.rpartition("/")
+        if picture:
+            if member.fault:
+                raise VideoError(f"its member {name!r} {member.fault}")
+            folders[folder][base] = member
+        else:
+            files[name] = member
+    videos = {name: _file(location, name, member) for name, member in files.items()}
+    if not files and len(folders) == 1:
+        (of,) = folders.values()
+        place = _pictures(location, kind, "", of)
+        videos = {} if place is None else {"": place}
+    else:
+        found = {name: _pictures(location, kind, name, of) for name, of in folders.items() if name}
+        others["loose pictures"] += len(folders.get("", ()))
+        videos |= {name: place for name, place in found.items() if place is not None}
+    if not videos:
+        raise VideoError("has no video files and no folders of numbered pictures")
+    return Contents(videos, others=+others)
+
+
+def _file(location: str, name: str, member: Member) -> Place:
+    parts = np.array([[member.begin, member.size, 0]], np.int64)
+    return Place(location, "file", name, parts, fault=f"its member {name!r} {member.fault}" if member.fault else "")
+
+
+def _pictures(location: str, kind: Literal["zip", "tar"], name: str, of: Mapping[str, Member]) -> Place | None:
+    """Return the place of a folder of pictures; None when they have no numbers."""
+    try:
+        series = Series.of(of)
+    except ValueError as error:
+        return Place(location, kind, name, fault=str(error))
+    if series is None:
+        return None
+    used = [of[series.name(i)] for i in range(series.count)]
+    parts = np.array([(member.begin, member.size, member.deflated) for member in used], np.int64)
+    return Place(location, kind, name, parts, series)

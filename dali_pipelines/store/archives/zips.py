@@ -1,0 +1,62 @@
+"""Zips: of the pictures of one video, as CtP keeps them (specs/ctp.md 5), or of many videos."""
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import BinaryIO
+
+from dali_pipelines.store.archives.members import Contents, Member, contents
+from dali_pipelines.store.files import is_video_name
+from dali_pipelines.store.ranged import open_ranged
+from dali_pipelines.store.reader import MOST_INFLATED
+from dali_pipelines.store.source import VideoError
+
+LOCAL_HEADER = 30  # bytes before the name; its length and that of an extra field behind it are at 26 and 28
+ENCRYPTED = 1
+_WAYS = {zipfile.ZIP_STORED: False, zipfile.ZIP_DEFLATED: True}
+
+
+def read_zip(location: str) -> Contents:
+    """List the videos of a zip; VideoError when it is damaged or not to be read in place."""
+    with open_ranged(location) as file:
+        return contents(location, "zip", _members(file))
+
+
+def _members(file: BinaryIO) -> Iterator[Member]:
+    try:
+        infos = zipfile.ZipFile(file).infolist()
+    except Exception as error:  # whatever damage makes of it: zipfile promises BadZipFile, and raises six others
+        raise VideoError(f"is no whole zip: {' '.join(str(error).split())}") from error
+    for info in infos:
+        name, fault, begin = info.filename.replace("\\", "/"), "", info.header_offset
+        if name.endswith("/"):
+            continue
+        if info.flag_bits & ENCRYPTED:
+            fault = "is encrypted: unpack the zip"
+        elif info.compress_type not in _WAYS:
+            fault = f"is compressed by method {info.compress_type}, and not stored or deflated: unpack the zip"
+        elif info.file_size > MOST_INFLATED and _WAYS[info.compress_type]:
+            fault = f"claims to inflate to {info.file_size} bytes, {MOST_INFLATED} are the most"
+        elif is_video_name(PurePosixPath(name)):
+            if info.compress_type == zipfile.ZIP_DEFLATED:
+                fault = "is a deflated video, of which no part can be read: unpack the zip, or make it with `zip -0`"
+            else:
+                begin = data_begin(file, begin, info.compress_size)
+        yield Member(name, begin, info.compress_size, _WAYS.get(info.compress_type, False), fault)
+
+
+def data_begin(file: BinaryIO, header: int, size: int) -> int:
+    """Return where the bytes of a member begin, behind its local header; VideoError when they are not there.
+
+    The header has fields of its own length, which may differ from those in the directory.
+    """
+    try:
+        file.seek(header)
+        head = file.read(LOCAL_HEADER)
+    except ValueError as error:
+        raise VideoError(f"is no whole zip: {error}") from error
+    name, extra = (int.from_bytes(head[at : at + 2], "little") for at in (26, 28))
+    begin = header + LOCAL_HEADER + name + extra
+    if not head.startswith(b"PK\3\4") or begin + size > file.seek(0, 2):
+        raise VideoError(f"is no whole zip: there is no member of {size} bytes at byte {header}")
+    return begin

@@ -1,0 +1,224 @@
+"""Pictures as the frames of a video: where they lie, what they are, and how they decode."""
+
+import io
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from av.error import FFmpegError
+from av.video.frame import VideoFrame
+from PIL import Image
+
+from dali_pipelines.decode import packets
+from dali_pipelines.decode.planes import PLANAR
+from dali_pipelines.store.archives import read_archive
+from dali_pipelines.store.archives.msgpack import elements
+from dali_pipelines.store.archives.zips import data_begin
+from dali_pipelines.store.fmp4 import Fragment
+from dali_pipelines.store.index import Index, Record
+from dali_pipelines.store.listing import list_folder
+from dali_pipelines.store.place import Place
+from dali_pipelines.store.ranged import open_ranged
+from dali_pipelines.store.reader import ClipError, EncodedClip, inflate, read_clip
+from dali_pipelines.store.series import Series
+from dali_pipelines.store.source import DEFAULT_FPS, Source, VideoError
+from dali_pipelines.store.storage import joined, read_file
+
+CODECS = {"JPEG": "mjpeg", "MPO": "mjpeg", "PNG": "png"}
+"""FFmpeg's codec of each of Pillow's formats. An MPO is a JPEG with others behind it, which are passed over."""
+ORIENTATION = 0x0112
+UPRIGHT = 1
+_END = {"mjpeg": (b"\xff\xd9", b"\xff\xda"), "png": (b"IEND", b"IDAT")}
+"""What a whole file ends with, and what comes last before it: the beginning of the last scan, or chunk of pixels."""
+MOST_PIXELS = 2**26
+BATCH = 16  # pictures that are read at once to be decoded
+
+
+class _Header(NamedTuple):
+    """What is known of a picture without decoding it. `layers`: how a JPEG samples its components."""
+
+    codec: str
+    size: tuple[int, int]
+    mode: str
+    layers: tuple[tuple[int, ...], ...]
+    progressive: bool
+    orientation: int
+
+
+class PictureSource:
+    """The pictures of a video, opened for a `with` block; VideoError for everything that is wrong with them.
+
+    They have no rate and get DEFAULT_FPS.
+    """
+
+    fps: Fraction = DEFAULT_FPS
+
+    def __init__(self, place: Place) -> None:
+        self._place = _resolved(place)
+        self.record = _record(self._place)
+
+    def __enter__(self) -> "PictureSource":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def frames(self) -> Iterator[VideoFrame]:
+        """Decode all pictures, as the clips of a dataset are; VideoError at the first that is damaged."""
+        index, count = Index.build(Path(), {"": self.record}), 0
+        try:
+            for first in range(0, self.record.num_frames, BATCH):
+                numbers = np.arange(first, min(first + BATCH, self.record.num_frames))
+                for frame in packets.frames(read_clip(index, 0, numbers)):
+                    yield frame
+                    count += 1
+        except (FFmpegError, ClipError) as error:
+            raise VideoError(f"its picture {_name(self._place, count)} does not decode: {_reason(error)}") from error
+
+
+def open_source(source: Place | Path | str) -> Source | PictureSource:
+    """Open a source video of any kind; VideoError for everything that is wrong with it."""
+    place = Place.of(source)
+    return PictureSource(place) if place.is_pictures else Source(place)
+
+
+def picture_record(place: Place) -> Record:
+    """Return a record that points at the pictures where they are. They are read, and of each kind one is decoded.
+
+    Raises:
+        VideoError: they are not one whole series of one size and codec.
+    """
+    return _record(_resolved(place))
+
+
+def _record(place: Place) -> Record:
+    fragments: list[Fragment] = []
+    formats: dict[_Header, str] = {}
+    for i, (fragment, data) in enumerate(_units(place)):
+        header = _header(data, f"its picture {_name(place, i)}")
+        for before in [*formats][:1]:
+            if header.size != before.size:
+                now, then = ("x".join(map(str, of.size)) for of in (header, before))
+                raise VideoError(f"its picture {_name(place, i)} is {now}, those before it {then}")
+            if header.codec != before.codec:
+                raise VideoError(f"its picture {_name(place, i)} is {header.codec}, those before it {before.codec}")
+        if header not in formats:
+            formats[header] = _pix_fmt(data, header.codec, f"its picture {_name(place, i)}")
+        fragments.append(fragment)
+    if len(fragments) < 2:
+        raise VideoError("has only one picture, a clip needs motion" if fragments else "has no pictures")
+    first, series = next(iter(formats)), place.series
+    notes = {
+        "have an EXIF rotation, which is ignored; --codec h264 turns them": any(
+            of.orientation != UPRIGHT for of in formats
+        ),
+        "have optical flow beside their pictures, which is passed over": series is not None and series.flow > 0,
+    }
+    return Record(
+        num_frames=len(fragments),
+        width=first.size[0],
+        height=first.size[1],
+        fps=float(DEFAULT_FPS),
+        codec=first.codec,
+        # Where formats are mixed, one that keeps a decoder from taking all of them for planes of 4:2:0.
+        pix_fmt=next((of for of in formats.values() if of not in PLANAR), formats[first]),
+        init_size=0,
+        fragments=tuple(fragments),
+        container="picture_files" if place.kind == "folder" else "pictures",
+        source=joined(place.location, series.name(0)) if series and place.kind == "folder" else place.location,
+        notes=tuple(note for note, holds in notes.items() if holds),
+    )
+
+
+def _resolved(place: Place) -> Place:
+    """Look up what a place leaves open: the names in a folder, or the members of a zip of one video."""
+    if place.fault:
+        raise VideoError(place.fault)
+    if place.kind == "folder":
+        try:
+            series = Series.of(entry.name for entry in list_folder(place.location) if entry.kind == "file")
+        except ValueError as error:
+            raise VideoError(str(error)) from error
+        except OSError as error:
+            raise VideoError(f"cannot be opened: {error.strerror}") from error
+        return replace(place, series=series)
+    if place.parts is not None:
+        return place
+    found = read_archive(place.location, place.kind).videos.get(place.member)
+    if found is None or found.fault:
+        raise VideoError(found.fault if found else "is no longer one series of pictures")
+    return found
+
+
+def _name(place: Place, i: int) -> str:
+    return place.series.name(i) if place.series else f"number {i + 1}"
+
+
+def _units(place: Place) -> Iterator[tuple[Fragment, bytes]]:
+    """Yield where each picture lies, and its bytes, inflated."""
+    try:
+        yield from _files(place) if place.kind == "folder" else _parts(place)
+    except OSError as error:
+        raise VideoError(f"cannot be read: {error.strerror or error}") from error
+    except (ValueError, ClipError) as error:  # of a list that is none, or a deflated picture that is damaged
+        raise VideoError(str(error)) from error
+
+
+def _files(place: Place) -> Iterator[tuple[Fragment, bytes]]:
+    for i in range(place.series.count if place.series else 0):
+        data = read_file(joined(place.location, _name(place, i))).tobytes()
+        yield Fragment(0, len(data), 1), data
+
+
+def _parts(place: Place) -> Iterator[tuple[Fragment, bytes]]:
+    assert place.parts is not None
+    with open_ranged(place.location) as file:
+        for begin, size, deflated in place.parts.tolist():
+            if place.kind == "lmdb":
+                yield from (_read(file, *span) for span in elements(file, begin, begin + size))
+                continue
+            start = data_begin(file, begin, size) if place.kind == "zip" else begin
+            yield _read(file, start, start + size, deflated=bool(deflated))
+
+
+def _read(file: BinaryIO, begin: int, end: int, *, deflated: bool = False) -> tuple[Fragment, bytes]:
+    file.seek(begin)
+    data = file.read(end - begin)
+    return Fragment(begin, end - begin, 1, deflated), inflate(data) if deflated else data
+
+
+def _header(data: bytes, what: str) -> _Header:
+    """Read the header of a picture and look for its end; VideoError, which begins with `what`."""
+    if not data:
+        raise VideoError(f"{what} is empty")
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
+            codec = CODECS[str(image.format)]
+            layers = tuple(map(tuple, getattr(image, "layer", ())))
+            progressive, orientation = "progressive" in image.info, image.getexif().get(ORIENTATION, UPRIGHT)
+            header = _Header(codec, image.size, image.mode, layers, progressive, orientation)
+    except Exception as error:  # whatever damage makes of it: Pillow promises OSError, and raises others
+        raise VideoError(f"{what} does not decode: it is no JPEG or PNG, or its header is damaged") from error
+    if math.prod(header.size) > MOST_PIXELS:  # which a decoder makes room for before it looks further
+        raise VideoError(f"{what} claims {header.size[0]}x{header.size[1]} pixels, {MOST_PIXELS} are the most")
+    end, last = _END[codec]
+    if data.rfind(end) <= data.rfind(last):
+        raise VideoError(f"{what} does not decode: it is cut off")
+    return header
+
+
+def _pix_fmt(data: bytes, codec: str, what: str) -> str:
+    """Return the pixel format that FFmpeg decodes a picture to; VideoError, which begins with `what`, if to none."""
+    clip = EncodedClip(np.frombuffer(data, np.uint8), np.zeros(1, np.int32), 1, fragments=[(len(data), 1)], codec=codec)
+    try:
+        return next(packets.frames(clip)).format.name
+    except (FFmpegError, StopIteration) as error:
+        raise VideoError(f"{what} does not decode: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or "there is no picture in it"

@@ -1,0 +1,202 @@
+"""Files behind a URL of any scheme that fsspec knows: http, s3, gs, az, sftp, hf ...
+
+Keys, endpoints and other options come from fsspec's own configuration (docs/remote.md).
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import fsspec
+import numpy as np
+from fsspec.spec import AbstractFileSystem
+from numpy.typing import NDArray
+
+from configs.errors import UserError
+from dali_pipelines.store.remote_errors import Failure, NoRangesError, ShortError, failure_of, not_asked
+
+if TYPE_CHECKING:  # which has this storage in its table
+    from dali_pipelines.store.storage import Span
+
+TIMEOUT_SECONDS = 10.0
+"""How long a server may send nothing."""
+PAUSES = (0.2, 1.0, 4.0)
+"""Seconds before a request that failed for a passing cause is made again."""
+SILENT = 3
+"""Reads in a row without an answer, after which none is tried for `TIMEOUT_SECONDS`: the server is down."""
+GAP = 2**17
+"""Bytes between two spans that cost less than a request of their own."""
+CONNECTIONS = 64
+"""Of a process, at once."""
+
+SAME = {"https": "http", "s3a": "s3"}
+Request = tuple[str, int, int]
+"""A location and the bytes from start to end."""
+Ask = Callable[[AbstractFileSystem, list[Request]], list[Any]]
+
+
+class RemoteFiles:
+    """Files of one scheme."""
+
+    def __init__(self, scheme: str) -> None:
+        self.scheme = SAME.get(scheme, scheme)
+        self._silent: dict[
+            str, tuple[int, float]
+        ] = {}  # of a server: reads without an answer, when the last one failed
+
+    def size(self, location: str) -> int:
+        """See `Storage.size`."""
+        size = self.ask(location, lambda fs: fs.size(fs._strip_protocol(location)))
+        if size is None:
+            raise OSError(f"{location}: its server does not say how long it is: use another one, or copy the files")
+        return int(size)
+
+    def read(self, spans: Sequence["Span"]) -> NDArray[np.uint8]:
+        """See `Storage.read`. The requests run at the same time; spans that lie near each other share one."""
+        blocks = list(blocks_of(spans))
+        requests = [(block[0].location, block[0].start, block[-1].end) for block in blocks]
+        parts = self._persist(requests, _read) if requests else []
+        data = np.empty(sum(span.end - span.start for span in spans), np.uint8)
+        at = 0
+        for block, part in zip(blocks, parts, strict=True):
+            whole = np.frombuffer(part, np.uint8)
+            for _, start, end in block:
+                data[at : at + end - start] = whole[start - block[0].start : end - block[0].start]
+                at += end - start
+        return data
+
+    def ask(self, location: str, question: Callable[[AbstractFileSystem], Any]) -> Any:
+        """Return what the file system answers to a question about a location; OSError when it does not."""
+        (answer,) = self._persist([(location, 0, 0)], lambda fs, _: [question(fs)])
+        return answer
+
+    def _persist(self, requests: list[Request], ask: Ask) -> list[Any]:
+        """Return the answer to each request; those that fail for a passing cause are made again.
+
+        Raises:
+            OSError: one failed for good, or too often. It names the URL.
+        """
+        server = "/".join(requests[0][0].split("/", 3)[:3])
+        silent, since = self._silent.get(server, (0, 0.0))
+        if silent >= SILENT and time.monotonic() < since + TIMEOUT_SECONDS:
+            raise not_asked(requests[0][0])
+        fs = filesystem(self.scheme)
+        answers = dict.fromkeys(range(len(requests)))
+        missing = list(answers)
+        for pause in (0.0, *PAUSES)[: 1 if silent else None]:
+            time.sleep(pause)
+            failures: dict[int, Failure] = {}
+            for number, answer in zip(missing, _caught(ask, fs, [requests[n] for n in missing]), strict=True):
+                if isinstance(answer, Exception):
+                    failures[number] = failure_of(answer, requests[number][0], requests[number][2])
+                else:
+                    answers[number] = answer
+            missing = list(failures)
+            if not missing:
+                self._silent.pop(server, None)
+                return list(answers.values())
+            for failure in failures.values():
+                if not failure.passing:
+                    raise failure.error
+        last = failures[missing[0]]
+        self._silent[server] = (0 if last.answered else silent + 1), time.monotonic()
+        raise last.error
+
+
+def _caught(ask: Ask, fs: AbstractFileSystem, requests: list[Request]) -> list[Any]:
+    """Return the answer to each request, or its exception."""
+    try:
+        return ask(fs, requests)
+    except Exception as error:
+        return [error] * len(requests)
+
+
+def _read(fs: AbstractFileSystem, requests: list[Request]) -> list[bytes | Exception]:
+    """Read the bytes of each request, or return its exception."""
+    paths = [fs._strip_protocol(location) for location, _, _ in requests]
+    starts, ends = [start for _, start, _ in requests], [end for _, _, end in requests]
+    parts = fs.cat_ranges(paths, starts, ends)
+    return [_checked(*part) for part in zip(parts, starts, ends, strict=True)]
+
+
+def _checked(part: bytes | Exception, start: int, end: int) -> bytes | Exception:
+    if isinstance(part, Exception) or len(part) == end - start:
+        return part
+    return ShortError() if len(part) < end - start else NoRangesError()
+
+
+def blocks_of(spans: Sequence["Span"]) -> Iterator[list["Span"]]:
+    """Yield the spans that one request reads: neighbors in one file. Empty ones are left out."""
+    block: list[Span] = []
+    for span in spans:
+        if span.start == span.end:
+            continue
+        if block and not (span.location == block[-1].location and 0 <= span.start - block[-1].end <= GAP):
+            yield block
+            block = []
+        block.append(span)
+    if block:
+        yield block
+
+
+def remote(location: str) -> RemoteFiles:
+    """Return the files of a URL's scheme; UserError when fsspec does not know it or a package is missing."""
+    try:
+        return _remote(location.partition("://")[0])
+    except UserError as error:
+        raise UserError(f"{location}: {error}") from error
+
+
+@lru_cache
+def _remote(scheme: str) -> RemoteFiles:
+    filesystem(scheme)
+    return RemoteFiles(scheme)
+
+
+def filesystem(scheme: str) -> AbstractFileSystem:
+    """Return fsspec's file system of a scheme; UserError when there is none or its package is missing.
+
+    Each process makes its own. Its threads share the connections where that is safe.
+    """
+    try:
+        of_its_own = 0 if fsspec.get_filesystem_class(scheme).async_impl else threading.get_ident()
+        return _filesystem(scheme, os.getpid(), of_its_own)
+    except ValueError as error:
+        raise UserError(f"there is no storage for {scheme}://, only for what fsspec knows: http, s3, gs ...") from error
+    except ImportError as error:
+        package = getattr(error.__cause__, "name", None) or "clipfeed[remote]"
+        raise UserError(f"a package for {scheme}:// is missing: pip install {package}") from error
+
+
+@lru_cache
+def _filesystem(scheme: str, process: int, thread: int) -> AbstractFileSystem:
+    """Make a file system. What fsspec's configuration says goes before our own settings."""
+    given = fsspec.config.conf.get(scheme, {})
+    ours = {name: values | given.get(name, {}) for name, values in _settings(scheme).items()}
+    return fsspec.filesystem(scheme, skip_instance_cache=True, **ours)
+
+
+def _settings(scheme: str) -> dict[str, dict[str, Any]]:
+    if scheme == "s3":
+        limits = {"connect_timeout": TIMEOUT_SECONDS, "read_timeout": TIMEOUT_SECONDS}
+        return {"config_kwargs": {**limits, "max_pool_connections": CONNECTIONS, "retries": {"total_max_attempts": 1}}}
+    if scheme != "http":
+        return {}
+    import aiohttp
+
+    watch = aiohttp.TraceConfig()
+    watch.on_request_end.append(_refuse_whole)
+    silence = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT_SECONDS, sock_read=TIMEOUT_SECONDS)
+    as_stored = {"Accept-Encoding": "identity"}  # a range of compressed bytes is of no use
+    return {"client_kwargs": {"timeout": silence, "trace_configs": [watch], "headers": as_stored}}
+
+
+async def _refuse_whole(_session: Any, _context: Any, request: Any) -> None:
+    """Raise NoRangesError, before the file is transferred, where a server sends more than the range."""
+    start, _, end = request.headers.get("Range", "").removeprefix("bytes=").partition("-")
+    whole = request.response.status == 200 and start
+    if whole and (start != "0" or request.response.content_length != int(end) + 1):
+        raise NoRangesError

@@ -1,0 +1,96 @@
+"""What an exception of a network library means: an OSError that names the URL, and whether to try again."""
+
+import asyncio
+import errno
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+DENIED = (401, 403)
+PASSING = (408, 429)
+"""HTTP statuses that may be gone the next time, beside those from 500 on."""
+WITHOUT_KEYS = ("NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError")
+"""Exceptions of botocore, which is not always installed."""
+KEYS = "give keys as docs/remote.md says"
+
+
+class NoRangesError(Exception):
+    """A server sends a whole file where a part of it was asked for."""
+
+
+class ShortError(Exception):
+    """A file ends before the bytes that were asked for."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a request failed.
+
+    Attributes:
+        error: names the URL.
+        passing: whether it may succeed the next time.
+        answered: whether a server said so.
+    """
+
+    error: OSError
+    passing: bool = False
+    answered: bool = True
+
+
+def failure_of(error: Exception, location: str, end: int = 0) -> Failure:
+    """Return what an exception means for a request of the bytes of a file up to `end`."""
+    causes = list(_causes(error))
+    names = {type(cause).__name__ for cause in causes}
+    status = next((status for cause in causes if (status := _status(cause))), 0)
+    if status in DENIED or names.intersection(WITHOUT_KEYS):
+        number = f" ({status})" * bool(status)
+        return Failure(PermissionError(errno.EACCES, f"the server refuses it{number}: {KEYS}", location))
+    if status == 416 or "ShortError" in names:
+        return Failure(OSError(errno.EIO, f"it ends before byte {end}: prepare it again", location))
+    if "NoRangesError" in names:
+        text = "its server sends whole files and no ranges of them: use another one, such as nginx, or copy the files"
+        return Failure(OSError(errno.EOPNOTSUPP, text, location))
+    if status == 404 or (not status and isinstance(causes[-1], FileNotFoundError)):
+        return Failure(FileNotFoundError(errno.ENOENT, "there is no such file or bucket", location))
+    if status:
+        text = f"its server answers {status} ({_text(causes[-1])})"
+        return Failure(OSError(errno.EIO, text, location), passing=status >= 500 or status in PASSING)
+    if isinstance(causes[-1], PermissionError | IsADirectoryError | NotImplementedError | TypeError | ValueError):
+        return Failure(OSError(errno.EIO, _text(causes[-1]), location))
+    if "TooManyRedirects" in names:
+        return Failure(OSError(errno.ELOOP, "its server sends us on and on: check the address", location))
+    if any(isinstance(cause, asyncio.TimeoutError) for cause in causes):
+        text = "its server does not answer: check the address and the network"
+        return Failure(TimeoutError(errno.ETIMEDOUT, text, location), passing=True, answered=False)
+    text = f"its server cannot be reached: {_text(causes[-1])}"
+    return Failure(ConnectionError(errno.EHOSTUNREACH, text, location), passing=True, answered=False)
+
+
+def not_asked(location: str) -> OSError:
+    """Return the error of a file that is not asked for, as the last ones got no answer."""
+    text = "its server did not answer for the last files either: check the address and the network"
+    return OSError(errno.EHOSTUNREACH, text, location)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and what it was made from; the last one says most."""
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _status(error: BaseException) -> int:
+    """Return the HTTP status that an exception of aiohttp or botocore stands for, else 0."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    status = getattr(error, "status", 0)
+    return status if isinstance(status, int) else 0
+
+
+def _text(error: BaseException) -> str:
+    """Return what an exception says, in one line."""
+    said = getattr(error, "message", "") or getattr(error, "strerror", "") or str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.errno and error.errno > 0 and not said:
+        said = os.strerror(error.errno)
+    return " ".join(str(said).split())

@@ -1,0 +1,323 @@
+"""Zips, tars and LMDBs against the libraries that write them, and what is refused with the file and the reason."""
+
+import io
+import json
+import random
+import tarfile
+import zipfile
+import zlib
+
+import lmdb
+import msgpack
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs.errors import UserError
+from dali_pipelines.datasets.discover import find_videos
+from dali_pipelines.store import reader
+from dali_pipelines.store.archives import kind_of, read_archive
+from dali_pipelines.store.archives.lmdb import entries
+from dali_pipelines.store.archives.msgpack import elements
+from dali_pipelines.store.archives.tars import read_label
+from dali_pipelines.store.pictures import open_source, picture_record
+from dali_pipelines.store.place import Place
+from dali_pipelines.store.source import VideoError
+from tests.helpers.archives import memory_storage, write_lmdb, write_tar, write_zip
+
+
+def jpeg(seed: int = 0, size: tuple[int, int] = (32, 16), **options) -> bytes:
+    small = np.random.default_rng(seed).integers(0, 255, (2, 4, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    picture = Image.fromarray(small).resize(size).convert(options.pop("mode", "RGB"))
+    picture.save(file, options.pop("format", "JPEG"), **options)
+    return file.getvalue()
+
+
+PICTURES = {f"{i:05d}.jpg": jpeg(i) for i in range(1, 4)}
+
+
+def fault(path) -> str:
+    """Why the one video of a file cannot be read."""
+    (place,) = find_videos([path], outside=path.parent / "out").videos.values()
+    if place.fault:
+        return place.fault
+    with pytest.raises(VideoError) as raised:
+        picture_record(place)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 3000])
+def test_keys_and_values_of_an_lmdb_are_those_that_lmdb_reads(tmp_path, count):
+    rng, path = random.Random(count), tmp_path / "a.lmdb"
+    wanted = {
+        f"{rng.randrange(10**9):09d}".encode(): rng.randbytes(rng.choice([0, 3, 900, 9000])) for _ in range(count)
+    }
+    with lmdb.open(str(path), subdir=False, map_size=2**26) as env:
+        for part in (wanted, [*wanted][::3]):
+            with env.begin(write=True) as transaction:  # twice, so that pages are freed and used again
+                for key in part:
+                    transaction.put(key, wanted[key])
+    with path.open("rb") as file:
+        found = list(entries(file))
+    data = path.read_bytes()
+    assert {key: data[begin:end] for key, begin, end in found} == wanted
+    assert [key for key, _, _ in found] == sorted(wanted)
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_elements_of_a_list_are_those_that_msgpack_packed(old):
+    values = [b"x" * length for length in (0, 1, 31, 32, 255, 256, 65535, 65536)] + [b"y"] * 20
+    for wanted in (values, values[:15], [], [b"z"] * 70000):
+        packed = b"..." + msgpack.dumps(wanted, use_bin_type=not old) + b"behind"
+        spans = elements(io.BytesIO(packed), 3, len(packed) - 6)
+        assert [packed[begin:end] for begin, end in spans] == wanted
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (msgpack.dumps({"a": 1}), "is no list: it begins with 0x81"),
+        (msgpack.dumps([jpeg(), 7]), "is no list of bytes: element 1 begins with 0x07"),
+        (msgpack.dumps([b"abc"])[:-1], "is cut off: element 0 claims 3 bytes, 2 are left"),
+        (b"\xdd\xff\xff\xff\xff", "is cut off"),
+        (b"", "is cut off"),
+        (jpeg(), "is no list: it begins with 0xff"),
+        (msgpack.dumps([]), "has no pictures"),
+        (msgpack.dumps([jpeg(1)]), "has only one picture, a clip needs motion"),
+        (msgpack.dumps([jpeg(1), b"hello", jpeg(2)]), "its picture number 2 does not decode: it is no JPEG or PNG"),
+        (msgpack.dumps([jpeg(1), jpeg(2)[:-20]]), "its picture number 2 does not decode: it is cut off"),
+        (msgpack.dumps([jpeg(1), b""]), "its picture number 2 is empty"),
+        (msgpack.dumps([jpeg(1), jpeg(1, (16, 16))]), "its picture number 2 is 16x16, those before it 32x16"),
+        (msgpack.dumps([jpeg(1), jpeg(1, format="PNG")]), "its picture number 2 is png, those before it mjpeg"),
+    ],
+)
+def test_a_value_that_is_no_list_of_whole_pictures_of_one_kind_is_refused(tmp_path, value, reason):
+    with lmdb.open(str(tmp_path / "a.lmdb"), subdir=False) as env, env.begin(write=True) as transaction:
+        transaction.put(b"000000000", value)
+    assert fault(tmp_path / "a.lmdb").startswith(reason)
+
+
+def test_names_of_an_lmdb_are_in_its_order_or_are_its_keys(tmp_path):
+    pictures = list(PICTURES.values())
+    write_lmdb(tmp_path / "a.lmdb", {f"run/{i}": pictures for i in range(12)})
+    assert set(find_videos([tmp_path / "a.lmdb"], outside=tmp_path / "out").videos) == {f"run/{i}" for i in range(12)}
+    with lmdb.open(str(tmp_path / "b")) as env, env.begin(write=True) as transaction:
+        transaction.put(b"swim/x", msgpack.dumps(pictures))
+    assert list(find_videos([tmp_path / "b"], outside=tmp_path / "out").videos) == ["swim/x"]
+    found = find_videos([tmp_path], outside=tmp_path / "out")
+    assert (
+        len(found.videos),
+        {str(place) for place in found.videos.values()} >= {f"{tmp_path}/b/data.mdb/swim/x"},
+    ) == (13, True)
+    write_lmdb(tmp_path / "c.lmdb", {"../../x": pictures})
+    assert fault(tmp_path / "c.lmdb") == "its key '000000000' has the name '../../x', which is no path below a folder"
+
+
+ZIPS = {
+    "a member that points up": ({"../00001.jpg": b"", **PICTURES}, "its member '../00001.jpg' points outside"),
+    "an absolute member": ({"/etc/00001.jpg": b""}, "its member '/etc/00001.jpg' points outside"),
+    "a Windows path that points up": ({"a\\..\\..\\b.jpg": b""}, "its member 'a/../../b.jpg' points outside"),
+    "no pictures": ({"readme.txt": b"x"}, "has no video files and no folders of numbered pictures"),
+    "a gap": ({"00001.jpg": jpeg(), "00003.jpg": jpeg()}, "its picture 00002.jpg is missing"),
+    "one picture": ({"00001.jpg": jpeg()}, "has only one picture, a clip needs motion"),
+    "text": ({**PICTURES, "00002.jpg": b"hello"}, "its picture 00002.jpg does not decode: it is no JPEG or PNG"),
+}
+
+
+@pytest.mark.parametrize("write", [write_zip, write_tar])
+@pytest.mark.parametrize("name", ZIPS)
+def test_an_archive_that_cannot_be_read_is_refused_by_its_member(tmp_path, write, name):
+    files, reason = ZIPS[name]
+    if write is write_tar:
+        files = {name.replace("\\", "/"): data for name, data in files.items()}
+    assert fault(write(tmp_path / "a", files)).startswith(reason)
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
+def test_a_link_in_a_tar_is_refused(tmp_path, kind):
+    path = write_tar(tmp_path / "a.tar", PICTURES)
+    with tarfile.open(path, "a") as archive:
+        info = tarfile.TarInfo("00004.jpg")
+        info.type, info.linkname = kind, "/etc/passwd"
+        archive.addfile(info)
+    assert fault(path).startswith("its member '00004.jpg' is a link to '/etc/passwd': make the tar with")
+
+
+def test_what_a_zip_can_hold_but_no_part_can_be_read_of_is_refused(tmp_path):
+    packed = write_zip(tmp_path / "a.zip", {"a/x.mp4": b"x" * 99}, method=zipfile.ZIP_DEFLATED)
+    assert fault(packed).startswith("its member 'a/x.mp4' is a deflated video, of which no part can be read: unpack")
+    packed = write_zip(tmp_path / "b.zip", PICTURES, method=zipfile.ZIP_BZIP2)
+    assert fault(packed).startswith("its member '00001.jpg' is compressed by method 12, and not stored or deflated")
+    data = bytearray(write_zip(tmp_path / "c.zip", PICTURES).read_bytes())
+    for sign, at in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        data[data.index(sign) + at] |= 1
+    (tmp_path / "c.zip").write_bytes(data)
+    assert fault(tmp_path / "c.zip") == "its member '00001.jpg' is encrypted: unpack the zip"
+
+
+def test_a_picture_that_inflates_without_end_is_refused_and_no_more_of_it_is_made_than_the_most(tmp_path, monkeypatch):
+    files = {**PICTURES, "00002.jpg": bytes(2**20)}
+    packed = write_zip(tmp_path / "a.zip", files, method=zipfile.ZIP_DEFLATED)
+    monkeypatch.setattr("dali_pipelines.store.archives.zips.MOST_INFLATED", 2**18)
+    assert fault(packed) == "its member '00002.jpg' claims to inflate to 1048576 bytes, 262144 are the most"
+    monkeypatch.undo()
+    monkeypatch.setattr(reader, "MOST_INFLATED", 2**18)  # the claim is false
+    assert fault(packed).endswith("does not decompress: it has more than 262144 bytes")
+
+
+def test_a_tar_that_is_cut_off_or_damaged_in_the_middle_does_not_pass_for_a_short_one(tmp_path):
+    data = write_tar(tmp_path / "a.tar", PICTURES).read_bytes()
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        third = archive.getmembers()[2].offset
+    (tmp_path / "a.tar").write_bytes(data[: third + 600])
+    assert fault(tmp_path / "a.tar").startswith("is cut off: its member '00003.jpg' ends at byte ")
+    (tmp_path / "a.tar").write_bytes(data[:third] + b"?" + data[third + 1 :])
+    assert fault(tmp_path / "a.tar") == f"is damaged: there is no header at byte {third}"
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"\x1f\x8b\x08", "gzip"),
+        (b"Rar!\x1a\x07\x01", "RAR"),
+        (b"7z\xbc\xaf\x27\x1c", "7-Zip"),
+        (b"\x89HDF\r\n\x1a\n", "HDF5"),
+    ],
+)
+def test_an_archive_of_another_kind_is_no_video_and_the_way_out_is_said(tmp_path, content, kind):
+    (tmp_path / "a.bin").write_bytes(content + bytes(300))
+    assert fault(tmp_path / "a.bin").endswith(f"({kind}): unpack it and give the folder")
+
+
+def test_the_kind_of_a_file_that_is_given_is_told_by_its_first_bytes(tmp_path):
+    write_zip(tmp_path / "a.mp4", PICTURES)
+    write_zip(tmp_path / "b.dat", {name.replace(".jpg", ".JPG"): data for name, data in PICTURES.items()})
+    write_lmdb(tmp_path / "c", {"run/c": list(PICTURES.values()), "run/d": list(PICTURES.values())})
+    found = find_videos([tmp_path / name for name in ("a.mp4", "b.dat", "c")], outside=tmp_path / "out")
+    assert {name: place.kind for name, place in found.videos.items()} == {
+        "a": "zip",
+        "b": "zip",
+        "run/c": "lmdb",
+        "run/d": "lmdb",
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "pix_fmt"),
+    [
+        ({"progressive": True}, "yuvj420p"),
+        ({"subsampling": 0}, "yuvj444p"),
+        ({"subsampling": 1}, "yuvj422p"),
+        ({"mode": "L"}, "gray"),
+    ],
+)
+def test_pixel_formats_are_those_of_the_pictures(tmp_path, options, pix_fmt):
+    packed = write_zip(tmp_path / "a.zip", {f"{i}.jpg": jpeg(i, **options) for i in range(3)})
+    assert picture_record(Place(str(packed), "zip")).pix_fmt == pix_fmt
+    mixed = write_zip(tmp_path / "b.zip", {"0.jpg": jpeg(), "1.jpg": jpeg(**options)})
+    assert picture_record(Place(str(mixed), "zip")).pix_fmt == pix_fmt
+
+
+def test_an_exif_rotation_is_noted(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    packed = write_zip(tmp_path / "a.zip", {**PICTURES, "00004.jpg": jpeg(exif=exif)})
+    assert picture_record(Place(str(packed), "zip")).notes == (
+        "have an EXIF rotation, which is ignored; --codec h264 turns them",
+    )
+
+
+def mutated(data: bytes, rng: random.Random) -> bytes:
+    """Change, cut, repeat or leave out some bytes; where zeros or numbers stand rather than in pictures."""
+    changed = bytearray(data)
+    for _ in range(rng.randrange(1, 5)):
+        at = rng.randrange(len(changed)) if changed else 0
+        match rng.randrange(6):
+            case 0 if changed:
+                changed[at] ^= 1 << rng.randrange(8)
+            case 1:
+                changed[at : at + 4] = rng.choice([b"\xff" * 4, bytes(4), b"\0\0\0\x80", rng.randbytes(4)])
+            case 2:
+                del changed[at : at + rng.randrange(1, 600)]
+            case 3:
+                changed[at:at] = changed[at : at + rng.randrange(1, 600)]
+            case 4 if rng.random() < 0.3:
+                del changed[at:]
+            case _:
+                changed[at : at + 8] = rng.randbytes(8)
+    return bytes(changed)
+
+
+def small_lmdb(path) -> bytes:
+    """Entries with keys so long that there are a branch page and several leaves; one value in overflow pages."""
+    with lmdb.open(str(path), subdir=False) as env, env.begin(write=True) as transaction:
+        for i in range(16):
+            transaction.put(f"{i}/{'k' * 400}".encode(), msgpack.dumps([bytes(20 * i)] * 3))
+        transaction.put(b"000000001", msgpack.dumps([bytes(3000)] * 2))
+        transaction.put(b"__order__", msgpack.dumps(["run/a", "run/b"]))
+    return path.read_bytes()
+
+
+SEEDS = {
+    "zip": lambda path: write_zip(path, {f"a/{i}.jpg": zlib.compress(bytes(9))[2:-4] for i in (1, 2)}).read_bytes(),
+    "tar": lambda path: write_tar(path, {"a/1.jpg": b"x", "a/2.jpg": b"y", "b.cls": b"3", "b.mp4": b"z"}).read_bytes()[
+        : 10 * 512
+    ],
+    "LMDB": small_lmdb,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", SEEDS)
+def test_ten_thousand_damaged_archives_are_read_or_refused_in_words(tmp_path, monkeypatch, kind):
+    seed, rng, memory = SEEDS[kind](tmp_path / "seed"), random.Random(0), memory_storage(monkeypatch)
+    reasons = []
+    for _ in range(10_000):
+        memory.files["memory://a"] = mutated(seed, rng)
+        memory.read_bytes = 0
+        try:
+            for place in read_archive("memory://a", kind).videos.values():
+                if place.is_pictures:
+                    picture_record(place)
+        except VideoError as error:
+            reasons.append(str(error))
+        assert memory.read_bytes < 50 * len(seed) + 2**20
+    assert len(reasons) > 1_000
+    assert all(reasons)
+    assert not any("\n" in reason for reason in reasons)
+    assert kind_of("memory://a") in ("", kind, "zip")
+
+
+@pytest.mark.slow
+def test_damaged_pictures_are_read_or_refused_in_words(monkeypatch):
+    memory, rng = memory_storage(monkeypatch), random.Random(0)
+    seeds = [jpeg(size=(64, 48), quality=95), jpeg(progressive=True), jpeg(format="PNG")]
+    reasons = []
+    for i in range(600):
+        whole = seeds[i % 3]
+        data = mutated(whole, rng)
+        memory.files["memory://a"] = whole + data
+        place = Place("memory://a", "tar", "", np.array([[0, len(whole), 0], [len(whole), len(data), 0]]))
+        try:
+            with open_source(place) as source:
+                sum(1 for _ in source.frames())
+        except VideoError as error:
+            reasons.append(str(error))
+    assert all(reason.startswith("its picture number 2 ") for reason in reasons)
+    assert 100 < len(reasons) < 600
+
+
+def test_ten_thousand_damaged_labels_are_read_or_passed_over():
+    rng = random.Random(0)
+    text = json.dumps({"label": 3, "text": "a caption", "boxes": [[1, 2], {"a": None}]}).encode()
+    labels = {read_label(mutated(text, rng), suffix) for suffix in ("json", "cls") for _ in range(5_000)}
+    assert {None, "3"} < labels
+    assert read_label(b"[" * 60_000, "json") is None
+
+
+def test_nothing_but_damaged_archives_is_an_error_that_names_file_and_reason(tmp_path):
+    (tmp_path / "a.zip").write_bytes(b"PK\3\4" + bytes(100))
+    with pytest.raises(UserError, match="no such"):
+        find_videos([tmp_path / "b.zip"], outside=tmp_path / "out")
+    assert fault(tmp_path / "a.zip") == "is no whole zip: File is not a zip file"

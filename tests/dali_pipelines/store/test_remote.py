@@ -1,0 +1,307 @@
+"""Files at URLs: a web server on this machine that waits, counts and fails as the tests want it."""
+
+import shutil
+import time
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
+from threading import Thread
+
+import fsspec
+import numpy as np
+import pytest
+from fsspec.registry import known_implementations
+
+from bench.file_server import served
+from configs.errors import UserError
+from dali_pipelines import loader
+from dali_pipelines.datasets.open import open_dataset
+from dali_pipelines.loader import ClipLoader
+from dali_pipelines.store import remote
+from dali_pipelines.store.index import Index
+from dali_pipelines.store.reader import ClipError, read_clip
+from dali_pipelines.store.remote_folders import Listed, expand, is_folder, list_folder, size_and_time
+from dali_pipelines.store.storage import Span, exists, joined, local_copy, read_file, storage_of
+from dali_pipelines.tasks import Task, recognition
+
+CONTENT = np.random.default_rng(0).integers(0, 256, 600_000, np.uint8)
+NAME = "a b#c%41.bin"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("files")
+    (root / NAME).write_bytes(CONTENT.tobytes())
+    for name in ("shard000.tar", "shard001.tar", "shard002.tar", "deep/er/c.mp4"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(name.encode())
+    return root
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """Short pauses, a short timeout, and file systems that forget the ones of other tests."""
+    monkeypatch.setattr(remote, "PAUSES", (0.01, 0.02, 0.03))
+    monkeypatch.setattr(remote, "TIMEOUT_SECONDS", 0.4)
+    remote._filesystem.cache_clear()
+    remote._remote.cache_clear()
+
+
+@pytest.fixture
+def server(folder):
+    with served(folder) as files:
+        yield files
+
+
+@pytest.fixture
+def url(server):
+    return joined(server.url, NAME)
+
+
+def read(url, *ranges):
+    return storage_of(url).read([Span(url, *one) for one in ranges])
+
+
+def test_bytes_come_as_from_the_disk_whatever_the_name(server, url):
+    assert storage_of(url).size(url) == len(CONTENT)
+    assert (read_file(url) == CONTENT).all()
+    ranges = [(0, 3), (10, 20), (20, 20), (500_000, 600_000), (5, 6)]
+    got = read(url, *ranges)
+    assert got.flags.writeable
+    assert (got == np.concatenate([CONTENT[start:end] for start, end in ranges])).all()
+
+
+def test_spans_near_each_other_share_a_request_and_the_requests_run_at_once(server, url):
+    server.delay = 0.2
+    ranges = [(start, start + 1000) for start in (0, 5000, 9000, 300_000, 301_500, 500_000)]
+    got = read(url, *ranges)
+    assert sorted(span for _, span in server.asked) == ["bytes=0-9999", "bytes=300000-302499", "bytes=500000-500999"]
+    assert server.most_at_once == 3
+    assert (got == np.concatenate([CONTENT[start:end] for start, end in ranges])).all()
+
+
+@pytest.mark.parametrize("fault", [500, 503, 429, 408, "reset", "cut", "hang"])
+def test_what_may_pass_is_tried_again(server, url, fault):
+    server.fault = lambda path, n: fault if n < 2 else None
+    assert (read(url, (7, 4000)) == CONTENT[7:4000]).all()
+    assert len(server.asked) == 3
+
+
+def test_only_the_ranges_that_failed_are_asked_for_again(server, url):
+    server.fault = lambda path, n: 503 if n == 1 else None
+    read(url, (0, 10), (300_000, 300_010), (599_990, 600_000))
+    assert len(server.asked) == 4
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "text"),
+    [
+        (403, PermissionError, r"the server refuses it \(403\): give keys as docs/remote.md says"),
+        (401, PermissionError, r"refuses it \(401\)"),
+        (404, FileNotFoundError, "no such file or bucket"),
+        (400, OSError, r"answers 400 \(Bad Request\)"),
+        ("/here", OSError, "sends us on and on"),
+    ],
+)
+def test_what_will_not_pass_is_an_error_at_once(server, url, fault, kind, text):
+    server.fault = lambda path, n: fault
+    with pytest.raises(kind, match=text) as caught:
+        read(url, (7, 4000))
+    assert caught.value.filename == url
+    assert len([path for path, _ in server.asked if path != "/here"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"), [(503, r"its server answers 503"), ("hang", "does not answer"), ("reset", "cannot be reached")]
+)
+def test_what_does_not_pass_is_an_error_after_a_few_tries(server, url, fault, text):
+    server.fault = lambda path, n: fault
+    with pytest.raises(OSError, match=text) as caught:
+        read(url, (7, 4000))
+    assert caught.value.filename == url
+    tries = 1 + len(remote.PAUSES)
+    assert len(server.asked) in (tries, 2 * tries)  # aiohttp asks again at once when a connection ends
+
+
+def test_a_redirection_is_followed(server, url, folder):
+    moved = f"{server.url}/moved.bin"
+    server.fault = lambda path, n: joined("", NAME.replace("%", "%25").replace("#", "%23")) if "moved" in path else None
+    assert (read(moved, (7, 4000)) == CONTENT[7:4000]).all()
+
+
+def test_a_server_that_is_down_is_asked_no_more_for_a_while(server, url, monkeypatch):
+    server.fault = lambda path, n: "reset"
+    for _ in range(remote.SILENT):
+        with pytest.raises(OSError, match="cannot be reached"):
+            read(url, (0, 10))
+    asked = len(server.asked)
+    with pytest.raises(OSError, match="did not answer for the last files either"):
+        read(url, (0, 10))
+    assert len(server.asked) == asked
+    server.fault = lambda path, n: None
+    monkeypatch.setattr(remote, "TIMEOUT_SECONDS", 0.0)  # they have passed
+    assert (read(url, (0, 10)) == CONTENT[:10]).all()
+
+
+def test_a_file_that_ends_too_early_is_an_error_and_no_short_read(url):
+    for ranges in [(599_990, 600_010)], [(700_000, 700_010)], [(0, 10), (599_999, 600_001)]:
+        with pytest.raises(OSError, match=rf"it ends before byte {ranges[-1][1]}: prepare it again") as caught:
+            read(url, *ranges)
+        assert caught.value.filename == url
+
+
+def test_a_server_without_ranges_is_told_and_its_bytes_are_not_taken_for_others(folder):
+    """Python's own web server is one. Asked for 100 bytes in the middle it sends all from the first on."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=str(folder))
+
+        def log_message(self, *_): ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as web:
+        Thread(target=web.serve_forever, args=(0.05,), daemon=True).start()
+        url = joined(f"http://127.0.0.1:{web.server_port}", NAME)
+        assert (read_file(url) == CONTENT).all()
+        for span in (100, 200), (0, 100), (300_000, 900_000):
+            with pytest.raises(OSError, match="sends whole files and no ranges of them: use another one"):
+                read(url, span)
+        web.shutdown()
+
+
+def test_a_server_that_is_not_there_is_an_error_that_names_the_url():
+    with pytest.raises(ConnectionError, match=r"its server cannot be reached: .*: 'http://127.0.0.1:9/a'"):
+        read("http://127.0.0.1:9/a", (0, 1))
+    with pytest.raises(UserError, match=r"cannot read http://127.0.0.1:9/data/index.npz: its server cannot be reached"):
+        Index.load("http://127.0.0.1:9/data")
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setitem(known_implementations, "odd", {"class": "no_such_package.Files", "err": "Install it"})
+    with pytest.raises(UserError, match="odd://a/b: a package for odd:// is missing: pip install no_such_package"):
+        read_file("odd://a/b")
+
+
+def test_options_come_from_fsspecs_own_configuration(monkeypatch, server, url):
+    monkeypatch.setitem(fsspec.config.conf, "http", {"headers": {"Authorization": "Bearer key"}})
+    assert remote.filesystem("http").kwargs["headers"] == {"Authorization": "Bearer key"}
+    assert remote.filesystem("http").client_kwargs["timeout"].sock_read == remote.TIMEOUT_SECONDS
+    assert (read(url, (0, 10)) == CONTENT[:10]).all()
+
+
+def test_a_folder_at_a_url_is_listed(server, url):
+    assert list_folder(server.url) == [
+        Listed(NAME, False),
+        Listed("deep", True),
+        *(Listed(f"shard00{n}.tar", False) for n in range(3)),
+    ]
+    assert list_folder(f"{server.url}/deep/er/") == [Listed("c.mp4", False)]
+    assert [is_folder(at) for at in (server.url, f"{server.url}/deep", url)] == [True, True, False]
+    for ask in (list_folder, is_folder):
+        with pytest.raises(FileNotFoundError, match="no such file"):
+            ask(f"{server.url}/nothing")
+
+
+def test_a_url_with_braces_or_stars_names_several_files(server):
+    shards = [f"{server.url}/shard00{n}.tar" for n in range(3)]
+    assert expand(f"{server.url}/shard{{000..002}}.tar") == shards
+    assert expand(f"{server.url}/shard00{{0,2}}.tar") == [shards[0], shards[2]]
+    assert expand(f"{server.url}/*.tar") == shards
+    assert expand(f"{server.url}/{{x}}.tar") == [f"{server.url}/{{x}}.tar"]
+    with pytest.raises(UserError, match=r"\*.zip: there are no such files"):
+        expand(f"{server.url}/*.zip")
+    with pytest.raises(UserError, match="more than 1000000 files"):
+        expand("s3://b/{0..99999999999}.tar")
+
+
+def test_a_file_that_changes_has_another_time(folder, server, url):
+    size, time_ns = size_and_time(url)
+    assert size == len(CONTENT)
+    assert abs(time_ns - (folder / NAME).stat().st_mtime_ns) <= 1_000_000_000
+
+
+def test_a_dataset_its_list_and_its_quarantine_are_read_at_a_url(tmp_path, vp9_store):
+    root = shutil.copytree(vp9_store.root, tmp_path / "data")
+    (root / "train.txt").write_text("class1/video03\nclass0/video10\nclass0/gone\n")
+    (root / "quarantine.csv").write_text("path,reason\nhttp://elsewhere/class0/gone.mp4,too dark\n")
+    with served(tmp_path) as files:
+        there = open_dataset(f"{files.url}/data", f"{files.url}/data/train.txt")
+        here = open_dataset(root, root / "train.txt")
+        assert there.index.names.texts() == here.index.names.texts() == ("class1/video03", "class0/video10")
+        assert there.quarantined == here.quarantined == {"class0/gone": "too dark"}
+        assert f"{files.url}/data/quarantine.csv" in there.notes[0]
+        clips = [read_clip(index, 1, np.array([30, 2, 3])) for index in (there.index, here.index)]
+        assert clips[0].data.tobytes() == clips[1].data.tobytes()
+        with pytest.raises(UserError, match=f"cannot read {files.url}/data/none.txt: there is no such file"):
+            open_dataset(f"{files.url}/data", f"{files.url}/data/none.txt")
+        with pytest.raises(UserError, match=f"cannot write to {files.url}/data"):
+            there.index.save()
+
+
+def test_an_error_about_a_list_names_its_url(server):
+    url = f"{server.url}/shard000.tar"
+
+    def complain():
+        with local_copy(url) as path:
+            raise UserError(f"{path} says {path.read_text()}")
+
+    with pytest.raises(UserError, match=f"^{url} says shard000.tar$"):
+        complain()
+    assert exists(url)
+    assert not exists(f"{server.url}/none")
+
+
+def test_a_video_that_cannot_be_read_at_its_url_has_the_stand_in_that_it_has_on_the_disk(tmp_path, vp9_store):
+    task = Task("recognition", recognition.Config(num_frames=4, size=32))
+    root = shutil.copytree(vp9_store.root, tmp_path / "data")
+    gone = vp9_store.names.text(2)
+    with served(root) as files:
+        files.fault = lambda path, n: 503 if gone in path else None
+        with pytest.raises(ClipError, match=rf"cannot read {files.url}/videos/{gone}.mp4: its server answers 503"):
+            read_clip(Index.load(files.url), 2, np.array([0]))
+        theirs = ClipLoader(Index.load(files.url), task, batch_size=4)
+        batches = list(theirs)
+    (root / f"videos/{gone}.mp4").unlink()
+    ours = ClipLoader(Index.load(root), task, batch_size=4)
+    for one, other in zip(batches, ours, strict=True):
+        assert all((one[name] == other[name]).all() for name in other)
+    assert theirs.replaced_by == ours.replaced_by
+    assert list(theirs.replaced_by) == [gone]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_from_a_url_are_those_of_the_disk_and_are_read_ahead(vp9_store, workers, monkeypatch):
+    task = Task("recognition", recognition.Config(num_frames=4, size=32))
+
+    def batches(root, count, workers=workers):
+        made = ClipLoader(Index.load(root), task, batch_size=4, workers=workers, threads=1)
+        try:
+            return list(islice((batch for _ in range(9) for batch in made), count))
+        finally:
+            made.close()
+
+    with served(vp9_store.root) as files:
+        files.delay = 0.05
+        ours, theirs = batches(vp9_store.root, 7, workers=0), batches(files.url, 7)
+        ahead = files.most_at_once
+        for one, other in zip(theirs, ours, strict=True):
+            assert all((one[name] == other[name]).all() for name in other)
+        monkeypatch.setattr(loader, "is_remote", lambda index: False)
+        while files.open:  # what the workers that were ended asked for
+            time.sleep(0.01)
+        files.most_at_once = 0
+        batches(files.url, 1)
+        assert files.most_at_once <= 2 * max(workers, 1)  # the init segment and the fragments of a clip each
+        assert ahead >= 3 * max(workers, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_server_that_ends_in_mid_run_ends_the_run_with_its_url_and_no_hang(vp9_store, workers):
+    task = Task("recognition", recognition.Config(num_frames=4, size=32))
+    with served(vp9_store.root) as files:
+        made = ClipLoader(Index.load(files.url), task, batch_size=4, workers=workers, threads=1)
+        next(iter(made))
+    with pytest.raises(UserError, match=rf"{files.url}.*(cannot be reached|did not answer)"):
+        list(islice((batch for _ in range(30) for batch in made), 60))
+    made.close()

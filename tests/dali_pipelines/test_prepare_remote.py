@@ -1,0 +1,131 @@
+"""What lies at a URL becomes the dataset that it becomes on the disk: videos, pictures, zips and tars."""
+
+import shutil
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import file_server
+from configs.errors import UserError
+from dali_pipelines.datasets.discover import find_videos
+from dali_pipelines.datasets.labels import read_labels
+from dali_pipelines.datasets.open import open_dataset
+from dali_pipelines.loader import ClipLoader
+from dali_pipelines.store.index import Index
+from dali_pipelines.store.reader import read_clip
+from dali_pipelines.store.remux import leave_in_place
+from dali_pipelines.tasks import Task, recognition
+from tests.helpers import s3_files
+from tests.helpers.media import make_video, run_ffmpeg
+from tests.helpers.prepared import SMALL, prepare
+
+pytestmark = pytest.mark.slow
+FRAMES = 12
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """Two classes with a video file, a folder of pictures and a zip of pictures each; tar shards of videos."""
+    root = tmp_path_factory.mktemp("sources")
+    video = make_video(root / "run" / "a video#1.mp4", frames=FRAMES, gop=4)
+    for name in "run/50% pictures", "jump/zipped":
+        (root / name).mkdir(parents=True)
+        run_ffmpeg("-i", video, str(root / name).replace("%", "%%") + "/img_%05d.jpg")
+    with zipfile.ZipFile(root / "jump" / "zipped.zip", "w") as file:
+        for path in sorted((root / "jump" / "zipped").iterdir()):
+            file.write(path, path.name, zipfile.ZIP_DEFLATED if path.name.endswith("3.jpg") else zipfile.ZIP_STORED)
+    shutil.rmtree(root / "jump" / "zipped")
+    shutil.copy(video, root / "jump" / "b.mp4")
+    (root / "shards").mkdir()
+    for shard in range(2):
+        with tarfile.open(root / "shards" / f"{shard:03d}.tar", "w") as file:
+            label = root / "label.txt"
+            label.write_text(f"class{shard}")
+            file.add(video, f"clip{shard}.mp4")
+            file.add(label, f"clip{shard}.cls")
+            label.unlink()
+    return root
+
+
+@pytest.fixture(scope="module", params=["http", "s3"])
+def url(request, sources):
+    patch = pytest.MonkeyPatch()
+    served = file_server.served(sources) if request.param == "http" else s3_files.served(sources, patch)
+    with served as server:
+        yield server if isinstance(server, str) else server.url
+    patch.undo()
+
+
+def same_videos(theirs, ours):
+    assert theirs.names.texts() == ours.names.texts()
+    assert theirs.class_names == ours.class_names
+    for name in ("labels", "num_frames", "sizes_WH", "fps"):
+        assert (getattr(theirs, name) == getattr(ours, name)).all()
+    frames = np.array([FRAMES - 1, 2, 3])
+    for row in range(len(ours)):
+        clips = [read_clip(index, row, frames) for index in (theirs, ours)]
+        assert clips[0].data.tobytes() == clips[1].data.tobytes()
+
+
+def in_place(*sources):
+    """The index that `prepare --codec original` makes, without its processes."""
+    found = find_videos(sources, outside=Path("none"))
+    labels, class_names = read_labels("folders", found.videos, given=found.labels)
+    records = {name: leave_in_place(place) for name, place in found.videos.items()}
+    return Index.build(Path(), records, labels=labels, class_names=class_names)
+
+
+def test_sources_left_where_they_are(url, sources):
+    folders = "run", "jump"
+    theirs, ours = (in_place(*(f"{root}/{name}" for name in folders)) for root in (url, sources))
+    assert theirs.names.texts() == ("50% pictures", "a video#1", "b", "zipped")
+    assert all(theirs.location(row).startswith(url) for row in range(4))
+    same_videos(theirs, ours)
+    task = Task("recognition", recognition.Config(num_frames=4, size=32))
+    batches = [next(iter(ClipLoader(index, task, batch_size=4, threads=1))) for index in (theirs, ours)]
+    assert all((batches[0][name] == batches[1][name]).all() for name in batches[1])
+
+
+def test_shards_by_braces_and_by_a_star(url, sources):
+    ours = in_place(*sorted((sources / "shards").iterdir()))
+    assert ours.class_names == ("class0", "class1")
+    for pattern in "{000..001}.tar", "*.tar":
+        same_videos(in_place(f"{url}/shards/{pattern}"), ours)
+
+
+def test_videos_that_are_encoded_here_and_are_not_read_twice(url, sources, tmp_path, capsys):
+    assert prepare(f"{url}/run", "--out", tmp_path / "there", *SMALL) == 0
+    assert prepare(sources / "run", "--out", tmp_path / "here", *SMALL) == 0
+    same_videos(Index.load(tmp_path / "there"), Index.load(tmp_path / "here"))
+    capsys.readouterr()
+    assert prepare(f"{url}/run", "--out", tmp_path / "there", *SMALL) == 0
+    assert "2 videos (0 stored now)" in capsys.readouterr().out
+
+
+def test_a_single_file(url, tmp_path):
+    (place,) = find_videos([f"{url}/jump/b.mp4"], outside=tmp_path).videos.values()
+    assert place.location == f"{url}/jump/b.mp4"
+
+
+def test_what_is_not_there(url, tmp_path):
+    for name in "none", "none.mp4":
+        with pytest.raises(UserError, match=f"no such file or folder: {url}/{name}"):
+            find_videos([f"{url}/{name}"], outside=tmp_path)
+    with pytest.raises(UserError, match=r"jump/\*.tar: there are no such files"):
+        find_videos([f"{url}/jump/*.tar"], outside=tmp_path)
+
+
+def test_a_prepared_dataset_and_its_list_in_a_bucket_read_by_workers(vp9_store, tmp_path, monkeypatch):
+    root = shutil.copytree(vp9_store.root, tmp_path / "data")
+    (root / "train.txt").write_text("".join(f"{name}\n" for name in vp9_store.names.texts()[3:11]))
+    task = Task("recognition", recognition.Config(num_frames=4, size=32))
+    with s3_files.served(tmp_path, monkeypatch) as url:
+        there = open_dataset(f"{url}/data", f"{url}/data/train.txt")
+        theirs = ClipLoader(there, task, batch_size=4, workers=1, threads=1)
+        got = list(theirs)
+        theirs.close()
+    for one, other in zip(got, ClipLoader(open_dataset(root, root / "train.txt"), task, batch_size=4), strict=True):
+        assert all((one[name] == other[name]).all() for name in other)

@@ -1,0 +1,60 @@
+"""Bytes that are read while something else is done. Few imports: every worker repeats them."""
+
+import os
+import signal
+import threading
+from dataclasses import dataclass
+
+import pytest
+
+from dali_pipelines import read_ahead
+from dali_pipelines.read_ahead import ReadAhead
+from dali_pipelines.workers import Crashed, Pool
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a job needs: its number, at some cost."""
+
+    job: int
+    nbytes: int = 100
+
+    def read(self):
+        if self.job == 13:
+            raise OSError("it cannot be read")
+        return self.job, threading.current_thread() is threading.main_thread()
+
+
+def test_what_fits_is_read_in_threads_and_the_rest_when_its_turn_comes(monkeypatch):
+    monkeypatch.setattr(read_ahead, "MOST_BYTES", 350)
+    monkeypatch.setattr(read_ahead, "THREADS", 1)  # so that jobs are begun one after the other
+    ahead = ReadAhead(Part)
+    for _ in range(3):  # what was used makes room again
+        reads = [ahead.begin(job) for job in range(6)]
+        ahead.begin(100)()
+        assert [read()[1] for read in reads] == [(job, job >= 3) for job in range(6)]
+    ahead.close()
+
+
+def test_a_read_that_fails_fails_in_its_own_job_and_holds_no_room(monkeypatch):
+    monkeypatch.setattr(read_ahead, "MOST_BYTES", 100)
+    ahead = ReadAhead(Part)
+    for _ in range(3):
+        with pytest.raises(OSError, match="it cannot be read"):
+            ahead.begin(13)()
+    assert ahead.begin(1)() == (Part(1), (1, False))
+    ahead.close()
+
+
+def use(job, read):
+    if job == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return job, *read()[1]
+
+
+@pytest.mark.slow
+def test_the_job_that_kills_its_worker_is_the_one_to_blame_though_others_are_being_read():
+    with Pool(use, workers=2, ahead=8, find=Part) as pool:
+        results = dict(pool.run([*range(12), *range(20, 40)]))
+    assert results.pop(7) == Crashed("SIGKILL")
+    assert results == {job: (job, job, False) for job in results}

@@ -1,0 +1,126 @@
+"""Videos and pictures packed in every way that people keep them, by the libraries that they use for it."""
+
+import io
+import tarfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import lmdb
+import msgpack
+import numpy as np
+import pytest
+
+from dali_pipelines.datasets.discover import find_videos
+from dali_pipelines.datasets.labels import read_labels
+from dali_pipelines.store import storage
+from dali_pipelines.store.index import Index
+from dali_pipelines.store.remux import leave_in_place
+from tests.helpers.media import run_ffmpeg
+
+Videos = Mapping[str, Sequence[bytes]]
+"""The JPEG files of each video."""
+
+WAYS = ("folder", "zip stored", "zip deflated", "RGB_frames", "one zip", "tar", "LMDB folder", "LMDB file")
+
+
+def jpegs_of(video: Path, folder: Path) -> list[bytes]:
+    """Cut a video into JPEGs as people do: ffmpeg -q:v 2."""
+    folder.mkdir(parents=True)
+    run_ffmpeg("-i", video, "-q:v", "2", folder / "img_%05d.jpg")
+    return [path.read_bytes() for path in sorted(folder.iterdir())]
+
+
+def pack(way: str, root: Path, videos: Videos) -> Path:
+    """Store the pictures of videos in one of WAYS below `root`; return what a user gives to `prepare`."""
+    root.mkdir(parents=True, exist_ok=True)
+    if way in ("one zip", "tar"):
+        files = {f"{name}/img_{i + 1:05d}.jpg": data for name, of in videos.items() for i, data in enumerate(of)}
+        if way == "tar":
+            return write_tar(root / "all.tar", files)
+        return write_zip(root / "all.zip", files)
+    if way.startswith("LMDB"):
+        return write_lmdb(root / "all.lmdb", videos, subdir=way == "LMDB folder")
+    for name, of in videos.items():
+        pictures = {f"img_{i + 1:05d}.jpg": data for i, data in enumerate(of)}
+        target = root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if way == "folder":
+            target.mkdir()
+            for file, data in pictures.items():
+                (target / file).write_bytes(data)
+        elif way == "RGB_frames":
+            target.mkdir()
+            write_zip(target / "RGB_frames.zip", pictures)
+        else:
+            method = zipfile.ZIP_DEFLATED if way == "zip deflated" else zipfile.ZIP_STORED
+            write_zip(target.with_name(f"{target.name}.zip"), pictures, method=method)
+    return root
+
+
+def write_zip(path: Path, files: Mapping[str, bytes], *, method: int = zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return path
+
+
+def write_tar(path: Path, files: Mapping[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+def write_lmdb(path: Path, videos: Videos, *, subdir: bool = False) -> Path:
+    """As CSTP and CoCLR write them: values by number, the numbers in a shuffled order of the names."""
+    order = np.random.default_rng(0).permutation(sorted(videos)).tolist()
+    keys = [f"{i:09d}".encode() for i in range(len(order))]
+    with lmdb.open(str(path), subdir=subdir, map_size=2**26) as env, env.begin(write=True) as transaction:
+        for key, name in zip(keys, order, strict=True):
+            transaction.put(key, msgpack.dumps(list(videos[name])))
+        transaction.put(b"__order__", msgpack.dumps(order))
+        transaction.put(b"__keys__", msgpack.dumps(keys))
+        transaction.put(b"__len__", msgpack.dumps(len(keys)))
+        transaction.put(b"__vlen__", msgpack.dumps([len(videos[name]) for name in sorted(videos)]))
+    return path
+
+
+def in_place(source: Path | str, root: Path) -> Index:
+    """Index a source as `prepare --codec original` does."""
+    found = find_videos([source], outside=root / "videos")
+    labels, classes = read_labels("folders", found.videos, given=found.labels)
+    records = {name: leave_in_place(place) for name, place in found.videos.items()}
+    return Index.build(root, records, labels=labels, class_names=classes)
+
+
+class Memory:
+    """Files in memory, as a storage that URLs memory://... name."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.read_bytes = 0
+
+    def size(self, location: str) -> int:
+        if location not in self.files:
+            raise FileNotFoundError(2, "No such file", location)
+        return len(self.files[location])
+
+    def read(self, spans: Sequence[storage.Span]) -> np.ndarray:
+        parts = []
+        for span in spans:
+            part = self.files[span.location][span.start : span.end]
+            if len(part) < span.end - span.start:
+                raise OSError(5, "it is too short")
+            parts.append(part)
+        self.read_bytes += sum(map(len, parts))
+        return np.frombuffer(bytearray().join(parts), np.uint8)
+
+
+def memory_storage(monkeypatch: pytest.MonkeyPatch) -> Memory:
+    """Make URLs memory://... name files of a new `Memory`."""
+    memory = Memory()
+    monkeypatch.setitem(storage.STORAGES, "memory", memory)
+    return memory

@@ -1,0 +1,88 @@
+"""Commands on a dataset at a URL: they read it and its lists there, and write nothing into a folder of that name."""
+
+import json
+
+import numpy as np
+import pytest
+
+from bench.file_server import served
+from dali_pipelines import preview
+from tests.trainers.test_finetune import RECIPE, labeled, write_pretraining
+from trainers.commands import extract_features, finetune, pretrain
+from trainers.commands import test as test_command
+
+pytestmark = pytest.mark.slow
+CPU = ["--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def root(vp9_store, tmp_path_factory):
+    return labeled(vp9_store, tmp_path_factory.mktemp("labeled"))
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """A working directory in which a path made of a URL would show."""
+    monkeypatch.chdir(tmp_path)
+    yield
+    assert not list(tmp_path.glob("http*"))
+
+
+def test_finetuning_and_test_read_data_and_lists_at_the_url_and_find_what_they_find_on_the_disk(root, tmp_path):
+    results = {}
+    with served(root) as files:
+        for name, where in ("here", str(root)), ("there", files.url):
+            recipe = tmp_path / f"{name}.yaml"
+            recipe.write_text(RECIPE.format(work_dir=tmp_path / name, root=root))
+            finetune.main(["--config", str(recipe), "--data-dir", where, "--mode", "scratch", "--max-steps", "2", *CPU])
+            for protocol in "video", "retrieval":
+                out = tmp_path / f"{name}_{protocol}"
+                options = ["--checkpoint", str(tmp_path / name), "--data-dir", where, "--out", str(out)]
+                test_command.main([*options, "--protocol", protocol, *CPU])
+                results[name, protocol] = json.loads(next(out.glob("*.json")).read_text())
+    for protocol in "video", "retrieval":
+        here, there = (
+            {key: value for key, value in results[name, protocol].items() if isinstance(value, float)}
+            for name in ("here", "there")
+        )
+        assert here
+        assert here == there
+
+
+def test_pretraining_takes_the_url_and_a_list_there(root, tmp_path):
+    recipe = write_pretraining(tmp_path, root)
+    with served(root) as files:
+        options = ["--data-dir", files.url, "--set", "data.list=train.txt", "--max-steps", "1"]
+        pretrain.main(["--config", str(recipe), *options, *CPU])
+        assert "/train.txt" in dict(files.asked)
+    assert list((tmp_path / "run" / "checkpoints").iterdir())
+
+
+def test_the_preview_is_that_of_the_disk(root, tmp_path):
+    recipe = write_pretraining(tmp_path, root)
+    with served(root) as files:
+        for name, where in ("here", root), ("there", files.url):
+            preview.main(["--config", str(recipe), "--data-dir", str(where), "--out", str(tmp_path / f"{name}.png")])
+    assert (tmp_path / "there.png").read_bytes() == (tmp_path / "here.png").read_bytes()
+
+
+def test_features_of_a_dataset_and_of_a_video_at_a_url(root, tmp_path):
+    recipe = write_pretraining(tmp_path, root)
+    pretrain.main(["--config", str(recipe), "--max-steps", "1", *CPU])
+    with served(root) as files:
+        for number, tail in enumerate(("", "/videos/class0/video00.mp4")):
+            values = []
+            for where in (files.url, root):
+                out = tmp_path / "features.npz"
+                options = ["--checkpoint", str(tmp_path / "run"), "--out", str(out), "--clips", "1", "--workers", "0"]
+                assert extract_features.main([f"{where}{tail}", *options, *CPU]) == 0
+                with np.load(out) as file:
+                    values.append(file["features"])
+            assert len(values[0]) == (12, 1)[number]
+            assert (values[0] == values[1]).all()
+
+
+def test_the_url_of_nothing_is_an_error_that_names_it(root, tmp_path):
+    recipe = write_pretraining(tmp_path, root)
+    with served(root) as files, pytest.raises(Exception, match=f"{files.url}/none is no prepared dataset"):
+        pretrain.main(["--config", str(recipe), "--data-dir", f"{files.url}/none", *CPU])
