@@ -168,6 +168,8 @@ def _settings(options: argparse.Namespace) -> Encoding | str:
     """Return the Encoding of the options, or "copy" or "original"; UserError for options that do not fit together."""
     if options.workers < 1:
         raise UserError(f"--workers {options.workers} must be at least 1")
+    if options.shards and options.codec == "original":
+        raise UserError("--shards has no effect with --codec original: leave it out, or use --codec copy")
     given = {key: getattr(options, key) for key in ("gop", "short_side", "size", "crf")}
     given = {key: value for key, value in given.items() if value is not None}
     if options.codec in UNENCODED:
