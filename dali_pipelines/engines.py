@@ -1,5 +1,6 @@
 """Where the jobs of `prepare` run: in processes of this machine, or on a Ray cluster."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -9,8 +10,8 @@ from dali_pipelines.workers import Crashed, run_jobs
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-RETRIES = 3
-"""How often Ray repeats a job whose process or node died."""
+CHANCES = 4
+"""Deaths of its process or node after which a job is given up: more than on one machine, as nodes come and go."""
 AHEAD = 2
 """Jobs handed to Ray for each core of the cluster, so that none waits for this process."""
 
@@ -38,7 +39,7 @@ def run_on_ray(
     started = not ray.is_initialized()
     if started:
         _connect(ray, workers)
-    task = ray.remote(num_cpus=1, max_retries=RETRIES)(function)
+    task = ray.remote(num_cpus=1, max_retries=CHANCES - 1)(function)
     try:
         ahead = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
         remaining = iter(jobs)
@@ -55,7 +56,7 @@ def run_on_ray(
                 except RayTaskError as error:  # the function raised
                     raise error.cause from error
                 except RayError as error:
-                    yield job, Crashed(f"Ray: {type(error).__name__}")
+                    yield job, Crashed(type(error).__name__, CHANCES)
     finally:
         if started:
             ray.shutdown()
@@ -65,7 +66,9 @@ def _connect(ray: Any, workers: int) -> None:
     """Connect to the cluster of RAY_ADDRESS or of this machine, or start one of `workers` cores."""
     try:
         ray.init(address="auto", log_to_driver=False)
-    except ConnectionError:
+    except ConnectionError as error:
+        if address := os.environ.get("RAY_ADDRESS"):
+            raise UserError(f"there is no Ray cluster at RAY_ADDRESS={address}: {error}") from error
         ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
 
 
