@@ -3,15 +3,17 @@
 Videos are files, or folders of numbered pictures (ID/00001.jpg ...), as Something-Something is distributed.
 
 Writes `DIR/videos/<name>.mp4`, `DIR/index.npz` and `DIR/quarantine.csv` (path, reason). The same command continues an
-interrupted run, and does only what is new or has changed. The dataset is what the last command's sources hold. Exit
-status 0, 3 when videos were quarantined, 2 when nothing is left.
+interrupted run, and does only what is new or has changed. The dataset is what the last command's sources hold.
+`--shards SIZE` packs the videos into tar shards. `--shard I/N` prepares a part of them, `--missing` names the parts
+that are not finished, `--merge` makes the dataset of all. Exit status 0, 3 when videos were quarantined, 2 when nothing
+is left.
 """
 
 import argparse
 import errno
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,14 +23,18 @@ from configs.errors import UserError, run_cli
 from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.datasets.fates import QUARANTINE_FILE, write_reasons
 from dali_pipelines.datasets.labels import read_labels
+from dali_pipelines.engines import ENGINES
 from dali_pipelines.store.encode import Encoding, rounded, write_video
 from dali_pipelines.store.files import video_path
 from dali_pipelines.store.index import Index, Record
 from dali_pipelines.store.journal import Entry, Journal, Stamp
+from dali_pipelines.store.merge import merge
 from dali_pipelines.store.nvdec import MULTIPLE, NVDEC_LEAST
+from dali_pipelines.store.parts import choose_part, missing, pin
 from dali_pipelines.store.remux import UNENCODED, copy_video, leave_in_place
+from dali_pipelines.store.shards import Packer, finish_moves, name_hash, packing_notes, parse_size
 from dali_pipelines.store.source import VideoError
-from dali_pipelines.workers import Crashed, run_jobs
+from dali_pipelines.workers import Crashed
 
 # Recipes scale to 112, 128 and 144.
 SHORT_SIDE = {"h264": 144, "mjpeg": 144, "rawvideo": 144, "vp9": 144, "hevc": NVDEC_LEAST["hevc"][1]}
@@ -48,41 +54,80 @@ class Job:
 
 def main(argv: list[str]) -> int:
     options = _parse(argv)
+    if options.missing:
+        print(missing(options.out))
+        return 0
+    if options.merge:
+        return _merge(options.out)
     how = _settings(options)
     settings = asdict(how) if isinstance(how, Encoding) else {"codec": how}
+    limit = parse_size(options.shards) if options.shards else 0
     videos = find_videos(options.sources, outside=options.out / "videos")
     labels, class_names = read_labels(options.labels, videos)
     pictures = next((path for path in videos.values() if path.is_dir()), None) if options.codec in UNENCODED else None
     if pictures is not None:
         raise UserError(f"--codec {how} cannot take a folder of pictures, {pictures}: use --codec h264")
 
-    with Journal(options.out, settings) as journal:
+    part = choose_part(options.shard, options.out, os.environ)
+    folder = options.out
+    if part:
+        pin(options.out, part, settings)
+        folder = part.folder(options.out)
+        videos = {name: source for name, source in videos.items() if part.takes(name)}
+
+    with Journal(folder, settings) as journal:
+        if part:
+            part.begin(options.out)
+        finish_moves(options.out, journal)
         stamps = {name: _stamp(source) for name, source in videos.items()}
         jobs = [
             Job(name, source, video_path(options.out, name), how)
             for name, source in videos.items()
-            if not _is_done(journal.entries.get(name), stamps[name], source, video_path(options.out, name))
+            if not _is_done(journal.entries.get(name), stamps[name], source, options.out, name)
         ]
-        _run(jobs, stamps, journal, options.workers, total=len(videos))
+        packer = Packer(options.out, journal, labels, limit, prefix=part.prefix if part else "") if limit else None
+        if packer:
+            packer.add_loose(videos.keys() - {job.name for job in jobs})
+            jobs.sort(key=lambda job: name_hash(job.name))
+        results = ENGINES[options.engine](store_video, jobs, workers=min(options.workers, max(len(jobs), 1)))
+        _run(results, stamps, journal, packer, done=len(videos) - len(jobs), total=len(videos))
+        if packer:
+            packer.flush()
         entries = {name: journal.entries[name] for name in videos}
-
-    records = {name: entry.record for name, entry in entries.items() if entry.record is not None}
-    quarantined = {str(videos[name]): entry.reason for name, entry in entries.items() if entry.record is None}
-    quarantine_file = options.out / QUARANTINE_FILE
-    write_reasons(quarantine_file, quarantined, key="path")
-    if not records:
-        path, reason = next(iter(quarantined.items()))
-        raise UserError(f"none of the {len(videos)} videos can be used, see {quarantine_file}; {path}: {reason}")
-    Index.build(options.out, records, labels=labels, class_names=class_names).save()
-    _print_summary(options.out, records, new=len(jobs))
+        records = {name: entry.record for name, entry in entries.items() if entry.record is not None}
+        quarantined = {str(videos[name]): entry.reason for name, entry in entries.items() if entry.record is None}
+        quarantine_file = folder / QUARANTINE_FILE
+        write_reasons(quarantine_file, quarantined, key="path")
+        if records:
+            Index.build(folder, records, labels=labels, class_names=class_names).save()
+        if part:
+            part.end(options.out, labels, class_names, stored=len(records))
+        elif not records:
+            path, reason = next(iter(quarantined.items()))
+            raise UserError(f"none of the {len(videos)} videos can be used, see {quarantine_file}; {path}: {reason}")
+    if part:
+        print(f"part {part.number} of {part.count}, {len(videos)} of {len(labels)} videos; when all are done: --merge")
+    if records:
+        _print_summary(options.out, records, new=len(jobs))
+    for note in packing_notes(journal, records, labels):
+        print(note)
     if quarantined:
         print(f"quarantined {len(quarantined)} of {len(videos)} videos, reasons in {quarantine_file}")
     return 3 if quarantined else 0
 
 
+def _merge(out: Path) -> int:
+    """Make the dataset of its parts."""
+    index, quarantined = merge(out)
+    print(f"{out}: {len(index)} videos of all parts, {index.num_frames.sum()} frames")
+    if quarantined:
+        print(f"quarantined {quarantined} videos, reasons in {out / QUARANTINE_FILE}")
+    return 3 if quarantined else 0
+
+
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m dali_pipelines.prepare", description=__doc__.split("\n")[0])
-    parser.add_argument("sources", nargs="+", type=Path, metavar="SRC", help="video files, or folders")
+    parser.add_argument("sources", nargs="*", type=Path, metavar="SRC", help="video files, or folders")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the prepared dataset")
     parser.add_argument(
         "--codec",
@@ -104,13 +149,27 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         metavar="folders|none|FILE.csv",
         help="first folder level, or name,label lines",
     )
-    return parser.parse_args(argv)
+    parser.add_argument("--shards", metavar="SIZE", help="pack the videos into tar shards of 1GiB, 500MB ...")
+    parser.add_argument("--engine", default="local", choices=ENGINES, help="where: this machine, or a Ray cluster")
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="prepare part I of N, from 0 on, one of many tasks (default: that of a task of a Slurm array)",
+    )
+    parser.add_argument("--missing", action="store_true", help="name the unfinished parts, for sbatch --array")
+    parser.add_argument("--merge", action="store_true", help="make the dataset of its parts, when all are finished")
+    options = parser.parse_args(argv)
+    if bool(options.sources) == (options.missing or options.merge):
+        parser.error("give the videos, or else --missing or --merge")
+    return options
 
 
 def _settings(options: argparse.Namespace) -> Encoding | str:
     """Return the Encoding of the options, or "copy" or "original"; UserError for options that do not fit together."""
     if options.workers < 1:
         raise UserError(f"--workers {options.workers} must be at least 1")
+    if options.shards and options.codec == "original":
+        raise UserError("--shards has no effect with --codec original: leave it out, or use --codec copy")
     given = {key: getattr(options, key) for key in ("gop", "short_side", "size", "crf")}
     given = {key: value for key, value in given.items() if value is not None}
     if options.codec in UNENCODED:
@@ -145,24 +204,35 @@ def _stamp(source: Path) -> Stamp:
     return Stamp(sum(status.st_size for status in found), max(status.st_mtime_ns for status in found))
 
 
-def _is_done(entry: Entry | None, stamp: Stamp, source: Path, target: Path) -> bool:
-    """Tell whether the journal's entry still holds: the same source, and the stored file is whole."""
+def _is_done(entry: Entry | None, stamp: Stamp, source: Path, out: Path, name: str) -> bool:
+    """Tell whether the journal's entry still holds: the same source, and the stored file or shard is whole."""
     if entry is None or entry.stamp != stamp:
         return False
     if entry.record is None:
         return True
-    if entry.record.source:
+    if Path(entry.record.source).is_absolute():
         return entry.record.source == str(source.absolute())
+    target = out / entry.record.source if entry.record.source else video_path(out, name)
     last = entry.record.fragments[-1]
     return target.is_file() and target.stat().st_size >= last.offset + last.size
 
 
-def _run(jobs: list[Job], stamps: Mapping[str, Stamp], journal: Journal, workers: int, *, total: int) -> None:
+def _run(
+    results: Iterable[tuple[Job, tuple[Record | None, str] | Crashed]],
+    stamps: Mapping[str, Stamp],
+    journal: Journal,
+    packer: Packer | None,
+    *,
+    done: int,
+    total: int,
+) -> None:
     frames = failed = 0
-    with tqdm(total=total, initial=total - len(jobs), unit="video", mininterval=1.0) as bar:
-        for job, result in run_jobs(store_video, jobs, workers=min(workers, max(len(jobs), 1))):
+    with tqdm(total=total, initial=done, unit="video", mininterval=1.0) as bar:
+        for job, result in results:
             record, reason = (None, str(result)) if isinstance(result, Crashed) else result
             journal.add(job.name, Entry(stamps[job.name], record, reason))
+            if packer and record:
+                packer.add(job.name)
             frames += record.num_frames if record else 0
             failed += record is None
             bar.set_postfix_str(f"{frames / bar.format_dict['elapsed']:.0f} frames/s, {failed} failed", refresh=False)

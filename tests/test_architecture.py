@@ -28,6 +28,7 @@ FORBIDDEN = {
 ALLOWED_IN_FUNCTIONS = {
     "matplotlib": "the extra `plots`, which a command without a picture does not need",
     "psutil": "the extra `bench`",
+    "ray": "the extra `ray`",
     "wandb": "Weights & Biases, which few install",
 }
 """Package, or "file package", that may be imported inside a function -> the reason."""

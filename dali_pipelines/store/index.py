@@ -55,7 +55,8 @@ class Record:
     Attributes:
         init_size: bytes before the first fragment that an MP4 begins with (its init segment), else 0.
         container: how `fragments` lie in the file.
-        source: path or URL of a file left in place, else empty; of picture files, that of the first one.
+        source: path or URL of a file left in place, or of a shard from the root on; of picture files, that of the first
+            one; else empty.
         notes: sentences for the user, with "N videos" before them.
         software_only: why DALI shows other frames on a GPU than FFmpeg, as in "interlaced frames"; else empty.
     """

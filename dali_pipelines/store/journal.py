@@ -3,10 +3,11 @@
 import fcntl
 import itertools
 import json
+import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from configs.errors import UserError
 from dali_pipelines.store.fmp4 import Fragment
@@ -39,10 +40,19 @@ class Entry:
     reason: str = ""
 
 
+class Packed(NamedTuple):
+    """A video in a shard: its first byte there, its bytes, and its class id (-1: none)."""
+
+    offset: int
+    size: int
+    label: int
+
+
 class Journal:
     """The journal of the dataset folder `root`, locked while open; `entries` has the last one of each name.
 
-    A last line that was cut off by a kill is dropped.
+    `shards` has the videos of each shard, none of one that was begun only. A last line that was cut off by a kill is
+    dropped.
 
     Raises:
         UserError: other settings made the dataset, or another run is writing it.
@@ -50,6 +60,7 @@ class Journal:
 
     def __init__(self, root: Path, settings: Mapping[str, Any]) -> None:
         self.entries: dict[str, Entry] = {}
+        self.shards: dict[str, dict[str, Packed]] = {}
         path = root / JOURNAL_FILE
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -72,7 +83,11 @@ class Journal:
             return
         try:
             first, *lines = (json.loads(line) for line in whole.splitlines())
-            self.entries = {line["name"]: _entry(line) for line in lines if not _is_outdated(line, first)}
+            for line in lines:
+                if "shard" in line:
+                    self._move(line["shard"], {name: Packed(*at) for name, at in line["videos"].items()})
+                elif not _is_outdated(line, first):
+                    self.entries[line["name"]] = _entry(line)
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} is damaged ({error}); delete it to prepare everything again") from error
         if first != json.loads(json.dumps(settings)):
@@ -89,6 +104,27 @@ class Journal:
         else:
             line["record"] = {**vars(entry.record), "fragments": [list(f) for f in entry.record.fragments]}
         self._append(line)
+
+    def begin_shard(self, source: str) -> None:
+        """Claim a shard, a path from the root of the dataset on, before it is written."""
+        self._write_shard(source, {})
+
+    def end_shard(self, source: str, videos: Mapping[str, Packed]) -> None:
+        """Write which videos a shard holds now; their entries point into it from here on."""
+        self._write_shard(source, videos)
+
+    def _write_shard(self, source: str, videos: Mapping[str, Packed]) -> None:
+        self._append({"shard": source, "videos": videos})
+        os.fsync(self._file.fileno())
+        self._move(source, videos)
+
+    def _move(self, source: str, videos: Mapping[str, Packed]) -> None:
+        self.shards[source] = dict(videos)
+        for name in videos.keys() & self.entries.keys():
+            entry = self.entries[name]
+            if entry.record is not None:
+                moved = tuple(f._replace(offset=f.offset + videos[name].offset) for f in entry.record.fragments)
+                self.entries[name] = replace(entry, record=replace(entry.record, source=source, fragments=moved))
 
     def _append(self, line: Mapping[str, Any]) -> None:
         self._file.write(json.dumps(line).encode() + b"\n")

@@ -12,6 +12,7 @@ import pytest
 
 from configs.errors import UserError
 from dali_pipelines.decode.frames import decode_rgb
+from dali_pipelines.engines import ENGINES
 from dali_pipelines.prepare import Job, store_video
 from dali_pipelines.store.encode import Encoding
 from dali_pipelines.store.index import Index
@@ -81,8 +82,9 @@ def test_a_damaged_journal_is_named(videos, tmp_path):
 
 
 def test_a_video_that_crashes_the_decoder_is_quarantined(videos, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "dali_pipelines.prepare.run_jobs",
+    monkeypatch.setitem(
+        ENGINES,
+        "local",
         lambda function, jobs, workers: (
             (job, Crashed("SIGSEGV") if job.name == "jump/c" else function(job)) for job in jobs
         ),
