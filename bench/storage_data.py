@@ -5,18 +5,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import av
-import numpy as np
 from av.video.frame import VideoFrame
 
 from bench.data import FPS, HEIGHT, WIDTH, drift
 from configs.errors import UserError
 from dali_pipelines import prepare
+from dali_pipelines.clip_costs import clip_costs
 from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.datasets.open import Dataset
-from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.reader import read_clip
 from dali_pipelines.tasks import Task
 
 VIDEOS = 8
@@ -78,16 +76,10 @@ def costs(index: Index, tasks: list[Task]) -> dict[str, Any]:
             videos = Dataset(index).long_enough(task).index
         except UserError:
             continue
-        plans = [
-            (row, task.plan(videos.info(row), generator(0, Stream.SAMPLE, epoch, row))["frames"])
-            for epoch in range(DRAWS)
-            for row in range(len(videos))
-        ]
-        clips = [read_clip(videos, row, np.unique(frames)) for row, frames in plans]
-        delivered = sum(len(frames) for _, frames in plans)
+        of_clips = clip_costs(videos, task, rows=range(len(videos)), draws=DRAWS)
         of_tasks[task.name] = {
-            "amplification": round(sum(clip.decoded for clip in clips) / delivered, 2),
-            "kb_per_clip": round(sum(len(clip.data) for clip in clips) / len(clips) / 1000, 1),
+            "amplification": round(of_clips.amplification, 2),
+            "kb_per_clip": round(of_clips.bytes / 1000, 1),
         }
     size = "x".join(map(str, index.sizes_WH[0].tolist()))
     total = sum(int(index.units(row).ends[-1]) for row in range(len(index)))

@@ -25,16 +25,21 @@ def write_reasons(path: Path, reasons: Mapping[str, str], *, key: str = "name") 
         csv.writer(file).writerows([(key, "reason"), *reasons.items()])
 
 
+def read_quarantine_reasons(root: str | Path) -> dict[str, str]:
+    """Return the reason for the path of each quarantined video; empty where the dataset has no quarantine."""
+    try:
+        with Path(root, QUARANTINE_FILE).open(newline="", errors="surrogateescape") as file:
+            return {row["path"]: row["reason"] for row in csv.DictReader(file)}
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+
+
 def read_quarantine(root: str | Path) -> dict[str, str]:
     """Return the reason for each name that a quarantined video may have in a list.
 
     These are the ends of its path, with suffix and without. Empty where the dataset has no quarantine.
     """
-    try:
-        with Path(root, QUARANTINE_FILE).open(newline="", errors="surrogateescape") as file:
-            reason_of = {Path(row["path"]): row["reason"] for row in csv.DictReader(file)}
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
+    reason_of = {Path(path): reason for path, reason in read_quarantine_reasons(root).items()}
     ends = {
         "/".join(path.parts[-depth:]): reason
         for path, reason in reason_of.items()

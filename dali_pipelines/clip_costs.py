@@ -1,0 +1,34 @@
+"""What a task's clips cost before anything is decoded: bytes to read, and frames decoded for each frame delivered."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from dali_pipelines.plan.rng import Stream, generator
+from dali_pipelines.store.index import Index
+from dali_pipelines.store.reader import read_clip
+from dali_pipelines.tasks import Task
+
+
+class ClipCosts(NamedTuple):
+    """Means over some clips.
+
+    amplification: frames decoded / frames delivered.
+    bytes: read from the storage for a clip.
+    """
+
+    amplification: float
+    bytes: float
+
+
+def clip_costs(index: Index, task: Task, *, rows: Iterable[int], draws: int = 1, seed: int = 0) -> ClipCosts:
+    """Draw plans of the videos `rows` in `draws` epochs and read their clips; ClipError where one cannot be read."""
+    clips, delivered = [], 0
+    for epoch in range(draws):
+        for row in rows:
+            frames = task.plan(index.info(row), generator(seed, Stream.SAMPLE, epoch, row))["frames"]
+            clips.append(read_clip(index, row, np.unique(frames)))
+            delivered += len(frames)
+    decoded = sum(clip.decoded for clip in clips)
+    return ClipCosts(decoded / delivered, sum(len(clip.data) for clip in clips) / len(clips))

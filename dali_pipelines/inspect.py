@@ -1,0 +1,72 @@
+"""What a prepared dataset holds, and what each task would pay for it: `python -m dali_pipelines.inspect DIR`.
+
+Prints tables. `--out FILE.html` writes a page with plots and pictures, `--config C` takes one recipe's task with its
+settings and the list of videos that it names, instead of all tasks with their defaults.
+"""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from configs.errors import UserError, run_cli
+from configs.load import load
+from dali_pipelines.datasets.open import Dataset, open_dataset
+from dali_pipelines.inspection import Section
+from dali_pipelines.inspection.contents import contents
+from dali_pipelines.inspection.costs import gain, task_costs
+from dali_pipelines.inspection.page import page
+from dali_pipelines.store.files import replacing
+from dali_pipelines.tasks import Task, task_module, task_names
+
+SHOWN = 12
+"""Rows of a table that are printed."""
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m dali_pipelines.inspect", description=__doc__.split("\n")[0])
+    parser.add_argument("dataset", nargs="?", metavar="DIR", help="a prepared dataset (that of --config)")
+    parser.add_argument("--config", metavar="YAML", help="a recipe, see configs/: its task and its list of videos")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the recipe")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="an .html page or a .json to write as well")
+    args = parser.parse_args(argv)
+    if args.out and args.out.suffix not in (".html", ".json"):
+        raise UserError(f"--out {args.out}: give a name that ends in .html or .json")
+    dataset, tasks = _open(args)
+    sections = [*contents(dataset), task_costs(dataset, tasks), *gain(dataset.index)]
+    print(text(sections))
+    if args.out:
+        facts = json.dumps([asdict(section) for section in sections], indent=1)
+        content = page(dataset.index, sections) if args.out.suffix == ".html" else facts
+        with replacing(args.out) as temporary:
+            temporary.write_text(content, errors="surrogateescape")
+        print(f"\n{args.out} written")
+
+
+def _open(args: argparse.Namespace) -> tuple[Dataset, list[Task]]:
+    if not args.config:
+        if not args.dataset:
+            raise UserError("give the folder of a prepared dataset, or --config with a recipe that names one")
+        pretext = [name for name in task_names() if name not in ("evaluation", "recognition")]
+        return open_dataset(args.dataset), [Task(name, task_module(name).Config()) for name in pretext]
+    config = load(args.config, args.set)
+    root = args.dataset or config.data.root
+    of_list = Path(root, config.data.list) if config.data.list else None
+    return open_dataset(root, of_list), [Task(config.task, config.plan)]
+
+
+def text(sections: list[Section]) -> str:
+    """Lay out sections as plain tables, columns aligned, long ones cut."""
+    blocks = []
+    for section in sections:
+        rows = [section.header, *section.rows[:SHOWN]] if section.header else section.rows[:SHOWN]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        if len(section.rows) > SHOWN:
+            lines.append(f"... {len(section.rows) - SHOWN} more")
+        blocks.append("\n".join([f"== {section.title}", *lines, *section.notes]))
+    return "\n\n".join(blocks)
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -1,0 +1,170 @@
+"""What a dataset holds: told from its index, its lists and its quarantine."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from textwrap import shorten
+
+import numpy as np
+
+from configs.errors import UserError
+from dali_pipelines.datasets.fates import QUARANTINE_FILE, read_quarantine_reasons
+from dali_pipelines.datasets.open import Dataset, open_dataset
+from dali_pipelines.inspection import Section
+from dali_pipelines.store.index import Index
+from dali_pipelines.store.storage import is_url
+
+PROBLEM = 90
+"""Letters of what is wrong with a list."""
+LOOKED_AT = 5000
+"""Videos whose table of fragments is read; of larger datasets as many, evenly spread."""
+
+
+def contents(dataset: Dataset) -> list[Section]:
+    """Return the sections of a dataset; what does not apply to it is left out."""
+    index = dataset.index
+    rows = np.unique(np.linspace(0, len(index) - 1, min(len(index), LOOKED_AT)).round().astype(int)).tolist()
+    sections = [
+        _overview(dataset, rows),
+        _lengths(index),
+        _table("Sizes", ("pixels", "videos"), Counter("x".join(map(str, size)) for size in index.sizes_WH.tolist())),
+        _table("Frame rates", ("per second", "videos"), Counter(f"{fps:.4g}" for fps in index.fps.tolist())),
+        _table(
+            "Formats",
+            ("codec, pixels, container", "videos"),
+            Counter(index.formats[n] for n in index.format_ids.tolist()),
+        ),
+        _gops(index, rows),
+        _classes(index),
+        _lists(index),
+        _quarantine(index),
+    ]
+    return [section for section in sections if section]
+
+
+def _overview(dataset: Dataset, rows: Sequence[int]) -> Section:
+    index = dataset.index
+    frames = int(index.num_frames.sum())
+    size = sum(stored_bytes(index, row) for row in rows) * len(index) / len(rows)
+    about = "about " * (len(rows) < len(index))
+    where = f"{index.root}" + f", list {dataset.list_file}" * bool(dataset.list_file)
+    return Section(
+        "Dataset",
+        [
+            ("where", where),
+            ("videos", f"{len(index):,}"),
+            ("frames", f"{frames:,}"),
+            ("hours", f"{float((index.num_frames / index.fps).sum()) / 3600:.4g}"),
+            ("bytes", f"{about}{_size(size)}, {size / frames / 1000:.2f} kB a frame"),
+        ],
+        notes=[f"note: {note}" for note in dataset.notes],
+    )
+
+
+def _lengths(index: Index) -> Section:
+    seconds = index.num_frames / index.fps
+    quantiles = {"shortest": 0.0, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "longest": 1.0}
+    rows = [
+        (name, f"{np.quantile(index.num_frames, at):.0f}", f"{np.quantile(seconds, at):.2f}")
+        for name, at in quantiles.items()
+    ]
+    counts, edges = np.histogram(seconds, bins=min(24, max(len(np.unique(seconds.round(2))), 1)))
+    bars = [(f"{low:.3g} to {high:.3g} s", float(n)) for n, low, high in zip(counts, edges, edges[1:], strict=False)]
+    return Section("Lengths", rows, ("", "frames", "seconds"), bars)
+
+
+def _table(title: str, header: tuple[str, ...], counts: Counter[str]) -> Section:
+    common = counts.most_common()
+    return Section(title, [(label, f"{count:,}") for label, count in common], header, common[:16])
+
+
+def _gops(index: Index, rows: Sequence[int]) -> Section:
+    """Tell how many frames lie in a fragment: a clip costs all of those that it touches."""
+    longest = [int(np.diff(index.units(row).frame_ends, prepend=0).max()) for row in rows]
+    ranges = [(1, 1), *((2**power + 1, 2 ** (power + 1)) for power in range(9)), (513, max(513, *longest))]
+    counts = [(_span(low, high), sum(low <= frames <= high for frames in longest)) for low, high in ranges]
+    found = [(label, count) for label, count in counts if count]
+    return Section(
+        "Frames of the longest fragment (GOP)",
+        [(label, f"{count:,}") for label, count in found],
+        ("frames", "videos"),
+        [(label, float(count)) for label, count in found],
+        notes=[f"of {len(rows):,} videos that were looked at"] * (len(rows) < len(index)),
+    )
+
+
+def _span(low: int, high: int) -> str:
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _classes(index: Index) -> Section | None:
+    known = index.labels[index.labels >= 0]
+    if not len(known):
+        return Section("Classes", [("classes", "none: these videos serve pretraining, not finetuning")])
+    counts = np.bincount(known, minlength=len(index.class_names))
+    order = np.argsort(-counts, kind="stable").tolist()
+    names = [index.class_names[row] if row < len(index.class_names) else str(row) for row in order]
+    notes = [
+        f"{len(counts)} classes, {(counts == 0).sum()} of them empty; {(index.labels < 0).sum()} videos without one"
+    ]
+    if {name.lower() for name in index.class_names} <= SPLITS:
+        notes.append("note: these are names of splits and not of classes: prepare the folders apart, or with --labels")
+    return Section(
+        "Classes",
+        [(name, f"{counts[row]:,}") for name, row in zip(names, order, strict=True)],
+        ("class", "videos"),
+        [(name, float(counts[row])) for name, row in zip(names, order, strict=True)][:120],
+        notes=notes,
+    )
+
+
+SPLITS = {"train", "training", "val", "validation", "test", "testing"}
+
+
+def _lists(index: Index) -> Section | None:
+    """Try each list of videos that lies in the dataset."""
+    if is_url(index.root):
+        return None
+    rows = []
+    for path in sorted(Path(index.root).glob("*.txt")):
+        try:
+            part = open_dataset(index.root, path)
+            rows.append((path.name, f"{len(part.index):,}", f"{len(part.quarantined):,}", ""))
+        except UserError as error:
+            rows.append((path.name, "", "", shorten(str(error), PROBLEM)))
+    if not rows:
+        return None
+    return Section("Lists", rows, ("list", "videos", "quarantined", "problem"), [(r[0], _number(r[1])) for r in rows])
+
+
+def _number(text: str) -> float:
+    return float(text.replace(",", "") or 0)
+
+
+def _quarantine(index: Index) -> Section | None:
+    reasons = read_quarantine_reasons(index.root)
+    if not reasons:
+        return None
+    kinds: dict[str, list[str]] = {}
+    for path, reason in reasons.items():
+        kinds.setdefault(re.sub(r"(?<!\w)\d[\d.]*", "N", reason), []).append(path)
+    ordered = sorted(kinds.items(), key=lambda item: -len(item[1]))
+    return Section(
+        f"Quarantined: {len(reasons):,} videos ({QUARANTINE_FILE})",
+        [(f"{len(paths):,}", reason, paths[0]) for reason, paths in ordered],
+        ("videos", "reason", "such as"),
+        [(reason, float(len(paths))) for reason, paths in ordered[:12]],
+    )
+
+
+def stored_bytes(index: Index, row: int) -> int:
+    """Return the bytes of a video."""
+    units = index.units(row)
+    return units.init[1] - units.init[0] + int((units.ends - units.starts).sum())
+
+
+def _size(number: float) -> str:
+    units = ("B", "kB", "MB", "GB", "TB")
+    power = min(int(np.log10(max(number, 1)) // 3), len(units) - 1)
+    return f"{number / 1000**power:.3g} {units[power]}"

@@ -1,0 +1,99 @@
+"""What a dataset costs: the clips of each task, and decoding now and after preparing it with the defaults."""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from configs.errors import UserError
+from dali_pipelines.clip_costs import clip_costs
+from dali_pipelines.datasets.open import Dataset
+from dali_pipelines.decode.frames import decode_rgb
+from dali_pipelines.inspection import Section
+from dali_pipelines.inspection.contents import stored_bytes
+from dali_pipelines.prepare import GOP, SHORT_SIDE
+from dali_pipelines.store.encode import Encoding, write_frames
+from dali_pipelines.store.files import video_path
+from dali_pipelines.store.index import Index
+from dali_pipelines.store.reader import ClipError, read_clip
+from dali_pipelines.store.source import VideoError
+from dali_pipelines.tasks import Task
+
+CLIPS = 32
+"""Clips of a task that are read."""
+REENCODED = 3
+"""Videos that are encoded anew to see what it would gain."""
+LENGTH, STRIDE, ROUNDS = 16, 2, 3
+
+
+def task_costs(dataset: Dataset, tasks: Sequence[Task]) -> Section:
+    """Read some clips of each task."""
+    rows, bars = [], []
+    for task in tasks:
+        try:
+            usable = dataset.long_enough(task)
+        except UserError:
+            rows.append((task.name, str(task.min_frames), "all", "", ""))
+            continue
+        some = np.unique(np.linspace(0, len(usable.index) - 1, CLIPS).round().astype(int)).tolist()
+        try:
+            costs = clip_costs(usable.index, task, rows=some)
+        except ClipError as error:
+            rows.append((task.name, str(task.min_frames), f"{len(usable.too_short):,}", str(error), ""))
+            continue
+        rows.append(
+            (
+                task.name,
+                str(task.min_frames),
+                f"{len(usable.too_short):,}",
+                f"{costs.amplification:.2f}",
+                f"{costs.bytes / 1000:.0f}",
+            )
+        )
+        bars.append((task.name, costs.amplification))
+    header = ("task", "needs frames", "too short", "frames decoded / delivered", "kB / clip")
+    return Section("What tasks would leave out and pay", rows, header, bars, unit="frames decoded / delivered")
+
+
+def gain(index: Index) -> list[Section]:
+    """Encode some videos as `prepare` does by default, and decode the same frames from both; none where that fails."""
+    encoding = Encoding(codec="h264", gop=GOP["h264"], short_side=SHORT_SIDE["h264"])
+    some = np.unique(np.linspace(0, len(index) - 1, REENCODED).round().astype(int)).tolist()
+    with tempfile.TemporaryDirectory() as folder:
+        records = {}
+        try:
+            for row in some:
+                video = index.info(row)
+                frames = decode_rgb(read_clip(index, row, np.arange(min(video.num_frames, 4 * LENGTH * STRIDE))))
+                path = video_path(Path(folder), str(row))
+                records[str(row)] = write_frames(path, frames, fps=round(video.fps) or 25, settings=encoding)
+        except (ClipError, VideoError):
+            return []
+        after = Index.build(Path(folder), records)
+        old, new = _decoding(index, some, after), _decoding(after, range(len(after)), after)
+    small = sum(stored_bytes(after, row) for row in range(len(after))) / int(after.num_frames.sum())
+    large = sum(stored_bytes(index, row) for row in some) / sum(int(index.num_frames[row]) for row in some)
+    change = Section(
+        "What `prepare` with its defaults would change",
+        [
+            ("ms to decode a clip on one core", f"{old * 1000:.1f}", f"{new * 1000:.1f}", f"{old / new:.2g}"),
+            ("kB a frame", f"{large / 1000:.2f}", f"{small / 1000:.2f}", f"{large / small:.2g}"),
+        ],
+        ("", "now", "H.264, short side 144, GOP 1", "now / then"),
+        notes=[f"{LENGTH} frames, every {STRIDE}nd, of {len(some)} videos; decoded whole to RGB by PyAV"],
+    )
+    return [change]
+
+
+def _decoding(index: Index, rows: Sequence[int], shortest: Index) -> float:
+    """Return the seconds of decoding a clip from the middle of the videos, the best of some rounds."""
+    best = float("inf")
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        for row, length in zip(rows, shortest.num_frames.tolist(), strict=True):
+            first = max(length // 2 - LENGTH * STRIDE // 2, 0)
+            decode_rgb(read_clip(index, row, np.minimum(first + STRIDE * np.arange(LENGTH), length - 1)))
+        best = min(best, (time.perf_counter() - start) / len(rows))
+    return best

@@ -1,0 +1,97 @@
+"""The sections of a dataset as one web page without any other file: tables, plots in SVG, and frames of some videos."""
+
+import base64
+import html
+import io
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from PIL import Image
+
+from dali_pipelines.decode.frames import decode_rgb
+from dali_pipelines.inspection import Section
+from dali_pipelines.store.index import Index
+from dali_pipelines.store.reader import ClipError, read_clip
+
+PICTURES = 24
+HEIGHT = 90
+"""Of a picture, pixels."""
+PLOT = (640, 180)
+"""Width and height of a plot of many bars."""
+MANY = 12
+"""More bars than these stand upright, without a label each."""
+ROWS = 40
+STYLE = """
+body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;color:#1c2733}
+h1{font-size:1.5rem} h2{font-size:1.05rem;margin:0 0 .6rem}
+.cards{columns:2 30rem;column-gap:1rem}
+.card{border:1px solid #d8dfe6;border-radius:8px;padding:1rem;margin:0 0 1rem;break-inside:avoid}
+.film{display:flex;flex-wrap:wrap;gap:4px;margin:1rem 0} .film img{border-radius:4px;height:90px}
+table{border-collapse:collapse;width:100%} td,th{padding:.15rem .8rem .15rem 0;text-align:left;vertical-align:top}
+th{color:#5b6b7a;font-weight:500;border-bottom:1px solid #d8dfe6} .scroll{max-height:16rem;overflow:auto}
+svg{display:block;margin:0 0 .6rem;max-width:100%} rect{fill:#2f7ed8} rect:hover{fill:#f28f43}
+text{font-size:12px;fill:#33475b}
+p{color:#5b6b7a;margin:.5rem 0 0}
+"""
+
+
+def page(index: Index, sections: Sequence[Section]) -> str:
+    """Write the page; a plot's bars say what they are when pointed at."""
+    title = html.escape(f"{index.root}: {len(index):,} videos")
+    parts = [f"<!doctype html><meta charset=utf-8><title>{title}</title><style>{STYLE}</style><h1>{title}</h1>"]
+    parts += ['<div class="film">', *_film(index), '</div><div class="cards">']
+    parts += map(_card, sections)
+    return "\n".join([*parts, "</div>"])
+
+
+def _film(index: Index) -> Iterator[str]:
+    """Yield the middle frames of some videos as pictures."""
+    for row in np.unique(np.linspace(0, len(index) - 1, PICTURES).round().astype(int)).tolist():
+        try:
+            (frame,) = decode_rgb(read_clip(index, row, np.array([index.num_frames[row] // 2])))
+        except ClipError:
+            continue
+        picture = Image.fromarray(frame)
+        file = io.BytesIO()
+        picture.resize((round(picture.width * 2 * HEIGHT / picture.height), 2 * HEIGHT)).save(file, "JPEG", quality=80)
+        data = base64.b64encode(file.getvalue()).decode()
+        yield f'<img title="{html.escape(index.names.text(row))}" src="data:image/jpeg;base64,{data}">'
+
+
+def _card(section: Section) -> str:
+    bars = section.bars
+    plot = "" if len(bars) < 2 else _columns(bars, section.unit) if len(bars) > MANY else _rows(bars, section.unit)
+    head = "".join(f"<th>{html.escape(cell)}" for cell in section.header)
+    rows = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}" for cell in row) for row in section.rows[:ROWS])
+    more = [f"{len(section.rows) - ROWS} more"] * (len(section.rows) > ROWS)
+    notes = "".join(f"<p>{html.escape(note)}</p>" for note in (*more, *section.notes))
+    table = f'<div class="scroll"><table><tr>{head}{rows}</table></div>'
+    return f'<div class="card"><h2>{html.escape(section.title)}</h2>{plot}{table}{notes}</div>'
+
+
+def _columns(bars: Sequence[tuple[str, float]], unit: str) -> str:
+    """Draw upright bars, of the same width, with the highest value and the first and last label."""
+    width, height = PLOT
+    most, step = max(value for _, value in bars) or 1, width / len(bars)
+    shapes = [
+        f'<rect x="{place * step:.1f}" y="{height - value / most * height + 16:.1f}" width="{max(step - 1, 0.5):.1f}" '
+        f'height="{value / most * height:.1f}"><title>{html.escape(label)}: {value:g} {unit}</title></rect>'
+        for place, (label, value) in enumerate(bars)
+    ]
+    texts = f'<text x="0" y="11">{most:g} {unit}</text><text x="0" y="{height + 32}">{html.escape(bars[0][0])}</text>'
+    texts += f'<text x="{width}" y="{height + 32}" text-anchor="end">{html.escape(bars[-1][0])}</text>'
+    return f'<svg width="{width}" viewBox="0 0 {width} {height + 36}">{"".join(shapes)}{texts}</svg>'
+
+
+def _rows(bars: Sequence[tuple[str, float]], unit: str) -> str:
+    """Draw lying bars, one a line, with label and value."""
+    most, line, left = max(value for _, value in bars) or 1, 20, 200
+    width = PLOT[0] - left - 60
+    shapes = [
+        f'<text x="{left - 8}" y="{place * line + 14}" text-anchor="end">{html.escape(label[:30])}</text>'
+        f'<rect x="{left}" y="{place * line + 3}" width="{value / most * width:.1f}" height="14">'
+        f"<title>{html.escape(label)}: {value:g} {unit}</title></rect>"
+        f'<text x="{left + value / most * width + 6:.1f}" y="{place * line + 14}">{value:.4g}</text>'
+        for place, (label, value) in enumerate(bars)
+    ]
+    return f'<svg width="{PLOT[0]}" viewBox="0 0 {PLOT[0]} {len(bars) * line}">{"".join(shapes)}</svg>'
