@@ -1,6 +1,6 @@
 """How fast does `prepare` store videos? `python bench/prepare_throughput.py [SRC ...]`
 
-In ten-second clips per second and core, at the size of the sources and at the short side that `prepare` takes by itself.
+In ten-second clips per second and core, at the size of the sources and at the short side that `prepare` has by default.
 Heavy imports stand inside functions: each worker of `prepare` imports this file once more.
 """
 
@@ -23,7 +23,7 @@ SIZES = {"source": 1 << 14, "ours": None}
 
 
 class Rate(NamedTuple):
-    """Ten-second clips per second and core, CPU seconds of a ten-second clip, and the stored size of the first video."""
+    """Ten-second clips per second and core, CPU seconds of such a clip, and the stored size of the first video."""
 
     clips_per_s_core: float
     cpu_s_per_clip: float
@@ -74,7 +74,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 
 
 def made_up(folder: Path, size: str, videos: int) -> Path:
-    """Return a folder of videos like downloads: H.264, 30 frames/s, ten seconds of a zoom into a fractal, with noise."""
+    """Return a folder of videos like downloads: ten seconds of H.264, 30 frames/s, a noisy zoom into a fractal."""
     import imageio_ffmpeg
 
     from dali_pipelines.store.files import replacing
@@ -85,20 +85,9 @@ def made_up(folder: Path, size: str, videos: int) -> Path:
         if path.is_file():
             continue
         picture = f"mandelbrot=size={size}:rate=30:start_scale={3 / (1 + number)},noise=alls=8:allf=t:all_seed={number}"
-        command = [
-            imageio_ffmpeg.get_ffmpeg_exe(),
-            "-v",
-            "error",
-            "-y",
-            "-f",
-            "lavfi",
-            "-i",
-            picture,
-            "-t",
-            str(SECONDS),
-        ]
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", "-f", "lavfi", "-i", picture]
+        encoder = ["-t", str(SECONDS), "-c:v", "libx264", "-pix_fmt", "yuv420p", "-f", "mp4"]
         with replacing(path) as temporary:
-            encoder = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-f", "mp4"]
             subprocess.run([*command, *encoder, str(temporary)], check=True)
     return folder
 
