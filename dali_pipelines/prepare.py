@@ -10,11 +10,9 @@ is left.
 """
 
 import argparse
-import errno
 import os
-from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from tqdm import tqdm
@@ -24,32 +22,17 @@ from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.datasets.fates import QUARANTINE_FILE, write_reasons
 from dali_pipelines.datasets.labels import read_labels
 from dali_pipelines.engines import ENGINES
-from dali_pipelines.store.encode import Encoding, rounded, write_video
-from dali_pipelines.store.files import video_path
+from dali_pipelines.store.encode import Encoding
 from dali_pipelines.store.index import Index, Record
+from dali_pipelines.store.job import Failure, Job, jobs_left, store_video
 from dali_pipelines.store.journal import Entry, Journal, Stamp
 from dali_pipelines.store.merge import merge
-from dali_pipelines.store.nvdec import MULTIPLE, NVDEC_LEAST
-from dali_pipelines.store.parts import choose_part, missing, pin
-from dali_pipelines.store.remux import UNENCODED, copy_video, leave_in_place
+from dali_pipelines.store.parts import Part, choose_part, missing, pin
+from dali_pipelines.store.remux import UNENCODED
+from dali_pipelines.store.settings import add_options, chosen
 from dali_pipelines.store.shards import Packer, finish_moves, name_hash, packing_notes, parse_size
-from dali_pipelines.store.source import VideoError
+from dali_pipelines.store.summary import summary
 from dali_pipelines.workers import Crashed
-
-# Recipes scale to 112, 128 and 144.
-SHORT_SIDE = {"h264": 144, "mjpeg": 144, "rawvideo": 144, "vp9": 144, "hevc": NVDEC_LEAST["hevc"][1]}
-GOP = {"h264": 1, "mjpeg": 1, "rawvideo": 1, "vp9": 16, "hevc": 16}
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-
-
-@dataclass(frozen=True)
-class Job:
-    """A video to store: from `source` to `target`, by an Encoding, "copy" or "original"."""
-
-    name: str
-    source: Path
-    target: Path
-    how: Encoding | str
 
 
 def main(argv: list[str]) -> int:
@@ -59,33 +42,31 @@ def main(argv: list[str]) -> int:
         return 0
     if options.merge:
         return _merge(options.out)
-    how = _settings(options)
+    return _prepare(options)
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    out, how = options.out, chosen(options)
     settings = asdict(how) if isinstance(how, Encoding) else {"codec": how}
-    limit = parse_size(options.shards) if options.shards else 0
-    videos = find_videos(options.sources, outside=options.out / "videos")
+    videos = find_videos(options.sources, outside=out / "videos")
     labels, class_names = read_labels(options.labels, videos)
     pictures = next((path for path in videos.values() if path.is_dir()), None) if options.codec in UNENCODED else None
     if pictures is not None:
         raise UserError(f"--codec {how} cannot take a folder of pictures, {pictures}: use --codec h264")
 
-    part = choose_part(options.shard, options.out, os.environ)
-    folder = options.out
+    part = choose_part(options.shard, out, os.environ)
+    folder = part.folder(out) if part else out
     if part:
-        pin(options.out, part, settings)
-        folder = part.folder(options.out)
+        pin(out, part, settings)
         videos = {name: source for name, source in videos.items() if part.takes(name)}
 
     with Journal(folder, settings) as journal:
         if part:
-            part.begin(options.out)
-        finish_moves(options.out, journal)
-        stamps = {name: _stamp(source) for name, source in videos.items()}
-        jobs = [
-            Job(name, source, video_path(options.out, name), how)
-            for name, source in videos.items()
-            if not _is_done(journal.entries.get(name), stamps[name], source, options.out, name)
-        ]
-        packer = Packer(options.out, journal, labels, limit, prefix=part.prefix if part else "") if limit else None
+            part.begin(out)
+        finish_moves(out, journal)
+        stamps = {name: Stamp.of(source) for name, source in videos.items()}
+        jobs = jobs_left(videos, stamps, journal, out, how)
+        packer = _packer(options, journal, labels, part)
         if packer:
             packer.add_loose(videos.keys() - {job.name for job in jobs})
             jobs.sort(key=lambda job: name_hash(job.name))
@@ -93,35 +74,31 @@ def main(argv: list[str]) -> int:
         _run(results, stamps, journal, packer, done=len(videos) - len(jobs), total=len(videos))
         if packer:
             packer.flush()
-        entries = {name: journal.entries[name] for name in videos}
-        records = {name: entry.record for name, entry in entries.items() if entry.record is not None}
-        quarantined = {str(videos[name]): entry.reason for name, entry in entries.items() if entry.record is None}
-        quarantine_file = folder / QUARANTINE_FILE
-        write_reasons(quarantine_file, quarantined, key="path")
-        if records:
-            Index.build(folder, records, labels=labels, class_names=class_names).save()
+        records, quarantined = _write(folder, videos, journal, labels, class_names)
         if part:
-            part.end(options.out, labels, class_names, stored=len(records))
+            part.end(out, labels, class_names, stored=len(records))
         elif not records:
             path, reason = next(iter(quarantined.items()))
-            raise UserError(f"none of the {len(videos)} videos can be used, see {quarantine_file}; {path}: {reason}")
+            where = folder / QUARANTINE_FILE
+            raise UserError(f"none of the {len(videos)} videos can be used, see {where}; {path}: {reason}")
+
     if part:
         print(f"part {part.number} of {part.count}, {len(videos)} of {len(labels)} videos; when all are done: --merge")
-    if records:
-        _print_summary(options.out, records, new=len(jobs))
-    for note in packing_notes(journal, records, labels):
-        print(note)
-    if quarantined:
-        print(f"quarantined {len(quarantined)} of {len(videos)} videos, reasons in {quarantine_file}")
-    return 3 if quarantined else 0
+    for line in (*(summary(out, records, new=len(jobs)) if records else ()), *packing_notes(journal, records, labels)):
+        print(line)
+    return _status(folder, len(quarantined), len(videos))
 
 
 def _merge(out: Path) -> int:
     """Make the dataset of its parts."""
     index, quarantined = merge(out)
     print(f"{out}: {len(index)} videos of all parts, {index.num_frames.sum()} frames")
+    return _status(out, quarantined, len(index) + quarantined)
+
+
+def _status(folder: Path, quarantined: int, total: int) -> int:
     if quarantined:
-        print(f"quarantined {quarantined} videos, reasons in {out / QUARANTINE_FILE}")
+        print(f"quarantined {quarantined} of {total} videos, reasons in {folder / QUARANTINE_FILE}")
     return 3 if quarantined else 0
 
 
@@ -129,19 +106,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m dali_pipelines.prepare", description=__doc__.split("\n")[0])
     parser.add_argument("sources", nargs="*", type=Path, metavar="SRC", help="video files, or folders")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the prepared dataset")
-    parser.add_argument(
-        "--codec",
-        default="h264",
-        choices=(*SHORT_SIDE, *UNENCODED),
-        help="h264 (default) for CPU and GPU; without a GPU rawvideo, which takes much disk, or mjpeg; hevc with one; "
-        "vp9 for DALI's own decoder on both; copy keeps the pictures as they are encoded; original only writes an "
-        "index of the files where they are",
-    )
-    gops, sides = (", ".join(f"{value} for {codec}" for codec, value in of.items()) for of in (GOP, SHORT_SIDE))
-    parser.add_argument("--gop", type=int, help=f"frames from key frame to key frame (default {gops})")
-    parser.add_argument("--short-side", type=int, help=f"pixels of the shorter side, never scaled up (default {sides})")
-    parser.add_argument("--size", metavar="WxH", help="exact width and height instead")
-    parser.add_argument("--crf", type=int, help="quality (mjpeg: quantizer), lower is better (default by codec)")
+    add_options(parser)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: cores)")
     parser.add_argument(
         "--labels",
@@ -161,64 +126,23 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if bool(options.sources) == (options.missing or options.merge):
         parser.error("give the videos, or else --missing or --merge")
-    return options
-
-
-def _settings(options: argparse.Namespace) -> Encoding | str:
-    """Return the Encoding of the options, or "copy" or "original"; UserError for options that do not fit together."""
     if options.workers < 1:
         raise UserError(f"--workers {options.workers} must be at least 1")
     if options.shards and options.codec == "original":
         raise UserError("--shards has no effect with --codec original: leave it out, or use --codec copy")
-    given = {key: getattr(options, key) for key in ("gop", "short_side", "size", "crf")}
-    given = {key: value for key, value in given.items() if value is not None}
-    if options.codec in UNENCODED:
-        if given:
-            flag = "--" + next(iter(given)).replace("_", "-")
-            raise UserError(f"{flag} has no effect with --codec {options.codec}: leave it out, or use --codec h264")
-        return str(options.codec)
-    if "size" in given:
-        given["size"] = _parse_size(given["size"])
-    else:
-        given.setdefault("short_side", SHORT_SIDE[options.codec])
-    given.setdefault("gop", GOP[options.codec])
-    encoding = Encoding(codec=options.codec, **given)
-    for side in sorted({encoding.short_side or MULTIPLE, *(encoding.size or ())}):
-        if side != rounded(side):
-            print(f"note: {side} pixels become {rounded(side)}, sides are multiples of {MULTIPLE}")
-    return encoding
+    return options
 
 
-def _parse_size(text: str) -> tuple[int, int]:
-    width, cross, height = text.partition("x")
-    if not (cross and width.isdecimal() and height.isdecimal()):
-        raise UserError(f"--size {text!r} must be WIDTHxHEIGHT in pixels, as in 176x128")
-    return int(width), int(height)
-
-
-def _stamp(source: Path) -> Stamp:
-    """Return the stamp of a file; of a folder of pictures all their bytes and the newest of all times."""
-    if not source.is_dir():
-        return Stamp.of(source)
-    found = [source.stat(), *(entry.stat() for entry in os.scandir(source))]
-    return Stamp(sum(status.st_size for status in found), max(status.st_mtime_ns for status in found))
-
-
-def _is_done(entry: Entry | None, stamp: Stamp, source: Path, out: Path, name: str) -> bool:
-    """Tell whether the journal's entry still holds: the same source, and the stored file or shard is whole."""
-    if entry is None or entry.stamp != stamp:
-        return False
-    if entry.record is None:
-        return True
-    if Path(entry.record.source).is_absolute():
-        return entry.record.source == str(source.absolute())
-    target = out / entry.record.source if entry.record.source else video_path(out, name)
-    last = entry.record.fragments[-1]
-    return target.is_file() and target.stat().st_size >= last.offset + last.size
+def _packer(
+    options: argparse.Namespace, journal: Journal, labels: Mapping[str, int], part: Part | None
+) -> Packer | None:
+    if not options.shards:
+        return None
+    return Packer(options.out, journal, labels, parse_size(options.shards), prefix=part.prefix if part else "")
 
 
 def _run(
-    results: Iterable[tuple[Job, tuple[Record | None, str] | Crashed]],
+    results: Iterable[tuple[Job, Record | Failure | Crashed]],
     stamps: Mapping[str, Stamp],
     journal: Journal,
     packer: Packer | None,
@@ -226,49 +150,37 @@ def _run(
     done: int,
     total: int,
 ) -> None:
+    """Write each result into the journal as it comes."""
     frames = failed = 0
     with tqdm(total=total, initial=done, unit="video", mininterval=1.0) as bar:
         for job, result in results:
-            record, reason = (None, str(result)) if isinstance(result, Crashed) else result
-            journal.add(job.name, Entry(stamps[job.name], record, reason))
-            if packer and record:
-                packer.add(job.name)
-            frames += record.num_frames if record else 0
-            failed += record is None
+            if isinstance(result, Record):
+                journal.add(job.name, Entry(stamps[job.name], result))
+                frames += result.num_frames
+                if packer:
+                    packer.add(job.name)
+            else:
+                journal.add(job.name, Entry(stamps[job.name], None, str(result)))
+                failed += 1
             bar.set_postfix_str(f"{frames / bar.format_dict['elapsed']:.0f} frames/s, {failed} failed", refresh=False)
             bar.update()
 
 
-def store_video(job: Job) -> tuple[Record | None, str]:
-    """Store one video; return its record, or None and why it cannot be stored. UserError when the disk is full."""
-    try:
-        if isinstance(job.how, Encoding):
-            return write_video(job.target, job.source, job.how), ""
-        if job.how == "copy":
-            return copy_video(job.target, job.source), ""
-        return leave_in_place(job.source), ""
-    except VideoError as error:
-        return None, str(error)
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in DISK_FULL:
-            raise UserError(f"cannot write {job.target}: {error.strerror}; the same command continues") from error
-        return None, " ".join(f"{type(error).__name__}: {error}".split())
-
-
-def _print_summary(out: Path, records: Mapping[str, Record], *, new: int) -> None:
-    rows = list(records.values())
-    frames = sum(row.num_frames for row in rows)
-    fragments = sum(len(row.fragments) for row in rows)
-    size = sum(row.fragments[-1].offset + row.fragments[-1].size for row in rows)
-    shapes = Counter(f"{row.width}x{row.height}" for row in rows).most_common()
-    more = f" and {len(shapes) - 3} other sizes" * (len(shapes) > 3)
-    print(f"{out}: {len(rows)} videos ({new} stored now), {frames} frames, {size / 1e6:.1f} MB")
-    print(f"mean GOP {frames / fragments:.1f} frames, {fragments / len(rows):.1f} fragments a video")
-    print("sizes: " + ", ".join(f"{shape} ({count})" for shape, count in shapes[:3]) + more)
-    for note, count in Counter(note for row in rows for note in row.notes).items():
-        print(f"note: {count} videos {note}")
-    for reason, count in Counter(row.software_only for row in rows if row.software_only).items():
-        print(f"note: {count} videos may have {reason}, which DALI gets wrong on a GPU: PyAV decodes this dataset")
+def _write(
+    folder: Path,
+    videos: Mapping[str, Path],
+    journal: Journal,
+    labels: Mapping[str, int],
+    class_names: tuple[str, ...],
+) -> tuple[dict[str, Record], dict[str, str]]:
+    """Write the index and the quarantine; return the records by name and the reasons by path."""
+    entries = {name: journal.entries[name] for name in videos}
+    records = {name: entry.record for name, entry in entries.items() if entry.record is not None}
+    quarantined = {str(videos[name]): entry.reason for name, entry in entries.items() if entry.record is None}
+    write_reasons(folder / QUARANTINE_FILE, quarantined, key="path")
+    if records:
+        Index.build(folder, records, labels=labels, class_names=class_names).save()
+    return records, quarantined
 
 
 if __name__ == "__main__":

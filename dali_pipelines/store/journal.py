@@ -26,9 +26,9 @@ class Stamp:
 
     @classmethod
     def of(cls, path: Path) -> "Stamp":
-        """Return the stamp of a file."""
-        status = path.stat()
-        return cls(status.st_size, status.st_mtime_ns)
+        """Return the stamp of a file; of a folder of pictures all their bytes and the newest of all times."""
+        found = [path.stat(), *((entry.stat() for entry in os.scandir(path)) if path.is_dir() else ())]
+        return cls(sum(status.st_size for status in found), max(status.st_mtime_ns for status in found))
 
 
 @dataclass(frozen=True)
