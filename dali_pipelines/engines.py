@@ -1,6 +1,7 @@
 """Where the jobs of `prepare` run: in processes of this machine, or on a Ray cluster."""
 
 import os
+import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -14,6 +15,8 @@ CHANCES = 4
 """Deaths of its process or node after which a job is given up: more than on one machine, as nodes come and go."""
 AHEAD = 2
 """Jobs handed to Ray for each core of the cluster, so that none waits for this process."""
+CONNECT_SECONDS = 10.0
+"""How long to wait for an address to answer: Ray itself tries for many minutes."""
 
 
 def run_on_ray(
@@ -64,11 +67,15 @@ def run_on_ray(
 
 def _connect(ray: Any, workers: int) -> None:
     """Connect to the cluster of RAY_ADDRESS or of this machine, or start one of `workers` cores."""
+    if address := os.environ.get("RAY_ADDRESS"):
+        host, _, port = address.removeprefix("ray://").rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+        except (OSError, ValueError) as error:
+            raise UserError(f"there is no Ray cluster at RAY_ADDRESS={address}: {error}") from error
     try:
         ray.init(address="auto", log_to_driver=False)
-    except ConnectionError as error:
-        if address := os.environ.get("RAY_ADDRESS"):
-            raise UserError(f"there is no Ray cluster at RAY_ADDRESS={address}: {error}") from error
+    except ConnectionError:
         ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
 
 

@@ -59,6 +59,7 @@ def _prepare(options: argparse.Namespace) -> int:
     if part:
         pin(out, part, settings)
         videos = {name: source for name, source in videos.items() if part.takes(name)}
+        print(f"part {part.number} of {part.count}: {len(videos)} of {len(labels)} videos (--shard 0/1 takes all)")
 
     with Journal(folder, settings) as journal:
         if part:
@@ -82,8 +83,6 @@ def _prepare(options: argparse.Namespace) -> int:
             where = folder / QUARANTINE_FILE
             raise UserError(f"none of the {len(videos)} videos can be used, see {where}; {path}: {reason}")
 
-    if part:
-        print(f"part {part.number} of {part.count}, {len(videos)} of {len(labels)} videos; when all are done: --merge")
     for line in (*(summary(out, records, new=len(jobs)) if records else ()), *packing_notes(journal, records, labels)):
         print(line)
     return _status(folder, len(quarantined), len(videos))
@@ -114,7 +113,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         metavar="folders|none|FILE.csv",
         help="first folder level, or name,label lines",
     )
-    parser.add_argument("--shards", metavar="SIZE", help="pack the videos into tar shards of 1GiB, 500MB ...")
+    parser.add_argument(
+        "--shards", type=parse_size, metavar="SIZE", help="pack the videos into tar shards of 1GiB, 500MB ..."
+    )
     parser.add_argument("--engine", default="local", choices=ENGINES, help="where: this machine, or a Ray cluster")
     parser.add_argument(
         "--shard",
@@ -138,7 +139,7 @@ def _packer(
 ) -> Packer | None:
     if not options.shards:
         return None
-    return Packer(options.out, journal, labels, parse_size(options.shards), prefix=part.prefix if part else "")
+    return Packer(options.out, journal, labels, options.shards, prefix=part.prefix if part else "")
 
 
 def _run(

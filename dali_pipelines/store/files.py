@@ -10,10 +10,13 @@ VIDEO_SUFFIXES = (
     *(".ogv", ".ts", ".vob", ".webm", ".wmv"),
 )
 
+VIDEO_FOLDER, SHARD_FOLDER, PART_FOLDER = "videos", "shards", "parts"
+"""Folders of a prepared dataset: what `prepare` writes into it and never takes for a source."""
+
 
 def video_path(root: Path, name: str) -> Path:
     """Return the path of the prepared video `name` of the dataset `root`."""
-    return root / "videos" / f"{name}.mp4"
+    return root / VIDEO_FOLDER / f"{name}.mp4"
 
 
 @contextmanager

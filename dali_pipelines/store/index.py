@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from configs.errors import UserError
 from dali_pipelines.plan.video import VideoInfo
-from dali_pipelines.store.files import is_video_name, replacing, video_path
+from dali_pipelines.store.files import PART_FOLDER, is_video_name, replacing, video_path
 from dali_pipelines.store.fmp4 import Fragment
 from dali_pipelines.store.ragged import Ragged
 from dali_pipelines.store.storage import is_url, joined, read_file, storage_of
@@ -260,6 +260,8 @@ def _why_no_index(root: Path | str) -> str:
     if not root.is_dir():
         what = "is a file and not the folder of a dataset" if root.exists() else "does not exist"
         return f"{root} {what}; make a dataset with `{PREPARE} SRC --out DIR` and give DIR"
+    if (root / PART_FOLDER).is_dir():
+        return f"{root} is prepared in parts; when all are finished, run `{PREPARE} --out {root} --merge`"
     if any(is_video_name(path) for path in root.rglob("*")):
         return (
             f"{root} holds videos that are not prepared; run `{PREPARE} {root} --out DIR` and give DIR "

@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
-from dali_pipelines.store.files import replacing
+from dali_pipelines.store.files import PART_FOLDER, replacing
 from dali_pipelines.store.journal import JOURNAL_FILE
 from dali_pipelines.store.shards import name_hash
 
-PARTS = "parts"
 RUN_FILE = "run.json"
 DONE_FILE = "done.json"
 
@@ -41,7 +40,7 @@ class Part:
 
     def folder(self, root: Path) -> Path:
         """Return the folder of the part's journal, index and quarantine."""
-        return root / PARTS / f"{self.number}-of-{self.count}"
+        return root / PART_FOLDER / f"{self.number}-of-{self.count}"
 
     @property
     def prefix(self) -> str:
@@ -130,11 +129,11 @@ def pin(root: Path, part: Part, settings: Mapping[str, Any]) -> None:
         UserError: another task has other settings or another number of parts.
     """
     mine = {"parts": part.count, "first": part.first, "settings": json.loads(json.dumps(settings))}
-    temporary = root / f".{PARTS}-{uuid.uuid4().hex}"
+    temporary = root / f".{PART_FOLDER}-{uuid.uuid4().hex}"
     try:
         temporary.mkdir(parents=True)
         (temporary / RUN_FILE).write_text(json.dumps(mine))
-        os.rename(temporary, root / PARTS)
+        os.rename(temporary, root / PART_FOLDER)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
@@ -151,7 +150,7 @@ def _in_words(settings: Mapping[str, Any]) -> str:
 
 def _pinned(root: Path) -> dict[str, Any]:
     """Return what the tasks agreed on; empty for a dataset that is not prepared in parts."""
-    path = root / PARTS / RUN_FILE
+    path = root / PART_FOLDER / RUN_FILE
     try:
         pinned: dict[str, Any] = json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError):
@@ -165,7 +164,7 @@ def all_parts(root: Path) -> list[Part]:
     """Return the parts of a dataset; UserError when it is not prepared in parts."""
     pinned = _pinned(root)
     if not pinned:
-        raise UserError(f"{root} is not prepared in parts: there is no {root / PARTS / RUN_FILE}")
+        raise UserError(f"{root} is not prepared in parts: there is no {root / PART_FOLDER / RUN_FILE}")
     return [Part(number, pinned["parts"], pinned["first"]) for number in range(pinned["parts"])]
 
 

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from configs.errors import UserError
-from dali_pipelines.store.files import replacing, video_path
+from dali_pipelines.store.files import SHARD_FOLDER, replacing, video_path
 from dali_pipelines.store.index import Record
 from dali_pipelines.store.journal import Journal, Packed
 
-SHARD_FOLDER = "shards"
 UNITS = {"": 1, "b": 1} | {
     f"{prefix}{unit}b": base**power
     for unit, base in (("", 1000), ("i", 1024))

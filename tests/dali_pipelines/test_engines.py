@@ -26,6 +26,14 @@ def test_ray_that_is_not_installed_is_named_with_the_way_to_it(monkeypatch):
         list(run_on_ray(len, ["job"], workers=1))
 
 
+@needs_ray
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "head", "head:port"])
+def test_an_address_without_a_cluster_is_named_at_once(address, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(UserError, match=f"there is no Ray cluster at RAY_ADDRESS={address}: "):
+        list(run_on_ray(len, ["job"], workers=1))
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """A head without cores and two nodes of one core each, which RAY_ADDRESS names."""

@@ -96,7 +96,7 @@ def test_the_merged_index_is_that_of_one_run_byte_for_byte(source, whole, out, c
     assert columns(Index.load(out)) == columns(whole)
     printed = capsys.readouterr().out
     assert f"{out}: 8 videos of all parts, {whole.num_frames.sum()} frames" in printed
-    assert "quarantined 2 videos" in printed
+    assert "quarantined 2 of 10 videos" in printed
 
 
 def test_the_merged_quarantine_has_the_reasons_of_all_parts(whole, out):
@@ -133,6 +133,11 @@ def test_merging_before_all_parts_are_done_names_the_missing_ones(out, capsys):
     assert not (out / "index.npz").exists()
     assert prepare("--out", out, "--missing") == 0
     assert capsys.readouterr().out == "0,2-3\n"
+
+
+def test_a_dataset_that_is_not_merged_is_opened_with_the_way_to_merge_it(parts):
+    with pytest.raises(UserError, match=r"is prepared in parts; when all are finished, run `.* --out .* --merge`"):
+        Index.load(parts)
 
 
 def test_nothing_is_missing_when_all_are_done(out, capsys):
