@@ -12,9 +12,10 @@ import pytest
 
 from configs.errors import UserError
 from dali_pipelines.engines import ENGINES
-from dali_pipelines.store.index import Index
+from dali_pipelines.store.fmp4 import Fragment
+from dali_pipelines.store.index import Index, Record
 from dali_pipelines.store.journal import Journal
-from dali_pipelines.store.merge import merge
+from dali_pipelines.store.merge import joined, merge
 from dali_pipelines.store.ragged import Ragged
 from tests.helpers.media import make_video
 from tests.helpers.prepared import SMALL, names, prepare
@@ -97,6 +98,24 @@ def test_the_merged_index_is_that_of_one_run_byte_for_byte(source, whole, out, c
     printed = capsys.readouterr().out
     assert f"{out}: 8 videos of all parts, {whole.num_frames.sum()} frames" in printed
     assert "quarantined 2 of 10 videos" in printed
+
+
+def test_joined_indexes_of_many_formats_are_the_index_of_all_records(tmp_path):
+    fragments = (Fragment(700, 10, 2), Fragment(710, 20, 1))
+    kinds = [("vp9", "yuv420p"), ("h264", "yuv420p"), ("mjpeg", "yuvj420p"), ("h264", "yuv444p"), ("av1", "yuv420p")]
+    records = {
+        f"v{i * 7 % 9}": Record(
+            3, 16 * (i + 1), 32, 25.0 + i, *kinds[i % 5], 700, fragments[: i % 2 + 1], source="x" * i
+        )
+        for i in range(9)
+    }
+    labels = {name: number for number, name in enumerate(records)}
+    whole = Index.build(tmp_path, records, labels=labels, class_names=[*"abcdefghi"])
+    split = [{name: record for name, record in records.items() if int(name[1]) % 4 == part} for part in range(4)]
+    parts = [Index.build(tmp_path / "x", of, labels=labels, class_names=[*"abcdefghi"]) for of in split]
+    assert len({part.formats for part in parts}) > 1
+    assert columns(joined(tmp_path, parts)) == columns(whole)
+    assert joined(tmp_path, parts).root == tmp_path
 
 
 def test_the_merged_quarantine_has_the_reasons_of_all_parts(whole, out):

@@ -113,6 +113,21 @@ def test_of_tasks_that_begin_at_once_one_decides(tmp_path):
     assert os.listdir(tmp_path / "out") == ["parts"]
 
 
+def test_a_task_that_is_overtaken_takes_what_the_other_one_decided(tmp_path, monkeypatch):
+    rename = os.rename
+
+    def overtaken(*paths):
+        monkeypatch.setattr(os, "rename", rename)
+        pin(tmp_path, Part(0, 5), SETTINGS)
+        rename(*paths)
+
+    monkeypatch.setattr(os, "rename", overtaken)
+    with pytest.raises(UserError, match=r"is prepared with 5 parts and .*, not 4 parts and "):
+        pin(tmp_path, Part(0, 4), SETTINGS)
+    assert json.loads((tmp_path / "parts" / "run.json").read_text())["parts"] == 5
+    assert os.listdir(tmp_path) == ["parts"]
+
+
 def test_other_settings_than_those_of_the_other_tasks_are_refused(tmp_path):
     pin(tmp_path, Part(0, 4), SETTINGS)
     pin(tmp_path, Part(1, 4), SETTINGS)

@@ -180,7 +180,11 @@ def test_a_death_at_any_file_operation_loses_nothing_and_leaves_nothing(loose, t
         root = shutil.copytree(loose.root, tmp_path / str(step))
         status = die_at(step, root, lambda root=root: pack(root))
         with Journal(root, settings) as journal:
+            finish_moves(root, journal)
             records = {name: entry.record for name, entry in journal.entries.items()}
+            held = {source: [*videos] for source, videos in journal.shards.items() if videos}
+        assert [f"shards/{path.name}" for path in shards(root) if path.suffix == ".tar"] == sorted(held)
+        assert len(loose_files(root)) + sum(map(len, held.values())) == len(NAMES), f"step {step}"
         index = Index.build(root, records)
         for i in range(len(loose)):
             assert all_frames(index, i).data.tobytes() == all_frames(loose, i).data.tobytes(), f"step {step}"
