@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from configs.errors import UserError
@@ -18,6 +18,7 @@ from dali_pipelines.store.files import replacing
 from dali_pipelines.store.fmp4 import read_layout
 from dali_pipelines.store.index import Record
 from dali_pipelines.store.nvdec import MULTIPLE, NVDEC_LEAST, why_unfit
+from dali_pipelines.store.output import open_output
 from dali_pipelines.store.source import Source, VideoError
 
 MOVFLAGS = "frag_keyframe+empty_moov+default_base_moof"
@@ -107,8 +108,9 @@ def _write(path: Path, frames: Iterator[VideoFrame], fps: Fraction, settings: En
     convert = store_converter(width, height, pix_fmt=encoder.pix_fmt)
     count = 0
     with replacing(path) as temporary:
-        with av.open(str(temporary), "w", format=encoder.container, options=_MUXER) as container:
+        with open_output(temporary, encoder.container, _MUXER) as container:
             stream = container.add_stream(encoder.name, rate=fps, options=encoder.options(settings))
+            assert isinstance(stream, VideoStream)
             stream.width, stream.height, stream.pix_fmt = width, height, encoder.pix_fmt
             context = stream.codec_context
             context.thread_count = 1  # one process a core encodes more than many threads in one process

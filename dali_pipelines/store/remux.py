@@ -21,6 +21,7 @@ from dali_pipelines.store.headers import H264Sps
 from dali_pipelines.store.index import Record
 from dali_pipelines.store.nal import is_idr, read_sps
 from dali_pipelines.store.nvdec import LEAST_SURFACES, MULTIPLE
+from dali_pipelines.store.output import open_output
 from dali_pipelines.store.source import Source, VideoError
 
 UNENCODED = ("copy", "original")
@@ -144,7 +145,7 @@ def _single_surface(video: Source, *, read_as_clips: bool) -> bool:
 def _copy_packets(path: Path, source: Path) -> None:
     with (
         Source(source, edit_list=False) as video,
-        av.open(str(path), "w", format="mp4", options={"movflags": f"{MOVFLAGS}+negative_cts_offsets"}) as container,
+        open_output(path, "mp4", {"movflags": f"{MOVFLAGS}+negative_cts_offsets"}) as container,
     ):
         stream = container.add_stream_from_template(video.stream, opaque=True)
         packets = [packet for packet in video.container.demux(video.stream) if packet.pts is not None]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from configs.errors import UserError
-from dali_pipelines.store.files import replacing, video_path
+from dali_pipelines.store.files import replacing, sync, video_path
 from dali_pipelines.store.index import Record
 from dali_pipelines.store.journal import Journal, Packed
 
@@ -117,10 +117,10 @@ def write_shard(path: Path, root: Path, labels: Mapping[str, int]) -> dict[str, 
                     _add(tar, f"{member_key(name)}.mp4", video)
                 if label >= 0:
                     _add(tar, f"{member_key(name)}.cls", BytesIO(b"%d" % label))
-        _sync(temporary)
+        sync(temporary)
         with tarfile.open(temporary) as tar:
             found = {member.name: member for member in tar}
-    _sync(path.parent)
+    sync(path.parent)
     members = {name: found[f"{member_key(name)}.mp4"] for name in labels}
     return {name: Packed(member.offset_data, member.size, labels[name]) for name, member in members.items()}
 
@@ -165,12 +165,3 @@ def _add(tar: tarfile.TarFile, name: str, file: BinaryIO) -> None:
 def _packed_size(size: int) -> int:
     """Return the most bytes that a video of `size` bytes takes in a shard, with its class and long names."""
     return -(-size // BLOCK) * BLOCK + 8 * BLOCK
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
