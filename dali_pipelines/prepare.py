@@ -11,11 +11,11 @@ is left.
 
 import argparse
 import os
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-
-from tqdm import tqdm
 
 from configs.errors import UserError, run_cli
 from dali_pipelines.datasets.discover import find_videos
@@ -23,16 +23,18 @@ from dali_pipelines.datasets.fates import QUARANTINE_FILE, write_reasons
 from dali_pipelines.datasets.labels import read_labels
 from dali_pipelines.engines import ENGINES
 from dali_pipelines.store.encode import Encoding
-from dali_pipelines.store.index import Index, Record
-from dali_pipelines.store.job import Failure, Job, jobs_left, store_video
+from dali_pipelines.store.index import INDEX_FILE, Index, Record
+from dali_pipelines.store.job import jobs_left
 from dali_pipelines.store.journal import Entry, Journal, Stamp
 from dali_pipelines.store.merge import merge
+from dali_pipelines.store.own_files import require_free, require_own_files, unused_files
 from dali_pipelines.store.parts import Part, choose_part, missing, pin
 from dali_pipelines.store.remux import UNENCODED
 from dali_pipelines.store.settings import add_options, chosen
 from dali_pipelines.store.shards import Packer, finish_moves, name_hash, packing_notes, parse_size
-from dali_pipelines.store.summary import summary
-from dali_pipelines.workers import Crashed
+from dali_pipelines.store.storage import is_url
+from dali_pipelines.store.store_all import store_all
+from dali_pipelines.store.summary import next_step, summary
 
 
 def main(argv: list[str]) -> int:
@@ -42,12 +44,17 @@ def main(argv: list[str]) -> int:
         return 0
     if options.merge:
         return _merge(options.out)
-    return _prepare(options)
+    try:
+        return _prepare(options)
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues", file=sys.stderr)
+        return 130
 
 
 def _prepare(options: argparse.Namespace) -> int:
     out, how = options.out, chosen(options)
     settings = asdict(how) if isinstance(how, Encoding) else {"codec": how}
+    require_free(out, (INDEX_FILE, QUARANTINE_FILE), options.sources)
     videos = find_videos(options.sources, outside=out / "videos")
     labels, class_names = read_labels(options.labels, videos)
     pictures = next((path for path in videos.values() if path.is_dir()), None) if options.codec in UNENCODED else None
@@ -62,37 +69,49 @@ def _prepare(options: argparse.Namespace) -> int:
         print(f"part {part.number} of {part.count}: {len(videos)} of {len(labels)} videos (--shard 0/1 takes all)")
 
     with Journal(folder, settings) as journal:
+        stamps = {name: Stamp.of(source) for name, source in videos.items()}
+        jobs = jobs_left(videos, stamps, journal, out, how)
+        again = {job.name for job in jobs if (entry := journal.entries.get(job.name)) and entry.passing}
+        require_own_files(out, journal, (job.name for job in jobs if job.writes), alone=part is None)
         if part:
             part.begin(out)
         finish_moves(out, journal)
-        stamps = {name: Stamp.of(source) for name, source in videos.items()}
-        jobs = jobs_left(videos, stamps, journal, out, how)
         packer = _packer(options, journal, labels, part)
         if packer:
             packer.add_loose(videos.keys() - {job.name for job in jobs})
             jobs.sort(key=lambda job: name_hash(job.name))
-        results = ENGINES[options.engine](store_video, jobs, workers=min(options.workers, max(len(jobs), 1)))
-        _run(results, stamps, journal, packer, done=len(videos) - len(jobs), total=len(videos))
+        run = partial(ENGINES[options.engine], workers=min(options.workers, max(len(jobs), 1)))
+        store_all(jobs, run, stamps, journal, packer, done=len(videos) - len(jobs))
         if packer:
             packer.flush()
-        records, quarantined = _write(folder, videos, journal, labels, class_names)
+        entries = {name: journal.entries[name] for name in videos}
+        records, quarantined = _write(folder, videos, entries, labels, class_names)
         if part:
             part.end(out, labels, class_names, stored=len(records))
-        elif not records:
-            path, reason = next(iter(quarantined.items()))
-            where = folder / QUARANTINE_FILE
-            raise UserError(f"none of the {len(videos)} videos can be used, see {where}; {path}: {reason}")
 
-    for line in (*(summary(out, records, new=len(jobs)) if records else ()), *packing_notes(journal, records, labels)):
+    for line in (
+        *summary(out, entries, new=len(jobs), again=again),
+        *packing_notes(journal, records, labels),
+        *unused_files(out, journal, entries),
+    ):
         print(line)
-    return _status(folder, len(quarantined), len(videos))
+    if not records and not part:
+        path, reason = next(iter(quarantined.items()))
+        where = folder / QUARANTINE_FILE
+        raise UserError(f"none of the {len(videos)} videos can be used, see {where}; {path}: {reason}")
+    status = _status(folder, len(quarantined), len(videos))
+    if not part:
+        print(next_step(out))
+    return status
 
 
 def _merge(out: Path) -> int:
     """Make the dataset of its parts."""
     index, quarantined = merge(out)
     print(f"{out}: {len(index)} videos of all parts, {index.num_frames.sum()} frames")
-    return _status(out, quarantined, len(index) + quarantined)
+    status = _status(out, quarantined, len(index) + quarantined)
+    print(next_step(out))
+    return status
 
 
 def _status(folder: Path, quarantined: int, total: int) -> int:
@@ -104,7 +123,7 @@ def _status(folder: Path, quarantined: int, total: int) -> int:
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m dali_pipelines.prepare", description=__doc__.split("\n")[0])
     parser.add_argument("sources", nargs="*", type=Path, metavar="SRC", help="video files, or folders")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the prepared dataset")
+    parser.add_argument("--out", required=True, type=_folder, metavar="DIR", help="the prepared dataset")
     add_options(parser)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: cores)")
     parser.add_argument(
@@ -134,6 +153,15 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     return options
 
 
+def _folder(text: str) -> Path:
+    if is_url(text):
+        raise UserError(
+            f"--out {text}: prepare writes to a folder. Prepare into one, copy it there, and give the URL to the "
+            "trainers as --data-dir"
+        )
+    return Path(text)
+
+
 def _packer(
     options: argparse.Namespace, journal: Journal, labels: Mapping[str, int], part: Part | None
 ) -> Packer | None:
@@ -142,40 +170,14 @@ def _packer(
     return Packer(options.out, journal, labels, options.shards, prefix=part.prefix if part else "")
 
 
-def _run(
-    results: Iterable[tuple[Job, Record | Failure | Crashed]],
-    stamps: Mapping[str, Stamp],
-    journal: Journal,
-    packer: Packer | None,
-    *,
-    done: int,
-    total: int,
-) -> None:
-    """Write each result into the journal as it comes."""
-    frames = failed = 0
-    with tqdm(total=total, initial=done, unit="video", mininterval=1.0) as bar:
-        for job, result in results:
-            if isinstance(result, Record):
-                journal.add(job.name, Entry(stamps[job.name], result))
-                frames += result.num_frames
-                if packer:
-                    packer.add(job.name)
-            else:
-                journal.add(job.name, Entry(stamps[job.name], None, str(result)))
-                failed += 1
-            bar.set_postfix_str(f"{frames / bar.format_dict['elapsed']:.0f} frames/s, {failed} failed", refresh=False)
-            bar.update()
-
-
 def _write(
     folder: Path,
     videos: Mapping[str, Path],
-    journal: Journal,
+    entries: Mapping[str, Entry],
     labels: Mapping[str, int],
     class_names: tuple[str, ...],
 ) -> tuple[dict[str, Record], dict[str, str]]:
     """Write the index and the quarantine; return the records by name and the reasons by path."""
-    entries = {name: journal.entries[name] for name in videos}
     records = {name: entry.record for name, entry in entries.items() if entry.record is not None}
     quarantined = {str(videos[name]): entry.reason for name, entry in entries.items() if entry.record is None}
     write_reasons(folder / QUARANTINE_FILE, quarantined, key="path")

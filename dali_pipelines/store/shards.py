@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from configs.errors import UserError
-from dali_pipelines.store.files import SHARD_FOLDER, replacing, video_path
+from dali_pipelines.store.files import SHARD_FOLDER, replacing, sync, temporary_path, video_path
 from dali_pipelines.store.index import Record
 from dali_pipelines.store.journal import Journal, Packed
 
@@ -102,7 +102,8 @@ def finish_moves(root: Path, journal: Journal) -> None:
     """Remove what a run that was ended while it packed a shard left: a shard half done, or videos that are in it."""
     for source, videos in journal.shards.items():
         if not videos:
-            (root / source).unlink(missing_ok=True)
+            for path in (root / source, temporary_path(root / source)):
+                path.unlink(missing_ok=True)
     if journal.shards:
         _remove_loose(root, journal, next(reversed(journal.shards)))
 
@@ -116,10 +117,10 @@ def write_shard(path: Path, root: Path, labels: Mapping[str, int]) -> dict[str, 
                     _add(tar, f"{member_key(name)}.mp4", video)
                 if label >= 0:
                     _add(tar, f"{member_key(name)}.cls", BytesIO(b"%d" % label))
-        _sync(temporary)
+        sync(temporary)
         with tarfile.open(temporary) as tar:
             found = {member.name: member for member in tar}
-    _sync(path.parent)
+    sync(path.parent)
     members = {name: found[f"{member_key(name)}.mp4"] for name in labels}
     return {name: Packed(member.offset_data, member.size, labels[name]) for name, member in members.items()}
 
@@ -164,12 +165,3 @@ def _add(tar: tarfile.TarFile, name: str, file: BinaryIO) -> None:
 def _packed_size(size: int) -> int:
     """Return the most bytes that a video of `size` bytes takes in a shard, with its class and long names."""
     return -(-size // BLOCK) * BLOCK + 8 * BLOCK
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -72,10 +72,12 @@ def out(parts, tmp_path) -> Path:
 
 
 def cut_off(journal: Path) -> int:
-    """Leave the first video and a half of a journal, as a kill does; return how many are lost."""
-    lines = journal.read_bytes().splitlines(keepends=True)
-    journal.write_bytes(b"".join(lines[:2]) + lines[2][:40])
-    return len(lines) - 2
+    """Leave the results of a video and a half in a journal, as a kill does; return how many are lost."""
+    settings, *lines = journal.read_bytes().splitlines(keepends=True)
+    begun = [line for line in lines if b'"begun"' in line]
+    first, second, *others = (line for line in lines if line not in begun)
+    journal.write_bytes(b"".join([settings, *begun, first, second[:40]]))
+    return 1 + len(others)
 
 
 def columns(index) -> dict:
@@ -198,6 +200,18 @@ def test_two_tasks_do_not_do_the_same_part_at_once(source, out):
     settings = json.loads((folder / "prepare.jsonl").read_text().splitlines()[0])
     with Journal(folder, settings), pytest.raises(UserError, match=r"another prepare run is writing .*1-of-4"):
         prepare_part(source, out, 1)
+
+
+def test_after_the_merge_a_part_takes_what_has_changed_and_is_merged_again(source, whole, out, tmp_path):
+    merge(out)
+    mine = shutil.copytree(source, tmp_path / "mine")
+    make_video(mine / "run" / "v0.mp4", frames=30)
+    for number in range(COUNT):
+        prepare_part(mine, out, number)
+    merge(out)
+    again = Index.load(out)
+    assert names(again) == names(whole)
+    assert again.num_frames[names(whole).index("run/v0")] == 30
 
 
 def test_a_dataset_of_bad_videos_alone_ends_in_words(tmp_path):
