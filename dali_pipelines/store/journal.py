@@ -3,6 +3,7 @@
 import fcntl
 import itertools
 import json
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -13,6 +14,8 @@ from configs.errors import UserError
 from dali_pipelines.store.fmp4 import Fragment
 from dali_pipelines.store.index import INDEX_FILE, Record
 from dali_pipelines.store.remux import UNENCODED
+
+log = logging.getLogger(__name__)
 
 JOURNAL_FILE = "prepare.jsonl"
 
@@ -81,6 +84,8 @@ class Journal:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(f"another prepare run is writing {root}: wait for it, or end it") from error
+        except OSError as error:  # Lustre and NFS may be mounted without locks
+            log.warning("%s cannot be locked (%s): see to it that no other run writes it", root, error.strerror)
         self._read(path, settings)
 
     def _read(self, path: Path, settings: Mapping[str, Any]) -> None:

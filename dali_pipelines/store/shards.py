@@ -55,7 +55,7 @@ class Packer:
         prefix: what the names of the shards begin with, where several runs write into one folder.
 
     Raises:
-        UserError: a file is there which the journal does not know.
+        UserError: a file is there which the journal does not know, or the disk is full.
     """
 
     def __init__(
@@ -92,7 +92,13 @@ class Packer:
         if source is None:
             source = f"{SHARD_FOLDER}/{self.prefix}{len(shards):06d}.tar"
             self.journal.begin_shard(source)
-        members = write_shard(self.root / source, self.root, {name: self.labels.get(name, -1) for name in self._loose})
+        labels = {name: self.labels.get(name, -1) for name in self._loose}
+        try:
+            members = write_shard(self.root / source, self.root, labels)
+        except OSError as error:
+            raise UserError(
+                f"cannot write {self.root / source}: {error.strerror}; the same command continues"
+            ) from error
         self.journal.end_shard(source, members)
         _remove_loose(self.root, self.journal, source)
         self._loose, self._bytes = [], 0
@@ -117,7 +123,6 @@ def write_shard(path: Path, root: Path, labels: Mapping[str, int]) -> dict[str, 
                     _add(tar, f"{member_key(name)}.mp4", video)
                 if label >= 0:
                     _add(tar, f"{member_key(name)}.cls", BytesIO(b"%d" % label))
-        sync(temporary)
         with tarfile.open(temporary) as tar:
             found = {member.name: member for member in tar}
     sync(path.parent)

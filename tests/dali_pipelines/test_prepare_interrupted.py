@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import json
 import os
 import time
@@ -113,3 +114,15 @@ def test_an_unforeseen_error_is_a_reason_in_one_line(videos, tmp_path, monkeypat
     monkeypatch.setattr("dali_pipelines.store.job.write_video", fail)
     job = Job("a", videos / "run" / "a.mp4", tmp_path / "a.mp4", Encoding())
     assert store_video(job) == Failure("RuntimeError: two lines")
+
+
+def test_a_file_system_without_locks_is_said_and_used(tmp_path, monkeypatch, caplog):
+    def no_locks(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with Journal(tmp_path, {"codec": "copy"}) as journal:
+        journal.begin("a")
+    with Journal(tmp_path, {"codec": "copy"}) as journal:
+        assert journal.known == {"a"}
+    assert f"{tmp_path} cannot be locked (Function not implemented)" in caplog.text

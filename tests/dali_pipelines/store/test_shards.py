@@ -1,5 +1,6 @@
 """Tar shards: what is in them, that clips of them are those of loose files, and that no death loses a video."""
 
+import errno
 import json
 import os
 import random
@@ -251,6 +252,19 @@ def test_the_videos_of_a_lost_shard_are_stored_again(out, source, loose, capsys)
     capsys.readouterr()
     assert prepare(source, "--out", out, *SMALL, "--shards", LIMIT) == 0
     assert f"({lost} stored now)" in capsys.readouterr().out
+    assert_whole(out, loose)
+
+
+def test_a_full_disk_ends_the_run_in_words_and_loses_nothing(out, source, loose, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tarfile.TarFile, "addfile", full)
+        with pytest.raises(UserError, match=r"cannot write .*shards/000000.tar: No space left on device; the same"):
+            prepare(source, "--out", out, *SMALL, "--shards", LIMIT)
+    assert len(loose_files(out)) == len(NAMES)
+    assert prepare(source, "--out", out, *SMALL, "--shards", LIMIT) == 0
     assert_whole(out, loose)
 
 
