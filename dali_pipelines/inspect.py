@@ -9,7 +9,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from configs.errors import UserError, run_cli
+from configs.errors import UserError, run_cli, shown
 from configs.load import load
 from dali_pipelines.datasets.open import Dataset, open_dataset
 from dali_pipelines.inspection import Section
@@ -60,6 +60,7 @@ def text(sections: list[Section]) -> str:
     blocks = []
     for section in sections:
         rows = [section.header, *section.rows[:SHOWN]] if section.header else section.rows[:SHOWN]
+        rows = [tuple(map(shown, row)) for row in rows]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         if len(section.rows) > SHOWN:

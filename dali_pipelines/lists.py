@@ -14,7 +14,6 @@ UCF101's lists need none of this, they are read as they are.
 """
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +38,7 @@ def main(argv: list[str]) -> None:
     datasets = [select(index, entries, args.data_dir / name)[0] for name, entries in lists.entries.items()]
     if lists.class_names:
         ids = [lists.labels.get(name, -1) for name in index.names.texts()]
-        replace(index, labels=np.array(ids, np.int64), class_names=lists.class_names).save()
+        index.with_columns(labels=np.array(ids, np.int64), class_names=lists.class_names).save()
         classes = len(lists.class_names)
         print(f"{args.data_dir}: {classes} classes; {ids.count(-1)} of {len(ids)} videos are on no list")
     for dataset in datasets:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
-from configs.errors import UserError, first_names
+from configs.errors import UserError, first_names, shown
 from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.decode.choose import Wanted, choose, decoding_threads
 from dali_pipelines.pipeline import Graph, build_pipeline
@@ -253,7 +253,7 @@ class ClipLoader:
             name, reason = next(iter(self.unreadable.items()))
             raise UserError(
                 f"{self.index.root}: {len(self.unreadable)} of {self.counts.samples} videos are unreadable, "
-                f"the first {name} ({reason}); run `python -m dali_pipelines.prepare` on its sources again"
+                f"the first {shown(name)} ({shown(reason)}); run `python -m dali_pipelines.prepare` on its sources again"
             )
         for name, (shape, _) in self.task.batch_schema.items():
             if name in batch and len(shape) >= 4:  # FHWC frames of one clip or of several, one after the other
@@ -266,4 +266,4 @@ class ClipLoader:
         self._unreadable |= {row}
         self.unreadable[name] = reason
         happens = " and replaced by others from now on" if self.order.shuffle else ""
-        log.warning("%s is unreadable%s: %s", name, happens, reason)
+        log.warning("%s is unreadable%s: %s", shown(name), happens, shown(reason))

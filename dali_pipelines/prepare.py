@@ -17,7 +17,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from configs.errors import UserError, run_cli
+from configs.errors import UserError, run_cli, shown
 from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.datasets.fates import QUARANTINE_FILE, write_reasons
 from dali_pipelines.datasets.labels import read_labels
@@ -98,7 +98,7 @@ def _prepare(options: argparse.Namespace) -> int:
     if not records and not part:
         path, reason = next(iter(quarantined.items()))
         where = folder / QUARANTINE_FILE
-        raise UserError(f"none of the {len(videos)} videos can be used, see {where}; {path}: {reason}")
+        raise UserError(f"none of the {len(videos)} videos can be used, see {where}; {shown(path)}: {shown(reason)}")
     status = _status(folder, len(quarantined), len(videos))
     if not part:
         print(next_step(out))

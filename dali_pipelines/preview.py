@@ -17,7 +17,7 @@ import av
 import numpy as np
 from PIL.Image import Image
 
-from configs.errors import UserError, run_cli
+from configs.errors import UserError, run_cli, shown
 from configs.load import load
 from dali_pipelines.datasets.open import Dataset, open_dataset
 from dali_pipelines.draw import GAP, View, stack, text, tile
@@ -66,7 +66,7 @@ def main(argv: list[str]) -> None:
     content = writers[args.out.suffix](samples)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_bytes(content)
-    print(f"{args.out}: {len(samples)} clips of {config.task}: {', '.join(sample.name for sample in samples)}")
+    print(f"{args.out}: {len(samples)} clips of {config.task}: {', '.join(shown(sample.name) for sample in samples)}")
 
 
 def first_samples(index: Index, task: Task, seed: int, count: int) -> list[Sample]:

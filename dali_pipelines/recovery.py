@@ -2,7 +2,7 @@
 
 from nvidia.dali.data_node import DataNode
 
-from configs.errors import UserError
+from configs.errors import UserError, shown
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.pipeline import build_pipeline
 from dali_pipelines.samples import ATTEMPTS, SampleSource
@@ -34,7 +34,7 @@ def damaged(source: SampleSource, error: RuntimeError, *, device_id: int | None)
     if sound := failed.keys() - rows.keys():
         row = min(sound)
         raise UserError(
-            f"DALI fails on the {device} though PyAV decodes the same bytes of {source.index.names.text(row)}: "
+            f"DALI fails on the {device} though PyAV decodes the same bytes of {shown(source.index.names.text(row))}: "
             f"{failed[row]}; {resume}, with --set data.decoder=pyav on the CPU"
         ) from error
     text = first_cause(error)

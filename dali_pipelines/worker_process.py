@@ -11,6 +11,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
+from configs.errors import UserError
 from dali_pipelines.shared_memory import SharedMemory, Spans, pack, unpack
 
 
@@ -24,8 +25,12 @@ def serve(pipe: Connection, memory: SharedMemory, packed: tuple[bytes, Spans]) -
     threading.Thread(target=_end_with_parent, daemon=True).start()
     room = memory.room(0)
     room.flags.writeable = False
-    function = unpack(*packed, room)
     with suppress(EOFError, OSError):  # the main process is gone
+        try:
+            function = unpack(*packed, room)
+        except UserError as error:  # a file that the function needs is another one by now
+            pipe.send(error)
+            return
         pipe.send("started")
         while True:
             job, slot = pipe.recv()

@@ -160,6 +160,8 @@ class Pool(Generic[Job, Result]):
         except (EOFError, OSError):
             self._replace(worker)
             return
+        if isinstance(message, UserError):
+            raise message
         if not worker.started:
             worker.started = worker.open = True
             self._failed_starts = 0

@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from configs.errors import shown
 from dali_pipelines.store.files import replacing
 
 TOO_SHORT_FILE = "too_short.csv"
@@ -58,5 +59,5 @@ def summary(fate: str, reasons: Mapping[str, str], path: Path, *, total: str = "
     if not reasons:
         return []
     more = f" and {len(reasons) - NAMED} more" * (len(reasons) > NAMED)
-    names = ", ".join([*reasons][:NAMED])
+    names = ", ".join(map(shown, [*reasons][:NAMED]))
     return [f"{len(reasons)} {total or 'videos'} are {fate} (reasons in {path}): {names}{more}"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from configs.errors import UserError, first_names
+from configs.errors import UserError, first_names, shown
 from dali_pipelines.datasets.fates import QUARANTINE_FILE, read_quarantine, summary
 from dali_pipelines.datasets.formats import Entry, Reading, read_lists
 from dali_pipelines.store.index import Index
@@ -124,7 +124,7 @@ def _require_labels(dataset: Dataset, labels: Sequence[str | None]) -> None:
     unlabeled = np.flatnonzero(index.labels < 0)
     if len(unlabeled):
         raise UserError(
-            f"{index.root} has {len(unlabeled)} videos without a class, the first {index.names.text(unlabeled[0])}; "
+            f"{index.root} has {len(unlabeled)} videos without a class, the first {shown(index.names.text(unlabeled[0]))}; "
             "prepare it again with --labels folders or a CSV, or run dali_pipelines.lists for Something-Something v1"
         )
     listed, held = len(set(labels)), len(np.unique(index.labels))

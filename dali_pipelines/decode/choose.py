@@ -99,12 +99,12 @@ def _obstacle(codec: str, pix_fmt: str, width: int, height: int, *, gpu: bool) -
 def _software_only(index: Index) -> Counter[str]:
     """Count the videos that a GPU decodes to other frames; older indexes trust only what `prepare` encoded."""
     if index.software_only is None:
-        unknown = np.diff(index.sources.starts) > 0
+        unknown = index.sources.lengths > 0
         for form, text in enumerate(index.formats):
             unknown |= (index.format_ids == form) & (text.split()[0] in ("vp8", "vp9"))
         reason = "an older version indexed them: prepare them again to have them decoded on the GPU"
         return Counter({reason: int(unknown.sum())} if unknown.any() else {})
-    flagged = np.flatnonzero(np.diff(index.software_only.starts))
+    flagged = np.flatnonzero(index.software_only.lengths)
     return Counter(f"{index.software_only.text(row)}, which GPU decoders get wrong" for row in flagged.tolist())
 
 

@@ -1,23 +1,22 @@
 """The index of a prepared dataset: what a plan may know about each video, and where its bytes lie."""
 
-import io
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, cast
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from configs.errors import UserError
+from configs.errors import UserError, shown
 from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.store.files import PART_FOLDER, is_video_name, replacing, video_path
 from dali_pipelines.store.fmp4 import Fragment
-from dali_pipelines.store.ragged import Ragged
+from dali_pipelines.store.ragged import Ragged, narrowed
 from dali_pipelines.store.storage import is_url, joined, read_file, storage_of
+from dali_pipelines.store.table import Table
+from dali_pipelines.store.units import PackedFragments, Units, unpack_units
 
-VERSION = 1
 INDEX_FILE = "index.npz"
 PREPARE = "python -m dali_pipelines.prepare"
 
@@ -32,20 +31,8 @@ picture_files: each is a file of its own, numbered from the first on.
 """
 
 
-class Units(NamedTuple):
-    """The fragments of a video, N of them, in the order of its frames.
-
-    init: start and end of the init segment; equal where there is none.
-    starts, ends: int64 (N,), bytes of the file.
-    frame_ends: int32 (N,), how many frames there are up to the end of each.
-    deflated: bool (N,).
-    """
-
-    init: tuple[int, int]
-    starts: NDArray[np.int64]
-    ends: NDArray[np.int64]
-    frame_ends: NDArray[np.int32]
-    deflated: NDArray[np.bool_]
+class ClipError(Exception):
+    """The bytes of a clip are missing, or do not decode to the frames of the index."""
 
 
 @dataclass(frozen=True)
@@ -68,59 +55,122 @@ class Record:
     codec: str
     pix_fmt: str
     init_size: int
-    fragments: tuple[Fragment, ...]
+    fragments: Sequence[Fragment]
     container: "Container" = "mp4"
     source: str = ""
     notes: tuple[str, ...] = ()
     software_only: str = ""
 
 
+COLUMNS = (
+    *("labels", "num_frames", "sizes_WH", "fps", "format_ids", "init_sizes", "names", "sources", "software_only"),
+    *("class_names", "formats"),
+)
+
+
 @dataclass(frozen=True)
 class Index:
-    """The videos of a dataset as flat arrays, one row a video."""
+    """The videos of a dataset, one row a video: rows of a table that all processes of a machine share.
+
+    The columns of selected rows are gathered each time they are asked for: before a loop, not in it.
+    """
 
     root: Path | str
     """The folder of the dataset, or its URL."""
-    class_names: tuple[str, ...]
-    labels: NDArray[np.int64]
-    num_frames: NDArray[np.int32]
-    sizes_WH: NDArray[np.int32]
-    fps: NDArray[np.float64]
-    formats: tuple[str, ...]
-    """Codec, pixel format and container, as in "h264 yuv420p mp4"; older versions wrote no container."""
-    format_ids: NDArray[np.int32]
-    init_sizes: NDArray[np.int64]
-    names: Ragged
-    sources: Ragged
-    fragment_ends: Ragged
-    fragment_frame_ends: Ragged
-    fragment_starts: Ragged | None = None
-    """None where each fragment begins where the one before it ends, the first after the init segment."""
-    fragment_deflated: Ragged | None = None
-    software_only: Ragged | None = None
-    """`Record.software_only` of each video; None in an index that an older version wrote."""
+    table: Table
+    rows: NDArray[np.integer] | None = None
+    """Which rows of the table these are; None for all."""
     chunks: NDArray[np.int32] | None = None
     """`VideoInfo.chunk` of each row; None where all are 0."""
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.table.labels if self.rows is None else self.rows)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes, by id."""
+        return self.table.class_names.texts()
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """Codec, pixel format and container, as in "h264 yuv420p mp4", by id."""
+        return self.table.formats.texts()
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Class ids, -1 for none: int64 (N,)."""
+        return self._column(self.table.labels, np.int64)
+
+    @property
+    def num_frames(self) -> NDArray[np.int32]:
+        """int32 (N,)."""
+        return self._column(self.table.num_frames, np.int32)
+
+    @property
+    def sizes_WH(self) -> NDArray[np.int32]:
+        """Width and height: int32 (N, 2)."""
+        return self._column(self.table.sizes_WH, np.int32)
+
+    @property
+    def fps(self) -> NDArray[np.float64]:
+        """Frames a second: float64 (N,)."""
+        rates: NDArray[np.float64] = self.table.rates[self._column(self.table.rate_ids, np.int64)]
+        return rates
+
+    @property
+    def format_ids(self) -> NDArray[np.int32]:
+        """Places in `formats`: int32 (N,)."""
+        return self._column(self.table.format_ids, np.int32)
+
+    @property
+    def init_sizes(self) -> NDArray[np.int64]:
+        """`Record.init_size` of each video: int64 (N,)."""
+        return self._column(self.table.init_sizes, np.int64)
+
+    @property
+    def names(self) -> Ragged:
+        """The names."""
+        return self._taken(self.table.names)
+
+    @property
+    def sources(self) -> Ragged:
+        """`Record.source` of each video."""
+        return self._taken(self.table.sources)
+
+    @property
+    def software_only(self) -> Ragged | None:
+        """`Record.software_only` of each video; None in an index that an older version wrote."""
+        return None if self.table.software_only is None else self._taken(self.table.software_only)
+
+    def _column(self, column: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
+        return (column if self.rows is None else column[self.rows]).astype(dtype, copy=False)
+
+    def _taken(self, column: Ragged) -> Ragged:
+        return column if self.rows is None else column.take(self.rows)
+
+    def _row(self, i: int) -> int:
+        """Return the row of the table that video i is."""
+        i = range(len(self))[i]  # IndexError past the end; -1 is the last
+        return i if self.rows is None else int(self.rows[i])
 
     def info(self, i: int) -> VideoInfo:
         """Return what a plan may know about video i."""
-        width, height = self.sizes_WH[i].tolist()
+        row = self._row(i)
+        width, height = self.table.sizes_WH[row].tolist()
         return VideoInfo(
-            name=self.names.text(i),
-            num_frames=int(self.num_frames[i]),
+            name=self.table.names.text(row),
+            num_frames=int(self.table.num_frames[row]),
             width=width,
             height=height,
-            fps=float(self.fps[i]),
-            label=int(self.labels[i]),
+            fps=float(self.table.rates[self.table.rate_ids[row]]),
+            label=int(self.table.labels[row]),
             chunk=0 if self.chunks is None else int(self.chunks[i]),
         )
 
     def file(self, i: int) -> str:
         """Return the file that holds video i, from the root on; an absolute path or a URL stands for itself."""
-        return self.sources.text(i) or str(video_path(Path(), self.names.text(i)))
+        row = self._row(i)
+        return self.table.sources.text(row) or str(video_path(Path(), self.table.names.text(row)))
 
     def location(self, i: int) -> str:
         """Return the path or URL of the file that holds video i."""
@@ -131,46 +181,52 @@ class Index:
         return Path(self.location(i))
 
     def units(self, i: int) -> Units:
-        """Return where the bytes of video i lie."""
-        ends, init_size = self.fragment_ends[i], int(self.init_sizes[i])
-        if self.fragment_starts is None:
-            starts = np.concatenate([[init_size], ends[:-1]])
-        else:
-            starts = self.fragment_starts[i]
-        deflated = np.zeros(len(ends), np.bool_) if self.fragment_deflated is None else self.fragment_deflated[i]
-        first = int(starts[0])
-        return Units((first - init_size, first), starts, ends, self.fragment_frame_ends[i], deflated)
+        """Return where the bytes of video i lie; ClipError where the index says what cannot be."""
+        row = self._row(i)
+        num_frames = int(self.table.num_frames[row])
+        try:
+            units = unpack_units(self.table.fragments[row], int(self.table.init_sizes[row]))
+            if units.frame_ends[-1] != num_frames:
+                raise ValueError(f"its fragments hold {units.frame_ends[-1]} frames, not {num_frames}")
+        except ValueError as error:
+            name = shown(self.table.names.text(row))
+            raise ClipError(f"{self.root}/{INDEX_FILE} is damaged at {name}: {error}; run `{PREPARE}` again") from error
+        return units
 
     def container(self, i: int) -> Container:
         """Return how the fragments of video i lie in its file."""
-        words = self.formats[int(self.format_ids[i])].split()
-        if len(words) == 2:  # of an older version
-            return "mp4" if self.init_sizes[i] else "file"
-        return cast(Container, words[2])
+        return cast(Container, self._format(i)[2])
 
     def codec(self, i: int) -> str:
         """Return FFmpeg's name of the codec: "vp9", "h264", "hevc", "mpeg4" ..."""
-        return self.formats[int(self.format_ids[i])].split()[0]
+        return self._format(i)[0]
 
     def pix_fmt(self, i: int) -> str:
         """Return FFmpeg's name of the pixel format: "yuv420p" ..."""
-        return self.formats[int(self.format_ids[i])].split()[1]
+        return self._format(i)[1]
+
+    def _format(self, i: int) -> list[str]:
+        return self.table.formats.text(int(self.table.format_ids[self._row(i)])).split()
 
     def select(self, rows: Sequence[int] | NDArray[np.integer]) -> "Index":
         """Return the videos `rows`, in that order, as an index of their own; class names and ids stay."""
-        rows = np.asarray(rows, dtype=np.int64)
-        chosen: dict[str, Any] = {}
-        for name, value in vars(self).items():
-            if isinstance(value, np.ndarray):
-                chosen[name] = value[rows]
-            elif isinstance(value, Ragged):
-                chosen[name] = value.take(rows)
-        return replace(self, **chosen)
+        chosen = np.arange(len(self))[np.asarray(rows, dtype=np.int64)]  # IndexError; -1 is the last
+        return replace(
+            self,
+            rows=narrowed(chosen if self.rows is None else self.rows[chosen]),
+            chunks=None if self.chunks is None else self.chunks[chosen],
+        )
 
     def repeat(self, counts: Sequence[int]) -> "Index":
         """Return each video `counts` times in a row, numbered by `VideoInfo.chunk` from 0."""
         repeated = self.select(np.repeat(np.arange(len(self)), counts))
         return replace(repeated, chunks=np.concatenate([np.arange(count, dtype=np.int32) for count in counts]))
+
+    def with_columns(self, **columns: Any) -> "Index":
+        """Return the same videos with other columns of their `Table`: labels, class_names, names ..."""
+        own = {name: getattr(self, name) for name in COLUMNS}
+        fragments = self._taken(self.table.fragments)
+        return replace(self, table=Table.of(**{**own, "fragments": fragments, **columns}), rows=None)
 
     @classmethod
     def build(
@@ -186,67 +242,50 @@ class Index:
         rows = [records[name] for name in names]
         kinds = [f"{r.codec} {r.pix_fmt} {r.container}" for r in rows]
         formats = sorted(set(kinds))
-        return cls(
-            root=Path(root),
+        table = Table.of(
             class_names=tuple(class_names),
             labels=np.array([labels[name] if labels else -1 for name in names], np.int64),
-            num_frames=np.array([r.num_frames for r in rows], np.int32),
-            sizes_WH=np.array([(r.width, r.height) for r in rows], np.int32).reshape(-1, 2),
+            num_frames=np.array([r.num_frames for r in rows], np.int64),
+            sizes_WH=np.array([(r.width, r.height) for r in rows], np.int64).reshape(-1, 2),
             fps=np.array([r.fps for r in rows], np.float64),
             formats=tuple(formats),
-            format_ids=np.array([formats.index(kind) for kind in kinds], np.int32),
+            format_ids=np.array([formats.index(kind) for kind in kinds], np.int64),
             init_sizes=np.array([r.init_size for r in rows], np.int64),
             names=Ragged.of_texts(names),
-            sources=Ragged.of_texts([r.source for r in rows]),
-            fragment_ends=Ragged.of([[f.offset + f.size for f in r.fragments] for r in rows], np.int64),
-            fragment_frame_ends=Ragged.of([np.cumsum([f.frames for f in r.fragments]) for r in rows], np.int32),
-            fragment_starts=Ragged.of([[f.offset for f in r.fragments] for r in rows], np.int64),
-            fragment_deflated=Ragged.of([[f.deflated for f in r.fragments] for r in rows], np.bool_),
-            software_only=Ragged.of_texts([r.software_only for r in rows]),
+            sources=Ragged.of_distinct(r.source for r in rows),
+            fragments=Ragged.of_bytes(PackedFragments.of(r.fragments).table for r in rows),
+            software_only=Ragged.of_distinct(r.software_only for r in rows),
         )
+        return cls(Path(root), table)
 
     def save(self) -> None:
         """Write `root/index.npz` atomically: a reader sees the old one or the new one."""
-        arrays: dict[str, NDArray[Any]] = {"version": np.array(VERSION)}
-        for name, value in vars(self).items():
-            if isinstance(value, Ragged):
-                arrays[name], arrays[f"{name}.starts"] = value.values, value.starts
-            elif isinstance(value, tuple):
-                texts = Ragged.of_texts(value)
-                arrays[name], arrays[f"{name}.starts"] = texts.values, texts.starts
-            elif isinstance(value, np.ndarray):
-                arrays[name] = value
+        table = self.table if self.rows is None else self.with_columns().table
         with replacing(Path(self.root, INDEX_FILE)) as temporary, temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+            table.write(file)
 
     @classmethod
     def load(cls, root: str | Path) -> "Index":
-        """Read `root/index.npz`; UserError when it is missing, without videos, or not an index."""
+        """Open `root/index.npz`; UserError when it is missing, without videos, or not an index.
+
+        A local file is mapped, and processes that this one starts map it again: memory is taken once for all. Behind
+        a URL it is read into memory, and workers share a copy.
+        """
         path = f"{root}/{INDEX_FILE}"
         storage_of(root)  # UserError for a URL without one
         try:
-            data = read_file(joined(root, INDEX_FILE))
+            if is_url(root):
+                index = cls(root, Table.read(read_file(joined(root, INDEX_FILE)).data))
+            else:
+                index = cls(Path(root), Table.map(path))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise UserError(_why_no_index(root)) from error
-        try:
-            with np.load(io.BytesIO(data.data), allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            version = int(arrays.pop("version"))
-        except (zipfile.BadZipFile, ValueError, EOFError, KeyError) as error:
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+        except OSError:
+            raise
+        except Exception as error:  # bytes of a stranger break a parser in any way
             raise UserError(f"{path} is damaged or not an index ({error}); run `{PREPARE}` again") from error
-        if version != VERSION:
-            raise UserError(f"{path} has format {version}, not {VERSION}; run `{PREPARE}` again")
-        ragged = {name: Ragged(arrays[name], arrays[f"{name}.starts"]) for name in arrays if f"{name}.starts" in arrays}
-        flat = {name: value for name, value in arrays.items() if not name.endswith(".starts")}
-        index = cls(
-            **flat
-            | ragged
-            | {
-                "root": root if is_url(root) else Path(root),
-                "class_names": ragged["class_names"].texts(),
-                "formats": ragged["formats"].texts(),
-            }
-        )
         if not len(index):
             raise UserError(f"{path} holds no videos; see its quarantine.csv for the reasons")
         return index

@@ -1,5 +1,6 @@
 """The journal of a prepare run: one JSON line a video, so that the next run continues from there."""
 
+import base64
 import fcntl
 import itertools
 import json
@@ -14,6 +15,7 @@ from configs.errors import UserError
 from dali_pipelines.store.fmp4 import Fragment
 from dali_pipelines.store.index import INDEX_FILE, Record
 from dali_pipelines.store.remux import UNENCODED
+from dali_pipelines.store.units import PackedFragments, unpack_units
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +131,9 @@ class Journal:
         if entry.record is None:
             line |= {"reason": entry.reason, "passing": entry.passing}
         else:
-            line["record"] = {**vars(entry.record), "fragments": [list(f) for f in entry.record.fragments]}
+            packed = PackedFragments.of(entry.record.fragments)
+            self.entries[name] = replace(entry, record=replace(entry.record, fragments=packed))
+            line["record"] = {**vars(entry.record), "fragments": base64.b64encode(packed.table).decode()}
         self._append(line)
 
     def begin_shard(self, source: str) -> None:
@@ -150,7 +154,7 @@ class Journal:
         for name in videos.keys() & self.entries.keys():
             entry = self.entries[name]
             if entry.record is not None:
-                moved = tuple(f._replace(offset=f.offset + videos[name].offset) for f in entry.record.fragments)
+                moved = PackedFragments.of(entry.record.fragments).moved(videos[name].offset)
                 self.entries[name] = replace(entry, record=replace(entry.record, source=source, fragments=moved))
 
     def _append(self, line: Mapping[str, Any]) -> None:
@@ -185,16 +189,19 @@ def _entry(line: dict[str, Any]) -> Entry:
     if "reason" in line:
         return Entry(stamp, None, line["reason"], line.get("passing", ""))
     fields = line["record"]
-    fragments = [_fragment(numbers) for numbers in fields["fragments"]]
-    if len(fields["fragments"][0]) == 2:  # an older version wrote sizes and frames alone
-        ends = itertools.accumulate((f.size for f in fragments), initial=fields["init_size"])
-        fragments = [f._replace(offset=start) for f, start in zip(fragments, ends, strict=False)]
-        fields["container"] = "mp4" if fields["init_size"] else "file"
-    return Entry(stamp, Record(**{**fields, "fragments": tuple(fragments), "notes": tuple(fields["notes"])}))
+    if isinstance(fields["fragments"], str):
+        packed = PackedFragments(base64.b64decode(fields["fragments"], validate=True))
+        unpack_units(packed.table)  # ValueError for a damaged line
+    else:  # an older version wrote all numbers out
+        packed = PackedFragments.of(_all_numbers(fields))
+    return Entry(stamp, Record(**{**fields, "fragments": packed, "notes": tuple(fields["notes"])}))
 
 
-def _fragment(numbers: list[int]) -> Fragment:
-    if len(numbers) == 2:
-        return Fragment(0, numbers[0], numbers[1])
-    offset, size, frames, deflated = numbers
-    return Fragment(offset, size, frames, deflated=bool(deflated))
+def _all_numbers(fields: dict[str, Any]) -> list[Fragment]:
+    """Return the fragments of a line; the oldest ones have only their sizes and frames."""
+    lines: list[list[int]] = fields["fragments"]
+    if len(lines[0]) == 4:
+        return [Fragment(offset, size, frames, bool(deflated)) for offset, size, frames, deflated in lines]
+    fields["container"] = "mp4" if fields["init_size"] else "file"
+    starts = itertools.accumulate((size for size, _ in lines), initial=fields["init_size"])
+    return [Fragment(start, size, frames) for start, (size, frames) in zip(starts, lines, strict=False)]

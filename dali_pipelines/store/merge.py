@@ -3,18 +3,13 @@
 import csv
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from configs.errors import UserError
 from dali_pipelines.datasets.fates import QUARANTINE_FILE, write_reasons
-from dali_pipelines.store.index import Index
+from dali_pipelines.store.index import Index, Record
 from dali_pipelines.store.parts import all_parts, missing, ranges
-from dali_pipelines.store.ragged import Ragged
+from dali_pipelines.store.units import PackedFragments
 
 
 def merge(root: Path) -> tuple[Index, int]:
@@ -50,25 +45,24 @@ def merge(root: Path) -> tuple[Index, int]:
 
 def joined(root: Path, indexes: Sequence[Index]) -> Index:
     """Return the videos of several indexes as one index of the dataset `root`, in the order of their names."""
-    formats = sorted({text for index in indexes for text in index.formats})
-    of_formats = [replace(index, format_ids=_ids(index.formats, formats)[index.format_ids]) for index in indexes]
-    fields: dict[str, Any] = {"root": root, "formats": tuple(formats), "class_names": indexes[0].class_names}
-    for name, value in vars(indexes[0]).items():
-        columns = [getattr(index, name) for index in of_formats]
-        if isinstance(value, np.ndarray):
-            fields[name] = np.concatenate(columns)
-        elif isinstance(value, Ragged):
-            fields[name] = _chained(columns)
-    index = Index(**fields)
-    names = index.names.texts()
-    return index.select(sorted(range(len(names)), key=names.__getitem__))
-
-
-def _ids(formats: Sequence[str], of: Sequence[str]) -> NDArray[np.int32]:
-    return np.array([of.index(text) for text in formats], np.int32)
-
-
-def _chained(columns: Sequence[Ragged]) -> Ragged:
-    lengths = np.concatenate([np.diff(column.starts) for column in columns])
-    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
-    return Ragged(np.concatenate([column.values for column in columns]), starts)
+    records: dict[str, Record] = {}
+    labels: dict[str, int] = {}
+    for index in indexes:
+        init_sizes, reasons = index.init_sizes.tolist(), index.software_only
+        for row in range(len(index)):
+            info = index.info(row)
+            labels[info.name] = info.label
+            records[info.name] = Record(
+                num_frames=info.num_frames,
+                width=info.width,
+                height=info.height,
+                fps=info.fps,
+                codec=index.codec(row),
+                pix_fmt=index.pix_fmt(row),
+                init_size=init_sizes[row],
+                fragments=PackedFragments(index.table.fragments[row].tobytes()),
+                container=index.container(row),
+                source=index.table.sources.text(row),
+                software_only=reasons.text(row) if reasons else "",
+            )
+    return Index.build(root, records, labels=labels, class_names=indexes[0].class_names)

@@ -10,14 +10,19 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 @dataclass(frozen=True)
 class Ragged:
-    """Row i is `values[starts[i]:starts[i + 1]]`; text rows are its UTF-8 bytes."""
+    """Row i is `values[starts[n]:starts[n + 1]]` with n = `rows[i]`, or i itself; text rows are its UTF-8 bytes."""
 
     values: NDArray[Any]
-    starts: NDArray[np.int64]
+    starts: NDArray[np.integer]
+    rows: NDArray[np.integer] | None = None
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1 if self.rows is None else len(self.rows)
 
     def __getitem__(self, i: int) -> NDArray[Any]:
-        i = range(len(self.starts) - 1)[i]  # IndexError past the end; -1 is the last row
-        return self.values[self.starts[i] : self.starts[i + 1]]
+        n = range(len(self))[i]  # IndexError past the end; -1 is the last row
+        n = n if self.rows is None else int(self.rows[n])
+        return self.values[int(self.starts[n]) : int(self.starts[n + 1])]
 
     def text(self, i: int) -> str:
         """Return row i as text."""
@@ -25,14 +30,33 @@ class Ragged:
 
     def texts(self) -> tuple[str, ...]:
         """Return all rows as text."""
-        return tuple(self.text(i) for i in range(len(self.starts) - 1))
+        data, starts = self.values.tobytes(), self.starts.tolist()
+        distinct = range(len(starts) - 1) if self.rows is None else np.unique(self.rows).tolist()
+        text_of = {n: data[starts[n] : starts[n + 1]].decode(errors="surrogateescape") for n in distinct}
+        return tuple(text_of.values() if self.rows is None else map(text_of.__getitem__, self.rows.tolist()))
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """The length of each row."""
+        starts = self.starts.astype(np.int64)
+        lengths = starts[1:] - starts[:-1]
+        return lengths if self.rows is None else lengths[self.rows]
 
     def take(self, rows: NDArray[np.integer]) -> "Ragged":
-        """Copy the rows `rows`, in that order, into a ragged array of their own."""
-        lengths = np.diff(self.starts)[rows]
-        starts = _starts(lengths)
-        offsets = np.repeat(self.starts[:-1][rows] - starts[:-1], lengths)
-        return Ragged(self.values[offsets + np.arange(starts[-1])], starts)
+        """Return the rows `rows`, in that order; their values are not copied."""
+        return Ragged(self.values, self.starts, rows if self.rows is None else self.rows[rows])
+
+    def compacted(self) -> "Ragged":
+        """Copy the values that are in use, each row once."""
+        if self.rows is None:
+            return self
+        used, rows = np.unique(self.rows, return_inverse=True)
+        starts = self.starts.astype(np.int64)
+        lengths = np.diff(starts)[used]
+        packed = _starts(lengths)
+        values = self.values[np.repeat(starts[used] - packed[:-1], lengths) + np.arange(packed[-1])]
+        in_order = len(rows) == len(used) and bool((rows == np.arange(len(rows))).all())
+        return Ragged(values, packed, None if in_order else narrowed(rows))
 
     @classmethod
     def of(cls, rows: Iterable[ArrayLike], dtype: DTypeLike) -> "Ragged":
@@ -42,10 +66,31 @@ class Ragged:
         return cls(values, _starts(np.array([len(a) for a in arrays], np.int64)))
 
     @classmethod
+    def of_bytes(cls, rows: Iterable[bytes]) -> "Ragged":
+        """Make a ragged array of uint8."""
+        parts = list(rows)
+        return cls(np.frombuffer(b"".join(parts), np.uint8), _starts(np.array([len(part) for part in parts], np.int64)))
+
+    @classmethod
     def of_texts(cls, texts: Iterable[str]) -> "Ragged":
         """Make a ragged array of texts."""
-        return cls.of((np.frombuffer(text.encode(errors="surrogateescape"), np.uint8) for text in texts), np.uint8)
+        return cls.of_bytes(text.encode(errors="surrogateescape") for text in texts)
+
+    @classmethod
+    def of_distinct(cls, texts: Iterable[str]) -> "Ragged":
+        """Make a ragged array of texts that are often the same; each is there once."""
+        ids: dict[str, int] = {}
+        rows = np.array([ids.setdefault(text, len(ids)) for text in texts], np.int64)
+        distinct = cls.of_texts(ids)
+        return cls(distinct.values, distinct.starts, narrowed(rows))
 
 
-def _starts(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+def narrowed(numbers: NDArray[np.integer]) -> NDArray[np.integer]:
+    """Return integers in the smallest type that holds them all."""
+    if not len(numbers):
+        return numbers.astype(np.uint8)
+    return numbers.astype(np.result_type(np.min_scalar_type(numbers.min()), np.min_scalar_type(numbers.max())))
+
+
+def _starts(lengths: NDArray[np.int64]) -> NDArray[np.integer]:
+    return narrowed(np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)]))

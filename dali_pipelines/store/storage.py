@@ -6,6 +6,7 @@ A *location* is a path or a URL. To add a storage, write its class in a file of 
 
 import errno
 import os
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -50,6 +51,8 @@ class LocalFiles:
 
     def read(self, spans: Sequence[Span]) -> NDArray[np.uint8]:
         """See `Storage.read`."""
+        for location, of_file in groupby(spans, key=lambda span: span.location):
+            _check_within(location, max(span.end for span in of_file))  # before memory is taken on an index's word
         data = np.empty(sum(span.end - span.start for span in spans), np.uint8)
         view, at = data.data, 0
         for location, of_file in groupby(spans, key=lambda span: span.location):
@@ -59,11 +62,23 @@ class LocalFiles:
                     while start < end:  # one read returns at most 2 GiB
                         got = os.preadv(file, [view[at : at + end - start]], start)
                         if got == 0:
-                            raise OSError(errno.EIO, f"it ends at byte {start}, {end} are expected: prepare it again")
+                            raise _too_short(start, end)
                         start, at = start + got, at + got
             finally:
                 os.close(file)
         return data
+
+
+def _check_within(location: str, end: int) -> None:
+    status = os.stat(location)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file")
+    if status.st_size < end:
+        raise _too_short(status.st_size, end)
+
+
+def _too_short(size: int, end: int) -> OSError:
+    return OSError(errno.EIO, f"it ends at byte {size}, {end} are expected: prepare it again")
 
 
 LOCAL = LocalFiles()

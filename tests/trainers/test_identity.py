@@ -1,7 +1,5 @@
 """What two parts of a run must have in common, and what is said when they have not."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -41,7 +39,7 @@ def changed(index, how):
         names[0], names[1] = names[0] + names[1][0], names[1][1:]
     else:
         frames[[0, 1]] = frames[[1, 0]]
-    return dataclasses.replace(index, names=Ragged.of_texts(names), num_frames=frames)
+    return index.with_columns(names=Ragged.of_texts(names), num_frames=frames)
 
 
 @pytest.mark.parametrize("how", ["name", "order", "cut elsewhere", "frames"])

@@ -109,7 +109,7 @@ def test_a_dataset_with_other_files_another_folder_or_other_names_is_another(vp9
     assert len(keys) == 1
     assert key("0", replace(again, root=vp9_store.root), plan) not in keys
     assert key("0", Index.load(tmp_path / "copy"), plan) not in keys  # another folder
-    renamed = replace(vp9_store, names=Ragged.of_texts(vp9_store.names.texts()[::-1]))
+    renamed = vp9_store.with_columns(names=Ragged.of_texts(vp9_store.names.texts()[::-1]))
     assert key("0", renamed, plan) not in keys
 
 

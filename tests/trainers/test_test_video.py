@@ -51,7 +51,7 @@ def trained(vp9_store, tmp_path_factory) -> Path:
     """
     folder = tmp_path_factory.mktemp("trained")
     shutil.copytree(vp9_store.root, folder / "data")
-    index = replace(vp9_store, root=folder / "data", labels=np.arange(12) % 3, class_names=CLASSES)
+    index = replace(vp9_store.with_columns(labels=np.arange(12) % 3, class_names=CLASSES), root=folder / "data")
     index.save()
     (folder / "data" / "test.txt").write_text("".join(f"{name}\n" for name in list(index.names.texts())[1:]))
     (folder / "recipe.yaml").write_text(RECIPE.format(folder=folder))
@@ -164,7 +164,7 @@ def test_the_order_of_the_list_changes_no_score_and_no_figure(trained, tested, t
 def with_classes(trained: Path, root: Path, names: tuple[str, ...], labels: np.ndarray) -> Path:
     """A copy of the dataset with other classes."""
     shutil.copytree(trained / "data", root)
-    replace(Index.load(root), class_names=names, labels=labels).save()
+    Index.load(root).with_columns(class_names=names, labels=labels).save()
     return root
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from configs.errors import shown
 from dali_pipelines.store.files import replacing
 from trainers.engine.distributed import Ranks, start
 from trainers.engine.fit import require_writable
@@ -81,7 +82,7 @@ def work(args: argparse.Namespace, ranks: Ranks) -> int:
     if ranks.rank == 0:
         save(args.out, features)
         for name, reason in unreadable.items():
-            print(f"unreadable: {name}: {reason}", file=sys.stderr)
+            print(f"unreadable: {shown(name)}: {shown(reason)}", file=sys.stderr)
         count, channels = features.values.shape
         print(f"{args.out}: {channels} features of {count} videos, {len(unreadable)} unreadable", flush=True)
     return 3 if unreadable and ranks.world_size == 1 else 0

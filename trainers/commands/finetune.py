@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from configs.errors import UserError
+from configs.errors import UserError, first_names, shown
 from configs.load import dump, load
 from configs.schema import Recognition
 from dali_pipelines.datasets.hold_out import hold_out
@@ -124,12 +124,12 @@ def split_notes(config: Recognition, index: Index) -> list[str]:
     unseen = np.setdiff1d(np.arange(len(index.class_names)), index.labels)
     if len(unseen):
         tested = "" if test is None else f"; the test has {np.isin(test.labels, unseen).sum()} videos of them"
-        names = ", ".join(index.class_names[label] for label in unseen[:3]) + " ..." * (len(unseen) > 3)
+        names = first_names([index.class_names[label] for label in unseen])
         notes.append(f"{len(unseen)} of {len(index.class_names)} classes have no training video ({names}){tested}")
     shared = set(index.names.texts()).intersection(test.names.texts() if test else ())
     if test is not None and shared:
         notes.append(
-            f"{len(shared)} of {len(test)} test videos are trained on too, such as {min(shared)}: "
+            f"{len(shared)} of {len(test)} test videos are trained on too, such as {shown(min(shared))}: "
             "the test's accuracy will be too high"
         )
     return notes

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from configs.errors import UserError
+from configs.errors import UserError, first_names
 from configs.schema import Recognition
 from dali_pipelines.datasets.open import Dataset, open_dataset
 from dali_pipelines.store.index import Index
@@ -68,9 +68,7 @@ def same_classes(weights: Weights, index: Index) -> tuple[np.ndarray, tuple[str,
             "the classifier": [name for name in theirs if name not in ours],
             "the dataset": [name for name in ours if name not in theirs] if theirs else [],
         }
-        named = [
-            f"only {who} has {', '.join(names[:3])}{' ...' * (len(names) > 3)}" for who, names in only.items() if names
-        ]
+        named = [f"only {who} has {first_names(names)}" for who, names in only.items() if names]
         raise UserError(
             f"{weights.path} has {outputs} classes, {index.root} has {len(ours)}, and they are not the same"
             f"{': ' * bool(named)}{'; '.join(named)}. Choose a dataset of the classes that it learned with --data-dir"

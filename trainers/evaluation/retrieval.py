@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from configs.errors import shown
 from dali_pipelines.store.files import replacing
 from trainers.evaluation import contact_sheet
 from trainers.evaluation.contact_sheet import OTHER, QUERY, SAME, Item
@@ -139,7 +140,9 @@ def count_lines(sets: Sets, counted: str) -> list[str]:
     for what, happens in (("queries", f"counted {counted}"), ("gallery", "left out")):
         if names := list(sets.facts["unreadable"][what]):
             more = f" and {len(names) - NAMED} more" * (len(names) > NAMED)
-            lines.append(f"unreadable  {len(names):6}     ({what}, {happens}: {', '.join(names[:NAMED])}{more})")
+            lines.append(
+                f"unreadable  {len(names):6}     ({what}, {happens}: {', '.join(map(shown, names[:NAMED]))}{more})"
+            )
     return lines
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from configs.errors import UserError
+from configs.errors import UserError, shown
 from configs.schema import Data, Recognition
 from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.store.files import replacing
@@ -51,7 +51,7 @@ def features_of_both(weights: Weights, config: Recognition, ranks: Ranks) -> Set
     shared = sorted({*gallery.names.texts()} & {*queries.names.texts()})
     if shared:
         raise UserError(
-            f"{len(shared)} of {len(queries)} test videos are training videos too, the first {shared[0]}: such a video "
+            f"{len(shared)} of {len(queries)} test videos are training videos too, the first {shown(shared[0])}: such a video "
             "finds itself; let data.list and data.test_list name different videos"
         )
     missing = [note for dataset in datasets for note in dataset.notes]
@@ -102,7 +102,7 @@ def features(
     broken = [name for name in broken if name not in found.unreadable]
     if broken:
         raise UserError(
-            f"the features of {len(broken)} of {len(index)} videos are not finite, the first {broken[0]}: "
+            f"the features of {len(broken)} of {len(index)} videos are not finite, the first {shown(broken[0])}: "
             "the network's weights hold nan or infinity; take an earlier checkpoint"
         )
     if not found.unreadable:

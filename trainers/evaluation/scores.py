@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from configs.errors import UserError
+from configs.errors import UserError, shown
 from dali_pipelines.store.files import replacing
 from trainers.evaluation import confusion
 from trainers.evaluation.intervals import wilson
@@ -56,7 +56,7 @@ def figures(found: Predictions) -> dict[str, Any]:
     if len(broken):
         raise UserError(
             f"the scores of {len(broken)} of {len(found.names)} videos are not finite, the first "
-            f"{found.names[broken[0]]}: the network's weights hold nan or infinity; take an earlier checkpoint"
+            f"{shown(found.names[broken[0]])}: the network's weights hold nan or infinity; take an earlier checkpoint"
         )
     table, videos = confusion_table(found), len(found.names)
     correct = int(np.trace(table))
@@ -85,7 +85,7 @@ def as_text(measured: Mapping[str, Any]) -> str:
     ]
     if names := list(measured["unreadable"]):
         more = f" and {len(names) - NAMED} more" * (len(names) > NAMED)
-        lines.append(f"unreadable  {len(names):6}     (counted as wrong: {', '.join(names[:NAMED])}{more})")
+        lines.append(f"unreadable  {len(names):6}     (counted as wrong: {', '.join(map(shown, names[:NAMED]))}{more})")
     return "\n".join(lines)
 
 

@@ -2,7 +2,6 @@
 
 import logging
 import os
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,11 +69,11 @@ def test_copies_are_looked_at_as_originals_are_and_what_prepare_encodes_is_fine(
 
 def test_an_older_index_is_trusted_only_with_what_prepare_encoded_for_sure(tmp_path):
     source = make_video(tmp_path / "a.mp4", size=(160, 128))
-    old = replace(index_of(tmp_path, source), software_only=None)
+    old = index_of(tmp_path, source).with_columns(software_only=None)
     old.save()
     assert "prepare them again" in "".join(decoders.obstacles(Index.load(tmp_path), gpu=True))
     prepare.main([str(source), "--out", str(tmp_path / "h264")])
-    assert decoders.obstacles(replace(Index.load(tmp_path / "h264"), software_only=None), gpu=True) == {}
+    assert decoders.obstacles(Index.load(tmp_path / "h264").with_columns(software_only=None), gpu=True) == {}
 
 
 def test_preparing_again_looks_again_at_what_an_older_version_left_in_place(tmp_path):
@@ -226,7 +225,7 @@ def test_a_gpu_gets_planes_of_small_videos_and_finished_cuts_of_large_ones(tmp_p
     made = ClipLoader(h264_store, CLIPS, batch_size=4, device="cuda", decoder="pyav")
     assert made.media == "planes"
     assert ClipLoader(h264_store, CLIPS, batch_size=4, decoder="pyav").media == "frames"
-    large = replace(h264_store, sizes_WH=h264_store.sizes_WH * 8)
+    large = h264_store.with_columns(sizes_WH=h264_store.sizes_WH * 8)
     assert ClipLoader(large, CLIPS, batch_size=4, device="cuda", decoder="pyav").media == "frames"
     odd = index_of(tmp_path, make_video(tmp_path / "a.mp4", size=(160, 128), extra=["-pix_fmt", "yuv444p"]))
     assert ClipLoader(odd, CLIPS, batch_size=1, device="cuda", decoder="pyav").media == "frames"

@@ -84,7 +84,7 @@ def test_a_random_clip_is_one_at_any_start_and_the_same_for_the_same_generator()
 @given(lengths=st.lists(st.integers(1, 500), min_size=1, max_size=4))
 def test_the_parts_of_a_video_hold_every_clip_of_it_exactly_once(vp9_store, lengths, wanted, crops):
     cfg = Config(num_frames=8, size=16, test=Test(clips=wanted, crops=crops, short_side=20))
-    index = dataclasses.replace(vp9_store.select(range(len(lengths))), num_frames=np.array(lengths, np.int32))
+    index = vp9_store.select(range(len(lengths))).with_columns(num_frames=np.array(lengths, np.int32))
     samples = parts(index, cfg)
     names = samples.names.texts()
     assert list(dict.fromkeys(names)) == list(index.names.texts())

@@ -1,0 +1,154 @@
+"""What an index of Kinetics-700 costs: bytes on the disk, seconds to open, memory of processes that share it.
+
+    python -m bench.index_scale [--videos 650000] [--frames 300] [--processes 8] [--work-dir /tmp/index_scale]
+
+The sizes of its frames are made up: a slow wave and noise that a table of fragments takes 9.4 bits a frame for, where
+a Kinetics clip that `prepare` encoded takes 9.2.
+"""
+
+import argparse
+import multiprocessing
+import pickle
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from configs.errors import run_cli
+from dali_pipelines.store.index import INDEX_FILE, Index
+from dali_pipelines.store.ragged import Ragged
+from dali_pipelines.store.table import Table
+from dali_pipelines.store.units import pack_units, unpack_units
+
+DISTINCT = 256
+"""Tables of fragments that are made; the videos have them in turn."""
+CLASSES = 700
+LOOK_UPS = 2000
+
+
+def synthetic(root: Path, *, videos: int, frames: int) -> Index:
+    """Write and open an index of made up videos with a GOP of 1, named as those of Kinetics-700 are."""
+    rng = np.random.default_rng(0)
+    classes = tuple(f"a made up class {number:03d}" for number in range(CLASSES))
+    labels = np.arange(videos, dtype=np.int64) * CLASSES // videos
+    tables = Ragged.of_bytes(_made_up_table(rng, frames) for _ in range(DISTINCT))
+    ids = "".join(map(chr, rng.choice([*b"abcdefghijklmnopqrstuvwxyz"], 11 * videos).tolist()))
+    table = Table.of(
+        labels=labels,
+        num_frames=np.full(videos, frames),
+        sizes_WH=np.tile([256, 144], (videos, 1)),
+        fps=np.full(videos, 30.0),
+        format_ids=np.zeros(videos, np.int64),
+        init_sizes=np.full(videos, 800),
+        names=Ragged.of_texts(
+            f"{classes[label]}/{ids[11 * row : 11 * row + 11]}_000012_000022"
+            for row, label in enumerate(labels.tolist())
+        ),
+        sources=Ragged.of_distinct([""] * videos),
+        software_only=Ragged.of_distinct([""] * videos),
+        fragments=_tiled(tables, videos),
+        class_names=classes,
+        formats=("h264 yuv420p mp4",),
+    )
+    root.mkdir(parents=True, exist_ok=True)
+    Index(root, table).save()
+    return Index.load(root)
+
+
+def _made_up_table(rng: np.random.Generator, frames: int) -> bytes:
+    wave = 3700 + 500 * np.sin(np.linspace(0, rng.uniform(1, 6), frames) + rng.uniform(0, 6))
+    sizes = (wave + rng.normal(0, 100, frames)).astype(np.int64)
+    starts = 800 + np.cumsum(sizes) - sizes
+    return pack_units(starts, sizes, np.ones(frames, np.int64), np.zeros(frames, np.bool_))
+
+
+def _tiled(tables: Ragged, videos: int) -> Ragged:
+    """Give each video a copy of its own, as real ones have."""
+    rows = np.arange(videos) % len(tables)
+    copies, rest = divmod(videos, len(tables))
+    values = [tables.values] * copies + [tables.values[: int(tables.starts[rest])]]
+    return Ragged(np.concatenate(values), np.concatenate([[0], np.cumsum(tables.lengths[rows])]))
+
+
+def shared_by(index: Index, processes: int) -> list[dict[str, float]]:
+    """Open an index in processes that all live at once; return what it added to the memory of each.
+
+    Each gets the index as a loader's workers do, touches all its pages and looks up videos. Bytes of uss (its own) and
+    pss (its share of all); microseconds of a CPU for a look-up.
+    """
+    context = multiprocessing.get_context("spawn")
+    pipes = []
+    running = []
+    for seed in range(processes):
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_open_and_measure, args=(theirs, seed), daemon=True)
+        process.start()
+        theirs.close()
+        pipes.append(ours)
+        running.append(process)
+    data = pickle.dumps(index)
+    for turn in ("imported", "opened"):  # all are there before any goes on
+        assert [pipe.recv() for pipe in pipes] == [turn] * processes
+        for pipe in pipes:
+            pipe.send(data)
+    found = [pipe.recv() for pipe in pipes]
+    for pipe, process in zip(pipes, running, strict=True):
+        pipe.send("measured")
+        process.join()
+    return found
+
+
+def _open_and_measure(pipe: Connection, seed: int) -> None:
+    unpack_units(_made_up_table(np.random.default_rng(seed), 16))  # what a first call imports is not the index's
+    pipe.send("imported")
+    data = pipe.recv()
+    before = _memory()
+    index: Index = pickle.loads(data)
+    rows = np.random.default_rng(seed).integers(len(index), size=LOOK_UPS).tolist()
+    table = index.table
+    columns = [table.names.values, table.names.starts, table.fragments.values, table.fragments.starts, table.labels]
+    assert all(column[::512].sum() > 0 for column in columns)  # each page of 4096 bytes
+    start = time.process_time()
+    for row in rows:
+        index.info(row), index.units(row)
+    took = (time.process_time() - start) / LOOK_UPS * 1e6
+    pipe.send("opened")
+    pipe.recv()
+    after = _memory()
+    pipe.send({"uss": after.uss - before.uss, "pss": after.pss - before.pss, "microseconds": took})
+    pipe.recv()
+
+
+def _memory() -> Any:
+    return psutil.Process().memory_full_info()
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.index_scale", description=__doc__.split("\n")[0])
+    parser.add_argument("--videos", type=int, default=650_000)
+    parser.add_argument("--frames", type=int, default=300)
+    parser.add_argument("--processes", type=int, default=8)
+    parser.add_argument("--work-dir", type=Path, default=Path("index_scale"))
+    args = parser.parse_args(argv)
+    index = synthetic(args.work_dir, videos=args.videos, frames=args.frames)
+    path = args.work_dir / INDEX_FILE
+    print(f"{len(index)} videos of {args.frames} frames: {path.stat().st_size / 1e6:.1f} MB")
+    print(f"fragments: {8 * len(index.table.fragments.values) / index.num_frames.sum(dtype=np.int64):.2f} bits a frame")
+    start = time.perf_counter()
+    Index.load(args.work_dir)
+    print(f"opened and checked in {time.perf_counter() - start:.2f} s")
+    listed = index.select(np.random.default_rng(0).permutation(len(index))[: len(index) * 5 // 6])
+    for what, part in (("all videos", index), (f"a list of {len(listed)}", listed)):
+        found = shared_by(part, args.processes)
+        uss, pss = (sum(process[kind] for process in found) / 1e6 for kind in ("uss", "pss"))
+        per_look_up = np.median([process["microseconds"] for process in found])
+        print(
+            f"{what}, {args.processes} processes: PSS {pss:.1f} MB in all, USS {uss:.1f} MB, {per_look_up:.0f} us a row"
+        )
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -1,0 +1,195 @@
+"""The columns of an index file: written, mapped, and checked as what a stranger may have written."""
+
+import mmap
+import os
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.errors import UserError, shown
+from dali_pipelines.store.npz import Buffer, read_npz, write_npz
+from dali_pipelines.store.ragged import Ragged, narrowed
+from dali_pipelines.store.table_v1 import upgraded
+
+VERSION = 2
+CONTAINERS = ("mp4", "file", "pictures", "picture_files")
+MOST_CLASSES = 1 << 20
+MOST_PIXELS = (1 << 16) - 1
+"""Of a side."""
+
+Column = NDArray[Any]
+
+
+class Fingerprint(NamedTuple):
+    """What tells a file from the one that replaces it."""
+
+    inode: int
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class Table:
+    """One row a video, N of them. Integers are as narrow as the numbers allow.
+
+    Attributes:
+        labels: (N,), class ids, -1 for none.
+        num_frames, init_sizes: (N,).
+        sizes_WH: (N, 2).
+        rates, rate_ids: float64 (R,), the frames a second that there are, and (N,), places among them.
+        formats, format_ids: texts such as "h264 yuv420p mp4", codec, pixel format, container; (N,), places among them.
+        names, sources, software_only: texts, as in `Record`. No `software_only` in an index of the first version.
+        fragments: uint8, the table of each video's fragments (`units`).
+        origin: the file in which the columns are mapped. A pickle is then its path.
+    """
+
+    labels: Column
+    num_frames: Column
+    sizes_WH: Column
+    rates: Column
+    rate_ids: Column
+    format_ids: Column
+    init_sizes: Column
+    names: Ragged
+    sources: Ragged
+    fragments: Ragged
+    class_names: Ragged
+    formats: Ragged
+    software_only: Ragged | None = None
+    origin: tuple[str, Fingerprint] | None = field(default=None, compare=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.origin:
+            return mapped_again, self.origin
+        return Table, tuple(getattr(self, each.name) for each in fields(self))
+
+    @classmethod
+    def of(cls, **columns: Any) -> "Table":
+        """Make a table of arrays of any integers, tuples of texts, and `fps` of each row."""
+        columns["rates"], columns["rate_ids"] = np.unique(columns.pop("fps"), return_inverse=True)
+        for name, column in columns.items():
+            if isinstance(column, tuple):
+                columns[name] = Ragged.of_texts(column)
+            elif isinstance(column, np.ndarray) and column.dtype.kind in "iu":
+                columns[name] = narrowed(column)
+        return cls(**columns)
+
+    @classmethod
+    def map(cls, path: Path | str, *, check: bool = True) -> "Table":
+        """Map the columns of a file; OSError, or an Exception of any kind where it holds no index."""
+        with open(path, "rb") as file:
+            status = os.fstat(file.fileno())
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        origin = os.path.abspath(path), Fingerprint(status.st_ino, status.st_size, status.st_mtime_ns)
+        return cls.read(data, origin, check=check)
+
+    @classmethod
+    def read(cls, data: Buffer, origin: tuple[str, Fingerprint] | None = None, *, check: bool = True) -> "Table":
+        """Return the columns in the bytes of a file, as views of them; Exceptions as above."""
+        arrays = read_npz(data)
+        version = arrays.pop("version").item()
+        if version not in (1, VERSION):
+            raise ValueError(f"it has format {version}, not {VERSION}")
+        if version == 1:
+            return cls.of(**upgraded(arrays)).checked()  # made anew, not mapped
+        columns: dict[str, Any] = {
+            name: Ragged(array, arrays[f"{name}.starts"], arrays.get(f"{name}.rows"))
+            if f"{name}.starts" in arrays
+            else array
+            for name, array in arrays.items()
+            if "." not in name
+        }
+        table = cls(**columns, origin=origin)
+        return table.checked() if check else table
+
+    def write(self, file: BinaryIO) -> None:
+        """Write the columns as an .npz file."""
+        arrays: dict[str, Column] = {"version": np.array([VERSION])}
+        for name in (each.name for each in fields(self) if each.name != "origin"):
+            value = getattr(self, name)
+            if isinstance(value, Ragged):
+                value = value.compacted()
+                arrays |= {name: value.values, f"{name}.starts": value.starts}
+                if value.rows is not None:
+                    arrays[f"{name}.rows"] = value.rows
+            elif value is not None:
+                arrays[name] = value
+        write_npz(file, arrays)
+
+    def checked(self) -> "Table":
+        """Return this; ValueError where its columns do not fit each other, UserError for a name that leads outside."""
+        rows = len(self.labels)
+        for name in ("class_names", "formats", "names", "sources", "fragments", "software_only"):
+            ragged = getattr(self, name)
+            if ragged is None and name == "software_only":
+                continue
+            if len(_checked_rows(name, ragged)) != rows and name not in ("class_names", "formats"):
+                raise ValueError(f"{name} has {len(ragged)} rows, labels {rows}")
+        for name, least, most in (
+            ("labels", -1, len(self.class_names) - 1 if len(self.class_names) else MOST_CLASSES),
+            ("num_frames", 1, 2**31 - 1),
+            ("sizes_WH", 1, MOST_PIXELS),
+            ("rate_ids", 0, len(self.rates) - 1),
+            ("format_ids", 0, len(self.formats) - 1),
+            ("init_sizes", 0, 2**31 - 1),
+        ):
+            column, shape = getattr(self, name), (rows, 2) if name == "sizes_WH" else (rows,)
+            if not _within(column, least, most) or column.shape != shape:
+                raise ValueError(f"{name} has {column.dtype} {column.shape}, or numbers beyond {least} to {most}")
+        if self.rates.dtype != np.float64 or not ((self.rates > 0) & (self.rates < np.inf)).all():
+            raise ValueError("it has frames a second that are no rates")
+        for text in self.formats.texts():
+            if len(text.split()) != 3 or text.split()[2] not in CONTAINERS:
+                raise ValueError(f"it has a format {text!r}")
+        _check_names(self.names)
+        if b"\0" in self.sources.values.tobytes():
+            raise ValueError("a source has a byte 0 in its path")
+        return self
+
+
+def mapped_again(path: str, fingerprint: Fingerprint) -> Table:
+    """Map a file that another process has mapped; UserError when it is another file by now."""
+    gone = f"{path} was replaced while it was in use: start the command again, it takes the new index"
+    try:
+        table = Table.map(path, check=False)
+    except Exception as error:
+        raise UserError(gone) from error
+    if table.origin is None or table.origin[1] != fingerprint:
+        raise UserError(gone)
+    return table
+
+
+def _checked_rows(name: str, ragged: Any) -> Ragged:
+    """Return rows of bytes that lie within their values; ValueError else."""
+    if not isinstance(ragged, Ragged) or ragged.values.dtype != np.uint8 or ragged.values.ndim != 1:
+        raise ValueError(f"{name} is not text")
+    starts, rows = ragged.starts, ragged.rows
+    if not (len(starts) and _within(starts, 0, len(ragged.values)) and starts.ndim == 1):
+        raise ValueError(f"{name} starts beyond its {len(ragged.values)} bytes")
+    if starts[0] != 0 or starts[-1] != len(ragged.values) or (starts[1:] < starts[:-1]).any():
+        raise ValueError(f"the rows of {name} are out of order")
+    if rows is not None and not (_within(rows, 0, len(starts) - 2) and rows.ndim == 1):
+        raise ValueError(f"{name} has {len(starts) - 1} texts and rows of others")
+    return ragged
+
+
+def _within(column: Column, least: int, most: int) -> bool:
+    if column.dtype.kind not in "iu":
+        return False
+    return not column.size or (int(column.min()) >= least and int(column.max()) <= most)
+
+
+def _check_names(names: Ragged) -> None:
+    """Refuse names with which a stranger's index would lead out of the folder of the dataset."""
+    data, starts = names.values.tobytes(), names.starts.astype(np.int64)
+    suspects = np.flatnonzero((starts[1:] > starts[:-1]) & (names.values[np.minimum(starts[:-1], len(data) - 1)] == 47))
+    if b"\0" in data or b".." in data:
+        found = np.flatnonzero((names.values == 0) | (names.values == 46))
+        suspects = np.union1d(suspects, np.searchsorted(starts, found, side="right") - 1)
+    rows = Ragged(names.values, names.starts)
+    for name in map(rows.text, suspects.tolist()):
+        if name.startswith("/") or "\0" in name or ".." in name.split("/"):
+            raise UserError(f"its video {shown(name)!r} would lie outside of the dataset: do not use it")
