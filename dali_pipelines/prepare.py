@@ -3,103 +3,129 @@
 Videos are files, folders of numbered pictures (ID/00001.jpg ...), and what zips, tars and LMDBs hold of both.
 
 Writes `DIR/videos/<name>.mp4`, `DIR/index.npz` and `DIR/quarantine.csv` (path, reason). The same command continues an
-interrupted run, and does only what is new or has changed. The dataset is what the last command's sources hold. Exit
-status 0, 3 when videos were quarantined, 2 when nothing is left.
+interrupted run, and does only what is new or has changed. The dataset is what the last command's sources hold.
+`--shards SIZE` packs the videos into tar shards. `--shard I/N` prepares a part of them, `--missing` names the parts
+that are not finished, `--merge` makes the dataset of all. Exit status 0, 3 when videos were quarantined, 2 when nothing
+is left.
 """
 
 import argparse
-import errno
 import os
-from collections import Counter
+import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-
-from tqdm import tqdm
 
 from configs.errors import UserError, run_cli, shown
 from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.datasets.fates import QUARANTINE_FILE, write_reasons
 from dali_pipelines.datasets.labels import read_labels
-from dali_pipelines.store.encode import Encoding, rounded, write_video
-from dali_pipelines.store.files import video_path
-from dali_pipelines.store.index import Index, Record
+from dali_pipelines.engines import ENGINES
+from dali_pipelines.store.encode import Encoding
+from dali_pipelines.store.files import VIDEO_FOLDER
+from dali_pipelines.store.index import INDEX_FILE, Index, Record
+from dali_pipelines.store.job import jobs_left
 from dali_pipelines.store.journal import Entry, Journal, Stamp
-from dali_pipelines.store.nvdec import MULTIPLE, NVDEC_LEAST
+from dali_pipelines.store.merge import merge
+from dali_pipelines.store.own_files import require_free, require_own_files, unused_files
+from dali_pipelines.store.parts import Part, choose_part, missing, pin
 from dali_pipelines.store.place import Place
-from dali_pipelines.store.remux import UNENCODED, copy_video, leave_in_place
-from dali_pipelines.store.source import VideoError
-from dali_pipelines.workers import Crashed, run_jobs
-
-# Recipes scale to 112, 128 and 144.
-SHORT_SIDE = {"h264": 144, "mjpeg": 144, "rawvideo": 144, "vp9": 144, "hevc": NVDEC_LEAST["hevc"][1]}
-GOP = {"h264": 1, "mjpeg": 1, "rawvideo": 1, "vp9": 16, "hevc": 16}
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-
-
-@dataclass(frozen=True)
-class Job:
-    """A video to store: from `source` to `target`, by an Encoding, "copy" or "original"."""
-
-    name: str
-    source: Place | Path
-    target: Path
-    how: Encoding | str
+from dali_pipelines.store.settings import add_options, chosen
+from dali_pipelines.store.shards import Packer, finish_moves, name_hash, packing_notes, parse_size
+from dali_pipelines.store.storage import is_url
+from dali_pipelines.store.store_all import store_all
+from dali_pipelines.store.summary import next_step, summary
 
 
 def main(argv: list[str]) -> int:
     options = _parse(argv)
-    how = _settings(options)
+    if options.missing:
+        print(missing(options.out))
+        return 0
+    if options.merge:
+        return _merge(options.out)
+    try:
+        return _prepare(options)
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues", file=sys.stderr)
+        return 130
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    out, how = options.out, chosen(options)
     settings = asdict(how) if isinstance(how, Encoding) else {"codec": how}
-    found = find_videos(options.sources, outside=options.out / "videos")
+    require_free(out, (INDEX_FILE, QUARANTINE_FILE), options.sources)
+    found = find_videos(options.sources, outside=out / VIDEO_FOLDER)
     videos = found.videos
     labels, class_names = read_labels(options.labels, videos, given=found.labels)
     for note in found.notes:
         print(f"note: {note}")
 
-    with Journal(options.out, settings) as journal:
-        stamps = {name: Stamp.of(source) for name, source in videos.items()}
-        jobs = [
-            Job(name, source, video_path(options.out, name), how)
-            for name, source in videos.items()
-            if not _is_done(journal.entries.get(name), stamps[name], source, video_path(options.out, name))
-        ]
-        _run(jobs, stamps, journal, options.workers, total=len(videos))
-        entries = {name: journal.entries[name] for name in videos}
+    part = choose_part(options.shard, out, os.environ)
+    folder = part.folder(out) if part else out
+    if part:
+        pin(out, part, settings)
+        videos = {name: source for name, source in videos.items() if part.takes(name)}
+        print(f"part {part.number} of {part.count}: {len(videos)} of {len(labels)} videos (--shard 0/1 takes all)")
 
-    records = {name: entry.record for name, entry in entries.items() if entry.record is not None}
-    quarantined = {str(videos[name]): entry.reason for name, entry in entries.items() if entry.record is None}
-    quarantine_file = options.out / QUARANTINE_FILE
-    write_reasons(quarantine_file, quarantined, key="path")
-    if not records:
+    with Journal(folder, settings) as journal:
+        stamps = {name: Stamp.of(source) for name, source in videos.items()}
+        jobs = jobs_left(videos, stamps, journal, out, how)
+        again = {job.name for job in jobs if (entry := journal.entries.get(job.name)) and entry.passing}
+        require_own_files(out, journal, (job.name for job in jobs if job.writes), alone=part is None)
+        if part:
+            part.begin(out)
+        finish_moves(out, journal)
+        packer = _packer(options, journal, labels, part)
+        if packer:
+            packer.add_loose(videos.keys() - {job.name for job in jobs})
+            jobs.sort(key=lambda job: name_hash(job.name))
+        run = partial(ENGINES[options.engine], workers=min(options.workers, max(len(jobs), 1)))
+        store_all(jobs, run, stamps, journal, packer, done=len(videos) - len(jobs))
+        if packer:
+            packer.flush()
+        entries = {name: journal.entries[name] for name in videos}
+        records, quarantined = _write(folder, videos, entries, labels, class_names)
+        if part:
+            part.end(out, labels, class_names, stored=len(records))
+
+    for line in (
+        *summary(out, entries, new=len(jobs), again=again),
+        *packing_notes(journal, records, labels),
+        *unused_files(out, journal, entries),
+    ):
+        print(line)
+    if not records and not part:
         path, reason = next(iter(quarantined.items()))
-        raise UserError(
-            f"none of the {len(videos)} videos can be used, see {quarantine_file}; {shown(path)}: {shown(reason)}"
-        )
-    Index.build(options.out, records, labels=labels, class_names=class_names).save()
-    _print_summary(options.out, records, new=len(jobs))
+        where = folder / QUARANTINE_FILE
+        raise UserError(f"none of the {len(videos)} videos can be used, see {where}; {shown(path)}: {shown(reason)}")
+    status = _status(folder, len(quarantined), len(videos))
+    if not part:
+        print(next_step(out))
+    return status
+
+
+def _merge(out: Path) -> int:
+    """Make the dataset of its parts."""
+    index, quarantined = merge(out)
+    print(f"{out}: {len(index)} videos of all parts, {index.num_frames.sum()} frames")
+    status = _status(out, quarantined, len(index) + quarantined)
+    print(next_step(out))
+    return status
+
+
+def _status(folder: Path, quarantined: int, total: int) -> int:
     if quarantined:
-        print(f"quarantined {len(quarantined)} of {len(videos)} videos, reasons in {quarantine_file}")
+        print(f"quarantined {quarantined} of {total} videos, reasons in {folder / QUARANTINE_FILE}")
     return 3 if quarantined else 0
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m dali_pipelines.prepare", description=__doc__.split("\n")[0])
-    parser.add_argument("sources", nargs="+", metavar="SRC", help="video files, archives, folders")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the prepared dataset")
-    parser.add_argument(
-        "--codec",
-        default="h264",
-        choices=(*SHORT_SIDE, *UNENCODED),
-        help="h264 (default) for CPU and GPU; without a GPU rawvideo, which takes much disk, or mjpeg; hevc with one; "
-        "vp9 for DALI's own decoder on both; copy keeps the pictures as they are encoded; original only writes an "
-        "index of the files where they are",
-    )
-    gops, sides = (", ".join(f"{value} for {codec}" for codec, value in of.items()) for of in (GOP, SHORT_SIDE))
-    parser.add_argument("--gop", type=int, help=f"frames from key frame to key frame (default {gops})")
-    parser.add_argument("--short-side", type=int, help=f"pixels of the shorter side, never scaled up (default {sides})")
-    parser.add_argument("--size", metavar="WxH", help="exact width and height instead")
-    parser.add_argument("--crf", type=int, help="quality (mjpeg: quantizer), lower is better (default by codec)")
+    parser.add_argument("sources", nargs="*", metavar="SRC", help="video files, archives, folders, or URLs of them")
+    parser.add_argument("--out", required=True, type=_folder, metavar="DIR", help="the prepared dataset")
+    add_options(parser)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: cores)")
     parser.add_argument(
         "--labels",
@@ -107,93 +133,58 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         metavar="folders|none|FILE.csv",
         help="first folder level, or name,label lines",
     )
-    return parser.parse_args(argv)
-
-
-def _settings(options: argparse.Namespace) -> Encoding | str:
-    """Return the Encoding of the options, or "copy" or "original"; UserError for options that do not fit together."""
+    parser.add_argument(
+        "--shards", type=parse_size, metavar="SIZE", help="pack the videos into tar shards of 1GiB, 500MB ..."
+    )
+    parser.add_argument("--engine", default="local", choices=ENGINES, help="where: this machine, or a Ray cluster")
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="prepare part I of N, from 0 on, one of many tasks (default: that of a task of a Slurm array)",
+    )
+    parser.add_argument("--missing", action="store_true", help="name the unfinished parts, for sbatch --array")
+    parser.add_argument("--merge", action="store_true", help="make the dataset of its parts, when all are finished")
+    options = parser.parse_args(argv)
+    if bool(options.sources) == (options.missing or options.merge):
+        parser.error("give the videos, or else --missing or --merge")
     if options.workers < 1:
         raise UserError(f"--workers {options.workers} must be at least 1")
-    given = {key: getattr(options, key) for key in ("gop", "short_side", "size", "crf")}
-    given = {key: value for key, value in given.items() if value is not None}
-    if options.codec in UNENCODED:
-        if given:
-            flag = "--" + next(iter(given)).replace("_", "-")
-            raise UserError(f"{flag} has no effect with --codec {options.codec}: leave it out, or use --codec h264")
-        return str(options.codec)
-    if "size" in given:
-        given["size"] = _parse_size(given["size"])
-    else:
-        given.setdefault("short_side", SHORT_SIDE[options.codec])
-    given.setdefault("gop", GOP[options.codec])
-    encoding = Encoding(codec=options.codec, **given)
-    for side in sorted({encoding.short_side or MULTIPLE, *(encoding.size or ())}):
-        if side != rounded(side):
-            print(f"note: {side} pixels become {rounded(side)}, sides are multiples of {MULTIPLE}")
-    return encoding
+    if options.shards and options.codec == "original":
+        raise UserError("--shards has no effect with --codec original: leave it out, or use --codec copy")
+    return options
 
 
-def _parse_size(text: str) -> tuple[int, int]:
-    width, cross, height = text.partition("x")
-    if not (cross and width.isdecimal() and height.isdecimal()):
-        raise UserError(f"--size {text!r} must be WIDTHxHEIGHT in pixels, as in 176x128")
-    return int(width), int(height)
+def _folder(text: str) -> Path:
+    if is_url(text):
+        raise UserError(
+            f"--out {text}: prepare writes to a folder. Prepare into one, copy it there, and give the URL to the "
+            "trainers as --data-dir"
+        )
+    return Path(text)
 
 
-def _is_done(entry: Entry | None, stamp: Stamp, source: Place, target: Path) -> bool:
-    """Tell whether the journal's entry still holds: the same source, and the stored file is whole."""
-    if entry is None or entry.stamp != stamp:
-        return False
-    if entry.record is None:
-        return True
-    if entry.record.source:
-        return source.holds(entry.record.source)
-    last = entry.record.fragments[-1]
-    return target.is_file() and target.stat().st_size >= last.offset + last.size
+def _packer(
+    options: argparse.Namespace, journal: Journal, labels: Mapping[str, int], part: Part | None
+) -> Packer | None:
+    if not options.shards:
+        return None
+    return Packer(options.out, journal, labels, options.shards, prefix=part.prefix if part else "")
 
 
-def _run(jobs: list[Job], stamps: Mapping[str, Stamp], journal: Journal, workers: int, *, total: int) -> None:
-    frames = failed = 0
-    with tqdm(total=total, initial=total - len(jobs), unit="video", mininterval=1.0) as bar:
-        for job, result in run_jobs(store_video, jobs, workers=min(workers, max(len(jobs), 1))):
-            record, reason = (None, str(result)) if isinstance(result, Crashed) else result
-            journal.add(job.name, Entry(stamps[job.name], record, reason))
-            frames += record.num_frames if record else 0
-            failed += record is None
-            bar.set_postfix_str(f"{frames / bar.format_dict['elapsed']:.0f} frames/s, {failed} failed", refresh=False)
-            bar.update()
-
-
-def store_video(job: Job) -> tuple[Record | None, str]:
-    """Store one video; return its record, or None and why it cannot be stored. UserError when the disk is full."""
-    try:
-        if isinstance(job.how, Encoding):
-            return write_video(job.target, job.source, job.how), ""
-        if job.how == "copy":
-            return copy_video(job.target, job.source), ""
-        return leave_in_place(job.source), ""
-    except VideoError as error:
-        return None, str(error)
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in DISK_FULL:
-            raise UserError(f"cannot write {job.target}: {error.strerror}; the same command continues") from error
-        return None, " ".join(f"{type(error).__name__}: {error}".split())
-
-
-def _print_summary(out: Path, records: Mapping[str, Record], *, new: int) -> None:
-    rows = list(records.values())
-    frames = sum(row.num_frames for row in rows)
-    fragments = sum(len(row.fragments) for row in rows)
-    size = sum(row.fragments[-1].offset + row.fragments[-1].size for row in rows)
-    shapes = Counter(f"{row.width}x{row.height}" for row in rows).most_common()
-    more = f" and {len(shapes) - 3} other sizes" * (len(shapes) > 3)
-    print(f"{out}: {len(rows)} videos ({new} stored now), {frames} frames, {size / 1e6:.1f} MB")
-    print(f"mean GOP {frames / fragments:.1f} frames, {fragments / len(rows):.1f} fragments a video")
-    print("sizes: " + ", ".join(f"{shape} ({count})" for shape, count in shapes[:3]) + more)
-    for note, count in Counter(note for row in rows for note in row.notes).items():
-        print(f"note: {count} videos {note}")
-    for reason, count in Counter(row.software_only for row in rows if row.software_only).items():
-        print(f"note: {count} videos may have {reason}, which DALI gets wrong on a GPU: PyAV decodes this dataset")
+def _write(
+    folder: Path,
+    videos: Mapping[str, Place],
+    entries: Mapping[str, Entry],
+    labels: Mapping[str, int],
+    class_names: tuple[str, ...],
+) -> tuple[dict[str, Record], dict[str, str]]:
+    """Write the index and the quarantine; return the records by name and the reasons by path."""
+    records = {name: entry.record for name, entry in entries.items() if entry.record is not None}
+    quarantined = {str(videos[name]): entry.reason for name, entry in entries.items() if entry.record is None}
+    write_reasons(folder / QUARANTINE_FILE, quarantined, key="path")
+    if records:
+        Index.build(folder, records, labels=labels, class_names=class_names).save()
+    return records, quarantined
 
 
 if __name__ == "__main__":

@@ -36,12 +36,13 @@ POLL_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Crashed:
-    """The result of a job that killed its worker twice; `by` is "SIGSEGV", say, or "exit code 1"."""
+    """The result of a job that kept killing its worker; `by` is "SIGSEGV", say, or "exit code 1"."""
 
     by: str
+    deaths: int = CHANCES
 
     def __str__(self) -> str:
-        return f"its process was killed twice, by {self.by}"
+        return f"its process was killed {'twice' if self.deaths == 2 else f'{self.deaths} times'}, by {self.by}"
 
 
 @dataclass(eq=False)

@@ -29,6 +29,7 @@ ALLOWED_IN_FUNCTIONS = {
     "aiohttp": "the extra `remote`",
     "matplotlib": "the extra `plots`, which a command without a picture does not need",
     "psutil": "the extra `bench`",
+    "ray": "the extra `ray`",
     "wandb": "Weights & Biases, which few install",
 }
 """Package, or "file package", that may be imported inside a function -> the reason."""

@@ -1,51 +1,63 @@
 """Pictures converted by FFmpeg's filters, to the form of the store before encoding."""
 
 import itertools
+import struct
+from fractions import Fraction
 
 from av.filter import Graph
 from av.filter.context import FilterContext
 from av.video.frame import PictureType, VideoFrame
 
 Filter = tuple[str, str]  # name and options
-
-_UPRIGHT: dict[int, tuple[Filter, ...]] = {
-    0: (),
-    90: (("transpose", "cclock"),),
-    180: (("hflip", ""), ("vflip", "")),
-    270: (("transpose", "clock"),),
-}
+SQUARE = Fraction(1)
 
 
-def rotation(frame: VideoFrame) -> int:
-    """The rotation tag: degrees counterclockwise, 0 to 270, by which the frame must be turned."""
-    return round(frame.rotation / 90) * 90 % 360
+def orientation(frame: VideoFrame) -> tuple[Filter, ...]:
+    """Return the filters that show a frame as players do: turned and mirrored by its display matrix, if it has one.
+
+    The matrix maps (x, y) to (a x + c y, b x + d y); one that turns by no multiple of 90 degrees counts as the nearest.
+    Source: libavutil/display.h.
+    """
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return ()
+    a, b, _, c, d = struct.unpack_from("<5i", bytes(matrix))  # type: ignore[call-overload]
+    if abs(b) > abs(a):
+        direction = ("cclock_flip" if c > 0 else "clock") if b > 0 else ("clock_flip" if c < 0 else "cclock")
+        return (("transpose", direction),)
+    return tuple((name, "") for name, entry in (("hflip", a), ("vflip", d)) if entry < 0)
 
 
-def upright_size(frame: VideoFrame) -> tuple[int, int]:
-    """Width and height of the upright frame. Pixels count as square whatever the tag says, as in DALI."""
-    return (frame.height, frame.width) if rotation(frame) % 180 else (frame.width, frame.height)
+def upright_size(frame: VideoFrame, pixel_aspect: Fraction = SQUARE) -> tuple[int, int]:
+    """Return width and height of the upright frame in square pixels.
+
+    Args:
+        pixel_aspect: width over height of the frame's pixels.
+    """
+    width, height = round(frame.width * pixel_aspect), frame.height
+    return (height, width) if any(name == "transpose" for name, _ in orientation(frame)) else (width, height)
 
 
 class Converter:
     """Sends frames through a chain of filters, which is rebuilt when size or format change midway.
 
-    turn: whether frames with a rotation tag are turned upright first.
+    turn: whether frames are first turned and mirrored as players do.
     """
 
     def __init__(self, *filters: Filter, turn: bool = False) -> None:
         self.filters = filters
         self.turn = turn
-        self._built_for: tuple[int | str, ...] = ()
+        self._built_for: tuple[object, ...] = ()
         self._graph: Graph  # held on to: its filters do not keep it alive
         self._source: FilterContext
         self._sink: FilterContext
 
     def __call__(self, frame: VideoFrame) -> VideoFrame:
         """The converted frame, with no picture type, so that an encoder does not repeat the source's key frames."""
-        turn = rotation(frame) if self.turn else 0
+        turn = orientation(frame) if self.turn else ()
         kind = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range, turn)
         if kind != self._built_for:
-            self._build(frame, _UPRIGHT[turn])
+            self._build(frame, turn)
             self._built_for = kind
         self._source.push(frame)
         picture = self._sink.pull()

@@ -6,24 +6,26 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from configs.errors import UserError
-from dali_pipelines.store.convert import store_converter, upright_size
+from dali_pipelines.store.convert import SQUARE, store_converter, upright_size
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.fmp4 import read_layout
 from dali_pipelines.store.index import Record
 from dali_pipelines.store.nvdec import MULTIPLE, NVDEC_LEAST, why_unfit
+from dali_pipelines.store.output import open_output
 from dali_pipelines.store.pictures import open_source
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.source import VideoError
 
 MOVFLAGS = "frag_keyframe+empty_moov+default_base_moof"
 _MUXER = {"movflags": MOVFLAGS, "strict": "unofficial"}  # else FFmpeg writes no raw 4:2:0, which it does read
+MOST_STRETCH = 0.02  # by which rounding may change the ratio of the sides without a note
 KEY_FRAMES_ONLY = frozenset({"mjpeg", "rawvideo"})
 SMALLEST_HEVC = max(NVDEC_LEAST["hevc"])  # a CPU decodes any size, but it is for GPUs that HEVC is stored
 
@@ -94,29 +96,35 @@ def write_frames(path: Path, frames: Iterable[NDArray[np.uint8]], *, fps: Fracti
 def write_video(path: Path, source: Place | Path, settings: Encoding) -> Record:
     """Re-encode every frame of the video `source`, upright, into the fragmented MP4 `path`.
 
-    Frames keep their number: a variable frame rate becomes a constant one, none is dropped or repeated.
+    Frames keep their number: a variable frame rate becomes a constant one, none is dropped or repeated. Pixels that
+    are not square become so.
     """
     with open_source(source) as video:
-        return _write(path, video.frames(), video.fps, settings)
+        return _write(path, video.frames(), video.fps, settings, video.pixel_aspect)
 
 
-def _write(path: Path, frames: Iterator[VideoFrame], fps: Fraction, settings: Encoding) -> Record:
+def _write(
+    path: Path, frames: Iterator[VideoFrame], fps: Fraction, settings: Encoding, pixel_aspect: Fraction = SQUARE
+) -> Record:
     first = next(frames, None)
     if first is None:
         raise VideoError("there are no frames to encode")
-    width, height = settings.target(*upright_size(first))
+    shown = upright_size(first, pixel_aspect)
+    width, height = settings.target(*shown)
     encoder = _ENCODERS[settings.codec]
     convert = store_converter(width, height, pix_fmt=encoder.pix_fmt)
-    count = 0
+    count, sizes = 0, set()
     with replacing(path) as temporary:
-        with av.open(str(temporary), "w", format=encoder.container, options=_MUXER) as container:
+        with open_output(temporary, encoder.container, _MUXER) as container:
             stream = container.add_stream(encoder.name, rate=fps, options=encoder.options(settings))
+            assert isinstance(stream, VideoStream)
             stream.width, stream.height, stream.pix_fmt = width, height, encoder.pix_fmt
             context = stream.codec_context
             context.thread_count = 1  # one process a core encodes more than many threads in one process
             context.colorspace = Colorspace.ITU601
             context.color_range = ColorRange.MPEG if encoder.pix_fmt == "yuv420p" else ColorRange.JPEG
             for count, frame in enumerate(itertools.chain([first], frames), start=1):
+                sizes.add((frame.width, frame.height))
                 picture = convert(frame)
                 picture.pts, picture.time_base = count - 1, 1 / fps
                 if settings.gop == 1:
@@ -129,7 +137,25 @@ def _write(path: Path, frames: Iterator[VideoFrame], fps: Fraction, settings: En
             raise RuntimeError(f"{encoder.name} did not keep to a GOP of {settings.gop} frames")
         if reason := why_unfit(temporary, settings.codec, init_size, fragments):
             raise RuntimeError(f"{encoder.name} wrote what a GPU does not decode: {reason}; use --codec vp9")
-    return Record(count, width, height, float(fps), settings.codec, encoder.pix_fmt, init_size, fragments)
+    stretch = width * shown[1] / (height * shown[0])
+    notes = {
+        f"become wider or narrower by more than {MOST_STRETCH:.0%}: sides are multiples of {MULTIPLE}": (
+            settings.size is None and abs(stretch - 1) > MOST_STRETCH
+        ),
+        "have pixels that are not square: they are stored with square ones": pixel_aspect != 1,
+        "change size midway: all their pictures have the size of the first": len(sizes) > 1,
+    }
+    return Record(
+        num_frames=count,
+        width=width,
+        height=height,
+        fps=float(fps),
+        codec=settings.codec,
+        pix_fmt=encoder.pix_fmt,
+        init_size=init_size,
+        fragments=fragments,
+        notes=tuple(note for note, holds in notes.items() if holds),
+    )
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from configs.errors import UserError, shown
 from dali_pipelines.plan.video import VideoInfo
-from dali_pipelines.store.files import is_video_name, replacing, video_path
+from dali_pipelines.store.files import PART_FOLDER, is_video_name, replacing, video_path
 from dali_pipelines.store.fmp4 import Fragment
 from dali_pipelines.store.ragged import Ragged, narrowed
 from dali_pipelines.store.storage import is_url, joined, location, read_file, storage_of
@@ -42,7 +42,8 @@ class Record:
     Attributes:
         init_size: bytes before the first fragment that an MP4 begins with (its init segment), else 0.
         container: how `fragments` lie in the file.
-        source: path or URL of a file left in place, else empty; of picture files, that of the first one.
+        source: path or URL of a file left in place, or of a shard from the root on; of picture files, that of the first
+            one; else empty.
         notes: sentences for the user, with "N videos" before them.
         software_only: why DALI shows other frames on a GPU than FFmpeg, as in "interlaced frames"; else empty.
     """
@@ -59,6 +60,11 @@ class Record:
     source: str = ""
     notes: tuple[str, ...] = ()
     software_only: str = ""
+
+    @property
+    def size(self) -> int:
+        """Return the bytes that are read to decode all of it."""
+        return self.init_size + sum(fragment.size for fragment in self.fragments)
 
 
 COLUMNS = (
@@ -304,6 +310,8 @@ def _why_no_index(root: Path | str) -> str:
     if not root.is_dir():
         what = "is a file and not the folder of a dataset" if root.exists() else "does not exist"
         return f"{root} {what}; make a dataset with `{PREPARE} SRC --out DIR` and give DIR"
+    if (root / PART_FOLDER).is_dir():
+        return f"{root} is prepared in parts; when all are finished, run `{PREPARE} --out {root} --merge`"
     if any(is_video_name(path) for path in root.rglob("*")):
         return (
             f"{root} holds videos that are not prepared; run `{PREPARE} {root} --out DIR` and give DIR "

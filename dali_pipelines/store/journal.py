@@ -4,21 +4,24 @@ import base64
 import fcntl
 import itertools
 import json
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from configs.errors import UserError
 from dali_pipelines.store.fmp4 import Fragment
-from dali_pipelines.store.index import Record
+from dali_pipelines.store.index import INDEX_FILE, Record
 from dali_pipelines.store.listing import list_folder
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.remote_folders import size_and_time
 from dali_pipelines.store.remux import UNENCODED
 from dali_pipelines.store.storage import is_url, joined
 from dali_pipelines.store.units import PackedFragments, unpack_units
+
+log = logging.getLogger(__name__)
 
 JOURNAL_FILE = "prepare.jsonl"
 
@@ -53,74 +56,144 @@ class Stamp:
 
 @dataclass(frozen=True)
 class Entry:
-    """A finished video: its record, or None and why it is quarantined."""
+    """A finished video: its record, or None and why it is quarantined.
+
+    passing: the cause of a failure that is not about the file, as "memory": the next run tries again. Else empty.
+    """
 
     stamp: Stamp
     record: Record | None
     reason: str = ""
+    passing: str = ""
+
+
+class Packed(NamedTuple):
+    """A video in a shard: its first byte there, its bytes, and its class id (-1: none)."""
+
+    offset: int
+    size: int
+    label: int
 
 
 class Journal:
-    """The journal of the dataset folder `root`, locked while open; `entries` has the last one of each name.
+    """The journal of the dataset folder `root`, locked while open; there is no file until something is written to it.
 
     A last line that was cut off by a kill is dropped.
 
+    Attributes:
+        entries: the last one of each name.
+        known: names of all videos whose files this dataset ever wrote, or began to.
+        shards: the videos of each shard, none of one that was begun only.
+
     Raises:
-        UserError: other settings made the dataset, or another run is writing it.
+        UserError: other settings made the dataset, another run is writing it, or it cannot be written.
     """
 
     def __init__(self, root: Path, settings: Mapping[str, Any]) -> None:
         self.entries: dict[str, Entry] = {}
-        path = root / JOURNAL_FILE
+        self.known: set[str] = set()
+        self.shards: dict[str, dict[str, Packed]] = {}
+        self.path = path = root / JOURNAL_FILE
+        self._heading: Mapping[str, Any] | None = None
         try:
             root.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a+b")
+            self._file = path.open("a+b", buffering=0)
         except OSError as error:
             raise UserError(f"cannot write the dataset to {root}: {error.strerror}; give another --out") from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(f"another prepare run is writing {root}: wait for it, or end it") from error
+        except OSError as error:  # Lustre and NFS may be mounted without locks
+            log.warning("%s cannot be locked (%s): see to it that no other run writes it", root, error.strerror)
         self._read(path, settings)
 
     def _read(self, path: Path, settings: Mapping[str, Any]) -> None:
         self._file.seek(0)
-        content = self._file.read()
+        content = self._file.read() or b""
         whole = content[: content.rfind(b"\n") + 1]
-        self._file.truncate(len(whole))
         if not whole:
-            self._append(settings)
+            self._heading = settings
             return
         try:
             first, *lines = (json.loads(line) for line in whole.splitlines())
-            self.entries = {line["name"]: _entry(line) for line in lines if not _is_outdated(line, first)}
+            for line in lines:
+                if "begun" in line:
+                    self.known.add(line["begun"])
+                elif "shard" in line:
+                    self._move(line["shard"], {name: Packed(*at) for name, at in line["videos"].items()})
+                else:
+                    if "record" in line and not line["record"].get("source"):
+                        self.known.add(line["name"])
+                    if not _is_outdated(line, first):
+                        self.entries[line["name"]] = _entry(line)
         except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path} is damaged ({error}); delete it to prepare everything again") from error
+            way_out = f"to prepare everything again, delete it together with what it knows of: {INDEX_FILE} and videos/"
+            raise UserError(f"{path} is damaged ({error}); {way_out}") from error
+        if len(whole) < len(content):
+            self._file.truncate(len(whole))
         if first != json.loads(json.dumps(settings)):
             made, now = (" ".join(f"{k}={v}" for k, v in s.items()) for s in (first, settings))
-            way_out = "give those options, another --out, or delete it"
-            raise UserError(f"{path.parent} was prepared with {made}, not {now}; {way_out}")
+            raise UserError(f"{path.parent} was prepared with {made}, not {now}; give those options, or another --out")
+
+    def begin(self, name: str) -> None:
+        """Claim the file of a video before its first byte is written."""
+        if name not in self.known:
+            self._append({"begun": name})
+            self.known.add(name)
 
     def add(self, name: str, entry: Entry) -> None:
         """Write a finished video to the disk at once, so that a kill loses only what was in progress."""
         self.entries[name] = entry
         line: dict[str, Any] = {"name": name, "stamp": asdict(entry.stamp)}
         if entry.record is None:
-            line["reason"] = entry.reason
+            line |= {"reason": entry.reason, "passing": entry.passing}
         else:
             packed = PackedFragments.of(entry.record.fragments)
             self.entries[name] = replace(entry, record=replace(entry.record, fragments=packed))
             line["record"] = {**vars(entry.record), "fragments": base64.b64encode(packed.table).decode()}
         self._append(line)
 
+    def begin_shard(self, source: str) -> None:
+        """Claim a shard, a path from the root of the dataset on, before it is written."""
+        self._write_shard(source, {})
+
+    def end_shard(self, source: str, videos: Mapping[str, Packed]) -> None:
+        """Write which videos a shard holds now; their entries point into it from here on."""
+        self._write_shard(source, videos)
+
+    def _write_shard(self, source: str, videos: Mapping[str, Packed]) -> None:
+        self._append({"shard": source, "videos": videos})
+        os.fsync(self._file.fileno())
+        self._move(source, videos)
+
+    def _move(self, source: str, videos: Mapping[str, Packed]) -> None:
+        self.shards[source] = dict(videos)
+        for name in videos.keys() & self.entries.keys():
+            entry = self.entries[name]
+            if entry.record is not None:
+                moved = PackedFragments.of(entry.record.fragments).moved(videos[name].offset)
+                self.entries[name] = replace(entry, record=replace(entry.record, source=source, fragments=moved))
+
     def _append(self, line: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(line).encode() + b"\n")
-        self._file.flush()
+        heading, self._heading = self._heading, None
+        data = b"".join(json.dumps(one).encode() + b"\n" for one in (heading, line) if one is not None)
+        if heading is not None:
+            self._file.truncate(0)  # half a line of a run that was killed
+        end = self._file.seek(0, os.SEEK_END)
+        try:
+            while data:
+                data = data[self._file.write(data) :]
+        except OSError as error:
+            self._file.truncate(end)
+            raise UserError(f"cannot write {self.path}: {error.strerror}; the same command continues") from error
 
     def __enter__(self) -> "Journal":
         return self
 
     def __exit__(self, *error: object) -> None:
+        if os.fstat(self._file.fileno()).st_size == 0:
+            self.path.unlink(missing_ok=True)
         self._file.close()
 
 
@@ -132,7 +205,7 @@ def _is_outdated(line: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
 def _entry(line: dict[str, Any]) -> Entry:
     stamp = Stamp(**line["stamp"])
     if "reason" in line:
-        return Entry(stamp, None, line["reason"])
+        return Entry(stamp, None, line["reason"], line.get("passing", ""))
     fields = line["record"]
     if isinstance(fields["fragments"], str):
         packed = PackedFragments(base64.b64decode(fields["fragments"], validate=True))

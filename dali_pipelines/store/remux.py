@@ -10,10 +10,9 @@ import av
 import numpy as np
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
-from av.video.reformatter import Colorspace
 
 from dali_pipelines.decode.rgb import Planes, RgbConverter
-from dali_pipelines.store.convert import rotation
+from dali_pipelines.store.convert import orientation
 from dali_pipelines.store.encode import MOVFLAGS
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.fmp4 import Fragment, read_layout
@@ -21,13 +20,19 @@ from dali_pipelines.store.headers import H264Sps
 from dali_pipelines.store.index import Record
 from dali_pipelines.store.nal import is_idr, read_sps
 from dali_pipelines.store.nvdec import LEAST_SURFACES, MULTIPLE
+from dali_pipelines.store.output import open_output
 from dali_pipelines.store.pictures import picture_record
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.source import Source, VideoError
 
 UNENCODED = ("copy", "original")
 COPIED_CODECS = ("h264", "hevc", "vp9", "av1")
-WAY_OUT = "use --codec h264"
+WAY_OUT = "prepare it with --codec h264"
+OTHER_MATRICES = {
+    **{1: "BT.709", 4: "FCC", 7: "SMPTE 240M", 8: "YCgCo", 9: "BT.2020", 10: "BT.2020", 11: "YDzDx", 12: "BT.2020"},
+    **{13: "BT.2020", 14: "ICtCp"},
+}
+"""The matrices of ITU-T H.273 table 4 that are not BT.601's (5, 6), as which a file without a tag (2) counts too."""
 INT32_MAX = 2**31 - 1
 
 
@@ -92,8 +97,8 @@ def _decode_all(video: Source) -> _Pictures:
     for frame in video.frames():
         first = first or frame
         interlaced = interlaced or bool(frame.interlaced_frame)
-        if rotation(frame):
-            raise VideoError(f"has a rotation tag ({frame.rotation} degrees), which GPU decoders ignore; {WAY_OUT}")
+        if orientation(frame):
+            raise VideoError(f"has a tag by which players turn or mirror it, which GPU decoders ignore; {WAY_OUT}")
         if (frame.width, frame.height) != (first.width, first.height):
             raise VideoError(f"its pictures change size midway; {WAY_OUT}")
         prints.append(_print(to_rgb(frame)))
@@ -108,11 +113,13 @@ def _record(
     video: Source, pictures: _Pictures, init_size: int, fragments: tuple[Fragment, ...], path: str = ""
 ) -> Record:
     first = pictures.first
-    notes = {
+    notes: dict[str, object] = {
         f"have sides that are no multiples of {MULTIPLE}: a GPU's decoder is not used for them": first.width % MULTIPLE
         or first.height % MULTIPLE,
-        "are tagged BT.709 but decode as BT.601: colors shift a little": first.colorspace == Colorspace.ITU709,
+        "have pixels that are not square, but are shown as if they were": video.pixel_aspect != 1,
     }
+    if matrix := OTHER_MATRICES.get(int(first.colorspace)):
+        notes[f"are tagged {matrix} but decode as BT.601: colors shift a little"] = True
     # On a GPU DALI returns a frame for each picture that is decoded, in the order of 32-bit time stamps.
     pitfalls = {
         "interlaced frames": pictures.interlaced,
@@ -154,7 +161,7 @@ def _single_surface(video: Source, *, read_as_clips: bool) -> bool:
 def _copy_packets(path: Path, source: Place | Path) -> None:
     with (
         Source(source, edit_list=False) as video,
-        av.open(str(path), "w", format="mp4", options={"movflags": f"{MOVFLAGS}+negative_cts_offsets"}) as container,
+        open_output(path, "mp4", {"movflags": f"{MOVFLAGS}+negative_cts_offsets"}) as container,
     ):
         stream = container.add_stream_from_template(video.stream, opaque=True)
         packets = [packet for packet in video.container.demux(video.stream) if packet.pts is not None]

@@ -1,7 +1,10 @@
 """Decode a source video to its end: what it is, how many frames it really has, or why it cannot be used."""
 
+import math
+import re
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -11,8 +14,10 @@ from av.video.frame import VideoFrame
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.ranged import open_ranged
 from dali_pipelines.store.storage import is_url
+from dali_pipelines.store.whole import missing_share
 
 MOST_MISSING = 0.1  # share of the frames that may be missing or damaged
+MOST_ASPECT = 4  # width over height of a pixel, or height over width
 DEFAULT_FPS = Fraction(25)
 
 
@@ -36,7 +41,7 @@ class Source:
         try:
             whole = place.parts is None and not is_url(place.location)
             file = place.location if whole else open_ranged(place.location, place.span())
-            self.container = av.open(file, options=options)
+            self.container = av.open(file, options=options, metadata_errors="replace")  # tags need not be UTF-8
         except InvalidDataError as error:
             raise VideoError("not a video file, or its header is damaged") from error
         except (FFmpegError, OSError) as error:
@@ -51,6 +56,7 @@ class Source:
             raise VideoError("its codec is unknown")
         self.codec: str = stream.codec_context.codec.canonical_name
         self.fps = Fraction(stream.average_rate or stream.guessed_rate or DEFAULT_FPS)
+        self.pixel_aspect = _pixel_aspect(stream.sample_aspect_ratio)
         stream.codec_context.thread_count = 1
 
     def __enter__(self) -> "Source":
@@ -62,36 +68,78 @@ class Source:
     def frames(self) -> Iterator[VideoFrame]:
         """Decode all frames in presentation order; VideoError at the first that fails, or when too few came."""
         count = damaged = 0
-        seconds = 0.0
+        begin, end = math.inf, 0.0
         try:
             for frame in self.container.decode(self.stream):
                 yield frame
                 count += 1
                 damaged += frame.is_corrupt
-                seconds = max(seconds, frame.time or 0.0)
+                time = frame.time or 0.0
+                begin, end = min(begin, time), max(end, time + float(frame.duration * (frame.time_base or 0)))
         except FFmpegError as error:
-            raise VideoError(f"decode error after {count} frames: {error.strerror}") from error
+            if count == 0 and self._is_encrypted():
+                raise VideoError("is encrypted") from error
+            doubt = f" (is it {self.codec} at all, as its header says?)" if count == 0 else ""
+            raise VideoError(f"decode error after {count} frames: {error.strerror}{doubt}") from error
         if count == 0:
             raise VideoError("nothing decodes")
         if damaged > count * MOST_MISSING:
             raise VideoError(f"{damaged} of {count} frames are damaged")
-        expected = self.stream.frames
-        if count < expected * (1 - MOST_MISSING) and not self._trimmed():
-            raise VideoError(f"truncated: the header says {expected} frames, {count} decode")
-        if not expected and seconds < self._expected_seconds() * (1 - MOST_MISSING):
-            raise VideoError(f"truncated: the header says {self._expected_seconds():.1f} s, {seconds:.1f} s decode")
+        if self._is_truncated(short := self._shortfall(count, begin, end)):
+            raise VideoError(f"truncated: {short or 'its end is missing'}")
         if count == 1:
             raise VideoError("has only one frame, a clip needs motion")
 
-    def _expected_seconds(self) -> float:
-        """Return when the last frame starts by the header, 0 when unknown. WebM and Matroska tell no frame count."""
-        duration = self.container.duration
-        if duration is None or len(self.container.streams) > 1:  # the sound may last longer
-            return 0.0
-        return float((duration + (self.container.start_time or 0)) / av.time_base) - 1 / float(self.fps)
+    def _shortfall(self, count: int, begin: float, end: float) -> str | None:
+        """Return in words by how much less there is than the header announces, None where it announces nothing.
 
-    def _trimmed(self) -> bool:
-        """Tell whether the missing frames are in the file and only hidden by its edit list."""
-        with Source(self.place, edit_list=False) as whole:
-            packets = sum(packet.size > 0 for packet in whole.container.demux(whole.stream))
-        return bool(packets >= self.stream.frames * (1 - MOST_MISSING))
+        Empty where at most a tenth is missing. Frames are announced by AVI and MP4; else a duration counts, the
+        stream's own (Matroska's tag) before that of the file, which may be the sound's.
+
+        Args:
+            count: frames that decode.
+            begin, end: seconds of the first one's start and the last one's end.
+        """
+        if announced := self.stream.frames:
+            is_short = count < announced * (1 - MOST_MISSING)
+            return f"the header says {announced} frames, {count} decode" if is_short else ""
+        matroska = "matroska" in self.container.format.name
+        seconds = _seconds(self.stream.metadata.get("DURATION", "")) if matroska else 0.0
+        if not seconds and self.container.duration and len(self.container.streams) == 1:
+            seconds = self.container.duration / av.time_base
+        if not seconds:
+            return None
+        lasts = end if matroska else end - begin  # Matroska tells when it ends, others how long it lasts
+        is_short = lasts < seconds * (1 - MOST_MISSING)
+        return f"the header says {seconds:.1f} s, {lasts:.1f} s decode" if is_short else ""
+
+    def _is_truncated(self, shortfall: str | None) -> bool:
+        """Tell whether the end of the file is missing.
+
+        It is when more than a tenth of what the header announces does not decode, and more than a tenth of the bytes
+        are not there that the file's outermost structure speaks of (see `whole.missing_share`). An announcement alone
+        proves nothing: AVI counts frames that were dropped, and 2**30 of them when written into a pipe; Matroska, FLV
+        and others count how long the last picture stays; an edit list hides frames. Bytes alone prove nothing either,
+        where all that was announced does decode. Where the format tells nothing of bytes (MPEG-TS, raw streams), the
+        announcement decides; where nothing is announced, the bytes do.
+        """
+        if shortfall == "":
+            return False
+        with open_ranged(self.place.location, self.place.span()) as file:
+            missing = missing_share(file)
+        return shortfall is not None if missing is None else missing > MOST_MISSING
+
+    def _is_encrypted(self) -> bool:
+        with Source(self.place) as again:
+            return any(packet.has_sidedata("encryption_info") for packet in islice(again.container.demux(), 9))
+
+
+def _seconds(text: str) -> float:
+    """Return the seconds of a duration like 00:01:02.5, 0 where it is none."""
+    match = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", text.strip("\0 "))
+    return float(match[1]) * 3600 + float(match[2]) * 60 + float(match[3]) if match else 0.0
+
+
+def _pixel_aspect(told: Fraction | None) -> Fraction:
+    """Return width over height of a pixel; 1 where a file tells nothing, or what can only be a mistake."""
+    return told if told and Fraction(1, MOST_ASPECT) <= told <= MOST_ASPECT else Fraction(1)

@@ -118,6 +118,13 @@ class PackedFragments(Sequence[Fragment]):
         starts, sizes, frames, deflated = np.array(fragments, np.int64).reshape(-1, 4).T
         return cls(pack_units(starts, sizes, frames, deflated != 0))
 
+    def moved(self, by: int) -> "PackedFragments":
+        """Return the same fragments, `by` bytes further on in a file."""
+        reader = _Reader(self.table)
+        flags, count, first = reader.number(), reader.number(), reader.number()
+        head = bytes([flags]) + _number(count) + _number(first + by)
+        return PackedFragments(head + self.table[reader.at :])
+
     def __len__(self) -> int:
         return _Reader(self.table[1:11]).number()
 

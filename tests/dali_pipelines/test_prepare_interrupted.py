@@ -2,9 +2,11 @@
 
 import contextlib
 import csv
+import errno
 import json
 import os
 import time
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -12,9 +14,10 @@ import pytest
 
 from configs.errors import UserError
 from dali_pipelines.decode.frames import decode_rgb
-from dali_pipelines.prepare import Job, store_video
+from dali_pipelines.engines import ENGINES
 from dali_pipelines.store.encode import Encoding
 from dali_pipelines.store.index import Index
+from dali_pipelines.store.job import Failure, Job, store_video
 from dali_pipelines.store.journal import Journal
 from dali_pipelines.store.reader import read_clip
 from dali_pipelines.workers import Crashed
@@ -22,9 +25,10 @@ from tests.helpers.media import make_video
 from tests.helpers.prepared import SMALL, names, prepare, start, stored
 
 
-def journal_lines(out):
-    path = out / "prepare.jsonl"
-    return path.read_bytes().count(b"\n") if path.exists() else 0
+def finished(out):
+    """The journal's lines on videos that are done."""
+    lines = (out / "prepare.jsonl").read_bytes().splitlines(keepends=True) if (out / "prepare.jsonl").exists() else []
+    return [line for line in map(json.loads, (line for line in lines if line.endswith(b"\n"))) if "name" in line]
 
 
 @pytest.mark.slow
@@ -35,7 +39,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, capsys):
         os.link(first, source / f"v{i:02}.mp4")
     run = start(source, out)
     deadline = time.monotonic() + 60
-    while journal_lines(out) < 4:  # the settings and three videos
+    while len(finished(out)) < 3:
         assert run.poll() is None, run.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -46,7 +50,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, capsys):
 
     with (out / "prepare.jsonl").open("ab") as journal:
         journal.write(b'{"name": "v11", "stamp": {"si')  # as a kill in the middle of a line leaves it
-    entries = [json.loads(line) for line in (out / "prepare.jsonl").read_bytes().splitlines()[1:-1]]
+    entries = finished(out)
     before = stored(out)
     assert 3 <= len(entries) < 12
     assert not (out / "index.npz").exists()
@@ -81,8 +85,9 @@ def test_a_damaged_journal_is_named(videos, tmp_path):
 
 
 def test_a_video_that_crashes_the_decoder_is_quarantined(videos, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "dali_pipelines.prepare.run_jobs",
+    monkeypatch.setitem(
+        ENGINES,
+        "local",
         lambda function, jobs, workers: (
             (job, Crashed("SIGSEGV") if job.name == "jump/c" else function(job)) for job in jobs
         ),
@@ -96,7 +101,7 @@ def test_a_video_that_crashes_the_decoder_is_quarantined(videos, tmp_path, monke
 
 
 def test_a_full_disk_ends_the_run_and_quarantines_nothing(videos, tmp_path, monkeypatch):
-    monkeypatch.setattr("dali_pipelines.store.encode.replacing", lambda path: contextlib.nullcontext("/dev/full"))
+    monkeypatch.setattr("dali_pipelines.store.encode.replacing", lambda path: contextlib.nullcontext(Path("/dev/full")))
     source = videos / "run" / "a.mp4"
     with pytest.raises(UserError, match=r"cannot write .*a.mp4: No space left on device; the same command continues"):
         store_video(Job("a", source, tmp_path / "a.mp4", Encoding()))
@@ -106,6 +111,18 @@ def test_an_unforeseen_error_is_a_reason_in_one_line(videos, tmp_path, monkeypat
     def fail(*_):
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr("dali_pipelines.prepare.write_video", fail)
+    monkeypatch.setattr("dali_pipelines.store.job.write_video", fail)
     job = Job("a", videos / "run" / "a.mp4", tmp_path / "a.mp4", Encoding())
-    assert store_video(job) == (None, "RuntimeError: two lines")
+    assert store_video(job) == Failure("RuntimeError: two lines")
+
+
+def test_a_file_system_without_locks_is_said_and_used(tmp_path, monkeypatch, caplog):
+    def no_locks(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with Journal(tmp_path, {"codec": "copy"}) as journal:
+        journal.begin("a")
+    with Journal(tmp_path, {"codec": "copy"}) as journal:
+        assert journal.known == {"a"}
+    assert f"{tmp_path} cannot be locked (Function not implemented)" in caplog.text

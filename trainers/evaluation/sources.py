@@ -11,10 +11,10 @@ from tqdm import tqdm
 from configs.errors import UserError
 from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.datasets.labels import read_labels
-from dali_pipelines.prepare import Job, store_video
-from dali_pipelines.store.index import INDEX_FILE, Index
+from dali_pipelines.store.index import INDEX_FILE, Index, Record
+from dali_pipelines.store.job import Job, store_video
 from dali_pipelines.store.storage import exists, joined
-from dali_pipelines.workers import Crashed, run_jobs
+from dali_pipelines.workers import run_jobs
 from trainers.engine.distributed import Ranks
 
 
@@ -60,10 +60,10 @@ def _index_in_place(sources: Sequence[Path | str], ranks: Ranks, workers: int) -
     )
     quiet = True if ranks.rank else None  # None: a bar where there is a terminal
     bar = tqdm(results, desc="decoding once", total=len(jobs), unit="video", leave=False, disable=quiet)
-    mine = {job.name: (None, str(result)) if isinstance(result, Crashed) else result for job, result in bar}
+    mine = {job.name: result for job, result in bar}
     gathered = {name: result for of_rank in ranks.gather_objects(mine) for name, result in of_rank.items()}
-    records = {name: record for name, (record, _) in gathered.items() if record is not None}
-    failed = {name: reason for name, (record, reason) in gathered.items() if record is None}
+    records = {name: result for name, result in gathered.items() if isinstance(result, Record)}
+    failed = {name: str(result) for name, result in gathered.items() if not isinstance(result, Record)}
     if not records:
         name = min(failed)
         raise UserError(f"none of the {len(failed)} videos can be read; {found.videos[name]}: {failed[name]}")

@@ -7,6 +7,7 @@ from bench.gpu_checks import Where, default_store, videos
 from dali_pipelines import prepare
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.store.reader import read_clip
+from dali_pipelines.store.settings import chosen
 from tests.helpers.bits import bits
 
 pytestmark = pytest.mark.slow
@@ -19,7 +20,7 @@ def test_the_default_store_is_what_prepare_makes(tmp_path, monkeypatch):
     monkeypatch.setattr(videos, "write_frames", lambda *a, **more: made.append(more["settings"]) or write(*a, **more))
     index = videos.dataset(videos.DEFAULT, Where("cuda", tmp_path))
     options = prepare._parse(["SRC", "--out", "OUT"])
-    assert made == [prepare._settings(options)]
+    assert made == [chosen(options)]
     assert index.codec(0) == "h264"
     assert len(index.units(0).ends) == index.num_frames[0]  # a key frame every frame
 

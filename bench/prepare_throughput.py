@@ -1,0 +1,118 @@
+"""How fast does `prepare` store videos? `python bench/prepare_throughput.py [SRC ...]`
+
+In ten-second clips per second and core, at the size of the sources and at the short side that `prepare` has by default.
+Heavy imports stand inside functions: each worker of `prepare` imports this file once more.
+"""
+
+import argparse
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bench.options import require_positive
+from configs.errors import run_cli
+
+FLOOR = 17.5 / 128
+"""NeMo Curator's nightly check: at least 17.5 ten-second clips/s on 128 CPUs, for transcoding alone, on Ray Data
+(benchmarking/nightly-benchmark.yaml). It does not say of what size they are."""
+SECONDS = 10
+SIZES = {"source": 1 << 14, "ours": None}
+"""What is stored -> its short side, never scaled up; None is prepare's own."""
+
+
+class Rate(NamedTuple):
+    """Ten-second clips per second and core, CPU seconds of such a clip, and the stored size of the first video."""
+
+    clips_per_s_core: float
+    cpu_s_per_clip: float
+    stored_size: tuple[int, int]
+
+
+def main(argv: list[str]) -> None:
+    args = parse_args(argv)
+    from bench.report import markdown, median_range, save_json
+
+    sources = args.sources or [made_up(args.work_dir, args.size, args.videos)]
+    rates: dict[str, list[Rate]] = {name: [] for name in SIZES}
+    figures: dict[str, Any] = {}
+    for _ in range(args.rounds):
+        for name, side in SIZES.items():
+            rates[name].append(measure(sources, args.codec, side, args.workers))
+            figures[name] = {
+                "stored_size": rates[name][0].stored_size,
+                "clips_per_s_core": median_range([rate.clips_per_s_core for rate in rates[name]], 3),
+                "cpu_s_per_clip": median_range([rate.cpu_s_per_clip for rate in rates[name]], 3),
+            }
+        settings = {"sources": [*map(str, sources)], "codec": args.codec, "workers": args.workers}
+        save_json(args.json, settings=settings, floor_clips_per_s_core=round(FLOOR, 3), stored=figures)
+    head = ("stored", "size", "ten-second clips / s / core", f"/ floor of {FLOOR:.2f}", "CPU s / clip")
+    rows = []
+    for name, of in figures.items():
+        speed, cost = of["clips_per_s_core"], of["cpu_s_per_clip"]
+        rate = f"{speed['median']:.2f} ({speed['min']:.2f} to {speed['max']:.2f})"
+        lead = f"{speed['median'] / FLOOR:.1f}"
+        rows.append((name, "{}x{}".format(*of["stored_size"]), rate, lead, f"{cost['median']:.2f}"))
+    print("\n".join(markdown(head, rows)))
+
+
+def parse_args(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="prepare_throughput.py", description="How fast does prepare store videos?")
+    parser.add_argument("sources", nargs="*", type=Path, metavar="SRC", help="some of your videos (made-up ones)")
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument("--videos", type=int, default=8 * cores, help="made-up videos of ten seconds (8 a core)")
+    parser.add_argument("--size", default="640x360", help="of made-up videos (640x360)")
+    parser.add_argument("--codec", default="h264", help="what is stored (h264)")
+    parser.add_argument("--workers", type=int, default=cores, help="processes (one a core)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds over both sizes (3)")
+    parser.add_argument("--work-dir", type=Path, default=Path("runs/bench/prepare"), help="made-up videos stay there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    args = parser.parse_args(argv)
+    require_positive(args, "videos", "workers", "rounds")
+    return args
+
+
+def made_up(folder: Path, size: str, videos: int) -> Path:
+    """Return a folder of videos like downloads: ten seconds of H.264, 30 frames/s, a noisy zoom into a fractal."""
+    import imageio_ffmpeg
+
+    from dali_pipelines.store.files import replacing
+
+    folder = folder / f"{size}_{videos}"
+    for number in range(videos):
+        path = folder / f"video{number:03d}.mp4"
+        if path.is_file():
+            continue
+        picture = f"mandelbrot=size={size}:rate=30:start_scale={3 / (1 + number)},noise=alls=8:allf=t:all_seed={number}"
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", "-f", "lavfi", "-i", picture]
+        encoder = ["-t", str(SECONDS), "-c:v", "libx264", "-pix_fmt", "yuv420p", "-f", "mp4"]
+        with replacing(path) as temporary:
+            subprocess.run([*command, *encoder, str(temporary)], check=True)
+    return folder
+
+
+def measure(sources: list[Path], codec: str, side: int | None, workers: int) -> Rate:
+    """Prepare the sources once, into a folder that is removed; the start of the workers counts."""
+    import resource
+    import time
+
+    from dali_pipelines import prepare
+    from dali_pipelines.store.index import Index
+
+    with tempfile.TemporaryDirectory() as out:
+        words = ["--codec", codec, "--labels", "none", "--workers", str(workers)]
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        begin = time.perf_counter()
+        prepare.main([*map(str, sources), "--out", out, *words, *(["--short-side", str(side)] if side else [])])
+        wall = time.perf_counter() - begin
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        index = Index.load(out)
+        clips = float((index.num_frames / index.fps).sum()) / SECONDS
+        size = index.info(0).width, index.info(0).height
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Rate(clips / wall / workers, cpu / clips, size)
+
+
+if __name__ == "__main__":
+    run_cli(main)

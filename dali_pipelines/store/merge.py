@@ -1,0 +1,68 @@
+"""Merge the parts of a dataset into its index and its quarantine."""
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from configs.errors import UserError
+from dali_pipelines.datasets.fates import QUARANTINE_FILE, write_reasons
+from dali_pipelines.store.index import Index, Record
+from dali_pipelines.store.parts import all_parts, missing, ranges
+from dali_pipelines.store.units import PackedFragments
+
+
+def merge(root: Path) -> tuple[Index, int]:
+    """Write the dataset's index and quarantine from those of its parts; return the index and how many are quarantined.
+
+    Raises:
+        UserError: a part is not finished, or the parts have not seen the same videos and classes.
+    """
+    parts = all_parts(root)
+    if unfinished := missing(root):
+        raise UserError(f"{root}: parts are not finished, run them again (sbatch --array={unfinished}), then --merge")
+    done = [part.done(root) for part in parts]
+    usual, seen_by = Counter(one["seen"] for one in done).most_common(1)[0]
+    if seen_by < len(parts):
+        others = ranges(part.first + part.number for part, one in zip(parts, done, strict=True) if one["seen"] != usual)
+        counts = " and ".join(map(str, sorted({one["of"] for one in done})))
+        raise UserError(
+            f"{root}: the parts have not seen the same videos and classes ({counts} videos): run those again that saw "
+            f"others than most (sbatch --array={others}), or all, then --merge"
+        )
+    reasons: dict[str, str] = {}
+    for part in parts:
+        with (part.folder(root) / QUARANTINE_FILE).open(newline="", errors="surrogateescape") as file:
+            reasons |= {row["path"]: row["reason"] for row in csv.DictReader(file)}
+    write_reasons(root / QUARANTINE_FILE, dict(sorted(reasons.items())), key="path")
+    stored = [part for part, one in zip(parts, done, strict=True) if one["stored"]]
+    if not stored:
+        raise UserError(f"none of the {done[0]['of']} videos can be used, see {root / QUARANTINE_FILE}")
+    index = joined(root, [Index.load(part.folder(root)) for part in stored])
+    index.save()
+    return index, len(reasons)
+
+
+def joined(root: Path, indexes: Sequence[Index]) -> Index:
+    """Return the videos of several indexes as one index of the dataset `root`, in the order of their names."""
+    records: dict[str, Record] = {}
+    labels: dict[str, int] = {}
+    for index in indexes:
+        init_sizes, reasons = index.init_sizes.tolist(), index.software_only
+        for row in range(len(index)):
+            info = index.info(row)
+            labels[info.name] = info.label
+            records[info.name] = Record(
+                num_frames=info.num_frames,
+                width=info.width,
+                height=info.height,
+                fps=info.fps,
+                codec=index.codec(row),
+                pix_fmt=index.pix_fmt(row),
+                init_size=init_sizes[row],
+                fragments=PackedFragments(index.table.fragments[row].tobytes()),
+                container=index.container(row),
+                source=index.table.sources.text(row),
+                software_only=reasons.text(row) if reasons else "",
+            )
+    return Index.build(root, records, labels=labels, class_names=indexes[0].class_names)

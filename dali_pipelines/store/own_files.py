@@ -1,0 +1,75 @@
+"""Which files of an output folder the dataset owns: only those may `prepare` write over."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from configs.errors import UserError, first_names
+from dali_pipelines.store.files import PART_FOLDER, VIDEO_FOLDER, is_video_name, video_path
+from dali_pipelines.store.journal import JOURNAL_FILE, Entry, Journal
+
+WAY_OUT = "give another --out, or move it"
+
+
+def require_free(out: Path, files: Iterable[str], sources: Iterable[Path | str]) -> None:
+    """Raise UserError where a first run in `out` would write over a file, or a source lies among the dataset's videos.
+
+    Args:
+        files: of `out` that every run writes.
+    """
+    own = os.path.realpath(out / VIDEO_FOLDER)
+    for source in sources:
+        if f"{os.path.realpath(source)}/".startswith(f"{own}/"):
+            raise UserError(
+                f"{source} lies in {out / VIDEO_FOLDER}, where the dataset's own files go: give another --out"
+            )
+    is_ours = (out / JOURNAL_FILE).exists() or (out / PART_FOLDER).is_dir()
+    for file in files if not is_ours else ():
+        _require_absent(out / file)
+
+
+def require_own_files(out: Path, journal: Journal, names: Iterable[str], *, alone: bool) -> None:
+    """Raise UserError for a video in the way of the dataset's own that the journal does not know.
+
+    Args:
+        names: of the videos that are to be written.
+        alone: whether no other run writes videos into `out`, so that all of its videos can be checked.
+    """
+    for name in names:
+        if name not in journal.known:
+            _require_absent(video_path(out, name))
+    if alone:
+        own = {os.fspath(video_path(out, name)) for name in journal.known}
+        foreign = next((path for path in _videos_in(out / VIDEO_FOLDER) if path not in own), None)
+        if foreign is not None:
+            raise UserError(f"{foreign} was not made by prepare, but lies among the dataset's own files: {WAY_OUT}")
+
+
+def _require_absent(path: Path) -> None:
+    if os.path.lexists(path):
+        raise UserError(f"{path} was not made by this dataset's prepare, which would write over it: {WAY_OUT}")
+
+
+def _videos_in(folder: Path) -> Iterator[str]:
+    for place, _, names in os.walk(folder):
+        yield from (os.path.join(place, name) for name in names if is_video_name(Path(name)) and name[0] != ".")
+
+
+def unused_files(out: Path, journal: Journal, entries: Mapping[str, Entry]) -> Iterator[str]:
+    """Yield a sentence on files of earlier runs that are not in the dataset, if there are any."""
+    used = {name for name, entry in entries.items() if entry.record is not None and not entry.record.source}
+    paths = {name: video_path(out, name) for name in sorted(journal.known - used)}
+    sizes = {name: path.stat().st_size for name, path in paths.items() if path.is_file()}
+    if not sizes:
+        return
+    live = {name.split("/")[0] for name in used}
+    places = dict.fromkeys(
+        str(out / VIDEO_FOLDER / top if slash and top not in live else paths[name])
+        for name in sizes
+        for top, slash, _ in [name.partition("/")]
+    )
+    yield (
+        f"note: {len(sizes)} files of earlier runs, {sum(sizes.values()) / 1e6:.1f} MB, are not in the dataset, which "
+        "is what the sources of this command hold. To have them in it, give all sources to one command; to free the "
+        f"space, delete {first_names(list(places))}"
+    )

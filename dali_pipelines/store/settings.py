@@ -1,0 +1,57 @@
+"""How `prepare` stores videos: its options, and the settings that follow from them."""
+
+import argparse
+
+from configs.errors import UserError
+from dali_pipelines.store.encode import Encoding, rounded
+from dali_pipelines.store.nvdec import MULTIPLE, NVDEC_LEAST
+from dali_pipelines.store.remux import UNENCODED
+
+# Recipes scale to 112, 128 and 144.
+SHORT_SIDE = {"h264": 144, "mjpeg": 144, "rawvideo": 144, "vp9": 144, "hevc": NVDEC_LEAST["hevc"][1]}
+GOP = {"h264": 1, "mjpeg": 1, "rawvideo": 1, "vp9": 16, "hevc": 16}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that `chosen` reads."""
+    parser.add_argument(
+        "--codec",
+        default="h264",
+        choices=(*SHORT_SIDE, *UNENCODED),
+        help="h264 (default) for CPU and GPU; without a GPU rawvideo, which takes much disk, or mjpeg; hevc with one; "
+        "vp9 for DALI's own decoder on both; copy keeps the pictures as they are encoded; original only writes an "
+        "index of the files where they are",
+    )
+    gops, sides = (", ".join(f"{value} for {codec}" for codec, value in of.items()) for of in (GOP, SHORT_SIDE))
+    parser.add_argument("--gop", type=int, help=f"frames from key frame to key frame (default {gops})")
+    parser.add_argument("--short-side", type=int, help=f"pixels of the shorter side, never scaled up (default {sides})")
+    parser.add_argument("--size", metavar="WxH", help="exact width and height instead")
+    parser.add_argument("--crf", type=int, help="quality (mjpeg: quantizer), lower is better (default by codec)")
+
+
+def chosen(options: argparse.Namespace) -> Encoding | str:
+    """Return the Encoding of the options, or "copy" or "original"; UserError for options that do not fit together."""
+    given = {key: getattr(options, key) for key in ("gop", "short_side", "size", "crf")}
+    given = {key: value for key, value in given.items() if value is not None}
+    if options.codec in UNENCODED:
+        if given:
+            flag = "--" + next(iter(given)).replace("_", "-")
+            raise UserError(f"{flag} has no effect with --codec {options.codec}: leave it out, or use --codec h264")
+        return str(options.codec)
+    if "size" in given:
+        given["size"] = _size(given["size"])
+    else:
+        given.setdefault("short_side", SHORT_SIDE[options.codec])
+    given.setdefault("gop", GOP[options.codec])
+    encoding = Encoding(codec=options.codec, **given)
+    for side in sorted({encoding.short_side or MULTIPLE, *(encoding.size or ())}):
+        if side != rounded(side):
+            print(f"note: {side} pixels become {rounded(side)}, sides are multiples of {MULTIPLE}")
+    return encoding
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, cross, height = text.partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal()):
+        raise UserError(f"--size {text!r} must be WIDTHxHEIGHT in pixels, as in 176x128")
+    return int(width), int(height)

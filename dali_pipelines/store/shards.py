@@ -1,0 +1,172 @@
+"""Pack prepared videos into tar shards, of which clips are read as from loose files.
+
+WebDataset reads them too: a video is `<key>.mp4`, and its class id `<key>.cls` where it has a class. The key is the
+name with the dots of its last part escaped (%2E): WebDataset takes what follows the first dot for the kind of file.
+"""
+
+import hashlib
+import os
+import re
+import tarfile
+from collections.abc import Iterable, Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+from configs.errors import UserError
+from dali_pipelines.store.files import SHARD_FOLDER, replacing, sync, temporary_path, video_path
+from dali_pipelines.store.index import Record
+from dali_pipelines.store.journal import Journal, Packed
+
+UNITS = {"": 1, "b": 1} | {
+    f"{prefix}{unit}b": base**power
+    for unit, base in (("", 1000), ("i", 1024))
+    for power, prefix in enumerate("kmgt", start=1)
+}
+BLOCK = tarfile.BLOCKSIZE
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes that "1GiB", "500MB" or "1000000" means; UserError for anything else."""
+    match = re.fullmatch(r"(\d+(?:\.\d*)?)\s*([a-z]*)", text.strip().lower())
+    if not match or match[2] not in UNITS or (size := int(float(match[1]) * UNITS[match[2]])) < 1:
+        raise UserError(f"--shards {text!r} must be a size, as 1GiB or 500MB")
+    return size
+
+
+def name_hash(name: str) -> int:
+    """Return the SHA-256 of a name as a number: an order by it mixes the classes, and is always the same."""
+    return int.from_bytes(hashlib.sha256(name.encode(errors="surrogateescape")).digest())
+
+
+def member_key(name: str) -> str:
+    """Return the name of a video in a shard, without suffix: no two videos have the same."""
+    folder, slash, last = name.replace("%", "%25").rpartition("/")
+    return folder + slash + last.replace(".", "%2E")
+
+
+class Packer:
+    """Moves the loose videos of a dataset into shards of at most `limit` bytes, if a single video is not larger.
+
+    A shard is begun, written, named in the journal, and only then are its videos removed from `videos/`; a run that is
+    ended at any point goes on from there.
+
+    Args:
+        prefix: what the names of the shards begin with, where several runs write into one folder.
+
+    Raises:
+        UserError: a file is there which the journal does not know, or the disk is full.
+    """
+
+    def __init__(
+        self, root: Path, journal: Journal, labels: Mapping[str, int], limit: int, *, prefix: str = ""
+    ) -> None:
+        self.root, self.journal, self.labels, self.limit, self.prefix = root, journal, labels, limit, prefix
+        self._loose: list[str] = []
+        self._bytes = 0
+        for path in sorted((root / SHARD_FOLDER).glob(f"{prefix}*.tar")):
+            if f"{SHARD_FOLDER}/{path.name}" not in journal.shards:
+                raise UserError(f"{path} is in the way, it is no shard of this dataset: move it, or give another --out")
+
+    def add(self, name: str) -> None:
+        """Take a video that lies in `videos/`; write a shard first when it does not fit in with the others."""
+        size = _packed_size(video_path(self.root, name).stat().st_size)
+        if self._loose and self._bytes + size + tarfile.RECORDSIZE > self.limit:
+            self.flush()
+        self._loose.append(name)
+        self._bytes += size
+
+    def add_loose(self, names: Iterable[str]) -> None:
+        """Take those of the videos that an earlier run left in `videos/`."""
+        for name in sorted(names, key=name_hash):
+            record = self.journal.entries[name].record
+            if record is not None and not record.source:
+                self.add(name)
+
+    def flush(self) -> None:
+        """Write a shard of what was added."""
+        if not self._loose:
+            return
+        shards = self.journal.shards
+        source = next((source for source, members in shards.items() if not members), None)  # begun by an earlier run
+        if source is None:
+            source = f"{SHARD_FOLDER}/{self.prefix}{len(shards):06d}.tar"
+            self.journal.begin_shard(source)
+        labels = {name: self.labels.get(name, -1) for name in self._loose}
+        try:
+            members = write_shard(self.root / source, self.root, labels)
+        except OSError as error:
+            raise UserError(
+                f"cannot write {self.root / source}: {error.strerror}; the same command continues"
+            ) from error
+        self.journal.end_shard(source, members)
+        _remove_loose(self.root, self.journal, source)
+        self._loose, self._bytes = [], 0
+
+
+def finish_moves(root: Path, journal: Journal) -> None:
+    """Remove what a run that was ended while it packed a shard left: a shard half done, or videos that are in it."""
+    for source, videos in journal.shards.items():
+        if not videos:
+            for path in (root / source, temporary_path(root / source)):
+                path.unlink(missing_ok=True)
+    if journal.shards:
+        _remove_loose(root, journal, next(reversed(journal.shards)))
+
+
+def write_shard(path: Path, root: Path, labels: Mapping[str, int]) -> dict[str, Packed]:
+    """Write loose videos and their class ids into the tar file `path`; return where each video lies in it."""
+    with replacing(path) as temporary:
+        with tarfile.open(temporary, "w", format=tarfile.GNU_FORMAT) as tar:
+            for name, label in labels.items():
+                with video_path(root, name).open("rb") as video:
+                    _add(tar, f"{member_key(name)}.mp4", video)
+                if label >= 0:
+                    _add(tar, f"{member_key(name)}.cls", BytesIO(b"%d" % label))
+        with tarfile.open(temporary) as tar:
+            found = {member.name: member for member in tar}
+    sync(path.parent)
+    members = {name: found[f"{member_key(name)}.mp4"] for name in labels}
+    return {name: Packed(member.offset_data, member.size, labels[name]) for name, member in members.items()}
+
+
+def packing_notes(journal: Journal, records: Mapping[str, Record], labels: Mapping[str, int]) -> list[str]:
+    """Return sentences on the shards: how many, and what of them is no longer of use; none where there are none."""
+    in_shards = {name: record.source for name, record in records.items() if record.source in journal.shards}
+    packed = {(source, name): at for source, members in journal.shards.items() for name, at in members.items()}
+    live = {(source, name) for name, source in in_shards.items()}
+    dead = packed.keys() - live
+    notes = [f"{sum(map(bool, journal.shards.values()))} shards hold {len(live)} videos"] if packed else []
+    if dead:
+        size = sum(packed[key].size for key in dead) / 1e6
+        notes.append(
+            f"note: {size:.1f} MB in the shards are dead, of {len(dead)} videos that have changed or are gone; "
+            "WebDataset does not know and reads them: a new --out has none"
+        )
+    relabeled = sum(packed[source, name].label != labels.get(name, -1) for source, name in live)
+    if relabeled:
+        notes.append(
+            f"note: {relabeled} videos have another class now than their .cls in the shards says; clipfeed goes by the "
+            "index"
+        )
+    return notes
+
+
+def _remove_loose(root: Path, journal: Journal, source: str) -> None:
+    """Remove the loose files of the videos that are in a shard."""
+    for name in journal.shards[source]:
+        entry = journal.entries.get(name)
+        if entry and entry.record and entry.record.source == source:
+            video_path(root, name).unlink(missing_ok=True)
+
+
+def _add(tar: tarfile.TarFile, name: str, file: BinaryIO) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    tar.addfile(member, file)
+
+
+def _packed_size(size: int) -> int:
+    """Return the most bytes that a video of `size` bytes takes in a shard, with its class and long names."""
+    return -(-size // BLOCK) * BLOCK + 8 * BLOCK

@@ -1,0 +1,55 @@
+"""What `prepare` says at its end."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+
+from dali_pipelines.store.index import Record
+from dali_pipelines.store.journal import Entry
+
+RECIPE = "configs/ctp/r3d18_kinetics.yaml"
+"""A recipe without a list: it takes all videos of any dataset."""
+
+
+def summary(out: Path, entries: Mapping[str, Entry], *, new: int, again: Collection[str]) -> Iterator[str]:
+    """Yield lines on what was prepared.
+
+    Args:
+        entries: the journal's of all videos.
+        new: how many of them this run tried to store.
+        again: those among them that had failed in an earlier run.
+    """
+    stored = {name: (entry.record, entry.stamp) for name, entry in entries.items() if entry.record is not None}
+    if stored:
+        yield from _of_records(out, [record for record, _ in stored.values()], new=new)
+        # A stamp may be that of an archive that many videos lie in.
+        sources = sum(stamp.size for stamp in {stamp for _, stamp in stored.values()})
+        yield f"their sources are {sources / 1e6:.1f} MB"
+    if again:
+        yield (
+            f"{len(again)} videos had failed for a passing cause and were tried again: {len(again & stored.keys())} "
+            "are stored now"
+        )
+    if passing := Counter(entry.passing for entry in entries.values() if entry.passing):
+        causes = ", ".join(f"{count} {cause}" for cause, count in passing.most_common())
+        yield f"{passing.total()} videos failed for a passing cause ({causes}): the same command tries them again"
+
+
+def _of_records(out: Path, rows: list[Record], *, new: int) -> Iterator[str]:
+    frames = sum(row.num_frames for row in rows)
+    fragments = sum(len(row.fragments) for row in rows)
+    size = sum(row.size for row in rows)
+    shapes = Counter(f"{row.width}x{row.height}" for row in rows).most_common()
+    more = f" and {len(shapes) - 3} other sizes" * (len(shapes) > 3)
+    yield f"{out}: {len(rows)} videos ({new} stored now), {frames} frames, {size / 1e6:.1f} MB"
+    yield f"mean GOP {frames / fragments:.1f} frames, {fragments / len(rows):.1f} fragments a video"
+    yield "sizes: " + ", ".join(f"{shape} ({count})" for shape, count in shapes[:3]) + more
+    for note, count in Counter(note for row in rows for note in row.notes).items():
+        yield f"note: {count} videos {note}"
+    for reason, count in Counter(row.software_only for row in rows if row.software_only).items():
+        yield f"note: {count} videos may have {reason}, which DALI gets wrong on a GPU: PyAV decodes this dataset"
+
+
+def next_step(out: Path) -> str:
+    """Return the command that comes after `prepare`."""
+    return f"next: python trainers/pretrain.py --config {RECIPE} --data-dir {out} (or any other recipe of configs/)"

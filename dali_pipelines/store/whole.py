@@ -1,0 +1,115 @@
+"""Tell from the outermost structure of a video file whether all of its bytes are there.
+
+Sources: the RIFF/AVI and OpenDML specifications, RFC 8794 (EBML) and RFC 9559 (Matroska), ISO/IEC 14496-12 4.2 (boxes),
+Adobe Flash Video 10.1 E.3 (FLV), RFC 3533 6 (Ogg), the Advanced Systems Format specification 3.2 (ASF).
+"""
+
+import os
+from typing import BinaryIO
+
+MOST_PARTS = 100_000
+"""Outermost parts that are walked over at most; a file of more is taken to be whole."""
+BLOCK = 1 << 20
+EBML_HEADER = b"\x1a\x45\xdf\xa3"
+ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+
+
+def missing_share(file: BinaryIO) -> float | None:
+    """Return which share of its bytes a video file lacks at its end.
+
+    0 where the file is whole, or was written by something that could not know its length, as into a pipe. A tail of
+    zeros is lacking too: an unfinished download leaves it. None where the format does not tell.
+    """
+    size = file.seek(0, os.SEEK_END)
+    head = _read(file, 0, 4096)
+    if head[:4] == b"RIFF":
+        end = _riff_end(file, size)
+    elif head[:4] == EBML_HEADER:
+        end = _ebml_end(file, size)
+    elif head[4:8] in (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp"):
+        end = _boxes_end(file, size)
+    elif head[:16] == ASF_HEADER:
+        at = head.find(ASF_FILE_PROPERTIES)
+        end = int.from_bytes(head[at + 40 : at + 48], "little") if at >= 0 else 0
+    else:
+        last = head[:3] == b"FLV" and _ends_with_flv_tag(file, size)
+        return 0.0 if last or (head[:4] == b"OggS" and _ends_with_last_page(file, size)) else None
+    return max(0.0, 1 - _length_without_zeros(file, size, end) / end) if end else 0.0
+
+
+def _read(file: BinaryIO, at: int, count: int) -> bytes:
+    file.seek(at)
+    return file.read(count)
+
+
+def _length_without_zeros(file: BinaryIO, size: int, end: int) -> int:
+    """Return the length of a file without the zeros at its end, but at most `end`."""
+    while size:
+        begin = max(size - BLOCK, 0)
+        held = len(_read(file, begin, size - begin).rstrip(b"\0"))
+        size = begin + held
+        if held:
+            break
+    return min(size, end)
+
+
+def _riff_end(file: BinaryIO, size: int) -> int:
+    """Return where the last RIFF chunk ends (an AVI above 1 GiB has several); 0 where it was not known."""
+    at = 0
+    for _ in range(MOST_PARTS):
+        head = _read(file, at, 8)
+        length = int.from_bytes(head[4:], "little")
+        if head[:4] != b"RIFF" or at >= size:
+            return at
+        if length in (0, 0xFFFFFFFF):
+            return 0
+        at += 8 + length + length % 2
+    return 0
+
+
+def _boxes_end(file: BinaryIO, size: int) -> int:
+    """Return where the last box of an MP4 or QuickTime file ends."""
+    at = 0
+    for _ in range(MOST_PARTS):
+        head = _read(file, at, 16)
+        if len(head) < 8:
+            return at
+        length = int.from_bytes(head[:4])
+        length = int.from_bytes(head[8:]) if length == 1 else length
+        if length < 8:  # 0: it lasts to the end of the file; else no box
+            return size
+        at += length
+    return 0
+
+
+def _ebml_end(file: BinaryIO, size: int) -> int:
+    """Return where the last element of a Matroska file ends; 0 where its length was not known."""
+    at = 0
+    for _ in range(MOST_PARTS):
+        head = _read(file, at, 16)
+        if not head or at >= size:
+            return at
+        skip = 9 - head[0].bit_length()  # bytes of the id
+        if skip > 4 or len(head) <= skip or not head[skip]:
+            return size
+        width = 9 - head[skip].bit_length()
+        length = int.from_bytes(head[skip : skip + width]) & ((1 << 7 * width) - 1)
+        if length == (1 << 7 * width) - 1:
+            return 0
+        at += skip + width + length
+    return 0
+
+
+def _ends_with_flv_tag(file: BinaryIO, size: int) -> bool:
+    """Tell whether a file ends with a whole tag of FLV, and its size once more behind it."""
+    tag = int.from_bytes(_read(file, max(size - 4, 0), 4))
+    at = size - 4 - tag
+    return at > 0 and int.from_bytes(_read(file, at + 1, 3)) == tag - 11
+
+
+def _ends_with_last_page(file: BinaryIO, size: int) -> bool:
+    """Tell whether the last page of an Ogg file says that it is the last of its stream."""
+    tail = _read(file, max(size - 0x10000, 0), 0x10000)
+    at = tail.rfind(b"OggS")
+    return at >= 0 and len(tail) > at + 5 and bool(tail[at + 5] & 4)

@@ -1,0 +1,214 @@
+"""Parts that are merged are the dataset that one run makes."""
+
+import csv
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from configs.errors import UserError
+from dali_pipelines.engines import ENGINES
+from dali_pipelines.store.fmp4 import Fragment
+from dali_pipelines.store.index import Index, Record
+from dali_pipelines.store.journal import Journal
+from dali_pipelines.store.merge import joined, merge
+from tests.helpers.media import make_video
+from tests.helpers.prepared import SMALL, names, prepare
+
+pytestmark = pytest.mark.slow
+
+COUNT = 4
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("source")
+    first = make_video(root / "run" / "v0.mp4", frames=12)
+    for i in range(1, 6):
+        os.link(first, root / "run" / f"v{i}.mp4")
+    make_video(root / "jump" / "wide.webm", codec="vp9", frames=10, size=(160, 64))
+    make_video(root / "jump" / "gray.avi", codec="mjpeg", frames=9)
+    (root / "jump" / "bad, 1.mp4").write_text("no video")
+    (root / "run" / "bad.mp4").write_text("no video")
+    return root
+
+
+@pytest.fixture(scope="module")
+def whole(source, tmp_path_factory) -> Index:
+    """The dataset of one run, which no test may change."""
+    root = tmp_path_factory.mktemp("whole")
+    assert prepare(source, "--out", root, *SMALL) == 3
+    return Index.load(root)
+
+
+def prepare_part(source, out, number, *options):
+    return prepare(source, "--out", out, *SMALL, "--shard", f"{number}/{COUNT}", *options)
+
+
+@pytest.fixture(scope="module")
+def parts(source, tmp_path_factory) -> Path:
+    """All parts, not merged; no test may change them."""
+    root = tmp_path_factory.mktemp("parts")
+    for number in reversed(range(COUNT)):
+        assert prepare_part(source, root, number) in (0, 3)
+    return root
+
+
+@pytest.fixture
+def largest(out) -> Path:
+    """The journal of the part with the most videos."""
+    return max(out.glob("parts/*/prepare.jsonl"), key=lambda path: path.stat().st_size)
+
+
+@pytest.fixture
+def out(parts, tmp_path) -> Path:
+    """A copy of the parts."""
+    return shutil.copytree(parts, tmp_path / "out")
+
+
+def cut_off(journal: Path) -> int:
+    """Leave the results of a video and a half in a journal, as a kill does; return how many are lost."""
+    settings, *lines = journal.read_bytes().splitlines(keepends=True)
+    begun = [line for line in lines if b'"begun"' in line]
+    first, second, *others = (line for line in lines if line not in begun)
+    journal.write_bytes(b"".join([settings, *begun, first, second[:40]]))
+    return 1 + len(others)
+
+
+def test_the_merged_index_is_that_of_one_run_byte_for_byte(source, whole, out, capsys):
+    assert prepare("--out", out, "--merge") == 3
+    assert (out / "index.npz").read_bytes() == (Path(whole.root) / "index.npz").read_bytes()
+    assert names(Index.load(out)) == names(whole)
+    printed = capsys.readouterr().out
+    assert f"{out}: 8 videos of all parts, {whole.num_frames.sum()} frames" in printed
+    assert "quarantined 2 of 10 videos" in printed
+
+
+def test_joined_indexes_of_many_formats_are_the_index_of_all_records(tmp_path):
+    fragments = (Fragment(700, 10, 2), Fragment(710, 20, 1))
+    kinds = [("vp9", "yuv420p"), ("h264", "yuv420p"), ("mjpeg", "yuvj420p"), ("h264", "yuv444p"), ("av1", "yuv420p")]
+    records = {
+        f"v{i * 7 % 9}": Record(
+            3, 16 * (i + 1), 32, 25.0 + i, *kinds[i % 5], 700, fragments[: i % 2 + 1], source="x" * i
+        )
+        for i in range(9)
+    }
+    classes = {"labels": {name: number for number, name in enumerate(records)}, "class_names": [*"abcdefghi"]}
+    Index.build(tmp_path / "whole", records, **classes).save()
+    split = [{name: record for name, record in records.items() if int(name[1]) % 4 == part} for part in range(4)]
+    parts = [Index.build(tmp_path, of, **classes) for of in split]
+    assert len({part.formats for part in parts}) > 1
+    joined(tmp_path, parts).save()
+    assert (tmp_path / "index.npz").read_bytes() == (tmp_path / "whole" / "index.npz").read_bytes()
+
+
+def test_the_merged_quarantine_has_the_reasons_of_all_parts(whole, out):
+    prepare("--out", out, "--merge")
+    with (out / "quarantine.csv").open() as ours, (Path(whole.root) / "quarantine.csv").open() as theirs:
+        assert list(csv.reader(ours)) == list(csv.reader(theirs))
+
+
+def test_the_videos_of_all_parts_lie_in_the_common_folder(whole, out):
+    merge(out)
+    index = Index.load(out)
+    for i in range(len(index)):
+        assert index.path(i).read_bytes() == whole.path(i).read_bytes()
+
+
+def test_parts_that_pack_shards_merge_as_well(source, whole, tmp_path, capsys):
+    for number in range(COUNT):
+        prepare_part(source, tmp_path, number, "--shards", "1GB")
+    index, _ = merge(tmp_path)
+    assert names(index) == names(whole)
+    shards = {index.file(i) for i in range(len(index))}
+    assert sorted(shards) == sorted(str(path.relative_to(tmp_path)) for path in (tmp_path / "shards").iterdir())
+    for i in range(len(index)):
+        start = index.units(i).init[0]
+        stored = whole.path(i).read_bytes()
+        assert index.path(i).read_bytes()[start : start + len(stored)] == stored
+
+
+def test_merging_before_all_parts_are_done_names_the_missing_ones(out, capsys):
+    for number in (0, 2, 3):
+        (out / "parts" / f"{number}-of-{COUNT}" / "done.json").unlink()
+    with pytest.raises(UserError, match=r"parts are not finished, run them again \(sbatch --array=0,2-3\), then"):
+        prepare("--out", out, "--merge")
+    assert not (out / "index.npz").exists()
+    assert prepare("--out", out, "--missing") == 0
+    assert capsys.readouterr().out == "0,2-3\n"
+
+
+def test_a_dataset_that_is_not_merged_is_opened_with_the_way_to_merge_it(parts):
+    with pytest.raises(UserError, match=r"is prepared in parts; when all are finished, run `.* --out .* --merge`"):
+        Index.load(parts)
+
+
+def test_nothing_is_missing_when_all_are_done(out, capsys):
+    assert prepare("--out", out, "--missing") == 0
+    assert capsys.readouterr().out == "\n"
+
+
+def test_parts_that_saw_other_videos_are_named(source, out, tmp_path):
+    more = shutil.copytree(source, tmp_path / "more")
+    shutil.copy(more / "run" / "v0.mp4", more / "run" / "new.mp4")
+    prepare_part(more, out, 2)
+    with pytest.raises(UserError, match=r"have not seen the same videos and classes \(10 and 11 videos\): .*=2\)"):
+        prepare("--out", out, "--merge")
+
+
+def test_parts_that_saw_other_classes_are_named(source, out):
+    prepare_part(source, out, 1, "--labels", "none")
+    with pytest.raises(UserError, match=r"have not seen the same videos and classes \(10 videos\): .*=1\)"):
+        prepare("--out", out, "--merge")
+
+
+def test_a_part_that_ends_in_the_middle_is_unfinished_and_goes_on_from_its_journal(
+    source, whole, out, largest, monkeypatch, capsys
+):
+    part, lost = int(largest.parent.name[0]), cut_off(largest)
+    with monkeypatch.context() as patch:
+        patch.setitem(ENGINES, "local", lambda *_, **__: iter([sys.exit("killed")]))
+        with pytest.raises(SystemExit, match="killed"):
+            prepare_part(source, out, part)
+    with pytest.raises(UserError, match=f"not finished.*=.*{part}"):
+        merge(out)
+    prepare_part(source, out, part)
+    assert f"({lost} stored now)" in capsys.readouterr().out
+    assert names(merge(out)[0]) == names(whole)
+
+
+def test_two_tasks_do_not_do_the_same_part_at_once(source, out):
+    folder = out / "parts" / f"1-of-{COUNT}"
+    settings = json.loads((folder / "prepare.jsonl").read_text().splitlines()[0])
+    with Journal(folder, settings), pytest.raises(UserError, match=r"another prepare run is writing .*1-of-4"):
+        prepare_part(source, out, 1)
+
+
+def test_after_the_merge_a_part_takes_what_has_changed_and_is_merged_again(source, whole, out, tmp_path):
+    merge(out)
+    mine = shutil.copytree(source, tmp_path / "mine")
+    make_video(mine / "run" / "v0.mp4", frames=30)
+    for number in range(COUNT):
+        prepare_part(mine, out, number)
+    merge(out)
+    again = Index.load(out)
+    assert names(again) == names(whole)
+    assert again.num_frames[names(whole).index("run/v0")] == 30
+
+
+def test_a_dataset_of_bad_videos_alone_ends_in_words(tmp_path):
+    (tmp_path / "a.mp4").write_text("no video")
+    for number in range(2):
+        prepare(tmp_path / "a.mp4", "--out", tmp_path / "out", *SMALL, "--shard", f"{number}/2")
+    with pytest.raises(UserError, match=r"none of the 1 videos can be used, see .*quarantine.csv"):
+        merge(tmp_path / "out")
+
+
+@pytest.mark.parametrize("arguments", [["--merge", "{source}"], ["--missing", "{source}"], []])
+def test_sources_are_given_to_prepare_and_not_to_merge(source, tmp_path, arguments, capsys):
+    with pytest.raises(SystemExit):
+        prepare("--out", tmp_path, *(argument.format(source=source) for argument in arguments))
+    assert "give the videos, or else --missing or --merge" in capsys.readouterr().err

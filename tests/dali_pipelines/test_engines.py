@@ -1,0 +1,103 @@
+"""Engines: a Ray cluster stores what this machine does, though a node of it dies."""
+
+import importlib.util
+import os
+import signal
+import sys
+import threading
+import time
+
+import pytest
+
+from configs.errors import UserError
+from dali_pipelines.engines import CHANCES, run_on_ray
+from dali_pipelines.store.index import Index
+from dali_pipelines.workers import Crashed
+from tests.helpers.media import make_video
+from tests.helpers.prepared import prepare
+
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra `ray`")
+STORE = {"object_store_memory": 80 * 2**20}
+
+
+def test_ray_that_is_not_installed_is_named_with_the_way_to_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=r"--engine ray needs Ray .*: pip install 'clipfeed\[ray\]'"):
+        list(run_on_ray(len, ["job"], workers=1))
+
+
+@needs_ray
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "head", "head:port"])
+def test_an_address_without_a_cluster_is_named_at_once(address, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(UserError, match=f"there is no Ray cluster at RAY_ADDRESS={address}: "):
+        list(run_on_ray(len, ["job"], workers=1))
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A head without cores and two nodes of one core each, which RAY_ADDRESS names."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **STORE})
+    for _ in range(2):
+        cluster.add_node(num_cpus=1, **STORE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", cluster.address)
+        yield cluster
+    cluster.shutdown()
+
+
+def fail(job: str) -> str:
+    if job == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if job == "raise":
+        raise UserError("the disk is full")
+    return job.upper()
+
+
+@pytest.mark.slow
+@needs_ray
+def test_a_job_that_kills_its_processes_is_named_and_the_others_are_done(cluster):
+    results = dict(run_on_ray(fail, ["a", "die", "b"], workers=1))
+    assert results == {"a": "A", "b": "B", "die": Crashed("WorkerCrashedError", CHANCES)}
+
+
+@pytest.mark.slow
+@needs_ray
+def test_what_a_job_raises_is_raised(cluster):
+    with pytest.raises(UserError, match=r"^the disk is full$"):
+        list(run_on_ray(fail, ["raise"], workers=1))
+
+
+@pytest.mark.slow
+@needs_ray
+def test_a_cluster_of_which_a_node_dies_makes_the_dataset_of_the_local_engine(cluster, tmp_path):
+    source = tmp_path / "source"
+    first = make_video(source / "run" / "v0.mp4", frames=100, size=(320, 240))
+    for i in range(1, 12):
+        (source / f"class{i % 3}").mkdir(exist_ok=True)
+        os.link(first, source / f"class{i % 3}" / f"v{i}.mp4")
+    (source / "bad.mp4").write_text("no video")
+    options = ("--short-side", 32, "--workers", 1)
+    assert prepare(source, "--out", tmp_path / "local", *options) == 3
+
+    journal, done = tmp_path / "ray" / "prepare.jsonl", []
+
+    def kill_a_node():
+        while not journal.exists() or (lines := journal.read_bytes().count(b"\n")) < 4:
+            time.sleep(0.01)
+        cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+        done.append(lines - 1)
+
+    killer = threading.Thread(target=kill_a_node, daemon=True)
+    killer.start()
+    assert prepare(source, "--out", tmp_path / "ray", *options, "--engine", "ray") == 3
+    killer.join()
+    assert done[0] < 11  # of 13: there was something left to do on the node
+    assert len(cluster.worker_nodes) == 1
+    assert len(Index.load(tmp_path / "ray")) == 12
+    for file in ("index.npz", "quarantine.csv"):
+        assert (tmp_path / "ray" / file).read_bytes() == (tmp_path / "local" / file).read_bytes()
+    for path in (tmp_path / "local" / "videos").rglob("*.mp4"):
+        assert (tmp_path / "ray" / path.relative_to(tmp_path / "local")).read_bytes() == path.read_bytes()
