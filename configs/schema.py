@@ -46,10 +46,19 @@ class LabeledData(Data):
         require(self.split >= 1, "split", self.split, "at least 1")
 
     def list_of(self, subset: Literal["train", "test"]) -> Path | None:
-        """The file that names the videos of a subset; None takes all. UserError where a test has none."""
+        """The file that names the videos of a subset; None takes all.
+
+        UserError where a test has none, and for a split that the list's name does not heed.
+        """
         name = self.list if subset == "train" else self.test_list
         if subset == "test" and not name:
             raise UserError("data.test_list: missing; name the file that lists the test videos, such as testlist01.txt")
+        if name and self.split != 1 and "{split}" not in name:
+            key = "list" if subset == "train" else "test_list"
+            raise UserError(
+                f"data.split = {self.split} changes nothing in data.{key} = {name!r}: put {{split}} where the number "
+                "stands in its name, or set data.split=1"
+            )
         return Path(self.root, name.replace("{split}", str(self.split))) if name else None
 
 

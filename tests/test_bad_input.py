@@ -175,7 +175,7 @@ def test_prepare_with_nothing_usable_or_nowhere_to_write(tmp_path):
         ("train.epoch=3", "--set train.epoch: no such key; did you mean train.epochs?"),
         ("train.epochs=many", "--set train.epochs: expected a whole number, got 'many'"),
         ("task=cpt", "--set task: no task 'cpt'; did you mean ctp?"),
-        ("backbone=r3d_18", "unknown backbone 'r3d_18': did you mean r3d18?"),
+        ("backbone=r3d_18", "backbone: no 'r3d_18'; did you mean r3d18?; there are: r3d18, "),
         ("plan.strides=[]", "--set plan.strides = [] must be one whole number or more, each at least 1"),
         ("plan.short_sides=[0]", "--set plan.short_sides = [0] must be one whole number or more, each at least 1"),
         ("plan.num_frames=1", "--set plan.num_frames = 1 must be at least 2"),

@@ -5,15 +5,15 @@ import sys
 import types
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_type_hints
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configs import schema
+from configs import nearest, schema
 from configs.errors import UserError
-from configs.load import dump, load, parse
+from configs.load import _dotted, dump, load, parse
 from configs.schema import Config, Data, Optim, Schedule, Train, batch_per_rank
 
 RECIPES = sorted((Path(__file__).parents[2] / "configs").glob("*/*.yaml"))
@@ -113,6 +113,12 @@ def test_every_key_is_documented():
         ("schedul: {kind: step}", "schedul", "schedule?"),
         ("zzqqxx: 1", "zzqqxx", "no such key"),
         ("7: 1", "7", "no such key"),
+        # G30, U12: what other programs call it, and keys of other sections
+        ("train: {epochs: 3, warmup: 5}", "train.warmup", "schedule.warmup_iters?"),
+        ("optim: {learning_rate: 1}", "optim.learning_rate", "optim.lr?"),
+        ("optim: {epochs: 1}", "optim.epochs", "train.epochs?"),
+        ("batch_size: 32", "batch_size", "train.global_batch?"),
+        ("train: {epochs: 3, clip_nrm: 5}", "train.clip_nrm", "optim.clip_norm?"),
     ],
 )
 def test_unknown_key_names_file_key_and_the_nearest_right_one(more, key, hint):
@@ -145,7 +151,10 @@ def test_unknown_key_names_file_key_and_the_nearest_right_one(more, key, hint):
         ("plan: {pair: [1]}", "plan.pair: expected a list of 2: a number, text, got [1]"),
         ("plan: {reference: {truncate: 1}}", "plan.reference.truncate: expected true or false, got 1"),
         ("plan: {reference: {truncate: yes}}", "plan.reference.truncate: expected true or false, got 'yes'"),
-        ("net: {hidden: wide}", "net.hidden: expected a whole number, got 'wide'"),
+        ("net: {hidden: wide}", "net.hidden: expected a whole number or null, got 'wide'"),
+        # G29: null, and what Python calls it
+        ("optim: {clip_norm: fast}", "x.yaml: optim.clip_norm: expected a number or null, got 'fast'"),
+        ("optim: {clip_norm: None}", "expected a number or null, got 'None'; YAML's word for none is null"),
     ],
 )
 def test_wrong_type_names_key_expectation_and_value(more, expected):
@@ -230,6 +239,35 @@ def test_overrides_take_the_same_path_and_later_ones_win():
     )
     assert (config.optim.lr, config.schedule.milestones, config.data.list) == (2e-3, (1, 2), "a.txt")
     assert config.net == FakeNet(hidden=3)
+
+
+def test_an_override_of_a_section_keeps_the_keys_that_it_does_not_name():
+    """G25: --set 'data={root: x}' dropped data.list, and all videos were taken."""
+    more = "plan: {size: 64, reference: {truncate: true}}"
+    config = read(more, "data.list=a.txt", "data={root: other}", "plan={reference: {}, pair: [0.5, b]}")
+    assert config.data == Data(root="other", list="a.txt")
+    assert config.plan == FakePlan(size=64, pair=(0.5, "b"), reference=Reference(truncate=True))
+
+
+@pytest.mark.parametrize("name", ["configs/ctp/demo.yaml", "ctp/demo.yaml", "ctp/demo"])
+def test_a_recipe_of_ours_is_found_by_name_from_any_folder(tmp_path, monkeypatch, name):
+    """G28."""
+    monkeypatch.chdir(tmp_path)
+    assert load(name) == load(Path(schema.__file__).parent / "ctp" / "demo.yaml")
+    mine = tmp_path / "configs" / "ctp" / "demo.yaml"
+    mine.parent.mkdir(parents=True)
+    mine.write_text(BASE)
+    assert (load(name).task == "fake") == (name == "configs/ctp/demo.yaml")  # a file that is there comes first
+
+
+def test_names_that_others_use_stand_for_keys_that_exist_and_for_one_each():
+    """U12."""
+    keys = set(nearest.ALIASES) - {"plan.num_frames", "plan.size", "plan.stride"}  # of tasks
+    known = _dotted(get_type_hints(schema.Recognition))
+    assert keys <= set(known)
+    words = [word for of_key in nearest.ALIASES.values() for word in of_key]
+    assert len(words) == len(set(words))
+    assert not {key.rpartition(".")[2] for key in known} & set(words) - {"optim", "tensorboard"}
 
 
 @pytest.mark.parametrize(

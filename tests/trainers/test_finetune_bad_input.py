@@ -72,7 +72,7 @@ def test_mode_and_weights_must_fit_each_other(root, pretrained, tmp_path):
 def test_a_run_that_began_in_another_mode_or_from_other_weights_is_refused(root, pretrained, tmp_path):
     train(tmp_path, root, "--mode", "linear", "--pretrained", pretrained, "--max-steps", 1)
     for change, named in ((("--mode", "full", "--pretrained", pretrained), "mode = 'linear', this run has 'full'"),
-                          (("--mode", "linear"), "this run has 'none'")):  # fmt: skip
+                          (("--mode", "linear", "--pretrained", "none"), "now means random weights")):  # fmt: skip
         with pytest.raises(UserError, match=named):
             train(tmp_path, root, *change)
 
@@ -112,7 +112,7 @@ def test_a_pretraining_that_waits_for_plateaus_is_refused(root, tmp_path):
         ("plan.strides=[1]", "--set plan.strides: no such key; did you mean plan.stride?"),
         ("net.dropout=1", "--set net.dropout = 1.0 must be at least 0 and below 1"),
         ("train.global_batch=7", "has 6 videos, fewer than one global batch of 7"),
-        ("backbone=r3d_18", "unknown backbone 'r3d_18': did you mean r3d18?"),
+        ("backbone=r3d_18", "backbone: no 'r3d_18'; did you mean r3d18?; there are: r3d18, "),
     ],
 )
 def test_a_wrong_setting_names_key_and_value(root, tmp_path, change, message):
@@ -171,13 +171,13 @@ def test_classes_that_are_tested_and_never_trained_are_noted(root, tmp_path, cap
     train(tmp_path, store, *SCRATCH)
     output = capsys.readouterr().out
     assert "note: 1 of 2 classes have no training video (class1); the test has 1 videos of them" in output
-    assert "trained on too" not in output
+    assert "training videos too" not in output
 
 
 def test_test_videos_that_are_trained_on_are_noted_with_their_number(root, tmp_path, capsys):
     everything = ("--set", "data.list=null", "--set", "validation.share=0", "--set", "schedule.kind=constant")
     train(tmp_path, root, *SCRATCH, *everything)
-    assert "note: 2 of 2 test videos are trained on too, such as class0/video10: " in capsys.readouterr().out
+    assert "note: 2 of 2 test videos are training videos too, such as class0/video10: " in capsys.readouterr().out
     train(tmp_path, root, *SCRATCH, *everything[2:], name="proper")
     assert "note:" not in capsys.readouterr().out
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from dali_pipelines.store.files import replacing
 from trainers.engine.distributed import Ranks, start
-from trainers.engine.fit import require_writable
+from trainers.engine.work_dir import require_writable
 from trainers.evaluation.video_features import VideoFeatures, extract_features
 
 

@@ -28,7 +28,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m trainers.import_checkpoint", description="A published checkpoint as one of this project."
     )
-    parser.add_argument("checkpoint", type=Path, metavar="IN", help="a file that torch.save wrote")
+    parser.add_argument("checkpoint", type=Path, metavar="IN", help="a file of torch.save, or a .safetensors")
     parser.add_argument("--from", dest="system", choices=SYSTEMS, required=True, help="whose code it is of")
     parser.add_argument("--out", type=Path, required=True, metavar="OUT.pt", help="the checkpoint to write")
     parser.add_argument(
@@ -68,6 +68,8 @@ def main(argv: list[str]) -> None:
     )
     print(table(imported))
     what = f"{config.task} with {outputs} classes" if outputs else config.task
+    if isinstance(net, Classifier) and not outputs:
+        what = "a backbone without a classifier"
     print(f"wrote {args.out}: {what}, {config.backbone}")
 
 
