@@ -278,7 +278,7 @@ def test_under_torchrun_the_line_comes_once(vp9_store, tmp_path):
     assert done.returncode != 0
     assert [line for line in done.stderr.splitlines() if "gone" in line] == [
         f"error: {tmp_path / 'gone'} does not exist; make a dataset with "
-        "`python -m dali_pipelines.prepare SRC --out DIR` and give DIR"
+        "`python -m dali_pipelines.prepare SRC --out DIR` and give DIR, to a recipe with --data-dir"
     ]
     assert done.stderr.count("Traceback") == 1  # torchrun's own
 

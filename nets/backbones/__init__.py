@@ -39,7 +39,7 @@ FIXED: dict[str, Callable[[], Backbone]] = {
     "resnet_tiny_transformer": frame_transformer.resnet_tiny_transformer,
 }
 
-BACKBONES: Mapping[str, Callable[..., Backbone]] = ChainMap(STRIDED, FIXED)
+BACKBONES: Mapping[str, Callable[..., Backbone]] = ChainMap(FIXED, STRIDED)
 """Both, by name."""
 
 DEFAULT_STRIDES = (1, 2, 2, 2)

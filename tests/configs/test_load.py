@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from configs import nearest, schema
 from configs.errors import UserError
 from configs.load import _dotted, dump, load, parse
-from configs.schema import Config, Data, Optim, Schedule, Train, batch_per_rank
+from configs.schema import Config, Data, LabeledData, Optim, Schedule, Train, batch_per_rank
 
 RECIPES = sorted((Path(__file__).parents[2] / "configs").glob("*/*.yaml"))
 
@@ -337,3 +337,13 @@ def test_batch_is_divided_evenly_or_refused(global_batch, world_size, accumulate
 def test_keys_of_before_the_american_spelling_are_still_read():
     text = BASE.replace("task: fake", "task: recognition") + "optim: {lr: 1}\nplan: {normalisation: half}\n"
     assert parse(text, source="x").plan.normalization == "half"
+
+
+def test_a_split_that_a_list_does_not_heed_is_refused():
+    """G20: it was ignored, and the test said "is tested on split 2"."""
+    data = LabeledData(root="d", list="train{split}.txt", test_list="test.txt", split=2)
+    assert data.list_of("train") == Path("d", "train2.txt")
+    with pytest.raises(UserError, match=r"data.split = 2 changes nothing in data.test_list = 'test.txt': put {split} "):
+        data.list_of("test")
+    assert replace(data, split=1).list_of("test") == Path("d", "test.txt")
+    assert replace(data, list=None).list_of("train") is None

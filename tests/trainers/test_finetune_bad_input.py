@@ -16,6 +16,7 @@ from tests.helpers.runs import write_recipe as write_pretraining
 from tests.test_bad_input import cut
 from tests.trainers.test_finetune import labeled, step_of_ctp, train
 from trainers.commands import finetune, pretrain
+from trainers.engine import checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -63,8 +64,19 @@ def test_weights_that_are_missing_or_damaged_are_named(root, pretrained, tmp_pat
     assert f"{tmp_path / 'empty'} holds no checkpoint" in refused(tmp_path, root, "--pretrained", tmp_path / "empty")
 
 
+def test_weights_with_nan_are_named_and_not_trained_on(root, pretrained, tmp_path):
+    """G14: it was "lower optim.lr or look at these videos", after the first step."""
+    content = checkpoint.read(pretrained / "checkpoints" / "step_00000001.pt")
+    content["model"]["backbone.stem.0.weight"][0] = torch.nan
+    checkpoint.write(tmp_path / "broken.pt", content)
+    line = refused(tmp_path, root, "--pretrained", tmp_path / "broken.pt")
+    assert line.startswith(f"{tmp_path / 'broken.pt'} holds nan or infinity in 1 of ")
+
+
 def test_mode_and_weights_must_fit_each_other(root, pretrained, tmp_path):
     assert "--mode full needs --pretrained CKPT" in refused(tmp_path, root)
+    line = refused(tmp_path, root, "--mode", "linear")  # G09
+    assert "--mode linear needs --pretrained CKPT, or none for a frozen backbone of random weights" in line
     line = refused(tmp_path, root, "--mode", "scratch", "--pretrained", pretrained)
     assert "--mode scratch starts from random weights" in line
 
@@ -75,6 +87,16 @@ def test_a_run_that_began_in_another_mode_or_from_other_weights_is_refused(root,
                           (("--mode", "linear", "--pretrained", "none"), "now means random weights")):  # fmt: skip
         with pytest.raises(UserError, match=named):
             train(tmp_path, root, *change)
+    other = shutil.copy(pretrained / "checkpoints" / "step_00000001.pt", tmp_path / "other.pt")
+    with Path(other).open("ab") as file:
+        file.write(b"\0")  # behind the end of the archive, which readers do not mind
+    message = (
+        r"the run began with .*/step_00000001.pt \(SHA-256 \w{12}\.\.\.\), and --pretrained now means .*/other.pt \(SHA"
+    )
+    with pytest.raises(UserError, match=message):  # G23
+        train(tmp_path, root, "--mode", "linear", "--pretrained", other)
+    moved = shutil.copy(pretrained / "checkpoints" / "step_00000001.pt", tmp_path / "moved.pt")
+    train(tmp_path, root, "--mode", "linear", "--pretrained", moved, "--max-steps", 2)
 
 
 # Recipes.

@@ -6,6 +6,7 @@ import hashlib
 import pytest
 import torch
 import torchvision.models.video as zoo
+from safetensors.torch import save_file
 
 from configs.errors import UserError
 from dali_pipelines.pixels.normalize import NORMALIZATIONS
@@ -121,6 +122,32 @@ def test_a_video_network_of_torchvision_that_is_not_here_is_refused():
         torchvision.convert(s3d.state_dict())
 
 
+def test_a_safetensors_file_gives_the_same_as_a_file_of_torch(r3d18, done, tmp_path):
+    """G16."""
+    theirs, ours = tmp_path / "r3d_18.safetensors", tmp_path / "ours.pt"
+    save_file(r3d18.state_dict(), theirs)
+    import_checkpoint.main([str(theirs), "--from", "torchvision", "--out", str(ours)])
+    assert all(tensor.equal(read(done[2]).model[key]) for key, tensor in read(ours).model.items())
+    theirs.write_bytes(theirs.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"r3d_18.safetensors is damaged, or no file of safetensors"):
+        read_original(theirs)
+
+
+def test_a_network_without_its_classifier_comes_in_as_a_backbone(r3d18, done, tmp_path, capsys):
+    """G27."""
+    theirs, ours = tmp_path / "backbone.pth", tmp_path / "ours.pt"
+    torch.save({key: value for key, value in r3d18.state_dict().items() if not key.startswith("fc.")}, theirs)
+    import_checkpoint.main([str(theirs), "--from", "torchvision", "--out", str(ours)])
+    assert capsys.readouterr().out.endswith(f"wrote {ours}: a backbone without a classifier, torchvision_r3d18\n")
+    weights, whole = read(ours), read(done[2])
+    backbone = backbones.create("torchvision_r3d18")
+    weights.load_backbone(backbone, "torchvision_r3d18")
+    for key, value in backbone.state_dict().items():
+        assert value.equal(whole.model[f"backbone.{key}"]), key
+    with pytest.raises(UserError, match=r"is a backbone alone: finetune it with trainers/finetune.py first"):
+        classifier_weights(weights)
+
+
 # Files
 
 
@@ -193,6 +220,9 @@ def test_what_people_get_wrong_leaves_no_file_behind(tmp_path, done, refused, ca
         f"error: {tmp_path / 'other.pth'}: 1 keys have no counterpart here: encoder.weight; is --from "
     )
     assert "is a checkpoint of this project: it can be used as it is" in fails(done[2])
+    torch.save(torch.load(done[1]) | {"layer1.0.conv1.1.bias": torch.full((64,), torch.nan)}, tmp_path / "nan.pth")
+    line = fails(tmp_path / "nan.pth")  # G14, G17
+    assert "nan.pth: the state dict holds nan or infinity in 1 of 122 tensors (layer1.0.conv1.1.bias): " in line
     (tmp_path / "names.txt").write_text("a\nb\n")
     line = fails(done[1], "--classes", tmp_path / "names.txt")
     assert line.endswith("names.txt has 2 names, the classifier has 400 classes")
@@ -201,7 +231,7 @@ def test_what_people_get_wrong_leaves_no_file_behind(tmp_path, done, refused, ca
     with pytest.raises(SystemExit, match="2"):
         import_checkpoint.main([str(done[1]), "--from", "ctp", "--out", "out.pth"])
     assert capsys.readouterr().err.endswith("--out out.pth: must end in .pt\n")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["names.txt", "other.pth"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["names.txt", "nan.pth", "other.pth"]
 
 
 @pytest.mark.parametrize(

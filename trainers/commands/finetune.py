@@ -1,4 +1,4 @@
-"""Learn classes: `torchrun trainers/finetune.py --config C --pretrained CKPT|none --mode full|linear|scratch`.
+"""Learn classes: `torchrun --standalone trainers/finetune.py --config C --mode M --pretrained CKPT`.
 
 Recipes lie in configs/recognition/.
 """

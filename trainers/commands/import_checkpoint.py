@@ -17,6 +17,7 @@ from configs.errors import UserError
 from configs.load import dump
 from nets.classifier import Classifier
 from trainers.engine import checkpoint
+from trainers.engine.state import require_finite
 from trainers.weights import imports
 from trainers.weights.imports import Imported, network
 from trainers.weights.original import read_original
@@ -49,6 +50,7 @@ def main(argv: list[str]) -> None:
     try:
         imported: Imported = importlib.import_module(f"{imports.__name__}.{args.system}").convert(state)
         net = network(imported)
+        require_finite({key: state[key] for key in imported.used}, "the state dict")
     except UserError as error:
         raise UserError(f"{args.checkpoint}: {error}") from None
     config = imported.config

@@ -1,4 +1,4 @@
-"""Measure a trained network: `torchrun trainers/test.py --checkpoint CKPT --protocol video|retrieval|linear`."""
+"""Measure a trained network: `torchrun --standalone trainers/test.py --checkpoint CKPT --protocol P`."""
 
 import argparse
 from dataclasses import replace

@@ -26,7 +26,8 @@ def fit(x: Tensor, y: Tensor, *, classes: int) -> Callable[[Tensor], Tensor]:
     Returns:
         A function, on the device of `x`, from float32 (M, C) to predicted classes, int64 (M,).
     """
-    mean, std = x.mean(0), x.std(0).nan_to_num(1).clamp_min(1e-6)  # nan of a single sample
+    mean = x.mean(0)
+    std = x.std(0).clamp_min(1e-6) if len(x) > 1 else torch.ones_like(mean)
     x = (x - mean) / std
     held_out = (torch.randperm(len(y), generator=torch.Generator().manual_seed(0)) % 5 == 0).to(x.device)
 

@@ -14,7 +14,6 @@ from dali_pipelines.tasks import Task
 from nets import backbones
 from nets.classifier import Classifier
 from nets.tasks import Pretext, build_task
-from trainers.engine.state import require_finite
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 
@@ -96,10 +95,7 @@ def second_names(state: Mapping[str, Tensor], second: str, first: str) -> dict[s
 
 
 def network(imported: Imported) -> Pretext:
-    """Build our network with the imported weights, in eval mode.
-
-    UserError names a tensor that does not fit, or that holds nan or infinity.
-    """
+    """Build our network with the imported weights, in eval mode. UserError names a tensor that does not fit."""
     config, model = imported.config, imported.model
     net: Pretext
     if config.task == "recognition":
@@ -119,6 +115,5 @@ def network(imported: Imported) -> Pretext:
     extra = sorted(model.keys() - wanted.keys())
     if extra:
         raise UserError(f"{theirs.get(extra[0], extra[0])} has no counterpart in our {config.backbone}")
-    require_finite({theirs.get(key, key): tensor for key, tensor in model.items()}, "the checkpoint")
     net.load_state_dict(imported.model)
     return net.eval()
