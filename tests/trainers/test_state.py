@@ -10,6 +10,7 @@ from configs.errors import UserError
 from tests.trainers.test_weights import write_checkpoint
 from trainers.engine import checkpoint
 from trainers.engine.state import plain, require_finite
+from trainers.evaluation.video_features import extract_features
 from trainers.weights import read
 from trainers.weights.export import export
 from trainers.weights.original import read_original
@@ -86,3 +87,9 @@ def test_weights_with_nan_are_refused_wherever_they_are_read(ours, tmp_path):
     export(weights, out)
     with pytest.raises(UserError, match=rf"{out} holds nan or infinity in 1 of"):
         read(out)
+
+
+def test_features_of_a_network_with_nan_are_refused_before_a_video_is_looked_for(ours, tmp_path):
+    """G02: it was "64 features of 48 videos, 0 unreadable", all of them nan."""
+    with pytest.raises(UserError, match=r"holds nan or infinity in 1 of"):
+        extract_features(changed(ours, tmp_path, with_nan), tmp_path / "gone")

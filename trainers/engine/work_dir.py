@@ -70,7 +70,7 @@ def locked(work_dir: Path) -> Iterator[None]:
 def run_in(work_dir: Path) -> str:
     """Return the id of the run whose files lie in the folder; "" for none, or one from before there were ids."""
     try:
-        first = (work_dir / CONFIG).read_text(encoding="utf-8").partition("\n")[0]
+        first = (work_dir / CONFIG).read_text(encoding="utf-8", errors="replace").partition("\n")[0]
     except FileNotFoundError:
         return ""
     match = re.fullmatch(r"# run (\w+)", first)
