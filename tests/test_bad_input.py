@@ -238,7 +238,7 @@ def test_a_checkpoint_of_another_task_backbone_or_plan_is_refused_and_kept(earli
     line = refused(pretrain.main, "--config", recipe, "--set", "backbone=r3d18")
     assert "checkpoint of step 6 has backbone = 'r3d_tiny', this run has 'r3d18'; set it back to 'r3d_tiny'" in line
     line = refused(pretrain.main, "--config", recipe, "--set", "plan.num_frames=16")
-    assert "of another network: plan.num_frames was 8 and is 16; set that back, or pass another --work-dir" in line
+    assert "of another network: plan.num_frames: 8 -> 16; set that back, or pass another --work-dir" in line
     assert contents(checkpoints.parent) == before
     as_of_task(checkpoints / "step_00000006.pt", "vcop")
     line = refused(pretrain.main, "--config", recipe)

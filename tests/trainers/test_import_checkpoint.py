@@ -122,23 +122,13 @@ def test_a_video_network_of_torchvision_that_is_not_here_is_refused():
         torchvision.convert(s3d.state_dict())
 
 
-def test_a_safetensors_file_gives_the_same_as_a_file_of_torch(r3d18, done, tmp_path):
-    """G16."""
-    theirs, ours = tmp_path / "r3d_18.safetensors", tmp_path / "ours.pt"
-    save_file(r3d18.state_dict(), theirs)
-    import_checkpoint.main([str(theirs), "--from", "torchvision", "--out", str(ours)])
-    assert all(tensor.equal(read(done[2]).model[key]) for key, tensor in read(ours).model.items())
-    theirs.write_bytes(theirs.read_bytes()[:1000])
-    with pytest.raises(UserError, match=r"r3d_18.safetensors is damaged, or no file of safetensors"):
-        read_original(theirs)
-
-
-def test_a_network_without_its_classifier_comes_in_as_a_backbone(r3d18, done, tmp_path, capsys):
-    """G27."""
-    theirs, ours = tmp_path / "backbone.pth", tmp_path / "ours.pt"
-    torch.save({key: value for key, value in r3d18.state_dict().items() if not key.startswith("fc.")}, theirs)
+def test_a_network_without_its_classifier_comes_in_as_a_backbone(r3d18, done, tmp_path, capsys, recwarn):
+    """G27, and G16: from a file of safetensors."""
+    theirs, ours = tmp_path / "backbone.safetensors", tmp_path / "ours.pt"
+    save_file({key: value for key, value in r3d18.state_dict().items() if not key.startswith("fc.")}, theirs)
     import_checkpoint.main([str(theirs), "--from", "torchvision", "--out", str(ours)])
     assert capsys.readouterr().out.endswith(f"wrote {ours}: a backbone without a classifier, torchvision_r3d18\n")
+    assert not recwarn.list
     weights, whole = read(ours), read(done[2])
     backbone = backbones.create("torchvision_r3d18")
     weights.load_backbone(backbone, "torchvision_r3d18")
@@ -159,6 +149,17 @@ def test_state_dicts_are_found_in_files_of_all_kinds(tmp_path, wrap, old):
     found = read_original(tmp_path / "x.pth")
     assert found.keys() == {"a.module.weight", "b"}
     assert found["a.module.weight"].equal(state["module.a.module.weight"])
+
+
+def test_a_file_of_safetensors_is_read_and_a_damaged_one_refused(tmp_path):
+    """G16."""
+    path = tmp_path / "x.safetensors"
+    save_file({"module.a": torch.rand(1000)}, path)
+    (found,) = read_original(path).items()
+    assert (found[0], found[1].shape) == ("a", (1000,))
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"x.safetensors is damaged, or no file of safetensors \(.+\)$"):
+        read_original(path)
 
 
 @pytest.mark.parametrize("old", [False, True])
