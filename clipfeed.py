@@ -6,7 +6,7 @@ what was trained. README.md shows them at work.
 
 from pathlib import Path
 
-import configs.load
+from configs.load import load
 from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.tasks import Task
@@ -27,6 +27,5 @@ def load_task(recipe: str | Path, *overrides: str) -> Task:
     Raises:
         UserError: there is no such recipe, or a key or value of it is wrong.
     """
-    shipped = Path(configs.load.__file__).parent / f"{recipe}.yaml"
-    config = configs.load.load(shipped if shipped.is_file() else recipe, overrides)
+    config = load(recipe, overrides)
     return Task(config.task, config.plan)

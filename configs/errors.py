@@ -1,5 +1,6 @@
 """Errors that a user can fix, and how a command reports them."""
 
+import importlib
 import os
 import sys
 import time
@@ -61,3 +62,8 @@ def run_cli(main: Callable[[list[str]], int | None]) -> NoReturn:
         print(f"error: rank {rank}: {lines}" if rank else f"error: {lines}", file=sys.stderr, flush=True)
         status = 2
     sys.exit(status)
+
+
+def run_command(module: str) -> NoReturn:
+    """Run a module's `main` by `run_cli`, its imports too: Ctrl-C while they load is answered as well."""
+    run_cli(lambda argv: importlib.import_module(module).main(argv))

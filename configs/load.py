@@ -4,21 +4,22 @@ import dataclasses
 import math
 import re
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
 from configs.errors import UserError
-from configs.plugins import import_task, nearest
+from configs.nearest import nearest, nearest_key
+from configs.plugins import import_task
 from configs.schema import Config, Recognition
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-Locate = Callable[[str], str]
-"""Dotted key -> "file: key" or "--set key", for messages."""
+CONFIGS = Path(__file__).parent
 
 Section = TypeVar("Section", bound="DataclassInstance")
 
@@ -26,6 +27,23 @@ RENAMED = {"normalisation": "normalization", "grey_per_frame": "gray_per_frame"}
 """Old key -> new key, for recipes and checkpoints from before the spelling was American."""
 
 TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where a recipe comes from, for messages."""
+
+    name: str
+    set_keys: Sequence[str]
+    """Dotted keys that --set has changed."""
+    keys: Sequence[str]
+    """All dotted keys that there are."""
+
+    def locate(self, key: str) -> str:
+        """Return "file: key" or "--set key"."""
+        dotted = key.partition(" ")[0]  # a failed check says "key = value must be ..."
+        overridden = any(dotted == name or dotted.startswith(f"{name}.") for name in self.set_keys)
+        return f"--set {key}" if overridden else f"{self.name}: {key}"
 
 
 class _Loader(yaml.SafeLoader):
@@ -57,16 +75,32 @@ _Dumper.add_representer(tuple, lambda dumper, value: dumper.represent_sequence("
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a recipe from a YAML file and apply overrides.
 
-    `overrides` are "key.sub=value" with a YAML value; the last one of a key wins. UserError names the file (or --set),
-    the dotted key, the value and what was expected.
+    Args:
+        path: a file, or the name of one below configs/ from any folder: "configs/ctp/demo.yaml", "ctp/demo".
+        overrides: "key.sub=value" with a YAML value; the last one of a key wins. A section, as in "data={root: x}",
+            changes the keys that it names.
+
+    Raises:
+        UserError: names the file (or --set), the dotted key, the value and what was expected.
     """
+    path = find_recipe(path)
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise UserError(f"cannot read the config {str(path)!r}: {error.strerror}; recipes lie in configs/") from None
+        raise UserError(
+            f"cannot read the config {str(path)!r}: {error.strerror}; recipes lie in configs/, and ctp/demo names one "
+            "of them from any folder"
+        ) from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: not a text file; expected a YAML recipe like those in configs/") from None
     return parse(text, source=str(path), overrides=overrides)
+
+
+def find_recipe(name: str | Path) -> Path:
+    """Return the file that is meant: by its path, or one of ours by its place in the repository or in configs/."""
+    suffixed = Path(name) if str(name).endswith((".yaml", ".yml")) else Path(f"{name}.yaml")
+    ours = [folder / suffixed for folder in (CONFIGS, CONFIGS.parent)]
+    return next((path for path in (Path(name), *ours) if path.is_file()), Path(name))
 
 
 def parse(text: str, *, source: str, overrides: Sequence[str] = ()) -> Config:
@@ -75,22 +109,17 @@ def parse(text: str, *, source: str, overrides: Sequence[str] = ()) -> Config:
     if not isinstance(tree, dict):
         raise UserError(f"{source}: expected keys such as 'task: ctp', got {tree!r}")
     set_keys = [_override(tree, item) for item in overrides]
-
-    def locate(key: str) -> str:
-        dotted = key.partition(" ")[0]  # a failed check says "key = value must be ..."
-        overridden = any(dotted == name or dotted.startswith(f"{name}.") for name in set_keys)
-        return f"--set {key}" if overridden else f"{source}: {key}"
-
     task = tree.get("task")
     cls: type[Config] = Recognition if task == "recognition" else Config
     kinds = get_type_hints(cls)
     if isinstance(task, str):
-        kinds["plan"] = _task_config("dali_pipelines.tasks", "data", task, locate("task"))
+        where = _Source(source, set_keys, ()).locate("task")
+        kinds["plan"] = _task_config("dali_pipelines.tasks", "data", task, where)
         in_nets = ("nets", "", "classifier") if cls is Recognition else ("nets.tasks", "net", task)
-        kinds["net"] = _task_config(*in_nets, locate("task"))
+        kinds["net"] = _task_config(*in_nets, where)
         tree.setdefault("plan", {})
         tree.setdefault("net", {})
-    return _section(tree, cls, kinds, "", locate)
+    return _section(tree, cls, kinds, "", _Source(source, set_keys, _dotted(kinds)))
 
 
 def dump(config: Config) -> str:
@@ -119,8 +148,15 @@ def _override(tree: dict[str, Any], item: str) -> str:
         tree = tree.setdefault(section, {})
         if not isinstance(tree, dict):
             raise UserError(f"--set {item}: {section!r} is not a section but the value {tree!r}")
-    tree[name] = _read_yaml(text, f"--set {item}")
+    value, before = _read_yaml(text, f"--set {item}"), tree.get(name)
+    tree[name] = _merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
     return key
+
+
+def _merged(before: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return a section with changes, those of its sections too."""
+    both = {key for key in changes if isinstance(changes[key], dict) and isinstance(before.get(key), dict)}
+    return before | {key: _merged(before[key], value) if key in both else value for key, value in changes.items()}
 
 
 def _task_config(package: str, part: str, task: str, where: str) -> type:
@@ -133,15 +169,17 @@ def _task_config(package: str, part: str, task: str, where: str) -> type:
     return config
 
 
-def _section(tree: Any, cls: type[Section], kinds: Mapping[str, Any], key: str, locate: Locate) -> Section:
+def _section(tree: Any, cls: type[Section], kinds: Mapping[str, Any], key: str, source: _Source) -> Section:
     """Make a dataclass from a mapping; `kinds` has the type of each field."""
     prefix = f"{key}." if key else ""
     if not isinstance(tree, dict):
-        raise UserError(f"{locate(key)}: expected a section with keys {', '.join(kinds)}, got {tree!r}")
+        raise UserError(f"{source.locate(key)}: expected a section with keys {', '.join(kinds)}, got {tree!r}")
     tree = {RENAMED.get(name, name): value for name, value in tree.items()}
     for name in tree:
         if name not in kinds:
-            raise UserError(f"{locate(f'{prefix}{name}')}: no such key{nearest(str(name), _dotted(kinds), prefix)}")
+            raise UserError(
+                f"{source.locate(f'{prefix}{name}')}: no such key{nearest_key(f'{prefix}{name}', source.keys)}"
+            )
     required = [
         field.name
         for field in dataclasses.fields(cls)
@@ -149,34 +187,33 @@ def _section(tree: Any, cls: type[Section], kinds: Mapping[str, Any], key: str, 
     ]
     for name in required:
         if name not in tree:
-            raise UserError(f"{locate(f'{prefix}{name}')}: missing; expected {_expected(kinds[name])}")
-    values = {name: _convert(value, kinds[name], f"{prefix}{name}", locate) for name, value in tree.items()}
+            raise UserError(f"{source.locate(f'{prefix}{name}')}: missing; expected {_expected(kinds[name])}")
+    values = {name: _convert(value, kinds[name], f"{prefix}{name}", source) for name, value in tree.items()}
     try:
         return cls(**values)
     except (ValueError, UserError) as error:
-        raise UserError(locate(f"{prefix}{error}")) from None
+        raise UserError(source.locate(f"{prefix}{error}")) from None
 
 
-def _convert(value: Any, kind: Any, key: str, locate: Locate) -> Any:
+def _convert(value: Any, kind: Any, key: str, source: _Source) -> Any:
     """Convert `value` to the annotated type `kind`, or raise UserError."""
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        return _section(value, kind, get_type_hints(kind), key, locate)
+        return _section(value, kind, get_type_hints(kind), key, source)
     origin, args = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         if value is None and type(None) in args:
             return None
         options = [arg for arg in args if arg is not type(None)]
-        for option in options[:-1]:
+        for option in options:
             try:
-                return _convert(value, option, key, locate)
+                return _convert(value, option, key, source)
             except UserError:
                 continue
-        return _convert(value, options[-1], key, locate)
     if origin is tuple and isinstance(value, list):
         kinds = args[:1] * len(value) if args[1:] == (...,) else args
         if len(kinds) == len(value):
             pairs = enumerate(zip(value, kinds, strict=True))
-            return tuple(_convert(item, item_kind, f"{key}.{i}", locate) for i, (item, item_kind) in pairs)
+            return tuple(_convert(item, item_kind, f"{key}.{i}", source) for i, (item, item_kind) in pairs)
     elif origin is Literal:
         if any(value == choice and type(value) is type(choice) for choice in args):
             return value
@@ -186,8 +223,12 @@ def _convert(value: Any, kind: Any, key: str, locate: Locate) -> Any:
             return number
     elif type(value) is kind:  # not isinstance: true is an int to Python
         return value
-    near = nearest(value, [str(arg) for arg in args]) if origin is Literal and isinstance(value, str) else ""
-    raise UserError(f"{locate(key)}: expected {_expected(kind)}, got {value!r}{near}")
+    near = ""
+    if isinstance(value, str):
+        near = nearest(value, [str(arg) for arg in args]) if origin is Literal else ""
+        if type(None) in args and value.lower() == "none":
+            near = "; YAML's word for none is null"
+    raise UserError(f"{source.locate(key)}: expected {_expected(kind)}, got {value!r}{near}")
 
 
 def _number(value: Any) -> float | None:

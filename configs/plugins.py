@@ -1,13 +1,13 @@
 """Find what a recipe names: an entry of a table here, or an object in a package of the user's."""
 
-import difflib
 import importlib
 import pkgutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import Any, TypeVar
 
 from configs.errors import UserError
+from configs.nearest import nearest
 
 T = TypeVar("T")
 
@@ -58,13 +58,6 @@ def import_object(name: str, *, key: str) -> Any:
     if not hasattr(module, attribute):
         raise UserError(f"{key}: {path} has no {attribute!r}{nearest(attribute, dir(module))}")
     return getattr(module, attribute)
-
-
-def nearest(name: object, names: Sequence[str], prefix: str = "") -> str:
-    """Return a question after the name with the same last part, else after one spelled alike, else ""."""
-    same = [other for other in names if other.rsplit(".", 1)[-1] == name]
-    near = same or difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    return f"; did you mean {prefix}{near[0]}?" if near else ""
 
 
 def listed(names: Iterable[str]) -> str:

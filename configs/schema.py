@@ -46,12 +46,21 @@ class LabeledData(Data):
         require(self.split >= 1, "split", self.split, "at least 1")
 
     def list_of(self, subset: Literal["train", "test"]) -> str | None:
-        """The list of a subset, a path or URL; None takes all videos. UserError where a test has none."""
+        """The list of a subset, a path or URL; None takes all videos.
+
+        UserError where a test has none, and for a split that the list's name does not heed.
+        """
         name = self.list if subset == "train" else self.test_list
         if subset == "test" and not name:
             raise UserError("data.test_list: missing; name the file that lists the test videos, such as testlist01.txt")
         if not name:
             return None
+        if self.split != 1 and "{split}" not in name:
+            key = "list" if subset == "train" else "test_list"
+            raise UserError(
+                f"data.split = {self.split} changes nothing in data.{key} = {name!r}: put {{split}} where the number "
+                "stands in its name, or set data.split=1"
+            )
         name = name.replace("{split}", str(self.split))
         return name if "://" in name else os.path.join(self.root, name)  # a Path would make one slash of two
 

@@ -175,7 +175,7 @@ def test_prepare_with_nothing_usable_or_nowhere_to_write(tmp_path):
         ("train.epoch=3", "--set train.epoch: no such key; did you mean train.epochs?"),
         ("train.epochs=many", "--set train.epochs: expected a whole number, got 'many'"),
         ("task=cpt", "--set task: no task 'cpt'; did you mean ctp?"),
-        ("backbone=r3d_18", "unknown backbone 'r3d_18': did you mean r3d18?"),
+        ("backbone=r3d_18", "backbone: no 'r3d_18'; did you mean r3d18?; there are: r3d18, "),
         ("plan.strides=[]", "--set plan.strides = [] must be one whole number or more, each at least 1"),
         ("plan.short_sides=[0]", "--set plan.short_sides = [0] must be one whole number or more, each at least 1"),
         ("plan.num_frames=1", "--set plan.num_frames = 1 must be at least 2"),
@@ -238,7 +238,7 @@ def test_a_checkpoint_of_another_task_backbone_or_plan_is_refused_and_kept(earli
     line = refused(pretrain.main, "--config", recipe, "--set", "backbone=r3d18")
     assert "checkpoint of step 6 has backbone = 'r3d_tiny', this run has 'r3d18'; set it back to 'r3d_tiny'" in line
     line = refused(pretrain.main, "--config", recipe, "--set", "plan.num_frames=16")
-    assert "of another network: plan.num_frames was 8 and is 16; set that back, or pass another --work-dir" in line
+    assert "of another network: plan.num_frames: 8 -> 16; set that back, or pass another --work-dir" in line
     assert contents(checkpoints.parent) == before
     as_of_task(checkpoints / "step_00000006.pt", "vcop")
     line = refused(pretrain.main, "--config", recipe)
@@ -278,7 +278,7 @@ def test_under_torchrun_the_line_comes_once(vp9_store, tmp_path):
     assert done.returncode != 0
     assert [line for line in done.stderr.splitlines() if "gone" in line] == [
         f"error: {tmp_path / 'gone'} does not exist; make a dataset with "
-        "`python -m dali_pipelines.prepare SRC --out DIR` and give DIR"
+        "`python -m dali_pipelines.prepare SRC --out DIR` and give DIR, to a recipe with --data-dir"
     ]
     assert done.stderr.count("Traceback") == 1  # torchrun's own
 

@@ -1,7 +1,6 @@
 """Run trainers/commands/report.py. Worker processes import this file again, so that its top stays empty."""
 
 if __name__ == "__main__":
-    from configs.errors import run_cli
-    from trainers.commands.report import main
+    from configs.errors import run_command
 
-    run_cli(main)
+    run_command("trainers.commands.report")

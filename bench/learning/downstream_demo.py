@@ -88,7 +88,18 @@ def measure(weights: Path, data: Path, work_dir: Path, runs: int) -> dict[str, A
 
     def random(seed: int) -> tuple[float, int]:
         run = work_dir / f"random_{seed}"  # a linear run leaves the backbone's first weights as they are
-        how = ("--mode", "linear", "--max-steps", 1, "--set", f"seed={seed}", "--set", "validation.share=0")
+        how = (
+            "--mode",
+            "linear",
+            "--pretrained",
+            "none",
+            "--max-steps",
+            1,
+            "--set",
+            f"seed={seed}",
+            "--set",
+            "validation.share=0",
+        )
         call(ROOT / "trainers/finetune.py", *words, *how, "--work-dir", run)
         return test("linear", run, run / "test")
 

@@ -309,7 +309,7 @@ def _why_no_index(root: Path | str) -> str:
     root = Path(root)
     if not root.is_dir():
         what = "is a file and not the folder of a dataset" if root.exists() else "does not exist"
-        return f"{root} {what}; make a dataset with `{PREPARE} SRC --out DIR` and give DIR"
+        return f"{root} {what}; make a dataset with `{PREPARE} SRC --out DIR` and give DIR, to a recipe with --data-dir"
     if (root / PART_FOLDER).is_dir():
         return f"{root} is prepared in parts; when all are finished, run `{PREPARE} --out {root} --merge`"
     if any(is_video_name(path) for path in root.rglob("*")):

@@ -5,8 +5,8 @@ one that takes the strides of four stages. One of another package needs no entry
 that function.
 """
 
-import difflib
-from collections.abc import Callable, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from configs.errors import UserError
@@ -14,7 +14,7 @@ from configs.plugins import look_up
 from nets.backbones import c3d, frame_transformer, inception, r2d3d, resnet
 from nets.backbones.base import Backbone, Stride
 
-__all__ = ["DEFAULT_STRIDES", "FIXED", "STRIDED", "Backbone", "Stride", "create"]
+__all__ = ["BACKBONES", "DEFAULT_STRIDES", "FIXED", "STRIDED", "Backbone", "Stride", "create"]
 
 STRIDED: dict[str, Callable[[Sequence[Stride]], Backbone]] = {
     "r3d18": resnet.r3d18,
@@ -39,6 +39,9 @@ FIXED: dict[str, Callable[[], Backbone]] = {
     "resnet_tiny_transformer": frame_transformer.resnet_tiny_transformer,
 }
 
+BACKBONES: Mapping[str, Callable[..., Backbone]] = ChainMap(FIXED, STRIDED)
+"""Both, by name."""
+
 DEFAULT_STRIDES = (1, 2, 2, 2)
 
 
@@ -55,13 +58,9 @@ def create(
     Raises:
         UserError: the name is not in the registry, or the strides of this backbone are fixed and differ.
     """
+    make = look_up(name, BACKBONES, key="backbone")
     if name in STRIDED:
-        return STRIDED[name]([(t, s, s) for t, s in zip(temporal_strides, spatial_strides, strict=True)])
-    if name not in FIXED and "." not in name:
-        names = [*STRIDED, *FIXED]
-        (nearest,) = difflib.get_close_matches(name, names, n=1, cutoff=0)
-        raise UserError(f"unknown backbone {name!r}: did you mean {nearest}? There are {', '.join(names)}")
-    make = look_up(name, FIXED, key="backbone")
+        return make([(t, s, s) for t, s in zip(temporal_strides, spatial_strides, strict=True)])
     if (tuple(spatial_strides), tuple(temporal_strides)) != (DEFAULT_STRIDES, DEFAULT_STRIDES):
         raise UserError(
             f"the task needs strides {tuple(spatial_strides)} in space and {tuple(temporal_strides)} in time; "

@@ -5,16 +5,16 @@ import sys
 import types
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_type_hints
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configs import schema
+from configs import nearest, schema
 from configs.errors import UserError
-from configs.load import dump, load, parse
-from configs.schema import Config, Data, Optim, Schedule, Train, batch_per_rank
+from configs.load import _dotted, dump, load, parse
+from configs.schema import Config, Data, LabeledData, Optim, Schedule, Train, batch_per_rank
 
 RECIPES = sorted((Path(__file__).parents[2] / "configs").glob("*/*.yaml"))
 
@@ -113,6 +113,10 @@ def test_every_key_is_documented():
         ("schedul: {kind: step}", "schedul", "schedule?"),
         ("zzqqxx: 1", "zzqqxx", "no such key"),
         ("7: 1", "7", "no such key"),
+        # U12: what other programs call it, and keys of other sections
+        ("optim: {learning_rate: 1}", "optim.learning_rate", "optim.lr?"),
+        ("optim: {epochs: 1}", "optim.epochs", "train.epochs?"),
+        ("batch_size: 32", "batch_size", "train.global_batch?"),
     ],
 )
 def test_unknown_key_names_file_key_and_the_nearest_right_one(more, key, hint):
@@ -145,7 +149,10 @@ def test_unknown_key_names_file_key_and_the_nearest_right_one(more, key, hint):
         ("plan: {pair: [1]}", "plan.pair: expected a list of 2: a number, text, got [1]"),
         ("plan: {reference: {truncate: 1}}", "plan.reference.truncate: expected true or false, got 1"),
         ("plan: {reference: {truncate: yes}}", "plan.reference.truncate: expected true or false, got 'yes'"),
-        ("net: {hidden: wide}", "net.hidden: expected a whole number, got 'wide'"),
+        ("net: {hidden: wide}", "net.hidden: expected a whole number or null, got 'wide'"),
+        # G29: null, and what Python calls it
+        ("optim: {clip_norm: fast}", "x.yaml: optim.clip_norm: expected a number or null, got 'fast'"),
+        ("optim: {clip_norm: None}", "expected a number or null, got 'None'; YAML's word for none is null"),
     ],
 )
 def test_wrong_type_names_key_expectation_and_value(more, expected):
@@ -232,6 +239,35 @@ def test_overrides_take_the_same_path_and_later_ones_win():
     assert config.net == FakeNet(hidden=3)
 
 
+def test_an_override_of_a_section_keeps_the_keys_that_it_does_not_name():
+    """G25: --set 'data={root: x}' dropped data.list, and all videos were taken."""
+    more = "plan: {size: 64, reference: {truncate: true}}"
+    config = read(more, "data.list=a.txt", "data={root: other}", "plan={reference: {}, pair: [0.5, b]}")
+    assert config.data == Data(root="other", list="a.txt")
+    assert config.plan == FakePlan(size=64, pair=(0.5, "b"), reference=Reference(truncate=True))
+
+
+@pytest.mark.parametrize("name", ["configs/ctp/demo.yaml", "ctp/demo.yaml", "ctp/demo"])
+def test_a_recipe_of_ours_is_found_by_name_from_any_folder(tmp_path, monkeypatch, name):
+    """G28."""
+    monkeypatch.chdir(tmp_path)
+    assert load(name) == load(Path(schema.__file__).parent / "ctp" / "demo.yaml")
+    mine = tmp_path / "configs" / "ctp" / "demo.yaml"
+    mine.parent.mkdir(parents=True)
+    mine.write_text(BASE)
+    assert (load(name).task == "fake") == (name == "configs/ctp/demo.yaml")  # a file that is there comes first
+
+
+def test_names_that_others_use_stand_for_keys_that_exist_and_for_one_each():
+    """U12."""
+    keys = set(nearest.ALIASES) - {"plan.num_frames", "plan.size", "plan.stride"}  # of tasks
+    known = _dotted(get_type_hints(schema.Recognition))
+    assert keys <= set(known)
+    words = [word for of_key in nearest.ALIASES.values() for word in of_key]
+    assert len(words) == len(set(words))
+    assert not {key.rpartition(".")[2] for key in known} & set(words) - {"optim", "tensorboard"}
+
+
 @pytest.mark.parametrize(
     ("item", "expected"),
     [
@@ -241,6 +277,8 @@ def test_overrides_take_the_same_path_and_later_ones_win():
         ("optim.lr", "--set optim.lr: expected key=value"),
         ("task.x=1", "--set task.x=1: 'task' is not a section"),
         ("optim.lr=[", "--set optim.lr=[, line 1:"),
+        ("train.warmup=5", "--set train.warmup: no such key; did you mean schedule.warmup_iters?"),  # G30
+        ("train.clip_nrm=5", "--set train.clip_nrm: no such key; did you mean optim.clip_norm?"),
         ("net={hiden: 3}", "--set net.hiden: no such key; did you mean net.hidden?"),
     ],
 )
@@ -299,3 +337,13 @@ def test_batch_is_divided_evenly_or_refused(global_batch, world_size, accumulate
 def test_keys_of_before_the_american_spelling_are_still_read():
     text = BASE.replace("task: fake", "task: recognition") + "optim: {lr: 1}\nplan: {normalisation: half}\n"
     assert parse(text, source="x").plan.normalization == "half"
+
+
+def test_a_split_that_a_list_does_not_heed_is_refused():
+    """G20: it was ignored, and the test said "is tested on split 2"."""
+    data = LabeledData(root="d", list="train{split}.txt", test_list="test.txt", split=2)
+    assert data.list_of("train") == "d/train2.txt"
+    with pytest.raises(UserError, match=r"data.split = 2 changes nothing in data.test_list = 'test.txt': put {split} "):
+        data.list_of("test")
+    assert replace(data, split=1).list_of("test") == "d/test.txt"
+    assert replace(data, list=None).list_of("train") is None

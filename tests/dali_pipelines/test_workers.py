@@ -262,3 +262,14 @@ def test_processes_end_when_the_main_one_is_killed_and_leave_no_shared_memory():
 
 def test_no_jobs_are_no_results():
     assert list(run_jobs(double, [], workers=1)) == []
+
+
+def hears_ctrl_c(_):
+    return signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_a_worker_never_hears_ctrl_c_not_even_while_it_starts():
+    """U05: it printed a traceback. What is blocked at its first instruction is blocked when it has started."""
+    with Pool(hears_ctrl_c, workers=1, ahead=1) as pool:
+        assert list(pool.run([0])) == [(0, False)]
+    assert hears_ctrl_c(0)

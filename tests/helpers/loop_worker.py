@@ -33,6 +33,8 @@ class Config:
     """This row's input is not a number."""
     term_step: int = -1
     """SIGTERM to the last rank while it fetches the batch of this micro-step."""
+    int_step: int = -1
+    """SIGINT, as of Ctrl-C, likewise."""
     kill_step: int = -1
     """SIGKILL to the last rank likewise."""
     seconds: float = 0.0
@@ -53,6 +55,7 @@ class NetConfig:
 
 
 class Index:
+    root = "nowhere"
     names = Ragged.of_texts(f"class/video_{row:02d}" for row in range(VIDEOS))
 
     def __init__(self, frames: int) -> None:
@@ -86,7 +89,8 @@ class Loader:
             plan, place = self.config.plan, self.step % len(self)
             time.sleep(plan.seconds)
             if self.ranks.rank == self.ranks.world_size - 1:
-                for step, number in ((plan.term_step, signal.SIGTERM), (plan.kill_step, signal.SIGKILL)):
+                steps = {plan.term_step: signal.SIGTERM, plan.int_step: signal.SIGINT, plan.kill_step: signal.SIGKILL}
+                for step, number in steps.items():
                     if self.step == step:
                         os.kill(os.getpid(), number)
             begin = (place * self.ranks.world_size + self.ranks.rank) * self.batch

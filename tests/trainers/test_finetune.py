@@ -270,3 +270,25 @@ def test_a_run_without_validation_may_go_on_with_one(root, tmp_path):
 def test_validation_every_third_epoch_and_at_the_end(root, tmp_path):
     run = train(tmp_path, root, *CONSTANT, "--set", "validation.every=3")
     assert [line["step"] for line in validations(run)] == [6, 8]
+
+
+def test_a_resume_in_another_work_dir_brings_the_best_checkpoint_along_or_looks_for_it_anew(
+    whole, root, pretrained, tmp_path, capsys
+):
+    """G03: best_top1 was kept, best.pt was not, and the test measured the newest checkpoint without a word."""
+    folder = whole / "run" / "checkpoints"
+    best = read(folder / "best.pt")
+    later = ("--pretrained", pretrained, "--set", "train.epochs=5", "--resume")
+    run = train(tmp_path, root, *later, folder / f"step_{STEPS:08d}.pt", "--max-steps", STEPS + 1)
+    assert f"note: {run}/checkpoints/best.pt is that of {folder}\n" in capsys.readouterr().out
+    assert_same_weights(read(run / "checkpoints" / "best.pt")["model"], best["model"])
+    assert read(run / "checkpoints" / f"step_{STEPS + 1:08d}.pt")["run"] == best["run"]
+
+    alone = tmp_path / f"step_{STEPS:08d}.pt"
+    shutil.copy(folder / alone.name, alone)
+    other = train(tmp_path, root, *later, alone, name="other")
+    note = f"note: the best checkpoint up to step {STEPS} is not in {tmp_path}: the search for it begins anew"
+    assert note in capsys.readouterr().out
+    (line,) = validations(other)
+    assert line["best_top1"] == line["top1"]
+    assert read(other / "checkpoints" / "best.pt")["step"] == line["step"] == 10

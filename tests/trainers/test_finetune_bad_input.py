@@ -16,6 +16,7 @@ from tests.helpers.runs import write_recipe as write_pretraining
 from tests.test_bad_input import cut
 from tests.trainers.test_finetune import labeled, step_of_ctp, train
 from trainers.commands import finetune, pretrain
+from trainers.engine import checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -63,8 +64,19 @@ def test_weights_that_are_missing_or_damaged_are_named(root, pretrained, tmp_pat
     assert f"{tmp_path / 'empty'} holds no checkpoint" in refused(tmp_path, root, "--pretrained", tmp_path / "empty")
 
 
+def test_weights_with_nan_are_named_and_not_trained_on(root, pretrained, tmp_path):
+    """G14: it was "lower optim.lr or look at these videos", after the first step."""
+    content = checkpoint.read(pretrained / "checkpoints" / "step_00000001.pt")
+    content["model"]["backbone.stem.0.weight"][0] = torch.nan
+    checkpoint.write(tmp_path / "broken.pt", content)
+    line = refused(tmp_path, root, "--pretrained", tmp_path / "broken.pt")
+    assert line.startswith(f"{tmp_path / 'broken.pt'} holds nan or infinity in 1 of ")
+
+
 def test_mode_and_weights_must_fit_each_other(root, pretrained, tmp_path):
     assert "--mode full needs --pretrained CKPT" in refused(tmp_path, root)
+    line = refused(tmp_path, root, "--mode", "linear")  # G09
+    assert "--mode linear needs --pretrained CKPT, or none for a frozen backbone of random weights" in line
     line = refused(tmp_path, root, "--mode", "scratch", "--pretrained", pretrained)
     assert "--mode scratch starts from random weights" in line
 
@@ -72,9 +84,19 @@ def test_mode_and_weights_must_fit_each_other(root, pretrained, tmp_path):
 def test_a_run_that_began_in_another_mode_or_from_other_weights_is_refused(root, pretrained, tmp_path):
     train(tmp_path, root, "--mode", "linear", "--pretrained", pretrained, "--max-steps", 1)
     for change, named in ((("--mode", "full", "--pretrained", pretrained), "mode = 'linear', this run has 'full'"),
-                          (("--mode", "linear"), "this run has 'none'")):  # fmt: skip
+                          (("--mode", "linear", "--pretrained", "none"), "now means random weights")):  # fmt: skip
         with pytest.raises(UserError, match=named):
             train(tmp_path, root, *change)
+    other = shutil.copy(pretrained / "checkpoints" / "step_00000001.pt", tmp_path / "other.pt")
+    with Path(other).open("ab") as file:
+        file.write(b"\0")  # behind the end of the archive, which readers do not mind
+    message = (
+        r"the run began with .*/step_00000001.pt \(SHA-256 \w{12}\.\.\.\), and --pretrained now means .*/other.pt \(SHA"
+    )
+    with pytest.raises(UserError, match=message):  # G23
+        train(tmp_path, root, "--mode", "linear", "--pretrained", other)
+    moved = shutil.copy(pretrained / "checkpoints" / "step_00000001.pt", tmp_path / "moved.pt")
+    train(tmp_path, root, "--mode", "linear", "--pretrained", moved, "--max-steps", 2)
 
 
 # Recipes.
@@ -112,7 +134,7 @@ def test_a_pretraining_that_waits_for_plateaus_is_refused(root, tmp_path):
         ("plan.strides=[1]", "--set plan.strides: no such key; did you mean plan.stride?"),
         ("net.dropout=1", "--set net.dropout = 1.0 must be at least 0 and below 1"),
         ("train.global_batch=7", "has 6 videos, fewer than one global batch of 7"),
-        ("backbone=r3d_18", "unknown backbone 'r3d_18': did you mean r3d18?"),
+        ("backbone=r3d_18", "backbone: no 'r3d_18'; did you mean r3d18?; there are: r3d18, "),
     ],
 )
 def test_a_wrong_setting_names_key_and_value(root, tmp_path, change, message):
@@ -171,13 +193,13 @@ def test_classes_that_are_tested_and_never_trained_are_noted(root, tmp_path, cap
     train(tmp_path, store, *SCRATCH)
     output = capsys.readouterr().out
     assert "note: 1 of 2 classes have no training video (class1); the test has 1 videos of them" in output
-    assert "trained on too" not in output
+    assert "training videos too" not in output
 
 
 def test_test_videos_that_are_trained_on_are_noted_with_their_number(root, tmp_path, capsys):
     everything = ("--set", "data.list=null", "--set", "validation.share=0", "--set", "schedule.kind=constant")
     train(tmp_path, root, *SCRATCH, *everything)
-    assert "note: 2 of 2 test videos are trained on too, such as class0/video10: " in capsys.readouterr().out
+    assert "note: 2 of 2 test videos are training videos too, such as class0/video10: " in capsys.readouterr().out
     train(tmp_path, root, *SCRATCH, *everything[2:], name="proper")
     assert "note:" not in capsys.readouterr().out
 

@@ -39,7 +39,7 @@ def finetune_noting(folder: str, dataset: str, mode: str) -> None:
         return {name: value for name, value in measured[-1].items() if name != "buffers"}
 
     with mock.patch.object(Validator, "__call__", noted):
-        train(Path(folder), Path(dataset), "--mode", mode, *COMMON, name=mode)
+        train(Path(folder), Path(dataset), "--mode", mode, "--pretrained", "none", *COMMON, name=mode)
     Path(folder, mode, f"rank{os.environ.get('RANK', '0')}").write_text(json.dumps(measured))
 
 
@@ -118,7 +118,17 @@ def finetune_net(config, state: dict[str, torch.Tensor]) -> torch.nn.Module:
 
 
 def test_the_command_on_two_ranks_with_processes_that_read_ends_with_the_same_bits(two, root, tmp_path):
-    arguments = ("--config", two / "linear.yaml", "--device", "cpu", "--mode", "linear", *COMMON)
+    arguments = (
+        "--config",
+        two / "linear.yaml",
+        "--device",
+        "cpu",
+        "--mode",
+        "linear",
+        "--pretrained",
+        "none",
+        *COMMON,
+    )
     more = ("--set", "data.workers=1", "--work-dir", tmp_path / "linear")
     statuses, output = two_ranks(ROOT / "trainers" / "finetune.py", tmp_path, *arguments, *more)
     assert statuses == [0, 0]

@@ -6,6 +6,7 @@ import hashlib
 import pytest
 import torch
 import torchvision.models.video as zoo
+from safetensors.torch import save_file
 
 from configs.errors import UserError
 from dali_pipelines.pixels.normalize import NORMALIZATIONS
@@ -121,6 +122,22 @@ def test_a_video_network_of_torchvision_that_is_not_here_is_refused():
         torchvision.convert(s3d.state_dict())
 
 
+def test_a_network_without_its_classifier_comes_in_as_a_backbone(r3d18, done, tmp_path, capsys, recwarn):
+    """G27, and G16: from a file of safetensors."""
+    theirs, ours = tmp_path / "backbone.safetensors", tmp_path / "ours.pt"
+    save_file({key: value for key, value in r3d18.state_dict().items() if not key.startswith("fc.")}, theirs)
+    import_checkpoint.main([str(theirs), "--from", "torchvision", "--out", str(ours)])
+    assert capsys.readouterr().out.endswith(f"wrote {ours}: a backbone without a classifier, torchvision_r3d18\n")
+    assert not recwarn.list
+    weights, whole = read(ours), read(done[2])
+    backbone = backbones.create("torchvision_r3d18")
+    weights.load_backbone(backbone, "torchvision_r3d18")
+    for key, value in backbone.state_dict().items():
+        assert value.equal(whole.model[f"backbone.{key}"]), key
+    with pytest.raises(UserError, match=r"is a backbone alone: finetune it with trainers/finetune.py first"):
+        classifier_weights(weights)
+
+
 # Files
 
 
@@ -132,6 +149,17 @@ def test_state_dicts_are_found_in_files_of_all_kinds(tmp_path, wrap, old):
     found = read_original(tmp_path / "x.pth")
     assert found.keys() == {"a.module.weight", "b"}
     assert found["a.module.weight"].equal(state["module.a.module.weight"])
+
+
+def test_a_file_of_safetensors_is_read_and_a_damaged_one_refused(tmp_path):
+    """G16."""
+    path = tmp_path / "x.safetensors"
+    save_file({"module.a": torch.rand(1000)}, path)
+    (found,) = read_original(path).items()
+    assert (found[0], found[1].shape) == ("a", (1000,))
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"x.safetensors is damaged, or no file of safetensors \(.+\)$"):
+        read_original(path)
 
 
 @pytest.mark.parametrize("old", [False, True])
@@ -193,6 +221,9 @@ def test_what_people_get_wrong_leaves_no_file_behind(tmp_path, done, refused, ca
         f"error: {tmp_path / 'other.pth'}: 1 keys have no counterpart here: encoder.weight; is --from "
     )
     assert "is a checkpoint of this project: it can be used as it is" in fails(done[2])
+    torch.save(torch.load(done[1]) | {"layer1.0.conv1.1.bias": torch.full((64,), torch.nan)}, tmp_path / "nan.pth")
+    line = fails(tmp_path / "nan.pth")  # G14, G17
+    assert "nan.pth: the state dict holds nan or infinity in 1 of 122 tensors (layer1.0.conv1.1.bias): " in line
     (tmp_path / "names.txt").write_text("a\nb\n")
     line = fails(done[1], "--classes", tmp_path / "names.txt")
     assert line.endswith("names.txt has 2 names, the classifier has 400 classes")
@@ -201,7 +232,7 @@ def test_what_people_get_wrong_leaves_no_file_behind(tmp_path, done, refused, ca
     with pytest.raises(SystemExit, match="2"):
         import_checkpoint.main([str(done[1]), "--from", "ctp", "--out", "out.pth"])
     assert capsys.readouterr().err.endswith("--out out.pth: must end in .pt\n")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["names.txt", "other.pth"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["names.txt", "nan.pth", "other.pth"]
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.helpers import loop_worker
 from tests.helpers.loop_worker import VIDEOS
-from tests.helpers.processes import join, start_command
+from tests.helpers.processes import join, start, start_command
 from tests.helpers.ranks import two_ranks
 from tests.trainers.test_loop import LATE_ROW, STEPS, assert_same_weights, history, lines, weights, write_recipe
 from tests.trainers.test_loop import run as run_here
+from trainers.engine.loop import StopSignal
 
 pytestmark = pytest.mark.slow
 
@@ -91,3 +92,24 @@ def test_sigusr1_from_outside_ends_with_status_0(tmp_path):
     os.kill(process.pid, signal.SIGUSR1)
     assert join([process]) == [0]
     assert output.read_text().splitlines()[-1].startswith("stopped by SIGUSR1")
+
+
+def test_ctrl_c_on_one_rank_ends_both_saved(tmp_path):
+    """U05."""
+    status, output = run_both(tmp_path, "--set", "plan.int_step=2")
+    assert status == [0, 0]
+    assert "stopped by a signal to another rank after step 3 of 15; the same command goes on from" in output
+    assert (tmp_path / "run" / "checkpoints" / "step_00000003.pt").is_file()
+
+
+def interrupt(times: int) -> None:
+    with StopSignal() as stop:
+        for _ in range(times):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert stop.name == "Ctrl-C"
+
+
+def test_a_second_ctrl_c_ends_the_process_at_once():
+    """U05."""
+    assert join([start(interrupt, 1)]) == [0]
+    assert join([start(interrupt, 2)]) == [-signal.SIGINT]

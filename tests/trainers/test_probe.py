@@ -3,13 +3,15 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
 from configs.errors import UserError
 from tests.helpers.runs import ROOT
 from trainers.commands.report import main as report
-from trainers.evaluation.linear import fit, wilson
+from trainers.evaluation.features import Features
+from trainers.evaluation.linear import fit, probe, wilson
 
 
 def blobs(count: int, classes: int, noise: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -32,6 +34,42 @@ def test_noise_is_classified_at_chance():
     assert 20 < int((classify(x[200:]) == y[200:]).sum()) < 80  # 50 expected, 5 standard deviations
 
 
+@pytest.mark.parametrize("labels", [[2], [1, 1], [1, 1, 1, 1, 1, 1, 1], [0, 2, 0]])
+def test_few_samples_and_few_classes_make_a_classifier_too(labels):
+    """G06: of one class, all are taken for that one."""
+    x = torch.randn(len(labels), 10, generator=torch.Generator().manual_seed(0))
+    classify = fit(x, torch.tensor(labels), classes=4)
+    others = classify(torch.randn(50, 10, generator=torch.Generator().manual_seed(1)))
+    assert set(others.tolist()) <= set(labels)
+
+
+def made_up(labels: list[int], *, seed: int = 0) -> Features:
+    values = np.random.default_rng(seed).normal(size=(len(labels), 5)).astype(np.float32)
+    return Features([f"v{row}" for row in range(len(labels))], np.array(labels), values, {})
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "chance"),
+    [
+        ([0, 1, 2] * 4, [0, 1, 2], 1 / 3),
+        ([5] * 3, [5, 5], 1.0),
+        ([0, 1], [0, 2], 1 / 4),
+        (list(range(8)), [0, 1], 1 / 8),
+    ],
+)
+def test_chance_counts_the_classes_that_occur(train, test, chance):
+    """G05: of a dataset of eight classes."""
+    measured = probe(made_up(train), made_up(test, seed=1), classes=8, device=torch.device("cpu"))
+    assert measured["chance"] == pytest.approx(chance)
+
+
+def test_a_probe_on_videos_that_cannot_be_read_says_so():
+    """G06."""
+    lost = Features(["a", "b"], np.zeros(2, np.int64), np.full((2, 5), np.nan, np.float32), {"a": "gone", "b": "cut"})
+    with pytest.raises(UserError, match="none of 2 training videos can be read, the first a: gone"):
+        probe(lost, made_up([0]), classes=1, device=torch.device("cpu"))
+
+
 def test_the_interval_is_wilson_s():
     """Against the textbook's 1 of 10 and 50 of 100 (Newcombe 1998 gives 81 of 263 as 0.2553 to 0.3662)."""
     assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
@@ -44,8 +82,8 @@ def test_the_report_draws_the_losses_and_averages_the_ends(tmp_path, capsys):
     steady = {"zero_loss": 9.0, "chance": 0.4, "clips_per_s": 5.0, "data_wait": 0.1}
     rows = [{"step": s, "loss": 10.0 - s, "iou": s / 10, **steady} for s in range(1, 11)]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    probe = {"chance": 0.125, "probes": {"random": {"top1": 0.25, "interval": [0.2, 0.3]}}}
-    (tmp_path / "probe.json").write_text(json.dumps(probe))
+    measured = {"chance": 0.125, "probes": {"random": {"top1": 0.25, "interval": [0.2, 0.3]}}}
+    (tmp_path / "probe.json").write_text(json.dumps(measured))
     out = tmp_path / "curves" / "loss.png"
     report(["--work-dir", str(tmp_path), "--out", str(out), "--probe", str(tmp_path / "probe.json")])
     assert out.read_bytes().startswith(b"\x89PNG")

@@ -23,9 +23,9 @@ from tests.helpers.runs import ROOT
 from trainers.engine import checkpoint
 from trainers.engine.distributed import Ranks
 from trainers.evaluation import contact_sheet, protocols
-from trainers.evaluation.features import Features
+from trainers.evaluation.features import Features, chance
 from trainers.evaluation.intervals import wilson
-from trainers.evaluation.retrieval import KS, Nearest, chance, search
+from trainers.evaluation.retrieval import KS, Nearest, search
 from trainers.evaluation.saved_features import Sets
 from trainers.weights import Weights, read
 

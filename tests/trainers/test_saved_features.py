@@ -21,7 +21,7 @@ from tests.trainers.test_retrieval import ALONE, TEST, TRAIN, loaded, random_wei
 from trainers.engine import checkpoint
 from trainers.evaluation import protocols, saved_features
 from trainers.evaluation.saved_features import features_of_both, key
-from trainers.weights import Weights, read
+from trainers.weights import Weights, clip_differences, read
 
 pytestmark = pytest.mark.slow
 
@@ -157,14 +157,22 @@ def test_a_folder_that_takes_no_files_costs_only_a_note(start, tmp_path, capsys)
     assert f"cannot be saved in {tmp_path / 'features'}: " in capsys.readouterr().out
 
 
-def test_a_network_with_nan_is_an_error_and_its_features_are_not_saved(start, tmp_path):
+def test_a_network_whose_features_overflow_is_an_error_and_its_features_are_not_saved(start, tmp_path):
     path: Path = start[0].path
     content = checkpoint.read(path)
-    next(iter(content["model"].values())).fill_(float("nan"))
+    next(iter(content["model"].values())).fill_(3e38)
     checkpoint.write(path, content)
     with pytest.raises(UserError, match=f"features of 6 of 6 videos are not finite, the first {TRAIN[0]}: "):
         features_of_both(read(path), start[1], ALONE)
     assert not (tmp_path / "features").exists()
+
+
+def test_classes_without_a_training_video_are_noted(vp9_store, tmp_path, capsys):
+    """G05."""
+    config = loaded(recipe(tmp_path, vp9_store.root, TRAIN[::2], TEST))
+    features_of_both(random_weights(tmp_path, config), config, ALONE)
+    note = "1 of 2 classes have no training video (class1); the test has 2 videos of them"
+    assert f"note: {note}\n" in capsys.readouterr().out
 
 
 def test_the_flaws_of_the_original_come_back_by_name(start):
@@ -184,5 +192,9 @@ def test_the_flaws_of_the_original_come_back_by_name(start):
 
 def test_clips_unlike_those_of_the_pretraining_are_noted(start, capsys):
     weights, config = start
-    features_of_both(replace(weights, clip={"num_frames": 16, "normalization": "imagenet"}), config, ALONE)
-    assert "note: plan.num_frames is 4; the network was pretrained with 16\n" in capsys.readouterr().out
+    clip = {"num_frames": 16, "strides": [4, 8], "normalization": "imagenet"}
+    features_of_both(replace(weights, clip=clip), config, ALONE)
+    printed = capsys.readouterr().out
+    assert "note: plan.num_frames is 4; the network was pretrained with 16\n" in printed
+    assert "note: plan.stride is 2; the network was pretrained with 4 and 8\n" in printed  # G21
+    assert not clip_differences(config, {"num_frames": 4, "strides": [1, 2], "normalization": "imagenet"})

@@ -84,7 +84,7 @@ def test_scores_that_are_not_finite_are_an_error_and_no_low_accuracy():
     found = some_predictions()
     found.scores[np.flatnonzero(found.views)[[2, 5]], 1] = np.inf, np.nan
     first = found.names[np.flatnonzero(found.views)[2]]
-    with pytest.raises(UserError, match=rf"2 of 80 videos are not finite, the first {first}: .*nan or infinity"):
+    with pytest.raises(UserError, match=rf"2 of 80 videos are not finite, the first {first}: .*too large"):
         scores.figures(found)
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from configs.errors import UserError
+from configs.load import dump, load
 from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks.recognition import Config, Test
@@ -175,12 +176,16 @@ def test_classes_of_one_name_are_the_same_in_whatever_order_the_dataset_has_them
     video_test("--checkpoint", trained / "run", "--data-dir", data, "--out", tmp_path / "out")
     for name in ("predictions.csv", "per_class.csv", "confusion.csv"):
         assert (tmp_path / "out" / name).read_text() == (tested / name).read_text()
-    assert result(tmp_path / "out") | {"data": 0} == result(tested) | {"data": 0}
+    same = {"data": 0, "notes": 0}  # whether videos were trained on is known of the dataset of training alone
+    assert result(tmp_path / "out") | same == result(tested) | same
 
 
 def test_clips_crops_and_the_split_can_be_chosen_and_a_doubtful_split_is_noted(trained, tmp_path, capsys):
     args = ["--checkpoint", trained / "run", "--out", tmp_path, "--clips", "windows", "--crops", "five"]
-    video_test(*args, "--set", "data.split=2", "--set", "plan.num_frames=8")
+    with pytest.raises(UserError, match=r"data.split = 2 changes nothing in data.test_list = 'test.txt': put {split} "):
+        video_test(*args, "--set", "data.split=2")  # G20
+    shutil.copy(trained / "data" / "test.txt", trained / "data" / "test2.txt")
+    video_test(*args, "--set", "data.split=2", "--set", "data.test_list=test{split}.txt", "--set", "plan.num_frames=8")
     frames = open_dataset(trained / "data", trained / "data" / "test.txt").index.num_frames.tolist()
     windows = [(count - 16) // 7 + 1 + ((count - 16) % 7 > 0) for count in frames]
     assert result(tmp_path)["views"] == 5 * sum(windows)
@@ -188,7 +193,40 @@ def test_clips_crops_and_the_split_can_be_chosen_and_a_doubtful_split_is_noted(t
     printed = capsys.readouterr().out
     assert "trained on split 1 and is tested on split 2" in printed
     assert "plan.num_frames is 8; the network was pretrained with 4" in printed
-    assert len(result(tmp_path)["notes"]) == 2
+    notes = result(tmp_path)["notes"]
+    assert len(notes) == 3
+    assert notes[-1].startswith("11 of 11 test videos are training videos too, such as class0/video02: ")  # G08
+
+
+def test_a_list_of_some_classes_to_train_on_is_noted_and_other_videos_are_not(trained, tmp_path, capsys):
+    """G05, G08: by the training list of the checkpoint's recipe."""
+    names = (trained / "data" / "test.txt").read_text().splitlines()
+    (trained / "data" / "some.txt").write_text("class0/video00\n")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE.format(folder=trained))
+    config = load(recipe, ["data.list=some.txt", "data.test_list=none.txt"])
+    path = other(trained, tmp_path, config=dump(config))
+    (trained / "data" / "none.txt").write_text("\n".join(names))
+    video_test("--checkpoint", path, "--clips", 1)
+    printed = capsys.readouterr().out
+    assert "training videos too" not in printed
+    assert "note: 2 of 3 classes have no training video (jump, run); the test has 8 videos of them" in printed
+    lost = other(trained, tmp_path, config=dump(load(recipe, ["data.list=gone.txt"])))
+    video_test("--checkpoint", lost, "--clips", 1)
+    assert "note:" not in capsys.readouterr().out
+
+
+def test_the_best_of_another_run_is_never_tested(trained, tmp_path):
+    """G01."""
+    shutil.copytree(trained / "run", tmp_path / "run")
+    best = tmp_path / "run" / "checkpoints" / "best.pt"
+    for run in ("0123456789ab", ""):  # another one, and one from before runs had ids
+        shutil.copy(other(trained, tmp_path, run=run), best)
+        with pytest.raises(
+            UserError, match=r"best.pt is of another run than step_00000001.pt beside it; say which one"
+        ):
+            video_test("--checkpoint", tmp_path / "run")
+    video_test("--checkpoint", best, "--clips", 1)
 
 
 # Checkpoints

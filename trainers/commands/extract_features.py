@@ -25,7 +25,7 @@ from configs.errors import shown
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.storage import location
 from trainers.engine.distributed import Ranks, start
-from trainers.engine.fit import require_writable
+from trainers.engine.work_dir import require_writable
 from trainers.evaluation.video_features import VideoFeatures, extract_features
 
 

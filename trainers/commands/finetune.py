@@ -1,4 +1,4 @@
-"""Learn classes: `torchrun trainers/finetune.py --config C --pretrained CKPT|none --mode full|linear|scratch`.
+"""Learn classes: `torchrun --standalone trainers/finetune.py --config C --mode M --pretrained CKPT`.
 
 Recipes lie in configs/recognition/.
 """
@@ -6,10 +6,9 @@ Recipes lie in configs/recognition/.
 import argparse
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from configs.errors import UserError, first_names, shown
+from configs.errors import UserError
 from configs.load import dump, load
 from configs.schema import Recognition
 from dali_pipelines.datasets.hold_out import hold_out
@@ -19,9 +18,10 @@ from dali_pipelines.store.storage import exists
 from nets import backbones
 from nets.classifier import Classifier
 from trainers.commands.options import add_options, overrides, parse
-from trainers.engine.build import build_loader, build_run
+from trainers.engine.build import build_loader, build_run, check_recipe
 from trainers.engine.distributed import Ranks, ignored_options, start
 from trainers.engine.fit import dry_run, fit
+from trainers.evaluation.split_notes import trained_on, untrained_classes
 from trainers.evaluation.validation import Validator
 from trainers.weights import clip_differences, read
 
@@ -36,7 +36,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="finetune.py", description="Learning the classes of labeled videos.")
     add_options(parser)
     parser.add_argument(
-        "--pretrained", default="none", metavar="CKPT", help="a run, a checkpoint's .pt, a .safetensors export, or none"
+        "--pretrained", metavar="CKPT|none", help="a run, a checkpoint's .pt, a .safetensors export, or none: random"
     )
     about = "; ".join(f"{mode}: {what}" for mode, what in MODES.items())
     parser.add_argument("--mode", choices=MODES, default="full", help=about)
@@ -51,8 +51,12 @@ def main(argv: list[str]) -> None:
     if args.print_config:
         print(dump(config), end="")
         return
-    if args.mode == "full" and args.pretrained == "none":
+    check_recipe(config)
+    if args.mode == "full" and args.pretrained in (None, "none"):
         raise UserError("--mode full needs --pretrained CKPT; with --mode scratch training starts from random weights")
+    if args.mode == "linear" and args.pretrained is None:
+        raise UserError("--mode linear needs --pretrained CKPT, or none for a frozen backbone of random weights")
+    args.pretrained = args.pretrained or "none"
     if args.mode == "scratch" and args.pretrained != "none":
         raise UserError(f"--mode scratch starts from random weights and takes no --pretrained {args.pretrained}")
 
@@ -78,6 +82,7 @@ def work(config: Recognition, ranks: Ranks, args: argparse.Namespace) -> str:
             weights = ranks.on_rank0(lambda: read(args.pretrained))
             weights.load_backbone(net.backbone, config.backbone)
             identity["pretrained"] = ranks.on_rank0(lambda: weights.sha256)
+            identity["pretrained_path"] = str(weights.path)
             notes += clip_differences(config, weights.clip)
         for note in notes if ranks.rank == 0 else []:
             print(f"note: {note}", flush=True)
@@ -122,15 +127,4 @@ def split_notes(config: Recognition, index: Index) -> list[str]:
     if test_list and exists(test_list):
         dataset = open_dataset(data.root, test_list, labeled=True)
         test, notes = dataset.index, dataset.notes
-    unseen = np.setdiff1d(np.arange(len(index.class_names)), index.labels)
-    if len(unseen):
-        tested = "" if test is None else f"; the test has {np.isin(test.labels, unseen).sum()} videos of them"
-        names = first_names([index.class_names[label] for label in unseen])
-        notes.append(f"{len(unseen)} of {len(index.class_names)} classes have no training video ({names}){tested}")
-    shared = set(index.names.texts()).intersection(test.names.texts() if test else ())
-    if test is not None and shared:
-        notes.append(
-            f"{len(shared)} of {len(test)} test videos are trained on too, such as {shown(min(shared))}: "
-            "the test's accuracy will be too high"
-        )
-    return notes
+    return notes + untrained_classes(index, test) + (trained_on(index, test) if test else [])

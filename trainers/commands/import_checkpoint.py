@@ -17,6 +17,7 @@ from configs.errors import UserError
 from configs.load import dump
 from nets.classifier import Classifier
 from trainers.engine import checkpoint
+from trainers.engine.state import require_finite
 from trainers.weights import imports
 from trainers.weights.imports import Imported, network
 from trainers.weights.original import read_original
@@ -28,7 +29,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m trainers.import_checkpoint", description="A published checkpoint as one of this project."
     )
-    parser.add_argument("checkpoint", type=Path, metavar="IN", help="a file that torch.save wrote")
+    parser.add_argument("checkpoint", type=Path, metavar="IN", help="a file of torch.save, or a .safetensors")
     parser.add_argument("--from", dest="system", choices=SYSTEMS, required=True, help="whose code it is of")
     parser.add_argument("--out", type=Path, required=True, metavar="OUT.pt", help="the checkpoint to write")
     parser.add_argument(
@@ -49,6 +50,7 @@ def main(argv: list[str]) -> None:
     try:
         imported: Imported = importlib.import_module(f"{imports.__name__}.{args.system}").convert(state)
         net = network(imported)
+        require_finite({key: state[key] for key in imported.used}, "the state dict")
     except UserError as error:
         raise UserError(f"{args.checkpoint}: {error}") from None
     config = imported.config
@@ -68,6 +70,8 @@ def main(argv: list[str]) -> None:
     )
     print(table(imported))
     what = f"{config.task} with {outputs} classes" if outputs else config.task
+    if isinstance(net, Classifier) and not outputs:
+        what = "a backbone without a classifier"
     print(f"wrote {args.out}: {what}, {config.backbone}")
 
 

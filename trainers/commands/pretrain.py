@@ -1,4 +1,4 @@
-"""Self-supervised pretraining: `torchrun trainers/pretrain.py --config configs/ctp/r3d18_ucf101.yaml`.
+"""Self-supervised pretraining: `torchrun --standalone trainers/pretrain.py --config ctp/r3d18_ucf101`.
 
 Plain `python` trains in one process.
 """
@@ -17,7 +17,7 @@ from dali_pipelines.store.storage import joined
 from dali_pipelines.tasks import task_module
 from nets.tasks import build_task, pretext_tasks
 from trainers.commands.options import add_options, overrides, parse
-from trainers.engine.build import build_loader, build_run
+from trainers.engine.build import build_loader, build_run, check_recipe
 from trainers.engine.distributed import Ranks, ignored_options, start
 from trainers.engine.fit import dry_run, fit
 
@@ -40,6 +40,7 @@ def main(argv: list[str]) -> None:
     if args.print_config:
         print(dump(config), end="")
         return
+    check_recipe(config)
     with start(args.device) as ranks:
         for note in ignored_options(config.train, ranks) if ranks.rank == 0 else []:
             print(f"note: {note}", flush=True)

@@ -19,6 +19,7 @@ from nets.backbones import create
 from trainers.engine.distributed import start
 from trainers.evaluation.features import extract
 from trainers.evaluation.linear import probe
+from trainers.evaluation.split_notes import trained_on, untrained_classes
 from trainers.weights import read
 
 
@@ -68,9 +69,10 @@ def main(argv: list[str]) -> None:
         }
     if ranks.rank:
         return
-    for note in (note for dataset in datasets for note in dataset.notes):
+    lists = untrained_classes(train, test) + trained_on(train, test)
+    for note in [*(note for dataset in datasets for note in dataset.notes), *lists]:
         print(f"note: {note}")
-    chance = 1 / len(train.class_names)
+    chance = next(iter(result.values()))["chance"]
     print(f"linear probe, {len(train)} + {len(test)} videos, {args.clips} clips each; chance {100 * chance:.1f} %")
     for name, figures in result.items():
         low, high = figures["interval"]

@@ -1,4 +1,4 @@
-"""Measure a trained network: `torchrun trainers/test.py --checkpoint CKPT --protocol video|retrieval|linear`."""
+"""Measure a trained network: `torchrun --standalone trainers/test.py --checkpoint CKPT --protocol P`."""
 
 import argparse
 from dataclasses import replace
@@ -8,10 +8,10 @@ from configs.errors import UserError
 from configs.load import dump, load, parse
 from configs.schema import Recognition
 from trainers.commands.options import add_overrides, overrides
+from trainers.engine import checkpoint
 from trainers.engine.distributed import Ranks, start
-from trainers.engine.fit import require_writable
+from trainers.engine.work_dir import BEST, CHECKPOINTS, require_writable
 from trainers.evaluation.protocols import OF_CLASSIFIERS, PROTOCOLS
-from trainers.evaluation.validation import BEST
 from trainers.weights import Weights, classifier_weights, read
 
 WANTED = "say what to test it on with --config, a recipe of configs/recognition/"
@@ -58,7 +58,7 @@ def work(ranks: Ranks, args: argparse.Namespace) -> str:
 
 def read_weights(where: Path, protocol: str) -> Weights:
     """Read weights; of a run's folder, the best classifier in validation rather than the newest one."""
-    best = where / "checkpoints" / BEST
+    best = where / CHECKPOINTS / BEST
     if protocol not in OF_CLASSIFIERS or not best.is_file():
         weights = read(where)
     else:
@@ -66,6 +66,11 @@ def read_weights(where: Path, protocol: str) -> Weights:
             weights = read(best)
         except UserError as error:
             raise UserError(f"{error}; choose another one of {best.parent} with --checkpoint FILE.pt") from None
+        if checkpoint.list_steps(best.parent) and (newest := read(where)).run != weights.run:
+            raise UserError(
+                f"{best} is of another run than {newest.path.name} beside it; say which one is meant with --checkpoint "
+                "FILE.pt"
+            )
     if protocol in OF_CLASSIFIERS:
         classifier_weights(weights)
     return weights

@@ -2,15 +2,32 @@
 
 from configs.errors import UserError
 from configs.load import dump
+from configs.plugins import look_up
 from configs.schema import Config, batch_per_rank
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task
+from nets.backbones import BACKBONES
 from nets.tasks import Pretext
 from trainers.engine.distributed import Ranks, wrap
 from trainers.engine.identity import video_digests
-from trainers.engine.optimizers import make_optimizer
+from trainers.engine.loggers import LOGGERS
+from trainers.engine.optimizers import OPTIMIZERS, make_optimizer
 from trainers.engine.run import Run, Validator
+
+
+def check_recipe(config: Config) -> None:
+    """Raise UserError for what no dataset can mend: names that there are not, and a rate below its minimum."""
+    look_up(config.backbone, BACKBONES, key="backbone")
+    look_up(config.optim.name, OPTIMIZERS, key="optim.name")
+    for name in config.train.loggers:
+        look_up(name, LOGGERS, key="train.loggers")
+    lr, least = config.optim.lr, config.schedule.min_lr
+    if config.schedule.kind == "warmup_cosine" and lr < least:
+        raise UserError(
+            f"optim.lr = {lr} is below schedule.min_lr = {least}, the rate that warmup_cosine begins and ends with: "
+            "lower that too"
+        )
 
 
 def build_loader(config: Config, ranks: Ranks, index: Index) -> ClipLoader:
@@ -57,6 +74,11 @@ def build_run(
         **(identity or {}),
     }
     ranks.require_same(config=dump(config), **fixed)
+    if len(loader) < config.train.accumulate:
+        raise UserError(
+            f"{loader.index.root} has {len(loader.index)} videos, fewer than one global batch of "
+            f"{config.train.global_batch}: lower train.global_batch or add videos"
+        )
     net.check_batch(batch_per_rank(config.train, ranks.world_size), ranks.world_size)
     net, model = wrap(net, config.train, ranks)
     unreadable: dict[str, str] = {}

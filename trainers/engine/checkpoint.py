@@ -117,7 +117,10 @@ def read(path: Path) -> dict[str, Any]:
     if damaged:
         raise UserError(f"checkpoint {path} is damaged (checksum of {damaged})")
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(f"{path} is not a checkpoint of this version (format {FORMAT})")
+        raise UserError(
+            f"{path} is not a checkpoint of this version (format {FORMAT}); `python -m trainers.import_checkpoint` "
+            "takes those of other programs"
+        )
     return content
 
 

@@ -113,7 +113,15 @@ def start(device: str) -> Iterator[Ranks]:
         yield ranks
         return
     backend = "nccl" if where.type == "cuda" else "gloo"
-    distributed.init_process_group(backend, timeout=PEER_TIMEOUT)
+    try:
+        distributed.init_process_group(backend, timeout=PEER_TIMEOUT)
+    except (RuntimeError, ValueError) as error:
+        where_to = ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
+        reason = " ".join(str(error).split("\n")[0].split())
+        raise UserError(
+            f"the {world_size} ranks cannot meet at {where_to} ({reason}); on one machine start them with `torchrun "
+            "--standalone`, which chooses a free port, or set another MASTER_PORT"
+        ) from error
     yield ranks
     if distributed.is_initialized():
         distributed.destroy_process_group()  # not after an error: it would wait for peers that may be gone

@@ -1,41 +1,57 @@
 """A whole run in its work dir, and a dry run that writes nothing."""
 
-import tempfile
 import time
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
-from configs.errors import UserError
-from configs.load import dump
 from dali_pipelines.datasets.fates import TOO_SHORT_FILE, UNREADABLE_FILE, summary, write_reasons
 from dali_pipelines.loader import ClipLoader
-from dali_pipelines.store.files import replacing
 from trainers.engine.loggers import Logger, open_loggers
 from trainers.engine.loop import endless, train, train_step
 from trainers.engine.metrics import Metrics, memory
 from trainers.engine.run import Run, resume
+from trainers.engine.work_dir import CHECKPOINTS, locked, require_writable, write_config
 
 
 def fit(run: Run, loader: ClipLoader, *, resume_from: str, max_steps: int | None) -> str:
     """Train in the config's work_dir, from its newest checkpoint on. Returns how it ended.
 
-    Videos that are too short are listed in too_short.csv there.
+    Videos that are too short are listed in too_short.csv there. What another run has left is moved aside.
+
+    Raises:
+        UserError: a work dir that takes no files, in which another run is training, or that this run does not fit.
     """
-    config, work_dir = run.config, Path(run.config.work_dir)
-    run.ranks.on_rank0(lambda: require_writable(work_dir, work_dir / "checkpoints"))
-    first_step = resume(run, work_dir / "checkpoints", resume_from)
+    work_dir = Path(run.config.work_dir)
+    run.ranks.on_rank0(lambda: require_writable(work_dir, work_dir / CHECKPOINTS))
+    with ExitStack() as stack:
+        # Rank 0 holds the lock of all.
+        run.ranks.on_rank0(lambda: stack.enter_context(locked(work_dir)))
+        return _fit(run, loader, work_dir, resume_from, max_steps)
+
+
+def _fit(run: Run, loader: ClipLoader, work_dir: Path, resume_from: str, max_steps: int | None) -> str:
+    run, first_step, source, notes = resume(run, work_dir / CHECKPOINTS, resume_from)
     end = min(run.total_steps, max_steps or run.total_steps)
     pending = run.validator is not None and run.validator.pending
+    lines = [f"note: {note}" for note in notes]
     if first_step > end or (first_step == end and not pending):
-        return f"nothing to do: {work_dir} has done {first_step} of {end} steps"
-    loggers: list[Logger] = []
-    if run.ranks.rank == 0:
-        with replacing(work_dir / "config.yaml") as part:
-            part.write_text(dump(config), encoding="utf-8")
+        more = "train.epochs" if end == run.total_steps else "--max-steps"
+        ending = f"nothing to do: {work_dir} has done {first_step} of {end} steps; raise {more} to go on"
+        return "\n".join([*lines, f"{ending}, or pass another --work-dir to start a new run"])
+    if source:
+        lines.insert(0, f"resumed at step {first_step} of {run.total_steps} from {source}")
+
+    def prepare() -> None:
+        write_config(work_dir, run.config, run.id)
         if loader.too_short:
             write_reasons(work_dir / TOO_SHORT_FILE, loader.too_short)
+
+    run.ranks.on_rank0(prepare)
+    for line in lines if run.ranks.rank == 0 else []:
+        print(line, flush=True)
+    loggers: list[Logger] = []
     # An error here ends all ranks together.
-    run.ranks.on_rank0(lambda: loggers.extend(open_loggers(config, first_step=first_step)))
+    run.ranks.on_rank0(lambda: loggers.extend(open_loggers(run.config, first_step=first_step)))
     metrics = None
     if run.ranks.rank == 0:
         metrics = Metrics(
@@ -43,25 +59,14 @@ def fit(run: Run, loader: ClipLoader, *, resume_from: str, max_steps: int | None
             loggers,
             first_step=first_step,
             end=end,
-            global_batch=config.train.global_batch,
-            log_every=config.train.log_every,
+            global_batch=run.config.train.global_batch,
+            log_every=run.config.train.log_every,
             normalization=loader.task.program.normalization,
             validation_pending=pending,
         )
     with metrics or nullcontext():
-        ending = train(run, metrics, work_dir / "checkpoints", first_step=first_step, end=end)
+        ending = train(run, metrics, work_dir / CHECKPOINTS, first_step=first_step, end=end)
     return "\n".join([ending, *summary("unreadable", run.unreadable, work_dir / UNREADABLE_FILE)])
-
-
-def require_writable(*folders: Path, option: str = "--work-dir") -> None:
-    """Create the folders. UserError when one takes no files: better now than after the work."""
-    for folder in folders:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as error:
-            raise UserError(f"cannot write to {folder}: {error.strerror}; choose another {option}") from error
 
 
 def dry_run(run: Run) -> str:

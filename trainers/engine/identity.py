@@ -25,7 +25,7 @@ def video_digests(index: Index) -> dict[str, str]:
 
 
 def check(content: Mapping[str, Any], identity: Mapping[str, object]) -> list[str]:
-    """Return warnings of what an older checkpoint does not say.
+    """Return warnings of what an older checkpoint does not say, as sentences.
 
     Raises:
         UserError: it belongs to another run, one whose data order or tensors do not fit this one.
@@ -33,6 +33,11 @@ def check(content: Mapping[str, Any], identity: Mapping[str, object]) -> list[st
     saved, step = content["identity"], content["step"]
     for key, ours in identity.items():
         theirs = saved.get(key)
+        if key == "pretrained" and theirs != ours:
+            raise UserError(
+                f"the run began with {_weights(saved)}, and --pretrained now means {_weights(identity)}; give the same "
+                "to go on, or pass another --work-dir to start a new run"
+            )
         if key in OTHER_VIDEOS and theirs not in (None, ours):
             data = yaml.safe_load(content["config"])["data"]
             raise UserError(
@@ -40,7 +45,7 @@ def check(content: Mapping[str, Any], identity: Mapping[str, object]) -> list[st
                 f"data.list {data['list']}. Give it those videos to go on, or pass another --work-dir to start a new "
                 "run; trainers/finetune.py --pretrained takes what it has learned to other videos"
             )
-        if key not in OTHER_VIDEOS and theirs != ours:
+        if key not in (*OTHER_VIDEOS, "pretrained_path") and theirs != ours:
             raise UserError(
                 f"the checkpoint of step {step} has {key} = {theirs!r}, this run has {ours!r}; "
                 f"set it back to {theirs!r} to go on, or pass another --work-dir to start a new run"
@@ -48,3 +53,32 @@ def check(content: Mapping[str, Any], identity: Mapping[str, object]) -> list[st
     if any(key in identity and key not in saved for key in OTHER_VIDEOS):
         return [f"the checkpoint of step {step} does not tell its videos: go on only if they are the same as then"]
     return []
+
+
+def _weights(identity: Mapping[str, object]) -> str:
+    """Name the weights that a finetuning begins with."""
+    digest = str(identity.get("pretrained", "none"))
+    if digest == "none":
+        return "random weights (--pretrained none)"
+    return f"{identity.get('pretrained_path', 'weights')} (SHA-256 {digest[:12]}...)"
+
+
+def changed_options(before: str, after: str) -> list[str]:
+    """Return the options that differ between two dumped configs: "optim.lr: 0.03 -> 0.5".
+
+    Those that an older version did not know are passed over, as is the work dir.
+    """
+    old, new = _flat(yaml.safe_load(before)), _flat(yaml.safe_load(after))
+    return [
+        f"{key}: {old[key]} -> {value}"
+        for key, value in new.items()
+        if key in old and old[key] != value and key != "work_dir"
+    ]
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of a tree by their dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

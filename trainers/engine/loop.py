@@ -1,6 +1,7 @@
 """The training loop: fetch, forward, backward, check, step, log, save."""
 
 import math
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -110,12 +111,18 @@ def _nonfinite(batch: Batch) -> dict[int, str]:
 
 
 class StopSignal:
-    """Remember SIGTERM and SIGUSR1 instead of dying of them, while in the `with` block."""
+    """Remember SIGTERM, SIGUSR1 and Ctrl-C instead of dying of them, while in the `with` block.
+
+    A second Ctrl-C ends the process at once.
+    """
 
     name = ""
 
     def __enter__(self) -> "StopSignal":
-        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGUSR1)}
+        numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+        # What the shell starts in the background ignores SIGINT, and shall go on to.
+        heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._note) for number in heard}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -124,13 +131,22 @@ class StopSignal:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.name = signal.Signals(number).name
+        if number == signal.SIGINT:
+            self.name = "Ctrl-C"
+            signal.signal(number, signal.SIG_DFL)  # not KeyboardInterrupt: a wait in C would not hear of it
+            if os.environ.get("RANK", "0") == "0":  # `print` may be what was interrupted
+                os.write(
+                    2,
+                    b"\nstopping after this step; Ctrl-C again ends at once, and loses the steps since the last "
+                    b"checkpoint\n",
+                )
 
 
 def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, end: int) -> str:
     """Train from step `first_step` up to `end`, with checkpoints in `folder`. Returns how it ended.
 
-    `metrics` is rank 0's alone. SIGTERM or SIGUSR1 on any rank ends the run after the current step, saved: a validation
-    that is due comes first when the run goes on.
+    `metrics` is rank 0's alone. SIGTERM, SIGUSR1 or Ctrl-C on any rank ends the run after the current step, saved:
+    a validation that is due comes first when the run goes on.
     """
     batches = endless(run.loader)
     saved = checkpoint.path_of(folder, first_step)

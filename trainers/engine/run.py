@@ -1,12 +1,12 @@
 """The parts of a run, and its way into a checkpoint and back."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
+from uuid import uuid4
 
-import yaml
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -18,6 +18,8 @@ from nets.tasks import Pretext
 from trainers.engine import checkpoint, identity
 from trainers.engine.distributed import Ranks
 from trainers.engine.schedule import lr_at
+from trainers.engine.state import require_finite
+from trainers.engine.work_dir import make_way, run_in
 
 Batch = dict[str, Tensor]
 
@@ -45,6 +47,7 @@ class Validator(Protocol):
     def __call__(self, run: "Run", step: int) -> dict[str, float]: ...
     def state_dict(self) -> dict[str, object]: ...
     def load_state_dict(self, state: dict[str, object]) -> None: ...
+    def bring_best(self, folder: Path, step: int) -> str: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +70,8 @@ class Run:
     """Figures of the loader for the log."""
     classes: tuple[str, ...] = ()
     """Names of a classifier's classes, in the order of its outputs."""
+    id: str = ""
+    """Names the run in all that it writes, the same in all its parts; `resume` gives it."""
     validator: Validator | None = None
     """Measures the network between epochs, in finetuning."""
     unreadable: dict[str, str] = field(default_factory=dict)
@@ -94,47 +99,75 @@ class Run:
         )
 
 
-def resume(run: Run, folder: Path, resume_from: str) -> int:
-    """Restore the run from a checkpoint and return the optimizer steps done; see `checkpoint.find`."""
+class Start(NamedTuple):
+    """Where a part of a run begins."""
+
+    run: Run
+    """With its id."""
+    step: int = 0
+    """Optimizer steps done."""
+    source: Path | None = None
+    """The checkpoint that it goes on from; None for a new run."""
+    notes: Sequence[str] = ()
+    """What the user should know, one sentence each."""
+
+
+def resume(run: Run, folder: Path, resume_from: str) -> Start:
+    """Restore the run from a checkpoint, or make it a new one; see `checkpoint.find`.
+
+    Raises:
+        UserError: there is none to resume from, or this run does not fit it.
+    """
     found = run.ranks.on_rank0(lambda: checkpoint.find(folder, resume_from))
+    work_dir = folder.parent
     if found is None:
-        return 0
-    for warning in identity.check(found, run.identity):
-        if run.ranks.rank == 0:
-            print(f"warning: {warning}", flush=True)
+        run_id = run.ranks.on_rank0(lambda: uuid4().hex[:12])
+        note = run.ranks.on_rank0(lambda: make_way(work_dir, run_id))
+        return Start(replace(run, id=run_id), notes=[note] * bool(note))
+    step, run_id = int(found["step"]), found.get("run", "")
+    source = checkpoint.path_of(folder, step) if resume_from == "auto" else Path(resume_from)
+    if "optimizer" not in found:
+        what = "was imported" if "imported" in found else "holds a network alone, as best.pt does"
+        raise UserError(
+            f"--resume {source}: it {what}, and no training can go on from it; give a step_*.pt, or start a new run "
+            f"with trainers/finetune.py --pretrained {source}"
+        )
+    if source.parent != folder and checkpoint.list_steps(folder) and run_in(work_dir) != run_id:
+        raise UserError(
+            f"--resume {source} is of another run than the checkpoints in {folder}; pass another --work-dir, or move "
+            "those away"
+        )
+    notes = identity.check(found, run.identity)
+    changed = identity.changed_options(found["config"], dump(run.config))
     try:
         run.net.load_state_dict(found["model"])
     except RuntimeError as error:
-        changed = _changed_options(found["config"], dump(run.config)) or " ".join(str(error).split())
+        shapes = [change for change in changed if change.startswith(("plan.", "net."))]
         raise UserError(
-            f"the checkpoint of step {found['step']} is of another network: {changed}; "
+            f"the checkpoint of step {step} is of another network: "
+            f"{', '.join(shapes) or ' '.join(str(error).split())}; "
             "set that back, or pass another --work-dir to start a new run"
         ) from error
+    require_finite(found["model"], source)
     # Moments come from the checkpoint, hyper-parameters from the recipe: it may have changed on purpose.
     run.optimizer.load_state_dict(
         {"state": found["optimizer"]["state"], "param_groups": run.optimizer.state_dict()["param_groups"]}
     )
     run.loader.load_state_dict(found["loader"])
+    notes.append(run.ranks.on_rank0(lambda: make_way(work_dir, run_id)))
     if run.validator and found["validator"]:  # else the run has not validated so far
         run.validator.load_state_dict(found["validator"])
+        notes.append(run.validator.bring_best(source.parent, step))
     run.unreadable.update(found.get("unreadable", {}))
-    return int(found["step"])
-
-
-def _changed_options(old: str, new: str) -> str:
-    """Return where two dumped configs differ in data and head: "net.hidden was 512 and is 128"."""
-    before, after = yaml.safe_load(old), yaml.safe_load(new)
-    return ", ".join(
-        f"{section}.{key} was {before[section].get(key)!r} and is {value!r}"
-        for section in ("plan", "net")
-        for key, value in after[section].items()
-        if before[section].get(key) != value
-    )
+    if changed:
+        notes.append(f"changed since step {step}: {', '.join(changed)}")
+    return Start(replace(run, id=run_id), step, source, [note for note in notes if note])
 
 
 def content(run: Run) -> dict[str, Any]:
     """Return what a checkpoint says of the network: enough to use it, not to resume training."""
     return {
+        "run": run.id,
         "identity": dict(run.identity),
         "config": dump(run.config),
         "classes": list(run.classes),

@@ -34,6 +34,16 @@ class Features:
         return readable
 
 
+def chance(tested: Features, known: Features) -> float:
+    """Return the accuracy by chance, of a guess that is each class as often as the known videos are.
+
+    It is the mean over the tested videos of their class's share of the known ones: 1 / K where K classes have equally
+    many of these, whatever other classes the dataset has.
+    """
+    sizes = np.bincount(known.labels[known.readable], minlength=int(tested.labels.max()) + 1)
+    return float(sizes[tested.labels].mean() / sizes.sum())
+
+
 def extract(
     backbones: Sequence[nn.Module], index: Index, cfg: Config, ranks: Ranks, data: Data, *, unit: bool = False
 ) -> list[Features]:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from trainers.evaluation.features import Features
+from configs.errors import UserError
+from trainers.evaluation.features import Features, chance
 from trainers.evaluation.intervals import wilson
 
 PENALTIES = tuple(10.0**power for power in range(-5, 2))
@@ -16,7 +17,8 @@ PENALTIES = tuple(10.0**power for power in range(-5, 2))
 def fit(x: Tensor, y: Tensor, *, classes: int) -> Callable[[Tensor], Tensor]:
     """Fit a multinomial logistic regression on standardized features.
 
-    The L2 penalty, of `PENALTIES`, is the one that does best on a random fifth of the samples, fitted on the others.
+    The L2 penalty, of `PENALTIES`, is the one that does best on a random fifth of the samples, fitted on the others;
+    the largest for a single sample, which leaves no others.
 
     Args:
         x: float32 (N, C). y: int64 (N,) in [0, classes).
@@ -24,7 +26,8 @@ def fit(x: Tensor, y: Tensor, *, classes: int) -> Callable[[Tensor], Tensor]:
     Returns:
         A function, on the device of `x`, from float32 (M, C) to predicted classes, int64 (M,).
     """
-    mean, std = x.mean(0), x.std(0).clamp_min(1e-6)
+    mean = x.mean(0)
+    std = x.std(0).clamp_min(1e-6) if len(x) > 1 else torch.ones_like(mean)
     x = (x - mean) / std
     held_out = (torch.randperm(len(y), generator=torch.Generator().manual_seed(0)) % 5 == 0).to(x.device)
 
@@ -32,22 +35,29 @@ def fit(x: Tensor, y: Tensor, *, classes: int) -> Callable[[Tensor], Tensor]:
         weight, bias = _minimize(x[~held_out], y[~held_out], classes, penalty)
         return float(((x[held_out] @ weight + bias).argmax(1) == y[held_out]).float().mean())
 
-    weight, bias = _minimize(x, y, classes, max(PENALTIES, key=score))
+    penalty = max(PENALTIES, key=score) if len(y) > 1 else PENALTIES[-1]
+    weight, bias = _minimize(x, y, classes, penalty)
     return lambda features: (((features - mean) / std) @ weight + bias).argmax(1)
 
 
 def probe(train: Features, test: Features, *, classes: int, device: torch.device) -> dict[str, Any]:
-    """Fit a classifier on `train`; return `top1` on `test` and its 95 % `interval`.
+    """Fit a classifier on `train`; return `top1` on `test`, its 95 % `interval` and what is `chance`.
 
-    A test video that could not be read counts as wrong; such a training video is left out.
+    A test video that could not be read counts as wrong; such a training video is left out. UserError where none is
+    left.
     """
+    if not train.readable.any():
+        name = train.names[0]
+        raise UserError(
+            f"none of {len(train.names)} training videos can be read, the first {name}: {train.unreadable[name]}"
+        )
     x, y, test_x = (
         torch.from_numpy(values).to(device)
         for values in (train.values[train.readable], train.labels[train.readable], test.values[test.readable])
     )
     predicted = fit(x, y, classes=classes)(test_x).cpu().numpy()
     correct, total = int((predicted == test.labels[test.readable]).sum()), len(test.names)
-    return {"top1": correct / total, "interval": wilson(correct, total)}
+    return {"top1": correct / total, "interval": wilson(correct, total), "chance": chance(test, train)}
 
 
 def _minimize(x: Tensor, y: Tensor, classes: int, penalty: float) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from configs.errors import UserError, first_names
-from configs.schema import Recognition
+from configs.schema import LabeledData, Recognition
 from dali_pipelines.datasets.open import Dataset, open_dataset
 from dali_pipelines.store.index import Index
 from nets import backbones
@@ -23,6 +23,7 @@ from trainers.evaluation.linear import probe
 from trainers.evaluation.predict import predict
 from trainers.evaluation.retrieval import count_lines, write_json, write_retrieval
 from trainers.evaluation.saved_features import Sets, features_of_both
+from trainers.evaluation.split_notes import trained_on, untrained_classes
 from trainers.weights import Weights, classifier_weights, clip_differences, load
 
 
@@ -91,7 +92,19 @@ def find_caveats(weights: Weights, config: Recognition, dataset: Dataset) -> lis
             f"it was trained on split {trained.data.split} and is tested on split {config.data.split}, which may hold "
             "videos that it was trained on"
         )
-    return found
+    return found + training_caveats(trained.data, config.data, dataset.index)
+
+
+def training_caveats(trained: LabeledData, tested: LabeledData, test: Index) -> list[str]:
+    """Return what the training list of a checkpoint's recipe says of the test; nothing where it cannot be read here."""
+    moved = replace(trained, root=tested.root)
+    if trained.list is None and Path(trained.root).resolve() != Path(tested.root).resolve():
+        return []  # all videos of another dataset
+    try:
+        train = open_dataset(moved.root, moved.list_of("train"), labeled=True).index
+    except (UserError, OSError):
+        return []
+    return untrained_classes(train, test) + trained_on(train, test)
 
 
 def retrieval(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
@@ -121,10 +134,10 @@ def linear(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> st
 def _write_linear(sets: Sets, out: Path, device: torch.device) -> str:
     """Fit and test the classifier, write linear.json and return the figures as text."""
     classes = len(sets.gallery_index.class_names)
-    measured = probe(sets.gallery, sets.queries, classes=classes, device=device) | {"chance": 1 / classes}
+    measured = probe(sets.gallery, sets.queries, classes=classes, device=device)
     write_json(out / "linear.json", sets.facts | measured)
     low, high = (100 * share for share in measured["interval"])
-    details = f"(95 %: {low:.1f} to {high:.1f}; chance {100 / classes:.1f} %)"
+    details = f"(95 %: {low:.1f} to {high:.1f}; chance {100 * measured['chance']:.1f} %)"
     top1 = f"top-1       {100 * measured['top1']:6.2f} %   {details}"
     return "\n".join([top1, *count_lines(sets, "as wrong"), f"files       {out}"])
 

@@ -17,7 +17,7 @@ from configs.errors import shown
 from dali_pipelines.store.files import replacing
 from trainers.evaluation import contact_sheet
 from trainers.evaluation.contact_sheet import OTHER, QUERY, SAME, Item
-from trainers.evaluation.features import Features
+from trainers.evaluation.features import Features, chance
 from trainers.evaluation.intervals import wilson
 from trainers.evaluation.saved_features import Sets
 
@@ -63,12 +63,6 @@ def search(queries: Features, gallery: Features) -> Nearest:
         nearest = np.argsort(-cosine, axis=1, kind="stable")[:, : rows.shape[1]]
         rows[block], cosines[block] = gallery_rows[nearest], np.take_along_axis(cosine, nearest, 1)
     return Nearest(ahead, rows, cosines)
-
-
-def chance(queries: Features, gallery: Features) -> float:
-    """Return R@1 by chance: the mean over the queries of the share of the gallery with their class."""
-    sizes = np.bincount(gallery.labels[gallery.readable], minlength=int(queries.labels.max()) + 1)
-    return float(sizes[queries.labels].mean() / sizes.sum())
 
 
 def _readable_by_name(features: Features) -> np.ndarray:

@@ -22,6 +22,7 @@ from dali_pipelines.tasks.recognition import Config
 from nets import backbones
 from trainers.engine.distributed import Ranks
 from trainers.evaluation.features import Features, extract
+from trainers.evaluation.split_notes import untrained_classes
 from trainers.weights import Weights, clip_differences
 
 RULE = "mean over the views of pooled features of length 1, 1"
@@ -55,7 +56,7 @@ def features_of_both(weights: Weights, config: Recognition, ranks: Ranks) -> Set
             f"{len(shared)} of {len(queries)} test videos are training videos too, the first {shown(shared[0])}: such "
             "a video finds itself; let data.list and data.test_list name different videos"
         )
-    missing = [note for dataset in datasets for note in dataset.notes]
+    missing = [note for dataset in datasets for note in dataset.notes] + untrained_classes(gallery, queries)
     for note in [*clip_differences(config, weights.clip), *missing] if ranks.rank == 0 else []:
         print(f"note: {note}", flush=True)
     backbone = backbones.create(weights.backbone)
@@ -104,7 +105,7 @@ def features(
     if broken:
         raise UserError(
             f"the features of {len(broken)} of {len(index)} videos are not finite, the first {shown(broken[0])}: "
-            "the network's weights hold nan or infinity; take an earlier checkpoint"
+            "the network's weights are finite, but too large for these videos; take an earlier checkpoint"
         )
     if not found.unreadable:
         ranks.on_rank0(lambda: _write(path, found.values))

@@ -56,7 +56,8 @@ def figures(found: Predictions) -> dict[str, Any]:
     if len(broken):
         raise UserError(
             f"the scores of {len(broken)} of {len(found.names)} videos are not finite, the first "
-            f"{shown(found.names[broken[0]])}: the network's weights hold nan or infinity; take an earlier checkpoint"
+            f"{shown(found.names[broken[0]])}: the network's weights are finite, but too large for these videos; take "
+            "an earlier checkpoint"
         )
     table, videos = confusion_table(found), len(found.names)
     correct = int(np.trace(table))

@@ -1,5 +1,6 @@
 """Validate a classifier between epochs: for the best checkpoint, and for a rate that waits for plateaus."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +12,9 @@ from nets.classifier import Classifier
 from trainers.engine import checkpoint
 from trainers.engine.distributed import Ranks
 from trainers.engine.run import Run, content
+from trainers.engine.work_dir import BEST, set_aside
 from trainers.evaluation.predict import cross_entropy, predict, top_k
 
-BEST = "best.pt"
 LEAST_GAIN = 1e-4  # share by which a loss must be lower to count as lower; that of torch's ReduceLROnPlateau
 
 
@@ -58,6 +59,37 @@ class Validator:
     def load_state_dict(self, state: dict[str, object]) -> None:
         for name, value in state.items():
             setattr(self, {"owing": "pending"}.get(name, name), value)  # as older checkpoints call it
+
+    def bring_best(self, folder: Path, step: int) -> str:
+        """Find the best checkpoint so far after a resume from `folder`, and bring it along from there.
+
+        Without it the search begins anew. All ranks call this at the same point. Returns a note, or "".
+        """
+
+        def bring() -> str:
+            ours, theirs = self.folder / BEST, folder / BEST
+            if self.best[0] < 0 or self._is_best(ours, step):
+                return ""
+            if ours.is_file():
+                set_aside(self.folder.parent, [f"{self.folder.name}/{BEST}"])
+            if not self._is_best(theirs, step):
+                return f"the best checkpoint up to step {step} is not in {folder}: the search for it begins anew"
+            shutil.copy(theirs, ours)
+            return f"{ours} is that of {folder}"
+
+        note = self.ranks.on_rank0(bring)
+        if note.endswith("anew"):
+            self.best = (-1.0, 0.0)
+        return note
+
+    def _is_best(self, path: Path, step: int) -> bool:
+        """Tell whether a file is the best checkpoint up to `step`, or of a validation of that step that is pending."""
+        try:
+            found = checkpoint.read(path)
+        except UserError:
+            return False
+        measured = (found["validation"]["top1"], -found["validation"]["loss"])
+        return repr(measured) == repr(tuple(self.best)) or (self.pending and found["step"] == step)
 
     def _write(self, run: Run, step: int) -> None:
         facts = {"step": step, "validation": {"top1": self.best[0], "loss": -self.best[1], "videos": len(self.index)}}

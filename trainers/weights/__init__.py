@@ -18,9 +18,11 @@ from dali_pipelines.tasks import Task, task_module
 from dali_pipelines.tasks.recognition import Config as Clips
 from dali_pipelines.tasks.recognition import Test
 from trainers.engine import checkpoint
+from trainers.engine.state import plain, require_finite
 
 BACKBONE = "backbone."
 CLIP = ("num_frames", "strides", "size", "normalization")
+FROM_OTHERS = "Weights of other programs come in with `python -m trainers.import_checkpoint`"
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ class Weights:
     """What it was trained on: num_frames, strides, size, normalization."""
     classes: tuple[str, ...] = ()
     """Names of a classifier's classes, in order; empty where they are not known."""
+    run: str = ""
+    """The id of the run that wrote them; "" where that is not known."""
+
+    def __post_init__(self) -> None:
+        require_finite(self.model, self.path)
 
     @property
     def sha256(self) -> str:
@@ -89,7 +96,8 @@ def load(module: nn.Module, state: Mapping[str, Tensor], theirs: str, ours: str)
 def read(where: str | Path) -> Weights:
     """Read the weights of a run (its newest checkpoint), of a checkpoint's .pt, or of an export's .safetensors.
 
-    UserError for a file that is missing, damaged, or of another kind.
+    Raises:
+        UserError: a file that is missing, damaged, or of another kind; one with nan or infinity among its weights.
     """
     path = Path(where)
     if path.suffix == ".safetensors":
@@ -105,11 +113,12 @@ def read(where: str | Path) -> Weights:
     return Weights(
         path=path,
         backbone=config.backbone,
-        model=content["model"],
+        model=plain(content["model"], path),
         config=config,
         step=content.get("step", 0),
         clip=clip_facts(config),
         classes=tuple(content.get("classes", ())),
+        run=content.get("run", ""),
     )
 
 
@@ -138,7 +147,9 @@ def _exported(path: Path) -> Weights:
             raise ValueError("they are of two exports, or one of them has changed")
         state = load_file(path)
     except FileNotFoundError as error:
-        raise UserError(f"no such file: {error.filename}; an export is a .safetensors with a .json") from None
+        raise UserError(
+            f"no such file: {error.filename}; an export is a .safetensors with a .json. {FROM_OTHERS}"
+        ) from None
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} and {facts_file.name} are damaged or no export ({error}); export again") from None
     model = {f"{BACKBONE}{key}": value for key, value in state.items()}
@@ -150,14 +161,18 @@ def classifier_weights(weights: Weights) -> Recognition:
     if not isinstance(weights.config, Recognition):
         what = f"of the task {weights.config.task}" if weights.config else "an exported backbone"
         raise UserError(f"{weights.path} is {what} and has no classifier: finetune it with trainers/finetune.py first")
+    if not len(weights.model["linear.bias"]):
+        raise UserError(f"{weights.path} is a backbone alone: finetune it with trainers/finetune.py first")
     return weights.config
 
 
 def clip_differences(config: Recognition, clip: Mapping[str, Any]) -> list[str]:
     """Return how the clips of the recipe differ from those of pretraining, one sentence each."""
-    ours = {name: getattr(config.plan, name) for name in ("num_frames", "size", "normalization")}
+    ours = {name: getattr(config.plan, name) for name in ("num_frames", "stride", "size", "normalization")}
+    theirs = {name: [clip[name]] for name in CLIP if name != "strides" and name in clip}
+    theirs["stride"] = clip.get("strides", [config.plan.stride])
     return [
-        f"plan.{key} is {value}; the network was pretrained with {clip[key]}"
+        f"plan.{key} is {value}; the network was pretrained with {' and '.join(map(str, theirs[key]))}"
         for key, value in ours.items()
-        if key in clip and clip[key] != value
+        if key in theirs and value not in theirs[key]
     ]

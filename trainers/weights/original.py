@@ -9,22 +9,33 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from configs.errors import UserError
+from trainers.engine.state import plain
 
 WRAPPERS = ("state_dict", "model")
 """Names under which training code puts the state dict next to other things."""
 
 
 def read_original(path: Path) -> dict[str, Tensor]:
-    """Read the state dict in a file of torch.save, old format or new, keys without `module.`.
+    """Read the state dict in a file of torch.save, old format or new, or of safetensors.
 
-    UserError for a missing or damaged file, for one that holds something else, and for one that names objects which
-    torch does not load without running code.
+    Its keys are those of the network alone, see `engine.state.plain`.
+
+    Raises:
+        UserError: a missing or damaged file, one that holds something else, and one that names objects which torch does
+            not load without running code.
     """
     if not path.is_file():
         raise UserError(f"no such file: {path}")
+    if path.suffix == ".safetensors":
+        try:
+            return plain(load_file(path), path)
+        except SafetensorError as error:
+            raise UserError(f"{path} is damaged, or no file of safetensors ({error})") from None
     content: Any = None
     damaged: str | None = None
     try:
@@ -61,9 +72,7 @@ def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
             break
     if not isinstance(content, Mapping) or not content:
         raise UserError(f"{path} holds no state dict, neither by itself nor as {' or '.join(WRAPPERS)}")
-    state = {}
     for key, value in content.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise UserError(f"{path} holds no state dict: {key!r} is of type {type(value).__name__} and no tensor")
-        state[key.removeprefix("module.")] = value
-    return state
+    return plain(content, path)

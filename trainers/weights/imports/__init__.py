@@ -1,6 +1,7 @@
 """Checkpoints of the published systems, one module each: `convert(state)` maps their keys to ours."""
 
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,7 +102,9 @@ def network(imported: Imported) -> Pretext:
     if config.task == "recognition":
         if "linear.weight" not in model:
             raise UserError("the checkpoint has no linear layer")
-        net = Classifier(backbones.create(config.backbone), model["linear.weight"].shape[:1].numel(), config.net)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a linear layer of no classes
+            net = Classifier(backbones.create(config.backbone), model["linear.weight"].shape[:1].numel(), config.net)
     else:
         net = build_task(config.task, config.backbone, Task(config.task, config.plan).batch_schema, config.net)
     theirs = {ours: key for key, ours in imported.used.items()}

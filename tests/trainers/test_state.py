@@ -1,0 +1,93 @@
+"""What every state dict is held to: keys without wrappers, finite values; in each place where weights are read."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from configs.errors import UserError
+from tests.trainers.test_weights import write_checkpoint
+from trainers.engine import checkpoint
+from trainers.engine.state import plain, require_finite
+from trainers.evaluation.video_features import extract_features
+from trainers.weights import read
+from trainers.weights.export import export
+from trainers.weights.original import read_original
+
+PREFIXES = ("module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "module.module.")
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "ours.pt"
+    write_checkpoint(path)
+    return path
+
+
+def changed(path: Path, folder: Path, change) -> Path:
+    """A copy of a checkpoint with another state."""
+    content = checkpoint.read(path)
+    content["model"] = change(content["model"])
+    checkpoint.write(folder / "changed.pt", content)
+    return folder / "changed.pt"
+
+
+def with_nan(state):
+    return state | {"backbone.stem.0.weight": torch.full_like(state["backbone.stem.0.weight"], torch.nan)}
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_prefixes_of_wrappers_are_dropped_by_imports_and_by_load_weights(ours, tmp_path, prefix):
+    """G15."""
+    model = read(ours).model
+    wrapped = changed(ours, tmp_path, lambda state: {f"{prefix}{key}": value for key, value in state.items()})
+    assert list(read(wrapped).model) == list(model)
+    theirs = {f"{prefix}{key}": value for key, value in model.items()}
+    torch.save({"state_dict": theirs}, tmp_path / "theirs.pth")
+    assert list(read_original(tmp_path / "theirs.pth")) == list(model)
+
+
+def test_the_prefix_of_a_compiled_part_is_dropped_and_a_module_of_that_name_stays():
+    """G15: of `net.backbone = torch.compile(net.backbone)`."""
+    keys = ("backbone._orig_mod.conv.weight", "module.a._orig_mod.b._orig_mod.c", "blocks.module.weight")
+    assert list(plain(dict.fromkeys(keys, torch.ones(1)), "x.pt")) == [
+        "backbone.conv.weight",
+        "a.b.c",
+        "blocks.module.weight",
+    ]
+
+
+def test_a_tensor_with_and_without_a_prefix_is_refused():
+    """G15."""
+    with pytest.raises(UserError, match=r"x.pt has 1 tensors twice, with module. or _orig_mod. and without"):
+        plain({"module.a": torch.ones(1), "a": torch.ones(1), "b": torch.ones(1)}, "x.pt")
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_a_tensor_that_is_not_finite_is_named(value):
+    """G02."""
+    state = {"a": torch.ones(3), "count": torch.tensor(3), "b": torch.tensor([1, value]), "half": torch.ones(2).half()}
+    require_finite({key: state[key] for key in ("a", "count", "half")}, "x.pt")
+    with pytest.raises(UserError, match=r"x.pt holds nan or infinity in 1 of 4 tensors \(b\): .* earlier checkpoint"):
+        require_finite(state, "x.pt")
+
+
+def test_weights_with_nan_are_refused_wherever_they_are_read(ours, tmp_path):
+    """G02, G14, G17: `read` is behind extract_features, finetune, test, probe, export and clipfeed.load_weights."""
+    broken = changed(ours, tmp_path, with_nan)
+    with pytest.raises(
+        UserError, match=rf"{broken} holds nan or infinity in 1 of \d+ tensors \(backbone.stem.0.weight\)"
+    ):
+        read(broken)
+    out = tmp_path / "a.safetensors"
+    weights = read(ours)
+    weights.model["backbone.stem.0.weight"][0] = torch.inf  # after it was checked, as in a file from before the check
+    export(weights, out)
+    with pytest.raises(UserError, match=rf"{out} holds nan or infinity in 1 of"):
+        read(out)
+
+
+def test_features_of_a_network_with_nan_are_refused_before_a_video_is_looked_for(ours, tmp_path):
+    """G02: it was "64 features of 48 videos, 0 unreadable", all of them nan."""
+    with pytest.raises(UserError, match=r"holds nan or infinity in 1 of"):
+        extract_features(changed(ours, tmp_path, with_nan), tmp_path / "gone")

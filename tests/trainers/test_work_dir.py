@@ -1,0 +1,180 @@
+"""One folder, one run: what a second run finds there, what is kept of the first, and what a resume says."""
+
+import os
+import re
+import signal
+
+import pytest
+import torch
+
+from configs.errors import UserError
+from tests.helpers.runs import write_recipe
+from tests.trainers.test_loop import assert_same_weights, history, run, weights
+from trainers.commands import pretrain
+from trainers.engine import checkpoint
+from trainers.engine.work_dir import locked, run_in
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An uninterrupted run."""
+    folder = tmp_path_factory.mktemp("whole")
+    run(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """The first four steps of it."""
+    folder = tmp_path_factory.mktemp("begun")
+    run(folder, "--max-steps", "4")
+    return folder / "run" / "checkpoints" / "step_00000004.pt"
+
+
+def test_a_second_run_at_once_is_refused_and_a_lock_that_was_left_holds_nobody(tmp_path):
+    """G18."""
+    work_dir = tmp_path / "run"
+    work_dir.mkdir()
+    with (
+        locked(work_dir),
+        pytest.raises(
+            UserError, match=rf"another run is training in {work_dir} \(process {os.getpid()} on .*--work-dir"
+        ),
+    ):
+        run(tmp_path, "--max-steps", "1")
+    assert not (work_dir / "checkpoints" / "step_00000001.pt").exists()
+    assert "process" in (work_dir / ".lock").read_text()
+    run(tmp_path, "--max-steps", "1")
+    assert (work_dir / "checkpoints" / "step_00000001.pt").exists()
+
+
+def test_a_new_run_moves_aside_what_another_has_left(whole, tmp_path, capsys):
+    """G01: the checkpoints to resume from were moved away, as a message advises; all else was still there."""
+    run(tmp_path, "--max-steps", "2")
+    work_dir = tmp_path / "run"
+    first, lines = run_in(work_dir), (work_dir / "metrics.jsonl").read_text()
+    (work_dir / "checkpoints" / "step_00000002.pt").unlink()
+    (work_dir / "checkpoints" / "best.pt").write_text("the best of the first run")
+    run(tmp_path, "--max-steps", "3")
+    assert (
+        f"note: {work_dir} holds files of an earlier run: they are moved to {work_dir}/earlier_1"
+        in capsys.readouterr().out
+    )
+    earlier = work_dir / "earlier_1"
+    assert (earlier / "metrics.jsonl").read_text() == lines
+    assert (earlier / "best.pt").read_text() == "the best of the first run"
+    assert {"config.yaml", "tensorboard"} < {path.name for path in earlier.iterdir()}
+    assert not (work_dir / "checkpoints" / "best.pt").exists()
+    assert history(tmp_path) == history(whole)[:3]
+    second = run_in(work_dir)
+    assert re.fullmatch("[0-9a-f]{12}", second)
+    assert first != second
+    run(tmp_path, "--max-steps", "4")  # the same run: nothing moves
+    assert [path.name for path in work_dir.glob("earlier_*")] == ["earlier_1"]
+    newest = torch.load(work_dir / "checkpoints" / "step_00000004.pt", weights_only=True)
+    assert newest["run"] == run_in(work_dir) == second
+
+
+def test_a_resume_says_where_and_each_option_that_changed(whole, begun, tmp_path, capsys):
+    """U06, G07."""
+    run(tmp_path, "--resume", str(begun), "--max-steps", "5")
+    output = capsys.readouterr().out
+    assert f"resumed at step 4 of 15 from {begun}" in output
+    assert "changed since" not in output
+    assert history(tmp_path) == history(whole)[4:5]
+    run(tmp_path, "--max-steps", "6", "--set", "optim.lr=0.5", "--set", "train.epochs=4", "--set", "schedule.gamma=0.2")
+    output = capsys.readouterr().out
+    newest = tmp_path / "run" / "checkpoints" / "step_00000005.pt"
+    assert f"resumed at step 5 of 20 from {newest}" in output
+    changes = "optim.lr: 0.05 -> 0.5, schedule.gamma: 0.1 -> 0.2, train.epochs: 3 -> 4"
+    assert f"note: changed since step 5: {changes}\n" in output
+
+
+def test_a_finished_run_says_that_changes_do_nothing_and_goes_on_with_more_epochs(tmp_path, capsys):
+    """G07."""
+    one = ("--set", "train.epochs=1")
+    run(tmp_path, *one)
+    capsys.readouterr()
+    run(tmp_path, *one, "--set", "optim.lr=0.5")
+    note, line = capsys.readouterr().out.splitlines()
+    assert note == "note: changed since step 5: optim.lr: 0.05 -> 0.5"
+    assert line.startswith("nothing to do: ")
+    assert line.endswith(
+        " has done 5 of 5 steps; raise train.epochs to go on, or pass another --work-dir to start a new run"
+    )
+    assert "lr: 0.05" in (tmp_path / "run" / "config.yaml").read_text()
+    run(tmp_path, "--set", "train.epochs=2", "--max-steps", "6")
+    assert "note: changed since step 5: train.epochs: 1 -> 2" in capsys.readouterr().out
+    assert [line["step"] for line in history(tmp_path)] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("more", "what"), [({}, "holds a network alone, as best.pt does"), ({"imported": {}}, "was imported")]
+)
+def test_what_no_training_can_go_on_from_is_refused_with_the_way_out(begun, tmp_path, more, what):
+    """G04, G22."""
+    content = checkpoint.read(begun)
+    path = tmp_path / "best.pt"
+    checkpoint.write(path, {key: content[key] for key in ("run", "identity", "config", "model", "step")} | more)
+    with pytest.raises(UserError) as caught:
+        run(tmp_path, "--resume", str(path))
+    assert str(caught.value) == (
+        f"--resume {path}: it {what}, and no training can go on from it; give a step_*.pt, or start a new run with "
+        f"trainers/finetune.py --pretrained {path}"
+    )
+
+
+def test_a_checkpoint_of_another_run_is_not_mixed_with_those_of_this_one(begun, tmp_path):
+    """G01, G03."""
+    run(tmp_path, "--max-steps", "1")
+    with pytest.raises(UserError, match=f"--resume {begun} is of another run than the checkpoints in "):
+        run(tmp_path, "--resume", str(begun))
+    assert checkpoint.list_steps(tmp_path / "run" / "checkpoints") == [1]
+
+
+def test_a_checkpoint_with_nan_is_not_resumed(begun, tmp_path):
+    """G02."""
+    content = checkpoint.read(begun)
+    content["model"]["head.2.bias"].fill_(torch.nan)
+    checkpoint.write(tmp_path / "step_00000004.pt", content)
+    with pytest.raises(UserError, match=r"step_00000004.pt holds nan or infinity in 1 of \d+ tensors \(head.2.bias\)"):
+        run(tmp_path, "--resume", str(tmp_path / "step_00000004.pt"))
+
+
+def test_fewer_videos_than_a_global_batch_of_all_micro_steps_are_an_error_in_words(tmp_path):
+    """G10: 42 videos are 7 batches of 6, and a step wants 8 of these."""
+    message = "nowhere has 42 videos, fewer than one global batch of 48: lower train.global_batch or add videos"
+    with pytest.raises(UserError, match=message):
+        run(tmp_path, "--set", "train.global_batch=48", "--set", "train.accumulate=8")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (("optim.name=sdg",), "optim.name: no 'sdg'; did you mean sgd?; there are: sgd, adam, adamw, lars"),
+        (("train.loggers=[tensorbord]",), "train.loggers: no 'tensorbord'; did you mean tensorboard?"),
+        (("backbone=r3d_18",), "backbone: no 'r3d_18'; did you mean r3d18?"),
+        (
+            ("schedule.kind=warmup_cosine", "optim.lr=1e-6"),  # G11: ran at 1e-5
+            "optim.lr = 1e-06 is below schedule.min_lr = 1e-05, the rate that warmup_cosine begins and ends with: ",
+        ),
+    ],
+)
+def test_names_and_rates_are_checked_before_the_dataset_is_looked_for(tmp_path, changes, message):
+    recipe = write_recipe(tmp_path, tmp_path / "gone")
+    options = [word for change in changes for word in ("--set", change)]
+    with pytest.raises(UserError, match=re.escape(message)):
+        pretrain.main(["--config", str(recipe), "--device", "cpu", *options])
+
+
+def test_ctrl_c_saves_after_the_step_and_the_same_command_goes_on(whole, tmp_path, capfd):
+    """U05, G19."""
+    before = signal.getsignal(signal.SIGINT)
+    run(tmp_path, "--set", "plan.int_step=9")
+    output, errors = capfd.readouterr()
+    assert "stopped by Ctrl-C after step 10 of 15; the same command goes on from" in output
+    assert "stopping after this step; Ctrl-C again ends at once" in errors
+    assert signal.getsignal(signal.SIGINT) == before
+    run(tmp_path)
+    assert history(tmp_path) == history(whole)
+    assert_same_weights(weights(tmp_path), weights(whole))

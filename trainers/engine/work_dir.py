@@ -1,0 +1,103 @@
+"""The folder of a run: it takes one run at a time, and no run loses or takes the files of another."""
+
+import fcntl
+import os
+import re
+import socket
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from configs.errors import UserError
+from configs.load import dump
+from configs.schema import Config
+from dali_pipelines.datasets.fates import TOO_SHORT_FILE, UNREADABLE_FILE
+from dali_pipelines.store.files import replacing
+
+CHECKPOINTS = "checkpoints"
+BEST = "best.pt"
+CONFIG = "config.yaml"
+LOCK = ".lock"
+OF_A_RUN = (
+    f"{CHECKPOINTS}/{BEST}",
+    "metrics.jsonl",
+    "validation.jsonl",
+    "train.csv",
+    "validation.csv",
+    "tensorboard",
+    CONFIG,
+    TOO_SHORT_FILE,
+    UNREADABLE_FILE,
+)
+"""What a run leaves, except for the checkpoints to resume from."""
+
+
+def require_writable(*folders: Path, option: str = "--work-dir") -> None:
+    """Create the folders. UserError when one takes no files: better now than after the work."""
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise UserError(f"cannot write to {folder}: {error.strerror}; choose another {option}") from error
+
+
+@contextmanager
+def locked(work_dir: Path) -> Iterator[None]:
+    """Keep other runs out of the folder. UserError when one is there.
+
+    The lock is the kernel's: it ends with the process, however that ends.
+    """
+    with (work_dir / LOCK).open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise UserError(
+                f"another run is training in {work_dir} ({file.read().strip() or 'of another machine'}): wait until it "
+                "ends, or pass another --work-dir"
+            ) from None
+        except OSError as error:
+            print(f"note: {work_dir} cannot be locked ({error.strerror}): start no second run in it", flush=True)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+
+
+def run_in(work_dir: Path) -> str:
+    """Return the id of the run whose files lie in the folder; "" for none, or one from before there were ids."""
+    try:
+        first = (work_dir / CONFIG).read_text(encoding="utf-8", errors="replace").partition("\n")[0]
+    except FileNotFoundError:
+        return ""
+    match = re.fullmatch(r"# run (\w+)", first)
+    return match[1] if match else ""
+
+
+def write_config(work_dir: Path, config: Config, run_id: str) -> None:
+    """Write config.yaml, with the run's id."""
+    with replacing(work_dir / CONFIG) as part:
+        part.write_text(f"# run {run_id}\n" * bool(run_id) + dump(config), encoding="utf-8")
+
+
+def make_way(work_dir: Path, run_id: str) -> str:
+    """Move what another run has left out of the way; return a note, or "" where there is nothing to keep."""
+    results = (work_dir / OF_A_RUN[0], work_dir / OF_A_RUN[1])
+    if run_in(work_dir) == run_id or not any(path.is_file() and path.stat().st_size for path in results):
+        return ""
+    return f"{work_dir} holds files of an earlier run: they are moved to {set_aside(work_dir, OF_A_RUN)}"
+
+
+def set_aside(work_dir: Path, names: Sequence[str]) -> Path:
+    """Move files of the folder, those that are there, into `work_dir`/earlier_N, which is returned."""
+    number = 1
+    while (folder := work_dir / f"earlier_{number}").exists():
+        number += 1
+    folder.mkdir()
+    for name in names:
+        if (work_dir / name).exists():
+            (work_dir / name).rename(folder / Path(name).name)
+    return folder
