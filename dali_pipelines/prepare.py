@@ -182,7 +182,7 @@ def _print_summary(out: Path, records: Mapping[str, Record], *, new: int) -> Non
     rows = list(records.values())
     frames = sum(row.num_frames for row in rows)
     fragments = sum(len(row.fragments) for row in rows)
-    size = sum(row.fragments[-1].offset + row.fragments[-1].size for row in rows)
+    size = sum(row.init_size + sum(fragment.size for fragment in row.fragments) for row in rows)
     shapes = Counter(f"{row.width}x{row.height}" for row in rows).most_common()
     more = f" and {len(shapes) - 3} other sizes" * (len(shapes) > 3)
     print(f"{out}: {len(rows)} videos ({new} stored now), {frames} frames, {size / 1e6:.1f} MB")

@@ -50,13 +50,11 @@ def data_begin(file: BinaryIO, header: int, size: int) -> int:
 
     The header has fields of its own length, which may differ from those in the directory.
     """
-    try:
-        file.seek(header)
-        head = file.read(LOCAL_HEADER)
-    except ValueError as error:
-        raise VideoError(f"is no whole zip: {error}") from error
+    length = file.seek(0, 2)
+    file.seek(min(max(header, 0), length))  # a damaged directory may say anything
+    head = file.read(LOCAL_HEADER)
     name, extra = (int.from_bytes(head[at : at + 2], "little") for at in (26, 28))
     begin = header + LOCAL_HEADER + name + extra
-    if not head.startswith(b"PK\3\4") or begin + size > file.seek(0, 2):
+    if not head.startswith(b"PK\3\4") or begin + size > length:
         raise VideoError(f"is no whole zip: there is no member of {size} bytes at byte {header}")
     return begin
