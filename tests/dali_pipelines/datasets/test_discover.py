@@ -220,6 +220,8 @@ def test_labels_that_come_with_the_videos_are_their_classes():
         ("jump", "run"),
     )
     assert read_labels("none", ["a"], given={"a": "run"}) == ({"a": -1}, ())
+    with pytest.raises(UserError, match="99999999 is no class id"):
+        read_labels("folders", ["a"], given={"a": "99999999"})
 
 
 def test_labels_from_a_csv_file_are_ids_or_class_names(tmp_path):
