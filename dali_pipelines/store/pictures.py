@@ -15,7 +15,7 @@ from PIL import Image
 
 from dali_pipelines.decode import packets
 from dali_pipelines.decode.planes import PLANAR
-from dali_pipelines.store.archives import read_archive
+from dali_pipelines.store.archives import kind_of, read_archive
 from dali_pipelines.store.archives.msgpack import elements
 from dali_pipelines.store.archives.zips import data_begin
 from dali_pipelines.store.fmp4 import Fragment
@@ -147,7 +147,7 @@ def _resolved(place: Place) -> Place:
         return replace(place, series=series)
     if place.parts is not None:
         return place
-    found = read_archive(place.location, place.kind).videos.get(place.member)
+    found = read_archive(place.location, kind_of(place.location)).videos.get(place.member)
     if found is None or found.fault:
         raise VideoError(found.fault if found else "is no longer one series of pictures")
     return found

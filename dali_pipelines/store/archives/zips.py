@@ -55,6 +55,6 @@ def data_begin(file: BinaryIO, header: int, size: int) -> int:
     head = file.read(LOCAL_HEADER)
     name, extra = (int.from_bytes(head[at : at + 2], "little") for at in (26, 28))
     begin = header + LOCAL_HEADER + name + extra
-    if not head.startswith(b"PK\3\4") or begin + size > length:
+    if header < 0 or not head.startswith(b"PK\3\4") or begin + size > length:
         raise VideoError(f"is no whole zip: there is no member of {size} bytes at byte {header}")
     return begin
