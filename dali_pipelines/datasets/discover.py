@@ -122,9 +122,11 @@ def _named(place: Place, root: str, passed: PassedOver, *, given: bool = False) 
         if given or path != place.location or path.lower().endswith(SUFFIXES):
             kind = kind_of(place.location)
             contents = read_archive(place.location, kind) if kind or not given else None
-    except (VideoError, OSError) as error:
-        reason = f"cannot be opened: {error.strerror}" if isinstance(error, OSError) else str(error)
-        yield _Video(stem, relative, replace(place, fault=reason))
+    except VideoError as error:
+        yield _Video(stem, relative, replace(place, fault=str(error)))
+        return
+    except OSError:  # to be met again, and judged, when it is its turn
+        yield _Video(stem, relative, replace(place, kind="zip"))
         return
     if contents is None:
         yield _Video(stem, relative, place)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from configs.errors import UserError, first_names
 
+MOST_CLASSES = 10**6
+
 
 def read_labels(
     rule: str, names: Iterable[str], *, given: Mapping[str, str] | None = None
@@ -49,6 +51,8 @@ def _ids(texts: Mapping[str, str]) -> tuple[dict[str, int], tuple[str, ...]]:
     """Return labels that are all integers as they are, else ids of the sorted class names; and the class names."""
     if all(text.isdecimal() for text in texts.values()):
         labels = {name: int(text) for name, text in texts.items()}
+        if (most := max(labels.values())) > MOST_CLASSES:
+            raise UserError(f"{most} is no class id: they count from 0, and {MOST_CLASSES} are the most")
         return labels, tuple(str(number) for number in range(max(labels.values()) + 1))
     classes = sorted(set(texts.values()))
     ids = {text: number for number, text in enumerate(classes)}

@@ -31,8 +31,15 @@ def list_folder(location: str) -> list[Entry]:
     """
     if is_url(location):
         return [Entry(name, "folder" if folder else "file") for name, folder in remote_folders.list_folder(location)]
-    names = sorted(os.listdir(location))
-    return [Entry(name, kind(path), os.path.islink(path)) for name in names if (path := os.path.join(location, name))]
+    with os.scandir(location) as found:
+        return sorted(Entry(entry.name, _kind(entry), entry.is_symlink()) for entry in found)
+
+
+def _kind(entry: "os.DirEntry[str]") -> str:
+    """Return what `kind` does; of files and folders the system tells it along with the names."""
+    if entry.is_file(follow_symlinks=False):
+        return "file"
+    return "folder" if entry.is_dir(follow_symlinks=False) else kind(entry.path)
 
 
 def kind(path: str) -> str:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from dali_pipelines.decode import packets
 from dali_pipelines.decode.planes import PLANAR
-from dali_pipelines.store.archives import read_archive
+from dali_pipelines.store.archives import kind_of, read_archive
 from dali_pipelines.store.archives.msgpack import elements
 from dali_pipelines.store.archives.zips import data_begin
 from dali_pipelines.store.fmp4 import Fragment
@@ -92,6 +92,7 @@ def picture_record(place: Place) -> Record:
 
     Raises:
         VideoError: they are not one whole series of one size and codec.
+        OSError: one cannot be read.
     """
     return _record(_resolved(place))
 
@@ -144,12 +145,10 @@ def _resolved(place: Place) -> Place:
             series = Series.of(entry.name for entry in list_folder(place.location) if entry.kind == "file")
         except ValueError as error:
             raise VideoError(str(error)) from error
-        except OSError as error:
-            raise VideoError(f"cannot be opened: {error.strerror}") from error
         return replace(place, series=series)
     if place.parts is not None:
         return place
-    found = read_archive(place.location, place.kind).videos.get(place.member)
+    found = read_archive(place.location, kind_of(place.location)).videos.get(place.member)
     if found is None or found.fault:
         raise VideoError(found.fault if found else "is no longer one series of pictures")
     return found
@@ -160,36 +159,34 @@ def _name(place: Place, i: int) -> str:
 
 
 def _units(place: Place) -> Iterator[tuple[Fragment, bytes]]:
-    """Yield where each picture lies, and its bytes, inflated."""
-    try:
-        yield from _files(place) if place.kind == "folder" else _parts(place)
-    except OSError as error:
-        raise VideoError(f"cannot be read: {error.strerror or error}") from error
-    except (ValueError, ClipError) as error:  # of a list that is none, or a deflated picture that is damaged
-        raise VideoError(str(error)) from error
-
-
-def _files(place: Place) -> Iterator[tuple[Fragment, bytes]]:
-    for i in range(place.series.count if place.series else 0):
-        data = read_file(joined(place.location, _name(place, i))).tobytes()
-        yield Fragment(0, len(data), 1), data
-
-
-def _parts(place: Place) -> Iterator[tuple[Fragment, bytes]]:
-    assert place.parts is not None
+    """Yield where each picture lies, and its bytes, inflated; OSError when one cannot be read."""
+    if place.kind == "folder":
+        for i in range(place.series.count if place.series else 0):
+            data = read_file(joined(place.location, _name(place, i))).tobytes()
+            yield Fragment(0, len(data), 1), data
+        return
     with open_ranged(place.location) as file:
-        for begin, size, deflated in place.parts.tolist():
-            if place.kind == "lmdb":
-                yield from (_read(file, *span) for span in elements(file, begin, begin + size))
-                continue
+        for i, (begin, end, deflated) in enumerate(_spans(place, file)):
+            file.seek(begin)
+            data = file.read(end - begin)
+            try:
+                yield Fragment(begin, end - begin, 1, deflated), inflate(data) if deflated else data
+            except ClipError as error:
+                raise VideoError(f"its picture {_name(place, i)} is damaged: {error}") from error
+
+
+def _spans(place: Place, file: BinaryIO) -> Iterator[tuple[int, int, bool]]:
+    """Yield begin and end of each picture in an archive, and whether it is deflated."""
+    assert place.parts is not None
+    for begin, size, deflated in place.parts.tolist():
+        if place.kind == "lmdb":
+            try:
+                yield from ((*span, False) for span in elements(file, begin, begin + size))
+            except ValueError as error:
+                raise VideoError(str(error)) from error
+        else:
             start = data_begin(file, begin, size) if place.kind == "zip" else begin
-            yield _read(file, start, start + size, deflated=bool(deflated))
-
-
-def _read(file: BinaryIO, begin: int, end: int, *, deflated: bool = False) -> tuple[Fragment, bytes]:
-    file.seek(begin)
-    data = file.read(end - begin)
-    return Fragment(begin, end - begin, 1, deflated), inflate(data) if deflated else data
+            yield start, start + size, bool(deflated)
 
 
 def _header(data: bytes, what: str) -> _Header:

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from dali_pipelines.store.files import is_video_name
+from dali_pipelines.store.files import VIDEO_SUFFIXES
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.series import PICTURE, Series
 from dali_pipelines.store.source import VideoError
@@ -66,13 +66,12 @@ def contents(location: str, kind: Literal["zip", "tar"], members: Iterable[Membe
     others: Counter[str] = Counter()
     for member in members:
         name = require_inside(member.name)
-        path = PurePosixPath(name)
-        picture, video = PICTURE.fullmatch(path.name) is not None, is_video_name(path)
-        hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
-        if hidden or not (picture or video):
-            others[path.suffix or "none"] += not hidden
-            continue
         folder, _, base = name.rpartition("/")
+        picture = PICTURE.fullmatch(base) is not None
+        hidden = "/." in f"/{name}" or name.startswith("__MACOSX")
+        if hidden or not (picture or base.lower().endswith(VIDEO_SUFFIXES)):
+            others[PurePosixPath(base).suffix or "none"] += not hidden
+            continue
         if picture:
             if member.fault:
                 raise VideoError(f"its member {name!r} {member.fault}")

@@ -2,11 +2,10 @@
 
 import zipfile
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from dali_pipelines.store.archives.members import Contents, Member, contents
-from dali_pipelines.store.files import is_video_name
+from dali_pipelines.store.files import VIDEO_SUFFIXES
 from dali_pipelines.store.ranged import open_ranged
 from dali_pipelines.store.reader import MOST_INFLATED
 from dali_pipelines.store.source import VideoError
@@ -37,7 +36,7 @@ def _members(file: BinaryIO) -> Iterator[Member]:
             fault = f"is compressed by method {info.compress_type}, and not stored or deflated: unpack the zip"
         elif info.file_size > MOST_INFLATED and _WAYS[info.compress_type]:
             fault = f"claims to inflate to {info.file_size} bytes, {MOST_INFLATED} are the most"
-        elif is_video_name(PurePosixPath(name)):
+        elif name.lower().endswith(VIDEO_SUFFIXES):
             if info.compress_type == zipfile.ZIP_DEFLATED:
                 fault = "is a deflated video, of which no part can be read: unpack the zip, or make it with `zip -0`"
             else:
@@ -50,13 +49,11 @@ def data_begin(file: BinaryIO, header: int, size: int) -> int:
 
     The header has fields of its own length, which may differ from those in the directory.
     """
-    try:
-        file.seek(header)
-        head = file.read(LOCAL_HEADER)
-    except ValueError as error:
-        raise VideoError(f"is no whole zip: {error}") from error
+    length = file.seek(0, 2)
+    file.seek(min(max(header, 0), length))  # a damaged directory may say anything
+    head = file.read(LOCAL_HEADER)
     name, extra = (int.from_bytes(head[at : at + 2], "little") for at in (26, 28))
     begin = header + LOCAL_HEADER + name + extra
-    if not head.startswith(b"PK\3\4") or begin + size > file.seek(0, 2):
+    if header < 0 or not head.startswith(b"PK\3\4") or begin + size > length:
         raise VideoError(f"is no whole zip: there is no member of {size} bytes at byte {header}")
     return begin

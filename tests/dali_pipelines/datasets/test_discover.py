@@ -172,6 +172,15 @@ def test_of_broken_links_only_those_of_videos_are_quarantined(tmp_path):
     assert main(command) == 0
 
 
+def test_an_archive_that_cannot_be_read_is_one_video_with_the_error_of_the_system(tmp_path):
+    write_zip(tmp_path / "a.zip", {f"{i}.jpg": b"x" for i in range(2)})
+    (tmp_path / "b.zip").symlink_to("gone.zip")
+    places = find_videos([tmp_path], outside=tmp_path / "out").videos
+    assert list(places) == ["a", "b"]
+    with pytest.raises(FileNotFoundError, match=r"b\.zip"):
+        leave_in_place(places["b"])
+
+
 def test_names_with_a_colon_are_no_protocol(tmp_path, monkeypatch):
     make_video(tmp_path / "act:run" / "x.mp4", frames=3).rename(tmp_path / "2021-01-01T10:30:00.mp4")
     make_video(tmp_path / "act:run" / "x.mp4", frames=3)
@@ -220,6 +229,8 @@ def test_labels_that_come_with_the_videos_are_their_classes():
         ("jump", "run"),
     )
     assert read_labels("none", ["a"], given={"a": "run"}) == ({"a": -1}, ())
+    with pytest.raises(UserError, match="99999999 is no class id"):
+        read_labels("folders", ["a"], given={"a": "99999999"})
 
 
 def test_labels_from_a_csv_file_are_ids_or_class_names(tmp_path):
