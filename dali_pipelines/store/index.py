@@ -285,7 +285,7 @@ class Index:
             raise UserError(_why_no_index(root)) from error
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
-        except OSError:
+        except (OSError, MemoryError):
             raise
         except Exception as error:  # bytes of a stranger break a parser in any way
             raise UserError(f"{path} is damaged or not an index ({error}); run `{PREPARE}` again") from error

@@ -51,8 +51,8 @@ def features_of_both(weights: Weights, config: Recognition, ranks: Ranks) -> Set
     shared = sorted({*gallery.names.texts()} & {*queries.names.texts()})
     if shared:
         raise UserError(
-            f"{len(shared)} of {len(queries)} test videos are training videos too, the first {shown(shared[0])}: such a "
-            "video finds itself; let data.list and data.test_list name different videos"
+            f"{len(shared)} of {len(queries)} test videos are training videos too, the first {shown(shared[0])}: such "
+            "a video finds itself; let data.list and data.test_list name different videos"
         )
     missing = [note for dataset in datasets for note in dataset.notes]
     for note in [*clip_differences(config, weights.clip), *missing] if ranks.rank == 0 else []:
