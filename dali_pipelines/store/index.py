@@ -279,8 +279,9 @@ class Index:
     def load(cls, root: str | Path) -> "Index":
         """Open `root/index.npz`; UserError when it is missing, without videos, or not an index.
 
-        A local file is mapped, and processes that this one starts map it again: memory is taken once for all. Behind
-        a URL it is read into memory, and workers share a copy.
+        A local file is mapped, and processes that this one starts map it again: memory is taken once for all. `save`
+        replaces it, which those that have it open do not see; never write into it in place. Behind a URL it is read
+        into memory, and workers share a copy.
         """
         path = f"{root}/{INDEX_FILE}"
         storage_of(root)  # UserError for a URL without one
@@ -295,6 +296,8 @@ class Index:
             raise UserError(f"{path}: {error}") from error
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+        except MemoryError:
+            raise
         except Exception as error:  # bytes of a stranger break a parser in any way
             raise UserError(f"{path} is damaged or not an index ({error}); run `{PREPARE}` again") from error
         if not len(index):
