@@ -153,8 +153,9 @@ def _inflated(
     return np.frombuffer(bytearray().join(whole), np.uint8), np.array([len(part) for part in whole])
 
 
-def inflate(data: bytes | memoryview, most: int = MOST_INFLATED) -> bytes:
+def inflate(data: bytes | memoryview, most: int | None = None) -> bytes:
     """Decompress a raw DEFLATE stream; ClipError when it is damaged, cut off or larger than any picture."""
+    most = most or MOST_INFLATED
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         whole = stream.decompress(data, most)

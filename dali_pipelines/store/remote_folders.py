@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from configs.errors import UserError
-from dali_pipelines.store.remote import remote
+from dali_pipelines.store.remote import RemoteFiles, remote
+from dali_pipelines.store.storage import storage_of
 
 BRACES = re.compile(r"\{([^{}]*)\}")
 NUMBERS = re.compile(r"([0-9]+)\.\.([0-9]+)")
@@ -103,5 +104,8 @@ def _braces(text: str) -> list[str]:
 
 
 def _info(url: str) -> dict[str, Any]:
+    storage = storage_of(url)
+    if not isinstance(storage, RemoteFiles):  # of a scheme in `STORAGES`, which has no folders
+        return {"type": "file", "size": storage.size(url)}
     info: dict[str, Any] = remote(url).ask(url, lambda fs: fs.info(fs._strip_protocol(url)))
     return info
