@@ -21,7 +21,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar
 
 from configs.errors import UserError
-from dali_pipelines.shared_memory import SharedMemory, pack, unpack
+from dali_pipelines.shared_memory import SLOT, SharedMemory, pack, unpack
 from dali_pipelines.worker_process import serve
 
 Job = TypeVar("Job")
@@ -29,6 +29,8 @@ Result = TypeVar("Result")
 
 CHANCES = 2
 """Deaths of its worker after which a job is to blame: a single one may have come from outside."""
+SMALL_SLOT = 1 << 20
+"""Bytes for the arrays of a result where there are hardly any."""
 NO_GUARD = 97
 """The exit status of a worker that makes a pool because it runs the script that made its own."""
 GUARD = "put what it does under if __name__ == '__main__':"
@@ -80,13 +82,16 @@ class Pool(Generic[Job, Result]):
         workers: processes, at least 1.
         ahead: jobs that are handed out before the first of them has to be done.
         spare: results that may be kept without being copied; see `run`.
+        slot: bytes that the arrays of a result may have.
     """
 
-    def __init__(self, function: Callable[[Job], Result], *, workers: int, ahead: int, spare: int = 0) -> None:
+    def __init__(
+        self, function: Callable[[Job], Result], *, workers: int, ahead: int, spare: int = 0, slot: int = SLOT
+    ) -> None:
         _require_main_guard()
         self.ahead, self.spare = ahead, spare
         self._depth = ceil(ahead / workers)
-        self._memory = SharedMemory(1 + ahead + spare)
+        self._memory = SharedMemory(1 + ahead + spare, slot)
         # Slot 0 holds the function: a process that starts must be given little, or this one waits until it is read.
         self._function = pack(function, self._memory.room(0))
         self._free = list(range(ahead + spare, 0, -1))  # the last is used first, so that few are ever touched
@@ -264,9 +269,10 @@ def run_jobs(
 ) -> Iterator[tuple[Job, Result | Crashed]]:
     """Yield (job, function(job)) as the jobs finish, with `Crashed` for a job that killed its process twice.
 
-    An exception of the function is raised here.
+    An exception of the function is raised here. Its results may hold arrays of few bytes alone: addresses, of which a
+    process may have a limited number, are taken for no more.
     """
-    with Pool(function, workers=workers, ahead=workers) as pool:
+    with Pool(function, workers=workers, ahead=workers, slot=SMALL_SLOT) as pool:
         yield from pool.run(jobs, ordered=False)
 
 

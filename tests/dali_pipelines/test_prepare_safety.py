@@ -141,6 +141,7 @@ def test_f04_f05_f06_what_failed_for_a_passing_cause_is_tried_again(place, tmp_p
             f"1 videos failed for a passing cause (1 {cause}): the same command tries them again"
             in capsys.readouterr().out
         )
+        assert f"(the next run tries again: {cause})" in (out / "quarantine.csv").read_text()
     assert tried == ["a", "b", "bad", "a"]
     command.ENGINES["local"] = here
     assert prepare(tmp_path / "raw", "--out", out, *SMALL) == 3
