@@ -2,8 +2,9 @@
 
 Videos are files, folders of numbered pictures (ID/00001.jpg ...), and what zips, tars and LMDBs hold of both.
 
-Writes `DIR/videos/<name>.mp4`, `DIR/index.npz` and `DIR/quarantine.csv` (path, reason). The same command continues an
-interrupted run, and does only what is new or has changed. The dataset is what the last command's sources hold.
+Writes `DIR/videos/<name>.mp4`, `DIR/index.npz` and `DIR/quarantine.csv` (path, reason), and over no file that it did
+not make. The same command continues an interrupted run, and does only what is new, has changed, or failed for a passing
+cause: a crash, memory, the disk, a permission. The dataset is what the last command's sources hold.
 `--shards SIZE` packs the videos into tar shards. `--shard I/N` prepares a part of them, `--missing` names the parts
 that are not finished, `--merge` makes the dataset of all. Exit status 0, 3 when videos were quarantined, 2 when nothing
 is left.
@@ -91,7 +92,7 @@ def _prepare(options: argparse.Namespace) -> int:
             part.end(out, labels, class_names, stored=len(records))
 
     for line in (
-        *summary(out, entries, new=len(jobs), again=again),
+        *summary(out, entries, tried={job.name for job in jobs}, again=again),
         *packing_notes(journal, records, labels),
         *unused_files(out, journal, entries),
     ):
@@ -180,7 +181,7 @@ def _write(
 ) -> tuple[dict[str, Record], dict[str, str]]:
     """Write the index and the quarantine; return the records by name and the reasons by path."""
     records = {name: entry.record for name, entry in entries.items() if entry.record is not None}
-    quarantined = {str(videos[name]): entry.reason for name, entry in entries.items() if entry.record is None}
+    quarantined = {str(videos[name]): entry.told for name, entry in entries.items() if entry.record is None}
     write_reasons(folder / QUARANTINE_FILE, quarantined, key="path")
     if records:
         Index.build(folder, records, labels=labels, class_names=class_names).save()

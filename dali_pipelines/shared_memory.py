@@ -20,30 +20,33 @@ class SharedMemory:
 
     It is not limited by the size of /dev/shm, 64 MB in a container by default. Spawned processes inherit it as an
     argument.
+
+    Args:
+        size: bytes of a slot.
     """
 
-    def __init__(self, slots: int, inherited: Any = None) -> None:
-        self.slots = slots
+    def __init__(self, slots: int, size: int = SLOT, inherited: Any = None) -> None:
+        self.slots, self.size = slots, size
         self.file = os.fdopen(inherited.detach() if inherited else os.memfd_create("clipfeed"), "r+b", buffering=0)
         if not inherited:
-            os.truncate(self.file.fileno(), slots * SLOT)
-        self.map = mmap.mmap(self.file.fileno(), slots * SLOT)
+            os.truncate(self.file.fileno(), slots * size)
+        self.map = mmap.mmap(self.file.fileno(), slots * size)
         self.map.madvise(mmap.MADV_DONTDUMP)  # to write a core, the system would look at each page
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return SharedMemory, (self.slots, DupFd(self.file.fileno()))
+        return SharedMemory, (self.slots, self.size, DupFd(self.file.fileno()))
 
     def room(self, slot: int) -> np.ndarray:
-        """Return the bytes of a slot that hold results, uint8 (SLOT - ALIGN,)."""
-        return np.frombuffer(self.map, np.uint8, SLOT - ALIGN, slot * SLOT)
+        """Return the bytes of a slot that hold results, uint8 (size - ALIGN,)."""
+        return np.frombuffer(self.map, np.uint8, self.size - ALIGN, slot * self.size)
 
     def mark(self, slot: int, *, begun: bool) -> None:
         """Say whether somebody has begun to write to a slot."""
-        self.map[(slot + 1) * SLOT - 1] = begun
+        self.map[(slot + 1) * self.size - 1] = begun
 
     def is_begun(self, slot: int) -> bool:
         """Tell whether somebody has."""
-        return bool(self.map[(slot + 1) * SLOT - 1])
+        return bool(self.map[(slot + 1) * self.size - 1])
 
 
 def pack(thing: object, room: np.ndarray) -> tuple[bytes, Spans]:

@@ -6,8 +6,10 @@ shared memory, where each job has a slot to itself.
 """
 
 import multiprocessing
+import os
 import pickle
 import signal
+import sys
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +23,7 @@ from typing import Any, Generic, TypeVar
 
 from configs.errors import UserError
 from dali_pipelines.read_ahead import Unread
-from dali_pipelines.shared_memory import SharedMemory, pack, unpack
+from dali_pipelines.shared_memory import SLOT, SharedMemory, pack, unpack
 from dali_pipelines.worker_process import serve
 
 Job = TypeVar("Job")
@@ -29,6 +31,11 @@ Result = TypeVar("Result")
 
 CHANCES = 2
 """Deaths of its worker after which a job is to blame: a single one may have come from outside."""
+SMALL_SLOT = 1 << 20
+"""Bytes for the arrays of a result where there are hardly any."""
+NO_GUARD = 97
+"""The exit status of a worker that makes a pool because it runs the script that made its own."""
+GUARD = "put what it does under if __name__ == '__main__':"
 FAILED_STARTS = 20
 """Workers in a row that die while they start; the next one ends the run."""
 POLL_SECONDS = 1.0
@@ -79,6 +86,7 @@ class Pool(Generic[Job, Result]):
         spare: results that may be kept without being copied; see `run`.
         find: says which bytes a job needs. A worker reads those of all jobs that it holds in threads, and calls
             `function(job, read)`, see `read_ahead`. Should reading kill it, the first of them is to blame.
+        slot: bytes that the arrays of a result may have.
     """
 
     def __init__(
@@ -89,10 +97,12 @@ class Pool(Generic[Job, Result]):
         ahead: int,
         spare: int = 0,
         find: Callable[[Job], Unread] | None = None,
+        slot: int = SLOT,
     ) -> None:
+        _require_main_guard()
         self.ahead, self.spare = ahead, spare
         self._depth = ceil(ahead / workers)
-        self._memory = SharedMemory(1 + ahead + spare)
+        self._memory = SharedMemory(1 + ahead + spare, slot)
         # Slot 0 holds the function: a process that starts must be given little, or this one waits until it is read.
         self._function = pack((function, find), self._memory.room(0))
         self._free = list(range(ahead + spare, 0, -1))  # the last is used first, so that few are ever touched
@@ -197,11 +207,11 @@ class Pool(Generic[Job, Result]):
         by = _cause(worker.process.exitcode or 0)
         if not worker.started:
             self._failed_starts += 1
+            if worker.process.exitcode == NO_GUARD:
+                # Not an error to be caught: the script that runs into this is wrong, and a traceback says less.
+                raise SystemExit(f"error: {sys.argv[0]} starts worker processes, which run it again: {GUARD}")
             if by.startswith("exit") or self._failed_starts > FAILED_STARTS:
-                raise UserError(
-                    f"a worker process ended while it started ({by}): see what it printed, and put what the script "
-                    "does under if __name__ == '__main__':"
-                )
+                raise UserError(f"a worker process ended while it started ({by}): see what it printed")
         elif worker.held and self._begun(worker.held[0]):  # else it was dead when it was given the job
             first = worker.held[0]
             first.deaths += 1
@@ -273,11 +283,21 @@ def run_jobs(
 ) -> Iterator[tuple[Job, Result | Crashed]]:
     """Yield (job, function(job)) as the jobs finish, with `Crashed` for a job that killed its process twice.
 
-    An exception of the function is raised here.
+    An exception of the function is raised here. Its results may hold arrays of few bytes alone: addresses, of which a
+    process may have a limited number, are taken for no more.
     """
-    pool: Pool[Job, Result] = Pool(function, workers=workers, ahead=workers)
+    pool: Pool[Job, Result] = Pool(function, workers=workers, ahead=workers, slot=SMALL_SLOT)
     with pool:
         yield from pool.run(jobs, ordered=False)
+
+
+def _require_main_guard() -> None:
+    """End a worker that runs the script that started it, and a script that workers cannot read."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing itself tells
+        sys.exit(NO_GUARD)
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    if script is not None and not os.path.exists(script):
+        raise SystemExit(f"error: worker processes cannot read the script {script}: save it as a file, and {GUARD}")
 
 
 def _cause(exitcode: int) -> str:

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from configs.errors import UserError
 from dali_pipelines.store.convert import SQUARE, store_converter, upright_size
+from dali_pipelines.store.encoders import ENCODERS
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.fmp4 import read_layout
 from dali_pipelines.store.index import Record
@@ -48,13 +49,13 @@ class Encoding:
     size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        if self.codec not in _ENCODERS:
-            raise UserError(f"codec {self.codec!r} is not one of {', '.join(_ENCODERS)}")
+        if self.codec not in ENCODERS:
+            raise UserError(f"codec {self.codec!r} is not one of {', '.join(ENCODERS)}")
         if self.gop < 1:
             raise UserError(f"gop {self.gop} must be at least 1 frame")
         if self.codec in KEY_FRAMES_ONLY and self.gop != 1:
             raise UserError(f"gop {self.gop}: every frame of {self.codec} is a key frame, leave it at 1")
-        best, worst = _ENCODERS[self.codec].scale
+        best, worst = ENCODERS[self.codec].scale
         if self.crf is not None and not best <= self.crf <= worst:
             raise UserError(f"crf {self.crf} is outside {best} to {worst}, the scale of {self.codec}")
         if self.short_side is not None and self.size is not None:
@@ -111,12 +112,12 @@ def _write(
         raise VideoError("there are no frames to encode")
     shown = upright_size(first, pixel_aspect)
     width, height = settings.target(*shown)
-    encoder = _ENCODERS[settings.codec]
+    encoder = ENCODERS[settings.codec]
     convert = store_converter(width, height, pix_fmt=encoder.pix_fmt)
     count, sizes = 0, set()
     with replacing(path) as temporary:
         with open_output(temporary, encoder.container, _MUXER) as container:
-            stream = container.add_stream(encoder.name, rate=fps, options=encoder.options(settings))
+            stream = container.add_stream(encoder.name, rate=fps, options=encoder.options(settings.gop, settings.crf))
             assert isinstance(stream, VideoStream)
             stream.width, stream.height, stream.pix_fmt = width, height, encoder.pix_fmt
             context = stream.codec_context
@@ -156,77 +157,3 @@ def _write(
         fragments=fragments,
         notes=tuple(note for note, holds in notes.items() if holds),
     )
-
-
-@dataclass(frozen=True)
-class _Encoder:
-    """FFmpeg's encoder for a codec, with its options and the usual value and the ends of its scale of quality.
-
-    `{gop}` in an option becomes the frames from key frame to key frame, `{crf}` the quality.
-    """
-
-    name: str
-    crf: int
-    scale: tuple[int, int]
-    fixed: dict[str, str]
-    crf_of_key_frames: int | None = None
-    """The usual value at a GOP of 1, where it is another one."""
-    of_key_frames: dict[str, str] = field(default_factory=dict)
-    """Options at a GOP of 1, where they are other ones."""
-    pix_fmt: str = "yuv420p"
-    container: str = "mp4"
-
-    def options(self, settings: Encoding) -> dict[str, str]:
-        usual = self.crf_of_key_frames if settings.gop == 1 and self.crf_of_key_frames else self.crf
-        crf = usual if settings.crf is None else settings.crf
-        fixed = self.fixed | (self.of_key_frames if settings.gop == 1 else {})
-        return {key: value.format(gop=settings.gop, crf=crf) for key, value in fixed.items()}
-
-
-_CLOSED = {"crf": "{crf}", "g": "{gop}", "keyint_min": "{gop}", "bf": "0"}
-
-# At the usual values luma (0 to 255) of a Kinetics clip of 192x144 (HEVC: 224x160) has 37 to 40 dB at GOPs of 1, 8 and
-# 16. MJPEG at 4 and 3 has 39 and 41 dB, for an eighth and a third more bytes than at 5.
-_ENCODERS = {
-    "vp9": _Encoder(
-        "libvpx-vp9",
-        crf=28,
-        crf_of_key_frames=44,
-        scale=(0, 63),
-        # No hidden frames (alt-ref): a GPU decoder would count them.
-        fixed={**_CLOSED, "b": "0", "deadline": "realtime", "cpu-used": "5", "auto-alt-ref": "0", "lag-in-frames": "0"},
-    ),
-    "hevc": _Encoder(
-        "libx265",
-        crf=22,
-        crf_of_key_frames=18,
-        scale=(0, 51),
-        fixed={
-            **_CLOSED,
-            "preset": "superfast",
-            "x265-params": "keyint={gop}:min-keyint={gop}:scenecut=0:bframes=0:open-gop=0"
-            ":pools=none:frame-threads=1:log-level=none",
-        },
-    ),
-    # Without CABAC and deblocking a CPU decodes it in a third of the time, for a tenth more bytes.
-    "h264": _Encoder(
-        "libx264",
-        crf=20,
-        crf_of_key_frames=16,
-        scale=(0, 51),
-        fixed={**_CLOSED, "preset": "veryfast", "tune": "fastdecode", "sc_threshold": "0", "flags": "+cgop"},
-        # At a GOP of 1 x264 writes a header by which no picture need be kept, and a GPU decoder then makes one surface,
-        # too few. So it gets 2, and each frame is forced to be a key frame; with its look-ahead that would take two
-        # fifths more bytes.
-        of_key_frames={"g": "2", "forced-idr": "1", "rc-lookahead": "0"},
-    ),
-    "mjpeg": _Encoder(
-        "mjpeg",
-        crf=5,
-        scale=(2, 31),
-        fixed={"qmin": "{crf}", "qmax": "{crf}", "huffman": "optimal"},
-        pix_fmt="yuvj420p",
-    ),
-    # MP4 has no name for raw pictures. QuickTime, which it comes from and whose fragments are the same, has one.
-    "rawvideo": _Encoder("rawvideo", crf=0, scale=(0, 0), fixed={}, container="mov"),
-}

@@ -66,6 +66,11 @@ class Entry:
     reason: str = ""
     passing: str = ""
 
+    @property
+    def told(self) -> str:
+        """Return the reason as the user reads it."""
+        return f"{self.reason} (the next run tries again: {self.passing})" if self.passing else self.reason
+
 
 class Packed(NamedTuple):
     """A video in a shard: its first byte there, its bytes, and its class id (-1: none)."""

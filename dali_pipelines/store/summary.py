@@ -11,23 +11,25 @@ RECIPE = "configs/ctp/r3d18_kinetics.yaml"
 """A recipe without a list: it takes all videos of any dataset."""
 
 
-def summary(out: Path, entries: Mapping[str, Entry], *, new: int, again: Collection[str]) -> Iterator[str]:
+def summary(
+    out: Path, entries: Mapping[str, Entry], *, tried: Collection[str], again: Collection[str]
+) -> Iterator[str]:
     """Yield lines on what was prepared.
 
     Args:
         entries: the journal's of all videos.
-        new: how many of them this run tried to store.
+        tried: names of those that this run tried to store.
         again: those among them that had failed in an earlier run.
     """
     stored = {name: (entry.record, entry.stamp) for name, entry in entries.items() if entry.record is not None}
     if stored:
-        yield from _of_records(out, [record for record, _ in stored.values()], new=new)
+        yield from _of_records(out, [record for record, _ in stored.values()], new=len(stored.keys() & tried))
         # A stamp may be that of an archive that many videos lie in.
         sources = sum(stamp.size for stamp in {stamp for _, stamp in stored.values()})
         yield f"their sources are {sources / 1e6:.1f} MB"
     if again:
         yield (
-            f"{len(again)} videos had failed for a passing cause and were tried again: {len(again & stored.keys())} "
+            f"{len(again)} videos had failed for a passing cause and were tried again: {len(stored.keys() & again)} "
             "are stored now"
         )
     if passing := Counter(entry.passing for entry in entries.values() if entry.passing):

@@ -124,7 +124,7 @@ def test_what_is_stored_suits_a_gpu(tmp_path, codec):
 
 
 def test_key_frames_alone_as_x264_writes_them_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setitem(encode._ENCODERS, "h264", replace(encode._ENCODERS["h264"], of_key_frames={}))
+    monkeypatch.setitem(encode.ENCODERS, "h264", replace(encode.ENCODERS["h264"], of_key_frames={}))
     with pytest.raises(RuntimeError, match=r"libx264 .* asks for 1 surface, 2 are needed .* use --codec vp9"):
         store(tmp_path / "a.mp4", "h264", 1)
     assert list(tmp_path.iterdir()) == []

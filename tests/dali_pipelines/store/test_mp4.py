@@ -30,7 +30,7 @@ OPEN = ["-bf", "3", "-b_strategy", "0", "-x264-params", "keyint=9:min-keyint=9:s
 def with_header_of_key_frames_alone(write):
     """Writes as the store did before, with x264 told that there are key frames alone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(encode._ENCODERS, "h264", replace(encode._ENCODERS["h264"], of_key_frames={}))
+        patch.setitem(encode.ENCODERS, "h264", replace(encode.ENCODERS["h264"], of_key_frames={}))
         patch.setattr(encode, "why_unfit", lambda *_: "")
         return write()
 
