@@ -164,7 +164,8 @@ def _write_video(root: Path, seed: int, video: Video) -> Record:
 def _write_index(root: Path, videos: Sequence[Video], stored: Mapping[Video, Record | Crashed]) -> None:
     for split in SPLITS:
         lines = [f"{_name(*video)}\n" for video in videos if video[0] == split]
-        (root / f"{split}.txt").write_text("".join(lines))
+        with replacing(root / f"{split}.txt") as temporary:
+            temporary.write_text("".join(lines))
     records = {}
     for video in videos:
         record = stored[video]

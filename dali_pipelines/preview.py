@@ -24,6 +24,7 @@ from dali_pipelines.draw import GAP, View, stack, text, tile
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.pixels.normalize import NORMALIZATIONS
 from dali_pipelines.plan.rng import Stream, generator
+from dali_pipelines.store.files import replacing
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task
 
@@ -64,8 +65,8 @@ def main(argv: list[str]) -> None:
     index = open_dataset(root, Path(root, config.data.list) if config.data.list else None).index
     samples = first_samples(index, Task(config.task, config.plan), config.seed, args.samples)
     content = writers[args.out.suffix](samples)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_bytes(content)
+    with replacing(args.out) as temporary:
+        temporary.write_bytes(content)
     print(f"{args.out}: {len(samples)} clips of {config.task}: {', '.join(shown(sample.name) for sample in samples)}")
 
 

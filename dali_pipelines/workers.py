@@ -6,8 +6,10 @@ shared memory, where each job has a slot to itself.
 """
 
 import multiprocessing
+import os
 import pickle
 import signal
+import sys
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -27,6 +29,9 @@ Result = TypeVar("Result")
 
 CHANCES = 2
 """Deaths of its worker after which a job is to blame: a single one may have come from outside."""
+NO_GUARD = 97
+"""The exit status of a worker that makes a pool because it runs the script that made its own."""
+GUARD = "put what it does under if __name__ == '__main__':"
 FAILED_STARTS = 20
 """Workers in a row that die while they start; the next one ends the run."""
 POLL_SECONDS = 1.0
@@ -78,6 +83,7 @@ class Pool(Generic[Job, Result]):
     """
 
     def __init__(self, function: Callable[[Job], Result], *, workers: int, ahead: int, spare: int = 0) -> None:
+        _require_main_guard()
         self.ahead, self.spare = ahead, spare
         self._depth = ceil(ahead / workers)
         self._memory = SharedMemory(1 + ahead + spare)
@@ -138,7 +144,12 @@ class Pool(Generic[Job, Result]):
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=serve, args=(theirs, self._memory, self._function), daemon=True)
-        process.start()
+        # A worker heeds no Ctrl-C, from its first instruction on: that is the main process's business.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         return _Worker(process, ours, open)
 
@@ -179,11 +190,11 @@ class Pool(Generic[Job, Result]):
         by = _cause(worker.process.exitcode or 0)
         if not worker.started:
             self._failed_starts += 1
+            if worker.process.exitcode == NO_GUARD:
+                # Not an error to be caught: the script that runs into this is wrong, and a traceback says less.
+                raise SystemExit(f"error: {sys.argv[0]} starts worker processes, which run it again: {GUARD}")
             if by.startswith("exit") or self._failed_starts > FAILED_STARTS:
-                raise UserError(
-                    f"a worker process ended while it started ({by}): see what it printed, and put what the script "
-                    "does under if __name__ == '__main__':"
-                )
+                raise UserError(f"a worker process ended while it started ({by}): see what it printed")
         elif worker.held and self._begun(worker.held[0]):  # else it was dead when it was given the job
             first = worker.held[0]
             first.deaths += 1
@@ -259,6 +270,15 @@ def run_jobs(
     """
     with Pool(function, workers=workers, ahead=workers) as pool:
         yield from pool.run(jobs, ordered=False)
+
+
+def _require_main_guard() -> None:
+    """End a worker that runs the script that started it, and a script that workers cannot read."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing itself tells
+        sys.exit(NO_GUARD)
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    if script is not None and not os.path.exists(script):
+        raise SystemExit(f"error: worker processes cannot read the script {script}: save it as a file, and {GUARD}")
 
 
 def _cause(exitcode: int) -> str:

@@ -35,7 +35,7 @@ def frames(clip: EncodedClip) -> Iterator[VideoFrame]:
         yield from _pictures(clip)
         return
     if not clip.init_size:
-        with av.open(io.BytesIO(data)) as container:
+        with av.open(io.BytesIO(data), metadata_errors="replace") as container:
             yield from container.decode(_video_stream(container))
         return
     decoder = _decoder(bytes(data[: clip.init_size]))
@@ -67,7 +67,7 @@ def _picture_decoder(codec: str) -> VideoCodecContext:
 @lru_cache(maxsize=HEADERS)
 def _decoder(init: bytes) -> VideoCodecContext:
     # There are no frames to look at: what else there is to know of the stream is not needed to decode it.
-    container = av.open(io.BytesIO(init), format="mp4", options={"probesize": "32"})
+    container = av.open(io.BytesIO(init), format="mp4", options={"probesize": "32"}, metadata_errors="replace")
     decoder: VideoCodecContext = _video_stream(container).codec_context
     if decoder.name == "h264":
         # A stream need not say how far its frames are out of order: then wait as long as the standard allows.

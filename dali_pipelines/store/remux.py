@@ -203,7 +203,7 @@ def _decode_alone(chunk: bytes, must_be_idr: bool) -> list[int]:
     """Return the checksums of the frames of a small file; none when it cannot follow every other fragment."""
     to_rgb = RgbConverter()
     try:
-        with av.open(io.BytesIO(chunk)) as container:
+        with av.open(io.BytesIO(chunk), metadata_errors="replace") as container:
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1
             packets = container.demux(stream)

@@ -233,7 +233,7 @@ def test_a_killed_run_starts_again_and_makes_the_same_set(demo):
     wanted = {path: path.read_bytes() for path in demo.rglob("*.mp4")}
     (demo / "index.npz").unlink()
     (demo / "videos" / "east" / "train_0000.mp4").unlink()
-    (demo / "videos" / "east" / "train_0000.mp4.part").write_bytes(b"half")
+    (demo / "videos" / "east" / ".clipfeed-0123.part").write_bytes(b"half")
     main(["--out", str(demo), *ARGUMENTS, "--workers", "1"])
     assert len(Index.load(demo)) == 24
     assert {path: path.read_bytes() for path in (demo / "videos").rglob("*.*")} == wanted

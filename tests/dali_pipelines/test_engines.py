@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -34,18 +35,34 @@ def test_an_address_without_a_cluster_is_named_at_once(address, monkeypatch):
         list(run_on_ray(len, ["job"], workers=1))
 
 
+def with_two_nodes(cluster):
+    while len(cluster.worker_nodes) < 2:
+        cluster.add_node(num_cpus=1, **STORE)
+    return cluster
+
+
+def kill_a_node(cluster):
+    cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """A head without cores and two nodes of one core each, which RAY_ADDRESS names."""
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **STORE})
-    for _ in range(2):
-        cluster.add_node(num_cpus=1, **STORE)
+    with_two_nodes(cluster)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_ADDRESS", cluster.address)
         yield cluster
     cluster.shutdown()
+
+
+def note_and_wait(file: str) -> str:
+    with open(file, "a") as log:
+        log.write("begun ")
+    time.sleep(1.0)
+    return file
 
 
 def fail(job: str) -> str:
@@ -61,6 +78,21 @@ def fail(job: str) -> str:
 def test_a_job_that_kills_its_processes_is_named_and_the_others_are_done(cluster):
     results = dict(run_on_ray(fail, ["a", "die", "b"], workers=1))
     assert results == {"a": "A", "b": "B", "die": Crashed("WorkerCrashedError", CHANCES)}
+
+
+@pytest.mark.slow
+@needs_ray
+def test_a_job_that_is_lost_with_its_node_is_done_again(cluster, tmp_path):
+    files = [str(tmp_path / f"{i}") for i in range(5)]
+    results = run_on_ray(note_and_wait, files, workers=1)
+    found = [next(results)]
+    time.sleep(0.5)  # both nodes are at their next job
+    kill_a_node(cluster)
+    found += results
+    assert sorted(found) == [(file, file) for file in files]
+    assert sum(Path(file).read_text() == "begun begun " for file in files) == 1
+    assert sum(Path(file).read_text() == "begun " for file in files) == 4
+    with_two_nodes(cluster)
 
 
 @pytest.mark.slow
@@ -84,13 +116,13 @@ def test_a_cluster_of_which_a_node_dies_makes_the_dataset_of_the_local_engine(cl
 
     journal, done = tmp_path / "ray" / "prepare.jsonl", []
 
-    def kill_a_node():
+    def wait_and_kill():
         while not journal.exists() or (lines := journal.read_bytes().count(b"\n")) < 4:
             time.sleep(0.01)
-        cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+        kill_a_node(cluster)
         done.append(lines - 1)
 
-    killer = threading.Thread(target=kill_a_node, daemon=True)
+    killer = threading.Thread(target=wait_and_kill, daemon=True)
     killer.start()
     assert prepare(source, "--out", tmp_path / "ray", *options, "--engine", "ray") == 3
     killer.join()

@@ -141,7 +141,7 @@ def test_only_the_open_gops_are_joined(tmp_path):
 @pytest.mark.parametrize(
     ("name", "codec", "reason"),
     [
-        ("a.avi", "mpeg4", "mpeg4 video cannot be copied, only h264, hevc, vp9, av1; use --codec h264"),
+        ("a.avi", "mpeg4", "mpeg4 video cannot be copied, only h264, hevc, vp9, av1; prepare it with --codec h264"),
         ("a.mkv", "mjpeg", "mjpeg video cannot be copied"),
         ("a.avi", "h264", "order of its frames is not in the time stamps"),
     ],
@@ -150,7 +150,7 @@ def test_what_cannot_be_copied_names_the_codec_that_can(tmp_path, name, codec, r
     source = make_video(tmp_path / name, codec=codec, extra=["-bf", "2"] if codec == "h264" else [])
     with pytest.raises(VideoError, match=f"{reason}.*") as raised:
         copy_video(tmp_path / "out" / "a.mp4", source)
-    assert str(raised.value).endswith("use --codec h264")
+    assert str(raised.value).endswith("prepare it with --codec h264")
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
 
 
@@ -158,12 +158,12 @@ def test_what_cannot_be_copied_names_the_codec_that_can(tmp_path, name, codec, r
 def test_pictures_that_need_their_tags_are_not_left_as_they_are(tmp_path, store):
     rotated = tmp_path / "rotated.mp4"
     run_ffmpeg("-display_rotation", "90", "-i", make_video(tmp_path / "flat.mp4"), "-c", "copy", rotated)
-    with pytest.raises(VideoError, match=r"rotation tag.*use --codec h264"):
+    with pytest.raises(VideoError, match=r"players turn or mirror it.*; prepare it with --codec h264"):
         store(rotated)
     parts = [make_video(tmp_path / f"{w}.ts", frames=10, size=(w, 64)) for w in (96, 128)]
     changing = tmp_path / "changing.ts"
     changing.write_bytes(b"".join(part.read_bytes() for part in parts))
-    with pytest.raises(VideoError, match="change size midway; use --codec h264"):
+    with pytest.raises(VideoError, match="change size midway; prepare it with --codec h264"):
         store(changing)
 
 

@@ -1,0 +1,157 @@
+"""Good but odd source videos: what is stored of them, beside what the FFmpeg binary shows."""
+
+import itertools
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dali_pipelines.decode.frames import decode_rgb
+from dali_pipelines.store.encode import Encoding, write_video
+from dali_pipelines.store.files import video_path
+from dali_pipelines.store.index import Index
+from dali_pipelines.store.reader import read_clip
+from dali_pipelines.store.remux import copy_video, leave_in_place
+from dali_pipelines.store.source import Source, VideoError
+from tests.helpers.media import make_video, read_video, run_ffmpeg
+
+FINE = Encoding(codec="h264", gop=2, crf=2)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """Few colors that chroma subsampling could take: a blurred test picture."""
+    blurred = ["-crf", "4", "-vf", "gblur=sigma=3"]
+    return make_video(tmp_path_factory.mktemp("odd") / "plain.mp4", frames=4, size=(96, 64), extra=blurred)
+
+
+def difference(stored, *filters, of):
+    """Mean gray levels between a stored video and the binary's frames of another."""
+    shown = read_video(of, *filters)
+    assert (stored := read_video(stored)).shape == shown.shape
+    return np.abs(stored.astype(int) - shown).mean()
+
+
+@pytest.mark.parametrize("codec", ["h264", "original"])
+def test_f07_tags_need_not_be_utf8(tmp_path, codec):
+    """F07: a title in a code page of Windows, in the file and when it is read in place."""
+    source = make_video(tmp_path / "a.avi", codec="mpeg4", extra=["-metadata", "title=XXXXXXXX"])
+    source.write_bytes(source.read_bytes().replace(b"XXXXXXXX", bytes(range(0x8C, 0x94))))
+    if codec == "original":
+        index = Index.build(tmp_path, {"a": leave_in_place(source)})
+        clip = decode_rgb(read_clip(index, 0, np.arange(40)))
+        assert np.abs(clip.astype(int) - read_video(source)).mean() < 3
+    else:
+        assert write_video(tmp_path / "out.mp4", source, FINE).num_frames == len(read_video(source)) == 40
+
+
+@pytest.mark.parametrize(("turn", "mirror"), itertools.product((0, 90, 180, 270), (False, True)))
+def test_f12_all_eight_orientations_are_stored_as_players_show_them(plain, tmp_path, turn, mirror):
+    """F12: turned and mirrored by the display matrix."""
+    tagged = tmp_path / "tagged.mp4"
+    run_ffmpeg("-display_rotation", turn, *["-display_hflip"] * mirror, "-i", plain, "-c", "copy", tagged)
+    record = write_video(tmp_path / "out.mp4", tagged, FINE)
+    assert (record.width, record.height) == ((64, 96) if turn % 180 else (96, 64))
+    assert difference(tmp_path / "out.mp4", of=tagged) < 3
+    if turn or mirror:
+        assert difference(tmp_path / "out.mp4", *["transpose"] * (turn % 180 > 0), of=plain) > 8
+
+
+@pytest.mark.parametrize("store", [lambda path: copy_video(path.with_name("out.mp4"), path), leave_in_place])
+def test_f23_what_cannot_be_left_as_it_is_is_refused_with_words_that_fit_every_command(plain, tmp_path, store):
+    """F23: there is no option --codec where features are extracted. A mirror counts as a turn does."""
+    for flag in (["-display_rotation", "90"], ["-display_hflip"]):
+        run_ffmpeg(*flag, "-i", plain, "-c", "copy", tmp_path / "tagged.mp4")
+        with pytest.raises(VideoError, match=r"players turn or mirror it, .*; prepare it with --codec h264$"):
+            store(tmp_path / "tagged.mp4")
+
+
+@pytest.mark.parametrize("aspect", ["16/11", "64/45", "8/9"])
+@pytest.mark.parametrize("turn", [0, 90])
+def test_f32_pixels_that_are_not_square_become_so(plain, tmp_path, aspect, turn):
+    """F32: as FFmpeg's scale=iw*sar:ih shows them."""
+    wide, tagged = tmp_path / "wide.mp4", tmp_path / "tagged.mp4"
+    run_ffmpeg("-i", plain, "-vf", f"setsar={aspect}", "-c:v", "libx264", "-crf", "4", wide)
+    run_ffmpeg("-display_rotation", turn, "-i", wide, "-c", "copy", tagged)
+    record = write_video(tmp_path / "out.mp4", tagged, FINE)
+    assert "have pixels that are not square: they are stored with square ones" in record.notes
+    square = "scale=iw*sar:ih" if turn == 0 else "scale=iw:ih/sar"  # the binary turns first
+    shown = read_video(tagged, square)
+    assert abs(record.width - shown.shape[2]) < 16 > abs(record.height - shown.shape[1])
+    assert difference(tmp_path / "out.mp4", square, f"scale={record.width}:{record.height}:flags=area", of=tagged) < 3
+
+
+def test_f32_square_pixels_have_no_note_and_others_have_one_where_they_are_left_as_they_are(plain, tmp_path):
+    """F32: and an aspect that can only be a mistake is none."""
+    assert write_video(tmp_path / "out.mp4", plain, FINE).notes == ()
+    for aspect, notes in (("16/11", 1), ("1/99", 0)):
+        run_ffmpeg("-i", plain, "-vf", f"setsar={aspect}", "-c:v", "libx264", tmp_path / "odd.mp4")
+        assert sum("not square" in note for note in leave_in_place(tmp_path / "odd.mp4").notes) == notes
+
+
+def test_f34_a_size_that_changes_midway_is_noted(tmp_path):
+    """F34: three sizes in one transport stream."""
+    sizes = ((160, 128), (96, 160), (320, 240))
+    parts = [make_video(tmp_path / f"{w}.ts", frames=5, size=(w, h), extra=["-bf", "0"]) for w, h in sizes]
+    source = tmp_path / "all.ts"
+    source.write_bytes(b"".join(part.read_bytes() for part in parts))
+    record = write_video(tmp_path / "out.mp4", source, FINE)
+    assert record.num_frames == len(read_video(tmp_path / "out.mp4")) == 15
+    assert record.notes == ("change size midway: all their pictures have the size of the first",)
+
+
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [(1, "BT.709"), (4, "FCC"), (5, ""), (6, ""), (7, "SMPTE 240M"), (9, "BT.2020"), (10, "BT.2020")],
+)
+def test_f35_every_matrix_but_that_of_bt601_is_noted(plain, tmp_path, number, name):
+    """F35: where the pictures stay as they are encoded."""
+    tagged = tmp_path / "tagged.mp4"
+    run_ffmpeg("-i", plain, "-c", "copy", "-bsf:v", f"h264_metadata=matrix_coefficients={number}", tagged)
+    noted = [note for note in leave_in_place(tagged).notes if "BT.601" in note]
+    assert noted == [f"are tagged {name} but decode as BT.601: colors shift a little"] * bool(name)
+
+
+@pytest.mark.parametrize("stem", ["x" * 247, "x" * 251, "x" * 255, "é" * 127, os.fsdecode(b"\xe9" * 255)])
+def test_f39_a_name_of_any_length_has_a_file_and_no_two_have_the_same(plain, tmp_path, stem):
+    """F39: the index keeps the name; only the file is shortened."""
+    names = [f"class/{stem}", f"class/{stem[:-1]}y"]
+    records = {name: write_video(video_path(tmp_path, name), plain, FINE) for name in names}
+    index = Index.build(tmp_path, records)
+    assert sorted(index.info(i).name for i in range(2)) == sorted(names)
+    assert len(list((tmp_path / "videos" / "class").iterdir())) == 2
+    assert len(decode_rgb(read_clip(index, 1, np.arange(4)))) == 4
+
+
+def test_f39_short_names_are_those_of_files():
+    """F39: datasets that exist keep their files."""
+    assert str(video_path(Path("d"), "a/" + "x" * 251)) == f"d/videos/a/{'x' * 251}.mp4"
+    assert len(os.fsencode(video_path(Path("d"), "x" * 252).name)) == 255
+
+
+def test_f43_an_encrypted_file_and_one_of_another_codec_are_said_so(plain, tmp_path):
+    """F43: common encryption; AVC by the name of MPEG-4 part 2."""
+    scheme = ["-encryption_scheme", "cenc-aes-ctr", "-encryption_key", "76" * 16, "-encryption_kid", "a7" * 16]
+    run_ffmpeg("-i", plain, "-c", "copy", *scheme, tmp_path / "secret.mp4")
+    renamed = tmp_path / "renamed.mp4"
+    renamed.write_bytes(plain.read_bytes().replace(b"avc1", b"mp4v"))
+    for path, reason in (
+        (tmp_path / "secret.mp4", "^is encrypted$"),
+        (renamed, r"decode error after 0 frames: .* \(is it mpeg4 at all, as its header says\?\)"),
+    ):
+        with pytest.raises(VideoError, match=reason), Source(path) as source:
+            list(source.frames())
+
+
+@pytest.mark.parametrize(
+    ("size", "settings", "noted"),
+    [((160, 120), {}, True), ((160, 120), {"size": (160, 112)}, False), ((340, 256), {"short_side": 144}, False)],
+)
+def test_u10_sides_that_rounding_changes_much_are_noted(tmp_path, size, settings, noted):
+    """U10: 160x120 is stored as 160x112, if nobody asked for that."""
+    record = write_video(
+        tmp_path / "out.mp4", make_video(tmp_path / "a.mp4", frames=3, size=size), Encoding(**settings)
+    )
+    note = "become wider or narrower by more than 2%: sides are multiples of 16"
+    assert record.notes == ((note,) if noted else ())

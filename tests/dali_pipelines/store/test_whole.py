@@ -1,0 +1,147 @@
+"""Files that are whole or not, by their outermost structure and by what decodes of them."""
+
+import io
+import subprocess
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dali_pipelines.store.source import Source, VideoError
+from dali_pipelines.store.whole import missing_share
+from tests.helpers.media import FFMPEG, make_video, read_video, run_ffmpeg
+
+CONTAINERS = {
+    "mp4": ["-c:v", "libx264"],
+    "mov": ["-c:v", "libx264", "-movflags", "+faststart"],
+    "mkv": ["-c:v", "libx264"],
+    "webm": ["-c:v", "libvpx", "-deadline", "realtime"],
+    "avi": ["-c:v", "mpeg4"],
+    "wmv": ["-c:v", "wmv2"],
+    "flv": ["-c:v", "flv1"],
+    "ogv": ["-c:v", "libtheora"],
+    "ts": ["-c:v", "mpeg2video"],
+}
+OF_BYTES = ("mov", "mkv", "webm", "avi", "wmv")
+"""Containers whose structure says how many bytes there are; those of flv and ogv say where the end is.
+
+An MP4 without its end has no header."""
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A file of 40 frames in each container."""
+    folder = tmp_path_factory.mktemp("whole")
+    picture = ["-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=1.6"]
+    run_ffmpeg(*picture, "-c:v", "ffv1", folder / "all.nut")
+    for container, options in CONTAINERS.items():
+        run_ffmpeg("-i", folder / "all.nut", *options, folder / f"a.{container}")
+    return folder
+
+
+def share(data):
+    return missing_share(io.BytesIO(data))
+
+
+def frames_of(path):
+    with Source(path) as source:
+        return sum(1 for _ in source.frames())
+
+
+def truth(path):
+    return len(read_video(path))
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_a_whole_file_lacks_nothing(files, container):
+    assert share((files / f"a.{container}").read_bytes()) == (None if container == "ts" else pytest.approx(0, abs=1e-3))
+
+
+@pytest.mark.parametrize("container", OF_BYTES)
+@pytest.mark.parametrize("kept", [0.25, 0.5, 0.95])
+def test_a_file_that_is_cut_lacks_the_rest(files, container, kept):
+    data = (files / f"a.{container}").read_bytes()
+    cut = data[: int(len(data) * kept)]
+    assert share(cut) == pytest.approx(1 - kept, abs=0.01)
+    assert share(cut + bytes(len(data) - len(cut))) == pytest.approx(1 - kept, abs=0.01)  # zeros of a download
+
+
+@pytest.mark.parametrize("container", ["flv", "ogv"])
+def test_where_only_the_end_is_told_a_cut_file_tells_nothing(files, container):
+    data = (files / f"a.{container}").read_bytes()
+    assert share(data[: len(data) // 2]) is None
+
+
+@given(st.sampled_from(list(CONTAINERS)), st.data())
+def test_a_file_of_any_bytes_is_judged(files, container, data):
+    content = bytearray((files / f"a.{container}").read_bytes())
+    for at in data.draw(st.lists(st.integers(0, 200), max_size=8)):
+        content[at] = data.draw(st.integers(0, 255))
+    found = share(bytes(content[: data.draw(st.integers(0, len(content)))]))
+    assert found is None or 0 <= found <= 1
+
+
+@pytest.mark.parametrize("container", ["mkv", "avi"])
+def test_f08_a_file_whose_time_does_not_start_at_0_is_whole(tmp_path, container):
+    """F08: pieces of a longer file."""
+    codec = "h264" if container == "mkv" else "mpeg4"
+    make_video(tmp_path / f"long.{container}", codec=codec, frames=75, gop=25, extra=["-bf", "0"])
+    pieces = tmp_path / f"piece%d.{container}"
+    run_ffmpeg("-i", tmp_path / f"long.{container}", "-c", "copy", "-f", "segment", "-segment_time", "1", pieces)
+    for number in range(3):
+        piece = tmp_path / f"piece{number}.{container}"
+        assert frames_of(piece) == truth(piece) == 25
+        cut = tmp_path / f"cut{number}.{container}"
+        cut.write_bytes(piece.read_bytes()[: piece.stat().st_size // 2])
+        with pytest.raises(VideoError, match="truncated: |damaged"):
+            frames_of(cut)
+
+
+def test_f09_dropped_frames_of_an_avi_are_not_missing(tmp_path):
+    """F09: null frames."""
+    source = make_video(
+        tmp_path / "nulls.avi",
+        codec="mpeg4",
+        frames=40,
+        extra=["-vf", r"select=not(mod(n\,2))", "-fps_mode", "passthrough"],
+    )
+    with Source(source) as video:
+        assert video.stream.frames > 70
+    assert frames_of(source) == truth(source) == 40
+
+
+@pytest.mark.parametrize("container", ["avi", "mkv", "flv", "ogv"])
+def test_f10_a_header_written_into_a_pipe_announces_nothing(files, tmp_path, container):
+    """F10: 2**30 frames in an AVI."""
+    muxer = {"mkv": "matroska", "ogv": "ogg"}.get(container, container)
+    command = [FFMPEG, "-v", "error", "-i", files / f"a.{container}", "-c", "copy", "-f", muxer, "-"]
+    piped = tmp_path / f"piped.{container}"
+    piped.write_bytes(subprocess.run(command, check=True, capture_output=True).stdout)
+    if container == "avi":
+        with Source(piped) as video:
+            assert video.stream.frames == 2**30
+    assert frames_of(piped) == truth(piped) == 40
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv", "webm", "wmv", "flv", "ogv", "ts"])
+def test_f11_a_last_picture_that_stays_is_not_missing(tmp_path, container):
+    """F11: 8 s of it, as in a screen recording."""
+    source = tmp_path / f"long_last.{container}"
+    stay = "setts=duration='if(eq(N,39),8/TB,DURATION)'"
+    picture = ["-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=1.6"]
+    run_ffmpeg(*picture, *CONTAINERS[container], "-bf", "0", "-bsf:v", stay, source)
+    assert frames_of(source) == truth(source) == 40
+
+
+@pytest.mark.parametrize(("container", "sound"), [("mkv", "aac"), ("webm", "libopus")])
+def test_f17_a_file_with_sound_that_is_cut_is_truncated(tmp_path, container, sound):
+    """F17: the duration that counts is the stream's own."""
+    source = tmp_path / f"a.{container}"
+    inputs = ["-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=2", "-f", "lavfi", "-i", "sine=d=2"]
+    run_ffmpeg(*inputs, *CONTAINERS[container], "-c:a", sound, source)
+    assert frames_of(source) == 50
+    data = source.read_bytes()
+    for percent in (25, 50, 75):
+        source.write_bytes(data[: len(data) * percent // 100])
+        with pytest.raises(VideoError, match=r"truncated: the header says 2.0 s, \d.\d s decode"):
+            frames_of(source)
