@@ -16,6 +16,7 @@ from av.video.frame import VideoFrame
 from dali_pipelines.store.whole import missing_share
 
 MOST_MISSING = 0.1  # share of the frames that may be missing or damaged
+UNKNOWN_MATRICES = (8, *range(10, 256))  # numbers of ITU-T H.273 table 4 that FFmpeg's scaler refuses
 MOST_ASPECT = 4  # width over height of a pixel, or height over width
 DEFAULT_FPS = Fraction(25)
 PICTURE = re.compile(r"(?P<prefix>(?!\.).*?)(?P<number>[0-9]*)(?P<suffix>\.(?:jpg|jpeg|png))", re.IGNORECASE)
@@ -136,6 +137,9 @@ class Source:
         begin, end = math.inf, 0.0
         try:
             for frame in self.container.decode(self.stream):
+                if int(frame.colorspace) in UNKNOWN_MATRICES:
+                    number = int(frame.colorspace)
+                    raise VideoError(f"has a color matrix (number {number} of H.273) that FFmpeg does not convert")
                 yield frame
                 count += 1
                 damaged += frame.is_corrupt

@@ -1,7 +1,9 @@
 """The pictures of what the network sees."""
 
 import base64
+import errno
 import io
+import os
 import re
 import shutil
 from pathlib import Path
@@ -202,3 +204,21 @@ def test_tensorboard_shows_the_first_views_whatever_their_number_and_length(norm
     for view in range(4):
         row = shown[:, 2 + 8 * view : 8 + 8 * view, 2 + 8 * 2 : 8 + 8 * 2]
         assert row == pytest.approx(frames.flatten(0, 1)[view, :, 2].numpy(), abs=1e-6)
+
+
+def full_disk(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".html", ".mp4"])
+def test_f40_a_preview_on_a_full_disk_is_named_and_leaves_nothing(tmp_path, monkeypatch, suffix):
+    """F40: no half picture."""
+    monkeypatch.setattr("dali_pipelines.preview.open_dataset", lambda *_: type("Opened", (), {"index": None}))
+    monkeypatch.setattr("dali_pipelines.preview.first_samples", lambda *_: [])
+    for writer in ("png", "page", "mp4"):
+        monkeypatch.setattr(f"dali_pipelines.preview.{writer}", lambda *_: bytes(9000))
+    monkeypatch.setattr("dali_pipelines.store.files.os.fsync", full_disk)
+    out = tmp_path / f"seen{suffix}"
+    with pytest.raises(OSError, match=f"No space left on device: '{out}'"):
+        main(["--config", str(ROOT / "configs/ctp/demo.yaml"), "--out", str(out)])
+    assert list(tmp_path.iterdir()) == []

@@ -21,6 +21,11 @@ def stored(out):
     return {str(p.relative_to(out / "videos")): p.stat().st_mtime_ns for p in (out / "videos").rglob("*.*")}
 
 
-def start(source, out, workers=1, *options):
+def start(source, out, workers=1, *options, new_session=False):
     command = [sys.executable, "-m", "dali_pipelines.prepare", source, "--out", out, "--workers", workers, *options]
-    return subprocess.Popen([*map(str, command), "--short-side", "32"], stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    return subprocess.Popen(
+        [*map(str, command), "--short-side", "32"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=new_session,
+    )

@@ -1,0 +1,150 @@
+"""Files are written whole or not at all, and an error names them."""
+
+import errno
+import os
+
+import pytest
+
+from configs.errors import UserError
+from dali_pipelines.datasets.fates import write_reasons
+from dali_pipelines.store import journal, output
+from dali_pipelines.store.encode import Encoding, write_video
+from dali_pipelines.store.files import replacing
+from dali_pipelines.store.index import Index
+from dali_pipelines.store.job import Failure, Job, store_video
+from dali_pipelines.store.journal import Entry, Journal, Stamp
+from dali_pipelines.store.remux import copy_video
+from tests.helpers.media import make_video
+
+FULL = errno.ENOSPC
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return make_video(tmp_path_factory.mktemp("files") / "a.mp4", frames=6, size=(192, 160))
+
+
+class Disk:
+    """Stands for `os` where a file is written; the disk is full after some bytes."""
+
+    def __init__(self, room):
+        self.room = room
+
+    def __getattr__(self, name):
+        return getattr(os, name)
+
+    def write(self, descriptor, data):
+        if self.room == 0:
+            raise OSError(FULL, os.strerror(FULL))
+        written = os.write(descriptor, data[: self.room])
+        self.room -= written
+        return written
+
+
+CODECS = ["h264", "mjpeg", "rawvideo", "vp9", "hevc", "copy"]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_f03_a_disk_that_is_full_at_any_byte_is_no_fault_of_the_video(source, tmp_path, monkeypatch, codec):
+    """F03: FFmpeg's muxer ends a file on a full disk without a word."""
+    how = "copy" if codec == "copy" else Encoding(codec, gop=16 if codec == "hevc" else 1)
+    target = tmp_path / "o" / "a.mp4"
+    job = Job("a", source, target, how)
+    store_video(job)
+    size = target.stat().st_size
+    target.unlink()
+    for room in (0, 1, 30, size // 3, size // 2, size - 300, size - 1):
+        monkeypatch.setattr(output, "os", Disk(room))
+        with pytest.raises(UserError, match=f"^cannot write {target}: No space left on device; the same command cont"):
+            store_video(job)
+        assert list((tmp_path / "o").iterdir()) == []
+    monkeypatch.setattr(output, "os", Disk(size))
+    assert not isinstance(store_video(job), Failure)
+
+
+@pytest.mark.parametrize("what", ["journal", "index", "quarantine"])
+def test_f40_what_is_written_beside_the_videos_is_named_when_the_disk_is_full(source, tmp_path, monkeypatch, what):
+    """F40: and the old file stays."""
+    record = copy_video(tmp_path / "videos" / "a.mp4", source)
+    index = Index.build(tmp_path, {"a": record})
+    with Journal(tmp_path, {"codec": "copy"}) as kept:
+        kept.add("a", Entry(Stamp(1, 2), record))
+    index.save()
+    write_reasons(tmp_path / "quarantine.csv", {})
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.*")}
+
+    monkeypatch.setattr("dali_pipelines.store.files.os.fsync", full)
+    if what == "journal":
+        with Journal(tmp_path, {"codec": "copy"}) as kept:
+            monkeypatch.setattr(kept, "_file", FullFile(kept._file))
+            with pytest.raises(
+                UserError, match=r"cannot write .*/prepare.jsonl: No space left .* same command continues"
+            ):
+                kept.add("b", Entry(Stamp(1, 2), record))
+    else:
+        name, write = {
+            "index": ("index.npz", index.save),
+            "quarantine": ("quarantine.csv", lambda: write_reasons(tmp_path / "quarantine.csv", {"b": "bad"})),
+        }[what]
+        with pytest.raises(OSError, match=rf"No space left on device: '{tmp_path}/{name}'"):
+            write()
+    assert {path: path.read_bytes() for path in tmp_path.glob("*.*")} == before
+
+
+def full(*_):
+    raise OSError(FULL, os.strerror(FULL))
+
+
+class FullFile:
+    """A file that takes half of what is written, and then no more."""
+
+    def __init__(self, file):
+        self.file, self.write = file, self._half
+
+    def _half(self, data):
+        self.write = full
+        return self.file.write(data[: len(data) // 2])
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+
+def test_f02_a_users_file_that_is_named_like_a_part_is_left_alone(tmp_path):
+    """F02: so are all of his files beside the one that is written."""
+    theirs = {tmp_path / name: name.encode() for name in ("a.txt.part", ".a.txt.part", "a.txt~", "a.part")}
+    for path, content in theirs.items():
+        path.write_bytes(content)
+    with replacing(tmp_path / "a.txt") as temporary:
+        temporary.write_text("new")
+    with pytest.raises(ZeroDivisionError), replacing(tmp_path / "a.txt") as temporary:
+        temporary.write_text(str(1 / 0))
+    assert (tmp_path / "a.txt").read_text() == "new"
+    assert {path: path.read_bytes() for path in theirs} == theirs
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_f39_a_file_of_the_longest_name_can_be_written(tmp_path):
+    """F39: the temporary name is short."""
+    path = tmp_path / ("x" * 255)
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+    with pytest.raises(OSError, match=r"File name too long: .*xxx"), replacing(tmp_path / ("x" * 256)) as temporary:
+        temporary.write_text("new")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_journal_that_nothing_is_written_to_leaves_no_file(tmp_path):
+    with Journal(tmp_path, {"codec": "copy"}):
+        assert (tmp_path / journal.JOURNAL_FILE).exists()  # which is locked
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_video_of_an_older_journal_is_known_and_one_that_failed_is_not(tmp_path, source):
+    record = write_video(tmp_path / "videos" / "a.mp4", source, Encoding())
+    with Journal(tmp_path, {"codec": "h264"}) as first:
+        first.add("a", Entry(Stamp(1, 2), record))
+        first.add("b", Entry(Stamp(1, 2), None, "bad"))
+        first.begin("c")
+    with Journal(tmp_path, {"codec": "h264"}) as again:
+        assert again.known == {"a", "c"}

@@ -1,0 +1,43 @@
+"""A script that starts workers outside of its main guard ends in one line."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.helpers.runs import ROOT
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = """
+from dali_pipelines.workers import run_jobs
+print(sorted(result for _, result in run_jobs(abs, [1, -2], workers=2)))
+"""
+WAY_OUT = "put what it does under if __name__ == '__main__':"
+
+
+def run(*arguments, text=None):
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)
+
+
+def test_u08_a_script_without_a_main_guard_is_told_so_in_one_line(tmp_path):
+    """U08: its workers run it again, and say nothing."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    done = run(script)
+    wanted = f"error: {script} starts worker processes, which run it again: {WAY_OUT}\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", wanted)
+    guarded = SCRIPT.replace("print", "if __name__ == '__main__': print")
+    script.write_text(guarded)
+    done = run(script)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[1, 2]\n", "")
+
+
+def test_u08_a_script_from_standard_input_is_told_so_in_one_line():
+    """U08: workers cannot read it."""
+    done = run("-", text=SCRIPT)
+    wanted = f"error: worker processes cannot read the script <stdin>: save it as a file, and {WAY_OUT}\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", wanted)
+    done = run("-c", SCRIPT)  # which they need not read
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[1, 2]\n", "")

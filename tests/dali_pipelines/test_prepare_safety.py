@@ -1,0 +1,272 @@
+"""The prepare command writes over nothing that it did not make, and forgets no video for a passing cause."""
+
+import errno
+import os
+import signal
+import stat
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from configs.errors import UserError
+from dali_pipelines import prepare as command
+from dali_pipelines.store import job as jobs
+from dali_pipelines.store.encode import Encoding
+from dali_pipelines.store.index import Index
+from dali_pipelines.store.job import Failure, Job, store_video
+from dali_pipelines.store.source import VideoError
+from dali_pipelines.workers import Crashed
+from tests.helpers.media import make_video
+from tests.helpers.prepared import SMALL, names, prepare, start
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    return make_video(tmp_path_factory.mktemp("safety") / "video.mp4", frames=5)
+
+
+@pytest.fixture
+def place(video, tmp_path):
+    """Makes copies of a video at paths below the test's folder."""
+
+    def make(*paths):
+        for path in paths:
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).write_bytes(video.read_bytes())
+
+    return make
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(autouse=True)
+def in_one_process(monkeypatch):
+    monkeypatch.setitem(command.ENGINES, "local", here)
+
+
+def here(function, jobs, workers):
+    return ((job, function(job)) for job in jobs)
+
+
+@pytest.mark.parametrize("sources", [["mine/videos/a.mp4"], ["mine/videos"], ["link"], ["link/a.mp4"]])
+@pytest.mark.parametrize("codec", ["h264", "copy", "original"])
+def test_f01_sources_among_the_datasets_own_videos_are_refused(place, tmp_path, sources, codec):
+    """F01: they would be written over."""
+    place("mine/videos/a.mp4", "mine/videos/b.mp4")
+    (tmp_path / "link").symlink_to(tmp_path / "mine" / "videos")
+    before = contents(tmp_path)
+    with pytest.raises(UserError, match=rf"{sources[0]} lies in .*mine/videos, where .*give another --out"):
+        prepare(*(tmp_path / source for source in sources), "--out", tmp_path / "mine", "--codec", codec)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "theirs", ["videos/a.mp4", "videos/other.mkv", "videos/deep/x.avi", "index.npz", "quarantine.csv"]
+)
+def test_f02_a_file_that_the_journal_does_not_know_is_never_replaced(place, tmp_path, theirs):
+    """F02: it is named, and nothing is written."""
+    place("raw/a.mp4", f"mine/{theirs}")
+    before = contents(tmp_path)
+    for _ in range(2):
+        with pytest.raises(UserError, match=rf"mine/{theirs} was not made by .*: give another --out, or move it"):
+            prepare(tmp_path / "raw", "--out", tmp_path / "mine", *SMALL)
+    assert contents(tmp_path) == before
+
+
+def test_f02_a_file_that_came_after_the_dataset_is_not_replaced_either(place, tmp_path):
+    """F02: nor one behind a link to a folder."""
+    place("raw/a.mp4", "theirs/b.mp4")
+    out = tmp_path / "mine"
+    assert prepare(tmp_path / "raw", "--out", out, *SMALL) == 0
+    place("raw/b.mp4", "mine/videos/b.mp4")
+    before = contents(tmp_path)
+    with pytest.raises(UserError, match=r"videos/b.mp4 was not made by"):
+        prepare(tmp_path / "raw", "--out", out, *SMALL)
+    assert contents(tmp_path) == before
+    (out / "videos" / "b.mp4").unlink()
+    (tmp_path / "raw" / "b.mp4").unlink()
+    (out / "videos" / "run").symlink_to(tmp_path / "theirs")
+    place("raw/run/b.mp4")
+    with pytest.raises(UserError, match=r"videos/run/b.mp4 was not made by"):
+        prepare(tmp_path / "raw", "--out", out, *SMALL)
+    assert contents(tmp_path / "theirs") == {
+        tmp_path / "theirs" / "b.mp4": contents(tmp_path)[tmp_path / "raw" / "a.mp4"]
+    }
+
+
+def test_f02_files_of_no_video_and_what_a_killed_run_left_are_not_in_the_way(place, tmp_path):
+    """F02: a run knows what it had begun."""
+    place("raw/a.mp4", "raw/b.mp4", "mine/videos/notes.txt")
+    out = tmp_path / "mine"
+
+    def killed(function, jobs, workers):
+        for number, job in enumerate(jobs):
+            result = function(job)
+            if number:
+                raise SystemExit("killed after b.mp4 was written and before the journal heard of it")
+            yield job, result
+
+    command.ENGINES["local"] = killed
+    with pytest.raises(SystemExit):
+        prepare(tmp_path / "raw", "--out", out, *SMALL)
+    assert (out / "videos" / "b.mp4").exists()
+    command.ENGINES["local"] = here
+    assert prepare(tmp_path / "raw", "--out", out, *SMALL) == 0
+    assert names(Index.load(out)) == ["a", "b"]
+
+
+@pytest.mark.parametrize("cause", ["crash", "memory", "disk", "permission"])
+def test_f04_f05_f06_what_failed_for_a_passing_cause_is_tried_again(place, tmp_path, capsys, monkeypatch, cause):
+    """F04, F05, F06: by the next run, which says how many were; a file that is bad is not."""
+    place("raw/a.mp4", "raw/b.mp4")
+    (tmp_path / "raw" / "bad.mp4").write_text("no video")
+    out, tried = tmp_path / "out", []
+
+    def failing(function, jobs, workers):
+        for job in jobs:
+            tried.append(job.name)
+            failure = Crashed("SIGKILL") if cause == "crash" else Failure("out of luck", cause)
+            yield job, failure if job.name == "a" else function(job)
+
+    command.ENGINES["local"] = failing
+    for _ in range(2):
+        assert prepare(tmp_path / "raw", "--out", out, *SMALL) == 3
+        assert (
+            f"1 videos failed for a passing cause (1 {cause}): the same command tries them again"
+            in capsys.readouterr().out
+        )
+    assert tried == ["a", "b", "bad", "a"]
+    command.ENGINES["local"] = here
+    assert prepare(tmp_path / "raw", "--out", out, *SMALL) == 3
+    printed = capsys.readouterr().out
+    assert "1 videos had failed for a passing cause and were tried again: 1 are stored now" in printed
+    assert names(Index.load(out)) == ["a", "b"]
+    assert prepare(tmp_path / "raw", "--out", out, *SMALL) == 3
+    assert "passing" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied"), "permission"),
+        (OSError(errno.EIO, "Input/output error"), "disk"),
+        (OSError(errno.ESTALE, "Stale file handle"), "disk"),
+        (MemoryError(), "memory"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "memory"),
+        (VideoError("its header is damaged"), ""),
+        (ValueError("odd"), ""),
+    ],
+)
+def test_f06_a_failure_knows_whether_it_is_about_the_file(monkeypatch, tmp_path, error, cause):
+    """F06: also where an error was turned into another."""
+
+    def fail(*_):
+        raise error
+
+    def fail_in_words(*_):
+        raise VideoError("cannot be read") from error
+
+    for raising in (fail, fail_in_words):
+        monkeypatch.setattr(jobs, "write_video", raising)
+        found = store_video(Job("a", tmp_path, tmp_path, Encoding()))
+        assert isinstance(found, Failure)
+        assert found.passing == cause
+
+
+def test_f06_a_decode_error_where_memory_is_short_is_a_passing_cause(monkeypatch, tmp_path, place):
+    """F06: a decoder that gets no memory says "Invalid data"."""
+    (tmp_path / "a.mp4").write_text("no video")
+    job = Job("a", tmp_path / "a.mp4", tmp_path / "out.mp4", Encoding())
+    assert store_video(job).passing == ""
+    monkeypatch.setattr(jobs, "ROOM", 1 << 60)  # which no machine has
+    assert store_video(job).passing == "memory"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_f04_a_file_that_may_not_be_read_is_read_when_it_may(place, tmp_path):
+    """F04: chmod 000, then 644."""
+    place("raw/a.mp4", "raw/b.mp4")
+    (tmp_path / "raw" / "a.mp4").chmod(0)
+    assert prepare(tmp_path / "raw", "--out", tmp_path / "out", *SMALL) == 3
+    (tmp_path / "raw" / "a.mp4").chmod(stat.S_IRUSR)
+    assert prepare(tmp_path / "raw", "--out", tmp_path / "out", *SMALL) == 0
+
+
+def test_f22_f47_files_that_no_longer_belong_are_named_with_their_bytes(place, tmp_path, capsys):
+    """F22, F47: two parts into one dataset, classes renamed, videos removed."""
+    place("train/run/a.mp4", "train/run/b.mp4", "val/jump/c.mp4", "val/run/d.mp4")
+    out = tmp_path / "d"
+    prepare(tmp_path / "train", "--out", out, *SMALL)
+    assert "are not in the dataset" not in capsys.readouterr().out
+    prepare(tmp_path / "val", "--out", out, *SMALL)
+    size = sum((out / "videos" / "run" / name).stat().st_size for name in ("a.mp4", "b.mp4")) / 1e6
+    note = f"note: 2 files of earlier runs, {size:.1f} MB, are not in the dataset"
+    printed = capsys.readouterr().out
+    assert note in printed
+    assert f"give all sources to one command; to free the space, delete {out}/videos/run/a.mp4, {out}/" in printed
+    (tmp_path / "val" / "run").rename(tmp_path / "val" / "walk")
+    prepare(tmp_path / "val", "--out", out, *SMALL)
+    assert f"3 files of earlier runs, {3 * size / 2:.1f} MB" in (printed := capsys.readouterr().out)
+    assert f"delete {out}/videos/run\n" in printed
+    assert names(Index.load(out)) == ["jump/c", "walk/d"]
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/out", "https://host/out", "gs://bucket"])
+def test_u11_an_output_at_a_url_is_refused_with_the_way(place, tmp_path, url, monkeypatch):
+    """U11: and no folder of that name is made."""
+    place("raw/a.mp4")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"--out {url}: .* give the URL to the trainers as --data-dir"):
+        prepare("raw", "--out", url)
+    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+
+
+def test_the_end_says_what_was_saved_and_what_comes_next(place, tmp_path, capsys):
+    place("raw/run/a.mp4", "raw/run/b.mp4")
+    prepare(tmp_path / "raw", "--out", tmp_path / "out", *SMALL)
+    printed = capsys.readouterr().out
+    sizes = sum(path.stat().st_size for path in (tmp_path / "raw").rglob("*.mp4"))
+    assert f"their sources are {sizes / 1e6:.1f} MB" in printed
+    last = printed.splitlines()[-1]
+    assert last.startswith("next: python trainers/pretrain.py --config configs/")
+    assert f"--data-dir {tmp_path / 'out'}" in last
+    recipe = last.split("--config ")[1].split()[0]
+    assert Path(recipe).is_file()
+
+
+def test_u10_notes_are_counted(place, tmp_path, capsys):
+    """U10: once for all videos."""
+    for name in ("a", "b"):
+        make_video(tmp_path / "raw" / f"{name}.mp4", frames=3, size=(160, 120))
+    prepare(tmp_path / "raw", "--out", tmp_path / "out")
+    assert "note: 2 videos become wider or narrower by more than 2%" in capsys.readouterr().out
+
+
+def test_f14_one_ctrl_c_ends_the_command_though_its_workers_hang(tmp_path):
+    """F14: a Ctrl-C as a terminal sends it, to the workers too."""
+    first = make_video(tmp_path / "raw" / "00.mp4", frames=60)
+    for number in range(1, 60):
+        os.link(first, tmp_path / "raw" / f"{number:02}.mp4")
+    run = start(tmp_path / "raw", tmp_path / "out", 2, new_session=True)
+    journal, deadline = tmp_path / "out" / "prepare.jsonl", time.monotonic() + 60
+    while not (journal.exists() and b'"record"' in journal.read_bytes()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    children = psutil.Process(run.pid).children(recursive=True)
+    workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    assert len(workers) == 2
+    for worker in workers:
+        worker.suspend()
+    os.killpg(run.pid, signal.SIGINT)
+    _, errors = run.communicate(timeout=30)
+    assert run.returncode == 130
+    assert errors.decode().splitlines()[-1] == "interrupted; the same command continues"
+    assert "Traceback" not in errors.decode()
+    assert psutil.wait_procs(workers, timeout=20)[1] == []
+    assert not (tmp_path / "out" / "index.npz").exists()
