@@ -35,23 +35,24 @@ def test_an_address_without_a_cluster_is_named_at_once(address, monkeypatch):
         list(run_on_ray(len, ["job"], workers=1))
 
 
-def with_two_nodes(cluster):
-    while len(cluster.worker_nodes) < 2:
-        cluster.add_node(num_cpus=1, **STORE)
-    return cluster
-
-
 def kill_a_node(cluster):
     cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
 
 
+@pytest.fixture
+def cluster(head):
+    """A cluster of two nodes with one core each."""
+    while len(head.worker_nodes) < 2:
+        head.add_node(num_cpus=1, **STORE)
+    return head
+
+
 @pytest.fixture(scope="module")
-def cluster():
-    """A head without cores and two nodes of one core each, which RAY_ADDRESS names."""
+def head():
+    """A node without cores, which RAY_ADDRESS names."""
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **STORE})
-    with_two_nodes(cluster)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_ADDRESS", cluster.address)
         yield cluster
@@ -61,7 +62,9 @@ def cluster():
 def note_and_wait(file: str) -> str:
     with open(file, "a") as log:
         log.write("begun ")
-    time.sleep(1.0)
+    time.sleep(3.0)
+    with open(file, "a") as log:
+        log.write("done ")
     return file
 
 
@@ -84,15 +87,21 @@ def test_a_job_that_kills_its_processes_is_named_and_the_others_are_done(cluster
 @needs_ray
 def test_a_job_that_is_lost_with_its_node_is_done_again(cluster, tmp_path):
     files = [str(tmp_path / f"{i}") for i in range(5)]
-    results = run_on_ray(note_and_wait, files, workers=1)
-    found = [next(results)]
-    time.sleep(0.5)  # both nodes are at their next job
-    kill_a_node(cluster)
-    found += results
+
+    def at_work():
+        return sum(Path(file).exists() and Path(file).read_text() == "begun " for file in files)
+
+    def wait_and_kill():
+        while at_work() < 2:
+            time.sleep(0.05)
+        kill_a_node(cluster)
+
+    killer = threading.Thread(target=wait_and_kill, daemon=True)
+    killer.start()
+    found = list(run_on_ray(note_and_wait, files, workers=1))
+    killer.join()
     assert sorted(found) == [(file, file) for file in files]
-    assert sum(Path(file).read_text() == "begun begun " for file in files) == 1
-    assert sum(Path(file).read_text() == "begun " for file in files) == 4
-    with_two_nodes(cluster)
+    assert sorted(Path(file).read_text() for file in files) == ["begun begun done ", *4 * ["begun done "]]
 
 
 @pytest.mark.slow
