@@ -253,7 +253,8 @@ class ClipLoader:
             name, reason = next(iter(self.unreadable.items()))
             raise UserError(
                 f"{self.index.root}: {len(self.unreadable)} of {self.counts.samples} videos are unreadable, "
-                f"the first {shown(name)} ({shown(reason)}); run `python -m dali_pipelines.prepare` on its sources again"
+                f"the first {shown(name)} ({shown(reason)}); run `python -m dali_pipelines.prepare` on its sources "
+                "again"
             )
         for name, (shape, _) in self.task.batch_schema.items():
             if name in batch and len(shape) >= 4:  # FHWC frames of one clip or of several, one after the other

@@ -19,10 +19,11 @@ def hold_out(index: Index, share: float, seed: int) -> tuple[NDArray[np.int64], 
     at least one film to train on.
     """
     rng = np.random.default_rng(seed)
-    films = np.array([SAME_FILM.sub("", name) for name in index.names.texts()])
+    _, films = np.unique([SAME_FILM.sub("", name) for name in index.names.texts()], return_inverse=True)
     held: list[int] = []
-    for label in np.unique(index.labels):
-        rows = np.flatnonzero(index.labels == label)
+    labels = index.labels
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
         wanted, taken = round(share * len(rows)), 0
         for film in rng.permutation(np.unique(films[rows]))[1:]:
             if taken >= wanted:

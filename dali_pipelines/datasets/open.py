@@ -124,8 +124,9 @@ def _require_labels(dataset: Dataset, labels: Sequence[str | None]) -> None:
     unlabeled = np.flatnonzero(index.labels < 0)
     if len(unlabeled):
         raise UserError(
-            f"{index.root} has {len(unlabeled)} videos without a class, the first {shown(index.names.text(unlabeled[0]))}; "
-            "prepare it again with --labels folders or a CSV, or run dali_pipelines.lists for Something-Something v1"
+            f"{index.root} has {len(unlabeled)} videos without a class, the first "
+            f"{shown(index.names.text(unlabeled[0]))}; prepare it again with --labels folders or a CSV, or "
+            "run dali_pipelines.lists for Something-Something v1"
         )
     listed, held = len(set(labels)), len(np.unique(index.labels))
     if labels and all(label is not None and label.isdecimal() for label in labels) and listed != held:

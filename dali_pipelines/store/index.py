@@ -64,7 +64,7 @@ class Record:
 
 COLUMNS = (
     *("labels", "num_frames", "sizes_WH", "fps", "format_ids", "init_sizes", "names", "sources", "software_only"),
-    *("class_names", "formats"),
+    *("fragments", "class_names", "formats"),
 )
 
 
@@ -136,6 +136,11 @@ class Index:
     def sources(self) -> Ragged:
         """`Record.source` of each video."""
         return self._taken(self.table.sources)
+
+    @property
+    def fragments(self) -> Ragged:
+        """The table of each video's fragments (`units`)."""
+        return self._taken(self.table.fragments)
 
     @property
     def software_only(self) -> Ragged | None:
@@ -225,8 +230,7 @@ class Index:
     def with_columns(self, **columns: Any) -> "Index":
         """Return the same videos with other columns of their `Table`: labels, class_names, names ..."""
         own = {name: getattr(self, name) for name in COLUMNS}
-        fragments = self._taken(self.table.fragments)
-        return replace(self, table=Table.of(**{**own, "fragments": fragments, **columns}), rows=None)
+        return replace(self, table=Table.of(**{**own, **columns}), rows=None)
 
     @classmethod
     def build(
@@ -282,7 +286,7 @@ class Index:
             raise UserError(_why_no_index(root)) from error
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
-        except OSError:
+        except (OSError, MemoryError):
             raise
         except Exception as error:  # bytes of a stranger break a parser in any way
             raise UserError(f"{path} is damaged or not an index ({error}); run `{PREPARE}` again") from error

@@ -51,8 +51,8 @@ def features_of_both(weights: Weights, config: Recognition, ranks: Ranks) -> Set
     shared = sorted({*gallery.names.texts()} & {*queries.names.texts()})
     if shared:
         raise UserError(
-            f"{len(shared)} of {len(queries)} test videos are training videos too, the first {shown(shared[0])}: such a video "
-            "finds itself; let data.list and data.test_list name different videos"
+            f"{len(shared)} of {len(queries)} test videos are training videos too, the first {shown(shared[0])}: such "
+            "a video finds itself; let data.list and data.test_list name different videos"
         )
     missing = [note for dataset in datasets for note in dataset.notes]
     for note in [*clip_differences(config, weights.clip), *missing] if ranks.rank == 0 else []:
@@ -119,8 +119,9 @@ def key(sha256: str, index: Index, cfg: Config) -> str:
     facts = [RULE, sha256, dataclasses.asdict(cfg), str(Path(index.root).resolve()), index.names.texts()]
     digest = hashlib.sha256(json.dumps(facts).encode())
     digest.update(index.num_frames.tobytes())
+    fragments = index.fragments
     for row in range(len(index)):
-        digest.update(index.units(row).ends.tobytes())
+        digest.update(fragments[row].tobytes())
     return digest.hexdigest()[:32]
 
 

@@ -1,0 +1,28 @@
+"""An index at the size of Kinetics-700: what it costs the disk and the memory of many processes."""
+
+import pytest
+
+from bench.index_scale import shared_by, synthetic
+from dali_pipelines.store.index import INDEX_FILE
+
+pytestmark = pytest.mark.slow
+
+PROCESSES = 3
+RANKS, WORKERS = 8, 12
+MOST = 300e6
+
+
+def test_kinetics_700_is_opened_in_place_by_all_processes_of_a_machine(tmp_path):
+    index = synthetic(tmp_path, videos=650_000, frames=300)
+    assert len(index) == 650_000
+    last = index.units(649_999)
+    assert (len(last.ends), last.frame_ends[-1]) == (300, 300)
+
+    of_all = (tmp_path / INDEX_FILE).stat().st_size  # the pages that they share, when all were touched
+    private = max(process["uss"] for process in shared_by(index, PROCESSES))
+    assert of_all > 200e6
+    assert of_all + private * RANKS * (1 + WORKERS) < MOST
+
+    listed = index.select(range(0, 650_000, 2))
+    own = max(process["uss"] for process in shared_by(listed, PROCESSES))
+    assert own < private + 3 * 4 * len(listed)  # its rows in four bytes, beside what the pickle took

@@ -1,0 +1,171 @@
+"""How an index travels to other processes, and what older versions wrote."""
+
+import json
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from configs.errors import UserError
+from dali_pipelines.store.fmp4 import Fragment
+from dali_pipelines.store.index import Index, Record
+from dali_pipelines.store.journal import Entry, Journal, Stamp
+from dali_pipelines.workers import Pool
+
+FRAGMENTS = {"a": [(700, 10, 3), (710, 20, 2)], "b": [(0, 99, 7)], "c": [(5, 6, 1), (11, 7, 1), (18, 8, 4)]}
+
+
+def record(name, **other):
+    fragments = tuple(Fragment(*numbers) for numbers in FRAGMENTS[name])
+    fields = {"width": 64, "height": 48, "fps": 25.0, "codec": "h264", "pix_fmt": "yuv420p", **other}
+    return Record(num_frames=sum(f.frames for f in fragments), fragments=fragments, **fields)
+
+
+RECORDS = {
+    "a": record("a", init_size=700),
+    "b": record("b", init_size=0, container="file", source="/x/b.avi", software_only="interlaced frames"),
+    "c": record("c", init_size=5, width=32),
+}
+
+
+@pytest.fixture
+def index(tmp_path):
+    Index.build(tmp_path, RECORDS, labels={"a": 0, "b": 1, "c": 0}, class_names=("x", "y")).save()
+    return Index.load(tmp_path)
+
+
+def facts(index):
+    return [
+        (index.info(i), index.location(i), index.container(i), *(array.tolist() for array in index.units(i)[1:]))
+        for i in range(len(index))
+    ]
+
+
+def test_a_pickle_holds_the_path_and_the_rows(index):
+    wide = Index.build(index.root, {f"{n:04d}": RECORDS["a"] for n in range(5000)})
+    wide.save()
+    wide = Index.load(index.root)
+    chosen = wide.select([4000, 3])
+    assert len(pickle.dumps(wide)) < 1000
+    assert len(pickle.dumps(chosen)) < 1200
+    assert facts(pickle.loads(pickle.dumps(chosen))) == facts(chosen)
+
+
+def test_a_pickle_of_an_index_that_no_file_holds_is_whole(index):
+    other = index.with_columns(labels=np.array([5, 6, 7]), class_names=()).repeat([2, 0, 1])
+    again = pickle.loads(pickle.dumps(other))
+    assert facts(again) == facts(other)
+    assert [info.label for info, *_ in facts(again)] == [5, 5, 7]
+
+
+def test_an_index_that_is_replaced_stays_as_it_was_where_it_is_open(index):
+    before, data = facts(index), pickle.dumps(index)
+    Index.build(index.root, {"other": RECORDS["c"]}).save()
+    assert facts(index) == before
+    with pytest.raises(UserError, match=r"index.npz was replaced while it was in use: start the command again"):
+        pickle.loads(data)
+    assert len(Index.load(index.root)) == 1
+
+
+class NumFrames:
+    """A job that asks an index."""
+
+    def __init__(self, index):
+        self.index = index
+
+    def __call__(self, row):
+        return self.index.info(row).num_frames
+
+
+@pytest.mark.slow
+def test_a_worker_that_starts_after_the_index_was_replaced_ends_the_run_in_words(index):
+    asked = NumFrames(index)
+    with Pool(asked, workers=1, ahead=1) as pool:
+        assert list(pool.run([0, 1])) == [(0, 5), (1, 7)]
+    Index.build(index.root, {"other": RECORDS["c"]}).save()
+    with Pool(asked, workers=1, ahead=1) as pool, pytest.raises(UserError, match="was replaced while it was in use"):
+        list(pool.run([0, 1]))
+
+
+@pytest.mark.parametrize("age", ["sizes alone", "starts and containers"])
+def test_an_index_of_the_first_version_is_read(index, age):
+    """Written here as that version wrote it, with `np.savez`."""
+    new = age == "starts and containers"
+
+    def ragged(name, rows, dtype):
+        starts = np.cumsum([0, *map(len, rows)])
+        return {name: np.concatenate([np.array(row, dtype) for row in rows]), f"{name}.starts": starts}
+
+    def texts(name, rows):
+        return ragged(name, [list(text.encode()) for text in rows], np.uint8)
+
+    numbers = [np.array(FRAGMENTS[name]) for name in "abc"]
+    arrays = {
+        "version": np.array(1),
+        "labels": np.array([0, 1, 0]),
+        "num_frames": np.array([5, 7, 6], np.int32),
+        "sizes_WH": np.array([[64, 48], [64, 48], [32, 48]], np.int32),
+        "fps": np.full(3, 25.0),
+        "format_ids": np.array([0, 1 if new else 0, 0], np.int32),
+        "init_sizes": np.array([700, 0, 5]),
+        **texts("class_names", ["x", "y"]),
+        **texts("formats", ["h264 yuv420p mp4", "h264 yuv420p file"] if new else ["h264 yuv420p"]),
+        **texts("names", "abc"),
+        **texts("sources", ["", "/x/b.avi", ""]),
+        **ragged("fragment_ends", [n[:, 0] + n[:, 1] for n in numbers], np.int64),
+        **ragged("fragment_frame_ends", [np.cumsum(n[:, 2]) for n in numbers], np.int32),
+    }
+    if new:
+        arrays |= ragged("fragment_starts", [n[:, 0] for n in numbers], np.int64)
+        arrays |= ragged("fragment_deflated", [n[:, 0] < 0 for n in numbers], np.bool_)
+        arrays |= texts("software_only", ["", "interlaced frames", ""])
+    expected = facts(index)
+    np.savez(index.root / "index.npz", **arrays)
+    again = Index.load(index.root)
+    assert facts(again) == expected
+    assert (again.software_only is None) == (not new)
+    assert facts(pickle.loads(pickle.dumps(again))) == expected
+    again.save()
+    assert facts(Index.load(index.root)) == expected
+
+
+def test_the_long_path_of_many_videos_is_kept_once(tmp_path):
+    source = "/a/long/path/to/a/shard" * 40 + ".tar"
+    shard = replace(RECORDS["b"], source=source)
+    Index.build(tmp_path, {f"{number:05d}": shard for number in range(10_000)}).save()
+    index = Index.load(tmp_path)
+    assert index.location(9_999) == source
+    assert index.select([7, 3]).sources.texts() == (source, source)
+    assert (tmp_path / "index.npz").stat().st_size < 10_000 * len(source) / 20
+
+
+def test_the_journal_keeps_fragments_short_and_reads_what_older_versions_wrote(tmp_path):
+    settings, stamp = {"codec": "h264"}, Stamp(1, 2)
+    record = replace(RECORDS["a"], fragments=tuple(Fragment(700 + 3000 * n, 3000 + n % 7 - 3, 1) for n in range(300)))
+    record = replace(record, fragments=tuple(f._replace(size=3000) for f in record.fragments), num_frames=300)
+    with Journal(tmp_path, settings) as journal:
+        journal.add("v", Entry(stamp, record))
+    line = (tmp_path / "prepare.jsonl").read_text().splitlines()[1]
+    assert len(line) < 500
+    for fragments in (
+        json.loads(line)["record"]["fragments"],
+        [list(fragment) for fragment in record.fragments],
+        [[fragment.size, fragment.frames] for fragment in record.fragments],
+    ):
+        old = json.loads(line)
+        old["record"]["fragments"] = fragments
+        (tmp_path / "prepare.jsonl").write_text(f"{json.dumps(settings)}\n{json.dumps(old)}\n")
+        with Journal(tmp_path, settings) as journal:
+            assert list(journal.entries["v"].record.fragments) == list(record.fragments)
+            assert journal.entries["v"].record.container == "mp4"
+
+
+def test_a_damaged_line_of_the_journal_is_refused(tmp_path):
+    with Journal(tmp_path, {"codec": "h264"}) as journal:
+        journal.add("v", Entry(Stamp(1, 2), RECORDS["a"]))
+    path = tmp_path / "prepare.jsonl"
+    packed = json.loads(path.read_text().splitlines()[1])["record"]["fragments"]
+    path.write_text(path.read_text().replace(packed, "gICAgICAgICAgICA"))
+    with pytest.raises(UserError, match=r"prepare.jsonl is damaged"):
+        Journal(tmp_path, {"codec": "h264"})

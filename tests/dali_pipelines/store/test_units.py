@@ -1,0 +1,115 @@
+"""The table of a video's fragments: what goes in comes out, in few bytes, and what cannot be is refused."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dali_pipelines.store.fmp4 import Fragment
+from dali_pipelines.store.units import MOST_UNITS, PackedFragments, pack_units, unpack_units
+
+fragment = st.tuples(st.integers(0, 1 << 40), st.integers(0, 1 << 30), st.integers(1, 1000), st.booleans())
+
+
+def in_file(parts):
+    """Fragments that lie one after the other in a file, `gap` bytes before each."""
+    at, found = 0, []
+    for gap, size, frames, deflated in parts:
+        found.append(Fragment(at + gap, size, frames, deflated))
+        at += gap + size
+    return found
+
+
+@given(st.lists(fragment, min_size=1, max_size=40), st.randoms())
+def test_what_is_packed_is_unpacked(parts, random):
+    fragments = in_file(parts)
+    random.shuffle(fragments)  # members of a zip lie in any order
+    packed = PackedFragments.of(fragments)
+    assert list(packed) == fragments
+    assert len(packed) == len(fragments)
+    assert packed[-1] == fragments[-1]
+    assert packed[1:3] == tuple(fragments[1:3])
+
+
+@given(st.lists(st.integers(0, 1 << 30), min_size=2, max_size=40))
+def test_fragments_in_files_of_their_own_all_start_at_their_first_byte(sizes):
+    fragments = [Fragment(0, size, 1) for size in sizes]
+    assert list(PackedFragments.of(fragments)) == fragments
+
+
+def test_numbers_are_counted_as_a_plain_sum_counts_them():
+    fragments = in_file([(7, 10, 3, False), (0, 20, 2, False), (5, 1, 4, True)])
+    units = unpack_units(PackedFragments.of(fragments).table, init_size=6)
+    assert units.init == (1, 7)
+    assert units.starts.tolist() == [7, 17, 42]
+    assert units.ends.tolist() == [17, 37, 43]
+    assert units.frame_ends.tolist() == [3, 5, 9]
+    assert units.deflated.tolist() == [False, False, True]
+
+
+def test_single_frames_take_little_more_than_the_entropy_of_their_sizes():
+    """The differences of sizes are made geometric, both ways: 7.9 bits each, which no code can beat."""
+    rng = np.random.default_rng(0)
+    spread = np.exp(-1 / 64)
+    steps = rng.geometric(1 - spread, 3000) - rng.geometric(1 - spread, 3000)
+    values, counts = np.unique(steps, return_counts=True)
+    assert len(values) > 300
+    likely = counts / counts.sum()
+    entropy = -(likely * np.log2(likely)).sum()
+    sizes = 40_000 + np.cumsum(steps)
+    table = pack_units(np.cumsum(sizes) - sizes, sizes, np.ones(3000, np.int64), np.zeros(3000, np.bool_))
+    assert entropy < 8 * len(table) / 3000 < entropy + 1
+
+
+def test_pictures_of_one_size_take_no_bytes_each():
+    fragments = in_file([(30, 38016, 1, False)] * 300)
+    assert len(PackedFragments.of(fragments).table) < 20
+
+
+@pytest.mark.parametrize(
+    "fragments",
+    [
+        [],
+        [Fragment(-1, 5, 1)],
+        [Fragment(0, -5, 1)],
+        [Fragment(0, 5, 0)],
+        [Fragment(0, 1 << 50, 1)],
+    ],
+)
+def test_what_no_file_has_is_not_packed(fragments):
+    with pytest.raises(ValueError, match=r"fragments|claims"):
+        PackedFragments.of(fragments)
+
+
+def number(value):
+    """LEB128, written out."""
+    return bytes([value]) if value < 128 else bytes([value & 127 | 128]) + number(value >> 7)
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (b"", "damaged"),
+        (b"\x80" * 30, "damaged"),
+        (bytes([16, 1, 0, 0, 2, 0]), "claims"),  # a flag that there is not
+        (bytes([0]) + number(MOST_UNITS + 1) + bytes([0, 0, 2, 0]), "claims 4194305 fragments"),
+        (bytes([0]) + number(1 << 50) + bytes([0, 0, 2, 0]), "claims"),
+        (bytes([0, 3, 0, 0, 2, 9]), "damaged"),  # nine bytes of unary that are not there
+        (bytes([0, 3, 0, 0, 1, 0]), "claims -1 to -1 bytes"),
+        (bytes([0, 1, 0, 0]) + number(2 << 50) + bytes([0]), "bytes a fragment"),
+        (bytes([2, 2, 9, 0, 8, 0, 0, 3, 0]), "overlap"),  # two of 4 bytes, the second 2 bytes before the first ends
+    ],
+)
+def test_a_table_that_cannot_be_is_refused(table, said):
+    with pytest.raises(ValueError, match=said):
+        unpack_units(table)
+
+
+def test_a_table_of_the_most_fragments_is_read():
+    table = bytes([0]) + number(MOST_UNITS) + bytes([0, 0, 2, 0])  # each of one byte
+    assert unpack_units(table).ends[-1] == MOST_UNITS
+
+
+def test_the_first_fragment_begins_after_the_init_segment():
+    with pytest.raises(ValueError, match="from byte 0 on"):
+        unpack_units(PackedFragments.of([Fragment(0, 5, 1)]).table, init_size=1)
