@@ -206,7 +206,7 @@ def test_a_death_at_any_file_operation_loses_nothing_and_leaves_nothing(loose, t
 
 def test_a_command_that_is_killed_at_random_moments_ends_with_every_video_once(source, loose, tmp_path):
     moments, kills = random.Random(7), 0
-    for _ in range(4):
+    for _ in range(3):
         run = start(source, tmp_path, 1, "--shards", LIMIT)
         journal, lines = tmp_path / "prepare.jsonl", moments.randrange(1, 8)
         begun = journal.read_bytes().count(b"\n") if journal.exists() else 0
