@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -34,18 +35,37 @@ def test_an_address_without_a_cluster_is_named_at_once(address, monkeypatch):
         list(run_on_ray(len, ["job"], workers=1))
 
 
+def kill_a_node(cluster):
+    cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+
+
+@pytest.fixture
+def cluster(head):
+    """A cluster of two nodes with one core each."""
+    while len(head.worker_nodes) < 2:
+        head.add_node(num_cpus=1, **STORE)
+    return head
+
+
 @pytest.fixture(scope="module")
-def cluster():
-    """A head without cores and two nodes of one core each, which RAY_ADDRESS names."""
+def head():
+    """A node without cores, which RAY_ADDRESS names."""
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **STORE})
-    for _ in range(2):
-        cluster.add_node(num_cpus=1, **STORE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_ADDRESS", cluster.address)
         yield cluster
     cluster.shutdown()
+
+
+def note_and_wait(file: str) -> str:
+    with open(file, "a") as log:
+        log.write("begun ")
+    time.sleep(3.0)
+    with open(file, "a") as log:
+        log.write("done ")
+    return file
 
 
 def fail(job: str) -> str:
@@ -61,6 +81,27 @@ def fail(job: str) -> str:
 def test_a_job_that_kills_its_processes_is_named_and_the_others_are_done(cluster):
     results = dict(run_on_ray(fail, ["a", "die", "b"], workers=1))
     assert results == {"a": "A", "b": "B", "die": Crashed("WorkerCrashedError", CHANCES)}
+
+
+@pytest.mark.slow
+@needs_ray
+def test_a_job_that_is_lost_with_its_node_is_done_again(cluster, tmp_path):
+    files = [str(tmp_path / f"{i}") for i in range(5)]
+
+    def at_work():
+        return sum(Path(file).exists() and Path(file).read_text() == "begun " for file in files)
+
+    def wait_and_kill():
+        while at_work() < 2:
+            time.sleep(0.05)
+        kill_a_node(cluster)
+
+    killer = threading.Thread(target=wait_and_kill, daemon=True)
+    killer.start()
+    found = list(run_on_ray(note_and_wait, files, workers=1))
+    killer.join()
+    assert sorted(found) == [(file, file) for file in files]
+    assert sorted(Path(file).read_text() for file in files) == ["begun begun done ", *4 * ["begun done "]]
 
 
 @pytest.mark.slow
@@ -84,13 +125,13 @@ def test_a_cluster_of_which_a_node_dies_makes_the_dataset_of_the_local_engine(cl
 
     journal, done = tmp_path / "ray" / "prepare.jsonl", []
 
-    def kill_a_node():
+    def wait_and_kill():
         while not journal.exists() or (lines := journal.read_bytes().count(b"\n")) < 4:
             time.sleep(0.01)
-        cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+        kill_a_node(cluster)
         done.append(lines - 1)
 
-    killer = threading.Thread(target=kill_a_node, daemon=True)
+    killer = threading.Thread(target=wait_and_kill, daemon=True)
     killer.start()
     assert prepare(source, "--out", tmp_path / "ray", *options, "--engine", "ray") == 3
     killer.join()

@@ -1,6 +1,7 @@
 """Tar shards: what is in them, that clips of them are those of loose files, and that no death loses a video."""
 
 import errno
+import itertools
 import json
 import os
 import random
@@ -15,13 +16,17 @@ import numpy as np
 import pytest
 import torch
 import webdataset
+from hypothesis import given
+from hypothesis import strategies as st
 
 from configs.errors import UserError
 from dali_pipelines.loader import ClipLoader
+from dali_pipelines.store.fmp4 import Fragment
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.journal import Journal
 from dali_pipelines.store.reader import read_clip
 from dali_pipelines.store.shards import Packer, finish_moves, member_key, parse_size
+from dali_pipelines.store.units import PackedFragments
 from dali_pipelines.tasks import Task, recognition
 from tests.helpers.media import make_video
 from tests.helpers.prepared import SMALL, names, prepare, start
@@ -201,7 +206,7 @@ def test_a_death_at_any_file_operation_loses_nothing_and_leaves_nothing(loose, t
 
 def test_a_command_that_is_killed_at_random_moments_ends_with_every_video_once(source, loose, tmp_path):
     moments, kills = random.Random(7), 0
-    for _ in range(4):
+    for _ in range(3):
         run = start(source, tmp_path, 1, "--shards", LIMIT)
         journal, lines = tmp_path / "prepare.jsonl", moments.randrange(1, 8)
         begun = journal.read_bytes().count(b"\n") if journal.exists() else 0
@@ -293,3 +298,12 @@ def test_a_size_is_read_as_people_write_it(text, size):
 def test_what_is_no_size_is_refused(text):
     with pytest.raises(UserError, match="must be a size, as 1GiB or 500MB"):
         parse_size(text)
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 500)), min_size=1, max_size=20), st.integers(0, 2**45))
+def test_fragments_that_move_stay_what_they_are_but_for_their_place(sizes_and_frames, by):
+    ends = itertools.accumulate((size for size, _ in sizes_and_frames), initial=700)
+    fragments = [Fragment(start, *one) for start, one in zip(ends, sizes_and_frames, strict=False)]
+    moved = PackedFragments.of(fragments).moved(by)
+    assert list(moved) == [fragment._replace(offset=fragment.offset + by) for fragment in fragments]
+    assert len(moved) == len(fragments)
