@@ -22,7 +22,16 @@ def require(condition: bool, key: str, value: object, expected: str) -> None:
 
 def first_names(names: Sequence[str], most: int = 3) -> str:
     """Return the first names for a message that has no room for all: "a, b, c ..."."""
-    return ", ".join(names[:most]) + " ..." * (len(names) > most)
+    return ", ".join(map(printable, names[:most])) + " ..." * (len(names) > most)
+
+
+def printable(text: str, most: int = 120) -> str:
+    r"""Return a stranger's text as a terminal may show it: escapes as in "\x1b", the middle cut out of long ones."""
+    if len(text) > most:
+        text = f"{text[: most // 2]} ... {text[-most // 2 :]}"
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def run_cli(main: Callable[[list[str]], int | None]) -> NoReturn:

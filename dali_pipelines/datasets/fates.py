@@ -4,18 +4,21 @@ too_short: it has fewer frames than the task needs, and is left out when a loade
 quarantined: `prepare` could not use it.
 unreadable: it was found damaged or missing in mid-run.
 replaced_by: the video that stands in for an unreadable one.
+
+What a list names and the dataset never had is *missing*: no fate of a video, but reported in the same way.
 """
 
 import csv
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from configs.errors import printable
 from dali_pipelines.store.files import replacing
 
 TOO_SHORT_FILE = "too_short.csv"
 QUARANTINE_FILE = "quarantine.csv"
 UNREADABLE_FILE = "unreadable.csv"
+MISSING_FILE = "missing.csv"
 NAMED = 10
 
 
@@ -26,32 +29,24 @@ def write_reasons(path: Path, reasons: Mapping[str, str], *, key: str = "name") 
 
 
 def read_quarantine(root: str | Path) -> dict[str, str]:
-    """Return the reason for each name that a quarantined video may have in a list.
-
-    These are the ends of its path, with suffix and without. Empty where the dataset has no quarantine.
-    """
+    """Return the reason for each path in the quarantine of a dataset. Empty where it has none."""
     try:
         with Path(root, QUARANTINE_FILE).open(newline="", errors="surrogateescape") as file:
-            reason_of = {Path(row["path"]): row["reason"] for row in csv.DictReader(file)}
+            return {row["path"]: row["reason"] for row in csv.DictReader(file)}
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    ends = {
-        "/".join(path.parts[-depth:]): reason
-        for path, reason in reason_of.items()
-        for depth in range(1, len(path.parts) + 1)
-    }
-    return ends | {os.path.splitext(end)[0]: reason for end, reason in ends.items()}
 
 
-def summary(fate: str, reasons: Mapping[str, str], path: Path, *, total: str = "") -> list[str]:
+def summary(fate: str, reasons: Mapping[str, str], path: Path | None, *, total: str = "") -> list[str]:
     """Return one sentence that counts the videos of a fate and names the first of them; none where there are none.
 
     Args:
-        path: the CSV file with the reasons.
+        path: the CSV file with the reasons, if there is one.
         total: of what they are part, as in "of 12 videos of train.txt".
     """
     if not reasons:
         return []
     more = f" and {len(reasons) - NAMED} more" * (len(reasons) > NAMED)
-    names = ", ".join([*reasons][:NAMED])
-    return [f"{len(reasons)} {total or 'videos'} are {fate} (reasons in {path}): {names}{more}"]
+    names = ", ".join(map(printable, [*reasons][:NAMED]))
+    where = f" (reasons in {path})" if path else ""
+    return [f"{len(reasons)} {total or 'videos'} are {fate}{where}: {names}{more}"]
