@@ -21,6 +21,7 @@ from configs.errors import UserError, run_cli
 from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.datasets.fates import QUARANTINE_FILE, write_reasons
 from dali_pipelines.datasets.labels import read_labels
+from dali_pipelines.datasets.layouts import describe_classes, write_split_lists
 from dali_pipelines.store.encode import Encoding, rounded, write_video
 from dali_pipelines.store.files import video_path
 from dali_pipelines.store.index import Index, Record
@@ -73,8 +74,11 @@ def main(argv: list[str]) -> int:
     if not records:
         path, reason = next(iter(quarantined.items()))
         raise UserError(f"none of the {len(videos)} videos can be used, see {quarantine_file}; {path}: {reason}")
-    Index.build(options.out, records, labels=labels, class_names=class_names).save()
+    index = Index.build(options.out, records, labels=labels, class_names=class_names)
+    index.save()
     _print_summary(options.out, records, new=len(jobs))
+    for line in (*describe_classes(index), *write_split_lists(index)):
+        print(line)
     if quarantined:
         print(f"quarantined {len(quarantined)} of {len(videos)} videos, reasons in {quarantine_file}")
     return 3 if quarantined else 0
@@ -101,8 +105,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--labels",
         default="folders",
-        metavar="folders|none|FILE.csv",
-        help="first folder level, or name,label lines",
+        metavar="folders|none|LIST",
+        help="first folder level that is no split (train, val ...), or a list with labels: see docs/datasets.md",
     )
     return parser.parse_args(argv)
 

@@ -9,7 +9,7 @@ import base64
 import html
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from PIL.Image import Image
 
 from configs.errors import UserError, run_cli
 from configs.load import load
-from dali_pipelines.datasets.open import Dataset, open_dataset
+from dali_pipelines.datasets.open import Dataset, open_data
 from dali_pipelines.draw import GAP, View, stack, text, tile
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.pixels.normalize import NORMALIZATIONS
@@ -60,8 +60,8 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--out {args.out}: give a name that ends in {', '.join(writers)}")
     config = load(args.config, args.set)
 
-    root = args.data_dir or config.data.root
-    index = open_dataset(root, Path(root, config.data.list) if config.data.list else None).index
+    data = replace(config.data, root=args.data_dir) if args.data_dir else config.data
+    index = open_data(data).index
     samples = first_samples(index, Task(config.task, config.plan), config.seed, args.samples)
     content = writers[args.out.suffix](samples)
     args.out.parent.mkdir(parents=True, exist_ok=True)

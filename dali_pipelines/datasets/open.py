@@ -116,8 +116,10 @@ def open_dataset(
 
 def open_data(data: Data, subset: Literal["train", "test"] | None = None) -> Dataset:
     """Open what a recipe names: the videos to pretrain on, or a labeled subset, by classes that both subsets share."""
-    if subset is None or not isinstance(data, LabeledData):
+    if not isinstance(data, LabeledData):
         return open_dataset(data.root, Path(data.root, data.list) if data.list else None, missing=data.missing)
+    if subset is None:
+        return open_dataset(data.root, data.list_of("train"), missing=data.missing)
     of = {part: data.list_of(part) for part in ("train", "test") if part == subset or data.test_list}
     others = [path for part, path in of.items() if part != subset and path is not None and path.exists()]
     return open_dataset(data.root, of[subset], labeled=True, missing=data.missing, others=others)

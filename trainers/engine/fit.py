@@ -2,12 +2,13 @@
 
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
 from configs.errors import UserError
 from configs.load import dump
-from dali_pipelines.datasets.fates import TOO_SHORT_FILE, UNREADABLE_FILE, summary, write_reasons
+from dali_pipelines.datasets.fates import MISSING_FILE, TOO_SHORT_FILE, UNREADABLE_FILE, summary, write_reasons
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.files import replacing
 from trainers.engine.loggers import Logger, open_loggers
@@ -16,10 +17,10 @@ from trainers.engine.metrics import Metrics, memory
 from trainers.engine.run import Run, resume
 
 
-def fit(run: Run, loader: ClipLoader, *, resume_from: str, max_steps: int | None) -> str:
+def fit(run: Run, loader: ClipLoader, *, resume_from: str, max_steps: int | None, missing: Sequence[str] = ()) -> str:
     """Train in the config's work_dir, from its newest checkpoint on. Returns how it ended.
 
-    Videos that are too short are listed in too_short.csv there.
+    Videos that are too short are listed in too_short.csv there, those of the list that are `missing` in missing.csv.
     """
     config, work_dir = run.config, Path(run.config.work_dir)
     run.ranks.on_rank0(lambda: require_writable(work_dir, work_dir / "checkpoints"))
@@ -34,6 +35,8 @@ def fit(run: Run, loader: ClipLoader, *, resume_from: str, max_steps: int | None
             part.write_text(dump(config), encoding="utf-8")
         if loader.too_short:
             write_reasons(work_dir / TOO_SHORT_FILE, loader.too_short)
+        if missing:
+            write_reasons(work_dir / MISSING_FILE, dict.fromkeys(missing, f"not in {config.data.root}"))
     # An error here ends all ranks together.
     run.ranks.on_rank0(lambda: loggers.extend(open_loggers(config, first_step=first_step)))
     metrics = None

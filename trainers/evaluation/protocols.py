@@ -13,7 +13,7 @@ import torch
 
 from configs.errors import UserError
 from configs.schema import Recognition
-from dali_pipelines.datasets.open import Dataset, open_dataset
+from dali_pipelines.datasets.open import Dataset, open_data
 from dali_pipelines.store.index import Index
 from nets import backbones
 from nets.classifier import Classifier
@@ -32,7 +32,7 @@ def video(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str
     Tests it on the recipe's test videos and writes the results to `out`.
     """
     trained = classifier_weights(weights)
-    dataset = open_dataset(config.data.root, config.data.list_of("test"), labeled=True)
+    dataset = open_data(config.data, "test")
     index = dataset.index
     ranks.require_same(videos=len(index), classes=index.class_names)
     outputs, classes = same_classes(weights, index)

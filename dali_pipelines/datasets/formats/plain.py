@@ -26,9 +26,11 @@ def read(source: Source) -> Lists:
         known = "; ".join(f"{name}: {about}" for name, about in describe_formats().items())
         raise UserError(f"{source.path} is a folder that holds no known lists. Known are {known}")
     lines = source.lines
-    readings = [Reading(names=lines)]
+    readings = [*_after_suffixes(lines), Reading(names=lines)]
+    if not lines:
+        return Lists(entries={source.path.name: readings})
     for delimiter in DELIMITERS:
-        if lines and all(delimiter in line for line in lines):
+        if all(delimiter in line for line in lines):
             readings += _delimited(lines, delimiter)
     readings += _spaced(lines)
     return Lists(entries={source.path.name: readings})
@@ -58,37 +60,44 @@ def _of_columns(columns: Sequence[Sequence[str]]) -> Reading:
     return Reading(names=names, columns=numbers)
 
 
+def _after_suffixes(lines: Sequence[str]) -> list[Reading]:
+    """Return the reading with one word after the suffix of a name, on some of the lines."""
+    pairs: list[tuple[str, str | None]] = []
+    for line in lines:
+        words = line.rsplit(maxsplit=1)
+        if len(words) == 2 and _has_suffix(words[0]) and not _has_suffix(line):
+            pairs.append((words[0], words[1]))
+        elif len(words) == 1 or _has_suffix(line):
+            pairs.append((line, None))
+        else:
+            return []
+    return _of_pairs(pairs) if any(label for _, label in pairs) else []
+
+
 def _spaced(lines: Sequence[str]) -> list[Reading]:
-    """Return the readings with one label or two numbers after the name, which may hold spaces itself."""
+    """Return the readings with one label or two numbers after a name without suffix, which may hold spaces itself.
+
+    The last word may belong to the name, as in "take 2". It is a label if all lines have one, no name two, and if they
+    are numbers, or single words that come again.
+    """
     readings = []
-    if pairs := _labeled(lines):
-        names, labels = zip(*pairs, strict=True)
-        readings.append(Reading(names=names, labels=labels))
+    cut = [line.rsplit(maxsplit=1) for line in lines]
+    if all(len(words) == 2 and not _has_suffix(words[1]) for words in cut):
+        pairs = [(words[0], words[1]) for words in cut]
+        labels = [label for _, label in pairs]
+        single = not any(" " in name for name, _ in pairs) and 2 * len(set(labels)) <= len(labels)
+        if len({*pairs}) == len({*dict(pairs)}) and (single or all(map(is_number, labels))):
+            readings += _of_pairs(pairs)
     triples = [line.rsplit(maxsplit=2) for line in lines]
-    if lines and all(len(row) == 3 and is_number(row[1]) and is_number(row[2]) for row in triples):
+    if all(len(row) == 3 and is_number(row[1]) and is_number(row[2]) for row in triples):
         names, *columns = zip(*triples, strict=True)
         readings.append(Reading(names=names, columns=tuple(columns)))
     return readings
 
 
-def _labeled(lines: Sequence[str]) -> list[tuple[str, str | None]]:
-    """Return name and label of each line, or nothing where the last words cannot be labels.
+def _of_pairs(pairs: Sequence[tuple[str, str | None]]) -> list[Reading]:
+    return [Reading(names=[name for name, _ in pairs], labels=[label for _, label in pairs])]
 
-    After a suffix, a word is a label. After any other name it may belong to it ("take 2"): it is a label if all lines
-    have one, none of two, and as numbers or as single words that come again.
-    """
-    pairs: list[tuple[str, str | None]] = []
-    certain = True
-    for line in lines:
-        words = line.rsplit(maxsplit=1)
-        whole = len(words) == 1 or without_suffix(line) != line
-        certain &= whole or without_suffix(words[0]) != words[0]
-        pairs.append((line, None) if whole else (words[0], words[1]))
-    labels = [label for _, label in pairs if label is not None]
-    if certain and labels:
-        return pairs
-    if not labels or len(labels) < len(pairs) or len(set(pairs)) > len(dict(pairs)):
-        return []
-    numbers = all(map(is_number, labels))
-    single = not any(" " in name for name, _ in pairs) and 2 * len(set(labels)) <= len(labels)
-    return pairs if numbers or single else []
+
+def _has_suffix(text: str) -> bool:
+    return without_suffix(text) != text

@@ -45,7 +45,7 @@ def test_a_line_of_a_list_may_have_a_suffix_and_a_label(root, lines):
 
 def test_a_name_with_spaces_and_dots_is_found_in_a_list(tmp_path):
     Index.build(tmp_path, {"a b/c.d 1": record(), "a b/c.d": record()}).save()
-    chosen = open_dataset(tmp_path, listing(tmp_path, "a b/c.d 1", "a b/c.d.mp4 5", "a b/c.d 1.avi 3"))
+    chosen = open_dataset(tmp_path, listing(tmp_path, "a b/c.d 1 3", "a b/c.d.mp4 5", "a b/c.d 1.avi 3"))
     assert chosen.index.names.texts() == ("a b/c.d 1", "a b/c.d", "a b/c.d 1")
 
 
@@ -153,7 +153,7 @@ def test_every_command_trains_and_tests_on_the_others_and_says_so_once(damaged, 
     testing.main([*options, "--protocol", "retrieval"])
     assert said() == [train, test]
     result = json.loads((run / "test_retrieval" / "retrieval.json").read_text())
-    assert [f"note: {note}" for note in result["notes"]] == [train, test]
+    assert [f"note: {note}" for note in result["notes"] if "start at 1" not in note] == [train, test]
     lists = ["--train", "train.txt", "--test", "test.txt"]
     probe.main(["--work-dir", str(tmp_path / "run"), *lists, "--device", "cpu", "--clips", "1"])
     assert said() == [train, test]
