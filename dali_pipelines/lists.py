@@ -21,7 +21,7 @@ from dali_pipelines.datasets.fates import MISSING_FILE, write_reasons
 from dali_pipelines.datasets.formats import Source, describe_formats, format_names, list_format, read_lists
 from dali_pipelines.datasets.labels import base_note, class_ids, one_to_one, require_labels
 from dali_pipelines.datasets.open import Dataset, select_entries
-from dali_pipelines.datasets.written import write_list
+from dali_pipelines.datasets.written import is_users, write_list
 from dali_pipelines.store.index import Index
 
 
@@ -39,12 +39,14 @@ def main(argv: list[str]) -> None:
             if path in datasets or (path.exists() and path.samefile(source)):
                 raise UserError(f"{path} would be written twice, or is the list itself: rename {source}")
             datasets[path] = select_entries(index, readings, path, missing=args.missing)
+    for path, dataset in datasets.items():
+        if is_users(path, dataset.index.names.texts()):
+            raise UserError(f"{path} is a list of yours, which is not written over: move it away")
     labeled = [dataset for dataset in datasets.values() if dataset.labels is not None]
     if labeled:
         _write_classes(index, labeled, makers if len(args.lists) == 1 else ())
     for path, dataset in datasets.items():
-        if not write_list(path, dataset.index.names.texts()):
-            raise UserError(f"{path} is a list of yours, which is not written over: move it away")
+        write_list(path, dataset.index.names.texts())
         print(f"{path}: {len(dataset.index)} videos")
         for note in dataset.notes:
             print(f"note: {note}")

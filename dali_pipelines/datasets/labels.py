@@ -12,6 +12,7 @@ from dali_pipelines.datasets.layouts import class_folder
 from dali_pipelines.datasets.names import AMBIGUOUS, Names, match
 
 MOST_CLASSES = 100_000
+MOST_DIGITS = 19
 COUNTS_ALIKE = 0.9  # share of the videos of which a count of frames may be off by 2, as frames are counted variously
 
 
@@ -38,16 +39,16 @@ def read_labels(rule: str, names: Iterable[str]) -> tuple[dict[str, int], tuple[
 def _labels_of_list(path: Path, names: list[str]) -> tuple[dict[str, int], tuple[str, ...]]:
     """Return the classes that a list gives to all of the names."""
     if not path.is_file():
-        raise UserError(f"cannot read the labels {str(path)!r}: --labels takes folders, none, or a file that exists")
+        raise UserError(f"cannot read the labels {str(path)!r} (folders, none or a CSV or other list): no such file")
     lists = read_lists(path)
     known = Names(names)
     readings = [reading for ways in lists.entries.values() for reading in ways]
-    rows_of = [[known.find(name) for name in reading.names] for reading in readings]
-    best = max(range(len(readings)), key=lambda way: len(rows_of[way]) - rows_of[way].count(None), default=None)
-    if best is None or not readings[best].names:
+    if len(lists.entries) > 1:
+        raise UserError(f"{path} holds {len(lists.entries)} lists; --labels takes one of all videos")
+    if not readings or not readings[0].names:
         raise UserError(f"{path} names no videos; a line is name,label")
-    reading = readings[best]
-    rows = match(known, reading.names)
+    way, rows = match(known, [reading.names for reading in readings])
+    reading = readings[way]
     labels = label_column(reading) or (reading.columns[0] if len(reading.columns) == 1 else None)
     if labels is None:
         raise UserError(f"{path}: a line must be name,label and not {printable(reading.names[0])!r}")
@@ -72,7 +73,7 @@ def _require_one(path: Path, name: str, first: str, label: str | None) -> None:
     """Raise UserError for a label that is none, or not that of an earlier line."""
     if not label:
         raise UserError(f"{path} has an empty label for {printable(name)}")
-    if is_number(label) and int(label) < 0:
+    if is_number(label) and label.startswith("-"):
         raise UserError(f"{path} has the label {label} for {printable(name)}: class ids are 0 or more")
     if label != first:
         raise UserError(f"{path} has two labels for {printable(name)}: {printable(first)} and {printable(label)}")
@@ -105,7 +106,7 @@ def class_ids(labels: Iterable[str], makers: Sequence[str] = ()) -> tuple[dict[s
     if not all(map(is_number, distinct)):
         classes = sorted(distinct)
         return {name: number for number, name in enumerate(classes)}, tuple(classes)
-    numbers = {label: int(label) for label in distinct if len(label) < 20}
+    numbers = {label: int(label) for label in distinct if len(label) < MOST_DIGITS}
     largest = max(distinct, key=lambda label: numbers.get(label, MOST_CLASSES))
     if numbers.get(largest, MOST_CLASSES) >= MOST_CLASSES:
         raise UserError(f"the class id {printable(largest)} is not below {MOST_CLASSES}")
@@ -142,7 +143,7 @@ def _may_be_classes(column: Sequence[str], num_frames: NDArray[np.integer] | Non
         known = num_frames > 0
         if known.any() and (np.abs(numbers - num_frames)[known] <= 2).mean() >= COUNTS_ALIKE:
             return False
-    return bool(len(numbers)) and bool(0 <= numbers.min() <= 1 or "" in column)
+    return bool(len(numbers)) and bool(numbers.min() <= 1)
 
 
 def one_to_one(labels: Sequence[str], classes: Sequence[int]) -> bool:
@@ -153,7 +154,7 @@ def one_to_one(labels: Sequence[str], classes: Sequence[int]) -> bool:
 
 def base_note(path: Path | str | None, labels: Sequence[str], names: Sequence[str] | Mapping[int, str]) -> list[str]:
     """Return the note on labels that begin at 1: which class the first is."""
-    numbers = [int(label) for label in labels if is_number(label)]
+    numbers = [int(label) for label in labels if is_number(label) and len(label) < MOST_DIGITS]
     if len(numbers) < len(labels) or not numbers or min(numbers) != 1:
         return []
     return [f"the labels of {path} start at 1; here class ids start at 0, and its label 1 is class {names[0]!r}"]

@@ -58,7 +58,7 @@ def describe_classes(index: Index) -> list[str]:
     some = f", {unlabeled} videos without one" if unlabeled else ""
     lines = [f"classes: {len(index.class_names)} ({first_names(index.class_names)}){some}"]
     if not index.class_names:
-        lines = ["classes: none, as no video lies in a folder of a class; --labels FILE gives them"]
+        lines = ["classes: none, as no video lies in a folder of a class; --labels LIST gives them"]
     if found := {split: count for split, count in sorted(splits.items()) if count}:
         lines.append("splits: " + ", ".join(f"{split} ({count} videos)" for split, count in found.items()))
     return lines

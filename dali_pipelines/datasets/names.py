@@ -136,13 +136,28 @@ class _Keys:
         return ends
 
 
-def match(names: Names, written: Sequence[str]) -> list[int | None]:
-    """Return the row of each written name as `Names.find` does.
+def match(names: Names, ways: Sequence[Sequence[str]]) -> tuple[int, list[int | None]]:
+    """Return which way of reading a list finds most videos, the first of equal ones, and their rows as of `Names.find`.
+
+    Where nothing is found in any way, it is the last.
 
     Raises:
         UserError: two names of different videos would be one and the same row, as "x/a" and "y/a" would both be "a".
     """
-    rows = [names.find(name) for name in written]
+    best, found = len(ways) - 1, list[int | None]()
+    lost = len(ways[0])
+    for way, written in enumerate(ways):
+        rows = [names.find(name) for name in written]
+        if (without := rows.count(None)) < lost:
+            best, found, lost = way, rows, without
+        if not without:
+            break
+    found = found or [None] * len(ways[best])
+    _refuse_two_names(names, ways[best], found)
+    return best, found
+
+
+def _refuse_two_names(names: Names, written: Sequence[str], rows: Sequence[int | None]) -> None:
     first: dict[int, str] = {}
     for row, name in zip(rows, written, strict=True):
         if row is None or row == AMBIGUOUS:
@@ -154,7 +169,6 @@ def match(names: Names, written: Sequence[str]) -> list[int | None]:
                 f"{printable(other)} and {printable(name)} would both be the video {printable(held)}; write the names "
                 "that the dataset has"
             )
-    return rows
 
 
 def parts_of(written: str) -> list[str]:

@@ -144,8 +144,8 @@ def select_entries(
         raise UserError(f"{list_file} names no videos; it takes one name a line")
     reason_of = read_quarantine(index.root)
     names = Names(index.names.texts(), [*reason_of])
-    reading = _best(names, readings)
-    rows = match(names, reading.names)
+    way, rows = match(names, [reading.names for reading in readings])
+    reading = readings[way]
     if AMBIGUOUS in rows:
         raise UserError(ambiguous(list_file, names, reading.names[rows.index(AMBIGUOUS)]))
     absent = [name for name, row in zip(reading.names, rows, strict=True) if row is None]
@@ -171,19 +171,6 @@ def select_entries(
     if not places:
         raise UserError(f"nothing is left of the list: {dataset.notes[0]}")
     return dataset
-
-
-def _best(names: Names, readings: Sequence[Reading]) -> Reading:
-    """Return the first reading whose names are all found, else that with the fewest others."""
-    best, fewest = readings[0], len(readings[0].names)
-    for reading in readings:
-        lost = sum(names.find(name) is None for name in reading.names)
-        if lost == 0:
-            return reading
-        if lost < fewest:
-            best, fewest = reading, lost
-    # Where nothing is found, the last reading has names without labels for the message.
-    return readings[-1] if fewest == len(best.names) else best
 
 
 def _absent_message(index: Index, names: Names, absent: Sequence[str], list_file: Path, *, everything: bool) -> str:

@@ -20,20 +20,25 @@ class Written(TypedDict):
     split: bool
 
 
-def write_list(path: Path, names: Sequence[str], *, split: bool = False) -> bool:
-    """Write names to a list, one a line; return False, and leave the file alone, where it is another's."""
-    data = "".join(f"{name}\n" for name in names).encode(errors="surrogateescape")
-    old = path.read_bytes() if path.exists() else None
-    record = read_record(path.parent)
-    ours = record[path.name]["sha256"] if path.name in record else None
-    if old is not None and old != data and _sha256(old) != ours:
+def is_users(path: Path, names: Sequence[str]) -> bool:
+    """Tell whether there is a file that no command wrote, and that says something else."""
+    if not path.exists():
         return False
-    if old != data:
-        with replacing(path) as temporary:
-            temporary.write_bytes(data)
+    old, record = path.read_bytes(), read_record(path.parent)
+    ours = record[path.name]["sha256"] if path.name in record else None
+    return old != _content(names) and _sha256(old) != ours
+
+
+def write_list(path: Path, names: Sequence[str], *, split: bool = False) -> bool:
+    """Write names to a list, one a line; return False, and leave the file alone, where it is the user's."""
+    if is_users(path, names):
+        return False
+    data = _content(names)
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
     of_this = Written(videos=len(names), sha256=_sha256(data), split=split)
     with replacing(path.with_name(RECORD)) as temporary:
-        temporary.write_text(json.dumps({**record, path.name: of_this}, indent=1) + "\n")
+        temporary.write_text(json.dumps({**read_record(path.parent), path.name: of_this}, indent=1) + "\n")
     return True
 
 
@@ -57,6 +62,10 @@ def splits_note(root: Path | str) -> list[str]:
     counts = ", ".join(f"{of['videos']} of {name}" for name, of in splits.items())
     first = next((name for name in splits if "train" in name.lower()), next(iter(splits)))
     return [f"all videos of {root} are taken, {counts}; --set data.list={first} takes one split"]
+
+
+def _content(names: Sequence[str]) -> bytes:
+    return "".join(f"{name}\n" for name in names).encode(errors="surrogateescape")
 
 
 def _sha256(data: bytes) -> str:

@@ -26,13 +26,15 @@ def read(source: Source) -> Lists:
         known = "; ".join(f"{name}: {about}" for name, about in describe_formats().items())
         raise UserError(f"{source.path} is a folder that holds no known lists. Known are {known}")
     lines = source.lines
-    readings = [*_after_suffixes(lines), Reading(names=lines)]
+    labeled = _after_suffixes(lines)
+    readings = [*labeled, Reading(names=lines)]
     if not lines:
         return Lists(entries={source.path.name: readings})
     for delimiter in DELIMITERS:
         if all(delimiter in line for line in lines):
             readings += _delimited(lines, delimiter)
-    readings += _spaced(lines)
+    if not labeled:
+        readings += _spaced(lines)
     return Lists(entries={source.path.name: readings})
 
 
