@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -20,18 +21,27 @@ def require(condition: bool, key: str, value: object, expected: str) -> None:
         raise ValueError(f"{key} = {value!r} must be {expected}")
 
 
-def first_names(names: Sequence[str], most: int = 3) -> str:
-    """Return the first names for a message that has no room for all: "a, b, c ..."."""
-    return ", ".join(map(printable, names[:most])) + " ..." * (len(names) > most)
+def shown(text: str) -> str:
+    """Return text of a file for one line of a terminal: what would act on it is escaped, as in "\\x1b" or "\\n".
+
+    Letters of any script and spaces stay. A name may come from a stranger, and holds what its writer likes.
+    """
+    return "".join(
+        letter
+        if letter.isprintable() or unicodedata.category(letter) == "Zs"
+        else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
 
 
 def printable(text: str, most: int = 120) -> str:
-    r"""Return a stranger's text as a terminal may show it: escapes as in "\x1b", the middle cut out of long ones."""
-    if len(text) > most:
-        text = f"{text[: most // 2]} ... {text[-most // 2 :]}"
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    """Return `shown` text with the middle of a long one cut out."""
+    return shown(text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}")
+
+
+def first_names(names: Sequence[str], most: int = 3) -> str:
+    """Return the first names for a message that has no room for all: "a, b, c ..."."""
+    return ", ".join(map(printable, names[:most])) + " ..." * (len(names) > most)
 
 
 def run_cli(main: Callable[[list[str]], int | None]) -> NoReturn:
@@ -50,9 +60,9 @@ def run_cli(main: Callable[[list[str]], int | None]) -> NoReturn:
     except (UserError, OSError) as error:
         if debug:
             raise
-        rank = int(os.environ.get("RANK", "0"))
+        rank, lines = int(os.environ.get("RANK", "0")), "\n".join(map(shown, str(error).split("\n")))
         if rank:
             time.sleep(REPORT_DELAY_S)
-        print(f"error: rank {rank}: {error}" if rank else f"error: {error}", file=sys.stderr, flush=True)
+        print(f"error: rank {rank}: {lines}" if rank else f"error: {lines}", file=sys.stderr, flush=True)
         status = 2
     sys.exit(status)

@@ -12,7 +12,7 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
-from configs.errors import printable
+from configs.errors import UserError, printable
 from dali_pipelines.store.files import replacing
 
 TOO_SHORT_FILE = "too_short.csv"
@@ -30,11 +30,14 @@ def write_reasons(path: Path, reasons: Mapping[str, str], *, key: str = "name") 
 
 def read_quarantine(root: str | Path) -> dict[str, str]:
     """Return the reason for each path in the quarantine of a dataset. Empty where it has none."""
+    path = Path(root, QUARANTINE_FILE)
     try:
-        with Path(root, QUARANTINE_FILE).open(newline="", errors="surrogateescape") as file:
-            return {row["path"]: row["reason"] for row in csv.DictReader(file)}
+        with path.open(newline="", errors="surrogateescape") as file:
+            return {row["path"]: row["reason"] or "" for row in csv.DictReader(file)}
     except (FileNotFoundError, NotADirectoryError):
         return {}
+    except (KeyError, csv.Error) as error:
+        raise UserError(f"{path} is damaged ({printable(str(error))}): run prepare again, or remove it") from error
 
 
 def summary(fate: str, reasons: Mapping[str, str], path: Path | None, *, total: str = "") -> list[str]:

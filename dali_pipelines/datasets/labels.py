@@ -16,11 +16,14 @@ MOST_DIGITS = 19
 COUNTS_ALIKE = 0.9  # share of the videos of which a count of frames may be off by 2, as frames are counted variously
 
 
-def read_labels(rule: str, names: Iterable[str]) -> tuple[dict[str, int], tuple[str, ...]]:
+def read_labels(
+    rule: str, names: Iterable[str], *, given: Mapping[str, str] | None = None
+) -> tuple[dict[str, int], tuple[str, ...]]:
     """Return the class id of each name (-1: none) and the class names.
 
     Args:
         rule: "folders" (the first level that is no split is the class), "none", or the path of a list with labels.
+        given: labels that came with some of the videos: by "folders", where there are any, they are the classes.
 
     Raises:
         UserError: a list that cannot be read, that leaves a video out or names another one, or without a label for one.
@@ -28,6 +31,9 @@ def read_labels(rule: str, names: Iterable[str]) -> tuple[dict[str, int], tuple[
     names = list(names)
     if rule == "none":
         return dict.fromkeys(names, -1), ()
+    if rule == "folders" and given:
+        ids, class_names = class_ids(given.values())
+        return {name: ids[given[name]] if name in given else -1 for name in names}, class_names
     if rule == "folders":
         of_name = class_folder(names)
         classes = sorted({name for name in of_name if name is not None})

@@ -139,12 +139,12 @@ class _Keys:
 def match(names: Names, ways: Sequence[Sequence[str]]) -> tuple[int, list[int | None]]:
     """Return which way of reading a list finds most videos, the first of equal ones, and their rows as of `Names.find`.
 
-    Where nothing is found in any way, it is the last.
+    Where nothing is found in any way, it is the one with the shortest names: they have no labels.
 
     Raises:
         UserError: two names of different videos would be one and the same row, as "x/a" and "y/a" would both be "a".
     """
-    best, found = len(ways) - 1, list[int | None]()
+    best, found = min(range(len(ways)), key=lambda way: sum(map(len, ways[way]))), list[int | None]()
     lost = len(ways[0])
     for way, written in enumerate(ways):
         rows = [names.find(name) for name in written]

@@ -11,6 +11,7 @@ What no other format recognizes is `plain`.
 import importlib
 import pkgutil
 import re
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -65,15 +66,16 @@ class Source:
             UserError: it cannot be read, is no text, or larger than LARGEST.
         """
         try:
-            with self.path.open("rb") as file:
-                data = file.read(LARGEST + 1)
+            status = self.path.stat()
+            regular = stat.S_ISREG(status.st_mode)  # a pipe may never end
+            data = self.path.read_bytes() if regular and status.st_size <= LARGEST else b"\0"
         except OSError as error:
             raise UserError(f"cannot read the list of videos {str(self.path)!r}: {error.strerror}") from error
         if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
             text = data.decode("utf-16", "replace")
         else:
             text = data.decode("utf-8-sig", "surrogateescape")
-        if "\0" in text or len(data) > LARGEST:
+        if "\0" in text:
             raise UserError(f"cannot read the list of videos {str(self.path)!r}: it is not text")
         return text
 
@@ -94,7 +96,7 @@ class Source:
 
     def error(self, line: object, expected: str) -> UserError:
         """Return the error for a line that is not what a format expects."""
-        return UserError(f"{self.path}: {expected}, and not {printable(str(line))!r}")
+        return UserError(f"{self.path}: {printable(expected, 300)}, and not {printable(str(line))!r}")
 
 
 class ListFormat(Protocol):

@@ -159,6 +159,20 @@ def test_every_command_trains_and_tests_on_the_others_and_says_so_once(damaged, 
     assert said() == [train, test]
 
 
+@pytest.mark.slow
+def test_u13_pretraining_without_the_missing_videos_names_them_in_its_work_dir(vp9_store, tmp_path, capsys):
+    store = labeled(vp9_store, tmp_path / "data")
+    with (store / "train.txt").open("a") as file:
+        file.write("class0/dead_link.mp4 1\n")
+    options = ["--config", str(write_recipe(tmp_path, store)), "--device", "cpu", "--max-steps", "1"]
+    with pytest.raises(UserError, match=r"dead_link.mp4\).*`--set data.missing=skip`"):
+        pretrain.main([*options, "--set", "data.list=train.txt"])
+    pretrain.main([*options, "--set", "data.list=train.txt", "--set", "data.missing=skip"])
+    assert f"note: 1 of 11 videos of {store}/train.txt are missing: class0/dead_link.mp4" in capsys.readouterr().out
+    named = (tmp_path / "run" / "missing.csv").read_text().splitlines()
+    assert named == ["name,reason", f"class0/dead_link.mp4,not in {store}"]
+
+
 def test_a_list_whose_labels_are_of_another_dataset_is_still_an_error(damaged, tmp_path):
     store = shutil.copytree(damaged, tmp_path / "store")
     names = [line.split()[0] for line in (store / "train.txt").read_text().splitlines()]
