@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from configs.errors import first_names
-from dali_pipelines.datasets.written import write_list
+from dali_pipelines.datasets.written import read_record, write_list
 from dali_pipelines.store.index import Index
 
 SPLIT = re.compile(
@@ -58,7 +58,7 @@ def describe_classes(index: Index) -> list[str]:
     some = f", {unlabeled} videos without one" if unlabeled else ""
     lines = [f"classes: {len(index.class_names)} ({first_names(index.class_names)}){some}"]
     if not index.class_names:
-        lines = ["classes: none, as no video lies in a folder of a class; --labels LIST gives them"]
+        lines = ["classes: none; they come from folders of classes, or from --labels LIST"]
     if found := {split: count for split, count in sorted(splits.items()) if count}:
         lines.append("splits: " + ", ".join(f"{split} ({count} videos)" for split, count in found.items()))
     return lines
@@ -67,18 +67,20 @@ def describe_classes(index: Index) -> list[str]:
 def write_split_lists(index: Index) -> list[str]:
     """Write `<split>.txt` into a dataset for each folder of a split, and return what to say about it, a line each.
 
-    A list of the user is left alone.
+    A list of the user is left alone, and so is one of `dali_pipelines.lists`, which may name fewer.
     """
     listed: dict[str, list[str]] = defaultdict(list)
     names = index.names.texts()
     for name, split in zip(names, split_of(names), strict=True):
         listed[split].append(name)
     listed.pop("", None)
-    lines = []
+    record, lines = read_record(index.root), []
     for split, of_split in listed.items():
         path = Path(index.root, f"{split}.txt")
-        if write_list(path, of_split, split=True):
-            lines.append(f"{path}: {len(of_split)} videos; --set data.list={path.name} takes them alone")
+        others = path.exists() and path.name in record and not record[path.name]["split"]
+        if others or not write_list(path, of_split, split=True):
+            whose = "of `dali_pipelines.lists`" if others else "of yours"
+            lines.append(f"note: {path} is a list {whose} and stays; {split}/ has {len(of_split)} videos")
         else:
-            lines.append(f"note: {path} is a list of yours and stays; {split}/ has {len(of_split)} videos")
+            lines.append(f"{path}: {len(of_split)} videos; --set data.list={path.name} takes them alone")
     return lines

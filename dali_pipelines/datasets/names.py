@@ -68,7 +68,10 @@ class Names:
         of_base = [name for name in self.names if parts_of(name)[-1:] == base][:200]
         place = bisect.bisect([key for key, _ in self._by_base], "".join(base))
         around = [name for _, name in self._by_base[max(place - 100, 0) : place + 100]]
-        return next(iter(difflib.get_close_matches(written, of_base or around, n=1, cutoff=0.4)), None)
+        cutoff = 0.0 if of_base else 0.75
+        return next(
+            iter(difflib.get_close_matches(without_suffix(written), of_base or around, n=1, cutoff=cutoff)), None
+        )
 
     @cached_property
     def _rows(self) -> dict[str, int]:

@@ -13,7 +13,7 @@ RECORD = "lists.json"
 
 
 class Written(TypedDict):
-    """What is known of a list that was written: its videos, its SHA-256, whether it is all of a split."""
+    """What is known of a list that was written: its videos, its SHA-256, whether it is all of a folder."""
 
     videos: int
     sha256: str
@@ -55,13 +55,13 @@ def read_record(root: Path | str) -> dict[str, Written]:
 
 
 def splits_note(root: Path | str) -> list[str]:
-    """Return the note for who takes all videos of a dataset that has several splits."""
-    splits = {name: of for name, of in read_record(root).items() if of["split"] and Path(root, name).exists()}
+    """Return the note for who takes all videos of a dataset for which several lists were written."""
+    splits = {name: of for name, of in read_record(root).items() if Path(root, name).exists()}
     if len(splits) < 2:
         return []
     counts = ", ".join(f"{of['videos']} of {name}" for name, of in splits.items())
     first = next((name for name in splits if "train" in name.lower()), next(iter(splits)))
-    return [f"all videos of {root} are taken, {counts}; --set data.list={first} takes one split"]
+    return [f"all videos of {root} are taken, those of every list ({counts}); --set data.list={first} takes one"]
 
 
 def _content(names: Sequence[str]) -> bytes:

@@ -8,6 +8,7 @@ import pytest
 from dali_pipelines.datasets.labels import read_labels
 from dali_pipelines.datasets.layouts import describe_classes, split_of, write_split_lists
 from dali_pipelines.datasets.open import open_dataset
+from dali_pipelines.lists import main
 from dali_pipelines.store.index import Index
 from tests.helpers.indexes import build
 from tests.helpers.media import make_video
@@ -47,7 +48,7 @@ def test_videos_directly_in_splits_have_no_classes_and_that_is_said(tmp_path):
     assert classes(*names) == dict.fromkeys(names)
     lines = describe_classes(build(tmp_path, *names))
     assert lines == [
-        "classes: none, as no video lies in a folder of a class; --labels LIST gives them",
+        "classes: none; they come from folders of classes, or from --labels LIST",
         "splits: train (2 videos), val (1 videos)",
     ]
 
@@ -65,7 +66,7 @@ def test_u02_the_lists_of_the_splits_are_written_and_are_what_a_recipe_takes(tmp
     assert train.index.class_names == ("jump", "run", "walk")
     assert open_dataset(tmp_path, tmp_path / "val.txt").index.names.texts() == NAMES[3:]
     (note,) = open_dataset(tmp_path).notes
-    assert "are taken, 3 of train.txt, 3 of val.txt; --set data.list=train.txt takes one split" in note
+    assert "are taken, those of every list (3 of train.txt, 3 of val.txt); --set data.list=train.txt takes one" in note
 
 
 def test_a_list_of_the_users_stays_and_one_of_ours_follows_the_dataset(tmp_path):
@@ -79,6 +80,15 @@ def test_a_list_of_the_users_stays_and_one_of_ours_follows_the_dataset(tmp_path)
     (tmp_path / "train.txt").write_text("train/run/b\n")
     write_split_lists(build(tmp_path, *NAMES))
     assert (tmp_path / "train.txt").read_text() == "train/run/b\n"
+
+
+def test_a_list_of_the_makers_stays_when_prepare_is_given_again(tmp_path):
+    index = build(tmp_path / "data", *NAMES)
+    write_split_lists(index)
+    (tmp_path / "train.csv").write_text("path,label\ntrain/run/b,run\n")
+    main(["auto", str(tmp_path / "train.csv"), "--data-dir", str(tmp_path / "data")])
+    assert any("train.txt is a list of `dali_pipelines.lists` and stays" in line for line in write_split_lists(index))
+    assert (tmp_path / "data" / "train.txt").read_text() == "train/run/b\n"
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"train.txt": 1}', '{"train.txt": {"videos": "x"}}', "[" * 99999])
