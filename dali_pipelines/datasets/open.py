@@ -41,6 +41,7 @@ class Dataset:
         missing: the names of the list that are no video of the dataset, where that is allowed.
         listed: the name of each video as the list has it.
         labels: the label of each video as the list has it; None where it has none.
+        classes: all labels of the list, also of videos that are missing: which are there decides no class id.
         notes_of_all: sentences on the whole of it.
     """
 
@@ -51,6 +52,7 @@ class Dataset:
     missing: tuple[str, ...] = ()
     listed: tuple[str, ...] = ()
     labels: tuple[str | None, ...] | None = None
+    classes: frozenset[str] = frozenset()
     notes_of_all: tuple[str, ...] = ()
 
     @property
@@ -167,6 +169,7 @@ def select_entries(
         missing=tuple(absent),
         listed=tuple(reading.names[place] for place in places),
         labels=None if labels is None else tuple(labels[place] for place in places),
+        classes=frozenset(filter(None, labels or ())),
     )
     if not places:
         raise UserError(f"nothing is left of the list: {dataset.notes[0]}")
@@ -211,7 +214,7 @@ def _with_classes_of_index(dataset: Dataset) -> Dataset:
 
 def _with_classes_of_lists(dataset: Dataset, others: Sequence[Dataset]) -> Dataset:
     """Give the videos the classes that lists say, which are one set over all of them."""
-    texts: list[str] = []
+    texts: set[str] = set()
     way = "write classes into the dataset with `python -m dali_pipelines.lists`, or prepare it with --labels"
     kinds = set()
     for listed in (dataset, *others):
@@ -222,11 +225,11 @@ def _with_classes_of_lists(dataset: Dataset, others: Sequence[Dataset]) -> Datas
                 f"{printable(listed.index.names.text(0))}, and {listed.list_file} has no labels for them; {way}"
             )
         require_labels(listed.list_file, listed.listed, listed.labels)
-        texts += [label or "" for label in listed.labels]
-        kinds.add(all(is_number(label or "") for label in listed.labels))
+        texts |= listed.classes
+        kinds.add(all(map(is_number, listed.classes)))
     if len(kinds) > 1:
         raise UserError(f"of {dataset.list_file} and {others[0].list_file} one has class ids and one names; {way}")
     ids, classes = class_ids(texts)
     labels = np.array([ids[label or ""] for label in dataset.labels or ()], np.int64)
-    notes = base_note(dataset.list_file, texts, classes)
+    notes = base_note(dataset.list_file, [*texts], classes)
     return replace(dataset, index=replace(dataset.index, labels=labels, class_names=classes), notes_of_all=tuple(notes))

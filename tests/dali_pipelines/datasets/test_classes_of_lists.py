@@ -67,6 +67,13 @@ def test_labels_that_start_at_1_are_said_where_the_dataset_has_the_classes(tmp_p
     assert open_dataset(tmp_path, dataset, labeled=True).notes == []
 
 
+def test_class_ids_do_not_depend_on_which_videos_are_missing(tmp_path):
+    build(tmp_path, *NAMES)
+    data = recipe(tmp_path, "a.avi run\nb.avi walk\n", "c.avi run\ngone.avi jump\n", missing="skip")
+    assert classes(data) == [{"a": "run", "b": "walk"}, {"c": "run"}]
+    assert open_data(data, "train").index.class_names == ("jump", "run", "walk")
+
+
 def test_ids_in_one_list_and_names_in_the_other_are_refused(tmp_path):
     build(tmp_path, *NAMES)
     with pytest.raises(UserError, match=r"one has class ids and one names; write classes into the dataset with"):
