@@ -43,7 +43,7 @@ def stored(sources: list[Path], options: Mapping[Key, list[str]], folder: Path) 
     All have the same videos in the same order: those that every way can store. Beside them the notes: which way stores
     none of the videos and is left out, and how many videos not every way stores. UserError when none is left.
     """
-    find_videos(sources, outside=folder / "videos")  # UserError for sources that hold none, whatever the way
+    find_videos(sources, outside=folder)  # UserError for sources that hold none, whatever the way
     found: dict[Key, Index] = {}
     notes = []
     for key, words in options.items():

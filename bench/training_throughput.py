@@ -95,13 +95,12 @@ def measure(
     import torch
 
     from bench.training_rounds import measure_rounds
-    from dali_pipelines.datasets.open import open_dataset
-    from dali_pipelines.store.storage import joined
+    from dali_pipelines.datasets.open import open_data
     from dali_pipelines.tasks import Task
     from nets.tasks import build_task
 
     data, batch, cuda = config.data, config.train.global_batch, ranks.device.type == "cuda"
-    dataset = open_dataset(data.root, joined(data.root, data.list) if data.list else None)
+    dataset = open_data(data)
     task = Task(config.task, config.plan)
     index = dataset.long_enough(task).index
     copies = -(-batch // len(index))  # an epoch of few videos holds one batch at least

@@ -35,9 +35,14 @@ def shown(text: str) -> str:
     )
 
 
+def printable(text: str, most: int = 120) -> str:
+    """Return `shown` text with the middle of a long one cut out."""
+    return shown(text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}")
+
+
 def first_names(names: Sequence[str], most: int = 3) -> str:
     """Return the first names for a message that has no room for all: "a, b, c ..."."""
-    return ", ".join(map(shown, names[:most])) + " ..." * (len(names) > most)
+    return ", ".join(map(printable, names[:most])) + " ..." * (len(names) > most)
 
 
 def run_cli(main: Callable[[list[str]], int | None]) -> NoReturn:

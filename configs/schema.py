@@ -19,7 +19,10 @@ class Data:
     root: str
     """Folder of a prepared dataset; relative to the current directory."""
     list: str | None = None
-    """Text file with one video per line, such as UCF101's trainlist01.txt; relative to root. null takes all."""
+    """List of videos, such as UCF101's trainlist01.txt; relative to root. null takes all. docs/datasets.md has the
+    formats."""
+    missing: Literal["error", "skip"] = "error"
+    """What to do about listed videos that the dataset does not have. skip goes on without them and names them."""
     workers: int = 4
     """Processes per GPU that read videos. 0 reads in the training process."""
     threads: int | Literal["auto"] = "auto"
@@ -37,7 +40,7 @@ class LabeledData(Data):
     """Videos for training and for testing a classifier. In the names of lists, {split} stands for `split`."""
 
     test_list: str | None = None
-    """Text file with one test video per line; relative to root."""
+    """List of the test videos; relative to root."""
     split: int = 1
     """Which of the dataset's official splits: 1 to 3 for UCF101 and HMDB51."""
 

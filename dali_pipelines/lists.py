@@ -1,56 +1,118 @@
-"""Makers' lists of HMDB51 and Something-Something v1 for a prepared dataset: `python -m dali_pipelines.lists ...`.
+"""Write the lists of a dataset's makers for a prepared dataset, and its classes: `python -m dali_pipelines.lists ...`.
 
 Videos first, then lists:
 
     python -m dali_pipelines.prepare hmdb51_org --out data/hmdb51
     python -m dali_pipelines.lists hmdb51 testTrainMulti_7030_splits --data-dir data/hmdb51
 
-    python -m dali_pipelines.prepare 20bn-something-something-v1 --out data/ssv1
-    python -m dali_pipelines.lists ssv1 LABELS --data-dir data/ssv1
-
-The first writes trainlist01.txt to testlist03.txt, the second train.txt and validation.txt. The videos of ssv1 lie in
-no folders of classes: `lists` also puts their classes into the index, and is given again whenever `prepare` is.
-UCF101's lists need none of this, they are read as they are.
+The lists then name the videos as the dataset does. Where the lists have labels and the dataset has no classes, or
+other ones, the list's are put into its index; so give the command again whenever `prepare` is.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from configs.errors import UserError, run_cli
-from dali_pipelines.datasets.formats import format_names, list_format
-from dali_pipelines.datasets.open import select
-from dali_pipelines.store.files import replacing
+from configs.errors import UserError, first_names, printable, run_cli
+from dali_pipelines.datasets.fates import MISSING_FILE, write_reasons
+from dali_pipelines.datasets.formats import Source, describe_formats, format_names, list_format, read_lists
+from dali_pipelines.datasets.labels import base_note, class_ids, one_to_one, require_labels
+from dali_pipelines.datasets.open import Dataset, select_entries
+from dali_pipelines.datasets.written import is_users, write_list
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.storage import is_url, location
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m dali_pipelines.lists", description=__doc__.split("\n")[0])
-    formats = [name for name in format_names() if name != "plain"]
-    parser.add_argument("format", choices=formats, help="whose lists they are")
-    parser.add_argument("lists", type=Path, metavar="LISTS", help="folder of the makers' lists")
-    parser.add_argument("--data-dir", required=True, type=location, metavar="DIR", help="the prepared dataset")
-    args = parser.parse_args(argv)
+    args = _parse(argv)
     if is_url(args.data_dir):
         raise UserError(f"cannot write lists to {args.data_dir}: run this where the dataset lies, then copy it there")
     index = Index.load(args.data_dir)
-    lists = list_format(args.format).read(args.lists)
     # All lists are checked before the first file is written.
-    datasets = [select(index, entries, args.data_dir / name)[0] for name, entries in lists.entries.items()]
-    if lists.class_names:
-        ids = [lists.labels.get(name, -1) for name in index.names.texts()]
-        index.with_columns(labels=np.array(ids, np.int64), class_names=lists.class_names).save()
-        classes = len(lists.class_names)
-        print(f"{args.data_dir}: {classes} classes; {ids.count(-1)} of {len(ids)} videos are on no list")
-    for dataset in datasets:
-        assert dataset.list_file is not None
-        with replacing(Path(dataset.list_file)) as temporary:
-            temporary.write_text("".join(f"{name}\n" for name in dataset.index.names.texts()))
-        print(f"{dataset.list_file}: {len(dataset.index)} videos")
+    datasets: dict[Path, Dataset] = {}
+    makers: tuple[str, ...] = ()
+    for source in args.lists:
+        lists = read_lists(source) if args.format == "auto" else list_format(args.format).read(Source(source))
+        makers = lists.class_names
+        for name, readings in lists.entries.items():
+            path = args.data_dir / Path(name).with_suffix(".txt").name
+            if path in datasets or (path.exists() and path.samefile(source)):
+                raise UserError(f"{path} would be written twice, or is the list itself: rename {source}")
+            datasets[path] = select_entries(index, readings, path, missing=args.missing)
+    for path, dataset in datasets.items():
+        if is_users(path, dataset.index.names.texts()):
+            raise UserError(f"{path} is a list of yours, which is not written over: move it away")
+    labeled = [dataset for dataset in datasets.values() if dataset.labels is not None]
+    if labeled:
+        _write_classes(index, labeled, makers if len(args.lists) == 1 else ())
+    for path, dataset in datasets.items():
+        write_list(path, dataset.index.names.texts())
+        print(f"{path}: {len(dataset.index)} videos")
         for note in dataset.notes:
             print(f"note: {note}")
+    missing = {name: f"in {path.name}" for path, dataset in datasets.items() for name in dataset.missing}
+    if missing:
+        write_reasons(args.data_dir / MISSING_FILE, missing)
+        print(f"missing: {len(missing)} listed videos, named in {args.data_dir / MISSING_FILE}")
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    about = "".join(f"\n  {name:<10} {line}" for name, line in describe_formats().items())
+    parser = argparse.ArgumentParser(
+        prog="python -m dali_pipelines.lists",
+        description=f"{__doc__}\nformats:\n  auto       whichever of these it is{about}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "format", choices=("auto", *format_names()), metavar="FORMAT", help="auto, or one of those above"
+    )
+    parser.add_argument(
+        "lists", nargs="+", type=Path, metavar="LISTS", help="lists of a dataset, or the folder of its makers' lists"
+    )
+    parser.add_argument("--data-dir", required=True, type=location, metavar="DIR", help="the prepared dataset")
+    parser.add_argument(
+        "--missing",
+        choices=("error", "skip"),
+        default="error",
+        help=f"skip leaves out listed videos that the dataset does not have, and names them in DIR/{MISSING_FILE}",
+    )
+    return parser.parse_args(argv)
+
+
+def _write_classes(index: Index, datasets: Sequence[Dataset], makers: Sequence[str]) -> None:
+    """Put the classes of the lists into the index, unless those that it has are the same."""
+    texts: list[str] = []
+    for dataset in datasets:
+        assert dataset.list_file is not None
+        assert dataset.labels is not None
+        require_labels(dataset.list_file, dataset.listed, dataset.labels)
+        texts += [label or "" for label in dataset.labels]
+    held = [number for dataset in datasets for number in dataset.index.labels.tolist()]
+    if index.class_names and min(held) >= 0 and one_to_one(texts, held):
+        print(f"{index.root}: {len(index.class_names)} classes, those of the lists")
+        return
+    # A list of some classes, given after one of all, leaves the others as they are.
+    known = {name: number for number, name in enumerate(index.class_names)}
+    ids, classes = (known, index.class_names) if known.keys() >= set(texts) else class_ids(texts, makers)
+    label_of: dict[str, int] = {}
+    for dataset in datasets:
+        for name, label in zip(dataset.index.names.texts(), dataset.labels or (), strict=True):
+            if label_of.setdefault(name, ids[label or ""]) != ids[label or ""]:
+                raise UserError(
+                    f"the lists give {printable(name)} two labels: {classes[label_of[name]]}, {printable(label or '')}"
+                )
+    number_of = {name: number for number, name in enumerate(classes)}
+    names, before = index.names.texts(), index.labels.tolist()
+    kept = [number_of.get(index.class_names[number], -1) if number >= 0 else -1 for number in before]
+    labels = [label_of.get(name, number) for name, number in zip(names, kept, strict=True)]
+    if index.class_names and index.class_names != classes:
+        print(f"note: the classes of {index.root} ({first_names(index.class_names)}) are replaced by the lists'")
+    index.with_columns(labels=np.array(labels, np.int64), class_names=classes).save()
+    print(f"{index.root}: {len(classes)} classes; {labels.count(-1)} of {len(labels)} videos have none")
+    for note in base_note(index.root, texts, classes):
+        print(f"note: {note}")
 
 
 if __name__ == "__main__":

@@ -22,9 +22,9 @@ from configs.errors import UserError, run_cli, shown
 from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.datasets.fates import QUARANTINE_FILE, write_reasons
 from dali_pipelines.datasets.labels import read_labels
+from dali_pipelines.datasets.layouts import describe_classes, write_split_lists
 from dali_pipelines.engines import ENGINES
 from dali_pipelines.store.encode import Encoding
-from dali_pipelines.store.files import VIDEO_FOLDER
 from dali_pipelines.store.index import INDEX_FILE, Index, Record
 from dali_pipelines.store.job import jobs_left
 from dali_pipelines.store.journal import Entry, Journal, Stamp
@@ -57,7 +57,7 @@ def _prepare(options: argparse.Namespace) -> int:
     out, how = options.out, chosen(options)
     settings = asdict(how) if isinstance(how, Encoding) else {"codec": how}
     require_free(out, (INDEX_FILE, QUARANTINE_FILE), options.sources)
-    found = find_videos(options.sources, outside=out / VIDEO_FOLDER)
+    found = find_videos(options.sources, outside=out)
     videos = found.videos
     labels, class_names = read_labels(options.labels, videos, given=found.labels)
     for note in found.notes:
@@ -101,18 +101,24 @@ def _prepare(options: argparse.Namespace) -> int:
         path, reason = next(iter(quarantined.items()))
         where = folder / QUARANTINE_FILE
         raise UserError(f"none of the {len(videos)} videos can be used, see {where}; {shown(path)}: {shown(reason)}")
-    status = _status(folder, len(quarantined), len(videos))
-    if not part:
-        print(next_step(out))
-    return status
+    if part:
+        return _status(folder, len(quarantined), len(videos))
+    return _finish(Index.load(out), len(quarantined))
 
 
 def _merge(out: Path) -> int:
     """Make the dataset of its parts."""
     index, quarantined = merge(out)
     print(f"{out}: {len(index)} videos of all parts, {index.num_frames.sum()} frames")
-    status = _status(out, quarantined, len(index) + quarantined)
-    print(next_step(out))
+    return _finish(index, quarantined)
+
+
+def _finish(index: Index, quarantined: int) -> int:
+    """Say what a finished dataset holds and what comes next; return the exit status."""
+    for line in (*describe_classes(index), *write_split_lists(index)):
+        print(line)
+    status = _status(Path(index.root), quarantined, len(index) + quarantined)
+    print(next_step(Path(index.root)))
     return status
 
 
@@ -131,8 +137,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--labels",
         default="folders",
-        metavar="folders|none|FILE.csv",
-        help="first folder level, or name,label lines",
+        metavar="folders|none|LIST",
+        help="first folder level that is no split (train, val ...), or a list with labels: see docs/datasets.md",
     )
     parser.add_argument(
         "--shards", type=parse_size, metavar="SIZE", help="pack the videos into tar shards of 1GiB, 500MB ..."

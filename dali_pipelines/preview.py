@@ -9,7 +9,7 @@ import base64
 import html
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,13 @@ from PIL.Image import Image
 
 from configs.errors import UserError, run_cli, shown
 from configs.load import load
-from dali_pipelines.datasets.open import Dataset, open_dataset
+from dali_pipelines.datasets.open import Dataset, open_data
 from dali_pipelines.draw import GAP, View, stack, text, tile
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.pixels.normalize import NORMALIZATIONS
 from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.storage import joined
 from dali_pipelines.tasks import Task
 
 PLAY_FPS = 8  # slow enough to follow
@@ -62,8 +61,8 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--out {args.out}: give a name that ends in {', '.join(writers)}")
     config = load(args.config, args.set)
 
-    root = args.data_dir or config.data.root
-    index = open_dataset(root, joined(root, config.data.list) if config.data.list else None).index
+    data = replace(config.data, root=args.data_dir) if args.data_dir else config.data
+    index = open_data(data).index
     samples = first_samples(index, Task(config.task, config.plan), config.seed, args.samples)
     content = writers[args.out.suffix](samples)
     with replacing(args.out) as temporary:

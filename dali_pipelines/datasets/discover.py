@@ -59,7 +59,7 @@ def find_videos(sources: Iterable[Path | str], *, outside: Path) -> Found:
     of the file, or behind the path of the archive.
 
     Args:
-        outside: a folder that is not searched.
+        outside: a dataset whose own folders are not searched.
 
     Raises:
         UserError: a source does not exist or is no file, two videos have one name all the same, or there is no video.

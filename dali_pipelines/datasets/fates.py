@@ -4,21 +4,23 @@ too_short: it has fewer frames than the task needs, and is left out when a loade
 quarantined: `prepare` could not use it.
 unreadable: it was found damaged or missing in mid-run.
 replaced_by: the video that stands in for an unreadable one.
+
+What a list names and the dataset never had is *missing*: no fate of a video, but reported in the same way.
 """
 
 import csv
 import io
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from configs.errors import shown
+from configs.errors import UserError, printable
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.storage import joined, read_file
 
 TOO_SHORT_FILE = "too_short.csv"
 QUARANTINE_FILE = "quarantine.csv"
 UNREADABLE_FILE = "unreadable.csv"
+MISSING_FILE = "missing.csv"
 NAMED = 10
 
 
@@ -28,39 +30,28 @@ def write_reasons(path: Path, reasons: Mapping[str, str], *, key: str = "name") 
         csv.writer(file).writerows([(key, "reason"), *reasons.items()])
 
 
-def read_quarantine_reasons(root: str | Path) -> dict[str, str]:
-    """Return the reason for the path of each quarantined video; empty where the dataset has no quarantine."""
+def read_quarantine(root: str | Path) -> dict[str, str]:
+    """Return the reason for each path in the quarantine of a dataset. Empty where it has none."""
+    path = joined(root, QUARANTINE_FILE)
     try:
-        data = read_file(joined(root, QUARANTINE_FILE))
+        text = read_file(path).tobytes().decode(errors="surrogateescape")
+        return {row["path"]: row["reason"] or "" for row in csv.DictReader(io.StringIO(text, newline=""))}
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    text = data.tobytes().decode(errors="surrogateescape")
-    return {row["path"]: row["reason"] for row in csv.DictReader(io.StringIO(text, newline=""))}
+    except (KeyError, csv.Error) as error:
+        raise UserError(f"{path} is damaged ({printable(str(error))}): run prepare again, or remove it") from error
 
 
-def read_quarantine(root: str | Path) -> dict[str, str]:
-    """Return the reason for each name that a quarantined video may have in a list.
-
-    These are the ends of its path, with suffix and without. Empty where the dataset has no quarantine.
-    """
-    reason_of = {Path(path): reason for path, reason in read_quarantine_reasons(root).items()}
-    ends = {
-        "/".join(path.parts[-depth:]): reason
-        for path, reason in reason_of.items()
-        for depth in range(1, len(path.parts) + 1)
-    }
-    return ends | {os.path.splitext(end)[0]: reason for end, reason in ends.items()}
-
-
-def summary(fate: str, reasons: Mapping[str, str], path: Path | str, *, total: str = "") -> list[str]:
+def summary(fate: str, reasons: Mapping[str, str], path: Path | str | None, *, total: str = "") -> list[str]:
     """Return one sentence that counts the videos of a fate and names the first of them; none where there are none.
 
     Args:
-        path: the CSV file with the reasons.
+        path: the CSV file with the reasons, if there is one.
         total: of what they are part, as in "of 12 videos of train.txt".
     """
     if not reasons:
         return []
     more = f" and {len(reasons) - NAMED} more" * (len(reasons) > NAMED)
-    names = ", ".join(map(shown, [*reasons][:NAMED]))
-    return [f"{len(reasons)} {total or 'videos'} are {fate} (reasons in {path}): {names}{more}"]
+    names = ", ".join(map(printable, [*reasons][:NAMED]))
+    where = f" (reasons in {path})" if path else ""
+    return [f"{len(reasons)} {total or 'videos'} are {fate}{where}: {names}{more}"]

@@ -1,11 +1,19 @@
-"""The classes of videos: by their folders, or from a CSV file."""
+"""The classes of videos: by their folders, or from a list."""
 
-import csv
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from configs.errors import UserError, first_names
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.errors import UserError, first_names, printable
+from dali_pipelines.datasets.formats import Reading, is_number, read_lists
+from dali_pipelines.datasets.layouts import class_folder
+from dali_pipelines.datasets.names import AMBIGUOUS, Names, match
+
+MOST_CLASSES = 100_000
+MOST_DIGITS = 19
+COUNTS_ALIKE = 0.9  # share of the videos of which a count of frames may be off by 2, as frames are counted variously
 
 MOST_CLASSES = 10**6
 
@@ -16,57 +24,145 @@ def read_labels(
     """Return the class id of each name (-1: none) and the class names.
 
     Args:
-        rule: "folders" (the first level is the class), "none", or the path of a CSV file.
+        rule: "folders" (the first level that is no split is the class), "none", or the path of a list with labels.
         given: labels that came with some of the videos: by "folders", where there are any, they are the classes.
+
+    Raises:
+        UserError: a list that cannot be read, that leaves a video out or names another one, or without a label for one.
     """
     names = list(names)
     if rule == "none":
         return dict.fromkeys(names, -1), ()
     if rule == "folders" and given:
-        ids, class_names = _ids(given)
-        return {name: ids.get(name, -1) for name in names}, class_names
+        ids, class_names = class_ids(given.values())
+        return {name: ids[given[name]] if name in given else -1 for name in names}, class_names
     if rule == "folders":
-        classes = sorted({name.split("/")[0] for name in names if "/" in name})
-        ids = {class_name: number for number, class_name in enumerate(classes)}
-        return {name: ids[name.split("/")[0]] if "/" in name else -1 for name in names}, tuple(classes)
-    return _labels_from_csv(Path(rule), names)
+        of_name = class_folder(names)
+        classes = sorted({name for name in of_name if name is not None})
+        ids = {name: number for number, name in enumerate(classes)}
+        return {name: -1 if of is None else ids[of] for name, of in zip(names, of_name, strict=True)}, tuple(classes)
+    return _labels_of_list(Path(rule), names)
 
 
-def _labels_from_csv(path: Path, names: list[str]) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Read lines `name,label` with an optional header; labels are all integers, or class names sorted into ids."""
-    try:
-        with path.open(newline="") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"cannot read the labels {str(path)!r} (folders, none or a CSV file): {error}") from error
-    if rows and rows[0] == ["name", "label"]:
-        del rows[0]
-    wrong = next((row for row in rows if len(row) != 2), None)
-    if wrong is not None:
-        raise UserError(f"{path}: a line must be name,label and not {','.join(wrong)!r}")
-    return _ids(_match({name: label.strip() for name, label in rows}, names, path))
+def _labels_of_list(path: Path, names: list[str]) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Return the classes that a list gives to all of the names."""
+    if not path.is_file():
+        raise UserError(f"cannot read the labels {str(path)!r} (folders, none or a CSV or other list): no such file")
+    lists = read_lists(path)
+    known = Names(names)
+    readings = [reading for ways in lists.entries.values() for reading in ways]
+    if len(lists.entries) > 1:
+        raise UserError(f"{path} holds {len(lists.entries)} lists; --labels takes one of all videos")
+    if not readings or not readings[0].names:
+        raise UserError(f"{path} names no videos; a line is name,label")
+    way, rows = match(known, [reading.names for reading in readings])
+    reading = readings[way]
+    labels = label_column(reading) or (reading.columns[0] if len(reading.columns) == 1 else None)
+    if labels is None:
+        raise UserError(f"{path}: a line must be name,label and not {printable(reading.names[0])!r}")
+    text_of: dict[str, str] = {}
+    unknown = []
+    for name, row, label in zip(reading.names, rows, labels, strict=True):
+        if row is None:
+            unknown.append(name)
+            continue
+        if row == AMBIGUOUS:
+            raise UserError(ambiguous(path, known, name))
+        _require_one(path, name, text_of.setdefault(names[row], label or ""), label)
+    if unknown:
+        raise UserError(f"{path} has labels for {len(unknown)} videos that are not there: {first_names(unknown)}")
+    if left := [name for name in names if name not in text_of]:
+        raise UserError(f"{path} has no label for {len(left)} of the videos: {first_names(left)}")
+    ids, classes = class_ids(text_of.values(), lists.class_names)
+    return {name: ids[text_of[name]] for name in names}, classes
 
 
-def _ids(texts: Mapping[str, str]) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Return labels that are all integers as they are, else ids of the sorted class names; and the class names."""
-    if all(text.isdecimal() for text in texts.values()):
-        labels = {name: int(text) for name, text in texts.items()}
-        if (most := max(labels.values())) > MOST_CLASSES:
-            raise UserError(f"{most} is no class id: they count from 0, and {MOST_CLASSES} are the most")
-        return labels, tuple(str(number) for number in range(max(labels.values()) + 1))
-    classes = sorted(set(texts.values()))
-    ids = {text: number for number, text in enumerate(classes)}
-    return {name: ids[text] for name, text in texts.items()}, tuple(classes)
+def _require_one(path: Path | str, name: str, first: str, label: str | None) -> None:
+    """Raise UserError for a label that is none, or not that of an earlier line."""
+    if not label:
+        raise UserError(f"{path} has an empty label for {printable(name)}")
+    if is_number(label) and label.startswith("-"):
+        raise UserError(f"{path} has the label {label} for {printable(name)}: class ids are 0 or more")
+    if label != first:
+        raise UserError(f"{path} has two labels for {printable(name)}: {printable(first)} and {printable(label)}")
 
 
-def _match(texts: Mapping[str, str], names: list[str], path: Path) -> dict[str, str]:
-    """Return the label of each name; UserError when the file leaves one out or names one that does not exist."""
-    expected = set(names)
-    matched = {name if name in expected else os.path.splitext(name)[0]: text for name, text in texts.items()}
-    for problem, wrong in (
-        ("has labels for {} videos that are not there", matched.keys() - expected),
-        ("has no label for {} of the videos", expected - matched.keys()),
-    ):
-        if wrong:
-            raise UserError(f"{path} {problem.format(len(wrong))}: {first_names(sorted(wrong))}")
-    return matched
+def ambiguous(path: Path | str, known: Names, name: str) -> str:
+    """Return the message for a name that may be several videos."""
+    candidates = first_names(sorted(known.candidates(name)))
+    return f"{path}: {printable(name)} may be any of {candidates}; write the name with its folders"
+
+
+def require_labels(path: Path | str, names: Sequence[str], labels: Sequence[str | None]) -> None:
+    """Raise UserError unless every video of a list has one label, that is no negative number."""
+    first: dict[str, str] = {}
+    for name, label in zip(names, labels, strict=True):
+        _require_one(path, name, first.setdefault(name, label or ""), label)
+
+
+def class_ids(labels: Iterable[str], makers: Sequence[str] = ()) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Return the class id of each label, and the class names.
+
+    Integers are ids; where none is 0, they count from 1 and the first class has id 0. Names get ids in their order.
+
+    Args:
+        makers: the classes in the order of the dataset's makers, among which the labels then are.
+    """
+    distinct = set(labels)
+    if makers:
+        return {name: number for number, name in enumerate(makers)}, tuple(makers)
+    if not all(map(is_number, distinct)):
+        classes = sorted(distinct)
+        return {name: number for number, name in enumerate(classes)}, tuple(classes)
+    numbers = {label: int(label) for label in distinct if len(label) < MOST_DIGITS}
+    largest = max(distinct, key=lambda label: numbers.get(label, MOST_CLASSES))
+    if numbers.get(largest, MOST_CLASSES) >= MOST_CLASSES:
+        raise UserError(f"the class id {printable(largest)} is not below {MOST_CLASSES}")
+    base = int(min(numbers.values(), default=0) > 0)
+    ids = {label: number - base for label, number in numbers.items()}
+    return ids, tuple(str(number) for number in range(base, max(numbers.values(), default=-1) + 1))
+
+
+def label_column(reading: Reading, num_frames: NDArray[np.integer] | None = None) -> Sequence[str | None] | None:
+    """Return the labels of a reading; None where it has none, or where nothing tells which column they are.
+
+    A column of numbers is not that of the classes if it counts the videos' frames. Classes count from 0 or 1. Of two
+    such columns, the classes are the one that is the same in each folder, else the one with fewer values.
+
+    Args:
+        num_frames: int (N,), the frames of each video, 0 where that is not known.
+    """
+    if reading.labels is not None:
+        return reading.labels
+    likely = [column for column in reading.columns if _may_be_classes(column, num_frames)]
+    if len(likely) > 1:
+        folders = [name.rpartition("/")[0] for name in reading.names]
+        by_folder = [column for column in likely if len({*zip(folders, column, strict=True)}) == len({*folders})]
+        likely = by_folder if len(by_folder) == 1 and len({*folders}) < len(folders) else likely
+    likely.sort(key=lambda column: len(set(column)))
+    if not likely or (len(likely) > 1 and len(set(likely[0])) == len(set(likely[1]))):
+        return None
+    return likely[0]
+
+
+def _may_be_classes(column: Sequence[str], num_frames: NDArray[np.integer] | None) -> bool:
+    numbers = np.array([float(text or -1) for text in column])
+    if num_frames is not None and len(numbers):
+        known = num_frames > 0
+        if known.any() and (np.abs(numbers - num_frames)[known] <= 2).mean() >= COUNTS_ALIKE:
+            return False
+    return bool(len(numbers)) and bool(numbers.min() <= 1)
+
+
+def one_to_one(labels: Sequence[str], classes: Sequence[int]) -> bool:
+    """Tell whether each label is one class and each class one label."""
+    pairs = set(zip(labels, classes, strict=True))
+    return len(pairs) == len(set(labels)) == len(set(classes))
+
+
+def base_note(path: Path | str | None, labels: Sequence[str], names: Sequence[str] | Mapping[int, str]) -> list[str]:
+    """Return the note on labels that begin at 1: which class the first is."""
+    numbers = [int(label) for label in labels if is_number(label) and len(label) < MOST_DIGITS]
+    if len(numbers) < len(labels) or not numbers or min(numbers) != 1:
+        return []
+    return [f"the labels of {path} start at 1; here class ids start at 0, and its label 1 is class {names[0]!r}"]

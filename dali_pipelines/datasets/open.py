@@ -1,20 +1,33 @@
 """A root and a list become a dataset: the videos that are taken, and why the others are not."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from configs.errors import UserError, first_names, shown
+from configs.errors import UserError, first_names, printable
+from configs.schema import Data, LabeledData
 from dali_pipelines.datasets.fates import QUARANTINE_FILE, read_quarantine, summary
-from dali_pipelines.datasets.formats import Entry, Reading, read_lists
+from dali_pipelines.datasets.formats import Reading, is_number, read_lists
+from dali_pipelines.datasets.labels import (
+    ambiguous,
+    base_note,
+    class_ids,
+    label_column,
+    one_to_one,
+    require_labels,
+)
+from dali_pipelines.datasets.names import AMBIGUOUS, Names, match
+from dali_pipelines.datasets.written import splits_note
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.storage import joined
+from dali_pipelines.store.storage import exists, joined
 
 if TYPE_CHECKING:  # tasks import DALI, which `prepare` and `lists` do without
     from dali_pipelines.tasks import Task
+
+Missing = Literal["error", "skip"]
 
 
 @dataclass(frozen=True)
@@ -26,18 +39,30 @@ class Dataset:
         list_file: the list; None where all videos of the dataset are taken.
         quarantined: the listed videos that `prepare` could not use: name in the list -> reason.
         too_short: the videos with fewer frames than a task needs: name -> reason.
+        missing: the names of the list that are no video of the dataset, where that is allowed.
+        listed: the name of each video as the list has it.
+        labels: the label of each video as the list has it; None where it has none.
+        classes: all labels of the list, also of videos that are missing: which are there decides no class id.
+        notes_of_all: sentences on the whole of it.
     """
 
     index: Index
     list_file: Path | str | None = None
     quarantined: Mapping[str, str] = field(default_factory=dict)
     too_short: Mapping[str, str] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    listed: tuple[str, ...] = ()
+    labels: tuple[str | None, ...] | None = None
+    classes: frozenset[str] = frozenset()
+    notes_of_all: tuple[str, ...] = ()
 
     @property
     def notes(self) -> list[str]:
-        """Return a sentence that names the quarantined videos of the list; none where there are none."""
-        total = f"of {len(self.quarantined) + len(self.index)} videos of {self.list_file}"
-        return summary("quarantined", self.quarantined, joined(self.index.root, QUARANTINE_FILE), total=total)
+        """Return a sentence each on the quarantined and the missing videos of the list, and on its classes."""
+        total = f"of {len(self.quarantined) + len(self.missing) + len(self.index)} videos of {self.list_file}"
+        quarantined = summary("quarantined", self.quarantined, joined(self.index.root, QUARANTINE_FILE), total=total)
+        missing = summary("missing", dict.fromkeys(self.missing, ""), None, total=total)
+        return [*quarantined, *missing, *self.notes_of_all]
 
     def long_enough(self, task: "Task") -> "Dataset":
         """Leave out the videos with fewer frames than the task needs; UserError when none is left."""
@@ -57,81 +82,159 @@ class Dataset:
         return replace(self, index=self.index.select(np.flatnonzero(~short)), too_short=too_short)
 
 
-def open_dataset(root: str | Path, list_file: str | Path | None = None, *, labeled: bool = False) -> Dataset:
+def open_dataset(
+    root: str | Path,
+    list_file: str | Path | None = None,
+    *,
+    labeled: bool = False,
+    missing: Missing = "error",
+    others: Sequence[Path | str] = (),
+) -> Dataset:
     """Open a prepared dataset, or the part of it that a list names, in the order of the list.
 
     Listed videos that are in the quarantine are passed over: one damaged file must not make a list useless.
 
     Args:
         list_file: a file in any of `dali_pipelines.datasets.formats`.
-        labeled: whether all videos must have a class, and the list's own labels, if any, must fit to the classes.
+        labeled: whether all videos must have a class. A dataset without classes takes those of the list. The list's
+            labels must fit to those of a dataset with classes.
+        missing: "skip" passes over listed videos that the dataset does not have too.
+        others: lists whose labels are of the same classes, as that of the tests.
 
     Raises:
         UserError: no dataset; a list that cannot be read, or that names videos which are neither in the dataset nor in
             its quarantine; videos without a class, or of other classes than the list's labels.
     """
-    dataset = Dataset(Index.load(root))
-    labels: list[str | None] = []
-    if list_file is not None:
-        lists = list(read_lists(list_file).entries.values())
-        if len(lists) > 1:
-            raise UserError(f"{list_file} holds {len(lists)} lists: write them with `python -m dali_pipelines.lists`")
-        dataset, labels = select(dataset.index, lists[0], list_file)
-    if labeled:
-        _require_labels(dataset, labels)
+    index = Index.load(root)
+    if list_file is None:
+        dataset = Dataset(index, notes_of_all=tuple(splits_note(root)))
+    else:
+        dataset = select(index, list_file, missing=missing)
+    if not labeled:
+        return dataset
+    if index.class_names or list_file is None:
+        return _with_classes_of_index(dataset)
+    return _with_classes_of_lists(dataset, [select(index, other, missing=missing) for other in others])
+
+
+def open_data(data: Data, subset: Literal["train", "test"] | None = None) -> Dataset:
+    """Open what a recipe names: the videos to pretrain on, or a labeled subset, by classes that both subsets share."""
+    if not isinstance(data, LabeledData):
+        return open_dataset(data.root, joined(data.root, data.list) if data.list else None, missing=data.missing)
+    if subset is None:
+        return open_dataset(data.root, data.list_of("train"), missing=data.missing)
+    of = {part: data.list_of(part) for part in ("train", "test") if part == subset or data.test_list}
+    others = [path for part, path in of.items() if part != subset and path is not None and exists(path)]
+    return open_dataset(data.root, of[subset], labeled=True, missing=data.missing, others=others)
+
+
+def select(index: Index, list_file: Path | str, *, missing: Missing = "error") -> Dataset:
+    """Return the videos that the one list of a file names; UserErrors as above."""
+    lists = read_lists(list_file)
+    if len(lists.entries) > 1:
+        raise UserError(
+            f"{list_file} holds {len(lists.entries)} lists: write them with `python -m dali_pipelines.lists auto "
+            f"{list_file} --data-dir {index.root}`"
+        )
+    return select_entries(index, next(iter(lists.entries.values()), []), list_file, missing=missing)
+
+
+def select_entries(
+    index: Index, readings: Sequence[Reading], list_file: Path | str, *, missing: Missing = "error"
+) -> Dataset:
+    """Return the videos that a list names, understood in the way in which most of them are found."""
+    if not readings or not readings[0].names:
+        raise UserError(f"{list_file} names no videos; it takes one name a line")
+    reason_of = read_quarantine(index.root)
+    names = Names(index.names.texts(), [*reason_of])
+    way, rows = match(names, [reading.names for reading in readings])
+    reading = readings[way]
+    if AMBIGUOUS in rows:
+        raise UserError(ambiguous(list_file, names, reading.names[rows.index(AMBIGUOUS)]))
+    absent = [name for name, row in zip(reading.names, rows, strict=True) if row is None]
+    if absent and (missing == "error" or len(absent) == len(rows)):
+        raise UserError(_absent_message(index, names, absent, list_file, everything=len(absent) == len(rows)))
+    reasons = [*reason_of.values()]
+    quarantined = {
+        name: reasons[row - len(index)]
+        for name, row in zip(reading.names, rows, strict=True)
+        if row is not None and row >= len(index)
+    }
+    places = [place for place, row in enumerate(rows) if row is not None and row < len(index)]
+    num_frames = np.array([0 if row is None or row >= len(index) else index.num_frames[row] for row in rows], np.int64)
+    labels = label_column(reading, num_frames)
+    dataset = Dataset(
+        index.select([rows[place] or 0 for place in places]),
+        list_file,
+        quarantined,
+        missing=tuple(absent),
+        listed=tuple(reading.names[place] for place in places),
+        labels=None if labels is None else tuple(labels[place] for place in places),
+        classes=frozenset(filter(None, labels or ())),
+    )
+    if not places:
+        raise UserError(f"nothing is left of the list: {dataset.notes[0]}")
     return dataset
 
 
-def select(index: Index, entries: Sequence[Entry], list_file: Path | str) -> tuple[Dataset, list[str | None]]:
-    """Return the videos that the entries of a list name, and the label that each has there; UserErrors as above."""
-    if not entries:
-        raise UserError(f"{list_file} names no videos; it takes one name a line")
-    row_of = {name: row for row, name in enumerate(index.names.texts())}
-    found = [_find(entry, row_of) for entry in entries]
-    lost = [entry for entry, reading in zip(entries, found, strict=True) if reading is None]
-    reason_of = read_quarantine(index.root) if lost else {}
-    quarantined: dict[str, str] = {}
-    missing = []
-    for entry in lost:
-        if reading := _find(entry, reason_of):
-            quarantined[reading.name] = reason_of[reading.name]
-        else:
-            missing.append(entry[-1].name)
-    if missing:
-        raise UserError(
-            f"{list_file} names {len(missing)} videos that {index.root} does not hold ({first_names(missing)}), nor "
-            f"its {QUARANTINE_FILE}: prepare them from the folder below which they have these names, or take them off "
-            "the list"
-        )
-    listed = [reading for reading in found if reading is not None]
-    rows = [row_of[reading.name] for reading in listed]
-    dataset = Dataset(index.select(rows), list_file, quarantined)
-    if not rows:
-        raise UserError(f"nothing is left of the list: {dataset.notes[0]}")
-    return dataset, [reading.label for reading in listed]
+def _absent_message(
+    index: Index, names: Names, absent: Sequence[str], list_file: Path | str, *, everything: bool
+) -> str:
+    nearest = names.nearest(absent[0])
+    hint = f"; the nearest name there is {printable(nearest)}" if nearest else ""
+    way = "" if everything else "; `--set data.missing=skip` (`--missing skip` of dali_pipelines.lists) leaves them out"
+    return (
+        f"{list_file} names {len(absent)} videos that {index.root} does not hold ({first_names(absent)}), nor "
+        f"its {QUARANTINE_FILE}{hint}. Names count from the folder that was prepared: prepare them from the folder "
+        f"below which they have these names, or take them off the list{way}"
+    )
 
 
-def _find(entry: Entry, names: Container[str]) -> Reading | None:
-    """Return the reading of an entry whose name is among `names`, with its suffix or without."""
-    stems = (reading._replace(name=reading.name.rpartition(".")[0]) for reading in entry)
-    readings = (*entry, *stems)
-    name = next((reading.name for reading in readings if reading.name in names), None)
-    return next((reading for reading in reversed(readings) if reading.name == name), None)  # the last has the label
-
-
-def _require_labels(dataset: Dataset, labels: Sequence[str | None]) -> None:
-    """Check that all videos have a class, and that the labels of the list, if any, tell as many classes apart."""
+def _with_classes_of_index(dataset: Dataset) -> Dataset:
+    """Check that all videos have a class, and that the labels of the list, if any, tell the same classes apart."""
     index = dataset.index
     unlabeled = np.flatnonzero(index.labels < 0)
     if len(unlabeled):
         raise UserError(
             f"{index.root} has {len(unlabeled)} videos without a class, the first "
-            f"{shown(index.names.text(unlabeled[0]))}; prepare it again with --labels folders or a CSV, or "
-            "run dali_pipelines.lists for Something-Something v1"
+            f"{printable(index.names.text(unlabeled[0]))}; prepare it again with --labels folders or a list, or let "
+            "`python -m dali_pipelines.lists` write a list and its classes"
         )
-    listed, held = len(set(labels)), len(np.unique(index.labels))
-    if labels and all(label is not None and label.isdecimal() for label in labels) and listed != held:
-        raise UserError(
-            f"{dataset.list_file} tells {listed} classes apart, {index.root} has {held} for its videos: they are of "
-            "different datasets, or the dataset was prepared with other labels"
-        )
+    labels = [label for label in dataset.labels or () if label]
+    classes = index.labels.tolist()
+    if len(labels) < len(index) or one_to_one(labels, classes):
+        first = {label: index.class_names[number] for label, number in zip(labels, classes, strict=False)}
+        return replace(dataset, notes_of_all=tuple(base_note(dataset.list_file, labels, {0: first.get("1", "")})))
+    listed, held = len(set(labels)), len(set(classes))
+    different = f"tells {listed} classes apart, {index.root} has {held} for its videos"
+    if listed == held:
+        different = f"gives other videos one label than {index.root} gives one class"
+    raise UserError(
+        f"{dataset.list_file} {different}: they are of different datasets, or the dataset was prepared with other "
+        "labels; `python -m dali_pipelines.lists auto` writes the list's own into it"
+    )
+
+
+def _with_classes_of_lists(dataset: Dataset, others: Sequence[Dataset]) -> Dataset:
+    """Give the videos the classes that lists say, which are one set over all of them."""
+    texts: set[str] = set()
+    way = "write classes into the dataset with `python -m dali_pipelines.lists`, or prepare it with --labels"
+    kinds = set()
+    for listed in (dataset, *others):
+        assert listed.list_file is not None
+        if listed.labels is None:
+            raise UserError(
+                f"{listed.index.root} has {len(listed.index)} videos without a class, the first "
+                f"{printable(listed.index.names.text(0))}, and {listed.list_file} has no labels for them; {way}"
+            )
+        require_labels(listed.list_file, listed.listed, listed.labels)
+        texts |= listed.classes
+        kinds.add(all(map(is_number, listed.classes)))
+    if len(kinds) > 1:
+        raise UserError(f"of {dataset.list_file} and {others[0].list_file} one has class ids and one names; {way}")
+    ids, classes = class_ids(texts)
+    labels = np.array([ids[label or ""] for label in dataset.labels or ()], np.int64)
+    notes = base_note(dataset.list_file, [*texts], classes)
+    return replace(
+        dataset, index=dataset.index.with_columns(labels=labels, class_names=classes), notes_of_all=tuple(notes)
+    )

@@ -8,13 +8,15 @@ from pathlib import Path, PurePosixPath
 
 from configs.errors import first_names
 from dali_pipelines.store.archives import SUFFIXES
-from dali_pipelines.store.files import is_video_name
+from dali_pipelines.store.files import PART_FOLDER, SHARD_FOLDER, VIDEO_FOLDER, is_video_name
 from dali_pipelines.store.index import INDEX_FILE
+from dali_pipelines.store.journal import JOURNAL_FILE
 from dali_pipelines.store.listing import Entry, list_folder
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.series import PICTURE
 from dali_pipelines.store.storage import is_url, joined
 
+OWN_FOLDERS = (VIDEO_FOLDER, SHARD_FOLDER, PART_FOLDER)
 DATA_FILE = "data.mdb"
 """What is in the folder that an LMDB is."""
 FOREIGN = ("@", "__MACOSX", "lost+found", "#recycle", "$RECYCLE.BIN", "System Volume Information")
@@ -51,12 +53,12 @@ class Search:
     Links are followed after all else: of a folder and a link to it, the folder's own name stands.
 
     Args:
-        outside: a folder that is not searched.
+        outside: a dataset whose own folders are not searched.
     """
 
     def __init__(self, passed: PassedOver, *, outside: Path) -> None:
         self._passed = passed
-        self._outside = os.path.realpath(outside)
+        self._outside = {os.path.realpath(outside / name) for name in OWN_FOLDERS}
         self._seen: dict[tuple[int, int | str], str] = {}
 
     def below(self, root: str) -> Iterator[Place]:
@@ -78,14 +80,17 @@ class Search:
                     "links to folders, which are searched by their own names", f"{folder} -> {self._seen[here]}"
                 )
             return
-        if os.path.realpath(folder) == self._outside:
+        if os.path.realpath(folder) in self._outside:
             return
         self._seen[here] = folder
         kinds = {entry.name: entry.kind for entry in entries}
         if kinds.get(DATA_FILE) == "file":
             yield Place(joined(folder, DATA_FILE))
             return
-        is_store = kinds.get(INDEX_FILE) == "file" and kinds.get("videos") == "folder"
+        # Beside the index: `prepare` has written one of them, or soon will.
+        is_store = any(kinds.get(name) == "file" for name in (INDEX_FILE, JOURNAL_FILE)) and any(
+            kinds.get(name) == "folder" for name in OWN_FOLDERS
+        )
         if is_store and not is_root:
             self._passed.add("prepared datasets", folder)
             return
@@ -96,7 +101,7 @@ class Search:
                 continue
             if entry.name.startswith((".", *FOREIGN)):
                 self._passed.add("folders that are hidden or another program's", path)
-            elif is_store and entry.name == "videos":
+            elif is_store and entry.name in OWN_FOLDERS:
                 self._passed.add("prepared datasets", folder)
             elif entry.linked:
                 links.append(path)

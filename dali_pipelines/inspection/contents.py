@@ -9,7 +9,7 @@ from textwrap import shorten
 import numpy as np
 
 from configs.errors import UserError
-from dali_pipelines.datasets.fates import QUARANTINE_FILE, read_quarantine_reasons
+from dali_pipelines.datasets.fates import QUARANTINE_FILE, read_quarantine
 from dali_pipelines.datasets.open import Dataset, open_dataset
 from dali_pipelines.inspection import Section
 from dali_pipelines.store.index import Index
@@ -143,7 +143,7 @@ def _number(text: str) -> float:
 
 
 def _quarantine(index: Index) -> Section | None:
-    reasons = read_quarantine_reasons(index.root)
+    reasons = read_quarantine(index.root)
     if not reasons:
         return None
     kinds: dict[str, list[str]] = {}

@@ -201,7 +201,7 @@ def test_test_videos_that_are_trained_on_are_noted_with_their_number(root, tmp_p
     train(tmp_path, root, *SCRATCH, *everything)
     assert "note: 2 of 2 test videos are training videos too, such as class0/video10: " in capsys.readouterr().out
     train(tmp_path, root, *SCRATCH, *everything[2:], name="proper")
-    assert "note:" not in capsys.readouterr().out
+    assert "trained on too" not in capsys.readouterr().out
 
 
 def test_a_video_that_cannot_be_read_in_validation_is_named_and_the_run_goes_on(root, tmp_path, caplog):

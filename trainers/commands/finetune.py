@@ -12,7 +12,7 @@ from configs.errors import UserError
 from configs.load import dump, load
 from configs.schema import Recognition
 from dali_pipelines.datasets.hold_out import hold_out
-from dali_pipelines.datasets.open import open_dataset
+from dali_pipelines.datasets.open import open_data
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.storage import exists
 from nets import backbones
@@ -70,7 +70,7 @@ def main(argv: list[str]) -> None:
 
 def work(config: Recognition, ranks: Ranks, args: argparse.Namespace) -> str:
     """Train, or make the dry run; return how it ended. A function of its own for the reason of `pretrain.work`."""
-    listed = open_dataset(config.data.root, config.data.list_of("train"), labeled=True)
+    listed = open_data(config.data, "train")
     index, held_out = split(config, listed.index)
     notes = listed.notes + split_notes(config, index)
     loader = build_loader(config, ranks, index)
@@ -93,7 +93,7 @@ def work(config: Recognition, ranks: Ranks, args: argparse.Namespace) -> str:
         run = build_run(config, ranks, loader, net, identity=identity, classes=index.class_names, validator=validator)
         if args.dry_run:
             return dry_run(run)
-        return fit(run, loader, resume_from=args.resume, max_steps=args.max_steps)
+        return fit(run, loader, resume_from=args.resume, max_steps=args.max_steps, missing=listed.missing)
     finally:
         loader.close()
 
@@ -102,7 +102,7 @@ def split(config: Recognition, index: Index) -> tuple[Index, Index | None]:
     """Return the videos to train on, of those that the training list names, and those to validate on, if any."""
     data, validation = config.data, config.validation
     if validation.reference.select_on_test:
-        return index, open_dataset(data.root, data.list_of("test"), labeled=True).index
+        return index, open_data(data, "test").index
     if validation.share == 0:
         if config.schedule.kind == "plateau":
             raise UserError("schedule.kind plateau waits for the validation loss: set validation.share above 0")
@@ -125,6 +125,6 @@ def split_notes(config: Recognition, index: Index) -> list[str]:
     test_list = data.list_of("test") if data.test_list else None
     test, notes = None, list[str]()
     if test_list and exists(test_list):
-        dataset = open_dataset(data.root, test_list, labeled=True)
+        dataset = open_data(data, "test")
         test, notes = dataset.index, dataset.notes
     return notes + untrained_classes(index, test) + (trained_on(index, test) if test else [])

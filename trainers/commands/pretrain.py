@@ -12,8 +12,7 @@ import torch
 from configs.errors import UserError
 from configs.load import dump, load
 from configs.schema import Config
-from dali_pipelines.datasets.open import open_dataset
-from dali_pipelines.store.storage import joined
+from dali_pipelines.datasets.open import open_data
 from dali_pipelines.tasks import task_module
 from nets.tasks import build_task, pretext_tasks
 from trainers.commands.options import add_options, overrides, parse
@@ -65,8 +64,7 @@ def work(config: Config, ranks: Ranks, args: argparse.Namespace) -> str:
     A function of its own, so that the network is freed before `start` ends the process group. If DDP holds the
     group's last reference, it frees it under the GIL, for which gloo's thread may be waiting: the rank never exits.
     """
-    data = config.data
-    dataset = open_dataset(data.root, joined(data.root, data.list) if data.list else None)
+    dataset = open_data(config.data)
     for note in dataset.notes if ranks.rank == 0 else []:
         print(f"note: {note}", flush=True)
     loader = build_loader(config, ranks, dataset.index)
@@ -76,6 +74,6 @@ def work(config: Config, ranks: Ranks, args: argparse.Namespace) -> str:
         run = build_run(config, ranks, loader, net)
         if args.dry_run:
             return dry_run(run)
-        return fit(run, loader, resume_from=args.resume, max_steps=args.max_steps)
+        return fit(run, loader, resume_from=args.resume, max_steps=args.max_steps, missing=dataset.missing)
     finally:
         loader.close()

@@ -49,7 +49,8 @@ def main(argv: list[str]) -> None:
     assert weights.config is not None
     config, clip = weights.config, weights.clip
     root = args.data_dir or config.data.root
-    datasets = [open_dataset(root, joined(root, name), labeled=True) for name in (args.train, args.test)]
+    lists = [joined(root, name) for name in (args.train, args.test)]
+    datasets = [open_dataset(root, lists[part], labeled=True, others=[lists[1 - part]]) for part in (0, 1)]
     train, test = (dataset.index for dataset in datasets)
     clips = ClipsConfig(
         num_frames=args.frames or clip["num_frames"],

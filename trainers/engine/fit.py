@@ -1,10 +1,11 @@
 """A whole run in its work dir, and a dry run that writes nothing."""
 
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
-from dali_pipelines.datasets.fates import TOO_SHORT_FILE, UNREADABLE_FILE, summary, write_reasons
+from dali_pipelines.datasets.fates import MISSING_FILE, TOO_SHORT_FILE, UNREADABLE_FILE, summary, write_reasons
 from dali_pipelines.loader import ClipLoader
 from trainers.engine.loggers import Logger, open_loggers
 from trainers.engine.loop import endless, train, train_step
@@ -13,10 +14,11 @@ from trainers.engine.run import Run, resume
 from trainers.engine.work_dir import CHECKPOINTS, locked, require_writable, write_config
 
 
-def fit(run: Run, loader: ClipLoader, *, resume_from: str, max_steps: int | None) -> str:
+def fit(run: Run, loader: ClipLoader, *, resume_from: str, max_steps: int | None, missing: Sequence[str] = ()) -> str:
     """Train in the config's work_dir, from its newest checkpoint on. Returns how it ended.
 
-    Videos that are too short are listed in too_short.csv there. What another run has left is moved aside.
+    Videos that are too short are listed in too_short.csv there, those of the list that are `missing` in missing.csv.
+    What another run has left is moved aside.
 
     Raises:
         UserError: a work dir that takes no files, in which another run is training, or that this run does not fit.
@@ -26,10 +28,12 @@ def fit(run: Run, loader: ClipLoader, *, resume_from: str, max_steps: int | None
     with ExitStack() as stack:
         # Rank 0 holds the lock of all.
         run.ranks.on_rank0(lambda: stack.enter_context(locked(work_dir)))
-        return _fit(run, loader, work_dir, resume_from, max_steps)
+        return _fit(run, loader, work_dir, resume_from, max_steps, missing)
 
 
-def _fit(run: Run, loader: ClipLoader, work_dir: Path, resume_from: str, max_steps: int | None) -> str:
+def _fit(
+    run: Run, loader: ClipLoader, work_dir: Path, resume_from: str, max_steps: int | None, missing: Sequence[str]
+) -> str:
     run, first_step, source, notes = resume(run, work_dir / CHECKPOINTS, resume_from)
     end = min(run.total_steps, max_steps or run.total_steps)
     pending = run.validator is not None and run.validator.pending
@@ -45,6 +49,8 @@ def _fit(run: Run, loader: ClipLoader, work_dir: Path, resume_from: str, max_ste
         write_config(work_dir, run.config, run.id)
         if loader.too_short:
             write_reasons(work_dir / TOO_SHORT_FILE, loader.too_short)
+        if missing:
+            write_reasons(work_dir / MISSING_FILE, dict.fromkeys(missing, f"not in {run.config.data.root}"))
 
     run.ranks.on_rank0(prepare)
     for line in lines if run.ranks.rank == 0 else []:

@@ -13,7 +13,7 @@ import torch
 
 from configs.errors import UserError, first_names
 from configs.schema import LabeledData, Recognition
-from dali_pipelines.datasets.open import Dataset, open_dataset
+from dali_pipelines.datasets.open import Dataset, open_data
 from dali_pipelines.store.index import Index
 from nets import backbones
 from nets.classifier import Classifier
@@ -33,7 +33,7 @@ def video(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str
     Tests it on the recipe's test videos and writes the results to `out`.
     """
     trained = classifier_weights(weights)
-    dataset = open_dataset(config.data.root, config.data.list_of("test"), labeled=True)
+    dataset = open_data(config.data, "test")
     index = dataset.index
     ranks.require_same(videos=len(index), classes=index.class_names)
     outputs, classes = same_classes(weights, index)
@@ -101,7 +101,7 @@ def training_caveats(trained: LabeledData, tested: LabeledData, test: Index) -> 
     if trained.list is None and Path(trained.root).resolve() != Path(tested.root).resolve():
         return []  # all videos of another dataset
     try:
-        train = open_dataset(moved.root, moved.list_of("train"), labeled=True).index
+        train = open_data(moved, "train").index
     except (UserError, OSError):
         return []
     return untrained_classes(train, test) + trained_on(train, test)

@@ -14,7 +14,7 @@ from torch import nn
 
 from configs.errors import UserError, shown
 from configs.schema import Data, Recognition
-from dali_pipelines.datasets.open import open_dataset
+from dali_pipelines.datasets.open import open_data
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.storage import is_url
@@ -47,7 +47,7 @@ def features_of_both(weights: Weights, config: Recognition, ranks: Ranks) -> Set
     UserError when a video is in both sets: it would find itself.
     """
     data, plan = config.data, config.plan
-    datasets = [open_dataset(data.root, data.list_of(part), labeled=True) for part in ("train", "test")]
+    datasets = [open_data(data, "train"), open_data(data, "test")]
     gallery, queries = (dataset.index for dataset in datasets)
     ranks.require_same(gallery=len(gallery), queries=len(queries))
     shared = sorted({*gallery.names.texts()} & {*queries.names.texts()})

@@ -1,33 +1,43 @@
 """Formats of lists of videos, one module each.
 
-To add a format `x`, write `x.py` here with two functions and change nothing else:
+To add a format `x`, write `x.py` here, whose docstring begins with what it is, and change nothing else:
 
-* `recognizes(path)` tells whether a file or folder is of this format;
-* `read(path)` returns its `Lists`; UserError when it cannot be read, which quotes the line.
+* `recognizes(source)` tells whether a file or folder is of this format, by its content;
+* `read(source)` returns its `Lists`; UserError when it cannot be read, which quotes the line.
 
 What no other format recognizes is `plain`.
 """
 
 import importlib
 import pkgutil
+import re
+import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, Protocol, cast
+from typing import Any, Protocol, cast
 
-from configs.errors import UserError
+from configs.errors import UserError, printable
 from dali_pipelines.store.storage import local_copy
 
-
-class Reading(NamedTuple):
-    """One way to understand an entry of a list: the video's name, and its label as the list has it."""
-
-    name: str
-    label: str | None = None
+LARGEST = 2**30
+"""Bytes of a list; the largest official one has 50 MB."""
 
 
-Entry = tuple[Reading, ...]
-"""A video of a list: the ways to understand it, the best first."""
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """One way to understand a list, the same for all its lines.
+
+    Attributes:
+        names: the videos, as they are written.
+        labels: the class of each, as it is written; None where the list has none.
+        columns: numbers of each of which nobody says whether they are classes or counts of frames.
+    """
+
+    names: Sequence[str]
+    labels: Sequence[str | None] | None = None
+    columns: tuple[Sequence[str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,21 +45,66 @@ class Lists:
     """What a list says, or a folder of lists.
 
     Attributes:
-        entries: the videos of each list, by the name of the list.
-        labels: the class id of each video by its name, where the lists define the classes.
-        class_names: the names of those classes.
+        entries: by the name of each list, the ways to understand it, the best first.
+        class_names: the classes in their makers' order, where they say so; labels then are among them.
     """
 
-    entries: Mapping[str, Sequence[Entry]]
-    labels: Mapping[str, int] = field(default_factory=dict)
+    entries: Mapping[str, Sequence[Reading]]
     class_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """A list, or a folder of lists."""
+
+    path: Path
+
+    @cached_property
+    def text(self) -> str:
+        """What the file says. Bytes that are no UTF-8 are kept as Python keeps them in names of files.
+
+        Raises:
+            UserError: it cannot be read, is no text, or larger than LARGEST.
+        """
+        try:
+            status = self.path.stat()
+            regular = stat.S_ISREG(status.st_mode)  # a pipe may never end
+            data = self.path.read_bytes() if regular and status.st_size <= LARGEST else b"\0"
+        except OSError as error:
+            raise UserError(f"cannot read the list of videos {str(self.path)!r}: {error.strerror}") from error
+        if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            text = data.decode("utf-16", "replace")
+        else:
+            text = data.decode("utf-8-sig", "surrogateescape")
+        if "\0" in text:
+            raise UserError(f"cannot read the list of videos {str(self.path)!r}: it is not text")
+        return text
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """The lines that are not empty, stripped."""
+        lines = (line.strip() for line in re.split(r"[\r\n]+", self.text))
+        return [line for line in lines if line]
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder."""
+        return self.path.is_dir()
+
+    def find(self, *names: str) -> "Source | None":
+        """Return the first of these files that a folder has."""
+        return next((Source(self.path / name) for name in names if (self.path / name).is_file()), None)
+
+    def error(self, line: object, expected: str) -> UserError:
+        """Return the error for a line that is not what a format expects."""
+        return UserError(f"{self.path}: {printable(expected, 300)}, and not {printable(str(line))!r}")
 
 
 class ListFormat(Protocol):
     """What a module of this package provides."""
 
-    def recognizes(self, path: Path) -> bool: ...
-    def read(self, path: Path) -> Lists: ...
+    def recognizes(self, source: Source) -> bool: ...
+    def read(self, source: Source) -> Lists: ...
 
 
 def format_names() -> list[str]:
@@ -62,17 +117,18 @@ def list_format(name: str) -> ListFormat:
     return cast(ListFormat, importlib.import_module(f"{__name__}.{name}"))
 
 
+def describe_formats() -> dict[str, str]:
+    """Return what each format is, in a line."""
+    return {name: (cast(Any, list_format(name)).__doc__ or "").partition("\n")[0] for name in format_names()}
+
+
 def read_lists(list_file: Path | str) -> Lists:
-    """Read a file or folder, or a file at a URL, in the first format that recognizes it."""
+    """Read a file or folder, or a file at a URL, in the first format that recognizes it; UserError when none can."""
     with local_copy(list_file) as path:
-        return next(of for of in map(list_format, format_names()) if of.recognizes(path)).read(path)
+        source = Source(path)
+        return next(of for of in map(list_format, format_names()) if of.recognizes(source)).read(source)
 
 
-def text_lines(path: Path) -> list[str]:
-    """Return the lines of a text file that are not empty, stripped; UserError when it cannot be read."""
-    try:
-        lines = [line.strip() for line in path.read_text().splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise UserError(f"cannot read the list of videos {str(path)!r}: {reason}") from error
-    return [line for line in lines if line]
+def is_number(text: str) -> bool:
+    """Tell whether a text is an integer, as class ids and counts are."""
+    return text.isascii() and text.removeprefix("-").isdecimal()

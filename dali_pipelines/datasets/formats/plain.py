@@ -1,21 +1,105 @@
-"""Plain text with a video a line, `name[.suffix] [label]`, as in UCF101's trainlist01.txt ("Class/video.avi 1")."""
+"""text: `name`, `name label`, `name label frames`, `name frames label`, or the same with commas, semicolons or tabs.
 
-from pathlib import Path
+So are written UCF101's trainlist01.txt, CtP's and CSTP's lists, mmaction2's, and the CSVs of CPC and Concepts.
+"""
 
-from dali_pipelines.datasets.formats import Entry, Lists, Reading, text_lines
+import csv
+from collections.abc import Sequence
+from functools import partial
+
+from configs.errors import UserError
+from dali_pipelines.datasets.formats import Lists, Reading, Source, describe_formats, is_number
+from dali_pipelines.datasets.names import without_suffix
+
+DELIMITERS = ("\t", ";", ",")
+MOST_COLUMNS = 4
 
 
-def recognizes(path: Path) -> bool:
-    """Return True: every file that no other format recognizes is read as plain text."""
+def recognizes(source: Source) -> bool:
+    """Return True: what no other format recognizes is read as plain text."""
     return True
 
 
-def read(path: Path) -> Lists:
+def read(source: Source) -> Lists:
     """Return the one list of a text file."""
-    return Lists(entries={path.name: [_entry(line) for line in text_lines(path)]})
+    if source.is_folder:
+        known = "; ".join(f"{name}: {about}" for name, about in describe_formats().items())
+        raise UserError(f"{source.path} is a folder that holds no known lists. Known are {known}")
+    lines = source.lines
+    labeled = _after_suffixes(lines)
+    readings = [*labeled, Reading(names=lines)]
+    if not lines:
+        return Lists(entries={source.path.name: readings})
+    for delimiter in DELIMITERS:
+        if all(delimiter in line for line in lines):
+            readings += _delimited(lines, delimiter)
+    if not labeled:
+        readings += _spaced(lines)
+    return Lists(entries={source.path.name: readings})
 
 
-def _entry(line: str) -> Entry:
-    """Return the readings of a line: all of it is the name, which may hold spaces, or its last word is a label."""
-    words = line.rsplit(maxsplit=1)
-    return (Reading(line), *([Reading(*words)] if len(words) == 2 else []))
+def _delimited(lines: Sequence[str], delimiter: str) -> list[Reading]:
+    """Return the readings of lines that all have the delimiter; where names or labels have it too, two."""
+    try:
+        rows = list(csv.reader(lines, delimiter=delimiter))
+    except csv.Error:  # a field without end
+        rows = []
+    if len(rows) != len(lines):  # a quotation mark in a name
+        rows = [line.split(delimiter) for line in lines]
+    if len({len(row) for row in rows}) == 1 and len(rows[0]) <= MOST_COLUMNS:
+        return [_of_columns([[cell.strip() for cell in column] for column in zip(*rows, strict=True)])]
+    splits = (partial(str.split, maxsplit=1), partial(str.rsplit, maxsplit=1))
+    return [_of_columns([*zip(*(split(line, delimiter) for line in lines), strict=True)]) for split in splits]
+
+
+def _of_columns(columns: Sequence[Sequence[str]]) -> Reading:
+    """Return the reading of a name and up to three more columns: labels are text, or among the numbers."""
+    names, *others = columns
+    numbers = tuple(column for column in others if all(is_number(text) or not text for text in column))
+    texts = [column for column in others if column not in numbers]
+    if texts:
+        return Reading(names=names, labels=texts[0])
+    return Reading(names=names, columns=numbers)
+
+
+def _after_suffixes(lines: Sequence[str]) -> list[Reading]:
+    """Return the reading with one word after the suffix of a name, on some of the lines."""
+    pairs: list[tuple[str, str | None]] = []
+    for line in lines:
+        words = line.rsplit(maxsplit=1)
+        if len(words) == 2 and _has_suffix(words[0]) and not _has_suffix(line):
+            pairs.append((words[0], words[1]))
+        elif len(words) == 1 or _has_suffix(line):
+            pairs.append((line, None))
+        else:
+            return []
+    return _of_pairs(pairs) if any(label for _, label in pairs) else []
+
+
+def _spaced(lines: Sequence[str]) -> list[Reading]:
+    """Return the readings with one label or two numbers after a name without suffix, which may hold spaces itself.
+
+    The last word may belong to the name, as in "take 2". It is a label if all lines have one, no name two, and if they
+    are numbers, or single words that come again.
+    """
+    readings = []
+    cut = [line.rsplit(maxsplit=1) for line in lines]
+    if all(len(words) == 2 and not _has_suffix(words[1]) for words in cut):
+        pairs = [(words[0], words[1]) for words in cut]
+        labels = [label for _, label in pairs]
+        single = not any(" " in name for name, _ in pairs) and 2 * len(set(labels)) <= len(labels)
+        if len({*pairs}) == len({*dict(pairs)}) and (single or all(map(is_number, labels))):
+            readings += _of_pairs(pairs)
+    triples = [line.rsplit(maxsplit=2) for line in lines]
+    if all(len(row) == 3 and is_number(row[1]) and is_number(row[2]) for row in triples):
+        names, *columns = zip(*triples, strict=True)
+        readings.append(Reading(names=names, columns=tuple(columns)))
+    return readings
+
+
+def _of_pairs(pairs: Sequence[tuple[str, str | None]]) -> list[Reading]:
+    return [Reading(names=[name for name, _ in pairs], labels=[label for _, label in pairs])]
+
+
+def _has_suffix(text: str) -> bool:
+    return without_suffix(text) != text

@@ -248,7 +248,7 @@ def test_labels_from_a_csv_file_are_ids_or_class_names(tmp_path):
     [
         ("a,1\n", "has no label for 2 of the videos: b, c"),
         ("a,1\nb,1\nc,1\nx,1\ny.avi,2\n", "has labels for 2 videos that are not there: x, y"),
-        ("a,1,2\n", "a line must be name,label and not 'a,1,2'"),
+        ("a\n", "a line must be name,label and not 'a'"),
     ],
 )
 def test_labels_that_do_not_fit_the_videos_are_an_error(tmp_path, text, message):

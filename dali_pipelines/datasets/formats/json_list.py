@@ -1,0 +1,74 @@
+"""JSON: objects with name and label (CtP), or id and template (Something-Something v2), names alone, name: label."""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from configs.errors import UserError
+from dali_pipelines.datasets.formats import Lists, Reading, Source
+from dali_pipelines.datasets.formats.table import LABELS, NAMES
+
+BEGINS = re.compile(r"\s*(\[\s*[\[{\"]|\{\s*[\"}])")
+EXPECTED = "it must hold objects with name and label, names, or name: label"
+
+
+def recognizes(source: Source) -> bool:
+    """Tell whether a file is JSON, by its beginning or its suffix."""
+    if source.is_folder:
+        return False
+    return source.path.suffix.lower() in (".json", ".jsonl") or BEGINS.match(source.text) is not None
+
+
+def read(source: Source) -> Lists:
+    """Return the one list of a JSON file."""
+    found = load(source)
+    if isinstance(found, dict):
+        found = [{"name": name, **(of if isinstance(of, dict) else {"label": of})} for name, of in found.items()]
+    if not isinstance(found, list):
+        raise source.error(found, EXPECTED)
+    rows = [_row(source, entry) for entry in found]
+    labels = [label for _, label in rows]
+    labeled = any(label is not None for label in labels)
+    return Lists(
+        entries={source.path.name: [Reading(names=[name for name, _ in rows], labels=labels if labeled else None)]}
+    )
+
+
+def load(source: Source) -> Any:
+    """Return what a JSON file holds, or a list of what its lines hold; UserError when it is none."""
+    try:
+        return json.loads(source.text)
+    except (ValueError, RecursionError) as error:
+        try:
+            if len(source.lines) > 1:
+                return [json.loads(line) for line in source.lines]
+        except (ValueError, RecursionError):
+            pass
+        raise UserError(f"cannot read the list of videos {str(source.path)!r}: not JSON: {error}") from error
+
+
+def template(text: str) -> str:
+    """Return a class of Something-Something v2 as its labels.json has it: without brackets."""
+    return text.replace("[", "").replace("]", "")
+
+
+def _row(source: Source, entry: Any) -> tuple[str, str | None]:
+    if isinstance(entry, str):
+        return entry, None
+    if not isinstance(entry, dict):
+        raise source.error(entry, EXPECTED)
+    name = _first(source, entry, NAMES)
+    if name is None:
+        raise source.error(entry, f"an object must have one of {', '.join(NAMES)}")
+    label = _first(source, entry, LABELS)
+    if isinstance(entry.get("template"), str):
+        label = template(entry["template"])
+    return name, label
+
+
+def _first(source: Source, entry: dict[str, Any], keys: Sequence[str]) -> str | None:
+    value = next((entry[key] for key in keys if key in entry), None)
+    if value is None or (isinstance(value, str | int) and not isinstance(value, bool)):
+        return None if value is None else str(value)
+    raise source.error(entry, "names and labels must be texts or integers")

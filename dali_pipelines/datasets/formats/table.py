@@ -1,0 +1,70 @@
+"""CSV with a header: columns such as name, path, video or filename, and label, class or category; split makes lists."""
+
+import csv
+from collections import defaultdict
+from collections.abc import Sequence
+
+from configs.errors import UserError
+from dali_pipelines.datasets.formats import Lists, Reading, Source
+from dali_pipelines.datasets.formats.plain import DELIMITERS
+
+NAMES = (
+    *("name", "path", "video", "filename", "file", "video_path", "video_name", "video_id", "file_name", "filepath"),
+    *("file_path", "clip", "clip_path", "id"),
+)
+LABELS = ("label", "class", "category", "action", "class_name", "label_name", "label_id", "class_id", "target")
+SPLITS = ("split", "subset", "set", "partition", "fold")
+
+
+def recognizes(source: Source) -> bool:
+    """Tell whether the first line names the columns."""
+    return not source.is_folder and bool(source.lines) and _delimiter(source.lines[0]) is not None
+
+
+def read(source: Source) -> Lists:
+    """Return the list, or one for each value of a column of splits."""
+    rows = table(source, _delimiter(source.lines[0]) or ",")
+    header = [cell.lower() for cell in rows[0]]
+    name, label, split = (_place(header, words) for words in (NAMES, LABELS, SPLITS))
+    if name is None:  # a quotation mark that goes on
+        raise source.error(source.lines[0], f"the first line must have one of {', '.join(NAMES)}")
+    parts: dict[str, list[Sequence[str]]] = defaultdict(list)
+    for row in rows[1:]:
+        parts[row[split] if split is not None else ""].append(row)
+    if len(parts) == 1:
+        return Lists(entries={source.path.name: [_reading(rows[1:], name, label)]})
+    if not all(part and "/" not in part for part in parts):
+        part = next(part for part in parts if not part or "/" in part)
+        raise source.error(part, f"the column {header[split or 0]} must name a split")
+    return Lists(entries={f"{part}.txt": [_reading(of_part, name, label)] for part, of_part in parts.items()})
+
+
+def table(source: Source, delimiter: str = ",") -> list[list[str]]:
+    """Return the rows of a CSV file, the header first, cells stripped; UserError unless all are as long as it."""
+    try:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(source.lines, delimiter=delimiter)]
+    except csv.Error as error:
+        raise UserError(f"cannot read the list of videos {str(source.path)!r}: {error}") from error
+    header = delimiter.join(rows[0])
+    for row in rows:
+        if len(row) != len(rows[0]):
+            raise source.error(delimiter.join(row), f"a line must have the {len(rows[0])} columns {header}")
+    return rows
+
+
+def _delimiter(line: str) -> str | None:
+    """Return what separates the columns of a header; None for a line that is none."""
+    for delimiter in DELIMITERS:
+        header = [cell.strip().strip('"').lower() for cell in line.split(delimiter)]
+        place = _place(header, NAMES)
+        if len(header) > 1 and place is not None and all(cell.replace("_", "a").isalpha() for cell in header):
+            return delimiter
+    return None
+
+
+def _place(header: Sequence[str], words: Sequence[str]) -> int | None:
+    return next((header.index(word) for word in words if word in header), None)
+
+
+def _reading(rows: Sequence[Sequence[str]], name: int, label: int | None) -> Reading:
+    return Reading(names=[row[name] for row in rows], labels=None if label is None else [row[label] for row in rows])

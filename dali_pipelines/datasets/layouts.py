@@ -1,0 +1,86 @@
+"""Folders of splits and of classes: train/CLASS/VIDEO and val/CLASS/VIDEO, CLASS/VIDEO."""
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from configs.errors import first_names
+from dali_pipelines.datasets.written import read_record, write_list
+from dali_pipelines.store.index import Index
+
+SPLIT = re.compile(
+    r"(?:(?:videos?|raw_?frames|frames|images)_)?(?:train|training|val|valid|validate|validation|test|testing)"
+    r"(?:[_-]?(?:set|videos?|frames|\d+|\d+x\d+))?",
+    re.IGNORECASE,
+)
+"""A folder of a split: train, val, also train_256 and videos_val as in mmaction2 and PySlowFast."""
+
+
+def split_level(names: Sequence[str]) -> int | None:
+    """Return the level at which all folders are splits, None where there is none.
+
+    That is the first level, or the first one below folders that all videos have in common.
+    """
+    folders = [name.split("/")[:-1] for name in names if "/" in name]
+    if not folders:
+        return None
+    for level in range(min(map(len, folders))):
+        at_level = {parts[level] for parts in folders}
+        if all(map(SPLIT.fullmatch, at_level)):
+            return level
+        if len(at_level) > 1:
+            return None
+    return None
+
+
+def split_of(names: Sequence[str]) -> list[str]:
+    """Return the folder of the split of each name, empty where it is in none."""
+    level = split_level(names)
+    return ["" if level is None or "/" not in name else name.split("/")[level] for name in names]
+
+
+def class_folder(names: Sequence[str]) -> list[str | None]:
+    """Return the folder that is the class of each name: the first, or the one in the split's. None without one."""
+    level = split_level(names)
+    place = 0 if level is None else level + 1
+    parts = [name.split("/") for name in names]
+    return [of[place] if len(of) > place + 1 else None for of in parts]
+
+
+def describe_classes(index: Index) -> list[str]:
+    """Return what to say of the classes and splits of a dataset: a line each."""
+    names = index.names.texts()
+    splits: dict[str, int] = defaultdict(int)
+    for split in split_of(names):
+        splits[split] += bool(split)
+    unlabeled = int((index.labels < 0).sum())
+    some = f", {unlabeled} videos without one" if unlabeled else ""
+    lines = [f"classes: {len(index.class_names)} ({first_names(index.class_names)}){some}"]
+    if not index.class_names:
+        lines = ["classes: none; they come from folders of classes, or from --labels LIST"]
+    if found := {split: count for split, count in sorted(splits.items()) if count}:
+        lines.append("splits: " + ", ".join(f"{split} ({count} videos)" for split, count in found.items()))
+    return lines
+
+
+def write_split_lists(index: Index) -> list[str]:
+    """Write `<split>.txt` into a dataset for each folder of a split, and return what to say about it, a line each.
+
+    A list of the user is left alone, and so is one of `dali_pipelines.lists`, which may name fewer.
+    """
+    listed: dict[str, list[str]] = defaultdict(list)
+    names = index.names.texts()
+    for name, split in zip(names, split_of(names), strict=True):
+        listed[split].append(name)
+    listed.pop("", None)
+    record, lines = read_record(index.root), []
+    for split, of_split in listed.items():
+        path = Path(index.root, f"{split}.txt")
+        others = path.exists() and path.name in record and not record[path.name]["split"]
+        if others or not write_list(path, of_split, split=True):
+            whose = "of `dali_pipelines.lists`" if others else "of yours"
+            lines.append(f"note: {path} is a list {whose} and stays; {split}/ has {len(of_split)} videos")
+        else:
+            lines.append(f"{path}: {len(of_split)} videos; --set data.list={path.name} takes them alone")
+    return lines

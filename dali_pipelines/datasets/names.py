@@ -1,0 +1,204 @@
+"""Find videos by the names that people write: absolute paths, basenames, suffixes, backslashes, other Unicode forms.
+
+A written name is that of a video when it is the whole name or when one of the two ends in the other, folder by folder.
+It is never taken for a video in another folder: where two fit, it is `AMBIGUOUS`.
+"""
+
+import bisect
+import difflib
+import posixpath
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from unicodedata import normalize
+
+from configs.errors import UserError, printable
+from dali_pipelines.store.files import VIDEO_SUFFIXES
+
+AMBIGUOUS = -1
+SUFFIXES = frozenset(
+    {
+        *VIDEO_SUFFIXES,
+        *(".3g2", ".dat", ".divx", ".dv", ".f4v", ".gif", ".h264", ".hevc", ".m2v", ".mxf", ".ogg", ".qt", ".rm"),
+        *(".rmvb", ".tar", ".y4m", ".zip"),
+    }
+)
+"""What may follow a name. Any other ".x" is part of it: "take.2" is not the video "take"."""
+
+Fold = Callable[[Sequence[str]], list[str]]
+
+
+@dataclass(frozen=True)
+class Names:
+    """The videos of a dataset by name, and those of its quarantine by path.
+
+    Rows from `len(names)` on are those of the quarantine.
+    """
+
+    names: Sequence[str]
+    quarantined: Sequence[str] = ()
+
+    def find(self, written: str) -> int | None:
+        """Return the row of the video that is meant, AMBIGUOUS where several may be, None where there is none."""
+        stem = without_suffix(written)
+        row = self._rows.get(written, self._rows.get(stem))
+        if row is not None:
+            return row
+        parts = parts_of(written)
+        stems = [*parts[:-1], without_suffix(parts[-1])] if parts else []
+        forms = [parts] if stems == parts else [parts, stems]
+        row = self._exact.find(forms) if parts else None
+        return self._loose.find(forms) if parts and row is None else row
+
+    def candidates(self, written: str) -> list[str]:
+        """Return the names that an ambiguous one may be, for an error."""
+        end = _loose(parts_of(without_suffix(written.strip())))
+        found = []
+        for name in (*self.names, *self.quarantined):
+            parts = _loose(parts_of(without_suffix(name)))
+            shorter, longer = sorted((end, parts), key=len)
+            if longer[len(longer) - len(shorter) :] == shorter:
+                found.append(name)
+        return found
+
+    def nearest(self, written: str) -> str | None:
+        """Return the name that is most like a written one, if any is."""
+        base = parts_of(without_suffix(written))[-1:]
+        of_base = [name for name in self.names if parts_of(name)[-1:] == base][:200]
+        place = bisect.bisect([key for key, _ in self._by_base], "".join(base))
+        around = [name for _, name in self._by_base[max(place - 100, 0) : place + 100]]
+        cutoff = 0.0 if of_base else 0.75
+        return next(
+            iter(difflib.get_close_matches(without_suffix(written), of_base or around, n=1, cutoff=cutoff)), None
+        )
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        return {name: row for row, name in enumerate(self.names)}
+
+    @cached_property
+    def _by_base(self) -> list[tuple[str, str]]:
+        return sorted((name.rpartition("/")[2], name) for name in self.names)
+
+    @cached_property
+    def _exact(self) -> "_Keys":
+        return _Keys(self.names, self.quarantined, list)
+
+    @cached_property
+    def _loose(self) -> "_Keys":
+        return _Keys(self.names, self.quarantined, _loose)
+
+
+class _Keys:
+    """Rows by all of a name and by its ends, both folded: "run/a" and "a" of "UCF/run/a"."""
+
+    def __init__(self, names: Sequence[str], quarantined: Sequence[str], fold: Fold) -> None:
+        self.fold = fold
+        self.names, self.quarantined = names, quarantined
+        self.full: dict[str, int] = {}
+        depths = set()
+        for row, name in enumerate(names):
+            parts = fold(parts_of(name))
+            depths.add(len(parts))
+            key = "/".join(parts)
+            self.full[key] = AMBIGUOUS if key in self.full else row
+        self.flat = depths == {1}
+        # Of a path, those ends are names that are as deep as the dataset's own.
+        self.paths = {}
+        for row, path in enumerate(quarantined, start=len(names)):
+            parts = fold(parts_of(without_suffix(path)))
+            ends = ["/".join(parts[-depth:]) for depth in depths]
+            if any(self.full.get(end, row) < len(names) for end in ends):
+                continue  # prepared since, or another video of that name
+            self.paths[row] = parts
+            self.full |= {end: row for end in ends if end not in self.full}
+
+    def find(self, forms: Sequence[Sequence[str]]) -> int | None:
+        folded = [self.fold(form) for form in forms]
+        for start in range(len(folded[0])):  # what is left of a name is all of a video's
+            if start and start == len(folded[0]) - 1 and not self.flat:
+                break  # without its folders it may be any
+            for parts in folded:
+                if (row := self.full.get("/".join(parts[start:]))) is not None:
+                    return row
+        return next((self._ends[key] for key in map("/".join, folded) if key in self._ends), None)
+
+    @cached_property
+    def _ends(self) -> dict[str, int]:
+        ends: dict[str, int] = {}
+        for row, name in enumerate(self.names):
+            parts = self.fold(parts_of(name))
+            for start in range(1, len(parts)):
+                key = "/".join(parts[start:])
+                ends[key] = AMBIGUOUS if key in ends else row
+        for row, parts in self.paths.items():
+            for start in range(len(parts)):
+                key = "/".join(parts[start:])
+                ends[key] = AMBIGUOUS if ends.get(key, row) < len(self.names) else ends.get(key, row)
+        return ends
+
+
+def match(names: Names, ways: Sequence[Sequence[str]]) -> tuple[int, list[int | None]]:
+    """Return which way of reading a list finds most videos, the first of equal ones, and their rows as of `Names.find`.
+
+    Where nothing is found in any way, it is the one with the shortest names: they have no labels.
+
+    Raises:
+        UserError: two names of different videos would be one and the same row, as "x/a" and "y/a" would both be "a".
+    """
+    best, found = min(range(len(ways)), key=lambda way: sum(map(len, ways[way]))), list[int | None]()
+    lost = len(ways[0])
+    for way, written in enumerate(ways):
+        rows = [names.find(name) for name in written]
+        if (without := rows.count(None)) < lost:
+            best, found, lost = way, rows, without
+        if not without:
+            break
+    found = found or [None] * len(ways[best])
+    _refuse_two_names(names, ways[best], found)
+    return best, found
+
+
+def _refuse_two_names(names: Names, written: Sequence[str], rows: Sequence[int | None]) -> None:
+    first: dict[int, str] = {}
+    for row, name in zip(rows, written, strict=True):
+        if row is None or row == AMBIGUOUS:
+            continue
+        other = first.setdefault(row, name)
+        if other != name and not _one_ends_in_the_other(name, other):
+            held = (*names.names, *names.quarantined)[row]
+            raise UserError(
+                f"{printable(other)} and {printable(name)} would both be the video {printable(held)}; write the names "
+                "that the dataset has"
+            )
+
+
+def parts_of(written: str) -> list[str]:
+    """Return the folders and the file of a name, in Unicode's composed form."""
+    text = written if written.isascii() else normalize("NFC", written.lstrip("\ufeff"))
+    text = text.strip().replace("\\", "/")
+    if "." in text or "//" in text:
+        text = posixpath.normpath(text) if text else ""
+    return [part for part in text.split("/") if part not in ("", ".", "..")]
+
+
+def without_suffix(name: str) -> str:
+    """Drop the suffix of a video, in capitals or not, with spaces after it."""
+    stem, dot, suffix = name.rstrip().rpartition(".")
+    return stem if dot and stem and not stem.endswith("/") and f".{suffix.lower()}" in SUFFIXES else name
+
+
+def _one_ends_in_the_other(a: str, b: str) -> bool:
+    shorter, longer = sorted((_loose(parts_of(without_suffix(name))) for name in (a, b)), key=len)
+    return longer[len(longer) - len(shorter) :] == shorter
+
+
+def _loose(parts: Sequence[str]) -> list[str]:
+    """Return folders regardless of case, spaces and punctuation, as Kinetics' classes are variously spelled."""
+    return [*map(_loose_folder, parts[:-1]), *parts[-1:]]
+
+
+@lru_cache(maxsize=10_000)
+def _loose_folder(name: str) -> str:
+    return re.sub(r"\W+|_+", "_", name.replace("'", "")).strip("_").casefold() or name

@@ -1,0 +1,72 @@
+"""The lists that commands write into a dataset, told from those of the user."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypedDict
+
+from dali_pipelines.store.files import replacing
+
+RECORD = "lists.json"
+"""Which lists of a dataset are ours: name -> `Written`."""
+
+
+class Written(TypedDict):
+    """What is known of a list that was written: its videos, its SHA-256, whether it is all of a folder."""
+
+    videos: int
+    sha256: str
+    split: bool
+
+
+def is_users(path: Path, names: Sequence[str]) -> bool:
+    """Tell whether there is a file that no command wrote, and that says something else."""
+    if not path.exists():
+        return False
+    old, record = path.read_bytes(), read_record(path.parent)
+    ours = record[path.name]["sha256"] if path.name in record else None
+    return old != _content(names) and _sha256(old) != ours
+
+
+def write_list(path: Path, names: Sequence[str], *, split: bool = False) -> bool:
+    """Write names to a list, one a line; return False, and leave the file alone, where it is the user's."""
+    if is_users(path, names):
+        return False
+    data = _content(names)
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+    of_this = Written(videos=len(names), sha256=_sha256(data), split=split)
+    with replacing(path.with_name(RECORD)) as temporary:
+        temporary.write_text(json.dumps({**read_record(path.parent), path.name: of_this}, indent=1) + "\n")
+    return True
+
+
+def read_record(root: Path | str) -> dict[str, Written]:
+    """Return which lists of a dataset are ours; nothing where no file says so."""
+    try:
+        found = json.loads(Path(root, RECORD).read_bytes())
+        return {
+            str(name): Written(videos=int(of["videos"]), sha256=str(of["sha256"]), split=bool(of["split"]))
+            for name, of in found.items()
+        }
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def splits_note(root: Path | str) -> list[str]:
+    """Return the note for who takes all videos of a dataset for which several lists were written."""
+    splits = {name: of for name, of in read_record(root).items() if Path(root, name).exists()}
+    if len(splits) < 2:
+        return []
+    counts = ", ".join(f"{of['videos']} of {name}" for name, of in splits.items())
+    first = next((name for name in splits if "train" in name.lower()), next(iter(splits)))
+    return [f"all videos of {root} are taken, those of every list ({counts}); --set data.list={first} takes one"]
+
+
+def _content(names: Sequence[str]) -> bytes:
+    return "".join(f"{name}\n" for name in names).encode(errors="surrogateescape")
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

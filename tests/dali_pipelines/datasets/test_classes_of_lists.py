@@ -1,0 +1,193 @@
+"""Classes from lists: for datasets without class folders, by a train and a test list together, and from --labels."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from configs.errors import UserError
+from configs.schema import LabeledData
+from dali_pipelines.datasets.labels import read_labels
+from dali_pipelines.datasets.open import open_data, open_dataset
+from dali_pipelines.lists import main
+from dali_pipelines.store.index import Index
+from tests.helpers.indexes import build
+
+NAMES = tuple("abcdef")
+
+
+def recipe(root: Path, train: str, test: str, **other: str) -> LabeledData:
+    (root / "train.txt").write_text(train)
+    (root / "test.txt").write_text(test)
+    return LabeledData(root=str(root), list="train.txt", test_list="test.txt", **other)  # type: ignore[arg-type]
+
+
+def classes(data: LabeledData) -> list[dict[str, str]]:
+    """The class of each video of both subsets, whose class names must be the same."""
+    found = [open_data(data, "train").index, open_data(data, "test").index]
+    assert found[0].class_names == found[1].class_names
+    return [
+        {name: of.class_names[label] for name, label in zip(of.names.texts(), of.labels.tolist(), strict=True)}
+        for of in found
+    ]
+
+
+def test_an_id_means_the_same_class_in_both_lists_though_one_lacks_classes(tmp_path):
+    build(tmp_path, *NAMES)
+    data = recipe(tmp_path, "a 2\nb 5\nc 3\n", "d 3\ne 0\nf 5\n")
+    assert classes(data) == [{"a": "2", "b": "5", "c": "3"}, {"d": "3", "e": "0", "f": "5"}]
+    assert open_data(data, "train").index.labels.tolist() == [2, 5, 3]  # ids are ids
+    assert open_data(data, "train").index.class_names == ("0", "1", "2", "3", "4", "5")
+
+
+def test_a_name_means_the_same_class_in_both_lists_though_one_lacks_classes(tmp_path):
+    build(tmp_path, *NAMES)
+    data = recipe(tmp_path, "a.avi walk\nb.avi run\n", "c.avi walk\nd.avi jump\n")
+    assert classes(data) == [{"a": "walk", "b": "run"}, {"c": "walk", "d": "jump"}]
+
+
+@pytest.mark.parametrize(("train", "test"), [("a 1\nb 2\n", "c 2\nd 1\n"), ("a 1\nb 3\n", "c 2\nd 2\n")])
+def test_labels_that_start_at_1_are_said_and_count_from_0_in_both(tmp_path, train, test):
+    build(tmp_path, *NAMES)
+    data = recipe(tmp_path, train, test)
+    assert classes(data) == [dict(line.split() for line in text.splitlines()) for text in (train, test)]
+    for part, of in (("train", train), ("test", test)):
+        dataset = open_data(data, part)  # type: ignore[arg-type]
+        assert dataset.index.labels.tolist() == [int(line.split()[1]) - 1 for line in of.splitlines()]
+        assert f"the labels of {tmp_path}/{part}.txt start at 1" in dataset.notes[0]
+        assert "label 1 is class '1'" in dataset.notes[0]
+
+
+def test_labels_that_start_at_1_are_said_where_the_dataset_has_the_classes(tmp_path):
+    build(tmp_path, "run/a", "walk/b", classes={"run/a": "run", "walk/b": "walk"})
+    (dataset := tmp_path / "list.txt").write_text("run/a 1\nwalk/b 2\n")
+    (note,) = open_dataset(tmp_path, dataset, labeled=True).notes
+    assert note == f"the labels of {dataset} start at 1; here class ids start at 0, and its label 1 is class 'run'"
+    dataset.write_text("run/a 0\nwalk/b 1\n")
+    assert open_dataset(tmp_path, dataset, labeled=True).notes == []
+
+
+def test_class_ids_do_not_depend_on_which_videos_are_missing(tmp_path):
+    build(tmp_path, *NAMES)
+    data = recipe(tmp_path, "a.avi run\nb.avi walk\n", "c.avi run\ngone.avi jump\n", missing="skip")
+    assert classes(data) == [{"a": "run", "b": "walk"}, {"c": "run"}]
+    assert open_data(data, "train").index.class_names == ("jump", "run", "walk")
+
+
+def test_ids_in_one_list_and_names_in_the_other_are_refused(tmp_path):
+    build(tmp_path, *NAMES)
+    with pytest.raises(UserError, match=r"one has class ids and one names; write classes into the dataset with"):
+        open_data(recipe(tmp_path, "a.avi 1\nb.avi 2\n", "c.avi run\nd.avi walk\n"), "train")
+
+
+def test_a_test_list_without_labels_is_refused_before_training(tmp_path):
+    build(tmp_path, *NAMES)
+    with pytest.raises(UserError, match=r"test.txt has no labels for them; write classes into the dataset"):
+        open_data(recipe(tmp_path, "a 0\nb 1\n", "c\nd\n"), "train")
+
+
+def test_labels_that_swap_the_classes_of_two_videos_are_refused(tmp_path):
+    names = ["run/a", "run/b", "walk/c", "walk/d"]
+    build(tmp_path, *names, classes={name: name.split("/")[0] for name in names})
+    (tmp_path / "list.txt").write_text("run/a 0\nrun/b 1\nwalk/c 0\nwalk/d 1\n")
+    with pytest.raises(UserError, match=r"gives other videos one label than .* gives one class: they are of different"):
+        open_dataset(tmp_path, tmp_path / "list.txt", labeled=True)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("a,0\nb,\n", "has an empty label for b"),
+        ("a,0\nb,-1\n", "has the label -1 for b: class ids are 0 or more"),
+        ("a,run\na.mp4,run\nb,walk\na,walk\n", "has two labels for a: run and walk"),
+        ("a,0\nb,99999999999999999999999999\n", "the class id 99999999999999999999999999 is not below 100000"),
+        ("a,0\nb,100000\n", "the class id 100000 is not below 100000"),
+    ],
+)
+def test_f29_labels_that_are_none_or_two_are_one_line_of_error(tmp_path, lines, message):
+    build(tmp_path, "a", "b")
+    (tmp_path / "labels.csv").write_text(lines)
+    with pytest.raises(UserError, match=message) as raised:
+        read_labels(str(tmp_path / "labels.csv"), ["a", "b"])
+    assert "\n" not in str(raised.value)
+    with pytest.raises(UserError, match=message):
+        open_dataset(tmp_path, tmp_path / "labels.csv", labeled=True)
+    with pytest.raises(UserError, match=message):
+        main(["auto", str(tmp_path / "labels.csv"), "--data-dir", str(tmp_path)])
+    assert Index.load(tmp_path).class_names == ()
+
+
+@pytest.mark.parametrize("header", ["", "name,label\n"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-8"])
+def test_f25_a_byte_order_mark_in_the_labels_is_no_part_of_a_name(tmp_path, header, encoding):
+    (tmp_path / "labels.csv").write_bytes(f"{header}run/a.avi,x\r\nb c,y\r\n".encode(encoding))
+    assert read_labels(str(tmp_path / "labels.csv"), ["run/a", "b c"]) == ({"run/a": 0, "b c": 1}, ("x", "y"))
+
+
+def test_labels_may_come_from_any_list_that_has_them(tmp_path):
+    (tmp_path / "labels.json").write_text(json.dumps([{"name": "x/b.mp4", "label": 2}, {"name": "./x/a", "label": 1}]))
+    assert read_labels(str(tmp_path / "labels.json"), ["x/a", "x/b"]) == ({"x/a": 0, "x/b": 1}, ("1", "2"))
+    (tmp_path / "labels.txt").write_text("/root/x/b.mp4 0\n/root/x/a.mp4 7\n")
+    ids, names = read_labels(str(tmp_path / "labels.txt"), ["x/a", "x/b"])
+    assert (ids, len(names)) == ({"x/a": 7, "x/b": 0}, 8)
+    (tmp_path / "labels.csv").write_text("b,run\na,walk\n")
+    with pytest.raises(UserError, match=r"b may be any of x/b, y/b; write the name with its folders"):
+        read_labels(str(tmp_path / "labels.csv"), ["x/b", "y/b", "a"])
+
+
+def test_lists_given_one_after_the_other_share_their_classes(tmp_path):
+    build(tmp_path / "data", *NAMES)
+    (tmp_path / "train.csv").write_text("path,label\na,walk\nb,run\nc,jump\n")
+    (tmp_path / "test.csv").write_text("path,label\nd,run\ne,walk\n")
+    for name in ("train.csv", "test.csv"):
+        main(["auto", str(tmp_path / name), "--data-dir", str(tmp_path / "data")])
+    index = Index.load(tmp_path / "data")
+    assert index.class_names == ("jump", "run", "walk")
+    assert index.labels.tolist() == [2, 1, 0, 1, 2, -1]
+
+
+def test_lists_given_together_are_of_the_same_classes(tmp_path, capsys):
+    build(tmp_path / "data", *NAMES)
+    (tmp_path / "train.txt").write_text("a 1\nb 3\n")
+    (tmp_path / "test.txt").write_text("c 2\nd 1\n")
+    main(["auto", str(tmp_path / "train.txt"), str(tmp_path / "test.txt"), "--data-dir", str(tmp_path / "data")])
+    index = Index.load(tmp_path / "data")
+    assert index.class_names == ("1", "2", "3")
+    assert index.labels.tolist() == [0, 2, 1, 0, -1, -1]
+    assert "start at 1; here class ids start at 0, and its label 1 is class '1'" in capsys.readouterr().out
+
+
+def test_classes_that_are_others_than_those_of_the_lists_are_replaced_and_that_is_said(tmp_path, capsys):
+    names = ("one/a", "one/b", "two/c")
+    build(tmp_path / "data", *names, classes={name: name.split("/")[0] for name in names})
+    (tmp_path / "list.txt").write_text("a.avi run\nb.avi walk\nc.avi run\n")
+    main(["auto", str(tmp_path / "list.txt"), "--data-dir", str(tmp_path / "data")])
+    assert Index.load(tmp_path / "data").class_names == ("run", "walk")
+    assert "the classes of" in (printed := capsys.readouterr().out)
+    assert "(one, two) are replaced by the lists'" in printed
+
+
+def test_a_list_of_the_users_in_the_dataset_is_never_written_over(tmp_path):
+    build(tmp_path / "data", *NAMES)
+    (tmp_path / "train.csv").write_text("path,label\na,walk\nb,run\n")
+    (tmp_path / "data" / "train.txt").write_text("my own\n")
+    with pytest.raises(UserError, match=r"train.txt is a list of yours, which is not written over: move it away"):
+        main(["auto", str(tmp_path / "train.csv"), "--data-dir", str(tmp_path / "data")])
+    assert (tmp_path / "data" / "train.txt").read_text() == "my own\n"
+    assert Index.load(tmp_path / "data").class_names == ()
+    with pytest.raises(UserError, match=r"train.txt would be written twice, or is the list itself"):
+        main(["auto", str(tmp_path / "data" / "train.txt"), "--data-dir", str(tmp_path / "data")])
+
+
+def test_u13_a_recipe_may_skip_missing_videos_and_names_them(tmp_path):
+    build(tmp_path, *NAMES)
+    data = recipe(tmp_path, "a 0\ngone 0\nb 1\n", "c 1\nlost.mp4 0\n")
+    with pytest.raises(UserError, match=r"names 1 videos .* \(gone\).*`--set data.missing=skip`"):
+        open_data(data, "train")
+    data = recipe(tmp_path, "a 0\ngone 0\nb 1\n", "c 1\nlost.mp4 0\n", missing="skip")
+    train, test = open_data(data, "train"), open_data(data, "test")
+    assert (train.missing, test.missing) == (("gone",), ("lost.mp4",))
+    assert train.index.names.texts() == ("a", "b")
+    assert train.notes == [f"1 of 3 videos of {tmp_path}/train.txt are missing: gone"]
+    with pytest.raises(UserError, match=r"names 2 videos that .* does not hold \(x, y\)"):
+        open_data(recipe(tmp_path, "x 0\ny 1\n", "c 1\n", missing="skip"), "train")

@@ -1,0 +1,289 @@
+"""Each format of lists from a file as its documentation has it, told by its content."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from configs.errors import UserError
+from dali_pipelines import lists as command
+from dali_pipelines.datasets.formats import describe_formats, format_names, list_format, read_lists
+from dali_pipelines.datasets.open import open_dataset
+from dali_pipelines.lists import main
+from dali_pipelines.store.index import Index
+from tests.helpers.indexes import build
+
+UCF = ("ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01", "HandstandPushups/v_HandStandPushups_g01_c01", "YoYo/v_YoYo_g25_c05")
+CLASS_OF_UCF = {name: name.split("/")[0] for name in UCF}
+FRAMES = (164, 29, 300)
+# Lists of one file: as the spec or the system's own page has them, of the videos of UCF in that order.
+FILES = {
+    "trainlist01.txt": "".join(f"{name}.avi {label}\r\n" for name, label in zip(UCF, (1, 37, 101), strict=True)),
+    "testlist01.txt": "".join(f"{name}.avi\r\n" for name in UCF),
+    # CtP, specs/ctp.md 5: objects of name and label; lines of name and label.
+    "train_split_1.json": json.dumps([{"name": n, "label": i} for n, i in zip(UCF, (1, 37, 101), strict=True)]),
+    "train_split_1.txt": "".join(f"{name} {label}\n" for name, label in zip(UCF, (1, 37, 101), strict=True)),
+    # CSTP, specs/cstp.md 6.2
+    "trainlist02.txt": "".join(f"{name}.mp4 {label}\n" for name, label in zip(UCF, (0, 36, 100), strict=True)),
+    "trainlist01_nframe.txt": "".join(
+        f"{name}.avi {i} {n}\n" for name, i, n in zip(UCF, (0, 1, 2), FRAMES, strict=True)
+    ),
+    "val_list.txt": "".join(f"{name}\n" for name in UCF),
+    "val_list_label.txt": "".join(f"val/{name}.mp4  {i}\n" for i, name in enumerate(UCF)),
+    "val_list_label_nframe.txt": "".join(
+        f"val/{name}.mp4  {i}  {n}\n" for i, (name, n) in enumerate(zip(UCF, FRAMES, strict=True))
+    ),
+    # CPC and CoCLR, specs/cpc_transformer.md 1: a slash behind the folder; Concepts, its README.
+    "train_split03.csv": "".join(f"/root/tmp/frame/{name}/,{n}\r\n" for name, n in zip(UCF, FRAMES, strict=True)),
+    "kinetics.csv": "".join(f"/root/ucf-101/train/{name},{n}\n" for name, n in zip(UCF, FRAMES, strict=True)),
+    "ucf_train.csv": "".join(f"/r/train/{name},{n},{i}\n" for i, (name, n) in enumerate(zip(UCF, FRAMES, strict=True))),
+    # mmaction2's rawframes and videos.
+    "rawframes.txt": "".join(f"{name} {n} {i}\n" for i, (name, n) in enumerate(zip(UCF, FRAMES, strict=True))),
+    "videos.txt": "".join(f"some/path/{name}.mp4 {i}\n" for i, name in enumerate(UCF)),
+    "comma.txt": "".join(f"{name},{i}\n" for i, name in enumerate(UCF)),
+    "semicolon.csv": "".join(f"{name};{name.split('/')[0]}\n" for name in UCF),
+    "tabs.tsv": "".join(f"{name}.mp4\t{i}\n" for i, name in enumerate(UCF)),
+    "header.csv": "Video,Class,seconds\n" + "".join(f'"{name}.mp4","{name.split("/")[0]}",3\n' for name in UCF),
+    "header_path.csv": "label;file_path\n" + "".join(f"{i};./{name}.mp4\n" for i, name in enumerate(UCF)),
+    "names.json": json.dumps([f"{name}.mp4" for name in UCF], indent=2),
+    "mapping.json": json.dumps({name: name.split("/")[0] for name in UCF}),
+    "lines.jsonl": "".join(json.dumps({"video": f"{name}.mp4", "label": i}) + "\n" for i, name in enumerate(UCF)),
+}
+UNLABELED = {"testlist01.txt", "val_list.txt", "train_split03.csv", "kinetics.csv", "names.json"}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_list_of_one_file_names_its_videos_and_fits_the_classes_of_the_folders(tmp_path, name):
+    """U04: CPC's and Concepts' CSVs and CtP's JSON among them."""
+    build(tmp_path, *UCF, classes=CLASS_OF_UCF, frames=FRAMES)
+    (tmp_path / name).write_text(FILES[name], newline="")
+    dataset = open_dataset(tmp_path, tmp_path / name, labeled=True)
+    assert dataset.index.names.texts() == UCF
+    assert dataset.index.labels.tolist() == [0, 1, 2]
+    assert (dataset.labels is None) == (name in UNLABELED)
+
+
+@pytest.mark.parametrize("name", sorted(FILES.keys() - UNLABELED))
+def test_the_labels_of_a_list_are_the_classes_where_the_dataset_has_none(tmp_path, name):
+    build(tmp_path, *UCF, frames=FRAMES)
+    (tmp_path / name).write_text(FILES[name], newline="")
+    index = open_dataset(tmp_path, tmp_path / name, labeled=True).index
+    classes = [index.class_names[label] for label in index.labels]
+    assert classes in (["0", "1", "2"], ["1", "37", "101"], ["0", "36", "100"], [*CLASS_OF_UCF.values()])
+
+
+@pytest.mark.parametrize("name", sorted(UNLABELED))
+def test_a_list_without_labels_for_videos_without_classes_is_refused_with_the_way_out(tmp_path, name):
+    build(tmp_path, *UCF, frames=FRAMES)
+    (tmp_path / name).write_text(FILES[name], newline="")
+    with pytest.raises(UserError, match=r"3 videos without a class.* has no labels .*python -m dali_pipelines.lists"):
+        open_dataset(tmp_path, tmp_path / name, labeled=True)
+
+
+def test_counts_of_frames_that_were_taken_at_another_rate_are_not_classes(tmp_path):
+    names = [f"run/{number:02d}" for number in range(6)]
+    build(tmp_path, *names)
+    (tmp_path / "list.csv").write_text("".join(f"{name},{200 + 7 * i},{i % 3}\n" for i, name in enumerate(names)))
+    assert open_dataset(tmp_path, tmp_path / "list.csv").labels == ("0", "1", "2") * 2
+    (tmp_path / "list.csv").write_text("".join(f"{name},{200 + 7 * i}\n" for i, name in enumerate(names)))
+    assert open_dataset(tmp_path, tmp_path / "list.csv").labels is None
+
+
+def test_f24_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path):
+    build(tmp_path, *UCF, classes=CLASS_OF_UCF, frames=FRAMES)
+    for name, text in FILES.items():
+        for encoding in ("utf-8-sig", "utf-16"):
+            (tmp_path / name).write_bytes(text.encode(encoding))
+            assert open_dataset(tmp_path, tmp_path / name).index.names.texts() == UCF
+
+
+def run(root: Path, *arguments: object) -> None:
+    main([*map(str, arguments), "--data-dir", str(root)])
+
+
+def classes_in(root: Path, name: str) -> dict[str, str]:
+    """The class of each video of a list that was written."""
+    index = open_dataset(root, root / name, labeled=True).index
+    return {video: index.class_names[of] for video, of in zip(index.names.texts(), index.labels.tolist(), strict=True)}
+
+
+def ucf101(folder: Path) -> None:
+    (folder / "classInd.txt").write_text("".join(f"{i} {n.split('/')[0]}\r\n" for i, n in enumerate(UCF, start=1)))
+    for split in (1, 2, 3):
+        train = [name for place, name in enumerate(UCF) if place != split - 1]
+        lines = "".join(f"{name}.avi {UCF.index(name) + 1}\r\n" for name in train)
+        (folder / f"trainlist0{split}.txt").write_text(lines)
+        (folder / f"testlist0{split}.txt").write_text(f"{UCF[split - 1]}.avi\r\n")
+
+
+def test_all_three_splits_of_ucf101_are_written_for_videos_in_class_folders_or_in_one(tmp_path):
+    folder = tmp_path / "ucfTrainTestlist"
+    folder.mkdir()
+    ucf101(folder)
+    for root, stored in ((tmp_path / "a", UCF), (tmp_path / "b", tuple(name.split("/")[1] for name in UCF))):
+        build(root, *stored, classes=CLASS_OF_UCF if stored == UCF else None)
+        run(root, "auto", folder)
+        for split in (1, 2, 3):
+            train = classes_in(root, f"trainlist0{split}.txt")
+            assert [*train] == [name for place, name in enumerate(stored) if place != split - 1]
+            assert classes_in(root, f"testlist0{split}.txt") == {stored[split - 1]: [*CLASS_OF_UCF.values()][split - 1]}
+
+
+KINETICS = "label,youtube_id,time_start,time_end,split{cc}\n"
+CLIPS = {  # name by class and id -> line of a CSV
+    "abseiling/0347ZoDXyP0_000095_000105": "abseiling,0347ZoDXyP0,95,105,train",
+    "shooting goal (soccer)/-3B32lodo2M_000059_000069": "shooting goal (soccer),-3B32lodo2M,59,69,train",
+    "abseiling/_dbcJuKJQNs_000040_000050": "abseiling,_dbcJuKJQNs,40,50,{val}",
+}
+
+
+def kinetics(folder: Path, *, of_400: bool) -> None:
+    cc, val = (",is_cc", "val") if of_400 else ("", "validate")
+    lines = [line.format(val=val) + ",0" * of_400 for line in CLIPS.values()]
+    folder.mkdir(exist_ok=True)
+    (folder / "train.csv").write_text(KINETICS.format(cc=cc) + "\n".join(lines[:2]) + "\n")
+    (folder / ("val.csv" if of_400 else "validate.csv")).write_text(KINETICS.format(cc=cc) + lines[2] + "\n")
+
+
+LAYOUTS: dict[str, Callable[[str, str], str]] = {
+    "train/CLASS/ID_000010_000020": lambda split, name: f"{split}/{name}",
+    "CLASS/ID_000010_000020": lambda split, name: name,
+    "underscores": lambda split, name: f"{split}_256/{name.replace(' ', '_').replace('(', '').replace(')', '')}",
+    "ID_000010_000020": lambda split, name: name.split("/")[1],
+    "ID": lambda split, name: name.split("/")[1][:11],
+    "CLASS/ID": lambda split, name: name.rsplit("_", 2)[0],
+}
+
+
+@pytest.mark.parametrize("of_400", [True, False])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_clips_of_kinetics_are_found_in_every_layout(tmp_path, layout, of_400):
+    kinetics(tmp_path / "annotations", of_400=of_400)
+    split_of = dict(zip(CLIPS, ("train", "train", "val"), strict=True))
+    stored = {LAYOUTS[layout](split_of[name], name): name.split("/")[0] for name in CLIPS}
+    build(tmp_path / "data", *stored)
+    run(tmp_path / "data", "kinetics", tmp_path / "annotations")
+    first, second, third = stored
+    assert classes_in(tmp_path / "data", "train.txt") == {first: "abseiling", second: "shooting goal (soccer)"}
+    assert classes_in(tmp_path / "data", "val.txt") == {third: "abseiling"}
+
+
+def test_u13_dead_links_of_kinetics_are_an_error_with_a_flag_that_leaves_them_out_and_counts_them(tmp_path, capsys):
+    kinetics(tmp_path / "annotations", of_400=True)
+    root = tmp_path / "data"
+    build(root, *[*CLIPS][1:])
+    with pytest.raises(UserError, match=r"names 1 videos .*abseiling/0347ZoDXyP0_000095_000105.*`--missing skip`"):
+        run(root, "auto", tmp_path / "annotations")
+    assert not [*root.glob("*.txt")]
+    run(root, "auto", tmp_path / "annotations", "--missing", "skip")
+    assert "missing: 1 listed videos, named in" in capsys.readouterr().out
+    assert (root / "missing.csv").read_text().splitlines()[1:] == ["abseiling/0347ZoDXyP0_000095_000105,in train.txt"]
+    assert [*classes_in(root, "train.txt")] == ["shooting goal (soccer)/-3B32lodo2M_000059_000069"]
+
+
+def test_the_test_videos_of_kinetics_may_have_no_classes(tmp_path):
+    (tmp_path / "test.csv").write_text("youtube_id,time_start,time_end,split\n--6bJUbfpnQ,17,27,test\n")
+    build(tmp_path / "data", "test/--6bJUbfpnQ_000017_000027")
+    run(tmp_path / "data", "auto", tmp_path / "test.csv")
+    assert (tmp_path / "data" / "test.txt").read_text() == "test/--6bJUbfpnQ_000017_000027\n"
+
+
+SSV2 = {  # as its page shows an entry, and labels.json with ids as texts
+    "labels": {"Approaching something with your camera": "0", "Holding something": "1", "Moving something up": "2"},
+    "train": [
+        {"id": "74225", "label": "moving tv up", "template": "Moving [something] up", "placeholders": ["tv"]},
+        {"id": "78687", "label": "holding cup", "template": "Holding [something]", "placeholders": ["cup"]},
+    ],
+    "validation": [
+        {"id": "2", "label": "holding a bag", "template": "Holding [something]", "placeholders": ["a bag"]},
+    ],
+    "test": [{"id": "1420"}],
+}
+
+
+@pytest.mark.parametrize("prefix", ["", "something-something-v2-"])
+def test_something_something_v2_has_its_classes_from_templates(tmp_path, prefix):
+    for part, content in SSV2.items():
+        (tmp_path / f"{prefix}{part}.json").write_text(json.dumps(content))
+    root = tmp_path / "data"
+    build(root, "74225", "78687", "2", "1420")
+    run(root, "ssv2", tmp_path)
+    assert classes_in(root, "train.txt") == {"74225": "Moving something up", "78687": "Holding something"}
+    assert classes_in(root, "validation.txt") == {"2": "Holding something"}
+    assert Index.load(root).class_names == tuple(SSV2["labels"])
+
+
+def test_one_file_of_something_something_v2_is_a_list_by_itself(tmp_path):
+    build(tmp_path, "74225", "78687")
+    (tmp_path / "train.json").write_text(json.dumps(SSV2["train"]))
+    index = open_dataset(tmp_path, tmp_path / "train.json", labeled=True).index
+    assert [index.class_names[label] for label in index.labels] == ["Moving something up", "Holding something"]
+
+
+def test_jester_has_its_classes_from_a_file_of_labels(tmp_path):
+    for part, text in {
+        "labels": "Swiping Left\nDoing other things\n",
+        "train": "34870;Doing other things\n56557;Swiping Left\n",
+        "validation": "9223;Swiping Left\n",
+        "test": "7\n",
+    }.items():
+        (tmp_path / f"jester-v1-{part}.csv").write_text(text)
+    root = tmp_path / "data"
+    build(root, "34870", "56557", "9223", "7")
+    run(root, "jester", tmp_path)
+    assert classes_in(root, "train.txt") == {"34870": "Doing other things", "56557": "Swiping Left"}
+    assert classes_in(root, "validation.txt") == {"9223": "Swiping Left"}
+
+
+def test_a_csv_with_a_column_of_splits_is_a_list_for_each(tmp_path):
+    (tmp_path / "all.csv").write_text("filename,label,split\na.mp4,run,train\nb.mp4,walk,train\nc.mp4,run,test\n")
+    root = tmp_path / "data"
+    build(root, "a", "b", "c")
+    run(root, "auto", tmp_path / "all.csv")
+    assert classes_in(root, "train.txt") == {"a": "run", "b": "walk"}
+    assert classes_in(root, "test.txt") == {"c": "run"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.csv", "name,label\na,1\nb\n", r"a.csv: a line must have the 2 columns name,label, and not 'b'"),
+        ("a.json", '[{"name": "a", "label": 1}, {"nome": "b"}]', r"must have one of name, .*and not .*'nome': 'b'"),
+        ("a.json", '[{"name": ["a"]}]', r"names and labels must be texts or integers"),
+        ("a.json", "[1, 2]", r"objects with name and label, names, or name: label, and not '1'"),
+        ("a.json", '[{"name": "a"', r"a.json': not JSON: .*line 1 column 14"),
+        ("a.json", "[" * 100_000, r"a.json': not JSON"),
+        (
+            "k.csv",
+            KINETICS.format(cc="") + "run,ID,x,2,train\n",
+            r"time_start and .*, and not 'run,ID,x,2,train'",
+        ),
+        (
+            "a.json",
+            '[{"nome": "\\u001b[31m' + "x" * 5000 + '"}]',
+            r"not \"\{'nome': '\\\\x1b\[31mxx.{1,60} \.\.\. .{1,70}$",
+        ),
+    ],
+)
+def test_a_line_that_is_wrong_is_quoted_short_and_without_escapes(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_lists(tmp_path / name)
+
+
+def test_a_folder_without_lists_names_the_formats_that_are_known(tmp_path):
+    with pytest.raises(UserError, match=r"holds no known lists\. Known are .*hmdb51: .*kinetics: .*ucf101: "):
+        read_lists(tmp_path)
+
+
+def test_every_format_is_a_line_of_the_help_and_has_its_two_functions(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    printed = capsys.readouterr().out
+    for name, about in describe_formats().items():
+        assert f"{name} " in printed
+        assert about in printed
+        assert 20 < len(about) < 120
+    assert all(callable(list_format(name).recognizes) for name in format_names())
+    assert command.__doc__ is not None

@@ -1,0 +1,142 @@
+"""Names are found in the ways in which people write them, and never as another video."""
+
+import re
+from unicodedata import normalize
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from configs.errors import UserError
+from dali_pipelines.datasets.names import AMBIGUOUS, Names, match
+from dali_pipelines.datasets.open import open_dataset
+from tests.dali_pipelines.datasets.test_open import listing, quarantine
+from tests.helpers.indexes import build
+
+HELD = ("Surfing/video", "Surfing/video (1)", "run/a", "run/b c", "walk/a", "walk/e.f", "walk/take")
+PARTS = st.text("ab .-_é(1)", min_size=1, max_size=5).map(str.strip).filter(lambda part: part.strip(". "))
+
+
+def find(written: str, *held: str, quarantined: tuple[str, ...] = ()) -> str | None:
+    names = Names(held or HELD, quarantined)
+    row = names.find(written)
+    assert row != AMBIGUOUS, names.candidates(written)
+    return None if row is None else [*names.names, *quarantined][row]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *("run/a", "run/a.avi", "run/a.AVI", "run/a.mp4 ", "./run/a", "run//a", "run/./a.zip", "run/a/"),
+        *("/root/ucf/train/run/a", "UCF-101/run/a.avi", "../frames/run/a", r"run\a.avi", r"D:\videos\run\a.mp4"),
+        *("\ufeffrun/a.avi", "file:///x/run/a.mp4", "RUN/a"),
+    ],
+)
+def test_f26_a_name_may_be_absolute_relative_with_a_suffix_or_with_backslashes(written):
+    assert find(written) == "run/a"
+
+
+@pytest.mark.parametrize(
+    ("written", "name"), [("b c.mp4", "run/b c"), ("e.f", "walk/e.f"), ("x/e.f.avi", None), ("Surfing/e.f", None)]
+)
+def test_f26_a_basename_is_enough_where_there_is_one_but_not_with_another_folder(written, name):
+    assert find(written) == name
+
+
+def test_f26_a_dataset_with_more_folders_than_the_list_is_found_by_the_end_of_its_names():
+    assert find("run/a.avi", "train/run/a", "train/walk/a") == "train/run/a"
+    assert find("val/run/a.avi", "train/run/a", "train/walk/a") is None  # another split is another video
+    assert find("/frames/run/a", "train/run/a") is None
+
+
+def test_f26_an_error_names_the_nearest_video_and_from_where_names_count(tmp_path):
+    build(tmp_path, *HELD)
+    with pytest.raises(UserError, match=r"does not hold \(runs/b c.mp4\).*nearest name there is run/b c\. Names count"):
+        open_dataset(tmp_path, listing(tmp_path, "runs/b c.mp4", "run/a.mp4"))
+
+
+def test_f13_a_name_with_a_number_in_brackets_is_not_the_video_beside_it(tmp_path):
+    build(tmp_path, *HELD)
+    chosen = open_dataset(tmp_path, listing(tmp_path, "Surfing/video (1).mp4"))
+    assert chosen.index.names.texts() == ("Surfing/video (1)",)
+    for absent in ("Surfing/video (2).mp4", "walk/take.2", "walk/take 2.avi", "jump/a", "Surfing/a.mp4"):
+        with pytest.raises(UserError, match=re.escape(f"does not hold ({absent})")):
+            open_dataset(tmp_path, listing(tmp_path, absent, "run/a.avi"))
+
+
+def test_f13_names_that_end_in_numbers_are_not_split_when_one_of_them_is_absent(tmp_path):
+    build(tmp_path, "walk/take", "walk/take 1", "walk/take 2")
+    with pytest.raises(UserError, match=r"names 1 videos .*does not hold \(walk/take 3\)"):
+        open_dataset(tmp_path, listing(tmp_path, "walk/take 1", "walk/take 2", "walk/take 3"))
+
+
+def test_f13_an_ambiguous_basename_is_an_error_that_names_both(tmp_path):
+    build(tmp_path, *HELD)
+    with pytest.raises(UserError, match=r"a\.avi may be any of run/a, walk/a; write the name with its folders"):
+        open_dataset(tmp_path, listing(tmp_path, "a.avi", "run/b c"))
+
+
+def test_f13_a_basename_that_may_be_the_quarantined_video_is_an_error_that_names_both(tmp_path):
+    build(tmp_path, "run/a", "run/b")
+    quarantine(tmp_path, "/films/walk/a.avi")
+    with pytest.raises(UserError, match=r"a\.avi may be any of /films/walk/a.avi, run/a;"):
+        open_dataset(tmp_path, listing(tmp_path, "a.avi"))
+
+
+def test_two_names_that_would_be_one_video_are_refused():
+    with pytest.raises(UserError, match="x/a and y/a would both be the video a; write the names that the dataset has"):
+        match(Names(["a", "b"]), [["x/a", "b", "y/a"]])
+    assert match(Names(["run/a"]), [["a.mp4", "./run/a", "run/a.avi", "a.mp4"]]) == (0, [0, 0, 0, 0])
+
+
+@pytest.mark.parametrize(("listed", "stored"), [("NFD", "NFC"), ("NFC", "NFD"), ("NFD", "NFD")])
+def test_f27_the_composed_and_the_decomposed_form_of_a_name_are_the_same(tmp_path, listed, stored):
+    name = "Surfing/café ñ"
+    build(tmp_path, normalize(stored, name), "run/a")
+    chosen = open_dataset(tmp_path, listing(tmp_path, "run/a.mp4", normalize(listed, name) + ".mp4"))
+    assert chosen.index.names.texts() == ("run/a", normalize(stored, name))
+
+
+def test_f31_the_folder_of_a_class_may_be_spelled_in_two_ways_and_the_file_may_not():
+    stored = ("HandStandPushups/v_HandStandPushups_g01_c01", "shooting_goal_soccer/aBc", "massaging persons head/x")
+    assert find("HandstandPushups/v_HandStandPushups_g01_c01.avi", *stored) == stored[0]
+    assert find("shooting goal (soccer)/aBc.mp4", *stored) == stored[1]
+    assert find("massaging person's head/x", *stored) == stored[2]
+    assert find("shooting goal (soccer)/AbC.mp4", *stored) is None  # YouTube tells the case of ids apart
+    assert find("HandStandPushups/a", "HandstandPushups/a", "HandStandPushups/a") == "HandStandPushups/a"
+    both = Names(["HandstandPushups/a", "HandStandPushups/a"])
+    assert both.find("handstandpushups/a") == AMBIGUOUS
+
+
+@pytest.mark.parametrize("line", ["Archery/bad.avi", "/elsewhere/UCF-101/Archery/bad.mp4 3", "bad", r"Archery\bad"])
+def test_f44_a_list_of_quarantined_videos_alone_says_that_they_are_in_the_quarantine(tmp_path, line):
+    build(tmp_path, "Archery/good")
+    quarantine(tmp_path, "/films/UCF/Archery/bad.avi")
+    with pytest.raises(UserError, match=r"nothing is left of the list: 1 of 1 videos of .* are quarantined"):
+        open_dataset(tmp_path, listing(tmp_path, line))
+
+
+def slow_reference(written: str, held: list[str]) -> int | None:
+    parts = normalize("NFC", written).split("/")
+    flat = not any("/" in name for name in held)
+    for start in range(len(parts)):
+        rows = [row for row, name in enumerate(held) if normalize("NFC", name).split("/") == parts[start:]]
+        if rows and (start < len(parts) - 1 or flat):
+            return rows[0] if len(rows) == 1 else AMBIGUOUS
+    return None
+
+
+@given(st.lists(st.lists(PARTS, min_size=1, max_size=3).map("/".join), min_size=1, max_size=8, unique=True), st.data())
+def test_a_name_is_found_as_itself_and_behind_a_root_as_a_search_through_all_finds_it(held, data):
+    names = Names(held)
+    row = data.draw(st.integers(0, len(held) - 1))
+    assert names.find(held[row]) == row
+    if "/" in held[row]:
+        assert names.find(f"/some root/{held[row]}.mkv") == slow_reference(f"some root/{held[row]}", held)
+
+
+def test_a_hundred_thousand_names_are_found_behind_a_root():
+    """A quadratic search would take hours."""
+    held = [f"class {number % 400}/{number:06d}" for number in range(100_000)]
+    written = [f"/root/k/class_{number % 400}/{number:06d}.mp4" for number in range(0, 100_000, 10)]
+    assert match(Names(held), [written]) == (0, list(range(0, 100_000, 10)))
