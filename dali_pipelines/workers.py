@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from math import ceil
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from configs.errors import UserError
 from dali_pipelines.shared_memory import SharedMemory, pack, unpack
@@ -25,6 +25,8 @@ from dali_pipelines.worker_process import serve
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
+START_METHOD: Literal["spawn", "forkserver"] = "spawn"
+"""Fork is forbidden once CUDA runs, and the threads of FFmpeg do not survive one."""
 CHANCES = 2
 """Deaths of its worker after which a job is to blame: a single one may have come from outside."""
 FAILED_STARTS = 20
@@ -66,8 +68,7 @@ class _Worker:
 class Pool(Generic[Job, Result]):
     """Processes that call `function` with jobs. What a worker held when it died is done again, by others first.
 
-    They are spawned: fork is forbidden once CUDA runs, and the threads of FFmpeg do not survive one. A script that
-    makes a pool needs the usual `if __name__ == "__main__":` around what it does.
+    They are spawned: a script that makes a pool needs the usual `if __name__ == "__main__":` around what it does.
 
     Args:
         function: anything that can be pickled; each worker unpickles it once.
@@ -134,7 +135,7 @@ class Pool(Generic[Job, Result]):
                 self._drop(task)
 
     def _start(self, *, open: bool) -> _Worker:
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context(START_METHOD)
         ours, theirs = context.Pipe()
         process = context.Process(target=serve, args=(theirs, self._memory, self._function), daemon=True)
         process.start()

@@ -7,12 +7,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import torch
 from torch.nn.functional import avg_pool3d
 
-from bench.worker_kills import measure
+from bench.worker_kills import living_workers, measure
 from configs.errors import UserError
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.index import Index
@@ -45,7 +44,7 @@ def two_epochs(vp9_store) -> list[Batch]:
     return epoch(loader) + epoch(loader)
 
 
-def test_samples_do_not_depend_on_workers_or_threads(vp9_store, two_epochs):
+def test_samples_do_not_depend_on_workers_or_threads(vp9_store, two_epochs, spawned):
     loader = ClipLoader(vp9_store, CTP, batch_size=4, seed=5, workers=2, threads=1)
     assert all(same(a, b) for a, b in zip(two_epochs, epoch(loader) + epoch(loader), strict=True))
     loader.close()
@@ -200,9 +199,8 @@ def test_a_dataset_that_loses_its_videos_is_an_error_that_says_so(vp9_store, tmp
 @pytest.mark.parametrize("asleep", [False, True])
 def test_killed_workers_cost_nothing_but_time(vp9_store, two_epochs, asleep):
     loader = ClipLoader(vp9_store, CTP, batch_size=4, seed=5, workers=2)
-    before = set(psutil.Process().children(recursive=True))
     batches = [next(iter(loader))]
-    workers = [p for p in psutil.Process().children() if p not in before and "spawn_main" in " ".join(p.cmdline())]
+    workers = living_workers()
     assert len(workers) == 2
     if asleep:  # all that was asked for is made
         until_idle(workers)
