@@ -55,7 +55,7 @@ def rates(store: str, where: Where) -> dict[str, Any]:
 
 def repeat(where: Where) -> dict[str, Any]:
     """One batch again and again: memory that a decoder freed too early would show as other pixels."""
-    repeats, batch = (20, 2) if where.rehearsal else (REPEATS, 8)
+    repeats, batch = (10, 2) if where.rehearsal else (REPEATS, 8)
     store, index = working(where)
     clips = clips_of(index, batch)
     pipeline = video_pipeline(feed_of(clips), where, batch_size=batch, threads=batch)

@@ -47,7 +47,7 @@ def dataset(name: str, where: Where) -> Index:
         return write_frames(path, drift(int(video[-3:])), fps=FPS, settings=settings)
 
     if not (root / INDEX_FILE).is_file():
-        names = [f"video{number:03d}" for number in range(4 if where.rehearsal else VIDEOS)]
+        names = [f"video{number:03d}" for number in range(2 if where.rehearsal else VIDEOS)]
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # the encoders run outside the interpreter's lock
             save(root, dict(zip(names, pool.map(write, names), strict=True)))
     return Index.load(root)
