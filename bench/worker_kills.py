@@ -52,7 +52,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 def main(argv: list[str]) -> int:
     args = parse_args(argv)
     from bench.data import bench_store, default_task
-    from bench.report import save_json
+    from bench.machine import save_json
     from dali_pipelines.store.index import Index
 
     index = Index.load(args.data_dir or bench_store(codec="rawvideo"))
