@@ -135,7 +135,7 @@ class Executor:
         pass
 
     def submit(self, function, batches):
-        result = Future()
+        result: Future[float] = Future()
         result.set_result(15.0 if len(self.requests) % 3 else 20.0)  # of three requests the first one is alone
         self.requests.append(self.core)
         return result

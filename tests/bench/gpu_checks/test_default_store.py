@@ -1,5 +1,7 @@
 """The checks of the default store, on videos that decode and on those that do not."""
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 
@@ -14,21 +16,18 @@ pytestmark = pytest.mark.slow
 
 def test_the_default_store_is_what_prepare_makes(tmp_path, monkeypatch):
     monkeypatch.setattr(videos, "VIDEOS", 1)
-    made = []
-    write = videos.write_frames
-    monkeypatch.setattr(videos, "write_frames", lambda *a, **more: made.append(more["settings"]) or write(*a, **more))
+    write = Mock(wraps=videos.write_frames)
+    monkeypatch.setattr(videos, "write_frames", write)
     index = videos.dataset(videos.DEFAULT, Target("cuda", tmp_path))
     options = prepare._parse(["SRC", "--out", "OUT"])
-    assert made == [prepare._settings(options)]
+    assert [call.kwargs["settings"] for call in write.mock_calls] == [prepare._settings(options)]
     assert index.codec(0) == "h264"
     assert len(index.units(0).ends) == index.num_frames[0]  # a key frame every frame
 
 
 def test_the_file_of_an_older_encoder_sets_constraint_set3_and_decodes_in_pyav(tmp_path, monkeypatch):
-    seen = []
-    monkeypatch.setattr(default_store, "clips", lambda index, target: seen.append(index) or {"ok": True})
-    default_store.old_encoder(Target("cuda", tmp_path))
-    (index,) = seen
+    monkeypatch.setattr(default_store, "clips", lambda index, target: {"index": index})
+    index = default_store.old_encoder(Target("cuda", tmp_path))["index"]
     assert default_store.constraint_set3(index) is True
     assert set(bits(index.path(0))["constraint_set3_flag"]) == {1}
     assert decode_rgb(read_clip(index, 0, np.array([3, 100]))).shape == (2, 144, 192, 3)
@@ -62,4 +61,4 @@ def test_another_store_is_read_where_the_default_one_does_not_decode(tmp_path, m
     found = default_store.fallback(target)
     assert (found["ok"], found["answer"].split()[-1]) == (False, "hevc_gop16")
     monkeypatch.setattr(videos, "dataset", lambda name, target: name)
-    assert videos.chosen_store(target) == ("hevc_gop16", "hevc_gop16")
+    assert [*videos.chosen_store(target)] == ["hevc_gop16", "hevc_gop16"]
