@@ -15,8 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from math import ceil
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 from configs.errors import UserError
 from dali_pipelines.shared_memory import SharedMemory, pack, unpack
@@ -25,7 +26,7 @@ from dali_pipelines.worker_process import serve
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-START_METHOD: Literal["spawn", "forkserver"] = "spawn"
+CONTEXT: SpawnContext | ForkServerContext = multiprocessing.get_context("spawn")
 """Fork is forbidden once CUDA runs, and the threads of FFmpeg do not survive one."""
 CHANCES = 2
 """Deaths of its worker after which a job is to blame: a single one may have come from outside."""
@@ -135,9 +136,8 @@ class Pool(Generic[Job, Result]):
                 self._drop(task)
 
     def _start(self, *, open: bool) -> _Worker:
-        context = multiprocessing.get_context(START_METHOD)
-        ours, theirs = context.Pipe()
-        process = context.Process(target=serve, args=(theirs, self._memory, self._function), daemon=True)
+        ours, theirs = CONTEXT.Pipe()
+        process = CONTEXT.Process(target=serve, args=(theirs, self._memory, self._function), daemon=True)
         process.start()
         theirs.close()
         return _Worker(process, ours, open)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,13 @@ settings.register_profile("busy", deadline=None)  # a busy machine is no failure
 settings.load_profile("busy")
 
 preload()
-workers.START_METHOD = "forkserver"  # 0.05 s of CPU time for each worker, where one that imports takes 1 s
+workers.CONTEXT = get_context("forkserver")  # 0.05 s of CPU time for each worker, where one that imports takes 1 s
 
 
 @pytest.fixture
 def spawned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start workers as users have them, from nothing."""
-    monkeypatch.setattr(workers, "START_METHOD", "spawn")
+    monkeypatch.setattr(workers, "CONTEXT", get_context("spawn"))
 
 
 @pytest.fixture(autouse=True)
