@@ -31,7 +31,9 @@ def call_here(*command: object, demo_set: Path, steps: int) -> None:
         words += ["--set", "train.global_batch=4"]
         if "--max-steps" not in words:
             words += ["--max-steps", str(steps)]
-            words += ["--set", "validation.share=0.25"] if name == "finetune" else []
+            words += ["--set", "validation.share=0"] if name == "finetune" else []
+    if name in ("finetune", "test"):
+        words += ["--set", "plan.test.clips=1"]
     COMMANDS[name].main(words[1:])
 
 
