@@ -4,8 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO   := demo
 
-# torchcodec, which the tests compare with, brings no FFmpeg: it is lent PyAV's.
-PYTEST := LD_LIBRARY_PATH="$$($(BIN)/python -m tests.helpers.ffmpeg $(VENV)/ffmpeg)$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}" \
+# torchcodec, which the tests compare with, brings no FFmpeg: it is lent PyAV's. Where Python is told to keep no bytecode,
+# each process would compile the tests again.
+PYTEST := PYTHONDONTWRITEBYTECODE= LD_LIBRARY_PATH="$$($(BIN)/python -m tests.helpers.ffmpeg $(VENV)/ffmpeg)$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}" \
     $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: install test test-fast lint demo clean

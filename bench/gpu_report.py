@@ -14,18 +14,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from bench.gpu_checks import EXIT_GPU_LOST, ROOT
-from bench.gpu_checks.items import chosen, limit
+from bench.gpu_checks.items import select_items, time_limit
 from bench.gpu_checks.page import line, page
-from bench.gpu_checks.processes import stop
 from configs.errors import UserError, run_cli
 from dali_pipelines.store.files import replacing
 
 WORKER = [sys.executable, "-m", "bench.gpu_checks"]
 ENDS_WITHIN = 10  # seconds from its last item to the end of a process
+GRACE_S = 3  # for a process to write where its threads are
 LAST_LINES = 15
 MOST_HANGS = 2  # of one part: more of the like would take the time from the others
 
@@ -42,7 +43,7 @@ def main(argv: list[str]) -> None:
     args = parser.parse_args(argv)
     deadline = time.monotonic() + 60 * args.minutes
     report = Report(args.out, args.device)
-    names = chosen(args.only)
+    names = select_items(args.only)
     before = set(report.items)
     for again in (False, True):
         for part in dict.fromkeys(name.split(".")[0] for name in names):
@@ -128,7 +129,7 @@ def run_process(names: list[str], report: Report, args: argparse.Namespace, dead
                     record = {"status": "crashed", "error": f"{how}\n{tail(report.log, began)}"}
                     report.add(waiting.pop(0), record | {"seconds": round(took, 1)})
                     break
-                if took > limit(waiting[0]):
+                if took > time_limit(waiting[0]):
                     stop(process)
                     record = {"status": "timed out", "error": f"after {took:.0f} s\n{tail(report.log, began)}"}
                     report.add(waiting.pop(0), record | {"seconds": round(took, 1)})
@@ -143,8 +144,23 @@ def run_process(names: list[str], report: Report, args: argparse.Namespace, dead
     return waiting
 
 
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a process that was started with `start_new_session=True`, and the processes below it.
+
+    With PYTHONFAULTHANDLER set it first writes where each of its threads is.
+    """
+    if process.poll() is None:
+        process.send_signal(signal.SIGABRT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE_S)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with suppress(subprocess.TimeoutExpired):  # one that is stuck in the driver cannot be ended: nobody waits for it
+        process.wait(GRACE_S)
+
+
 def tail(log: Path, began: int) -> str:
-    """The last lines that a process wrote."""
+    """Return the last lines that a process wrote."""
     with log.open("rb") as file:
         file.seek(began)
         lines = file.read().decode(errors="replace").splitlines()

@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.ceilings import DecodeTask, augment_only, decode_only
 from bench.data import default_task
-from bench.meters import WARM_UP, Round, measure, quartiles, slope, times_ms
+from bench.meters import Round, measure, quartiles, slope, times_ms
 from bench.peers.rounds import TRIED, Peers, best_workers, worker_counts
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.plan.rng import Stream, generator
@@ -36,7 +36,7 @@ def measure_task(
 
     def rate(workers: int, batches: int) -> float:
         with closing(ClipLoader(index, task, **settings | {"workers": workers})) as loader:
-            measured = measure(endless(loader), batches, device=device, warm_up=WARM_UP + workers // batch_size)
+            measured = measure(endless(loader), batches, device=device, ahead=workers // batch_size)
             return float(round(batch_size * measured.rate, 1))
 
     tried: dict[int, float] = {}
@@ -54,12 +54,12 @@ def measure_task(
     next(runs[""])
     first_batch_s = time.perf_counter() - began
     measured: dict[str, list[Round]] = {name: [] for name in runs}
-    warm_up = WARM_UP + settings["workers"] // batch_size
+    ahead = settings["workers"] // batch_size  # batches that the workers hold
     with closing(whole), closing(decode):
         for _ in range(rounds):
             start = whole.step
             for name, arriving in runs.items():
-                measured[name].append(measure(arriving, batches, device=device, warm_up=warm_up))
+                measured[name].append(measure(arriving, batches, device=device, ahead=ahead))
             if peers:
                 peers.round(start)
         return {

@@ -56,8 +56,7 @@ def main(argv: list[str]) -> None:
     from bench.data import dataset, default_task
     from bench.loader_report import plot, table
     from bench.loader_rounds import measure_processes, measure_task
-    from bench.machine import machine
-    from bench.report import save_json
+    from bench.machine import machine, save_json
     from nets.tasks import pretext_tasks
 
     device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device

@@ -1,14 +1,18 @@
 """The machine and the versions that a figure belongs to."""
 
+import json
 import platform
 import subprocess
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
+
+from dali_pipelines.store.files import replacing
 
 PACKAGES = ("torch", "torchvision", "nvidia-dali-cuda130", "av", "numpy")
 PEERS = ("torchcodec", "decord", "opencv-python", "opencv-python-headless")
@@ -27,6 +31,13 @@ def machine() -> dict[str, object]:
         "commit": _commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def save_json(path: Path | None, **figures: Any) -> None:
+    """Write figures with the machine they came from; do nothing without a path."""
+    if path:
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps({"machine": machine(), **figures}, indent=1) + "\n")
 
 
 def _versions() -> dict[str, str]:

@@ -33,9 +33,9 @@ class Round:
         return len(self.seconds) / sum(self.seconds)
 
 
-def measure(batches: Iterator[Any], count: int, *, device: str, warm_up: int = WARM_UP) -> Round:
-    """Time `count` batches. On a GPU the clock waits until a batch is really there."""
-    for _ in range(warm_up):
+def measure(batches: Iterator[Any], count: int, *, device: str, ahead: int = 0) -> Round:
+    """Time `count` batches, after WARM_UP and `ahead` more. On a GPU the clock waits until a batch is really there."""
+    for _ in range(WARM_UP + ahead):
         next(batches)
         synchronize(device)
     result = Round([], -cpu_seconds(), [], [])

@@ -32,7 +32,8 @@ class Rate(NamedTuple):
 
 def main(argv: list[str]) -> None:
     args = parse_args(argv)
-    from bench.report import markdown, median_range, save_json
+    from bench.machine import save_json
+    from bench.report import markdown, median_range
 
     sources = args.sources or [made_up(args.work_dir, args.size, args.videos)]
     rates: dict[str, list[Rate]] = {name: [] for name in SIZES}

@@ -46,8 +46,9 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 def main(argv: list[str]) -> None:
     args = parse_args(argv)
     from bench.data import bench_store, default_task
-    from bench.meters import WARM_UP, measure
-    from bench.report import markdown, median_range, save_json
+    from bench.machine import save_json
+    from bench.meters import measure
+    from bench.report import markdown, median_range
     from dali_pipelines.loader import ClipLoader
     from dali_pipelines.store.index import Index
     from trainers.engine.loop import endless
@@ -57,14 +58,14 @@ def main(argv: list[str]) -> None:
     rates: dict[str, list[float]] = {way: [] for way in WAYS}
     with serving(root, args.delay_ms / 1000) as url, ExitStack() as stack:
         runs = {}
-        for way, ahead in WAYS.items():
+        for way, reads_ahead in WAYS.items():
             loader = ClipLoader(Index.load(url if way.startswith("URL") else root), task, **settings)
             runs[way] = endless(stack.enter_context(closing(loader)))
-            start(loader, runs[way], ahead=ahead)
+            start(loader, runs[way], ahead=reads_ahead)
         for _ in range(args.rounds):
             for way, batches in runs.items():
-                warm_up = WARM_UP + 8 * args.workers // args.batch_size
-                rates[way].append(args.batch_size * measure(batches, args.batches, device="cpu", warm_up=warm_up).rate)
+                ahead = 8 * args.workers // args.batch_size
+                rates[way].append(args.batch_size * measure(batches, args.batches, device="cpu", ahead=ahead).rate)
     shares = {
         way: statistics.median(a / b for a, b in zip(of_way, rates["disk"], strict=True))
         for way, of_way in rates.items()

@@ -1,20 +1,7 @@
-"""What every bench shares: JSON with the machine it came from, and Markdown tables."""
+"""Tables in Markdown, and figures in words. Imports nothing heavy: bench/gpu_report.py runs without torch too."""
 
-import json
 import statistics
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any
-
-from bench.machine import machine
-from dali_pipelines.store.files import replacing
-
-
-def save_json(path: Path | None, **figures: Any) -> None:
-    """Write figures with the machine they came from; do nothing without a path."""
-    if path:
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps({"machine": machine(), **figures}, indent=1) + "\n")
 
 
 def markdown(head: Sequence[str], rows: Iterable[Iterable[object]]) -> list[str]:

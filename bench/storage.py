@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.options import require_positive
+from bench.report import markdown, median_range
 from configs.errors import run_cli
 
 if TYPE_CHECKING:
@@ -76,8 +77,8 @@ def main(argv: list[str]) -> None:
 
     from bench.data import default_task
     from bench.gpu_feed import feed_costs, gpu_table
-    from bench.report import median_range, save_json
-    from bench.storage_data import costs, made_up, stored
+    from bench.machine import save_json
+    from bench.storage_data import costs, store_all_ways, synthetic_videos
     from dali_pipelines.datasets.open import Dataset
     from dali_pipelines.store.encode import KEY_FRAMES_ONLY
     from nets.tasks import pretext_tasks
@@ -87,9 +88,9 @@ def main(argv: list[str]) -> None:
     tasks = {name: default_task(name) for name in [*pretext_tasks(), args.task]}
     gops = {codec: [1] if codec in KEY_FRAMES_ONLY else args.gops for codec in args.codecs}
     ways = [Setting(codec, gop, side) for side in args.short_sides for codec in args.codecs for gop in gops[codec]]
-    sources = args.sources or [made_up(args.work_dir / "made_up")]
+    sources = args.sources or [synthetic_videos(args.work_dir / "made_up")]
     options = {way: way.options for way in [*ways, Setting("copy"), ORIGINAL]}
-    indices, notes = stored(sources, options, args.work_dir)
+    indices, notes = store_all_ways(sources, options, args.work_dir)
     print(*notes, sep="\n")
     timed = {way: Dataset(index).long_enough(tasks[args.task]).index for way, index in indices.items()}
     figures = {way: costs(index, list(tasks.values())) for way, index in indices.items()}
@@ -155,8 +156,6 @@ def advise(
 
 def table(figures: Mapping[Setting, Mapping[str, Any]], rates: Mapping[Setting, list[float]], task: str) -> str:
     """Return the figures as a Markdown table."""
-    from bench.report import markdown
-
     head = ("stored as", "size", "kB / video", "kB / clip", "amplification", "decoder", "clips/s", "/ original")
     rows = []
     for way, of_way in figures.items():

@@ -1,4 +1,4 @@
-"""The same videos stored in several ways, and what that costs before anything is decoded."""
+"""Store the same videos in several ways, and count what that costs before anything is decoded."""
 
 from collections.abc import Hashable, Mapping
 from pathlib import Path
@@ -22,8 +22,8 @@ DRAWS = 4  # plans of each video whose frames are counted
 Key = TypeVar("Key", bound=Hashable)
 
 
-def made_up(folder: Path) -> Path:
-    """A folder of videos like downloads: H.264 in plain MP4, 336x256, 6 s, the GOP that x264 likes (250)."""
+def synthetic_videos(folder: Path) -> Path:
+    """Make a folder of videos like downloads: H.264 in plain MP4, 336x256, 6 s, x264's own GOP (250)."""
     for number in range(VIDEOS):
         path = folder / f"video{number:03d}.mp4"
         if path.is_file():
@@ -37,36 +37,38 @@ def made_up(folder: Path) -> Path:
     return folder
 
 
-def stored(sources: list[Path], options: Mapping[Key, list[str]], folder: Path) -> tuple[dict[Key, Index], list[str]]:
-    """What `prepare` makes of the sources with each of the `options`, in sub-folders that their text names.
+def store_all_ways(
+    sources: list[Path], options: Mapping[Key, list[str]], folder: Path
+) -> tuple[dict[Key, Index], list[str]]:
+    """Prepare the sources with each of the `options`, in sub-folders that their text names.
 
-    All have the same videos in the same order: those that every way can store. Beside them the notes: which way stores
-    none of the videos and is left out, and how many videos not every way stores. UserError when none is left.
+    Returns the indices, all of the same videos in the same order, those that every way can store, and notes: which way
+    stores none of the videos and is left out, and how many videos not every way stores. UserError when none is left.
     """
     find_videos(sources, outside=folder)  # UserError for sources that hold none, whatever the way
-    found: dict[Key, Index] = {}
+    indices: dict[Key, Index] = {}
     notes = []
     for key, words in options.items():
         out = folder / "_".join(words).replace("--", "")
         try:
             prepare.main([*map(str, sources), "--out", str(out), "--labels", "none", *words])
-            found[key] = Index.load(out)
+            indices[key] = Index.load(out)
         except UserError as error:
             notes.append(f"left out: {' '.join(words)}: {error}")
-    names = [set(index.names.texts()) for index in found.values()]
+    names = [set(index.names.texts()) for index in indices.values()]
     common = sorted(set.intersection(*names)) if names else []
     if not common:
         raise UserError(
             "no video can be stored in every way that is left: " + "; ".join(notes or ["give other videos"])
         )
-    if some := len(set.union(*names)) - len(common):
-        notes.append(f"left out: {some} videos that not every way can store, see quarantine.csv below {folder}")
-    rows = {key: {name: row for row, name in enumerate(index.names.texts())} for key, index in found.items()}
-    return {key: index.select([rows[key][name] for name in common]) for key, index in found.items()}, notes
+    if lost := len(set.union(*names)) - len(common):
+        notes.append(f"left out: {lost} videos that not every way can store, see quarantine.csv below {folder}")
+    rows = {key: {name: row for row, name in enumerate(index.names.texts())} for key, index in indices.items()}
+    return {key: index.select([rows[key][name] for name in common]) for key, index in indices.items()}, notes
 
 
 def costs(index: Index, tasks: list[Task]) -> dict[str, Any]:
-    """Bytes on the disk, and of each task, where a video is long enough, what a clip takes.
+    """Count bytes on the disk, and what a clip of each task takes, where a video is long enough.
 
     `amplification` is frames decoded / frames delivered, counted from the index and the plans.
     """

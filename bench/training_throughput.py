@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.options import require_positive
+from bench.report import markdown
 from configs.errors import UserError, run_cli
 from configs.load import load
 from trainers.commands.options import add_overrides, overrides
@@ -48,7 +49,7 @@ def main(argv: list[str]) -> None:
     args = parse_args(argv)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in trainers/pretrain.py; torch is not imported yet
     from bench.data import DATA, bench_store, fastest_codec, store_name, store_settings
-    from bench.report import save_json
+    from bench.machine import save_json
     from trainers.engine.distributed import start
 
     with start(args.device) as ranks:
@@ -162,8 +163,6 @@ def profile(run: "Run", path: Path) -> None:
 
 def table(results: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the figures as a Markdown table."""
-    from bench.report import markdown
-
     head = ("recipe", "batch", "step ms (p95)", "network ms", "loader ms", "network / step", "data wait", "bound by")
     rows = []
     for name, figures in results.items():

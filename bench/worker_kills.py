@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from bench.options import require_positive
 from configs.errors import run_cli
 
 if TYPE_CHECKING:
+    import psutil
     import torch
 
     from dali_pipelines.loader import ClipLoader
@@ -51,7 +52,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 def main(argv: list[str]) -> int:
     args = parse_args(argv)
     from bench.data import bench_store, default_task
-    from bench.report import save_json
+    from bench.machine import save_json
     from dali_pipelines.store.index import Index
 
     index = Index.load(args.data_dir or bench_store(codec="rawvideo"))
@@ -113,28 +114,26 @@ class Killer(threading.Thread):
         self.random = random.Random(seed)
 
     def run(self) -> None:
-        import psutil
-
-        me = psutil.Process()
         while self.kills < self.total:
             time.sleep(self.random.uniform(0, GAP_S))
-            if self.delivered < SETTLE:
-                continue
-            victims = [child for child in me.children() if is_worker(child)]
-            if victims:
+            if self.delivered >= SETTLE and (victims := living_workers()):
                 self.delivered = 0
                 self.random.choice(victims).kill()
                 self.kills += 1
 
 
-def is_worker(process: Any) -> bool:
-    """Whether this is a living worker, at work or still starting."""
+def living_workers() -> list["psutil.Process"]:
+    """Return the workers of this process, at work or still starting: spawned, or forked from a server."""
     import psutil
 
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE and "spawn_main" in " ".join(process.cmdline())
-    except psutil.NoSuchProcess:
-        return False
+    def is_worker(process: psutil.Process) -> bool:
+        with suppress(psutil.NoSuchProcess):
+            command = " ".join(process.cmdline())
+            return "spawn_main" in command or ("forkserver" in command and process.ppid() != me.pid)
+        return False  # a zombie has no command
+
+    me = psutil.Process()
+    return [process for process in me.children(recursive=True) if is_worker(process)]
 
 
 def digest(batch: dict[str, "torch.Tensor"]) -> bytes:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from math import ceil
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar
 
@@ -29,6 +30,8 @@ from dali_pipelines.worker_process import serve
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
+CONTEXT: SpawnContext | ForkServerContext = multiprocessing.get_context("spawn")
+"""Fork is forbidden once CUDA runs, and the threads of FFmpeg do not survive one."""
 CHANCES = 2
 """Deaths of its worker after which a job is to blame: a single one may have come from outside."""
 SMALL_SLOT = 1 << 20
@@ -76,8 +79,7 @@ class _Worker:
 class Pool(Generic[Job, Result]):
     """Processes that call `function` with jobs. What a worker held when it died is done again, by others first.
 
-    They are spawned: fork is forbidden once CUDA runs, and the threads of FFmpeg do not survive one. A script that
-    makes a pool needs the usual `if __name__ == "__main__":` around what it does.
+    They are spawned: a script that makes a pool needs the usual `if __name__ == "__main__":` around what it does.
 
     Args:
         function: anything that can be pickled; each worker unpickles it once.
@@ -157,9 +159,8 @@ class Pool(Generic[Job, Result]):
                 self._drop(task)
 
     def _start(self, *, open: bool) -> _Worker:
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(target=serve, args=(theirs, self._memory, self._function), daemon=True)
+        ours, theirs = CONTEXT.Pipe()
+        process = CONTEXT.Process(target=serve, args=(theirs, self._memory, self._function), daemon=True)
         # Ctrl-C is this process's business. A new one inherits the mask, and would die of it while it imports.
         resource_tracker.ensure_running()  # which would unblock the signal if the start had to do it
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

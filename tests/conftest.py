@@ -1,19 +1,34 @@
-"""Datasets that several tests read and none may change, and the tests that need a GPU."""
+"""Datasets that several tests read and none may change, how workers start, and the tests that need a GPU."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import settings
 
+from dali_pipelines import workers
+from dali_pipelines.demo_data import make_demo
 from dali_pipelines.store.index import Index
 from tests.helpers.media import make_video
+from tests.helpers.processes import preload
 from tests.helpers.stores import make_store
 
 settings.register_profile("busy", deadline=None)  # a busy machine is no failure
 settings.load_profile("busy")
+
+preload()
+workers.CONTEXT = get_context("forkserver")  # 0.05 s of CPU time for each worker, where one that imports takes 1 s
+
+
+@pytest.fixture
+def spawned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start workers as users have them, from nothing."""
+    monkeypatch.setattr(workers, "CONTEXT", get_context("spawn"))
 
 
 @pytest.fixture(autouse=True)
@@ -70,29 +85,58 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(f"not run without a GPU, {len(missed)} in all: {', '.join(names)}")
 
 
-@pytest.fixture(scope="session")
-def vp9_store(tmp_path_factory: pytest.TempPathFactory) -> Index:
-    return make_store(tmp_path_factory.mktemp("vp9"))
+MakeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(scope="session")
-def long_store(tmp_path_factory: pytest.TempPathFactory) -> Index:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
+    """`made_once(name, make)` returns a folder that `make(folder)` filled, once for all processes that run tests."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder, done = root / name, root / f"{name}.done"
+        with FileLock(root / f"{name}.lock"):
+            if not done.exists():
+                make(folder)
+                done.touch()
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def vp9_store(made_once: MakeOnce) -> Index:
+    return Index.load(made_once("vp9", make_store))
+
+
+@pytest.fixture(scope="session")
+def long_store(made_once: MakeOnce) -> Index:
     """Two videos that are long enough for every task."""
-    return make_store(tmp_path_factory.mktemp("long"), videos=2, frames=130)
+    return Index.load(made_once("long", lambda root: make_store(root, videos=2, frames=130)))
 
 
 @pytest.fixture(scope="session")
-def h264_store(tmp_path_factory: pytest.TempPathFactory) -> Index:
-    return make_store(tmp_path_factory.mktemp("h264"), codec="h264")
+def h264_store(made_once: MakeOnce) -> Index:
+    return Index.load(made_once("h264", lambda root: make_store(root, codec="h264")))
 
 
 @pytest.fixture(scope="session")
-def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def demo_set(made_once: MakeOnce) -> Path:
+    """The demo videos, 32 to train with and 16 to test with."""
+    return made_once("demo", lambda root: make_demo(root, train=32, test=16, seed=0, workers=2))
+
+
+@pytest.fixture(scope="session")
+def videos(made_once: MakeOnce) -> Path:
     """Two classes, three videos, among them a file that is no video and one in a sub-folder."""
-    root = tmp_path_factory.mktemp("videos")
+    return made_once("videos", make_videos)
+
+
+def make_videos(root: Path) -> None:
     make_video(root / "run" / "a.mp4", frames=20)
     make_video(root / "run" / "deep" / "b.b.avi", codec="mpeg4", frames=20)
     make_video(root / "jump" / "c.webm", codec="vp9", frames=20)
     (root / "jump" / "notes.txt").write_text("no video")
     (root / "jump" / "._c.webm").write_text("what another system leaves behind")
-    return root

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from dali_pipelines.demo_data import make_demo
 from nets.tasks import net_module, pretext_tasks
 from tests.helpers.ranks import two_ranks
 from tests.helpers.runs import PRETRAIN, ROOT
@@ -18,16 +17,10 @@ pytestmark = pytest.mark.slow
 STEPS = 4
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("demo") / "data"
-    make_demo(root, train=64, test=8, seed=0, workers=2)
-    return root
-
-
 def arguments(task: str, demo: Path, work_dir: Path, steps: int) -> list[str]:
     options = ["--data-dir", demo, "--work-dir", work_dir, "--max-steps", steps, "--device", "cpu"]
-    options += ["--set", "train.log_every=1", "--set", "schedule={kind: constant}"]
+    for change in ("train.log_every=1", "train.global_batch=4", "schedule={kind: constant}"):
+        options += ["--set", change]
     return ["--config", *map(str, [ROOT / "configs" / task / "demo.yaml", *options])]
 
 
@@ -40,10 +33,10 @@ def model(work_dir: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("task", pretext_tasks())
-def test_a_run_in_two_parts_ends_with_the_bits_of_one_and_logs_its_metric(task, demo, tmp_path):
-    pretrain.main(arguments(task, demo, tmp_path / "whole", STEPS))
+def test_a_run_in_two_parts_ends_with_the_bits_of_one_and_logs_its_metric(task, demo_set, tmp_path):
+    pretrain.main(arguments(task, demo_set, tmp_path / "whole", STEPS))
     for end in (STEPS // 2, STEPS):
-        pretrain.main(arguments(task, demo, tmp_path / "parts", end))
+        pretrain.main(arguments(task, demo_set, tmp_path / "parts", end))
     whole, parts = history(tmp_path / "whole"), history(tmp_path / "parts")
     assert [row["loss"] for row in whole] == [row["loss"] for row in parts]
     assert all(math.isfinite(row[net_module(task).METRIC]) and 0 < row["chance"] < 1 for row in whole)
@@ -53,7 +46,7 @@ def test_a_run_in_two_parts_ends_with_the_bits_of_one_and_logs_its_metric(task, 
 
 
 @pytest.mark.parametrize("task", pretext_tasks())
-def test_two_ranks_train_it(task, demo, tmp_path):
-    assert two_ranks(PRETRAIN, tmp_path, *arguments(task, demo, tmp_path / "run", 2))[0] == [0, 0]
+def test_two_ranks_train_it(task, demo_set, tmp_path):
+    assert two_ranks(PRETRAIN, tmp_path, *arguments(task, demo_set, tmp_path / "run", 2))[0] == [0, 0]
     assert [row["step"] for row in history(tmp_path / "run")] == [1, 2]
     assert all(math.isfinite(row["loss"]) for row in history(tmp_path / "run"))

@@ -12,12 +12,12 @@ EXIT_GPU_LOST = 75
 
 
 class Unavailable(Exception):
-    """This machine cannot answer the question: no GPU, or no driver."""
+    """This machine cannot answer the question: it has no GPU, or no driver."""
 
 
 @dataclass(frozen=True)
-class Where:
-    """Where an item runs.
+class Target:
+    """The device to check and the folder to work in.
 
     device: "cuda", or "cpu" for a rehearsal, which is as small as can be.
     work_dir: holds the videos that the items share.
@@ -32,12 +32,12 @@ class Where:
 
     @property
     def device_id(self) -> int | None:
-        """As DALI wants it."""
+        """Return the GPU's number for DALI, None for a CPU."""
         return None if self.rehearsal else 0
 
 
 def need_gpu() -> None:
-    """Unavailable, in plain words, without a GPU that torch sees."""
+    """Raise Unavailable, in plain words, without a GPU that torch sees."""
     import torch
 
     if not torch.cuda.is_available():
@@ -45,7 +45,7 @@ def need_gpu() -> None:
 
 
 def gpu_answers() -> bool:
-    """Whether this process can still use its GPU: after an illegal access, say, every further call fails."""
+    """Tell whether this process can still use its GPU: after an illegal access, say, every further call fails."""
     import torch
 
     try:

@@ -1,4 +1,4 @@
-"""Measures the named items one after the other and leaves a JSON file of each."""
+"""Measure the named items one after the other and leave a JSON file of each."""
 
 import argparse
 import importlib
@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.gpu_checks import EXIT_GPU_LOST, Unavailable, Where, gpu_answers, need_gpu
-from bench.gpu_checks.page import fine
+from bench.gpu_checks import EXIT_GPU_LOST, Target, Unavailable, gpu_answers, need_gpu
+from bench.gpu_checks.page import is_ok
 from dali_pipelines.store.files import replacing
 
 
@@ -24,11 +24,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--results", type=Path, required=True, metavar="DIR", help="gets PART.ITEM.json")
     args = parser.parse_args(argv)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is news, its core file of many GB is not
-    where = Where(args.device, args.work_dir)
+    target = Target(args.device, args.work_dir)
     for name in args.items:
         print(f"--- {name}", flush=True)
-        record = attempt(name, where)
-        suspect = not where.rehearsal and record["status"] != "unavailable" and not fine(record)
+        record = run_item(name, target)
+        suspect = not target.rehearsal and record["status"] != "unavailable" and not is_ok(record)
         broken = suspect and not gpu_answers()
         with replacing(args.results / f"{name}.json") as part:
             part.write_text(json.dumps(record))
@@ -37,16 +37,16 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def attempt(name: str, where: Where) -> dict[str, Any]:
-    """Return the record of an item: its status and what it found, or why it found nothing. It never raises."""
+def run_item(name: str, target: Target) -> dict[str, Any]:
+    """Measure an item; return its status with the result or the error. It never raises."""
     part, item = name.split(".", 1)
     began = time.perf_counter()
     try:
-        if not where.rehearsal and part != "facts":
+        if not target.rehearsal and part != "facts":
             need_gpu()
         # Imported here: a library that is missing costs the parts that need it and no other.
-        found = importlib.import_module(f"bench.gpu_checks.{part}").measure(item, where)
-        record = {"status": "done", "result": found}
+        result = importlib.import_module(f"bench.gpu_checks.{part}").measure(item, target)
+        record = {"status": "done", "result": result}
         json.dumps(record)
     except Unavailable as reason:
         record = {"status": "unavailable", "error": str(reason)}

@@ -1,4 +1,4 @@
-"""Are these frames the same pictures? Differences in gray levels."""
+"""Compare frames that should be the same pictures."""
 
 from typing import Any
 
@@ -11,7 +11,10 @@ CLEARLY = 0.25
 
 
 def compare(actual: np.ndarray, expected: np.ndarray) -> dict[str, Any]:
-    """Differences of frames uint8 (T, H, W, 3) in gray levels; `misplaced` counts those that look more like another."""
+    """Return the differences of frames, uint8 (T, H, W, 3), in gray levels.
+
+    `misplaced` counts the frames that look more like another one of the clip.
+    """
     if actual.shape != expected.shape:
         return {"ok": False, "shape": str(actual.shape), "expected": str(expected.shape)}
     actual, expected = actual.astype(np.int16), expected.astype(np.int16)

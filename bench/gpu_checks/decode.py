@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch.utils.dlpack import from_dlpack
 
-from bench.gpu_checks import Where
+from bench.gpu_checks import Target
 from bench.gpu_checks.compare import compare
-from bench.gpu_checks.pipelines import alternate, feed_of, pixels, video_pipeline
-from bench.gpu_checks.videos import dataset, working
+from bench.gpu_checks.pipelines import alternate, constant_feed, pixels, video_pipeline
+from bench.gpu_checks.videos import chosen_store, dataset
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import EncodedClip, read_clip
@@ -21,29 +21,30 @@ BATCH = 56  # a multiple of each
 REPEATS, LIMIT_S = 1000, 25
 
 
-def measure(item: str, where: Where) -> dict[str, Any]:
-    """The rates of one store, or the repeated batch."""
-    return repeat(where) if item == "repeat" else rates(item, where)
+def measure(item: str, target: Target) -> dict[str, Any]:
+    """Measure the rates of one store, or repeat one batch."""
+    return repeat(target) if item == "repeat" else rates(item, target)
 
 
 def clips_of(index: Index, count: int, *, stride: int = 1) -> list[EncodedClip]:
-    """Clips at random places, as the loader reads them."""
+    """Return clips at random places, as the loader reads them."""
     rng = np.random.default_rng(0)
-    taken = []
+    clips = []
     for place in range(count):
         row = place % len(index)
         start = rng.integers(int(index.num_frames[row]) - stride * (FRAMES - 1))
-        taken.append(read_clip(index, row, start + stride * np.arange(FRAMES)))
-    return taken
+        clips.append(read_clip(index, row, start + stride * np.arange(FRAMES)))
+    return clips
 
 
-def rates(store: str, where: Where) -> dict[str, Any]:
-    """Clips/s and utilization by the number of threads, each of which is one session of the hardware."""
-    batch, counts = (4, (1, 2)) if where.rehearsal else (BATCH, THREADS)
-    clips = clips_of(dataset(store, where), batch)
+def rates(store: str, target: Target) -> dict[str, Any]:
+    """Measure clips/s and utilization by the number of threads, each of which is one session of the hardware."""
+    batch, counts = (4, (1, 2)) if target.rehearsal else (BATCH, THREADS)
+    clips = clips_of(dataset(store, target), batch)
     decoded = float(np.mean([clip.decoded for clip in clips]))
-    made = {count: video_pipeline(feed_of(clips), where, batch_size=batch, threads=count) for count in counts}
-    rows = alternate({f"{count} threads": made[count].run for count in counts}, where, batch_size=batch)
+    feed = constant_feed(clips)
+    runs = {f"{n} threads": video_pipeline(feed, target, batch_size=batch, threads=n).run for n in counts}
+    rows = alternate(runs, target, batch_size=batch)
     texts = [f"{row['clips_per_s']:,.0f} ({row.get('decoder_percent', '?')} %)" for row in rows.values()]
     answer = f"clips/s (decoders busy) at {', '.join(map(str, counts))} threads: {', '.join(texts)}"
     return {
@@ -53,12 +54,12 @@ def rates(store: str, where: Where) -> dict[str, Any]:
     }
 
 
-def repeat(where: Where) -> dict[str, Any]:
-    """One batch again and again: memory that a decoder freed too early would show as other pixels."""
-    repeats, batch = (20, 2) if where.rehearsal else (REPEATS, 8)
-    store, index = working(where)
+def repeat(target: Target) -> dict[str, Any]:
+    """Decode one batch again and again: memory that is freed too early would show as other pixels."""
+    repeats, batch = (10, 2) if target.rehearsal else (REPEATS, 8)
+    store, index = chosen_store(target)
     clips = clips_of(index, batch)
-    pipeline = video_pipeline(feed_of(clips), where, batch_size=batch, threads=batch)
+    pipeline = video_pipeline(constant_feed(clips), target, batch_size=batch, threads=batch)
     right = all(compare(got, decode_rgb(clip))["ok"] for got, clip in zip(pixels(pipeline), clips, strict=True))
     first: torch.Tensor | None = None
     same: list[bool] = []

@@ -7,10 +7,19 @@ from typing import Any
 import numpy as np
 
 from bench.data import FPS
-from bench.gpu_checks import Where
+from bench.gpu_checks import Target
 from bench.gpu_checks.compare import compare
-from bench.gpu_checks.pipelines import feed_of, pixels, video_pipeline
-from bench.gpu_checks.videos import DEFAULT, dataset, encoded, note_working, save, stand_in, working
+from bench.gpu_checks.pipelines import constant_feed, pixels, video_pipeline
+from bench.gpu_checks.videos import (
+    CHOICE,
+    DEFAULT,
+    choose_store,
+    chosen_store,
+    dataset,
+    encode_clip,
+    save_index,
+    supported_codec,
+)
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.recovery import first_cause
 from dali_pipelines.store.files import replacing, video_path
@@ -24,15 +33,15 @@ OTHERS = ("h264_gop8", "hevc_gop16", "vp9_gop16")
 OLD_SIZE = (192, 144)
 
 
-def measure(item: str, where: Where) -> dict[str, Any]:
-    """One question about the default store, or about what can take its place."""
-    return {"made": made, "clips": default_clips, "old_encoder": old_encoder, "instead": instead}[item](where)
+def measure(item: str, target: Target) -> dict[str, Any]:
+    """Answer a question about the default store, or about what can take its place."""
+    return {"made": create, "clips": default_clips, "old_encoder": old_encoder, "instead": fallback}[item](target)
 
 
-def made(where: Where) -> dict[str, Any]:
-    """Makes the store and says what it is."""
+def create(target: Target) -> dict[str, Any]:
+    """Make the store; report its size and how long that took."""
     began = time.perf_counter()
-    index = dataset(DEFAULT, where)
+    index = dataset(DEFAULT, target)
     took, frames = time.perf_counter() - began, int(index.num_frames.sum())
     mib = sum(path.stat().st_size for path in Path(index.root).rglob("*.mp4")) / 2**20
     width, height = index.sizes_WH[0].tolist()
@@ -54,22 +63,22 @@ def constraint_set3(index: Index) -> bool | None:
     return bool(sps.constraint_set3_flag)
 
 
-def default_clips(where: Where) -> dict[str, Any]:
-    """Whether the default store decodes."""
-    (where.work_dir / "working").unlink(missing_ok=True)
-    found = clips(dataset(DEFAULT, where), where)
-    if found["ok"]:
-        note_working(DEFAULT, where)
-    return found
+def default_clips(target: Target) -> dict[str, Any]:
+    """Check that the default store decodes."""
+    (target.work_dir / CHOICE).unlink(missing_ok=True)
+    result = clips(dataset(DEFAULT, target), target)
+    if result["ok"]:
+        choose_store(DEFAULT, target)
+    return result
 
 
-def clips(index: Index, where: Where) -> dict[str, Any]:
-    """Differences over clips of every kind, each in a pipeline of its own, then all in one batch, twice.
+def clips(index: Index, target: Target) -> dict[str, Any]:
+    """Compare clips of every kind with PyAV, each in a pipeline of its own, then all in one batch, twice.
 
     `error 1` and so on are the whole texts of the failures, each once.
     """
     last = int(index.num_frames[0]) - 1
-    asked = {
+    requests = {
         "neighbors": np.arange(13, 29),
         "strided": np.arange(20, 100, 5),
         "scattered": np.array([3, 4, 40, 41, 90, 122]),
@@ -77,19 +86,20 @@ def clips(index: Index, where: Where) -> dict[str, Any]:
         "single_frame": np.array([77]),
         "end_of_video": np.arange(last - 15, last + 1),
     }
-    taken = [read_clip(index, place % len(index), frames) for place, frames in enumerate(asked.values())]
-    wanted = [decode_rgb(clip) for clip in taken]
+    encoded = [read_clip(index, place % len(index), frames) for place, frames in enumerate(requests.values())]
+    expected = [decode_rgb(clip) for clip in encoded]
     rows: dict[str, dict[str, Any]] = {}
     errors: dict[str, str] = {}
-    for name, clip, right in zip(asked, taken, wanted, strict=True):
+    for name, clip, right in zip(requests, encoded, expected, strict=True):
         try:
-            rows[name] = compare(pixels(video_pipeline(feed_of([clip]), where, batch_size=1, threads=1))[0], right)
+            pipeline = video_pipeline(constant_feed([clip]), target, batch_size=1, threads=1)
+            rows[name] = compare(pixels(pipeline)[0], right)
         except RuntimeError as error:  # DALI raises no other kind
             rows[name], errors[name] = {"ok": False, "error": first_cause(error)}, str(error)
-    together = video_pipeline(feed_of(taken), where, batch_size=len(taken), threads=4)
+    together = video_pipeline(constant_feed(encoded), target, batch_size=len(encoded), threads=4)
     for again in ("batch", "batch_again"):  # a decoder that is used again must be right again
         try:
-            compared = [compare(got, right) for got, right in zip(pixels(together), wanted, strict=True)]
+            compared = [compare(got, right) for got, right in zip(pixels(together), expected, strict=True)]
             rows[again] = max(compared, key=lambda row: (not row["ok"], row.get("worst_frame_mean", 0)))
         except RuntimeError as error:
             rows[again], errors[again] = {"ok": False, "error": first_cause(error)}, str(error)
@@ -102,32 +112,31 @@ def clips(index: Index, where: Where) -> dict[str, Any]:
     return {"ok": not bad, "answer": answer, "rows": rows, **{f"error {n}": text for n, text in enumerate(texts, 1)}}
 
 
-def old_encoder(where: Where) -> dict[str, Any]:
-    """The same for a store as `prepare` wrote it with x264's own GOP of 1, which sets constraint_set3."""
-    root, records = where.work_dir / "old_encoder", {}
+def old_encoder(target: Target) -> dict[str, Any]:
+    """Check a store as `prepare` wrote it with x264's own GOP of 1, which sets constraint_set3."""
+    root, records, codec = target.work_dir / "old_encoder", {}, supported_codec("h264", target)
     for number in range(2):
         path = video_path(root, f"video{number}")
         with replacing(path) as part:
-            part.write_bytes(encoded(stand_in("h264", where), *OLD_SIZE, frames=130, seed=number, gop=1).tobytes())
+            part.write_bytes(encode_clip(codec, *OLD_SIZE, frames=130, seed=number, gop=1).tobytes())
         layout = read_layout(path)
-        codec = stand_in("h264", where)
         records[path.stem] = Record(130, *OLD_SIZE, float(FPS), codec, "yuv420p", layout.init_size, layout.fragments)
-    save(root, records)
+    save_index(root, records)
     index = Index.load(root)
     if constraint_set3(index) is False:
         raise RuntimeError("this x264 does not set constraint_set3: the question needs a file of an older one")
-    return clips(index, where)
+    return clips(index, target)
 
 
-def instead(where: Where) -> dict[str, Any]:
-    """The store for all further items: the default one, or where that does not decode the first that does."""
-    if (where.work_dir / "working").is_file():
-        return {"answer": f"{working(where)[0]} is what the further items read"}
+def fallback(target: Target) -> dict[str, Any]:
+    """Choose the store for all further items: the default one, or else the first that decodes."""
+    if (target.work_dir / CHOICE).is_file():
+        return {"answer": f"{chosen_store(target)[0]} is what the further items read"}
     reasons = {}
     for name in OTHERS:
-        found = clips(dataset(name, where), where)
-        if found["ok"]:
-            note_working(name, where)
+        result = clips(dataset(name, target), target)
+        if result["ok"]:
+            choose_store(name, target)
             return {"ok": False, "answer": f"the default store does not decode: all further items read {name}"}
-        reasons[name] = found["answer"]
+        reasons[name] = result["answer"]
     return {"ok": False, "answer": f"no store decodes: {reasons}"}

@@ -8,20 +8,20 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-from bench.gpu_checks import Unavailable, Where, need_gpu
+from bench.gpu_checks import Target, Unavailable, need_gpu
 
 PACKAGES = ("torch", "torchvision", "nvidia-dali-cuda130", "nvidia-nvimgcodec-cu13", "nvidia-nvjpeg", "av", "numpy")
 DRIVER = ("name", "driver_version", "vbios_version", "memory.total", "mig.mode.current", "pcie.link.gen.current")
 LIBRARIES = ("libcuda.so.1", "libnvcuvid.so.1", "libnvidia-ml.so.1", "libnvjpeg.so.13")
 
 
-def measure(item: str, where: Where) -> dict[str, Any]:
-    """The facts of one kind."""
+def measure(item: str, target: Target) -> dict[str, Any]:
+    """Report the facts of one kind."""
     return {"machine": machine, "driver": driver, "libraries": libraries, "decoders": decoders}[item]()
 
 
 def machine() -> dict[str, Any]:
-    """Cores, memory and the versions of what is installed."""
+    """Report cores, memory and the versions of what is installed."""
     cores, shared = len(os.sched_getaffinity(0)), os.statvfs("/dev/shm")
     shared_mib = shared.f_blocks * shared.f_frsize // 2**20
     versions = {name: value_or_error(partial(version, name)) for name in PACKAGES}
@@ -36,7 +36,7 @@ def machine() -> dict[str, Any]:
 
 
 def driver() -> dict[str, Any]:
-    """What nvidia-smi says."""
+    """Report what nvidia-smi says."""
     query = ["nvidia-smi", f"--query-gpu={','.join(DRIVER)}", "--format=csv,noheader", "--id=0"]
     values = dict(zip(DRIVER, (value.strip() for value in output(*query).split(",")), strict=True))
     answer = f"{values['name']}, driver {values['driver_version']}, {values['memory.total']}"
@@ -44,16 +44,16 @@ def driver() -> dict[str, Any]:
 
 
 def libraries() -> dict[str, Any]:
-    """Which of the driver's and of CUDA's libraries load."""
+    """Report which of the driver's and of CUDA's libraries load."""
     lines = value_or_error(lambda: output("ldconfig", "-p")).splitlines()
-    known = [line.strip() for line in lines if any(name in line for name in ("nvcuvid", "nvjpeg"))]
-    found = {name: value_or_error(partial(loads, name)) for name in LIBRARIES}
-    missing = [name for name, state in found.items() if state != "loads"]
-    return {"answer": f"missing: {', '.join(missing)}" if missing else "all load", **found, "ldconfig": known}
+    listed = [line.strip() for line in lines if any(name in line for name in ("nvcuvid", "nvjpeg"))]
+    states = {name: value_or_error(partial(loads, name)) for name in LIBRARIES}
+    missing = [name for name, state in states.items() if state != "loads"]
+    return {"answer": f"missing: {', '.join(missing)}" if missing else "all load", **states, "ldconfig": listed}
 
 
 def decoders() -> dict[str, Any]:
-    """What the hardware decoders take."""
+    """Report what the hardware decoders take."""
     need_gpu()
     from dali_pipelines.decode.driver import decoder_caps  # needs torch, the other facts do not
 
@@ -67,7 +67,7 @@ def decoders() -> dict[str, Any]:
 
 
 def value_or_error(ask: Callable[[], Any]) -> Any:
-    """What `ask` says, or its error as text."""
+    """Return what `ask` returns, or its error as text."""
     try:
         return ask()
     except Exception as error:

@@ -27,14 +27,14 @@ START = 5
 """Seconds until the process of a part has imported torch and DALI."""
 
 
-def limit(name: str) -> int:
-    """Seconds after which an item `part.item` is ended; a cold disk under the first imports is allowed for."""
+def time_limit(name: str) -> int:
+    """Return the seconds after which `part.item` is ended; a cold disk under the first imports is allowed for."""
     part, item = name.split(".")
     return 20 + 3 * SECONDS[part][item]
 
 
-def chosen(only: list[str] | None) -> list[str]:
-    """The names `part.item` of all items, or of the parts and items in `only`."""
+def select_items(only: list[str] | None) -> list[str]:
+    """Return the names `part.item` of all items, or of the parts and items in `only`."""
     names = [f"{part}.{item}" for part, items in ITEMS.items() for item in items]
     unknown = [name for name in only or () if name not in ITEMS and name not in names]
     if unknown:

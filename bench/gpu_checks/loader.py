@@ -8,9 +8,9 @@ from itertools import cycle
 from typing import Any
 
 from bench.data import default_task
-from bench.gpu_checks import Where
+from bench.gpu_checks import Target
 from bench.gpu_checks.pipelines import alternate, video_pipeline
-from bench.gpu_checks.videos import working
+from bench.gpu_checks.videos import chosen_store
 from dali_pipelines.loader import ClipLoader
 from trainers.engine.loop import endless
 
@@ -19,44 +19,44 @@ THREADS, WORKERS, BATCH = 14, 8, 32
 TURN_S = 0.7
 
 
-def measure(item: str, where: Where) -> dict[str, Any]:
-    """A task beside its decoding alone, or `ctp` by threads and workers."""
-    return threads(where) if item == "threads" else one_task(item, where)
+def measure(item: str, target: Target) -> dict[str, Any]:
+    """Measure a task beside its decoding alone, or `ctp` by threads and workers."""
+    return threads(target) if item == "threads" else one_task(item, target)
 
 
-def loader_of(name: str, where: Where, *, threads: int = THREADS, workers: int = WORKERS) -> ClipLoader:
-    """The loader of a task with its default plan; a small one in a rehearsal."""
-    batch, threads, workers = (2, 2, 0) if where.rehearsal else (BATCH, threads, workers)
-    task, index = default_task(name), working(where)[1]
-    return ClipLoader(index, task, batch_size=batch, threads=threads, workers=workers, device=where.device)
+def loader_of(name: str, target: Target, *, threads: int = THREADS, workers: int = WORKERS) -> ClipLoader:
+    """Return the loader of a task with its default plan; a small one in a rehearsal."""
+    batch, threads, workers = (2, 2, 0) if target.rehearsal else (BATCH, threads, workers)
+    task, index = default_task(name), chosen_store(target)[1]
+    return ClipLoader(index, task, batch_size=batch, threads=threads, workers=workers, device=target.device)
 
 
-def decoding_alone(loader: ClipLoader, where: Where) -> Any:
-    """A pipeline that decodes the loader's first batches again and again; None where DALI does not decode."""
+def decoding_alone(loader: ClipLoader, target: Target) -> Any:
+    """Return a pipeline that decodes the loader's first batches again and again; None where DALI does not decode."""
     if loader.decoder == "pyav":
         return None
     source, size = loader.source, loader.order.batch_size
     media, frames = (source.names.index(name) for name in ("media", "frames"))
     held = []
-    for step in range(1 if where.rehearsal else HELD):
+    for step in range(1 if target.rehearsal else HELD):
         epoch, step = source.order.at(step)
         samples = [source.sample(epoch, step, slot) for slot in range(size)]
         held.append(([sample[media] for sample in samples], [sample[frames] for sample in samples]))
     batches: Iterator[Any] = cycle(held)
-    return video_pipeline(lambda iteration: next(batches), where, batch_size=size, threads=loader.threads)
+    return video_pipeline(lambda iteration: next(batches), target, batch_size=size, threads=loader.threads)
 
 
-def one_task(name: str, where: Where) -> dict[str, Any]:
-    """Clips/s, delivered frames/s and the share of what decoding alone reaches."""
-    with closing(loader_of(name, where)) as loader:
+def one_task(name: str, target: Target) -> dict[str, Any]:
+    """Measure clips/s, delivered frames/s and the share of what decoding alone reaches."""
+    with closing(loader_of(name, target)) as loader:
         batches = endless(loader)
         began = time.perf_counter()
         next(batches)
         first_batch_s = time.perf_counter() - began
-        alone = decoding_alone(loader, where)
+        alone = decoding_alone(loader, target)
         runs = {"decoding alone": alone.run} if alone else {}
         size, length = loader.order.batch_size, loader.task.program.frames
-        rows = alternate({**runs, "loader": partial(next, batches)}, where, batch_size=size, seconds=TURN_S)
+        rows = alternate({**runs, "loader": partial(next, batches)}, target, batch_size=size, seconds=TURN_S)
         replaced = dict(loader.unreadable)
     rate, share = rows["loader"]["clips_per_s"], rows["loader"]["ratio"]
     of_what = f"{100 * share:.0f} % of decoding alone" if alone else "PyAV decodes"
@@ -66,7 +66,7 @@ def one_task(name: str, where: Where) -> dict[str, Any]:
     return {
         "ok": not replaced,
         "answer": answer,
-        "store": working(where)[0],
+        "store": chosen_store(target)[0],
         "threads": loader.threads,
         "workers": loader.workers,
         "frames_per_s": round(rate * length),
@@ -74,16 +74,16 @@ def one_task(name: str, where: Where) -> dict[str, Any]:
     }
 
 
-def threads(where: Where) -> dict[str, Any]:
-    """`ctp` by threads of the decoder, and without workers."""
+def threads(target: Target) -> dict[str, Any]:
+    """Measure `ctp` by threads of the decoder, and without workers."""
     settings = {"7 threads": (7, WORKERS), "14 threads": (14, WORKERS), "14 threads, no workers": (14, 0)}
     with ExitStack() as stack:
-        made = {
-            name: stack.enter_context(closing(loader_of("ctp", where, threads=count, workers=workers)))
+        loaders = {
+            name: stack.enter_context(closing(loader_of("ctp", target, threads=count, workers=workers)))
             for name, (count, workers) in settings.items()
         }
-        size = made["7 threads"].order.batch_size
-        runs = {name: partial(next, endless(loader)) for name, loader in made.items()}
-        rows = alternate(runs, where, batch_size=size)
+        size = loaders["7 threads"].order.batch_size
+        runs = {name: partial(next, endless(loader)) for name, loader in loaders.items()}
+        rows = alternate(runs, target, batch_size=size)
     texts = [f"{row['clips_per_s']:,.0f} with {name}" for name, row in rows.items()]
     return {"answer": f"ctp, clips/s: {', '.join(texts)}", "rows": rows}

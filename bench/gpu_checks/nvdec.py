@@ -8,26 +8,26 @@ from threading import Event, Thread
 
 
 @contextmanager
-def watched() -> Iterator[dict[str, float | str]]:
-    """Fills the dict, when the block ends, with the mean percentages that the decoders and the GPU were busy.
+def utilization() -> Iterator[dict[str, float | str]]:
+    """Yield a dict that holds, after the block, the mean percentages that the decoders and the GPU were busy.
 
     Asked ten times a second; the driver averages over up to a second itself, so blocks of a few seconds say something
     and shorter ones little. Where the driver's library is missing the dict says so instead.
     """
     busy: dict[str, float | str] = {}
     samples: dict[str, list[int]] = {name: [] for name in ("decoder_percent", "jpeg_percent", "gpu_percent")}
-    over = Event()
+    done = Event()
     try:
-        ask = _questions()
+        counters = _counters()
     except (OSError, AttributeError, RuntimeError) as error:
         yield busy
         busy["utilization"] = f"unknown: {error}"
         return
 
     def watch() -> None:
-        while not over.wait(0.1):
-            for name, question in ask.items():
-                value = question()
+        while not done.wait(0.1):
+            for name, counter in counters.items():
+                value = counter()
                 if value is not None:
                     samples[name].append(value)
 
@@ -36,13 +36,13 @@ def watched() -> Iterator[dict[str, float | str]]:
     try:
         yield busy
     finally:
-        over.set()
+        done.set()
         watcher.join()
         busy |= {name: round(statistics.fmean(values), 1) for name, values in samples.items() if values}
 
 
-def _questions() -> dict[str, Callable[[], int | None]]:
-    """What NVML is asked; each question returns per cent, or None where the GPU does not count it."""
+def _counters() -> dict[str, Callable[[], int | None]]:
+    """Return functions that ask NVML for percentages; None for what the GPU does not count."""
     nvml = ctypes.CDLL("libnvidia-ml.so.1")
     gpu = ctypes.c_void_p()
     if nvml.nvmlInit_v2() or nvml.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(gpu)):

@@ -1,15 +1,16 @@
-"""The report as a Markdown page: every answer in a line, most valuable first, then the figures behind them."""
+"""Write the report as Markdown: a line for each answer, most valuable first, then the figures behind them."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from bench.gpu_checks.items import ITEMS
+from bench.report import markdown
 
 Record = Mapping[str, Any]
 
 
 def page(device: str, items: Mapping[str, Record]) -> str:
-    """Markdown; `items` are the records by `part.item`."""
+    """Return the page; `items` are the records by `part.item`."""
     lines = ["# What this GPU does", ""]
     if device == "cpu":
         lines += [
@@ -18,50 +19,49 @@ def page(device: str, items: Mapping[str, Record]) -> str:
             "",
         ]
     names = [f"{part}.{item}" for part, of_part in ITEMS.items() for item in of_part]
-    there = [name for name in names if name in items]
-    look = [name for name in there if not fine(items[name])]
-    lines += [f"{len(there) - len(look)} of {len(names)} items are as they should be.", ""]
-    lines += ["To look at: " + (", ".join(look) or "nothing") + ".", ""]
+    present = [name for name in names if name in items]
+    failed = [name for name in present if not is_ok(items[name])]
+    lines += [f"{len(present) - len(failed)} of {len(names)} items are as they should be.", ""]
+    lines += ["To look at: " + (", ".join(failed) or "nothing") + ".", ""]
     lines += ["Not run: " + (", ".join(name for name in names if name not in items) or "nothing") + ".", ""]
-    lines += ["| item | | answer | s |", "|---|---|---|---|"]
-    for name in there:
-        record, mark = items[name], "" if fine(items[name]) else "**!**"
-        lines.append(f"| {name} | {mark} | {text(line(record))} | {record['seconds']} |")
-    for name in there:
+    marks = {name: "**!**" if name in failed else "" for name in present}
+    rows = [(name, marks[name], text(line(items[name])), items[name]["seconds"]) for name in present]
+    lines += markdown(["item", "", "answer", "s"], rows)
+    for name in present:
         lines += ["", *section(name, items[name])]
     return "\n".join(lines) + "\n"
 
 
-def fine(record: Record) -> bool:
-    """Whether there is an answer, and it is the one we want."""
+def is_ok(record: Record) -> bool:
+    """Tell whether there is an answer, and the one we want."""
     return record["status"] == "done" and bool(record["result"].get("ok", True))
 
 
 def line(record: Record) -> str:
-    """The answer, or why there is none, in one line."""
+    """Return the answer, or why there is none, in one line."""
     if record["status"] == "done":
-        return ("" if fine(record) else "NOT OK: ") + str(record["result"].get("answer", "done"))
+        return ("" if is_ok(record) else "NOT OK: ") + str(record["result"].get("answer", "done"))
     return f"{record['status'].upper()}: {' / '.join(str(record['error']).splitlines()[:3])}"
 
 
 def section(name: str, record: Record) -> list[str]:
-    """One item: single values as a list, long texts as they are, a dict of dicts as a table."""
+    """Return the lines of one item: single values as a list, long texts as they are, a dict of dicts as a table."""
     lines = [f"## {name}: {record['status']}", ""]
     if "error" in record:
-        return [*lines, *quoted(record["error"])]
+        return [*lines, *code_block(record["error"])]
     result = record["result"]
     blocks: list[str] = []
     for key, value in result.items():
         if is_table(value):
             blocks += ["", *table(value)] if key == "rows" else ["", f"{key}:", "", *table(value)]
         elif "\n" in str(value):
-            blocks += ["", f"{key}:", *quoted(value)]
+            blocks += ["", f"{key}:", *code_block(value)]
         else:
             lines.append(f"- {key}: {text(value)}")
     return lines + blocks
 
 
-def quoted(value: object) -> list[str]:
+def code_block(value: object) -> list[str]:
     return ["```", *str(value).splitlines(), "```"]
 
 
@@ -70,12 +70,10 @@ def is_table(value: Any) -> bool:
 
 
 def table(rows: Mapping[str, Record]) -> list[str]:
-    """A line a row, a column for every key that any row has."""
+    """Return a Markdown table with a column for every key that any row has."""
     columns = list(dict.fromkeys(key for row in rows.values() for key in row))
-    lines = [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
-    return lines + [
-        f"| {name} | {' | '.join(text(row.get(key, '')) for key in columns)} |" for name, row in rows.items()
-    ]
+    cells = [[name, *(text(row.get(key, "")) for key in columns)] for name, row in rows.items()]
+    return markdown(["", *columns], cells)
 
 
 def text(value: Any) -> str:

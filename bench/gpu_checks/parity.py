@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from bench.data import default_task
-from bench.gpu_checks import Where
-from bench.gpu_checks.videos import working
+from bench.gpu_checks import Target
+from bench.gpu_checks.videos import chosen_store
 from dali_pipelines.decode.choose import Wanted
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.index import Index
@@ -22,20 +22,20 @@ FAR, MOST_FAR = 30 * GRAY_LEVEL, 0.01
 """A value so far off is another picture's; this share of them passes, for edges that move by a part of a pixel."""
 
 
-def measure(item: str, where: Where) -> dict[str, Any]:
+def measure(item: str, target: Target) -> dict[str, Any]:
     """Return the largest and mean differences of two batches, tensor by tensor.
 
     `graph` feeds both sides the frames that PyAV decodes, so that only the operators differ; `whole` lets each side
     decode as it does in a run. A rehearsal has the CPU on both sides and compares DALI's decoder with PyAV.
     """
     task = default_task(item)
-    store, index = working(where)
+    store, index = chosen_store(target)
     result: dict[str, Any] = {"ok": True, "answer": "", "store": store, "rows": {}}
     kinds: dict[str, Wanted] = {"graph": "pyav", "whole": "auto"}
     for kind, decoder in kinds.items():
-        cpu_decoder: Wanted = "pyav" if where.rehearsal else decoder
-        expected, _ = batches(index, task, where, "cpu", cpu_decoder)
-        actual, used = batches(index, task, where, where.device, decoder)
+        cpu_decoder: Wanted = "pyav" if target.rehearsal else decoder
+        expected, _ = batches(index, task, target, "cpu", cpu_decoder)
+        actual, used = batches(index, task, target, target.device, decoder)
         result[f"{kind}_decoder"] = used
         for name in expected[0]:
             row = difference([batch[name] for batch in actual], [batch[name] for batch in expected])
@@ -46,18 +46,18 @@ def measure(item: str, where: Where) -> dict[str, Any]:
 
 
 def batches(
-    index: Index, task: Task, where: Where, device: str, decoder: Wanted
+    index: Index, task: Task, target: Target, device: str, decoder: Wanted
 ) -> tuple[list[dict[str, torch.Tensor]], str]:
     """Return two batches of two samples on the CPU, and what decoded them."""
-    count = 1 if where.rehearsal else 2
+    count = 1 if target.rehearsal else 2
     loader = ClipLoader(index, task, batch_size=2, seed=1, device=device, threads=4, decoder=decoder)
     with closing(loader):
-        taken = [{name: value.cpu() for name, value in batch.items()} for batch in islice(loader, count)]
-    return taken, loader.decoder
+        copies = [{name: value.cpu() for name, value in batch.items()} for batch in islice(loader, count)]
+    return copies, loader.decoder
 
 
 def difference(actual: list[torch.Tensor], expected: list[torch.Tensor]) -> dict[str, Any]:
-    """Clips may differ a little; everything else must be equal."""
+    """Compare tensors: clips may differ a little, everything else must be equal."""
     first, second = torch.stack(actual), torch.stack(expected)
     if first.shape != second.shape or first.dtype != second.dtype:
         return {

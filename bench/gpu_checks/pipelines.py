@@ -9,8 +9,8 @@ import numpy as np
 from nvidia.dali import fn
 from nvidia.dali.pipeline import Pipeline
 
-from bench.gpu_checks import Where
-from bench.gpu_checks.nvdec import watched
+from bench.gpu_checks import Target
+from bench.gpu_checks.nvdec import utilization
 from bench.meters import WARM_UP, cpu_seconds, synchronize
 from dali_pipelines.decode.dali import decode
 from dali_pipelines.store.mp4 import plain_mp4
@@ -19,28 +19,28 @@ from dali_pipelines.store.reader import EncodedClip
 Feed = Callable[[int], tuple[Sequence[np.ndarray], Sequence[np.ndarray]]]
 
 
-def video_pipeline(feed: Feed, where: Where, *, batch_size: int, threads: int) -> Pipeline:
+def video_pipeline(feed: Feed, target: Target, *, batch_size: int, threads: int) -> Pipeline:
     """Decode the batches of `feed(iteration)`: encoded files, uint8 (bytes,), and int32 (T,) frames of each."""
 
-    pipeline = Pipeline(batch_size=batch_size, num_threads=threads, device_id=where.device_id)
+    pipeline = Pipeline(batch_size=batch_size, num_threads=threads, device_id=target.device_id)
     with pipeline:
         media, frames = fn.external_source(feed, num_outputs=2, batch=True)
-        pipeline.set_outputs(decode(media, frames, gpu=not where.rehearsal))
+        pipeline.set_outputs(decode(media, frames, gpu=not target.rehearsal))
     pipeline.build()
     return pipeline
 
 
-def feed_of(clips: Sequence[EncodedClip]) -> Feed:
+def constant_feed(clips: Sequence[EncodedClip]) -> Feed:
     """Return a feed of the same clips in every run."""
     batch = [plain_mp4(clip) for clip in clips], [clip.frames for clip in clips]
     return lambda iteration: batch
 
 
-def clip_pipeline(clips: Sequence[np.ndarray], where: Where, *, batch_size: int, threads: int) -> Pipeline:
+def clip_pipeline(clips: Sequence[np.ndarray], target: Target, *, batch_size: int, threads: int) -> Pipeline:
     """Decode frames 0 to 15 of the same clips again and again, `batch_size` a run."""
     media = [clips[place % len(clips)] for place in range(batch_size)]
     frames = [np.arange(16, dtype=np.int32)] * batch_size
-    return video_pipeline(lambda iteration: (media, frames), where, batch_size=batch_size, threads=threads)
+    return video_pipeline(lambda iteration: (media, frames), target, batch_size=batch_size, threads=threads)
 
 
 def pixels(pipeline: Pipeline) -> list[np.ndarray]:
@@ -52,7 +52,7 @@ def pixels(pipeline: Pipeline) -> list[np.ndarray]:
 
 def alternate(
     runs: Mapping[str, Callable[[], object]],
-    where: Where,
+    target: Target,
     *,
     batch_size: int,
     rounds: int = 2,
@@ -64,11 +64,11 @@ def alternate(
     `ratio`, the median over the rounds of its rate over that of the first, CPU ms a clip, and the utilization in
     per cent.
     """
-    seconds, rounds = (0.05, 1) if where.rehearsal else (seconds, rounds)
+    seconds, rounds = (0.05, 1) if target.rehearsal else (seconds, rounds)
     turns: dict[str, list[dict[str, Any]]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
-            turns[name].append(timed(run, where, batch_size, seconds))
+            turns[name].append(timed(run, target, batch_size, seconds))
     first = next(iter(turns.values()))
     return {
         name: {
@@ -83,17 +83,17 @@ def alternate(
     }
 
 
-def timed(run: Callable[[], object], where: Where, batch_size: int, seconds: float) -> dict[str, Any]:
+def timed(run: Callable[[], object], target: Target, batch_size: int, seconds: float) -> dict[str, Any]:
     """Repeat a run for a time; return clips/s, CPU ms per clip and utilization."""
-    for _ in range(1 if where.rehearsal else WARM_UP):
+    for _ in range(1 if target.rehearsal else WARM_UP):
         run()
-    synchronize(where.device)
-    with watched() as busy:
+    synchronize(target.device)
+    with utilization() as busy:
         cpu, began, count = cpu_seconds(), time.perf_counter(), 0
         while not count or time.perf_counter() - began < seconds:
             run()
             count += 1
-        synchronize(where.device)  # what the last run started belongs to it
+        synchronize(target.device)  # what the last run started belongs to it
         took, cpu = time.perf_counter() - began, cpu_seconds() - cpu
     clips = count * batch_size
     return {"rate": clips / took, "cpu_ms": 1000 * cpu / clips, "busy": busy}

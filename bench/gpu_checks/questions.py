@@ -12,17 +12,17 @@ from nvidia.dali.pipeline import Pipeline
 from PIL import Image
 
 from bench.data import drift
-from bench.gpu_checks import Where
+from bench.gpu_checks import Target
 from bench.gpu_checks.compare import compare
 from bench.gpu_checks.decode import FRAMES, clips_of
 from bench.gpu_checks.pipelines import (
     alternate,
     clip_pipeline,
-    feed_of,
+    constant_feed,
     pixels,
     video_pipeline,
 )
-from bench.gpu_checks.videos import dataset, decoded_by_pyav, encoded, stand_in
+from bench.gpu_checks.videos import dataset, decode_reference, encode_clip, supported_codec
 from bench.meters import WARM_UP, gpu_mib, synchronize
 from dali_pipelines.recovery import first_cause
 
@@ -33,48 +33,48 @@ LEAST_HEVC = 144  # pixels a side that the hardware should take
 STRIDE = 5
 
 
-def measure(item: str, where: Where) -> dict[str, Any]:
-    """One question. In a rehearsal the codec is VP9 throughout."""
+def measure(item: str, target: Target) -> dict[str, Any]:
+    """Answer one question. In a rehearsal the codec is VP9 throughout."""
     if item.startswith("size_"):
-        return sizes(item.removeprefix("size_"), where)
+        return sizes(item.removeprefix("size_"), target)
     return {
         "session_cache": session_cache,
         "gop_strides": gop_strides,
         "cut": cut,
         "jpeg": jpeg,
         "small_hevc": small_hevc,
-    }[item](where)
+    }[item](target)
 
 
-def media(codec: str, width: int, height: int, where: Where, *, frames: int = FRAMES) -> list[np.ndarray]:
-    """Distinct clips in memory."""
-    count = 1 if where.rehearsal else DISTINCT
-    return [encoded(stand_in(codec, where), width, height, frames=frames, seed=seed) for seed in range(count)]
+def media(codec: str, width: int, height: int, target: Target, *, frames: int = FRAMES) -> list[np.ndarray]:
+    """Return distinct encoded clips."""
+    seeds, codec = range(1 if target.rehearsal else DISTINCT), supported_codec(codec, target)
+    return [encode_clip(codec, width, height, frames=frames, seed=seed) for seed in seeds]
 
 
-def batch(where: Where) -> int:
-    return 2 if where.rehearsal else 32
+def batch(target: Target) -> int:
+    return 2 if target.rehearsal else 32
 
 
-def rates_line(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """The rates of a table in one line."""
+def rates_text(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the rates of a table in one line."""
     return "clips/s: " + ", ".join(f"{name} {row['clips_per_s']:,.0f}" for name, row in rows.items())
 
 
-def race(made: Mapping[str, Pipeline], where: Where, *, size: int, **more: Any) -> dict[str, Any]:
-    """The rates of pipelines by turns."""
-    rows = alternate({name: pipeline.run for name, pipeline in made.items()}, where, batch_size=size)
-    return {"answer": rates_line(rows), **more, "rows": rows}
+def compare_rates(pipelines: Mapping[str, Pipeline], target: Target, *, size: int, **more: Any) -> dict[str, Any]:
+    """Measure pipelines by turns."""
+    rows = alternate({name: pipeline.run for name, pipeline in pipelines.items()}, target, batch_size=size)
+    return {"answer": rates_text(rows), **more, "rows": rows}
 
 
-def session_cache(where: Where) -> dict[str, Any]:
+def session_cache(target: Target) -> dict[str, Any]:
     """Does DALI open a decoder for every clip where the coded size is not that of the picture?
 
     340x256 is coded as 352x256. By turns of a tenth of the runs: rate, and growth of GPU memory over all turns.
     """
-    runs, most, size = (10, 1, 2) if where.rehearsal else (200, 12, 8)
+    runs, most, size = (10, 1, 2) if target.rehearsal else (200, 12, 8)
     made = {
-        f"{w}x{h}": clip_pipeline(media("h264", w, h, where), where, batch_size=size, threads=size)
+        f"{w}x{h}": clip_pipeline(media("h264", w, h, target), target, batch_size=size, threads=size)
         for w, h in ((320, 240), (340, 256), (352, 256))
     }
     rates: dict[str, list[float]] = {name: [] for name in made}
@@ -84,16 +84,16 @@ def session_cache(where: Where) -> dict[str, Any]:
         if time.monotonic() - began > most:
             break
         for name, pipeline in made.items():
-            memory = 0.0 if where.rehearsal else gpu_mib()
+            memory = 0.0 if target.rehearsal else gpu_mib()
             for _ in range(WARM_UP):
                 pipeline.run()
-            synchronize(where.device)
+            synchronize(target.device)
             start = time.perf_counter()
             for _ in range(runs // 10):
                 pipeline.run()
-            synchronize(where.device)
+            synchronize(target.device)
             rates[name].append(size * (runs // 10) / (time.perf_counter() - start))
-            grown[name] += (0.0 if where.rehearsal else gpu_mib()) - memory
+            grown[name] += (0.0 if target.rehearsal else gpu_mib()) - memory
     rows = {
         name: {
             "runs": (runs // 10 + WARM_UP) * len(values),
@@ -104,21 +104,21 @@ def session_cache(where: Where) -> dict[str, Any]:
         }
         for name, values in rates.items()
     }
-    return {"answer": rates_line(rows), "rows": rows}
+    return {"answer": rates_text(rows), "rows": rows}
 
 
-def gop_strides(where: Where) -> dict[str, Any]:
-    """What the frames between the wanted ones cost, at a stride of 5."""
+def gop_strides(target: Target) -> dict[str, Any]:
+    """Measure what the frames between the wanted ones cost, at a stride of 5."""
     made, decoded = {}, {}
     for store in ("h264_gop1", "h264_gop8", "hevc_gop16"):
-        clips = clips_of(dataset(store, where), batch(where), stride=STRIDE)
+        clips = clips_of(dataset(store, target), batch(target), stride=STRIDE)
         decoded[store] = round(float(np.mean([clip.decoded for clip in clips])), 1)
-        made[store] = video_pipeline(feed_of(clips), where, batch_size=len(clips), threads=THREADS)
-    return race(made, where, size=batch(where), decoded_frames_per_clip=decoded)
+        made[store] = video_pipeline(constant_feed(clips), target, batch_size=len(clips), threads=THREADS)
+    return compare_rates(made, target, size=batch(target), decoded_frames_per_clip=decoded)
 
 
-def sizes(size: str, where: Where) -> dict[str, Any]:
-    """Rate of each codec at one size; `small_hevc` asks about HEVC of the sizes left out."""
+def sizes(size: str, target: Target) -> dict[str, Any]:
+    """Measure each codec at one size; `small_hevc` asks about HEVC of the sizes left out."""
     width, height = map(int, size.split("x"))
     made, errors = {}, {}
     for codec in CODECS:
@@ -126,7 +126,7 @@ def sizes(size: str, where: Where) -> dict[str, Any]:
             continue
         try:
             made[codec] = clip_pipeline(
-                media(codec, width, height, where), where, batch_size=batch(where), threads=THREADS
+                media(codec, width, height, target), target, batch_size=batch(target), threads=THREADS
             )
             made[codec].run()
         except RuntimeError as error:
@@ -134,50 +134,50 @@ def sizes(size: str, where: Where) -> dict[str, Any]:
             made.pop(codec, None)
     if not made:
         raise RuntimeError(str(errors))
-    return race(made, where, size=batch(where), ok=not errors, **errors)
+    return compare_rates(made, target, size=batch(target), ok=not errors, **errors)
 
 
-def small_hevc(where: Where) -> dict[str, Any]:
+def small_hevc(target: Target) -> dict[str, Any]:
     """Does the hardware decode HEVC below 160 pixels?"""
     rows = {}
     for side in (144, 128):
-        (clip, *_) = media("hevc", side, side, where)
+        (clip, *_) = media("hevc", side, side, target)
         try:
-            got = pixels(clip_pipeline([clip], where, batch_size=1, threads=1))[0]
-            rows[f"{side}x{side}"] = compare(got, decoded_by_pyav(clip, np.arange(FRAMES)))
+            got = pixels(clip_pipeline([clip], target, batch_size=1, threads=1))[0]
+            rows[f"{side}x{side}"] = compare(got, decode_reference(clip, np.arange(FRAMES)))
         except RuntimeError as error:
             rows[f"{side}x{side}"] = {"ok": False, "error": first_cause(error)}
     answer = ", ".join(f"{name} {'decodes' if row['ok'] else row.get('error', 'WRONG')}" for name, row in rows.items())
     return {"answer": f"HEVC: {answer}", "rows": rows}
 
 
-def cut(where: Where) -> dict[str, Any]:
-    """What frames behind the last wanted one cost: the buffer ends with it, or 8 or 16 frames later."""
+def cut(target: Target) -> dict[str, Any]:
+    """Measure what frames behind the last wanted one cost: the buffer ends with it, or 8 or 16 frames later."""
     made = {}
     for behind in (0, 8, 16):
-        clips = media("hevc", 320, 240, where, frames=FRAMES + behind)
-        made[f"{behind} behind"] = clip_pipeline(clips, where, batch_size=batch(where), threads=THREADS)
-    return race(made, where, size=batch(where))
+        clips = media("hevc", 320, 240, target, frames=FRAMES + behind)
+        made[f"{behind} behind"] = clip_pipeline(clips, target, batch_size=batch(target), threads=THREADS)
+    return compare_rates(made, target, size=batch(target))
 
 
-def jpeg(where: Where) -> dict[str, Any]:
-    """Clips of 16 JPEGs of 340x256 as one flat batch, by the share that the JPEG engines get of them."""
+def jpeg(target: Target) -> dict[str, Any]:
+    """Measure clips of 16 JPEGs of 340x256 as one flat batch, by the share that the JPEG engines get of them."""
     files = []
     for picture, _ in zip(drift(0), range(FRAMES), strict=False):
         file = io.BytesIO()
         Image.fromarray(picture).resize((340, 256)).save(file, "JPEG", quality=90)
         files.append(np.frombuffer(file.getvalue(), np.uint8))
-    loads = (0.65,) if where.rehearsal else (0.65, 0.0, 1.0)
-    made = {f"load {load}": jpeg_pipeline(files * batch(where), load, where) for load in loads}
-    return race(made, where, size=batch(where))
+    loads = (0.65,) if target.rehearsal else (0.65, 0.0, 1.0)
+    made = {f"load {load}": jpeg_pipeline(files * batch(target), load, target) for load in loads}
+    return compare_rates(made, target, size=batch(target))
 
 
-def jpeg_pipeline(pictures: Sequence[np.ndarray], load: float, where: Where) -> Pipeline:
-    """Decodes the pictures again and again."""
+def jpeg_pipeline(pictures: Sequence[np.ndarray], load: float, target: Target) -> Pipeline:
+    """Return a pipeline that decodes the pictures again and again."""
 
-    threads = 2 if where.rehearsal else THREADS
-    how: dict[str, Any] = {"device": "cpu"} if where.rehearsal else {"device": "mixed", "hw_decoder_load": load}
-    pipeline = Pipeline(batch_size=len(pictures), num_threads=threads, device_id=where.device_id)
+    threads = 2 if target.rehearsal else THREADS
+    how: dict[str, Any] = {"device": "cpu"} if target.rehearsal else {"device": "mixed", "hw_decoder_load": load}
+    pipeline = Pipeline(batch_size=len(pictures), num_threads=threads, device_id=target.device_id)
     with pipeline:
         files = fn.external_source(lambda iteration: pictures, batch=True)
         pipeline.set_outputs(fn.decoders.image(files, **how))

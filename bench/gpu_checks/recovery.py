@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from bench.data import default_task
-from bench.gpu_checks import Where
+from bench.gpu_checks import Target
 from bench.gpu_checks.compare import MOST
 from bench.gpu_checks.pipelines import pixels, video_pipeline
-from bench.gpu_checks.videos import dataset, decoded_by_pyav, encoded, stand_in
+from bench.gpu_checks.videos import dataset, decode_reference, encode_clip, supported_codec
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.recovery import first_cause
 from dali_pipelines.store.index import Index
@@ -19,23 +19,23 @@ STORES = {"h264": "h264_gop1", "hevc": "hevc_gop16", "vp9": "vp9_gop16"}
 BAD = 2  # the iteration that has a bad sample
 
 
-def measure(item: str, where: Where) -> dict[str, Any]:
-    """One kind of damage to a file of one codec."""
+def measure(item: str, target: Target) -> dict[str, Any]:
+    """Check one kind of damage to a file of one codec."""
     kind, codec = item.rsplit("_", 1)
     if kind == "loader":
-        return loader_recovers(STORES[codec], where)
-    return pipeline_recovers(kind, stand_in(codec, where), where)
+        return check_loader(STORES[codec], target)
+    return check_pipeline(kind, supported_codec(codec, target), target)
 
 
-def pipeline_recovers(kind: str, codec: str, where: Where) -> dict[str, Any]:
-    """Runs a pipeline over a bad sample.
+def check_pipeline(kind: str, codec: str, target: Target) -> dict[str, Any]:
+    """Run a pipeline over a bad sample.
 
     `raised`: the error of the bad run, or null where the decoder says nothing. `after`: whether the two runs after it
     gave the right pixels. `bad_mean`: for a silent decoder, gray levels by which the bad sample is off.
     """
-    good, frames = encoded(codec, 320, 240), np.arange(16, dtype=np.int32)
-    bad, bad_frames = damaged(kind, good), frames + (100 if kind == "beyond" else 0)
-    expected = decoded_by_pyav(good, frames)
+    good, frames = encode_clip(codec, 320, 240), np.arange(16, dtype=np.int32)
+    bad, bad_frames = damage(kind, good), frames + (100 if kind == "beyond" else 0)
+    expected = decode_reference(good, frames)
 
     def feed(iteration: int) -> Any:
         if iteration == BAD:
@@ -45,7 +45,7 @@ def pipeline_recovers(kind: str, codec: str, where: Where) -> dict[str, Any]:
     def distance(actual: np.ndarray) -> float:
         return round(float(np.abs(actual.astype(np.int16) - expected).mean()), 3)
 
-    pipeline = video_pipeline(feed, where, batch_size=4, threads=4)
+    pipeline = video_pipeline(feed, target, batch_size=4, threads=4)
     result: dict[str, Any] = {"raised": None}
     after = []
     for iteration in range(BAD + 3):
@@ -70,8 +70,8 @@ def pipeline_recovers(kind: str, codec: str, where: Where) -> dict[str, Any]:
     return {"ok": max(after) < MOST, "answer": answer, **result, "after": max(after)}
 
 
-def damaged(kind: str, good: np.ndarray) -> np.ndarray:
-    """A copy of a file, damaged."""
+def damage(kind: str, good: np.ndarray) -> np.ndarray:
+    """Return a damaged copy of a file."""
     if kind == "garbage":
         return np.random.default_rng(0).integers(0, 256, 5000, dtype=np.uint8)
     if kind == "cut_off":
@@ -82,17 +82,17 @@ def damaged(kind: str, good: np.ndarray) -> np.ndarray:
     return bad
 
 
-def loader_recovers(store: str, where: Where) -> dict[str, Any]:
-    """Two epochs over a dataset of which one video is overwritten in the middle: which ones the loader replaced."""
-    root = where.work_dir / f"{store}_damaged"
+def check_loader(store: str, target: Target) -> dict[str, Any]:
+    """Load a dataset with one damaged video for two epochs; report which ones the loader replaced."""
+    root = target.work_dir / f"{store}_damaged"
     shutil.rmtree(root, ignore_errors=True)
-    shutil.copytree(dataset(store, where).root, root)
+    shutil.copytree(dataset(store, target).root, root)
     index = Index.load(root).select([0, 1])
     path = index.path(1)
     data = bytearray(path.read_bytes())
     data[2000:-2000] = bytes(len(data) - 4000)
     path.write_bytes(data)
-    loader = ClipLoader(index, default_task("recognition"), batch_size=2, device=where.device)
+    loader = ClipLoader(index, default_task("recognition"), batch_size=2, device=target.device)
     rows = []
     with closing(loader):
         for _ in range(2):

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from bench.gpu_checks import ROOT, Where
+from bench.gpu_checks import ROOT, Target
 from bench.gpu_checks.pipelines import alternate
-from bench.gpu_checks.videos import dataset, working
+from bench.gpu_checks.videos import chosen_store, dataset
 from configs.load import load
 from nets import backbones
 from nets.classifier import Classifier
@@ -27,22 +27,22 @@ TRAINED = "published best 171 and 44 %, aim 340 and 90 %"  # a GPU, by SPDL on 8
 DELIVERED = "published best 5,500"  # by AgiBot's VideoDataset on an H100
 
 
-def measure(item: str, where: Where) -> dict[str, Any]:
-    """Training at a batch size from the store that works, or from one that workers decode beside the loader."""
+def measure(item: str, target: Target) -> dict[str, Any]:
+    """Measure training from the chosen store by batch size, or from one that workers decode."""
     if item.startswith("batch_"):
-        store, index = working(where)
+        store, index = chosen_store(target)
         batch, workers = int(item.removeprefix("batch_")), WORKERS
     else:
-        store, index, batch, workers = item, dataset(item, where), BATCH, HOST_WORKERS
-    batch, workers, threads = (2, 0, 2) if where.rehearsal else (batch, workers, THREADS)
+        store, index, batch, workers = item, dataset(item, target), BATCH, HOST_WORKERS
+    batch, workers, threads = (2, 0, 2) if target.rehearsal else (batch, workers, THREADS)
     changes = {
         "data.root": str(index.root),
         **{"data.list": None, "data.test_list": None, "data.workers": workers, "data.threads": threads},
         **{"train.global_batch": batch, "train.amp": "bf16", "optim.lr": 1e-9},  # nothing is learned here
     }
-    overrides = [*(f"{key}={json.dumps(value)}" for key, value in changes.items()), *(SMALL if where.rehearsal else ())]
-    config = load(RECIPE, overrides)
-    with start(where.device) as ranks, closing(build_loader(config, ranks, index)) as loader:
+    overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
+    config = load(RECIPE, [*overrides, *(SMALL if target.rehearsal else ())])
+    with start(target.device) as ranks, closing(build_loader(config, ranks, index)) as loader:
         torch.manual_seed(0)
         net = Classifier(backbones.create(config.backbone), CLASSES, config.net)
         run = build_run(config, ranks, loader, net)
@@ -54,7 +54,7 @@ def measure(item: str, where: Where) -> dict[str, Any]:
                 "training": partial(train_step, run, batches, middle),
                 "loader alone": partial(next, batches),
             },
-            where,
+            target,
             batch_size=batch,
             seconds=1.5,
         )
@@ -69,7 +69,7 @@ def measure(item: str, where: Where) -> dict[str, Any]:
 
 
 def answer(rows: dict[str, dict[str, Any]]) -> str:
-    """The rate, its share of the ceiling, and what there is to beat."""
+    """Return the rate, its share of the ceiling and the published figures in one line."""
     ours, cached, alone = rows["training"], rows["cached batch"], rows["loader alone"]
     return (
         f"{ours['clips_per_s']:,.0f} clips/s, {100 * ours['ratio']:.0f} % of the cached-batch ceiling ({TRAINED}); "

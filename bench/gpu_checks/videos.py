@@ -11,7 +11,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from bench.data import FPS, drift, store_settings
-from bench.gpu_checks import Where
+from bench.gpu_checks import Target
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.store.encode import KEY_FRAMES_ONLY, write_frames
 from dali_pipelines.store.files import replacing, video_path
@@ -19,6 +19,7 @@ from dali_pipelines.store.index import INDEX_FILE, Index, Record
 from dali_pipelines.store.reader import EncodedClip
 
 DEFAULT = "h264_gop1"  # what `prepare` makes
+CHOICE = "chosen_store"  # file with the name of the store that the items read
 VIDEOS = 40  # more than one batch
 CLASSES = 4
 GOP = 8
@@ -30,16 +31,16 @@ ENCODERS = {
 }
 
 
-def stand_in(codec: str, where: Where) -> str:
-    """The codec itself; in a rehearsal VP9, the only one that DALI decodes on a CPU too."""
-    return "vp9" if where.rehearsal and codec not in KEY_FRAMES_ONLY else codec
+def supported_codec(codec: str, target: Target) -> str:
+    """Return the codec; in a rehearsal VP9, the only one that DALI decodes on a CPU too."""
+    return "vp9" if target.rehearsal and codec not in KEY_FRAMES_ONLY else codec
 
 
-def dataset(name: str, where: Where) -> Index:
-    """The store `CODEC` or `CODEC_gopN` as `prepare` makes it of drifting textures, 6 s each; made if it is missing."""
+def dataset(name: str, target: Target) -> Index:
+    """Return the store `CODEC` or `CODEC_gopN` of drifting textures, 6 s each, as `prepare` makes it; made once."""
     codec, _, gop = name.partition("_gop")
-    root = where.work_dir / name
-    settings = store_settings(stand_in(codec, where), int(gop) if gop else None, None)
+    root = target.work_dir / name
+    settings = store_settings(supported_codec(codec, target), int(gop) if gop else None, None)
 
     def write(video: str) -> Record:
         path = video_path(root, video)
@@ -47,33 +48,33 @@ def dataset(name: str, where: Where) -> Index:
         return write_frames(path, drift(int(video[-3:])), fps=FPS, settings=settings)
 
     if not (root / INDEX_FILE).is_file():
-        names = [f"video{number:03d}" for number in range(4 if where.rehearsal else VIDEOS)]
+        names = [f"video{number:03d}" for number in range(2 if target.rehearsal else VIDEOS)]
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # the encoders run outside the interpreter's lock
-            save(root, dict(zip(names, pool.map(write, names), strict=True)))
+            save_index(root, dict(zip(names, pool.map(write, names), strict=True)))
     return Index.load(root)
 
 
-def save(root: Path, records: dict[str, Record]) -> None:
-    """Writes the index of a store, with classes for those who train."""
+def save_index(root: Path, records: dict[str, Record]) -> None:
+    """Write the index of a store, with classes for those who train."""
     labels = {name: place % CLASSES for place, name in enumerate(records)}
     Index.build(root, records, labels=labels, class_names=[f"class{label}" for label in range(CLASSES)]).save()
 
 
-def working(where: Where) -> tuple[str, Index]:
-    """The store for the items that need one: the default, or what `default_store.instead` found to decode."""
-    note = where.work_dir / "working"
-    name = note.read_text() if note.is_file() else DEFAULT
-    return name, dataset(name, where)
+def chosen_store(target: Target) -> tuple[str, Index]:
+    """Return the store for the items that need one: the default, or what `default_store.fallback` chose."""
+    choice = target.work_dir / CHOICE
+    name = choice.read_text() if choice.is_file() else DEFAULT
+    return name, dataset(name, target)
 
 
-def note_working(name: str, where: Where) -> None:
-    """Makes `working` give this store from now on."""
-    with replacing(where.work_dir / "working") as part:
+def choose_store(name: str, target: Target) -> None:
+    """Make `chosen_store` return this store from now on."""
+    with replacing(target.work_dir / CHOICE) as part:
         part.write_text(name)
 
 
-def encoded(codec: str, width: int, height: int, *, frames: int = 16, seed: int = 0, gop: int = GOP) -> np.ndarray:
-    """A fragmented MP4 in memory, uint8 (bytes,), a key frame every `gop` frames."""
+def encode_clip(codec: str, width: int, height: int, *, frames: int = 16, seed: int = 0, gop: int = GOP) -> np.ndarray:
+    """Return a fragmented MP4, uint8 (bytes,), with a key frame every `gop` frames."""
     file = io.BytesIO()
     name, options = ENCODERS[codec]
     options = {key: value.format(gop=gop) for key, value in options.items()}
@@ -88,6 +89,6 @@ def encoded(codec: str, width: int, height: int, *, frames: int = 16, seed: int 
     return np.frombuffer(file.getvalue(), np.uint8)
 
 
-def decoded_by_pyav(data: np.ndarray, frames: np.ndarray) -> np.ndarray:
-    """The reference: frames (T,) of a file in memory, uint8 (T, H, W, 3) RGB."""
+def decode_reference(data: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """Decode frames (T,) of a file in memory with PyAV: uint8 (T, H, W, 3) RGB."""
     return decode_rgb(EncodedClip(data, frames.astype(np.int32), int(frames.max()) + 1))

@@ -44,7 +44,7 @@ class PeerView:
 
     @property
     def distinct(self) -> tuple[list[int], list[int]]:
-        """The frames, rising, each once, and which of them each place of the view shows."""
+        """Return the frames, rising, each once, and which of them each place of the view shows."""
         shown, order = np.unique(self.frames, return_inverse=True)
         return shown.tolist(), order.tolist()
 
@@ -59,12 +59,12 @@ class PeerClip:
 
     @property
     def frames(self) -> list[int]:
-        """The frames to decode, rising, each once."""
+        """Return the frames to decode, rising, each once."""
         return sorted({number for view in self.views for number in view.frames})
 
 
 def peer_store(root: Path, *, videos: int, source_gop: int, settings: Encoding) -> Index:
-    """The dataset in `root`, prepared with `settings`, with what it is made from beside it; made only where missing."""
+    """Return the dataset in `root`, prepared with `settings`, its sources beside it; make only what is missing."""
     if not (root / INDEX_FILE).is_file():
         records = {}
         for number in tqdm(range(videos), desc=f"bench videos in {root}", unit="video"):
@@ -89,7 +89,7 @@ def _jpegs(root: Path, name: str, size: tuple[int, int]) -> Path:
 
 
 def _write_h264(path: Path, seed: int, *, gop: int) -> None:
-    """As FFmpeg encodes H.264 when told no more than the size and the GOP: B-frames, CRF 23."""
+    """Encode as FFmpeg does when told no more than the size and the GOP: B-frames, CRF 23."""
     try:
         binary = importlib.import_module("imageio_ffmpeg").get_ffmpeg_exe()
     except ModuleNotFoundError as error:
@@ -103,7 +103,7 @@ def _write_h264(path: Path, seed: int, *, gop: int) -> None:
 
 
 def _write_jpegs(path: Path, video: Path, size: tuple[int, int]) -> None:
-    """The frames of `video` scaled to `size` as 00000.jpg ... in one zip, not compressed again."""
+    """Write the frames of `video`, scaled to `size`, as 00000.jpg ... in one zip, not compressed again."""
     with (
         replacing(path) as part,
         av.open(str(video)) as container,
@@ -153,7 +153,7 @@ def peer_clips(loader: ClipLoader, start: int, batches: int, *, prepared: bool =
 
 
 def _scaled(box: Box, stored: tuple[int, int], size: tuple[int, int]) -> Box:
-    """A box of a picture of width and height `stored`, in the nearest whole pixels of one of `size`."""
+    """Return a box of a picture of width and height `stored` in the nearest whole pixels of one of `size`."""
     top, left, height, width = box
     xs = [round(x * size[0] / stored[0]) for x in (left, left + width)]
     ys = [round(y * size[1] / stored[1]) for y in (top, top + height)]

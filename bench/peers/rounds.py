@@ -57,12 +57,12 @@ class Peers:
 
         Workers deliver in bursts of a batch each: the warm-up is two bursts, and four are timed at least.
         """
-        warm_up, count = max(WARM_UP, 2 * workers), max(batches, 4 * workers)
+        ahead, count = max(0, 2 * workers - WARM_UP), max(batches, 4 * workers)
         # More than are taken, so that no worker is idle while the clock runs.
-        wanted, size = warm_up + count + 2 * workers, self.loader.order.batch_size
+        wanted, size = WARM_UP + ahead + count + 2 * workers, self.loader.order.batch_size
         clips = peer_clips(self.loader, start, wanted, prepared=PEERS[peer].prepared)
         with peer_batches(PEERS[peer], clips, batch_size=size, workers=workers, device=self.device) as arriving:
-            return measure(arriving, count, device=self.device, warm_up=warm_up)
+            return measure(arriving, count, device=self.device, ahead=ahead)
 
     def _try(self, peer: str, workers: int, batches: int) -> float:
         return self._rate(self.run(peer, workers, 0, batches))

@@ -76,7 +76,7 @@ class Library(Protocol):
 
 
 def apply_transforms(frames: Any, transforms: Transforms, library: Library) -> Tensor:
-    """A view as the network gets it, float32, in the library's own order of axes; `frames` may be overwritten."""
+    """Return a view as the network gets it, float32, in the library's order of axes; `frames` may be overwritten."""
     if transforms.patches:
         frames = library.paste(frames, transforms.patches)
     if transforms.degrees:
@@ -136,6 +136,6 @@ def _colors_of(plan: Mapping[str, np.ndarray], view: View) -> dict[str, np.ndarr
 
 
 def _changing(arrays: Mapping[str, np.ndarray]) -> list[Colors]:
-    """The colors of `pixels.color.Recolor`, or none where they change nothing."""
+    """Return the colors of `pixels.color.Recolor`, or none where they change nothing."""
     kind = int(arrays["color_kind"].max()) if arrays else 0
     return [Colors(kind, *(arrays[f"color_{part}"] for part in ("matrix", "pivot", "offset")))] if kind else []

@@ -65,7 +65,7 @@ def is_dead(pid: int) -> bool:
 
 
 def test_a_crash_and_a_hang_lose_one_item_each_and_the_next_run_does_what_is_left(worker, monkeypatch, capsys):
-    monkeypatch.setattr(gpu_report, "limit", lambda name: 3)
+    monkeypatch.setattr(gpu_report, "time_limit", lambda name: 3)
     arguments = ["--out", str(worker / "out"), "--only", "decode", "facts", "--device", "cpu"]
     gpu_report.main(arguments)
     report = json.loads((worker / "out/gpu_report.json").read_text())
@@ -121,7 +121,7 @@ def test_nothing_is_waited_for_beyond_the_end(worker, capsys):
 
 
 def test_a_part_that_hangs_again_and_again_leaves_time_for_the_others(worker, monkeypatch, capsys):
-    monkeypatch.setattr(gpu_report, "limit", lambda name: 3)
+    monkeypatch.setattr(gpu_report, "time_limit", lambda name: 3)
     monkeypatch.setattr(gpu_report, "MOST_HANGS", 1)
     only = ["decode.hevc_gop16", "decode.repeat", "loader.ctp"]
     gpu_report.main(["--out", str(worker / "out"), "--only", *only])
@@ -145,7 +145,7 @@ def test_the_real_process_reports_facts_and_the_library_that_is_missing(tmp_path
 
 def test_a_worker_whose_gpu_is_lost_leaves_its_record_and_asks_for_a_fresh_process(tmp_path, monkeypatch):
     state = {"answers": True}
-    monkeypatch.setattr("bench.gpu_checks.__main__.attempt", lambda name, where: {"status": "failed", "error": name})
+    monkeypatch.setattr("bench.gpu_checks.__main__.run_item", lambda name, target: {"status": "failed", "error": name})
     monkeypatch.setattr("bench.gpu_checks.__main__.gpu_answers", lambda: state["answers"])
     arguments = ["decode.repeat", "decode.h264_gop1", "--device", "cuda", "--work-dir", "w", "--results", str(tmp_path)]
     assert main(arguments) == 0

@@ -5,20 +5,20 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from argparse import Namespace
 from concurrent.futures import Future
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from bench import data, loader_rounds
+from bench import data, loader_rounds, meters
 from bench.ceilings import DecodeTask, augment_only
 from bench.loader_rounds import measure_task
 from bench.loader_throughput import main
-from bench.meters import WARM_UP, cpu_seconds, slope
+from bench.meters import cpu_seconds, slope
 from configs.errors import UserError
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.loader import ClipLoader
@@ -31,9 +31,9 @@ from dali_pipelines.tasks import Task, recognition, task_module
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.usefixtures("short_rounds")
 def test_the_loader_bench_writes_every_figure_with_the_machine_it_belongs_to(vp9_store, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(loader_rounds, "worker_counts", lambda cores: [0, 1])
-    monkeypatch.setattr(loader_rounds, "TRIED", 2)
     file = tmp_path / "results" / "loader.json"
     options = ["--tasks", "ctp", "vcop", "--batch-size", "2", "--batches", "2", "--rounds", "2", "--device", "cpu"]
     main(["--data-dir", str(vp9_store.root), *options, "--json", str(file)])
@@ -60,12 +60,13 @@ def test_the_loader_bench_writes_every_figure_with_the_machine_it_belongs_to(vp9
     assert "| `vcop` |" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("short_rounds")
 def test_amplification_and_bytes_are_what_the_index_says_before_anything_is_decoded(vp9_store):
     task = Task("recognition", recognition.Config())
     # One batch an epoch: the first one, those that are not counted in time, and one that is.
     clips = [
         read_clip(vp9_store, row, task.plan(vp9_store.info(row), generator(0, Stream.SAMPLE, epoch, row))["frames"])
-        for epoch in range(1 + WARM_UP + 1)
+        for epoch in range(1 + meters.WARM_UP + 1)
         for row in range(12)
     ]
     settings = {"batch_size": 12, "workers": 0, "threads": 2, "device": "cpu"}
@@ -102,22 +103,15 @@ def test_the_decode_ceiling_decodes_the_frames_of_the_task_and_makes_rgb_of_a_co
 
 
 def test_cpu_time_is_that_of_the_process_and_its_children():
-    with subprocess.Popen([sys.executable, "-c", "sum(range(10**7)); input()"], stdin=subprocess.PIPE):
-        times = [Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split() for pid in descendants()]
-        expected = sum(int(fields[11]) + int(fields[12]) for fields in times) / os.sysconf("SC_CLK_TCK")
-        assert cpu_seconds() == pytest.approx(expected, abs=1)
-
-
-def descendants():
-    """This process and those below it, by the parents that /proc names."""
-    parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # it has just ended
-            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-    found = [os.getpid()]
-    for pid in found:
-        found += [child for child, parent in parents.items() if parent == pid]
-    return found
+    before, own = cpu_seconds(), time.process_time()
+    code = "print(sum(range(2 * 10**7)), flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout
+        child.stdout.readline()
+        fields = Path("/proc", str(child.pid), "stat").read_text().rpartition(")")[2].split()
+        spent = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        assert spent > 0.2
+        assert cpu_seconds() - before == pytest.approx(spent + time.process_time() - own, abs=0.1)
 
 
 def test_memory_that_other_loaders_take_between_rounds_is_no_slope():
@@ -141,7 +135,7 @@ class Executor:
         pass
 
     def submit(self, function, batches):
-        result = Future()
+        result: Future[float] = Future()
         result.set_result(15.0 if len(self.requests) % 3 else 20.0)  # of three requests the first one is alone
         self.requests.append(self.core)
         return result

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bench.storage import ORIGINAL, Setting, advise, main
-from bench.storage_data import DRAWS, costs, stored
+from bench.storage_data import DRAWS, costs, store_all_ways
 from configs.errors import UserError
 from dali_pipelines import prepare
 from dali_pipelines.plan.rng import Stream, generator
@@ -94,7 +94,7 @@ def test_a_task_that_needs_longer_videos_is_not_counted(vp9_store):
 
 def test_sources_that_are_not_there_are_named_once(tmp_path):
     with pytest.raises(UserError, match=r"^no such file or folder"):
-        stored([tmp_path / "nowhere"], {"a": ["--codec", "copy"]}, tmp_path)
+        store_all_ways([tmp_path / "nowhere"], {"a": ["--codec", "copy"]}, tmp_path)
 
 
 A, B, C = (Setting("vp9", gop, 128) for gop in (1, 8, 32))

@@ -2,6 +2,7 @@
 
 import json
 import types
+from typing import Any
 
 import pytest
 import torch
@@ -43,7 +44,7 @@ def in_wound_up_time(monkeypatch, *, load: float, train: float, accumulate: int 
     monkeypatch.setattr(training_rounds, "train_step", step)
     monkeypatch.setattr(training_rounds, "endless", iter)
     config = types.SimpleNamespace(train=types.SimpleNamespace(accumulate=accumulate))
-    parts = types.SimpleNamespace(
+    parts: Any = types.SimpleNamespace(
         loader=loader(), config=config, ranks=Ranks(torch.device("cpu")), total_steps=10, train_step=step
     )
     return training_rounds.measure_rounds(parts, steps=4, rounds=2)

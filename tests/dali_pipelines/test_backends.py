@@ -3,6 +3,8 @@
 On the CPU the same tests hold a sample of a batch against the sample alone, and DALI's decoder against PyAV's.
 """
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -17,7 +19,8 @@ from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task, task_module, task_names
 from tests.dali_pipelines.pixels.test_program import blocks, picture
 from tests.helpers.dali import run_graph
-from tests.helpers.runs import ROOT, run
+from tests.helpers.processes import join, start_command
+from tests.helpers.runs import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -88,9 +91,11 @@ def test_a_stored_clip_is_decoded_to_what_pyav_shows(tmp_path, device):
                 assert np.abs(got - blocks(wrong.astype(float))).mean() > 3
 
 
-def test_tests_that_a_machine_without_a_gpu_leaves_out_are_named(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+def test_tests_that_a_machine_without_a_gpu_leaves_out_are_named(tmp_path):
     only = "tests/dali_pipelines/pixels/test_color.py::test_normalize_alone_is_imagenet_s_mean_and_deviation"
-    done = run("-m", "pytest", ROOT / only)
-    assert done.returncode == 0, done.stdout
-    assert f"not run without a GPU, 1 in all: {only.split('::')[1]}" in done.stdout
+    output = tmp_path / "output"
+    assert pytest.__file__
+    script = Path(pytest.__file__).with_name("__main__.py")
+    process = start_command(script, ROOT / only, output=output, env={"CUDA_VISIBLE_DEVICES": ""})
+    assert join([process]) == [0], output.read_text()
+    assert f"not run without a GPU, 1 in all: {only.split('::')[1]}" in output.read_text()

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.slow
 
 NUM_CLASSES = len(CLASS_NAMES)
 NUM_TRAIN, NUM_TEST = 200, 160
+NUM_MOVING = 48  # of each split, whose motion is measured: that takes a third of the time
 STILLS = [0, MIDDLE, NUM_FRAMES - 1]
 
 
@@ -29,14 +30,18 @@ class Part:
 
     labels: np.ndarray  # (N,)
     stills: np.ndarray  # uint8 (N,3,H,W,3): the frames STILLS
-    directions: np.ndarray  # (N,): the class according to the motion
+    directions: np.ndarray  # (NUM_MOVING,): the class of the first videos according to their motion
 
 
 def look(split, count):
     labels = np.arange(count) % NUM_CLASSES
-    videos = (render(label, sample_rng(0, split, i)) for i, label in enumerate(labels))
-    seen = [(video[STILLS], direction(video)) for video in videos]
-    return Part(labels, *map(np.stack, zip(*seen, strict=True)))
+    stills, directions = [], []
+    for i, label in enumerate(labels):
+        video = render(label, sample_rng(0, split, i))
+        stills.append(video[STILLS])
+        if i < NUM_MOVING:
+            directions.append(direction(video))
+    return Part(labels, np.stack(stills), np.stack(directions))
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +167,7 @@ def direction(video):
 
 def test_motion_tells_the_class(parts):
     for part in parts:
-        assert (part.directions == part.labels).mean() > 0.9
+        assert (part.directions == part.labels[:NUM_MOVING]).mean() > 0.9
 
 
 # --- The stored set ---

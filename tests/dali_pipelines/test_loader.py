@@ -1,5 +1,6 @@
 """ClipLoader: the same samples however it runs, exact resume, and videos that fail."""
 
+import json
 import os
 import shutil
 import signal
@@ -7,12 +8,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import torch
 from torch.nn.functional import avg_pool3d
 
-from bench.worker_kills import measure
+from bench import worker_kills
 from configs.errors import UserError
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.index import Index
@@ -45,7 +45,7 @@ def two_epochs(vp9_store) -> list[Batch]:
     return epoch(loader) + epoch(loader)
 
 
-def test_samples_do_not_depend_on_workers_or_threads(vp9_store, two_epochs):
+def test_samples_do_not_depend_on_workers_or_threads(vp9_store, two_epochs, spawned):
     loader = ClipLoader(vp9_store, CTP, batch_size=4, seed=5, workers=2, threads=1)
     assert all(same(a, b) for a, b in zip(two_epochs, epoch(loader) + epoch(loader), strict=True))
     loader.close()
@@ -199,10 +199,10 @@ def test_a_dataset_that_loses_its_videos_is_an_error_that_says_so(vp9_store, tmp
 
 @pytest.mark.parametrize("asleep", [False, True])
 def test_killed_workers_cost_nothing_but_time(vp9_store, two_epochs, asleep):
+    before = worker_kills.living_workers()
     loader = ClipLoader(vp9_store, CTP, batch_size=4, seed=5, workers=2)
-    before = set(psutil.Process().children(recursive=True))
     batches = [next(iter(loader))]
-    workers = [p for p in psutil.Process().children() if p not in before and "spawn_main" in " ".join(p.cmdline())]
+    workers = [worker for worker in worker_kills.living_workers() if worker not in before]
     assert len(workers) == 2
     if asleep:  # all that was asked for is made
         until_idle(workers)
@@ -238,10 +238,12 @@ def test_a_video_that_kills_its_workers_is_as_good_as_unreadable(vp9_store, tmp_
 
 
 @pytest.mark.timeout(300)
-def test_random_kills_change_no_batch(vp9_store):
-    result = measure(vp9_store, CTP, workers=2, kills=6)
+def test_random_kills_change_no_batch(vp9_store, tmp_path):
+    file = tmp_path / "kills.json"
+    assert worker_kills.main(["--data-dir", str(vp9_store.root), "--kills", "6", "--json", str(file)]) == 0
+    result = json.loads(file.read_text())
     assert result["kills"] == 6
-    assert result["batches"] > 6
+    assert result["batches"] > 6 * worker_kills.SETTLE
     assert result["batches_that_differ"] == 0
     assert result["replaced"] == {}
 

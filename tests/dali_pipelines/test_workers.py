@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
-from bench.worker_kills import SETTLE, Killer
+from bench.worker_kills import SETTLE, Killer, living_workers
 from configs.errors import UserError
 from dali_pipelines.workers import CHANCES, Crashed, Pool, _Pending, run_jobs
 
@@ -37,12 +37,6 @@ def same(a, b):
     return a.keys() == b.keys() and all(
         a[name].dtype == b[name].dtype and a[name].shape == b[name].shape and (a[name] == b[name]).all() for name in a
     )
-
-
-def processes():
-    """Those that this process spawned and that live."""
-    children = psutil.Process().children()
-    return [c for c in children if c.status() != psutil.STATUS_ZOMBIE and "spawn_main" in " ".join(c.cmdline())]
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -171,7 +165,7 @@ def test_a_worker_killed_in_the_middle_of_a_message_is_seen():
         results = pool.run(range(8))
         assert next(results) == (0, megabytes(0))
         time.sleep(1)  # both write, and nobody reads
-        for worker in processes():
+        for worker in living_workers():
             worker.kill()
         assert list(results) == [(job, megabytes(job)) for job in range(1, 8)]
 
@@ -187,12 +181,12 @@ def fork_and_die(marker):
     return int(marker.read_text())
 
 
-def test_a_death_is_seen_though_a_child_of_the_worker_holds_its_pipe(tmp_path):
+def test_a_death_is_seen_though_a_child_of_the_worker_holds_its_pipe(tmp_path, spawned):
     ((_, child),) = run_jobs(fork_and_die, [tmp_path / "child"], workers=1)
     os.kill(child, signal.SIGKILL)
 
 
-def test_workers_killed_while_they_start_are_replaced():
+def test_workers_killed_while_they_start_are_replaced(spawned):
     with Pool(arrays, workers=2, ahead=4) as pool:
         for _ in range(2):
             for worker in pool._workers:
@@ -210,13 +204,13 @@ class NoWorker:
         return int, ("no number",)
 
 
-def test_workers_that_cannot_start_end_the_run(capfd):
+def test_workers_that_cannot_start_end_the_run(capfd, spawned):
     with pytest.raises(UserError, match=r"ended while it started \(exit code 1\)"):
         list(run_jobs(NoWorker(), [1, 2, 3], workers=2))
     assert "no number" in capfd.readouterr().err
 
 
-def test_random_kills_lose_and_repeat_nothing():
+def test_random_kills_lose_and_repeat_nothing(spawned):
     killer = Killer(kills=15, seed=0)
     with Pool(arrays, workers=3, ahead=SETTLE - 1, spare=2) as pool:
         for wanted, (job, result) in zip(count(), pool.run(count()), strict=True):
@@ -235,11 +229,11 @@ def sleep(seconds):
 
 
 def test_closing_ends_workers_in_the_middle_of_a_job():
-    before = set(processes())
+    before = living_workers()
     with Pool(sleep, workers=2, ahead=4) as pool:
         results = pool.run([0, 0, 600, 600])
         assert list(islice(results, 2)) == [(0, None), (0, None)]
-        mine = set(processes()) - before
+        mine = [worker for worker in living_workers() if worker not in before]
         assert len(mine) == 2
     assert not any(process.is_running() for process in mine)
 

@@ -15,6 +15,8 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 PRELOAD = [
+    "dali_pipelines.demo_data",
+    "dali_pipelines.prepare",
     "nvidia.dali.fn",
     "pytest",
     "torch.utils.tensorboard",
@@ -25,9 +27,14 @@ TIMEOUT = 100
 """Seconds until processes are killed: before pytest-timeout ends the test, so that one sees what they printed."""
 
 
+def preload() -> None:
+    """Let the server import PRELOAD when it starts."""
+    forkserver.set_forkserver_preload(PRELOAD)
+
+
 def start(target: Callable[..., object], *args: object, env: Mapping[str, str] | None = None) -> ForkServerProcess:
     """Start `target(*args)` in a process with this one's environment and working folder, and `env`."""
-    forkserver.set_forkserver_preload(PRELOAD)  # heeded when the server starts
+    preload()
     first = (os.environ | (env or {}), Path.cwd(), target)
     process = get_context("forkserver").Process(target=_begin, args=(*first, *args))
     process.start()

@@ -2,12 +2,12 @@
 
 import pytest
 
-from bench.gpu_checks import Where, default_store
+from bench.gpu_checks import Target, default_store
 
 
 @pytest.fixture(scope="package")
-def where(tmp_path_factory: pytest.TempPathFactory) -> Where:
+def target(tmp_path_factory: pytest.TempPathFactory) -> Target:
     """A rehearsal with its default store made."""
-    place = Where("cpu", tmp_path_factory.mktemp("gpu_report"))
-    default_store.made(place)
+    place = Target("cpu", tmp_path_factory.mktemp("gpu_report"))
+    default_store.create(place)
     return place

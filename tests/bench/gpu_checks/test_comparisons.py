@@ -18,8 +18,8 @@ def test_compare_sees_frames_that_are_swapped_and_pixels_that_are_off():
     assert not compare.compare(frames[:3], frames)["ok"]
 
 
-def test_parity_compares_every_tensor_of_a_task(where):
-    found = parity.measure("ctp", where)
+def test_parity_compares_every_tensor_of_a_task(target):
+    found = parity.measure("ctp", target)
     assert found["ok"]
     assert {"graph clips", "graph boxes", "whole clips", "whole boxes", "whole index"} <= set(found["rows"])
     assert (found["graph_decoder"], found["whole_decoder"]) == ("pyav", "dali")

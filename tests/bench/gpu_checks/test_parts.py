@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.gpu_checks import Where, decode, items, loader, nvdec, questions, recovery, training, videos
-from bench.gpu_checks.__main__ import attempt
+from bench.gpu_checks import Target, decode, items, loader, nvdec, questions, recovery, training, videos
+from bench.gpu_checks.__main__ import run_item
 
 pytestmark = pytest.mark.slow
 
@@ -16,42 +16,42 @@ pytestmark = pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize("name", [f"{part}.{names[0]}" for part, names in items.ITEMS.items() if part != "facts"])
 def test_without_a_gpu_every_part_says_so(name, tmp_path):
-    record = attempt(name, Where("cuda", tmp_path))
+    record = run_item(name, Target("cuda", tmp_path))
     assert record["status"] == "unavailable"
     assert "no GPU" in record["error"]
 
 
-def test_the_stores_have_rates_by_threads(where):
-    found = decode.measure("h264_gop1", where)
+def test_the_stores_have_rates_by_threads(target):
+    found = decode.measure("h264_gop1", target)
     assert set(found["rows"]) == {"1 threads", "2 threads"}
     assert found["decoded_frames_per_clip"] == 16  # with a GOP of 1 no frame is decoded for nothing
     assert all(row["clips_per_s"] > 0 for row in found["rows"].values())
 
 
-def test_a_batch_that_changes_is_seen(where, monkeypatch):
-    assert decode.repeat(where)["answer"].startswith("20 of 20 batches")
+def test_a_batch_that_changes_is_seen(target, monkeypatch):
+    assert decode.repeat(target)["answer"].startswith("10 of 10 batches")
     build = decode.video_pipeline
 
-    def drifting(feed, where, **how):
-        other = decode.feed_of(decode.clips_of(videos.working(where)[1], 2, stride=2))
-        return build(lambda iteration: (other if iteration == 7 else feed)(iteration), where, **how)
+    def drifting(feed, target, **how):
+        other = decode.constant_feed(decode.clips_of(videos.chosen_store(target)[1], 2, stride=2))
+        return build(lambda iteration: (other if iteration == 7 else feed)(iteration), target, **how)
 
     monkeypatch.setattr(decode, "video_pipeline", drifting)
-    found = decode.repeat(where)
+    found = decode.repeat(target)
     assert not found["ok"]
-    assert found["answer"].startswith("19 of 20 batches")
+    assert found["answer"].startswith("9 of 10 batches")
 
 
-def test_the_loader_of_a_task_is_timed_beside_its_decoding_alone(where):
-    found = loader.measure("ctp", where)
+def test_the_loader_of_a_task_is_timed_beside_its_decoding_alone(target):
+    found = loader.measure("ctp", target)
     assert found["ok"]
     assert set(found["rows"]) == {"decoding alone", "loader"}
     assert found["frames_per_s"] == pytest.approx(16 * found["rows"]["loader"]["clips_per_s"], abs=1)
     assert "% of decoding alone" in found["answer"]
 
 
-def test_training_is_timed_beside_a_cached_batch_and_the_loader_alone(where):
-    found = training.measure("batch_16", where)
+def test_training_is_timed_beside_a_cached_batch_and_the_loader_alone(target):
+    found = training.measure("batch_16", target)
     ours, cached = found["rows"]["training"], found["rows"]["cached batch"]
     assert ours["ratio"] == pytest.approx(ours["clips_per_s"] / cached["clips_per_s"], rel=0.01)
     assert f"{100 * ours['ratio']:.0f} % of the cached-batch ceiling (published best 171 and 44 %" in found["answer"]
@@ -59,18 +59,18 @@ def test_training_is_timed_beside_a_cached_batch_and_the_loader_alone(where):
 
 
 @pytest.mark.parametrize("item", ["size_128x128", "gop_strides", "cut", "small_hevc", "jpeg"])
-def test_a_question_has_an_answer(item, where):
-    found = questions.measure(item, where)
+def test_a_question_has_an_answer(item, target):
+    found = questions.measure(item, target)
     json.dumps(found)
     assert found["answer"]
     assert all(row.get("clips_per_s", 1) > 0 and row.get("ok", True) for row in found["rows"].values())
 
 
-def test_a_bad_sample_fails_its_run_alone_and_the_loader_names_its_video(where):
-    found = recovery.measure("garbage_h264", where)
+def test_a_bad_sample_fails_its_run_alone_and_the_loader_names_its_video(target):
+    found = recovery.measure("garbage_h264", target)
     assert found["ok"]
     assert "Failed to create video decoder" in found["raised"]
-    found = recovery.measure("loader_h264", where)
+    found = recovery.measure("loader_h264", target)
     assert found["ok"]
     assert list(found["replaced"]) == ["video001"]
 
@@ -78,6 +78,6 @@ def test_a_bad_sample_fails_its_run_alone_and_the_loader_names_its_video(where):
 def test_the_watch_says_why_it_knows_nothing_where_there_is_no_driver():
     if Path("/dev/nvidia0").exists():
         pytest.skip("there is a driver")
-    with nvdec.watched() as busy:
+    with nvdec.utilization() as busy:
         assert os.getpid()
-    assert "libnvidia-ml" in busy["utilization"]
+    assert "libnvidia-ml" in str(busy["utilization"])

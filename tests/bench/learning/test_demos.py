@@ -9,7 +9,6 @@ import pytest
 
 from bench.learning import downstream_demo, pretext_demo
 from configs.errors import UserError
-from dali_pipelines import demo_data
 from trainers.commands import finetune, pretrain, probe
 from trainers.commands import test as test_command
 
@@ -18,19 +17,31 @@ pytestmark = pytest.mark.slow
 COMMANDS = {"pretrain": pretrain, "probe": probe, "finetune": finetune, "test": test_command}
 
 
-def call_here(*command: object, videos: tuple[str, str], steps: int) -> None:
-    """Stand in for `call`: in this process, as starting one takes longer, on a few videos and for a few steps."""
+def call_here(*command: object, demo_set: Path, steps: int) -> None:
+    """Stand in for `call`: in this process, as starting one takes longer, and for a few steps of four videos."""
     words = [str(word) for word in command]
-    if words[0] == "-m":
-        demo_data.main([*words[2:], "--train", videos[0], "--test", videos[1]])
+    if words[:2] == ["-m", "dali_pipelines.demo_data"]:
+        target = Path(words[words.index("--out") + 1])
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(demo_set)
         return
     name = Path(words[0]).stem
-    is_short = name in ("probe", "test") or "--max-steps" in words
-    COMMANDS[name].main([*words[1:], *([] if is_short else ["--max-steps", str(steps)])])
+    if name in ("pretrain", "finetune"):
+        words += ["--set", "train.global_batch=4"]
+        if "--max-steps" not in words:
+            words += ["--max-steps", str(steps)]
+            words += ["--set", "validation.share=0"] if name == "finetune" else []
+    if name in ("finetune", "test"):
+        words += ["--set", "plan.test.clips=1"]
+    COMMANDS[name].main(words[1:])
 
 
-def test_the_task_bench_trains_probes_and_reports_each_task_and_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(pretext_demo, "call", partial(call_here, videos=("32", "32"), steps=8))
+def test_the_task_bench_trains_probes_and_reports_each_task_and_goes_on_where_it_was(
+    demo_set, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(pretext_demo, "call", partial(call_here, demo_set=demo_set, steps=10))
+    monkeypatch.setattr(pretext_demo, "DRAWS", 1)
     for task in ("rot3d", "vcop"):
         pretext_demo.main(["--tasks", task, "--work-dir", str(tmp_path / "work"), "--out", str(tmp_path / "out")])
     report = json.loads((tmp_path / "out" / "pretext_demo.json").read_text())
@@ -38,7 +49,7 @@ def test_the_task_bench_trains_probes_and_reports_each_task_and_goes_on_where_it
     assert list(report["tasks"]) == ["rot3d", "vcop"]
     for figures, chance in zip(report["tasks"].values(), (1 / 4, 1 / 6), strict=True):
         assert figures["chance"] == pytest.approx(chance, abs=1e-4)
-        assert figures["steps"] == 8
+        assert figures["steps"] == 10
         assert all(0 <= figures[name] <= 1 for name in ("first", "last", "held_out", "probe_chance"))
         assert 0 <= figures["probe"]["top1"] <= 1
     assert (tmp_path / "out" / "pretext_demo.png").stat().st_size > 1000
@@ -50,12 +61,12 @@ def test_the_task_bench_names_an_unknown_task_and_those_that_there_are():
         pretext_demo.main(["--tasks", "cpt", "--out", "nowhere"])
 
 
-def test_the_downstream_bench_has_five_figures_and_two_pictures_a_task(tmp_path, monkeypatch, capsys):
+def test_the_downstream_bench_has_five_figures_and_two_pictures_a_task(demo_set, tmp_path, monkeypatch, capsys):
     calls = []
 
     def recorded(*command: object) -> None:
         calls.append(command)
-        call_here(*command, videos=("48", "16"), steps=4)
+        call_here(*command, demo_set=demo_set, steps=2)
 
     monkeypatch.setattr(downstream_demo, "call", recorded)
     folders = ["--pretext", tmp_path / "pretext", "--work-dir", tmp_path / "work", "--out", tmp_path / "out"]
