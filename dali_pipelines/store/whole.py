@@ -58,9 +58,11 @@ def _riff_end(file: BinaryIO, size: int) -> int:
     """Return where the last RIFF chunk ends (an AVI above 1 GiB has several); 0 where it was not known."""
     at = 0
     for _ in range(MOST_PARTS):
+        if at >= size:
+            return at
         head = _read(file, at, 8)
         length = int.from_bytes(head[4:], "little")
-        if head[:4] != b"RIFF" or at >= size:
+        if head[:4] != b"RIFF":
             return at
         if length in (0, 0xFFFFFFFF):
             return 0
@@ -72,6 +74,8 @@ def _boxes_end(file: BinaryIO, size: int) -> int:
     """Return where the last box of an MP4 or QuickTime file ends."""
     at = 0
     for _ in range(MOST_PARTS):
+        if at >= size:  # which may be farther than a file can be read
+            return at
         head = _read(file, at, 16)
         if len(head) < 8:
             return at
@@ -87,9 +91,9 @@ def _ebml_end(file: BinaryIO, size: int) -> int:
     """Return where the last element of a Matroska file ends; 0 where its length was not known."""
     at = 0
     for _ in range(MOST_PARTS):
-        head = _read(file, at, 16)
-        if not head or at >= size:
+        if at >= size:
             return at
+        head = _read(file, at, 16)
         skip = 9 - head[0].bit_length()  # bytes of the id
         if skip > 4 or len(head) <= skip or not head[skip]:
             return size

@@ -72,6 +72,11 @@ def test_where_only_the_end_is_told_a_cut_file_tells_nothing(files, container):
     assert share(data[: len(data) // 2]) is None
 
 
+def test_a_box_that_claims_more_bytes_than_can_be_counted_is_missing_them():
+    huge = b"\0\0\0\x10ftypisom\0\0\0\0" + b"\0\0\0\1mdat" + b"\xff" * 8 + b"x" * 100
+    assert share(huge) == pytest.approx(1)
+
+
 @given(st.sampled_from(list(CONTAINERS)), st.data())
 def test_a_file_of_any_bytes_is_judged(files, container, data):
     content = bytearray((files / f"a.{container}").read_bytes())
