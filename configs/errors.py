@@ -35,7 +35,7 @@ def shown(text: str) -> str:
     )
 
 
-def printable(text: str, most: int = 120) -> str:
+def printable(text: str, most: int = 240) -> str:
     """Return `shown` text with the middle of a long one cut out."""
     return shown(text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}")
 

@@ -122,7 +122,8 @@ def test_a_dataset_that_lost_all_its_videos(vp9_store, tmp_path, refused):
     store = copy_of(vp9_store, tmp_path / "store")
     shutil.rmtree(Path(store.root, "videos"))
     line = refused(pretrain.main, "--config", write_recipe(tmp_path, Path(store.root)))
-    assert f"{store.root}: 20 videos in a row could not be read; is the folder complete?" in line
+    assert f"{store.root}: 20 videos in a row could not be read (cannot read {store.root}/videos/" in line
+    assert "is the folder complete?" in line
     assert "Run `python -m dali_pipelines.prepare`" in line
 
 

@@ -105,6 +105,7 @@ def cstp_folders(root: Path, videos: Videos) -> Layout:
 
 def cstp_lmdb(root: Path, videos: Videos) -> Layout:
     """An LMDB of msgpack lists of JPEGs, in shuffled order (specs/cstp.md 6.3)."""
+    root.mkdir()
     order = list(np.random.default_rng(0).permutation(list(videos)))
     keys = [b"%09d" % number for number in range(len(order))]
     with (
@@ -164,7 +165,7 @@ PRETRAIN = {
     "concepts": (concepts, "concepts", ()),
     "cpc_transformer": (cpc_transformer, "cpc_transformer", ()),
 }
-SHORT = ("train.epochs=1", "train.global_batch=2", "schedule.warmup_iters=0", "schedule.milestones=[1]")
+SHORT = ("train.epochs=1", "train.global_batch=2", "schedule={kind: constant, milestones: [], warmup_iters: 0}")
 
 
 def overrides(*items: object) -> list[str]:

@@ -11,11 +11,9 @@ from dali_pipelines.datasets.formats import Reading, is_number, read_lists
 from dali_pipelines.datasets.layouts import class_folder
 from dali_pipelines.datasets.names import AMBIGUOUS, Names, match
 
-MOST_CLASSES = 100_000
+MOST_CLASSES = 10**6
 MOST_DIGITS = 19
 COUNTS_ALIKE = 0.9  # share of the videos of which a count of frames may be off by 2, as frames are counted variously
-
-MOST_CLASSES = 10**6
 
 
 def read_labels(
@@ -34,7 +32,7 @@ def read_labels(
     if rule == "none":
         return dict.fromkeys(names, -1), ()
     if rule == "folders" and given:
-        ids, class_names = class_ids(given.values())
+        ids, class_names = class_ids(given.values(), base=0)
         return {name: ids[given[name]] if name in given else -1 for name in names}, class_names
     if rule == "folders":
         of_name = class_folder(names)
@@ -100,13 +98,16 @@ def require_labels(path: Path | str, names: Sequence[str], labels: Sequence[str 
         _require_one(path, name, first.setdefault(name, label or ""), label)
 
 
-def class_ids(labels: Iterable[str], makers: Sequence[str] = ()) -> tuple[dict[str, int], tuple[str, ...]]:
+def class_ids(
+    labels: Iterable[str], makers: Sequence[str] = (), *, base: int | None = None
+) -> tuple[dict[str, int], tuple[str, ...]]:
     """Return the class id of each label, and the class names.
 
-    Integers are ids; where none is 0, they count from 1 and the first class has id 0. Names get ids in their order.
+    Integers are ids. Names get ids in their order.
 
     Args:
         makers: the classes in the order of the dataset's makers, among which the labels then are.
+        base: of integers, that of the first class. None: where none is 0, they count from 1.
     """
     distinct = set(labels)
     if makers:
@@ -118,7 +119,8 @@ def class_ids(labels: Iterable[str], makers: Sequence[str] = ()) -> tuple[dict[s
     largest = max(distinct, key=lambda label: numbers.get(label, MOST_CLASSES))
     if numbers.get(largest, MOST_CLASSES) >= MOST_CLASSES:
         raise UserError(f"the class id {printable(largest)} is not below {MOST_CLASSES}")
-    base = int(min(numbers.values(), default=0) > 0)
+    if base is None:
+        base = int(min(numbers.values(), default=0) > 0)
     ids = {label: number - base for label, number in numbers.items()}
     return ids, tuple(str(number) for number in range(base, max(numbers.values(), default=-1) + 1))
 

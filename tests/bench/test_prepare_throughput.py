@@ -37,7 +37,7 @@ def test_half_a_clip_in_8_s_on_two_cores_is_a_thirty_second_of_a_clip_per_second
     assert measure([folder], "h264", None, workers=2) == Rate(0.5 / 8 / 2, 3.0 / 0.5, (192, 144))
 
 
-def test_the_command_writes_what_it_measured_at_both_sizes(folder, tmp_path, capsys):
+def test_the_command_writes_what_it_measured_at_both_sizes(folder, tmp_path, capsys, spawned):
     main([str(folder), "--rounds", "1", "--workers", "1", "--json", str(tmp_path / "figures.json")])
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["floor_clips_per_s_core"] == 0.137

@@ -96,7 +96,7 @@ def test_shards_by_braces_and_by_a_star(url, sources):
         same_videos(in_place(f"{url}/shards/{pattern}"), ours)
 
 
-def test_videos_that_are_encoded_here_and_are_not_read_twice(url, sources, tmp_path, capsys):
+def test_videos_that_are_encoded_here_and_are_not_read_twice(url, sources, tmp_path, capsys, spawned):
     assert prepare(f"{url}/run", "--out", tmp_path / "there", *SMALL) == 0
     assert prepare(sources / "run", "--out", tmp_path / "here", *SMALL) == 0
     same_videos(Index.load(tmp_path / "there"), Index.load(tmp_path / "here"))
@@ -118,7 +118,7 @@ def test_what_is_not_there(url, tmp_path):
         find_videos([f"{url}/jump/*.tar"], outside=tmp_path)
 
 
-def test_a_prepared_dataset_and_its_list_in_a_bucket_read_by_workers(vp9_store, tmp_path, monkeypatch):
+def test_a_prepared_dataset_and_its_list_in_a_bucket_read_by_workers(vp9_store, tmp_path, monkeypatch, spawned):
     root = shutil.copytree(vp9_store.root, tmp_path / "data")
     (root / "train.txt").write_text("".join(f"{name}\n" for name in vp9_store.names.texts()[3:11]))
     task = Task("recognition", recognition.Config(num_frames=4, size=32))

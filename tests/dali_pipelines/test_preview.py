@@ -213,7 +213,7 @@ def full_disk(*_):
 @pytest.mark.parametrize("suffix", [".png", ".html", ".mp4"])
 def test_f40_a_preview_on_a_full_disk_is_named_and_leaves_nothing(tmp_path, monkeypatch, suffix):
     """F40: no half picture."""
-    monkeypatch.setattr("dali_pipelines.preview.open_dataset", lambda *_: type("Opened", (), {"index": None}))
+    monkeypatch.setattr("dali_pipelines.preview.open_data", lambda *_: type("Opened", (), {"index": None}))
     monkeypatch.setattr("dali_pipelines.preview.first_samples", lambda *_: [])
     for writer in ("png", "page", "mp4"):
         monkeypatch.setattr(f"dali_pipelines.preview.{writer}", lambda *_: bytes(9000))

@@ -20,6 +20,7 @@ from trainers.engine import checkpoint
 
 pytestmark = pytest.mark.slow
 
+SECOND_SPLIT = ("data.list=trainlist0{split}.txt", "data.test_list=testlist0{split}.txt", "data.split=2")
 SCRATCH = ("--mode", "scratch", "--max-steps", 1)
 
 
@@ -159,15 +160,17 @@ def copied(root: Path, folder: Path) -> Path:
 def test_videos_without_a_class_are_refused(root, tmp_path):
     store = copied(root, tmp_path)
     index = Index.load(store)
-    index.labels[3] = -1
-    index.save()
+    labels = index.labels.copy()
+    labels[3] = -1
+    index.with_columns(labels=labels).save()
     line = refused(tmp_path, store, *SCRATCH, "--set", "data.list=null")
     assert line.startswith(f"{store} has 1 videos without a class, the first {index.names.text(3)}; prepare it again")
 
 
 def test_lists_that_are_missing_or_name_missing_videos_are_named(root, tmp_path):
     store = copied(root, tmp_path)
-    line = refused(tmp_path, store, *SCRATCH, "--set", "data.list=trainlist0{split}.txt", "--set", "data.split=2")
+    split = [word for change in SECOND_SPLIT for word in ("--set", change)]
+    line = refused(tmp_path, store, *SCRATCH, *split)
     assert f"cannot read the list of videos '{store / 'trainlist02.txt'}'" in line
     for name in ("train", "test"):
         (store / f"{name}.txt").write_text("class0/video00.avi 1\nclass1/gone.avi 2\n")

@@ -29,7 +29,8 @@ def test_a_table_of_a_run_in_parts_has_each_step_once_and_the_figures_of_metrics
 
 def test_no_logger_leaves_metrics_jsonl_alone(tmp_path):
     run(tmp_path, "--set", "train.loggers=[]", "--max-steps", "1")
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["checkpoints", "config.yaml", "metrics.jsonl"]
+    names = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert names == [".lock", "checkpoints", "config.yaml", "metrics.jsonl"]
 
 
 def test_an_unknown_logger_is_refused_with_those_that_there_are(tmp_path):

@@ -100,8 +100,8 @@ def test_labels_that_swap_the_classes_of_two_videos_are_refused(tmp_path):
         ("a,0\nb,\n", "has an empty label for b"),
         ("a,0\nb,-1\n", "has the label -1 for b: class ids are 0 or more"),
         ("a,run\na.mp4,run\nb,walk\na,walk\n", "has two labels for a: run and walk"),
-        ("a,0\nb,99999999999999999999999999\n", "the class id 99999999999999999999999999 is not below 100000"),
-        ("a,0\nb,100000\n", "the class id 100000 is not below 100000"),
+        ("a,0\nb,99999999999999999999999999\n", "the class id 99999999999999999999999999 is not below 1000000"),
+        ("a,0\nb,1000000\n", "the class id 1000000 is not below 1000000"),
     ],
 )
 def test_f29_labels_that_are_none_or_two_are_one_line_of_error(tmp_path, lines, message):

@@ -240,7 +240,7 @@ def test_labels_that_come_with_the_videos_are_their_classes():
         ("jump", "run"),
     )
     assert read_labels("none", ["a"], given={"a": "run"}) == ({"a": -1}, ())
-    with pytest.raises(UserError, match="99999999 is no class id"):
+    with pytest.raises(UserError, match="the class id 99999999 is not below 1000000"):
         read_labels("folders", ["a"], given={"a": "99999999"})
 
 

@@ -193,7 +193,7 @@ def test_a_picture_that_inflates_without_end_is_a_clip_error(root, tmp_path):
     fragments = [Fragment(0, len(bomb), 1, True)]
     source = str(tmp_path / "z.zip")
     index = Index.build(tmp_path, {"z": record(fragments, container="pictures", source=source, codec="mjpeg")})
-    with pytest.raises(ClipError, match="of more than 526336 bytes"):
+    with pytest.raises(ClipError, match="has more than 526336 bytes"):
         read_clip(index, 0, np.array([0]))
 
 

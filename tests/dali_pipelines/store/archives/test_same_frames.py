@@ -112,7 +112,7 @@ def test_prepare_only_indexes_a_zip_and_does_it_again_only_when_it_has_changed(v
     (tmp_path / "zips" / "run" / "broken.zip").write_bytes(b"PK\3\4 and no more")
     command = [str(source), "--out", str(tmp_path / "out"), "--codec", "original", "--workers", "1"]
     assert main(command) == 3
-    assert "3 videos (4 stored now), 104 frames" in capsys.readouterr().out
+    assert "3 videos (3 stored now), 104 frames" in capsys.readouterr().out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "index.npz",
         "prepare.jsonl",
