@@ -3,6 +3,7 @@
 Sources: specs/ctp.md 5, specs/cstp.md 6, specs/concepts.md 1, specs/cpc_transformer.md 1, and the systems' READMEs.
 """
 
+import csv
 import io
 import json
 import zipfile
@@ -174,7 +175,7 @@ def overrides(*items: object) -> list[str]:
 
 @pytest.mark.parametrize("system", PRETRAIN)
 def test_pretrain_finetune_and_test_on_what_a_user_of_the_system_has(
-    system: str, videos: Videos, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    system: str, videos: Videos, tmp_path: Path
 ) -> None:
     build: Callable[[Path, Videos], Layout]
     build, task, smaller = PRETRAIN[system]
@@ -194,9 +195,13 @@ def test_pretrain_finetune_and_test_on_what_a_user_of_the_system_has(
     assert lines[-1]["step"] == len(split(videos, testing=False)) // 2
     assert np.isfinite(lines[-1]["loss"])
 
-    lists = overrides(f"data.list={layout.train}", f"data.test_list={layout.test}", "validation.every=0")
+    lists = overrides(f"data.list={layout.train}", f"data.test_list={layout.test}", "validation.share=0")
     run = ["--config", "configs/recognition/demo.yaml", *common, "--work-dir", str(tmp_path / "finetuned")]
     finetune.main([*run, "--mode", "scratch", *lists, *overrides(*SHORT)])
     test.main(["--checkpoint", str(tmp_path / "finetuned"), *common, "--protocol", "video", *lists])
-    assert "2 videos" in capsys.readouterr().out
+    found = json.loads((tmp_path / "finetuned" / "test_video" / "result.json").read_text())
+    assert (found["videos"], found["classes"], found["classes_present"]) == (2, 2, 2)
+    with (tmp_path / "finetuned" / "test_video" / "predictions.csv").open(newline="") as file:
+        tested = {row["video"].split("/")[-1]: row["class"] for row in csv.DictReader(file)}
+    assert tested == {name.split("/")[1]: name.split("/")[0] for name in split(videos, testing=True)}
     assert {path: path.read_bytes() for path in (tmp_path / "theirs").rglob("*") if path.is_file()} == before

@@ -29,8 +29,9 @@ TIMEOUT = 100
 
 
 def preload() -> None:
-    """Let the server import PRELOAD when it starts."""
+    """Let the server import PRELOAD, and start it: its processes have the signal mask of whoever starts it."""
     forkserver.set_forkserver_preload(PRELOAD)
+    forkserver.ensure_running()
 
 
 def start(target: Callable[..., object], *args: object, env: Mapping[str, str] | None = None) -> ForkServerProcess:

@@ -97,7 +97,7 @@ class Source:
 
     def error(self, line: object, expected: str) -> UserError:
         """Return the error for a line that is not what a format expects."""
-        return UserError(f"{self.path}: {printable(expected, 300)}, and not {printable(str(line))!r}")
+        return UserError(f"{self.path}: {printable(expected, 300)}, and not {printable(str(line), 120)!r}")
 
 
 class ListFormat(Protocol):
