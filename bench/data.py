@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from dali_pipelines.prepare.settings import GOP, SHORT_SIDE
 from dali_pipelines.store.encode import Encoding, write_frames
 from dali_pipelines.store.files import video_path
 from dali_pipelines.store.index import INDEX_FILE, Index
-from dali_pipelines.store.settings import GOP, SHORT_SIDE
 from dali_pipelines.tasks import Task, task_module
 
 WIDTH, HEIGHT, NUM_FRAMES, FPS = 336, 256, 150, 25

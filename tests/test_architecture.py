@@ -102,6 +102,13 @@ def test_plans_need_numpy_alone():
     assert [str(found) for found in others if not within(found.module, "dali_pipelines.plan")] == []
 
 
+def test_what_knows_where_bytes_lie_knows_neither_datasets_nor_commands():
+    above = [f"dali_pipelines.{name}" for name in ("datasets", "prepare", "tasks", "pixels", "loader", "inspection")]
+    assert [str(found) for found in imports_by("dali_pipelines.store") if within(found.module, *above)] == []
+    commands = ("dali_pipelines.prepare", "dali_pipelines.inspection", "dali_pipelines.loader")
+    assert [str(found) for found in imports_by("dali_pipelines.datasets") if within(found.module, *commands)] == []
+
+
 def test_nothing_imports_an_entry_script():
     found = [found for package in PACKAGES for found in imports_by(package)]
     assert [str(one) for one in found if within(one.module, *ENTRY_SCRIPTS)] == []

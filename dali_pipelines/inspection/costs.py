@@ -13,11 +13,11 @@ from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.inspection import Section
 from dali_pipelines.inspection.contents import stored_bytes
+from dali_pipelines.prepare.settings import GOP, SHORT_SIDE
 from dali_pipelines.store.encode import Encoding, write_frames
 from dali_pipelines.store.files import video_path
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import ClipError, read_clip
-from dali_pipelines.store.settings import GOP, SHORT_SIDE
 from dali_pipelines.store.source import VideoError
 from dali_pipelines.tasks import Task
 

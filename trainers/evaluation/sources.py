@@ -11,8 +11,8 @@ from tqdm import tqdm
 from configs.errors import UserError
 from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.datasets.labels import read_labels
+from dali_pipelines.prepare.job import Job, store_video
 from dali_pipelines.store.index import INDEX_FILE, Index, Record
-from dali_pipelines.store.job import Job, store_video
 from dali_pipelines.store.storage import exists, joined
 from dali_pipelines.workers import run_jobs
 from trainers.engine.distributed import Ranks

@@ -8,8 +8,8 @@ import pytest
 from bench.gpu_checks import Target, default_store, videos
 from dali_pipelines import prepare
 from dali_pipelines.decode.frames import decode_rgb
+from dali_pipelines.prepare.settings import chosen
 from dali_pipelines.store.reader import read_clip
-from dali_pipelines.store.settings import chosen
 from tests.helpers.bits import bits
 
 pytestmark = pytest.mark.slow

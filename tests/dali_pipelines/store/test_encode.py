@@ -9,12 +9,12 @@ import pytest
 
 from configs.errors import UserError
 from dali_pipelines.decode.frames import decode_rgb
+from dali_pipelines.prepare.settings import GOP
 from dali_pipelines.store.encode import Encoding, write_frames, write_video
 from dali_pipelines.store.files import video_path
 from dali_pipelines.store.fmp4 import read_layout
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import read_clip
-from dali_pipelines.store.settings import GOP
 from dali_pipelines.store.source import VideoError
 from tests.helpers.bits import bits
 from tests.helpers.media import SHARED_MEDIA, make_video, read_video, run_ffmpeg

@@ -7,11 +7,11 @@ import pytest
 
 from configs.errors import UserError
 from dali_pipelines.datasets.fates import write_reasons
+from dali_pipelines.prepare.job import Failure, Job, store_video
 from dali_pipelines.store import journal, output
 from dali_pipelines.store.encode import Encoding, write_video
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.job import Failure, Job, store_video
 from dali_pipelines.store.journal import Entry, Journal, Stamp
 from dali_pipelines.store.remux import copy_video
 from tests.helpers.media import make_video

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.errors import UserError
-from dali_pipelines.store.parts import Part, all_parts, choose_part, missing, pin, ranges
+from dali_pipelines.prepare.parts import Part, all_parts, choose_part, missing, pin, ranges
 
 SETTINGS = {"codec": "h264", "gop": 1, "size": (64, 48)}
 

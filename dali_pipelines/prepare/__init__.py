@@ -18,25 +18,25 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from configs.errors import UserError, run_cli, shown
+from configs.errors import UserError, shown
 from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.datasets.fates import QUARANTINE_FILE, write_reasons
 from dali_pipelines.datasets.labels import read_labels
 from dali_pipelines.datasets.layouts import describe_classes, write_split_lists
-from dali_pipelines.engines import ENGINES
+from dali_pipelines.prepare.engines import ENGINES
+from dali_pipelines.prepare.job import jobs_left
+from dali_pipelines.prepare.merge import merge
+from dali_pipelines.prepare.own_files import require_free, require_own_files, unused_files
+from dali_pipelines.prepare.parts import Part, choose_part, missing, pin
+from dali_pipelines.prepare.settings import add_options, chosen
+from dali_pipelines.prepare.shards import Packer, finish_moves, name_hash, packing_notes, parse_size
+from dali_pipelines.prepare.store_all import store_all
+from dali_pipelines.prepare.summary import next_step, summary
 from dali_pipelines.store.encode import Encoding
 from dali_pipelines.store.index import INDEX_FILE, Index, Record
-from dali_pipelines.store.job import jobs_left
 from dali_pipelines.store.journal import Entry, Journal, Stamp
-from dali_pipelines.store.merge import merge
-from dali_pipelines.store.own_files import require_free, require_own_files, unused_files
-from dali_pipelines.store.parts import Part, choose_part, missing, pin
 from dali_pipelines.store.place import Place
-from dali_pipelines.store.settings import add_options, chosen
-from dali_pipelines.store.shards import Packer, finish_moves, name_hash, packing_notes, parse_size
 from dali_pipelines.store.storage import is_url
-from dali_pipelines.store.store_all import store_all
-from dali_pipelines.store.summary import next_step, summary
 
 
 def main(argv: list[str]) -> int:
@@ -192,7 +192,3 @@ def _write(
     if records:
         Index.build(folder, records, labels=labels, class_names=class_names).save()
     return records, quarantined
-
-
-if __name__ == "__main__":
-    run_cli(main)

@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 
 from configs.errors import UserError
 from dali_pipelines.loader import ClipLoader
+from dali_pipelines.prepare.shards import Packer, finish_moves, member_key, parse_size
 from dali_pipelines.store.fmp4 import Fragment
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.journal import Journal
 from dali_pipelines.store.reader import read_clip
-from dali_pipelines.store.shards import Packer, finish_moves, member_key, parse_size
 from dali_pipelines.store.units import PackedFragments
 from dali_pipelines.tasks import Task, recognition
 from tests.helpers.media import make_video

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
+from dali_pipelines.prepare.shards import name_hash
 from dali_pipelines.store.files import PART_FOLDER, replacing
 from dali_pipelines.store.journal import JOURNAL_FILE
-from dali_pipelines.store.shards import name_hash
 
 RUN_FILE = "run.json"
 DONE_FILE = "done.json"

@@ -12,10 +12,10 @@ import pytest
 
 from configs.errors import UserError
 from dali_pipelines import prepare as command
-from dali_pipelines.store import job as jobs
+from dali_pipelines.prepare import job as jobs
+from dali_pipelines.prepare.job import Failure, Job, store_video
 from dali_pipelines.store.encode import Encoding
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.job import Failure, Job, store_video
 from dali_pipelines.store.source import VideoError
 from dali_pipelines.workers import Crashed
 from tests.helpers.media import make_video

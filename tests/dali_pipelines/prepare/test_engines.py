@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from configs.errors import UserError
-from dali_pipelines.engines import CHANCES, run_on_ray
+from dali_pipelines.prepare.engines import CHANCES, run_on_ray
 from dali_pipelines.store.index import Index
 from dali_pipelines.workers import Crashed
 from tests.helpers.media import make_video

@@ -5,10 +5,10 @@ from typing import TypeAlias
 
 from tqdm import tqdm
 
+from dali_pipelines.prepare.job import Failure, Job, store_video
+from dali_pipelines.prepare.shards import Packer
 from dali_pipelines.store.index import Record
-from dali_pipelines.store.job import Failure, Job, store_video
 from dali_pipelines.store.journal import Entry, Journal, Stamp
-from dali_pipelines.store.shards import Packer
 from dali_pipelines.workers import Crashed
 
 Result: TypeAlias = Record | Failure | Crashed

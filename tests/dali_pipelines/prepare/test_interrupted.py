@@ -14,10 +14,10 @@ import pytest
 
 from configs.errors import UserError
 from dali_pipelines.decode.frames import decode_rgb
-from dali_pipelines.engines import ENGINES
+from dali_pipelines.prepare.engines import ENGINES
+from dali_pipelines.prepare.job import Failure, Job, store_video
 from dali_pipelines.store.encode import Encoding
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.job import Failure, Job, store_video
 from dali_pipelines.store.journal import Journal
 from dali_pipelines.store.reader import read_clip
 from dali_pipelines.workers import Crashed
@@ -114,7 +114,7 @@ def test_an_unforeseen_error_is_a_reason_in_one_line(videos, tmp_path, monkeypat
     def fail(*_):
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr("dali_pipelines.store.job.write_video", fail)
+    monkeypatch.setattr("dali_pipelines.prepare.job.write_video", fail)
     job = Job("a", videos / "run" / "a.mp4", tmp_path / "a.mp4", Encoding())
     assert store_video(job) == Failure("RuntimeError: two lines")
 
