@@ -17,13 +17,7 @@ from configs.errors import UserError, printable
 from dali_pipelines.store.files import VIDEO_SUFFIXES
 
 AMBIGUOUS = -1
-SUFFIXES = frozenset(
-    {
-        *VIDEO_SUFFIXES,
-        *(".3g2", ".dat", ".divx", ".dv", ".f4v", ".gif", ".h264", ".hevc", ".m2v", ".mxf", ".ogg", ".qt", ".rm"),
-        *(".rmvb", ".tar", ".y4m", ".zip"),
-    }
-)
+SUFFIXES = frozenset({*VIDEO_SUFFIXES, ".dat", ".ogg", ".tar", ".zip"})
 """What may follow a name. Any other ".x" is part of it: "take.2" is not the video "take"."""
 
 Fold = Callable[[Sequence[str]], list[str]]
