@@ -19,6 +19,8 @@ VIDEO_FOLDER, SHARD_FOLDER, PART_FOLDER = "videos", "shards", "parts"
 
 NOT_WRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
 """Errors of writing alone: a full disk or quota, a disk that cannot be written, a file larger than is allowed."""
+TEMPORARY = ".clipfeed-{}.part"
+"""Name of a file that is not finished, from a hash of its own name."""
 LONGEST = 255
 """Bytes of a name on the common file systems."""
 
@@ -39,7 +41,7 @@ def video_path(root: Path, name: str) -> Path:
 
 def temporary_path(path: Path) -> Path:
     """Return the name under which `replacing` writes a file: one that no user gives."""
-    return path.with_name(f".clipfeed-{_digest(path.name)}.part")
+    return path.with_name(TEMPORARY.format(_digest(path.name)))
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 A file is written under another name, flushed to the disk and then renamed; older ones go only after that.
 """
 
-import os
 import pickle
 import re
 import zipfile
@@ -14,7 +13,7 @@ from typing import Any
 import torch
 
 from configs.errors import UserError
-from dali_pipelines.store.files import replacing
+from dali_pipelines.store.files import TEMPORARY, replacing, sync
 
 FORMAT = 1
 
@@ -38,7 +37,7 @@ def save(folder: Path, step: int, content: Mapping[str, Any], *, keep: int) -> P
     """
     target = path_of(folder, step)
     write(target, dict(content, step=step))
-    for leftover in folder.glob("*.part"):  # of a run that was killed while it wrote
+    for leftover in folder.glob(TEMPORARY.format("*")):  # of a run that was killed while it wrote
         leftover.unlink()
     # Newer steps are unreadable files that --resume auto passed over; they neither count nor go.
     for old in [other for other in list_steps(folder) if other <= step][:-keep]:
@@ -50,9 +49,7 @@ def write(target: Path, content: Mapping[str, Any]) -> None:
     """Write one checkpoint, whole or not at all. OSError when that fails."""
     with replacing(target) as part, part.open("wb") as file:
         _write(dict(content, format=FORMAT), file)
-        file.flush()
-        os.fsync(file.fileno())
-    _fsync_folder(target.parent)
+    sync(target.parent)
 
 
 def find(folder: Path, resume: str) -> dict[str, Any] | None:
@@ -122,11 +119,3 @@ def read(path: Path) -> dict[str, Any]:
             "takes those of other programs"
         )
     return content
-
-
-def _fsync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
