@@ -15,7 +15,7 @@ from configs.schema import Data
 from dali_pipelines import prepare
 from dali_pipelines.store.index import Index
 from tests.helpers.crops import nearest_even, scaled_part
-from tests.helpers.media import SHARED_MEDIA, make_video, read_video
+from tests.helpers.media import SHARED_MEDIA, make_video, read_video, run_ffmpeg
 from tests.helpers.ranks import two_ranks
 from tests.helpers.runs import ROOT
 from tests.trainers.test_weights import write_checkpoint
@@ -208,14 +208,28 @@ def test_two_ranks_write_the_file_of_one(folder, broken, tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".part"] == []
 
 
+def test_f23_a_video_of_a_phone_has_the_features_of_what_players_show(folder, tmp_path):
+    """F23: it has a tag by which it is turned, which decoders alone do not heed."""
+    videos = tmp_path / "videos"
+    lying = make_video(videos / "lying.mp4", frames=20, size=(96, 64))
+    run_ffmpeg("-display_rotation", "90", "-i", lying, "-c", "copy", videos / "phone.mp4")
+    run_ffmpeg("-i", videos / "phone.mp4", "-crf", "4", videos / "upright.mp4")  # which FFmpeg turns
+    found = features_of(folder, tmp_path / "x.npz", videos, "--clips", 1)
+    features = dict(zip(found["names"].tolist(), found["features"], strict=True))
+    assert found["unreadable"].tolist() == []
+
+    def apart(a: str, b: str) -> float:
+        return float(np.linalg.norm(features[a] - features[b]))
+
+    assert apart("phone", "upright") < 0.2 * apart("phone", "lying")
+
+
 @pytest.mark.skipif(not SHARED_MEDIA.is_dir(), reason="no folder of real clips")
 def test_real_clips_of_all_kinds_have_features_or_a_reason(folder, tmp_path):
     found = features_of(folder, tmp_path / "x.npz", SHARED_MEDIA, "--clips", 1, status=3)
     assert found["names"].tolist() == sorted(p.stem for p in SHARED_MEDIA.iterdir() if p.suffix != ".md")
-    assert found["unreadable"].tolist() == ["corrupted", "rotated_90"]
-    assert np.isfinite(found["features"]).all(1).tolist() == [
-        name not in ("corrupted", "rotated_90") for name in found["names"]
-    ]
+    assert found["unreadable"].tolist() == ["corrupted"]
+    assert np.isfinite(found["features"]).all(1).tolist() == [name != "corrupted" for name in found["names"]]
     net = write_checkpoint(tmp_path / "a.pt")
     path = SHARED_MEDIA / "ucf101_xvid_320x240.avi"
     wanted = plain(net, path, lambda count: uniform(count, 1, 8, 2), length=8, stride=2)

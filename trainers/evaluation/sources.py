@@ -3,18 +3,20 @@
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tqdm import tqdm
 
 from configs.errors import UserError
 from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.datasets.labels import read_labels
-from dali_pipelines.prepare.job import Job, store_video
+from dali_pipelines.prepare.job import Failure, Job, store_video
+from dali_pipelines.store.encode import Encoding
 from dali_pipelines.store.index import INDEX_FILE, Index, Record
 from dali_pipelines.store.storage import exists, joined
-from dali_pipelines.workers import run_jobs
+from dali_pipelines.workers import Crashed, run_jobs
 from trainers.engine.distributed import Ranks
 
 
@@ -28,6 +30,8 @@ class Videos:
     """Name -> class of all of them, -1 for none."""
     failed: Mapping[str, str]
     """Name -> reason of those that cannot."""
+    encoded: TemporaryDirectory[str] | None = None
+    """Holds those that do not decode as players show them, such as videos of a phone; it goes with this object."""
 
 
 def open_videos(sources: Sequence[Path | str], ranks: Ranks, *, workers: int) -> Videos:
@@ -45,22 +49,30 @@ def open_videos(sources: Sequence[Path | str], ranks: Ranks, *, workers: int) ->
 
 
 def _index_in_place(sources: Sequence[Path | str], ranks: Ranks, workers: int) -> Videos:
-    """Index videos as `dali_pipelines.prepare --codec original` does, without its files; each rank decodes a shard."""
+    """Index videos as `dali_pipelines.prepare --codec original` does, without its files; each rank decodes a shard.
+
+    Those that cannot be left as they are, such as turned ones, are encoded into a temporary folder.
+    """
     found = find_videos(sources, outside=Path(os.devnull))  # nothing lies below it
     labels, class_names = read_labels("folders", found.videos, given=found.labels)
     for note in found.notes if ranks.rank == 0 else ():
         print(f"note: {note}", flush=True)
-    jobs = [Job(name, place, Path(), "original") for name, place in found.videos.items()][
-        ranks.rank :: ranks.world_size
-    ]
-    results = (
-        run_jobs(store_video, jobs, workers=max(min(workers, len(jobs)), 1))
-        if workers
-        else ((job, store_video(job)) for job in jobs)
-    )
+    jobs = [Job(name, place, Path(), "original") for name, place in found.videos.items()]
+    jobs = jobs[ranks.rank :: ranks.world_size]
     quiet = True if ranks.rank else None  # None: a bar where there is a terminal
-    bar = tqdm(results, desc="decoding once", total=len(jobs), unit="video", leave=False, disable=quiet)
-    mine = {job.name: result for job, result in bar}
+    mine = _store(jobs, workers, "decoding once", quiet)
+    folder = TemporaryDirectory(prefix="clipfeed-", ignore_cleanup_errors=True)
+    again = [
+        replace(job, target=Path(folder.name, f"{number}.mp4"), how=Encoding())
+        for number, job in enumerate(jobs)
+        if not isinstance(mine[job.name], Record)
+    ]
+    stored = _store(again, workers, "encoding what does not decode as it is", quiet)
+    mine |= {
+        job.name: replace(record, source=str(job.target))
+        for job in again
+        if isinstance(record := stored[job.name], Record)
+    }
     gathered = {name: result for of_rank in ranks.gather_objects(mine) for name, result in of_rank.items()}
     records = {name: result for name, result in gathered.items() if isinstance(result, Record)}
     failed = {name: str(result) for name, result in gathered.items() if not isinstance(result, Record)}
@@ -71,4 +83,15 @@ def _index_in_place(sources: Sequence[Path | str], ranks: Ranks, workers: int) -
         if ranks.rank == 0:
             print(f"note: {count} videos {note}", flush=True)
     index = Index.build(sources[0], records, labels=labels, class_names=class_names)
-    return Videos(index, labels, failed)
+    return Videos(index, labels, failed, folder)
+
+
+def _store(jobs: list[Job], workers: int, what: str, quiet: bool | None) -> dict[str, Record | Failure | Crashed]:
+    """Do jobs, in processes if there are to be any; return what became of each, by its name."""
+    results = (
+        run_jobs(store_video, jobs, workers=max(min(workers, len(jobs)), 1))
+        if workers and jobs
+        else ((job, store_video(job)) for job in jobs)
+    )
+    bar = tqdm(results, desc=what, total=len(jobs), unit="video", leave=False, disable=quiet)
+    return {job.name: result for job, result in bar}
