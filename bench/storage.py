@@ -42,6 +42,9 @@ class Setting:
         side = max(self.side, *NVDEC_LEAST["hevc"]) if self.codec == "hevc" else self.side
         return ["--codec", self.codec, "--gop", str(self.gop), "--short-side", str(side)]
 
+    def __str__(self) -> str:
+        return " ".join(self.options)
+
 
 ORIGINAL = Setting("original")
 
@@ -89,12 +92,12 @@ def main(argv: list[str]) -> None:
     gops = {codec: [1] if codec in KEY_FRAMES_ONLY else args.gops for codec in args.codecs}
     ways = [Setting(codec, gop, side) for side in args.short_sides for codec in args.codecs for gop in gops[codec]]
     sources = args.sources or [synthetic_videos(args.work_dir / "made_up")]
-    options = {way: way.options for way in [*ways, Setting("copy"), ORIGINAL]}
-    indices, notes = store_all_ways(sources, options, args.work_dir)
+    commands = {way: (sources, way.options) for way in [*ways, Setting("copy"), ORIGINAL]}
+    indices, notes = store_all_ways(commands, args.work_dir)
     print(*notes, sep="\n")
     timed = {way: Dataset(index).long_enough(tasks[args.task]).index for way, index in indices.items()}
     figures = {way: costs(index, list(tasks.values())) for way, index in indices.items()}
-    feeds = {" ".join(way.options): feed_costs(index, tasks[args.task]) for way, index in timed.items()}
+    feeds = {str(way): feed_costs(index, tasks[args.task]) for way, index in timed.items()}
     rates: dict[Setting, list[float]] = {way: [] for way in indices}
     for _ in range(args.rounds):
         for way, videos in timed.items():
@@ -106,7 +109,7 @@ def main(argv: list[str]) -> None:
             args.json,
             settings=settings | {"task": args.task, "videos": len(videos), "sources": [*map(str, sources)]},
             notes=notes,
-            stored={" ".join(way.options): of_way for way, of_way in figures.items()},
+            stored={str(way): of_way for way, of_way in figures.items()},
             feeding_a_gpu=feeds,
             advice=advice,
         )
@@ -145,13 +148,13 @@ def advise(
     # Faster in one round than the fastest of all: the difference is within the noise.
     equal = [way for way in affordable if any(a >= b for a, b in zip(rates[way], rates[fastest], strict=True))]
     chosen = min(equal, key=size)
-    why = f"{size(chosen) / size(smallest):.2f} times the bytes of the smallest ({' '.join(smallest.options)})"
+    why = f"{size(chosen) / size(smallest):.2f} times the bytes of the smallest ({smallest})"
     if chosen is not fastest:
-        why += f", as fast as {' '.join(fastest.options)} within the noise"
+        why += f", as fast as {fastest} within the noise"
     if ORIGINAL in rates:
         lead = statistics.median(a / b for a, b in zip(rates[chosen], rates[ORIGINAL], strict=True))
         why += f", {lead:.2f} times the clips/s of the original files"
-    return f"short side {side}: python -m dali_pipelines.prepare SRC --out DIR {' '.join(chosen.options)}\n    {why}"
+    return f"short side {side}: python -m dali_pipelines.prepare SRC --out DIR {chosen}\n    {why}"
 
 
 def table(figures: Mapping[Setting, Mapping[str, Any]], rates: Mapping[Setting, list[float]], task: str) -> str:
@@ -163,7 +166,7 @@ def table(figures: Mapping[Setting, Mapping[str, Any]], rates: Mapping[Setting, 
         lead = [a / b for a, b in zip(rates[way], rates.get(ORIGINAL, []), strict=False)]
         rows.append(
             (
-                " ".join(way.options).replace("--", ""),
+                str(way).replace("--", ""),
                 of_way["first_size"],
                 f"{of_way['kb_per_video']:.0f}",
                 f"{clip['kb_per_clip']:.0f}",

@@ -13,6 +13,7 @@ from dali_pipelines import prepare
 from dali_pipelines.clip_costs import clip_costs
 from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.datasets.open import Dataset
+from dali_pipelines.inspection.contents import stored_bytes
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task
@@ -38,23 +39,24 @@ def synthetic_videos(folder: Path) -> Path:
 
 
 def store_all_ways(
-    sources: list[Path], options: Mapping[Key, list[str]], folder: Path
+    commands: Mapping[Key, tuple[list[Path], list[str]]], folder: Path
 ) -> tuple[dict[Key, Index], list[str]]:
-    """Prepare the sources with each of the `options`, in sub-folders that their text names.
+    """Prepare the sources of each way with its options, in sub-folders that its text names.
 
     Returns the indices, all of the same videos in the same order, those that every way can store, and notes: which way
     stores none of the videos and is left out, and how many videos not every way stores. UserError when none is left.
     """
-    find_videos(sources, outside=folder)  # UserError for sources that hold none, whatever the way
+    for sources in {tuple(sources) for sources, _ in commands.values()}:
+        find_videos(sources, outside=folder)  # UserError for sources that hold none, whatever the way
     indices: dict[Key, Index] = {}
     notes = []
-    for key, words in options.items():
-        out = folder / "_".join(words).replace("--", "")
+    for key, (sources, options) in commands.items():
+        out = folder / str(key).replace("--", "").replace(" ", "_")
         try:
-            prepare.main([*map(str, sources), "--out", str(out), "--labels", "none", *words])
+            prepare.main([*map(str, sources), "--out", str(out), "--labels", "none", *options])
             indices[key] = Index.load(out)
         except UserError as error:
-            notes.append(f"left out: {' '.join(words)}: {error}")
+            notes.append(f"left out: {key}: {error}")
     names = [set(index.names.texts()) for index in indices.values()]
     common = sorted(set.intersection(*names)) if names else []
     if not common:
@@ -84,5 +86,5 @@ def costs(index: Index, tasks: list[Task]) -> dict[str, Any]:
             "kb_per_clip": round(of_clips.bytes / 1000, 1),
         }
     size = "x".join(map(str, index.sizes_WH[0].tolist()))
-    total = sum(int(index.units(row).ends[-1]) for row in range(len(index)))
+    total = sum(stored_bytes(index, row) for row in range(len(index)))
     return {"first_size": size, "kb_per_video": round(total / len(index) / 1000, 1), "tasks": of_tasks}

@@ -7,7 +7,7 @@ import numpy as np
 
 from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.reader import read_clip
+from dali_pipelines.store.reader import locate_clip
 from dali_pipelines.tasks import Task
 
 
@@ -24,11 +24,12 @@ class ClipCosts(NamedTuple):
 
 def clip_costs(index: Index, task: Task, *, rows: Iterable[int], draws: int = 1, seed: int = 0) -> ClipCosts:
     """Draw plans of the videos `rows` in `draws` epochs and read their clips; ClipError where one cannot be read."""
-    clips, delivered = [], 0
+    decoded, delivered, read = 0, 0, []
     for epoch in range(draws):
         for row in rows:
             frames = task.plan(index.info(row), generator(seed, Stream.SAMPLE, epoch, row))["frames"]
-            clips.append(read_clip(index, row, np.unique(frames)))
+            clip = locate_clip(index, row, np.unique(frames))
+            decoded += clip.read().decoded
             delivered += len(frames)
-    decoded = sum(clip.decoded for clip in clips)
-    return ClipCosts(decoded / delivered, sum(len(clip.data) for clip in clips) / len(clips))
+            read.append(clip.nbytes)
+    return ClipCosts(decoded / delivered, sum(read) / len(read))

@@ -1,0 +1,173 @@
+"""How fast do clips arrive from where videos lie already? `python bench/storages.py [SRC ...]`
+
+Cuts videos into JPEGs of their own size, packs those as people do, indexes each storage in place, and measures the
+clips of a task beside those of a prepared store, in rounds that take turns. See bench/README.md.
+Heavy imports stand inside functions: each of the loader's workers imports this file once more.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.options import require_positive
+from bench.report import markdown, median_range
+from bench.storage import measure
+from configs.errors import UserError, run_cli
+
+PREPARED = "prepared"
+LMDB = "LMDB of msgpack lists"
+JPEG_QUALITY = "2"
+"""FFmpeg's quantizer: the best that it has by default, which people take."""
+
+
+def parse_args(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="storages.py", description="How fast clips arrive from where videos lie.")
+    parser.add_argument("sources", nargs="*", type=Path, metavar="SRC", help="some of your videos (8 made-up ones)")
+    parser.add_argument("--task", default="recognition", help="whose clips are timed (recognition)")
+    parser.add_argument("--batch-size", type=int, default=8, help="clips a batch (8)")
+    parser.add_argument("--batches", type=int, default=8, help="timed batches a round (8)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds over all storages (5)")
+    cores = os.cpu_count() or 1
+    parser.add_argument("--workers", type=int, default=cores, help="worker processes; 0 is none (one per core)")
+    parser.add_argument("--threads", type=int, default=cores, help="DALI threads (one per core)")
+    parser.add_argument("--work-dir", type=Path, default=Path("runs/bench/storage"), help="what is packed is removed")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    args = parser.parse_args(argv)
+    require_positive(args, "batch_size", "batches", "rounds", "threads")
+    return args
+
+
+def main(argv: list[str]) -> None:
+    args = parse_args(argv)
+    args.work_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=args.work_dir) as folder:
+        _compare(args, Path(folder))
+
+
+def _compare(args: argparse.Namespace, folder: Path) -> None:
+    from bench.data import default_task
+    from bench.machine import save_json
+    from bench.storage_data import costs, store_all_ways, synthetic_videos
+    from dali_pipelines.datasets.open import Dataset
+
+    settings = {name: getattr(args, name) for name in ("batch_size", "workers", "threads")} | {"device": "cpu"}
+    task = default_task(args.task)
+    sources = args.sources or [synthetic_videos(args.work_dir / "made_up")]
+    places, notes = pack(sources, folder / "packed")
+    original = ["--codec", "original"]
+    commands: dict[str, tuple[list[Path], list[str]]] = {PREPARED: (sources, [])}
+    commands |= {f"{PREPARED}, raw video": (sources, ["--codec", "rawvideo"]), "video files": (sources, original)}
+    commands |= {way: ([place], original) for way, place in places.items()}
+    indices, left_out = store_all_ways(commands, folder / "indices")
+    if PREPARED not in indices:
+        raise UserError(f"there is no prepared store to compare with: {'; '.join(left_out)}")
+    notes += left_out
+    figures = {way: costs(index, [task]) for way, index in indices.items()}
+    timed = {way: Dataset(index).long_enough(task).index for way, index in indices.items()}
+    rates: dict[str, list[float]] = {way: [] for way in indices}
+    for _ in range(args.rounds):
+        for way, videos in timed.items():
+            rate, decoder = measure(videos, task, settings, args.batches)
+            rates[way].append(rate)
+            figures[way] |= {"decoder": decoder, "clips_per_s": median_range(rates[way])}
+        for way in indices:
+            figures[way]["of_prepared"] = round(of_prepared(rates, way), 2)
+        save_json(  # after each round: an interrupted bench keeps what it has
+            args.json,
+            settings=settings | {"task": args.task, "videos": len(videos), "sources": [*map(str, sources)]},
+            notes=notes,
+            storages=figures,
+        )
+    print(*notes, table(figures, args.task), sep="\n")
+
+
+def pack(sources: list[Path], folder: Path) -> tuple[dict[str, Path], list[str]]:
+    """Pack the videos of `sources` in every way; return what to give `prepare`, and notes.
+
+    Raises:
+        UserError: a source is no video file of its own, or FFmpeg cannot read it.
+    """
+    from dali_pipelines.datasets.discover import find_videos
+
+    found = find_videos(sources, outside=folder).videos
+    if others := [str(place) for place in found.values() if place.is_pictures or place.parts is not None]:
+        raise UserError(f"{others[0]} is no video file, of which JPEGs are to be cut: give files of videos alone")
+    ways = ("folders of JPEGs", "zips of JPEGs, stored", "zips of JPEGs, deflated", "tar of JPEGs", "tar of videos", LMDB)
+    places = {way: folder / way.replace(", ", "_").replace(" ", "_") for way in ways}
+    jpegs, stored, deflated, *files = places.values()
+    for name, place in found.items():
+        cut(place.location, jpegs / name)
+        for root, method in ((stored, zipfile.ZIP_STORED), (deflated, zipfile.ZIP_DEFLATED)):
+            path = root / f"{name}.zip"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with zipfile.ZipFile(path, "w", method) as archive:
+                for picture in sorted((jpegs / name).iterdir()):
+                    archive.write(picture, picture.name)
+    with tarfile.open(files[0], "w") as pictures, tarfile.open(files[1], "w") as videos:
+        for name, place in found.items():
+            pictures.add(jpegs / name, name)
+            videos.add(os.path.realpath(place.location), name + Path(place.location).suffix)
+    try:
+        write_lmdb(files[2], {name: jpegs / name for name in found})
+    except ImportError as error:
+        return {way: place for way, place in places.items() if way != LMDB}, [f"left out: {LMDB}: {error}"]
+    return places, []
+
+
+def cut(video: str, folder: Path) -> None:
+    """Write the frames of a video as numbered JPEGs of its own size."""
+    import imageio_ffmpeg
+
+    folder.mkdir(parents=True)
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", video, "-fps_mode", "passthrough"]
+    # In the folder, whose name may have a % in it.
+    done = subprocess.run(
+        [*command, "-q:v", JPEG_QUALITY, "img_%05d.jpg"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise UserError(f"FFmpeg cannot cut {video} into JPEGs: {done.stderr.strip()}")
+
+
+def write_lmdb(path: Path, folders: Mapping[str, Path]) -> None:
+    """Write the pictures of each video as one msgpack list, as CSTP does (specs/cstp.md 6.3)."""
+    import lmdb
+    import msgpack
+
+    size = sum(picture.stat().st_size for folder in folders.values() for picture in folder.iterdir())
+    with (
+        lmdb.open(str(path), subdir=False, map_size=2 * size + 2**24) as environment,
+        environment.begin(write=True) as transaction,
+    ):
+        for number, folder in enumerate(folders.values()):
+            pictures = [picture.read_bytes() for picture in sorted(folder.iterdir())]
+            transaction.put(f"{number:09d}".encode(), msgpack.dumps(pictures))
+        transaction.put(b"__order__", msgpack.dumps([*folders]))
+
+
+def of_prepared(rates: Mapping[str, list[float]], way: str) -> float:
+    """Return the median over the rounds of the rate / that of the prepared store in the same round."""
+    return statistics.median(a / b for a, b in zip(rates[way], rates[PREPARED], strict=True))
+
+
+def table(figures: Mapping[str, Mapping[str, Any]], task: str) -> str:
+    """Return the figures as a Markdown table."""
+    head = ("storage", "size", "kB / video", "kB / clip", "decoder", "clips/s", "/ prepared")
+    rows = []
+    for way, of in figures.items():
+        speed, read = of["clips_per_s"], of["tasks"][task]["kb_per_clip"]
+        rate = f"{speed['median']:.0f} ({speed['min']:.0f} to {speed['max']:.0f})"
+        rows.append(
+            (way, of["first_size"], f"{of['kb_per_video']:.0f}", f"{read:.0f}", of["decoder"], rate, of["of_prepared"])
+        )
+    return "\n".join([f"clips of {task}", *markdown(head, rows)])
+
+
+if __name__ == "__main__":
+    run_cli(main)
