@@ -99,7 +99,14 @@ def pack(sources: list[Path], folder: Path) -> tuple[dict[str, Path], list[str]]
     found = find_videos(sources, outside=folder).videos
     if others := [str(place) for place in found.values() if place.is_pictures or place.parts is not None]:
         raise UserError(f"{others[0]} is no video file, of which JPEGs are to be cut: give files of videos alone")
-    ways = ("folders of JPEGs", "zips of JPEGs, stored", "zips of JPEGs, deflated", "tar of JPEGs", "tar of videos", LMDB)
+    ways = (
+        "folders of JPEGs",
+        "zips of JPEGs, stored",
+        "zips of JPEGs, deflated",
+        "tar of JPEGs",
+        "tar of videos",
+        LMDB,
+    )
     places = {way: folder / way.replace(", ", "_").replace(" ", "_") for way in ways}
     jpegs, stored, deflated, *files = places.values()
     for name, place in found.items():

@@ -1,6 +1,7 @@
 """Datasets that several tests read and none may change, how workers start, and the tests that need a GPU."""
 
 import os
+import signal
 from collections.abc import Callable, Sequence
 from multiprocessing import get_context
 from pathlib import Path
@@ -21,6 +22,8 @@ from tests.helpers.stores import make_store
 settings.register_profile("busy", deadline=None)  # a busy machine is no failure
 settings.load_profile("busy")
 
+# What a shell starts in the background ignores Ctrl-C, and so would the commands that the tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 preload()
 workers.CONTEXT = get_context("forkserver")  # 0.05 s of CPU time for each worker, where one that imports takes 1 s
 

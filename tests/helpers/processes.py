@@ -7,7 +7,6 @@ A server, one for each process that runs tests, imports them once and forks itse
 import multiprocessing
 import os
 import runpy
-import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -79,5 +78,4 @@ def _begin(env: Mapping[str, str], folder: Path, target: Callable[..., object], 
     os.environ.clear()
     os.environ.update(env)
     os.chdir(folder)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest in the background ignores Ctrl-C
     target(*args)

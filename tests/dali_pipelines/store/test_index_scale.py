@@ -21,10 +21,10 @@ def test_kinetics_700_is_opened_in_place_by_all_processes_of_a_machine(tmp_path)
     assert (len(last.ends), last.frame_ends[-1]) == (300, 300)
 
     of_all = (tmp_path / INDEX_FILE).stat().st_size  # the pages that they share, when all were touched
-    private = median(process["uss"] for process in shared_by(index, PROCESSES))
+    private = median(process["private"] for process in shared_by(index, PROCESSES))
     assert of_all > 200e6
     assert of_all + private * RANKS * (1 + WORKERS) < MOST
 
     listed = index.select(range(0, 650_000, 2))
-    own = median(process["uss"] for process in shared_by(listed, PROCESSES))
+    own = median(process["private"] for process in shared_by(listed, PROCESSES))
     assert own < private + 3 * 4 * len(listed)  # its rows in four bytes, beside what the pickle took
