@@ -46,8 +46,8 @@ def store_all_ways(
     Returns the indices, all of the same videos in the same order, those that every way can store, and notes: which way
     stores none of the videos and is left out, and how many videos not every way stores. UserError when none is left.
     """
-    for sources in {tuple(sources) for sources, _ in commands.values()}:
-        find_videos(sources, outside=folder)  # UserError for sources that hold none, whatever the way
+    for distinct in {tuple(sources) for sources, _ in commands.values()}:
+        find_videos(distinct, outside=folder)  # UserError for sources that hold none, whatever the way
     indices: dict[Key, Index] = {}
     notes = []
     for key, (sources, options) in commands.items():
