@@ -63,7 +63,7 @@ def _compare(args: argparse.Namespace, folder: Path) -> None:
     places, notes = pack(sources, folder / "packed")
     original = ["--codec", "original"]
     commands: dict[str, tuple[list[Path], list[str]]] = {PREPARED: (sources, [])}
-    commands |= {f"{PREPARED}, raw video": (sources, ["--codec", "rawvideo"]), "video files": (sources, original)}
+    commands |= {f"{PREPARED} as raw video": (sources, ["--codec", "rawvideo"]), "video files": (sources, original)}
     commands |= {way: ([place], original) for way, place in places.items()}
     indices, left_out = store_all_ways(commands, folder / "indices")
     if PREPARED not in indices:
@@ -92,22 +92,17 @@ def pack(sources: list[Path], folder: Path) -> tuple[dict[str, Path], list[str]]
     """Pack the videos of `sources` in every way; return what to give `prepare`, and notes.
 
     Raises:
-        UserError: a source is no video file of its own, or FFmpeg cannot read it.
+        UserError: a source is no video file of its own, or FFmpeg cannot read it; or there is one alone.
     """
     from dali_pipelines.datasets.discover import find_videos
 
     found = find_videos(sources, outside=folder).videos
     if others := [str(place) for place in found.values() if place.is_pictures or place.parts is not None]:
         raise UserError(f"{others[0]} is no video file, of which JPEGs are to be cut: give files of videos alone")
-    ways = (
-        "folders of JPEGs",
-        "zips of JPEGs, stored",
-        "zips of JPEGs, deflated",
-        "tar of JPEGs",
-        "tar of videos",
-        LMDB,
-    )
-    places = {way: folder / way.replace(", ", "_").replace(" ", "_") for way in ways}
+    if len(found) == 1:  # which `prepare` names by its archive
+        raise UserError(f"{next(iter(found.values()))} is the only video: give two or more")
+    ways = ("folders of JPEGs", "stored zips of JPEGs", "deflated zips of JPEGs", "tar of JPEGs", "tar of videos", LMDB)
+    places = {way: folder / way.replace(" ", "_") for way in ways}
     jpegs, stored, deflated, *files = places.values()
     for name, place in found.items():
         cut(place.location, jpegs / name)

@@ -1,4 +1,4 @@
-"""What lies at a URL becomes the dataset that it becomes on the disk: videos, pictures, zips and tars."""
+"""What lies at a URL becomes the dataset that it becomes on the disk: videos, pictures, zips, tars and LMDBs."""
 
 import shutil
 import tarfile
@@ -19,6 +19,7 @@ from dali_pipelines.store.reader import read_clip
 from dali_pipelines.store.remux import leave_in_place
 from dali_pipelines.tasks import Task, recognition
 from tests.helpers import s3_files
+from tests.helpers.archives import write_lmdb
 from tests.helpers.media import make_video, run_ffmpeg
 from tests.helpers.prepared import SMALL, prepare
 
@@ -28,7 +29,7 @@ FRAMES = 12
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
-    """Two classes with a video file, a folder of pictures and a zip of pictures each; tar shards of videos."""
+    """Two classes with a video file, a folder of pictures and a zip of pictures each; an LMDB; tar shards of videos."""
     root = tmp_path_factory.mktemp("sources")
     video = make_video(root / "run" / "a video#1.mp4", frames=FRAMES, gop=4)
     for name in "run/50% pictures", "jump/zipped":
@@ -37,6 +38,9 @@ def sources(tmp_path_factory):
     with zipfile.ZipFile(root / "jump" / "zipped.zip", "w") as file:
         for path in sorted((root / "jump" / "zipped").iterdir()):
             file.write(path, path.name, zipfile.ZIP_DEFLATED if path.name.endswith("3.jpg") else zipfile.ZIP_STORED)
+    pictures = [path.read_bytes() for path in sorted((root / "jump" / "zipped").iterdir())]
+    (root / "packed").mkdir()
+    write_lmdb(root / "packed" / "all.lmdb", {"walk/in an LMDB": pictures, "walk/reversed": pictures[::-1]})
     shutil.rmtree(root / "jump" / "zipped")
     shutil.copy(video, root / "jump" / "b.mp4")
     (root / "shards").mkdir()
@@ -79,13 +83,13 @@ def in_place(*sources):
 
 
 def test_sources_left_where_they_are(url, sources):
-    folders = "run", "jump"
-    theirs, ours = (in_place(*(f"{root}/{name}" for name in folders)) for root in (url, sources))
-    assert theirs.names.texts() == ("50% pictures", "a video#1", "b", "zipped")
-    assert all(theirs.location(row).startswith(url) for row in range(4))
+    given = "run", "jump", "packed/all.lmdb"
+    theirs, ours = (in_place(*(f"{root}/{name}" for name in given)) for root in (url, sources))
+    assert theirs.names.texts() == ("50% pictures", "a video#1", "b", "walk/in an LMDB", "walk/reversed", "zipped")
+    assert all(theirs.location(row).startswith(url) for row in range(6))
     same_videos(theirs, ours)
     task = Task("recognition", recognition.Config(num_frames=4, size=32))
-    batches = [next(iter(ClipLoader(index, task, batch_size=4, threads=1))) for index in (theirs, ours)]
+    batches = [next(iter(ClipLoader(index, task, batch_size=6, threads=1))) for index in (theirs, ours)]
     assert all((batches[0][name] == batches[1][name]).all() for name in batches[1])
 
 
@@ -103,6 +107,13 @@ def test_videos_that_are_encoded_here_and_are_not_read_twice(url, sources, tmp_p
     capsys.readouterr()
     assert prepare(f"{url}/run", "--out", tmp_path / "there", *SMALL) == 0
     assert "2 videos (0 stored now)" in capsys.readouterr().out
+
+
+def test_an_lmdb_found_in_a_folder(url, sources):
+    theirs, ours = (in_place(f"{root}/packed") for root in (url, sources))
+    assert theirs.names.texts() == ("walk/in an LMDB", "walk/reversed")
+    assert {theirs.location(row) for row in range(2)} == {f"{url}/packed/all.lmdb"}
+    same_videos(theirs, ours)
 
 
 def test_a_single_file(url, tmp_path):
