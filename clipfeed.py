@@ -1,11 +1,12 @@
 """The public face of clipfeed: clips for training, backbones, weights and features.
 
 `ClipLoader`, `open_dataset` and `load_task` feed clips; `create_backbone`, `load_weights` and `extract_features` use
-what was trained. README.md shows them at work.
+what was trained. README.md shows them at work. As a command, `clipfeed` or `python -m clipfeed`, it is all commands.
 """
 
 from pathlib import Path
 
+from configs.command import main
 from configs.load import load
 from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.loader import ClipLoader
@@ -29,3 +30,7 @@ def load_task(recipe: str | Path, *overrides: str) -> Task:
     """
     config = load(recipe, overrides)
     return Task(config.task, config.plan)
+
+
+if __name__ == "__main__":
+    main()

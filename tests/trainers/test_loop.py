@@ -6,6 +6,7 @@ import math
 import os
 import re
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ def lines(tmp_path: Path, name: str = "run") -> list[dict]:
 
 def history(tmp_path: Path, name: str = "run") -> list[dict]:
     """All that a step computed, without its speed and memory."""
-    measured = ("clips_per_s", "data_wait", "rss_mib", "cuda_peak_mib", "amplification", "unreadable_videos")
+    measured = ("clips_per_s", "data_wait", "rss_mib", "cuda_peak_mib", "amplification", "unreadable_videos", "time")
     return [{key: value for key, value in line.items() if key not in measured} for line in lines(tmp_path, name)]
 
 
@@ -83,6 +84,18 @@ def test_a_run_leaves_checkpoints_config_and_a_line_for_every_step(whole):
         assert 0 <= line["data_wait"] <= 1
         assert line["rss_mib"] > 10
         assert (line["amplification"], line["unreadable_videos"]) == (1.5, 0)
+
+
+def test_lines_have_the_time_and_say_when_the_run_will_end(tmp_path, capsys):
+    """U07."""
+    run(tmp_path, "--max-steps", "3")
+    times = [line["time"] for line in lines(tmp_path)]
+    assert times == sorted(times)
+    assert abs(times[-1] - time.time()) < 100
+    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step ")]
+    shape = r"step {}/3 epoch 1 loss \S+ lr 0\.0\d+ clips/s \S+ wait \d+% elapsed \d+:\d\d left \d+:\d\d"
+    assert [bool(re.fullmatch(shape.format(n), line)) for n, line in enumerate(printed, start=1)] == [True] * 3
+    assert printed[-1].endswith("left 00:00")
 
 
 def test_checkpoints_name_the_weights_as_the_network_does(whole):

@@ -2,6 +2,7 @@
 
 import json
 import resource
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -45,6 +46,7 @@ class Metrics:
         self._file = path.open("a", encoding="utf-8")
         self._loggers = loggers
         self._bar = tqdm(total=end, initial=first_step, unit="step", disable=None, dynamic_ncols=True)
+        self._first_step, self._begin = first_step, time.monotonic()
         self._end, self._global_batch, self._log_every = end, global_batch, log_every
         self._normalization = normalization
         self._timings: list[Tensor] = []
@@ -59,7 +61,7 @@ class Metrics:
         self._file.close()
 
     def add(self, step: int, facts: Mapping[str, float], timings: Tensor, more: Mapping[str, float]) -> None:
-        """Take one step; write a line every `log_every` steps and at the end.
+        """Take one step; write a line every `log_every` steps and at the end. `time` is its, in seconds since 1970.
 
         Args:
             step: optimizer steps done.
@@ -77,18 +79,23 @@ class Metrics:
             "data_wait": (seconds[:, 0] / seconds[:, 1]).max().item(),
         }
         self._timings.clear()
-        line = {"step": step, **facts, **speed, **more, **memory()}
+        line = {"step": step, **facts, **speed, **more, **memory(), "time": time.time()}
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
         for logger in self._loggers:
             logger.add_scalars("train", line, step)
         short = {
+            "epoch": f"{facts['epoch'] + 1:.0f}",
             "loss": f"{facts['loss']:.4g}",
+            "lr": f"{facts['lr']:.3g}",
             "clips/s": f"{speed['clips_per_s']:.4g}",
             "wait": f"{speed['data_wait']:.0%}",
         }
         self._bar.set_postfix(short)
         if self._bar.disable:  # no terminal: lines for a log file
+            elapsed = time.monotonic() - self._begin
+            left = elapsed / (step - self._first_step) * (self._end - step)
+            short |= {"elapsed": tqdm.format_interval(elapsed), "left": tqdm.format_interval(left)}
             print(f"step {step}/{self._end}", *(f"{name} {value}" for name, value in short.items()), flush=True)
 
     def add_validation(self, step: int, facts: Mapping[str, float]) -> None:

@@ -1,0 +1,41 @@
+"""The command `clipfeed`: all commands under one name, from any folder. `python -m clipfeed` is the same."""
+
+import sys
+from importlib.metadata import version
+
+from configs.errors import run_cli, run_command
+from configs.plugins import look_up
+
+COMMANDS = {
+    "prepare": ("dali_pipelines.prepare", "turn videos into a dataset"),
+    "lists": ("dali_pipelines.lists", "take over lists and classes of a dataset's makers"),
+    "inspect": ("dali_pipelines.inspect", "say what a dataset holds, and what each task pays for it"),
+    "preview": ("dali_pipelines.preview", "show what the network sees"),
+    "pretrain": ("trainers.commands.pretrain", "train on a pretext task"),
+    "finetune": ("trainers.commands.finetune", "train a classifier"),
+    "test": ("trainers.commands.test", "test a network: video, linear or retrieval"),
+    "features": ("trainers.commands.extract_features", "write the features of videos"),
+    "import": ("trainers.commands.import_checkpoint", "take over the weights of others"),
+    "export": ("trainers.commands.export", "write a backbone for others"),
+}
+"""The module of each command, and what it does."""
+
+
+def usage() -> str:
+    """Return what `clipfeed --help` prints."""
+    lines = (f"  {name:<9} {what}" for name, (_, what) in COMMANDS.items())
+    return "\n".join(["usage: clipfeed COMMAND ..., or clipfeed --version", "", *lines, "", "clipfeed COMMAND --help"])
+
+
+def main() -> None:
+    """Run the command that the first argument names, with the others; exit with its status."""
+    name, *rest = sys.argv[1:] or ["--help"]
+    if name in ("-h", "--help"):
+        print(usage())
+    elif name == "--version":
+        print(f"clipfeed {version('clipfeed')}")
+    elif name not in COMMANDS:
+        run_cli(lambda argv: look_up(argv[0], COMMANDS, key="clipfeed") and None)
+    else:
+        sys.argv = [f"clipfeed {name}", *rest]
+        run_command(COMMANDS[name][0])
