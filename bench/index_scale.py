@@ -17,7 +17,7 @@ import numpy as np
 
 from configs.errors import run_cli
 from dali_pipelines.store.index import INDEX_FILE, Index
-from dali_pipelines.store.ragged import Ragged
+from dali_pipelines.store.ragged import Ragged, narrowed
 from dali_pipelines.store.table import Table
 from dali_pipelines.store.units import pack_units, unpack_units
 
@@ -68,7 +68,7 @@ def _tiled(tables: Ragged, videos: int) -> Ragged:
     rows = np.arange(videos) % len(tables)
     copies, rest = divmod(videos, len(tables))
     values = [tables.values] * copies + [tables.values[: int(tables.starts[rest])]]
-    return Ragged(np.concatenate(values), np.concatenate([[0], np.cumsum(tables.lengths[rows])]))
+    return Ragged(np.concatenate(values), narrowed(np.concatenate([[0], np.cumsum(tables.lengths[rows])])))
 
 
 def shared_by(index: Index, processes: int) -> list[dict[str, float]]:
@@ -103,6 +103,7 @@ def _open_and_measure(pipe: Connection, seed: int) -> None:
     unpack_units(_made_up_table(np.random.default_rng(seed), 16))  # what a first call imports is not the index's
     pipe.send("imported")
     data = pipe.recv()
+    pickle.loads(data).info(0)  # nor is what this imports
     before = _memory()
     index: Index = pickle.loads(data)
     rows = np.random.default_rng(seed).integers(len(index), size=LOOK_UPS).tolist()
