@@ -6,18 +6,17 @@ settings and the list of videos that it names, instead of all tasks with their d
 
 import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from configs.errors import UserError, run_cli, shown
 from configs.load import load
-from dali_pipelines.datasets.open import Dataset, open_dataset
+from dali_pipelines.datasets.open import Dataset, open_data, open_dataset
 from dali_pipelines.inspection import Section
 from dali_pipelines.inspection.contents import contents
 from dali_pipelines.inspection.costs import gain, task_costs
 from dali_pipelines.inspection.page import page
 from dali_pipelines.store.files import replacing
-from dali_pipelines.store.storage import joined
 from dali_pipelines.tasks import Task, task_module, task_names
 
 SHOWN = 12
@@ -51,9 +50,8 @@ def _open(args: argparse.Namespace) -> tuple[Dataset, list[Task]]:
         pretext = [name for name in task_names() if name not in ("evaluation", "recognition")]
         return open_dataset(args.dataset), [Task(name, task_module(name).Config()) for name in pretext]
     config = load(args.config, args.set)
-    root = args.dataset or config.data.root
-    of_list = joined(root, config.data.list) if config.data.list else None
-    return open_dataset(root, of_list), [Task(config.task, config.plan)]
+    data = replace(config.data, root=args.dataset) if args.dataset else config.data
+    return open_data(data), [Task(config.task, config.plan)]
 
 
 def text(sections: list[Section]) -> str:

@@ -105,7 +105,8 @@ def _write_classes(index: Index, datasets: Sequence[Dataset], makers: Sequence[s
                 )
     number_of = {name: number for number, name in enumerate(classes)}
     names, before = index.names.texts(), index.labels.tolist()
-    kept = [number_of.get(index.class_names[number], -1) if number >= 0 else -1 for number in before]
+    old = index.class_names
+    kept = [number_of.get(old[number], -1) if number >= 0 else -1 for number in before]
     labels = [label_of.get(name, number) for name, number in zip(names, kept, strict=True)]
     if index.class_names and index.class_names != classes:
         print(f"note: the classes of {index.root} ({first_names(index.class_names)}) are replaced by the lists'")

@@ -66,7 +66,8 @@ class Dataset:
 
     def long_enough(self, task: "Task") -> "Dataset":
         """Leave out the videos with fewer frames than the task needs; UserError when none is left."""
-        short = self.index.num_frames < task.min_frames
+        names, num_frames = self.index.names, self.index.num_frames
+        short = num_frames < task.min_frames
         if short.all():
             raise UserError(
                 f"no video of {self.index.root} has the {task.min_frames} frames that {task.name} needs, the longest "
@@ -76,8 +77,7 @@ class Dataset:
             return self
         needed = f"{task.name} needs {task.min_frames}"
         too_short = {
-            self.index.names.text(row): f"it has {self.index.num_frames[row]} frames, {needed}"
-            for row in np.flatnonzero(short).tolist()
+            names.text(row): f"it has {num_frames[row]} frames, {needed}" for row in np.flatnonzero(short).tolist()
         }
         return replace(self, index=self.index.select(np.flatnonzero(~short)), too_short=too_short)
 
@@ -161,7 +161,8 @@ def select_entries(
         if row is not None and row >= len(index)
     }
     places = [place for place, row in enumerate(rows) if row is not None and row < len(index)]
-    num_frames = np.array([0 if row is None or row >= len(index) else index.num_frames[row] for row in rows], np.int64)
+    held = index.num_frames  # taken once: the column is made anew at each access
+    num_frames = np.array([0 if row is None or row >= len(index) else held[row] for row in rows], np.int64)
     labels = label_column(reading, num_frames)
     dataset = Dataset(
         index.select([rows[place] or 0 for place in places]),
@@ -203,7 +204,8 @@ def _with_classes_of_index(dataset: Dataset) -> Dataset:
     labels = [label for label in dataset.labels or () if label]
     classes = index.labels.tolist()
     if len(labels) < len(index) or one_to_one(labels, classes):
-        first = {label: index.class_names[number] for label, number in zip(labels, classes, strict=False)}
+        names = index.class_names
+        first = {label: names[number] for label, number in zip(labels, classes, strict=False)}
         return replace(dataset, notes_of_all=tuple(base_note(dataset.list_file, labels, {0: first.get("1", "")})))
     listed, held = len(set(labels)), len(set(classes))
     different = f"tells {listed} classes apart, {index.root} has {held} for its videos"

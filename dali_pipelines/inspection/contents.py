@@ -10,6 +10,7 @@ import numpy as np
 
 from configs.errors import UserError
 from dali_pipelines.datasets.fates import QUARANTINE_FILE, read_quarantine
+from dali_pipelines.datasets.layouts import SPLIT
 from dali_pipelines.datasets.open import Dataset, open_dataset
 from dali_pipelines.inspection import Section
 from dali_pipelines.store.index import Index
@@ -33,7 +34,7 @@ def contents(dataset: Dataset) -> list[Section]:
         _table(
             "Formats",
             ("codec, pixels, container", "videos"),
-            Counter(index.formats[n] for n in index.format_ids.tolist()),
+            Counter(map(index.formats.__getitem__, index.format_ids.tolist())),
         ),
         _gops(index, rows),
         _classes(index),
@@ -102,13 +103,14 @@ def _classes(index: Index) -> Section | None:
     known = index.labels[index.labels >= 0]
     if not len(known):
         return Section("Classes", [("classes", "none: these videos serve pretraining, not finetuning")])
-    counts = np.bincount(known, minlength=len(index.class_names))
+    class_names = index.class_names
+    counts = np.bincount(known, minlength=len(class_names))
     order = np.argsort(-counts, kind="stable").tolist()
-    names = [index.class_names[row] if row < len(index.class_names) else str(row) for row in order]
+    names = [class_names[row] if row < len(class_names) else str(row) for row in order]
     notes = [
         f"{len(counts)} classes, {(counts == 0).sum()} of them empty; {(index.labels < 0).sum()} videos without one"
     ]
-    if {name.lower() for name in index.class_names} <= SPLITS:
+    if all(map(SPLIT.fullmatch, class_names)):
         notes.append("note: these are names of splits and not of classes: prepare the folders apart, or with --labels")
     return Section(
         "Classes",
@@ -117,9 +119,6 @@ def _classes(index: Index) -> Section | None:
         [(name, float(counts[row])) for name, row in zip(names, order, strict=True)][:120],
         notes=notes,
     )
-
-
-SPLITS = {"train", "training", "val", "validation", "test", "testing"}
 
 
 def _lists(index: Index) -> Section | None:
