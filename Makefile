@@ -9,7 +9,7 @@ DEMO   := demo
 PYTEST := PYTHONDONTWRITEBYTECODE= LD_LIBRARY_PATH="$$($(BIN)/python -m tests.helpers.ffmpeg $(VENV)/ffmpeg)$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}" \
     $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: install test test-fast lint demo clean
+.PHONY: install test test-fast lint wheel demo clean
 
 install: $(VENV)/.installed
 
@@ -23,6 +23,7 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
+	$(BIN)/codespell
 	$(BIN)/mypy
 
 # Two processes: most tests keep one core busy, and some start processes of their own.
@@ -31,6 +32,9 @@ test: lint
 
 test-fast: install
 	$(PYTEST) -m 'not slow'
+
+wheel: install
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
 
 # One process per GPU; without a GPU two processes share the CPU.
 demo: install

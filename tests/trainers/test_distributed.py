@@ -1,10 +1,14 @@
 """How ranks meet, and what is said when they cannot."""
 
 import socket
+from unittest.mock import patch
 
 import pytest
+import torch
 
 from configs.errors import UserError
+from tests.helpers.ranks import on_ranks
+from trainers.engine import distributed
 from trainers.engine.distributed import start
 
 
@@ -30,3 +34,19 @@ def test_an_environment_without_a_meeting_place_is_one_line_too(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(UserError, match=r"^the 2 ranks cannot meet at \?:\? \(.*RANK"), start("cpu"):
         pass
+
+
+def device_error(rank: int) -> str:
+    """The error of a rank, the second of which is on a node whose GPU cannot be used."""
+    with patch.object(distributed, "choose_device", return_value=(torch.device(("cuda", "cpu")[rank]), "")):
+        # The real check needs a GPU: only what comes before the first use of one is run here.
+        with patch.object(torch.cuda, "set_device"), pytest.raises(UserError) as caught, start("auto"):
+            pass
+    return str(caught.value)
+
+
+def test_a_node_whose_gpu_cannot_be_used_is_named_on_all_ranks():
+    """They waited for each other, for as long as peers may."""
+    host = socket.gethostname()
+    for error in on_ranks(device_error):
+        assert f"rank 0 has cuda on {host}, rank 1 has cpu on {host}" in error

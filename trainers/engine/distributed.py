@@ -1,6 +1,7 @@
 """The ranks of a run: torchrun's processes, or the one process of plain python."""
 
 import os
+import socket
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -104,17 +105,17 @@ def start(device: str) -> Iterator[Ranks]:
         # torchrun sets one thread per process, plain python takes all cores: divide them in either case.
         local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world))
-    ranks = Ranks(
-        device=where,
-        rank=int(os.environ.get("RANK", "0")),
-        world_size=world_size,
-    )
+    ranks = Ranks(device=where, rank=int(os.environ.get("RANK", "0")), world_size=world_size)
     if world_size == 1:
         yield ranks
         return
-    backend = "nccl" if where.type == "cuda" else "gloo"
     try:
-        distributed.init_process_group(backend, timeout=PEER_TIMEOUT)
+        store, *_ = next(distributed.rendezvous("env://", timeout=PEER_TIMEOUT))
+        _require_same_device(store, ranks)
+        backend = "nccl" if where.type == "cuda" else "gloo"
+        distributed.init_process_group(
+            backend, store=store, rank=ranks.rank, world_size=world_size, timeout=PEER_TIMEOUT
+        )
     except (RuntimeError, ValueError) as error:
         where_to = ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
         reason = " ".join(str(error).split("\n")[0].split())
@@ -125,6 +126,19 @@ def start(device: str) -> Iterator[Ranks]:
     yield ranks
     if distributed.is_initialized():
         distributed.destroy_process_group()  # not after an error: it would wait for peers that may be gone
+
+
+def _require_same_device(store: distributed.Store, ranks: Ranks) -> None:
+    """UserError when some nodes have a GPU and others do not: NCCL and gloo would wait for each other in silence."""
+    keys = [f"device/{rank}" for rank in range(ranks.world_size)]
+    store.set(keys[ranks.rank], f"{ranks.device.type} on {socket.gethostname()}")
+    devices = [device.decode() for device in store.multi_get(keys)]  # waits for all
+    for rank, device in enumerate(devices):
+        if device.split()[0] != devices[0].split()[0]:
+            raise UserError(
+                f"the ranks differ in their device: rank 0 has {devices[0]}, rank {rank} has {device}; with --device "
+                "cuda the rank without a GPU says why, with --device cpu all train on the CPU"
+            )
 
 
 def wrap(net: Net, train: Train, ranks: Ranks) -> tuple[Net, nn.Module]:

@@ -120,8 +120,9 @@ class StopSignal:
 
     def __enter__(self) -> "StopSignal":
         numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-        # What the shell starts in the background ignores SIGINT, and shall go on to.
-        heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+        # What the shell starts in the background ignores SIGINT, and shall go on to. An ignored SIGUSR1 is heard: a
+        # job script ignores it to spare torchrun, which would die of it (docs/examples/pretrain.sbatch).
+        heard = [n for n in numbers if n != signal.SIGINT or signal.getsignal(n) != signal.SIG_IGN]
         self._before = {number: signal.signal(number, self._note) for number in heard}
         return self
 

@@ -67,6 +67,7 @@ def _index_in_place(sources: Sequence[Path | str], ranks: Ranks, workers: int) -
         for number, job in enumerate(jobs)
         if not isinstance(mine[job.name], Record)
     ]
+    _require_seen(folder.name if again else "", ranks)
     stored = _store(again, workers, "encoding what does not decode as it is", quiet)
     mine |= {
         job.name: replace(record, source=str(job.target))
@@ -84,6 +85,17 @@ def _index_in_place(sources: Sequence[Path | str], ranks: Ranks, workers: int) -
             print(f"note: {count} videos {note}", flush=True)
     index = Index.build(sources[0], records, labels=labels, class_names=class_names)
     return Videos(index, labels, failed, folder)
+
+
+def _require_seen(folder: str, ranks: Ranks) -> None:
+    """UserError on all ranks when one does not see another's temporary folder; "" for a rank that needs none."""
+    needed = [other for other in ranks.gather_objects(folder) if other]
+    unseen = [other for other in needed if not Path(other).is_dir()]
+    if lost := sorted({other for of_rank in ranks.gather_objects(unseen) for other in of_rank}):
+        raise UserError(
+            f"some videos do not decode as players show them and are encoded anew, into {lost[0]}, which not all nodes "
+            "see: set TMPDIR to a folder that they share, or prepare the videos first"
+        )
 
 
 def _store(jobs: list[Job], workers: int, what: str, quiet: bool | None) -> dict[str, Record | Failure | Crashed]:

@@ -1,0 +1,32 @@
+"""What runs for a change: the workflow of GitHub and .ci/run call the same make targets, on each Python promised."""
+
+import configparser
+import re
+
+import yaml
+
+from tests.helpers.runs import ROOT
+
+JOBS = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
+TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+
+
+def called(text: str) -> set[str]:
+    """The make targets that shell lines call."""
+    return set(re.findall(r"\bmake (?:\w+=\S+ )*([\w-]+)", text))
+
+
+def test_the_workflow_calls_targets_that_there_are_and_all_those_of_ci_run():
+    in_workflow = called("\n".join(step.get("run", "") for job in JOBS.values() for step in job["steps"]))
+    in_script = called((ROOT / ".ci" / "run").read_text())
+    assert in_script
+    assert in_script <= in_workflow <= TARGETS
+
+
+def test_the_workflow_tests_on_the_oldest_python_that_setup_cfg_allows_and_the_next_two():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    oldest = re.match(r">=3\.(\d+)", setup["options"]["python_requires"])
+    assert oldest
+    wanted = [f"3.{int(oldest[1]) + later}" for later in range(3)]
+    assert JOBS["test"]["strategy"]["matrix"]["python"] == wanted

@@ -1,0 +1,24 @@
+"""Videos that have to be encoded before they are evaluated, on several nodes."""
+
+import pytest
+import torch
+
+from configs.errors import UserError
+from tests.helpers.media import make_video, run_ffmpeg
+from trainers.engine.distributed import Ranks
+from trainers.evaluation.sources import open_videos
+
+
+class BesideAnotherNode(Ranks):
+    """Rank 0, and a peer that answers as it does, with a temporary folder that only its own node sees."""
+
+    def gather_objects(self, mine: object) -> list[object]:
+        return [mine, "/on/another/node"] if isinstance(mine, str) else [mine, mine]
+
+
+def test_what_one_node_encodes_and_another_does_not_see_is_an_error_that_says_what_to_set(tmp_path):
+    """Each of its videos was unreadable on the other node."""
+    lying = make_video(tmp_path / "lying.mp4", frames=5, size=(96, 64))
+    run_ffmpeg("-display_rotation", "90", "-i", lying, "-c", "copy", tmp_path / "videos" / "phone.mp4")
+    with pytest.raises(UserError, match=r"into /on/another/node, which not all nodes see: set TMPDIR"):
+        open_videos([tmp_path / "videos"], BesideAnotherNode(torch.device("cpu")), workers=0)
