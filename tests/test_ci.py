@@ -30,3 +30,9 @@ def test_the_workflow_tests_on_the_oldest_python_that_setup_cfg_allows_and_the_n
     assert oldest
     wanted = [f"3.{int(oldest[1]) + later}" for later in range(3)]
     assert JOBS["test"]["strategy"]["matrix"]["python"] == wanted
+
+
+def test_a_citation_names_the_version_that_is_installed():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == setup["metadata"]["version"]

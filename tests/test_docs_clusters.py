@@ -24,7 +24,7 @@ def commands() -> list[str]:
     """`clipfeed ...`, of the page, the examples and the Dockerfile."""
     files = [ROOT / "docs" / "clusters.md", *sorted((ROOT / "docs" / "examples").glob("*.sbatch")), ROOT / "Dockerfile"]
     text = "\n".join(re.sub(r"^# ?", "", path.read_text(), flags=re.MULTILINE) for path in files)
-    found = re.findall(rf"clipfeed (?:{'|'.join(COMMANDS)})(?: [^`'\n)]*)?(?=['\n)])", text.replace("\\\n", " "))
+    found = re.findall(rf"clipfeed (?:{'|'.join(COMMANDS)})(?: [^`&'\n)]*)?(?=['\n)])", text.replace("\\\n", " "))
     return [*found, shlex.join([*CONTAINER["command"][2:], *CONTAINER["args"]])]
 
 
@@ -68,7 +68,7 @@ STUBS = {
     "scontrol": '[ "$1 $2" = "show hostnames" ] && printf "node1\\nnode2\\n" || echo "scontrol $*" >> log',
     "srun": 'while [ "$1" != bash ]; do shift; done; exec "$@"',
     "torchrun": 'echo "torchrun $*" >> log; [ -z "$STATUS" ] || exit "$STATUS"\n'
-    'kill -USR1 $$; echo started >> log; until [ -e saved ]; do sleep 0.02; done',
+    "kill -USR1 $$; echo started >> log; until [ -e saved ]; do sleep 0.02; done",
     "scancel": 'echo "scancel $*" >> log; sleep 0.1; touch saved',
 }
 """Slurm's commands, and a torchrun that ends when the step has got the signal; it dies if SIGUSR1 is not ignored."""

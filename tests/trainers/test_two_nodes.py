@@ -1,0 +1,82 @@
+"""Two nodes: two agents of torchrun that meet on this machine, each with two ranks of its own."""
+
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from tests.helpers import loop_worker
+from tests.helpers.processes import join, run_command, start
+from tests.helpers.ranks import two_ranks
+from tests.trainers.test_loop import STEPS, lines, write_recipe
+from tests.trainers.test_loop import run as run_here
+
+pytestmark = pytest.mark.slow
+
+
+def agent(port: int, argv: list[str], output: Path) -> None:
+    """Be torchrun on one of two nodes, with ranks that are forks of this process: a fresh one takes 4 s."""
+    config = LaunchConfig(
+        min_nodes=2,
+        max_nodes=2,
+        nproc_per_node=2,
+        run_id="test",
+        rdzv_backend="c10d",
+        rdzv_endpoint=f"127.0.0.1:{port}",
+        local_addr="127.0.0.1",
+        max_restarts=0,
+        start_method="fork",
+    )
+    elastic_launch(config, run_command)(argv, output)
+
+
+def two_nodes(folder: Path, *args: str) -> tuple[list[int | None], list[str]]:
+    """Train on two nodes in folder/run; return the agents' exit statuses and what the ranks of each printed."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    argv = [loop_worker.__file__, "--config", str(write_recipe(folder, "run")), "--device", "cpu", *args]
+    outputs = [folder / f"node{node}.out" for node in range(2)]
+    statuses = join([start(agent, port, argv, output) for output in outputs])
+    printed = [output.read_text() for output in outputs]
+    print(*printed)  # pytest shows it when the test fails
+    return statuses, printed
+
+
+def test_two_nodes_make_the_steps_of_one_process_stop_together_and_go_on_as_one_node(tmp_path):
+    plain = ("--set", "net.plain=true")
+    # SIGTERM reaches one rank, the last of a node that does not hold rank 0.
+    statuses, printed = two_nodes(tmp_path, *plain, "--set", "plan.term_step=9")
+    assert statuses == [0, 0]
+    assert sum(text.count("step 10/15") for text in printed) == 1  # rank 0 speaks for all
+    assert sum(text.count("after step 10 of 15") for text in printed) == 1
+    script = (Path(loop_worker.__file__), tmp_path, "--config", tmp_path / "run.yaml", "--device", "cpu", *plain)
+    assert two_ranks(*script)[0] == [0, 0]
+    run_here(tmp_path, *plain, name="one")
+    assert [line["step"] for line in lines(tmp_path)] == list(range(1, STEPS + 1))
+    for ours, theirs in zip(lines(tmp_path), lines(tmp_path, "one"), strict=True):
+        for key in ("loss", "target", "grad_norm", "lr"):
+            assert ours[key] == pytest.approx(theirs[key], rel=1e-4)
+
+
+def deaf(argv: list[str], output: Path) -> None:
+    """Run a command that begins with SIGUSR1 ignored, as below the torchrun of docs/examples/pretrain.sbatch."""
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    run_command(argv, output)
+
+
+def test_a_run_hears_a_sigusr1_that_its_launcher_ignores(tmp_path):
+    options = ("--device", "cpu", "--set", "plan.seconds=0.2")
+    argv = [loop_worker.__file__, "--config", str(write_recipe(tmp_path, "run")), *options]
+    process = start(deaf, argv, tmp_path / "output")
+    while not (tmp_path / "run" / "metrics.jsonl").exists() or not lines(tmp_path):
+        assert process.exitcode is None
+        time.sleep(0.02)
+    assert process.pid
+    os.kill(process.pid, signal.SIGUSR1)
+    join([process])
+    assert "stopped by SIGUSR1 after step" in (tmp_path / "output").read_text()
