@@ -38,10 +38,14 @@ def test_an_environment_without_a_meeting_place_is_one_line_too(monkeypatch):
 
 def device_error(rank: int) -> str:
     """The error of a rank, the second of which is on a node whose GPU cannot be used."""
-    with patch.object(distributed, "choose_device", return_value=(torch.device(("cuda", "cpu")[rank]), "")):
-        # The real check needs a GPU: only what comes before the first use of one is run here.
-        with patch.object(torch.cuda, "set_device"), pytest.raises(UserError) as caught, start("auto"):
-            pass
+    device = torch.device(("cuda", "cpu")[rank])
+    with (
+        patch.object(distributed, "choose_device", return_value=(device, "")),
+        patch.object(torch.cuda, "set_device"),  # there may be no GPU here
+        pytest.raises(UserError) as caught,
+        start("auto"),
+    ):
+        pass
     return str(caught.value)
 
 

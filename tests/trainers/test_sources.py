@@ -18,6 +18,7 @@ class BesideAnotherNode(Ranks):
 
 def test_what_one_node_encodes_and_another_does_not_see_is_an_error_that_says_what_to_set(tmp_path):
     """Each of its videos was unreadable on the other node."""
+    (tmp_path / "videos").mkdir()
     lying = make_video(tmp_path / "lying.mp4", frames=5, size=(96, 64))
     run_ffmpeg("-display_rotation", "90", "-i", lying, "-c", "copy", tmp_path / "videos" / "phone.mp4")
     with pytest.raises(UserError, match=r"into /on/another/node, which not all nodes see: set TMPDIR"):
