@@ -9,7 +9,7 @@ DEMO   := demo
 PYTEST := PYTHONDONTWRITEBYTECODE= LD_LIBRARY_PATH="$$($(BIN)/python -m tests.helpers.ffmpeg $(VENV)/ffmpeg)$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}" \
     $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: install test test-fast lint wheel demo clean
+.PHONY: install test test-fast lint demo clean
 
 install: $(VENV)/.installed
 
@@ -26,15 +26,16 @@ lint: install
 	$(BIN)/codespell
 	$(BIN)/mypy
 
+.PHONY: wheel
+wheel: install
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+
 # Two processes: most tests keep one core busy, and some start processes of their own.
 test: lint
 	$(PYTEST)
 
 test-fast: install
 	$(PYTEST) -m 'not slow'
-
-wheel: install
-	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
 
 # One process per GPU; without a GPU two processes share the CPU.
 demo: install
