@@ -73,7 +73,7 @@ class Loader:
 
     def __init__(self, config, ranks, _) -> None:
         self.config, self.ranks, self.index, self.step = config, ranks, Index(config.plan.frames), 0
-        self.counts = types.SimpleNamespace(amplification=1.5)
+        self.counts = types.SimpleNamespace(amplification=1.5, replaced=0)
         self.unreadable: dict[str, str] = {}
         self.too_short: dict[str, str] = {}
         self.task = types.SimpleNamespace(batch_schema={}, program=types.SimpleNamespace(normalization="imagenet"))
@@ -107,6 +107,9 @@ class Loader:
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.step = state["step"]
+
+    def remember(self, unreadable) -> None:
+        self.unreadable |= unreadable
 
     def close(self) -> None:
         pass
