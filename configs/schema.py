@@ -30,8 +30,15 @@ class Data:
     decoder: Literal["auto", "dali", "pyav"] = "auto"
     """auto takes DALI where it has a decoder for every video on this device, and PyAV otherwise."""
 
+    timeout_s: float = 120.0
+    """Seconds that a worker may take for a sample. It is then killed; a video that hangs two of them is unreadable."""
+    most_unreadable: float = 0.1
+    """Share of the samples that other videos may stand in for, as theirs are unreadable; beyond it training ends."""
+
     def __post_init__(self) -> None:
         require(self.workers >= 0, "workers", self.workers, "0 or more")
+        require(self.timeout_s > 0, "timeout_s", self.timeout_s, "greater than 0")
+        require(0 <= self.most_unreadable <= 1, "most_unreadable", self.most_unreadable, "from 0 to 1")
         require(self.threads == "auto" or self.threads >= 1, "threads", self.threads, "auto or at least 1")
 
 
@@ -160,6 +167,12 @@ class Train:
     """Optimizer steps between checkpoints; the end and SIGTERM always write one."""
     keep: int = 2
     """Number of newest checkpoints to keep. Two survive one damaged file."""
+    full_disk: Literal["stop", "go_on"] = "stop"
+    """What to do when a checkpoint cannot be written. go_on tries again at the next one; the last one must succeed."""
+    skip_nonfinite: int = 0
+    """Steps in a row that may pass without an update, as their gradient is not finite. The next one ends the run."""
+    timeout_s: float | None = 600.0
+    """Seconds after which a step that hangs ends the run, with the stacks of its processes. null waits for ever."""
     log_every: int = 10
     """Optimizer steps between lines of metrics.jsonl and of the loggers."""
     loggers: tuple[str, ...] = ("tensorboard",)
@@ -169,6 +182,9 @@ class Train:
     def __post_init__(self) -> None:
         for key in ("epochs", "global_batch", "accumulate", "checkpoint_every", "keep", "log_every"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
+        require(self.skip_nonfinite >= 0, "skip_nonfinite", self.skip_nonfinite, "0 or more")
+        if self.timeout_s is not None:
+            require(self.timeout_s > 0, "timeout_s", self.timeout_s, "greater than 0, or null for none")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,12 @@
 """ClipLoader: batches of clips for one rank, in an order that depends on the seed and the step alone."""
 
 import logging
+import math
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import count
-from math import ceil
 from multiprocessing import parent_process
 from typing import Literal
 
@@ -15,6 +15,7 @@ import torch
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
 from configs.errors import UserError, first_names, shown
+from dali_pipelines.datasets.fates import NAMED
 from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.decode.choose import Wanted, choose, decoding_threads
 from dali_pipelines.pipeline import Graph, build_pipeline
@@ -29,7 +30,8 @@ from dali_pipelines.workers import Crashed, Pool
 
 log = logging.getLogger(__name__)
 
-MAX_UNREADABLE_SHARE = 0.1
+MARGIN = 3
+"""Standard deviations by which few samples may exceed the share that is allowed: chance, not a broken dataset."""
 
 
 @dataclass
@@ -39,9 +41,11 @@ class Counts:
     samples: int = 0
     frames: int = 0
     frames_decoded: int = 0
+    replaced: int = 0
 
-    def add(self, samples: int, task: Task, decoded: int) -> None:
+    def add(self, samples: int, task: Task, *, decoded: int, replaced: int) -> None:
         self.samples += samples
+        self.replaced += replaced
         self.frames += samples * task.program.frames
         self.frames_decoded += decoded
 
@@ -74,14 +78,17 @@ class ClipLoader:
         shuffle: see `Order`.
         decoder: "dali", "pyav", or "auto": DALI where it decodes every video of the dataset rightly, else PyAV. A GPU
             is tried with a clip of each format first.
+        timeout_s: seconds that a worker may take for a sample; see `Pool`.
+        most_unreadable: the share of the samples that may be replaced, with shuffling. Few samples may exceed it by
+            chance: three standard deviations are added.
         graph: instead of the task's own, for benches.
 
     Videos with fewer frames than the task needs are left out and named in `too_short`; the rows are those of `index`,
     the dataset without them.
 
     Raises:
-        UserError: a dataset smaller than one global batch; no video long enough; more than a tenth of the samples
-            unreadable, with shuffling.
+        UserError: a dataset smaller than one global batch; no video long enough; more samples replaced than
+            `most_unreadable` allows.
     """
 
     def __init__(
@@ -98,9 +105,12 @@ class ClipLoader:
         threads: int | Literal["auto"] = "auto",
         shuffle: bool = True,
         decoder: Wanted = "auto",
+        timeout_s: float = math.inf,
+        most_unreadable: float = 0.1,
         graph: Graph | None = None,
     ) -> None:
         self.task, self.graph = task, graph
+        self.timeout_s, self.most_unreadable = timeout_s, most_unreadable
         videos = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
         usable = videos.long_enough(task)
         self.index, self.too_short = usable.index, dict(usable.too_short)
@@ -226,9 +236,11 @@ class ClipLoader:
         size = self.order.batch_size
         if self.workers and not self._pool:
             # With one batch ahead, workers would wait for whoever makes the last sample of it.
-            ahead = max(size * (1 + ceil(self.workers / size)), self.workers * DEPTH * remote)
+            ahead = max(size * (1 + math.ceil(self.workers / size)), self.workers * DEPTH * remote)
             source, find = self.source, self.source.first if remote else None
-            self._pool = Pool(source.at, workers=self.workers, ahead=ahead, spare=size, find=find)
+            self._pool = Pool(
+                source.at, workers=self.workers, ahead=ahead, spare=size, find=find, timeout=self.timeout_s
+            )
         samples = self._samples = self._worker_samples(self._pool) if self._pool else self._own_samples()
         return lambda: next(samples)
 
@@ -268,20 +280,33 @@ class ClipLoader:
             if row not in self._unreadable:
                 self._mark_unreadable(row, why_unreadable(self.source, epoch, row))
             self.replaced_by[self.index.names.text(row)] = self.index.names.text(stand_in)
-        self.counts.add(len(rows), self.task, int(decoded.sum()))
-        most = MAX_UNREADABLE_SHARE * min(self.counts.samples, len(self.index)) + 1
-        if self.order.shuffle and len(self.unreadable) > most:
-            name, reason = next(iter(self.unreadable.items()))
-            raise UserError(
-                f"{self.index.root}: {len(self.unreadable)} of {self.counts.samples} videos are unreadable, "
-                f"the first {shown(name)} ({shown(reason)}); run `python -m dali_pipelines.prepare` on its sources "
-                "again"
-            )
+        self.counts.add(len(rows), self.task, decoded=int(decoded.sum()), replaced=int(replaced.sum()))
+        if self.order.shuffle:
+            self._require_readable()
         for name, (shape, _) in self.task.batch_schema.items():
             if name in batch and len(shape) >= 4:  # FHWC frames of one clip or of several, one after the other
                 batch[name] = batch[name].unflatten(1, (*shape[:-4], shape[-3])).movedim(-1, -4)
         batch["index"] = torch.from_numpy(rows if self.order.shuffle else np.where(rows == wanted, rows, -1))
         return batch
+
+    def _require_readable(self) -> None:
+        expected = self.most_unreadable * self.counts.samples
+        if self.counts.replaced > expected + MARGIN * max(expected, 1) ** 0.5:
+            reasons = [f"  {shown(name)}: {shown(reason)}" for name, reason in self.unreadable.items()]
+            more = [f"  and {len(reasons) - NAMED} more"] * (len(reasons) > NAMED)
+            raise UserError(
+                f"{self.index.root}: {self.counts.replaced} of {self.counts.samples} samples were replaced, as their "
+                f"videos are unreadable; data.most_unreadable = {self.most_unreadable} allows fewer. Run "
+                "`python -m dali_pipelines.prepare` on their sources again. They are:\n"
+                + "\n".join([*reasons[:NAMED], *more])
+            )
+
+    def remember(self, unreadable: Mapping[str, str]) -> None:
+        """Take videos for unreadable that were found so before: name -> reason. Names of other datasets do no harm."""
+        if unreadable:
+            rows = {name: row for row, name in enumerate(self.index.names.texts()) if name in unreadable}
+            self._unreadable |= frozenset(rows.values())
+            self.unreadable |= {name: unreadable[name] for name in rows}
 
     def _mark_unreadable(self, row: int, reason: str) -> None:
         name = self.index.names.text(row)

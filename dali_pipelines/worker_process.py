@@ -1,5 +1,6 @@
 """What a worker process of `dali_pipelines.workers` runs."""
 
+import faulthandler
 import multiprocessing
 import os
 import pickle
@@ -17,6 +18,9 @@ from configs.errors import UserError
 from dali_pipelines.read_ahead import ReadAhead
 from dali_pipelines.shared_memory import SharedMemory, Spans, pack, unpack
 
+TELL_STACK = signal.SIGUSR2
+"""Makes a worker print the stacks of its threads."""
+
 
 def serve(pipe: Connection, memory: SharedMemory, packed: tuple[bytes, Spans]) -> None:
     """Do the jobs that come through the pipe, until it ends.
@@ -26,6 +30,7 @@ def serve(pipe: Connection, memory: SharedMemory, packed: tuple[bytes, Spans]) -
             it, they are read as soon as the job comes, and the function is given a call that waits for them.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's business
+    faulthandler.register(TELL_STACK, file=2)  # as sys.stderr may be no file
     threading.Thread(target=_end_with_parent, daemon=True).start()
     room = memory.room(0)
     room.flags.writeable = False

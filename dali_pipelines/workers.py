@@ -5,17 +5,18 @@ worker's end of it, so that a death ends what is read from there, even in the mi
 shared memory, where each job has a slot to itself.
 """
 
+import math
 import multiprocessing
 import os
 import pickle
 import signal
 import sys
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from math import ceil
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
@@ -25,7 +26,7 @@ from typing import Any, Generic, TypeVar
 from configs.errors import UserError
 from dali_pipelines.read_ahead import Unread
 from dali_pipelines.shared_memory import SLOT, SharedMemory, pack, unpack
-from dali_pipelines.worker_process import serve
+from dali_pipelines.worker_process import TELL_STACK, serve
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -41,6 +42,8 @@ NO_GUARD = 97
 GUARD = "put what it does under if __name__ == '__main__':"
 FAILED_STARTS = 20
 """Workers in a row that die while they start; the next one ends the run."""
+STACK_S = 0.2
+"""Seconds that a worker has to print its stack before it is killed."""
 POLL_SECONDS = 1.0
 """How often to check that workers live, where a death does not show on the pipe."""
 
@@ -74,6 +77,10 @@ class _Worker:
     """Takes jobs. One that replaces another does so once it has started: until then the others are faster."""
     started: bool = False
     held: deque[_Pending] = field(default_factory=deque)
+    since: float = 0.0
+    """When it began with the first job that it holds."""
+    hung: bool = False
+    """It was killed for taking too long."""
 
 
 class Pool(Generic[Job, Result]):
@@ -89,6 +96,7 @@ class Pool(Generic[Job, Result]):
         find: says which bytes a job needs. A worker reads those of all jobs that it holds in threads, and calls
             `function(job, read)`, see `read_ahead`. Should reading kill it, the first of them is to blame.
         slot: bytes that the arrays of a result may have.
+        timeout: seconds that a job may take; a worker that takes longer is killed.
     """
 
     def __init__(
@@ -100,10 +108,11 @@ class Pool(Generic[Job, Result]):
         spare: int = 0,
         find: Callable[[Job], Unread] | None = None,
         slot: int = SLOT,
+        timeout: float = math.inf,
     ) -> None:
         _require_main_guard()
-        self.ahead, self.spare = ahead, spare
-        self._depth = ceil(ahead / workers)
+        self.ahead, self.spare, self.timeout = ahead, spare, timeout
+        self._depth = math.ceil(ahead / workers)
         self._memory = SharedMemory(1 + ahead + spare, slot)
         # Slot 0 holds the function: a process that starts must be given little, or this one waits until it is read.
         self._function = pack((function, find), self._memory.room(0))
@@ -181,6 +190,12 @@ class Pool(Generic[Job, Result]):
             for worker in workers.values():
                 if not worker.process.is_alive():
                     self._replace(worker)
+                elif worker.held and time.monotonic() - worker.since > self.timeout:
+                    worker.hung = True
+                    with suppress(OSError):
+                        os.kill(worker.process.pid or 0, TELL_STACK)
+                    time.sleep(STACK_S)
+                    worker.process.kill()
         self._hand_out()
 
     def _read(self, worker: _Worker) -> None:
@@ -196,6 +211,7 @@ class Pool(Generic[Job, Result]):
             self._failed_starts = 0
         else:
             task = worker.held.popleft()
+            worker.since = time.monotonic()
             task.outcome = message
             if task.dropped:
                 self._release(task)
@@ -205,7 +221,7 @@ class Pool(Generic[Job, Result]):
         worker.process.join(POLL_SECONDS)
         worker.process.kill()  # if it closed its end and lives on
         worker.process.join()
-        by = _cause(worker.process.exitcode or 0)
+        by = f"a limit of {self.timeout:g} s for a job" if worker.hung else _cause(worker.process.exitcode or 0)
         if not worker.started:
             self._failed_starts += 1
             if worker.process.exitcode == NO_GUARD:
@@ -242,6 +258,7 @@ class Pool(Generic[Job, Result]):
                 self._busy.add(task.slot)
             self._memory.mark(task.slot, begun=False)
             message = pickle.dumps((task.job, task.slot))
+            worker.since = worker.since if worker.held else time.monotonic()
             worker.held.append(self._pending.popleft())
             with suppress(OSError):  # it died; that is seen once all that it had sent is read
                 worker.pipe.send_bytes(message)

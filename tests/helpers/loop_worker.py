@@ -37,6 +37,8 @@ class Config:
     """SIGINT, as of Ctrl-C, likewise."""
     kill_step: int = -1
     """SIGKILL to the last rank likewise."""
+    hang_step: int = -1
+    """The last rank never fetches the batch of this micro-step."""
     seconds: float = 0.0
     """Duration of a fetch."""
     frames: int = 50
@@ -73,7 +75,7 @@ class Loader:
 
     def __init__(self, config, ranks, _) -> None:
         self.config, self.ranks, self.index, self.step = config, ranks, Index(config.plan.frames), 0
-        self.counts = types.SimpleNamespace(amplification=1.5)
+        self.counts = types.SimpleNamespace(amplification=1.5, replaced=0)
         self.unreadable: dict[str, str] = {}
         self.too_short: dict[str, str] = {}
         self.task = types.SimpleNamespace(batch_schema={}, program=types.SimpleNamespace(normalization="imagenet"))
@@ -88,6 +90,8 @@ class Loader:
         while self.step // len(self) == epoch:
             plan, place = self.config.plan, self.step % len(self)
             time.sleep(plan.seconds)
+            if self.ranks.rank == self.ranks.world_size - 1 and self.step == plan.hang_step:
+                time.sleep(10**6)
             if self.ranks.rank == self.ranks.world_size - 1:
                 steps = {plan.term_step: signal.SIGTERM, plan.int_step: signal.SIGINT, plan.kill_step: signal.SIGKILL}
                 for step, number in steps.items():
@@ -107,6 +111,9 @@ class Loader:
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.step = state["step"]
+
+    def remember(self, unreadable) -> None:
+        self.unreadable |= unreadable
 
     def close(self) -> None:
         pass

@@ -50,7 +50,7 @@ def lines(tmp_path: Path, name: str = "run") -> list[dict]:
 
 def history(tmp_path: Path, name: str = "run") -> list[dict]:
     """All that a step computed, without its speed and memory."""
-    measured = ("clips_per_s", "data_wait", "rss_mib", "cuda_peak_mib", "amplification", "unreadable_videos", "time")
+    measured = ("clips_per_s", "data_wait", "rss_mib", "cuda_peak_mib", "amplification", "unreadable_videos", "replaced_samples", "time")
     return [{key: value for key, value in line.items() if key not in measured} for line in lines(tmp_path, name)]
 
 

@@ -48,6 +48,8 @@ def build_loader(config: Config, ranks: Ranks, index: Index) -> ClipLoader:
         workers=data.workers,
         threads=data.threads,
         decoder=data.decoder,
+        timeout_s=data.timeout_s,
+        most_unreadable=data.most_unreadable,
     )
 
 
@@ -94,6 +96,7 @@ def build_run(
         loader_facts=lambda: {
             "amplification": loader.counts.amplification,
             "unreadable_videos": len(unreadable | loader.unreadable),
+            "replaced_samples": loader.counts.replaced,
         },
         unreadable=unreadable,
         classes=classes,

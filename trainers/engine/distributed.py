@@ -19,8 +19,8 @@ from trainers.engine.devices import choose_device
 T = TypeVar("T")
 Net = TypeVar("Net", bound=nn.Module)
 
-PEER_TIMEOUT = timedelta(minutes=5)
-"""A rank that waits this long for another ends the run. Longer than a slow checkpoint or torch.compile."""
+PEER_TIMEOUT = timedelta(minutes=15)
+"""A rank that waits this long for another ends the run. Longer than `train.timeout_s`: the one that hangs says more."""
 
 
 @dataclass(frozen=True)

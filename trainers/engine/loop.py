@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 
@@ -14,10 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from configs.errors import UserError
+from configs.errors import UserError, shown
 from trainers.engine import checkpoint
 from trainers.engine.metrics import Metrics
+from trainers.engine.nonfinite import explain, untrained_state
 from trainers.engine.run import Batch, Loader, Run, Validator, save
+from trainers.engine.watchdog import watched
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Step:
     """Seconds spent waiting for data."""
     batch: Batch
     """The last micro-step's input."""
+    fault: str = ""
+    """Why the step was made without an update."""
 
 
 def endless(loader: Loader) -> Iterator[Batch]:
@@ -40,11 +45,13 @@ def endless(loader: Loader) -> Iterator[Batch]:
         yield from loader
 
 
-def train_step(run: Run, batches: Iterator[Batch], step: int) -> Step:
+def train_step(run: Run, batches: Iterator[Batch], step: int, *, skip_nonfinite: bool = False) -> Step:
     """Make one optimizer step of `train.accumulate` micro-steps. `step` counts those done before it.
 
+    skip_nonfinite: leave the network as it was where the gradient has NaN or infinity, and say so in `fault`.
+
     Raises:
-        UserError: the gradient has NaN or infinity. Every rank raises it at the same step, before its update.
+        UserError: it has, otherwise. Every rank raises it at the same step, before its update.
     """
     train, ranks = run.config.train, run.ranks
     # Randomness in the network depends on the step alone, so that a resumed run needs no saved state.
@@ -52,6 +59,7 @@ def train_step(run: Run, batches: Iterator[Batch], step: int) -> Step:
     layout = torch.channels_last_3d if train.channels_last else torch.contiguous_format
     bf16 = train.amp == "bf16" and ranks.device.type == "cuda"
     epoch = run.epoch(step)
+    before = untrained_state(run.net) if skip_nonfinite else {}
     run.net.before_step(epoch)
     wait, seen, terms = 0.0, [], dict[str, Tensor]()
     for micro in range(train.accumulate):
@@ -72,42 +80,20 @@ def train_step(run: Run, batches: Iterator[Batch], step: int) -> Step:
     # torch's stream: without a wait here the batch would have to be held for a step longer.
     grad_norm = float(nn.utils.clip_grad_norm_(run.net.parameters(), run.config.optim.clip_norm or math.inf))
     if not math.isfinite(grad_norm):  # the reduced gradient: all ranks see it, and none has made the step
-        raise UserError(_explain(run, step, grad_norm, seen))
+        fault = explain(run, step, grad_norm, seen)
+        if not skip_nonfinite:
+            raise UserError(
+                f"{fault}. Nothing was updated and the last checkpoint is intact; look at them, lower optim.lr, or "
+                "let train.skip_nonfinite pass over some such steps"
+            )
+        run.net.load_state_dict(before, strict=False)
+        run.optimizer.zero_grad(set_to_none=True)
+        return Step(terms, grad_norm, wait, batch, fault)
     for group in run.optimizer.param_groups:
         group["lr"] = run.lr(step) * group["lr_factor"]
     run.optimizer.step()
     run.optimizer.zero_grad(set_to_none=True)
     return Step(terms, grad_norm, wait, batch)
-
-
-def _explain(run: Run, step: int, grad_norm: float, seen: list[tuple[Batch, Tensor]]) -> str:
-    """Name the samples to blame, of all ranks.
-
-    Those whose inputs or targets are not finite; if there are none, all of the micro-steps whose loss is not; all,
-    if only the gradient overflowed.
-    """
-    mine = [(batch["index"].tolist(), bool(loss.isfinite()), _nonfinite(batch)) for batch, loss in seen]
-    gathered = [micro_step for of_rank in run.ranks.gather_objects(mine) for micro_step in of_rank]
-    blamed = [rows for rows, finite, _ in gathered if not finite]
-    nonfinite: dict[int, str] = {row: name for *_, found in gathered for row, name in found.items()}
-    what = "the loss is not finite" if blamed else "the loss is finite, its gradient is not"
-    if nonfinite:
-        what = f"{', '.join(sorted(set(nonfinite.values())))} of some samples is not finite"
-    rows = list(nonfinite) or [row for rows in blamed or [rows for rows, *_ in gathered] for row in rows]
-    return (
-        f"step {step + 1}: {what} (norm {grad_norm}). Nothing was updated and the last checkpoint is intact; "
-        "lower optim.lr or look at these videos, by dataset row: "
-        + ", ".join(f"{row} {run.name_of(row)}" for row in rows)
-    )
-
-
-def _nonfinite(batch: Batch) -> dict[int, str]:
-    """Map each dataset row with a value that is not finite to the tensor's name."""
-    found: dict[int, str] = {}
-    for name, values in batch.items():
-        finite_B = values.reshape(len(values), -1).isfinite().all(1).cpu()
-        found |= dict.fromkeys(batch["index"][~finite_B].tolist(), name)
-    return found
 
 
 class StopSignal:
@@ -149,7 +135,8 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
     `metrics` is rank 0's alone. SIGTERM, SIGUSR1 or Ctrl-C on any rank ends the run after the current step, saved:
     a validation that is due comes first when the run goes on.
     """
-    batches = endless(run.loader)
+    config, result = run.config.train, None
+    skips, batches = config.skip_nonfinite, endless(run.loader)
     saved = checkpoint.path_of(folder, first_step)
     run.model.train()
     with StopSignal() as stop:
@@ -157,11 +144,15 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
             saved = _validate(run, run.validator, metrics, folder, first_step)
         for step in range(first_step, end):
             began = time.perf_counter()
-            result = train_step(run, batches, step)
-            # One small collective a step: the terms, the times, and whether any rank is to stop.
-            times = [result.wait, time.perf_counter() - began, float(bool(stop.name))]
-            own = torch.stack([*result.terms.values()])
-            gathered = run.ranks.gather(torch.cat([own, own.new_tensor(times)]))
+            with watched(config.timeout_s, partial(_at, run, step, result)):
+                result = train_step(run, batches, step, skip_nonfinite=skips > 0)
+                # One small collective a step: the terms, the times, and whether any rank is to stop.
+                times = [result.wait, time.perf_counter() - began, float(bool(stop.name))]
+                own = torch.stack([*result.terms.values()])
+                gathered = run.ranks.gather(torch.cat([own, own.new_tensor(times)]))
+            skips = skips - 1 if result.fault else config.skip_nonfinite
+            if result.fault and run.ranks.rank == 0:
+                print(f"warning: {result.fault}. Nothing was updated", flush=True)
             terms = dict(zip(result.terms, gathered[:, :-3].mean(0).tolist(), strict=True))
             stopping = bool(gathered[:, -1].any())
             done = step + 1
@@ -174,8 +165,8 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
             if run.validator:
                 run.validator.pending = due
             # Before the validation, which may take longer than a scheduler waits between SIGTERM and SIGKILL.
-            if due or stopping or done == end or done % run.config.train.checkpoint_every == 0:
-                saved = save(run, folder, done)
+            if due or stopping or done == end or done % config.checkpoint_every == 0:
+                saved = save(run, folder, done, must=stopping or done == end) or saved
             if stopping:
                 name = stop.name or "a signal to another rank"
                 return f"stopped by {name} after step {done} of {end}; the same command goes on from {saved}"
@@ -184,10 +175,19 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
     return f"done: {end} of {run.total_steps} steps; {saved}"
 
 
+def _at(run: Run, step: int, last: Step | None) -> str:
+    """Say what a rank that hangs was at: its step, and the videos of the step before."""
+    names = [shown(run.name_of(row)) for row in last.batch["index"].tolist() if row >= 0] if last else []
+    before = f" (the step before was of {', '.join(names)})" * bool(names)
+    return f"step {step + 1} on rank {run.ranks.rank}{before}"
+
+
 def _validate(run: Run, validator: Validator, metrics: Metrics | None, folder: Path, step: int) -> Path:
     """Validate after `step` steps, report it and save."""
     measured = validator(run, step)
     run.model.train()
     if metrics:
         metrics.add_validation(step, measured)
-    return save(run, folder, step)
+    saved = save(run, folder, step)
+    assert saved
+    return saved

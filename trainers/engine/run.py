@@ -33,6 +33,7 @@ class Loader(Protocol):
     def __iter__(self) -> Iterator[Batch]: ...
     def state_dict(self) -> dict[str, int]: ...
     def load_state_dict(self, state: dict[str, int]) -> None: ...
+    def remember(self, unreadable: Mapping[str, str]) -> None: ...
 
 
 class Validator(Protocol):
@@ -159,6 +160,9 @@ def resume(run: Run, folder: Path, resume_from: str) -> Start:
         run.validator.load_state_dict(found["validator"])
         notes.append(run.validator.bring_best(source.parent, step))
     run.unreadable.update(found.get("unreadable", {}))
+    run.loader.remember(run.unreadable)
+    if run.unreadable:
+        notes.append(f"{len(run.unreadable)} videos found unreadable so far stay replaced, see {UNREADABLE_FILE}")
     if changed:
         notes.append(f"changed since step {step}: {', '.join(changed)}")
     return Start(replace(run, id=run_id), step, source, [note for note in notes if note])
@@ -176,8 +180,11 @@ def content(run: Run) -> dict[str, Any]:
     }
 
 
-def save(run: Run, folder: Path, step: int) -> Path:
-    """Write the checkpoint after `step` steps. UserError on all ranks when that fails."""
+def save(run: Run, folder: Path, step: int, *, must: bool = True) -> Path | None:
+    """Write the checkpoint after `step` steps.
+
+    UserError on all ranks when that fails; None where `train.full_disk` goes on, unless it `must` be written.
+    """
     for of_rank in run.ranks.gather_objects(run.loader.unreadable):
         run.unreadable.update(of_rank)
     state = {
@@ -195,7 +202,9 @@ def save(run: Run, folder: Path, step: int) -> Path:
     try:
         return run.ranks.on_rank0(write)
     except OSError as error:
-        raise UserError(
-            f"cannot write the checkpoint of step {step} to {folder}: {error}; "
-            "the ones before it are intact: make room and start the same command again"
-        ) from error
+        failed = f"cannot write the checkpoint of step {step} to {folder}: {error}; the ones before it are intact"
+        if not must and run.config.train.full_disk == "go_on":
+            if run.ranks.rank == 0:
+                print(f"warning: {failed}; training goes on", flush=True)
+            return None
+        raise UserError(f"{failed}: make room and start the same command again") from error

@@ -1,0 +1,64 @@
+"""What hangs is ended, named and explained."""
+
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from dali_pipelines.loader import ClipLoader
+from dali_pipelines.tasks import Task, ctp
+from tests.helpers import loop_worker
+from tests.helpers.processes import join, start_command
+from tests.helpers.ranks import two_ranks
+from tests.trainers.test_loop import write_recipe
+from trainers.engine import watchdog
+
+pytestmark = pytest.mark.slow
+
+
+class Stuck(Task):
+    """Never plans a clip of `video03`."""
+
+    def plan(self, info, rng):
+        if info.name.endswith("video03"):
+            time.sleep(10**6)
+        return super().plan(info, rng)
+
+
+def test_a_video_that_hangs_its_workers_is_named_and_replaced(h264_store):
+    settings = {"batch_size": 4, "seed": 5, "threads": 1}
+    config = ctp.Config(num_frames=4, size=32, short_sides=(32,), patches=1)
+    loader = ClipLoader(h264_store, Stuck("ctp", config), workers=2, timeout_s=1, **settings)
+    batches = list(loader)
+    loader.close()
+    (name,) = loader.unreadable
+    assert name.endswith("video03")
+    assert loader.unreadable[name] == "its process was killed twice, by a limit of 1 s for a job"
+    sound = list(ClipLoader(h264_store, Task("ctp", config), **settings))
+    for ours, theirs in zip(batches, sound, strict=True):
+        for row, expected, *pair in zip(ours["index"], theirs["index"], ours["clips"], theirs["clips"], strict=True):
+            assert torch.equal(*pair) or h264_store.info(int(expected)).name == name
+            assert h264_store.info(int(row)).name != name
+
+
+def test_a_step_that_hangs_ends_the_run_with_its_stack(tmp_path):
+    output = tmp_path / "output"
+    recipe = write_recipe(tmp_path, "run")
+    options = ("--device", "cpu", "--set", "plan.hang_step=2", "--set", "train.timeout_s=3")
+    process = start_command(loop_worker.__file__, "--config", recipe, *options, output=output)
+    assert join([process]) == [watchdog.STATUS]
+    said = output.read_text()
+    assert "error: step 3 on rank 0 (the step before was of class/video_" in said
+    assert "takes longer than 3 s (train.timeout_s). The same command goes on from the last checkpoint" in said
+    assert "loop_worker.py" in said.partition("stacks")[2]
+
+
+def test_of_ranks_that_wait_for_one_that_hangs_all_say_where_they_are(tmp_path):
+    recipe = write_recipe(tmp_path, "run")
+    options = ("--device", "cpu", "--set", "plan.hang_step=2", "--set", "train.timeout_s=3")
+    statuses, _ = two_ranks(Path(loop_worker.__file__), tmp_path, "--config", recipe, *options)
+    assert watchdog.STATUS in statuses
+    stacks = [(tmp_path / f"rank{rank}.out").read_text().partition("stacks")[2] for rank in range(2)]
+    assert "loop_worker.py" in stacks[1]
+    assert "clip_grad_norm_" in stacks[0] or "loop.py" in stacks[0]

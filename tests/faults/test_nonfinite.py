@@ -1,0 +1,49 @@
+"""Steps whose gradient is not finite: passed over without a trace in the network, as many as are allowed."""
+
+import pytest
+import torch
+
+from configs.errors import UserError
+from tests.trainers.test_loop import LATE_ROW, assert_same_weights, lines, run, weights
+
+EVERY_STEP = ("--set", "train.checkpoint_every=1", "--set", "train.keep=20")
+
+
+def test_a_step_that_is_passed_over_changes_neither_weights_nor_statistics(tmp_path, capsys):
+    run(
+        tmp_path,
+        "--max-steps",
+        "7",
+        *EVERY_STEP,
+        "--set",
+        f"plan.nan_row={LATE_ROW}",
+        "--set",
+        "train.skip_nonfinite=2",
+    )
+    for step in (5, 6):  # the last one of an epoch and the first of the next
+        assert_same_weights(weights(tmp_path, step), weights(tmp_path, 4))  # batch norm's statistics among them
+    moved = weights(tmp_path, 7)
+    assert all(value.isfinite().all() for value in moved.values())
+    assert not torch.equal(moved["head.2.weight"], weights(tmp_path, 6)["head.2.weight"])
+    assert [line["step"] for line in lines(tmp_path)] == list(range(1, 8))
+    warning, _ = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")]
+    assert warning.startswith("warning: step 5: clips of some samples is not finite")
+    assert f"{LATE_ROW} class/video_{LATE_ROW}. Nothing was updated" in warning
+
+
+def test_more_of_them_in_a_row_than_allowed_end_the_run(tmp_path):
+    """The first update takes the weights so far that no later step of this run is finite."""
+    far = ("--set", "optim.lr=1e30", "--set", "schedule.warmup_iters=0", "--set", "optim.clip_norm=null")
+    for allowed in (0, 2):
+        name = f"allowed_{allowed}"
+        with pytest.raises(UserError, match=rf"^step {2 + allowed}: the loss is not finite"):
+            run(tmp_path, *far, "--set", f"train.skip_nonfinite={allowed}", name=name)
+        assert len(lines(tmp_path, name)) == 1 + allowed
+
+
+def test_a_run_that_was_killed_passes_over_the_same_steps(tmp_path):
+    options = ("--set", f"plan.nan_row={LATE_ROW}", "--set", "train.skip_nonfinite=2")
+    run(tmp_path, *options, name="whole")
+    for steps in (4, 6, 15):
+        run(tmp_path, *options, "--max-steps", str(steps))
+    assert_same_weights(weights(tmp_path), weights(tmp_path, name="whole"))

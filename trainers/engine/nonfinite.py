@@ -1,0 +1,43 @@
+"""A loss or gradient that is not finite: which samples are to blame, and the network as it was before the step."""
+
+from torch import Tensor
+
+from nets.tasks import Pretext
+from trainers.engine.run import Batch, Run
+
+
+def explain(run: Run, step: int, grad_norm: float, seen: list[tuple[Batch, Tensor]]) -> str:
+    """Name the samples to blame, of all ranks.
+
+    Those whose inputs or targets are not finite; if there are none, all of the micro-steps whose loss is not; all,
+    if only the gradient overflowed.
+
+    Args:
+        step: optimizer steps done.
+        seen: the batch and the loss of each micro-step of this rank.
+    """
+    mine = [(batch["index"].tolist(), bool(loss.isfinite()), _nonfinite(batch)) for batch, loss in seen]
+    gathered = [micro_step for of_rank in run.ranks.gather_objects(mine) for micro_step in of_rank]
+    blamed = [rows for rows, finite, _ in gathered if not finite]
+    nonfinite: dict[int, str] = {row: name for *_, found in gathered for row, name in found.items()}
+    what = "the loss is not finite" if blamed else "the loss is finite, its gradient is not"
+    if nonfinite:
+        what = f"{', '.join(sorted(set(nonfinite.values())))} of some samples is not finite"
+    rows = list(nonfinite) or [row for rows in blamed or [rows for rows, *_ in gathered] for row in rows]
+    named = ", ".join(f"{row} {run.name_of(row)}" for row in rows)
+    return f"step {step + 1}: {what} (norm {grad_norm}). Its videos, by dataset row: {named}"
+
+
+def _nonfinite(batch: Batch) -> dict[int, str]:
+    """Map each dataset row with a value that is not finite to the tensor's name."""
+    found: dict[int, str] = {}
+    for name, values in batch.items():
+        finite_B = values.reshape(len(values), -1).isfinite().all(1).cpu()
+        found |= dict.fromkeys(batch["index"][~finite_B].tolist(), name)
+    return found
+
+
+def untrained_state(net: Pretext) -> dict[str, Tensor]:
+    """Return copies of what a forward pass changes: queues, averages, statistics; not what the optimizer does."""
+    trained = {name for name, parameter in net.named_parameters() if parameter.requires_grad}
+    return {name: value.clone() for name, value in net.state_dict().items() if name not in trained}

@@ -1,0 +1,54 @@
+"""End a run that hangs, with the stacks of its threads and its workers: one that sits idle for days helps nobody."""
+
+import faulthandler
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from dali_pipelines.worker_process import TELL_STACK
+
+STATUS = 75
+"""The exit status of a run that hung: EX_TEMPFAIL of sysexits.h, "try again"."""
+GRACE_S = 30.0
+"""Seconds after which C code ends the process, should what hangs hold the lock of the interpreter."""
+STDERR = 2
+"""Not sys.stderr, which a notebook replaces by something that is no file."""
+STACKS_S = 1.0
+"""Seconds that the workers have to print theirs."""
+
+
+@contextmanager
+def watched(seconds: float | None, doing: Callable[[], str]) -> Iterator[None]:
+    """End this process when the block takes longer than `seconds`; None waits for ever.
+
+    `doing` is called then, in another thread: what the process was at, in words.
+    """
+    if seconds is None:
+        yield
+        return
+    timer = threading.Timer(seconds, _end, (seconds, doing))
+    timer.daemon = True
+    timer.start()
+    faulthandler.dump_traceback_later(seconds + GRACE_S, exit=True, file=STDERR)
+    try:
+        yield
+    finally:
+        timer.cancel()
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _end(seconds: float, doing: Callable[[], str]) -> None:
+    text = (
+        f"error: {doing()} takes longer than {seconds:g} s (train.timeout_s). The same command goes on from the last "
+        "checkpoint. The stacks of this process and its workers:\n"
+    )
+    os.write(STDERR, text.encode())
+    for worker in multiprocessing.active_children():
+        with suppress(OSError):
+            os.kill(worker.pid or 0, TELL_STACK)
+    faulthandler.dump_traceback(file=STDERR)
+    time.sleep(STACKS_S)
+    os._exit(STATUS)
