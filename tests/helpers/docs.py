@@ -33,6 +33,11 @@ class Block:
     code: str
     why_not_run: str
 
+    @property
+    def runs(self) -> bool:
+        """Whether it is Python to be run."""
+        return self.language == "python" and not self.title and not self.why_not_run
+
     @cached_property
     def compiled(self) -> CodeType:
         """Its Python, whose errors name the page and the line there."""
@@ -58,14 +63,14 @@ def pages() -> list[Path]:
 
 def python_of(page: Path) -> list[Block]:
     """List the blocks of Python."""
-    return [block for block in blocks(page) if block.language in ("python", "py")]
+    return [block for block in blocks(page) if block.language == "python"]
 
 
-def run(page: Path, names: dict[str, Any] | None = None) -> dict[str, Any]:
+def run(page: Path) -> dict[str, Any]:
     """Run a page's Python in the current directory, and return all names that it defined."""
-    names = {} if names is None else names
-    for block in python_of(page):
-        if not block.title and not block.why_not_run:
+    names: dict[str, Any] = {}
+    for block in blocks(page):
+        if block.runs:
             exec(block.compiled, names)
     return names
 
