@@ -108,11 +108,9 @@ def test_the_table_counts_the_files_of_each_section():
     assert len(table) == 8
     for anchor, new, changed in table:
         section = [block for block in blocks(PAGE) if block.section.lower().replace(" ", "-") == anchor]
-        titles = {True: set(), False: set()}
-        for block in section:
-            if block.title:
-                titles[block.language == "diff"].add(block.title)
-        assert (len(titles[False]), len(titles[True])) == (int(new), int(changed)), anchor
+        diffs = {block.title for block in section if block.language == "diff"}
+        files = {block.title for block in section if block.title} - diffs
+        assert (len(files), len(diffs)) == (int(new), int(changed)), anchor
 
 
 def test_no_file_of_the_page_is_in_the_repository():
