@@ -56,35 +56,39 @@ class Counts:
 
 
 class ClipLoader:
-    """Iterate over one epoch of a task's batches; see `dali_pipelines.plan.order.Order` for which sample is where.
+    """Iterate over one epoch of a task's batches; each loop goes on where the last one ended.
 
     Every batch is a dict of tensors on the device: what the task's `batch_schema` names, with a leading batch
-    dimension (clips are float32 (..., 3, T, H, W) in channels-last memory). Beside them `index`, int64 (B,) on the
-    CPU, is the dataset row of each sample. Without shuffling, it is -1 for a place that holds no sample of the
-    dataset: the filled up end of the last batch, or a video that could not be read.
+    dimension. Clips are float32 (..., 3, T, H, W) in channels-last memory. `index`, int64 (B,) on the CPU, is the
+    dataset row of each sample. Without shuffling it is -1 where there is no sample: at the filled up end of the last
+    batch, and for a video that could not be read.
 
     A video that cannot be read is replaced by another one, drawn from the seed, the epoch and its row, so that all
-    ranks and every resumed run agree; it is named in `unreadable` and logged once, and `replaced_by` has its stand-in.
+    ranks and every resumed run agree. It is named in `unreadable` and logged once; `replaced_by` has its stand-in.
+
+    Videos with fewer frames than the task needs are left out and named in `too_short`. Rows are those of `index`, the
+    dataset without them.
 
     Args:
         dataset: a `Dataset`, or its index alone.
         task: the task and its settings.
-        batch_size: per rank.
-        rank, world_size: this process among those that share an epoch.
+        batch_size: samples a batch, of this rank.
+        rank: this process among those that share an epoch.
+        world_size: how many share it.
+        seed: decides the order of the videos and every random draw.
         device: "cpu", "cuda" or "cuda:N".
         workers: processes that read, plan and, for codecs that DALI lacks, decode. They are spawned: a script that
-            asks for them needs the usual `if __name__ == "__main__":` around what it does.
-        threads: DALI's threads; "auto" as `decode.choose.decoding_threads` says.
-        shuffle: see `Order`.
+            asks for them needs the usual `if __name__ == "__main__":` around what it does. 0 works in this process.
+        threads: DALI's threads. "auto" takes two for each of a GPU's decoders, as far as the cores go, and at most
+            four without one.
+        shuffle: draw a new order for each epoch, and drop what does not fill a batch. Otherwise the order is that of
+            the dataset, and the last batch is filled up.
         decoder: "dali", "pyav", or "auto": DALI where it decodes every video of the dataset rightly, else PyAV. A GPU
             is tried with a clip of each format first.
         timeout_s: seconds that a worker may take for a sample; see `Pool`.
         most_unreadable: the share of the samples that may be replaced, with shuffling. Few samples may exceed it by
             chance: three standard deviations are added.
         graph: instead of the task's own, for benches.
-
-    Videos with fewer frames than the task needs are left out and named in `too_short`; the rows are those of `index`,
-    the dataset without them.
 
     Raises:
         UserError: a dataset smaller than one global batch; no video long enough; more samples replaced than

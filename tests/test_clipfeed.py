@@ -1,6 +1,4 @@
-"""The README's Python, run as it stands, against the commands."""
-
-import re
+"""The Python of docs/api.md, run as it stands, against the commands and an unbroken epoch."""
 
 import numpy as np
 import pytest
@@ -8,38 +6,23 @@ import torch
 
 import clipfeed
 from configs.errors import UserError
-from tests.helpers.media import make_video
+from tests.helpers.docs import run
 from tests.helpers.runs import ROOT
+from tests.helpers.users_folder import make_users_folder
 from tests.trainers.test_weights import write_checkpoint
 from trainers.commands.extract_features import main
-from trainers.engine import checkpoint
-
-
-def readme_blocks() -> list[str]:
-    """The code blocks of the README's section on Python."""
-    section = (ROOT / "README.md").read_text().partition("## Python in five lines")[2].partition("\n## ")[0]
-    return re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
 
 
 @pytest.fixture
 def folder(vp9_store, tmp_path, monkeypatch):
-    """The current directory, with all that the README names: a store, a run and plain videos."""
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "mine").symlink_to(vp9_store.root)
-    for name, frames in {"one/a": 40, "two/b": 24}.items():
-        make_video(tmp_path / "videos" / f"{name}.mp4", frames=frames)
-    checkpoints = tmp_path / "runs" / "mine" / "checkpoints"
-    checkpoints.mkdir(parents=True)
-    write_checkpoint(checkpoint.path_of(checkpoints, 6))
-    monkeypatch.chdir(tmp_path)
+    """The current directory, with all that the page names."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.chdir(make_users_folder(tmp_path, vp9_store))
     return tmp_path
 
 
-def test_the_readme_loads_clips_and_extracts_the_features_of_the_command(folder, capsys):
-    loader_and_features, backbone_alone = readme_blocks()
-    names: dict = {}
-    exec(loader_and_features, names)
+def test_the_page_loads_clips_goes_on_and_extracts_the_features_of_the_command(folder, capsys):
+    names = run(ROOT / "docs" / "api.md")
     shapes = f"{torch.Size([4, 3, 16, 112, 112])} {torch.Size([4, 3, 16, 4])}\n"
     assert capsys.readouterr().out == 3 * shapes  # 12 videos
 
@@ -54,10 +37,12 @@ def test_the_readme_loads_clips_and_extracts_the_features_of_the_command(folder,
         np.testing.assert_array_equal(features.values, written["features"])
         assert features.values.shape == (2, 64)
 
-    exec(backbone_alone, names)
     trained = write_checkpoint(folder / "same.pt")
     for key, value in names["backbone"].state_dict().items():
         assert torch.equal(value, trained.state_dict()[key])
+
+    whole = clipfeed.ClipLoader(clipfeed.open_dataset("data/mine"), names["task"], batch_size=4)
+    assert names["rest"] == [batch["index"][:2].tolist() for batch in whole][1:]
 
 
 def test_loaded_weights_and_a_list_of_sources_give_the_features_of_their_paths(folder):

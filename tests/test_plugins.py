@@ -1,4 +1,4 @@
-"""A task, a backbone, an optimizer and a logger from another package, and names that lead nowhere."""
+"""The package of docs/extending.md: a task, a backbone, an optimizer and a logger; and names that lead nowhere."""
 
 import os
 import subprocess
@@ -12,39 +12,12 @@ from configs.load import parse
 from dali_pipelines.tasks import task_module
 from nets import backbones
 from nets.tasks import net_module
+from tests.helpers.docs import files_of
 from tests.helpers.runs import ROOT
-from tests.helpers.stores import make_store
-from tests.test_add_a_task import DATA, NET, RECIPE
 
 pytestmark = pytest.mark.slow
 
-PARTS = """
-import torch
-
-from nets.backbones import create
-
-
-def tiny():
-    return create("r3d_tiny")
-
-
-def rprop(groups, optim):
-    return torch.optim.Rprop(groups, lr=optim.lr)
-
-
-class Printer:
-    def __init__(self, config, first_step):
-        print("logger of", config.task, "from step", first_step)
-
-    def add_scalars(self, group, values, step):
-        print(group, "step", step, "loss" in values)
-
-    def add_image(self, name, image, step):
-        print(name, tuple(image.shape)[0])
-
-    def close(self):
-        print("closed")
-"""
+PAGE = files_of(ROOT / "docs" / "extending.md")
 
 
 def write_package(folder: Path) -> None:
@@ -52,26 +25,23 @@ def write_package(folder: Path) -> None:
     task.mkdir(parents=True)
     for path, content in {
         task.parent / "__init__.py": "",
-        task.parent / "parts.py": PARTS,
+        task.parent / "parts.py": PAGE["my_pkg/parts.py"],
         task / "__init__.py": "",
-        task / "data.py": DATA,
-        task / "net.py": NET,
+        task / "data.py": PAGE["dali_pipelines/tasks/mirror.py"],
+        task / "net.py": PAGE["nets/tasks/mirror.py"],
     }.items():
         path.write_text(content)
 
 
 def recipe(folder: Path) -> str:
-    text = RECIPE.replace("task: toy", "task: my_pkg.my_task").replace("r3d_tiny", "my_pkg.parts.tiny")
-    text = text.replace("root: data, workers: 0", f"root: {folder / 'data'}, workers: 1")
-    text = text.replace("runs/toy", str(folder / "run"))
-    text = text.replace("log_every: 1", "log_every: 1, loggers: [my_pkg.parts.Printer]")
-    return text + "optim: {name: my_pkg.parts.rprop}\n"
+    text = PAGE["mine.yaml"].replace("root: data/mine", f"root: {folder / 'data'}")
+    return text.replace("runs/my_task", str(folder / "run"))
 
 
-def test_a_package_brings_task_backbone_optimizer_and_logger_to_the_real_command(tmp_path):
+def test_a_package_brings_task_backbone_optimizer_and_logger_to_the_real_command(vp9_store, tmp_path):
     """With a worker process, which has to find the package as well."""
     write_package(tmp_path)
-    make_store(tmp_path / "data", codec="h264", videos=8)
+    (tmp_path / "data").symlink_to(vp9_store.root)
     (tmp_path / "mine.yaml").write_text(recipe(tmp_path))
     done = subprocess.run(
         [sys.executable, ROOT / "trainers/pretrain.py", "--config", tmp_path / "mine.yaml", "--max-steps", "1"],
@@ -82,7 +52,7 @@ def test_a_package_brings_task_backbone_optimizer_and_logger_to_the_real_command
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "logger of my_pkg.my_task from step 0\ninput/clips 3\ntrain step 1 True\n" in done.stdout
+    assert "logger of my_pkg.my_task from step 0\npicture of input/clips\ntrain step 1 True\n" in done.stdout
     assert "closed\ndone" in done.stdout
     assert (tmp_path / "run/checkpoints/step_00000001.pt").is_file()
     assert not (tmp_path / "run/tensorboard").exists()

@@ -95,11 +95,12 @@ def open_dataset(
     Listed videos that are in the quarantine are passed over: one damaged file must not make a list useless.
 
     Args:
-        list_file: a file in any of `dali_pipelines.datasets.formats`.
-        labeled: whether all videos must have a class. A dataset without classes takes those of the list. The list's
-            labels must fit to those of a dataset with classes.
-        missing: "skip" passes over listed videos that the dataset does not have too.
-        others: lists whose labels are of the same classes, as that of the tests.
+        root: folder or URL of a prepared dataset.
+        list_file: a file in any of the formats of docs/datasets.md; None takes all videos.
+        labeled: require a class for every video. A dataset without classes takes those of the list; with classes of
+            its own, the list's labels must tell the same ones apart.
+        missing: "skip" also passes over listed videos that the dataset does not have.
+        others: further lists with labels of the same classes, such as that of the test videos.
 
     Raises:
         UserError: no dataset; a list that cannot be read, or that names videos which are neither in the dataset nor in

@@ -5,13 +5,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """A video by its metadata: sizes in pixels as displayed, `label` a class id (-1 = none)."""
+    """A video by its metadata, which is all that a plan may know of it."""
 
     name: str
+    """As in the dataset."""
     num_frames: int
+    """Frames, of which the first is number 0."""
     width: int
+    """Pixels, as displayed."""
     height: int
+    """Pixels, as displayed."""
     fps: float
+    """Frames per second."""
     label: int
+    """Class id, -1 for none."""
     chunk: int = 0
     """Number of the sample, where the clips of a video are divided among several (`Index.repeat`)."""

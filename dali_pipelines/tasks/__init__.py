@@ -1,18 +1,24 @@
 """Pretext tasks, one module each.
 
-To add a task `x`, write three files and change nothing else:
+To add a task `x`, write three files and change nothing else; docs/extending.md has one.
 
-* `dali_pipelines/tasks/x.py`: a frozen dataclass `Config`; `program(cfg)`, the `pixels.program.Program` of its views;
-  `plan(video, rng, cfg)`, which draws the arrays of one sample: `frames` (int32, the frame numbers), those of the
-  program's operations, and the labels; `batch_schema(cfg)`, shapes and dtypes of what the network gets: the program's
-  outputs and the labels, which are arrays of the plan. What else there may be, each with a default:
-  `min_frames(cfg)`, the fewest frames that a video needs (1): shorter ones are too short for the task and left out;
-  `annotate(plan, cfg)`, the `Annotations` that `preview` writes and draws on the clips (none).
-* `nets/tasks/x.py`: a frozen dataclass `Config` and `build(backbone, schema, cfg)`, a `nets.tasks.Pretext`: the network
-  with its loss.
-* `configs/x/*.yaml`: the recipes.
+`dali_pipelines/tasks/x.py`, the data side, holds
 
-The first line of the module's docstring is what `pretrain.py --list-tasks` says of it.
+* `Config`, a frozen dataclass: what recipes set under `plan`;
+* `plan(video, rng, cfg)`, which draws the arrays of one sample: `frames` (int32, the frame numbers), those that the
+  program's operations take, and the labels;
+* `program(cfg)`, the `pixels.program.Program` of its views;
+* `batch_schema(cfg)`, shape and dtype of what the network gets: the program's outputs, and the labels;
+* `min_frames(cfg)`, where a video needs more than one frame: shorter ones are too short, and left out;
+* `annotate(plan, cfg)`, where `preview` is to write or draw something: the `Annotations` of a sample.
+
+`nets/tasks/x.py`, the network side, holds
+
+* `Config`, a frozen dataclass: what recipes set under `net`;
+* `build(backbone, schema, cfg)`, which returns a `nets.tasks.Pretext`: the network with its loss.
+
+`configs/x/*.yaml` are its recipes. The first line of the data side's docstring is what `pretrain.py --list-tasks` says
+of the task.
 
 A task may also be a package of yours: `task: my_pkg.my_task` in a recipe takes `my_pkg/my_task/data.py` and
 `my_pkg/my_task/net.py` for the first two files. The package is installed, or its folder named in PYTHONPATH.

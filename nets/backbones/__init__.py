@@ -51,9 +51,12 @@ def create(
     spatial_strides: Sequence[int] = DEFAULT_STRIDES,
     temporal_strides: Sequence[int] = DEFAULT_STRIDES,
 ) -> Backbone:
-    """Create a backbone with random weights, and with these strides of its four stages.
+    """Create a backbone with random weights.
 
-    Strides change no weight's shape, so a checkpoint fits every variant.
+    Args:
+        name: in the registry, `BACKBONES`, or of a function in another package, such as "my_pkg.parts.tiny".
+        spatial_strides: of its four stages. Strides change no weight's shape, so a checkpoint fits every variant.
+        temporal_strides: likewise.
 
     Raises:
         UserError: the name is not in the registry, or the strides of this backbone are fixed and differ.

@@ -23,11 +23,13 @@ class VideoFeatures:
     """Features of N videos, sorted by name."""
 
     names: list[str]
+    """Each video's, with its folders and without suffix."""
     values: np.ndarray
     """float32 (N, C), means over the views of a video; nan where it could not be read."""
     labels: np.ndarray
     """int64 (N,), -1 for none; by the first level of folders, or those of the dataset."""
     class_names: tuple[str, ...]
+    """Name of each class id."""
     unreadable: dict[str, str]
     """Name -> reason of the videos that could not be read."""
     settings: dict[str, object]

@@ -30,8 +30,9 @@ class Weights:
     """A trained network."""
 
     path: Path
+    """The file that they were read from."""
     backbone: str
-    """Its name in nets.backbones."""
+    """The backbone's name, as `create_backbone` takes it."""
     model: Mapping[str, Tensor]
     """State of the whole network; the backbone's keys begin with "backbone."."""
     config: Config | None
@@ -94,7 +95,10 @@ def load(module: nn.Module, state: Mapping[str, Tensor], theirs: str, ours: str)
 
 
 def read(where: str | Path) -> Weights:
-    """Read the weights of a run (its newest checkpoint), of a checkpoint's .pt, or of an export's .safetensors.
+    """Read the weights of a run, of a checkpoint, or of an export.
+
+    Args:
+        where: a run's work dir, of which the newest checkpoint is taken; a .pt file; or an export's .safetensors.
 
     Raises:
         UserError: a file that is missing, damaged, or of another kind; one with nan or infinity among its weights.

@@ -1,11 +1,7 @@
 """Formats of lists of videos, one module each.
 
-To add a format `x`, write `x.py` here, whose docstring begins with what it is, and change nothing else:
-
-* `recognizes(source)` tells whether a file or folder is of this format, by its content;
-* `read(source)` returns its `Lists`; UserError when it cannot be read, which quotes the line.
-
-What no other format recognizes is `plain`.
+To add a format `x`, write `x.py` here and change nothing else: a docstring that begins with what the format is, and the
+two functions of `ListFormat`. What no other format recognizes is `plain`.
 """
 
 import importlib
@@ -61,7 +57,7 @@ class Source:
 
     @cached_property
     def text(self) -> str:
-        """What the file says. Bytes that are no UTF-8 are kept as Python keeps them in names of files.
+        """The text of the file. Bytes that are not UTF-8 are kept as Python keeps them in file names.
 
         Raises:
             UserError: it cannot be read, is no text, or larger than LARGEST.
@@ -103,8 +99,13 @@ class Source:
 class ListFormat(Protocol):
     """What a module of this package provides."""
 
-    def recognizes(self, source: Source) -> bool: ...
-    def read(self, source: Source) -> Lists: ...
+    def recognizes(self, source: Source) -> bool:
+        """Tell whether a file or folder is of this format, by its content."""
+        ...
+
+    def read(self, source: Source) -> Lists:
+        """Return its lists; UserError when it cannot be read, which quotes the line."""
+        ...
 
 
 def format_names() -> list[str]:

@@ -1,0 +1,106 @@
+"""Figures in the docs are those of the committed results."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from bench.report import percent_interval
+from tests.helpers.runs import ROOT
+
+RESULTS = ROOT / "bench" / "results"
+
+
+def result(name: str) -> Any:
+    (path,) = RESULTS.rglob(f"{name}.json")
+    return json.loads(path.read_text())
+
+
+def rows(page: str, first_cell: str) -> dict[str, list[str]]:
+    """The rows of the table on a page whose head begins with `first_cell`: first cell -> the others."""
+    lines = Path(ROOT, "docs", f"{page}.md").read_text().partition(f"\n| {first_cell} |")[2].splitlines()[2:]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    end = next(number for number, row in enumerate(cells) if len(row) < 2)
+    return {row[0].strip("`"): row[1:] for row in cells[:end]}
+
+
+def test_rates_of_storages():
+    names = {
+        "prepared as raw video": "prepared as raw video",
+        "prepared, the default": "prepared",
+        "folders of JPEGs": "folders of JPEGs",
+        "zips of JPEGs, stored": "stored zips of JPEGs",
+        "zips of JPEGs, deflated": "deflated zips of JPEGs",
+        "a tar of JPEGs": "tar of JPEGs",
+        "an LMDB of msgpack lists": "LMDB of msgpack lists",
+        "H.264 files": "video files",
+        "H.264 files in a tar": "tar of videos",
+    }
+    found = result("storages")["storages"]
+    shown = rows("storage", "storage")
+    assert {*names.values()} == {*found}
+    assert shown == {
+        name: [f"{found[key]['clips_per_s']['median']:.0f}", f"{found[key]['of_prepared']:g}"]
+        for name, key in names.items()
+    }
+    text = Path(ROOT, "docs", "datasets.md").read_text()
+    for key in ("folders of JPEGs", "stored zips of JPEGs", "deflated zips of JPEGs", "tar of JPEGs", "video files"):
+        assert f"{found[key]['of_prepared']:g}" in text
+
+
+def test_what_a_gop_costs():
+    keys = {
+        "H.264, GOP 1": "--codec h264 --gop 1 --short-side 144",
+        "H.264, GOP 8": "--codec h264 --gop 8 --short-side 144",
+        "original files, one GOP for the whole video": "--codec original",
+    }
+    stored, shown = result("storage")["stored"], rows("storage", "stored as | kB a video")
+    tasks = ("ctp", "recognition", "vcop")
+    assert shown == {
+        name: [f"{stored[key]['kb_per_video']:,.0f}", *(str(stored[key]["tasks"][t]["amplification"]) for t in tasks)]
+        for name, key in keys.items()
+    }
+
+
+def test_leads_over_other_loaders():
+    tasks, shown = result("loader_peers")["tasks"], rows("performance", "task")
+    peers = ("torchcodec", "jpeg_zip", "jpeg_zip_prepared")
+    assert shown == {
+        name: [f"{of['clips_per_s']:.0f}", *(f"{of['peers'][peer]['lead']:.1f}" for peer in peers)]
+        for name, of in tasks.items()
+    }
+
+
+def test_figures_in_sentences_of_the_page_on_performance():
+    text = " ".join(Path(ROOT, "docs", "performance.md").read_text().split())
+    tasks = result("loader_peers")["tasks"]
+    ctp, first = tasks["ctp"], [of["first_batch_s"] for of in tasks.values()]
+    tried = ctp["tried_workers"]
+    storages, prepared = result("storages")["storages"], result("prepare_throughput")
+    kills = result("worker_kills")
+    of_files = 1 / storages["video files"]["of_prepared"]
+    for words in (
+        f"decode only makes {ctp['decode_only_clips_per_s']:.0f} clips/s, augment only "
+        f"{ctp['augment_only_clips_per_s']:,.0f} and the loader {ctp['clips_per_s']:.0f}",
+        f"shares of {ctp['decode_ceiling_share']:.2f} and {ctp['augment_ceiling_share']:.2f}",
+        f"{tried['0']:.0f} clips/s without workers, {tried['1']:.0f} with one, {tried['2']:.0f} with two",
+        f"takes {min(first):.1f} to {max(first):.1f} s",
+        f"{of_files:.1f} times the clips/s of H.264 files",
+        f"raw video {of_files * storages['prepared as raw video']['of_prepared']:.0f} times",
+        f"{prepared['stored']['ours']['clips_per_s_core']['median']:.2f} ten-second clips",
+        f"published, {prepared['floor_clips_per_s_core']:.2f}",
+        f"{kills['kills']:,} kills in {kills['batches']:,} batches",
+    ):
+        assert words in text
+    assert kills["batches_that_differ"] == 0
+
+
+def test_what_pretraining_is_worth():
+    found = json.loads((RESULTS / "downstream_demo.json").read_text())
+    columns = ("scratch", "finetune", "linear", "retrieval", "random_linear")
+    shown = rows("evaluation", "task | scratch")
+    assert shown == {
+        task: [percent_interval(of[column]["mean"], of[column]["interval"]) for column in columns]
+        for task, of in found.items()
+    }
+    assert re.search(r"on 160 test\s+videos", Path(ROOT, "docs", "evaluation.md").read_text())
