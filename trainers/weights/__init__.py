@@ -118,9 +118,7 @@ def read(where: str | Path) -> Weights:
     if path.is_dir():
         found = checkpoint.find(path / "checkpoints", "auto")
         if found is None:
-            raise UserError(
-                f"{path} holds no checkpoint; give the work dir of a run, or a checkpoint's file, or an export"
-            )
+            raise UserError(f"{path} holds no checkpoint; give the work dir of a run, or a checkpoint's file or export")
         content, path = found, checkpoint.path_of(path / "checkpoints", found["step"])
     else:
         content = checkpoint.read(path)

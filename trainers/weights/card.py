@@ -83,22 +83,22 @@ def card(weights: Weights, facts: Mapping[str, Any], load: str, *, parameters: i
 
 
 def _training(weights: Weights) -> str:
-    """Tell the data, the steps and the recipe. Of folders the last name alone: the others are nobody's business."""
+    """Tell the data, the steps and the recipe. Of paths the last name alone: the rest is nobody's business."""
     config = weights.config
     assert config is not None
-    data, name = config.data, Path(config.data.root).name
+    names = {key: Path(name).name for key in ("root", "list", "test_list") if (name := getattr(config.data, key, None))}
     if weights.origin:
         how = (
-            f"Imported from a checkpoint of {weights.origin}. The checkpoint tells neither its data nor its steps. This "
-            "is the recipe that comes nearest to its published training:"
+            f"Imported from a checkpoint of {weights.origin}, which tells neither its data nor its steps. The recipe "
+            "that comes nearest to its published training:"
         )
     else:
-        videos = f"the videos of {name} in {data.list}" if data.list else f"all videos of {name}"
+        listed = f"those videos of {names['root']} that {names['list']} names" if "list" in names else names["root"]
         how = (
             f"Task `{config.task}`, {weights.step} optimizer steps of {config.train.global_batch} videos each, on "
-            f"{videos}. How many videos there were is not recorded. The recipe:"
+            f"{listed}. The number of videos is not recorded. The recipe:"
         )
-    recipe = dump(replace(config, work_dir=Path(config.work_dir).name, data=replace(data, root=name)))
+    recipe = dump(replace(config, work_dir=Path(config.work_dir).name, data=replace(config.data, **names)))
     return f"{how}\n\n```yaml\n{recipe}```"
 
 
@@ -108,10 +108,9 @@ def _results(weights: Weights, sha256: str) -> str:
     rows += _logged(weights)
     if not rows:
         return "None: nothing has been measured with these weights, as far as the folder of their run tells."
-    table = ["| what | on | value | 95 % interval | by chance |", "|---|---|---|---|---|"]
-    return "\n".join(
-        [*table, *(f"| {' | '.join(row)} |" for row in rows), "", *(f"- {note}" for note in notes)]
-    ).strip()
+    lines = ["| what | on | value | 95 % interval | by chance |", "|---|---|---|---|---|"]
+    lines += [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join(lines + [""] * bool(notes) + [f"- {note}" for note in notes])
 
 
 def _measured(folder: Path, sha256: str) -> tuple[list[tuple[str, ...]], list[str]]:
@@ -120,15 +119,11 @@ def _measured(folder: Path, sha256: str) -> tuple[list[tuple[str, ...]], list[st
         found = json.loads(path.read_text(encoding="utf-8"))
         if found.get("sha256") != sha256:
             continue  # of another checkpoint
-        share, interval, chance = (
-            (found["recall"]["1"], found["recall_1_interval"], found["chance_1"])
-            if "recall" in found
-            else (
-                found["top1"],
-                found["top1_interval" if "top1_interval" in found else "interval"],
-                found.get("chance"),
-            )
-        )
+        if "recall" in found:
+            share, interval, chance = found["recall"]["1"], found["recall_1_interval"], found["chance_1"]
+        else:
+            share, interval = found["top1"], found.get("top1_interval") or found["interval"]
+            chance = found.get("chance")
         what = {"result": "top-1", "linear": "top-1 of a linear classifier", "retrieval": "R@1"}[path.stem]
         videos = found.get("videos", found.get("queries"))
         where = f"{videos} videos of {Path(found['data']['root']).name}"

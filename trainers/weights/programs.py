@@ -14,6 +14,7 @@ from torch import Tensor
 from configs.errors import UserError
 from nets.backbones import Backbone
 
+ANY_BATCH = ({0: torch.export.Dim("batch")},)
 BATCHES = (1, 3)
 """Batch sizes of the comparison. The program is traced with another one."""
 TOLERANCE = 1e-3
@@ -22,9 +23,7 @@ TOLERANCE = 1e-3
 
 def torch_export(net: Backbone, clip: Tensor) -> bytes:
     """Write a network in eval mode as a program of torch.export; `clip` is (3, T, H, W). UserError where it cannot."""
-    traced = torch.export.export(
-        net, (clip.expand(2, -1, -1, -1, -1),), dynamic_shapes=({0: torch.export.Dim("batch")},)
-    )
+    traced = torch.export.export(net, (clip.expand(2, -1, -1, -1, -1),), dynamic_shapes=ANY_BATCH)
     file = io.BytesIO()
     torch.export.save(traced, file)
     file.seek(0)
@@ -47,7 +46,7 @@ def onnx(net: Backbone, clip: Tensor) -> bytes:
         verbose=False,
         input_names=["clips"],
         output_names=["features"],
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        dynamic_shapes=ANY_BATCH,
     )
     assert program is not None
     content: bytes = program.model_proto.SerializeToString()
