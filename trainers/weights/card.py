@@ -13,11 +13,13 @@ import yaml
 
 from configs.load import dump
 from nets.tasks import net_module
-from trainers.engine.work_dir import run_in
+from trainers.engine.work_dir import CHECKPOINTS, run_in
 from trainers.weights import Weights
 
 WINDOW = 0.1
 """Share of the logged steps, the last ones, over which a run's own figures are averaged."""
+MEASURED = {"result": "top-1", "linear": "top-1 of a linear classifier", "retrieval": "R@1"}
+"""Files of `clipfeed test` -> what the card says of them."""
 TEXT = """
 # {backbone}, trained with {task}
 
@@ -104,7 +106,7 @@ def _training(weights: Weights) -> str:
 
 def _results(weights: Weights, sha256: str) -> str:
     """Make a table of what the run's folder holds about these very weights, with 95 % intervals where there are."""
-    rows, notes = _measured(weights.path.parent.parent, sha256)
+    rows, notes = _measured(_folder(weights), sha256)
     rows += _logged(weights)
     if not rows:
         return "None: nothing has been measured with these weights, as far as the folder of their run tells."
@@ -113,28 +115,35 @@ def _results(weights: Weights, sha256: str) -> str:
     return "\n".join(lines + [""] * bool(notes) + [f"- {note}" for note in notes])
 
 
+def _folder(weights: Weights) -> Path:
+    """Return the folder that holds what was measured: a run's work dir, or that of a single file."""
+    folder = weights.path.parent
+    return folder.parent if folder.name == CHECKPOINTS else folder
+
+
 def _measured(folder: Path, sha256: str) -> tuple[list[tuple[str, ...]], list[str]]:
     rows, notes = [], dict[str, None]()
-    for path in sorted(folder.glob("test_*/*.json")):
+    for path in sorted(path for name in MEASURED for path in folder.glob(f"test_*/{name}.json")):
         found = json.loads(path.read_text(encoding="utf-8"))
-        if found.get("sha256") != sha256:
+        if found["sha256"] != sha256:
             continue  # of another checkpoint
         if "recall" in found:
             share, interval, chance = found["recall"]["1"], found["recall_1_interval"], found["chance_1"]
         else:
             share, interval = found["top1"], found.get("top1_interval") or found["interval"]
             chance = found.get("chance")
-        what = {"result": "top-1", "linear": "top-1 of a linear classifier", "retrieval": "R@1"}[path.stem]
         videos = found.get("videos", found.get("queries"))
         where = f"{videos} videos of {Path(found['data']['root']).name}"
-        rows.append((what, where, _percent(share), " to ".join(map(_percent, interval)), _percent(chance)))
+        rows.append(
+            (MEASURED[path.stem], where, _percent(share), " to ".join(map(_percent, interval)), _percent(chance))
+        )
         notes |= dict.fromkeys(found["notes"])
     return rows, [*notes]
 
 
 def _logged(weights: Weights) -> list[tuple[str, ...]]:
     """Return the run's own figures in training: the loss, and the task's metric."""
-    folder, config = weights.path.parent.parent, weights.config
+    folder, config = _folder(weights), weights.config
     log = folder / "metrics.jsonl"
     if config is None or not weights.run or run_in(folder) != weights.run or not log.is_file():
         return []
