@@ -73,7 +73,7 @@ def card(weights: Weights, facts: Mapping[str, Any], load: str, *, parameters: i
         "tags": ["video", "self-supervised-learning", weights.config.task, weights.backbone],
     }
     body = TEXT.format(
-        **facts | {"strides": " or ".join(map(str, facts["strides"]))},
+        **{**facts, "strides": " or ".join(map(str, facts["strides"]))},
         backbone=weights.backbone,
         parameters=parameters / 1e6,
         short_side=weights.views().test.short_side,
@@ -88,7 +88,8 @@ def _training(weights: Weights) -> str:
     """Tell the data, the steps and the recipe. Of paths the last name alone: the rest is nobody's business."""
     config = weights.config
     assert config is not None
-    names = {key: Path(name).name for key in ("root", "list", "test_list") if (name := getattr(config.data, key, None))}
+    paths = {key: getattr(config.data, key, None) for key in ("root", "list", "test_list")}
+    names: dict[str, Any] = {key: Path(path).name for key, path in paths.items() if path}
     if weights.origin:
         how = (
             f"Imported from a checkpoint of {weights.origin}, which tells neither its data nor its steps. The recipe "
@@ -122,7 +123,7 @@ def _folder(weights: Weights) -> Path:
 
 
 def _measured(folder: Path, sha256: str) -> tuple[list[tuple[str, ...]], list[str]]:
-    rows, notes = [], dict[str, None]()
+    rows, notes = list[tuple[str, ...]](), dict[str, None]()
     for path in sorted(path for name in MEASURED for path in folder.glob(f"test_*/{name}.json")):
         found = json.loads(path.read_text(encoding="utf-8"))
         if found["sha256"] != sha256:
@@ -151,7 +152,7 @@ def _logged(weights: Weights) -> list[tuple[str, ...]]:
     lines = [line for line in lines if line["step"] <= weights.step]
     last = lines[-max(1, round(WINDOW * len(lines))) :]
     metric = None if config.task == "recognition" else net_module(config.task).METRIC
-    rows = []
+    rows = list[tuple[str, ...]]()
     for name in ("loss", metric):
         if name and last and name in last[0]:
             mean = {key: sum(line[key] for line in last) / len(last) for key in (name, "chance") if key in last[0]}
