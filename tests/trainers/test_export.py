@@ -35,6 +35,7 @@ def test_three_lines_of_plain_pytorch_give_the_same_features_without_dali(tmp_pa
     out = tmp_path / "new" / "a.safetensors"
     main([str(tmp_path / "a.pt"), "--out", str(out)])
     assert capsys.readouterr().out.startswith(f"{out}: r3d_tiny, 1.2 MB, step 6\n")
+    assert sorted(path.name for path in out.parent.iterdir()) == ["a.json", "a.md", "a.safetensors"]
     script = """
         import sys
         from safetensors.torch import load_file
@@ -146,6 +147,7 @@ def test_an_architecture_that_someone_else_wrote_into_the_json_does_not_fit(expo
 
 def test_an_export_that_fails_leaves_the_pair_that_was_there_and_no_litter(exported):
     write_checkpoint(exported.with_name("b.pt"), seed=1)
+    exported.with_suffix(".md").unlink()
     before = {path.name: path.read_bytes() for path in exported.parent.iterdir()}
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10**5, limits[1]))
@@ -159,6 +161,7 @@ def test_an_export_that_fails_leaves_the_pair_that_was_there_and_no_litter(expor
 
 def test_a_crash_between_the_two_files_never_makes_a_pair_of_two_exports(exported, monkeypatch):
     write_checkpoint(exported.with_name("b.pt"), seed=1)
+    exported.with_suffix(".md").unlink()
     rename, moved = os.replace, []
 
     def crash_at_the_second(part: Path, target: Path) -> None:
@@ -182,6 +185,51 @@ def test_a_crash_between_the_two_files_never_makes_a_pair_of_two_exports(exporte
 def test_what_cannot_be_exported_is_refused(exported, capsys):
     with pytest.raises(UserError, match=r"a.safetensors is an export already: copy it together with its .json"):
         main([str(exported), "--out", str(exported.with_name("b.safetensors"))])
-    with pytest.raises(SystemExit, match="2"):
+    with pytest.raises(UserError, match=r"--out a.pth: its name must end in .safetensors, .pt2, .onnx, or be that of"):
         main([str(exported.with_name("a.pt")), "--out", "a.pth"])
-    assert "--out a.pth: its name must end in .safetensors" in capsys.readouterr().err
+
+
+def test_a_card_that_may_have_been_edited_is_never_written_over(exported):
+    card = exported.with_suffix(".md")
+    card.write_text("my own words")
+    with pytest.raises(UserError, match=r"a.md exists and may have been edited: move it away"):
+        export(read(exported.with_name("a.pt")), exported)
+    assert card.read_text() == "my own words"
+
+
+def test_a_folder_is_what_the_hub_takes_and_reads_back_as_weights(exported):
+    folder = exported.parent / "hub"
+    original = read(exported.with_name("a.pt"))
+    facts = export(original, folder)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+    ]
+    assert json.loads((folder / "config.json").read_text()) == json.loads(json.dumps(facts))
+    assert (folder / "model.safetensors").read_bytes() == exported.read_bytes()
+    for where in (folder, folder / "model.safetensors"):
+        weights = read(where)
+        assert (weights.backbone, weights.clip, weights.views()) == ("r3d_tiny", original.clip, original.views())
+        assert all(torch.equal(value, original.model[key]) for key, value in weights.model.items())
+
+
+def test_frames_are_prepared_as_the_folder_says(exported):
+    folder = exported.parent / "hub"
+    export(read(exported.with_name("a.pt")), folder)
+    steps, views = json.loads((folder / "preprocessor_config.json").read_text()), read(folder).views()
+    assert (steps["size"], steps["crop_size"]) == ({"shortest_edge": 73}, {"height": 64, "width": 64})
+    assert (steps["num_frames"], steps["stride"]) == (8, views.stride)
+    assert steps["image_mean"] == [0.485, 0.456, 0.406]
+    assert steps["rescale_factor"] * 255 == 1
+
+
+def test_a_run_is_not_made_an_export_of_itself(exported):
+    run = exported.parent / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    write_checkpoint(run / "checkpoints" / "step_00000006.pt", seed=3)
+    with pytest.raises(UserError, match=r"--out .*run is the work dir of a run: choose a folder of its own"):
+        export(read(run), run)
+    (run / "model.safetensors").write_bytes(exported.read_bytes())
+    assert read(run).path.name == "step_00000006.pt"

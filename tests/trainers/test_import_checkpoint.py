@@ -151,6 +151,17 @@ def test_state_dicts_are_found_in_files_of_all_kinds(tmp_path, wrap, old):
     assert found["a.module.weight"].equal(state["module.a.module.weight"])
 
 
+@pytest.mark.parametrize("before", ["", "module.", "_orig_mod.", "module._orig_mod.", "model.", "net._orig_mod."])
+def test_what_training_code_puts_before_all_keys_goes(tmp_path, before):
+    """G15; `model.` and `net.` are what modules of Lightning hold."""
+    state = {f"{before}layer.weight": torch.rand(3), f"{before}model.bias": torch.rand(2)}
+    for wrapped in (state, {"pytorch-lightning_version": "2.5", "state_dict": state}, {"model_state_dict": state}):
+        torch.save(wrapped, tmp_path / "x.ckpt")
+        assert read_original(tmp_path / "x.ckpt").keys() == {"layer.weight", "model.bias"}
+    save_file(state, tmp_path / "x.safetensors")
+    assert read_original(tmp_path / "x.safetensors").keys() == {"layer.weight", "model.bias"}
+
+
 def test_a_file_of_safetensors_is_read_and_a_damaged_one_refused(tmp_path):
     """G16."""
     path = tmp_path / "x.safetensors"

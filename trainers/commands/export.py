@@ -1,32 +1,35 @@
-"""Export a backbone: `python -m trainers.export CKPT --out NAME.safetensors`.
+"""Export a backbone: `python -m trainers.export CKPT --out NAME.safetensors`, .pt2, .onnx or a folder.
 
-Writes its tensors, and NAME.json with what they belong to. Plain PyTorch takes them back:
+Writes the backbone, a .json with what it belongs to, and a model card. A folder is what Hugging Face's hub takes:
 
-    net = nets.backbones.create("r3d18")  # "architecture" in NAME.json
-    net.load_state_dict(safetensors.torch.load_file("NAME.safetensors"))
+    config.json  model.safetensors  preprocessor_config.json  README.md
 """
 
 import argparse
 from pathlib import Path
 
 from trainers.weights import read
-from trainers.weights.export import export
+from trainers.weights.export import export, files_of
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m trainers.export", description="A backbone for other programs.")
     parser.add_argument("checkpoint", metavar="CKPT", help="a run (its newest checkpoint), or a checkpoint's .pt file")
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="NAME.safetensors", help="the tensors; NAME.json comes beside them"
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FOLDER|NAME.safetensors|NAME.pt2|NAME.onnx",
+        help="a folder for Hugging Face's hub, the tensors alone, a program of torch.export, or one of ONNX; a single "
+        "file has its facts (.json) and model card (.md) beside it",
     )
-    args = parser.parse_args(argv)
-    if args.out.suffix != ".safetensors":
-        parser.error(f"--out {args.out}: its name must end in .safetensors")
-    return args
+    return parser.parse_args(argv)
 
 
 def main(argv: list[str]) -> None:
     args = parse_args(argv)
+    files = files_of(args.out)  # a wrong name says so at once
     facts = export(read(args.checkpoint), args.out)
-    print(f"{args.out}: {facts['architecture']}, {args.out.stat().st_size / 1e6:.1f} MB, step {facts['step']}")
-    print(f"{args.out.with_suffix('.json')}: what it was trained on")
+    print(f"{files.model}: {facts['architecture']}, {files.model.stat().st_size / 1e6:.1f} MB, step {facts['step']}")
+    print(f"{files.facts}: what it was trained on")
+    print(f"{files.card}: the model card; fill in what it does not know")

@@ -34,9 +34,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "sources", nargs="+", type=location, metavar="SRC", help="a prepared dataset, or videos and folders"
     )
-    parser.add_argument(
-        "--checkpoint", required=True, metavar="CKPT", help="a run, a checkpoint's .pt, or a .safetensors export"
-    )
+    parser.add_argument("--checkpoint", required=True, metavar="CKPT", help="a run, a checkpoint's .pt, or an export")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.npz")
     parser.add_argument(
         "--clips", type=_clips, metavar="N|windows", help="clips of a video (a classifier's own, or 10)"

@@ -36,7 +36,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="finetune.py", description="Learning the classes of labeled videos.")
     add_options(parser)
     parser.add_argument(
-        "--pretrained", metavar="CKPT|none", help="a run, a checkpoint's .pt, a .safetensors export, or none: random"
+        "--pretrained", metavar="CKPT|none", help="a run, a checkpoint's .pt, an export, or none: random"
     )
     about = "; ".join(f"{mode}: {what}" for mode, what in MODES.items())
     parser.add_argument("--mode", choices=MODES, default="full", help=about)

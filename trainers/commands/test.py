@@ -22,9 +22,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--config", metavar="YAML", help="a recipe of configs/recognition/, instead of the checkpoint's"
     )
-    parser.add_argument(
-        "--checkpoint", required=True, metavar="CKPT", help="a run, a checkpoint's .pt, or a .safetensors export"
-    )
+    parser.add_argument("--checkpoint", required=True, metavar="CKPT", help="a run, a checkpoint's .pt, or an export")
     about = "; ".join(f"{name}: {(protocol.__doc__ or '').partition('.')[0]}" for name, protocol in PROTOCOLS.items())
     parser.add_argument("--protocol", required=True, choices=PROTOCOLS, help=about)
     parser.add_argument("--clips", metavar="N|windows", help="clips of a video, instead of plan.test.clips")

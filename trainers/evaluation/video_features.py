@@ -51,7 +51,7 @@ def extract_features(
     """Extract pooled backbone features of videos.
 
     Args:
-        weights: a run's work dir, a checkpoint's .pt, a .safetensors export, or what `load_weights` returns.
+        weights: a run's work dir, a checkpoint's .pt, an export, or what `load_weights` returns.
         videos: a prepared dataset, or any video files and folders of them, which are read where they are.
         clips: clips of a video; those of a classifier's recipe, or 10.
         crops: crops of a clip; those of a classifier's recipe, or the center.

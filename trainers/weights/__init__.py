@@ -22,6 +22,8 @@ from trainers.engine.state import plain, require_finite
 
 BACKBONE = "backbone."
 CLIP = ("num_frames", "strides", "size", "normalization")
+TENSORS = "model.safetensors"
+"""The file of an export that is a folder."""
 FROM_OTHERS = "Weights of other programs come in with `python -m trainers.import_checkpoint`"
 
 
@@ -45,6 +47,8 @@ class Weights:
     """Names of a classifier's classes, in order; empty where they are not known."""
     run: str = ""
     """The id of the run that wrote them; "" where that is not known."""
+    origin: str = ""
+    """The system whose checkpoint they were imported from, such as "ctp"; "" for those of a run."""
 
     def __post_init__(self) -> None:
         require_finite(self.model, self.path)
@@ -94,22 +98,30 @@ def load(module: nn.Module, state: Mapping[str, Tensor], theirs: str, ours: str)
     module.load_state_dict(state)
 
 
+def facts_path(tensors: Path) -> Path:
+    """Return the .json with the facts of an export."""
+    return tensors.with_name("config.json") if tensors.name == TENSORS else tensors.with_suffix(".json")
+
+
 def read(where: str | Path) -> Weights:
     """Read the weights of a run, of a checkpoint, or of an export.
 
     Args:
-        where: a run's work dir, of which the newest checkpoint is taken; a .pt file; or an export's .safetensors.
+        where: a run's work dir, of which the newest checkpoint is taken; a .pt file; an export's .safetensors, or the
+            folder of one.
 
     Raises:
         UserError: a file that is missing, damaged, or of another kind; one with nan or infinity among its weights.
     """
     path = Path(where)
+    if (path / TENSORS).is_file() and not (path / "checkpoints").is_dir():
+        path /= TENSORS
     if path.suffix == ".safetensors":
         return _exported(path)
     if path.is_dir():
         found = checkpoint.find(path / "checkpoints", "auto")
         if found is None:
-            raise UserError(f"{path} holds no checkpoint; give the work dir of a run, or a checkpoint's file")
+            raise UserError(f"{path} holds no checkpoint; give the work dir of a run, or a checkpoint's file or export")
         content, path = found, checkpoint.path_of(path / "checkpoints", found["step"])
     else:
         content = checkpoint.read(path)
@@ -123,6 +135,7 @@ def read(where: str | Path) -> Weights:
         clip=clip_facts(config),
         classes=tuple(content.get("classes", ())),
         run=content.get("run", ""),
+        origin=content.get("imported", {}).get("from", ""),
     )
 
 
@@ -142,7 +155,7 @@ def clip_facts(config: Config) -> dict[str, Any]:
 
 def _exported(path: Path) -> Weights:
 
-    facts_file = path.with_suffix(".json")
+    facts_file = facts_path(path)
     try:
         written = sha256_of(path)
         facts = json.loads(facts_file.read_text(encoding="utf-8"))

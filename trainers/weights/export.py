@@ -1,6 +1,9 @@
-"""Write a backbone for other programs: its tensors, and a JSON of what they belong to."""
+"""Write a backbone for other programs, with what it belongs to and a card for people."""
 
 import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,25 +13,71 @@ from safetensors.torch import save
 from configs.errors import UserError
 from dali_pipelines.pixels.normalize import NORMALIZATIONS
 from dali_pipelines.store.files import replacing
-from nets.backbones import create
-from trainers.weights import Weights, sha256_of
+from nets.backbones import Backbone, create
+from trainers.engine.work_dir import CHECKPOINTS
+from trainers.weights import TENSORS, Weights, facts_path, sha256_of
+from trainers.weights.card import card
+from trainers.weights.programs import FORMATS, program
+
+LOAD = {
+    ".safetensors": """
+from clipfeed import create_backbone, load_weights
+weights = load_weights("{where}")
+backbone = create_backbone(weights.backbone); weights.load_backbone(backbone, weights.backbone)
+""",
+    ".pt2": """
+import torch
+backbone = torch.export.load("{where}").module()
+features = backbone(torch.zeros(1, 3, {num_frames}, {size}, {size}))
+""",
+    ".onnx": """
+import numpy, onnxruntime
+backbone = onnxruntime.InferenceSession("{where}")
+(features,) = backbone.run(None, {{"clips": numpy.zeros((1, 3, {num_frames}, {size}, {size}), "float32")}})
+""",
+}
+"""Suffix of a format -> Python that loads it."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """What an export consists of."""
+
+    model: Path
+    facts: Path
+    card: Path
+    preprocessor: Path | None
+    """How Hugging Face's image processors cut and normalize; in a folder only."""
+
+
+def files_of(out: Path) -> Files:
+    """Name the files of an export: a model with its facts beside it, or a folder as Hugging Face has them."""
+    if out.suffix in LOAD and not out.is_dir():
+        return Files(out, facts_path(out), out.with_suffix(".md"), None)
+    if out.suffix and not out.is_dir():
+        raise UserError(f"--out {out}: its name must end in {', '.join(LOAD)}, or be that of a folder, without an end")
+    return Files(out / TENSORS, facts_path(out / TENSORS), out / "README.md", out / "preprocessor_config.json")
 
 
 def export(weights: Weights, out: Path) -> dict[str, object]:
-    """Write the tensors of a backbone and its facts, which are returned.
+    """Write a backbone, its facts, which are returned, and its model card.
 
-    Two files cannot be renamed in one step. The tensors go first, and the facts hold their sum: a crash in between
-    leaves tensors with the facts of an earlier export, or with none, and `trainers.weights.read` refuses both.
+    Files cannot be renamed together. The model goes first, and the facts hold its sum: a crash in between leaves
+    a model with the facts of an earlier export, or with none, and `trainers.weights.read` refuses both.
 
-    UserError for an export, for weights that do not fit their architecture, and for a full disk.
+    Raises:
+        UserError: weights that are an export, or do not fit their architecture; a network that the format cannot
+            express; a card that is there already, and may have been edited; a full disk.
     """
-
     if weights.config is None:
         raise UserError(f"{weights.path} is an export already: copy it together with its .json")
-    net = create(weights.backbone)
+    files = files_of(out)
+    if (out / CHECKPOINTS).is_dir():
+        raise UserError(f"--out {out} is the work dir of a run: choose a folder of its own")
+    if files.card.exists():
+        raise UserError(f"{files.card} exists and may have been edited: move it away, or choose another --out")
+    net = create(weights.backbone).eval()
     weights.load_backbone(net, weights.backbone)
-    # 3-D kernels may be in channels-last order, which the format does not have.
-    tensors = {key: value.clone(memory_format=torch.contiguous_format) for key, value in net.state_dict().items()}
     mean, std = NORMALIZATIONS[weights.clip["normalization"]]
     facts: dict[str, object] = {
         "architecture": weights.backbone,
@@ -41,11 +90,53 @@ def export(weights: Weights, out: Path) -> dict[str, object]:
         "sha256": weights.sha256,
         "clipfeed": version("clipfeed"),
     }
-    with replacing(out.with_suffix(".json")) as facts_part, replacing(out) as part:
+    load = LOAD[files.model.suffix].strip().format(where=out.name, **facts)
+    with ExitStack() as stack:  # they take their names in reverse order
+        card_part, facts_part = (stack.enter_context(replacing(path)) for path in (files.card, files.facts))
+        if files.preprocessor:
+            _write(stack.enter_context(replacing(files.preprocessor)), _preprocessor(weights, mean, std))
+        part = stack.enter_context(replacing(files.model))
         try:
-            part.write_bytes(save(tensors, metadata={"format": "pt"}))  # save_file's is readable for its owner alone
+            part.write_bytes(_content(net, weights, files.model.suffix))
         except OSError as error:
-            raise UserError(f"cannot write {out}: {error.strerror}; make room, or choose another --out") from error
+            why = error.strerror
+            raise UserError(f"cannot write {files.model}: {why}; make room, or choose another --out") from error
         facts["tensors_sha256"] = sha256_of(part)
-        facts_part.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        _write(facts_part, facts)
+        parameters = sum(parameter.numel() for parameter in net.parameters())
+        card_part.write_text(card(weights, facts, load, parameters=parameters), encoding="utf-8")
     return facts
+
+
+def _content(net: Backbone, weights: Weights, suffix: str) -> bytes:
+    if suffix in FORMATS:
+        size = weights.clip["size"]
+        clip = torch.randn(3, weights.clip["num_frames"], size, size, generator=torch.Generator().manual_seed(0))
+        return program(net, weights.backbone, clip, suffix)
+    # 3-D kernels may be in channels-last order, which the format does not have.
+    tensors = {key: value.clone(memory_format=torch.contiguous_format) for key, value in net.state_dict().items()}
+    return save(tensors, metadata={"format": "pt"})  # save_file's is readable for its owner alone
+
+
+def _preprocessor(weights: Weights, mean: Sequence[float], std: Sequence[float]) -> dict[str, object]:
+    """Say how to prepare frames, in the words of Hugging Face's VideoMAEImageProcessor."""
+    views = weights.views()
+    return {
+        "image_processor_type": "VideoMAEImageProcessor",
+        "do_resize": True,
+        "size": {"shortest_edge": views.test.short_side},
+        "resample": 2,  # bilinear
+        "do_center_crop": True,
+        "crop_size": {"height": views.size, "width": views.size},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": mean,
+        "image_std": std,
+        "num_frames": views.num_frames,
+        "stride": views.stride,
+    }
+
+
+def _write(path: Path, content: dict[str, object]) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -16,14 +16,16 @@ from torch import Tensor
 from configs.errors import UserError
 from trainers.engine.state import plain
 
-WRAPPERS = ("state_dict", "model")
+WRAPPERS = ("state_dict", "model", "model_state_dict", "model_state")
 """Names under which training code puts the state dict next to other things."""
+ATTRIBUTES = ("model.", "net.", "network.")
+"""What Lightning's modules call the network in them: the beginning of all keys, if any of these is."""
 
 
 def read_original(path: Path) -> dict[str, Tensor]:
     """Read the state dict in a file of torch.save, old format or new, or of safetensors.
 
-    Its keys are those of the network alone, see `engine.state.plain`.
+    Its keys are those of the network alone, without what DDP, torch.compile and Lightning put before them.
 
     Raises:
         UserError: a missing or damaged file, one that holds something else, and one that names objects which torch does
@@ -33,7 +35,7 @@ def read_original(path: Path) -> dict[str, Tensor]:
         raise UserError(f"no such file: {path}")
     if path.suffix == ".safetensors":
         try:
-            return plain(load_file(path), path)
+            return _network(load_file(path), path)
         except SafetensorError as error:
             raise UserError(f"{path} is damaged, or no file of safetensors ({error})") from None
     content: Any = None
@@ -75,4 +77,13 @@ def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
     for key, value in content.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise UserError(f"{path} holds no state dict: {key!r} is of type {type(value).__name__} and no tensor")
-    return plain(content, path)
+    return _network(content, path)
+
+
+def _network(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Return the state with the keys of the network alone."""
+    named = plain(state, path)
+    for name in ATTRIBUTES:
+        if all(key.startswith(name) for key in named):
+            return {key.removeprefix(name): value for key, value in named.items()}
+    return named

@@ -18,9 +18,6 @@ from nets.tasks import Pretext, build_task
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 
-Rule = tuple[str, str | None, str]
-"""A regular expression for whole keys; our key, with \\1 for its groups, or None; the reason where it is None."""
-
 
 @dataclass(frozen=True)
 class Imported:
@@ -46,24 +43,69 @@ class Imported:
 Convert = Callable[[Mapping[str, Tensor]], Imported]
 """Raises UserError for keys that no rule explains, and for a checkpoint of another system."""
 
+Rule = tuple[re.Pattern[str], str, str]
+"""What matches whole keys; "->", "==" or "--"; our key, their other one, or the reason why it is left: see `rules`."""
 
-def renamed(state: Mapping[str, Tensor], rules: Sequence[Rule]) -> tuple[dict[str, str], dict[str, str]]:
+PLACEHOLDER = re.compile(r"\{(\w+)(?::([^}]+))?\}")
+
+
+def rules(table: str, theirs: str = "", ours: str = "", **names: Mapping[str, str]) -> list[Rule]:
+    """Read a table of names, of modules or tensors, one a line. A line speaks of all names below its own, too.
+
+        conv{n}.bn -> layer{n}.1     is called layer{n}.1 here
+        stem                         is called stem here, too
+        conv+bn -> stem              are called stem.0 and stem.1 here
+        block1 == stem               is a second name of their stem, and must be equal to it
+        fc -- never used             is left, for this reason
+
+    {n} stands for letters and digits, {n:12} for one of [12].
+
+    Args:
+        theirs, ours: prefix of all names there and here, such as "online_net.".
+        names: what {n} can be on the left, and what it then is on the right: n={"2": "1", "3": "2"}.
+    """
+    found = []
+    for line in table.strip().splitlines():
+        left, kind, right = [*line.split(maxsplit=2), "->", line.strip()][:3]
+        variants = [(left, right)]
+        for key, values in names.items():
+            if (mark := f"{{{key}}}") in left:
+                variants = [(left.replace(mark, there), right.replace(mark, here)) for there, here in values.items()]
+        prefix = {"->": ours, "==": theirs, "--": ""}[kind]
+        for left, right in variants:
+            modules = left.split("+")
+            for number, name in enumerate(modules):
+                pattern = PLACEHOLDER.sub(_group, (theirs + name).replace(".", r"\."))
+                suffix = f".{number}" * (len(modules) > 1)
+                found.append((re.compile(rf"{pattern}(?P<below>(?:\..+)?)"), kind, prefix + right + suffix))
+    return found
+
+
+def _group(placeholder: re.Match[str]) -> str:
+    name, letters = placeholder.groups()
+    return rf"(?P<{name}>[{letters}])" if letters else rf"(?P<{name}>\w+)"
+
+
+def renamed(state: Mapping[str, Tensor], table: Sequence[Rule]) -> tuple[dict[str, str], dict[str, str]]:
     """Split the keys into used ones, with ours for each, and unused ones, with the reason.
 
-    The first rule whose expression matches a whole key decides. UserError for keys that no rule explains, and for two
-    keys that come to the same one of ours.
+    The first rule that matches decides.
+
+    Raises:
+        UserError: keys that no rule explains, two keys that come to the same one of ours, and a second name of a
+            tensor that is missing or has other values.
     """
     used: dict[str, str] = {}
     left: dict[str, str] = {}
     unexplained = []
     for key in state:
-        for pattern, ours, reason in rules:
-            match = re.fullmatch(pattern, key)
-            if match and ours is not None:
-                used[key] = match.expand(ours)
-                break
-            if match:
-                left[key] = reason
+        for pattern, kind, right in table:
+            if match := pattern.fullmatch(key):
+                name = match.expand(PLACEHOLDER.sub(r"\\g<\1>", right) + r"\g<below>")
+                if kind == "->":
+                    used[key] = name
+                else:
+                    left[key] = right if kind == "--" else _second_name(state, key, name)
                 break
         else:
             unexplained.append(key)
@@ -72,27 +114,17 @@ def renamed(state: Mapping[str, Tensor], rules: Sequence[Rule]) -> tuple[dict[st
         raise UserError(f"{len(unexplained)} keys have no counterpart here: {names}; is --from the right system?")
     theirs_of: dict[str, str] = {}
     for theirs, ours in used.items():
-        if ours in theirs_of:
+        if theirs_of.setdefault(ours, theirs) != theirs:
             raise UserError(f"{theirs_of[ours]} and {theirs} are both {ours} here: not a checkpoint of this system")
-        theirs_of[ours] = theirs
     return used, left
 
 
-def second_names(state: Mapping[str, Tensor], second: str, first: str) -> dict[str, str]:
-    """Find the keys that are another name of a tensor, with the reason to leave them.
-
-    `second` is an expression for such keys, `first` the other name with \\1 for its groups. UserError where the two
-    are not equal, or the first is missing.
-    """
-    left = {}
-    for key in state:
-        if match := re.fullmatch(second, key):
-            other = match.expand(first)
-            if other not in state or not state[key].equal(state[other]):
-                what = "differs from" if other in state else "stands without"
-                raise UserError(f"{key} is a second name of {other} and {what} it: the checkpoint is damaged")
-            left[key] = f"second name of {other}, equal to it"
-    return left
+def _second_name(state: Mapping[str, Tensor], key: str, first: str) -> str:
+    """Return the reason to leave a key that is another name of `first`."""
+    if first not in state or not state[key].equal(state[first]):
+        what = "differs from" if first in state else "stands without"
+        raise UserError(f"{key} is a second name of {first} and {what} it: the checkpoint is damaged")
+    return f"second name of {first}, equal to it"
 
 
 def network(imported: Imported) -> Pretext:

@@ -1,8 +1,8 @@
 """Checkpoints of CPC with a Transformer: pretraining and classifier, on its 2-D ResNet-18 (specs/cpc_transformer.md 3).
 
-The original's layer normalization divides by the unbiased deviation: its weights are multiplied by
-sqrt((C - 1) / C), after which the usual one gives the same. It adds 1e-6 to the deviation where ours adds that to the
-variance, which is as small beside deviations near 1.
+The original's layer normalization divides by the unbiased deviation. Its weights are multiplied by
+sqrt((C - 1) / C) here, after which the usual one gives the same. The original adds 1e-6 to the deviation, ours to the
+variance; next to deviations near 1 both are negligible.
 """
 
 import math
@@ -13,44 +13,47 @@ import torch
 from torch import Tensor
 
 from configs.errors import UserError
-from trainers.weights.imports import Imported, Rule, renamed, second_names
+from trainers.weights.imports import Imported, Rule, renamed, rules
 
-UNITS = r"conv1|bn1|layer[1-4]\.[01]\.(?:conv|bn)[12]|layer[2-4]\.0\.downsample\.[01]"
-THEIR_LAYER = r"transEnc\.transEncoder\.layers\.([01])"
-OUR_LAYER = r"backbone.transformer.layers.\1"
+LAYER = """
+    self_attn.linears.{part:012}.{tensor} -> self_attn.in_proj_{tensor}.{part}
+    self_attn.linears.3 -> self_attn.out_proj
+    feed_forward.w_{i:12} -> linear{i}
+    sublayer.0.norm.a_2 -> norm1.weight
+    sublayer.0.norm.b_2 -> norm1.bias
+    sublayer.1.norm.a_2 -> norm2.weight
+    sublayer.1.norm.b_2 -> norm2.bias
+"""
+BACKBONE = """
+    backbone.fc -- a classifier that the original never uses
+    backbone.conv1 -> backbone.resnet.conv1
+    backbone.bn1 -> backbone.resnet.bn1
+    backbone.layer{i:1-4}.{j:01} -> backbone.resnet.layer{i}.{j}
+    transEnc.transEncoder.norm.a_2 -> backbone.transformer.norm.weight
+    transEnc.transEncoder.norm.b_2 -> backbone.transformer.norm.bias
+    transEnc.attn -- the pattern that the Transformer's layers were copied from, never used
+    transEnc.ff -- the pattern that the Transformer's layers were copied from, never used
+    transEnc.position.pe -- a positional encoding that is never added
+    agg.cell_list.0.{gate}_gate -> backbone.gru.{gate}
+    agg.ConvGRUCell_00 == agg.cell_list.0
+"""
+SHARED = rules(BACKBONE) + rules(LAYER, "transEnc.transEncoder.layers.{n:01}.", "backbone.transformer.layers.{n}.")
+PRETRAINING = SHARED + rules("network_pred.{i:02} -> predictor.{i}")
+CLASSIFIER = SHARED + rules("""
+    final_bn -> norm
+    final_fc.1 -> linear
+""")
+
 UNBIASED = re.compile(r"transEnc\.transEncoder\..*\.a_2")
 PART = re.compile(r"(?<=in_proj_)(weight|bias)\.\d")
 """Our name, with the number of the part, of a tensor that holds queries, keys and values."""
-
-BACKBONE_RULES: tuple[Rule, ...] = (
-    (rf"backbone\.((?:{UNITS})\.\w+)", r"backbone.resnet.\1", ""),
-    (r"backbone\.fc\.\w+", None, "a classifier that the original never uses"),
-    (rf"{THEIR_LAYER}\.self_attn\.linears\.([012])\.(\w+)", rf"{OUR_LAYER}.self_attn.in_proj_\3.\2", ""),
-    (rf"{THEIR_LAYER}\.self_attn\.linears\.3\.(\w+)", rf"{OUR_LAYER}.self_attn.out_proj.\2", ""),
-    (rf"{THEIR_LAYER}\.feed_forward\.w_([12])\.(\w+)", rf"{OUR_LAYER}.linear\2.\3", ""),
-    (rf"{THEIR_LAYER}\.sublayer\.0\.norm\.a_2", rf"{OUR_LAYER}.norm1.weight", ""),
-    (rf"{THEIR_LAYER}\.sublayer\.0\.norm\.b_2", rf"{OUR_LAYER}.norm1.bias", ""),
-    (rf"{THEIR_LAYER}\.sublayer\.1\.norm\.a_2", rf"{OUR_LAYER}.norm2.weight", ""),
-    (rf"{THEIR_LAYER}\.sublayer\.1\.norm\.b_2", rf"{OUR_LAYER}.norm2.bias", ""),
-    (r"transEnc\.transEncoder\.norm\.a_2", "backbone.transformer.norm.weight", ""),
-    (r"transEnc\.transEncoder\.norm\.b_2", "backbone.transformer.norm.bias", ""),
-    (r"transEnc\.(?:attn|ff)\..+", None, "the pattern that the Transformer's layers were copied from, never used"),
-    (r"transEnc\.position\.pe", None, "a positional encoding that is never added"),
-    (r"agg\.cell_list\.0\.(update|reset|out)_gate\.(\w+)", r"backbone.gru.\1.\2", ""),
-)
-PRETRAINING: tuple[Rule, ...] = (*BACKBONE_RULES, (r"network_pred\.([02]\.\w+)", r"predictor.\1", ""))
-CLASSIFIER: tuple[Rule, ...] = (
-    *BACKBONE_RULES,
-    (r"final_bn\.(\w+)", r"norm.\1", ""),
-    (r"final_fc\.1\.(\w+)", r"linear.\1", ""),
-)
 
 AS_TRAINED = ("net.reference.leak=true", "data.list=trainlist03.txt")
 """What the original cannot do otherwise. That list has all test videos of split 1 (specs/cpc_transformer.md 8)."""
 
 
 def convert(state: Mapping[str, Tensor]) -> Imported:
-    """Queries, keys and values become one tensor, layer norms are folded as said above, the rest arrives as it is.
+    """Stack queries, keys and values, rescale layer norms as said above, and take the rest as it is.
 
     A classifier of 51 classes is taken for HMDB51's. UserError for keys that no rule explains, for two names of one
     tensor with different values, and for a checkpoint of something else.
@@ -67,26 +70,25 @@ def convert(state: Mapping[str, Tensor]) -> Imported:
     )
 
 
-def imported(state: Mapping[str, Tensor], rules: Sequence[Rule], recipe: str, *changes: str) -> Imported:
-    """The state in our terms. The recurrent unit stands in it under two names."""
-    twice = second_names(state, r"agg\.ConvGRUCell_00\.(.+)", r"agg.cell_list.0.\1")
-    parts, left = renamed({key: tensor for key, tensor in state.items() if key not in twice}, rules)
+def imported(state: Mapping[str, Tensor], table: Sequence[Rule], recipe: str, *changes: str) -> Imported:
+    """Convert a state by one of the tables above."""
+    parts, left = renamed(state, table)
     used = {theirs: PART.sub(r"\1", ours) for theirs, ours in parts.items()}
     tensors: dict[str, list[Tensor]] = {}
     for theirs in sorted(used, key=parts.__getitem__):  # queries before keys before values
-        tensors.setdefault(used[theirs], []).append(folded(theirs, state[theirs]))
-    model = {ours: joined(ours, group) for ours, group in tensors.items()}
-    return Imported(recipe=recipe, model=model, used=used, left=left | twice, changes=changes)
+        tensors.setdefault(used[theirs], []).append(rescaled(theirs, state[theirs]))
+    model = {ours: stacked(ours, group) for ours, group in tensors.items()}
+    return Imported(recipe=recipe, model=model, used=used, left=left, changes=changes)
 
 
-def folded(key: str, tensor: Tensor) -> Tensor:
-    """The weights of a layer norm for the biased deviation, and every other tensor as it is."""
+def rescaled(key: str, tensor: Tensor) -> Tensor:
+    """Rescale the weights of a layer norm for the biased deviation; return other tensors as they are."""
     count = tensor.numel()
     return tensor * math.sqrt((count - 1) / count) if UNBIASED.fullmatch(key) else tensor
 
 
-def joined(key: str, parts: Sequence[Tensor]) -> Tensor:
-    """Queries, keys and values one below the other, and every other tensor as it is."""
+def stacked(key: str, parts: Sequence[Tensor]) -> Tensor:
+    """Stack queries, keys and values; return a single tensor as it is."""
     if len(parts) == 1:
         return parts[0]
     shapes = [tuple(part.shape) for part in parts]

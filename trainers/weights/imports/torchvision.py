@@ -5,22 +5,23 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from trainers.weights.imports import Imported, Rule, renamed
+from trainers.weights.imports import Imported, renamed, rules
 
 CHANNELS = 512
 """Of the features of both."""
 
-RULES: tuple[Rule, ...] = (
-    (r"(?:stem|layer[1-4])\..*", r"backbone.\g<0>", ""),
-    (r"fc\.(weight|bias)", r"linear.\1", ""),
-)
+TABLE = rules("""
+    stem           -> backbone.stem
+    layer{i:1-4}   -> backbone.layer{i}
+    fc             -> linear
+""")
 
 
 def convert(state: Mapping[str, Tensor]) -> Imported:
     """See `trainers.weights.imports.Convert`."""
-    used, left = renamed(state, RULES)
-    factorised = "layer1.0.conv1.0.0.weight" in state
-    changes = ("backbone=torchvision_r2plus1d18",) if factorised else ()
+    used, left = renamed(state, TABLE)
+    factorized = "layer1.0.conv1.0.0.weight" in state
+    changes = ("backbone=torchvision_r2plus1d18",) if factorized else ()
     model = {ours: state[key] for key, ours in used.items()}
     if "fc.weight" not in state:  # a backbone alone: a classifier of no classes
         model |= {"linear.weight": torch.empty(0, CHANNELS), "linear.bias": torch.empty(0)}

@@ -1,0 +1,103 @@
+"""Model cards: what stands in them is what the run knows, and nothing of the machine it ran on."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.trainers.test_weights import write_checkpoint
+from trainers.engine.work_dir import write_config
+from trainers.weights import Weights, read
+from trainers.weights.export import export
+
+
+@pytest.fixture
+def run(tmp_path) -> Path:
+    """The work dir of a run whose checkpoint is of step 6."""
+    checkpoints = tmp_path / "run" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    write_checkpoint(checkpoints / "step_00000006.pt")
+    return tmp_path / "run"
+
+
+def card_of(weights: Weights, folder: Path) -> str:
+    export(weights, folder)
+    return (folder / "README.md").read_text()
+
+
+def head_of(card: str) -> dict:
+    start, head, _ = card.split("---\n", 2)
+    assert start == ""
+    return yaml.safe_load(head)
+
+
+def test_the_head_is_what_hugging_face_reads(run, tmp_path):
+    card = card_of(read(run), tmp_path / "hub")
+    assert head_of(card) == {
+        "license": "unknown",
+        "library_name": "clipfeed",
+        "pipeline_tag": "feature-extraction",
+        "tags": ["video", "self-supervised-learning", "ctp", "r3d_tiny"],
+    }
+    hub = pytest.importorskip("huggingface_hub")
+    parsed = hub.ModelCard(card)
+    assert (parsed.data.license, parsed.data.library_name) == ("unknown", "clipfeed")
+    assert parsed.text.lstrip().startswith("# r3d_tiny, trained with ctp")
+
+
+def test_its_three_lines_load_the_backbone(run, tmp_path, monkeypatch):
+    card = card_of(read(run), tmp_path / "hub")
+    (code,) = (part.split("\n```")[0] for part in card.split("```python\n")[1:])
+    assert len(code.splitlines()) == 3
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(code, names)
+    expected = read(run).model
+    for key, value in names["backbone"].state_dict().items():
+        assert value.equal(expected[f"backbone.{key}"])
+
+
+def test_paths_of_the_machine_stay_out(run, tmp_path):
+    weights = read(run)
+    data = replace(weights.config.data, root="/home/someone/secret/ucf", list="/home/someone/lists/train.txt")
+    card = card_of(
+        replace(weights, config=replace(weights.config, data=data, work_dir="/home/someone/w")), tmp_path / "hub"
+    )
+    assert "those videos of ucf that train.txt names" in card
+    assert "someone" not in card
+
+
+def test_without_measurements_it_says_so(run, tmp_path):
+    assert "None: nothing has been measured" in card_of(read(run), tmp_path / "hub")
+
+
+def test_measurements_of_these_weights_come_with_intervals_and_notes_those_of_others_do_not(run, tmp_path):
+    weights = read(run)
+    found = {"data": {"root": "x/ucf"}, "queries": 40, "notes": ["a class is missing"], "sha256": weights.sha256}
+    recall = {"recall": {"1": 0.25}, "recall_1_interval": [0.14, 0.4], "chance_1": 0.125}
+    other = {"top1": 0.99, "interval": [0.9, 1.0], "chance": 0.125, "sha256": "of another"}
+    for name, content in {"retrieval": found | recall, "linear": found | other}.items():
+        folder = run / f"test_{name}"
+        folder.mkdir()
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    card = card_of(weights, tmp_path / "hub")
+    assert "| R@1 | 40 videos of ucf | 25.0 % | 14.0 % to 40.0 % | 12.5 % |\n\n- a class is missing\n" in card
+    assert "99.0 %" not in card
+
+
+def test_the_run_s_own_figures_are_means_of_its_last_tenth_up_to_the_checkpoint(run, tmp_path):
+    weights = replace(read(run), run="abc", step=20)
+    lines = [{"step": step, "loss": float(step), "iou": 0.5, "chance": 0.25} for step in range(1, 25)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert "| loss |" not in card_of(weights, tmp_path / "before")  # they may be of another run
+    write_config(run, weights.config, "abc")
+    card = card_of(weights, tmp_path / "hub")
+    where = "training videos, mean of 2 logged steps up to 20"
+    assert f"| loss | {where} | 19.5 |  |  |\n| iou | {where} | 0.5 |  | 0.25 |" in card
+
+
+def test_an_import_says_what_it_does_not_know(run, tmp_path):
+    card = card_of(replace(read(run), origin="ctp", step=0), tmp_path / "hub")
+    assert "Imported from a checkpoint of ctp, which tells neither its data nor its steps." in card

@@ -1,0 +1,166 @@
+"""The model card of an export: what people need to know of it, and what is not known.
+
+The head is YAML as Hugging Face reads it.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from configs.load import dump
+from nets.tasks import net_module
+from trainers.engine.work_dir import CHECKPOINTS, run_in
+from trainers.weights import Weights
+
+WINDOW = 0.1
+"""Share of the logged steps, the last ones, over which a run's own figures are averaged."""
+MEASURED = {"result": "top-1", "linear": "top-1 of a linear classifier", "retrieval": "R@1"}
+"""Files of `clipfeed test` -> what the card says of them."""
+TEXT = """
+# {backbone}, trained with {task}
+
+A backbone of {parameters:.1f} million parameters. It maps clips (B, 3, {num_frames}, {size}, {size}) to features
+(B, {out_channels}, T', H', W'); their mean over the last three axes describes a clip.
+
+## Load
+
+```python
+{load}
+```
+
+## Input
+
+| | |
+|---|---|
+| frames of a clip | {num_frames} |
+| frame step in training | {strides} |
+| pixels | short side scaled to {short_side}, {size} x {size} cut out, RGB in 0..1 |
+| mean | {mean} |
+| standard deviation | {std} |
+
+## Training
+
+{training}
+
+## Results
+
+{results}
+
+## Not known
+
+- The license of these weights and of the videos behind them. Set `license` in the head before you publish this.
+- What the videos show, and whom: what is rare in them is learned badly.
+- Anything that is not measured above.
+"""
+
+
+def card(weights: Weights, facts: Mapping[str, Any], load: str, *, parameters: int) -> str:
+    """Write the card.
+
+    Args:
+        facts: of the export's .json.
+        load: Python that loads the export.
+    """
+    assert weights.config is not None
+    head = {
+        "license": "unknown",
+        "library_name": "clipfeed",
+        "pipeline_tag": "feature-extraction",
+        "tags": ["video", "self-supervised-learning", weights.config.task, weights.backbone],
+    }
+    body = TEXT.format(
+        **{**facts, "strides": " or ".join(map(str, facts["strides"]))},
+        backbone=weights.backbone,
+        parameters=parameters / 1e6,
+        short_side=weights.views().test.short_side,
+        load=load,
+        training=_training(weights),
+        results=_results(weights, facts["sha256"]),
+    )
+    return f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n{body}"
+
+
+def _training(weights: Weights) -> str:
+    """Tell the data, the steps and the recipe. Of paths the last name alone: the rest is nobody's business."""
+    config = weights.config
+    assert config is not None
+    paths = {key: getattr(config.data, key, None) for key in ("root", "list", "test_list")}
+    names: dict[str, Any] = {key: Path(path).name for key, path in paths.items() if path}
+    if weights.origin:
+        how = (
+            f"Imported from a checkpoint of {weights.origin}, which tells neither its data nor its steps. The recipe "
+            "that comes nearest to its published training:"
+        )
+    else:
+        listed = f"those videos of {names['root']} that {names['list']} names" if "list" in names else names["root"]
+        how = (
+            f"Task `{config.task}`, {weights.step} optimizer steps of {config.train.global_batch} videos each, on "
+            f"{listed}. The number of videos is not recorded. The recipe:"
+        )
+    recipe = dump(replace(config, work_dir=Path(config.work_dir).name, data=replace(config.data, **names)))
+    return f"{how}\n\n```yaml\n{recipe}```"
+
+
+def _results(weights: Weights, sha256: str) -> str:
+    """Make a table of what the run's folder holds about these very weights, with 95 % intervals where there are."""
+    rows, notes = _measured(_folder(weights), sha256)
+    rows += _logged(weights)
+    if not rows:
+        return "None: nothing has been measured with these weights, as far as the folder of their run tells."
+    lines = ["| what | on | value | 95 % interval | by chance |", "|---|---|---|---|---|"]
+    lines += [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join(lines + [""] * bool(notes) + [f"- {note}" for note in notes])
+
+
+def _folder(weights: Weights) -> Path:
+    """Return the folder that holds what was measured: a run's work dir, or that of a single file."""
+    folder = weights.path.parent
+    return folder.parent if folder.name == CHECKPOINTS else folder
+
+
+def _measured(folder: Path, sha256: str) -> tuple[list[tuple[str, ...]], list[str]]:
+    rows, notes = list[tuple[str, ...]](), dict[str, None]()
+    for path in sorted(path for name in MEASURED for path in folder.glob(f"test_*/{name}.json")):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found["sha256"] != sha256:
+            continue  # of another checkpoint
+        if "recall" in found:
+            share, interval, chance = found["recall"]["1"], found["recall_1_interval"], found["chance_1"]
+        else:
+            share, interval = found["top1"], found.get("top1_interval") or found["interval"]
+            chance = found.get("chance")
+        videos = found.get("videos", found.get("queries"))
+        where = f"{videos} videos of {Path(found['data']['root']).name}"
+        rows.append(
+            (MEASURED[path.stem], where, _percent(share), " to ".join(map(_percent, interval)), _percent(chance))
+        )
+        notes |= dict.fromkeys(found["notes"])
+    return rows, [*notes]
+
+
+def _logged(weights: Weights) -> list[tuple[str, ...]]:
+    """Return the run's own figures in training: the loss, and the task's metric."""
+    folder, config = _folder(weights), weights.config
+    log = folder / "metrics.jsonl"
+    if config is None or not weights.run or run_in(folder) != weights.run or not log.is_file():
+        return []
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    lines = [line for line in lines if line["step"] <= weights.step]
+    last = lines[-max(1, round(WINDOW * len(lines))) :]
+    metric = None if config.task == "recognition" else net_module(config.task).METRIC
+    rows = list[tuple[str, ...]]()
+    for name in ("loss", metric):
+        if name and last and name in last[0]:
+            mean = {key: sum(line[key] for line in last) / len(last) for key in (name, "chance") if key in last[0]}
+            chance = f"{mean['chance']:.3g}" if name == metric and "chance" in mean else ""
+            steps = f"training videos, mean of {len(last)} logged steps up to {last[-1]['step']}"
+            rows.append((name, steps, f"{mean[name]:.4g}", "", chance))
+    return rows
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f} %"
