@@ -1,4 +1,4 @@
-"""The README's Python, run as it stands, against the commands."""
+"""The README's Python, run as it stands, and the backbone alone, against the commands."""
 
 import re
 
@@ -37,7 +37,7 @@ def folder(vp9_store, tmp_path, monkeypatch):
 
 
 def test_the_readme_loads_clips_and_extracts_the_features_of_the_command(folder, capsys):
-    loader_and_features, backbone_alone = readme_blocks()
+    (loader_and_features,) = readme_blocks()
     names: dict = {}
     exec(loader_and_features, names)
     shapes = f"{torch.Size([4, 3, 16, 112, 112])} {torch.Size([4, 3, 16, 4])}\n"
@@ -54,10 +54,13 @@ def test_the_readme_loads_clips_and_extracts_the_features_of_the_command(folder,
         np.testing.assert_array_equal(features.values, written["features"])
         assert features.values.shape == (2, 64)
 
-    exec(backbone_alone, names)
-    trained = write_checkpoint(folder / "same.pt")
-    for key, value in names["backbone"].state_dict().items():
-        assert torch.equal(value, trained.state_dict()[key])
+
+def test_a_backbone_alone_gets_the_weights_of_a_run(folder):
+    weights = clipfeed.load_weights("runs/mine")
+    backbone = clipfeed.create_backbone(weights.backbone)
+    weights.load_backbone(backbone, weights.backbone)
+    trained = write_checkpoint(folder / "same.pt").state_dict()
+    assert all(torch.equal(value, trained[key]) for key, value in backbone.state_dict().items())
 
 
 def test_loaded_weights_and_a_list_of_sources_give_the_features_of_their_paths(folder):
