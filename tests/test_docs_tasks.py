@@ -104,7 +104,8 @@ def random_batch(name: str, shape: tuple[int, ...], kind: str) -> torch.Tensor:
 def test_a_page_shows_the_options_of_its_task(task):
     """MkDocs takes the classes that are named from the code; here, that none is left out."""
     config = recipes(task)["demo"]
-    shown = set(re.findall(r"^::: (.+)$", page(task), re.MULTILINE))
+    shown = set(re.findall(r"^::: (.+)$|\.md#(nets\.[\w.]+)\)", page(task), re.MULTILINE))
+    shown = {here or elsewhere for here, elsewhere in shown}
     assert shown == {dotted(part) for part in options(config.plan) + options(config.net)}
 
 

@@ -88,7 +88,7 @@ def test_a_command_is_one_that_its_parser_takes(page, command, parsing):
     parsed = run(module, arguments)
     recipe = getattr(parsed.args, "config", None)
     if recipe and not recipe.isupper():
-        load(recipe, [change for change in getattr(parsed.args, "set", [])])
+        load(recipe, getattr(parsed.args, "set", []))
 
 
 def test_commands_are_found_on_the_pages():
@@ -137,7 +137,7 @@ def test_every_option_that_people_from_elsewhere_are_given_is_there(parsing):
             module.main(MINIMAL[name])
         known |= set(stopped.value.parser._option_string_actions)
     for page in (ROOT / "docs" / "coming_from").glob("*.md"):
-        named = {option for option in re.findall(r"(?<=`)--[a-z_-]+", ours(page))}
+        named = set(re.findall(r"(?<=`)--[a-z_-]+", ours(page)))
         assert named <= known, page
 
 
