@@ -16,6 +16,7 @@ from mkdocs.structure.pages import Page
 
 LINK = re.compile(r"(?<=\]\()(?:\.\./)+[^)#\s]+")
 PICTURES = (".png", ".svg")
+SPECS = re.compile(r" \(specs/[^)]*\)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -37,6 +38,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return posixpath.relpath(copy_of(target), here) if target else match[0]
 
     return LINK.sub(to_copy, markdown)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Leave out what docstrings say of specs: they are not in the repository."""
+    return SPECS.sub("", html)
 
 
 def outside(markdown: str, src_uri: str) -> Iterator[str]:

@@ -15,7 +15,7 @@ LINKS = re.findall(r"\]\(([^)\s]+)\)", README)
 
 @pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path, monkeypatch):
-    """MkDocs warns of dead links, of anchors too, and of pages that the nav lacks or misses; strict makes them errors."""
+    """MkDocs warns of dead links and anchors, and of pages that are missing; strict makes them errors."""
     monkeypatch.chdir(ROOT)
     config = mkdocs_config.load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path))
     assert config.strict

