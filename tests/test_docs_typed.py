@@ -20,7 +20,7 @@ SCRIPTS = {"trainers/pretrain.py": "pretrain", "trainers/finetune.py": "finetune
 FOLDERS = "|".join(sorted(path.name for path in (ROOT / "configs").iterdir() if path.is_dir() and path.name[0] != "_"))
 SECTIONS = "data|plan|net|optim|schedule|train|validation"
 TYPED = re.compile(
-    r"(?:clipfeed (?:" + "|".join(COMMANDS) + r") |python -m (?:dali_pipelines|trainers)\.\w+ |"
+    r"(?:(?<!from )clipfeed (?:" + "|".join(COMMANDS) + r") |python -m (?:dali_pipelines|trainers)\.\w+ |"
     r"(?:torchrun [^`\n]*|python )trainers/(?:pretrain|finetune|test)\.py )[^`\n]*"
 )
 
@@ -30,15 +30,21 @@ def text(page: Path) -> str:
 
 
 def ours(page: Path) -> str:
-    """A page without the columns of tables that show what one types elsewhere."""
+    """A page; of tables that show what one types elsewhere, the other columns alone."""
     if page.parent.name != "coming_from":
         return text(page)
-    rows = [line.split(" | ", 1) if line.startswith("| ") else ["", line] for line in text(page).splitlines()]
-    return "\n".join(row[-1] for row in rows)
+    return "\n".join(line.split(" | ", 1)[-1] if line.startswith("| ") else line for line in text(page).splitlines())
+
+
+def our_columns(page: Path) -> str:
+    """What a page's tables show beside what one types elsewhere."""
+    return "\n".join(line.split(" | ", 1)[1] for line in text(page).splitlines() if line.startswith("| "))
 
 
 def words(command: str) -> list[str]:
-    return shlex.split(re.split(r"\s+#|  \(|\.\.\.| \(of", command)[0])
+    """A command as the shell has it, without remarks and what it stands in."""
+    typed = re.split(r"\s+#|  \(|\.\.\.| \(of|\)", command)[0]
+    return shlex.split(typed.rstrip("'") if typed.count("'") % 2 else typed)
 
 
 def commands() -> list[tuple[str, str]]:
@@ -124,7 +130,7 @@ def flat(tree: dict[str, Any], before: str = "") -> list[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_key_that_is_named_is_one_of_a_recipe(page):
-    keys = set(re.findall(rf"(?:`|--set )((?:{SECTIONS})\.(?!py)[a-z_.0-9]+)", ours(page)))
+    keys = set(re.findall(rf"(?:`|--set )((?:{SECTIONS})\.(?!py|txt)[a-z_.0-9]+)", ours(page)))
     keys = {key for key in keys if not (ROOT / key).exists()}
     assert {key.rstrip(".") for key in keys} - known_keys() == set()
 
@@ -137,7 +143,7 @@ def test_every_option_that_people_from_elsewhere_are_given_is_there(parsing):
             module.main(MINIMAL[name])
         known |= set(stopped.value.parser._option_string_actions)
     for page in (ROOT / "docs" / "coming_from").glob("*.md"):
-        named = set(re.findall(r"(?<=`)--[a-z_-]+", ours(page)))
+        named = set(re.findall(r"(?<=`)--[a-z_-]+", our_columns(page)))
         assert named <= known, page
 
 
