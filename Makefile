@@ -1,4 +1,4 @@
-# make test: the whole check; make test-fast: all but the slow tests. make demo: from nothing to a trained and probed network.
+# make test: the whole check; make test-fast: all but the slow tests. make docs: the site. make demo: from nothing to a trained and probed network.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -9,7 +9,7 @@ DEMO   := demo
 PYTEST := PYTHONDONTWRITEBYTECODE= LD_LIBRARY_PATH="$$($(BIN)/python -m tests.helpers.ffmpeg $(VENV)/ffmpeg)$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}" \
     $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: install test test-fast lint demo clean
+.PHONY: install test test-fast lint docs demo clean
 
 install: $(VENV)/.installed
 
@@ -37,6 +37,11 @@ test: lint
 test-fast: install
 	$(PYTEST) -m 'not slow'
 
+# NO_MKDOCS_2_WARNING silences an announcement of the theme's makers.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "site/index.html"
+
 # One process per GPU; without a GPU two processes share the CPU.
 demo: install
 	$(BIN)/python -m dali_pipelines.demo_data --out $(DEMO)/data
@@ -49,4 +54,4 @@ demo: install
 	@echo "  preview       $(DEMO)/preview.png: what the network saw, with the boxes that it has to follow"
 
 clean:
-	rm -rf $(VENV) $(DEMO) runs
+	rm -rf $(VENV) $(DEMO) runs site

@@ -1,0 +1,119 @@
+"""The pages of the tasks hold what the code, the recipes and the results of the benches say."""
+
+import json
+import re
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bench.learning import downstream_demo, pretext_demo
+from configs.load import load
+from configs.schema import Config
+from dali_pipelines.plan.video import VideoInfo
+from dali_pipelines.tasks import Task
+from nets.tasks import build_task, net_module, pretext_tasks
+from tests.helpers.runs import ROOT
+
+PAGES = ROOT / "docs" / "tasks"
+PRETEXT = json.loads((ROOT / "bench/results/epyc-2core_2026-11-21/pretext_demo.json").read_text())["tasks"]
+DOWNSTREAM = json.loads((ROOT / "bench/results/downstream_demo.json").read_text())
+VIDEO = VideoInfo(name="a", num_frames=1000, width=320, height=240, fps=25.0, label=0)
+each_task = pytest.mark.parametrize("task", pretext_tasks())
+
+
+@cache
+def recipes(task: str) -> dict[str, Config]:
+    return {path.stem: load(path) for path in sorted((ROOT / "configs" / task).glob("*.yaml"))}
+
+
+def page(name: str) -> str:
+    return (PAGES / f"{name}.md").read_text()
+
+
+def recipe_table(task: str) -> str:
+    """Backbone, epochs, batch and optimizer of a task's recipes."""
+    lines = ["| recipe | backbone | epochs | batch | optimizer |", "|---|---|---|---|---|"]
+    for name, config in recipes(task).items():
+        optim, schedule = config.optim, config.schedule
+        when = f" at {', '.join(map(str, schedule.milestones))}" if schedule.milestones else ""
+        how = f"{optim.name}, {optim.lr:g}, {schedule.kind}{when}; weight decay {optim.weight_decay:g}"
+        train = config.train
+        lines.append(f"| `{task}/{name}` | `{config.backbone}` | {train.epochs} | {train.global_batch} | {how} |")
+    return "\n".join(lines)
+
+
+@each_task
+def test_a_page_lists_the_recipes_with_their_settings(task):
+    assert recipe_table(task) in page(task)
+
+
+@each_task
+def test_a_page_has_the_figures_of_the_demo_run(task):
+    assert pretext_demo.table({task: PRETEXT[task]}) in page(task)
+    if task in DOWNSTREAM:
+        assert downstream_demo.table({task: DOWNSTREAM[task]}) in page(task)
+
+
+@pytest.mark.parametrize("name", ["docs/tasks/index.md", "README.md"])
+def test_the_table_of_all_tasks_is_that_of_the_bench(name):
+    assert pretext_demo.table(PRETEXT) in (ROOT / name).read_text()
+
+
+def test_percentages_in_sentences_are_those_of_the_bench():
+    probe, random = (100 * PRETEXT["ctp"][name]["top1"] for name in ("probe", "probe_random"))
+    assert f"{probe:.1f} % of a linear probe, against {random:.1f} % with random weights" in page("ctp")
+
+
+@each_task
+def test_the_index_says_how_many_frames_a_task_needs_and_decodes(task):
+    (row,) = [line for line in page("index").splitlines() if line.startswith(f"| [`{task}`]({task}.md) |")]
+    *_, needs, decodes, recipe = (cell.strip(" `") for cell in row.strip("|").split("|"))
+    config = load(recipe)
+    plans = Task(config.task, config.plan)
+    rng = np.random.default_rng(0)
+    counts = [len(np.unique(plans.plan(VIDEO, rng)["frames"])) for _ in range(60)]
+    stated = [int(number) for number in decodes.split(" to ")]
+    assert (int(needs), stated[-1]) == (plans.min_frames, max(counts))
+    assert stated[0] <= min(counts)
+
+
+@each_task
+def test_a_page_explains_every_term_of_the_metrics(task):
+    config = recipes(task)["demo"]
+    schema = Task(task, config.plan).batch_schema
+    torch.manual_seed(0)
+    net = build_task(task, config.backbone, schema, config.net)
+    net.before_step(0)
+    terms = net({name: random_batch(name, shape, kind) for name, (shape, kind) in schema.items()})
+    assert {name for name in terms if f"`{name}`" not in page(task)} == set()
+    assert re.search(rf"^\| `{net_module(task).METRIC}` \|.*; the metric \|$", page(task), re.MULTILINE)
+
+
+def random_batch(name: str, shape: tuple[int, ...], kind: str) -> torch.Tensor:
+    """Two samples: noise, boxes of half the clip, classes 0."""
+    if kind == "int64":
+        return torch.zeros(2, *shape, dtype=torch.int64)
+    if name == "boxes":
+        return torch.tensor([8.0, 8.0, 40.0, 40.0]).expand(2, *shape)
+    return torch.randn(2, *shape)
+
+
+@each_task
+def test_a_page_shows_the_options_of_its_task(task):
+    """MkDocs takes the classes that are named from the code; here, that none is left out."""
+    config = recipes(task)["demo"]
+    shown = set(re.findall(r"^::: (.+)$|\.md#(nets\.[\w.]+)\)", page(task), re.MULTILINE))
+    shown = {here or elsewhere for here, elsewhere in shown}
+    assert shown == {dotted(part) for part in options(config.plan) + options(config.net)}
+
+
+def options(section: Any) -> list[Any]:
+    """A section of a recipe, and its reference switches."""
+    return [section, *([section.reference] if hasattr(section, "reference") else [])]
+
+
+def dotted(section: Any) -> str:
+    return f"{type(section).__module__}.{type(section).__qualname__}"

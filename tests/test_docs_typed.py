@@ -1,0 +1,166 @@
+"""What README and docs tell one to type is there: commands and options, recipes, keys, formats, files."""
+
+import argparse
+import importlib
+import re
+import shlex
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from configs.command import COMMANDS
+from configs.load import dump, find_recipe, load
+from tests.helpers.runs import ROOT
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SCRIPTS = {"trainers/pretrain.py": "pretrain", "trainers/finetune.py": "finetune", "trainers/test.py": "test"}
+FOLDERS = "|".join(sorted(path.name for path in (ROOT / "configs").iterdir() if path.is_dir() and path.name[0] != "_"))
+SECTIONS = "data|plan|net|optim|schedule|train|validation"
+TYPED = re.compile(
+    r"(?:(?<!from )clipfeed (?:" + "|".join(COMMANDS) + r") |python -m (?:dali_pipelines|trainers)\.\w+ |"
+    r"(?:torchrun [^`\n]*|python )trainers/(?:pretrain|finetune|test)\.py )[^`\n]*"
+)
+
+
+def text(page: Path) -> str:
+    return page.read_text().replace("\\\n", " ")
+
+
+def ours(page: Path) -> str:
+    """A page; of tables that show what one types elsewhere, the other columns alone."""
+    if page.parent.name != "coming_from":
+        return text(page)
+    return "\n".join(line.split(" | ", 1)[-1] if line.startswith("| ") else line for line in text(page).splitlines())
+
+
+def our_columns(page: Path) -> str:
+    """What a page's tables show beside what one types elsewhere."""
+    return "\n".join(line.split(" | ", 1)[1] for line in text(page).splitlines() if line.startswith("| "))
+
+
+def words(command: str) -> list[str]:
+    """A command as the shell has it, without remarks and what it stands in."""
+    typed = re.split(r"\s+#|  \(|\.\.\.| \(of|\)", command)[0]
+    return shlex.split(typed.rstrip("'") if typed.count("'") % 2 else typed)
+
+
+def commands() -> list[tuple[str, str]]:
+    return [(str(page.relative_to(ROOT)), found) for page in PAGES for found in TYPED.findall(ours(page))]
+
+
+class Parsed(BaseException):
+    """Ends a command when its arguments are parsed; no command catches it."""
+
+    def __init__(self, parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+        self.parser, self.options = parser, options
+
+
+@pytest.fixture
+def parsing(monkeypatch):
+    """Commands parse their arguments, and then raise Parsed instead of doing anything."""
+    parse = argparse.ArgumentParser.parse_args
+
+    def parse_and_stop(parser: argparse.ArgumentParser, *args: Any, **options: Any) -> None:
+        raise Parsed(parser, parse(parser, *args, **options))
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_and_stop)
+
+
+def run(module: str, arguments: list[str]) -> Parsed:
+    """Return how a command's own parser takes arguments; it exits at those that it does not take."""
+    with pytest.raises(Parsed) as parsed:
+        importlib.import_module(module).main(arguments)
+    return parsed.value
+
+
+def called(command: str) -> tuple[str, list[str]]:
+    """The module of a command line, and its arguments."""
+    typed = words(command)
+    if typed[0] == "clipfeed":
+        return COMMANDS[typed[1]][0], typed[2:]
+    if "-m" in typed and typed[0] == "python":
+        name = typed[2].replace("trainers.", "trainers.commands.")
+        return name, typed[3:]
+    place = next(place for place, word in enumerate(typed) if word in SCRIPTS)
+    return COMMANDS[SCRIPTS[typed[place]]][0], typed[place + 1 :]
+
+
+@pytest.mark.parametrize(("page", "command"), commands())
+def test_a_command_is_one_that_its_parser_takes(page, command, parsing):
+    module, arguments = called(command)
+    parsed = run(module, arguments)
+    recipe = getattr(parsed.options, "config", None)
+    if recipe and not recipe.isupper():
+        load(recipe, getattr(parsed.options, "set", []))
+
+
+def test_commands_are_found_on_the_pages():
+    assert len(commands()) > 90
+    assert {"README.md", "docs/index.md", "docs/datasets.md", "docs/coming_from/ctp.md"} <= {
+        page for page, _ in commands()
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_recipe_that_is_named_is_there(page):
+    named = set(re.findall(rf"(?<![\w/])(?:configs/)?(?:{FOLDERS})/[a-z0-9_]+(?![\w/])(?!\.(?:py|md|png))", ours(page)))
+    named -= {name for name in named if (ROOT / "docs" / name).exists()}
+    assert {name for name in named if not find_recipe(name).is_file()} == set()
+
+
+@cache
+def known_keys() -> set[str]:
+    """The dotted names of all keys of all recipes."""
+    known: set[str] = set()
+    for recipe in (ROOT / "configs").glob("*/*.yaml"):
+        known |= set(flat(yaml.safe_load(dump(load(recipe)))))
+    return known
+
+
+def flat(tree: dict[str, Any], before: str = "") -> list[str]:
+    """The dotted names of all leaves, and of the sections that hold them."""
+    names = [before + name for name in tree]
+    for name, value in tree.items():
+        names += flat(value, f"{before}{name}.") if isinstance(value, dict) else []
+    return names
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_key_that_is_named_is_one_of_a_recipe(page):
+    keys = set(re.findall(rf"(?:`|--set )((?:{SECTIONS})\.(?!py|txt)[a-z_.0-9]+)", ours(page)))
+    keys = {key for key in keys if not (ROOT / key).exists()}
+    assert {key.rstrip(".") for key in keys} - known_keys() == set()
+
+
+def test_every_option_that_people_from_elsewhere_are_given_is_there(parsing):
+    known = {"--nnodes", "--standalone", "--peers", "--nproc_per_node"}  # of torchrun and of the bench
+    for name in ("pretrain", "finetune", "test", "prepare", "preview", "features", "import", "export"):
+        module = importlib.import_module(COMMANDS[name][0])
+        with pytest.raises((Parsed, SystemExit)) as stopped:
+            module.main(MINIMAL[name])
+        known |= set(stopped.value.parser._option_string_actions)
+    for page in (ROOT / "docs" / "coming_from").glob("*.md"):
+        named = set(re.findall(r"(?<=`)--[a-z_-]+", our_columns(page)))
+        assert named <= known, page
+
+
+MINIMAL = {
+    "pretrain": ["--config", "C"],
+    "finetune": ["--config", "C"],
+    "test": ["--checkpoint", "C", "--protocol", "video"],
+    "prepare": ["SRC", "--out", "DIR"],
+    "preview": ["--config", "C", "--out", "a.png"],
+    "features": ["SRC", "--checkpoint", "C", "--out", "a.npz"],
+    "import": ["IN", "--from", "ctp", "--out", "a.pt"],
+    "export": ["C", "--out", "a.safetensors"],
+}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_file_of_the_repository_that_is_named_is_there(page):
+    folders = "bench|configs|dali_pipelines|docs|nets|tests|trainers"
+    named = set(re.findall(rf"`((?:{folders})/[\w/.-]+\.(?:py|md|yaml|json|png))`", ours(page)))
+    assert {name for name in named if not (ROOT / name).is_file()} == set()
