@@ -19,8 +19,8 @@ from dali_pipelines.store.reader import read_clip
 pytestmark = pytest.mark.slow
 
 NUM_CLASSES = len(CLASS_NAMES)
-NUM_TRAIN, NUM_TEST = 128, 96
-NUM_MOVING = 32  # of each split, whose motion is measured: that takes a third of the time
+NUM_TRAIN, NUM_TEST = 200, 160
+NUM_MOVING = 48  # of each split, whose motion is measured: that takes a third of the time
 STILLS = [0, MIDDLE, NUM_FRAMES - 1]
 
 
@@ -132,7 +132,7 @@ def correct(features, train_frames, test_frames):
 
 
 def most_by_chance():
-    """Largest count that guessing reaches: the upper end of the central 99% of Binomial(96, 1/8)."""
+    """Largest count that guessing reaches: the upper end of the central 99% of Binomial(160, 1/8)."""
     p = 1 / NUM_CLASSES
     chances = [comb(NUM_TEST, k) * p**k * (1 - p) ** (NUM_TEST - k) for k in range(NUM_TEST + 1)]
     return int(np.searchsorted(np.cumsum(chances), 0.995))
