@@ -47,7 +47,7 @@ def call_here(*command: object, demo_set: Path, steps: int) -> None:
 def test_the_task_bench_trains_probes_and_reports_each_task_and_goes_on_where_it_was(
     demo_set, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(pretext_demo, "call", partial(call_here, demo_set=demo_set, steps=4))
+    monkeypatch.setattr(pretext_demo, "call", partial(call_here, demo_set=demo_set, steps=10))
     monkeypatch.setattr(pretext_demo, "DRAWS", 1)
     for task in ("rot3d", "vcop"):
         pretext_demo.main(["--tasks", task, "--work-dir", str(tmp_path / "work"), "--out", str(tmp_path / "out")])
@@ -56,7 +56,7 @@ def test_the_task_bench_trains_probes_and_reports_each_task_and_goes_on_where_it
     assert list(report["tasks"]) == ["rot3d", "vcop"]
     for figures, chance in zip(report["tasks"].values(), (1 / 4, 1 / 6), strict=True):
         assert figures["chance"] == pytest.approx(chance, abs=1e-4)
-        assert figures["steps"] == 4
+        assert figures["steps"] == 10
         assert all(0 <= figures[name] <= 1 for name in ("first", "last", "held_out", "probe_chance"))
         assert 0 <= figures["probe"]["top1"] <= 1
     assert (tmp_path / "out" / "pretext_demo.png").stat().st_size > 1000
