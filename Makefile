@@ -5,11 +5,11 @@ BIN    := $(VENV)/bin
 DEMO   := demo
 
 # torchcodec, which the tests compare with, brings no FFmpeg: it is lent PyAV's. Where Python is told to keep no bytecode,
-# each process would compile the tests again.
+# each process would compile the tests again. Three processes for two cores: some tests wait for processes that they kill.
 PYTEST := PYTHONDONTWRITEBYTECODE= LD_LIBRARY_PATH="$$($(BIN)/python -m tests.helpers.ffmpeg $(VENV)/ffmpeg)$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}" \
-    $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+    $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: install test test-fast lint docs demo clean
+.PHONY: install test pytest test-fast lint docs wheel demo clean
 
 install: $(VENV)/.installed
 
@@ -26,12 +26,14 @@ lint: install
 	$(BIN)/codespell
 	$(BIN)/mypy
 
-.PHONY: wheel
 wheel: install
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
 
-# Two processes: most tests keep one core busy, and some start processes of their own.
-test: lint
+# Beside the tests, as mypy keeps only one core busy, and in a fresh checkout for a minute.
+test: install
+	@$(MAKE) --no-print-directory -j 2 lint pytest
+
+pytest: install
 	$(PYTEST)
 
 test-fast: install

@@ -16,16 +16,22 @@ from dali_pipelines import workers
 from dali_pipelines.demo_data import make_demo
 from dali_pipelines.store.index import Index
 from tests.helpers.media import make_video
+from tests.helpers.mutations import INPUTS
 from tests.helpers.processes import preload
 from tests.helpers.stores import make_store
 
-settings.register_profile("busy", deadline=None)  # a busy machine is no failure
+# A busy machine is no failure. Other examples come in every run.
+settings.register_profile("busy", deadline=None, max_examples=INPUTS // 20)
 settings.load_profile("busy")
 
 # What a shell starts in the background ignores Ctrl-C, and so would the commands that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-preload()
 workers.CONTEXT = get_context("forkserver")  # 0.05 s of CPU time for each worker, where one that imports takes 1 s
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not config.getoption("numprocesses", None):  # with xdist the process that hands out tests starts none
+        preload()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from trainers.commands import pretrain
 
 pytestmark = pytest.mark.slow
 
-STEPS = 4
+STEPS = 2
 
 
 def arguments(task: str, demo: Path, work_dir: Path, steps: int) -> list[str]:

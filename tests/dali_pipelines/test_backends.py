@@ -50,7 +50,8 @@ def test_a_sample_is_the_one_that_the_cpu_makes_of_it_alone(name, device, long_s
     """
     task = TASKS[name]
     ours = source(long_store, task, "frames")
-    samples = [dict(zip(ours.names, ours.read(epoch, row), strict=True)) for epoch in range(3) for row in range(2)]
+    epochs = 1 if device == "cpu" else 3  # there two samples tell whether one is made with the plan of the other
+    samples = [dict(zip(ours.names, ours.read(epoch, row), strict=True)) for epoch in range(epochs) for row in range(2)]
     for got, sample in zip(gray_levels(task, samples, device), samples, strict=True):
         (expected,) = gray_levels(task, [sample], "cpu")
         assert got.shape == expected.shape

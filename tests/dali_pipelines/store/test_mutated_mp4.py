@@ -14,11 +14,10 @@ from dali_pipelines.store.nal import read_sps
 from dali_pipelines.store.reader import ClipError, EncodedClip
 from dali_pipelines.store.remux import copy_video
 from tests.helpers.media import make_video
-from tests.helpers.mutations import mutations
+from tests.helpers.mutations import INPUTS, mutations
 
 pytestmark = pytest.mark.slow
 
-INPUTS = 10_000
 MOST_MEMORY = 300 * 2**20
 """Bytes by which the process may grow; a size of 32 bits that is believed asks for 4 GiB."""
 
