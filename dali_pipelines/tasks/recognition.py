@@ -153,5 +153,6 @@ def batch_schema(cfg: Config) -> Schema:
 
 
 def annotate(plan: dict[str, np.ndarray], cfg: Config) -> Annotations:
-    """Name the class of the video."""
-    return Annotations([f"class {plan['labels']}"])
+    """Say which frames the clip has."""
+    frames = plan["frames"]
+    return Annotations([f"frames {frames[0]} to {frames[-1]}"])
