@@ -15,8 +15,8 @@ SHOWN_SIDE = 224
 GAP = 4
 """White pixels between pictures."""
 BOX_LINE = 2  # pixels
-TEXT_SIZE = 14
-LINE = 18  # pixels from line to line
+TEXT_SIZE = 15
+LINE = 19  # pixels from line to line
 PLAY_FPS = 8  # slow enough to follow
 
 

@@ -112,20 +112,32 @@ def _of_view(of_views: Any, place: int) -> Any:
 
 
 def png(samples: Sequence[Sample], frames: int) -> bytes:
-    """Draw a picture: some frames of each view side by side, the caption above; short views share a row."""
+    """Encode the picture of `sheet` as a PNG."""
+    file = io.BytesIO()
+    sheet(samples, frames).save(file, "PNG")
+    return file.getvalue()
+
+
+def sheet(samples: Sequence[Sample], frames: int, *, row: int = ROW) -> Image:
+    """Draw some frames of each view side by side, the caption below; short views share a row, and so do samples.
+
+    Args:
+        frames: tiles of a view, evenly spread over its frames.
+        row: tiles that a row has room for.
+    """
+    shown = min(frames, max(len(view) for sample in samples for view in sample.views))
+    columns = max(1, row // shown)
     blocks = []
     for sample in samples:
         strips = []
         for view in sample.views:
             times = np.linspace(0, len(view) - 1, min(frames, len(view))).round().astype(int)
             strip = stack([tile(view, t) for t in times], across=True)
-            strips.append(stack([text(view.caption, strip.width), strip], gap=0))
-        columns = max(1, ROW // min(frames, max(map(len, sample.views))))
-        sheet = _grid(strips, columns)
-        blocks.append(stack([text(sample.title, sheet.width), sheet]))
-    file = io.BytesIO()
-    stack(blocks, gap=4 * GAP).save(file, "PNG")
-    return file.getvalue()
+            strips.append(stack([strip, text(view.caption, strip.width)], gap=0))
+        views = _grid(strips, columns)
+        blocks.append(stack([text(sample.title, views.width), views]) if sample.title else views)
+    views_across = min(columns, max(len(sample.views) for sample in samples))
+    return _grid(blocks, max(1, columns // views_across), gap=4 * GAP)
 
 
 def mp4(samples: Sequence[Sample]) -> bytes:

@@ -31,9 +31,9 @@ def page(samples: Sequence[Sample], task: Task, facts: Mapping[str, object]) -> 
         task: the page says what it predicts, what a batch holds and how its plan is set.
         facts: what else stands at the top: name -> value.
     """
-    name, _, predicts = about(task.name).rpartition(": ")
-    name = name or task.name
-    lead = f"The network predicts {predicts}." if predicts else ""
+    name, colon, predicts = about(task.name).partition(": ")
+    lead = f"The network predicts {predicts}." if colon else name
+    name = name if colon else task.name
     holds = [f"{key} {'×'.join(map(str, shape))} {dtype}" for key, (shape, dtype) in task.batch_schema.items()]
     settings = _flat(dataclasses.asdict(task.cfg)) if dataclasses.is_dataclass(task.cfg) else {}
     last = max((len(view) for sample in samples for view in sample.views), default=1) - 1

@@ -1,4 +1,4 @@
-"""A labeled clip at a random time and place, to learn classes from (specs/ctp.md 3, specs/evaluation.md 3)."""
+"""Recognition: of which class the video of a clip is (specs/ctp.md 3, specs/evaluation.md 3)."""
 
 from dataclasses import dataclass, field
 from typing import Literal
