@@ -15,7 +15,7 @@ SHOWN_SIDE = 224
 GAP = 4
 """White pixels between pictures."""
 BOX_LINE = 2  # pixels
-TEXT_SIZE = 15
+TEXT_SIZE = 15  # pixels
 LINE = 19  # pixels from line to line
 PLAY_FPS = 8  # slow enough to follow
 

@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
             raise UserError(f"--{option} {getattr(args, option)}: at least 1")
     writers: dict[str, Callable[[list[Sample]], bytes]] = {
         ".png": lambda samples: png(samples, args.frames),
-        ".html": lambda samples: page(samples, task, {"recipe": args.config, "videos": videos}).encode(),
+        ".html": lambda samples: page(samples, task, facts).encode(),
         ".mp4": mp4,
         ".gif": lambda samples: animation(samples, "GIF"),
         ".webp": lambda samples: animation(samples, "WEBP"),
@@ -61,6 +61,7 @@ def main(argv: list[str]) -> None:
     dataset = open_data(replace(config.data, root=args.data_dir) if args.data_dir else config.data)
     samples = first_samples(dataset.index, task, config.seed, args.samples)
     videos = f"{len(dataset.index):,} of {dataset.list_file or dataset.index.root}"
+    facts = {"recipe": args.config, "videos": videos}
     content = writers[args.out.suffix](samples)
     with replacing(args.out) as temporary:
         temporary.write_bytes(content)
