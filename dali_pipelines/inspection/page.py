@@ -63,8 +63,8 @@ def _columns(bars: Sequence[tuple[str, float]], unit: str) -> str:
         f'height="{value / most * height:.1f}"><title>{html.escape(label)}: {value:g} {unit}</title></rect>'
         for place, (label, value) in enumerate(bars)
     ]
-    texts = f'<text x="0" y="11">{most:g} {unit}</text><text x="0" y="{height + 32}">{html.escape(bars[0][0])}</text>'
-    texts += f'<text x="{width}" y="{height + 32}" text-anchor="end">{html.escape(bars[-1][0])}</text>'
+    texts = f'<text x="0" y="11">{most:g} {unit}</text><text x="0" y="{height + 32}">{_short(bars[0][0], 40)}</text>'
+    texts += f'<text x="{width}" y="{height + 32}" text-anchor="end">{_short(bars[-1][0], 40)}</text>'
     return f'<svg class="plot" width="{width}" viewBox="0 0 {width} {height + 36}">{"".join(shapes)}{texts}</svg>'
 
 
@@ -73,10 +73,15 @@ def _rows(bars: Sequence[tuple[str, float]], unit: str) -> str:
     most, line, left = max(value for _, value in bars) or 1, 20, 200
     width = PLOT[0] - left - 60
     shapes = [
-        f'<text x="{left - 8}" y="{place * line + 14}" text-anchor="end">{html.escape(label[:30])}</text>'
+        f'<text x="{left - 8}" y="{place * line + 14}" text-anchor="end">{_short(label, 26)}</text>'
         f'<rect x="{left}" y="{place * line + 3}" width="{value / most * width:.1f}" height="14">'
         f"<title>{html.escape(label)}: {value:g} {unit}</title></rect>"
         f'<text x="{left + value / most * width + 6:.1f}" y="{place * line + 14}">{value:.4g}</text>'
         for place, (label, value) in enumerate(bars)
     ]
     return f'<svg class="plot" width="{PLOT[0]}" viewBox="0 0 {PLOT[0]} {len(bars) * line}">{"".join(shapes)}</svg>'
+
+
+def _short(label: str, most: int) -> str:
+    """Return a label that fits its place, as HTML."""
+    return html.escape(label if len(label) <= most else f"{label[: most - 1]}…")
