@@ -35,7 +35,7 @@ def page(samples: Sequence[Sample], task: Task, facts: Mapping[str, object]) -> 
     lead = f"The network predicts {predicts}." if colon else name
     name = name if colon else task.name
     holds = [f"{key} {'×'.join(map(str, shape))} {dtype}" for key, (shape, dtype) in task.batch_schema.items()]
-    settings = _flat(dataclasses.asdict(task.cfg)) if dataclasses.is_dataclass(task.cfg) else {}
+    settings = _flat(dataclasses.asdict(task.cfg))
     last = max((len(view) for sample in samples for view in sample.views), default=1) - 1
     parts = [
         f'<header><h1>{html.escape(name)}</h1><p class="lead">{html.escape(lead)}</p>',
@@ -72,8 +72,8 @@ def _figure(view: View, num_frames: int) -> str:
     """Write a view: its frames below each other in one picture, and what `player.js` draws on them."""
     length, height, width, _ = view.pixels_THW3.shape
     numbers = None if view.numbers_T is None else view.numbers_T.tolist()
-    boxes = [] if view.boxes_RT4 is None else view.boxes_RT4
-    moves = [[[x1, y1, x2 - x1, y2 - y1] for x1, y1, x2, y2 in box.round(1).tolist()] for box in boxes]
+    boxes = [] if view.boxes_RT4 is None else view.boxes_RT4.round(1).tolist()
+    moves = [[[x1, y1, x2 - x1, y2 - y1] for x1, y1, x2, y2 in box] for box in boxes]
     caption = html.escape(view.caption)
     data = html.escape(json.dumps({"frames": length, "numbers": numbers, "boxes": moves}))
     strip = data_url(Image.fromarray(view.pixels_THW3.reshape(-1, width, 3)), "webp", quality=QUALITY, method=4)
