@@ -9,7 +9,7 @@ DEMO   := demo
 PYTEST := PYTHONDONTWRITEBYTECODE= LD_LIBRARY_PATH="$$($(BIN)/python -m tests.helpers.ffmpeg $(VENV)/ffmpeg)$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}" \
     $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: install test pytest test-fast lint docs wheel demo clean
+.PHONY: install test pytest test-fast lint docs docs-pictures wheel demo clean
 
 install: $(VENV)/.installed
 
@@ -54,6 +54,10 @@ demo: install
 	$(BIN)/python trainers/probe.py --work-dir $(DEMO)/ctp --train train.txt --test test.txt --json $(DEMO)/probe.json
 	$(BIN)/python trainers/report.py --work-dir $(DEMO)/ctp --probe $(DEMO)/probe.json --out $(DEMO)/loss.png
 	@echo "  preview       $(DEMO)/preview.png: what the network saw, with the boxes that it has to follow"
+
+# The pictures of the docs, from synthetic videos: docs/images/.
+docs-pictures: install
+	$(BIN)/python -m docs.pictures
 
 clean:
 	rm -rf $(VENV) $(DEMO) runs site

@@ -14,9 +14,10 @@ SHOWN_SIDE = 224
 """Smaller frames are enlarged by a whole number, to about so many pixels."""
 GAP = 4
 """White pixels between pictures."""
-TEXT_SIZE = 12
-LINE = 16  # pixels from line to line
-LETTER = 6.2  # mean width of a letter, pixels
+BOX_LINE = 2  # pixels
+TEXT_SIZE = 15  # pixels
+LINE = 19  # pixels from line to line
+PLAY_FPS = 8  # slow enough to follow
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,24 @@ class View:
         return len(self.pixels_THW3)
 
 
+@dataclass(frozen=True)
+class Sample:
+    """What the network gets of a video."""
+
+    name: str
+    views: list[View]
+    class_name: str = ""
+    """Empty where the video has no class."""
+    num_frames: int = 0
+    """Of the video."""
+
+    @property
+    def title(self) -> str:
+        """The name, and the class if there is one and no folder has its name."""
+        named = not self.class_name or self.class_name in self.name.split("/")
+        return self.name if named else f"{self.name} ({self.class_name})"
+
+
 def zoom(height: int) -> int:
     """Return the whole number by which frames of so many pixels are enlarged."""
     return max(1, round(SHOWN_SIDE / height))
@@ -50,21 +69,21 @@ def tile(view: View, t: int) -> Image.Image:
     draw = ImageDraw.Draw(picture)
     for number, (x1, y1, x2, y2) in enumerate(() if view.boxes_RT4 is None else view.boxes_RT4[:, t] * factor):
         if x1 < x2 and y1 < y2:
-            draw.rectangle((x1, y1, x2 - 1, y2 - 1), outline=COLORS[number % len(COLORS)])
+            draw.rectangle((x1, y1, x2 - 1, y2 - 1), outline=COLORS[number % len(COLORS)], width=BOX_LINE)
     if view.up is not None:
         _arrow(draw, picture.width, view.up)
-    return (
-        picture
-        if view.numbers_T is None
-        else stack([picture, text(f"frame {view.numbers_T[t]}", picture.width)], gap=0)
-    )
+    if view.numbers_T is None:
+        return picture
+    return stack([picture, text(f"frame {view.numbers_T[t]}", picture.width)], gap=0)
 
 
 def text(words: str, width: int) -> Image.Image:
     """Draw words in black on white, in as many lines as a picture of that width needs."""
-    lines = textwrap.wrap(words, max(8, int(width / LETTER))) or [""]
+    font = ImageFont.load_default(TEXT_SIZE)
+    letter = font.getlength(words) / max(len(words), 1)  # mean width
+    lines = textwrap.wrap(words, max(8, int(0.95 * width / max(letter, 1)))) or [""]
     picture = Image.new("RGB", (width, LINE * len(lines)), "white")
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(TEXT_SIZE)
+    draw = ImageDraw.Draw(picture)
     for number, line in enumerate(lines):
         draw.text((0, LINE * number), line, fill="black", font=font)
     return picture

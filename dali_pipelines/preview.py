@@ -1,15 +1,15 @@
-"""What the network will see: `python -m dali_pipelines.preview --config C --out FILE.png`, .html or .mp4.
+"""What the network will see: `python -m dali_pipelines.preview --config C --out FILE`, a picture, a page or a video.
 
-A .png has a row for each view of a clip, .html and .mp4 play them. The pixels are those of the first batch of the
-loader, normalization undone; what is drawn on them comes from the task's annotations of the very same plan.
+A .png has a row of frames for each view of a clip; .html, .mp4, .gif and .webp play them. The pixels are those of the
+first batch of the loader, normalization undone; what is drawn on them comes from the task's annotations of the very
+same plan.
 """
 
 import argparse
-import base64
-import html
 import io
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +20,18 @@ from PIL.Image import Image
 from configs.errors import UserError, run_cli, shown
 from configs.load import load
 from dali_pipelines.datasets.open import Dataset, open_data
-from dali_pipelines.draw import GAP, View, stack, text, tile
+from dali_pipelines.draw import GAP, PLAY_FPS, Sample, View, stack, text, tile
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.pixels.normalize import NORMALIZATIONS
 from dali_pipelines.plan.rng import Stream, generator
+from dali_pipelines.preview_page import page
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task
 
-PLAY_FPS = 8  # slow enough to follow
-REPEATS = 3  # of a clip in a video
-
-
-@dataclass(frozen=True)
-class Sample:
-    """What a video came to."""
-
-    name: str
-    views: list[View]
+SECONDS = 12  # that a video plays at least
+SCREEN = 16 / 9  # width to height
+ROW = 8  # frames beside each other in a .png, of one view or of several
 
 
 def main(argv: list[str]) -> None:
@@ -45,7 +39,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--config", required=True, metavar="YAML", help="the recipe, see configs/")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key")
     parser.add_argument("--data-dir", metavar="DIR", help="the dataset, instead of data.root")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .png, .html or .mp4 to write")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help=".png, .html, .mp4, .gif or .webp")
     parser.add_argument("--samples", type=int, default=4, help="videos (4)")
     parser.add_argument("--frames", type=int, default=8, help="frames of a view in a .png, evenly spread (8)")
     args = parser.parse_args(argv)
@@ -54,16 +48,20 @@ def main(argv: list[str]) -> None:
             raise UserError(f"--{option} {getattr(args, option)}: at least 1")
     writers: dict[str, Callable[[list[Sample]], bytes]] = {
         ".png": lambda samples: png(samples, args.frames),
-        ".html": page,
+        ".html": lambda samples: page(samples, task, facts).encode(),
         ".mp4": mp4,
+        ".gif": lambda samples: animation(samples, "GIF"),
+        ".webp": lambda samples: animation(samples, "WEBP"),
     }
     if args.out.suffix not in writers:
         raise UserError(f"--out {args.out}: give a name that ends in {', '.join(writers)}")
     config = load(args.config, args.set)
+    task = Task(config.task, config.plan)
 
-    data = replace(config.data, root=args.data_dir) if args.data_dir else config.data
-    index = open_data(data).index
-    samples = first_samples(index, Task(config.task, config.plan), config.seed, args.samples)
+    dataset = open_data(replace(config.data, root=args.data_dir) if args.data_dir else config.data)
+    samples = first_samples(dataset.index, task, config.seed, args.samples)
+    videos = f"{len(dataset.index):,} of {dataset.list_file or dataset.index.root}"
+    facts = {"recipe": args.config, "videos": videos}
     content = writers[args.out.suffix](samples)
     with replacing(args.out) as temporary:
         temporary.write_bytes(content)
@@ -79,7 +77,8 @@ def first_samples(index: Index, task: Task, seed: int, count: int) -> list[Sampl
         video = index.info(row)
         plan = task.plan(video, generator(seed, Stream.SAMPLE, 0, row))
         outputs = {name: batch[name][place].numpy() for name in task.batch_schema}
-        samples.append(Sample(video.name, views_of(task, plan, outputs)))
+        views = views_of(task, plan, outputs)
+        samples.append(Sample(video.name, views, class_name=index.class_name(row), num_frames=video.num_frames))
     return samples
 
 
@@ -114,50 +113,68 @@ def _of_view(of_views: Any, place: int) -> Any:
 
 
 def png(samples: Sequence[Sample], frames: int) -> bytes:
-    """Draw a picture: a row for each view, some of its frames beside each other, the caption above."""
-    blocks = []
-    for sample in samples:
-        rows = []
-        for view in sample.views:
-            times = np.linspace(0, len(view) - 1, min(frames, len(view))).round().astype(int)
-            strip = stack([tile(view, t) for t in times], across=True)
-            rows += [text(view.caption, strip.width), strip]
-        blocks.append(stack([text(sample.name, max(row.width for row in rows)), *rows]))
+    """Encode the picture of `sheet` as a PNG."""
     file = io.BytesIO()
-    stack(blocks, gap=4 * GAP).save(file, "PNG")
+    sheet(samples, frames).save(file, "PNG")
     return file.getvalue()
 
 
-def page(samples: Sequence[Sample]) -> bytes:
-    """Write a self-contained web page in which every view plays, next to the others of its video."""
-    parts = ["<!doctype html><meta charset=utf-8><title>preview</title>"]
-    parts.append("<style>body{font:14px sans-serif} figure{display:inline-block;margin:4px;vertical-align:top}</style>")
+def sheet(samples: Sequence[Sample], frames: int, *, row: int = ROW) -> Image:
+    """Draw some frames of each view side by side, the caption below; short views share a row, and so do samples.
+
+    Args:
+        frames: tiles of a view, evenly spread over its frames.
+        row: tiles that a row has room for.
+    """
+    shown = min(frames, max(len(view) for sample in samples for view in sample.views))
+    columns = max(1, row // shown)
+    blocks = []
     for sample in samples:
-        parts.append(f"<h3>{html.escape(sample.name)}</h3>")
+        strips = []
         for view in sample.views:
-            first, *others = (tile(view, t) for t in range(len(view)))
-            file = io.BytesIO()
-            first.save(file, "WEBP", save_all=True, append_images=others, duration=1000 // PLAY_FPS, loop=0, quality=90)
-            data = base64.b64encode(file.getvalue()).decode()
-            parts.append(f'<figure style="width:{first.width}px"><img src="data:image/webp;base64,{data}">')
-            parts.append(f"<figcaption>{html.escape(view.caption)}</figcaption></figure>")
-    return "\n".join(parts).encode()
+            times = np.linspace(0, len(view) - 1, min(frames, len(view))).round().astype(int)
+            strip = stack([tile(view, t) for t in times], across=True)
+            strips.append(stack([strip, text(view.caption, strip.width)], gap=0))
+        views = _grid(strips, columns)
+        blocks.append(stack([text(sample.title, views.width), views]) if sample.title else views)
+    views_across = min(columns, max(len(sample.views) for sample in samples))
+    return _grid(blocks, max(1, columns // views_across), gap=4 * GAP)
 
 
 def mp4(samples: Sequence[Sample]) -> bytes:
-    """Encode a video: a row for each sample, its views side by side, the captions below."""
-    length = max(len(view) for sample in samples for view in sample.views)
-    sheets = [stack([_playing(sample, t) for sample in samples]) for t in range(length)]
+    """Encode a video of the samples in a grid; it repeats them until there is time to look at each."""
+    sheets = _sheets(samples)
     width, height = (side - side % 2 for side in sheets[0].size)  # 4:2:0 has even sides
     codec = next(name for name in ("libx264", "libvpx-vp9", "mpeg4") if name in av.codecs_available)
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
         stream = container.add_stream(codec, rate=PLAY_FPS, width=width, height=height)
         stream.pix_fmt = "yuv420p"
-        for sheet in sheets * REPEATS:
+        for sheet in sheets * math.ceil(SECONDS * PLAY_FPS / len(sheets)):
             container.mux(stream.encode(av.VideoFrame.from_image(sheet.crop((0, 0, width, height)))))
         container.mux(stream.encode(None))
     return file.getvalue()
+
+
+def animation(samples: Sequence[Sample], kind: str) -> bytes:
+    """Encode the samples in a grid as a picture that plays again and again; `kind` is GIF or WEBP."""
+    first, *others = _sheets(samples)
+    file = io.BytesIO()
+    first.save(file, kind, save_all=True, append_images=others, duration=1000 // PLAY_FPS, loop=0)
+    return file.getvalue()
+
+
+def _sheets(samples: Sequence[Sample]) -> list[Image]:
+    """Draw all samples at each step of the longest view: a grid whose shape is as near to a screen's as may be."""
+    length = max(len(view) for sample in samples for view in sample.views)
+    blocks = [[_playing(sample, t) for sample in samples] for t in range(length)]
+    width, height = (max(sides) for sides in zip(*(block.size for block in blocks[0]), strict=True))
+
+    def shape_error(columns: int) -> float:
+        return abs(math.log(columns * width / (math.ceil(len(samples) / columns) * height) / SCREEN))
+
+    columns = min(range(1, len(samples) + 1), key=shape_error)
+    return [_grid(of_step, columns, gap=4 * GAP) for of_step in blocks]
 
 
 def _playing(sample: Sample, t: int) -> Image:
@@ -168,7 +185,13 @@ def _playing(sample: Sample, t: int) -> Image:
         for picture in [tile(view, t % len(view))]
     ]
     row = stack(cells, across=True)
-    return stack([text(sample.name, row.width), row], gap=0)
+    return stack([text(sample.title, row.width), row], gap=0)
+
+
+def _grid(pictures: Sequence[Image], columns: int, *, gap: int = GAP) -> Image:
+    """Stack rows of so many pictures."""
+    starts = range(0, len(pictures), columns)
+    return stack([stack(pictures[at : at + columns], across=True, gap=gap) for at in starts], gap=gap)
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ def _classes(index: Index) -> Section | None:
     notes = [
         f"{len(counts)} classes, {(counts == 0).sum()} of them empty; {(index.labels < 0).sum()} videos without one"
     ]
-    if all(map(SPLIT.fullmatch, class_names)):
+    if class_names and all(map(SPLIT.fullmatch, class_names)):
         notes.append("note: these are names of splits and not of classes: prepare the folders apart, or with --labels")
     return Section(
         "Classes",

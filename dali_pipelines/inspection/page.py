@@ -1,8 +1,6 @@
 """The sections of a dataset as one web page without any other file: tables, plots in SVG, and frames of some videos."""
 
-import base64
 import html
-import io
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -12,6 +10,7 @@ from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.inspection import Section
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import ClipError, read_clip
+from dali_pipelines.web import data_url, document
 
 PICTURES = 24
 HEIGHT = 90
@@ -21,27 +20,14 @@ PLOT = (640, 180)
 MANY = 12
 """More bars than these stand upright, without a label each."""
 ROWS = 40
-STYLE = """
-body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;color:#1c2733}
-h1{font-size:1.5rem} h2{font-size:1.05rem;margin:0 0 .6rem}
-.cards{columns:2 30rem;column-gap:1rem}
-.card{border:1px solid #d8dfe6;border-radius:8px;padding:1rem;margin:0 0 1rem;break-inside:avoid}
-.film{display:flex;flex-wrap:wrap;gap:4px;margin:1rem 0} .film img{border-radius:4px;height:90px}
-table{border-collapse:collapse;width:100%} td,th{padding:.15rem .8rem .15rem 0;text-align:left;vertical-align:top}
-th{color:#5b6b7a;font-weight:500;border-bottom:1px solid #d8dfe6} .scroll{max-height:16rem;overflow:auto}
-svg{display:block;margin:0 0 .6rem;max-width:100%} rect{fill:#2f7ed8} rect:hover{fill:#f28f43}
-text{font-size:12px;fill:#33475b}
-p{color:#5b6b7a;margin:.5rem 0 0}
-"""
 
 
 def page(index: Index, sections: Sequence[Section]) -> str:
     """Write the page; a plot's bars say what they are when pointed at."""
-    title = html.escape(f"{index.root}: {len(index):,} videos")
-    parts = [f"<!doctype html><meta charset=utf-8><title>{title}</title><style>{STYLE}</style><h1>{title}</h1>"]
-    parts += ['<div class="film">', *_film(index), '</div><div class="cards">']
-    parts += map(_card, sections)
-    return "\n".join([*parts, "</div>"])
+    title = f"{index.root}: {len(index):,} videos"
+    parts = [f"<h1>{html.escape(title)}</h1>"]
+    parts += ['<div class="film">', *_film(index), '</div><div class="columns">', *map(_card, sections), "</div>"]
+    return document(title, "\n".join(parts))
 
 
 def _film(index: Index) -> Iterator[str]:
@@ -52,10 +38,9 @@ def _film(index: Index) -> Iterator[str]:
         except ClipError:
             continue
         picture = Image.fromarray(frame)
-        file = io.BytesIO()
-        picture.resize((round(picture.width * 2 * HEIGHT / picture.height), 2 * HEIGHT)).save(file, "JPEG", quality=80)
-        data = base64.b64encode(file.getvalue()).decode()
-        yield f'<img title="{html.escape(index.names.text(row))}" src="data:image/jpeg;base64,{data}">'
+        small = picture.resize((round(picture.width * 2 * HEIGHT / picture.height), 2 * HEIGHT))
+        name = html.escape(index.names.text(row))
+        yield f'<img alt="{name}" title="{name}" src="{data_url(small, "jpeg", quality=80)}">'
 
 
 def _card(section: Section) -> str:
@@ -78,9 +63,9 @@ def _columns(bars: Sequence[tuple[str, float]], unit: str) -> str:
         f'height="{value / most * height:.1f}"><title>{html.escape(label)}: {value:g} {unit}</title></rect>'
         for place, (label, value) in enumerate(bars)
     ]
-    texts = f'<text x="0" y="11">{most:g} {unit}</text><text x="0" y="{height + 32}">{html.escape(bars[0][0])}</text>'
-    texts += f'<text x="{width}" y="{height + 32}" text-anchor="end">{html.escape(bars[-1][0])}</text>'
-    return f'<svg width="{width}" viewBox="0 0 {width} {height + 36}">{"".join(shapes)}{texts}</svg>'
+    texts = f'<text x="0" y="11">{most:g} {unit}</text><text x="0" y="{height + 32}">{_short(bars[0][0], 40)}</text>'
+    texts += f'<text x="{width}" y="{height + 32}" text-anchor="end">{_short(bars[-1][0], 40)}</text>'
+    return f'<svg class="plot" width="{width}" viewBox="0 0 {width} {height + 36}">{"".join(shapes)}{texts}</svg>'
 
 
 def _rows(bars: Sequence[tuple[str, float]], unit: str) -> str:
@@ -88,10 +73,15 @@ def _rows(bars: Sequence[tuple[str, float]], unit: str) -> str:
     most, line, left = max(value for _, value in bars) or 1, 20, 200
     width = PLOT[0] - left - 60
     shapes = [
-        f'<text x="{left - 8}" y="{place * line + 14}" text-anchor="end">{html.escape(label[:30])}</text>'
+        f'<text x="{left - 8}" y="{place * line + 14}" text-anchor="end">{_short(label, 26)}</text>'
         f'<rect x="{left}" y="{place * line + 3}" width="{value / most * width:.1f}" height="14">'
         f"<title>{html.escape(label)}: {value:g} {unit}</title></rect>"
         f'<text x="{left + value / most * width + 6:.1f}" y="{place * line + 14}">{value:.4g}</text>'
         for place, (label, value) in enumerate(bars)
     ]
-    return f'<svg width="{PLOT[0]}" viewBox="0 0 {PLOT[0]} {len(bars) * line}">{"".join(shapes)}</svg>'
+    return f'<svg class="plot" width="{PLOT[0]}" viewBox="0 0 {PLOT[0]} {len(bars) * line}">{"".join(shapes)}</svg>'
+
+
+def _short(label: str, most: int) -> str:
+    """Return a label that fits its place, as HTML."""
+    return html.escape(label if len(label) <= most else f"{label[: most - 1]}…")

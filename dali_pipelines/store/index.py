@@ -177,6 +177,11 @@ class Index:
             chunk=0 if self.chunks is None else int(self.chunks[i]),
         )
 
+    def class_name(self, i: int) -> str:
+        """Return the name of video i's class; empty where it has none."""
+        label = int(self.table.labels[self._row(i)])
+        return self.table.class_names.text(label) if 0 <= label < len(self.table.class_names) else ""
+
     def file(self, i: int) -> str:
         """Return the file that holds video i, from the root on; an absolute path or a URL stands for itself."""
         row = self._row(i)

@@ -1,4 +1,4 @@
-"""Catch-the-Patch: patches move over a clip, and the network says where each one goes (specs/ctp.md 1.1)."""
+"""Catch-the-Patch: where patches that are pasted into a clip move (specs/ctp.md 1.1)."""
 
 from dataclasses import dataclass, field
 

@@ -117,5 +117,6 @@ def batch_schema(cfg: Config) -> Schema:
 
 
 def annotate(plan: dict[str, np.ndarray], cfg: Config) -> Annotations:
-    """Name the class of the video, with every view."""
-    return Annotations([f"class {plan['labels']}"] * (crops_count(cfg) * clips_per_part(cfg)))
+    """Say which frames each view has."""
+    clips = plan["frames"].reshape(-1, cfg.num_frames)
+    return Annotations([f"frames {clip[0]} to {clip[-1]}" for clip in clips] * crops_count(cfg))

@@ -1,4 +1,4 @@
-"""A labeled clip at a random time and place, to learn classes from (specs/ctp.md 3, specs/evaluation.md 3)."""
+"""Recognition: of which class the video of a clip is (specs/ctp.md 3, specs/evaluation.md 3)."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -153,5 +153,6 @@ def batch_schema(cfg: Config) -> Schema:
 
 
 def annotate(plan: dict[str, np.ndarray], cfg: Config) -> Annotations:
-    """Name the class of the video."""
-    return Annotations([f"class {plan['labels']}"])
+    """Say which frames the clip has."""
+    frames = plan["frames"]
+    return Annotations([f"frames {frames[0]} to {frames[-1]}"])

@@ -17,11 +17,12 @@ from PIL import Image
 
 from configs.errors import UserError
 from configs.load import load
-from dali_pipelines.draw import COLORS, GAP, LINE, View, stack, text, tile, zoom
+from dali_pipelines.draw import BOX_LINE, COLORS, GAP, LINE, Sample, View, stack, text, tile, zoom
 from dali_pipelines.loader import ClipLoader
-from dali_pipelines.preview import Sample, first_samples, main, mp4, page, views_of
+from dali_pipelines.preview import animation, first_samples, main, mp4, sheet, views_of
+from dali_pipelines.preview_page import page
 from dali_pipelines.store.index import Index
-from dali_pipelines.tasks import Annotations, Task, ctp
+from dali_pipelines.tasks import Annotations, Task, ctp, recognition
 from nets.tasks import pretext_tasks
 from tests.helpers.runs import ROOT
 from trainers.engine.metrics import picture
@@ -44,23 +45,23 @@ HALF = SimpleNamespace(normalization="half")
 
 def test_every_tile_is_a_frame_with_the_box_of_the_first_patch_where_the_loader_has_it(recipe, tmp_path, vp9_store):
     out = tmp_path / "new" / "preview.png"
-    main(["--config", str(recipe), "--out", str(out), "--samples", "2", "--frames", "3"])
+    main(["--config", str(recipe), "--out", str(out), "--samples", "2", "--frames", "5"])
     pixels = np.array(Image.open(out))
     factor, side = zoom(112), 112 * zoom(112)
-    block = 2 * LINE + side + LINE + 2 * GAP + 4 * GAP  # name, caption, frame and its number, white below
-    assert pixels.shape == (2 * block - 4 * GAP, 3 * side + 2 * GAP, 3)
+    block = LINE + GAP + side + 2 * LINE + 4 * GAP  # name, frame, its number, caption, white below
+    assert pixels.shape == (2 * block - 4 * GAP, 5 * side + 4 * GAP, 3)
 
     config = load(recipe)
     batch = next(iter(ClipLoader(vp9_store, Task("ctp", config.plan), batch_size=2, seed=config.seed)))
     assert COLORS[0] == "red"
     red = (pixels == RED).all(axis=2)
     for sample in range(2):
-        for column, t in enumerate((0, 8, 15)):
+        for column, t in enumerate((0, 4, 8, 11, 15)):
             x1, y1, x2, y2 = (int(side) * factor for side in batch["boxes"][sample, 0, t])
-            top, left = sample * block + 2 * (LINE + GAP), column * (side + GAP)
+            top, left = sample * block + LINE + GAP, column * (side + GAP)
             outline = red[top + y1 : top + y2, left + x1 : left + x2]
             # Other boxes may be drawn over it, so most of its edges, not all.
-            assert outline[0].mean() + outline[-1].mean() > 0.8
+            assert outline[:BOX_LINE].mean() + outline[-BOX_LINE:].mean() > 0.8
             assert not red[top : top + y1, left : left + side].any()
 
 
@@ -124,7 +125,11 @@ def test_boxes_without_area_are_not_drawn_and_small_frames_are_enlarged():
 
 
 def test_long_captions_break_into_lines_and_stacks_are_as_large_as_what_they_hold():
-    assert text("some words " * 30, 224).size == (224, text("", 224).height * (1 + len("some words " * 30) // 36))
+    for words in ("some words " * 30, "WIDE LETTERS " * 30, "HandstandPushups" * 8):
+        drawn = np.array(text(words, 224))
+        assert drawn.shape[0] % LINE == 0
+        assert drawn.shape[0] > 3 * LINE
+        assert (drawn[:, -1] == 255).all()  # nothing is cut off
     pictures = [Image.new("RGB", size, "red") for size in ((5, 7), (9, 3))]
     assert stack(pictures).size == (9, 7 + 3 + GAP)
     assert stack(pictures, across=True).size == (5 + 9 + GAP, 7)
@@ -134,37 +139,77 @@ def test_long_captions_break_into_lines_and_stacks_are_as_large_as_what_they_hol
 def samples() -> list[Sample]:
     rng = np.random.default_rng(0)
     clip, still = (rng.integers(0, 256, (frames, 75, 75, 3), dtype=np.uint8) for frames in (5, 1))
-    return [Sample(f"a<b>{n}", [View(clip, "one & two", np.arange(7, 12)), View(still)]) for n in range(2)]
+    return [Sample(f"a<b>{n}", [View(clip, "one & two", np.arange(7, 12)), View(still)], "c<d>") for n in range(2)]
 
 
 def test_a_page_holds_every_frame_of_every_view_and_needs_no_other_file(samples):
-    written = page(samples).decode()
-    sources = re.findall(r'src="([^"]*)"', written)
+    written = page(samples, Task("ctp", ctp.Config()), {"recipe": "r<s>.yaml"})
     assert "http" not in written
     assert "<b>" not in written
+    assert "<d>" not in written
     assert written.count("a&lt;b&gt;") == 2
-    assert written.count("one &amp; two") == 2
-    frames = []
-    for source in sources:
+    assert written.count("<figcaption>one &amp; two") == 2
+    shown = []
+    for source in re.findall(r'src="([^"]*)"', written):
         kind, _, data = source.partition(",")
         assert kind == "data:image/webp;base64"
-        frames.append(Image.open(io.BytesIO(base64.b64decode(data))).n_frames)
-    assert frames == [5, 1, 5, 1]
+        shown.append(np.array(Image.open(io.BytesIO(base64.b64decode(data))), float))
+    views = [view for sample in samples for view in sample.views]
+    for strip, view in zip(shown, views, strict=True):
+        assert strip.shape == (75 * len(view), 75, 3)
+        for t in range(len(view)):
+            here = strip[75 * t : 75 * (t + 1)].mean(2)
+            errors = [np.abs(here - frame.mean(2)).mean() for frame in view.pixels_THW3.astype(float)]
+            assert np.argmin(errors) == t
 
 
-def test_a_video_plays_all_frames_even_where_the_sheet_has_odd_sides(samples, tmp_path):
+def test_a_page_says_what_is_predicted_from_what_and_with_which_settings(samples):
+    words = re.sub(r"<[^>]*>", " ", page(samples, Task("ctp", ctp.Config(strides=(3,))), {"recipe": "r<s>.yaml"}))
+    for said in ("The network predicts where patches", "r&lt;s&gt;.yaml", "clips 3×16×112×112 float32", "strides [3]"):
+        assert said in re.sub(r"\s+", " ", words)
+    assert "reference.truncate_paste false" in re.sub(r"\s+", " ", words)
+
+
+def test_a_video_plays_long_enough_all_frames_even_where_the_sheet_has_odd_sides(samples, tmp_path):
     file = tmp_path / "preview.mp4"
     file.write_bytes(mp4(samples))
     with av.open(str(file)) as container:
+        assert container.duration >= 10 * av.time_base
         shown = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    assert len(shown) == 3 * 5
+    assert len(shown) % 5 == 0
     tiles = [np.array(tile(samples[0].views[0], t), float)[:225] for t in range(5)]
-    for n, frame in enumerate(shown):
+    for n, frame in enumerate(shown[:12]):
         near = [np.abs(frame[LINE : LINE + 225, :225] - each).mean() for each in tiles]
         assert np.argmin(near) == n % 5
 
 
-@pytest.mark.parametrize("ending", ["html", "mp4"])
+def test_videos_that_play_are_as_wide_as_screens(samples):
+    for count in (4, 8, 12):
+        picture = Image.open(io.BytesIO(animation([samples[0]] * count, "WEBP")))
+        assert picture.n_frames == 5
+        assert 1 < picture.width / picture.height < 3
+
+
+def test_short_views_and_samples_share_a_row(samples):
+    side = 225 + GAP
+    assert sheet(samples, 1, row=4).width == 4 * side + 3 * GAP - GAP  # two samples of two views each
+    assert sheet(samples, 1, row=2).width == 2 * side - GAP
+    assert sheet(samples, 5, row=2).width == 5 * side - GAP
+
+
+def test_a_class_is_named_where_there_is_one_that_no_folder_names(vp9_store):
+    assert Sample("x/y", []).title == "x/y"
+    assert Sample("x/y", [], "x").title == "x/y"
+    assert Sample("x/y", [], "z").title == "x/y (z)"
+    task = Task("recognition", recognition.Config(num_frames=2, size=32, short_sides=(32,)))
+    unlabeled = vp9_store.with_columns(labels=np.full(len(vp9_store), -1))
+    assert {first_samples(vp9_store, task, 0, 1)[0].class_name} <= {"class0", "class1"}
+    (sample,) = first_samples(unlabeled, task, 0, 1)
+    assert sample.title == sample.name
+    assert "class" not in sample.views[0].caption
+
+
+@pytest.mark.parametrize("ending", ["html", "mp4", "gif", "webp"])
 def test_the_command_writes_what_plays(recipe, tmp_path, ending):
     out = tmp_path / f"preview.{ending}"
     main(["--config", str(recipe), "--out", str(out), "--samples", "1", "--set", "plan.num_frames=4"])
@@ -172,8 +217,8 @@ def test_the_command_writes_what_plays(recipe, tmp_path, ending):
 
 
 def test_another_ending_is_refused_with_those_that_there_are(recipe, tmp_path):
-    with pytest.raises(UserError, match=r"x\.gif.*\.png, \.html, \.mp4"):
-        main(["--config", str(recipe), "--out", str(tmp_path / "x.gif")])
+    with pytest.raises(UserError, match=r"x\.avi.*\.png, \.html, \.mp4, \.gif, \.webp"):
+        main(["--config", str(recipe), "--out", str(tmp_path / "x.avi")])
 
 
 def test_no_samples_are_refused(recipe, tmp_path):
@@ -213,10 +258,10 @@ def full_disk(*_):
 @pytest.mark.parametrize("suffix", [".png", ".html", ".mp4"])
 def test_f40_a_preview_on_a_full_disk_is_named_and_leaves_nothing(tmp_path, monkeypatch, suffix):
     """F40: no half picture."""
-    monkeypatch.setattr("dali_pipelines.preview.open_data", lambda *_: type("Opened", (), {"index": None}))
+    monkeypatch.setattr("dali_pipelines.preview.open_data", lambda *_: SimpleNamespace(index=[], list_file="list.txt"))
     monkeypatch.setattr("dali_pipelines.preview.first_samples", lambda *_: [])
-    for writer in ("png", "page", "mp4"):
-        monkeypatch.setattr(f"dali_pipelines.preview.{writer}", lambda *_: bytes(9000))
+    for writer, content in {"png": bytes(9000), "page": "x" * 9000, "mp4": bytes(9000)}.items():
+        monkeypatch.setattr(f"dali_pipelines.preview.{writer}", lambda *_, content=content: content)
     monkeypatch.setattr("dali_pipelines.store.files.os.fsync", full_disk)
     out = tmp_path / f"seen{suffix}"
     with pytest.raises(OSError, match=f"No space left on device: '{out}'"):

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image, ImageColor, ImageOps
 
 from dali_pipelines.decode.frames import decode_rgb
+from dali_pipelines.draw import LINE
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import read_clip
 from trainers.evaluation.contact_sheet import BORDER, OTHER, QUERY, SAME, THUMB, UNREADABLE, Item, choose, draw
@@ -67,12 +68,21 @@ def test_inside_is_the_middle_frame_whole_and_of_its_own_shape(sheet, vp9_store)
 
 def test_below_a_frame_stand_words_that_differ_from_video_to_video(sheet):
     below = [
-        np.array(sheet)[y + HEIGHT : y + HEIGHT + 48, x : x + WIDTH]
+        np.array(sheet)[y + HEIGHT : y + HEIGHT + 3 * LINE, x : x + WIDTH]
         for y, x in [sorted(tiles(sheet, color))[0] for color in (QUERY, OTHER)]
     ]
     assert all((words < 128).any() for words in below)
-    first, *rest = (np.array_equal(*(words[16 * line :][:16] for words in below)) for line in range(3))
+    first, *rest = (np.array_equal(*(words[LINE * line :][:LINE] for words in below)) for line in range(3))
     assert (first, rest) == (True, [False, False])  # the same words, another class and another name
+
+
+def test_a_video_without_a_class_has_no_name_of_one_below_it(vp9_store):
+    unlabeled = vp9_store.with_columns(labels=np.full(len(vp9_store), -1))
+    drawn = [draw("title", [[Item(index, 0, QUERY, "query")]]) for index in (vp9_store, unlabeled)]
+    for sheet, named in zip(drawn, (True, False), strict=True):
+        ((y, x),) = tiles(sheet, QUERY)
+        below = np.array(sheet)[y + HEIGHT + LINE : y + HEIGHT + 2 * LINE, x : x + WIDTH]
+        assert (below < 128).any() == named
 
 
 def test_a_video_that_is_gone_leaves_a_gray_place(vp9_store, tmp_path):

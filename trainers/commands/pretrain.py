@@ -13,7 +13,7 @@ from configs.errors import UserError
 from configs.load import dump, load
 from configs.schema import Config
 from dali_pipelines.datasets.open import open_data
-from dali_pipelines.tasks import task_module
+from dali_pipelines.tasks import about
 from nets.tasks import build_task, pretext_tasks
 from trainers.commands.options import add_options, overrides, parse
 from trainers.engine.build import build_loader, build_run, check_recipe
@@ -52,9 +52,8 @@ def list_tasks() -> str:
     """List every task to pretrain with: what its network predicts, and its recipes."""
     lines = []
     for name in pretext_tasks():
-        about = (task_module(name).__doc__ or "").partition("\n")[0].partition(" (specs/")[0]
         recipes = sorted(Path(os.path.relpath(Path(__file__).parents[2] / "configs" / name)).glob("*.yaml"))
-        lines += [f"{name}: {about}", *(f"    {recipe}" for recipe in recipes)]
+        lines += [f"{name}: {about(name)}", *(f"    {recipe}" for recipe in recipes)]
     return "\n".join(lines)
 
 

@@ -63,7 +63,7 @@ def _tile(item: Item) -> Image.Image:
     index, video = item.index, item.index.info(item.row)
     picture = ImageOps.expand(_middle_frame(index, item.row), BORDER, item.color)
     name = video.name.rpartition("/")[2]
-    lines = [text(line, picture.width) for line in (item.words, index.class_names[video.label], name)]
+    lines = [text(line, picture.width) for line in (item.words, index.class_name(item.row), name)]
     return stack([picture, *lines], gap=0)
 
 
