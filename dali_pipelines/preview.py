@@ -8,7 +8,7 @@ import argparse
 import base64
 import html
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import av
 import numpy as np
 from PIL.Image import Image
+from torch import Tensor
 
 from configs.errors import UserError, run_cli, shown
 from configs.load import load
@@ -74,11 +75,16 @@ def first_samples(index: Index, task: Task, seed: int, count: int) -> list[Sampl
     """Make the first samples of epoch 0, as many as the dataset has up to `count`."""
     index = Dataset(index).long_enough(task).index
     batch = next(iter(ClipLoader(index, task, batch_size=min(count, len(index)), seed=seed)))
+    return samples_of(index, task, seed, 0, batch)
+
+
+def samples_of(index: Index, task: Task, seed: int, epoch: int, batch: Mapping[str, Tensor]) -> list[Sample]:
+    """Return the samples of a batch that a loader of this index, task and seed gave in an epoch."""
     samples = []
     for place, row in enumerate(batch["index"].tolist()):  # of the videos that were read, stand-ins among them
         video = index.info(row)
-        plan = task.plan(video, generator(seed, Stream.SAMPLE, 0, row))
-        outputs = {name: batch[name][place].numpy() for name in task.batch_schema}
+        plan = task.plan(video, generator(seed, Stream.SAMPLE, epoch, row))
+        outputs = {name: batch[name][place].cpu().numpy() for name in task.batch_schema}
         samples.append(Sample(video.name, views_of(task, plan, outputs)))
     return samples
 

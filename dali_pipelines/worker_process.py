@@ -17,6 +17,9 @@ from configs.errors import UserError
 from dali_pipelines.read_ahead import ReadAhead
 from dali_pipelines.shared_memory import SharedMemory, Spans, pack, unpack
 
+NOT_OURS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+"""Signals that a terminal, torchrun or Slurm sends to all processes of a job, and the main one answers."""
+
 
 def serve(pipe: Connection, memory: SharedMemory, packed: tuple[bytes, Spans]) -> None:
     """Do the jobs that come through the pipe, until it ends.
@@ -25,7 +28,8 @@ def serve(pipe: Connection, memory: SharedMemory, packed: tuple[bytes, Spans]) -
         packed: the function to call with each job, in slot 0, and what says which bytes a job needs, or None. With
             it, they are read as soon as the job comes, and the function is given a call that waits for them.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's business
+    for number in NOT_OURS:
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     room = memory.room(0)
     room.flags.writeable = False

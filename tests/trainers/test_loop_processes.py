@@ -16,7 +16,7 @@ from tests.helpers.processes import join, start, start_command
 from tests.helpers.ranks import two_ranks
 from tests.trainers.test_loop import LATE_ROW, STEPS, assert_same_weights, history, lines, weights, write_recipe
 from tests.trainers.test_loop import run as run_here
-from trainers.engine.loop import StopSignal
+from trainers.engine.stop import StopSignal
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +41,7 @@ def test_killed_then_told_to_stop_then_resumed_two_ranks_come_to_the_same_bits(t
     assert [line["step"] for line in lines(tmp_path)] == list(range(1, 7))
     status, output = run_both(tmp_path, "--set", "plan.term_step=9")
     assert status == [0, 0]
-    assert "stopped by a signal to another rank after step 10 of 15" in output
+    assert "stopped by SIGTERM after step 10 of 15" in output
     assert run_both(tmp_path)[0] == [0, 0]
     assert history(tmp_path) == history(tmp_path, "whole")
     assert_same_weights(weights(tmp_path), weights(tmp_path, name="whole"))
@@ -83,22 +83,28 @@ def test_videos_that_some_rank_could_not_read_are_all_named_at_the_end_and_after
     assert [line["unreadable_videos"] for line in lines(tmp_path)] == [0, 0, 1, 1]
 
 
-def test_sigusr1_from_outside_ends_with_status_0(tmp_path):
-    output = tmp_path / "output"
-    process = start_command(*worker(tmp_path, "--set", "plan.seconds=0.2"), output=output)
-    while not (output.exists() and "step 2/" in output.read_text()):
+@pytest.mark.parametrize(
+    ("number", "env", "status"),
+    [(signal.SIGUSR1, {}, 138), (signal.SIGHUP, {}, 129), (signal.SIGUSR1, {"TORCHELASTIC_RUN_ID": "1"}, 0)],
+)
+def test_a_signal_from_outside_ends_with_the_status_of_a_shell_but_not_under_torchrun(tmp_path, number, env, status):
+    output, metrics = tmp_path / "output", tmp_path / "run" / "metrics.jsonl"
+    process = start_command(*worker(tmp_path, "--set", "plan.seconds=0.2"), output=output, env=env)
+    while not (metrics.exists() and len(lines(tmp_path)) >= 2):
         assert process.exitcode is None
         time.sleep(0.02)
-    os.kill(process.pid, signal.SIGUSR1)
-    assert join([process]) == [0]
-    assert output.read_text().splitlines()[-1].startswith("stopped by SIGUSR1")
+    os.kill(process.pid, number)
+    assert join([process]) == [status]
+    last = output.read_text().splitlines()[-1]
+    assert last.startswith(f"stopped by {signal.Signals(number).name} after step")
+    assert Path(last.rpartition(" ")[2]).is_file()
 
 
 def test_ctrl_c_on_one_rank_ends_both_saved(tmp_path):
     """U05."""
     status, output = run_both(tmp_path, "--set", "plan.int_step=2")
     assert status == [0, 0]
-    assert "stopped by a signal to another rank after step 3 of 15; the same command goes on from" in output
+    assert "stopped by Ctrl-C after step 3 of 15; the same command goes on from" in output
     assert (tmp_path / "run" / "checkpoints" / "step_00000003.pt").is_file()
 
 
@@ -106,7 +112,7 @@ def interrupt(times: int) -> None:
     with StopSignal() as stop:
         for _ in range(times):
             os.kill(os.getpid(), signal.SIGINT)
-    assert stop.name == "Ctrl-C"
+    assert stop.number == signal.SIGINT
 
 
 def test_a_second_ctrl_c_ends_the_process_at_once():

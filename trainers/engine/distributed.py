@@ -127,6 +127,11 @@ def start(device: str) -> Iterator[Ranks]:
         distributed.destroy_process_group()  # not after an error: it would wait for peers that may be gone
 
 
+def exit_status(status: int) -> int:
+    """Return the status to end with: 0 under torchrun, which takes any other for a crash, and would start anew."""
+    return 0 if "TORCHELASTIC_RUN_ID" in os.environ else status
+
+
 def wrap(net: Net, train: Train, ranks: Ranks) -> tuple[Net, nn.Module]:
     """Put the network on the device, behind what the recipe asks for and the device can do.
 

@@ -1,14 +1,11 @@
 """The training loop: fetch, forward, backward, check, step, log, save."""
 
 import math
-import os
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
 
 import numpy as np
 import torch
@@ -18,6 +15,7 @@ from configs.errors import UserError
 from trainers.engine import checkpoint
 from trainers.engine.metrics import Metrics
 from trainers.engine.run import Batch, Loader, Run, Validator, save
+from trainers.engine.stop import StopSignal, in_words
 
 
 @dataclass(frozen=True)
@@ -110,43 +108,22 @@ def _nonfinite(batch: Batch) -> dict[int, str]:
     return found
 
 
-class StopSignal:
-    """Remember SIGTERM, SIGUSR1 and Ctrl-C instead of dying of them, while in the `with` block.
+@dataclass(frozen=True)
+class Ending:
+    """How a run ended."""
 
-    A second Ctrl-C ends the process at once.
-    """
-
-    name = ""
-
-    def __enter__(self) -> "StopSignal":
-        numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-        # What the shell starts in the background ignores SIGINT, and shall go on to.
-        heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
-        self._before = {number: signal.signal(number, self._note) for number in heard}
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.name = signal.Signals(number).name
-        if number == signal.SIGINT:
-            self.name = "Ctrl-C"
-            signal.signal(number, signal.SIG_DFL)  # not KeyboardInterrupt: a wait in C would not hear of it
-            if os.environ.get("RANK", "0") == "0":  # `print` may be what was interrupted
-                os.write(
-                    2,
-                    b"\nstopping after this step; Ctrl-C again ends at once, and loses the steps since the last "
-                    b"checkpoint\n",
-                )
+    words: str
+    step: int = 0
+    """Optimizer steps done, of this part and those before; all of the recipe only where nothing is left to do."""
+    signal: int = 0
+    """The number of the signal that ended it before its end."""
 
 
-def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, end: int) -> str:
-    """Train from step `first_step` up to `end`, with checkpoints in `folder`. Returns how it ended.
+def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, end: int) -> Ending:
+    """Train from step `first_step` up to `end`, with checkpoints in `folder`.
 
-    `metrics` is rank 0's alone. SIGTERM, SIGUSR1 or Ctrl-C on any rank ends the run after the current step, saved:
-    a validation that is due comes first when the run goes on.
+    `metrics` is rank 0's alone. One of `stop.SIGNALS` on any rank ends the run after the current step, saved: a
+    validation that is due comes first when the run goes on.
     """
     batches = endless(run.loader)
     saved = checkpoint.path_of(folder, first_step)
@@ -157,12 +134,12 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
         for step in range(first_step, end):
             began = time.perf_counter()
             result = train_step(run, batches, step)
-            # One small collective a step: the terms, the times, and whether any rank is to stop.
-            times = [result.wait, time.perf_counter() - began, float(bool(stop.name))]
+            # One small collective a step: the terms, the times, and the signal that a rank may have got.
+            times = [result.wait, time.perf_counter() - began, float(stop.number)]
             own = torch.stack([*result.terms.values()])
             gathered = run.ranks.gather(torch.cat([own, own.new_tensor(times)]))
             terms = dict(zip(result.terms, gathered[:, :-3].mean(0).tolist(), strict=True))
-            stopping = bool(gathered[:, -1].any())
+            stopping = int(gathered[:, -1].max())
             done = step + 1
             if metrics:
                 if step == first_step:
@@ -175,12 +152,12 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
             # Before the validation, which may take longer than a scheduler waits between SIGTERM and SIGKILL.
             if due or stopping or done == end or done % run.config.train.checkpoint_every == 0:
                 saved = save(run, folder, done)
-            if stopping:
-                name = stop.name or "a signal to another rank"
-                return f"stopped by {name} after step {done} of {end}; the same command goes on from {saved}"
+            if stopping and (due or done < end):
+                words = f"stopped by {in_words(stopping)} after step {done} of {end}"
+                return Ending(f"{words}; the same command goes on from {saved}", done - due, stopping)
             if run.validator and due:
                 saved = _validate(run, run.validator, metrics, folder, done)
-    return f"done: {end} of {run.total_steps} steps; {saved}"
+    return Ending(f"done: {end} of {run.total_steps} steps; {saved}", end)
 
 
 def _validate(run: Run, validator: Validator, metrics: Metrics | None, folder: Path, step: int) -> Path:
