@@ -1,6 +1,7 @@
 """The training loop on a made-up task (tests/helpers/loop_worker.py), in this process."""
 
 import errno
+import io
 import json
 import math
 import os
@@ -12,7 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.metadata import SESSION_START_INFO_TAG
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from configs.errors import UserError
 from dali_pipelines import progress
@@ -119,7 +123,14 @@ def test_tensorboard_has_the_same_scalars_and_the_input(whole):
     events = board.Scalars("train/loss")
     assert [event.step for event in events] == [line["step"] for line in lines(whole)]
     assert [event.value for event in events] == pytest.approx([line["loss"] for line in lines(whole)])
-    assert [event.step for event in board.Images("input")] == [1]
+    (picture,) = board.Images("input")
+    assert picture.step == 1
+    assert Image.open(io.BytesIO(picture.encoded_image_string)).size == (picture.width, picture.height)
+    session = HParamsPluginData.FromString(board.SummaryMetadata(SESSION_START_INFO_TAG).plugin_data.content)
+    options = session.session_start_info.hparams
+    assert options["optim.lr"].number_value == 0.05
+    assert options["train.channels_last"].bool_value
+    assert options["schedule.kind"].string_value == "cosine"
 
 
 def test_a_log_interval_thins_the_lines_out_and_changes_nothing_else(whole, tmp_path):

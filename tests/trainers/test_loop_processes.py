@@ -108,14 +108,15 @@ def test_ctrl_c_on_one_rank_ends_both_saved(tmp_path):
     assert (tmp_path / "run" / "checkpoints" / "step_00000003.pt").is_file()
 
 
-def interrupt(times: int) -> None:
+def interrupt(*numbers: signal.Signals) -> None:
     with StopSignal() as stop:
-        for _ in range(times):
-            os.kill(os.getpid(), signal.SIGINT)
-    assert stop.number == signal.SIGINT
+        for number in numbers:
+            os.kill(os.getpid(), number)
+    assert stop.number == numbers[0]
 
 
-def test_a_second_ctrl_c_ends_the_process_at_once():
+def test_a_second_ctrl_c_ends_the_process_at_once_also_as_torchrun_hands_it_on():
     """U05."""
-    assert join([start(interrupt, 1)]) == [0]
-    assert join([start(interrupt, 2)]) == [-signal.SIGINT]
+    assert join([start(interrupt, signal.SIGINT)]) == [0]
+    assert join([start(interrupt, signal.SIGINT, signal.SIGINT)]) == [-signal.SIGINT]
+    assert join([start(interrupt, signal.SIGINT, signal.SIGTERM)]) == [-signal.SIGTERM]

@@ -114,7 +114,9 @@ def start(device: str) -> Iterator[Ranks]:
         return
     backend = "nccl" if where.type == "cuda" else "gloo"
     try:
-        distributed.init_process_group(backend, timeout=PEER_TIMEOUT)
+        store, rank, size = next(distributed.rendezvous("env://", timeout=PEER_TIMEOUT))
+        store = distributed.PrefixStore(_attempt(), store)
+        distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PEER_TIMEOUT)
     except (RuntimeError, ValueError) as error:
         where_to = ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
         reason = " ".join(str(error).split("\n")[0].split())
@@ -125,6 +127,17 @@ def start(device: str) -> Iterator[Ranks]:
     yield ranks
     if distributed.is_initialized():
         distributed.destroy_process_group()  # not after an error: it would wait for peers that may be gone
+
+
+def _attempt() -> str:
+    """Return a name for this start of the ranks by torchrun, which may be one of `--max-restarts`.
+
+    torchrun keeps its store, and without a name the ranks would look for each other where they were before
+    (https://github.com/pytorch/pytorch/issues/135712). Nodes do not agree on the count: they need
+    TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 instead.
+    """
+    one_node = os.environ.get("GROUP_WORLD_SIZE") == "1"
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if one_node else "0"
 
 
 def exit_status(status: int) -> int:

@@ -33,7 +33,8 @@ class StopSignal:
         if number == signal.SIGHUP:
             _leave_terminal()
         if number == signal.SIGINT:
-            signal.signal(number, signal.SIG_DFL)  # not KeyboardInterrupt: a wait in C would not hear of it
+            for again in (signal.SIGINT, signal.SIGTERM):  # torchrun makes the latter of a second Ctrl-C
+                signal.signal(again, signal.SIG_DFL)  # not KeyboardInterrupt: a wait in C would not hear of it
             if os.environ.get("RANK", "0") == "0":  # `print` may be what was interrupted
                 os.write(
                     2,
