@@ -38,12 +38,13 @@ def summary(
 
 def _of_records(out: Path, rows: list[Record], *, new: int) -> Iterator[str]:
     frames = sum(row.num_frames for row in rows)
-    hours = sum(row.num_frames / row.fps for row in rows if row.fps) / 3600
+    minutes = sum(row.num_frames / row.fps for row in rows if row.fps) / 60
+    duration = f"{minutes / 60:.1f} hours" if minutes >= 60 else f"{minutes:.1f} minutes"
     fragments = sum(len(row.fragments) for row in rows)
     size = sum(row.size for row in rows)
     shapes = Counter(f"{row.width}x{row.height}" for row in rows).most_common()
     more = f" and {len(shapes) - 3} other sizes" * (len(shapes) > 3)
-    yield f"{out}: {len(rows)} videos ({new} stored now), {frames} frames, {hours:.2f} hours, {size / 1e6:.1f} MB"
+    yield f"{out}: {len(rows)} videos ({new} stored now), {frames} frames, {duration}, {size / 1e6:.1f} MB"
     yield f"mean GOP {frames / fragments:.1f} frames, {fragments / len(rows):.1f} fragments a video"
     yield "sizes: " + ", ".join(f"{shape} ({count})" for shape, count in shapes[:3]) + more
     for note, count in Counter(note for row in rows for note in row.notes).items():

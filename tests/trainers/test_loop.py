@@ -129,7 +129,7 @@ def test_tensorboard_has_the_same_scalars_and_the_input(whole):
     session = HParamsPluginData.FromString(board.SummaryMetadata(SESSION_START_INFO_TAG).plugin_data.content)
     options = session.session_start_info.hparams
     assert options["optim.lr"].number_value == 0.05
-    assert options["train.channels_last"].bool_value
+    assert options["train.channels_last"].number_value == 1
     assert options["schedule.kind"].string_value == "cosine"
 
 

@@ -40,7 +40,7 @@ def test_killed_then_told_to_stop_then_resumed_two_ranks_come_to_the_same_bits(t
     assert second == -signal.SIGKILL
     assert [line["step"] for line in lines(tmp_path)] == list(range(1, 7))
     status, output = run_both(tmp_path, "--set", "plan.term_step=9")
-    assert status == [0, 0]
+    assert status == [128 + signal.SIGTERM] * 2
     assert "stopped by SIGTERM after step 10 of 15" in output
     assert run_both(tmp_path)[0] == [0, 0]
     assert history(tmp_path) == history(tmp_path, "whole")
@@ -103,7 +103,7 @@ def test_a_signal_from_outside_ends_with_the_status_of_a_shell_but_not_under_tor
 def test_ctrl_c_on_one_rank_ends_both_saved(tmp_path):
     """U05."""
     status, output = run_both(tmp_path, "--set", "plan.int_step=2")
-    assert status == [0, 0]
+    assert status == [128 + signal.SIGINT] * 2
     assert "stopped by Ctrl-C after step 3 of 15; the same command goes on from" in output
     assert (tmp_path / "run" / "checkpoints" / "step_00000003.pt").is_file()
 
