@@ -21,7 +21,7 @@ def after_prepare(index: Index) -> list[str]:
     """Return what to do with a prepared dataset, a line each."""
     run = f"runs/{Path(index.root).resolve().name}"
     lines = [command("pretrain", PRETRAIN, index, "--work-dir", run)]
-    if index.class_names:
+    if _labeled(index):
         lines.append(command("finetune", FINETUNE, index, "--pretrained", run))
     return ["next:", *(f"  {line}" for line in lines)]
 
@@ -32,7 +32,7 @@ def after_pretrain(config: Config, index: Index) -> list[str]:
     lines = [f"clipfeed preview --config {shlex.quote(run)}/config.yaml --out preview.html"]
     if "tensorboard" in config.train.loggers:
         lines.insert(0, f"tensorboard --logdir {shlex.quote(run)}")
-    if index.class_names and (recipe := recognition_recipe(config.task, config.backbone)):
+    if _labeled(index) and (recipe := recognition_recipe(config.task, config.backbone)):
         lines.append(command("finetune", recipe, index, "--pretrained", run))
         if lists_in(index.root)[1]:
             lines.append(command("test", recipe, index, "--checkpoint", run, "--protocol", "retrieval"))
@@ -83,6 +83,11 @@ def lists_in(root: str | Path) -> tuple[str, str]:
     kinds = (("train",), ("test", "val"))
     train, test = (next((name for name in names if name.startswith(kind)), "") for kind in kinds)
     return train, test
+
+
+def _labeled(index: Index) -> bool:
+    """Tell whether every video has a class."""
+    return bool(index.class_names) and bool((index.labels >= 0).all())
 
 
 def _read(recipe: str) -> Any:

@@ -3,9 +3,11 @@
 import csv
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -14,6 +16,7 @@ from tests.helpers import loop_worker
 from tests.helpers.loop_worker import VIDEOS
 from tests.helpers.processes import join, start, start_command
 from tests.helpers.ranks import two_ranks
+from tests.helpers.runs import ROOT, command
 from tests.trainers.test_loop import LATE_ROW, STEPS, assert_same_weights, history, lines, weights, write_recipe
 from tests.trainers.test_loop import run as run_here
 from trainers.engine.stop import StopSignal
@@ -106,6 +109,21 @@ def test_ctrl_c_on_one_rank_ends_both_saved(tmp_path):
     assert status == [128 + signal.SIGINT] * 2
     assert "stopped by Ctrl-C after step 3 of 15; the same command goes on from" in output
     assert (tmp_path / "run" / "checkpoints" / "step_00000003.pt").is_file()
+
+
+def test_torchrun_starts_all_ranks_again_when_one_dies_and_the_run_goes_on(tmp_path):
+    """`--max-restarts`: without a name for each start, gloo's ranks looked for those of the start before."""
+    assert run_both(tmp_path, name="whole")[0] == [0, 0]
+    words = command("--max-restarts=1", *worker(tmp_path, "--set", "plan.seconds=0.1"), torchrun=True)
+    metrics, environment = tmp_path / "run" / "metrics.jsonl", os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL) as torchrun:
+        while not (metrics.exists() and len(lines(tmp_path)) >= 5):
+            assert torchrun.poll() is None
+            time.sleep(0.02)
+        psutil.Process(torchrun.pid).children()[-1].kill()
+        assert torchrun.wait(90) == 0
+    assert history(tmp_path) == history(tmp_path, "whole")
+    assert_same_weights(weights(tmp_path), weights(tmp_path, name="whole"))
 
 
 def interrupt(*numbers: signal.Signals) -> None:
