@@ -236,4 +236,4 @@ def test_real_clips(tmp_path, codec, bad, capsys):
         frames = np.array([int(index.num_frames[i]) - 1, 0])
         assert decode_rgb(read_clip(index, i, frames)).shape == (2, *index.sizes_WH[i][::-1], 3)
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
-    assert len(notes) == {"copy": 4, "original": 5}.get(codec, 2)  # a file of text, pixels that are not square
+    assert len(notes) == {"copy": 4, "original": 5}.get(codec, 3)  # a file of text, square pixels, sides of 16
