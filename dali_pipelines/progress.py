@@ -16,7 +16,7 @@ LINE_SECONDS = 10
 class _Lines(tqdm):  # type: ignore[type-arg]  # generic in its stubs alone
     """A bar without a terminal."""
 
-    _told = 0
+    _told: float = 0
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
         if msg is None and self.n > max(self._told, self.initial):
@@ -40,10 +40,11 @@ def bar(
         leave: what it shows at the end stays.
         quiet: show nothing, as on all ranks but the first.
     """
-    shared: dict[str, Any] = {"desc": desc, "total": total, "initial": initial, "leave": leave, "disable": quiet}
+    shared: dict[str, Any] = {"iterable": items, "desc": desc, "total": total, "initial": initial}
+    shared |= {"leave": leave, "disable": quiet}
     shared["smoothing"] = 0  # pauses such as validations count for what is left, too
     if sys.stderr.isatty():
         shape = "{desc} {n_fmt}/{total_fmt} |{bar}| {elapsed}<{remaining}{postfix}"
-        return tqdm(items, bar_format=shape, dynamic_ncols=True, **shared)
+        return tqdm(bar_format=shape, dynamic_ncols=True, **shared)
     line = "{desc} {n_fmt}/{total_fmt}, {elapsed} elapsed, {remaining} left{postfix}"
-    return _Lines(items, bar_format=line, file=io.StringIO(), mininterval=LINE_SECONDS, miniters=1, **shared)
+    return _Lines(bar_format=line, file=io.StringIO(), mininterval=LINE_SECONDS, miniters=1, **shared)
