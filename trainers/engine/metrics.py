@@ -10,6 +10,7 @@ from types import TracebackType
 import torch
 from PIL.Image import Image
 from torch import Tensor
+from tqdm import tqdm
 
 from dali_pipelines.progress import bar
 from dali_pipelines.store.files import replacing
@@ -48,7 +49,7 @@ class Metrics:
         self._loggers = loggers
         for logger in loggers if validation_pending and last.get("step") == first_step else ():
             logger.add_scalars("train", last, first_step)
-        self._bar = bar(desc="step", total=end, initial=first_step)
+        self._bar: tqdm[None] = bar(desc="step", total=end, initial=first_step)
         self._end, self._epochs, self._global_batch, self._log_every = end, epochs, global_batch, log_every
         self._draw = draw
         self._timings: list[Tensor] = []
