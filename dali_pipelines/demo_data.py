@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from configs.errors import UserError, run_cli
+from dali_pipelines.progress import bar
 from dali_pipelines.store.encode import Encoding, write_frames
 from dali_pipelines.store.files import replacing, video_path
 from dali_pipelines.store.index import INDEX_FILE, Index, Record
@@ -142,7 +142,7 @@ def make_demo(root: Path, *, train: int, test: int, seed: int, workers: int) -> 
 
     videos = [(split, i) for split, count in zip(SPLITS, (train, test), strict=True) for i in range(count)]
     written = run_jobs(partial(_write_video, root, seed), videos, workers=workers)
-    stored = dict(tqdm(written, total=len(videos), desc="demo videos", unit="video"))
+    stored = dict(bar(written, total=len(videos), desc="demo video"))
     _write_index(root, videos, stored)
     return True
 

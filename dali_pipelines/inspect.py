@@ -16,6 +16,7 @@ from dali_pipelines.inspection import Section
 from dali_pipelines.inspection.contents import contents
 from dali_pipelines.inspection.costs import gain, task_costs
 from dali_pipelines.inspection.page import page
+from dali_pipelines.next_steps import after_prepare
 from dali_pipelines.store.files import replacing
 from dali_pipelines.tasks import Task, task_module, task_names
 
@@ -41,6 +42,8 @@ def main(argv: list[str]) -> None:
         with replacing(args.out) as temporary:
             temporary.write_text(content, errors="surrogateescape")
         print(f"\n{args.out} written")
+    if not args.config:
+        print("\n".join(["", *after_prepare(dataset.index)]))
 
 
 def _open(args: argparse.Namespace) -> tuple[Dataset, list[Task]]:

@@ -21,6 +21,7 @@ from dali_pipelines.datasets.formats import Source, describe_formats, format_nam
 from dali_pipelines.datasets.labels import base_note, class_ids, one_to_one, require_labels
 from dali_pipelines.datasets.open import Dataset, select_entries
 from dali_pipelines.datasets.written import is_users, write_list
+from dali_pipelines.next_steps import after_prepare
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.storage import is_url, location
 
@@ -56,6 +57,7 @@ def main(argv: list[str]) -> None:
     if missing:
         write_reasons(args.data_dir / MISSING_FILE, missing)
         print(f"missing: {len(missing)} listed videos, named in {args.data_dir / MISSING_FILE}")
+    print("\n".join(after_prepare(Index.load(args.data_dir))))
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:

@@ -8,7 +8,7 @@ same plan.
 import argparse
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import av
 import numpy as np
 from PIL.Image import Image
+from torch import Tensor
 
 from configs.errors import UserError, run_cli, shown
 from configs.load import load
@@ -72,11 +73,16 @@ def first_samples(index: Index, task: Task, seed: int, count: int) -> list[Sampl
     """Make the first samples of epoch 0, as many as the dataset has up to `count`."""
     index = Dataset(index).long_enough(task).index
     batch = next(iter(ClipLoader(index, task, batch_size=min(count, len(index)), seed=seed)))
+    return samples_of(index, task, seed, 0, batch)
+
+
+def samples_of(index: Index, task: Task, seed: int, epoch: int, batch: Mapping[str, Tensor]) -> list[Sample]:
+    """Return the samples of a batch that a loader of this index, task and seed gave in an epoch."""
     samples = []
     for place, row in enumerate(batch["index"].tolist()):  # of the videos that were read, stand-ins among them
         video = index.info(row)
-        plan = task.plan(video, generator(seed, Stream.SAMPLE, 0, row))
-        outputs = {name: batch[name][place].numpy() for name in task.batch_schema}
+        plan = task.plan(video, generator(seed, Stream.SAMPLE, epoch, row))
+        outputs = {name: batch[name][place].cpu().numpy() for name in task.batch_schema}
         views = views_of(task, plan, outputs)
         samples.append(Sample(video.name, views, class_name=index.class_name(row), num_frames=video.num_frames))
     return samples

@@ -20,6 +20,8 @@ from dali_pipelines.shared_memory import SharedMemory, Spans, pack, unpack
 
 TELL_STACK = signal.SIGUSR2
 """Makes a worker print the stacks of its threads."""
+NOT_OURS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+"""Signals that a terminal, torchrun or Slurm sends to all processes of a job, and the main one answers."""
 
 
 def serve(pipe: Connection, memory: SharedMemory, packed: tuple[bytes, Spans]) -> None:
@@ -29,7 +31,8 @@ def serve(pipe: Connection, memory: SharedMemory, packed: tuple[bytes, Spans]) -
         packed: the function to call with each job, in slot 0, and what says which bytes a job needs, or None. With
             it, they are read as soon as the job comes, and the function is given a call that waits for them.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's business
+    for number in NOT_OURS:
+        signal.signal(number, signal.SIG_IGN)
     faulthandler.register(TELL_STACK, file=2)  # as sys.stderr may be no file
     threading.Thread(target=_end_with_parent, daemon=True).start()
     room = memory.room(0)

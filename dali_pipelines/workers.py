@@ -21,12 +21,13 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
+from multiprocessing.util import Finalize
 from typing import Any, Generic, TypeVar
 
 from configs.errors import UserError
 from dali_pipelines.read_ahead import Unread
 from dali_pipelines.shared_memory import SLOT, SharedMemory, pack, unpack
-from dali_pipelines.worker_process import TELL_STACK, serve
+from dali_pipelines.worker_process import NOT_OURS, TELL_STACK, serve
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -120,7 +121,10 @@ class Pool(Generic[Job, Result]):
         self._busy: set[int] = set()
         self._pending: deque[_Pending] = deque()
         self._failed_starts = 0
-        self._workers = [self._start(open=True) for _ in range(workers)]
+        self._workers: list[_Worker] = []
+        # As this process exits, before multiprocessing sends them SIGTERM, of which they do not die, and waits.
+        Finalize(self, _kill, (self._workers,), exitpriority=0)
+        self._workers += [self._start(open=True) for _ in range(workers)]
 
     def __enter__(self) -> "Pool[Job, Result]":
         return self
@@ -171,8 +175,8 @@ class Pool(Generic[Job, Result]):
         ours, theirs = CONTEXT.Pipe()
         process = CONTEXT.Process(target=serve, args=(theirs, self._memory, self._function), daemon=True)
         # Ctrl-C is this process's business. A new one inherits the mask, and would die of it while it imports.
-        resource_tracker.ensure_running()  # which would unblock the signal if the start had to do it
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        resource_tracker.ensure_running()  # which would unblock signals if the start had to do it
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, NOT_OURS)
         try:
             process.start()
         finally:
@@ -307,6 +311,11 @@ def run_jobs(
     pool: Pool[Job, Result] = Pool(function, workers=workers, ahead=workers, slot=SMALL_SLOT)
     with pool:
         yield from pool.run(jobs, ordered=False)
+
+
+def _kill(workers: list[_Worker]) -> None:
+    for worker in workers:
+        worker.process.kill()
 
 
 def _require_main_guard() -> None:

@@ -23,6 +23,7 @@ from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.datasets.fates import QUARANTINE_FILE, write_reasons
 from dali_pipelines.datasets.labels import read_labels
 from dali_pipelines.datasets.layouts import describe_classes, write_split_lists
+from dali_pipelines.next_steps import after_prepare
 from dali_pipelines.prepare.engines import ENGINES
 from dali_pipelines.prepare.job import jobs_left
 from dali_pipelines.prepare.merge import merge
@@ -31,7 +32,7 @@ from dali_pipelines.prepare.parts import Part, choose_part, missing, pin
 from dali_pipelines.prepare.settings import add_options, chosen
 from dali_pipelines.prepare.shards import Packer, finish_moves, name_hash, packing_notes, parse_size
 from dali_pipelines.prepare.store_all import store_all
-from dali_pipelines.prepare.summary import next_step, summary
+from dali_pipelines.prepare.summary import summary
 from dali_pipelines.store.encode import Encoding
 from dali_pipelines.store.index import INDEX_FILE, Index, Record
 from dali_pipelines.store.journal import Entry, Journal, Stamp
@@ -118,7 +119,7 @@ def _finish(index: Index, quarantined: int) -> int:
     for line in (*describe_classes(index), *write_split_lists(index)):
         print(line)
     status = _status(Path(index.root), quarantined, len(index) + quarantined)
-    print(next_step(Path(index.root)))
+    print("\n".join(after_prepare(index)))
     return status
 
 

@@ -3,10 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeAlias
 
-from tqdm import tqdm
-
 from dali_pipelines.prepare.job import Failure, Job, store_video
 from dali_pipelines.prepare.shards import Packer
+from dali_pipelines.progress import bar
 from dali_pipelines.store.index import Record
 from dali_pipelines.store.journal import Entry, Journal, Stamp
 from dali_pipelines.workers import Crashed
@@ -32,7 +31,7 @@ def store_all(
         done: videos that need not be stored, for the bar.
     """
     frames = failed = 0
-    with tqdm(total=done + len(jobs), initial=done, unit="video", mininterval=1.0) as bar:
+    with bar(desc="video", total=done + len(jobs), initial=done) as shown:
         for job, result in run(store_video, _begun(jobs, journal)):
             if isinstance(result, Record):
                 journal.add(job.name, Entry(stamps[job.name], result))
@@ -43,8 +42,9 @@ def store_all(
                 passing = result.passing if isinstance(result, Failure) else "crash"
                 journal.add(job.name, Entry(stamps[job.name], None, str(result), passing))
                 failed += 1
-            bar.set_postfix_str(f"{frames / bar.format_dict['elapsed']:.0f} frames/s, {failed} failed", refresh=False)
-            bar.update()
+            speed = frames / shown.format_dict["elapsed"]
+            shown.set_postfix_str(f"{speed:.0f} frames/s, {failed} failed", refresh=False)
+            shown.update()
 
 
 def _begun(jobs: Iterable[Job], journal: Journal) -> Iterator[Job]:

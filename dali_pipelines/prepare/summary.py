@@ -7,9 +7,6 @@ from pathlib import Path
 from dali_pipelines.store.index import Record
 from dali_pipelines.store.journal import Entry
 
-RECIPE = "configs/ctp/r3d18_kinetics.yaml"
-"""A recipe without a list: it takes all videos of any dataset."""
-
 
 def summary(
     out: Path, entries: Mapping[str, Entry], *, tried: Collection[str], again: Collection[str]
@@ -26,7 +23,9 @@ def summary(
         yield from _of_records(out, [record for record, _ in stored.values()], new=len(stored.keys() & tried))
         # A stamp may be that of an archive that many videos lie in.
         sources = sum(stamp.size for stamp in {stamp for _, stamp in stored.values()})
-        yield f"their sources are {sources / 1e6:.1f} MB"
+        size = sum(record.size for record, _ in stored.values())
+        saved = f", {abs(1 - size / sources):.0%} {'saved' if size < sources else 'more now'}" if sources else ""
+        yield f"their sources are {sources / 1e6:.1f} MB{saved}"
     if again:
         yield (
             f"{len(again)} videos had failed for a passing cause and were tried again: {len(stored.keys() & again)} "
@@ -39,19 +38,16 @@ def summary(
 
 def _of_records(out: Path, rows: list[Record], *, new: int) -> Iterator[str]:
     frames = sum(row.num_frames for row in rows)
+    minutes = sum(row.num_frames / row.fps for row in rows if row.fps) / 60
+    duration = f"{minutes / 60:.1f} hours" if minutes >= 60 else f"{minutes:.1f} minutes"
     fragments = sum(len(row.fragments) for row in rows)
     size = sum(row.size for row in rows)
     shapes = Counter(f"{row.width}x{row.height}" for row in rows).most_common()
     more = f" and {len(shapes) - 3} other sizes" * (len(shapes) > 3)
-    yield f"{out}: {len(rows)} videos ({new} stored now), {frames} frames, {size / 1e6:.1f} MB"
+    yield f"{out}: {len(rows)} videos ({new} stored now), {frames} frames, {duration}, {size / 1e6:.1f} MB"
     yield f"mean GOP {frames / fragments:.1f} frames, {fragments / len(rows):.1f} fragments a video"
     yield "sizes: " + ", ".join(f"{shape} ({count})" for shape, count in shapes[:3]) + more
     for note, count in Counter(note for row in rows for note in row.notes).items():
         yield f"note: {count} videos {note}"
     for reason, count in Counter(row.software_only for row in rows if row.software_only).items():
         yield f"note: {count} videos may have {reason}, which DALI gets wrong on a GPU: PyAV decodes this dataset"
-
-
-def next_step(out: Path) -> str:
-    """Return the command that comes after `prepare`."""
-    return f"next: python trainers/pretrain.py --config {RECIPE} --data-dir {out} (or any other recipe of configs/)"

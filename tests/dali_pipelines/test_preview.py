@@ -12,7 +12,6 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from configs.errors import UserError
@@ -25,7 +24,6 @@ from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Annotations, Task, ctp, recognition
 from nets.tasks import pretext_tasks
 from tests.helpers.runs import ROOT
-from trainers.engine.metrics import picture
 
 pytestmark = pytest.mark.slow
 
@@ -236,19 +234,6 @@ def test_every_task_says_something_of_every_view_of_its_demo(name, vp9_store):
     for view in sample.views:
         assert view.boxes_RT4 is None or view.boxes_RT4.shape[1:] == (len(view), 4)
         tile(view, 0)
-
-
-@pytest.mark.parametrize("normalization", ["imagenet", "half"])
-def test_tensorboard_shows_the_first_views_whatever_their_number_and_length(normalization):
-    from dali_pipelines.pixels.normalize import NORMALIZATIONS
-
-    mean, std = (torch.tensor(numbers).view(3, 1, 1, 1) for numbers in NORMALIZATIONS[normalization])
-    frames = torch.rand(2, 3, 3, 5, 6, 6)
-    shown = picture((frames - mean) / std, normalization)
-    assert shown.shape == (3, 4 * 8 + 2, 5 * 8 + 2)  # two pixels between frames
-    for view in range(4):
-        row = shown[:, 2 + 8 * view : 8 + 8 * view, 2 + 8 * 2 : 8 + 8 * 2]
-        assert row == pytest.approx(frames.flatten(0, 1)[view, :, 2].numpy(), abs=1e-6)
 
 
 def full_disk(*_):

@@ -267,3 +267,24 @@ def test_a_worker_never_hears_ctrl_c_not_even_while_it_starts(spawned):
     with Pool(hears_ctrl_c, workers=1, ahead=1) as pool:
         assert list(pool.run([0])) == [(0, False)]
     assert hears_ctrl_c(0)
+
+
+def test_signals_to_all_processes_of_a_job_do_not_end_the_workers():
+    """torchrun and Slurm send them; the main process finishes its step, for which it needs the workers."""
+    with Pool(process_id, workers=2, ahead=4) as pool:
+        results = pool.run(range(8))
+        next(results)
+        workers = living_workers()
+        for worker in workers:
+            for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT):
+                os.kill(worker.pid, number)
+        assert {process for _, process in results} <= {worker.pid for worker in workers}
+
+
+def process_id(_):
+    return os.getpid()
+
+
+def test_a_script_that_never_closes_its_pool_ends_all_the_same():
+    script = "from tests.dali_pipelines.test_workers import *; pool = Pool(double, workers=1, ahead=1)"
+    subprocess.run([sys.executable, "-c", f"{script}; print(next(pool.run([2])))"], check=True, timeout=60)

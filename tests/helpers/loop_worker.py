@@ -22,6 +22,7 @@ from torch.distributed import destroy_process_group
 import nets.tasks
 from configs.errors import run_cli
 from dali_pipelines.store.ragged import Ragged
+from dali_pipelines.tasks import Annotations
 from trainers.commands import pretrain
 
 VIDEOS = 42
@@ -58,6 +59,7 @@ class NetConfig:
 
 class Index:
     root = "nowhere"
+    class_names = ()
     names = Ragged.of_texts(f"class/video_{row:02d}" for row in range(VIDEOS))
 
     def __init__(self, frames: int) -> None:
@@ -78,8 +80,17 @@ class Loader:
         self.counts = types.SimpleNamespace(amplification=1.5, replaced=0)
         self.unreadable: dict[str, str] = {}
         self.too_short: dict[str, str] = {}
-        self.task = types.SimpleNamespace(batch_schema={}, program=types.SimpleNamespace(normalization="imagenet"))
+        self.task = types.SimpleNamespace(
+            batch_schema={"clips": ((3, 4, 8, 8), np.float32)},
+            program=types.SimpleNamespace(normalization="imagenet"),
+            plan=lambda video, rng: {"frames": rng.integers(config.plan.frames, size=4)},
+            annotate=lambda plan: Annotations(captions=["frames " + " ".join(map(str, plan["frames"]))]),
+        )
         self.batch = config.train.global_batch // ranks.world_size // config.train.accumulate
+
+    @property
+    def order(self) -> types.SimpleNamespace:
+        return types.SimpleNamespace(seed=self.config.seed, at=lambda step: divmod(step, len(self)))
 
     def __len__(self) -> int:
         return VIDEOS // (self.batch * self.ranks.world_size)
@@ -140,7 +151,7 @@ def end_group() -> None:
     destroy_process_group()
 
 
-def main(argv: list[str]) -> None:
+def main(argv: list[str]) -> int:
     modules = {}
     for name, config in {"dali_pipelines.tasks.fake": Config, "nets.tasks.fake": NetConfig}.items():
         modules[name] = types.ModuleType(name)
@@ -152,7 +163,7 @@ def main(argv: list[str]) -> None:
         mock.patch.object(pretrain, "build_loader", Loader),
         mock.patch.object(torch.distributed, "destroy_process_group", end_group),
     ):
-        pretrain.main(argv)
+        return pretrain.main(argv)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,11 @@
 import csv
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -14,9 +16,10 @@ from tests.helpers import loop_worker
 from tests.helpers.loop_worker import VIDEOS
 from tests.helpers.processes import join, start, start_command
 from tests.helpers.ranks import two_ranks
+from tests.helpers.runs import ROOT, command
 from tests.trainers.test_loop import LATE_ROW, STEPS, assert_same_weights, history, lines, weights, write_recipe
 from tests.trainers.test_loop import run as run_here
-from trainers.engine.loop import StopSignal
+from trainers.engine.stop import StopSignal
 
 pytestmark = pytest.mark.slow
 
@@ -40,8 +43,8 @@ def test_killed_then_told_to_stop_then_resumed_two_ranks_come_to_the_same_bits(t
     assert second == -signal.SIGKILL
     assert [line["step"] for line in lines(tmp_path)] == list(range(1, 7))
     status, output = run_both(tmp_path, "--set", "plan.term_step=9")
-    assert status == [0, 0]
-    assert "stopped by a signal to another rank after step 10 of 15" in output
+    assert status == [128 + signal.SIGTERM] * 2
+    assert "stopped by SIGTERM after step 10 of 15" in output
     assert run_both(tmp_path)[0] == [0, 0]
     assert history(tmp_path) == history(tmp_path, "whole")
     assert_same_weights(weights(tmp_path), weights(tmp_path, name="whole"))
@@ -83,33 +86,56 @@ def test_videos_that_some_rank_could_not_read_are_all_named_at_the_end_and_after
     assert [line["unreadable_videos"] for line in lines(tmp_path)] == [0, 0, 1, 1]
 
 
-def test_sigusr1_from_outside_ends_with_status_0(tmp_path):
-    output = tmp_path / "output"
-    process = start_command(*worker(tmp_path, "--set", "plan.seconds=0.2"), output=output)
-    while not (output.exists() and "step 2/" in output.read_text()):
+@pytest.mark.parametrize(
+    ("number", "env", "status"),
+    [(signal.SIGUSR1, {}, 138), (signal.SIGHUP, {}, 129), (signal.SIGUSR1, {"TORCHELASTIC_RUN_ID": "1"}, 0)],
+)
+def test_a_signal_from_outside_ends_with_the_status_of_a_shell_but_not_under_torchrun(tmp_path, number, env, status):
+    output, metrics = tmp_path / "output", tmp_path / "run" / "metrics.jsonl"
+    process = start_command(*worker(tmp_path, "--set", "plan.seconds=0.2"), output=output, env=env)
+    while not (metrics.exists() and len(lines(tmp_path)) >= 2):
         assert process.exitcode is None
         time.sleep(0.02)
-    os.kill(process.pid, signal.SIGUSR1)
-    assert join([process]) == [0]
-    assert output.read_text().splitlines()[-1].startswith("stopped by SIGUSR1")
+    os.kill(process.pid, number)
+    assert join([process]) == [status]
+    last = output.read_text().splitlines()[-1]
+    assert last.startswith(f"stopped by {signal.Signals(number).name} after step")
+    assert Path(last.rpartition(" ")[2]).is_file()
 
 
 def test_ctrl_c_on_one_rank_ends_both_saved(tmp_path):
     """U05."""
     status, output = run_both(tmp_path, "--set", "plan.int_step=2")
-    assert status == [0, 0]
-    assert "stopped by a signal to another rank after step 3 of 15; the same command goes on from" in output
+    assert status == [128 + signal.SIGINT] * 2
+    assert "stopped by Ctrl-C after step 3 of 15; the same command goes on from" in output
     assert (tmp_path / "run" / "checkpoints" / "step_00000003.pt").is_file()
 
 
-def interrupt(times: int) -> None:
+@pytest.mark.timeout(300)
+def test_torchrun_starts_all_ranks_again_when_one_dies_and_the_run_goes_on(tmp_path):
+    """`--max-restarts`: without a name for each start, gloo's ranks looked for those of the start before."""
+    assert run_both(tmp_path, name="whole")[0] == [0, 0]
+    words = command("--max-restarts=1", *worker(tmp_path, "--set", "plan.seconds=0.1"), torchrun=True)
+    metrics, environment = tmp_path / "run" / "metrics.jsonl", os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL) as torchrun:
+        while not (metrics.exists() and len(lines(tmp_path)) >= 5):
+            assert torchrun.poll() is None
+            time.sleep(0.02)
+        psutil.Process(torchrun.pid).children()[-1].kill()
+        assert torchrun.wait(200) == 0
+    assert history(tmp_path) == history(tmp_path, "whole")
+    assert_same_weights(weights(tmp_path), weights(tmp_path, name="whole"))
+
+
+def interrupt(*numbers: signal.Signals) -> None:
     with StopSignal() as stop:
-        for _ in range(times):
-            os.kill(os.getpid(), signal.SIGINT)
-    assert stop.name == "Ctrl-C"
+        for number in numbers:
+            os.kill(os.getpid(), number)
+    assert stop.number == numbers[0]
 
 
-def test_a_second_ctrl_c_ends_the_process_at_once():
+def test_a_second_ctrl_c_ends_the_process_at_once_also_as_torchrun_hands_it_on():
     """U05."""
-    assert join([start(interrupt, 1)]) == [0]
-    assert join([start(interrupt, 2)]) == [-signal.SIGINT]
+    assert join([start(interrupt, signal.SIGINT)]) == [0]
+    assert join([start(interrupt, signal.SIGINT, signal.SIGINT)]) == [-signal.SIGINT]
+    assert join([start(interrupt, signal.SIGINT, signal.SIGTERM)]) == [-signal.SIGTERM]

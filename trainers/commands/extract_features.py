@@ -24,7 +24,7 @@ import numpy as np
 from configs.errors import shown
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.storage import location
-from trainers.engine.distributed import Ranks, start
+from trainers.engine.distributed import Ranks, exit_status, start
 from trainers.engine.work_dir import require_writable
 from trainers.evaluation.video_features import VideoFeatures, extract_features
 
@@ -84,7 +84,7 @@ def work(args: argparse.Namespace, ranks: Ranks) -> int:
             print(f"unreadable: {shown(name)}: {shown(reason)}", file=sys.stderr)
         count, channels = features.values.shape
         print(f"{args.out}: {channels} features of {count} videos, {len(unreadable)} unreadable", flush=True)
-    return 3 if unreadable and ranks.world_size == 1 else 0
+    return exit_status(3 if unreadable else 0)
 
 
 def save(out: Path, features: VideoFeatures) -> None:

@@ -13,14 +13,16 @@ from configs.load import dump, load
 from configs.schema import Recognition
 from dali_pipelines.datasets.hold_out import hold_out
 from dali_pipelines.datasets.open import open_data
+from dali_pipelines.next_steps import after_finetune
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.storage import exists
 from nets import backbones
 from nets.classifier import Classifier
 from trainers.commands.options import add_options, overrides, parse
 from trainers.engine.build import build_loader, build_run, check_recipe
-from trainers.engine.distributed import Ranks, ignored_options, start
+from trainers.engine.distributed import Ranks, exit_status, ignored_options, start
 from trainers.engine.fit import dry_run, fit
+from trainers.engine.loop import Ending
 from trainers.evaluation.split_notes import trained_on, untrained_classes
 from trainers.evaluation.validation import Validator
 from trainers.weights import clip_differences, read
@@ -43,14 +45,14 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     return parse(parser, argv)
 
 
-def main(argv: list[str]) -> None:
+def main(argv: list[str]) -> int:
     args = parse_args(argv)
     config = load(args.config, overrides(args))
     if not isinstance(config, Recognition):
         raise UserError(f"{args.config} is a recipe for trainers/pretrain.py; those here are in configs/recognition/")
     if args.print_config:
         print(dump(config), end="")
-        return
+        return 0
     check_recipe(config)
     if args.mode == "full" and args.pretrained in (None, "none"):
         raise UserError("--mode full needs --pretrained CKPT; with --mode scratch training starts from random weights")
@@ -65,10 +67,11 @@ def main(argv: list[str]) -> None:
             print(f"note: {note}", flush=True)
         ending = work(config, ranks, args)
         if ranks.rank == 0:
-            print(ending, flush=True)
+            print(ending.words, flush=True)
+    return exit_status(128 + ending.signal if ending.signal else 0)
 
 
-def work(config: Recognition, ranks: Ranks, args: argparse.Namespace) -> str:
+def work(config: Recognition, ranks: Ranks, args: argparse.Namespace) -> Ending:
     """Train, or make the dry run; return how it ended. A function of its own for the reason of `pretrain.work`."""
     listed = open_data(config.data, "train")
     index, held_out = split(config, listed.index)
@@ -93,7 +96,14 @@ def work(config: Recognition, ranks: Ranks, args: argparse.Namespace) -> str:
         run = build_run(config, ranks, loader, net, identity=identity, classes=index.class_names, validator=validator)
         if args.dry_run:
             return dry_run(run)
-        return fit(run, loader, resume_from=args.resume, max_steps=args.max_steps, missing=listed.missing)
+        return fit(
+            run,
+            loader,
+            resume_from=args.resume,
+            max_steps=args.max_steps,
+            missing=listed.missing,
+            next_steps=after_finetune(config),
+        )
     finally:
         loader.close()
 

@@ -13,12 +13,14 @@ from configs.errors import UserError
 from configs.load import dump, load
 from configs.schema import Config
 from dali_pipelines.datasets.open import open_data
+from dali_pipelines.next_steps import after_pretrain
 from dali_pipelines.tasks import about
 from nets.tasks import build_task, pretext_tasks
 from trainers.commands.options import add_options, overrides, parse
 from trainers.engine.build import build_loader, build_run, check_recipe
-from trainers.engine.distributed import Ranks, ignored_options, start
+from trainers.engine.distributed import Ranks, exit_status, ignored_options, start
 from trainers.engine.fit import dry_run, fit
+from trainers.engine.loop import Ending
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
@@ -28,24 +30,25 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     return parse(parser, argv, instead_of_config="list_tasks")
 
 
-def main(argv: list[str]) -> None:
+def main(argv: list[str]) -> int:
     args = parse_args(argv)
     if args.list_tasks:
         print(list_tasks())
-        return
+        return 0
     config = load(args.config, overrides(args))
     if config.task == "recognition":
         raise UserError(f"{args.config} is a recipe for trainers/finetune.py: `task: recognition` is no pretext task")
     if args.print_config:
         print(dump(config), end="")
-        return
+        return 0
     check_recipe(config)
     with start(args.device) as ranks:
         for note in ignored_options(config.train, ranks) if ranks.rank == 0 else []:
             print(f"note: {note}", flush=True)
         ending = work(config, ranks, args)
         if ranks.rank == 0:
-            print(ending, flush=True)
+            print(ending.words, flush=True)
+    return exit_status(128 + ending.signal if ending.signal else 0)
 
 
 def list_tasks() -> str:
@@ -57,7 +60,7 @@ def list_tasks() -> str:
     return "\n".join(lines)
 
 
-def work(config: Config, ranks: Ranks, args: argparse.Namespace) -> str:
+def work(config: Config, ranks: Ranks, args: argparse.Namespace) -> Ending:
     """Train, or make the dry run; return how it ended.
 
     A function of its own, so that the network is freed before `start` ends the process group. If DDP holds the
@@ -73,6 +76,13 @@ def work(config: Config, ranks: Ranks, args: argparse.Namespace) -> str:
         run = build_run(config, ranks, loader, net)
         if args.dry_run:
             return dry_run(run)
-        return fit(run, loader, resume_from=args.resume, max_steps=args.max_steps, missing=dataset.missing)
+        return fit(
+            run,
+            loader,
+            resume_from=args.resume,
+            max_steps=args.max_steps,
+            missing=dataset.missing,
+            next_steps=after_pretrain(config, loader.index),
+        )
     finally:
         loader.close()

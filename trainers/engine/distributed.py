@@ -111,6 +111,7 @@ def start(device: str) -> Iterator[Ranks]:
         return
     try:
         store, *_ = next(distributed.rendezvous("env://", timeout=PEER_TIMEOUT))
+        store = distributed.PrefixStore(_attempt(), store)
         _require_same_device(store, ranks)
         backend = "nccl" if where.type == "cuda" else "gloo"
         distributed.init_process_group(
@@ -139,6 +140,22 @@ def _require_same_device(store: distributed.Store, ranks: Ranks) -> None:
                 f"the ranks differ in their device: rank 0 has {devices[0]}, rank {rank} has {device}; with --device "
                 "cuda the rank without a GPU says why, with --device cpu all train on the CPU"
             )
+
+
+def _attempt() -> str:
+    """Return a name for this start of the ranks by torchrun, which may be one of `--max-restarts`.
+
+    torchrun keeps its store, and without a name the ranks would look for each other where they were before
+    (https://github.com/pytorch/pytorch/issues/135712). Nodes do not agree on the count: they need
+    TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 instead.
+    """
+    one_node = os.environ.get("GROUP_WORLD_SIZE") == "1"
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if one_node else "0"
+
+
+def exit_status(status: int) -> int:
+    """Return the status to end with: 0 under torchrun, which takes any other for a crash, and would start anew."""
+    return 0 if "TORCHELASTIC_RUN_ID" in os.environ else status
 
 
 def wrap(net: Net, train: Train, ranks: Ranks) -> tuple[Net, nn.Module]:

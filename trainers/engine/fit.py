@@ -1,24 +1,42 @@
 """A whole run in its work dir, and a dry run that writes nothing."""
 
+import io
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+
+from PIL import Image
+from torch import Tensor
 
 from dali_pipelines.datasets.fates import MISSING_FILE, TOO_SHORT_FILE, UNREADABLE_FILE, summary, write_reasons
 from dali_pipelines.loader import ClipLoader
+from dali_pipelines.preview import png, samples_of
 from trainers.engine.loggers import Logger, open_loggers
-from trainers.engine.loop import endless, train, train_step
+from trainers.engine.loop import Ending, endless, train, train_step
 from trainers.engine.metrics import Metrics, memory
 from trainers.engine.run import Run, resume
 from trainers.engine.work_dir import CHECKPOINTS, locked, require_writable, write_config
 
+PICTURED = 4
+"""Samples that the loggers show."""
 
-def fit(run: Run, loader: ClipLoader, *, resume_from: str, max_steps: int | None, missing: Sequence[str] = ()) -> str:
-    """Train in the config's work_dir, from its newest checkpoint on. Returns how it ended.
+
+def fit(
+    run: Run,
+    loader: ClipLoader,
+    *,
+    resume_from: str,
+    max_steps: int | None,
+    missing: Sequence[str] = (),
+    next_steps: Sequence[str] = (),
+) -> Ending:
+    """Train in the config's work_dir, from its newest checkpoint on.
 
     Videos that are too short are listed in too_short.csv there, those of the list that are `missing` in missing.csv.
-    What another run has left is moved aside.
+    What another run has left is moved aside. `next_steps` are said at the end of the last step.
 
     Raises:
         UserError: a work dir that takes no files, in which another run is training, or that this run does not fit.
@@ -28,12 +46,13 @@ def fit(run: Run, loader: ClipLoader, *, resume_from: str, max_steps: int | None
     with ExitStack() as stack:
         # Rank 0 holds the lock of all.
         run.ranks.on_rank0(lambda: stack.enter_context(locked(work_dir)))
-        return _fit(run, loader, work_dir, resume_from, max_steps, missing)
+        ending = _fit(run, loader, work_dir, resume_from, max_steps, missing)
+    return ending if ending.step < run.total_steps else replace(ending, words="\n".join([ending.words, *next_steps]))
 
 
 def _fit(
     run: Run, loader: ClipLoader, work_dir: Path, resume_from: str, max_steps: int | None, missing: Sequence[str]
-) -> str:
+) -> Ending:
     run, first_step, source, notes = resume(run, work_dir / CHECKPOINTS, resume_from)
     end = min(run.total_steps, max_steps or run.total_steps)
     pending = run.validator is not None and run.validator.pending
@@ -41,7 +60,8 @@ def _fit(
     if first_step > end or (first_step == end and not pending):
         more = "train.epochs" if end == run.total_steps else "--max-steps"
         ending = f"nothing to do: {work_dir} has done {first_step} of {end} steps; raise {more} to go on"
-        return "\n".join([*lines, f"{ending}, or pass another --work-dir to start a new run"])
+        lines.append(f"{ending}, or pass another --work-dir to start a new run")
+        return Ending("\n".join(lines), first_step)
     if source:
         lines.insert(0, f"resumed at step {first_step} of {run.total_steps} from {source}")
 
@@ -57,7 +77,7 @@ def _fit(
         print(line, flush=True)
     loggers: list[Logger] = []
     # An error here ends all ranks together.
-    run.ranks.on_rank0(lambda: loggers.extend(open_loggers(run.config, first_step=first_step)))
+    run.ranks.on_rank0(lambda: loggers.extend(open_loggers(run.config, first_step=first_step - pending)))
     metrics = None
     if run.ranks.rank == 0:
         metrics = Metrics(
@@ -65,18 +85,28 @@ def _fit(
             loggers,
             first_step=first_step,
             end=end,
+            epochs=run.config.train.epochs,
             global_batch=run.config.train.global_batch,
             log_every=run.config.train.log_every,
-            normalization=loader.task.program.normalization,
+            draw=partial(draw, loader),
             validation_pending=pending,
         )
     with metrics or nullcontext():
         ending = train(run, metrics, work_dir / CHECKPOINTS, first_step=first_step, end=end)
-    return "\n".join([ending, *summary("unreadable", run.unreadable, work_dir / UNREADABLE_FILE)])
+    unreadable = summary("unreadable", run.unreadable, work_dir / UNREADABLE_FILE)
+    return replace(ending, words="\n".join([ending.words, *unreadable]))
 
 
-def dry_run(run: Run) -> str:
-    """Make two steps, write nothing, and return a table of the batch, the network's size and the speed."""
+def draw(loader: ClipLoader, batch: Mapping[str, Tensor]) -> Image.Image:
+    """Draw the first samples of the batch that the loader gave last, as `preview` does."""
+    first = {name: tensor[:PICTURED] for name, tensor in batch.items()}
+    epoch, _ = loader.order.at(loader.step - 1)
+    samples = samples_of(loader.index, loader.task, loader.order.seed, epoch, first)
+    return Image.open(io.BytesIO(png(samples, frames=8)))
+
+
+def dry_run(run: Run) -> Ending:
+    """Make two steps, write nothing, and end with a table of the batch, the network's size and the speed."""
     run.model.train()
     batches = endless(run.loader)
     result = train_step(run, batches, 0)
@@ -88,7 +118,7 @@ def dry_run(run: Run) -> str:
         shape, dtype = str(tuple(tensor.shape)), str(tensor.dtype).removeprefix("torch.")
         lines.append(f"{name:<16}{shape:<28}{dtype:<16}{tensor.nbytes / 2**20:8.2f}")
     config = run.config.train
-    return "\n".join(
+    words = "\n".join(
         [
             *lines,
             f"parameters      {sum(parameter.numel() for parameter in run.net.parameters()):,}",
@@ -98,3 +128,4 @@ def dry_run(run: Run) -> str:
             "dry run: nothing was written",
         ]
     )
+    return Ending(words)

@@ -68,7 +68,7 @@ def changed_options(before: str, after: str) -> list[str]:
 
     Those that an older version did not know are passed over, as is the work dir.
     """
-    old, new = _flat(yaml.safe_load(before)), _flat(yaml.safe_load(after))
+    old, new = flat(yaml.safe_load(before)), flat(yaml.safe_load(after))
     return [
         f"{key}: {old[key]} -> {value}"
         for key, value in new.items()
@@ -76,9 +76,9 @@ def changed_options(before: str, after: str) -> list[str]:
     ]
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return the values of a tree by their dotted keys."""
-    flat: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
+        values |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return values

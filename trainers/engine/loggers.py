@@ -7,13 +7,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Protocol
 
-from torch import Tensor
+import numpy as np
+import yaml
+from PIL.Image import Image
 from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
 
 from configs.errors import UserError
+from configs.load import dump
 from configs.plugins import look_up
 from configs.schema import Config
 from dali_pipelines.store.files import replacing
+from trainers.engine.identity import flat
 
 
 class Logger(Protocol):
@@ -22,8 +27,8 @@ class Logger(Protocol):
     def add_scalars(self, group: str, values: Mapping[str, float], step: int) -> None:
         """Take the figures of one step. `group` is "train" or "validation"."""
 
-    def add_image(self, name: str, image: Tensor, step: int) -> None:
-        """Take a picture, float32 (3, H, W) in 0..1."""
+    def add_image(self, name: str, image: Image, step: int) -> None:
+        """Take an RGB picture."""
 
     def close(self) -> None:
         """Write what is left."""
@@ -34,13 +39,20 @@ class TensorBoard:
 
     def __init__(self, config: Config, first_step: int) -> None:
         self._board = SummaryWriter(str(Path(config.work_dir, "tensorboard")), purge_step=first_step + 1)
+        options = flat(yaml.safe_load(dump(config)))
+        known = {key: value if isinstance(value, bool | int | float) else str(value) for key, value in options.items()}
+        _, session, _ = hparams(known, {})  # without a list of metrics, the tab HPARAMS shows the last of each scalar
+        writer = self._board.file_writer
+        assert writer
+        writer.add_summary(session)
 
     def add_scalars(self, group: str, values: Mapping[str, float], step: int) -> None:
         for name, value in values.items():
             self._board.add_scalar(f"{group}/{name}", value, step)
+        self._board.flush()  # a checkpoint follows, and a kill may: what is before the one must outlive the other
 
-    def add_image(self, name: str, image: Tensor, step: int) -> None:
-        self._board.add_image(name, image, step)
+    def add_image(self, name: str, image: Image, step: int) -> None:
+        self._board.add_image(name, np.asarray(image), step, dataformats="HWC")
 
     def close(self) -> None:
         self._board.close()
@@ -50,18 +62,18 @@ class Csv:
     """A table for spreadsheets: `work_dir`/train.csv and validation.csv, a row a step."""
 
     def __init__(self, config: Config, first_step: int) -> None:
-        self._folder = Path(config.work_dir)
+        self._folder, self._first_step = Path(config.work_dir), first_step
         self._tables: dict[str, tuple[IO[str], csv.DictWriter[str]]] = {}
 
     def add_scalars(self, group: str, values: Mapping[str, float], step: int) -> None:
         row = {"step": step, **values}
         if group not in self._tables:
-            self._tables[group] = _open_table(self._folder / f"{group}.csv", row)
+            self._tables[group] = _open_table(self._folder / f"{group}.csv", row, last=min(self._first_step, step - 1))
         file, table = self._tables[group]
         table.writerow(row)
         file.flush()
 
-    def add_image(self, name: str, image: Tensor, step: int) -> None:
+    def add_image(self, name: str, image: Image, step: int) -> None:
         pass
 
     def close(self) -> None:
@@ -69,14 +81,12 @@ class Csv:
             file.close()
 
 
-def _open_table(path: Path, row: Mapping[str, float]) -> "tuple[IO[str], csv.DictWriter[str]]":
-    """Open a table to append `row`. Rows from its step on, of a run that was cut off, are dropped."""
+def _open_table(path: Path, row: Mapping[str, float], *, last: int) -> "tuple[IO[str], csv.DictWriter[str]]":
+    """Open a table to append `row`. Rows of steps after `last`, of a run that was cut off, are dropped."""
     rows = []
     if path.exists():
         with path.open(newline="", encoding="utf-8") as old:
-            rows = [
-                line for line in csv.DictReader(old) if None not in line.values() and int(line["step"]) < row["step"]
-            ]
+            rows = [line for line in csv.DictReader(old) if None not in line.values() and int(line["step"]) <= last]
     columns = list(dict.fromkeys([*(rows[0] if rows else ()), *row]))
     with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as new:
         table = csv.DictWriter(new, columns)
@@ -106,8 +116,8 @@ class WeightsAndBiases:
     def add_scalars(self, group: str, values: Mapping[str, float], step: int) -> None:
         self._run.log({"step": step, **{f"{group}/{name}": value for name, value in values.items()}})
 
-    def add_image(self, name: str, image: Tensor, step: int) -> None:
-        self._run.log({"step": step, name: self._image(image.permute(1, 2, 0).numpy())})
+    def add_image(self, name: str, image: Image, step: int) -> None:
+        self._run.log({"step": step, name: self._image(image)})
 
     def close(self) -> None:
         self._run.finish()

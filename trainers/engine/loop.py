@@ -1,15 +1,12 @@
 """The training loop: fetch, forward, backward, check, step, log, save."""
 
 import math
-import os
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType, TracebackType
 
 import numpy as np
 import torch
@@ -20,6 +17,7 @@ from trainers.engine import checkpoint
 from trainers.engine.metrics import Metrics
 from trainers.engine.nonfinite import explain, untrained_state
 from trainers.engine.run import Batch, Loader, Run, Validator, save
+from trainers.engine.stop import StopSignal, in_words
 from trainers.engine.watchdog import watched
 
 
@@ -96,44 +94,22 @@ def train_step(run: Run, batches: Iterator[Batch], step: int, *, skip_nonfinite:
     return Step(terms, grad_norm, wait, batch)
 
 
-class StopSignal:
-    """Remember SIGTERM, SIGUSR1 and Ctrl-C instead of dying of them, while in the `with` block.
+@dataclass(frozen=True)
+class Ending:
+    """How a run ended."""
 
-    A second Ctrl-C ends the process at once.
-    """
-
-    name = ""
-
-    def __enter__(self) -> "StopSignal":
-        numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-        # What the shell starts in the background ignores SIGINT, and shall go on to. An ignored SIGUSR1 is heard: a
-        # job script ignores it to spare torchrun, which would die of it (docs/examples/pretrain.sbatch).
-        heard = [n for n in numbers if n != signal.SIGINT or signal.getsignal(n) != signal.SIG_IGN]
-        self._before = {number: signal.signal(number, self._note) for number in heard}
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.name = signal.Signals(number).name
-        if number == signal.SIGINT:
-            self.name = "Ctrl-C"
-            signal.signal(number, signal.SIG_DFL)  # not KeyboardInterrupt: a wait in C would not hear of it
-            if os.environ.get("RANK", "0") == "0":  # `print` may be what was interrupted
-                os.write(
-                    2,
-                    b"\nstopping after this step; Ctrl-C again ends at once, and loses the steps since the last "
-                    b"checkpoint\n",
-                )
+    words: str
+    step: int = 0
+    """Optimizer steps done, of this part and those before; all of the recipe only where nothing is left to do."""
+    signal: int = 0
+    """The number of the signal that ended it before its end."""
 
 
-def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, end: int) -> str:
-    """Train from step `first_step` up to `end`, with checkpoints in `folder`. Returns how it ended.
+def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, end: int) -> Ending:
+    """Train from step `first_step` up to `end`, with checkpoints in `folder`.
 
-    `metrics` is rank 0's alone. SIGTERM, SIGUSR1 or Ctrl-C on any rank ends the run after the current step, saved:
-    a validation that is due comes first when the run goes on.
+    `metrics` is rank 0's alone. One of `stop.SIGNALS` on any rank ends the run after the current step, saved: a
+    validation that is due comes first when the run goes on.
     """
     config, result = run.config.train, None
     skips, batches = config.skip_nonfinite, endless(run.loader)
@@ -146,15 +122,15 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
             began = time.perf_counter()
             with watched(config.timeout_s, partial(_at, run, step, result)):
                 result = train_step(run, batches, step, skip_nonfinite=skips > 0)
-                # One small collective a step: the terms, the times, and whether any rank is to stop.
-                times = [result.wait, time.perf_counter() - began, float(bool(stop.name))]
+                # One small collective a step: the terms, the times, and the signal that a rank may have got.
+                times = [result.wait, time.perf_counter() - began, float(stop.number)]
                 own = torch.stack([*result.terms.values()])
                 gathered = run.ranks.gather(torch.cat([own, own.new_tensor(times)]))
             skips = skips - 1 if result.fault else config.skip_nonfinite
             if result.fault and run.ranks.rank == 0:
                 print(f"warning: {result.fault}. Nothing was updated", flush=True)
             terms = dict(zip(result.terms, gathered[:, :-3].mean(0).tolist(), strict=True))
-            stopping = bool(gathered[:, -1].any())
+            stopping = int(gathered[:, -1].max())
             done = step + 1
             if metrics:
                 if step == first_step:
@@ -166,13 +142,13 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
                 run.validator.pending = due
             # Before the validation, which may take longer than a scheduler waits between SIGTERM and SIGKILL.
             if due or stopping or done == end or done % config.checkpoint_every == 0:
-                saved = save(run, folder, done, must=stopping or done == end) or saved
-            if stopping:
-                name = stop.name or "a signal to another rank"
-                return f"stopped by {name} after step {done} of {end}; the same command goes on from {saved}"
+                saved = save(run, folder, done, must=bool(stopping) or done == end) or saved
+            if stopping and (due or done < end):
+                words = f"stopped by {in_words(stopping)} after step {done} of {end}"
+                return Ending(f"{words}; the same command goes on from {saved}", done - due, stopping)
             if run.validator and due:
                 saved = _validate(run, run.validator, metrics, folder, done)
-    return f"done: {end} of {run.total_steps} steps; {saved}"
+    return Ending(f"done: {end} of {run.total_steps} steps; {saved}", end)
 
 
 def _at(run: Run, step: int, last: Step | None) -> str:

@@ -3,16 +3,16 @@
 import json
 import resource
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
-from torchvision.utils import make_grid
 from tqdm import tqdm
 
-from dali_pipelines.pixels.normalize import NORMALIZATIONS
+from dali_pipelines.progress import bar
 from dali_pipelines.store.files import replacing
 from trainers.engine.loggers import Logger
 
@@ -23,8 +23,9 @@ class Metrics:
     A step's number counts the optimizer steps done, itself included. A context manager: closes its files and loggers.
 
     Args:
-        normalization: of the clips, a name in `pixels.normalize.NORMALIZATIONS`.
-        validation_pending: the validation after `first_step` is still to come.
+        epochs: of the whole run.
+        draw: makes a picture of a batch that the loader just gave.
+        validation_pending: the validation after `first_step` is still to come. The loggers have dropped that step.
     """
 
     def __init__(
@@ -34,21 +35,23 @@ class Metrics:
         *,
         first_step: int,
         end: int,
+        epochs: int,
         global_batch: int,
         log_every: int,
-        normalization: str,
+        draw: Callable[[Mapping[str, Tensor]], Image],
         validation_pending: bool = False,
     ) -> None:
         path = work_dir / "metrics.jsonl"
         self._validations = work_dir / "validation.jsonl"
-        drop_after(path, first_step)
+        last = drop_after(path, first_step)
         drop_after(self._validations, first_step - validation_pending)
         self._file = path.open("a", encoding="utf-8")
         self._loggers = loggers
-        self._bar = tqdm(total=end, initial=first_step, unit="step", disable=None, dynamic_ncols=True)
-        self._first_step, self._begin = first_step, time.monotonic()
-        self._end, self._global_batch, self._log_every = end, global_batch, log_every
-        self._normalization = normalization
+        for logger in loggers if validation_pending and last.get("step") == first_step else ():
+            logger.add_scalars("train", last, first_step)
+        self._bar: tqdm[None] = bar(desc="step", total=end, initial=first_step)
+        self._end, self._epochs, self._global_batch, self._log_every = end, epochs, global_batch, log_every
+        self._draw = draw
         self._timings: list[Tensor] = []
 
     def __enter__(self) -> "Metrics":
@@ -69,34 +72,25 @@ class Metrics:
             timings: (world_size, 2) seconds of each rank in this step: waiting for data, in all.
             more: figures of the process, not of the step.
         """
-        self._bar.update()
         self._timings.append(timings)
+        seconds = torch.stack(self._timings).sum(0)
+        clips_per_s = self._global_batch * len(self._timings) / seconds[:, 1].max().item()
+        data_wait = (seconds[:, 0] / seconds[:, 1]).max().item()
+        shown = (
+            f"epoch {facts['epoch'] + 1:.0f}/{self._epochs}, loss {facts['loss']:.4g}, {clips_per_s:.4g} clips/s, "
+            f"wait {data_wait:.0%}, lr {facts['lr']:.3g}"
+        )
+        self._bar.set_postfix_str(shown, refresh=False)
+        self._bar.update()
         if step % self._log_every and step != self._end:
             return
-        seconds = torch.stack(self._timings).sum(0)
-        speed = {
-            "clips_per_s": self._global_batch * len(self._timings) / seconds[:, 1].max().item(),
-            "data_wait": (seconds[:, 0] / seconds[:, 1]).max().item(),
-        }
         self._timings.clear()
+        speed = {"clips_per_s": clips_per_s, "data_wait": data_wait}
         line = {"step": step, **facts, **speed, **more, **memory(), "time": time.time()}
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
         for logger in self._loggers:
             logger.add_scalars("train", line, step)
-        short = {
-            "epoch": f"{facts['epoch'] + 1:.0f}",
-            "loss": f"{facts['loss']:.4g}",
-            "lr": f"{facts['lr']:.3g}",
-            "clips/s": f"{speed['clips_per_s']:.4g}",
-            "wait": f"{speed['data_wait']:.0%}",
-        }
-        self._bar.set_postfix(short)
-        if self._bar.disable:  # no terminal: lines for a log file
-            elapsed = time.monotonic() - self._begin
-            left = elapsed / (step - self._first_step) * (self._end - step)
-            short |= {"elapsed": tqdm.format_interval(elapsed), "left": tqdm.format_interval(left)}
-            print(f"step {step}/{self._end}", *(f"{name} {value}" for name, value in short.items()), flush=True)
 
     def add_validation(self, step: int, facts: Mapping[str, float]) -> None:
         """Take what was measured after `step` steps; write a line of validation.jsonl."""
@@ -107,23 +101,11 @@ class Metrics:
         self._bar.write(f"step {step}: validation " + ", ".join(f"{name} {value:.4g}" for name, value in facts.items()))
 
     def add_clips(self, step: int, batch: Mapping[str, Tensor]) -> None:
-        """Show the loggers what the network sees: some of each tensor of clips (B, ..., 3, T, H, W)."""
-        for name, clips in batch.items():
-            if clips.ndim >= 5:
-                image = picture(clips, self._normalization)
-                for logger in self._loggers:
-                    logger.add_image(f"input/{name}", image, step)
-
-
-def picture(clips: Tensor, normalization: str = "imagenet", *, rows: int = 4, frames: int = 8) -> Tensor:
-    """Lay out the first views of a normalized batch (B, ..., 3, T, H, W), one a row; float32 (3, h, w) in 0..1."""
-    views_NCTHW = clips.flatten(0, -5)[:rows].float().cpu()
-    length = views_NCTHW.shape[2]
-    times = torch.linspace(0, length - 1, min(frames, length)).long()
-    frames_NCHW = views_NCTHW[:, :, times].transpose(1, 2).flatten(0, 1)
-    mean, std = (torch.tensor(numbers).view(3, 1, 1) for numbers in NORMALIZATIONS[normalization])
-    grid: Tensor = make_grid((frames_NCHW * std + mean).clamp(0, 1), nrow=len(times))
-    return grid
+        """Show the loggers what the network saw in this step."""
+        if self._loggers:
+            image = self._draw(batch)
+            for logger in self._loggers:
+                logger.add_image("input", image, step)
 
 
 def memory() -> dict[str, float]:
@@ -135,17 +117,24 @@ def memory() -> dict[str, float]:
     return used
 
 
-def drop_after(path: Path, step: int) -> None:
-    """Drop the lines of a metrics.jsonl after `step`, and a last line that a kill left half written."""
+def drop_after(path: Path, step: int) -> dict[str, float]:
+    """Drop the lines of a metrics.jsonl after `step`, and a last line that a kill left half written.
+
+    Returns the last one that stays, or {}.
+    """
+    last: dict[str, float] = {}
     if not path.exists():
-        return
+        return last
     kept = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
         try:
-            if json.loads(line)["step"] > step:
+            values = json.loads(line)
+            if values["step"] > step:
                 break
         except (json.JSONDecodeError, KeyError):
             break
         kept.append(line)
+        last = values
     with replacing(path) as part:
         part.write_text("".join(kept), encoding="utf-8")
+    return last

@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tqdm import tqdm
-
 from configs.errors import UserError
 from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.datasets.labels import read_labels
 from dali_pipelines.prepare.job import Failure, Job, store_video
+from dali_pipelines.progress import bar
 from dali_pipelines.store.encode import Encoding
 from dali_pipelines.store.index import INDEX_FILE, Index, Record
 from dali_pipelines.store.storage import exists, joined
@@ -59,8 +58,7 @@ def _index_in_place(sources: Sequence[Path | str], ranks: Ranks, workers: int) -
         print(f"note: {note}", flush=True)
     jobs = [Job(name, place, Path(), "original") for name, place in found.videos.items()]
     jobs = jobs[ranks.rank :: ranks.world_size]
-    quiet = True if ranks.rank else None  # None: a bar where there is a terminal
-    mine = _store(jobs, workers, "decoding once", quiet)
+    mine = _store(jobs, workers, "decoding once: video", quiet=ranks.rank > 0)
     folder = TemporaryDirectory(prefix="clipfeed-", ignore_cleanup_errors=True)
     again = [
         replace(job, target=Path(folder.name, f"{number}.mp4"), how=Encoding())
@@ -68,7 +66,7 @@ def _index_in_place(sources: Sequence[Path | str], ranks: Ranks, workers: int) -
         if not isinstance(mine[job.name], Record)
     ]
     _require_seen(folder.name if again else "", ranks)
-    stored = _store(again, workers, "encoding what does not decode as it is", quiet)
+    stored = _store(again, workers, "encoding what does not decode as it is: video", quiet=ranks.rank > 0)
     mine |= {
         job.name: replace(record, source=str(job.target))
         for job in again
@@ -98,12 +96,12 @@ def _require_seen(folder: str, ranks: Ranks) -> None:
         )
 
 
-def _store(jobs: list[Job], workers: int, what: str, quiet: bool | None) -> dict[str, Record | Failure | Crashed]:
+def _store(jobs: list[Job], workers: int, what: str, *, quiet: bool) -> dict[str, Record | Failure | Crashed]:
     """Do jobs, in processes if there are to be any; return what became of each, by its name."""
     results = (
         run_jobs(store_video, jobs, workers=max(min(workers, len(jobs)), 1))
         if workers and jobs
         else ((job, store_video(job)) for job in jobs)
     )
-    bar = tqdm(results, desc=what, total=len(jobs), unit="video", leave=False, disable=quiet)
-    return {job.name: result for job, result in bar}
+    shown = bar(results, desc=what, total=len(jobs), leave=False, quiet=quiet)
+    return {job.name: result for job, result in shown}

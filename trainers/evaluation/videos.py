@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from configs.schema import Data
 from dali_pipelines.loader import ClipLoader
+from dali_pipelines.progress import bar
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task
 from dali_pipelines.tasks.evaluation import clips_per_part, crops_count, parts
@@ -53,9 +53,8 @@ def per_video(
         shuffle=False,
     )
     mine: dict[int, np.ndarray] = {}
-    quiet = True if ranks.rank else None  # None: a bar where there is a terminal
     with closing(loader):
-        for batch in tqdm(loader, desc=desc, unit="batch", leave=False, disable=quiet):
+        for batch in bar(loader, desc=f"{desc}: batch", leave=False, quiet=ranks.rank > 0):
             for views, known, sample in zip(batch["clips"], batch["clips_known"], batch["index"].tolist(), strict=True):
                 if sample >= 0:
                     clips = views[:, :known].flatten(0, 1)  # (crops * clips, 3, T, H, W)

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -32,7 +33,25 @@ def test_a_folder_becomes_a_dataset_with_the_classes_of_its_folders(videos, tmp_
     assert "3 videos (3 stored now), 60 frames" in printed.out
     assert "mean GOP 6.7 frames, 3.0 fragments a video" in printed.out
     assert "sizes: 48x32 (3)" in printed.out
-    assert "video/s" in printed.err
+    assert f"60 frames, {60 / 25 / 60:.1f} minutes, " in printed.out
+    now, before = (
+        sum(path.stat().st_size for path in folder.rglob("[abc].*") if path.is_file()) for folder in (tmp_path, videos)
+    )
+    percent, change = re.search(r"their sources are .* MB, (\d+)% (.*)", printed.out).groups()
+    assert change == ("saved" if now < before else "more now")
+    assert int(percent) == pytest.approx(100 * abs(1 - now / before), abs=3)  # a file ends with some bytes more
+    assert "next:\n  clipfeed pretrain --config ctp/r3d18_kinetics --data-dir" in printed.out
+    assert printed.err == ""  # not a terminal: no bar
+
+
+def test_u10_sides_that_are_cut_to_a_multiple_of_16_are_said(tmp_path, capsys):
+    make_video(tmp_path / "source" / "a.mp4", frames=4, size=(160, 120))
+    make_video(tmp_path / "source" / "b.mp4", frames=4, size=(160, 128))
+    assert prepare(tmp_path / "source", "--out", tmp_path / "out", "--workers", 1) == 0
+    assert Index.load(tmp_path / "out").sizes_WH.tolist() == [[160, 112], [160, 128]]
+    assert (
+        "note: 1 videos lose the pixels beyond a multiple of 16, as 160x120 becomes 160x112" in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize("codec", ["h264", "mjpeg", "rawvideo", "vp9", "hevc", "copy", "original"])
@@ -217,4 +236,4 @@ def test_real_clips(tmp_path, codec, bad, capsys):
         frames = np.array([int(index.num_frames[i]) - 1, 0])
         assert decode_rgb(read_clip(index, i, frames)).shape == (2, *index.sizes_WH[i][::-1], 3)
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
-    assert len(notes) == {"copy": 4, "original": 5}.get(codec, 2)  # a file of text, pixels that are not square
+    assert len(notes) == {"copy": 4, "original": 5}.get(codec, 3)  # a file of text, square pixels, sides of 16

@@ -1,0 +1,95 @@
+"""The commands that come next for a dataset, to be copied."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import configs
+from configs.schema import Config, Recognition
+from dali_pipelines.store.index import Index
+from dali_pipelines.store.storage import is_url
+
+CONFIGS = Path(configs.__path__[0])
+PRETRAIN = "ctp/r3d18_kinetics"
+FINETUNE = "recognition/ctp_r3d18_ucf101"
+"""Recipes of the usual backbone, the first without a list: it takes all videos."""
+
+
+def after_prepare(index: Index) -> list[str]:
+    """Return what to do with a prepared dataset, a line each."""
+    run = f"runs/{Path(index.root).resolve().name}"
+    lines = [command("pretrain", PRETRAIN, index, "--work-dir", run)]
+    if _labeled(index):
+        lines.append(command("finetune", FINETUNE, index, "--pretrained", run))
+    return ["next:", *(f"  {line}" for line in lines)]
+
+
+def after_pretrain(config: Config, index: Index) -> list[str]:
+    """Return what to do with a pretrained network, a line each."""
+    run = config.work_dir
+    lines = [f"clipfeed preview --config {shlex.quote(run)}/config.yaml --out preview.html"]
+    if "tensorboard" in config.train.loggers:
+        lines.insert(0, f"tensorboard --logdir {shlex.quote(run)}")
+    if _labeled(index) and (recipe := recognition_recipe(config.task, config.backbone)):
+        lines.append(command("finetune", recipe, index, "--pretrained", run))
+        if lists_in(index.root)[1]:
+            lines.append(command("test", recipe, index, "--checkpoint", run, "--protocol", "retrieval"))
+    return ["next:", *(f"  {line}" for line in lines)]
+
+
+def after_finetune(config: Recognition) -> list[str]:
+    """Return what to do with a classifier, a line each."""
+    if not config.data.test_list:
+        return []
+    return ["next:", f"  clipfeed test --checkpoint {shlex.quote(config.work_dir)} --protocol video"]
+
+
+def command(name: str, recipe: str, index: Index, *more: str) -> str:
+    """Return a clipfeed command for a recipe and a dataset, with what the recipe must change for it.
+
+    That is the lists, which are those that lie in the dataset, and a batch that is not larger than it.
+    """
+    tree = _read(recipe)
+    lists = dict(zip(("list", "test_list"), lists_in(index.root), strict=True))
+    if tree["task"] != "recognition":
+        del lists["test_list"]
+    changes: dict[str, object] = {
+        f"data.{key}": found or "null"
+        for key, found in lists.items()
+        if found != str(tree["data"].get(key) or "").replace("{split}", "1")
+    }
+    batch = int(tree["train"].get("global_batch", 32))
+    if len(index) < batch:
+        changes["train.global_batch"] = 2 ** (len(index).bit_length() - 1)
+    options = [word for change in changes.items() for word in ("--set", "{}={}".format(*change))]
+    return shlex.join(["clipfeed", name, "--config", recipe, "--data-dir", str(index.root), *options, *more])
+
+
+def recognition_recipe(task: str, backbone: str) -> str:
+    """Return the recipe to finetune a backbone with: one of the task's own where there is one, or else any."""
+    found = [
+        f"recognition/{path.stem}"
+        for path in sorted((CONFIGS / "recognition").glob("*.yaml"))
+        if _read(f"recognition/{path.stem}")["backbone"] == backbone
+    ]
+    return next((name for name in found if f"/{task}_" in name), found[0] if found else "")
+
+
+def lists_in(root: str | Path) -> tuple[str, str]:
+    """Return the names of a training and a test list that lie in a dataset, each empty where there is none."""
+    names = [] if is_url(root) else sorted(path.name for path in Path(root).glob("*.txt"))
+    kinds = (("train",), ("test", "val"))
+    train, test = (next((name for name in names if name.startswith(kind)), "") for kind in kinds)
+    return train, test
+
+
+def _labeled(index: Index) -> bool:
+    """Tell whether every video has a class."""
+    return bool(index.class_names) and bool((index.labels >= 0).all())
+
+
+def _read(recipe: str) -> Any:
+    """Read a recipe as it stands: to check it would need DALI."""
+    return yaml.safe_load((CONFIGS / f"{recipe}.yaml").read_text(encoding="utf-8"))

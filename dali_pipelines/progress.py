@@ -1,0 +1,50 @@
+"""How far a long job is: a bar on a terminal, a line now and then elsewhere."""
+
+import io
+import sys
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+LINE_SECONDS = 10
+"""Between lines in log files, pipes, CI and notebooks."""
+
+
+class _Lines(tqdm):  # type: ignore[type-arg]  # generic in its stubs alone
+    """A bar without a terminal."""
+
+    _told: float = 0
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        if msg is None and self.n > max(self._told, self.initial):
+            print(self, flush=True)
+            self._told = self.n
+
+
+def bar(
+    items: Iterable[T] | None = None,
+    *,
+    desc: str,
+    total: int | None = None,
+    initial: int = 0,
+    leave: bool = True,
+    quiet: bool = False,
+) -> "tqdm[T]":
+    """Return a tqdm bar that shows count, elapsed and remaining time, and whatever is its postfix.
+
+    Args:
+        initial: of `total`, done before.
+        leave: what it shows at the end stays.
+        quiet: show nothing, as on all ranks but the first.
+    """
+    shared: dict[str, Any] = {"iterable": items, "desc": desc, "total": total, "initial": initial}
+    shared |= {"leave": leave, "disable": quiet}
+    shared["smoothing"] = 0  # pauses such as validations count for what is left, too
+    if sys.stderr.isatty():
+        shape = "{desc} {n_fmt}/{total_fmt} |{bar}| {elapsed}<{remaining}{postfix}"
+        return tqdm(bar_format=shape, dynamic_ncols=True, **shared)
+    line = "{desc} {n_fmt}/{total_fmt}, {elapsed} elapsed, {remaining} left{postfix}"
+    return _Lines(bar_format=line, file=io.StringIO(), mininterval=LINE_SECONDS, miniters=1, **shared)

@@ -1,0 +1,92 @@
+"""The commands that are said to come next are ones that work."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from configs.load import load
+from dali_pipelines.datasets.open import open_data
+from dali_pipelines.next_steps import after_prepare, after_pretrain, recognition_recipe
+from dali_pipelines.store.index import Index
+from tests.helpers.runs import write_recipe
+from trainers.commands import finetune, pretrain, test
+
+pytestmark = pytest.mark.slow
+
+PARSERS = {"pretrain": pretrain.parse_args, "finetune": finetune.parse_args, "test": test.parse_args}
+
+
+@pytest.fixture
+def store(vp9_store, tmp_path) -> Path:
+    """Twelve videos of two classes, in a folder that wants quotes."""
+    return shutil.copytree(vp9_store.root, tmp_path / "my videos")
+
+
+def opened(line: str):
+    """The config of a command, and its training videos."""
+    program, name, *arguments = shlex.split(line)
+    assert program == "clipfeed"
+    args = PARSERS[name](arguments)
+    config = load(args.config, [*args.set, f"data.root={args.data_dir}"])
+    return config, open_data(config.data).index
+
+
+def test_after_prepare_there_are_recipes_that_take_all_videos(store):
+    title, *lines = after_prepare(Index.load(store))
+    assert title == "next:"
+    for line in lines:
+        config, index = opened(line)
+        assert (len(index), config.train.global_batch, config.data.list) == (12, 8, None)
+    assert [load(shlex.split(line)[3]).task for line in lines] == ["ctp", "recognition"]
+    assert "--pretrained 'runs/my videos'" in lines[1]
+
+
+def test_lists_that_lie_in_the_dataset_are_taken(store):
+    names = [*Index.load(store).names.texts()]
+    (store / "trainlist01.txt").write_text("\n".join(names[:10]))
+    (store / "testlist01.txt").write_text("\n".join(names[10:]))
+    for line in after_prepare(Index.load(store))[1:]:
+        config, index = opened(line)
+        assert [*index.names.texts()] == names[:10]
+    assert len(open_data(config.data, "test").index) == 2
+    assert "data.test_list" not in line  # the recipe's own
+
+
+def test_without_classes_no_classifier_is_proposed(store):
+    index = Index.load(store)
+    index.with_columns(labels=index.labels * 0 - 1, class_names=()).save()
+    assert [line.split()[1] for line in after_prepare(Index.load(store))[1:]] == ["pretrain"]
+
+
+def test_after_pretraining_the_backbone_goes_on_in_a_recipe_of_its_own(store, tmp_path):
+    names = [*Index.load(store).names.texts()]
+    (store / "val.txt").write_text("\n".join(names[10:]))
+    config = load(write_recipe(tmp_path, store, name="a run"))
+    lines = [line.strip() for line in after_pretrain(config, Index.load(store))]
+    assert [re.sub(" -.*", "", line) for line in lines] == [
+        "next:",
+        "tensorboard",
+        "clipfeed preview",
+        "clipfeed finetune",
+        "clipfeed test",
+    ]
+    tuned, index = opened(lines[3])
+    assert (tuned.backbone, len(index)) == (config.backbone, 12)
+    assert len(open_data(opened(lines[4])[0].data, "test").index) == 2
+    assert all(str(tmp_path / "a run") in shlex.split(line.replace("/config.yaml", "")) for line in lines[1:])
+
+
+@pytest.mark.parametrize(
+    ("task", "backbone", "recipe"),
+    [
+        ("ctp", "r3d18", "recognition/ctp_r3d18_hmdb51"),
+        ("moco", "r3d18", "recognition/ctp_r3d18_hmdb51"),
+        ("cstp", "c3d", "recognition/cstp_c3d_ucf101"),
+        ("ctp", "unheard_of", ""),
+    ],
+)
+def test_a_recipe_of_the_task_comes_first_and_then_any_of_the_backbone(task, backbone, recipe):
+    assert recognition_recipe(task, backbone) == recipe

@@ -1,0 +1,52 @@
+"""What a long job shows, on a terminal and elsewhere."""
+
+import io
+import sys
+
+import pytest
+
+from dali_pipelines import progress
+from dali_pipelines.progress import bar
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_elsewhere_than_on_a_terminal_there_is_a_line_now_and_then(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0)
+    with bar(desc="step", total=9, initial=7) as shown:
+        for loss in (0.5, 0.25):
+            shown.set_postfix_str(f"loss {loss}", refresh=False)
+            shown.update()
+    output, errors = capsys.readouterr()
+    assert output.splitlines() == [
+        "step 8/9, 00:00 elapsed, 00:00 left, loss 0.5",
+        "step 9/9, 00:00 elapsed, 00:00 left, loss 0.25",
+    ]
+    assert errors == ""
+
+
+@pytest.mark.parametrize(("leave", "lines"), [(True, 1), (False, 0)])
+def test_a_short_job_prints_its_end_or_nothing(capsys, leave, lines):
+    assert list(bar(range(100), desc="video", leave=leave)) == [*range(100)]
+    assert capsys.readouterr().out.count("video 100/100") == lines
+
+
+def test_a_terminal_gets_a_bar_that_is_drawn_over_itself(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with bar(desc="step", total=2) as shown:
+        shown.set_postfix_str("loss 0.5", refresh=False)
+        shown.update(2)
+    assert capsys.readouterr().out == ""
+    first, *_, last = sys.stderr.getvalue().strip("\r\n").split("\r")
+    assert first.startswith("step 0/2 |")
+    assert last.startswith("step 2/2 |")
+    assert last.endswith("| 00:00<00:00, loss 0.5")
+
+
+def test_other_ranks_show_nothing(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0)
+    assert list(bar("ab", desc="video", quiet=True)) == ["a", "b"]
+    assert capsys.readouterr() == ("", "")

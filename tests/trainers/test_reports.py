@@ -1,0 +1,97 @@
+"""What a run tells of itself, after any kill and in pictures; and that the docs say what each figure is."""
+
+import csv
+import os
+import pkgutil
+import re
+import signal
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from dali_pipelines.loader import ClipLoader
+from dali_pipelines.tasks import Task, ctp
+from tests.helpers import loop_worker
+from tests.helpers.processes import join, start
+from tests.helpers.runs import ROOT
+from tests.trainers.test_loop import STEPS, history, lines, run, write_recipe
+from trainers.engine import fit
+
+pytestmark = pytest.mark.slow
+
+LOGGERS = ("--set", "train.loggers=[tensorboard, csv]")
+
+
+def killed(tmp_path: Path, where: str, call: int, done: bool) -> None:
+    """Train, and be killed at the given call of a function, before or after it is done."""
+    module, _, name = where.rpartition(".")
+    owner = pkgutil.resolve_name(module)
+    real, calls = getattr(owner, name), []
+
+    def wrapped(*args, **options):
+        calls.append(1)
+        result = real(*args, **options) if done or len(calls) < call else None
+        if len(calls) == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    with mock.patch.object(owner, name, wrapped):
+        loop_worker.main(["--config", str(write_recipe(tmp_path, "run")), "--device", "cpu", *LOGGERS])
+
+
+def test_no_step_is_twice_or_missing_in_any_report_whenever_the_run_is_killed(tmp_path):
+    moments = [
+        ("trainers.engine.fit.open_loggers", 1, True),
+        ("trainers.engine.loggers.TensorBoard.add_scalars", 3, True),
+        ("trainers.engine.checkpoint.save", 1, False),
+        ("trainers.engine.checkpoint.save", 1, True),  # from here on there is one of step 4
+        ("trainers.engine.metrics.Metrics.add", 3, False),
+        ("trainers.engine.checkpoint.save", 1, True),
+        ("trainers.engine.loggers.Csv.add_scalars", 2, False),
+        ("trainers.engine.metrics.Metrics.__exit__", 1, False),
+    ]
+    assert [join([start(killed, tmp_path, *moment)]) for moment in moments] == [[-signal.SIGKILL]] * len(moments)
+    (tmp_path / "run" / "checkpoints" / f"step_{STEPS:08d}.pt").unlink()  # the last one, written before the last kill
+    run(tmp_path, *LOGGERS)
+    run(tmp_path, *LOGGERS, name="whole")
+    assert history(tmp_path) == history(tmp_path, "whole")
+    losses = [line["loss"] for line in lines(tmp_path)]
+    with (tmp_path / "run" / "train.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(int(row["step"]), float(row["loss"])) for row in rows] == list(enumerate(losses, start=1))
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload().Scalars("train/loss")
+    assert [(event.step, event.value) for event in events] == [
+        (step, pytest.approx(loss)) for step, loss in enumerate(losses, start=1)
+    ]
+
+
+def test_the_input_is_drawn_with_the_boxes_that_the_network_has_to_follow(vp9_store, monkeypatch):
+    drawn = []
+    real = fit.png
+    monkeypatch.setattr(fit, "png", lambda samples, frames: drawn.extend(samples) or real(samples, frames))
+    loader = ClipLoader(vp9_store, Task("ctp", ctp.Config(strides=(1,))), batch_size=5, seed=3)
+    batches = [*loader, *loader]  # two epochs
+    picture = fit.draw(loader, batches[-1])
+    assert len(drawn) == fit.PICTURED == 4
+    for place, sample in enumerate(drawn):
+        assert sample.name == vp9_store.info(int(batches[-1]["index"][place])).name
+        (view,) = sample.views
+        assert np.array_equal(view.boxes_RT4, batches[-1]["boxes"][place])
+        assert len(view.numbers_T) == 16
+    assert picture.width > 8 * 112
+
+
+def documented(title: str) -> set[str]:
+    """The names in the first column of the table below a heading of docs/training.md."""
+    section = (ROOT / "docs" / "training.md").read_text().split(f"## {title}\n")[1].split("\n## ")[0]
+    return set(re.findall(r"^\| `(\w+)`", section, re.MULTILINE))
+
+
+def test_the_docs_explain_each_figure_of_a_line_and_no_other(tmp_path):
+    run(tmp_path, "--max-steps", "1")
+    (line,) = lines(tmp_path)
+    of_the_task, on_a_gpu = {"target"}, {"cuda_peak_mib"}
+    assert documented("metrics.jsonl") == line.keys() - of_the_task | on_a_gpu
