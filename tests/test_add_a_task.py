@@ -121,7 +121,7 @@ def test_three_files_are_a_task_that_trains_is_listed_and_can_be_looked_at(tmp_p
     assert all(step["accuracy"] in (0, 0.25, 0.5, 0.75, 1) for step in steps)
     printed = python("-c", LOOK)
     assert f"here: {tmp_path / 'dali_pipelines'} {tmp_path / 'nets'}\n" in printed  # the copy, not this checkout
-    assert "toy: Toy: whether the clip is mirrored.\n    configs/toy/demo.yaml" in printed
+    assert "toy\n  toy/demo  r3d_tiny  data\n" in printed
     assert (tmp_path / "toy.png").stat().st_size > 1000
     # The host cuts out what the task shows.
     assert python("-c", SEE) == "('media', 'labels') (4, 32, 32, 3) 2 3 4 32 32\n"

@@ -12,8 +12,6 @@ To add a task `x`, write three files and change nothing else:
   with its loss.
 * `configs/x/*.yaml`: the recipes.
 
-The first line of the module's docstring is what `pretrain.py --list-tasks` says of it.
-
 A task may also be a package of yours: `task: my_pkg.my_task` in a recipe takes `my_pkg/my_task/data.py` and
 `my_pkg/my_task/net.py` for the first two files. The package is installed, or its folder named in PYTHONPATH.
 """

@@ -13,12 +13,17 @@ from trainers.weights import read
 from trainers.weights.export import export
 
 
-def parse_args(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m trainers.export", description="A backbone for other programs.")
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="clipfeed export", description="A backbone for other programs.")
     parser.add_argument("checkpoint", metavar="CKPT", help="a run (its newest checkpoint), or a checkpoint's .pt file")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="NAME.safetensors", help="the tensors; NAME.json comes beside them"
     )
+    return parser
+
+
+def parse_args(argv: list[str]) -> argparse.Namespace:
+    parser = make_parser()
     args = parser.parse_args(argv)
     if args.out.suffix != ".safetensors":
         parser.error(f"--out {args.out}: its name must end in .safetensors")

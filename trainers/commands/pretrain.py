@@ -4,34 +4,36 @@ Plain `python` trains in one process.
 """
 
 import argparse
-import os
-from pathlib import Path
 
 import torch
 
+from configs import recipes
 from configs.errors import UserError
 from configs.load import dump, load
 from configs.schema import Config
 from dali_pipelines.datasets.open import open_data
-from dali_pipelines.tasks import task_module
-from nets.tasks import build_task, pretext_tasks
+from nets.tasks import build_task
 from trainers.commands.options import add_options, overrides, parse
 from trainers.engine.build import build_loader, build_run, check_recipe
 from trainers.engine.distributed import Ranks, ignored_options, start
 from trainers.engine.fit import dry_run, fit
 
 
-def parse_args(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="pretrain.py", description="Self-supervised pretraining on video clips.")
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="clipfeed pretrain", description="Self-supervised pretraining on video clips.")
     add_options(parser)
-    parser.add_argument("--list-tasks", action="store_true", help="print the pretext tasks and their recipes, and end")
-    return parse(parser, argv, instead_of_config="list_tasks")
+    parser.add_argument("--list-tasks", action="store_true", help="print all recipes, as `clipfeed recipes` does, and end")
+    return parser
+
+
+def parse_args(argv: list[str]) -> argparse.Namespace:
+    return parse(make_parser(), argv, instead_of_config="list_tasks")
 
 
 def main(argv: list[str]) -> None:
     args = parse_args(argv)
     if args.list_tasks:
-        print(list_tasks())
+        recipes.main([])
         return
     config = load(args.config, overrides(args))
     if config.task == "recognition":
@@ -46,16 +48,6 @@ def main(argv: list[str]) -> None:
         ending = work(config, ranks, args)
         if ranks.rank == 0:
             print(ending, flush=True)
-
-
-def list_tasks() -> str:
-    """List every task to pretrain with: what its network predicts, and its recipes."""
-    lines = []
-    for name in pretext_tasks():
-        about = (task_module(name).__doc__ or "").partition("\n")[0].partition(" (specs/")[0]
-        recipes = sorted(Path(os.path.relpath(Path(__file__).parents[2] / "configs" / name)).glob("*.yaml"))
-        lines += [f"{name}: {about}", *(f"    {recipe}" for recipe in recipes)]
-    return "\n".join(lines)
 
 
 def work(config: Config, ranks: Ranks, args: argparse.Namespace) -> str:
