@@ -176,7 +176,8 @@ def test_a_package_that_does_not_load_is_a_problem(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("count", "workers", "gpus", "state"), [(2, 4, 0, "warning"), (8, 4, 0, "ok"), (8, 4, 8, "warning"), (1, 0, 0, "ok")]
+    ("count", "workers", "gpus", "state"),
+    [(2, 4, 0, "warning"), (8, 4, 0, "ok"), (8, 4, 8, "warning"), (1, 0, 0, "ok")],
 )
 def test_cores_are_held_against_workers_of_all_processes(count, workers, gpus, state):
     assert machine.cores(count, Data(root="", workers=workers), gpus).state == state

@@ -20,9 +20,13 @@ from trainers.engine.fit import dry_run, fit
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="clipfeed pretrain", description="Self-supervised pretraining on video clips.")
+    parser = argparse.ArgumentParser(
+        prog="clipfeed pretrain", description="Self-supervised pretraining on video clips."
+    )
     add_options(parser)
-    parser.add_argument("--list-tasks", action="store_true", help="print all recipes, as `clipfeed recipes` does, and end")
+    parser.add_argument(
+        "--list-tasks", action="store_true", help="print all recipes, as `clipfeed recipes` does, and end"
+    )
     return parser
 
 

@@ -53,4 +53,6 @@ def decoded_by(codec: str, root: Path, device_id: int | None) -> str:
         raise ValueError(f"PyAV shows another picture than was encoded, {apart:.0f} gray levels apart")
     dali, why_not = choose(index, "auto", device_id=device_id)
     on = "a CPU" if device_id is None else "the GPU"
-    return f"DALI decodes it on {on}" if dali else f"PyAV decodes it on the CPU ({why_not.partition(': ')[2] or why_not})"
+    return (
+        f"DALI decodes it on {on}" if dali else f"PyAV decodes it on the CPU ({why_not.partition(': ')[2] or why_not})"
+    )

@@ -23,7 +23,9 @@ SLOW = 0.1
 
 def check(subject: Subject) -> Iterator[Finding]:
     """Look at the disk of the work dir, if a recipe names one, and read some clips."""
-    yield space("work dir" if subject.config else "this folder", Path(subject.config.work_dir if subject.config else ""))
+    yield space(
+        "work dir" if subject.config else "this folder", Path(subject.config.work_dir if subject.config else "")
+    )
     if subject.data_dir is None:
         return
     try:
@@ -63,7 +65,9 @@ def speed(index: Index) -> Finding:
         seconds.append(time.perf_counter() - start)
         size += clip.nbytes
     if not seconds:
-        return Finding("problem", "reading", f"none of {len(rows)} clips of {index.root} can be read", "see the dataset")
+        return Finding(
+            "problem", "reading", f"none of {len(rows)} clips of {index.root} can be read", "see the dataset"
+        )
     each, rate = sum(seconds) / len(seconds), size / sum(seconds) / 1e6
     text = f"{1000 * each:.1f} ms for a clip of {FRAMES} frames, {rate:.0f} MB/s, one after the other"
     if each > SLOW:
