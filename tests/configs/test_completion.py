@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import shtab
 
 from configs import completion
 from configs.command import COMMANDS
@@ -25,7 +26,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 def folder(tmp_path_factory):
     """A folder with a recipe, the script, and `clipfeed` on the path."""
     folder = tmp_path_factory.mktemp("shell")
-    script = completion.shtab.complete(completion.whole(), "bash")
+    script = shtab.complete(completion.whole(), "bash")
     (folder / "completion.bash").write_text(script)
     (folder / "ctp_mine.yaml").touch()
     command = f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m clipfeed "$@"\n'

@@ -151,6 +151,14 @@ def test_torchvision_belongs_to_one_torch(torch, torchvision, needed, state):
     assert packages.torch_fits(torch, torchvision, needed).state == state
 
 
+def test_a_version_that_is_not_allowed_is_a_problem(monkeypatch):
+    assert [*packages.outside_bounds()] == []
+    lines = ["numpy>=99", "av>=1", "gone>=1", "pytest>=99; extra == 'dev'"]
+    monkeypatch.setattr(packages, "requires", lambda name: lines)
+    (found,) = packages.outside_bounds()
+    assert (found.state, found.about, found.do) == ("problem", "numpy", "pip install 'numpy>=99'")
+
+
 @pytest.mark.parametrize(
     ("found", "cuda", "state"),
     [

@@ -5,6 +5,8 @@ import platform
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 
+from packaging.requirements import Requirement
+
 from configs.errors import DALI
 from trainers.diagnosis import Finding, Subject
 
@@ -16,6 +18,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     """Look at versions first, then at whether the packages load."""
     versions = {name: installed(name) for name in ("clipfeed", "torch", "torchvision", *DALIS, "av")}
     yield Finding("ok", "python", f"{platform.python_version()}, clipfeed {versions['clipfeed']}")
+    yield from outside_bounds()
     yield torch_fits(versions["torch"], versions["torchvision"], torchvision_needs())
     yield one_dali([name for name in DALIS if versions[name]], torch_cuda())
     yield loads("torchvision", "torchvision.ops", "install the torchvision that belongs to your torch")
@@ -29,6 +32,16 @@ def installed(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return ""
+
+
+def outside_bounds() -> Iterator[Finding]:
+    """Name the packages whose versions clipfeed's own metadata do not allow."""
+    for line in requires("clipfeed") or ():
+        requirement = Requirement(line)
+        held = installed(requirement.name)
+        if not requirement.marker and held and not requirement.specifier.contains(held, prereleases=True):
+            text = f"{held}, clipfeed needs {requirement.specifier}"
+            yield Finding("problem", requirement.name, text, f"pip install '{requirement}'")
 
 
 def torchvision_needs() -> str:
