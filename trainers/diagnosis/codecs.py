@@ -13,7 +13,7 @@ from dali_pipelines.store.encoders import ENCODERS
 from dali_pipelines.store.files import video_path
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import read_clip
-from trainers.diagnosis import Finding, Subject
+from trainers.diagnosis import Finding, State, Subject
 from trainers.engine.devices import why_no_gpu
 
 SIDE = 160
@@ -32,7 +32,7 @@ def check(subject: Subject) -> Iterator[Finding]:
             try:
                 decoder = decoded_by(codec, Path(folder, codec), device_id)
             except Exception as error:
-                state = "problem" if codec == DEFAULT else "warning"
+                state: State = "problem" if codec == DEFAULT else "warning"
                 text = f"does not work: {type(error).__name__}: {error}"
                 yield Finding(state, codec, text, "prepare with another --codec, or install av as a wheel")
             else:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 
 from dali_pipelines.decode.driver import decoder_caps, has_nvdec
-from trainers.diagnosis import Finding, Subject
+from trainers.diagnosis import Finding, State, Subject
 from trainers.engine.devices import DRIVER_FILE, LEAST_FREE, why_no_gpu
 
 NVDEC = ("h264", "hevc", "vp9")
@@ -71,7 +71,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     answers = ask()
     if answers.fault:
         wanted = subject.device == "cuda"
-        state = "problem" if wanted else "warning" if answers.driver else "ok"
+        state: State = "problem" if wanted else "warning" if answers.driver else "ok"
         driver = f"driver {answers.driver}; " if answers.driver else "no NVIDIA driver; "
         do = "see docs/install.md for torch and DALI of your driver's CUDA" if state != "ok" else ""
         yield Finding(state, "GPU", f"{driver}{answers.fault}" + "; runs train on the CPU" * (not wanted), do)
