@@ -3,13 +3,16 @@
 import sys
 from importlib.metadata import version
 
-from configs.errors import run_cli, run_command
-from configs.plugins import look_up
+from configs.errors import UserError, run_cli, run_command
+from configs.nearest import nearest
 
 COMMANDS = {
     "prepare": ("dali_pipelines.prepare", "turn videos into a dataset"),
     "lists": ("dali_pipelines.lists", "take over lists and classes of a dataset's makers"),
     "inspect": ("dali_pipelines.inspect", "say what a dataset holds, and what each task pays for it"),
+    "doctor": ("trainers.commands.doctor", "check this machine, a recipe and its dataset"),
+    "recipes": ("configs.recipes", "list the recipes"),
+    "recipe": ("configs.copy_recipe", "copy a recipe, to change it"),
     "preview": ("dali_pipelines.preview", "show what the network sees"),
     "pretrain": ("trainers.commands.pretrain", "train on a pretext task"),
     "finetune": ("trainers.commands.finetune", "train a classifier"),
@@ -17,13 +20,15 @@ COMMANDS = {
     "features": ("trainers.commands.extract_features", "write the features of videos"),
     "import": ("trainers.commands.import_checkpoint", "take over the weights of others"),
     "export": ("trainers.commands.export", "write a backbone for others"),
+    "completion": ("configs.completion", "print what completes these commands in bash, zsh or fish"),
 }
-"""The module of each command, and what it does."""
+"""The module of each command, and what it does. Modules have `main(argv)` and `make_parser()`."""
 
 
 def usage() -> str:
     """Return what `clipfeed --help` prints."""
-    lines = (f"  {name:<9} {what}" for name, (_, what) in COMMANDS.items())
+    width = max(map(len, COMMANDS))
+    lines = (f"  {name:<{width}} {what}" for name, (_, what) in COMMANDS.items())
     return "\n".join(["usage: clipfeed COMMAND ..., or clipfeed --version", "", *lines, "", "clipfeed COMMAND --help"])
 
 
@@ -35,7 +40,12 @@ def main() -> None:
     elif name == "--version":
         print(f"clipfeed {version('clipfeed')}")
     elif name not in COMMANDS:
-        run_cli(lambda argv: look_up(argv[0], COMMANDS, key="clipfeed") and None)
+        run_cli(unknown)
     else:
         sys.argv = [f"clipfeed {name}", *rest]
         run_command(COMMANDS[name][0])
+
+
+def unknown(argv: list[str]) -> None:
+    """Raise UserError with the command that was meant."""
+    raise UserError(f"no command {argv[0]!r}{nearest(argv[0], [*COMMANDS])}; `clipfeed --help` lists them")

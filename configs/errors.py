@@ -12,6 +12,9 @@ REPORT_DELAY_S = 10
 """How long ranks other than 0 hold back their error: torchrun kills all ranks at the first exit."""
 
 
+DALI = "nvidia-dali-cuda130, which also runs without a GPU, or nvidia-dali-cuda120 beside a torch for CUDA 12"
+
+
 class UserError(Exception):
     """An error that the user can fix. The message quotes the offending value and suggests the way out."""
 
@@ -58,15 +61,22 @@ def run_cli(main: Callable[[list[str]], int | None]) -> NoReturn:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         status = 130
-    except (UserError, OSError) as error:
+    except (UserError, OSError, ModuleNotFoundError) as error:
         if debug:
             raise
-        rank, lines = int(os.environ.get("RANK", "0")), "\n".join(map(shown, str(error).split("\n")))
+        message = how_to_install(error) if isinstance(error, ModuleNotFoundError) else str(error)
+        rank, lines = int(os.environ.get("RANK", "0")), "\n".join(map(shown, message.split("\n")))
         if rank:
             time.sleep(REPORT_DELAY_S)
         print(f"error: rank {rank}: {lines}" if rank else f"error: {lines}", file=sys.stderr, flush=True)
         status = 2
     sys.exit(status)
+
+
+def how_to_install(error: ModuleNotFoundError) -> str:
+    """Say what to install for a module that is missing."""
+    name = (error.name or "").partition(".")[0]
+    return f"{error}; install {DALI if name == 'nvidia' else name} with pip: see docs/install.md"
 
 
 def run_command(module: str) -> NoReturn:

@@ -14,12 +14,11 @@ import yaml
 from configs.errors import UserError
 from configs.nearest import nearest, nearest_key
 from configs.plugins import import_task
+from configs.recipes import find
 from configs.schema import Config, Recognition
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
-
-CONFIGS = Path(__file__).parent
 
 Section = TypeVar("Section", bound="DataclassInstance")
 
@@ -76,31 +75,21 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a recipe from a YAML file and apply overrides.
 
     Args:
-        path: a file, or the name of one below configs/ from any folder: "configs/ctp/demo.yaml", "ctp/demo".
+        path: a file, or a recipe of ours, from any folder: "ctp/demo", "configs/ctp/demo.yaml".
         overrides: "key.sub=value" with a YAML value; the last one of a key wins. A section, as in "data={root: x}",
             changes the keys that it names.
 
     Raises:
         UserError: names the file (or --set), the dotted key, the value and what was expected.
     """
-    path = find_recipe(path)
+    path = find(path)
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise UserError(
-            f"cannot read the config {str(path)!r}: {error.strerror}; recipes lie in configs/, and ctp/demo names one "
-            "of them from any folder"
-        ) from None
+        raise UserError(f"cannot read the config {str(path)!r}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise UserError(f"{path}: not a text file; expected a YAML recipe like those in configs/") from None
+        raise UserError(f"{path}: not a text file; expected a YAML recipe, as `clipfeed recipe` copies one") from None
     return parse(text, source=str(path), overrides=overrides)
-
-
-def find_recipe(name: str | Path) -> Path:
-    """Return the file that is meant: by its path, or one of ours by its place in the repository or in configs/."""
-    suffixed = Path(name) if str(name).endswith((".yaml", ".yml")) else Path(f"{name}.yaml")
-    ours = [folder / suffixed for folder in (CONFIGS, CONFIGS.parent)]
-    return next((path for path in (Path(name), *ours) if path.is_file()), Path(name))
 
 
 def parse(text: str, *, source: str, overrides: Sequence[str] = ()) -> Config:

@@ -24,13 +24,17 @@ SHOWN = 12
 """Rows of a table that are printed."""
 
 
-def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m dali_pipelines.inspect", description=__doc__.split("\n")[0])
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="clipfeed inspect", description=__doc__.split("\n")[0])
     parser.add_argument("dataset", nargs="?", metavar="DIR", help="a prepared dataset (that of --config)")
     parser.add_argument("--config", metavar="YAML", help="a recipe, see configs/: its task and its list of videos")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the recipe")
     parser.add_argument("--out", type=Path, metavar="FILE", help="an .html page or a .json to write as well")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str]) -> None:
+    args = make_parser().parse_args(argv)
     if args.out and args.out.suffix not in (".html", ".json"):
         raise UserError(f"--out {args.out}: give a name that ends in .html or .json")
     dataset, tasks = _open(args)

@@ -1,9 +1,9 @@
-"""Write the lists of a dataset's makers for a prepared dataset, and its classes: `python -m dali_pipelines.lists ...`.
+"""Write the lists of a dataset's makers for a prepared dataset, and its classes: `clipfeed lists ...`.
 
 Videos first, then lists:
 
-    python -m dali_pipelines.prepare hmdb51_org --out data/hmdb51
-    python -m dali_pipelines.lists hmdb51 testTrainMulti_7030_splits --data-dir data/hmdb51
+    clipfeed prepare hmdb51_org --out data/hmdb51
+    clipfeed lists hmdb51 testTrainMulti_7030_splits --data-dir data/hmdb51
 
 The lists then name the videos as the dataset does. Where the lists have labels and the dataset has no classes, or
 other ones, the list's are put into its index; so give the command again whenever `prepare` is.
@@ -27,7 +27,7 @@ from dali_pipelines.store.storage import is_url, location
 
 
 def main(argv: list[str]) -> None:
-    args = _parse(argv)
+    args = make_parser().parse_args(argv)
     if is_url(args.data_dir):
         raise UserError(f"cannot write lists to {args.data_dir}: run this where the dataset lies, then copy it there")
     index = Index.load(args.data_dir)
@@ -60,10 +60,10 @@ def main(argv: list[str]) -> None:
     print("\n".join(after_prepare(Index.load(args.data_dir))))
 
 
-def _parse(argv: list[str]) -> argparse.Namespace:
+def make_parser() -> argparse.ArgumentParser:
     about = "".join(f"\n  {name:<10} {line}" for name, line in describe_formats().items())
     parser = argparse.ArgumentParser(
-        prog="python -m dali_pipelines.lists",
+        prog="clipfeed lists",
         description=f"{__doc__}\nformats:\n  auto       whichever of these it is{about}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -80,7 +80,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         default="error",
         help=f"skip leaves out listed videos that the dataset does not have, and names them in DIR/{MISSING_FILE}",
     )
-    return parser.parse_args(argv)
+    return parser
 
 
 def _write_classes(index: Index, datasets: Sequence[Dataset], makers: Sequence[str]) -> None:

@@ -35,15 +35,19 @@ SCREEN = 16 / 9  # width to height
 ROW = 8  # frames beside each other in a .png, of one view or of several
 
 
-def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m dali_pipelines.preview", description=__doc__)
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="clipfeed preview", description=__doc__)
     parser.add_argument("--config", required=True, metavar="YAML", help="the recipe, see configs/")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key")
     parser.add_argument("--data-dir", metavar="DIR", help="the dataset, instead of data.root")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help=".png, .html, .mp4, .gif or .webp")
     parser.add_argument("--samples", type=int, default=4, help="videos (4)")
     parser.add_argument("--frames", type=int, default=8, help="frames of a view in a .png, evenly spread (8)")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str]) -> None:
+    args = make_parser().parse_args(argv)
     for option in ("samples", "frames"):
         if getattr(args, option) < 1:
             raise UserError(f"--{option} {getattr(args, option)}: at least 1")

@@ -19,6 +19,7 @@ FORBIDDEN = {
     "dali_pipelines": ("bench", "clipfeed", "nets", "trainers"),
     "nets": ("bench", "clipfeed", "dali_pipelines", "trainers", "nvidia"),
     "trainers": ("bench", "clipfeed"),
+    "trainers.diagnosis": ("trainers.commands",),
     "trainers.engine": ("trainers.commands",),
     "trainers.evaluation": ("trainers.commands",),
     "trainers.weights": ("trainers.commands",),

@@ -57,5 +57,5 @@ def test_a_task_is_loaded_by_a_recipes_name_by_its_file_and_with_changes(folder)
     by_file = clipfeed.load_task(ROOT / "configs" / "ctp" / "demo.yaml", "plan.size=48")
     assert by_name == by_file
     assert by_name.batch_schema["clips"][0][-2:] == (48, 48)
-    with pytest.raises(UserError, match=r"cannot read the config 'ctp/dmo'.*recipes lie in configs/"):
+    with pytest.raises(UserError, match=r"cannot read the config 'ctp/dmo'.*did you mean ctp/demo"):
         clipfeed.load_task("ctp/dmo")

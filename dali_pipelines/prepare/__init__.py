@@ -129,8 +129,8 @@ def _status(folder: Path, quarantined: int, total: int) -> int:
     return 3 if quarantined else 0
 
 
-def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m dali_pipelines.prepare", description=__doc__.split("\n")[0])
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="clipfeed prepare", description=__doc__.split("\n")[0])
     parser.add_argument("sources", nargs="*", metavar="SRC", help="video files, archives, folders, or URLs of them")
     parser.add_argument("--out", required=True, type=_folder, metavar="DIR", help="the prepared dataset")
     add_options(parser)
@@ -152,6 +152,11 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--missing", action="store_true", help="name the unfinished parts, for sbatch --array")
     parser.add_argument("--merge", action="store_true", help="make the dataset of its parts, when all are finished")
+    return parser
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = make_parser()
     options = parser.parse_args(argv)
     if bool(options.sources) == (options.missing or options.merge):
         parser.error("give the videos, or else --missing or --merge")

@@ -18,7 +18,7 @@ To add a task `x`, write three files and change nothing else; docs/extending.md 
 * `build(backbone, schema, cfg)`, which returns a `nets.tasks.Pretext`: the network with its loss.
 
 `configs/x/*.yaml` are its recipes. The first line of the data side's docstring is "Its name: what the network
-predicts", as in "VCOP: in which order three clips were shuffled": `pretrain.py --list-tasks` and `preview` print it.
+predicts", as in "VCOP: in which order three clips were shuffled": `clipfeed recipes` and `preview` print it.
 
 A task may also be a package of yours: `task: my_pkg.my_task` in a recipe takes `my_pkg/my_task/data.py` and
 `my_pkg/my_task/net.py` for the first two files. The package is installed, or its folder named in PYTHONPATH.

@@ -1,12 +1,17 @@
 """The command `clipfeed`, which finds each other command."""
 
 import importlib
+import os
+import subprocess
 import sys
 from importlib.metadata import entry_points, version
+from pathlib import Path
 
 import pytest
 
 from configs import command
+from configs.errors import how_to_install
+from tests.helpers.runs import ROOT
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *argv: str) -> int | str | None:
@@ -27,9 +32,9 @@ def test_it_is_installed_under_its_name():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", command.COMMANDS)
-def test_each_command_prints_its_help(monkeypatch, capsys, name):
+def test_each_command_prints_its_help_under_its_name(monkeypatch, capsys, name):
     assert run(monkeypatch, name, "--help") == 0
-    assert "usage: " in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith(f"usage: clipfeed {name} ")
     assert callable(importlib.import_module(command.COMMANDS[name][0]).main)
 
 
@@ -42,11 +47,59 @@ def test_without_a_command_all_are_listed(monkeypatch, capsys):
     assert capsys.readouterr().out == f"clipfeed {version('clipfeed')}\n"
 
 
-def test_a_command_that_is_none_is_answered_with_the_nearest(monkeypatch, capsys):
-    assert run(monkeypatch, "pretrian") == 2
-    assert "did you mean pretrain" in capsys.readouterr().err
+@pytest.mark.parametrize(("typed", "meant"), [("pretrian", "pretrain"), ("recipies", "recipes"), ("doctr", "doctor")])
+def test_a_command_that_is_none_is_answered_with_the_nearest(monkeypatch, capsys, typed, meant):
+    assert run(monkeypatch, typed) == 2
+    assert f"no command '{typed}'; did you mean {meant}?" in capsys.readouterr().err
+
+
+def test_a_dotted_name_is_no_command_and_imports_nothing(monkeypatch, capsys):
+    assert run(monkeypatch, "antigravity.fly") == 2
+    assert "antigravity" not in sys.modules
 
 
 def test_the_status_of_a_command_is_its_own(monkeypatch, capsys, tmp_path):
     assert run(monkeypatch, "prepare", str(tmp_path / "none"), "--out", str(tmp_path / "out")) == 2
     assert "no such file or folder" in capsys.readouterr().err
+
+
+def test_a_module_that_is_missing_is_named_with_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(command.COMMANDS, "inspect", ("nvidia_dali_is_not_here", ""))
+    assert run(monkeypatch, "inspect") == 2
+    assert "install nvidia_dali_is_not_here with pip" in capsys.readouterr().err
+    message = how_to_install(ModuleNotFoundError("No module named 'nvidia.dali'", name="nvidia.dali"))
+    assert "nvidia-dali-cuda130" in message
+    assert "nvidia-dali-cuda120" in message
+
+
+def python(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in another folder, where the packages are found behind those of the folder."""
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, *args], cwd=folder, env=env, capture_output=True, text=True, timeout=100, check=False
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("argv", [["--help"], ["recipes", "--names"], ["recipe", "ctp/demo"], ["pretrian"]])
+def test_what_runs_no_network_imports_no_torch(tmp_path, argv):
+    """Completion asks for names at each press of the tab key; workers of `python -m clipfeed` run the file again."""
+    code = (
+        f"import atexit, runpy, sys; sys.argv = ['clipfeed', *{argv}]\n"
+        "atexit.register(lambda: print('imported', *{'torch', 'nvidia', 'numpy'} & set(sys.modules)))\n"
+        "runpy.run_module('clipfeed', run_name='__main__')"
+    )
+    assert python(tmp_path, "-c", code).stdout.splitlines()[-1] == "imported"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "clashes"), [("nets/__init__.py", True), ("configs.py", True), ("nets/notes.txt", False)]
+)
+def test_a_package_of_the_users_that_hides_one_of_ours_is_named(tmp_path, name, clashes):
+    """U09. A folder without __init__.py hides nothing."""
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    done = python(tmp_path, "-m", "clipfeed", "--version")
+    assert done.returncode == clashes
+    assert (f"Python finds {tmp_path / name} before it" in done.stderr) == clashes

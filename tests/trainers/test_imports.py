@@ -15,7 +15,8 @@ BELOW = {
     "engine": {"engine"},
     "weights": {"engine", "weights"},
     "evaluation": {"engine", "weights", "evaluation"},
-    "commands": {"engine", "weights", "evaluation", "commands"},
+    "diagnosis": {"engine", "diagnosis"},
+    "commands": {"engine", "weights", "evaluation", "diagnosis", "commands"},
 }
 """Package -> those that it may import."""
 

@@ -12,8 +12,8 @@ from trainers.weights import read
 from trainers.weights.export import export, files_of
 
 
-def parse_args(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m trainers.export", description="A backbone for other programs.")
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="clipfeed export", description="A backbone for other programs.")
     parser.add_argument("checkpoint", metavar="CKPT", help="a run (its newest checkpoint), or a checkpoint's .pt file")
     parser.add_argument(
         "--out",
@@ -23,11 +23,11 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
         help="a folder for Hugging Face's hub, the tensors alone, a program of torch.export, or one of ONNX; a single "
         "file has its facts (.json) and model card (.md) beside it",
     )
-    return parser.parse_args(argv)
+    return parser
 
 
 def main(argv: list[str]) -> None:
-    args = parse_args(argv)
+    args = make_parser().parse_args(argv)
     files = files_of(args.out)  # a wrong name says so at once
     facts = export(read(args.checkpoint), args.out)
     print(f"{files.model}: {facts['architecture']}, {files.model.stat().st_size / 1e6:.1f} MB, step {facts['step']}")

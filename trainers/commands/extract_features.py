@@ -29,8 +29,8 @@ from trainers.engine.work_dir import require_writable
 from trainers.evaluation.video_features import VideoFeatures, extract_features
 
 
-def parse_args(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m trainers.extract_features", description="Features of videos.")
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="clipfeed features", description="Features of videos.")
     parser.add_argument(
         "sources", nargs="+", type=location, metavar="SRC", help="a prepared dataset, or videos and folders"
     )
@@ -44,6 +44,11 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--stride", type=int, help="frame step of a clip (as in training, near 2)")
     parser.add_argument("--workers", type=int, default=4, help="processes per rank that read the files (4)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    return parser
+
+
+def parse_args(argv: list[str]) -> argparse.Namespace:
+    parser = make_parser()
     args = parser.parse_args(argv)
     for option, least in {"clips": 1, "frames": 1, "stride": 1, "workers": 0}.items():
         value = getattr(args, option)

@@ -34,19 +34,19 @@ MODES = {
 }
 
 
-def parse_args(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="finetune.py", description="Learning the classes of labeled videos.")
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="clipfeed finetune", description="Learning the classes of labeled videos.")
     add_options(parser)
     parser.add_argument(
         "--pretrained", metavar="CKPT|none", help="a run, a checkpoint's .pt, an export, or none: random"
     )
     about = "; ".join(f"{mode}: {what}" for mode, what in MODES.items())
     parser.add_argument("--mode", choices=MODES, default="full", help=about)
-    return parse(parser, argv)
+    return parser
 
 
 def main(argv: list[str]) -> int:
-    args = parse_args(argv)
+    args = parse(make_parser(), argv)
     config = load(args.config, overrides(args))
     if not isinstance(config, Recognition):
         raise UserError(f"{args.config} is a recipe for trainers/pretrain.py; those here are in configs/recognition/")

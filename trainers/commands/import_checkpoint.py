@@ -25,9 +25,9 @@ from trainers.weights.original import read_original
 SYSTEMS = sorted(module.name for module in pkgutil.iter_modules(imports.__path__))
 
 
-def parse_args(argv: list[str]) -> argparse.Namespace:
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m trainers.import_checkpoint", description="A published checkpoint as one of this project."
+        prog="clipfeed import", description="A published checkpoint as one of this project."
     )
     parser.add_argument("checkpoint", type=Path, metavar="IN", help="a file of torch.save, or a .safetensors")
     parser.add_argument("--from", dest="system", choices=SYSTEMS, required=True, help="whose code it is of")
@@ -36,6 +36,11 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
         "--classes", type=Path, metavar="FILE", help="names of a classifier's classes, one a line, as in classInd.txt"
     )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    return parser
+
+
+def parse_args(argv: list[str]) -> argparse.Namespace:
+    parser = make_parser()
     args = parser.parse_args(argv)
     if args.out.suffix != ".pt":
         parser.error(f"--out {args.out}: must end in .pt")

@@ -4,18 +4,16 @@ Plain `python` trains in one process.
 """
 
 import argparse
-import os
-from pathlib import Path
 
 import torch
 
+from configs import recipes
 from configs.errors import UserError
 from configs.load import dump, load
 from configs.schema import Config
 from dali_pipelines.datasets.open import open_data
 from dali_pipelines.next_steps import after_pretrain
-from dali_pipelines.tasks import about
-from nets.tasks import build_task, pretext_tasks
+from nets.tasks import build_task
 from trainers.commands.options import add_options, overrides, parse
 from trainers.engine.build import build_loader, build_run, check_recipe
 from trainers.engine.distributed import Ranks, exit_status, ignored_options, start
@@ -23,17 +21,25 @@ from trainers.engine.fit import dry_run, fit
 from trainers.engine.loop import Ending
 
 
-def parse_args(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="pretrain.py", description="Self-supervised pretraining on video clips.")
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="clipfeed pretrain", description="Self-supervised pretraining on video clips."
+    )
     add_options(parser)
-    parser.add_argument("--list-tasks", action="store_true", help="print the pretext tasks and their recipes, and end")
-    return parse(parser, argv, instead_of_config="list_tasks")
+    parser.add_argument(
+        "--list-tasks", action="store_true", help="print all recipes, as `clipfeed recipes` does, and end"
+    )
+    return parser
+
+
+def parse_args(argv: list[str]) -> argparse.Namespace:
+    return parse(make_parser(), argv, instead_of_config="list_tasks")
 
 
 def main(argv: list[str]) -> int:
     args = parse_args(argv)
     if args.list_tasks:
-        print(list_tasks())
+        recipes.main([])
         return 0
     config = load(args.config, overrides(args))
     if config.task == "recognition":
@@ -49,15 +55,6 @@ def main(argv: list[str]) -> int:
         if ranks.rank == 0:
             print(ending.words, flush=True)
     return exit_status(128 + ending.signal if ending.signal else 0)
-
-
-def list_tasks() -> str:
-    """List every task to pretrain with: what its network predicts, and its recipes."""
-    lines = []
-    for name in pretext_tasks():
-        recipes = sorted(Path(os.path.relpath(Path(__file__).parents[2] / "configs" / name)).glob("*.yaml"))
-        lines += [f"{name}: {about(name)}", *(f"    {recipe}" for recipe in recipes)]
-    return "\n".join(lines)
 
 
 def work(config: Config, ranks: Ranks, args: argparse.Namespace) -> Ending:

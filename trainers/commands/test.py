@@ -17,8 +17,10 @@ from trainers.weights import Weights, classifier_weights, read
 WANTED = "say what to test it on with --config, a recipe of configs/recognition/"
 
 
-def parse_args(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="test.py", description="Testing a network on the test videos of a recipe.")
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="clipfeed test", description="Testing a network on the test videos of a recipe."
+    )
     parser.add_argument(
         "--config", metavar="YAML", help="a recipe of configs/recognition/, instead of the checkpoint's"
     )
@@ -29,11 +31,11 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--crops", metavar="center|three|five|ten", help="crops of a clip, instead of plan.test.crops")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the results go (CKPT's folder/test_<protocol>)")
     add_overrides(parser)
-    return parser.parse_args(argv)
+    return parser
 
 
 def main(argv: list[str]) -> None:
-    args = parse_args(argv)
+    args = make_parser().parse_args(argv)
 
     with start(args.device) as ranks:
         text = work(ranks, args)

@@ -1,0 +1,99 @@
+"""The recipes that come with clipfeed, by name: find them, list them (`clipfeed recipes`)."""
+
+import argparse
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import yaml
+
+from configs.errors import UserError
+from configs.nearest import nearest
+from configs.plugins import look_up
+
+CONFIGS = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the list says of a recipe; `name` is what --config takes."""
+
+    name: str
+    task: str
+    backbone: str
+    dataset: str
+    about: str
+    """The first sentence of its comment, up to a colon."""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="clipfeed recipes", description="List the recipes that come with clipfeed.")
+    parser.add_argument("task", nargs="?", metavar="TASK", help="those of one task, such as ctp or recognition")
+    parser.add_argument("--names", action="store_true", help="print the names alone")
+    return parser
+
+
+def main(argv: list[str]) -> None:
+    args = make_parser().parse_args(argv)
+    tasks = {task: [*group] for task, group in groupby(recipes(), key=lambda recipe: recipe.task)}
+    chosen = {args.task: look_up(args.task, tasks, key="clipfeed recipes")} if args.task else tasks
+    if args.names:
+        print(*(recipe.name for group in chosen.values() for recipe in group), sep="\n")
+    else:
+        print(*(table(task, group) for task, group in chosen.items()), sep="\n")
+
+
+def table(task: str, of_task: list[Recipe]) -> str:
+    """Lay out the recipes of one task under its name."""
+    rows = [(recipe.name, recipe.backbone, recipe.dataset, recipe.about) for recipe in of_task]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n  ".join([task, *lines])
+
+
+def recipes() -> Iterator[Recipe]:
+    """Read all recipes, those of one task together. No task is imported for it."""
+    for name in names():
+        text = _ours(name).read_text(encoding="utf-8")
+        keys = yaml.safe_load(text)
+        comment = text[: text.index("task:")].replace("#", " ").split()
+        about = re.split("[.:] ", " ".join(comment), maxsplit=1)[0].rstrip(".")
+        yield Recipe(name, keys["task"], keys["backbone"], keys["data"]["root"], about)
+
+
+def names() -> list[str]:
+    """Return the names of all recipes, such as "ctp/demo", in alphabetical order."""
+    return sorted(path.relative_to(CONFIGS).with_suffix("").as_posix() for path in CONFIGS.glob("*/*.yaml"))
+
+
+def find(name: str | Path) -> Path:
+    """Return the file that is meant: one of the user's, with or without its ending, or else one of ours.
+
+    UserError, with the nearest name, where there is neither.
+    """
+    for path in (Path(name), Path(f"{name}.yaml"), _ours(str(name))):
+        if path.is_file():
+            return path
+    raise UserError(f"cannot read the config {str(name)!r}: No such file or directory; {_no_recipe(str(name))}")
+
+
+def find_ours(name: str) -> Path:
+    """Return the file of a recipe of ours; UserError, with the nearest name, where there is none."""
+    if not _ours(name).is_file():
+        raise UserError(_no_recipe(name))
+    return _ours(name)
+
+
+def _ours(name: str) -> Path:
+    """Return where a recipe of ours would lie, named by its place in configs/ or in the repository."""
+    return CONFIGS / f"{_short(name)}.yaml"
+
+
+def _short(name: str) -> str:
+    return name.removesuffix(".yaml").removeprefix("configs/")
+
+
+def _no_recipe(name: str) -> str:
+    return f"no recipe is called {_short(name)}{nearest(_short(name), names())}; `clipfeed recipes` lists them"

@@ -1,0 +1,66 @@
+"""What the tab key completes, in a real bash."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+import shtab
+
+from configs import completion
+from configs.command import COMMANDS
+from tests.configs.test_recipes import NAMES
+from tests.helpers.runs import ROOT
+
+pytestmark = pytest.mark.slow
+
+TRY = """
+source completion.bash
+COMP_WORDS=({words} {last!r}); COMP_CWORD=$(( ${{#COMP_WORDS[@]}} - 1 ))
+_shtab_clipfeed clipfeed {last!r} "${{COMP_WORDS[COMP_CWORD-1]}}"
+printf '%s\\n' "${{COMPREPLY[@]}}"
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with a recipe, the script, and `clipfeed` on the path."""
+    folder = tmp_path_factory.mktemp("shell")
+    script = shtab.complete(completion.whole(), "bash")
+    (folder / "completion.bash").write_text(script)
+    (folder / "ctp_mine.yaml").touch()
+    command = f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m clipfeed "$@"\n'
+    (folder / "clipfeed").write_text(command)
+    (folder / "clipfeed").chmod(0o755)
+    return folder
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+@pytest.mark.parametrize(
+    ("words", "last", "expected"),
+    [
+        ("clipfeed", "pre", {"prepare", "preview", "pretrain"}),
+        ("clipfeed pretrain", "--wo", {"--work-dir"}),
+        ("clipfeed test --protocol", "", {"video", "retrieval", "linear"}),
+        ("clipfeed recipe", "vcop/", {name for name in NAMES if name.startswith("vcop/")}),
+        ("clipfeed pretrain --config", "ctp", {name for name in NAMES if name.startswith("ctp/")} | {"ctp_mine.yaml"}),
+    ],
+)
+def test_bash_completes(folder, words, last, expected):
+    done = subprocess.run(
+        ["bash", "-c", f"PATH={folder}:$PATH" + TRY.format(words=words, last=last)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    assert set(done.stdout.split()) == expected
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_script_of_each_shell_has_all_commands(capsys, shell):
+    completion.main([shell])
+    script = capsys.readouterr().out
+    assert [name for name in COMMANDS if name not in script] == []
+    assert completion.NAMES in script

@@ -1,0 +1,12 @@
+"""docs/commands.md has the commands as they are."""
+
+import pytest
+
+from tests.helpers.commands_page import page
+from tests.helpers.runs import ROOT
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_page_is_that_of_the_parsers():
+    assert (ROOT / "docs/commands.md").read_text() == page(), "python -m tests.helpers.commands_page > docs/commands.md"

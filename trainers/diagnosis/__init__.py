@@ -1,0 +1,54 @@
+"""What `clipfeed doctor` checks, one subject a file.
+
+A file has `check(subject)`, which yields findings. It is imported when its turn comes: what it needs may be missing,
+and saying so is what the doctor is for. So nothing is imported here that is not light.
+"""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+State = Literal["ok", "warning", "problem"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        about: what was looked at, a word or two.
+        text: what was found.
+        do: what to do about it; "" where nothing need be done.
+    """
+
+    state: State
+    about: str
+    text: str
+    do: str = ""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What to examine.
+
+    Attributes:
+        device: auto, cpu or cuda, as for the trainers.
+        config: the `Config` of a recipe; None where none is given, or it cannot be loaded.
+        data_dir: the dataset, a folder or a URL, if any.
+    """
+
+    device: str
+    config: Any = None
+    data_dir: str | None = None
+
+    @cached_property
+    def cores(self) -> int:
+        """The cores that this process may use; of those that a container's quota leaves."""
+        cores = len(os.sched_getaffinity(0))
+        try:
+            with open("/sys/fs/cgroup/cpu.max") as file:
+                quota, period = file.read().split()
+            return min(cores, max(1, int(quota) // int(period)))
+        except (OSError, ValueError):  # no cgroup of version 2, or "max": no quota
+            return cores

@@ -1,0 +1,58 @@
+"""The codecs that `prepare` offers: a tiny clip of each is encoded and decoded as it would be in training."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from dali_pipelines.decode.choose import choose
+from dali_pipelines.decode.frames import decode_rgb
+from dali_pipelines.store.encode import Encoding, write_frames
+from dali_pipelines.store.encoders import ENCODERS
+from dali_pipelines.store.files import video_path
+from dali_pipelines.store.index import Index
+from dali_pipelines.store.reader import read_clip
+from trainers.diagnosis import Finding, State, Subject
+from trainers.engine.devices import why_no_gpu
+
+SIDE = 160
+"""Pixels: the least that every codec and decoder takes."""
+FRAMES = 4
+DEFAULT = "h264"
+MOST_APART = 12.0
+"""Gray levels, on average, by which a lossy codec may change the picture. Another picture is 40 and more apart."""
+
+
+def check(subject: Subject) -> Iterator[Finding]:
+    """Try each codec on the device that training would take."""
+    device_id = None if subject.device == "cpu" or why_no_gpu() else 0
+    with TemporaryDirectory() as folder:
+        for codec in ENCODERS:
+            try:
+                decoder = decoded_by(codec, Path(folder, codec), device_id)
+            except Exception as error:
+                state: State = "problem" if codec == DEFAULT else "warning"
+                text = f"does not work: {type(error).__name__}: {error}"
+                yield Finding(state, codec, text, "prepare with another --codec, or install av as a wheel")
+            else:
+                yield Finding("ok", codec, decoder)
+
+
+def decoded_by(codec: str, root: Path, device_id: int | None) -> str:
+    """Store a clip and decode it; say who does in training. Raises whatever goes wrong."""
+    shade = np.linspace(0, 255, SIDE, dtype=np.uint8)
+    frames = [np.stack([np.roll(shade, 8 * t)[None].repeat(SIDE, 0)] * 3, axis=2) for t in range(FRAMES)]
+    path = video_path(root, "clip")
+    path.parent.mkdir(parents=True)
+    record = write_frames(path, frames, fps=25, settings=Encoding(codec=codec))
+    index = Index.build(root, {"clip": record})
+    got = decode_rgb(read_clip(index, 0, np.arange(FRAMES)))
+    apart = np.abs(got.astype(np.float32) - np.stack(frames)).mean()
+    if apart > MOST_APART:
+        raise ValueError(f"PyAV shows another picture than was encoded, {apart:.0f} gray levels apart")
+    dali, why_not = choose(index, "auto", device_id=device_id)
+    on = "a CPU" if device_id is None else "the GPU"
+    return (
+        f"DALI decodes it on {on}" if dali else f"PyAV decodes it on the CPU ({why_not.partition(': ')[2] or why_not})"
+    )

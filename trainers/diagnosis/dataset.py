@@ -1,0 +1,94 @@
+"""The dataset: it opens, its videos suit the recipe, the device has a decoder for them, and sampled clips decode."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from configs.errors import UserError, printable, shown
+from configs.schema import Data, LabeledData
+from dali_pipelines.datasets.open import Dataset, open_data, open_dataset
+from dali_pipelines.decode.choose import choose
+from dali_pipelines.decode.frames import decode_rgb
+from dali_pipelines.store.index import Index
+from dali_pipelines.store.reader import ClipError, read_clip
+from dali_pipelines.tasks import Task
+from trainers.diagnosis import Finding, Subject
+from trainers.engine.devices import why_no_gpu
+
+SAMPLED = 32
+"""Videos of which a clip is decoded, evenly spread."""
+FRAMES = 8
+
+
+def check(subject: Subject) -> Iterator[Finding]:
+    """Open what the recipe or --data-dir names. Without either there is nothing to say."""
+    if subject.data_dir is None:
+        return
+    config = subject.config
+    data: Data = config.data if config else Data(root=subject.data_dir)
+    try:
+        dataset = open_for_training(data)
+        dataset = dataset.long_enough(Task(config.task, config.plan)) if config else dataset
+    except (UserError, OSError) as error:
+        yield Finding("problem", "dataset", str(error), "see docs/datasets.md")
+        return
+    index = dataset.index
+    text = f"{len(index)} videos of {index.root}, {int(index.num_frames.sum())} frames, {_formats(index)}"
+    if config and len(index) < config.train.global_batch:
+        yield Finding(
+            "problem", "dataset", f"{text}: fewer than one batch", f"--set train.global_batch={len(index)} or less"
+        )
+    else:
+        yield Finding("ok", "dataset", text)
+    for note in dataset.notes:
+        yield Finding("warning", "dataset", note)
+    if dataset.too_short:
+        yield Finding("warning", "dataset", f"{len(dataset.too_short)} videos are too short and left out")
+    yield decoder(index, data, subject.device)
+    yield samples(index)
+
+
+def open_for_training(data: Data) -> Dataset:
+    """Open the videos that a run would train on."""
+    if isinstance(data, LabeledData):
+        return open_data(data, "train")
+    return open_data(data) if data.list else open_dataset(data.root, missing=data.missing)
+
+
+def decoder(index: Index, data: Data, device: str) -> Finding:
+    """Say who decodes the dataset on this device, and why."""
+    gpu = device != "cpu" and not why_no_gpu()
+    try:
+        dali, why_not = choose(index, data.decoder, device_id=0 if gpu else None)
+    except UserError as error:
+        return Finding("problem", "decoder", str(error), "--set data.decoder=auto")
+    if dali:
+        return Finding("ok", "decoder", f"DALI, on {'the GPU' if gpu else 'a CPU'}")
+    text = "PyAV, in the workers" + f": {why_not}" * bool(why_not)
+    return Finding("warning" if gpu else "ok", "decoder", text, "see docs/gpu.md, How to store videos" if gpu else "")
+
+
+def samples(index: Index) -> Finding:
+    """Decode a clip from the middle of some videos."""
+    rows = np.unique(np.linspace(0, len(index) - 1, SAMPLED).round().astype(int)).tolist()
+    bad: dict[str, str] = {}
+    for row in rows:
+        last = int(index.num_frames[row]) - 1
+        try:
+            decode_rgb(read_clip(index, row, np.minimum(last // 2 + np.arange(FRAMES), last)))
+        except (ClipError, OSError) as error:
+            bad[index.names.text(row)] = str(error)
+    if not bad:
+        return Finding("ok", "samples", f"a clip each of {len(rows)} videos decodes")
+    name, reason = next(iter(bad.items()))
+    return Finding(
+        "problem" if len(bad) > len(rows) // 10 else "warning",
+        "samples",
+        f"{len(bad)} of {len(rows)} sampled videos do not decode, the first {printable(name)} ({shown(reason)})",
+        "run the same `clipfeed prepare` again: it stores anew what is damaged",
+    )
+
+
+def _formats(index: Index) -> str:
+    forms, counts = np.unique(index.format_ids, return_counts=True)
+    return ", ".join(f"{count} {index.formats[form]}" for form, count in zip(forms.tolist(), counts, strict=True))

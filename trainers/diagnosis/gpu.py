@@ -1,0 +1,101 @@
+"""The GPU: whether torch can use it, its memory, and its video decoders (NVDEC)."""
+
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+
+from dali_pipelines.decode.driver import decoder_caps, has_nvdec
+from trainers.diagnosis import Finding, State, Subject
+from trainers.engine.devices import DRIVER_FILE, LEAST_FREE, why_no_gpu
+
+NVDEC = ("h264", "hevc", "vp9")
+"""What datasets may be stored as, of what the decoders may take."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU: bytes of its memory, and the codecs that its decoders take -> how many of them there are."""
+
+    name: str
+    free: int
+    total: int
+    decoders: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """All that the driver and torch say; tests put others in their place."""
+
+    driver: str = ""
+    """Its version, "" where there is none."""
+    fault: str = ""
+    """Why torch can use no GPU."""
+    gpus: tuple[Gpu, ...] = ()
+    nvdec: bool = False
+    """Whether the driver's decoder library is there."""
+
+
+def ask() -> Answers:
+    """Ask the driver and torch."""
+    driver = driver_version() if DRIVER_FILE.exists() else ""
+    if fault := why_no_gpu():
+        return Answers(driver, fault)
+    nvdec = has_nvdec()
+    return Answers(driver, "", tuple(_gpu(number, nvdec) for number in range(torch.cuda.device_count())), nvdec)
+
+
+def _gpu(number: int, nvdec: bool) -> Gpu:
+    free, total = torch.cuda.mem_get_info(number)
+    with torch.cuda.device(number):
+        caps = decoder_caps() if nvdec else {}
+    decoders = {codec: row["engines"] for codec, row in caps.items() if row["supported"]}
+    return Gpu(torch.cuda.get_device_name(number), free, total, decoders)
+
+
+def driver_version() -> str:
+    """Return what nvidia-smi says, "unknown" where it says nothing."""
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"]
+    try:
+        return subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def check(subject: Subject) -> Iterator[Finding]:
+    """Judge the answers by the device that is wanted."""
+    if subject.device == "cpu":
+        yield Finding("ok", "GPU", "not asked for: --device cpu")
+        return
+    answers = ask()
+    if answers.fault:
+        wanted = subject.device == "cuda"
+        state: State = "problem" if wanted else "warning" if answers.driver else "ok"
+        driver = f"driver {answers.driver}; " if answers.driver else "no NVIDIA driver; "
+        do = "see docs/install.md for torch and DALI of your driver's CUDA" if state != "ok" else ""
+        yield Finding(state, "GPU", f"{driver}{answers.fault}" + "; runs train on the CPU" * (not wanted), do)
+        return
+    for number, gpu in enumerate(answers.gpus):
+        text = f"{gpu.name}, driver {answers.driver}, {gpu.free >> 20} of {gpu.total >> 20} MiB free"
+        full = gpu.free < LEAST_FREE
+        do = "end what `nvidia-smi` shows, or choose another one with CUDA_VISIBLE_DEVICES" if full else ""
+        yield Finding("problem" if full else "ok", f"GPU {number}", text, do)
+        yield nvdec(number, gpu, answers)
+
+
+def nvdec(number: int, gpu: Gpu, answers: Answers) -> Finding:
+    """Judge the decoders of a GPU."""
+    about = f"NVDEC {number}"
+    if not answers.nvdec:
+        return Finding(
+            "warning",
+            about,
+            "the driver's libnvcuvid.so.1 is missing: PyAV decodes on the CPU",
+            "in a container, start it with NVIDIA_DRIVER_CAPABILITIES=compute,video,utility",
+        )
+    taken = [f"{codec} on {gpu.decoders[codec]} decoders" for codec in NVDEC if codec in gpu.decoders]
+    if "h264" not in gpu.decoders:
+        text = f"no H.264: {', '.join(taken) or 'nothing that a dataset is stored as'}"
+        return Finding("warning", about, text, "PyAV decodes on the CPU: see docs/gpu.md for --codec rawvideo")
+    return Finding("ok", about, ", ".join(taken))

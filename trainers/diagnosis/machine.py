@@ -1,0 +1,64 @@
+"""The machine: cores against workers and threads, open files, shared memory."""
+
+import os
+import resource
+from collections.abc import Iterator
+
+import torch
+
+from configs.schema import Data
+from dali_pipelines.decode.choose import decoding_threads
+from trainers.diagnosis import Finding, Subject
+
+FILES_OF_A_RUN = 256
+"""Open files of a training process without workers, generously: libraries, sockets of the ranks, checkpoints."""
+FILES_OF_A_WORKER = 8
+"""Open files that each worker adds: two ends of pipes, its log, and the videos that it reads."""
+LEAST_SHM = 2**28
+"""Bytes of /dev/shm that NCCL should find where several GPUs of a machine talk to each other."""
+
+
+def check(subject: Subject) -> Iterator[Finding]:
+    """Compare what there is with what the recipe asks for, or with what recipes ask for by default."""
+    data: Data = subject.config.data if subject.config else Data(root="")
+    gpus = torch.cuda.device_count() if subject.device != "cpu" else 0
+    yield cores(subject.cores, data, gpus)
+    yield open_files(data, resource.getrlimit(resource.RLIMIT_NOFILE))
+    shared = os.statvfs("/dev/shm")
+    yield shared_memory(shared.f_blocks * shared.f_frsize, gpus)
+
+
+def cores(count: int, data: Data, gpus: int) -> Finding:
+    """Judge the cores of the machine: each process on a GPU has its own workers and threads."""
+    processes = max(gpus, 1)
+    threads = decoding_threads(data.threads, nvdec=False) if data.threads == "auto" else data.threads
+    busy = processes * (1 + data.workers)
+    text = f"{count} usable, for {processes} processes with {data.workers} workers and {threads} threads each"
+    if busy > max(count, 2):
+        fit = max(count // processes - 1, 0)
+        return Finding("warning", "cores", text, f"they take turns: set data.workers={fit} (--set data.workers={fit})")
+    return Finding("ok", "cores", text)
+
+
+def open_files(data: Data, limit: tuple[int, int]) -> Finding:
+    """Judge `ulimit -n`, soft and hard."""
+    soft, hard = limit
+    needed = FILES_OF_A_RUN + FILES_OF_A_WORKER * data.workers
+    text = f"{'no limit' if soft == resource.RLIM_INFINITY else soft} may be open, a process needs up to {needed}"
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return Finding("ok", "open files", text)
+    way = f"ulimit -n {needed}" if hard == resource.RLIM_INFINITY or hard >= needed else "have the hard limit raised"
+    return Finding("problem", "open files", text, way)
+
+
+def shared_memory(size: int, gpus: int) -> Finding:
+    """Judge /dev/shm. The loader needs none of it: clips travel in memory without a name, which it does not limit."""
+    text = f"{size >> 20} MiB in /dev/shm; the loader needs none of it"
+    if gpus > 1 and size < LEAST_SHM:
+        return Finding(
+            "warning",
+            "shared memory",
+            f"{text}, NCCL does between {gpus} GPUs",
+            "start the container with --shm-size=1g or --ipc=host",
+        )
+    return Finding("ok", "shared memory", text)

@@ -1,0 +1,120 @@
+"""Python and the packages: versions that fit each other, and one DALI."""
+
+import importlib
+import platform
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
+
+from packaging.requirements import Requirement
+
+from configs.errors import DALI
+from trainers.diagnosis import Finding, Subject
+
+DALIS = {"nvidia-dali-cuda120": "12", "nvidia-dali-cuda130": "13"}
+"""Distribution of DALI -> the major version of its CUDA."""
+
+
+def check(subject: Subject) -> Iterator[Finding]:
+    """Look at versions first, then at whether the packages load."""
+    versions = {name: installed(name) for name in ("clipfeed", "torch", "torchvision", *DALIS, "av")}
+    yield Finding("ok", "python", f"{platform.python_version()}, clipfeed {versions['clipfeed']}")
+    yield from outside_bounds()
+    yield torch_fits(versions["torch"], versions["torchvision"], torchvision_needs())
+    yield one_dali([name for name in DALIS if versions[name]], torch_cuda())
+    yield loads("torchvision", "torchvision.ops", "install the torchvision that belongs to your torch")
+    yield loads("DALI", "nvidia.dali.fn", f"install {DALI}")
+    yield pyav()
+
+
+def installed(name: str) -> str:
+    """Return the version of a distribution, "" where there is none."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+def outside_bounds() -> Iterator[Finding]:
+    """Name the packages whose versions clipfeed's own metadata do not allow."""
+    for line in requires("clipfeed") or ():
+        requirement = Requirement(line)
+        held = installed(requirement.name)
+        if not requirement.marker and held and not requirement.specifier.contains(held, prereleases=True):
+            text = f"{held}, clipfeed needs {requirement.specifier}"
+            yield Finding("problem", requirement.name, text, f"pip install '{requirement}'")
+
+
+def torchvision_needs() -> str:
+    """Return the version of torch that the installed torchvision was built for, "" where it does not say."""
+    try:
+        needed = [line for line in requires("torchvision") or () if line.startswith("torch==")]
+    except PackageNotFoundError:
+        return ""
+    return needed[0].removeprefix("torch==").partition(";")[0].strip() if needed else ""
+
+
+def torch_fits(torch: str, torchvision: str, needed: str) -> Finding:
+    """Compare torch with what torchvision was built for."""
+    if not torch or not torchvision:
+        missing = " and ".join(name for name, held in (("torch", torch), ("torchvision", torchvision)) if not held)
+        return Finding("problem", "torch", f"{missing} not installed", f"pip install {missing}")
+    text = f"{torch}, torchvision {torchvision}"
+    if needed and torch.partition("+")[0] != needed:
+        return Finding(
+            "problem",
+            "torch",
+            f"{text}, which is built for torch {needed}",
+            f"pip install torch=={needed} torchvision=={torchvision.partition('+')[0]}",
+        )
+    return Finding("ok", "torch", text)
+
+
+def torch_cuda() -> str:
+    """Return the CUDA that torch was built for, such as "13.0"; "" for none, or where torch does not load."""
+    try:
+        return importlib.import_module("torch").version.cuda or ""
+    except Exception:  # whatever keeps it from loading has a finding of its own
+        return ""
+
+
+def one_dali(found: list[str], cuda: str) -> Finding:
+    """Look whether there is one DALI, for the CUDA of torch."""
+    if not found:
+        return Finding("problem", "DALI", "not installed", f"pip install {DALI}")
+    if len(found) > 1:
+        return Finding(
+            "problem",
+            "DALI",
+            f"{' and '.join(found)} are both installed, in the same folder",
+            f"pip uninstall {' '.join(found)}, then install the one for your CUDA: see docs/install.md",
+        )
+    text = f"{found[0]} {installed(found[0])}"
+    if cuda and cuda.partition(".")[0] != DALIS[found[0]]:
+        return Finding(
+            "warning", "DALI", f"{text}, but torch is for CUDA {cuda}", "install both for one CUDA: see docs/install.md"
+        )
+    return Finding("ok", "DALI", text)
+
+
+def loads(about: str, module: str, do: str) -> Finding:
+    """Import a module, which may fail in any way: of another build, torchvision raises a RuntimeError."""
+    try:
+        importlib.import_module(module)
+    except Exception as error:
+        return Finding("problem", about, f"does not load: {type(error).__name__}: {error}", do)
+    return Finding("ok", about, "loads")
+
+
+def pyav() -> Finding:
+    """Look at PyAV, the FFmpeg in it, and the encoder that `prepare` takes by default."""
+    try:
+        av = importlib.import_module("av")
+        ffmpeg = ".".join(map(str, av.library_versions["libavcodec"]))
+    except Exception as error:
+        return Finding("problem", "PyAV", f"does not load: {error}", "pip install av")
+    text = f"{av.__version__}, with FFmpeg's libavcodec {ffmpeg}"
+    if "libx264" not in av.codecs_available:
+        return Finding(
+            "warning", "PyAV", f"{text} without libx264", "install av as a wheel, or prepare with another --codec"
+        )
+    return Finding("ok", "PyAV", text)
