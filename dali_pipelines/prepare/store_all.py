@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeAlias
 
+from tqdm import tqdm
+
 from dali_pipelines.prepare.job import Failure, Job, store_video
 from dali_pipelines.prepare.shards import Packer
 from dali_pipelines.progress import bar
@@ -31,7 +33,8 @@ def store_all(
         done: videos that need not be stored, for the bar.
     """
     frames = failed = 0
-    with bar(desc="video", total=done + len(jobs), initial=done) as shown:
+    progress: tqdm[object] = bar(desc="video", total=done + len(jobs), initial=done)
+    with progress:
         for job, result in run(store_video, _begun(jobs, journal)):
             if isinstance(result, Record):
                 journal.add(job.name, Entry(stamps[job.name], result))
@@ -42,9 +45,9 @@ def store_all(
                 passing = result.passing if isinstance(result, Failure) else "crash"
                 journal.add(job.name, Entry(stamps[job.name], None, str(result), passing))
                 failed += 1
-            speed = frames / shown.format_dict["elapsed"]
-            shown.set_postfix_str(f"{speed:.0f} frames/s, {failed} failed", refresh=False)
-            shown.update()
+            speed = frames / progress.format_dict["elapsed"]
+            progress.set_postfix_str(f"{speed:.0f} frames/s, {failed} failed", refresh=False)
+            progress.update()
 
 
 def _begun(jobs: Iterable[Job], journal: Journal) -> Iterator[Job]:

@@ -28,8 +28,14 @@ def videos(h264_store):
 
 def loaders(stack: ExitStack, videos, world: int, workers: int = 0) -> list[ClipLoader]:
     """All ranks of a run, in this process."""
-    settings = {"batch_size": GLOBAL_BATCH // world, "world_size": world, "seed": 3, "workers": workers, "threads": 1}
-    return [stack.enter_context(closing(ClipLoader(videos, TASK, rank=rank, **settings))) for rank in range(world)]
+    size = GLOBAL_BATCH // world
+
+    def loader(rank: int) -> ClipLoader:
+        return ClipLoader(
+            videos, TASK, batch_size=size, rank=rank, world_size=world, seed=3, workers=workers, threads=1
+        )
+
+    return [stack.enter_context(closing(loader(rank))) for rank in range(world)]
 
 
 def take(ranks: list[ClipLoader], steps: int) -> list[bytes]:
@@ -72,8 +78,9 @@ def test_ranks_and_workers_may_change_at_any_step(videos, reference, seed):
     while len(digests) < STEPS:
         with ExitStack() as stack:
             ranks = loaders(stack, videos, draw.choice([1, 2, 3, 4, 8]), draw.choice([0, 0, 1]))
-            for rank in ranks if state else []:
-                rank.load_state_dict(state)
+            for rank in ranks:
+                if state:
+                    rank.load_state_dict(state)
             digests += take(ranks, draw.randint(1, 2))
             state = ranks[0].state_dict()
             assert all(rank.state_dict() == state for rank in ranks)

@@ -27,15 +27,14 @@ class Stuck(Task):
 
 
 def test_a_video_that_hangs_its_workers_is_named_and_replaced(h264_store):
-    settings = {"batch_size": 4, "seed": 5, "threads": 1}
     config = ctp.Config(num_frames=4, size=32, short_sides=(32,), patches=1)
-    loader = ClipLoader(h264_store, Stuck("ctp", config), workers=2, timeout_s=1, **settings)
+    loader = ClipLoader(h264_store, Stuck("ctp", config), batch_size=4, seed=5, threads=1, workers=2, timeout_s=1)
     batches = list(loader)
     loader.close()
     (name,) = loader.unreadable
     assert name.endswith("video03")
     assert loader.unreadable[name] == "its process was killed twice, by a limit of 1 s for a job"
-    sound = list(ClipLoader(h264_store, Task("ctp", config), **settings))
+    sound = list(ClipLoader(h264_store, Task("ctp", config), batch_size=4, seed=5, threads=1))
     for ours, theirs in zip(batches, sound, strict=True):
         for row, expected, *pair in zip(ours["index"], theirs["index"], ours["clips"], theirs["clips"], strict=True):
             assert torch.equal(*pair) or h264_store.info(int(expected)).name == name

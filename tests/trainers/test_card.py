@@ -61,6 +61,7 @@ def test_its_three_lines_load_the_backbone(run, tmp_path, monkeypatch):
 
 def test_paths_of_the_machine_stay_out(run, tmp_path):
     weights = read(run)
+    assert weights.config
     data = replace(weights.config.data, root="/home/someone/secret/ucf", list="/home/someone/lists/train.txt")
     card = card_of(
         replace(weights, config=replace(weights.config, data=data, work_dir="/home/someone/w")), tmp_path / "hub"

@@ -59,8 +59,8 @@ def _fit(
     lines = [f"note: {note}" for note in notes]
     if first_step > end or (first_step == end and not pending):
         more = "train.epochs" if end == run.total_steps else "--max-steps"
-        ending = f"nothing to do: {work_dir} has done {first_step} of {end} steps; raise {more} to go on"
-        lines.append(f"{ending}, or pass another --work-dir to start a new run")
+        nothing = f"nothing to do: {work_dir} has done {first_step} of {end} steps; raise {more} to go on"
+        lines.append(f"{nothing}, or pass another --work-dir to start a new run")
         return Ending("\n".join(lines), first_step)
     if source:
         lines.insert(0, f"resumed at step {first_step} of {run.total_steps} from {source}")
