@@ -176,14 +176,18 @@ def _write_index(root: Path, videos: Sequence[Video], stored: Mapping[Video, Rec
     Index.build(root, records, labels=labels, class_names=CLASS_NAMES).save()
 
 
-def main(argv: list[str]) -> None:
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m dali_pipelines.demo_data", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--train", type=int, default=320, help="training videos (320)")
     parser.add_argument("--test", type=int, default=160, help="test videos (160)")
     parser.add_argument("--seed", type=int, default=0, help="another seed makes other videos (0)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (one per core)")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str]) -> None:
+    args = make_parser().parse_args(argv)
     for option, least in (("train", 8), ("test", 8), ("seed", 0), ("workers", 1)):
         if not least <= getattr(args, option) < 2**63:
             raise UserError(f"--{option} {getattr(args, option)} is outside {least} to 2**63 - 1")

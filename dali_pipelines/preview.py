@@ -104,7 +104,8 @@ def views_of(task: Task, plan: dict[str, np.ndarray], outputs: dict[str, np.ndar
     annotations = task.annotate(plan)
     views = []
     for place, (name, clip_3THW) in enumerate(clips):
-        pixels_THW3 = ((np.moveaxis(clip_3THW, 0, -1) * std + mean).clip(0, 1) * 255).round().astype(np.uint8)
+        clip_THW3 = np.nan_to_num(np.moveaxis(clip_3THW, 0, -1) * std + mean)
+        pixels_THW3 = (clip_THW3.clip(0, 1) * 255).round().astype(np.uint8)
         views.append(
             View(
                 pixels_THW3,

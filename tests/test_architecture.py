@@ -29,6 +29,8 @@ FORBIDDEN = {
 ALLOWED_IN_FUNCTIONS = {
     "aiohttp": "the extra `remote`",
     "matplotlib": "the extra `plots`, which a command without a picture does not need",
+    "onnxruntime": "the extra `onnx`",
+    "onnxscript": "the extra `onnx`",
     "psutil": "the extra `bench`",
     "ray": "the extra `ray`",
     "wandb": "Weights & Biases, which few install",

@@ -43,7 +43,7 @@ def our_columns(page: Path) -> str:
 
 def words(command: str) -> list[str]:
     """A command as the shell has it, without remarks and what it stands in."""
-    typed = re.split(r"\s+#|  \(|\.\.\.| \(of|\)", command)[0]
+    typed = re.split(r"\s+#|  \(|\.\.\.| \(of|\)| > |;", command)[0]
     return shlex.split(typed.rstrip("'") if typed.count("'") % 2 else typed)
 
 
@@ -105,7 +105,7 @@ def flat(tree: dict[str, Any], before: str = "") -> list[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_key_that_is_named_is_one_of_a_recipe(page):
-    keys = set(re.findall(rf"(?:`|--set )((?:{SECTIONS})\.(?!py|txt)[a-z_.0-9]+)", ours(page)))
+    keys = set(re.findall(rf"(?:`|--set )((?:{SECTIONS})\.(?!py|txt|csv|jsonl)[a-z_.0-9]+)", ours(page)))
     keys = {key for key in keys if not (ROOT / key).exists()}
     assert {key.rstrip(".") for key in keys} - known_keys() == set()
 

@@ -22,6 +22,7 @@ def test_the_notebook_is_committed_without_outputs():
 @pytest.mark.slow
 def test_every_cell_runs_and_three_pictures_appear(tmp_path, monkeypatch):
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    monkeypatch.delenv("PYTEST_CURRENT_TEST")  # where it is set, ipykernel does not show what commands print
     monkeypatch.setenv("CLIPFEED_VIDEOS", "16")
     monkeypatch.setenv("CLIPFEED_EPOCHS", "2")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")

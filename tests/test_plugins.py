@@ -52,7 +52,7 @@ def test_a_package_brings_task_backbone_optimizer_and_logger_to_the_real_command
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "logger of my_pkg.my_task from step 0\npicture of input/clips\ntrain step 1 True\n" in done.stdout
+    assert "logger of my_pkg.my_task from step 0\npicture of input\ntrain step 1 True\n" in done.stdout
     assert "closed\ndone" in done.stdout
     assert (tmp_path / "run/checkpoints/step_00000001.pt").is_file()
     assert not (tmp_path / "run/tensorboard").exists()

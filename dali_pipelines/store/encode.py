@@ -139,13 +139,9 @@ def _write(
         if reason := why_unfit(temporary, settings.codec, init_size, fragments):
             raise RuntimeError(f"{encoder.name} wrote what a GPU does not decode: {reason}; use --codec vp9")
     stretch = width * shown[1] / (height * shown[0])
-    small = settings.size is None and min(shown) <= (settings.short_side or min(shown))
     notes = {
         f"become wider or narrower by more than {MOST_STRETCH:.0%}: sides are multiples of {MULTIPLE}": (
             settings.size is None and abs(stretch - 1) > MOST_STRETCH
-        ),
-        f"lose the pixels beyond a multiple of {MULTIPLE}, as 160x120 becomes 160x112; none is scaled up": (
-            small and (width, height) != shown
         ),
         "have pixels that are not square: they are stored with square ones": pixel_aspect != 1,
         "change size midway: all their pictures have the size of the first": len(sizes) > 1,

@@ -16,7 +16,7 @@ from trainers.commands import finetune, pretrain, test
 
 pytestmark = pytest.mark.slow
 
-PARSERS = {"pretrain": pretrain.parse_args, "finetune": finetune.parse_args, "test": test.parse_args}
+PARSERS = {"pretrain": pretrain.make_parser(), "finetune": finetune.make_parser(), "test": test.make_parser()}
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def opened(line: str):
     """The config of a command, and its training videos."""
     program, name, *arguments = shlex.split(line)
     assert program == "clipfeed"
-    args = PARSERS[name](arguments)
+    args = PARSERS[name].parse_args(arguments)
     config = load(args.config, [*args.set, f"data.root={args.data_dir}"])
     return config, open_data(config.data).index
 

@@ -69,7 +69,10 @@ class Index:
         return VIDEOS
 
     def info(self, row: int) -> types.SimpleNamespace:
-        return types.SimpleNamespace(name=self.names.text(row))
+        return types.SimpleNamespace(name=self.names.text(row), num_frames=int(self.num_frames[row]))
+
+    def class_name(self, row: int) -> str:
+        return ""
 
 
 class Loader:

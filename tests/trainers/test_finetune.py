@@ -194,10 +194,10 @@ def assert_ends_as(whole: Path, tmp_path: Path) -> None:
 def test_sigterm_where_a_validation_is_due_saves_and_ends_and_the_next_part_validates_first(
     whole, root, pretrained, tmp_path, monkeypatch, capsys, stop
 ):
-    def told_to_stop(run, batches, step):
+    def told_to_stop(run, batches, step, **options):
         if step + 1 == stop:
             os.kill(os.getpid(), signal.SIGTERM)
-        return train_step(run, batches, step)
+        return train_step(run, batches, step, **options)
 
     train_step = loop.train_step
     with monkeypatch.context() as patch:

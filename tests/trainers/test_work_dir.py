@@ -96,7 +96,7 @@ def test_a_finished_run_says_that_changes_do_nothing_and_goes_on_with_more_epoch
     run(tmp_path, *one)
     capsys.readouterr()
     run(tmp_path, *one, "--set", "optim.lr=0.5")
-    note, line = capsys.readouterr().out.splitlines()
+    note, line, *_ = capsys.readouterr().out.splitlines()
     assert note == "note: changed since step 5: optim.lr: 0.05 -> 0.5"
     assert line.startswith("nothing to do: ")
     assert line.endswith(
