@@ -47,7 +47,7 @@ docs: install
 # One process per GPU; without a GPU two processes share the CPU.
 demo: install
 	$(BIN)/python -m dali_pipelines.demo_data --out $(DEMO)/data
-	$(BIN)/python -m dali_pipelines.preview --config configs/ctp/demo.yaml --data-dir $(DEMO)/data --out $(DEMO)/preview.png
+	$(BIN)/clipfeed preview --config configs/ctp/demo.yaml --data-dir $(DEMO)/data --out $(DEMO)/preview.png
 	$(BIN)/torchrun --standalone \
 	    --nproc_per_node=$$($(BIN)/python -c 'import torch; print(torch.cuda.device_count() or 2)') \
 	    trainers/pretrain.py --config configs/ctp/demo.yaml --data-dir $(DEMO)/data --work-dir $(DEMO)/ctp

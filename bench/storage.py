@@ -154,7 +154,7 @@ def advise(
     if ORIGINAL in rates:
         lead = statistics.median(a / b for a, b in zip(rates[chosen], rates[ORIGINAL], strict=True))
         why += f", {lead:.2f} times the clips/s of the original files"
-    return f"short side {side}: python -m dali_pipelines.prepare SRC --out DIR {chosen}\n    {why}"
+    return f"short side {side}: clipfeed prepare SRC --out DIR {chosen}\n    {why}"
 
 
 def table(figures: Mapping[Setting, Mapping[str, Any]], rates: Mapping[Setting, list[float]], task: str) -> str:

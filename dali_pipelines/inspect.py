@@ -1,4 +1,4 @@
-"""What a prepared dataset holds, and what each task would pay for it: `python -m dali_pipelines.inspect DIR`.
+"""What a prepared dataset holds, and what each task would pay for it: `clipfeed inspect DIR`.
 
 Prints tables. `--out FILE.html` writes a page with plots and pictures, `--config C` takes one recipe's task with its
 settings and the list of videos that it names, instead of all tasks with their defaults.

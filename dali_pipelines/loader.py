@@ -301,8 +301,7 @@ class ClipLoader:
             raise UserError(
                 f"{self.index.root}: {self.counts.replaced} of {self.counts.samples} samples were replaced, as their "
                 f"videos are unreadable; data.most_unreadable = {self.most_unreadable} allows fewer. Run "
-                "`python -m dali_pipelines.prepare` on their sources again. They are:\n"
-                + "\n".join([*reasons[:NAMED], *more])
+                "`clipfeed prepare` on their sources again. They are:\n" + "\n".join([*reasons[:NAMED], *more])
             )
 
     def remember(self, unreadable: Mapping[str, str]) -> None:

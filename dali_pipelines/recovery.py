@@ -66,7 +66,7 @@ def undecodable(source: SampleSource, *, device_id: int | None) -> dict[int, str
             raise UserError(
                 f"{source.index.root}: {ATTEMPTS} videos in a row could not be read "
                 f"({why_unreadable(source, epoch, first)}); is the folder complete? "
-                "Run `python -m dali_pipelines.prepare` on its sources again"
+                "Run `clipfeed prepare` on its sources again"
             )
     rows = [int(sample[0]) for sample in samples]
 

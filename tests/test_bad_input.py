@@ -79,9 +79,9 @@ def test_a_folder_that_is_no_dataset_is_named_with_the_command_that_makes_one(vp
     (tmp_path / "empty").mkdir()
     video = make_video(tmp_path / "raw" / "class" / "a.mp4", frames=3)
     for data, means in {
-        tmp_path / "nowhere": "does not exist; make a dataset with `python -m dali_pipelines.prepare SRC --out DIR`",
-        tmp_path / "empty": f"has no index.npz); make one with `python -m dali_pipelines.prepare SRC --out {tmp_path}",
-        tmp_path / "raw": f"run `python -m dali_pipelines.prepare {tmp_path / 'raw'} --out DIR` and give DIR",
+        tmp_path / "nowhere": "does not exist; make a dataset with `clipfeed prepare SRC --out DIR`",
+        tmp_path / "empty": f"has no index.npz); make one with `clipfeed prepare SRC --out {tmp_path}",
+        tmp_path / "raw": f"run `clipfeed prepare {tmp_path / 'raw'} --out DIR` and give DIR",
         video: "is a file and not the folder of a dataset",
     }.items():
         line = refused(pretrain.main, "--config", recipe, "--data-dir", data)
@@ -124,7 +124,7 @@ def test_a_dataset_that_lost_all_its_videos(vp9_store, tmp_path, refused):
     line = refused(pretrain.main, "--config", write_recipe(tmp_path, Path(store.root)))
     assert f"{store.root}: 20 videos in a row could not be read (cannot read {store.root}/videos/" in line
     assert "is the folder complete?" in line
-    assert "Run `python -m dali_pipelines.prepare`" in line
+    assert "Run `clipfeed prepare`" in line
 
 
 # Videos given to prepare
@@ -278,7 +278,7 @@ def test_under_torchrun_the_line_comes_once(vp9_store, tmp_path):
     assert done.returncode != 0
     assert [line for line in done.stderr.splitlines() if "gone" in line] == [
         f"error: {tmp_path / 'gone'} does not exist; make a dataset with "
-        "`python -m dali_pipelines.prepare SRC --out DIR` and give DIR, to a recipe with --data-dir"
+        "`clipfeed prepare SRC --out DIR` and give DIR, to a recipe with --data-dir"
     ]
     assert done.stderr.count("Traceback") == 1  # torchrun's own
 

@@ -134,7 +134,7 @@ def select(index: Index, list_file: Path | str, *, missing: Missing = "error") -
     lists = read_lists(list_file)
     if len(lists.entries) > 1:
         raise UserError(
-            f"{list_file} holds {len(lists.entries)} lists: write them with `python -m dali_pipelines.lists auto "
+            f"{list_file} holds {len(lists.entries)} lists: write them with `clipfeed lists auto "
             f"{list_file} --data-dir {index.root}`"
         )
     return select_entries(index, next(iter(lists.entries.values()), []), list_file, missing=missing)
@@ -200,7 +200,7 @@ def _with_classes_of_index(dataset: Dataset) -> Dataset:
         raise UserError(
             f"{index.root} has {len(unlabeled)} videos without a class, the first "
             f"{printable(index.names.text(unlabeled[0]))}; prepare it again with --labels folders or a list, or let "
-            "`python -m dali_pipelines.lists` write a list and its classes"
+            "`clipfeed lists` write a list and its classes"
         )
     labels = [label for label in dataset.labels or () if label]
     classes = index.labels.tolist()
@@ -214,14 +214,14 @@ def _with_classes_of_index(dataset: Dataset) -> Dataset:
         different = f"gives other videos one label than {index.root} gives one class"
     raise UserError(
         f"{dataset.list_file} {different}: they are of different datasets, or the dataset was prepared with other "
-        "labels; `python -m dali_pipelines.lists auto` writes the list's own into it"
+        "labels; `clipfeed lists auto` writes the list's own into it"
     )
 
 
 def _with_classes_of_lists(dataset: Dataset, others: Sequence[Dataset]) -> Dataset:
     """Give the videos the classes that lists say, which are one set over all of them."""
     texts: set[str] = set()
-    way = "write classes into the dataset with `python -m dali_pipelines.lists`, or prepare it with --labels"
+    way = "write classes into the dataset with `clipfeed lists`, or prepare it with --labels"
     kinds = set()
     for listed in (dataset, *others):
         assert listed.list_file is not None

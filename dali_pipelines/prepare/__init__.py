@@ -1,4 +1,4 @@
-"""Turn videos into a prepared dataset: `python -m dali_pipelines.prepare SRC... --out DIR`.
+"""Turn videos into a prepared dataset: `clipfeed prepare SRC... --out DIR`.
 
 Videos are files, folders of numbered pictures (ID/00001.jpg ...), and what zips, tars and LMDBs hold of both.
 

@@ -1,4 +1,4 @@
-"""The command `python -m dali_pipelines.prepare`."""
+"""The command `clipfeed prepare`."""
 
 from configs.errors import run_cli
 from dali_pipelines.prepare import main

@@ -18,7 +18,7 @@ from dali_pipelines.store.table import Table
 from dali_pipelines.store.units import PackedFragments, Units, unpack_units
 
 INDEX_FILE = "index.npz"
-PREPARE = "python -m dali_pipelines.prepare"
+PREPARE = "clipfeed prepare"
 
 
 Container = Literal["mp4", "file", "pictures", "picture_files"]

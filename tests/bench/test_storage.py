@@ -55,7 +55,7 @@ def test_every_setting_has_its_figures_and_what_cannot_be_stored_is_named(bench)
 def test_the_advice_is_a_command_that_prepare_takes(bench, folder, tmp_path):
     line = bench[0]["advice"]["128"].splitlines()[0]
     command, words = line.split(": ")[1].split(" SRC --out DIR ")
-    assert command == "python -m dali_pipelines.prepare"
+    assert command == "clipfeed prepare"
     assert words in (VP9, MJPEG)
     assert prepare.main([str(folder), "--out", str(tmp_path), "--labels", "none", *words.split()]) == 0
 

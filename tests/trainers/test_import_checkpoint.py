@@ -134,7 +134,7 @@ def test_a_network_without_its_classifier_comes_in_as_a_backbone(r3d18, done, tm
     weights.load_backbone(backbone, "torchvision_r3d18")
     for key, value in backbone.state_dict().items():
         assert value.equal(whole.model[f"backbone.{key}"]), key
-    with pytest.raises(UserError, match=r"is a backbone alone: finetune it with trainers/finetune.py first"):
+    with pytest.raises(UserError, match=r"is a backbone alone: finetune it with clipfeed finetune first"):
         classifier_weights(weights)
 
 

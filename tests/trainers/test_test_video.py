@@ -288,7 +288,7 @@ def test_what_is_no_classifier_or_no_longer_one_is_refused(trained, vp9_store, t
         video_test("--checkpoint", tmp_path / "run")
     with pytest.raises(UserError, match=r"is of the task ctp: say what to test it on with --config, a recipe"):
         testing.main(["--protocol", "retrieval", "--checkpoint", str(tmp_path / "run")])
-    with pytest.raises(UserError, match=r"run.yaml is a recipe for trainers/pretrain.py: say what"):
+    with pytest.raises(UserError, match=r"run.yaml is a recipe for clipfeed pretrain: say what"):
         video_test("--checkpoint", trained / "run", "--config", tmp_path / "run.yaml")
 
 

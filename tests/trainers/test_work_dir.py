@@ -120,7 +120,7 @@ def test_what_no_training_can_go_on_from_is_refused_with_the_way_out(begun, tmp_
         run(tmp_path, "--resume", str(path))
     assert str(caught.value) == (
         f"--resume {path}: it {what}, and no training can go on from it; give a step_*.pt, or start a new run with "
-        f"trainers/finetune.py --pretrained {path}"
+        f"clipfeed finetune --pretrained {path}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Export a backbone: `python -m trainers.export CKPT --out NAME.safetensors`, .pt2, .onnx or a folder.
+"""Export a backbone: `clipfeed export CKPT --out NAME.safetensors`, .pt2, .onnx or a folder.
 
 Writes the backbone, a .json with what it belongs to, and a model card. A folder is what Hugging Face's hub takes:
 

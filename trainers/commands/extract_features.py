@@ -1,4 +1,4 @@
-"""Extract pooled features of videos: `python -m trainers.extract_features SRC... --checkpoint CKPT --out FILE.npz`.
+"""Extract pooled features of videos: `clipfeed features SRC... --checkpoint CKPT --out FILE.npz`.
 
 SRC is a prepared dataset, or any video files and folders of them, which are read where they are. FILE.npz holds, for
 N videos in the order of their names:

@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
     args = parse(make_parser(), argv)
     config = load(args.config, overrides(args))
     if not isinstance(config, Recognition):
-        raise UserError(f"{args.config} is a recipe for trainers/pretrain.py; those here are in configs/recognition/")
+        raise UserError(f"{args.config} is a recipe for clipfeed pretrain; those here are in configs/recognition/")
     if args.print_config:
         print(dump(config), end="")
         return 0

@@ -1,4 +1,4 @@
-"""Import a published checkpoint: `python -m trainers.import_checkpoint IN --from ctp --out OUT.pt`.
+"""Import a published checkpoint: `clipfeed import IN --from ctp --out OUT.pt`.
 
 OUT.pt is a checkpoint of step 0: what finetunes, tests or probes a run takes it as well. What every key of IN became,
 or why it was left, is printed.

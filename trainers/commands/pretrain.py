@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
         return 0
     config = load(args.config, overrides(args))
     if config.task == "recognition":
-        raise UserError(f"{args.config} is a recipe for trainers/finetune.py: `task: recognition` is no pretext task")
+        raise UserError(f"{args.config} is a recipe for clipfeed finetune: `task: recognition` is no pretext task")
     if args.print_config:
         print(dump(config), end="")
         return 0

@@ -44,7 +44,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 def main(argv: list[str]) -> None:
     args = parse_args(argv)
     if not args.work_dir.is_dir():
-        raise UserError(f"no run at {args.work_dir}; make one with trainers/pretrain.py --work-dir")
+        raise UserError(f"no run at {args.work_dir}; make one with clipfeed pretrain --work-dir")
     weights = read(args.work_dir)
     assert weights.config is not None
     config, clip = weights.config, weights.clip

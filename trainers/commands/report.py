@@ -41,7 +41,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     try:
         rows = [json.loads(line) for line in path.read_text().splitlines()]
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; give the --work-dir of a run of trainers/pretrain.py") from error
+        raise UserError(f"{path}: {error.strerror}; give the --work-dir of a run of clipfeed pretrain") from error
     if not rows:
         raise UserError(f"{path} is empty: the run has not logged a step yet")
     return rows

@@ -82,7 +82,7 @@ def recipe(weights: Weights, args: argparse.Namespace) -> Recognition:
     changes = overrides(args) + [f"{key}={value}" for key, value in named.items() if value]
     if args.config:
         config = load(args.config, changes)
-        what = f"{args.config} is a recipe for trainers/pretrain.py"
+        what = f"{args.config} is a recipe for clipfeed pretrain"
     elif weights.config is not None:
         config = parse(dump(weights.config), source=f"{weights.path}'s config", overrides=changes)
         what = f"{weights.path} is of the task {config.task}"

@@ -115,7 +115,7 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(f"checkpoint {path} is damaged (checksum of {damaged})")
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(
-            f"{path} is not a checkpoint of this version (format {FORMAT}); `python -m trainers.import_checkpoint` "
+            f"{path} is not a checkpoint of this version (format {FORMAT}); `clipfeed import` "
             "takes those of other programs"
         )
     return content

@@ -43,7 +43,7 @@ def check(content: Mapping[str, Any], identity: Mapping[str, object]) -> list[st
             raise UserError(
                 f"the checkpoint of step {step} was trained on {OTHER_VIDEOS[key]}: from data.root {data['root']}, "
                 f"data.list {data['list']}. Give it those videos to go on, or pass another --work-dir to start a new "
-                "run; trainers/finetune.py --pretrained takes what it has learned to other videos"
+                "run; clipfeed finetune --pretrained takes what it has learned to other videos"
             )
         if key not in (*OTHER_VIDEOS, "pretrained_path") and theirs != ours:
             raise UserError(

@@ -131,7 +131,7 @@ def resume(run: Run, folder: Path, resume_from: str) -> Start:
         what = "was imported" if "imported" in found else "holds a network alone, as best.pt does"
         raise UserError(
             f"--resume {source}: it {what}, and no training can go on from it; give a step_*.pt, or start a new run "
-            f"with trainers/finetune.py --pretrained {source}"
+            f"with clipfeed finetune --pretrained {source}"
         )
     if source.parent != folder and checkpoint.list_steps(folder) and run_in(work_dir) != run_id:
         raise UserError(

@@ -24,7 +24,7 @@ BACKBONE = "backbone."
 CLIP = ("num_frames", "strides", "size", "normalization")
 TENSORS = "model.safetensors"
 """The file of an export that is a folder."""
-FROM_OTHERS = "Weights of other programs come in with `python -m trainers.import_checkpoint`"
+FROM_OTHERS = "Weights of other programs come in with `clipfeed import`"
 
 
 @dataclass(frozen=True)
@@ -177,9 +177,9 @@ def classifier_weights(weights: Weights) -> Recognition:
     """Return the recipe of a classifier's weights; UserError when they are something else's."""
     if not isinstance(weights.config, Recognition):
         what = f"of the task {weights.config.task}" if weights.config else "an exported backbone"
-        raise UserError(f"{weights.path} is {what} and has no classifier: finetune it with trainers/finetune.py first")
+        raise UserError(f"{weights.path} is {what} and has no classifier: finetune it with clipfeed finetune first")
     if not len(weights.model["linear.bias"]):
-        raise UserError(f"{weights.path} is a backbone alone: finetune it with trainers/finetune.py first")
+        raise UserError(f"{weights.path} is a backbone alone: finetune it with clipfeed finetune first")
     return weights.config
 
 

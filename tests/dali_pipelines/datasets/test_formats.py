@@ -145,7 +145,7 @@ def test_two_commands_lead_from_the_pictures_of_something_something_to_labeled_l
     assert dict(zip(index.names.texts(), index.labels.tolist(), strict=True))["7"] == -1
 
     assert prepare.main(arguments) == 3  # makes a new index, in which the classes are not
-    with pytest.raises(UserError, match=r"3 videos without a class, .* with `python -m dali_pipelines.lists`"):
+    with pytest.raises(UserError, match=r"3 videos without a class, .* with `clipfeed lists`"):
         labels(root, "train.txt")
     make("ssv1", makers, root)
     assert labels(root, "train.txt") == [1, 0, 2]

@@ -77,7 +77,7 @@ def test_the_labels_of_a_list_are_the_classes_where_the_dataset_has_none(tmp_pat
 def test_a_list_without_labels_for_videos_without_classes_is_refused_with_the_way_out(tmp_path, name):
     build(tmp_path, *UCF, frames=FRAMES)
     (tmp_path / name).write_text(FILES[name], newline="")
-    with pytest.raises(UserError, match=r"3 videos without a class.* has no labels .*python -m dali_pipelines.lists"):
+    with pytest.raises(UserError, match=r"3 videos without a class.* has no labels .*clipfeed lists"):
         open_dataset(tmp_path, tmp_path / name, labeled=True)
 
 
