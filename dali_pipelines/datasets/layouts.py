@@ -67,7 +67,7 @@ def describe_classes(index: Index) -> list[str]:
 def write_split_lists(index: Index) -> list[str]:
     """Write `<split>.txt` into a dataset for each folder of a split, and return what to say about it, a line each.
 
-    A list of the user is left alone, and so is one of `dali_pipelines.lists`, which may name fewer.
+    A list of the user is left alone, and so is one of `clipfeed lists`, which may name fewer.
     """
     listed: dict[str, list[str]] = defaultdict(list)
     names = index.names.texts()
@@ -79,7 +79,7 @@ def write_split_lists(index: Index) -> list[str]:
         path = Path(index.root, f"{split}.txt")
         others = path.exists() and path.name in record and not record[path.name]["split"]
         if others or not write_list(path, of_split, split=True):
-            whose = "of `dali_pipelines.lists`" if others else "of yours"
+            whose = "of `clipfeed lists`" if others else "of yours"
             lines.append(f"note: {path} is a list {whose} and stays; {split}/ has {len(of_split)} videos")
         else:
             lines.append(f"{path}: {len(of_split)} videos; --set data.list={path.name} takes them alone")

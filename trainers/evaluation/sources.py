@@ -48,7 +48,7 @@ def open_videos(sources: Sequence[Path | str], ranks: Ranks, *, workers: int) ->
 
 
 def _index_in_place(sources: Sequence[Path | str], ranks: Ranks, workers: int) -> Videos:
-    """Index videos as `dali_pipelines.prepare --codec original` does, without its files; each rank decodes a shard.
+    """Index videos as `clipfeed prepare --codec original` does, without its files; each rank decodes a shard.
 
     Those that cannot be left as they are, such as turned ones, are encoded into a temporary folder.
     """

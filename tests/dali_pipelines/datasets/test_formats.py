@@ -164,7 +164,7 @@ def test_a_label_that_the_makers_do_not_have_is_an_error_and_the_index_stays(mak
 def test_a_folder_of_several_lists_is_refused_with_the_command_that_writes_them(makers, splits, tmp_path):
     root = hmdb51(tmp_path / "data")
     for folder, count in ((splits, 6), (makers, 2)):
-        with pytest.raises(UserError, match=rf"holds {count} lists: write them with `python -m dali_pipelines"):
+        with pytest.raises(UserError, match=rf"holds {count} lists: write them with `clipfeed lists"):
             open_dataset(root, folder)
 
 

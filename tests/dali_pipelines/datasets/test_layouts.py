@@ -87,7 +87,7 @@ def test_a_list_of_the_makers_stays_when_prepare_is_given_again(tmp_path):
     write_split_lists(index)
     (tmp_path / "train.csv").write_text("path,label\ntrain/run/b,run\n")
     main(["auto", str(tmp_path / "train.csv"), "--data-dir", str(tmp_path / "data")])
-    assert any("train.txt is a list of `dali_pipelines.lists` and stays" in line for line in write_split_lists(index))
+    assert any("train.txt is a list of `clipfeed lists` and stays" in line for line in write_split_lists(index))
     assert (tmp_path / "data" / "train.txt").read_text() == "train/run/b\n"
 
 

@@ -88,14 +88,14 @@ def test_taking_rows_of_a_ragged_array_is_indexing_a_list_of_lists(rows, data):
 
 
 def test_a_folder_that_does_not_exist(tmp_path):
-    with pytest.raises(UserError, match=rf"^{tmp_path / 'gone'} does not exist; .*dali_pipelines.prepare"):
+    with pytest.raises(UserError, match=rf"^{tmp_path / 'gone'} does not exist; .*clipfeed prepare"):
         Index.load(tmp_path / "gone")
 
 
 def test_a_folder_of_videos_gets_the_command_that_prepares_them(tmp_path):
     (tmp_path / "class").mkdir()
     (tmp_path / "class" / "a.AVI").write_bytes(b"")
-    with pytest.raises(UserError, match=rf"dali_pipelines.prepare {tmp_path} --out DIR.*--codec original"):
+    with pytest.raises(UserError, match=rf"clipfeed prepare {tmp_path} --out DIR.*--codec original"):
         Index.load(tmp_path)
 
 
