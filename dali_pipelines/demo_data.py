@@ -24,7 +24,8 @@ from configs.errors import UserError, run_cli
 from dali_pipelines.progress import bar
 from dali_pipelines.store.encode import Encoding, write_frames
 from dali_pipelines.store.files import replacing, video_path
-from dali_pipelines.store.index import INDEX_FILE, Index, Record
+from dali_pipelines.store.index import INDEX_FILE, Index
+from dali_pipelines.store.record import Record
 from dali_pipelines.workers import Crashed, run_jobs
 
 Floats = NDArray[np.float64]

@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
-from configs.errors import UserError, first_names, shown
-from dali_pipelines.datasets.fates import NAMED
+from configs.errors import UserError, first_names
 from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.decode.choose import Wanted, choose, decoding_threads
 from dali_pipelines.pipeline import Graph, build_pipeline
@@ -26,12 +25,10 @@ from dali_pipelines.samples import Media, Place, Sample, SampleSource, decoded_m
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.storage import is_url
 from dali_pipelines.tasks import Task
+from dali_pipelines.unreadable import Unreadable
 from dali_pipelines.workers import Crashed, Pool
 
 log = logging.getLogger(__name__)
-
-MARGIN = 3
-"""Standard deviations by which few samples may exceed the share that is allowed: chance, not a broken dataset."""
 
 
 @dataclass
@@ -114,7 +111,7 @@ class ClipLoader:
         graph: Graph | None = None,
     ) -> None:
         self.task, self.graph = task, graph
-        self.timeout_s, self.most_unreadable = timeout_s, most_unreadable
+        self.timeout_s = timeout_s
         videos = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
         usable = videos.long_enough(task)
         self.index, self.too_short = usable.index, dict(usable.too_short)
@@ -142,12 +139,8 @@ class ClipLoader:
         self.workers = workers
         self.threads = decoding_threads(threads, nvdec=dali and gpu)
         self.step = 0  # of the next batch, counted from the start of epoch 0
-        self.unreadable: dict[str, str] = {}
-        """Name of each video that could not be read -> the reason."""
-        self.replaced_by: dict[str, str] = {}
-        """Name of each of these -> the video that stood in for it last."""
+        self._unreadable = Unreadable(index, replaces=shuffle, most=most_unreadable)
         self.counts = Counts()
-        self._unreadable: frozenset[int] = frozenset()
         self._iterator: DALIGenericIterator | None = None
         self._pool: Pool[Place, Sample] | None = None
         self._samples: Generator[Sample, None, None] | None = None
@@ -164,6 +157,20 @@ class ClipLoader:
             yield batch
 
     @property
+    def unreadable(self) -> dict[str, str]:
+        """Name of each video that could not be read -> the reason."""
+        return self._unreadable.reasons
+
+    @property
+    def replaced_by(self) -> dict[str, str]:
+        """Name of each of these -> the video that stood in for it last."""
+        return self._unreadable.replaced_by
+
+    def remember(self, unreadable: Mapping[str, str]) -> None:
+        """Take videos for unreadable that were found so before: name -> reason."""
+        self._unreadable.remember(unreadable)
+
+    @property
     def decoder(self) -> Literal["dali", "pyav"]:
         """Who decodes."""
         return "dali" if self.media == "encoded" else "pyav"
@@ -172,7 +179,7 @@ class ClipLoader:
     def source(self) -> SampleSource:
         """The samples from the current step on."""
         steps = self.task.program.host_steps(gpu=self.device_id is not None) if self.media == "frames" else 0
-        return SampleSource(self.index, self.task, self.order, self.media, self.step, self._unreadable, steps)
+        return SampleSource(self.index, self.task, self.order, self.media, self.step, self._unreadable.rows, steps)
 
     def state_dict(self) -> dict[str, int]:
         """Return where the loader stands, and what that place depends on."""
@@ -219,7 +226,7 @@ class ClipLoader:
                     log.warning("step %d: rebuilding the pipeline after: %s", self.step, first_cause(error))
                     rebuilt = True
                 for row, reason in reasons.items():
-                    self._mark_unreadable(row, reason)
+                    self._unreadable.add(row, reason)
 
     def _build(self) -> DALIGenericIterator:
         pipeline, names = build_pipeline(
@@ -251,7 +258,7 @@ class ClipLoader:
     def _places(self) -> Iterator[Place]:
         """Yield the places of the schedule from the current step on."""
         slots = range(self.order.batch_size)
-        return ((*self.order.at(step), slot, self._unreadable) for step in count(self.step) for slot in slots)
+        return ((*self.order.at(step), slot, self._unreadable.rows) for step in count(self.step) for slot in slots)
 
     def _own_samples(self) -> Generator[Sample, None, None]:
         """Yield the samples from the current step on, made in this process; only their bytes come ahead."""
@@ -268,9 +275,9 @@ class ClipLoader:
             while isinstance(sample, Crashed):
                 epoch, step, slot, unreadable = place
                 row = next(replace(self.source, unreadable=unreadable).candidates(epoch, step, slot))
-                if row not in self._unreadable:
-                    self._mark_unreadable(row, str(sample))
-                ((place, sample),) = pool.run([(epoch, step, slot, self._unreadable)])
+                if row not in self._unreadable.rows:
+                    self._unreadable.add(row, str(sample))
+                ((place, sample),) = pool.run([(epoch, step, slot, self._unreadable.rows)])
             yield sample
 
     def _complete(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -281,42 +288,16 @@ class ClipLoader:
         wanted = self.order.rows(epoch, step)
         replaced = (rows != wanted) & (wanted >= 0)
         for row, stand_in in zip(wanted[replaced].tolist(), rows[replaced].tolist(), strict=True):
-            if row not in self._unreadable:
-                self._mark_unreadable(row, why_unreadable(self.source, epoch, row))
+            if row not in self._unreadable.rows:
+                self._unreadable.add(row, why_unreadable(self.source, epoch, row))
             self.replaced_by[self.index.names.text(row)] = self.index.names.text(stand_in)
         self.counts.add(len(rows), self.task, decoded=int(decoded.sum()), replaced=int(replaced.sum()))
-        if self.order.shuffle:
-            self._require_readable()
+        self._unreadable.require_few(replaced=self.counts.replaced, samples=self.counts.samples)
         for name, (shape, _) in self.task.batch_schema.items():
             if name in batch and len(shape) >= 4:  # FHWC frames of one clip or of several, one after the other
                 batch[name] = batch[name].unflatten(1, (*shape[:-4], shape[-3])).movedim(-1, -4)
         batch["index"] = torch.from_numpy(rows if self.order.shuffle else np.where(rows == wanted, rows, -1))
         return batch
-
-    def _require_readable(self) -> None:
-        expected = self.most_unreadable * self.counts.samples
-        if self.counts.replaced > expected + MARGIN * max(expected, 1) ** 0.5:
-            reasons = [f"  {shown(name)}: {shown(reason)}" for name, reason in self.unreadable.items()]
-            more = [f"  and {len(reasons) - NAMED} more"] * (len(reasons) > NAMED)
-            raise UserError(
-                f"{self.index.root}: {self.counts.replaced} of {self.counts.samples} samples were replaced, as their "
-                f"videos are unreadable; data.most_unreadable = {self.most_unreadable} allows fewer. Run "
-                "`clipfeed prepare` on their sources again. They are:\n" + "\n".join([*reasons[:NAMED], *more])
-            )
-
-    def remember(self, unreadable: Mapping[str, str]) -> None:
-        """Take videos for unreadable that were found so before: name -> reason. Names of other datasets do no harm."""
-        if unreadable:
-            rows = {name: row for row, name in enumerate(self.index.names.texts()) if name in unreadable}
-            self._unreadable |= frozenset(rows.values())
-            self.unreadable |= {name: unreadable[name] for name in rows}
-
-    def _mark_unreadable(self, row: int, reason: str) -> None:
-        name = self.index.names.text(row)
-        self._unreadable |= {row}
-        self.unreadable[name] = reason
-        happens = " and replaced by others from now on" if self.order.shuffle else ""
-        log.warning("%s is unreadable%s: %s", shown(name), happens, shown(reason))
 
 
 def is_remote(index: Index) -> bool:

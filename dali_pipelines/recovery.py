@@ -6,7 +6,8 @@ from configs.errors import UserError, shown
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.pipeline import build_pipeline
 from dali_pipelines.samples import ATTEMPTS, SampleSource
-from dali_pipelines.store.reader import ClipError, read_clip
+from dali_pipelines.store.reader import read_clip
+from dali_pipelines.store.record import ClipError
 
 DEVICE = ("cuda", "cuvid")
 """Words, in any case, of errors for which no video is to blame."""

@@ -13,7 +13,8 @@ from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.read_ahead import Read
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.mp4 import plain_mp4
-from dali_pipelines.store.reader import ClipError, EncodedClip, LocatedClip, locate_clip
+from dali_pipelines.store.reader import EncodedClip, LocatedClip, locate_clip
+from dali_pipelines.store.record import ClipError
 from dali_pipelines.tasks import Task
 
 ATTEMPTS = 20

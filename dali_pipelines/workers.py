@@ -1,50 +1,35 @@
 """Work spread over processes that may die at any moment: a broken video takes down a worker, never the run.
 
-Nothing is shared that a dying process could leave locked. Each worker has its own pipe, and nobody else holds the
-worker's end of it, so that a death ends what is read from there, even in the middle of a message. Arrays travel in
-shared memory, where each job has a slot to itself.
+Nothing is shared that a dying process could leave locked. Each worker has its own pipe; arrays travel in shared memory,
+where each job has a slot to itself.
 """
 
 import math
-import multiprocessing
-import os
 import pickle
-import signal
-import sys
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
-from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerContext, SpawnContext
-from multiprocessing.process import BaseProcess
+from dataclasses import dataclass
+from multiprocessing.connection import wait
 from multiprocessing.util import Finalize
 from typing import Any, Generic, TypeVar
 
 from configs.errors import UserError
 from dali_pipelines.read_ahead import Unread
 from dali_pipelines.shared_memory import SLOT, SharedMemory, pack, unpack
-from dali_pipelines.worker_process import NOT_OURS, TELL_STACK, serve
+from dali_pipelines.worker import Worker, require_main_guard
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-CONTEXT: SpawnContext | ForkServerContext = multiprocessing.get_context("spawn")
-"""Fork is forbidden once CUDA runs, and the threads of FFmpeg do not survive one."""
 CHANCES = 2
 """Deaths of its worker after which a job is to blame: a single one may have come from outside."""
 SMALL_SLOT = 1 << 20
 """Bytes for the arrays of a result where there are hardly any."""
-NO_GUARD = 97
-"""The exit status of a worker that makes a pool because it runs the script that made its own."""
-GUARD = "put what it does under if __name__ == '__main__':"
 FAILED_STARTS = 20
 """Workers in a row that die while they start; the next one ends the run."""
-STACK_S = 0.2
-"""Seconds that a worker has to print its stack before it is killed."""
 POLL_SECONDS = 1.0
 """How often to check that workers live, where a death does not show on the pipe."""
 
@@ -68,20 +53,6 @@ class _Pending:
     outcome: Any = None
     """Crashed, or what the worker sent: whether the function raised, and the packed result or exception."""
     dropped: bool = False
-
-
-@dataclass(eq=False)
-class _Worker:
-    process: BaseProcess
-    pipe: Connection
-    open: bool
-    """Takes jobs. One that replaces another does so once it has started: until then the others are faster."""
-    started: bool = False
-    held: deque[_Pending] = field(default_factory=deque)
-    since: float = 0.0
-    """When it began with the first job that it holds."""
-    hung: bool = False
-    """It was killed for taking too long."""
 
 
 class Pool(Generic[Job, Result]):
@@ -111,7 +82,7 @@ class Pool(Generic[Job, Result]):
         slot: int = SLOT,
         timeout: float = math.inf,
     ) -> None:
-        _require_main_guard()
+        require_main_guard()
         self.ahead, self.spare, self.timeout = ahead, spare, timeout
         self._depth = math.ceil(ahead / workers)
         self._memory = SharedMemory(1 + ahead + spare, slot)
@@ -121,10 +92,10 @@ class Pool(Generic[Job, Result]):
         self._busy: set[int] = set()
         self._pending: deque[_Pending] = deque()
         self._failed_starts = 0
-        self._workers: list[_Worker] = []
+        self._workers: list[Worker] = []
         # As this process exits, before multiprocessing sends them SIGTERM, of which they do not die, and waits.
         Finalize(self, _kill, (self._workers,), exitpriority=0)
-        self._workers += [self._start(open=True) for _ in range(workers)]
+        self._workers += [Worker.start(self._memory, self._function, open=True) for _ in range(workers)]
 
     def __enter__(self) -> "Pool[Job, Result]":
         return self
@@ -171,19 +142,6 @@ class Pool(Generic[Job, Result]):
             for task in tasks:
                 self._drop(task)
 
-    def _start(self, *, open: bool) -> _Worker:
-        ours, theirs = CONTEXT.Pipe()
-        process = CONTEXT.Process(target=serve, args=(theirs, self._memory, self._function), daemon=True)
-        # Ctrl-C is this process's business. A new one inherits the mask, and would die of it while it imports.
-        resource_tracker.ensure_running()  # which would unblock signals if the start had to do it
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, NOT_OURS)
-        try:
-            process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        theirs.close()
-        return _Worker(process, ours, open)
-
     def _step(self, timeout: float) -> None:
         """Read what the workers sent, replace those that died, and hand out jobs."""
         workers = {worker.pipe: worker for worker in self._workers}
@@ -195,14 +153,10 @@ class Pool(Generic[Job, Result]):
                 if not worker.process.is_alive():
                     self._replace(worker)
                 elif worker.held and time.monotonic() - worker.since > self.timeout:
-                    worker.hung = True
-                    with suppress(OSError):
-                        os.kill(worker.process.pid or 0, TELL_STACK)
-                    time.sleep(STACK_S)
-                    worker.process.kill()
+                    worker.kill_hung()
         self._hand_out()
 
-    def _read(self, worker: _Worker) -> None:
+    def _read(self, worker: Worker) -> None:
         try:
             message = worker.pipe.recv()
         except (EOFError, OSError):
@@ -220,17 +174,12 @@ class Pool(Generic[Job, Result]):
             if task.dropped:
                 self._release(task)
 
-    def _replace(self, worker: _Worker) -> None:
-        worker.pipe.close()
-        worker.process.join(POLL_SECONDS)
-        worker.process.kill()  # if it closed its end and lives on
-        worker.process.join()
-        by = f"a limit of {self.timeout:g} s for a job" if worker.hung else _cause(worker.process.exitcode or 0)
+    def _replace(self, worker: Worker) -> None:
+        worker.end()
+        by = f"a limit of {self.timeout:g} s for a job" if worker.hung else worker.killed_by()
         if not worker.started:
             self._failed_starts += 1
-            if worker.process.exitcode == NO_GUARD:
-                # Not an error to be caught: the script that runs into this is wrong, and a traceback says less.
-                raise SystemExit(f"error: {sys.argv[0]} starts worker processes, which run it again: {GUARD}")
+            worker.require_guard()
             if by.startswith("exit") or self._failed_starts > FAILED_STARTS:
                 raise UserError(f"a worker process ended while it started ({by}): see what it printed")
         elif worker.held and self._begun(worker.held[0]):  # else it was dead when it was given the job
@@ -244,7 +193,7 @@ class Pool(Generic[Job, Result]):
                 self._release(task)
             else:
                 self._pending.appendleft(task)
-        self._workers[self._workers.index(worker)] = self._start(open=False)
+        self._workers[self._workers.index(worker)] = Worker.start(self._memory, self._function, open=False)
 
     def _begun(self, task: _Pending) -> bool:
         return task.slot is not None and self._memory.is_begun(task.slot)
@@ -313,20 +262,6 @@ def run_jobs(
         yield from pool.run(jobs, ordered=False)
 
 
-def _kill(workers: list[_Worker]) -> None:
+def _kill(workers: list[Worker]) -> None:
     for worker in workers:
         worker.process.kill()
-
-
-def _require_main_guard() -> None:
-    """End a worker that runs the script that started it, and a script that workers cannot read."""
-    if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing itself tells
-        sys.exit(NO_GUARD)
-    script = getattr(sys.modules["__main__"], "__file__", None)
-    if script is not None and not os.path.exists(script):
-        raise SystemExit(f"error: worker processes cannot read the script {script}: save it as a file, and {GUARD}")
-
-
-def _cause(exitcode: int) -> str:
-    names = {-number: number.name for number in signal.Signals}
-    return names.get(exitcode, f"signal {-exitcode}" if exitcode < 0 else f"exit code {exitcode}")

@@ -12,7 +12,7 @@ import torch
 from filelock import FileLock
 from hypothesis import settings
 
-from dali_pipelines import workers
+from dali_pipelines import worker
 from dali_pipelines.demo_data import make_demo
 from dali_pipelines.store.index import Index
 from tests.helpers.media import make_video
@@ -26,7 +26,7 @@ settings.load_profile("busy")
 
 # What a shell starts in the background ignores Ctrl-C, and so would the commands that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-workers.CONTEXT = get_context("forkserver")  # 0.05 s of CPU time for each worker, where one that imports takes 1 s
+worker.CONTEXT = get_context("forkserver")  # 0.05 s of CPU time for each worker, where one that imports takes 1 s
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,7 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture
 def spawned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start workers as users have them, from nothing."""
-    monkeypatch.setattr(workers, "CONTEXT", get_context("spawn"))
+    monkeypatch.setattr(worker, "CONTEXT", get_context("spawn"))
 
 
 @pytest.fixture(autouse=True)

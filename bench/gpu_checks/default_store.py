@@ -25,9 +25,10 @@ from dali_pipelines.recovery import first_cause
 from dali_pipelines.store.files import replacing, video_path
 from dali_pipelines.store.fmp4 import decoder_config, read_layout
 from dali_pipelines.store.headers import H264Sps
-from dali_pipelines.store.index import Index, Record
+from dali_pipelines.store.index import Index
 from dali_pipelines.store.nal import read_sps
 from dali_pipelines.store.reader import read_clip
+from dali_pipelines.store.record import Record
 
 OTHERS = ("h264_gop8", "hevc_gop16", "vp9_gop16")
 OLD_SIZE = (192, 144)

@@ -15,8 +15,9 @@ from bench.gpu_checks import Target
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.store.encode import KEY_FRAMES_ONLY, write_frames
 from dali_pipelines.store.files import replacing, video_path
-from dali_pipelines.store.index import INDEX_FILE, Index, Record
+from dali_pipelines.store.index import INDEX_FILE, Index
 from dali_pipelines.store.reader import EncodedClip
+from dali_pipelines.store.record import Record
 
 DEFAULT = "h264_gop1"  # what `prepare` makes
 CHOICE = "chosen_store"  # file with the name of the store that the items read

@@ -17,7 +17,8 @@ from dali_pipelines.recovery import first_cause
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.mp4 import plain_mp4
 from dali_pipelines.store.nvdec import MULTIPLE, NVDEC_LEAST
-from dali_pipelines.store.reader import ClipError, EncodedClip, read_clip
+from dali_pipelines.store.reader import EncodedClip, read_clip
+from dali_pipelines.store.record import ClipError
 
 Wanted = Literal["auto", "dali", "pyav"]
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from dali_pipelines.decode import packets
 from dali_pipelines.decode.rgb import RgbConverter
-from dali_pipelines.store.reader import ClipError, EncodedClip
+from dali_pipelines.store.reader import EncodedClip
+from dali_pipelines.store.record import ClipError
 
 
 def decode_each(clip: EncodedClip, numbers: Collection[int], show: Callable[[int, VideoFrame], None]) -> None:

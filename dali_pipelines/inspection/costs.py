@@ -17,7 +17,8 @@ from dali_pipelines.prepare.settings import GOP, SHORT_SIDE
 from dali_pipelines.store.encode import Encoding, write_frames
 from dali_pipelines.store.files import video_path
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.reader import ClipError, read_clip
+from dali_pipelines.store.reader import read_clip
+from dali_pipelines.store.record import ClipError
 from dali_pipelines.store.source import VideoError
 from dali_pipelines.tasks import Task
 

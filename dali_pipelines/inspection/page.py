@@ -9,7 +9,8 @@ from PIL import Image
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.inspection import Section
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.reader import ClipError, read_clip
+from dali_pipelines.store.reader import read_clip
+from dali_pipelines.store.record import ClipError
 from dali_pipelines.web import data_url, document
 
 PICTURES = 24

@@ -34,9 +34,10 @@ from dali_pipelines.prepare.shards import Packer, finish_moves, name_hash, packi
 from dali_pipelines.prepare.store_all import store_all
 from dali_pipelines.prepare.summary import summary
 from dali_pipelines.store.encode import Encoding
-from dali_pipelines.store.index import INDEX_FILE, Index, Record
+from dali_pipelines.store.index import INDEX_FILE, Index
 from dali_pipelines.store.journal import Entry, Journal, Stamp
 from dali_pipelines.store.place import Place
+from dali_pipelines.store.record import Record
 from dali_pipelines.store.storage import is_url
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from configs.errors import UserError
 from dali_pipelines.store.encode import Encoding, write_video
 from dali_pipelines.store.files import video_path
-from dali_pipelines.store.index import Record
 from dali_pipelines.store.journal import Entry, Journal, Stamp
 from dali_pipelines.store.place import Place
+from dali_pipelines.store.record import Record
 from dali_pipelines.store.remux import copy_video, leave_in_place
 from dali_pipelines.store.source import VideoError
 from dali_pipelines.store.storage import is_url

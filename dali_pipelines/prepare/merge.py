@@ -8,7 +8,8 @@ from pathlib import Path
 from configs.errors import UserError
 from dali_pipelines.datasets.fates import QUARANTINE_FILE, write_reasons
 from dali_pipelines.prepare.parts import all_parts, missing, ranges
-from dali_pipelines.store.index import Index, Record
+from dali_pipelines.store.index import Index
+from dali_pipelines.store.record import Record
 from dali_pipelines.store.units import PackedFragments
 
 

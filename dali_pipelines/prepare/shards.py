@@ -15,8 +15,8 @@ from typing import BinaryIO
 
 from configs.errors import UserError
 from dali_pipelines.store.files import SHARD_FOLDER, replacing, sync, temporary_path, video_path
-from dali_pipelines.store.index import Record
 from dali_pipelines.store.journal import Journal, Packed
+from dali_pipelines.store.record import Record
 
 UNITS = {"": 1, "b": 1} | {
     f"{prefix}{unit}b": base**power

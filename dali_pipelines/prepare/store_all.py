@@ -8,8 +8,8 @@ from tqdm import tqdm
 from dali_pipelines.prepare.job import Failure, Job, store_video
 from dali_pipelines.prepare.shards import Packer
 from dali_pipelines.progress import bar
-from dali_pipelines.store.index import Record
 from dali_pipelines.store.journal import Entry, Journal, Stamp
+from dali_pipelines.store.record import Record
 from dali_pipelines.workers import Crashed
 
 Result: TypeAlias = Record | Failure | Crashed

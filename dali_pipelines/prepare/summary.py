@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from dali_pipelines.store.index import Record
 from dali_pipelines.store.journal import Entry
+from dali_pipelines.store.record import Record
 
 
 def summary(

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 
 from configs.errors import UserError
 from dali_pipelines.store.fmp4 import Fragment
-from dali_pipelines.store.index import INDEX_FILE, Record
+from dali_pipelines.store.index import INDEX_FILE
 from dali_pipelines.store.listing import list_folder
 from dali_pipelines.store.place import Place
+from dali_pipelines.store.record import Record
 from dali_pipelines.store.remote_folders import size_and_time
 from dali_pipelines.store.remux import UNENCODED
 from dali_pipelines.store.storage import is_url, joined

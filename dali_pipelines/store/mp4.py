@@ -24,7 +24,8 @@ from dali_pipelines.store.fmp4 import (
 from dali_pipelines.store.headers import read_h264_sps
 from dali_pipelines.store.nal import parameter_sets
 from dali_pipelines.store.nvdec import LEAST_SURFACES
-from dali_pipelines.store.reader import ClipError, EncodedClip
+from dali_pipelines.store.reader import EncodedClip
+from dali_pipelines.store.record import ClipError
 
 TIMESCALE = 25  # a second; each frame lasts one unit, whatever the video's own rate
 INIT_SEGMENTS = 1024  # that a process remembers, 1 kB each

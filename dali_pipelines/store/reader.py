@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import shown
-from dali_pipelines.store.index import ClipError as ClipError
 from dali_pipelines.store.index import Index
+from dali_pipelines.store.record import ClipError
 from dali_pipelines.store.storage import Span, merged, storage_of
 
 MOST_INFLATED = 2**28

@@ -10,7 +10,8 @@ from dali_pipelines.datasets.open import Dataset, open_data, open_dataset
 from dali_pipelines.decode.choose import choose
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.reader import ClipError, read_clip
+from dali_pipelines.store.reader import read_clip
+from dali_pipelines.store.record import ClipError
 from dali_pipelines.tasks import Task
 from trainers.diagnosis import Finding, Subject
 from trainers.engine.devices import why_no_gpu

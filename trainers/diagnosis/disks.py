@@ -10,7 +10,8 @@ import numpy as np
 
 from configs.errors import UserError
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.reader import ClipError, locate_clip
+from dali_pipelines.store.reader import locate_clip
+from dali_pipelines.store.record import ClipError
 from dali_pipelines.store.storage import is_url
 from trainers.diagnosis import Finding, Subject
 

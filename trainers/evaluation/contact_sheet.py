@@ -9,7 +9,8 @@ from PIL import Image, ImageOps
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.draw import GAP, stack, text
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.reader import ClipError, read_clip
+from dali_pipelines.store.reader import read_clip
+from dali_pipelines.store.record import ClipError
 
 THUMB = (128, 96)
 """Width and height of a frame, pixels; what a frame of another shape leaves free is white."""

@@ -9,7 +9,8 @@ from torch.nn.functional import interpolate
 
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.decode.rgb import Region, RgbConverter
-from dali_pipelines.store.reader import ClipError, EncodedClip
+from dali_pipelines.store.reader import EncodedClip
+from dali_pipelines.store.record import ClipError
 from tests.helpers.media import make_video
 
 Planes = list[np.ndarray]

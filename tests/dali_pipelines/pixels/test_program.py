@@ -26,7 +26,8 @@ from dali_pipelines.samples import FIXED, SampleSource
 from dali_pipelines.store.encode import Encoding, write_frames
 from dali_pipelines.store.files import video_path
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.reader import ClipError, EncodedClip, read_clip
+from dali_pipelines.store.reader import EncodedClip, read_clip
+from dali_pipelines.store.record import ClipError
 from dali_pipelines.tasks import Task, task_module
 from nets.tasks import pretext_tasks
 from tests.helpers.dali import on_host, run_graph

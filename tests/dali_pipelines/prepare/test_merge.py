@@ -13,8 +13,9 @@ from configs.errors import UserError
 from dali_pipelines.prepare.engines import ENGINES
 from dali_pipelines.prepare.merge import joined, merge
 from dali_pipelines.store.fmp4 import Fragment
-from dali_pipelines.store.index import Index, Record
+from dali_pipelines.store.index import Index
 from dali_pipelines.store.journal import Journal
+from dali_pipelines.store.record import Record
 from tests.helpers.media import make_video
 from tests.helpers.prepared import SMALL, names, prepare
 

@@ -11,9 +11,10 @@ from configs.errors import UserError
 from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.store.files import video_path
 from dali_pipelines.store.fmp4 import Fragment
-from dali_pipelines.store.index import Index, Record
+from dali_pipelines.store.index import Index
 from dali_pipelines.store.ragged import Ragged
-from dali_pipelines.store.reader import ClipError, read_clip
+from dali_pipelines.store.reader import read_clip
+from dali_pipelines.store.record import ClipError, Record
 
 
 def record(frames=(3, 2), sizes=(10, 20), init_size=5, **other):

@@ -9,8 +9,9 @@ import pytest
 
 from configs.errors import UserError
 from dali_pipelines.store.fmp4 import Fragment
-from dali_pipelines.store.index import Index, Record
+from dali_pipelines.store.index import Index
 from dali_pipelines.store.journal import Entry, Journal, Stamp
+from dali_pipelines.store.record import Record
 from dali_pipelines.workers import Pool
 
 FRAGMENTS = {"a": [(700, 10, 3), (710, 20, 2)], "b": [(0, 99, 7)], "c": [(5, 6, 1), (11, 7, 1), (18, 8, 4)]}

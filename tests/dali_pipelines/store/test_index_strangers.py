@@ -10,10 +10,11 @@ import pytest
 
 from configs.errors import UserError
 from dali_pipelines.store.fmp4 import Fragment
-from dali_pipelines.store.index import ClipError, Index, Record
+from dali_pipelines.store.index import Index
 from dali_pipelines.store.npz import read_npz, write_npz
 from dali_pipelines.store.ragged import Ragged
 from dali_pipelines.store.reader import read_clip
+from dali_pipelines.store.record import ClipError, Record
 from dali_pipelines.store.units import MOST_UNITS, PackedFragments
 from tests.helpers.mutations import INPUTS
 

@@ -14,7 +14,8 @@ from dali_pipelines.store.encode import Encoding, write_video
 from dali_pipelines.store.files import video_path
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.mp4 import plain_mp4
-from dali_pipelines.store.reader import ClipError, EncodedClip, read_clip
+from dali_pipelines.store.reader import EncodedClip, read_clip
+from dali_pipelines.store.record import ClipError
 from dali_pipelines.store.remux import copy_video, leave_in_place
 from tests.helpers.bits import bits
 from tests.helpers.dali import run_graph

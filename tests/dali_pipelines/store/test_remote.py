@@ -18,7 +18,8 @@ from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store import remote
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.reader import ClipError, read_clip
+from dali_pipelines.store.reader import read_clip
+from dali_pipelines.store.record import ClipError
 from dali_pipelines.store.remote_folders import Listed, expand, is_folder, list_folder, size_and_time
 from dali_pipelines.store.storage import Span, exists, joined, local_copy, read_file, storage_of
 from dali_pipelines.tasks import Task, recognition

@@ -10,7 +10,8 @@ from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store import storage
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.reader import ClipError, read_clip
+from dali_pipelines.store.reader import read_clip
+from dali_pipelines.store.record import ClipError
 from dali_pipelines.store.storage import Span
 from dali_pipelines.tasks import Task, recognition
 

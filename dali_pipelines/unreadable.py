@@ -1,0 +1,58 @@
+"""The videos that a loader could not read: their names, what stands in for them, and how many are too many."""
+
+import logging
+from collections.abc import Mapping
+
+from configs.errors import UserError, shown
+from dali_pipelines.datasets.fates import NAMED
+from dali_pipelines.store.index import Index
+
+log = logging.getLogger(__name__)
+
+MARGIN = 3
+"""Standard deviations by which few samples may exceed the share that is allowed: chance, not a broken dataset."""
+
+
+class Unreadable:
+    """Videos found unreadable so far.
+
+    Args:
+        replaces: others stand in for them, as in training.
+        most: the share of the samples that may be replaced.
+    """
+
+    def __init__(self, index: Index, *, replaces: bool, most: float) -> None:
+        self.index, self.replaces, self.most = index, replaces, most
+        self.rows: frozenset[int] = frozenset()
+        self.reasons: dict[str, str] = {}
+        """Name -> the reason."""
+        self.replaced_by: dict[str, str] = {}
+        """Name -> the video that stood in for it last."""
+
+    def add(self, row: int, reason: str) -> None:
+        """Take a video for unreadable from now on, and log it."""
+        name = self.index.names.text(row)
+        self.rows |= {row}
+        self.reasons[name] = reason
+        happens = " and replaced by others from now on" if self.replaces else ""
+        log.warning("%s is unreadable%s: %s", shown(name), happens, shown(reason))
+
+    def remember(self, reasons: Mapping[str, str]) -> None:
+        """Take over what was found before, name -> reason. Names of other datasets do no harm."""
+        if reasons:
+            rows = {name: row for row, name in enumerate(self.index.names.texts()) if name in reasons}
+            self.rows |= frozenset(rows.values())
+            self.reasons |= {name: reasons[name] for name in rows}
+
+    def require_few(self, *, replaced: int, samples: int) -> None:
+        """UserError, with their names, when more samples were replaced than are allowed."""
+        expected = self.most * samples
+        if not self.replaces or replaced <= expected + MARGIN * max(expected, 1) ** 0.5:
+            return
+        reasons = [f"  {shown(name)}: {shown(reason)}" for name, reason in self.reasons.items()]
+        more = [f"  and {len(reasons) - NAMED} more"] * (len(reasons) > NAMED)
+        raise UserError(
+            f"{self.index.root}: {replaced} of {samples} samples were replaced, as their videos are unreadable; "
+            f"data.most_unreadable = {self.most} allows fewer. Run `clipfeed prepare` on their sources "
+            "again. They are:\n" + "\n".join([*reasons[:NAMED], *more])
+        )
