@@ -53,7 +53,7 @@ def test_other_videos_of_the_same_number_are_refused_with_the_old_ones_and_the_w
     assert text.startswith("the checkpoint of step 30 ")
     assert "data.root data/films, data.list train.txt" in text
     assert "--work-dir" in text
-    assert "finetune.py --pretrained" in text
+    assert "clipfeed finetune --pretrained" in text
 
 
 def test_a_checkpoint_that_does_not_tell_its_videos_is_taken_with_a_warning(vp9_store):

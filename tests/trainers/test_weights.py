@@ -138,7 +138,9 @@ def test_what_is_no_checkpoint_is_named(tmp_path):
 def test_what_is_no_classifier_is_said(tmp_path):
     write_checkpoint(tmp_path / "a.pt")
     pretext = read(tmp_path / "a.pt")
-    with pytest.raises(UserError, match=r"a.pt is of the task ctp and has no classifier: finetune it with trainers/"):
+    with pytest.raises(
+        UserError, match=r"a.pt is of the task ctp and has no classifier: finetune it with clipfeed finetune"
+    ):
         classifier_weights(pretext)
     export(pretext, tmp_path / "a.safetensors")
     with pytest.raises(UserError, match=r"a.safetensors is an exported backbone and has no classifier"):
