@@ -18,7 +18,7 @@ from tests.helpers import loop_worker
 from tests.helpers.processes import join, start
 from tests.helpers.runs import ROOT
 from tests.trainers.test_loop import STEPS, history, lines, run, write_recipe
-from trainers.engine import fit
+from trainers.engine import pictures
 
 pytestmark = pytest.mark.slow
 
@@ -70,12 +70,12 @@ def test_no_step_is_twice_or_missing_in_any_report_whenever_the_run_is_killed(tm
 
 def test_the_input_is_drawn_with_the_boxes_that_the_network_has_to_follow(vp9_store, monkeypatch):
     drawn = []
-    real = fit.png
-    monkeypatch.setattr(fit, "png", lambda samples, frames: drawn.extend(samples) or real(samples, frames))
+    real = pictures.png
+    monkeypatch.setattr(pictures, "png", lambda samples, frames: drawn.extend(samples) or real(samples, frames))
     loader = ClipLoader(vp9_store, Task("ctp", ctp.Config(strides=(1,))), batch_size=5, seed=3)
     batches = [*loader, *loader]  # two epochs
-    picture = fit.draw(loader, batches[-1])
-    assert len(drawn) == fit.PICTURED == 4
+    picture = pictures.draw(loader, batches[-1])
+    assert len(drawn) == pictures.PICTURED == 4
     for place, sample in enumerate(drawn):
         assert sample.name == vp9_store.info(int(batches[-1]["index"][place])).name
         (view,) = sample.views
