@@ -81,7 +81,7 @@ def planted(build: Callable[[DataNode, DataNode], DataNode]) -> list[str]:
     """Return what is found in a graph of clips on a GPU and an array on the CPU."""
 
     @pipeline_def(batch_size=2, num_threads=1, device_id=0)
-    def pipeline() -> DataNode:
+    def pipeline():
         clips, array = fn.external_source(lambda: (), num_outputs=2, layout=["FHWC", ""])
         return build(clips.gpu(), array)
 
@@ -100,6 +100,7 @@ def test_a_named_argument_on_a_gpu_is_seen():
 
 def test_a_misspelled_argument_is_seen():
     with pytest.raises(KeyError, match="antialiased"):
+        # mypy sees it too.
         planted(lambda clips, array: fn.resize(clips, size=[8, 8], antialiased=True))  # type: ignore[call-overload]
 
 

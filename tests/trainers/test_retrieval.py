@@ -162,10 +162,10 @@ def test_figures_and_neighbors_do_not_depend_on_the_order_of_the_sets():
     gallery.values[40:60] = gallery.values[60:80]  # twins, many of another class
     found = search(queries, gallery)
 
-    def by_name(found: Nearest, queries: Features, gallery: Features) -> dict[str, tuple]:
+    def by_name(found: Nearest, queries: Features, gallery: Features) -> dict[str, str]:
         names = np.array([*gallery.names, "none"])
         near = (names[found.rows].tolist(), found.cosines.tolist(), found.ahead.tolist())
-        return dict(zip(queries.names, zip(*near, strict=True), strict=True))
+        return {name: str(found) for name, found in zip(queries.names, zip(*near, strict=True), strict=True)}
 
     for seed in range(3):
         others = shuffled(queries, seed), shuffled(gallery, 100 + seed)

@@ -68,11 +68,7 @@ def test_the_numbers_are_those_of_the_formula():
     expected = [min(round(1.25 * k + 7), 44) for k in range(32)]  # Python, too, rounds halves to even
     assert (expected[2], expected[6], expected[31]) == (10, 14, 44)  # 9.5, 14.5 and 45.75
     frames = draw_frames(45, cast(np.random.Generator, Fixed()), Config())
-    assert frames.tolist() == [
-        *expected,
-        expected[3],
-        expected[19],
-    ]
+    assert frames.tolist() == [*expected, expected[3], expected[19]]
 
 
 @pytest.mark.slow
@@ -173,11 +169,7 @@ def test_views_are_what_pil_crops_flips_and_scales(cfg):
         def graph(n, name=name):
             return Task("concepts", cfg).graph(n["frames"], n)[name]
 
-        (got,) = run_graph(
-            graph,
-            [drawn],
-            {"frames": "FHWC"},
-        )
+        (got,) = run_graph(graph, [drawn], {"frames": "FHWC"})
         levels = 255 * (got * np.array(STD, np.float32) + np.array(MEAN, np.float32))
         assert np.abs(levels - np.array(expected)[rows]).max() <= 2.1
 
