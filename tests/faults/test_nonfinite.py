@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from PIL import Image
 
 from configs.errors import UserError
 from tests.trainers.test_loop import LATE_ROW, assert_same_weights, lines, run, weights
@@ -29,6 +30,8 @@ def test_a_step_that_is_passed_over_changes_neither_weights_nor_statistics(tmp_p
     warning, _ = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")]
     assert warning.startswith("warning: step 5: clips of some samples is not finite")
     assert f"{LATE_ROW} class/video_{LATE_ROW}. Nothing was updated" in warning
+    with Image.open(tmp_path / "run" / "nonfinite" / "step_00000005_rank_0_0.png") as picture:
+        assert min(picture.size) > 8
 
 
 def test_more_of_them_in_a_row_than_allowed_end_the_run(tmp_path):

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from configs.errors import UserError
 from configs.schema import Config, Data, Optim, Schedule, Train
@@ -76,6 +77,7 @@ def make_run(net: Classifier, optim: Optim, **more) -> Run:
         identity={},
         name_of=str,
         loader_facts=dict,
+        draw=Image.new,
         **more,
     )
 

@@ -19,7 +19,7 @@ from tests.helpers import loop_worker
 from tests.helpers.processes import join, start
 from tests.helpers.runs import ROOT
 from tests.trainers.test_loop import STEPS, history, lines, run, write_recipe
-from trainers.engine import fit
+from trainers.engine import pictures
 
 pytestmark = pytest.mark.slow
 
@@ -76,11 +76,11 @@ def test_the_input_is_drawn_with_the_boxes_that_the_network_has_to_follow(vp9_st
         drawn.extend(samples)
         return png(samples, frames)
 
-    monkeypatch.setattr(fit, "png", noted)
+    monkeypatch.setattr(pictures, "png", noted)
     loader = ClipLoader(vp9_store, Task("ctp", ctp.Config(strides=(1,))), batch_size=5, seed=3)
     batches = [*loader, *loader]  # two epochs
-    picture = fit.draw(loader, batches[-1])
-    assert len(drawn) == fit.PICTURED == 4
+    picture = pictures.draw(loader, batches[-1])
+    assert len(drawn) == pictures.PICTURED == 4
     for place, sample in enumerate(drawn):
         assert sample.name == vp9_store.info(int(batches[-1]["index"][place])).name
         (view,) = sample.views

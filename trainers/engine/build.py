@@ -1,5 +1,7 @@
 """Build the parts of a run from a recipe."""
 
+from functools import partial
+
 from configs.errors import UserError
 from configs.load import dump
 from configs.plugins import look_up
@@ -13,6 +15,7 @@ from trainers.engine.distributed import Ranks, wrap
 from trainers.engine.identity import video_digests
 from trainers.engine.loggers import LOGGERS
 from trainers.engine.optimizers import OPTIMIZERS, make_optimizer
+from trainers.engine.pictures import draw
 from trainers.engine.run import Run, Validator
 
 
@@ -98,6 +101,7 @@ def build_run(
             "unreadable_videos": len(unreadable | loader.unreadable),
             "replaced_samples": loader.counts.replaced,
         },
+        draw=partial(draw, loader),
         unreadable=unreadable,
         classes=classes,
         validator=validator,

@@ -1,27 +1,18 @@
 """A whole run in its work dir, and a dry run that writes nothing."""
 
-import io
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-
-from PIL import Image
-from torch import Tensor
 
 from dali_pipelines.datasets.fates import MISSING_FILE, TOO_SHORT_FILE, UNREADABLE_FILE, summary, write_reasons
 from dali_pipelines.loader import ClipLoader
-from dali_pipelines.preview import png, samples_of
 from trainers.engine.loggers import Logger, open_loggers
 from trainers.engine.loop import Ending, endless, train, train_step
 from trainers.engine.metrics import Metrics, memory
 from trainers.engine.run import Run, resume
 from trainers.engine.work_dir import CHECKPOINTS, locked, require_writable, write_config
-
-PICTURED = 4
-"""Samples that the loggers show."""
 
 
 def fit(
@@ -88,21 +79,13 @@ def _fit(
             epochs=run.config.train.epochs,
             global_batch=run.config.train.global_batch,
             log_every=run.config.train.log_every,
-            draw=partial(draw, loader),
+            draw=run.draw,
             validation_pending=pending,
         )
     with metrics or nullcontext():
         ending = train(run, metrics, work_dir / CHECKPOINTS, first_step=first_step, end=end)
     unreadable = summary("unreadable", run.unreadable, work_dir / UNREADABLE_FILE)
     return replace(ending, words="\n".join([ending.words, *unreadable]))
-
-
-def draw(loader: ClipLoader, batch: Mapping[str, Tensor]) -> Image.Image:
-    """Draw the first samples of the batch that the loader gave last, as `preview` does."""
-    first = {name: tensor[:PICTURED] for name, tensor in batch.items()}
-    epoch, _ = loader.order.at(loader.step - 1)
-    samples = samples_of(loader.index, loader.task, loader.order.seed, epoch, first)
-    return Image.open(io.BytesIO(png(samples, frames=8)))
 
 
 def dry_run(run: Run) -> Ending:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from configs.errors import UserError, shown
 from trainers.engine import checkpoint
 from trainers.engine.metrics import Metrics
-from trainers.engine.nonfinite import explain, untrained_state
+from trainers.engine.nonfinite import explain, leave_pictures, untrained_state
 from trainers.engine.run import Batch, Loader, Run, Validator, save
 from trainers.engine.stop import StopSignal, in_words
 from trainers.engine.watchdog import watched
@@ -79,6 +79,7 @@ def train_step(run: Run, batches: Iterator[Batch], step: int, *, skip_nonfinite:
     grad_norm = float(nn.utils.clip_grad_norm_(run.net.parameters(), run.config.optim.clip_norm or math.inf))
     if not math.isfinite(grad_norm):  # the reduced gradient: all ranks see it, and none has made the step
         fault = explain(run, step, grad_norm, seen)
+        leave_pictures(run, step, seen)
         if not skip_nonfinite:
             raise UserError(
                 f"{fault}. Nothing was updated and the last checkpoint is intact; look at them, lower optim.lr, or "

@@ -1,9 +1,14 @@
-"""A loss or gradient that is not finite: which samples are to blame, and the network as it was before the step."""
+"""A loss or gradient that is not finite: which samples are to blame, pictures of them, and the network as it was."""
 
+from pathlib import Path
+
+import torch
 from torch import Tensor
 
+from dali_pipelines.store.files import replacing
 from nets.tasks import Pretext
 from trainers.engine.run import Batch, Run
+from trainers.engine.work_dir import NONFINITE
 
 
 def explain(run: Run, step: int, grad_norm: float, seen: list[tuple[Batch, Tensor]]) -> str:
@@ -26,6 +31,18 @@ def explain(run: Run, step: int, grad_norm: float, seen: list[tuple[Batch, Tenso
     rows = list(nonfinite) or [row for rows in blamed or [rows for rows, *_ in gathered] for row in rows]
     named = ", ".join(f"{row} {run.name_of(row)}" for row in rows)
     return f"step {step + 1}: {what} (norm {grad_norm}). Its videos, by dataset row: {named}"
+
+
+def leave_pictures(run: Run, step: int, seen: list[tuple[Batch, Tensor]]) -> None:
+    """Write pictures of what was not finite on this rank, one for each micro-step, into the work dir."""
+    for number, (batch, loss) in enumerate(seen):
+        rows = _nonfinite(batch)
+        blamed = torch.tensor([not rows or row in rows for row in batch["index"].tolist()])
+        if rows or not loss.isfinite():
+            name = f"step_{step + 1:08d}_rank_{run.ranks.rank}_{number}.png"
+            chosen = {key: values[blamed.to(values.device)] for key, values in batch.items()}
+            with replacing(Path(run.config.work_dir, NONFINITE, name)) as part:
+                run.draw(chosen, ago=len(seen) - 1 - number).save(part, "PNG")
 
 
 def _nonfinite(batch: Batch) -> dict[int, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
 
+from PIL.Image import Image
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -69,6 +70,8 @@ class Run:
     """Dataset row -> the video's name."""
     loader_facts: Callable[[], Mapping[str, float]]
     """Figures of the loader for the log."""
+    draw: Callable[..., Image]
+    """Draws a batch that the loader gave: see `pictures.draw`."""
     classes: tuple[str, ...] = ()
     """Names of a classifier's classes, in the order of its outputs."""
     id: str = ""

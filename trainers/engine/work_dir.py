@@ -19,6 +19,8 @@ CHECKPOINTS = "checkpoints"
 BEST = "best.pt"
 CONFIG = "config.yaml"
 LOCK = ".lock"
+NONFINITE = "nonfinite"
+"""Folder of pictures of samples whose loss or gradient was not finite."""
 OF_A_RUN = (
     f"{CHECKPOINTS}/{BEST}",
     "metrics.jsonl",
@@ -29,6 +31,7 @@ OF_A_RUN = (
     CONFIG,
     TOO_SHORT_FILE,
     UNREADABLE_FILE,
+    NONFINITE,
 )
 """What a run leaves, except for the checkpoints to resume from."""
 
