@@ -9,7 +9,7 @@ import pickle
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
@@ -113,7 +113,7 @@ class Pool(Generic[Job, Result]):
         self._workers.clear()
         self._memory.file.close()
 
-    def run(self, jobs: Iterable[Job], *, ordered: bool = True) -> Iterator[tuple[Job, Result | Crashed]]:
+    def run(self, jobs: Iterable[Job], *, ordered: bool = True) -> Generator[tuple[Job, Result | Crashed], None, None]:
         """Yield (job, function(job)) in the order of the jobs, or else as they finish.
 
         Arrays of a result lie in shared memory, which is used again once they are let go of; of results beyond

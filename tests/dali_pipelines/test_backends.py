@@ -12,7 +12,7 @@ from dali_pipelines.decode.driver import has_nvdec
 from dali_pipelines.pipeline import build_pipeline
 from dali_pipelines.pixels.normalize import NORMALIZATIONS
 from dali_pipelines.plan.order import Order
-from dali_pipelines.samples import SampleSource
+from dali_pipelines.samples import Media, SampleSource
 from dali_pipelines.store.encode import Encoding, write_frames
 from dali_pipelines.store.files import video_path
 from dali_pipelines.store.index import Index
@@ -30,7 +30,7 @@ TASKS = {name: Task(name, task_module(name).Config()) for name in task_names()}
 TASKS["ctp, truncated"] = Task("ctp", task_module("ctp").Config(reference=task_module("ctp").Reference(True)))
 
 
-def source(index: Index, task: Task, media: str) -> SampleSource:
+def source(index: Index, task: Task, media: Media) -> SampleSource:
     order = Order(len(index), 2, 0, 1, 0, shuffle=True)
     return SampleSource(index, task, order, media=media)
 

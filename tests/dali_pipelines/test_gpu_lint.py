@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from nvidia.dali import fn, pipeline_def
@@ -13,12 +13,13 @@ from nvidia.dali.pipeline import Pipeline
 from dali_pipelines.pipeline import build_pipeline
 from dali_pipelines.plan.order import Order
 from dali_pipelines.samples import SampleSource
+from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task, task_module, task_names
 from tests.helpers.gpu_lint import problems
 
 pytestmark = pytest.mark.filterwarnings("ignore:The external source node")  # mistakes leave some nodes unused
 
-WAYS = {
+WAYS: dict[str, dict[str, Any]] = {
     "decoded by DALI": {"media": "encoded"},
     "planes": {"media": "planes"},
     "cut by PyAV": {"media": "frames", "host": True},
@@ -28,7 +29,8 @@ WAYS = {
 
 def task_pipeline(task: Task, way: str) -> Pipeline:
     steps = task.program.host_steps(gpu=True) if "host" in WAYS[way] else 0
-    source = SampleSource(SimpleNamespace(), task, Order(8, 2, 0, 1, 0, True), WAYS[way]["media"], steps=steps)
+    index = cast(Index, SimpleNamespace())
+    source = SampleSource(index, task, Order(8, 2, 0, 1, 0, True), WAYS[way]["media"], steps=steps)
     return build_pipeline(source, batch_size=2, device_id=0, threads=2, feed=lambda info: ())[0]
 
 
@@ -42,7 +44,7 @@ def flawed(cfg: Any) -> Any:
 
 def variants() -> dict[str, Task]:
     """Return each task with its defaults, with all its flaws, and in the other shapes that its graph can take."""
-    found = {}
+    found: dict[str, Task] = {}
     for name in task_names():
         cfg = task_module(name).Config()
         found |= {name: Task(name, cfg), f"{name}, flawed": Task(name, flawed(cfg))}
@@ -79,8 +81,8 @@ def planted(build: Callable[[DataNode, DataNode], DataNode]) -> list[str]:
     """Return what is found in a graph of clips on a GPU and an array on the CPU."""
 
     @pipeline_def(batch_size=2, num_threads=1, device_id=0)
-    def pipeline() -> DataNode:
-        clips, array = fn.external_source(lambda: None, num_outputs=2, layout=["FHWC", ""])
+    def pipeline():
+        clips, array = fn.external_source(lambda: (), num_outputs=2, layout=["FHWC", ""])
         return build(clips.gpu(), array)
 
     return problems(pipeline)
@@ -98,7 +100,8 @@ def test_a_named_argument_on_a_gpu_is_seen():
 
 def test_a_misspelled_argument_is_seen():
     with pytest.raises(KeyError, match="antialiased"):
-        planted(lambda clips, array: fn.resize(clips, size=[8, 8], antialiased=True))
+        # mypy sees it too.
+        planted(lambda clips, array: fn.resize(clips, size=[8, 8], antialiased=True))  # type: ignore[call-overload]
 
 
 def test_an_input_on_the_cpu_among_those_on_a_gpu_is_seen():

@@ -192,7 +192,7 @@ def test_in_order_a_video_that_cannot_be_read_is_marked_and_not_counted_as_anoth
 @pytest.mark.parametrize("decoder", ["dali", "pyav"])
 def test_a_dataset_that_loses_its_videos_is_an_error_that_says_so(vp9_store, tmp_path, decoder):
     store = copy_of(vp9_store, tmp_path / "store")
-    shutil.rmtree(store.root / "videos")
+    shutil.rmtree(Path(store.root, "videos"))
     with pytest.raises(UserError, match="could not be read"):
         epoch(ClipLoader(store, CTP, batch_size=4, decoder=decoder))
 

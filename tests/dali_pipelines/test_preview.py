@@ -8,11 +8,13 @@ import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.WebPImagePlugin import WebPImageFile
 
 from configs.errors import UserError
 from configs.load import load
@@ -67,7 +69,7 @@ def test_views_are_the_pixels_that_were_normalized_with_the_notes_of_each():
     rng = np.random.default_rng(0)
     clips, stills = (rng.integers(0, 256, shape, dtype=np.uint8) for shape in ((3, 3, 4, 8, 8), (2, 3, 1, 8, 8)))
     boxes = rng.random((3, 2, 4, 4))
-    task = SimpleNamespace(
+    task: Any = SimpleNamespace(
         program=SimpleNamespace(normalization="half"),
         annotate=lambda plan: Annotations(["slow", "fast", "turned"], boxes=boxes, up=[0, 0, 90]),
     )
@@ -79,12 +81,12 @@ def test_views_are_the_pixels_that_were_normalized_with_the_notes_of_each():
     assert [view.caption for view in views] == ["slow", "fast", "turned", "stills", "stills"]
     assert np.concatenate([view.numbers_T for view in views]).tolist() == list(range(100, 114))
     assert [view.up for view in views] == [0, 0, 90, None, None]
-    assert (np.stack([view.boxes_RT4 for view in views[:3]]) == boxes).all()
+    assert (np.array([view.boxes_RT4 for view in views[:3]]) == boxes).all()
     assert views[3].boxes_RT4 is None
 
 
 def test_frames_that_the_graph_puts_together_in_its_own_way_have_no_number():
-    task = SimpleNamespace(program=HALF, annotate=lambda plan: Annotations([]))
+    task: Any = SimpleNamespace(program=HALF, annotate=lambda plan: Annotations([]))
     (view,) = views_of(task, {"frames": np.arange(5)}, {"clips": np.zeros((3, 4, 8, 8), np.float32)})
     assert (view.numbers_T, view.caption) == (None, "clips")
 
@@ -100,6 +102,7 @@ def test_a_stand_in_goes_by_its_own_name_plan_and_pixels(vp9_store, tmp_path):
     for sample in samples:
         (view,), same = sample.views, whole[sample.name]
         assert (view.pixels_THW3 == same.pixels_THW3).all()
+        assert view.boxes_RT4 is not None
         assert (view.boxes_RT4 == same.boxes_RT4).all()
         assert view.caption == same.caption
 
@@ -184,6 +187,7 @@ def test_a_video_plays_long_enough_all_frames_even_where_the_sheet_has_odd_sides
 def test_videos_that_play_are_as_wide_as_screens(samples):
     for count in (4, 8, 12):
         picture = Image.open(io.BytesIO(animation([samples[0]] * count, "WEBP")))
+        assert isinstance(picture, WebPImageFile)
         assert picture.n_frames == 5
         assert 1 < picture.width / picture.height < 3
 

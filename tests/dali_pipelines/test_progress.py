@@ -4,6 +4,7 @@ import io
 import sys
 
 import pytest
+from tqdm import tqdm
 
 from dali_pipelines import progress
 from dali_pipelines.progress import bar
@@ -16,7 +17,8 @@ class Terminal(io.StringIO):
 
 def test_elsewhere_than_on_a_terminal_there_is_a_line_now_and_then(monkeypatch, capsys):
     monkeypatch.setattr(progress, "LINE_SECONDS", 0)
-    with bar(desc="step", total=9, initial=7) as shown:
+    shown: tqdm[None] = bar(desc="step", total=9, initial=7)
+    with shown:
         for loss in (0.5, 0.25):
             shown.set_postfix_str(f"loss {loss}", refresh=False)
             shown.update()
@@ -35,12 +37,14 @@ def test_a_short_job_prints_its_end_or_nothing(capsys, leave, lines):
 
 
 def test_a_terminal_gets_a_bar_that_is_drawn_over_itself(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "stderr", Terminal())
-    with bar(desc="step", total=2) as shown:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    shown: tqdm[None] = bar(desc="step", total=2)
+    with shown:
         shown.set_postfix_str("loss 0.5", refresh=False)
         shown.update(2)
     assert capsys.readouterr().out == ""
-    first, *_, last = sys.stderr.getvalue().strip("\r\n").split("\r")
+    first, *_, last = terminal.getvalue().strip("\r\n").split("\r")
     assert first.startswith("step 0/2 |")
     assert last.startswith("step 2/2 |")
     assert last.endswith("| 00:00<00:00, loss 0.5")

@@ -1,6 +1,6 @@
 """What a sample asks of the decoder."""
 
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ class Repeats:
 
 @pytest.mark.parametrize("media", ["encoded", "planes", "frames"])
 def test_a_frame_that_a_plan_names_twice_is_decoded_once_and_shown_twice(vp9_store, media):
-    source = SampleSource(vp9_store, Repeats(), Order(len(vp9_store), 2, 0, 1, 0, shuffle=False), media)
+    source = SampleSource(vp9_store, cast(Task, Repeats()), Order(len(vp9_store), 2, 0, 1, 0, shuffle=False), media)
     sample = dict(zip(source.names, source.read(0, 4), strict=True))
     if media == "encoded":
         assert source.names == (*FIXED, "frames", "order", "crop_start", "crop_end")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from itertools import count, islice
+from typing import Any
 
 import numpy as np
 import psutil
@@ -40,7 +41,7 @@ def same(a, b):
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_results_come_in_the_order_of_the_jobs_and_keep_their_bits(workers):
-    with Pool(arrays, workers=workers, ahead=5, spare=2) as pool:
+    with Pool[Any, Any](arrays, workers=workers, ahead=5, spare=2) as pool:
         for _ in range(2):
             for wanted, (job, result) in zip(range(50), pool.run(range(50)), strict=True):
                 assert job == wanted
@@ -49,7 +50,7 @@ def test_results_come_in_the_order_of_the_jobs_and_keep_their_bits(workers):
 
 @pytest.mark.parametrize("spare", [0, 3, 30])
 def test_results_that_are_kept_do_not_change_and_do_not_stop_the_pool(spare):
-    with Pool(arrays, workers=2, ahead=4, spare=spare) as pool:
+    with Pool[Any, Any](arrays, workers=2, ahead=4, spare=spare) as pool:
         kept = list(pool.run(range(25))) + list(pool.run(range(25, 50)))
     assert [job for job, _ in kept] == list(range(50))
     assert all(same(result, arrays(job)) for job, result in kept)
@@ -60,7 +61,7 @@ def test_results_that_are_kept_do_not_change_and_do_not_stop_the_pool(spare):
 def test_a_job_that_kills_its_worker_costs_only_itself_and_is_named_with_the_signal(workers, ordered):
     jobs = [1, 2, -1, 3, 4, 5, -2, 6]
     crashed = Crashed("SIGSEGV")
-    with Pool(double, workers=workers, ahead=4) as pool:
+    with Pool[Any, Any](double, workers=workers, ahead=4) as pool:
         results = list(pool.run(jobs, ordered=ordered))
     assert dict(results) == {1: 2, 2: 4, 3: 6, 4: 8, 5: 10, 6: 12, -1: crashed, -2: crashed}
     assert len(results) == len(jobs)
@@ -78,7 +79,7 @@ def die_once(marker):
 
 def test_a_job_whose_worker_dies_once_is_done_again(tmp_path):
     markers = [tmp_path / str(number) for number in range(6)]
-    with Pool(die_once, workers=2, ahead=4) as pool:
+    with Pool[Any, Any](die_once, workers=2, ahead=4) as pool:
         assert list(pool.run(markers)) == [(marker, marker.name) for marker in markers]
 
 
@@ -111,7 +112,7 @@ def test_an_error_that_cannot_be_pickled_is_told():
 
 
 def test_a_pool_goes_on_after_an_error_and_after_a_run_that_was_left():
-    with Pool(double, workers=2, ahead=6) as pool:
+    with Pool[Any, Any](double, workers=2, ahead=6) as pool:
         for _ in range(5):
             with pytest.raises(UserError):
                 list(pool.run([1, 2, 99, 3, 4, -1, 5]))
@@ -122,7 +123,7 @@ def test_a_pool_goes_on_after_an_error_and_after_a_run_that_was_left():
 
 
 def test_another_job_may_be_done_between_two_results():
-    with Pool(arrays, workers=2, ahead=3, spare=1) as pool:
+    with Pool[Any, Any](arrays, workers=2, ahead=3, spare=1) as pool:
         for job, result in pool.run(range(12)):
             ((_, other),) = pool.run([100 + job])
             assert same(result, arrays(job))
@@ -139,7 +140,7 @@ def test_a_job_that_comes_when_a_worker_has_just_died_is_not_lost():
 
 
 def test_a_job_that_was_given_to_dead_workers_is_not_the_culprit():
-    with Pool(double, workers=1, ahead=1) as pool:
+    with Pool[Any, Any](double, workers=1, ahead=1) as pool:
         assert list(pool.run([1])) == [(1, 2)]
         task = _Pending(2)
         pool._pending.append(task)
@@ -160,7 +161,7 @@ def megabytes(number):
 
 
 def test_a_worker_killed_in_the_middle_of_a_message_is_seen():
-    with Pool(megabytes, workers=2, ahead=4) as pool:
+    with Pool[Any, Any](megabytes, workers=2, ahead=4) as pool:
         results = pool.run(range(8))
         assert next(results) == (0, megabytes(0))
         time.sleep(1)  # both write, and nobody reads
@@ -182,11 +183,12 @@ def fork_and_die(marker):
 
 def test_a_death_is_seen_though_a_child_of_the_worker_holds_its_pipe(tmp_path, spawned):
     ((_, child),) = run_jobs(fork_and_die, [tmp_path / "child"], workers=1)
+    assert isinstance(child, int)
     os.kill(child, signal.SIGKILL)
 
 
 def test_workers_killed_while_they_start_are_replaced(spawned):
-    with Pool(arrays, workers=2, ahead=4) as pool:
+    with Pool[Any, Any](arrays, workers=2, ahead=4) as pool:
         for _ in range(2):
             for worker in pool._workers:
                 worker.process.kill()
@@ -211,7 +213,7 @@ def test_workers_that_cannot_start_end_the_run(capfd, spawned):
 
 def test_random_kills_lose_and_repeat_nothing(spawned):
     killer = Killer(kills=15, seed=0)
-    with Pool(arrays, workers=3, ahead=SETTLE - 1, spare=2) as pool:
+    with Pool[Any, Any](arrays, workers=3, ahead=SETTLE - 1, spare=2) as pool:
         for wanted, (job, result) in zip(count(), pool.run(count()), strict=True):
             assert job == wanted
             assert same(result, arrays(job))
@@ -229,7 +231,7 @@ def sleep(seconds):
 
 def test_closing_ends_workers_in_the_middle_of_a_job():
     before = living_workers()
-    with Pool(sleep, workers=2, ahead=4) as pool:
+    with Pool[Any, Any](sleep, workers=2, ahead=4) as pool:
         results = pool.run([0, 0, 600, 600])
         assert list(islice(results, 2)) == [(0, None), (0, None)]
         mine = [worker for worker in living_workers() if worker not in before]
@@ -240,7 +242,7 @@ def test_closing_ends_workers_in_the_middle_of_a_job():
 def test_processes_end_when_the_main_one_is_killed_and_leave_no_shared_memory():
     script = "from tests.dali_pipelines.test_workers import *; list(run_jobs(sleep, [300, 300], workers=2))"
     main = subprocess.Popen([sys.executable, "-c", script])
-    helpers = []
+    helpers: list[psutil.Process] = []
     while len(helpers) < 3:  # two workers, and the helper of the multiprocessing module
         assert main.poll() is None
         time.sleep(0.05)
@@ -264,14 +266,14 @@ def hears_ctrl_c(_):
 
 def test_a_worker_never_hears_ctrl_c_not_even_while_it_starts(spawned):
     """U05: it printed a traceback. What is blocked at its first instruction is blocked when it has started."""
-    with Pool(hears_ctrl_c, workers=1, ahead=1) as pool:
+    with Pool[Any, Any](hears_ctrl_c, workers=1, ahead=1) as pool:
         assert list(pool.run([0])) == [(0, False)]
     assert hears_ctrl_c(0)
 
 
 def test_signals_to_all_processes_of_a_job_do_not_end_the_workers():
     """torchrun and Slurm send them; the main process finishes its step, for which it needs the workers."""
-    with Pool(process_id, workers=2, ahead=4) as pool:
+    with Pool[Any, Any](process_id, workers=2, ahead=4) as pool:
         results = pool.run(range(8))
         next(results)
         workers = living_workers()

@@ -93,6 +93,7 @@ def test_the_run_s_own_figures_are_means_of_its_last_tenth_up_to_the_checkpoint(
     lines = [{"step": step, "loss": float(step), "iou": 0.5, "chance": 0.25} for step in range(1, 25)]
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert "| loss |" not in card_of(weights, tmp_path / "before")  # they may be of another run
+    assert weights.config is not None
     write_config(run, weights.config, "abc")
     card = card_of(weights, tmp_path / "hub")
     where = "training videos, mean of 2 logged steps up to 20"

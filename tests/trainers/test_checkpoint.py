@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -35,8 +37,14 @@ def folder(tmp_path):
     return tmp_path
 
 
+def newest(folder: Path, resume: str = "auto") -> dict[str, Any]:
+    found = checkpoint.find(folder, resume)
+    assert found is not None
+    return found
+
+
 def test_what_is_saved_comes_back(folder):
-    found = checkpoint.find(folder, "auto")
+    found = newest(folder)
     assert found["step"] == 30
     assert found["loader"] == {"epoch": 30}
     assert torch.equal(found["model"]["weight"], torch.full((1000,), 30.0))
@@ -91,7 +99,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_the_file_is_an_os_error(folder):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert files(folder) == before
-    assert checkpoint.find(folder, "auto")["step"] == 30
+    assert newest(folder)["step"] == 30
 
 
 def test_a_kill_while_writing_leaves_the_older_ones_and_the_litter_goes_with_the_next_save(folder):
@@ -112,12 +120,13 @@ def test_a_kill_while_writing_leaves_the_older_ones_and_the_litter_goes_with_the
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(script), str(folder)], stdout=subprocess.PIPE, text=True
     )
+    assert process.stdout is not None
     assert process.stdout.readline() == "writing\n"
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
     assert checkpoint.list_steps(folder) == [10, 20, 30]
-    assert checkpoint.find(folder, "auto")["step"] == 30
+    assert newest(folder)["step"] == 30
     checkpoint.save(folder, 50, content(50), keep=1)
     assert files(folder) == ["step_00000050.pt"]
 
@@ -143,7 +152,7 @@ def other_file(path):
 @pytest.mark.parametrize("damage", [cut, empty, flip_a_bit, other_file])
 def test_a_damaged_newest_one_is_named_and_passed_over(folder, capsys, damage):
     damage(checkpoint.path_of(folder, 30))
-    assert checkpoint.find(folder, "auto")["step"] == 20
+    assert newest(folder)["step"] == 20
     warning = capsys.readouterr().out
     assert str(checkpoint.path_of(folder, 30)) in warning
     assert "is damaged" in warning
@@ -153,7 +162,7 @@ def test_a_damaged_one_does_not_push_out_good_ones(folder):
     cut(checkpoint.path_of(folder, 30))
     checkpoint.save(folder, 25, content(25), keep=1)
     assert checkpoint.list_steps(folder) == [25, 30]
-    assert checkpoint.find(folder, "auto")["step"] == 25
+    assert newest(folder)["step"] == 25
 
 
 def test_only_damaged_ones_are_an_error_and_not_a_fresh_start(folder):
@@ -178,7 +187,7 @@ def test_resume_none_refuses_a_folder_in_use(folder):
 def test_an_explicit_file_is_taken(folder, tmp_path_factory):
     other = tmp_path_factory.mktemp("other")
     path = str(checkpoint.path_of(folder, 20))
-    assert checkpoint.find(other, path)["step"] == 20
+    assert newest(other, path)["step"] == 20
     with pytest.raises(UserError, match=r"step 20, but .* also holds step 30"):
         checkpoint.find(folder, path)
     with pytest.raises(UserError, match=r"no such checkpoint: .*nothing.pt; --resume takes auto"):

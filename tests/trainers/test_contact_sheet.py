@@ -72,7 +72,8 @@ def test_below_a_frame_stand_words_that_differ_from_video_to_video(sheet):
         for y, x in [sorted(tiles(sheet, color))[0] for color in (QUERY, OTHER)]
     ]
     assert all((words < 128).any() for words in below)
-    first, *rest = (np.array_equal(*(words[LINE * line :][:LINE] for words in below)) for line in range(3))
+    lines = ([words[LINE * line :][:LINE] for words in below] for line in range(3))
+    first, *rest = (np.array_equal(one, other) for one, other in lines)
     assert (first, rest) == (True, [False, False])  # the same words, another class and another name
 
 

@@ -1,7 +1,9 @@
 """What `clipfeed doctor` finds, and that nothing it examines can make it fail."""
 
+import importlib
 import json
 import resource
+import shutil
 from importlib.metadata import version
 
 import numpy as np
@@ -178,7 +180,7 @@ def test_a_package_that_does_not_load_is_a_problem(monkeypatch):
     def fail(name):
         raise RuntimeError("operator torchvision::nms does not exist")
 
-    monkeypatch.setattr(packages.importlib, "import_module", fail)
+    monkeypatch.setattr(importlib, "import_module", fail)
     assert "torchvision::nms" in packages.loads("torchvision", "torchvision.ops", "do").text
     assert packages.pyav().state == "problem"
 
@@ -212,7 +214,7 @@ def test_small_shared_memory_matters_between_gpus_alone(size, gpus, state):
 
 @pytest.mark.parametrize(("free", "state"), [(100 * GB, "ok"), (5 * GB, "warning"), (GB // 2, "problem")])
 def test_room_on_the_disk_of_a_folder_that_is_not_there_yet(monkeypatch, tmp_path, free, state):
-    monkeypatch.setattr(disks.shutil, "disk_usage", lambda place: type("Usage", (), {"free": free}))
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: type("Usage", (), {"free": free}))
     found = disks.space("work dir", tmp_path / "runs" / "new")
     assert found.state == state
     assert found.text.endswith(str(tmp_path))

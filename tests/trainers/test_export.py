@@ -162,7 +162,8 @@ def test_an_export_that_fails_leaves_the_pair_that_was_there_and_no_litter(expor
 def test_a_crash_between_the_two_files_never_makes_a_pair_of_two_exports(exported, monkeypatch):
     write_checkpoint(exported.with_name("b.pt"), seed=1)
     exported.with_suffix(".md").unlink()
-    rename, moved = os.replace, []
+    rename = os.replace
+    moved: list[Path] = []
 
     def crash_at_the_second(part: Path, target: Path) -> None:
         if moved:

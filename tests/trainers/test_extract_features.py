@@ -5,6 +5,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -130,7 +131,7 @@ def test_windows_and_three_crops_of_a_prepared_dataset_are_those_of_a_plain_loop
     options = ("--clips", "windows", "--crops", "three", "--frames", 4, "--stride", 3)
     found = features_of(folder, tmp_path / "x.npz", store.root, *options)
     net = write_checkpoint(tmp_path / "a.pt")
-    views = {"length": 4, "stride": 3, "crops": ("first", "center", "last")}
+    views: dict[str, Any] = {"length": 4, "stride": 3, "crops": ("first", "center", "last")}
     wanted = [plain(net, store.path(row), lambda count: windows(count, 12, 5), **views) for row in range(3)]
     assert_near(found["features"], wanted)
     assert found["names"].tolist() == ["class0/video06", "class1/video01", "class1/video11"]  # of 46, 41, 51 frames

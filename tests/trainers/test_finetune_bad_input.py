@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from configs.errors import UserError, run_cli
+from configs.load import load
+from configs.schema import Recognition
 from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.store.index import Index
 from nets import backbones
@@ -213,9 +215,11 @@ def test_a_video_that_cannot_be_read_in_validation_is_named_and_the_run_goes_on(
     rows = torch.load(run / "checkpoints" / "step_00000001.pt", weights_only=True)["identity"]["videos"]
     assert rows == 6
     index = Index.load(store)
-    config = finetune.load(tmp_path / "run.yaml", [f"data.root={store}"])
+    config = load(tmp_path / "run.yaml", [f"data.root={store}"])
+    assert isinstance(config, Recognition)
     listed = open_dataset(config.data.root, config.data.list_of("train"), labeled=True)
     _, held = finetune.split(config, listed.index)
+    assert held is not None
     lost = held.names.text(0)
     index.path(list(index.names.texts()).index(lost)).unlink()
     caplog.clear()

@@ -4,12 +4,14 @@ import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from unittest import mock
 
 import pytest
 import torch
 
 from configs.load import load
+from configs.schema import Recognition
 from dali_pipelines.datasets.open import open_dataset
 from tests.helpers.ranks import on_ranks, two_ranks
 from tests.helpers.runs import ROOT
@@ -97,11 +99,13 @@ def test_the_best_of_two_ranks_is_written_once_and_measures_the_same_in_one_proc
     folder = two / mode
     best = read(folder / "checkpoints" / "best.pt")
     config = load(folder / "config.yaml")
+    assert isinstance(config, Recognition)
     listed = open_dataset(config.data.root, config.data.list_of("train"), labeled=True)
     _, held = finetune.split(config, listed.index)
+    assert held is not None
     net = finetune_net(config, best["model"])
     with mock.patch.object(validation, "content", return_value={}):
-        run = SimpleNamespace(net=net, unreadable={})
+        run: Any = SimpleNamespace(net=net, unreadable={})
         measured = Validator(held, config, Ranks(torch.device("cpu")), tmp_path)(run, 1)
     assert measured["top1"] == best["validation"]["top1"]
     assert measured["loss"] == pytest.approx(best["validation"]["loss"], rel=1e-4)

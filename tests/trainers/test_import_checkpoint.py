@@ -29,8 +29,10 @@ def trained(make):
     for module in net.modules():
         if isinstance(module, torch.nn.BatchNorm3d):
             for tensor in (module.running_mean, module.bias.data):
+                assert tensor is not None
                 tensor.normal_(0, 0.1)
             for tensor in (module.running_var, module.weight.data):
+                assert tensor is not None
                 tensor.uniform_(0.5, 1.5)
     return net
 
@@ -75,6 +77,7 @@ def test_the_file_names_its_classes_its_origin_and_how_clips_are_made(done):
     assert weights.clip == {"num_frames": 16, "strides": [2], "size": 112, "normalization": "kinetics"}
     mean, std = NORMALIZATIONS["kinetics"]
     assert (list(mean), list(std)) == (theirs.mean, theirs.std)
+    assert weights.config is not None
     plan = weights.config.plan
     assert ([plan.size] * 2, plan.test.short_side, plan.test.clips) == (theirs.crop_size, theirs.resize_size[0], 5)
     imported = torch.load(done[2], weights_only=True)["imported"]
@@ -109,7 +112,9 @@ def test_r2plus1d_computes_what_torchvision_does():
     imported = torchvision.convert(theirs.state_dict())
     assert imported.config.backbone == "torchvision_r2plus1d18"
     clips = torch.randn(1, 3, 8, 32, 32, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(network(imported).logits(clips), theirs(clips), rtol=1e-4, atol=1e-5)
+    net = network(imported)
+    assert isinstance(net, Classifier)
+    torch.testing.assert_close(net.logits(clips), theirs(clips), rtol=1e-4, atol=1e-5)
 
 
 def test_a_video_network_of_torchvision_that_is_not_here_is_refused():

@@ -97,8 +97,8 @@ def original_terms(state, views):
         "instance_static": (c(s1, still2) + c(s2, still1) + c(still1, s2) + c(still2, s1)) / 2,
         "instance_difference": (c(d1, moving2) + c(d2, moving1) + c(moving1, d2) + c(moving2, d1)) / 2,
     }
-    banks = {"v": "prototype", "s": "prototype_s", "d": "prototype_d"}
-    banks = {kind: F.normalize(state[f"{name}.weight"], dim=1) for kind, name in banks.items()}
+    names = {"v": "prototype", "s": "prototype_s", "d": "prototype_d"}
+    banks = {kind: F.normalize(state[f"{name}.weight"], dim=1) for kind, name in names.items()}
     count = len(banks["v"]) // 2
     halves = {"v": slice(None), "s": slice(0, count), "d": slice(count, None)}
     scores = torch.stack(

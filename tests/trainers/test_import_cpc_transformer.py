@@ -142,6 +142,7 @@ def test_the_imported_classifier_computes_what_the_original_does(classifier, cli
     net = network(cpc_transformer.convert(classifier))
     logits = original_logits(classifier, clips)
     assert logits.shape == (2, 101)
+    assert isinstance(net, Classifier)
     torch.testing.assert_close(net.logits(clips), logits, rtol=1e-4, atol=1e-4)
 
 
@@ -164,7 +165,7 @@ def test_every_tensor_arrives_as_it_is_but_for_layer_norms_and_queries_keys_and_
 
 def test_what_is_left_has_the_published_number_of_unused_weights(pretraining):
     """specs/cpc_transformer.md 3: an unused classifier, the layers' pattern, the recurrent unit's second name."""
-    sizes = {}
+    sizes: dict[str, int] = {}
     for key, reason in cpc_transformer.convert(pretraining).left.items():
         kind = reason.split(" of agg")[0]
         sizes[kind] = sizes.get(kind, 0) + pretraining[key].numel()
@@ -184,7 +185,9 @@ def test_the_number_of_classes_tells_the_dataset(classifier, classes, dataset):
         classifier | {"final_fc.1.weight": torch.randn(classes, 256), "final_fc.1.bias": torch.randn(classes)}
     )
     assert imported.config.data.root == f"data/{dataset}"
-    assert network(imported).linear.out_features == classes
+    net = network(imported)
+    assert isinstance(net, Classifier)
+    assert net.linear.out_features == classes
 
 
 def test_a_pretrained_backbone_goes_into_the_network_that_the_recipe_finetunes(pretraining):
@@ -193,7 +196,7 @@ def test_a_pretrained_backbone_goes_into_the_network_that_the_recipe_finetunes(p
     recipe = load(CONFIGS / "recognition/cpc_transformer_ucf101.yaml")
     backbone = backbones.create(recipe.backbone)
     weights.load_backbone(backbone, recipe.backbone)
-    assert backbone.gru.out.weight.equal(pretraining["agg.cell_list.0.out_gate.weight"])
+    assert backbone.get_parameter("gru.out.weight").equal(pretraining["agg.cell_list.0.out_gate.weight"])
 
 
 # What is refused.

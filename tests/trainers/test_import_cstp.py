@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from configs.errors import UserError
+from nets.classifier import Classifier
 from tests.helpers import cstp_original
 from tests.helpers.cstp_original import checkpoint, other_name
 from tests.helpers.originals import shapes_of
@@ -94,6 +95,7 @@ def test_imported_classifier_has_the_logits_that_the_original_computes_with_its_
     assert (imported.config.task, imported.config.backbone) == ("recognition", backbone)
     net = network(imported)
     assert_every_key_is_in_place(state, imported, net)
+    assert isinstance(net, Classifier)
     with torch.inference_mode():
         logits = net.logits(clip(size, 1))
     assert logits.shape == (2, 51)
@@ -102,7 +104,7 @@ def test_imported_classifier_has_the_logits_that_the_original_computes_with_its_
 
 @pytest.mark.parametrize(("depth", "blocks"), [(10, (1, 1, 1, 1)), (34, (3, 4, 6, 3))])
 def test_depth_of_a_3d_resnet_is_that_of_its_blocks(depth, blocks):
-    shapes = {}
+    shapes: dict[str, list[int]] = {}
     for key, shape in shapes_of("cstp__r3d18_pretrain").items():
         match = re.fullmatch(r"(\w+\.layer(\d))\.1\.(.+)", key)
         more = range(1, blocks[int(match[2]) - 1]) if match else ()
@@ -122,7 +124,9 @@ def classifier(**changed):
 def test_number_of_classes_is_that_of_the_linear_layer():
     imported = convert(classifier())
     assert imported.recipe == "recognition/cstp_r2plus1d10_ucf101.yaml"
-    assert network(imported).linear.out_features == 101
+    net = network(imported)
+    assert isinstance(net, Classifier)
+    assert net.linear.out_features == 101
 
 
 @pytest.mark.parametrize(

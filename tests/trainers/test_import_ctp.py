@@ -1,6 +1,7 @@
 """Import of checkpoints of CtP's code, against the arithmetic of specs/ctp.md 1 to 3 on the original's own keys."""
 
 from itertools import combinations
+from typing import Any
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ RECIPES = {
     "recognizer_r2plus1d18_ucf101": ("recognition/ctp_r2plus1d18_ucf101.yaml", "r2plus1d18"),
 }
 CLASSIFIERS = ("rot3d", "speednet", "recognizer_r3d18_ucf101", "recognizer_r2plus1d18_ucf101")
-TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
+TOLERANCE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
 
 
 @pytest.fixture(scope="module", params=RECIPES)
@@ -57,8 +58,8 @@ def random(*shape):
 
 
 def normed(state, key, x):
-    parts = (state[f"{key}.{name}"] for name in ("running_mean", "running_var", "weight", "bias"))
-    return F.batch_norm(x, *parts, eps=1e-3)
+    mean, var, weight, bias = (state[f"{key}.{name}"] for name in ("running_mean", "running_var", "weight", "bias"))
+    return F.batch_norm(x, mean, var, weight, bias, eps=1e-3)
 
 
 def linear(state, key, x):
@@ -271,9 +272,10 @@ def test_a_pretrained_checkpoint_as_mmcv_writes_it_is_imported_and_finetuned(tmp
     assert "   120 keys of backbone are backbone\n     6 keys of head are head\n" in said
     assert "recipe: configs/ctp/r3d18_kinetics.yaml\n" in said
     weights = read(out)
+    assert weights.config is not None
     assert (weights.step, weights.backbone, weights.config.task, weights.classes) == (0, "r3d18", "ctp", ())
-    changes = (f"data.root={vp9_store.root}", "data.list=null", "data.workers=0", "data.threads=1", "plan.num_frames=8")
-    changes += ("plan.size=32", "plan.short_sides=[32]", "train.global_batch=2")
+    changes = [f"data.root={vp9_store.root}", "data.list=null", "data.workers=0", "data.threads=1", "plan.num_frames=8"]
+    changes += ["plan.size=32", "plan.short_sides=[32]", "train.global_batch=2"]
     recipe = ROOT / "configs/recognition/ctp_r3d18_ucf101.yaml"
     options = [part for change in changes for part in ("--set", change)]
     finetune.main(["--config", str(recipe), "--pretrained", str(out), "--dry-run", "--device", "cpu", *options])

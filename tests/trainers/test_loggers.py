@@ -3,6 +3,7 @@
 import csv
 import sys
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -48,11 +49,17 @@ def test_weights_and_biases_is_asked_for_where_it_is_not_installed(tmp_path, mon
 
 def test_weights_and_biases_gets_all_figures_in_one_run_for_both_parts(tmp_path, monkeypatch):
     """With a stand-in for the package, which takes what the real one is documented to take."""
-    started, logged = [], []
+    started: list[dict[str, Any]] = []
+    logged: list[Any] = []
     service = SimpleNamespace(
         log=logged.append, define_metric=lambda *_, **__: None, finish=lambda: logged.append("finished")
     )
-    wandb = SimpleNamespace(init=lambda **options: started.append(options) or service, Image=lambda image: image.mode)
+
+    def init(**options):
+        started.append(options)
+        return service
+
+    wandb = SimpleNamespace(init=init, Image=lambda image: image.mode)
     monkeypatch.setitem(sys.modules, "wandb", wandb)
     for steps in ("2", "3"):
         run(tmp_path, "--set", "train.loggers=[wandb]", "--max-steps", steps)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -24,7 +25,7 @@ from trainers.engine.stop import StopSignal
 pytestmark = pytest.mark.slow
 
 
-def worker(tmp_path: Path, *args: str, name: str = "run") -> tuple[object, ...]:
+def worker(tmp_path: Path, *args: str, name: str = "run") -> tuple[Any, ...]:
     """`pretrain.py` on the made-up task, in tmp_path/name."""
     return (loop_worker.__file__, "--config", write_recipe(tmp_path, name), "--device", "cpu", *args)
 
@@ -96,6 +97,7 @@ def test_a_signal_from_outside_ends_with_the_status_of_a_shell_but_not_under_tor
     while not (metrics.exists() and len(lines(tmp_path)) >= 2):
         assert process.exitcode is None
         time.sleep(0.02)
+    assert process.pid is not None
     os.kill(process.pid, number)
     assert join([process]) == [status]
     last = output.read_text().splitlines()[-1]

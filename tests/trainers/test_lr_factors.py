@@ -104,7 +104,7 @@ def test_one_step_of_sgd_moves_each_part_by_rate_times_factor_times_gradient(fal
 
 def test_three_steps_of_adamw_are_those_of_torch_with_three_groups():
     net, plain = classifier(), classifier()
-    groups = {}
+    groups: dict[float, list[torch.nn.Parameter]] = {}
     for name, parameter in plain.named_parameters():
         groups.setdefault(expected_factor(name), []).append(parameter)
     theirs = torch.optim.AdamW(

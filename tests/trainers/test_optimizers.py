@@ -98,7 +98,7 @@ def test_every_optimizer_of_the_table_descends_and_resumes():
                     optimizer.load_state_dict(state)
                 for _ in range(steps):
                     optimizer.zero_grad()
-                    loss = sum(parameter.square().sum() for parameter in net.parameters())
+                    loss = sum((parameter.square().sum() for parameter in net.parameters()), torch.zeros(()))
                     loss.backward()
                     optimizer.step()
                 state = optimizer.state_dict()

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from trainers.evaluation.predict import Predictions, cross_entropy, predict, top
 pytestmark = pytest.mark.slow
 
 CLIPS = Config(num_frames=8, size=64, short_sides=(64,), test=Test(clips=3, crops="three", short_side=80))
-AVERAGES = ("logits", "probabilities")
+AVERAGES: tuple[Literal["logits", "probabilities"], ...] = ("logits", "probabilities")
 
 
 def classifier(classes: int = 5) -> Classifier:

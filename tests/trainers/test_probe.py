@@ -11,7 +11,8 @@ from configs.errors import UserError
 from tests.helpers.runs import ROOT
 from trainers.commands.report import main as report
 from trainers.evaluation.features import Features
-from trainers.evaluation.linear import fit, probe, wilson
+from trainers.evaluation.intervals import wilson
+from trainers.evaluation.linear import fit, probe
 
 
 def blobs(count: int, classes: int, noise: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,6 +1,7 @@
 """Backbones as programs of torch.export and ONNX: they compute what the network does, or are refused."""
 
 import io
+from typing import cast
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from configs.errors import UserError
 from nets.backbones import create
+from nets.backbones.base import Backbone
 from tests.trainers.test_weights import write_checkpoint
 from trainers.weights import programs, read
 from trainers.weights.export import export
@@ -49,7 +51,7 @@ class Branching(nn.Module):
 def test_what_cannot_be_traced_says_why_and_leaves_no_file(tmp_path, monkeypatch):
     write_checkpoint(tmp_path / "a.pt")
     with pytest.raises(UserError, match=r"my_net cannot be written as \.pt2: .+"):
-        programs.program(Branching().eval(), "my_net", torch.ones(3, 2, 4, 4), ".pt2")
+        programs.program(cast(Backbone, Branching().eval()), "my_net", torch.ones(3, 2, 4, 4), ".pt2")
     fails = {".pt2": lambda net, clip: programs.compare(net, clip, lambda clips: net(clips) + 1)}
     monkeypatch.setattr(programs, "FORMATS", fails)
     with pytest.raises(UserError, match=r"r3d_tiny cannot be written as \.pt2: it computes something else"):

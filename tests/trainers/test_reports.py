@@ -13,6 +13,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dali_pipelines.loader import ClipLoader
+from dali_pipelines.preview import png
 from dali_pipelines.tasks import Task, ctp
 from tests.helpers import loop_worker
 from tests.helpers.processes import join, start
@@ -70,8 +71,12 @@ def test_no_step_is_twice_or_missing_in_any_report_whenever_the_run_is_killed(tm
 
 def test_the_input_is_drawn_with_the_boxes_that_the_network_has_to_follow(vp9_store, monkeypatch):
     drawn = []
-    real = pictures.png
-    monkeypatch.setattr(pictures, "png", lambda samples, frames: drawn.extend(samples) or real(samples, frames))
+
+    def noted(samples, frames):
+        drawn.extend(samples)
+        return png(samples, frames)
+
+    monkeypatch.setattr(pictures, "png", noted)
     loader = ClipLoader(vp9_store, Task("ctp", ctp.Config(strides=(1,))), batch_size=5, seed=3)
     batches = [*loader, *loader]  # two epochs
     picture = pictures.draw(loader, batches[-1])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from PIL import Image
 from configs.errors import UserError
 from configs.load import dump, parse
 from configs.schema import Recognition
+from dali_pipelines.draw import GAP
 from dali_pipelines.store.index import Index
 from nets.backbones import create
 from tests.helpers.ranks import two_ranks
@@ -160,10 +162,10 @@ def test_figures_and_neighbors_do_not_depend_on_the_order_of_the_sets():
     gallery.values[40:60] = gallery.values[60:80]  # twins, many of another class
     found = search(queries, gallery)
 
-    def by_name(found: Nearest, queries: Features, gallery: Features) -> dict[str, tuple]:
+    def by_name(found: Nearest, queries: Features, gallery: Features) -> dict[str, str]:
         names = np.array([*gallery.names, "none"])
         near = (names[found.rows].tolist(), found.cosines.tolist(), found.ahead.tolist())
-        return {name: str(of_query) for name, *of_query in zip(queries.names, *near, strict=True)}
+        return {name: str(found) for name, found in zip(queries.names, zip(*near, strict=True), strict=True)}
 
     for seed in range(3):
         others = shuffled(queries, seed), shuffled(gallery, 100 + seed)
@@ -189,7 +191,7 @@ def whole(vp9_store, tmp_path_factory) -> SimpleNamespace:
     return SimpleNamespace(folder=folder, recipe=path, weights=weights, text=text, **results(folder / "out"))
 
 
-def results(out: Path) -> dict[str, object]:
+def results(out: Path) -> dict[str, Any]:
     with (out / "neighbors.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     return {"json": json.loads((out / "retrieval.json").read_text()), "rows": rows}
@@ -212,8 +214,8 @@ def test_the_files_agree_with_each_other_and_with_the_text(whole):
 
 def test_the_picture_has_a_green_border_exactly_where_the_class_is_the_same(whole):
     picture = np.array(Image.open(whole.folder / "out" / "neighbors.png").convert("RGB")).astype(int)
-    margin = 2 * contact_sheet.GAP
-    width = contact_sheet.THUMB[0] + 2 * contact_sheet.BORDER + contact_sheet.GAP
+    margin = 2 * GAP
+    width = contact_sheet.THUMB[0] + 2 * contact_sheet.BORDER + GAP
     dark = (picture[:, margin] == 0).all(1)
     starts = [y for y in range(1, len(dark) - 40) if dark[y : y + 40].all() and not dark[y - 1]]
     assert len(starts) == len(TEST)
@@ -249,7 +251,7 @@ def test_an_unreadable_query_is_a_miss_and_an_unreadable_gallery_video_is_left_o
     path_of = dict(zip(store.names.texts(), map(store.path, range(len(store))), strict=True))
     path_of[TEST[0]].write_bytes(b"")
     path_of[TRAIN[2]].unlink()
-    config = loaded(recipe(tmp_path, store.root))
+    config = loaded(recipe(tmp_path, tmp_path / "store"))
     text = protocols.retrieval(whole.weights, config, ALONE, tmp_path / "out")
     assert f"(queries, counted as misses: {TEST[0]})" in text
     assert f"(gallery, left out: {TRAIN[2]})" in text
@@ -259,7 +261,7 @@ def test_an_unreadable_query_is_a_miss_and_an_unreadable_gallery_video_is_left_o
     assert found["json"]["gallery"] == 5
 
     rest = [name for name in TRAIN if name != TRAIN[2]]
-    config = loaded(recipe(tmp_path, store.root, rest, TEST[1:]))
+    config = loaded(recipe(tmp_path, tmp_path / "store", rest, TEST[1:]))
     protocols.retrieval(whole.weights, config, ALONE, tmp_path / "without")
     without = results(tmp_path / "without")
     assert found["json"]["recall"] == {k: share * 3 / 4 for k, share in without["json"]["recall"].items()}
@@ -297,8 +299,13 @@ def test_the_group_ends_before_rank_0_searches_or_fits_however_long_that_takes(m
     happened = []
     monkeypatch.setattr(protocols, "features_of_both", lambda *_: happened.append("features"))
     monkeypatch.setattr(Ranks, "end_group", lambda _: happened.append("group ended"))
+
+    def alone(*_):
+        happened.append("alone")
+        return "figures"
+
     for name in ("write_retrieval", "_write_linear"):
-        monkeypatch.setattr(protocols, name, lambda *_: happened.append("alone") or "figures")
+        monkeypatch.setattr(protocols, name, alone)
     ranks = Ranks(torch.device("cpu"), rank, world_size=2)
     for protocol in (protocols.retrieval, protocols.linear):
         happened.clear()

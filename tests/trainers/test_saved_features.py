@@ -20,17 +20,18 @@ from tests.helpers.stores import make_store
 from tests.trainers.test_retrieval import ALONE, TEST, TRAIN, loaded, random_weights, recipe
 from trainers.engine import checkpoint
 from trainers.evaluation import protocols, saved_features
+from trainers.evaluation.features import extract
 from trainers.evaluation.saved_features import features_of_both, key
 from trainers.weights import Weights, clip_differences, read
 
 pytestmark = pytest.mark.slow
+Start = tuple[Weights, Recognition]
 
 
 @pytest.fixture
 def calls(monkeypatch) -> list[Index]:
     """The sets of which features are made, not read."""
     made = []
-    extract = saved_features.extract
 
     def counting(backbones, index, *args, **options):
         made.append(index)
@@ -41,7 +42,7 @@ def calls(monkeypatch) -> list[Index]:
 
 
 @pytest.fixture
-def start(vp9_store, tmp_path) -> tuple[Weights, Recognition]:
+def start(vp9_store, tmp_path) -> Start:
     config = loaded(recipe(tmp_path, vp9_store.root))
     return random_weights(tmp_path, config), config
 
@@ -65,7 +66,7 @@ def test_a_feature_is_the_mean_of_unit_features_of_a_videos_clips(start):
         assert sets.queries.values[place] == pytest.approx(pooled.mean(0).numpy(), abs=1e-5)
 
 
-def test_both_protocols_share_what_was_saved_and_find_the_same_again(start, calls, tmp_path, capsys):
+def test_both_protocols_share_what_was_saved_and_find_the_same_again(start: Start, calls, tmp_path, capsys):
     protocols.retrieval(*start, ALONE, tmp_path / "first")
     assert [len(index) for index in calls] == [len(TRAIN), len(TEST)]
     protocols.retrieval(*start, ALONE, tmp_path / "second")
@@ -78,14 +79,14 @@ def test_both_protocols_share_what_was_saved_and_find_the_same_again(start, call
     assert "note: the features of 6 videos are those saved in " in capsys.readouterr().out
 
 
-def test_another_checkpoint_in_the_same_folder_has_features_of_its_own(start, calls, tmp_path):
+def test_another_checkpoint_in_the_same_folder_has_features_of_its_own(start: Start, calls, tmp_path):
     before = features_of_both(*start, ALONE)
     after = features_of_both(random_weights(tmp_path, start[1], seed=1), start[1], ALONE)
     assert len(calls) == 4
     assert not np.allclose(before.queries.values, after.queries.values)
 
 
-def test_other_clips_and_other_lists_are_made_anew(start, calls, vp9_store, tmp_path):
+def test_other_clips_and_other_lists_are_made_anew(start: Start, calls, vp9_store, tmp_path):
     weights, config = start
     features_of_both(*start, ALONE)
     for changed in (
@@ -114,7 +115,7 @@ def test_a_dataset_with_other_files_another_folder_or_other_names_is_another(vp9
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "text", "rows"])
-def test_a_damaged_file_is_made_again_with_a_note(start, calls, damage, tmp_path, capsys):
+def test_a_damaged_file_is_made_again_with_a_note(start: Start, calls, damage, tmp_path, capsys):
     before = features_of_both(*start, ALONE)
     for path in (tmp_path / "features").iterdir():
         content = bytearray(path.read_bytes())
@@ -136,12 +137,12 @@ def test_a_damaged_file_is_made_again_with_a_note(start, calls, damage, tmp_path
     assert len(calls) == 4
 
 
-def test_features_are_not_saved_while_a_video_cannot_be_read(start, calls, vp9_store, tmp_path):
+def test_features_are_not_saved_while_a_video_cannot_be_read(start: Start, calls, vp9_store, tmp_path):
     shutil.copytree(vp9_store.root, tmp_path / "store")
     store = Index.load(tmp_path / "store")
     lost = store.path(store.names.texts().index(TEST[1]))
     lost.rename(tmp_path / "aside.mp4")
-    config = loaded(recipe(tmp_path, store.root))
+    config = loaded(recipe(tmp_path, tmp_path / "store"))
     first = features_of_both(start[0], config, ALONE)
     assert [*first.queries.unreadable] == [TEST[1]]
     (tmp_path / "aside.mp4").rename(lost)
@@ -151,13 +152,13 @@ def test_features_are_not_saved_while_a_video_cannot_be_read(start, calls, vp9_s
     assert np.array_equal(second.queries.values[0], first.queries.values[0])
 
 
-def test_a_folder_that_takes_no_files_costs_only_a_note(start, tmp_path, capsys):
+def test_a_folder_that_takes_no_files_costs_only_a_note(start: Start, tmp_path, capsys):
     (tmp_path / "features").write_text("in the way")
     assert features_of_both(*start, ALONE).gallery.readable.all()
     assert f"cannot be saved in {tmp_path / 'features'}: " in capsys.readouterr().out
 
 
-def test_a_network_whose_features_overflow_is_an_error_and_its_features_are_not_saved(start, tmp_path):
+def test_a_network_whose_features_overflow_is_an_error_and_its_features_are_not_saved(start: Start, tmp_path):
     path: Path = start[0].path
     content = checkpoint.read(path)
     next(iter(content["model"].values())).fill_(3e38)
@@ -190,7 +191,7 @@ def test_the_flaws_of_the_original_come_back_by_name(start):
         assert 0 < changed.sum() < len(changed)
 
 
-def test_clips_unlike_those_of_the_pretraining_are_noted(start, capsys):
+def test_clips_unlike_those_of_the_pretraining_are_noted(start: Start, capsys):
     weights, config = start
     clip = {"num_frames": 16, "strides": [4, 8], "normalization": "imagenet"}
     features_of_both(replace(weights, clip=clip), config, ALONE)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from configs.errors import UserError
 from trainers.evaluation import confusion, scores
-from trainers.evaluation.predict import Predictions
+from trainers.evaluation.predict import Predictions, top_k
 
 pytestmark = pytest.mark.slow
 
@@ -48,7 +48,8 @@ def slow_guess(values: np.ndarray, label: int) -> str:
 def test_tables_and_mean_class_accuracy_are_those_of_a_slow_loop(tmp_path):
     found = some_predictions()
     classes = [f"class{k}" for k in range(6)]
-    counts, wrong = Counter(), {name: Counter() for name in classes}
+    counts: Counter[tuple[str, str]] = Counter()
+    wrong: dict[str, Counter[str]] = {name: Counter() for name in classes}
     for values, label in zip(found.scores, found.labels.tolist(), strict=True):
         guess = slow_guess(values, label)
         counts[classes[label], guess] += 1
@@ -77,7 +78,7 @@ def test_tables_and_mean_class_accuracy_are_those_of_a_slow_loop(tmp_path):
     assert figures["mean_class_accuracy"] == pytest.approx(np.mean(accuracies))
     assert len(accuracies) == figures["classes_present"] == 5
     assert figures["top1"] == sum(counts[name, name] for name in classes) / 80
-    assert figures["top1"] == scores.top_k(found.scores, found.labels, 1)
+    assert figures["top1"] == top_k(found.scores, found.labels, 1)
 
 
 def test_scores_that_are_not_finite_are_an_error_and_no_low_accuracy():

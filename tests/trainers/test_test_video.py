@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def trained(vp9_store, tmp_path_factory) -> Path:
         net.load_state_dict(
             {**content["model"], "linear.weight": 4 * torch.randn(3, 64, generator=torch.Generator().manual_seed(1))}
         )
-        net.linear.bias -= torch.from_numpy(slow_scores(net, index, CLIPS).mean(0)).float()
+        net.linear.bias.sub_(torch.from_numpy(slow_scores(net, index, CLIPS).mean(0)).float())
     content["model"] = net.state_dict()
     checkpoint.write(path, content)
     return folder
@@ -312,7 +313,7 @@ def test_lists_settings_and_places_that_do_not_work_are_named_before_the_test(tr
 def test_other_protocols_and_an_added_one_get_the_checkpoint_s_backbone(
     trained, tmp_path, monkeypatch, capsys, protocol
 ):
-    calls = []
+    calls: list[Any] = []
 
     def stand_in(*given: object) -> str:
         calls.append(given)

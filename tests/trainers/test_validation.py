@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 import numpy as np
@@ -20,6 +20,7 @@ from tests.dali_pipelines.store.test_reader import BT601
 from tests.helpers.crops import scaled_part
 from tests.helpers.media import read_video
 from trainers.engine.distributed import Ranks
+from trainers.engine.run import Run
 from trainers.evaluation import validation
 from trainers.evaluation.predict import predict
 from trainers.evaluation.validation import Validator
@@ -38,6 +39,10 @@ def recipe(*overrides: str):
     return parse(RECIPE, source="recipe", overrides=overrides)
 
 
+def run_of(net: Classifier) -> Run:
+    return cast(Run, SimpleNamespace(net=net, unreadable={}))
+
+
 def classifier() -> Classifier:
     """One that tells videos apart, with running statistics that are not those of a batch."""
     torch.manual_seed(1)
@@ -50,7 +55,7 @@ def validate(index: Index, config, folder: Path) -> tuple[dict[str, float], list
     """What a first validation measures, and the files that it leaves."""
     validator = Validator(index, config, ALONE, folder)
     with mock.patch.object(validation, "content", return_value={}):
-        measured = validator(SimpleNamespace(net=classifier(), unreadable={}), 5)
+        measured = validator(run_of(classifier()), 5)
     return measured, [path.name for path in folder.iterdir()]
 
 
@@ -93,7 +98,7 @@ def test_loss_and_top1_are_those_of_the_middle_clip_whatever_the_test_averages_o
 def test_validating_changes_no_bit_of_the_network(vp9_store, tmp_path):
     net, before = classifier(), classifier().state_dict()
     with mock.patch.object(validation, "content", return_value={}):
-        Validator(vp9_store, recipe(), ALONE, tmp_path)(SimpleNamespace(net=net, unreadable={}), 1)
+        Validator(vp9_store, recipe(), ALONE, tmp_path)(run_of(net), 1)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert not any(parameter.is_inference() for parameter in net.parameters())
 
@@ -125,7 +130,7 @@ def feed(validator: Validator, figures: list[tuple[float, float]]) -> tuple[list
     """What is reported of validations that find (top-1, loss), and the steps, from 0, that best.pt was written at."""
     reports, written = [], []
     for step, (top1, loss) in enumerate(figures):
-        patched = {
+        patched: dict[str, Any] = {
             "predict": lambda *_, **__: SimpleNamespace(scores=None, labels=None, unreadable={}),
             "top_k": lambda *_, found=top1: found,
             "cross_entropy": lambda *_, found=loss: found,
@@ -133,7 +138,7 @@ def feed(validator: Validator, figures: list[tuple[float, float]]) -> tuple[list
             "checkpoint": SimpleNamespace(write=lambda path, content: written.append(content["step"])),
         }
         with mock.patch.multiple(validation, **patched):
-            reports.append(validator(SimpleNamespace(net=NET, unreadable={}), step))
+            reports.append(validator(run_of(NET), step))
     return reports, written
 
 
@@ -200,7 +205,7 @@ def test_validations_are_due_at_the_ends_of_epochs_and_at_the_end(every, batches
         return
     validator = Validator(VIDEOS, recipe(f"validation.every={every}"), ALONE, Path())
     total = epochs * batches // accumulate
-    run = SimpleNamespace(epoch=lambda step: step * accumulate // batches, total_steps=total)
+    run: Any = SimpleNamespace(epoch=lambda step: step * accumulate // batches, total_steps=total)
     ends = {-(-epoch * batches // accumulate) for epoch in range(every, epochs + 1, every)}
     due = [step for step in range(1, total + 1) if validator.due(run, step)]
     if batches >= accumulate:

@@ -67,6 +67,7 @@ def test_a_run_s_folder_means_its_newest_checkpoint(runs):
     assert same(weights.model, content["model"])
     assert not same(weights.model, read(newest.with_name("step_00000001.pt")).model)
     assert weights.clip == {"num_frames": 8, "strides": [1, 2], "size": 64, "normalization": "imagenet"}
+    assert weights.config is not None
     assert weights.config.task == "ctp"
     assert weights.sha256 == hashlib.sha256(newest.read_bytes()).hexdigest()
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -35,9 +36,9 @@ def ucf_names(films: int = 25, most: int = 7) -> list[str]:
     ]
 
 
-def open_list(root: Path, text: str, part: str = "train") -> Index:
+def open_list(root: Path, text: str, part: Literal["train", "test"] = "train") -> Index:
     (root / "list01.txt").write_text(text)
-    lists = {"list": "list0{split}.txt"} if part == "train" else {"test_list": "list0{split}.txt"}
+    lists: dict[str, Any] = {"list": "list0{split}.txt"} if part == "train" else {"test_list": "list0{split}.txt"}
     return open_dataset(root, LabeledData(root=str(root), **lists).list_of(part), labeled=True).index
 
 

@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from trainers.commands import pretrain
 
 SHORT = ["class0/video00", "class0/video02", "class0/video04", "class1/video01", "class1/video03"]
 """The videos of `vp9_store` with fewer than 45 frames: number n has 40 + n."""
-PLAN = {"num_frames": 43, "size": 32, "short_sides": [32]}  # three clips that begin apart: 45 frames
+PLAN: dict[str, Any] = {"num_frames": 43, "size": 32, "short_sides": [32]}  # three clips that begin apart: 45 frames
 RECIPE = """
 task: vcop
 backbone: r3d_tiny

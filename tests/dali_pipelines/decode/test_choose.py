@@ -84,7 +84,9 @@ def test_preparing_again_looks_again_at_what_an_older_version_left_in_place(tmp_
     journal.write_text(journal.read_text().replace(', "software_only": "interlaced frames"', ""))
     assert "software_only" not in journal.read_text()
     prepare.main(command)
-    assert Index.load(tmp_path / "out").software_only.text(0) == "interlaced frames"
+    noted = Index.load(tmp_path / "out").software_only
+    assert noted is not None
+    assert noted.text(0) == "interlaced frames"
 
 
 def test_a_missing_driver_library_is_said_once_for_all_videos(h264_store, monkeypatch):
@@ -119,8 +121,13 @@ def test_a_damaged_video_says_nothing_about_the_device(vp9_store, tmp_path, monk
 @pytest.mark.usefixtures("_nvdec")
 def test_a_dataset_is_probed_once_a_process_and_again_after_a_failure(h264_store, monkeypatch):
     faults, asked = iter(["no", "", "never asked"]), []
+
+    def probed(index, device_id):
+        asked.append(device_id)
+        return next(faults)
+
     monkeypatch.setattr(decoders, "_PASSED", set())
-    monkeypatch.setattr(decoders, "probe", lambda index, device_id: asked.append(device_id) or next(faults))
+    monkeypatch.setattr(decoders, "probe", probed)
     found = [decoders.choose(h264_store, "auto", device_id=0) for _ in range(3)]
     assert found == [(False, "no"), (True, ""), (True, "")]
     assert asked == [0, 0]

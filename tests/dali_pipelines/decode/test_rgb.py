@@ -26,7 +26,7 @@ def pictured(seed: int, height: int, width: int) -> Planes:
 
     def plane(rows: int, columns: int) -> np.ndarray:
         octaves = [torch.rand((1, 1, n, n + 1), generator=rng) - 0.5 for n in (4, 8, 16)]
-        total = sum(interpolate(o, (rows, columns), mode="bicubic") / o.shape[2] for o in octaves)
+        total = sum((interpolate(o, (rows, columns), mode="bicubic") / o.shape[2] for o in octaves), torch.zeros(()))
         return (total / total.abs().max())[0, 0].numpy()
 
     half = ((height + 1) // 2, (width + 1) // 2)

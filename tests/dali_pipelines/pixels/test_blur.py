@@ -23,7 +23,7 @@ def slow(picture: np.ndarray, sigma: float) -> np.ndarray:
 @pytest.mark.parametrize("sigma", [0.1, 0.3, 0.7, 1.0, 1.7, 2.0])
 def test_blurred_as_by_dali_and_as_by_a_sum_over_the_window(sigma):
     noise = np.random.default_rng(3).integers(0, 256, (48, 40, 3), dtype=np.uint8)
-    plan = {"sigma": np.float32([sigma])}
+    plan = {"sigma": np.array([sigma], np.float32)}
     (got,) = on_host(GaussianBlur(), noise[None], plan)
     assert np.abs(got - slow(noise, sigma)).max() < 0.501
     (theirs,) = in_dali(GaussianBlur(), [noise[None]], [plan])

@@ -75,7 +75,7 @@ def test_hue_and_saturation_leave_gray_alone():
 
 def test_a_turned_hue_is_a_turn_of_i_and_q_rounded_and_clamped():
     """Colors at the corners of the cube leave it. The matrix of NTSC is known to three digits."""
-    clip = np.stack(np.meshgrid(*[np.uint8([0, 90, 255])] * 3), axis=-1).reshape(1, 3, 9, 3)
+    clip = np.stack(np.meshgrid(*[np.array([0, 90, 255], np.uint8)] * 3), axis=-1).reshape(1, 3, 9, 3)
     angle = np.deg2rad(24)
     turn = np.array([[1, 0, 0], [0, np.cos(angle), np.sin(angle)], [0, -np.sin(angle), np.cos(angle)]])
     mapped = clip @ (np.linalg.inv(YIQ) @ (turn * [[1], [1.1], [1.1]]) @ YIQ).T
@@ -144,7 +144,7 @@ def test_the_hosts_change_of_color_is_dalis(name):
     plan = Recolor.arrays([MAPS[name]])
     (theirs,) = in_dali(Recolor(), [picture], [plan])
     ours = on_host(Recolor(), picture, plan)
-    assert (ours.dtype, ours.shape) == (np.uint8, picture.shape)
+    assert (ours.dtype, ours.shape) == (np.dtype(np.uint8), picture.shape)
     difference = np.abs(ours.astype(int) - theirs)
     assert difference.max() <= 1  # halves and what is next to them, in another order of sums
     assert difference.mean() < 0.01

@@ -75,8 +75,9 @@ def test_a_region_is_scaled_as_by_pil_to_rounding_and_as_by_torch_inside(width, 
     frames = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
     start, end = scaled_crop(video(width, height), short_side=128, size=SIZE, y=0.3, x=0.8, flip=flip)
     got = shown(frames, [np.stack([start, end])], device=device)
-    np.testing.assert_allclose(got, scaled_part(frames, *zip(start, end, strict=True), SIZE), rtol=0, atol=0.51)
-    (top, bottom), (left, right) = (sorted(map(int, ends)) for ends in zip(start, end, strict=True))
+    rows, columns = zip(start, end, strict=True)
+    np.testing.assert_allclose(got, scaled_part(frames, rows, columns, SIZE), rtol=0, atol=0.51)
+    (top, bottom), (left, right) = (sorted(map(int, ends)) for ends in (rows, columns))
     region = torch.from_numpy(frames[:, top:bottom, left:right]).permute(0, 3, 1, 2).double()
     theirs = interpolate(region, (SIZE, SIZE), mode="bilinear", antialias=True).permute(0, 2, 3, 1).numpy()
     theirs = theirs[:, :, ::-1] if flip else theirs

@@ -1,6 +1,7 @@
 """Pasting in DALI, and in NumPy beside the decoder, against a slow renderer that knows only the drawn patches."""
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from dali_pipelines.plan.patches import Patches, draw_patches
 from tests.helpers import dali
 
 T, SIZE, R = 16, 112, 3
-DRAW = {"patches": R, "length": T, "size": SIZE, "velocity": 3.0, "growth": 0.025, "visible_prob": 0.8}
+DRAW: dict[str, Any] = {"patches": R, "length": T, "size": SIZE, "velocity": 3.0, "growth": 0.025, "visible_prob": 0.8}
 
 
 def resize(image_HWC: np.ndarray, height: int, width: int) -> np.ndarray:

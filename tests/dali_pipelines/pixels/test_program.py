@@ -47,7 +47,7 @@ def picture(seed: int, height: int, width: int) -> np.ndarray:
     """uint8 (height, width, 3): smooth as photos are, in strong colors."""
     rng = torch.Generator().manual_seed(seed)
     octaves = [torch.rand((1, 3, n * 3 // 4 + 1, n + 1), generator=rng) - 0.5 for n in (4, 8, 16, 32)]
-    total = sum(interpolate(o, (height, width), mode="bicubic") / o.shape[3] for o in octaves)
+    total = sum((interpolate(o, (height, width), mode="bicubic") / o.shape[3] for o in octaves), torch.zeros(()))
     return (128 + 120 * total / total.abs().max())[0].permute(1, 2, 0).round().to(torch.uint8).numpy()
 
 
@@ -168,7 +168,7 @@ BOXES = [(0, 0, 70, 98), (10, 20, 48, 48), (11, 21, 33, 47)]
 
 
 def clip_of(path: Path, frames: list[int]) -> EncodedClip:
-    return EncodedClip(np.fromfile(path, np.uint8), np.int32(frames), max(frames) + 1)
+    return EncodedClip(np.fromfile(path, np.uint8), np.array(frames, np.int32), max(frames) + 1)
 
 
 def test_the_binary_and_the_host_have_the_same_part_of_the_same_frames(tmp_path):
@@ -210,9 +210,9 @@ def test_operations_come_in_their_order_and_each_frame_has_its_own_colors(store)
     program = consecutive_views(lengths, *operations)
     plan = {
         **CropBox.arrays([(0, 16, 96, 96)] * 2, np.array([False, True])),
-        "rot90": np.float32([0, 1]),
+        "rot90": np.array([0, 1], np.float32),
         **Recolor.arrays(maps),
-        "sigma": np.float32([0, 1.5]),
+        "sigma": np.array([0, 1.5], np.float32),
     }
     got, expected = (program.host(clip, plan, steps=steps) for steps in (4, 1))
     for view in program.views:
@@ -250,7 +250,11 @@ def test_views_come_one_after_the_other_and_each_output_has_its_own():
     clip = np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1) * np.ones((1, 2, 2, 3), np.uint8)
     program = consecutive_views([2, 3, 1], Number(2), outputs={"clips": 2, "stills": 1}, normalization="half")
     for name, levels in {"clips": [0, 1, 3, 4, 5], "stills": [7]}.items():
-        (got,) = run_graph(lambda n, name=name: program.dali(n["clip"], {})[name], [{"clip": clip}], {"clip": "FHWC"})
+
+        def graph(n, name=name):
+            return program.dali(n["clip"], {})[name]
+
+        (got,) = run_graph(graph, [{"clip": clip}], {"clip": "FHWC"})
         np.testing.assert_allclose(got[:, 0, 0, 0], np.array(levels) / 127.5 - 1, atol=1e-6)
 
 
@@ -283,7 +287,7 @@ def test_an_operation_of_ones_own_runs_on_the_host_and_in_dali(store, device):
     assert program.schema()["threshold"] == ((2,), "float32")
     assert program.host_steps(gpu=False) == 2
     assert program.host_steps(gpu=True) == 1
-    plan = {**CropBox.arrays([(0, 0, 96, 96)] * 2, np.zeros(2, bool)), "threshold": np.float32([90, 256])}
+    plan = {**CropBox.arrays([(0, 0, 96, 96)] * 2, np.zeros(2, bool)), "threshold": np.array([90, 256], np.float32)}
     clip = read_clip(store, 0, np.arange(4))
     cut, made = (program.host(clip, plan, steps=steps) for steps in (1, 2))
     inverted = np.where(cut[:2] >= 90, 255 - cut[:2], cut[:2])

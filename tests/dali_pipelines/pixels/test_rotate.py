@@ -18,7 +18,7 @@ def picture(size: int) -> np.ndarray:
 @pytest.mark.parametrize("quarter", range(4))
 def test_a_quarter_turn_is_numpys_here_and_in_dali(quarter, size, device):
     clip = np.random.default_rng(1).integers(0, 256, (2, size, size, 3), dtype=np.uint8)
-    plan, view = {"rot90": np.float32([3, quarter])}, View(2, (), index=1)
+    plan, view = {"rot90": np.array([3, quarter], np.float32)}, View(2, (), index=1)
     (got,) = in_dali(Rot90(), [clip], [plan], view=view, device=device)
     assert (on_host(Rot90(), clip, plan, view=view) == got).all()
     assert (got == np.rot90(clip, quarter, axes=(1, 2))).all()
@@ -26,7 +26,7 @@ def test_a_quarter_turn_is_numpys_here_and_in_dali(quarter, size, device):
 
 def test_a_small_rotation_is_pils_but_for_ties_of_the_nearest_pixel(device):
     clip = smooth(1, 64, 64)
-    (got,) = in_dali(Rotate(), [clip], [{"degrees": np.float32([7.3])}], device=device)
+    (got,) = in_dali(Rotate(), [clip], [{"degrees": np.array([7.3], np.float32)}], device=device)
     theirs = np.asarray(Image.fromarray(clip[0]).rotate(7.3))
     assert (got[0] == theirs).all(-1).mean() > 0.97
     assert (got[0, 0, 0] == 0).all()  # a corner that opened
@@ -36,7 +36,7 @@ def test_a_small_rotation_is_pils_but_for_ties_of_the_nearest_pixel(device):
 @pytest.mark.parametrize(("quarters", "degrees"), [(0, 7.3), (1, -9.9), (2, 0.4), (3, 10.0)])
 def test_a_rotation_of_the_host_is_dalis_and_pils_but_for_ties_of_the_nearest_pixel(size, quarters, degrees):
     pixels = picture(size)
-    upright, plan = np.rot90(pixels, quarters)[None].copy(), {"degrees": np.float32([degrees])}
+    upright, plan = np.rot90(pixels, quarters)[None].copy(), {"degrees": np.array([degrees], np.float32)}
     (ours,) = on_host(Rotate(), upright, plan)
     (theirs,) = in_dali(Rotate(), [upright], [plan])
     assert (ours == theirs[0]).all(-1).mean() > 0.999

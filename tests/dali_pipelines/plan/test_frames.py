@@ -62,7 +62,7 @@ SPEEDS = (-4, -2, -1, 0, 1, 2, 4)
 @given(st.integers(1, 200), st.sampled_from(SPEEDS), st.integers(0, 2**32))
 def test_a_clip_at_a_speed_is_a_start_and_steps_and_backwards_its_mirror(num_frames, speed, seed):
     frames = clip_at_speed(num_frames, np.random.default_rng(seed), length=16, speed=speed)
-    assert (frames.dtype, frames.shape, frames.flags.c_contiguous) == (np.int32, (16,), True)
+    assert (frames.dtype, frames.shape, frames.flags.c_contiguous) == (np.dtype(np.int32), (16,), True)
     forwards = frames if speed >= 0 else frames[::-1]
     assert 0 <= forwards[0] <= max(0, num_frames - (15 * abs(speed) + 1))
     assert forwards.tolist() == [min(forwards[0] + i * abs(speed), num_frames - 1) for i in range(16)]
@@ -83,7 +83,7 @@ def test_the_interval_between_clips_is_the_specs(num_frames, interval):
     first = np.arange(16)
     for clips in draws:
         assert (clips - clips[0, 0]).tolist() == [(first + k * (16 + interval)).tolist() for k in range(3)]
-        assert (clips.dtype, clips.shape) == (np.int32, (3, 16))
+        assert (clips.dtype, clips.shape) == (np.dtype(np.int32), (3, 16))
     last_start = num_frames - 48 - 2 * interval
     assert {int(clips[0, 0]) for clips in draws} == set(range(last_start + 1))
 

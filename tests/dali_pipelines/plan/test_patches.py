@@ -1,5 +1,7 @@
 """Key frames, trajectories and masks against the figures of specs/ctp.md 0.4 and 1.1."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from dali_pipelines.pixels.paste import PastePatches
 from dali_pipelines.plan.keyframes import interpolate, sample_keys
 from dali_pipelines.plan.patches import Patches, draw_mask, draw_patches
 
-DRAW = {"patches": 3, "length": 16, "size": 112, "velocity": 3.0, "growth": 0.025, "visible_prob": 0.8}
+DRAW: dict[str, Any] = {"patches": 3, "length": 16, "size": 112, "velocity": 3.0, "growth": 0.025, "visible_prob": 0.8}
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +127,7 @@ def test_a_canvas_holds_every_visible_box_and_maps_it_to_its_source_and_its_plac
                 corners = np.array([[0, 0, 1], [x2 - x1, y2 - y1, 1]])
                 np.testing.assert_array_equal(corners @ arrays["patch_place"][place, t].T, [(x1, y1), (x2, y2)])
                 zoomed = corners @ arrays["patch_zoom"][place, t].T
-                np.testing.assert_allclose(zoomed, [(0, 0), cut_shape[::-1]], rtol=1e-6)
+                np.testing.assert_allclose(zoomed, [(0, 0), tuple(cut_shape[::-1])], rtol=1e-6)
                 weight = arrays["patch_rows"][place, t, ..., 0] * arrays["patch_columns"][place, t, ..., 0]
                 expected = np.zeros((112, 112))
                 expected[: y2 - y1, : x2 - x1] = patches.opacity[patch, t]

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,7 +98,10 @@ def test_joined_indexes_of_many_formats_are_the_index_of_all_records(tmp_path):
         )
         for i in range(9)
     }
-    classes = {"labels": {name: number for number, name in enumerate(records)}, "class_names": [*"abcdefghi"]}
+    classes: dict[str, Any] = {
+        "labels": {name: number for number, name in enumerate(records)},
+        "class_names": [*"abcdefghi"],
+    }
     Index.build(tmp_path / "whole", records, **classes).save()
     split = [{name: record for name, record in records.items() if int(name[1]) % 4 == part} for part in range(4)]
     parts = [Index.build(tmp_path, of, **classes) for of in split]

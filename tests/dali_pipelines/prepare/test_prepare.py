@@ -37,7 +37,9 @@ def test_a_folder_becomes_a_dataset_with_the_classes_of_its_folders(videos, tmp_
     now, before = (
         sum(path.stat().st_size for path in folder.rglob("[abc].*") if path.is_file()) for folder in (tmp_path, videos)
     )
-    percent, change = re.search(r"their sources are .* MB, (\d+)% (.*)", printed.out).groups()
+    told = re.search(r"their sources are .* MB, (\d+)% (.*)", printed.out)
+    assert told
+    percent, change = told.groups()
     assert change == ("saved" if now < before else "more now")
     assert int(percent) == pytest.approx(100 * abs(1 - now / before), abs=3)  # a file ends with some bytes more
     assert "next:\n  clipfeed pretrain --config ctp/r3d18_kinetics --data-dir" in printed.out

@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from configs.errors import UserError
-from dali_pipelines import prepare as command
 from dali_pipelines.prepare import job as jobs
+from dali_pipelines.prepare.engines import ENGINES
 from dali_pipelines.prepare.job import Failure, Job, store_video
 from dali_pipelines.store.encode import Encoding
 from dali_pipelines.store.index import Index
@@ -46,7 +46,7 @@ def contents(folder):
 
 @pytest.fixture(autouse=True)
 def in_one_process(monkeypatch):
-    monkeypatch.setitem(command.ENGINES, "local", here)
+    monkeypatch.setitem(ENGINES, "local", here)
 
 
 def here(function, jobs, workers):
@@ -99,7 +99,7 @@ def test_f02_a_file_that_came_after_the_dataset_is_not_replaced_either(place, tm
     }
 
 
-def test_f02_files_of_no_video_and_what_a_killed_run_left_are_not_in_the_way(place, tmp_path):
+def test_f02_files_of_no_video_and_what_a_killed_run_left_are_not_in_the_way(place, tmp_path, monkeypatch):
     """F02: a run knows what it had begun."""
     place("raw/a.mp4", "raw/b.mp4", "mine/videos/notes.txt")
     out = tmp_path / "mine"
@@ -111,11 +111,11 @@ def test_f02_files_of_no_video_and_what_a_killed_run_left_are_not_in_the_way(pla
                 raise SystemExit("killed after b.mp4 was written and before the journal heard of it")
             yield job, result
 
-    command.ENGINES["local"] = killed
+    monkeypatch.setitem(ENGINES, "local", killed)
     with pytest.raises(SystemExit):
         prepare(tmp_path / "raw", "--out", out, *SMALL)
     assert (out / "videos" / "b.mp4").exists()
-    command.ENGINES["local"] = here
+    monkeypatch.setitem(ENGINES, "local", here)
     assert prepare(tmp_path / "raw", "--out", out, *SMALL) == 0
     assert names(Index.load(out)) == ["a", "b"]
 
@@ -133,7 +133,7 @@ def test_f04_f05_f06_what_failed_for_a_passing_cause_is_tried_again(place, tmp_p
             failure = Crashed("SIGKILL") if cause == "crash" else Failure("out of luck", cause)
             yield job, failure if job.name == "a" else function(job)
 
-    command.ENGINES["local"] = failing
+    monkeypatch.setitem(ENGINES, "local", failing)
     for _ in range(2):
         assert prepare(tmp_path / "raw", "--out", out, *SMALL) == 3
         assert (
@@ -142,7 +142,7 @@ def test_f04_f05_f06_what_failed_for_a_passing_cause_is_tried_again(place, tmp_p
         )
         assert f"(the next run tries again: {cause})" in (out / "quarantine.csv").read_text()
     assert tried == ["a", "b", "bad", "a"]
-    command.ENGINES["local"] = here
+    monkeypatch.setitem(ENGINES, "local", here)
     assert prepare(tmp_path / "raw", "--out", out, *SMALL) == 3
     printed = capsys.readouterr().out
     assert "1 videos had failed for a passing cause and were tried again: 1 are stored now" in printed
@@ -183,9 +183,13 @@ def test_f06_a_decode_error_where_memory_is_short_is_a_passing_cause(monkeypatch
     """F06: a decoder that gets no memory says "Invalid data"."""
     (tmp_path / "a.mp4").write_text("no video")
     job = Job("a", tmp_path / "a.mp4", tmp_path / "out.mp4", Encoding())
-    assert store_video(job).passing == ""
+    failed = store_video(job)
+    assert isinstance(failed, Failure)
+    assert failed.passing == ""
     monkeypatch.setattr(jobs, "ROOM", 1 << 60)  # which no machine has
-    assert store_video(job).passing == "memory"
+    failed = store_video(job)
+    assert isinstance(failed, Failure)
+    assert failed.passing == "memory"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -3,6 +3,7 @@
 import csv
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def prepare(source: Path, out: Path, *more: str) -> int:
     return main([str(source), "--out", str(out), "--labels", "none", "--workers", "1", "--crf", "4", *more])
 
 
-GOOD = {
+GOOD: dict[str, dict[str, Any]] = {
     "1": {"names": numbered(5)},
     "as gray": {"names": numbered(5), "mode": "L"},
     "deep/unpadded.v1": {"names": numbered(5, "img_{}.png", first=8)},

@@ -6,8 +6,8 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from dali_pipelines.store import encode
 from dali_pipelines.store.encode import Encoding, write_frames
+from dali_pipelines.store.encoders import ENCODERS
 from dali_pipelines.store.fmp4 import decoder_config, read_layout
 from dali_pipelines.store.headers import H264Sps, read_h264_sps
 from dali_pipelines.store.nal import read_sps
@@ -124,7 +124,7 @@ def test_what_is_stored_suits_a_gpu(tmp_path, codec):
 
 
 def test_key_frames_alone_as_x264_writes_them_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setitem(encode.ENCODERS, "h264", replace(encode.ENCODERS["h264"], of_key_frames={}))
+    monkeypatch.setitem(ENCODERS, "h264", replace(ENCODERS["h264"], of_key_frames={}))
     with pytest.raises(RuntimeError, match=r"libx264 .* asks for 1 surface, 2 are needed .* use --codec vp9"):
         store(tmp_path / "a.mp4", "h264", 1)
     assert list(tmp_path.iterdir()) == []

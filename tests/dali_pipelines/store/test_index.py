@@ -158,7 +158,12 @@ def test_fragments_side_by_side_are_one_read(tmp_path, monkeypatch):
     index.path(0).write_bytes(bytes(range(31)))
     reads = []
     preadv = os.preadv
-    monkeypatch.setattr(os, "preadv", lambda *arguments: reads.append(arguments[2]) or preadv(*arguments))
+
+    def noted(*arguments):
+        reads.append(arguments[2])
+        return preadv(*arguments)
+
+    monkeypatch.setattr(os, "preadv", noted)
     clip = read_clip(index, 0, np.array([4, 0, 3]))
     assert clip.data.tolist() == [*range(6), *range(13, 24)]
     assert reads == [0, 13]  # the init segment with the first fragment, then two fragments

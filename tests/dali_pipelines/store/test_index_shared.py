@@ -82,10 +82,13 @@ class NumFrames:
 @pytest.mark.slow
 def test_a_worker_that_starts_after_the_index_was_replaced_ends_the_run_in_words(index):
     asked = NumFrames(index)
-    with Pool(asked, workers=1, ahead=1) as pool:
+    with Pool[int, int](asked, workers=1, ahead=1) as pool:
         assert list(pool.run([0, 1])) == [(0, 5), (1, 7)]
     Index.build(index.root, {"other": RECORDS["c"]}).save()
-    with Pool(asked, workers=1, ahead=1) as pool, pytest.raises(UserError, match="was replaced while it was in use"):
+    with (
+        Pool[int, int](asked, workers=1, ahead=1) as pool,
+        pytest.raises(UserError, match="was replaced while it was in use"),
+    ):
         list(pool.run([0, 1]))
 
 
@@ -158,8 +161,10 @@ def test_the_journal_keeps_fragments_short_and_reads_what_older_versions_wrote(t
         old["record"]["fragments"] = fragments
         (tmp_path / "prepare.jsonl").write_text(f"{json.dumps(settings)}\n{json.dumps(old)}\n")
         with Journal(tmp_path, settings) as journal:
-            assert list(journal.entries["v"].record.fragments) == list(record.fragments)
-            assert journal.entries["v"].record.container == "mp4"
+            entered = journal.entries["v"].record
+            assert entered is not None
+            assert list(entered.fragments) == list(record.fragments)
+            assert entered.container == "mp4"
 
 
 def test_a_damaged_line_of_the_journal_is_refused(tmp_path):

@@ -11,6 +11,7 @@ from nvidia.dali import fn
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.store import encode
 from dali_pipelines.store.encode import Encoding, write_video
+from dali_pipelines.store.encoders import ENCODERS
 from dali_pipelines.store.files import video_path
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.mp4 import plain_mp4
@@ -31,7 +32,7 @@ OPEN = ["-bf", "3", "-b_strategy", "0", "-x264-params", "keyint=9:min-keyint=9:s
 def with_header_of_key_frames_alone(write):
     """Writes as the store did before, with x264 told that there are key frames alone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(encode.ENCODERS, "h264", replace(encode.ENCODERS["h264"], of_key_frames={}))
+        patch.setitem(ENCODERS, "h264", replace(ENCODERS["h264"], of_key_frames={}))
         patch.setattr(encode, "why_unfit", lambda *_: "")
         return write()
 
@@ -174,7 +175,7 @@ def test_a_header_that_asks_for_enough_is_left_alone(dataset, name):
     clip = read_clip(index, row_of[name], np.arange(2, 7))
     configs = []
     for data in (clip.data, plain_mp4(clip)):
-        with av.open(io.BytesIO(data)) as container:
+        with av.open(io.BytesIO(data.tobytes())) as container:
             configs.append(container.streams.video[0].codec_context.extradata)
     assert configs[0] == configs[1]
 

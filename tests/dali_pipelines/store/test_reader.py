@@ -145,8 +145,8 @@ def test_the_matrix_tag_is_ignored(tmp_path):
     tagged = tmp_path / "tagged.mp4"
     run_ffmpeg("-i", plain, "-c", "copy", "-bsf:v", "h264_metadata=matrix_coefficients=1", tagged)
     frames = np.arange(3, dtype=np.int32)
-    decoded = [decode_rgb(EncodedClip(np.fromfile(path, np.uint8), frames, 3)) for path in (plain, tagged)]
-    assert np.array_equal(*decoded)
+    first, second = (decode_rgb(EncodedClip(np.fromfile(path, np.uint8), frames, 3)) for path in (plain, tagged))
+    assert np.array_equal(first, second)
     assert not np.array_equal(read_video(plain), read_video(tagged))  # the binary does mind it
 
 

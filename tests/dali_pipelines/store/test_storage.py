@@ -58,7 +58,9 @@ def test_a_storage_is_one_class_behind_index_and_reader(vp9_store, memory):
         there, here = read_clip(index, row, frames), read_clip(vp9_store, row, frames)
         assert there.data.tobytes() == here.data.tobytes()
         assert there.frames.tolist() == here.frames.tolist()
-    asked = {location.removeprefix("memory://bucket/data/") for location in storage.STORAGES["memory"].asked}
+    memory = storage.STORAGES["memory"]
+    assert isinstance(memory, Memory)
+    asked = {location.removeprefix("memory://bucket/data/") for location in memory.asked}
     assert asked == {"index.npz", *(f"videos/{vp9_store.names.text(row)}.mp4" for row in (0, 11))}
 
 

@@ -1,6 +1,7 @@
 """Concepts, data side: which frames, and what each of the four views is made of."""
 
 from functools import cache
+from typing import cast
 
 import numpy as np
 import pytest
@@ -66,7 +67,8 @@ class Fixed:
 def test_the_numbers_are_those_of_the_formula():
     expected = [min(round(1.25 * k + 7), 44) for k in range(32)]  # Python, too, rounds halves to even
     assert (expected[2], expected[6], expected[31]) == (10, 14, 44)  # 9.5, 14.5 and 45.75
-    assert draw_frames(45, Fixed(), Config()).tolist() == [*expected, expected[3], expected[19]]
+    frames = draw_frames(45, cast(np.random.Generator, Fixed()), Config())
+    assert frames.tolist() == [*expected, expected[3], expected[19]]
 
 
 @pytest.mark.slow
@@ -151,7 +153,7 @@ def test_views_are_what_pil_crops_flips_and_scales(cfg):
     coarse = rng.integers(0, 200, (sum(cfg.lengths), 6, 8, 3), dtype=np.uint8)
     pictures = [Image.fromarray(c).resize((96, 72), Image.Resampling.BICUBIC) for c in coarse]
     drawn = plan(video(width=96, height=72), generator(1, Stream.SAMPLE, 0), cfg)
-    drawn |= {"box_mirror": np.float32([1, 0, 0, 1])}
+    drawn |= {"box_mirror": np.array([1, 0, 0, 1], np.float32)}
     drawn |= Recolor.arrays([shift(t) for t in range(len(pictures))])  # tells the frames' maps apart
     drawn["frames"] = np.stack([np.asarray(p) for p in pictures])
 
@@ -163,18 +165,18 @@ def test_views_are_what_pil_crops_flips_and_scales(cfg):
         levels = np.minimum(np.asarray(cut, float) + t, 255)
         expected.append(levels[:, :: -1 if drawn["box_mirror"][v] else 1])
     for name, rows in {"clips": views < 2, "stills": views >= 2}.items():
-        (got,) = run_graph(
-            lambda n, name=name: Task("concepts", cfg).graph(n["frames"], n)[name],
-            [drawn],
-            {"frames": "FHWC"},
-        )
-        levels = 255 * (got * np.float32(STD) + np.float32(MEAN))
+
+        def graph(n, name=name):
+            return Task("concepts", cfg).graph(n["frames"], n)[name]
+
+        (got,) = run_graph(graph, [drawn], {"frames": "FHWC"})
+        levels = 255 * (got * np.array(STD, np.float32) + np.array(MEAN, np.float32))
         assert np.abs(levels - np.array(expected)[rows]).max() <= 2.1
 
 
 def test_captions_name_the_frames_and_the_flip():
     drawn = plan(video(), generator(0, Stream.SAMPLE, 0), Config())
-    drawn["box_mirror"] = np.float32([0, 1, 1, 0])
+    drawn["box_mirror"] = np.array([0, 1, 1, 0], np.float32)
     captions = Task("concepts", Config()).annotate(drawn).captions
     frames = drawn["frames"]
     assert captions == [

@@ -7,7 +7,7 @@ from PIL import Image, ImageFilter
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.pixels.blur import GaussianBlur
 from dali_pipelines.pixels.color import Recolor
-from dali_pipelines.pixels.operation import View
+from dali_pipelines.pixels.operation import Plan, View
 from dali_pipelines.plan.color_map import IDENTITY, gain
 from dali_pipelines.plan.overlap import RATES
 from dali_pipelines.plan.rng import Stream, generator
@@ -25,10 +25,10 @@ def execute(plans, clips, cfg):
     return run_graph(lambda n: Task("cstp", cfg).graph(n["clip"], n)["clips"], samples, {"clip": "FHWC"})
 
 
-def find_plans(count, cfg, size, *, plain):
+def find_plans(count, cfg, size: tuple[int, int], *, plain):
     """Plans with or without the strong branch in both clips."""
     rng = np.random.default_rng(7)
-    found = []
+    found: list[Plan] = []
     while len(found) < count:
         drawn = plan(VideoInfo("v", 60, *size, 25.0, 0), rng, cfg)
         small = drawn["degrees"] != 0
@@ -93,7 +93,7 @@ def test_blur_is_gaussian_and_pils_differs_by_this_much(sigma, deviation, device
     """PIL's three boxes blur more than a sampled Gaussian below sigma 1: mean gray levels on white noise, where the
     difference is largest. On frames of real videos: 1.5 levels at 0.3, 0.9 at 0.7, 0.5 from 1 on."""
     noise = np.random.default_rng(8).integers(0, 256, (1, 48, 48, 3), dtype=np.uint8)
-    clip, plan = noise.astype(np.float32), {"sigma": np.float32([0, sigma])}
+    clip, plan = noise.astype(np.float32), {"sigma": np.array([0, sigma], np.float32)}
     (got,) = in_dali(GaussianBlur(), [clip], [plan], view=View(1, (), index=1), device=device)
     inside = slice(6, -6)
     expected = gaussian(clip, sigma)
@@ -105,7 +105,7 @@ def test_blur_is_gaussian_and_pils_differs_by_this_much(sigma, deviation, device
 
 def test_sigma_0_does_not_blur():
     noise = np.random.default_rng(9).integers(0, 256, (2, 20, 20, 3)).astype(np.float32)
-    (got,) = in_dali(GaussianBlur(), [noise], [{"sigma": np.float32([0, 2])}])
+    (got,) = in_dali(GaussianBlur(), [noise], [{"sigma": np.array([0, 2], np.float32)}])
     assert (got == noise).all()
 
 
@@ -119,6 +119,8 @@ def test_annotations_draw_the_same_part_of_the_picture_in_both_clips_and_know_wh
     plans = find_plans(16, cfg, (100, 80), plain=True)
     for drawn, result in zip(plans, execute(plans, [ramp] * 16, cfg), strict=True):
         said = annotate(drawn, cfg)
+        assert said.boxes is not None
+        assert said.up is not None
         means, sizes = [], []
         for v in range(2):
             assert f"rotated by {90 * drawn['rotation'][v]} degrees" in said.captions[v]

@@ -62,7 +62,7 @@ def test_each_clip_has_a_stride_of_its_own_from_1_to_4(plans):
     steps = np.diff(clips, axis=2).mean(2)  # jitter moves it by less than 3/15
     strides = np.round(steps).astype(int)
     assert abs(steps - strides).max() <= 3 / 15 + 1e-6
-    shares = np.histogram2d(*strides.T, bins=np.arange(0.5, 5))[0] / len(plans)
+    shares = np.histogram2d(strides[:, 0], strides[:, 1], bins=np.arange(0.5, 5))[0] / len(plans)
     assert shares == pytest.approx(np.full((4, 4), 1 / 16), abs=0.02)
 
 

@@ -1,5 +1,7 @@
 """Training clips of recognition: pixels against PIL and numpy, draws against specs/ctp.md 3 and evaluation.md 3."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,7 +19,7 @@ from tests.helpers.dali import run_graph
 pytestmark = pytest.mark.slow
 
 IMAGENET = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-COCLR = {"area": (0.2, 1.0), "jitter": (0.4, 0.4, 0.4, 0.1), "flip_prob": 0.5}
+COCLR: dict[str, Any] = {"area": (0.2, 1.0), "jitter": (0.4, 0.4, 0.4, 0.1), "flip_prob": 0.5}
 """specs/evaluation.md 3."""
 
 

@@ -59,7 +59,7 @@ def test_the_label_is_how_often_the_clip_was_turned_counter_clockwise():
     before = clips_of([upright(sample) for sample in drawn], CFG)
     assert {int(sample["labels"]) for sample in drawn} == {0, 1, 2, 3}
     for sample, still, clip in zip(drawn, before, clips_of(drawn, CFG), strict=True):
-        np.testing.assert_allclose(clip, np.rot90(still, sample["labels"], axes=(1, 2)), atol=1e-4)
+        np.testing.assert_allclose(clip, np.rot90(still, int(sample["labels"]), axes=(1, 2)), atol=1e-4)
 
 
 def test_counter_clockwise_is_what_pil_means_by_it():

@@ -71,7 +71,7 @@ def test_the_graph_shows_the_frames_in_the_order_of_the_plan():
     cfg = Config(num_frames=4, size=16, short_sides=(16,))
     drawn = plan(VideoInfo("v", 50, 24, 20, 25.0, 0), generator(0, Stream.SAMPLE, 0, 0), cfg)
     drawn |= Recolor.arrays([IDENTITY] * 4)
-    frames = np.uint8([40, 30, 20, 10]).reshape(4, 1, 1, 1) * np.ones((1, 20, 24, 3), np.uint8)
+    frames = np.array([40, 30, 20, 10], np.uint8).reshape(4, 1, 1, 1) * np.ones((1, 20, 24, 3), np.uint8)
     (clip,) = run_graph(
         lambda n: Task("speednet", cfg).graph(n["frames"], n)["clips"],
         [{**drawn, "frames": frames}],
