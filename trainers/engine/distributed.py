@@ -4,7 +4,7 @@ import os
 import socket
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -15,6 +15,9 @@ from torch import Tensor, distributed, nn
 from configs.errors import UserError
 from configs.schema import Train
 from trainers.engine.devices import choose_device
+
+TOLD_TIMEOUT = timedelta(seconds=30)
+"""For all ranks to learn that they do not fit each other."""
 
 T = TypeVar("T")
 Net = TypeVar("Net", bound=nn.Module)
@@ -136,6 +139,10 @@ def _require_same_device(store: distributed.Store, ranks: Ranks) -> None:
     devices = [device.decode() for device in store.multi_get(keys)]  # waits for all
     for rank, device in enumerate(devices):
         if device.split()[0] != devices[0].split()[0]:
+            store.set(f"told/{ranks.rank}", "")
+            if ranks.rank == 0:  # whose process holds the store: it stays until all have read
+                with suppress(RuntimeError):
+                    store.wait([f"told/{other}" for other in range(ranks.world_size)], TOLD_TIMEOUT)
             raise UserError(
                 f"the ranks differ in their device: rank 0 has {devices[0]}, rank {rank} has {device}; with --device "
                 "cuda the rank without a GPU says why, with --device cpu all train on the CPU"
