@@ -2,16 +2,14 @@
 
 import shlex
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-import configs
+from configs.recipes import find_ours, recipes
 from configs.schema import Config, Recognition
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.storage import is_url
 
-CONFIGS = Path(configs.__path__[0])
 PRETRAIN = "ctp/r3d18_kinetics"
 FINETUNE = "recognition/ctp_r3d18_ucf101"
 """Recipes of the usual backbone, the first without a list: it takes all videos."""
@@ -51,7 +49,7 @@ def command(name: str, recipe: str, index: Index, *more: str) -> str:
 
     That is the lists, which are those that lie in the dataset, and a batch that is not larger than it.
     """
-    tree = _read(recipe)
+    tree = yaml.safe_load(find_ours(recipe).read_text(encoding="utf-8"))  # to check it would need DALI
     lists = dict(zip(("list", "test_list"), lists_in(index.root), strict=True))
     if tree["task"] != "recognition":
         del lists["test_list"]
@@ -69,11 +67,7 @@ def command(name: str, recipe: str, index: Index, *more: str) -> str:
 
 def recognition_recipe(task: str, backbone: str) -> str:
     """Return the recipe to finetune a backbone with: one of the task's own where there is one, or else any."""
-    found = [
-        f"recognition/{path.stem}"
-        for path in sorted((CONFIGS / "recognition").glob("*.yaml"))
-        if _read(f"recognition/{path.stem}")["backbone"] == backbone
-    ]
+    found = [recipe.name for recipe in recipes() if (recipe.task, recipe.backbone) == ("recognition", backbone)]
     return next((name for name in found if f"/{task}_" in name), found[0] if found else "")
 
 
@@ -88,8 +82,3 @@ def lists_in(root: str | Path) -> tuple[str, str]:
 def _labeled(index: Index) -> bool:
     """Tell whether every video has a class."""
     return bool(index.class_names) and bool((index.labels >= 0).all())
-
-
-def _read(recipe: str) -> Any:
-    """Read a recipe as it stands: to check it would need DALI."""
-    return yaml.safe_load((CONFIGS / f"{recipe}.yaml").read_text(encoding="utf-8"))

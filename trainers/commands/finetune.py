@@ -19,9 +19,9 @@ from dali_pipelines.store.storage import exists
 from nets import backbones
 from nets.classifier import Classifier
 from trainers.commands.options import add_options, overrides, parse
+from trainers.commands.training import on_ranks, say, train
 from trainers.engine.build import build_loader, build_run, check_recipe
-from trainers.engine.distributed import Ranks, exit_status, ignored_options, start
-from trainers.engine.fit import dry_run, fit
+from trainers.engine.distributed import Ranks
 from trainers.engine.loop import Ending
 from trainers.evaluation.split_notes import trained_on, untrained_classes
 from trainers.evaluation.validation import Validator
@@ -62,17 +62,11 @@ def main(argv: list[str]) -> int:
     if args.mode == "scratch" and args.pretrained != "none":
         raise UserError(f"--mode scratch starts from random weights and takes no --pretrained {args.pretrained}")
 
-    with start(args.device) as ranks:
-        for note in ignored_options(config.train, ranks) if ranks.rank == 0 else []:
-            print(f"note: {note}", flush=True)
-        ending = work(config, ranks, args)
-        if ranks.rank == 0:
-            print(ending.words, flush=True)
-    return exit_status(128 + ending.signal if ending.signal else 0)
+    return on_ranks(config, args, work)
 
 
 def work(config: Recognition, ranks: Ranks, args: argparse.Namespace) -> Ending:
-    """Train, or make the dry run; return how it ended. A function of its own for the reason of `pretrain.work`."""
+    """Train, or make the dry run; return how it ended."""
     listed = open_data(config.data, "train")
     index, held_out = split(config, listed.index)
     notes = listed.notes + split_notes(config, index)
@@ -87,23 +81,13 @@ def work(config: Recognition, ranks: Ranks, args: argparse.Namespace) -> Ending:
             identity["pretrained"] = ranks.on_rank0(lambda: weights.sha256)
             identity["pretrained_path"] = str(weights.path)
             notes += clip_differences(config, weights.clip)
-        for note in notes if ranks.rank == 0 else []:
-            print(f"note: {note}", flush=True)
+        say(notes, ranks)
         if args.mode == "linear":
             net.freeze()
         folder = Path(config.work_dir, "checkpoints")
         validator = Validator(held_out, config, ranks, folder) if held_out is not None else None
         run = build_run(config, ranks, loader, net, identity=identity, classes=index.class_names, validator=validator)
-        if args.dry_run:
-            return dry_run(run)
-        return fit(
-            run,
-            loader,
-            resume_from=args.resume,
-            max_steps=args.max_steps,
-            missing=listed.missing,
-            next_steps=after_finetune(config),
-        )
+        return train(run, loader, args, missing=listed.missing, next_steps=lambda: after_finetune(config))
     finally:
         loader.close()
 

@@ -4,6 +4,7 @@ Plain `python` trains in one process.
 """
 
 import argparse
+from functools import partial
 
 import torch
 
@@ -15,9 +16,9 @@ from dali_pipelines.datasets.open import open_data
 from dali_pipelines.next_steps import after_pretrain
 from nets.tasks import build_task
 from trainers.commands.options import add_options, overrides, parse
+from trainers.commands.training import on_ranks, say, train
 from trainers.engine.build import build_loader, build_run, check_recipe
-from trainers.engine.distributed import Ranks, exit_status, ignored_options, start
-from trainers.engine.fit import dry_run, fit
+from trainers.engine.distributed import Ranks
 from trainers.engine.loop import Ending
 
 
@@ -48,38 +49,20 @@ def main(argv: list[str]) -> int:
         print(dump(config), end="")
         return 0
     check_recipe(config)
-    with start(args.device) as ranks:
-        for note in ignored_options(config.train, ranks) if ranks.rank == 0 else []:
-            print(f"note: {note}", flush=True)
-        ending = work(config, ranks, args)
-        if ranks.rank == 0:
-            print(ending.words, flush=True)
-    return exit_status(128 + ending.signal if ending.signal else 0)
+    return on_ranks(config, args, work)
 
 
 def work(config: Config, ranks: Ranks, args: argparse.Namespace) -> Ending:
-    """Train, or make the dry run; return how it ended.
-
-    A function of its own, so that the network is freed before `start` ends the process group. If DDP holds the
-    group's last reference, it frees it under the GIL, for which gloo's thread may be waiting: the rank never exits.
-    """
+    """Train, or make the dry run; return how it ended."""
     dataset = open_data(config.data)
-    for note in dataset.notes if ranks.rank == 0 else []:
-        print(f"note: {note}", flush=True)
+    say(dataset.notes, ranks)
     loader = build_loader(config, ranks, dataset.index)
     try:
         torch.manual_seed(config.seed)
         net = build_task(config.task, config.backbone, loader.task.batch_schema, config.net)
         run = build_run(config, ranks, loader, net)
-        if args.dry_run:
-            return dry_run(run)
-        return fit(
-            run,
-            loader,
-            resume_from=args.resume,
-            max_steps=args.max_steps,
-            missing=dataset.missing,
-            next_steps=after_pretrain(config, loader.index),
+        return train(
+            run, loader, args, missing=dataset.missing, next_steps=lambda: after_pretrain(config, loader.index)
         )
     finally:
         loader.close()

@@ -1,7 +1,7 @@
 """A whole run in its work dir, and a dry run that writes nothing."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -22,12 +22,12 @@ def fit(
     resume_from: str,
     max_steps: int | None,
     missing: Sequence[str] = (),
-    next_steps: Sequence[str] = (),
+    next_steps: Callable[[], Sequence[str]] = tuple,
 ) -> Ending:
     """Train in the config's work_dir, from its newest checkpoint on.
 
     Videos that are too short are listed in too_short.csv there, those of the list that are `missing` in missing.csv.
-    What another run has left is moved aside. `next_steps` are said at the end of the last step.
+    What another run has left is moved aside. `next_steps` is asked, on the first rank, what to say after the last step.
 
     Raises:
         UserError: a work dir that takes no files, in which another run is training, or that this run does not fit.
@@ -38,7 +38,9 @@ def fit(
         # Rank 0 holds the lock of all.
         run.ranks.on_rank0(lambda: stack.enter_context(locked(work_dir)))
         ending = _fit(run, loader, work_dir, resume_from, max_steps, missing)
-    return ending if ending.step < run.total_steps else replace(ending, words="\n".join([ending.words, *next_steps]))
+    if ending.step < run.total_steps or run.ranks.rank:
+        return ending
+    return replace(ending, words="\n".join([ending.words, *next_steps()]))
 
 
 def _fit(
