@@ -4,7 +4,6 @@ Plain `python` trains in one process.
 """
 
 import argparse
-from functools import partial
 
 import torch
 
