@@ -61,11 +61,20 @@ def pretrained(root, tmp_path_factory) -> Path:
     return step_of_ctp(root, tmp_path_factory.mktemp("pretrained"))
 
 
-def train(folder: Path, root: Path, *args: object, name: str = "run") -> Path:
-    """`finetune.py` in folder/name with these arguments; that folder."""
+def write_recipe(folder: Path, root: Path, name: str) -> Path:
     recipe = folder / f"{name}.yaml"
     recipe.write_text(RECIPE.format(work_dir=folder / name, root=root))
+    return recipe
+
+
+def run_recipe(recipe: Path, *args: object) -> None:
+    """`finetune.py` with these arguments."""
     finetune.main(["--config", str(recipe), "--device", "cpu", *map(str, args)])
+
+
+def train(folder: Path, root: Path, *args: object, name: str = "run") -> Path:
+    """`finetune.py` in folder/name with these arguments; that folder."""
+    run_recipe(write_recipe(folder, root, name), *args)
     return folder / name
 
 

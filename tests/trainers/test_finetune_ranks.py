@@ -15,7 +15,7 @@ from configs.schema import Recognition
 from dali_pipelines.datasets.open import open_dataset
 from tests.helpers.ranks import on_ranks, two_ranks
 from tests.helpers.runs import ROOT
-from tests.trainers.test_finetune import labeled, read, train, validations
+from tests.trainers.test_finetune import labeled, read, run_recipe, validations, write_recipe
 from tests.trainers.test_loop import history, lines
 from trainers.commands import finetune
 from trainers.engine.distributed import Ranks
@@ -31,8 +31,8 @@ COMMON = (
 MODES = ("linear", "scratch")
 
 
-def finetune_noting(folder: str, dataset: str, mode: str) -> None:
-    """The command in folder/<mode>, and as JSON in folder/<mode>/rank<N> what each validation gave this rank."""
+def finetune_noting(recipe: Path, mode: str) -> None:
+    """The command, and as JSON in its work dir, as rank<N>, what each validation gave this rank."""
     measured, validate = [], Validator.__call__
 
     def noted(validator: Validator, *args):
@@ -41,13 +41,13 @@ def finetune_noting(folder: str, dataset: str, mode: str) -> None:
         return {name: value for name, value in measured[-1].items() if name != "buffers"}
 
     with mock.patch.object(Validator, "__call__", noted):
-        train(Path(folder), Path(dataset), "--mode", mode, "--pretrained", "none", *COMMON, name=mode)
-    Path(folder, mode, f"rank{os.environ.get('RANK', '0')}").write_text(json.dumps(measured))
+        run_recipe(recipe, "--mode", mode, "--pretrained", "none", *COMMON)
+    Path(recipe.with_suffix(""), f"rank{os.environ.get('RANK', '0')}").write_text(json.dumps(measured))
 
 
-def visit(rank: int, folder: str, dataset: str, mode: str) -> None:
+def visit(rank: int, recipe: Path, mode: str) -> None:
     """One of two ranks."""
-    finetune_noting(folder, dataset, mode)
+    finetune_noting(recipe, mode)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def root(vp9_store, tmp_path_factory) -> Path:
 def one(root, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("one")
     for mode in MODES:
-        finetune_noting(str(folder), str(root), mode)
+        finetune_noting(write_recipe(folder, root, mode), mode)
     return folder
 
 
@@ -67,7 +67,7 @@ def one(root, tmp_path_factory) -> Path:
 def two(root, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("two")
     for mode in MODES:
-        on_ranks(visit, str(folder), str(root), mode)
+        on_ranks(visit, write_recipe(folder, root, mode), mode)
     return folder
 
 
