@@ -1,0 +1,1 @@
+"""Faults injected into real runs, and what was left of them: `python -m bench.faults`."""

@@ -1,0 +1,51 @@
+"""Injects faults into real runs and counts what survived: `python -m bench.faults --json bench/results/faults.json`.
+
+All of them take a day on two cores: name some, and shorten them with --scale. The file keeps the rows of the others.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from bench.faults import soak
+from bench.faults.row import Row, save, table
+from configs.errors import UserError, run_cli
+
+FAULTS: dict[str, Callable[[float, Path], Iterator[Row]]] = {
+    "soak": soak.inject,
+}
+"""Each yields rows as they are done, from a share of the full number of faults and an empty folder."""
+
+
+def parse_args(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.faults", description="What survives which fault?")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(FAULTS)} (all)")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the full number of faults (1)")
+    parser.add_argument("--work-dir", type=Path, default=Path("runs/faults"), help="for what they write (runs/faults)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there, beside those of other faults")
+    args = parser.parse_args(argv)
+    if not args.scale > 0:
+        raise UserError(f"--scale {args.scale}: above 0")
+    if unknown := [name for name in args.names if name not in FAULTS]:
+        raise UserError(f"no fault {unknown[0]!r}; there are {', '.join(FAULTS)}")
+    return args
+
+
+def main(argv: list[str]) -> int:
+    args = parse_args(argv)
+    command = " ".join(["python -m bench.faults", *args.names, *(["--scale", f"{args.scale:g}"] * (args.scale != 1))])
+    rows = []
+    for name in args.names or FAULTS:
+        folder = args.work_dir / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for row in FAULTS[name](args.scale, folder):
+            rows.append(row)
+            print(*row.cells(), sep=" | ", flush=True)
+            if args.json:  # at once: the next fault may take hours
+                save(args.json, [row], command=command)
+    print(table(rows))
+    return int(not all(row.passed for row in rows))
+
+
+if __name__ == "__main__":
+    run_cli(main)

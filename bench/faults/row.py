@@ -1,0 +1,53 @@
+"""One line of bench/results/faults.json: what was injected, and what came of it."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.machine import machine
+from bench.report import markdown
+from dali_pipelines.store.files import replacing
+
+HEAD = ("fault", "injected", "survived", "lost or repeated", "bits equal")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of one kind of fault."""
+
+    fault: str
+    """In words; a later measurement of the same replaces this one."""
+    injected: int
+    survived: int
+    """After how many of them the work went on, or ended as it is documented to."""
+    lost_or_repeated: int
+    """Samples, steps, frames or files: `details` says which."""
+    bits_equal: bool | None
+    """Whether the results are those without faults; None where there is nothing to compare."""
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        return self.survived == self.injected and not self.lost_or_repeated and self.bits_equal is not False
+
+    def cells(self) -> tuple[str, ...]:
+        """Return what a table shows, in the order of HEAD."""
+        bits = {True: "yes", False: "NO", None: "-"}[self.bits_equal]
+        return (self.fault, f"{self.injected:,}", f"{self.survived:,}", f"{self.lost_or_repeated:,}", bits)
+
+
+def save(path: Path, rows: Iterable[Row], *, command: str) -> None:
+    """Write rows, each with its command and machine, and keep those of other faults that are there."""
+    old = json.loads(path.read_text())["faults"] if path.exists() else {}
+    new = {row.fault: {**asdict(row), "command": command, "machine": machine()} for row in rows}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        lines = ",\n".join(f"{json.dumps(fault)}: {json.dumps(row)}" for fault, row in (old | new).items())
+        temporary.write_text(f'{{"faults": {{\n{lines}\n}}}}\n')
+
+
+def table(rows: Iterable[Row]) -> str:
+    """Return rows as a Markdown table."""
+    return "\n".join(markdown(HEAD, (row.cells() for row in rows)))

@@ -1,0 +1,94 @@
+"""Two hours of training with workers, checkpoints and loggers: does its memory stay flat?"""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import psutil
+import yaml
+
+from bench.data import bench_store
+from bench.faults.row import Row
+from dali_pipelines.progress import bar
+from trainers.engine.checkpoint import list_steps
+
+SECONDS, EVERY_S = 7200, 10
+WARM_UP, MOST_GROWTH = 0.1, 0.02
+"""Shares: of the time that is not looked at, as caches fill; and of the memory, which may be gained in the rest."""
+
+RECIPE = {
+    "task": "ctp",
+    "backbone": "r3d_tiny",
+    "plan": {"num_frames": 16, "size": 112, "short_sides": [128], "strides": [1, 2]},
+    "net": {"hidden": 64},
+    "train": {
+        "epochs": 10**6,
+        "global_batch": 8,
+        "checkpoint_every": 50,
+        "keep": 2,
+        "log_every": 10,
+        "loggers": ["tensorboard", "csv"],
+    },
+}
+
+
+def inject(scale: float, folder: Path) -> Iterator[Row]:
+    """Train for two hours, and yield a row with the memory of all processes, their files and shared memory."""
+    data = {"root": str(bench_store()), "workers": 2, "threads": 1}
+    recipe = folder / "soak.yaml"
+    recipe.write_text(yaml.safe_dump(RECIPE | {"work_dir": str(folder / "run"), "data": data}))
+    command = [sys.executable, "trainers/pretrain.py", "--config", recipe, "--device", "cpu"]
+    samples = []
+    with (folder / "output.txt").open("a") as output:
+        run = subprocess.Popen(command, stdout=output, stderr=output)
+        try:
+            began = time.monotonic()
+            progress = bar(desc="soak", total=int(SECONDS * scale))
+            while (passed := time.monotonic() - began) < SECONDS * scale and run.poll() is None:
+                time.sleep(min(EVERY_S, SECONDS * scale / 20))
+                samples.append((time.monotonic() - began, *usage(run.pid)))
+                progress.update(int(time.monotonic() - began) - int(passed))
+            progress.close()
+            alive = run.poll() is None
+            run.send_signal(signal.SIGTERM)
+            status = run.wait(120)
+        finally:
+            run.kill()
+    seconds, memory, files, processes = np.asarray(samples).T
+    late = seconds > WARM_UP * seconds[-1]
+    per_s, start = np.polyfit(seconds[late], memory[late], 1)
+    growth = per_s * (seconds[-1] - seconds[late][0]) / np.median(memory[late])
+    shown = np.linspace(0, len(samples) - 1, min(len(samples), 120)).astype(int)
+    yield Row(
+        f"{seconds[-1] / 3600:.2g} hours of training, memory flat to {MOST_GROWTH:.0%}",
+        injected=1,
+        survived=int(alive and status == 128 + signal.SIGTERM and abs(growth) < MOST_GROWTH),
+        lost_or_repeated=0,
+        bits_equal=None,
+        details={
+            "steps": list_steps(folder / "run" / "checkpoints")[-1],
+            "exit_status": status,
+            "growth": round(float(growth), 4),
+            "mib_per_hour": round(float(per_s) * 3600, 2),
+            "most_files": int(files.max()),
+            "curve": [[round(seconds[i]), round(memory[i]), int(files[i]), int(processes[i])] for i in shown],
+            "curve_of": ["seconds", "MiB (PSS of all processes)", "open files", "processes"],
+        },
+    )
+
+
+def usage(pid: int) -> tuple[float, int, int]:
+    """Return a run's memory in MiB, each shared page counted once, its open files, and its processes."""
+    memory = files = processes = 0
+    with suppress(psutil.NoSuchProcess):
+        for process in (run := psutil.Process(pid), *run.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                memory += process.memory_full_info().pss
+                files += process.num_fds()
+                processes += 1
+    return memory / 2**20, files, processes

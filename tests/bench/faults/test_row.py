@@ -1,0 +1,39 @@
+"""bench.faults.row: rows in a file that several runs fill."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from bench.faults.__main__ import parse_args
+from bench.faults.row import Row, save, table
+from configs.errors import UserError
+
+KILLS = Row("kills", injected=200, survived=200, lost_or_repeated=0, bits_equal=True, details={"task": "moco"})
+
+
+def test_a_row_replaces_its_own_fault_and_keeps_the_others(tmp_path):
+    path = tmp_path / "results" / "faults.json"
+    save(path, [KILLS, Row("disk", 3, 3, 0, None)], command="first")
+    save(path, [replace(KILLS, survived=199)], command="second")
+    rows = json.loads(path.read_text())["faults"]
+    assert {fault: (row["survived"], row["command"]) for fault, row in rows.items()} == {
+        "kills": (199, "second"),
+        "disk": (3, "first"),
+    }
+    assert rows["kills"]["machine"]["cores"]
+
+
+@pytest.mark.parametrize("change", [{"survived": 199}, {"lost_or_repeated": 1}, {"bits_equal": False}])
+def test_anything_lost_fails_a_row(change):
+    assert KILLS.passed and replace(KILLS, bits_equal=None).passed
+    assert not replace(KILLS, **change).passed
+
+
+def test_a_difference_stands_out_in_the_table():
+    assert "| kills | 200 | 200 | 0 | NO |" in table([replace(KILLS, bits_equal=False)])
+
+
+def test_an_unknown_fault_is_named_with_those_that_there_are():
+    with pytest.raises(UserError, match=r"no fault 'earthquake'; there are .*soak"):
+        parse_args(["earthquake"])
