@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import yaml
+from tqdm import tqdm
 
 from bench.data import bench_store
 from bench.faults.row import Row
@@ -42,13 +43,13 @@ def inject(scale: float, folder: Path) -> Iterator[Row]:
     data = {"root": str(bench_store()), "workers": 2, "threads": 1}
     recipe = folder / "soak.yaml"
     recipe.write_text(yaml.safe_dump(RECIPE | {"work_dir": str(folder / "run"), "data": data}))
-    command = [sys.executable, "trainers/pretrain.py", "--config", recipe, "--device", "cpu"]
+    command = [sys.executable, "trainers/pretrain.py", "--config", str(recipe), "--device", "cpu"]
     samples = []
     with (folder / "output.txt").open("a") as output:
         run = subprocess.Popen(command, stdout=output, stderr=output)
         try:
             began = time.monotonic()
-            progress = bar(desc="soak", total=int(SECONDS * scale))
+            progress: tqdm[None] = bar(desc="soak", total=int(SECONDS * scale))
             while (passed := time.monotonic() - began) < SECONDS * scale and run.poll() is None:
                 time.sleep(min(EVERY_S, SECONDS * scale / 20))
                 samples.append((time.monotonic() - began, *usage(run.pid)))
@@ -61,7 +62,7 @@ def inject(scale: float, folder: Path) -> Iterator[Row]:
             run.kill()
     seconds, memory, files, processes = np.asarray(samples).T
     late = seconds > WARM_UP * seconds[-1]
-    per_s, start = np.polyfit(seconds[late], memory[late], 1)
+    per_s, _ = np.polyfit(seconds[late], memory[late], 1)
     growth = per_s * (seconds[-1] - seconds[late][0]) / np.median(memory[late])
     shown = np.linspace(0, len(samples) - 1, min(len(samples), 120)).astype(int)
     yield Row(
