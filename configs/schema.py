@@ -1,7 +1,8 @@
 """The schema of recipes: every key with its meaning, unit and default.
 
-Defaults are CtP's hyperparameters. Batch size and learning rate are those of the whole run, so a recipe
-means the same on one GPU and on eight. `configs.load` reads a YAML file into these classes.
+Defaults are CtP's hyperparameters. Batch size and learning rate are those of the whole run, so a recipe means the
+same on one GPU and on eight, but for what the originals compute on each GPU by itself: batch norm without
+train.sync_bn, and losses with net.negatives = rank. `configs.load` reads a YAML file into these classes.
 """
 
 import math

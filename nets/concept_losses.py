@@ -1,15 +1,17 @@
 """The scalar loss terms of Static and Dynamic Concepts (specs/concepts.md 4).
 
 Axis 0 of the arguments is the view, axis 1 one of this rank's B samples; N counts the samples of all ranks. Each term
-is a mean over samples, so its mean over ranks equals that of one process with the whole batch. The exception is
-`local_contrast`, which contrasts the samples of one rank.
+is a mean over samples, so its mean over ranks equals that of one process with the whole batch, but for
+`local_contrast` with the negatives of one rank.
 """
+
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nets.distributed import rank
+from nets.distributed import all_gather, rank, world_size
 from nets.losses import top1
 from nets.sinkhorn import sinkhorn
 
@@ -36,16 +38,15 @@ def instance_contrast(queries_2BD: Tensor, keys_N2D: Tensor) -> tuple[Tensor, Te
     return F.cross_entropy(logits_MN, labels_M), top1(logits_MN, labels_M)
 
 
-def alignment(scores_VBK: Tensor, all_scores_VMK: Tensor) -> Tensor:
+def alignment(scores_VBK: Tensor, balanced_VMK: Tensor) -> Tensor:
     """Compute the cross-entropy of each view's concepts with the Sinkhorn codes of the other views (4.2).
 
     Args:
         scores_VBK: cosines of this rank's samples with the concepts.
-        all_scores_VMK: what Sinkhorn balances, without gradient: the scores of all ranks in rank order, including
-            `scores_VBK`, then possibly those of a queue.
+        balanced_VMK: what Sinkhorn balances, without gradient: `scores_VBK`, then others.
     """
     views, samples, _ = scores_VBK.shape
-    codes_VBK = sinkhorn(all_scores_VMK)[:, rank() * samples :][:, :samples]
+    codes_VBK = sinkhorn(balanced_VMK)[:, :samples]
     log_p_VBK = (scores_VBK / CONCEPT_TEMPERATURE).log_softmax(-1)
     pairs_VV = -torch.einsum("ibk,jbk->ij", codes_VBK, log_p_VBK) / samples
     return (pairs_VV.sum() - pairs_VV.trace()) / (views * (views - 1))
@@ -62,7 +63,7 @@ def reconstruction(reconstructed_VBC: Tensor, features_VBC: Tensor) -> Tensor:
     return -F.cosine_similarity(reconstructed_VBC, features_VBC.detach(), dim=-1).mean()
 
 
-def local_contrast(attended_2BNC: Tensor, scores_2BN: Tensor) -> Tensor:
+def local_contrast(attended_2BNC: Tensor, scores_2BN: Tensor, negatives: Literal["rank", "global"] = "rank") -> Tensor:
     """Compute a margin loss between two clips' features of a concept; other samples are negatives (4.5).
 
     Only concepts that are active in both clips of the query's sample count. Needs at least 2 samples and 10 concepts.
@@ -70,13 +71,17 @@ def local_contrast(attended_2BNC: Tensor, scores_2BN: Tensor) -> Tensor:
     Args:
         attended_2BNC: features of N concepts, from `ConceptAttention`.
         scores_2BN: cosines with these concepts; they get no gradient.
+        negatives: the other samples are those of this rank, or of all ranks.
     """
     attended_2BNC, scores_2BN = F.normalize(attended_2BNC, dim=-1), scores_2BN.detach()
-    samples = attended_2BNC.shape[1]
     active_BN = (scores_2BN > scores_2BN.topk(ACTIVE).values[..., -1:]).all(0)
-    cosines_2BPN = torch.einsum("vbnc,vpnc->vbpn", attended_2BNC, attended_2BNC.detach().flip(0))
-    sq_distances_2BPN = 2 - 2 * cosines_2BPN + 1e-5
-    positive_BP1 = torch.eye(samples, dtype=torch.bool, device=sq_distances_2BPN.device)[..., None]
-    negatives_2BPN = (MARGIN - sq_distances_2BPN.sqrt()).relu().square() / (samples - 1)
+    keys_P2NC, active, first, ranks = attended_2BNC.detach().flip(0).movedim(1, 0), active_BN.sum(), 0, 1
+    if negatives == "global":
+        first, ranks = rank() * len(active_BN), world_size()
+        keys_P2NC, active = all_gather(keys_P2NC), all_gather(active[None]).sum()
+    sq_distances_2BPN = 2 - 2 * torch.einsum("vbnc,pvnc->vbpn", attended_2BNC, keys_P2NC) + 1e-5
+    query_B11 = first + torch.arange(len(active_BN), device=active.device)[:, None, None]
+    positive_BP1 = query_B11 == torch.arange(len(keys_P2NC), device=active.device)[:, None]
+    negatives_2BPN = (MARGIN - sq_distances_2BPN.sqrt()).relu().square() / (len(keys_P2NC) - 1)
     terms_2BN = torch.where(positive_BP1, sq_distances_2BPN, negatives_2BPN).sum(2)
-    return (terms_2BN * active_BN).sum() / (2 * active_BN.sum() + 1)
+    return ranks * (terms_2BN * active_BN).sum() / (2 * active + 1)  # whose mean over ranks is that of one process

@@ -4,6 +4,7 @@ See specs/ctp.md 1.2 and specs/cpc_transformer.md 3.5, 3.6, 4.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,9 @@ class Config:
 
     pred_steps: int = 3
     """Frames or blocks to predict: the last ones, and in MemDPC the first ones too."""
+    negatives: Literal["rank", "global"] = "rank"
+    """Samples whose frames or blocks a prediction is told from: those of the rank as in the originals, so that the
+    loss depends on how many ranks there are, or those of all ranks."""
 
     def __post_init__(self) -> None:
         require(self.pred_steps >= 1, "pred_steps", self.pred_steps, "at least 1")

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, distributed
+from torch.distributed.nn.functional import all_gather as differentiable_all_gather
 
 
 def world_size() -> int:
@@ -23,3 +24,8 @@ def all_gather(local: Tensor) -> Tensor:
     gathered = local.new_empty(world_size() * len(local), *local.shape[1:])
     distributed.all_gather_into_tensor(gathered, local)
     return gathered
+
+
+def gather_with_gradient(local: Tensor) -> Tensor:
+    """Concatenate (B, ...) of each rank to (ranks * B, ...) in rank order; each rank gets the gradients of all."""
+    return torch.cat(differentiable_all_gather(local.contiguous())) if world_size() > 1 else local

@@ -1,8 +1,12 @@
 """Losses and metrics that several tasks share."""
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from nets.distributed import gather_with_gradient, rank
 
 
 @torch.no_grad()
@@ -20,24 +24,31 @@ def classification(logits_NK: Tensor, labels_N: Tensor) -> dict[str, Tensor]:
     }
 
 
-def dense_infonce(predicted_BNCHW: Tensor, target_BNCHW: Tensor) -> dict[str, Tensor]:
+def dense_infonce(
+    predicted_BNCHW: Tensor, target_BNCHW: Tensor, negatives: Literal["rank", "global"] = "rank"
+) -> dict[str, Tensor]:
     """Compute InfoNCE of every predicted position against every target position of the batch.
 
     Similarities are raw dot products; the target at the same position is the positive. Gradients flow to both sides.
     This is DPC's loss as MemDPC and CPC with a Transformer use it (specs/ctp.md 1.2, specs/cpc_transformer.md 4).
 
+    Args:
+        negatives: the batch is this rank's, or that of all ranks.
+
     Returns:
-        `loss`, ln M at chance for M positions in all and small products; its `top1`; `chance`, the top-1 of guessing.
+        `loss`, ln N at chance for N targets in all and small products; its `top1`; `chance`, the top-1 of guessing.
     """
-    predicted_MC, target_MC = (maps.movedim(2, -1).flatten(0, 3) for maps in (predicted_BNCHW, target_BNCHW))
+    predicted_MC, target_NC = (maps.movedim(2, -1).flatten(0, 3) for maps in (predicted_BNCHW, target_BNCHW))
+    labels_M = torch.arange(len(predicted_MC), device=predicted_MC.device)
+    if negatives == "global":
+        target_NC, labels_M = gather_with_gradient(target_NC), labels_M + rank() * len(labels_M)
     with torch.autocast(predicted_MC.device.type, enabled=False):  # bfloat16 is too coarse for raw products
-        logits_MM = predicted_MC.float() @ target_MC.float().T
-    labels_M = torch.arange(len(logits_MM), device=logits_MM.device)
-    accuracy = top1(logits_MM, labels_M)
+        logits_MN = predicted_MC.float() @ target_NC.float().T
+    accuracy = top1(logits_MN, labels_M)
     return {
-        "loss": F.cross_entropy(logits_MM, labels_M),
+        "loss": F.cross_entropy(logits_MN, labels_M),
         "top1": accuracy,
-        "chance": torch.full_like(accuracy, 1 / len(labels_M)),
+        "chance": torch.full_like(accuracy, 1 / len(target_NC)),
     }
 
 

@@ -16,12 +16,13 @@ from dali_pipelines.plan.boxes import Box
 
 @dataclass(frozen=True)
 class CropResize(Crop):
-    """Scale a region to `size` x `size`, bilinear and antialiased, as if the whole picture was scaled and cut then.
+    """Scale a region to `size` x `size`, antialiased, as if the whole picture was scaled and cut then.
 
-    The originals do not antialias (specs/ctp.md 0.3): pictures that they shrink a lot alias.
+    CtP's code does not antialias (specs/ctp.md 0.3): pictures that it shrinks a lot alias.
     """
 
     size: int
+    cubic: bool = False
 
     def schema(self, *, views: int, frames: int) -> Schema:
         return {"crop_start": ((views, 2), "float32"), "crop_end": ((views, 2), "float32")}
@@ -35,7 +36,8 @@ class CropResize(Crop):
     def host(self, plan: Plan, view: View) -> Region:
         start, end = (plan[name][view.index].astype(int) for name in ("crop_start", "crop_end"))
         (y, x), (height, width) = np.minimum(start, end).tolist(), np.abs(end - start).tolist()
-        return Region(box=(y, x, height, width), size=self.size, mirror=bool(start[1] > end[1]))
+        mirror = bool(start[1] > end[1])
+        return Region(box=(y, x, height, width), size=self.size, mirror=mirror, cubic=self.cubic)
 
     def dali(self, clip: DataNode, plan: Nodes, view: View) -> DataNode:
         start, end = (plan[name][view.index] for name in ("crop_start", "crop_end"))
@@ -44,6 +46,7 @@ class CropResize(Crop):
             size=[self.size, self.size],
             roi_start=start,
             roi_end=end,
+            interp_type=interpolation(cubic=self.cubic),
             antialias=True,
             minibatch_size=MINIBATCH,
         )
@@ -91,7 +94,12 @@ class CropBox(Crop):
             roi_start=fn.stack(np.float32(0), mirror),
             roi_end=fn.stack(np.float32(1), np.float32(1) - mirror),
             roi_relative=True,
-            interp_type=types.INTERP_CUBIC if self.cubic else types.INTERP_LINEAR,
+            interp_type=interpolation(cubic=self.cubic),
             antialias=True,
             minibatch_size=MINIBATCH,
         )
+
+
+def interpolation(*, cubic: bool) -> types.DALIInterpType:
+    """Return DALI's name for bicubic or bilinear."""
+    return types.INTERP_CUBIC if cubic else types.INTERP_LINEAR

@@ -6,16 +6,18 @@ import numpy as np
 
 
 def random_clip(
-    num_frames: int, rng: np.random.Generator, *, length: int, strides: Sequence[int], jitter: bool
+    num_frames: int, rng: np.random.Generator, *, length: int, strides: Sequence[int], jitter: bool, unused: int = 0
 ) -> np.ndarray:
     """Draw the frame numbers of one clip at a random stride and start, int32 (length,).
 
     With jitter every frame moves on by 0 to stride-1 on its own; the span does not count the jitter, so the last
-    frames may clamp. A video shorter than the span starts at frame 0 and repeats its last frame.
+    frames may clamp. A video shorter than the span starts at frame 0 and repeats its last frame. The last `unused`
+    frames of a video are in no clip, if it is long enough.
     """
     stride = int(rng.choice(np.asarray(strides)))
     span = stride * (length - 1) + 1
-    start = 0 if span >= num_frames else int(rng.integers(0, num_frames - span, endpoint=True))
+    last = num_frames - span - unused
+    start = 0 if last <= 0 else int(rng.integers(0, last, endpoint=True))
     frames = start + stride * np.arange(length)
     if jitter and stride > 1:
         frames += rng.integers(0, stride, size=length)

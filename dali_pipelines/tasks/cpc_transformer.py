@@ -47,9 +47,14 @@ def min_frames(cfg: Config) -> int:
 
 
 def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
-    """Draw the arrays of one sample, as in `Task.plan_schema`: one crop for all frames, colors for each."""
+    """Draw the arrays of one sample, as in `Task.plan_schema`: one crop for all frames, colors for each.
+
+    As in the original, no clip reaches the last `stride` frames of a video.
+    """
     crop = random_crop(video, rng, short_sides=cfg.short_sides, size=cfg.crop_size, flip_prob=cfg.flip_prob)
-    frames = random_clip(video.num_frames, rng, length=cfg.num_frames, strides=(cfg.stride,), jitter=False)
+    frames = random_clip(
+        video.num_frames, rng, length=cfg.num_frames, strides=(cfg.stride,), jitter=False, unused=cfg.stride
+    )
     return {
         "frames": frames,
         **CropResize.arrays([crop]),

@@ -103,7 +103,7 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
 
 def program(cfg: Config) -> Program:
     """Return what is done to the frames: every crop shows all of them."""
-    operations: list[Operation] = [CropResize(cfg.size)]
+    operations: list[Operation] = [CropResize(cfg.size, cubic=cfg.scaling == "bicubic")]
     if cfg.test.reference.jitter:
         operations.append(Recolor())
     frames = clips_per_part(cfg) * cfg.num_frames

@@ -82,6 +82,8 @@ class Config:
     """Side of the square crop, pixels."""
     normalization: str = "imagenet"
     """A name in pixels.normalize.NORMALIZATIONS: that of the task that the network was pretrained with."""
+    scaling: Literal["bilinear", "bicubic"] = "bilinear"
+    """How crops are scaled, in training and in tests; antialiased."""
     short_sides: tuple[int, ...] = (112, 128, 144)
     """Training: short sides, in pixels, that the video is scaled to before a random crop."""
     area: tuple[float, float] | None = None
@@ -143,7 +145,7 @@ def _draw_colors(rng: np.random.Generator, cfg: Config) -> ColorMap:
 
 def program(cfg: Config) -> Program:
     """Return what is done to the clip."""
-    crop = CropResize(cfg.size) if cfg.area is None else CropBox(cfg.size, cubic=True)
+    crop = (CropResize if cfg.area is None else CropBox)(cfg.size, cubic=cfg.scaling == "bicubic")
     return consecutive_views([cfg.num_frames], crop, Recolor(), normalization=cfg.normalization)
 
 

@@ -9,6 +9,7 @@ clip (difference). Each kind has a bank of 2K concepts, of which the first K are
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +26,7 @@ from nets.concept_losses import (
     negative_entropy,
     reconstruction,
 )
-from nets.distributed import all_gather
+from nets.distributed import all_gather, rank
 from nets.mlp import mlp
 from nets.tasks import Pretext, Schema
 
@@ -62,6 +63,10 @@ class Config:
     epoch: entries that are not filled by then are noise."""
     local_from: int = 10
     """First epoch, counted from 0, in which the local terms count."""
+    sinkhorn: Literal["global", "rank"] = "global"
+    """Samples that share the concepts out evenly: those of all ranks, or as in the original each rank's own."""
+    negatives: Literal["rank", "global"] = "rank"
+    """Other samples that the local terms contrast with: those of the rank as in the original, or of all ranks."""
     reference: Reference = field(default_factory=Reference)
     """Bugs of the original, all off by default."""
 
@@ -96,7 +101,7 @@ class Concepts(Pretext):
         self.before_step(0)
 
     def check_batch(self, per_rank: int, ranks: int) -> None:
-        if per_rank < 2:
+        if per_rank < 2 and (ranks < 2 or self.cfg.negatives == "rank"):
             raise UserError(
                 f"concepts contrasts the samples of a rank with each other, but a micro-step has {per_rank}: "
                 "raise train.global_batch, lower train.accumulate or start fewer ranks"
@@ -167,14 +172,16 @@ class Concepts(Pretext):
 
         The local terms are computed in every epoch, since DDP waits for the gradients of their parameters.
         """
-        concepts = {kind: F.normalize(per_view(self.to_concepts[kind], pooled[kind]), dim=-1) for kind in KINDS}
-        scores = {kind: concepts[kind] @ self.banks[kind].T for kind in KINDS}
+        scores = {}
+        for kind, to_concepts in self.to_concepts.items():
+            concepts_2BC = torch.stack([to_concepts(view_BC) for view_BC in pooled[kind]])  # a batch norm for each view
+            scores[kind] = F.normalize(concepts_2BC, dim=-1) @ self.banks[kind].T
         rgb, still, difference = scores.values()
-        all_scores_6MS = self.gather_and_enqueue(torch.cat([rgb, still, difference]))
+        balanced_6MS = self.to_balance(torch.cat([rgb, still, difference]))
         static, dynamic = slice(0, self.cfg.concepts), slice(self.cfg.concepts, None)
 
         def aligned(views: list[int], scores_2BS: Tensor, half: slice) -> Tensor:
-            return alignment(torch.cat([rgb, scores_2BS])[..., half], all_scores_6MS[views][..., half])
+            return alignment(torch.cat([rgb, scores_2BS])[..., half], balanced_6MS[views][..., half])
 
         terms = {
             "align_static": aligned([0, 1, 2, 3], still, static),
@@ -184,28 +191,31 @@ class Concepts(Pretext):
         }
         for kind, subset in {"rgb": slice(None), "static": static, "difference": dynamic}.items():
             scores_2BN = scores[kind][..., subset]
-            terms[f"rebuild_{kind}"] = reconstruction(per_view(self.rebuild[kind], scores_2BN), pooled[kind])
+            rebuilt_MC = self.rebuild[kind](scores_2BN.flatten(0, 1))  # both views in one batch norm
+            terms[f"rebuild_{kind}"] = reconstruction(rebuilt_MC.unflatten(0, (2, -1)), pooled[kind])
             attended = self.attention(maps[kind].flatten(0, 1), self.banks[kind][subset])
-            terms[f"local_{kind}"] = local_contrast(attended.unflatten(0, (2, -1)), scores_2BN)
+            terms[f"local_{kind}"] = local_contrast(attended.unflatten(0, (2, -1)), scores_2BN, self.cfg.negatives)
         return terms
 
     @torch.no_grad()
-    def gather_and_enqueue(self, scores_6BS: Tensor) -> Tensor:
-        """Return the scores of all ranks, in rank order, and once in use the queue's: (6, M, S); update the queue."""
-        new_N6S = all_gather(scores_6BS.movedim(1, 0))
-        all_M6S = torch.cat([new_N6S, self.queue]) if self.use_queue else new_N6S
+    def to_balance(self, scores_6BS: Tensor) -> Tensor:
+        """Return what Sinkhorn balances, (6, M, S), and update the queue.
+
+        The scores of this rank come first, then those of the others unless `sinkhorn` is rank, then the queue's once
+        it is in use.
+        """
+        own_B6S = scores_6BS.detach().movedim(1, 0)
+        new_N6S = all_gather(own_B6S)
+        balanced = [own_B6S if self.cfg.sinkhorn == "rank" else new_N6S.roll(-rank() * len(own_B6S), 0)]
+        balanced += [self.queue] * self.use_queue
+        balanced_6MS = torch.cat(balanced).movedim(1, 0)
         self.queue.copy_(torch.cat([self.queue[len(new_N6S) :], new_N6S]))
-        return all_M6S.movedim(1, 0)
+        return balanced_6MS
 
 
 def instance_head(dim: int) -> nn.Sequential:
     """Build the projection head of the instance contrast, (N, dim) -> (N, INSTANCE_DIM)."""
     return nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, INSTANCE_DIM))
-
-
-def per_view(module: nn.Module, views_VBC: Tensor) -> Tensor:
-    """Apply a module to each view separately, so that batch norm statistics are those of one view."""
-    return torch.stack([module(view_BC) for view_BC in views_VBC])
 
 
 def six_views(clips: Tensor, stills: Tensor, *, wrapped: bool) -> Tensor:

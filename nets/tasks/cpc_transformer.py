@@ -58,10 +58,10 @@ class CpcTransformer(Pretext):
         self.predictor = predictor(backbone.out_channels)
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Map `clips` (B, 3, T, H, W) to the scalars of `dense_infonce` over this rank's future frames."""
+        """Map `clips` (B, 3, T, H, W) to the scalars of `dense_infonce` over the future frames."""
         context_BTCHW, target_BTCHW = self.context_and_target(batch["clips"])
         predicted_BTCHW = predict_next(self.backbone.gru, self.predictor, context_BTCHW, self.cfg.pred_steps)
-        return dense_infonce(predicted_BTCHW, target_BTCHW)
+        return dense_infonce(predicted_BTCHW, target_BTCHW, self.cfg.negatives)
 
     def context_and_target(self, clips_BCTHW: Tensor) -> tuple[Tensor, Tensor]:
         """Return maps of the observed frames after ReLU, and of the future ones before: (B, T, C, H, W).

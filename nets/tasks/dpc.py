@@ -29,16 +29,16 @@ class DPC(Pretext):
 
     def __init__(self, backbone: backbones.Backbone, cfg: Config) -> None:
         super().__init__()
-        self.pred_steps = cfg.pred_steps
+        self.cfg = cfg
         self.backbone = backbone
         self.gru = ConvGRU(backbone.out_channels)
         self.predictor = predictor(backbone.out_channels)
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Map `clips` (B, N, 3, T, H, W) to the scalars of `dense_infonce` over this rank's last blocks."""
+        """Map `clips` (B, N, 3, T, H, W) to the scalars of `dense_infonce` over the last blocks."""
         clips_BNCTHW = batch["clips"]
         features_MCTHW = self.backbone(clips_BNCTHW.flatten(0, 1))
         maps_BNCHW = features_MCTHW.mean(dim=2).unflatten(0, clips_BNCTHW.shape[:2])
-        observed_BNCHW, target_BNCHW = maps_BNCHW.tensor_split([-self.pred_steps], dim=1)
-        predicted_BNCHW = predict_next(self.gru, self.predictor, F.relu(observed_BNCHW), self.pred_steps)
-        return dense_infonce(predicted_BNCHW, target_BNCHW)
+        observed_BNCHW, target_BNCHW = maps_BNCHW.tensor_split([-self.cfg.pred_steps], dim=1)
+        predicted_BNCHW = predict_next(self.gru, self.predictor, F.relu(observed_BNCHW), self.cfg.pred_steps)
+        return dense_infonce(predicted_BNCHW, target_BNCHW, self.cfg.negatives)

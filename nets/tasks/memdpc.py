@@ -35,7 +35,7 @@ class MemDPC(Pretext):
 
     def __init__(self, backbone: backbones.Backbone, cfg: Config) -> None:
         super().__init__()
-        self.pred_steps = cfg.pred_steps
+        self.cfg = cfg
         self.backbone = backbone
         self.project = nn.Conv3d(backbone.out_channels, CHANNELS, kernel_size=1)
         self.forward_gru, self.backward_gru = (ConvGRU(CHANNELS, gain=INIT_GAIN) for _ in range(2))
@@ -62,8 +62,9 @@ class MemDPC(Pretext):
 
     def predict_last(self, blocks_BNCHW: Tensor, gru: ConvGRU) -> dict[str, Tensor]:
         """Predict the last blocks from those before. Gradients flow to the targets too."""
-        observed_BNCHW, target_BNCHW = blocks_BNCHW.tensor_split([-self.pred_steps], dim=1)
-        return dense_infonce(predict_next(gru, self.memory, F.relu(observed_BNCHW), self.pred_steps), target_BNCHW)
+        observed_BNCHW, target_BNCHW = blocks_BNCHW.tensor_split([-self.cfg.pred_steps], dim=1)
+        predicted_BNCHW = predict_next(gru, self.memory, F.relu(observed_BNCHW), self.cfg.pred_steps)
+        return dense_infonce(predicted_BNCHW, target_BNCHW, self.cfg.negatives)
 
 
 class Memory(nn.Module):

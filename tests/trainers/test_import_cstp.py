@@ -1,6 +1,7 @@
 """CSTP's checkpoints: every key has its place, and our networks compute with them what the originals do."""
 
 import re
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -76,6 +77,8 @@ def test_imported_pretraining_computes_what_the_original_computes_with_its_keys(
     imported = convert(state)
     assert (imported.config.task, imported.config.backbone) == ("cstp", backbone)
     assert imported.config.net.reference.spare_class == (system in ("r21d", "s3dg"))
+    on = {name for name, value in asdict(imported.config.plan.reference).items() if value}
+    assert on == {"truncate_offset", "rotated_boxes", "flip_last", "gray_per_frame"}  # specs/cstp.md 8.2
     net = network(imported)
     assert_every_key_is_in_place(state, imported, net)
     clips = [clip(size, 1), clip(size, 2)]

@@ -22,6 +22,7 @@ from dali_pipelines.store.index import Index
 from nets.backbones import create
 from tests.helpers.ranks import two_ranks
 from tests.helpers.runs import ROOT
+from trainers.commands import test as test_command
 from trainers.engine import checkpoint
 from trainers.engine.distributed import Ranks
 from trainers.evaluation import contact_sheet, protocols
@@ -223,6 +224,25 @@ def test_the_picture_has_a_green_border_exactly_where_the_class_is_the_same(whol
         same = [int(row["same"]) for row in whole.rows if row["query"] == query]
         red, green, _ = picture[y + 10, margin + width * np.arange(1, 7)].T
         assert (green > red).astype(int).tolist() == same
+
+
+@pytest.mark.parametrize(
+    ("protocol", "options", "crops"),
+    [
+        ("retrieval", (), "center"),
+        ("linear", (), "center"),
+        ("video", (), "ten"),
+        ("retrieval", ("--crops", "three"), "three"),
+        ("retrieval", ("--set", "plan.test.crops=ten"), "ten"),
+    ],
+)
+def test_features_come_from_center_crops_whatever_the_recipe_tests_its_classifier_on(protocol, options, crops):
+    """specs/evaluation.md 6, of Concepts' recipe."""
+    trained = SimpleNamespace(config=None, path="p", backbone="r2plus1d10")
+    args = ("--checkpoint", "p", "--config", "recognition/concepts_r2plus1d10_ucf101", "--protocol", protocol, *options)
+    config = test_command.recipe(trained, test_command.make_parser().parse_args(args))
+    assert config.plan.test.crops == crops
+    assert config.plan.test.clips == "windows"
 
 
 @pytest.mark.slow

@@ -28,7 +28,9 @@ def make_parser() -> argparse.ArgumentParser:
     about = "; ".join(f"{name}: {(protocol.__doc__ or '').partition('.')[0]}" for name, protocol in PROTOCOLS.items())
     parser.add_argument("--protocol", required=True, choices=PROTOCOLS, help=about)
     parser.add_argument("--clips", metavar="N|windows", help="clips of a video, instead of plan.test.clips")
-    parser.add_argument("--crops", metavar="center|three|five|ten", help="crops of a clip, instead of plan.test.crops")
+    parser.add_argument(
+        "--crops", metavar="center|three|five|ten", help="crops of a clip (video: plan.test.crops; others: center)"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the results go (CKPT's folder/test_<protocol>)")
     add_overrides(parser)
     return parser
@@ -77,7 +79,11 @@ def read_weights(where: Path, protocol: str) -> Weights:
 
 
 def recipe(weights: Weights, args: argparse.Namespace) -> Recognition:
-    """Return the recipe of --config or else the checkpoint's, with the checkpoint's own backbone."""
+    """Return the recipe of --config or else the checkpoint's, with the checkpoint's own backbone.
+
+    Features come from center crops unless others are asked for, as in CoCLR (specs/evaluation.md 6), also where the
+    recipe tests its classifier on more.
+    """
     named = {"plan.test.clips": args.clips, "plan.test.crops": args.crops}
     changes = overrides(args) + [f"{key}={value}" for key, value in named.items() if value]
     if args.config:
@@ -90,4 +96,8 @@ def recipe(weights: Weights, args: argparse.Namespace) -> Recognition:
         raise UserError(f"{weights.path} has no recipe: {WANTED}")
     if not isinstance(config, Recognition):
         raise UserError(f"{what}: {WANTED}")
-    return replace(config, backbone=weights.backbone)
+    config = replace(config, backbone=weights.backbone)
+    if args.protocol in OF_CLASSIFIERS or any(change.startswith("plan.test.crops=") for change in changes):
+        return config
+    plan = replace(config.plan, test=replace(config.plan.test, crops="center"))
+    return replace(config, plan=plan)

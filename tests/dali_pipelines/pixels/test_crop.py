@@ -33,8 +33,10 @@ def exact_region(width: int, height: int, short_side: int, size: int, y: float, 
     return np.array(stretches)
 
 
-def shown(frames: np.ndarray, crops: list[np.ndarray], view: int = 0, device: str = "cpu") -> np.ndarray:
-    crop = CropResize(SIZE)
+def shown(
+    frames: np.ndarray, crops: list[np.ndarray], view: int = 0, device: str = "cpu", *, cubic: bool = False
+) -> np.ndarray:
+    crop = CropResize(SIZE, cubic=cubic)
     (got,) = in_dali(crop, [frames], [crop.arrays(crops)], view=View(len(frames), (crop,), index=view), device=device)
     return got
 
@@ -69,20 +71,26 @@ def test_a_region_is_the_nearest_of_all_even_ones(width, height, y, x):
 
 
 @pytest.mark.parametrize("flip", [False, True])
-@pytest.mark.parametrize(("width", "height"), [(340, 256), (192, 160), (128, 128), (240, 321), (90, 70)])
-def test_a_region_is_scaled_as_by_pil_to_rounding_and_as_by_torch_inside(width, height, flip, device):
+@pytest.mark.parametrize(
+    ("width", "height", "cubic"),
+    [(340, 256, False), (192, 160, False), (128, 128, False), (240, 321, False), (340, 256, True), (90, 70, True)],
+)
+def test_a_region_is_scaled_as_by_pil_to_rounding_and_as_by_torch_inside(width, height, cubic, flip, device):
     """Torch has the region alone; DALI and PIL use the pixels beside it for the outermost ones."""
     frames = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
     start, end = scaled_crop(video(width, height), short_side=128, size=SIZE, y=0.3, x=0.8, flip=flip)
-    got = shown(frames, [np.stack([start, end])], device=device)
+    got = shown(frames, [np.stack([start, end])], device=device, cubic=cubic)
     rows, columns = zip(start, end, strict=True)
-    np.testing.assert_allclose(got, scaled_part(frames, rows, columns, SIZE), rtol=0, atol=0.51)
+    pils = scaled_part(frames, rows, columns, SIZE, cubic=cubic).clip(0, 255)
+    near = 0.8 if cubic else 0.51  # DALI looks the cubic's weights up in a table
+    np.testing.assert_allclose(got, pils, rtol=0, atol=near)
     (top, bottom), (left, right) = (sorted(map(int, ends)) for ends in (rows, columns))
     region = torch.from_numpy(frames[:, top:bottom, left:right]).permute(0, 3, 1, 2).double()
-    theirs = interpolate(region, (SIZE, SIZE), mode="bilinear", antialias=True).permute(0, 2, 3, 1).numpy()
+    mode = "bicubic" if cubic else "bilinear"
+    theirs = interpolate(region, (SIZE, SIZE), mode=mode, antialias=True).permute(0, 2, 3, 1).numpy().clip(0, 255)
     theirs = theirs[:, :, ::-1] if flip else theirs
-    inside = slice(2, -2)
-    np.testing.assert_allclose(got[:, inside, inside], theirs[:, inside, inside], rtol=0, atol=0.51)
+    inside = slice(4, -4)
+    np.testing.assert_allclose(got[:, inside, inside], theirs[:, inside, inside], rtol=0, atol=near)
 
 
 def test_each_view_has_its_own_region():

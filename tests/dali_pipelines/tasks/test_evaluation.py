@@ -126,9 +126,10 @@ def seen(info: VideoInfo, picture: np.ndarray, cfg: Config) -> np.ndarray:
     return levels.reshape(-1, len(clip), cfg.size, cfg.size, 3)
 
 
-def slices(picture: np.ndarray, crops: str, width: int, height: int) -> list[np.ndarray]:
+def slices(picture: np.ndarray, crops: str, width: int, height: int, *, cubic: bool = False) -> list[np.ndarray]:
     """Plain slices of the picture that PIL scaled to width x height."""
-    whole = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR)).astype(float)
+    kind = Image.Resampling.BICUBIC if cubic else Image.Resampling.BILINEAR
+    whole = np.asarray(Image.fromarray(picture).resize((width, height), kind)).astype(float)
     down, right = height - SIZE, width - SIZE
     middle = (down // 2, right // 2)
     along = [(middle[0], x) for x in (0, middle[1], right)] if width >= height else None
@@ -154,6 +155,16 @@ def test_crops_are_slices_of_the_scaled_picture_in_the_order_of_the_spec(crops, 
     for views, cut in zip(found, expected, strict=True):
         for view in views:
             np.testing.assert_allclose(view, cut, atol=1.6)
+
+
+def test_the_scaling_may_be_bicubic_as_in_the_tests_of_cstp_and_coclr():
+    """Far enough from bilinear to be told apart."""
+    cfg = Config(num_frames=1, size=SIZE, scaling="bicubic", test=Test(clips=1, crops="center", short_side=SHORT))
+    picture = np.random.default_rng(3).integers(64, 192, (96, 120, 3), dtype=np.uint8)  # PIL clips in between
+    ((found,),) = seen(video(9, 120, 96), picture, cfg)
+    (expected,), (bilinear,) = (slices(picture, "center", 80, 64, cubic=cubic) for cubic in (True, False))
+    np.testing.assert_allclose(found, expected, atol=1.6)
+    assert np.abs(found - bilinear).max() > 10
 
 
 def test_crops_differ_and_the_ten_are_five_and_their_mirror_images():

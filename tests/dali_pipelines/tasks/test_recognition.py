@@ -80,7 +80,7 @@ def test_a_fixed_aspect_squeezes_the_video_to_the_fixed_sizes_of_the_original():
 
 
 def test_a_crop_by_area_is_pils_bicubic_of_the_box_mirrored_after():
-    cfg = Config(num_frames=2, size=40, **COCLR)
+    cfg = Config(num_frames=2, size=40, scaling="bicubic", **COCLR)
     clip = smooth(2, 80, 100)
     plans = [plain(drawn) for drawn in draw(12, video(100, 80), cfg)]
     for drawn, result in zip(plans, shown(plans, clip, cfg), strict=True):

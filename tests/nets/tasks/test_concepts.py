@@ -113,6 +113,8 @@ def test_stills_of_one_frame_and_of_all_frames_are_the_same():
 
 # Which scores go where.
 
+ROWS = {"static": slice(0, 12), "dynamic": slice(12, 24), "all": slice(None)}
+
 
 def scores_of(net, maps):
     """The cosines of the six views, which a forward pass leaves in the queue, and its terms."""
@@ -141,9 +143,25 @@ def test_batch_norm_of_the_concepts_sees_one_view_at_a_time():
     assert not torch.equal(after[1], before[1])
 
 
+def test_batch_norm_of_the_reconstruction_sees_both_views_together():
+    net = Concepts(Wide(), Config(concepts=12, queue_size=8))
+    maps = torch.randn(6, 8, 512, 1, 2, 2)
+    scores, terms = scores_of(net, maps)
+    features = maps.mean((-3, -2, -1))
+    for kind, views, half in (("rgb", (0, 1), "all"), ("static", (2, 3), "static"), ("difference", (4, 5), "dynamic")):
+        first, norm, _, last = net.rebuild[kind]
+        hidden = torch.cat([scores[view][:, ROWS[half]] for view in views]).double() @ first.weight.T.double()
+        hidden = (hidden - hidden.mean(0)) / (hidden.var(0, correction=0) + norm.eps).sqrt()
+        rebuilt = hidden.clamp(min=0) @ last.weight.T.double() + last.bias
+        cosines = [
+            a @ b / (a.norm() * b.norm())
+            for a, b in zip(rebuilt, features[[*views]].flatten(0, 1).double(), strict=True)
+        ]
+        assert terms[f"rebuild_{kind}"].item() == pytest.approx(-sum(cosines).item() / 16, rel=1e-4)
+
+
 # Who learns from what.
 
-ROWS = {"static": slice(0, 12), "dynamic": slice(12, 24), "all": slice(None)}
 # Term: the views' features that get gradients, the modules, and the rows of the banks.
 GRADIENTS = {
     "instance_rgb": ("rgb", {"instance.rgb"}, {}),
@@ -251,9 +269,9 @@ def test_the_queue_holds_the_newest_scores_last():
     net = tiny(queue_size=6)
     first = net.queue.clone()
     old, new = unit(6, 4, 24), unit(6, 4, 24)
-    net.gather_and_enqueue(old)
+    net.to_balance(old)
     torch.testing.assert_close(net.queue, torch.cat([first[4:], old.movedim(1, 0)]))
-    net.gather_and_enqueue(new)
+    net.to_balance(new)
     torch.testing.assert_close(net.queue, torch.cat([old.movedim(1, 0)[2:], new.movedim(1, 0)]))
     assert "queue" in net.state_dict()
 
@@ -261,10 +279,10 @@ def test_the_queue_holds_the_newest_scores_last():
 def test_the_queue_is_balanced_along_with_the_batch_from_epoch_1_on():
     scores = unit(6, 4, 24)
     net = tiny()
-    assert net.gather_and_enqueue(scores).shape == (6, 4, 24)
+    assert net.to_balance(scores).shape == (6, 4, 24)
     net.before_step(1)
     queue = net.queue.clone()
-    torch.testing.assert_close(net.gather_and_enqueue(scores), torch.cat([scores, queue.movedim(1, 0)], 1))
+    torch.testing.assert_close(net.to_balance(scores), torch.cat([scores, queue.movedim(1, 0)], 1))
 
 
 @pytest.mark.parametrize(

@@ -1,46 +1,83 @@
-"""Concepts on two gloo processes, against one process with the whole batch.
+"""Concepts on two gloo processes, against one process with the whole batch, or with one rank's share of it.
 
-Batch norm and the local contrast are each rank's own: the network is in eval mode, the contrast left out.
+Batch norm is each rank's own, so the network is in eval mode.
 """
 
+from functools import partial
+from typing import Any
+
+import pytest
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
 from tests.helpers.ranks import on_ranks
 from tests.nets.tasks.test_concepts import tiny, tiny_batch
 
+OPTIONS: dict[str, dict[str, Any]] = {
+    "of the original": {"sinkhorn": "rank"},
+    "default": {},
+    "all global": {"negatives": "global", "local_from": 0},
+}
+LOCAL = ("local_rgb", "local_static", "local_difference")
+ALIGN = ("align_static", "align_dynamic")
 
-def gradients(net, batch):
+
+def share(rank: int) -> dict[str, Tensor]:
+    return {name: value[3 * rank : 3 * rank + 3] for name, value in tiny_batch(samples=6).items()}
+
+
+def step(batch: dict[str, Tensor], options: dict[str, Any]) -> dict[str, Any]:
+    """The gradients and terms of the second epoch's first step, and the queue after it."""
+    torch.manual_seed(0)
+    net = tiny(**options).eval()
     net.before_step(1)
     out = net(batch)
     out["loss"].backward()
-    return {name: p.grad for name, p in net.named_parameters()}, {name: out[name].detach() for name in out}
+    grads = {name: p.grad for name, p in net.named_parameters()}
+    return {"grads": grads, "terms": {name: out[name].detach() for name in out}, "queue": net.queue}
 
 
-def fixed_net():
-    torch.manual_seed(0)
-    return tiny().eval()
-
-
-def visit(number: int) -> dict[str, object]:
+def visit(rank: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo")
-    net = fixed_net()
-    mine = {name: value[3 * number : 3 * number + 3] for name, value in tiny_batch(samples=6).items()}
-    grads, terms = gradients(net, mine)
+    seen = {name: step(share(rank), options) for name, options in OPTIONS.items()}
     distributed.destroy_process_group()
-    return {"grads": grads, "terms": terms, "queue": net.queue}
+    return seen
 
 
-def test_two_ranks_are_one_process_with_the_whole_batch():
-    net = fixed_net()
-    grads, terms = gradients(net, tiny_batch(samples=6))
-    ranks = on_ranks(visit)
-    for name in [name for name in terms if not name.startswith("local")]:
-        mean = (ranks[0]["terms"][name] + ranks[1]["terms"][name]) / 2  # what DDP makes of them
-        torch.testing.assert_close(mean, terms[name], rtol=1e-4, atol=1e-5)
-    for name, grad in grads.items():
-        mean = (ranks[0]["grads"][name] + ranks[1]["grads"][name]) / 2
-        torch.testing.assert_close(mean, grad, rtol=1e-3, atol=1e-5 * max(1, float(grad.abs().max())))
-    assert torch.equal(ranks[0]["queue"], ranks[1]["queue"])
-    torch.testing.assert_close(ranks[0]["queue"], net.queue, rtol=1e-4, atol=1e-5)
+@pytest.fixture(scope="module")
+def ranks():
+    return on_ranks(visit)
+
+
+def mean(ranks: list[dict[str, Any]], options: str, kind: str, name: str) -> Tensor:
+    """What DDP makes of a value of both ranks."""
+    return (ranks[0][options][kind][name] + ranks[1][options][kind][name]) / 2
+
+
+close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", ["default", "all global"])
+def test_two_ranks_are_one_process_with_the_whole_batch(ranks, options):
+    """But for the local terms, if their negatives are each rank's own: they have no part in this loss then."""
+    whole = step(tiny_batch(samples=6), OPTIONS[options])
+    for name in whole["terms"].keys() - (set(LOCAL) if options == "default" else set()):
+        close(mean(ranks, options, "terms", name), whole["terms"][name])
+    for name, grad in whole["grads"].items():
+        scale = max(1, float(grad.abs().max()))
+        close(mean(ranks, options, "grads", name), grad, rtol=1e-3, atol=1e-5 * scale)
+    for rank in ranks:
+        close(rank[options]["queue"], whole["queue"])
+    assert torch.equal(ranks[0][options]["queue"], ranks[1][options]["queue"])
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_what_is_each_ranks_own_is_that_of_a_process_with_its_share(ranks, rank):
+    alone = step(share(rank), OPTIONS["of the original"])["terms"]
+    for name in (*ALIGN, *LOCAL):
+        close(ranks[rank]["of the original"]["terms"][name], alone[name])
+    for name in ALIGN:
+        assert ranks[rank]["default"]["terms"][name] != pytest.approx(alone[name].item(), rel=1e-3)
+    for name in LOCAL:
+        close(ranks[rank]["default"]["terms"][name], alone[name])

@@ -51,11 +51,11 @@ def count(module):
 
 def test_blocks_follow_one_another_without_a_gap_over_118_frames():
     task = Task("dpc", Plan())
-    drawn = [task.plan(video(num_frames=121), generator(0, Stream.SAMPLE, 0, row)) for row in range(60)]
+    drawn = [task.plan(video(num_frames=124), generator(0, Stream.SAMPLE, 0, row)) for row in range(60)]
     frames = np.array([plan["frames"] for plan in drawn])
     assert frames.shape == (60, 40)
     assert (np.diff(frames) == 3).all()
-    assert set(frames[:, 0]) == set(range(121 - 117))
+    assert set(frames[:, 0]) == set(range(124 - 120))
 
 
 def test_videos_that_the_original_drops_are_left_out():

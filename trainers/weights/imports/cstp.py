@@ -81,6 +81,11 @@ NETWORKS = {
 DEPTHS = {1: "resnet3d10", 2: "resnet3d18", 6: "resnet3d34"}
 """Blocks of the third stage -> the 3D-ResNet."""
 
+AS_TRAINED = tuple(
+    f"plan.reference.{flaw}=true" for flaw in ("truncate_offset", "rotated_boxes", "flip_last", "gray_per_frame")
+)
+"""What the original cannot do otherwise (specs/cstp.md 8.2). Of LMDBs it is `same_start` too, which no tensor shows."""
+
 HEADS = rules("""
     online_net.project.net -> projector
     target_net.project.net -> target_projector
@@ -115,6 +120,7 @@ def convert(state: Mapping[str, Tensor]) -> Imported:
         recipe = f"recognition/cstp_{backbone.removesuffix('_cstp')}_{'hmdb51' if hmdb51 else 'ucf101'}.yaml"
     else:
         recipe = f"cstp/{backbone}_ucf101.yaml"
+        changes += AS_TRAINED
         model["seen"] = torch.zeros(4, OVERLAPS)  # what has come so far, which theirs does not count
         if any(model[key].shape == (CLASSES + 1,) for key in ("playback.bias", "playback.3.bias") if key in model):
             changes.append("net.reference.spare_class=true")
