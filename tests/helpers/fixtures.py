@@ -25,11 +25,11 @@ settings.load_profile("busy")
 
 # What a shell starts in the background ignores Ctrl-C, and so would the commands that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-worker.CONTEXT = get_context("forkserver")  # 0.05 s of CPU time for each worker, where one that imports takes 1 s
 
 
 def pytest_configure() -> None:
-    preload()
+    preload()  # first: the commands that the server becomes start their workers as users have them
+    worker.CONTEXT = get_context("forkserver")  # 0.05 s of CPU time for each worker, where one that imports takes 1 s
 
 
 @pytest.fixture
