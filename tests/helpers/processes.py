@@ -92,7 +92,7 @@ def _fork(_: str, command: Sequence[str], fds: Sequence[int]) -> int:
         return pid
     try:  # pytest captures output and errors in these places
         faulthandler.disable()
-        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
+        sys.stdout, sys.stderr = (os.fdopen(fd, "w", closefd=False) for fd in (1, 2))
         sys.excepthook, sys.unraisablehook = sys.__excepthook__, sys.__unraisablehook__
         threading.excepthook = threading.__excepthook__
         for before, after in pairwise([2, *sorted(fds), os.sysconf("SC_OPEN_MAX")]):

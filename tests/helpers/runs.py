@@ -16,7 +16,7 @@ work_dir: {work_dir}
 data: {{root: {root}, workers: 0, threads: 1}}
 plan: {{num_frames: 8, size: 64, short_sides: [64], strides: [1, 2], patches: 2}}
 net: {{hidden: 32}}
-train: {{epochs: 4, global_batch: 4, checkpoint_every: 4, log_every: 1}}
+train: {{epochs: 4, global_batch: 4, checkpoint_every: 4, log_every: 1, loggers: []}}
 """
 
 

@@ -40,7 +40,7 @@ backbone: r3d_tiny
 work_dir: nowhere
 data: {{root: {root}, list: {train}, test_list: {test}, workers: 0, threads: 1}}
 plan: {{num_frames: 4, size: 32, test: {{clips: 2, short_side: 32}}}}
-train: {{epochs: 1, global_batch: 2}}
+train: {{epochs: 1, global_batch: 2, loggers: []}}
 """
 
 

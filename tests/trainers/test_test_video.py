@@ -41,7 +41,7 @@ work_dir: {folder}/run
 data: {{root: {folder}/data, test_list: test.txt, workers: 0, threads: 1}}
 plan: {{num_frames: 4, size: 32, short_sides: [32], test: {{clips: 3, short_side: 40}}}}
 validation: {{share: 0.0}}
-train: {{epochs: 1, global_batch: 4}}
+train: {{epochs: 1, global_batch: 4, loggers: []}}
 """
 
 
