@@ -14,7 +14,7 @@ from dali_pipelines.store.pictures import open_source, picture_record
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.source import VideoError
 from tests.helpers.archives import jpeg, memory_storage, write_tar, write_zip
-from tests.helpers.mutations import INPUTS
+from tests.helpers.mutations import INPUTS, mutations
 
 
 def small_lmdb(path) -> bytes:
