@@ -1,5 +1,6 @@
 """The demo set: deterministic, told apart by motion and by nothing else, and stored as a prepared dataset."""
 
+import shutil
 from dataclasses import dataclass
 from math import comb
 from unittest import mock
@@ -180,14 +181,12 @@ def test_motion_tells_the_class(parts):
 
 # --- The stored set ---
 
-ARGUMENTS = ["--train", "16", "--test", "8", "--seed", "3", "--workers", "2"]
+ARGUMENTS = ["--train", "16", "--test", "8", "--seed", "0", "--workers", "2"]
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory):
-    root = tmp_path_factory.mktemp("demo")
-    main(["--out", str(root), *ARGUMENTS])
-    return root
+def demo(demo_set, tmp_path_factory):
+    return shutil.copytree(demo_set, tmp_path_factory.mktemp("demo"), dirs_exist_ok=True)
 
 
 def test_the_set_is_labeled_and_balanced(demo):
@@ -213,7 +212,7 @@ def test_stored_videos_look_as_rendered(demo):
     index = open_dataset(demo, demo / "test.txt").index
     for i in range(len(index)):
         stored = decode_rgb(read_clip(index, i, np.arange(NUM_FRAMES))).astype(float)
-        rendered = render(int(index.labels[i]), sample_rng(3, "test", i))
+        rendered = render(int(index.labels[i]), sample_rng(0, "test", i))
         psnr = 10 * np.log10(255**2 / np.square(stored - rendered).mean(axis=(1, 2, 3)))
         assert psnr.min() > 30
 
@@ -231,7 +230,7 @@ def test_a_second_run_does_nothing(demo, capsys):
 
 
 def test_other_arguments_are_refused(demo):
-    with pytest.raises(UserError, match=r'"seed": 3.*"seed": 4.*choose another --out'):
+    with pytest.raises(UserError, match=r'"seed": 0.*"seed": 4.*choose another --out'):
         main(["--out", str(demo), *ARGUMENTS, "--seed", "4"])
 
 

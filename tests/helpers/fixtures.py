@@ -101,8 +101,8 @@ def h264_store(made_once: MakeOnce) -> Index:
 
 @pytest.fixture(scope="session")
 def demo_set(made_once: MakeOnce) -> Path:
-    """The demo videos, 32 to train with and 16 to test with."""
-    return made_once("demo", lambda root: make_demo(root, train=32, test=16, seed=0, workers=2))
+    """The demo videos: of each class two to train with and one to test with."""
+    return made_once("demo", lambda root: make_demo(root, train=16, test=8, seed=0, workers=2))
 
 
 @pytest.fixture(scope="session")
