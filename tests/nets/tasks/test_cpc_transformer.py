@@ -14,6 +14,7 @@ from nets.backbones.frame_transformer import FrameTransformer, resnet18_transfor
 from nets.dense_cpc import predict_next, predictor
 from nets.losses import dense_infonce
 from nets.tasks.cpc_transformer import Config, Reference, build
+from tests.helpers.training import train_on
 
 
 def schema(num_frames=5, size=224):
@@ -232,12 +233,7 @@ def test_gradient_reaches_every_parameter_and_both_sides_of_the_loss(leak):
 
 def test_a_few_steps_on_one_batch_retrieve_their_targets():
     model = small()
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
-    for _ in range(40):
-        result = model({"clips": clips()})
-        optimizer.zero_grad()
-        result["loss"].backward()
-        optimizer.step()
+    result = train_on({"clips": clips()}, model, steps=40)
     assert result["chance"].item() == pytest.approx(1 / 16)
     assert result["top1"].item() > 0.7
 
