@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from multiprocessing import connection, forkserver, get_context, util
+from multiprocessing import connection, forkserver, get_context, resource_tracker, util
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from unittest import mock
@@ -31,6 +31,8 @@ PRELOAD = [
 TIMEOUT = 100
 """Seconds until processes are killed: before pytest-timeout ends the test, so that one sees what they printed."""
 
+SPAWN = util.spawnv_passfds  # how multiprocessing starts an interpreter
+
 
 def preload() -> None:
     """Import PRELOAD and start the server as a fork of this process, where it does not run yet.
@@ -39,6 +41,7 @@ def preload() -> None:
     """
     for module in PRELOAD:
         importlib.import_module(module)
+    resource_tracker.ensure_running()  # the server would start it as a fork too
     with mock.patch.object(util, "spawnv_passfds", _fork):
         forkserver.ensure_running()
 
@@ -91,6 +94,7 @@ def _fork(_: str, command: Sequence[str], fds: Sequence[int]) -> int:
     if pid := os.fork():
         return pid
     try:  # pytest captures output and errors in these places
+        util.spawnv_passfds = SPAWN
         faulthandler.disable()
         sys.stdout, sys.stderr = (os.fdopen(fd, "w", closefd=False) for fd in (1, 2))
         sys.excepthook, sys.unraisablehook = sys.__excepthook__, sys.__unraisablehook__
