@@ -29,7 +29,7 @@ lint: install
 wheel: install
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
 
-# Beside the tests, as mypy keeps only one core busy, and in a fresh checkout for a minute.
+# Beside the tests, as mypy keeps only one core busy, and in a fresh checkout for half a minute.
 test: install
 	@$(MAKE) --no-print-directory -j 2 lint pytest
 

@@ -1,4 +1,4 @@
-"""What torch reads when it is imported: see `conftest.one_thread`."""
+"""What torch reads when it is imported: see `tests.helpers.fixtures.one_thread`."""
 
 import os
 

@@ -1,16 +1,14 @@
 """docs/extending.md, applied to a copy of the repository and run there: every row of its table works."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.docs import blocks, files_of, patched
+from tests.helpers.processes import join, start_command
 from tests.helpers.runs import ROOT
 
 pytestmark = pytest.mark.slow
@@ -18,9 +16,14 @@ pytestmark = pytest.mark.slow
 PAGE = ROOT / "docs" / "extending.md"
 PACKAGE = "A package of yours"
 
-RUN = """\
+PACKAGES = ("configs", "dali_pipelines", "nets", "trainers")
+RUN = f"""\
 import sys
 from pathlib import Path
+
+for name in [*sys.modules]:  # those of the checkout
+    if name.partition(".")[0] in {PACKAGES}:
+        del sys.modules[name]
 
 import dali_pipelines, nets
 from dali_pipelines import preview
@@ -43,7 +46,7 @@ print("host:", loader.source.names[2:], loader.source.read(0, 1)[2].shape, *next
 def copy(tmp_path_factory, vp9_store) -> tuple[Path, str]:
     """A copy of the repository with all that the page adds, after its blocks ran there; and what they printed."""
     folder = tmp_path_factory.mktemp("extended")
-    for package in ("configs", "dali_pipelines", "nets", "trainers"):
+    for package in PACKAGES:
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "clipfeed.py", folder)
     shutil.copytree(vp9_store.root, folder / "data" / "mine")
@@ -55,18 +58,16 @@ def copy(tmp_path_factory, vp9_store) -> tuple[Path, str]:
             assert not path.exists()
             path.parent.mkdir(exist_ok=True)
             path.write_text(block.code)
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, PAGE],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": f"{folder}:{ROOT}", "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"here: {folder / 'dali_pipelines'} {folder / 'nets'}\n" in done.stdout  # the copy, not this checkout
-    return folder, done.stdout
+    script, output = folder / "run_page.py", folder / "output"
+    script.write_text(RUN)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        status = join([start_command(script, PAGE, output=output)])
+    printed = output.read_text()
+    assert status == [0], printed
+    assert f"here: {folder / 'dali_pipelines'} {folder / 'nets'}\n" in printed  # the copy, not this checkout
+    return folder, printed
 
 
 def test_three_files_are_a_task_that_trains_is_listed_and_can_be_looked_at(copy):

@@ -1,30 +1,27 @@
 """From videos to a probed network with the real commands, killed and continued, on one process and on two ranks."""
 
 import csv
-import hashlib
 import json
 import math
 import signal
 import subprocess
 import sys
 import time
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
 import torch
 
 from configs.load import load
 from dali_pipelines import prepare
-from dali_pipelines.plan.order import Order
-from dali_pipelines.samples import SampleSource
 from dali_pipelines.store.index import Index
-from dali_pipelines.tasks import Task, ctp, recognition
+from tests.helpers.digest import samples_digest
 from tests.helpers.media import SHARED_MEDIA
-from tests.helpers.processes import join, start_command
-from tests.helpers.ranks import two_ranks
-from tests.helpers.runs import PRETRAIN, ROOT, command, write_recipe
+from tests.helpers.processes import join, run_command, start_command
+from tests.helpers.ranks import start_ranks, two_ranks
+from tests.helpers.runs import PRETRAIN, ROOT, write_recipe
 from tests.trainers.test_loop import history, lines
 from trainers.commands import pretrain, probe
 
@@ -54,59 +51,46 @@ def assert_same_end(folder: Path, name: str, other: str) -> None:
     assert all(torch.equal(moments[key]["momentum_buffer"], others[key]["momentum_buffer"]) for key in moments)
 
 
-def kill_at_step(pid: int, metrics: Path, step: int) -> None:
-    """SIGKILL to a command and all that it started, as soon as metrics.jsonl has `step` lines."""
-    process, end = psutil.Process(pid), time.monotonic() + 100
+def kill_at_step(metrics: Path, step: int, *commands: ForkServerProcess) -> None:
+    """SIGKILL to commands and all that they started, as soon as metrics.jsonl has `step` lines."""
+    end = time.monotonic() + 100
     while not metrics.exists() or metrics.read_text().count("\n") < step:
-        assert process.status() != psutil.STATUS_ZOMBIE, "ended before it could be killed"
+        assert all(command.is_alive() for command in commands), "ended before it could be killed"
         assert time.monotonic() < end, "too slow to be killed"
         time.sleep(0.005)
-    for each in [*process.children(recursive=True), process]:
-        each.kill()
+    for process in [psutil.Process(command.pid) for command in commands]:
+        for each in [*process.children(recursive=True), process]:
+            each.kill()
 
 
 def test_a_killed_run_resumes_to_the_same_bits(vp9_store, tmp_path):
     train_here(write_recipe(tmp_path, vp9_store.root, name="whole"))
     recipe = write_recipe(tmp_path, vp9_store.root, name="killed")
     process = start_command(PRETRAIN, "--config", recipe, "--device", "cpu", output=tmp_path / "output")
-    assert process.pid
-    kill_at_step(process.pid, tmp_path / "killed" / "metrics.jsonl", 6)
+    kill_at_step(tmp_path / "killed" / "metrics.jsonl", 6, process)
     assert join([process]) == [-signal.SIGKILL]
     assert 6 <= len(lines(tmp_path, "killed")) < STEPS
     train_here(recipe)
     assert_same_end(tmp_path, "killed", "whole")
 
 
-@pytest.mark.timeout(300)
-def test_two_ranks_under_torchrun_all_killed_resume_to_the_same_bits(vp9_store, tmp_path):
+def test_two_ranks_both_killed_resume_to_the_same_bits(vp9_store, tmp_path):
     whole = write_recipe(tmp_path, vp9_store.root, name="whole")
     assert two_ranks(PRETRAIN, tmp_path, "--config", whole, "--device", "cpu")[0] == [0, 0]
     recipe = write_recipe(tmp_path, vp9_store.root, name="killed")
     arguments = ("--config", recipe, "--device", "cpu")
-    with subprocess.Popen(command(PRETRAIN, *arguments, torchrun=True), stdout=subprocess.DEVNULL) as process:
-        kill_at_step(process.pid, tmp_path / "killed" / "metrics.jsonl", 5)
-        assert process.wait(20) == -signal.SIGKILL
+    argv, output = [str(argument) for argument in (PRETRAIN, *arguments)], tmp_path / "output"
+    ranks = start_ranks(run_command, [(argv, output)] * 2)
+    kill_at_step(tmp_path / "killed" / "metrics.jsonl", 5, *ranks)
+    assert join(ranks) == [-signal.SIGKILL] * 2
     assert 5 <= len(lines(tmp_path, "killed")) < STEPS
     assert two_ranks(PRETRAIN, tmp_path, *arguments)[0] == [0, 0]
     assert_same_end(tmp_path, "killed", "whole")
 
 
-def samples_digest(root: str, world_size: int) -> str:
-    """SHA-256 over all that is decided and read for two epochs of global batches of 4, in their global order."""
-    index, digest = Index.load(root), hashlib.sha256()
-    for task in (Task("ctp", ctp.Config()), Task("recognition", recognition.Config())):
-        ranks = [Order(len(index), 4 // world_size, rank, world_size, 5, True) for rank in range(world_size)]
-        for epoch, step in np.ndindex(2, ranks[0].steps):
-            for order in ranks:
-                for slot in range(order.batch_size):
-                    for array in SampleSource(index, task, order, media="encoded").sample(epoch, step, slot):
-                        digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
-    return digest.hexdigest()
-
-
 def test_another_interpreter_decides_the_same_samples_for_any_number_of_ranks(vp9_store):
     here = [samples_digest(str(vp9_store.root), world_size) for world_size in (1, 2, 4)]
-    code = f"from tests.test_end_to_end import samples_digest; print(samples_digest({str(vp9_store.root)!r}, 4))"
+    code = f"from tests.helpers.digest import samples_digest; print(samples_digest({str(vp9_store.root)!r}, 4))"
     there = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert {*here, there.strip()} == {here[0]}
 

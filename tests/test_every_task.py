@@ -19,7 +19,7 @@ STEPS = 2
 
 def arguments(task: str, demo: Path, work_dir: Path, steps: int) -> list[str]:
     options = ["--data-dir", demo, "--work-dir", work_dir, "--max-steps", steps, "--device", "cpu"]
-    for change in ("train.log_every=1", "train.global_batch=4", "schedule={kind: constant, milestones: []}"):
+    for change in ("train={log_every: 1, loggers: [], global_batch: 4}", "schedule={kind: constant, milestones: []}"):
         options += ["--set", change]
     return ["--config", *map(str, [ROOT / "configs" / task / "demo.yaml", *options])]
 

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import os
+import shutil
 
 import pytest
 from PIL import Image
@@ -20,11 +21,12 @@ def test_the_notebook_is_committed_without_outputs():
 
 
 @pytest.mark.slow
-def test_every_cell_runs_and_three_pictures_appear(tmp_path, monkeypatch):
+def test_every_cell_runs_and_three_pictures_appear(demo_set, tmp_path, monkeypatch):
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     monkeypatch.delenv("PYTEST_CURRENT_TEST")  # where it is set, ipykernel does not show what commands print
-    monkeypatch.setenv("CLIPFEED_VIDEOS", "16")
-    monkeypatch.setenv("CLIPFEED_EPOCHS", "2")
+    shutil.copytree(demo_set, tmp_path / "quickstart" / "data")
+    monkeypatch.setenv("CLIPFEED_VIDEOS", "16")  # as many as there are already
+    monkeypatch.setenv("CLIPFEED_EPOCHS", "1")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     book = nbformat.read(NOTEBOOK, as_version=4)

@@ -1,8 +1,5 @@
 """The package of docs/extending.md: a task, a backbone, an optimizer and a logger; and names that lead nowhere."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +10,8 @@ from dali_pipelines.tasks import task_module
 from nets import backbones
 from nets.tasks import net_module
 from tests.helpers.docs import files_of
-from tests.helpers.runs import ROOT
+from tests.helpers.processes import join, start_command
+from tests.helpers.runs import PRETRAIN, ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -38,22 +36,17 @@ def recipe(folder: Path) -> str:
     return text.replace("runs/my_task", str(folder / "run"))
 
 
-def test_a_package_brings_task_backbone_optimizer_and_logger_to_the_real_command(vp9_store, tmp_path):
+def test_a_package_brings_task_backbone_optimizer_and_logger_to_the_real_command(vp9_store, tmp_path, monkeypatch):
     """With a worker process, which has to find the package as well."""
     write_package(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)  # the command's process has this path too
     (tmp_path / "data").symlink_to(vp9_store.root)
     (tmp_path / "mine.yaml").write_text(recipe(tmp_path))
-    done = subprocess.run(
-        [sys.executable, ROOT / "trainers/pretrain.py", "--config", tmp_path / "mine.yaml", "--max-steps", "1"],
-        env=os.environ | {"PYTHONPATH": f"{ROOT}:{tmp_path}"},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "logger of my_pkg.my_task from step 0\npicture of input\ntrain step 1 True\n" in done.stdout
-    assert "closed\ndone" in done.stdout
+    output = tmp_path / "output"
+    command = start_command(PRETRAIN, "--config", tmp_path / "mine.yaml", "--max-steps", 1, output=output)
+    assert join([command]) == [0], output.read_text()
+    assert "logger of my_pkg.my_task from step 0\npicture of input\ntrain step 1 True\n" in output.read_text()
+    assert "closed\ndone" in output.read_text()
     assert (tmp_path / "run/checkpoints/step_00000001.pt").is_file()
     assert not (tmp_path / "run/tensorboard").exists()
 

@@ -63,7 +63,7 @@ def pack_units(
     _checked("as the start of a fragment", starts, 0, LAST_BYTE)
     _checked("frames a fragment", frames, 1, 2**31)
     apart = len(starts) > 1 and not (starts != starts[0]).any()
-    gaps = np.diff(starts) if apart else starts[1:] - (starts[:-1] + sizes[:-1])
+    gaps = np.diff(starts) if apart else np.diff(starts) - sizes[:-1]
     columns = {GAPS: gaps, FRAMES: frames - 1, DEFLATED: deflated.astype(np.int64)}
     coded = {flag: column for flag, column in columns.items() if column.any()}
     head = bytes([sum(coded) + APART * apart]) + _number(len(starts)) + _number(int(starts[0]))

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from bench import meters
 from bench.storage import ORIGINAL, Setting, advise, main
 from bench.storage_data import DRAWS, costs, store_all_ways
 from configs.errors import UserError
@@ -34,7 +35,9 @@ def bench(folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("storage")
     options = ["--codecs", "vp9", "mjpeg", "--gops", "4", "--short-sides", "128", "--task", "rot3d", "--device", "cpu"]
     options += ["--batch-size", "4", "--batches", "1", "--rounds", "1", "--threads", "2", "--workers", "0"]
-    main([str(folder), *options, "--work-dir", str(out), "--json", str(out / "storage.json")])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(meters, "WARM_UP", 1)
+        main([str(folder), *options, "--work-dir", str(out), "--json", str(out / "storage.json")])
     return json.loads((out / "storage.json").read_text()), out
 
 

@@ -1,7 +1,9 @@
 """The demo set: deterministic, told apart by motion and by nothing else, and stored as a prepared dataset."""
 
+import shutil
 from dataclasses import dataclass
 from math import comb
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 NUM_CLASSES = len(CLASS_NAMES)
 NUM_TRAIN, NUM_TEST = 200, 160
-NUM_MOVING = 48  # of each split, whose motion is measured: that takes a third of the time
+NUM_MOVING = 24  # of each split, whose motion is measured; the others have sprites in their stills alone
 STILLS = [0, MIDDLE, NUM_FRAMES - 1]
 
 
@@ -33,11 +35,18 @@ class Part:
     directions: np.ndarray  # (NUM_MOVING,): the class of the first videos according to their motion
 
 
+def paste_in_stills(frames, sprite, corners):
+    part = frames[STILLS]
+    paste(part, sprite, corners[STILLS])
+    frames[STILLS] = part
+
+
 def look(split, count):
     labels = np.arange(count) % NUM_CLASSES
     stills, directions = [], []
     for i, label in enumerate(labels):
-        video = render(label, sample_rng(0, split, i))
+        with mock.patch.object(demo_data, "paste", paste if i < NUM_MOVING else paste_in_stills):
+            video = render(label, sample_rng(0, split, i))
         stills.append(video[STILLS])
         if i < NUM_MOVING:
             directions.append(direction(video))
@@ -172,14 +181,12 @@ def test_motion_tells_the_class(parts):
 
 # --- The stored set ---
 
-ARGUMENTS = ["--train", "16", "--test", "8", "--seed", "3", "--workers", "2"]
+ARGUMENTS = ["--train", "16", "--test", "8", "--seed", "0", "--workers", "2"]
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory):
-    root = tmp_path_factory.mktemp("demo")
-    main(["--out", str(root), *ARGUMENTS])
-    return root
+def demo(demo_set, tmp_path_factory):
+    return shutil.copytree(demo_set, tmp_path_factory.mktemp("demo"), dirs_exist_ok=True)
 
 
 def test_the_set_is_labeled_and_balanced(demo):
@@ -205,7 +212,7 @@ def test_stored_videos_look_as_rendered(demo):
     index = open_dataset(demo, demo / "test.txt").index
     for i in range(len(index)):
         stored = decode_rgb(read_clip(index, i, np.arange(NUM_FRAMES))).astype(float)
-        rendered = render(int(index.labels[i]), sample_rng(3, "test", i))
+        rendered = render(int(index.labels[i]), sample_rng(0, "test", i))
         psnr = 10 * np.log10(255**2 / np.square(stored - rendered).mean(axis=(1, 2, 3)))
         assert psnr.min() > 30
 
@@ -223,7 +230,7 @@ def test_a_second_run_does_nothing(demo, capsys):
 
 
 def test_other_arguments_are_refused(demo):
-    with pytest.raises(UserError, match=r'"seed": 3.*"seed": 4.*choose another --out'):
+    with pytest.raises(UserError, match=r'"seed": 0.*"seed": 4.*choose another --out'):
         main(["--out", str(demo), *ARGUMENTS, "--seed", "4"])
 
 

@@ -10,6 +10,7 @@ import lmdb
 import msgpack
 import numpy as np
 import pytest
+from PIL import Image
 
 from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.datasets.labels import read_labels
@@ -22,6 +23,15 @@ Videos = Mapping[str, Sequence[bytes]]
 """The JPEG files of each video."""
 
 WAYS = ("folder", "zip stored", "zip deflated", "RGB_frames", "one zip", "tar", "LMDB folder", "LMDB file")
+
+
+def jpeg(seed: int = 0, size: tuple[int, int] = (32, 16), **options) -> bytes:
+    """Return a colorful picture as a file; `mode` and `format` as in PIL."""
+    small = np.random.default_rng(seed).integers(0, 255, (2, 4, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    picture = Image.fromarray(small).resize(size).convert(options.pop("mode", "RGB"))
+    picture.save(file, options.pop("format", "JPEG"), **options)
+    return file.getvalue()
 
 
 def jpegs_of(video: Path, folder: Path) -> list[bytes]:

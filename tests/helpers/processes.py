@@ -1,18 +1,23 @@
 """Fresh processes in which Python, torch and DALI are imported already.
 
-A server, one for each process that runs tests, imports them once and forks itself whenever a test wants a process:
-0.1 s of CPU time instead of 4 s. Each process is a test's own: it may be killed, and leaves nothing to the next.
+A server, one for each process that runs tests, forks itself whenever a test wants a process: 0.1 s of CPU time instead
+of 4 s. Each process is a test's own: it may be killed, and leaves nothing to the next.
 """
 
+import faulthandler
+import importlib
 import multiprocessing
 import os
 import runpy
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from multiprocessing import connection, forkserver, get_context
+from itertools import pairwise
+from multiprocessing import connection, forkserver, get_context, resource_tracker, util
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from unittest import mock
 
 PRELOAD = [
     "dali_pipelines.demo_data",
@@ -26,11 +31,19 @@ PRELOAD = [
 TIMEOUT = 100
 """Seconds until processes are killed: before pytest-timeout ends the test, so that one sees what they printed."""
 
+SPAWN = util.spawnv_passfds  # how multiprocessing starts an interpreter
+
 
 def preload() -> None:
-    """Let the server import PRELOAD, and start it: its processes have the signal mask of whoever starts it."""
-    forkserver.set_forkserver_preload(PRELOAD)
-    forkserver.ensure_running()
+    """Import PRELOAD and start the server as a fork of this process, where it does not run yet.
+
+    Call it before this process has threads. A server that starts from nothing would import all of it once more, in 5 s.
+    """
+    for module in PRELOAD:
+        importlib.import_module(module)
+    resource_tracker.ensure_running()  # the server would start it as a fork too
+    with mock.patch.object(util, "spawnv_passfds", _fork):
+        forkserver.ensure_running()
 
 
 def start(target: Callable[..., object], *args: object, env: Mapping[str, str] | None = None) -> ForkServerProcess:
@@ -72,6 +85,25 @@ def run_command(argv: list[str], output: Path) -> None:
     sys.argv = argv
     sys.path.insert(0, str(Path(argv[0]).parent))
     runpy.run_path(argv[0], run_name="__main__")
+
+
+def _fork(_: str, command: Sequence[str], fds: Sequence[int]) -> int:
+    """Stand in for the start of `python -c CODE` with no files open but `fds`: a fork that executes CODE."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if pid := os.fork():
+        return pid
+    try:  # pytest captures output and errors in these places
+        util.spawnv_passfds = SPAWN
+        faulthandler.disable()
+        sys.stdout, sys.stderr = (os.fdopen(fd, "w", closefd=False) for fd in (1, 2))
+        sys.excepthook, sys.unraisablehook = sys.__excepthook__, sys.__unraisablehook__
+        threading.excepthook = threading.__excepthook__
+        for before, after in pairwise([2, *sorted(fds), os.sysconf("SC_OPEN_MAX")]):
+            os.closerange(before + 1, after)
+        exec(command[-1], {})
+    finally:
+        os._exit(0)
 
 
 def _begin(env: Mapping[str, str], folder: Path, target: Callable[..., object], *args: object) -> None:

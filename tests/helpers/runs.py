@@ -1,6 +1,5 @@
 """Small runs of the real commands, as processes and under torchrun."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,7 +15,7 @@ work_dir: {work_dir}
 data: {{root: {root}, workers: 0, threads: 1}}
 plan: {{num_frames: 8, size: 64, short_sides: [64], strides: [1, 2], patches: 2}}
 net: {{hidden: 32}}
-train: {{epochs: 4, global_batch: 4, checkpoint_every: 4, log_every: 1}}
+train: {{epochs: 4, global_batch: 4, checkpoint_every: 4, log_every: 1, loggers: []}}
 """
 
 
@@ -27,17 +26,9 @@ def write_recipe(folder: Path, root: Path, *, name: str = "run") -> Path:
     return path
 
 
-def command(*args: object, torchrun: bool = False) -> list[str]:
-    """A Python command line, of two ranks with `torchrun`."""
-    return [sys.executable, *(TORCHRUN if torchrun else ()), *map(str, args)]
+def torchrun(*args: object) -> list[str]:
+    """The command line that starts a script as two ranks. In interpreters of their own they cost 12 s of CPU time.
 
-
-def run(*args: object, torchrun: bool = False) -> subprocess.CompletedProcess[str]:
-    """Run a Python command to its end in an interpreter of its own; output and errors apart, as text.
-
-    This costs 4 s of CPU time, and 12 s with `torchrun`: where that is not the question, call `main` or
-    `tests.helpers.ranks.two_ranks`.
+    Where torchrun itself is not the question, call `tests.helpers.ranks.two_ranks`.
     """
-    done = subprocess.run(command(*args, torchrun=torchrun), capture_output=True, text=True, timeout=120, check=False)
-    print(done.stdout, done.stderr)  # pytest shows it when the test fails
-    return done
+    return [sys.executable, *TORCHRUN, *map(str, args)]

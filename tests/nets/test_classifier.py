@@ -10,6 +10,7 @@ from dali_pipelines.tasks.speednet import SPEEDS
 from nets.classifier import Classifier, Config
 from nets.tasks import build_task
 from tests.helpers.originals import shapes_of
+from tests.helpers.training import train_on
 
 CLASSES = {"rot3d": 4, "speednet": len(SPEEDS)}
 
@@ -87,12 +88,7 @@ def test_gradient_reaches_every_parameter_and_only_the_loss_has_one():
 
 def test_a_few_steps_on_one_batch_fit_its_labels():
     model = make("rot3d")
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
-    for _ in range(40):
-        result = model(batch())
-        optimizer.zero_grad()
-        result["loss"].backward()
-        optimizer.step()
+    train_on(batch(), model, steps=40)
     assert model.eval()(batch())["accuracy"] == 1
 
 

@@ -12,11 +12,6 @@ from nets.concept_losses import alignment, instance_contrast, local_contrast, ne
 from nets.sinkhorn import sinkhorn
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
-
-
 def unit(*shape):
     return F.normalize(torch.randn(*shape), dim=-1)
 

@@ -30,7 +30,7 @@ plan: {{num_frames: 4, size: 32, short_sides: [32, 40], test: {{short_side: 36}}
 net: {{dropout: 0.2}}
 optim: {{lr: 0.1, lr_factors: [[backbone, 0.5]]}}
 schedule: {{kind: plateau, patience: 0, gamma: 0.5}}
-train: {{epochs: 4, global_batch: 3, checkpoint_every: 1, keep: 20, log_every: 1}}
+train: {{epochs: 4, global_batch: 3, checkpoint_every: 1, keep: 20, log_every: 1, loggers: []}}
 validation: {{share: 0.4}}
 """
 STEPS = 8  # 4 epochs of 6 // 3: of each class, two of five videos are kept from training

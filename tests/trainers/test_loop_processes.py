@@ -17,7 +17,7 @@ from tests.helpers import loop_worker
 from tests.helpers.loop_worker import VIDEOS
 from tests.helpers.processes import join, start, start_command
 from tests.helpers.ranks import two_ranks
-from tests.helpers.runs import ROOT, command
+from tests.helpers.runs import ROOT, torchrun
 from tests.trainers.test_loop import LATE_ROW, STEPS, assert_same_weights, history, lines, weights, write_recipe
 from tests.trainers.test_loop import run as run_here
 from trainers.engine.stop import StopSignal
@@ -117,14 +117,14 @@ def test_ctrl_c_on_one_rank_ends_both_saved(tmp_path):
 def test_torchrun_starts_all_ranks_again_when_one_dies_and_the_run_goes_on(tmp_path):
     """`--max-restarts`: without a name for each start, gloo's ranks looked for those of the start before."""
     assert run_both(tmp_path, name="whole")[0] == [0, 0]
-    words = command("--max-restarts=1", *worker(tmp_path, "--set", "plan.seconds=0.1"), torchrun=True)
+    words = torchrun("--max-restarts=1", *worker(tmp_path, "--set", "plan.seconds=0.1"))
     metrics, environment = tmp_path / "run" / "metrics.jsonl", os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL) as torchrun:
+    with subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL) as agent:
         while not (metrics.exists() and len(lines(tmp_path)) >= 5):
-            assert torchrun.poll() is None
+            assert agent.poll() is None
             time.sleep(0.02)
-        psutil.Process(torchrun.pid).children()[-1].kill()
-        assert torchrun.wait(200) == 0
+        psutil.Process(agent.pid).children()[-1].kill()
+        assert agent.wait(200) == 0
     assert history(tmp_path) == history(tmp_path, "whole")
     assert_same_weights(weights(tmp_path), weights(tmp_path, name="whole"))
 

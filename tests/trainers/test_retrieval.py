@@ -1,10 +1,9 @@
-"""Retrieval and the linear probe against slow loops, closed forms, and themselves on two ranks."""
+"""What retrieval and the linear probe write: files that agree, with one rank and with two, and what is unreadable."""
 
 import csv
 import json
 import shutil
 from collections.abc import Sequence
-from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,13 +21,12 @@ from dali_pipelines.store.index import Index
 from nets.backbones import create
 from tests.helpers.ranks import two_ranks
 from tests.helpers.runs import ROOT
+from tests.trainers.test_nearest import features
 from trainers.commands import test as test_command
 from trainers.engine import checkpoint
 from trainers.engine.distributed import Ranks
 from trainers.evaluation import contact_sheet, protocols
-from trainers.evaluation.features import Features, chance
 from trainers.evaluation.intervals import wilson
-from trainers.evaluation.retrieval import KS, Nearest, search
 from trainers.evaluation.saved_features import Sets
 from trainers.weights import Weights, read
 
@@ -41,7 +39,7 @@ backbone: r3d_tiny
 work_dir: nowhere
 data: {{root: {root}, list: {train}, test_list: {test}, workers: 0, threads: 1}}
 plan: {{num_frames: 4, size: 32, test: {{clips: 2, short_side: 32}}}}
-train: {{epochs: 1, global_batch: 2}}
+train: {{epochs: 1, global_batch: 2, loggers: []}}
 """
 
 
@@ -68,118 +66,6 @@ def random_weights(folder: Path, config: Recognition, seed: int = 0) -> Weights:
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint.write(folder / "random.pt", {"config": dump(config), "model": state, "step": 0})
     return read(folder / "random.pt")
-
-
-def features(values: np.ndarray, labels: Sequence[int], prefix: str = "v") -> Features:
-    names = [f"{prefix}{row:03d}" for row in range(len(values))]
-    return Features(names, np.array(labels, np.int64), np.asarray(values, np.float32), {})
-
-
-def shuffled(one: Features, seed: int) -> Features:
-    order = np.random.default_rng(seed).permutation(len(one.names))
-    return Features([one.names[row] for row in order], one.labels[order], one.values[order], {})
-
-
-def random_sets(seed: int = 0, queries: int = 300, gallery: int = 90) -> tuple[Features, Features]:
-    """Six classes; the last of the queries', 5, has no video in the gallery. Three videos of each are unreadable."""
-    rng = np.random.default_rng(seed)
-    sets = []
-    for count, classes in ((queries, 6), (gallery, 5)):
-        labels = rng.integers(classes, size=count)
-        values = rng.normal(size=(count, 7)) + 0.5 * np.eye(7)[labels] + 3 * rng.normal(size=7)
-        values[[1, 5, 20]] = np.nan
-        sets.append(features(values, labels.tolist()))
-    return sets[0], sets[1]
-
-
-def slow_ranks(queries: Features, gallery: Features) -> list[float]:
-    """Of each query the place, from 1 up, of the first gallery video of its class; infinite without one."""
-
-    def centered(one: Features) -> list[np.ndarray | None]:
-        values = [None if np.isnan(v).any() else v.astype(np.float64) for v in one.values]
-        mean = sum(v for v in values if v is not None) / sum(v is not None for v in values)
-        return [None if v is None else v - mean for v in values]
-
-    places, shown = [], centered(gallery)
-    for test_x, label in zip(centered(queries), queries.labels, strict=True):
-        place = np.inf
-        if test_x is not None:
-            found = [
-                (float(v @ test_x) / float(np.sqrt(v @ v) * np.sqrt(test_x @ test_x)), own == label)
-                for v, own in zip(shown, gallery.labels, strict=True)
-                if v is not None
-            ]
-            same = [own for _, own in sorted(found, reverse=True)]
-            place = same.index(True) + 1 if True in same else np.inf
-        places.append(place)
-    return places
-
-
-def test_recall_is_that_of_a_slow_loop_with_unreadable_videos_and_a_class_that_the_gallery_lacks():
-    queries, gallery = random_sets()
-    found, places = search(queries, gallery), slow_ranks(queries, gallery)
-    assert {place == np.inf for place in places} == {True, False}
-    for k in KS:
-        assert (found.ahead < k).tolist() == [place <= k for place in places]
-
-
-def test_the_nearest_are_those_of_a_sort_by_cosine():
-    queries, gallery = random_sets()
-    found, known = search(queries, gallery), np.flatnonzero(gallery.readable)
-    a = queries.values[30] - queries.values[queries.readable].mean(0)
-    b = gallery.values[known] - gallery.values[known].mean(0)
-    cosines = torch.nn.functional.cosine_similarity(torch.from_numpy(b), torch.from_numpy(a)[None])
-    top = cosines.topk(10)
-    assert found.rows[30].tolist() == known[top.indices].tolist()
-    assert found.cosines[30] == pytest.approx(top.values.numpy(), abs=1e-5)
-    assert (found.rows[5] == -1).all()  # an unreadable query
-    assert np.isnan(found.cosines[5]).all()
-
-
-def test_each_set_has_its_own_mean_subtracted():
-    """Two sets of four directions, far from the origin and from each other: without the means all cosines are -1."""
-    compass = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]], np.float64)
-    gallery = features(compass + np.array([50, 20]), [0, 1, 2, 3])
-    queries = features(3 * compass[[1, 0, 3, 2]] - np.array([40, 90]), [1, 0, 3, 0])
-    found = search(queries, gallery)
-    assert found.rows[:, 0].tolist() == [1, 0, 3, 2]
-    assert found.cosines[0] == pytest.approx([1, 0, 0, -1], abs=1e-6)
-    assert found.ahead.tolist() == [0, 0, 0, 3]  # the last one's class is right opposite
-    assert found.rows[0].tolist() == [1, 0, 2, 3]  # of equally near ones by name
-
-
-def test_of_equally_near_videos_another_class_counts_first_in_any_order():
-    values = np.array([[1, 0], [1, 0], [-1, 0], [-1, 0]], np.float64)
-    queries = features(values, [0, 0, 1, 2])
-    for labels in ([0, 9, 1, 1], [9, 0, 1, 1]):
-        found = search(queries, features(values, labels))
-        assert found.ahead.tolist() == [1, 1, 0, 4]
-    same_of_all = features(np.ones((4, 2)), [0, 1, 2, 3])
-    assert (search(queries, same_of_all).ahead == [3, 3, 3, 3]).all()
-
-
-def test_figures_and_neighbors_do_not_depend_on_the_order_of_the_sets():
-    queries, gallery = random_sets()
-    gallery.values[40:60] = gallery.values[60:80]  # twins, many of another class
-    found = search(queries, gallery)
-
-    def by_name(found: Nearest, queries: Features, gallery: Features) -> dict[str, str]:
-        names = np.array([*gallery.names, "none"])
-        near = (names[found.rows].tolist(), found.cosines.tolist(), found.ahead.tolist())
-        return {name: str(found) for name, found in zip(queries.names, zip(*near, strict=True), strict=True)}
-
-    for seed in range(3):
-        others = shuffled(queries, seed), shuffled(gallery, 100 + seed)
-        assert by_name(search(*others), *others) == by_name(found, queries, gallery)
-
-
-def test_chance_is_the_share_of_pairs_with_one_class():
-    queries, gallery = random_sets()
-    labels = gallery.labels[gallery.readable].tolist()
-    pairs = [a == b for a, b in product(queries.labels.tolist(), labels)]
-    assert chance(queries, gallery) == pytest.approx(sum(pairs) / len(pairs))
-    even = features(np.zeros((40, 2)), [row % 8 for row in range(40)])
-    assert chance(even, even) == pytest.approx(1 / 8)
 
 
 @pytest.fixture(scope="module")

@@ -54,15 +54,13 @@ def cut_frames(index, task, epoch, row):
 
 
 def differences(samples, library):
-    """Of each view, gray levels."""
+    """Yield those of each view, gray levels."""
     task, views = samples
-    made = []
     for ours, transforms, frames in views:
         given = frames.copy() if library.channels == 3 else torch.from_numpy(frames).permute(0, 3, 1, 2)
         theirs = apply_transforms(given, transforms, library()).movedim(library.channels, -1)
         assert theirs.dtype == torch.float32
-        made.append(float((check.levels(theirs, task) - ours).abs().mean()))
-    return made
+        yield float((check.levels(theirs, task) - ours).abs().mean())
 
 
 @pytest.mark.parametrize("library", [OpenCV, Torch])
@@ -72,4 +70,4 @@ def test_each_library_makes_what_our_loader_delivers_and_leaves_nothing_out(samp
     assert max(differences(samples, library)) < MOST
     for step in STEPS[samples[0].name]:
         lacking = type("Lacking", (library,), {step: lambda _, frames, *given: frames})
-        assert max(differences(samples, lacking)) > 2 * MOST, step
+        assert any(difference > 2 * MOST for difference in differences(samples, lacking)), step

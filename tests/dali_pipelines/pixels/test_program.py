@@ -1,6 +1,7 @@
 """Programs: every task with its operations on the host, against the same samples made by DALI alone."""
 
 import io
+from functools import partial
 from pathlib import Path
 
 import av
@@ -51,18 +52,21 @@ def picture(seed: int, height: int, width: int) -> np.ndarray:
     return (128 + 120 * total / total.abs().max())[0].permute(1, 2, 0).round().to(torch.uint8).numpy()
 
 
-@pytest.fixture(scope="module", params=CODECS)
-def store(request, tmp_path_factory) -> Index:
+@pytest.fixture(params=CODECS)
+def store(request, made_once) -> Index:
+    return Index.load(made_once(f"photos_{request.param}", partial(make_photos, codec=request.param)))
+
+
+def make_photos(root: Path, *, codec: str) -> None:
     """Two videos that are long enough for every task, one upright, that slide to the right."""
-    root: Path = tmp_path_factory.mktemp(request.param)
     records = {}
     for number, size in enumerate([(208, 160), (176, 240)]):
         path = video_path(root, f"v{number}")
         path.parent.mkdir(parents=True, exist_ok=True)
         still = picture(number, *size)
         shown = (np.roll(still, t, axis=1) for t in range(130 + number))
-        records[f"v{number}"] = write_frames(path, shown, fps=25, settings=Encoding(codec=request.param))
-    return Index.build(root, records, labels={"v0": 0, "v1": 1}, class_names=("a", "b"))
+        records[f"v{number}"] = write_frames(path, shown, fps=25, settings=Encoding(codec=codec))
+    Index.build(root, records, labels={"v0": 0, "v1": 1}, class_names=("a", "b")).save()
 
 
 def source(index: Index, task: Task, *, host: bool, gpu: bool = False) -> SampleSource:

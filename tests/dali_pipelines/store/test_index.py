@@ -67,8 +67,8 @@ def test_a_name_with_a_dot_keeps_it(tmp_path):
     assert video_path(tmp_path, "a/v1.5") == tmp_path / "videos" / "a" / "v1.5.mp4"
 
 
-def test_selecting_rows_keeps_their_order_and_repeats(index):
-    rows = [2, 0, 2]
+@pytest.mark.parametrize("rows", [[2, 0, 2], [2, 0, 1], [0, 2]])
+def test_selecting_rows_keeps_their_order_and_repeats(index, rows):
     chosen = index.select(rows)
     assert facts(chosen) == [facts(index)[row] for row in rows]
     chosen.save()

@@ -1,6 +1,5 @@
 """CPC with a Transformer, network side: its figures, other implementations, and who sees whom."""
 
-import json
 import math
 
 import numpy as np
@@ -15,8 +14,7 @@ from nets.backbones.frame_transformer import FrameTransformer, resnet18_transfor
 from nets.dense_cpc import predict_next, predictor
 from nets.losses import dense_infonce
 from nets.tasks.cpc_transformer import Config, Reference, build
-from trainers.commands import pretrain
-from trainers.commands.probe import main as probe
+from tests.helpers.training import train_on
 
 
 def schema(num_frames=5, size=224):
@@ -235,12 +233,7 @@ def test_gradient_reaches_every_parameter_and_both_sides_of_the_loss(leak):
 
 def test_a_few_steps_on_one_batch_retrieve_their_targets():
     model = small()
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
-    for _ in range(40):
-        result = model({"clips": clips()})
-        optimizer.zero_grad()
-        result["loss"].backward()
-        optimizer.step()
+    result = train_on({"clips": clips()}, model, steps=40)
     assert result["chance"].item() == pytest.approx(1 / 16)
     assert result["top1"].item() > 0.7
 
@@ -263,28 +256,3 @@ def test_a_backbone_without_a_transformer_is_refused():
 def test_as_many_predicted_frames_as_there_are_is_refused():
     with pytest.raises(UserError, match=r"pred_steps = 5.*plan.num_frames = 5"):
         build("resnet_tiny_transformer", schema(), Config(pred_steps=5))
-
-
-RECIPE = """
-task: cpc_transformer
-backbone: resnet_tiny_transformer
-work_dir: {work_dir}
-data: {{root: {root}, workers: 0, threads: 1}}
-plan: {{size: 32, crop_size: 64, short_sides: [72]}}
-train: {{epochs: 1, global_batch: 4}}
-"""
-
-
-@pytest.mark.slow
-def test_it_trains_and_is_probed_with_the_real_commands(vp9_store, tmp_path):
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(RECIPE.format(work_dir=tmp_path / "run", root=vp9_store.root))
-    names = [vp9_store.info(row).name for row in range(len(vp9_store))]
-    (tmp_path / "list.txt").write_text("\n".join(names))
-    pretrain.main(["--config", str(recipe), "--device", "cpu", "--max-steps", "2"])
-    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert math.isfinite(rows[-1]["loss"])
-    figures = tmp_path / "probe.json"
-    lists = ["--train", str(tmp_path / "list.txt"), "--test", str(tmp_path / "list.txt")]
-    probe(["--work-dir", str(tmp_path / "run"), *lists, "--device", "cpu", "--json", str(figures)])
-    assert set(json.loads(figures.read_text())["probes"]) == {"random", "cpc_transformer"}

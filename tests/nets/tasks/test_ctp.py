@@ -15,6 +15,7 @@ from nets import backbones
 from nets.tasks import build_task
 from nets.tasks.ctp import Config, build, decode, encode, paired_iou
 from tests.helpers.originals import shapes_of
+from tests.helpers.training import train_on
 
 STD = torch.tensor(Config().std)
 
@@ -253,12 +254,7 @@ def test_bfloat16_autocast_keeps_the_loss_in_float32_and_near_that_of_float32(mo
 
 @pytest.mark.slow
 def test_a_few_steps_on_one_batch_beat_the_prediction_of_no_motion(model, batch):
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
-    for _ in range(70):
-        result = model(batch)
-        optimizer.zero_grad()
-        result["loss"].backward()
-        optimizer.step()
+    result = train_on(batch, model, steps=70)
     assert result["loss"].item() < 0.25 * result["zero_loss"].item()
     assert result["iou"].item() > 0.8
 

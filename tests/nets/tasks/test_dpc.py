@@ -16,6 +16,7 @@ from dali_pipelines.tasks.dpc import draw_crop
 from nets import backbones
 from nets.dense_cpc import Config
 from nets.tasks.dpc import build
+from tests.helpers.training import train_on
 
 
 def video(num_frames=200, width=320, height=240):
@@ -205,12 +206,7 @@ def test_gradient_reaches_every_parameter(backbone):
 
 def test_a_few_steps_on_one_batch_retrieve_their_targets():
     model = small()
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
-    for _ in range(40):
-        result = model({"clips": clips()})
-        optimizer.zero_grad()
-        result["loss"].backward()
-        optimizer.step()
+    result = train_on({"clips": clips()}, model, steps=40)
     assert result["chance"].item() == pytest.approx(1 / 16)
     assert result["top1"].item() > 0.7
 

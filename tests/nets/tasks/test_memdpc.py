@@ -15,6 +15,7 @@ from nets.dense_cpc import Config
 from nets.tasks.memdpc import MemDPC, build
 from tests.dali_pipelines.tasks.test_moco import ramp, ramp_view, recolored
 from tests.helpers.dali import run_graph
+from tests.helpers.training import train_on
 from tests.nets.tasks.test_moco import count
 
 # The plan.
@@ -240,12 +241,7 @@ def test_a_few_steps_discriminate_positions(batch):
     net = make()
     colors = 2 * torch.randn(2, 1, 3, 1, 2, 2, generator=torch.Generator().manual_seed(1))  # each position has its own
     batch["clips"] = 0.2 * batch["clips"] + colors.repeat_interleave(16, -1).repeat_interleave(16, -2)
-    optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
-    for _ in range(60):  # at 40 the last bits of a CPU's convolutions decide
-        result = net(batch)
-        optimizer.zero_grad()
-        result["loss"].backward()
-        optimizer.step()
+    result = train_on(batch, net, steps=60)  # at 40 the last bits of a CPU's convolutions decide
     # The two predicted blocks of a position look alike, so ln 2 in each direction is what can be reached at once.
     assert result["chance_loss"].item() == pytest.approx(2 * math.log(2 * 2 * 4))
     assert result["loss"] < 2 * math.log(4)

@@ -16,6 +16,7 @@ from dali_pipelines.tasks.vcop import ORDERS, Config, Reference, annotate, batch
 from nets.tasks.vcop import ClipOrder, build
 from nets.tasks.vcop import Config as NetConfig
 from tests.helpers.originals import shapes_of
+from tests.helpers.training import train_on
 
 CFG = Config()
 
@@ -139,10 +140,5 @@ def test_gradient_reaches_every_parameter_and_only_the_loss_has_one(model):
 
 
 def test_a_few_steps_on_one_batch_fit_its_permutations(model):
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
-    for _ in range(40):
-        result = model(batch())
-        optimizer.zero_grad()
-        result["loss"].backward()
-        optimizer.step()
+    train_on(batch(), model, steps=40)
     assert model.eval()(batch())["accuracy"] == 1

@@ -1,39 +1,24 @@
 """Zips, tars and LMDBs against the libraries that write them, and what is refused with the file and the reason."""
 
 import io
-import json
 import random
 import tarfile
 import zipfile
-import zlib
 
 import lmdb
 import msgpack
-import numpy as np
 import pytest
 from PIL import Image
 
 from configs.errors import UserError
 from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.store import reader
-from dali_pipelines.store.archives import kind_of, read_archive
 from dali_pipelines.store.archives.lmdb import entries
 from dali_pipelines.store.archives.msgpack import elements
-from dali_pipelines.store.archives.tars import read_label
-from dali_pipelines.store.pictures import open_source, picture_record
+from dali_pipelines.store.pictures import picture_record
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.source import VideoError
-from tests.helpers.archives import memory_storage, write_lmdb, write_tar, write_zip
-from tests.helpers.mutations import INPUTS
-
-
-def jpeg(seed: int = 0, size: tuple[int, int] = (32, 16), **options) -> bytes:
-    small = np.random.default_rng(seed).integers(0, 255, (2, 4, 3), dtype=np.uint8)
-    file = io.BytesIO()
-    picture = Image.fromarray(small).resize(size).convert(options.pop("mode", "RGB"))
-    picture.save(file, options.pop("format", "JPEG"), **options)
-    return file.getvalue()
-
+from tests.helpers.archives import jpeg, write_lmdb, write_tar, write_zip
 
 PICTURES = {f"{i:05d}.jpg": jpeg(i) for i in range(1, 4)}
 
@@ -229,94 +214,6 @@ def test_an_exif_rotation_is_noted(tmp_path):
     assert picture_record(Place(str(packed), "zip")).notes == (
         "have an EXIF rotation, which is ignored; --codec h264 turns them",
     )
-
-
-def mutated(data: bytes, rng: random.Random) -> bytes:
-    """Change, cut, repeat or leave out some bytes; where zeros or numbers stand rather than in pictures."""
-    changed = bytearray(data)
-    for _ in range(rng.randrange(1, 5)):
-        at = rng.randrange(len(changed)) if changed else 0
-        match rng.randrange(6):
-            case 0 if changed:
-                changed[at] ^= 1 << rng.randrange(8)
-            case 1:
-                changed[at : at + 4] = rng.choice([b"\xff" * 4, bytes(4), b"\0\0\0\x80", rng.randbytes(4)])
-            case 2:
-                del changed[at : at + rng.randrange(1, 600)]
-            case 3:
-                changed[at:at] = changed[at : at + rng.randrange(1, 600)]
-            case 4 if rng.random() < 0.3:
-                del changed[at:]
-            case _:
-                changed[at : at + 8] = rng.randbytes(8)
-    return bytes(changed)
-
-
-def small_lmdb(path) -> bytes:
-    """Entries with keys so long that there are a branch page and several leaves; one value in overflow pages."""
-    with lmdb.open(str(path), subdir=False) as env, env.begin(write=True) as transaction:
-        for i in range(16):
-            transaction.put(f"{i}/{'k' * 400}".encode(), msgpack.dumps([bytes(20 * i)] * 3))
-        transaction.put(b"000000001", msgpack.dumps([bytes(3000)] * 2))
-        transaction.put(b"__order__", msgpack.dumps(["run/a", "run/b"]))
-    return path.read_bytes()
-
-
-SEEDS = {
-    "zip": lambda path: write_zip(path, {f"a/{i}.jpg": zlib.compress(bytes(9))[2:-4] for i in (1, 2)}).read_bytes(),
-    "tar": lambda path: write_tar(path, {"a/1.jpg": b"x", "a/2.jpg": b"y", "b.cls": b"3", "b.mp4": b"z"}).read_bytes()[
-        : 10 * 512
-    ],
-    "LMDB": small_lmdb,
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", SEEDS)
-def test_damaged_archives_are_read_or_refused_in_words(tmp_path, monkeypatch, kind):
-    seed, rng, memory = SEEDS[kind](tmp_path / "seed"), random.Random(0), memory_storage(monkeypatch)
-    reasons = []
-    for _ in range(INPUTS):
-        memory.files["memory://a"] = mutated(seed, rng)
-        memory.read_bytes = 0
-        try:
-            for place in read_archive("memory://a", kind).videos.values():
-                if place.is_pictures:
-                    picture_record(place)
-        except VideoError as error:
-            reasons.append(str(error))
-        assert memory.read_bytes < 50 * len(seed) + 2**20
-    assert len(reasons) > INPUTS // 10
-    assert all(reasons)
-    assert not any("\n" in reason for reason in reasons)
-    assert kind_of("memory://a") in ("", kind, "zip")
-
-
-@pytest.mark.slow
-def test_damaged_pictures_are_read_or_refused_in_words(monkeypatch):
-    memory, rng = memory_storage(monkeypatch), random.Random(0)
-    seeds = [jpeg(size=(64, 48), quality=95), jpeg(progressive=True), jpeg(format="PNG")]
-    reasons = []
-    for i in range(600):
-        whole = seeds[i % 3]
-        data = mutated(whole, rng)
-        memory.files["memory://a"] = whole + data
-        place = Place("memory://a", "tar", "", np.array([[0, len(whole), 0], [len(whole), len(data), 0]]))
-        try:
-            with open_source(place) as source:
-                sum(1 for _ in source.frames())
-        except VideoError as error:
-            reasons.append(str(error))
-    assert all(reason.startswith("its picture number 2 ") for reason in reasons)
-    assert 100 < len(reasons) < 600
-
-
-def test_damaged_labels_are_read_or_passed_over():
-    rng = random.Random(0)
-    text = json.dumps({"label": 3, "text": "a caption", "boxes": [[1, 2], {"a": None}]}).encode()
-    labels = {read_label(mutated(text, rng), suffix) for suffix in ("json", "cls") for _ in range(INPUTS // 2)}
-    assert {None, "3"} < labels
-    assert read_label(b"[" * 60_000, "json") is None
 
 
 def test_nothing_but_damaged_archives_is_an_error_that_names_file_and_reason(tmp_path):

@@ -1,0 +1,165 @@
+"""configs.load: how it answers a mistake in a recipe or an override."""
+
+import re
+from dataclasses import replace
+from typing import get_type_hints
+
+import pytest
+
+from configs import nearest, schema
+from configs.errors import UserError
+from configs.load import _dotted, load, parse
+from configs.schema import LabeledData
+from tests.helpers.recipes import BASE, message
+
+
+@pytest.mark.parametrize(
+    ("more", "key", "hint"),
+    [
+        ("optim: {lrr: 0.1}", "optim.lrr", "optim.lr?"),
+        ("lr: 0.1", "lr", "optim.lr?"),
+        ("plan: {reference: {trunctate: true}}", "plan.reference.trunctate", "plan.reference.truncate?"),
+        ("schedul: {kind: step}", "schedul", "schedule?"),
+        ("zzqqxx: 1", "zzqqxx", "no such key"),
+        ("7: 1", "7", "no such key"),
+        # U12: what other programs call it, and keys of other sections
+        ("optim: {learning_rate: 1}", "optim.learning_rate", "optim.lr?"),
+        ("optim: {epochs: 1}", "optim.epochs", "train.epochs?"),
+        ("batch_size: 32", "batch_size", "train.global_batch?"),
+    ],
+)
+def test_unknown_key_names_file_key_and_the_nearest_right_one(more, key, hint):
+    text = message(more)
+    assert text.startswith(f"x.yaml: {key}: no such key")
+    assert text.endswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ("seed: 1.5", "x.yaml: seed: expected a whole number, got 1.5"),
+        ("seed: true", "x.yaml: seed: expected a whole number, got True"),
+        ("seed: '7'", "x.yaml: seed: expected a whole number, got '7'"),
+        ("optim: {lr: fast}", "x.yaml: optim.lr: expected a number, got 'fast'"),
+        ("optim: {lr: true}", "x.yaml: optim.lr: expected a number, got True"),
+        ("optim: {lr: nan}", "x.yaml: optim.lr: expected a number, got 'nan'"),
+        ("optim: {lr: null}", "x.yaml: optim.lr: expected a number, got None"),
+        (
+            "schedule: {by: epochs}",
+            "x.yaml: schedule.by: expected one of epoch, iteration, got 'epochs'; did you mean epoch?",
+        ),
+        ("optim: [1]", "x.yaml: optim: expected a section with keys"),
+        ("optim:", "x.yaml: optim: expected a section with keys"),
+        (
+            "schedule: {milestones: 100}",
+            "schedule.milestones: expected a list with each item a whole number, got 100",
+        ),
+        ("schedule: {milestones: [1, b]}", "schedule.milestones.1: expected a whole number, got 'b'"),
+        ("plan: {pair: [1]}", "plan.pair: expected a list of 2: a number, text, got [1]"),
+        ("plan: {reference: {truncate: 1}}", "plan.reference.truncate: expected true or false, got 1"),
+        ("plan: {reference: {truncate: yes}}", "plan.reference.truncate: expected true or false, got 'yes'"),
+        ("net: {hidden: wide}", "net.hidden: expected a whole number or null, got 'wide'"),
+        # G29: null, and what Python calls it
+        ("optim: {clip_norm: fast}", "x.yaml: optim.clip_norm: expected a number or null, got 'fast'"),
+        ("optim: {clip_norm: None}", "expected a number or null, got 'None'; YAML's word for none is null"),
+    ],
+)
+def test_wrong_type_names_key_expectation_and_value(more, expected):
+    assert expected in message(more)
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ("optim: {lr: 0}", "x.yaml: optim.lr = 0.0 must be greater than 0"),
+        ("optim: {lr: .inf}", "optim.lr = inf"),
+        ("optim: {lr: .nan}", "optim.lr = nan"),
+        ("optim: {clip_norm: -1}", "optim.clip_norm = -1.0"),
+        (
+            "schedule: {milestones: [2, 1]}",
+            "schedule.milestones = [2, 1] must be positive and strictly increasing",
+        ),
+        ("schedule: {milestones: [1, 3]}", "schedule.milestones = [1, 3] must be below train.epochs = 3"),
+        (
+            "schedule: {kind: cosine, milestones: [1]}",
+            "schedule.milestones = [1] must be empty unless kind is step",
+        ),
+        ("plan: {size: 0}", "x.yaml: plan.size = 0 must be at least 1"),
+        ("seed: -1", "x.yaml: seed = -1 must be 0 or more"),
+    ],
+)
+def test_impossible_values_are_refused_with_the_number(more, expected):
+    assert expected in message(more)
+
+
+def test_missing_keys_and_sections_are_named():
+    with pytest.raises(UserError, match=r"^x: data\.root: missing; expected text$"):
+        parse(BASE.replace("{root: data/x}", "{}"), source="x")
+    with pytest.raises(UserError, match=r"^x: train: missing; expected a section$"):
+        parse(BASE.replace("train: {epochs: 3}", ""), source="x")
+    with pytest.raises(UserError, match=r"^x: task: missing"):
+        parse("seed: 1", source="x")
+    with pytest.raises(UserError, match=r"expected keys such as"):
+        parse("", source="x")
+
+
+def test_unknown_task_names_those_that_exist():
+    with pytest.raises(UserError, match=r"x: task: no task 'ctpp'; did you mean ctp\?; there are: .*ctp"):
+        parse(BASE.replace("task: fake", "task: ctpp"), source="x")
+
+
+def test_syntax_errors_and_double_keys_name_file_and_line(tmp_path):
+    path = tmp_path / "broken.yaml"
+    path.write_text("task: fake\nbackbone: [1, 2\ndata: {}\n")
+    with pytest.raises(UserError, match=rf"^{re.escape(str(path))}, line 3: .* not valid YAML$"):
+        load(path)
+    path.write_text("seed: 1\ntask: fake\nseed: 2\n")
+    with pytest.raises(UserError, match=r"line 3: key 'seed' is given twice"):
+        load(path)
+    path.write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(UserError, match="not a text file"):
+        load(path)
+    with pytest.raises(UserError, match=r"cannot read the config .*nowhere.yaml.*No such file"):
+        load(tmp_path / "nowhere.yaml")
+
+
+def test_names_that_others_use_stand_for_keys_that_exist_and_for_one_each():
+    """U12."""
+    keys = set(nearest.ALIASES) - {"plan.num_frames", "plan.size", "plan.stride"}  # of tasks
+    known = _dotted(get_type_hints(schema.Recognition))
+    assert keys <= set(known)
+    words = [word for of_key in nearest.ALIASES.values() for word in of_key]
+    assert len(words) == len(set(words))
+    assert not {key.rpartition(".")[2] for key in known} & set(words) - {"optim", "tensorboard"}
+
+
+@pytest.mark.parametrize(
+    ("item", "expected"),
+    [
+        ("optim.lrr=1", "--set optim.lrr: no such key; did you mean optim.lr?"),
+        ("optim.lr=fast", "--set optim.lr: expected a number, got 'fast'"),
+        ("optim.lr=-1", "--set optim.lr = -1.0 must be greater than 0"),
+        ("optim.lr", "--set optim.lr: expected key=value"),
+        ("task.x=1", "--set task.x=1: 'task' is not a section"),
+        ("optim.lr=[", "--set optim.lr=[, line 1:"),
+        ("train.warmup=5", "--set train.warmup: no such key; did you mean schedule.warmup_iters?"),  # G30
+        ("train.clip_nrm=5", "--set train.clip_nrm: no such key; did you mean optim.clip_norm?"),
+        ("net={hiden: 3}", "--set net.hiden: no such key; did you mean net.hidden?"),
+    ],
+)
+def test_a_wrong_override_is_blamed_on_the_command_line(item, expected):
+    assert message("", item).startswith(expected)
+
+
+def test_an_override_does_not_take_the_blame_for_the_file():
+    assert message("seed: x", "optim.lr=1").startswith("x.yaml: seed")
+
+
+def test_a_split_that_a_list_does_not_heed_is_refused():
+    """G20: it was ignored, and the test said "is tested on split 2"."""
+    data = LabeledData(root="d", list="train{split}.txt", test_list="test.txt", split=2)
+    assert data.list_of("train") == "d/train2.txt"
+    with pytest.raises(UserError, match=r"data.split = 2 changes nothing in data.test_list = 'test.txt': put {split} "):
+        data.list_of("test")
+    assert replace(data, split=1).list_of("test") == "d/test.txt"
+    assert replace(data, list=None).list_of("train") is None

@@ -1,0 +1,23 @@
+"""One number for all samples of a dataset, for another interpreter to compare: nothing here imports torch."""
+
+import hashlib
+
+import numpy as np
+
+from dali_pipelines.plan.order import Order
+from dali_pipelines.samples import SampleSource
+from dali_pipelines.store.index import Index
+from dali_pipelines.tasks import Task, ctp, recognition
+
+
+def samples_digest(root: str, world_size: int) -> str:
+    """SHA-256 over all that is decided and read for two epochs of global batches of 4, in their global order."""
+    index, digest = Index.load(root), hashlib.sha256()
+    for task in (Task("ctp", ctp.Config()), Task("recognition", recognition.Config())):
+        ranks = [Order(len(index), 4 // world_size, rank, world_size, 5, True) for rank in range(world_size)]
+        for epoch, step in np.ndindex(2, ranks[0].steps):
+            for order in ranks:
+                for slot in range(order.batch_size):
+                    for array in SampleSource(index, task, order, media="encoded").sample(epoch, step, slot):
+                        digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()

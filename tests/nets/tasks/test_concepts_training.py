@@ -1,0 +1,94 @@
+"""Concepts in training: what moves in which epoch, its queue, the batches that it refuses, and that it learns."""
+
+import pytest
+import torch
+
+from configs.errors import UserError
+from nets.tasks.concepts import Config
+from tests.nets.tasks.test_concepts import tiny, tiny_batch, unit
+
+
+def step(net, optimizer, epoch):
+    """One optimizer step as the loop makes it; the names of the parameters that moved."""
+    net.before_step(epoch)
+    before = {name: p.detach().clone() for name, p in net.named_parameters()}
+    net(tiny_batch())["loss"].backward()
+    net.after_backward(epoch)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return {name.split(".")[0] for name, p in net.named_parameters() if not torch.equal(p, before[name])}
+
+
+def test_banks_move_from_epoch_1_on_and_the_attention_when_its_terms_count():
+    net = tiny(local_from=2)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, weight_decay=1e-2)
+    rest = {"backbone", "instance", "to_concepts", "rebuild"}
+    assert [step(net, optimizer, epoch) for epoch in range(3)] == [
+        rest,
+        rest | {"banks"},
+        rest | {"banks", "attention"},
+    ]
+    assert any((bank.norm(dim=1) - 1).abs().max() > 1e-5 for bank in net.banks.values())
+    net.before_step(3)
+    assert all((bank.norm(dim=1) - 1).abs().max() < 1e-6 for bank in net.banks.values())
+
+
+def test_the_queue_holds_the_newest_scores_last():
+    net = tiny(queue_size=6)
+    first = net.queue.clone()
+    old, new = unit(6, 4, 24), unit(6, 4, 24)
+    net.to_balance(old)
+    torch.testing.assert_close(net.queue, torch.cat([first[4:], old.movedim(1, 0)]))
+    net.to_balance(new)
+    torch.testing.assert_close(net.queue, torch.cat([old.movedim(1, 0)[2:], new.movedim(1, 0)]))
+    assert "queue" in net.state_dict()
+
+
+def test_the_queue_is_balanced_along_with_the_batch_from_epoch_1_on():
+    scores = unit(6, 4, 24)
+    net = tiny()
+    assert net.to_balance(scores).shape == (6, 4, 24)
+    net.before_step(1)
+    queue = net.queue.clone()
+    torch.testing.assert_close(net.to_balance(scores), torch.cat([scores, queue.movedim(1, 0)], 1))
+
+
+@pytest.mark.parametrize(
+    ("per_rank", "ranks", "message"),
+    [(1, 64, r"a micro-step has 1.*raise train.global_batch"), (8, 4, r"net.queue_size = 16 .* 32 samples")],
+)
+def test_a_batch_that_the_losses_cannot_work_with_is_refused(per_rank, ranks, message):
+    with pytest.raises(UserError, match=message):
+        tiny().check_batch(per_rank, ranks)
+    tiny().check_batch(8, 2)
+
+
+def test_fewer_concepts_than_may_be_active_are_refused():
+    with pytest.raises(ValueError, match="concepts = 9 must be at least 10"):
+        Config(concepts=9)
+
+
+def test_bfloat16_autocast_keeps_the_terms_in_float32_and_near_those_of_float32():
+    net = tiny(local_from=0)
+    full = net(tiny_batch())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = net(tiny_batch())
+    half["loss"].backward()
+    assert all(value.dtype == torch.float32 for value in half.values())
+    assert half["loss"] != full["loss"]
+    assert half["loss"].item() == pytest.approx(full["loss"].item(), rel=0.02)
+    assert all(p.grad.isfinite().all() for p in net.parameters())
+
+
+@pytest.mark.slow
+def test_a_few_steps_on_one_batch_find_the_other_clip_and_align_the_concepts():
+    net = tiny(local_from=0)
+    before = net(tiny_batch())
+    optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
+    for _ in range(25):
+        step(net, optimizer, 1)
+    after = net(tiny_batch())
+    assert after["instance_top1"] == 1
+    assert after["instance_rgb"] < 0.2 * before["instance_rgb"]
+    for name in ("align_static", "align_dynamic", "rebuild_rgb", "local_rgb"):
+        assert after[name] < before[name] - 0.1, name
