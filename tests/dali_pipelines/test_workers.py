@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
-from bench.worker_kills import SETTLE, Killer, living_workers
+from bench.faults.workers import SETTLE, Killer, living_workers
 from configs.errors import UserError
 from dali_pipelines.workers import CHANCES, Crashed, Pool, _Pending, run_jobs
 
@@ -212,15 +212,15 @@ def test_workers_that_cannot_start_end_the_run(capfd, spawned):
 
 
 def test_random_kills_lose_and_repeat_nothing(spawned):
-    killer = Killer(kills=15, seed=0)
+    killer = Killer(seed=0)
     with Pool[Any, Any](arrays, workers=3, ahead=SETTLE - 1, spare=2) as pool:
         for wanted, (job, result) in zip(count(), pool.run(count()), strict=True):
             assert job == wanted
             assert same(result, arrays(job))
             killer.delivered += 1
             if job == 0:
-                killer.start()
-            if not killer.is_alive() and killer.delivered > 50:
+                killer.begin(15)
+            if not killer.at_work and killer.delivered > 50:
                 break
     assert killer.kills == 15
 

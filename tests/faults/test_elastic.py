@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing
 import pytest
 import torch
 
-from bench.worker_kills import digest
+from bench.faults.workers import digest
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.tasks import Task, ctp
 
