@@ -7,17 +7,16 @@ import random
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from unittest import mock
 
-import psutil
 import torch
 
 from bench.data import bench_store
+from bench.faults.killer import SETTLE, Killer
 from bench.faults.row import Row
 from dali_pipelines import worker
 from dali_pipelines.loader import ClipLoader
@@ -30,10 +29,8 @@ KILLS, PARTS = 1000, 20
 """Kills of a row at full scale, and how often it is yielded on the way there."""
 SPAWNED = 0.05
 """Share of the kills that strike workers as users have them, each of which imports everything anew."""
-SETTLE = 4
-"""Batches between two kills. More than are ahead, so that no sample is hit twice, which would make it the culprit."""
-GAP_S, STEP_S = 0.2, 0.05
-"""The most seconds that pass after those before a kill, and that a training step pretends to take."""
+STEP_S = 0.05
+"""The most seconds that a training step pretends to take."""
 BATCH, WORKERS = 4, 2
 TASK = Task("rot3d", rot3d.Config(num_frames=8, size=64))
 
@@ -94,45 +91,6 @@ def kill_workers(fault: str, index: Index, kills: int, *, busy: int = 0, start: 
                     "load_average": round(statistics.mean(loads), 1),
                 },
             )
-
-
-class Killer:
-    """Kills workers of this process in a thread; `delivered` is counted up by whoever takes batches."""
-
-    def __init__(self, seed: int) -> None:
-        self.kills = self.delivered = 0
-        self.random = random.Random(seed)
-        self._thread = threading.Thread()
-
-    @property
-    def at_work(self) -> bool:
-        return self._thread.is_alive()
-
-    def begin(self, kills: int) -> None:
-        """Kill until there were so many in all."""
-        self._thread = threading.Thread(target=self._run, args=(kills,), daemon=True)
-        self._thread.start()
-
-    def _run(self, kills: int) -> None:
-        while self.kills < kills:
-            time.sleep(self.random.uniform(0, GAP_S))
-            if self.delivered >= SETTLE and (victims := living_workers()):
-                self.delivered = 0
-                self.random.choice(victims).kill()
-                self.kills += 1
-
-
-def living_workers() -> list[psutil.Process]:
-    """Return the workers of this process, at work or still starting: spawned, or forked from a server."""
-
-    def is_worker(process: psutil.Process) -> bool:
-        with suppress(psutil.NoSuchProcess):
-            command = " ".join(process.cmdline())
-            return "spawn_main" in command or ("forkserver" in command and process.ppid() != me.pid)
-        return False  # a zombie has no command
-
-    me = psutil.Process()
-    return [process for process in me.children(recursive=True) if is_worker(process)]
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool3d
 
-from bench.faults.workers import living_workers
+from bench.faults.killer import living_workers
 from configs.errors import UserError
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.index import Index

@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
-from bench.faults.workers import SETTLE, Killer, living_workers
+from bench.faults.killer import SETTLE, Killer, living_workers
 from configs.errors import UserError
 from dali_pipelines.workers import CHANCES, Crashed, Pool, _Pending, run_jobs
 

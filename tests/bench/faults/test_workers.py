@@ -2,7 +2,8 @@
 
 import pytest
 
-from bench.faults.workers import SETTLE, kill_workers
+from bench.faults.killer import SETTLE
+from bench.faults.workers import kill_workers
 
 pytestmark = pytest.mark.slow
 
