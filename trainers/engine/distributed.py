@@ -14,6 +14,7 @@ from torch import Tensor, distributed, nn
 
 from configs.errors import UserError
 from configs.schema import Train
+from dali_pipelines import limits
 from trainers.engine.devices import choose_device
 
 TOLD_TIMEOUT = timedelta(seconds=30)
@@ -107,7 +108,7 @@ def start(device: str) -> Iterator[Ranks]:
     else:
         # torchrun sets one thread per process, plain python takes all cores: divide them in either case.
         local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world))
+        torch.set_num_threads(max(1, limits.cores() // local_world))
     ranks = Ranks(device=where, rank=int(os.environ.get("RANK", "0")), world_size=world_size)
     if world_size == 1:
         yield ranks
