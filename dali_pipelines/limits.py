@@ -12,7 +12,8 @@ MEMBERSHIP, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 def cores() -> int:
     """Return the number of cores: those of the process's affinity, or whole ones of its quota if that is less."""
     quotas = [line.split() for line in _read("cpu", "cpu.max")]  # version 2: "150000 100000" or "max 100000"
-    quotas += zip(_read("cpu", "cpu.cfs_quota_us"), _read("cpu", "cpu.cfs_period_us"), strict=True)  # 1: "-1" for none
+    version_1 = zip(_read("cpu", "cpu.cfs_quota_us"), _read("cpu", "cpu.cfs_period_us"), strict=True)  # "-1" for none
+    quotas += map(list, version_1)
     shares = [int(quota) / int(period) for quota, period in quotas if quota.isdecimal()]
     return max(1, math.floor(min([len(os.sched_getaffinity(0)), *shares])))
 

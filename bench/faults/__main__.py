@@ -7,11 +7,12 @@ import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench.faults import ranks, soak, workers
+from bench.faults import memory, ranks, soak, workers
 from bench.faults.row import Row, save, table
 from configs.errors import UserError, run_cli
 
 FAULTS: dict[str, Callable[[float, Path], Iterator[Row]]] = {
+    "memory": memory.inject,
     "ranks": ranks.inject,
     "soak": soak.inject,
     "workers": workers.inject,

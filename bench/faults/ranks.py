@@ -244,8 +244,10 @@ class Run:
         return [(int(step), int(rank), int(world), samples) for step, rank, world, *samples in lines]
 
     def wrong_samples(self, whole: "Run") -> int:
-        """Count the samples that are not those of a run of one process, and those that no rank had in the end."""
-        wanted = {step: samples for step, _, _, samples in whole.samples()}
+        """Count the samples unlike those of a run that was left alone, and those that no rank had in the end."""
+        wanted: dict[int, list[str]] = {}
+        for step, _, _, samples in sorted(whole.samples()):  # by rank
+            wanted.setdefault(step, []).extend(samples)
         wrong = 0
         had: dict[int, set[int]] = {}
         worlds: dict[int, int] = {}

@@ -14,6 +14,7 @@ from pathlib import Path
 from unittest import mock
 
 import torch
+from tqdm import tqdm
 
 from bench.data import bench_store
 from bench.faults.killer import SETTLE, Killer
@@ -47,7 +48,8 @@ def inject(scale: float, folder: Path) -> Iterator[Row]:
 
 def kill_workers(fault: str, index: Index, kills: int, *, busy: int = 0, start: str = "forkserver") -> Iterator[Row]:
     """Yield one row again and again, of the kills so far; `busy` loops run beside it."""
-    killer, pauses, progress = Killer(seed=0), random.Random(1), bar(desc=fault, total=kills)
+    killer, pauses = Killer(seed=0), random.Random(1)
+    progress: tqdm[None] = bar(desc=fault, total=kills)
     differ = 0
     seconds: list[float] = []
     loads: list[float] = []

@@ -13,6 +13,7 @@ from torch.nn.functional import avg_pool3d
 
 from bench.faults.killer import living_workers
 from configs.errors import UserError
+from dali_pipelines import limits
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task, ctp, recognition
@@ -47,6 +48,14 @@ def two_epochs(vp9_store) -> list[Batch]:
 def test_samples_do_not_depend_on_workers_or_threads(vp9_store, two_epochs, spawned):
     loader = ClipLoader(vp9_store, CTP, batch_size=4, seed=5, workers=2, threads=1)
     assert all(same(a, b) for a, b in zip(two_epochs, epoch(loader) + epoch(loader), strict=True))
+    loader.close()
+
+
+def test_samples_do_not_depend_on_how_little_memory_there_is(vp9_store, two_epochs, monkeypatch):
+    monkeypatch.setattr(limits, "memory", lambda: 2**20)
+    loader = ClipLoader(vp9_store, CTP, batch_size=4, seed=5, workers=2)
+    assert all(same(a, b) for a, b in zip(two_epochs, epoch(loader) + epoch(loader), strict=True))
+    assert loader._batches_ahead() == 1
     loader.close()
 
 

@@ -56,6 +56,27 @@ def test_results_that_are_kept_do_not_change_and_do_not_stop_the_pool(spare):
     assert all(same(result, arrays(job)) for job, result in kept)
 
 
+@pytest.mark.parametrize(("limit", "most"), [(7 * 10**6, 6), (4 * 10**6, 3), (2 * 10**6, 1), (1, 1)])
+def test_fewer_jobs_are_handed_out_where_their_results_would_be_too_much(limit, most, caplog):
+    asked: list[int] = []
+
+    def jobs():
+        for job in range(30):
+            asked.append(job)
+            yield job
+
+    with Pool[Any, Any](megabyte, workers=2, ahead=6, spare=1, limit=limit) as pool:
+        for number, (job, result) in enumerate(pool.run(jobs())):
+            assert job == number
+            assert np.array_equal(result, megabyte(number))
+            assert number == 0 or len(asked) - number <= most
+    assert ("are made ahead" in caplog.text) == (most < 6)
+
+
+def megabyte(number):
+    return np.full(10**6, number, np.uint8)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("ordered", [False, True])
 def test_a_job_that_kills_its_worker_costs_only_itself_and_is_named_with_the_signal(workers, ordered):
