@@ -13,6 +13,7 @@ from bench.ceilings import DecodeTask, augment_only, decode_only
 from bench.data import default_task
 from bench.meters import Round, measure, quartiles, slope, times_ms
 from bench.peers.rounds import TRIED, Peers, best_workers, worker_counts
+from dali_pipelines import limits
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.store.index import Index
@@ -32,7 +33,7 @@ def measure_task(
 
     with_peers: measure the peers too, where they can make the task's views.
     """
-    batch_size, device, counts = settings["batch_size"], settings["device"], worker_counts(os.cpu_count() or 1)
+    batch_size, device, counts = settings["batch_size"], settings["device"], worker_counts(limits.cores())
 
     def rate(workers: int, batches: int) -> float:
         with closing(ClipLoader(index, task, **settings | {"workers": workers})) as loader:

@@ -6,12 +6,12 @@ Heavy imports stand inside `main`: each of the loader's workers imports this fil
 """
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
 
 from bench.options import require_positive
 from configs.errors import UserError, run_cli
+from dali_pipelines import limits
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
@@ -24,7 +24,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--workers", type=int, help="worker processes; by default as many as are fastest in a short try"
     )
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="DALI threads (one per core)")
+    parser.add_argument("--threads", type=int, default=limits.cores(), help="DALI threads (one per core)")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--codec", help="of the videos that are made: rawvideo by default, on a GPU h264")
     parser.add_argument(
@@ -37,7 +37,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, and a .png beside it")
     args = parser.parse_args(argv)
     require_positive(args, "batch_size", "batches", "rounds", "threads", "source_gop")
-    cores = len(os.sched_getaffinity(0))
+    cores = limits.cores()
     if not 1 <= args.processes <= cores:
         raise UserError(f"--processes {args.processes}: from 1 to the {cores} cores of this machine")
     made_only = ("peers", "codec", "gop", "short_side") if args.data_dir else ()

@@ -5,7 +5,6 @@ Heavy imports stand inside functions: each worker of `prepare` imports this file
 """
 
 import argparse
-import os
 import subprocess
 import tempfile
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 
 from bench.options import require_positive
 from configs.errors import run_cli
+from dali_pipelines import limits
 
 FLOOR = 17.5 / 128
 """NeMo Curator's nightly check: at least 17.5 ten-second clips/s on 128 CPUs, for transcoding alone, on Ray Data
@@ -61,7 +61,7 @@ def main(argv: list[str]) -> None:
 def parse_args(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="prepare_throughput.py", description="How fast does prepare store videos?")
     parser.add_argument("sources", nargs="*", type=Path, metavar="SRC", help="some of your videos (made-up ones)")
-    cores = len(os.sched_getaffinity(0))
+    cores = limits.cores()
     parser.add_argument("--videos", type=int, default=8 * cores, help="made-up videos of ten seconds (8 a core)")
     parser.add_argument("--size", default="640x360", help="of made-up videos (640x360)")
     parser.add_argument("--codec", default="h264", help="what is stored (h264)")

@@ -6,7 +6,6 @@ Heavy imports stand inside functions: each of the loader's workers imports this 
 """
 
 import argparse
-import os
 import statistics
 from collections.abc import Mapping
 from contextlib import closing
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from bench.options import require_positive
 from bench.report import markdown, median_range
 from configs.errors import run_cli
+from dali_pipelines import limits
 
 if TYPE_CHECKING:
     from dali_pipelines.store.index import Index
@@ -61,7 +61,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=8, help="clips a batch (8)")
     parser.add_argument("--batches", type=int, default=8, help="timed batches a round (8)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds over all settings (3)")
-    cores = os.cpu_count() or 1
+    cores = limits.cores()
     parser.add_argument(
         "--workers", type=int, default=cores, help="worker processes: PyAV decodes there (one per core)"
     )

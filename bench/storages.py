@@ -20,6 +20,7 @@ from bench.options import require_positive
 from bench.report import markdown, median_range
 from bench.storage import measure
 from configs.errors import UserError, run_cli
+from dali_pipelines import limits
 
 PREPARED = "prepared"
 LMDB = "LMDB of msgpack lists"
@@ -34,7 +35,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=8, help="clips a batch (8)")
     parser.add_argument("--batches", type=int, default=8, help="timed batches a round (8)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds over all storages (5)")
-    cores = os.cpu_count() or 1
+    cores = limits.cores()
     parser.add_argument("--workers", type=int, default=cores, help="worker processes; 0 is none (one per core)")
     parser.add_argument("--threads", type=int, default=cores, help="DALI threads (one per core)")
     parser.add_argument("--work-dir", type=Path, default=Path("runs/bench/storage"), help="what is packed is removed")

@@ -11,7 +11,6 @@ video differs from an upright one, and each video gets darker at its own rate, s
 
 import argparse
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -21,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import UserError, run_cli
+from dali_pipelines import limits
 from dali_pipelines.progress import bar
 from dali_pipelines.store.encode import Encoding, write_frames
 from dali_pipelines.store.files import replacing, video_path
@@ -183,7 +183,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--train", type=int, default=320, help="training videos (320)")
     parser.add_argument("--test", type=int, default=160, help="test videos (160)")
     parser.add_argument("--seed", type=int, default=0, help="another seed makes other videos (0)")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (one per core)")
+    parser.add_argument("--workers", type=int, default=limits.cores(), help="processes (one per core)")
     return parser
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
@@ -15,6 +16,7 @@ import torch
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
 from configs.errors import UserError, first_names
+from dali_pipelines import limits
 from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.decode.choose import Wanted, choose, decoding_threads
 from dali_pipelines.pipeline import Graph, build_pipeline
@@ -29,6 +31,9 @@ from dali_pipelines.unreadable import Unreadable
 from dali_pipelines.workers import Crashed, Pool
 
 log = logging.getLogger(__name__)
+
+MEMORY_SHARE = 0.25
+"""Of a process's memory, its share of the machine's or container's, for samples that are ahead; and for batches."""
 
 
 @dataclass
@@ -236,8 +241,16 @@ class ClipLoader:
             device_id=self.device_id,
             threads=self.threads,
             feed=self._feed(),
+            ahead=self._batches_ahead(),
         )
         return DALIGenericIterator(pipeline, names, prepare_first_batch=False)
+
+    def _batches_ahead(self) -> int:
+        """Return how many batches DALI makes while one is used: 2, where host memory has room for them."""
+        if self.device_id is not None:
+            return 2
+        sizes = (math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in self.task.batch_schema.values())
+        return 1 if 3 * self.order.batch_size * sum(sizes) > memory_ahead() else 2
 
     def _feed(self) -> Callable[[], Sample] | None:
         """Return what hands over the samples from the current step on, where they are made ahead."""
@@ -250,7 +263,13 @@ class ClipLoader:
             ahead = max(size * (1 + math.ceil(self.workers / size)), self.workers * DEPTH * remote)
             source, find = self.source, self.source.first if remote else None
             self._pool = Pool(
-                source.at, workers=self.workers, ahead=ahead, spare=size, find=find, timeout=self.timeout_s
+                source.at,
+                workers=self.workers,
+                ahead=ahead,
+                spare=size,
+                find=find,
+                timeout=self.timeout_s,
+                limit=memory_ahead(),
             )
         samples = self._samples = self._worker_samples(self._pool) if self._pool else self._own_samples()
         return lambda: next(samples)
@@ -298,6 +317,11 @@ class ClipLoader:
                 batch[name] = batch[name].unflatten(1, (*shape[:-4], shape[-3])).movedim(-1, -4)
         batch["index"] = torch.from_numpy(rows if self.order.shuffle else np.where(rows == wanted, rows, -1))
         return batch
+
+
+def memory_ahead() -> float:
+    """Return the bytes of host memory that a process may spend on what it makes ahead."""
+    return MEMORY_SHARE * limits.memory() / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def is_remote(index: Index) -> bool:

@@ -23,6 +23,7 @@ def build_pipeline(
     device_id: int | None,
     threads: int,
     feed: Callable[..., Sample] | None = None,
+    ahead: int = 2,
 ) -> tuple[Pipeline, list[str]]:
     """Build a pipeline; return it and the names of its outputs: `row`, `decoded` and what `graph` returns.
 
@@ -32,11 +33,12 @@ def build_pipeline(
         device_id: the GPU, or None for the CPU backend.
         threads: DALI's threads; on a GPU each is one NVDEC session.
         feed: called for each sample; by default `source` makes them in this process as batches are asked for.
+        ahead: batches that are made while one is used.
     """
     names: list[str] = []
     build: Graph = graph or partial(source.task.graph, steps=source.steps)
 
-    @pipeline_def(batch_size=batch_size, num_threads=threads, device_id=device_id)
+    @pipeline_def(batch_size=batch_size, num_threads=threads, device_id=device_id, prefetch_queue_depth=ahead)
     def pipeline() -> tuple[DataNode, ...]:
         nodes = fn.external_source(
             feed or Feed(source),

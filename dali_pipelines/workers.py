@@ -4,6 +4,7 @@ Nothing is shared that a dying process could leave locked. Each worker has its o
 where each job has a slot to itself.
 """
 
+import logging
 import math
 import pickle
 import time
@@ -20,6 +21,8 @@ from configs.errors import UserError
 from dali_pipelines.read_ahead import Unread
 from dali_pipelines.shared_memory import SLOT, SharedMemory, pack, unpack
 from dali_pipelines.worker import Worker, require_main_guard
+
+log = logging.getLogger(__name__)
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -69,6 +72,8 @@ class Pool(Generic[Job, Result]):
             `function(job, read)`, see `read_ahead`. Should reading kill it, the first of them is to blame.
         slot: bytes that the arrays of a result may have.
         timeout: seconds that a job may take; a worker that takes longer is killed.
+        limit: bytes that all results may have that are made or kept. Where the largest so far would make it more, fewer
+            jobs than `ahead` are handed out, but always one.
     """
 
     def __init__(
@@ -81,9 +86,12 @@ class Pool(Generic[Job, Result]):
         find: Callable[[Job], Unread] | None = None,
         slot: int = SLOT,
         timeout: float = math.inf,
+        limit: float = math.inf,
     ) -> None:
         require_main_guard()
-        self.ahead, self.spare, self.timeout = ahead, spare, timeout
+        self.ahead, self.spare, self.timeout, self.limit = ahead, spare, timeout, limit
+        self._most = ahead if limit == math.inf else min(ahead, workers)  # until the first result says how large it is
+        self._largest = 0
         self._depth = math.ceil(ahead / workers)
         self._memory = SharedMemory(1 + ahead + spare, slot)
         # Slot 0 holds the function: a process that starts must be given little, or this one waits until it is read.
@@ -128,7 +136,7 @@ class Pool(Generic[Job, Result]):
         tasks: deque[_Pending] = deque()
         try:
             while True:
-                while len(tasks) < self.ahead and (task := next(remaining, None)):
+                while len(tasks) < self._most and (task := next(remaining, None)):
                     tasks.append(task)
                     self._pending.append(task)
                 if not tasks:
@@ -222,6 +230,7 @@ class Pool(Generic[Job, Result]):
         raised, head, spans = task.outcome
         assert task.slot
         room = self._memory.room(task.slot)
+        self._bound(spans[-1][1] if spans else 1)
         kept = self.ahead + self.spare - len(self._free) - len(self._busy)
         if spans and kept < self.spare:
             self._busy.remove(task.slot)
@@ -233,6 +242,18 @@ class Pool(Generic[Job, Result]):
         if raised:
             raise result
         return result
+
+    def _bound(self, size: int) -> None:
+        """Set how many jobs may be handed out, now that a result of so many bytes has come."""
+        if size <= self._largest or self.limit == math.inf:
+            return
+        self._largest = size
+        self._most = int(min(self.ahead, max(1, self.limit // size - self.spare)))
+        if self._most < self.ahead:
+            log.warning(
+                "results of up to %.3g MiB: %d of %d are made ahead, as all may have %.4g MiB",
+                *(size / 2**20, self._most, self.ahead, self.limit / 2**20),
+            )
 
     def _drop(self, task: _Pending) -> None:
         task.dropped = True

@@ -7,14 +7,18 @@ import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench.faults import soak
+from bench.faults import memory, ranks, soak, workers
 from bench.faults.row import Row, save, table
 from configs.errors import UserError, run_cli
 
 FAULTS: dict[str, Callable[[float, Path], Iterator[Row]]] = {
+    "memory": memory.inject,
+    "ranks": ranks.inject,
     "soak": soak.inject,
+    "workers": workers.inject,
 }
-"""Each yields rows as they are done, from a share of the full number of faults and an empty folder."""
+"""Each yields rows as they are done, from a share of the full number of faults and an empty folder. A row of the same
+fault replaces an earlier one, so that a run that is cut short leaves what it has reached."""
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
@@ -34,17 +38,17 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 def main(argv: list[str]) -> int:
     args = parse_args(argv)
     command = " ".join(["python -m bench.faults", *args.names, *(["--scale", f"{args.scale:g}"] * (args.scale != 1))])
-    rows = []
+    rows: dict[str, Row] = {}
     for name in args.names or FAULTS:
         folder = args.work_dir / name
         folder.mkdir(parents=True, exist_ok=True)
         for row in FAULTS[name](args.scale, folder):
-            rows.append(row)
+            rows[row.fault] = row
             print(*row.cells(), sep=" | ", flush=True)
             if args.json:  # at once: the next fault may take hours
                 save(args.json, [row], command=command)
-    print(table(rows))
-    return int(not all(row.passed for row in rows))
+    print(table(rows.values()))
+    return int(not all(row.passed for row in rows.values()))
 
 
 if __name__ == "__main__":

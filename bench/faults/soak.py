@@ -21,6 +21,8 @@ from trainers.engine.checkpoint import list_steps
 SECONDS, EVERY_S = 7200, 10
 WARM_UP, MOST_GROWTH = 0.1, 0.02
 """Shares: of the time that is not looked at, as caches fill; and of the memory, which may be gained in the rest."""
+POINTS = 120
+"""Of a curve."""
 
 RECIPE = {
     "task": "ctp",
@@ -61,10 +63,8 @@ def inject(scale: float, folder: Path) -> Iterator[Row]:
         finally:
             run.kill()
     seconds, memory, files, processes = np.asarray(samples).T
-    late = seconds > WARM_UP * seconds[-1]
-    per_s, _ = np.polyfit(seconds[late], memory[late], 1)
-    growth = per_s * (seconds[-1] - seconds[late][0]) / np.median(memory[late])
-    shown = np.linspace(0, len(samples) - 1, min(len(samples), 120)).astype(int)
+    growth, per_s = fit(seconds, memory)
+    shown = np.linspace(0, len(samples) - 1, min(len(samples), POINTS)).astype(int)
     yield Row(
         f"{seconds[-1] / 3600:.2g} hours of training, memory flat to {MOST_GROWTH:.0%}",
         injected=1,
@@ -74,13 +74,20 @@ def inject(scale: float, folder: Path) -> Iterator[Row]:
         details={
             "steps": list_steps(folder / "run" / "checkpoints")[-1],
             "exit_status": status,
-            "growth": round(float(growth), 4),
-            "mib_per_hour": round(float(per_s) * 3600, 2),
+            "growth": round(growth, 4),
+            "mib_per_hour": round(per_s * 3600, 2),
             "most_files": int(files.max()),
             "curve": [[round(seconds[i]), round(memory[i]), int(files[i]), int(processes[i])] for i in shown],
             "curve_of": ["seconds", "MiB (PSS of all processes)", "open files", "processes"],
         },
     )
+
+
+def fit(at: np.ndarray, memory: np.ndarray) -> tuple[float, float]:
+    """Return the share by which memory grows after the warm-up, and its slope, by a line through both, (N,) each."""
+    late = at > WARM_UP * at[-1]
+    slope, _ = np.polyfit(at[late], memory[late], 1)
+    return float(slope * (at[-1] - at[late][0]) / np.median(memory[late])), float(slope)
 
 
 def usage(pid: int) -> tuple[float, int, int]:

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from bench.gpu_checks import Target, Unavailable, need_gpu
+from dali_pipelines import limits
 
 PACKAGES = ("torch", "torchvision", "nvidia-dali-cuda130", "nvidia-nvimgcodec-cu13", "nvidia-nvjpeg", "av", "numpy")
 DRIVER = ("name", "driver_version", "vbios_version", "memory.total", "mig.mode.current", "pcie.link.gen.current")
@@ -22,7 +23,7 @@ def measure(item: str, target: Target) -> dict[str, Any]:
 
 def machine() -> dict[str, Any]:
     """Report cores, memory and the versions of what is installed."""
-    cores, shared = len(os.sched_getaffinity(0)), os.statvfs("/dev/shm")
+    cores, shared = limits.cores(), os.statvfs("/dev/shm")
     shared_mib = shared.f_blocks * shared.f_frsize // 2**20
     versions = {name: value_or_error(partial(version, name)) for name in PACKAGES}
     more = value_or_error(_machine)

@@ -1,7 +1,6 @@
 """The videos that the items share, as prepared datasets, and small video files in memory of any size."""
 
 import io
-import os
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -12,6 +11,7 @@ from av.video.frame import VideoFrame
 
 from bench.data import FPS, drift, store_settings
 from bench.gpu_checks import Target
+from dali_pipelines import limits
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.store.encode import KEY_FRAMES_ONLY, write_frames
 from dali_pipelines.store.files import replacing, video_path
@@ -50,7 +50,7 @@ def dataset(name: str, target: Target) -> Index:
 
     if not (root / INDEX_FILE).is_file():
         names = [f"video{number:03d}" for number in range(2 if target.rehearsal else VIDEOS)]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # the encoders run outside the interpreter's lock
+        with ThreadPoolExecutor(limits.cores()) as pool:  # the encoders run outside the interpreter's lock
             save_index(root, dict(zip(names, pool.map(write, names), strict=True)))
     return Index.load(root)
 

@@ -9,6 +9,7 @@ from nvidia.dali import fn, pipeline_def
 from nvidia.dali.data_node import DataNode
 
 from configs.errors import UserError
+from dali_pipelines import limits
 from dali_pipelines.decode.dali import decode
 from dali_pipelines.decode.driver import engines, has_nvdec
 from dali_pipelines.decode.frames import decode_rgb
@@ -156,7 +157,7 @@ def decoding_threads(wanted: int | Literal["auto"], *, nvdec: bool) -> int:
     """
     if wanted != "auto":
         return wanted
-    cores = max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    cores = max(1, limits.cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     if not nvdec:
         return min(4, cores)
     return max(engines(), min(2 * engines(), cores))

@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from configs.errors import UserError, shown
+from dali_pipelines import limits
 from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.datasets.fates import QUARANTINE_FILE, write_reasons
 from dali_pipelines.datasets.labels import read_labels
@@ -135,7 +136,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("sources", nargs="*", metavar="SRC", help="video files, archives, folders, or URLs of them")
     parser.add_argument("--out", required=True, type=_folder, metavar="DIR", help="the prepared dataset")
     add_options(parser)
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: cores)")
+    parser.add_argument("--workers", type=int, default=limits.cores(), help="processes (default: cores)")
     parser.add_argument(
         "--labels",
         default="folders",

@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
-from bench.worker_kills import SETTLE, Killer, living_workers
+from bench.faults.killer import SETTLE, Killer, living_workers
 from configs.errors import UserError
 from dali_pipelines.workers import CHANCES, Crashed, Pool, _Pending, run_jobs
 
@@ -54,6 +54,27 @@ def test_results_that_are_kept_do_not_change_and_do_not_stop_the_pool(spare):
         kept = list(pool.run(range(25))) + list(pool.run(range(25, 50)))
     assert [job for job, _ in kept] == list(range(50))
     assert all(same(result, arrays(job)) for job, result in kept)
+
+
+@pytest.mark.parametrize(("limit", "most"), [(7 * 10**6, 6), (4 * 10**6, 3), (2 * 10**6, 1), (1, 1)])
+def test_fewer_jobs_are_handed_out_where_their_results_would_be_too_much(limit, most, caplog):
+    asked: list[int] = []
+
+    def jobs():
+        for job in range(30):
+            asked.append(job)
+            yield job
+
+    with Pool[Any, Any](megabyte, workers=2, ahead=6, spare=1, limit=limit) as pool:
+        for number, (job, result) in enumerate(pool.run(jobs())):
+            assert job == number
+            assert np.array_equal(result, megabyte(number))
+            assert number == 0 or len(asked) - number <= most
+    assert ("are made ahead" in caplog.text) == (most < 6)
+
+
+def megabyte(number):
+    return np.full(10**6, number, np.uint8)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -212,15 +233,15 @@ def test_workers_that_cannot_start_end_the_run(capfd, spawned):
 
 
 def test_random_kills_lose_and_repeat_nothing(spawned):
-    killer = Killer(kills=15, seed=0)
+    killer = Killer(seed=0)
     with Pool[Any, Any](arrays, workers=3, ahead=SETTLE - 1, spare=2) as pool:
         for wanted, (job, result) in zip(count(), pool.run(count()), strict=True):
             assert job == wanted
             assert same(result, arrays(job))
             killer.delivered += 1
             if job == 0:
-                killer.start()
-            if not killer.is_alive() and killer.delivered > 50:
+                killer.begin(15)
+            if not killer.at_work and killer.delivered > 50:
                 break
     assert killer.kills == 15
 

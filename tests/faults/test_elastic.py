@@ -7,16 +7,12 @@ import random
 from contextlib import ExitStack, closing
 
 import pytest
-import torch
 
-from bench.worker_kills import digest
+from bench.faults.ranks import GLOBAL_BATCH, STEPS, TASK, loaders, reference, take
 from dali_pipelines.loader import ClipLoader
-from dali_pipelines.tasks import Task, ctp
 
 pytestmark = pytest.mark.slow
 
-GLOBAL_BATCH, STEPS = 24, 6
-TASK = Task("ctp", ctp.Config(num_frames=4, size=32, short_sides=(32,), strides=(1, 2), patches=1))
 State = dict[str, int]
 
 
@@ -26,51 +22,27 @@ def videos(h264_store):
     return h264_store.repeat([4] * len(h264_store))
 
 
-def loaders(stack: ExitStack, videos, world: int, workers: int = 0) -> list[ClipLoader]:
-    """All ranks of a run, in this process."""
-    size = GLOBAL_BATCH // world
-
-    def loader(rank: int) -> ClipLoader:
-        return ClipLoader(
-            videos, TASK, batch_size=size, rank=rank, world_size=world, seed=3, workers=workers, threads=1
-        )
-
-    return [stack.enter_context(closing(loader(rank))) for rank in range(world)]
-
-
-def take(ranks: list[ClipLoader], steps: int) -> list[bytes]:
-    """Digests of the next global batches: every name, shape and bit."""
-    digests: list[bytes] = []
-    while len(digests) < steps:
-        for parts in zip(*ranks, strict=True):
-            digests.append(digest({name: torch.cat([part[name] for part in parts]) for name in parts[0]}))
-            if len(digests) == steps:
-                break
-    return digests
-
-
 @pytest.fixture(scope="module")
-def reference(videos) -> list[bytes]:
-    with ExitStack() as stack:
-        digests = take(loaders(stack, videos, 1), STEPS)
+def wanted(videos) -> list[bytes]:
+    digests = reference(videos, STEPS)
     assert len(set(digests)) == STEPS
     return digests
 
 
 @pytest.mark.parametrize("world", [2, 3, 4, 8])
-def test_any_number_of_ranks_makes_the_batches_of_one(videos, reference, world):
+def test_any_number_of_ranks_makes_the_batches_of_one(videos, wanted, world):
     with ExitStack() as stack:
-        assert take(loaders(stack, videos, world), STEPS) == reference
+        assert take(loaders(stack, videos, world), STEPS) == wanted
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-def test_workers_make_the_batches_of_none(videos, reference, workers):
+def test_workers_make_the_batches_of_none(videos, wanted, workers):
     with ExitStack() as stack:
-        assert take(loaders(stack, videos, 1, workers), STEPS) == reference
+        assert take(loaders(stack, videos, 1, workers), STEPS) == wanted
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_ranks_and_workers_may_change_at_any_step(videos, reference, seed):
+def test_ranks_and_workers_may_change_at_any_step(videos, wanted, seed):
     """Each part goes on from the state of the one before, which is dropped with all that it had made ahead."""
     draw = random.Random(seed)
     digests: list[bytes] = []
@@ -84,10 +56,10 @@ def test_ranks_and_workers_may_change_at_any_step(videos, reference, seed):
             digests += take(ranks, draw.randint(1, 2))
             state = ranks[0].state_dict()
             assert all(rank.state_dict() == state for rank in ranks)
-    assert digests[:STEPS] == reference
+    assert digests[:STEPS] == wanted
 
 
-def test_another_seed_makes_other_batches(videos, reference):
+def test_another_seed_makes_other_batches(videos, wanted):
     """What is compared above can differ."""
     with closing(ClipLoader(videos, TASK, batch_size=GLOBAL_BATCH, seed=4, threads=1)) as other:
-        assert take([other], 1) != reference[:1]
+        assert take([other], 1) != wanted[:1]

@@ -60,7 +60,9 @@ class NetConfig:
 class Index:
     root = "nowhere"
     class_names = ()
-    names = Ragged.of_texts(f"class/video_{row:02d}" for row in range(VIDEOS))
+    names = sources = fragments = Ragged.of_texts(f"class/video_{row:02d}" for row in range(VIDEOS))
+    labels = fps = init_sizes = np.zeros(VIDEOS)
+    sizes_WH = np.zeros((VIDEOS, 2))
 
     def __init__(self, frames: int) -> None:
         self.num_frames = np.full(VIDEOS, frames)

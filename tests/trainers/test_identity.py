@@ -5,7 +5,7 @@ import pytest
 
 from configs.errors import UserError
 from dali_pipelines.store.ragged import Ragged
-from trainers.engine.identity import check, video_digests
+from trainers.engine.identity import check, dataset_facts, video_digests
 
 IDENTITY = {"task": "fake", "backbone": "tiny", "seed": 7, "train.global_batch": 8, "videos": 100}
 DATA = "data: {root: data/films, list: train.txt}"
@@ -61,3 +61,25 @@ def test_a_checkpoint_that_does_not_tell_its_videos_is_taken_with_a_warning(vp9_
     assert "step 30 does not tell its videos" in warning
     with pytest.raises(UserError, match="videos = 100, this run has 99"):
         check(saved(IDENTITY), IDENTITY | video_digests(vp9_store) | {"videos": 99})
+
+
+@pytest.mark.parametrize(
+    ("column", "fact"),
+    [
+        ("num_frames", "videos.frames"),
+        ("labels", "videos.labels"),
+        ("sizes_WH", "videos.sizes"),
+        ("init_sizes", "videos.places"),
+    ],
+)
+def test_ranks_tell_apart_datasets_with_one_other_number(vp9_store, column, fact):
+    numbers = getattr(vp9_store, column).copy()
+    numbers[3] += 2
+    ours, theirs = dataset_facts(vp9_store), dataset_facts(vp9_store.with_columns(**{column: numbers}))
+    assert {name for name in ours if ours[name] != theirs[name]} == {fact}
+
+
+def test_a_list_has_the_same_facts_wherever_its_videos_stand_in_the_table(vp9_store):
+    backwards = vp9_store.select(np.arange(12)[::-1])
+    assert dataset_facts(backwards.select(np.arange(12)[::-1])) == dataset_facts(vp9_store)
+    assert dataset_facts(backwards)["videos.places"] != dataset_facts(vp9_store)["videos.places"]

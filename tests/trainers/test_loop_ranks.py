@@ -1,6 +1,7 @@
 """trainers.engine.distributed on two gloo processes."""
 
 import os
+import socket
 from collections.abc import Callable
 from unittest import mock
 
@@ -39,8 +40,8 @@ def visit(rank: int) -> dict[str, object]:
             "made": ranks.on_rank0(lambda: f"by {rank}"),
             "refused": caught(lambda: ranks.on_rank0(refuse)),
             "full": caught(lambda: ranks.on_rank0(fill_up)),
-            "same": caught(lambda: ranks.require_same(videos=7, config="a")),
-            "other": caught(lambda: ranks.require_same(config="a", videos=7 + rank)),
+            "same": caught(lambda: ranks.require_same(lambda: {"videos": 7, "config": "a"})),
+            "other": caught(lambda: ranks.require_same(lambda: {"lr": 0.1 * rank, "config": "a", "videos": 7 + rank})),
             "threads": torch.get_num_threads(),
         }
         ranks.end_group()
@@ -68,7 +69,8 @@ def test_an_error_on_rank_0_is_everyones(seen, rank):
 @pytest.mark.parametrize("rank", [0, 1])
 def test_ranks_that_differ_say_in_what(seen, rank):
     assert seen[rank]["same"] == "nothing was raised"
-    assert "differ in videos: 7 on rank 0, 8 on rank 1" in seen[rank]["other"]
+    host = socket.gethostname()
+    assert f"differ in lr: 0.0 on rank 0, 0.1 on rank 1 ({host}); videos: 7 on rank 0, 8 on" in seen[rank]["other"]
 
 
 def test_ranks_that_parted_have_no_group_and_end_without_one(seen):

@@ -10,6 +10,7 @@ from configs.schema import Recognition
 from trainers.commands.options import add_overrides, overrides
 from trainers.engine import checkpoint
 from trainers.engine.distributed import Ranks, start
+from trainers.engine.identity import options, versions
 from trainers.engine.work_dir import BEST, CHECKPOINTS, require_writable
 from trainers.evaluation.protocols import OF_CLASSIFIERS, PROTOCOLS
 from trainers.weights import Weights, classifier_weights, read
@@ -51,7 +52,7 @@ def work(ranks: Ranks, args: argparse.Namespace) -> str:
     if ranks.rank == 0:
         print(f"checkpoint  {weights.path} ({weights.backbone}, step {weights.step})", flush=True)
     config = recipe(weights, args)
-    ranks.require_same(config=dump(config))
+    ranks.require_same(lambda: options(config) | versions())
     where = Path(args.checkpoint)
     out: Path = args.out or (where if where.is_dir() else where.parent) / f"test_{args.protocol}"
     ranks.on_rank0(lambda: require_writable(out, option="--out"))

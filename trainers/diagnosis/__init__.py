@@ -4,9 +4,7 @@ A file has `check(subject)`, which yields findings. It is imported when its turn
 and saying so is what the doctor is for. So nothing is imported here that is not light.
 """
 
-import os
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal
 
 State = Literal["ok", "warning", "problem"]
@@ -41,14 +39,3 @@ class Subject:
     device: str
     config: Any = None
     data_dir: str | None = None
-
-    @cached_property
-    def cores(self) -> int:
-        """The cores that this process may use; of those that a container's quota leaves."""
-        cores = len(os.sched_getaffinity(0))
-        try:
-            with open("/sys/fs/cgroup/cpu.max") as file:
-                quota, period = file.read().split()
-            return min(cores, max(1, int(quota) // int(period)))
-        except (OSError, ValueError):  # no cgroup of version 2, or "max": no quota
-            return cores

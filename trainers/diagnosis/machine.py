@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from configs.schema import Data
+from dali_pipelines import limits
 from dali_pipelines.decode.choose import decoding_threads
 from trainers.diagnosis import Finding, Subject
 
@@ -22,7 +23,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     """Compare what there is with what the recipe asks for, or with what recipes ask for by default."""
     data: Data = subject.config.data if subject.config else Data(root="")
     gpus = torch.cuda.device_count() if subject.device != "cpu" else 0
-    yield cores(subject.cores, data, gpus)
+    yield cores(limits.cores(), data, gpus)
     yield open_files(data, resource.getrlimit(resource.RLIMIT_NOFILE))
     shared = os.statvfs("/dev/shm")
     yield shared_memory(shared.f_blocks * shared.f_frsize, gpus)

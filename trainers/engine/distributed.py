@@ -14,6 +14,7 @@ from torch import Tensor, distributed, nn
 
 from configs.errors import UserError
 from configs.schema import Train
+from dali_pipelines import limits
 from trainers.engine.devices import choose_device
 
 TOLD_TIMEOUT = timedelta(seconds=30)
@@ -81,16 +82,22 @@ class Ranks:
         if self.world_size > 1:
             distributed.destroy_process_group()
 
-    def require_same(self, **facts: object) -> None:
-        """UserError when the ranks do not agree, as when a node has another copy of the dataset or config."""
-        gathered: list[Mapping[str, object]] = self.gather_objects(facts)
-        for name in facts:
-            for rank, theirs in enumerate(gathered):
-                if theirs[name] != gathered[0][name]:
-                    raise UserError(
-                        f"the ranks differ in {name}: {gathered[0][name]!r} on rank 0, "
-                        f"{theirs[name]!r} on rank {rank}; give every rank the same config and dataset"
-                    )
+    def require_same(self, facts: Callable[[], Mapping[str, object]]) -> None:
+        """UserError that names all facts in which ranks differ, as when a node has another copy of the dataset."""
+        if self.world_size == 1:
+            return
+        gathered: list[tuple[str, Mapping[str, object]]] = self.gather_objects((socket.gethostname(), facts()))
+        first, differences = gathered[0][1], {}
+        for rank, (host, theirs) in reversed([*enumerate(gathered)]):
+            for name in {**first, **theirs}:
+                ours, other = first.get(name), theirs.get(name)
+                if ours != other:
+                    differences[name] = f"{name}: {ours!r} on rank 0, {other!r} on rank {rank} ({host})"
+        if differences:
+            raise UserError(
+                f"the ranks differ in {'; '.join(differences.values())}. Give every rank the same config, dataset and "
+                "packages; of a dataset, digests of its index are compared"
+            )
 
 
 @contextmanager
@@ -107,7 +114,7 @@ def start(device: str) -> Iterator[Ranks]:
     else:
         # torchrun sets one thread per process, plain python takes all cores: divide them in either case.
         local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world))
+        torch.set_num_threads(max(1, limits.cores() // local_world))
     ranks = Ranks(device=where, rank=int(os.environ.get("RANK", "0")), world_size=world_size)
     if world_size == 1:
         yield ranks

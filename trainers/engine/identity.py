@@ -1,14 +1,21 @@
-"""What must not change between the parts of a run that was interrupted, and what to say when it did."""
+"""What must not change between the parts of a run, nor from rank to rank, and what to say when it did."""
 
 import hashlib
 import json
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any
 
+import numpy as np
+import nvidia.dali
 import yaml
+from numpy.typing import NDArray
 
 from configs.errors import UserError
+from configs.load import dump
+from configs.schema import Config
 from dali_pipelines.store.index import Index
+from dali_pipelines.store.ragged import Ragged
 
 OTHER_VIDEOS = {
     "videos.names": "as many videos under other names, or in another order",
@@ -22,6 +29,41 @@ def video_digests(index: Index) -> dict[str, str]:
     names = json.dumps(index.names.texts()).encode()
     frames = json.dumps(index.num_frames.tolist()).encode()
     return {key: hashlib.sha256(what).hexdigest()[:16] for key, what in zip(OTHER_VIDEOS, (names, frames), strict=True)}
+
+
+def dataset_facts(index: Index) -> dict[str, object]:
+    """Return what ranks must agree on: the number of videos, and digests of all that the index says of them."""
+    return {
+        "videos": len(index),
+        **video_digests(index),
+        "videos.labels": _digest(index.labels, Ragged.of_texts(index.class_names)),
+        "videos.sizes": _digest(index.sizes_WH, index.fps),
+        "videos.places": _digest(index.init_sizes, index.sources, index.fragments),
+    }
+
+
+def options(config: Config) -> dict[str, object]:
+    """Return the options of a recipe by their dotted keys."""
+    return flat(yaml.safe_load(dump(config)))
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what makes samples and steps."""
+    found = {f"version of {name}": version(name) for name in ("clipfeed", "torch", "torchvision", "av", "numpy")}
+    return found | {"version of DALI": nvidia.dali.__version__}
+
+
+def _digest(*columns: NDArray[Any] | Ragged) -> str:
+    """Return a digest of columns, each row where it stands, wherever the table has it."""
+    sha = hashlib.sha256()
+    for column in columns:
+        if isinstance(column, Ragged):
+            sha.update(column.lengths.tobytes())
+            for row in range(len(column)):
+                sha.update(column[row].tobytes())
+        else:
+            sha.update(np.ascontiguousarray(column).tobytes())
+    return sha.hexdigest()[:16]
 
 
 def check(content: Mapping[str, Any], identity: Mapping[str, object]) -> list[str]:

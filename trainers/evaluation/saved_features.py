@@ -6,6 +6,7 @@ import json
 import zipfile
 import zlib
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from dali_pipelines.store.storage import is_url
 from dali_pipelines.tasks.recognition import Config
 from nets import backbones
 from trainers.engine.distributed import Ranks
+from trainers.engine.identity import dataset_facts
 from trainers.evaluation.features import Features, extract
 from trainers.evaluation.split_notes import untrained_classes
 from trainers.weights import Weights, clip_differences
@@ -49,7 +51,8 @@ def features_of_both(weights: Weights, config: Recognition, ranks: Ranks) -> Set
     data, plan = config.data, config.plan
     datasets = [open_data(data, "train"), open_data(data, "test")]
     gallery, queries = (dataset.index for dataset in datasets)
-    ranks.require_same(gallery=len(gallery), queries=len(queries))
+    for index in (gallery, queries):
+        ranks.require_same(partial(dataset_facts, index))
     shared = sorted({*gallery.names.texts()} & {*queries.names.texts()})
     if shared:
         raise UserError(

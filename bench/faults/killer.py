@@ -1,0 +1,52 @@
+"""Kills random workers at random moments. Few imports: workers that start from nothing import it with the tests."""
+
+import random
+import threading
+import time
+from contextlib import suppress
+
+import psutil
+
+SETTLE = 4
+"""Results between two kills. More than are ahead, so that no job is hit twice, which would make it the culprit."""
+GAP_S = 0.2
+"""The most seconds that pass after those before a kill."""
+
+
+class Killer:
+    """Kills workers of this process in a thread; `delivered` is counted up by whoever takes batches."""
+
+    def __init__(self, seed: int) -> None:
+        self.kills = self.delivered = 0
+        self.random = random.Random(seed)
+        self._thread = threading.Thread()
+
+    @property
+    def at_work(self) -> bool:
+        return self._thread.is_alive()
+
+    def begin(self, kills: int) -> None:
+        """Kill until there were so many in all."""
+        self._thread = threading.Thread(target=self._run, args=(kills,), daemon=True)
+        self._thread.start()
+
+    def _run(self, kills: int) -> None:
+        while self.kills < kills:
+            time.sleep(self.random.uniform(0, GAP_S))
+            if self.delivered >= SETTLE and (victims := living_workers()):
+                self.delivered = 0
+                self.random.choice(victims).kill()
+                self.kills += 1
+
+
+def living_workers() -> list[psutil.Process]:
+    """Return the workers of this process, at work or still starting: spawned, or forked from a server."""
+
+    def is_worker(process: psutil.Process) -> bool:
+        with suppress(psutil.NoSuchProcess):
+            command = " ".join(process.cmdline())
+            return "spawn_main" in command or ("forkserver" in command and process.ppid() != me.pid)
+        return False  # a zombie has no command
+
+    me = psutil.Process()
+    return [process for process in me.children(recursive=True) if is_worker(process)]

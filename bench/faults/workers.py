@@ -1,0 +1,124 @@
+"""A random worker of a loader is killed at a random moment, a thousand times: are its batches the same bit for bit?"""
+
+import hashlib
+import multiprocessing
+import os
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from unittest import mock
+
+import torch
+from tqdm import tqdm
+
+from bench.data import bench_store
+from bench.faults.killer import SETTLE, Killer
+from bench.faults.row import Row
+from dali_pipelines import worker
+from dali_pipelines.loader import ClipLoader
+from dali_pipelines.progress import bar
+from dali_pipelines.store.index import Index
+from dali_pipelines.tasks import Task, rot3d
+from trainers.engine.loop import endless
+
+KILLS, PARTS = 1000, 20
+"""Kills of a row at full scale, and how often it is yielded on the way there."""
+SPAWNED = 0.05
+"""Share of the kills that strike workers as users have them, each of which imports everything anew."""
+STEP_S = 0.05
+"""The most seconds that a training step pretends to take."""
+BATCH, WORKERS = 4, 2
+TASK = Task("rot3d", rot3d.Config(num_frames=8, size=64))
+
+
+def inject(scale: float, folder: Path) -> Iterator[Row]:
+    """Yield a row for an idle machine, one beside two busy loops, and one of workers that start from nothing."""
+    index = Index.load(bench_store((folder / "data").resolve(), codec="rawvideo", short_side=128))
+    kills = max(1, round(KILLS * scale))
+    fault = "SIGKILL to a random worker of a loader"
+    yield from kill_workers(fault, index, kills)
+    yield from kill_workers(f"{fault}, beside two busy loops", index, kills, busy=2)
+    yield from kill_workers(f"{fault}, each started anew", index, max(1, round(kills * SPAWNED)), start="spawn")
+
+
+def kill_workers(fault: str, index: Index, kills: int, *, busy: int = 0, start: str = "forkserver") -> Iterator[Row]:
+    """Yield one row again and again, of the kills so far; `busy` loops run beside it."""
+    killer, pauses = Killer(seed=0), random.Random(1)
+    progress: tqdm[None] = bar(desc=fault, total=kills)
+    differ = 0
+    seconds: list[float] = []
+    loads: list[float] = []
+    with ExitStack() as stack:
+        stack.enter_context(started_by(start))
+        stack.enter_context(busy_loops(busy))
+        stack.enter_context(progress)
+        disturbed, undisturbed = (
+            stack.enter_context(closing(ClipLoader(index, TASK, batch_size=BATCH, workers=workers, threads=1)))
+            for workers in (WORKERS, 0)
+        )
+        batches, wanted = endless(disturbed), endless(undisturbed)
+        for part in range(1, (parts := min(PARTS, kills)) + 1):
+            digests = [digest(next(batches))]
+            killer.begin(kills * part // parts)
+            while killer.at_work or killer.delivered < SETTLE:
+                began = time.perf_counter()
+                digests.append(digest(next(batches)))
+                seconds.append(time.perf_counter() - began)
+                killer.delivered += 1
+                progress.update(killer.kills - progress.n)
+                time.sleep(pauses.choice((0, STEP_S)))
+            loads.append(os.getloadavg()[0])
+            differ += sum(ours != digest(next(wanted)) for ours in digests)
+            median = statistics.median(seconds)
+            yield Row(
+                fault,
+                injected=killer.kills,
+                survived=killer.kills,  # else there would be no batch any more, and no row
+                lost_or_repeated=differ + len(disturbed.unreadable),
+                bits_equal=not differ,
+                details={
+                    "lost_or_repeated": "batches that differ, and videos that were replaced",
+                    "batches": len(seconds) + part,
+                    "workers": f"{WORKERS}, {'forked from a server' if start == 'forkserver' else 'started anew'}",
+                    "median_batch_s": round(median, 4),
+                    "longest_batch_s": round(max(seconds), 2),
+                    "s_per_kill": round((sum(seconds) - median * len(seconds)) / killer.kills, 3),
+                    "seconds": round(sum(seconds)),
+                    "busy_loops": busy,
+                    "load_average": round(statistics.mean(loads), 1),
+                },
+            )
+
+
+@contextmanager
+def started_by(method: str) -> Iterator[None]:
+    """Let pools start their workers by spawn or forkserver; the server has all that a loader's worker imports."""
+    multiprocessing.set_forkserver_preload(["dali_pipelines.samples", "dali_pipelines.worker_process"])
+    with mock.patch.object(worker, "CONTEXT", multiprocessing.get_context(method)):
+        yield
+
+
+@contextmanager
+def busy_loops(number: int) -> Iterator[None]:
+    """Keep so many cores busy."""
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(number)]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+
+
+def digest(batch: dict[str, torch.Tensor]) -> bytes:
+    """Return a hash of every name, shape and bit of a batch."""
+    sha = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(batch.items()):
+        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        sha.update(tensor.contiguous().numpy().tobytes())
+    return sha.digest()

@@ -1,0 +1,42 @@
+"""What a process may use of its machine: containers and batch systems leave less than there is, by control groups."""
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+MEMBERSHIP, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+
+
+def cores() -> int:
+    """Return the number of cores: those of the process's affinity, or whole ones of its quota if that is less."""
+    quotas = [line.split() for line in _read("cpu", "cpu.max")]  # version 2: "150000 100000" or "max 100000"
+    version_1 = zip(_read("cpu", "cpu.cfs_quota_us"), _read("cpu", "cpu.cfs_period_us"), strict=True)  # "-1" for none
+    quotas += map(list, version_1)
+    shares = [int(quota) / int(period) for quota, period in quotas if quota.isdecimal()]
+    return max(1, math.floor(min([len(os.sched_getaffinity(0)), *shares])))
+
+
+def memory() -> int:
+    """Return the bytes of memory that all processes of this one's group may have together."""
+    files = (*_read("memory", "memory.max"), *_read("memory", "memory.limit_in_bytes"))
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min([total, *(int(limit) for limit in files if limit.isdecimal())])
+
+
+def _read(controller: str, name: str) -> Iterator[str]:
+    """Yield what a file says in the group of this process and in those around it, of either version."""
+    memberships: list[str] = []
+    with suppress(OSError):
+        memberships = MEMBERSHIP.read_text().splitlines()
+    for membership in memberships:
+        _, controllers, group = membership.split(":", 2)
+        if not controllers or controller in controllers.split(","):
+            root = GROUPS / controllers
+            own = root / group.strip("/")
+            for folder in (own, *own.parents):
+                with suppress(OSError):
+                    yield (folder / name).read_text().strip()
+                if folder == root:
+                    break

@@ -1,0 +1,30 @@
+"""bench.faults.ranks: a short form of what is committed in full, and what it is able to see."""
+
+import pytest
+
+from bench.faults.ranks import Run, changing_run
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def row_and_folder(demo_set, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    return changing_run(demo_set, folder, (1, 3)), folder
+
+
+def test_ranks_that_change_within_a_run_see_the_samples_of_one_process(row_and_folder):
+    row, _ = row_and_folder
+    assert row.injected == 1
+    assert row.passed
+    assert row.bits_equal
+    assert row.details["steps_done_again"] >= 0
+
+
+def test_another_sample_and_a_missing_one_would_be_counted(row_and_folder, demo_set, tmp_path):
+    whole, other = (Run(demo_set, tmp_path / name) for name in ("whole", "other"))
+    lines = (row_and_folder[1] / "whole" / "samples.txt").read_text().splitlines()
+    whole.log.write_text("\n".join(lines))
+    first, second = lines[0].split(), lines[1].split()
+    other.log.write_text("\n".join([" ".join([*first[:-1], second[-1]]), *lines[1:-1]]))
+    assert other.wrong_samples(whole) == 1 + 24
