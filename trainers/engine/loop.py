@@ -118,7 +118,7 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
     run.model.train()
     with StopSignal() as stop:
         if run.validator and run.validator.pending:
-            saved = _validate(run, run.validator, metrics, folder, first_step)
+            saved = _validate(run, run.validator, metrics, folder, first_step, must=first_step == end) or saved
         for step in range(first_step, end):
             began = time.perf_counter()
             with watched(config.timeout_s, partial(_at, run, step, result)):
@@ -138,6 +138,8 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
                     metrics.add_clips(done, result.batch)
                 facts = {"epoch": run.epoch(step), "lr": run.lr(step), "grad_norm": result.grad_norm, **terms}
                 metrics.add(done, facts, gathered[:, -3:-1], run.loader_facts())
+            if stopping or done == end or done % config.log_every == 0:  # before a checkpoint would pass over them
+                _flush(run, metrics)
             due = run.validator is not None and run.validator.due(run, done)
             if run.validator:
                 run.validator.pending = due
@@ -148,7 +150,7 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
                 words = f"stopped by {in_words(stopping)} after step {done} of {end}"
                 return Ending(f"{words}; the same command goes on from {saved}", done - due, stopping)
             if run.validator and due:
-                saved = _validate(run, run.validator, metrics, folder, done)
+                saved = _validate(run, run.validator, metrics, folder, done, must=done == end) or saved
     return Ending(f"done: {end} of {run.total_steps} steps; {saved}", end)
 
 
@@ -159,12 +161,18 @@ def _at(run: Run, step: int, last: Step | None) -> str:
     return f"step {step + 1} on rank {run.ranks.rank}{before}"
 
 
-def _validate(run: Run, validator: Validator, metrics: Metrics | None, folder: Path, step: int) -> Path:
-    """Validate after `step` steps, report it and save."""
+def _flush(run: Run, metrics: Metrics | None) -> None:
+    """Write the figures so far. An error ends all ranks together."""
+    run.ranks.on_rank0(lambda: metrics.flush() if metrics else None)
+
+
+def _validate(
+    run: Run, validator: Validator, metrics: Metrics | None, folder: Path, step: int, *, must: bool
+) -> Path | None:
+    """Validate after `step` steps, report it and save; see `save`."""
     measured = validator(run, step)
     run.model.train()
     if metrics:
         metrics.add_validation(step, measured)
-    saved = save(run, folder, step)
-    assert saved
-    return saved
+    _flush(run, metrics)
+    return save(run, folder, step, must=must)

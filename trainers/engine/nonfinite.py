@@ -41,8 +41,11 @@ def leave_pictures(run: Run, step: int, seen: list[tuple[Batch, Tensor]]) -> Non
         if rows or not loss.isfinite():
             name = f"step_{step + 1:08d}_rank_{run.ranks.rank}_{number}.png"
             chosen = {key: values[blamed.to(values.device)] for key, values in batch.items()}
-            with replacing(Path(run.config.work_dir, NONFINITE, name)) as part:
-                run.draw(chosen, ago=len(seen) - 1 - number).save(part, "PNG")
+            try:
+                with replacing(Path(run.config.work_dir, NONFINITE, name)) as part:
+                    run.draw(chosen, ago=len(seen) - 1 - number).save(part, "PNG")
+            except OSError as error:  # their names are worth more
+                print(f"warning: cannot write a picture of them: {error}", flush=True)
 
 
 def _nonfinite(batch: Batch) -> dict[int, str]:

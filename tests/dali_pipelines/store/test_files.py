@@ -76,7 +76,7 @@ def test_f40_what_is_written_beside_the_videos_is_named_when_the_disk_is_full(so
     monkeypatch.setattr("dali_pipelines.store.files.os.fsync", full)
     if what == "journal":
         with Journal(tmp_path, {"codec": "copy"}) as kept:
-            monkeypatch.setattr(kept, "_file", FullFile(kept._file))
+            monkeypatch.setattr(kept._lines, "file", FullFile(kept._lines.file))
             with pytest.raises(
                 UserError, match=r"cannot write .*/prepare.jsonl: No space left .* same command continues"
             ):
