@@ -5,7 +5,6 @@ random weights.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import torch

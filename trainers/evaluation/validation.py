@@ -49,7 +49,7 @@ class Validator:
         run.unreadable.update(found.unreadable)
         top1, loss = top_k(found.scores, found.labels, 1), cross_entropy(found.scores, found.labels)
         if (top1, -loss) > self.best:
-            self._keep(run, step, (top1, -loss))
+            self._write(run, step, (top1, -loss))
         self._wait_for_plateau(loss)
         return {"loss": loss, "top1": top1, "best_top1": self.best[0], "lr_factor": self.lr_factor}
 
@@ -92,7 +92,7 @@ class Validator:
         measured = (found["validation"]["top1"], -found["validation"]["loss"])
         return repr(measured) == repr(tuple(self.best)) or (self.pending and found["step"] == step)
 
-    def _keep(self, run: Run, step: int, best: tuple[float, float]) -> None:
+    def _write(self, run: Run, step: int, best: tuple[float, float]) -> None:
         """Write best.pt. Where it cannot be written and the run goes on, the best is still the one that is there."""
         facts = {"step": step, "validation": {"top1": best[0], "loss": -best[1], "videos": len(self.index)}}
         try:
