@@ -8,10 +8,12 @@ import shutil
 import struct
 import subprocess
 import tarfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import torch
 import yaml
@@ -20,7 +22,9 @@ from configs.errors import UserError
 from dali_pipelines.store.files import TEMPORARY
 
 PAGE = os.sysconf("SC_PAGESIZE")
-ROOMY = {"pages": 2**18, "inodes": 10**5}
+ROOMY = {"pages": 2**16, "inodes": 10**5}
+FRAMES = 16
+"""Of every video."""
 Files = dict[str, bytes]
 
 
@@ -67,6 +71,16 @@ class SmallDisk:
         if (done := _mount("-o", f"remount,{'ro' if read_only else 'rw'},{size}", self.folder)).returncode:
             raise RuntimeError(done.stderr)
 
+    @contextmanager
+    def filled(self) -> Iterator[None]:
+        """Leave no page free in the block."""
+        while True:
+            with suppress(RuntimeError):  # some more are taken by now
+                self.limit(pages=self.used()["pages"])
+                break
+        yield
+        self.limit()
+
 
 def _mount(*args: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["mount", *args], capture_output=True, text=True, check=False)
@@ -107,7 +121,8 @@ def _lines(data: bytes) -> None:
 
 def _table(data: bytes) -> None:
     head, *rows = csv.reader(io.StringIO(data.decode(), newline=""))
-    assert data.endswith(b"\n") and all(len(row) == len(head) for row in rows)
+    assert data.endswith(b"\n")
+    assert all(len(row) == len(head) for row in rows)
 
 
 def _events(data: bytes) -> None:
@@ -116,6 +131,16 @@ def _events(data: bytes) -> None:
         (length,) = struct.unpack("<Q", data[:8])
         assert len(data) >= length + 16
         data = data[length + 16 :]
+
+
+def _members(data: bytes) -> None:
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        tar.getmembers()
+
+
+def _frames(data: bytes) -> None:
+    with av.open(io.BytesIO(data)) as video:
+        assert sum(1 for _ in video.decode(video=0)) == FRAMES
 
 
 def _npz(data: bytes) -> None:
@@ -130,7 +155,8 @@ READERS: Mapping[str, Callable[[bytes], Any]] = {
     "*.json": json.loads,
     "*.csv": _table,
     "*.yaml": lambda data: dict(yaml.safe_load(data)),
-    "*.tar": lambda data: tarfile.open(fileobj=io.BytesIO(data)).getmembers(),
+    "*.tar": _members,
+    "*.mp4": _frames,
     "events.out.tfevents.*": _events,
     ".lock": bytes,
 }

@@ -138,14 +138,16 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
                     metrics.add_clips(done, result.batch)
                 facts = {"epoch": run.epoch(step), "lr": run.lr(step), "grad_norm": result.grad_norm, **terms}
                 metrics.add(done, facts, gathered[:, -3:-1], run.loader_facts())
-            if stopping or done == end or done % config.log_every == 0:  # before a checkpoint would pass over them
-                _flush(run, metrics)
             due = run.validator is not None and run.validator.due(run, done)
             if run.validator:
                 run.validator.pending = due
+            must = bool(stopping) or done == end
             # Before the validation, which may take longer than a scheduler waits between SIGTERM and SIGKILL.
-            if due or stopping or done == end or done % config.checkpoint_every == 0:
-                saved = save(run, folder, done, must=bool(stopping) or done == end) or saved
+            saving = due or must or done % config.checkpoint_every == 0
+            if saving or done % config.log_every == 0:
+                written = _flush(run, metrics)
+            if saving and (written or must):
+                saved = save(run, folder, done, must=must) or saved
             if stopping and (due or done < end):
                 words = f"stopped by {in_words(stopping)} after step {done} of {end}"
                 return Ending(f"{words}; the same command goes on from {saved}", done - due, stopping)
@@ -161,9 +163,9 @@ def _at(run: Run, step: int, last: Step | None) -> str:
     return f"step {step + 1} on rank {run.ranks.rank}{before}"
 
 
-def _flush(run: Run, metrics: Metrics | None) -> None:
-    """Write the figures so far. An error ends all ranks together."""
-    run.ranks.on_rank0(lambda: metrics.flush() if metrics else None)
+def _flush(run: Run, metrics: Metrics | None) -> bool:
+    """Write the figures so far; return whether all are. Else no checkpoint may pass over them."""
+    return run.ranks.on_rank0(lambda: metrics.flush() if metrics else True)
 
 
 def _validate(
@@ -174,5 +176,4 @@ def _validate(
     run.model.train()
     if metrics:
         metrics.add_validation(step, measured)
-    _flush(run, metrics)
-    return save(run, folder, step, must=must)
+    return save(run, folder, step, must=must) if _flush(run, metrics) or must else None

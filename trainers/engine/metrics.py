@@ -69,10 +69,13 @@ class Metrics:
         for thing in (*self._loggers, *self._files.values()):
             thing.close()
 
-    def flush(self) -> None:
-        """Write what was taken. UserError where that fails, and the run is not to go on."""
-        for outlet in self._outlets:
-            outlet.flush()
+    def flush(self) -> bool:
+        """Write what was taken; return whether all lines are written, whatever loggers do.
+
+        UserError where that fails, and the run is not to go on.
+        """
+        written = [outlet.flush() for outlet in self._outlets]
+        return written[0]
 
     def _tell_loggers(self, tell: Callable[[Logger], None]) -> None:
         for outlet, logger in zip(self._outlets[1:], self._loggers, strict=True):

@@ -21,8 +21,8 @@ class Outlet:
         """Take a write for the next `flush`. It must write all or nothing: it may be called again."""
         self._left.append(write)
 
-    def flush(self) -> None:
-        """Make all writes that are left.
+    def flush(self) -> bool:
+        """Make all writes that are left; return whether all are made.
 
         Raises:
             UserError: one failed, and the run is not to go on.
@@ -37,6 +37,7 @@ class Outlet:
             if not self._warned:
                 print(f"warning: {failed}; training goes on, and they are written once there is room", flush=True)
             self._warned = True
+        return not self._left
 
     def close(self) -> None:
         """Try once more, and say what is lost."""
