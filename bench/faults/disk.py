@@ -24,9 +24,9 @@ SIZES = 24
 """Sizes of a disk that are tried for each command at full scale, if it writes so many pages; and numbers of files."""
 FLOODED = {"stop": "ends and is started again", "go_on": "goes on"}
 """train.full_disk, and what a training run does by it."""
-FLOODS, FLOOD_S = 100, 0.4
-"""Times that the disk is filled under a run at full scale, for so many seconds at most."""
-LONG = f"{PRETRAIN} --set train.epochs=150"
+FLOODS, FLOOD_S = {"stop": 20, "go_on": 100}, 0.4
+"""Times at most that the disk is filled under a run at full scale, for so many seconds at most."""
+LONG = f"{PRETRAIN} --set train.epochs=40"
 OF_TRAINING = ("pretrain", "finetune")
 OF_DATA = ("recipe", "prepare", "lists", "inspect", "preview")
 GROUPS: dict[str, Sequence[str]] = {
@@ -45,7 +45,7 @@ def inject(scale: float, folder: Path, *, group: str) -> Iterator[Row]:
         for name in GROUPS[group]:
             if name in FLOODED:
                 case = Case(f"{LONG} --set train.full_disk={name}", work_dir=True)
-                filler = Filler(case, folder, disk, max(2, round(FLOODS * scale)))
+                filler = Filler(case, folder, disk, max(2, round(FLOODS[name] * scale)))
                 yield filler.flood(f"disk filled at random moments: pretrain {FLOODED[name]}")
             else:
                 yield Filler(CASES[name], folder, disk, max(2, round(SIZES * scale))).row(f"full disk: {name}")

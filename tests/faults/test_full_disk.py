@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from configs import copy_recipe
 from configs.errors import UserError
+from dali_pipelines import progress
 from dali_pipelines.store.files import Appended
 from tests.trainers.test_loop import STEPS, assert_same_weights, history, lines, run, weights
 from trainers.commands import report
@@ -174,6 +175,15 @@ def test_a_run_that_goes_on_passes_over_no_line_with_a_checkpoint_and_says_what_
     assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4, 5, 6]
     assert checkpoint.list_steps(tmp_path / "run" / "checkpoints") == [4, STEPS]
     assert "warning: 9 lines are lost: [Errno 28] No space left on device: " in capsys.readouterr().out
+
+
+def test_a_run_outlives_a_log_on_a_full_disk(whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0)
+    with Path("/dev/full").open("w") as full, redirect_stdout(full):
+        run(tmp_path, *LOGGED, "--set", "train.full_disk=go_on")
+        with suppress(OSError):
+            full.close()
+    assert_same_run(tmp_path, whole)
 
 
 def test_the_best_is_still_the_one_in_its_file_where_a_better_one_cannot_be_written(tmp_path, monkeypatch, capsys):

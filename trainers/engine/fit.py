@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dali_pipelines.datasets.fates import MISSING_FILE, TOO_SHORT_FILE, UNREADABLE_FILE, summary, write_reasons
 from dali_pipelines.loader import ClipLoader
+from dali_pipelines.progress import tell
 from trainers.engine.loggers import open_loggers
 from trainers.engine.loop import Ending, endless, train, train_step
 from trainers.engine.metrics import Metrics, memory
@@ -67,7 +68,7 @@ def _fit(
 
     run.ranks.on_rank0(prepare)
     for line in lines if run.ranks.rank == 0 else []:
-        print(line, flush=True)
+        tell(line)
     opened: list[Metrics] = []
 
     def open_metrics() -> None:

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable
 
 from configs.errors import UserError
+from dali_pipelines.progress import tell
 
 
 class Outlet:
@@ -35,7 +36,7 @@ class Outlet:
                 way_out = "make room and start the same command again: it goes on from the last checkpoint"
                 raise UserError(f"{failed}; {way_out}") from error
             if not self._warned:
-                print(f"warning: {failed}; training goes on, and they are written once there is room", flush=True)
+                tell(f"warning: {failed}; training goes on, and they are written once there is room")
             self._warned = True
         return not self._left
 
@@ -44,7 +45,7 @@ class Outlet:
         try:
             self._write()
         except OSError as error:
-            print(f"warning: {len(self._left)} lines are lost: {error}", flush=True)
+            tell(f"warning: {len(self._left)} lines are lost: {error}")
 
     def _write(self) -> None:
         while self._left:

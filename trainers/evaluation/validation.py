@@ -6,6 +6,7 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.schema import Recognition
+from dali_pipelines.progress import tell
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks.recognition import Test
@@ -103,7 +104,7 @@ class Validator:
             if self.config.train.full_disk == "stop":
                 raise UserError(f"{failed}; make room and start the same command again") from error
             if self.ranks.rank == 0:
-                print(f"warning: {failed}; the one before it stays, and training goes on", flush=True)
+                tell(f"warning: {failed}; the one before it stays, and training goes on")
 
     def _wait_for_plateau(self, loss: float) -> None:
         if self.config.schedule.kind != "plateau":
