@@ -26,7 +26,8 @@ FLOODED = {"stop": "ends and is started again", "go_on": "goes on"}
 """train.full_disk, and what a training run does by it."""
 FLOODS, FLOOD_S = {"stop": 20, "go_on": 100}, 0.4
 """Times at most that the disk is filled under a run at full scale, for so many seconds at most."""
-LONG = f"{PRETRAIN} --set train.epochs=40"
+EPOCHS = 40
+"""Of such a run."""
 OF_TRAINING = ("pretrain", "finetune")
 OF_DATA = ("recipe", "prepare", "lists", "inspect", "preview")
 GROUPS: dict[str, Sequence[str]] = {
@@ -44,7 +45,8 @@ def inject(scale: float, folder: Path, *, group: str) -> Iterator[Row]:
         prepare(folder)
         for name in GROUPS[group]:
             if name in FLOODED:
-                case = Case(f"{LONG} --set train.full_disk={name}", work_dir=True)
+                long = f"{PRETRAIN} --set train.epochs={EPOCHS} --set train.full_disk={name}"
+                case = Case(long, [f"{long} --max-steps 1"], work_dir=True)
                 filler = Filler(case, folder, disk, max(2, round(FLOODS[name] * scale)))
                 yield filler.flood(f"disk filled at random moments: pretrain {FLOODED[name]}")
             else:

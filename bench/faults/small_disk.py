@@ -16,7 +16,6 @@ from typing import Any
 import av
 import numpy as np
 import torch
-import yaml
 
 from configs.errors import UserError
 from dali_pipelines.store.files import TEMPORARY
@@ -134,6 +133,7 @@ def _events(data: bytes) -> None:
 
 
 def _members(data: bytes) -> None:
+    assert len(data) % tarfile.RECORDSIZE == 0
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         tar.getmembers()
 
@@ -154,7 +154,6 @@ READERS: Mapping[str, Callable[[bytes], Any]] = {
     "*.jsonl": _lines,
     "*.json": json.loads,
     "*.csv": _table,
-    "*.yaml": lambda data: dict(yaml.safe_load(data)),
     "*.tar": _members,
     "*.mp4": _frames,
     "events.out.tfevents.*": _events,
