@@ -1,6 +1,7 @@
 """Copy a recipe, to change it: `clipfeed recipe ctp/r3d18_ucf101` writes ctp_r3d18_ucf101.yaml here."""
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 
 from configs.errors import UserError
@@ -27,5 +28,9 @@ def main(argv: list[str]) -> None:
             file.write(source.read_bytes())
     except FileExistsError:
         raise UserError(f"{out} is there already, and stays as it is: choose another name with --out") from None
+    except OSError as error:
+        with suppress(OSError):
+            out.unlink()  # it was not there before
+        raise UserError(f"cannot write {out}: {error.strerror}") from error
     command = "finetune" if source.parent.name == "recognition" else "pretrain"
     print(f"{out} written; to train with it: clipfeed {command} --config {out}")

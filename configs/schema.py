@@ -169,7 +169,8 @@ class Train:
     keep: int = 2
     """Number of newest checkpoints to keep. Two survive one damaged file."""
     full_disk: Literal["stop", "go_on"] = "stop"
-    """What to do when a checkpoint cannot be written. go_on tries again at the next one; the last one must succeed."""
+    """What to do when a checkpoint or figures cannot be written. go_on tries again later; the last checkpoint must
+    succeed."""
     skip_nonfinite: int = 0
     """Steps in a row that may pass without an update, as their gradient is not finite. The next one ends the run."""
     timeout_s: float | None = 600.0

@@ -13,6 +13,16 @@ LINE_SECONDS = 10
 """Between lines in log files, pipes, CI and notebooks."""
 
 
+def tell(line: str) -> None:
+    """Print a line. Where the disk is full to which that goes, the line waits for room, and work goes on without."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        pass
+
+
 class _Lines(tqdm):  # type: ignore[type-arg]  # generic in its stubs alone
     """A bar without a terminal."""
 
@@ -20,7 +30,7 @@ class _Lines(tqdm):  # type: ignore[type-arg]  # generic in its stubs alone
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
         if msg is None and self.n > max(self._told, self.initial):
-            print(self, flush=True)
+            tell(str(self))
             self._told = self.n
 
 

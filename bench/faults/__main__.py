@@ -5,13 +5,15 @@ All of them take a day on two cores: name some, and shorten them with --scale. T
 
 import argparse
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
-from bench.faults import memory, ranks, soak, workers
+from bench.faults import disk, memory, ranks, soak, workers
 from bench.faults.row import Row, save, table
 from configs.errors import UserError, run_cli
 
 FAULTS: dict[str, Callable[[float, Path], Iterator[Row]]] = {
+    **{f"disk_{group}": partial(disk.inject, group=group) for group in disk.GROUPS},
     "memory": memory.inject,
     "ranks": ranks.inject,
     "soak": soak.inject,

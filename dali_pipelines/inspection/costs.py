@@ -70,7 +70,7 @@ def gain(index: Index) -> list[Section]:
                 frames = decode_rgb(read_clip(index, row, np.arange(min(video.num_frames, 4 * LENGTH * STRIDE))))
                 path = video_path(Path(folder), str(row))
                 records[str(row)] = write_frames(path, frames, fps=round(video.fps) or 25, settings=encoding)
-        except (ClipError, VideoError):
+        except (ClipError, VideoError, OSError):  # the folder may be full, too
             return []
         after = Index.build(Path(folder), records)
         old, new = _decoding(index, some, after), _decoding(after, range(len(after)), after)

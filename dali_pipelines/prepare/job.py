@@ -16,7 +16,6 @@ from dali_pipelines.store.remux import copy_video, leave_in_place
 from dali_pipelines.store.source import VideoError
 from dali_pipelines.store.storage import is_url
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 PASSING = {
     **dict.fromkeys((errno.EACCES, errno.EPERM), "permission"),
     **dict.fromkeys((errno.ENOMEM, errno.EMFILE, errno.ENFILE), "memory"),
@@ -84,7 +83,7 @@ def _is_done(entry: Entry | None, stamp: Stamp, source: Place, out: Path, name: 
 
 
 def store_video(job: Job) -> Record | Failure:
-    """Store one video. UserError when the disk is full."""
+    """Store one video. UserError when its file cannot be written: the disk is full, for example."""
     try:
         if isinstance(job.how, Encoding):
             return write_video(job.target, job.source, job.how)
@@ -94,7 +93,7 @@ def store_video(job: Job) -> Record | Failure:
     except VideoError as error:
         return Failure(str(error), _passing_cause(error))
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in DISK_FULL:
+        if isinstance(error, OSError) and error.filename in map(str, (job.target, *job.target.parents)):
             raise UserError(f"cannot write {job.target}: {error.strerror}; the same command continues") from error
         return Failure(" ".join(f"{type(error).__name__}: {error}".split()), _passing_cause(error))
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from configs.errors import UserError
 from dali_pipelines.prepare.shards import name_hash
-from dali_pipelines.store.files import PART_FOLDER, replacing
+from dali_pipelines.store.files import PART_FOLDER, replacing, sync
 from dali_pipelines.store.journal import JOURNAL_FILE
 
 RUN_FILE = "run.json"
@@ -133,6 +133,7 @@ def pin(root: Path, part: Part, settings: Mapping[str, Any]) -> None:
     try:
         temporary.mkdir(parents=True)
         (temporary / RUN_FILE).write_text(json.dumps(mine))
+        sync(temporary / RUN_FILE)
         os.rename(temporary, root / PART_FOLDER)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)

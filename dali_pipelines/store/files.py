@@ -1,10 +1,10 @@
-"""Names of files in the store, and atomic writes."""
+"""Names of files in the store, and writing that leaves no half of anything."""
 
 import errno
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 
 VIDEO_SUFFIXES = (
@@ -17,8 +17,6 @@ VIDEO_SUFFIXES = (
 VIDEO_FOLDER, SHARD_FOLDER, PART_FOLDER = "videos", "shards", "parts"
 """Folders of a prepared dataset: what `prepare` writes into it and never takes for a source."""
 
-NOT_WRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
-"""Errors of writing alone: a full disk or quota, a disk that cannot be written, a file larger than is allowed."""
 TEMPORARY = ".clipfeed-{}.part"
 """Name of a file that is not finished, from a hash of its own name."""
 LONGEST = 255
@@ -51,7 +49,8 @@ def replacing(path: Path) -> Iterator[Path]:
     What was written is on the disk before the file takes its name.
 
     Raises:
-        OSError: the disk is full, for example; it names `path`.
+        OSError: the disk is full, for example; it names `path`. So does one of the block that names no file: whoever
+            reads in the block lets it name what was read.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path)
@@ -60,18 +59,60 @@ def replacing(path: Path) -> Iterator[Path]:
         sync(temporary)
         os.replace(temporary, path)
     except OSError as error:
-        if error.filename == str(temporary) or (error.filename is None and error.errno in NOT_WRITTEN):
-            raise OSError(error.errno, error.strerror, str(path)) from error
+        if error.filename is None or str(temporary) in (error.filename, error.filename2):
+            raise named(error, path) from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # of a disk that can no longer be written: what went wrong first is the news
+            temporary.unlink(missing_ok=True)
+
+
+class Appended:
+    """A file that grows by whole pieces. It is opened, and made, at once.
+
+    Attributes:
+        size: bytes that are in it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.file = path.open("a+b", buffering=0)
+        self.size = self.file.tell()
+
+    def keep(self, size: int) -> None:
+        """Drop all but the first `size` bytes."""
+        self.size = size
+        self.add(b"")
+
+    def add(self, data: bytes) -> None:
+        """Append all of `data`, or nothing where that raises OSError, which names the file."""
+        left = memoryview(data)
+        try:
+            self.file.truncate(self.size)  # what an earlier try left that could not be undone
+            while left:
+                left = left[self.file.write(left) :]
+        except OSError as error:
+            with suppress(OSError):
+                self.file.truncate(self.size)
+            raise named(error, self.path) from error
+        self.size += len(data)
+
+    def close(self) -> None:
+        self.file.close()
+
+
+def named(error: OSError, path: Path) -> OSError:
+    """Return an error of the same kind that names a file."""
+    return OSError(error.errno or errno.EIO, error.strerror or str(error), str(path))
 
 
 def sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
+    """Wait until a file, or the names in a folder, are on the disk; OSError, which names it, where they are not."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        raise named(error, path) from error
     finally:
         os.close(descriptor)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from configs.errors import UserError
+from dali_pipelines.store.files import Appended, sync
 from dali_pipelines.store.fmp4 import Fragment
 from dali_pipelines.store.index import INDEX_FILE
 from dali_pipelines.store.listing import list_folder
@@ -103,11 +104,11 @@ class Journal:
         self._heading: Mapping[str, Any] | None = None
         try:
             root.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a+b", buffering=0)
+            self._lines = Appended(path)
         except OSError as error:
             raise UserError(f"cannot write the dataset to {root}: {error.strerror}; give another --out") from error
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._lines.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(f"another prepare run is writing {root}: wait for it, or end it") from error
         except OSError as error:  # Lustre and NFS may be mounted without locks
@@ -115,9 +116,10 @@ class Journal:
         self._read(path, settings)
 
     def _read(self, path: Path, settings: Mapping[str, Any]) -> None:
-        self._file.seek(0)
-        content = self._file.read() or b""
+        content = path.read_bytes()
         whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content):  # half a line of a run that was killed
+            self._lines.keep(len(whole))
         if not whole:
             self._heading = settings
             return
@@ -136,8 +138,6 @@ class Journal:
         except (ValueError, KeyError, TypeError) as error:
             way_out = f"to prepare everything again, delete it together with what it knows of: {INDEX_FILE} and videos/"
             raise UserError(f"{path} is damaged ({error}); {way_out}") from error
-        if len(whole) < len(content):
-            self._file.truncate(len(whole))
         if first != json.loads(json.dumps(settings)):
             made, now = (" ".join(f"{k}={v}" for k, v in s.items()) for s in (first, settings))
             raise UserError(f"{path.parent} was prepared with {made}, not {now}; give those options, or another --out")
@@ -170,7 +170,7 @@ class Journal:
 
     def _write_shard(self, source: str, videos: Mapping[str, Packed]) -> None:
         self._append({"shard": source, "videos": videos})
-        os.fsync(self._file.fileno())
+        sync(self.path)
         self._move(source, videos)
 
     def _move(self, source: str, videos: Mapping[str, Packed]) -> None:
@@ -182,25 +182,20 @@ class Journal:
                 self.entries[name] = replace(entry, record=replace(entry.record, source=source, fragments=moved))
 
     def _append(self, line: Mapping[str, Any]) -> None:
-        heading, self._heading = self._heading, None
-        data = b"".join(json.dumps(one).encode() + b"\n" for one in (heading, line) if one is not None)
-        if heading is not None:
-            self._file.truncate(0)  # half a line of a run that was killed
-        end = self._file.seek(0, os.SEEK_END)
+        data = b"".join(json.dumps(one).encode() + b"\n" for one in (self._heading, line) if one is not None)
         try:
-            while data:
-                data = data[self._file.write(data) :]
+            self._lines.add(data)
         except OSError as error:
-            self._file.truncate(end)
             raise UserError(f"cannot write {self.path}: {error.strerror}; the same command continues") from error
+        self._heading = None
 
     def __enter__(self) -> "Journal":
         return self
 
     def __exit__(self, *error: object) -> None:
-        if os.fstat(self._file.fileno()).st_size == 0:
+        if self._lines.size == 0:
             self.path.unlink(missing_ok=True)
-        self._file.close()
+        self._lines.close()
 
 
 def _is_outdated(line: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:

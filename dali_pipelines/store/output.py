@@ -8,6 +8,8 @@ from pathlib import Path
 import av
 from av.container import OutputContainer
 
+from dali_pipelines.store.files import named
+
 
 @contextmanager
 def open_output(path: Path, container: str, options: Mapping[str, str]) -> Iterator[OutputContainer]:
@@ -26,7 +28,7 @@ def open_output(path: Path, container: str, options: Mapping[str, str]) -> Itera
         with av.open(sink, "w", format=container, options=dict(options)) as opened:
             yield opened
         if sink.error is not None:
-            raise sink.error
+            raise named(sink.error, path)
 
 
 class _Sink:

@@ -80,6 +80,8 @@ class PictureSource:
                     count += 1
         except (FFmpegError, ClipError) as error:
             raise VideoError(f"its picture {_name(self._place, count)} does not decode: {_reason(error)}") from error
+        except OSError as error:
+            raise VideoError(f"its picture {_name(self._place, count)} cannot be read: {_reason(error)}") from error
 
 
 def open_source(source: Place | Path | str) -> Source | PictureSource:

@@ -85,6 +85,8 @@ class Source:
                 raise VideoError("is encrypted") from error
             doubt = f" (is it {self.codec} at all, as its header says?)" if count == 0 else ""
             raise VideoError(f"decode error after {count} frames: {error.strerror}{doubt}") from error
+        except OSError as error:  # of an archive or a URL
+            raise VideoError(f"cannot be read after {count} frames: {error.strerror or error}") from error
         if count == 0:
             raise VideoError("nothing decodes")
         if damaged > count * MOST_MISSING:
@@ -129,8 +131,11 @@ class Source:
         """
         if shortfall == "":
             return False
-        with open_ranged(self.place.location, self.place.span()) as file:
-            missing = missing_share(file)
+        try:
+            with open_ranged(self.place.location, self.place.span()) as file:
+                missing = missing_share(file)
+        except OSError as error:
+            raise VideoError(f"its end cannot be read: {error.strerror or error}") from error
         return shortfall is not None if missing is None else missing > MOST_MISSING
 
     def _is_encrypted(self) -> bool:

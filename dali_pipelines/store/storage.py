@@ -141,7 +141,11 @@ def local_copy(location: Path | str) -> Iterator[Path]:
     with TemporaryDirectory() as folder:
         path = Path(folder, unquote(str(location).rpartition("/")[2]))
         try:
-            path.write_bytes(read_file(location).data)
+            data = read_file(location).data
+            try:
+                path.write_bytes(data)
+            except OSError as error:
+                raise UserError(f"cannot copy {location} to {folder}: {error.strerror}; set TMPDIR") from error
             yield path
         except OSError as error:
             raise UserError(f"cannot read {location}: {error.strerror or error}") from error

@@ -1,15 +1,32 @@
 """A full disk: what was written stays, and training goes on where that is asked for."""
 
+import csv
+import errno
+import json
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from configs import copy_recipe
 from configs.errors import UserError
-from tests.trainers.test_loop import STEPS, assert_same_weights, lines, run, weights
-from trainers.engine import checkpoint
+from dali_pipelines import progress
+from dali_pipelines.store.files import Appended
+from tests.trainers.test_loop import STEPS, assert_same_weights, history, lines, run, weights
+from trainers.commands import report
+from trainers.engine import checkpoint, loggers, metrics
+from trainers.engine.distributed import Ranks
+from trainers.engine.work_dir import LOCK, locked
+from trainers.evaluation import validation
+from trainers.evaluation.retrieval import write_json
+from trainers.evaluation.validation import Validator
 
 SMALL = ("--set", "train.checkpoint_every=1", "--set", "train.keep=100", "--set", "train.loggers=[]")
 
@@ -65,3 +82,160 @@ def test_a_run_may_go_on_without_checkpoints_and_writes_them_once_there_is_room(
     assert checkpoint.list_steps(small_disk / "run" / "checkpoints") == [STEPS]
     assert_same_weights(weights(small_disk), weights(tmp_path, name="whole"))
     assert [line["step"] for line in lines(small_disk)] == list(range(1, STEPS + 1))
+
+
+FIGURES = ("metrics.jsonl", "train.csv", "tensorboard")
+LOGGED = ("--set", "train.loggers=[tensorboard,csv]", "--set", "train.keep=100")
+
+
+class Refusing(Appended):
+    """A file on a disk that is full while `full(bytes of the line)` says so: half of the line still fits."""
+
+    full = staticmethod(lambda data: False)
+    error = errno.ENOSPC
+    name = ""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.file = _Half(self.file, self) if self.name in str(path) else self.file  # type: ignore[assignment]
+
+
+class _Half:
+    def __init__(self, file, owner) -> None:
+        self.file, self.owner, self.begun = file, owner, False
+
+    def write(self, data):
+        if not self.begun and not self.owner.full(bytes(data)):
+            return self.file.write(data)
+        self.begun = not self.begun
+        if self.begun and len(data) > 1:
+            return self.file.write(data[: len(data) // 2])
+        raise OSError(self.owner.error, os.strerror(self.owner.error))
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+
+@pytest.fixture
+def refusing(monkeypatch):
+    for module in (metrics, loggers):
+        monkeypatch.setattr(module, "Appended", Refusing)
+    return lambda **how: [monkeypatch.setattr(Refusing, name, value) for name, value in how.items()]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A run with loggers that nothing happened to."""
+    folder = tmp_path_factory.mktemp("whole")
+    run(folder, *LOGGED)
+    return folder
+
+
+def assert_same_run(ours: Path, theirs: Path) -> None:
+    """Every table has each step once, and the weights are equal."""
+    steps = list(range(1, STEPS + 1))
+    assert history(ours) == history(theirs)
+    with (ours / "run" / "train.csv").open(newline="") as file:
+        assert [int(row["step"]) for row in csv.DictReader(file)] == steps
+    board = EventAccumulator(str(ours / "run" / "tensorboard")).Reload()
+    assert [event.step for event in board.Scalars("train/loss")] == steps
+    assert_same_weights(weights(ours), weights(theirs))
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [*((name, errno.ENOSPC) for name in FIGURES), (FIGURES[0], errno.EDQUOT), (FIGURES[0], errno.EIO)],
+)
+def test_figures_that_cannot_be_written_end_the_run_and_no_step_is_there_twice(whole, tmp_path, refusing, name, error):
+    seen: list[bytes] = []
+    refusing(name=name, error=error, full=staticmethod(lambda data: seen.append(data) or len(seen) > 6))
+    way_out = r"make room and start the same command again: it goes on from the last checkpoint$"
+    with pytest.raises(UserError, match=rf"^cannot write the .*{os.strerror(error)}: '.*{name}.*'; {way_out}"):
+        run(tmp_path, *LOGGED)
+    assert checkpoint.list_steps(tmp_path / "run" / "checkpoints") == [4]
+    refusing(full=staticmethod(lambda data: False))
+    run(tmp_path, *LOGGED)
+    assert_same_run(tmp_path, whole)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_run_may_go_on_without_figures_and_writes_them_once_there_is_room(whole, tmp_path, refusing, capsys, name):
+    seen: list[bytes] = []
+    refusing(name=name, full=staticmethod(lambda data: seen.append(data) or 5 < len(seen) < 9))
+    run(tmp_path, *LOGGED, "--set", "train.full_disk=go_on")
+    assert_same_run(tmp_path, whole)
+    assert capsys.readouterr().out.count("warning: cannot write the figures of the run: [Errno 28] No space left") == 1
+
+
+def test_a_run_that_goes_on_passes_over_no_line_with_a_checkpoint_and_says_what_is_lost_at_its_end(
+    tmp_path, refusing, capsys
+):
+    refusing(name="metrics.jsonl", full=staticmethod(lambda data: json.loads(data or '{"step": 0}')["step"] >= 7))
+    run(tmp_path, *LOGGED, "--set", "train.full_disk=go_on")
+    assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4, 5, 6]
+    assert checkpoint.list_steps(tmp_path / "run" / "checkpoints") == [4, STEPS]
+    assert "warning: 9 lines are lost: [Errno 28] No space left on device: " in capsys.readouterr().out
+
+
+def test_a_run_outlives_a_log_on_a_full_disk(whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0)
+    with Path("/dev/full").open("w") as full, redirect_stdout(full):
+        run(tmp_path, *LOGGED, "--set", "train.full_disk=go_on")
+        with suppress(OSError):
+            full.close()
+    assert_same_run(tmp_path, whole)
+
+
+def test_the_best_is_still_the_one_in_its_file_where_a_better_one_cannot_be_written(tmp_path, monkeypatch, capsys):
+    test = SimpleNamespace(test=SimpleNamespace(short_side=32))
+    config = SimpleNamespace(train=SimpleNamespace(full_disk="go_on"), plan=test)
+    monkeypatch.setattr(validation, "content", lambda run: {})
+    monkeypatch.setattr(validation, "replace", lambda plan, test: plan)
+    validator = Validator(cast(Any, range(5)), cast(Any, config), Ranks(torch.device("cpu")), tmp_path)
+    validator._write(cast(Any, None), 3, (0.4, -1.0))
+    before = (tmp_path / "best.pt").read_bytes()
+    monkeypatch.setattr(os, "fsync", no_room)
+    validator._write(cast(Any, None), 6, (0.8, -0.5))
+    assert validator.best == (0.4, -1.0)
+    assert (tmp_path / "best.pt").read_bytes() == before
+    assert (
+        f"warning: cannot write {tmp_path}/best.pt: No space left on device; the one before" in capsys.readouterr().out
+    )
+    config.train.full_disk = "stop"
+    with pytest.raises(UserError, match=r"^cannot write .*best.pt: No space left on device; make room"):
+        validator._write(cast(Any, None), 6, (0.8, -0.5))
+
+
+def no_room(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_pictures_that_cannot_be_written_do_not_hide_whose_loss_was_not_finite(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("trainers.engine.nonfinite.replacing", no_room)
+    with pytest.raises(UserError, match=r"^step \d+: clips of some samples is not finite .*: 26 class/video_26"):
+        run(tmp_path, "--set", "plan.nan_row=26", "--set", "train.loggers=[]")
+    assert "warning: cannot write a picture of them: [Errno 28] No space left on device" in capsys.readouterr().out
+
+
+def test_no_room_for_the_name_of_a_process_is_no_fault(small_disk):
+    with (small_disk / "ballast").open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    with locked(small_disk):
+        assert (small_disk / LOCK).exists()
+
+
+@pytest.mark.parametrize("command", ["recipe", "report", "probe"])
+def test_a_small_file_of_a_command_is_whole_or_not_there(small_disk, command):
+    with (small_disk / "ballast").open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    out = small_disk / "out.png"
+    write = {
+        "recipe": lambda: copy_recipe.main(["ctp/demo", "--out", str(out)]),
+        "report": lambda: report.plot([{"step": 1, "loss": 2.0, "top1": 1.0, "chance": 0.5}], "top1", out),
+        "probe": lambda: write_json(out, {"top1": 1}),
+    }[command]
+    with pytest.raises((OSError, UserError), match=rf"{out}.*No space left|No space left.*{out}"):
+        write()
+    assert not [path for path in small_disk.iterdir() if path.name != "ballast"]

@@ -5,7 +5,6 @@ random weights.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import torch
@@ -19,6 +18,7 @@ from nets.backbones import create
 from trainers.engine.distributed import start
 from trainers.evaluation.features import extract
 from trainers.evaluation.linear import probe
+from trainers.evaluation.retrieval import write_json
 from trainers.evaluation.split_notes import trained_on, untrained_classes
 from trainers.weights import read
 
@@ -80,5 +80,4 @@ def main(argv: list[str]) -> None:
         print(f"  {name:<10} top-1 {100 * figures['top1']:5.1f} %   (95 %: {100 * low:.1f} to {100 * high:.1f})")
     if args.json:
         report = {"step": weights.step, "chance": chance, "videos": [len(train), len(test)], "probes": result}
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(report, indent=1) + "\n")
+        write_json(args.json, report)

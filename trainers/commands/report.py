@@ -6,6 +6,7 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.load import load
+from dali_pipelines.store.files import replacing
 from nets.tasks import net_module
 
 WINDOW = 0.1  # share of the run that "first" and "last" average over
@@ -77,8 +78,8 @@ def plot(rows: list[dict[str, float]], metric: str, out: Path) -> None:
     for axis in (axes, below):
         axis.grid(alpha=0.3)
     figure.legend(loc="outside upper center", ncols=4)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=120)
+    with replacing(out) as part:
+        figure.savefig(part, dpi=120, format=out.suffix.removeprefix(".") or "png")
 
 
 def _mean(rows: list[dict[str, float]], name: str) -> float:

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from configs.schema import Config
 from dali_pipelines.loader import ClipLoader
+from dali_pipelines.progress import tell
 from trainers.engine.distributed import Ranks, exit_status, ignored_options, start
 from trainers.engine.fit import dry_run, fit
 from trainers.engine.loop import Ending
@@ -26,14 +27,14 @@ def on_ranks(
         say(ignored_options(config.train, ranks), ranks)
         ending = work(config, ranks, args)
         if ranks.rank == 0:
-            print(ending.words, flush=True)
+            tell(ending.words)
     return exit_status(128 + ending.signal if ending.signal else 0)
 
 
 def say(notes: Sequence[str], ranks: Ranks) -> None:
     """Print notes, on the first rank alone."""
     for note in notes if ranks.rank == 0 else []:
-        print(f"note: {note}", flush=True)
+        tell(f"note: {note}")
 
 
 def train(

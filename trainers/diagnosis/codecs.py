@@ -34,7 +34,13 @@ def check(subject: Subject) -> Iterator[Finding]:
             except Exception as error:
                 state: State = "problem" if codec == DEFAULT else "warning"
                 text = f"does not work: {type(error).__name__}: {error}"
-                yield Finding(state, codec, text, "prepare with another --codec, or install av as a wheel")
+                no_room = isinstance(error, OSError) and str(error.filename).startswith(folder)
+                do = (
+                    "make room there, or set TMPDIR"
+                    if no_room
+                    else "prepare with another --codec, or install av as a wheel"
+                )
+                yield Finding(state, codec, text, do)
             else:
                 yield Finding("ok", codec, decoder)
 

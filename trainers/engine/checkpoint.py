@@ -95,9 +95,8 @@ def _write(content: Mapping[str, Any], file: Any) -> None:
     try:
         torch.save(content, file)
     except RuntimeError as error:  # torch's zip writer hides the OSError of a full disk
-        raise (
-            error.__context__ if isinstance(error.__context__, OSError) else OSError(f"torch.save: {error}")
-        ) from None
+        hidden = error.__context__
+        raise (hidden if isinstance(hidden, OSError) else OSError(f"torch.save: {error}")) from None
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from dali_pipelines.datasets.fates import MISSING_FILE, TOO_SHORT_FILE, UNREADABLE_FILE, summary, write_reasons
 from dali_pipelines.loader import ClipLoader
-from trainers.engine.loggers import Logger, open_loggers
+from dali_pipelines.progress import tell
+from trainers.engine.loggers import open_loggers
 from trainers.engine.loop import Ending, endless, train, train_step
 from trainers.engine.metrics import Metrics, memory
 from trainers.engine.run import Run, resume
@@ -67,15 +68,13 @@ def _fit(
 
     run.ranks.on_rank0(prepare)
     for line in lines if run.ranks.rank == 0 else []:
-        print(line, flush=True)
-    loggers: list[Logger] = []
-    # An error here ends all ranks together.
-    run.ranks.on_rank0(lambda: loggers.extend(open_loggers(run.config, first_step=first_step - pending)))
-    metrics = None
-    if run.ranks.rank == 0:
+        tell(line)
+    opened: list[Metrics] = []
+
+    def open_metrics() -> None:
         metrics = Metrics(
             work_dir,
-            loggers,
+            open_loggers(run.config, first_step=first_step - pending),
             first_step=first_step,
             end=end,
             epochs=run.config.train.epochs,
@@ -83,7 +82,12 @@ def _fit(
             log_every=run.config.train.log_every,
             draw=run.draw,
             validation_pending=pending,
+            go_on=run.config.train.full_disk == "go_on",
         )
+        opened.append(metrics)
+
+    run.ranks.on_rank0(open_metrics)  # an error here ends all ranks together
+    metrics = opened[0] if opened else None
     with metrics or nullcontext():
         ending = train(run, metrics, work_dir / CHECKPOINTS, first_step=first_step, end=end)
     unreadable = summary("unreadable", run.unreadable, work_dir / UNREADABLE_FILE)

@@ -2,27 +2,36 @@
 
 import csv
 import hashlib
-from collections.abc import Callable, Mapping
+import io
+import os
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import yaml
 from PIL.Image import Image
-from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import hparams
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.summary.writer.record_writer import RecordWriter
+from torch.utils.tensorboard.summary import hparams, scalar
+from torch.utils.tensorboard.summary import image as picture
 
 from configs.errors import UserError
 from configs.load import dump
 from configs.plugins import look_up
 from configs.schema import Config
-from dali_pipelines.store.files import replacing
+from dali_pipelines.store.files import Appended, replacing
 from trainers.engine.identity import flat
 
 
 class Logger(Protocol):
-    """What rank 0 writes to. A step's number counts the optimizer steps done."""
+    """What rank 0 writes to. A step's number counts the optimizer steps done.
+
+    A call that raises OSError has written nothing: with `train.full_disk: go_on` it is made again later.
+    """
 
     def add_scalars(self, group: str, values: Mapping[str, float], step: int) -> None:
         """Take the figures of one step. `group` is "train" or "validation"."""
@@ -35,27 +44,40 @@ class Logger(Protocol):
 
 
 class TensorBoard:
-    """TensorBoard's files, in `work_dir`/tensorboard. Steps of a run that was cut off are hidden."""
+    """TensorBoard's files, in `work_dir`/tensorboard. Steps of a run that was cut off are hidden.
+
+    torch's SummaryWriter writes in a thread: on a full disk it leaves half a record, and the error comes later.
+    """
 
     def __init__(self, config: Config, first_step: int) -> None:
-        self._board = SummaryWriter(str(Path(config.work_dir, "tensorboard")), purge_step=first_step + 1)
+        folder = Path(config.work_dir, "tensorboard")
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"events.out.tfevents.{time.time():017.6f}.{socket.gethostname()}.{os.getpid()}"
+        self._file = Appended(folder / name)
         options = flat(yaml.safe_load(dump(config)))
         known = {key: value if isinstance(value, bool | int | float) else str(value) for key, value in options.items()}
         _, session, _ = hparams(known, {})  # without a list of metrics, the tab HPARAMS shows the last of each scalar
-        writer = self._board.file_writer
-        assert writer
-        writer.add_summary(session)
+        self._add(
+            Event(file_version="brain.Event:2"),
+            Event(step=first_step + 1, session_log=SessionLog(status=SessionLog.START)),
+            Event(summary=session),
+        )
 
     def add_scalars(self, group: str, values: Mapping[str, float], step: int) -> None:
-        for name, value in values.items():
-            self._board.add_scalar(f"{group}/{name}", value, step)
-        self._board.flush()  # a checkpoint follows, and a kill may: what is before the one must outlive the other
+        self._add(*(Event(step=step, summary=scalar(f"{group}/{name}", value)) for name, value in values.items()))
 
     def add_image(self, name: str, image: Image, step: int) -> None:
-        self._board.add_image(name, np.asarray(image), step, dataformats="HWC")
+        self._add(Event(step=step, summary=picture(name, np.asarray(image), dataformats="HWC")))
 
     def close(self) -> None:
-        self._board.close()
+        self._file.close()
+
+    def _add(self, *events: Event) -> None:
+        records = io.BytesIO()
+        for event in events:
+            event.wall_time = time.time()
+            RecordWriter(records).write(event.SerializeToString())
+        self._file.add(records.getvalue())
 
 
 class Csv:
@@ -63,15 +85,14 @@ class Csv:
 
     def __init__(self, config: Config, first_step: int) -> None:
         self._folder, self._first_step = Path(config.work_dir), first_step
-        self._tables: dict[str, tuple[IO[str], csv.DictWriter[str]]] = {}
+        self._tables: dict[str, tuple[Appended, Sequence[str]]] = {}
 
     def add_scalars(self, group: str, values: Mapping[str, float], step: int) -> None:
         row = {"step": step, **values}
         if group not in self._tables:
             self._tables[group] = _open_table(self._folder / f"{group}.csv", row, last=min(self._first_step, step - 1))
-        file, table = self._tables[group]
-        table.writerow(row)
-        file.flush()
+        file, columns = self._tables[group]
+        file.add(_table(columns, [row]))
 
     def add_image(self, name: str, image: Image, step: int) -> None:
         pass
@@ -81,19 +102,25 @@ class Csv:
             file.close()
 
 
-def _open_table(path: Path, row: Mapping[str, float], *, last: int) -> "tuple[IO[str], csv.DictWriter[str]]":
-    """Open a table to append `row`. Rows of steps after `last`, of a run that was cut off, are dropped."""
-    rows = []
+def _open_table(path: Path, row: Mapping[str, float], *, last: int) -> tuple[Appended, Sequence[str]]:
+    """Open a table to append `row`; return its columns too.
+
+    Rows of steps after `last`, of a run that was cut off, are dropped.
+    """
+    rows: list[Mapping[str, Any]] = []
     if path.exists():
         with path.open(newline="", encoding="utf-8") as old:
-            rows = [line for line in csv.DictReader(old) if None not in line.values() and int(line["step"]) <= last]
+            rows += [line for line in csv.DictReader(old) if None not in line.values() and int(line["step"]) <= last]
     columns = list(dict.fromkeys([*(rows[0] if rows else ()), *row]))
-    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as new:
-        table = csv.DictWriter(new, columns)
-        table.writeheader()
-        table.writerows(rows)
-    file = path.open("a", newline="", encoding="utf-8")
-    return file, csv.DictWriter(file, columns)
+    with replacing(path) as part:
+        part.write_bytes(_table(columns, [dict(zip(columns, columns, strict=True)), *rows]))
+    return Appended(path), columns
+
+
+def _table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.DictWriter(text, columns).writerows(rows)
+    return text.getvalue().encode()
 
 
 class WeightsAndBiases:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from configs.errors import UserError, shown
+from dali_pipelines.progress import tell
 from trainers.engine import checkpoint
 from trainers.engine.metrics import Metrics
 from trainers.engine.nonfinite import explain, leave_pictures, untrained_state
@@ -118,7 +119,7 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
     run.model.train()
     with StopSignal() as stop:
         if run.validator and run.validator.pending:
-            saved = _validate(run, run.validator, metrics, folder, first_step)
+            saved = _validate(run, run.validator, metrics, folder, first_step, must=first_step == end) or saved
         for step in range(first_step, end):
             began = time.perf_counter()
             with watched(config.timeout_s, partial(_at, run, step, result)):
@@ -129,7 +130,7 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
                 gathered = run.ranks.gather(torch.cat([own, own.new_tensor(times)]))
             skips = skips - 1 if result.fault else config.skip_nonfinite
             if result.fault and run.ranks.rank == 0:
-                print(f"warning: {result.fault}. Nothing was updated", flush=True)
+                tell(f"warning: {result.fault}. Nothing was updated")
             terms = dict(zip(result.terms, gathered[:, :-3].mean(0).tolist(), strict=True))
             stopping = int(gathered[:, -1].max())
             done = step + 1
@@ -141,14 +142,18 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
             due = run.validator is not None and run.validator.due(run, done)
             if run.validator:
                 run.validator.pending = due
+            must = bool(stopping) or done == end
             # Before the validation, which may take longer than a scheduler waits between SIGTERM and SIGKILL.
-            if due or stopping or done == end or done % config.checkpoint_every == 0:
-                saved = save(run, folder, done, must=bool(stopping) or done == end) or saved
+            saving = due or must or done % config.checkpoint_every == 0
+            if saving or done % config.log_every == 0:
+                written = _flush(run, metrics)
+            if saving and (written or must):
+                saved = save(run, folder, done, must=must) or saved
             if stopping and (due or done < end):
                 words = f"stopped by {in_words(stopping)} after step {done} of {end}"
                 return Ending(f"{words}; the same command goes on from {saved}", done - due, stopping)
             if run.validator and due:
-                saved = _validate(run, run.validator, metrics, folder, done)
+                saved = _validate(run, run.validator, metrics, folder, done, must=done == end) or saved
     return Ending(f"done: {end} of {run.total_steps} steps; {saved}", end)
 
 
@@ -159,12 +164,17 @@ def _at(run: Run, step: int, last: Step | None) -> str:
     return f"step {step + 1} on rank {run.ranks.rank}{before}"
 
 
-def _validate(run: Run, validator: Validator, metrics: Metrics | None, folder: Path, step: int) -> Path:
-    """Validate after `step` steps, report it and save."""
+def _flush(run: Run, metrics: Metrics | None) -> bool:
+    """Write the figures so far; return whether all are. Else no checkpoint may pass over them."""
+    return run.ranks.on_rank0(lambda: metrics.flush() if metrics else True)
+
+
+def _validate(
+    run: Run, validator: Validator, metrics: Metrics | None, folder: Path, step: int, *, must: bool
+) -> Path | None:
+    """Validate after `step` steps, report it and save; see `save`."""
     measured = validator(run, step)
     run.model.train()
     if metrics:
         metrics.add_validation(step, measured)
-    saved = save(run, folder, step)
-    assert saved
-    return saved
+    return save(run, folder, step, must=must) if _flush(run, metrics) or must else None

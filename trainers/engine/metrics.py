@@ -1,9 +1,11 @@
 """What rank 0 reports of a run: metrics.jsonl, the loggers and a progress bar."""
 
 import json
+import os
 import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -13,8 +15,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dali_pipelines.progress import bar
-from dali_pipelines.store.files import replacing
+from dali_pipelines.store.files import Appended
 from trainers.engine.loggers import Logger
+from trainers.engine.outlet import Outlet
 
 
 class Metrics:
@@ -26,6 +29,7 @@ class Metrics:
         epochs: of the whole run.
         draw: makes a picture of a batch that the loader just gave.
         validation_pending: the validation after `first_step` is still to come. The loggers have dropped that step.
+        go_on: whether a full disk costs lines alone, and not the run.
     """
 
     def __init__(
@@ -40,15 +44,16 @@ class Metrics:
         log_every: int,
         draw: Callable[[Mapping[str, Tensor]], Image],
         validation_pending: bool = False,
+        go_on: bool = False,
     ) -> None:
-        path = work_dir / "metrics.jsonl"
-        self._validations = work_dir / "validation.jsonl"
-        last = drop_after(path, first_step)
+        self._steps, self._validations = work_dir / "metrics.jsonl", work_dir / "validation.jsonl"
+        last = drop_after(self._steps, first_step)
         drop_after(self._validations, first_step - validation_pending)
-        self._file = path.open("a", encoding="utf-8")
+        self._files = {self._steps: Appended(self._steps)}
         self._loggers = loggers
-        for logger in loggers if validation_pending and last.get("step") == first_step else ():
-            logger.add_scalars("train", last, first_step)
+        self._outlets = [Outlet(go_on=go_on) for _ in (self, *loggers)]
+        if validation_pending and last.get("step") == first_step:
+            self._tell_loggers(lambda logger: logger.add_scalars("train", last, first_step))
         self._bar: tqdm[None] = bar(desc="step", total=end, initial=first_step)
         self._end, self._epochs, self._global_batch, self._log_every = end, epochs, global_batch, log_every
         self._draw = draw
@@ -59,12 +64,30 @@ class Metrics:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._bar.close()
-        for logger in self._loggers:
-            logger.close()
-        self._file.close()
+        for outlet in self._outlets if error is None else ():
+            outlet.close()
+        for thing in (*self._loggers, *self._files.values()):
+            thing.close()
+
+    def flush(self) -> bool:
+        """Write what was taken; return whether all lines are written, whatever loggers do.
+
+        UserError where that fails, and the run is not to go on.
+        """
+        written = [outlet.flush() for outlet in self._outlets]
+        return written[0]
+
+    def _tell_loggers(self, tell: Callable[[Logger], None]) -> None:
+        for outlet, logger in zip(self._outlets[1:], self._loggers, strict=True):
+            outlet.add(partial(tell, logger))
+
+    def _write(self, path: Path, line: Mapping[str, float]) -> None:
+        if path not in self._files:
+            self._files[path] = Appended(path)
+        self._files[path].add(json.dumps(line).encode() + b"\n")
 
     def add(self, step: int, facts: Mapping[str, float], timings: Tensor, more: Mapping[str, float]) -> None:
-        """Take one step; write a line every `log_every` steps and at the end. `time` is its, in seconds since 1970.
+        """Take one step; there is a line every `log_every` steps and at the end. `time` is its, in seconds since 1970.
 
         Args:
             step: optimizer steps done.
@@ -87,25 +110,20 @@ class Metrics:
         self._timings.clear()
         speed = {"clips_per_s": clips_per_s, "data_wait": data_wait}
         line = {"step": step, **facts, **speed, **more, **memory(), "time": time.time()}
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
-        for logger in self._loggers:
-            logger.add_scalars("train", line, step)
+        self._outlets[0].add(lambda: self._write(self._steps, line))
+        self._tell_loggers(lambda logger: logger.add_scalars("train", line, step))
 
     def add_validation(self, step: int, facts: Mapping[str, float]) -> None:
-        """Take what was measured after `step` steps; write a line of validation.jsonl."""
-        with self._validations.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **facts}) + "\n")
-        for logger in self._loggers:
-            logger.add_scalars("validation", facts, step)
+        """Take what was measured after `step` steps, for a line of validation.jsonl."""
+        self._outlets[0].add(lambda: self._write(self._validations, {"step": step, **facts}))
+        self._tell_loggers(lambda logger: logger.add_scalars("validation", facts, step))
         self._bar.write(f"step {step}: validation " + ", ".join(f"{name} {value:.4g}" for name, value in facts.items()))
 
     def add_clips(self, step: int, batch: Mapping[str, Tensor]) -> None:
         """Show the loggers what the network saw in this step."""
         if self._loggers:
             image = self._draw(batch)
-            for logger in self._loggers:
-                logger.add_image("input", image, step)
+            self._tell_loggers(lambda logger: logger.add_image("input", image, step))
 
 
 def memory() -> dict[str, float]:
@@ -125,16 +143,15 @@ def drop_after(path: Path, step: int) -> dict[str, float]:
     last: dict[str, float] = {}
     if not path.exists():
         return last
-    kept = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+    size = 0
+    for line in path.read_bytes().splitlines(keepends=True):
         try:
             values = json.loads(line)
-            if values["step"] > step:
+            if values["step"] > step or not line.endswith(b"\n"):
                 break
-        except (json.JSONDecodeError, KeyError):
+        except (ValueError, KeyError):
             break
-        kept.append(line)
+        size += len(line)
         last = values
-    with replacing(path) as part:
-        part.write_text("".join(kept), encoding="utf-8")
+    os.truncate(path, size)  # takes no room
     return last

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dali_pipelines.progress import tell
 from dali_pipelines.store.files import replacing
 from nets.tasks import Pretext
 from trainers.engine.run import Batch, Run
@@ -41,8 +42,11 @@ def leave_pictures(run: Run, step: int, seen: list[tuple[Batch, Tensor]]) -> Non
         if rows or not loss.isfinite():
             name = f"step_{step + 1:08d}_rank_{run.ranks.rank}_{number}.png"
             chosen = {key: values[blamed.to(values.device)] for key, values in batch.items()}
-            with replacing(Path(run.config.work_dir, NONFINITE, name)) as part:
-                run.draw(chosen, ago=len(seen) - 1 - number).save(part, "PNG")
+            try:
+                with replacing(Path(run.config.work_dir, NONFINITE, name)) as part:
+                    run.draw(chosen, ago=len(seen) - 1 - number).save(part, "PNG")
+            except OSError as error:  # their names are worth more
+                tell(f"warning: cannot write a picture of them: {error}")
 
 
 def _nonfinite(batch: Batch) -> dict[int, str]:

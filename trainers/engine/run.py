@@ -15,6 +15,7 @@ from configs.errors import UserError
 from configs.load import dump
 from configs.schema import Config
 from dali_pipelines.datasets.fates import UNREADABLE_FILE, write_reasons
+from dali_pipelines.progress import tell
 from nets.tasks import Pretext
 from trainers.engine import checkpoint, identity
 from trainers.engine.distributed import Ranks
@@ -208,6 +209,6 @@ def save(run: Run, folder: Path, step: int, *, must: bool = True) -> Path | None
         failed = f"cannot write the checkpoint of step {step} to {folder}: {error}; the ones before it are intact"
         if not must and run.config.train.full_disk == "go_on":
             if run.ranks.rank == 0:
-                print(f"warning: {failed}; training goes on", flush=True)
+                tell(f"warning: {failed}; training goes on")
             return None
         raise UserError(f"{failed}: make room and start the same command again") from error

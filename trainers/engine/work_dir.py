@@ -6,7 +6,7 @@ import re
 import socket
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from configs.errors import UserError
@@ -53,20 +53,20 @@ def locked(work_dir: Path) -> Iterator[None]:
 
     The lock is the kernel's: it ends with the process, however that ends.
     """
-    with (work_dir / LOCK).open("a+", encoding="utf-8") as file:
+    with (work_dir / LOCK).open("a+b", buffering=0) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
+            who = (file.read() or b"").decode(errors="replace").strip() or "of another machine"
             raise UserError(
-                f"another run is training in {work_dir} ({file.read().strip() or 'of another machine'}): wait until it "
-                "ends, or pass another --work-dir"
+                f"another run is training in {work_dir} ({who}): wait until it ends, or pass another --work-dir"
             ) from None
         except OSError as error:
             print(f"note: {work_dir} cannot be locked ({error.strerror}): start no second run in it", flush=True)
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
+        with suppress(OSError):  # a full disk: what matters will say so
+            file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield
 
 
@@ -100,7 +100,7 @@ def set_aside(work_dir: Path, names: Sequence[str]) -> Path:
     while (folder := work_dir / f"earlier_{number}").exists():
         number += 1
     folder.mkdir()
-    for name in names:
+    for name in reversed(names):  # `make_way` goes by the first ones: until they are moved, the rest is its to move
         if (work_dir / name).exists():
             (work_dir / name).rename(folder / Path(name).name)
     return folder

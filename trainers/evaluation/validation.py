@@ -6,6 +6,8 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.schema import Recognition
+from dali_pipelines.progress import tell
+from dali_pipelines.store.files import replacing
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks.recognition import Test
 from nets.classifier import Classifier
@@ -48,8 +50,7 @@ class Validator:
         run.unreadable.update(found.unreadable)
         top1, loss = top_k(found.scores, found.labels, 1), cross_entropy(found.scores, found.labels)
         if (top1, -loss) > self.best:
-            self.best = (top1, -loss)
-            self._write(run, step)
+            self._write(run, step, (top1, -loss))
         self._wait_for_plateau(loss)
         return {"loss": loss, "top1": top1, "best_top1": self.best[0], "lr_factor": self.lr_factor}
 
@@ -74,7 +75,8 @@ class Validator:
                 set_aside(self.folder.parent, [f"{self.folder.name}/{BEST}"])
             if not self._is_best(theirs, step):
                 return f"the best checkpoint up to step {step} is not in {folder}: the search for it begins anew"
-            shutil.copy(theirs, ours)
+            with replacing(ours) as part:
+                shutil.copyfile(theirs, part)
             return f"{ours} is that of {folder}"
 
         note = self.ranks.on_rank0(bring)
@@ -91,12 +93,18 @@ class Validator:
         measured = (found["validation"]["top1"], -found["validation"]["loss"])
         return repr(measured) == repr(tuple(self.best)) or (self.pending and found["step"] == step)
 
-    def _write(self, run: Run, step: int) -> None:
-        facts = {"step": step, "validation": {"top1": self.best[0], "loss": -self.best[1], "videos": len(self.index)}}
+    def _write(self, run: Run, step: int, best: tuple[float, float]) -> None:
+        """Write best.pt. Where it cannot be written and the run goes on, the best is still the one that is there."""
+        facts = {"step": step, "validation": {"top1": best[0], "loss": -best[1], "videos": len(self.index)}}
         try:
             self.ranks.on_rank0(lambda: checkpoint.write(self.folder / BEST, content(run) | facts))
+            self.best = best
         except OSError as error:
-            raise UserError(f"cannot write {self.folder / BEST}: {error}; make room and start it again") from error
+            failed = f"cannot write {self.folder / BEST}: {error.strerror or error}"
+            if self.config.train.full_disk == "stop":
+                raise UserError(f"{failed}; make room and start the same command again") from error
+            if self.ranks.rank == 0:
+                tell(f"warning: {failed}; the one before it stays, and training goes on")
 
     def _wait_for_plateau(self, loss: float) -> None:
         if self.config.schedule.kind != "plateau":

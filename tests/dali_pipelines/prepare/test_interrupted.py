@@ -1,12 +1,10 @@
 """The prepare command when something breaks in mid-run, and how it goes on."""
 
-import contextlib
 import csv
 import errno
 import json
 import os
 import time
-from pathlib import Path
 
 import numpy as np
 import psutil
@@ -101,13 +99,6 @@ def test_a_video_that_crashes_the_decoder_is_quarantined(videos, tmp_path, monke
                 "its process was killed twice, by SIGSEGV (the next run tries again: crash)",
             ]
         ]
-
-
-def test_a_full_disk_ends_the_run_and_quarantines_nothing(videos, tmp_path, monkeypatch):
-    monkeypatch.setattr("dali_pipelines.store.encode.replacing", lambda path: contextlib.nullcontext(Path("/dev/full")))
-    source = videos / "run" / "a.mp4"
-    with pytest.raises(UserError, match=r"cannot write .*a.mp4: No space left on device; the same command continues"):
-        store_video(Job("a", source, tmp_path / "a.mp4", Encoding()))
 
 
 def test_an_unforeseen_error_is_a_reason_in_one_line(videos, tmp_path, monkeypatch):

@@ -2,7 +2,9 @@
 
 import errno
 import os
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from configs.errors import UserError
@@ -10,9 +12,10 @@ from dali_pipelines.datasets.fates import write_reasons
 from dali_pipelines.prepare.job import Failure, Job, store_video
 from dali_pipelines.store import journal, output
 from dali_pipelines.store.encode import Encoding, write_video
-from dali_pipelines.store.files import replacing
+from dali_pipelines.store.files import Appended, replacing
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.journal import Entry, Journal, Stamp
+from dali_pipelines.store.place import Place
 from dali_pipelines.store.remux import copy_video
 from tests.helpers.media import make_video
 
@@ -27,15 +30,15 @@ def source(tmp_path_factory):
 class Disk:
     """Stands for `os` where a file is written; the disk is full after some bytes."""
 
-    def __init__(self, room):
-        self.room = room
+    def __init__(self, room, error=FULL):
+        self.room, self.error = room, error
 
     def __getattr__(self, name):
         return getattr(os, name)
 
     def write(self, descriptor, data):
         if self.room == 0:
-            raise OSError(FULL, os.strerror(FULL))
+            raise OSError(self.error, os.strerror(self.error))
         written = os.write(descriptor, data[: self.room])
         self.room -= written
         return written
@@ -76,7 +79,7 @@ def test_f40_what_is_written_beside_the_videos_is_named_when_the_disk_is_full(so
     monkeypatch.setattr("dali_pipelines.store.files.os.fsync", full)
     if what == "journal":
         with Journal(tmp_path, {"codec": "copy"}) as kept:
-            monkeypatch.setattr(kept, "_file", FullFile(kept._file))
+            monkeypatch.setattr(kept._lines, "file", FullFile(kept._lines.file))
             with pytest.raises(
                 UserError, match=r"cannot write .*/prepare.jsonl: No space left .* same command continues"
             ):
@@ -96,17 +99,83 @@ def full(*_):
 
 
 class FullFile:
-    """A file that takes half of what is written, and then no more."""
+    """A file that takes half of what is written, and then no more; `stuck`, what is in it cannot be taken out."""
 
-    def __init__(self, file):
-        self.file, self.write = file, self._half
+    def __init__(self, file, *, error=FULL, stuck=False):
+        self.file, self.write, self.error = file, self._half, error
+        if stuck:
+            self.truncate = self._fail
 
     def _half(self, data):
-        self.write = full
+        self.write = self._fail
         return self.file.write(data[: len(data) // 2])
+
+    def _fail(self, *_):
+        raise OSError(self.error, os.strerror(self.error))
 
     def __getattr__(self, name):
         return getattr(self.file, name)
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
+@pytest.mark.parametrize("stuck", [False, True])
+def test_a_file_grows_by_all_of_a_line_or_nothing(tmp_path, error, stuck):
+    path = tmp_path / "lines"
+    path.write_text("first\n")
+    lines = Appended(path)
+    real = lines.file
+    lines.file = FullFile(real, error=error)
+    if stuck:
+        real.write(b"half of a li")  # which could not be undone
+        assert path.read_text() == "first\nhalf of a li"
+    else:
+        with pytest.raises(OSError, match=rf"{os.strerror(error)}: '{path}'") as raised:
+            lines.add(b"second line\n")
+        assert raised.value.errno == error
+        assert path.read_text() == "first\n"
+    lines.file = real
+    lines.add(b"second line\n")
+    lines.close()
+    assert path.read_text() == "first\nsecond line\n"
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_an_error_of_writing_that_names_no_file_is_given_the_name(tmp_path, error):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def write():
+        with replacing(path) as temporary:
+            temporary.write_text("ne")
+            raise OSError(error, os.strerror(error))
+
+    with pytest.raises(OSError, match=rf"{os.strerror(error)}: '{path}'") as raised:
+        write()
+    assert raised.value.errno == error
+    with pytest.raises(FileNotFoundError, match=r": '/nowhere/b'"), replacing(path):
+        Path("/nowhere/b").read_text()
+    assert [other.name for other in tmp_path.iterdir()] == ["a.txt"]
+    assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("error", [errno.EDQUOT, errno.EIO])
+def test_a_video_that_cannot_be_written_ends_prepare_and_one_that_cannot_be_read_does_not(
+    source, tmp_path, monkeypatch, error
+):
+    monkeypatch.setattr(output, "os", Disk(100, error))
+    target = tmp_path / "o" / "a.mp4"
+    with pytest.raises(UserError, match=f"^cannot write {target}: {os.strerror(error)}; the same command continues"):
+        store_video(Job("a", source, target, Encoding()))
+    monkeypatch.undo()
+
+    def unreadable(*_):
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr("dali_pipelines.store.storage.LocalFiles.read", unreadable)
+    held = Place(str(source), member="a.mp4", parts=np.array([[0, source.stat().st_size, 0]]))
+    found = store_video(Job("a", held, target, Encoding()))
+    assert isinstance(found, Failure)
+    assert found.passing == ("disk" if error == errno.EIO else "")
 
 
 def test_f02_a_users_file_that_is_named_like_a_part_is_left_alone(tmp_path):

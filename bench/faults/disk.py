@@ -1,0 +1,195 @@
+"""A disk that is full at every page and at every file of what each command writes.
+
+Each command runs on a file system (tmpfs) without any room, then again and again with a little more, on what was left
+the time before, until it has come to its end: so it fails at each of its writes in turn, and goes on from each failure.
+Once more with room for all bytes, but for few files; and on one that is read-only. A training run is also met by a disk
+that is filled and emptied at random moments.
+"""
+
+import json
+import random
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.faults.disk_cases import CASES, PRETRAIN, Case, prepare
+from bench.faults.forked import OUTPUT, run, start
+from bench.faults.row import Row
+from bench.faults.same import compare
+from bench.faults.small_disk import Files, SmallDisk, damage
+
+SIZES = 24
+"""Sizes of a disk that are tried for each command at full scale, if it writes so many pages; and numbers of files."""
+FLOODED = {"stop": "ends and is started again", "go_on": "goes on"}
+"""train.full_disk, and what a training run does by it."""
+FLOODS, FLOOD_S = {"stop": 20, "go_on": 100}, 0.4
+"""Times at most that the disk is filled under a run at full scale, for so many seconds at most."""
+EPOCHS = 40
+"""Of such a run."""
+OF_TRAINING = ("pretrain", "finetune")
+OF_DATA = ("recipe", "prepare", "lists", "inspect", "preview")
+GROUPS: dict[str, Sequence[str]] = {
+    "data": [name for name in CASES if name.startswith(OF_DATA)],
+    "training": [*OF_TRAINING, *FLOODED],
+    "results": [name for name in CASES if not name.startswith(OF_DATA + OF_TRAINING)],
+}
+"""Commands that are tried together, by name."""
+
+
+def inject(scale: float, folder: Path, *, group: str) -> Iterator[Row]:
+    """Yield a row for each command of a group."""
+    folder = folder.resolve()
+    with SmallDisk(folder / "disk") as disk:
+        prepare(folder)
+        for name in GROUPS[group]:
+            if name in FLOODED:
+                long = f"{PRETRAIN} --set train.epochs={EPOCHS} --set train.full_disk={name}"
+                case = Case(long, [f"{long} --max-steps 1"], work_dir=True)
+                filler = Filler(case, folder, disk, max(2, round(FLOODS[name] * scale)))
+                yield filler.flood(f"disk filled at random moments: pretrain {FLOODED[name]}")
+            else:
+                yield Filler(CASES[name], folder, disk, max(2, round(SIZES * scale))).row(f"full disk: {name}")
+
+
+@dataclass
+class Filler:
+    """Runs one command on disks of many sizes, and keeps count."""
+
+    case: Case
+    folder: Path
+    disk: SmallDisk
+    most: int
+    """Sizes of the disk that are tried, about; or times that it is filled."""
+    injected: int = 0
+    survived: int = 0
+    lost: int = 0
+    wrong: list[str] = field(default_factory=list)
+    """What did not go as it should, in words."""
+    same: bool = True
+
+    def row(self, name: str) -> Row:
+        """Try all and return what came of it."""
+        before, need = self.begin()
+        tried = {kind: self.grow(kind, before, need[kind]) for kind in need}
+        self.disk.begin(before)
+        self.disk.limit(read_only=True)
+        self.fail("read-only", "Read-only file system", before)
+        self.disk.limit()
+        self.finish()
+        details = {"command": self.case.command, "written": need, "starts": tried, "wrong": self.wrong[:20]}
+        return Row(name, self.injected, self.survived, self.lost, self.same, details)
+
+    def begin(self) -> tuple[Files, dict[str, int]]:
+        """Make what is there before, and what the undisturbed command leaves.
+
+        Return the former, and the pages and inodes that the command took.
+        """
+        self.disk.begin({})
+        for step in self.case.before:
+            if (self.folder / step).is_dir():
+                source = self.folder / step
+                files = (path for path in source.rglob("*") if path.is_file())
+                self.disk.begin({f"{source.name}/{path.relative_to(source)}": path.read_bytes() for path in files})
+            else:
+                status, said = run(step, self.folder)
+                assert status == 0, said
+        before = self.disk.files()
+        self.disk.begin(before)
+        used = self.disk.used()
+        status, said = run(self.case.command, self.folder)
+        assert status == 0, said
+        self.whole = self.disk.files()
+        return before, {kind: taken - used[kind] for kind, taken in self.disk.used().items()}
+
+    def grow(self, kind: str, before: Files, need: int) -> int:
+        """Start with no room of a kind, and again with some more, until the command succeeds; return how often."""
+        self.disk.begin(before)
+        room, step, starts = self.disk.used()[kind], max(1, round(need / self.most)), 0
+        while starts < 4 * self.most + need:
+            self.disk.limit(**{kind: room + starts * step})
+            starts += 1
+            if self.fail(f"{kind} + {(starts - 1) * step}", "No space left on device", before):
+                break
+        self.disk.limit()
+        self.finish()
+        return starts
+
+    def flood(self, name: str) -> Row:
+        """Fill and empty the disk under a run until it has come to its end, and return what came of it."""
+        before, _ = self.begin()
+        self.disk.begin(before)
+        chance, starts, status = random.Random(0), 0, None
+        while status != 0 and starts < 10 * self.most:
+            process, starts = start(self.case.command, self.folder), starts + 1
+            while process.exitcode is None:
+                process.join(chance.uniform(0, FLOOD_S))
+                if process.exitcode is None and self.injected < self.most:
+                    with self.disk.filled():
+                        process.join(chance.uniform(0, FLOOD_S))
+                    self.injected += 1
+            status = process.exitcode
+            self.judge("flood", status, "No space left on device", before)
+        self.survived = self.injected - len(self.wrong)
+        said = (self.folder / OUTPUT).read_text()
+        self.finish()
+        details = {"command": self.case.command, "starts": starts, "said": said[-1000:], "wrong": self.wrong[:20]}
+        return Row(name, self.injected, self.survived, self.lost, self.same, details)
+
+    def fail(self, what: str, why: str, before: Files) -> bool:
+        """Run the command where it should fail; return whether it succeeded."""
+        status, _ = run(self.case.command, self.folder)
+        if status == 0:
+            return True
+        self.injected += 1
+        self.survived += self.judge(what, status, why, before)
+        return False
+
+    def judge(self, what: str, status: int | None, why: str, before: Files) -> bool:
+        """Tell whether a command ended as it should, and left all files whole."""
+        said = (self.folder / OUTPUT).read_text(errors="replace")
+        lines = [line for line in said.splitlines() if line.startswith("error: ")]
+        wrong = damage(self.disk.files(), before, self.whole)
+        if status != 0 and (
+            status != 2 or len(lines) != 1 or "Traceback" in said or why not in lines[0] or "disk/" not in lines[0]
+        ):
+            wrong.append(f"status {status}: {said[-2000:]}")
+        self.lost += sum("gone" in each or "half" in each for each in wrong)
+        self.wrong += [f"{what}: {each}" for each in wrong]
+        return not wrong
+
+    def finish(self) -> None:
+        """Run the command with room for all, and compare what it leaves with the undisturbed one's."""
+        status, said = run(self.case.command, self.folder)
+        files = self.disk.files()
+        if self.case.command.startswith("recipe") or self.case.command.startswith("export"):
+            status = 0  # they write over no file
+        differing = [] if status == 0 else [f"with room it says {said[-2000:]}"]
+        if self.case.work_dir:
+            theirs = self.folder / "whole"
+            shutil.rmtree(theirs, ignore_errors=True)
+            for name, data in self.whole.items():
+                (theirs / name).parent.mkdir(parents=True, exist_ok=True)
+                (theirs / name).write_bytes(data)
+            found, lines = compare(self.disk.folder / "run", theirs / "run")
+            differing += found
+            self.lost += lines
+        else:
+            ours, theirs_too = (self.comparable(each) for each in (files, self.whole))
+            names = sorted(ours.keys() | theirs_too.keys())
+            differing += [f"{name} differs" for name in names if ours.get(name) != theirs_too.get(name)]
+        self.same = self.same and not differing
+        self.wrong += differing
+
+    def comparable(self, files: Files) -> dict[str, object]:
+        """Return files without what differs from run to run: times, and how often the journal was written to."""
+        found: dict[str, object] = dict(files)
+        for name, data in files.items():
+            if name.endswith("prepare.jsonl"):
+                entries = (json.loads(line) for line in data.splitlines())
+                found[name] = {entry.get("name", entry.get("shard")): entry for entry in entries}
+                found[name].pop(None, None)  # type: ignore[attr-defined]
+            elif self.case.timed:
+                found[name] = re.sub(rb"[-+.e\d]+", b"#", data)
+        return found

@@ -1,0 +1,162 @@
+"""A file system of its own that may be as small as one likes, and what a full one has left of files."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import struct
+import subprocess
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import torch
+
+from configs.errors import UserError
+from dali_pipelines.store.files import TEMPORARY
+
+PAGE = os.sysconf("SC_PAGESIZE")
+ROOMY = {"pages": 2**16, "inodes": 10**5}
+FRAMES = 16
+"""Of every video."""
+Files = dict[str, bytes]
+
+
+class SmallDisk:
+    """A tmpfs, mounted for a `with` block. UserError where that takes more rights than this process has."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> "SmallDisk":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        done = _mount("-t", "tmpfs", "tmpfs", self.folder)
+        if done.returncode:
+            raise UserError(f"a file system cannot be mounted here, which takes root: {done.stderr.strip()}")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        subprocess.run(["umount", self.folder], check=True)
+
+    def begin(self, before: Files) -> None:
+        """Have these files alone, one of a user, and room for others."""
+        self.limit()
+        for path in self.folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for name, data in ({"users.bin": bytes(PAGE)} | before).items():  # of no page tmpfs makes no limit
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+
+    def files(self) -> Files:
+        """Return all that is there."""
+        paths = (path for path in sorted(self.folder.rglob("*")) if path.is_file())
+        return {path.relative_to(self.folder).as_posix(): path.read_bytes() for path in paths}
+
+    def used(self) -> dict[str, int]:
+        """Return the pages and the inodes that are taken."""
+        found = os.statvfs(self.folder)
+        return {"pages": found.f_blocks - found.f_bfree, "inodes": found.f_files - found.f_ffree}
+
+    def limit(self, *, read_only: bool = False, **limits: int) -> None:
+        """Have so many pages and inodes at most; where nothing is said, more than anybody needs."""
+        most = ROOMY | limits
+        size = f"size={most['pages'] * PAGE},nr_inodes={most['inodes']}"
+        if (done := _mount("-o", f"remount,{'ro' if read_only else 'rw'},{size}", self.folder)).returncode:
+            raise RuntimeError(done.stderr)
+
+    @contextmanager
+    def filled(self) -> Iterator[None]:
+        """Leave no page free in the block."""
+        while True:
+            with suppress(RuntimeError):  # some more are taken by now
+                self.limit(pages=self.used()["pages"])
+                break
+        yield
+        self.limit()
+
+
+def _mount(*args: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["mount", *args], capture_output=True, text=True, check=False)
+
+
+def damage(files: Files, before: Files, whole: Files) -> list[str]:
+    """Return which files are neither what they were, nor what they will be, nor whole by their kind.
+
+    Args:
+        before: what was there before the disk was full.
+        whole: what a command that had room left.
+    """
+    found = [f"{name} is gone" for name in before.keys() & whole.keys() - files.keys()]
+    for name, data in files.items():
+        if Path(name).match(TEMPORARY.format("*")) or Path(name).parts[0].startswith(".parts-"):
+            found.append(f"{name} is left")
+        elif data not in (before.get(name), whole.get(name)) and not _is_whole(name, data):
+            found.append(f"{name} is half written")
+    return found
+
+
+def _is_whole(name: str, data: bytes) -> bool:
+    read = next((read for end, read in READERS.items() if Path(name).match(end)), None)
+    if read is None:
+        return False
+    try:
+        read(data)
+    except Exception:  # a reader's own, of whatever is wrong
+        return False
+    return True
+
+
+def _lines(data: bytes) -> None:
+    assert data.endswith(b"\n") or not data
+    for line in data.splitlines():
+        json.loads(line)
+
+
+def _table(data: bytes) -> None:
+    head, *rows = csv.reader(io.StringIO(data.decode(), newline=""))
+    assert data.endswith(b"\n")
+    assert all(len(row) == len(head) for row in rows)
+
+
+def _events(data: bytes) -> None:
+    """Walk over TensorBoard's records: a length, its sum, so many bytes, their sum."""
+    while data:
+        (length,) = struct.unpack("<Q", data[:8])
+        assert len(data) >= length + 16
+        data = data[length + 16 :]
+
+
+def _members(data: bytes) -> None:
+    assert len(data) % tarfile.RECORDSIZE == 0
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        tar.getmembers()
+
+
+def _frames(data: bytes) -> None:
+    with av.open(io.BytesIO(data)) as video:
+        assert sum(1 for _ in video.decode(video=0)) == FRAMES
+
+
+def _npz(data: bytes) -> None:
+    with np.load(io.BytesIO(data)) as file:
+        assert all(file[name] is not None for name in file)
+
+
+READERS: Mapping[str, Callable[[bytes], Any]] = {
+    "*.pt": lambda data: torch.load(io.BytesIO(data), weights_only=True),
+    "*.npz": _npz,
+    "*.jsonl": _lines,
+    "*.json": json.loads,
+    "*.csv": _table,
+    "*.tar": _members,
+    "*.mp4": _frames,
+    "events.out.tfevents.*": _events,
+    ".lock": bytes,
+}
+"""What reads files to their end, by their names, where a run may leave another one than the undisturbed run."""
