@@ -1,0 +1,80 @@
+"""Is what a run left that of another? Bits of checkpoints, and each line of its tables and of TensorBoard, once."""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from dali_pipelines.store.files import TEMPORARY
+from trainers.engine import checkpoint
+from trainers.engine.work_dir import BEST, CHECKPOINTS, run_in
+
+MEASURED = {"time", "clips_per_s", "data_wait", "rss_mib", "cuda_peak_mib", "amplification", "replaced_samples"}
+"""Figures of the process, not of the run."""
+OF_THE_FOLDER = {"run", "config"}
+"""What checkpoints say of the command: its work dir and workers are not those of the other."""
+Line = tuple[int, Any]
+
+
+def compare(ours: Path, theirs: Path) -> tuple[list[str], int]:
+    """Return what differs between two work dirs, in words, and how many lines are lost or repeated."""
+    found, lost = [], 0
+    mine, other = dict(tables(ours)), dict(tables(theirs))
+    for name in {**mine, **other}:
+        here, there = mine.get(name, []), other.get(name, [])
+        steps, expected = Counter(step for step, _ in here), Counter(step for step, _ in there)
+        lost += (steps - expected).total() + (expected - steps).total()
+        if here != there:
+            found.append(f"{name}: {next((pair for pair in zip(here, there, strict=False) if pair[0] != pair[1]), '')}")
+    paths = sorted(path.name for path in (theirs / CHECKPOINTS).iterdir())
+    if (here := sorted(path.name for path in (ours / CHECKPOINTS).iterdir())) != paths:
+        found.append(f"checkpoints {here}, not {paths}")
+    for name in set(paths) & set(here):
+        mine, other = (checkpoint.read(folder / CHECKPOINTS / name) for folder in (ours, theirs))
+        found += [f"{name}: {key}" for key in mine | other if key not in OF_THE_FOLDER and not same(mine, other, key)]
+        if mine["run"] != run_in(ours):
+            found.append(f"{name} is of another run than config.yaml")
+    found += [f"{path} is left" for path in ours.rglob(TEMPORARY.format("*"))]
+    return found, lost
+
+
+def same(ours: Any, theirs: Any, *keys: Any) -> bool:
+    """Tell whether two trees of tensors, or what lies in them under the keys, are equal to the last bit."""
+    for key in keys:
+        if not (key in ours and key in theirs):
+            return False
+        ours, theirs = ours[key], theirs[key]
+    if isinstance(ours, torch.Tensor):
+        return ours.dtype == theirs.dtype and torch.equal(ours, theirs)
+    if isinstance(ours, Mapping):
+        return ours.keys() == theirs.keys() and all(same(ours, theirs, key) for key in ours)
+    if isinstance(ours, Sequence) and not isinstance(ours, str):
+        return len(ours) == len(theirs) and all(map(same, ours, theirs))
+    return bool(ours == theirs)
+
+
+def tables(work_dir: Path) -> Iterator[tuple[str, list[Line]]]:
+    """Yield each table of a run with its lines: the step, and all that is not measured."""
+    for path in (*sorted(work_dir.glob("*.jsonl")), *sorted(work_dir.glob("*.csv"))):
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = csv.DictReader(file) if path.suffix == ".csv" else map(json.loads, file)
+            yield (
+                path.name,
+                [(int(row["step"]), {key: value for key, value in row.items() if key not in MEASURED}) for row in rows],
+            )
+    board = EventAccumulator(str(work_dir / "tensorboard")).Reload()
+    for tag in board.Tags()["scalars"]:
+        measured = tag.rpartition("/")[2] in MEASURED
+        yield f"TensorBoard's {tag}", [(event.step, None if measured else event.value) for event in board.Scalars(tag)]
+
+
+def facts(work_dir: Path) -> dict[str, Any]:
+    """Return what shows that a run went through the states in question: its best checkpoint and its rates."""
+    rates = {line["lr"] for _, line in dict(tables(work_dir))["metrics.jsonl"]}
+    best = work_dir / CHECKPOINTS / BEST
+    return {"rates": len(rates)} | ({"best_step": checkpoint.read(best)["step"]} if best.exists() else {})
