@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from bench.faults import kills, soak
+from bench.faults import kills, restarts, soak
 from bench.faults.row import Row, save, table
 from configs.errors import UserError, run_cli
 
 FAULTS: dict[str, Callable[[float, Path], Iterator[Row]]] = {
     **{f"kills_{task}": partial(kills.inject, task=task) for task in kills.RECIPES},
+    "restarts": restarts.inject,
     "soak": soak.inject,
 }
 """Each yields rows as they are done, from a share of the full number of faults and an empty folder."""

@@ -71,13 +71,19 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
 
 def inject(scale: float, folder: Path, *, task: str) -> Iterator[Row]:
     """Yield a row for a task with a state beyond its weights."""
-    data = {"root": str(store(folder)), "list": "labels.csv", "workers": 0, "threads": 1}
-    state, recipe = RECIPES[task]
-    path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump(COMMON | {"task": task, "work_dir": str(folder / "whole"), "data": data} | recipe))
     program = ["finetune", "--mode", "scratch"] if task == "recognition" else ["pretrain"]
-    argv = [str(victim.ROOT / "trainers" / f"{program[0]}.py"), *program[1:], "--config", str(path), "--device", "cpu"]
-    yield Killer(folder, argv).row(f"SIGKILL at any moment: {state}", max(1, round(KILLS * scale)))
+    argv = [str(victim.ROOT / "trainers" / f"{program[0]}.py"), *program[1:], "--config", str(recipe(task, folder))]
+    killer = Killer(folder, [*argv, "--device", "cpu"])
+    yield killer.row(f"SIGKILL at any moment: {RECIPES[task][0]}", max(1, round(KILLS * scale)))
+
+
+def recipe(task: str, folder: Path) -> Path:
+    """Write a task's recipe and its data into a folder."""
+    data = {"root": str(store(folder)), "list": "labels.csv", "workers": 0, "threads": 1}
+    path = folder / "recipe.yaml"
+    tree = COMMON | {"task": task, "work_dir": str(folder / "whole"), "data": data} | RECIPES[task][1]
+    path.write_text(yaml.safe_dump(tree))
+    return path
 
 
 def store(folder: Path) -> Path:
