@@ -110,13 +110,12 @@ class Killer:
     outlived: int = 0
     """Processes of a run that were there long after it was killed."""
 
+    def __post_init__(self) -> None:
+        self.draw, self.board = random.Random(0), victim.Board(self.place / "board")
+        self.output = self.place / "output.txt"
+
     def row(self, fault: str, kills: int) -> Row:
         """Kill runs until there were so many kills; each run is started again until it ends."""
-        self.draw, self.board, self.output = (
-            random.Random(fault),
-            victim.Board(self.place / "board"),
-            self.place / "output.txt",
-        )
         began, whole = time.monotonic(), self.place / "whole"
         shutil.rmtree(whole, ignore_errors=True)
         _, status = self.wait(self.start(whole))
