@@ -70,7 +70,9 @@ def tables(work_dir: Path) -> Iterator[tuple[str, list[Line]]]:
                 path.name,
                 [(int(row["step"]), {key: value for key, value in row.items() if key not in MEASURED}) for row in rows],
             )
-    board = EventAccumulator(str(work_dir / "tensorboard")).Reload()
+    if not (folder := work_dir / "tensorboard").is_dir():
+        return
+    board = EventAccumulator(str(folder)).Reload()
     for tag in board.Tags()["scalars"]:
         measured = tag.rpartition("/")[2] in MEASURED
         yield f"TensorBoard's {tag}", [(event.step, None if measured else event.value) for event in board.Scalars(tag)]

@@ -24,8 +24,8 @@ NEWEST = {"renamed": [-1, 0], "delete": [-2, -1, 0]}
 def attempt(recipe: Path, program: str, phase: str = "none", rank: int = 0, step: int = 0, how: str = "") -> list[str]:
     """Start two ranks, which fail as they shall and leave nobody waiting; return what each has printed."""
     outputs = [recipe.with_name(f"rank{number}.out") for number in range(2)]
-    options = ["--device", "cpu", "--set", "train.checkpoint_every=1", "--set", "train.loggers=[tensorboard, csv]"]
-    options += ["--mode", "scratch", "--set", "train.epochs=2", "--set", "train.global_batch=2"] * (
+    options = ["--device", "cpu", "--set", "train.checkpoint_every=1", "--set", "train.loggers=[csv]"]
+    options += ["--mode", "scratch", "--set", "train.epochs=1", "--set", "train.global_batch=2"] * (
         program == "finetune"
     )
     argv = [failing_worker.__file__, program, phase, str(rank), str(step), how, "--config", str(recipe), *options]
@@ -67,7 +67,7 @@ def test_a_rank_that_is_killed_in_a_validation_costs_that_validation_alone(vp9_s
     root = labeled(vp9_store, tmp_path)
     attempt(test_finetune.write_recipe(tmp_path, root, "whole"), "finetune")
     recipe = test_finetune.write_recipe(tmp_path, root, "run")
-    for phase, rank in zip(OF_VALIDATION, (1, 0, 0), strict=True):
+    for phase, rank in zip(OF_VALIDATION, (1, 0), strict=True):
         fail(recipe, "finetune", phase, rank, 3, "kill")
         assert list_steps(tmp_path / "run" / "checkpoints") == [1, 2, 3], phase
     attempt(recipe, "finetune")

@@ -42,7 +42,6 @@ OF_RANK_0: dict[str, tuple[Any, str]] = {
 OF_VALIDATION: dict[str, tuple[Any, str]] = {
     "predict": (validation, "predict"),
     "best.pt": (checkpoint, "write"),
-    "report": (Metrics, "add_validation"),
 }
 PROGRAMS = {"fake": loop_worker.main, "finetune": finetune.main}
 
