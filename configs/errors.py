@@ -52,7 +52,7 @@ def run_cli(main: Callable[[list[str]], int | None]) -> NoReturn:
     """Run `main(argv)` and exit with its status; report bad input in one line, with status 2.
 
     `--debug` among the arguments shows the traceback too. Under torchrun, most bad input fails on every rank: the
-    others wait, and report only if rank 0 has not ended the run by then.
+    others wait, and report only if rank 0 has not ended the run by then. A rank that has lost another one does not.
     """
     argv = sys.argv[1:]
     debug = "--debug" in argv
@@ -66,7 +66,7 @@ def run_cli(main: Callable[[list[str]], int | None]) -> NoReturn:
             raise
         message = how_to_install(error) if isinstance(error, ModuleNotFoundError) else str(error)
         rank, lines = int(os.environ.get("RANK", "0")), "\n".join(map(shown, message.split("\n")))
-        if rank:
+        if rank and not isinstance(error, ConnectionError):
             time.sleep(REPORT_DELAY_S)
         print(f"error: rank {rank}: {lines}" if rank else f"error: {lines}", file=sys.stderr, flush=True)
         status = 2

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.faults.same import same
 from dali_pipelines.store.index import Index
 from nets import backbones
 from nets.classifier import Classifier, Config
@@ -231,23 +232,27 @@ class Killed(BaseException):
 def test_a_kill_in_a_validation_costs_no_step_and_it_is_reported_once(
     whole, root, pretrained, tmp_path, monkeypatch, where
 ):
-    """In the second one of four, and as its line has just been written."""
+    """In the second one of four and in the last, and as its line has just been written."""
     real, calls = getattr(*where), []
 
     def killed(*args):
         result = real(*args)
         calls.append(args)
-        if len(calls) == 2:
+        if len(calls) in (2, 5):
             raise Killed
         return result
 
     with monkeypatch.context() as patch:
         patch.setattr(*where, killed)
-        with pytest.raises(Killed):
-            train(tmp_path, root, "--pretrained", pretrained)
-    assert read(tmp_path / "run" / "checkpoints" / "step_00000004.pt")["validator"]["pending"]
+        for step in (4, 8):
+            with pytest.raises(Killed):
+                train(tmp_path, root, "--pretrained", pretrained)
+            assert read(tmp_path / "run" / "checkpoints" / f"step_{step:08d}.pt")["validator"]["pending"]
     train(tmp_path, root, "--pretrained", pretrained)
     assert_ends_as(whole, tmp_path)
+    assert same(
+        *(read(folder / "run" / "checkpoints" / "step_00000008.pt")["optimizer"] for folder in (tmp_path, whole))
+    )
 
 
 CONSTANT = ("--mode", "scratch", "--set", "schedule.kind=constant")

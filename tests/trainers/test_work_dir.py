@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from tests.helpers.runs import write_recipe
 from tests.trainers.test_loop import assert_same_weights, history, run, weights
 from trainers.commands import pretrain
 from trainers.engine import checkpoint
-from trainers.engine.work_dir import locked, run_in
+from trainers.engine.work_dir import locked, make_way, run_in
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +74,37 @@ def test_a_new_run_moves_aside_what_another_has_left(whole, tmp_path, capsys):
     assert [path.name for path in work_dir.glob("earlier_*")] == ["earlier_1"]
     newest = torch.load(work_dir / "checkpoints" / "step_00000004.pt", weights_only=True)
     assert newest["run"] == run_in(work_dir) == second
+
+
+def test_a_kill_while_files_are_moved_aside_leaves_none_to_be_written_over(tmp_path, monkeypatch):
+    """Each start in turn moves one file, and is killed."""
+    results = ("metrics.jsonl", "validation.jsonl", "train.csv", "config.yaml")
+    for name in results:
+        (tmp_path / name).write_text("of the first run")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "best.pt").write_text("of the first run")
+    rename, killed = Path.rename, 0
+
+    def rename_one(path, target):
+        if path.parent.joinpath("moved").exists():
+            raise KeyboardInterrupt
+        rename(path, target)
+        (tmp_path / "moved").touch()
+        (tmp_path / "checkpoints" / "moved").touch()
+
+    monkeypatch.setattr(Path, "rename", rename_one)
+    while True:
+        try:
+            make_way(tmp_path, "second")
+            break
+        except KeyboardInterrupt:
+            killed += 1
+            for mark in tmp_path.rglob("moved"):
+                mark.unlink()
+    assert killed == len(results)
+    moved = sorted(path.name for path in tmp_path.glob("earlier_*/*"))
+    assert moved == sorted(["best.pt", *results])
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["moved"]
 
 
 def test_a_resume_says_where_and_each_option_that_changed(whole, begun, tmp_path, capsys):

@@ -134,7 +134,15 @@ def start(device: str) -> Iterator[Ranks]:
             f"the {world_size} ranks cannot meet at {where_to} ({reason}); on one machine start them with `torchrun "
             "--standalone`, which chooses a free port, or set another MASTER_PORT"
         ) from error
-    yield ranks
+    try:
+        yield ranks
+    except RuntimeError as error:
+        if isinstance(error, distributed.DistError) or "gloo/transport" in str(error):  # gloo has no error of its own
+            raise ConnectionError(
+                f"another rank has ended or answers no more ({' '.join(str(error).split())}): what it printed says "
+                "why. The same command goes on from the last checkpoint"
+            ) from error
+        raise
     if distributed.is_initialized():
         distributed.destroy_process_group()  # not after an error: it would wait for peers that may be gone
 

@@ -193,7 +193,8 @@ def save(run: Run, folder: Path, step: int, *, must: bool = True) -> Path | None
         run.unreadable.update(of_rank)
     state = {
         "loader": run.loader.state_dict(),
-        "optimizer": run.optimizer.state_dict(),
+        # Without its options, which come from the recipe: here they would be those of before the last step, or of it.
+        "optimizer": {"state": run.optimizer.state_dict()["state"]},
         "validator": run.validator.state_dict() if run.validator else None,
         "unreadable": run.unreadable,
     }

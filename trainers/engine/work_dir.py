@@ -91,7 +91,8 @@ def make_way(work_dir: Path, run_id: str) -> str:
     results = (work_dir / OF_A_RUN[0], work_dir / OF_A_RUN[1])
     if run_in(work_dir) == run_id or not any(path.is_file() and path.stat().st_size for path in results):
         return ""
-    return f"{work_dir} holds files of an earlier run: they are moved to {set_aside(work_dir, OF_A_RUN)}"
+    # The results go last: whoever is killed here finds them the next time, and goes on.
+    return f"{work_dir} holds files of an earlier run: they are moved to {set_aside(work_dir, OF_A_RUN[::-1])}"
 
 
 def set_aside(work_dir: Path, names: Sequence[str]) -> Path:

@@ -1,0 +1,244 @@
+"""SIGKILL at any moment of a run, again and again until the run has come to its end: are its bits another's?
+
+Half of the kills come at a random time; half hold the run as it begins something (`victim.MARKED`), so that moments
+that last microseconds are hit as well. Some are of a `python trainers/pretrain.py` that may still be importing.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import time
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+from tqdm import tqdm
+
+from bench.data import bench_store
+from bench.faults import victim
+from bench.faults.row import Row
+from bench.faults.same import compare, tables
+from dali_pipelines.progress import bar
+from trainers.engine.work_dir import LOCK
+
+KILLS, HANGS_S, LEAVES_S = 200, 300, 20
+"""Kills of each task at full scale, and seconds after which a run hangs, or a worker has outlived its run."""
+AFRESH, WORKERS, AIMED, ALONE = 0.05, 0.1, 0.5, 0.5
+"""Shares of starts: with all its imports, with 1 or 2 workers, held where it is killed, killed without its workers."""
+AFRESH_S = 8
+"""Seconds within which a process is killed that has all to import."""
+
+SMALL = {"num_frames": 8, "size": 32}
+TRAIN = {
+    "epochs": 3,
+    "global_batch": 4,
+    "checkpoint_every": 2,
+    "log_every": 1,
+    "loggers": ["tensorboard", "csv"],
+}
+COMMON = {
+    "backbone": "r3d_tiny",
+    "optim": {"name": "adamw", "lr": 3e-3},
+    "schedule": {"kind": "constant"},
+    "train": TRAIN,
+}
+RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
+    "moco": ("MoCo's queue", {"plan": SMALL | {"short_sides": [32, 40]}, "net": {"queue": 16}}),
+    "cstp": ("BYOL's target", {"plan": SMALL, "net": {"projector": 32, "predictor": 32}}),
+    "concepts": ("Concepts' queues", {"plan": SMALL, "net": {"concepts": 16, "queue_size": 8, "local_from": 1}}),
+    "recognition": (
+        "plateaus and the best checkpoint",
+        {
+            "seed": 3,  # lowers its rate three times, and has its best in the middle
+            "plan": SMALL | {"short_sides": [32, 40]},
+            "net": {"dropout": 0.5},
+            "schedule": {"kind": "plateau", "patience": 0, "gamma": 0.5},
+            "validation": {"every": 1, "share": 0.4},
+            "train": TRAIN | {"epochs": 5},
+        },
+    ),
+}
+"""Each with the state that it has beyond its weights."""
+
+
+def inject(scale: float, folder: Path, *, task: str) -> Iterator[Row]:
+    """Yield a row for a task with a state beyond its weights."""
+    program = ["finetune", "--mode", "scratch"] if task == "recognition" else ["pretrain"]
+    argv = [str(victim.ROOT / "trainers" / f"{program[0]}.py"), *program[1:], "--config", str(recipe(task, folder))]
+    killer = Killer(folder, [*argv, "--device", "cpu"])
+    yield killer.row(f"SIGKILL at any moment: {RECIPES[task][0]}", max(1, round(KILLS * scale)))
+
+
+def recipe(task: str, folder: Path) -> Path:
+    """Write a task's recipe and its data into a folder."""
+    data = {"root": str(store(folder)), "list": "labels.csv", "workers": 0, "threads": 1}
+    path = folder / "recipe.yaml"
+    tree = COMMON | {"task": task, "work_dir": str(folder / "whole"), "data": data} | RECIPES[task][1]
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+def store(folder: Path) -> Path:
+    """Return a small dataset with classes."""
+    root = bench_store((folder / "data").resolve(), videos=20, codec="rawvideo", short_side=64)
+    (root / "labels.csv").write_text("".join(f"video{number:03d},{number % 2}\n" for number in range(20)))
+    return root
+
+
+@dataclass
+class Killer:
+    """Kills runs of one recipe, and compares what they leave with what a run leaves that is not killed."""
+
+    place: Path
+    argv: list[str]
+    hits: Counter[str] = field(default_factory=Counter)
+    """Kills by what the run was at."""
+    kinds: Counter[str] = field(default_factory=Counter)
+    """Kills by how the process was started and killed."""
+    wrong: list[str] = field(default_factory=list)
+    """What differed."""
+    failed: int = 0
+    """Starts after a kill that ended with an error, or hung."""
+    outlived: int = 0
+    """Processes of a run that were there long after it was killed."""
+
+    def __post_init__(self) -> None:
+        self.draw, self.board = random.Random(0), victim.Board(self.place / "board")
+        self.output = self.place / "output.txt"
+
+    def row(self, fault: str, kills: int) -> Row:
+        """Kill runs until there were so many kills; each run is started again until it ends."""
+        began, whole = time.monotonic(), self.place / "whole"
+        shutil.rmtree(whole, ignore_errors=True)
+        _, status = self.wait(self.start(whole))
+        assert not status, f"see {self.output}"
+        alive = json.loads((self.place / "board.json").read_text())
+        self.seconds, self.labels = float(alive["seconds"]), alive["labels"] | {"start-up: resume: set aside": 3}
+        runs = lost = 0
+        progress: tqdm[None] = bar(desc=fault, total=kills)
+        while self.hits.total() < kills:
+            runs += 1
+            work_dir = self.place / f"run_{runs}"
+            shutil.rmtree(work_dir, ignore_errors=True)
+            if not self.run(work_dir, kills, progress):
+                continue
+            differences, steps = compare(work_dir, whole)
+            lost += steps
+            self.wrong += [f"{work_dir.name}: {difference}" for difference in differences]
+            if not differences:
+                shutil.rmtree(work_dir)
+        progress.close()
+        return Row(
+            fault,
+            injected=self.hits.total(),
+            survived=self.hits.total() - self.failed - self.outlived,
+            lost_or_repeated=lost,
+            bits_equal=not self.wrong,
+            details={
+                "runs": runs,
+                "seconds": round(time.monotonic() - began),
+                "kills_in": dict(Counter(at.partition(":")[0] for at in self.hits.elements())),
+                "kills_at": dict(sorted(self.hits.items())),
+                "kills_of": dict(sorted(self.kinds.items())),
+                "validations": dict(tables(whole)).get("validation.jsonl", []),
+                "differences": self.wrong[:5],
+            },
+        )
+
+    def run(self, work_dir: Path, kills: int, progress: "tqdm[None]") -> bool:
+        """Start a run, and again after each kill, until it ends; tell whether it did as it should."""
+        sessions, status = set[int](), -signal.SIGKILL
+        while status == -signal.SIGKILL:
+            if self.hits.total() < kills:
+                session, status = self.start_and_kill(work_dir)
+                progress.update(self.hits.total() - progress.n)
+            else:
+                session, status = self.wait(self.start(work_dir))
+            sessions.add(session)
+        self.outlived += still_there(sessions)
+        if status:
+            self.failed += 1
+            self.wrong.append(f"{work_dir.name} ended with {status}, see {self.output}")
+        return status == 0
+
+    def start_and_kill(self, work_dir: Path) -> tuple[int, int]:
+        """Start a process and kill it, unless it ends before; return its id and exit status."""
+        draw, lock = self.draw, work_dir / LOCK
+        workers = draw.choice([1, 2]) if draw.random() < WORKERS else 0
+        afresh, aimed, alone = draw.random() < AFRESH, draw.random() < AIMED, draw.random() < ALONE
+        aim = draw.choice([*self.labels]) if aimed and not afresh else ""
+        nth = min(self.labels.get(aim, 1), 1 + int(draw.expovariate(0.7)))  # early: a run that goes on has less to do
+        self.board.clear()
+        locked = last_change(lock)
+        process = self.start(work_dir, workers=workers, aim=aim, nth=nth, afresh=afresh)
+        if aim:
+            end = time.monotonic() + HANGS_S
+            while process.exitcode is None and not self.board.read()[1] and time.monotonic() < end:
+                process.join(0.003)
+            if not self.board.read()[1]:
+                return self.wait(process)
+        else:
+            process.join(draw.uniform(0, AFRESH_S if afresh else self.seconds))
+        assert process.pid
+        kill(process.pid, alone=alone)
+        process.join()
+        if process.exitcode == -signal.SIGKILL:
+            at = self.board.read()[0] or victim.START_UP
+            if afresh:
+                at = "start-up: afresh, imports" if last_change(lock) == locked else "afresh, later"
+            self.hits[at] += 1
+            self.kinds["held" if aim else "at a random time"] += 1
+            self.kinds[f"{workers} workers, {'main process alone' if alone else 'whole group'}"] += 1
+        return process.pid, process.exitcode or 0
+
+    def start(
+        self, work_dir: Path, *, workers: int = 0, aim: str = "", nth: int = 0, afresh: bool = False
+    ) -> ForkServerProcess:
+        """Start the command in a work dir."""
+        argv = [*self.argv, "--work-dir", str(work_dir), "--set", f"data.workers={workers}"]
+        return victim.start(argv, self.output, self.place / "board", aim=aim, nth=nth, afresh=afresh)
+
+    def wait(self, process: ForkServerProcess) -> tuple[int, int]:
+        """Wait for a process that nobody kills; return its id and exit status, that of `timeout` when it hangs."""
+        process.join(HANGS_S)
+        hangs = process.exitcode is None
+        assert process.pid
+        if hangs:
+            self.wrong.append(f"hangs at {self.board.read()[0]}")
+            kill(process.pid, alone=False)
+            process.join()
+        return process.pid, 124 if hangs else process.exitcode or 0
+
+
+def kill(pid: int, *, alone: bool) -> None:
+    """Kill the leader of a session, alone or with all that it started."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+        if not alone:
+            os.killpg(pid, signal.SIGKILL)
+
+
+def still_there(sessions: Collection[int]) -> int:
+    """Return how many processes of these sessions do not go away by themselves."""
+    end = time.monotonic() + LEAVES_S
+    while True:
+        left = 0
+        for process in psutil.process_iter():
+            with suppress(ProcessLookupError, psutil.NoSuchProcess):
+                left += os.getsid(process.pid) in sessions and process.status() != psutil.STATUS_ZOMBIE
+        if not left or time.monotonic() > end:
+            return left
+        time.sleep(0.2)
+
+
+def last_change(path: Path) -> int:
+    """Return when a file was changed; 0 where there is none."""
+    return path.stat().st_mtime_ns if path.exists() else 0

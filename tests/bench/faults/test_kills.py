@@ -1,0 +1,21 @@
+"""bench.faults.kills: runs that are killed, for real."""
+
+import pytest
+
+from bench import data
+from bench.faults import kills
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_finetuning_that_is_killed_again_and_again_loses_nothing(tmp_path, monkeypatch):
+    for name, value in {"WIDTH": 80, "HEIGHT": 64, "NUM_FRAMES": 40}.items():
+        monkeypatch.setattr(data, name, value)
+    monkeypatch.setattr(kills, "WORKERS", 0)  # seconds for each
+    monkeypatch.setattr(kills, "AFRESH", 0)
+    (row,) = kills.inject(0.01, tmp_path, task="recognition")
+    assert row.passed, row
+    assert row.injected == 2
+    assert row.bits_equal
+    assert sum(row.details["kills_at"].values()) == sum(row.details["kills_in"].values()) == row.injected
+    assert [step for step, _ in row.details["validations"]] == [3, 6, 9, 12, 15]

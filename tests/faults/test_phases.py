@@ -1,0 +1,74 @@
+"""One of two ranks is killed, or raises, at each phase of a step: the other one says so, and the run goes on."""
+
+import random
+import signal
+from pathlib import Path
+
+import pytest
+
+from bench.faults.same import compare
+from tests.helpers import failing_worker, processes
+from tests.helpers.failing_worker import OF_A_STEP, OF_RANK_0, OF_VALIDATION
+from tests.helpers.ranks import start_ranks
+from tests.trainers import test_finetune
+from tests.trainers.test_finetune import labeled
+from tests.trainers.test_loop import write_recipe
+from trainers.engine.checkpoint import list_steps
+
+pytestmark = pytest.mark.slow
+
+NEWEST = {"renamed": [-1, 0], "delete": [-2, -1, 0]}
+"""The newest checkpoints, by their distance from a step, that are there where a phase of it fails; else [-2, -1]."""
+
+
+def attempt(recipe: Path, program: str, phase: str = "none", rank: int = 0, step: int = 0, how: str = "") -> list[str]:
+    """Start two ranks, which fail as they shall and leave nobody waiting; return what each has printed."""
+    outputs = [recipe.with_name(f"rank{number}.out") for number in range(2)]
+    options = ["--device", "cpu", "--set", "train.checkpoint_every=1", "--set", "train.loggers=[csv]"]
+    options += ["--mode", "scratch", "--set", "train.epochs=1", "--set", "train.global_batch=2"] * (
+        program == "finetune"
+    )
+    argv = [failing_worker.__file__, program, phase, str(rank), str(step), how, "--config", str(recipe), *options]
+    for output in outputs:
+        output.unlink(missing_ok=True)
+    statuses = processes.join(start_ranks(processes.run_command, [(argv, output) for output in outputs]), grace=20)
+    print(*(output.read_text() for output in outputs))  # pytest shows it when the test fails
+    expected = [0, 0] if phase == "none" else [2, 2]  # of bad input: one line, no traceback
+    if phase != "none":
+        expected[rank] = {"kill": -signal.SIGKILL, "raise": 1}[how]
+    assert statuses == expected, phase
+    return [output.read_text() for output in outputs]
+
+
+def fail(recipe: Path, program: str, phase: str, rank: int, step: int, how: str) -> None:
+    """Let a rank fail; the other one names what happened."""
+    printed = attempt(recipe, program, phase, rank, step, how)
+    before, _, error = printed[1 - rank].partition("error: ")
+    assert "another rank has ended or answers no more" in error, phase
+    assert "Traceback" not in before + error, phase
+    assert how == "kill" or f"RuntimeError: failed at {phase}" in printed[rank]
+
+
+def test_a_rank_that_fails_at_any_phase_of_a_step_costs_that_step_alone(tmp_path):
+    """One start after another fails, each a step after the one before."""
+    attempt(write_recipe(tmp_path, "whole"), "fake")
+    recipe, folder = write_recipe(tmp_path, "run"), tmp_path / "run" / "checkpoints"
+    killed = [(phase, "kill") for phase in (*OF_A_STEP, *OF_RANK_0)]
+    for step, (phase, how) in enumerate([*killed, ("backward", "raise"), ("rename", "raise")], start=2):
+        rank = 0 if phase in OF_RANK_0 else random.Random(phase).randrange(2)
+        fail(recipe, "fake", phase, rank, step, how)
+        newest = [step + distance for distance in NEWEST.get(phase, [-2, -1]) if step + distance]
+        assert list_steps(folder)[-len(newest) :] == newest, phase
+    attempt(recipe, "fake")
+    assert compare(tmp_path / "run", tmp_path / "whole") == ([], 0)
+
+
+def test_a_rank_that_is_killed_in_a_validation_costs_that_validation_alone(vp9_store, tmp_path):
+    root = labeled(vp9_store, tmp_path)
+    attempt(test_finetune.write_recipe(tmp_path, root, "whole"), "finetune")
+    recipe = test_finetune.write_recipe(tmp_path, root, "run")
+    for phase, rank in zip(OF_VALIDATION, (1, 0), strict=True):
+        fail(recipe, "finetune", phase, rank, 3, "kill")
+        assert list_steps(tmp_path / "run" / "checkpoints") == [1, 2, 3], phase
+    attempt(recipe, "finetune")
+    assert compare(tmp_path / "run", tmp_path / "whole") == ([], 0)

@@ -1,0 +1,84 @@
+"""Training in which one rank is killed, or raises, as it comes to a phase of a step.
+
+`failing_worker.py PROGRAM PHASE RANK STEP kill|raise --config ...`: PROGRAM is "fake", `loop_worker.py`, or "finetune",
+and PHASE is "none" where nothing fails.
+"""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+
+from configs.errors import run_cli
+from tests.helpers import loop_worker
+from trainers.commands import finetune
+from trainers.engine import checkpoint, loop
+from trainers.engine.distributed import Ranks
+from trainers.engine.metrics import Metrics
+from trainers.evaluation import validation
+
+OF_A_STEP: dict[str, tuple[Any, str]] = {
+    "fetch": (loop_worker.Net, "before_step"),
+    "forward": (loop_worker.Net, "forward"),
+    "backward": (Tensor, "backward"),
+    "clip": (nn.utils, "clip_grad_norm_"),
+    "update": (torch.optim.SGD, "step"),
+    "gather": (Ranks, "gather"),
+}
+OF_RANK_0: dict[str, tuple[Any, str]] = {
+    "log": (Metrics, "add"),
+    "save": (checkpoint, "write"),
+    "write": (torch, "save"),
+    "rename": (os, "replace"),
+    "renamed": (checkpoint, "sync"),
+    "delete": (Path, "unlink"),
+}
+
+
+OF_VALIDATION: dict[str, tuple[Any, str]] = {
+    "predict": (validation, "predict"),
+    "best.pt": (checkpoint, "write"),
+}
+PROGRAMS = {"fake": loop_worker.main, "finetune": finetune.main}
+
+
+def main(argv: list[str]) -> int:
+    program, phase, rank, step, how, *arguments = argv
+    train = PROGRAMS[program]
+    if phase == "none" or rank != os.environ["RANK"]:
+        return train(arguments)
+    now = mock.Mock(step=0)
+    train_step, validate = loop.train_step, loop._validate
+
+    def noting_step(run: Any, batches: Any, number: int, **options: Any) -> loop.Step:
+        now.step = 0 if phase in OF_VALIDATION else number + 1
+        return train_step(run, batches, number, **options)
+
+    def noting_validation(run: Any, validator: Any, metrics: Any, folder: Path, number: int) -> Path:
+        now.step = number
+        return validate(run, validator, metrics, folder, number)
+
+    owner, name = (OF_A_STEP | OF_RANK_0 | OF_VALIDATION)[phase]
+    real = getattr(owner, name)
+
+    def failing(*args: Any, **kwargs: Any) -> Any:
+        if now.step == int(step) and (phase != "delete" or args[0].name.startswith("step_")):
+            if how == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise RuntimeError(f"failed at {phase}")
+        return real(*args, **kwargs)
+
+    with (
+        mock.patch.object(loop, "train_step", noting_step),
+        mock.patch.object(loop, "_validate", noting_validation),
+        mock.patch.object(owner, name, failing),
+    ):
+        return train(arguments)
+
+
+if __name__ == "__main__":
+    run_cli(main)
