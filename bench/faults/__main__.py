@@ -7,11 +7,12 @@ import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench.faults import soak
+from bench.faults import media, soak
 from bench.faults.row import Row, save, table
 from configs.errors import UserError, run_cli
 
 FAULTS: dict[str, Callable[[float, Path], Iterator[Row]]] = {
+    "media": media.inject,
     "soak": soak.inject,
 }
 """Each yields rows as they are done, from a share of the full number of faults and an empty folder."""
