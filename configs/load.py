@@ -13,7 +13,7 @@ import yaml
 
 from configs.errors import UserError
 from configs.nearest import nearest, nearest_key
-from configs.plugins import import_task
+from configs.plugins import import_task, require_trusted, trust
 from configs.recipes import find
 from configs.schema import Config, Recognition
 
@@ -92,13 +92,23 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     return parse(text, source=str(path), overrides=overrides)
 
 
-def parse(text: str, *, source: str, overrides: Sequence[str] = ()) -> Config:
-    """Read a recipe from text, like `load`; `source` is its name in messages."""
+def parse(text: str, *, source: str, overrides: Sequence[str] = (), own: bool = True) -> Config:
+    """Read a recipe from text, like `load`.
+
+    Args:
+        source: its name in messages.
+        own: it is the user's. Else it may name packages that the user trusts, and no others.
+    """
     tree = _read_yaml(text, source)
     if not isinstance(tree, dict):
         raise UserError(f"{source}: expected keys such as 'task: ctp', got {tree!r}")
     set_keys = [_override(tree, item) for item in overrides]
     task = tree.get("task")
+    for name in (task, tree.get("backbone")):
+        if own:
+            trust(name)
+        else:
+            require_trusted(name, source=source)
     cls: type[Config] = Recognition if task == "recognition" else Config
     kinds = get_type_hints(cls)
     if isinstance(task, str):

@@ -1,17 +1,46 @@
 """Find what a recipe names: an entry of a table here, or an object in a package of the user's."""
 
 import importlib
+import os
 import pkgutil
 from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import Any, TypeVar
 
-from configs.errors import UserError
+from configs.errors import UserError, printable
 from configs.nearest import nearest
 
 T = TypeVar("T")
 
 PLACE = "it must be installed, or its folder named in PYTHONPATH"
+TRUST = "CLIPFEED_TRUST"
+"""The environment variable with what files of others may lead to: packages, folders and URLs, between commas."""
+
+_named: set[str] = set()
+"""Packages that a recipe of the user's has named."""
+
+
+def trusted() -> list[str]:
+    """Return what the user trusts, as in "my_pkg" and "/data/videos"."""
+    return [name for name in os.environ.get(TRUST, "").split(",") if name]
+
+
+def require_trusted(name: object, *, source: str) -> None:
+    """Refuse a dotted name in a file that may be a stranger's: importing a module runs its code.
+
+    Names of the user's own recipes are trusted, here and in files, and so are packages in CLIPFEED_TRUST.
+    """
+    package = str(name).partition(".")[0]
+    if "." in str(name) and package not in {*trusted(), *_named}:
+        raise UserError(
+            f"{source} names {printable(str(name))}, and importing that runs its code: if you trust the file and the "
+            f"package, set {TRUST}={printable(package)}"
+        )
+
+
+def trust(name: object) -> None:
+    """Trust the package of a dotted name that the user has named."""
+    _named.add(str(name).partition(".")[0])
 
 
 def import_task(name: str, *, package: str, part: str) -> ModuleType:

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from bench.faults import disk, kills, memory, ranks, restarts, soak, workers
+from bench.faults import disk, kills, media, memory, ranks, restarts, soak, workers
 from bench.faults.row import Row, save, table
 from configs.errors import UserError, run_cli
 
 FAULTS: dict[str, Callable[[float, Path], Iterator[Row]]] = {
     **{f"disk_{group}": partial(disk.inject, group=group) for group in disk.GROUPS},
     **{f"kills_{task}": partial(kills.inject, task=task) for task in kills.RECIPES},
+    "media": media.inject,
     "memory": memory.inject,
     "ranks": ranks.inject,
     "restarts": restarts.inject,

@@ -1,5 +1,6 @@
 """The index of a prepared dataset: what a plan may know about each video, and where its bytes lie."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from configs.errors import UserError, shown
+from configs.errors import UserError, printable, shown
+from configs.plugins import TRUST, trusted
 from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.store.files import PART_FOLDER, is_video_name, replacing, video_path
 from dali_pipelines.store.ragged import Ragged, narrowed
@@ -229,12 +231,13 @@ class Index:
         if is_url(self.root):
             raise UserError(f"cannot write to {self.root}: make the dataset in a folder, and copy that there")
         table = self.table if self.rows is None else self.with_columns().table
+        table = replace(table, made_at=Ragged.of_texts([os.path.abspath(self.root)]))
         with replacing(Path(self.root, INDEX_FILE)) as temporary, temporary.open("wb") as file:
             table.write(file)
 
     @classmethod
     def load(cls, root: str | Path) -> "Index":
-        """Open `root/index.npz`; UserError when it is missing, without videos, or not an index.
+        """Open `root/index.npz`; UserError when it is missing, without videos, not an index, or leads elsewhere.
 
         A local file is mapped, and processes that this one starts map it again: memory is taken once for all. `save`
         replaces it, which those that have it open do not see; never write into it in place. Behind a URL it is read
@@ -259,7 +262,28 @@ class Index:
             raise UserError(f"{path} is damaged or not an index ({error}); run `{PREPARE}` again") from error
         if not len(index):
             raise UserError(f"{path} holds no videos; see its quarantine.csv for the reasons")
+        _require_inside(index)
         return index
+
+
+def _require_inside(index: Index) -> None:
+    """Refuse an index that was written elsewhere and says that videos lie outside of its folder.
+
+    `prepare --codec original` writes such paths where its user asks for it; a stranger may write any.
+    """
+    made_at = index.table.made_at.text(0) if index.table.made_at else ""
+    root = str(index.root)
+    if made_at and made_at in (os.path.abspath(root), os.path.realpath(root)):
+        return
+    allowed = [f"{place.rstrip('/')}/" for place in (*trusted(), root)]
+    for source in Ragged(index.table.sources.values, index.table.sources.starts).texts():
+        elsewhere = is_url(source) or source.startswith("/")
+        if ".." in source.split("/") or (elsewhere and not source.startswith(tuple(allowed))):
+            raise UserError(
+                f"{root}/{INDEX_FILE} was made elsewhere{f', for {printable(made_at)},' * bool(made_at)} and says that a "
+                f"video lies outside of {root}, at {printable(source)}. Run `{PREPARE}` on its sources again, or, if you "
+                f"mean it to be read there, set {TRUST}={printable(os.path.dirname(source))}"
+            )
 
 
 def _why_no_index(root: Path | str) -> str:

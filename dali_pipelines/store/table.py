@@ -43,6 +43,7 @@ class Table:
         formats, format_ids: texts such as "h264 yuv420p mp4", codec, pixel format, container; (N,), places among them.
         names, sources, software_only: texts, as in `Record`. No `software_only` in an index of the first version.
         fragments: uint8, the table of each video's fragments (`units`).
+        made_at: one text, the folder that the index was written into; None where it was not written, or long ago.
         origin: the file in which the columns are mapped. A pickle is then its path.
     """
 
@@ -59,6 +60,7 @@ class Table:
     class_names: Ragged
     formats: Ragged
     software_only: Ragged | None = None
+    made_at: Ragged | None = None
     origin: tuple[str, Fingerprint] | None = field(default=None, compare=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -122,12 +124,13 @@ class Table:
     def checked(self) -> "Table":
         """Return this; ValueError where its columns do not fit each other, UserError for a name that leads outside."""
         rows = len(self.labels)
-        for name in ("class_names", "formats", "names", "sources", "fragments", "software_only"):
+        for name in ("class_names", "formats", "names", "sources", "fragments", "software_only", "made_at"):
             ragged = getattr(self, name)
-            if ragged is None and name == "software_only":
+            if ragged is None and name in ("software_only", "made_at"):
                 continue
-            if len(_checked_rows(name, ragged)) != rows and name not in ("class_names", "formats"):
-                raise ValueError(f"{name} has {len(ragged)} rows, labels {rows}")
+            wanted = 1 if name == "made_at" else rows
+            if len(_checked_rows(name, ragged)) != wanted and name not in ("class_names", "formats"):
+                raise ValueError(f"{name} has {len(ragged)} rows and not {wanted}")
         for name, least, most in (
             ("labels", -1, len(self.class_names) - 1 if len(self.class_names) else MOST_CLASSES),
             ("num_frames", 1, 2**31 - 1),

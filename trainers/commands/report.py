@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from configs.errors import UserError
-from configs.load import load
+from configs.load import parse
 from dali_pipelines.store.files import replacing
 from nets.tasks import net_module
 
@@ -50,7 +50,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
 def metric_of(config: Path) -> str:
     """Return the term that shows whether the run's task is being learned."""
-    metric: str = net_module(load(config).task).METRIC
+    metric: str = net_module(parse(config.read_text(encoding="utf-8"), source=str(config), own=False).task).METRIC
     return metric
 
 

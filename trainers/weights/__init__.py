@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from configs.errors import UserError
 from configs.load import parse
+from configs.plugins import require_trusted
 from configs.schema import Config, Recognition
 from dali_pipelines.tasks import Task, task_module
 from dali_pipelines.tasks.recognition import Config as Clips
@@ -125,7 +126,7 @@ def read(where: str | Path) -> Weights:
         content, path = found, checkpoint.path_of(path / "checkpoints", found["step"])
     else:
         content = checkpoint.read(path)
-    config = parse(content["config"], source=f"{path}'s config")
+    config = parse(content["config"], source=f"{path}'s config", own=False)
     return Weights(
         path=path,
         backbone=config.backbone,
@@ -160,6 +161,7 @@ def _exported(path: Path) -> Weights:
         written = sha256_of(path)
         facts = json.loads(facts_file.read_text(encoding="utf-8"))
         name, step, clip = facts["architecture"], facts["step"], {key: facts[key] for key in CLIP}
+        require_trusted(name, source=str(facts_file))
         if facts["tensors_sha256"] != written:
             raise ValueError("they are of two exports, or one of them has changed")
         state = load_file(path)

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import resource
 import zlib
 
@@ -76,8 +77,9 @@ def look_at_all(index):
 
 
 @pytest.fixture
-def altered(root, tmp_path):
-    """Write an index with one column replaced, beside the files of `root`."""
+def altered(root, tmp_path, monkeypatch):
+    """Write an index with one column replaced, elsewhere, whose sources may lie in `root`."""
+    monkeypatch.setenv("CLIPFEED_TRUST", str(root))
 
     def write(**columns):
         arrays = arrays_of(root) | {name.replace("__", "."): np.asarray(value) for name, value in columns.items()}
@@ -108,6 +110,7 @@ def test_what_the_fixture_wrote_is_read(root):
         ({"rates": [np.nan]}, "rates"),
         ({"rate_ids": [0, 0, 0, 1]}, "rate_ids"),
         ({"init_sizes": np.array([-5, 0, 0, 0])}, "init_sizes"),
+        ({"made_at__starts": [0], "made_at": np.empty(0, np.uint8)}, "made_at has 0 rows"),
         ({"names__starts": [0, 3, 2, 3, 4]}, "names are out of order"),
         ({"names__starts": [0, 1, 2, 3, 2**50]}, "names starts beyond"),
         ({"names__starts": np.array([-1, 1, 2, 3, 4])}, "names starts beyond"),
@@ -131,6 +134,20 @@ def test_a_name_that_leads_outside_is_refused_and_quoted(altered, name):
         Index.load(altered(names=texts.values, names__starts=texts.starts))
     harmless = Ragged.of_texts(["..a/b..", "...", "a./.b", "a..b"])
     assert len(Index.load(altered(names=harmless.values, names__starts=harmless.starts))) == 4
+
+
+@pytest.mark.parametrize("source", ["/etc/passwd", "../secret.mp4", "videos/../../s.mp4", "http://10.0.0.1/a", "/data2/s"])
+def test_an_index_made_elsewhere_leads_nowhere_unasked(altered, monkeypatch, source):
+    """`prepare --codec original` writes such sources for whoever runs it; those are read where it wrote them."""
+    texts = Ragged.of_texts(["", "shards/..a.tar", source])
+    columns = {"sources": texts.values, "sources__starts": texts.starts, "sources__rows": [0, 1, 1, 2]}
+    folder = altered(**columns)
+    monkeypatch.setenv("CLIPFEED_TRUST", "my_pkg,/data")
+    with pytest.raises(UserError, match=rf"lies outside of .*, at {re.escape(source)}\. .*set CLIPFEED_TRUST="):
+        Index.load(folder)
+    if ".." not in source:
+        monkeypatch.setenv("CLIPFEED_TRUST", f"my_pkg,{source.rpartition('/')[0]}/")
+        assert len(Index.load(folder)) == 4
 
 
 def with_table(altered, table, num_frames):
@@ -165,9 +182,9 @@ def test_a_video_that_claims_more_than_its_file_is_a_clip_error(
     altered, root, monkeypatch, fragments, num_frames, said
 ):
     """S01, S02."""
-    monkeypatch.setattr("dali_pipelines.store.units.MOST_BYTES", 1 << 60)  # so that it can be packed
-    table = PackedFragments.of(fragments).table
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr("dali_pipelines.store.units.MOST_BYTES", 1 << 60)  # so that it can be packed
+        table = PackedFragments.of(fragments).table
     index = with_table(altered, table, num_frames)
     (index.root / "videos").symlink_to(root / "videos")
     with pytest.raises(ClipError, match=said):
@@ -262,6 +279,7 @@ def test_damaged_indexes_are_read_or_refused(root, monkeypatch):
     whole, arrays, rng = (root / "index.npz").read_bytes(), arrays_of(root), random.Random(0)
     memory = InMemory()
     monkeypatch.setattr("dali_pipelines.store.storage.STORAGES", {"memory": memory})
+    monkeypatch.setenv("CLIPFEED_TRUST", str(root))
     memory.files = {"memory://s/videos/a.mp4": bytes(100), "memory://s/index.npz": whole}
     fates = {"read": 0, "refused": 0}
     for number in range(INPUTS):

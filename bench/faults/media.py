@@ -1,0 +1,191 @@
+"""A thousand damaged videos of every storage in one dataset: what is noticed, and do sound ones stay as they are?
+
+They are damaged between the opening of the dataset and its reading, so that nothing but a worker's decoder stands
+before them. Each is then named with a reason and replaced, or it decodes; a damage that no decoder notices shows.
+"""
+
+import hashlib
+import os
+import random
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from bench.faults.media_storages import STORAGES, WHOLE_FILES, write_storages
+from bench.faults.row import Row
+from dali_pipelines.loader import ClipLoader
+from dali_pipelines.progress import bar
+from dali_pipelines.store.index import Index
+from dali_pipelines.store.reader import picture_file
+from dali_pipelines.tasks import Task, ctp
+
+DAMAGED, SOUND = 1000, 250
+"""Videos of each storage."""
+BATCH, TIMEOUT_S = 10, 60
+TEXT = b"<html><body>404 Not Found</body></html>\n"
+IN_BYTES = ("a bit flipped", "64 bytes overwritten", "a block zeroed", "replaced by text")
+IN_FILES = ("cut off", "emptied", "deleted", "a folder in its place", "a pipe in its place")
+"""Damage to any bytes; and to a file that holds one video or picture alone."""
+
+PLAN = ctp.Config(num_frames=8, size=32, short_sides=(32,), strides=(1,), patches=1)
+
+
+class Delivered(NamedTuple):
+    """What came for a row of the dataset: the row that was read, and a hash of its pixels."""
+
+    row: int
+    pixels: bytes
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What a loader made of all videos."""
+
+    delivered: Mapping[int, Delivered]
+    reasons: Mapping[str, str]
+    decoder: str
+
+
+def inject(scale: float, folder: Path) -> Iterator[Row]:
+    """Damage videos of every storage, load all of them in several ways, and yield a row for each storage."""
+    count = max(round(DAMAGED * scale), len(IN_BYTES + IN_FILES))
+    root = folder / "data"
+    shutil.rmtree(root, ignore_errors=True)
+    index = write_storages(root, videos=count + max(round(SOUND * scale), count // 4))
+    by_dali = [name.startswith("vp9/") for name in index.names.texts()]
+    for part in (index, index.select(np.flatnonzero(by_dali))):  # DALI decodes a dataset of VP9 alone on a CPU
+        sound = load(part)
+        if part is index:
+            done = damage(index, count)
+        damaged = load(part)
+        half = dict(list(damaged.reasons.items())[::2])
+        again = load(part, ranks=2, known=half)
+        for storage in STORAGES if part is index else ("vp9",):
+            yield row_of(storage, part.names.texts(), done, sound, damaged, again)
+    shutil.rmtree(root)
+
+
+def load(index: Index, *, ranks: int = 1, known: Mapping[str, str] | None = None) -> Epoch:
+    """Load one epoch with workers, on one rank after the other; `known` videos are remembered as unreadable."""
+    delivered: dict[int, Delivered] = {}
+    reasons: dict[str, str] = {}
+    for rank in range(ranks):
+        loader = ClipLoader(
+            index,
+            Task("ctp", PLAN),
+            batch_size=BATCH // ranks,
+            rank=rank,
+            world_size=ranks,
+            workers=2,
+            threads=1,
+            timeout_s=TIMEOUT_S,
+            most_unreadable=1.0,
+        )
+        loader.remember(known or {})
+        with closing(loader):
+            batches: tqdm[object] = bar(desc=f"epoch of rank {rank} of {ranks}", total=len(loader))
+            for step, batch in enumerate(loader):
+                wanted = loader.order.rows(0, step).tolist()
+                for row, came, pixels in zip(wanted, batch["index"].tolist(), batch["clips"].numpy(), strict=True):
+                    delivered[row] = Delivered(came, hashlib.sha256(pixels.tobytes()).digest())
+                batches.update()
+            batches.close()
+            reasons |= loader.unreadable
+    return Epoch(delivered, reasons, loader.decoder)
+
+
+def damage(index: Index, count: int) -> dict[str, str]:
+    """Damage the first `count` videos of each storage; return what was done to each, by name."""
+    done = {}
+    for row, name in enumerate(index.names.texts()):
+        storage, _, number = name.partition("/")
+        if int(number) < count:
+            kinds = IN_BYTES + IN_FILES * (storage in WHOLE_FILES)
+            done[name] = kinds[int(number) % len(kinds)]
+            _damage(index, row, done[name], random.Random(name))
+    return done
+
+
+def _damage(index: Index, row: int, kind: str, rng: random.Random) -> None:
+    path, units = index.path(row), index.units(row)
+    begin, end = units.init[0], int(units.ends.max())
+    if index.container(row) == "picture_files":
+        path = Path(picture_file(str(path), rng.randrange(len(units.ends))))
+        begin, end = 0, path.stat().st_size
+    if kind in IN_FILES:
+        data = path.read_bytes()
+        path.unlink()  # sound ones are other names of the same file
+        if kind == "cut off":
+            path.write_bytes(data[: rng.randrange(1, len(data))])
+        elif kind == "emptied":
+            path.touch()
+        elif kind == "a folder in its place":
+            path.mkdir()
+        elif kind == "a pipe in its place":
+            os.mkfifo(path)
+        return
+    size = {"a bit flipped": 1, "64 bytes overwritten": 64, "a block zeroed": 512}.get(kind, end - begin)
+    at = rng.randrange(begin, max(end - size, begin) + 1)
+    size = min(size, end - at)
+    if path.stat().st_nlink > 1:
+        data = path.read_bytes()
+        path.unlink()
+        path.write_bytes(data)
+    with path.open("r+b") as file:
+        file.seek(at)
+        old = file.read(size)
+        new = {
+            "a bit flipped": bytes(byte ^ 1 << rng.randrange(8) for byte in old),
+            "64 bytes overwritten": rng.randbytes(size),
+            "a block zeroed": bytes(size),
+            "replaced by text": (TEXT * (size // len(TEXT) + 1))[:size],
+        }[kind]
+        file.seek(at)
+        file.write(new)
+
+
+def row_of(
+    storage: str, names: tuple[str, ...], done: Mapping[str, str], sound: Epoch, damaged: Epoch, again: Epoch
+) -> Row:
+    """Say what came of the videos of one storage.
+
+    Args:
+        again: of two ranks that remember half of the damaged ones, as after a restart.
+    """
+    rows = [row for row in damaged.delivered if names[row].startswith(f"{storage}/")]
+    fates: dict[str, Counter[str]] = {}
+    wrong = 0
+    for row in rows:
+        if kind := done.get(names[row]):
+            fates.setdefault(kind, Counter())[fate(row, names[row], sound, damaged)] += 1
+        else:
+            wrong += damaged.delivered[row] != sound.delivered[row] or names[row] in damaged.reasons
+        came = damaged.delivered[row]
+        wrong += came.pixels != damaged.delivered.get(came.row, came).pixels  # a stand-in is as it is in its own place
+    total = sum(fates.values(), Counter())
+    of_this = {name for name in damaged.reasons.keys() ^ again.reasons.keys() if name.startswith(f"{storage}/")}
+    return Row(
+        f"damaged videos: {storage}, decoded by {damaged.decoder}",
+        injected=total.total(),
+        survived=total.total() - total["lost"],
+        lost_or_repeated=total["lost"],
+        bits_equal=not wrong and all(again.delivered[row] == damaged.delivered[row] for row in rows) and not of_this,
+        details={"sound": len(rows) - total.total(), **total, "of": {kind: dict(fates[kind]) for kind in sorted(fates)}},
+    )
+
+
+def fate(row: int, name: str, sound: Epoch, damaged: Epoch) -> str:
+    """Return what came of a damaged video: "named", as others stand in for it, or which pixels it still gives."""
+    came = damaged.delivered[row]
+    if came.row != row:
+        return "named" if damaged.reasons.get(name) else "lost"
+    if name in damaged.reasons:
+        return "lost"
+    return "same pixels" if came == sound.delivered[row] else "other pixels"
