@@ -124,7 +124,7 @@ def test_the_picture_has_a_green_border_exactly_where_the_class_is_the_same(whol
 )
 def test_features_come_from_center_crops_whatever_the_recipe_tests_its_classifier_on(protocol, options, crops):
     """specs/evaluation.md 6, of Concepts' recipe."""
-    trained = SimpleNamespace(config=None, path="p", backbone="r2plus1d10")
+    trained: Any = SimpleNamespace(config=None, path="p", backbone="r2plus1d10")
     args = ("--checkpoint", "p", "--config", "recognition/concepts_r2plus1d10_ucf101", "--protocol", protocol, *options)
     config = test_command.recipe(trained, test_command.make_parser().parse_args(args))
     assert config.plan.test.crops == crops

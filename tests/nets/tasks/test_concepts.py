@@ -1,6 +1,7 @@
 """Concepts, network side: the figures of the original, who gets gradients, and that it learns."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -143,7 +144,8 @@ def test_batch_norm_of_the_reconstruction_sees_both_views_together():
     scores, terms = scores_of(net, maps)
     features = maps.mean((-3, -2, -1))
     for kind, views, half in (("rgb", (0, 1), "all"), ("static", (2, 3), "static"), ("difference", (4, 5), "dynamic")):
-        first, norm, _, last = net.rebuild[kind]
+        layers: Any = net.rebuild[kind]
+        first, norm, _, last = layers
         hidden = torch.cat([scores[view][:, ROWS[half]] for view in views]).double() @ first.weight.T.double()
         hidden = (hidden - hidden.mean(0)) / (hidden.var(0, correction=0) + norm.eps).sqrt()
         rebuilt = hidden.clamp(min=0) @ last.weight.T.double() + last.bias
