@@ -38,7 +38,8 @@ class Ragged:
     @property
     def lengths(self) -> NDArray[np.int64]:
         """The length of each row."""
-        lengths = np.diff(self.starts.astype(np.int64))
+        starts = self.starts.astype(np.int64)
+        lengths = starts[1:] - starts[:-1]
         return lengths if self.rows is None else lengths[self.rows]
 
     def take(self, rows: NDArray[np.integer]) -> "Ragged":
