@@ -11,7 +11,7 @@ import pytest
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if not config.getoption("numprocesses", None):
+    if not config.getoption("numprocesses", None) or config.option.collectonly:
         config.pluginmanager.import_plugin("tests.helpers.fixtures")
 
 

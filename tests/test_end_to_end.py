@@ -57,7 +57,7 @@ def kill_at_step(metrics: Path, step: int, *commands: ForkServerProcess) -> None
     while not metrics.exists() or metrics.read_text().count("\n") < step:
         assert all(command.is_alive() for command in commands), "ended before it could be killed"
         assert time.monotonic() < end, "too slow to be killed"
-        time.sleep(0.005)
+        time.sleep(0.02)
     for process in [psutil.Process(command.pid) for command in commands]:
         for each in [*process.children(recursive=True), process]:
             each.kill()

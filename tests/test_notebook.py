@@ -26,7 +26,7 @@ def test_every_cell_runs_and_three_pictures_appear(demo_set, tmp_path, monkeypat
     monkeypatch.delenv("PYTEST_CURRENT_TEST")  # where it is set, ipykernel does not show what commands print
     shutil.copytree(demo_set, tmp_path / "quickstart" / "data")
     monkeypatch.setenv("CLIPFEED_VIDEOS", "16")  # as many as there are already
-    monkeypatch.setenv("CLIPFEED_EPOCHS", "1")
+    monkeypatch.setenv("CLIPFEED_EPOCHS", "2")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     book = nbformat.read(NOTEBOOK, as_version=4)
