@@ -278,6 +278,7 @@ def batch_per_rank(train: Train, world_size: int) -> int:
         raise ValueError(
             f"train.global_batch = {train.global_batch} is not divisible by {world_size} ranks x "
             f"{train.accumulate} micro-steps (train.accumulate); the nearest that is: {nearest}"
-            + f". A run that goes on keeps its own, and can have {', '.join(fitting)} ranks" * bool(fitting)
+            + f". A run that goes on keeps its own, and can have {', '.join(fitting)} ranks"
+            * bool(fitting)
         )
     return size

@@ -5,12 +5,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from typing import Any, Generic, Protocol, TypeVar
 
+from dali_pipelines import limits
+
 Job = TypeVar("Job")
 DEPTH = 8
 """Jobs that a process holds at least. At 50 ms a read, that many keep up with 160 samples a second."""
 THREADS = 16
-MOST_BYTES = 2**28
-"""Read by a process and not used yet. What is beyond is read when its turn comes."""
+MOST_BYTES, MOST_SHARE = 2**28, 1 / 64
+"""Read by a process and not used yet: bytes, and of all memory. What is beyond is read when its turn comes."""
 
 
 class Unread(Protocol):
@@ -36,6 +38,7 @@ class ReadAhead(Generic[Job]):
         self._find = find
         self._threads = ThreadPoolExecutor(THREADS)
         self._lock, self._bytes = Lock(), 0
+        self._most = min(MOST_BYTES, MOST_SHARE * limits.memory())
 
     def close(self) -> None:
         """Forget what has not begun."""
@@ -49,7 +52,7 @@ class ReadAhead(Generic[Job]):
     def _fetch(self, job: Job) -> tuple[Unread, Any]:
         found = self._find(job)
         with self._lock:
-            if self._bytes + found.nbytes > MOST_BYTES:
+            if self._bytes + found.nbytes > self._most:
                 return found, None
             self._bytes += found.nbytes
         try:

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
-from itertools import islice
+from itertools import cycle, islice
 from multiprocessing import forkserver, get_context, process
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -39,21 +39,23 @@ CHANGES = 100
 """Random changes of ranks and workers at full scale."""
 RUN = (1, 3, 2, 8, 1)
 """Ranks of the parts of a run."""
+RUN_WORKERS = (0, 1, 2)
+"""Workers of each rank in those parts, again and again."""
 EPOCHS, CHECKPOINT_EVERY, HANGS_S = 16, 2, 300
 ROUNDING = 1e-3
 """The most that a loss may differ by, as a share: sums over other numbers of ranks round otherwise."""
 
 
 def inject(scale: float, folder: Path) -> Iterator[Row]:
-    """Yield a row for the batches of each number of ranks and workers, for random changes, and for a run of ranks."""
+    """Yield a row for a run of ranks, for the batches of each number of ranks and workers, and for random changes."""
     forkserver.set_forkserver_preload([__name__])
     forkserver.ensure_running()
     root = bench_store((folder / "data").resolve(), videos=2 * GLOBAL_BATCH, codec="rawvideo", short_side=64)
     index = Index.load(root)
+    yield changing_run(root, folder, RUN[: max(2, round(scale * len(RUN)))])
     with started_by("forkserver"):
         yield each_number(index)
         yield random_changes(index, max(1, round(CHANGES * scale)))
-    yield changing_run(root, folder, RUN[: max(2, round(scale * len(RUN)))])
 
 
 def each_number(index: Index) -> Row:
@@ -133,8 +135,8 @@ def changing_run(root: Path, folder: Path, worlds: Sequence[int]) -> Row:
     whole, killed, gentle = (Run(root, folder / name) for name in ("whole", "killed", "gentle"))
     whole.train(1)
     ends, again = [], 0
-    for world in worlds[:-1]:
-        begun, end = killed.kill(world, workers=draw.choice([0, 1]), draw=draw)
+    for world, workers in zip(worlds[:-1], cycle(RUN_WORKERS), strict=False):
+        begun, end = killed.kill(world, workers=workers, draw=draw)
         gentle.train(world, "--max-steps", str(end))
         ends.append(end)
         again += begun - end
@@ -155,6 +157,7 @@ def changing_run(root: Path, folder: Path, worlds: Sequence[int]) -> Row:
             "steps": len(wanted),
             "steps_done_again": again,
             "changed_after_step": ends,
+            "workers_when_killed": [workers for _, workers in zip(ends, cycle(RUN_WORKERS), strict=False)],
             "loss_apart": float(f"{apart:.1e}"),
             "seconds": round(time.monotonic() - began),
         },

@@ -68,7 +68,8 @@ def test_fewer_jobs_are_handed_out_where_their_results_would_be_too_much(limit, 
     with Pool[Any, Any](megabyte, workers=2, ahead=6, spare=1, limit=limit) as pool:
         for number, (job, result) in enumerate(pool.run(jobs())):
             assert job == number
-            assert np.array_equal(result, megabyte(number))
+            assert isinstance(result, np.ndarray)
+            assert (result == number).all()
             assert number == 0 or len(asked) - number <= most
     assert ("are made ahead" in caplog.text) == (most < 6)
 
