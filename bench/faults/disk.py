@@ -108,7 +108,7 @@ class Filler:
         self.disk.begin(before)
         room, step, starts = self.disk.used()[kind], max(1, round(need / self.most)), 0
         while starts < 4 * self.most + need:
-            self.disk.limit(**{kind: room + starts * step})
+            self.disk.limit({kind: room + starts * step})
             starts += 1
             if self.fail(f"{kind} + {(starts - 1) * step}", "No space left on device", before):
                 break

@@ -66,8 +66,10 @@ class Metrics:
         self._bar.close()
         for outlet in self._outlets if error is None else ():
             outlet.close()
-        for thing in (*self._loggers, *self._files.values()):
-            thing.close()
+        for logger in self._loggers:
+            logger.close()
+        for file in self._files.values():
+            file.close()
 
     def flush(self) -> bool:
         """Write what was taken; return whether all lines are written, whatever loggers do.
