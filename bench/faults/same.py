@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,13 +13,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from dali_pipelines.store.files import TEMPORARY
 from trainers.engine import checkpoint
-from trainers.engine.work_dir import BEST, CHECKPOINTS, run_in
+from trainers.engine.work_dir import CHECKPOINTS, run_in
 
 MEASURED = {"time", "clips_per_s", "data_wait", "rss_mib", "cuda_peak_mib", "amplification", "replaced_samples"}
 """Figures of the process, not of the run."""
 OF_THE_FOLDER = {"run", "config"}
 """What checkpoints say of the command: its work dir and workers are not those of the other."""
 Line = tuple[int, Any]
+
+logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it warns of steps that a later file has anew
 
 
 def compare(ours: Path, theirs: Path) -> tuple[list[str], int]:
@@ -67,14 +70,9 @@ def tables(work_dir: Path) -> Iterator[tuple[str, list[Line]]]:
                 path.name,
                 [(int(row["step"]), {key: value for key, value in row.items() if key not in MEASURED}) for row in rows],
             )
-    board = EventAccumulator(str(work_dir / "tensorboard")).Reload()
+    if not (folder := work_dir / "tensorboard").is_dir():
+        return
+    board = EventAccumulator(str(folder)).Reload()
     for tag in board.Tags()["scalars"]:
         measured = tag.rpartition("/")[2] in MEASURED
         yield f"TensorBoard's {tag}", [(event.step, None if measured else event.value) for event in board.Scalars(tag)]
-
-
-def facts(work_dir: Path) -> dict[str, Any]:
-    """Return what shows that a run went through the states in question: its best checkpoint and its rates."""
-    rates = {line["lr"] for _, line in dict(tables(work_dir))["metrics.jsonl"]}
-    best = work_dir / CHECKPOINTS / BEST
-    return {"rates": len(rates)} | ({"best_step": checkpoint.read(best)["step"]} if best.exists() else {})
