@@ -26,7 +26,7 @@ FLOODED = {"stop": "ends and is started again", "go_on": "goes on"}
 """train.full_disk, and what a training run does by it."""
 FLOODS, FLOOD_S = {"stop": 20, "go_on": 100}, 0.4
 """Times at most that the disk is filled under a run at full scale, for so many seconds at most."""
-EPOCHS = 40
+EPOCHS = 8
 """Of such a run."""
 GROUPS: dict[str, list[str]] = {
     group: [name for name in CASES if name.startswith(firsts)]
@@ -38,7 +38,7 @@ GROUPS: dict[str, list[str]] = {
         "weights": ("features", "export", "import"),
         "report": ("report", "probe"),
     }.items()
-} | {"floods": [*FLOODED]}
+} | {name: [name] for name in FLOODED}
 """Commands that are tried together, by name."""
 
 
