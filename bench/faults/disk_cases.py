@@ -87,7 +87,9 @@ CASES = {
 
 
 def prepare(folder: Path) -> None:
-    """Make all that the commands read: videos, a dataset with lists, two runs and a checkpoint of others."""
+    """Make all that the commands read: videos, a dataset with lists, two runs and a checkpoint of others; once."""
+    if (done := folder / "made").exists():
+        return
     for number in range(2 * VIDEOS):
         frames = (frame[:SIDE, : SIDE + 16] for _, frame in zip(range(FRAMES), drift(number), strict=False))
         path = folder / "videos" / ("left", "right")[number % 2] / f"{number:02d}.mp4"
@@ -105,3 +107,4 @@ def prepare(folder: Path) -> None:
     for words in (*in_place, PRETRAIN.replace("disk/run", "runs/ctp"), FINETUNE.replace("disk/run", "runs/classes")):
         status, said = run(words, folder)
         assert status == 0, said
+    done.touch()

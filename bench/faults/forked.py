@@ -14,6 +14,7 @@ from configs import command
 from configs.errors import run_command
 from dali_pipelines import worker
 from trainers.weights import export
+from trainers.weights.programs import program
 
 TIMEOUT_S = 300
 OUTPUT = "output.txt"
@@ -57,7 +58,7 @@ def _be(argv: list[str], folder: Path) -> None:
     os.chdir(folder)
     multiprocessing.process._parent_process = None  # type: ignore[attr-defined]  # workers have a parent, commands none
     worker.CONTEXT = get_context("fork")  # type: ignore[assignment]  # no thread and no GPU was used before it
-    export.program = _traced_once(export.program, folder)
+    vars(export)["program"] = _traced_once(program, folder)
     sys.argv = ["clipfeed", *argv]
     if argv[0] in SCRIPTS:
         del sys.argv[1]
@@ -65,14 +66,14 @@ def _be(argv: list[str], folder: Path) -> None:
     command.main()
 
 
-def _traced_once(program: Callable[..., bytes], folder: Path) -> Callable[..., bytes]:
+def _traced_once(trace: Callable[..., bytes], folder: Path) -> Callable[..., bytes]:
     """Keep what the first call made for those in later processes: it takes ten seconds, and writes nothing."""
 
     def traced(net: Any, name: str, clip: Any, suffix: str) -> bytes:
         path = folder / f"traced{suffix}"
         with suppress(FileNotFoundError):
             return path.read_bytes()
-        path.write_bytes(program(net, name, clip, suffix))
+        path.write_bytes(trace(net, name, clip, suffix))
         return path.read_bytes()
 
     return traced

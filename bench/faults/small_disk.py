@@ -21,7 +21,7 @@ from configs.errors import UserError
 from dali_pipelines.store.files import TEMPORARY
 
 PAGE = os.sysconf("SC_PAGESIZE")
-ROOMY = {"pages": 2**16, "inodes": 10**5}
+ROOMY: Mapping[str, int] = {"pages": 2**16, "inodes": 10**5}
 FRAMES = 16
 """Of every video."""
 Files = dict[str, bytes]
@@ -63,9 +63,9 @@ class SmallDisk:
         found = os.statvfs(self.folder)
         return {"pages": found.f_blocks - found.f_bfree, "inodes": found.f_files - found.f_ffree}
 
-    def limit(self, *, read_only: bool = False, **limits: int) -> None:
-        """Have so many pages and inodes at most; where nothing is said, more than anybody needs."""
-        most = ROOMY | limits
+    def limit(self, limits: Mapping[str, int] = ROOMY, *, read_only: bool = False) -> None:
+        """Have so many pages and inodes at most; of what is not named, more than anybody needs."""
+        most = {**ROOMY, **limits}
         size = f"size={most['pages'] * PAGE},nr_inodes={most['inodes']}"
         if (done := _mount("-o", f"remount,{'ro' if read_only else 'rw'},{size}", self.folder)).returncode:
             raise RuntimeError(done.stderr)
@@ -75,7 +75,7 @@ class SmallDisk:
         """Leave no page free in the block."""
         while True:
             with suppress(RuntimeError):  # some more are taken by now
-                self.limit(pages=self.used()["pages"])
+                self.limit({"pages": self.used()["pages"]})
                 break
         yield
         self.limit()

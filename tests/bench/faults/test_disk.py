@@ -73,7 +73,7 @@ def test_a_command_is_tried_on_disks_of_growing_size(tmp_path):
     try:
         with SmallDisk(tmp_path / "disk") as disk:
             disk.begin({"a": bytes(PAGE)})
-            disk.limit(pages=3)
+            disk.limit({"pages": 3})
             with pytest.raises(OSError, match="No space left"):
                 (disk.folder / "b").write_bytes(bytes(2 * PAGE))
             row = Filler(CASES["recipe"], tmp_path, disk, 2).row("recipe")

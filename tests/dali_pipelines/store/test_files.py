@@ -99,15 +99,15 @@ def full(*_):
 
 
 class FullFile:
-    """A file that takes half of what is written, and then no more; `stuck`, what is in it cannot be taken out."""
+    """A file that takes half of what is written, and then no more; `stuck`, that half cannot be taken out again."""
 
     def __init__(self, file, *, error=FULL, stuck=False):
-        self.file, self.write, self.error = file, self._half, error
-        if stuck:
-            self.truncate = self._fail
+        self.file, self.write, self.error, self.stuck = file, self._half, error, stuck
 
     def _half(self, data):
         self.write = self._fail
+        if self.stuck:
+            self.truncate = self._fail
         return self.file.write(data[: len(data) // 2])
 
     def _fail(self, *_):
@@ -124,15 +124,11 @@ def test_a_file_grows_by_all_of_a_line_or_nothing(tmp_path, error, stuck):
     path.write_text("first\n")
     lines = Appended(path)
     real = lines.file
-    lines.file = FullFile(real, error=error)
-    if stuck:
-        real.write(b"half of a li")  # which could not be undone
-        assert path.read_text() == "first\nhalf of a li"
-    else:
-        with pytest.raises(OSError, match=rf"{os.strerror(error)}: '{path}'") as raised:
-            lines.add(b"second line\n")
-        assert raised.value.errno == error
-        assert path.read_text() == "first\n"
+    lines.file = FullFile(real, error=error, stuck=stuck)  # type: ignore[assignment]
+    with pytest.raises(OSError, match=rf"{os.strerror(error)}: '{path}'") as raised:
+        lines.add(b"second line\n")
+    assert raised.value.errno == error
+    assert path.read_text() == ("first\nsecond" if stuck else "first\n")
     lines.file = real
     lines.add(b"second line\n")
     lines.close()
