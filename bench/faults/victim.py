@@ -25,7 +25,7 @@ import torch
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store import files
 from trainers.commands import finetune, pretrain
-from trainers.engine import checkpoint, fit, loop
+from trainers.engine import checkpoint, fit, loop, run
 from trainers.engine.metrics import Metrics
 from trainers.engine.run import Batch, Loader
 from trainers.evaluation import validation
@@ -47,6 +47,7 @@ MARKED: tuple[tuple[Any, str, str], ...] = (
     (loop, "save", "checkpoint"),
     (checkpoint, "_write", "write"),
     (checkpoint, "sync", "fsync"),
+    (run, "sync", "fsync"),
     (files, "sync", "fsync"),
     (os, "replace", "rename"),
     (Path, "unlink", "delete"),

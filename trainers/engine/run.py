@@ -16,12 +16,13 @@ from configs.load import dump
 from configs.schema import Config
 from dali_pipelines.datasets.fates import UNREADABLE_FILE, write_reasons
 from dali_pipelines.progress import tell
+from dali_pipelines.store.files import sync
 from nets.tasks import Pretext
 from trainers.engine import checkpoint, identity
 from trainers.engine.distributed import Ranks
 from trainers.engine.schedule import lr_at
 from trainers.engine.state import require_finite
-from trainers.engine.work_dir import make_way, run_in
+from trainers.engine.work_dir import LOGS, make_way, run_in
 
 Batch = dict[str, Tensor]
 
@@ -200,8 +201,12 @@ def save(run: Run, folder: Path, step: int, *, must: bool = True) -> Path | None
     }
 
     def write() -> Path:
+        work_dir = Path(run.config.work_dir)
         if run.unreadable:
-            write_reasons(Path(run.config.work_dir, UNREADABLE_FILE), run.unreadable)
+            write_reasons(work_dir / UNREADABLE_FILE, run.unreadable)
+        # A machine that fails forgets what was not flushed. What a checkpoint counts must outlive that as it does.
+        for path in (work_dir, *(path for pattern in LOGS for path in work_dir.glob(pattern))):
+            sync(path)
         return checkpoint.save(folder, step, content(run) | state, keep=run.config.train.keep)
 
     try:

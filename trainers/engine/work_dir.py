@@ -21,6 +21,8 @@ CONFIG = "config.yaml"
 LOCK = ".lock"
 NONFINITE = "nonfinite"
 """Folder of pictures of samples whose loss or gradient was not finite."""
+LOGS = ("*.jsonl", "*.csv", "tensorboard", "tensorboard/*")
+"""Files that grow with the steps, and the folder of some."""
 OF_A_RUN = (
     f"{CHECKPOINTS}/{BEST}",
     "metrics.jsonl",
