@@ -6,12 +6,15 @@ import pytest
 
 from configs.errors import UserError, shown
 
+from configs.load import load
 from dali_pipelines import inspect, lists, preview
+from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.ragged import Ragged
+from dali_pipelines.tasks import Task
 from tests.helpers.runs import write_recipe
 from tests.helpers.stores import make_store
-from trainers.commands import doctor, pretrain
+from trainers.commands import doctor
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +42,7 @@ def run(command, store, folder):
     recipe = write_recipe(folder, store.root)
     of_recipe = ["--config", str(recipe)]
     if command == "inspect":
-        inspect.main([str(store.root), "--out", str(page)])
+        inspect.main([*of_recipe, "--out", str(page)])
     elif command == "preview":
         preview.main([*of_recipe, "--out", str(page)])
     elif command == "lists":
@@ -50,11 +53,14 @@ def run(command, store, folder):
     elif command == "doctor":
         doctor.main([*of_recipe, "--device", "cpu"])
     else:
-        pretrain.main([*of_recipe, "--device", "cpu", "--max-steps", "1", "--set", "data.most_unreadable=1"])
+        config = load(recipe)
+        task = Task(config.task, config.plan)
+        for _ in ClipLoader(store, task, batch_size=6, threads=1, most_unreadable=1):
+            pass
     return page.read_text() if page.exists() else ""
 
 
-@pytest.mark.parametrize("command", ["inspect", "preview", "lists", "doctor", "pretrain"])
+@pytest.mark.parametrize("command", ["inspect", "preview", "lists", "doctor", "loader"])
 def test_nothing_that_a_command_prints_or_writes_acts(store, tmp_path, capfd, caplog, command):
     """S04."""
     page = ""

@@ -76,7 +76,7 @@ def load(index: Index, *, ranks: int = 1, known: Mapping[str, str] | None = None
     """Load one epoch with workers, on one rank after the other; `known` videos are remembered as unreadable."""
     delivered: dict[int, Delivered] = {}
     reasons: dict[str, str] = {}
-    batch_size = min(BATCH, len(index)) // ranks
+    batch_size = min(BATCH, len(index) // 2 * 2) // ranks
     for rank in range(ranks):
         loader = ClipLoader(
             index,
@@ -178,7 +178,11 @@ def row_of(
         survived=total.total() - total["lost"],
         lost_or_repeated=total["lost"],
         bits_equal=not wrong and all(again.delivered[row] == damaged.delivered[row] for row in rows) and not of_this,
-        details={"sound": len(rows) - total.total(), **total, "of": {kind: dict(fates[kind]) for kind in sorted(fates)}},
+        details={
+            "sound": len(rows) - total.total(),
+            **total,
+            "of": {kind: dict(fates[kind]) for kind in sorted(fates)},
+        },
     )
 
 

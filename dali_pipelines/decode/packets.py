@@ -82,9 +82,11 @@ def _decoder(init: bytes) -> VideoCodecContext:
     # There are no frames to look at: what else there is to know of the stream is not needed to decode it.
     container = av.open(io.BytesIO(init), format="mp4", options={"probesize": "32"}, metadata_errors="replace")
     decoder: VideoCodecContext = _video_stream(container).codec_context
+    # Else a damaged part is filled up from whatever this decoder showed before.
+    decoder.options = LIMITS | {"err_detect": "explode"}
     if decoder.name == "h264":
         # A stream need not say how far its frames are out of order: then wait as long as the standard allows.
-        decoder.options = LIMITS | {"strict": "1"}
+        decoder.options = decoder.options | {"strict": "1"}
     return decoder
 
 

@@ -43,6 +43,15 @@ def test_a_header_that_names_no_codec_makes_an_unreadable_clip(h264_store):
         decode_rgb(clip)
 
 
+def test_a_damaged_frame_is_not_filled_up_from_another_video(h264_store):
+    """FFmpeg conceals what it cannot decode by what the decoder, which clips share, has shown before."""
+    clip = read_clip(h264_store, 0, np.arange(4))
+    start, size = clip.init_size, clip.fragments[0][0]
+    clip.data[start + size // 2 : start + size * 3 // 4] ^= 0x55
+    with pytest.raises(ClipError, match="of 4 frames of the clip decode"):
+        decode_rgb(clip)
+
+
 @pytest.mark.parametrize("task", [Task("ctp", PLAN), Task("rot3d", rot3d.Config(num_frames=4, size=32))])
 def test_a_video_that_another_has_replaced_is_named_whatever_the_task_does_to_its_pixels(tmp_path, task):
     """A smaller one, whose frames did not fit the plan: DALI failed on a sound video, and the run ended."""

@@ -116,7 +116,9 @@ def _results(weights: Weights, sha256: str) -> str:
     if not rows:
         return "None: nothing has been measured with these weights, as far as the folder of their run tells."
     lines = ["| what | on | value | 95 % interval | by chance |", "|---|---|---|---|---|"]
-    lines += ["| " + " | ".join(html.escape(cell, quote=False).replace("|", "\\|") for cell in row) + " |" for row in rows]
+    lines += [
+        "| " + " | ".join(html.escape(cell, quote=False).replace("|", "\\|") for cell in row) + " |" for row in rows
+    ]
     return "\n".join(lines + [""] * bool(notes) + [f"- {html.escape(shown(note), quote=False)}" for note in notes])
 
 
