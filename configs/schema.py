@@ -139,7 +139,7 @@ class Schedule:
             list(self.milestones),
             "empty unless kind is step",
         )
-        require(self.gamma > 0, "gamma", self.gamma, "greater than 0")
+        require(0 < self.gamma <= 1, "gamma", self.gamma, "above 0 and at most 1")
         require(self.patience >= 0, "patience", self.patience, "0 or more")
         require(self.min_lr >= 0, "min_lr", self.min_lr, "0 or more")
         require(self.warmup_iters >= 0, "warmup_iters", self.warmup_iters, "0 or more")

@@ -71,7 +71,7 @@ def text(sections: list[Section]) -> str:
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         if len(section.rows) > SHOWN:
             lines.append(f"... {len(section.rows) - SHOWN} more")
-        blocks.append("\n".join([f"== {section.title}", *lines, *section.notes]))
+        blocks.append("\n".join([f"== {shown(section.title)}", *lines, *map(shown, section.notes)]))
     return "\n\n".join(blocks)
 
 

@@ -28,13 +28,13 @@ from dali_pipelines.tasks import Task, ctp
 
 DAMAGED, SOUND = 1000, 250
 """Videos of each storage."""
-BATCH, TIMEOUT_S = 10, 60
+BATCH, WORKERS, TIMEOUT_S = 50, 2, 60
 TEXT = b"<html><body>404 Not Found</body></html>\n"
 IN_BYTES = ("a bit flipped", "64 bytes overwritten", "a block zeroed", "replaced by text")
 IN_FILES = ("cut off", "emptied", "deleted", "a folder in its place", "a pipe in its place")
 """Damage to any bytes; and to a file that holds one video or picture alone."""
 
-PLAN = ctp.Config(num_frames=8, size=32, short_sides=(32,), strides=(1,), patches=1)
+PLAN = ctp.Config(num_frames=4, size=32, short_sides=(32,), strides=(1,), patches=1)
 
 
 class Delivered(NamedTuple):
@@ -76,14 +76,15 @@ def load(index: Index, *, ranks: int = 1, known: Mapping[str, str] | None = None
     """Load one epoch with workers, on one rank after the other; `known` videos are remembered as unreadable."""
     delivered: dict[int, Delivered] = {}
     reasons: dict[str, str] = {}
+    batch_size = min(BATCH, len(index) // 2 * 2) // ranks
     for rank in range(ranks):
         loader = ClipLoader(
             index,
             Task("ctp", PLAN),
-            batch_size=BATCH // ranks,
+            batch_size=batch_size,
             rank=rank,
             world_size=ranks,
-            workers=2,
+            workers=WORKERS,
             threads=1,
             timeout_s=TIMEOUT_S,
             most_unreadable=1.0,
@@ -177,7 +178,11 @@ def row_of(
         survived=total.total() - total["lost"],
         lost_or_repeated=total["lost"],
         bits_equal=not wrong and all(again.delivered[row] == damaged.delivered[row] for row in rows) and not of_this,
-        details={"sound": len(rows) - total.total(), **total, "of": {kind: dict(fates[kind]) for kind in sorted(fates)}},
+        details={
+            "sound": len(rows) - total.total(),
+            **total,
+            "of": {kind: dict(fates[kind]) for kind in sorted(fates)},
+        },
     )
 
 

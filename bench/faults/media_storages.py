@@ -28,7 +28,7 @@ WHOLE_FILES = (*CODECS, "files", "folders", "zips", "deflated zips")
 """Storages in which a file holds one video or picture alone."""
 STORAGES = (*WHOLE_FILES, "shards", "tar of videos", "tar of pictures", "LMDB")
 
-DISTINCT, NUM_FRAMES, WIDTH, HEIGHT, FPS = 8, 10, 176, 160, 25
+DISTINCT, NUM_FRAMES, WIDTH, HEIGHT, FPS = 8, 6, 176, 160, 25
 FORMATS = ((".mp4", "libx264"), (".avi", "mpeg4"), (".webm", "libvpx-vp9"), (".mkv", "libx265"))
 """Of the video files, in turn."""
 

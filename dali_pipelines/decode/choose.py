@@ -8,7 +8,7 @@ import numpy as np
 from nvidia.dali import fn, pipeline_def
 from nvidia.dali.data_node import DataNode
 
-from configs.errors import UserError
+from configs.errors import UserError, shown
 from dali_pipelines import limits
 from dali_pipelines.decode.dali import decode
 from dali_pipelines.decode.driver import engines, has_nvdec
@@ -107,7 +107,7 @@ def _software_only(index: Index) -> Counter[str]:
         reason = "an older version indexed them: prepare them again to have them decoded on the GPU"
         return Counter({reason: int(unknown.sum())} if unknown.any() else {})
     flagged = np.flatnonzero(index.software_only.lengths)
-    return Counter(f"{index.software_only.text(row)}, which GPU decoders get wrong" for row in flagged.tolist())
+    return Counter(f"{shown(index.software_only.text(row))}, which GPU decoders get wrong" for row in flagged.tolist())
 
 
 def probe(index: Index, *, device_id: int | None) -> str:
@@ -123,7 +123,7 @@ def probe(index: Index, *, device_id: int | None) -> str:
             except (ClipError, OSError):
                 continue
             kind = f"{index.codec(row)} {index.pix_fmt(row)}"
-            where = f"{index.names.text(row)} ({kind}, {wanted.shape[2]}x{wanted.shape[1]})"
+            where = f"{shown(index.names.text(row))} ({kind}, {wanted.shape[2]}x{wanted.shape[1]})"
             try:
                 got = _decoded(clip, device_id)
             except RuntimeError as error:

@@ -26,6 +26,9 @@ def decode_each(clip: EncodedClip, numbers: Collection[int], show: Callable[[int
     missing, reason = set(numbers), "the data ended"
     try:
         for number, frame in enumerate(packets.frames(clip)):
+            if clip.size and clip.size != (frame.width, frame.height):
+                told = "x".join(map(str, clip.size))
+                raise ValueError(f"frames of {frame.width}x{frame.height}, which should be {told}")
             if number in missing:
                 show(number, frame)
                 missing.discard(number)

@@ -11,6 +11,7 @@ from functools import lru_cache
 import av
 from av.codec.context import CodecContext
 from av.container import InputContainer
+from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Stream
 from av.video.codeccontext import VideoCodecContext
@@ -21,6 +22,8 @@ from dali_pipelines.store.fmp4 import only_sample, samples
 from dali_pipelines.store.reader import EncodedClip
 
 HEADERS = 16  # that a process remembers: datasets have a few
+LIMITS = {"max_pixels": str(2**26)}
+"""Of a decoder's frames: a damaged header may claim any size, and room is made before anything decodes."""
 
 
 def frames(clip: EncodedClip) -> Iterator[VideoFrame]:
@@ -30,6 +33,15 @@ def frames(clip: EncodedClip) -> Iterator[VideoFrame]:
         ValueError: there is no video, or the fragments are not whole.
         FFmpegError: it does not decode.
     """
+    try:
+        yield from _frames(clip)
+    except (FFmpegError, MemoryError, ValueError):
+        raise
+    except Exception as error:  # whatever damage makes of it: PyAV promises FFmpegError, and raises others
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _frames(clip: EncodedClip) -> Iterator[VideoFrame]:
     data = clip.data.data
     if clip.codec:
         yield from _pictures(clip)
@@ -61,7 +73,7 @@ def _picture_decoder(codec: str) -> VideoCodecContext:
     decoder = CodecContext.create(codec, "r")
     assert isinstance(decoder, VideoCodecContext)
     decoder.thread_count = 1
-    decoder.options = {"err_detect": "explode"}  # else half a JPEG is filled up with gray
+    decoder.options = LIMITS | {"err_detect": "explode+crccheck"}  # else half a JPEG is filled up with gray
     return decoder
 
 
@@ -70,18 +82,21 @@ def _decoder(init: bytes) -> VideoCodecContext:
     # There are no frames to look at: what else there is to know of the stream is not needed to decode it.
     container = av.open(io.BytesIO(init), format="mp4", options={"probesize": "32"}, metadata_errors="replace")
     decoder: VideoCodecContext = _video_stream(container).codec_context
+    # Else a damaged part is filled up from whatever this decoder showed before.
+    decoder.options = LIMITS | {"err_detect": "explode"}
     if decoder.name == "h264":
         # A stream need not say how far its frames are out of order: then wait as long as the standard allows.
-        decoder.options = {"strict": "1"}
+        decoder.options = decoder.options | {"strict": "1"}
     return decoder
 
 
 def _video_stream(container: InputContainer) -> VideoStream:
     """Return the video stream, to be decoded in one thread: the caller has one process a core."""
     stream = container.streams.best("video")
-    if not isinstance(stream, VideoStream):
-        raise ValueError("there is no video stream")
+    if not isinstance(stream, VideoStream) or stream.codec_context is None:
+        raise ValueError("there is no video stream of a known codec")
     stream.codec_context.thread_count = 1
+    stream.codec_context.options = LIMITS
     return stream
 
 

@@ -29,6 +29,7 @@ class EncodedClip:
         init_size: bytes of the init segment; 0 when `data` is any other video file, or pictures.
         fragments: bytes and frames of each fragment that follows.
         codec: of pictures, each of which is a fragment of one frame: "mjpeg" or "png"; else empty.
+        size: width and height of its frames; None where nobody has told.
     """
 
     data: NDArray[np.uint8]
@@ -37,6 +38,7 @@ class EncodedClip:
     init_size: int = 0
     fragments: Sequence[tuple[int, int]] = ()
     codec: str = ""
+    size: tuple[int, int] | None = None
 
 
 MOST_DIGITS = 18
@@ -53,7 +55,6 @@ class LocatedClip:
         spans: the init segment and the fragments, one after the other.
         sizes: int64 (N,), bytes of each fragment; deflated: bool (N,).
         counts: int64 (N,), frames of each.
-        most_inflated: bytes of a picture, at most.
         Others as in `EncodedClip`.
     """
 
@@ -65,7 +66,7 @@ class LocatedClip:
     frames: NDArray[np.int32]
     init_size: int
     codec: str
-    most_inflated: int
+    size: tuple[int, int]
 
     @property
     def nbytes(self) -> int:
@@ -79,7 +80,8 @@ class LocatedClip:
         except OSError as error:
             raise ClipError(f"cannot read {shown(self.location)}: {error.strerror or error}") from error
         if self.deflated.any():
-            data, sizes = _inflated(data, sizes, self.deflated, self.most_inflated)
+            most = PICTURE_BYTES * (self.size[0] * self.size[1] + (1 << 16))
+            data, sizes = _inflated(data, sizes, self.deflated, most)
         return EncodedClip(
             data,
             self.frames,
@@ -87,6 +89,7 @@ class LocatedClip:
             init_size=self.init_size,
             fragments=list(zip(sizes.tolist(), self.counts.tolist(), strict=True)),
             codec=self.codec,
+            size=self.size,
         )
 
 
@@ -121,7 +124,7 @@ def locate_clip(index: Index, i: int, frames: NDArray[np.integer]) -> LocatedCli
         (frames - shift[slot]).astype(np.int32),
         init_size=units.init[1] - units.init[0],
         codec=index.codec(i) if container in ("pictures", "picture_files") else "",
-        most_inflated=PICTURE_BYTES * (info.width * info.height + (1 << 16)),
+        size=(info.width, info.height),
     )
 
 

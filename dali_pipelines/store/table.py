@@ -145,7 +145,7 @@ class Table:
         if self.rates.dtype != np.float64 or not ((self.rates > 0) & (self.rates < np.inf)).all():
             raise ValueError("it has frames a second that are no rates")
         for text in self.formats.texts():
-            if len(text.split()) != 3 or text.split()[2] not in CONTAINERS:
+            if len(text.split()) != 3 or text.split()[2] not in CONTAINERS or not text.isprintable():
                 raise ValueError(f"it has a format {text!r}")
         _check_names(self.names)
         if b"\0" in self.sources.values.tobytes():

@@ -103,3 +103,14 @@ def test_the_run_s_own_figures_are_means_of_its_last_tenth_up_to_the_checkpoint(
 def test_an_import_says_what_it_does_not_know(run, tmp_path):
     card = card_of(replace(read(run), origin="ctp", step=0), tmp_path / "hub")
     assert "Imported from a checkpoint of ctp, which tells neither its data nor its steps." in card
+
+
+def test_names_of_strangers_stay_in_their_place(run, tmp_path):
+    """A line that would end the block of the recipe, and HTML."""
+    weights = read(run)
+    wild = "x\n\n  ```\n\n  <script>alert(1)<"
+    config = replace(weights.config, work_dir=wild, data=replace(weights.config.data, root=wild))
+    card = card_of(replace(weights, config=config), tmp_path / "hub")
+    before, recipe = card.split("````yaml\n")
+    assert "<script" not in before
+    assert recipe.split("\n````\n")[0].count("<script>") == 2

@@ -166,3 +166,45 @@ def test_the_views_of_a_pretext_network_are_like_its_clips(tmp_path, task, plan,
     found = read(tmp_path / "a.pt").views()
     assert (found.num_frames, found.stride, found.size, found.test.short_side, found.normalization) == views
     assert (found.test.clips, found.test.crops) == (10, "center")
+
+
+@pytest.mark.parametrize("named", [{"backbone": "os.path.join"}, {"task": "evil_pkg.task"}])
+def test_a_package_that_a_checkpoint_names_is_imported_only_for_those_who_trust_it(tmp_path, monkeypatch, named):
+    """Importing runs its code."""
+    (tmp_path / "evil_pkg").mkdir()
+    (tmp_path / "evil_pkg" / "__init__.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    write_checkpoint(tmp_path / "step.pt")
+    content = checkpoint.read(tmp_path / "step.pt")
+    for key, name in named.items():
+        content["config"] = content["config"].replace(*{"task": ("ctp", name), "backbone": ("r3d_tiny", name)}[key], 1)
+        package = name.partition(".")[0]
+    checkpoint.write(tmp_path / "step.pt", content)
+    with pytest.raises(UserError, match=rf"step.pt's config names {name}, .* set CLIPFEED_TRUST={package}"):
+        read(tmp_path / "step.pt")
+    assert not (tmp_path / "ran").exists()
+    monkeypatch.setenv("CLIPFEED_TRUST", f"/data,{package}")
+    if package == "os":
+        assert read(tmp_path / "step.pt").backbone == name
+    else:
+        with pytest.raises(UserError, match=r"cannot import evil_pkg\.task\.data"):
+            read(tmp_path / "step.pt")
+        assert (tmp_path / "ran").exists()
+
+
+def test_a_package_that_an_export_names_is_not_imported(tmp_path):
+    write_checkpoint(tmp_path / "step.pt")
+    export(read(tmp_path / "step.pt"), tmp_path / "hub")
+    facts = tmp_path / "hub" / "config.json"
+    facts.write_text(facts.read_text().replace("r3d_tiny", "my_pkg.net.make"))
+    with pytest.raises(UserError, match=r"config.json names my_pkg.net.make, .* set CLIPFEED_TRUST=my_pkg"):
+        read(tmp_path / "hub")
+
+
+def test_a_package_that_a_recipe_of_ones_own_names_is_trusted_in_its_checkpoints_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("configs.plugins._named", set())
+    text = RECIPE.format(root="x", work_dir="x").replace("r3d_tiny", "nets.backbones.anything")
+    with pytest.raises(UserError, match="CLIPFEED_TRUST=nets"):
+        parse(text, source="theirs", own=False)
+    parse(text, source="mine")
+    assert parse(text, source="theirs", own=False).backbone == "nets.backbones.anything"

@@ -64,7 +64,7 @@ def figures(found: Predictions) -> dict[str, Any]:
     return {
         "top1": correct / videos,
         "top1_interval": wilson(correct, videos),
-        "top5": top_k(found.scores, found.labels, 5),
+        "top5": top_k(found.scores, found.labels, 5) if len(table) > 5 else None,  # of five classes it is always 1
         "mean_class_accuracy": mean_class_accuracy(table),
         "videos": videos,
         "views": int(found.views.sum()),
@@ -80,7 +80,7 @@ def as_text(measured: Mapping[str, Any]) -> str:
     present = f"{measured['classes_present']} of {measured['classes']} classes have videos"
     lines = [
         f"top-1       {100 * measured['top1']:6.2f} %   (95 %: {low:.1f} to {high:.1f})",
-        f"top-5       {100 * measured['top5']:6.2f} %",
+        *([] if measured["top5"] is None else [f"top-5       {100 * measured['top5']:6.2f} %"]),
         f"mean class  {100 * measured['mean_class_accuracy']:6.2f} %   ({present})",
         f"videos      {measured['videos']:6}     ({measured['views']} views)",
     ]

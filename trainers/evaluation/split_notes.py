@@ -7,14 +7,19 @@ from dali_pipelines.store.index import Index
 
 
 def untrained_classes(train: Index, test: Index | None) -> list[str]:
-    """Return a sentence on the classes that no training video has, with how many test videos are of them; or none."""
-    names = train.class_names
+    """Return a sentence on the classes that no training video has, with how many test videos are of them; or none.
+
+    And one on a test whose videos are all of one class, in which a constant answer is always right.
+    """
+    names, notes = train.class_names, []
     unseen = np.setdiff1d(np.arange(len(names)), train.labels)
-    if not len(unseen):
-        return []
-    tested = "" if test is None else f"; the test has {np.isin(test.labels, unseen).sum()} videos of them"
-    listed = first_names([names[label] for label in unseen])
-    return [f"{len(unseen)} of {len(names)} classes have no training video ({listed}){tested}"]
+    if len(unseen):
+        tested = "" if test is None else f"; the test has {np.isin(test.labels, unseen).sum()} videos of them"
+        listed = first_names([names[label] for label in unseen])
+        notes.append(f"{len(unseen)} of {len(names)} classes have no training video ({listed}){tested}")
+    if test is not None and len(set(test.labels.tolist())) == 1:
+        notes.append("all test videos are of one class: a constant answer may be right for all of them")
+    return notes
 
 
 def trained_on(train: Index, test: Index) -> list[str]:

@@ -3,7 +3,9 @@
 The head is YAML as Hugging Face reads it.
 """
 
+import html
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from configs.errors import shown
 from configs.load import dump
 from nets.tasks import net_module
 from trainers.engine.work_dir import CHECKPOINTS, run_in
@@ -100,9 +103,10 @@ def _training(weights: Weights) -> str:
         how = (
             f"Task `{config.task}`, {weights.step} optimizer steps of {config.train.global_batch} videos each, on "
             f"{listed}. The number of videos is not recorded. The recipe:"
-        )
+        ).replace("\n", " ")
     recipe = dump(replace(config, work_dir=Path(config.work_dir).name, data=replace(config.data, **names)))
-    return f"{how}\n\n```yaml\n{recipe}```"
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", recipe)), default=0))  # a name may hold any
+    return f"{html.escape(how, quote=False)}\n\n{fence}yaml\n{recipe}{fence}"
 
 
 def _results(weights: Weights, sha256: str) -> str:
@@ -112,8 +116,10 @@ def _results(weights: Weights, sha256: str) -> str:
     if not rows:
         return "None: nothing has been measured with these weights, as far as the folder of their run tells."
     lines = ["| what | on | value | 95 % interval | by chance |", "|---|---|---|---|---|"]
-    lines += [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join(lines + [""] * bool(notes) + [f"- {note}" for note in notes])
+    lines += [
+        "| " + " | ".join(html.escape(cell, quote=False).replace("|", "\\|") for cell in row) + " |" for row in rows
+    ]
+    return "\n".join(lines + [""] * bool(notes) + [f"- {html.escape(shown(note), quote=False)}" for note in notes])
 
 
 def _folder(weights: Weights) -> Path:
@@ -134,7 +140,7 @@ def _measured(folder: Path, sha256: str) -> tuple[list[tuple[str, ...]], list[st
             share, interval = found["top1"], found.get("top1_interval") or found["interval"]
             chance = found.get("chance")
         videos = found.get("videos", found.get("queries"))
-        where = f"{videos} videos of {Path(found['data']['root']).name}"
+        where = f"{videos} videos of {shown(Path(found['data']['root']).name)}"
         rows.append(
             (MEASURED[path.stem], where, _percent(share), " to ".join(map(_percent, interval)), _percent(chance))
         )

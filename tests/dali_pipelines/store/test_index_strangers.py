@@ -136,7 +136,9 @@ def test_a_name_that_leads_outside_is_refused_and_quoted(altered, name):
     assert len(Index.load(altered(names=harmless.values, names__starts=harmless.starts))) == 4
 
 
-@pytest.mark.parametrize("source", ["/etc/passwd", "../secret.mp4", "videos/../../s.mp4", "http://10.0.0.1/a", "/data2/s"])
+@pytest.mark.parametrize(
+    "source", ["/etc/passwd", "../secret.mp4", "videos/../../s.mp4", "http://10.0.0.1/a", "/data2/s"]
+)
 def test_an_index_made_elsewhere_leads_nowhere_unasked(altered, monkeypatch, source):
     """`prepare --codec original` writes such sources for whoever runs it; those are read where it wrote them."""
     texts = Ragged.of_texts(["", "shards/..a.tar", source])

@@ -1,0 +1,58 @@
+"""bench.faults.media: what counts as noticed, and the whole of it with nine damaged videos a storage."""
+
+from dataclasses import replace
+
+import pytest
+
+from bench.faults import media
+from bench.faults.media import Delivered, Epoch
+from bench.faults.media_storages import STORAGES
+
+SOUND = Epoch({row: Delivered(row, bytes([row])) for row in range(4)}, {}, "pyav")
+NAMES = ("zips/0", "zips/1", "zips/2", "tar/3")
+DONE = {"zips/0": "emptied", "zips/1": "a bit flipped"}
+DAMAGED = Epoch(
+    SOUND.delivered | {0: Delivered(2, b"\2"), 1: Delivered(1, b"other")}, {"zips/0": "it ends at byte 0"}, "pyav"
+)
+
+
+def row(damaged=DAMAGED, again=DAMAGED):
+    return media.row_of("zips", NAMES, DONE, SOUND, damaged, again)
+
+
+def test_a_video_is_named_and_replaced_or_it_decodes():
+    found = row()
+    assert (found.injected, found.survived, found.lost_or_repeated, found.bits_equal) == (2, 2, 0, True)
+    assert found.details["of"] == {"a bit flipped": {"other pixels": 1}, "emptied": {"named": 1}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"reasons": {}},  # replaced without a word
+        {"reasons": DAMAGED.reasons | {"zips/1": "no reason"}},  # named, and shown all the same
+        {"reasons": DAMAGED.reasons | {"zips/2": "sound"}},
+        {"delivered": DAMAGED.delivered | {2: Delivered(2, b"else")}},  # a sound one
+        {"delivered": DAMAGED.delivered | {0: Delivered(2, b"else")}},  # a stand-in
+    ],
+)
+def test_anything_else_fails_the_row(change):
+    assert not row(replace(DAMAGED, **change), replace(DAMAGED, **change)).passed
+
+
+def test_two_ranks_that_find_something_else_fail_the_row():
+    assert not row(again=replace(DAMAGED, reasons={})).passed
+    assert not row(again=replace(DAMAGED, delivered=DAMAGED.delivered | {2: Delivered(2, b"else")})).passed
+    assert row(again=replace(DAMAGED, delivered=DAMAGED.delivered | {3: Delivered(3, b"else")})).passed  # a tar's
+
+
+@pytest.mark.slow
+def test_damaged_videos_of_every_storage_cost_themselves_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(media, "WORKERS", 0)
+    rows = list(media.inject(0.001, tmp_path))
+    assert [row.fault.split(": ")[1] for row in rows] == [
+        *(f"{storage}, decoded by pyav" for storage in STORAGES),
+        "vp9, decoded by dali",
+    ]
+    assert all(row.passed and row.injected > 5 and row.details["named"] > 1 for row in rows)
+    assert not any(tmp_path.iterdir())

@@ -1,0 +1,84 @@
+"""Videos that are damaged in ways that once ended a run, or went unnoticed.
+
+Those of every storage: tests/bench/faults/test_media.py.
+"""
+
+import io
+import resource
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dali_pipelines.decode.frames import decode_rgb
+from dali_pipelines.loader import ClipLoader
+from dali_pipelines.store.index import Index
+from dali_pipelines.store.reader import EncodedClip, read_clip
+from dali_pipelines.store.record import ClipError
+from dali_pipelines.store.remux import leave_in_place
+from dali_pipelines.tasks import Task, ctp, rot3d
+from tests.helpers.media import make_video
+
+PLAN = ctp.Config(num_frames=4, size=32, short_sides=(32,), patches=1)
+
+
+def picture(kind: str) -> bytearray:
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(file, kind)
+    return bytearray(file.getvalue())
+
+
+def decoded(data: bytes, codec: str) -> np.ndarray:
+    one = np.zeros(1, np.int32)
+    return decode_rgb(EncodedClip(np.frombuffer(data, np.uint8), one, 1, fragments=[(len(data), 1)], codec=codec))
+
+
+def test_a_header_that_names_no_codec_makes_an_unreadable_clip(h264_store):
+    """It was an AttributeError, which ended the run."""
+    clip = read_clip(h264_store, 0, np.arange(4))
+    at = bytes(clip.data[: clip.init_size]).index(b"avc1")
+    clip.data[at : at + 4] = np.frombuffer(b"zzzz", np.uint8)
+    with pytest.raises(ClipError, match="0 of 4 frames of the clip decode"):
+        decode_rgb(clip)
+
+
+def test_a_damaged_frame_is_not_filled_up_from_another_video(h264_store):
+    """FFmpeg conceals what it cannot decode by what the decoder, which clips share, has shown before."""
+    clip = read_clip(h264_store, 0, np.arange(4))
+    start, size = clip.init_size, clip.fragments[0][0]
+    clip.data[start + size // 2 : start + size * 3 // 4] ^= 0x55
+    with pytest.raises(ClipError, match="of 4 frames of the clip decode"):
+        decode_rgb(clip)
+
+
+@pytest.mark.parametrize("task", [Task("ctp", PLAN), Task("rot3d", rot3d.Config(num_frames=4, size=32))])
+def test_a_video_that_another_has_replaced_is_named_whatever_the_task_does_to_its_pixels(tmp_path, task):
+    """A smaller one, whose frames did not fit the plan: DALI failed on a sound video, and the run ended."""
+    paths = [make_video(tmp_path / f"{number}.avi", codec="mjpeg", size=(128, 96)) for number in range(4)]
+    index = Index.build(tmp_path, {path.stem: leave_in_place(path) for path in paths})
+    small = make_video(tmp_path / "small.avi", codec="mjpeg", size=(64, 48)).read_bytes()
+    paths[2].write_bytes(small.ljust(paths[2].stat().st_size, b"\0"))
+    loader = ClipLoader(index, task, batch_size=2, threads=1, most_unreadable=1)
+    rows = np.concatenate([batch["index"] for batch in loader])
+    assert loader.unreadable == {"2": "0 of 4 frames of the clip decode: frames of 64x48, which should be 128x96"}
+    assert sorted(loader.replaced_by) == ["2"]
+    assert 2 not in rows
+
+
+def test_the_checksums_of_a_png_are_heeded():
+    data = picture("PNG")
+    assert decoded(data, "png").shape == (1, 64, 64, 3)
+    data[-14] ^= 1  # the sum of its last chunk of pixels
+    with pytest.raises(ClipError, match="0 of 1 frames"):
+        decoded(data, "png")
+
+
+def test_a_header_that_claims_a_huge_picture_takes_no_memory():
+    data = picture("JPEG")
+    at = data.index(b"\xff\xc0")
+    data[at + 5 : at + 9] = struct.pack(">HH", 16_000, 16_000)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ClipError, match="0 of 1 frames"):
+        decoded(data, "mjpeg")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB; its planes have 375,000
