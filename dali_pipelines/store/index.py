@@ -9,10 +9,10 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from configs.errors import UserError, printable, shown
-from configs.plugins import TRUST, trusted
+from configs.errors import UserError, shown
 from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.store.files import PART_FOLDER, is_video_name, replacing, video_path
+from dali_pipelines.store.inside import require_inside
 from dali_pipelines.store.ragged import Ragged, narrowed
 from dali_pipelines.store.record import ClipError, Container, Record
 from dali_pipelines.store.storage import is_url, joined, location, read_file, storage_of
@@ -262,28 +262,8 @@ class Index:
             raise UserError(f"{path} is damaged or not an index ({error}); run `{PREPARE}` again") from error
         if not len(index):
             raise UserError(f"{path} holds no videos; see its quarantine.csv for the reasons")
-        _require_inside(index)
+        require_inside(index.table, root)
         return index
-
-
-def _require_inside(index: Index) -> None:
-    """Refuse an index that was written elsewhere and says that videos lie outside of its folder.
-
-    `prepare --codec original` writes such paths where its user asks for it; a stranger may write any.
-    """
-    made_at = index.table.made_at.text(0) if index.table.made_at else ""
-    root = str(index.root)
-    if made_at and made_at in (os.path.abspath(root), os.path.realpath(root)):
-        return
-    allowed = [f"{place.rstrip('/')}/" for place in (*trusted(), root)]
-    for source in Ragged(index.table.sources.values, index.table.sources.starts).texts():
-        elsewhere = is_url(source) or source.startswith("/")
-        if ".." in source.split("/") or (elsewhere and not source.startswith(tuple(allowed))):
-            raise UserError(
-                f"{root}/{INDEX_FILE} was made elsewhere{f', for {printable(made_at)},' * bool(made_at)} and says that a "
-                f"video lies outside of {root}, at {printable(source)}. Run `{PREPARE}` on its sources again, or, if you "
-                f"mean it to be read there, set {TRUST}={printable(os.path.dirname(source))}"
-            )
 
 
 def _why_no_index(root: Path | str) -> str:

@@ -1,0 +1,30 @@
+"""Where an index of someone else may lead: into its own folder, and wherever the user trusts."""
+
+import os
+from pathlib import Path
+
+from configs.errors import UserError, printable
+from configs.plugins import TRUST, trusted
+from dali_pipelines.store.ragged import Ragged
+from dali_pipelines.store.storage import is_url
+from dali_pipelines.store.table import Table
+
+
+def require_inside(table: Table, root: str | Path) -> None:
+    """Refuse an index that was written elsewhere and says that videos lie outside of its folder.
+
+    `prepare --codec original` writes such paths where its user asks for it; a stranger may write any.
+    """
+    made_at, root = table.made_at.text(0) if table.made_at else "", str(root)
+    if made_at and made_at in (os.path.abspath(root), os.path.realpath(root)):
+        return
+    allowed = tuple(f"{place.rstrip('/')}/" for place in (*trusted(), root))
+    for source in Ragged(table.sources.values, table.sources.starts).texts():
+        elsewhere = is_url(source) or source.startswith("/")
+        if ".." in source.split("/") or (elsewhere and not source.startswith(allowed)):
+            made = f" for {printable(made_at)}" * bool(made_at)
+            raise UserError(
+                f"the index of {root} was made elsewhere{made}, and names a video outside of it: {printable(source)}. "
+                "Prepare its sources again, or, if you mean it to be read there, set "
+                f"{TRUST}={printable(os.path.dirname(source))}"
+            )
