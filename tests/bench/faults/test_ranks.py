@@ -4,13 +4,13 @@ import pytest
 
 from bench.faults.ranks import Run, changing_run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # seven processes, and demo videos
 
 
 @pytest.fixture(scope="module")
 def row_and_folder(demo_set, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
-    return changing_run(demo_set, folder, (1, 3)), folder
+    return changing_run(demo_set, folder, (1, 2)), folder
 
 
 def test_ranks_that_change_within_a_run_see_the_samples_of_one_process(row_and_folder):
