@@ -27,6 +27,7 @@ from dali_pipelines.store import files
 from trainers.commands import finetune, pretrain
 from trainers.engine import checkpoint, fit, loop, run
 from trainers.engine.metrics import Metrics
+from trainers.engine.run import Batch, Loader
 from trainers.evaluation import validation
 
 ROOT = Path(__file__).parents[2]
@@ -126,10 +127,10 @@ class Marks:
         """Mark MARKED, each fetch of a batch, and the three parts of a command."""
         for owner, attribute, name in MARKED:
             self.mark(owner, attribute, name)
-        endless: Callable[..., Iterator[loop.Batch]] = loop.endless
-        train = fit.train
+        endless: Callable[..., Iterator[Batch]] = loop.endless
+        train: Callable[..., loop.Ending] = vars(fit)["train"]
 
-        def fetching(loader: loop.Loader) -> Iterator[loop.Batch]:
+        def fetching(loader: Loader) -> Iterator[Batch]:
             batches = endless(loader)
             while True:
                 with self.at("fetch"):
@@ -143,7 +144,7 @@ class Marks:
             finally:
                 self.part = END
 
-        loop.endless, fit.train = fetching, training  # type: ignore[assignment]
+        vars(loop)["endless"], vars(fit)["train"] = fetching, training
 
 
 def start(
