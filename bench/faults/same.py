@@ -34,13 +34,14 @@ def compare(ours: Path, theirs: Path) -> tuple[list[str], int]:
         lost += (steps - expected).total() + (expected - steps).total()
         if here != there:
             found.append(f"{name}: {next((pair for pair in zip(here, there, strict=False) if pair[0] != pair[1]), '')}")
-    paths = sorted(path.name for path in (theirs / CHECKPOINTS).iterdir())
-    if (here := sorted(path.name for path in (ours / CHECKPOINTS).iterdir())) != paths:
-        found.append(f"checkpoints {here}, not {paths}")
-    for name in set(paths) & set(here):
-        mine, other = (checkpoint.read(folder / CHECKPOINTS / name) for folder in (ours, theirs))
-        found += [f"{name}: {key}" for key in mine | other if key not in OF_THE_FOLDER and not same(mine, other, key)]
-        if mine["run"] != run_in(ours):
+    names, expected_names = (sorted(path.name for path in (run / CHECKPOINTS).iterdir()) for run in (ours, theirs))
+    if names != expected_names:
+        found.append(f"checkpoints {names}, not {expected_names}")
+    for name in set(names) & set(expected_names):
+        content, expected_content = (checkpoint.read(run / CHECKPOINTS / name) for run in (ours, theirs))
+        keys = (content | expected_content).keys() - OF_THE_FOLDER
+        found += [f"{name}: {key}" for key in keys if not same(content, expected_content, key)]
+        if content["run"] != run_in(ours):
             found.append(f"{name} is of another run than config.yaml")
     found += [f"{path} is left" for path in ours.rglob(TEMPORARY.format("*"))]
     return found, lost

@@ -128,7 +128,7 @@ class Marks:
         for owner, attribute, name in MARKED:
             self.mark(owner, attribute, name)
         endless: Callable[..., Iterator[Batch]] = loop.endless
-        train = fit.train
+        train: Callable[..., loop.Ending] = vars(fit)["train"]
 
         def fetching(loader: Loader) -> Iterator[Batch]:
             batches = endless(loader)
@@ -144,7 +144,7 @@ class Marks:
             finally:
                 self.part = END
 
-        loop.endless, fit.train = fetching, training  # type: ignore[assignment]
+        vars(loop)["endless"], vars(fit)["train"] = fetching, training
 
 
 def start(

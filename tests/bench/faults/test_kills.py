@@ -1,4 +1,4 @@
-"""bench.faults.kills: runs that are killed, for real."""
+"""bench.faults.kills: a run that is killed, for real."""
 
 import pytest
 
@@ -8,14 +8,13 @@ from bench.faults import kills
 pytestmark = pytest.mark.slow
 
 
-def test_a_finetuning_that_is_killed_again_and_again_loses_nothing(tmp_path, monkeypatch):
+def test_a_run_that_is_killed_again_and_again_loses_nothing(tmp_path, monkeypatch):
     for name, value in {"WIDTH": 80, "HEIGHT": 64, "NUM_FRAMES": 40}.items():
         monkeypatch.setattr(data, name, value)
+    monkeypatch.setitem(kills.TRAIN, "epochs", 1)
     monkeypatch.setattr(kills, "WORKERS", 0)  # seconds for each
     monkeypatch.setattr(kills, "AFRESH", 0)
-    (row,) = kills.inject(0.01, tmp_path, task="recognition")
+    (row,) = kills.inject(0.01, tmp_path, task="moco")
     assert row.passed, row
-    assert row.injected == 2
-    assert row.bits_equal
-    assert sum(row.details["kills_at"].values()) == sum(row.details["kills_in"].values()) == row.injected
-    assert [step for step, _ in row.details["validations"]] == [3, 6, 9, 12, 15]
+    assert (row.injected, row.bits_equal) == (2, True)
+    assert sum(row.details["kills_at"].values()) == sum(row.details["kills_in"].values()) == 2
