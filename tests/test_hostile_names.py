@@ -5,7 +5,6 @@ import csv
 import pytest
 
 from configs.errors import UserError, shown
-
 from configs.load import load
 from dali_pipelines import inspect, lists, preview
 from dali_pipelines.loader import ClipLoader

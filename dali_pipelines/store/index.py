@@ -279,10 +279,11 @@ def _require_inside(index: Index) -> None:
     for source in Ragged(index.table.sources.values, index.table.sources.starts).texts():
         elsewhere = is_url(source) or source.startswith("/")
         if ".." in source.split("/") or (elsewhere and not source.startswith(tuple(allowed))):
+            told = f", for {printable(made_at)}," if made_at else ""
             raise UserError(
-                f"{root}/{INDEX_FILE} was made elsewhere{f', for {printable(made_at)},' * bool(made_at)} and says that a "
-                f"video lies outside of {root}, at {printable(source)}. Run `{PREPARE}` on its sources again, or, if you "
-                f"mean it to be read there, set {TRUST}={printable(os.path.dirname(source))}"
+                f"{root}/{INDEX_FILE} was made elsewhere{told} and says that a video lies outside of {root}, at "
+                f"{printable(source)}. Run `{PREPARE}` on its sources again, or, if you mean it to be read there, set "
+                f"{TRUST}={printable(os.path.dirname(source))}"
             )
 
 
