@@ -44,6 +44,7 @@ MARKED: tuple[tuple[Any, str, str], ...] = (
     (loop, "train_step", "step"),
     (torch.optim.AdamW, "step", "update"),
     (Metrics, "add", "log"),
+    (Metrics, "flush", "log"),
     (loop, "save", "checkpoint"),
     (checkpoint, "_write", "write"),
     (checkpoint, "sync", "fsync"),

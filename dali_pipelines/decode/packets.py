@@ -35,9 +35,12 @@ def frames(clip: EncodedClip) -> Iterator[VideoFrame]:
     """
     try:
         yield from _frames(clip)
-    except (FFmpegError, MemoryError, ValueError):
-        raise
-    except Exception as error:  # whatever damage makes of it: PyAV promises FFmpegError, and raises others
+    except Exception as error:
+        _decoder.cache_clear()  # the next clip shall not see what this one has left
+        _picture_decoder.cache_clear()
+        if isinstance(error, FFmpegError | MemoryError | ValueError):
+            raise
+        # Whatever damage makes of it: PyAV promises FFmpegError, and raises others.
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
 

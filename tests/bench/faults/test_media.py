@@ -32,6 +32,7 @@ def test_a_video_is_named_and_replaced_or_it_decodes():
         {"reasons": {}},  # replaced without a word
         {"reasons": DAMAGED.reasons | {"zips/1": "no reason"}},  # named, and shown all the same
         {"reasons": DAMAGED.reasons | {"zips/2": "sound"}},
+        {"delivered": DAMAGED.delivered | {0: Delivered(3, b"\2")}},
         {"delivered": DAMAGED.delivered | {2: Delivered(2, b"else")}},  # a sound one
         {"delivered": DAMAGED.delivered | {0: Delivered(2, b"else")}},  # a stand-in
     ],
@@ -41,7 +42,8 @@ def test_anything_else_fails_the_row(change):
 
 
 def test_two_ranks_that_find_something_else_fail_the_row():
-    assert not row(again=replace(DAMAGED, reasons={})).passed
+    assert not row(again=replace(DAMAGED, delivered=DAMAGED.delivered | {1: Delivered(2, b"\2")})).passed
+    assert row(again=replace(DAMAGED, delivered=DAMAGED.delivered | {1: Delivered(1, b"else")})).passed  # as damaged
     assert not row(again=replace(DAMAGED, delivered=DAMAGED.delivered | {2: Delivered(2, b"else")})).passed
     assert row(again=replace(DAMAGED, delivered=DAMAGED.delivered | {3: Delivered(3, b"else")})).passed  # a tar's
 
