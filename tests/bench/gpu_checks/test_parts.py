@@ -54,7 +54,8 @@ def test_the_loader_of_a_task_is_timed_beside_its_decoding_alone(target):
 def test_training_is_timed_beside_a_cached_batch_and_the_loader_alone(target):
     found = training.measure("batch_16", target)
     ours, cached = found["rows"]["training"], found["rows"]["cached batch"]
-    assert ours["ratio"] == pytest.approx(ours["clips_per_s"] / cached["clips_per_s"], rel=0.01)
+    rounded = 0.1 / cached["clips_per_s"]  # much where the machine is busy
+    assert ours["ratio"] == pytest.approx(ours["clips_per_s"] / cached["clips_per_s"], rel=0.01, abs=rounded)
     assert f"{100 * ours['ratio']:.0f} % of the cached-batch ceiling (published best 171 and 44 %" in found["answer"]
     assert "r3d_tiny, h264_gop1, batch 2" in found["settings"]
 

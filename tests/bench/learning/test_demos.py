@@ -29,7 +29,7 @@ def call_here(*command: object, demo_set: Path, steps: int) -> None:
         return
     name = Path(words[0]).stem
     if name in ("pretrain", "finetune"):
-        words += ["--set", "train.global_batch=4", "--set", "train.loggers=[]"]
+        words += ["--set", "train={global_batch: 4, loggers: [], log_every: 1}"]
         if "--max-steps" not in words:
             words += ["--max-steps", str(steps)]
             words += ["--set", "validation.share=0"] if name == "finetune" else []
