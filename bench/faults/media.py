@@ -48,8 +48,8 @@ class Delivered(NamedTuple):
 class Epoch:
     """What a loader made of all videos."""
 
-    delivered: Mapping[int, Delivered]
-    reasons: Mapping[str, str]
+    delivered: dict[int, Delivered]
+    reasons: dict[str, str]
     decoder: str
 
 

@@ -108,6 +108,7 @@ def test_an_import_says_what_it_does_not_know(run, tmp_path):
 def test_names_of_strangers_stay_in_their_place(run, tmp_path):
     """A line that would end the block of the recipe, and HTML."""
     weights = read(run)
+    assert weights.config
     wild = "x\n\n  ```\n\n  <script>alert(1)<"
     config = replace(weights.config, work_dir=wild, data=replace(weights.config.data, root=wild))
     card = card_of(replace(weights, config=config), tmp_path / "hub")
