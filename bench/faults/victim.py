@@ -60,6 +60,8 @@ MARKED: tuple[tuple[Any, str, str], ...] = (
 )
 """What is done, by the function that does it; one within another has both names."""
 BYTES = 256
+HELD_S = 60
+"""Seconds that a process waits to be killed: it goes on should its killer have been."""
 
 
 class Board:
@@ -106,7 +108,7 @@ class Marks:
         held = label == self.aim and self.seen[label] == self.nth
         self.board.write(label, held=held)
         if held:
-            time.sleep(10**6)
+            time.sleep(HELD_S)
         try:
             yield
         finally:
