@@ -78,7 +78,7 @@ def inject(scale: float, folder: Path) -> Iterator[Row]:
             "mib_per_hour": round(per_s * 3600, 2),
             "most_files": int(files.max()),
             "curve": [[round(seconds[i]), round(memory[i]), int(files[i]), int(processes[i])] for i in shown],
-            "curve_of": ["seconds", "MiB (PSS of all processes)", "open files", "processes"],
+            "curve_of": ["seconds", "MiB (PSS and swap of all processes)", "open files", "processes"],
         },
     )
 
@@ -91,12 +91,13 @@ def fit(at: np.ndarray, memory: np.ndarray) -> tuple[float, float]:
 
 
 def usage(pid: int) -> tuple[float, int, int]:
-    """Return a run's memory in MiB, each shared page counted once, its open files, and its processes."""
+    """Return a run's memory in MiB, swapped pages too and each shared one once, its open files, and its processes."""
     memory = files = processes = 0
     with suppress(psutil.NoSuchProcess):
         for process in (run := psutil.Process(pid), *run.children(recursive=True)):
             with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-                memory += process.memory_full_info().pss
+                used = process.memory_full_info()
+                memory += used.pss + used.swap
                 files += process.num_fds()
                 processes += 1
     return memory / 2**20, files, processes
