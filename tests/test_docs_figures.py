@@ -48,6 +48,25 @@ def test_rates_of_storages():
         assert f"{found[key]['of_prepared']:g}" in text
 
 
+def test_faults_that_were_injected():
+    faults = result("faults")["faults"]
+    beginnings = {
+        "SIGKILL at any moment": "SIGKILL at any moment: ",
+        "SIGKILL to one of two ranks": "SIGKILL to one of two ranks",
+        "SIGKILL to a worker of the loader": "SIGKILL to a random worker",
+        "a full or read-only disk": ("full disk: ", "disk filled"),
+        "ranks and workers changed": "ranks ",
+    }
+    shown = {fault.split(",")[0]: int(times.replace(",", "")) for fault, (times,) in rows("training", "fault").items()}
+    assert len(shown) == len(beginnings)
+    for fault, beginning in beginnings.items():
+        found = [row for name, row in faults.items() if name.startswith(beginning)]
+        assert all(row["survived"] == row["injected"] and not row["lost_or_repeated"] for row in found)
+        assert all(row["bits_equal"] for row in found)
+        (times,) = (times for name, times in shown.items() if name.startswith(fault))
+        assert sum(row["injected"] for row in found) == times
+
+
 def test_what_a_gop_costs():
     keys = {
         "H.264, GOP 1": "--codec h264 --gop 1 --short-side 144",

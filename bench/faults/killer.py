@@ -4,6 +4,7 @@ import random
 import threading
 import time
 from contextlib import suppress
+from multiprocessing import active_children
 
 import psutil
 
@@ -40,13 +41,9 @@ class Killer:
 
 
 def living_workers() -> list[psutil.Process]:
-    """Return the workers of this process, at work or still starting: spawned, or forked from a server."""
-
-    def is_worker(process: psutil.Process) -> bool:
-        with suppress(psutil.NoSuchProcess):
-            command = " ".join(process.cmdline())
-            return "spawn_main" in command or ("forkserver" in command and process.ppid() != me.pid)
-        return False  # a zombie has no command
-
-    me = psutil.Process()
-    return [process for process in me.children(recursive=True) if is_worker(process)]
+    """Return the workers of this process, at work or still starting."""
+    living = []
+    for worker in active_children():
+        with suppress(psutil.NoSuchProcess):  # its server may have seen its end first
+            living.append(psutil.Process(worker.pid))
+    return living

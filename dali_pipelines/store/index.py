@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 from configs.errors import UserError, shown
 from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.store.files import PART_FOLDER, is_video_name, replacing, video_path
-from dali_pipelines.store.inside import require_inside
+from dali_pipelines.store.inside import outside, require_inside
 from dali_pipelines.store.ragged import Ragged, narrowed
 from dali_pipelines.store.record import ClipError, Container, Record
 from dali_pipelines.store.storage import is_url, joined, location, read_file, storage_of
@@ -231,7 +231,8 @@ class Index:
         if is_url(self.root):
             raise UserError(f"cannot write to {self.root}: make the dataset in a folder, and copy that there")
         table = self.table if self.rows is None else self.with_columns().table
-        table = replace(table, made_at=Ragged.of_texts([os.path.abspath(self.root)]))
+        here = Ragged.of_texts([os.path.abspath(self.root)])
+        table = replace(table, made_at=here if any(outside(table)) else None)
         with replacing(Path(self.root, INDEX_FILE)) as temporary, temporary.open("wb") as file:
             table.write(file)
 

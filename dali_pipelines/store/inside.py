@@ -1,6 +1,7 @@
 """Where an index of someone else may lead: into its own folder, and wherever the user trusts."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from configs.errors import UserError, printable
@@ -8,6 +9,13 @@ from configs.plugins import TRUST, trusted
 from dali_pipelines.store.ragged import Ragged
 from dali_pipelines.store.storage import is_url
 from dali_pipelines.store.table import Table
+
+
+def outside(table: Table) -> Iterator[str]:
+    """Yield the sources of videos that are not below the index's folder by their name alone."""
+    for source in Ragged(table.sources.values, table.sources.starts).texts():
+        if is_url(source) or source.startswith("/") or ".." in source.split("/"):
+            yield source
 
 
 def require_inside(table: Table, root: str | Path) -> None:
@@ -19,9 +27,8 @@ def require_inside(table: Table, root: str | Path) -> None:
     if made_at and made_at in (os.path.abspath(root), os.path.realpath(root)):
         return
     allowed = tuple(f"{place.rstrip('/')}/" for place in (*trusted(), root))
-    for source in Ragged(table.sources.values, table.sources.starts).texts():
-        elsewhere = is_url(source) or source.startswith("/")
-        if ".." in source.split("/") or (elsewhere and not source.startswith(allowed)):
+    for source in outside(table):
+        if ".." in source.split("/") or not source.startswith(allowed):
             made = f" for {printable(made_at)}" * bool(made_at)
             raise UserError(
                 f"the index of {root} was made elsewhere{made}, and names a video outside of it: {printable(source)}. "

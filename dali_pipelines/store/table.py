@@ -43,7 +43,7 @@ class Table:
         formats, format_ids: texts such as "h264 yuv420p mp4", codec, pixel format, container; (N,), places among them.
         names, sources, software_only: texts, as in `Record`. No `software_only` in an index of the first version.
         fragments: uint8, the table of each video's fragments (`units`).
-        made_at: one text, the folder that the index was written into; None where it was not written, or long ago.
+        made_at: one text, the folder that an index was written into; None where all its videos lie below it.
         origin: the file in which the columns are mapped. A pickle is then its path.
     """
 

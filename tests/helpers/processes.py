@@ -95,6 +95,7 @@ def _fork(_: str, command: Sequence[str], fds: Sequence[int]) -> int:
         return pid
     try:  # pytest captures output and errors in these places
         util.spawnv_passfds = SPAWN
+        vars(forkserver)["_forkserver"].__init__()  # else its lock is held for ever here
         faulthandler.disable()
         sys.stdout, sys.stderr = (os.fdopen(fd, "w", closefd=False) for fd in (1, 2))
         sys.excepthook, sys.unraisablehook = sys.__excepthook__, sys.__unraisablehook__

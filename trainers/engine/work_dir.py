@@ -103,7 +103,7 @@ def set_aside(work_dir: Path, names: Sequence[str]) -> Path:
     while (folder := work_dir / f"earlier_{number}").exists():
         number += 1
     folder.mkdir()
-    for name in reversed(names):  # `make_way` goes by the first ones: until they are moved, the rest is its to move
+    for name in names:
         if (work_dir / name).exists():
             (work_dir / name).rename(folder / Path(name).name)
     return folder
