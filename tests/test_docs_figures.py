@@ -56,6 +56,7 @@ def test_faults_that_were_injected():
         "SIGKILL to a worker of the loader": "SIGKILL to a random worker",
         "a full or read-only disk": ("full disk: ", "disk filled"),
         "ranks and workers changed": "ranks ",
+        "damaged videos": "damaged videos: ",
     }
     shown = {fault.split(",")[0]: int(times.replace(",", "")) for fault, (times,) in rows("training", "fault").items()}
     assert len(shown) == len(beginnings)
