@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from configs import plugins
 from configs.errors import UserError
 from configs.load import dump, parse
 from nets.backbones import create
@@ -16,6 +17,13 @@ from trainers.commands import finetune, pretrain
 from trainers.engine import checkpoint
 from trainers.weights import classifier_weights, clip_facts, load, read
 from trainers.weights.export import export
+
+
+@pytest.fixture(autouse=True)
+def no_package_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No earlier test of this process has trusted one."""
+    monkeypatch.setattr(plugins, "_named", set())
+
 
 CLASSIFIER = """
 task: recognition
