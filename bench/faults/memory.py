@@ -55,7 +55,7 @@ def loader_memory(index: Index, batches: int) -> Row:
             "mib_per_1000_batches": round(slope * 1000, 2),
             "most_files": int(files.max()),
             "curve": [[number, round(mib, 1)] for number, mib in zip(at.tolist(), memory.tolist(), strict=True)],
-            "curve_of": ["batches", "MiB (PSS and swap of all processes)"],
+            "curve_of": ["batches", "MiB of all processes, without files"],
         },
     )
 

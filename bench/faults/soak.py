@@ -78,7 +78,7 @@ def inject(scale: float, folder: Path) -> Iterator[Row]:
             "mib_per_hour": round(per_s * 3600, 2),
             "most_files": int(files.max()),
             "curve": [[round(seconds[i]), round(memory[i]), int(files[i]), int(processes[i])] for i in shown],
-            "curve_of": ["seconds", "MiB (PSS and swap of all processes)", "open files", "processes"],
+            "curve_of": ["seconds", "MiB of all processes, without files", "open files", "processes"],
         },
     )
 
@@ -91,13 +91,18 @@ def fit(at: np.ndarray, memory: np.ndarray) -> tuple[float, float]:
 
 
 def usage(pid: int) -> tuple[float, int, int]:
-    """Return a run's memory in MiB, swapped pages too and each shared one once, its open files, and its processes."""
-    memory = files = processes = 0
+    """Return a run's memory in MiB, its open files, and its processes.
+
+    A page that several processes share counts once. Pages of files, such as torch's libraries, do not count: whoever
+    else on the machine has them open changes a process's part of them.
+    """
+    kib = files = processes = 0
     with suppress(psutil.NoSuchProcess):
         for process in (run := psutil.Process(pid), *run.children(recursive=True)):
-            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-                used = process.memory_full_info()
-                memory += used.pss + used.swap
+            with suppress(psutil.NoSuchProcess, psutil.AccessDenied, OSError):
+                lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()[1:]
+                facts = {name: int(size.split()[0]) for name, size in (line.split(":") for line in lines)}
+                kib += sum(facts[name] for name in ("Pss_Anon", "Pss_Shmem", "SwapPss"))
                 files += process.num_fds()
                 processes += 1
-    return memory / 2**20, files, processes
+    return kib / 2**10, files, processes
