@@ -1,6 +1,5 @@
 """Commands in processes in which all is imported: a server forks itself, 0.1 s of CPU time instead of 4 s."""
 
-import multiprocessing
 import os
 import sys
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+from bench.faults.fork import become_command
 from configs import command
 from configs.errors import run_command
 from dali_pipelines import worker
@@ -52,14 +52,10 @@ def run(words: str, folder: Path) -> tuple[int | None, str]:
 
 def _be(argv: list[str], folder: Path) -> None:
     """Be a command, in a process in which all is imported."""
-    with (folder / OUTPUT).open("w") as file:
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(file.fileno(), stream.fileno())
+    become_command(["clipfeed", *argv], folder / OUTPUT, anew=True)
     os.chdir(folder)
-    multiprocessing.process._parent_process = None  # type: ignore[attr-defined]  # workers have a parent, commands none
     worker.CONTEXT = get_context("fork")  # type: ignore[assignment]  # no thread and no GPU was used before it
     vars(export)["program"] = _traced_once(program, folder)
-    sys.argv = ["clipfeed", *argv]
     if argv[0] in SCRIPTS:
         del sys.argv[1]
         run_command(SCRIPTS[argv[0]])

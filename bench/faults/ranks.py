@@ -5,21 +5,21 @@ import os
 import random
 import shutil
 import socket
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from itertools import cycle, islice
-from multiprocessing import forkserver, get_context, process
+from multiprocessing import forkserver, get_context
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
 
 from bench.data import bench_store
+from bench.faults.fork import become_command
 from bench.faults.row import Row
+from bench.faults.same import same
 from bench.faults.workers import digest, started_by
 from configs.errors import run_cli
 from dali_pipelines import worker
@@ -268,29 +268,12 @@ class Run:
         mine, theirs = (checkpoint.find(run.folder / CHECKPOINTS, "auto") for run in (self, other))
         assert mine
         assert theirs
-        return mine["step"] == theirs["step"] and all(
-            same_bits(mine[part], theirs[part]) for part in ("model", "optimizer")
-        )
-
-
-def same_bits(a: Any, b: Any) -> bool:
-    """Tell whether trees of tensors are the same."""
-    if isinstance(a, torch.Tensor):
-        return a.dtype == b.dtype and torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same_bits(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same_bits, a, b))
-    return bool(a == b)
+        return all(same(mine, theirs, part) for part in ("step", "model", "optimizer"))
 
 
 def be_rank(argv: list[str], env: dict[str, str], folder: Path) -> None:
     """Be a rank of `clipfeed pretrain`, whose workers are forked too."""
-    with (folder / "output.txt").open("a") as file:
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(file.fileno(), stream.fileno())
+    become_command(["pretrain.py", *argv], folder / "output.txt")
     os.environ |= env
-    process._parent_process = None  # type: ignore[attr-defined]  # workers have a parent, commands none
     worker.CONTEXT = get_context("forkserver")
-    sys.argv = ["pretrain.py", *argv]
     run_cli(pretrain.main)

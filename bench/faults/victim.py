@@ -6,7 +6,6 @@ A server imports all once and forks itself for each command: 0.1 s of CPU time i
 import functools
 import json
 import mmap
-import multiprocessing
 import os
 import random
 import runpy
@@ -22,6 +21,7 @@ from typing import Any
 
 import torch
 
+from bench.faults.fork import become_command
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store import files
 from trainers.commands import finetune, pretrain
@@ -163,15 +163,11 @@ def start(
 def _be(argv: list[str], output: Path, board: Path, aim: str, nth: int, afresh: bool) -> None:
     os.setsid()
     os.sched_setaffinity(0, {random.SystemRandom().choice([*os.sched_getaffinity(0)])})  # one thread for the network
-    with output.open("a") as file:
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(file.fileno(), stream.fileno())
+    become_command(argv, output)
     if afresh:
         os.execv(sys.executable, [sys.executable, *argv])
-    multiprocessing.process._parent_process = None  # type: ignore[attr-defined]  # workers have a parent, commands none
     began, marks = time.monotonic(), Marks(Board(board), aim, nth)
     marks.mark_all()
-    sys.argv = argv
     try:
         runpy.run_path(argv[0], run_name="__main__")
     finally:

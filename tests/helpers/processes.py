@@ -6,7 +6,6 @@ of 4 s. Each process is a test's own: it may be killed, and leaves nothing to th
 
 import faulthandler
 import importlib
-import multiprocessing
 import os
 import runpy
 import sys
@@ -18,6 +17,8 @@ from multiprocessing import connection, forkserver, get_context, resource_tracke
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from unittest import mock
+
+from bench.faults.fork import become_command
 
 PRELOAD = [
     "dali_pipelines.demo_data",
@@ -78,11 +79,7 @@ def join(processes: Sequence[ForkServerProcess], grace: float = TIMEOUT) -> list
 
 def run_command(argv: list[str], output: Path) -> None:
     """Be the script `argv[0]`, printing to a file."""
-    with output.open("a") as file:
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(file.fileno(), stream.fileno())
-    multiprocessing.process._parent_process = None  # type: ignore[attr-defined]  # workers have a parent, commands none
-    sys.argv = argv
+    become_command(argv, output)
     sys.path.insert(0, str(Path(argv[0]).parent))
     runpy.run_path(argv[0], run_name="__main__")
 

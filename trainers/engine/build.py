@@ -11,7 +11,7 @@ from dali_pipelines.tasks import Task
 from nets.backbones import BACKBONES
 from nets.tasks import Pretext
 from trainers.engine.distributed import Ranks, wrap
-from trainers.engine.identity import dataset_facts, options, versions, video_digests
+from trainers.engine.identity import more_digests, options, versions, video_digests
 from trainers.engine.loggers import LOGGERS
 from trainers.engine.optimizers import OPTIMIZERS, make_optimizer
 from trainers.engine.pictures import draw
@@ -77,7 +77,7 @@ def build_run(
         **video_digests(loader.index),
         **(identity or {}),
     }
-    ranks.require_same(lambda: options(config) | dataset_facts(loader.index) | versions() | fixed)
+    ranks.require_same(lambda: options(config) | more_digests(loader.index) | versions() | fixed)
     if len(loader) < config.train.accumulate:
         raise UserError(
             f"{loader.index.root} has {len(loader.index)} videos, fewer than one global batch of "

@@ -33,9 +33,12 @@ def video_digests(index: Index) -> dict[str, str]:
 
 def dataset_facts(index: Index) -> dict[str, object]:
     """Return what ranks must agree on: the number of videos, and digests of all that the index says of them."""
+    return {"videos": len(index), **video_digests(index), **more_digests(index)}
+
+
+def more_digests(index: Index) -> dict[str, object]:
+    """Return digests of what `video_digests` leaves out: a run may go on with other ones, ranks may not differ."""
     return {
-        "videos": len(index),
-        **video_digests(index),
         "videos.labels": _digest(index.labels, Ragged.of_texts(index.class_names)),
         "videos.sizes": _digest(index.sizes_WH, index.fps),
         "videos.places": _digest(index.init_sizes, index.sources, index.fragments),
