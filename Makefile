@@ -14,7 +14,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= LD_LIBRARY_PATH="$$($(BIN)/python -m tests.he
 install: $(VENV)/.installed
 
 # The stamp is written last, so that an install that broke off starts again.
-$(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
+$(VENV)/.installed: setup.cfg setup.py pyproject.toml constraints.txt dali_pipelines/kernels/kernels.c
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "clipfeed needs Python 3.11 or later: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'

@@ -10,7 +10,7 @@ from nvidia.dali.pipeline import Pipeline
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
 from dali_pipelines.datasets.open import Dataset
-from dali_pipelines.decode.rgb import Region
+from dali_pipelines.decode.cut import Region
 from dali_pipelines.pixels.crop import CropResize
 from dali_pipelines.pixels.operation import Plan, Schema, View
 from dali_pipelines.pixels.program import Program, consecutive_views

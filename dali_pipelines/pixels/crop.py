@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from nvidia.dali import fn, types
 from nvidia.dali.data_node import DataNode
 
+from dali_pipelines.decode.cut import Region
 from dali_pipelines.decode.dali import MINIBATCH
-from dali_pipelines.decode.rgb import Region
 from dali_pipelines.pixels.operation import Crop, Nodes, Plan, Schema, View
 from dali_pipelines.plan.boxes import Box
 

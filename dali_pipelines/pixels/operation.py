@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from nvidia.dali.data_node import DataNode
 
-from dali_pipelines.decode.rgb import Planes, Region
+from dali_pipelines.decode.cut import Region
 
 Schema = dict[str, tuple[tuple[int, ...], str]]
 """Name -> per-sample shape and dtype."""
@@ -60,7 +60,7 @@ class View:
 
 
 class Operation(ABC):
-    """One step of a view. Subclass `Crop`, `PlaneOperation` or `ClipOperation`, or this for what only DALI does."""
+    """One step of a view. Subclass `Crop` or `ClipOperation`, or this for what only DALI does."""
 
     geometric = False
     """Whether it only moves pixels, so that the host does it for a GPU too: fewer bytes travel."""
@@ -68,7 +68,7 @@ class Operation(ABC):
     @property
     def on_host(self) -> bool:
         """Whether `host` can execute it."""
-        return isinstance(self, Crop | PlaneOperation | ClipOperation)
+        return isinstance(self, Crop | ClipOperation)
 
     @abstractmethod
     def schema(self, *, views: int, frames: int) -> Schema:
@@ -91,16 +91,8 @@ class Crop(Operation):
         """Return what the decoder is to cut out."""
 
 
-class PlaneOperation(Operation):
-    """A change of single frames, which the host makes while R, G and B are apart: NumPy is fastest then."""
-
-    @abstractmethod
-    def host(self, planes: Planes, plan: Plan, view: View, t: int) -> Planes:
-        """Return frame `t` of the view after this operation; `planes` are not written to."""
-
-
 class ClipOperation(Operation):
-    """A change of a whole clip, or of packed pixels."""
+    """A change of pixels that the host can make too."""
 
     @abstractmethod
     def host(self, clip: NDArray[np.uint8], plan: Plan, view: View) -> None:

@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 from nvidia.dali import fn, math, types
 from nvidia.dali.data_node import DataNode
 
+from dali_pipelines import kernels
 from dali_pipelines.pixels.device import to_device_of
 from dali_pipelines.pixels.operation import ClipOperation, Nodes, Plan, Schema, View
 from dali_pipelines.plan.patches import Patches
-
-Image = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -99,27 +98,16 @@ class PastePatches(ClipOperation):
         }
 
     def host(self, clip: NDArray[np.uint8], plan: Plan, view: View) -> None:
-        rows = clip.reshape(*clip.shape[:2], -1)  # the channels side by side: NumPy is fast on long rows
         regions = zip(plan["patch_start"].tolist(), plan["patch_shape"].tolist(), plan["patch_mask"], strict=True)
         cuts = [  # of all patches, before anything is pasted
             np.dstack([clip[frame, y : y + height, x : x + width], mask[:height, :width]]).astype(np.float32)
             for (frame, y, x), (_, height, width), mask in regions
         ]
-        for cut, boxes, opacities in zip(cuts, plan["patch_box"].tolist(), plan["patch_opacity"], strict=True):
-            sized: dict[tuple[int, int], tuple[Image, Image]] = {}
-            for frame, (y, x, height, width) in enumerate(boxes):
-                if opacities[frame] == 0:
-                    continue
-                if (height, width) not in sized:
-                    warped = _resized(cut, height, width)
-                    sized[height, width] = warped[..., :3].reshape(height, -1), warped[..., 3].repeat(3, axis=1)
-                pixels, alpha = sized[height, width]
-                below = rows[frame, y : y + height, 3 * x : 3 * (x + width)]
-                blend = pixels - below
-                blend *= alpha * opacities[frame]
-                blend += below
-                blend += np.float32(0.5)  # the cast cuts off
-                below[...] = blend
+        for cut, boxes, opacities in zip(cuts, plan["patch_box"].tolist(), plan["patch_opacity"].tolist(), strict=True):
+            for below, (y, x, height, width), opacity in zip(clip, boxes, opacities, strict=True):
+                if opacity:
+                    at, share = _between(*cut.shape[:2], height, width)
+                    kernels.paste(cut, at, share, opacity, below[y : y + height, x : x + width])
 
     def dali(self, clip: DataNode, plan: Nodes, view: View) -> DataNode:
         """Paste without `multi_paste`.
@@ -171,26 +159,16 @@ def _inside(plan: Nodes, patch: int, canvas: DataNode) -> DataNode:
     return plan["patch_rows"][patch, :, : canvas[0]] * plan["patch_columns"][patch, :, :, : canvas[1]]
 
 
-def _resized(image: Image, height: int, width: int) -> Image:
-    """Scale (H, W, 4) to (height, width, 4), bilinear between the centers of pixels; beyond those they repeat."""
-    first, second, share = _neighbors(len(image), height)
-    flat = image.reshape(len(image), -1)
-    image = _between(flat.take(first, 0), flat.take(second, 0), share[:, None]).reshape(height, -1, 4)
-    first, second, share = _neighbors(image.shape[1], width)
-    left, right = (image.take(which, 1).reshape(height, -1) for which in (first, second))
-    return _between(left, right, share.repeat(4)).reshape(height, width, 4)
-
-
-def _between(first: Image, second: Image, share: Image) -> Image:
-    second -= first
-    second *= share
-    second += first
-    return second
-
-
 @lru_cache(maxsize=4096)
-def _neighbors(length: int, size: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Image]:
-    """Return, for each of `size` pixels made of `length`, the two it lies between and how far it is from the first."""
-    place = np.clip((np.arange(size) + 0.5) * (length / size) - 0.5, 0, length - 1)
-    first = place.astype(np.intp)
-    return first, np.minimum(first + 1, length - 1), (place - first).astype(np.float32)
+def _between(height: int, width: int, *size: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Return, for each row and then each column of a box of `size`, made of a patch, where it lies.
+
+    Between the centers of that pixel of the patch and the next one, and how far from the first; beyond them, at it.
+    """
+    places = [
+        np.clip((np.arange(made) + 0.5) * (length / made) - 0.5, 0, length - 1)
+        for length, made in zip((height, width), size, strict=True)
+    ]
+    place = np.concatenate(places)
+    at = place.astype(np.int32)
+    return at, (place - at).astype(np.float32)

@@ -12,15 +12,14 @@ from numpy.typing import NDArray
 from nvidia.dali import fn
 from nvidia.dali.data_node import DataNode
 
+from dali_pipelines.decode.cut import Cutter, Region
 from dali_pipelines.decode.frames import decode_each, decode_rgb
-from dali_pipelines.decode.rgb import Region, RgbConverter
 from dali_pipelines.pixels.normalize import normalize
 from dali_pipelines.pixels.operation import (
     ClipOperation,
     Nodes,
     Operation,
     Plan,
-    PlaneOperation,
     Schema,
     View,
 )
@@ -85,30 +84,23 @@ class Program:
         """
         if not steps:
             return decode_rgb(clip)
-        converters = [RgbConverter(region) for region in self.regions(plan)]
-        on_planes = [[op for op in view.operations[1:steps] if isinstance(op, PlaneOperation)] for view in self.views]
-        shown: dict[int, dict[int, list[int]]] = {}  # frame of the clip -> number of the view -> places in it
+        cutters = [Cutter(region) for region in self.regions(plan)]
+        shown: dict[int, dict[int, list[int]]] = {}  # frame of the clip -> number of the view -> its places
         for view in self.views:
-            for t, number in enumerate(clip.frames[view.places].tolist()):
-                shown.setdefault(number, {}).setdefault(view.index, []).append(t)
+            for place, number in enumerate(clip.frames[view.places].tolist(), start=view.first):
+                shown.setdefault(number, {}).setdefault(view.index, []).append(place)
         pixels = np.empty((self.frames, self.size, self.size, 3), np.uint8)
 
         def show(number: int, frame: VideoFrame) -> None:
-            for index, times in shown[number].items():
-                view, converted = self.views[index], converters[index](frame)
-                for t in times:
-                    planes = converted
-                    for operation in on_planes[index]:
-                        planes = operation.host(planes, plan, view, t)
-                    picture = pixels[view.first + t]
-                    for channel, plane in enumerate(planes):
-                        picture[..., channel] = plane
+            for index, (first, *others) in shown[number].items():
+                cutters[index](frame, pixels[first])
+                pixels[others] = pixels[first]
 
         decode_each(clip, shown, show)
         for view in self.views:
             for operation in view.operations[1:steps]:
-                if isinstance(operation, ClipOperation):
-                    operation.host(pixels[view.places], plan, view)
+                assert isinstance(operation, ClipOperation)
+                operation.host(pixels[view.places], plan, view)
         return pixels
 
     def dali(self, frames: DataNode, plan: Nodes, *, steps: int = 0) -> dict[str, DataNode]:
@@ -167,10 +159,7 @@ def views_of_same_frames(count: int, length: int, *operations: Operation, normal
 
 def _leading(operations: Sequence[Operation], *, gpu: bool) -> int:
     """Return how many of a view's operations, from the first on, the host can and should execute."""
-    packed = False
     for count, operation in enumerate(operations):
-        packed |= isinstance(operation, ClipOperation)
-        late = packed and isinstance(operation, PlaneOperation)  # its planes are packed by then
-        if late or not operation.on_host or (gpu and not operation.geometric):
+        if not operation.on_host or (gpu and not operation.geometric):
             return count
     return len(operations)

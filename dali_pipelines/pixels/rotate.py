@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 from nvidia.dali import fn, types
 from nvidia.dali.data_node import DataNode
 
-from dali_pipelines.decode.rgb import Planes
+from dali_pipelines import kernels
 from dali_pipelines.pixels.conditional import apply_where
-from dali_pipelines.pixels.operation import Nodes, Plan, PlaneOperation, Schema, View
+from dali_pipelines.pixels.operation import ClipOperation, Nodes, Plan, Schema, View
 
 
-class Rot90(PlaneOperation):
+class Rot90(ClipOperation):
     """Rotate by quarter turns, as numpy's rot90. Plan: `rot90`, float32 (views,), how many."""
 
     geometric = True
@@ -20,15 +20,15 @@ class Rot90(PlaneOperation):
     def schema(self, *, views: int, frames: int) -> Schema:
         return {"rot90": ((views,), "float32")}
 
-    def host(self, planes: Planes, plan: Plan, view: View, t: int) -> Planes:
-        turns = int(plan["rot90"][view.index])
-        return [np.rot90(plane, turns) for plane in planes] if turns else planes
+    def host(self, clip: NDArray[np.uint8], plan: Plan, view: View) -> None:
+        if turns := int(plan["rot90"][view.index]):
+            kernels.gather(clip, _turned(clip.shape[1], turns))
 
     def dali(self, clip: DataNode, plan: Nodes, view: View) -> DataNode:
         return _rotate(clip, plan["rot90"][view.index] * np.float32(90))
 
 
-class Rotate(PlaneOperation):
+class Rotate(ClipOperation):
     """Rotate by any angle; corners that open are black. Plan: `degrees`, float32 (views,)."""
 
     geometric = True
@@ -36,12 +36,9 @@ class Rotate(PlaneOperation):
     def schema(self, *, views: int, frames: int) -> Schema:
         return {"degrees": ((views,), "float32")}
 
-    def host(self, planes: Planes, plan: Plan, view: View, t: int) -> Planes:
-        degrees = float(plan["degrees"][view.index])
-        if not degrees:
-            return planes
-        sources = _sources(len(planes[0]), degrees)
-        return [np.append(plane, np.uint8(0)).take(sources) for plane in planes]
+    def host(self, clip: NDArray[np.uint8], plan: Plan, view: View) -> None:
+        if degrees := float(plan["degrees"][view.index]):
+            kernels.gather(clip, _rotated(clip.shape[1], degrees))
 
     def dali(self, clip: DataNode, plan: Nodes, view: View) -> DataNode:
         return _rotate(clip, plan["degrees"][view.index] * np.float32(1))
@@ -54,12 +51,17 @@ def _rotate(clip: DataNode, degrees: DataNode) -> DataNode:
     return apply_where(degrees != np.float32(0), clip, rotated, degrees)
 
 
-@lru_cache(maxsize=8)  # the frames of a view share it
-def _sources(size: int, degrees: float) -> NDArray[np.intp]:
-    """Return for each pixel the flat position of the one that lands on it, size * size where none does."""
+@lru_cache(maxsize=8)
+def _turned(size: int, turns: int) -> NDArray[np.int32]:
+    """Return for each pixel the position of the one that lands on it, counted row by row."""
+    return np.ascontiguousarray(np.rot90(np.arange(size * size, dtype=np.int32).reshape(size, size), turns))
+
+
+def _rotated(size: int, degrees: float) -> NDArray[np.int32]:
+    """Return the same for any angle, -1 where no pixel lands."""
     middle = np.arange(size) + 0.5 - size / 2
     sine, cosine = np.sin(np.radians(degrees)), np.cos(np.radians(degrees))
-    x = np.floor(middle * cosine - middle[:, None] * sine + size / 2).astype(int)
-    y = np.floor(middle * sine + middle[:, None] * cosine + size / 2).astype(int)
+    x = np.floor(middle * cosine - middle[:, None] * sine + size / 2).astype(np.int32)
+    y = np.floor(middle * sine + middle[:, None] * cosine + size / 2).astype(np.int32)
     inside = (x >= 0) & (x < size) & (y >= 0) & (y < size)
-    return np.where(inside, y * size + x, size * size)
+    return np.where(inside, y * np.int32(size) + x, np.int32(-1))

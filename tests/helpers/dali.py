@@ -6,7 +6,7 @@ import numpy as np
 from nvidia.dali import fn, pipeline_def
 from nvidia.dali.data_node import DataNode
 
-from dali_pipelines.pixels.operation import ClipOperation, Operation, Plan, PlaneOperation, View
+from dali_pipelines.pixels.operation import ClipOperation, Operation, Plan, View
 
 
 def run_graph(
@@ -55,14 +55,8 @@ def in_dali(
     return run_graph(lambda n: operation.dali(n["clip"], n, view), samples, {"clip": "FHWC"}, device)
 
 
-def on_host(
-    operation: PlaneOperation | ClipOperation, clip: np.ndarray, plan: Plan, *, view: View | None = None
-) -> np.ndarray:
-    """Execute an operation on a clip, uint8 (T, H, W, 3), by NumPy."""
-    view = view or View(len(clip), (operation,))
-    if isinstance(operation, ClipOperation):
-        changed = clip.copy()
-        operation.host(changed, plan, view)
-        return changed
-    planes = (operation.host(list(np.moveaxis(frame, -1, 0)), plan, view, t) for t, frame in enumerate(clip))
-    return np.stack([np.stack(of_frame, axis=-1) for of_frame in planes])
+def on_host(operation: ClipOperation, clip: np.ndarray, plan: Plan, *, view: View | None = None) -> np.ndarray:
+    """Execute an operation on a clip, uint8 (T, H, W, 3), on the host."""
+    changed = clip.copy()
+    operation.host(changed, plan, view or View(len(clip), (operation,)))
+    return changed

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from dali_pipelines.decode.rgb import Region
+from dali_pipelines.decode.cut import Region
 from dali_pipelines.pixels.crop import CropBox, CropResize
 from dali_pipelines.pixels.operation import View
 from dali_pipelines.plan.boxes import random_box

@@ -11,14 +11,15 @@ import torch
 from nvidia.dali import fn, types
 from torch.nn.functional import interpolate
 
+from dali_pipelines import kernels
+from dali_pipelines.decode.cut import Cutter, Region
 from dali_pipelines.decode.frames import decode_rgb
-from dali_pipelines.decode.rgb import Region, RgbConverter
 from dali_pipelines.pipeline import build_pipeline
 from dali_pipelines.pixels.blur import GaussianBlur
 from dali_pipelines.pixels.color import BrightnessContrast, Recolor
 from dali_pipelines.pixels.crop import CropBox, CropResize
 from dali_pipelines.pixels.normalize import NORMALIZATIONS
-from dali_pipelines.pixels.operation import PlaneOperation
+from dali_pipelines.pixels.operation import ClipOperation
 from dali_pipelines.pixels.program import consecutive_views, views_of_same_frames
 from dali_pipelines.pixels.rotate import Rot90
 from dali_pipelines.plan import color_map
@@ -145,6 +146,17 @@ def test_a_gpu_gets_frames_that_are_cut_and_does_the_rest_itself(store, name, ar
     assert any((here != there).any() for here, there in pairs)
 
 
+@pytest.mark.skipif(kernels.NATIVE is None, reason="there is no compiled library to go without")
+@pytest.mark.parametrize("name", TASKS)
+def test_a_sample_has_the_same_bits_without_the_compiled_library(store, name, monkeypatch):
+    made = source(store, TASKS[name], host=True)
+    samples = [made.read(epoch, 1) for epoch in range(2)]
+    monkeypatch.setattr(kernels, "NATIVE", None)
+    for epoch, sample in enumerate(samples):
+        for ours, theirs in zip(sample, made.read(epoch, 1), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
 def test_dali_gets_bytes_whatever_the_host_could_do(store):
     dali = SampleSource(store, TASKS["moco"], Order(2, 2, 0, 1, 0, shuffle=True), media="encoded")
     assert {"crop_start", "crop_end", "frames", "order"} <= set(dali.names)
@@ -156,7 +168,6 @@ def test_the_host_executes_what_it_can_up_to_the_first_operation_that_it_cannot(
     assert consecutive_views([4], *full).host_steps(gpu=False) == 4
     assert consecutive_views([4], *full).host_steps(gpu=True) == 2
     assert consecutive_views([4], full[0], BrightnessContrast(), Recolor()).host_steps(gpu=False) == 1
-    assert consecutive_views([4], full[0], GaussianBlur(), Recolor()).host_steps(gpu=False) == 2  # planes are packed
     assert consecutive_views([4], CropBox(32, inside=False), Recolor()).host_steps(gpu=False) == 0
     assert views_of_same_frames(2, 4, *full).host_steps(gpu=False) == 0
 
@@ -185,7 +196,10 @@ def test_the_binary_and_the_host_have_the_same_part_of_the_same_frames(tmp_path)
     )
     output = run_ffmpeg("-i", path, "-vf", chain, "-f", "rawvideo", "-pix_fmt", "rgb24", "-")
     theirs = np.frombuffer(output, np.uint8).reshape(12, 64, 64, 3)[[5, 0, 11]]
-    assert np.abs(got.astype(int) - theirs).max() <= 1
+    inside = slice(2, -2)  # at the border of the cut FFmpeg knows of no chroma beyond it
+    difference = np.abs(got.astype(int) - theirs)[:, inside, inside]
+    assert difference.max() <= 1
+    assert difference.mean() < 0.01
 
 
 @pytest.mark.parametrize("codec", ["h264", "mjpeg", "vp9"])
@@ -201,7 +215,9 @@ def test_views_that_share_frames_have_each_its_own_part_of_each_of_its_frames(tm
     shown = zip(frames, np.repeat(np.arange(3), lengths).tolist(), got, strict=True)
     for number, view, picture in shown:
         region = Region(box=BOXES[view], size=48, mirror=mirror[view], cubic=True)
-        np.testing.assert_array_equal(picture, np.stack(RgbConverter(region)(pictures[number]), axis=-1))
+        expected = np.empty((48, 48, 3), np.uint8)
+        Cutter(region)(pictures[number], expected)
+        np.testing.assert_array_equal(picture, expected)
     assert (got[7] == got[9]).all()
     assert len({got[place].tobytes() for place in (0, 6, 7)}) == 3  # one frame, three parts
 
@@ -272,14 +288,14 @@ def test_views_of_the_same_frames_have_all_of_them():
 # An operation is one class.
 
 
-class Solarize(PlaneOperation):
+class Solarize(ClipOperation):
     """Invert the pixels of a view from a level on. Plan: `threshold`, float32 (views,)."""
 
     def schema(self, *, views, frames):
         return {"threshold": ((views,), "float32")}
 
-    def host(self, planes, plan, view, t):
-        return [np.where(plane >= plan["threshold"][view.index], 255 - plane, plane) for plane in planes]
+    def host(self, clip, plan, view):
+        np.subtract(255, clip, out=clip, where=clip >= plan["threshold"][view.index])
 
     def dali(self, clip, plan, view):
         above = fn.cast(clip >= plan["threshold"][view.index], dtype=types.UINT8)

@@ -1,0 +1,82 @@
+"""A part of a decoded frame: cut out, scaled and mirrored in Y, Cb and Cr, and made RGB last."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange
+from numpy.typing import NDArray
+
+from dali_pipelines.decode.planes import rgb_matrix
+from dali_pipelines.decode.rgb import RgbConverter, plane_arrays
+from dali_pipelines.kernels import Cut
+from dali_pipelines.kernels.axis import Axis, axis
+
+ONE = (1, 1)
+SUBSAMPLED = {"420": (2, 2), "422": (1, 2), "444": ONE}
+"""Rows and columns of luma for one of chroma."""
+FORMATS = {f"yuv{full}{kind}p": (steps, bool(full)) for kind, steps in SUBSAMPLED.items() for full in ("", "j")}
+"""FFmpeg's names of the formats whose planes are cut as they are -> that, and whether the range is full by its name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """A part of a picture, scaled to a square.
+
+    Attributes:
+        box: y, x, height, width in pixels of the source picture.
+        size: side of the square, pixels.
+        mirror: left to right, after scaling.
+        cubic: bicubic instead of bilinear; both are antialiased, as in PIL.
+    """
+
+    box: tuple[int, int, int, int]
+    size: int
+    mirror: bool = False
+    cubic: bool = False
+
+
+class Cutter:
+    """Cut one region out of frames; BT.601 whatever the tag says, the range tag is honored.
+
+    Luma and chroma are scaled apart, chroma centered, so the rounding to RGB comes last. No luma beyond the box is
+    read; chroma is, as if the whole frame had become RGB first.
+    """
+
+    def __init__(self, region: Region) -> None:
+        self.region = region
+        self._to_rgb = RgbConverter()
+        self._kind: tuple[object, ...] = ()
+        self._cut: Cut
+
+    def __call__(self, frame: VideoFrame, out: NDArray[np.uint8]) -> None:
+        """Write the region to `out`, uint8 (size, size, 3); ValueError when the frame is too small for it."""
+        kind = frame.width, frame.height, frame.format.name, frame.color_range
+        if kind != self._kind:
+            self._cut, self._kind = self._made(frame), kind
+        self._cut(plane_arrays(frame) if frame.format.name in FORMATS else self._to_rgb(frame), out)
+
+    def _made(self, frame: VideoFrame) -> Cut:
+        y, x, height, width = self.region.box
+        if not (0 <= y < y + height <= frame.height and 0 <= x < x + width <= frame.width):
+            raise ValueError(
+                f"a box of {width}x{height} at ({x}, {y}) does not fit into a frame of {frame.width}x{frame.height}"
+            )
+        if frame.format.name not in FORMATS:
+            return Cut(self._axes(frame) * 3, np.eye(3, 4, dtype=np.float32))
+        steps, full = FORMATS[frame.format.name]
+        matrix = rgb_matrix(full_range=full or frame.color_range == ColorRange.JPEG)
+        return Cut(self._axes(frame) + self._axes(frame, steps) * 2, matrix)
+
+    def _axes(self, frame: VideoFrame, steps: tuple[int, int] | None = None) -> list[Axis]:
+        """Return y and x of luma or RGB; or of chroma, with one sample for so many rows and columns of luma."""
+        y, x, height, width = self.region.box
+        axes = []
+        for start, extent, side, step, mirror in (
+            (y, height, frame.height, (steps or ONE)[0], False),
+            (x, width, frame.width, (steps or ONE)[1], self.region.mirror),
+        ):
+            low, high = (0, -(-side // step)) if steps else (start, start + extent)
+            place = start / step, extent / step, self.region.size
+            axes.append(axis(*place, low=low, high=high, cubic=self.region.cubic, mirror=mirror))
+        return axes

@@ -1,0 +1,242 @@
+/* What is done to pixels beside the decoder, compiled. reference.py does the same in NumPy, to the same bits: each sum
+ * has one order, there and here, and no multiplication is fused with an addition (-ffp-contract=off). */
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+const int version = 1; /* of the arguments of the functions that Python calls; see __init__.py */
+
+/* One version for each generation of processors; the loader of the library picks. */
+#if defined(__x86_64__) && defined(__gnu_linux__) && __GNUC__ >= 12
+#define VECTORIZED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#elif defined(__x86_64__) && defined(__gnu_linux__)
+#define VECTORIZED __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+#else
+#define VECTORIZED
+#endif
+
+/* How `size` pixels are made along one axis: each of groups of 4 neighbors. at: (groups, size), the first of the 4.
+ * weight: (4 groups, size). low, high: the span of pixels that any weight is for. */
+typedef struct {
+    const int32_t *at;
+    const float *weight;
+    int32_t groups, size, low, high;
+} Axis;
+
+typedef uint32_t Four __attribute__((aligned(1), may_alias));
+
+VECTORIZED
+static void across(const uint8_t *restrict row, const Axis *axis, float *restrict out)
+{
+    const int size = axis->size;
+    for (int group = 0; group < axis->groups; group++) {
+        const int32_t *restrict at = axis->at + (ptrdiff_t)group * size;
+        const float *restrict w0 = axis->weight + (ptrdiff_t)4 * group * size;
+        const float *restrict w1 = w0 + size, *restrict w2 = w1 + size, *restrict w3 = w2 + size;
+        for (ptrdiff_t i = 0; i < size; i++) {
+            const uint32_t four = *(const Four *)(row + at[i]); /* little-endian, as x86 and ARM are */
+            const float sum = w0[i] * (float)(int32_t)(four & 255) + w1[i] * (float)(int32_t)(four >> 8 & 255)
+                + w2[i] * (float)(int32_t)(four >> 16 & 255) + w3[i] * (float)(int32_t)(four >> 24);
+            out[i] = group ? out[i] + sum : sum;
+        }
+    }
+}
+
+VECTORIZED
+static void down(const float *restrict rows, const Axis *axis, int i, int width, float *restrict out)
+{
+    memset(out, 0, sizeof *out * width);
+    for (int k = 0; k < 4 * axis->groups; k++) {
+        const float weight = axis->weight[(ptrdiff_t)k * axis->size + i];
+        if (weight == 0)
+            continue;
+        const int32_t at = axis->at[(ptrdiff_t)(k / 4) * axis->size + i] + k % 4 - axis->low;
+        const float *restrict row = rows + (ptrdiff_t)at * width;
+        for (ptrdiff_t x = 0; x < width; x++)
+            out[x] += weight * row[x];
+    }
+}
+
+/* A part of a plane as (y->size, x->size); rows: room for y->high - y->low rows of it. */
+static void scaled(const uint8_t *plane, ptrdiff_t stride, const Axis *y, const Axis *x, float *out, float *rows)
+{
+    for (int row = y->low; row < y->high; row++)
+        across(plane + stride * row, x, rows + (ptrdiff_t)(row - y->low) * x->size);
+    for (int i = 0; i < y->size; i++)
+        down(rows, y, i, x->size, out + (ptrdiff_t)i * x->size);
+}
+
+static inline uint8_t rounded(float level)
+{
+    level = level < 0 ? 0 : level;
+    level = level > 255 ? 255 : level;
+    return (uint8_t)(int32_t)(level + 0.5f);
+}
+
+VECTORIZED
+static void mixed(const float *restrict a, const float *restrict b, const float *restrict c, const float *m, int count,
+                  uint8_t *restrict out)
+{
+    const float m0 = m[0], m1 = m[1], m2 = m[2], m3 = m[3], m4 = m[4], m5 = m[5];
+    const float m6 = m[6], m7 = m[7], m8 = m[8], m9 = m[9], m10 = m[10], m11 = m[11];
+    for (ptrdiff_t i = 0; i < count; i++) {
+        out[3 * i] = rounded(m0 * a[i] + m1 * b[i] + m2 * c[i] + m3);
+        out[3 * i + 1] = rounded(m4 * a[i] + m5 * b[i] + m6 * c[i] + m7);
+        out[3 * i + 2] = rounded(m8 * a[i] + m9 * b[i] + m10 * c[i] + m11);
+    }
+}
+
+/* planes, strides, axes: of 3 planes, axes as y and x of each. matrix: (3, 4). out: (size, size, 3).
+ * room: for 3 planes of the result, and for the rows of the highest part. */
+void cut(const uint8_t *const *planes, const int64_t *strides, const Axis *axes, const float *matrix, uint8_t *out,
+         float *room)
+{
+    const int count = axes[0].size * axes[1].size;
+    for (int p = 0; p < 3; p++)
+        scaled(planes[p], strides[p], axes + 2 * p, axes + 2 * p + 1, room + (ptrdiff_t)p * count,
+               room + (ptrdiff_t)3 * count);
+    mixed(room, room + count, room + 2 * (ptrdiff_t)count, matrix, count, out);
+}
+
+VECTORIZED
+static void recolored(uint8_t *restrict pixels, const float *m, int count)
+{
+    const float m0 = m[0], m1 = m[1], m2 = m[2], m3 = m[3], m4 = m[4], m5 = m[5];
+    const float m6 = m[6], m7 = m[7], m8 = m[8], m9 = m[9], m10 = m[10], m11 = m[11];
+    for (ptrdiff_t i = 0; i < count; i++) {
+        const float a = pixels[3 * i], b = pixels[3 * i + 1], c = pixels[3 * i + 2];
+        pixels[3 * i] = rounded(m0 * a + m1 * b + m2 * c + m3);
+        pixels[3 * i + 1] = rounded(m4 * a + m5 * b + m6 * c + m7);
+        pixels[3 * i + 2] = rounded(m8 * a + m9 * b + m10 * c + m11);
+    }
+}
+
+/* clip: (frames, count, 3), changed in place. matrices: (frames, 3, 4). */
+void recolor(uint8_t *clip, const float *matrices, int32_t frames, int32_t count)
+{
+    for (int t = 0; t < frames; t++)
+        recolored(clip + (ptrdiff_t)3 * count * t, matrices + 12 * t, count);
+}
+
+VECTORIZED
+static void summed(const uint8_t *restrict pixels, int count, int64_t *sums)
+{
+    uint32_t a = 0, b = 0, c = 0; /* enough for 16 million pixels */
+    for (ptrdiff_t i = 0; i < count; i++) {
+        a += pixels[3 * i];
+        b += pixels[3 * i + 1];
+        c += pixels[3 * i + 2];
+    }
+    sums[0] = a, sums[1] = b, sums[2] = c;
+}
+
+/* sums: (frames, 3), of each channel of a clip (frames, count, 3). */
+void sum(const uint8_t *clip, int32_t frames, int32_t count, int64_t *sums)
+{
+    for (int t = 0; t < frames; t++)
+        summed(clip + (ptrdiff_t)3 * count * t, count, sums + 3 * t);
+}
+
+/* clip: (frames, count, 3), changed in place. sources: (count,), -1 for black. room: for count + 1 pixels. */
+void gather(uint8_t *clip, const int32_t *sources, int32_t frames, int32_t count, uint8_t *room)
+{
+    memset(room, 0, 3); /* black */
+    for (int t = 0; t < frames; t++, clip += (ptrdiff_t)3 * count) {
+        memcpy(room + 3, clip, (size_t)3 * count);
+        for (ptrdiff_t i = 0; i < count; i++)
+            memcpy(clip + 3 * i, room + 3 * ((ptrdiff_t)sources[i] + 1), 3);
+    }
+}
+
+VECTORIZED
+static void weighted(const float *middle, ptrdiff_t step, const float *weights, int reach, int width,
+                     float *restrict out)
+{
+    for (ptrdiff_t x = 0; x < width; x++)
+        out[x] = middle[x] * weights[0];
+    for (int k = 1; k <= reach; k++) {
+        const float *before = middle - k * step, *after = middle + k * step, weight = weights[k];
+        for (ptrdiff_t x = 0; x < width; x++)
+            out[x] += (before[x] + after[x]) * weight;
+    }
+}
+
+VECTORIZED
+static void widened(const uint8_t *restrict in, int count, float *restrict out)
+{
+    for (ptrdiff_t i = 0; i < count; i++)
+        out[i] = in[i];
+}
+
+VECTORIZED
+static void narrowed(const float *restrict in, int count, uint8_t *restrict out)
+{
+    for (ptrdiff_t i = 0; i < count; i++)
+        out[i] = (uint8_t)(int32_t)(in[i] + 0.5f);
+}
+
+static int reflected(int at, int length)
+{
+    at = at < 0 ? -at : at;
+    return at < length ? at : 2 * (length - 1) - at;
+}
+
+static void blurred(uint8_t *picture, int height, int width, const float *weights, int reach, float *room)
+{
+    const ptrdiff_t row = 3 * (ptrdiff_t)width;
+    float *rows = room, *line = rows + (height + 2 * reach) * row, *out = line + row + 6 * reach;
+    for (int y = -reach; y < height + reach; y++)
+        widened(picture + reflected(y, height) * row, row, rows + (y + reach) * row);
+    for (int y = 0; y < height; y++) {
+        weighted(rows + (y + reach) * row, row, weights, reach, row, line + 3 * reach);
+        for (int x = 1; x <= reach; x++) {
+            memcpy(line + 3 * (reach - x), line + 3 * (reach + reflected(-x, width)), 3 * sizeof *line);
+            memcpy(line + 3 * (reach + width - 1 + x), line + 3 * (reach + reflected(width - 1 + x, width)),
+                   3 * sizeof *line);
+        }
+        weighted(line + 3 * reach, 3, weights, reach, row, out);
+        narrowed(out, row, picture + y * row);
+    }
+}
+
+/* clip: (frames, height, width, 3), blurred in place: first down, then across. weights: of the middle and of `reach`
+ * neighbors, fewer than there are pixels. room: for height + 2 reach + 2 rows of width + 2 reach pixels. */
+void blur(uint8_t *clip, int32_t frames, int32_t height, int32_t width, const float *weights, int32_t reach,
+          float *room)
+{
+    for (int t = 0; t < frames; t++)
+        blurred(clip + (ptrdiff_t)3 * height * width * t, height, width, weights, reach, room);
+}
+
+VECTORIZED
+static void between(const float *restrict first, const float *restrict second, float share, int count,
+                    float *restrict out)
+{
+    for (ptrdiff_t i = 0; i < count; i++)
+        out[i] = (second[i] - first[i]) * share + first[i];
+}
+
+/* Blend a patch, (height, width, 4) with the mask as fourth channel in 0..1, into a box of a picture; see
+ * pixels/paste.py. at, share: where each row of the box lies between two of the patch, then each column. clip: the
+ * box's corner, of a picture whose rows are `stride` bytes apart. room: for a row of the patch. */
+void paste(const float *patch, int32_t width, const int32_t *at, const float *share, int32_t box_height,
+           int32_t box_width, int32_t last_row, float opacity, uint8_t *clip, int64_t stride, float *room)
+{
+    const int32_t *column = at + box_height, last = width - 1;
+    const float *column_share = share + box_height;
+    for (int y = 0; y < box_height; y++) {
+        const int below = at[y] < last_row ? at[y] + 1 : last_row;
+        between(patch + (ptrdiff_t)at[y] * width * 4, patch + (ptrdiff_t)below * width * 4, share[y], 4 * width, room);
+        uint8_t *out = clip + stride * y;
+        for (ptrdiff_t x = 0; x < box_width; x++) {
+            const float *left = room + 4 * column[x], *right = room + 4 * (column[x] < last ? column[x] + 1 : last);
+            float mixed[4];
+            for (int c = 0; c < 4; c++)
+                mixed[c] = (right[c] - left[c]) * column_share[x] + left[c];
+            const float alpha = mixed[3] * opacity;
+            for (int c = 0; c < 3; c++)
+                out[3 * x + c] = (uint8_t)(int32_t)((mixed[c] - out[3 * x + c]) * alpha + out[3 * x + c] + 0.5f);
+        }
+    }
+}
