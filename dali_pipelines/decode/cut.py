@@ -8,7 +8,7 @@ from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
 from dali_pipelines.decode.planes import rgb_matrix
-from dali_pipelines.decode.rgb import RgbConverter, plane_arrays
+from dali_pipelines.decode.rgb import gbr_converter
 from dali_pipelines.kernels import Cut
 from dali_pipelines.kernels.axis import Axis, axis
 
@@ -17,6 +17,8 @@ SUBSAMPLED = {"420": (2, 2), "422": (1, 2), "444": ONE}
 """Rows and columns of luma for one of chroma."""
 FORMATS = {f"yuv{full}{kind}p": (steps, bool(full)) for kind, steps in SUBSAMPLED.items() for full in ("", "j")}
 """FFmpeg's names of the formats whose planes are cut as they are -> that, and whether the range is full by its name."""
+
+FROM_GBR = np.ascontiguousarray(np.eye(3, 4, dtype=np.float32)[:, [1, 2, 0, 3]])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,16 +47,18 @@ class Cutter:
 
     def __init__(self, region: Region) -> None:
         self.region = region
-        self._to_rgb = RgbConverter()
+        self._to_gbr = gbr_converter()
         self._kind: tuple[object, ...] = ()
         self._cut: Cut
 
     def __call__(self, frame: VideoFrame, out: NDArray[np.uint8]) -> None:
         """Write the region to `out`, uint8 (size, size, 3); ValueError when the frame is too small for it."""
+        if frame.format.name not in FORMATS:
+            frame = self._to_gbr(frame)
         kind = frame.width, frame.height, frame.format.name, frame.color_range
         if kind != self._kind:
             self._cut, self._kind = self._made(frame), kind
-        self._cut(plane_arrays(frame) if frame.format.name in FORMATS else self._to_rgb(frame), out)
+        self._cut(frame.planes, out)
 
     def _made(self, frame: VideoFrame) -> Cut:
         y, x, height, width = self.region.box
@@ -63,13 +67,13 @@ class Cutter:
                 f"a box of {width}x{height} at ({x}, {y}) does not fit into a frame of {frame.width}x{frame.height}"
             )
         if frame.format.name not in FORMATS:
-            return Cut(self._axes(frame) * 3, np.eye(3, 4, dtype=np.float32))
+            return Cut(self._axes(frame) * 3, FROM_GBR)
         steps, full = FORMATS[frame.format.name]
         matrix = rgb_matrix(full_range=full or frame.color_range == ColorRange.JPEG)
         return Cut(self._axes(frame) + self._axes(frame, steps) * 2, matrix)
 
     def _axes(self, frame: VideoFrame, steps: tuple[int, int] | None = None) -> list[Axis]:
-        """Return y and x of luma or RGB; or of chroma, with one sample for so many rows and columns of luma."""
+        """Return y and x of luma or G, B and R; or of chroma, with one sample for so many rows and columns of luma."""
         y, x, height, width = self.region.box
         axes = []
         for start, extent, side, step, mirror in (

@@ -1,5 +1,6 @@
 """A clip decoded to planes of Y, Cb and Cr, which a GPU turns to RGB: half the bytes, and no work for raw video."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -44,6 +45,7 @@ def decode_planes(clip: EncodedClip) -> Planes:
     return planes[0]
 
 
+@lru_cache
 def rgb_matrix(*, full_range: bool) -> NDArray[np.float32]:
     """Return the matrix of ITU-R BT.601 from (Y, Cb, Cr, 1) in 0..255 to RGB, float32 (3, 4)."""
     red, blue = 0.299, 0.114

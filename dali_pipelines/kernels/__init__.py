@@ -1,41 +1,29 @@
 """Pixel operations of the host: compiled where `pip install` found a C compiler, else in NumPy, to the same bits.
 
-NumPy takes five to twenty times as long (bench/NOTES.md).
+NumPy takes five to thirty times as long (bench/NOTES.md).
 """
 
 import ctypes
 from collections.abc import Sequence
-from importlib.util import find_spec
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dali_pipelines.kernels import reference
-from dali_pipelines.kernels.axis import GROUP, Axis, CAxis
+from dali_pipelines.kernels.axis import Axis, CFilter
+from dali_pipelines.kernels.library import load
 
-VERSION = 1
-"""Of the arguments of the functions in kernels.c."""
-
-
-def _library() -> ctypes.CDLL | None:
-    """Load what setuptools made of kernels.c, if it is of this version of it."""
-    found = find_spec("dali_pipelines.kernels.native")
-    if found is None or found.origin is None:
-        return None
-    try:
-        library = ctypes.CDLL(found.origin)
-        version = ctypes.c_int.in_dll(library, "version").value
-    except (OSError, ValueError):  # made for another machine, or before it had a version
-        return None
-    return library if version == VERSION else None
-
-
-NATIVE = _library()
+NATIVE = load()
 """The compiled library; None where there is none."""
-
 
 Pixels = NDArray[np.uint8]
 """A clip, uint8 (T, H, W, 3), contiguous."""
+
+
+def _at(array: NDArray[np.generic]) -> int:
+    """Return where an array lies; hold on to it as long as that is used."""
+    return int(array.ctypes.data)
 
 
 def _counts(clip: Pixels) -> tuple[int, int]:
@@ -44,41 +32,44 @@ def _counts(clip: Pixels) -> tuple[int, int]:
     return len(clip), clip.shape[1] * clip.shape[2]
 
 
+class Plane(Protocol):
+    """A plane of a decoded frame, of bytes; PyAV's."""
+
+    @property
+    def buffer_ptr(self) -> int: ...
+    @property
+    def line_size(self) -> int: ...
+
+
 class Cut:
     """Cut a part out of three planes, scale it, and mix the planes to RGB.
 
     Args:
         axes: y and x of each plane, all of the same two sizes.
-        matrix: float32 (3, 4), from (a, b, c, 1) of the planes to RGB in 0..255.
+        matrix: float32 (3, 4), from (a, b, c, 1) of the planes to RGB in 0..255; contiguous.
     """
 
-    def __init__(self, axes: list[Axis], matrix: NDArray[np.float32]) -> None:
-        self.axes, self.matrix = axes, np.ascontiguousarray(matrix, np.float32)
-        count = axes[0].size * axes[1].size
-        highest = max((y.high - y.low) * x.size for y, x in zip(axes[::2], axes[1::2], strict=True))
-        self._room = np.empty(3 * count + highest, np.float32)
-        self._read = [int(x.at.max()) + GROUP for x in axes[1::2]]
-        self._c_axes = (CAxis * 6)(*(axis.c for axis in axes))
-        self._planes, self._strides = (ctypes.c_void_p * 3)(), (ctypes.c_int64 * 3)()
+    def __init__(self, axes: Sequence[Axis], matrix: NDArray[np.float32]) -> None:
+        self.axes, self.matrix = axes, matrix
+        self._pairs = list(zip(axes[::2], axes[1::2], strict=True))
+        highest = max((y.high - y.low) * x.size for (y, _), (x, _) in self._pairs)
+        self._room = np.empty(3 * axes[0].filter.size * axes[1].filter.size + highest, np.float32)
+        self._filters = (CFilter * 6)(*(filter.c for filter, _ in axes))
+        self._constant = ctypes.addressof(self._filters), _at(matrix), _at(self._room)
 
-    def __call__(self, planes: Sequence[NDArray[np.uint8]], out: NDArray[np.uint8]) -> None:
-        """Cut a picture.
-
-        Args:
-            planes: uint8 (H, W) each, of contiguous pixels.
-            out: uint8 (height, width, 3), contiguous; written to.
-        """
-        if NATIVE is None:
+    def __call__(self, planes: Sequence[Plane], out: NDArray[np.uint8]) -> None:
+        """Cut a picture and write it to `out`, uint8 (height, width, 3), contiguous."""
+        strides = [plane.line_size for plane in planes]
+        # A tiny picture may have rows that end before the last group of neighbors.
+        inside = all(x + filter.read <= stride for (_, (filter, x)), stride in zip(self._pairs, strides, strict=True))
+        if NATIVE is None or not inside:
             out[...] = reference.cut(planes, self.axes, self.matrix)
             return
-        planes = [
-            # A tiny picture may have rows that end before the last group of neighbors.
-            np.pad(plane, ((0, 0), (0, read))) if plane.strides[0] < read else plane
-            for plane, read in zip(planes, self._read, strict=True)
+        starts = [
+            plane.buffer_ptr + y * stride + x
+            for plane, ((_, y), (_, x)), stride in zip(planes, self._pairs, strides, strict=True)
         ]
-        for place, plane in enumerate(planes):
-            self._planes[place], self._strides[place] = plane.ctypes.data, plane.strides[0]
-        NATIVE.cut(self._planes, self._strides, self._c_axes, self.matrix.ctypes, out.ctypes, self._room.ctypes)
+        NATIVE.cut(*starts, *strides, *self._constant, _at(out))
 
 
 def recolor(clip: Pixels, matrices: NDArray[np.float32]) -> None:
@@ -86,7 +77,7 @@ def recolor(clip: Pixels, matrices: NDArray[np.float32]) -> None:
     if NATIVE is None:
         clip[...] = reference.recolor(clip, matrices)
     else:
-        NATIVE.recolor(clip.ctypes, matrices.ctypes, *_counts(clip))
+        NATIVE.recolor(_at(clip), _at(matrices), *_counts(clip))
 
 
 def channel_sums(clip: Pixels) -> NDArray[np.int64]:
@@ -95,7 +86,7 @@ def channel_sums(clip: Pixels) -> NDArray[np.int64]:
     if NATIVE is None:
         clip.sum(axis=(1, 2), out=sums)
     else:
-        NATIVE.sum(clip.ctypes, *_counts(clip), sums.ctypes)
+        NATIVE.sum(_at(clip), *_counts(clip), _at(sums))
     return sums
 
 
@@ -104,7 +95,8 @@ def gather(clip: Pixels, sources: NDArray[np.int32]) -> None:
     if NATIVE is None:
         clip[...] = reference.gather(clip, sources)
     else:
-        NATIVE.gather(clip.ctypes, sources.ctypes, *_counts(clip), np.empty(3 * sources.size + 3, np.uint8).ctypes)
+        room = np.empty(3 * sources.size + 3, np.uint8)
+        NATIVE.gather(_at(clip), _at(sources), *_counts(clip), _at(room))
 
 
 def blur(clip: Pixels, weights: NDArray[np.float32]) -> None:
@@ -118,31 +110,30 @@ def blur(clip: Pixels, weights: NDArray[np.float32]) -> None:
         clip[...] = reference.blur(clip, weights)
         return
     room = np.empty((height + 2 * reach + 2) * 3 * (width + 2 * reach), np.float32)
-    NATIVE.blur(clip.ctypes, len(clip), height, width, weights.ctypes, reach, room.ctypes)
+    NATIVE.blur(_at(clip), len(clip), height, width, _at(weights), reach, _at(room))
 
 
-def paste(
-    patch: NDArray[np.float32],
-    at: NDArray[np.int32],
-    share: NDArray[np.float32],
-    opacity: float,
-    below: NDArray[np.uint8],
-) -> None:
-    """Scale a patch to a box of a picture and blend it in: below + (patch - below) * mask * opacity, rounded.
+def look_up(clip: Pixels, tables: NDArray[np.uint8]) -> None:
+    """Replace each level of a frame by what its table, uint8 (T, 256), has for it, in place."""
+    if NATIVE is None:
+        clip[...] = reference.look_up(clip, tables)
+    else:
+        NATIVE.look_up(_at(clip), _at(tables), len(clip), clip[0].size)
+
+
+def paste(clip: Pixels, patch: NDArray[np.float32], boxes: NDArray[np.int32], opacity: NDArray[np.float32]) -> None:
+    """Scale a patch to a box of each frame and blend it in: clip + (patch - clip) * mask * opacity, rounded, in place.
+
+    It is sampled linearly between the centers of its pixels, and beyond them as at them.
 
     Args:
-        patch: float32 (height, width, 4), the last channel a mask in 0..255.
-        at, share: int32 and float32 (box height + box width,). Each row of the box, then each column, lies between
-            row or column `at` of the patch and the next one, `share` of the way.
-        opacity: times 1 / 255.
-        below: uint8 (box height, box width, 3), rows contiguous; changed in place.
+        clip: of square frames.
+        patch: float32 (height, width, 4), contiguous, the last channel a mask in 0..255.
+        boxes: int32 (T, 4), y, x, height and width, within the frames where the opacity is not 0.
+        opacity: float32 (T,), times 1 / 255.
     """
-    height, width, _ = below.shape
     if NATIVE is None:
-        below[...] = reference.paste(patch, at, share, opacity, below)
+        clip[...] = reference.paste(clip, patch, boxes, opacity)
         return
     room = np.empty(4 * patch.shape[1], np.float32)
-    NATIVE.paste(
-        *(patch.ctypes, patch.shape[1], at.ctypes, share.ctypes, height, width, len(patch) - 1),
-        *(ctypes.c_float(opacity), below.ctypes, ctypes.c_int64(below.strides[0]), room.ctypes),
-    )
+    NATIVE.paste(_at(clip), *clip.shape[:2], _at(patch), *patch.shape[:2], _at(boxes), _at(opacity), _at(room))

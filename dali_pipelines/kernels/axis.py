@@ -1,17 +1,22 @@
 """How pixels along one axis are made of others: cut, scaled with a filter as wide as the scale asks for, mirrored."""
 
 import ctypes
+import math
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 GROUP = 4
 """Neighbors that are read at once."""
+REMEMBERED = 2048
+"""Filters that a process keeps, of some 4 KB: a task has a few sizes of boxes, or a hundred."""
 
 
-class CAxis(ctypes.Structure):
-    """`Axis` in kernels.c."""
+class CFilter(ctypes.Structure):
+    """`Filter` in kernels.c."""
 
     _fields_ = (
         ("at", ctypes.c_void_p),
@@ -24,12 +29,12 @@ class CAxis(ctypes.Structure):
 
 
 @dataclass(frozen=True, eq=False)
-class Axis:
+class Filter:
     """Weights for groups of `GROUP` neighbors.
 
     Attributes:
         at: int32 (groups, size), the first of each group.
-        weight: float32 (groups * GROUP, size); 0 beyond `high`.
+        weight: float32 (groups * GROUP, size).
         low, high: the span of the pixels with a weight.
     """
 
@@ -43,10 +48,22 @@ class Axis:
         """Pixels that are made."""
         return int(self.at.shape[1])
 
-    @property
-    def c(self) -> CAxis:
-        """Return it for kernels.c, valid as long as this is."""
-        return CAxis(self.at.ctypes.data, self.weight.ctypes.data, *self.at.shape, self.low, self.high)
+    @cached_property
+    def c(self) -> CFilter:
+        """It for kernels.c, valid as long as this is."""
+        return CFilter(self.at.ctypes.data, self.weight.ctypes.data, *self.at.shape, self.low, self.high)
+
+    @cached_property
+    def read(self) -> int:
+        """Where the last group that is read ends."""
+        return int(self.at.max()) + GROUP
+
+
+class Axis(NamedTuple):
+    """A filter for the pixels from `start` on."""
+
+    filter: Filter
+    start: int
 
 
 def axis(
@@ -54,30 +71,31 @@ def axis(
 ) -> Axis:
     """Return how to make `size` pixels of the `extent` from `start` on, antialiased as in PIL.
 
-    Pixel i covers i to i + 1. Its filter is a triangle, or the cubic with a = -0.5, as wide as the scale where that is
+    Pixel i covers i to i + 1. The filter is a triangle, or the cubic with a = -0.5, as wide as the scale where that is
     above 1; the weights of those within low..high sum to 1.
     """
+    whole, beyond = math.floor(start), 2 + math.ceil(2 * max(extent / size, 1))  # no filter reaches further
+    span = max(low - whole, -beyond), min(high - whole, math.ceil(extent) + beyond)
+    return Axis(_filter(start - whole, extent, size, *span, cubic=cubic, mirror=mirror), whole)
+
+
+@lru_cache(REMEMBERED)
+def _filter(start: float, extent: float, size: int, low: int, high: int, *, cubic: bool, mirror: bool) -> Filter:
     scale = extent / size
     stretch = max(scale, 1.0)
     reach = (2.0 if cubic else 1.0) * stretch
     centers = start + (np.arange(size) + 0.5) * scale
-    count = -(-int(np.ceil(2 * reach)) // GROUP) * GROUP
-    first = np.clip(np.floor(centers - reach - 0.5).astype(np.int32) + 1, 0, max(high - count, 0))
-    places = first + np.arange(count, dtype=np.int32)[:, None]
+    count = -(-math.ceil(2 * reach) // GROUP) * GROUP
+    first = np.clip(np.floor(centers - reach - 0.5).astype(int) + 1, low, max(high - count, low))
+    places = first + np.arange(count)[:, None]
     away = np.abs(places + 0.5 - centers) / stretch
     weight = _cubic(away) if cubic else np.maximum(0, 1 - away)
-    weight[(places < low) | (places >= high)] = 0
+    weight[places >= high] = 0
     weight /= weight.sum(axis=0)
     used = places[weight != 0]
-    at = places[::GROUP]
-    if mirror:
-        at, weight = at[:, ::-1], weight[:, ::-1]
-    return Axis(
-        np.ascontiguousarray(at, np.int32),
-        np.ascontiguousarray(weight, np.float32),
-        int(used.min()),
-        int(used.max()) + 1,
-    )
+    order = slice(None, None, -1 if mirror else 1)
+    at, weight = np.array(places[::GROUP, order], np.int32), np.array(weight[:, order], np.float32)
+    return Filter(at, weight, int(used.min()), int(used.max()) + 1)
 
 
 def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:

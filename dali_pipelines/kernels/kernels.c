@@ -22,17 +22,17 @@ typedef struct {
     const int32_t *at;
     const float *weight;
     int32_t groups, size, low, high;
-} Axis;
+} Filter;
 
 typedef uint32_t Four __attribute__((aligned(1), may_alias));
 
 VECTORIZED
-static void across(const uint8_t *restrict row, const Axis *axis, float *restrict out)
+static void across(const uint8_t *restrict row, const Filter *filter, float *restrict out)
 {
-    const int size = axis->size;
-    for (int group = 0; group < axis->groups; group++) {
-        const int32_t *restrict at = axis->at + (ptrdiff_t)group * size;
-        const float *restrict w0 = axis->weight + (ptrdiff_t)4 * group * size;
+    const int size = filter->size;
+    for (int group = 0; group < filter->groups; group++) {
+        const int32_t *restrict at = filter->at + (ptrdiff_t)group * size;
+        const float *restrict w0 = filter->weight + (ptrdiff_t)4 * group * size;
         const float *restrict w1 = w0 + size, *restrict w2 = w1 + size, *restrict w3 = w2 + size;
         for (ptrdiff_t i = 0; i < size; i++) {
             const uint32_t four = *(const Four *)(row + at[i]); /* little-endian, as x86 and ARM are */
@@ -44,14 +44,14 @@ static void across(const uint8_t *restrict row, const Axis *axis, float *restric
 }
 
 VECTORIZED
-static void down(const float *restrict rows, const Axis *axis, int i, int width, float *restrict out)
+static void down(const float *restrict rows, const Filter *filter, int i, int width, float *restrict out)
 {
     memset(out, 0, sizeof *out * width);
-    for (int k = 0; k < 4 * axis->groups; k++) {
-        const float weight = axis->weight[(ptrdiff_t)k * axis->size + i];
+    for (int k = 0; k < 4 * filter->groups; k++) {
+        const float weight = filter->weight[(ptrdiff_t)k * filter->size + i];
         if (weight == 0)
             continue;
-        const int32_t at = axis->at[(ptrdiff_t)(k / 4) * axis->size + i] + k % 4 - axis->low;
+        const int32_t at = filter->at[(ptrdiff_t)(k / 4) * filter->size + i] + k % 4 - filter->low;
         const float *restrict row = rows + (ptrdiff_t)at * width;
         for (ptrdiff_t x = 0; x < width; x++)
             out[x] += weight * row[x];
@@ -59,7 +59,7 @@ static void down(const float *restrict rows, const Axis *axis, int i, int width,
 }
 
 /* A part of a plane as (y->size, x->size); rows: room for y->high - y->low rows of it. */
-static void scaled(const uint8_t *plane, ptrdiff_t stride, const Axis *y, const Axis *x, float *out, float *rows)
+static void scaled(const uint8_t *plane, ptrdiff_t stride, const Filter *y, const Filter *x, float *out, float *rows)
 {
     for (int row = y->low; row < y->high; row++)
         across(plane + stride * row, x, rows + (ptrdiff_t)(row - y->low) * x->size);
@@ -87,14 +87,16 @@ static void mixed(const float *restrict a, const float *restrict b, const float 
     }
 }
 
-/* planes, strides, axes: of 3 planes, axes as y and x of each. matrix: (3, 4). out: (size, size, 3).
- * room: for 3 planes of the result, and for the rows of the highest part. */
-void cut(const uint8_t *const *planes, const int64_t *strides, const Axis *axes, const float *matrix, uint8_t *out,
-         float *room)
+/* a, b, c, strides: of 3 planes, from where their axes start; filters: y and x of each. matrix: (3, 4). room: for 3 planes of the result, and for the
+ * rows of the highest part. out: (size, size, 3). */
+void cut(const uint8_t *a, const uint8_t *b, const uint8_t *c, int64_t a_stride, int64_t b_stride, int64_t c_stride,
+         const Filter *filters, const float *matrix, float *room, uint8_t *out)
 {
-    const int count = axes[0].size * axes[1].size;
+    const uint8_t *planes[] = {a, b, c};
+    const int64_t strides[] = {a_stride, b_stride, c_stride};
+    const int count = filters[0].size * filters[1].size;
     for (int p = 0; p < 3; p++)
-        scaled(planes[p], strides[p], axes + 2 * p, axes + 2 * p + 1, room + (ptrdiff_t)p * count,
+        scaled(planes[p], strides[p], filters + 2 * p, filters + 2 * p + 1, room + (ptrdiff_t)p * count,
                room + (ptrdiff_t)3 * count);
     mixed(room, room + count, room + 2 * (ptrdiff_t)count, matrix, count, out);
 }
@@ -209,6 +211,14 @@ void blur(uint8_t *clip, int32_t frames, int32_t height, int32_t width, const fl
         blurred(clip + (ptrdiff_t)3 * height * width * t, height, width, weights, reach, room);
 }
 
+/* clip: (frames, count) levels, looked up in place. tables: (frames, 256). */
+void look_up(uint8_t *clip, const uint8_t *tables, int32_t frames, int32_t count)
+{
+    for (int t = 0; t < frames; t++, clip += count, tables += 256)
+        for (ptrdiff_t i = 0; i < count; i++)
+            clip[i] = tables[clip[i]];
+}
+
 VECTORIZED
 static void between(const float *restrict first, const float *restrict second, float share, int count,
                     float *restrict out)
@@ -217,26 +227,39 @@ static void between(const float *restrict first, const float *restrict second, f
         out[i] = (second[i] - first[i]) * share + first[i];
 }
 
-/* Blend a patch, (height, width, 4) with the mask as fourth channel in 0..1, into a box of a picture; see
- * pixels/paste.py. at, share: where each row of the box lies between two of the patch, then each column. clip: the
- * box's corner, of a picture whose rows are `stride` bytes apart. room: for a row of the patch. */
-void paste(const float *patch, int32_t width, const int32_t *at, const float *share, int32_t box_height,
-           int32_t box_width, int32_t last_row, float opacity, uint8_t *clip, int64_t stride, float *room)
+/* Between which of `length` pixels pixel `i` of `made` lies: that one and the next. Returns how far from the first. */
+static float place(int i, int made, int length, int *first, int *second)
 {
-    const int32_t *column = at + box_height, last = width - 1;
-    const float *column_share = share + box_height;
-    for (int y = 0; y < box_height; y++) {
-        const int below = at[y] < last_row ? at[y] + 1 : last_row;
-        between(patch + (ptrdiff_t)at[y] * width * 4, patch + (ptrdiff_t)below * width * 4, share[y], 4 * width, room);
-        uint8_t *out = clip + stride * y;
-        for (ptrdiff_t x = 0; x < box_width; x++) {
-            const float *left = room + 4 * column[x], *right = room + 4 * (column[x] < last ? column[x] + 1 : last);
-            float mixed[4];
-            for (int c = 0; c < 4; c++)
-                mixed[c] = (right[c] - left[c]) * column_share[x] + left[c];
-            const float alpha = mixed[3] * opacity;
-            for (int c = 0; c < 3; c++)
-                out[3 * x + c] = (uint8_t)(int32_t)((mixed[c] - out[3 * x + c]) * alpha + out[3 * x + c] + 0.5f);
+    double at = (i + 0.5) * ((double)length / made) - 0.5;
+    at = at < 0 ? 0 : at;
+    at = at > length - 1 ? length - 1 : at;
+    *first = (int)at;
+    *second = *first < length - 1 ? *first + 1 : *first;
+    return (float)(at - *first);
+}
+
+/* Blend a patch, (height, width, 4) with the mask as fourth channel, into boxes of a clip, (frames, size, size, 3); see
+ * __init__.py. boxes: (frames, 4), y, x, height, width. opacity: (frames,). room: for a row of the patch. */
+void paste(uint8_t *clip, int32_t frames, int32_t size, const float *patch, int32_t height, int32_t width,
+           const int32_t *boxes, const float *opacity, float *room)
+{
+    for (int t = 0; t < frames; t++, clip += (ptrdiff_t)3 * size * size, boxes += 4) {
+        if (opacity[t] == 0)
+            continue;
+        for (int y = 0; y < boxes[2]; y++) {
+            uint8_t *out = clip + 3 * ((ptrdiff_t)(boxes[0] + y) * size + boxes[1]);
+            int first, second;
+            const float down = place(y, boxes[2], height, &first, &second);
+            between(patch + (ptrdiff_t)first * width * 4, patch + (ptrdiff_t)second * width * 4, down, 4 * width, room);
+            for (int x = 0; x < boxes[3]; x++, out += 3) {
+                const float right = place(x, boxes[3], width, &first, &second);
+                float mixed[4];
+                for (int c = 0; c < 4; c++)
+                    mixed[c] = (room[4 * second + c] - room[4 * first + c]) * right + room[4 * first + c];
+                const float alpha = mixed[3] * opacity[t];
+                for (int c = 0; c < 3; c++)
+                    out[c] = (uint8_t)(int32_t)((mixed[c] - out[c]) * alpha + out[c] + 0.5f);
+            }
         }
     }
 }

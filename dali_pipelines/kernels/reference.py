@@ -1,6 +1,7 @@
 """The functions of kernels.c in NumPy, sum by sum in their order, so that the bits are the same."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +11,10 @@ from dali_pipelines.kernels.axis import GROUP, Axis
 Floats = NDArray[np.float32]
 
 
-def cut(planes: Sequence[NDArray[np.uint8]], axes: list[Axis], matrix: Floats) -> NDArray[np.uint8]:
+def cut(planes: Sequence[Any], axes: Sequence[Axis], matrix: Floats) -> NDArray[np.uint8]:
     """Return uint8 (height, width, 3); see `kernels.Cut`."""
-    parts = [_scaled(plane, *axes[2 * place : 2 * place + 2]) for place, plane in enumerate(planes)]
+    arrays = [np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size) for plane in planes]
+    parts = [_scaled(plane, *axes[2 * place : 2 * place + 2]) for place, plane in enumerate(arrays)]
     return _mixed(parts, matrix)
 
 
@@ -37,27 +39,33 @@ def blur(clip: NDArray[np.uint8], weights: Floats) -> NDArray[np.uint8]:
     return (levels + np.float32(0.5)).astype(np.uint8)
 
 
-def paste(
-    patch: Floats, at: NDArray[np.int32], share: Floats, opacity: float, below: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
-    """Return a box with a patch blended in; see `kernels.paste`."""
-    height = len(below)
-    patch = _between(patch, at[:height], share[:height, None, None])
-    patch = _between(patch.swapaxes(0, 1), at[height:], share[height:, None, None]).swapaxes(0, 1)
-    alpha = patch[..., 3:] * np.float32(opacity)
-    return ((patch[..., :3] - below) * alpha + below + np.float32(0.5)).astype(np.uint8)
+def look_up(clip: NDArray[np.uint8], tables: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a clip of other levels; see `kernels.look_up`."""
+    return np.stack([table[frame] for frame, table in zip(clip, tables, strict=True)])
 
 
-def _scaled(plane: NDArray[np.uint8], y: Axis, x: Axis) -> Floats:
-    part = plane[y.low : y.high].astype(np.float32)
+def paste(clip: NDArray[np.uint8], patch: Floats, boxes: NDArray[np.int32], opacity: Floats) -> NDArray[np.uint8]:
+    """Return a clip with a patch blended in; see `kernels.paste`."""
+    clip = clip.copy()
+    for frame, (y, x, height, width), weight in zip(clip, boxes.tolist(), opacity, strict=True):
+        if weight:
+            below = frame[y : y + height, x : x + width]
+            scaled = _stretched(_stretched(patch, height).swapaxes(0, 1), width).swapaxes(0, 1)
+            below[...] = (scaled[..., :3] - below) * (scaled[..., 3:] * weight) + below + np.float32(0.5)
+    return clip
+
+
+def _scaled(plane: NDArray[np.uint8], y_axis: Axis, x_axis: Axis) -> Floats:
+    (y, top), (x, left) = y_axis, x_axis
+    part = plane[top + y.low : top + y.high, left + x.low : left + x.high].astype(np.float32)
     rows, out = np.zeros((len(part), x.size), np.float32), np.zeros((y.size, x.size), np.float32)
     for group, at in enumerate(x.at):
         weights = x.weight[GROUP * group :][:GROUP]
-        taps = [w * part.take(np.minimum(at + k, part.shape[1] - 1), axis=1) for k, w in enumerate(weights)]
+        # What is not in the part has no weight.
+        taps = [w * part.take(at + (k - x.low), axis=1, mode="clip") for k, w in enumerate(weights)]
         rows += taps[0] + taps[1] + taps[2] + taps[3]
     for k, weight in enumerate(y.weight):
-        at = np.clip(y.at[k // GROUP] + (k % GROUP - y.low), 0, len(rows) - 1)
-        out += weight[:, None] * rows.take(at, axis=0)
+        out += weight[:, None] * rows.take(y.at[k // GROUP] + (k % GROUP - y.low), axis=0, mode="clip")
     return out
 
 
@@ -81,6 +89,10 @@ def _blurred(clip: Floats, weights: Floats, axis: int) -> Floats:
     return total
 
 
-def _between(rows: Floats, at: NDArray[np.int32], share: Floats) -> Floats:
-    first, second = rows.take(at, axis=0), rows.take(np.minimum(at + 1, len(rows) - 1), axis=0)
+def _stretched(rows: Floats, made: int) -> Floats:
+    length = len(rows)
+    place = np.clip((np.arange(made) + 0.5) * (length / made) - 0.5, 0, length - 1)
+    at = place.astype(int)
+    share = (place - at).astype(np.float32)[:, None, None]
+    first, second = rows[at], rows[np.minimum(at + 1, length - 1)]
     return (second - first) * share + first

@@ -9,7 +9,7 @@ from nvidia.dali.data_node import DataNode
 
 from dali_pipelines import kernels
 from dali_pipelines.pixels.conditional import apply_where
-from dali_pipelines.pixels.operation import ClipOperation, Nodes, Operation, Plan, Schema, View
+from dali_pipelines.pixels.operation import ClipOperation, Nodes, Plan, Schema, View
 from dali_pipelines.plan.color_map import ColorMap
 
 SCALED, MIXED, WITH_MEAN = 1, 2, 3
@@ -87,8 +87,8 @@ def _with_mean(clip: DataNode, matrix: DataNode, offset: DataNode, pivot: DataNo
     return fn.cast(mapped + moved, dtype=types.UINT8)
 
 
-class BrightnessContrast(Operation):
-    """Add to every frame, then multiply it, rounded and clamped after each; DALI alone does it.
+class BrightnessContrast(ClipOperation):
+    """Add to every frame, then multiply it, rounded and clamped after each.
 
     Plan: `brightness`, float32 (T,), gray levels, and `contrast`, float32 (T,), factors of at least 0. Clips where all
     is 0, or all is 1, cost nothing.
@@ -96,6 +96,12 @@ class BrightnessContrast(Operation):
 
     def schema(self, *, views: int, frames: int) -> Schema:
         return {"brightness": ((frames,), "float32"), "contrast": ((frames,), "float32")}
+
+    def host(self, clip: NDArray[np.uint8], plan: Plan, view: View) -> None:
+        brightness, contrast = (plan[name][view.places, None] for name in ("brightness", "contrast"))
+        if brightness.any() or (contrast != 1).any():
+            shifted = np.clip(np.rint(np.arange(256, dtype=np.float32) + brightness), 0, 255)
+            kernels.look_up(clip, np.clip(np.rint(shifted * contrast), 0, 255).astype(np.uint8))
 
     def dali(self, clip: DataNode, plan: Nodes, view: View) -> DataNode:
         def shifted(clip: DataNode, shift: DataNode) -> DataNode:

@@ -1,7 +1,6 @@
 """Moving patches pasted into a clip, with a box, an opacity and a mask for every frame (specs/ctp.md 1.1 h)."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,11 +102,8 @@ class PastePatches(ClipOperation):
             np.dstack([clip[frame, y : y + height, x : x + width], mask[:height, :width]]).astype(np.float32)
             for (frame, y, x), (_, height, width), mask in regions
         ]
-        for cut, boxes, opacities in zip(cuts, plan["patch_box"].tolist(), plan["patch_opacity"].tolist(), strict=True):
-            for below, (y, x, height, width), opacity in zip(clip, boxes, opacities, strict=True):
-                if opacity:
-                    at, share = _between(*cut.shape[:2], height, width)
-                    kernels.paste(cut, at, share, opacity, below[y : y + height, x : x + width])
+        for cut, boxes, opacity in zip(cuts, plan["patch_box"], plan["patch_opacity"], strict=True):
+            kernels.paste(clip, cut, boxes, opacity)
 
     def dali(self, clip: DataNode, plan: Nodes, view: View) -> DataNode:
         """Paste without `multi_paste`.
@@ -157,18 +153,3 @@ def _patch(clip: DataNode, plan: Nodes, patch: int, extent: DataNode) -> tuple[D
 def _inside(plan: Nodes, patch: int, canvas: DataNode) -> DataNode:
     """Return opacity / 255 in the box and 0 around it, float32 (T, height, width, 1), on the CPU."""
     return plan["patch_rows"][patch, :, : canvas[0]] * plan["patch_columns"][patch, :, :, : canvas[1]]
-
-
-@lru_cache(maxsize=4096)
-def _between(height: int, width: int, *size: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Return, for each row and then each column of a box of `size`, made of a patch, where it lies.
-
-    Between the centers of that pixel of the patch and the next one, and how far from the first; beyond them, at it.
-    """
-    places = [
-        np.clip((np.arange(made) + 0.5) * (length / made) - 0.5, 0, length - 1)
-        for length, made in zip((height, width), size, strict=True)
-    ]
-    place = np.concatenate(places)
-    at = place.astype(np.int32)
-    return at, (place - at).astype(np.float32)

@@ -94,7 +94,8 @@ class Program:
         def show(number: int, frame: VideoFrame) -> None:
             for index, (first, *others) in shown[number].items():
                 cutters[index](frame, pixels[first])
-                pixels[others] = pixels[first]
+                for other in others:
+                    pixels[other] = pixels[first]
 
         decode_each(clip, shown, show)
         for view in self.views:

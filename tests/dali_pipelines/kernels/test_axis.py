@@ -10,10 +10,11 @@ from dali_pipelines.kernels.axis import GROUP, Axis, axis
 
 def scaled(made: Axis, levels: np.ndarray) -> np.ndarray:
     """Sum what the groups name, one weight at a time."""
-    padded = np.append(levels, np.full(len(made.weight), np.nan))  # what is read beyond the end has no weight
-    total = np.zeros(made.size)
-    for k, weight in enumerate(made.weight):
-        values = padded[made.at[k // GROUP] + k % GROUP]
+    taps, start = made
+    padded = np.append(levels, np.full(len(taps.weight), np.nan))  # what is read beyond the end has no weight
+    total = np.zeros(taps.size)
+    for k, weight in enumerate(taps.weight):
+        values = padded[start + taps.at[k // GROUP] + k % GROUP]
         total += np.where(weight == 0, 0, weight * values)
     return total
 
@@ -33,14 +34,27 @@ def test_a_part_is_scaled_and_mirrored_as_by_pil(length, size, data, cubic, mirr
     made = axis(start, extent, size, low=start, high=start + extent, cubic=cubic, mirror=mirror)
     expected = by_pil(levels, start, extent, size, cubic=cubic)
     np.testing.assert_allclose(scaled(made, levels), expected[:: -1 if mirror else 1], atol=0.02)
-    assert (str(made.at.dtype), str(made.weight.dtype)) == ("int32", "float32")
-    assert made.at.min() >= 0
-    assert start <= made.low < made.high <= start + extent
-    places = made.at.repeat(GROUP, axis=0) + np.tile(np.arange(GROUP), len(made.at))[:, None]
-    assert (places[made.weight != 0].min(), places[made.weight != 0].max() + 1) == (made.low, made.high)
+    taps = made.filter
+    assert (str(taps.at.dtype), str(taps.weight.dtype)) == ("int32", "float32")
+    assert made.start + taps.at.min() >= 0
+    assert start <= made.start + taps.low < made.start + taps.high <= start + extent
+    places = taps.at.repeat(GROUP, axis=0) + np.tile(np.arange(GROUP), len(taps.at))[:, None]
+    assert (places[taps.weight != 0].min(), places[taps.weight != 0].max() + 1) == (taps.low, taps.high)
+    assert places.max() < taps.read
 
 
 def test_half_a_pixel_is_half_of_two():
     """Chroma of a box that begins in the middle of a sample."""
     made = axis(0.5, 2, 2, low=0, high=4)
     np.testing.assert_allclose(scaled(made, np.array([0.0, 10, 30, 70])), [5, 20])
+
+
+def test_filters_are_shared_by_all_places_away_from_the_border():
+    """As if each was made anew: the same levels, moved."""
+    levels = np.random.default_rng(0).integers(0, 256, 200).astype(float)
+    made = [axis(at, 60, 32, low=0, high=200) for at in (20, 70.5, 98)]
+    assert made[0].filter is made[2].filter
+    assert made[0].filter is not made[1].filter
+    for one, at in zip(made, (20, 70.5, 98), strict=True):
+        fresh = axis(at - int(at) + 50, 60, 32, low=0, high=200)
+        np.testing.assert_array_equal(scaled(one, levels), scaled(fresh, np.roll(levels, 50 - int(at))))

@@ -32,8 +32,11 @@ def test_brightness_and_contrast_clamp_between_and_after(device):
     (got,) = changed([clip], b[None], c[None], device)
     b, c = b.reshape(T, 1, 1, 1), c.reshape(T, 1, 1, 1)
     expected = np.clip(np.clip(clip + b, 0, 255) * c, 0, 255)
-    assert got.dtype == np.uint8
-    assert (np.abs(got - expected) <= 0.5 * c + 0.5 + 1e-3).all()  # the products are floats
+    ours = on_host(BrightnessContrast(), clip, {"brightness": b.ravel(), "contrast": c.ravel()})
+    for made in (got, ours):
+        assert made.dtype == np.uint8
+        assert (np.abs(made - expected) <= 0.5 * c + 0.5 + 1e-3).all()  # the products are floats
+    assert np.abs(ours.astype(int) - got).max() <= 1
 
 
 def test_a_clip_without_brightness_or_contrast_stays_as_it_is_beside_others(device):

@@ -16,12 +16,13 @@ from dali_pipelines.decode.cut import Cutter, Region
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.pipeline import build_pipeline
 from dali_pipelines.pixels.blur import GaussianBlur
-from dali_pipelines.pixels.color import BrightnessContrast, Recolor
+from dali_pipelines.pixels.color import Recolor
 from dali_pipelines.pixels.crop import CropBox, CropResize
 from dali_pipelines.pixels.normalize import NORMALIZATIONS
 from dali_pipelines.pixels.operation import ClipOperation
 from dali_pipelines.pixels.program import consecutive_views, views_of_same_frames
 from dali_pipelines.pixels.rotate import Rot90
+from dali_pipelines.pixels.translate import Translate
 from dali_pipelines.plan import color_map
 from dali_pipelines.plan.order import Order
 from dali_pipelines.samples import FIXED, SampleSource
@@ -122,8 +123,7 @@ def test_a_sample_has_frames_of_the_tasks_size_and_no_array_of_what_was_done_to_
     task = TASKS[name]
     host, whole = (source(store, task, host=host) for host in (True, False))
     assert {"crop_start", "box_start"} & set(whole.names) - set(host.names)
-    left = {"brightness", "contrast"} if name == "ctp" else set()
-    assert set(host.names) == {*FIXED, *left, *task.labels}
+    assert set(host.names) == {*FIXED, *task.labels}
     sample, other = (dict(zip(s.names, s.read(0, 1), strict=True)) for s in (host, whole))
     size = task.batch_schema["clips"][0][-1]
     assert sample["media"].shape == (task.program.frames, size, size, 3)
@@ -167,7 +167,7 @@ def test_the_host_executes_what_it_can_up_to_the_first_operation_that_it_cannot(
     full = (CropResize(32), Rot90(), Recolor(), GaussianBlur())
     assert consecutive_views([4], *full).host_steps(gpu=False) == 4
     assert consecutive_views([4], *full).host_steps(gpu=True) == 2
-    assert consecutive_views([4], full[0], BrightnessContrast(), Recolor()).host_steps(gpu=False) == 1
+    assert consecutive_views([4], full[0], Translate(), Recolor()).host_steps(gpu=False) == 1
     assert consecutive_views([4], CropBox(32, inside=False), Recolor()).host_steps(gpu=False) == 0
     assert views_of_same_frames(2, 4, *full).host_steps(gpu=False) == 0
 

@@ -1,0 +1,36 @@
+"""Find and load what setuptools compiled of kernels.c."""
+
+import ctypes
+from importlib.util import find_spec
+
+VERSION = 1
+"""Of the functions in kernels.c, so that a library that is left over from another version is not used."""
+
+POINTER, INT, LONG = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
+ARGUMENTS = {
+    "cut": [*[POINTER] * 3, *[LONG] * 3, *[POINTER] * 4],
+    "recolor": [POINTER, POINTER, INT, INT],
+    "sum": [POINTER, INT, INT, POINTER],
+    "gather": [POINTER, POINTER, INT, INT, POINTER],
+    "blur": [POINTER, INT, INT, INT, POINTER, INT, POINTER],
+    "look_up": [POINTER, POINTER, INT, INT],
+    "paste": [POINTER, INT, INT, POINTER, INT, INT, POINTER, POINTER, POINTER],
+}
+"""What each function takes."""
+
+
+def load() -> ctypes.CDLL | None:
+    """Return the library; None where there is none for this machine and version."""
+    found = find_spec("dali_pipelines.kernels.native")
+    if found is None or found.origin is None:
+        return None
+    try:
+        library = ctypes.CDLL(found.origin)
+        if ctypes.c_int.in_dll(library, "version").value != VERSION:
+            return None
+    except (OSError, ValueError):  # of another kind of machine; of no version
+        return None
+    for name, arguments in ARGUMENTS.items():
+        function = getattr(library, name)
+        function.argtypes, function.restype = arguments, None
+    return library
