@@ -1,6 +1,8 @@
-"""Two loaders that do only one half of the work: what the whole one could reach if the other half were free."""
+"""Loaders that do only a part of the work: what the whole one could reach if all else were free."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -11,6 +13,8 @@ from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
 from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.decode.cut import Region
+from dali_pipelines.loader import ClipLoader
+from dali_pipelines.pipeline import Graph
 from dali_pipelines.pixels.crop import CropResize
 from dali_pipelines.pixels.operation import Plan, Schema, View
 from dali_pipelines.pixels.program import Program, consecutive_views
@@ -38,10 +42,36 @@ class Corner(CropResize):
         return Region(box=(0, 0, self.size, self.size), size=self.size)
 
 
+class CutTask(Task):
+    """A task for `ClipLoader` with `cut_only`: its views are cut out and scaled, and nothing else."""
+
+    @cached_property
+    def program(self) -> Program:
+        whole = super().program
+        return replace(whole, views=tuple(replace(view, operations=view.operations[:1]) for view in whole.views))
+
+    @property
+    def labels(self) -> Schema:
+        return {}
+
+
+def cut_only(loader: ClipLoader) -> Graph:
+    """Return a graph for a loader of a `CutTask`: it cuts what the host has not cut, and delivers one pixel a view."""
+    if loader.source.steps:
+        return decode_only
+    views = loader.task.program.views
+
+    def cut(frames: DataNode, plan: dict[str, DataNode]) -> dict[str, DataNode]:
+        clips = [view.crop.dali(view.frames(frames), plan, view) for view in views]
+        return {f"pixel{view.index}": clip[:1, :1, :1] for view, clip in zip(views, clips, strict=True)}
+
+    return cut
+
+
 class DecodeTask(Task):
     """A task for `ClipLoader` with `decode_only`: where PyAV decodes, it cuts and scales next to nothing."""
 
-    @property
+    @cached_property  # asked for with every sample
     def program(self) -> Program:
         return consecutive_views([super().program.frames], Corner(16))
 

@@ -18,37 +18,46 @@ WIDTH, HEIGHT, NUM_FRAMES, FPS = 336, 256, 150, 25
 DATA, VIDEOS = Path("runs/bench"), 24
 
 
-def dataset(options: Namespace, device: str) -> tuple[Index, dict[str, Any]]:
-    """Return the videos of `loader_throughput.py`, made where none are given, and what its JSON says of them."""
-    from bench.peers.data import JPEG_QUALITY, SOURCE_SIZE, peer_store
+def stores(options: Namespace) -> tuple[dict[str, Index], dict[str, Any]]:
+    """Return the stores of `loader_throughput.py`, made where none is given, and what its JSON says of them.
 
-    made: dict[str, Any] = {}
+    They hold the same videos; each has the name of its codec.
+    """
+    from bench.peers.data import JPEG_QUALITY, SOURCE_SIZE, peer_store
+    from bench.peers.quality import equal_jpegs
+
+    with_peers = options.peers is not None
     if options.data_dir:
         index = Index.load(options.data_dir)
+        found = {index.codec(0): index}
     else:
-        codec = options.codec or fastest_codec(device)
-        settings = store_settings(codec, options.gop, options.short_side)
         videos = max(VIDEOS, options.batch_size)
-        if options.peers:
-            folder = DATA / f"peers_gop{options.source_gop}" / store_name(settings)
-            index = peer_store(folder, videos=videos, source_gop=options.source_gop, settings=settings)
-            made = {"source_gop": options.source_gop, "source_size": SOURCE_SIZE, "jpeg_quality": JPEG_QUALITY}
-        else:
-            made = {"gop": options.gop, "short_side": options.short_side}
-            index = Index.load(bench_store(videos=videos, codec=codec, **made))
-        made |= {"codec": codec, "gop": settings.gop, "short_side": settings.short_side}
-        made["stored_size"] = index.sizes_WH[0].tolist()
-    return index, {"root": str(index.root), "videos": len(index), "formats": list(index.formats), **made}
+        ways = [store_settings(codec, options.gop, options.short_side) for codec in options.codec]
+        folder = DATA / f"peers_gop{options.source_gop}"
+        found = {
+            way.codec: peer_store(folder / store_name(way), videos=videos, source_gop=options.source_gop, settings=way)
+            if with_peers
+            else Index.load(bench_store(videos=videos, codec=way.codec, gop=options.gop, short_side=options.short_side))
+            for way in ways
+        }
+    said: dict[str, Any] = {
+        name: {
+            "root": str(index.root),
+            "videos": len(index),
+            "formats": list(index.formats),
+            "stored_size": index.sizes_WH[0].tolist(),
+        }
+        for name, index in found.items()
+    }
+    if with_peers:
+        said["sources"] = {"gop": options.source_gop, "size": SOURCE_SIZE, "jpeg_quality": JPEG_QUALITY}
+        said["equal_jpegs"] = equal_jpegs(next(iter(found.values())))
+    return found, said
 
 
 def default_task(name: str) -> Task:
     """Return a task with its default plan."""
     return Task(name, task_module(name).Config())
-
-
-def fastest_codec(device: str) -> str:
-    """Return the fastest codec that PyAV decodes for a CPU, or that every GPU's decoder takes."""
-    return "rawvideo" if device == "cpu" else "h264"
 
 
 def store_settings(codec: str, gop: int | None, short_side: int | None) -> Encoding:

@@ -1,17 +1,19 @@
 """How fast clips arrive, task by task: `python bench/loader_throughput.py`.
 
-Rounds of the whole loader alternate with rounds of two ceilings, decoding alone and augmenting alone, and with
---peers with rounds of other loaders, so that ratios hold on a noisy machine. See bench/README.md for how to read it.
+Rounds of the whole loader alternate with rounds of its ceilings, on each store, and with --peers with rounds of other
+loaders, so that ratios hold on a noisy machine. See bench/README.md for how to read it.
 Heavy imports stand inside `main`: each of the loader's workers imports this file once more.
 """
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
 from bench.options import require_positive
 from configs.errors import UserError, run_cli
 from dali_pipelines import limits
+from dali_pipelines.store.encode import Encoding
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
@@ -26,15 +28,23 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--threads", type=int, default=limits.cores(), help="DALI threads (one per core)")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--codec", help="of the videos that are made: rawvideo by default, on a GPU h264")
+    parser.add_argument(
+        "--codec",
+        nargs="+",
+        default=[Encoding().codec],
+        help="of the videos that are made; several are compared in one run (h264, as prepare has it)",
+    )
     parser.add_argument(
         "--gop", type=int, help="their frames from key frame to key frame; by default as prepare has it"
     )
     parser.add_argument("--short-side", type=int, help="their shorter side, likewise; 0 is all that the sources have")
-    parser.add_argument("--peers", action="store_true", help="measure other loaders on the same clips too")
+    parser.add_argument(
+        "--peers", nargs="*", metavar="NAME", help="measure other loaders on the same clips too: these, or all"
+    )
     parser.add_argument("--source-gop", type=int, default=250, help="GOP of the H.264 files that peers read (250)")
     parser.add_argument("--processes", type=int, default=1, help="compare so many loaders, one per core, with one (1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, and a .png beside it")
+    parser.add_argument("--resume", action="store_true", help="keep the tasks that the JSON file has already")
     args = parser.parse_args(argv)
     require_positive(args, "batch_size", "batches", "rounds", "threads", "source_gop")
     cores = limits.cores()
@@ -46,6 +56,8 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
         for name in names:
             if getattr(args, name) != parser.get_default(name):
                 raise UserError(f"--{name.replace('_', '-')} does not go with {why}: leave one of them out")
+    if args.resume and not args.json:
+        raise UserError("--resume: of which --json FILE?")
     return args
 
 
@@ -53,33 +65,52 @@ def main(argv: list[str]) -> None:
     args = parse_args(argv)
     import torch
 
-    from bench.data import dataset, default_task
-    from bench.loader_report import plot, table
-    from bench.loader_rounds import measure_processes, measure_task
+    from bench.data import default_task, stores
+    from bench.loader_plot import plot
+    from bench.loader_processes import measure_processes
+    from bench.loader_report import table
+    from bench.loader_rounds import measure_task
     from bench.machine import machine, save_json
+    from bench.peers.loaders import chosen
     from nets.tasks import pretext_tasks
 
     device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
     settings: dict[str, Any] = {name: getattr(args, name) for name in ("batch_size", "workers", "threads")}
     settings["device"] = device
     counts = {"batches": args.batches, "rounds": args.rounds}
-    index, data = dataset(args, device)
-    results: dict[str, dict[str, Any]] = {}
+    peers = () if args.peers is None else chosen(args.peers)
+    indices, data = stores(args)
+    about = {"data": data, "settings": settings | counts}
+    results: dict[str, dict[str, Any]] = measured(args.json, about) if args.resume else {}
     for name in args.tasks or [*pretext_tasks(), "recognition"]:
+        if name in results:
+            continue
         if args.processes > 1:
+            (index,) = indices.values()
             results[name] = measure_processes(
                 Path(index.root), name, processes=args.processes, batch_size=args.batch_size, **counts
             )
             print(f"{name}: {results[name]}", flush=True)
         else:
-            results[name] = measure_task(index, default_task(name), settings, **counts, with_peers=args.peers)
-            print(f"{name}: {results[name]['clips_per_s']} clips/s", flush=True)
-        save_json(args.json, data=data, settings=settings, tasks=results)  # an interrupted bench keeps what it has
+            results[name] = measure_task(indices, default_task(name), settings, **counts, peers=peers)
+            print(table({name: results[name]}), flush=True)
+        save_json(args.json, **about, tasks=results)  # an interrupted bench keeps what it has
     if args.processes > 1:
         return
-    print(f"\nfrom {index.root} ({len(index)} videos, {settings})\n\n{table(results)}")
+    print(f"\n{table(results)}")
     if args.json:
         plot(results, f"{machine()['gpu'] or machine()['cpu']}, {device}", args.json.with_suffix(".png"))
+
+
+def measured(path: Path, about: dict[str, Any]) -> dict[str, Any]:
+    """Return the tasks that a JSON file of an interrupted bench has; UserError when it was another one."""
+    if not path.is_file():
+        return {}
+    found = json.loads(path.read_text())
+    for key, value in json.loads(json.dumps(about)).items():
+        if found[key] != value:
+            raise UserError(f"--resume: {path} has other {key}, {found[key]} and not {value}: give another file")
+    return dict(found["tasks"])
 
 
 if __name__ == "__main__":

@@ -33,9 +33,12 @@ class Round:
         return len(self.seconds) / sum(self.seconds)
 
 
-def measure(batches: Iterator[Any], count: int, *, device: str, ahead: int = 0) -> Round:
-    """Time `count` batches, after WARM_UP and `ahead` more. On a GPU the clock waits until a batch is really there."""
-    for _ in range(WARM_UP + ahead):
+def measure(batches: Iterator[Any], count: int, *, device: str, untimed: int | None = None) -> Round:
+    """Time `count` batches, after `untimed` others, by default WARM_UP.
+
+    On a GPU the clock waits until a batch is really there.
+    """
+    for _ in range(WARM_UP if untimed is None else untimed):
         next(batches)
         synchronize(device)
     result = Round([], -cpu_seconds(), [], [])

@@ -17,6 +17,7 @@ from bench.options import require_positive
 from bench.report import markdown
 from configs.errors import UserError, run_cli
 from configs.load import load
+from dali_pipelines.store.encode import Encoding
 from trainers.commands.options import add_overrides, overrides
 from trainers.engine.build import build_loader, build_run
 
@@ -48,7 +49,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 def main(argv: list[str]) -> None:
     args = parse_args(argv)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in trainers/pretrain.py; torch is not imported yet
-    from bench.data import DATA, bench_store, fastest_codec, store_name, store_settings
+    from bench.data import DATA, bench_store, store_name, store_settings
     from bench.machine import save_json
     from trainers.engine.distributed import start
 
@@ -56,13 +57,12 @@ def main(argv: list[str]) -> None:
         # Nothing is learned here, and a rate of next to nothing keeps every loss finite.
         changes = [*overrides(args), "optim.lr=1e-9"]
         if args.data_dir is None:
-            codec = fastest_codec(ranks.device.type)
-            root = DATA / store_name(store_settings(codec, None, None))
+            root = DATA / store_name(store_settings(Encoding().codec, None, None))
             changes += [f"data.root={json.dumps(str(root))}", "data.list=null"]
         recipes = args.config or default_recipes(args.tasks, gpu=ranks.device.type == "cuda")
         configs = {f"{recipe.parent.name}/{recipe.stem}": load(recipe, changes) for recipe in recipes}
         if args.data_dir is None:
-            ranks.on_rank0(lambda: bench_store(root, codec=codec))
+            ranks.on_rank0(lambda: bench_store(root))
         results: dict[str, dict[str, Any]] = {}
         for name, config in configs.items():
             profile_to = args.profile / f"{name.replace('/', '_')}.json" if args.profile else None

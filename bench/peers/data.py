@@ -1,15 +1,18 @@
-"""The same videos as H.264 files, as zips of JPEGs and as a prepared store, and the clips that the loader draws."""
+"""The same videos as H.264 files, as zips of JPEGs and as prepared stores, and the clips that the loader draws."""
 
 import importlib
 import io
 import subprocess
 import zipfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import av
 import numpy as np
+from av.video.frame import VideoFrame
+from PIL import Image
 from tqdm import tqdm
 
 from bench import data
@@ -69,23 +72,25 @@ def peer_store(root: Path, *, videos: int, source_gop: int, settings: Encoding) 
         records = {}
         for number in tqdm(range(videos), desc=f"bench videos in {root}", unit="video"):
             name = f"video{number:03d}"
-            video = _source(root, name)
+            video, jpegs = sources(root, name)
             if not video.is_file():
                 _write_h264(video, number, gop=source_gop)
+            if not jpegs.is_file():
+                pictures = (_picture(frame) for frame in decoded(video))
+                write_zip(jpegs, (encode_jpeg(picture, JPEG_QUALITY) for picture in pictures))
             records[name] = write_video(video_path(root, name), video, settings)
-            for size in {SOURCE_SIZE, (records[name].width, records[name].height)}:
-                if not (jpegs := _jpegs(root, name, size)).is_file():
-                    _write_jpegs(jpegs, video, size)
         Index.build(root, records).save()
     return Index.load(root)
 
 
-def _source(root: Path, name: str) -> Path:
-    return root.parent / "h264" / f"{name}.mp4"
+def sources(root: Path, name: str) -> tuple[Path, Path]:
+    """Return the H.264 file and the zip of JPEGs that a video of a store was made from."""
+    return root.parent / "h264" / f"{name}.mp4", root.parent / "jpegs" / f"{name}.zip"
 
 
-def _jpegs(root: Path, name: str, size: tuple[int, int]) -> Path:
-    return root.parent / f"jpegs_{size[0]}x{size[1]}" / f"{name}.zip"
+def equal_zip(root: Path, name: str) -> Path:
+    """Return the zip of JPEGs that are as large and as good as a video of a store (`bench.peers.quality`)."""
+    return root.parent / f"jpegs_like_{root.name}" / f"{name}.zip"
 
 
 def _write_h264(path: Path, seed: int, *, gop: int) -> None:
@@ -102,18 +107,28 @@ def _write_h264(path: Path, seed: int, *, gop: int) -> None:
         subprocess.run([binary, "-v", "error", "-y", *given, *made, str(part)], input=frames, check=True)
 
 
-def _write_jpegs(path: Path, video: Path, size: tuple[int, int]) -> None:
-    """Write the frames of `video`, scaled to `size`, as 00000.jpg ... in one zip, not compressed again."""
-    with (
-        replacing(path) as part,
-        av.open(str(video)) as container,
-        zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive,
-    ):
-        for number, frame in enumerate(container.decode(video=0)):
-            jpeg = io.BytesIO()
-            picture = frame.to_image(width=size[0], height=size[1], interpolation="AREA")
-            picture.save(jpeg, "JPEG", quality=JPEG_QUALITY)
-            archive.writestr(f"{number:05d}.jpg", jpeg.getvalue())
+def decoded(video: Path) -> Iterator[VideoFrame]:
+    """Yield the frames of a video file."""
+    with av.open(str(video)) as container:
+        yield from container.decode(video=0)
+
+
+def _picture(frame: VideoFrame) -> np.ndarray:
+    return frame.to_ndarray(format="rgb24", width=SOURCE_SIZE[0], height=SOURCE_SIZE[1])
+
+
+def encode_jpeg(picture: np.ndarray, quality: int) -> bytes:
+    """Return uint8 (H, W, 3) as a JPEG with 4:2:0 chroma."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=quality, subsampling="4:2:0")
+    return file.getvalue()
+
+
+def write_zip(path: Path, jpegs: Iterable[bytes]) -> None:
+    """Write JPEGs as 00000.jpg ... into one zip, not compressed again."""
+    with replacing(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
+        for number, jpeg in enumerate(jpegs):
+            archive.writestr(f"{number:05d}.jpg", jpeg)
 
 
 def peer_clips(loader: ClipLoader, start: int, batches: int, *, prepared: bool = False) -> list[PeerClip]:
@@ -123,7 +138,7 @@ def peer_clips(loader: ClipLoader, start: int, batches: int, *, prepared: bool =
 
     All is read from the loader's own plans, which peers need not draw. Crops are in whole pixels.
 
-    prepared: for JPEGs of the size that our videos are stored in.
+    prepared: for a peer that reads the store, or JPEGs that are as large; else the sources.
     """
     root, order, program = Path(loader.index.root), loader.order, loader.task.program
     clips = []
@@ -148,7 +163,8 @@ def peer_clips(loader: ClipLoader, start: int, batches: int, *, prepared: bool =
                     program.views, program.regions(plan), transforms_of(loader.task, info, plan, draw()), strict=True
                 )
             ]
-            clips.append(PeerClip(_source(root, info.name), _jpegs(root, info.name, size), views))
+            files = (video_path(root, info.name), equal_zip(root, info.name)) if prepared else sources(root, info.name)
+            clips.append(PeerClip(*files, views))
     return clips
 
 

@@ -18,10 +18,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from bench.contenders import EQUAL_JPEGS
 from bench.peers.data import PeerClip
 from bench.peers.opencv import OpenCV
 from bench.peers.torchvision import Torch
 from bench.peers.transforms import Library, apply_transforms
+from configs.errors import UserError
 
 
 def _threads() -> int:
@@ -132,7 +134,7 @@ class Peer:
     """A way to load clips.
 
     module: what it needs. views: what it cuts out of a clip. library: what makes the rest of each view. prepared:
-    whether it reads JPEGs of the size that our videos are stored in, instead of the sources themselves.
+    whether it reads the videos that `prepare` made, or JPEGs like them, instead of the sources.
     """
 
     module: str
@@ -147,8 +149,20 @@ PEERS = {
     "decord": Peer("decord", decord),
     "pyav": Peer("av", pyav),
     "jpeg_zip": Peer("cv2", jpeg_zip, OpenCV),
-    "jpeg_zip_prepared": Peer("cv2", jpeg_zip, OpenCV, prepared=True),
+    "torchcodec_prepared": Peer("torchcodec", torchcodec, prepared=True),
+    "torchcodec_transforms_prepared": Peer("torchcodec.transforms", torchcodec_transforms, prepared=True),
+    "decord_prepared": Peer("decord", decord, prepared=True),
+    "pyav_prepared": Peer("av", pyav, prepared=True),
+    EQUAL_JPEGS: Peer("cv2", jpeg_zip, OpenCV, prepared=True),
 }
+
+
+def chosen(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the peers of these names, or all where there are none; UserError for a name that no peer has."""
+    for name in names:
+        if name not in PEERS:
+            raise UserError(f"--peers {name}: the peers are {', '.join(PEERS)}")
+    return tuple(names or PEERS)
 
 
 class PeerDataset(Dataset[list[Tensor]]):

@@ -94,8 +94,8 @@ def _filter(start: float, extent: float, size: int, low: int, high: int, *, cubi
     weight /= weight.sum(axis=0)
     used = places[weight != 0]
     order = slice(None, None, -1 if mirror else 1)
-    at, weight = np.array(places[::GROUP, order], np.int32), np.array(weight[:, order], np.float32)
-    return Filter(at, weight, int(used.min()), int(used.max()) + 1)
+    at = np.array(places[::GROUP, order], np.int32)
+    return Filter(at, np.array(weight[:, order], np.float32), int(used.min()), int(used.max()) + 1)
 
 
 def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:

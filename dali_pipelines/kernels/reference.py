@@ -95,4 +95,5 @@ def _stretched(rows: Floats, made: int) -> Floats:
     at = place.astype(int)
     share = (place - at).astype(np.float32)[:, None, None]
     first, second = rows[at], rows[np.minimum(at + 1, length - 1)]
-    return (second - first) * share + first
+    stretched: Floats = (second - first) * share + first
+    return stretched

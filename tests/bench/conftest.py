@@ -2,15 +2,14 @@
 
 import pytest
 
-from bench import loader_rounds, meters
-from bench.peers import rounds
+from bench import meters, ours
+from bench.peers import contenders
 
 
 @pytest.fixture
 def short_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """One batch before the clock starts, and two in each try of a number of workers."""
-    for module in (meters, rounds):
-        monkeypatch.setattr(module, "WARM_UP", 1)
-    for name in ("TRIED", "GLANCE"):
-        monkeypatch.setattr(rounds, name, 2)
-    monkeypatch.setattr(loader_rounds, "TRIED", 2)
+    monkeypatch.setattr(meters, "WARM_UP", 1)
+    monkeypatch.setattr(ours, "TRIED", 2)
+    monkeypatch.setattr(contenders, "ROUND_S", 0)
+    monkeypatch.setattr(contenders, "BURSTS", 1)

@@ -2,27 +2,38 @@
 
 import dataclasses
 import functools
+import io
 import json
 import zipfile
+from types import SimpleNamespace
 
 import av
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from bench import data, loader_rounds
+from bench import data, ours
+from bench.contenders import SOURCES
 from bench.loader_throughput import main
 from bench.machine import machine
-from bench.peers import check, rounds
-from bench.peers.data import peer_clips, peer_store
+from bench.peers import check, contenders, loaders
+from bench.peers.contenders import batches_for, names_in, peer_contenders
+from bench.peers.cost import jpeg_bytes, video_bytes
+from bench.peers.data import decoded, encode_jpeg, equal_zip, peer_clips, peer_store, sources
 from bench.peers.loaders import PEERS, Peer, peer_batches
-from bench.peers.rounds import Peers, best_workers, worker_counts
+from bench.peers.quality import equal_jpegs, mean_psnr
 from bench.peers.torchvision import Torch
+from dali_pipelines.decode.rgb import RgbConverter
 from dali_pipelines.loader import ClipLoader
+from dali_pipelines.store.convert import store_converter
+from dali_pipelines.store.files import video_path
 from dali_pipelines.tasks import Task, task_module
 from tests.helpers.peers import need
 
 pytestmark = pytest.mark.slow
 
+CEILINGS = ("decode_only", "decode_and_cut")
 SMALL = ["--batches", "1", "--rounds", "1", "--device", "cpu"]
 TASKS = ("recognition", "moco", "concepts", "cstp", "ctp", "rot3d")
 """One crop, two, four of different lengths, two bicubic ones; those that do more than to change colors."""
@@ -35,11 +46,15 @@ PAIRS = [
 @pytest.fixture(scope="module")
 def peer_index(tmp_path_factory):
     """Prepared videos with their H.264 files and JPEGs beside them, as `loader_throughput` makes them by default."""
-    settings = data.store_settings("mjpeg", None, None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data, "NUM_FRAMES", 34)
-        root = tmp_path_factory.mktemp("bench") / "peers_gop250" / "mjpeg_gop1_144"
-        return peer_store(root, videos=4, source_gop=250, settings=settings)
+        folder = tmp_path_factory.mktemp("bench") / "peers_gop250"
+        index, _ = (
+            peer_store(folder / data.store_name(way), videos=4, source_gop=250, settings=way)
+            for way in (data.store_settings(codec, None, None) for codec in ("h264", "rawvideo"))
+        )
+    equal_jpegs(index)
+    return index
 
 
 @pytest.fixture(autouse=True)
@@ -76,42 +91,102 @@ def test_the_prepared_jpegs_have_the_size_that_our_videos_are_stored_in(peer_ind
 @pytest.mark.usefixtures("short_rounds")
 def test_peers_are_measured_beside_ours_and_those_that_cannot_run_say_why(peer_index, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(data, "DATA", peer_index.root.parents[1])
-    monkeypatch.setattr(loader_rounds, "worker_counts", lambda cores: [0])
+    monkeypatch.setattr(contenders, "limits", SimpleNamespace(cores=lambda: 0))
     absent = dataclasses.replace(PEERS["decord"], module="no_such_package")
-    monkeypatch.setattr(rounds, "PEERS", {"pyav": PEERS["pyav"], "absent": absent})
-    file, names = tmp_path / "loader.json", ("recognition", "rot3d")
-    main(
-        [
-            "--peers",
-            "--codec",
-            "mjpeg",
-            "--tasks",
-            *names,
-            "evaluation",
-            "--batch-size",
-            "2",
-            *SMALL,
-            "--json",
-            str(file),
-        ]
-    )
+    peers = {name: PEERS[name] for name in ("pyav", "jpeg_zip", "pyav_prepared", "jpeg_zip_prepared")}
+    for module in (contenders, loaders):
+        monkeypatch.setattr(module, "PEERS", peers | {"absent": absent})
+    need("cv2")
+    file, options = tmp_path / "loader.json", [*SMALL, "--batch-size", "2", "--workers", "0", "--json"]
+    main(["--peers", "--codec", "h264", "rawvideo", "--tasks", "rot3d", "evaluation", *options, str(file)])
     report = json.loads(file.read_text())
-    for name in names:
-        figures = report["tasks"][name]
-        assert figures["peers"]["pyav"]["clips_per_s"] > 0
-        assert figures["peers"]["pyav"]["difference_to_ours"] <= figures["peers"]["pyav"]["most_difference"]
-        assert figures["best_peer"] == figures["best_peer_of_sources"] == "pyav"
-        low, high = figures["peers"]["pyav"]["lead_quartiles"]
-        assert 0 < low <= figures["lead_over_best_peer"] == figures["peers"]["pyav"]["lead"] <= high
-        assert "no_such_package" in figures["peers_missing"]["absent"]
-        assert figures["decoder"] == "pyav"
-    assert report["tasks"]["evaluation"]["peers"] == "not measured"  # its views share their frames
-    assert report["data"]["source_size"] == [340, 256]
-    assert report["data"]["jpeg_quality"] == 90
+    groups = report["tasks"]["rot3d"]["contenders"]
+    assert {group: set(found) for group, found in groups.items()} == {
+        "h264": {"this_loader", *CEILINGS, "augment_only", "pyav_prepared", "jpeg_zip_prepared"},
+        "rawvideo": {"this_loader", *CEILINGS, "pyav_prepared"},
+        "sources": {"pyav", "jpeg_zip"},
+    }
+    assert "no_such_package" in report["tasks"]["rot3d"]["missing"]["sources"]["absent"]
+    for store in ("h264", "rawvideo"):
+        ratios = groups[store]["this_loader"]["ratios"]
+        assert set(ratios) >= {*CEILINGS, "pyav", "jpeg_zip", "pyav_prepared", "jpeg_zip_prepared"}
+    one = groups["h264"]["pyav_prepared"]
+    assert one["difference_to_ours"] <= one["most_difference"]
+    ratio = groups["h264"]["this_loader"]["ratios"]["pyav_prepared"]["median"]
+    assert ratio == pytest.approx(groups["h264"]["this_loader"]["clips_per_s"] / one["clips_per_s"], rel=0.02)
+    # The same frames of the same files; ours reads the header too.
+    header = peer_index.table.init_sizes[0] / 1024
+    assert one["read_kib_per_clip"] + header == pytest.approx(
+        groups["h264"]["this_loader"]["read_kib_per_clip"], rel=0.02
+    )
+    assert [*report["tasks"]["evaluation"]["contenders"]] == ["h264", "rawvideo"]  # its views share their frames
+    assert report["data"]["sources"] == {"gop": 250, "size": [340, 256], "jpeg_quality": 90}
+    assert report["data"]["equal_jpegs"] == equal_jpegs(peer_index)
     printed = capsys.readouterr().out
-    assert "absent | not measured" in printed
-    assert printed.count("| pyav | ") == 6  # for each task twice in the summary, of all and of those that read sources
+    assert "| absent | sources | not measured: ModuleNotFoundError" in printed
+    assert "| `rot3d` | rawvideo | jpeg_zip_prepared | 2.0 |" in printed
     assert file.with_suffix(".png").stat().st_size > 1000
+
+
+def test_the_jpegs_that_equal_a_store_come_nearest_to_its_distance_from_the_sources(peer_index):
+    found = equal_jpegs(peer_index)
+    scaled, names = store_converter(192, 144), [peer_index.info(row).name for row in range(4)]
+    wanted = [as_rgb(scaled(frame)) for name in names for frame in decoded(sources(peer_index.root, name)[0])]
+    stored = [as_rgb(frame) for name in names for frame in decoded(video_path(peer_index.root, name))]
+    target = mean_psnr(wanted, stored)
+    steps = [
+        mean_psnr(wanted, [reread(picture, found["jpeg_quality"] + more) for picture in wanted]) for more in (-4, 0, 4)
+    ]
+    assert min(steps, key=lambda db: abs(db - target)) == steps[1]
+    name = names[0]
+    with zipfile.ZipFile(equal_zip(peer_index.root, name)) as archive:
+        assert archive.read("00003.jpg") == encode_jpeg(wanted[3], found["jpeg_quality"])
+    assert found["video_bytes_per_frame"] == pytest.approx(
+        sum(file.stat().st_size for file in peer_index.root.rglob("*.mp4")) / (4 * 34), abs=1
+    )
+
+
+def as_rgb(frame):
+    return np.stack(RgbConverter()(frame), axis=-1)
+
+
+def reread(picture, quality):
+    return np.asarray(Image.open(io.BytesIO(encode_jpeg(picture, quality))))
+
+
+def test_the_noise_of_a_picture_in_decibels():
+    black = np.zeros((8, 8, 3), np.uint8)
+    assert mean_psnr([black], [black + 255]) == 0
+    assert mean_psnr([black, black], [black + 1, black]) == pytest.approx((48.13 + 99) / 2, abs=0.01)
+
+
+def test_the_bytes_of_a_clip_begin_at_the_key_frame_and_end_at_its_last_frame(peer_index):
+    video, jpegs = sources(peer_index.root, peer_index.info(0).name)
+    with av.open(str(video)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    assert [packet.is_keyframe for packet in packets].count(True) == 1  # B-frames: packets are not in order of showing
+    assert [packet.pts for packet in packets] != sorted(packet.pts for packet in packets)
+    last = max(range(len(packets)), key=lambda place: packets[place].pts)
+    assert video_bytes(video, [33]) == sum(packet.size for packet in packets[: last + 1])
+    assert video_bytes(video, [0]) == packets[0].size
+    assert video_bytes(video, [0, 33, 33]) == video_bytes(video, [33])
+    with zipfile.ZipFile(jpegs) as archive:
+        assert jpeg_bytes(jpegs, [3, 5]) == len(archive.read("00003.jpg")) + len(archive.read("00005.jpg"))
+
+
+def test_a_slow_peer_is_measured_with_fewer_batches_but_with_whole_bursts():
+    assert batches_for(100, 2) == 150
+    assert batches_for(1, 2) == 6
+    assert batches_for(1, 0) == 3
+
+
+def test_peers_belong_to_the_files_that_they_read_and_equal_jpegs_to_the_first_store():
+    names = [*PEERS]
+    assert "torchcodec" in names_in(SOURCES, names, first=True)
+    assert names_in("rawvideo", names, first=False) == [
+        name for name in names_in("h264", names, first=True) if name != "jpeg_zip_prepared"
+    ]
+    assert set(names_in("h264", names, first=True)) == {name for name in names if name.endswith("_prepared")}
 
 
 @pytest.mark.parametrize(("peer", "name"), PAIRS)
@@ -158,12 +233,12 @@ WRONG_TASKS = {
 
 @pytest.mark.parametrize("name", TASKS)
 def test_peers_with_wrong_views_are_not_measured(peer_index, our_views, monkeypatch, name):
-    monkeypatch.setattr(rounds, "PEERS", WRONG_TASKS[name])
-    monkeypatch.setattr(rounds, "our_views", lambda loader: our_views(name))
-    peers = Peers(loader_of(peer_index, name), batches=1, device="cpu", counts=[0])
-    assert set(peers.missing) == set(WRONG_TASKS[name])
-    assert all("differ from ours by" in reason for reason in peers.missing.values())
-    assert peers.figures([]) == {"peers": {}, "peers_missing": peers.missing}
+    monkeypatch.setattr(contenders, "PEERS", WRONG_TASKS[name])
+    monkeypatch.setattr(contenders, "our_views", lambda loader: our_views(name))
+    made, missing = peer_contenders(loader_of(peer_index, name), group=SOURCES, names=WRONG_TASKS[name])
+    assert made == []
+    assert set(missing) == set(WRONG_TASKS[name])
+    assert all("differ from ours by" in reason for reason in missing.values())
 
 
 @pytest.mark.parametrize("peer", PEERS)
@@ -185,21 +260,7 @@ def test_the_machine_names_the_peers_that_are_installed():
     assert [version[: len(cv2.__version__)] for version in found] == [cv2.__version__]
 
 
-def test_workers_are_tried_in_powers_of_two_up_to_one_a_core():
-    assert worker_counts(1) == [0, 1]
-    assert worker_counts(2) == [0, 1, 2]
-    assert worker_counts(12) == [0, 1, 2, 4, 8, 12]
-
-
-def test_only_numbers_of_workers_that_come_close_are_tried_again_and_longer():
-    rates, asked = {0: 50.0, 1: 80.0, 2: 100.0}, []
-
-    def rate(workers, batches):
-        asked.append((workers, batches))
-        return rates[workers] + (30 if batches == 24 and workers == 1 else 0)
-
-    assert best_workers([0, 1, 2], rate, (6, 24)) == (1, {0: 50.0, 1: 110.0, 2: 100.0})
-    assert asked == [(0, 6), (1, 6), (2, 6), (1, 24), (2, 24)]
-    asked.clear()
-    assert best_workers([0, 2], rate, (6, 24)) == (2, {0: 50.0, 2: 100.0})
-    assert asked == [(0, 6), (2, 6)]
+def test_workers_are_tried_in_powers_of_two_up_to_one_a_core(monkeypatch):
+    for cores, counts in {1: [0, 1], 2: [0, 1, 2], 12: [0, 1, 2, 4, 8, 12]}.items():
+        monkeypatch.setattr(ours.limits, "cores", lambda cores=cores: cores)
+        assert ours.worker_counts() == counts

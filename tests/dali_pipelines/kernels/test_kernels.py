@@ -91,7 +91,7 @@ def test_a_patch(seed, size, height, width, data):
     patch, pixels = rng.integers(0, 256, (height, width, 4)).astype(np.float32), clip(rng, size, size, 3)
     corners = [[data.draw(st.integers(0, size - 1)) for _ in range(2)] for _ in pixels]
     boxes = np.array([[*c, *(data.draw(st.integers(1, size - at)) for at in c)] for c in corners], np.int32)
-    opacity = np.array([0, 0.4, 1], np.float32) / 255
+    opacity = np.array([0, 0.4 / 255, 1 / 255], np.float32)
     got = pixels.copy()
     kernels.paste(got, patch, boxes, opacity)
     np.testing.assert_array_equal(got, reference.paste(pixels, patch, boxes, opacity))

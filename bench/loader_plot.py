@@ -1,0 +1,83 @@
+"""The figures of bench/loader_throughput.py as a picture."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.contenders import OURS, SOURCES
+from configs.errors import UserError
+from dali_pipelines.store.files import replacing
+
+CEILINGS = ("decode_only", "decode_and_cut")
+LEFT_OUT = ("augment_only",)  # so much faster that the others would be short
+COLORS = {"ours": "C0", "ceiling": "0.8", SOURCES: "C1", "prepared": "C3"}
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar: its label, clips/s with quartiles, color, and the KiB that a clip takes."""
+
+    label: str
+    rate: float
+    quartiles: tuple[float, float]
+    color: str
+    kib: float | None
+
+
+def plot(tasks: Mapping[str, Mapping[str, Any]], title: str, out: Path) -> None:
+    """Draw bars with quartiles, a panel per task: our loader on each store, its ceilings, and the peers."""
+    try:
+        import matplotlib
+    except ModuleNotFoundError as error:
+        raise UserError("the picture needs matplotlib: pip install 'clipfeed[plots]'") from error
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    panels = {task: [*bars(figures)] for task, figures in tasks.items()}
+    labels = list(dict.fromkeys(bar.label for of_task in panels.values() for bar in of_task))
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure, axes = plt.subplots(
+        *(rows, columns), figsize=(3 + 4 * columns, 0.9 + (0.6 + 0.19 * len(labels)) * rows), layout="constrained",
+        sharey=True, squeeze=False,
+    )  # fmt: skip
+    for axis in axes.flat[len(panels) :]:
+        axis.remove()
+    for axis, (task, of_task) in zip(axes.flat, panels.items(), strict=False):
+        for bar in of_task:
+            y, (low, high) = labels.index(bar.label), bar.quartiles
+            ends = [[max(bar.rate - low, 0)], [max(high - bar.rate, 0)]]
+            axis.barh(y, bar.rate, color=bar.color, xerr=ends, error_kw={"linewidth": 0.8})
+            kib = "" if bar.kib is None else f", {bar.kib:.0f} KiB"
+            axis.text(0, y, f" {bar.rate:.0f}{kib}", va="center", fontsize=7)
+        axis.set(yticks=range(len(labels)), yticklabels=labels, title=task)
+        axis.grid(alpha=0.3, axis="x")
+    axes[0, 0].invert_yaxis()  # that of all panels
+    figure.suptitle(title)
+    figure.supxlabel("clips/s, and what a clip takes from the disk")
+    with replacing(out) as temporary:
+        figure.savefig(temporary, dpi=100, format="png")
+    plt.close(figure)
+
+
+def bars(figures: Mapping[str, Any]) -> Iterator[Bar]:
+    """Yield the bars of a task: our loader on all stores, then the ceilings of the first, then the peers by group."""
+    groups = figures["contenders"]
+    stores = [group for group in groups if group != SOURCES]
+    order = [
+        *((group, OURS) for group in stores),
+        *((stores[0], name) for name in CEILINGS),
+        *((group, name) for group in (SOURCES, *stores) for name in groups.get(group, {}) if not _of_ours(name)),
+    ]
+    for group, name in order:
+        one = groups[group][name]
+        kind = "ours" if name == OURS else "ceiling" if name in CEILINGS else "prepared"
+        color = COLORS[SOURCES if group == SOURCES else kind]
+        label = f"{name.removesuffix('_prepared')} ({group})".replace("_", " ")
+        low, high = one["clips_per_s_quartiles"]
+        yield Bar(label, one["clips_per_s"], (low, high), color, one.get("read_kib_per_clip"))
+
+
+def _of_ours(name: str) -> bool:
+    return name in (OURS, *CEILINGS, *LEFT_OUT)

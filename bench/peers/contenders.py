@@ -1,0 +1,100 @@
+"""Other loaders as contenders: which can run here, that their views are ours, and with how many workers."""
+
+import importlib
+from collections.abc import Collection
+from time import perf_counter
+
+from bench.contenders import EQUAL_JPEGS, SOURCES, Contender
+from bench.meters import Round, measure
+from bench.peers import check
+from bench.peers.check import MOST_DIFFERENCE, difference, our_views, peer_views
+from bench.peers.cost import read_kib
+from bench.peers.data import peer_clips
+from bench.peers.loaders import PEERS, Peer, peer_batches
+from bench.peers.loaders import jpeg_zip as from_jpegs
+from dali_pipelines import limits
+from dali_pipelines.loader import ClipLoader
+
+ROUND_S = 1.5  # of a slow peer: it is measured with fewer batches
+BURSTS = 3  # at least: each worker delivers so many batches
+CLOSE = 0.75  # of the rate with workers: with none it is as fast for sure only above
+EPOCHS = 3  # whose clips' bytes are counted
+
+
+def peer_contenders(
+    loader: ClipLoader, *, group: str, names: Collection[str]
+) -> tuple[list[Contender], dict[str, str]]:
+    """Return the peers that can run and show what `loader` does, and why the others cannot: name -> reason."""
+    made, missing, ours = [], {}, our_views(loader) if names else []
+    for name in names:
+        peer = PEERS[name]
+        try:
+            importlib.import_module(peer.module)
+            began = perf_counter()
+            views = peer_views(peer, loader)
+            alone = check.CHECKED / (perf_counter() - began)
+            if (differs := round(difference(ours, views), 2)) > MOST_DIFFERENCE:
+                raise ValueError(f"its views differ from ours by {differs:.1f} gray levels on average")
+            contender = _contender(name, loader, alone=alone, group=group)
+        except Exception as error:  # whatever a foreign package raises: it is the reason to show
+            missing[name] = f"{type(error).__name__}: {_first_line(error)}"
+            continue
+        contender.facts |= {"difference_to_ours": differs, "most_difference": MOST_DIFFERENCE}
+        made.append(contender)
+    return made, missing
+
+
+def names_in(group: str, names: Collection[str], *, first: bool) -> list[str]:
+    """Return which of the peers read a group's files; EQUAL_JPEGS belong to the first store."""
+    chosen = [name for name in names if PEERS[name].prepared == (group != SOURCES)]
+    return [name for name in chosen if first or name != EQUAL_JPEGS]
+
+
+def _contender(name: str, loader: ClipLoader, *, alone: float, group: str) -> Contender:
+    """Return a peer with one worker a core, or none if that is faster.
+
+    alone: about its clips/s without workers.
+    """
+    peer, cores, size = PEERS[name], limits.cores(), loader.order.batch_size
+
+    def rate(workers: int, about: float) -> float:
+        return round(size * run_peer(peer, loader, 0, batches_for(about / size, workers), workers=workers).rate, 1)
+
+    tried = {0: round(alone, 1), cores: rate(cores, cores * alone)}
+    if alone > CLOSE * tried[cores]:
+        tried[0] = rate(0, alone)
+    workers = max(tried, key=tried.__getitem__)
+    per_s = tried[workers] / size
+
+    def run(step: int, batches: int) -> Round:
+        return run_peer(peer, loader, step, min(batches_for(per_s, workers), batches), workers=workers)
+
+    clips = peer_clips(loader, 0, EPOCHS * len(loader), prepared=peer.prepared)
+    facts = {
+        "read_kib_per_clip": read_kib(clips, jpegs=peer.views is from_jpegs),
+        "workers": workers,
+        "tried_workers": tried,
+    }
+    return Contender(group, name, run, facts)
+
+
+def batches_for(per_s: float, workers: int) -> int:
+    """Return how many batches to time of a loader that makes about `per_s` of them a second."""
+    return max(BURSTS * max(workers, 1), round(ROUND_S * per_s))
+
+
+def run_peer(peer: Peer, loader: ClipLoader, step: int, count: int, *, workers: int) -> Round:
+    """Measure a round of one peer: `count` batches of the clips of the loader from `step` on.
+
+    Workers deliver in bursts of a batch each: the first is not timed.
+    """
+    device = "cpu" if loader.device_id is None else f"cuda:{loader.device_id}"
+    burst = max(workers, 1)
+    # More than are taken, so that no worker is idle while the clock runs.
+    clips = peer_clips(loader, step, count + 3 * burst, prepared=peer.prepared)
+    with peer_batches(peer, clips, batch_size=loader.order.batch_size, workers=workers, device=device) as arriving:
+        return measure(arriving, count, device=device, untimed=burst)
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")
