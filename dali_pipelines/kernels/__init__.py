@@ -135,5 +135,5 @@ def paste(clip: Pixels, patch: NDArray[np.float32], boxes: NDArray[np.int32], op
     if NATIVE is None:
         clip[...] = reference.paste(clip, patch, boxes, opacity)
         return
-    room = np.empty(4 * patch.shape[1], np.float32)
+    room = np.empty(4 * (patch.shape[1] + clip.shape[1]), np.float32)
     NATIVE.paste(_at(clip), *clip.shape[:2], _at(patch), *patch.shape[:2], _at(boxes), _at(opacity), _at(room))

@@ -227,35 +227,42 @@ static void between(const float *restrict first, const float *restrict second, f
         out[i] = (second[i] - first[i]) * share + first[i];
 }
 
-/* Between which of `length` pixels pixel `i` of `made` lies: that one and the next. Returns how far from the first. */
-static float place(int i, int made, int length, int *first, int *second)
+/* Which of `length` pixels each of `made` begins to lie at, and how far it is on the way to the next one. */
+static void places(int length, int made, int32_t *at, float *share)
 {
-    double at = (i + 0.5) * ((double)length / made) - 0.5;
-    at = at < 0 ? 0 : at;
-    at = at > length - 1 ? length - 1 : at;
-    *first = (int)at;
-    *second = *first < length - 1 ? *first + 1 : *first;
-    return (float)(at - *first);
+    const double scale = (double)length / made, last = length - 1;
+    for (int i = 0; i < made; i++) {
+        double place = (i + 0.5) * scale - 0.5;
+        place = place < 0 ? 0 : place;
+        place = place > last ? last : place;
+        at[i] = (int32_t)place;
+        share[i] = (float)(place - at[i]);
+    }
 }
 
 /* Blend a patch, (height, width, 4) with the mask as fourth channel, into boxes of a clip, (frames, size, size, 3); see
- * __init__.py. boxes: (frames, 4), y, x, height, width. opacity: (frames,). room: for a row of the patch. */
+ * __init__.py. boxes: (frames, 4), y, x, height, width. opacity: (frames,). room: for a row of the patch and 4 of `size`
+ * numbers. */
 void paste(uint8_t *clip, int32_t frames, int32_t size, const float *patch, int32_t height, int32_t width,
            const int32_t *boxes, const float *opacity, float *room)
 {
+    int32_t *rows = (int32_t *)room, *columns = rows + size;
+    float *down = room + 2 * size, *right = down + size, *row = right + size;
     for (int t = 0; t < frames; t++, clip += (ptrdiff_t)3 * size * size, boxes += 4) {
         if (opacity[t] == 0)
             continue;
+        places(height, boxes[2], rows, down);
+        places(width, boxes[3], columns, right);
         for (int y = 0; y < boxes[2]; y++) {
             uint8_t *out = clip + 3 * ((ptrdiff_t)(boxes[0] + y) * size + boxes[1]);
-            int first, second;
-            const float down = place(y, boxes[2], height, &first, &second);
-            between(patch + (ptrdiff_t)first * width * 4, patch + (ptrdiff_t)second * width * 4, down, 4 * width, room);
+            const int below = rows[y] + (rows[y] < height - 1);
+            between(patch + (ptrdiff_t)4 * width * rows[y], patch + (ptrdiff_t)4 * width * below, down[y], 4 * width,
+                    row);
             for (int x = 0; x < boxes[3]; x++, out += 3) {
-                const float right = place(x, boxes[3], width, &first, &second);
+                const float *first = row + 4 * columns[x], *second = first + 4 * (columns[x] < width - 1);
                 float mixed[4];
                 for (int c = 0; c < 4; c++)
-                    mixed[c] = (room[4 * second + c] - room[4 * first + c]) * right + room[4 * first + c];
+                    mixed[c] = (second[c] - first[c]) * right[x] + first[c];
                 const float alpha = mixed[3] * opacity[t];
                 for (int c = 0; c < 3; c++)
                     out[c] = (uint8_t)(int32_t)((mixed[c] - out[c]) * alpha + out[c] + 0.5f);

@@ -30,8 +30,10 @@ class Recolor(ClipOperation):
     @staticmethod
     def arrays(maps: Sequence[ColorMap]) -> dict[str, np.ndarray]:
         """Return the plan's arrays for one map a frame, those of all views one after the other."""
+        distinct = {id(m): m for m in maps}  # mostly one of all frames
         matrices, pivots, offsets = (
-            np.array([getattr(m, part) for m in maps], np.float32) for part in ("matrix", "pivot", "offset")
+            np.array([getattr(m, part) for m in distinct.values()], np.float32)
+            for part in ("matrix", "pivot", "offset")
         )
         eye = np.eye(3, dtype=np.float32)
         kinds = [
@@ -39,11 +41,13 @@ class Recolor(ClipOperation):
             (matrices != matrices[:, :1, :1] * eye).any(axis=(1, 2)) | (offsets != offsets[:, :1]).any(axis=1),
             (matrices != eye).any(axis=(1, 2)) | offsets.any(axis=1),
         ]
+        places = list(distinct)
+        of_frames = [places.index(id(m)) for m in maps]
         return {
-            "color_kind": np.select(kinds, [WITH_MEAN, MIXED, SCALED]).astype(np.uint8),
-            "color_matrix": matrices,
-            "color_pivot": pivots,
-            "color_offset": offsets,
+            "color_kind": np.select(kinds, [WITH_MEAN, MIXED, SCALED]).astype(np.uint8)[of_frames],
+            "color_matrix": matrices[of_frames],
+            "color_pivot": pivots[of_frames],
+            "color_offset": offsets[of_frames],
         }
 
     def host(self, clip: NDArray[np.uint8], plan: Plan, view: View) -> None:
