@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import torch
 
+from dali_pipelines import kernels
 from dali_pipelines.store.files import replacing
 
 PACKAGES = ("torch", "torchvision", "nvidia-dali-cuda130", "av", "numpy")
@@ -27,6 +28,7 @@ def machine() -> dict[str, object]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
+        "compiled_pixels": kernels.NATIVE is not None,
         "versions": _versions(),
         "commit": _commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -1,5 +1,6 @@
 """From a place in the schedule to a sample's plan and bytes. This runs in the loader's workers."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -7,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from dali_pipelines import kernels
 from dali_pipelines.decode.planes import PLANAR, decode_planes, rgb_matrix
 from dali_pipelines.plan.order import Order
 from dali_pipelines.plan.rng import Stream, generator
@@ -16,6 +18,8 @@ from dali_pipelines.store.mp4 import plain_mp4
 from dali_pipelines.store.reader import EncodedClip, LocatedClip, locate_clip
 from dali_pipelines.store.record import ClipError
 from dali_pipelines.tasks import Task
+
+log = logging.getLogger(__name__)
 
 ATTEMPTS = 20
 FIXED = ("row", "decoded", "media")
@@ -40,7 +44,11 @@ def decoded_media(index: Index, task: Task, *, gpu: bool) -> Media:
     largest = int(index.sizes_WH.prod(axis=1, dtype=np.int64).max()) * 3 // 2
     frames = task.program.frames
     planar = formats <= PLANAR and not (index.sizes_WH % 2).any()
-    return "planes" if gpu and planar and frames * largest <= MOST_PLANES else "frames"
+    if gpu and planar and frames * largest <= MOST_PLANES:
+        return "planes"
+    if kernels.NATIVE is None:
+        log.warning("pixel operations are not compiled, NumPy takes much longer: clipfeed doctor says what to do")
+    return "frames"
 
 
 @dataclass(frozen=True)

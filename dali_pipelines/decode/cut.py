@@ -51,14 +51,17 @@ class Cutter:
         self._kind: tuple[object, ...] = ()
         self._cut: Cut
 
-    def __call__(self, frame: VideoFrame, out: NDArray[np.uint8]) -> None:
-        """Write the region to `out`, uint8 (size, size, 3); ValueError when the frame is too small for it."""
+    def __call__(self, frame: VideoFrame, out: NDArray[np.uint8], color: NDArray[np.float32] | None = None) -> None:
+        """Write the region to `out`, uint8 (size, size, 3); ValueError when the frame is too small for it.
+
+        color: what becomes of its colors then, as in `kernels.recolor`.
+        """
         if frame.format.name not in FORMATS:
             frame = self._to_gbr(frame)
         kind = frame.width, frame.height, frame.format.name, frame.color_range
         if kind != self._kind:
             self._cut, self._kind = self._made(frame), kind
-        self._cut(frame.planes, out)
+        self._cut(frame.planes, out, color)
 
     def _made(self, frame: VideoFrame) -> Cut:
         y, x, height, width = self.region.box

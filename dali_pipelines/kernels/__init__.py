@@ -53,41 +53,40 @@ class Cut:
         self.axes, self.matrix = axes, matrix
         self._pairs = list(zip(axes[::2], axes[1::2], strict=True))
         highest = max((y.high - y.low) * x.size for (y, _), (x, _) in self._pairs)
-        self._room = np.empty(3 * axes[0].filter.size * axes[1].filter.size + highest, np.float32)
+        count = axes[0].filter.size * axes[1].filter.size
+        self._room = np.empty(3 * count + max(highest, count), np.float32)
         self._filters = (CFilter * 6)(*(filter.c for filter, _ in axes))
         self._constant = ctypes.addressof(self._filters), _at(matrix), _at(self._room)
 
-    def __call__(self, planes: Sequence[Plane], out: NDArray[np.uint8]) -> None:
-        """Cut a picture and write it to `out`, uint8 (height, width, 3), contiguous."""
+    def __call__(
+        self, planes: Sequence[Plane], out: NDArray[np.uint8], color: NDArray[np.float32] | None = None
+    ) -> None:
+        """Cut a picture and write it to `out`, uint8 (height, width, 3), contiguous; recolored, as `recolor` does."""
         strides = [plane.line_size for plane in planes]
         # A tiny picture may have rows that end before the last group of neighbors.
         inside = all(x + filter.read <= stride for (_, (filter, x)), stride in zip(self._pairs, strides, strict=True))
         if NATIVE is None or not inside:
             out[...] = reference.cut(planes, self.axes, self.matrix)
+            if color is not None:
+                out[...] = reference.recolor(out[None], color[None])[0]
             return
         starts = [
             plane.buffer_ptr + y * stride + x
             for plane, ((_, y), (_, x)), stride in zip(planes, self._pairs, strides, strict=True)
         ]
-        NATIVE.cut(*starts, *strides, *self._constant, _at(out))
+        NATIVE.cut(*starts, *strides, *self._constant, None if color is None else _at(color), _at(out))
 
 
-def recolor(clip: Pixels, matrices: NDArray[np.float32]) -> None:
-    """Mix the channels of a clip in place; matrices: float32 (T, 3, 4), from (R, G, B, 1)."""
+def recolor(clip: Pixels, colors: NDArray[np.float32]) -> None:
+    """Mix the channels of a clip in place.
+
+    colors: float32 (T, 3, 7), contiguous: what each of R, G and B becomes, as factors of R, G and B, of their means in
+        the frame, and of 1. Frames have at most 2^24 pixels.
+    """
     if NATIVE is None:
-        clip[...] = reference.recolor(clip, matrices)
+        clip[...] = reference.recolor(clip, colors)
     else:
-        NATIVE.recolor(_at(clip), _at(matrices), *_counts(clip))
-
-
-def channel_sums(clip: Pixels) -> NDArray[np.int64]:
-    """Return the sums of R, G and B of each frame, (T, 3); frames have at most 2^24 pixels."""
-    sums = np.empty((len(clip), 3), np.int64)
-    if NATIVE is None:
-        clip.sum(axis=(1, 2), out=sums)
-    else:
-        NATIVE.sum(_at(clip), *_counts(clip), _at(sums))
-    return sums
+        NATIVE.recolor(_at(clip), _at(colors), *_counts(clip))
 
 
 def gather(clip: Pixels, sources: NDArray[np.int32]) -> None:

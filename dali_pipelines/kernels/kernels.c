@@ -87,22 +87,59 @@ static void mixed(const float *restrict a, const float *restrict b, const float 
     }
 }
 
-/* a, b, c, strides: of 3 planes, from where their axes start; filters: y and x of each. matrix: (3, 4). room: for 3 planes of the result, and for the
- * rows of the highest part. out: (size, size, 3). */
-void cut(const uint8_t *a, const uint8_t *b, const uint8_t *c, int64_t a_stride, int64_t b_stride, int64_t c_stride,
-         const Filter *filters, const float *matrix, float *room, uint8_t *out)
+VECTORIZED
+static void mixed_apart(const float *restrict a, const float *restrict b, const float *restrict c, const float *m,
+                        int count, uint8_t *restrict red, uint8_t *restrict green, uint8_t *restrict blue)
 {
-    const uint8_t *planes[] = {a, b, c};
-    const int64_t strides[] = {a_stride, b_stride, c_stride};
-    const int count = filters[0].size * filters[1].size;
-    for (int p = 0; p < 3; p++)
-        scaled(planes[p], strides[p], filters + 2 * p, filters + 2 * p + 1, room + (ptrdiff_t)p * count,
-               room + (ptrdiff_t)3 * count);
-    mixed(room, room + count, room + 2 * (ptrdiff_t)count, matrix, count, out);
+    const float m0 = m[0], m1 = m[1], m2 = m[2], m3 = m[3], m4 = m[4], m5 = m[5];
+    const float m6 = m[6], m7 = m[7], m8 = m[8], m9 = m[9], m10 = m[10], m11 = m[11];
+    for (ptrdiff_t i = 0; i < count; i++) {
+        red[i] = rounded(m0 * a[i] + m1 * b[i] + m2 * c[i] + m3);
+        green[i] = rounded(m4 * a[i] + m5 * b[i] + m6 * c[i] + m7);
+        blue[i] = rounded(m8 * a[i] + m9 * b[i] + m10 * c[i] + m11);
+    }
 }
 
 VECTORIZED
-static void recolored(uint8_t *restrict pixels, const float *m, int count)
+static float mean(const uint8_t *restrict levels, int step, int count)
+{
+    uint32_t sum = 0; /* enough for 16 million pixels */
+    for (ptrdiff_t i = 0; i < count; i++)
+        sum += levels[i * step];
+    return (float)sum / (float)count;
+}
+
+/* color: (3, 7), in each row what R, G and B, their means and 1 are multiplied with. m: (3, 4), without the means. */
+static void without_means(const float *color, const uint8_t *const *channels, int step, int count, float *m)
+{
+    float means[3] = {0};
+    int needed = 0;
+    for (int row = 0; row < 3; row++)
+        needed |= color[7 * row + 3] != 0 || color[7 * row + 4] != 0 || color[7 * row + 5] != 0;
+    for (int c = 0; c < 3 && needed; c++)
+        means[c] = mean(channels[c], step, count);
+    for (int row = 0; row < 3; row++, color += 7, m += 4) {
+        memcpy(m, color, 3 * sizeof *m);
+        m[3] = color[6] + (color[3] * means[0] + color[4] * means[1] + color[5] * means[2]);
+    }
+}
+
+VECTORIZED
+static void recolored(const uint8_t *red, const uint8_t *green, const uint8_t *blue, const float *m, int count,
+                      uint8_t *restrict out)
+{
+    const float m0 = m[0], m1 = m[1], m2 = m[2], m3 = m[3], m4 = m[4], m5 = m[5];
+    const float m6 = m[6], m7 = m[7], m8 = m[8], m9 = m[9], m10 = m[10], m11 = m[11];
+    for (ptrdiff_t i = 0; i < count; i++) {
+        const float a = red[i], b = green[i], c = blue[i];
+        out[3 * i] = rounded(m0 * a + m1 * b + m2 * c + m3);
+        out[3 * i + 1] = rounded(m4 * a + m5 * b + m6 * c + m7);
+        out[3 * i + 2] = rounded(m8 * a + m9 * b + m10 * c + m11);
+    }
+}
+
+VECTORIZED
+static void recolored_in_place(uint8_t *restrict pixels, const float *m, int count)
 {
     const float m0 = m[0], m1 = m[1], m2 = m[2], m3 = m[3], m4 = m[4], m5 = m[5];
     const float m6 = m[6], m7 = m[7], m8 = m[8], m9 = m[9], m10 = m[10], m11 = m[11];
@@ -114,30 +151,38 @@ static void recolored(uint8_t *restrict pixels, const float *m, int count)
     }
 }
 
-/* clip: (frames, count, 3), changed in place. matrices: (frames, 3, 4). */
-void recolor(uint8_t *clip, const float *matrices, int32_t frames, int32_t count)
+/* a, b, c, strides: of 3 planes, from where their axes start; filters: y and x of each. matrix: (3, 4). room: for 3 planes
+ * of the result, and for the rows of the highest part or 3 planes of bytes. color: (3, 7), of a further change of the
+ * rounded pixels, or NULL. out: (size, size, 3). */
+void cut(const uint8_t *a, const uint8_t *b, const uint8_t *c, int64_t a_stride, int64_t b_stride, int64_t c_stride,
+         const Filter *filters, const float *matrix, float *room, const float *color, uint8_t *out)
 {
-    for (int t = 0; t < frames; t++)
-        recolored(clip + (ptrdiff_t)3 * count * t, matrices + 12 * t, count);
-}
-
-VECTORIZED
-static void summed(const uint8_t *restrict pixels, int count, int64_t *sums)
-{
-    uint32_t a = 0, b = 0, c = 0; /* enough for 16 million pixels */
-    for (ptrdiff_t i = 0; i < count; i++) {
-        a += pixels[3 * i];
-        b += pixels[3 * i + 1];
-        c += pixels[3 * i + 2];
+    const uint8_t *planes[] = {a, b, c};
+    const int64_t strides[] = {a_stride, b_stride, c_stride};
+    const ptrdiff_t count = (ptrdiff_t)filters[0].size * filters[1].size;
+    for (int p = 0; p < 3; p++)
+        scaled(planes[p], strides[p], filters + 2 * p, filters + 2 * p + 1, room + p * count, room + 3 * count);
+    if (!color) {
+        mixed(room, room + count, room + 2 * count, matrix, count, out);
+        return;
     }
-    sums[0] = a, sums[1] = b, sums[2] = c;
+    uint8_t *bytes = (uint8_t *)(room + 3 * count);
+    const uint8_t *channels[] = {bytes, bytes + count, bytes + 2 * count};
+    float m[12];
+    mixed_apart(room, room + count, room + 2 * count, matrix, count, bytes, bytes + count, bytes + 2 * count);
+    without_means(color, channels, 1, count, m);
+    recolored(channels[0], channels[1], channels[2], m, count, out);
 }
 
-/* sums: (frames, 3), of each channel of a clip (frames, count, 3). */
-void sum(const uint8_t *clip, int32_t frames, int32_t count, int64_t *sums)
+/* clip: (frames, count, 3), changed in place. colors: (frames, 3, 7). */
+void recolor(uint8_t *clip, const float *colors, int32_t frames, int32_t count)
 {
-    for (int t = 0; t < frames; t++)
-        summed(clip + (ptrdiff_t)3 * count * t, count, sums + 3 * t);
+    for (int t = 0; t < frames; t++, clip += (ptrdiff_t)3 * count, colors += 21) {
+        const uint8_t *channels[] = {clip, clip + 1, clip + 2};
+        float m[12];
+        without_means(colors, channels, 3, count, m);
+        recolored_in_place(clip, m, count);
+    }
 }
 
 /* clip: (frames, count, 3), changed in place. sources: (count,), -1 for black. room: for count + 1 pixels. */

@@ -8,9 +8,8 @@ VERSION = 1
 
 POINTER, INT, LONG = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
 ARGUMENTS = {
-    "cut": [*[POINTER] * 3, *[LONG] * 3, *[POINTER] * 4],
+    "cut": [*[POINTER] * 3, *[LONG] * 3, *[POINTER] * 5],
     "recolor": [POINTER, POINTER, INT, INT],
-    "sum": [POINTER, INT, INT, POINTER],
     "gather": [POINTER, POINTER, INT, INT, POINTER],
     "blur": [POINTER, INT, INT, INT, POINTER, INT, POINTER],
     "look_up": [POINTER, POINTER, INT, INT],

@@ -18,11 +18,16 @@ def cut(planes: Sequence[Any], axes: Sequence[Axis], matrix: Floats) -> NDArray[
     return _mixed(parts, matrix)
 
 
-def recolor(clip: NDArray[np.uint8], matrices: Floats) -> NDArray[np.uint8]:
+def recolor(clip: NDArray[np.uint8], colors: Floats) -> NDArray[np.uint8]:
     """Return a clip of mixed channels; see `kernels.recolor`."""
-    return np.stack(
-        [_mixed([*np.moveaxis(frame.astype(np.float32), -1, 0)], m) for frame, m in zip(clip, matrices, strict=True)]
-    )
+    frames = []
+    for frame, color in zip(clip, colors, strict=True):
+        sums, count = frame.sum(axis=(0, 1), dtype=np.uint32), frame.shape[0] * frame.shape[1]
+        m0, m1, m2 = sums.astype(np.float32) / np.float32(count)
+        offset = color[:, 6] + (color[:, 3] * m0 + color[:, 4] * m1 + color[:, 5] * m2)
+        matrix = np.column_stack([color[:, :3], offset])
+        frames.append(_mixed([*np.moveaxis(frame.astype(np.float32), -1, 0)], matrix))
+    return np.stack(frames)
 
 
 def gather(clip: NDArray[np.uint8], sources: NDArray[np.int32]) -> NDArray[np.uint8]:

@@ -50,16 +50,17 @@ class Recolor(ClipOperation):
             "color_offset": offsets[of_frames],
         }
 
-    def host(self, clip: NDArray[np.uint8], plan: Plan, view: View) -> None:
+    def colors(self, plan: Plan, view: View) -> NDArray[np.float32] | None:
+        """Return the maps of a view's frames as `kernels.recolor` takes them, None where they change nothing."""
         kinds, matrix, pivot, offset = (
             plan[f"color_{part}"][view.places] for part in ("kind", "matrix", "pivot", "offset")
         )
-        if not kinds.any():
-            return
-        if pivot.any():
-            means = (kernels.channel_sums(clip) / (clip.shape[1] * clip.shape[2])).astype(np.float32)
-            offset = offset + np.einsum("tij,tj->ti", pivot, means)
-        kernels.recolor(clip, np.concatenate([matrix, offset[:, :, None]], axis=2))
+        return np.concatenate([matrix, pivot, offset[:, :, None]], axis=2) if kinds.any() else None
+
+    def host(self, clip: NDArray[np.uint8], plan: Plan, view: View) -> None:
+        colors = self.colors(plan, view)
+        if colors is not None:
+            kernels.recolor(clip, colors)
 
     def dali(self, clip: DataNode, plan: Nodes, view: View) -> DataNode:
         """Apply the maps by the cheapest operators that can: the most general map decides for all frames."""

@@ -14,6 +14,7 @@ from nvidia.dali.data_node import DataNode
 
 from dali_pipelines.decode.cut import Cutter, Region
 from dali_pipelines.decode.frames import decode_each, decode_rgb
+from dali_pipelines.pixels.color import Recolor
 from dali_pipelines.pixels.normalize import normalize
 from dali_pipelines.pixels.operation import (
     ClipOperation,
@@ -85,21 +86,27 @@ class Program:
         if not steps:
             return decode_rgb(clip)
         cutters = [Cutter(region) for region in self.regions(plan)]
-        shown: dict[int, dict[int, list[int]]] = {}  # frame of the clip -> number of the view -> its places
+        after = [list(view.operations[1:steps]) for view in self.views]
+        # Colors that come right after the cut are changed with it, while R, G and B are still apart.
+        colors = [
+            ops.pop(0).colors(plan, view) if ops and isinstance(ops[0], Recolor) else None
+            for view, ops in zip(self.views, after, strict=True)
+        ]
+        shown: dict[int, list[tuple[int, int]]] = {}  # frame of the clip -> numbers of views and places in them
         for view in self.views:
-            for place, number in enumerate(clip.frames[view.places].tolist(), start=view.first):
-                shown.setdefault(number, {}).setdefault(view.index, []).append(place)
+            for place, number in enumerate(clip.frames[view.places].tolist()):
+                shown.setdefault(number, []).append((view.index, place))
         pixels = np.empty((self.frames, self.size, self.size, 3), np.uint8)
 
         def show(number: int, frame: VideoFrame) -> None:
-            for index, (first, *others) in shown[number].items():
-                cutters[index](frame, pixels[first])
-                for other in others:
-                    pixels[other] = pixels[first]
+            for index, place in shown[number]:
+                color = colors[index]
+                out = pixels[self.views[index].first + place]
+                cutters[index](frame, out, None if color is None else color[place])
 
         decode_each(clip, shown, show)
-        for view in self.views:
-            for operation in view.operations[1:steps]:
+        for view, operations in zip(self.views, after, strict=True):
+            for operation in operations:
                 assert isinstance(operation, ClipOperation)
                 operation.host(pixels[view.places], plan, view)
         return pixels

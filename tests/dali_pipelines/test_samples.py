@@ -5,12 +5,13 @@ from typing import ClassVar, cast
 import numpy as np
 import pytest
 
+from dali_pipelines import kernels
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.pipeline import build_pipeline
 from dali_pipelines.pixels.crop import CropResize
 from dali_pipelines.pixels.program import consecutive_views
 from dali_pipelines.plan.order import Order
-from dali_pipelines.samples import FIXED, SampleSource
+from dali_pipelines.samples import FIXED, SampleSource, decoded_media
 from dali_pipelines.store.reader import read_clip
 from dali_pipelines.tasks import Task, moco
 
@@ -60,3 +61,14 @@ def test_every_sample_and_its_placeholder_have_the_named_arrays_of_one_dtype_and
     assert ("crop_start" in source.names) == ("crop_end" in source.names) == (steps == 0)
     if steps:
         assert sample["media"].shape == placeholder["media"].shape == (8, 32, 32, 3)
+
+
+def test_the_host_says_that_its_pixel_operations_are_not_compiled(vp9_store, monkeypatch, caplog):
+    task = Task("moco", moco.Config(num_frames=4, size=32, short_sides=(40,)))
+    assert decoded_media(vp9_store, task, gpu=False) == "frames"
+    monkeypatch.setattr(kernels, "NATIVE", None)
+    caplog.clear()
+    assert decoded_media(vp9_store, task, gpu=True) == "planes"
+    assert not caplog.messages
+    assert decoded_media(vp9_store, task, gpu=False) == "frames"
+    assert ["not compiled" in message for message in caplog.messages] == [True]

@@ -185,6 +185,13 @@ def test_a_package_that_does_not_load_is_a_problem(monkeypatch):
     assert packages.pyav().state == "problem"
 
 
+def test_pixel_operations_that_are_not_compiled_are_a_warning_with_a_way_out():
+    assert packages.pixels(compiled=True).state == "ok"
+    finding = packages.pixels(compiled=False)
+    assert finding.state == "warning"
+    assert "C compiler" in finding.do
+
+
 @pytest.mark.parametrize(
     ("count", "workers", "gpus", "state"),
     [(2, 4, 0, "warning"), (8, 4, 0, "ok"), (8, 4, 8, "warning"), (1, 0, 0, "ok")],

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from packaging.requirements import Requirement
 
 from configs.errors import DALI
+from dali_pipelines import kernels
 from trainers.diagnosis import Finding, Subject
 
 DALIS = {"nvidia-dali-cuda120": "12", "nvidia-dali-cuda130": "13"}
@@ -24,6 +25,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     yield loads("torchvision", "torchvision.ops", "install the torchvision that belongs to your torch")
     yield loads("DALI", "nvidia.dali.fn", f"install {DALI}")
     yield pyav()
+    yield pixels(compiled=kernels.NATIVE is not None)
 
 
 def installed(name: str) -> str:
@@ -32,6 +34,14 @@ def installed(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return ""
+
+
+def pixels(*, compiled: bool) -> Finding:
+    """Say whether the pixel operations of the host are compiled: matters where PyAV decodes."""
+    if compiled:
+        return Finding("ok", "pixels", "compiled, for videos that are decoded on the CPU")
+    do = "install a C compiler (gcc), and clipfeed once more; a training whose videos a GPU decodes needs neither"
+    return Finding("warning", "pixels", "not compiled: NumPy makes the same pixels, but takes much longer", do)
 
 
 def outside_bounds() -> Iterator[Finding]:

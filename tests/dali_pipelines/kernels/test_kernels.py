@@ -25,6 +25,13 @@ def clip(rng: np.random.Generator, height: int, width: int, frames: int = 2) -> 
     return rng.integers(0, 256, (frames, height, width, 3), dtype=np.uint8)
 
 
+def random_colors(rng: np.random.Generator) -> np.ndarray:
+    """Of two frames, float32 (2, 3, 7); the second one without means."""
+    colors = (rng.normal(size=(2, 3, 7)) * [1, 1, 1, 1, 1, 1, 100]).astype(np.float32)
+    colors[1, :, 3:6] = 0
+    return colors
+
+
 class FakePlane(np.ndarray):
     """A plane as PyAV has it, of a given array; its rows may end where the pixels do."""
 
@@ -53,21 +60,23 @@ def test_a_cut(seed, height, width, size, spare, cubic, mirror, data):
         axis(x / 2, w / 2, size, low=0, high=half[1], cubic=cubic, mirror=mirror),
     ]
     axes, matrix = [*luma, *chroma, *chroma], rgb_matrix(full_range=False)
-    got = np.empty((size, size, 3), np.uint8)
+    got, recolored = np.empty((2, size, size, 3), np.uint8)
     kernels.Cut(axes, matrix)(planes, got)
     np.testing.assert_array_equal(got, reference.cut(planes, axes, matrix))
+    for color in random_colors(rng):
+        kernels.Cut(axes, matrix)(planes, recolored, color)
+        np.testing.assert_array_equal(recolored, reference.recolor(got[None], color[None])[0])
 
 
 @COMPILED
 @given(seeds, sides, sides)
-def test_colors_sums_and_moved_pixels(seed, height, width):
+def test_colors_levels_and_moved_pixels(seed, height, width):
     rng = np.random.default_rng(seed)
     pixels = clip(rng, height, width)
-    np.testing.assert_array_equal(kernels.channel_sums(pixels), pixels.astype(int).sum(axis=(1, 2)))
-    matrices = (rng.normal(size=(2, 3, 4)) * [1, 1, 1, 100]).astype(np.float32)
+    colors = random_colors(rng)
     sources = rng.integers(-1, height * width, (height, width)).astype(np.int32)
     tables = rng.integers(0, 256, (2, 256), dtype=np.uint8)
-    for function, argument in (("recolor", matrices), ("gather", sources), ("look_up", tables)):
+    for function, argument in (("recolor", colors), ("gather", sources), ("look_up", tables)):
         got = pixels.copy()
         getattr(kernels, function)(got, argument)
         np.testing.assert_array_equal(got, getattr(reference, function)(pixels, argument))

@@ -242,6 +242,23 @@ def test_operations_come_in_their_order_and_each_frame_has_its_own_colors(store)
     assert (got[0] != got[1]).any()
 
 
+def test_colors_right_after_the_cut_are_those_of_the_operation_by_itself(store):
+    """One frame in places of two colors, one with the frame's mean."""
+    clip = read_clip(store, 0, np.array([2, 2, 0]))
+    program = consecutive_views([3], CropBox(48), Recolor(), GaussianBlur())
+    maps = [color_map.IDENTITY, color_map.contrast(0.3).then(color_map.hue(40)), color_map.shift(9)]
+    plan = {
+        **CropBox.arrays([(0, 16, 96, 96)], np.array([True])),
+        **Recolor.arrays(maps),
+        "sigma": np.array([1.5], np.float32),
+    }
+    got, expected = (program.host(clip, plan, steps=steps) for steps in (3, 1))
+    for operation in program.views[0].operations[1:]:
+        expected = on_host(operation, expected, plan, view=program.views[0])
+    np.testing.assert_array_equal(got, expected)
+    assert (got[0] != got[1]).any()
+
+
 def test_a_box_that_does_not_fit_into_the_pictures_is_a_clip_error(tmp_path):
     path = make_video(tmp_path / "a.mjpeg", codec="mjpeg", frames=2, size=(64, 48))
     plan = CropBox.arrays([(0, 0, 96, 128)], np.array([False]))
