@@ -98,8 +98,9 @@ def test_the_decode_ceiling_decodes_the_frames_of_the_task_and_makes_rgb_of_a_co
     plan = Task(name, task.cfg).plan(h264_store.info(3), generator(0, Stream.SAMPLE, 0, 3))
     clip = read_clip(h264_store, 3, plan["frames"])
     assert sample["decoded"] == clip.decoded
-    # The last two columns and rows have no neighbors to take their color from.
-    assert np.array_equal(sample["media"][:, :14, :14], decode_rgb(clip)[:, :14, :14])
+    difference = np.abs(sample["media"].astype(int) - decode_rgb(clip)[:, :16, :16])
+    assert difference.max() <= 1
+    assert difference.mean() < 0.1
     assert sample["media"].shape == (len(plan["frames"]), 16, 16, 3)
 
 
