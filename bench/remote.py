@@ -47,7 +47,7 @@ def main(argv: list[str]) -> None:
     args = parse_args(argv)
     from bench.data import bench_store, default_task
     from bench.machine import save_json
-    from bench.meters import measure
+    from bench.meters import WARM_UP, measure
     from bench.report import markdown, median_range
     from dali_pipelines.loader import ClipLoader
     from dali_pipelines.store.index import Index
@@ -64,8 +64,9 @@ def main(argv: list[str]) -> None:
             start(loader, runs[way], ahead=reads_ahead)
         for _ in range(args.rounds):
             for way, batches in runs.items():
-                ahead = 8 * args.workers // args.batch_size
-                rates[way].append(args.batch_size * measure(batches, args.batches, device="cpu", ahead=ahead).rate)
+                untimed = WARM_UP + 8 * args.workers // args.batch_size
+                measured = measure(batches, args.batches, device="cpu", untimed=untimed)
+                rates[way].append(args.batch_size * measured.rate)
     shares = {
         way: statistics.median(a / b for a, b in zip(of_way, rates["disk"], strict=True))
         for way, of_way in rates.items()
