@@ -1,0 +1,126 @@
+"""What a clip costs a CPU, step by step: `python bench/clip_budget.py --json FILE`.
+
+Each step is timed by itself, in CPU time of one process, on the same clips over and over. The least of all rounds counts,
+as whatever else the machine does only adds to it. A worker takes the steps up to `hand over`; `graph` is what the main
+process does then: DALI's graph, and the way to torch. What the pool of workers costs, some 0.3 ms, is in none.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from bench.ceilings import augment_only
+from bench.data import bench_store, default_task
+from bench.machine import save_json
+from bench.options import require_positive
+from bench.report import markdown
+from configs.errors import run_cli
+from dali_pipelines.decode import packets
+from dali_pipelines.plan.order import Order
+from dali_pipelines.samples import SampleSource
+from dali_pipelines.shared_memory import SharedMemory, pack, unpack
+from dali_pipelines.store.index import Index
+from dali_pipelines.tasks import Task
+
+TASKS = ("ctp", "recognition", "concepts", "dpc")
+BATCH = 8
+
+
+def budget(index: Index, task: Task, *, clips: int, rounds: int) -> dict[str, float]:
+    """Return the CPU milliseconds of each step for a clip, in the order of the loader."""
+    order = Order(len(index), 1, 0, 1, seed=0, shuffle=True)
+    steps = task.program.host_steps(gpu=False)
+    source = SampleSource(index, task, order, media="frames", steps=steps)
+    rows = [row % len(index) for row in range(clips)]
+    drafts = [source.draft(0, row) for row in rows]
+    read = [draft.read() for draft in drafts]
+    samples = [source.decoded(draft, clip) for draft, clip in zip(drafts, read, strict=True)]
+    memory = SharedMemory(1)
+
+    def hosted(count: int) -> Callable[[int], object]:
+        return lambda i: task.program.host(read[i], drafts[i].plan, steps=count)
+
+    def handed_over(i: int) -> None:
+        unpack(*pack(samples[i], memory.room(0)), memory.room(0))
+
+    timed: dict[str, Callable[[int], object]] = {
+        "plan": lambda i: source.plan(0, rows[i]),
+        "plan and locate": lambda i: source.draft(0, rows[i]),
+        "read": lambda i: drafts[i].read(),
+        "decode": lambda i: list(packets.frames(read[i])),
+        **{f"host {count}": hosted(count) for count in range(1, steps + 1)},
+        "hand over": handed_over,
+    }
+    batches = augment_only(index, task, batch_size=BATCH, device="cpu", threads=1, cut=True)
+    least = dict.fromkeys([*timed, "graph"], float("inf"))
+    for _ in tqdm(range(rounds), desc=task.name, unit="round"):
+        for name, step in timed.items():
+            least[name] = min(least[name], _cpu_ms(step, clips))
+        least["graph"] = min(least["graph"], _graph_ms(batches, -(-clips // BATCH)))
+    operations = [type(operation).__name__ for operation in task.program.views[0].operations[:steps]]
+    hosts = [least["decode"], *(least[f"host {count}"] for count in range(1, steps + 1))]
+    spent = {
+        "plan": least["plan"],
+        "locate": least["plan and locate"] - least["plan"],
+        "read": least["read"],
+        "decode": least["decode"],
+        **{name: after - before for name, before, after in zip(operations, hosts[:-1], hosts[1:], strict=True)},
+        "hand over": least["hand over"],
+        "graph": least["graph"],
+    }
+    return {name: round(ms, 3) for name, ms in {**spent, "all": sum(spent.values())}.items()}
+
+
+def _cpu_ms(step: Callable[[int], object], clips: int) -> float:
+    began = time.process_time()
+    for i in range(clips):
+        step(i)
+    return 1000 * (time.process_time() - began) / clips
+
+
+def _graph_ms(batches: Iterator[Any], count: int) -> float:
+    began = time.process_time()
+    for _ in islice(batches, count):
+        pass
+    return 1000 * (time.process_time() - began) / (count * BATCH)
+
+
+def parse_args(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="clip_budget.py", description="What a clip costs a CPU, step by step.")
+    parser.add_argument("--tasks", nargs="+", default=TASKS, help=f"with their default plans ({' '.join(TASKS)})")
+    parser.add_argument(
+        "--codec", nargs="+", default=["h264"], help="of the videos, made where they are missing (h264)"
+    )
+    parser.add_argument("--data-dir", type=Path, help="a prepared dataset instead")
+    parser.add_argument("--clips", type=int, default=24, help="that are looked at (24)")
+    parser.add_argument("--rounds", type=int, default=15, help="of which the least counts (15)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    args = parser.parse_args(argv)
+    require_positive(args, "clips", "rounds")
+    return args
+
+
+def main(argv: list[str]) -> None:
+    args = parse_args(argv)
+    roots = [args.data_dir] if args.data_dir else [bench_store(codec=codec) for codec in args.codec]
+    budgets: dict[str, dict[str, dict[str, float]]] = {}
+    for root in roots:
+        index = Index.load(root)
+        name = " ".join(index.formats)
+        budgets[name] = {
+            task: budget(index, default_task(task), clips=args.clips, rounds=args.rounds) for task in args.tasks
+        }
+        save_json(args.json, clips=args.clips, rounds=args.rounds, cpu_ms_per_clip=budgets)
+        steps = list(dict.fromkeys(step for of_task in budgets[name].values() for step in of_task if step != "all"))
+        rows = [[step, *(of.get(step, "") for of in budgets[name].values())] for step in [*steps, "all"]]
+        print(f"\nCPU ms a clip from {index.root} ({name})\n")
+        print("\n".join(markdown(["step", *budgets[name]], rows)))
+
+
+if __name__ == "__main__":
+    run_cli(main)

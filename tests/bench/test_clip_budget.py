@@ -1,0 +1,28 @@
+"""The budget of a clip: which steps it has, and that they are all of it."""
+
+import json
+
+import pytest
+
+from bench import clip_budget
+
+pytestmark = pytest.mark.slow
+
+
+def test_every_step_of_the_loader_has_its_share(h264_store, tmp_path, capsys):
+    file = tmp_path / "budget.json"
+    options = ["--data-dir", str(h264_store.root), "--tasks", "moco", "ctp", "--clips", "4", "--rounds", "2"]
+    clip_budget.main([*options, "--json", str(file)])
+    (budgets,) = json.loads(file.read_text())["cpu_ms_per_clip"].values()
+    around = ["plan", "locate", "read", "decode"], ["hand over", "graph", "all"]
+    operations = {
+        "moco": ["CropResize", "Recolor"],
+        "ctp": ["CropResize", "Recolor", "PastePatches", "BrightnessContrast"],
+    }
+    for task, spent in budgets.items():
+        assert list(spent) == [*around[0], *operations[task], *around[1]]
+        assert spent["all"] == pytest.approx(sum(ms for step, ms in spent.items() if step != "all"), abs=0.01)
+        assert min(spent[step] for step in ("plan", "read", "decode", "graph")) > 0
+    shown = capsys.readouterr().out
+    assert "| PastePatches |  | " in shown  # moco has none
+    assert f"| {budgets['ctp']['decode']} |" in shown
