@@ -1,8 +1,8 @@
 """What a clip costs a CPU, step by step: `python bench/clip_budget.py --json FILE`.
 
-Each step is timed by itself, in CPU time of one process, on the same clips over and over. The least of all rounds counts,
-as whatever else the machine does only adds to it. A worker takes the steps up to `hand over`; `graph` is what the main
-process does then: DALI's graph, and the way to torch. What the pool of workers costs, some 0.3 ms, is in none.
+Each step is timed by itself, in CPU time of one process, on the same clips over and over. The least of all rounds
+counts, as whatever else the machine does only adds to it. A worker takes the steps up to `hand over`; `graph` is what
+the main process does then: DALI's graph, and the way to torch. What the pool of workers costs, some 0.3 ms, is in none.
 """
 
 import argparse
