@@ -1,6 +1,7 @@
 """Values that move between key frames with easing (specs/ctp.md 0.4)."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -16,15 +17,11 @@ def sample_keys(length: int, rng: np.random.Generator, probs: Sequence[float]) -
     third of a division.
     """
     inner = pick(rng, probs)
-    ends = np.array([0, length - 1])
-    if inner == 0:
-        return ends
     division = length / (inner + 1)
-    ticks = (division * np.arange(1, inner + 1)).astype(np.int64)
     reach = int(division / 3)
-    if reach > 0:
-        ticks = ticks + rng.integers(-reach, reach, size=inner)
-    return np.unique(np.concatenate([ends, np.clip(ticks, 0, length - 1)]))
+    moves = rng.integers(-reach, reach, size=inner).tolist() if inner and reach else [0] * inner
+    ticks = (int(division * place) + move for place, move in enumerate(moves, start=1))
+    return np.array(sorted({0, length - 1, *(min(max(tick, 0), length - 1) for tick in ticks)}))
 
 
 def interpolate(keys: np.ndarray, values: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
@@ -39,9 +36,10 @@ def interpolate(keys: np.ndarray, values: np.ndarray, rng: np.random.Generator |
         float64 (keys[-1] + 1, ...).
     """
     frames = np.empty((keys[-1] + 1, *values.shape[1:]))
-    for first, last, start, end in zip(keys[:-1], keys[1:], values[:-1], values[1:], strict=True):
-        tau = (np.arange(first, last + 1) - first) / (last - first)
+    for (first, last), start, end in zip(pairwise(keys.tolist()), values[:-1], values[1:], strict=True):
+        tau = np.arange(last - first + 1) / (last - first)
         easing = 0 if rng is None else pick(rng, EASING_PROBS)
-        tau = (tau, tau**2, 1 - (1 - tau) ** 2)[easing]
+        if easing:
+            tau = tau**2 if easing == 1 else 1 - (1 - tau) ** 2
         frames[first : last + 1] = start + (end - start) * tau.reshape(-1, *[1] * (values.ndim - 1))
     return frames

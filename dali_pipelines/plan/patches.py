@@ -9,6 +9,7 @@ from dali_pipelines.plan.rng import pick
 
 SIDES = (16, 24, 28, 32, 48, 64)
 RATIOS = (0.5, 0.67, 0.75, 1.0, 1.33, 1.5, 2.0)
+ANCHOR_SIDES, ANCHOR_RATIOS = (axis.ravel() for axis in np.meshgrid(SIDES, RATIOS, indexing="ij"))
 SIDE_JITTER = 0.18
 KEY_PROBS = (0.5, 0.3, 0.2)
 SHAPES = ("rectangle", "ellipse", "rhombus")
@@ -50,10 +51,9 @@ def draw_boxes(
     The center moves by up to `velocity` pixels and the log of each side by up to `growth` a frame, both drawn at
     key frames that all patches of the clip share. Boxes are clipped to the picture and rounded, at least a pixel wide.
     """
-    anchor_sides, anchor_ratios = (axis.ravel() for axis in np.meshgrid(SIDES, RATIOS, indexing="ij"))
-    anchor = rng.integers(len(anchor_sides), size=patches)
-    stretch = np.sqrt(anchor_ratios[anchor])
-    sides = anchor_sides[anchor, None] * np.stack([stretch, 1 / stretch], axis=1)  # (patches, xy)
+    anchor = rng.integers(len(ANCHOR_SIDES), size=patches)
+    stretch = np.sqrt(ANCHOR_RATIOS[anchor])
+    sides = ANCHOR_SIDES[anchor, None] * np.stack([stretch, 1 / stretch], axis=1)  # (patches, xy)
     sides = np.clip(sides * np.exp(rng.uniform(-SIDE_JITTER, SIDE_JITTER, size=(patches, 2))), 1, size - 1)
     center = rng.uniform(0, size - sides) + sides / 2
 
@@ -81,7 +81,7 @@ def draw_mask(rng: np.random.Generator, *, height: int, width: int) -> np.ndarra
     soft, start = rng.random() < SOFT_PROB, rng.uniform(*SOFT_START)
     v = np.abs(np.arange(height) - (height - 1) // 2)[:, None] / height
     u = np.abs(np.arange(width) - (width - 1) // 2)[None, :] / width
-    distance = {"rectangle": np.maximum(u, v), "ellipse": np.hypot(u, v), "rhombus": u + v}[shape]
+    distance = {"rectangle": np.maximum, "ellipse": np.hypot, "rhombus": np.add}[shape](u, v)
     mask = np.ones_like(distance) if shape == "rectangle" else (distance < 0.5).astype(np.float64)
     return mask * np.clip((0.5 - distance) / (0.5 - start), 0, 1) if soft else mask
 
