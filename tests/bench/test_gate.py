@@ -18,10 +18,17 @@ def test_frames_that_are_decoded_and_bytes_that_are_read_for_a_clip_are_those_th
     assert gate.count_faults({task: gate.counts(index, task) for task in gate.TASKS}, observed) == []
 
 
-def test_ratios_are_of_one_round_each_and_positive(h264_store):
-    found = gate.ratios(h264_store, "rot3d", rounds=1)
-    assert set(found) == {"lead_over_torchcodec", "share_of_decode_only", "first_batch"}
-    assert all(len(of_rounds) == 1 and of_rounds[0] > 0 for of_rounds in found.values())
+def test_each_turn_of_a_round_takes_cpu_time(h264_store):
+    found = gate.times(h264_store, "rot3d", rounds=2)
+    assert set(found) == {"ours", "decode", "torchcodec", "first"}
+    assert all(len(of_rounds) == 2 and min(of_rounds) > 0 for of_rounds in found.values())
+
+
+def test_rounds_in_which_others_were_at_work_do_not_change_a_ratio():
+    quiet = {"ours": [2.0] * 8, "decode": [1.0] * 8, "torchcodec": [6.0] * 8, "first": [20.0] * 8}
+    expected = {"lead_over_torchcodec": 3.0, "share_of_decode_only": 0.5, "first_batch": 0.3}
+    assert gate.ratios(quiet) == expected
+    assert gate.ratios({**quiet, "ours": [2.0] * 3 + [5.0] * 5, "torchcodec": [9.0] * 5 + [6.0] * 3}) == expected
 
 
 def test_a_count_that_changes_and_a_ratio_that_falls_fail():
@@ -45,13 +52,14 @@ def test_the_exit_status_says_whether_the_gate_holds_and_update_moves_it(tmp_pat
     monkeypatch.setattr(gate.Index, "load", lambda root: None)
     monkeypatch.setattr(gate, "TASKS", ("ctp",))
     monkeypatch.setattr(gate, "counts", lambda index, task: {"decoded": 16.0})
-    rounds = {"lead_over_torchcodec": [1.0, 2.0, 9.0]}
-    monkeypatch.setattr(gate, "ratios", lambda index, task: rounds)
+    lead = {"lead_over_torchcodec": 2.0}
+    monkeypatch.setattr(gate, "times", lambda index, task: {})
+    monkeypatch.setattr(gate, "ratios", lambda of_task: dict(lead))
     history = tmp_path / "history.jsonl"
     monkeypatch.setattr(gate, "record", lambda ratios, machine: gate_history.record(ratios, machine, history))
     assert gate.main(["--update"]) == 0
     assert json.loads(gate.OBSERVED.read_text())["ratios"] == {"ctp": {"lead_over_torchcodec": 2.0}}
-    rounds["lead_over_torchcodec"] = [1.7, 1.7, 9.0]
+    lead["lead_over_torchcodec"] = 1.7
     assert gate.main(["--record"]) == 1
     assert "below 0.9 x 2.0" in capsys.readouterr().out
     gate_history.record({"ctp": {"lead_over_torchcodec": 2.1}}, json.loads(history.read_text()), history)
