@@ -6,10 +6,11 @@ DEMO   := demo
 
 # torchcodec, which the tests compare with, brings no FFmpeg: it is lent PyAV's. Where Python is told to keep no bytecode,
 # each process would compile the tests again. Three processes for two cores: some tests wait for processes that they kill.
-PYTEST := PYTHONDONTWRITEBYTECODE= LD_LIBRARY_PATH="$$($(BIN)/python -m tests.helpers.ffmpeg $(VENV)/ffmpeg)$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}" \
+FFMPEG := LD_LIBRARY_PATH="$$($(BIN)/python -m tests.helpers.ffmpeg $(VENV)/ffmpeg)$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}"
+PYTEST := PYTHONDONTWRITEBYTECODE= $(FFMPEG) \
     $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: install test pytest test-fast lint docs docs-pictures wheel demo clean
+.PHONY: install test pytest test-fast lint docs docs-pictures wheel demo bench-gate clean
 
 install: $(VENV)/.installed
 
@@ -54,6 +55,10 @@ demo: install
 	$(BIN)/python trainers/probe.py --work-dir $(DEMO)/ctp --train train.txt --test test.txt --json $(DEMO)/probe.json
 	$(BIN)/python trainers/report.py --work-dir $(DEMO)/ctp --probe $(DEMO)/probe.json --out $(DEMO)/loss.png
 	@echo "  preview       $(DEMO)/preview.png: what the network saw, with the boxes that it has to follow"
+
+# Whether the loader is as fast as it was, in ratios of CPU time; `make test` has only the exact counts.
+bench-gate: install
+	$(FFMPEG) $(BIN)/python -m bench.gate
 
 # The pictures of the docs, from synthetic videos: docs/images/.
 docs-pictures: install

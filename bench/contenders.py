@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.meters import Round, quartiles, slope, times_ms
+from bench.meters import Round, memory, quartiles, times_ms
 
 OURS = "this_loader"
 EQUAL_JPEGS = "jpeg_zip_prepared"
@@ -42,13 +42,7 @@ class Contender:
             **times_ms(self.rounds),
             "cpu_s_per_1000_clips": round(1000 * sum(one.cpu_s for one in self.rounds) / clips, 1),
         }
-        for kind in ("host", "gpu"):
-            samples = [getattr(one, f"{kind}_mib") for one in self.rounds]
-            if samples[-1]:
-                growth = slope(samples)
-                result[f"{kind}_memory_mib"] = round(max(mib for each in samples for _, mib in each))
-                result[f"{kind}_memory_mib_per_1000_batches"] = None if growth is None else round(growth, 1)
-        return result | self.facts
+        return result | memory(self.rounds) | self.facts
 
     def ratio(self, other: "Contender") -> dict[str, Any]:
         """Return its rate / that of another one: the median of the rounds' own ratios, and their quartiles."""

@@ -11,7 +11,7 @@ from dali_pipelines.store.files import replacing
 
 CEILINGS = ("decode_only", "decode_and_cut")
 LEFT_OUT = ("augment_only",)  # so much faster that the others would be short
-COLORS = {"ours": "C0", "ceiling": "0.8", SOURCES: "C1", "prepared": "C3"}
+COLORS = {"ours": "#8fb8de", "ceiling": "0.88", SOURCES: "#f7c38a", "prepared": "#e9a3a3"}
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--source-gop", type=int, default=250, help="GOP of the H.264 files that peers read (250)")
     parser.add_argument("--processes", type=int, default=1, help="compare so many loaders, one per core, with one (1)")
+    parser.add_argument("--epochs", type=int, help="measure so many whole epochs of our loader alone instead")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, and a .png beside it")
     parser.add_argument("--resume", action="store_true", help="keep the tasks that the JSON file has already")
     args = parser.parse_args(argv)
@@ -51,13 +52,18 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     if not 1 <= args.processes <= cores:
         raise UserError(f"--processes {args.processes}: from 1 to the {cores} cores of this machine")
     made_only = ("peers", "codec", "gop", "short_side") if args.data_dir else ()
-    alone_only = ("peers", "workers") if args.processes > 1 else ()
-    for names, why in ((made_only, "--data-dir"), (alone_only, "--processes")):
+    alone_only = ("peers", "workers", "epochs") if args.processes > 1 else ()
+    epochs_only = ("peers",) if args.epochs else ()
+    for names, why in ((made_only, "--data-dir"), (alone_only, "--processes"), (epochs_only, "--epochs")):
         for name in names:
             if getattr(args, name) != parser.get_default(name):
                 raise UserError(f"--{name.replace('_', '-')} does not go with {why}: leave one of them out")
     if args.resume and not args.json:
         raise UserError("--resume: of which --json FILE?")
+    if (args.epochs or args.processes > 1) and len(args.codec) > 1:
+        raise UserError(f"--codec {' '.join(args.codec)}: --epochs and --processes measure one store")
+    if args.epochs is not None:
+        require_positive(args, "epochs")
     return args
 
 
@@ -66,6 +72,7 @@ def main(argv: list[str]) -> None:
     import torch
 
     from bench.data import default_task, stores
+    from bench.loader_epochs import measure_epochs
     from bench.loader_plot import plot
     from bench.loader_processes import measure_processes
     from bench.loader_report import table
@@ -80,22 +87,23 @@ def main(argv: list[str]) -> None:
     counts = {"batches": args.batches, "rounds": args.rounds}
     peers = () if args.peers is None else chosen(args.peers)
     indices, data = stores(args)
-    about = {"data": data, "settings": settings | counts}
+    about, alone = {"data": data, "settings": settings | counts}, args.processes > 1 or args.epochs is not None
     results: dict[str, dict[str, Any]] = measured(args.json, about) if args.resume else {}
     for name in args.tasks or [*pretext_tasks(), "recognition"]:
         if name in results:
             continue
+        task, index = default_task(name), next(iter(indices.values()))
         if args.processes > 1:
-            (index,) = indices.values()
             results[name] = measure_processes(
                 Path(index.root), name, processes=args.processes, batch_size=args.batch_size, **counts
             )
-            print(f"{name}: {results[name]}", flush=True)
+        elif args.epochs:
+            results[name] = measure_epochs(index, task, settings, epochs=args.epochs)
         else:
-            results[name] = measure_task(indices, default_task(name), settings, **counts, peers=peers)
-            print(table({name: results[name]}), flush=True)
+            results[name] = measure_task(indices, task, settings, **counts, peers=peers)
+        print(f"{name}: {results[name]}" if alone else table({name: results[name]}), flush=True)
         save_json(args.json, **about, tasks=results)  # an interrupted bench keeps what it has
-    if args.processes > 1:
+    if alone:
         return
     print(f"\n{table(results)}")
     if args.json:

@@ -98,6 +98,18 @@ def slope(rounds: Sequence[Sequence[tuple[int, float]]]) -> float | None:
     return 1000 * float((centered[:, 0] * centered[:, 1]).sum()) / spread if spread else None
 
 
+def memory(rounds: Sequence[Round]) -> dict[str, float | None]:
+    """Return the most MiB of the host, and of a GPU where there is one, and their growth per 1000 batches."""
+    result: dict[str, float | None] = {}
+    for kind in ("host", "gpu"):
+        samples = [getattr(one, f"{kind}_mib") for one in rounds]
+        if samples[-1]:
+            growth = slope(samples)
+            result[f"{kind}_memory_mib"] = round(max(mib for each in samples for _, mib in each))
+            result[f"{kind}_memory_mib_per_1000_batches"] = None if growth is None else round(growth, 1)
+    return result
+
+
 def times_ms(rounds: Sequence[Round]) -> dict[str, float]:
     """Return percentiles of the milliseconds of a batch, over all rounds."""
     values = np.percentile([1000 * s for one in rounds for s in one.seconds], [50, 95, 99])

@@ -17,6 +17,7 @@ from bench.options import require_positive
 from bench.report import markdown
 from configs.errors import UserError, run_cli
 from configs.load import load
+from configs.speed import SUFFIX
 from dali_pipelines.store.encode import Encoding
 from trainers.commands.options import add_overrides, overrides
 from trainers.engine.build import build_loader, build_run
@@ -60,7 +61,9 @@ def main(argv: list[str]) -> None:
             root = DATA / store_name(store_settings(Encoding().codec, None, None))
             changes += [f"data.root={json.dumps(str(root))}", "data.list=null"]
         recipes = args.config or default_recipes(args.tasks, gpu=ranks.device.type == "cuda")
-        configs = {f"{recipe.parent.name}/{recipe.stem}": load(recipe, changes) for recipe in recipes}
+        configs = {
+            f"{recipe.parent.name}/{recipe.name.replace('.yaml', '')}": load(recipe, changes) for recipe in recipes
+        }
         if args.data_dir is None:
             ranks.on_rank0(lambda: bench_store(root))
         results: dict[str, dict[str, Any]] = {}
@@ -75,7 +78,7 @@ def main(argv: list[str]) -> None:
 
 
 def default_recipes(tasks: list[str] | None, *, gpu: bool) -> list[Path]:
-    """Return of each task its UCF101 recipes, one for each backbone; without a GPU its small demo.yaml."""
+    """Return of each task its UCF101 recipes for speed, one a backbone; without a GPU its small demo.yaml."""
     from nets.tasks import net_module, pretext_tasks
 
     chosen: dict[tuple[str, str], Path] = {}
@@ -83,7 +86,7 @@ def default_recipes(tasks: list[str] | None, *, gpu: bool) -> list[Path]:
         net_module(task)  # UserError for a task that is none
         for recipe in sorted((ROOT / "configs" / task).glob("*_ucf101.yaml" if gpu else "demo.yaml")):
             chosen.setdefault((task, load(recipe).backbone), recipe)
-    return list(chosen.values())
+    return [Path(f"{recipe}{SUFFIX if gpu else ''}") for recipe in chosen.values()]
 
 
 def measure(

@@ -16,6 +16,7 @@ from configs.nearest import nearest, nearest_key
 from configs.plugins import import_task, require_trusted, trust
 from configs.recipes import find
 from configs.schema import Config, Recognition
+from configs.speed import SUFFIX, speed_settings
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -75,13 +76,19 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a recipe from a YAML file and apply overrides.
 
     Args:
-        path: a file, or a recipe of ours, from any folder: "ctp/demo", "configs/ctp/demo.yaml".
+        path: a file, or a recipe of ours, from any folder: "ctp/demo", "configs/ctp/demo.yaml". With "+speed" at its
+            end, in its setting for speed.
         overrides: "key.sub=value" with a YAML value; the last one of a key wins. A section, as in "data={root: x}",
             changes the keys that it names.
 
     Raises:
         UserError: names the file (or --set), the dotted key, the value and what was expected.
     """
+    name = str(path)
+    if name.endswith(SUFFIX) and not Path(path).is_file():
+        base = name.removesuffix(SUFFIX)
+        changes = [f"{key}={value}" for key, value in speed_settings(load(base)).items()]
+        return load(base, [*changes, *overrides])
     path = find(path)
     try:
         text = path.read_text(encoding="utf-8")

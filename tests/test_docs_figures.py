@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from bench import scaling_model
 from bench.report import percent_interval
 from tests.helpers.runs import ROOT
 
@@ -113,6 +114,36 @@ def test_figures_in_sentences_of_the_page_on_performance():
     ):
         assert words in text
     assert kills["bits_equal"]
+
+
+def test_the_model_of_scaling():
+    page = Path(ROOT, "docs", "scaling.md").read_text()
+    storage = scaling_model.load_storage()
+    for local in (True, False):
+        assert scaling_model.table(storage, scaling_model.Cluster(), local=local) in page
+    cluster, words = scaling_model.Cluster(), " ".join(page.split())
+    by_nvdec, by_cores, raw = scaling_model.ways(storage)
+    for figure in (
+        f"| {by_nvdec.cpu_ms} | measured here",
+        f"planes | {by_cores.cpu_ms} | measured here",
+        f"planes | {raw.cpu_ms} | measured here",
+        f"| {by_cores.disk_kb:g}, {raw.disk_kb:g} | measured here",
+        f"| {by_nvdec.device_kb}, {raw.device_kb} | measured here",
+        f"| {cluster.decodes:,} | published",
+        f"| {cluster.trains:,} | assumed",
+        f"| {cluster.disk:g}, {cluster.link:g}, {cluster.server:g}, {cluster.pcie:g} | assumed",
+        f"cores 32 x 1000 / {raw.cpu_ms} / 8 = {32000 / raw.cpu_ms / 8:,.0f}",
+        f"PCIe 25,000,000 / {raw.device_kb} = {25e6 / raw.device_kb:,.0f}",
+        f"3,000,000 / {raw.disk_kb:g} / 8 = {3e6 / raw.disk_kb / 8:,.0f}",
+        f"bound it at {cluster.decodes / scaling_model.FRAMES:.0f} clips/s",
+        f"serves {3e6 / raw.disk_kb:,.0f} clips/s in all",
+        f"it has {10e6 / raw.disk_kb / 64:.0f} clips/s for each",
+    ):
+        assert figure in words
+    measured = [
+        of["clips_per_s"] * of["cpu_s_per_1000_clips"] / 2000 for of in result("loader_peers")["tasks"].values()
+    ]
+    assert f"measured is {min(measured):.2f} to {max(measured):.2f} times" in words
 
 
 def test_what_pretraining_is_worth():

@@ -16,7 +16,7 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset
 
 from bench.contenders import EQUAL_JPEGS
 from bench.peers.data import PeerClip
@@ -27,8 +27,8 @@ from configs.errors import UserError
 
 
 def _threads() -> int:
-    """Decoder threads: one in a worker, as many as FFmpeg likes (0) in the main process."""
-    return 0 if get_worker_info() is None else 1
+    """Decoder threads: one where torch has one, as in a worker; else as many as FFmpeg likes (0)."""
+    return 1 if torch.get_num_threads() == 1 else 0
 
 
 def torchcodec(clip: PeerClip) -> list[Tensor]:

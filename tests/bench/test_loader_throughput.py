@@ -16,6 +16,7 @@ import torch
 
 from bench import data, loader_processes, meters, ours
 from bench.ceilings import CutTask, DecodeTask, augment_only, cut_only
+from bench.loader_epochs import figures
 from bench.loader_rounds import measure_task
 from bench.loader_throughput import main, parse_args
 from bench.meters import cpu_seconds, slope
@@ -175,6 +176,26 @@ def test_one_loader_process_alternates_with_one_on_each_core(vp9_store, tmp_path
     assert (figures["one_clips_per_s"], figures["all_clips_per_s"], figures["efficiency"]) == (20, 30, 0.75)
 
 
+def test_whole_epochs_of_our_loader_tell_its_first_batch_and_where_it_stalls(vp9_store, tmp_path):
+    file = tmp_path / "epochs.json"
+    options = ["--tasks", "rot3d", "--epochs", "3", "--batch-size", "4", "--workers", "0", "--device", "cpu"]
+    main(["--data-dir", str(vp9_store.root), *options, "--json", str(file)])
+    found = json.loads(file.read_text())["tasks"]["rot3d"]
+    assert (found["epochs"], found["batches_an_epoch"], found["workers"]) == (3, len(vp9_store) // 4, 0)
+    assert found["first_batch_s"] > 0
+    assert found["host_memory_mib"] > 100
+    assert not file.with_suffix(".png").exists()
+
+
+def test_a_stall_at_the_start_of_each_epoch_shows_and_one_elsewhere_does_not():
+    steady = [0.01] * 30
+    late = [0.05 if not number % 10 else 0.01 for number in range(30)]
+    once = [0.05 if number == 15 else 0.01 for number in range(30)]
+    for seconds, start, p99 in ((steady, 1, 1), (late, 5, 5), (once, 1, 3.84)):
+        found = figures(meters.Round(seconds, 0.0, [(0, 1.0)], []), 10)
+        assert (found["epoch_start_to_median"], found["p99_to_median"]) == (start, pytest.approx(p99, abs=0.02))
+
+
 def test_each_loader_process_has_a_core_and_a_loader_of_its_own(vp9_store, monkeypatch):
     pinned = []
     monkeypatch.setattr("os.sched_setaffinity", lambda process, cores: pinned.append(cores))
@@ -188,6 +209,8 @@ def test_senseless_options_are_refused(monkeypatch):
         main(["--batches", "0"])
     with pytest.raises(UserError, match="--resume: of which --json FILE"):
         main(["--resume"])
+    with pytest.raises(UserError, match="--codec h264 vp9: --epochs and --processes measure one store"):
+        main(["--codec", "h264", "vp9", "--epochs", "3"])
     for option in (["--peers"], ["--codec", "vp9"], ["--gop", "1"], ["--short-side", "0"]):
         with pytest.raises(UserError, match=f"{option[0]} does not go with --data-dir"):
             main([*option, "--data-dir", "somewhere"])

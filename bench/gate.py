@@ -1,0 +1,187 @@
+"""Whether the loader is as fast as it was: `make bench-gate`, or `python -m bench.gate`.
+
+Rates depend on the machine and on who else works on it. So this compares counts, which are exact, and ratios of CPU
+time between things that take turns in one process with one thread each. See bench/README.md.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench.ceilings import DecodeTask, decode_only
+from bench.data import DATA, bench_store, default_task
+from bench.gate_history import plot, record
+from bench.machine import machine, save_json
+from bench.peers.data import peer_clips
+from bench.peers.loaders import PEERS, PeerDataset
+from bench.report import markdown
+from configs.errors import run_cli
+from dali_pipelines.clip_costs import clip_costs
+from dali_pipelines.loader import ClipLoader
+from dali_pipelines.store.index import Index
+from trainers.engine.loop import endless
+
+TASKS = ("ctp", "recognition", "vcop")
+PEER = "torchcodec_prepared"
+BATCH, VIDEOS = 8, 16
+BATCHES = 2  # of ours, in a round
+PEER_CLIPS = 6  # of the peer, in a round: it is slower
+ROUNDS = 15
+LEAST = 0.9  # of the observed ratio
+OBSERVED = Path(__file__).parent / "results" / "gate.json"
+
+Figures = dict[str, dict[str, float]]
+"""Task -> name -> value."""
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.gate", description="Is the loader as fast as it was?")
+    parser.add_argument("--update", action="store_true", help=f"write what is measured to {OBSERVED.name}: the new bar")
+    parser.add_argument("--record", action="store_true", help="add a line to bench/results/history.jsonl")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the lines of that file, and measure nothing")
+    args = parser.parse_args(argv)
+    if args.plot:
+        plot(args.plot)
+        return 0
+    index = Index.load(bench_store(DATA / "gate", videos=VIDEOS))
+    counted = {task: counts(index, task) for task in TASKS}
+    taken = {task: times(index, task) for task in TASKS}
+    measured = {task: ratios(of_task) for task, of_task in taken.items()}
+    if args.update:
+        save_json(OBSERVED, counts=counted, ratios=measured, cpu_ms=taken)
+    if args.record:
+        record(measured, machine())
+    observed = json.loads(OBSERVED.read_text())
+    print(table(measured, observed["ratios"]))
+    faults = count_faults(counted, observed) + ratio_faults(measured, observed)
+    print("\n".join(faults) or f"passed: every count is the same, no ratio below {LEAST} of the observed one")
+    return int(bool(faults))
+
+
+def counts(index: Index, name: str) -> dict[str, float]:
+    """Return exact counts of a task on a store, per clip: frames delivered and decoded, their quotient, KiB read."""
+    task = default_task(name)
+    with closing(ClipLoader(index, task, batch_size=BATCH, threads=1)) as loader:
+        for _ in islice(endless(loader), 2):
+            pass
+        of_loader = loader.counts
+    costs = clip_costs(index, task, rows=range(len(index)))
+    return {
+        "frames": of_loader.frames / of_loader.samples,
+        "decoded": of_loader.frames_decoded / of_loader.samples,
+        "amplification": round(of_loader.amplification, 4),
+        "kib": round(costs.bytes / 1024, 1),
+    }
+
+
+def times(index: Index, name: str, rounds: int = ROUNDS) -> dict[str, list[float]]:
+    """Return CPU milliseconds for a clip of a task, in each of some rounds.
+
+    Returns:
+        ours; decode: decoding alone; torchcodec: of the same files, with all that the task does; first: a loader that
+        is built, asked for one batch and closed, with what it has made ahead by then, for each clip of that batch.
+    """
+    torch.set_num_threads(1)
+    task, settings = default_task(name), {"batch_size": BATCH, "threads": 1}
+    whole = ClipLoader(index, task, **settings)
+    decode = ClipLoader(index, DecodeTask(task.name, task.cfg), **settings, graph=decode_only)
+    clips = PeerDataset(PEERS[PEER], peer_clips(whole, 0, len(whole), prepared=True))
+    ours, decoding, peer = endless(whole), endless(decode), map(clips.__getitem__, cycle(range(len(clips))))
+
+    def first() -> None:
+        with closing(ClipLoader(index, task, **settings)) as loader:
+            next(iter(loader))
+
+    turns: dict[str, tuple[Callable[[], object], int]] = {
+        "ours": (lambda: [*islice(ours, BATCHES)], BATCHES * BATCH),
+        "decode": (lambda: [*islice(decoding, BATCHES)], BATCHES * BATCH),
+        "torchcodec": (lambda: [*islice(peer, PEER_CLIPS)], PEER_CLIPS),
+        "first": (first, BATCH),
+    }
+    found: dict[str, list[float]] = {turn: [] for turn in turns}
+    with closing(whole), closing(decode):
+        for number in range(1 + rounds):
+            for turn, (run, count) in turns.items():
+                milliseconds = 1000 * cpu_seconds(run) / count
+                if number:  # the first round warms up
+                    found[turn].append(round(milliseconds, 3))
+    return found
+
+
+def ratios(of_task: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Return how a task's loader compares, from its `times`; more is better.
+
+    Whoever else works on the machine makes a turn longer and never shorter: lower quartiles are compared.
+    """
+    ours, decode, torchcodec, first = (
+        float(np.percentile(of_task[turn], 25)) for turn in ("ours", "decode", "torchcodec", "first")
+    )
+    return {
+        "lead_over_torchcodec": round(torchcodec / ours, 3),
+        "share_of_decode_only": round(decode / ours, 3),
+        "first_batch": round(torchcodec / first, 3),
+    }
+
+
+def cpu_seconds(run: Callable[[], object]) -> float:
+    """Return the CPU time of the process for `run` and for all that its threads do after it."""
+    settle()
+    began = time.process_time()
+    run()
+    settle()
+    return time.process_time() - began
+
+
+def settle() -> None:
+    """Wait until no other thread of this process has work: DALI makes batches ahead."""
+    idle = 0
+    while idle < 3:
+        time.sleep(0.002)
+        states = (Path(task, "stat").read_text().rpartition(")")[2].split()[0] for task in tasks_of_process())
+        idle = idle + 1 if sum(state in "RD" for state in states) <= 1 else 0  # this one runs
+
+
+def tasks_of_process() -> Iterator[Path]:
+    return Path("/proc/self/task").iterdir()
+
+
+def count_faults(counted: Figures, observed: Mapping[str, Any]) -> list[str]:
+    """Return a line for each count that differs from the observed one."""
+    return [
+        f"{task}: {name} is {counted[task][name]} a clip and was {before}; if that is meant: --update"
+        for task, of_task in observed["counts"].items()
+        for name, before in of_task.items()
+        if counted[task][name] != before
+    ]
+
+
+def ratio_faults(measured: Figures, observed: Mapping[str, Any]) -> list[str]:
+    """Return a line for each ratio that is too far below the observed one."""
+    return [
+        f"{task}: {name} is {measured[task][name]}, below {LEAST} x {before}, which {observed['machine']['cpu']} had"
+        for task, of_task in observed["ratios"].items()
+        for name, before in of_task.items()
+        if measured[task][name] < LEAST * before
+    ]
+
+
+def table(measured: Figures, observed: Figures) -> str:
+    """Return the ratios as Markdown, beside the observed ones."""
+    rows = (
+        [f"`{task}`", name, value, observed[task][name], f"{value / observed[task][name]:.2f}"]
+        for task, of_task in measured.items()
+        for name, value in of_task.items()
+    )
+    return "\n".join(markdown(["task", "ratio of CPU time", "now", "observed", "now / observed"], rows))
+
+
+if __name__ == "__main__":
+    run_cli(main)
