@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from bench.faults import disk, kills, media, memory, ranks, restarts, soak, workers
+from bench.faults import disk, kills, media, media_run, memory, ranks, restarts, soak, workers
 from bench.faults.row import Row, save, table
 from configs.errors import UserError, run_cli
 
@@ -16,6 +16,7 @@ FAULTS: dict[str, Callable[[float, Path], Iterator[Row]]] = {
     **{f"disk_{group}": partial(disk.inject, group=group) for group in disk.GROUPS},
     **{f"kills_{task}": partial(kills.inject, task=task) for task in kills.RECIPES},
     "media": media.inject,
+    "media_run": media_run.inject,
     "memory": memory.inject,
     "ranks": ranks.inject,
     "restarts": restarts.inject,
