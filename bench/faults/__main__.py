@@ -22,6 +22,8 @@ FAULTS: dict[str, Callable[[float, Path], Iterator[Row]]] = {
     "restarts": restarts.inject,
     "soak": soak.inject,
     "workers": workers.inject,
+    "workers_busy": partial(workers.inject, busy=2),
+    "workers_anew": partial(workers.inject, start="spawn"),
 }
 """Each yields rows as they are done, from a share of the full number of faults and an empty folder. A row of the same
 fault replaces an earlier one, so that a run that is cut short leaves what it has reached."""
