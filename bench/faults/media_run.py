@@ -10,18 +10,15 @@ is nothing to compare. They are found first, listed in the row, and left sound.
 
 import csv
 import shutil
-import subprocess
 import time
-import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
-import imageio_ffmpeg
-import numpy as np
 import yaml
 
+from bench.faults.decodable import decodes, steady
 from bench.faults.media import IN_BYTES, IN_FILES, damage
 from bench.faults.media_storages import NUM_FRAMES, STORAGES, write_storages
 from bench.faults.restarts import train
@@ -29,11 +26,8 @@ from bench.faults.row import Row
 from bench.faults.same import compare
 from bench.faults.workers import digest
 from dali_pipelines.datasets.fates import UNREADABLE_FILE
-from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.reader import picture_file, read_clip
-from dali_pipelines.store.record import ClipError
 from dali_pipelines.tasks import Task, ctp
 from trainers.engine import checkpoint
 from trainers.engine.work_dir import CHECKPOINTS
@@ -42,7 +36,6 @@ DAMAGED, SOUND = 40, 10
 """Videos of each storage, the former at full scale."""
 GLOBAL_BATCH, EPOCHS, SEED = 2 * len(STORAGES), 2, 0
 PLAN = ctp.Config(num_frames=NUM_FRAMES, size=32, short_sides=(32,), strides=(1,), patches=1)
-FRAMES = np.arange(NUM_FRAMES)
 """A clip takes all frames of its video, so that no damage is passed over."""
 Samples = Sequence[str]
 """One after the other, as `logged` writes them: the row that was read and a digest of all that came of it."""
@@ -184,43 +177,3 @@ def write_recipe(root: Path, log: Path) -> Path:
     }
     path.write_text(yaml.safe_dump(recipe))
     return path
-
-
-def steady(index: Index, row: int, before: Sequence[int]) -> bool:
-    """Tell whether a video has the same pixels, or none, whichever other one its decoder had before."""
-    found = set()
-    for other in before:
-        decode_rgb(read_clip(index, other, FRAMES))
-        with suppress(ClipError, OSError):
-            found.add(decode_rgb(read_clip(index, row, FRAMES)).tobytes())
-    return len(found) < 2
-
-
-def decodes(index: Index, row: int) -> bool:
-    """Tell whether FFmpeg's command line makes all frames of a video of the bytes that the index has of it."""
-    units, container, path = index.units(row), index.container(row), index.path(row)
-    starts, ends = units.starts.tolist(), units.ends.tolist()
-    if container == "picture_files":
-        places = [(Path(picture_file(str(path), number)), 0, end) for number, end in enumerate(ends)]
-    elif container == "pictures":
-        places = [(path, *span) for span in zip(starts, ends, strict=True)]
-    else:
-        places = [(path, units.init[0], max(ends))]
-    made = 0
-    for (file, start, end), deflated in zip(places, units.deflated.tolist(), strict=False):
-        data = file.read_bytes()[start:end] if file.is_file() else b""
-        if len(data) < end - start:
-            return False
-        try:
-            made += frames_made(zlib.decompress(data, -zlib.MAX_WBITS) if deflated else data, container)
-        except zlib.error:
-            return False
-    return made == NUM_FRAMES
-
-
-def frames_made(data: bytes, container: str) -> int:
-    """Return how many frames FFmpeg's command line makes of a file; of a stranger's it conceals what it can."""
-    strict = ["-err_detect", "explode"] * (container != "file") + ["-f", "mjpeg"] * container.startswith("picture")
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "quiet", "-threads", "1", *strict, "-i", "/dev/stdin"]
-    done = subprocess.run([*command, "-map", "0:v:0", "-f", "framemd5", "-"], input=data, capture_output=True)
-    return sum(not line.startswith(b"#") for line in done.stdout.splitlines())
