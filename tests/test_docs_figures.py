@@ -58,6 +58,7 @@ def test_faults_that_were_injected():
         "a full or read-only disk": ("full disk: ", "disk filled"),
         "ranks and workers changed": "ranks ",
         "damaged videos": "damaged videos: ",
+        "a run of two ranks": "a run of two ranks with damaged videos",
     }
     shown = {fault.split(",")[0]: int(times.replace(",", "")) for fault, (times,) in rows("training", "fault").items()}
     assert len(shown) == len(beginnings)

@@ -110,6 +110,13 @@ def test_every_key_that_is_named_is_one_of_a_recipe(page):
     assert {key.rstrip(".") for key in keys} - known_keys() == set()
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_ranks_are_told_where_to_meet(page):
+    """H09: torchrun takes port 29500 otherwise, which another run may have."""
+    for command in re.findall(r"torchrun [^`\n]*--nproc[^`\n]*", text(page)):
+        assert "--standalone" in command or "--rdzv-endpoint" in command
+
+
 def test_every_option_that_people_from_elsewhere_are_given_is_there():
     known = {"--nnodes", "--standalone", "--peers", "--nproc_per_node"}  # of torchrun and of the bench
     for module, _ in COMMANDS.values():

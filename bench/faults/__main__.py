@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from bench.faults import disk, kills, media, memory, ranks, restarts, soak, workers
+from bench.faults import disk, kills, media, media_run, memory, ranks, restarts, soak, workers
 from bench.faults.row import Row, save, table
 from configs.errors import UserError, run_cli
 
@@ -16,11 +16,14 @@ FAULTS: dict[str, Callable[[float, Path], Iterator[Row]]] = {
     **{f"disk_{group}": partial(disk.inject, group=group) for group in disk.GROUPS},
     **{f"kills_{task}": partial(kills.inject, task=task) for task in kills.RECIPES},
     "media": media.inject,
+    "media_run": media_run.inject,
     "memory": memory.inject,
     "ranks": ranks.inject,
     "restarts": restarts.inject,
     "soak": soak.inject,
     "workers": workers.inject,
+    "workers_busy": partial(workers.inject, busy=2),
+    "workers_anew": partial(workers.inject, start="spawn"),
 }
 """Each yields rows as they are done, from a share of the full number of faults and an empty folder. A row of the same
 fault replaces an earlier one, so that a run that is cut short leaves what it has reached."""

@@ -9,7 +9,7 @@ import os
 import random
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,12 +102,12 @@ def load(index: Index, *, ranks: int = 1, known: Mapping[str, str] | None = None
     return Epoch(delivered, reasons, loader.decoder)
 
 
-def damage(index: Index, count: int) -> dict[str, str]:
-    """Damage the first `count` videos of each storage; return what was done to each, by name."""
+def damage(index: Index, count: int, *, sparing: Collection[str] = ()) -> dict[str, str]:
+    """Damage the first `count` videos of each storage but some; return what was done to each, by name."""
     done = {}
     for row, name in enumerate(index.names.texts()):
         storage, _, number = name.partition("/")
-        if int(number) < count:
+        if int(number) < count and name not in sparing:
             kinds = IN_BYTES + IN_FILES * (storage in WHOLE_FILES)
             done[name] = kinds[int(number) % len(kinds)]
             _damage(index, row, done[name], random.Random(name))

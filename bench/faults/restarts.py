@@ -31,6 +31,7 @@ def inject(scale: float, folder: Path) -> Iterator[Row]:
     whole, wrong = folder / "whole", list[str]()
     began = time.monotonic()
     kills = runs = lost = failed = 0
+    shutil.rmtree(whole, ignore_errors=True)
     _, status = train(path, whole, [])
     assert not status, f"see {folder / 'output.txt'}"
     seconds = time.monotonic() - began
@@ -38,6 +39,7 @@ def inject(scale: float, folder: Path) -> Iterator[Row]:
     while kills < total:
         runs += 1
         wanted = min(OF_A_RUN, total - kills)
+        shutil.rmtree(folder / f"run_{runs}", ignore_errors=True)
         done, status = train(path, folder / f"run_{runs}", [draw.uniform(0, seconds) for _ in range(wanted)])
         kills += done
         progress.update(done)
@@ -58,7 +60,6 @@ def inject(scale: float, folder: Path) -> Iterator[Row]:
 
 def train(path: Path, work_dir: Path, waits: list[float]) -> tuple[int, int]:
     """Train with two ranks and kill one after each of these seconds; return the kills and the exit status."""
-    shutil.rmtree(work_dir, ignore_errors=True)
     argv = [*TORCHRUN, f"--max-restarts={len(waits)}", str(ROOT / "trainers" / "pretrain.py"), "--config", str(path)]
     argv += ["--work-dir", str(work_dir), "--device", "cpu"]
     kills, end = 0, time.monotonic() + HANGS_S

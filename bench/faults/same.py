@@ -69,7 +69,10 @@ def tables(work_dir: Path) -> Iterator[tuple[str, list[Line]]]:
             rows = csv.DictReader(file) if path.suffix == ".csv" else map(json.loads, file)
             yield (
                 path.name,
-                [(int(row["step"]), {key: value for key, value in row.items() if key not in MEASURED}) for row in rows],
+                [
+                    (int(row.get("step", 0)), {key: value for key, value in row.items() if key not in MEASURED})
+                    for row in rows
+                ],
             )
     if not (folder := work_dir / "tensorboard").is_dir():
         return

@@ -36,14 +36,13 @@ BATCH, WORKERS = 4, 2
 TASK = Task("rot3d", rot3d.Config(num_frames=8, size=64))
 
 
-def inject(scale: float, folder: Path) -> Iterator[Row]:
-    """Yield a row for an idle machine, one beside two busy loops, and one of workers that start from nothing."""
+def inject(scale: float, folder: Path, *, busy: int = 0, start: str = "forkserver") -> Iterator[Row]:
+    """Yield a row for an idle machine, or beside busy loops, or for workers that start from nothing."""
     index = Index.load(bench_store((folder / "data").resolve(), codec="rawvideo", short_side=128))
-    kills = max(1, round(KILLS * scale))
     fault = "SIGKILL to a random worker of a loader"
-    yield from kill_workers(fault, index, kills)
-    yield from kill_workers(f"{fault}, beside two busy loops", index, kills, busy=2)
-    yield from kill_workers(f"{fault}, each started anew", index, max(1, round(kills * SPAWNED)), start="spawn")
+    fault += ", beside two busy loops" * bool(busy) + ", each started anew" * (start == "spawn")
+    kills = KILLS * scale * (SPAWNED if start == "spawn" else 1)
+    yield from kill_workers(fault, index, max(1, round(kills)), busy=busy, start=start)
 
 
 def kill_workers(fault: str, index: Index, kills: int, *, busy: int = 0, start: str = "forkserver") -> Iterator[Row]:
@@ -90,6 +89,7 @@ def kill_workers(fault: str, index: Index, kills: int, *, busy: int = 0, start: 
                     "s_per_kill": round((sum(seconds) - median * len(seconds)) / killer.kills, 3),
                     "seconds": round(sum(seconds)),
                     "busy_loops": busy,
+                    "niceness": os.nice(0),  # of the loops too
                     "load_average": round(statistics.mean(loads), 1),
                 },
             )

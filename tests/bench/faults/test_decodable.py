@@ -1,0 +1,42 @@
+"""bench.faults.decodable: damaged videos are told from sound ones, and from those with other pixels each time."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.faults import decodable
+from bench.faults.decodable import decodes, steady
+from bench.faults.media_storages import STORAGES, write_storages
+from dali_pipelines.store.reader import picture_file
+from dali_pipelines.store.record import ClipError
+
+
+@pytest.mark.parametrize(("pixels", "expected"), [([1, 1], True), ([1, 2], False), ([None, None], True)])
+def test_a_video_whose_pixels_depend_on_the_one_before_is_not_steady(monkeypatch, pixels, expected):
+    made = iter(pixels)
+
+    def decode(row):
+        value = next(made) if row == 7 else 0
+        if value is None:
+            raise ClipError("damaged")
+        return np.full(3, value)
+
+    monkeypatch.setattr(decodable, "read_clip", lambda index, row, frames: row)
+    monkeypatch.setattr(decodable, "decode_rgb", decode)
+    assert steady(None, 7, [0, 1]) == expected
+
+
+@pytest.mark.slow
+def test_ffmpeg_decodes_sound_videos_of_every_storage_and_no_zeros(tmp_path):
+    index = write_storages(tmp_path, videos=1)
+    rows = range(len(STORAGES))
+    assert all(decodes(index, row) for row in rows)
+    for row in rows:
+        units, path = index.units(row), index.path(row)
+        if index.container(row) == "picture_files":
+            path = Path(picture_file(str(path), 5))
+        data = bytearray(path.read_bytes())
+        data[int(units.starts[0]) : int(units.ends[0])] = bytes(int(units.ends[0] - units.starts[0]))
+        path.write_bytes(data)
+    assert not any(decodes(index, row) for row in rows)

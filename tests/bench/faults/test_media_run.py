@@ -1,0 +1,38 @@
+"""bench.faults.media_run: who is named wrongly, and which samples are not as they should be."""
+
+import pytest
+
+from bench.faults.media_run import judge
+
+NAMES = ("zips/0", "zips/1", "zips/2", "zips/3")
+DONE = {"zips/0": "emptied", "zips/1": "a bit flipped"}
+SOUND = ("0:a", "1:b", "2:c", "3:d")
+CAME = ("2:c", "1:x", "2:c", "3:d")
+
+
+def found(*, broken=frozenset({"zips/0"}), named=frozenset({"zips/0"}), came=CAME, wanted=CAME):
+    return judge(NAMES, DONE, broken, named, sound=SOUND, came=came, wanted=wanted)
+
+
+def test_a_video_that_does_not_decode_is_named_and_has_a_sound_stand_in():
+    assert found() == (set(), set(), 0)
+
+
+def test_damage_that_hits_no_picture_need_not_be_named():
+    came = ("2:c", "1:b", "2:c", "3:d")
+    assert found(broken={*DONE}, came=came, wanted=came) == (set(), {"zips/1"}, 0)
+    assert found(broken={*DONE}) == ({"zips/1"}, set(), 0)  # with other pixels it must be
+
+
+@pytest.mark.parametrize(
+    ("change", "videos", "samples"),
+    [
+        ({"named": set()}, {"zips/0"}, 0),
+        ({"named": {*DONE}}, {"zips/1"}, 0),
+        ({"came": ("3:d", "1:x", "2:c", "3:d")}, set(), 1),  # another stand-in
+        ({"came": ("2:c", "1:x", "2:x", "3:d"), "wanted": ("2:c", "1:x", "2:x", "3:d")}, set(), 1),  # a sound one
+    ],
+)
+def test_anything_else_is_noticed(change, videos, samples):
+    wrong, _, apart = found(**change)
+    assert (wrong, apart) == (videos, samples)
