@@ -3,13 +3,14 @@
 A task names its views as lists of operations. Which of them the host executes follows from the backend, here alone.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
-from nvidia.dali import fn
+from nvidia.dali import fn, types
 from nvidia.dali.data_node import DataNode
 
 from dali_pipelines.decode.cut import Cutter, Region
@@ -25,6 +26,9 @@ from dali_pipelines.pixels.operation import (
     View,
 )
 from dali_pipelines.store.reader import EncodedClip
+
+WORDS = {1: types.UINT8, 2: types.UINT16, 4: types.UINT32, 8: types.UINT64}
+"""Bytes -> DALI's name of so wide a number."""
 
 
 @dataclass(frozen=True)
@@ -128,9 +132,16 @@ class Program:
                 clips = made[0] if count == 1 else fn.cat(*made, axis=0)
             else:
                 first, last = group[0].places.start, group[-1].places.stop
-                clips = frames if last - first == self.frames else frames[first:last]
+                clips = frames if last - first == self.frames else self._part(frames, first, last)
             pictures[name] = normalize(clips, size=self.size, kind=self.normalization)
         return pictures
+
+    def _part(self, frames: DataNode, first: int, last: int) -> DataNode:
+        """Return some of the frames. On a CPU DALI slices number by number, so by numbers as wide as fit."""
+        wide = WORDS[math.gcd(3 * self.size**2, max(WORDS))]
+        words = fn.reinterpret(frames, shape=[self.frames, -1], dtype=wide)
+        shape = [last - first, self.size, self.size, 3]
+        return fn.reinterpret(words[first:last], shape=shape, dtype=types.UINT8, layout="FHWC")
 
     def _view(self, frames: DataNode, plan: Nodes, view: View, steps: int) -> DataNode:
         clip = view.frames(frames)

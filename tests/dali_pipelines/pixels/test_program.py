@@ -283,9 +283,10 @@ class Number(CropResize):
         return clip + np.uint8(view.index)
 
 
-def test_views_come_one_after_the_other_and_each_output_has_its_own():
-    clip = np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1) * np.ones((1, 2, 2, 3), np.uint8)
-    program = consecutive_views([2, 3, 1], Number(2), outputs={"clips": 2, "stills": 1}, normalization="half")
+@pytest.mark.parametrize("size", [2, 3, 8])
+def test_views_come_one_after_the_other_and_each_output_has_its_own(size):
+    clip = np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1) * np.ones((1, size, size, 3), np.uint8)
+    program = consecutive_views([2, 3, 1], Number(size), outputs={"clips": 2, "stills": 1}, normalization="half")
     for name, levels in {"clips": [0, 1, 3, 4, 5], "stills": [7]}.items():
 
         def graph(n, name=name):
@@ -293,6 +294,19 @@ def test_views_come_one_after_the_other_and_each_output_has_its_own():
 
         (got,) = run_graph(graph, [{"clip": clip}], {"clip": "FHWC"})
         np.testing.assert_allclose(got[:, 0, 0, 0], np.array(levels) / 127.5 - 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [3, 4, 5])
+def test_outputs_that_the_host_has_finished_are_parts_of_its_frames(size, device):
+    clip = np.random.default_rng(0).integers(0, 256, (6, size, size, 3), dtype=np.uint8)
+    program = consecutive_views([2, 3, 1], CropBox(size), outputs={"clips": 2, "stills": 1}, normalization="half")
+    for name, part in {"clips": clip[:5], "stills": clip[5:]}.items():
+
+        def graph(n, name=name):
+            return program.dali(n["clip"], {}, steps=1)[name]
+
+        (got,) = run_graph(graph, [{"clip": clip}], {"clip": "FHWC"}, device)
+        np.testing.assert_allclose(got, part / 127.5 - 1, atol=1e-5)
 
 
 def test_views_of_the_same_frames_have_all_of_them():
