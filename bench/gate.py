@@ -13,7 +13,6 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from bench.ceilings import DecodeTask, decode_only
@@ -35,7 +34,8 @@ BATCH, VIDEOS = 8, 16
 BATCHES = 2  # of ours, in a round
 PEER_CLIPS = 6  # of the peer, in a round: it is slower
 ROUNDS = 15
-LEAST = 0.9  # of the observed ratio
+LEAST = 0.85
+"""Of the observed ratio. With 0.9, one run in eight failed by chance where others kept both cores busy (bench/NOTES.md)."""
 OBSERVED = Path(__file__).parent / "results" / "gate.json"
 
 Figures = dict[str, dict[str, float]]
@@ -56,12 +56,13 @@ def main(argv: list[str]) -> int:
     taken = {task: times(index, task) for task in TASKS}
     measured = {task: ratios(of_task) for task, of_task in taken.items()}
     if args.update:
-        save_json(OBSERVED, counts=counted, ratios=measured, cpu_ms=taken)
+        save_json(OBSERVED, counts=counted, cpu_ms=taken)
     if args.record:
         record(measured, machine())
     observed = json.loads(OBSERVED.read_text())
-    print(table(measured, observed["ratios"]))
-    faults = count_faults(counted, observed) + ratio_faults(measured, observed)
+    before = {task: ratios(of_task) for task, of_task in observed["cpu_ms"].items()}
+    print(table(measured, before))
+    faults = count_faults(counted, observed) + ratio_faults(measured, before, cpu=observed["machine"]["cpu"])
     print("\n".join(faults) or f"passed: every count is the same, no ratio below {LEAST} of the observed one")
     return int(bool(faults))
 
@@ -119,11 +120,9 @@ def times(index: Index, name: str, rounds: int = ROUNDS) -> dict[str, list[float
 def ratios(of_task: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """Return how a task's loader compares, from its `times`; more is better.
 
-    Whoever else works on the machine makes a turn longer and never shorter: lower quartiles are compared.
+    Whoever else works on the machine makes a turn longer and never shorter: the shortest turns are compared.
     """
-    ours, decode, torchcodec, first = (
-        float(np.percentile(of_task[turn], 25)) for turn in ("ours", "decode", "torchcodec", "first")
-    )
+    ours, decode, torchcodec, first = (min(of_task[turn]) for turn in ("ours", "decode", "torchcodec", "first"))
     return {
         "lead_over_torchcodec": round(torchcodec / ours, 3),
         "share_of_decode_only": round(decode / ours, 3),
@@ -163,11 +162,11 @@ def count_faults(counted: Figures, observed: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def ratio_faults(measured: Figures, observed: Mapping[str, Any]) -> list[str]:
+def ratio_faults(measured: Figures, observed: Figures, *, cpu: str) -> list[str]:
     """Return a line for each ratio that is too far below the observed one."""
     return [
-        f"{task}: {name} is {measured[task][name]}, below {LEAST} x {before}, which {observed['machine']['cpu']} had"
-        for task, of_task in observed["ratios"].items()
+        f"{task}: {name} is {measured[task][name]}, below {LEAST} x {before}, which {cpu} had"
+        for task, of_task in observed.items()
         for name, before in of_task.items()
         if measured[task][name] < LEAST * before
     ]

@@ -28,7 +28,25 @@ def test_rounds_in_which_others_were_at_work_do_not_change_a_ratio():
     quiet = {"ours": [2.0] * 8, "decode": [1.0] * 8, "torchcodec": [6.0] * 8, "first": [20.0] * 8}
     expected = {"lead_over_torchcodec": 3.0, "share_of_decode_only": 0.5, "first_batch": 0.3}
     assert gate.ratios(quiet) == expected
-    assert gate.ratios({**quiet, "ours": [2.0] * 3 + [5.0] * 5, "torchcodec": [9.0] * 5 + [6.0] * 3}) == expected
+    assert gate.ratios({**quiet, "ours": [2.0] + [5.0] * 7, "torchcodec": [9.0] * 7 + [6.0]}) == expected
+
+
+def test_a_count_that_changes_and_a_ratio_that_falls_fail():
+    observed = {"counts": {"ctp": {"decoded": 16.0, "kib": 166.7}}}
+    assert gate.count_faults({task: gate.counts(index, task) for task in gate.TASKS}, observed) == []
+
+
+def test_each_turn_of_a_round_takes_cpu_time(h264_store):
+    found = gate.times(h264_store, "rot3d", rounds=2)
+    assert set(found) == {"ours", "decode", "torchcodec", "first"}
+    assert all(len(of_rounds) == 2 and min(of_rounds) > 0 for of_rounds in found.values())
+
+
+def test_rounds_in_which_others_were_at_work_do_not_change_a_ratio():
+    quiet = {"ours": [2.0] * 8, "decode": [1.0] * 8, "torchcodec": [6.0] * 8, "first": [20.0] * 8}
+    expected = {"lead_over_torchcodec": 3.0, "share_of_decode_only": 0.5, "first_batch": 0.3}
+    assert gate.ratios(quiet) == expected
+    assert gate.ratios({**quiet, "ours": [2.0] + [5.0] * 7, "torchcodec": [9.0] * 7 + [6.0]}) == expected
 
 
 def test_a_count_that_changes_and_a_ratio_that_falls_fail():
@@ -40,9 +58,10 @@ def test_a_count_that_changes_and_a_ratio_that_falls_fail():
     assert gate.count_faults({"ctp": {"decoded": 16.0, "kib": 166.7}}, observed) == []
     (fault,) = gate.count_faults({"ctp": {"decoded": 16.5, "kib": 166.7}}, observed)
     assert fault == "ctp: decoded is 16.5 a clip and was 16.0; if that is meant: --update"
-    assert gate.ratio_faults({"ctp": {"lead_over_torchcodec": 1.8, "first_batch": 0.45}}, observed) == []
-    (fault,) = gate.ratio_faults({"ctp": {"lead_over_torchcodec": 1.79, "first_batch": 5}}, observed)
-    assert fault == "ctp: lead_over_torchcodec is 1.79, below 0.9 x 2.0, which a processor had"
+    before = {"ctp": {"lead_over_torchcodec": 2.0, "first_batch": 0.4}}
+    assert gate.ratio_faults({"ctp": {"lead_over_torchcodec": 1.71, "first_batch": 0.35}}, before, cpu="X") == []
+    (fault,) = gate.ratio_faults({"ctp": {"lead_over_torchcodec": 1.69, "first_batch": 5}}, before, cpu="X")
+    assert fault == "ctp: lead_over_torchcodec is 1.69, below 0.85 x 2.0, which X had"
 
 
 def test_the_exit_status_says_whether_the_gate_holds_and_update_moves_it(tmp_path, monkeypatch, capsys):
@@ -52,21 +71,18 @@ def test_the_exit_status_says_whether_the_gate_holds_and_update_moves_it(tmp_pat
     monkeypatch.setattr(gate.Index, "load", lambda root: None)
     monkeypatch.setattr(gate, "TASKS", ("ctp",))
     monkeypatch.setattr(gate, "counts", lambda index, task: {"decoded": 16.0})
-    lead = {"lead_over_torchcodec": 2.0}
-    monkeypatch.setattr(gate, "times", lambda index, task: {})
-    monkeypatch.setattr(gate, "ratios", lambda of_task: dict(lead))
+    taken = {"ours": [2.0], "decode": [1.0], "torchcodec": [4.0], "first": [8.0]}
+    monkeypatch.setattr(gate, "times", lambda index, task: dict(taken))
     history = tmp_path / "history.jsonl"
     monkeypatch.setattr(gate, "record", lambda ratios, machine: gate_history.record(ratios, machine, history))
     assert gate.main(["--update"]) == 0
-    assert json.loads(gate.OBSERVED.read_text())["ratios"] == {"ctp": {"lead_over_torchcodec": 2.0}}
-    lead["lead_over_torchcodec"] = 1.7
+    assert json.loads(gate.OBSERVED.read_text())["cpu_ms"] == {"ctp": taken}
+    taken["torchcodec"] = [3.0]
     assert gate.main(["--record"]) == 1
-    assert "below 0.9 x 2.0" in capsys.readouterr().out
-    gate_history.record({"ctp": {"lead_over_torchcodec": 2.1}}, json.loads(history.read_text()), history)
-    assert [json.loads(line)["ratios"] for line in history.read_text().splitlines()] == [
-        {"ctp": {"lead_over_torchcodec": 1.7}},
-        {"ctp": {"lead_over_torchcodec": 2.1}},
-    ]
+    assert "lead_over_torchcodec is 1.5, below 0.85 x 2.0" in capsys.readouterr().out
+    assert gate.main(["--record"]) == 1
+    lines = [json.loads(line) for line in history.read_text().splitlines()]
+    assert [line["ratios"]["ctp"]["lead_over_torchcodec"] for line in lines] == [1.5, 1.5]
     gate_history.plot(tmp_path / "history.png", history)
     assert (tmp_path / "history.png").stat().st_size > 1000
 

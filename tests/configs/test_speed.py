@@ -40,5 +40,5 @@ def test_the_rate_grows_with_the_clips_of_a_step_and_by_the_root_for_an_adaptive
 
 def test_set_has_the_last_word_and_a_misspelt_recipe_is_named():
     assert load("ctp/r3d18_ucf101+speed", ["train.global_batch=64"]).train.global_batch == 64
-    with pytest.raises(UserError, match="no recipe is called ctp/r3d18_ucf10, did you mean"):
+    with pytest.raises(UserError, match="no recipe is called ctp/r3d18_ucf10; did you mean ctp/r3d18_ucf101"):
         load("ctp/r3d18_ucf10+speed")
