@@ -1,6 +1,7 @@
 """bench.faults.decodable: damaged videos are told from sound ones, and from those with other pixels each time."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,8 @@ def test_a_video_whose_pixels_depend_on_the_one_before_is_not_steady(monkeypatch
 
     monkeypatch.setattr(decodable, "read_clip", lambda index, row, frames: row)
     monkeypatch.setattr(decodable, "decode_rgb", decode)
-    assert steady(None, 7, [0, 1]) == expected
+    nowhere: Any = None
+    assert steady(nowhere, 7, [0, 1]) == expected
 
 
 @pytest.mark.slow

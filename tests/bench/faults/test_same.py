@@ -65,6 +65,7 @@ def last_bit(content: dict) -> None:
         (lambda run: change_lines(run / "metrics.jsonl", lambda lines: lines[:5] + lines[6:]), "metrics.jsonl", 1),
         (lambda run: change_lines(run / "train.csv", lambda lines: lines + lines[-2:]), "train.csv", 2),
         (lambda run: change_lines(run / "metrics.jsonl", another_loss), "metrics.jsonl", 0),
+        (lambda run: (run / "unreadable.csv").write_text("name,reason\na,cut off\n"), "unreadable.csv", 1),
         (lambda run: write_scalar(run, 16), "TensorBoard's train/loss", 1),
         (lambda run: (run / "checkpoints" / "step_00000012.pt").unlink(), "checkpoints ['step_00000015.pt'], not", 0),
         (lambda run: (run / "checkpoints" / ".clipfeed-1.part").touch(), "checkpoints ['.clipfeed-1.part', ", 0),
