@@ -26,6 +26,11 @@ def _at(array: NDArray[np.generic]) -> int:
     return int(array.ctypes.data)
 
 
+def _floats(array: NDArray[np.generic]) -> NDArray[np.float32]:
+    """Return an array as the compiled functions read it."""
+    return np.ascontiguousarray(array, np.float32)
+
+
 def _counts(clip: Pixels) -> tuple[int, int]:
     """Return the frames of a clip and the pixels of each."""
     assert clip.flags.c_contiguous
@@ -46,17 +51,17 @@ class Cut:
 
     Args:
         axes: y and x of each plane, all of the same two sizes.
-        matrix: float32 (3, 4), from (a, b, c, 1) of the planes to RGB in 0..255; contiguous.
+        matrix: float32 (3, 4), from (a, b, c, 1) of the planes to RGB in 0..255.
     """
 
     def __init__(self, axes: Sequence[Axis], matrix: NDArray[np.float32]) -> None:
-        self.axes, self.matrix = axes, matrix
+        self.axes, self.matrix = axes, _floats(matrix)
         self._pairs = list(zip(axes[::2], axes[1::2], strict=True))
         highest = max((y.high - y.low) * x.size for (y, _), (x, _) in self._pairs)
         count = axes[0].filter.size * axes[1].filter.size
         self._room = np.empty(3 * count + max(highest, count), np.float32)
         self._filters = (CFilter * 6)(*(filter.c for filter, _ in axes))
-        self._constant = ctypes.addressof(self._filters), _at(matrix), _at(self._room)
+        self._constant = ctypes.addressof(self._filters), _at(self.matrix), _at(self._room)
 
     def __call__(
         self, planes: Sequence[Plane], out: NDArray[np.uint8], color: NDArray[np.float32] | None = None
@@ -74,18 +79,20 @@ class Cut:
             plane.buffer_ptr + y * stride + x
             for plane, ((_, y), (_, x)), stride in zip(planes, self._pairs, strides, strict=True)
         ]
+        color = None if color is None else _floats(color)
         NATIVE.cut(*starts, *strides, *self._constant, None if color is None else _at(color), _at(out))
 
 
 def recolor(clip: Pixels, colors: NDArray[np.float32]) -> None:
     """Mix the channels of a clip in place.
 
-    colors: float32 (T, 3, 7), contiguous: what each of R, G and B becomes, as factors of R, G and B, of their means in
+    colors: float32 (T, 3, 7): what each of R, G and B becomes, as factors of R, G and B, of their means in
         the frame, and of 1. Frames have at most 2^24 pixels.
     """
     if NATIVE is None:
         clip[...] = reference.recolor(clip, colors)
     else:
+        colors = _floats(colors)
         NATIVE.recolor(_at(clip), _at(colors), *_counts(clip))
 
 
@@ -94,7 +101,7 @@ def gather(clip: Pixels, sources: NDArray[np.int32]) -> None:
     if NATIVE is None:
         clip[...] = reference.gather(clip, sources)
     else:
-        room = np.empty(3 * sources.size + 3, np.uint8)
+        sources, room = np.ascontiguousarray(sources, np.int32), np.empty(3 * sources.size + 3, np.uint8)
         NATIVE.gather(_at(clip), _at(sources), *_counts(clip), _at(room))
 
 
@@ -108,16 +115,18 @@ def blur(clip: Pixels, weights: NDArray[np.float32]) -> None:
     if NATIVE is None or reach >= min(height, width):  # then borders are reflected more than once
         clip[...] = reference.blur(clip, weights)
         return
+    weights = _floats(weights)
     room = np.empty((height + 2 * reach + 2) * 3 * (width + 2 * reach), np.float32)
     NATIVE.blur(_at(clip), len(clip), height, width, _at(weights), reach, _at(room))
 
 
-def look_up(clip: Pixels, tables: NDArray[np.uint8]) -> None:
-    """Replace each level of a frame by what its table, uint8 (T, 256), has for it, in place."""
+def shift_and_scale(clip: Pixels, shifts: NDArray[np.float32], factors: NDArray[np.float32]) -> None:
+    """Add to each frame, then multiply it, rounded and clamped after each, in place; both are float32 (T,)."""
     if NATIVE is None:
-        clip[...] = reference.look_up(clip, tables)
+        clip[...] = reference.shift_and_scale(clip, shifts, factors)
     else:
-        NATIVE.look_up(_at(clip), _at(tables), len(clip), clip[0].size)
+        shifts, factors = _floats(shifts), _floats(factors)
+        NATIVE.shift_and_scale(_at(clip), _at(shifts), _at(factors), len(clip), clip[0].size)
 
 
 def paste(clip: Pixels, patch: NDArray[np.float32], boxes: NDArray[np.int32], opacity: NDArray[np.float32]) -> None:
@@ -127,12 +136,13 @@ def paste(clip: Pixels, patch: NDArray[np.float32], boxes: NDArray[np.int32], op
 
     Args:
         clip: of square frames.
-        patch: float32 (height, width, 4), contiguous, the last channel a mask in 0..255.
+        patch: float32 (height, width, 4), the last channel a mask in 0..255.
         boxes: int32 (T, 4), y, x, height and width, within the frames where the opacity is not 0.
         opacity: float32 (T,), times 1 / 255.
     """
     if NATIVE is None:
         clip[...] = reference.paste(clip, patch, boxes, opacity)
         return
+    patch, opacity, boxes = _floats(patch), _floats(opacity), np.ascontiguousarray(boxes, np.int32)
     room = np.empty(4 * (patch.shape[1] + clip.shape[1]), np.float32)
     NATIVE.paste(_at(clip), *clip.shape[:2], _at(patch), *patch.shape[:2], _at(boxes), _at(opacity), _at(room))

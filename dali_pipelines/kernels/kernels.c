@@ -256,12 +256,19 @@ void blur(uint8_t *clip, int32_t frames, int32_t height, int32_t width, const fl
         blurred(clip + (ptrdiff_t)3 * height * width * t, height, width, weights, reach, room);
 }
 
-/* clip: (frames, count) levels, looked up in place. tables: (frames, 256). */
-void look_up(uint8_t *clip, const uint8_t *tables, int32_t frames, int32_t count)
+VECTORIZED
+static void shifted_and_scaled(uint8_t *restrict levels, float shift, float factor, int count)
 {
-    for (int t = 0; t < frames; t++, clip += count, tables += 256)
-        for (ptrdiff_t i = 0; i < count; i++)
-            clip[i] = tables[clip[i]];
+    for (ptrdiff_t i = 0; i < count; i++)
+        levels[i] = rounded((float)rounded((float)levels[i] + shift) * factor);
+}
+
+/* clip: (frames, count) levels, changed in place. shifts, factors: (frames,). */
+void shift_and_scale(uint8_t *clip, const float *shifts, const float *factors, int32_t frames, int32_t count)
+{
+    for (int t = 0; t < frames; t++, clip += count)
+        if (shifts[t] != 0 || factors[t] != 1)
+            shifted_and_scaled(clip, shifts[t], factors[t], count);
 }
 
 VECTORIZED

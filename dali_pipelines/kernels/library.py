@@ -12,7 +12,7 @@ ARGUMENTS = {
     "recolor": [POINTER, POINTER, INT, INT],
     "gather": [POINTER, POINTER, INT, INT, POINTER],
     "blur": [POINTER, INT, INT, INT, POINTER, INT, POINTER],
-    "look_up": [POINTER, POINTER, INT, INT],
+    "shift_and_scale": [POINTER, POINTER, POINTER, INT, INT],
     "paste": [POINTER, INT, INT, POINTER, INT, INT, POINTER, POINTER, POINTER],
 }
 """What each function takes."""

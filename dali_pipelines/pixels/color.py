@@ -103,10 +103,7 @@ class BrightnessContrast(ClipOperation):
         return {"brightness": ((frames,), "float32"), "contrast": ((frames,), "float32")}
 
     def host(self, clip: NDArray[np.uint8], plan: Plan, view: View) -> None:
-        brightness, contrast = (plan[name][view.places, None] for name in ("brightness", "contrast"))
-        if brightness.any() or (contrast != 1).any():
-            shifted = np.clip(np.rint(np.arange(256, dtype=np.float32) + brightness), 0, 255)
-            kernels.look_up(clip, np.clip(np.rint(shifted * contrast), 0, 255).astype(np.uint8))
+        kernels.shift_and_scale(clip, *(plan[name][view.places] for name in ("brightness", "contrast")))
 
     def dali(self, clip: DataNode, plan: Nodes, view: View) -> DataNode:
         def shifted(clip: DataNode, shift: DataNode) -> DataNode:

@@ -90,11 +90,11 @@ class Program:
         if not steps:
             return decode_rgb(clip)
         cutters = [Cutter(region) for region in self.regions(plan)]
-        after = [list(view.operations[1:steps]) for view in self.views]
         # Colors that come right after the cut are changed with it, while R, G and B are still apart.
+        second = [next(iter(view.operations[1:steps]), None) for view in self.views]
         colors = [
-            ops.pop(0).colors(plan, view) if ops and isinstance(ops[0], Recolor) else None
-            for view, ops in zip(self.views, after, strict=True)
+            op.colors(plan, view) if isinstance(op, Recolor) else None
+            for op, view in zip(second, self.views, strict=True)
         ]
         shown: dict[int, list[tuple[int, int]]] = {}  # frame of the clip -> numbers of views and places in them
         for view in self.views:
@@ -109,8 +109,8 @@ class Program:
                 cutters[index](frame, out, None if color is None else color[place])
 
         decode_each(clip, shown, show)
-        for view, operations in zip(self.views, after, strict=True):
-            for operation in operations:
+        for view, op in zip(self.views, second, strict=True):
+            for operation in view.operations[2 if isinstance(op, Recolor) else 1 : steps]:
                 assert isinstance(operation, ClipOperation)
                 operation.host(pixels[view.places], plan, view)
         return pixels

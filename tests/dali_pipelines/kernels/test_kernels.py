@@ -75,11 +75,11 @@ def test_colors_levels_and_moved_pixels(seed, height, width):
     pixels = clip(rng, height, width)
     colors = random_colors(rng)
     sources = rng.integers(-1, height * width, (height, width)).astype(np.int32)
-    tables = rng.integers(0, 256, (2, 256), dtype=np.uint8)
-    for function, argument in (("recolor", colors), ("gather", sources), ("look_up", tables)):
+    levels = np.array([rng.normal(scale=60), 0], np.float32), np.array([rng.lognormal(), 1], np.float32)
+    for function, arguments in (("recolor", [colors]), ("gather", [sources]), ("shift_and_scale", levels)):
         got = pixels.copy()
-        getattr(kernels, function)(got, argument)
-        np.testing.assert_array_equal(got, getattr(reference, function)(pixels, argument))
+        getattr(kernels, function)(got, *arguments)
+        np.testing.assert_array_equal(got, getattr(reference, function)(pixels, *arguments))
 
 
 @COMPILED
