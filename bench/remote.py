@@ -45,6 +45,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str]) -> None:
     args = parse_args(argv)
+    from bench import meters
     from bench.data import bench_store, default_task
     from bench.machine import save_json
     from bench.meters import measure
@@ -64,8 +65,8 @@ def main(argv: list[str]) -> None:
             start(loader, runs[way], ahead=reads_ahead)
         for _ in range(args.rounds):
             for way, batches in runs.items():
-                ahead = 8 * args.workers // args.batch_size
-                rates[way].append(args.batch_size * measure(batches, args.batches, device="cpu", ahead=ahead).rate)
+                untimed = meters.WARM_UP + 8 * args.workers // args.batch_size
+                rates[way].append(args.batch_size * measure(batches, args.batches, device="cpu", untimed=untimed).rate)
     shares = {
         way: statistics.median(a / b for a, b in zip(of_way, rates["disk"], strict=True))
         for way, of_way in rates.items()
