@@ -35,7 +35,7 @@ BATCHES = 2  # of ours, in a round
 PEER_CLIPS = 6  # of the peer, in a round: it is slower
 ROUNDS = 15
 LEAST = 0.85
-"""Of the observed ratio. With 0.9, one run in eight failed by chance where others kept both cores busy (bench/NOTES.md)."""
+"""Of the observed ratio. With 0.9, one run in eight would fail by chance while others keep both cores busy."""
 OBSERVED = Path(__file__).parent / "results" / "gate.json"
 
 Figures = dict[str, dict[str, float]]
@@ -91,7 +91,8 @@ def times(index: Index, name: str, rounds: int = ROUNDS) -> dict[str, list[float
         is built, asked for one batch and closed, with what it has made ahead by then, for each clip of that batch.
     """
     torch.set_num_threads(1)
-    task, settings = default_task(name), {"batch_size": BATCH, "threads": 1}
+    task = default_task(name)
+    settings: dict[str, Any] = {"batch_size": BATCH, "threads": 1}
     whole = ClipLoader(index, task, **settings)
     decode = ClipLoader(index, DecodeTask(task.name, task.cfg), **settings, graph=decode_only)
     clips = PeerDataset(PEERS[PEER], peer_clips(whole, 0, len(whole), prepared=True))

@@ -45,9 +45,10 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str]) -> None:
     args = parse_args(argv)
+    from bench import meters
     from bench.data import bench_store, default_task
     from bench.machine import save_json
-    from bench.meters import WARM_UP, measure
+    from bench.meters import measure
     from bench.report import markdown, median_range
     from dali_pipelines.loader import ClipLoader
     from dali_pipelines.store.index import Index
@@ -64,9 +65,8 @@ def main(argv: list[str]) -> None:
             start(loader, runs[way], ahead=reads_ahead)
         for _ in range(args.rounds):
             for way, batches in runs.items():
-                untimed = WARM_UP + 8 * args.workers // args.batch_size
-                measured = measure(batches, args.batches, device="cpu", untimed=untimed)
-                rates[way].append(args.batch_size * measured.rate)
+                untimed = meters.WARM_UP + 8 * args.workers // args.batch_size
+                rates[way].append(args.batch_size * measure(batches, args.batches, device="cpu", untimed=untimed).rate)
     shares = {
         way: statistics.median(a / b for a, b in zip(of_way, rates["disk"], strict=True))
         for way, of_way in rates.items()

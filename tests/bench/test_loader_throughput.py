@@ -238,10 +238,10 @@ def test_the_stores_of_the_bench_are_made_as_prepare_does_and_their_folders_say_
     nothing = dict.fromkeys(("data_dir", "gop", "short_side", "peers", "source_gop"))
     options = Namespace(**{**nothing, "codec": parse_args([]).codec, "batch_size": 1, **given})
     found, said = data.stores(options)
-    assert [index.root.name for index in found.values()] == folders
+    assert [Path(index.root).name for index in found.values()] == folders
     for codec, index in found.items():
         assert said[codec]["stored_size"] == index.sizes_WH[0].tolist() == size
-        assert index.codec(0) == codec == index.root.name.partition("_")[0]
+        assert index.codec(0) == codec == Path(index.root).name.partition("_")[0]
         gop = given.get("gop", 1)
         assert index.units(0).frame_ends.tolist() == [*range(gop, 9, gop), 9]
 
