@@ -17,6 +17,11 @@ def result(name: str) -> Any:
     return json.loads(path.read_text())
 
 
+def ratio(ours: dict[str, Any], other: str) -> float:
+    """Our loader's rate as a multiple of another."""
+    return float(ours["ratios"][other]["median"])
+
+
 def rows(page: str, first_cell: str) -> dict[str, list[str]]:
     """The rows of the table on a page whose head begins with `first_cell`: first cell -> the others."""
     lines = Path(ROOT, "docs", f"{page}.md").read_text().partition(f"\n| {first_cell} |")[2].splitlines()[2:]
@@ -86,25 +91,30 @@ def test_what_a_gop_costs():
 
 def test_leads_over_other_loaders():
     tasks, shown = result("loader_peers")["tasks"], rows("performance", "task")
-    peers = ("torchcodec", "jpeg_zip", "jpeg_zip_prepared")
-    assert shown == {
-        name: [f"{of['clips_per_s']:.0f}", *(f"{of['peers'][peer]['lead']:.1f}" for peer in peers)]
-        for name, of in tasks.items()
-    }
+    assert shown.keys() == tasks.keys()
+    for name, cells in shown.items():
+        default, raw = (tasks[name]["contenders"][store]["this_loader"] for store in ("h264", "rawvideo"))
+        expected = [f"{of['clips_per_s']:.0f}" for of in (default, raw)]
+        expected += [f"{ratio(default, 'torchcodec_prepared'):.2f}", f"{ratio(default, 'torchcodec'):.1f}"]
+        expected += [f"{ratio(default, peer):.2f}" for peer in ("jpeg_zip", "jpeg_zip_prepared", "decode_and_cut")]
+        assert cells == [*expected, f"{ratio(raw, 'jpeg_zip_prepared'):.2f}"]
 
 
 def test_figures_in_sentences_of_the_page_on_performance():
     text = " ".join(Path(ROOT, "docs", "performance.md").read_text().split())
     tasks = result("loader_peers")["tasks"]
-    ctp, first = tasks["ctp"], [of["first_batch_s"] for of in tasks.values()]
-    tried = ctp["tried_workers"]
+    ctp = tasks["ctp"]["contenders"]["h264"]
+    ours, ceilings = ctp["this_loader"], ("decode_only", "decode_and_cut", "augment_only")
+    first = [of["contenders"]["h264"]["this_loader"]["first_batch_s"] for of in tasks.values()]
+    tried, shares = ours["tried_workers"], [ratio(ours, name) for name in ceilings]
     storages, prepared = result("storages")["storages"], result("prepare_throughput")
     kills = result("faults")["faults"]["SIGKILL to a random worker of a loader"]
     of_files = 1 / storages["video files"]["of_prepared"]
     for words in (
-        f"decode only makes {ctp['decode_only_clips_per_s']:.0f} clips/s, augment only "
-        f"{ctp['augment_only_clips_per_s']:,.0f} and the loader {ctp['clips_per_s']:.0f}",
-        f"shares of {ctp['decode_ceiling_share']:.2f} and {ctp['augment_ceiling_share']:.2f}",
+        f"decode only makes {ctp['decode_only']['clips_per_s']:.0f} clips/s, decode and cut "
+        f"{ctp['decode_and_cut']['clips_per_s']:.0f}, augment only {ctp['augment_only']['clips_per_s']:,.0f} "
+        f"and the loader {ours['clips_per_s']:.0f}",
+        f"shares of {shares[0]:.2f}, {shares[1]:.2f} and {shares[2]:.2f}",
         f"{tried['0']:.0f} clips/s without workers, {tried['1']:.0f} with one, {tried['2']:.0f} with two",
         f"takes {min(first):.1f} to {max(first):.1f} s",
         f"{of_files:.1f} times the clips/s of H.264 files",
@@ -141,9 +151,8 @@ def test_the_model_of_scaling():
         f"it has {10e6 / raw.disk_kb / 64:.0f} clips/s for each",
     ):
         assert figure in words
-    measured = [
-        of["clips_per_s"] * of["cpu_s_per_1000_clips"] / 2000 for of in result("loader_peers")["tasks"].values()
-    ]
+    loaders = [of["contenders"]["h264"]["this_loader"] for of in result("loader_peers")["tasks"].values()]
+    measured = [of["clips_per_s"] * of["cpu_s_per_1000_clips"] / 2000 for of in loaders]
     assert f"measured is {min(measured):.2f} to {max(measured):.2f} times" in words
 
 
