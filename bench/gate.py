@@ -7,8 +7,8 @@ time between things that take turns in one process with one thread each. See ben
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -145,12 +145,16 @@ def settle() -> None:
     idle = 0
     while idle < 3:
         time.sleep(0.002)
-        states = (Path(task, "stat").read_text().rpartition(")")[2].split()[0] for task in tasks_of_process())
-        idle = idle + 1 if sum(state in "RD" for state in states) <= 1 else 0  # this one runs
+        idle = idle + 1 if busy_threads() <= 1 else 0  # this one runs
 
 
-def tasks_of_process() -> Iterator[Path]:
-    return Path("/proc/self/task").iterdir()
+def busy_threads() -> int:
+    """Return how many threads of this process run or wait for a disk."""
+    busy = 0
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(OSError):  # it has ended by now
+            busy += Path(thread, "stat").read_text().rpartition(")")[2].split()[0] in "RD"
+    return busy
 
 
 def count_faults(counted: Figures, observed: Mapping[str, Any]) -> list[str]:
