@@ -8,6 +8,7 @@ import pytest
 
 from bench import data, gate, gate_history
 from dali_pipelines.store.index import Index
+from tests.helpers.peers import need
 
 pytestmark = pytest.mark.slow
 
@@ -19,6 +20,7 @@ def test_frames_that_are_decoded_and_bytes_that_are_read_for_a_clip_are_those_th
 
 
 def test_each_turn_of_a_round_takes_cpu_time(h264_store):
+    need("torchcodec")
     found = gate.times(h264_store, "rot3d", rounds=2)
     assert set(found) == {"ours", "decode", "torchcodec", "first"}
     assert all(len(of_rounds) == 2 and min(of_rounds) > 0 for of_rounds in found.values())
