@@ -1,0 +1,93 @@
+"""The two labeled sets of real motion that pretraining is judged on, and the folds of the second.
+
+`mocap`: people in motion, ten classes of 2706 videos; `train.txt` and `test.txt`, whose styles of moving differ.
+`ut_interaction`: two people who meet, six classes of 120 videos in 20 sequences; `clips.csv` says which.
+"""
+
+import csv
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from configs.errors import UserError
+from dali_pipelines.datasets.open import open_dataset
+from dali_pipelines.store.index import INDEX_FILE, Index
+
+SETS = ("mocap", "ut_interaction")
+SHORT_SIDE = 80  # of the stores, the largest that recipes scale to
+SCENES = ("set1", "set2")  # of UT-Interaction: a parking lot and a lawn
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Rows of an index to learn from, and rows to be tested."""
+
+    train: np.ndarray
+    test: np.ndarray
+
+
+@dataclass(frozen=True)
+class Split:
+    """A way to test on a set: the folds test each of its videos once."""
+
+    index: Index
+    folds: tuple[Fold, ...]
+    clusters: np.ndarray
+    """int64 (tests,): tested videos of one number are not independent, in the order of the folds."""
+
+    @property
+    def tested(self) -> np.ndarray:
+        """Return the rows of all tests, in the order of the folds."""
+        return np.concatenate([fold.test for fold in self.folds])
+
+
+def prepare(source: Path, out: Path) -> None:
+    """Store both sets as raw video, small: their pictures are decoded hundreds of times. UserError without them."""
+    for name in SETS:
+        if not (source / name).is_dir():
+            raise UserError(f"no {name} in {source}: give the folder that holds {' and '.join(SETS)} with --source")
+        if not (out / name / INDEX_FILE).is_file():
+            words = ["prepare", source / name, "--out", out / name, "--codec", "rawvideo", "--short-side", SHORT_SIDE]
+            command = [sys.executable, "-m", "clipfeed", *map(str, words)]
+            if status := subprocess.run(command).returncode:
+                raise UserError(f"`{' '.join(command)}` ended with status {status}")
+    (out / "mocap/train.txt").write_bytes((source / "mocap/train.txt").read_bytes())
+    (out / "mocap/test.txt").write_bytes((source / "mocap/test.txt").read_bytes())
+    scenes = _sequences(source)
+    for number, scene in enumerate(SCENES, 1):
+        names = [f"{name} {label}\n" for name, (label, of_scene, _) in scenes.items() if of_scene == number]
+        (out / "ut_interaction" / f"{scene}.txt").write_text("".join(names))
+
+
+def splits(source: Path, out: Path) -> dict[str, Split]:
+    """Return the splits by name: mocap; UT-Interaction by sequence, and from each scene to the other."""
+    lists = [out / "mocap" / name for name in ("train.txt", "test.txt")]
+    index = Index.load(out / "mocap")
+    train, test = (open_dataset(out / "mocap", path, labeled=True).index.names.texts() for path in lists)
+    row = {name: number for number, name in enumerate(index.names.texts())}
+    train_rows, test_rows = (np.array([row[name] for name in names]) for names in (train, test))
+    found = {"mocap": Split(index, (Fold(train_rows, test_rows),), np.arange(len(test_rows)))}
+
+    index = open_dataset(out / "ut_interaction", labeled=True).index
+    facts = {Path(name).with_suffix("").as_posix(): value for name, value in _sequences(source).items()}
+    of = [facts[Path(name).with_suffix("").as_posix()] for name in index.names.texts()]
+    scene, sequence = np.array([scene for _, scene, _ in of]), np.array([number for *_, number in of])
+    by_sequence = [_held_out(sequence == number) for number in np.unique(sequence)]
+    found["ut_sequences"] = Split(index, tuple(by_sequence), np.sort(sequence))
+    for number, (first, second) in enumerate([SCENES, SCENES[::-1]], 1):
+        fold = _held_out(scene != number)
+        found[f"ut_{first}_to_{second}"] = Split(index, (fold,), sequence[fold.test])
+    return found
+
+
+def _held_out(test: np.ndarray) -> Fold:
+    return Fold(np.flatnonzero(~test), np.flatnonzero(test))
+
+
+def _sequences(source: Path) -> dict[str, tuple[str, int, int]]:
+    """Return label, scene and sequence of each clip of UT-Interaction."""
+    with (source / "ut_interaction/clips.csv").open(newline="") as file:
+        return {row["name"]: (row["label"], int(row["set"]), int(row["sequence"])) for row in csv.DictReader(file)}

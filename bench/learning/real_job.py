@@ -1,0 +1,197 @@
+"""One network of real_motion.py: pretrain it, judge its features, finetune it.
+
+Single-threaded, so that two jobs keep two cores busy. A result says for each tested video whether it was right, since
+intervals of differences need that.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench.learning import real_recipes
+from bench.learning.real_data import SCENES, Split, splits
+from bench.machine import save_json
+from configs.errors import UserError, run_cli
+from configs.schema import Data, Recognition
+from dali_pipelines.tasks.recognition import Config as Clips
+from nets.backbones import create
+from nets.classifier import Classifier
+from trainers.commands import finetune, pretrain
+from trainers.engine.distributed import Ranks
+from trainers.evaluation import knn, linear
+from trainers.evaluation.features import Features, extract
+from trainers.evaluation.predict import predict
+from trainers.weights import load, read
+
+RANDOM = "random_"
+"""A job whose name begins with it is a backbone with random weights, trained from scratch."""
+RANKS = Ranks(torch.device("cpu"))
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="real_job.py", description="One network of real_motion.py.")
+    parser.add_argument("name", help="a task, or random_<backbone>")
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--frames", type=int, required=True)
+    parser.add_argument("--epochs", type=int, required=True, help="of finetuning, on UT-Interaction")
+    parser.add_argument("--source", type=Path, required=True, help="the sets as they came")
+    parser.add_argument("--work-dir", type=Path, required=True)
+    parser.add_argument("--core", type=int, help="that the job runs on (any)")
+    args = parser.parse_args(argv)
+    if args.core is not None:
+        os.sched_setaffinity(0, {args.core})  # decides on threads as well
+    torch.set_num_threads(1)
+    out = args.work_dir / f"{args.name}_{args.seed}"
+    data = args.work_dir.parent / "data"
+    found = splits(args.source, data)
+    began = process_time()
+    backbone, normalization, facts = learn(args.name, args.seed, args.frames, data / "mocap", out)
+    pretrained = process_time()
+    correct = judge(args.name, backbone, normalization, args.seed, out, found)
+    judged = process_time()
+    weights = None if args.name.startswith(RANDOM) else out / "pretrain"
+    for scenes in (SCENES, SCENES[::-1]):
+        split = "ut_{}_to_{}".format(*scenes)
+        run = out / split
+        changes = real_recipes.finetuning(backbone, normalization, epochs=args.epochs)
+        lists = {"data.list": f"{scenes[0]}.txt", "data.test_list": f"{scenes[1]}.txt", "seed": args.seed}
+        correct[split] |= {"finetune": tune(run, data / "ut_interaction", {**changes, **lists}, weights, found[split])}
+    seconds = {"pretrain": pretrained - began, "judge": judged - pretrained, "finetune": process_time() - judged}
+    save_json(
+        out / "result.json",
+        name=args.name,
+        seed=args.seed,
+        backbone=backbone,
+        **facts,
+        cpu_seconds={name: round(value) for name, value in seconds.items()},
+        correct=correct,
+    )
+
+
+def learn(name: str, seed: int, frames: int, data: Path, out: Path) -> tuple[str, str, dict[str, Any]]:
+    """Pretrain, unless that is done or not wanted; return the backbone's name, the normalization, and what it saw."""
+    if name.startswith(RANDOM):
+        return name.removeprefix(RANDOM), Clips.normalization, {}
+    videos = len((data / "train.txt").read_text().splitlines())
+    changes = real_recipes.pretraining(name, frames=frames, videos=videos) | {"seed": seed}
+    words = [word for item in real_recipes.as_words(changes) for word in ("--set", item)]
+    recipe = ["--config", f"{name}/demo", "--data-dir", str(data), "--work-dir", str(out / "pretrain")]
+    pretrain.main([*recipe, "--device", "cpu", *words])
+    weights = read(out / "pretrain")
+    rows = [json.loads(line) for line in (out / "pretrain/metrics.jsonl").read_text().splitlines()]
+    last = {key: rows[-1][key] for key in ("loss", "chance") if key in rows[-1]}
+    return weights.backbone, weights.clip["normalization"], {"steps": weights.step, "last": last}
+
+
+def judge(
+    name: str, backbone: str, normalization: str, seed: int, out: Path, found: Mapping[str, Split]
+) -> dict[str, dict[str, str]]:
+    """Return for every split which tests are right by each protocol on fixed features, as text of 0 and 1."""
+    torch.manual_seed(seed)
+    net = create(backbone)
+    if not name.startswith(RANDOM):
+        read(out / "pretrain").load_backbone(net, backbone)
+    net.eval()
+    features: dict[int, tuple[Features, Features]] = {}
+    correct = {}
+    for split_name, split in found.items():
+        if id(split.index) not in features:
+            features[id(split.index)] = views(net, split, normalization)
+        moving, still = features[id(split.index)]
+        classes = len(split.index.class_names)
+        protocols = {"linear": (moving, linear_right), "knn": (moving, knn_right), "retrieval": (moving, nearest_right)}
+        correct[split_name] = {
+            protocol: bits([test(pick(of, fold.train), pick(of, fold.test), classes) for fold in split.folds])
+            for protocol, (of, test) in (protocols | {"linear_still": (still, linear_right)}).items()
+        }
+    return correct
+
+
+class Still(nn.Module):
+    """A backbone that sees one frame, the middle one of its clip, again and again."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone, self.out_channels = backbone, backbone.out_channels
+
+    def forward(self, clips_BCTHW: Tensor) -> Tensor:
+        middle = clips_BCTHW.shape[2] // 2
+        features: Tensor = self.backbone(clips_BCTHW[:, :, middle : middle + 1].expand_as(clips_BCTHW))
+        return features
+
+
+def views(net: nn.Module, split: Split, normalization: str) -> tuple[Features, Features]:
+    """Return the features of all videos of the split's index, and those of one middle frame repeated."""
+    data = Data(root=str(split.index.root), workers=0, threads=1)
+    cfg = real_recipes.clips(normalization)
+    (moving,) = extract([net], split.index, cfg, RANKS, data, unit=True)
+    (still,) = extract([Still(net)], split.index, replace(cfg, test=replace(cfg.test, clips=1)), RANKS, data, unit=True)
+    if moving.unreadable:
+        raise UserError(f"{len(moving.unreadable)} videos of {split.index.root} cannot be read: {moving.unreadable}")
+    return moving, still
+
+
+def pick(features: Features, rows: np.ndarray) -> Features:
+    return Features([features.names[row] for row in rows], features.labels[rows], features.values[rows], {})
+
+
+def linear_right(train: Features, test: Features, classes: int) -> np.ndarray:
+    """Return which tests a linear classifier gets right, bool (M,)."""
+    x, y, test_x = _tensors(train, test)
+    return np.equal(linear.fit(x, y, classes=classes)(test_x).numpy(), test.labels)
+
+
+def knn_right(train: Features, test: Features, classes: int) -> np.ndarray:
+    """Return for which tests the votes of the `knn.K` nearest are right, bool (M,); a tie is wrong."""
+    x, y, test_x = _tensors(train, test)
+    return ranks_first(knn.scores(x, y, test_x, classes=classes, k=knn.K).numpy(), test.labels)
+
+
+def nearest_right(train: Features, test: Features, classes: int) -> np.ndarray:
+    """Return for which tests the nearest of the training videos is of their class, bool (M,)."""
+    x, y, test_x = _tensors(train, test)
+    return ranks_first(knn.scores(x, y, test_x, classes=classes, k=1).numpy(), test.labels)
+
+
+def ranks_first(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return where no other class has a score as high as the label's, bool (M,)."""
+    own = np.take_along_axis(scores, labels[:, None], 1)
+    first: np.ndarray = (scores >= own).sum(1) == 1
+    return first
+
+
+def tune(run: Path, data: Path, changes: Mapping[str, Any], pretrained: Path | None, split: Split) -> str:
+    """Finetune on the split's training videos, from random weights without `pretrained`; return the right tests."""
+    words = [word for item in real_recipes.as_words(changes) for word in ("--set", item)]
+    how = ["--mode", "full", "--pretrained", str(pretrained)] if pretrained else ["--mode", "scratch"]
+    recipe = ["--config", "recognition/demo", "--data-dir", str(data), "--work-dir", str(run), "--device", "cpu"]
+    finetune.main([*recipe, *how, *words])
+    weights = read(run)
+    assert isinstance(weights.config, Recognition)
+    net = Classifier(create(weights.backbone), len(weights.classes), weights.config.net)
+    load(net, weights.model, str(weights.path), weights.backbone)
+    index = split.index.select(split.tested)
+    found = predict(net.eval(), index, weights.config.plan, RANKS, weights.config.data, desc="test")
+    assert weights.classes == split.index.class_names
+    return bits([ranks_first(found.scores, found.labels)])
+
+
+def bits(right: Sequence[np.ndarray]) -> str:
+    return "".join(map(str, np.concatenate(right).astype(int).tolist()))
+
+
+def _tensors(train: Features, test: Features) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.from_numpy(train.values), torch.from_numpy(train.labels), torch.from_numpy(test.values)
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -1,0 +1,83 @@
+"""What is pretraining worth on real motion? `python bench/learning/real_motion.py --source SETS --out FOLDER`.
+
+Each task pretrains a small network on mocap's training videos, without labels. Then its features are judged, and it is
+finetuned, on mocap's test videos and on UT-Interaction; beside the same network with random weights. A job that is done
+is not repeated: an interrupted bench goes on where it was.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+
+from bench.learning import real_data, real_recipes, real_table
+from bench.learning.real_job import RANDOM
+from bench.machine import save_json
+from configs.errors import UserError, run_cli
+from configs.load import load
+from dali_pipelines.progress import bar
+from nets.tasks import pretext_tasks
+
+EPOCHS = 120  # of finetuning on half of UT-Interaction
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="real_motion.py", description="What is pretraining worth on real motion?")
+    parser.add_argument("--source", type=Path, required=True, help=f"folder of {' and '.join(real_data.SETS)}")
+    parser.add_argument("--tasks", nargs="+", choices=pretext_tasks(), default=pretext_tasks(), metavar="TASK")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="SEED", help="(0 1 2)")
+    parser.add_argument("--frames", type=int, default=real_recipes.FRAMES, help="that a task sees (%(default)s)")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of finetuning (%(default)s)")
+    parser.add_argument("--work-dir", type=Path, default=Path("runs/real_motion"), help="data and runs are kept here")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the JSON and the picture")
+    args = parser.parse_args(argv)
+    real_data.prepare(args.source, args.work_dir / "data")
+    runs = args.work_dir / f"{args.frames}_{args.epochs}"
+    backbones = sorted({load(f"{task}/demo").backbone for task in args.tasks})
+    names = [*args.tasks, *(RANDOM + backbone for backbone in backbones)]
+    jobs = [(name, seed) for seed in args.seeds for name in names]
+    options = ["--source", args.source, "--frames", args.frames, "--epochs", args.epochs, "--work-dir", runs]
+    run_jobs([(runs / f"{name}_{seed}", [name, "--seed", seed, *options]) for name, seed in jobs])
+    results = [json.loads((runs / f"{name}_{seed}/result.json").read_text()) for name, seed in jobs]
+    clusters = {name: split.clusters for name, split in real_data.splits(args.source, args.work_dir / "data").items()}
+    figures = real_table.figures(results, clusters)
+    args.out.mkdir(parents=True, exist_ok=True)
+    save_json(args.out / "real_motion.json", frames=args.frames, epochs=args.epochs, figures=figures, runs=results)
+    real_table.plot(figures, args.out / "real_motion.png")
+    print(real_table.table(figures))
+
+
+def run_jobs(jobs: Sequence[tuple[Path, Sequence[object]]]) -> None:
+    """Run real_job.py for each, as many at once as there are cores, each on a core of its own.
+
+    UserError with the log of the first one that fails; the others go on.
+    """
+    cores: SimpleQueue[int] = SimpleQueue()
+    for core in sorted(os.sched_getaffinity(0)):
+        cores.put(core)
+
+    def run(job: tuple[Path, Sequence[object]]) -> str:
+        folder, words = job
+        if (folder / "result.json").is_file():
+            return ""
+        folder.mkdir(parents=True, exist_ok=True)
+        core = cores.get()
+        command = [sys.executable, Path(__file__).with_name("real_job.py"), *words, "--core", core]
+        with (folder / "log.txt").open("w") as log:
+            status = subprocess.run(list(map(str, command)), stdout=log, stderr=subprocess.STDOUT).returncode
+        cores.put(core)
+        return f"{folder}/log.txt: status {status}" if status else ""
+
+    with ThreadPoolExecutor(cores.qsize()) as pool:
+        failed = [error for error in bar(pool.map(run, jobs), desc="jobs", total=len(jobs), leave=True) if error]
+    if failed:
+        raise UserError(f"{len(failed)} of {len(jobs)} jobs failed; {failed[0]}; give the same command again")
+
+
+if __name__ == "__main__":
+    run_cli(main)

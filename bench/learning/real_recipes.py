@@ -1,0 +1,92 @@
+"""How each task is pretrained and each network finetuned on real motion: one clip, one optimizer, as many frames.
+
+The clip, the size of the network and the budget were chosen once, by the learning curve in bench/README.md, before any
+other task was run. A recipe is the task's demo.yaml with the changes below.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from configs.load import load
+from dali_pipelines.tasks import Task
+from dali_pipelines.tasks.recognition import Config as Clips
+from dali_pipelines.tasks.recognition import Test
+
+FRAMES = 320_000
+"""That each task sees in pretraining, augmented views counted apart."""
+
+CLIP: Mapping[str, Any] = {"num_frames": int(os.environ.get("RM_T", 8)), "size": 64}
+SHORT_SIDES = [64, 72, 80]
+STRIDE = int(os.environ.get("RM_S", 4))  # of the clips that networks are judged on: 2 s of mocap, 1 s of UT-Interaction
+
+SHARED: Mapping[str, Any] = {
+    "data.workers": 0,
+    "data.threads": 1,
+    "optim": {"name": "adamw", "lr": 1e-3, "weight_decay": 0.05, "decay_norms_and_biases": False, "clip_norm": 10.0},
+    "schedule": {"kind": "cosine", "by": "iteration", "warmup_iters": 50, "milestones": []},
+    "train.global_batch": 16,
+    "train.checkpoint_every": 1000,
+    "train.log_every": 10,
+    "train.loggers": [],
+}
+
+# No flips where a view would learn to be the same as its mirror image: classes of mocap differ by left and right.
+PLANS: Mapping[str, Mapping[str, Any]] = {
+    "concepts": {**CLIP, "flip_prob": 0.0},
+    "cpc_transformer": {"num_frames": 5, "stride": 4, "size": 64, "crop_size": 64, "short_sides": SHORT_SIDES},
+    "cstp": CLIP,
+    "ctp": {**CLIP, "strides": [1, 2, 3, 4], "short_sides": SHORT_SIDES, "visible_prob": 1.0},
+    "dpc": {
+        "num_blocks": 4,
+        "num_frames": 4,
+        "stride": 2,
+        "size": 64,
+        "crop_size": 64,
+        "short_sides": SHORT_SIDES,
+    },
+    "memdpc": {"num_blocks": 4, "num_frames": 4, "stride": 2, "size": 64, "short_sides": SHORT_SIDES},
+    "moco": {**CLIP, "strides": [1, 2, 3, 4], "short_sides": SHORT_SIDES, "flip_prob": 0.0},
+    "rot3d": {**CLIP, "strides": [1, 2, 3, 4], "short_sides": SHORT_SIDES},
+    "speednet": {**CLIP, "short_sides": SHORT_SIDES},
+    "vcop": {**CLIP, "interval": 4, "short_sides": SHORT_SIDES},
+}
+NETS: Mapping[str, Mapping[str, Any]] = {
+    "concepts": {"concepts": 20, "queue_size": 512, "local_from": 2},
+    "moco": {"queue": 1024, "momentum": 0.99},
+}
+
+
+def pretraining(task: str, *, frames: int, videos: int) -> dict[str, Any]:
+    """Return what changes in the task's demo.yaml, dotted keys; `frames` is rounded to whole epochs of `videos`."""
+    plan = {f"plan.{key}": value for key, value in PLANS.get(task, {}).items()}
+    net = {f"net.{key}": value for key, value in NETS.get(task, {}).items()}
+    changes = {**SHARED, **plan, **net}
+    config = load(f"{task}/demo", as_words(changes))
+    epochs = max(1, round(frames / (Task(task, config.plan).program.frames * videos)))
+    return {**changes, "train.epochs": epochs}
+
+
+def clips(normalization: str) -> Clips:
+    """Return the clips that networks are judged on and finetuned with: never mirrored, as classes differ by it."""
+    sides = tuple(SHORT_SIDES)
+    test = Test(clips=4, short_side=72)
+    return Clips(**CLIP, stride=STRIDE, short_sides=sides, flip_prob=0.0, normalization=normalization, test=test)
+
+
+def finetuning(backbone: str, normalization: str, *, epochs: int) -> dict[str, Any]:
+    """Return what changes in configs/recognition/demo.yaml."""
+    return {
+        **SHARED,
+        "backbone": backbone,
+        "plan": asdict(clips(normalization)),
+        "validation": {"share": 0.0},
+        "train.epochs": epochs,
+    }
+
+
+def as_words(changes: Mapping[str, Any]) -> list[str]:
+    """Return changes as `--set` takes them."""
+    return [f"{key}={json.dumps(value)}" for key, value in changes.items()]

@@ -1,0 +1,118 @@
+"""The results of real_motion.py as figures with paired intervals, a table and a picture."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.learning.real_job import RANDOM
+from bench.report import markdown
+
+RESAMPLED = 2000
+Result = Mapping[str, Any]
+
+
+def figures(results: Sequence[Result], clusters: Mapping[str, np.ndarray]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return for every split, protocol and task the accuracy, and its lead over the same network's random weights.
+
+    Args:
+        results: of jobs, each task and each backbone with random weights with the same seeds.
+        clusters: split -> int64 (tests,), see `real_data.Split`.
+    """
+    right: dict[tuple[str, str, str], list[np.ndarray]] = {}
+    backbone = {}
+    for result in sorted(results, key=lambda result: int(result["seed"])):
+        backbone[result["name"]] = result["backbone"]
+        for split, protocols in result["correct"].items():
+            for protocol, text in protocols.items():
+                right.setdefault((split, protocol, result["name"]), []).append(np.array([*text], np.int64))
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for (split, protocol, name), rows in right.items():
+        mine, base = np.stack(rows), np.stack(right[split, protocol, RANDOM + backbone[name]])
+        entry: dict[str, Any] = {"mean": _round(mine.mean()), "seeds": [_round(row.mean()) for row in rows]}
+        if not name.startswith(RANDOM):
+            low, high = paired_interval(mine - base, clusters[split])
+            entry |= {"lead": _round(mine.mean() - base.mean()), "interval": [_round(low), _round(high)]}
+        found.setdefault(split, {}).setdefault(protocol, {})[name] = entry
+    return found
+
+
+def paired_interval(difference: np.ndarray, clusters: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % interval of a mean difference, by a bootstrap over seeds and over clusters of videos.
+
+    Args:
+        difference: (seeds, videos), of what was right with one network and with the other, on the same video.
+        clusters: (videos,), the number of each video's cluster.
+    """
+    rng = np.random.default_rng(0)
+    numbers, which = np.unique(clusters, return_inverse=True)
+    sums = np.stack([np.bincount(which, row, len(numbers)) for row in difference])  # (seeds, clusters)
+    sizes = np.bincount(which, minlength=len(numbers))
+    seeds = rng.integers(len(sums), size=(RESAMPLED, len(sums)))
+    drawn = rng.integers(len(numbers), size=(RESAMPLED, len(numbers)))
+    means = [
+        sums[seed][:, cluster].mean(0).sum() / sizes[cluster].sum() for seed, cluster in zip(seeds, drawn, strict=True)
+    ]
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def table(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """Return a Markdown table for each split: accuracy in percent, with the interval of its lead."""
+    lines = []
+    for split, protocols in found.items():
+        names = next(iter(protocols.values()))
+        rows = [(f"`{name}`", *(_cell(protocol.get(name)) for protocol in protocols.values())) for name in names]
+        lines += [f"{split}:", "", *markdown(["network", *protocols], rows), ""]
+    return "\n".join(lines)
+
+
+def _cell(entry: Mapping[str, Any] | None) -> str:
+    if entry is None:
+        return ""
+    if "interval" not in entry:
+        return f"{100 * entry['mean']:.1f}"
+    low, high = (100 * end for end in entry["interval"])
+    return f"{100 * entry['mean']:.1f} ({low:+.0f} to {high:+.0f})"
+
+
+def plot(found: Mapping[str, Mapping[str, Mapping[str, Any]]], out: Path) -> None:
+    """Plot the leads over random weights with their intervals: a row of axes for each split, a column a protocol."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    protocols = list(dict.fromkeys(name for of_split in found.values() for name in of_split))
+    drawn, axes = plt.subplots(
+        len(found),
+        len(protocols),
+        figsize=(2.6 * len(protocols), 2.6 * len(found)),
+        layout="constrained",
+        squeeze=False,
+        sharex="row",
+    )
+    for row, (split, of_split) in zip(axes, found.items(), strict=True):
+        for axis, protocol in zip(row, protocols, strict=True):
+            entries = {name: entry for name, entry in of_split.get(protocol, {}).items() if "lead" in entry}
+            if not entries:
+                axis.axis("off")
+                continue
+            places = np.arange(len(entries))
+            leads = np.array([100 * entry["lead"] for entry in entries.values()])
+            ends = np.array([[100 * end for end in entry["interval"]] for entry in entries.values()])
+            axis.barh(places, leads, color="tab:blue", alpha=0.5)
+            axis.hlines(places, ends[:, 0], ends[:, 1], color="black", linewidth=1)
+            axis.axvline(0, color="gray", linewidth=0.8)
+            axis.set_yticks(places, list(entries) if axis is row[0] else [""] * len(entries), fontsize=7)
+            axis.invert_yaxis()
+            axis.set_title(f"{split}: {protocol}", fontsize=8)
+            axis.grid(axis="x", alpha=0.3)
+    drawn.suptitle("points of accuracy above the same network with random weights (finetune: trained from scratch)")
+    drawn.savefig(out, dpi=110)
+    plt.close(drawn)
+
+
+def _round(value: float) -> float:
+    return round(float(value), 4)

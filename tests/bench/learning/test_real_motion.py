@@ -1,0 +1,153 @@
+"""The bench on real motion: its figures against closed forms, and a small run of it on drawn videos."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.learning import real_data, real_job, real_motion, real_recipes, real_table
+from configs.errors import UserError
+from configs.load import load
+from dali_pipelines.tasks import Task
+from nets.tasks import pretext_tasks
+from trainers.evaluation import linear
+
+
+def test_every_task_sees_as_many_frames_to_within_half_an_epoch():
+    videos, frames = 2000, 320_000
+    for task in pretext_tasks():
+        changes = real_recipes.pretraining(task, frames=frames, videos=videos)
+        config = load(f"{task}/demo", real_recipes.as_words(changes))
+        (frames_of_a_sample,), _ = Task(task, config.plan).plan_schema["frames"]
+        per_epoch = videos * frames_of_a_sample
+        assert abs(config.train.epochs * per_epoch - frames) <= per_epoch / 2
+        assert config.optim.lr == pytest.approx(real_recipes.SHARED["optim"]["lr"])
+
+
+def test_the_interval_of_a_lead_is_that_of_a_mean_over_clusters():
+    """With one seed and clusters of one video it is the normal interval of a mean, to the bootstrap's own error."""
+    rng = np.random.default_rng(3)
+    difference = rng.choice([-1, 0, 1], size=(1, 900), p=[0.1, 0.6, 0.3])
+    low, high = real_table.paired_interval(difference, np.arange(900))
+    error = difference.std() / np.sqrt(900)
+    assert low == pytest.approx(difference.mean() - 1.96 * error, abs=0.15 * error)
+    assert high == pytest.approx(difference.mean() + 1.96 * error, abs=0.15 * error)
+
+
+def test_videos_of_a_cluster_count_as_one():
+    rng = np.random.default_rng(4)
+    of_cluster = rng.choice([-1, 0, 1], size=60)
+    alone = real_table.paired_interval(of_cluster[None], np.arange(60))
+    copies = real_table.paired_interval(np.repeat(of_cluster, 5)[None], np.repeat(np.arange(60), 5))
+    assert copies == pytest.approx(alone, abs=1e-12)
+
+
+def test_seeds_that_differ_widen_the_interval():
+    same = np.tile(np.array([1] * 50 + [0] * 50), (3, 1))
+    differing = np.stack([np.ones(100), np.zeros(100), np.array([1] * 50 + [0] * 50)])
+    widths = [np.diff(real_table.paired_interval(rows, np.arange(100)))[0] for rows in (same, differing)]
+    assert widths[1] > 2 * widths[0]
+
+
+def test_a_lead_is_over_random_weights_of_the_same_network():
+    def result(name: str, backbone: str, right: str) -> dict[str, object]:
+        return {"name": name, "backbone": backbone, "seed": 0, "correct": {"mocap": {"linear": right}}}
+
+    results = [
+        result("moco", "small", "1110"),
+        result("vit", "large", "1100"),
+        result("random_small", "small", "1000"),
+        result("random_large", "large", "1111"),
+    ]
+    found = real_table.figures(results, {"mocap": np.arange(4)})["mocap"]["linear"]
+    assert found["moco"]["lead"] == 0.5
+    assert found["vit"]["lead"] == -0.5
+    assert found["random_large"] == {"mean": 1.0, "seeds": [1.0]}
+
+
+def test_a_tie_of_classes_is_wrong():
+    scores = np.array([[0.5, 0.5, 0.0], [0.6, 0.4, 0.0], [0.0, 0.4, 0.6]])
+    assert real_job.ranks_first(scores, np.array([0, 0, 1])).tolist() == [False, True, False]
+
+
+@pytest.fixture
+def sets(demo_set: Path, tmp_path: Path) -> Path:
+    """Drawn videos in the place of both sets: two classes of each, and sequences of UT-Interaction's kind."""
+    root = tmp_path / "sets"
+    videos = sorted(demo_set.rglob("*.mp4"))
+    by_class: dict[str, list[Path]] = {}
+    for video in videos:
+        by_class.setdefault(video.parent.name, []).append(video)
+    first, second = sorted(by_class)[:2]
+    lines: dict[str, list[str]] = {"train.txt": [], "test.txt": []}
+    rows = []
+    for label, name in enumerate((first, second)):
+        for number, video in enumerate(by_class[name]):
+            for folder in ("mocap", "ut_interaction"):
+                (root / folder / name).mkdir(parents=True, exist_ok=True)
+                shutil.copy(video, root / folder / name / f"{number}.mp4")
+            lines["test.txt" if number == 0 else "train.txt"].append(f"{name}/{number}.mp4 {label}")
+            scene = 1 + number % 2
+            rows.append([f"{name}/{number}.mp4", name, label, scene, scene])
+    for name, of_list in lines.items():
+        (root / "mocap" / name).write_text("\n".join(of_list) + "\n")
+    with (root / "ut_interaction/clips.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["name", "class", "label", "set", "sequence"], *rows])
+    return root
+
+
+def test_videos_of_a_sequence_are_never_trained_on_when_it_is_tested(sets, tmp_path):
+    real_data.prepare(sets, tmp_path / "data")
+    found = real_data.splits(sets, tmp_path / "data")
+    assert list(found) == ["mocap", "ut_sequences", "ut_set1_to_set2", "ut_set2_to_set1"]
+    with (sets / "ut_interaction/clips.csv").open(newline="") as file:
+        sequence = {row["name"]: row["sequence"] for row in csv.DictReader(file)}
+    split = found["ut_sequences"]
+    names = list(split.index.names.texts())
+    for fold in split.folds:
+        trained, tested = ({sequence[names[row]] for row in rows} for rows in (fold.train, fold.test))
+        assert len(tested) == 1
+        assert not trained & tested
+    assert sorted(split.tested.tolist()) == list(range(len(names)))
+    assert [str(number) for number in split.clusters] == [sequence[names[row]] for row in split.tested]
+
+
+def test_a_folder_without_the_sets_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"no mocap in .*nowhere: give the folder .* with --source"):
+        real_data.prepare(tmp_path / "nowhere", tmp_path / "data")
+
+
+@pytest.mark.slow
+def test_the_bench_judges_a_task_and_random_weights_and_goes_on_where_it_was(sets, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(linear, "PENALTIES", (0.1, 1.0))
+    monkeypatch.setitem(real_recipes.SHARED, "train.global_batch", 2)
+    started = []
+
+    def run_here(jobs):
+        for folder, words in jobs:
+            if not (folder / "result.json").is_file():
+                started.append(folder.name)
+                real_job.main([str(word) for word in words])
+
+    monkeypatch.setattr(real_motion, "run_jobs", run_here)
+    options = ["--source", sets, "--work-dir", tmp_path / "work", "--out", tmp_path / "out", "--frames", 64]
+    words = [*map(str, options), "--epochs", "1", "--tasks", "rot3d", "--seeds"]
+    real_motion.main([*words, "0"])
+    assert started == ["rot3d_0", "random_r3d_tiny_0"]
+    real_motion.main([*words, "0", "1"])
+    assert started[2:] == ["rot3d_1", "random_r3d_tiny_1"]
+    report = json.loads((tmp_path / "out/real_motion.json").read_text())
+    assert report["machine"]["cpu"]
+    for split, tests in {"mocap": 2, "ut_sequences": 6, "ut_set1_to_set2": 2, "ut_set2_to_set1": 4}.items():
+        for protocol, of_protocol in report["figures"][split].items():
+            assert of_protocol.keys() == {"rot3d", "random_r3d_tiny"}
+            texts = [run["correct"][split][protocol] for run in report["runs"] if run["name"] == "rot3d"]
+            assert [len(text) for text in texts] == [tests, tests]
+            right = [text.count("1") / tests for text in texts]
+            assert of_protocol["rot3d"]["seeds"] == pytest.approx(right, abs=1e-4)
+    assert "finetune" in report["figures"]["ut_set1_to_set2"]
+    assert (tmp_path / "out/real_motion.png").stat().st_size > 1000
+    assert "| `rot3d` |" in capsys.readouterr().out
