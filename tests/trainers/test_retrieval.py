@@ -117,6 +117,7 @@ def test_the_picture_has_a_green_border_exactly_where_the_class_is_the_same(whol
     [
         ("retrieval", (), "center"),
         ("linear", (), "center"),
+        ("knn", (), "center"),
         ("video", (), "ten"),
         ("retrieval", ("--crops", "three"), "three"),
         ("retrieval", ("--set", "plan.test.crops=ten"), "ten"),
@@ -210,10 +211,10 @@ def test_the_group_ends_before_rank_0_searches_or_fits_however_long_that_takes(m
         happened.append("alone")
         return "figures"
 
-    for name in ("write_retrieval", "_write_linear"):
+    for name in ("write_retrieval", "_write_probe"):
         monkeypatch.setattr(protocols, name, alone)
     ranks = Ranks(torch.device("cpu"), rank, world_size=2)
-    for protocol in (protocols.retrieval, protocols.linear):
+    for protocol in (protocols.retrieval, protocols.linear, protocols.knn):
         happened.clear()
         assert protocol(None, None, ranks, tmp_path) == ("" if rank else "figures")  # type: ignore[arg-type]
         assert happened == ["features", "group ended"] + ["alone"] * (rank == 0)

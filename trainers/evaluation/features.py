@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from configs.errors import UserError
 from configs.schema import Data
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks.recognition import Config
@@ -32,6 +33,15 @@ class Features:
         """Return which videos could be read, bool (N,)."""
         readable: np.ndarray = ~np.isnan(self.values[:, 0])
         return readable
+
+
+def require_readable(train: Features) -> None:
+    """Raise UserError where none of the training videos can be read."""
+    if not train.readable.any():
+        name = train.names[0]
+        raise UserError(
+            f"none of {len(train.names)} training videos can be read, the first {name}: {train.unreadable[name]}"
+        )
 
 
 def chance(tested: Features, known: Features) -> float:

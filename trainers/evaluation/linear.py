@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from configs.errors import UserError
-from trainers.evaluation.features import Features, chance
+from trainers.evaluation.features import Features, chance, require_readable
 from trainers.evaluation.intervals import wilson
 
 PENALTIES = tuple(10.0**power for power in range(-5, 2))
@@ -46,11 +45,7 @@ def probe(train: Features, test: Features, *, classes: int, device: torch.device
     A test video that could not be read counts as wrong; such a training video is left out. UserError where none is
     left.
     """
-    if not train.readable.any():
-        name = train.names[0]
-        raise UserError(
-            f"none of {len(train.names)} training videos can be read, the first {name}: {train.unreadable[name]}"
-        )
+    require_readable(train)
     x, y, test_x = (
         torch.from_numpy(values).to(device)
         for values in (train.values[train.readable], train.labels[train.readable], test.values[test.readable])

@@ -7,6 +7,7 @@ ranks call it; the first line of its docstring is its help.
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,7 +21,9 @@ from nets.classifier import Classifier
 from trainers.engine.distributed import Ranks
 from trainers.engine.identity import dataset_facts
 from trainers.evaluation import scores
-from trainers.evaluation.linear import probe
+from trainers.evaluation.features import Features
+from trainers.evaluation.knn import probe as knn_probe
+from trainers.evaluation.linear import probe as linear_probe
 from trainers.evaluation.predict import predict
 from trainers.evaluation.retrieval import count_lines, write_json, write_retrieval
 from trainers.evaluation.saved_features import Sets, features_of_both
@@ -120,6 +123,12 @@ def retrieval(weights: Weights, config: Recognition, ranks: Ranks, out: Path) ->
     return "" if ranks.rank else write_retrieval(sets, out)
 
 
+class Probe(Protocol):
+    """What measures features of training videos on those of test videos."""
+
+    def __call__(self, train: Features, test: Features, *, classes: int, device: torch.device) -> dict[str, Any]: ...
+
+
 def linear(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
     """A linear classifier on fixed features.
 
@@ -129,24 +138,37 @@ def linear(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> st
     """
     sets = features_of_both(weights, config, ranks)
     ranks.end_group()  # a fit takes longer than ranks wait for each other
-    return "" if ranks.rank else _write_linear(sets, out, ranks.device)
+    return "" if ranks.rank else _write_probe("linear", linear_probe, sets, out, ranks.device)
 
 
-def _write_linear(sets: Sets, out: Path, device: torch.device) -> str:
-    """Fit and test the classifier, write linear.json and return the figures as text."""
+def knn(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
+    """A weighted vote of the nearest training videos.
+
+    Its top-1 and top-5, on the features of `retrieval`, scaled to length 1 but not centered; writes knn.json. Nothing
+    is trained or chosen: see `evaluation.knn`. A test video that cannot be read counts as wrong.
+    """
+    sets = features_of_both(weights, config, ranks)
+    ranks.end_group()
+    return "" if ranks.rank else _write_probe("knn", knn_probe, sets, out, ranks.device)
+
+
+def _write_probe(name: str, probe: Probe, sets: Sets, out: Path, device: torch.device) -> str:
+    """Fit and test a classifier, write its .json and return the figures as text."""
     classes = len(sets.gallery_index.class_names)
     measured = probe(sets.gallery, sets.queries, classes=classes, device=device)
-    write_json(out / "linear.json", sets.facts | measured)
+    write_json(out / f"{name}.json", sets.facts | measured)
     low, high = (100 * share for share in measured["interval"])
     details = f"(95 %: {low:.1f} to {high:.1f}; chance {100 * measured['chance']:.1f} %)"
-    top1 = f"top-1       {100 * measured['top1']:6.2f} %   {details}"
-    return "\n".join([top1, *count_lines(sets, "as wrong"), f"files       {out}"])
+    lines = [f"top-1       {100 * measured['top1']:6.2f} %   {details}"]
+    lines += [f"top-5       {100 * measured['top5']:6.2f} %"] if "top5" in measured else []
+    return "\n".join([*lines, *count_lines(sets, "as wrong"), f"files       {out}"])
 
 
 PROTOCOLS: dict[str, Callable[[Weights, Recognition, Ranks, Path], str]] = {
     "video": video,
     "retrieval": retrieval,
     "linear": linear,
+    "knn": knn,
 }
 OF_CLASSIFIERS = ("video",)
 """Protocols that need a classifier; the others take any backbone."""

@@ -21,7 +21,12 @@ from trainers.weights import Weights
 
 WINDOW = 0.1
 """Share of the logged steps, the last ones, over which a run's own figures are averaged."""
-MEASURED = {"result": "top-1", "linear": "top-1 of a linear classifier", "retrieval": "R@1"}
+MEASURED = {
+    "result": "top-1",
+    "linear": "top-1 of a linear classifier",
+    "knn": "top-1 of a vote of 20 neighbors",
+    "retrieval": "R@1",
+}
 """Files of `clipfeed test` -> what the card says of them."""
 TEXT = """
 # {backbone}, trained with {task}

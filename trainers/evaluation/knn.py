@@ -1,0 +1,68 @@
+"""The weighted kNN classifier on fixed features: nothing is trained, nothing is tuned.
+
+Wu et al., "Unsupervised Feature Learning via Non-Parametric Instance Discrimination", CVPR 2018, arXiv 1805.01978,
+section 3.4, with the settings of DINO (Caron et al., ICCV 2021, arXiv 2104.14294).
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from trainers.evaluation.features import Features, chance, require_readable
+from trainers.evaluation.intervals import wilson
+from trainers.evaluation.predict import top_k
+
+KS = (10, 20)
+K = 20  # that of `top1`, fixed beforehand: the better one of KS would be chosen on the test videos
+TEMPERATURE = 0.07
+TOP5_CLASSES = 6  # from which on top-5 says something
+BLOCK = 256  # queries whose cosines are in memory at once
+DECIMALS = 9  # of a cosine and of a score: what differs by less than the sum's rounding is equal
+
+
+def scores(train_NC: Tensor, labels_N: Tensor, test_MC: Tensor, *, classes: int, k: int) -> Tensor:
+    """Score test videos by the votes of their k nearest training videos.
+
+    A neighbor votes for its class with exp(cosine / temperature). All that are as near as the k-th vote too, so that
+    the order of the videos does not matter. Where there are fewer than k training videos, all of them vote.
+
+    Args:
+        train_NC: features of any length. labels_N: int64 in [0, classes). test_MC: as `train_NC`.
+
+    Returns:
+        float64 (M, classes), each class's share of the votes.
+    """
+    known_NC, asked_MC = (normalize(values.double(), dim=1) for values in (train_NC, test_MC))
+    found = []
+    for asked_BC in asked_MC.split(BLOCK):
+        cosine_BN = (asked_BC @ known_NC.T).round(decimals=DECIMALS)
+        least_B1 = cosine_BN.topk(min(k, len(known_NC)), dim=1).values[:, -1:]
+        votes_BN = torch.where(cosine_BN >= least_B1, ((cosine_BN - 1) / TEMPERATURE).exp(), 0)
+        sums_BK = votes_BN.new_zeros(len(asked_BC), classes).index_add_(1, labels_N, votes_BN)
+        found.append((sums_BK / sums_BK.sum(1, keepdim=True)).round(decimals=DECIMALS))
+    return torch.cat(found)
+
+
+def probe(train: Features, test: Features, *, classes: int, device: torch.device) -> dict[str, Any]:
+    """Classify `test` by its neighbors in `train`; return `top1`, its 95 % `interval` and what is `chance`.
+
+    Also `top1_by_k`, for each of `KS`, and `top5` where there are more than five classes. A test video that could not
+    be read counts as wrong; such a training video is left out. So does a tie of classes count as wrong. UserError where
+    no training video is left.
+    """
+    require_readable(train)
+    x, y, test_x = (
+        torch.from_numpy(values).to(device)
+        for values in (train.values[train.readable], train.labels[train.readable], test.values[test.readable])
+    )
+    tables = {k: np.full((len(test.names), classes), np.nan) for k in KS}
+    for k, table in tables.items():
+        table[test.readable] = scores(x, y, test_x, classes=classes, k=k).cpu().numpy()
+    top1 = {k: top_k(table, test.labels, 1) for k, table in tables.items()}
+    top5 = {"top5": top_k(tables[K], test.labels, 5)} if classes >= TOP5_CLASSES else {}
+    interval = wilson(top1[K] * len(test.names), len(test.names))
+    measured = {"top1": top1[K], "interval": interval, "chance": chance(test, train)}
+    return {**measured, **top5, "k": K, "temperature": TEMPERATURE, "top1_by_k": top1}
