@@ -7,7 +7,7 @@ intervals of differences need that.
 import argparse
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import process_time
@@ -22,9 +22,11 @@ from bench.learning.real_data import SCENES, Split, splits
 from bench.machine import save_json
 from configs.errors import UserError, run_cli
 from configs.schema import Data, Recognition
+from dali_pipelines.store.files import replacing
 from dali_pipelines.tasks.recognition import Config as Clips
 from nets.backbones import create
 from nets.classifier import Classifier
+from nets.tasks import net_module
 from trainers.commands import finetune, pretrain
 from trainers.engine.distributed import Ranks
 from trainers.evaluation import knn, linear
@@ -45,67 +47,69 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--epochs", type=int, required=True, help="of finetuning, on UT-Interaction")
     parser.add_argument("--source", type=Path, required=True, help="the sets as they came")
     parser.add_argument("--work-dir", type=Path, required=True)
+    parser.add_argument("--until", choices=["learned"], help="leave the rest to another time")
     parser.add_argument("--core", type=int, help="that the job runs on (any)")
     args = parser.parse_args(argv)
     if args.core is not None:
         os.sched_setaffinity(0, {args.core})  # decides on threads as well
     torch.set_num_threads(1)
     out = args.work_dir / f"{args.name}_{args.seed}"
+    out.mkdir(parents=True, exist_ok=True)
     data = args.work_dir.parent / "data"
     found = splits(args.source, data)
-    began = process_time()
-    backbone, normalization, facts = learn(args.name, args.seed, args.frames, data / "mocap", out)
-    pretrained = process_time()
-    correct = judge(args.name, backbone, normalization, args.seed, out, found)
-    judged = process_time()
-    weights = None if args.name.startswith(RANDOM) else out / "pretrain"
-    for scenes in (SCENES, SCENES[::-1]):
-        split = "ut_{}_to_{}".format(*scenes)
-        run = out / split
-        changes = real_recipes.finetuning(backbone, normalization, epochs=args.epochs)
-        lists = {"data.list": f"{scenes[0]}.txt", "data.test_list": f"{scenes[1]}.txt", "seed": args.seed}
-        correct[split] |= {"finetune": tune(run, data / "ut_interaction", {**changes, **lists}, weights, found[split])}
-    seconds = {"pretrain": pretrained - began, "judge": judged - pretrained, "finetune": process_time() - judged}
-    save_json(
-        out / "result.json",
-        name=args.name,
-        seed=args.seed,
-        backbone=backbone,
-        **facts,
-        cpu_seconds={name: round(value) for name, value in seconds.items()},
-        correct=correct,
-    )
+    facts = once(out / "learned.json", lambda: learn(args.name, args.seed, args.frames, data / "mocap", out))
+    if args.until == "learned":
+        return
+    judged = once(out / "judged.json", lambda: judge(args.name, facts, args.seed, out, found))
+    tuned = once(out / "tuned.json", lambda: tune(args.name, facts, args.seed, args.epochs, data, out, found))
+    correct = {name: judged["correct"][name] | tuned["correct"].get(name, {}) for name in found}
+    parts = {"pretrain": facts, "judge": judged, "finetune": tuned}
+    seconds = {name: part.pop("cpu_seconds") for name, part in parts.items()}
+    save_json(out / "result.json", name=args.name, seed=args.seed, **facts, cpu_seconds=seconds, correct=correct)
 
 
-def learn(name: str, seed: int, frames: int, data: Path, out: Path) -> tuple[str, str, dict[str, Any]]:
-    """Pretrain, unless that is done or not wanted; return the backbone's name, the normalization, and what it saw."""
+def once(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what a part of the job gives, with its CPU seconds; from its file where it was done before."""
+    if not path.is_file():
+        began = process_time()
+        made = make()
+        with replacing(path) as part:
+            part.write_text(json.dumps(made | {"cpu_seconds": round(process_time() - began)}) + "\n")
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+def learn(name: str, seed: int, frames: int, data: Path, out: Path) -> dict[str, Any]:
+    """Pretrain, unless the name says random weights; return the backbone's name, the normalization, and how it went."""
     if name.startswith(RANDOM):
-        return name.removeprefix(RANDOM), Clips.normalization, {}
+        return {"backbone": name.removeprefix(RANDOM), "normalization": Clips.normalization}
     videos = len((data / "train.txt").read_text().splitlines())
     changes = real_recipes.pretraining(name, frames=frames, videos=videos) | {"seed": seed}
-    words = [word for item in real_recipes.as_words(changes) for word in ("--set", item)]
     recipe = ["--config", f"{name}/demo", "--data-dir", str(data), "--work-dir", str(out / "pretrain")]
-    pretrain.main([*recipe, "--device", "cpu", *words])
+    pretrain.main([*recipe, "--device", "cpu", *as_options(changes)])
     weights = read(out / "pretrain")
     rows = [json.loads(line) for line in (out / "pretrain/metrics.jsonl").read_text().splitlines()]
-    last = {key: rows[-1][key] for key in ("loss", "chance") if key in rows[-1]}
-    return weights.backbone, weights.clip["normalization"], {"steps": weights.step, "last": last}
+    terms = {key: round(rows[-1][key], 4) for key in ("loss", net_module(name).METRIC, "chance")}
+    return {
+        "backbone": weights.backbone,
+        "normalization": weights.clip["normalization"],
+        "steps": weights.step,
+        "last": terms,
+    }
 
 
-def judge(
-    name: str, backbone: str, normalization: str, seed: int, out: Path, found: Mapping[str, Split]
-) -> dict[str, dict[str, str]]:
+def judge(name: str, facts: Mapping[str, Any], seed: int, out: Path, found: Mapping[str, Split]) -> dict[str, Any]:
     """Return for every split which tests are right by each protocol on fixed features, as text of 0 and 1."""
     torch.manual_seed(seed)
-    net = create(backbone)
+    net = create(facts["backbone"])
     if not name.startswith(RANDOM):
-        read(out / "pretrain").load_backbone(net, backbone)
+        read(out / "pretrain").load_backbone(net, facts["backbone"])
     net.eval()
     features: dict[int, tuple[Features, Features]] = {}
     correct = {}
     for split_name, split in found.items():
         if id(split.index) not in features:
-            features[id(split.index)] = views(net, split, normalization)
+            features[id(split.index)] = views(net, split, facts["normalization"])
         moving, still = features[id(split.index)]
         classes = len(split.index.class_names)
         protocols = {"linear": (moving, linear_right), "knn": (moving, knn_right), "retrieval": (moving, nearest_right)}
@@ -113,7 +117,7 @@ def judge(
             protocol: bits([test(pick(of, fold.train), pick(of, fold.test), classes) for fold in split.folds])
             for protocol, (of, test) in (protocols | {"linear_still": (still, linear_right)}).items()
         }
-    return correct
+    return {"correct": correct}
 
 
 class Still(nn.Module):
@@ -147,7 +151,8 @@ def pick(features: Features, rows: np.ndarray) -> Features:
 def linear_right(train: Features, test: Features, classes: int) -> np.ndarray:
     """Return which tests a linear classifier gets right, bool (M,)."""
     x, y, test_x = _tensors(train, test)
-    return np.equal(linear.fit(x, y, classes=classes)(test_x).numpy(), test.labels)
+    right: np.ndarray = linear.fit(x, y, classes=classes)(test_x).numpy() == test.labels
+    return right
 
 
 def knn_right(train: Features, test: Features, classes: int) -> np.ndarray:
@@ -169,20 +174,42 @@ def ranks_first(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return first
 
 
-def tune(run: Path, data: Path, changes: Mapping[str, Any], pretrained: Path | None, split: Split) -> str:
-    """Finetune on the split's training videos, from random weights without `pretrained`; return the right tests."""
-    words = [word for item in real_recipes.as_words(changes) for word in ("--set", item)]
-    how = ["--mode", "full", "--pretrained", str(pretrained)] if pretrained else ["--mode", "scratch"]
-    recipe = ["--config", "recognition/demo", "--data-dir", str(data), "--work-dir", str(run), "--device", "cpu"]
-    finetune.main([*recipe, *how, *words])
+def tune(
+    name: str, facts: Mapping[str, Any], seed: int, epochs: int, data: Path, out: Path, found: Mapping[str, Split]
+) -> dict[str, Any]:
+    """Finetune from one scene to the other, both ways, or train from scratch; return which tests are right."""
+    how = ["--mode", "scratch"]
+    if not name.startswith(RANDOM):
+        how = ["--mode", "full", "--pretrained", str(out / "pretrain")]
+    correct = {}
+    for train, test in (SCENES, SCENES[::-1]):
+        split = found[f"ut_{train}_to_{test}"]
+        run = out / f"{train}_to_{test}"
+        changes = real_recipes.finetuning(facts["backbone"], facts["normalization"], epochs=epochs) | {
+            "data.list": f"{train}.txt",
+            "data.test_list": f"{test}.txt",
+            "seed": seed,
+        }
+        recipe = ["--config", "recognition/demo", "--data-dir", str(data / "ut_interaction"), "--work-dir", str(run)]
+        finetune.main([*recipe, "--device", "cpu", *how, *as_options(changes)])
+        correct[f"ut_{train}_to_{test}"] = {"finetune": bits([tested(run, split)])}
+    return {"correct": correct}
+
+
+def tested(run: Path, split: Split) -> np.ndarray:
+    """Return which of the split's tests a finetuned network gets right, bool (M,)."""
     weights = read(run)
     assert isinstance(weights.config, Recognition)
+    assert weights.classes == split.index.class_names
     net = Classifier(create(weights.backbone), len(weights.classes), weights.config.net)
     load(net, weights.model, str(weights.path), weights.backbone)
     index = split.index.select(split.tested)
     found = predict(net.eval(), index, weights.config.plan, RANKS, weights.config.data, desc="test")
-    assert weights.classes == split.index.class_names
-    return bits([ranks_first(found.scores, found.labels)])
+    return ranks_first(found.scores, found.labels)
+
+
+def as_options(changes: Mapping[str, Any]) -> list[str]:
+    return [word for item in real_recipes.as_words(changes) for word in ("--set", item)]
 
 
 def bits(right: Sequence[np.ndarray]) -> str:

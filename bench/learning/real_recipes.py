@@ -52,6 +52,7 @@ PLANS: Mapping[str, Mapping[str, Any]] = {
     "rot3d": {**CLIP, "strides": [1, 2, 3, 4], "short_sides": SHORT_SIDES},
     "speednet": {**CLIP, "short_sides": SHORT_SIDES},
     "vcop": {**CLIP, "interval": 4, "short_sides": SHORT_SIDES},
+    "videomae": {**CLIP, "stride": STRIDE},
 }
 NETS: Mapping[str, Mapping[str, Any]] = {
     "concepts": {"concepts": 20, "queue_size": 512, "local_from": 2},
