@@ -10,10 +10,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 from bench.learning import real_data, real_recipes, real_table
 from bench.learning.real_job import RANDOM
@@ -37,25 +38,49 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the JSON and the picture")
     args = parser.parse_args(argv)
     real_data.prepare(args.source, args.work_dir / "data")
-    runs = args.work_dir / f"{args.frames}_{args.epochs}"
+    runs, target = args.work_dir / f"{args.frames}_{args.epochs}", args.out / "real_motion.json"
+    budget = {"frames": args.frames, "epochs": args.epochs}
+    done = earlier(target, budget)
     backbones = sorted({load(f"{task}/demo").backbone for task in args.tasks})
     names = [*args.tasks, *(RANDOM + backbone for backbone in backbones)]
-    jobs = [(name, seed) for seed in args.seeds for name in names]
+    jobs = {(name, seed): runs / f"{name}_{seed}" for seed in args.seeds for name in names}
     options = ["--source", args.source, "--frames", args.frames, "--epochs", args.epochs, "--work-dir", runs]
-    run_jobs([(runs / f"{name}_{seed}", [name, "--seed", seed, *options]) for name, seed in jobs])
-    results = [json.loads((runs / f"{name}_{seed}/result.json").read_text()) for name, seed in jobs]
+    failed = run_jobs(
+        [
+            (folder, [name, "--seed", seed, *options])
+            for (name, seed), folder in jobs.items()
+            if (name, seed) not in done
+        ]
+    )
+    for job, folder in jobs.items():
+        if (folder / "result.json").is_file():
+            done[job] = json.loads((folder / "result.json").read_text())
     clusters = {name: split.clusters for name, split in real_data.splits(args.source, args.work_dir / "data").items()}
+    results = [done[job] for job in sorted(done)]
     figures = real_table.figures(results, clusters)
     args.out.mkdir(parents=True, exist_ok=True)
-    save_json(args.out / "real_motion.json", frames=args.frames, epochs=args.epochs, figures=figures, runs=results)
+    save_json(target, **budget, figures=figures, runs=results)
     real_table.plot(figures, args.out / "real_motion.png")
     print(real_table.table(figures))
+    if failed:
+        raise UserError(f"{len(failed)} of {len(jobs)} jobs failed; {failed[0]}; give the same command again")
 
 
-def run_jobs(jobs: Sequence[tuple[Path, Sequence[object]]]) -> None:
+def earlier(target: Path, budget: Mapping[str, int]) -> dict[tuple[str, int], dict[str, Any]]:
+    """Return the results that are in the JSON already, of any machine. UserError when they had another budget."""
+    if not target.is_file():
+        return {}
+    report = json.loads(target.read_text())
+    if differing := [key for key, value in budget.items() if report[key] != value]:
+        key = differing[0]
+        raise UserError(f"{target} has results of {key} = {report[key]}, not {budget[key]}: choose another --out")
+    return {(run["name"], run["seed"]): run for run in report["runs"]}
+
+
+def run_jobs(jobs: Sequence[tuple[Path, Sequence[object]]]) -> list[str]:
     """Run real_job.py for each, as many at once as there are cores, each on a core of its own.
 
-    UserError with the log of the first one that fails; the others go on.
+    Returns the logs of those that fail; the others go on.
     """
     cores: SimpleQueue[int] = SimpleQueue()
     for core in sorted(os.sched_getaffinity(0)):
@@ -74,9 +99,7 @@ def run_jobs(jobs: Sequence[tuple[Path, Sequence[object]]]) -> None:
         return f"{folder}/log.txt: status {status}" if status else ""
 
     with ThreadPoolExecutor(cores.qsize()) as pool:
-        failed = [error for error in bar(pool.map(run, jobs), desc="jobs", total=len(jobs), leave=True) if error]
-    if failed:
-        raise UserError(f"{len(failed)} of {len(jobs)} jobs failed; {failed[0]}; give the same command again")
+        return [error for error in bar(pool.map(run, jobs), desc="jobs", total=len(jobs), leave=True) if error]
 
 
 if __name__ == "__main__":

@@ -14,26 +14,35 @@ Result = Mapping[str, Any]
 
 
 def figures(results: Sequence[Result], clusters: Mapping[str, np.ndarray]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return for every split, protocol and task the accuracy, and its lead over the same network's random weights.
+    """Return for every split, protocol and network the accuracy, and its lead over the same one's random weights.
+
+    A lead is over the seeds that both have; without one there is none.
 
     Args:
-        results: of jobs, each task and each backbone with random weights with the same seeds.
+        results: of jobs.
         clusters: split -> int64 (tests,), see `real_data.Split`.
     """
-    right: dict[tuple[str, str, str], list[np.ndarray]] = {}
-    backbone = {}
-    for result in sorted(results, key=lambda result: int(result["seed"])):
-        backbone[result["name"]] = result["backbone"]
+    right: dict[tuple[str, str, str], dict[int, np.ndarray]] = {}
+    baseline = {}
+    for result in sorted(results, key=lambda result: (str(result["name"]), int(result["seed"]))):
+        baseline[result["name"]] = RANDOM + result["backbone"]
         for split, protocols in result["correct"].items():
             for protocol, text in protocols.items():
-                right.setdefault((split, protocol, result["name"]), []).append(np.array([*text], np.int64))
+                of_seeds = right.setdefault((split, protocol, result["name"]), {})
+                of_seeds[result["seed"]] = np.array([*text], np.int64)
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for (split, protocol, name), rows in right.items():
-        mine, base = np.stack(rows), np.stack(right[split, protocol, RANDOM + backbone[name]])
-        entry: dict[str, Any] = {"mean": _round(mine.mean()), "seeds": [_round(row.mean()) for row in rows]}
-        if not name.startswith(RANDOM):
-            low, high = paired_interval(mine - base, clusters[split])
-            entry |= {"lead": _round(mine.mean() - base.mean()), "interval": [_round(low), _round(high)]}
+        accuracies = [float(row.mean()) for row in rows.values()]
+        entry: dict[str, Any] = {
+            "mean": _round(np.mean(accuracies)),
+            "seeds": dict(zip(rows, map(_round, accuracies), strict=True)),
+        }
+        base = right.get((split, protocol, baseline[name]), {})
+        shared = [seed for seed in rows if seed in base]
+        if shared and name != baseline[name]:
+            difference = np.stack([rows[seed] - base[seed] for seed in shared])
+            interval = [_round(end) for end in paired_interval(difference, clusters[split])]
+            entry |= {"lead": _round(difference.mean()), "interval": interval}
         found.setdefault(split, {}).setdefault(protocol, {})[name] = entry
     return found
 
