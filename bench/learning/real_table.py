@@ -1,5 +1,6 @@
 """The results of real_motion.py as figures with paired intervals, a table and a picture."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,11 +33,8 @@ def figures(results: Sequence[Result], clusters: Mapping[str, np.ndarray]) -> di
                 of_seeds[result["seed"]] = np.array([*text], np.int64)
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for (split, protocol, name), rows in right.items():
-        accuracies = [float(row.mean()) for row in rows.values()]
-        entry: dict[str, Any] = {
-            "mean": _round(np.mean(accuracies)),
-            "seeds": dict(zip(rows, map(_round, accuracies), strict=True)),
-        }
+        means = {seed: _round(row.mean()) for seed, row in rows.items()}
+        entry: dict[str, Any] = {"mean": _round(statistics.fmean(means.values())), "seeds": means}
         base = right.get((split, protocol, baseline[name]), {})
         shared = [seed for seed in rows if seed in base]
         if shared and name != baseline[name]:
