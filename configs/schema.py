@@ -177,6 +177,9 @@ class Train:
     """Seconds after which a step that hangs ends the run, with the stacks of its processes. null waits for ever."""
     log_every: int = 10
     """Optimizer steps between lines of metrics.jsonl and of the loggers."""
+    online_probe: bool = False
+    """Log online_top1 of a linear classifier that learns beside the run, where the videos have classes, and rankme.
+    Nothing else of the run changes. It costs a forward pass of a clip a video, in the last micro-step of each step."""
     loggers: tuple[str, ...] = ("tensorboard",)
     """Where figures go besides metrics.jsonl: any of tensorboard, csv and wandb (Weights & Biases), or a class of
     another package: see trainers/engine/loggers.py."""
