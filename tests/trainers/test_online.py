@@ -159,8 +159,13 @@ def test_a_run_may_begin_with_it_later_and_go_on_without(whole, tmp_path):
 
 
 def test_figures_are_made_only_for_lines_and_micro_steps_change_nothing(whole, tmp_path, monkeypatch):
-    made = []
-    monkeypatch.setattr(online, "rankme", lambda features: float(made.append(len(features)) is None))
+    made = list[int]()
+
+    def noting(features: torch.Tensor) -> float:
+        made.append(len(features))
+        return 1.0
+
+    monkeypatch.setattr(online, "rankme", noting)
     run(tmp_path, *PROBE, "--set", "train.log_every=4", "--set", "train.accumulate=2")
     assert made == [16, 32, 48, 60]  # four clips a micro-step, of which the last one counts
     content = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
