@@ -134,13 +134,10 @@ def test_a_clip_that_does_not_divide_is_refused_with_the_way_out(shape, message)
 
 
 @pytest.mark.slow
-def test_it_exports_for_any_batch_and_compiles_in_one_graph():
-    backbone, seen = tiny(), clips(3)
-    batch = torch.export.Dim("batch", min=2)
-    program = torch.export.export(backbone, (clips(2),), dynamic_shapes=({0: batch},))
-    torch.testing.assert_close(program.module()(seen), backbone(seen), rtol=1e-4, atol=1e-5)
-    backbone.set_drop_path(0.1)
-    compiled = torch.compile(backbone.train(), backend="eager", fullgraph=True)
+def test_it_compiles_in_one_graph_with_drop_path():
+    backbone, seen = tiny().train(), clips()
+    backbone.set_drop_path(0.5)
+    compiled = torch.compile(backbone, backend="eager", fullgraph=True)
     torch.manual_seed(1)
     there = compiled(seen)
     torch.manual_seed(1)
