@@ -87,6 +87,8 @@ class Optim:
     """Learning rate for train.global_batch; the schedule scales it."""
     momentum: float = 0.9
     """Momentum of sgd and lars, beta1 of adam and adamw."""
+    beta2: float = 0.999
+    """beta2 of adam and adamw."""
     weight_decay: float = 1e-4
     """L2 penalty of sgd, lars and adam, decoupled decay of adamw."""
     decay_norms_and_biases: bool = True
@@ -99,7 +101,8 @@ class Optim:
 
     def __post_init__(self) -> None:
         require(self.lr > 0 and math.isfinite(self.lr), "lr", self.lr, "greater than 0")
-        require(0 <= self.momentum < 1, "momentum", self.momentum, "at least 0 and below 1")
+        for key in ("momentum", "beta2"):
+            require(0 <= getattr(self, key) < 1, key, getattr(self, key), "at least 0 and below 1")
         require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
         if self.clip_norm is not None:
             require(self.clip_norm > 0, "clip_norm", self.clip_norm, "greater than 0, or null for none")
@@ -113,7 +116,7 @@ class Schedule:
 
     kind: Literal["step", "cosine", "warmup_cosine", "constant", "plateau"] = "step"
     """step: times gamma at each milestone. cosine: half a cosine down to 0. warmup_cosine: linear from min_lr to the
-    full rate over the first half of the run, then half a cosine down to min_lr (specs/cstp.md 4). plateau: times gamma
+    full rate over warmup_epochs, then half a cosine down to min_lr (specs/cstp.md 4). plateau: times gamma
     whenever the validation loss has not fallen for more than `patience` validations; finetuning only."""
     by: Literal["epoch", "iteration"] = "epoch"
     """Unit of the milestones, and how often cosine is updated. An iteration is one optimizer step."""
@@ -125,6 +128,8 @@ class Schedule:
     """Consecutive validations without a lower loss that plateau tolerates."""
     min_lr: float = 1e-5
     """Minimum rate of warmup_cosine."""
+    warmup_epochs: int | None = None
+    """Epochs of the rise of warmup_cosine; null is the first half of the run."""
     warmup_iters: int = 0
     """Optimizer steps of linear warmup from warmup_ratio to 1 times the scheduled rate."""
     warmup_ratio: float = 0.1
@@ -142,6 +147,10 @@ class Schedule:
         require(0 < self.gamma <= 1, "gamma", self.gamma, "above 0 and at most 1")
         require(self.patience >= 0, "patience", self.patience, "0 or more")
         require(self.min_lr >= 0, "min_lr", self.min_lr, "0 or more")
+        if self.warmup_epochs is not None:
+            only = f"null unless kind is warmup_cosine, and kind is {self.kind}"
+            require(self.kind == "warmup_cosine", "warmup_epochs", self.warmup_epochs, only)
+            require(self.warmup_epochs >= 0, "warmup_epochs", self.warmup_epochs, "0 or more")
         require(self.warmup_iters >= 0, "warmup_iters", self.warmup_iters, "0 or more")
         require(0 < self.warmup_ratio <= 1, "warmup_ratio", self.warmup_ratio, "above 0 and at most 1")
 
@@ -230,6 +239,8 @@ class Config:
                 list(self.schedule.milestones),
                 f"below train.epochs = {epochs}",
             )
+        warmup, epochs = self.schedule.warmup_epochs or 0, self.train.epochs
+        require(warmup < epochs, "schedule.warmup_epochs", warmup, f"below train.epochs = {epochs}")
 
 
 @dataclass(frozen=True, kw_only=True)

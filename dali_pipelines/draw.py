@@ -15,6 +15,7 @@ SHOWN_SIDE = 224
 GAP = 4
 """White pixels between pictures."""
 BOX_LINE = 2  # pixels
+SHADE = 4  # by which contrast is divided
 TEXT_SIZE = 15  # pixels
 LINE = 19  # pixels from line to line
 PLAY_FPS = 8  # slow enough to follow
@@ -33,9 +34,20 @@ class View:
     """x1, y1, x2, y2 in pixels of the clip; ends are exclusive. A box without area is not drawn."""
     up: float | None = None
     """Counter-clockwise degrees by which the upward direction was turned."""
+    shaded_RC: np.ndarray | None = None
+    """bool, rows and columns of cells: those that the network does not see."""
 
     def __len__(self) -> int:
         return len(self.pixels_THW3)
+
+    @property
+    def shown_THW3(self) -> np.ndarray:
+        """The pixels, with little contrast in cells that are shaded."""
+        if self.shaded_RC is None:
+            return self.pixels_THW3
+        cell = self.pixels_THW3.shape[1] // len(self.shaded_RC)
+        shaded_HW1 = np.kron(self.shaded_RC, np.ones((cell, cell), bool))[..., None]
+        return np.where(shaded_HW1, self.pixels_THW3 // SHADE + (255 - 255 // SHADE) // 2, self.pixels_THW3)
 
 
 @dataclass(frozen=True)
@@ -63,7 +75,7 @@ def zoom(height: int) -> int:
 
 def tile(view: View, t: int) -> Image.Image:
     """Draw frame `t` of a view, enlarged, with everything on it and the number of the frame below."""
-    pixels_HW3 = view.pixels_THW3[t]
+    pixels_HW3 = view.shown_THW3[t]
     factor = zoom(len(pixels_HW3))
     picture = Image.fromarray(pixels_HW3.repeat(factor, axis=0).repeat(factor, axis=1))
     draw = ImageDraw.Draw(picture)

@@ -113,6 +113,7 @@ def views_of(task: Task, plan: dict[str, np.ndarray], outputs: dict[str, np.ndar
                 numbers_T=numbers[place],
                 boxes_RT4=_of_view(annotations.boxes, place),
                 up=_of_view(annotations.up, place),
+                shaded_RC=_of_view(annotations.shaded, place),
             )
         )
     return views

@@ -76,7 +76,7 @@ def _figure(view: View, num_frames: int) -> str:
     moves = [[[x1, y1, x2 - x1, y2 - y1] for x1, y1, x2, y2 in box] for box in boxes]
     caption = html.escape(view.caption)
     data = html.escape(json.dumps({"frames": length, "numbers": numbers, "boxes": moves}))
-    strip = data_url(Image.fromarray(view.pixels_THW3.reshape(-1, width, 3)), "webp", quality=QUALITY, method=4)
+    strip = data_url(Image.fromarray(view.shown_THW3.reshape(-1, width, 3)), "webp", quality=QUALITY, method=4)
     return "".join(
         [
             f'<figure class="view" data-view="{data}"><div class="screen">',

@@ -19,3 +19,12 @@ def init_orthogonal(network: nn.Module, gain: float = 1.0) -> None:
             nn.init.zeros_(parameter)
         else:
             nn.init.orthogonal_(parameter, gain)
+
+
+def init_xavier(network: nn.Module) -> None:
+    """Draw matrices from Xavier's uniform distribution, q, k and v of attention as one; zero all biases."""
+    for name, parameter in network.named_parameters():
+        if name.endswith("bias"):
+            nn.init.zeros_(parameter)
+        elif parameter.ndim == 2:
+            nn.init.xavier_uniform_(parameter)

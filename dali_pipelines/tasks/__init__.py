@@ -67,6 +67,8 @@ class Annotations:
     """float (views, R, T, 4): x1, y1, x2, y2 in pixels of the clip."""
     up: Sequence[float] | None = None
     """For each view the counter-clockwise degrees by which its upward direction was rotated."""
+    shaded: np.ndarray | None = None
+    """bool (views, rows, columns): cells of each view that the network does not see."""
 
 
 @dataclass(frozen=True)

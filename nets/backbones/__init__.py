@@ -11,7 +11,7 @@ from functools import partial
 
 from configs.errors import UserError
 from configs.plugins import look_up
-from nets.backbones import c3d, frame_transformer, inception, r2d3d, resnet
+from nets.backbones import c3d, frame_transformer, inception, r2d3d, resnet, vit
 from nets.backbones.base import Backbone, Stride
 
 __all__ = ["BACKBONES", "DEFAULT_STRIDES", "FIXED", "STRIDED", "Backbone", "Stride", "create"]
@@ -37,6 +37,9 @@ FIXED: dict[str, Callable[[], Backbone]] = {
     "resnet18_transformer": frame_transformer.resnet18_transformer,
     "resnet18_transformer_relu": partial(frame_transformer.resnet18_transformer, relu=True),
     "resnet_tiny_transformer": frame_transformer.resnet_tiny_transformer,
+    "vit_s16": vit.vit_s16,
+    "vit_b16": vit.vit_b16,
+    "vit_tiny": vit.vit_tiny,
 }
 
 BACKBONES: Mapping[str, Callable[..., Backbone]] = ChainMap(FIXED, STRIDED)

@@ -41,6 +41,13 @@ class Pretext(nn.Module):
     def after_backward(self, epoch: int) -> None:
         """Adjust gradients before clipping, when those of the step are complete; some may become None."""
 
+    def picture(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return clips that show what the network makes of a batch, for `reconstruction.png`: none by default.
+
+        Caption -> (B, 3, T, H, W), colors in 0..1. Called in eval mode, without gradients, on one rank.
+        """
+        return {}
+
 
 def pretext_tasks() -> list[str]:
     """List the tasks that have a network here, sorted."""

@@ -107,3 +107,21 @@ def test_every_optimizer_of_the_table_descends_and_resumes():
         for whole, resumed, first in zip(*runs, start, strict=True):
             assert torch.equal(whole, resumed), name
             assert whole.norm() < first.norm(), name
+
+
+@pytest.mark.parametrize("beta2", [0.95, 0.999])
+def test_beta2_of_adamw_is_that_of_the_paper(beta2):
+    """Loshchilov and Hutter (arXiv 1711.05101), algorithm 2, in float64."""
+    rng = np.random.default_rng(0)
+    start, *gradients = rng.normal(size=(6, 3, 2)).astype(np.float32)
+    net = nn.Linear(2, 3, bias=False)
+    net.weight.data = torch.from_numpy(start.copy())
+    optimizer = make_optimizer(net, Optim(name="adamw", lr=0.1, momentum=0.8, beta2=beta2, weight_decay=0.05))
+    expected, mean, square = start.astype(np.float64), 0.0, 0.0
+    for step, gradient in enumerate(gradients, 1):
+        net.weight.grad = torch.from_numpy(gradient)
+        optimizer.step()
+        mean, square = 0.8 * mean + 0.2 * gradient, beta2 * square + (1 - beta2) * gradient.astype(np.float64) ** 2
+        update = mean / (1 - 0.8**step) / (np.sqrt(square / (1 - beta2**step)) + 1e-8)
+        expected = expected - 0.1 * (update + 0.05 * expected)
+    np.testing.assert_allclose(net.weight.detach().numpy(), expected, rtol=1e-5)

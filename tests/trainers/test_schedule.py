@@ -3,6 +3,7 @@
 import math
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -88,3 +89,23 @@ def test_warm_up_over_half_the_run_has_the_figures_of_cstp():
         for step in (7 * epoch - 7, 7 * epoch - 1):  # the first and the last of an epoch
             ours = lr_at(schedule, 0.03, step=step, epoch=epoch - 1, total_steps=2100, epochs=300)
             assert ours == pytest.approx(rate, abs=5e-5 if rate > 1e-3 else 1e-6)
+
+
+def test_warm_up_over_some_epochs_is_that_of_masked_autoencoders():
+    """numpy.linspace from the floor to the rate, then half a cosine back: 4 of 20 epochs, of 5 steps each."""
+    ours = rates(Schedule(kind="warmup_cosine", by="iteration", warmup_epochs=4), epochs=20, steps_per_epoch=5)
+    rise = np.linspace(1e-5, BASE, 20, endpoint=False)
+    fall = [1e-5 + 0.5 * (BASE - 1e-5) * (1 + math.cos(math.pi * step / 80)) for step in range(80)]
+    assert ours == pytest.approx([*rise, *fall])
+
+
+def test_warm_up_over_no_epochs_begins_at_the_full_rate():
+    assert rates(Schedule(kind="warmup_cosine", warmup_epochs=0), epochs=4, steps_per_epoch=1)[0] == BASE
+
+
+@pytest.mark.parametrize(
+    "changes", [{"kind": "cosine", "warmup_epochs": 5}, {"kind": "warmup_cosine", "warmup_epochs": -1}]
+)
+def test_warm_up_epochs_are_of_warmup_cosine_alone(changes):
+    with pytest.raises(ValueError, match="warmup_epochs = "):
+        Schedule(**changes)

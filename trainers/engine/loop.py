@@ -17,6 +17,7 @@ from dali_pipelines.progress import tell
 from trainers.engine import checkpoint
 from trainers.engine.metrics import Metrics
 from trainers.engine.nonfinite import explain, leave_pictures, untrained_state
+from trainers.engine.pictures import reconstruction
 from trainers.engine.run import Batch, Loader, Run, Validator, save
 from trainers.engine.stop import StopSignal, in_words
 from trainers.engine.watchdog import watched
@@ -149,6 +150,8 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
             must = bool(stopping) or done == end
             # Before the validation, which may take longer than a scheduler waits between SIGTERM and SIGKILL.
             saving = due or must or done % config.checkpoint_every == 0
+            if saving and metrics and (image := reconstruction(run.net, result.batch)):
+                metrics.add_reconstruction(done, image)
             if saving or done % config.log_every == 0:
                 written = _flush(run, metrics)
             if saving and (written or must):

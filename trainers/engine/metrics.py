@@ -15,9 +15,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dali_pipelines.progress import bar
-from dali_pipelines.store.files import Appended
+from dali_pipelines.store.files import Appended, replacing
 from trainers.engine.loggers import Logger
 from trainers.engine.outlet import Outlet
+from trainers.engine.work_dir import RECONSTRUCTION
 
 
 class Metrics:
@@ -47,6 +48,7 @@ class Metrics:
         go_on: bool = False,
     ) -> None:
         self._steps, self._validations = work_dir / "metrics.jsonl", work_dir / "validation.jsonl"
+        self._picture = work_dir / RECONSTRUCTION
         last = drop_after(self._steps, first_step)
         drop_after(self._validations, first_step - validation_pending)
         self._files = {self._steps: Appended(self._steps)}
@@ -126,6 +128,16 @@ class Metrics:
         if self._loggers:
             image = self._draw(batch)
             self._tell_loggers(lambda logger: logger.add_image("input", image, step))
+
+    def add_reconstruction(self, step: int, image: Image) -> None:
+        """Take what the network makes of a batch after this step, for `reconstruction.png` and the loggers."""
+
+        def write() -> None:
+            with replacing(self._picture) as part:
+                image.save(part, "PNG")
+
+        self._outlets[0].add(write)
+        self._tell_loggers(lambda logger: logger.add_image("reconstruction", image, step))
 
 
 def memory() -> dict[str, float]:

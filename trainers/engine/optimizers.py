@@ -22,12 +22,12 @@ def sgd(groups: Groups, optim: Optim) -> Optimizer:
 
 
 def adam(groups: Groups, optim: Optim) -> Optimizer:
-    betas = (optim.momentum, 0.999)
+    betas = (optim.momentum, optim.beta2)
     return torch.optim.Adam(groups, lr=optim.lr, betas=betas, weight_decay=optim.weight_decay, fused=True)
 
 
 def adamw(groups: Groups, optim: Optim) -> Optimizer:
-    betas = (optim.momentum, 0.999)
+    betas = (optim.momentum, optim.beta2)
     return torch.optim.AdamW(groups, lr=optim.lr, betas=betas, weight_decay=optim.weight_decay, fused=True)
 
 

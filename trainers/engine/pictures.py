@@ -1,13 +1,17 @@
-"""Pictures of what a run's network sees, as `preview` draws them."""
+"""Pictures of what a run's network sees, as `preview` draws them, and of what it makes of it."""
 
 import io
 from collections.abc import Mapping
 
+import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
+from dali_pipelines.draw import Sample, View
 from dali_pipelines.loader import ClipLoader
-from dali_pipelines.preview import png, samples_of
+from dali_pipelines.preview import png, samples_of, sheet
+from nets.tasks import Pretext
 
 PICTURED = 4
 """Samples of a picture."""
@@ -19,3 +23,23 @@ def draw(loader: ClipLoader, batch: Mapping[str, Tensor], *, ago: int = 0) -> Im
     epoch, _ = loader.order.at(loader.step - 1 - ago)
     samples = samples_of(loader.index, loader.task, loader.order.seed, epoch, first)
     return Image.open(io.BytesIO(png(samples, frames=8)))
+
+
+@torch.no_grad()
+def reconstruction(net: Pretext, batch: Mapping[str, Tensor]) -> Image.Image | None:
+    """Draw what the network makes of the first samples of a batch, as its `picture` says; None where it has none.
+
+    The network is left in the mode that it was in.
+    """
+    training = net.training
+    clips = net.eval().picture({name: tensor[:PICTURED] for name, tensor in batch.items()})
+    net.train(training)
+    if not clips:
+        return None
+    views = [[View(pixels, caption) for pixels in _pixels(shown)] for caption, shown in clips.items()]
+    return sheet([Sample("", [*of_sample]) for of_sample in zip(*views, strict=True)], frames=8)
+
+
+def _pixels(clips_B3THW: Tensor) -> np.ndarray:
+    """Return uint8 (B, T, H, W, 3) of colors in 0..1."""
+    return (clips_B3THW.float().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 4, 1).cpu().numpy()

@@ -23,9 +23,10 @@ def lr_at(schedule: Schedule, base_lr: float, *, step: int, epoch: int, total_st
     elif schedule.kind == "cosine":
         factor = half_wave(now / end)
     elif schedule.kind == "warmup_cosine":
-        share = 2 * now / end
-        floor = schedule.min_lr / base_lr
-        factor = floor + (1 - floor) * (share if share < 1 else half_wave(share - 1))
+        warmup = 0.5 if schedule.warmup_epochs is None else schedule.warmup_epochs / epochs
+        floor, done = schedule.min_lr / base_lr, now / end
+        wave = done / warmup if done < warmup else half_wave((done - warmup) / (1 - warmup))
+        factor = floor + (1 - floor) * wave
     else:  # constant, and plateau, whose base_lr falls
         factor = 1.0
     if step < schedule.warmup_iters:

@@ -21,6 +21,8 @@ CONFIG = "config.yaml"
 LOCK = ".lock"
 NONFINITE = "nonfinite"
 """Folder of pictures of samples whose loss or gradient was not finite."""
+RECONSTRUCTION = "reconstruction.png"
+"""What the network made of some samples of the step of the newest checkpoint, where its task shows that."""
 LOGS = ("*.jsonl", "*.csv", "tensorboard", "tensorboard/*")
 """Files that grow with the steps, and the folder of some."""
 OF_A_RUN = (
@@ -34,6 +36,7 @@ OF_A_RUN = (
     TOO_SHORT_FILE,
     UNREADABLE_FILE,
     NONFINITE,
+    RECONSTRUCTION,
 )
 """What a run leaves, except for the checkpoints to resume from."""
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from configs.errors import UserError
 from trainers.engine.state import plain
 
-WRAPPERS = ("state_dict", "model", "model_state_dict", "model_state")
+WRAPPERS = ("state_dict", "model", "module", "model_state_dict", "model_state")
 """Names under which training code puts the state dict next to other things."""
 ATTRIBUTES = ("model.", "net.", "network.")
 """What Lightning's modules call the network in them: the beginning of all keys, if any of these is."""

@@ -1,0 +1,116 @@
+"""Vision transformers over tubelets, as in VideoMAE (Tong et al., NeurIPS 2022, arXiv 2203.12602).
+
+Built from torchvision's encoder blocks. VideoMAE has no bias of the keys; torchvision's has no effect on the attention
+and begins at 0.
+"""
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.vision_transformer import EncoderBlock
+from torchvision.ops import StochasticDepth
+
+from configs.errors import UserError
+from nets.backbones.base import Backbone
+from nets.init import init_xavier
+
+
+class ViT(Backbone):
+    """Embed tubelets, add their positions, attend among all of them; no class token, no final norm.
+
+    Clips may be of any size that `stride` divides. The norm after the last block is the task's, as in VideoMAE: the
+    one of pretraining is not that of finetuning.
+    """
+
+    def __init__(self, *, width: int, depth: int, heads: int, tubelet: int = 2, patch: int = 16) -> None:
+        super().__init__()
+        self.out_channels = width
+        self.stride = (tubelet, patch, patch)
+        self.patch_embed = nn.Conv3d(3, width, kernel_size=self.stride, stride=self.stride)
+        self.blocks = encoder_blocks(width, depth, heads)
+
+    def forward(self, clips_BCTHW: Tensor) -> Tensor:
+        grid = self.grid(clips_BCTHW)
+        features_BCTHW: Tensor = self.encode(clips_BCTHW).transpose(1, 2).unflatten(2, grid)
+        return features_BCTHW
+
+    def encode(self, clips_BCTHW: Tensor, kept_BK: Tensor | None = None) -> Tensor:
+        """Encode the tokens of a clip, (B, K, out_channels); what is not kept costs nothing after the embedding.
+
+        Args:
+            kept_BK: int64, numbers of the tokens to keep, in the order of (T', H', W'). None keeps all.
+
+        Raises:
+            UserError: the clip does not divide into tubelets.
+        """
+        self.grid(clips_BCTHW)
+        tokens_BNC = self.patch_embed(clips_BCTHW).flatten(2).transpose(1, 2)
+        tokens_BNC = tokens_BNC + sinusoids(tokens_BNC.shape[1], self.out_channels, tokens_BNC.device).to(tokens_BNC)
+        if kept_BK is not None:
+            tokens_BNC = tokens_BNC.take_along_dim(kept_BK[..., None], dim=1)
+        encoded_BKC: Tensor = self.blocks(tokens_BNC)
+        return encoded_BKC
+
+    def grid(self, clips_BCTHW: Tensor) -> tuple[int, int, int]:
+        """Return (T', H', W') of a clip. UserError when it does not divide into tubelets."""
+        shape = clips_BCTHW.shape[2:]
+        for name, size, step in zip(("frames", "rows", "columns"), shape, self.stride, strict=True):
+            if size % step:
+                key = "plan.num_frames" if name == "frames" else "plan.size"
+                fits = max(step, size // step * step)
+                raise UserError(
+                    f"a clip of {size} {name} does not divide into tubelets of {step}: set {key} to a multiple of "
+                    f"{step}, such as {fits}"
+                )
+        t, h, w = (size // step for size, step in zip(shape, self.stride, strict=True))
+        return t, h, w
+
+    def set_drop_path(self, rate: float) -> None:
+        """Drop the branches of blocks per clip in training, from probability 0 in the first block to `rate`."""
+        for block, probability in zip(self.blocks, torch.linspace(0, rate, len(self.blocks)).tolist(), strict=True):
+            for branch in block.modules():
+                if isinstance(branch, StochasticDepth):
+                    branch.p = probability
+
+    def layers(self) -> list[list[str]]:
+        """List the names of the modules of each layer: the embedding, then each block."""
+        return [["patch_embed"], *([f"blocks.{number}"] for number in range(len(self.blocks)))]
+
+
+def encoder_blocks(width: int, depth: int, heads: int) -> nn.Sequential:
+    """Build pre-norm blocks with an MLP of four times the width, initialized as in VideoMAE.
+
+    (B, N, width) before and after.
+    """
+    blocks = nn.Sequential()
+    for _ in range(depth):
+        block = EncoderBlock(heads, width, 4 * width, dropout=0.0, attention_dropout=0.0)
+        block.add_module("dropout", StochasticDepth(0.0, "row"))  # in place of what drops single channels
+        block.mlp.append(StochasticDepth(0.0, "row"))
+        blocks.append(block)
+    init_xavier(blocks)
+    return blocks
+
+
+def sinusoids(tokens: int, width: int, device: torch.device) -> Tensor:
+    """Return the positions of tokens in a row, float32 (tokens, width): sines and cosines, each of half the numbers.
+
+    "Attention Is All You Need" (arXiv 1706.03762), section 3.5. VideoMAE numbers the tokens of a clip consecutively.
+    """
+    rates_F = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64, device=device) / width)
+    angles_NF = torch.arange(tokens, dtype=torch.float64, device=device)[:, None] * rates_F
+    return torch.stack([angles_NF.sin(), angles_NF.cos()], dim=2).flatten(1).float()
+
+
+def vit_s16() -> ViT:
+    """Build ViT-S with tubelets of 2 x 16 x 16."""
+    return ViT(width=384, depth=12, heads=6)
+
+
+def vit_b16() -> ViT:
+    """Build ViT-B with tubelets of 2 x 16 x 16."""
+    return ViT(width=768, depth=12, heads=12)
+
+
+def vit_tiny() -> ViT:
+    """Build a small one for CPUs, with tubelets of 2 x 8 x 8."""
+    return ViT(width=96, depth=4, heads=3, patch=8)

@@ -1,0 +1,242 @@
+"""VideoMAE's network: the target by loops over pixels, the whole loss written out, and what the figures mean."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from configs.errors import UserError
+from configs.schema import Optim
+from dali_pipelines.pixels.normalize import NORMALIZATIONS
+from dali_pipelines.tasks.videomae import Config as PlanConfig
+from dali_pipelines.tasks.videomae import batch_schema
+from nets.backbones.vit import ViT
+from nets.tasks import Pretext
+from nets.tasks.videomae import MEAN, STD, Config, VideoMAE, build, from_cubes, to_cubes
+from tests.helpers.training import train_on
+from trainers.engine.optimizers import make_optimizer
+
+PLAN = PlanConfig(num_frames=4, size=32, patch=8, mask_ratio=0.75)
+GRID = (2, 4, 4)
+
+
+@pytest.fixture
+def net() -> VideoMAE:
+    encoder = ViT(width=24, depth=2, heads=3, patch=8)
+    return VideoMAE(encoder, Config(decoder_width=16, decoder_depth=1, decoder_heads=2))
+
+
+def batch(count: int = 2) -> dict[str, Tensor]:
+    cells = torch.stack([torch.randperm(16) for _ in range(count)])
+    hidden, visible = cells[:, :12].sort(1).values, cells[:, 12:].sort(1).values
+    return {"clips": torch.randn(count, 3, 4, 32, 32), "visible": visible, "hidden": hidden}
+
+
+def targets_by_loops(clip_3THW: Tensor, hidden: list[int]) -> np.ndarray:
+    """(tokens, 2 * 8 * 8 * 3): frame, row, column, color; in float64."""
+    rows = []
+    for t in range(2):
+        for cell in hidden:
+            y, x = 8 * (cell // 4), 8 * (cell % 4)
+            channels = []
+            for color in range(3):
+                cube = clip_3THW[color, 2 * t : 2 * t + 2, y : y + 8, x : x + 8].double().numpy()
+                values = (cube * STD[color] + MEAN[color]).ravel()
+                mean = sum(values) / 128
+                variance = sum((value - mean) ** 2 for value in values) / 127
+                channels.append([(value - mean) / (math.sqrt(variance) + 1e-6) for value in values])
+            rows.append([channels[color][pixel] for pixel in range(128) for color in range(3)])
+    return np.array(rows)
+
+
+def test_clips_are_taken_as_the_loader_normalizes_them():
+    assert NORMALIZATIONS["imagenet"] == (MEAN, STD)
+
+
+def test_targets_are_the_hidden_cubes_normalized_color_by_color(net):
+    drawn = batch()
+    _, hidden = net.tokens(drawn)
+    targets, mean, divisor = net.targets(drawn["clips"], hidden)
+    for sample in range(2):
+        expected = targets_by_loops(drawn["clips"][sample], drawn["hidden"][sample].tolist())
+        np.testing.assert_allclose(targets[sample].flatten(1).numpy(), expected, atol=2e-4)
+    pixels = to_cubes(net.pixels(drawn["clips"]), (2, 8, 8))
+    kept = pixels.take_along_dim(hidden[..., None, None], dim=1)
+    torch.testing.assert_close(targets * divisor + mean, kept)
+
+
+def test_a_flat_cube_has_a_target_of_zero(net):
+    drawn = batch() | {"clips": torch.full((2, 3, 4, 32, 32), 0.25)}
+    result = net(drawn)
+    assert result["loss"].isfinite()
+    assert net.targets(drawn["clips"], net.tokens(drawn)[1])[0].abs().max() < 0.2  # of rounding, over eps
+
+
+def attention(x: np.ndarray, weights: dict[str, np.ndarray], heads: int) -> np.ndarray:
+    q, k, v = np.split(x @ weights["in_proj_weight"].T + weights["in_proj_bias"], 3, axis=1)
+    width = x.shape[1] // heads
+    seen = []
+    for head in range(heads):
+        part = slice(head * width, (head + 1) * width)
+        scores = np.exp(q[:, part] @ k[:, part].T / math.sqrt(width))
+        seen.append(scores / scores.sum(1, keepdims=True) @ v[:, part])
+    return np.concatenate(seen, 1) @ weights["out_proj.weight"].T + weights["out_proj.bias"]
+
+
+def normed(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    return (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-6) * weight + bias
+
+
+def block(x: np.ndarray, state: dict[str, np.ndarray], name: str, heads: int) -> np.ndarray:
+    of = {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
+    inner = {key.removeprefix("self_attention."): value for key, value in of.items()}
+    x = x + attention(normed(x, of["ln_1.weight"], of["ln_1.bias"]), inner, heads)
+    hidden = normed(x, of["ln_2.weight"], of["ln_2.bias"]) @ of["mlp.0.weight"].T + of["mlp.0.bias"]
+    gelu = hidden * (1 + np.vectorize(math.erf)(hidden / math.sqrt(2))) / 2
+    return x + gelu @ of["mlp.3.weight"].T + of["mlp.3.bias"]
+
+
+def positions(tokens: list[int], width: int) -> np.ndarray:
+    angles = [[token / 10000 ** (2 * (c // 2) / width) for c in range(width)] for token in tokens]
+    return np.array([[math.cos(a) if c % 2 else math.sin(a) for c, a in enumerate(row)] for row in angles])
+
+
+def loss_by_numpy(state: dict[str, np.ndarray], clip: Tensor, visible: list[int], hidden: list[int]) -> float:
+    """Equations of the paper, sections 3.1 and 3.3, for one clip, in float64."""
+    seen, unseen = ([16 * t + cell for t in range(2) for cell in cells] for cells in (visible, hidden))
+    tokens = []
+    for token in seen:
+        t, cell = divmod(token, 16)
+        y, x = 8 * (cell // 4), 8 * (cell % 4)
+        cube = clip[:, 2 * t : 2 * t + 2, y : y + 8, x : x + 8].double().numpy()
+        kernel = state["backbone.patch_embed.weight"]
+        tokens.append((kernel * cube).sum((1, 2, 3, 4)) + state["backbone.patch_embed.bias"])
+    encoded = np.array(tokens) + positions(seen, 24)
+    for number in range(2):
+        encoded = block(encoded, state, f"backbone.blocks.{number}", 3)
+    encoded = normed(encoded, state["norm.weight"], state["norm.bias"]) @ state["project.weight"].T
+    decoded = np.concatenate([encoded + positions(seen, 16), state["mask_token"] + positions(unseen, 16)])
+    decoded = normed(block(decoded, state, "decoder.0", 2), state["decoder_norm.weight"], state["decoder_norm.bias"])
+    predicted = decoded[len(seen) :] @ state["predict.weight"].T + state["predict.bias"]
+    return float(((predicted - targets_by_loops(clip, hidden)) ** 2).mean())
+
+
+def test_the_loss_is_that_of_the_paper_written_out(net):
+    for parameter in net.parameters():  # biases and norms begin at 0 and 1, where a wrong one would not show
+        torch.nn.init.normal_(parameter, std=0.3)
+    drawn = batch()
+    state = {key: value.double().numpy() for key, value in net.state_dict().items()}
+    each = [
+        loss_by_numpy(state, drawn["clips"][n], drawn["visible"][n].tolist(), drawn["hidden"][n].tolist())
+        for n in range(2)
+    ]
+    assert net(drawn)["loss"].item() == pytest.approx(sum(each) / 2, rel=1e-4)
+
+
+def test_the_mask_is_the_same_at_all_times(net):
+    visible, hidden = net.tokens(batch())
+    assert torch.equal(visible[:, 4:], visible[:, :4] + 16)
+    assert torch.equal(hidden[:, 12:], hidden[:, :12] + 16)
+    assert torch.equal(torch.cat([visible, hidden], 1).sort(1).values, torch.arange(32).expand(2, -1))
+
+
+def test_hidden_pixels_change_the_target_and_not_the_prediction(net):
+    drawn = batch(1)
+    visible, hidden = net.tokens(drawn)
+    cubes = to_cubes(drawn["clips"], (2, 8, 8))
+    changed = cubes.clone()
+    changed[0, hidden[0]] = torch.randn_like(changed[0, hidden[0]])
+    before = net.reconstruct(drawn["clips"], visible, hidden)
+    assert torch.equal(net.reconstruct(from_cubes(changed, GRID, (2, 8, 8)), visible, hidden), before)
+
+
+def test_explained_is_0_for_gray_1_for_the_clip_and_chance_for_the_best_constant(net, monkeypatch):
+    drawn = batch(3)
+    _, hidden = net.tokens(drawn)
+    target, _, _ = net.targets(drawn["clips"], hidden)
+    # The best constant by least squares on a column of ones.
+    flat = target.flatten(2).flatten(0, 1).double()
+    best = (
+        torch.linalg.lstsq(torch.ones(len(flat), 1, dtype=torch.float64), flat).solution.float().unflatten(1, (-1, 3))
+    )
+    for prediction, explained in ((torch.zeros_like(target), 0.0), (target, 1.0), (best.expand_as(target), None)):
+        monkeypatch.setattr(net, "reconstruct", lambda *_, prediction=prediction: prediction)
+        result = net(drawn)
+        expected = result["chance"].item() if explained is None else explained
+        assert result["explained"].item() == pytest.approx(expected, abs=1e-5)
+    assert 0 < result["chance"] < 0.05
+
+
+def test_gradient_reaches_every_parameter_and_only_the_loss_has_one(net):
+    result = net(batch())
+    assert [name for name, value in result.items() if value.requires_grad] == ["loss"]
+    result["loss"].backward()
+    assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_it_learns_a_batch_by_heart(net):
+    drawn = batch() | {"clips": torch.randn(2, 3, 1, 1, 32).expand(-1, -1, 4, 32, -1)}  # vertical stripes
+    assert train_on(drawn, net, steps=150)["explained"] > 0.5
+
+
+def test_norms_biases_and_the_mask_token_do_not_decay(net):
+    optimizer = make_optimizer(net, Optim(name="adamw", decay_norms_and_biases=False))
+    still = {id(p) for group in optimizer.param_groups if group.get("weight_decay") == 0 for p in group["params"]}
+    names = {name for name, parameter in net.named_parameters() if id(parameter) in still}
+    assert names == {
+        name
+        for name, _ in net.named_parameters()
+        if name.endswith("bias") or name == "mask_token" or "norm" in name or ".ln_" in name
+    }
+
+
+def test_sizes_are_those_of_the_published_decoder():
+    """4 blocks of 384 channels, each of 12 C^2 weights and 13 C norms and biases, those of the keys included."""
+    with torch.device("meta"):
+        schema = batch_schema(PlanConfig())
+        net = build("vit_b16", schema, Config())
+    encoder, c = sum(p.numel() for p in net.backbone.parameters()), 384
+    decoder = 4 * (12 * c**2 + 13 * c) + 2 * c + 1536 * c + 1536
+    assert sum(p.numel() for p in net.parameters()) == encoder + 2 * 768 + 768 * c + c + decoder
+
+
+def test_pictures_keep_what_is_visible_and_show_the_prediction_in_its_place(net, monkeypatch):
+    drawn = batch()
+    visible, hidden = net.tokens(drawn)
+    target, _, _ = net.targets(drawn["clips"], hidden)
+    monkeypatch.setattr(net, "reconstruct", lambda *_: target)
+    shown = net.picture(drawn)
+    assert list(shown) == ["clip", "what the encoder sees", "prediction"]
+    torch.testing.assert_close(shown["prediction"], shown["clip"])
+    cubes = {name: to_cubes(clips, (2, 8, 8)) for name, clips in shown.items()}
+    for sample in range(2):
+        assert (cubes["what the encoder sees"][sample, hidden[sample]] == 0.5).all()
+        seen = cubes["clip"][sample, visible[sample]]
+        assert torch.equal(cubes["what the encoder sees"][sample, visible[sample]], seen)
+
+
+def test_other_tasks_show_nothing():
+    assert Pretext().picture(batch()) == {}
+
+
+@pytest.mark.parametrize(
+    ("backbone", "plan", "message"),
+    [
+        ("r3d_tiny", PlanConfig(), "r3d_tiny has none: choose vit_s16"),
+        ("vit_tiny", PlanConfig(), "plan.patch = 16 pixels, the tubelets of vit_tiny are of 8: set plan.patch=8"),
+        ("vit_b16", PlanConfig(patch=8), "plan.patch = 8 pixels, .* vit_b16 are of 16"),
+        ("vit_b16", PlanConfig(num_frames=15), "15 frames .* plan.num_frames to a multiple of 2, such as 14"),
+        ("vit_s17", PlanConfig(), "vit_s17"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_the_way_out(backbone, plan, message):
+    with torch.device("meta"), pytest.raises(UserError, match=message):
+        build(backbone, batch_schema(plan), Config())
+
+
+@pytest.mark.parametrize("changes", [{"decoder_width": 25}, {"decoder_heads": 5}, {"decoder_depth": 0}])
+def test_decoders_that_there_cannot_be_are_refused(changes):
+    with pytest.raises(ValueError, match="decoder_"):
+        Config(**changes)

@@ -1,0 +1,160 @@
+"""Vision transformers: sizes of the published networks, positions by loops, and which tokens see which."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torchvision.ops import StochasticDepth
+
+from configs.errors import UserError
+from nets.backbones import create
+from nets.backbones.vit import ViT, sinusoids
+
+CPU = torch.device("cpu")
+
+
+def tiny(**changes) -> ViT:
+    return ViT(**({"width": 24, "depth": 2, "heads": 3, "patch": 8} | changes)).eval()
+
+
+def clips(count=2, *, frames=4, side=16) -> torch.Tensor:
+    return torch.randn(count, 3, frames, side, side)
+
+
+def parameters_of_videomae(width: int, depth: int, cube: int = 2 * 16 * 16 * 3) -> int:
+    """The published network: no bias of the keys, and of the queries and values one each."""
+    norms, attention = 4 * width, 3 * width**2 + 2 * width + width**2 + width
+    mlp = 4 * width**2 + 4 * width + 4 * width**2 + width
+    return cube * width + width + depth * (norms + attention + mlp)
+
+
+@pytest.mark.parametrize(("name", "width", "millions"), [("vit_s16", 384, 22), ("vit_b16", 768, 86)])
+def test_parameters_are_those_of_the_paper_and_the_biases_of_keys(name, width, millions):
+    with torch.device("meta"):
+        count = sum(parameter.numel() for parameter in create(name).parameters())
+    assert count == parameters_of_videomae(width, 12) + 12 * width
+    assert round(count / 1e6) == millions
+
+
+@pytest.mark.parametrize(
+    ("name", "clip", "grid"), [("vit_b16", (16, 224, 224), (8, 14, 14)), ("vit_tiny", (8, 64, 48), (4, 8, 6))]
+)
+def test_features_have_the_grid_of_the_tubelets(name, clip, grid):
+    with torch.device("meta"):
+        backbone = create(name)
+        features = backbone(torch.empty(2, 3, *clip))
+    assert features.shape == (2, backbone.out_channels, *grid)
+    assert tuple(n * s for n, s in zip(grid, backbone.stride, strict=True)) == clip
+
+
+def test_positions_are_sines_and_cosines_of_the_token_number():
+    table = sinusoids(50, 6, CPU)
+    for token in range(50):
+        for channel in range(6):
+            angle = token / 10000 ** (2 * (channel // 2) / 6)
+            assert table[token, channel] == pytest.approx(math.cos(angle) if channel % 2 else math.sin(angle), abs=1e-6)
+
+
+def test_all_tokens_kept_are_the_feature_map():
+    backbone, seen = tiny(), clips()
+    everything = torch.arange(8).expand(2, -1)
+    features = backbone(seen).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(backbone.encode(seen, everything), features)
+    torch.testing.assert_close(backbone.encode(seen, everything.flip(1)), features.flip(1))
+
+
+def test_a_token_stands_where_its_tubelet_does():
+    backbone = tiny(depth=0)
+    patch, bias = backbone.patch_embed.weight.flatten(1), backbone.patch_embed.bias
+    assert bias is not None
+    seen = clips(1, frames=6, side=24)
+    features = backbone(seen)
+    for number, (t, h, w) in enumerate((t, h, w) for t in range(3) for h in range(3) for w in range(3)):
+        cube = seen[0, :, 2 * t : 2 * t + 2, 8 * h : 8 * h + 8, 8 * w : 8 * w + 8].flatten()
+        expected = patch @ cube + bias + sinusoids(27, 24, CPU)[number]
+        torch.testing.assert_close(features[0, :, t, h, w], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_kept_tokens_see_each_other_and_nothing_else():
+    backbone, seen, kept = tiny(), clips(1), torch.tensor([[0, 3, 5]])
+    before = backbone.encode(seen, kept)
+    hidden, visible = seen.clone(), seen.clone()
+    hidden[:, :, :2, :8, 8:] += 1  # tubelet 1
+    visible[:, :, 2:, :8, 8:] += 1  # tubelet 5
+    assert torch.equal(backbone.encode(hidden, kept), before)
+    assert (backbone.encode(visible, kept) - before).abs().amax(2).min() > 1e-4
+
+
+def test_drop_path_rises_over_the_blocks_and_acts_in_training_alone():
+    backbone, seen = tiny(depth=3), clips()
+    before = backbone(seen)
+    backbone.set_drop_path(1.0)
+    branches = [module.p for module in backbone.modules() if isinstance(module, StochasticDepth)]
+    assert branches == [0.0, 0.0, 0.5, 0.5, 1.0, 1.0]
+    assert torch.equal(backbone(seen), before)
+    two = tiny(depth=2)
+    two.set_drop_path(1.0)
+    first = tiny(depth=1)
+    first.load_state_dict({key: value for key, value in two.state_dict().items() if not key.startswith("blocks.1")})
+    torch.testing.assert_close(two.train()(seen), first(seen))
+
+
+def test_dropping_half_of_the_branches_keeps_their_mean():
+    """The first block drops nothing, so that the second one's branch is what is dropped or doubled, clip by clip."""
+    backbone = tiny(depth=2).train()
+    seen = clips(1).expand(400, -1, -1, -1, -1)
+    with torch.no_grad():
+        kept = backbone(seen[:1])
+        backbone.set_drop_path(0.5)
+        dropped = backbone(seen)
+    assert len(dropped.flatten(1).unique(dim=0)) == 4  # attention and MLP, each dropped or not
+    assert not torch.allclose(dropped.mean(0), dropped[0])
+    assert kept.shape[1:] == dropped.shape[1:]
+
+
+def test_layers_hold_every_parameter_once_from_the_input_on():
+    backbone = tiny()
+    layers = backbone.layers()
+    assert layers == [["patch_embed"], ["blocks.0"], ["blocks.1"]]
+    for name, _ in backbone.named_parameters():
+        assert sum(name.startswith(f"{part}.") for layer in layers for part in layer) == 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((5, 16, 16), "a clip of 5 frames .* tubelets of 2: set plan.num_frames to a multiple of 2, such as 4"),
+        ((4, 20, 20), "a clip of 20 rows .* tubelets of 8: set plan.size to a multiple of 8, such as 16"),
+        ((4, 16, 20), "a clip of 20 columns"),
+        ((1, 16, 16), "such as 2"),
+    ],
+)
+def test_a_clip_that_does_not_divide_is_refused_with_the_way_out(shape, message):
+    with pytest.raises(UserError, match=message):
+        tiny()(torch.randn(1, 3, *shape))
+
+
+@pytest.mark.slow
+def test_it_compiles_in_one_graph_with_drop_path():
+    backbone, seen = tiny().train(), clips()
+    backbone.set_drop_path(0.5)
+    compiled = torch.compile(backbone, backend="eager", fullgraph=True)
+    torch.manual_seed(1)
+    there = compiled(seen)
+    torch.manual_seed(1)
+    torch.testing.assert_close(there, backbone(seen))
+
+
+def test_weights_begin_as_the_originals():
+    """Xavier's uniform distribution: the bound is sqrt(6 / (in + out)), that of q, k and v as one matrix."""
+    block = tiny(width=48).blocks[0]
+    weights = {name: value for name, value in block.named_parameters() if value.ndim == 2}
+    assert len(weights) == 4
+    for weight in weights.values():
+        bound = math.sqrt(6 / sum(weight.shape))
+        assert 0.97 * bound < weight.abs().max() <= bound
+    biases = [value for name, value in block.named_parameters() if name.endswith("bias")]
+    assert len(biases) == 6
+    assert not any(bias.any() for bias in biases)
+    assert all(norm.eps == 1e-6 for norm in block.modules() if isinstance(norm, nn.LayerNorm))

@@ -1,0 +1,179 @@
+"""Import of checkpoints of VideoMAE's code, against its arithmetic (arXiv 2203.12602) on the original's own keys."""
+
+import math
+from collections.abc import Mapping
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from configs.errors import UserError
+from configs.recipes import names
+from nets.classifier import Classifier
+from nets.tasks.videomae import VideoMAE
+from tests.helpers.originals import linear, random_state
+from trainers.commands import import_checkpoint
+from trainers.weights import read
+from trainers.weights.imports import network, videomae
+
+pytestmark = pytest.mark.slow
+
+WIDTHS = {"s": (384, 192), "b": (768, 384)}
+TOKENS = 8  # of a clip of 4 x 32 x 32
+
+
+def block_shapes(name: str, c: int) -> dict[str, list[int]]:
+    return {
+        f"{name}.norm1.weight": [c],
+        f"{name}.norm1.bias": [c],
+        f"{name}.attn.q_bias": [c],
+        f"{name}.attn.v_bias": [c],
+        f"{name}.attn.qkv.weight": [3 * c, c],
+        f"{name}.attn.proj.weight": [c, c],
+        f"{name}.attn.proj.bias": [c],
+        f"{name}.norm2.weight": [c],
+        f"{name}.norm2.bias": [c],
+        f"{name}.mlp.fc1.weight": [4 * c, c],
+        f"{name}.mlp.fc1.bias": [4 * c],
+        f"{name}.mlp.fc2.weight": [c, 4 * c],
+        f"{name}.mlp.fc2.bias": [c],
+    }
+
+
+def encoder_shapes(prefix: str, c: int) -> dict[str, list[int]]:
+    shapes = {f"{prefix}patch_embed.proj.weight": [c, 3, 2, 16, 16], f"{prefix}patch_embed.proj.bias": [c]}
+    for number in range(12):
+        shapes |= block_shapes(f"{prefix}blocks.{number}", c)
+    return shapes
+
+
+def norm_shapes(name: str, c: int) -> dict[str, list[int]]:
+    return {f"{name}.weight": [c], f"{name}.bias": [c]}
+
+
+def pretraining(size: str, depth: int = 4) -> dict[str, Tensor]:
+    c, d = WIDTHS[size]
+    shapes = {"mask_token": [1, 1, d]} | encoder_shapes("encoder.", c) | norm_shapes("encoder.norm", c)
+    for number in range(depth):
+        shapes |= block_shapes(f"decoder.blocks.{number}", d)
+    shapes |= norm_shapes("decoder.norm", d) | {"decoder.head.weight": [1536, d], "decoder.head.bias": [1536]}
+    return random_state(shapes | {"encoder_to_decoder.weight": [d, c]})
+
+
+def classifier(size: str, classes: int) -> dict[str, Tensor]:
+    c, _ = WIDTHS[size]
+    shapes = encoder_shapes("", c) | norm_shapes("fc_norm", c)
+    return random_state(shapes | {"head.weight": [classes, c], "head.bias": [classes]})
+
+
+def positions(tokens: int, width: int) -> Tensor:
+    angles = [[token / 10000 ** (2 * (c // 2) / width) for c in range(width)] for token in range(tokens)]
+    return torch.tensor([[math.cos(a) if c % 2 else math.sin(a) for c, a in enumerate(row)] for row in angles])
+
+
+def normed(state: Mapping[str, Tensor], key: str, x: Tensor) -> Tensor:
+    return F.layer_norm(x, x.shape[-1:], state[f"{key}.weight"], state[f"{key}.bias"], eps=1e-6)
+
+
+def block(state: Mapping[str, Tensor], key: str, x: Tensor) -> Tensor:
+    """Pre-norm, heads of 64 channels, no bias of the keys."""
+    q_bias, v_bias = state[f"{key}.attn.q_bias"], state[f"{key}.attn.v_bias"]
+    bias = torch.cat([q_bias, torch.zeros_like(q_bias), v_bias])
+    qkv = F.linear(normed(state, f"{key}.norm1", x), state[f"{key}.attn.qkv.weight"], bias)
+    q, k, v = (part.unflatten(-1, (-1, 64)).transpose(1, 2) for part in qkv.chunk(3, dim=-1))
+    weights = (q @ k.transpose(-1, -2) / 8).softmax(-1)
+    x = x + linear(state, f"{key}.attn.proj", (weights @ v).transpose(1, 2).flatten(2))
+    hidden = F.gelu(linear(state, f"{key}.mlp.fc1", normed(state, f"{key}.norm2", x)))
+    return x + linear(state, f"{key}.mlp.fc2", hidden)
+
+
+def embedded(state: Mapping[str, Tensor], prefix: str, clips: Tensor) -> Tensor:
+    weight, bias = (state[f"{prefix}patch_embed.proj.{name}"] for name in ("weight", "bias"))
+    tokens = F.conv3d(clips, weight, bias, stride=(2, 16, 16)).flatten(2).transpose(1, 2)
+    return tokens + positions(TOKENS, tokens.shape[2])
+
+
+def predicted(state: Mapping[str, Tensor], clips: Tensor, mask: Tensor) -> Tensor:
+    """Encode what is not masked (all clips alike here), decode it with mask tokens behind it, predict the latter."""
+    x = embedded(state, "encoder.", clips)[:, ~mask]
+    for number in range(12):
+        x = block(state, f"encoder.blocks.{number}", x)
+    x = normed(state, "encoder.norm", x) @ state["encoder_to_decoder.weight"].T
+    places = positions(TOKENS, x.shape[2])
+    masked = (state["mask_token"] + places[mask]).expand(len(x), -1, -1)
+    x = torch.cat([x + places[~mask], masked], 1)
+    for number in range(4):
+        x = block(state, f"decoder.blocks.{number}", x)
+    return linear(state, "decoder.head", normed(state, "decoder.norm", x[:, -int(mask.sum()) :]))
+
+
+def random_clips() -> Tensor:
+    return torch.randn(2, 3, 4, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", WIDTHS)
+def test_a_pretraining_checkpoint_predicts_what_the_original_does(size):
+    state, clips = pretraining(size), random_clips()
+    imported = videomae.convert(state)
+    assert imported.config.backbone == f"vit_{size}16"
+    assert imported.used.keys() == state.keys()
+    assert not imported.left
+    net = network(imported)
+    assert isinstance(net, VideoMAE)
+    mask = torch.tensor([True, False, True, True] * 2)
+    batch = {"clips": clips, "visible": torch.tensor([[1]] * 2), "hidden": torch.tensor([[0, 2, 3]] * 2)}
+    ours, theirs = net.reconstruct(clips, *net.tokens(batch)).flatten(2), predicted(state, clips, mask)
+    assert theirs.std() > 0.1
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_a_file_becomes_a_checkpoint_that_a_run_can_start_from(tmp_path, capsys):
+    torch.save({"model": pretraining("s"), "epoch": 1600}, tmp_path / "original.pth")
+    import_checkpoint.main([str(tmp_path / "original.pth"), "--from", "videomae", "--out", str(tmp_path / "ours.pt")])
+    out = capsys.readouterr().out
+    assert "left" not in out
+    assert "recipe: configs/videomae/vit_s16_kinetics.yaml\n" in out
+    weights = read(tmp_path / "ours.pt")
+    assert (weights.backbone, weights.origin, weights.clip["num_frames"]) == ("vit_s16", "videomae", 16)
+
+
+def test_a_decoder_of_another_depth_changes_the_recipe():
+    assert videomae.convert(pretraining("s", depth=2)).changes == ("net.decoder_depth=2",)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("size", "classes", "recipe"),
+    [("b", 400, "kinetics"), ("b", 101, "ucf101"), ("b", 51, "hmdb51"), ("s", 400, "kinetics")],
+)
+def test_a_classifier_computes_the_originals_logits(size, classes, recipe):
+    state, clips = classifier(size, classes), random_clips()
+    imported = videomae.convert(state)
+    assert imported.recipe == f"recognition/videomae_vit_{size}16_{recipe}.yaml"
+    assert imported.used.keys() == state.keys()
+    if imported.recipe.removesuffix(".yaml") not in names():
+        pytest.skip("its recipe is not there yet")
+    x = embedded(state, "", clips)
+    for number in range(12):
+        x = block(state, f"blocks.{number}", x)
+    theirs = linear(state, "head", normed(state, "fc_norm", x.mean(1)))
+    net = network(imported)
+    assert isinstance(net, Classifier)
+    torch.testing.assert_close(net.logits(clips), theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_what_is_no_checkpoint_of_videomae_is_refused():
+    for state in ({"stem.0.weight": torch.zeros(1)}, encoder_only()):
+        with pytest.raises(UserError, match="not a checkpoint of VideoMAE's code"):
+            videomae.convert(state)
+    with pytest.raises(UserError, match=r"1 keys have no counterpart here: encoder\.cls_token"):
+        videomae.convert(pretraining("s") | {"encoder.cls_token": torch.zeros(1)})
+    large = {"patch_embed.proj.weight": torch.zeros(1024, 3, 2, 16, 16), "head.weight": torch.zeros(400, 1024)}
+    with pytest.raises(UserError, match="1024 channels; there are ViT-S with 384 and ViT-B with 768"):
+        videomae.convert(large)
+
+
+def encoder_only() -> dict[str, Tensor]:
+    return {key: value for key, value in pretraining("s").items() if key.startswith("encoder.")}
