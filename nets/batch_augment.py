@@ -57,7 +57,12 @@ class Erase(nn.Module):
 
     def __init__(self, prob: float) -> None:
         super().__init__()
-        self.erase = v2.RandomErasing(prob, scale=(0.02, 1 / 3), ratio=(0.3, 1 / 0.3), value="random")
+        self.erase = v2.RandomErasing(
+            prob,
+            scale=(0.02, 1 / 3),
+            ratio=(0.3, 1 / 0.3),
+            value="random",  # type: ignore[arg-type]  # documented, but not in its annotation
+        )
 
     def forward(self, clips_BCTHW: Tensor) -> Tensor:
         # As pictures of C * T channels: torchvision draws one noise for all frames of a video.
@@ -101,7 +106,7 @@ class BatchAugment(nn.Module):
         self.each = nn.Sequential(*rand_aug, *([Erase(erase_prob)] if erase_prob else []))
         self.mix = Mix(mixup=mixup, cutmix=cutmix, classes=classes) if mixup or cutmix else None
 
-    @torch.compiler.disable  # draws on the host, anew for each clip
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # draws on the host, anew for each clip
     @torch.no_grad()
     def forward(self, clips_BCTHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the clips, and the shares of the classes (B, classes) where they are mixed."""
