@@ -98,6 +98,10 @@ class Optim:
     lr_factors: tuple[tuple[str, float], ...] = ()
     """Per module: [[backbone, 0.1]] gives parameters whose names begin with `backbone.` a tenth of the learning rate.
     The first match counts."""
+    layer_decay: float | None = None
+    """Layer-wise decay of the learning rate, as BEiT and VideoMAE finetune: the last layer of the backbone has this
+    share of the rate, each layer below it this share of the one above. The head and a final norm keep the full rate.
+    Multiplies lr_factors. null for none."""
 
     def __post_init__(self) -> None:
         require(self.lr > 0 and math.isfinite(self.lr), "lr", self.lr, "greater than 0")
@@ -108,6 +112,8 @@ class Optim:
             require(self.clip_norm > 0, "clip_norm", self.clip_norm, "greater than 0, or null for none")
         for part, factor in self.lr_factors:
             require(factor > 0, f"lr_factors of {part}", factor, "greater than 0")
+        if self.layer_decay is not None:
+            require(0 < self.layer_decay <= 1, "layer_decay", self.layer_decay, "above 0 and at most 1, or null")
 
 
 @dataclass(frozen=True, kw_only=True)
