@@ -98,6 +98,10 @@ class Optim:
     lr_factors: tuple[tuple[str, float], ...] = ()
     """Per module: [[backbone, 0.1]] gives parameters whose names begin with `backbone.` a tenth of the learning rate.
     The first match counts."""
+    layer_decay: float | None = None
+    """Layer-wise decay of the learning rate, as BEiT and VideoMAE finetune: the last layer of the backbone has this
+    share of the rate, each layer below it this share of the one above. The head and a final norm keep the full rate.
+    Multiplies lr_factors. null for none."""
 
     def __post_init__(self) -> None:
         require(self.lr > 0 and math.isfinite(self.lr), "lr", self.lr, "greater than 0")
@@ -108,6 +112,8 @@ class Optim:
             require(self.clip_norm > 0, "clip_norm", self.clip_norm, "greater than 0, or null for none")
         for part, factor in self.lr_factors:
             require(factor > 0, f"lr_factors of {part}", factor, "greater than 0")
+        if self.layer_decay is not None:
+            require(0 < self.layer_decay <= 1, "layer_decay", self.layer_decay, "above 0 and at most 1, or null")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,6 +192,9 @@ class Train:
     """Seconds after which a step that hangs ends the run, with the stacks of its processes. null waits for ever."""
     log_every: int = 10
     """Optimizer steps between lines of metrics.jsonl and of the loggers."""
+    online_probe: bool = False
+    """Log online_top1 of a linear classifier that learns beside the run, where the videos have classes, and rankme.
+    Nothing else of the run changes. It costs a forward pass of a clip a video, in the last micro-step of each step."""
     loggers: tuple[str, ...] = ("tensorboard",)
     """Where figures go besides metrics.jsonl: any of tensorboard, csv and wandb (Weights & Biases), or a class of
     another package: see trainers/engine/loggers.py."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from configs.errors import UserError, require
 from nets.backbones import Backbone
+from nets.batch_augment import BatchAugment, Normalization
 from nets.losses import classification
 from nets.tasks import Pretext
 
@@ -22,14 +23,39 @@ class Config:
     """Scale pooled features to unit length, as CSTP does, and CoCLR for its linear probe."""
     batch_norm: bool = False
     """Batch norm before the linear layer, as in CSTP, CPC with a Transformer, and CoCLR's linear probe."""
+    layer_norm: bool = False
+    """Layer norm before the linear layer, as VideoMAE finetunes."""
+    drop_path: float = 0.0
+    """Rate of stochastic depth of the backbone's last block; for vision transformers."""
     dropout: float = 0.5
     """Probability of dropping a pooled feature."""
     init: Literal["normal", "orthogonal"] = "normal"
     """Initial weights of the linear layer; its bias starts at 0."""
     init_std: float = 0.001
     """Standard deviation of `init: normal`."""
+    rand_augment: tuple[int, int] | None = None
+    """Training: operations that change a clip, and their magnitude from 0 to 30 (torchvision's RandAugment)."""
+    erase_prob: float = 0.0
+    """Training: probability that a box of the clip becomes noise."""
+    mixup: float = 0.0
+    """Training: blend clips in pairs, by shares from Beta(mixup, mixup). 0 for none."""
+    cutmix: float = 0.0
+    """Training: paste a box of another clip, of areas from Beta(cutmix, cutmix). 0 for none. With mixup, each batch has
+    one of both."""
+    label_smoothing: float = 0.0
+    """Share of the label that is spread over all classes."""
 
     def __post_init__(self) -> None:
+        require(not (self.batch_norm and self.layer_norm), "layer_norm", True, "false where batch_norm is true")
+        for key in ("drop_path", "label_smoothing"):
+            require(0 <= getattr(self, key) < 1, key, getattr(self, key), "at least 0 and below 1")
+        require(0 <= self.erase_prob <= 1, "erase_prob", self.erase_prob, "from 0 to 1")
+        for key in ("mixup", "cutmix"):
+            require(getattr(self, key) >= 0, key, getattr(self, key), "0 or more")
+        if self.rand_augment is not None:
+            ops, magnitude = self.rand_augment
+            fits = ops >= 1 and 0 <= magnitude <= 30
+            require(fits, "rand_augment", list(self.rand_augment), "[operations, magnitude], at least 1 and 0 to 30")
         require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
         require(self.init_std >= 0, "init_std", self.init_std, "0 or more")
 
@@ -37,14 +63,23 @@ class Config:
 class Classifier(Pretext):
     """Classify clips.
 
-    Layers in order: global average pooling, L2 and batch normalization where enabled, dropout, linear.
+    Layers in order: global average pooling, L2 and batch or layer normalization where enabled, dropout, linear.
     """
 
-    def __init__(self, backbone: Backbone, classes: int, cfg: Config) -> None:
+    def __init__(
+        self, backbone: Backbone, classes: int, cfg: Config, *, normalization: Normalization | None = None
+    ) -> None:
+        """Build the classifier around a backbone. `normalization` is that of its clips, for `rand_augment`."""
         super().__init__()
         self.backbone = backbone
+        if cfg.drop_path:
+            backbone.set_drop_path(cfg.drop_path)
         self.l2_norm, self.frozen = cfg.l2_norm, False
-        self.norm = nn.BatchNorm1d(backbone.out_channels) if cfg.batch_norm else nn.Identity()
+        self.norm: nn.Module = nn.Identity()
+        if cfg.batch_norm:
+            self.norm = nn.BatchNorm1d(backbone.out_channels)
+        elif cfg.layer_norm:
+            self.norm = nn.LayerNorm(backbone.out_channels, eps=1e-6)
         self.dropout = nn.Dropout(cfg.dropout)
         self.linear = nn.Linear(backbone.out_channels, classes)
         if cfg.init == "orthogonal":
@@ -52,11 +87,26 @@ class Classifier(Pretext):
         else:
             nn.init.normal_(self.linear.weight, std=cfg.init_std)
         nn.init.zeros_(self.linear.bias)
+        self.augment = None
+        if cfg.rand_augment or cfg.erase_prob or cfg.mixup or cfg.cutmix:
+            self.augment = BatchAugment(
+                rand_augment=cfg.rand_augment,
+                erase_prob=cfg.erase_prob,
+                mixup=cfg.mixup,
+                cutmix=cfg.cutmix,
+                classes=classes,
+                normalization=normalization,
+            )
+        self.label_smoothing = cfg.label_smoothing
 
     def check_batch(self, per_rank: int, ranks: int) -> None:
-        if per_rank < 2 and not isinstance(self.norm, nn.Identity):
+        needs = {
+            "net.batch_norm": isinstance(self.norm, nn.BatchNorm1d),
+            "net.mixup or net.cutmix": self.augment is not None and self.augment.mix is not None,
+        }
+        for key in (key for key, needed in needs.items() if needed and per_rank < 2):
             raise UserError(
-                f"net.batch_norm needs at least 2 videos in each batch of a rank, not {per_rank}: "
+                f"{key} needs at least 2 videos in each batch of a rank, not {per_rank}: "
                 "raise train.global_batch, or lower train.accumulate or the number of ranks"
             )
 
@@ -81,5 +131,16 @@ class Classifier(Pretext):
         return logits_BN
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Map `clips` (B, 3, T, H, W) and `labels` (B,) to the scalars of `classification`."""
-        return classification(self.logits(batch["clips"]), batch["labels"])
+        """Map `clips` (B, 3, T, H, W) and `labels` (B,) to the scalars of `classification`.
+
+        Clips may be (B, R, 3, T, H, W): R of each video. What is augmented is so in training only; the accuracy counts
+        the true labels.
+        """
+        clips_BCTHW, labels_B = batch["clips"], batch["labels"]
+        if clips_BCTHW.ndim == 6:  # those of a video far apart: neighbors are mixed
+            labels_B = labels_B.repeat(clips_BCTHW.shape[1])
+            clips_BCTHW = clips_BCTHW.transpose(0, 1).flatten(0, 1)
+        shares_BN = None
+        if self.training and self.augment is not None:
+            clips_BCTHW, shares_BN = self.augment(clips_BCTHW, labels_B)
+        return classification(self.logits(clips_BCTHW), labels_B, shares_BN, smoothing=self.label_smoothing)

@@ -15,10 +15,18 @@ def top1(logits_NK: Tensor, labels_N: Tensor) -> Tensor:
     return (logits_NK.argmax(1) == labels_N).float().mean()
 
 
-def classification(logits_NK: Tensor, labels_N: Tensor) -> dict[str, Tensor]:
-    """Compute the cross-entropy `loss`, its `accuracy`, and `chance`, the accuracy of guessing."""
+def classification(
+    logits_NK: Tensor, labels_N: Tensor, shares_NK: Tensor | None = None, *, smoothing: float = 0.0
+) -> dict[str, Tensor]:
+    """Compute the cross-entropy `loss`, the `accuracy`, and `chance`, the accuracy of guessing.
+
+    Args:
+        shares_NK: what the loss compares with instead of the labels: the share of each class, rows that sum to 1.
+        smoothing: share of the labels that is spread over all classes.
+    """
+    wanted = labels_N if shares_NK is None else shares_NK
     return {
-        "loss": F.cross_entropy(logits_NK.float(), labels_N),
+        "loss": F.cross_entropy(logits_NK.float(), wanted, label_smoothing=smoothing),
         "accuracy": top1(logits_NK, labels_N),
         "chance": labels_N.new_tensor(1 / logits_NK.shape[1], dtype=torch.float32),
     }

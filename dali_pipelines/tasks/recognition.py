@@ -95,6 +95,9 @@ class Config:
     changes of color instead, each with a probability of 0.2."""
     jitter_prob: float = 0.3
     """Training: probability of that ColorJitter, drawn for the clip."""
+    repeats: int = 1
+    """Training: views of the clip, R, each with a crop and colors of its own; decoded once (repeated augmentation,
+    arXiv 1901.09335). The network gets R clips for each video of train.global_batch."""
     reference: Reference = field(default_factory=Reference)
     """The original's flaws, each off unless named."""
     test: Test = field(default_factory=Test)
@@ -102,7 +105,7 @@ class Config:
 
     def __post_init__(self) -> None:
         check_view(size=self.size, short_sides=self.short_sides, flip_prob=self.flip_prob)
-        for key in ("num_frames", "stride"):
+        for key in ("num_frames", "stride", "repeats"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
         require(self.normalization in NORMALIZATIONS, "normalization", self.normalization, " or ".join(NORMALIZATIONS))
         if self.area is not None:
@@ -115,10 +118,12 @@ class Config:
 def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
     """Draw the arrays of one sample, as in `Task.plan_schema`. A video shorter than the span repeats its last frame."""
     frames = random_clip(video.num_frames, rng, length=cfg.num_frames, strides=(cfg.stride,), jitter=False)
+    drawn = [(_draw_crop(video, rng, cfg), _draw_colors(rng, cfg)) for _ in range(cfg.repeats)]
+    crops = [crop for crop, _ in drawn]
     return {
-        "frames": frames,
-        **_draw_crop(video, rng, cfg),
-        **Recolor.arrays([_draw_colors(rng, cfg)] * cfg.num_frames),
+        "frames": np.tile(frames, cfg.repeats),
+        **{name: np.concatenate([crop[name] for crop in crops]) for name in crops[0]},
+        **Recolor.arrays([colors for _, colors in drawn for _ in range(cfg.num_frames)]),
         "labels": np.array(video.label, np.int64),
     }
 
@@ -144,17 +149,18 @@ def _draw_colors(rng: np.random.Generator, cfg: Config) -> ColorMap:
 
 
 def program(cfg: Config) -> Program:
-    """Return what is done to the clip."""
+    """Return what is done to the clip, for each of its views."""
     crop = (CropResize if cfg.area is None else CropBox)(cfg.size, cubic=cfg.scaling == "bicubic")
-    return consecutive_views([cfg.num_frames], crop, Recolor(), normalization=cfg.normalization)
+    return consecutive_views([cfg.num_frames] * cfg.repeats, crop, Recolor(), normalization=cfg.normalization)
 
 
 def batch_schema(cfg: Config) -> Schema:
-    """Return what the network gets, shape and dtype per sample."""
-    return {"clips": ((3, cfg.num_frames, cfg.size, cfg.size), "float32"), "labels": ((), "int64")}
+    """Return what the network gets, shape and dtype per sample: a clip, or R of them, and its class."""
+    views = (cfg.repeats,) * (cfg.repeats > 1)
+    return {"clips": ((*views, 3, cfg.num_frames, cfg.size, cfg.size), "float32"), "labels": ((), "int64")}
 
 
 def annotate(plan: dict[str, np.ndarray], cfg: Config) -> Annotations:
     """Say which frames the clip has."""
     frames = plan["frames"]
-    return Annotations([f"frames {frames[0]} to {frames[-1]}"])
+    return Annotations([f"frames {frames[0]} to {frames[-1]}"] * cfg.repeats)

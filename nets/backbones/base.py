@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from configs.errors import UserError
+
 Stride = tuple[int, int, int]  # (time, height, width)
 
 
@@ -22,6 +24,20 @@ class Backbone(nn.Module):
         for stage in self.children():
             features = stage(features)
         return features
+
+    def layers(self) -> list[list[str]]:
+        """List the layers from the input on, each as the names of its modules and parameters.
+
+        `optim.layer_decay` goes by them. A backbone without such an order has none.
+        """
+        return []
+
+    def set_drop_path(self, rate: float) -> None:
+        """Set the rate of stochastic depth; UserError where no block can be skipped."""
+        raise UserError(
+            f"net.drop_path = {rate}: {type(self).__name__} has no stochastic depth; set it to 0 or choose a backbone "
+            "with a set_drop_path of its own, such as a vision transformer"
+        )
 
     if TYPE_CHECKING:  # nn.Module's returns Any
 

@@ -76,6 +76,9 @@ class ResNet3d(Backbone):
             if isinstance(module, nn.BatchNorm3d):
                 module.eps = eps
 
+    def layers(self) -> list[list[str]]:
+        return [[name] for name, _ in self.named_children()]
+
 
 class FactorizedConv(Conv2Plus1D):
     """torchvision's spatial, then temporal convolution, with a stride for each axis."""

@@ -30,7 +30,8 @@ class ViT(Backbone):
 
     def forward(self, clips_BCTHW: Tensor) -> Tensor:
         grid = self.grid(clips_BCTHW)
-        return self.encode(clips_BCTHW).transpose(1, 2).unflatten(2, grid)
+        features_BCTHW: Tensor = self.encode(clips_BCTHW).transpose(1, 2).unflatten(2, grid)
+        return features_BCTHW
 
     def encode(self, clips_BCTHW: Tensor, kept_BK: Tensor | None = None) -> Tensor:
         """Encode the tokens of a clip, (B, K, out_channels); what is not kept costs nothing after the embedding.
@@ -66,7 +67,9 @@ class ViT(Backbone):
     def set_drop_path(self, rate: float) -> None:
         """Drop the branches of blocks per clip in training, from probability 0 in the first block to `rate`."""
         for block, probability in zip(self.blocks, torch.linspace(0, rate, len(self.blocks)).tolist(), strict=True):
-            block.dropout.p = block.mlp[-1].p = probability
+            for branch in block.modules():
+                if isinstance(branch, StochasticDepth):
+                    branch.p = probability
 
     def layers(self) -> list[list[str]]:
         """List the names of the modules of each layer: the embedding, then each block."""
@@ -81,7 +84,7 @@ def encoder_blocks(width: int, depth: int, heads: int) -> nn.Sequential:
     blocks = nn.Sequential()
     for _ in range(depth):
         block = EncoderBlock(heads, width, 4 * width, dropout=0.0, attention_dropout=0.0)
-        block.dropout = StochasticDepth(0.0, "row")
+        block.add_module("dropout", StochasticDepth(0.0, "row"))  # in place of what drops single channels
         block.mlp.append(StochasticDepth(0.0, "row"))
         blocks.append(block)
     init_xavier(blocks)

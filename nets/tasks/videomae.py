@@ -116,7 +116,8 @@ class VideoMAE(Pretext):
         hidden_BMC = self.mask_token.to(visible_BVC) + places_NC[hidden_BM]
         decoded_BNC = self.decoder(torch.cat([visible_BVC + places_NC[visible_BV], hidden_BMC], dim=1))
         predicted_BMP: Tensor = self.predict(self.decoder_norm(decoded_BNC[:, visible_BV.shape[1] :]))
-        return predicted_BMP.unflatten(2, (-1, 3))
+        predicted_BMPC: Tensor = predicted_BMP.unflatten(2, (-1, 3))
+        return predicted_BMPC
 
     @torch.no_grad()
     def targets(self, clips_BCTHW: Tensor, kept_BK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -156,10 +157,12 @@ def to_cubes(clips_BCTHW: Tensor, size: Stride) -> Tensor:
     """Cut clips into cubes of (t, h, w) pixels, (B, N, t * h * w, C), in the order of the tokens."""
     t, h, w = size
     cut = clips_BCTHW.unflatten(4, (-1, w)).unflatten(3, (-1, h)).unflatten(2, (-1, t))
-    return cut.permute(0, 2, 4, 6, 3, 5, 7, 1).flatten(4, 6).flatten(1, 3)
+    cubes_BNPC: Tensor = cut.permute(0, 2, 4, 6, 3, 5, 7, 1).flatten(4, 6).flatten(1, 3)
+    return cubes_BNPC
 
 
 def from_cubes(cubes_BNPC: Tensor, grid: Stride, size: Stride) -> Tensor:
     """Put the cubes of `to_cubes` together again, a `grid` of them: (B, C, T, H, W)."""
     cut = cubes_BNPC.unflatten(2, size).unflatten(1, grid)
-    return cut.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
+    clips_BCTHW: Tensor = cut.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
+    return clips_BCTHW

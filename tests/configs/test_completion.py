@@ -41,7 +41,7 @@ def folder(tmp_path_factory):
     [
         ("clipfeed", "pre", {"prepare", "preview", "pretrain"}),
         ("clipfeed pretrain", "--wo", {"--work-dir"}),
-        ("clipfeed test --protocol", "", {"video", "retrieval", "linear", "knn"}),
+        ("clipfeed test --protocol", "", {"video", "retrieval", "linear", "knn", "attentive"}),
         ("clipfeed recipe", "vcop/", {name for name in NAMES if name.startswith("vcop/")}),
         ("clipfeed pretrain --config", "ctp", {name for name in NAMES if name.startswith("ctp/")} | {"ctp_mine.yaml"}),
     ],

@@ -59,9 +59,10 @@ class NetConfig:
 
 class Index:
     root = "nowhere"
-    class_names = ()
+    class_names = ("even", "odd")
     names = sources = fragments = Ragged.of_texts(f"class/video_{row:02d}" for row in range(VIDEOS))
-    labels = fps = init_sizes = np.zeros(VIDEOS)
+    labels = np.arange(VIDEOS) % 2
+    fps = init_sizes = np.zeros(VIDEOS)
     sizes_WH = np.zeros((VIDEOS, 2))
 
     def __init__(self, frames: int) -> None:
@@ -142,6 +143,7 @@ class Net(nets.tasks.Pretext):
         norm = nn.Identity() if cfg.plain else nn.BatchNorm3d(cfg.width)
         dropout = nn.Dropout(0.0 if cfg.plain else 0.5)
         self.backbone = nn.Sequential(nn.Conv3d(3, cfg.width, 3), norm, nn.ReLU())  # type: ignore[assignment]  # a fake
+        self.backbone.out_channels = cfg.width
         self.head = nn.Sequential(nn.Flatten(), dropout, nn.Linear(cfg.width * 2 * 6 * 6, 1))
 
     def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

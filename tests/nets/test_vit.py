@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torchvision.ops import StochasticDepth
 
 from configs.errors import UserError
 from nets.backbones import create
@@ -65,13 +66,13 @@ def test_all_tokens_kept_are_the_feature_map():
 
 def test_a_token_stands_where_its_tubelet_does():
     backbone = tiny(depth=0)
-    features = backbone(clips(1, frames=6, side=24))
-    patch = backbone.patch_embed.weight.flatten(1)
+    patch, bias = backbone.patch_embed.weight.flatten(1), backbone.patch_embed.bias
+    assert bias is not None
     seen = clips(1, frames=6, side=24)
     features = backbone(seen)
     for number, (t, h, w) in enumerate((t, h, w) for t in range(3) for h in range(3) for w in range(3)):
         cube = seen[0, :, 2 * t : 2 * t + 2, 8 * h : 8 * h + 8, 8 * w : 8 * w + 8].flatten()
-        expected = patch @ cube + backbone.patch_embed.bias + sinusoids(27, 24, CPU)[number]
+        expected = patch @ cube + bias + sinusoids(27, 24, CPU)[number]
         torch.testing.assert_close(features[0, :, t, h, w], expected, rtol=1e-4, atol=1e-5)
 
 
@@ -89,7 +90,8 @@ def test_drop_path_rises_over_the_blocks_and_acts_in_training_alone():
     backbone, seen = tiny(depth=3), clips()
     before = backbone(seen)
     backbone.set_drop_path(1.0)
-    assert [block.dropout.p for block in backbone.blocks] == [0.0, 0.5, 1.0]
+    branches = [module.p for module in backbone.modules() if isinstance(module, StochasticDepth)]
+    assert branches == [0.0, 0.0, 0.5, 0.5, 1.0, 1.0]
     assert torch.equal(backbone(seen), before)
     two = tiny(depth=2)
     two.set_drop_path(1.0)
@@ -134,13 +136,10 @@ def test_a_clip_that_does_not_divide_is_refused_with_the_way_out(shape, message)
 
 
 @pytest.mark.slow
-def test_it_exports_for_any_batch_and_compiles_in_one_graph():
-    backbone, seen = tiny(), clips(3)
-    batch = torch.export.Dim("batch", min=2)
-    program = torch.export.export(backbone, (clips(2),), dynamic_shapes=({0: batch},))
-    torch.testing.assert_close(program.module()(seen), backbone(seen), rtol=1e-4, atol=1e-5)
-    backbone.set_drop_path(0.1)
-    compiled = torch.compile(backbone.train(), backend="eager", fullgraph=True)
+def test_it_compiles_in_one_graph_with_drop_path():
+    backbone, seen = tiny().train(), clips()
+    backbone.set_drop_path(0.5)
+    compiled = torch.compile(backbone, backend="eager", fullgraph=True)
     torch.manual_seed(1)
     there = compiled(seen)
     torch.manual_seed(1)
@@ -149,8 +148,10 @@ def test_it_exports_for_any_batch_and_compiles_in_one_graph():
 
 def test_weights_begin_as_the_originals():
     """Xavier's uniform distribution: the bound is sqrt(6 / (in + out)), that of q, k and v as one matrix."""
-    (block, *_) = tiny(width=48).blocks
-    for weight in (block.self_attention.in_proj_weight, block.self_attention.out_proj.weight, block.mlp[0].weight):
+    block = tiny(width=48).blocks[0]
+    weights = {name: value for name, value in block.named_parameters() if value.ndim == 2}
+    assert len(weights) == 4
+    for weight in weights.values():
         bound = math.sqrt(6 / sum(weight.shape))
         assert 0.97 * bound < weight.abs().max() <= bound
     biases = [value for name, value in block.named_parameters() if name.endswith("bias")]

@@ -265,6 +265,20 @@ def test_share_0_trains_on_all_videos_and_does_not_validate(root, tmp_path):
     assert not (run / "checkpoints" / "best.pt").exists()
 
 
+def test_a_run_with_all_that_is_random_in_the_network_ends_in_two_parts_with_the_bits_of_one(root, tmp_path):
+    keys = ["backbone=tests.helpers.layered.Layered", "validation.share=0", "train.epochs=1", "plan.repeats=2"]
+    keys += ["optim.layer_decay=0.75", "net.layer_norm=true", "net.drop_path=0.5", "net.rand_augment=[2,21]"]
+    keys += ["net.erase_prob=0.5", "net.mixup=0.8", "net.cutmix=1.0", "net.label_smoothing=0.1", "optim.lr_factors=[]"]
+    modern = (*CONSTANT, *(word for key in keys for word in ("--set", key)))
+    whole = train(tmp_path, root, *modern, name="whole")
+    train(tmp_path, root, *modern, "--max-steps", 2, name="parts")
+    parts = train(tmp_path, root, *modern, name="parts")
+    ours, theirs = (read(run / "checkpoints" / "step_00000003.pt")["model"] for run in (parts, whole))
+    assert_same_weights(ours, theirs)
+    first = read(whole / "checkpoints" / "step_00000001.pt")["model"]
+    assert [name for name, value in first.items() if torch.equal(value, theirs[name])] == []
+
+
 def test_select_on_test_trains_on_all_and_validates_on_the_test_videos(root, tmp_path):
     on_test = (*CONSTANT, "--set", "train.epochs=1", "--set", "validation.reference.select_on_test=true")
     run = train(tmp_path, root, *on_test)

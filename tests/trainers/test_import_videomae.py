@@ -10,6 +10,7 @@ from torch import Tensor
 
 from configs.errors import UserError
 from configs.recipes import names
+from nets.classifier import Classifier
 from nets.tasks.videomae import VideoMAE
 from tests.helpers.originals import linear, random_state
 from trainers.commands import import_checkpoint
@@ -159,6 +160,7 @@ def test_a_classifier_computes_the_originals_logits(size, classes, recipe):
         x = block(state, f"blocks.{number}", x)
     theirs = linear(state, "head", normed(state, "fc_norm", x.mean(1)))
     net = network(imported)
+    assert isinstance(net, Classifier)
     torch.testing.assert_close(net.logits(clips), theirs, rtol=1e-3, atol=1e-4)
 
 

@@ -17,7 +17,7 @@ from trainers.weights.export import export
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize(("backbone", "frames"), [("r3d_tiny", 8), ("resnet_tiny_transformer", 4)])
+@pytest.mark.parametrize(("backbone", "frames"), [("r3d_tiny", 8), ("resnet_tiny_transformer", 4), ("vit_tiny", 4)])
 def test_a_program_of_torch_export_takes_any_batch(backbone, frames):
     torch.manual_seed(0)
     net, clips = create(backbone).eval(), torch.randn(5, 3, frames, 32, 32)

@@ -118,6 +118,7 @@ def test_the_picture_has_a_green_border_exactly_where_the_class_is_the_same(whol
         ("retrieval", (), "center"),
         ("linear", (), "center"),
         ("knn", (), "center"),
+        ("attentive", (), "center"),
         ("video", (), "ten"),
         ("retrieval", ("--crops", "three"), "three"),
         ("retrieval", ("--set", "plan.test.crops=ten"), "ten"),
@@ -204,7 +205,7 @@ def test_the_linear_probe_counts_unreadable_test_videos_as_wrong(vp9_store, tmp_
 @pytest.mark.parametrize("rank", [0, 1])
 def test_the_group_ends_before_rank_0_searches_or_fits_however_long_that_takes(monkeypatch, tmp_path, rank):
     happened = []
-    monkeypatch.setattr(protocols, "features_of_both", lambda *_: happened.append("features"))
+    monkeypatch.setattr(protocols, "features_of_both", lambda *_, **__: happened.append("features"))
     monkeypatch.setattr(Ranks, "end_group", lambda _: happened.append("group ended"))
 
     def alone(*_):
@@ -214,7 +215,7 @@ def test_the_group_ends_before_rank_0_searches_or_fits_however_long_that_takes(m
     for name in ("write_retrieval", "_write_probe"):
         monkeypatch.setattr(protocols, name, alone)
     ranks = Ranks(torch.device("cpu"), rank, world_size=2)
-    for protocol in (protocols.retrieval, protocols.linear, protocols.knn):
+    for protocol in (protocols.retrieval, protocols.linear, protocols.knn, protocols.attentive):
         happened.clear()
         assert protocol(None, None, ranks, tmp_path) == ("" if rank else "figures")  # type: ignore[arg-type]
         assert happened == ["features", "group ended"] + ["alone"] * (rank == 0)

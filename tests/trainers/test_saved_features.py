@@ -1,5 +1,6 @@
 """Saved features: read again where nothing changed, and never taken for those of something else."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from nets.backbones import create
 from tests.helpers.stores import make_store
 from tests.trainers.test_retrieval import ALONE, TEST, TRAIN, loaded, random_weights, recipe
 from trainers.engine import checkpoint
-from trainers.evaluation import protocols, saved_features
+from trainers.evaluation import attentive, protocols, saved_features
 from trainers.evaluation.features import extract
 from trainers.evaluation.saved_features import features_of_both, key
 from trainers.weights import Weights, clip_differences, read
@@ -77,6 +78,17 @@ def test_both_protocols_share_what_was_saved_and_find_the_same_again(start: Star
     for path in first.iterdir():
         assert path.read_bytes() == (second / path.name).read_bytes()
     assert "note: the features of 6 videos are those saved in " in capsys.readouterr().out
+
+
+def test_the_attentive_probe_measures_maps_of_the_same_videos_and_saves_none(start: Start, tmp_path, monkeypatch):
+    monkeypatch.setattr(attentive, "LEAST_STEPS", 30)
+    protocols.attentive(*start, ALONE, tmp_path / "out")
+    measured = json.loads((tmp_path / "out" / "attentive.json").read_text())
+    assert (measured["queries"], measured["gallery"], measured["sha256"]) == (4, 6, start[0].sha256)
+    assert measured["top1"] in (0, 0.25, 0.5, 0.75, 1)
+    assert not (tmp_path / "features").exists()
+    sets = features_of_both(*start, ALONE, tokens=True)
+    assert (sets.queries.values.ndim, sets.queries.names) == (3, TEST)
 
 
 def test_another_checkpoint_in_the_same_folder_has_features_of_its_own(start: Start, calls, tmp_path):

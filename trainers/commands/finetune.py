@@ -14,6 +14,7 @@ from configs.schema import Recognition
 from dali_pipelines.datasets.hold_out import hold_out
 from dali_pipelines.datasets.open import open_data
 from dali_pipelines.next_steps import after_finetune
+from dali_pipelines.pixels.normalize import NORMALIZATIONS
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.storage import exists
 from nets import backbones
@@ -73,7 +74,12 @@ def work(config: Recognition, ranks: Ranks, args: argparse.Namespace) -> Ending:
     loader = build_loader(config, ranks, index)
     try:
         torch.manual_seed(config.seed)
-        net = Classifier(backbones.create(config.backbone), len(index.class_names), config.net)
+        net = Classifier(
+            backbones.create(config.backbone),
+            len(index.class_names),
+            config.net,
+            normalization=NORMALIZATIONS[config.plan.normalization],
+        )
         identity: dict[str, object] = {"mode": args.mode, "classes": len(index.class_names), "pretrained": "none"}
         if args.pretrained != "none":
             weights = ranks.on_rank0(lambda: read(args.pretrained))

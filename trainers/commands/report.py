@@ -8,6 +8,7 @@ from configs.errors import UserError
 from configs.load import parse
 from dali_pipelines.store.files import replacing
 from nets.tasks import net_module
+from trainers.engine.work_dir import RECONSTRUCTION
 
 WINDOW = 0.1  # share of the run that "first" and "last" average over
 
@@ -34,6 +35,8 @@ def main(argv: list[str]) -> None:
             print(f"  probe {name:<8}{100 * figures['top1']:8.1f} % top-1  (95 %: {low:.1f} to {high:.1f})")
         print(f"  probe chance  {100 * report['chance']:8.1f} %")
     print(f"  curves        {args.out}\n  checkpoints   {args.work_dir / 'checkpoints'}")
+    if (picture := args.work_dir / RECONSTRUCTION).is_file():
+        print(f"  clips         {picture}")
     print(f"  TensorBoard   tensorboard --logdir {args.work_dir}")
 
 

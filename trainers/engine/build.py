@@ -13,6 +13,7 @@ from nets.tasks import Pretext
 from trainers.engine.distributed import Ranks, wrap
 from trainers.engine.identity import more_digests, options, versions, video_digests
 from trainers.engine.loggers import LOGGERS
+from trainers.engine.online import OnlineProbe
 from trainers.engine.optimizers import OPTIMIZERS, make_optimizer
 from trainers.engine.pictures import draw
 from trainers.engine.run import Run, Validator
@@ -85,6 +86,10 @@ def build_run(
         )
     net.check_batch(batch_per_rank(config.train, ranks.world_size), ranks.world_size)
     net, model = wrap(net, config.train, ranks)
+    online = None
+    if config.train.online_probe:
+        index, bf16 = loader.index, config.train.amp == "bf16" and ranks.device.type == "cuda"
+        online = OnlineProbe(net, index.labels, classes=len(index.class_names), ranks=ranks, bf16=bf16)
     unreadable: dict[str, str] = {}
     return Run(
         config=config,
@@ -103,5 +108,6 @@ def build_run(
         draw=partial(draw, loader),
         unreadable=unreadable,
         classes=classes,
+        online=online,
         validator=validator,
     )

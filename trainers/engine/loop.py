@@ -125,6 +125,8 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
             began = time.perf_counter()
             with watched(config.timeout_s, partial(_at, run, step, result)):
                 result = train_step(run, batches, step, skip_nonfinite=skips > 0)
+                if run.online:
+                    run.online.update(result.batch)
                 # One small collective a step: the terms, the times, and the signal that a rank may have got.
                 times = [result.wait, time.perf_counter() - began, float(stop.number)]
                 own = torch.stack([*result.terms.values()])
@@ -139,6 +141,8 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
                 if step == first_step:
                     metrics.add_clips(done, result.batch)
                 facts = {"epoch": run.epoch(step), "lr": run.lr(step), "grad_norm": result.grad_norm, **terms}
+                if run.online and (done == end or done % config.log_every == 0):
+                    facts |= run.online.figures()
                 metrics.add(done, facts, gathered[:, -3:-1], run.loader_facts())
             due = run.validator is not None and run.validator.due(run, done)
             if run.validator:

@@ -20,6 +20,7 @@ from dali_pipelines.store.files import sync
 from nets.tasks import Pretext
 from trainers.engine import checkpoint, identity
 from trainers.engine.distributed import Ranks
+from trainers.engine.online import OnlineProbe
 from trainers.engine.schedule import lr_at
 from trainers.engine.state import require_finite
 from trainers.engine.work_dir import LOGS, make_way, run_in
@@ -78,6 +79,8 @@ class Run:
     """Names of a classifier's classes, in the order of its outputs."""
     id: str = ""
     """Names the run in all that it writes, the same in all its parts; `resume` gives it."""
+    online: OnlineProbe | None = None
+    """Measures the features beside the training."""
     validator: Validator | None = None
     """Measures the network between epochs, in finetuning."""
     unreadable: dict[str, str] = field(default_factory=dict)
@@ -164,6 +167,8 @@ def resume(run: Run, folder: Path, resume_from: str) -> Start:
     if run.validator and found["validator"]:  # else the run has not validated so far
         run.validator.load_state_dict(found["validator"])
         notes.append(run.validator.bring_best(source.parent, step))
+    if run.online and found.get("online"):  # else it began without
+        run.online.load_state_dict(found["online"])
     run.unreadable.update(found.get("unreadable", {}))
     run.loader.remember(run.unreadable)
     if run.unreadable:
@@ -197,6 +202,7 @@ def save(run: Run, folder: Path, step: int, *, must: bool = True) -> Path | None
         # Without its options, which come from the recipe: here they would be those of before the last step, or of it.
         "optimizer": {"state": run.optimizer.state_dict()["state"]},
         "validator": run.validator.state_dict() if run.validator else None,
+        "online": run.online.state_dict() if run.online else None,
         "unreadable": run.unreadable,
     }
 

@@ -24,14 +24,14 @@ class Features:
     labels: np.ndarray
     """int64 (N,), -1 where the dataset has no class."""
     values: np.ndarray
-    """float32 (N, C); nan for a video that could not be read."""
+    """float32 (N, C), or tokens, float16 (N, P, C); nan for a video that could not be read."""
     unreadable: dict[str, str]
     """Names of those videos, with the reason."""
 
     @property
     def readable(self) -> np.ndarray:
         """Return which videos could be read, bool (N,)."""
-        readable: np.ndarray = ~np.isnan(self.values[:, 0])
+        readable: np.ndarray = ~np.isnan(self.values.reshape(len(self.values), -1)[:, 0])
         return readable
 
 

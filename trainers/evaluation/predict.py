@@ -35,7 +35,7 @@ def predict(net: Classifier, index: Index, cfg: Config, ranks: Ranks, data: Data
 
     def score(clips: Tensor) -> Tensor:
         logits = net.logits(clips).double()
-        return logits if averages_logits else logits.softmax(1)
+        return (logits if averages_logits else logits.softmax(1)).float()
 
     views = per_video(score, index, cfg, ranks, data, desc=desc)
     missing = np.full(net.linear.out_features, np.nan)

@@ -21,6 +21,7 @@ from nets.classifier import Classifier
 from trainers.engine.distributed import Ranks
 from trainers.engine.identity import dataset_facts
 from trainers.evaluation import scores
+from trainers.evaluation.attentive import probe as attentive_probe
 from trainers.evaluation.features import Features
 from trainers.evaluation.knn import probe as knn_probe
 from trainers.evaluation.linear import probe as linear_probe
@@ -152,6 +153,17 @@ def knn(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
     return "" if ranks.rank else _write_probe("knn", knn_probe, sets, out, ranks.device)
 
 
+def attentive(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
+    """A classifier on fixed feature maps that learns where to look.
+
+    Its top-1, on at most 4 x 4 x 4 positions of a video; writes attentive.json. What it chooses, it chooses on training
+    videos: see `evaluation.attentive.fit`. A test video that cannot be read counts as wrong.
+    """
+    sets = features_of_both(weights, config, ranks, tokens=True)
+    ranks.end_group()
+    return "" if ranks.rank else _write_probe("attentive", attentive_probe, sets, out, ranks.device)
+
+
 def _write_probe(name: str, probe: Probe, sets: Sets, out: Path, device: torch.device) -> str:
     """Fit and test a classifier, write its .json and return the figures as text."""
     classes = len(sets.gallery_index.class_names)
@@ -169,6 +181,7 @@ PROTOCOLS: dict[str, Callable[[Weights, Recognition, Ranks, Path], str]] = {
     "retrieval": retrieval,
     "linear": linear,
     "knn": knn,
+    "attentive": attentive,
 }
 OF_CLASSIFIERS = ("video",)
 """Protocols that need a classifier; the others take any backbone."""

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from configs.errors import UserError, shown
 from configs.schema import Data, Recognition
@@ -21,10 +20,12 @@ from dali_pipelines.store.index import Index
 from dali_pipelines.store.storage import is_url
 from dali_pipelines.tasks.recognition import Config
 from nets import backbones
+from nets.backbones import Backbone
 from trainers.engine.distributed import Ranks
 from trainers.engine.identity import dataset_facts
 from trainers.evaluation.features import Features, extract
 from trainers.evaluation.split_notes import untrained_classes
+from trainers.evaluation.tokens import extract_tokens
 from trainers.weights import Weights, clip_differences
 
 RULE = "mean over the views of pooled features of length 1, 1"
@@ -43,10 +44,11 @@ class Sets:
     """What was measured, and with what: for the .json of a result."""
 
 
-def features_of_both(weights: Weights, config: Recognition, ranks: Ranks) -> Sets:
+def features_of_both(weights: Weights, config: Recognition, ranks: Ranks, *, tokens: bool = False) -> Sets:
     """The features of the recipe's videos by the weights' own backbone, saved beside the weights.
 
-    UserError when a video is in both sets: it would find itself.
+    With `tokens`, those of `extract_tokens`, which are too large to be saved. UserError when a video is in both sets:
+    it would find itself.
     """
     data, plan = config.data, config.plan
     datasets = [open_data(data, "train"), open_data(data, "test")]
@@ -68,9 +70,9 @@ def features_of_both(weights: Weights, config: Recognition, ranks: Ranks) -> Set
     sha256, folder = ranks.on_rank0(lambda: weights.sha256), weights.path.parent / "features"
     random = replace(plan, test=replace(plan.test, clips="random"))
     plans = (random if plan.test.reference.gallery_random_clip else plan, plan)
+    make = _finite_tokens if tokens else partial(features, folder, sha256)
     gallery_features, query_features = (
-        features(folder, sha256, backbone, index, cfg, ranks, data)
-        for index, cfg in zip((gallery, queries), plans, strict=True)
+        make(backbone, index, cfg, ranks, data) for index, cfg in zip((gallery, queries), plans, strict=True)
     )
     facts = {
         "checkpoint": str(weights.path),
@@ -88,7 +90,7 @@ def features_of_both(weights: Weights, config: Recognition, ranks: Ranks) -> Set
 
 
 def features(
-    folder: Path, sha256: str, backbone: nn.Module, index: Index, cfg: Config, ranks: Ranks, data: Data
+    folder: Path, sha256: str, backbone: Backbone, index: Index, cfg: Config, ranks: Ranks, data: Data
 ) -> Features:
     """`extract` with `unit`, of one backbone in eval mode, read from `folder` where they were saved before.
 
@@ -103,16 +105,26 @@ def features(
     if values is not None:
         return Features(list(index.names.texts()), index.labels, values, {})
     (found,) = extract([backbone], index, cfg, ranks, data, unit=True)
-    broken = [found.names[row] for row in np.flatnonzero(~np.isfinite(found.values).all(1))]
-    broken = [name for name in broken if name not in found.unreadable]
-    if broken:
-        raise UserError(
-            f"the features of {len(broken)} of {len(index)} videos are not finite, the first {shown(broken[0])}: "
-            "the network's weights are finite, but too large for these videos; take an earlier checkpoint"
-        )
+    _require_finite(found)
     if not found.unreadable:
         ranks.on_rank0(lambda: _write(path, found.values))
     return found
+
+
+def _finite_tokens(backbone: Backbone, index: Index, cfg: Config, ranks: Ranks, data: Data) -> Features:
+    found = extract_tokens(backbone, index, cfg, ranks, data)
+    _require_finite(found)
+    return found
+
+
+def _require_finite(found: Features) -> None:
+    broken = [name for name, row in zip(found.names, found.values, strict=True) if not np.isfinite(row).all()]
+    broken = [name for name in broken if name not in found.unreadable]
+    if broken:
+        raise UserError(
+            f"the features of {len(broken)} of {len(found.names)} videos are not finite, the first {shown(broken[0])}: "
+            "the network's weights are finite, but too large for these videos; take an earlier checkpoint"
+        )
 
 
 def key(sha256: str, index: Index, cfg: Config) -> str:

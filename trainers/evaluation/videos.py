@@ -25,7 +25,7 @@ class Views:
     """Outputs for the views of the videos of an index, in its order, the same on all ranks."""
 
     outputs: list[np.ndarray | None]
-    """float32 (clips x crops, K) a video; None for one that could not be read, all of it."""
+    """(clips x crops, K) a video, of the function's dtype; None for one that could not be read, all of it."""
     unreadable: dict[str, str]
     """Names of those videos, with the reason."""
 
@@ -58,7 +58,7 @@ def per_video(
             for views, known, sample in zip(batch["clips"], batch["clips_known"], batch["index"].tolist(), strict=True):
                 if sample >= 0:
                     clips = views[:, :known].flatten(0, 1)  # (crops * clips, 3, T, H, W)
-                    mine[sample] = torch.cat([function(part).float() for part in clips.split(CHUNK)]).cpu().numpy()
+                    mine[sample] = torch.cat([function(part) for part in clips.split(CHUNK)]).cpu().numpy()
     gathered = {sample: out for of_rank in ranks.gather_objects(mine) for sample, out in of_rank.items()}
     unreadable = dict(pair for of_rank in ranks.gather_objects(loader.unreadable) for pair in of_rank.items())
     outputs: list[np.ndarray | None] = []

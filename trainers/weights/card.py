@@ -24,6 +24,7 @@ WINDOW = 0.1
 MEASURED = {
     "result": "top-1",
     "linear": "top-1 of a linear classifier",
+    "attentive": "top-1 of an attentive classifier",
     "knn": "top-1 of a vote of 20 neighbors",
     "retrieval": "R@1",
 }

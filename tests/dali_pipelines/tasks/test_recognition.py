@@ -148,10 +148,43 @@ def test_starts_are_uniform_over_all_that_fit():
     assert ((counts - 100) ** 2 / 100).sum() < 98.3
 
 
-CONFIGS = [Config(), Config(**COCLR), Config(num_frames=1, stride=5, size=16, short_sides=(20,), area=(0.5, 1.0))]
+@pytest.mark.parametrize("more", [{"short_sides": (48, 64)}, COCLR])
+def test_repeats_are_views_of_the_same_frames_each_as_it_would_be_alone(more):
+    """The plan is cut into plans of one view, whose pixels are those of the views, to the bit."""
+    cfg = Config(num_frames=2, size=48, repeats=3, **more)
+    (drawn,) = draw(1, video(100, 80), cfg)
+    frames = drawn["frames"].reshape(3, 2)
+    assert (frames == frames[0]).all()
+    boxes = [name for name in drawn if name.startswith(("box", "crop"))]
+    assert len({b"".join(drawn[name][view].tobytes() for name in boxes) for view in range(3)}) == 3
+    plain_drawn, clip = plain(drawn), smooth(2, 80, 100)
+    parts = [
+        plain_drawn | {name: drawn[name][view : view + 1] for name in boxes} | Recolor.arrays([IDENTITY] * 2)
+        for view in range(3)
+    ]
+    (together,) = shown([plain_drawn], np.tile(clip, (3, 1, 1, 1)), cfg)
+    alone = shown(parts, clip, Config(num_frames=2, size=48, **more))
+    np.testing.assert_array_equal(together, np.concatenate(alone))
+    assert Task("recognition", cfg).batch_schema["clips"] == ((3, 3, 2, 48, 48), "float32")
 
 
-@pytest.mark.parametrize("cfg", CONFIGS, ids=["ctp", "coclr", "small"])
+def test_repeats_have_colors_of_their_own():
+    cfg = Config(num_frames=2, repeats=2, jitter=(0.4, 0.4, 0.4, 0.1), jitter_prob=1.0)
+    (drawn,), (identity,) = draw(1, video(100, 80), cfg), [Recolor.arrays([IDENTITY])]
+    changed = [name for name in identity if len(drawn[name]) == 4 and not (drawn[name][0] == drawn[name][2]).all()]
+    assert changed
+    assert all((drawn[name][0] == drawn[name][1]).all() for name in changed)
+
+
+CONFIGS = [
+    Config(),
+    Config(**COCLR),
+    Config(num_frames=1, stride=5, size=16, short_sides=(20,), area=(0.5, 1.0)),
+    Config(repeats=3),
+]
+
+
+@pytest.mark.parametrize("cfg", CONFIGS, ids=["ctp", "coclr", "small", "repeated"])
 @given(st.integers(1, 300), st.integers(16, 900), st.integers(16, 900), st.integers(0, 2**32))
 def test_a_plan_has_its_declared_arrays_and_the_same_bits_for_the_same_generator(cfg, frames, width, height, seed):
     info = video(width, height, frames)
@@ -170,6 +203,7 @@ def test_a_plan_has_its_declared_arrays_and_the_same_bits_for_the_same_generator
         ({"jitter_prob": 1.5}, "jitter_prob = 1.5 must be from 0 to 1"),
         ({"flip_prob": -1.0}, "flip_prob = -1.0 must be from 0 to 1"),
         ({"stride": 0}, "stride = 0 must be at least 1"),
+        ({"repeats": 0}, "repeats = 0 must be at least 1"),
         ({"num_frames": 0}, "num_frames = 0 must be at least 1"),
         ({"normalization": "none"}, "normalization = 'none' must be imagenet or half"),
     ],

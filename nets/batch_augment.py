@@ -1,0 +1,115 @@
+"""Augmentation of a batch on the device: RandAugment, random erasing, then mixup or CutMix.
+
+All random numbers come from torch's global generator, so that a resumed run draws the same ones.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torchvision.transforms import InterpolationMode, v2
+from torchvision.tv_tensors import Video
+
+from configs.errors import UserError
+
+Normalization = tuple[Sequence[float], Sequence[float]]
+"""Mean and standard deviation of R, G and B in 0..1, with which clips are normalized."""
+
+GRAY = 128.0
+"""What RandAugment fills in, as timm's does."""
+
+
+class RandAug(nn.Module):
+    """Change each clip by operations that torchvision's RandAugment draws, the same for all of its frames.
+
+    Differs from timm's rand-m9-n2-mstd0.5-inc1 and the like, which MAE and VideoMAE take: identity is one of the
+    operations, where timm skips each of them with a probability of 0.5; there are no Invert and SolarizeAdd; the
+    magnitude is the same each time, where timm draws it around its mean; it counts from 0 to 30, and timm's from 0 to
+    10; Posterize keeps 4 bits or more; turns and shears are bilinear, not bicubic. It also sees the crop, where
+    VideoMAE augments before it crops.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, ops: int, magnitude: int, normalization: Normalization | None) -> None:
+        super().__init__()
+        self.known = normalization is not None
+        mean, std = normalization or ((0.0,) * 3, (1.0,) * 3)
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(values).view(3, 1, 1, 1), persistent=False)
+        self.draw = v2.RandAugment(ops, magnitude, interpolation=InterpolationMode.BILINEAR, fill=GRAY)
+
+    def forward(self, clips_BCTHW: Tensor) -> Tensor:
+        """Return the changed clips. They are uint8 in between, which is what they were before normalization."""
+        if not self.known:
+            raise UserError("net.rand_augment is for clipfeed finetune; a pretext task has its own augmentation")
+        pixels_BCTHW = ((clips_BCTHW * self.std + self.mean) * 255).round().clamp(0, 255).to(torch.uint8)
+        changed = [self.draw(Video(clip.movedim(1, 0))).as_subclass(Tensor).movedim(0, 1) for clip in pixels_BCTHW]
+        return (torch.stack(changed).float() / 255 - self.mean) / self.std
+
+
+class Erase(nn.Module):
+    """Put noise into a box of some clips, the same box in all frames (random erasing, arXiv 1708.04896).
+
+    Each pixel of each frame is drawn from a normal distribution, as in MAE's and VideoMAE's finetuning.
+    """
+
+    def __init__(self, prob: float) -> None:
+        super().__init__()
+        self.erase = v2.RandomErasing(
+            prob,
+            scale=(0.02, 1 / 3),
+            ratio=(0.3, 1 / 0.3),
+            value="random",  # type: ignore[arg-type]  # documented, but not in its annotation
+        )
+
+    def forward(self, clips_BCTHW: Tensor) -> Tensor:
+        # As pictures of C * T channels: torchvision draws one noise for all frames of a video.
+        return torch.stack([self.erase(clip.flatten(0, 1)).view_as(clip) for clip in clips_BCTHW])
+
+
+class Mix(nn.Module):
+    """Blend each clip with the one before it, or paste a box of that, with labels to match (mixup and CutMix).
+
+    Where there are both, each batch has one of them with a probability of a half. The share that a clip keeps is drawn
+    from Beta(alpha, alpha), once for the batch.
+    """
+
+    def __init__(self, *, mixup: float, cutmix: float, classes: int) -> None:
+        super().__init__()
+        kinds = ((v2.MixUp, mixup), (v2.CutMix, cutmix))
+        self.mix = v2.RandomChoice([kind(alpha=alpha, num_classes=classes) for kind, alpha in kinds if alpha])
+
+    def forward(self, clips_BCTHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Return clips and the shares of the classes, (B, classes)."""
+        clips, shares_BN = self.mix(Video(clips_BCTHW), labels_B)
+        return clips.as_subclass(Tensor), shares_BN
+
+
+class BatchAugment(nn.Module):
+    """What a batch goes through in training, each part where it is asked for. It has no state of its own."""
+
+    def __init__(
+        self,
+        *,
+        rand_augment: tuple[int, int] | None,
+        erase_prob: float,
+        mixup: float,
+        cutmix: float,
+        classes: int,
+        normalization: Normalization | None,
+    ) -> None:
+        """Build the parts; the arguments are keys of `net`, and `normalization` is that of the clips."""
+        super().__init__()
+        rand_aug = [RandAug(*rand_augment, normalization)] if rand_augment else []
+        self.each = nn.Sequential(*rand_aug, *([Erase(erase_prob)] if erase_prob else []))
+        self.mix = Mix(mixup=mixup, cutmix=cutmix, classes=classes) if mixup or cutmix else None
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # draws on the host, anew for each clip
+    @torch.no_grad()
+    def forward(self, clips_BCTHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the clips, and the shares of the classes (B, classes) where they are mixed."""
+        with torch.autocast(clips_BCTHW.device.type, enabled=False):  # bfloat16 misplaces pixels by half of one
+            clips_BCTHW = self.each(clips_BCTHW)
+            return self.mix(clips_BCTHW, labels_B) if self.mix else (clips_BCTHW, None)

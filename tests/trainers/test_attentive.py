@@ -1,0 +1,151 @@
+"""The attentive classifier against nn.MultiheadAttention, what it can find, and that a seed decides all."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from configs.errors import UserError
+from tests.trainers.test_retrieval import ALONE
+from trainers.evaluation import attentive, linear, protocols
+from trainers.evaluation.attentive import AttentiveClassifier, fit, probe
+from trainers.evaluation.features import Features
+from trainers.evaluation.intervals import wilson
+from trainers.evaluation.saved_features import Sets
+
+CPU = torch.device("cpu")
+
+
+def hidden(count: int, *, classes: int = 3, seed: int = 0, strength: float = 6.0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tokens (N, 8, 16) of noise; one of them, anywhere, is marked, and says the class by its sign.
+
+    The mean over the tokens hardly says it: each token of noise has a value of the same size there.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % classes
+    tokens = torch.randn(count, 8, 16, generator=generator)
+    tokens[..., :classes] *= strength / 2
+    place = torch.randint(8, (count,), generator=generator)
+    tokens[torch.arange(count), place, 15] += 10
+    tokens[torch.arange(count), place, :classes] = strength * nn.functional.one_hot(labels, classes).float()
+    return tokens.half(), labels
+
+
+def made_up(values: torch.Tensor, labels: torch.Tensor) -> Features:
+    return Features([f"v{row}" for row in range(len(labels))], labels.numpy(), values.numpy(), {})
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    """Less to choose from, and fewer steps."""
+    monkeypatch.setattr(attentive, "SETTINGS", ((3e-3, 0.01),))
+    monkeypatch.setattr(attentive, "LEAST_STEPS", 60)
+
+
+@pytest.mark.parametrize("channels", [32, 6])
+def test_attention_is_that_of_torch_for_one_query(channels):
+    """torch's, with any query and key projection: their product is our query. Its key bias changes no weight."""
+    torch.manual_seed(0)
+    ours = AttentiveClassifier(channels, 3)
+    theirs = nn.MultiheadAttention(channels, ours.heads, batch_first=True)
+    nn.init.normal_(theirs.in_proj_bias)
+    query = torch.randn(1, 1, channels)
+    to_query, to_key, to_value = theirs.in_proj_weight.detach().chunk(3)
+    query_bias, _, value_bias = theirs.in_proj_bias.detach().chunk(3)
+    width = channels // ours.heads
+    asked = (to_query @ query[0, 0] + query_bias).view(ours.heads, width, 1)
+    folded = (asked * to_key.view(ours.heads, width, channels)).sum(1) / width**0.5
+    state = {"query": folded, "value.weight": to_value, "value.bias": value_bias}
+    state |= {f"projection.{name}": value for name, value in theirs.out_proj.state_dict().items()}
+    ours.load_state_dict(state, strict=False)
+    tokens = torch.randn(5, 7, channels)
+    expected, _ = theirs(query.expand(5, 1, channels), tokens, tokens)
+    torch.testing.assert_close(ours.attend(tokens), expected[:, 0])
+
+
+def test_it_finds_the_one_token_that_says_the_class_where_their_mean_does_not(monkeypatch):
+    monkeypatch.setattr(attentive, "LEAST_STEPS", 300)
+    x, y = hidden(400)
+    test_x, test_y = hidden(200, seed=1)
+    attended = float((fit(x, y, classes=3)(test_x) == test_y).float().mean())
+    averaged = linear.fit(x.float().mean(1), y, classes=3)(test_x.float().mean(1))
+    assert attended > 0.9 > 0.75 > float((averaged == test_y).float().mean())
+
+
+def test_noise_is_classified_at_chance():
+    x = torch.randn(300, 4, 8, generator=torch.Generator().manual_seed(0)).half()
+    y = torch.arange(300) % 4
+    found = int((fit(x[:150], y[:150], classes=4)(x[150:]) == y[150:]).sum())
+    assert 11 < found < 64  # 37.5 expected, 5 standard deviations
+
+
+def test_scale_and_offset_of_the_channels_do_not_matter():
+    x, y = hidden(100)
+    scale, offset = torch.linspace(0.1, 30, 16), torch.linspace(-50, 50, 16)
+    moved = x.float() * scale + offset
+    found, again = fit(x.float(), y, classes=3), fit(moved, y, classes=3)
+    assert (found(x.float()) == again(moved)).float().mean() > 0.97
+
+
+def test_a_seed_decides_all_and_the_global_generator_is_left_alone():
+    x, y = hidden(60)
+    others, _ = hidden(100, seed=1)
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = fit(x, y, classes=3)(others)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(7)
+    assert torch.equal(fit(x, y, classes=3)(others), first)
+
+
+def test_the_setting_is_chosen_on_a_fifth_of_the_training_videos_and_never_on_others(monkeypatch):
+    y = torch.arange(50) % 3
+    x = torch.randn(50, 4, 8, generator=torch.Generator().manual_seed(0)) + 3 * nn.functional.one_hot(y, 8)[:, None]
+    fitted = list[int]()
+    real = torch.optim.AdamW.__init__
+
+    def noting(self, *args, **options):
+        fitted.append(options["lr"])
+        real(self, *args, **options)
+
+    monkeypatch.setattr(torch.optim.AdamW, "__init__", noting)
+    monkeypatch.setattr(attentive, "SETTINGS", ((1e-9, 0.0), (3e-3, 0.01), (1e-9, 1.0)))
+    classify = fit(x, y, classes=3)
+    assert fitted == [1e-9, 3e-3, 1e-9, 3e-3]
+    held_out = linear.held_out_fifth(50)
+    assert held_out.sum() == 10
+    assert (classify(x) == y).float().mean() > 0.9  # of the last fit, of all 50
+
+
+@pytest.mark.parametrize("labels", [[2], [1, 1], [0, 2, 0]])
+def test_few_samples_make_a_classifier_too(labels):
+    x = torch.randn(len(labels), 3, 8, generator=torch.Generator().manual_seed(0))
+    found = fit(x, torch.tensor(labels), classes=4)(torch.randn(20, 5, 8))
+    assert set(found.tolist()) <= set(labels)
+
+
+def test_the_protocol_counts_unreadable_test_videos_as_wrong(vp9_store, tmp_path, monkeypatch):
+    train, test = (made_up(*hidden(count, classes=2, seed=count)) for count in (200, 20))
+    test.values[3] = np.nan
+    train.values[5] = np.nan
+    facts = {"queries": 20, "gallery": 199, "unreadable": {"queries": {"v3": "gone"}, "gallery": {"v5": "cut"}}}
+    sets = Sets(vp9_store, train, vp9_store, test, facts)
+    monkeypatch.setattr(protocols, "features_of_both", lambda *_, tokens: sets if tokens else None)
+    text = protocols.attentive(None, None, ALONE, tmp_path)  # type: ignore[arg-type]
+    measured = json.loads((tmp_path / "attentive.json").read_text())
+    x = torch.from_numpy(train.values[train.readable])
+    predicted = fit(x, torch.from_numpy(train.labels[train.readable]), classes=2)(torch.from_numpy(test.values))
+    right = int((predicted.numpy() == test.labels)[test.readable].sum())
+    assert 0 < right < 20
+    assert (measured["top1"], measured["chance"]) == (right / 20, pytest.approx(0.5, abs=0.01))
+    assert measured["interval"] == pytest.approx(wilson(right, 20))
+    assert f"top-1       {100 * right / 20:6.2f} %" in text
+    assert "1     (queries, counted as wrong: v3)" in text
+
+
+def test_a_probe_on_videos_that_cannot_be_read_says_so():
+    lost = Features(["a"], np.zeros(1, np.int64), np.full((1, 3, 5), np.nan, np.float16), {"a": "gone"})
+    with pytest.raises(UserError, match="none of 1 training videos can be read, the first a: gone"):
+        probe(lost, lost, classes=1, device=CPU)

@@ -1,0 +1,84 @@
+"""`optim.layer_decay`: the rate of each layer, against BEiT's rule written out by the names of parameters."""
+
+import re
+
+import pytest
+import torch
+
+from configs.errors import UserError
+from configs.schema import Optim
+from nets import backbones
+from nets.classifier import Classifier, Config
+from tests.helpers.layered import Layered
+from trainers.engine.optimizers import make_optimizer
+
+DEPTH = 11  # so that block 1 is not block 10
+
+
+def classifier(backbone: str | None = None) -> Classifier:
+    return Classifier(backbones.create(backbone) if backbone else Layered(depth=DEPTH), 3, Config())
+
+
+def factors(net: Classifier, optim: Optim) -> dict[str, float]:
+    """Return what the loop multiplies the rate of each parameter by."""
+    names = {id(parameter): name for name, parameter in net.named_parameters()}
+    groups = make_optimizer(net, optim).param_groups
+    return {names[id(parameter)]: group["lr_factor"] for group in groups for parameter in group["params"]}
+
+
+def beits_layer(name: str) -> int:
+    """Return 0 for what stands before the blocks, DEPTH + 1 for what comes after them."""
+    if block := re.match(r"backbone\.blocks\.(\d+)\.", name):
+        return int(block[1]) + 1
+    return 0 if re.match(r"backbone\.(patch_embed|pos_embed)", name) else DEPTH + 1
+
+
+@pytest.mark.parametrize("decay", [0.75, 1.0])
+def test_each_layer_has_its_share_of_the_rate(decay):
+    net = classifier()
+    found = factors(net, Optim(layer_decay=decay))
+    expected = {name: decay ** (DEPTH + 1 - beits_layer(name)) for name, _ in net.named_parameters()}
+    assert found == pytest.approx(expected)
+    assert found["backbone.norm.weight"] == found["linear.bias"] == 1
+    assert found["backbone.patch_embed.weight"] == pytest.approx(decay**12)
+
+
+def test_a_resnet_decays_by_stages():
+    found = factors(classifier("r3d18"), Optim(layer_decay=0.5))
+    stages = {name.split(".")[1]: factor for name, factor in found.items() if name.startswith("backbone.")}
+    assert stages == {"stem": 1 / 32, "layer1": 1 / 16, "layer2": 1 / 8, "layer3": 1 / 4, "layer4": 1 / 2}
+
+
+def test_it_multiplies_the_factors_of_parts():
+    found = factors(classifier(), Optim(layer_decay=0.5, lr_factors=(("backbone", 0.1), ("linear", 3.0))))
+    assert found["backbone.blocks.10.branch.weight"] == pytest.approx(0.05)
+    assert found["backbone.norm.bias"] == pytest.approx(0.1)
+    assert found["linear.weight"] == 3.0
+
+
+def test_none_has_the_groups_that_there_were():
+    for parts in ((), (("backbone.blocks", 0.1),)):
+        groups = make_optimizer(classifier(), Optim(lr_factors=parts)).param_groups
+        assert [group["lr_factor"] for group in groups] == ([1.0, 0.1, 1.0] if parts else [1.0])
+
+
+@pytest.mark.parametrize("name", [*backbones.BACKBONES, "tests.helpers.layered.Layered"])
+def test_every_parameter_of_a_backbone_with_layers_is_in_one_of_them_or_after_all(name):
+    with torch.device("meta"):
+        backbone = backbones.create(name)
+    parts = [part.removesuffix(".") for layer in backbone.layers() for part in layer]
+    names = [parameter for parameter, _ in backbone.named_parameters()]
+    owners = [[part for part in parts if parameter == part or parameter.startswith(f"{part}.")] for parameter in names]
+    assert all(len(owner) <= 1 for owner in owners)
+    assert {part for owner in owners for part in owner} == set(parts)
+
+
+def test_a_backbone_without_layers_is_refused_with_the_ways_out():
+    with pytest.raises(UserError, match=r"optim.layer_decay = 0.7: C3D does not say what its layers are; .*lr_factors"):
+        make_optimizer(classifier("c3d"), Optim(layer_decay=0.7))
+
+
+@pytest.mark.parametrize("decay", [0.0, 1.5])
+def test_a_share_beyond_one_is_refused(decay):
+    with pytest.raises(ValueError, match=rf"layer_decay = {decay} must be above 0 and at most 1, or null"):
+        Optim(layer_decay=decay)

@@ -1,0 +1,112 @@
+"""How good the features of a run are while it trains: an online linear probe, and RankMe.
+
+Garrido et al., "RankMe: Assessing the Downstream Performance of Pretrained Self-Supervised Representations by Their
+Rank", ICML 2023, arXiv 2210.02885.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, layer_norm
+
+from nets.tasks import Pretext
+from trainers.engine.distributed import Ranks
+
+WINDOW = 2048  # newest clips of all ranks, over which both figures are taken
+LR = 1e-3
+EPSILON = 1e-7
+
+
+class OnlineProbe:
+    """Watch a run's backbone; change nothing of it.
+
+    Each step the backbone, in eval mode and without gradient, sees the first clip of each sample of the last
+    micro-step. The pooled features of all ranks go to rank 0, where a linear classifier has them for a test before it
+    learns from them. It knows a video's class by its row, so that batches need no labels.
+
+    Args:
+        labels: int64 (N,), the class of each row of the dataset; negative for none.
+        classes: how many there are; 0 leaves RankMe alone.
+        bf16: the forward pass is made as that of training.
+    """
+
+    def __init__(self, net: Pretext, labels: np.ndarray, *, classes: int, ranks: Ranks, bf16: bool) -> None:
+        self._backbone, self._ranks, self._bf16 = net.backbone, ranks, bf16
+        self._labels = torch.from_numpy(np.array(labels, np.int64))
+        channels = self._backbone.out_channels
+        # Begins at zero: no random number of the run is used.
+        self._head = nn.utils.skip_init(nn.Linear, channels, max(classes, 1))
+        for parameter in self._head.parameters():
+            nn.init.zeros_(parameter)
+        self._optimizer = torch.optim.AdamW(self._head.parameters(), lr=LR) if classes else None
+        self._features, self._hits = torch.empty(0, channels), torch.empty(0)
+
+    def update(self, batch: Mapping[str, Tensor]) -> None:
+        """Take what the loop had in its last micro-step. All ranks call this at the same point."""
+        clips = batch["clips"]
+        clips_BCTHW = clips if clips.ndim == 5 else clips[:, 0]
+        device = clips.device.type
+        with _eval_mode(self._backbone), torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=self._bf16):
+            features_BC = self._backbone(clips_BCTHW).float().mean((2, 3, 4))
+        rows_B1 = batch["index"].to(features_BC.device, torch.float64)[:, None]
+        gathered = self._ranks.gather(torch.cat([features_BC.double(), rows_B1], dim=1).flatten())
+        if self._ranks.rank == 0:
+            values_N = gathered.view(-1, features_BC.shape[1] + 1)
+            values_N = values_N[values_N.isfinite().all(1)]  # a step that was made without an update may have others
+            self._learn(values_N[:, :-1].float(), self._labels[values_N[:, -1].long()])
+
+    def _learn(self, features_NC: Tensor, labels_N: Tensor) -> None:
+        self._features = torch.cat([self._features, features_NC])[-WINDOW:]
+        known = labels_N >= 0
+        if self._optimizer is None or not known.any():
+            return
+        logits_NK = self._head(layer_norm(features_NC[known], features_NC.shape[1:]))
+        hits_N = (logits_NK.argmax(1) == labels_N[known]).float()
+        self._hits = torch.cat([self._hits, hits_N])[-WINDOW:]
+        self._optimizer.zero_grad()
+        cross_entropy(logits_NK, labels_N[known]).backward()
+        self._optimizer.step()
+
+    def figures(self) -> dict[str, float]:
+        """Return `rankme`, and `online_top1` where there are classes. On rank 0 alone."""
+        top1 = {"online_top1": float(self._hits.sum()) / max(len(self._hits), 1)} if self._optimizer else {}
+        return {**top1, "rankme": rankme(self._features)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the figures to come depend on; of rank 0 it is right."""
+        optimizer = self._optimizer.state_dict()["state"] if self._optimizer else {}
+        head = self._head.state_dict()
+        return {"head": head, "optimizer": optimizer, "features": self._features, "hits": self._hits}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self._head.load_state_dict(state["head"])
+        if self._optimizer:
+            groups = self._optimizer.state_dict()["param_groups"]
+            self._optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
+        self._features, self._hits = state["features"], state["hits"]
+
+
+def rankme(features_NC: Tensor) -> float:
+    """Return the effective rank of features: exp of the entropy of their singular values, divided by their sum."""
+    if not len(features_NC):
+        return 0.0
+    singular = torch.linalg.svdvals(features_NC.double())
+    share = singular / singular.sum().clamp_min(EPSILON) + EPSILON
+    return float((-share * share.log()).sum().exp())
+
+
+@contextmanager
+def _eval_mode(net: nn.Module) -> Iterator[None]:
+    """Put a network into eval mode for a while; every part goes back to the mode that it had."""
+    modes = {module: module.training for module in net.modules()}
+    net.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

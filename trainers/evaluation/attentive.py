@@ -1,0 +1,137 @@
+"""The attentive probe: one learned query looks at fixed feature maps, and a linear layer says the class.
+
+Chen et al., "Context Autoencoder for Self-Supervised Representation Learning", arXiv 2202.03026, section 4; Bardes et
+al., "Revisiting Feature Prediction for Learning Visual Representations from Video" (V-JEPA), arXiv 2404.08471. Without
+the MLP of V-JEPA's block.
+"""
+
+import math
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, layer_norm
+
+from trainers.evaluation.features import Features, chance, require_readable
+from trainers.evaluation.intervals import wilson
+from trainers.evaluation.linear import held_out_fifth
+
+HEADS = 8
+BATCH = 64
+EPOCHS, LEAST_STEPS = 20, 300
+SETTINGS = tuple(product((1e-3, 3e-3), (0.01, 1.0)))
+"""Learning rates and weight decays to choose from; of equally good ones the first."""
+
+
+class AttentiveClassifier(nn.Module):
+    """Cross-attention of one query to all tokens, LayerNorm, a linear layer.
+
+    A query that is the same for all videos meets the key projection in one product: their parameters are one vector a
+    head, `query`. The tokens are averaged before they pass the value projection, not after. Neither changes what
+    `nn.MultiheadAttention` can compute; both save nearly all of its time.
+    """
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.heads = math.gcd(HEADS, channels)
+        self.query = nn.Parameter(0.02 * torch.randn(self.heads, channels))  # nearly the mean of all tokens
+        self.value = nn.Linear(channels, channels)
+        self.projection = nn.Linear(channels, channels)
+        self.norm = nn.LayerNorm(channels)
+        self.linear = nn.Linear(channels, classes)
+
+    def attend(self, tokens_BPC: Tensor) -> Tensor:
+        """Map tokens (B, P, C) to what the query finds in them, (B, C)."""
+        weights_BHP = (tokens_BPC @ self.query.T).softmax(1).transpose(1, 2)
+        seen_BHC = weights_BHP @ tokens_BPC
+        weight_HDC = self.value.weight.unflatten(0, (self.heads, -1))
+        values_BHD = torch.einsum("bhc,hdc->bhd", seen_BHC, weight_HDC) + self.value.bias.view(self.heads, -1)
+        found_BC: Tensor = self.projection(values_BHD.flatten(1))
+        return found_BC
+
+    def forward(self, tokens_BPC: Tensor) -> Tensor:
+        """Map tokens (B, P, C) to logits (B, classes)."""
+        logits_BK: Tensor = self.linear(self.norm(self.attend(tokens_BPC)))
+        return logits_BK
+
+
+def fit(tokens: Tensor, labels: Tensor, *, classes: int, seed: int = 0) -> Callable[[Tensor], Tensor]:
+    """Fit an attentive classifier on tokens, standardized channel by channel and then with LayerNorm.
+
+    AdamW, cosine schedule. Learning rate and weight decay, of `SETTINGS`, are those that do best on a random fifth of
+    the samples, fitted on the others; the first for a single sample. torch's global generator is left as it is.
+
+    Args:
+        tokens: float16 or float32 (N, P, C). labels: int64 (N,) in [0, classes).
+
+    Returns:
+        A function, on the device of `tokens`, from tokens (M, P', C) to predicted classes, int64 (M,).
+    """
+    mean, std = _moments(tokens)
+
+    def standardized(some: Tensor) -> Tensor:
+        """Float16, as the tokens are: they may be many."""
+        return torch.cat([layer_norm((part.float() - mean) / std, part.shape[2:]).half() for part in some.split(BATCH)])
+
+    inputs = standardized(tokens)
+
+    def train(rows: Tensor, lr: float, weight_decay: float) -> Callable[[Tensor], Tensor]:
+        order = torch.Generator().manual_seed(seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            model = AttentiveClassifier(tokens.shape[2], classes)
+        model.to(tokens.device)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay)
+        per_epoch = math.ceil(len(rows) / BATCH)
+        epochs = max(EPOCHS, math.ceil(LEAST_STEPS / per_epoch))
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * per_epoch)
+        for _ in range(epochs):
+            for batch in rows[torch.randperm(len(rows), generator=order)].split(BATCH):
+                optimizer.zero_grad()
+                cross_entropy(model(inputs[batch].float()), labels[batch]).backward()
+                optimizer.step()
+                schedule.step()
+
+        @torch.no_grad()
+        def classify(others: Tensor) -> Tensor:
+            return torch.cat([model(part.float()).argmax(1) for part in others.split(BATCH)])
+
+        return classify
+
+    held_out = held_out_fifth(len(labels))
+    every, rest, fifth = torch.arange(len(labels)), (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
+
+    def score(setting: tuple[float, float]) -> float:
+        return float((train(rest, *setting)(inputs[fifth]) == labels[fifth]).float().mean())
+
+    classify = train(every, *(max(SETTINGS, key=score) if len(labels) > 1 else SETTINGS[0]))
+    return lambda others: classify(standardized(others))
+
+
+def probe(train: Features, test: Features, *, classes: int, device: torch.device) -> dict[str, Any]:
+    """Fit a classifier on the tokens of `train`; return `top1` on `test`, its 95 % `interval` and what is `chance`.
+
+    Args:
+        train, test: features whose values are tokens, as `extract_tokens` gives them.
+
+    A test video that could not be read counts as wrong; such a training video is left out. UserError where none is
+    left.
+    """
+    require_readable(train)
+    x, y, test_x = (
+        torch.from_numpy(values).to(device)
+        for values in (train.values[train.readable], train.labels[train.readable], test.values[test.readable])
+    )
+    predicted = fit(x, y, classes=classes)(test_x).cpu().numpy()
+    correct, total = int((predicted == test.labels[test.readable]).sum()), len(test.names)
+    return {"top1": correct / total, "interval": wilson(correct, total), "chance": chance(test, train)}
+
+
+def _moments(tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of each channel, float32 (C,), a batch at a time: tokens may be many."""
+    count = len(tokens) * tokens.shape[1]
+    mean = sum(part.double().sum((0, 1)) for part in tokens.split(BATCH)) / count
+    variance = sum((part.double() - mean).square().sum((0, 1)) for part in tokens.split(BATCH)) / count
+    return mean.float(), variance.sqrt().clamp_min(1e-6).float()
