@@ -1,5 +1,6 @@
 """The DALI pipeline of one rank: samples in, batches out."""
 
+import os
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +14,10 @@ from dali_pipelines.decode.dali import decode, planes_to_rgb
 from dali_pipelines.samples import FIXED, Sample, SampleSource
 
 Graph = Callable[[DataNode, dict[str, DataNode]], dict[str, DataNode]]
+
+os.environ.setdefault("DALI_MALLOC_POOL_THRESHOLD", "1M")
+"""Bytes from which on DALI keeps the host memory that it has used; it reads this as it takes the first. By default that
+is 32 MiB: smaller batches go back to the system each time, which clears their pages anew."""
 
 
 def build_pipeline(

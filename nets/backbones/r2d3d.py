@@ -1,4 +1,6 @@
-"""2D3D-ResNet18: convolutions over time in the last two stages only, as in DPC (specs/cpc_transformer.md 9)."""
+"""2D3D-ResNets: convolutions over time in the last two stages only, as in DPC (specs/cpc_transformer.md 9)."""
+
+from collections.abc import Sequence
 
 from torch import nn
 from torchvision.models.video.resnet import Conv3DNoTemporal, Conv3DSimple
@@ -16,7 +18,7 @@ class SpatialConv(Conv3DNoTemporal):
         self.stride = stride
 
 
-def r2d3d18() -> ResNet3d:
+def r2d3d(*, blocks: Sequence[int]) -> ResNet3d:
     """Build the network: 2-D convolutions in stages 1 and 2, 3-D ones in 3 and 4, no ReLU at the end.
 
     Batch norm tracks running statistics, which the original does only downstream; training does not read them.
@@ -25,6 +27,6 @@ def r2d3d18() -> ResNet3d:
     stem = nn.Sequential(*Conv3dNormActivation(3, 64, (1, 7, 7), (1, 2, 2)), pool)
     strides = (UNIT, (1, 2, 2), (2, 2, 2), (2, 2, 2))
     convs = (SpatialConv, SpatialConv, Conv3DSimple, Conv3DSimple)
-    net = ResNet3d(stem, convs, strides, widths=(64, 128, 256, 256))
-    net.get_submodule("layer4.1").relu = nn.Identity()
+    net = ResNet3d(stem, convs, strides, widths=(64, 128, 256, 256), blocks=blocks)
+    net.get_submodule(f"layer4.{blocks[-1] - 1}").relu = nn.Identity()
     return net

@@ -84,6 +84,8 @@ def work(config: Recognition, ranks: Ranks, args: argparse.Namespace) -> Ending:
         if args.pretrained != "none":
             weights = ranks.on_rank0(lambda: read(args.pretrained))
             weights.load_backbone(net.backbone, config.backbone)
+            if args.mode == "linear":
+                weights.require_statistics()
             identity["pretrained"] = ranks.on_rank0(lambda: weights.sha256)
             identity["pretrained_path"] = str(weights.path)
             notes += clip_differences(config, weights.clip)

@@ -64,6 +64,7 @@ def features_of_both(weights: Weights, config: Recognition, ranks: Ranks, *, tok
     missing = [note for dataset in datasets for note in dataset.notes] + untrained_classes(gallery, queries)
     for note in [*clip_differences(config, weights.clip), *missing] if ranks.rank == 0 else []:
         print(f"note: {note}", flush=True)
+    weights.require_statistics()
     backbone = backbones.create(weights.backbone)
     weights.load_backbone(backbone, weights.backbone)
     backbone.to(ranks.device).eval()

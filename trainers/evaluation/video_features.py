@@ -69,6 +69,7 @@ def extract_features(
     if not isinstance(weights, Weights):
         path = weights
         weights = ranks.on_rank0(lambda: read(path))
+    weights.require_statistics()
     backbone = create(weights.backbone)
     weights.load_backbone(backbone, weights.backbone)
     cfg = weights.views()

@@ -82,6 +82,15 @@ class Weights:
         state = {key.removeprefix(BACKBONE): v for key, v in self.model.items() if key.startswith(BACKBONE)}
         load(backbone, state, f"the {self.backbone} of {self.path}", f"the recipe's {name}")
 
+    def require_statistics(self) -> None:
+        """Raise UserError where the batch norms of an import are without statistics, which eval mode reads."""
+        means = [tensor for key, tensor in self.model.items() if key.endswith("running_mean")]
+        if self.origin and means and not any(mean.any() for mean in means):
+            raise UserError(
+                f"{self.path} has no batch norm statistics, since the imported checkpoint had none, and features need "
+                "them: finetune it first, with clipfeed finetune --mode full"
+            )
+
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""

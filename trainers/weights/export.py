@@ -66,11 +66,12 @@ def export(weights: Weights, out: Path) -> dict[str, object]:
     a model with the facts of an earlier export, or with none, and `trainers.weights.read` refuses both.
 
     Raises:
-        UserError: weights that are an export, or do not fit their architecture; a network that the format cannot
-            express; a card that is there already, and may have been edited; a full disk.
+        UserError: weights that are an export, have no batch norm statistics, or do not fit their architecture; a
+            network that the format cannot express; a card that is there already, and may have been edited; a full disk.
     """
     if weights.config is None:
         raise UserError(f"{weights.path} is an export already: copy it together with its .json")
+    weights.require_statistics()
     files = files_of(out)
     if (out / CHECKPOINTS).is_dir():
         raise UserError(f"--out {out} is the work dir of a run: choose a folder of its own")

@@ -1,0 +1,39 @@
+"""Memory of batches on the host, which DALI keeps instead of asking the system for it anew."""
+
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+
+PAGES = 12 * 2**20 / resource.getpagesize()
+"""Of a batch of the code below."""
+FAULTS = """
+import resource
+import numpy as np
+from nvidia.dali import fn, pipeline_def, types
+import dali_pipelines.pipeline
+
+@pipeline_def(batch_size=4, num_threads=1, device_id=None, prefetch_queue_depth=2)
+def floats():
+    return fn.cast(fn.external_source(lambda: [np.zeros((3, 2**18), np.uint8)] * 4), dtype=types.FLOAT)
+
+pipe, faults = floats(), []
+for _ in range(30):
+    held = np.from_dlpack(pipe.run()[0].as_tensor())
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+print((faults[-1] - faults[9]) / 20)
+"""
+
+
+@pytest.mark.slow
+def test_batches_of_a_few_clips_take_no_new_pages_unless_the_user_says_so():
+    """Page faults of a batch, of which DALI's own choice has one for most pages."""
+    own = {key: value for key, value in os.environ.items() if key != "DALI_MALLOC_POOL_THRESHOLD"}
+    faults = []
+    for env in (own, own | {"DALI_MALLOC_POOL_THRESHOLD": "32M"}):
+        done = subprocess.run([sys.executable, "-c", FAULTS], env=env, capture_output=True, text=True, check=True)
+        faults.append(float(done.stdout))
+    assert faults[0] < 0.05 * PAGES
+    assert faults[1] > 4 * faults[0]
