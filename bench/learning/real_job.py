@@ -41,7 +41,7 @@ RANKS = Ranks(torch.device("cpu"))
 
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="real_job.py", description="One network of real_motion.py.")
-    parser.add_argument("name", help="a task, or random_<backbone>")
+    parser.add_argument("name", help="a task, with a switch or without, or random_<backbone>")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--frames", type=int, required=True)
     parser.add_argument("--epochs", type=int, required=True, help="of finetuning, on UT-Interaction")
@@ -85,11 +85,12 @@ def learn(name: str, seed: int, frames: int, data: Path, out: Path) -> dict[str,
         return {"backbone": name.removeprefix(RANDOM), "normalization": Clips.normalization}
     videos = len((data / "train.txt").read_text().splitlines())
     changes = real_recipes.pretraining(name, frames=frames, videos=videos) | {"seed": seed}
-    recipe = ["--config", f"{name}/demo", "--data-dir", str(data), "--work-dir", str(out / "pretrain")]
+    task = name.partition("+")[0]
+    recipe = ["--config", f"{task}/demo", "--data-dir", str(data), "--work-dir", str(out / "pretrain")]
     pretrain.main([*recipe, "--device", "cpu", *as_options(changes)])
     weights = read(out / "pretrain")
     rows = [json.loads(line) for line in (out / "pretrain/metrics.jsonl").read_text().splitlines()]
-    terms = {key: round(rows[-1][key], 4) for key in ("loss", net_module(name).METRIC, "chance")}
+    terms = {key: round(rows[-1][key], 4) for key in ("loss", net_module(task).METRIC, "chance")}
     return {
         "backbone": weights.backbone,
         "normalization": weights.clip["normalization"],

@@ -24,13 +24,15 @@ from configs.load import load
 from dali_pipelines.progress import bar
 from nets.tasks import pretext_tasks
 
-EPOCHS = 120  # of finetuning on half of UT-Interaction
+SWITCHED = ("cstp", "rot3d", "cpc_transformer")
+EPOCHS = 240  # of finetuning on half of UT-Interaction
 
 
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="real_motion.py", description="What is pretraining worth on real motion?")
     parser.add_argument("--source", type=Path, required=True, help=f"folder of {' and '.join(real_data.SETS)}")
     parser.add_argument("--tasks", nargs="+", choices=pretext_tasks(), default=pretext_tasks(), metavar="TASK")
+    parser.add_argument("--switches", action="store_true", help=f"also flaws of the originals, of {' '.join(SWITCHED)}")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="SEED", help="(0 1 2)")
     parser.add_argument("--frames", type=int, default=real_recipes.FRAMES, help="that a task sees (%(default)s)")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="of finetuning (%(default)s)")
@@ -42,7 +44,8 @@ def main(argv: list[str]) -> None:
     budget = {"frames": args.frames, "epochs": args.epochs}
     done = earlier(target, budget)
     backbones = sorted({load(f"{task}/demo").backbone for task in args.tasks})
-    names = [*args.tasks, *(RANDOM + backbone for backbone in backbones)]
+    flawed = [f"{task}+{switch}" for task in SWITCHED if args.switches for switch in real_recipes.switches(task)]
+    names = [*args.tasks, *flawed, *(RANDOM + backbone for backbone in backbones)]
     jobs = {(name, seed): runs / f"{name}_{seed}" for seed in args.seeds for name in names}
     options = ["--source", args.source, "--frames", args.frames, "--epochs", args.epochs, "--work-dir", runs]
     failed = run_jobs(

@@ -5,9 +5,8 @@ other task was run. A recipe is the task's demo.yaml with the changes below.
 """
 
 import json
-import os
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from configs.load import load
@@ -18,9 +17,9 @@ from dali_pipelines.tasks.recognition import Test
 FRAMES = 320_000
 """That each task sees in pretraining, augmented views counted apart."""
 
-CLIP: Mapping[str, Any] = {"num_frames": int(os.environ.get("RM_T", 8)), "size": 64}
+CLIP: Mapping[str, Any] = {"num_frames": 8, "size": 64}
 SHORT_SIDES = [64, 72, 80]
-STRIDE = int(os.environ.get("RM_S", 4))  # of the clips that networks are judged on: 2 s of mocap, 1 s of UT-Interaction
+STRIDE = 4  # of the clips that networks are judged on: 2 s of mocap, 1 s of UT-Interaction
 
 SHARED: Mapping[str, Any] = {
     "data.workers": 0,
@@ -60,14 +59,31 @@ NETS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def pretraining(task: str, *, frames: int, videos: int) -> dict[str, Any]:
-    """Return what changes in the task's demo.yaml, dotted keys; `frames` is rounded to whole epochs of `videos`."""
+def pretraining(name: str, *, frames: int, videos: int) -> dict[str, Any]:
+    """Return what changes in the task's demo.yaml, dotted keys; `frames` is rounded to whole epochs of `videos`.
+
+    `name` is a task, or with one of its `switches` as in "rot3d+plan.reference.shifted_rotation".
+    """
+    task, _, switch = name.partition("+")
     plan = {f"plan.{key}": value for key, value in PLANS.get(task, {}).items()}
     net = {f"net.{key}": value for key, value in NETS.get(task, {}).items()}
-    changes = {**SHARED, **plan, **net}
+    changes = {**SHARED, **plan, **net, **({switch: True} if switch else {})}
     config = load(f"{task}/demo", as_words(changes))
     epochs = max(1, round(frames / (Task(task, config.plan).program.frames * videos)))
     return {**changes, "train.epochs": epochs}
+
+
+def switches(task: str) -> list[str]:
+    """List what brings back a flaw of the task's original, such as "plan.reference.flip_last"."""
+    config = load(f"{task}/demo")
+    references = {part: getattr(getattr(config, part), "reference", None) for part in ("plan", "net")}
+    return [
+        f"{part}.reference.{field.name}"
+        for part, reference in references.items()
+        if reference is not None
+        for field in fields(reference)
+        if field.name != "fixed_aspect"  # mocap's videos are square, and all alike
+    ]
 
 
 def clips(normalization: str) -> Clips:

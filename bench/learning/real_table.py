@@ -15,9 +15,10 @@ Result = Mapping[str, Any]
 
 
 def figures(results: Sequence[Result], clusters: Mapping[str, np.ndarray]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return for every split, protocol and network the accuracy, and its lead over the same one's random weights.
+    """Return for every split, protocol and network the accuracy, and its lead over another one.
 
-    A lead is over the seeds that both have; without one there is none.
+    That is the same network with random weights, or for a task with a switch the task without it. A lead is over the
+    seeds that both have; without one there is none.
 
     Args:
         results: of jobs.
@@ -26,7 +27,8 @@ def figures(results: Sequence[Result], clusters: Mapping[str, np.ndarray]) -> di
     right: dict[tuple[str, str, str], dict[int, np.ndarray]] = {}
     baseline = {}
     for result in sorted(results, key=lambda result: (str(result["name"]), int(result["seed"]))):
-        baseline[result["name"]] = RANDOM + result["backbone"]
+        task, switch, _ = str(result["name"]).partition("+")
+        baseline[result["name"]] = task if switch else RANDOM + result["backbone"]
         for split, protocols in result["correct"].items():
             for protocol, text in protocols.items():
                 of_seeds = right.setdefault((split, protocol, result["name"]), {})
@@ -116,7 +118,10 @@ def plot(found: Mapping[str, Mapping[str, Mapping[str, Any]]], out: Path) -> Non
             axis.invert_yaxis()
             axis.set_title(f"{split}: {protocol}", fontsize=8)
             axis.grid(axis="x", alpha=0.3)
-    drawn.suptitle("points of accuracy above the same network with random weights (finetune: trained from scratch)")
+    drawn.suptitle(
+        "points of accuracy above the same network with random weights; finetune: above training from scratch; "
+        "of a task with a switch: above the task"
+    )
     drawn.savefig(out, dpi=110)
     plt.close(drawn)
 

@@ -69,6 +69,27 @@ def test_a_lead_is_over_random_weights_of_the_same_network():
     assert found["random_large"] == {"mean": 1.0, "seeds": {0: 1.0}}
 
 
+def test_a_task_with_a_flaw_of_its_original_is_compared_with_the_task():
+    results = [
+        {"name": name, "backbone": "small", "seed": 0, "correct": {"mocap": {"linear": right}}}
+        for name, right in {"rot3d": "1100", "rot3d+plan.reference.shifted_rotation": "1000"}.items()
+    ]
+    found = real_table.figures(results, {"mocap": np.arange(4)})["mocap"]["linear"]
+    assert found["rot3d+plan.reference.shifted_rotation"]["lead"] == -0.25
+    assert "lead" not in found["rot3d"]
+
+
+def test_a_switch_changes_itself_alone():
+    assert real_recipes.switches("rot3d") == ["plan.reference.shifted_rotation"]
+    assert real_recipes.switches("cpc_transformer") == ["net.reference.leak"]
+    assert len(real_recipes.switches("cstp")) == 8
+    plain, flawed = (
+        real_recipes.pretraining(name, frames=1000, videos=10)
+        for name in ("cpc_transformer", "cpc_transformer+net.reference.leak")
+    )
+    assert flawed == {**plain, "net.reference.leak": True}
+
+
 def test_a_tie_of_classes_is_wrong():
     scores = np.array([[0.5, 0.5, 0.0], [0.6, 0.4, 0.0], [0.0, 0.4, 0.6]])
     assert real_job.ranks_first(scores, np.array([0, 0, 1])).tolist() == [False, True, False]
