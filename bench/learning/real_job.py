@@ -1,42 +1,36 @@
 """One network of real_motion.py: pretrain it, judge its features, finetune it.
 
-Single-threaded, so that two jobs keep two cores busy. A result says for each tested video whether it was right, since
-intervals of differences need that.
+Single-threaded, so that two jobs keep two cores busy.
 """
 
 import argparse
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import process_time
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from bench.learning import real_recipes
 from bench.learning.real_data import SCENES, Split, splits
+from bench.learning.real_judge import RANKS, bits, judge, ranks_first
 from bench.machine import save_json
-from configs.errors import UserError, run_cli
-from configs.schema import Data, Recognition
+from configs.errors import run_cli
+from configs.schema import Recognition
 from dali_pipelines.store.files import replacing
 from dali_pipelines.tasks.recognition import Config as Clips
-from nets.backbones import create
+from nets.backbones import Backbone, create
 from nets.classifier import Classifier
 from nets.tasks import net_module
 from trainers.commands import finetune, pretrain
-from trainers.engine.distributed import Ranks
-from trainers.evaluation import knn, linear
-from trainers.evaluation.features import Features, extract
 from trainers.evaluation.predict import predict
 from trainers.weights import load, read
 
 RANDOM = "random_"
 """A job whose name begins with it is a backbone with random weights, trained from scratch."""
-RANKS = Ranks(torch.device("cpu"))
 
 
 def main(argv: list[str]) -> None:
@@ -60,9 +54,9 @@ def main(argv: list[str]) -> None:
     facts = once(out / "learned.json", lambda: learn(args.name, args.seed, args.frames, data / "mocap", out))
     if args.until == "learned":
         return
-    judged = once(out / "judged.json", lambda: judge(args.name, facts, args.seed, out, found))
+    judged = once(out / "judged.json", lambda: judge(network(facts, args.seed, out), facts["normalization"], found))
     tuned = once(out / "tuned.json", lambda: tune(args.name, facts, args.seed, args.epochs, data, out, found))
-    correct = {name: judged["correct"][name] | tuned["correct"].get(name, {}) for name in found}
+    correct = {name: judged[name] | tuned.get(name, {}) for name in found}
     parts = {"pretrain": facts, "judge": judged, "finetune": tuned}
     seconds = {name: part.pop("cpu_seconds") for name, part in parts.items()}
     save_json(out / "result.json", name=args.name, seed=args.seed, **facts, cpu_seconds=seconds, correct=correct)
@@ -99,85 +93,18 @@ def learn(name: str, seed: int, frames: int, data: Path, out: Path) -> dict[str,
     }
 
 
-def judge(name: str, facts: Mapping[str, Any], seed: int, out: Path, found: Mapping[str, Split]) -> dict[str, Any]:
-    """Return for every split which tests are right by each protocol on fixed features, as text of 0 and 1."""
+def network(facts: Mapping[str, Any], seed: int, out: Path) -> Backbone:
+    """Return the backbone as pretraining left it, or with random weights, in eval mode."""
     torch.manual_seed(seed)
     net = create(facts["backbone"])
-    if not name.startswith(RANDOM):
+    if (out / "pretrain").is_dir():
         read(out / "pretrain").load_backbone(net, facts["backbone"])
-    net.eval()
-    features: dict[int, tuple[Features, Features]] = {}
-    correct = {}
-    for split_name, split in found.items():
-        if id(split.index) not in features:
-            features[id(split.index)] = views(net, split, facts["normalization"])
-        moving, still = features[id(split.index)]
-        classes = len(split.index.class_names)
-        protocols = {"linear": (moving, linear_right), "knn": (moving, knn_right), "retrieval": (moving, nearest_right)}
-        correct[split_name] = {
-            protocol: bits([test(pick(of, fold.train), pick(of, fold.test), classes) for fold in split.folds])
-            for protocol, (of, test) in (protocols | {"linear_still": (still, linear_right)}).items()
-        }
-    return {"correct": correct}
-
-
-class Still(nn.Module):
-    """A backbone that sees one frame, the middle one of its clip, again and again."""
-
-    def __init__(self, backbone: nn.Module) -> None:
-        super().__init__()
-        self.backbone, self.out_channels = backbone, backbone.out_channels
-
-    def forward(self, clips_BCTHW: Tensor) -> Tensor:
-        middle = clips_BCTHW.shape[2] // 2
-        features: Tensor = self.backbone(clips_BCTHW[:, :, middle : middle + 1].expand_as(clips_BCTHW))
-        return features
-
-
-def views(net: nn.Module, split: Split, normalization: str) -> tuple[Features, Features]:
-    """Return the features of all videos of the split's index, and those of one middle frame repeated."""
-    data = Data(root=str(split.index.root), workers=0, threads=1)
-    cfg = real_recipes.clips(normalization)
-    (moving,) = extract([net], split.index, cfg, RANKS, data, unit=True)
-    (still,) = extract([Still(net)], split.index, replace(cfg, test=replace(cfg.test, clips=1)), RANKS, data, unit=True)
-    if moving.unreadable:
-        raise UserError(f"{len(moving.unreadable)} videos of {split.index.root} cannot be read: {moving.unreadable}")
-    return moving, still
-
-
-def pick(features: Features, rows: np.ndarray) -> Features:
-    return Features([features.names[row] for row in rows], features.labels[rows], features.values[rows], {})
-
-
-def linear_right(train: Features, test: Features, classes: int) -> np.ndarray:
-    """Return which tests a linear classifier gets right, bool (M,)."""
-    x, y, test_x = _tensors(train, test)
-    right: np.ndarray = linear.fit(x, y, classes=classes)(test_x).numpy() == test.labels
-    return right
-
-
-def knn_right(train: Features, test: Features, classes: int) -> np.ndarray:
-    """Return for which tests the votes of the `knn.K` nearest are right, bool (M,); a tie is wrong."""
-    x, y, test_x = _tensors(train, test)
-    return ranks_first(knn.scores(x, y, test_x, classes=classes, k=knn.K).numpy(), test.labels)
-
-
-def nearest_right(train: Features, test: Features, classes: int) -> np.ndarray:
-    """Return for which tests the nearest of the training videos is of their class, bool (M,)."""
-    x, y, test_x = _tensors(train, test)
-    return ranks_first(knn.scores(x, y, test_x, classes=classes, k=1).numpy(), test.labels)
-
-
-def ranks_first(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return where no other class has a score as high as the label's, bool (M,)."""
-    own = np.take_along_axis(scores, labels[:, None], 1)
-    first: np.ndarray = (scores >= own).sum(1) == 1
-    return first
+    return net.eval()
 
 
 def tune(
     name: str, facts: Mapping[str, Any], seed: int, epochs: int, data: Path, out: Path, found: Mapping[str, Split]
-) -> dict[str, Any]:
+) -> dict[str, dict[str, str]]:
     """Finetune from one scene to the other, both ways, or train from scratch; return which tests are right."""
     how = ["--mode", "scratch"]
     if not name.startswith(RANDOM):
@@ -194,7 +121,7 @@ def tune(
         recipe = ["--config", "recognition/demo", "--data-dir", str(data / "ut_interaction"), "--work-dir", str(run)]
         finetune.main([*recipe, "--device", "cpu", *how, *as_options(changes)])
         correct[f"ut_{train}_to_{test}"] = {"finetune": bits([tested(run, split)])}
-    return {"correct": correct}
+    return correct
 
 
 def tested(run: Path, split: Split) -> np.ndarray:
@@ -211,14 +138,6 @@ def tested(run: Path, split: Split) -> np.ndarray:
 
 def as_options(changes: Mapping[str, Any]) -> list[str]:
     return [word for item in real_recipes.as_words(changes) for word in ("--set", item)]
-
-
-def bits(right: Sequence[np.ndarray]) -> str:
-    return "".join(map(str, np.concatenate(right).astype(int).tolist()))
-
-
-def _tensors(train: Features, test: Features) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.from_numpy(train.values), torch.from_numpy(train.labels), torch.from_numpy(test.values)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.learning import real_data, real_job, real_motion, real_recipes, real_table
+from bench.learning import real_data, real_job, real_judge, real_motion, real_recipes, real_table
 from configs.errors import UserError
 from configs.load import load
 from dali_pipelines.tasks import Task
@@ -92,7 +92,7 @@ def test_a_switch_changes_itself_alone():
 
 def test_a_tie_of_classes_is_wrong():
     scores = np.array([[0.5, 0.5, 0.0], [0.6, 0.4, 0.0], [0.0, 0.4, 0.6]])
-    assert real_job.ranks_first(scores, np.array([0, 0, 1])).tolist() == [False, True, False]
+    assert real_judge.ranks_first(scores, np.array([0, 0, 1])).tolist() == [False, True, False]
 
 
 @pytest.fixture
