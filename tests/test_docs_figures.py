@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from bench import scaling_model
+from bench import published, scaling_model
 from bench.report import percent_interval
 from tests.helpers.runs import ROOT
 
@@ -154,6 +154,30 @@ def test_the_model_of_scaling():
     loaders = [of["contenders"]["h264"]["this_loader"] for of in result("loader_peers")["tasks"].values()]
     measured = [of["clips_per_s"] * of["cpu_s_per_1000_clips"] / 2000 for of in loaders]
     assert f"measured is {min(measured):.2f} to {max(measured):.2f} times" in words
+
+
+def test_what_published_figures_would_cost():
+    page, found = Path(ROOT, "docs", "published.md").read_text(), result("published")
+    assert published.rows_table(found) in page
+    assert published.costs_table(found) in page
+    assumed, speeds = found["assumed"], found["r3d18_clips_per_s"]
+    of_cpc, words = found["costs"]["cpc_transformer/resnet18_5pred3_ucf101"], " ".join(page.split())
+    side = result("loader_peers")["data"]["h264"]["stored_size"][1]
+    for figure in (
+        *(f"{dataset.videos:,} of" for dataset in published.DATASETS.values()),
+        f"x {assumed['peak_tflops']:g} TFLOP/s), the peak of an {assumed['gpu']}",
+        f"{100 * assumed['convolution_utilization']:.0f} % for convolutions",
+        f"{100 * assumed['transformer_utilization']:.0f} % for vision transformers",
+        f"({assumed['large_side']} / {side})² = {(assumed['large_side'] / side) ** 2:.2f}",
+        f"({found['costs']['recognition/ctp_r3d18_ucf101']['gflops_per_clip']} GFLOP)",
+        f"| this page | {speeds['assumed']:,} | {100 * assumed['convolution_utilization']:.0f} % |",
+        f"upper end of estimates | {speeds['upper_end']:,} | {100 * speeds['upper_end_utilization']:.0f} % |",
+        f"in a cache | {speeds['published']} | {100 * speeds['published_utilization']:.0f} % |",
+        f"are {speeds['assumed'] / speeds['published']:.1f} times as many",
+        f"that is {of_cpc['clips'] * of_cpc['gflops_per_clip'] / 28 / 3600 / 1000:.1f} TFLOP/s",
+        f"at {of_cpc['clips'] / 28 / 3600:.0f} clips/s",
+    ):
+        assert figure in words
 
 
 def test_what_pretraining_is_worth():

@@ -1,0 +1,233 @@
+"""Count on paper what repeating published figures would cost: `python -m bench.published`.
+
+Nothing here was timed on a GPU. FLOPs are counted on the real networks, clips follow from the recipes, the CPU time of
+a clip was measured. What is assumed stands in `Assumptions`, and all parts stand in the JSON. docs/published.md has
+the tables.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.data import default_task
+from bench.machine import save_json
+from bench.published_rows import ROWS, Row
+from bench.report import markdown
+from bench.scaling_model import RESULTS, Cluster
+from configs.load import load
+from configs.schema import Config, Recognition
+from dali_pipelines.tasks import Task
+from nets import backbones
+from nets.classifier import Classifier
+from nets.tasks import build_task
+
+LARGE = ("cstp", "dpc", "cpc_transformer", "videomae")
+"""Tasks that want videos of the larger short side: docs/storage.md."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The training videos of an official split."""
+
+    videos: int
+    classes: int
+
+
+DATASETS = {
+    "ucf101": Dataset(9537, 101),  # split 1
+    "hmdb51": Dataset(3570, 51),  # split 1
+    "kinetics400": Dataset(240_000, 400),  # about: what is left of it differs from copy to copy
+}
+"""By the folder that a recipe reads."""
+
+
+@dataclass(frozen=True)
+class Assumptions:
+    """What was not measured.
+
+    peak_tflops: of the GPU in dense bfloat16, a multiply-add counted as two. The utilizations are shares of it.
+    large_side: short side of the videos that LARGE tasks and clips above 144 pixels want. The CPU time of a clip is
+    taken to grow as its frames and as the pixels of a stored frame.
+    """
+
+    gpu: str = "H100 SXM"
+    peak_tflops: float = 989
+    convolution_utilization: float = 0.25
+    transformer_utilization: float = 0.40
+    large_side: int = 240
+
+
+def clips_seen(config: Config) -> int:
+    """Return epochs x training videos; those that are held out, too short or left over in an epoch: see the page."""
+    held_out = config.validation.share if isinstance(config, Recognition) else 0
+    return round(config.train.epochs * dataset(config).videos * (1 - held_out))
+
+
+def dataset(config: Config) -> Dataset:
+    """Return the dataset that a recipe reads."""
+    return DATASETS[Path(config.data.root).name]
+
+
+def training_flops(config: Config) -> float:
+    """Return the FLOPs of a sample, forward and backward, a multiply-add counted as two.
+
+    Counted on the network of the recipe with a batch of its size, on one GPU: convolutions, products of matrices and
+    attention, frozen and momentum networks included. Norms, activations and the optimizer are not.
+    """
+    schema, batch = Task(config.task, config.plan).batch_schema, config.train.global_batch
+    # The meta device computes nothing, and has no autocast, which changes no count.
+    with torch.device("meta"), mock.patch.object(torch, "autocast", return_value=nullcontext()):
+        net = (
+            Classifier(backbones.create(config.backbone), dataset(config).classes, config.net)
+            if isinstance(config, Recognition)
+            else build_task(config.task, config.backbone, schema, config.net)
+        )
+        samples = {
+            name: torch.empty(batch, *shape, dtype=getattr(torch, kind)) for name, (shape, kind) in schema.items()
+        }
+        with FlopCounterMode(display=False) as counter:
+            net(samples)["loss"].backward()
+    return counter.get_total_flops() / batch
+
+
+def decoding(config: Config, loaders: Mapping[str, Any], assumed: Assumptions) -> dict[str, Any]:
+    """Return the CPU ms of a clip from the default store: what was measured, and by what it is scaled.
+
+    Args:
+        loaders: `loader_peers.json`.
+    """
+    measured_as = config.task if config.task in loaders["tasks"] else "recognition"
+    measured = loaders["tasks"][measured_as]["contenders"]["h264"]["this_loader"]["cpu_s_per_1000_clips"]
+    frames = Task(config.task, config.plan).program.frames / default_task(measured_as).program.frames
+    stored = min(loaders["data"]["h264"]["stored_size"])
+    large = config.task in LARGE or config.plan.size > stored
+    pixels = (assumed.large_side / stored) ** 2 if large else 1.0
+    return {
+        "measured_as": measured_as,
+        "measured_ms": measured,  # s / 1000 clips
+        "times_frames": round(frames, 3),
+        "times_pixels": round(pixels, 3),
+        "ms_per_clip": round(measured * frames * pixels, 1),
+    }
+
+
+def gpu_hours(clips: float, flops: float, *, utilization: float, peak_tflops: float) -> float:
+    """Return the hours of one GPU that does `flops` for each clip."""
+    return clips * flops / (utilization * peak_tflops * 1e12) / 3600
+
+
+def cost(config: Config, loaders: Mapping[str, Any], assumed: Assumptions) -> dict[str, Any]:
+    """Return what training with a recipe costs, and of which parts that is made; `loaders` as for `decoding`."""
+    clips, flops = clips_seen(config), training_flops(config)
+    of_transformer = config.backbone.startswith("vit_")
+    utilization = assumed.transformer_utilization if of_transformer else assumed.convolution_utilization
+    cpu = decoding(config, loaders, assumed)
+    return {
+        "epochs": config.train.epochs,
+        "videos": dataset(config).videos,
+        "clips": clips,
+        "gflops_per_clip": round(flops / 1e9, 1),
+        "utilization": utilization,
+        "gpu_hours": round(gpu_hours(clips, flops, utilization=utilization, peak_tflops=assumed.peak_tflops), 3),
+        "decoding": cpu,
+        "core_hours": round(clips * cpu["ms_per_clip"] / 3.6e6, 2),
+    }
+
+
+def load_loaders() -> dict[str, Any]:
+    """Return the committed result that has the CPU time of a clip."""
+    (path,) = RESULTS.rglob("loader_peers.json")
+    return dict(json.loads(path.read_text()))
+
+
+def rates(flops: float, assumed: Assumptions) -> dict[str, float]:
+    """Return clips/s of R3D-18 at 16x112x112 on one GPU by several accounts, for its FLOPs a clip.
+
+    `assumed` here, the `upper_end` of estimates in docs/scaling.md, and what SPDL `published`: 8 H100, batches of 16,
+    data in a cache, 3,405 clips/s. Then the shares of the peak that the last two are.
+    """
+    peak = assumed.peak_tflops * 1e12
+    upper_end, published = Cluster().trains, 3405 / 8
+    return {
+        "assumed": round(assumed.convolution_utilization * peak / flops),
+        "upper_end": upper_end,
+        "published": round(published),
+        "upper_end_utilization": round(upper_end * flops / peak, 3),
+        "published_utilization": round(published * flops / peak, 3),
+    }
+
+
+def rows_table(found: Mapping[str, Any]) -> str:
+    """Return Markdown: each published row beside its recipe and what that costs."""
+    head = ["task", "backbone", "pretrained on", "UCF101", "HMDB51", "source", "recipe", "GPU hours", "core hours"]
+    rows = []
+    for row in found["rows"]:
+        figures = ["-" if row[name] is None else f"{row[name]:.1f}" for name in ("ucf101", "hmdb51")]
+        recipe = "; ".join(filter(None, [f"`{row['recipe']}`" if row["recipe"] else "none", row["differs"]]))
+        of_all = [_hours(found["costs"][name]) for name in (row["recipe"], *row["finetune"]) if name]
+        costs = [" + ".join(hours) for hours in zip(*of_all, strict=True)] or ["", ""]
+        rows.append([row["task"], row["backbone"], row["data"], *figures, row["source"], recipe, *costs])
+    return "\n".join(markdown(head, rows))
+
+
+def costs_table(found: Mapping[str, Any]) -> str:
+    """Return Markdown: of each recipe the parts of its cost."""
+    head = (
+        "recipe",
+        "epochs",
+        "million clips",
+        "GFLOP a clip",
+        "utilization",
+        "GPU hours",
+        "CPU ms a clip",
+        "core hours",
+    )
+    rows = []
+    for recipe, of in found["costs"].items():
+        gpu, core = _hours(of)
+        cpu = of["decoding"]
+        scaled = [
+            f" x {cpu[key]:.3g} {word}"
+            for key, word in (("times_frames", "frames"), ("times_pixels", "pixels"))
+            if cpu[key] != 1
+        ]
+        ms = f"{cpu['measured_ms']}{''.join(scaled)}" + (f" = {cpu['ms_per_clip']}" if scaled else "")
+        clips, share = f"{of['clips'] / 1e6:.2f}", f"{100 * of['utilization']:.0f} %"
+        rows.append([f"`{recipe}`", of["epochs"], clips, f"{of['gflops_per_clip']:,}", share, gpu, ms, core])
+    return "\n".join(markdown(head, rows))
+
+
+def _hours(of: Mapping[str, Any]) -> tuple[str, str]:
+    """Return GPU hours and core hours to two digits or a whole number."""
+    gpu, core = (f"{of[key]:,.0f}" if of[key] >= 10 else f"{of[key]:.2g}" for key in ("gpu_hours", "core_hours"))
+    return gpu, core
+
+
+def recipes_of(rows: Iterable[Row]) -> list[str]:
+    """Return the recipes of rows, pretraining first, each once."""
+    rows = list(rows)
+    pretraining = [row.recipe for row in rows if row.recipe]
+    return list(dict.fromkeys([*pretraining, *(recipe for row in rows for recipe in row.finetune)]))
+
+
+def main() -> None:
+    assumed, loaders = Assumptions(), load_loaders()
+    found = {
+        "assumed": asdict(assumed),
+        "r3d18_clips_per_s": rates(training_flops(load("recognition/ctp_r3d18_ucf101")), assumed),
+        "rows": [asdict(row) for row in ROWS],
+        "costs": {recipe: cost(load(recipe), loaders, assumed) for recipe in recipes_of(ROWS)},
+    }
+    save_json(RESULTS / "published.json", **found)
+    print(f"{rows_table(found)}\n\n{costs_table(found)}")
+
+
+if __name__ == "__main__":
+    main()
