@@ -8,7 +8,7 @@ the tables.
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -82,10 +82,11 @@ def training_flops(config: Config) -> float:
     attention, frozen and momentum networks included. Norms, activations and the optimizer are not.
     """
     schema, batch = Task(config.task, config.plan).batch_schema, config.train.global_batch
+    unmixed = replace(config.net, mixup=0.0, cutmix=0.0) if isinstance(config, Recognition) else None
     # The meta device computes nothing, and has no autocast, which changes no count.
     with torch.device("meta"), mock.patch.object(torch, "autocast", return_value=nullcontext()):
         net = (
-            Classifier(backbones.create(config.backbone), dataset(config).classes, config.net)
+            Classifier(backbones.create(config.backbone), dataset(config).classes, unmixed).eval()  # not augmented
             if isinstance(config, Recognition)
             else build_task(config.task, config.backbone, schema, config.net)
         )

@@ -36,7 +36,7 @@ class Row:
 ROWS = (
     Row("DPC", "R2D3D-18", "UCF101, 128 px", 60.6, None, DPC, "dpc/r2d3d18_ucf101"),
     Row("DPC", "R2D3D-18", "K400, 128 px", 68.2, 34.5, DPC, "dpc/r2d3d18_kinetics"),
-    Row("DPC", "R2D3D-34", "K400, 224 px", 75.7, 35.7, DPC, differs="no backbone R2D3D-34"),
+    Row("DPC", "R2D3D-34", "K400, 224 px", 75.7, 35.7, DPC, "dpc/r2d3d34_kinetics"),
     Row(
         "MemDPC",
         "R2D3D-34",
@@ -44,9 +44,9 @@ ROWS = (
         86.1,
         54.5,
         NOT_CHECKED,
-        differs="no backbone R2D3D-34, no optical flow",
+        differs="no recipe with R2D3D-34, no optical flow",
     ),
-    Row("MemDPC", "R2D3D-34", "K400, RGB", 78.1, 41.2, MEMORY, differs="no backbone R2D3D-34"),
+    Row("MemDPC", "R2D3D-34", "K400, RGB", 78.1, 41.2, MEMORY, differs="no recipe with R2D3D-34"),
     Row("3D-RotNet", "R3D-18", "K400", 62.9, 33.7, f"second-hand, {CPC_README}", "rot3d/r3d18_kinetics", CTP, BASELINE),
     Row(
         "SpeedNet",
@@ -128,7 +128,8 @@ ROWS = (
         None,
         "VideoMAE's model zoo, checked",
         "videomae/vit_b16_ucf101",
-        differs="no recipe finetunes it yet: it takes layer decay, drop path, mixup, cutmix and RandAugment",
+        ("recognition/videomae_vit_b16_ucf101",),
+        "RandAugment is torchvision's",
     ),
     Row(
         "VideoMAE",
@@ -138,6 +139,7 @@ ROWS = (
         62.6,
         "VideoMAE's model zoo, checked",
         "videomae/vit_b16_hmdb51",
-        differs="no recipe finetunes it, likewise",
+        ("recognition/videomae_vit_b16_hmdb51",),
+        "RandAugment is torchvision's; what was not published is UCF101's",
     ),
 )

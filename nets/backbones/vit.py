@@ -66,10 +66,11 @@ class ViT(Backbone):
 
     def set_drop_path(self, rate: float) -> None:
         """Drop the branches of blocks per clip in training, from probability 0 in the first block to `rate`."""
-        for block, probability in zip(self.blocks, torch.linspace(0, rate, len(self.blocks)).tolist(), strict=True):
+        last = max(len(self.blocks) - 1, 1)
+        for number, block in enumerate(self.blocks):
             for branch in block.modules():
                 if isinstance(branch, StochasticDepth):
-                    branch.p = probability
+                    branch.p = rate * number / last
 
     def layers(self) -> list[list[str]]:
         """List the names of the modules of each layer: the embedding, then each block."""

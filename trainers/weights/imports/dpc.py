@@ -19,9 +19,6 @@ TABLE = rules(RESNET3D, "backbone.", "backbone.") + rules("""
     network_pred.{i:02} -> predictor.{i}
 """)
 
-AS_TRAINED = ("backbone=r2d3d34", "plan.size=224", "train.epochs=150", "train.global_batch=44")
-"""How the original trained its larger network."""
-
 
 def convert(state: Mapping[str, Tensor]) -> Imported:
     """Take all tensors as they are, and add statistics where there are none.
@@ -42,8 +39,8 @@ def convert(state: Mapping[str, Tensor]) -> Imported:
     model = {ours: state[theirs] for theirs, ours in used.items()}
     if not any(key.endswith(".running_mean") for key in model):
         model |= new_statistics(model)
-    changes = AS_TRAINED if "backbone.layer1.2.conv1.weight" in state else ()
-    return Imported("dpc/r2d3d18_kinetics.yaml", model, used, left, changes)
+    layers = 34 if "backbone.layer1.2.conv1.weight" in state else 18
+    return Imported(f"dpc/r2d3d{layers}_kinetics.yaml", model, used, left)
 
 
 def new_statistics(model: Mapping[str, Tensor]) -> dict[str, Tensor]:
