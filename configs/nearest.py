@@ -21,7 +21,7 @@ ALIASES = {
     "optim.clip_norm": ("grad_clip", "clip_grad", "gradient_clip", "max_grad_norm", "gradient_clip_val"),
     "schedule.kind": ("scheduler", "lr_scheduler", "lr_schedule", "lr_policy"),
     "schedule.milestones": ("lr_steps", "decay_epochs"),
-    "schedule.warmup_iters": ("warmup", "warmup_epochs", "warmup_steps"),
+    "schedule.warmup_iters": ("warmup", "warmup_steps"),
     "train.epochs": ("num_epochs", "max_epochs", "n_epochs", "total_epochs"),
     "train.global_batch": ("batch_size", "batch", "bs", "videos_per_gpu", "samples_per_gpu", "train_batch_size"),
     "train.accumulate": ("accumulation_steps", "gradient_accumulation_steps", "accumulate_grad_batches", "update_freq"),
