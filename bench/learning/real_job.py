@@ -18,7 +18,7 @@ from bench.learning import real_recipes
 from bench.learning.real_data import SCENES, Split, splits
 from bench.learning.real_judge import RANKS, bits, judge, ranks_first
 from bench.machine import save_json
-from configs.errors import run_cli
+from configs.errors import UserError, run_cli
 from configs.schema import Recognition
 from dali_pipelines.store.files import replacing
 from dali_pipelines.tasks.recognition import Config as Clips
@@ -41,7 +41,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--epochs", type=int, required=True, help="of finetuning, on UT-Interaction")
     parser.add_argument("--source", type=Path, required=True, help="the sets as they came")
     parser.add_argument("--work-dir", type=Path, required=True)
-    parser.add_argument("--until", choices=["learned"], help="leave the rest to another time")
+    parser.add_argument("--no-finetune", dest="finetune", action="store_false", help="leave that to another time")
     parser.add_argument("--core", type=int, help="that the job runs on (any)")
     args = parser.parse_args(argv)
     if args.core is not None:
@@ -52,13 +52,14 @@ def main(argv: list[str]) -> None:
     data = args.work_dir.parent / "data"
     found = splits(args.source, data)
     facts = once(out / "learned.json", lambda: learn(args.name, args.seed, args.frames, data / "mocap", out))
-    if args.until == "learned":
-        return
     judged = once(out / "judged.json", lambda: judge(network(facts, args.seed, out), facts["normalization"], found))
-    tuned = once(out / "tuned.json", lambda: tune(args.name, facts, args.seed, args.epochs, data, out, found))
-    correct = {name: judged[name] | tuned.get(name, {}) for name in found}
-    parts = {"pretrain": facts, "judge": judged, "finetune": tuned}
+    parts = {"pretrain": facts, "judge": judged}
+    if args.finetune:
+        how = (args.name, facts, args.seed, args.epochs, data, out, found)
+        parts["finetune"] = once(out / "tuned.json", lambda: tune(*how))
     seconds = {name: part.pop("cpu_seconds") for name, part in parts.items()}
+    tuned = parts.get("finetune", {})
+    correct = {name: judged[name] | tuned.get(name, {}) for name in found}
     save_json(out / "result.json", name=args.name, seed=args.seed, **facts, cpu_seconds=seconds, correct=correct)
 
 
@@ -81,7 +82,8 @@ def learn(name: str, seed: int, frames: int, data: Path, out: Path) -> dict[str,
     changes = real_recipes.pretraining(name, frames=frames, videos=videos) | {"seed": seed}
     task = name.partition("+")[0]
     recipe = ["--config", f"{task}/demo", "--data-dir", str(data), "--work-dir", str(out / "pretrain")]
-    pretrain.main([*recipe, "--device", "cpu", *as_options(changes)])
+    if pretrain.main([*recipe, "--device", "cpu", *as_options(changes)]):
+        raise UserError(f"pretraining in {out} was interrupted; give the same command again")
     weights = read(out / "pretrain")
     rows = [json.loads(line) for line in (out / "pretrain/metrics.jsonl").read_text().splitlines()]
     terms = {key: round(rows[-1][key], 4) for key in ("loss", net_module(task).METRIC, "chance")}
@@ -119,7 +121,8 @@ def tune(
             "seed": seed,
         }
         recipe = ["--config", "recognition/demo", "--data-dir", str(data / "ut_interaction"), "--work-dir", str(run)]
-        finetune.main([*recipe, "--device", "cpu", *how, *as_options(changes)])
+        if finetune.main([*recipe, "--device", "cpu", *how, *as_options(changes)]):
+            raise UserError(f"finetuning in {run} was interrupted; give the same command again")
         correct[f"ut_{train}_to_{test}"] = {"finetune": bits([tested(run, split)])}
     return correct
 

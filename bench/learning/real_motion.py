@@ -34,6 +34,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--tasks", nargs="+", choices=pretext_tasks(), default=pretext_tasks(), metavar="TASK")
     parser.add_argument("--switches", action="store_true", help=f"also flaws of the originals, of {' '.join(SWITCHED)}")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="SEED", help="(0 1 2)")
+    parser.add_argument("--no-finetune", dest="finetune", action="store_false", help="leave that to another time")
     parser.add_argument("--frames", type=int, default=real_recipes.FRAMES, help="that a task sees (%(default)s)")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="of finetuning (%(default)s)")
     parser.add_argument("--work-dir", type=Path, default=Path("runs/real_motion"), help="data and runs are kept here")
@@ -48,16 +49,13 @@ def main(argv: list[str]) -> None:
     names = [*args.tasks, *flawed, *(RANDOM + backbone for backbone in backbones)]
     jobs = {(name, seed): runs / f"{name}_{seed}" for seed in args.seeds for name in names}
     options = ["--source", args.source, "--frames", args.frames, "--epochs", args.epochs, "--work-dir", runs]
-    failed = run_jobs(
-        [
-            (folder, [name, "--seed", seed, *options])
-            for (name, seed), folder in jobs.items()
-            if (name, seed) not in done
-        ]
-    )
-    for job, folder in jobs.items():
-        if (folder / "result.json").is_file():
-            done[job] = json.loads((folder / "result.json").read_text())
+    options += [] if args.finetune else ["--no-finetune"]
+    parts = {"pretrain", "judge", *(["finetune"] if args.finetune else [])}
+    missing = [job for job in jobs if not parts <= done.get(job, {}).get("cpu_seconds", {}).keys()]
+    failed = run_jobs([(jobs[name, seed], [name, "--seed", seed, *options]) for name, seed in missing])
+    for job in missing:
+        if (jobs[job] / "result.json").is_file():
+            done[job] = json.loads((jobs[job] / "result.json").read_text())
     clusters = {name: split.clusters for name, split in real_data.splits(args.source, args.work_dir / "data").items()}
     results = [done[job] for job in sorted(done)]
     figures = real_table.figures(results, clusters)
@@ -91,8 +89,6 @@ def run_jobs(jobs: Sequence[tuple[Path, Sequence[object]]]) -> list[str]:
 
     def run(job: tuple[Path, Sequence[object]]) -> str:
         folder, words = job
-        if (folder / "result.json").is_file():
-            return ""
         folder.mkdir(parents=True, exist_ok=True)
         core = cores.get()
         command = [sys.executable, Path(__file__).with_name("real_job.py"), *words, "--core", core]

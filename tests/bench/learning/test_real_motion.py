@@ -13,7 +13,7 @@ from configs.errors import UserError
 from configs.load import load
 from dali_pipelines.tasks import Task
 from nets.tasks import pretext_tasks
-from trainers.evaluation import linear
+from trainers.evaluation import attentive, linear
 
 
 def test_every_task_sees_as_many_frames_to_within_half_an_epoch():
@@ -144,25 +144,33 @@ def test_a_folder_without_the_sets_is_named(tmp_path):
 
 @pytest.mark.slow
 def test_the_bench_judges_a_task_and_random_weights_and_goes_on_where_it_was(sets, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(linear, "PENALTIES", (0.1, 1.0))
+    monkeypatch.setattr(linear, "PENALTIES", (0.1,))
+    monkeypatch.setattr(attentive, "SETTINGS", ((1e-3, 0.01),))
+    monkeypatch.setattr(attentive, "LEAST_STEPS", 2)
+    monkeypatch.setattr(attentive, "EPOCHS", 1)
     monkeypatch.setitem(real_recipes.SHARED, "train.global_batch", 2)
     started = []
 
     def run_here(jobs):
         for folder, words in jobs:
-            if not (folder / "result.json").is_file():
-                started.append(folder.name)
-                real_job.main([str(word) for word in words])
+            started.append(folder.name)
+            real_job.main([str(word) for word in words])
         return []
 
     monkeypatch.setattr(real_motion, "run_jobs", run_here)
     options = ["--source", sets, "--work-dir", tmp_path / "work", "--out", tmp_path / "out", "--frames", 64]
     words = [*map(str, options), "--epochs", "1", "--tasks", "rot3d", "--seeds"]
-    real_motion.main([*words, "0"])
+    real_motion.main([*words, "0", "--no-finetune"])
     assert started == ["rot3d_0", "random_r3d_tiny_0"]
+    report = json.loads((tmp_path / "out/real_motion.json").read_text())
+    assert "finetune" not in report["figures"]["ut_set1_to_set2"]
+    learned = next((tmp_path / "work").glob("64_1/rot3d_0/pretrain/metrics.jsonl")).stat().st_mtime_ns
+    real_motion.main([*words, "0"])
+    assert started == 2 * ["rot3d_0", "random_r3d_tiny_0"]
+    assert next((tmp_path / "work").glob("64_1/rot3d_0/pretrain/metrics.jsonl")).stat().st_mtime_ns == learned
     shutil.rmtree(next((tmp_path / "work").glob("64_*")))  # what the JSON has is not made again on another machine
     real_motion.main([*words, "0", "1"])
-    assert started[2:] == ["rot3d_1", "random_r3d_tiny_1"]
+    assert started[4:] == ["rot3d_1", "random_r3d_tiny_1"]
     report = json.loads((tmp_path / "out/real_motion.json").read_text())
     assert report["machine"]["cpu"]
     for split, tests in {"mocap": 2, "ut_sequences": 6, "ut_set1_to_set2": 2, "ut_set2_to_set1": 4}.items():
