@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import published, scaling_model
+from bench.learning import real_table
 from bench.report import percent_interval
 from tests.helpers.runs import ROOT
 
@@ -189,3 +190,9 @@ def test_what_pretraining_is_worth():
         for task, of in found.items()
     }
     assert re.search(r"on 160 test\s+videos", Path(ROOT, "docs", "evaluation.md").read_text())
+
+
+def test_what_pretraining_is_worth_on_real_motion():
+    found, page = result("real_motion"), Path(ROOT, "docs", "evaluation.md").read_text()
+    assert real_table.table(found["figures"]).rstrip() in page
+    assert f"{found['frames']:,} frames" in page
