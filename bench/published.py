@@ -26,7 +26,7 @@ from configs.schema import Config, Recognition
 from dali_pipelines.tasks import Task
 from nets import backbones
 from nets.classifier import Classifier
-from nets.tasks import build_task
+from nets.tasks import Pretext, build_task
 
 LARGE = ("cstp", "dpc", "cpc_transformer", "videomae")
 """Tasks that want videos of the larger short side: docs/storage.md."""
@@ -82,20 +82,21 @@ def training_flops(config: Config) -> float:
     attention, frozen and momentum networks included. Norms, activations and the optimizer are not.
     """
     schema, batch = Task(config.task, config.plan).batch_schema, config.train.global_batch
-    unmixed = replace(config.net, mixup=0.0, cutmix=0.0) if isinstance(config, Recognition) else None
     # The meta device computes nothing, and has no autocast, which changes no count.
     with torch.device("meta"), mock.patch.object(torch, "autocast", return_value=nullcontext()):
-        net = (
-            Classifier(backbones.create(config.backbone), dataset(config).classes, unmixed).eval()  # not augmented
-            if isinstance(config, Recognition)
-            else build_task(config.task, config.backbone, schema, config.net)
-        )
+        net: Pretext
+        if isinstance(config, Recognition):  # in eval mode nothing is augmented; mixing cannot be built here
+            classes, plain = dataset(config).classes, replace(config.net, mixup=0.0, cutmix=0.0)
+            net = Classifier(backbones.create(config.backbone), classes, plain).eval()
+        else:
+            net = build_task(config.task, config.backbone, schema, config.net)
         samples = {
             name: torch.empty(batch, *shape, dtype=getattr(torch, kind)) for name, (shape, kind) in schema.items()
         }
         with FlopCounterMode(display=False) as counter:
             net(samples)["loss"].backward()
-    return counter.get_total_flops() / batch
+    total: int = counter.get_total_flops()
+    return total / batch
 
 
 def decoding(config: Config, loaders: Mapping[str, Any], assumed: Assumptions) -> dict[str, Any]:
