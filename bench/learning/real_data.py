@@ -5,13 +5,12 @@
 """
 
 import csv
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from bench.learning.pretext_demo import call
 from configs.errors import UserError
 from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.store.index import INDEX_FILE, Index
@@ -36,7 +35,7 @@ class Split:
     index: Index
     folds: tuple[Fold, ...]
     clusters: np.ndarray
-    """int64 (tests,): tested videos of one number are not independent, in the order of the folds."""
+    """Cluster of each test, int64 (tests,), in the order of the folds; tests of one cluster are not independent."""
 
     @property
     def tested(self) -> np.ndarray:
@@ -51,9 +50,7 @@ def prepare(source: Path, out: Path) -> None:
             raise UserError(f"no {name} in {source}: give the folder that holds {' and '.join(SETS)} with --source")
         if not (out / name / INDEX_FILE).is_file():
             words = ["prepare", source / name, "--out", out / name, "--codec", "rawvideo", "--short-side", SHORT_SIDE]
-            command = [sys.executable, "-m", "clipfeed", *map(str, words)]
-            if status := subprocess.run(command).returncode:
-                raise UserError(f"`{' '.join(command)}` ended with status {status}")
+            call("-m", "clipfeed", *words)
     (out / "mocap/train.txt").write_bytes((source / "mocap/train.txt").read_bytes())
     (out / "mocap/test.txt").write_bytes((source / "mocap/test.txt").read_bytes())
     scenes = _sequences(source)

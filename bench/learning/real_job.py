@@ -16,7 +16,7 @@ import torch
 
 from bench.learning import real_recipes
 from bench.learning.real_data import SCENES, Split, splits
-from bench.learning.real_judge import RANKS, bits, judge, ranks_first
+from bench.learning.real_judge import RANKS, bits, judge
 from bench.machine import save_json
 from configs.errors import UserError, run_cli
 from configs.schema import Recognition
@@ -26,7 +26,7 @@ from nets.backbones import Backbone, create
 from nets.classifier import Classifier
 from nets.tasks import net_module
 from trainers.commands import finetune, pretrain
-from trainers.evaluation.predict import predict
+from trainers.evaluation.predict import in_top_k, predict
 from trainers.weights import load, read
 
 RANDOM = "random_"
@@ -136,7 +136,7 @@ def tested(run: Path, split: Split) -> np.ndarray:
     load(net, weights.model, str(weights.path), weights.backbone)
     index = split.index.select(split.tested)
     found = predict(net.eval(), index, weights.config.plan, RANKS, weights.config.data, desc="test")
-    return ranks_first(found.scores, found.labels)
+    return in_top_k(found.scores, found.labels, 1)
 
 
 def as_options(changes: Mapping[str, Any]) -> list[str]:

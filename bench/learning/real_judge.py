@@ -3,7 +3,7 @@
 Results say for each tested video whether it was right, since intervals of differences need that.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,8 +17,12 @@ from configs.schema import Data
 from nets.backbones import Backbone
 from trainers.engine.distributed import Ranks
 from trainers.evaluation import attentive, knn, linear
-from trainers.evaluation.features import Features, extract
+from trainers.evaluation.features import Features, extract, readable_tensors
+from trainers.evaluation.predict import in_top_k
 from trainers.evaluation.tokens import extract_tokens
+
+Test = Callable[[Features, Features, int], np.ndarray]
+"""From training and test videos and the number of classes to which tests are right, bool (M,)."""
 
 RANKS = Ranks(torch.device("cpu"))
 ATTENTIVE_CLIPS = 2  # of a video; as many folds as UT-Interaction has sequences would take an hour
@@ -37,13 +41,13 @@ def judge(net: Backbone, normalization: str, found: Mapping[str, Split]) -> dict
             seen[id(split.index)] = views(net, split, normalization)
         of = seen[id(split.index)]
         protocols = {
-            "linear": (of["moving"], linear_right),
-            "knn": (of["moving"], knn_right),
-            "retrieval": (of["moving"], nearest_right),
-            "linear_still": (of["still"], linear_right),
+            "linear": (of["moving"], by_fit(linear.fit)),
+            "knn": (of["moving"], by_votes(knn.K)),
+            "retrieval": (of["moving"], by_votes(1)),
+            "linear_still": (of["still"], by_fit(linear.fit)),
         }
         if len(split.folds) == 1:
-            protocols["attentive"] = (of["tokens"], attentive_right)
+            protocols["attentive"] = (of["tokens"], by_fit(attentive.fit))
         classes = len(split.index.class_names)
         correct[name] = {
             protocol: bits([test(pick(of, fold.train), pick(of, fold.test), classes) for fold in split.folds])
@@ -82,42 +86,26 @@ def pick(features: Features, rows: np.ndarray) -> Features:
     return Features([features.names[row] for row in rows], features.labels[rows], features.values[rows], {})
 
 
-def linear_right(train: Features, test: Features, classes: int) -> np.ndarray:
-    """Return which tests a linear classifier gets right, bool (M,)."""
-    x, y, test_x = _tensors(train, test)
-    right: np.ndarray = linear.fit(x, y, classes=classes)(test_x).numpy() == test.labels
+def by_fit(fit: Callable[..., Callable[[Tensor], Tensor]]) -> Test:
+    """Return a test of the classifier that `fit` makes."""
+
+    def right(train: Features, test: Features, classes: int) -> np.ndarray:
+        x, y, test_x = readable_tensors(train, test, RANKS.device)
+        hits: np.ndarray = fit(x, y, classes=classes)(test_x).numpy() == test.labels
+        return hits
+
     return right
 
 
-def attentive_right(train: Features, test: Features, classes: int) -> np.ndarray:
-    """Return which tests an attentive classifier gets right, bool (M,); `values` are tokens."""
-    x, y, test_x = _tensors(train, test)
-    right: np.ndarray = attentive.fit(x, y, classes=classes)(test_x).numpy() == test.labels
+def by_votes(k: int) -> Test:
+    """Return a test of the votes of the k nearest training videos; a tie is wrong."""
+
+    def right(train: Features, test: Features, classes: int) -> np.ndarray:
+        x, y, test_x = readable_tensors(train, test, RANKS.device)
+        return in_top_k(knn.scores(x, y, test_x, classes=classes, k=k).numpy(), test.labels, 1)
+
     return right
-
-
-def knn_right(train: Features, test: Features, classes: int) -> np.ndarray:
-    """Return for which tests the votes of the `knn.K` nearest are right, bool (M,); a tie is wrong."""
-    x, y, test_x = _tensors(train, test)
-    return ranks_first(knn.scores(x, y, test_x, classes=classes, k=knn.K).numpy(), test.labels)
-
-
-def nearest_right(train: Features, test: Features, classes: int) -> np.ndarray:
-    """Return for which tests the nearest of the training videos is of their class, bool (M,)."""
-    x, y, test_x = _tensors(train, test)
-    return ranks_first(knn.scores(x, y, test_x, classes=classes, k=1).numpy(), test.labels)
-
-
-def ranks_first(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return where no other class has a score as high as the label's, bool (M,)."""
-    own = np.take_along_axis(scores, labels[:, None], 1)
-    first: np.ndarray = (scores >= own).sum(1) == 1
-    return first
 
 
 def bits(right: Sequence[np.ndarray]) -> str:
     return "".join(map(str, np.concatenate(right).astype(int).tolist()))
-
-
-def _tensors(train: Features, test: Features) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.from_numpy(train.values), torch.from_numpy(train.labels), torch.from_numpy(test.values)

@@ -1,7 +1,7 @@
 """How each task is pretrained and each network finetuned on real motion: one clip, one optimizer, as many frames.
 
-The clip, the size of the network and the budget were chosen once, by the learning curve in bench/README.md, before any
-other task was run. A recipe is the task's demo.yaml with the changes below.
+The clip, the network and the budget were chosen once, before any other task was run, by what bench/NOTES.md says of
+CtP. A recipe is the task's demo.yaml with the changes below.
 """
 
 import json

@@ -103,7 +103,7 @@ def plot(found: Mapping[str, Mapping[str, Mapping[str, Any]]], out: Path) -> Non
         sharex="row",
     )
     for row, (split, of_split) in zip(axes, found.items(), strict=True):
-        first = [name for name, entry in of_split[protocols[0]].items() if "lead" in entry]
+        shown = sum("lead" in entry for entry in of_split[protocols[0]].values())
         for axis, protocol in zip(row, protocols, strict=True):
             entries = {name: entry for name, entry in of_split.get(protocol, {}).items() if "lead" in entry}
             if not entries:
@@ -115,8 +115,8 @@ def plot(found: Mapping[str, Mapping[str, Mapping[str, Any]]], out: Path) -> Non
             axis.barh(places, leads, color="tab:blue", alpha=0.5)
             axis.hlines(places, ends[:, 0], ends[:, 1], color="black", linewidth=1)
             axis.axvline(0, color="gray", linewidth=0.8)
-            names = first if axis is row[0] or len(entries) < len(first) else [""] * len(first)
-            axis.set_yticks(places, [name for name in names if name in entries or not name], fontsize=7)
+            named = axis is row[0] or len(entries) < shown
+            axis.set_yticks(places, list(entries) if named else [""] * len(entries), fontsize=7)
             axis.invert_yaxis()
             axis.set_title(f"{split}: {protocol}", fontsize=8)
             axis.grid(axis="x", alpha=0.3)

@@ -3,9 +3,6 @@
 import pytest
 
 from configs.load import load
-from nets.backbones import BACKBONES
-
-pytestmark = pytest.mark.skipif("vit_b16" not in BACKBONES, reason="there is no vision transformer yet")
 
 SCRIPTS = {  # GPUs, videos of each, base rate and minimum for 256 videos, epochs, layer decay, drop path, dropout
     "vit_b16_ucf101": (8, 16, 5e-4, 1e-5, 100, 0.7, 0.2, 0.5),

@@ -4,8 +4,7 @@ Garrido et al., "RankMe: Assessing the Downstream Performance of Pretrained Self
 Rank", ICML 2023, arXiv 2210.02885.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch.nn.functional import cross_entropy, layer_norm
 
 from nets.tasks import Pretext
 from trainers.engine.distributed import Ranks
+from trainers.engine.eval_mode import eval_mode
 
 WINDOW = 2048  # newest clips of all ranks, over which both figures are taken
 LR = 1e-3
@@ -50,7 +50,7 @@ class OnlineProbe:
         clips = batch["clips"]
         clips_BCTHW = clips if clips.ndim == 5 else clips[:, 0]
         device = clips.device.type
-        with _eval_mode(self._backbone), torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=self._bf16):
+        with eval_mode(self._backbone), torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=self._bf16):
             features_BC = self._backbone(clips_BCTHW).float().mean((2, 3, 4))
         rows_B1 = batch["index"].to(features_BC.device, torch.float64)[:, None]
         gathered = self._ranks.gather(torch.cat([features_BC.double(), rows_B1], dim=1).flatten())
@@ -98,15 +98,3 @@ def rankme(features_NC: Tensor) -> float:
     singular = torch.linalg.svdvals(features_NC.double())
     share = singular / singular.sum().clamp_min(EPSILON) + EPSILON
     return float((-share * share.log()).sum().exp())
-
-
-@contextmanager
-def _eval_mode(net: nn.Module) -> Iterator[None]:
-    """Put a network into eval mode for a while; every part goes back to the mode that it had."""
-    modes = {module: module.training for module in net.modules()}
-    net.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode

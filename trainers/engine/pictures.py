@@ -12,6 +12,7 @@ from dali_pipelines.draw import Sample, View
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.preview import png, samples_of, sheet
 from nets.tasks import Pretext
+from trainers.engine.eval_mode import eval_mode
 
 PICTURED = 4
 """Samples of a picture."""
@@ -31,9 +32,8 @@ def reconstruction(net: Pretext, batch: Mapping[str, Tensor]) -> Image.Image | N
 
     The network is left in the mode that it was in.
     """
-    training = net.training
-    clips = net.eval().picture({name: tensor[:PICTURED] for name, tensor in batch.items()})
-    net.train(training)
+    with eval_mode(net):
+        clips = net.picture({name: tensor[:PICTURED] for name, tensor in batch.items()})
     if not clips:
         return None
     views = [[View(pixels, caption) for pixels in _pixels(shown)] for caption, shown in clips.items()]

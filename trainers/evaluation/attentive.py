@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, layer_norm
 
-from trainers.evaluation.features import Features, chance, require_readable
-from trainers.evaluation.intervals import wilson
+from trainers.evaluation.features import Features, probe_by
 from trainers.evaluation.linear import held_out_fifth
 
 HEADS = 8
@@ -111,22 +110,12 @@ def fit(tokens: Tensor, labels: Tensor, *, classes: int, seed: int = 0) -> Calla
 
 
 def probe(train: Features, test: Features, *, classes: int, device: torch.device) -> dict[str, Any]:
-    """Fit a classifier on the tokens of `train`; return `top1` on `test`, its 95 % `interval` and what is `chance`.
+    """Fit an attentive classifier on the tokens of `train`, test it on those of `test`: see `probe_by`.
 
     Args:
         train, test: features whose values are tokens, as `extract_tokens` gives them.
-
-    A test video that could not be read counts as wrong; such a training video is left out. UserError where none is
-    left.
     """
-    require_readable(train)
-    x, y, test_x = (
-        torch.from_numpy(values).to(device)
-        for values in (train.values[train.readable], train.labels[train.readable], test.values[test.readable])
-    )
-    predicted = fit(x, y, classes=classes)(test_x).cpu().numpy()
-    correct, total = int((predicted == test.labels[test.readable]).sum()), len(test.names)
-    return {"top1": correct / total, "interval": wilson(correct, total), "chance": chance(test, train)}
+    return probe_by(fit, train, test, classes=classes, device=device)
 
 
 def _moments(tokens: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,8 @@
 """Pooled features of whole videos from frozen backbones."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from configs.schema import Data
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks.recognition import Config
 from trainers.engine.distributed import Ranks
+from trainers.evaluation.intervals import wilson
 from trainers.evaluation.videos import per_video
 
 
@@ -35,13 +37,19 @@ class Features:
         return readable
 
 
-def require_readable(train: Features) -> None:
-    """Raise UserError where none of the training videos can be read."""
+def readable_tensors(train: Features, test: Features, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Return values and labels of the training videos and values of the tested ones, of those that could be read.
+
+    UserError where none of the training videos could.
+    """
     if not train.readable.any():
         name = train.names[0]
         raise UserError(
             f"none of {len(train.names)} training videos can be read, the first {name}: {train.unreadable[name]}"
         )
+    values = (train.values[train.readable], train.labels[train.readable], test.values[test.readable])
+    x, y, test_x = (torch.from_numpy(value).to(device) for value in values)
+    return x, y, test_x
 
 
 def chance(tested: Features, known: Features) -> float:
@@ -52,6 +60,28 @@ def chance(tested: Features, known: Features) -> float:
     """
     sizes = np.bincount(known.labels[known.readable], minlength=int(tested.labels.max()) + 1)
     return float(sizes[tested.labels].mean() / sizes.sum())
+
+
+def probe_by(
+    fit: Callable[..., Callable[[Tensor], Tensor]],
+    train: Features,
+    test: Features,
+    *,
+    classes: int,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Fit a classifier on `train`; return `top1` on `test`, its 95 % `interval` and what is `chance`.
+
+    A test video that could not be read counts as wrong; such a training video is left out. UserError where none is
+    left.
+
+    Args:
+        fit: takes values, labels and `classes`, and returns a function from values to predicted classes.
+    """
+    x, y, test_x = readable_tensors(train, test, device)
+    predicted = fit(x, y, classes=classes)(test_x).cpu().numpy()
+    correct, total = int((predicted == test.labels[test.readable]).sum()), len(test.names)
+    return {"top1": correct / total, "interval": wilson(correct, total), "chance": chance(test, train)}
 
 
 def extract(

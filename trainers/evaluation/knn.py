@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from trainers.evaluation.features import Features, chance, require_readable
+from trainers.evaluation.features import Features, chance, readable_tensors
 from trainers.evaluation.intervals import wilson
 from trainers.evaluation.predict import top_k
 
@@ -53,11 +53,7 @@ def probe(train: Features, test: Features, *, classes: int, device: torch.device
     be read counts as wrong; such a training video is left out. So does a tie of classes count as wrong. UserError where
     no training video is left.
     """
-    require_readable(train)
-    x, y, test_x = (
-        torch.from_numpy(values).to(device)
-        for values in (train.values[train.readable], train.labels[train.readable], test.values[test.readable])
-    )
+    x, y, test_x = readable_tensors(train, test, device)
     tables = {k: np.full((len(test.names), classes), np.nan) for k in KS}
     for k, table in tables.items():
         table[test.readable] = scores(x, y, test_x, classes=classes, k=k).cpu().numpy()

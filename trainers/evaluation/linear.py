@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from trainers.evaluation.features import Features, chance, require_readable
-from trainers.evaluation.intervals import wilson
+from trainers.evaluation.features import Features, probe_by
 
 PENALTIES = tuple(10.0**power for power in range(-5, 2))
 
@@ -45,19 +44,8 @@ def held_out_fifth(count: int) -> Tensor:
 
 
 def probe(train: Features, test: Features, *, classes: int, device: torch.device) -> dict[str, Any]:
-    """Fit a classifier on `train`; return `top1` on `test`, its 95 % `interval` and what is `chance`.
-
-    A test video that could not be read counts as wrong; such a training video is left out. UserError where none is
-    left.
-    """
-    require_readable(train)
-    x, y, test_x = (
-        torch.from_numpy(values).to(device)
-        for values in (train.values[train.readable], train.labels[train.readable], test.values[test.readable])
-    )
-    predicted = fit(x, y, classes=classes)(test_x).cpu().numpy()
-    correct, total = int((predicted == test.labels[test.readable]).sum()), len(test.names)
-    return {"top1": correct / total, "interval": wilson(correct, total), "chance": chance(test, train)}
+    """Fit a linear classifier on `train`, test it on `test`: see `probe_by`."""
+    return probe_by(fit, train, test, classes=classes, device=device)
 
 
 def _minimize(x: Tensor, y: Tensor, classes: int, penalty: float) -> tuple[Tensor, Tensor]:

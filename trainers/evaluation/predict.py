@@ -46,9 +46,15 @@ def predict(net: Classifier, index: Index, cfg: Config, ranks: Ranks, data: Data
 
 def top_k(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
     """Return the share of videos whose class is among the k highest scores; a tie counts as a miss."""
+    return float(in_top_k(scores, labels, k).mean())
+
+
+def in_top_k(scores: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
+    """Return whose class is among the k highest scores, bool (N,); a tie counts as a miss."""
     own = np.take_along_axis(scores, labels[:, None], 1)
     better = (scores >= own).sum(1) - 1  # all comparisons with nan are false: such a row has -1
-    return float(((better >= 0) & (better < k)).mean())
+    hits: np.ndarray = (better >= 0) & (better < k)
+    return hits
 
 
 def cross_entropy(scores: np.ndarray, labels: np.ndarray) -> float:

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.learning import real_data, real_job, real_judge, real_motion, real_recipes, real_table
+from bench.learning import real_data, real_job, real_motion, real_recipes, real_table
 from configs.errors import UserError
 from configs.load import load
 from dali_pipelines.tasks import Task
 from nets.tasks import pretext_tasks
 from trainers.evaluation import attentive, linear
+from trainers.evaluation.predict import in_top_k
 
 
 def test_every_task_sees_as_many_frames_to_within_half_an_epoch():
@@ -92,7 +93,7 @@ def test_a_switch_changes_itself_alone():
 
 def test_a_tie_of_classes_is_wrong():
     scores = np.array([[0.5, 0.5, 0.0], [0.6, 0.4, 0.0], [0.0, 0.4, 0.6]])
-    assert real_judge.ranks_first(scores, np.array([0, 0, 1])).tolist() == [False, True, False]
+    assert in_top_k(scores, np.array([0, 0, 1]), 1).tolist() == [False, True, False]
 
 
 @pytest.fixture
