@@ -21,10 +21,14 @@ class ViT(Backbone):
     one of pretraining is not that of finetuning.
     """
 
-    def __init__(self, *, width: int, depth: int, heads: int, tubelet: int = 2, patch: int = 16) -> None:
+    def __init__(
+        self, *, width: int, depth: int, heads: int, tubelet: int = 2, patch: int = 16, grid_positions: bool = False
+    ) -> None:
+        """Build the encoder. With `grid_positions` its tokens have a time, a row and a column, not one number."""
         super().__init__()
         self.out_channels = width
         self.stride = (tubelet, patch, patch)
+        self.grid_positions = grid_positions
         self.patch_embed = nn.Conv3d(3, width, kernel_size=self.stride, stride=self.stride)
         self.blocks = encoder_blocks(width, depth, heads)
 
@@ -44,11 +48,27 @@ class ViT(Backbone):
         """
         self.grid(clips_BCTHW)
         tokens_BNC = self.patch_embed(clips_BCTHW).flatten(2).transpose(1, 2)
-        tokens_BNC = tokens_BNC + sinusoids(tokens_BNC.shape[1], self.out_channels, tokens_BNC.device).to(tokens_BNC)
+        tokens_BNC = tokens_BNC + self.positions(clips_BCTHW, self.out_channels).to(tokens_BNC)
         if kept_BK is not None:
             tokens_BNC = tokens_BNC.take_along_dim(kept_BK[..., None], dim=1)
         encoded_BKC: Tensor = self.blocks(tokens_BNC)
         return encoded_BKC
+
+    def positions(self, clips_BCTHW: Tensor, width: int) -> Tensor:
+        """Return the positions of a clip's tokens, float32 (N, width), in the order of (T', H', W').
+
+        VideoMAE numbers the tokens of a clip consecutively; V-JEPA (arXiv 2404.08471) its frames, rows and columns.
+        """
+        t, h, w = self.grid(clips_BCTHW)
+        if not self.grid_positions:
+            return sinusoids(t * h * w, width, clips_BCTHW.device)
+        third = width // 3 // 2 * 2  # even: of sines and cosines
+        times, rows, columns = (
+            sinusoids(size, share, clips_BCTHW.device)
+            for size, share in ((t, width - 2 * third), (h, third), (w, third))
+        )
+        places = [times[:, None, None], rows[None, :, None], columns[None, None]]
+        return torch.cat([place.expand(t, h, w, -1) for place in places], dim=3).flatten(0, 2)
 
     def grid(self, clips_BCTHW: Tensor) -> tuple[int, int, int]:
         """Return (T', H', W') of a clip. UserError when it does not divide into tubelets."""
@@ -95,7 +115,7 @@ def encoder_blocks(width: int, depth: int, heads: int) -> nn.Sequential:
 def sinusoids(tokens: int, width: int, device: torch.device) -> Tensor:
     """Return the positions of tokens in a row, float32 (tokens, width): sines and cosines, each of half the numbers.
 
-    "Attention Is All You Need" (arXiv 1706.03762), section 3.5. VideoMAE numbers the tokens of a clip consecutively.
+    "Attention Is All You Need" (arXiv 1706.03762), section 3.5.
     """
     rates_F = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64, device=device) / width)
     angles_NF = torch.arange(tokens, dtype=torch.float64, device=device)[:, None] * rates_F
@@ -113,5 +133,5 @@ def vit_b16() -> ViT:
 
 
 def vit_tiny() -> ViT:
-    """Build a small one for CPUs, with tubelets of 2 x 8 x 8."""
-    return ViT(width=96, depth=4, heads=3, patch=8)
+    """Build a small one for CPUs, with tubelets of 2 x 8 x 8; it finds its neighbors sooner by grid positions."""
+    return ViT(width=96, depth=4, heads=3, patch=8, grid_positions=True)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from configs.errors import UserError, require
 from nets import backbones
 from nets.backbones.base import Stride
-from nets.backbones.vit import ViT, encoder_blocks, sinusoids
+from nets.backbones.vit import ViT, encoder_blocks
 from nets.init import init_xavier
 from nets.tasks import Pretext, Schema
 
@@ -34,6 +34,8 @@ class Config:
     """Blocks."""
     decoder_heads: int = 6
     """Attention heads of each."""
+    normalize_target: bool = True
+    """Predict each cube's pixels less their mean, over their deviation; false for the colors themselves, 0 to 1."""
 
     def __post_init__(self) -> None:
         for key in ("decoder_width", "decoder_depth", "decoder_heads"):
@@ -79,6 +81,7 @@ class VideoMAE(Pretext):
         t, h, w = backbone.stride
         self.decoder = encoder_blocks(cfg.decoder_width, cfg.decoder_depth, cfg.decoder_heads)
         self.decoder_norm = nn.LayerNorm(cfg.decoder_width, eps=EPS)
+        self.normalize_target = cfg.normalize_target
         self.predict = nn.Linear(cfg.decoder_width, 3 * t * h * w)
         init_xavier(self.predict)
         self.register_buffer("mean", torch.tensor(MEAN), persistent=False)
@@ -87,18 +90,19 @@ class VideoMAE(Pretext):
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Map `clips` (B, 3, T, H, W), and the cells `visible` (B, V) and `hidden` (B, M), to scalars.
 
-        `loss` is the mean squared error of the hidden cubes, each color of each normalized over the cube. `explained`
-        is the share of their energy that the prediction explains, 0 for a gray one. `chance` is what the mean of all
-        hidden cubes explains, the best that one prediction for all of them can.
+        `loss` is the mean squared error of the hidden cubes. `explained` is the share of their variance that the
+        prediction explains, 0 for their mean color. `chance` is what the mean of all hidden cubes explains, the best
+        that one prediction for all of them can.
         """
         visible_BV, hidden_BM = self.tokens(batch)
         target_BMPC, _, _ = self.targets(batch["clips"], hidden_BM)
         loss = F.mse_loss(self.reconstruct(batch["clips"], visible_BV, hidden_BM).float(), target_BMPC)
-        energy = target_BMPC.square().mean().clamp_min(EPS)
+        color_C = target_BMPC.mean(dim=(0, 1, 2))
+        variance = (target_BMPC - color_C).square().mean().clamp_min(EPS)
         return {
             "loss": loss,
-            "explained": 1 - loss.detach() / energy,
-            "chance": target_BMPC.mean(dim=(0, 1)).square().mean() / energy,
+            "explained": 1 - loss.detach() / variance,
+            "chance": (target_BMPC.mean(dim=(0, 1)) - color_C).square().mean() / variance,
         }
 
     def tokens(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -109,10 +113,9 @@ class VideoMAE(Pretext):
         return visible_BV, hidden_BM
 
     def reconstruct(self, clips_BCTHW: Tensor, visible_BV: Tensor, hidden_BM: Tensor) -> Tensor:
-        """Predict the hidden cubes, (B, M, P, 3), as `targets` normalizes them."""
+        """Predict the hidden cubes, (B, M, P, 3), as `targets` returns them."""
         visible_BVC = self.project(self.norm(self.backbone.encode(clips_BCTHW, visible_BV)))
-        tokens = visible_BV.shape[1] + hidden_BM.shape[1]
-        places_NC = sinusoids(tokens, self.project.out_features, clips_BCTHW.device).to(visible_BVC)
+        places_NC = self.backbone.positions(clips_BCTHW, self.project.out_features).to(visible_BVC)
         hidden_BMC = self.mask_token.to(visible_BVC) + places_NC[hidden_BM]
         decoded_BNC = self.decoder(torch.cat([visible_BVC + places_NC[visible_BV], hidden_BMC], dim=1))
         predicted_BMP: Tensor = self.predict(self.decoder_norm(decoded_BNC[:, visible_BV.shape[1] :]))
@@ -121,15 +124,18 @@ class VideoMAE(Pretext):
 
     @torch.no_grad()
     def targets(self, clips_BCTHW: Tensor, kept_BK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return cubes of pixels with mean 0 and variance 1 in each color, and what they were normalized with.
+        """Return cubes of pixels, each color of each normalized over the cube, and what they were normalized with.
 
         Returns:
-            float32 (B, K, P, 3), P the pixels of a cube; mean and divisor, (B, K, 1, 3), of pixels in 0..1.
+            float32 (B, K, P, 3), P the pixels of a cube; mean and divisor, (B, K, 1, 3), of pixels in 0..1. Without
+            `normalize_target` these are 0 and 1.
         """
         cubes_BNPC = to_cubes(self.pixels(clips_BCTHW), self.backbone.stride)
         cubes_BKPC = cubes_BNPC.take_along_dim(kept_BK[..., None, None], dim=1)
         variance, mean = torch.var_mean(cubes_BKPC, dim=2, keepdim=True)
         divisor = variance.sqrt() + EPS
+        if not self.normalize_target:
+            mean, divisor = torch.zeros_like(mean), torch.ones_like(divisor)
         return (cubes_BKPC - mean) / divisor, mean, divisor
 
     def pixels(self, clips_BCTHW: Tensor) -> Tensor:
@@ -137,7 +143,10 @@ class VideoMAE(Pretext):
         return clips_BCTHW.float() * self.std[:, None, None, None] + self.mean[:, None, None, None]
 
     def picture(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Show the clips, what the encoder sees of them, and the prediction with each cube's own mean and contrast."""
+        """Show the clips, what the encoder sees of them, and the prediction.
+
+        Normalized cubes are shown with the mean and the contrast of the true ones.
+        """
         clips_BCTHW = batch["clips"]
         visible_BV, hidden_BM = self.tokens(batch)
         _, mean, divisor = self.targets(clips_BCTHW, hidden_BM)

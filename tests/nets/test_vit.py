@@ -56,6 +56,15 @@ def test_positions_are_sines_and_cosines_of_the_token_number():
             assert table[token, channel] == pytest.approx(math.cos(angle) if channel % 2 else math.sin(angle), abs=1e-6)
 
 
+def test_grid_positions_are_those_of_time_row_and_column_side_by_side():
+    with torch.device("meta"):
+        backbone = ViT(width=24, depth=0, heads=3, patch=8, grid_positions=True)
+    table = backbone.positions(torch.empty(1, 3, 4, 24, 40), 20)  # 2 x 3 x 5 tokens; 8, 6 and 6 channels
+    for token, (t, h, w) in enumerate((t, h, w) for t in range(2) for h in range(3) for w in range(5)):
+        expected = torch.cat([sinusoids(10, width, CPU)[n] for n, width in ((t, 8), (h, 6), (w, 6))])
+        assert torch.equal(table[token], expected)
+
+
 def test_all_tokens_kept_are_the_feature_map():
     backbone, seen = tiny(), clips()
     everything = torch.arange(8).expand(2, -1)

@@ -67,6 +67,20 @@ def test_targets_are_the_hidden_cubes_normalized_color_by_color(net):
     torch.testing.assert_close(targets * divisor + mean, kept)
 
 
+def test_targets_that_are_not_normalized_are_the_colors():
+    net = VideoMAE(ViT(width=24, depth=0, heads=3, patch=8), Config(normalize_target=False))
+    drawn = batch()
+    visible, hidden = net.tokens(drawn)
+    targets, mean, divisor = net.targets(drawn["clips"], hidden)
+    pixels = drawn["clips"] * torch.tensor(STD).view(3, 1, 1, 1) + torch.tensor(MEAN).view(3, 1, 1, 1)
+    torch.testing.assert_close(targets, to_cubes(pixels, (2, 8, 8)).take_along_dim(hidden[..., None, None], dim=1))
+    assert torch.equal(targets * divisor + mean, targets)
+    color = targets.double().mean((0, 1, 2))
+    error = (net.reconstruct(drawn["clips"], visible, hidden) - targets).double().square().mean()
+    explained = 1 - error / (targets - color).square().mean()
+    assert net(drawn)["explained"].item() == pytest.approx(explained.item(), rel=1e-4)
+
+
 def test_a_flat_cube_has_a_target_of_zero(net):
     drawn = batch() | {"clips": torch.full((2, 3, 4, 32, 32), 0.25)}
     result = net(drawn)
