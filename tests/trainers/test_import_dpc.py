@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from configs.errors import UserError
 from nets import backbones
 from tests.helpers.originals import random_state, state_like
-from trainers.commands import import_checkpoint
+from tests.trainers.test_finetune import RECIPE, labeled
+from trainers.commands import finetune, import_checkpoint, test
 from trainers.evaluation.video_features import extract_features
 from trainers.weights import read
 from trainers.weights.export import export
@@ -226,3 +227,17 @@ def test_an_import_without_statistics_can_be_finetuned_but_gives_no_features(tmp
     key = "backbone.stem.1.running_mean"
     replace(weights, model={**weights.model, key: weights.model[key] + 0.1}).require_statistics()
     assert not (tmp_path / "hub").exists()
+
+
+@pytest.mark.slow
+def test_frozen_backbones_without_statistics_are_refused_by_the_linear_probe_and_by_retrieval(tmp_path, vp9_store):
+    theirs, ours, recipe = tmp_path / "model.pth.tar", tmp_path / "dpc.pt", tmp_path / "recipe.yaml"
+    torch.save({"net": "resnet18", "state_dict": original()}, theirs)
+    import_checkpoint.main([str(theirs), "--from", "dpc", "--out", str(ours)])
+    recipe.write_text(RECIPE.format(work_dir=tmp_path / "run", root=labeled(vp9_store, tmp_path)))
+    words = ["--config", str(recipe), "--set", "backbone=r2d3d18", "--device", "cpu"]
+    message = r"dpc\.pt has no batch norm statistics.* clipfeed finetune --mode full"
+    with pytest.raises(UserError, match=message):
+        finetune.main([*words, "--mode", "linear", "--pretrained", str(ours)])
+    with pytest.raises(UserError, match=message):
+        test.main([*words, "--protocol", "retrieval", "--checkpoint", str(ours)])
