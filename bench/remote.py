@@ -83,7 +83,7 @@ def main(argv: list[str]) -> None:
 
 def start(loader: "ClipLoader", batches: Iterator[Any], *, ahead: bool) -> None:
     """Take the first batch of a loader that does, or does not, read ahead."""
-    with patch("dali_pipelines.loader.is_remote", lambda index: ahead):
+    with patch("dali_pipelines.feed.is_remote", lambda index: ahead):
         next(batches)
 
 

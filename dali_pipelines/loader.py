@@ -2,12 +2,8 @@
 
 import logging
 import math
-import os
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing
-from dataclasses import dataclass, replace
-from itertools import count
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from multiprocessing import parent_process
 from typing import Literal
 
@@ -16,24 +12,18 @@ import torch
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
 from configs.errors import UserError, first_names
-from dali_pipelines import limits
 from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.decode.choose import Wanted, choose, decoding_threads
+from dali_pipelines.feed import Feed, memory_ahead
 from dali_pipelines.pipeline import Graph, build_pipeline
 from dali_pipelines.plan.order import Order
-from dali_pipelines.read_ahead import DEPTH, Read, ReadAhead
 from dali_pipelines.recovery import damaged, first_cause, undecodable, why_unreadable
-from dali_pipelines.samples import Media, Place, Sample, SampleSource, decoded_media
+from dali_pipelines.samples import Media, SampleSource, decoded_media
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.storage import is_url
 from dali_pipelines.tasks import Task
 from dali_pipelines.unreadable import Unreadable
-from dali_pipelines.workers import Crashed, Pool
 
 log = logging.getLogger(__name__)
-
-MEMORY_SHARE = 0.25
-"""Of a process's memory, its share of the machine's or container's, for samples that are ahead; and for batches."""
 
 
 @dataclass
@@ -116,7 +106,6 @@ class ClipLoader:
         graph: Graph | None = None,
     ) -> None:
         self.task, self.graph = task, graph
-        self.timeout_s = timeout_s
         videos = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
         usable = videos.long_enough(task)
         self.index, self.too_short = usable.index, dict(usable.too_short)
@@ -146,9 +135,8 @@ class ClipLoader:
         self.step = 0  # of the next batch, counted from the start of epoch 0
         self._unreadable = Unreadable(index, replaces=shuffle, most=most_unreadable)
         self.counts = Counts()
+        self._feed = Feed(self._unreadable, workers=workers, timeout_s=timeout_s)
         self._iterator: DALIGenericIterator | None = None
-        self._pool: Pool[Place, Sample] | None = None
-        self._samples: Generator[Sample, None, None] | None = None
 
     def __len__(self) -> int:
         return self.order.steps
@@ -202,15 +190,12 @@ class ClipLoader:
     def close(self) -> None:
         """End the worker processes and free the pipeline; iterating builds them again."""
         self._rewind()
-        if self._pool:
-            self._pool.close()
-        self._pool = None
+        self._feed.close()
 
     def _rewind(self) -> None:
         """Forget what was made ahead."""
         self._iterator = None
-        if self._samples:
-            self._samples.close()
+        self._feed.rewind()
 
     def _identity(self) -> dict[str, int]:
         return {"videos": len(self.index), "seed": self.order.seed, "global_batch": self.order.global_batch}
@@ -234,13 +219,14 @@ class ClipLoader:
                     self._unreadable.add(row, reason)
 
     def _build(self) -> DALIGenericIterator:
+        source = self.source
         pipeline, names = build_pipeline(
-            self.source,
+            source,
             graph=self.graph,
             batch_size=self.order.batch_size,
             device_id=self.device_id,
             threads=self.threads,
-            feed=self._feed(),
+            feed=self._feed.start(source),
             ahead=self._batches_ahead(),
         )
         return DALIGenericIterator(pipeline, names, prepare_first_batch=False)
@@ -251,53 +237,6 @@ class ClipLoader:
             return 2
         sizes = (math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in self.task.batch_schema.values())
         return 1 if 3 * self.order.batch_size * sum(sizes) > memory_ahead() else 2
-
-    def _feed(self) -> Callable[[], Sample] | None:
-        """Return what hands over the samples from the current step on, where they are made ahead."""
-        remote = is_remote(self.index)
-        if not (self.workers or remote):
-            return None
-        size = self.order.batch_size
-        if self.workers and not self._pool:
-            # With one batch ahead, workers would wait for whoever makes the last sample of it.
-            ahead = max(size * (1 + math.ceil(self.workers / size)), self.workers * DEPTH * remote)
-            source, find = self.source, self.source.first if remote else None
-            self._pool = Pool(
-                source.at,
-                workers=self.workers,
-                ahead=ahead,
-                spare=size,
-                find=find,
-                timeout=self.timeout_s,
-                limit=memory_ahead(),
-            )
-        samples = self._samples = self._worker_samples(self._pool) if self._pool else self._own_samples()
-        return lambda: next(samples)
-
-    def _places(self) -> Iterator[Place]:
-        """Yield the places of the schedule from the current step on."""
-        slots = range(self.order.batch_size)
-        return ((*self.order.at(step), slot, self._unreadable.rows) for step in count(self.step) for slot in slots)
-
-    def _own_samples(self) -> Generator[Sample, None, None]:
-        """Yield the samples from the current step on, made in this process; only their bytes come ahead."""
-        source, held = self.source, deque[tuple[Place, Read]]()
-        with closing(ReadAhead(source.first)) as ahead:
-            for place in self._places():
-                held.append((place, ahead.begin(place)))
-                if len(held) == DEPTH:
-                    yield source.at(*held.popleft())
-
-    def _worker_samples(self, pool: Pool[Place, Sample]) -> Generator[Sample, None, None]:
-        """Yield the samples from the current step on, as workers make them."""
-        for place, sample in pool.run(self._places()):
-            while isinstance(sample, Crashed):
-                epoch, step, slot, unreadable = place
-                row = next(replace(self.source, unreadable=unreadable).candidates(epoch, step, slot))
-                if row not in self._unreadable.rows:
-                    self._unreadable.add(row, str(sample))
-                ((place, sample),) = pool.run([(epoch, step, slot, self._unreadable.rows)])
-            yield sample
 
     def _complete(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         epoch, step = self.order.at(self.step)
@@ -317,13 +256,3 @@ class ClipLoader:
                 batch[name] = batch[name].unflatten(1, (*shape[:-4], shape[-3])).movedim(-1, -4)
         batch["index"] = torch.from_numpy(rows if self.order.shuffle else np.where(rows == wanted, rows, -1))
         return batch
-
-
-def memory_ahead() -> float:
-    """Return the bytes of host memory that a process may spend on what it makes ahead."""
-    return MEMORY_SHARE * limits.memory() / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-
-
-def is_remote(index: Index) -> bool:
-    """Tell whether any video of an index is behind a URL."""
-    return is_url(index.root) or b"://" in index.sources.values.tobytes()

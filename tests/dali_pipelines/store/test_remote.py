@@ -13,7 +13,7 @@ from fsspec.registry import known_implementations
 
 from bench.file_server import served
 from configs.errors import UserError
-from dali_pipelines import loader
+from dali_pipelines import feed
 from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store import remote
@@ -287,7 +287,7 @@ def test_batches_from_a_url_are_those_of_the_disk_and_are_read_ahead(vp9_store, 
         ahead = files.most_at_once
         for one, other in zip(theirs, ours, strict=True):
             assert all((one[name] == other[name]).all() for name in other)
-        monkeypatch.setattr(loader, "is_remote", lambda index: False)
+        monkeypatch.setattr(feed, "is_remote", lambda index: False)
         while files.open:  # what the workers that were ended asked for
             time.sleep(0.01)
         files.most_at_once = 0

@@ -1,0 +1,102 @@
+"""What hands a pipeline its samples: worker processes, or this one, which reads their bytes ahead."""
+
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import replace
+from itertools import count
+
+from dali_pipelines import limits
+from dali_pipelines.read_ahead import DEPTH, Read, ReadAhead
+from dali_pipelines.samples import Place, Sample, SampleSource
+from dali_pipelines.store.index import Index
+from dali_pipelines.store.storage import is_url
+from dali_pipelines.unreadable import Unreadable
+from dali_pipelines.workers import Crashed, Pool
+
+MEMORY_SHARE = 0.25
+"""Of a process's memory, its share of the machine's or container's, for samples that are ahead; and for batches."""
+
+
+class Feed:
+    """Make samples ahead of the pipeline.
+
+    Args:
+        unreadable: the videos found unreadable so far, which others replace; those that crash a worker are added.
+        workers: processes that make the samples, started with the first of them.
+        timeout_s: seconds that a worker may take for a sample; see `Pool`.
+    """
+
+    def __init__(self, unreadable: Unreadable, *, workers: int, timeout_s: float) -> None:
+        self.unreadable, self.workers, self.timeout_s = unreadable, workers, timeout_s
+        self._pool: Pool[Place, Sample] | None = None
+        self._samples: Generator[Sample, None, None] | None = None
+
+    def start(self, source: SampleSource) -> Callable[[], Sample] | None:
+        """Return what hands over the samples from the source's first step on; None where nothing is made ahead."""
+        remote, size = is_remote(source.index), source.order.batch_size
+        if not (self.workers or remote):
+            return None
+        if self.workers and not self._pool:
+            # With one batch ahead, workers would wait for whoever makes the last sample of it.
+            ahead = max(size * (1 + math.ceil(self.workers / size)), self.workers * DEPTH * remote)
+            self._pool = Pool(
+                source.at,
+                workers=self.workers,
+                ahead=ahead,
+                spare=size,
+                find=source.first if remote else None,
+                timeout=self.timeout_s,
+                limit=memory_ahead(),
+            )
+        samples = self._samples = self._of_workers(self._pool, source) if self._pool else self._own(source)
+        return lambda: next(samples)
+
+    def rewind(self) -> None:
+        """Forget what was made ahead."""
+        if self._samples:
+            self._samples.close()
+
+    def close(self) -> None:
+        """End the worker processes too."""
+        self.rewind()
+        if self._pool:
+            self._pool.close()
+        self._pool = None
+
+    def _places(self, source: SampleSource) -> Iterator[Place]:
+        """Yield the places of the schedule from the source's first step on."""
+        order, slots = source.order, range(source.order.batch_size)
+        return ((*order.at(step), slot, self.unreadable.rows) for step in count(source.start) for slot in slots)
+
+    def _own(self, source: SampleSource) -> Generator[Sample, None, None]:
+        """Yield samples made in this process; only their bytes come ahead."""
+        held = deque[tuple[Place, Read]]()
+        with closing(ReadAhead(source.first)) as ahead:
+            for place in self._places(source):
+                held.append((place, ahead.begin(place)))
+                if len(held) == DEPTH:
+                    yield source.at(*held.popleft())
+
+    def _of_workers(self, pool: Pool[Place, Sample], source: SampleSource) -> Generator[Sample, None, None]:
+        """Yield samples as workers make them."""
+        for place, sample in pool.run(self._places(source)):
+            while isinstance(sample, Crashed):
+                epoch, step, slot, unreadable = place
+                row = next(replace(source, unreadable=unreadable).candidates(epoch, step, slot))
+                if row not in self.unreadable.rows:
+                    self.unreadable.add(row, str(sample))
+                ((place, sample),) = pool.run([(epoch, step, slot, self.unreadable.rows)])
+            yield sample
+
+
+def memory_ahead() -> float:
+    """Return the bytes of host memory that a process may spend on what it makes ahead."""
+    return MEMORY_SHARE * limits.memory() / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def is_remote(index: Index) -> bool:
+    """Tell whether any video of an index is behind a URL."""
+    return is_url(index.root) or b"://" in index.sources.values.tobytes()
