@@ -20,6 +20,7 @@ from bench.learning.real_judge import RANKS, bits, judge
 from bench.machine import save_json
 from configs.errors import UserError, run_cli
 from configs.schema import Recognition
+from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.store.files import replacing
 from dali_pipelines.tasks.recognition import Config as Clips
 from nets.backbones import Backbone, create
@@ -78,8 +79,8 @@ def learn(name: str, seed: int, frames: int, data: Path, out: Path) -> dict[str,
     """Pretrain, unless the name says random weights; return the backbone's name, the normalization, and how it went."""
     if name.startswith(RANDOM):
         return {"backbone": name.removeprefix(RANDOM), "normalization": Clips.normalization}
-    videos = len((data / "train.txt").read_text().splitlines())
-    changes = real_recipes.pretraining(name, frames=frames, videos=videos) | {"seed": seed}
+    lengths = open_dataset(data, data / "train.txt").index.num_frames
+    changes = real_recipes.pretraining(name, frames=frames, lengths=lengths) | {"seed": seed}
     task = name.partition("+")[0]
     recipe = ["--config", f"{task}/demo", "--data-dir", str(data), "--work-dir", str(out / "pretrain")]
     if pretrain.main([*recipe, "--device", "cpu", *as_options(changes)]):

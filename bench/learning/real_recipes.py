@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
+import numpy as np
+
 from configs.load import load
 from dali_pipelines.tasks import Task
 from dali_pipelines.tasks.recognition import Config as Clips
@@ -59,17 +61,20 @@ NETS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def pretraining(name: str, *, frames: int, videos: int) -> dict[str, Any]:
-    """Return what changes in the task's demo.yaml, dotted keys; `frames` is rounded to whole epochs of `videos`.
+def pretraining(name: str, *, frames: int, lengths: np.ndarray) -> dict[str, Any]:
+    """Return what changes in the task's demo.yaml, dotted keys.
 
+    `frames` is rounded to whole epochs of the videos that are long enough, of `lengths` frames, int64 (videos,).
     `name` is a task, or with one of its `switches` as in "rot3d+plan.reference.shifted_rotation".
     """
     task, _, switch = name.partition("+")
-    plan = {f"plan.{key}": value for key, value in PLANS.get(task, {}).items()}
+    changed = {f"plan.{key}": value for key, value in PLANS.get(task, {}).items()}
     net = {f"net.{key}": value for key, value in NETS.get(task, {}).items()}
-    changes = {**SHARED, **plan, **net, **({switch: True} if switch else {})}
+    changes = {**SHARED, **changed, **net, **({switch: True} if switch else {})}
     config = load(f"{task}/demo", as_words(changes))
-    epochs = max(1, round(frames / (Task(task, config.plan).program.frames * videos)))
+    plan = Task(task, config.plan)
+    videos = max(1, int((lengths >= plan.min_frames).sum()))
+    epochs = max(1, round(frames / (plan.program.frames * videos)))
     return {**changes, "train.epochs": epochs}
 
 

@@ -68,12 +68,15 @@ def paired_interval(difference: np.ndarray, clusters: np.ndarray) -> tuple[float
 
 
 def table(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
-    """Return a Markdown table for each split: accuracy in percent, with the interval of its lead."""
+    """Return a Markdown table for each split: mean accuracy of the seeds in percent, with the interval of its lead."""
     lines = []
     for split, protocols in found.items():
         names = next(iter(protocols.values()))
-        rows = [(f"`{name}`", *(_cell(protocol.get(name)) for protocol in protocols.values())) for name in names]
-        lines += [f"{split}:", "", *markdown(["network", *protocols], rows), ""]
+        rows = [
+            (f"`{name}`", len(entry["seeds"]), *(_cell(protocol.get(name)) for protocol in protocols.values()))
+            for name, entry in names.items()
+        ]
+        lines += [f"{split}:", "", *markdown(["network", "seeds", *protocols], rows), ""]
     return "\n".join(lines)
 
 
