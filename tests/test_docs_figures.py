@@ -101,6 +101,12 @@ def test_leads_over_other_loaders():
         assert cells == [*expected, f"{ratio(raw, 'jpeg_zip_prepared'):.2f}"]
 
 
+def test_the_four_tasks_that_were_measured_again():
+    page = Path(ROOT, "docs", "performance.md").read_text()
+    for task, found in result("loader_peers_four_tasks")["tasks"].items():
+        assert f"`{task}` {ratio(found['contenders']['h264']['this_loader'], 'decode_and_cut'):.2f}" in page
+
+
 def test_figures_in_sentences_of_the_page_on_performance():
     text = " ".join(Path(ROOT, "docs", "performance.md").read_text().split())
     tasks = result("loader_peers")["tasks"]
