@@ -1,4 +1,4 @@
-"""What hands a pipeline its samples: worker processes, or this one, which reads their bytes ahead."""
+"""Hand a pipeline its samples: made by worker processes, or by this one, which reads their bytes ahead."""
 
 import math
 import os
@@ -17,7 +17,7 @@ from dali_pipelines.unreadable import Unreadable
 from dali_pipelines.workers import Crashed, Pool
 
 MEMORY_SHARE = 0.25
-"""Of a process's memory, its share of the machine's or container's, for samples that are ahead; and for batches."""
+"""Share of a process's memory that samples made ahead may fill, and batches likewise. Processes share the machine."""
 
 
 class Feed:
@@ -35,7 +35,7 @@ class Feed:
         self._samples: Generator[Sample, None, None] | None = None
 
     def start(self, source: SampleSource) -> Callable[[], Sample] | None:
-        """Return what hands over the samples from the source's first step on; None where nothing is made ahead."""
+        """Return what gives the next sample, from the source's first step on; None where none is made ahead."""
         remote, size = is_remote(source.index), source.order.batch_size
         if not (self.workers or remote):
             return None

@@ -22,7 +22,7 @@ from trainers.evaluation.predict import in_top_k
 from trainers.evaluation.tokens import extract_tokens
 
 Test = Callable[[Features, Features, int], np.ndarray]
-"""From training and test videos and the number of classes to which tests are right, bool (M,)."""
+"""Classify test videos: from training and test videos and the number of classes to which are right, bool (M,)."""
 
 RANKS = Ranks(torch.device("cpu"))
 ATTENTIVE_CLIPS = 2  # of a video; as many folds as UT-Interaction has sequences would take an hour

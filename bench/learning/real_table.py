@@ -68,7 +68,7 @@ def paired_interval(difference: np.ndarray, clusters: np.ndarray) -> tuple[float
 
 
 def table(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
-    """Return a Markdown table for each split: mean accuracy of the seeds in percent, with the interval of its lead."""
+    """Return a Markdown table of each split: accuracy in percent, mean of the seeds, and the interval of its lead."""
     lines = []
     for split, protocols in found.items():
         names = next(iter(protocols.values()))

@@ -132,10 +132,10 @@ class VideoMAE(Pretext):
         """
         cubes_BNPC = to_cubes(self.pixels(clips_BCTHW), self.backbone.stride)
         cubes_BKPC = cubes_BNPC.take_along_dim(kept_BK[..., None, None], dim=1)
+        if not self.normalize_target:
+            return cubes_BKPC, cubes_BKPC.new_zeros(()), cubes_BKPC.new_ones(())
         variance, mean = torch.var_mean(cubes_BKPC, dim=2, keepdim=True)
         divisor = variance.sqrt() + EPS
-        if not self.normalize_target:
-            mean, divisor = torch.zeros_like(mean), torch.ones_like(divisor)
         return (cubes_BKPC - mean) / divisor, mean, divisor
 
     def pixels(self, clips_BCTHW: Tensor) -> Tensor:
