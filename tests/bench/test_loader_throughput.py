@@ -127,13 +127,13 @@ def test_the_cut_ceiling_cuts_the_views_of_the_task_and_delivers_a_pixel(vp9_sto
 
 def test_cpu_time_is_that_of_the_process_and_its_children():
     before, own = cpu_seconds(), time.process_time()
-    code = "print(sum(range(2 * 10**7)), flush=True); input()"
+    code = "print(sum(range(3 * 10**7)), flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout
         child.stdout.readline()
         fields = Path("/proc", str(child.pid), "stat").read_text().rpartition(")")[2].split()
         spent = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-        assert spent > 0.2
+        assert spent > 0.1  # that of a fast core; more than the tolerance
         assert cpu_seconds() - before == pytest.approx(spent + time.process_time() - own, abs=0.1)
 
 
