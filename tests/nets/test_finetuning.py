@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torchvision.ops import StochasticDepth
 
 from configs.errors import UserError
 from nets import backbones
+from nets.backbones.vit import ViT
 from nets.classifier import Classifier, Config
 from nets.losses import classification
-from tests.helpers.layered import Block, Layered
 
 LABELS = torch.tensor([0, 2, 1, 2])
 
@@ -20,7 +21,7 @@ def clips(*shape: int) -> Tensor:
 
 def make(**more: object) -> Classifier:
     torch.manual_seed(0)
-    return Classifier(Layered(depth=3), 3, Config(dropout=0.0, init_std=0.5, **more))  # type: ignore[arg-type]
+    return Classifier(ViT(width=8, depth=3, heads=2), 3, Config(dropout=0.0, init_std=0.5, **more))  # type: ignore[arg-type]
 
 
 def test_layer_norm_is_that_of_the_mean_feature():
@@ -36,7 +37,8 @@ def test_layer_norm_is_that_of_the_mean_feature():
 
 def test_drop_path_reaches_the_blocks_and_is_off_in_tests():
     model = make(drop_path=0.5)
-    assert [block.drop_path.p for block in model.backbone.modules() if isinstance(block, Block)] == [0, 0.25, 0.5]
+    rates = [branch.p for branch in model.backbone.modules() if isinstance(branch, StochasticDepth)]
+    assert rates == [0, 0, 0.25, 0.25, 0.5, 0.5]
     assert not torch.equal(model.logits(clips(4)), model.logits(clips(4)))
     model.eval()
     assert torch.equal(model.logits(clips(4)), make().eval().logits(clips(4)))

@@ -8,15 +8,16 @@ import torch
 from configs.errors import UserError
 from configs.schema import Optim
 from nets import backbones
+from nets.backbones.vit import ViT
 from nets.classifier import Classifier, Config
-from tests.helpers.layered import Layered
 from trainers.engine.optimizers import make_optimizer
 
 DEPTH = 11  # so that block 1 is not block 10
 
 
 def classifier(backbone: str | None = None) -> Classifier:
-    return Classifier(backbones.create(backbone) if backbone else Layered(depth=DEPTH), 3, Config())
+    vit = ViT(width=8, depth=DEPTH, heads=2)
+    return Classifier(backbones.create(backbone) if backbone else vit, 3, Config(layer_norm=True))
 
 
 def factors(net: Classifier, optim: Optim) -> dict[str, float]:
@@ -30,7 +31,7 @@ def beits_layer(name: str) -> int:
     """Return 0 for what stands before the blocks, DEPTH + 1 for what comes after them."""
     if block := re.match(r"backbone\.blocks\.(\d+)\.", name):
         return int(block[1]) + 1
-    return 0 if re.match(r"backbone\.(patch_embed|pos_embed)", name) else DEPTH + 1
+    return 0 if name.startswith("backbone.patch_embed") else DEPTH + 1
 
 
 @pytest.mark.parametrize("decay", [0.75, 1.0])
@@ -39,7 +40,7 @@ def test_each_layer_has_its_share_of_the_rate(decay):
     found = factors(net, Optim(layer_decay=decay))
     expected = {name: decay ** (DEPTH + 1 - beits_layer(name)) for name, _ in net.named_parameters()}
     assert found == pytest.approx(expected)
-    assert found["backbone.norm.weight"] == found["linear.bias"] == 1
+    assert found["norm.weight"] == found["linear.bias"] == 1
     assert found["backbone.patch_embed.weight"] == pytest.approx(decay**12)
 
 
@@ -51,8 +52,8 @@ def test_a_resnet_decays_by_stages():
 
 def test_it_multiplies_the_factors_of_parts():
     found = factors(classifier(), Optim(layer_decay=0.5, lr_factors=(("backbone", 0.1), ("linear", 3.0))))
-    assert found["backbone.blocks.10.branch.weight"] == pytest.approx(0.05)
-    assert found["backbone.norm.bias"] == pytest.approx(0.1)
+    assert found["backbone.blocks.10.mlp.0.weight"] == pytest.approx(0.05)
+    assert found["norm.bias"] == 1.0
     assert found["linear.weight"] == 3.0
 
 
@@ -62,7 +63,7 @@ def test_none_has_the_groups_that_there_were():
         assert [group["lr_factor"] for group in groups] == ([1.0, 0.1, 1.0] if parts else [1.0])
 
 
-@pytest.mark.parametrize("name", [*backbones.BACKBONES, "tests.helpers.layered.Layered"])
+@pytest.mark.parametrize("name", backbones.BACKBONES)
 def test_every_parameter_of_a_backbone_with_layers_is_in_one_of_them_or_after_all(name):
     with torch.device("meta"):
         backbone = backbones.create(name)
