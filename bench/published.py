@@ -28,7 +28,7 @@ from nets import backbones
 from nets.classifier import Classifier
 from nets.tasks import Pretext, build_task
 
-LARGE = ("cstp", "dpc", "cpc_transformer", "videomae")
+LARGE = ("cstp", "dpc", "cpc_transformer", "videomae", "vjepa")
 """Tasks that want videos of the larger short side: docs/storage.md."""
 
 

@@ -51,6 +51,7 @@ PAGES = {
     "cpc_transformer": Look(5, samples=2, frames=5, row=5, settings=("plan.crop_size=112",)),
     "dpc": Look(9, samples=1, frames=1, row=5, settings=("plan.crop_size=112",)),
     "videomae": Look(5, samples=2, frames=5, row=5),
+    "vjepa": Look(5, samples=2, frames=5, row=5),
 }
 STRIP = {
     "ctp": Look(102, samples=1, frames=4, row=4),

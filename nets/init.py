@@ -21,6 +21,16 @@ def init_orthogonal(network: nn.Module, gain: float = 1.0) -> None:
             nn.init.orthogonal_(parameter, gain)
 
 
+def init_scaled(blocks: nn.Sequential) -> None:
+    """Draw the matrices of `vit.encoder_blocks` as V-JEPA does: sigma 0.02, and less the deeper a branch ends."""
+    for depth, block in enumerate(blocks, 1):
+        for name, parameter in block.named_parameters():
+            if parameter.ndim == 2:
+                ends = name.endswith(("out_proj.weight", "mlp.3.weight"))
+                std = 0.02 / (2 * depth) ** 0.5 if ends else 0.02
+                nn.init.trunc_normal_(parameter, std=std)
+
+
 def init_xavier(network: nn.Module) -> None:
     """Draw matrices from Xavier's uniform distribution, q, k and v of attention as one; zero all biases."""
     for name, parameter in network.named_parameters():

@@ -54,6 +54,7 @@ PLANS: Mapping[str, Mapping[str, Any]] = {
     "speednet": {**CLIP, "short_sides": SHORT_SIDES},
     "vcop": {**CLIP, "interval": 4, "short_sides": SHORT_SIDES},
     "videomae": {**CLIP, "stride": STRIDE},
+    "vjepa": {**CLIP, "stride": STRIDE},
 }
 NETS: Mapping[str, Mapping[str, Any]] = {
     "concepts": {"concepts": 20, "queue_size": 512, "local_from": 2},

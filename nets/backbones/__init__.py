@@ -40,6 +40,7 @@ FIXED: dict[str, Callable[[], Backbone]] = {
     "resnet_tiny_transformer": frame_transformer.resnet_tiny_transformer,
     "vit_s16": vit.vit_s16,
     "vit_b16": vit.vit_b16,
+    "vit_l16": vit.vit_l16,
     "vit_tiny": vit.vit_tiny,
 }
 

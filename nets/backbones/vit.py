@@ -4,6 +4,8 @@ Built from torchvision's encoder blocks. VideoMAE has no bias of the keys; torch
 and begins at 0.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torchvision.models.vision_transformer import EncoderBlock
@@ -57,18 +59,26 @@ class ViT(Backbone):
     def positions(self, clips_BCTHW: Tensor, width: int) -> Tensor:
         """Return the positions of a clip's tokens, float32 (N, width), in the order of (T', H', W').
 
-        VideoMAE numbers the tokens of a clip consecutively; V-JEPA (arXiv 2404.08471) its frames, rows and columns.
+        VideoMAE numbers the tokens of a clip consecutively; its sines and cosines take turns. V-JEPA (arXiv 2404.08471)
+        numbers frames, rows and columns; first come all sines of a number, then its cosines.
         """
         t, h, w = self.grid(clips_BCTHW)
         if not self.grid_positions:
-            return sinusoids(t * h * w, width, clips_BCTHW.device)
-        third = width // 3 // 2 * 2  # even: of sines and cosines
-        times, rows, columns = (
-            sinusoids(size, share, clips_BCTHW.device)
-            for size, share in ((t, width - 2 * third), (h, third), (w, third))
-        )
+            return sinusoids(t * h * w, width, clips_BCTHW.device).mT.flatten(1)
+        third = 2 * math.ceil(width / 6)
+        times, rows, columns = (sinusoids(size, third, clips_BCTHW.device).flatten(1) for size in (t, h, w))
         places = [times[:, None, None], rows[None, :, None], columns[None, None]]
-        return torch.cat([place.expand(t, h, w, -1) for place in places], dim=3).flatten(0, 2)
+        return torch.cat([place.expand(t, h, w, -1) for place in places], dim=3).flatten(0, 2)[:, :width]
+
+    def tokens(self, clips_BCTHW: Tensor, cells_BK: Tensor) -> Tensor:
+        """Return the numbers of the tokens that lie in cells of the frame, at all times: (B, T' * K).
+
+        Args:
+            cells_BK: int64, numbers of the cells of a frame, row by row.
+        """
+        steps, height, width = self.grid(clips_BCTHW)
+        first_T1 = height * width * torch.arange(steps, device=cells_BK.device)[:, None]
+        return (first_T1 + cells_BK[:, None]).flatten(1)
 
     def grid(self, clips_BCTHW: Tensor) -> tuple[int, int, int]:
         """Return (T', H', W') of a clip. UserError when it does not divide into tubelets."""
@@ -113,13 +123,13 @@ def encoder_blocks(width: int, depth: int, heads: int) -> nn.Sequential:
 
 
 def sinusoids(tokens: int, width: int, device: torch.device) -> Tensor:
-    """Return the positions of tokens in a row, float32 (tokens, width): sines and cosines, each of half the numbers.
+    """Return the positions of tokens in a row, float32 (tokens, 2, width / 2): sines and cosines.
 
     "Attention Is All You Need" (arXiv 1706.03762), section 3.5.
     """
     rates_F = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64, device=device) / width)
     angles_NF = torch.arange(tokens, dtype=torch.float64, device=device)[:, None] * rates_F
-    return torch.stack([angles_NF.sin(), angles_NF.cos()], dim=2).flatten(1).float()
+    return torch.stack([angles_NF.sin(), angles_NF.cos()], dim=1).float()
 
 
 def vit_s16() -> ViT:
@@ -130,6 +140,11 @@ def vit_s16() -> ViT:
 def vit_b16() -> ViT:
     """Build ViT-B with tubelets of 2 x 16 x 16."""
     return ViT(width=768, depth=12, heads=12)
+
+
+def vit_l16() -> ViT:
+    """Build ViT-L with tubelets of 2 x 16 x 16 and V-JEPA's positions."""
+    return ViT(width=1024, depth=24, heads=16, grid_positions=True)
 
 
 def vit_tiny() -> ViT:

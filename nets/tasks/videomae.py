@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from configs.errors import UserError, require
-from nets import backbones
+from configs.errors import require
 from nets.backbones.base import Stride
 from nets.backbones.vit import ViT, encoder_blocks
 from nets.init import init_xavier
+from nets.masked import vit_of_cells
 from nets.tasks import Pretext, Schema
 
 METRIC = "explained"
@@ -50,17 +50,8 @@ def build(backbone: str, schema: Schema, cfg: Config) -> "VideoMAE":
 
     UserError for an unknown backbone, one that is no `ViT`, and one whose tubelets are not the cells of the mask.
     """
-    encoder = backbones.create(backbone)
-    if not isinstance(encoder, ViT):
-        raise UserError(f"videomae hides tokens, and {backbone} has none: choose vit_s16, vit_b16 or another ViT")
-    clips_CTHW, _ = schema["clips"]
-    encoder.grid(torch.empty(1, *clips_CTHW, device="meta"))
-    side, patch, cells = clips_CTHW[-1], encoder.stride[2], schema["visible"][0][0] + schema["hidden"][0][0]
-    if (side // patch) ** 2 != cells:
-        raise UserError(
-            f"the mask has cells of plan.patch = {round(side / cells**0.5)} pixels, the tubelets of {backbone} are of "
-            f"{patch}: set plan.patch={patch}, or choose another backbone"
-        )
+    cells = schema["visible"][0][0] + schema["hidden"][0][0]
+    encoder = vit_of_cells(backbone, schema["clips"][0], cells, task="videomae")
     return VideoMAE(encoder, cfg)
 
 
@@ -107,9 +98,7 @@ class VideoMAE(Pretext):
 
     def tokens(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return the numbers of the visible and of the hidden tokens; the cells are the same at all times."""
-        steps, height, width = self.backbone.grid(batch["clips"])
-        first_T1 = height * width * torch.arange(steps, device=batch["clips"].device)[:, None]
-        visible_BV, hidden_BM = ((first_T1 + batch[name][:, None]).flatten(1) for name in ("visible", "hidden"))
+        visible_BV, hidden_BM = (self.backbone.tokens(batch["clips"], batch[name]) for name in ("visible", "hidden"))
         return visible_BV, hidden_BM
 
     def reconstruct(self, clips_BCTHW: Tensor, visible_BV: Tensor, hidden_BM: Tensor) -> Tensor:

@@ -9,9 +9,7 @@ from torchvision.ops import StochasticDepth
 
 from configs.errors import UserError
 from nets.backbones import create
-from nets.backbones.vit import ViT, sinusoids
-
-CPU = torch.device("cpu")
+from nets.backbones.vit import ViT
 
 
 def tiny(**changes) -> ViT:
@@ -48,21 +46,31 @@ def test_features_have_the_grid_of_the_tubelets(name, clip, grid):
     assert tuple(n * s for n, s in zip(grid, backbone.stride, strict=True)) == clip
 
 
+def angle(number: int, place: int, width: int) -> float:
+    return number / 10000 ** (2 * place / width)
+
+
 def test_positions_are_sines_and_cosines_of_the_token_number():
-    table = sinusoids(50, 6, CPU)
+    with torch.device("meta"):
+        backbone = tiny(depth=0)
+    table = backbone.positions(torch.empty(1, 3, 4, 40, 40), 6)
     for token in range(50):
         for channel in range(6):
-            angle = token / 10000 ** (2 * (channel // 2) / 6)
-            assert table[token, channel] == pytest.approx(math.cos(angle) if channel % 2 else math.sin(angle), abs=1e-6)
+            of = math.cos if channel % 2 else math.sin
+            assert table[token, channel] == pytest.approx(of(angle(token, channel // 2, 6)), abs=1e-6)
 
 
 def test_grid_positions_are_those_of_time_row_and_column_side_by_side():
+    """V-JEPA's: a third of the channels each, rounded up to an even number, and what is too much cut off at the end."""
     with torch.device("meta"):
-        backbone = ViT(width=24, depth=0, heads=3, patch=8, grid_positions=True)
-    table = backbone.positions(torch.empty(1, 3, 4, 24, 40), 20)  # 2 x 3 x 5 tokens; 8, 6 and 6 channels
-    for token, (t, h, w) in enumerate((t, h, w) for t in range(2) for h in range(3) for w in range(5)):
-        expected = torch.cat([sinusoids(10, width, CPU)[n] for n, width in ((t, 8), (h, 6), (w, 6))])
-        assert torch.equal(table[token], expected)
+        backbone = tiny(depth=0, grid_positions=True)
+    table = backbone.positions(torch.empty(1, 3, 4, 24, 40), 20)  # 2 x 3 x 5 tokens; 8, 8 and 4 of 8 channels
+    for token, numbers in enumerate((t, h, w) for t in range(2) for h in range(3) for w in range(5)):
+        expected = []
+        for number in numbers:
+            expected += [math.sin(angle(number, place, 8)) for place in range(4)]
+            expected += [math.cos(angle(number, place, 8)) for place in range(4)]
+        torch.testing.assert_close(table[token], torch.tensor(expected[:20]), atol=1e-6, rtol=0)
 
 
 def test_all_tokens_kept_are_the_feature_map():
@@ -78,10 +86,10 @@ def test_a_token_stands_where_its_tubelet_does():
     patch, bias = backbone.patch_embed.weight.flatten(1), backbone.patch_embed.bias
     assert bias is not None
     seen = clips(1, frames=6, side=24)
-    features = backbone(seen)
+    features, places = backbone(seen), backbone.positions(seen, 24)
     for number, (t, h, w) in enumerate((t, h, w) for t in range(3) for h in range(3) for w in range(3)):
         cube = seen[0, :, 2 * t : 2 * t + 2, 8 * h : 8 * h + 8, 8 * w : 8 * w + 8].flatten()
-        expected = patch @ cube + bias + sinusoids(27, 24, CPU)[number]
+        expected = patch @ cube + bias + places[number]
         torch.testing.assert_close(features[0, :, t, h, w], expected, rtol=1e-4, atol=1e-5)
 
 

@@ -16,6 +16,7 @@ from nets.backbones.vit import ViT
 from nets.tasks import Pretext
 from nets.tasks.videomae import MEAN, STD, Config, VideoMAE, build, from_cubes, to_cubes
 from tests.helpers.training import train_on
+from tests.helpers.transformer import block, embed, normed, positions
 from trainers.engine.optimizers import make_optimizer
 
 PLAN = PlanConfig(num_frames=4, size=32, patch=8, mask_ratio=0.75)
@@ -88,46 +89,10 @@ def test_a_flat_cube_has_a_target_of_zero(net):
     assert net.targets(drawn["clips"], net.tokens(drawn)[1])[0].abs().max() < 0.2  # of rounding, over eps
 
 
-def attention(x: np.ndarray, weights: dict[str, np.ndarray], heads: int) -> np.ndarray:
-    q, k, v = np.split(x @ weights["in_proj_weight"].T + weights["in_proj_bias"], 3, axis=1)
-    width = x.shape[1] // heads
-    seen = []
-    for head in range(heads):
-        part = slice(head * width, (head + 1) * width)
-        scores = np.exp(q[:, part] @ k[:, part].T / math.sqrt(width))
-        seen.append(scores / scores.sum(1, keepdims=True) @ v[:, part])
-    return np.concatenate(seen, 1) @ weights["out_proj.weight"].T + weights["out_proj.bias"]
-
-
-def normed(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    return (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-6) * weight + bias
-
-
-def block(x: np.ndarray, state: dict[str, np.ndarray], name: str, heads: int) -> np.ndarray:
-    of = {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
-    inner = {key.removeprefix("self_attention."): value for key, value in of.items()}
-    x = x + attention(normed(x, of["ln_1.weight"], of["ln_1.bias"]), inner, heads)
-    hidden = normed(x, of["ln_2.weight"], of["ln_2.bias"]) @ of["mlp.0.weight"].T + of["mlp.0.bias"]
-    gelu = hidden * (1 + np.vectorize(math.erf)(hidden / math.sqrt(2))) / 2
-    return x + gelu @ of["mlp.3.weight"].T + of["mlp.3.bias"]
-
-
-def positions(tokens: list[int], width: int) -> np.ndarray:
-    angles = [[token / 10000 ** (2 * (c // 2) / width) for c in range(width)] for token in tokens]
-    return np.array([[math.cos(a) if c % 2 else math.sin(a) for c, a in enumerate(row)] for row in angles])
-
-
 def loss_by_numpy(state: dict[str, np.ndarray], clip: Tensor, visible: list[int], hidden: list[int]) -> float:
     """Equations of the paper, sections 3.1 and 3.3, for one clip, in float64."""
     seen, unseen = ([16 * t + cell for t in range(2) for cell in cells] for cells in (visible, hidden))
-    tokens = []
-    for token in seen:
-        t, cell = divmod(token, 16)
-        y, x = 8 * (cell // 4), 8 * (cell % 4)
-        cube = clip[:, 2 * t : 2 * t + 2, y : y + 8, x : x + 8].double().numpy()
-        kernel = state["backbone.patch_embed.weight"]
-        tokens.append((kernel * cube).sum((1, 2, 3, 4)) + state["backbone.patch_embed.bias"])
-    encoded = np.array(tokens) + positions(seen, 24)
+    encoded = embed(state, clip, seen) + positions(seen, 24)
     for number in range(2):
         encoded = block(encoded, state, f"backbone.blocks.{number}", 3)
     encoded = normed(encoded, state["norm.weight"], state["norm.bias"]) @ state["project.weight"].T

@@ -1,0 +1,125 @@
+"""V-JEPA: predict the features of the hidden blocks of a clip from the visible cells.
+
+Bardes et al., "Revisiting Feature Prediction for Learning Visual Representations from Video", TMLR 2024,
+arXiv 2404.08471.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from configs.errors import require
+from nets.backbones.vit import ViT, encoder_blocks
+from nets.ema import ema_copy, ema_update
+from nets.init import init_scaled
+from nets.masked import vit_of_cells
+from nets.tasks import Pretext, Schema
+
+METRIC = "explained"
+EPS = 1e-6
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of the predictor and the target; the defaults are those for ViT-L."""
+
+    predictor_width: int = 384
+    """Channels of a token in the predictor."""
+    predictor_depth: int = 12
+    """Blocks."""
+    predictor_heads: int = 12
+    """Attention heads of each."""
+    momentum: float = 0.99925
+    """Of the target, an average of the encoder, per step. V-JEPA raises it from 0.998 to 1; V-JEPA 2 keeps this."""
+
+    def __post_init__(self) -> None:
+        for key in ("predictor_width", "predictor_depth", "predictor_heads"):
+            require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
+        heads = self.predictor_heads
+        fits = self.predictor_width % heads == 0 and self.predictor_width % 2 == 0
+        require(fits, "predictor_width", self.predictor_width, f"even, and a multiple of predictor_heads = {heads}")
+        require(0 <= self.momentum < 1, "momentum", self.momentum, "at least 0 and below 1")
+
+
+def build(backbone: str, schema: Schema, cfg: Config) -> "VJepa":
+    """Build the network for `clips` and the masks of the schema; UserError as `vit_of_cells` raises it."""
+    cells = schema["visible_0"][0][0] + schema["hidden_0"][0][0]
+    masks = sum(name.startswith("hidden_") for name in schema)
+    return VJepa(vit_of_cells(backbone, schema["clips"][0], cells, task="vjepa"), masks, cfg)
+
+
+class VJepa(Pretext):
+    """Encoder of the visible tokens, predictor of the hidden ones, and the averaged encoder that sees all."""
+
+    backbone: ViT
+
+    def __init__(self, backbone: ViT, masks: int, cfg: Config) -> None:
+        super().__init__()
+        self.backbone, self.momentum = backbone, cfg.momentum
+        self.norm = nn.LayerNorm(backbone.out_channels, eps=EPS)
+        self.embed = nn.Linear(backbone.out_channels, cfg.predictor_width)
+        self.mask_tokens = nn.Parameter(torch.zeros(masks, cfg.predictor_width))
+        self.predictor = encoder_blocks(cfg.predictor_width, cfg.predictor_depth, cfg.predictor_heads)
+        self.predictor_norm = nn.LayerNorm(cfg.predictor_width, eps=EPS)
+        self.project = nn.Linear(cfg.predictor_width, backbone.out_channels)
+        self.initialize()
+        self.target_backbone, self.target_norm = ema_copy(self.backbone), ema_copy(self.norm)
+
+    def initialize(self) -> None:
+        """Draw the weights as the original does."""
+        init_scaled(self.backbone.blocks)
+        init_scaled(self.predictor)
+        for layer in (self.backbone.patch_embed, self.embed, self.project):
+            nn.init.trunc_normal_(layer.weight, std=0.02)
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+
+    def before_step(self, epoch: int) -> None:
+        """Update the target by EMA."""
+        ema_update(self.target_backbone, self.backbone, self.momentum)
+        ema_update(self.target_norm, self.norm, self.momentum)
+
+    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Map `clips` (B, 3, T, H, W), and of each mask the cells `visible_0` (B, V) and `hidden_0` (B, M), to scalars.
+
+        `loss` is the mean absolute error of the hidden tokens' features, averaged over the masks. `explained` is the
+        share of the variance of all tokens' features that the predictions explain; `chance` is that of the mean of the
+        other clips at the same place, which knows the position and nothing of the clip.
+        """
+        clips_BCTHW = batch["clips"]
+        target_BNC = self.targets(clips_BCTHW)
+        losses, errors = [], []
+        for number in range(len(self.mask_tokens)):
+            visible_BV, hidden_BM = (
+                self.backbone.tokens(clips_BCTHW, batch[f"{name}_{number}"]) for name in ("visible", "hidden")
+            )
+            predicted_BMC = self.predict(clips_BCTHW, visible_BV, hidden_BM, number).float()
+            difference_BMC = predicted_BMC - target_BNC.take_along_dim(hidden_BM[..., None], dim=1)
+            losses.append(difference_BMC.abs().mean())
+            errors.append(difference_BMC.detach().square().mean())
+        variance = target_BNC.var(dim=(0, 1), correction=0).mean().clamp_min(EPS)
+        others = len(target_BNC) - 1
+        by_place = target_BNC.var(dim=0, correction=0).mean() * (1 + 1 / others) ** 2 if others else variance
+        return {
+            "loss": torch.stack(losses).mean(),
+            "explained": 1 - torch.stack(errors).mean() / variance,
+            "chance": 1 - by_place / variance,
+        }
+
+    @torch.no_grad()
+    def targets(self, clips_BCTHW: Tensor) -> Tensor:
+        """Return the averaged encoder's features of all tokens, (B, N, C), each with mean 0 and variance 1."""
+        features_BNC = self.target_norm(self.target_backbone.encode(clips_BCTHW)).float()
+        return F.layer_norm(features_BNC, features_BNC.shape[2:])
+
+    def predict(self, clips_BCTHW: Tensor, visible_BV: Tensor, hidden_BM: Tensor, number: int) -> Tensor:
+        """Predict the features of the hidden tokens of a mask from the visible ones, (B, M, C)."""
+        visible_BVC = self.embed(self.norm(self.backbone.encode(clips_BCTHW, visible_BV)))
+        places_NC = self.backbone.positions(clips_BCTHW, self.embed.out_features).to(visible_BVC)
+        hidden_BMC = self.mask_tokens[number].to(visible_BVC) + places_NC[hidden_BM]
+        tokens_BNC = self.predictor(torch.cat([visible_BVC + places_NC[visible_BV], hidden_BMC], dim=1))
+        predicted_BMC: Tensor = self.project(self.predictor_norm(tokens_BNC[:, visible_BV.shape[1] :]))
+        return predicted_BMC
