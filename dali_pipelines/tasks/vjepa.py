@@ -37,7 +37,7 @@ class Config:
     """Probability of mirroring the clip left to right."""
     patch: int = 16
     """Side of a cell of the masks, pixels: that of the backbone's tubelets."""
-    masks: tuple[tuple[float, float], ...] = ((0.15, 0.77), (0.7, 0.95))
+    masks: tuple[tuple[float, float], ...] = ((0.15, 0.77), (0.7, 0.94))
     """The masks of each clip: area of a block, and area of all blocks together, as shares of the picture."""
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ def plans(count: int, cfg: Config = SMALL, *, num_frames: int = 100) -> list[dic
     return [plan(video, generator(0, Stream.SAMPLE, 0, index), cfg) for index in range(count)]
 
 
-@pytest.mark.parametrize(("cfg", "hidden", "cells"), [(Config(), (151, 186), 196), (SMALL, (45, 58), 64)])
+@pytest.mark.parametrize(("cfg", "hidden", "cells"), [(Config(), (151, 184), 196), (SMALL, (45, 58), 64)])
 def test_every_cell_is_hidden_or_visible_in_each_mask(cfg, hidden, cells):
     shapes = {name: shape for name, (shape, _) in batch_schema(cfg).items()}
     for drawn in plans(30, cfg):
