@@ -41,9 +41,7 @@ QUARTERS = ((0, 0), (0, 4), (4, 0), (4, 4), (2, 2), (2, 0), (2, 4), (4, 2), (0, 
 """Places of a `multi_scale_box` as (y, x), in quarters of the room that it leaves."""
 
 
-def multi_scale_box(
-    height: int, width: int, rng: np.random.Generator, *, size: int, scales: Sequence[float]
-) -> Box:
+def multi_scale_box(height: int, width: int, rng: np.random.Generator, *, size: int, scales: Sequence[float]) -> Box:
     """Draw a box on even pixels of a picture, as MultiScaleCrop of TSN does on any (arXiv 1608.00859, section 3.3).
 
     Its height and its width are each the shorter side of the picture times one of `scales`, the same one or neighbors
