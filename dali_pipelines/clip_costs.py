@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dali_pipelines.plan.rng import Stream, generator
+from dali_pipelines.samples import plan_of_row
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import locate_clip
 from dali_pipelines.tasks import Task
@@ -27,7 +27,7 @@ def clip_costs(index: Index, task: Task, *, rows: Iterable[int], draws: int = 1,
     decoded, delivered, read = 0, 0, []
     for epoch in range(draws):
         for row in rows:
-            frames = task.plan(index.info(row), generator(seed, Stream.SAMPLE, epoch, row))["frames"]
+            frames = plan_of_row(index, task, seed=seed, epoch=epoch, row=row)["frames"]
             clip = locate_clip(index, row, np.unique(frames))
             decoded += clip.read().decoded
             delivered += len(frames)

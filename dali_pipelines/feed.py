@@ -1,11 +1,9 @@
 """Hand a pipeline its samples: made by worker processes, or by this one, which reads their bytes ahead."""
 
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import replace
 from itertools import count
 
 from dali_pipelines import limits
@@ -84,17 +82,16 @@ class Feed:
         """Yield samples as workers make them."""
         for place, sample in pool.run(self._places(source)):
             while isinstance(sample, Crashed):
-                epoch, step, slot, unreadable = place
-                row = next(replace(source, unreadable=unreadable).candidates(epoch, step, slot))
+                row = source.first_row(place)
                 if row not in self.unreadable.rows:
                     self.unreadable.add(row, str(sample))
-                ((place, sample),) = pool.run([(epoch, step, slot, self.unreadable.rows)])
+                ((place, sample),) = pool.run([(*place[:3], self.unreadable.rows)])
             yield sample
 
 
 def memory_ahead() -> float:
     """Return the bytes of host memory that a process may spend on what it makes ahead."""
-    return MEMORY_SHARE * limits.memory() / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return MEMORY_SHARE * limits.memory() / limits.local_ranks()
 
 
 def is_remote(index: Index) -> bool:

@@ -25,6 +25,11 @@ def memory() -> int:
     return min([total, *(int(limit) for limit in files if limit.isdecimal())])
 
 
+def local_ranks() -> int:
+    """Return how many ranks of a run share this machine, as torchrun tells them."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def _read(controller: str, name: str) -> Iterator[str]:
     """Yield what a file says in the group of this process and in those around it, of either version."""
     memberships: list[str] = []

@@ -45,9 +45,9 @@ def after_finetune(config: Recognition) -> list[str]:
 
 
 def command(name: str, recipe: str, index: Index, *more: str) -> str:
-    """Return a clipfeed command for a recipe and a dataset, with what the recipe must change for it.
+    """Return a clipfeed command for a recipe and a dataset, with the keys that must change for it.
 
-    That is the lists, which are those that lie in the dataset, and a batch that is not larger than it.
+    The lists become those in the dataset, and the global batch no larger than the dataset.
     """
     tree = yaml.safe_load(find_ours(recipe).read_text(encoding="utf-8"))  # to check it would need DALI
     lists = dict(zip(("list", "test_list"), lists_in(index.root), strict=True))

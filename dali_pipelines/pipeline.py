@@ -16,8 +16,8 @@ from dali_pipelines.samples import FIXED, Sample, SampleSource
 Graph = Callable[[DataNode, dict[str, DataNode]], dict[str, DataNode]]
 
 os.environ.setdefault("DALI_MALLOC_POOL_THRESHOLD", "1M")
-"""Bytes from which on DALI keeps the host memory that it has used; it reads this as it takes the first. By default that
-is 32 MiB: smaller batches go back to the system each time, which clears their pages anew."""
+"""DALI keeps host buffers of at least this size, and reads this before it takes the first. By default that is 32 MiB:
+smaller batches go back to the system each time, which clears their pages anew."""
 
 
 def build_pipeline(
@@ -41,12 +41,17 @@ def build_pipeline(
         ahead: batches that are made while one is used.
     """
     names: list[str] = []
+
+    def sample(info: Any) -> Sample:
+        epoch, step = source.order.at(source.start + info.iteration)
+        return source.sample(epoch, step, info.idx_in_batch)
+
     build: Graph = graph or partial(source.task.graph, steps=source.steps)
 
     @pipeline_def(batch_size=batch_size, num_threads=threads, device_id=device_id, prefetch_queue_depth=ahead)
     def pipeline() -> tuple[DataNode, ...]:
         nodes = fn.external_source(
-            feed or Feed(source),
+            feed or sample,
             num_outputs=len(source.names),
             batch=False,
             layout=source.layouts,
@@ -72,14 +77,3 @@ def build_pipeline(
         warnings.filterwarnings("ignore", message="The external source node")
         built.build()
     return built, names
-
-
-class Feed:
-    """Turn DALI's count of iterations into places of the schedule: an endless stream, epoch after epoch."""
-
-    def __init__(self, source: SampleSource) -> None:
-        self.source = source
-
-    def __call__(self, info: Any) -> Sample:
-        epoch, step = self.source.order.at(self.source.start + info.iteration)
-        return self.source.sample(epoch, step, info.idx_in_batch)

@@ -24,8 +24,8 @@ from dali_pipelines.datasets.open import Dataset, open_data
 from dali_pipelines.draw import GAP, PLAY_FPS, Sample, View, stack, text, tile
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.pixels.normalize import NORMALIZATIONS
-from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.preview_page import page
+from dali_pipelines.samples import plan_of_row
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task
@@ -85,7 +85,7 @@ def samples_of(index: Index, task: Task, seed: int, epoch: int, batch: Mapping[s
     samples = []
     for place, row in enumerate(batch["index"].tolist()):  # of the videos that were read, stand-ins among them
         video = index.info(row)
-        plan = task.plan(video, generator(seed, Stream.SAMPLE, epoch, row))
+        plan = plan_of_row(index, task, seed=seed, epoch=epoch, row=row)
         outputs = {name: batch[name][place].cpu().numpy() for name in task.batch_schema}
         views = views_of(task, plan, outputs)
         samples.append(Sample(video.name, views, class_name=index.class_name(row), num_frames=video.num_frames))

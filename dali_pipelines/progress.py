@@ -14,7 +14,7 @@ LINE_SECONDS = 10
 
 
 def tell(line: str) -> None:
-    """Print a line. Where the disk is full to which that goes, the line waits for room, and work goes on without."""
+    """Print a line. If it goes to a file on a full disk, it waits in the buffer, and the work goes on."""
     try:
         print(line, flush=True)
     except BrokenPipeError:
@@ -43,11 +43,11 @@ def bar(
     leave: bool = True,
     quiet: bool = False,
 ) -> "tqdm[T]":
-    """Return a tqdm bar that shows count, elapsed and remaining time, and whatever is its postfix.
+    """Return a tqdm bar that shows count, elapsed and remaining time, and the postfix.
 
     Args:
         initial: of `total`, done before.
-        leave: what it shows at the end stays.
+        leave: the finished bar stays on the screen.
         quiet: show nothing, as on all ranks but the first.
     """
     shared: dict[str, Any] = {"iterable": items, "desc": desc, "total": total, "initial": initial}

@@ -45,7 +45,7 @@ class ReadAhead(Generic[Job]):
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def begin(self, job: Job) -> Read:
-        """Begin to read; the result, to be called once, waits for it."""
+        """Begin to read; call the result once to wait for it."""
         future = self._threads.submit(self._fetch, job)
         return lambda: self._take(future)
 

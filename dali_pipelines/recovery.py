@@ -1,7 +1,5 @@
 """Find out why DALI failed at a batch: videos are damaged, or the device is at fault."""
 
-from nvidia.dali.data_node import DataNode
-
 from configs.errors import UserError, shown
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.pipeline import build_pipeline
@@ -70,13 +68,9 @@ def undecodable(source: SampleSource, *, device_id: int | None) -> dict[int, str
                 "Run `clipfeed prepare` on its sources again"
             )
     rows = [int(sample[0]) for sample in samples]
-
-    def decoded_only(frames: DataNode, plan: dict[str, DataNode]) -> dict[str, DataNode]:
-        return {"media": frames}
-
     pipeline, _ = build_pipeline(
         source,
-        graph=decoded_only,
+        graph=lambda frames, _: {"media": frames},  # only decodes
         batch_size=1,
         device_id=device_id,
         threads=1,

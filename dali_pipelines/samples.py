@@ -32,7 +32,7 @@ HANDED_OVER: dict[Media, tuple[str, ...]] = {
     "planes": ("chroma", "matrix", "order"),
     "frames": (),
 }
-"""What comes with `media`, by what that is."""
+"""The arrays handed over beside `media`, for each kind of it."""
 
 MOST_PLANES = 2**23
 """Bytes of a sample that may go to a GPU as whole frames, some 70 of 320x240; beyond, workers cut and scale first."""
@@ -49,6 +49,11 @@ def decoded_media(index: Index, task: Task, *, gpu: bool) -> Media:
     if kernels.NATIVE is None:
         log.warning("pixel operations are not compiled, NumPy takes much longer: clipfeed doctor says what to do")
     return "frames"
+
+
+def plan_of_row(index: Index, task: Task, *, seed: int, epoch: int, row: int) -> dict[str, np.ndarray]:
+    """Draw the plan of a row's sample: a function of the seed, the epoch and the row alone."""
+    return task.plan(index.info(row), generator(seed, Stream.SAMPLE, epoch, row))
 
 
 @dataclass(frozen=True)
@@ -112,17 +117,21 @@ class SampleSource:
         return [known.get(name, "") for name in self.names]
 
     def at(self, place: Place, ahead: Read | None = None) -> Sample:
-        """Make the sample at a place of the schedule; a worker outlives what `unreadable` was when it started.
+        """Make the sample at a place of the schedule, whose `unreadable` replaces the one that a worker started with.
 
         ahead: waits for the draft that `first` returns and its bytes.
         """
         epoch, step, slot, unreadable = place
         return replace(self, unreadable=unreadable).sample(epoch, step, slot, ahead)
 
-    def first(self, place: Place) -> Draft:
-        """Return the draft of the row that is tried first at a place of the schedule."""
+    def first_row(self, place: Place) -> int:
+        """Return the row that is tried first at a place of the schedule."""
         epoch, step, slot, unreadable = place
-        return self.draft(epoch, next(replace(self, unreadable=unreadable).candidates(epoch, step, slot)))
+        return next(replace(self, unreadable=unreadable).candidates(epoch, step, slot))
+
+    def first(self, place: Place) -> Draft:
+        """Return the draft of that row."""
+        return self.draft(place[0], self.first_row(place))
 
     def sample(self, epoch: int, step: int, slot: int, ahead: Read | None = None) -> Sample:
         """Make the sample at one place of one batch, or its stand-in: the same for every rank, worker and backend."""
@@ -170,7 +179,7 @@ class SampleSource:
 
     def plan(self, epoch: int, row: int) -> dict[str, np.ndarray]:
         """Draw the plan of a row's sample."""
-        return self.task.plan(self.index.info(row), generator(self.order.seed, Stream.SAMPLE, epoch, row))
+        return plan_of_row(self.index, self.task, seed=self.order.seed, epoch=epoch, row=row)
 
     def placeholder(self) -> Sample:
         """Return zeros in place of a sample that cannot be had, with row -1.

@@ -41,11 +41,11 @@ class SharedMemory:
         return np.frombuffer(self.map, np.uint8, self.size - ALIGN, slot * self.size)
 
     def mark(self, slot: int, *, begun: bool) -> None:
-        """Say whether somebody has begun to write to a slot."""
+        """Note whether a worker has begun to write to a slot."""
         self.map[(slot + 1) * self.size - 1] = begun
 
     def is_begun(self, slot: int) -> bool:
-        """Tell whether somebody has."""
+        """Tell whether a worker has begun to write to a slot."""
         return bool(self.map[(slot + 1) * self.size - 1])
 
 

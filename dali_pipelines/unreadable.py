@@ -45,7 +45,7 @@ class Unreadable:
             self.reasons |= {name: reasons[name] for name in rows}
 
     def require_few(self, *, replaced: int, samples: int) -> None:
-        """UserError, with their names, when more samples were replaced than are allowed."""
+        """Raise UserError, which names the videos, when more samples were replaced than are allowed."""
         expected = self.most * samples
         if not self.replaces or replaced <= expected + MARGIN * max(expected, 1) ** 0.5:
             return

@@ -24,7 +24,7 @@ from dali_pipelines.worker_process import NOT_OURS, TELL_STACK, serve
 CONTEXT: SpawnContext | ForkServerContext = multiprocessing.get_context("spawn")
 """Fork is forbidden once CUDA runs, and the threads of FFmpeg do not survive one."""
 NO_GUARD = 97
-"""The exit status of a worker that makes a pool because it runs the script that made its own."""
+"""The exit status of a worker that makes a pool, as it runs the script that started it."""
 GUARD = "put what it does under if __name__ == '__main__':"
 STACK_S = 0.2
 """Seconds that a worker has to print its stack before it is killed."""

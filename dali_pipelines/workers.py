@@ -72,8 +72,8 @@ class Pool(Generic[Job, Result]):
             `function(job, read)`, see `read_ahead`. Should reading kill it, the first of them is to blame.
         slot: bytes that the arrays of a result may have.
         timeout: seconds that a job may take; a worker that takes longer is killed.
-        limit: bytes that all results may have that are made or kept. Where the largest so far would make it more, fewer
-            jobs than `ahead` are handed out, but always one.
+        limit: bytes that the results made or kept may have together, each taken to be as large as the largest so far.
+            Where `ahead` results would exceed it, fewer jobs are handed out, but always one.
     """
 
     def __init__(
@@ -125,8 +125,8 @@ class Pool(Generic[Job, Result]):
         """Yield (job, function(job)) in the order of the jobs, or else as they finish.
 
         Arrays of a result lie in shared memory, which is used again once they are let go of; of results beyond
-        `spare` that are kept, copies are made. A run that is closed gives up its jobs. Between two results of a run
-        another one of a single job may be made.
+        `spare` that are kept, copies are made. A run that is closed gives up its jobs. Between two results of a run,
+        another run of a single job may be made.
 
         Raises:
             UserError: workers end while they start.
@@ -275,8 +275,8 @@ def run_jobs(
 ) -> Iterator[tuple[Job, Result | Crashed]]:
     """Yield (job, function(job)) as the jobs finish, with `Crashed` for a job that killed its process twice.
 
-    An exception of the function is raised here. Its results may hold arrays of few bytes alone: addresses, of which a
-    process may have a limited number, are taken for no more.
+    An exception of the function is raised here. Results may hold only small arrays: a process may have a limited
+    address space, so slots are small too.
     """
     pool: Pool[Job, Result] = Pool(function, workers=workers, ahead=workers, slot=SMALL_SLOT)
     with pool:

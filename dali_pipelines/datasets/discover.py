@@ -16,7 +16,7 @@ from dali_pipelines.store.files import is_video_name
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.remote_folders import expand
 from dali_pipelines.store.source import VideoError
-from dali_pipelines.store.storage import is_url
+from dali_pipelines.store.storage import is_url, is_web
 
 ALONE = "RGB_frames"
 """CtP's name of a zip that is the only one in the folder of its video (specs/ctp.md 4)."""
@@ -134,9 +134,8 @@ def _named(place: Place, root: str, passed: PassedOver, *, given: bool = False) 
     passed.suffixes.update(contents.others)
     for name, video in contents.videos.items():
         label = contents.labels.get(name)
-        if (
-            not name
-        ):  # what lies in the zip is looked up when it is its turn: thousands of zips have millions of members
+        if not name:
+            # What lies in a zip is looked up when it is its turn: thousands of zips have millions of members.
             yield _Video(stem, relative, replace(video, parts=None, series=None) if kind == "zip" else video, label)
             continue
         inner = name if video.is_pictures else _stem(name)
@@ -145,8 +144,8 @@ def _named(place: Place, root: str, passed: PassedOver, *, given: bool = False) 
 
 def _relative(path: str, root: str) -> str:
     """Return the path below a root, as it is spelled there and not in a URL."""
-    path, web = path.removeprefix(root).strip("/"), root.startswith(("http://", "https://"))
-    return unquote(path) if web else path
+    path = path.removeprefix(root).strip("/")
+    return unquote(path) if is_web(root) else path
 
 
 def _basename(path: str) -> str:

@@ -92,7 +92,7 @@ def ambiguous(path: Path | str, known: Names, name: str) -> str:
 
 
 def require_labels(path: Path | str, names: Sequence[str], labels: Sequence[str | None]) -> None:
-    """Raise UserError unless every video of a list has one label, that is no negative number."""
+    """Raise UserError unless every video of a list has one label, and none is a negative number."""
     first: dict[str, str] = {}
     for name, label in zip(names, labels, strict=True):
         _require_one(path, name, first.setdefault(name, label or ""), label)
@@ -106,7 +106,7 @@ def class_ids(
     Integers are ids. Names get ids in their order.
 
     Args:
-        makers: the classes in the order of the dataset's makers, among which the labels then are.
+        makers: the classes in the order of the dataset's makers; all labels are among them.
         base: of integers, that of the first class. None: where none is 0, they count from 1.
     """
     distinct = set(labels)

@@ -47,14 +47,8 @@ class Names:
 
     def candidates(self, written: str) -> list[str]:
         """Return the names that an ambiguous one may be, for an error."""
-        end = _loose(parts_of(without_suffix(written.strip())))
-        found = []
-        for name in (*self.names, *self.quarantined):
-            parts = _loose(parts_of(without_suffix(name)))
-            shorter, longer = sorted((end, parts), key=len)
-            if longer[len(longer) - len(shorter) :] == shorter:
-                found.append(name)
-        return found
+        written = written.strip()
+        return [name for name in (*self.names, *self.quarantined) if _one_ends_in_the_other(written, name)]
 
     def nearest(self, written: str) -> str | None:
         """Return the name that is most like a written one, if any is."""
@@ -134,7 +128,7 @@ class _Keys:
 
 
 def match(names: Names, ways: Sequence[Sequence[str]]) -> tuple[int, list[int | None]]:
-    """Return which way of reading a list finds most videos, the first of equal ones, and their rows as of `Names.find`.
+    """Return which way of reading a list finds most videos, the first of equal ones, and their rows (`Names.find`).
 
     Where nothing is found in any way, it is the one with the shortest names: they have no labels.
 

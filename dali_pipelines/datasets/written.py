@@ -55,7 +55,7 @@ def read_record(root: Path | str) -> dict[str, Written]:
 
 
 def splits_note(root: Path | str) -> list[str]:
-    """Return the note for who takes all videos of a dataset for which several lists were written."""
+    """Return the note for a command that takes all videos of a dataset with several lists of ours."""
     splits = {name: of for name, of in read_record(root).items() if Path(root, name).exists()}
     if len(splits) < 2:
         return []

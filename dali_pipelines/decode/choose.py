@@ -1,6 +1,5 @@
 """Choose who decodes a dataset: DALI, on the CPU or with the GPU's own decoders (NVDEC), or PyAV."""
 
-import os
 from collections import Counter
 from typing import Any, Literal
 
@@ -157,7 +156,7 @@ def decoding_threads(wanted: int | Literal["auto"], *, nvdec: bool) -> int:
     """
     if wanted != "auto":
         return wanted
-    cores = max(1, limits.cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    cores = max(1, limits.cores() // limits.local_ranks())
     if not nvdec:
         return min(4, cores)
     return max(engines(), min(2 * engines(), cores))

@@ -22,8 +22,9 @@ from dali_pipelines.store.fmp4 import only_sample, samples
 from dali_pipelines.store.reader import EncodedClip
 
 HEADERS = 16  # that a process remembers: datasets have a few
-LIMITS = {"max_pixels": str(2**26)}
-"""Of a decoder's frames: a damaged header may claim any size, and room is made before anything decodes."""
+MOST_PIXELS = 2**26
+"""Of a frame: a damaged header may claim any size, and a decoder makes room before anything decodes."""
+LIMITS = {"max_pixels": str(MOST_PIXELS)}
 
 
 def frames(clip: EncodedClip) -> Iterator[VideoFrame]:
@@ -82,7 +83,7 @@ def _picture_decoder(codec: str) -> VideoCodecContext:
 
 @lru_cache(maxsize=HEADERS)
 def _decoder(init: bytes) -> VideoCodecContext:
-    # There are no frames to look at: what else there is to know of the stream is not needed to decode it.
+    # There are no frames to probe, and nothing that they would tell is needed to decode.
     container = av.open(io.BytesIO(init), format="mp4", options={"probesize": "32"}, metadata_errors="replace")
     decoder: VideoCodecContext = _video_stream(container).codec_context
     # Else a damaged part is filled up from whatever this decoder showed before.

@@ -9,6 +9,7 @@ from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
 from dali_pipelines.decode.frames import decode_each
+from dali_pipelines.decode.rgb import plane_arrays
 from dali_pipelines.store.reader import EncodedClip
 
 PLANAR = frozenset({"yuv420p", "yuvj420p"})
@@ -39,7 +40,9 @@ def decode_planes(clip: EncodedClip) -> Planes:
     def show(number: int, frame: VideoFrame) -> None:
         if not planes:
             planes.append(_empty(len(places), frame))
-        _copy(frame, places[number], planes[0])
+        place, (luma, chroma, _) = places[number], planes[0]
+        for target, plane in zip((luma[place, ..., 0], *chroma[place]), plane_arrays(frame), strict=True):
+            target[...] = plane  # ValueError for a frame of another size
 
     decode_each(clip, places, show)
     return planes[0]
@@ -68,10 +71,3 @@ def _empty(count: int, frame: VideoFrame) -> Planes:
         np.empty((count, 2, frame.height // 2, frame.width // 2), np.uint8),
         rgb_matrix(full_range=full),
     )
-
-
-def _copy(frame: VideoFrame, place: int, planes: Planes) -> None:
-    targets = planes.luma[place, ..., 0], planes.chroma[place, 0], planes.chroma[place, 1]
-    for plane, target in zip(frame.planes, targets, strict=True):
-        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
-        target[...] = rows[: plane.height, : plane.width]  # ValueError for a frame of another size

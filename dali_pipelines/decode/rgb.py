@@ -28,7 +28,7 @@ class RgbConverter:
 
 
 def gbr_converter() -> Converter:
-    """To planes of G, B and R, which FFmpeg makes in a third of the time of packed RGB, of the same values."""
+    """Return a converter to planes of G, B and R: a third of the time of packed RGB in FFmpeg, and the same values."""
     scale = "in_color_matrix=bt601:flags=bilinear+full_chroma_int+accurate_rnd"
     return Converter(("scale", scale), ("format", "gbrp"))
 

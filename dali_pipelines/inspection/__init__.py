@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Section:
@@ -20,3 +22,9 @@ class Section:
     bars: Sequence[tuple[str, float]] = ()
     unit: str = "videos"
     notes: Sequence[str] = ()
+
+
+def spread(count: int, most: int) -> list[int]:
+    """Return at most `most` rows of `count`, evenly spread from the first to the last."""
+    rows: list[int] = np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()
+    return rows

@@ -12,7 +12,7 @@ from configs.errors import UserError
 from dali_pipelines.datasets.fates import QUARANTINE_FILE, read_quarantine
 from dali_pipelines.datasets.layouts import SPLIT
 from dali_pipelines.datasets.open import Dataset, open_dataset
-from dali_pipelines.inspection import Section
+from dali_pipelines.inspection import Section, spread
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.storage import is_url
 
@@ -25,7 +25,7 @@ LOOKED_AT = 5000
 def contents(dataset: Dataset) -> list[Section]:
     """Return the sections of a dataset; what does not apply to it is left out."""
     index = dataset.index
-    rows = np.unique(np.linspace(0, len(index) - 1, min(len(index), LOOKED_AT)).round().astype(int)).tolist()
+    rows = spread(len(index), LOOKED_AT)
     sections = [
         _overview(dataset, rows),
         _lengths(index),
@@ -99,7 +99,7 @@ def _span(low: int, high: int) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
-def _classes(index: Index) -> Section | None:
+def _classes(index: Index) -> Section:
     known = index.labels[index.labels >= 0]
     if not len(known):
         return Section("Classes", [("classes", "none: these videos serve pretraining, not finetuning")])
@@ -125,20 +125,17 @@ def _lists(index: Index) -> Section | None:
     """Try each list of videos that lies in the dataset."""
     if is_url(index.root):
         return None
-    rows = []
+    rows, bars = [], []
     for path in sorted(Path(index.root).glob("*.txt")):
+        videos = 0
         try:
             part = open_dataset(index.root, path)
-            rows.append((path.name, f"{len(part.index):,}", f"{len(part.quarantined):,}", ""))
+            videos = len(part.index)
+            rows.append((path.name, f"{videos:,}", f"{len(part.quarantined):,}", ""))
         except UserError as error:
             rows.append((path.name, "", "", shorten(str(error), PROBLEM)))
-    if not rows:
-        return None
-    return Section("Lists", rows, ("list", "videos", "quarantined", "problem"), [(r[0], _number(r[1])) for r in rows])
-
-
-def _number(text: str) -> float:
-    return float(text.replace(",", "") or 0)
+        bars.append((path.name, float(videos)))
+    return Section("Lists", rows, ("list", "videos", "quarantined", "problem"), bars) if rows else None
 
 
 def _quarantine(index: Index) -> Section | None:

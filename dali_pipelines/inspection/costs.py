@@ -11,7 +11,7 @@ from configs.errors import UserError
 from dali_pipelines.clip_costs import clip_costs
 from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.decode.frames import decode_rgb
-from dali_pipelines.inspection import Section
+from dali_pipelines.inspection import Section, spread
 from dali_pipelines.inspection.contents import stored_bytes
 from dali_pipelines.prepare.settings import GOP, SHORT_SIDE
 from dali_pipelines.store.encode import Encoding, write_frames
@@ -38,7 +38,7 @@ def task_costs(dataset: Dataset, tasks: Sequence[Task]) -> Section:
         except UserError:
             rows.append((task.name, str(task.min_frames), "all", "", ""))
             continue
-        some = np.unique(np.linspace(0, len(usable.index) - 1, CLIPS).round().astype(int)).tolist()
+        some = spread(len(usable.index), CLIPS)
         try:
             costs = clip_costs(usable.index, task, rows=some)
         except ClipError as error:
@@ -61,7 +61,7 @@ def task_costs(dataset: Dataset, tasks: Sequence[Task]) -> Section:
 def gain(index: Index) -> list[Section]:
     """Encode some videos as `prepare` does by default, and decode the same frames from both; none where that fails."""
     encoding = Encoding(codec="h264", gop=GOP["h264"], short_side=SHORT_SIDE["h264"])
-    some = np.unique(np.linspace(0, len(index) - 1, REENCODED).round().astype(int)).tolist()
+    some = spread(len(index), REENCODED)
     with tempfile.TemporaryDirectory() as folder:
         records = {}
         try:

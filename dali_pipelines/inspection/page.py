@@ -1,4 +1,4 @@
-"""The sections of a dataset as one web page without any other file: tables, plots in SVG, and frames of some videos."""
+"""The sections of a dataset as a self-contained web page: tables, plots in SVG, and frames of some videos."""
 
 import html
 from collections.abc import Iterator, Sequence
@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from dali_pipelines.decode.frames import decode_rgb
-from dali_pipelines.inspection import Section
+from dali_pipelines.inspection import Section, spread
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import read_clip
 from dali_pipelines.store.record import ClipError
@@ -33,7 +33,7 @@ def page(index: Index, sections: Sequence[Section]) -> str:
 
 def _film(index: Index) -> Iterator[str]:
     """Yield the middle frames of some videos as pictures."""
-    for row in np.unique(np.linspace(0, len(index) - 1, PICTURES).round().astype(int)).tolist():
+    for row in spread(len(index), PICTURES):
         try:
             (frame,) = decode_rgb(read_clip(index, row, np.array([index.num_frames[row] // 2])))
         except ClipError:

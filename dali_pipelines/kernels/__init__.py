@@ -22,7 +22,7 @@ Pixels = NDArray[np.uint8]
 
 
 def _at(array: NDArray[np.generic]) -> int:
-    """Return where an array lies; hold on to it as long as that is used."""
+    """Return the address of an array, which must be kept alive while that is used."""
     return int(array.ctypes.data)
 
 

@@ -50,7 +50,7 @@ class Filter:
 
     @cached_property
     def c(self) -> CFilter:
-        """It for kernels.c, valid as long as this is."""
+        """The filter as kernels.c takes it, valid as long as this object is."""
         return CFilter(self.at.ctypes.data, self.weight.ctypes.data, *self.at.shape, self.low, self.high)
 
     @cached_property

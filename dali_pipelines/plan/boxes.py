@@ -41,18 +41,16 @@ QUARTERS = ((0, 0), (0, 4), (4, 0), (4, 4), (2, 2), (2, 0), (2, 4), (4, 2), (0, 
 """Places of a `multi_scale_box` as (y, x), in quarters of the room that it leaves."""
 
 
-def multi_scale_box(
-    height: int, width: int, rng: np.random.Generator, *, size: int, scales: Sequence[float], distort: int = 1
-) -> Box:
+def multi_scale_box(height: int, width: int, rng: np.random.Generator, *, size: int, scales: Sequence[float]) -> Box:
     """Draw a box on even pixels of a picture, as MultiScaleCrop of TSN does on any (arXiv 1608.00859, section 3.3).
 
-    Its height and its width are each the shorter side of the picture times one of `scales`, at most `distort` places
-    apart in that list, all pairs alike. A side less than 3 pixels from `size` is that. It lies at one of 13 places:
+    Its height and its width are each the shorter side of the picture times one of `scales`, the same one or neighbors
+    in that list, all pairs alike. A side less than 3 pixels from `size` becomes `size`. It lies at one of 13 places:
     corners, middles of the edges, the center, and the centers of the quarters.
     """
     sides = [int(min(height, width) * scale) for scale in scales]
     sides = [max(size if abs(side - size) < 3 and size <= min(height, width) else side, 2) // 2 * 2 for side in sides]
-    pairs = [(h, w) for i, h in enumerate(sides) for j, w in enumerate(sides) if abs(i - j) <= distort]
+    pairs = [(h, w) for i, h in enumerate(sides) for j, w in enumerate(sides) if abs(i - j) <= 1]
     h, w = pairs[rng.integers(len(pairs))]
     down, right = QUARTERS[rng.integers(len(QUARTERS))]
     return (height - h) // 4 * down // 2 * 2, (width - w) // 4 * right // 2 * 2, h, w

@@ -18,7 +18,7 @@ _EYE, _GRAY = np.eye(3), np.ones((3, 1)) * LUMA
 _CHROMA, _TURN = np.diag([0, 1, 1]), np.array([[0, 0, 0], [0, 0, 1], [0, -1, 0]])
 
 Number = float | np.ndarray
-"""Of one map, or (N,) of as many."""
+"""Of one map, or (N,) of N maps."""
 
 
 @dataclass(frozen=True)

@@ -30,16 +30,15 @@ def uniform_clips(num_frames: int, *, clips: int, length: int, stride: int) -> n
     Clip k starts at floor(tick/2 + tick*k) with tick = (num_frames - length*stride + 1)/clips; a video too short
     for that starts every clip at 0. Numbers past the end clamp to the last frame.
     """
-    room = num_frames - length * stride + 1
-    tick = max(room, 0) / clips
-    starts = np.floor(tick / 2 + tick * np.arange(clips)).astype(np.int32) if room > 0 else np.zeros(clips, np.int32)
+    tick = max(num_frames - length * stride + 1, 0) / clips
+    starts = np.floor(tick / 2 + tick * np.arange(clips)).astype(np.int32)
     frames = starts[:, None] + stride * np.arange(length, dtype=np.int32)
     clamped: np.ndarray = np.minimum(frames, num_frames - 1).astype(np.int32)
     return clamped
 
 
 def window_starts(num_frames: int, *, span: int, step: int) -> np.ndarray:
-    """First frames of windows of `span` frames, one every `step`, int64 (windows,) (specs/evaluation.md 1).
+    """Return the first frames of windows of `span` frames, one every `step`, int64 (windows,) (specs/evaluation.md 1).
 
     A last one ends with the video where the others leave frames over; the original leaves those out. A video that is
     no longer than a window has one.

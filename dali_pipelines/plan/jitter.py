@@ -26,7 +26,7 @@ def jitter(
 ) -> ColorMap:
     """Draw torchvision's ColorJitter: factors uniform in 1 +- each, hue in +- `hue_turn` of a turn, in any order.
 
-    With `frames`, as many draws in one.
+    With `frames`, draw one map for each, all at once.
     """
     shape = () if frames is None else (frames,)
     reach = np.array([brightness, contrast_, saturation_])

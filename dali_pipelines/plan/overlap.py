@@ -17,7 +17,7 @@ def random_stride(num_frames: int, rng: np.random.Generator, *, length: int) -> 
 def overlapping_starts(
     num_frames: int, rng: np.random.Generator, *, length: int, stride: int, truncate: bool = False
 ) -> tuple[int, int, int]:
-    """First frames of two clips, and the class of the share of their span, `stride * (length - 1)`, that they share.
+    """Draw the first frames of two clips, and the class of how much of their span, `stride * (length - 1)`, they share.
 
     Class and direction are drawn until the second clip lies in the video, so that large shares come more often in
     short videos. A video no longer than the span has one clip, twice.

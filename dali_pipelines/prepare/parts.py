@@ -48,11 +48,11 @@ class Part:
         return f"{self.number:05d}-"
 
     def begin(self, root: Path) -> None:
-        """Call the part unfinished."""
+        """Mark the part unfinished."""
         (self.folder(root) / DONE_FILE).unlink(missing_ok=True)
 
     def end(self, root: Path, labels: Mapping[str, int], class_names: Iterable[str], *, stored: int) -> None:
-        """Call the part finished, with `stored` videos in its index.
+        """Mark the part finished, with `stored` videos in its index.
 
         Args:
             labels: class id by name of all videos of the dataset; all parts must have seen the same.
@@ -105,7 +105,7 @@ def _parse(option: str) -> Part:
 
 
 def _of_slurm(environment: Mapping[str, str], pinned: Mapping[str, Any]) -> Part:
-    """Return the part of an array's task. An array of the missing ones alone is told by the number that is pinned."""
+    """Return the part of an array's task. Once the run is pinned, an array may hold the missing parts alone."""
     words = {key: int(environment.get(f"SLURM_ARRAY_TASK_{key}", "0")) for key in ("ID", "COUNT", "MIN", "MAX")}
     if not pinned:
         if words["MAX"] - words["MIN"] != words["COUNT"] - 1:
@@ -121,9 +121,9 @@ def _of_slurm(environment: Mapping[str, str], pinned: Mapping[str, Any]) -> Part
 
 
 def pin(root: Path, part: Part, settings: Mapping[str, Any]) -> None:
-    """Write down, before all other tasks, how many parts there are and the settings of all.
+    """Write down how many parts there are and the settings of all, unless another task has done so.
 
-    The file comes into being with its folder, which is moved into place: of many tasks on many machines one does it.
+    The file is written in a temporary folder, which is then moved into place: of many tasks on many machines one wins.
 
     Raises:
         UserError: another task has other settings or another number of parts.

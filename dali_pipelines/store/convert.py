@@ -53,7 +53,7 @@ class Converter:
         self._sink: FilterContext
 
     def __call__(self, frame: VideoFrame) -> VideoFrame:
-        """The converted frame, with no picture type, so that an encoder does not repeat the source's key frames."""
+        """Return the converted frame, without a picture type: an encoder would repeat the source's key frames."""
         turn = orientation(frame) if self.turn else ()
         kind = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range, turn)
         if kind != self._built_for:
@@ -81,7 +81,7 @@ class Converter:
 
 
 def store_converter(width: int, height: int, *, pix_fmt: str = "yuv420p") -> Converter:
-    """To upright yuv420p pictures of one size in BT.601 limited range, or yuvj420p in full range.
+    """Return a converter to upright yuv420p of one size in BT.601 limited range, or to yuvj420p in full range.
 
     DALI and NVDEC decode everything as BT.601, so the matrix and range that the source is tagged with are resolved
     here, once. An untagged source counts as BT.601 limited, as FFmpeg has it.

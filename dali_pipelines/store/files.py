@@ -85,7 +85,7 @@ class Appended:
         self.add(b"")
 
     def add(self, data: bytes) -> None:
-        """Append all of `data`, or nothing where that raises OSError, which names the file."""
+        """Append all of `data`, or nothing; OSError, which names the file, when it cannot be written."""
         left = memoryview(data)
         try:
             self.file.truncate(self.size)  # what an earlier try left that could not be undone

@@ -106,7 +106,7 @@ def decoder_config(init: memoryview, kind: bytes) -> bytes:
 
 
 def sample_sizes(moof: memoryview) -> list[int]:
-    """Bytes of each sample (one per frame) that the `trun` boxes in a `moof` body announce, in the order of `mdat`."""
+    """Return the bytes of each sample (one per frame) by the `trun` boxes in a `moof` body, in the order of `mdat`."""
     sizes: list[int] = []
     default = 0
     for kind, body in _track_boxes(moof):

@@ -31,7 +31,7 @@ COLUMNS = (
 class Index:
     """The videos of a dataset, one row a video: rows of a table that all processes of a machine share.
 
-    The columns of selected rows are gathered each time they are asked for: before a loop, not in it.
+    The columns of selected rows are gathered at each access: take them before a loop, not in it.
     """
 
     root: Path | str

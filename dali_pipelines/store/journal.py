@@ -90,7 +90,7 @@ class Journal:
     Attributes:
         entries: the last one of each name.
         known: names of all videos whose files this dataset ever wrote, or began to.
-        shards: the videos of each shard, none of one that was begun only.
+        shards: the videos of each shard, empty for one that was only begun.
 
     Raises:
         UserError: other settings made the dataset, another run is writing it, or it cannot be written.

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 Buffer: TypeAlias = "mmap.mmap | bytes | memoryview[int]"
 ALIGN = 64
 LOCAL_HEADER = 30
-"""Bytes before the name of a member: what its length and that of the extra field end (APPNOTE.TXT 4.3.7)."""
+"""Bytes before the name of a member; the last four are the lengths of name and extra field (APPNOTE.TXT 4.3.7)."""
 PADDING_FIELD = b"\x35\xd9"
 """The kind of extra field that zipalign pads with."""
 MOST_HEADER = 12_000

@@ -35,7 +35,6 @@ ORIENTATION = 0x0112
 UPRIGHT = 1
 _END = {"mjpeg": (b"\xff\xd9", b"\xff\xda"), "png": (b"IEND", b"IDAT")}
 """What a whole file ends with, and what comes last before it: the beginning of the last scan, or chunk of pixels."""
-MOST_PIXELS = 2**26
 BATCH = 16  # pictures that are read at once to be decoded
 
 
@@ -204,8 +203,8 @@ def _header(data: bytes, what: str) -> _Header:
             header = _Header(codec, image.size, image.mode, layers, progressive, orientation)
     except Exception as error:  # whatever damage makes of it: Pillow promises OSError, and raises others
         raise VideoError(f"{what} does not decode: it is no JPEG or PNG, or its header is damaged") from error
-    if math.prod(header.size) > MOST_PIXELS:  # which a decoder makes room for before it looks further
-        raise VideoError(f"{what} claims {header.size[0]}x{header.size[1]} pixels, {MOST_PIXELS} are the most")
+    if math.prod(header.size) > packets.MOST_PIXELS:  # which a decoder makes room for before it looks further
+        raise VideoError(f"{what} claims {header.size[0]}x{header.size[1]} pixels, {packets.MOST_PIXELS} are the most")
     end, last = _END[codec]
     if data.rfind(end) <= data.rfind(last):
         raise VideoError(f"{what} does not decode: it is cut off")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,6 @@ class Ragged:
         values = self.values[np.repeat(starts[used] - packed[:-1], lengths) + np.arange(packed[-1])]
         in_order = len(rows) == len(used) and bool((rows == np.arange(len(rows))).all())
         return Ragged(values, packed, None if in_order else narrowed(rows))
-
-    @classmethod
-    def of(cls, rows: Iterable[ArrayLike], dtype: DTypeLike) -> "Ragged":
-        """Make a ragged array of rows of numbers."""
-        arrays = [np.asarray(row, dtype) for row in rows]
-        values = np.concatenate(arrays) if arrays else np.empty(0, dtype)
-        return cls(values, _starts(np.array([len(a) for a in arrays], np.int64)))
 
     @classmethod
     def of_bytes(cls, rows: Iterable[bytes]) -> "Ragged":

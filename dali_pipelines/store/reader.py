@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from configs.errors import shown
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.record import ClipError
-from dali_pipelines.store.storage import Span, merged, storage_of
+from dali_pipelines.store.storage import Span, is_web, merged, storage_of
 
 MOST_INFLATED = 2**28
 """Bytes of a deflated picture; the largest real ones have a tenth of them."""
@@ -136,7 +136,7 @@ def read_clip(index: Index, i: int, frames: NDArray[np.integer]) -> EncodedClip:
 def picture_file(first: str, number: int) -> str:
     """Return the location of a picture of a numbered series, `number` after the first; ClipError without a number."""
     folder, slash, name = first.rpartition("/")
-    web = folder.startswith(("http://", "https://"))
+    web = is_web(folder)
     stem, dot, suffix = (unquote(name, errors="surrogateescape") if web else name).rpartition(".")
     digits = len(stem) - len(stem.rstrip("0123456789"))
     head, start = stem[: len(stem) - digits], stem[len(stem) - digits :]

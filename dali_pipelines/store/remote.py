@@ -43,9 +43,8 @@ class RemoteFiles:
 
     def __init__(self, scheme: str) -> None:
         self.scheme = SAME.get(scheme, scheme)
-        self._silent: dict[
-            str, tuple[int, float]
-        ] = {}  # of a server: reads without an answer, when the last one failed
+        self._silent: dict[str, tuple[int, float]] = {}
+        """Server -> how many reads in a row it did not answer, and when the last one failed."""
 
     def size(self, location: str) -> int:
         """See `Storage.size`."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -91,6 +90,4 @@ def _status(error: BaseException) -> int:
 def _text(error: BaseException) -> str:
     """Return what an exception says, in one line."""
     said = getattr(error, "message", "") or getattr(error, "strerror", "") or str(error) or type(error).__name__
-    if isinstance(error, OSError) and error.errno and error.errno > 0 and not said:
-        said = os.strerror(error.errno)
     return " ".join(str(said).split())

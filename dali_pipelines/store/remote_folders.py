@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from configs.errors import UserError
 from dali_pipelines.store.remote import RemoteFiles, remote
-from dali_pipelines.store.storage import storage_of
+from dali_pipelines.store.storage import is_web, storage_of
 
 BRACES = re.compile(r"\{([^{}]*)\}")
 NUMBERS = re.compile(r"([0-9]+)\.\.([0-9]+)")
@@ -37,7 +37,7 @@ def is_folder(url: str) -> bool:
 def list_folder(url: str) -> list[Listed]:
     """Return what a folder holds, by name; of a web server, what its page links to. OSError when it cannot be read."""
     base = url.rstrip("/") + "/"
-    if base.startswith(("http://", "https://")):
+    if is_web(base):
         links = [link for link in remote(url).ask(url, lambda fs: fs.ls(base)) if link["name"].startswith(base)]
         kinds = {link["name"]: link["type"] for link in links if not QUERY.search(link["name"])}
         found = {unquote(name.removeprefix(base)): kind for name, kind in kinds.items()}

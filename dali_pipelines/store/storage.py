@@ -95,6 +95,11 @@ def is_url(location: Path | str) -> bool:
     return "://" in str(location)
 
 
+def is_web(location: Path | str) -> bool:
+    """Tell whether a location is on a web server: its URLs quote the names of files."""
+    return str(location).startswith(("http://", "https://"))
+
+
 def location(text: Path | str) -> Path | str:
     """Return what somebody typed as a location: a URL as it is, for a path would lose a slash, or a path."""
     return text if is_url(text) else Path(text)
@@ -113,7 +118,7 @@ def joined(root: Path | str, path: str) -> str:
     """Return the location of a path below a root; an absolute path or a URL stands for itself."""
     if is_url(path) or os.path.isabs(path):
         return path
-    if str(root).startswith(("http://", "https://")):
+    if is_web(root):
         path = quote(path, errors="surrogateescape")
     return f"{str(root).rstrip('/')}/{path}"
 

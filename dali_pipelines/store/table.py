@@ -4,7 +4,7 @@ import mmap
 import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from configs.errors import UserError, shown
 from dali_pipelines.store.npz import Buffer, read_npz, write_npz
 from dali_pipelines.store.ragged import Ragged, narrowed
+from dali_pipelines.store.record import Container
 from dali_pipelines.store.table_v1 import upgraded
 
 VERSION = 2
-CONTAINERS = ("mp4", "file", "pictures", "picture_files")
 MOST_CLASSES = 1 << 20
 MOST_PIXELS = (1 << 16) - 1
 """Of a side."""
@@ -145,7 +145,7 @@ class Table:
         if self.rates.dtype != np.float64 or not ((self.rates > 0) & (self.rates < np.inf)).all():
             raise ValueError("it has frames a second that are no rates")
         for text in self.formats.texts():
-            if len(text.split()) != 3 or text.split()[2] not in CONTAINERS or not text.isprintable():
+            if len(text.split()) != 3 or text.split()[2] not in get_args(Container) or not text.isprintable():
                 raise ValueError(f"it has a format {text!r}")
         _check_names(self.names)
         if b"\0" in self.sources.values.tobytes():

@@ -78,7 +78,7 @@ def parts(index: Index, cfg: Config) -> Index:
 
 
 def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
-    """Draw the arrays of one sample, as in `Task.plan_schema`: a video's clips from number `part` * M on.
+    """Draw the arrays of one sample, as in `Task.plan_schema`: a video's clips from number `chunk` * M on.
 
     The last part repeats its last clip up to M; `clips_known` is the number of those that count.
     """

@@ -62,7 +62,7 @@ def min_frames(cfg: Config) -> int:
 def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
     """Draw the arrays of one sample, as in `Task.plan_schema`. All blocks have the same crop and the same colors.
 
-    The loader leaves out videos shorter than `min_frames`; of such a one the last frame is repeated.
+    The loader leaves out videos shorter than `min_frames`; here they repeat their last frame.
     """
     start = rng.integers(max(video.num_frames - min_frames(cfg) + 1, 1))
     frames = start + cfg.stride * np.arange(cfg.length)

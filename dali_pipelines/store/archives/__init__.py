@@ -27,7 +27,7 @@ _SIGNATURES = (
     ("RAR", 0, b"Rar!\x1a\x07"),
     ("HDF5", 0, b"\x89HDF\r\n\x1a\n"),
 )
-_LONGEST = 264
+_LONGEST = max(at + len(sign) for _, at, sign in _SIGNATURES)
 
 
 def kind_of(location: str) -> str:

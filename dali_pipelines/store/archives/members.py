@@ -16,7 +16,7 @@ from dali_pipelines.store.source import VideoError
 
 
 class Member(NamedTuple):
-    """A file in an archive: `size` bytes from `begin` on, deflated or as they are; `fault` says why not to be read."""
+    """A file in an archive: `size` bytes from `begin` on, deflated or as they are; `fault`: why it cannot be read."""
 
     name: str
     begin: int
@@ -45,13 +45,6 @@ def is_inside(name: str) -> bool:
     return bool(name.strip("/.")) and "\0" not in name and not name.startswith("/") and ".." not in name.split("/")
 
 
-def require_inside(name: str) -> str:
-    """Return the shortest spelling of a member's name; VideoError for one that points outside."""
-    if not is_inside(name):
-        raise VideoError(f"its member {name!r} points outside of the archive: make the archive again without it")
-    return posixpath.normpath(name)
-
-
 def contents(location: str, kind: Literal["zip", "tar"], members: Iterable[Member]) -> Contents:
     """Sort the members of an archive into videos.
 
@@ -65,7 +58,11 @@ def contents(location: str, kind: Literal["zip", "tar"], members: Iterable[Membe
     folders: dict[str, dict[str, Member]] = defaultdict(dict)
     others: Counter[str] = Counter()
     for member in members:
-        name = require_inside(member.name)
+        if not is_inside(member.name):
+            raise VideoError(
+                f"its member {member.name!r} points outside of the archive: make the archive again without it"
+            )
+        name = posixpath.normpath(member.name)
         folder, _, base = name.rpartition("/")
         picture = PICTURE.fullmatch(base) is not None
         hidden = "/." in f"/{name}" or name.startswith("__MACOSX")

@@ -11,7 +11,7 @@ from dali_pipelines.store.ranged import open_ranged
 from dali_pipelines.store.source import VideoError
 
 MOST_OF_A_LABEL = 2**16
-LABEL_SUFFIXES = ("cls", "json")
+LABEL_SUFFIXES = (".cls", ".json")
 
 
 def read_tar(location: str) -> Contents:
@@ -33,7 +33,7 @@ def _members(file: BinaryIO, labels: dict[str, str]) -> Iterator[Member]:
             fault = "is sparse: make the tar again without --sparse"
         elif not info.isreg():
             continue
-        if not fault and info.name.endswith(tuple(f".{suffix}" for suffix in LABEL_SUFFIXES)):
+        if not fault and info.name.endswith(LABEL_SUFFIXES):
             file.seek(info.offset_data)
             label = read_label(file.read(min(info.size, MOST_OF_A_LABEL)), info.name.rpartition(".")[2])
             if label is not None:
