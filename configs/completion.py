@@ -67,4 +67,4 @@ def _completer(command: str, action: argparse.Action) -> object:
 
 
 FILES = ("CKPT", "CKPT|none", "FILE", "LISTS", "RUN", "SRC", "folders|none|LIST")
-"""How parsers call what is a file or a folder."""
+"""Metavars that stand for a file or a folder."""

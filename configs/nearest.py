@@ -1,4 +1,4 @@
-"""Say which name was meant, after one that does not exist."""
+"""Suggest the name that was meant in place of one that does not exist."""
 
 import difflib
 from collections.abc import Sequence
@@ -35,15 +35,16 @@ ALIASES = {
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
-    """Return a question after the name that is spelled alike, or ""."""
+    """Return "; did you mean NAME?" with the name that is spelled most alike, or ""."""
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f"; did you mean {near[0]}?" if near else ""
 
 
 def nearest_key(key: str, keys: Sequence[str]) -> str:
-    """Return a question after the dotted key that is meant, or "".
+    """Return "; did you mean KEY?" with the dotted key that is meant, or "".
 
-    It is one that others call so; one of this name in another section; one spelled alike, best in the same section.
+    The first of: what other programs call so; one of this name in another section; one spelled alike, in the same
+    section or else in another.
     """
     section, _, name = key.rpartition(".")
     names = [other.rpartition(".")[2] for other in keys]

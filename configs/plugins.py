@@ -3,9 +3,9 @@
 import importlib
 import os
 import pkgutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from configs.errors import UserError, printable
 from configs.nearest import nearest
@@ -58,7 +58,7 @@ def import_task(name: str, *, package: str, part: str) -> ModuleType:
     if dotted:
         raise UserError(f"task {name!r}: cannot import {name}.{part}; {PLACE}, with data.py and net.py in it")
     names = sorted(found.name for found in pkgutil.iter_modules(importlib.import_module(package).__path__))
-    raise UserError(f"no task {name!r}{nearest(name, names)}; there are: {listed(names)}")
+    raise UserError(f"no task {name!r}{nearest(name, names)}; there are: {', '.join(names)}")
 
 
 def look_up(name: str, table: Mapping[str, T], *, key: str) -> T:
@@ -68,33 +68,24 @@ def look_up(name: str, table: Mapping[str, T], *, key: str) -> T:
         key: the recipe's, such as "optim.name", for messages.
 
     Raises:
-        UserError: an unknown name, with those that there are.
+        UserError: an unknown name, with those that there are; or a dotted one that leads nowhere.
     """
     if name in table:
         return table[name]
     if "." not in name:
-        raise UserError(f"{key}: no {name!r}{nearest(name, [*table])}; there are: {listed(table)}")
-    found: T = import_object(name, key=key)
-    return found
-
-
-def import_object(name: str, *, key: str) -> Any:
-    """Import `my_pkg.module.object`. UserError when there is none; `key` says where it was named."""
+        raise UserError(f"{key}: no {name!r}{nearest(name, [*table])}; there are: {', '.join(table)}")
     path, _, attribute = name.rpartition(".")
     module = _import(path)
     if module is None:
         raise UserError(f"{key}: cannot import {path} of {name!r}; {PLACE}")
     if not hasattr(module, attribute):
         raise UserError(f"{key}: {path} has no {attribute!r}{nearest(attribute, dir(module))}")
-    return getattr(module, attribute)
-
-
-def listed(names: Iterable[str]) -> str:
-    return ", ".join(names) or "none"
+    found: T = getattr(module, attribute)
+    return found
 
 
 def _import(name: str) -> ModuleType | None:
-    """Import a module; None where it does not exist. What goes wrong inside of it is raised."""
+    """Import a module; None where it does not exist. What goes wrong inside it is raised."""
     if not all(part.isidentifier() for part in name.split(".")):
         return None
     try:

@@ -57,7 +57,7 @@ class LabeledData(Data):
         require(self.split >= 1, "split", self.split, "at least 1")
 
     def list_of(self, subset: Literal["train", "test"]) -> str | None:
-        """The list of a subset, a path or URL; None takes all videos.
+        """Return the list of a subset, a path or URL; None takes all videos.
 
         UserError where a test has none, and for a split that the list's name does not heed.
         """

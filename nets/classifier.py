@@ -41,7 +41,7 @@ class Config:
     """Training: blend clips in pairs, by shares from Beta(mixup, mixup). 0 for none."""
     cutmix: float = 0.0
     """Training: paste a box of another clip, of areas from Beta(cutmix, cutmix). 0 for none. With mixup, each batch has
-    one of both."""
+    one of the two."""
     label_smoothing: float = 0.0
     """Share of the label that is spread over all classes."""
 
@@ -104,11 +104,12 @@ class Classifier(Pretext):
             "net.batch_norm": isinstance(self.norm, nn.BatchNorm1d),
             "net.mixup or net.cutmix": self.augment is not None and self.augment.mix is not None,
         }
-        for key in (key for key, needed in needs.items() if needed and per_rank < 2):
-            raise UserError(
-                f"{key} needs at least 2 videos in each batch of a rank, not {per_rank}: "
-                "raise train.global_batch, or lower train.accumulate or the number of ranks"
-            )
+        for key, needed in needs.items():
+            if needed and per_rank < 2:
+                raise UserError(
+                    f"{key} needs at least 2 videos in each batch of a rank, not {per_rank}: "
+                    "raise train.global_batch, or lower train.accumulate or the number of ranks"
+                )
 
     def freeze(self) -> None:
         """Keep the backbone without gradients and in eval mode from now on, for linear probing."""
@@ -133,8 +134,8 @@ class Classifier(Pretext):
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Map `clips` (B, 3, T, H, W) and `labels` (B,) to the scalars of `classification`.
 
-        Clips may be (B, R, 3, T, H, W): R of each video. What is augmented is so in training only; the accuracy counts
-        the true labels.
+        Clips may be (B, R, 3, T, H, W): R of each video. They are augmented in training only; the accuracy
+        counts the true labels.
         """
         clips_BCTHW, labels_B = batch["clips"], batch["labels"]
         if clips_BCTHW.ndim == 6:  # those of a video far apart: neighbors are mixed

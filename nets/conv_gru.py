@@ -20,16 +20,15 @@ class ConvGRU(nn.Module):
         self.update, self.reset, self.out = (nn.Conv2d(2 * channels, channels, 1) for _ in range(3))
         init_orthogonal(self, gain)
 
-    def forward(self, x_BCHW: Tensor, state_BCHW: Tensor | None = None) -> Tensor:
-        """Return the next state (B, C, H, W); the initial state is zero."""
-        state = torch.zeros_like(x_BCHW) if state_BCHW is None else state_BCHW
-        x_and_state = torch.cat([x_BCHW, state], dim=1)
+    def forward(self, x_BCHW: Tensor, state_BCHW: Tensor) -> Tensor:
+        """Return the next state (B, C, H, W)."""
+        x_and_state = torch.cat([x_BCHW, state_BCHW], dim=1)
         update, reset = torch.sigmoid(self.update(x_and_state)), torch.sigmoid(self.reset(x_and_state))
-        candidate = torch.tanh(self.out(torch.cat([x_BCHW, reset * state], dim=1)))
-        return F.dropout(torch.lerp(state, candidate, update), self.dropout, self.training)
+        candidate = torch.tanh(self.out(torch.cat([x_BCHW, reset * state_BCHW], dim=1)))
+        return F.dropout(torch.lerp(state_BCHW, candidate, update), self.dropout, self.training)
 
     def final_state(self, x_BNCHW: Tensor) -> Tensor:
-        """Return the state (B, C, H, W) after N inputs."""
+        """Return the state (B, C, H, W) after N inputs; the initial state is zero."""
         state_BCHW = torch.zeros_like(x_BNCHW[:, 0])
         for x_BCHW in x_BNCHW.unbind(1):
             state_BCHW = self(x_BCHW, state_BCHW)

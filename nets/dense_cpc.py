@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from configs.errors import UserError, require
 from nets.conv_gru import ConvGRU
 from nets.init import init_orthogonal
+from nets.losses import dense_infonce
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class Config:
     pred_steps: int = 3
     """Frames or blocks to predict: the last ones, and in MemDPC the first ones too."""
     negatives: Literal["rank", "global"] = "rank"
-    """Samples whose frames or blocks a prediction is told from: those of the rank as in the originals, so that the
-    loss depends on how many ranks there are, or those of all ranks."""
+    """Samples whose frames or blocks a prediction is told apart from: those of the rank as in the originals, so that
+    the loss depends on how many ranks there are, or those of all ranks."""
 
     def __post_init__(self) -> None:
         require(self.pred_steps >= 1, "pred_steps", self.pred_steps, "at least 1")
@@ -48,6 +49,16 @@ def predict_next(gru: ConvGRU, head: nn.Module, context_BNCHW: Tensor, steps: in
         state = gru(F.relu(predicted[-1]), state)
         predicted.append(head(state))
     return torch.stack(predicted, dim=1)
+
+
+def predict_last(gru: ConvGRU, head: nn.Module, blocks_BNCHW: Tensor, cfg: Config) -> dict[str, Tensor]:
+    """Predict the last maps of a sequence from those before; return the scalars of `dense_infonce`.
+
+    Gradients flow to the targets too.
+    """
+    observed_BNCHW, target_BNCHW = blocks_BNCHW.tensor_split([-cfg.pred_steps], dim=1)
+    predicted_BNCHW = predict_next(gru, head, F.relu(observed_BNCHW), cfg.pred_steps)
+    return dense_infonce(predicted_BNCHW, target_BNCHW, cfg.negatives)
 
 
 def check_steps(pred_steps: int, total: int, key: str) -> None:

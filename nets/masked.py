@@ -3,10 +3,23 @@
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor, nn
 
-from configs.errors import UserError
+from configs.errors import UserError, require
 from nets import backbones
 from nets.backbones.vit import ViT
+
+
+def check_blocks(part: str, *, width: int, depth: int, heads: int) -> None:
+    """Raise ValueError, as `require` words it, for what `encoder_blocks` with positions cannot be built of.
+
+    Args:
+        part: what its keys begin with, such as "decoder" of decoder_width.
+    """
+    for key, value in (("width", width), ("depth", depth), ("heads", heads)):
+        require(value >= 1, f"{part}_{key}", value, "at least 1")
+    fits = width % heads == 0 and width % 2 == 0
+    require(fits, f"{part}_width", width, f"even, and a multiple of {part}_heads = {heads}")
 
 
 def vit_of_cells(backbone: str, clips_CTHW: Sequence[int], cells: int, *, task: str) -> ViT:
@@ -30,3 +43,23 @@ def vit_of_cells(backbone: str, clips_CTHW: Sequence[int], cells: int, *, task: 
             f"{patch}: set plan.patch={patch}, or choose another backbone"
         )
     return encoder
+
+
+def fill_in(
+    blocks: nn.Module,
+    visible_BVC: Tensor,
+    mask_token_C: Tensor,
+    places_NC: Tensor,
+    visible_BV: Tensor,
+    hidden_BM: Tensor,
+) -> Tensor:
+    """Return what `blocks` make of a mask token in each hidden place, beside the visible tokens: (B, M, C).
+
+    Args:
+        places_NC: positions of all tokens, added to each.
+        visible_BV, hidden_BM: int64, numbers of the visible and of the hidden tokens.
+    """
+    places_NC = places_NC.to(visible_BVC)
+    hidden_BMC = mask_token_C.to(visible_BVC) + places_NC[hidden_BM]
+    tokens_BNC: Tensor = blocks(torch.cat([visible_BVC + places_NC[visible_BV], hidden_BMC], dim=1))
+    return tokens_BNC[:, visible_BV.shape[1] :]

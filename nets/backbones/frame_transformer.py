@@ -119,5 +119,5 @@ def resnet18_transformer(*, relu: bool = False) -> FrameTransformer:
 
 
 def resnet_tiny_transformer() -> FrameTransformer:
-    """Build a small one for CPUs; with three stages, its feature maps have twice the resolution."""
+    """Build a small network for CPUs; with three stages, its feature maps have twice the resolution."""
     return FrameTransformer(widths=(16, 32, 64), blocks=1, feedforward=128)

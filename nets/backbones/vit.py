@@ -23,13 +23,11 @@ class ViT(Backbone):
     one of pretraining is not that of finetuning.
     """
 
-    def __init__(
-        self, *, width: int, depth: int, heads: int, tubelet: int = 2, patch: int = 16, grid_positions: bool = False
-    ) -> None:
+    def __init__(self, *, width: int, depth: int, heads: int, patch: int = 16, grid_positions: bool = False) -> None:
         """Build the encoder. With `grid_positions` its tokens have a time, a row and a column, not one number."""
         super().__init__()
         self.out_channels = width
-        self.stride = (tubelet, patch, patch)
+        self.stride = (2, patch, patch)
         self.grid_positions = grid_positions
         self.patch_embed = nn.Conv3d(3, width, kernel_size=self.stride, stride=self.stride)
         self.blocks = encoder_blocks(width, depth, heads)
@@ -148,5 +146,5 @@ def vit_l16() -> ViT:
 
 
 def vit_tiny() -> ViT:
-    """Build a small one for CPUs, with tubelets of 2 x 8 x 8; it finds its neighbors sooner by grid positions."""
+    """Build a small ViT for CPUs, with tubelets of 2 x 8 x 8; by grid positions it finds its neighbors sooner."""
     return ViT(width=96, depth=4, heads=3, patch=8, grid_positions=True)

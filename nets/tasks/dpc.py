@@ -6,13 +6,11 @@ are those of its code (specs/cpc_transformer.md 9).
 
 from collections.abc import Mapping
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from nets import backbones
 from nets.conv_gru import ConvGRU
-from nets.dense_cpc import Config, check_steps, predict_next, predictor
-from nets.losses import dense_infonce
+from nets.dense_cpc import Config, check_steps, predict_last, predictor
 from nets.tasks import Pretext, Schema
 
 METRIC = "top1"
@@ -39,6 +37,4 @@ class DPC(Pretext):
         clips_BNCTHW = batch["clips"]
         features_MCTHW = self.backbone(clips_BNCTHW.flatten(0, 1))
         maps_BNCHW = features_MCTHW.mean(dim=2).unflatten(0, clips_BNCTHW.shape[:2])
-        observed_BNCHW, target_BNCHW = maps_BNCHW.tensor_split([-self.cfg.pred_steps], dim=1)
-        predicted_BNCHW = predict_next(self.gru, self.predictor, F.relu(observed_BNCHW), self.cfg.pred_steps)
-        return dense_infonce(predicted_BNCHW, target_BNCHW, self.cfg.negatives)
+        return predict_last(self.gru, self.predictor, maps_BNCHW, self.cfg)

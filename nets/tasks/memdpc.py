@@ -7,14 +7,12 @@ numbers are those of CtP's code (specs/ctp.md 1.2), which predicts in both direc
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nets import backbones
 from nets.conv_gru import ConvGRU
-from nets.dense_cpc import Config, check_steps, predict_next
+from nets.dense_cpc import Config, check_steps, predict_last
 from nets.init import init_orthogonal
-from nets.losses import dense_infonce
 from nets.tasks import Pretext, Schema
 
 METRIC = "top1"
@@ -51,20 +49,14 @@ class MemDPC(Pretext):
         clips_BNCTHW = batch["clips"]
         features_MCTHW: Tensor = self.project(self.backbone(clips_BNCTHW.flatten(0, 1)))
         blocks_BNCHW = features_MCTHW.mean(dim=2).unflatten(0, clips_BNCTHW.shape[:2])
-        forward = self.predict_last(blocks_BNCHW, self.forward_gru)
-        backward = self.predict_last(blocks_BNCHW.flip(1), self.backward_gru)
+        forward = predict_last(self.forward_gru, self.memory, blocks_BNCHW, self.cfg)
+        backward = predict_last(self.backward_gru, self.memory, blocks_BNCHW.flip(1), self.cfg)
         return {
             "loss": forward["loss"] + backward["loss"],
             "chance_loss": -2 * forward["chance"].log(),
             "top1": (forward["top1"] + backward["top1"]) / 2,
             "chance": forward["chance"],
         }
-
-    def predict_last(self, blocks_BNCHW: Tensor, gru: ConvGRU) -> dict[str, Tensor]:
-        """Predict the last blocks from those before. Gradients flow to the targets too."""
-        observed_BNCHW, target_BNCHW = blocks_BNCHW.tensor_split([-self.cfg.pred_steps], dim=1)
-        predicted_BNCHW = predict_next(gru, self.memory, F.relu(observed_BNCHW), self.cfg.pred_steps)
-        return dense_infonce(predicted_BNCHW, target_BNCHW, self.cfg.negatives)
 
 
 class Memory(nn.Module):

@@ -11,11 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from configs.errors import require
 from nets.backbones.base import Stride
 from nets.backbones.vit import ViT, encoder_blocks
 from nets.init import init_xavier
-from nets.masked import vit_of_cells
+from nets.masked import check_blocks, fill_in, vit_of_cells
 from nets.tasks import Pretext, Schema
 
 METRIC = "explained"
@@ -38,11 +37,7 @@ class Config:
     """Predict each cube's pixels less their mean, over their deviation; false for the colors themselves, 0 to 1."""
 
     def __post_init__(self) -> None:
-        for key in ("decoder_width", "decoder_depth", "decoder_heads"):
-            require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
-        heads = self.decoder_heads
-        fits = self.decoder_width % heads == 0 and self.decoder_width % 2 == 0
-        require(fits, "decoder_width", self.decoder_width, f"even, and a multiple of decoder_heads = {heads}")
+        check_blocks("decoder", width=self.decoder_width, depth=self.decoder_depth, heads=self.decoder_heads)
 
 
 def build(backbone: str, schema: Schema, cfg: Config) -> "VideoMAE":
@@ -104,10 +99,9 @@ class VideoMAE(Pretext):
     def reconstruct(self, clips_BCTHW: Tensor, visible_BV: Tensor, hidden_BM: Tensor) -> Tensor:
         """Predict the hidden cubes, (B, M, P, 3), as `targets` returns them."""
         visible_BVC = self.project(self.norm(self.backbone.encode(clips_BCTHW, visible_BV)))
-        places_NC = self.backbone.positions(clips_BCTHW, self.project.out_features).to(visible_BVC)
-        hidden_BMC = self.mask_token.to(visible_BVC) + places_NC[hidden_BM]
-        decoded_BNC = self.decoder(torch.cat([visible_BVC + places_NC[visible_BV], hidden_BMC], dim=1))
-        predicted_BMP: Tensor = self.predict(self.decoder_norm(decoded_BNC[:, visible_BV.shape[1] :]))
+        places_NC = self.backbone.positions(clips_BCTHW, self.project.out_features)
+        decoded_BMC = fill_in(self.decoder, visible_BVC, self.mask_token, places_NC, visible_BV, hidden_BM)
+        predicted_BMP: Tensor = self.predict(self.decoder_norm(decoded_BMC))
         predicted_BMPC: Tensor = predicted_BMP.unflatten(2, (-1, 3))
         return predicted_BMPC
 

@@ -15,7 +15,7 @@ from configs.errors import require
 from nets.backbones.vit import ViT, encoder_blocks
 from nets.ema import ema_copy, ema_update
 from nets.init import init_scaled
-from nets.masked import vit_of_cells
+from nets.masked import check_blocks, fill_in, vit_of_cells
 from nets.tasks import Pretext, Schema
 
 METRIC = "explained"
@@ -36,11 +36,7 @@ class Config:
     """Of the target, an average of the encoder, per step. V-JEPA raises it from 0.998 to 1; V-JEPA 2 keeps this."""
 
     def __post_init__(self) -> None:
-        for key in ("predictor_width", "predictor_depth", "predictor_heads"):
-            require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
-        heads = self.predictor_heads
-        fits = self.predictor_width % heads == 0 and self.predictor_width % 2 == 0
-        require(fits, "predictor_width", self.predictor_width, f"even, and a multiple of predictor_heads = {heads}")
+        check_blocks("predictor", width=self.predictor_width, depth=self.predictor_depth, heads=self.predictor_heads)
         require(0 <= self.momentum < 1, "momentum", self.momentum, "at least 0 and below 1")
 
 
@@ -118,8 +114,7 @@ class VJepa(Pretext):
     def predict(self, clips_BCTHW: Tensor, visible_BV: Tensor, hidden_BM: Tensor, number: int) -> Tensor:
         """Predict the features of the hidden tokens of a mask from the visible ones, (B, M, C)."""
         visible_BVC = self.embed(self.norm(self.backbone.encode(clips_BCTHW, visible_BV)))
-        places_NC = self.backbone.positions(clips_BCTHW, self.embed.out_features).to(visible_BVC)
-        hidden_BMC = self.mask_tokens[number].to(visible_BVC) + places_NC[hidden_BM]
-        tokens_BNC = self.predictor(torch.cat([visible_BVC + places_NC[visible_BV], hidden_BMC], dim=1))
-        predicted_BMC: Tensor = self.project(self.predictor_norm(tokens_BNC[:, visible_BV.shape[1] :]))
+        places_NC = self.backbone.positions(clips_BCTHW, self.embed.out_features)
+        tokens_BMC = fill_in(self.predictor, visible_BVC, self.mask_tokens[number], places_NC, visible_BV, hidden_BM)
+        predicted_BMC: Tensor = self.project(self.predictor_norm(tokens_BMC))
         return predicted_BMC

@@ -6,13 +6,14 @@ import torch.nn.functional as F
 
 from configs.errors import UserError
 from configs.load import load
+from configs.recipes import CONFIGS
 from nets import backbones
 from nets.classifier import Classifier
 from nets.concept_losses import alignment, local_contrast
 from nets.tasks.concepts import six_views
 from tests.helpers.originals import linear, normed, state_like
 from trainers.engine.optimizers import make_optimizer
-from trainers.weights.imports import CONFIGS, concepts, network
+from trainers.weights.imports import concepts, network
 
 pytestmark = pytest.mark.slow
 

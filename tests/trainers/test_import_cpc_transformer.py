@@ -9,13 +9,14 @@ import torch.nn.functional as F
 
 from configs.errors import UserError
 from configs.load import load
+from configs.recipes import CONFIGS
 from dali_pipelines.tasks.evaluation import clips_of
 from nets import backbones
 from nets.classifier import Classifier
 from tests.helpers.originals import linear, normed, state_like
 from trainers.engine.optimizers import make_optimizer
 from trainers.weights import Weights
-from trainers.weights.imports import CONFIGS, cpc_transformer, network
+from trainers.weights.imports import cpc_transformer, network
 
 pytestmark = pytest.mark.slow
 

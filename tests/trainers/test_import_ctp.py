@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torchvision.ops import roi_align
 
 from configs.errors import UserError
+from nets.dense_cpc import predict_last
 from tests.helpers.originals import shapes_of, state_like
 from tests.helpers.runs import ROOT
 from trainers.commands import finetune, import_checkpoint
@@ -186,7 +187,8 @@ def both_ways(state, net):
         return F.cross_entropy(rows @ columns.T, torch.arange(12))
 
     ahead, back = (
-        net.predict_last(x, gru)["loss"] for x, gru in ((z[None], net.forward_gru), (z.flip(0)[None], net.backward_gru))
+        predict_last(gru, net.memory, x, net.cfg)["loss"]
+        for x, gru in ((z[None], net.forward_gru), (z.flip(0)[None], net.backward_gru))
     )
     ours = torch.stack([net({"clips": blocks})["loss"], ahead, back])
     theirs = [loss(z, "agg_f"), loss(z.flip(0), "agg_b")]

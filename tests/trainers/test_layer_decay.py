@@ -67,7 +67,7 @@ def test_none_has_the_groups_that_there_were():
 def test_every_parameter_of_a_backbone_with_layers_is_in_one_of_them_or_after_all(name):
     with torch.device("meta"):
         backbone = backbones.create(name)
-    parts = [part.removesuffix(".") for layer in backbone.layers() for part in layer]
+    parts = [part for layer in backbone.layers() for part in layer]
     names = [parameter for parameter, _ in backbone.named_parameters()]
     owners = [[part for part in parts if parameter == part or parameter.startswith(f"{part}.")] for parameter in names]
     assert all(len(owner) <= 1 for owner in owners)

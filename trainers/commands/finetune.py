@@ -24,6 +24,7 @@ from trainers.commands.training import on_ranks, say, train
 from trainers.engine.build import build_loader, build_run, check_recipe
 from trainers.engine.distributed import Ranks
 from trainers.engine.loop import Ending
+from trainers.engine.work_dir import CHECKPOINTS
 from trainers.evaluation.split_notes import trained_on, untrained_classes
 from trainers.evaluation.validation import Validator
 from trainers.weights import clip_differences, read
@@ -92,7 +93,7 @@ def work(config: Recognition, ranks: Ranks, args: argparse.Namespace) -> Ending:
         say(notes, ranks)
         if args.mode == "linear":
             net.freeze()
-        folder = Path(config.work_dir, "checkpoints")
+        folder = Path(config.work_dir, CHECKPOINTS)
         validator = Validator(held_out, config, ranks, folder) if held_out is not None else None
         run = build_run(config, ranks, loader, net, identity=identity, classes=index.class_names, validator=validator)
         return train(run, loader, args, missing=listed.missing, next_steps=lambda: after_finetune(config))

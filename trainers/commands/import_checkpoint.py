@@ -1,11 +1,10 @@
 """Import a published checkpoint: `clipfeed import IN --from ctp --out OUT.pt`.
 
-OUT.pt is a checkpoint of step 0: what finetunes, tests or probes a run takes it as well. What every key of IN became,
-or why it was left, is printed.
+OUT.pt is a checkpoint of step 0: commands that finetune, test or probe a run take it as well. Printed is what every key
+of IN became, or why it was left out.
 """
 
 import argparse
-import hashlib
 import importlib
 import pkgutil
 import re
@@ -18,7 +17,7 @@ from configs.load import dump
 from nets.classifier import Classifier
 from trainers.engine import checkpoint
 from trainers.engine.state import require_finite
-from trainers.weights import imports
+from trainers.weights import imports, sha256_of
 from trainers.weights.imports import Imported, network
 from trainers.weights.original import read_original
 
@@ -60,8 +59,6 @@ def main(argv: list[str]) -> None:
         raise UserError(f"{args.checkpoint}: {error}") from None
     config = imported.config
     outputs = net.linear.out_features if config.task == "recognition" and isinstance(net, Classifier) else 0
-    with args.checkpoint.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     checkpoint.write(
         args.out,
         {
@@ -70,7 +67,7 @@ def main(argv: list[str]) -> None:
             "config": dump(config),
             "classes": read_classes(args.classes, outputs) if args.classes else [],
             "model": net.state_dict(),
-            "imported": {"from": args.system, "sha256": digest},
+            "imported": {"from": args.system, "sha256": sha256_of(args.checkpoint)},
         },
     )
     print(table(imported))

@@ -70,8 +70,8 @@ def main(argv: list[str]) -> None:
         }
     if ranks.rank:
         return
-    lists = untrained_classes(train, test) + trained_on(train, test)
-    for note in [*(note for dataset in datasets for note in dataset.notes), *lists]:
+    notes = [note for dataset in datasets for note in dataset.notes]
+    for note in notes + untrained_classes(train, test) + trained_on(train, test):
         print(f"note: {note}")
     chance = next(iter(result.values()))["chance"]
     print(f"linear probe, {len(train)} + {len(test)} videos, {args.clips} clips each; chance {100 * chance:.1f} %")

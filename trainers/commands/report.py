@@ -60,15 +60,11 @@ def metric_of(config: Path) -> str:
 def plot(rows: list[dict[str, float]], metric: str, out: Path) -> None:
     """Draw every loss over the steps, and below them the metric and its chance level."""
     try:
-        import matplotlib
+        from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
         raise UserError("the curves need matplotlib: pip install 'clipfeed[plots]'") from error
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, (axes, below) = plt.subplots(
-        2, 1, figsize=(8, 6.5), height_ratios=(2, 1), sharex=True, layout="constrained"
-    )
+    figure = Figure((8, 6.5), layout="constrained")
+    axes, below = figure.subplots(2, height_ratios=(2, 1), sharex=True)
     steps = [row["step"] for row in rows]
     for name in (name for name in rows[0] if "loss" in name):
         style = {"color": "gray", "linestyle": "--"} if name == "zero_loss" else {}

@@ -47,7 +47,7 @@ def main(argv: list[str]) -> None:
 
 
 def work(ranks: Ranks, args: argparse.Namespace) -> str:
-    """Test and return what to print. A function of its own for the reason of `training.on_ranks`."""
+    """Test and return what to print. It is a function of its own for the reason that `training.on_ranks` gives."""
     weights = ranks.on_rank0(lambda: read_weights(Path(args.checkpoint), args.protocol))
     if ranks.rank == 0:
         print(f"checkpoint  {weights.path} ({weights.backbone}, step {weights.step})", flush=True)

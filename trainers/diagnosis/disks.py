@@ -24,9 +24,7 @@ SLOW = 0.1
 
 def check(subject: Subject) -> Iterator[Finding]:
     """Look at the disk of the work dir, if a recipe names one, and read some clips."""
-    yield space(
-        "work dir" if subject.config else "this folder", Path(subject.config.work_dir if subject.config else "")
-    )
+    yield space("work dir", Path(subject.config.work_dir)) if subject.config else space("this folder", Path())
     if subject.data_dir is None:
         return
     try:
@@ -50,7 +48,7 @@ def space(about: str, folder: Path) -> Finding:
 
 
 def speed(index: Index) -> Finding:
-    """Read a clip each of some videos, from the disk itself where the system allows to forget what it has cached."""
+    """Read a clip each of some videos, from the disk itself where the system can drop what it has cached."""
     rows = np.unique(np.linspace(0, len(index) - 1, CLIPS).round().astype(int)).tolist()
     seconds, size = [], 0
     for row in rows:

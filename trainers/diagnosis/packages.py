@@ -37,7 +37,7 @@ def installed(name: str) -> str:
 
 
 def pixels(*, compiled: bool) -> Finding:
-    """Say whether the pixel operations of the host are compiled: matters where PyAV decodes."""
+    """Say whether the pixel operations of the host are compiled, which matters where PyAV decodes."""
     if compiled:
         return Finding("ok", "pixels", "compiled, for videos that are decoded on the CPU")
     do = "install a C compiler (gcc), and clipfeed once more; a training whose videos a GPU decodes needs neither"

@@ -20,7 +20,7 @@ from trainers.engine.run import Run, Validator
 
 
 def check_recipe(config: Config) -> None:
-    """Raise UserError for what no dataset can mend: names that there are not, and a rate below its minimum."""
+    """Raise UserError for what no dataset can mend: names that do not exist, and a rate below its minimum."""
     look_up(config.backbone, BACKBONES, key="backbone")
     look_up(config.optim.name, OPTIMIZERS, key="optim.name")
     for name in config.train.loggers:

@@ -58,7 +58,7 @@ def why_no_gpu() -> str:
 
 
 def check_memory(local_rank: int) -> None:
-    """UserError when next to nothing of a GPU's memory is free."""
+    """Raise UserError when next to nothing of a GPU's memory is free."""
     try:
         free, total = torch.cuda.mem_get_info(local_rank)
     except RuntimeError as error:  # even a context of its own did not fit

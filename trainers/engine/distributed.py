@@ -83,7 +83,7 @@ class Ranks:
             distributed.destroy_process_group()
 
     def require_same(self, facts: Callable[[], Mapping[str, object]]) -> None:
-        """UserError that names all facts in which ranks differ, as when a node has another copy of the dataset."""
+        """Raise UserError that names all facts in which ranks differ, such as a node's other copy of the dataset."""
         if self.world_size == 1:
             return
         gathered: list[tuple[str, Mapping[str, object]]] = self.gather_objects((socket.gethostname(), facts()))
@@ -148,7 +148,7 @@ def start(device: str) -> Iterator[Ranks]:
 
 
 def _require_same_device(store: distributed.Store, ranks: Ranks) -> None:
-    """UserError when some nodes have a GPU and others do not: NCCL and gloo would wait for each other in silence."""
+    """Raise UserError when only some nodes have a GPU: NCCL and gloo would wait for each other in silence."""
     keys = [f"device/{rank}" for rank in range(ranks.world_size)]
     store.set(keys[ranks.rank], f"{ranks.device.type} on {socket.gethostname()}")
     devices = [device.decode() for device in store.multi_get(keys)]  # waits for all

@@ -57,7 +57,7 @@ def versions() -> dict[str, str]:
 
 
 def _digest(*columns: NDArray[Any] | Ragged) -> str:
-    """Return a digest of columns, each row where it stands, wherever the table has it."""
+    """Return a digest of columns, row by row: how the table stores them makes no difference."""
     sha = hashlib.sha256()
     for column in columns:
         if isinstance(column, Ragged):

@@ -34,7 +34,7 @@ class LARS(Optimizer):
                 update = weight.grad.add(weight, alpha=group["weight_decay"])
                 if weight.ndim > 1:
                     size, length = weight.norm(), update.norm()
-                    scale = torch.where((size > 0) & (length > 0), TRUST * size / length, 1.0)  # without a wait
+                    scale = torch.where((size > 0) & (length > 0), TRUST * size / length, 1.0)  # an `if` would wait
                     update.mul_(scale)
                 state = self.state[weight]
                 if "momentum_buffer" not in state:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import yaml
 from PIL.Image import Image
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.summary.writer.record_writer import RecordWriter
@@ -20,11 +19,10 @@ from torch.utils.tensorboard.summary import hparams, scalar
 from torch.utils.tensorboard.summary import image as picture
 
 from configs.errors import UserError
-from configs.load import dump
 from configs.plugins import look_up
 from configs.schema import Config
 from dali_pipelines.store.files import Appended, replacing
-from trainers.engine.identity import flat
+from trainers.engine.identity import options
 
 
 class Logger(Protocol):
@@ -54,8 +52,10 @@ class TensorBoard:
         folder.mkdir(parents=True, exist_ok=True)
         name = f"events.out.tfevents.{time.time():017.6f}.{socket.gethostname()}.{os.getpid()}"
         self._file = Appended(folder / name)
-        options = flat(yaml.safe_load(dump(config)))
-        known = {key: value if isinstance(value, bool | int | float) else str(value) for key, value in options.items()}
+        known = {
+            key: value if isinstance(value, bool | int | float) else str(value)
+            for key, value in options(config).items()
+        }
         _, session, _ = hparams(known, {})  # without a list of metrics, the tab HPARAMS shows the last of each scalar
         self._add(
             Event(file_version="brain.Event:2"),
@@ -158,6 +158,6 @@ LOGGERS: dict[str, Callable[[Config, int], Logger]] = {
 
 
 def open_loggers(config: Config, *, first_step: int) -> list[Logger]:
-    """Open what `train.loggers` names, from step `first_step` on. UserError for a name that there is not."""
+    """Open what `train.loggers` names, from step `first_step` on. UserError for an unknown name."""
     kinds = [look_up(name, LOGGERS, key="train.loggers") for name in config.train.loggers]
     return [kind(config, first_step) for kind in kinds]

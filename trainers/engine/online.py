@@ -25,13 +25,13 @@ class OnlineProbe:
     """Watch a run's backbone; change nothing of it.
 
     Each step the backbone, in eval mode and without gradient, sees the first clip of each sample of the last
-    micro-step. The pooled features of all ranks go to rank 0, where a linear classifier has them for a test before it
+    micro-step. The pooled features of all ranks go to rank 0, where a linear classifier is tested on them before it
     learns from them. It knows a video's class by its row, so that batches need no labels.
 
     Args:
         labels: int64 (N,), the class of each row of the dataset; negative for none.
         classes: how many there are; 0 leaves RankMe alone.
-        bf16: the forward pass is made as that of training.
+        bf16: make the forward pass in bfloat16, as training does.
     """
 
     def __init__(self, net: Pretext, labels: np.ndarray, *, classes: int, ranks: Ranks, bf16: bool) -> None:
@@ -77,7 +77,7 @@ class OnlineProbe:
         return {**top1, "rankme": rankme(self._features)}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that the figures to come depend on; of rank 0 it is right."""
+        """Return all that the figures to come depend on; rank 0's is the one to save."""
         optimizer = self._optimizer.state_dict()["state"] if self._optimizer else {}
         head = self._head.state_dict()
         return {"head": head, "optimizer": optimizer, "features": self._features, "hits": self._hits}

@@ -74,7 +74,7 @@ def make_optimizer(net: nn.Module, optim: Optim) -> Optimizer:
 def layer_decay(net: nn.Module, decay: float) -> dict[str, float]:
     """Return each layer's share of the rate, by the names of its parts: decay ** n for the n-th layer from the top.
 
-    What is in no layer of the backbone, as its final norm and the head, keeps all of it (BEiT, arXiv 2106.08254).
+    What is in no layer, such as a final norm and the head, keeps the whole rate (BEiT, arXiv 2106.08254).
 
     Raises:
         UserError: the backbone has no layers.
@@ -87,5 +87,4 @@ def layer_decay(net: nn.Module, decay: float) -> dict[str, float]:
             "use optim.lr_factors, or give the backbone a method layers()"
         )
     top = len(layers)
-    parts = ((f"backbone.{part}", decay ** (top - number)) for number, layer in enumerate(layers) for part in layer)
-    return {part.removesuffix("."): share for part, share in parts}
+    return {f"backbone.{part}": decay ** (top - number) for number, layer in enumerate(layers) for part in layer}

@@ -20,7 +20,7 @@ def plain(state: Mapping[str, Tensor], where: object) -> dict[str, Tensor]:
 
 
 def require_finite(state: Mapping[str, Tensor], where: object) -> None:
-    """UserError that names the tensors with nan or infinity: no result of such a network means anything."""
+    """Raise UserError that names the tensors with nan or infinity: no result of such a network means anything."""
     broken = [key for key, value in state.items() if not value.isfinite().all()]
     if broken:
         raise UserError(

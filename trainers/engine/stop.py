@@ -19,8 +19,8 @@ class StopSignal:
     """Of the signal that came last; 0 for none."""
 
     def __enter__(self) -> "StopSignal":
-        # What the shell starts in the background ignores SIGINT, and nohup SIGHUP; both shall go on to. An ignored
-        # SIGUSR1 is heard: a job script ignores it to spare torchrun, which would die of it.
+        # Jobs in a shell's background ignore SIGINT, those of nohup SIGHUP, and they still do here. An ignored SIGUSR1
+        # is heard: a job script ignores it to spare torchrun, which would die of it.
         heard = [
             number
             for number in SIGNALS

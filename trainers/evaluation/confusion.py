@@ -22,21 +22,18 @@ def draw(table: np.ndarray, columns: Sequence[str], path: Path, *, title: str) -
     UserError where matplotlib is not installed.
     """
     try:
-        import matplotlib
+        from matplotlib.colors import PowerNorm
+        from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
         raise UserError(f"{path.name} needs matplotlib: pip install 'clipfeed[plots]'") from error
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-    from matplotlib.colors import PowerNorm
 
     classes = len(table)
     cell = min(max(9 / classes, 0.15), 0.6)  # inches
     size = min(0.65 * 72 * cell, 10)  # points
     names = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in columns]
     margin = 0.6 * size / 72 * max(map(len, names)) + 0.8
-    figure, axes = plt.subplots(
-        figsize=(cell * len(columns) + margin + 1, cell * classes + margin + 0.6), layout="constrained"
-    )
+    figure = Figure((cell * len(columns) + margin + 1, cell * classes + margin + 0.6), layout="constrained")
+    axes = figure.subplots()
     shares = table / np.maximum(table.sum(1, keepdims=True), 1)
     # By the square root of the share: one video in a hundred is still to be seen.
     image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
@@ -53,4 +50,3 @@ def draw(table: np.ndarray, columns: Sequence[str], path: Path, *, title: str) -
     figure.colorbar(image, ax=axes, label="share of the class's videos", shrink=0.6, ticks=(0, 0.05, 0.2, 0.5, 1))
     with replacing(path) as part:
         figure.savefig(part, dpi=120, format="png", bbox_inches="tight")
-    plt.close(figure)

@@ -69,7 +69,7 @@ def _tile(item: Item) -> Image.Image:
 
 
 def _middle_frame(index: Index, row: int) -> Image.Image:
-    """Gray where the video is gone since its features were saved."""
+    """Return the middle frame; gray where the video is gone since its features were saved."""
     middle = np.array([index.num_frames[row] // 2])
     try:
         (frame_HW3,) = decode_rgb(read_clip(index, row, middle))

@@ -50,8 +50,8 @@ def probe(train: Features, test: Features, *, classes: int, device: torch.device
     """Classify `test` by its neighbors in `train`; return `top1`, its 95 % `interval` and what is `chance`.
 
     Also `top1_by_k`, for each of `KS`, and `top5` where there are more than five classes. A test video that could not
-    be read counts as wrong; such a training video is left out. So does a tie of classes count as wrong. UserError where
-    no training video is left.
+    be read counts as wrong; such a training video is left out. A tie of classes counts as wrong, too.
+    UserError where no training video is left.
     """
     x, y, test_x = readable_tensors(train, test, device)
     tables = {k: np.full((len(test.names), classes), np.nan) for k in KS}

@@ -20,6 +20,7 @@ from nets import backbones
 from nets.classifier import Classifier
 from trainers.engine.distributed import Ranks
 from trainers.engine.identity import dataset_facts
+from trainers.engine.work_dir import BEST
 from trainers.evaluation import scores
 from trainers.evaluation.attentive import probe as attentive_probe
 from trainers.evaluation.features import Features
@@ -90,7 +91,7 @@ def find_caveats(weights: Weights, config: Recognition, dataset: Dataset) -> lis
     found = clip_differences(config, weights.clip) + dataset.notes
     if not weights.classes:
         found.append("the checkpoint does not name its classes; they are taken to be in the dataset's order")
-    if trained.validation.reference.select_on_test and weights.path.name == "best.pt":
+    if trained.validation.reference.select_on_test and weights.path.name == BEST:
         found.append("this checkpoint was chosen by the test videos, so that its accuracy is too high")
     if trained.data.split != config.data.split:
         found.append(

@@ -6,6 +6,7 @@ The gallery are the training videos of a recipe, the queries its test videos.
 import csv
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,11 +134,14 @@ def count_lines(sets: Sets, counted: str) -> list[str]:
     lines = [f"queries     {sets.facts['queries']:6}", f"gallery     {sets.facts['gallery']:6}"]
     for what, happens in (("queries", f"counted {counted}"), ("gallery", "left out")):
         if names := list(sets.facts["unreadable"][what]):
-            more = f" and {len(names) - NAMED} more" * (len(names) > NAMED)
-            lines.append(
-                f"unreadable  {len(names):6}     ({what}, {happens}: {', '.join(map(shown, names[:NAMED]))}{more})"
-            )
+            lines.append(unreadable_line(names, f"{what}, {happens}"))
     return lines
+
+
+def unreadable_line(names: Sequence[str], note: str) -> str:
+    """Return how many videos could not be read, a note on them, and the first names."""
+    more = f" and {len(names) - NAMED} more" * (len(names) > NAMED)
+    return f"unreadable  {len(names):6}     ({note}: {', '.join(map(shown, names[:NAMED]))}{more})"
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ from trainers.evaluation.tokens import extract_tokens
 from trainers.weights import Weights, clip_differences
 
 RULE = "mean over the views of pooled features of length 1, 1"
-"""What `features` computes: another wording, or number, and no file written before is read any more."""
+"""What `features` computes. Change the wording or the number, and files written before are no longer read."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Sets:
 
 
 def features_of_both(weights: Weights, config: Recognition, ranks: Ranks, *, tokens: bool = False) -> Sets:
-    """The features of the recipe's videos by the weights' own backbone, saved beside the weights.
+    """Extract the features of the recipe's videos by the weights' own backbone, saved beside the weights.
 
     With `tokens`, those of `extract_tokens`, which are too large to be saved. UserError when a video is in both sets:
     it would find itself.
@@ -93,7 +93,7 @@ def features_of_both(weights: Weights, config: Recognition, ranks: Ranks, *, tok
 def features(
     folder: Path, sha256: str, backbone: Backbone, index: Index, cfg: Config, ranks: Ranks, data: Data
 ) -> Features:
-    """`extract` with `unit`, of one backbone in eval mode, read from `folder` where they were saved before.
+    """Extract `unit` features of a backbone in eval mode; read them from `folder` where they were saved before.
 
     They are not saved while videos cannot be read: the disk may be back the next time. All ranks call this at the
     same point. UserError when the network gives nan or infinity.
@@ -129,7 +129,7 @@ def _require_finite(found: Features) -> None:
 
 
 def key(sha256: str, index: Index, cfg: Config) -> str:
-    """A name that only the same features have: of one checkpoint, one plan and one list of videos, in its order.
+    """Return a name that only the same features have: of one checkpoint, plan and list of videos, in its order.
 
     The original names its file by the dataset alone and takes those of another checkpoint for its own
     (specs/evaluation.md 9.5). A video's length and the places of its fragments tell a dataset that was prepared anew.
@@ -145,7 +145,7 @@ def key(sha256: str, index: Index, cfg: Config) -> str:
 
 
 def _read(path: Path, videos: int) -> np.ndarray | None:
-    """float32 (videos, C); None where there is no file, or a damaged one."""
+    """Read features, float32 (videos, C); None where there is no file, or a damaged one."""
     try:
         with np.load(path, allow_pickle=False) as file:
             values: np.ndarray = file["values"]
@@ -161,7 +161,7 @@ def _read(path: Path, videos: int) -> np.ndarray | None:
 
 
 def _write(path: Path, values: np.ndarray) -> None:
-    """Whole or not at all. A folder that takes no files costs time the next time, and no result."""
+    """Save features, whole or not at all. A folder that takes no files costs time the next time, but no result."""
     try:
         with replacing(path) as part, part.open("wb") as file:
             np.savez(file, allow_pickle=False, values=values)

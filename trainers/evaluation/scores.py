@@ -1,7 +1,6 @@
 """Figures, tables and a picture of a classifier's predictions."""
 
 import csv
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,9 @@ from dali_pipelines.store.files import replacing
 from trainers.evaluation import confusion
 from trainers.evaluation.intervals import wilson
 from trainers.evaluation.predict import Predictions, top_k
+from trainers.evaluation.retrieval import unreadable_line, write_json
 
 UNREADABLE = "unreadable"
-NAMED = 10  # unreadable videos that are printed; all of them stand in result.json
 
 
 def predicted_classes(found: Predictions) -> np.ndarray:
@@ -85,8 +84,7 @@ def as_text(measured: Mapping[str, Any]) -> str:
         f"videos      {measured['videos']:6}     ({measured['views']} views)",
     ]
     if names := list(measured["unreadable"]):
-        more = f" and {len(names) - NAMED} more" * (len(names) > NAMED)
-        lines.append(f"unreadable  {len(names):6}     (counted as wrong: {', '.join(map(shown, names[:NAMED]))}{more})")
+        lines.append(unreadable_line(names, "counted as wrong"))
     return "\n".join(lines)
 
 
@@ -106,14 +104,13 @@ def write(out: Path, found: Predictions, classes: Sequence[str], facts: Mapping[
     )
     _write_csv(out / "per_class.csv", ("class", "videos", "correct", "accuracy", "most_frequent_wrong_class"), rows)
     lines = [as_text(measured), f"files       {out}"]
-    shown = len(columns) if found.unreadable else len(classes)
+    drawn = len(columns) if found.unreadable else len(classes)
     try:
         title = f"{100 * measured['top1']:.1f} % of {measured['videos']} videos are right"
-        confusion.draw(table[:, :shown], columns[:shown], out / "confusion.png", title=title)
+        confusion.draw(table[:, :drawn], columns[:drawn], out / "confusion.png", title=title)
     except UserError as error:  # of a picture that is nice to have
         lines.append(f"note: {error}")
-    with replacing(out / "result.json") as part:
-        part.write_text(json.dumps({**facts, **measured}, indent=1) + "\n", encoding="utf-8")
+    write_json(out / "result.json", {**facts, **measured})
     return "\n".join(lines)
 
 

@@ -87,7 +87,7 @@ def _index_in_place(sources: Sequence[Path | str], ranks: Ranks, workers: int) -
 
 
 def _require_seen(folder: str, ranks: Ranks) -> None:
-    """UserError on all ranks when one does not see another's temporary folder; "" for a rank that needs none."""
+    """Raise UserError on all ranks when one does not see another's temporary folder; "" for a rank that needs none."""
     needed = [other for other in ranks.gather_objects(folder) if other]
     unseen = [other for other in needed if not Path(other).is_dir()]
     if lost := sorted({other for of_rank in ranks.gather_objects(unseen) for other in of_rank}):

@@ -68,7 +68,7 @@ def _over_time(views: np.ndarray, cfg: Config, times: int, wanted: int) -> np.nd
 
 
 def _require_memory(views: int, grid: tuple[int, ...], backbone: Backbone, ranks: Ranks, index: Index) -> None:
-    """Every rank holds the tokens of all videos."""
+    """Raise UserError when the tokens would not fit: every rank holds those of all videos."""
     needed = views * math.prod(grid) * backbone.out_channels * 2 * ranks.world_size
     most = MEMORY_SHARE * limits.memory()
     if needed > most:

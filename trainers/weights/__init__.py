@@ -20,6 +20,7 @@ from dali_pipelines.tasks.recognition import Config as Clips
 from dali_pipelines.tasks.recognition import Test
 from trainers.engine import checkpoint
 from trainers.engine.state import plain, require_finite
+from trainers.engine.work_dir import CHECKPOINTS
 
 BACKBONE = "backbone."
 CLIP = ("num_frames", "strides", "size", "normalization")
@@ -64,7 +65,6 @@ class Weights:
 
         Of several strides the one nearest to 2. The crops are cut from 8/7 of their side, from 128 pixels for 112.
         """
-
         if isinstance(self.config, Recognition):
             own: Clips = self.config.plan
             return own
@@ -78,7 +78,7 @@ class Weights:
         )
 
     def load_backbone(self, backbone: nn.Module, name: str) -> None:
-        """Copy them into `backbone`, which is of the kind `name`. UserError when they do not fit."""
+        """Copy the backbone's weights into `backbone`, which is of the kind `name`. UserError when they do not fit."""
         state = {key.removeprefix(BACKBONE): v for key, v in self.model.items() if key.startswith(BACKBONE)}
         load(backbone, state, f"the {self.backbone} of {self.path}", f"the recipe's {name}")
 
@@ -124,15 +124,15 @@ def read(where: str | Path) -> Weights:
         UserError: a file that is missing, damaged, or of another kind; one with nan or infinity among its weights.
     """
     path = Path(where)
-    if (path / TENSORS).is_file() and not (path / "checkpoints").is_dir():
+    if (path / TENSORS).is_file() and not (path / CHECKPOINTS).is_dir():
         path /= TENSORS
     if path.suffix == ".safetensors":
         return _exported(path)
     if path.is_dir():
-        found = checkpoint.find(path / "checkpoints", "auto")
+        found = checkpoint.find(path / CHECKPOINTS, "auto")
         if found is None:
             raise UserError(f"{path} holds no checkpoint; give the work dir of a run, or a checkpoint's file or export")
-        content, path = found, checkpoint.path_of(path / "checkpoints", found["step"])
+        content, path = found, checkpoint.path_of(path / CHECKPOINTS, found["step"])
     else:
         content = checkpoint.read(path)
     config = parse(content["config"], source=f"{path}'s config", own=False)
@@ -154,7 +154,6 @@ def clip_facts(config: Config) -> dict[str, Any]:
 
     The steps are `plan.strides`, `plan.stride` or the STRIDES of the task's module; 1 where there is none of them.
     """
-
     task = Task(config.task, config.plan)
     *_, num_frames, _, size = task.batch_schema["clips"][0]
     fixed = getattr(task_module(config.task), "STRIDES", (1,))
@@ -164,7 +163,6 @@ def clip_facts(config: Config) -> dict[str, Any]:
 
 
 def _exported(path: Path) -> Weights:
-
     facts_file = facts_path(path)
     try:
         written = sha256_of(path)

@@ -66,12 +66,10 @@ def read_original(path: Path) -> dict[str, Tensor]:
 
 
 def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
-    if isinstance(content, Mapping) and "format" in content and "identity" in content:
-        raise UserError(f"{path} is a checkpoint of this project: it can be used as it is")
-    for name in WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
-            content = content[name]
-            break
+    if isinstance(content, Mapping):
+        if "format" in content and "identity" in content:
+            raise UserError(f"{path} is a checkpoint of this project: it can be used as it is")
+        content = next((content[name] for name in WRAPPERS if isinstance(content.get(name), Mapping)), content)
     if not isinstance(content, Mapping) or not content:
         raise UserError(f"{path} holds no state dict, neither by itself nor as {' or '.join(WRAPPERS)}")
     for key, value in content.items():

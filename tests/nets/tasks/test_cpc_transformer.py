@@ -145,7 +145,7 @@ def test_predictions_follow_one_another_as_written_out():
     torch.manual_seed(0)
     gru, head = small().backbone.gru.eval(), predictor(64)
     context = torch.rand(2, 3, 64, 2, 2)
-    state = gru(context[:, 2], gru(context[:, 1], gru(context[:, 0])))
+    state = gru(context[:, 2], gru(context[:, 1], gru(context[:, 0], torch.zeros(2, 64, 2, 2))))
     first = head(state)
     state = gru(F.relu(first), state)
     second = head(state)

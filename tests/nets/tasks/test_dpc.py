@@ -170,7 +170,8 @@ def test_the_loss_is_written_out_over_maps_averaged_over_time():
     x = clips()
     with torch.no_grad():
         maps = torch.stack([model.backbone(x[:, n]).mean(dim=2) for n in range(4)], dim=1)
-        state = model.gru(F.relu(maps[:, 1]), model.gru(F.relu(maps[:, 0])))
+        start = model.gru(F.relu(maps[:, 0]), torch.zeros_like(maps[:, 0]))
+        state = model.gru(F.relu(maps[:, 1]), start)
         first = model.predictor(state)
         second = model.predictor(model.gru(F.relu(first), state))
         rows, keys = (

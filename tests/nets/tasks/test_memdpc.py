@@ -11,7 +11,7 @@ from dali_pipelines.loader import ClipLoader
 from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.tasks import Task
 from dali_pipelines.tasks import memdpc as data
-from nets.dense_cpc import Config
+from nets.dense_cpc import Config, predict_last
 from nets.tasks.memdpc import MemDPC, build
 from tests.dali_pipelines.tasks.test_moco import ramp, ramp_view, recolored
 from tests.helpers.dali import run_graph
@@ -225,7 +225,7 @@ def test_gradient_reaches_every_parameter_and_the_targets_and_only_the_loss_carr
     idle = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
     assert idle == []
     blocks = torch.randn(2, 5, 256, 2, 2, requires_grad=True)
-    net.predict_last(blocks, net.forward_gru)["loss"].backward()
+    predict_last(net.forward_gru, net.memory, blocks, net.cfg)["loss"].backward()
     assert blocks.grad is not None
     assert blocks.grad.flatten(2).any(-1).all()
 

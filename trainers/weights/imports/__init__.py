@@ -4,19 +4,17 @@ import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from torch import Tensor
 
 from configs.errors import UserError
 from configs.load import load
+from configs.recipes import CONFIGS
 from configs.schema import Config
 from dali_pipelines.tasks import Task
 from nets import backbones
 from nets.classifier import Classifier
 from nets.tasks import Pretext, build_task
-
-CONFIGS = Path(__file__).parents[3] / "configs"
 
 
 @dataclass(frozen=True)
