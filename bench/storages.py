@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.options import require_positive
-from bench.report import markdown, median_range
+from bench.report import in_words, markdown, median_range
 from bench.storage import measure
 from configs.errors import UserError, run_cli
 from dali_pipelines import limits
@@ -164,8 +164,7 @@ def table(figures: Mapping[str, Mapping[str, Any]], task: str) -> str:
     head = ("storage", "size", "kB / video", "kB / clip", "decoder", "clips/s", "/ prepared")
     rows = []
     for way, of in figures.items():
-        speed, read = of["clips_per_s"], of["tasks"][task]["kb_per_clip"]
-        rate = f"{speed['median']:.0f} ({speed['min']:.0f} to {speed['max']:.0f})"
+        rate, read = in_words(of["clips_per_s"], 0), of["tasks"][task]["kb_per_clip"]
         rows.append(
             (way, of["first_size"], f"{of['kb_per_video']:.0f}", f"{read:.0f}", of["decoder"], rate, of["of_prepared"])
         )
