@@ -107,12 +107,8 @@ def pack(sources: list[Path], folder: Path) -> tuple[dict[str, Path], list[str]]
     jpegs, stored, deflated, *files = places.values()
     for name, place in found.items():
         cut(place.location, jpegs / name)
-        for root, method in ((stored, zipfile.ZIP_STORED), (deflated, zipfile.ZIP_DEFLATED)):
-            path = root / f"{name}.zip"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with zipfile.ZipFile(path, "w", method) as archive:
-                for picture in sorted((jpegs / name).iterdir()):
-                    archive.write(picture, picture.name)
+        write_zip(stored / f"{name}.zip", jpegs / name)
+        write_zip(deflated / f"{name}.zip", jpegs / name, method=zipfile.ZIP_DEFLATED)
     with tarfile.open(files[0], "w") as pictures, tarfile.open(files[1], "w") as videos:
         for name, place in found.items():
             pictures.add(jpegs / name, name)
@@ -130,12 +126,20 @@ def cut(video: str, folder: Path) -> None:
 
     folder.mkdir(parents=True)
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", video, "-fps_mode", "passthrough"]
-    # In the folder, whose name may have a % in it.
+    # FFmpeg runs in the folder, as the folder's name may have a % in it.
     done = subprocess.run(
         [*command, "-q:v", JPEG_QUALITY, "img_%05d.jpg"], cwd=folder, capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise UserError(f"FFmpeg cannot cut {video} into JPEGs: {done.stderr.strip()}")
+
+
+def write_zip(path: Path, folder: Path, *, method: int = zipfile.ZIP_STORED) -> None:
+    """Write the pictures of a folder into a zip."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for picture in sorted(folder.iterdir()):
+            archive.write(picture, picture.name)
 
 
 def write_lmdb(path: Path, folders: Mapping[str, Path]) -> None:
