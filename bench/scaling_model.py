@@ -1,7 +1,7 @@
 """Model on paper how many clips/s reach each GPU, and what bounds them: `python -m bench.scaling_model`.
 
-Every part could serve so many clips a second if it were alone, and the slowest part bounds all. No part is modeled
-beyond its rate: no queue, no jitter, no core that training takes. docs/scaling.md says where the figures come from.
+Each part has a rate that it could serve alone, and the slowest part bounds all. No part is modeled beyond its rate: no
+queue, no jitter, no core that training takes. docs/scaling.md says where the figures come from.
 """
 
 from collections.abc import Iterator, Mapping
@@ -58,7 +58,7 @@ def ways(storage: Mapping[str, Any]) -> Iterator[Way]:
 
 
 def limits(way: Way, *, gpus: int, cores: int, cluster: Cluster, local: bool) -> dict[str, float]:
-    """Return the clips/s and GPU that each part could serve.
+    """Return the clips/s per GPU that each part could serve.
 
     Args:
         gpus: of the whole run, up to GPUS_PER_NODE a node. cores: of a node.
@@ -84,7 +84,7 @@ def bound(served: Mapping[str, float]) -> tuple[str, float]:
 
 
 def table(storage: Mapping[str, Any], cluster: Cluster, *, local: bool) -> str:
-    """Return Markdown: of each way and number of GPUs, clips/s and GPU, and the bound, by the cores of a node."""
+    """Return Markdown: for each way and number of GPUs the clips/s per GPU, and the bound, by the cores of a node."""
     rows = []
     for way in ways(storage):
         for gpus in GPUS:

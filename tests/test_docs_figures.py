@@ -11,18 +11,18 @@ from tests.helpers.runs import ROOT
 
 
 def ratio(ours: dict[str, Any], other: str) -> float:
-    """Our loader's rate as a multiple of another."""
+    """Return our loader's rate as a multiple of another."""
     return float(ours["ratios"][other]["median"])
 
 
 def spread(tasks: dict[str, Any], key: str, form: str) -> str:
-    """From the least to the most of all tasks."""
+    """Return the range of a figure over all tasks: `0.9 to 1.2`."""
     values = [task[key] for task in tasks.values()]
     return f"{min(values):{form}} to {max(values):{form}}"
 
 
 def rows(page: str, first_cell: str) -> dict[str, list[str]]:
-    """The rows of the table on a page whose head begins with `first_cell`: first cell -> the others."""
+    """Return the rows of the table on a page whose head begins with `first_cell`: first cell -> the others."""
     lines = Path(ROOT, "docs", f"{page}.md").read_text().partition(f"\n| {first_cell} |")[2].splitlines()[2:]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     end = next(number for number, row in enumerate(cells) if len(row) < 2)

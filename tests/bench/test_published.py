@@ -64,7 +64,7 @@ def test_flops_of_videomae_are_those_of_its_visible_and_of_all_tokens():
     tokens, visible, hidden, cube = 4 * 8 * 8, 4 * 16, 4 * 48, 3 * 2 * 8 * 8
 
     def blocks(number: int, tokens: int, width: int) -> int:
-        """q, k, v and output; an MLP four times as wide; the two products of attention."""
+        """Return the FLOPs of q, k, v and output, an MLP four times as wide, and the two products of attention."""
         return number * (2 * tokens * width * width * (4 + 8) + 2 * 2 * tokens * tokens * width)
 
     embedding = 2 * tokens * cube * 96
