@@ -1,4 +1,4 @@
-"""Loaders that do only a part of the work: what the whole one could reach if all else were free."""
+"""Loaders that do only part of the work: what the whole loader could reach if all else were free."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,7 +28,7 @@ HELD = 16
 
 
 def decode_only(frames: DataNode, plan: dict[str, DataNode]) -> dict[str, DataNode]:
-    """A graph for `ClipLoader`: it decodes the frames that the task's own graph would get, and delivers one pixel."""
+    """Deliver one pixel of the frames that the task's own graph would get: a graph for `ClipLoader`."""
     return {"pixel": frames[:1, :1, :1]}
 
 

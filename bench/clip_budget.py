@@ -2,7 +2,7 @@
 
 Each step is timed by itself, in CPU time of one process, on the same clips over and over. The least of all rounds
 counts, as whatever else the machine does only adds to it. A worker takes the steps up to `hand over`; `graph` is what
-the main process does then: DALI's graph, and the way to torch. What the pool of workers costs, some 0.3 ms, is in none.
+the main process does then: DALI's graph, and the way to torch. The pool of workers, some 0.3 ms, is in none of them.
 """
 
 import argparse

@@ -92,9 +92,7 @@ def bench_store(
     if not (root / INDEX_FILE).is_file():
         for number in tqdm(range(videos), desc=f"bench videos in {root}", unit="video"):
             name = f"video{number:03d}"
-            path = video_path(root, name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            records[name] = write_frames(path, drift(number), fps=FPS, settings=settings)
+            records[name] = write_frames(video_path(root, name), drift(number), fps=FPS, settings=settings)
         Index.build(root, records).save()
     return root
 

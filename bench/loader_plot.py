@@ -10,7 +10,6 @@ from configs.errors import UserError
 from dali_pipelines.store.files import replacing
 
 CEILINGS = ("decode_only", "decode_and_cut")
-LEFT_OUT = ("augment_only",)  # so much faster that the others would be short
 COLORS = {"ours": "#8fb8de", "ceiling": "0.88", SOURCES: "#f7c38a", "prepared": "#e9a3a3"}
 
 
@@ -63,12 +62,12 @@ def plot(tasks: Mapping[str, Mapping[str, Any]], title: str, out: Path) -> None:
 
 def bars(figures: Mapping[str, Any]) -> Iterator[Bar]:
     """Yield the bars of a task: our loader on all stores, then the ceilings of the first, then the peers by group."""
-    groups = figures["contenders"]
+    groups, of_ours = figures["contenders"], (OURS, *CEILINGS, "augment_only")  # the last dwarfs all others: no bar
     stores = [group for group in groups if group != SOURCES]
     order = [
         *((group, OURS) for group in stores),
         *((stores[0], name) for name in CEILINGS),
-        *((group, name) for group in (SOURCES, *stores) for name in groups.get(group, {}) if not _of_ours(name)),
+        *((group, name) for group in (SOURCES, *stores) for name in groups.get(group, {}) if name not in of_ours),
     ]
     for group, name in order:
         one = groups[group][name]
@@ -77,7 +76,3 @@ def bars(figures: Mapping[str, Any]) -> Iterator[Bar]:
         label = f"{name.removesuffix('_prepared')} ({group})".replace("_", " ")
         low, high = one["clips_per_s_quartiles"]
         yield Bar(label, one["clips_per_s"], (low, high), color, one.get("read_kib_per_clip"))
-
-
-def _of_ours(name: str) -> bool:
-    return name in (OURS, *CEILINGS, *LEFT_OUT)

@@ -50,15 +50,14 @@ def table(tasks: Figures) -> str:
     if found := [*targets(tasks)]:
         head = ["task", "store", "lead over", "target", "measured", "of decode and cut", "met"]
         rows = [
-            [f"`{one.task}`", one.store, one.peer, one.least, f"{one.lead:.2f}", f"{one.share:.2f}", _met(one.met)]
+            [
+                *(f"`{one.task}`", one.store, one.peer, one.least, f"{one.lead:.2f}", f"{one.share:.2f}"),
+                "yes" if one.met else "**no**",
+            ]
             for one in found
         ]
         lines += ["", *markdown(head, rows), "", f"{SHARE} of decode and cut stands in for a lead, but with raw video."]
     return "\n".join(lines)
-
-
-def _met(met: bool) -> str:
-    return "yes" if met else "**no**"
 
 
 def _stores(figures: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -43,7 +43,7 @@ def save_json(path: Path | None, **figures: Any) -> None:
 
 
 def _versions() -> dict[str, str]:
-    """Versions of what this project and, where they are installed, its peers need."""
+    """Return the versions of what this project needs, and of the peers that are installed."""
     found = {}
     for name in (*PACKAGES, *PEERS):
         with suppress(PackageNotFoundError):

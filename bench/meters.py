@@ -11,7 +11,7 @@ import torch
 
 WARM_UP = 6
 """Batches before a round's clock starts: prefetched while another loader ran, they come sooner. Our loader has two
-batches in its pipeline, and with its workers two more: more than that where they are more than a batch has clips."""
+batches in its pipeline and two in its workers, or more where there are more workers than clips in a batch."""
 MEMORY_EVERY_S = 0.5  # reading it takes about a millisecond, which counts as part of the batch
 
 
@@ -64,7 +64,7 @@ def synchronize(device: str) -> None:
 
 
 def _processes() -> list[psutil.Process]:
-    """This one and its descendants, but for the server from which the peers' workers are forked: it only waits."""
+    """Return this process and its descendants, except the server that forks the peers' workers: it only waits."""
     me = psutil.Process()
     below = me.children(recursive=True)
     return [me, *(p for p in below if not (p.ppid() == me.pid and any("forkserver" in word for word in p.cmdline())))]

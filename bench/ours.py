@@ -39,11 +39,9 @@ def our_contenders(
         for its_task in (task, DecodeTask(task.name, task.cfg), CutTask(task.name, task.cfg))
     )
     decode.graph, cut.graph = decode_only, cut_only(cut)
-    # Workers hold as many batches more as their samples fill.
-    untimed = meters.WARM_UP + settings["workers"] // settings["batch_size"]
 
     def run(batches: Iterator[Any]) -> Callable[[int, int], Round]:
-        return lambda step, count: measure(batches, count, device=device, untimed=untimed)
+        return lambda step, count: measure(batches, count, device=device, untimed=_untimed(settings))
 
     arriving = endless(whole)
     began = perf_counter()
@@ -67,11 +65,15 @@ def our_contenders(
     return whole, made
 
 
+def _untimed(settings: dict[str, Any]) -> int:
+    """Return how many batches go before the clock starts: workers hold as many more as their samples fill."""
+    return int(meters.WARM_UP + settings["workers"] // settings["batch_size"])
+
+
 def _rate(index: Index, task: Task, settings: dict[str, Any]) -> float:
     """Return clips/s in a short try."""
-    untimed = meters.WARM_UP + settings["workers"] // settings["batch_size"]
     with closing(ClipLoader(index, task, **settings)) as loader:
-        rate = measure(endless(loader), TRIED, device=settings["device"], untimed=untimed).rate
+        rate = measure(endless(loader), TRIED, device=settings["device"], untimed=_untimed(settings)).rate
     return float(round(settings["batch_size"] * rate, 1))
 
 

@@ -33,7 +33,7 @@ class Rate(NamedTuple):
 def main(argv: list[str]) -> None:
     args = parse_args(argv)
     from bench.machine import save_json
-    from bench.report import markdown, median_range
+    from bench.report import in_words, markdown, median_range
 
     sources = args.sources or [made_up(args.work_dir, args.size, args.videos)]
     rates: dict[str, list[Rate]] = {name: [] for name in SIZES}
@@ -52,9 +52,8 @@ def main(argv: list[str]) -> None:
     rows = []
     for name, of in figures.items():
         speed, cost = of["clips_per_s_core"], of["cpu_s_per_clip"]
-        rate = f"{speed['median']:.2f} ({speed['min']:.2f} to {speed['max']:.2f})"
-        lead = f"{speed['median'] / FLOOR:.1f}"
-        rows.append((name, "{}x{}".format(*of["stored_size"]), rate, lead, f"{cost['median']:.2f}"))
+        size, lead = "{}x{}".format(*of["stored_size"]), f"{speed['median'] / FLOOR:.1f}"
+        rows.append((name, size, in_words(speed, 2), lead, f"{cost['median']:.2f}"))
     print("\n".join(markdown(head, rows)))
 
 

@@ -5,7 +5,6 @@ a clip was measured. What is assumed stands in `Assumptions`, and all parts stan
 the tables.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -19,8 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.data import default_task
 from bench.machine import save_json
 from bench.published_rows import ROWS, Row
-from bench.report import markdown
-from bench.scaling_model import RESULTS, Cluster
+from bench.report import RESULTS, committed, markdown
+from bench.scaling_model import Cluster
 from configs.load import load
 from configs.schema import Config, Recognition
 from dali_pipelines.tasks import Task
@@ -143,12 +142,6 @@ def cost(config: Config, loaders: Mapping[str, Any], assumed: Assumptions) -> di
     }
 
 
-def load_loaders() -> dict[str, Any]:
-    """Return the committed result that has the CPU time of a clip."""
-    (path,) = RESULTS.rglob("loader_peers.json")
-    return dict(json.loads(path.read_text()))
-
-
 def rates(flops: float, assumed: Assumptions) -> dict[str, float]:
     """Return clips/s of R3D-18 at 16x112x112 on one GPU by several accounts, for its FLOPs a clip.
 
@@ -220,7 +213,7 @@ def recipes_of(rows: Iterable[Row]) -> list[str]:
 
 
 def main() -> None:
-    assumed, loaders = Assumptions(), load_loaders()
+    assumed, loaders = Assumptions(), committed("loader_peers")
     found = {
         "assumed": asdict(assumed),
         "r3d18_clips_per_s": rates(training_flops(load("recognition/ctp_r3d18_ucf101")), assumed),

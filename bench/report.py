@@ -1,7 +1,18 @@
-"""Tables in Markdown, and figures in words. Imports nothing heavy: bench/gpu_report.py runs without torch too."""
+"""Tables in Markdown, figures in words, and committed results. Imports nothing heavy: gpu_report.py needs no torch."""
 
+import json
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def committed(name: str) -> dict[str, Any]:
+    """Return the committed result NAME.json, of whichever machine."""
+    (path,) = RESULTS.rglob(f"{name}.json")
+    return dict(json.loads(path.read_text()))
 
 
 def markdown(head: Sequence[str], rows: Iterable[Iterable[object]]) -> list[str]:
@@ -13,6 +24,12 @@ def markdown(head: Sequence[str], rows: Iterable[Iterable[object]]) -> list[str]
 def median_range(values: Sequence[float], digits: int = 1) -> dict[str, float]:
     """Return the median, the least and the greatest of the values of some rounds."""
     return {name: round(of(values), digits) for name, of in (("median", statistics.median), ("min", min), ("max", max))}
+
+
+def in_words(spread: Mapping[str, float], digits: int) -> str:
+    """Return what `median_range` found as text: `77 (70 to 83)`."""
+    median, least, most = (f"{spread[name]:.{digits}f}" for name in ("median", "min", "max"))
+    return f"{median} ({least} to {most})"
 
 
 def percent_interval(mean: float, interval: Sequence[float]) -> str:

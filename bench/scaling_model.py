@@ -1,18 +1,15 @@
 """Model on paper how many clips/s reach each GPU, and what bounds them: `python -m bench.scaling_model`.
 
-Every part could serve so many clips a second if it were alone, and the slowest part bounds all. No part is modeled
-beyond its rate: no queue, no jitter, no core that training takes. docs/scaling.md says where the figures come from.
+Each part has a rate that it could serve alone, and the slowest part bounds all. No part is modeled beyond its rate: no
+queue, no jitter, no core that training takes. docs/scaling.md says where the figures come from.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from bench.report import markdown
+from bench.report import committed, markdown
 
-RESULTS = Path(__file__).parent / "results"
 FRAMES = 16  # of a clip
 GPUS_PER_NODE = 8
 GPUS, CORES = (1, 8, 64), (8, 32, 128)
@@ -61,7 +58,7 @@ def ways(storage: Mapping[str, Any]) -> Iterator[Way]:
 
 
 def limits(way: Way, *, gpus: int, cores: int, cluster: Cluster, local: bool) -> dict[str, float]:
-    """Return the clips/s and GPU that each part could serve.
+    """Return the clips/s per GPU that each part could serve.
 
     Args:
         gpus: of the whole run, up to GPUS_PER_NODE a node. cores: of a node.
@@ -87,7 +84,7 @@ def bound(served: Mapping[str, float]) -> tuple[str, float]:
 
 
 def table(storage: Mapping[str, Any], cluster: Cluster, *, local: bool) -> str:
-    """Return Markdown: of each way and number of GPUs, clips/s and GPU, and the bound, by the cores of a node."""
+    """Return Markdown: for each way and number of GPUs the clips/s per GPU, and the bound, by the cores of a node."""
     rows = []
     for way in ways(storage):
         for gpus in GPUS:
@@ -96,12 +93,6 @@ def table(storage: Mapping[str, Any], cluster: Cluster, *, local: bool) -> str:
     return "\n".join(markdown(["stored and decoded", "GPUs", *(f"{cores} cores a node" for cores in CORES)], rows))
 
 
-def load_storage() -> dict[str, Any]:
-    """Return the committed result that the model starts from."""
-    (path,) = RESULTS.rglob("storage.json")
-    return dict(json.loads(path.read_text()))
-
-
 if __name__ == "__main__":
     for on_disk, where in ((True, "each node's own disk"), (False, "one file server for all")):
-        print(f"from {where}\n\n{table(load_storage(), Cluster(), local=on_disk)}\n")
+        print(f"from {where}\n\n{table(committed('storage'), Cluster(), local=on_disk)}\n")

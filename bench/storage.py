@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.options import require_positive
-from bench.report import markdown, median_range
+from bench.report import in_words, markdown, median_range
 from configs.errors import run_cli
 from dali_pipelines import limits
 
@@ -34,7 +34,7 @@ class Setting:
 
     @property
     def options(self) -> list[str]:
-        """The options of `prepare`."""
+        """Return the options of `prepare`."""
         from dali_pipelines.store.nvdec import NVDEC_LEAST
 
         if self.side is None:
@@ -162,7 +162,7 @@ def table(figures: Mapping[Setting, Mapping[str, Any]], rates: Mapping[Setting, 
     head = ("stored as", "size", "kB / video", "kB / clip", "amplification", "decoder", "clips/s", "/ original")
     rows = []
     for way, of_way in figures.items():
-        clip, speed = of_way["tasks"][task], of_way["clips_per_s"]
+        clip = of_way["tasks"][task]
         lead = [a / b for a, b in zip(rates[way], rates.get(ORIGINAL, []), strict=False)]
         rows.append(
             (
@@ -172,7 +172,7 @@ def table(figures: Mapping[Setting, Mapping[str, Any]], rates: Mapping[Setting, 
                 f"{clip['kb_per_clip']:.0f}",
                 f"{clip['amplification']:.2f}",
                 of_way["decoder"],
-                f"{speed['median']:.0f} ({speed['min']:.0f} to {speed['max']:.0f})",
+                in_words(of_way["clips_per_s"], 0),
                 f"{statistics.median(lead):.2f}" if lead else "",
             )
         )

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.options import require_positive
-from bench.report import markdown, median_range
+from bench.report import in_words, markdown, median_range
 from bench.storage import measure
 from configs.errors import UserError, run_cli
 from dali_pipelines import limits
@@ -107,12 +107,8 @@ def pack(sources: list[Path], folder: Path) -> tuple[dict[str, Path], list[str]]
     jpegs, stored, deflated, *files = places.values()
     for name, place in found.items():
         cut(place.location, jpegs / name)
-        for root, method in ((stored, zipfile.ZIP_STORED), (deflated, zipfile.ZIP_DEFLATED)):
-            path = root / f"{name}.zip"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with zipfile.ZipFile(path, "w", method) as archive:
-                for picture in sorted((jpegs / name).iterdir()):
-                    archive.write(picture, picture.name)
+        write_zip(stored / f"{name}.zip", jpegs / name)
+        write_zip(deflated / f"{name}.zip", jpegs / name, method=zipfile.ZIP_DEFLATED)
     with tarfile.open(files[0], "w") as pictures, tarfile.open(files[1], "w") as videos:
         for name, place in found.items():
             pictures.add(jpegs / name, name)
@@ -130,12 +126,20 @@ def cut(video: str, folder: Path) -> None:
 
     folder.mkdir(parents=True)
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", video, "-fps_mode", "passthrough"]
-    # In the folder, whose name may have a % in it.
+    # FFmpeg runs in the folder, as the folder's name may have a % in it.
     done = subprocess.run(
         [*command, "-q:v", JPEG_QUALITY, "img_%05d.jpg"], cwd=folder, capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise UserError(f"FFmpeg cannot cut {video} into JPEGs: {done.stderr.strip()}")
+
+
+def write_zip(path: Path, folder: Path, *, method: int = zipfile.ZIP_STORED) -> None:
+    """Write the pictures of a folder into a zip."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for picture in sorted(folder.iterdir()):
+            archive.write(picture, picture.name)
 
 
 def write_lmdb(path: Path, folders: Mapping[str, Path]) -> None:
@@ -164,8 +168,7 @@ def table(figures: Mapping[str, Mapping[str, Any]], task: str) -> str:
     head = ("storage", "size", "kB / video", "kB / clip", "decoder", "clips/s", "/ prepared")
     rows = []
     for way, of in figures.items():
-        speed, read = of["clips_per_s"], of["tasks"][task]["kb_per_clip"]
-        rate = f"{speed['median']:.0f} ({speed['min']:.0f} to {speed['max']:.0f})"
+        rate, read = in_words(of["clips_per_s"], 0), of["tasks"][task]["kb_per_clip"]
         rows.append(
             (way, of["first_size"], f"{of['kb_per_video']:.0f}", f"{read:.0f}", of["decoder"], rate, of["of_prepared"])
         )

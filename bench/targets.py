@@ -10,7 +10,7 @@ LEADS = {"torchcodec_prepared": 3.0, "jpeg_zip": 2.5, EQUAL_JPEGS: 1.5}
 """Over a peer, from the first store: torchcodec on the same files, the sources as JPEGs, JPEGs like the store."""
 LEADS_OF_RAW_VIDEO = {EQUAL_JPEGS: 2.0}
 SHARE = 0.85
-"""Of decoding and cutting alone: who has it has met every lead, as more is hardly possible."""
+"""Of decoding and cutting alone. A loader that reaches it has met every lead, as more is hardly possible."""
 
 
 @dataclass(frozen=True)

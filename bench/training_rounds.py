@@ -56,7 +56,7 @@ def train_steps(run: Run, batches: Clocked, steps: int, *, settle_s: float) -> n
     while left:
         began = time.perf_counter()
         result = train_step(run, batches, middle)
-        # The loop of trainers/loop.py gathers as much; on a GPU it waits here for the end of the step.
+        # The loop of trainers/engine/loop.py gathers as much; on a GPU it waits here for the end of the step.
         late = result.terms["loss"].new_tensor(time.perf_counter() < settled)
         of_all_ranks = run.ranks.gather(torch.stack([*result.terms.values(), late]))
         times.append([time.perf_counter() - began, result.wait, batches.take()])

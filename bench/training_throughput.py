@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.options import require_positive
-from bench.report import markdown
+from bench.report import in_words, markdown
 from configs.errors import UserError, run_cli
 from configs.load import load
 from configs.speed import SUFFIX
@@ -169,7 +169,7 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
     head = ("recipe", "batch", "step ms (p95)", "network ms", "loader ms", "network / step", "data wait", "bound by")
     rows = []
     for name, figures in results.items():
-        step, share = figures["step_ms"], figures["network_to_step"]
+        step = figures["step_ms"]
         rows.append(
             (
                 f"`{name}`",
@@ -177,7 +177,7 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
                 f"{step['p50']:.1f} ({step['p95']:.1f})",
                 f"{figures['network_ms']['p50']:.1f}",
                 f"{figures['loader_ms']['p50']:.1f}",
-                f"{share['median']:.2f} ({share['min']:.2f} to {share['max']:.2f})",
+                in_words(figures["network_to_step"], 2),
                 f"{100 * figures.get('gpu_data_wait', figures['data_wait']):.1f} %",
                 figures["bound"],
             )

@@ -35,7 +35,7 @@ ALLOWED_IN_FUNCTIONS = {
     "ray": "the extra `ray`",
     "wandb": "Weights & Biases, which few install",
 }
-"""Package, or "file package", that may be imported inside a function -> the reason."""
+"""Package that may be imported inside a function -> the reason."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Import:
 
 
 def imports_of(path: Path, root: Path = ROOT) -> Iterator[Import]:
-    """All imports in a file, except those under `if TYPE_CHECKING`."""
+    """Yield all imports in a file, except those under `if TYPE_CHECKING`."""
     file = path.relative_to(root).as_posix()
 
     def walk(node: ast.AST, in_function: bool) -> Iterator[Import]:
@@ -73,7 +73,7 @@ def imports_of(path: Path, root: Path = ROOT) -> Iterator[Import]:
 
 
 def submodule(module: str, name: str, root: Path) -> str:
-    """What `from module import name` imports: a module in it of that name, else itself."""
+    """Return what `from module import name` imports: a module in it of that name, else itself."""
     path = root / module.replace(".", "/") / name
     return f"{module}.{name}" if path.is_dir() or path.with_suffix(".py").is_file() else module
 
@@ -84,16 +84,13 @@ def within(module: str, *packages: str) -> bool:
 
 @cache
 def imports_by(package: str) -> list[Import]:
-    """All imports in a package, or in a module of that name."""
+    """Return all imports in a package, or in a module of that name."""
     place = ROOT / package.replace(".", "/")
     files = [*place.rglob("*.py"), *([place.with_suffix(".py")] if place.with_suffix(".py").is_file() else [])]
     return [found for path in sorted(files) for found in imports_of(path)]
 
 
-@pytest.mark.parametrize(
-    "package",
-    FORBIDDEN,
-)
+@pytest.mark.parametrize("package", FORBIDDEN)
 def test_a_package_imports_none_that_it_serves(package):
     assert imports_by(package)
     assert [str(found) for found in imports_by(package) if within(found.module, *FORBIDDEN[package])] == []
@@ -119,14 +116,11 @@ def test_nothing_imports_an_entry_script():
 
 @pytest.mark.parametrize("package", [name for name in PACKAGES if name != "bench"])
 def test_imports_stand_at_the_top_of_files(package):
-    """But for bench/, whose commands are scripts: each worker that they start imports them again."""
+    """Except in bench/, whose commands are scripts: each worker that they start imports them again."""
 
-    def allowed(found: Import) -> bool:
-        root = found.module.split(".")[0]
-        return root in ALLOWED_IN_FUNCTIONS or f"{found.file} {root}" in ALLOWED_IN_FUNCTIONS
-
+    in_functions = [found for found in imports_by(package) if found.in_function]
     assert imports_by(package)
-    assert [str(found) for found in imports_by(package) if found.in_function and not allowed(found)] == []
+    assert [str(found) for found in in_functions if found.module.split(".")[0] not in ALLOWED_IN_FUNCTIONS] == []
 
 
 def test_imports_are_found_wherever_they_stand(tmp_path):

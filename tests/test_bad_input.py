@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def refused(monkeypatch, capsys) -> Callable[..., str]:
-    """Calls a command as its `__main__` does; gives its only line on stderr after checking the status."""
+    """Call a command as its `__main__` does; return its only line on stderr after checking the status."""
 
     def call(main, *args: object) -> str:
         monkeypatch.setattr(sys, "argv", ["command", *map(str, args)])

@@ -11,8 +11,12 @@ JOBS = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["
 TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
 
 
+SETUP = configparser.ConfigParser()
+SETUP.read(ROOT / "setup.cfg")
+
+
 def called(text: str) -> set[str]:
-    """The make targets that shell lines call."""
+    """Return the make targets that shell lines call."""
     return set(re.findall(r"\bmake (?:\w+=\S+ )*([\w-]+)", text))
 
 
@@ -24,15 +28,11 @@ def test_the_workflow_calls_targets_that_there_are_and_all_those_of_ci_run():
 
 
 def test_the_workflow_tests_on_the_oldest_python_that_setup_cfg_allows_and_the_next_two():
-    setup = configparser.ConfigParser()
-    setup.read(ROOT / "setup.cfg")
-    oldest = re.match(r">=3\.(\d+)", setup["options"]["python_requires"])
+    oldest = re.match(r">=3\.(\d+)", SETUP["options"]["python_requires"])
     assert oldest
     wanted = [f"3.{int(oldest[1]) + later}" for later in range(3)]
     assert JOBS["test"]["strategy"]["matrix"]["python"] == wanted
 
 
 def test_a_citation_names_the_version_that_is_installed():
-    setup = configparser.ConfigParser()
-    setup.read(ROOT / "setup.cfg")
-    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == setup["metadata"]["version"]
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == SETUP["metadata"]["version"]

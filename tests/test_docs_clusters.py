@@ -21,7 +21,7 @@ CONTAINER = (SPEC := POD["pytorchReplicaSpecs"]["Worker"]["template"]["spec"])["
 
 
 def commands() -> list[str]:
-    """`clipfeed ...`, of the page, the examples and the Dockerfile."""
+    """List every `clipfeed ...` of the page, the examples and the Dockerfile."""
     files = [ROOT / "docs" / "clusters.md", *sorted((ROOT / "docs" / "examples").glob("*.sbatch")), ROOT / "Dockerfile"]
     text = "\n".join(re.sub(r"^# ?", "", path.read_text(), flags=re.MULTILINE) for path in files)
     found = re.findall(rf"clipfeed (?:{'|'.join(COMMANDS)})(?: [^`&'\n)]*)?(?=['\n)])", text.replace("\\\n", " "))

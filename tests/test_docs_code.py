@@ -90,7 +90,7 @@ def test_the_page_on_fidelity_names_every_reference_switch_and_no_other():
 
 
 def reference_keys(cfg, before: str) -> set[str]:
-    """The dotted names of all switches below a group called `reference`."""
+    """Return the dotted names of all switches below a group called `reference`."""
     found = set()
     for field in dataclasses.fields(cfg):
         value = getattr(cfg, field.name)

@@ -1,36 +1,28 @@
 """Figures in the docs are those of the committed results."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 from bench import published, scaling_model
 from bench.learning import real_table
-from bench.report import percent_interval
+from bench.report import committed, percent_interval
 from tests.helpers.runs import ROOT
-
-RESULTS = ROOT / "bench" / "results"
-
-
-def result(name: str) -> Any:
-    (path,) = RESULTS.rglob(f"{name}.json")
-    return json.loads(path.read_text())
 
 
 def ratio(ours: dict[str, Any], other: str) -> float:
-    """Our loader's rate as a multiple of another."""
+    """Return our loader's rate as a multiple of another."""
     return float(ours["ratios"][other]["median"])
 
 
 def spread(tasks: dict[str, Any], key: str, form: str) -> str:
-    """From the least to the most of all tasks."""
+    """Return the range of a figure over all tasks: `0.9 to 1.2`."""
     values = [task[key] for task in tasks.values()]
     return f"{min(values):{form}} to {max(values):{form}}"
 
 
 def rows(page: str, first_cell: str) -> dict[str, list[str]]:
-    """The rows of the table on a page whose head begins with `first_cell`: first cell -> the others."""
+    """Return the rows of the table on a page whose head begins with `first_cell`: first cell -> the others."""
     lines = Path(ROOT, "docs", f"{page}.md").read_text().partition(f"\n| {first_cell} |")[2].splitlines()[2:]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     end = next(number for number, row in enumerate(cells) if len(row) < 2)
@@ -49,7 +41,7 @@ def test_rates_of_storages():
         "H.264 files": "video files",
         "H.264 files in a tar": "tar of videos",
     }
-    found = result("storages")["storages"]
+    found = committed("storages")["storages"]
     shown = rows("storage", "storage")
     assert {*names.values()} == {*found}
     assert shown == {
@@ -62,7 +54,7 @@ def test_rates_of_storages():
 
 
 def test_faults_that_were_injected():
-    faults = result("faults")["faults"]
+    faults = committed("faults")["faults"]
     beginnings = {
         "SIGKILL at any moment": "SIGKILL at any moment: ",
         "SIGKILL to one of two ranks": "SIGKILL to one of two ranks",
@@ -88,7 +80,7 @@ def test_what_a_gop_costs():
         "H.264, GOP 8": "--codec h264 --gop 8 --short-side 144",
         "original files, one GOP for the whole video": "--codec original",
     }
-    stored, shown = result("storage")["stored"], rows("storage", "stored as | kB a video")
+    stored, shown = committed("storage")["stored"], rows("storage", "stored as | kB a video")
     tasks = ("ctp", "recognition", "vcop")
     assert shown == {
         name: [f"{stored[key]['kb_per_video']:,.0f}", *(str(stored[key]["tasks"][t]["amplification"]) for t in tasks)]
@@ -97,7 +89,7 @@ def test_what_a_gop_costs():
 
 
 def test_leads_over_other_loaders():
-    tasks, shown = result("loader_peers")["tasks"], rows("performance", "task")
+    tasks, shown = committed("loader_peers")["tasks"], rows("performance", "task")
     assert shown.keys() == tasks.keys()
     for name, cells in shown.items():
         default, raw = (tasks[name]["contenders"][store]["this_loader"] for store in ("h264", "rawvideo"))
@@ -109,14 +101,14 @@ def test_leads_over_other_loaders():
 
 def test_figures_in_sentences_of_the_page_on_performance():
     text = " ".join(Path(ROOT, "docs", "performance.md").read_text().split())
-    tasks = result("loader_peers")["tasks"]
+    tasks = committed("loader_peers")["tasks"]
     ctp = tasks["ctp"]["contenders"]["h264"]
     ours, ceilings = ctp["this_loader"], ("decode_only", "decode_and_cut", "augment_only")
     first = [of["contenders"]["h264"]["this_loader"]["first_batch_s"] for of in tasks.values()]
     tried, shares = ours["tried_workers"], [ratio(ours, name) for name in ceilings]
-    epochs = result("loader_epochs")["tasks"]
-    storages, prepared = result("storages")["storages"], result("prepare_throughput")
-    kills = result("faults")["faults"]["SIGKILL to a random worker of a loader"]
+    epochs = committed("loader_epochs")["tasks"]
+    storages, prepared = committed("storages")["storages"], committed("prepare_throughput")
+    kills = committed("faults")["faults"]["SIGKILL to a random worker of a loader"]
     of_files = 1 / storages["video files"]["of_prepared"]
     for words in (
         f"decode only makes {ctp['decode_only']['clips_per_s']:.0f} clips/s, decode and cut "
@@ -127,7 +119,7 @@ def test_figures_in_sentences_of_the_page_on_performance():
         f"takes {min(first):.1f} to {max(first):.1f} s",
         f"took {spread(epochs, 'p99_to_median', '.1f')} times the median",
         f"begin an epoch {spread(epochs, 'epoch_start_to_median', '.2f')} times",
-        f"On two cores it is {spread(result('loader_processes')['tasks'], 'efficiency', '.2f')}, by task",
+        f"On two cores it is {spread(committed('loader_processes')['tasks'], 'efficiency', '.2f')}, by task",
         f"{of_files:.1f} times the clips/s of H.264 files",
         f"raw video {of_files * storages['prepared as raw video']['of_prepared']:.0f} times",
         f"{prepared['stored']['ours']['clips_per_s_core']['median']:.2f} ten-second clips",
@@ -140,7 +132,7 @@ def test_figures_in_sentences_of_the_page_on_performance():
 
 def test_the_model_of_scaling():
     page = Path(ROOT, "docs", "scaling.md").read_text()
-    storage = scaling_model.load_storage()
+    storage = committed("storage")
     for local in (True, False):
         assert scaling_model.table(storage, scaling_model.Cluster(), local=local) in page
     cluster, words = scaling_model.Cluster(), " ".join(page.split())
@@ -162,18 +154,18 @@ def test_the_model_of_scaling():
         f"it has {10e6 / raw.disk_kb / 64:.0f} clips/s for each",
     ):
         assert figure in words
-    loaders = [of["contenders"]["h264"]["this_loader"] for of in result("loader_peers")["tasks"].values()]
+    loaders = [of["contenders"]["h264"]["this_loader"] for of in committed("loader_peers")["tasks"].values()]
     measured = [of["clips_per_s"] * of["cpu_s_per_1000_clips"] / 2000 for of in loaders]
     assert f"measured is {min(measured):.2f} to {max(measured):.2f} times" in words
 
 
 def test_what_published_figures_would_cost():
-    page, found = Path(ROOT, "docs", "published.md").read_text(), result("published")
+    page, found = Path(ROOT, "docs", "published.md").read_text(), committed("published")
     assert published.rows_table(found) in page
     assert published.costs_table(found) in page
     assumed, speeds = found["assumed"], found["r3d18_clips_per_s"]
     of_cpc, words = found["costs"]["cpc_transformer/resnet18_5pred3_ucf101"], " ".join(page.split())
-    side = result("loader_peers")["data"]["h264"]["stored_size"][1]
+    side = committed("loader_peers")["data"]["h264"]["stored_size"][1]
     for figure in (
         *(f"{dataset.videos:,} of" for dataset in published.DATASETS.values()),
         f"x {assumed['peak_tflops']:g} TFLOP/s), the peak of an {assumed['gpu']}",
@@ -192,7 +184,7 @@ def test_what_published_figures_would_cost():
 
 
 def test_what_pretraining_is_worth():
-    found = json.loads((RESULTS / "downstream_demo.json").read_text())
+    found = committed("downstream_demo")
     columns = ("scratch", "finetune", "linear", "retrieval", "random_linear")
     shown = rows("evaluation", "task | scratch")
     assert shown == {
@@ -203,6 +195,6 @@ def test_what_pretraining_is_worth():
 
 
 def test_what_pretraining_is_worth_on_real_motion():
-    found, page = result("real_motion"), Path(ROOT, "docs", "evaluation.md").read_text()
+    found, page = committed("real_motion"), Path(ROOT, "docs", "evaluation.md").read_text()
     assert real_table.table(found["figures"]).rstrip() in page
     assert f"{found['frames']:,} frames" in page

@@ -38,7 +38,7 @@ def page(name: str) -> str:
 
 
 def recipe_table(task: str) -> str:
-    """Backbone, epochs, batch and optimizer of a task's recipes."""
+    """Return a table of backbone, epochs, batch and optimizer of a task's recipes."""
     lines = ["| recipe | backbone | epochs | batch | optimizer |", "|---|---|---|---|---|"]
     for name, config in recipes(task).items():
         optim, schedule = config.optim, config.schedule
@@ -98,7 +98,7 @@ def test_a_page_explains_every_term_of_the_metrics(task):
 
 
 def random_batch(name: str, shape: tuple[int, ...], kind: str) -> torch.Tensor:
-    """Two samples: noise, boxes of half the clip, classes 0."""
+    """Return two samples: noise, boxes of half the clip, classes 0."""
     if kind == "int64":
         return torch.zeros(2, *shape, dtype=torch.int64)
     if name == "boxes":
@@ -116,7 +116,7 @@ def test_a_page_shows_the_options_of_its_task(task):
 
 
 def options(section: Any) -> list[Any]:
-    """A section of a recipe, and its reference switches."""
+    """Return a section of a recipe, and its reference switches."""
     return [section, *([section.reference] if hasattr(section, "reference") else [])]
 
 

@@ -30,19 +30,19 @@ def text(page: Path) -> str:
 
 
 def ours(page: Path) -> str:
-    """A page; of tables that show what one types elsewhere, the other columns alone."""
+    """Return a page without the columns that show what one types elsewhere."""
     if page.parent.name != "coming_from":
         return text(page)
     return "\n".join(line.split(" | ", 1)[-1] if line.startswith("| ") else line for line in text(page).splitlines())
 
 
 def our_columns(page: Path) -> str:
-    """What a page's tables show beside what one types elsewhere."""
+    """Return those other columns alone."""
     return "\n".join(line.split(" | ", 1)[1] for line in text(page).splitlines() if line.startswith("| "))
 
 
 def words(command: str) -> list[str]:
-    """A command as the shell has it, without remarks and what it stands in."""
+    """Split a command as the shell does, without remarks and the text around it."""
     typed = re.split(r"\s+#|  \(|\.\.\.| \(of|\)| > |;", command)[0]
     return shlex.split(typed.rstrip("'") if typed.count("'") % 2 else typed)
 
@@ -52,7 +52,7 @@ def commands() -> list[tuple[str, str]]:
 
 
 def called(command: str) -> tuple[str, list[str]]:
-    """The module of a command line, and its arguments."""
+    """Return the module of a command line, and its arguments."""
     typed = words(command)
     if typed[0] == "clipfeed":
         return COMMANDS[typed[1]][0], typed[2:]
@@ -88,7 +88,7 @@ def test_every_recipe_that_is_named_is_there(page):
 
 @cache
 def known_keys() -> set[str]:
-    """The dotted names of all keys of all recipes."""
+    """Return the dotted names of all keys of all recipes."""
     known: set[str] = set()
     for recipe in (ROOT / "configs").glob("*/*.yaml"):
         known |= set(flat(yaml.safe_load(dump(load(recipe)))))
@@ -96,7 +96,7 @@ def known_keys() -> set[str]:
 
 
 def flat(tree: dict[str, Any], before: str = "") -> list[str]:
-    """The dotted names of all leaves, and of the sections that hold them."""
+    """Return the dotted names of all leaves, and of the sections that hold them."""
     names = [before + name for name in tree]
     for name, value in tree.items():
         names += flat(value, f"{before}{name}.") if isinstance(value, dict) else []
@@ -112,7 +112,7 @@ def test_every_key_that_is_named_is_one_of_a_recipe(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_ranks_are_told_where_to_meet(page):
-    """H09: torchrun takes port 29500 otherwise, which another run may have."""
+    """H09: otherwise torchrun takes port 29500, which another run may have."""
     for command in re.findall(r"torchrun [^`\n]*--nproc[^`\n]*", text(page)):
         assert "--standalone" in command or "--rdzv-endpoint" in command
 

@@ -39,7 +39,7 @@ def content(folder: Path, name: str, step: int = STEPS) -> dict:
 
 
 def assert_same_end(folder: Path, name: str, other: str) -> None:
-    """Two runs in `folder` logged the same figures and ended with the same bits of weights and moments."""
+    """Check that two runs in `folder` logged the same figures and ended with the same bits of weights and moments."""
     assert history(folder, name) == history(folder, other)
     assert [line["step"] for line in lines(folder, name)] == list(range(1, STEPS + 1))
     ours, theirs = content(folder, name), content(folder, other)
@@ -52,7 +52,7 @@ def assert_same_end(folder: Path, name: str, other: str) -> None:
 
 
 def kill_at_step(metrics: Path, step: int, *commands: ForkServerProcess) -> None:
-    """SIGKILL to commands and all that they started, as soon as metrics.jsonl has `step` lines."""
+    """Kill commands and all that they started as soon as metrics.jsonl has `step` lines."""
     end = time.monotonic() + 100
     while not metrics.exists() or metrics.read_text().count("\n") < step:
         assert all(command.is_alive() for command in commands), "ended before it could be killed"

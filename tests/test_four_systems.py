@@ -6,19 +6,17 @@ Sources: specs/ctp.md 5, specs/cstp.md 6, specs/concepts.md 1, specs/cpc_transfo
 import csv
 import io
 import json
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import lmdb
-import msgpack
 import numpy as np
 import pytest
 from PIL import Image
 
 from dali_pipelines import prepare
 from dali_pipelines.store.index import Index
+from tests.helpers.archives import write_lmdb, write_zip
 from trainers.commands import finetune, pretrain, test
 
 pytestmark = pytest.mark.slow
@@ -78,15 +76,13 @@ def write_pictures(folder: Path, pictures: list[bytes], name: str) -> None:
 
 
 def ctp(root: Path, videos: Videos) -> Layout:
-    """One zip of JPEGs a video, and lists in JSON (UCF101: specs/ctp.md 5)."""
+    """Write one zip of JPEGs a video, and lists in JSON (UCF101: specs/ctp.md 5)."""
     lists = root / "ucf101" / "annotations"
     lists.mkdir(parents=True)
     for name, pictures in videos.items():
         path = root / "ucf101" / "zips" / f"{name}.zip"
         path.parent.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as file:
-            for number, picture in enumerate(pictures, start=1):
-                file.writestr(f"img_{number:05d}.jpg", picture)
+        write_zip(path, {f"img_{number:05d}.jpg": picture for number, picture in enumerate(pictures, start=1)})
     for subset in ("train", "test"):
         rows = [
             {"name": name, "label": CLASSES.index(name.split("/")[0]) + 1}
@@ -98,28 +94,16 @@ def ctp(root: Path, videos: Videos) -> Layout:
 
 
 def cstp_folders(root: Path, videos: Videos) -> Layout:
-    """Folders of JPEGs, and lists with labels from 0 and counts of frames (specs/cstp.md 6.1, 6.2)."""
+    """Write folders of JPEGs, and lists with labels from 0 and counts of frames (specs/cstp.md 6.1, 6.2)."""
     for name, pictures in videos.items():
         write_pictures(root / "UCF_101_1f_256" / name, pictures, "image_{:05d}.jpg")
     return Layout(root / "UCF_101_1f_256", *cstp_lists(root, videos))
 
 
 def cstp_lmdb(root: Path, videos: Videos) -> Layout:
-    """An LMDB of msgpack lists of JPEGs, in shuffled order (specs/cstp.md 6.3)."""
+    """Write an LMDB of msgpack lists of JPEGs, in shuffled order (specs/cstp.md 6.3)."""
     root.mkdir()
-    order = list(np.random.default_rng(0).permutation(list(videos)))
-    keys = [b"%09d" % number for number in range(len(order))]
-    with (
-        lmdb.open(str(root / "ucf101.lmdb"), subdir=False, map_size=2**28) as environment,
-        environment.begin(write=True) as transaction,
-    ):
-        for key, name in zip(keys, order, strict=True):
-            transaction.put(key, msgpack.packb(videos[name], use_bin_type=True))
-        transaction.put(b"__order__", msgpack.packb([str(name) for name in order]))
-        transaction.put(b"__keys__", msgpack.packb(keys, use_bin_type=True))
-        transaction.put(b"__len__", msgpack.packb(len(order)))
-        transaction.put(b"__vlen__", msgpack.packb([FRAMES] * len(order)))
-    return Layout(root / "ucf101.lmdb", *cstp_lists(root, videos))
+    return Layout(write_lmdb(root / "ucf101.lmdb", videos), *cstp_lists(root, videos))
 
 
 def cstp_lists(root: Path, videos: Videos) -> tuple[Path, Path, Path]:
@@ -134,7 +118,7 @@ def cstp_lists(root: Path, videos: Videos) -> tuple[Path, Path, Path]:
 
 
 def concepts(root: Path, videos: Videos) -> Layout:
-    """train/class/video/image_00001.jpg, and CSVs of absolute folders, counts and labels (its README)."""
+    """Write train/class/video/image_00001.jpg, and CSVs of absolute folders, counts and labels (its README)."""
     for name, pictures in videos.items():
         write_pictures(root / "ucf-101" / ("val" if is_test(name) else "train") / name, pictures, "image_{:05d}.jpg")
     for subset, part, labeled in (("pretrain", "train", False), ("train", "train", True), ("test", "val", True)):
@@ -147,11 +131,11 @@ def concepts(root: Path, videos: Videos) -> Layout:
 
 
 def cpc_transformer(root: Path, videos: Videos) -> Layout:
-    """Folders of JPEGs, and CSVs of folders with a slash at the end and counts, lines ended as on Windows."""
+    """Write folders of JPEGs, and CSVs of folders with a slash at the end and counts, lines ended as on Windows."""
     for name, pictures in videos.items():
         write_pictures(root / "frame" / "UCF101" / name, pictures, "image_{:05d}.jpg")
     for subset in ("train", "test"):
-        # The list is of another machine, as the ones that come with it are.
+        # Paths of another machine, as in the lists that come with the code.
         names = split(videos, testing=subset == "test")
         lines = [f"/root/elsewhere/frame/UCF101/{name}/,{FRAMES}\r\n" for name in names]
         (root / f"{subset}_split03.csv").write_bytes("".join(lines).encode())

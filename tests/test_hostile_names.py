@@ -32,8 +32,7 @@ def store(tmp_path_factory):
         software_only=Ragged.of_texts([WILD] * 6),
     ).save()
     (root / sources[3]).unlink()
-    index = Index.load(root)
-    return index
+    return Index.load(root)
 
 
 def run(command, store, folder):

@@ -18,14 +18,14 @@ from bench.faults.disk_cases import CASES, PRETRAIN, Case, prepare
 from bench.faults.forked import OUTPUT, run, start
 from bench.faults.row import Row
 from bench.faults.same import compare
-from bench.faults.small_disk import Files, SmallDisk, damage
+from bench.faults.small_disk import Files, SmallDisk, damage, read_files, write_files
 
 SIZES = 24
-"""Sizes of a disk that are tried for each command at full scale, if it writes so many pages; and numbers of files."""
+"""How many sizes of a disk, and numbers of files, are tried for each command at full scale, if it writes that much."""
 FLOODED = {"stop": "ends and is started again", "go_on": "goes on"}
 """train.full_disk, and what a training run does by it."""
 FLOODS, FLOOD_S = {"stop": 20, "go_on": 100}, 0.4
-"""Times at most that the disk is filled under a run at full scale, for so many seconds at most."""
+"""The most times that the disk is filled under a run at full scale, and the most seconds of each."""
 EPOCHS = 8
 """Of such a run."""
 GROUPS: dict[str, list[str]] = {
@@ -94,17 +94,16 @@ class Filler:
         for step in self.case.before:
             if (self.folder / step).is_dir():
                 source = self.folder / step
-                files = (path for path in source.rglob("*") if path.is_file())
-                self.disk.begin({f"{source.name}/{path.relative_to(source)}": path.read_bytes() for path in files})
+                self.disk.begin({f"{source.name}/{name}": data for name, data in read_files(source).items()})
             else:
                 status, said = run(step, self.folder)
                 assert status == 0, said
-        before = self.disk.files()
+        before = read_files(self.disk.folder)
         self.disk.begin(before)
         used = self.disk.used()
         status, said = run(self.case.command, self.folder)
         assert status == 0, said
-        self.whole = self.disk.files()
+        self.whole = read_files(self.disk.folder)
         return before, {kind: taken - used[kind] for kind, taken in self.disk.used().items()}
 
     def grow(self, kind: str, before: Files, need: int) -> int:
@@ -154,7 +153,7 @@ class Filler:
         """Tell whether a command ended as it should, and left all files whole."""
         said = (self.folder / OUTPUT).read_text(errors="replace")
         lines = [line for line in said.splitlines() if line.startswith("error: ")]
-        wrong = damage(self.disk.files(), before, self.whole)
+        wrong = damage(read_files(self.disk.folder), before, self.whole)
         names_it = len(lines) == 1 and why in lines[0] and re.search(r"\bdisk\b", lines[0])
         if status != 0 and (status != 2 or "Traceback" in said or not names_it):
             wrong.append(f"status {status}: {said[-2000:]}")
@@ -165,23 +164,20 @@ class Filler:
     def finish(self) -> None:
         """Run the command with room for all, and compare what it leaves with the undisturbed one's."""
         status, said = run(self.case.command, self.folder)
-        files = self.disk.files()
-        if self.case.command.startswith("recipe") or self.case.command.startswith("export"):
+        if self.case.command.startswith(("recipe", "export")):
             status = 0  # they write over no file
         differing = [] if status == 0 else [f"with room it says {said[-2000:]}"]
         if self.case.work_dir:
-            theirs = self.folder / "whole"
-            shutil.rmtree(theirs, ignore_errors=True)
-            for name, data in self.whole.items():
-                (theirs / name).parent.mkdir(parents=True, exist_ok=True)
-                (theirs / name).write_bytes(data)
-            found, lines = compare(self.disk.folder / "run", theirs / "run")
+            undisturbed = self.folder / "whole"
+            shutil.rmtree(undisturbed, ignore_errors=True)
+            write_files(undisturbed, self.whole)
+            found, lines = compare(self.disk.folder / "run", undisturbed / "run")
             differing += found
             self.lost += lines
         else:
-            ours, theirs_too = (self.comparable(each) for each in (files, self.whole))
-            names = sorted(ours.keys() | theirs_too.keys())
-            differing += [f"{name} differs" for name in names if ours.get(name) != theirs_too.get(name)]
+            ours, wanted = (self.comparable(files) for files in (read_files(self.disk.folder), self.whole))
+            names = sorted(ours.keys() | wanted.keys())
+            differing += [f"{name} differs" for name in names if ours.get(name) != wanted.get(name)]
         self.same = self.same and not differing
         self.wrong += differing
 

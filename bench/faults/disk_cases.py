@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -91,10 +92,9 @@ def prepare(folder: Path) -> None:
     if (done := folder / "made").exists():
         return
     for number in range(2 * VIDEOS):
-        frames = (frame[:SIDE, : SIDE + 16] for _, frame in zip(range(FRAMES), drift(number), strict=False))
+        frames = (np.ascontiguousarray(frame[:SIDE, : SIDE + 16]) for frame in islice(drift(number), FRAMES))
         path = folder / "videos" / ("left", "right")[number % 2] / f"{number:02d}.mp4"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_frames(path, (np.ascontiguousarray(frame) for frame in frames), fps=25, settings=Encoding(gop=8))
+        write_frames(path, frames, fps=25, settings=Encoding(gop=8))
     (folder / "lists").mkdir(exist_ok=True)
     names = [f"{('left', 'right')[number % 2]}/{number:02d}" for number in range(2 * VIDEOS)]
     for split, some in {"train": names[: VIDEOS + 2], "test": names[VIDEOS + 2 :]}.items():

@@ -1,4 +1,4 @@
-"""What a fork of a server has to do to be a command."""
+"""What a process that a server has forked does to be a command."""
 
 import multiprocessing
 import os
@@ -8,9 +8,10 @@ from pathlib import Path
 
 
 def become_command(argv: Sequence[str], output: Path, *, anew: bool = False) -> None:
-    """Have these arguments, no parent as commands have none, and print to a file, which is appended to unless `anew`.
+    """Turn this process of `multiprocessing` into a command with these arguments that prints to a file.
 
-    Whoever calls this is a process of `multiprocessing`: those have a parent, and their workers end with it.
+    The file is appended to unless `anew`. Such a process has a parent, with which its workers would end; a command has
+    none.
     """
     with output.open("w" if anew else "a") as file:
         for stream in (sys.stdout, sys.stderr):

@@ -11,7 +11,7 @@ import psutil
 SETTLE = 4
 """Results between two kills. More than are ahead, so that no job is hit twice, which would make it the culprit."""
 GAP_S = 0.2
-"""The most seconds that pass after those before a kill."""
+"""The most seconds from the last of those results to the kill."""
 
 
 class Killer:
@@ -27,7 +27,7 @@ class Killer:
         return self._thread.is_alive()
 
     def begin(self, kills: int) -> None:
-        """Kill until there were so many in all."""
+        """Start to kill, until `kills` workers have been killed in all."""
         self._thread = threading.Thread(target=self._run, args=(kills,), daemon=True)
         self._thread.start()
 

@@ -1,4 +1,4 @@
-"""SIGKILL at any moment of a run, again and again until the run has come to its end: are its bits another's?
+"""SIGKILL at any moment of a run, again and again until it ends: are its bits those of an undisturbed run?
 
 Half of the kills come at a random time; half hold the run as it begins something (`victim.MARKED`), so that moments
 that last microseconds are hit as well. Some are of a `python trainers/pretrain.py` that may still be importing.
@@ -95,7 +95,7 @@ def store(folder: Path) -> Path:
 
 @dataclass
 class Killer:
-    """Kills runs of one recipe, and compares what they leave with what a run leaves that is not killed."""
+    """Kills runs of one recipe, and compares what they leave with what an undisturbed run leaves."""
 
     place: Path
     argv: list[str]
@@ -115,7 +115,7 @@ class Killer:
         self.output = self.place / "output.txt"
 
     def row(self, fault: str, kills: int) -> Row:
-        """Kill runs until there were so many kills; each run is started again until it ends."""
+        """Kill runs, each again and again until it ends, until there were `kills` kills in all."""
         began, whole = time.monotonic(), self.place / "whole"
         shutil.rmtree(whole, ignore_errors=True)
         _, status = self.wait(self.start(whole))
@@ -227,7 +227,7 @@ def kill(pid: int, *, alone: bool) -> None:
 
 
 def still_there(sessions: Collection[int]) -> int:
-    """Return how many processes of these sessions do not go away by themselves."""
+    """Return how many processes of these sessions have not ended by themselves in time."""
     end = time.monotonic() + LEAVES_S
     while True:
         left = 0

@@ -1,7 +1,8 @@
 """A thousand damaged videos of every storage in one dataset: what is noticed, and do sound ones stay as they are?
 
-They are damaged between the opening of the dataset and its reading, so that nothing but a worker's decoder stands
-before them. Each is then named with a reason and replaced, or it decodes; a damage that no decoder notices shows.
+They are damaged between the opening of the dataset and its reading, so that only a worker's decoder meets
+the damage. Each is then named with a reason and replaced, or it decodes; damage that no decoder notices shows as other
+pixels.
 """
 
 import hashlib

@@ -4,8 +4,8 @@ FFmpeg's command line says which videos do not decode. One process that knows th
 must be given. The run is compared with one that goes on after its first epoch, when all that were named are sound
 again: it must remember them, and end with the same bits.
 
-Damage may end a picture early without an error of FFmpeg, which leaves the rest as its memory was: of such videos there
-is nothing to compare. They are found first, listed in the row, and left sound.
+Damage may end a picture early without an error of FFmpeg, which leaves the rest of its memory as it was: such videos
+cannot be compared. They are found first, listed in the row, and left sound.
 """
 
 import csv
@@ -13,18 +13,15 @@ import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 
-import yaml
-
 from bench.faults.decodable import decodes, steady
+from bench.faults.logged.runs import read_log, samples_of, write_recipe
 from bench.faults.media import IN_BYTES, IN_FILES, damage
 from bench.faults.media_storages import NUM_FRAMES, STORAGES, write_storages
 from bench.faults.restarts import train
 from bench.faults.row import Row
 from bench.faults.same import compare
-from bench.faults.workers import digest
 from dali_pipelines.datasets.fates import UNREADABLE_FILE
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.index import Index
@@ -38,7 +35,7 @@ GLOBAL_BATCH, EPOCHS, SEED = 2 * len(STORAGES), 2, 0
 PLAN = ctp.Config(num_frames=NUM_FRAMES, size=32, short_sides=(32,), strides=(1,), patches=1)
 """A clip takes all frames of its video, so that no damage is passed over."""
 Samples = Sequence[str]
-"""One after the other, as `logged` writes them: the row that was read and a digest of all that came of it."""
+"""One after the other, as `logged.runs.samples_of` has them."""
 
 
 def inject(scale: float, folder: Path) -> Iterator[Row]:
@@ -67,12 +64,16 @@ def inject(scale: float, folder: Path) -> Iterator[Row]:
     done = damaged(unsteady)
     broken = {name for row, name in enumerate(names) if name in done and not decodes(index, row)}
 
-    recipe = write_recipe(root, log)
+    recipe = folder / "recipe.yaml"
+    settings = {"epochs": EPOCHS, "global_batch": GLOBAL_BATCH, "checkpoint_every": len(index) // GLOBAL_BATCH}
+    data = {"root": str(root), "workers": 1, "most_unreadable": 1.0}
+    write_recipe(recipe, log, plan=PLAN, data=data, train=settings, seed=SEED, work_dir="whole")
     _, status = train(recipe, whole, [])
     assert not status, f"see {folder / 'output.txt'}"
     with (whole / UNREADABLE_FILE).open(newline="") as file:
         named = {row["name"] for row in csv.DictReader(file)}
-    came, wanted = read_log(log), one_process(index, unreadable=named)
+    came = [sample for *_, samples in sorted(read_log(log)) for sample in samples]  # by step and rank
+    wanted = one_process(index, unreadable=named)
 
     last = checkpoint.path_of(whole / CHECKPOINTS, steps)
     weights = checkpoint.read(last)["model"].values()
@@ -141,39 +142,4 @@ def one_process(index: Index, *, unreadable: Collection[str] = ()) -> Samples:
         ClipLoader(index, Task("ctp", PLAN), batch_size=GLOBAL_BATCH, seed=SEED, threads=1, most_unreadable=1)
     ) as loader:
         loader.remember(dict.fromkeys(unreadable, ""))
-        batches = (batch for _ in range(EPOCHS) for batch in loader)
-        return [
-            f"{row}:{digest({name: of[i] for name, of in batch.items()}).hex()}"
-            for batch in batches
-            for i, row in enumerate(batch["index"].tolist())
-        ]
-
-
-def read_log(log: Path) -> Samples:
-    """Return the samples of all ranks, by step and rank."""
-    lines = [line.split() for line in log.read_text().splitlines()]
-    return [sample for line in sorted(lines, key=lambda line: (int(line[0]), int(line[1]))) for sample in line[3:]]
-
-
-def write_recipe(root: Path, log: Path) -> Path:
-    """Write the recipe of the run beside its dataset."""
-    path = root.with_name("recipe.yaml")
-    recipe = {
-        "task": "bench.faults.logged",
-        "seed": SEED,
-        "backbone": "r3d_tiny",
-        "work_dir": "whole",
-        "data": {"root": str(root), "workers": 1, "threads": 1, "most_unreadable": 1.0},
-        "plan": {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(PLAN).items()},
-        "net": {"log": str(log)},
-        "schedule": {"kind": "constant"},
-        "train": {
-            "epochs": EPOCHS,
-            "global_batch": GLOBAL_BATCH,
-            "checkpoint_every": len(Index.load(root)) // GLOBAL_BATCH,
-            "log_every": 1,
-            "loggers": [],
-        },
-    }
-    path.write_text(yaml.safe_dump(recipe))
-    return path
+        return [sample for _ in range(EPOCHS) for batch in loader for sample in samples_of(batch)]

@@ -12,7 +12,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from bench.storages import cut, write_lmdb
+from bench.storages import cut, write_lmdb, write_zip
 from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.prepare.shards import write_shard
 from dali_pipelines.store.encode import Encoding, write_frames
@@ -36,7 +36,7 @@ FORMATS = ((".mp4", "libx264"), (".avi", "mpeg4"), (".webm", "libvpx-vp9"), (".m
 def write_storages(root: Path, *, videos: int) -> Index:
     """Write `videos` videos in each of STORAGES below `root`; return the index, names as in "zips/0007".
 
-    There are DISTINCT pictures. Files of the same are one file of several names.
+    DISTINCT of them differ. Files with equal content are one file with several names.
     """
     made, names = root / "made", [f"{number:04d}" for number in range(videos)]
     records: dict[str, Record] = {}
@@ -48,10 +48,8 @@ def write_storages(root: Path, *, videos: int) -> Index:
         suffix, codec = FORMATS[number % len(FORMATS)]
         _encode(_path(made / "files" / f"{name}{suffix}"), codec, frames(number))
         cut(str(made / "files" / f"{name}{suffix}"), made / "folders" / name)
-        for kind, method in (("zips", zipfile.ZIP_STORED), ("deflated zips", zipfile.ZIP_DEFLATED)):
-            with zipfile.ZipFile(_path(made / kind / f"{name}.zip"), "w", method) as archive:
-                for picture in sorted((made / "folders" / name).iterdir()):
-                    archive.write(picture, picture.name)
+        write_zip(made / "zips" / f"{name}.zip", made / "folders" / name)
+        write_zip(made / "deflated zips" / f"{name}.zip", made / "folders" / name, method=zipfile.ZIP_DEFLATED)
     for number, name in enumerate(rest):
         for kind in ("files", "folders", "zips", "deflated zips"):
             _link(made / kind, first[number % DISTINCT], name)

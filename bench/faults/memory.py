@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
@@ -12,6 +11,7 @@ import numpy as np
 
 from bench.data import bench_store
 from bench.faults.ranks import GLOBAL_BATCH, Run
+from bench.faults.restarts import TORCHRUN
 from bench.faults.row import Row
 from bench.faults.soak import MOST_GROWTH, POINTS, fit, usage
 from bench.faults.workers import BATCH, TASK, WORKERS
@@ -24,7 +24,6 @@ STEPS = 6
 SMALL_SHM = 64
 """MB of /dev/shm in a container, where nobody asks for more."""
 MOUNTED = 'mount -t tmpfs -o "size=$0" tmpfs /dev/shm && exec "$@"'
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 
 
 def inject(scale: float, folder: Path) -> Iterator[Row]:
@@ -76,7 +75,7 @@ def small_shared_memory(root: Path, folder: Path) -> Row:
     statuses = []
     for run in (small, plenty):
         options = ["--config", str(run.recipe), "--device", "cpu", "--max-steps", str(STEPS), "--set", "data.workers=2"]
-        command = [*TORCHRUN, "--nproc_per_node=2", "trainers/pretrain.py", *options]
+        command = [*TORCHRUN, "trainers/pretrain.py", *options]
         with (run.folder / "output.txt").open("w") as output:
             done = subprocess.run(
                 mounted(command) if run is small else command, stdout=output, stderr=output, check=False

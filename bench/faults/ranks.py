@@ -14,10 +14,10 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import torch
-import yaml
 
 from bench.data import bench_store
 from bench.faults.fork import become_command
+from bench.faults.logged.runs import read_log, write_recipe
 from bench.faults.row import Row
 from bench.faults.same import same
 from bench.faults.workers import digest, started_by
@@ -32,8 +32,8 @@ from trainers.engine.work_dir import CHECKPOINTS
 
 GLOBAL_BATCH, STEPS = 24, 6
 """Divisible by all numbers of ranks; steps that a loader is asked for, which end in mid-epoch."""
-PLAN = {"num_frames": 4, "size": 32, "short_sides": (32,), "strides": (1, 2), "patches": 1}
-TASK = Task("ctp", ctp.Config(**PLAN))  # type: ignore[arg-type]
+PLAN = ctp.Config(num_frames=4, size=32, short_sides=(32,), strides=(1, 2), patches=1)
+TASK = Task("ctp", PLAN)
 WORLDS, WORKERS = (1, 2, 3, 4, 8), (0, 1, 4)
 CHANGES = 100
 """Random changes of ranks and workers at full scale."""
@@ -157,7 +157,7 @@ def changing_run(root: Path, folder: Path, worlds: Sequence[int]) -> Row:
             "steps": len(wanted),
             "steps_done_again": again,
             "changed_after_step": ends,
-            "workers_when_killed": [workers for _, workers in zip(ends, cycle(RUN_WORKERS), strict=False)],
+            "workers_when_killed": [*islice(cycle(RUN_WORKERS), len(ends))],
             "loss_apart": float(f"{apart:.1e}"),
             "seconds": round(time.monotonic() - began),
         },
@@ -171,23 +171,8 @@ class Run:
         self.folder, self.log, self.recipe = folder, folder / "samples.txt", folder / "recipe.yaml"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        recipe = {
-            "task": "bench.faults.logged",
-            "backbone": "r3d_tiny",
-            "work_dir": str(folder),
-            "data": {"root": str(root), "threads": 1},
-            "plan": {name: list(value) if isinstance(value, tuple) else value for name, value in PLAN.items()},
-            "net": {"log": str(self.log)},
-            "schedule": {"kind": "constant"},
-            "train": {
-                "epochs": EPOCHS,
-                "global_batch": GLOBAL_BATCH,
-                "checkpoint_every": CHECKPOINT_EVERY,
-                "log_every": 1,
-                "loggers": [],
-            },
-        }
-        self.recipe.write_text(yaml.safe_dump(recipe))
+        train = {"epochs": EPOCHS, "global_batch": GLOBAL_BATCH, "checkpoint_every": CHECKPOINT_EVERY}
+        write_recipe(self.recipe, self.log, plan=PLAN, data={"root": str(root)}, train=train, work_dir=str(folder))
 
     def train(self, world: int, *options: str) -> None:
         """Train to the end with so many ranks; RuntimeError when one fails."""
@@ -241,20 +226,15 @@ class Run:
             found.setdefault((of := json.loads(line))["step"], []).append(of["loss"])
         return found
 
-    def samples(self) -> list[tuple[int, int, int, list[str]]]:
-        """Return step, rank, number of ranks and samples of each line of the log."""
-        lines = (line.split() for line in self.log.read_text().splitlines())
-        return [(int(step), int(rank), int(world), samples) for step, rank, world, *samples in lines]
-
     def wrong_samples(self, whole: "Run") -> int:
         """Count the samples unlike those of a run that was left alone, and those that no rank had in the end."""
         wanted: dict[int, list[str]] = {}
-        for step, _, _, samples in sorted(whole.samples()):  # by rank
+        for step, _, _, samples in sorted(read_log(whole.log)):  # by rank
             wanted.setdefault(step, []).extend(samples)
         wrong = 0
         had: dict[int, set[int]] = {}
         worlds: dict[int, int] = {}
-        for step, rank, world, samples in self.samples():
+        for step, rank, world, samples in read_log(self.log):
             size = GLOBAL_BATCH // world
             wrong += sum(a != b for a, b in zip(samples, wanted[step][rank * size : (rank + 1) * size], strict=True))
             if worlds.get(step) != world:

@@ -42,7 +42,6 @@ def save(path: Path, rows: Iterable[Row], *, command: str) -> None:
     """Write rows, each with its command and machine, and keep those of other faults that are there."""
     old = json.loads(path.read_text())["faults"] if path.exists() else {}
     new = {row.fault: {**asdict(row), "command": command, "machine": machine()} for row in rows}
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         lines = ",\n".join(f"{json.dumps(fault)}: {json.dumps(row)}" for fault, row in (old | new).items())
         temporary.write_text(f'{{"faults": {{\n{lines}\n}}}}\n')

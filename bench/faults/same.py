@@ -1,4 +1,4 @@
-"""Is what a run left that of another? Bits of checkpoints, and each line of its tables and of TensorBoard, once."""
+"""Did two runs leave the same? Bits of checkpoints, and each line of their tables and of TensorBoard, once."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""A file system of its own that may be as small as one likes, and what a full one has left of files."""
+"""A file system that is as small as one likes, and what a full one has left of files."""
 
 import csv
 import io
@@ -44,19 +44,11 @@ class SmallDisk:
         subprocess.run(["umount", self.folder], check=True)
 
     def begin(self, before: Files) -> None:
-        """Have these files alone, one of a user, and room for others."""
+        """Hold these files alone, one of a user's, and room for others."""
         self.limit()
         for path in self.folder.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-        for name, data in ({"users.bin": bytes(PAGE)} | before).items():  # of no page tmpfs makes no limit
-            path = self.folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-
-    def files(self) -> Files:
-        """Return all that is there."""
-        paths = (path for path in sorted(self.folder.rglob("*")) if path.is_file())
-        return {path.relative_to(self.folder).as_posix(): path.read_bytes() for path in paths}
+        write_files(self.folder, {"users.bin": bytes(PAGE)} | before)  # tmpfs takes a limit of no pages for none
 
     def used(self) -> dict[str, int]:
         """Return the pages and the inodes that are taken."""
@@ -64,7 +56,7 @@ class SmallDisk:
         return {"pages": found.f_blocks - found.f_bfree, "inodes": found.f_files - found.f_ffree}
 
     def limit(self, limits: Mapping[str, int] = ROOMY, *, read_only: bool = False) -> None:
-        """Have so many pages and inodes at most; of what is not named, more than anybody needs."""
+        """Limit the pages and inodes; what is not named has more than anybody needs."""
         most = {**ROOMY, **limits}
         size = f"size={most['pages'] * PAGE},nr_inodes={most['inodes']}"
         if (done := _mount("-o", f"remount,{'ro' if read_only else 'rw'},{size}", self.folder)).returncode:
@@ -72,13 +64,27 @@ class SmallDisk:
 
     @contextmanager
     def filled(self) -> Iterator[None]:
-        """Leave no page free in the block."""
+        """Leave no page free while the block runs."""
         while True:
             with suppress(RuntimeError):  # some more are taken by now
                 self.limit({"pages": self.used()["pages"]})
                 break
         yield
         self.limit()
+
+
+def read_files(folder: Path) -> Files:
+    """Return all files below a folder by their paths in it."""
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def write_files(folder: Path, files: Files) -> None:
+    """Write files into a folder."""
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
 
 
 def _mount(*args: str | Path) -> subprocess.CompletedProcess[str]:
@@ -159,4 +165,4 @@ READERS: Mapping[str, Callable[[bytes], Any]] = {
     "events.out.tfevents.*": _events,
     ".lock": bytes,
 }
-"""What reads files to their end, by their names, where a run may leave another one than the undisturbed run."""
+"""By name, what reads a file to its end. For files in which a run may differ from the undisturbed one."""

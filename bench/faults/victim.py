@@ -32,7 +32,7 @@ from trainers.evaluation import validation
 
 ROOT = Path(__file__).parents[2]
 START_UP, TRAINING, END = "start-up", "training", "end"
-"""What a command is at while it is at nothing of MARKED."""
+"""What a command is at while it is in none of MARKED."""
 MARKED: tuple[tuple[Any, str, str], ...] = (
     (pretrain, "open_data", "open the data"),
     (finetune, "open_data", "open the data"),
@@ -61,7 +61,7 @@ MARKED: tuple[tuple[Any, str, str], ...] = (
 """What is done, by the function that does it; one within another has both names."""
 BYTES = 256
 HELD_S = 60
-"""Seconds that a process waits to be killed: it goes on should its killer have been."""
+"""Seconds that a process waits to be killed. It goes on then, in case its killer has died."""
 
 
 class Board:
@@ -116,7 +116,7 @@ class Marks:
             self.board.write(self.label)
 
     def mark(self, owner: Any, attribute: str, name: str) -> None:
-        """Let a function mark itself."""
+        """Replace a function by one that says it is at `name` while it runs."""
         real = getattr(owner, attribute)
 
         @functools.wraps(real)
@@ -153,7 +153,7 @@ class Marks:
 def start(
     argv: list[str], output: Path, board: Path, *, aim: str = "", nth: int = 0, afresh: bool = False
 ) -> ForkServerProcess:
-    """Start a command in a session of its own; `output` receives what it prints. `afresh`, it imports all itself."""
+    """Start a command in a session of its own, which prints to `output`; `afresh` it imports everything itself."""
     forkserver.set_forkserver_preload([__name__, "torch.utils.tensorboard"])
     process = get_context("forkserver").Process(target=_be, args=(argv, output, board, aim, nth, afresh))
     process.start()

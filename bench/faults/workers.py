@@ -105,7 +105,7 @@ def started_by(method: str) -> Iterator[None]:
 
 @contextmanager
 def busy_loops(number: int) -> Iterator[None]:
-    """Keep so many cores busy."""
+    """Keep `number` cores busy while the block runs."""
     loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(number)]
     try:
         yield

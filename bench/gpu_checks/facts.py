@@ -81,6 +81,7 @@ def loads(name: str) -> str:
 
 
 def output(*command: str) -> str:
+    """Return what a command prints; Unavailable where it is missing or fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     except FileNotFoundError:

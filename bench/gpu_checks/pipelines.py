@@ -21,7 +21,6 @@ Feed = Callable[[int], tuple[Sequence[np.ndarray], Sequence[np.ndarray]]]
 
 def video_pipeline(feed: Feed, target: Target, *, batch_size: int, threads: int) -> Pipeline:
     """Decode the batches of `feed(iteration)`: encoded files, uint8 (bytes,), and int32 (T,) frames of each."""
-
     pipeline = Pipeline(batch_size=batch_size, num_threads=threads, device_id=target.device_id)
     with pipeline:
         media, frames = fn.external_source(feed, num_outputs=2, batch=True)

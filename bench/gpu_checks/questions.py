@@ -4,6 +4,7 @@ import io
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,7 @@ from bench.data import drift
 from bench.gpu_checks import Target
 from bench.gpu_checks.compare import compare
 from bench.gpu_checks.decode import FRAMES, clips_of
-from bench.gpu_checks.pipelines import (
-    alternate,
-    clip_pipeline,
-    constant_feed,
-    pixels,
-    video_pipeline,
-)
+from bench.gpu_checks.pipelines import alternate, clip_pipeline, constant_feed, pixels, video_pipeline
 from bench.gpu_checks.videos import dataset, decode_reference, encode_clip, supported_codec
 from bench.meters import WARM_UP, gpu_mib, synchronize
 from dali_pipelines.recovery import first_cause
@@ -163,7 +158,7 @@ def cut(target: Target) -> dict[str, Any]:
 def jpeg(target: Target) -> dict[str, Any]:
     """Measure clips of 16 JPEGs of 340x256 as one flat batch, by the share that the JPEG engines get of them."""
     files = []
-    for picture, _ in zip(drift(0), range(FRAMES), strict=False):
+    for picture in islice(drift(0), FRAMES):
         file = io.BytesIO()
         Image.fromarray(picture).resize((340, 256)).save(file, "JPEG", quality=90)
         files.append(np.frombuffer(file.getvalue(), np.uint8))
@@ -174,7 +169,6 @@ def jpeg(target: Target) -> dict[str, Any]:
 
 def jpeg_pipeline(pictures: Sequence[np.ndarray], load: float, target: Target) -> Pipeline:
     """Return a pipeline that decodes the pictures again and again."""
-
     threads = 2 if target.rehearsal else THREADS
     how: dict[str, Any] = {"device": "cpu"} if target.rehearsal else {"device": "mixed", "hw_decoder_load": load}
     pipeline = Pipeline(batch_size=len(pictures), num_threads=threads, device_id=target.device_id)

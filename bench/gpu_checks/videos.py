@@ -44,9 +44,7 @@ def dataset(name: str, target: Target) -> Index:
     settings = store_settings(supported_codec(codec, target), int(gop) if gop else None, None)
 
     def write(video: str) -> Record:
-        path = video_path(root, video)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return write_frames(path, drift(int(video[-3:])), fps=FPS, settings=settings)
+        return write_frames(video_path(root, video), drift(int(video[-3:])), fps=FPS, settings=settings)
 
     if not (root / INDEX_FILE).is_file():
         names = [f"video{number:03d}" for number in range(2 if target.rehearsal else VIDEOS)]

@@ -77,31 +77,18 @@ def measure(weights: Path, data: Path, work_dir: Path, runs: int) -> dict[str, A
             how = ("--checkpoint", checkpoint, "--protocol", protocol, "--out", out)
             call(ROOT / "trainers/test.py", *words, *how)
         result = json.loads(file.read_text())
-        return (result["recall"]["1"] if protocol == "retrieval" else result["top1"]), result[
-            "videos" if protocol == "video" else "queries"
-        ]
+        share = result["recall"]["1"] if protocol == "retrieval" else result["top1"]
+        return share, result["videos" if protocol == "video" else "queries"]
 
-    def trained(name: str, seed: int, *how: object) -> tuple[float, int]:
+    def trained(name: str, seed: int, *how: object, protocol: str = "video") -> tuple[float, int]:
         run = work_dir / f"{name}_{seed}"
         call(ROOT / "trainers/finetune.py", *words, *how, "--set", f"seed={seed}", "--work-dir", run)
-        return test("video", run, run / "test")
+        return test(protocol, run, run / "test")
 
     def random(seed: int) -> tuple[float, int]:
-        run = work_dir / f"random_{seed}"  # a linear run leaves the backbone's first weights as they are
-        how = (
-            "--mode",
-            "linear",
-            "--pretrained",
-            "none",
-            "--max-steps",
-            1,
-            "--set",
-            f"seed={seed}",
-            "--set",
-            "validation.share=0",
-        )
-        call(ROOT / "trainers/finetune.py", *words, *how, "--work-dir", run)
-        return test("linear", run, run / "test")
+        """Test the backbone's first weights, which a linear run leaves as they are."""
+        how = ("--mode", "linear", "--pretrained", "none", "--max-steps", 1, "--set", "validation.share=0")
+        return trained("random", seed, *how, protocol="linear")
 
     seeds, own = list(range(runs)), [network.config.seed]
     pretrained = ("--mode", "full", "--pretrained", weights)

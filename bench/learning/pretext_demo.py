@@ -84,6 +84,7 @@ def learn(task: str, data: Path, run: Path) -> dict[str, Any]:
 
 
 def read_rows(run: Path) -> list[dict[str, float]]:
+    """Return the lines of a run's metrics.jsonl."""
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 

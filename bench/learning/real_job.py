@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from bench.learning import real_recipes
+from bench.learning.pretext_demo import read_rows
 from bench.learning.real_data import SCENES, Split, splits
 from bench.learning.real_judge import RANKS, bits, judge
 from bench.machine import save_json
@@ -86,8 +87,8 @@ def learn(name: str, seed: int, frames: int, data: Path, out: Path) -> dict[str,
     if pretrain.main([*recipe, "--device", "cpu", *as_options(changes)]):
         raise UserError(f"pretraining in {out} was interrupted; give the same command again")
     weights = read(out / "pretrain")
-    rows = [json.loads(line) for line in (out / "pretrain/metrics.jsonl").read_text().splitlines()]
-    terms = {key: round(rows[-1][key], 4) for key in ("loss", net_module(task).METRIC, "chance")}
+    last = read_rows(out / "pretrain")[-1]
+    terms = {key: round(last[key], 4) for key in ("loss", net_module(task).METRIC, "chance")}
     return {
         "backbone": weights.backbone,
         "normalization": weights.clip["normalization"],

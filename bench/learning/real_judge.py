@@ -22,7 +22,7 @@ from trainers.evaluation.predict import in_top_k
 from trainers.evaluation.tokens import extract_tokens
 
 Test = Callable[[Features, Features, int], np.ndarray]
-"""Classify test videos: from training and test videos and the number of classes to which are right, bool (M,)."""
+"""Classifies videos: (training videos, test videos, number of classes) -> which test videos are right, bool (M,)."""
 
 RANKS = Ranks(torch.device("cpu"))
 ATTENTIVE_CLIPS = 2  # of a video; as many folds as UT-Interaction has sequences would take an hour
@@ -108,4 +108,5 @@ def by_votes(k: int) -> Test:
 
 
 def bits(right: Sequence[np.ndarray]) -> str:
+    """Return which tests are right as text of 0 and 1."""
     return "".join(map(str, np.concatenate(right).astype(int).tolist()))

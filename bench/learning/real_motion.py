@@ -59,7 +59,6 @@ def main(argv: list[str]) -> None:
     clusters = {name: split.clusters for name, split in real_data.splits(args.source, args.work_dir / "data").items()}
     results = [done[job] for job in sorted(done)]
     figures = real_table.figures(results, clusters)
-    args.out.mkdir(parents=True, exist_ok=True)
     save_json(target, **budget, figures=figures, runs=results)
     real_table.plot(figures, args.out / "real_motion.png")
     print(real_table.table(figures))

@@ -27,7 +27,7 @@ from configs.errors import UserError
 
 
 def _threads() -> int:
-    """Decoder threads: one where torch has one, as in a worker; else as many as FFmpeg likes (0)."""
+    """Return the threads of a decoder: one where torch has one, as in a worker; else as many as FFmpeg likes (0)."""
     return 1 if torch.get_num_threads() == 1 else 0
 
 
@@ -65,7 +65,7 @@ def decord(clip: PeerClip) -> list[Tensor]:
 
 
 def pyav(clip: PeerClip) -> list[Tensor]:
-    """Seeks to the key frame before the first frame and decodes up to the last one."""
+    """Seek to the key frame before the first frame and decode up to the last one."""
     import av
 
     wanted, images = set(clip.frames), {}
@@ -90,7 +90,7 @@ def pyav(clip: PeerClip) -> list[Tensor]:
 
 
 def _views(frames: Tensor, clip: PeerClip) -> list[Tensor]:
-    """The views of a clip whose `clip.frames` are decoded, uint8 (U, 3, H, W)."""
+    """Cut and scale the views of a clip from its decoded `clip.frames`, uint8 (U, 3, H, W)."""
     from torchvision.transforms.v2 import InterpolationMode
     from torchvision.transforms.v2 import functional as v2
 
@@ -99,7 +99,7 @@ def _views(frames: Tensor, clip: PeerClip) -> list[Tensor]:
     for view in clip.views:
         shown, order = view.distinct
         places = [place[number] for number in shown]
-        run = slice(places[0], places[-1] + 1)  # mostly a view's frames are one: then nothing is copied
+        run = slice(places[0], places[-1] + 1)  # mostly a view's frames are one run: then nothing is copied
         part = v2.crop(frames, *view.box)[run if len(places) == places[-1] + 1 - places[0] else places]
         how = InterpolationMode.BICUBIC if view.cubic else InterpolationMode.BILINEAR
         scaled: Tensor = v2.resize(part, [view.size, view.size], how)
@@ -109,7 +109,7 @@ def _views(frames: Tensor, clip: PeerClip) -> list[Tensor]:
 
 
 def jpeg_zip(clip: PeerClip) -> list[np.ndarray]:
-    """As CtP stores and loads its videos: a zip of JPEGs each, decoded and scaled by OpenCV."""
+    """Load a zip of JPEGs as CtP does, decoded and scaled by OpenCV."""
     cv2 = importlib.import_module("cv2")
     with zipfile.ZipFile(clip.jpegs) as archive:
         files = {number: np.frombuffer(archive.read(f"{number:05d}.jpg"), np.uint8) for number in clip.frames}
@@ -184,7 +184,7 @@ class PeerDataset(Dataset[list[Tensor]]):
 def peer_batches(
     peer: Peer, clips: Sequence[PeerClip], *, batch_size: int, workers: int, device: str
 ) -> Iterator[Iterator[list[Tensor]]]:
-    """Batches, of each view float32 (B, 3, T, size, size), on `device`; the workers end with the block.
+    """Yield batches, of each view float32 (B, 3, T, size, size), on `device`; the workers end with the block.
 
     As with our loader the channels lie in memory where they were made: moving them is up to the network.
     """
@@ -207,6 +207,6 @@ def peer_batches(
 
 
 def _single_threaded(worker: int) -> None:
-    """One thread a worker; torch sees to its own."""
+    """Keep OpenCV to one thread in a worker; torch sees to its own."""
     with suppress(ModuleNotFoundError):
         importlib.import_module("cv2").setNumThreads(0)

@@ -55,7 +55,7 @@ def _choose(index: Index) -> dict[str, Any]:
     target = mean_psnr(wanted, stored)
 
     def measured(quality: int) -> tuple[float, float]:
-        """dB and bytes of a frame."""
+        """Return the dB and the bytes of a frame."""
         jpegs = [encode_jpeg(picture, quality) for picture in wanted]
         shown = [np.asarray(Image.open(io.BytesIO(jpeg))) for jpeg in jpegs]
         return mean_psnr(wanted, shown), statistics.fmean(map(len, jpegs))

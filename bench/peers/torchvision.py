@@ -60,5 +60,5 @@ class Torch:
 
 
 def _floats(frames: Tensor) -> Tensor:
-    """float32 with the channels apart: decoders leave them together, which makes all that follows ten times slower."""
+    """Return float32 in planes: decoders interleave the channels, which makes all that follows ten times slower."""
     return frames.contiguous().float()

@@ -9,9 +9,7 @@ import pytest
 import torch
 
 from bench import gpu_report
-from bench.gpu_checks import (
-    items,
-)
+from bench.gpu_checks import items
 from bench.gpu_checks.__main__ import main
 from configs.errors import UserError
 
@@ -45,7 +43,7 @@ PARTS = ["facts", "default_store", "parity", "decode", "loader", "training", "qu
 
 @pytest.fixture
 def worker(tmp_path, monkeypatch):
-    """Stands in for the processes that measure; the files that they write."""
+    """Stand in for the processes that measure; return the folder of what they write."""
     monkeypatch.setattr(gpu_report, "WORKER", [sys.executable, "-c", WORKER])
     monkeypatch.setenv("RAN", str(tmp_path / "ran"))
     monkeypatch.setenv("CHILD", str(tmp_path / "child"))
@@ -53,7 +51,7 @@ def worker(tmp_path, monkeypatch):
 
 
 def is_dead(pid: int) -> bool:
-    """Whether a killed process is gone soon, or a zombie that its new parent has yet to look at."""
+    """Tell whether a killed process is soon gone, or a zombie that its new parent has yet to reap."""
     for _ in range(100):
         try:
             if psutil.Process(pid).status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
@@ -98,10 +96,8 @@ def test_a_crash_and_a_hang_lose_one_item_each_and_the_next_run_does_what_is_lef
     report = json.loads((worker / "out/gpu_report.json").read_text())
     assert report["items"]["decode.h264_gop1"]["status"] == "done"
     assert report["items"]["decode.hevc_gop16"]["status"] == "timed out"
-    assert (worker / "ran").read_text().split() == [
-        "decode.h264_gop1",
-        "decode.hevc_gop16",
-    ]  # the rest is not done again
+    again = (worker / "ran").read_text().split()
+    assert again == ["decode.h264_gop1", "decode.hevc_gop16"]  # the rest is not done again
     with pytest.raises(UserError, match="holds a report of --device cpu"):
         gpu_report.main(["--out", str(worker / "out")])
 

@@ -8,18 +8,18 @@ import pytest
 import torch
 from torch import nn
 
-from bench.published import Assumptions, clips_seen, cost, decoding, gpu_hours, load_loaders, recipes_of, training_flops
+from bench.published import Assumptions, clips_seen, cost, decoding, gpu_hours, recipes_of, training_flops
 from bench.published_rows import ROWS
+from bench.report import committed
 from configs.load import load
 from configs.recipes import names
 from nets.backbones import create
-from tests.helpers.runs import ROOT
 
-RESULT: dict[str, Any] = json.loads((ROOT / "bench/results/published.json").read_text())
+RESULT = committed("published")
 
 
 def loaders(**ms_of_tasks: float) -> dict[str, Any]:
-    """A result of a bench of loaders, from videos with a short side of 144."""
+    """Return a result of the bench of loaders, from videos with a short side of 144."""
     tasks = {
         task: {"contenders": {"h264": {"this_loader": {"cpu_s_per_1000_clips": ms}}}}
         for task, ms in ms_of_tasks.items()
@@ -64,7 +64,7 @@ def test_flops_of_videomae_are_those_of_its_visible_and_of_all_tokens():
     tokens, visible, hidden, cube = 4 * 8 * 8, 4 * 16, 4 * 48, 3 * 2 * 8 * 8
 
     def blocks(number: int, tokens: int, width: int) -> int:
-        """q, k, v and output; an MLP four times as wide; the two products of attention."""
+        """Return the FLOPs of q, k, v and output, an MLP four times as wide, and the two products of attention."""
         return number * (2 * tokens * width * width * (4 + 8) + 2 * 2 * tokens * tokens * width)
 
     embedding = 2 * tokens * cube * 96
@@ -112,4 +112,4 @@ def test_the_committed_result_is_that_of_these_rows_and_recipes():
     assert [*RESULT["costs"]] == recipes_of(ROWS)
     assert all(RESULT["costs"][name]["clips"] == clips_seen(load(name)) for name in RESULT["costs"])
     for name in ("cpc_transformer/resnet18_8pred3_ucf101", "videomae/vit_b16_ucf101"):
-        assert RESULT["costs"][name] == cost(load(name), load_loaders(), Assumptions())
+        assert RESULT["costs"][name] == cost(load(name), committed("loader_peers"), Assumptions())

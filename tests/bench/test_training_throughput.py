@@ -23,7 +23,7 @@ SCRIPT = ROOT / "bench" / "training_throughput.py"
 
 
 def in_wound_up_time(monkeypatch, *, load: float, train: float, accumulate: int = 1) -> dict:
-    """The figures of a run whose batches take `load` seconds and whose steps take `train` seconds beside."""
+    """Return the figures of a run whose batches take `load` seconds, and whose steps take `train` seconds more."""
     now = 0.0
 
     def loader():

@@ -5,7 +5,6 @@ import errno
 import itertools
 import json
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from bench.faults.small_disk import PAGE, SmallDisk
 from configs import copy_recipe
 from configs.errors import UserError
 from dali_pipelines import progress
@@ -34,16 +34,20 @@ SMALL = ("--set", "train.checkpoint_every=1", "--set", "train.keep=100", "--set"
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 128 kB, with room for some checkpoints of the made-up network."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", folder], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("a file system cannot be mounted here: it takes root")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    """Mount a file system of 128 kB, with room for some checkpoints of the made-up network."""
+    try:
+        with SmallDisk(tmp_path / "disk") as disk:
+            disk.limit({"pages": 2**17 // PAGE})
+            yield disk.folder
+    except UserError as error:
+        pytest.skip(str(error))
+
+
+def fill(disk: Path) -> None:
+    """Leave no page free."""
+    with (disk / "ballast").open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(PAGE))
 
 
 def test_a_full_disk_ends_the_run_and_leaves_all_earlier_checkpoints(tmp_path, small_disk):
@@ -133,7 +137,7 @@ def whole(tmp_path_factory) -> Path:
 
 
 def assert_same_run(ours: Path, theirs: Path) -> None:
-    """Every table has each step once, and the weights are equal."""
+    """Check that every table has each step once, and that the weights are equal."""
     steps = list(range(1, STEPS + 1))
     assert history(ours) == history(theirs)
     with (ours / "run" / "train.csv").open(newline="") as file:
@@ -219,18 +223,14 @@ def test_pictures_that_cannot_be_written_do_not_hide_whose_loss_was_not_finite(t
 
 
 def test_no_room_for_the_name_of_a_process_is_no_fault(small_disk):
-    with (small_disk / "ballast").open("wb", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(bytes(4096))
+    fill(small_disk)
     with locked(small_disk):
         assert (small_disk / LOCK).exists()
 
 
 @pytest.mark.parametrize("command", ["recipe", "report", "probe"])
 def test_a_small_file_of_a_command_is_whole_or_not_there(small_disk, command):
-    with (small_disk / "ballast").open("wb", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(bytes(4096))
+    fill(small_disk)
     out = small_disk / "out.png"
     write = {
         "recipe": lambda: copy_recipe.main(["ctp/demo", "--out", str(out)]),

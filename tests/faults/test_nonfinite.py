@@ -8,19 +8,11 @@ from configs.errors import UserError
 from tests.trainers.test_loop import LATE_ROW, assert_same_weights, lines, run, weights
 
 EVERY_STEP = ("--set", "train.checkpoint_every=1", "--set", "train.keep=20")
+PASSED_OVER = ("--set", f"plan.nan_row={LATE_ROW}", "--set", "train.skip_nonfinite=2")
 
 
 def test_a_step_that_is_passed_over_changes_neither_weights_nor_statistics(tmp_path, capsys):
-    run(
-        tmp_path,
-        "--max-steps",
-        "7",
-        *EVERY_STEP,
-        "--set",
-        f"plan.nan_row={LATE_ROW}",
-        "--set",
-        "train.skip_nonfinite=2",
-    )
+    run(tmp_path, "--max-steps", "7", *EVERY_STEP, *PASSED_OVER)
     for step in (5, 6):  # the last one of an epoch and the first of the next
         assert_same_weights(weights(tmp_path, step), weights(tmp_path, 4))  # batch norm's statistics among them
     moved = weights(tmp_path, 7)
@@ -45,8 +37,7 @@ def test_more_of_them_in_a_row_than_allowed_end_the_run(tmp_path):
 
 
 def test_a_run_that_was_killed_passes_over_the_same_steps(tmp_path):
-    options = ("--set", f"plan.nan_row={LATE_ROW}", "--set", "train.skip_nonfinite=2")
-    run(tmp_path, *options, name="whole")
+    run(tmp_path, *PASSED_OVER, name="whole")
     for steps in (4, 6, 15):
-        run(tmp_path, *options, "--max-steps", str(steps))
+        run(tmp_path, *PASSED_OVER, "--max-steps", str(steps))
     assert_same_weights(weights(tmp_path), weights(tmp_path, name="whole"))

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from bench.faults.same import compare
-from tests.helpers import failing_worker, processes
+from tests.helpers import failing_worker
 from tests.helpers.failing_worker import OF_A_STEP, OF_RANK_0, OF_VALIDATION
-from tests.helpers.ranks import start_ranks
+from tests.helpers.ranks import two_ranks
 from tests.trainers import test_finetune
 from tests.trainers.test_finetune import labeled
 from tests.trainers.test_loop import write_recipe
@@ -22,22 +22,18 @@ NEWEST = {"renamed": [-1, 0], "delete": [-2, -1, 0]}
 
 
 def attempt(recipe: Path, program: str, phase: str = "none", rank: int = 0, step: int = 0, how: str = "") -> list[str]:
-    """Start two ranks, which fail as they shall and leave nobody waiting; return what each has printed."""
-    outputs = [recipe.with_name(f"rank{number}.out") for number in range(2)]
+    """Start two ranks, which fail as they should and leave nobody waiting; return what each has printed."""
     options = ["--device", "cpu", "--set", "train.checkpoint_every=1", "--set", "train.loggers=[csv]"]
     options += ["--mode", "scratch", "--set", "train.epochs=1", "--set", "train.global_batch=2"] * (
         program == "finetune"
     )
-    argv = [failing_worker.__file__, program, phase, str(rank), str(step), how, "--config", str(recipe), *options]
-    for output in outputs:
-        output.unlink(missing_ok=True)
-    statuses = processes.join(start_ranks(processes.run_command, [(argv, output) for output in outputs]), grace=20)
-    print(*(output.read_text() for output in outputs))  # pytest shows it when the test fails
+    argv = [program, phase, rank, step, how, "--config", recipe, *options]
+    statuses, _ = two_ranks(Path(failing_worker.__file__), recipe.parent, *argv)
     expected = [0, 0] if phase == "none" else [2, 2]  # of bad input: one line, no traceback
     if phase != "none":
         expected[rank] = {"kill": -signal.SIGKILL, "raise": 1}[how]
     assert statuses == expected, phase
-    return [output.read_text() for output in outputs]
+    return [recipe.with_name(f"rank{number}.out").read_text() for number in range(2)]
 
 
 def fail(recipe: Path, program: str, phase: str, rank: int, step: int, how: str) -> None:

@@ -85,7 +85,7 @@ def write_tar(path: Path, files: Mapping[str, bytes]) -> Path:
 
 
 def write_lmdb(path: Path, videos: Videos, *, subdir: bool = False) -> Path:
-    """As CSTP and CoCLR write them: values by number, the numbers in a shuffled order of the names."""
+    """Write an LMDB as CSTP and CoCLR do: values by number, the numbers in a shuffled order of the names."""
     order = np.random.default_rng(0).permutation(sorted(videos)).tolist()
     keys = [f"{i:09d}".encode() for i in range(len(order))]
     with lmdb.open(str(path), subdir=subdir, map_size=2**28) as env, env.begin(write=True) as transaction:

@@ -5,7 +5,7 @@ from PIL import Image
 
 
 def nearest_even(start: float, length: float, side: int) -> tuple[int, int]:
-    """First and last (excluded) pixel, both even, of the stretch of a side that is nearest in length, then in place."""
+    """Return the even first and end pixel of the stretch of a side that is nearest in length, then in place."""
     lengths = np.arange(2, side + 1, 2)
     whole = int(lengths[np.abs(lengths - length).argmin()])
     starts = np.arange(0, side - whole + 1, 2)
@@ -16,10 +16,10 @@ def nearest_even(start: float, length: float, side: int) -> tuple[int, int]:
 def scaled_part(
     frames: np.ndarray, rows: tuple[float, float], columns: tuple[float, float], size: int, *, cubic: bool = False
 ) -> np.ndarray:
-    """That part of the frames, (T, H, W, C), scaled to `size` x `size` by PIL, antialiased: float64.
+    """Return part of the frames, (T, H, W, C), scaled to `size` x `size` by PIL, antialiased: float64.
 
     In floats, so that nothing is rounded. Rows or columns that fall mirror. Pixels beside the part are used, as if
-    the whole picture was scaled and cut then.
+    the whole picture were scaled and then cut.
     """
     kind = Image.Resampling.BICUBIC if cubic else Image.Resampling.BILINEAR
     box = (min(columns), min(rows), max(columns), max(rows))
@@ -33,6 +33,6 @@ def scaled_part(
 
 
 def smooth(frames: int, height: int, width: int) -> np.ndarray:
-    """Frames that are smooth as photos are, uint8 (frames, height, width, 3)."""
+    """Return frames as smooth as photos, uint8 (frames, height, width, 3)."""
     few = np.random.default_rng(0).integers(0, 256, (frames, 7, 9, 3), dtype=np.uint8)
     return np.stack([np.asarray(Image.fromarray(f).resize((width, height), Image.Resampling.BICUBIC)) for f in few])

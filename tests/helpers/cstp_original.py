@@ -19,19 +19,19 @@ BLOCKS: dict[str, list[str | None]] = {
 
 
 def other_name(key):
-    """The first name of a key that is a second one; the key itself else."""
+    """Return the first name of a key that is a second one, else the key itself."""
     match = re.fullmatch(r"(\w+_net)\.(block\d)\.(\d)\.(.+)", key)
     return f"{match[1]}.{BLOCKS[match[2]][int(match[3])]}.{match[4]}" if match else key
 
 
 def checkpoint(shapes):
-    """Random weights; tensors with two names are the same."""
+    """Return random weights; tensors with two names are the same."""
     state = random_state(shapes)
     return {key: state[other_name(key)] for key in state}
 
 
 def conv(state: State, name: str, x: Tensor, stride=1, *, padding=None) -> Tensor:
-    """The padding keeps the size at a stride of 1, unless it is given."""
+    """Convolve; unless it is given, the padding keeps the size at a stride of 1."""
     weight = state[f"{name}.weight"]
     padding = [side // 2 for side in weight.shape[2:]] if padding is None else padding
     return F.conv3d(x, weight, state.get(f"{name}.bias"), stride, padding)
@@ -108,7 +108,7 @@ def s3dg(s: State, net: str, x: Tensor) -> Tensor:
 
 
 def i3d(s: State, net: str, x: Tensor) -> Tensor:
-    """For clips whose axes stay even down to the last pool: TensorFlow's padding is then `kernel - stride` cells."""
+    """Take clips whose axes stay even down to the last pool: TensorFlow's padding is then `kernel - stride` cells."""
 
     def unit(name: str, x: Tensor) -> Tensor:
         return F.relu(normed(s, f"{name}.batch3d", conv(s, f"{name}.conv3d", x)))
@@ -142,14 +142,14 @@ FEATURES = {"r21d": r2plus1d, "c3d": c3d, "r3d18": resnet3d, "s3dg": s3dg, "i3d"
 
 
 def head(s: State, name: str, x: Tensor) -> Tensor:
-    """One linear layer, or two with batch normalization and ReLU between them."""
+    """Apply one linear layer, or two with batch normalization and ReLU between them."""
     if f"{name}.weight" in s:
         return linear(s, name, x)
     return linear(s, f"{name}.3", F.relu(normed(s, f"{name}.1", linear(s, f"{name}.0", x))))
 
 
 def pretraining(s: State, system: str, clips: list[Tensor]) -> dict[str, Tensor]:
-    """What the two networks and all heads say of two clips."""
+    """Return what the two networks and all heads say of two clips."""
 
     def pooled(net: str, clip: Tensor) -> Tensor:
         mean = FEATURES[system](s, net, clip).mean((2, 3, 4))

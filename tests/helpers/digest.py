@@ -11,7 +11,7 @@ from dali_pipelines.tasks import Task, ctp, recognition
 
 
 def samples_digest(root: str, world_size: int) -> str:
-    """SHA-256 over all that is decided and read for two epochs of global batches of 4, in their global order."""
+    """Return the SHA-256 of all that is decided and read in two epochs of global batches of 4, in global order."""
     index, digest = Index.load(root), hashlib.sha256()
     for task in (Task("ctp", ctp.Config()), Task("recognition", recognition.Config())):
         ranks = [Order(len(index), 4 // world_size, rank, world_size, 5, True) for rank in range(world_size)]

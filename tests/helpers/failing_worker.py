@@ -37,8 +37,6 @@ OF_RANK_0: dict[str, tuple[Any, str]] = {
     "renamed": (checkpoint, "sync"),
     "delete": (Path, "unlink"),
 }
-
-
 OF_VALIDATION: dict[str, tuple[Any, str]] = {
     "predict": (validation, "predict"),
     "best.pt": (checkpoint, "write"),

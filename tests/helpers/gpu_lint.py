@@ -1,6 +1,6 @@
-"""Checks a graph for a GPU where there is none: it is built, and DALI's front end and registry look at it.
+"""Check a graph for a GPU where there is none: it is built, and DALI's front end and registry look at it.
 
-Kernels, dtypes and layouts are not looked at: those show when a graph runs.
+Kernels, dtypes and layouts are not looked at: faults of those show when a graph runs.
 """
 
 from collections.abc import Callable
@@ -15,13 +15,11 @@ REGISTERED = {  # from DALI's extension module, which has no types
     "mixed": set(backend.RegisteredMixedOps()),  # type: ignore[attr-defined]
 }
 
-REFUSED = {
-    (
-        "MultiPaste",
-        "gpu",
-    ): "it reads every input with the row pitch of the first one, and its kernel runs off its table "
-    "where the last block of a row has fewer than 32 values (MultiPasteGPU::SetupTyped and PasteKernel of DALI 2.4)"
-}
+MULTI_PASTE = (
+    "it reads every input with the row pitch of the first one, and its kernel runs off its table where the last block "
+    "of a row has fewer than 32 values (MultiPasteGPU::SetupTyped and PasteKernel of DALI 2.4)"
+)
+REFUSED = {("MultiPaste", "gpu"): MULTI_PASTE}
 """Schema and device -> why the operator, though it is there, must not be used."""
 
 

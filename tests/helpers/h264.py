@@ -13,14 +13,14 @@ class _Bits:
         return self.text[self.at - 1] == "1"
 
     def number(self) -> int:
-        """An unsigned Exp-Golomb code; signed ones are as long."""
+        """Read an unsigned Exp-Golomb code; signed ones are as long."""
         zeros = self.text.index("1", self.at) - self.at
         self.at += 2 * zeros + 1
         return int(self.text[self.at - zeros - 1 : self.at], 2) - 1
 
 
 def drop_usability(path: Path) -> Path:
-    """Takes the VUI (ITU-T H.264, E.1) out of the parameter set of an MP4 of x264, in place; sizes stay."""
+    """Take the VUI (ITU-T H.264, E.1) out of the parameter set of an MP4 of x264, in place; sizes stay."""
     data = bytearray(path.read_bytes())
     start = data.index(b"avcC") + 4 + 8
     size = int.from_bytes(data[start - 2 : start], "big")

@@ -153,7 +153,7 @@ class Net(nets.tasks.Pretext):
 
 
 def end_group() -> None:
-    """Ends the process group, which no network may refer to any more (`training.on_ranks`)."""
+    """End the process group, which no network may refer to any more (`training.on_ranks`)."""
     assert not [each for each in gc.get_objects() if type(each) is nn.parallel.DistributedDataParallel]
     destroy_process_group()
 

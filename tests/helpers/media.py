@@ -22,7 +22,7 @@ ENCODERS: dict[str, list[str]] = {
 
 
 def run_ffmpeg(*arguments: str | Path) -> bytes:
-    """Runs the binary and returns its standard output; raises when it fails."""
+    """Run the binary and return its standard output; AssertionError with its errors when it fails."""
     command = [FFMPEG, "-v", "error", "-y", *map(str, arguments)]
     done = subprocess.run(command, check=False, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
@@ -39,32 +39,20 @@ def make_video(
     gop: int | None = None,
     extra: Sequence[str] = (),
 ) -> Path:
-    """Writes a moving test picture of `size` (width, height); the suffix of `path` names the container.
+    """Write a moving test picture of `size` (width, height); the suffix of `path` names the container.
 
     `extra` goes to FFmpeg before the output: ["-bf", "2"], ["-pix_fmt", "yuv444p"] ...
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    source = f"testsrc2=size={size[0]}x{size[1]}:rate={fps}"
-    every = ["-g", str(gop)] if gop else []
+    source = ["-f", "lavfi", "-i", f"testsrc2=size={size[0]}x{size[1]}:rate={fps}", "-frames:v", str(frames)]
     pixels = ["-pix_fmt", "yuvj420p" if codec == "mjpeg" else "yuv420p"]
-    arguments = [
-        "-f",
-        "lavfi",
-        "-i",
-        source,
-        "-frames:v",
-        str(frames),
-        *pixels,
-        *ENCODERS[codec],
-        *every,
-        *extra,
-    ]
-    run_ffmpeg(*arguments, path)
+    every = ["-g", str(gop)] if gop else []
+    run_ffmpeg(*source, *pixels, *ENCODERS[codec], *every, *extra, path)
     return path
 
 
 def read_video(path: Path, *filters: str) -> np.ndarray:
-    """All frames of a video as the FFmpeg binary decodes them: uint8 (T,H,W,3) RGB, upright."""
+    """Return all frames of a video as the FFmpeg binary decodes them: uint8 (T,H,W,3) RGB, upright."""
     chain = ["-vf", ",".join(filters)] if filters else []
     output = ["-fps_mode", "passthrough", "-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24", "-"]
     ppm = run_ffmpeg("-i", path, *chain, *output)

@@ -14,12 +14,12 @@ State = Mapping[str, Tensor]
 
 
 def shapes_of(name: str) -> dict[str, list[int]]:
-    """Key -> shape of an original's checkpoint, in its order."""
+    """Return key -> shape of an original's checkpoint, in its order."""
     return json.loads((STATE_DICTS / f"{name}.json").read_text())
 
 
 def random_state(shapes: Mapping[str, Sequence[int]], seed: int = 0) -> dict[str, Tensor]:
-    """Random tensors of the sizes that trained ones have, with which signals keep their strength."""
+    """Return random tensors with values of a size that trained ones have: signals keep their strength."""
     rng, state = torch.Generator().manual_seed(seed), {}
     for key, shape in shapes.items():
         if key.endswith("num_batches_tracked"):
@@ -34,12 +34,12 @@ def random_state(shapes: Mapping[str, Sequence[int]], seed: int = 0) -> dict[str
 
 
 def state_like(name: str, seed: int = 0) -> dict[str, Tensor]:
-    """A random checkpoint with the keys and shapes of an original's."""
+    """Return a random checkpoint with the keys and shapes of an original's."""
     return random_state(shapes_of(name), seed)
 
 
 def normed(state: State, key: str, x: Tensor) -> Tensor:
-    """Batch normalization in eval mode."""
+    """Apply batch normalization in eval mode."""
     mean, var, weight, bias = (state[f"{key}.{name}"] for name in ("running_mean", "running_var", "weight", "bias"))
     return F.batch_norm(x, mean, var, weight, bias, eps=1e-5)
 

@@ -1,4 +1,4 @@
-"""Skips tests of loaders that cannot be loaded here."""
+"""Skip tests of loaders that cannot be loaded here."""
 
 import pytest
 

@@ -17,7 +17,7 @@ def names(index):
 
 
 def stored(out):
-    """Modification time of each stored video by name."""
+    """Return the modification time of each stored video by name."""
     return {str(p.relative_to(out / "videos")): p.stat().st_mtime_ns for p in (out / "videos").rglob("*.*")}
 
 

@@ -20,15 +20,16 @@ train: {{epochs: 4, global_batch: 4, checkpoint_every: 4, log_every: 1, loggers:
 
 
 def write_recipe(folder: Path, root: Path, *, name: str = "run") -> Path:
-    """A CtP recipe for the dataset at `root` that trains in folder/name."""
+    """Write a CtP recipe for the dataset at `root` that trains in folder/name."""
     path = folder / f"{name}.yaml"
     path.write_text(RECIPE.format(work_dir=folder / name, root=root))
     return path
 
 
 def torchrun(*args: object) -> list[str]:
-    """The command line that starts a script as two ranks. In interpreters of their own they cost 12 s of CPU time.
+    """Return the command line that starts a script as two ranks.
 
-    Where torchrun itself is not the question, call `tests.helpers.ranks.two_ranks`.
+    In interpreters of their own they cost 12 s of CPU time: where torchrun itself is not the question, call
+    `tests.helpers.ranks.two_ranks`.
     """
     return [sys.executable, *TORCHRUN, *map(str, args)]

@@ -10,7 +10,7 @@ from dali_pipelines.store.index import Index
 
 
 def make_store(root: Path, *, codec: str = "vp9", videos: int = 12, gop: int = 8, frames: int = 40) -> Index:
-    """Videos of `frames` and more frames in two sizes and two classes: coarse noise that slides to the right."""
+    """Store videos of `frames` and more frames in two sizes and two classes: coarse noise that slides to the right."""
     records, labels = {}, {}
     for number in range(videos):
         rng = np.random.default_rng(number)
@@ -18,10 +18,8 @@ def make_store(root: Path, *, codec: str = "vp9", videos: int = 12, gop: int = 8
         noise = rng.integers(0, 255, (height // 8, width // 8, 3), dtype=np.uint8)
         picture = np.kron(noise, np.ones((8, 8, 1), np.uint8))
         name = f"class{number % 2}/video{number:02d}"
-        path = video_path(root, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
         shown = (np.roll(picture, 2 * t, axis=1) for t in range(frames + number))
-        records[name] = write_frames(path, shown, fps=25, settings=Encoding(codec=codec, gop=gop))
+        records[name] = write_frames(video_path(root, name), shown, fps=25, settings=Encoding(codec=codec, gop=gop))
         labels[name] = number % 2
     index = Index.build(root, records, labels=labels, class_names=("class0", "class1"))
     index.save()

@@ -38,7 +38,7 @@ def positions(tokens: list[int], width: int) -> np.ndarray:
 
 
 def embed(state: State, clip: Tensor, tokens: list[int]) -> np.ndarray:
-    """Tokens of a clip of 32 x 32 pixels, in cubes of 2 x 8 x 8."""
+    """Embed tokens of a clip of 32 x 32 pixels, in cubes of 2 x 8 x 8."""
     embedded = []
     for token in tokens:
         t, cell = divmod(token, 16)

@@ -10,7 +10,7 @@ from trainers.engine import checkpoint
 
 
 def make_users_folder(folder: Path, store: Index) -> Path:
-    """A prepared dataset in data/mine, a run of `ctp` in runs/mine, and two plain videos of two classes in videos."""
+    """Make a dataset in data/mine, a run of `ctp` in runs/mine, and two plain videos of two classes in videos."""
     shutil.copytree(store.root, folder / "data" / "mine")
     for name, frames in {"one/a": 40, "two/b": 24}.items():
         make_video(folder / "videos" / f"{name}.mp4", frames=frames)

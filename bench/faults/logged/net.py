@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.functional import adaptive_avg_pool3d
 
-from bench.faults.workers import digest
+from bench.faults.logged.runs import samples_of
 from nets.tasks import Pretext, Schema
 
 METRIC = "loss"
@@ -41,13 +41,11 @@ class Net(Pretext):
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         joined = distributed.is_initialized()
         rank, world = (distributed.get_rank(), distributed.get_world_size()) if joined else (0, 1)
-        rows = batch["index"]
-        samples = [f"{row}:{digest({name: of[i] for name, of in batch.items()}).hex()}" for i, row in enumerate(rows)]
         file = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        os.write(file, " ".join([f"{self.steps} {rank} {world}", *samples, "\n"]).encode())
+        os.write(file, " ".join([f"{self.steps} {rank} {world}", *samples_of(batch), "\n"]).encode())
         os.close(file)
         predicted = self.head(adaptive_avg_pool3d(batch["clips"], POOLED)).squeeze(1)
-        return {"loss": (predicted - torch.cos(rows.float())).square().mean()}
+        return {"loss": (predicted - torch.cos(batch["index"].float())).square().mean()}
 
 
 def build(backbone: str, schema: Schema, cfg: Config) -> Net:

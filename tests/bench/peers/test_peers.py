@@ -212,7 +212,7 @@ def changed(change):
 
 
 def without(*steps):
-    """torch's library, but that some steps leave the frames as they are."""
+    """Return torch's library with some steps that leave the frames as they are."""
     return type("Without", (Torch,), {step: lambda _, frames, *given: frames for step in steps})
 
 

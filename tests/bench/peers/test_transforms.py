@@ -47,7 +47,7 @@ def samples(request, h264_store):
 
 
 def cut_frames(index, task, epoch, row):
-    """uint8 (T, size, size, 3) of each view, in the colors of the video."""
+    """Return uint8 (T, size, size, 3) of each view, in the colors of the video."""
     plan = task.plan(index.info(row), generator(0, Stream.SAMPLE, epoch, row))
     frames = task.program.host(read_clip(index, row, plan["frames"]), plan, steps=1)
     return [frames[view.places].copy() for view in task.program.views]
