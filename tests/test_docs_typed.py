@@ -112,7 +112,7 @@ def test_every_key_that_is_named_is_one_of_a_recipe(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_ranks_are_told_where_to_meet(page):
-    """H09: otherwise torchrun takes port 29500, which another run may have."""
+    """Otherwise torchrun takes port 29500, which another run may have."""
     for command in re.findall(r"torchrun [^`\n]*--nproc[^`\n]*", text(page)):
         assert "--standalone" in command or "--rdzv-endpoint" in command
 

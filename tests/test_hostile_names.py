@@ -60,7 +60,6 @@ def run(command, store, folder):
 
 @pytest.mark.parametrize("command", ["inspect", "preview", "lists", "doctor", "loader"])
 def test_nothing_that_a_command_prints_or_writes_acts(store, tmp_path, capfd, caplog, command):
-    """S04."""
     page = ""
     try:
         page = run(command, store, tmp_path)

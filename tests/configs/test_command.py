@@ -25,7 +25,6 @@ def run(monkeypatch: pytest.MonkeyPatch, *argv: str) -> int | str | None:
 
 
 def test_it_is_installed_under_its_name():
-    """U09."""
     (script,) = entry_points(group="console_scripts", name="clipfeed")
     assert script.load() is command.main
 
@@ -97,7 +96,7 @@ def test_what_runs_no_network_imports_no_torch(tmp_path, argv):
     ("name", "clashes"), [("nets/__init__.py", True), ("configs.py", True), ("nets/notes.txt", False)]
 )
 def test_a_package_of_the_users_that_hides_one_of_ours_is_named(tmp_path, name, clashes):
-    """U09. A folder without __init__.py hides nothing."""
+    """A folder without __init__.py hides nothing."""
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).touch()
     done = python(tmp_path, "-m", "clipfeed", "--version")

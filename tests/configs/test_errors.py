@@ -9,7 +9,7 @@ from configs.errors import run_command
 
 @pytest.mark.parametrize("text", ["raise KeyboardInterrupt", "def main(argv):\n    raise KeyboardInterrupt"])
 def test_ctrl_c_is_one_word_and_status_130_while_a_command_loads_and_while_it_runs(tmp_path, monkeypatch, capsys, text):
-    """U05: before the run began it was a traceback."""
+    """Before the run began it was a traceback."""
     (tmp_path / "loads_slowly.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "loads_slowly", raising=False)

@@ -73,7 +73,7 @@ def test_overrides_take_the_same_path_and_later_ones_win():
 
 
 def test_an_override_of_a_section_keeps_the_keys_that_it_does_not_name():
-    """G25: --set 'data={root: x}' dropped data.list, and all videos were taken."""
+    """`--set 'data={root: x}'` dropped data.list, and all videos were taken."""
     more = "plan: {size: 64, reference: {truncate: true}}"
     config = read(more, "data.list=a.txt", "data={root: other}", "plan={reference: {}, pair: [0.5, b]}")
     assert config.data == Data(root="other", list="a.txt")
@@ -82,7 +82,6 @@ def test_an_override_of_a_section_keeps_the_keys_that_it_does_not_name():
 
 @pytest.mark.parametrize("name", ["configs/ctp/demo.yaml", "ctp/demo.yaml", "ctp/demo"])
 def test_a_recipe_of_ours_is_found_by_name_from_any_folder(tmp_path, monkeypatch, name):
-    """G28."""
     monkeypatch.chdir(tmp_path)
     assert load(name) == load(Path(schema.__file__).parent / "ctp" / "demo.yaml")
     mine = tmp_path / "configs" / "ctp" / "demo.yaml"

@@ -22,7 +22,7 @@ from tests.helpers.recipes import BASE, message
         ("schedul: {kind: step}", "schedul", "schedule?"),
         ("zzqqxx: 1", "zzqqxx", "no such key"),
         ("7: 1", "7", "no such key"),
-        # U12: what other programs call it, and keys of other sections
+        # what other programs call it, and keys of other sections
         ("optim: {learning_rate: 1}", "optim.learning_rate", "optim.lr?"),
         ("optim: {epochs: 1}", "optim.epochs", "train.epochs?"),
         ("batch_size: 32", "batch_size", "train.global_batch?"),
@@ -59,7 +59,7 @@ def test_unknown_key_names_file_key_and_the_nearest_right_one(more, key, hint):
         ("plan: {reference: {truncate: 1}}", "plan.reference.truncate: expected true or false, got 1"),
         ("plan: {reference: {truncate: yes}}", "plan.reference.truncate: expected true or false, got 'yes'"),
         ("net: {hidden: wide}", "net.hidden: expected a whole number or null, got 'wide'"),
-        # G29: null, and what Python calls it
+        # null, and what Python calls it
         ("optim: {clip_norm: fast}", "x.yaml: optim.clip_norm: expected a number or null, got 'fast'"),
         ("optim: {clip_norm: None}", "expected a number or null, got 'None'; YAML's word for none is null"),
     ],
@@ -124,7 +124,6 @@ def test_syntax_errors_and_double_keys_name_file_and_line(tmp_path):
 
 
 def test_names_that_others_use_stand_for_keys_that_exist_and_for_one_each():
-    """U12."""
     keys = set(nearest.ALIASES) - {"plan.num_frames", "plan.size", "plan.stride"}  # of tasks
     known = _dotted(get_type_hints(schema.Recognition))
     assert keys <= set(known)
@@ -142,7 +141,7 @@ def test_names_that_others_use_stand_for_keys_that_exist_and_for_one_each():
         ("optim.lr", "--set optim.lr: expected key=value"),
         ("task.x=1", "--set task.x=1: 'task' is not a section"),
         ("optim.lr=[", "--set optim.lr=[, line 1:"),
-        ("train.warmup=5", "--set train.warmup: no such key; did you mean schedule.warmup_iters?"),  # G30
+        ("train.warmup=5", "--set train.warmup: no such key; did you mean schedule.warmup_iters?"),
         ("train.clip_nrm=5", "--set train.clip_nrm: no such key; did you mean optim.clip_norm?"),
         ("net={hiden: 3}", "--set net.hiden: no such key; did you mean net.hidden?"),
     ],
@@ -156,7 +155,7 @@ def test_an_override_does_not_take_the_blame_for_the_file():
 
 
 def test_a_split_that_a_list_does_not_heed_is_refused():
-    """G20: it was ignored, and the test said "is tested on split 2"."""
+    """It was ignored, and the test said "is tested on split 2"."""
     data = LabeledData(root="d", list="train{split}.txt", test_list="test.txt", split=2)
     assert data.list_of("train") == "d/train2.txt"
     with pytest.raises(UserError, match=r"data.split = 2 changes nothing in data.test_list = 'test.txt': put {split} "):

@@ -19,12 +19,10 @@ def test_letters_of_any_script_stay(text):
 
 
 def test_what_acts_on_a_terminal_is_escaped():
-    """S04."""
     assert shown(WILD) == TAME
 
 
 def test_lists_of_names_are_escaped():
-    """S04."""
     assert first_names([WILD, "b"]) == f"{TAME}, b"
     assert summary("quarantined", {WILD: "r"}, Path("q.csv")) == [
         f"1 videos are quarantined (reasons in q.csv): {TAME}"

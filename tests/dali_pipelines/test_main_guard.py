@@ -22,7 +22,7 @@ def run(*arguments, text=None):
 
 
 def test_u08_a_script_without_a_main_guard_is_told_so_in_one_line(tmp_path):
-    """U08: its workers run it again, and say nothing."""
+    """Its workers run it again, and say nothing."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     done = run(script)
@@ -35,7 +35,7 @@ def test_u08_a_script_without_a_main_guard_is_told_so_in_one_line(tmp_path):
 
 
 def test_u08_a_script_from_standard_input_is_told_so_in_one_line():
-    """U08: workers cannot read it."""
+    """Workers cannot read it."""
     done = run("-", text=SCRIPT)
     wanted = f"error: worker processes cannot read the script <stdin>: save it as a file, and {WAY_OUT}\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", wanted)

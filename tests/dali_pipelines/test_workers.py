@@ -287,7 +287,7 @@ def hears_ctrl_c(_):
 
 
 def test_a_worker_never_hears_ctrl_c_not_even_while_it_starts(spawned):
-    """U05: it printed a traceback. What is blocked at its first instruction is blocked when it has started."""
+    """It printed a traceback. What is blocked at its first instruction is blocked when it has started."""
     with Pool[Any, Any](hears_ctrl_c, workers=1, ahead=1) as pool:
         assert list(pool.run([0])) == [(0, False)]
     assert hears_ctrl_c(0)

@@ -13,7 +13,6 @@ from trainers.engine.distributed import start
 
 
 def test_a_port_that_is_taken_is_one_line_with_the_way_out(monkeypatch):
-    """H09."""
     with socket.socket() as taken:
         taken.bind(("", 0))
         taken.listen()
@@ -28,7 +27,6 @@ def test_a_port_that_is_taken_is_one_line_with_the_way_out(monkeypatch):
 
 
 def test_an_environment_without_a_meeting_place_is_one_line_too(monkeypatch):
-    """H09."""
     monkeypatch.setenv("WORLD_SIZE", "2")
     for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)

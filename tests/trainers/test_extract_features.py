@@ -210,7 +210,7 @@ def test_two_ranks_write_the_file_of_one(folder, broken, tmp_path):
 
 
 def test_f23_a_video_of_a_phone_has_the_features_of_what_players_show(folder, tmp_path):
-    """F23: it has a tag by which it is turned, which decoders alone do not heed."""
+    """It has a tag by which it is turned, which decoders alone do not heed."""
     videos = tmp_path / "videos"
     lying = make_video(videos / "lying.mp4", frames=20, size=(96, 64))
     run_ffmpeg("-display_rotation", "90", "-i", lying, "-c", "copy", videos / "phone.mp4")

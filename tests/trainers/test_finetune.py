@@ -303,7 +303,7 @@ def test_validation_every_third_epoch_and_at_the_end(root, tmp_path):
 def test_a_resume_in_another_work_dir_brings_the_best_checkpoint_along_or_looks_for_it_anew(
     whole, root, pretrained, tmp_path, capsys
 ):
-    """G03: best_top1 was kept, best.pt was not, and the test measured the newest checkpoint without a word."""
+    """Best_top1 was kept, best.pt was not, and the test measured the newest checkpoint without a word."""
     folder = whole / "run" / "checkpoints"
     best = read(folder / "best.pt")
     later = ("--pretrained", pretrained, "--set", "train.epochs=5", "--resume")

@@ -68,7 +68,7 @@ def test_weights_that_are_missing_or_damaged_are_named(root, pretrained, tmp_pat
 
 
 def test_weights_with_nan_are_named_and_not_trained_on(root, pretrained, tmp_path):
-    """G14: it was "lower optim.lr or look at these videos", after the first step."""
+    """It was "lower optim.lr or look at these videos", after the first step."""
     content = checkpoint.read(pretrained / "checkpoints" / "step_00000001.pt")
     content["model"]["backbone.stem.0.weight"][0] = torch.nan
     checkpoint.write(tmp_path / "broken.pt", content)
@@ -78,7 +78,7 @@ def test_weights_with_nan_are_named_and_not_trained_on(root, pretrained, tmp_pat
 
 def test_mode_and_weights_must_fit_each_other(root, pretrained, tmp_path):
     assert "--mode full needs --pretrained CKPT" in refused(tmp_path, root)
-    line = refused(tmp_path, root, "--mode", "linear")  # G09
+    line = refused(tmp_path, root, "--mode", "linear")
     assert "--mode linear needs --pretrained CKPT, or none for a frozen backbone of random weights" in line
     line = refused(tmp_path, root, "--mode", "scratch", "--pretrained", pretrained)
     assert "--mode scratch starts from random weights" in line
@@ -96,7 +96,7 @@ def test_a_run_that_began_in_another_mode_or_from_other_weights_is_refused(root,
     message = (
         r"the run began with .*/step_00000001.pt \(SHA-256 \w{12}\.\.\.\), and --pretrained now means .*/other.pt \(SHA"
     )
-    with pytest.raises(UserError, match=message):  # G23
+    with pytest.raises(UserError, match=message):
         train(tmp_path, root, "--mode", "linear", "--pretrained", other)
     moved = shutil.copy(pretrained / "checkpoints" / "step_00000001.pt", tmp_path / "moved.pt")
     train(tmp_path, root, "--mode", "linear", "--pretrained", moved, "--max-steps", 2)

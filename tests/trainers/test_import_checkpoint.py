@@ -128,7 +128,7 @@ def test_a_video_network_of_torchvision_that_is_not_here_is_refused():
 
 
 def test_a_network_without_its_classifier_comes_in_as_a_backbone(r3d18, done, tmp_path, capsys, recwarn):
-    """G27, and G16: from a file of safetensors."""
+    """From a file of safetensors."""
     theirs, ours = tmp_path / "backbone.safetensors", tmp_path / "ours.pt"
     save_file({key: value for key, value in r3d18.state_dict().items() if not key.startswith("fc.")}, theirs)
     import_checkpoint.main([str(theirs), "--from", "torchvision", "--out", str(ours)])
@@ -158,7 +158,7 @@ def test_state_dicts_are_found_in_files_of_all_kinds(tmp_path, wrap, old):
 
 @pytest.mark.parametrize("before", ["", "module.", "_orig_mod.", "module._orig_mod.", "model.", "net._orig_mod."])
 def test_what_training_code_puts_before_all_keys_goes(tmp_path, before):
-    """G15; `model.` and `net.` are what modules of Lightning hold."""
+    """`model.` and `net.` are what modules of Lightning hold."""
     state = {f"{before}layer.weight": torch.rand(3), f"{before}model.bias": torch.rand(2)}
     for wrapped in (state, {"pytorch-lightning_version": "2.5", "state_dict": state}, {"model_state_dict": state}):
         torch.save(wrapped, tmp_path / "x.ckpt")
@@ -168,7 +168,6 @@ def test_what_training_code_puts_before_all_keys_goes(tmp_path, before):
 
 
 def test_a_file_of_safetensors_is_read_and_a_damaged_one_refused(tmp_path):
-    """G16."""
     path = tmp_path / "x.safetensors"
     save_file({"module.a": torch.rand(1000)}, path)
     (found,) = read_original(path).items()
@@ -238,7 +237,7 @@ def test_what_people_get_wrong_leaves_no_file_behind(tmp_path, done, refused, ca
     )
     assert "is a checkpoint of this project: it can be used as it is" in fails(done[2])
     torch.save(torch.load(done[1]) | {"layer1.0.conv1.1.bias": torch.full((64,), torch.nan)}, tmp_path / "nan.pth")
-    line = fails(tmp_path / "nan.pth")  # G14, G17
+    line = fails(tmp_path / "nan.pth")
     assert "nan.pth: the state dict holds nan or infinity in 1 of 122 tensors (layer1.0.conv1.1.bias): " in line
     (tmp_path / "names.txt").write_text("a\nb\n")
     line = fails(done[1], "--classes", tmp_path / "names.txt")

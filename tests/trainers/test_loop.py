@@ -91,7 +91,6 @@ def test_a_run_leaves_checkpoints_config_and_a_line_for_every_step(whole):
 
 
 def test_lines_have_the_time_and_say_when_the_run_will_end(tmp_path, capsys, monkeypatch):
-    """U07."""
     monkeypatch.setattr(progress, "LINE_SECONDS", 0)
     run(tmp_path, "--max-steps", "3")
     times = [line["time"] for line in lines(tmp_path)]

@@ -106,7 +106,6 @@ def test_a_signal_from_outside_ends_with_the_status_of_a_shell_but_not_under_tor
 
 
 def test_ctrl_c_on_one_rank_ends_both_saved(tmp_path):
-    """U05."""
     status, output = run_both(tmp_path, "--set", "plan.int_step=2")
     assert status == [128 + signal.SIGINT] * 2
     assert "stopped by Ctrl-C after step 3 of 15; the same command goes on from" in output
@@ -137,7 +136,6 @@ def interrupt(*numbers: signal.Signals) -> None:
 
 
 def test_a_second_ctrl_c_ends_the_process_at_once_also_as_torchrun_hands_it_on():
-    """U05."""
     assert join([start(interrupt, signal.SIGINT)]) == [0]
     assert join([start(interrupt, signal.SIGINT, signal.SIGINT)]) == [-signal.SIGINT]
     assert join([start(interrupt, signal.SIGINT, signal.SIGTERM)]) == [-signal.SIGTERM]

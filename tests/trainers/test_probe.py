@@ -37,7 +37,7 @@ def test_noise_is_classified_at_chance():
 
 @pytest.mark.parametrize("labels", [[2], [1, 1], [1, 1, 1, 1, 1, 1, 1], [0, 2, 0]])
 def test_few_samples_and_few_classes_make_a_classifier_too(labels):
-    """G06: of one class, all are taken for that one."""
+    """Of one class, all are taken for that one."""
     x = torch.randn(len(labels), 10, generator=torch.Generator().manual_seed(0))
     classify = fit(x, torch.tensor(labels), classes=4)
     others = classify(torch.randn(50, 10, generator=torch.Generator().manual_seed(1)))
@@ -59,13 +59,12 @@ def made_up(labels: list[int], *, seed: int = 0) -> Features:
     ],
 )
 def test_chance_counts_the_classes_that_occur(train, test, chance):
-    """G05: of a dataset of eight classes."""
+    """Of a dataset of eight classes."""
     measured = probe(made_up(train), made_up(test, seed=1), classes=8, device=torch.device("cpu"))
     assert measured["chance"] == pytest.approx(chance)
 
 
 def test_a_probe_on_videos_that_cannot_be_read_says_so():
-    """G06."""
     lost = Features(["a", "b"], np.zeros(2, np.int64), np.full((2, 5), np.nan, np.float32), {"a": "gone", "b": "cut"})
     with pytest.raises(UserError, match="none of 2 training videos can be read, the first a: gone"):
         probe(lost, made_up([0]), classes=1, device=torch.device("cpu"))

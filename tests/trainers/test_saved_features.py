@@ -181,7 +181,6 @@ def test_a_network_whose_features_overflow_is_an_error_and_its_features_are_not_
 
 
 def test_classes_without_a_training_video_are_noted(vp9_store, tmp_path, capsys):
-    """G05."""
     config = loaded(recipe(tmp_path, vp9_store.root, TRAIN[::2], TEST))
     features_of_both(random_weights(tmp_path, config), config, ALONE)
     note = "1 of 2 classes have no training video (class1); the test has 2 videos of them"
@@ -209,5 +208,5 @@ def test_clips_unlike_those_of_the_pretraining_are_noted(start: Start, capsys):
     features_of_both(replace(weights, clip=clip), config, ALONE)
     printed = capsys.readouterr().out
     assert "note: plan.num_frames is 4; the network was pretrained with 16\n" in printed
-    assert "note: plan.stride is 2; the network was pretrained with 4 and 8\n" in printed  # G21
+    assert "note: plan.stride is 2; the network was pretrained with 4 and 8\n" in printed
     assert not clip_differences(config, {"num_frames": 4, "strides": [1, 2], "normalization": "imagenet"})

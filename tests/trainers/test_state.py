@@ -38,7 +38,6 @@ def with_nan(state):
 
 @pytest.mark.parametrize("prefix", PREFIXES)
 def test_prefixes_of_wrappers_are_dropped_by_imports_and_by_load_weights(ours, tmp_path, prefix):
-    """G15."""
     model = read(ours).model
     wrapped = changed(ours, tmp_path, lambda state: {f"{prefix}{key}": value for key, value in state.items()})
     assert list(read(wrapped).model) == list(model)
@@ -48,7 +47,7 @@ def test_prefixes_of_wrappers_are_dropped_by_imports_and_by_load_weights(ours, t
 
 
 def test_the_prefix_of_a_compiled_part_is_dropped_and_a_module_of_that_name_stays():
-    """G15: of `net.backbone = torch.compile(net.backbone)`."""
+    """Of `net.backbone = torch.compile(net.backbone)`."""
     keys = ("backbone._orig_mod.conv.weight", "module.a._orig_mod.b._orig_mod.c", "blocks.module.weight")
     assert list(plain(dict.fromkeys(keys, torch.ones(1)), "x.pt")) == [
         "backbone.conv.weight",
@@ -58,14 +57,12 @@ def test_the_prefix_of_a_compiled_part_is_dropped_and_a_module_of_that_name_stay
 
 
 def test_a_tensor_with_and_without_a_prefix_is_refused():
-    """G15."""
     with pytest.raises(UserError, match=r"x.pt has 1 tensors twice, with module. or _orig_mod. and without"):
         plain({"module.a": torch.ones(1), "a": torch.ones(1), "b": torch.ones(1)}, "x.pt")
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 def test_a_tensor_that_is_not_finite_is_named(value):
-    """G02."""
     state = {"a": torch.ones(3), "count": torch.tensor(3), "b": torch.tensor([1, value]), "half": torch.ones(2).half()}
     require_finite({key: state[key] for key in ("a", "count", "half")}, "x.pt")
     with pytest.raises(UserError, match=r"x.pt holds nan or infinity in 1 of 4 tensors \(b\): .* earlier checkpoint"):
@@ -73,7 +70,7 @@ def test_a_tensor_that_is_not_finite_is_named(value):
 
 
 def test_weights_with_nan_are_refused_wherever_they_are_read(ours, tmp_path):
-    """G02, G14, G17: `read` is behind extract_features, finetune, test, probe, export and clipfeed.load_weights."""
+    """`read` is behind extract_features, finetune, test, probe, export and clipfeed.load_weights."""
     broken = changed(ours, tmp_path, with_nan)
     with pytest.raises(
         UserError, match=rf"{broken} holds nan or infinity in 1 of \d+ tensors \(backbone.stem.0.weight\)"
@@ -88,6 +85,6 @@ def test_weights_with_nan_are_refused_wherever_they_are_read(ours, tmp_path):
 
 
 def test_features_of_a_network_with_nan_are_refused_before_a_video_is_looked_for(ours, tmp_path):
-    """G02: it was "64 features of 48 videos, 0 unreadable", all of them nan."""
+    """It was "64 features of 48 videos, 0 unreadable", all of them nan."""
     with pytest.raises(UserError, match=r"holds nan or infinity in 1 of"):
         extract_features(changed(ours, tmp_path, with_nan), tmp_path / "gone")

@@ -183,7 +183,7 @@ def test_classes_of_one_name_are_the_same_in_whatever_order_the_dataset_has_them
 def test_clips_crops_and_the_split_can_be_chosen_and_a_doubtful_split_is_noted(trained, tmp_path, capsys):
     args = ["--checkpoint", trained / "run", "--out", tmp_path, "--clips", "windows", "--crops", "five"]
     with pytest.raises(UserError, match=r"data.split = 2 changes nothing in data.test_list = 'test.txt': put {split} "):
-        video_test(*args, "--set", "data.split=2")  # G20
+        video_test(*args, "--set", "data.split=2")
     shutil.copy(trained / "data" / "test.txt", trained / "data" / "test2.txt")
     video_test(*args, "--set", "data.split=2", "--set", "data.test_list=test{split}.txt", "--set", "plan.num_frames=8")
     frames = open_dataset(trained / "data", trained / "data" / "test.txt").index.num_frames.tolist()
@@ -195,11 +195,11 @@ def test_clips_crops_and_the_split_can_be_chosen_and_a_doubtful_split_is_noted(t
     assert "plan.num_frames is 8; the network was pretrained with 4" in printed
     notes = result(tmp_path)["notes"]
     assert len(notes) == 3
-    assert notes[-1].startswith("11 of 11 test videos are training videos too, such as class0/video02: ")  # G08
+    assert notes[-1].startswith("11 of 11 test videos are training videos too, such as class0/video02: ")
 
 
 def test_a_list_of_some_classes_to_train_on_is_noted_and_other_videos_are_not(trained, tmp_path, capsys):
-    """G05, G08: by the training list of the checkpoint's recipe."""
+    """By the training list of the checkpoint's recipe."""
     names = (trained / "data" / "test.txt").read_text().splitlines()
     (trained / "data" / "some.txt").write_text("class0/video00\n")
     recipe = tmp_path / "recipe.yaml"
@@ -217,7 +217,6 @@ def test_a_list_of_some_classes_to_train_on_is_noted_and_other_videos_are_not(tr
 
 
 def test_the_best_of_another_run_is_never_tested(trained, tmp_path):
-    """G01."""
     shutil.copytree(trained / "run", tmp_path / "run")
     best = tmp_path / "run" / "checkpoints" / "best.pt"
     for run in ("0123456789ab", ""):  # another one, and one from before runs had ids

@@ -33,7 +33,6 @@ def begun(tmp_path_factory):
 
 
 def test_a_second_run_at_once_is_refused_and_a_lock_that_was_left_holds_nobody(tmp_path):
-    """G18."""
     work_dir = tmp_path / "run"
     work_dir.mkdir()
     with (
@@ -50,7 +49,7 @@ def test_a_second_run_at_once_is_refused_and_a_lock_that_was_left_holds_nobody(t
 
 
 def test_a_new_run_moves_aside_what_another_has_left(whole, tmp_path, capsys):
-    """G01: the checkpoints to resume from were moved away, as a message advises; all else was still there."""
+    """The checkpoints to resume from were moved away, as a message advises; all else was still there."""
     run(tmp_path, "--max-steps", "2")
     work_dir = tmp_path / "run"
     first, lines = run_in(work_dir), (work_dir / "metrics.jsonl").read_text()
@@ -108,7 +107,6 @@ def test_a_kill_while_files_are_moved_aside_leaves_none_to_be_written_over(tmp_p
 
 
 def test_a_resume_says_where_and_each_option_that_changed(whole, begun, tmp_path, capsys):
-    """U06, G07."""
     run(tmp_path, "--resume", str(begun), "--max-steps", "5")
     output = capsys.readouterr().out
     assert f"resumed at step 4 of 15 from {begun}" in output
@@ -123,7 +121,6 @@ def test_a_resume_says_where_and_each_option_that_changed(whole, begun, tmp_path
 
 
 def test_a_finished_run_says_that_changes_do_nothing_and_goes_on_with_more_epochs(tmp_path, capsys):
-    """G07."""
     one = ("--set", "train.epochs=1")
     run(tmp_path, *one)
     capsys.readouterr()
@@ -144,7 +141,6 @@ def test_a_finished_run_says_that_changes_do_nothing_and_goes_on_with_more_epoch
     ("more", "what"), [({}, "holds a network alone, as best.pt does"), ({"imported": {}}, "was imported")]
 )
 def test_what_no_training_can_go_on_from_is_refused_with_the_way_out(begun, tmp_path, more, what):
-    """G04, G22."""
     content = checkpoint.read(begun)
     path = tmp_path / "best.pt"
     checkpoint.write(path, {key: content[key] for key in ("run", "identity", "config", "model", "step")} | more)
@@ -157,7 +153,6 @@ def test_what_no_training_can_go_on_from_is_refused_with_the_way_out(begun, tmp_
 
 
 def test_a_checkpoint_of_another_run_is_not_mixed_with_those_of_this_one(begun, tmp_path):
-    """G01, G03."""
     run(tmp_path, "--max-steps", "1")
     with pytest.raises(UserError, match=f"--resume {begun} is of another run than the checkpoints in "):
         run(tmp_path, "--resume", str(begun))
@@ -165,7 +160,6 @@ def test_a_checkpoint_of_another_run_is_not_mixed_with_those_of_this_one(begun, 
 
 
 def test_a_checkpoint_with_nan_is_not_resumed(begun, tmp_path):
-    """G02."""
     content = checkpoint.read(begun)
     content["model"]["head.2.bias"].fill_(torch.nan)
     checkpoint.write(tmp_path / "step_00000004.pt", content)
@@ -174,7 +168,7 @@ def test_a_checkpoint_with_nan_is_not_resumed(begun, tmp_path):
 
 
 def test_fewer_videos_than_a_global_batch_of_all_micro_steps_are_an_error_in_words(tmp_path):
-    """G10: 42 videos are 7 batches of 6, and a step wants 8 of these."""
+    """42 videos are 7 batches of 6, and a step wants 8 of these."""
     message = "nowhere has 42 videos, fewer than one global batch of 48: lower train.global_batch or add videos"
     with pytest.raises(UserError, match=message):
         run(tmp_path, "--set", "train.global_batch=48", "--set", "train.accumulate=8")
@@ -187,7 +181,7 @@ def test_fewer_videos_than_a_global_batch_of_all_micro_steps_are_an_error_in_wor
         (("train.loggers=[tensorbord]",), "train.loggers: no 'tensorbord'; did you mean tensorboard?"),
         (("backbone=r3d_18",), "backbone: no 'r3d_18'; did you mean r3d18?"),
         (
-            ("schedule.kind=warmup_cosine", "optim.lr=1e-6"),  # G11: ran at 1e-5
+            ("schedule.kind=warmup_cosine", "optim.lr=1e-6"),  # ran at 1e-5
             "optim.lr = 1e-06 is below schedule.min_lr = 1e-05, the rate that warmup_cosine begins and ends with: ",
         ),
     ],
@@ -200,7 +194,6 @@ def test_names_and_rates_are_checked_before_the_dataset_is_looked_for(tmp_path, 
 
 
 def test_ctrl_c_saves_after_the_step_and_the_same_command_goes_on(whole, tmp_path, capfd):
-    """U05, G19."""
     before = signal.getsignal(signal.SIGINT)
     run(tmp_path, "--set", "plan.int_step=9")
     output, errors = capfd.readouterr()

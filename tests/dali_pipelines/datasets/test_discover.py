@@ -48,7 +48,6 @@ def test_a_file_is_taken_whatever_its_suffix_and_a_loop_of_links_ends(tmp_path):
 
 
 def test_files_that_are_given_keep_the_folders_below_the_one_that_they_share(tmp_path):
-    """F20."""
     touch(*(tmp_path / "gifs" / folder / f"{i}.gif" for folder in ("jump", "run") for i in (1, 2)))
     names, _ = found_in(*sorted(tmp_path.glob("gifs/*/*.gif")))
     assert names == ["jump/1", "jump/2", "run/1", "run/2"]
@@ -57,7 +56,6 @@ def test_files_that_are_given_keep_the_folders_below_the_one_that_they_share(tmp
 
 
 def test_files_that_differ_in_their_suffix_alone_keep_it_in_their_names(tmp_path):
-    """F38."""
     touch(*(tmp_path / "v" / name for name in ("a.mp4", "a.webm", "b.mkv", "b.mp4", "c.mp4")))
     names, notes = found_in(tmp_path / "v")
     assert names == ["a.mp4", "a.webm", "b.mkv", "b.mp4", "c"]
@@ -83,7 +81,6 @@ def test_archives_are_named_by_their_path_and_what_they_hold_by_its_own(tmp_path
 
 
 def test_files_of_other_suffixes_are_counted_by_them(tmp_path):
-    """F19."""
     touch(*(tmp_path / "v" / name for name in ("a.mp4", "x.txt", "y.TXT", "z.wav", "n_frames", ".hidden", "._a.mp4")))
     assert found_in(tmp_path / "v") == (
         ["a"],
@@ -92,7 +89,6 @@ def test_files_of_other_suffixes_are_counted_by_them(tmp_path):
 
 
 def test_hidden_folders_those_of_other_programs_and_unfinished_downloads_are_passed_over(tmp_path):
-    """F36."""
     touch(*(tmp_path / "v" / folder / "a.mp4" for folder in (".Trash-1000", ".ipynb_checkpoints", "@eaDir", "run")))
     touch(*(tmp_path / "v" / "run" / name for name in ("x.temp.mp4", "x.f137.mp4", "x.f251-drc.webm", "y.f.mp4")))
     names, notes = found_in(tmp_path / "v")
@@ -107,7 +103,6 @@ def test_hidden_folders_those_of_other_programs_and_unfinished_downloads_are_pas
 
 
 def test_of_a_folder_and_a_link_to_it_the_name_of_the_folder_stands_and_the_link_is_said(tmp_path):
-    """F31."""
     touch(tmp_path / "v" / "HandstandPushups" / "a.avi")
     (tmp_path / "v" / "HandStandPushups").symlink_to("HandstandPushups")
     names, (note,) = found_in(tmp_path / "v")
@@ -117,7 +112,6 @@ def test_of_a_folder_and_a_link_to_it_the_name_of_the_folder_stands_and_the_link
 
 @pytest.mark.parametrize("name", ["prepared", "deep/prepared2"])
 def test_a_prepared_dataset_in_the_source_is_passed_over_wherever_it_lies(tmp_path, name):
-    """F37."""
     touch(tmp_path / "a.mp4", tmp_path / name / "index.npz", tmp_path / name / "videos" / "a.mp4")
     assert found_in(tmp_path, out=str(tmp_path / "o")) == (
         ["a"],
@@ -128,7 +122,7 @@ def test_a_prepared_dataset_in_the_source_is_passed_over_wherever_it_lies(tmp_pa
 
 
 def test_a_folder_that_cannot_be_read_is_said(tmp_path, monkeypatch):
-    """F16: The user who runs the tests may read everything."""
+    """The user who runs the tests may read everything."""
     touch(tmp_path / "run" / "a.mp4", tmp_path / "secret" / "b.mp4")
 
     def refuse(location: str) -> list:
@@ -144,7 +138,6 @@ def test_a_folder_that_cannot_be_read_is_said(tmp_path, monkeypatch):
 
 
 def test_pipes_sockets_and_devices_are_never_opened(tmp_path, monkeypatch):
-    """F14."""
     touch(tmp_path / "a.mp4")
     os.mkfifo(tmp_path / "pipe.mp4")
     monkeypatch.chdir(tmp_path)  # the address of a socket has to be short
@@ -167,7 +160,6 @@ def test_pipes_sockets_and_devices_are_never_opened(tmp_path, monkeypatch):
 
 
 def test_of_broken_links_only_those_of_videos_are_quarantined(tmp_path):
-    """F15."""
     make_video(tmp_path / "v" / "a.mp4", frames=3)
     (tmp_path / "v" / "c.mp4").symlink_to("gone.mp4")
     (tmp_path / "v" / "notes").symlink_to("gone")
@@ -191,7 +183,6 @@ def test_an_archive_that_cannot_be_read_is_one_video_with_the_error_of_the_syste
 
 
 def test_names_with_a_colon_are_no_protocol(tmp_path, monkeypatch):
-    """F28."""
     make_video(tmp_path / "act:run" / "x.mp4", frames=3).rename(tmp_path / "2021-01-01T10:30:00.mp4")
     make_video(tmp_path / "act:run" / "x.mp4", frames=3)
     monkeypatch.chdir(tmp_path)
@@ -203,7 +194,6 @@ def test_names_with_a_colon_are_no_protocol(tmp_path, monkeypatch):
 
 
 def test_splits_stay_in_the_names(tmp_path):
-    """F21."""
     touch(tmp_path / "train" / "run" / "a.mp4", tmp_path / "val" / "run" / "b.mp4")
     assert found_in(tmp_path)[0] == ["train/run/a", "val/run/b"]
 
@@ -219,7 +209,6 @@ MUXERS = {"divx": "avi", "mpe": "mpeg", "qt": "mov", "f4v": "mp4"}
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_files_with_the_suffixes_that_people_have_are_videos_that_decode(tmp_path, suffix):
-    """F19, F20."""
     size = "352x288"  # RealVideo and MPEG know few
     encoder = {"h264": "libx264", "hevc": "libx265", "vp8": "libvpx"}.get(SUFFIXES[suffix], SUFFIXES[suffix])
     source = tmp_path / "v" / f"a.{suffix}"

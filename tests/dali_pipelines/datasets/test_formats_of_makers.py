@@ -55,7 +55,7 @@ UNLABELED = {"testlist01.txt", "val_list.txt", "train_split03.csv", "kinetics.cs
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_list_of_one_file_names_its_videos_and_fits_the_classes_of_the_folders(tmp_path, name):
-    """U04: CPC's and Concepts' CSVs and CtP's JSON among them."""
+    """CPC's and Concepts' CSVs and CtP's JSON among them."""
     build(tmp_path, *UCF, classes=CLASS_OF_UCF, frames=FRAMES)
     (tmp_path / name).write_text(FILES[name], newline="")
     dataset = open_dataset(tmp_path, tmp_path / name, labeled=True)

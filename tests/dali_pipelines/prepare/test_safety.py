@@ -56,7 +56,7 @@ def here(function, jobs, workers):
 @pytest.mark.parametrize("sources", [["mine/videos/a.mp4"], ["mine/videos"], ["link"], ["link/a.mp4"]])
 @pytest.mark.parametrize("codec", ["h264", "copy", "original"])
 def test_f01_sources_among_the_datasets_own_videos_are_refused(place, tmp_path, sources, codec):
-    """F01: they would be written over."""
+    """They would be written over."""
     place("mine/videos/a.mp4", "mine/videos/b.mp4")
     (tmp_path / "link").symlink_to(tmp_path / "mine" / "videos")
     before = contents(tmp_path)
@@ -69,7 +69,7 @@ def test_f01_sources_among_the_datasets_own_videos_are_refused(place, tmp_path, 
     "theirs", ["videos/a.mp4", "videos/other.mkv", "videos/deep/x.avi", "index.npz", "quarantine.csv"]
 )
 def test_f02_a_file_that_the_journal_does_not_know_is_never_replaced(place, tmp_path, theirs):
-    """F02: it is named, and nothing is written."""
+    """It is named, and nothing is written."""
     place("raw/a.mp4", f"mine/{theirs}")
     before = contents(tmp_path)
     for _ in range(2):
@@ -79,7 +79,7 @@ def test_f02_a_file_that_the_journal_does_not_know_is_never_replaced(place, tmp_
 
 
 def test_f02_a_file_that_came_after_the_dataset_is_not_replaced_either(place, tmp_path):
-    """F02: nor one behind a link to a folder."""
+    """Nor one behind a link to a folder."""
     place("raw/a.mp4", "theirs/b.mp4")
     out = tmp_path / "mine"
     assert prepare(tmp_path / "raw", "--out", out, *SMALL) == 0
@@ -100,7 +100,7 @@ def test_f02_a_file_that_came_after_the_dataset_is_not_replaced_either(place, tm
 
 
 def test_f02_files_of_no_video_and_what_a_killed_run_left_are_not_in_the_way(place, tmp_path, monkeypatch):
-    """F02: a run knows what it had begun."""
+    """A run knows what it had begun."""
     place("raw/a.mp4", "raw/b.mp4", "mine/videos/notes.txt")
     out = tmp_path / "mine"
 
@@ -122,7 +122,7 @@ def test_f02_files_of_no_video_and_what_a_killed_run_left_are_not_in_the_way(pla
 
 @pytest.mark.parametrize("cause", ["crash", "memory", "disk", "permission"])
 def test_f04_f05_f06_what_failed_for_a_passing_cause_is_tried_again(place, tmp_path, capsys, monkeypatch, cause):
-    """F04, F05, F06: by the next run, which says how many were; a file that is bad is not."""
+    """By the next run, which says how many were; a file that is bad is not."""
     place("raw/a.mp4", "raw/b.mp4")
     (tmp_path / "raw" / "bad.mp4").write_text("no video")
     out, tried = tmp_path / "out", []
@@ -164,7 +164,7 @@ def test_f04_f05_f06_what_failed_for_a_passing_cause_is_tried_again(place, tmp_p
     ],
 )
 def test_f06_a_failure_knows_whether_it_is_about_the_file(monkeypatch, tmp_path, error, cause):
-    """F06: also where an error was turned into another."""
+    """Also where an error was turned into another."""
 
     def fail(*_):
         raise error
@@ -180,7 +180,7 @@ def test_f06_a_failure_knows_whether_it_is_about_the_file(monkeypatch, tmp_path,
 
 
 def test_f06_a_decode_error_where_memory_is_short_is_a_passing_cause(monkeypatch, tmp_path, place):
-    """F06: a decoder that gets no memory says "Invalid data"."""
+    """A decoder that gets no memory says "Invalid data"."""
     (tmp_path / "a.mp4").write_text("no video")
     job = Job("a", tmp_path / "a.mp4", tmp_path / "out.mp4", Encoding())
     failed = store_video(job)
@@ -194,7 +194,7 @@ def test_f06_a_decode_error_where_memory_is_short_is_a_passing_cause(monkeypatch
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_f04_a_file_that_may_not_be_read_is_read_when_it_may(place, tmp_path):
-    """F04: chmod 000, then 644."""
+    """Chmod 000, then 644."""
     place("raw/a.mp4", "raw/b.mp4")
     (tmp_path / "raw" / "a.mp4").chmod(0)
     assert prepare(tmp_path / "raw", "--out", tmp_path / "out", *SMALL) == 3
@@ -203,7 +203,7 @@ def test_f04_a_file_that_may_not_be_read_is_read_when_it_may(place, tmp_path):
 
 
 def test_f22_f47_files_that_no_longer_belong_are_named_with_their_bytes(place, tmp_path, capsys):
-    """F22, F47: two parts into one dataset, classes renamed, videos removed."""
+    """Two parts into one dataset, classes renamed, videos removed."""
     place("train/run/a.mp4", "train/run/b.mp4", "val/jump/c.mp4", "val/run/d.mp4")
     out = tmp_path / "d"
     prepare(tmp_path / "train", "--out", out, *SMALL)
@@ -223,7 +223,7 @@ def test_f22_f47_files_that_no_longer_belong_are_named_with_their_bytes(place, t
 
 @pytest.mark.parametrize("url", ["s3://bucket/out", "https://host/out", "gs://bucket"])
 def test_u11_an_output_at_a_url_is_refused_with_the_way(place, tmp_path, url, monkeypatch):
-    """U11: and no folder of that name is made."""
+    """And no folder of that name is made."""
     place("raw/a.mp4")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=f"--out {url}: .* give the URL to the trainers as --data-dir"):
@@ -241,7 +241,7 @@ def test_the_end_says_what_was_saved_and_what_comes_next(place, tmp_path, capsys
 
 
 def test_u10_notes_are_counted(place, tmp_path, capsys):
-    """U10: once for all videos."""
+    """Once for all videos."""
     for name in ("a", "b"):
         make_video(tmp_path / "raw" / f"{name}.mp4", frames=3, size=(160, 120))
     prepare(tmp_path / "raw", "--out", tmp_path / "out")
@@ -249,7 +249,7 @@ def test_u10_notes_are_counted(place, tmp_path, capsys):
 
 
 def test_f14_one_ctrl_c_ends_the_command_though_its_workers_hang(tmp_path):
-    """F14: a Ctrl-C as a terminal sends it, to the workers too."""
+    """A Ctrl-C as a terminal sends it, to the workers too."""
     first = make_video(tmp_path / "raw" / "00.mp4", frames=60)
     for number in range(1, 60):
         os.link(first, tmp_path / "raw" / f"{number:02}.mp4")

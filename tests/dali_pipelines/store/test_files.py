@@ -49,7 +49,7 @@ CODECS = ["h264", "mjpeg", "rawvideo", "vp9", "hevc", "copy"]
 
 @pytest.mark.parametrize("codec", CODECS)
 def test_f03_a_disk_that_is_full_at_any_byte_is_no_fault_of_the_video(source, tmp_path, monkeypatch, codec):
-    """F03: FFmpeg's muxer ends a file on a full disk without a word."""
+    """FFmpeg's muxer ends a file on a full disk without a word."""
     how = "copy" if codec == "copy" else Encoding(codec, gop=16 if codec == "hevc" else 1)
     target = tmp_path / "o" / "a.mp4"
     job = Job("a", source, target, how)
@@ -67,7 +67,7 @@ def test_f03_a_disk_that_is_full_at_any_byte_is_no_fault_of_the_video(source, tm
 
 @pytest.mark.parametrize("what", ["journal", "index", "quarantine"])
 def test_f40_what_is_written_beside_the_videos_is_named_when_the_disk_is_full(source, tmp_path, monkeypatch, what):
-    """F40: and the old file stays."""
+    """And the old file stays."""
     record = copy_video(tmp_path / "videos" / "a.mp4", source)
     index = Index.build(tmp_path, {"a": record})
     with Journal(tmp_path, {"codec": "copy"}) as kept:
@@ -175,7 +175,7 @@ def test_a_video_that_cannot_be_written_ends_prepare_and_one_that_cannot_be_read
 
 
 def test_f02_a_users_file_that_is_named_like_a_part_is_left_alone(tmp_path):
-    """F02: so are all of his files beside the one that is written."""
+    """So are all of his files beside the one that is written."""
     theirs = {tmp_path / name: name.encode() for name in ("a.txt.part", ".a.txt.part", "a.txt~", "a.part")}
     for path, content in theirs.items():
         path.write_bytes(content)
@@ -189,7 +189,7 @@ def test_f02_a_users_file_that_is_named_like_a_part_is_left_alone(tmp_path):
 
 
 def test_f39_a_file_of_the_longest_name_can_be_written(tmp_path):
-    """F39: the temporary name is short."""
+    """The temporary name is short."""
     path = tmp_path / ("x" * 255)
     with replacing(path) as temporary:
         temporary.write_text("new")

@@ -130,7 +130,6 @@ def test_only_folders_that_have_changed_are_done_again(tmp_path, capsys):
 
 
 def test_folders_of_pictures_and_videos_are_taken_side_by_side(tmp_path):
-    """F48, U03."""
     write_pictures(tmp_path / "frames" / "a", numbered(3))
     write_pictures(tmp_path / "both" / "b", numbered(3))
     write_pictures(tmp_path / "both" / "cover", ["cover.jpg"])

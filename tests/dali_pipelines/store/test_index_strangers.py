@@ -121,14 +121,12 @@ def test_what_the_fixture_wrote_is_read(root):
     ],
 )
 def test_columns_that_do_not_fit_are_refused_when_the_index_is_opened(altered, columns, said):
-    """S01, S02."""
     with pytest.raises(UserError, match=rf"index.npz is damaged or not an index .*{said}.*prepare` again"):
         Index.load(altered(**columns))
 
 
 @pytest.mark.parametrize("name", ["../../secret/s", "/etc/passwd", "a/../../b", "..", "x/.."])
 def test_a_name_that_leads_outside_is_refused_and_quoted(altered, name):
-    """S03."""
     texts = Ragged.of_texts(["..a/b..", "b", name, "a..b"])
     with pytest.raises(UserError, match=rf"'{name}' would lie outside"):
         Index.load(altered(names=texts.values, names__starts=texts.starts))
@@ -183,7 +181,6 @@ def little_memory():
 def test_a_video_that_claims_more_than_its_file_is_a_clip_error(
     altered, root, monkeypatch, fragments, num_frames, said
 ):
-    """S01, S02."""
     with monkeypatch.context() as patch:
         patch.setattr("dali_pipelines.store.units.MOST_BYTES", 1 << 60)  # so that it can be packed
         table = PackedFragments.of(fragments).table

@@ -172,13 +172,11 @@ def test_a_tar_that_is_cut_off_or_damaged_in_the_middle_does_not_pass_for_a_shor
     ],
 )
 def test_an_archive_of_another_kind_is_no_video_and_the_way_out_is_said(tmp_path, content, kind):
-    """U01."""
     (tmp_path / "a.bin").write_bytes(content + bytes(300))
     assert fault(tmp_path / "a.bin").endswith(f"({kind}): unpack it and give the folder")
 
 
 def test_the_kind_of_a_file_that_is_given_is_told_by_its_first_bytes(tmp_path):
-    """U01."""
     write_zip(tmp_path / "a.mp4", PICTURES)
     write_zip(tmp_path / "b.dat", {name.replace(".jpg", ".JPG"): data for name, data in PICTURES.items()})
     write_lmdb(tmp_path / "c", {"run/c": list(PICTURES.values()), "run/d": list(PICTURES.values())})
