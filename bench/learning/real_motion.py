@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -41,9 +41,8 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the JSON and the picture")
     args = parser.parse_args(argv)
     real_data.prepare(args.source, args.work_dir / "data")
-    runs, target = args.work_dir / f"{args.frames}_{args.epochs}", args.out / "real_motion.json"
-    budget = {"frames": args.frames, "epochs": args.epochs}
-    done = earlier(target, budget)
+    runs, target = args.work_dir / f"{args.frames}_{args.epochs}", args.out / f"real_motion_{args.frames}.json"
+    done = earlier(target, args.epochs)
     backbones = sorted({load(f"{task}/demo").backbone for task in args.tasks})
     flawed = [f"{task}+{switch}" for task in SWITCHED if args.switches for switch in real_recipes.switches(task)]
     names = [*args.tasks, *flawed, *(RANDOM + backbone for backbone in backbones)]
@@ -59,21 +58,20 @@ def main(argv: list[str]) -> None:
     clusters = {name: split.clusters for name, split in real_data.splits(args.source, args.work_dir / "data").items()}
     results = [done[job] for job in sorted(done)]
     figures = real_table.figures(results, clusters)
-    save_json(target, **budget, figures=figures, runs=results)
-    real_table.plot(figures, args.out / "real_motion.png")
+    save_json(target, frames=args.frames, epochs=args.epochs, figures=figures, runs=results)
+    real_table.plot(figures, target.with_suffix(".png"))
     print(real_table.table(figures))
     if failed:
         raise UserError(f"{len(failed)} of {len(jobs)} jobs failed; {failed[0]}; give the same command again")
 
 
-def earlier(target: Path, budget: Mapping[str, int]) -> dict[tuple[str, int], dict[str, Any]]:
-    """Return the results that are in the JSON already, of any machine. UserError when they had another budget."""
+def earlier(target: Path, epochs: int) -> dict[tuple[str, int], dict[str, Any]]:
+    """Return the results that are in the JSON already, of any machine. UserError when they were finetuned otherwise."""
     if not target.is_file():
         return {}
     report = json.loads(target.read_text())
-    if differing := [key for key, value in budget.items() if report[key] != value]:
-        key = differing[0]
-        raise UserError(f"{target} has results of {key} = {report[key]}, not {budget[key]}: choose another --out")
+    if report["epochs"] != epochs:
+        raise UserError(f"{target} has finetuned for {report['epochs']} epochs, not {epochs}: choose another --out")
     return {(run["name"], run["seed"]): run for run in report["runs"]}
 
 

@@ -80,6 +80,29 @@ def table(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     return "\n".join(lines)
 
 
+def curve(budgets: Mapping[int, Mapping[str, Any]], *, protocol: str, seed: int, splits: Sequence[str]) -> str:
+    """Return a Markdown table of how the accuracy of a protocol grows with the frames seen in pretraining.
+
+    Args:
+        budgets: frames -> the content of that result's JSON; only networks that all of them have are shown.
+        seed: the one that is shown, as few have more.
+    """
+    found = {
+        (split, frames): {
+            name: entry["seeds"][str(seed)]
+            for name, entry in content["figures"][split][protocol].items()
+            if str(seed) in entry["seeds"]
+        }
+        for split in splits
+        for frames, content in sorted(budgets.items())
+    }
+    names = sorted(set.intersection(*({*column} for column in found.values())))
+    head = ["network", *(f"{split}, {frames:,} frames" for split, frames in found)]
+    return "\n".join(
+        markdown(head, [(f"`{name}`", *(f"{100 * column[name]:.1f}" for column in found.values())) for name in names])
+    )
+
+
 def _cell(entry: Mapping[str, Any] | None) -> str:
     if entry is None:
         return ""

@@ -71,6 +71,16 @@ def test_a_lead_is_over_random_weights_of_the_same_network():
     assert found["random_large"] == {"mean": 1.0, "seeds": {0: 1.0}}
 
 
+def test_a_curve_has_a_column_for_each_split_and_number_of_frames_and_networks_that_have_all():
+    def content(**right: dict[str, float]) -> dict[str, object]:
+        entries = {name: {"mean": 0.0, "seeds": seeds} for name, seeds in right.items()}
+        return {"figures": {"mocap": {"linear": entries}}}
+
+    budgets = {20: content(ctp={"0": 0.5}, moco={"0": 0.125}, dpc={"1": 0.75}), 10: content(ctp={"0": 0.25, "1": 0.5})}
+    expected = ["| network | mocap, 10 frames | mocap, 20 frames |", "|---|---|---|", "| `ctp` | 25.0 | 50.0 |"]
+    assert real_table.curve(budgets, protocol="linear", seed=0, splits=["mocap"]).splitlines() == expected
+
+
 def test_a_task_with_a_flaw_of_its_original_is_compared_with_the_task():
     results = [
         {"name": name, "backbone": "small", "seed": 0, "correct": {"mocap": {"linear": right}}}
@@ -164,7 +174,7 @@ def test_the_bench_judges_a_task_and_random_weights_and_goes_on_where_it_was(set
     words = [*map(str, options), "--epochs", "1", "--tasks", "rot3d", "--seeds"]
     real_motion.main([*words, "0", "--no-finetune"])
     assert started == ["rot3d_0", "random_r3d_tiny_0"]
-    report = json.loads((tmp_path / "out/real_motion.json").read_text())
+    report = json.loads((tmp_path / "out/real_motion_64.json").read_text())
     assert "finetune" not in report["figures"]["ut_set1_to_set2"]
     learned = next((tmp_path / "work").glob("64_1/rot3d_0/pretrain/metrics.jsonl")).stat().st_mtime_ns
     real_motion.main([*words, "0"])
@@ -173,7 +183,7 @@ def test_the_bench_judges_a_task_and_random_weights_and_goes_on_where_it_was(set
     shutil.rmtree(next((tmp_path / "work").glob("64_*")))  # what the JSON has is not made again on another machine
     real_motion.main([*words, "0", "1", "--no-finetune"])
     assert started[4:] == ["rot3d_1", "random_r3d_tiny_1"]
-    report = json.loads((tmp_path / "out/real_motion.json").read_text())
+    report = json.loads((tmp_path / "out/real_motion_64.json").read_text())
     assert report["machine"]["cpu"]
     for split, tests in {"mocap": 2, "ut_sequences": 6, "ut_set1_to_set2": 2, "ut_set2_to_set1": 4}.items():
         for protocol, of_protocol in report["figures"][split].items():
@@ -184,7 +194,7 @@ def test_the_bench_judges_a_task_and_random_weights_and_goes_on_where_it_was(set
             right = [text.count("1") / tests for text in texts]
             assert [*of_protocol["rot3d"]["seeds"].values()] == pytest.approx(right, abs=1e-4)
     assert "finetune" in report["figures"]["ut_set1_to_set2"]
-    assert (tmp_path / "out/real_motion.png").stat().st_size > 1000
-    with pytest.raises(UserError, match="has results of frames = 64, not 65: choose another --out"):
-        real_motion.main([*words[:-1], "--frames", "65", "--seeds", "0"])
+    assert (tmp_path / "out/real_motion_64.png").stat().st_size > 1000
+    with pytest.raises(UserError, match=r"real_motion_64.json has finetuned for 1 epochs, not 2: choose another --out"):
+        real_motion.main([*words[:-1], "--epochs", "2", "--seeds", "0"])
     assert "| `rot3d` |" in capsys.readouterr().out
