@@ -1,4 +1,4 @@
-"""What a process that a server has forked does to be a command."""
+"""Make a process that a server has forked behave as a command."""
 
 import multiprocessing
 import os

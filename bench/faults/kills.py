@@ -1,4 +1,4 @@
-"""SIGKILL at any moment of a run, again and again until it ends: are its bits those of an undisturbed run?
+"""Kill runs at any moment, again and again until they end, and compare their bits with those of an undisturbed run.
 
 Half of the kills come at a random time; half hold the run as it begins something (`victim.MARKED`), so that moments
 that last microseconds are hit as well. Some are of a `python trainers/pretrain.py` that may still be importing.

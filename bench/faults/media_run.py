@@ -4,8 +4,8 @@ FFmpeg's command line says which videos do not decode. One process that knows th
 must be given. The run is compared with one that goes on after its first epoch, when all that were named are sound
 again: it must remember them, and end with the same bits.
 
-Damage may end a picture early without an error of FFmpeg, which leaves the rest of its memory as it was: such videos
-cannot be compared. They are found first, listed in the row, and left sound.
+Damage may end a picture early without an error of FFmpeg. The rest of the picture is then what its memory held before:
+such videos cannot be compared. They are found first, listed in the row, and left sound.
 """
 
 import csv

@@ -32,8 +32,12 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def parse_args(argv: list[str]) -> argparse.Namespace:
+    return parse(make_parser(), argv, instead_of_config="list_tasks")
+
+
 def main(argv: list[str]) -> int:
-    args = parse(make_parser(), argv, instead_of_config="list_tasks")
+    args = parse_args(argv)
     if args.list_tasks:
         recipes.main([])
         return 0

@@ -9,6 +9,7 @@ from configs.schema import Data, LabeledData
 from dali_pipelines.datasets.open import Dataset, open_data, open_dataset
 from dali_pipelines.decode.choose import choose
 from dali_pipelines.decode.frames import decode_rgb
+from dali_pipelines.inspection import spread
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import read_clip
 from dali_pipelines.store.record import ClipError
@@ -71,7 +72,7 @@ def decoder(index: Index, data: Data, device: str) -> Finding:
 
 def samples(index: Index) -> Finding:
     """Decode a clip from the middle of some videos."""
-    rows = np.unique(np.linspace(0, len(index) - 1, SAMPLED).round().astype(int)).tolist()
+    rows = spread(len(index), SAMPLED)
     bad: dict[str, str] = {}
     for row in rows:
         last = int(index.num_frames[row]) - 1

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import UserError
+from dali_pipelines.inspection import spread
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import locate_clip
 from dali_pipelines.store.record import ClipError
@@ -49,7 +50,7 @@ def space(about: str, folder: Path) -> Finding:
 
 def speed(index: Index) -> Finding:
     """Read a clip each of some videos, from the disk itself where the system can drop what it has cached."""
-    rows = np.unique(np.linspace(0, len(index) - 1, CLIPS).round().astype(int)).tolist()
+    rows = spread(len(index), CLIPS)
     seconds, size = [], 0
     for row in rows:
         try:

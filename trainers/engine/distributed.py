@@ -113,8 +113,7 @@ def start(device: str) -> Iterator[Ranks]:
         torch.backends.cudnn.benchmark = True  # every batch has the same shape
     else:
         # torchrun sets one thread per process, plain python takes all cores: divide them in either case.
-        local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        torch.set_num_threads(max(1, limits.cores() // local_world))
+        torch.set_num_threads(max(1, limits.cores() // limits.local_ranks()))
     ranks = Ranks(device=where, rank=int(os.environ.get("RANK", "0")), world_size=world_size)
     if world_size == 1:
         yield ranks
