@@ -8,6 +8,7 @@ import faulthandler
 import importlib
 import os
 import runpy
+import signal
 import sys
 import threading
 import time
@@ -108,4 +109,5 @@ def _begin(env: Mapping[str, str], folder: Path, target: Callable[..., object], 
     os.environ.clear()
     os.environ.update(env)
     os.chdir(folder)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup, which a run heeds
     target(*args)
