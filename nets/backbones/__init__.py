@@ -41,6 +41,7 @@ FIXED: dict[str, Callable[[], Backbone]] = {
     "vit_s16": vit.vit_s16,
     "vit_b16": vit.vit_b16,
     "vit_l16": vit.vit_l16,
+    "vit_h16": vit.vit_h16,
     "vit_tiny": vit.vit_tiny,
 }
 

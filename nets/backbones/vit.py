@@ -145,6 +145,11 @@ def vit_l16() -> ViT:
     return ViT(width=1024, depth=24, heads=16, grid_positions=True)
 
 
+def vit_h16() -> ViT:
+    """Build ViT-H with tubelets of 2 x 16 x 16 and V-JEPA's positions."""
+    return ViT(width=1280, depth=32, heads=16, grid_positions=True)
+
+
 def vit_tiny() -> ViT:
     """Build a small ViT for CPUs, with tubelets of 2 x 8 x 8; by grid positions it finds its neighbors sooner."""
     return ViT(width=96, depth=4, heads=3, patch=8, grid_positions=True)

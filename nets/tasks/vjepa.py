@@ -30,8 +30,8 @@ class Config:
     """Channels of a token in the predictor."""
     predictor_depth: int = 12
     """Blocks."""
-    predictor_heads: int = 12
-    """Attention heads of each."""
+    predictor_heads: int = 16
+    """Attention heads of each, as many as the encoder has."""
     momentum: float = 0.99925
     """Of the target, an average of the encoder, per step. V-JEPA raises it from 0.998 to 1; V-JEPA 2 keeps this."""
 
@@ -48,35 +48,38 @@ def build(backbone: str, schema: Schema, cfg: Config) -> "VJepa":
 
 
 class VJepa(Pretext):
-    """Encoder of the visible tokens, predictor of the hidden ones, and the averaged encoder that sees all."""
+    """Encoder of the visible tokens, predictor of the hidden ones, and the averaged encoder that sees all.
+
+    The average is the backbone, which the original evaluates.
+    """
 
     backbone: ViT
 
-    def __init__(self, backbone: ViT, masks: int, cfg: Config) -> None:
+    def __init__(self, encoder: ViT, masks: int, cfg: Config) -> None:
         super().__init__()
-        self.backbone, self.momentum = backbone, cfg.momentum
-        self.norm = nn.LayerNorm(backbone.out_channels, eps=EPS)
-        self.embed = nn.Linear(backbone.out_channels, cfg.predictor_width)
+        self.encoder, self.momentum = encoder, cfg.momentum
+        self.encoder_norm = nn.LayerNorm(encoder.out_channels, eps=EPS)
+        self.embed = nn.Linear(encoder.out_channels, cfg.predictor_width)
         self.mask_tokens = nn.Parameter(torch.zeros(masks, cfg.predictor_width))
         self.predictor = encoder_blocks(cfg.predictor_width, cfg.predictor_depth, cfg.predictor_heads)
         self.predictor_norm = nn.LayerNorm(cfg.predictor_width, eps=EPS)
-        self.project = nn.Linear(cfg.predictor_width, backbone.out_channels)
+        self.project = nn.Linear(cfg.predictor_width, encoder.out_channels)
         self.initialize()
-        self.target_backbone, self.target_norm = ema_copy(self.backbone), ema_copy(self.norm)
+        self.backbone, self.norm = ema_copy(self.encoder), ema_copy(self.encoder_norm)
 
     def initialize(self) -> None:
         """Draw the weights as the original does."""
-        init_scaled(self.backbone.blocks)
+        init_scaled(self.encoder.blocks)
         init_scaled(self.predictor)
-        for layer in (self.backbone.patch_embed, self.embed, self.project):
+        for layer in (self.encoder.patch_embed, self.embed, self.project):
             nn.init.trunc_normal_(layer.weight, std=0.02)
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)
 
     def before_step(self, epoch: int) -> None:
-        """Update the target by EMA."""
-        ema_update(self.target_backbone, self.backbone, self.momentum)
-        ema_update(self.target_norm, self.norm, self.momentum)
+        """Update the average."""
+        ema_update(self.backbone, self.encoder, self.momentum)
+        ema_update(self.norm, self.encoder_norm, self.momentum)
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Map `clips` (B, 3, T, H, W), and of each mask the cells `visible_0` (B, V) and `hidden_0` (B, M), to scalars.
@@ -108,13 +111,13 @@ class VJepa(Pretext):
     @torch.no_grad()
     def targets(self, clips_BCTHW: Tensor) -> Tensor:
         """Return the averaged encoder's features of all tokens, (B, N, C), each with mean 0 and variance 1."""
-        features_BNC = self.target_norm(self.target_backbone.encode(clips_BCTHW)).float()
+        features_BNC = self.norm(self.backbone.encode(clips_BCTHW)).float()
         return F.layer_norm(features_BNC, features_BNC.shape[2:])
 
     def predict(self, clips_BCTHW: Tensor, visible_BV: Tensor, hidden_BM: Tensor, number: int) -> Tensor:
         """Predict the features of the hidden tokens of a mask from the visible ones, (B, M, C)."""
-        visible_BVC = self.embed(self.norm(self.backbone.encode(clips_BCTHW, visible_BV)))
-        places_NC = self.backbone.positions(clips_BCTHW, self.embed.out_features)
+        visible_BVC = self.embed(self.encoder_norm(self.encoder.encode(clips_BCTHW, visible_BV)))
+        places_NC = self.encoder.positions(clips_BCTHW, self.embed.out_features)
         tokens_BMC = fill_in(self.predictor, visible_BVC, self.mask_tokens[number], places_NC, visible_BV, hidden_BM)
         predicted_BMC: Tensor = self.project(self.predictor_norm(tokens_BMC))
         return predicted_BMC

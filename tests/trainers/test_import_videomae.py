@@ -11,6 +11,7 @@ from torch import Tensor
 from configs.errors import UserError
 from nets.classifier import Classifier
 from nets.tasks.videomae import VideoMAE
+from tests.helpers.original_vit import block, block_shapes, norm_shapes, normed
 from tests.helpers.originals import linear, random_state
 from trainers.commands import import_checkpoint
 from trainers.weights import read
@@ -20,42 +21,21 @@ pytestmark = pytest.mark.slow
 
 WIDTHS = {"s": (384, 192), "b": (768, 384)}
 TOKENS = 8  # of a clip of 4 x 32 x 32
-
-
-def block_shapes(name: str, c: int) -> dict[str, list[int]]:
-    return {
-        f"{name}.norm1.weight": [c],
-        f"{name}.norm1.bias": [c],
-        f"{name}.attn.q_bias": [c],
-        f"{name}.attn.v_bias": [c],
-        f"{name}.attn.qkv.weight": [3 * c, c],
-        f"{name}.attn.proj.weight": [c, c],
-        f"{name}.attn.proj.bias": [c],
-        f"{name}.norm2.weight": [c],
-        f"{name}.norm2.bias": [c],
-        f"{name}.mlp.fc1.weight": [4 * c, c],
-        f"{name}.mlp.fc1.bias": [4 * c],
-        f"{name}.mlp.fc2.weight": [c, 4 * c],
-        f"{name}.mlp.fc2.bias": [c],
-    }
+BIASES = ("q_bias", "v_bias")
 
 
 def encoder_shapes(prefix: str, c: int) -> dict[str, list[int]]:
     shapes = {f"{prefix}patch_embed.proj.weight": [c, 3, 2, 16, 16], f"{prefix}patch_embed.proj.bias": [c]}
     for number in range(12):
-        shapes |= block_shapes(f"{prefix}blocks.{number}", c)
+        shapes |= block_shapes(f"{prefix}blocks.{number}", c, biases=BIASES)
     return shapes
-
-
-def norm_shapes(name: str, c: int) -> dict[str, list[int]]:
-    return {f"{name}.weight": [c], f"{name}.bias": [c]}
 
 
 def pretraining(size: str, depth: int = 4) -> dict[str, Tensor]:
     c, d = WIDTHS[size]
     shapes = {"mask_token": [1, 1, d]} | encoder_shapes("encoder.", c) | norm_shapes("encoder.norm", c)
     for number in range(depth):
-        shapes |= block_shapes(f"decoder.blocks.{number}", d)
+        shapes |= block_shapes(f"decoder.blocks.{number}", d, biases=BIASES)
     shapes |= norm_shapes("decoder.norm", d) | {"decoder.head.weight": [1536, d], "decoder.head.bias": [1536]}
     return random_state(shapes | {"encoder_to_decoder.weight": [d, c]})
 
@@ -71,22 +51,6 @@ def positions(tokens: int, width: int) -> Tensor:
     return torch.tensor([[math.cos(a) if c % 2 else math.sin(a) for c, a in enumerate(row)] for row in angles])
 
 
-def normed(state: Mapping[str, Tensor], key: str, x: Tensor) -> Tensor:
-    return F.layer_norm(x, x.shape[-1:], state[f"{key}.weight"], state[f"{key}.bias"], eps=1e-6)
-
-
-def block(state: Mapping[str, Tensor], key: str, x: Tensor) -> Tensor:
-    """Pre-norm, heads of 64 channels, no bias of the keys."""
-    q_bias, v_bias = state[f"{key}.attn.q_bias"], state[f"{key}.attn.v_bias"]
-    bias = torch.cat([q_bias, torch.zeros_like(q_bias), v_bias])
-    qkv = F.linear(normed(state, f"{key}.norm1", x), state[f"{key}.attn.qkv.weight"], bias)
-    q, k, v = (part.unflatten(-1, (-1, 64)).transpose(1, 2) for part in qkv.chunk(3, dim=-1))
-    weights = (q @ k.transpose(-1, -2) / 8).softmax(-1)
-    x = x + linear(state, f"{key}.attn.proj", (weights @ v).transpose(1, 2).flatten(2))
-    hidden = F.gelu(linear(state, f"{key}.mlp.fc1", normed(state, f"{key}.norm2", x)))
-    return x + linear(state, f"{key}.mlp.fc2", hidden)
-
-
 def embedded(state: Mapping[str, Tensor], prefix: str, clips: Tensor) -> Tensor:
     weight, bias = (state[f"{prefix}patch_embed.proj.{name}"] for name in ("weight", "bias"))
     tokens = F.conv3d(clips, weight, bias, stride=(2, 16, 16)).flatten(2).transpose(1, 2)
@@ -97,13 +61,13 @@ def predicted(state: Mapping[str, Tensor], clips: Tensor, mask: Tensor) -> Tenso
     """Encode what is not masked (all clips alike here), decode it with mask tokens behind it, predict the latter."""
     x = embedded(state, "encoder.", clips)[:, ~mask]
     for number in range(12):
-        x = block(state, f"encoder.blocks.{number}", x)
+        x = block(state, f"encoder.blocks.{number}", x, heads=x.shape[2] // 64)
     x = normed(state, "encoder.norm", x) @ state["encoder_to_decoder.weight"].T
     places = positions(TOKENS, x.shape[2])
     masked = (state["mask_token"] + places[mask]).expand(len(x), -1, -1)
     x = torch.cat([x + places[~mask], masked], 1)
     for number in range(4):
-        x = block(state, f"decoder.blocks.{number}", x)
+        x = block(state, f"decoder.blocks.{number}", x, heads=x.shape[2] // 64)
     return linear(state, "decoder.head", normed(state, "decoder.norm", x[:, -int(mask.sum()) :]))
 
 
@@ -154,7 +118,7 @@ def test_a_classifier_computes_the_originals_logits(size, classes, recipe):
     assert imported.used.keys() == state.keys()
     x = embedded(state, "", clips)
     for number in range(12):
-        x = block(state, f"blocks.{number}", x)
+        x = block(state, f"blocks.{number}", x, heads=x.shape[2] // 64)
     theirs = linear(state, "head", normed(state, "fc_norm", x.mean(1)))
     net = network(imported)
     assert isinstance(net, Classifier)

@@ -18,6 +18,8 @@ from trainers.engine.state import plain
 
 WRAPPERS = ("state_dict", "model", "module", "model_state_dict", "model_state")
 """Names under which training code puts the state dict next to other things."""
+PARTS = ("encoder", "target_encoder", "predictor")
+"""Names under which V-JEPA's code puts the state dicts of its networks: read as one, whose keys begin with them."""
 ATTRIBUTES = ("model.", "net.", "network.")
 """What Lightning's modules call the network in them: the beginning of all keys, if any of these is."""
 
@@ -69,6 +71,9 @@ def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
     if isinstance(content, Mapping):
         if "format" in content and "identity" in content:
             raise UserError(f"{path} is a checkpoint of this project: it can be used as it is")
+        parts = {name: content[name] for name in PARTS if isinstance(content.get(name), Mapping)}
+        if parts:
+            return {f"{name}.{key}": value for name in parts for key, value in _state_dict(parts[name], path).items()}
         content = next((content[name] for name in WRAPPERS if isinstance(content.get(name), Mapping)), content)
     if not isinstance(content, Mapping) or not content:
         raise UserError(f"{path} holds no state dict, neither by itself nor as {' or '.join(WRAPPERS)}")

@@ -45,16 +45,16 @@ def encode(state: State, prefix: str, clip: Tensor, tokens: list[int]) -> np.nda
 
 def features(state: State, clip: Tensor) -> np.ndarray:
     found = normed(
-        encode(state, "target_backbone.", clip, list(range(32))),
-        state["target_norm.weight"],
-        state["target_norm.bias"],
+        encode(state, "backbone.", clip, list(range(32))),
+        state["norm.weight"],
+        state["norm.bias"],
     )
     return (found - found.mean(1, keepdims=True)) / np.sqrt(found.var(1, keepdims=True) + 1e-5)
 
 
 def prediction(state: State, clip: Tensor, visible: list[int], hidden: list[int], number: int) -> np.ndarray:
     seen, unseen = ([16 * t + cell for t in range(2) for cell in cells] for cells in (visible, hidden))
-    encoded = normed(encode(state, "backbone.", clip, seen), state["norm.weight"], state["norm.bias"])
+    encoded = normed(encode(state, "encoder.", clip, seen), state["encoder_norm.weight"], state["encoder_norm.bias"])
     shown = encoded @ state["embed.weight"].T + state["embed.bias"] + positions(seen, 16)
     tokens = np.concatenate([shown, state["mask_tokens"][number] + positions(unseen, 16)])
     made = block(tokens, state, "predictor.0", 2)
@@ -93,19 +93,20 @@ def test_the_mean_of_the_other_clips_explains_what_is_the_same_in_all(net):
     assert net(batch(1))["chance"].item() == 0  # no other clip
 
 
-def test_the_target_is_an_average_of_the_encoder_and_has_no_gradient(net):
-    first = {name: p.clone() for name, p in net.named_parameters() if name.startswith(("backbone.", "norm."))}
-    for parameter in (*net.backbone.parameters(), *net.norm.parameters()):
-        torch.nn.init.normal_(parameter)
+def test_the_backbone_is_an_average_of_the_encoder_and_has_no_gradient(net):
+    pairs = [*zip(net.backbone.parameters(), net.encoder.parameters(), strict=True)]
+    pairs += zip(net.norm.parameters(), net.encoder_norm.parameters(), strict=True)
+    first = [average.clone() for average, _ in pairs]
+    for _, current in pairs:
+        torch.nn.init.normal_(current)
     for _ in range(2):
         net.before_step(0)
     share = 0.75**2
-    for name, before in first.items():
-        expected = share * before + (1 - share) * net.get_parameter(name)
-        torch.testing.assert_close(net.get_parameter(f"target_{name}").data, expected)
+    for before, (average, current) in zip(first, pairs, strict=True):
+        torch.testing.assert_close(average.data, share * before + (1 - share) * current.data)
     net(batch())["loss"].backward()
     without = {name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()}
-    assert without == {name for name, _ in net.named_parameters() if name.startswith("target_")}
+    assert without == {name for name, _ in net.named_parameters() if name.startswith(("backbone.", "norm."))}
 
 
 def test_hidden_pixels_change_the_target_and_not_the_prediction(net):

@@ -1,0 +1,158 @@
+"""Import of V-JEPA's checkpoints, against its arithmetic (arXiv 2404.08471) on the original's own keys.
+
+The encoder is a small one in the place of ViT-L: both have the same modules, some more often.
+"""
+
+import math
+from collections.abc import Mapping
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from configs.errors import UserError
+from nets.backbones import create
+from nets.backbones.vit import ViT
+from nets.tasks.vjepa import VJepa
+from tests.helpers.original_vit import block, block_shapes, norm_shapes, normed
+from tests.helpers.originals import linear, random_state
+from trainers.commands import import_checkpoint
+from trainers.weights import read
+from trainers.weights.imports import network, vjepa
+
+C, DEPTH, HEADS = 36, 2, 3
+D, D_DEPTH, D_HEADS = 384, 1, 16  # of the predictor
+GRID = (8, 4, 4)  # of a clip of 16 x 64 x 64
+TINY = f"{__name__}.tiny"
+
+
+def tiny() -> ViT:
+    return ViT(width=C, depth=DEPTH, heads=HEADS, grid_positions=True)
+
+
+@pytest.fixture(autouse=True)
+def in_place_of_vit_l(monkeypatch):
+    monkeypatch.setattr(vjepa, "SIZES", {C: TINY})
+    monkeypatch.setenv("CLIPFEED_TRUST", "tests")
+
+
+def positions(width: int) -> Tensor:
+    """Time, row and column one after the other, each with sines and then cosines, cut to the width."""
+    each = 2 * math.ceil(width / 6)
+
+    def of(number: int) -> list[float]:
+        angles = [number / 10000 ** (2 * place / each) for place in range(each // 2)]
+        return [math.sin(angle) for angle in angles] + [math.cos(angle) for angle in angles]
+
+    rows = [of(t) + of(h) + of(w) for t in range(GRID[0]) for h in range(GRID[1]) for w in range(GRID[2])]
+    return torch.tensor(rows)[:, :width]
+
+
+def checkpoint() -> dict[str, dict[str, Tensor]]:
+    """Return the three state dicts, with keys as DDP and the wrapper of several masks leave them."""
+
+    def named(seed: int, shapes: Mapping[str, list[int]], key: str, width: int) -> dict[str, Tensor]:
+        state = random_state(shapes, seed) | {key: positions(width)[None]}
+        return {f"module.backbone.{name}": value for name, value in state.items()}
+
+    encoder = {"patch_embed.proj.weight": [C, 3, 2, 16, 16], "patch_embed.proj.bias": [C], **norm_shapes("norm", C)}
+    for number in range(DEPTH):
+        encoder |= block_shapes(f"blocks.{number}", C, biases=["qkv.bias"])
+    predictor = {"predictor_embed.weight": [D, C], "predictor_embed.bias": [D]}
+    predictor |= {f"mask_tokens.{number}": [1, 1, D] for number in range(2)} | norm_shapes("predictor_norm", D)
+    predictor |= {"predictor_proj.weight": [C, D], "predictor_proj.bias": [C]}
+    for number in range(D_DEPTH):
+        predictor |= block_shapes(f"predictor_blocks.{number}", D, biases=["qkv.bias"])
+    return {
+        "encoder": named(1, encoder, "pos_embed", C),
+        "target_encoder": named(2, encoder, "pos_embed", C),
+        "predictor": named(3, predictor, "predictor_pos_embed", D),
+    }
+
+
+def flat() -> dict[str, Tensor]:
+    parts = checkpoint().items()
+    return {f"{name}.{key.removeprefix('module.')}": value for name, part in parts for key, value in part.items()}
+
+
+def encoded(state: Mapping[str, Tensor], name: str, clips: Tensor, kept: Tensor) -> Tensor:
+    of = f"{name}.backbone"
+    kernel, bias = state[f"{of}.patch_embed.proj.weight"], state[f"{of}.patch_embed.proj.bias"]
+    tokens = F.conv3d(clips, kernel, bias, stride=(2, 16, 16)).flatten(2).transpose(1, 2)
+    x = (tokens + positions(C))[:, kept]
+    for number in range(DEPTH):
+        x = block(state, f"{of}.blocks.{number}", x, heads=HEADS)
+    return normed(state, f"{of}.norm", x)
+
+
+def predicted(state: Mapping[str, Tensor], seen: Tensor, visible: Tensor, hidden: Tensor, mask: int) -> Tensor:
+    of = "predictor.backbone"
+    x = linear(state, f"{of}.predictor_embed", seen) + positions(D)[visible]
+    asked = (state[f"{of}.mask_tokens.{mask}"] + positions(D)[hidden]).expand(len(x), -1, -1)
+    x = torch.cat([x, asked], 1)
+    for number in range(D_DEPTH):
+        x = block(state, f"{of}.predictor_blocks.{number}", x, heads=D_HEADS)
+    return linear(state, f"{of}.predictor_proj", normed(state, f"{of}.predictor_norm", x)[:, len(visible) :])
+
+
+@torch.no_grad()
+def test_a_checkpoint_has_the_originals_loss_and_its_target_is_the_backbone():
+    state, clips = flat(), torch.randn(2, 3, 16, 64, 64, generator=torch.Generator().manual_seed(4))
+    imported = vjepa.convert(state)
+    net = network(imported)
+    assert isinstance(net, VJepa)
+    targets = encoded(state, "target_encoder", clips, torch.arange(128))
+    torch.testing.assert_close(net.norm(net.backbone.encode(clips)), targets, rtol=1e-3, atol=1e-4)
+    targets = F.layer_norm(targets, (C,))
+    batch, losses = {"clips": clips}, []
+    for mask, cells in enumerate(([1, 2, 7], [0, *range(4, 16)])):  # that are hidden
+        shown = [cell for cell in range(16) if cell not in cells]
+        batch[f"visible_{mask}"], batch[f"hidden_{mask}"] = (torch.tensor([some, some]) for some in (shown, cells))
+        visible, hidden = ((16 * torch.arange(8)[:, None] + torch.tensor(some)).flatten() for some in (shown, cells))
+        seen = encoded(state, "encoder", clips, visible)
+        losses.append((predicted(state, seen, visible, hidden, mask) - targets[:, hidden]).abs().mean())
+    assert net(batch)["loss"].item() == pytest.approx(float(sum(losses)) / 2, rel=1e-3)
+
+
+def test_a_file_becomes_a_checkpoint_that_a_run_can_start_from(tmp_path, capsys):
+    others = {"opt": {"state": {}, "param_groups": [{"lr": 1e-6}]}, "scaler": None, "epoch": 300}
+    torch.save(checkpoint() | others, tmp_path / "original.pth.tar")
+    options = ["--from", "vjepa", "--out", str(tmp_path / "ours.pt")]
+    import_checkpoint.main([str(tmp_path / "original.pth.tar"), *options])
+    assert f"with backbone={TINY}, plan.size=64, net.predictor_depth=1\n" in capsys.readouterr().out
+    weights = read(tmp_path / "ours.pt")
+    assert (weights.backbone, weights.origin, weights.clip["size"]) == (TINY, "vjepa", 64)
+    backbone = tiny()
+    weights.load_backbone(backbone, TINY)
+    theirs = checkpoint()["target_encoder"]["module.backbone.blocks.1.attn.proj.weight"]
+    assert torch.equal(backbone.state_dict()["blocks.1.self_attention.out_proj.weight"], theirs)
+
+
+def test_sizes_are_those_of_the_published_encoders(monkeypatch):
+    """Of a block 12 C^2 weights and 13 C norms and biases."""
+    monkeypatch.undo()
+    for (width, name), depth, millions in zip(vjepa.SIZES.items(), (24, 32), (304, 632), strict=True):
+        with torch.device("meta"):
+            count = sum(parameter.numel() for parameter in create(name).parameters())
+        assert count == 3 * 2 * 16 * 16 * width + width + depth * (12 * width**2 + 13 * width)
+        assert round(count / 1e6) == millions
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"encoder.backbone.pos_embed": None}, "not a checkpoint of V-JEPA's code: it has no encoder"),
+        (
+            {"target_encoder.backbone.cls_token": torch.zeros(1, 1, C)},
+            "1 keys have no counterpart here: target_encoder",
+        ),
+        ({"predictor.backbone.predictor_pos_embed": torch.zeros(1, 128, D)}, "predictor_pos_embed is not what"),
+        ({"target_encoder.backbone.pos_embed": torch.zeros(1, 1568, 64)}, "its tokens have 64 channels; there are"),
+        ({"predictor.backbone.mask_tokens.2": torch.zeros(1, 1, D)}, r"mask_tokens\S* is of shape \(3, 384\)"),
+    ],
+)
+def test_what_does_not_fit_is_refused(change, message):
+    state = {key: value for key, value in (flat() | change).items() if value is not None}
+    with pytest.raises(UserError, match=message):
+        network(vjepa.convert(state))
