@@ -14,11 +14,11 @@ from configs import errors
 from configs.errors import UserError, run_cli
 from dali_pipelines import prepare
 from dali_pipelines.store.index import Index
+from tests.helpers.loop import history, lines
 from tests.helpers.media import make_video
 from tests.helpers.processes import join, start_command
 from tests.helpers.ranks import two_ranks
 from tests.helpers.runs import PRETRAIN, write_recipe
-from tests.trainers.test_loop import history, lines
 from trainers.commands import pretrain, probe
 
 pytestmark = pytest.mark.slow

@@ -6,10 +6,10 @@ import torch
 
 import clipfeed
 from configs.errors import UserError
+from tests.helpers.checkpoints import write_checkpoint
 from tests.helpers.docs import run
 from tests.helpers.runs import ROOT
 from tests.helpers.users_folder import make_users_folder
-from tests.trainers.test_weights import write_checkpoint
 from trainers.commands.extract_features import main
 
 

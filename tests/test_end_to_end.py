@@ -18,11 +18,11 @@ from configs.load import load
 from dali_pipelines import prepare
 from dali_pipelines.store.index import Index
 from tests.helpers.digest import samples_digest
+from tests.helpers.loop import history, lines
 from tests.helpers.media import SHARED_MEDIA
 from tests.helpers.processes import join, run_command, start_command
 from tests.helpers.ranks import start_ranks, two_ranks
 from tests.helpers.runs import PRETRAIN, ROOT, write_recipe
-from tests.trainers.test_loop import history, lines
 from trainers.commands import pretrain, probe
 
 pytestmark = pytest.mark.slow

@@ -5,8 +5,8 @@ import torch
 
 import hubconf
 from nets.backbones import BACKBONES
+from tests.helpers.checkpoints import write_checkpoint
 from tests.helpers.runs import ROOT
-from tests.trainers.test_weights import write_checkpoint
 from trainers.weights import read
 from trainers.weights.export import export
 

@@ -20,7 +20,7 @@ from configs import copy_recipe
 from configs.errors import UserError
 from dali_pipelines import progress
 from dali_pipelines.store.files import Appended
-from tests.trainers.test_loop import STEPS, assert_same_weights, history, lines, run, weights
+from tests.helpers.loop import STEPS, assert_same_weights, history, lines, run, weights
 from trainers.commands import report
 from trainers.engine import checkpoint, loggers, metrics
 from trainers.engine.distributed import Ranks

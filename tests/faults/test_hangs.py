@@ -9,9 +9,9 @@ import torch
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.tasks import Task, ctp
 from tests.helpers import loop_worker
+from tests.helpers.loop import write_recipe
 from tests.helpers.processes import join, start_command
 from tests.helpers.ranks import two_ranks
-from tests.trainers.test_loop import write_recipe
 from trainers.engine import watchdog
 
 pytestmark = pytest.mark.slow

@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from configs.errors import UserError
-from tests.trainers.test_loop import LATE_ROW, assert_same_weights, lines, run, weights
+from tests.helpers.loop import LATE_ROW, assert_same_weights, lines, run, weights
 
 EVERY_STEP = ("--set", "train.checkpoint_every=1", "--set", "train.keep=20")
 PASSED_OVER = ("--set", f"plan.nan_row={LATE_ROW}", "--set", "train.skip_nonfinite=2")

@@ -7,12 +7,10 @@ from pathlib import Path
 import pytest
 
 from bench.faults.same import compare
-from tests.helpers import failing_worker
+from tests.helpers import failing_worker, finetuning
 from tests.helpers.failing_worker import OF_A_STEP, OF_RANK_0, OF_VALIDATION
+from tests.helpers.loop import write_recipe
 from tests.helpers.ranks import two_ranks
-from tests.trainers import test_finetune
-from tests.trainers.test_finetune import labeled
-from tests.trainers.test_loop import write_recipe
 from trainers.engine.checkpoint import list_steps
 
 pytestmark = pytest.mark.slow
@@ -60,9 +58,9 @@ def test_a_rank_that_fails_at_any_phase_of_a_step_costs_that_step_alone(tmp_path
 
 
 def test_a_rank_that_is_killed_in_a_validation_costs_that_validation_alone(vp9_store, tmp_path):
-    root = labeled(vp9_store, tmp_path)
-    attempt(test_finetune.write_recipe(tmp_path, root, "whole"), "finetune")
-    recipe = test_finetune.write_recipe(tmp_path, root, "run")
+    root = finetuning.labeled(vp9_store, tmp_path)
+    attempt(finetuning.write_recipe(tmp_path, root, "whole"), "finetune")
+    recipe = finetuning.write_recipe(tmp_path, root, "run")
     for phase, rank in zip(OF_VALIDATION, (1, 0), strict=True):
         fail(recipe, "finetune", phase, rank, 3, "kill")
         assert list_steps(tmp_path / "run" / "checkpoints") == [1, 2, 3], phase

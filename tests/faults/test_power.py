@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.faults.same import compare
-from tests.trainers.test_loop import lines, run
+from tests.helpers.loop import lines, run
 from trainers.engine import checkpoint
 
 LOGGERS = ("--set", "train.loggers=[tensorboard, csv]")

@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 
 from dali_pipelines.store.index import Index
+from tests.helpers.checkpoints import write_checkpoint
 from tests.helpers.media import make_video
-from tests.trainers.test_weights import write_checkpoint
 from trainers.engine import checkpoint
 
 

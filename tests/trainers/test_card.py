@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.trainers.test_weights import write_checkpoint
+from tests.helpers.checkpoints import write_checkpoint
 from trainers.engine.work_dir import write_config
 from trainers.weights import Weights, read
 from trainers.weights.export import export

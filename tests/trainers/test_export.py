@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 
 from configs.errors import UserError
 from nets.backbones import create
+from tests.helpers.checkpoints import write_checkpoint
 from tests.helpers.runs import ROOT
-from tests.trainers.test_weights import write_checkpoint
 from trainers.commands.export import main
 from trainers.weights import read
 from trainers.weights.export import export

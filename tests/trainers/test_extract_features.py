@@ -15,11 +15,11 @@ from configs.errors import UserError
 from configs.schema import Data
 from dali_pipelines import prepare
 from dali_pipelines.store.index import Index
+from tests.helpers.checkpoints import write_checkpoint
 from tests.helpers.crops import nearest_even, scaled_part
 from tests.helpers.media import SHARED_MEDIA, make_video, read_video, run_ffmpeg
 from tests.helpers.ranks import two_ranks
 from tests.helpers.runs import ROOT
-from tests.trainers.test_weights import write_checkpoint
 from trainers.commands.extract_features import main
 from trainers.engine.distributed import Ranks
 from trainers.evaluation.features import extract

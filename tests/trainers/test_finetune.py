@@ -1,6 +1,5 @@
 """The real `trainers/finetune.py` on a small dataset: modes, parts of a run, validation and what a run leaves."""
 
-import json
 import os
 import shutil
 import signal
@@ -10,46 +9,17 @@ import pytest
 import torch
 
 from bench.faults.same import same
-from dali_pipelines.store.index import Index
 from nets import backbones
 from nets.classifier import Classifier, Config
-from tests.helpers.runs import write_recipe as write_pretraining
-from tests.trainers.test_loop import assert_same_weights, history, weights
-from trainers.commands import finetune, pretrain
+from tests.helpers.finetuning import labeled, read, step_of_ctp, train, validations
+from tests.helpers.loop import assert_same_weights, history, weights
 from trainers.engine import loop
 from trainers.engine.metrics import Metrics
 from trainers.evaluation.validation import Validator
 
 pytestmark = pytest.mark.slow
 
-RECIPE = """
-task: recognition
-backbone: r3d_tiny
-work_dir: {work_dir}
-data: {{root: {root}, list: train.txt, test_list: test.txt, workers: 0, threads: 1}}
-plan: {{num_frames: 4, size: 32, short_sides: [32, 40], test: {{short_side: 36}}}}
-net: {{dropout: 0.2}}
-optim: {{lr: 0.1, lr_factors: [[backbone, 0.5]]}}
-schedule: {{kind: plateau, patience: 0, gamma: 0.5}}
-train: {{epochs: 4, global_batch: 3, checkpoint_every: 1, keep: 20, log_every: 1, loggers: []}}
-validation: {{share: 0.4}}
-"""
 STEPS = 8  # 4 epochs of 6 // 3: of each class, two of five videos are kept from training
-
-
-def labeled(store: Index, folder: Path) -> Path:
-    """A copy of the dataset with lists: ten videos to train on, five of each class, and two to test on."""
-    root = shutil.copytree(store.root, folder / "store")
-    names = [f"class{number % 2}/video{number:02d}.avi {number % 2 + 1}\n" for number in range(12)]
-    (root / "train.txt").write_text("".join(names[:10]))
-    (root / "test.txt").write_text("".join(names[10:]))
-    return root
-
-
-def step_of_ctp(root: Path, folder: Path) -> Path:
-    """A pretraining of one step."""
-    pretrain.main(["--config", str(write_pretraining(folder, root)), "--device", "cpu", "--max-steps", "1"])
-    return folder / "run"
 
 
 @pytest.fixture(scope="module")
@@ -60,31 +30,6 @@ def root(vp9_store, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def pretrained(root, tmp_path_factory) -> Path:
     return step_of_ctp(root, tmp_path_factory.mktemp("pretrained"))
-
-
-def write_recipe(folder: Path, root: Path, name: str) -> Path:
-    recipe = folder / f"{name}.yaml"
-    recipe.write_text(RECIPE.format(work_dir=folder / name, root=root))
-    return recipe
-
-
-def run_recipe(recipe: Path, *args: object) -> None:
-    """`finetune.py` with these arguments."""
-    finetune.main(["--config", str(recipe), "--device", "cpu", *map(str, args)])
-
-
-def train(folder: Path, root: Path, *args: object, name: str = "run") -> Path:
-    """`finetune.py` in folder/name with these arguments; that folder."""
-    run_recipe(write_recipe(folder, root, name), *args)
-    return folder / name
-
-
-def validations(run: Path) -> list[dict]:
-    return [json.loads(line) for line in (run / "validation.jsonl").read_text().splitlines()]
-
-
-def read(path: Path) -> dict:
-    return torch.load(path, weights_only=True)
 
 
 def backbone_of(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

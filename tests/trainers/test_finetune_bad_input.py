@@ -14,9 +14,9 @@ from configs.schema import Recognition
 from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.store.index import Index
 from nets import backbones
+from tests.helpers.finetuning import labeled, step_of_ctp, train
 from tests.helpers.runs import write_recipe as write_pretraining
 from tests.test_bad_input import cut
-from tests.trainers.test_finetune import labeled, step_of_ctp, train
 from trainers.commands import finetune, pretrain
 from trainers.engine import checkpoint
 

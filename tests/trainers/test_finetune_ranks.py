@@ -13,10 +13,10 @@ import torch
 from configs.load import load
 from configs.schema import Recognition
 from dali_pipelines.datasets.open import open_dataset
+from tests.helpers.finetuning import labeled, read, run_recipe, validations, write_recipe
+from tests.helpers.loop import history, lines
 from tests.helpers.ranks import on_ranks, two_ranks
 from tests.helpers.runs import ROOT
-from tests.trainers.test_finetune import labeled, read, run_recipe, validations, write_recipe
-from tests.trainers.test_loop import history, lines
 from trainers.commands import finetune
 from trainers.engine.distributed import Ranks
 from trainers.evaluation import validation

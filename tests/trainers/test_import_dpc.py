@@ -12,8 +12,8 @@ import torch.nn.functional as F
 
 from configs.errors import UserError
 from nets import backbones
+from tests.helpers.finetuning import RECIPE, labeled
 from tests.helpers.originals import random_state, state_like
-from tests.trainers.test_finetune import RECIPE, labeled
 from trainers.commands import finetune, import_checkpoint, test
 from trainers.evaluation.video_features import extract_features
 from trainers.weights import read

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from configs.errors import UserError
-from tests.trainers.test_loop import STEPS, lines, run
+from tests.helpers.loop import STEPS, lines, run
 
 
 def rows(path):

@@ -14,12 +14,12 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.helpers import loop_worker
+from tests.helpers.loop import LATE_ROW, STEPS, assert_same_weights, history, lines, weights, write_recipe
+from tests.helpers.loop import run as run_here
 from tests.helpers.loop_worker import VIDEOS
 from tests.helpers.processes import join, start, start_command
 from tests.helpers.ranks import two_ranks
 from tests.helpers.runs import ROOT, torchrun
-from tests.trainers.test_loop import LATE_ROW, STEPS, assert_same_weights, history, lines, weights, write_recipe
-from tests.trainers.test_loop import run as run_here
 from trainers.engine.stop import StopSignal
 
 pytestmark = pytest.mark.slow

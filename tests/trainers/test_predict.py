@@ -9,13 +9,12 @@ import pytest
 import torch
 
 from configs.schema import Data
-from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.index import Index
-from dali_pipelines.tasks import Task
 from dali_pipelines.tasks.recognition import Config, Test
 from nets.backbones import create
 from nets.classifier import Classifier
 from nets.classifier import Config as NetConfig
+from tests.helpers.scores import slow_scores
 from trainers.engine.distributed import Ranks
 from trainers.evaluation.predict import Predictions, cross_entropy, predict, top_k
 
@@ -29,19 +28,6 @@ def classifier(classes: int = 5) -> Classifier:
     """An untrained classifier that is sure of what it says; in eval mode."""
     torch.manual_seed(0)
     return Classifier(create("r3d_tiny"), classes, NetConfig(init_std=2.0, dropout=0.9)).eval()
-
-
-@torch.no_grad()
-def slow_scores(net: Classifier, index: Index, cfg: Config) -> np.ndarray:
-    """Of one video after the other and one view after the other, float64 (N, K)."""
-    loader = ClipLoader(index, Task("evaluation", cfg), batch_size=1, shuffle=False, threads=1)
-    rows = []
-    for batch in loader:
-        views = batch["clips"][0].flatten(0, 1)
-        logits = torch.cat([net.linear(net.backbone(view[None]).mean((2, 3, 4))) for view in views]).double()
-        rows.append((logits if cfg.test.average == "logits" else logits.softmax(1)).mean(0))
-    loader.close()
-    return torch.stack(rows).numpy()
 
 
 def predicted(net: Classifier, index: Index, cfg: Config) -> Predictions:

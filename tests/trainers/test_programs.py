@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from configs.errors import UserError
 from nets.backbones import create
 from nets.backbones.base import Backbone
-from tests.trainers.test_weights import write_checkpoint
+from tests.helpers.checkpoints import write_checkpoint
 from trainers.weights import programs, read
 from trainers.weights.export import export
 

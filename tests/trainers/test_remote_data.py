@@ -7,7 +7,8 @@ import pytest
 
 from bench.file_server import served
 from dali_pipelines import preview
-from tests.trainers.test_finetune import RECIPE, labeled, write_pretraining
+from tests.helpers.finetuning import RECIPE, labeled
+from tests.helpers.runs import write_recipe as write_pretraining
 from trainers.commands import extract_features, finetune, pretrain
 from trainers.commands import test as test_command
 

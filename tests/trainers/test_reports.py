@@ -16,9 +16,9 @@ from dali_pipelines.loader import ClipLoader
 from dali_pipelines.preview import png
 from dali_pipelines.tasks import Task, ctp
 from tests.helpers import loop_worker
+from tests.helpers.loop import STEPS, history, lines, run, write_recipe
 from tests.helpers.processes import join, start
 from tests.helpers.runs import ROOT
-from tests.trainers.test_loop import STEPS, history, lines, run, write_recipe
 from trainers.engine import pictures
 
 pytestmark = pytest.mark.slow

@@ -1,28 +1,17 @@
 """The tables and the picture of a test, against a slow loop and by their pixels."""
 
-import csv
-import json
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from configs.errors import UserError
+from tests.helpers.results import result, rows
 from trainers.evaluation import confusion, scores
 from trainers.evaluation.predict import Predictions, top_k
 
 pytestmark = pytest.mark.slow
-
-
-def result(out: Path) -> dict:
-    return json.loads((out / "result.json").read_text())
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def some_predictions(classes: int = 6, videos: int = 80) -> Predictions:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from configs.errors import UserError
-from tests.trainers.test_weights import write_checkpoint
+from tests.helpers.checkpoints import write_checkpoint
 from trainers.engine import checkpoint
 from trainers.engine.state import plain, require_finite
 from trainers.evaluation.video_features import extract_features

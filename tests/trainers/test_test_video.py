@@ -1,82 +1,33 @@
-"""Testing a classifier with the real command: the same figures however it runs, and what people get wrong."""
+"""Testing a classifier with the real command: the same figures however it runs."""
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from configs.errors import UserError
 from configs.load import dump, load
 from dali_pipelines.datasets.open import open_dataset
-from dali_pipelines.store.index import Index
-from dali_pipelines.tasks.recognition import Config, Test
 from nets.backbones import create
 from nets.classifier import Classifier
 from nets.classifier import Config as NetConfig
+from tests.helpers.classified import CLASSES, CLIPS, RECIPE, other, saved, train_guesser, video_test, with_classes
 from tests.helpers.ranks import two_ranks
-from tests.helpers.runs import ROOT, write_recipe
-from tests.trainers.test_predict import slow_scores
-from tests.trainers.test_scores import result, rows
-from trainers.commands import finetune, pretrain
-from trainers.commands import test as testing
+from tests.helpers.results import result, rows
+from tests.helpers.runs import ROOT
+from tests.helpers.scores import slow_scores
 from trainers.engine import checkpoint
 from trainers.evaluation.intervals import wilson
-from trainers.evaluation.protocols import PROTOCOLS
 
 pytestmark = pytest.mark.slow
 
 TEST = ROOT / "trainers" / "test.py"
-CLASSES = ("walk", "jump", "run")
-CLIPS = Config(num_frames=4, size=32, short_sides=(32,), test=Test(clips=3, short_side=40))
-RECIPE = """
-task: recognition
-backbone: r3d_tiny
-work_dir: {folder}/run
-data: {{root: {folder}/data, test_list: test.txt, workers: 0, threads: 1}}
-plan: {{num_frames: 4, size: 32, short_sides: [32], test: {{clips: 3, short_side: 40}}}}
-validation: {{share: 0.0}}
-train: {{epochs: 1, global_batch: 4, loggers: []}}
-"""
 
 
 @pytest.fixture(scope="module")
 def trained(vp9_store, tmp_path_factory) -> Path:
-    """A folder with 11 test videos of three classes in "data", and in "run" a classifier that guesses all of them.
-
-    Its last layer is drawn at random and centered on what the backbone makes of these videos.
-    """
-    folder = tmp_path_factory.mktemp("trained")
-    shutil.copytree(vp9_store.root, folder / "data")
-    index = replace(vp9_store.with_columns(labels=np.arange(12) % 3, class_names=CLASSES), root=folder / "data")
-    index.save()
-    (folder / "data" / "test.txt").write_text("".join(f"{name}\n" for name in list(index.names.texts())[1:]))
-    (folder / "recipe.yaml").write_text(RECIPE.format(folder=folder))
-    finetune.main(f"--config {folder}/recipe.yaml --mode scratch --max-steps 1 --device cpu".split())
-    (path,) = (folder / "run" / "checkpoints").glob("*.pt")
-    content = checkpoint.read(path)
-    net = Classifier(create("r3d_tiny"), 3, NetConfig()).eval()
-    with torch.no_grad():
-        net.load_state_dict(
-            {**content["model"], "linear.weight": 4 * torch.randn(3, 64, generator=torch.Generator().manual_seed(1))}
-        )
-        net.linear.bias.sub_(torch.from_numpy(slow_scores(net, index, CLIPS).mean(0)).float())
-    content["model"] = net.state_dict()
-    checkpoint.write(path, content)
-    return folder
-
-
-def video_test(*args: object) -> None:
-    testing.main(["--protocol", "video", "--device", "cpu", *map(str, args)])
-
-
-def saved(out: Path) -> SimpleNamespace:
-    with np.load(out / "predictions.npz") as file:
-        return SimpleNamespace(**file)
+    return train_guesser(vp9_store, tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture(scope="module")
@@ -162,13 +113,6 @@ def test_the_order_of_the_list_changes_no_score_and_no_figure(trained, tested, t
     assert (tmp_path / "confusion.csv").read_text() == (tested / "confusion.csv").read_text()
 
 
-def with_classes(trained: Path, root: Path, names: tuple[str, ...], labels: np.ndarray) -> Path:
-    """A copy of the dataset with other classes."""
-    shutil.copytree(trained / "data", root)
-    Index.load(root).with_columns(class_names=names, labels=labels).save()
-    return root
-
-
 def test_classes_of_one_name_are_the_same_in_whatever_order_the_dataset_has_them(trained, tested, tmp_path):
     names = ("jump", "run", "walk")
     labels = np.array([names.index(CLASSES[row % 3]) for row in range(12)])
@@ -226,101 +170,3 @@ def test_the_best_of_another_run_is_never_tested(trained, tmp_path):
         ):
             video_test("--checkpoint", tmp_path / "run")
     video_test("--checkpoint", best, "--clips", 1)
-
-
-# Checkpoints
-
-
-def other(trained: Path, folder: Path, **changes: object) -> Path:
-    """The checkpoint with some of its content changed."""
-    (path,) = (trained / "run" / "checkpoints").glob("*.pt")
-    checkpoint.write(folder / "other.pt", {**checkpoint.read(path), **changes})
-    return folder / "other.pt"
-
-
-def test_of_a_run_the_best_checkpoint_is_tested_and_a_damaged_one_is_not_passed_over(trained, tmp_path, capsys):
-    shutil.copytree(trained / "run", tmp_path / "run")
-    best = tmp_path / "run" / "checkpoints" / "best.pt"
-    shutil.copy(other(trained, tmp_path, step=77), best)
-    video_test("--checkpoint", tmp_path / "run", "--clips", 1)
-    assert f"checkpoint  {best} (r3d_tiny, step 77)" in capsys.readouterr().out
-    assert result(tmp_path / "run" / "test_video")["step"] == 77
-    best.write_bytes(best.read_bytes()[:5000])
-    with pytest.raises(UserError, match=r"best.pt is damaged .*; choose another one of .* with --checkpoint FILE.pt"):
-        video_test("--checkpoint", tmp_path / "run")
-
-
-def test_without_names_the_order_is_taken_for_the_same_and_said_to_be(trained, tested, tmp_path, capsys):
-    video_test("--checkpoint", other(trained, tmp_path, classes=[]), "--clips", 1)
-    assert "does not name its classes; they are taken to be in the dataset's order" in capsys.readouterr().out
-    assert saved(tmp_path / "test_video").classes.tolist() == list(CLASSES)
-
-
-def test_other_classes_are_refused_with_both_numbers_and_the_first_names(trained, tmp_path):
-    labels = np.arange(12) % 3
-    renamed = with_classes(trained, tmp_path / "renamed", ("walk", "jump", "fly"), labels)
-    message = (
-        r"has 3 classes, .*renamed has 3, and they .* same: only the classifier has run; only the dataset has fly\."
-    )
-    with pytest.raises(UserError, match=message):
-        video_test("--checkpoint", trained / "run", "--data-dir", renamed)
-    more = with_classes(trained, tmp_path / "more", (*CLASSES, "a", "b", "c", "d"), labels)
-    with pytest.raises(UserError, match=r"has 3 classes, .*more has 7, .* same: only the dataset has a, b, c \.\.\.\."):
-        video_test("--checkpoint", trained / "run", "--data-dir", more)
-    nameless = other(trained, tmp_path, classes=[])
-    with pytest.raises(UserError, match=r"other.pt has 3 classes, .*more has 7, and they are not the same\. Choose"):
-        video_test("--checkpoint", nameless, "--data-dir", more)
-
-
-def test_what_is_no_classifier_or_no_longer_one_is_refused(trained, vp9_store, tmp_path):
-    (path,) = (trained / "run" / "checkpoints").glob("*.pt")
-    (tmp_path / "cut.pt").write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(UserError, match=r"checkpoint .*cut.pt is damaged"):
-        video_test("--checkpoint", tmp_path / "cut.pt")
-    with pytest.raises(UserError, match=r"no such checkpoint: .*gone.pt"):
-        video_test("--checkpoint", tmp_path / "gone.pt")
-    model = {key: value for key, value in checkpoint.read(path)["model"].items() if key != "linear.weight"}
-    with pytest.raises(UserError, match=r"classifier of .*other.pt does not fit .*: it has no linear.weight"):
-        video_test("--checkpoint", other(trained, tmp_path, model=model))
-    pretrain.main(["--config", str(write_recipe(tmp_path, vp9_store.root)), "--device", "cpu", "--max-steps", "1"])
-    with pytest.raises(UserError, match=r"is of the task ctp and has no classifier: finetune it"):
-        video_test("--checkpoint", tmp_path / "run")
-    with pytest.raises(UserError, match=r"is of the task ctp: say what to test it on with --config, a recipe"):
-        testing.main(["--protocol", "retrieval", "--checkpoint", str(tmp_path / "run")])
-    with pytest.raises(UserError, match=r"run.yaml is a recipe for clipfeed pretrain: say what"):
-        video_test("--checkpoint", trained / "run", "--config", tmp_path / "run.yaml")
-
-
-def test_lists_settings_and_places_that_do_not_work_are_named_before_the_test(trained, tmp_path):
-    args = ["--checkpoint", trained / "run", "--out", tmp_path / "out"]
-    (tmp_path / "list.txt").write_text("class1/video01\nclass0/gone\n")
-    with pytest.raises(UserError, match=r"list.txt names 1 videos that .* does not hold \(class0/gone\)"):
-        video_test(*args, "--set", f"data.test_list={tmp_path / 'list.txt'}")
-    with pytest.raises(UserError, match=r"data.test_list: missing; name the file"):
-        video_test(*args, "--set", "data.test_list=null")
-    with pytest.raises(UserError, match=r"--set plan.test.clips.*0"):
-        video_test(*args, "--clips", 0)
-    with pytest.raises(UserError, match=r"--set plan.test.crops.*nine"):
-        video_test(*args, "--crops", "nine")
-    with pytest.raises(UserError, match=r"cannot write to .*list.txt/out: Not a directory; choose another --out"):
-        video_test(*args[:2], "--out", tmp_path / "list.txt" / "out")
-    assert not (tmp_path / "out" / "result.json").exists()
-
-
-@pytest.mark.parametrize("protocol", ["retrieval", "linear", "of_ones_own"])
-def test_other_protocols_and_an_added_one_get_the_checkpoint_s_backbone(
-    trained, tmp_path, monkeypatch, capsys, protocol
-):
-    calls: list[Any] = []
-
-    def stand_in(*given: object) -> str:
-        calls.append(given)
-        return "all found"
-
-    monkeypatch.setitem(PROTOCOLS, protocol, stand_in)
-    (tmp_path / "recipe.yaml").write_text(RECIPE.format(folder=trained).replace("r3d_tiny", "r3d18"))
-    args = ["--checkpoint", trained / "run", "--config", tmp_path / "recipe.yaml", "--out", tmp_path / "out"]
-    testing.main(["--protocol", protocol, "--device", "cpu", *map(str, args)])
-    ((weights, config, ranks, out),) = calls
-    assert (weights.backbone, config.backbone, ranks.world_size, out) == ("r3d_tiny", "r3d_tiny", 1, tmp_path / "out")
-    assert capsys.readouterr().out.endswith("all found\n")

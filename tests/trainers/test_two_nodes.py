@@ -10,10 +10,10 @@ import pytest
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from tests.helpers import loop_worker
+from tests.helpers.loop import STEPS, lines, write_recipe
+from tests.helpers.loop import run as run_here
 from tests.helpers.processes import join, run_command, start
 from tests.helpers.ranks import two_ranks
-from tests.trainers.test_loop import STEPS, lines, write_recipe
-from tests.trainers.test_loop import run as run_here
 
 pytestmark = pytest.mark.slow
 

@@ -10,8 +10,9 @@ from torch import nn
 
 from configs import plugins
 from configs.errors import UserError
-from configs.load import dump, parse
+from configs.load import parse
 from nets.backbones import create
+from tests.helpers.checkpoints import write_checkpoint
 from tests.helpers.runs import RECIPE
 from trainers.commands import finetune, pretrain
 from trainers.engine import checkpoint
@@ -34,17 +35,6 @@ plan: {{num_frames: 8, stride: 3, size: 64, short_sides: [64], test: {{clips: 2,
 validation: {{share: 0.3}}
 train: {{epochs: 1, global_batch: 4, log_every: 1}}
 """
-
-
-def write_checkpoint(path: Path, *, seed: int = 0, text: str = RECIPE, backbone: str = "r3d_tiny") -> nn.Module:
-    """A pretext run's checkpoint of step 6 without the run; its backbone, in eval mode, with lived-in statistics."""
-    config = parse(text.format(root="nowhere", work_dir="nowhere"), source="test", overrides=[f"backbone={backbone}"])
-    torch.manual_seed(seed)
-    net = create(backbone).train()
-    net(torch.randn(2, 3, 8, 64, 64))
-    model = {f"backbone.{key}": value for key, value in net.state_dict().items()} | {"head": torch.ones(3)}
-    checkpoint.write(path, {"identity": {}, "config": dump(config), "classes": [], "model": model, "step": 6})
-    return net.eval()
 
 
 @pytest.fixture(scope="module")

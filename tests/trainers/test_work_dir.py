@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from configs.errors import UserError
+from tests.helpers.loop import assert_same_weights, history, run, weights
 from tests.helpers.runs import write_recipe
-from tests.trainers.test_loop import assert_same_weights, history, run, weights
 from trainers.commands import pretrain
 from trainers.engine import checkpoint
 from trainers.engine.work_dir import locked, make_way, run_in

@@ -10,7 +10,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from bench.faults.same import compare, same
-from tests.trainers.test_loop import run
+from tests.helpers.loop import run
 
 pytestmark = pytest.mark.slow
 

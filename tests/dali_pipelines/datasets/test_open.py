@@ -14,9 +14,9 @@ from configs.errors import UserError
 from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.store.index import Index
 from tests.dali_pipelines.store.test_index import record
+from tests.helpers.finetuning import labeled
+from tests.helpers.finetuning import train as finetune
 from tests.helpers.runs import write_recipe
-from tests.trainers.test_finetune import labeled
-from tests.trainers.test_finetune import train as finetune
 from trainers.commands import pretrain, probe
 from trainers.commands import test as testing
 

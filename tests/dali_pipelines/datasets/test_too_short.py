@@ -10,7 +10,7 @@ import torch
 from configs.errors import UserError
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.tasks import Task, evaluation, recognition, vcop
-from tests.trainers.test_loop import lines
+from tests.helpers.loop import lines
 from trainers.commands import pretrain
 
 SHORT = ["class0/video00", "class0/video02", "class0/video04", "class1/video01", "class1/video03"]

@@ -1,0 +1,14 @@
+"""Files with results, read by other means than those that wrote them."""
+
+import csv
+import json
+from pathlib import Path
+
+
+def result(out: Path) -> dict:
+    return json.loads((out / "result.json").read_text())
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
