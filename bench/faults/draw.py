@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from bench.picture import panels, save
 from configs.errors import UserError, run_cli
-from dali_pipelines.store.files import replacing
 
 UNITS = {"seconds": ("minutes", 60)}
 
@@ -27,16 +27,9 @@ def main(argv: list[str]) -> None:
 
 
 def draw(out: Path, curves: Mapping[str, Mapping[str, Any]]) -> None:
-    """Draw a panel for each fault, from its details; UserError where matplotlib is not installed."""
-    try:
-        import matplotlib
-    except ModuleNotFoundError as error:
-        raise UserError(f"{out.name} needs matplotlib: pip install 'clipfeed[plots]'") from error
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(len(curves), figsize=(7, 2.6 * len(curves)), layout="constrained", squeeze=False)
-    for axis, (fault, details) in zip(axes[:, 0], curves.items(), strict=True):
+    """Draw a panel for each fault, from its details."""
+    axes = panels(len(curves), 1, size=(7, 2.6 * len(curves)))
+    for axis, (fault, details) in zip(axes, curves.items(), strict=True):
         at, memory = np.asarray(details["curve"], float)[:, :2].T
         unit, factor = UNITS.get(details["curve_of"][0], (details["curve_of"][0], 1))
         axis.plot(at / factor, memory)
@@ -44,9 +37,7 @@ def draw(out: Path, curves: Mapping[str, Mapping[str, Any]]) -> None:
         axis.title.set_fontsize(10)
         axis.grid(alpha=0.3)
         axis.text(0.02, 0.06, f"growth after the first tenth: {details['growth']:+.1%}", transform=axis.transAxes)
-    with replacing(out) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
-    plt.close(figure)
+    save(axes, out)
 
 
 if __name__ == "__main__":
