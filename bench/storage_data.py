@@ -5,11 +5,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
-import av
-from av.video.frame import VideoFrame
-
 from bench import meters
-from bench.data import FPS, HEIGHT, WIDTH, drift
+from bench.data import HEIGHT, WIDTH, drift, write_movie
 from bench.report import in_words, lead, markdown, median_range
 from configs.errors import UserError
 from dali_pipelines import prepare
@@ -34,12 +31,9 @@ def synthetic_videos(folder: Path) -> Path:
         path = folder / f"video{number:03d}.mp4"
         if path.is_file():
             continue
-        with replacing(path) as part, av.open(str(part), "w", format="mp4") as container:
-            stream = container.add_stream("libx264", rate=FPS, options={"preset": "veryfast"})
-            stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-            for frame in drift(number):
-                container.mux(stream.encode(VideoFrame.from_ndarray(frame, format="rgb24")))
-            container.mux(stream.encode(None))
+        options, size = {"preset": "veryfast"}, (WIDTH, HEIGHT)
+        with replacing(path) as part:
+            write_movie(part, drift(number), "libx264", size=size, options=options, format="mp4")
     return folder
 
 
