@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from bench.machine import machine
+from bench.machine import save_json
 from bench.picture import panels, save
 from bench.report import markdown, percent_interval
 from configs.errors import UserError, run_cli
@@ -47,14 +47,12 @@ def main(argv: list[str]) -> None:
     data = args.work_dir / "data"
     call("-m", "dali_pipelines.demo_data", "--out", data)
     target = args.out / "pretext_demo.json"
-    report = json.loads(target.read_text()) if target.is_file() else {"tasks": {}}
+    tasks = json.loads(target.read_text())["tasks"] if target.is_file() else {}
     for task in args.tasks:
-        report["tasks"][task] = learn(task, data, args.work_dir / task)
-        report = {"machine": machine(), "tasks": dict(sorted(report["tasks"].items()))}
-        args.out.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(report, indent=1) + "\n")
-    plot(report["tasks"], args.work_dir, args.out / "pretext_demo.png")
-    print(table(report["tasks"]))
+        tasks = dict(sorted({**tasks, task: learn(task, data, args.work_dir / task)}.items()))
+        save_json(target, tasks=tasks)
+    plot(tasks, args.work_dir, args.out / "pretext_demo.png")
+    print(table(tasks))
 
 
 def call(*command: object) -> None:
