@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.faults import disk, kills, media, media_run, memory, ranks, restarts, soak, workers
+from bench.faults.draw import draw
 from bench.faults.row import Row, save, table
 from configs.errors import UserError, run_cli
 
@@ -35,7 +36,10 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full number of faults (1)")
     parser.add_argument("--work-dir", type=Path, default=Path("runs/faults"), help="for what they write (runs/faults)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there, beside those of other faults")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the memory of that file's long runs instead")
     args = parser.parse_args(argv)
+    if args.plot and not args.json:
+        raise UserError("--plot: of which --json FILE?")
     if not args.scale > 0:
         raise UserError(f"--scale {args.scale}: above 0")
     if unknown := [name for name in args.names if name not in FAULTS]:
@@ -45,6 +49,9 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str]) -> int:
     args = parse_args(argv)
+    if args.plot:
+        draw(args.json, args.plot)
+        return 0
     command = " ".join(["python -m bench.faults", *args.names, *(["--scale", f"{args.scale:g}"] * (args.scale != 1))])
     rows: dict[str, Row] = {}
     for name in args.names or FAULTS:
