@@ -70,11 +70,11 @@ def main(argv: list[str]) -> None:
     import torch
 
     from bench.data import default_task, stores
-    from bench.loader_epochs import measure_epochs
-    from bench.loader_plot import plot
-    from bench.loader_processes import measure_processes
-    from bench.loader_report import table
-    from bench.loader_rounds import measure_task
+    from bench.loader.epochs import measure_epochs
+    from bench.loader.plot import plot
+    from bench.loader.processes import measure_processes
+    from bench.loader.report import table
+    from bench.loader.rounds import measure_task
     from bench.machine import machine, save_json
     from bench.peers.loaders import chosen
     from nets.tasks import pretext_tasks

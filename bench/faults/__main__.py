@@ -8,16 +8,18 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from bench.faults import disk, kills, media, media_run, memory, ranks, restarts, soak, workers
+from bench.faults import kills, memory, ranks, restarts, soak, workers
+from bench.faults.disk import full
 from bench.faults.draw import draw
+from bench.faults.media import dataset, run
 from bench.faults.row import Row, save, table
 from configs.errors import UserError, run_cli
 
 FAULTS: dict[str, Callable[[float, Path], Iterator[Row]]] = {
-    **{f"disk_{group}": partial(disk.inject, group=group) for group in disk.GROUPS},
+    **{f"disk_{group}": partial(full.inject, group=group) for group in full.GROUPS},
     **{f"kills_{task}": partial(kills.inject, task=task) for task in kills.RECIPES},
-    "media": media.inject,
-    "media_run": media_run.inject,
+    "media": dataset.inject,
+    "media_run": run.inject,
     "memory": memory.inject,
     "ranks": ranks.inject,
     "restarts": restarts.inject,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.contenders import OURS, SOURCES
+from bench.loader.contenders import OURS, SOURCES
 from bench.picture import panels, save
 
 CEILINGS = ("decode_only", "decode_and_cut")
