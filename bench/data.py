@@ -1,6 +1,5 @@
 """Videos to measure on, made once: textures that drift, at the usual Kinetics size."""
 
-from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,43 +20,6 @@ from dali_pipelines.tasks import Task, task_module
 
 WIDTH, HEIGHT, NUM_FRAMES, FPS = 336, 256, 150, 25
 DATA, VIDEOS = Path("runs/bench"), 24
-
-
-def stores(options: Namespace) -> tuple[dict[str, Index], dict[str, Any]]:
-    """Return the stores of `loader_throughput.py`, made where none is given, and what its JSON says of them.
-
-    They hold the same videos; each has the name of its codec.
-    """
-    from bench.peers.data import JPEG_QUALITY, SOURCE_SIZE, peer_store
-    from bench.peers.quality import equal_jpegs
-
-    with_peers = options.peers is not None
-    if options.data_dir:
-        index = Index.load(options.data_dir)
-        found = {index.codec(0): index}
-    else:
-        videos = max(VIDEOS, options.batch_size)
-        ways = [store_settings(codec, options.gop, options.short_side) for codec in options.codec]
-        folder = DATA / f"peers_gop{options.source_gop}"
-        found = {
-            way.codec: peer_store(folder / store_name(way), videos=videos, source_gop=options.source_gop, settings=way)
-            if with_peers
-            else Index.load(bench_store(videos=videos, codec=way.codec, gop=options.gop, short_side=options.short_side))
-            for way in ways
-        }
-    said: dict[str, Any] = {
-        name: {
-            "root": str(index.root),
-            "videos": len(index),
-            "formats": list(index.formats),
-            "stored_size": index.sizes_WH[0].tolist(),
-        }
-        for name, index in found.items()
-    }
-    if with_peers:
-        said["sources"] = {"gop": options.source_gop, "size": SOURCE_SIZE, "jpeg_quality": JPEG_QUALITY}
-        said["equal_jpegs"] = equal_jpegs(next(iter(found.values())))
-    return found, said
 
 
 def default_task(name: str) -> Task:

@@ -69,12 +69,13 @@ def main(argv: list[str]) -> None:
     args = parse_args(argv)
     import torch
 
-    from bench.data import default_task, stores
+    from bench.data import default_task
     from bench.loader.epochs import measure_epochs
     from bench.loader.plot import plot
     from bench.loader.processes import measure_processes
     from bench.loader.report import table
     from bench.loader.rounds import measure_task
+    from bench.loader.stores import stores
     from bench.machine import machine, save_json
     from bench.peers.loaders import chosen
     from nets.tasks import pretext_tasks

@@ -19,6 +19,7 @@ from bench.loader import ours, processes
 from bench.loader.ceilings import CutTask, DecodeTask, augment_only, cut_only
 from bench.loader.epochs import figures
 from bench.loader.rounds import measure_task
+from bench.loader.stores import stores
 from bench.loader_throughput import main, parse_args
 from bench.meters import cpu_seconds, slope
 from configs.errors import UserError
@@ -238,7 +239,7 @@ def test_the_stores_of_the_bench_are_made_as_prepare_does_and_their_folders_say_
     monkeypatch.setattr(data, "VIDEOS", 1)
     nothing = dict.fromkeys(("data_dir", "gop", "short_side", "peers", "source_gop"))
     options = Namespace(**{**nothing, "codec": parse_args([]).codec, "batch_size": 1, **given})
-    found, said = data.stores(options)
+    found, said = stores(options)
     assert [Path(index.root).name for index in found.values()] == folders
     for codec, index in found.items():
         assert said[codec]["stored_size"] == index.sizes_WH[0].tolist() == size
