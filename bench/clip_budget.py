@@ -14,8 +14,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from bench.ceilings import augment_only
 from bench.data import bench_store, default_task
+from bench.loader.ceilings import augment_only
 from bench.machine import save_json
 from bench.options import require_positive
 from bench.report import markdown

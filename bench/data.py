@@ -1,58 +1,25 @@
 """Videos to measure on, made once: textures that drift, at the usual Kinetics size."""
 
-from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
+from av.video.frame import VideoFrame
 from tqdm import tqdm
 
+from dali_pipelines import limits
 from dali_pipelines.prepare.settings import GOP, SHORT_SIDE
 from dali_pipelines.store.encode import Encoding, write_frames
 from dali_pipelines.store.files import video_path
 from dali_pipelines.store.index import INDEX_FILE, Index
+from dali_pipelines.store.record import Record
 from dali_pipelines.tasks import Task, task_module
 
 WIDTH, HEIGHT, NUM_FRAMES, FPS = 336, 256, 150, 25
 DATA, VIDEOS = Path("runs/bench"), 24
-
-
-def stores(options: Namespace) -> tuple[dict[str, Index], dict[str, Any]]:
-    """Return the stores of `loader_throughput.py`, made where none is given, and what its JSON says of them.
-
-    They hold the same videos; each has the name of its codec.
-    """
-    from bench.peers.data import JPEG_QUALITY, SOURCE_SIZE, peer_store
-    from bench.peers.quality import equal_jpegs
-
-    with_peers = options.peers is not None
-    if options.data_dir:
-        index = Index.load(options.data_dir)
-        found = {index.codec(0): index}
-    else:
-        videos = max(VIDEOS, options.batch_size)
-        ways = [store_settings(codec, options.gop, options.short_side) for codec in options.codec]
-        folder = DATA / f"peers_gop{options.source_gop}"
-        found = {
-            way.codec: peer_store(folder / store_name(way), videos=videos, source_gop=options.source_gop, settings=way)
-            if with_peers
-            else Index.load(bench_store(videos=videos, codec=way.codec, gop=options.gop, short_side=options.short_side))
-            for way in ways
-        }
-    said: dict[str, Any] = {
-        name: {
-            "root": str(index.root),
-            "videos": len(index),
-            "formats": list(index.formats),
-            "stored_size": index.sizes_WH[0].tolist(),
-        }
-        for name, index in found.items()
-    }
-    if with_peers:
-        said["sources"] = {"gop": options.source_gop, "size": SOURCE_SIZE, "jpeg_quality": JPEG_QUALITY}
-        said["equal_jpegs"] = equal_jpegs(next(iter(found.values())))
-    return found, said
 
 
 def default_task(name: str) -> Task:
@@ -81,20 +48,40 @@ def bench_store(
     codec: str = "h264",
     gop: int | None = None,
     short_side: int | None = None,
+    classes: int = 0,
 ) -> Path:
     """Return the folder of a prepared dataset of clips of 336x256, 6 s each; make it only where it is missing.
 
     By default it is stored as `prepare` does, below DATA in a folder whose name says how. A `short_side` of 0 keeps
-    the size.
+    the size. The videos are of `classes` classes in turn, for those who train.
     """
-    settings, records = store_settings(codec, gop, short_side), {}
+    settings = store_settings(codec, gop, short_side)
     root = root or DATA / store_name(settings)
+
+    def write(name: str) -> Record:
+        return write_frames(video_path(root, name), drift(int(name[-3:])), fps=FPS, settings=settings)
+
     if not (root / INDEX_FILE).is_file():
-        for number in tqdm(range(videos), desc=f"bench videos in {root}", unit="video"):
-            name = f"video{number:03d}"
-            records[name] = write_frames(video_path(root, name), drift(number), fps=FPS, settings=settings)
-        Index.build(root, records).save()
+        names = [f"video{number:03d}" for number in range(videos)]
+        with ThreadPoolExecutor(limits.cores()) as pool:  # the encoders run outside the interpreter's lock
+            made = tqdm(pool.map(write, names), desc=f"bench videos in {root}", total=videos, unit="video")
+            records = dict(zip(names, made, strict=True))
+        labels = {name: place % classes for place, name in enumerate(names)} if classes else None
+        Index.build(root, records, labels=labels, class_names=[f"class{label}" for label in range(classes)]).save()
     return root
+
+
+def write_movie(
+    file: Any, frames: Iterable[np.ndarray], encoder: str, *, size: tuple[int, int], options: dict[str, str], **how: Any
+) -> None:
+    """Encode uint8 (H, W, 3) frames of a width and height with an encoder of FFmpeg; `how` goes to `av.open`."""
+    with av.open(file, "w", **how) as container:
+        stream = container.add_stream(encoder, rate=FPS, options=options)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
 
 
 def drift(seed: int) -> Iterator[np.ndarray]:

@@ -1,13 +1,15 @@
 """A web server of files with ranges, that waits, counts and fails as a bench or a test wants it."""
 
-import re
-import threading
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from email.utils import formatdate
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from urllib.parse import quote
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
 
 Fault = Callable[[str, int], "int | str | None"]
 """What goes wrong with a path at its n-th request, from 0 on: an HTTP status, "hang", "reset", "cut" or the path of a
@@ -19,126 +21,86 @@ class Files:
     """A running server.
 
     Attributes:
-        url: of the folder.
+        folder: what it serves, at `url`.
         delay: seconds before each answer.
-        ranges: whether ranges are honored.
         asked: path and range of each request; most_at_once: how many were open at the same time.
     """
 
+    folder: Path
     url: str = ""
     delay: float = 0.0
-    ranges: bool = True
     fault: Fault = lambda path, n: None
     asked: list[tuple[str, str]] = field(default_factory=list)
     open: int = 0
     most_at_once: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    ended: threading.Event = field(default_factory=threading.Event)
 
-    def begin(self, path: str, span: str) -> int:
-        """Count a request; return how many of its path there were before."""
-        with self.lock:
-            before = sum(asked == path for asked, _ in self.asked)
-            self.asked.append((path, span))
-            self.open += 1
-            self.most_at_once = max(self.most_at_once, self.open)
-            return before
-
-
-class Handler(SimpleHTTPRequestHandler):
-    """Answers from the folder of a `Files`, with ranges."""
-
-    protocol_version = "HTTP/1.1"
-    files: Files
-
-    def log_message(self, *_: object) -> None: ...
-
-    def do_HEAD(self) -> None:
-        """Answer without the file."""
-        self.answer(body=False)
-
-    def do_GET(self) -> None:
-        """Answer with the file."""
-        self.answer(body=True)
-
-    def answer(self, *, body: bool) -> None:
-        """Wait, fail or send."""
-        files = self.files
-        number = files.begin(self.path, self.headers.get("Range", ""))
+    @web.middleware
+    async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Wait, then fail or send."""
+        path = request.raw_path
+        number = sum(asked == path for asked, _ in self.asked)
+        self.asked.append((path, request.headers.get("Range", "")))
+        self.open += 1
+        self.most_at_once = max(self.most_at_once, self.open)
         try:
-            files.ended.wait(files.delay)
-            fault = "reset" if files.ended.is_set() else files.fault(self.path, number)  # connections outlive a server
+            await asyncio.sleep(self.delay)
+            fault = self.fault(path, number)
             if fault == "hang":
-                files.ended.wait()
-            if fault in ("hang", "reset"):
-                self.close_connection = True
-            elif isinstance(fault, str) and fault.startswith("/"):
-                self.send_response(302)
-                self.send_header("Location", fault)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-            elif isinstance(fault, int):
-                self.send_error(fault)
-            elif Path(self.translate_path(self.path)).is_dir():
-                super().do_GET() if body else super().do_HEAD()
-            else:
-                self.send_file(body=body, cut=fault == "cut")
+                await asyncio.Event().wait()
+            if isinstance(fault, int):
+                return web.Response(status=fault)
+            if fault == "cut":
+                return await self.half(request)
+            if fault == "reset":
+                _disconnect(request)
+            elif fault:
+                return web.Response(status=302, headers={"Location": fault})
+            folder = self.folder / request.match_info.get("filename", "")
+            return self.listing(request, folder) if folder.is_dir() else await handler(request)
         finally:
-            with files.lock:
-                files.open -= 1
+            self.open -= 1
 
-    def send_file(self, *, body: bool, cut: bool) -> None:
-        """Send a file or the range of it that is asked for; the first half of that where it is to be cut."""
-        try:
-            data = Path(self.translate_path(self.path)).read_bytes()
-        except OSError:
-            self.send_error(404)
-            return
-        size, status = len(data), 200
-        if (span := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))) and self.files.ranges:
-            start, status = int(span[1]), 206
-            if start >= size:
-                self.send_error(416)
-                return
-            data = data[start : int(span[2]) + 1 if span[2] else None]
-        self.send_response(status)
-        if status == 206:
-            self.send_header("Content-Range", f"bytes {start}-{start + len(data) - 1}/{size}")
-        self.send_header("Content-Length", str(len(data)))
-        self.send_header("Last-Modified", formatdate(Path(self.translate_path(self.path)).stat().st_mtime, usegmt=True))
-        self.end_headers()
-        if body:
-            self.wfile.write(data[: len(data) // 2] if cut else data)
-        self.close_connection = cut
+    def listing(self, request: web.Request, folder: Path) -> web.Response:
+        """Return links to all that is in a folder; those to folders end with a slash, as those of other servers do."""
+        at = request.path.rstrip("/")
+        links = [quote(f"{at}/{path.name}{'/' * path.is_dir()}") for path in sorted(folder.iterdir())]
+        return web.Response(text="".join(f'<a href="{link}">{link}</a>' for link in links), content_type="text/html")
+
+    async def half(self, request: web.Request) -> web.StreamResponse:
+        """Send half of a range and no more."""
+        data = (self.folder / request.match_info["filename"]).read_bytes()[request.http_range]
+        response = web.StreamResponse(status=206, headers={"Content-Length": str(len(data))})
+        await response.prepare(request)
+        await response.write(data[: len(data) // 2])
+        _disconnect(request)
+        return response
 
 
-class Server(ThreadingHTTPServer):
-    """Has a thread for each connection."""
-
-    daemon_threads = True
-    request_queue_size = 64
-
-    def handle_error(self, *_: object) -> None:
-        """Say nothing of clients that are gone."""
+def _disconnect(request: web.Request) -> None:
+    if request.transport:
+        request.transport.close()
 
 
 @contextmanager
 def served(folder: Path) -> Iterator[Files]:
     """Serve a folder at 127.0.0.1 while the block runs."""
-    files = Files()
+    files, loop = Files(folder), asyncio.new_event_loop()
+    app = web.Application(middlewares=[files.answer])
+    app.router.add_static("/", folder, follow_symlinks=True)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.05)  # 0 would wait for ever
 
-    class Own(Handler):
-        def __init__(self, *args: object) -> None:
-            super().__init__(*args, directory=str(folder))  # type: ignore[arg-type]
+    async def start() -> None:
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
 
-    Own.files = files
-    server = Server(("127.0.0.1", 0), Own)
-    files.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    loop.run_until_complete(start())
+    files.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    thread = Thread(target=loop.run_forever, daemon=True)
     thread.start()
     try:
         yield files
     finally:
-        files.ended.set()
-        server.shutdown()
-        server.server_close()
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from bench.ceilings import DecodeTask, decode_only
 from bench.data import DATA, bench_store, default_task
 from bench.gate_history import plot, record
+from bench.loader.ceilings import DecodeTask, decode_only
 from bench.machine import machine, save_json
 from bench.peers.data import peer_clips
 from bench.peers.loaders import PEERS, PeerDataset

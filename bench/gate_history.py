@@ -6,8 +6,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from bench.picture import panels, save
 from configs.errors import UserError
-from dali_pipelines.store.files import replacing
 
 HISTORY = Path(__file__).parent / "results" / "history.jsonl"
 
@@ -23,16 +23,11 @@ def plot(out: Path, path: Path = HISTORY) -> None:
     """Draw each ratio over the runs that were recorded: a panel a ratio, a line a task and processor."""
     if not path.is_file():
         raise UserError(f"{path} is not there: nothing has been recorded yet, see --record")
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     names = list(dict.fromkeys(name for line in lines for of_task in line["ratios"].values() for name in of_task))
     series = list(dict.fromkeys((line["cpu"], task) for line in lines for task in line["ratios"]))
-    figure, axes = plt.subplots(1, len(names), figsize=(4.5 * len(names), 3.4), layout="constrained", squeeze=False)
-    for axis, name in zip(axes.flat, names, strict=True):
+    axes = panels(len(names), len(names), size=(4.5 * len(names), 3.4))
+    for axis, name in zip(axes, names, strict=True):
         for cpu, task in series:
             points = [
                 (datetime.fromisoformat(line["date"]), line["ratios"][task][name])
@@ -43,7 +38,5 @@ def plot(out: Path, path: Path = HISTORY) -> None:
         axis.set(title=name.replace("_", " "), ylim=(0, None))
         axis.tick_params("x", rotation=30)
         axis.grid(alpha=0.3)
-    axes[0, 0].legend(fontsize=6)
-    with replacing(out) as temporary:
-        figure.savefig(temporary, dpi=100, format="png")
-    plt.close(figure)
+    axes[0].legend(fontsize=6)
+    save(axes, out)

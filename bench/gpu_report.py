@@ -99,7 +99,7 @@ def run_process(names: list[str], report: Report, args: argparse.Namespace, dead
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
         "PYTHONFAULTHANDLER": "1",
         "PYTHONUNBUFFERED": "1",
-        "OMP_WAIT_POLICY": "PASSIVE",  # as in trainers/pretrain.py: torch's threads, if they spin, starve DALI's
+        "OMP_WAIT_POLICY": "PASSIVE",  # as in trainers/commands: torch's threads, if they spin, starve DALI's
     }
     options = ["--device", args.device, "--work-dir", str(args.work_dir.resolve())]
     waiting = list(names)

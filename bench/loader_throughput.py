@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bench.options import require_positive
+from bench.options import add_rounds, require_positive
 from configs.errors import UserError, run_cli
 from dali_pipelines import limits
 from dali_pipelines.store.encode import Encoding
@@ -20,9 +20,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="loader_throughput.py", description="How fast clips arrive.")
     parser.add_argument("--tasks", nargs="+", metavar="TASK", help="tasks, each with its default plan (all)")
     parser.add_argument("--data-dir", type=Path, help="a prepared dataset; by default one is made in runs/bench")
-    parser.add_argument("--batch-size", type=int, default=8, help="clips a batch (8)")
-    parser.add_argument("--batches", type=int, default=12, help="timed batches a round, after 6 untimed ones (12)")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds, alternating with the ceilings and peers (5)")
+    add_rounds(parser, batches=12, rounds=5)
     parser.add_argument(
         "--workers", type=int, help="worker processes; by default as many as are fastest in a short try"
     )
@@ -71,12 +69,13 @@ def main(argv: list[str]) -> None:
     args = parse_args(argv)
     import torch
 
-    from bench.data import default_task, stores
-    from bench.loader_epochs import measure_epochs
-    from bench.loader_plot import plot
-    from bench.loader_processes import measure_processes
-    from bench.loader_report import table
-    from bench.loader_rounds import measure_task
+    from bench.data import default_task
+    from bench.loader.epochs import measure_epochs
+    from bench.loader.plot import plot
+    from bench.loader.processes import measure_processes
+    from bench.loader.report import table
+    from bench.loader.rounds import measure_task
+    from bench.loader.stores import stores
     from bench.machine import machine, save_json
     from bench.peers.loaders import chosen
     from nets.tasks import pretext_tasks

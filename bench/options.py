@@ -1,11 +1,34 @@
-"""Checks of the benches' options; imports nothing heavy, as workers import the scripts once more."""
+"""Options of several benches, and their checks; imports nothing heavy, as workers import the scripts once more."""
 
-from argparse import Namespace
+import argparse
+from pathlib import Path
 
 from configs.errors import UserError
+from dali_pipelines import limits
 
 
-def require_positive(args: Namespace, *names: str) -> None:
+def add_rounds(parser: argparse.ArgumentParser, *, batches: int, rounds: int) -> None:
+    """Add how much is measured, with these defaults."""
+    parser.add_argument("--batch-size", type=int, default=8, help="clips a batch (8)")
+    parser.add_argument(
+        "--batches", type=int, default=batches, help="timed batches a round, after some untimed ones (%(default)s)"
+    )
+    parser.add_argument("--rounds", type=int, default=rounds, help="rounds in which all take turns (%(default)s)")
+
+
+def add_storage(parser: argparse.ArgumentParser, *, rounds: int) -> None:
+    """Add the options of a bench that stores the same videos in several ways."""
+    cores = limits.cores()
+    parser.add_argument("sources", nargs="*", type=Path, metavar="SRC", help="some of your videos (8 made-up ones)")
+    parser.add_argument("--task", default="recognition", help="whose clips are timed (recognition)")
+    parser.add_argument("--workers", type=int, default=cores, help="worker processes; 0 is none (one per core)")
+    parser.add_argument("--threads", type=int, default=cores, help="DALI threads (one per core)")
+    parser.add_argument("--work-dir", type=Path, default=Path("runs/bench/storage"), help="where it stores them")
+    add_rounds(parser, batches=8, rounds=rounds)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+
+
+def require_positive(args: argparse.Namespace, *names: str) -> None:
     """Raise UserError for an option below 1."""
     for name in names:
         if getattr(args, name) < 1:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from bench.file_server import served
-from bench.options import require_positive
+from bench.options import add_rounds, require_positive
 from configs.errors import run_cli
 
 if TYPE_CHECKING:
@@ -34,9 +34,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--task", default="recognition", help="whose clips are timed (recognition)")
     parser.add_argument("--delay-ms", type=float, default=50.0, help="wait of the server before each answer (50)")
     parser.add_argument("--workers", type=int, default=2, help="worker processes; 0 is none (2)")
-    parser.add_argument("--batch-size", type=int, default=8, help="clips a batch (8)")
-    parser.add_argument("--batches", type=int, default=12, help="timed batches a round, after some untimed ones (12)")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds over all ways (5)")
+    add_rounds(parser, batches=12, rounds=5)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     args = parser.parse_args(argv)
     require_positive(args, "batch_size", "batches", "rounds")
@@ -49,7 +47,7 @@ def main(argv: list[str]) -> None:
     from bench.data import bench_store, default_task
     from bench.machine import save_json
     from bench.meters import measure
-    from bench.report import markdown, median_range
+    from bench.report import lead, markdown, median_range
     from dali_pipelines.loader import ClipLoader
     from dali_pipelines.store.index import Index
     from trainers.engine.loop import endless
@@ -67,12 +65,8 @@ def main(argv: list[str]) -> None:
             for way, batches in runs.items():
                 untimed = meters.WARM_UP + 8 * args.workers // args.batch_size
                 rates[way].append(args.batch_size * measure(batches, args.batches, device="cpu", untimed=untimed).rate)
-    shares = {
-        way: statistics.median(a / b for a, b in zip(of_way, rates["disk"], strict=True))
-        for way, of_way in rates.items()
-    }
     figures: dict[str, dict[str, Any]] = {
-        way: {"clips_per_s": median_range(rates[way]), "of_disk": round(shares[way], 2)} for way in WAYS
+        way: {"clips_per_s": median_range(rates[way]), "of_disk": round(lead(rates, way, "disk"), 2)} for way in WAYS
     }
     costs = clip_costs(Index.load(root), task)
     save_json(args.json, costs=costs, settings=settings | {"task": args.task, "delay_ms": args.delay_ms}, ways=figures)

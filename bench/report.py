@@ -2,11 +2,12 @@
 
 import json
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 RESULTS = Path(__file__).parent / "results"
+Key = TypeVar("Key", bound=Hashable)
 
 
 def committed(name: str) -> dict[str, Any]:
@@ -24,6 +25,11 @@ def markdown(head: Sequence[str], rows: Iterable[Iterable[object]]) -> list[str]
 def median_range(values: Sequence[float], digits: int = 1) -> dict[str, float]:
     """Return the median, the least and the greatest of the values of some rounds."""
     return {name: round(of(values), digits) for name, of in (("median", statistics.median), ("min", min), ("max", max))}
+
+
+def lead(rates: Mapping[Key, Sequence[float]], one: Key, over: Key) -> float:
+    """Return the median over the rounds of one's rate / that of another in the same round."""
+    return statistics.median(a / b for a, b in zip(rates[one], rates[over], strict=True))
 
 
 def in_words(spread: Mapping[str, float], digits: int) -> str:

@@ -8,19 +8,12 @@ Heavy imports stand inside functions: each of the loader's workers imports this 
 import argparse
 import statistics
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from bench.options import require_positive
-from bench.report import in_words, markdown, median_range
+from bench.options import add_storage, require_positive
+from bench.report import lead
 from configs.errors import run_cli
-from dali_pipelines import limits
-
-if TYPE_CHECKING:
-    from dali_pipelines.store.index import Index
-    from dali_pipelines.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -52,23 +45,12 @@ ORIGINAL = Setting("original")
 def parse_args(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="storage.py", description="How should videos be stored for this machine?")
     codecs = ["h264", "mjpeg", "rawvideo", "vp9", "hevc"]
-    parser.add_argument("sources", nargs="*", type=Path, metavar="SRC", help="some of your videos (8 made-up ones)")
+    add_storage(parser, rounds=3)
     parser.add_argument("--codecs", nargs="+", default=codecs, choices=codecs, help=f"({' '.join(codecs)})")
     parser.add_argument("--gops", nargs="+", type=int, default=[1, 8], help="frames (1 8); mjpeg and rawvideo have 1")
     parser.add_argument("--short-sides", nargs="+", type=int, default=[144, 256], help="pixels (144 256)")
-    parser.add_argument("--task", default="recognition", help="whose clips are timed (recognition)")
     parser.add_argument("--disk-factor", type=float, default=4.0, help="bearable size, in those of the smallest (4)")
-    parser.add_argument("--batch-size", type=int, default=8, help="clips a batch (8)")
-    parser.add_argument("--batches", type=int, default=8, help="timed batches a round (8)")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds over all settings (3)")
-    cores = limits.cores()
-    parser.add_argument(
-        "--workers", type=int, default=cores, help="worker processes: PyAV decodes there (one per core)"
-    )
-    parser.add_argument("--threads", type=int, default=cores, help="DALI threads (one per core)")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--work-dir", type=Path, default=Path("runs/bench/storage"), help="what is stored stays there")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     args = parser.parse_args(argv)
     require_positive(args, "disk_factor", "batch_size", "batches", "rounds", "threads")
     return args
@@ -81,7 +63,7 @@ def main(argv: list[str]) -> None:
     from bench.data import default_task
     from bench.gpu_feed import feed_costs, gpu_table
     from bench.machine import save_json
-    from bench.storage_data import costs, store_all_ways, synthetic_videos
+    from bench.storage_data import costs, rounds, store_all_ways, synthetic_videos, table
     from dali_pipelines.datasets.open import Dataset
     from dali_pipelines.store.encode import KEY_FRAMES_ONLY
     from nets.tasks import pretext_tasks
@@ -98,37 +80,20 @@ def main(argv: list[str]) -> None:
     timed = {way: Dataset(index).long_enough(tasks[args.task]).index for way, index in indices.items()}
     figures = {way: costs(index, list(tasks.values())) for way, index in indices.items()}
     feeds = {str(way): feed_costs(index, tasks[args.task]) for way, index in timed.items()}
-    rates: dict[Setting, list[float]] = {way: [] for way in indices}
-    for _ in range(args.rounds):
-        for way, videos in timed.items():
-            rate, decoder = measure(videos, tasks[args.task], settings, args.batches)
-            rates[way].append(rate)
-            figures[way] |= {"decoder": decoder, "clips_per_s": median_range(rates[way])}
+    videos = len(next(iter(timed.values())))
+    for rates in rounds(timed, tasks[args.task], settings, figures, rounds=args.rounds, batches=args.batches):
         advice = {str(side): advise(side, figures, rates, args.disk_factor) for side in args.short_sides}
         save_json(  # after each round: an interrupted bench keeps what it has
             args.json,
-            settings=settings | {"task": args.task, "videos": len(videos), "sources": [*map(str, sources)]},
+            settings=settings | {"task": args.task, "videos": videos, "sources": [*map(str, sources)]},
             notes=notes,
             stored={str(way): of_way for way, of_way in figures.items()},
             feeding_a_gpu=feeds,
             advice=advice,
         )
-    print(table(figures, rates, args.task))
+    print(table(figures, rates, args.task, base=ORIGINAL, title="original"))
     print(gpu_table(feeds))
     print("\n".join(advice.values()))
-
-
-def measure(index: "Index", task: "Task", settings: Mapping[str, Any], batches: int) -> tuple[float, str]:
-    """Return clips/s of one round and the decoder; the loader ends with the round, so that none prefetches later."""
-    from bench import meters
-    from dali_pipelines.loader import ClipLoader
-    from trainers.engine.loop import endless
-
-    copies = -(-settings["batch_size"] // len(index))  # an epoch of few videos holds one batch at least
-    loader = ClipLoader(index.repeat([copies] * len(index)), task, **settings)
-    with closing(loader):
-        rate = meters.measure(endless(loader), batches, device=settings["device"]).rate
-    return settings["batch_size"] * rate, loader.decoder
 
 
 def advise(
@@ -152,31 +117,8 @@ def advise(
     if chosen is not fastest:
         why += f", as fast as {fastest} within the noise"
     if ORIGINAL in rates:
-        lead = statistics.median(a / b for a, b in zip(rates[chosen], rates[ORIGINAL], strict=True))
-        why += f", {lead:.2f} times the clips/s of the original files"
+        why += f", {lead(rates, chosen, ORIGINAL):.2f} times the clips/s of the original files"
     return f"short side {side}: clipfeed prepare SRC --out DIR {chosen}\n    {why}"
-
-
-def table(figures: Mapping[Setting, Mapping[str, Any]], rates: Mapping[Setting, list[float]], task: str) -> str:
-    """Return the figures as a Markdown table."""
-    head = ("stored as", "size", "kB / video", "kB / clip", "amplification", "decoder", "clips/s", "/ original")
-    rows = []
-    for way, of_way in figures.items():
-        clip = of_way["tasks"][task]
-        lead = [a / b for a, b in zip(rates[way], rates.get(ORIGINAL, []), strict=False)]
-        rows.append(
-            (
-                str(way).replace("--", ""),
-                of_way["first_size"],
-                f"{of_way['kb_per_video']:.0f}",
-                f"{clip['kb_per_clip']:.0f}",
-                f"{clip['amplification']:.2f}",
-                of_way["decoder"],
-                in_words(of_way["clips_per_s"], 0),
-                f"{statistics.median(lead):.2f}" if lead else "",
-            )
-        )
-    return "\n".join([f"clips of {task}", *markdown(head, rows)])
 
 
 if __name__ == "__main__":

@@ -1,22 +1,24 @@
-"""Store the same videos in several ways, and count what that costs before anything is decoded."""
+"""Store the same videos in several ways, count what that costs before anything is decoded, and time their clips."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
-import av
-from av.video.frame import VideoFrame
-
-from bench.data import FPS, HEIGHT, WIDTH, drift
+from bench import meters
+from bench.data import HEIGHT, WIDTH, drift, write_movie
+from bench.report import in_words, lead, markdown, median_range
 from configs.errors import UserError
 from dali_pipelines import prepare
 from dali_pipelines.clip_costs import clip_costs
 from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.inspection.contents import stored_bytes
+from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task
+from trainers.engine.loop import endless
 
 VIDEOS = 8
 DRAWS = 4  # plans of each video whose frames are counted
@@ -29,12 +31,9 @@ def synthetic_videos(folder: Path) -> Path:
         path = folder / f"video{number:03d}.mp4"
         if path.is_file():
             continue
-        with replacing(path) as part, av.open(str(part), "w", format="mp4") as container:
-            stream = container.add_stream("libx264", rate=FPS, options={"preset": "veryfast"})
-            stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-            for frame in drift(number):
-                container.mux(stream.encode(VideoFrame.from_ndarray(frame, format="rgb24")))
-            container.mux(stream.encode(None))
+        options, size = {"preset": "veryfast"}, (WIDTH, HEIGHT)
+        with replacing(path) as part:
+            write_movie(part, drift(number), "libx264", size=size, options=options, format="mp4")
     return folder
 
 
@@ -88,3 +87,58 @@ def costs(index: Index, tasks: list[Task]) -> dict[str, Any]:
     size = "x".join(map(str, index.sizes_WH[0].tolist()))
     total = sum(stored_bytes(index, row) for row in range(len(index)))
     return {"first_size": size, "kb_per_video": round(total / len(index) / 1000, 1), "tasks": of_tasks}
+
+
+def rounds(
+    stored: Mapping[Key, Index],
+    task: Task,
+    settings: Mapping[str, Any],
+    figures: Mapping[Key, dict[str, Any]],
+    *,
+    rounds: int,
+    batches: int,
+) -> Iterator[dict[Key, list[float]]]:
+    """Time the clips of a task from every store in turn; yield the clips/s of all rounds so far, after each round.
+
+    Args:
+        settings: of the loader.
+        figures: get the `decoder` of each store and its `clips_per_s`.
+    """
+    rates: dict[Key, list[float]] = {way: [] for way in stored}
+    for _ in range(rounds):
+        for way, index in stored.items():
+            rate, decoder = _rate(index, task, settings, batches)
+            rates[way].append(rate)
+            figures[way].update(decoder=decoder, clips_per_s=median_range(rates[way]))
+        yield rates
+
+
+def _rate(index: Index, task: Task, settings: Mapping[str, Any], batches: int) -> tuple[float, str]:
+    """Return clips/s of one round and the decoder; the loader ends with the round, so that none prefetches later."""
+    copies = -(-settings["batch_size"] // len(index))  # an epoch of few videos holds one batch at least
+    with closing(ClipLoader(index.repeat([copies] * len(index)), task, **settings)) as loader:
+        rate = meters.measure(endless(loader), batches, device=settings["device"]).rate
+        return settings["batch_size"] * rate, loader.decoder
+
+
+def table(
+    figures: Mapping[Key, Mapping[str, Any]], rates: Mapping[Key, list[float]], task: str, *, base: Key, title: str
+) -> str:
+    """Return the figures as a Markdown table; the last column compares with `base` where that is stored."""
+    head = ("stored as", "size", "kB / video", "kB / clip", "amplification", "decoder", "clips/s", f"/ {title}")
+    rows = []
+    for way, of_way in figures.items():
+        clip = of_way["tasks"][task]
+        rows.append(
+            (
+                str(way).replace("--", ""),
+                of_way["first_size"],
+                f"{of_way['kb_per_video']:.0f}",
+                f"{clip['kb_per_clip']:.0f}",
+                f"{clip['amplification']:.2f}",
+                of_way["decoder"],
+                in_words(of_way["clips_per_s"], 0),
+                f"{lead(rates, way, base):.2f}" if base in rates else "",
+            )
+        )
+    return "\n".join([f"clips of {task}", *markdown(head, rows)])

@@ -7,20 +7,16 @@ Heavy imports stand inside functions: each of the loader's workers imports this 
 
 import argparse
 import os
-import statistics
 import subprocess
 import tarfile
 import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from bench.options import require_positive
-from bench.report import in_words, markdown, median_range
-from bench.storage import measure
+from bench.options import add_storage, require_positive
+from bench.report import lead
 from configs.errors import UserError, run_cli
-from dali_pipelines import limits
 
 PREPARED = "prepared"
 LMDB = "LMDB of msgpack lists"
@@ -30,16 +26,7 @@ JPEG_QUALITY = "2"
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="storages.py", description="How fast clips arrive from where videos lie.")
-    parser.add_argument("sources", nargs="*", type=Path, metavar="SRC", help="some of your videos (8 made-up ones)")
-    parser.add_argument("--task", default="recognition", help="whose clips are timed (recognition)")
-    parser.add_argument("--batch-size", type=int, default=8, help="clips a batch (8)")
-    parser.add_argument("--batches", type=int, default=8, help="timed batches a round (8)")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds over all storages (5)")
-    cores = limits.cores()
-    parser.add_argument("--workers", type=int, default=cores, help="worker processes; 0 is none (one per core)")
-    parser.add_argument("--threads", type=int, default=cores, help="DALI threads (one per core)")
-    parser.add_argument("--work-dir", type=Path, default=Path("runs/bench/storage"), help="what is packed is removed")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    add_storage(parser, rounds=5)
     args = parser.parse_args(argv)
     require_positive(args, "batch_size", "batches", "rounds", "threads")
     return args
@@ -55,7 +42,7 @@ def main(argv: list[str]) -> None:
 def _compare(args: argparse.Namespace, folder: Path) -> None:
     from bench.data import default_task
     from bench.machine import save_json
-    from bench.storage_data import costs, store_all_ways, synthetic_videos
+    from bench.storage_data import costs, rounds, store_all_ways, synthetic_videos, table
     from dali_pipelines.datasets.open import Dataset
 
     settings = {name: getattr(args, name) for name in ("batch_size", "workers", "threads")} | {"device": "cpu"}
@@ -72,21 +59,17 @@ def _compare(args: argparse.Namespace, folder: Path) -> None:
     notes += left_out
     figures = {way: costs(index, [task]) for way, index in indices.items()}
     timed = {way: Dataset(index).long_enough(task).index for way, index in indices.items()}
-    rates: dict[str, list[float]] = {way: [] for way in indices}
-    for _ in range(args.rounds):
-        for way, videos in timed.items():
-            rate, decoder = measure(videos, task, settings, args.batches)
-            rates[way].append(rate)
-            figures[way] |= {"decoder": decoder, "clips_per_s": median_range(rates[way])}
+    videos = len(timed[PREPARED])
+    for rates in rounds(timed, task, settings, figures, rounds=args.rounds, batches=args.batches):
         for way in indices:
-            figures[way]["of_prepared"] = round(of_prepared(rates, way), 2)
+            figures[way]["of_prepared"] = round(lead(rates, way, PREPARED), 2)
         save_json(  # after each round: an interrupted bench keeps what it has
             args.json,
-            settings=settings | {"task": args.task, "videos": len(videos), "sources": [*map(str, sources)]},
+            settings=settings | {"task": args.task, "videos": videos, "sources": [*map(str, sources)]},
             notes=notes,
             storages=figures,
         )
-    print(*notes, table(figures, args.task), sep="\n")
+    print(*notes, table(figures, rates, args.task, base=PREPARED, title=PREPARED), sep="\n")
 
 
 def pack(sources: list[Path], folder: Path) -> tuple[dict[str, Path], list[str]]:
@@ -156,23 +139,6 @@ def write_lmdb(path: Path, folders: Mapping[str, Path]) -> None:
             pictures = [picture.read_bytes() for picture in sorted(folder.iterdir())]
             transaction.put(f"{number:09d}".encode(), msgpack.dumps(pictures))
         transaction.put(b"__order__", msgpack.dumps([*folders]))
-
-
-def of_prepared(rates: Mapping[str, list[float]], way: str) -> float:
-    """Return the median over the rounds of the rate / that of the prepared store in the same round."""
-    return statistics.median(a / b for a, b in zip(rates[way], rates[PREPARED], strict=True))
-
-
-def table(figures: Mapping[str, Mapping[str, Any]], task: str) -> str:
-    """Return the figures as a Markdown table."""
-    head = ("storage", "size", "kB / video", "kB / clip", "decoder", "clips/s", "/ prepared")
-    rows = []
-    for way, of in figures.items():
-        rate, read = in_words(of["clips_per_s"], 0), of["tasks"][task]["kb_per_clip"]
-        rows.append(
-            (way, of["first_size"], f"{of['kb_per_video']:.0f}", f"{read:.0f}", of["decoder"], rate, of["of_prepared"])
-        )
-    return "\n".join([f"clips of {task}", *markdown(head, rows)])
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ Heavy imports stand inside functions: each of the loader's workers imports this 
 
 import argparse
 import json
-import os
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -20,7 +19,6 @@ from configs.load import load
 from configs.speed import SUFFIX
 from dali_pipelines.store.encode import Encoding
 from trainers.commands.options import add_overrides, overrides
-from trainers.engine.build import build_loader, build_run
 
 if TYPE_CHECKING:
     from configs.schema import Config
@@ -49,7 +47,6 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str]) -> None:
     args = parse_args(argv)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in trainers/pretrain.py; torch is not imported yet
     from bench.data import DATA, bench_store, store_name, store_settings
     from bench.machine import save_json
     from trainers.engine.distributed import start
@@ -102,6 +99,7 @@ def measure(
     from dali_pipelines.datasets.open import open_data
     from dali_pipelines.tasks import Task
     from nets.tasks import build_task
+    from trainers.engine.build import build_loader, build_run
 
     data, batch, cuda = config.data, config.train.global_batch, ranks.device.type == "cuda"
     dataset = open_data(data)

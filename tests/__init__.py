@@ -2,5 +2,5 @@
 
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in trainers/pretrain.py
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in trainers/commands
 os.environ.setdefault("OMP_NUM_THREADS", "1")

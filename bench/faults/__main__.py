@@ -8,15 +8,18 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from bench.faults import disk, kills, media, media_run, memory, ranks, restarts, soak, workers
+from bench.faults import kills, memory, ranks, restarts, soak, workers
+from bench.faults.disk import full
+from bench.faults.draw import draw
+from bench.faults.media import dataset, run
 from bench.faults.row import Row, save, table
 from configs.errors import UserError, run_cli
 
 FAULTS: dict[str, Callable[[float, Path], Iterator[Row]]] = {
-    **{f"disk_{group}": partial(disk.inject, group=group) for group in disk.GROUPS},
+    **{f"disk_{group}": partial(full.inject, group=group) for group in full.GROUPS},
     **{f"kills_{task}": partial(kills.inject, task=task) for task in kills.RECIPES},
-    "media": media.inject,
-    "media_run": media_run.inject,
+    "media": dataset.inject,
+    "media_run": run.inject,
     "memory": memory.inject,
     "ranks": ranks.inject,
     "restarts": restarts.inject,
@@ -35,7 +38,10 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full number of faults (1)")
     parser.add_argument("--work-dir", type=Path, default=Path("runs/faults"), help="for what they write (runs/faults)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there, beside those of other faults")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the memory of that file's long runs instead")
     args = parser.parse_args(argv)
+    if args.plot and not args.json:
+        raise UserError("--plot: of which --json FILE?")
     if not args.scale > 0:
         raise UserError(f"--scale {args.scale}: above 0")
     if unknown := [name for name in args.names if name not in FAULTS]:
@@ -45,6 +51,9 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str]) -> int:
     args = parse_args(argv)
+    if args.plot:
+        draw(args.json, args.plot)
+        return 0
     command = " ".join(["python -m bench.faults", *args.names, *(["--scale", f"{args.scale:g}"] * (args.scale != 1))])
     rows: dict[str, Row] = {}
     for name in args.names or FAULTS:

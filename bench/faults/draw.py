@@ -1,42 +1,24 @@
-"""Draw the memory curves of bench/results/faults.json: `python -m bench.faults.draw FILE PICTURE`."""
+"""The memory of long runs as a picture, from the rows that have a curve."""
 
-import argparse
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from configs.errors import UserError, run_cli
-from dali_pipelines.store.files import replacing
+from bench.picture import panels, save
+from configs.errors import UserError
 
 UNITS = {"seconds": ("minutes", 60)}
 
 
-def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.faults.draw", description="Draw the memory of long runs.")
-    parser.add_argument("file", type=Path, metavar="FILE", help="what `python -m bench.faults --json FILE` wrote")
-    parser.add_argument("picture", type=Path, metavar="PICTURE", help="a .png")
-    args = parser.parse_args(argv)
-    rows = json.loads(args.file.read_text())["faults"]
+def draw(file: Path, out: Path) -> None:
+    """Draw a panel for each row of a JSON file that has a curve; UserError where none has."""
+    rows = json.loads(file.read_text())["faults"]
     curves = {fault: row["details"] for fault, row in rows.items() if "curve" in row["details"]}
     if not curves:
-        raise UserError(f"{args.file}: no row has a curve; python -m bench.faults soak memory --json {args.file}")
-    draw(args.picture, curves)
-
-
-def draw(out: Path, curves: Mapping[str, Mapping[str, Any]]) -> None:
-    """Draw a panel for each fault, from its details; UserError where matplotlib is not installed."""
-    try:
-        import matplotlib
-    except ModuleNotFoundError as error:
-        raise UserError(f"{out.name} needs matplotlib: pip install 'clipfeed[plots]'") from error
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(len(curves), figsize=(7, 2.6 * len(curves)), layout="constrained", squeeze=False)
-    for axis, (fault, details) in zip(axes[:, 0], curves.items(), strict=True):
+        raise UserError(f"{file}: no row has a curve; python -m bench.faults soak memory --json {file}")
+    axes = panels(len(curves), 1, size=(7, 2.6 * len(curves)))
+    for axis, (fault, details) in zip(axes, curves.items(), strict=True):
         at, memory = np.asarray(details["curve"], float)[:, :2].T
         unit, factor = UNITS.get(details["curve_of"][0], (details["curve_of"][0], 1))
         axis.plot(at / factor, memory)
@@ -44,10 +26,4 @@ def draw(out: Path, curves: Mapping[str, Mapping[str, Any]]) -> None:
         axis.title.set_fontsize(10)
         axis.grid(alpha=0.3)
         axis.text(0.02, 0.06, f"growth after the first tenth: {details['growth']:+.1%}", transform=axis.transAxes)
-    with replacing(out) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
-    plt.close(figure)
-
-
-if __name__ == "__main__":
-    run_cli(main)
+    save(axes, out)

@@ -7,13 +7,11 @@ from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
 from bench.data import bench_store
 from bench.faults.ranks import GLOBAL_BATCH, Run
 from bench.faults.restarts import TORCHRUN
 from bench.faults.row import Row
-from bench.faults.soak import MOST_GROWTH, POINTS, fit, usage
+from bench.faults.soak import POINTS, memory_row, usage
 from bench.faults.workers import BATCH, TASK, WORKERS
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.index import Index
@@ -40,23 +38,9 @@ def loader_memory(index: Index, batches: int) -> Row:
     with closing(ClipLoader(index, TASK, batch_size=BATCH, workers=WORKERS, threads=1)) as loader:
         for number, _ in enumerate(islice(endless(loader), batches), 1):
             if not number % max(1, batches // POINTS):
-                samples.append((number, *usage(os.getpid())[:2]))
-    at, memory, files = np.asarray(samples).T
-    growth, slope = fit(at, memory)
-    return Row(
-        f"{batches} batches of a loader with {WORKERS} workers, memory flat to {MOST_GROWTH:.0%}",
-        injected=1,
-        survived=int(abs(growth) < MOST_GROWTH),
-        lost_or_repeated=0,
-        bits_equal=None,
-        details={
-            "growth": round(growth, 4),
-            "mib_per_1000_batches": round(slope * 1000, 2),
-            "most_files": int(files.max()),
-            "curve": [[number, round(mib, 1)] for number, mib in zip(at.tolist(), memory.tolist(), strict=True)],
-            "curve_of": ["batches", "MiB of all processes, without files"],
-        },
-    )
+                samples.append((number, *usage(os.getpid())))
+    what = f"{batches} batches of a loader with {WORKERS} workers"
+    return memory_row(what, "batches", samples, rate=("1000_batches", 1000))
 
 
 def can_mount() -> bool:

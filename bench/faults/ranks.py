@@ -67,14 +67,8 @@ def each_number(index: Index) -> Row:
         with ExitStack() as stack:
             found = take(loaders(stack, index, world, workers), STEPS)
         differ += sum(a != b for a, b in zip(found, wanted, strict=True))
-    return Row(
-        f"order and pixels of {', '.join(map(str, WORLDS))} ranks x {', '.join(map(str, WORKERS))} workers",
-        injected=len(cases),
-        survived=len(cases),
-        lost_or_repeated=differ,
-        bits_equal=not differ,
-        details={"lost_or_repeated": "global batches that differ", "batches": STEPS * len(cases)},
-    )
+    fault = f"order and pixels of {', '.join(map(str, WORLDS))} ranks x {', '.join(map(str, WORKERS))} workers"
+    return batches_row(fault, len(cases), differ, STEPS * len(cases))
 
 
 def random_changes(index: Index, changes: int) -> Row:
@@ -91,14 +85,13 @@ def random_changes(index: Index, changes: int) -> Row:
             digests += take(ranks, draw.randint(1, 2))
             state = ranks[0].state_dict()
     differ = sum(a != b for a, b in zip(digests, reference(index, len(digests)), strict=True))
-    return Row(
-        "ranks and workers of a loader changed at random, in mid-epoch",
-        injected=changes,
-        survived=changes,
-        lost_or_repeated=differ,
-        bits_equal=not differ,
-        details={"lost_or_repeated": "global batches that differ", "batches": len(digests)},
-    )
+    return batches_row("ranks and workers of a loader changed at random, in mid-epoch", changes, differ, len(digests))
+
+
+def batches_row(fault: str, injected: int, differ: int, batches: int) -> Row:
+    """Return the row of faults that all survive, as else there is no row, after which some batches may differ."""
+    details = {"lost_or_repeated": "global batches that differ", "batches": batches}
+    return Row(fault, injected, survived=injected, lost_or_repeated=differ, bits_equal=not differ, details=details)
 
 
 def loaders(stack: ExitStack, index: Index, world: int, workers: int = 0) -> list[ClipLoader]:

@@ -4,8 +4,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,23 +63,36 @@ def inject(scale: float, folder: Path) -> Iterator[Row]:
             status = run.wait(120)
         finally:
             run.kill()
-    seconds, memory, files, processes = np.asarray(samples).T
-    growth, per_s = fit(seconds, memory)
+    found = memory_row(f"{samples[-1][0] / 3600:.2g} hours of training", "seconds", samples, rate=("hour", 3600))
+    steps = list_steps(folder / "run" / "checkpoints")[-1]
+    ended = alive and status == 128 + signal.SIGTERM
+    details = {"steps": steps, "exit_status": status, **found.details}
+    yield replace(found, survived=int(ended and found.survived), details=details)
+
+
+def memory_row(what: str, axis: str, samples: Sequence[Sequence[float]], *, rate: tuple[str, int]) -> Row:
+    """Return a row that passes where memory stays flat.
+
+    Args:
+        what: was done.
+        axis: the unit of the first column of the samples, which goes on with what `usage` returns.
+        rate: in words and in that unit: what memory's growth is given for.
+    """
+    at, memory, files, processes = np.asarray(samples, float).T
+    growth, slope = fit(at, memory)
     shown = np.linspace(0, len(samples) - 1, min(len(samples), POINTS)).astype(int)
-    yield Row(
-        f"{seconds[-1] / 3600:.2g} hours of training, memory flat to {MOST_GROWTH:.0%}",
+    return Row(
+        f"{what}, memory flat to {MOST_GROWTH:.0%}",
         injected=1,
-        survived=int(alive and status == 128 + signal.SIGTERM and abs(growth) < MOST_GROWTH),
+        survived=int(abs(growth) < MOST_GROWTH),
         lost_or_repeated=0,
         bits_equal=None,
         details={
-            "steps": list_steps(folder / "run" / "checkpoints")[-1],
-            "exit_status": status,
             "growth": round(growth, 4),
-            "mib_per_hour": round(per_s * 3600, 2),
+            f"mib_per_{rate[0]}": round(slope * rate[1], 2),
             "most_files": int(files.max()),
-            "curve": [[round(seconds[i]), round(memory[i]), int(files[i]), int(processes[i])] for i in shown],
-            "curve_of": ["seconds", "MiB of all processes, without files", "open files", "processes"],
+            "curve": [[round(at[i]), round(memory[i], 1), int(files[i]), int(processes[i])] for i in shown],
+            "curve_of": [axis, "MiB of all processes, without files", "open files", "processes"],
         },
     )
 

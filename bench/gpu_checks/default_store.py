@@ -17,7 +17,6 @@ from bench.gpu_checks.videos import (
     chosen_store,
     dataset,
     encode_clip,
-    save_index,
     supported_codec,
 )
 from dali_pipelines.decode.frames import decode_rgb
@@ -122,7 +121,7 @@ def old_encoder(target: Target) -> dict[str, Any]:
             part.write_bytes(encode_clip(codec, *OLD_SIZE, frames=130, seed=number, gop=1).tobytes())
         layout = read_layout(path)
         records[path.stem] = Record(130, *OLD_SIZE, float(FPS), codec, "yuv420p", layout.init_size, layout.fragments)
-    save_index(root, records)
+    Index.build(root, records).save()
     index = Index.load(root)
     if constraint_set3(index) is False:
         raise RuntimeError("this x264 does not set constraint_set3: the question needs a file of an older one")

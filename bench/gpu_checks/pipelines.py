@@ -11,7 +11,7 @@ from nvidia.dali.pipeline import Pipeline
 
 from bench.gpu_checks import Target
 from bench.gpu_checks.nvdec import utilization
-from bench.meters import WARM_UP, cpu_seconds, synchronize
+from bench.meters import WARM_UP, cpu_seconds, gpu_mib, synchronize
 from dali_pipelines.decode.dali import decode
 from dali_pipelines.store.mp4 import plain_mp4
 from dali_pipelines.store.reader import EncodedClip
@@ -60,8 +60,8 @@ def alternate(
     """Return the rates of runs that alternate every `seconds`, so that a change of the machine's speed hits all.
 
     Each run makes `batch_size` clips. Returns for each: clips/s (the median turn, and the slowest and fastest one),
-    `ratio`, the median over the rounds of its rate over that of the first, CPU ms a clip, and the utilization in
-    per cent.
+    `ratio`, the median over the rounds of its rate over that of the first, CPU ms a clip, the runs of all turns and
+    the MiB by which the GPU's memory grew in them, and the utilization in per cent.
     """
     seconds, rounds = (0.05, 1) if target.rehearsal else (seconds, rounds)
     turns: dict[str, list[dict[str, Any]]] = {name: [] for name in runs}
@@ -76,6 +76,8 @@ def alternate(
             "fastest": round(max(t["rate"] for t in taken), 1),
             "ratio": round(statistics.median(t["rate"] / f["rate"] for t, f in zip(taken, first, strict=True)), 3),
             "cpu_ms_per_clip": round(statistics.median(t["cpu_ms"] for t in taken), 2),
+            "runs": sum(t["runs"] for t in taken),
+            "memory_grown_mib": round(sum(t["grown_mib"] for t in taken)),
             **taken[-1]["busy"],
         }
         for name, taken in turns.items()
@@ -83,8 +85,10 @@ def alternate(
 
 
 def timed(run: Callable[[], object], target: Target, batch_size: int, seconds: float) -> dict[str, Any]:
-    """Repeat a run for a time; return clips/s, CPU ms per clip and utilization."""
-    for _ in range(1 if target.rehearsal else WARM_UP):
+    """Repeat a run for a time; return clips/s, all runs, CPU ms per clip, growth of the GPU's memory, utilization."""
+    memory = 0.0 if target.rehearsal else gpu_mib()
+    untimed = 1 if target.rehearsal else WARM_UP
+    for _ in range(untimed):
         run()
     synchronize(target.device)
     with utilization() as busy:
@@ -95,4 +99,6 @@ def timed(run: Callable[[], object], target: Target, batch_size: int, seconds: f
         synchronize(target.device)  # what the last run started belongs to it
         took, cpu = time.perf_counter() - began, cpu_seconds() - cpu
     clips = count * batch_size
-    return {"rate": clips / took, "cpu_ms": 1000 * cpu / clips, "busy": busy}
+    grown = 0.0 if target.rehearsal else gpu_mib() - memory
+    costs = {"cpu_ms": 1000 * cpu / clips, "grown_mib": grown, "busy": busy}
+    return {"rate": clips / took, "runs": untimed + count, **costs}

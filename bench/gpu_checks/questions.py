@@ -1,8 +1,6 @@
 """What cannot be known without a GPU: how its video and JPEG decoders behave, and what they are fastest at."""
 
 import io
-import statistics
-import time
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -18,7 +16,6 @@ from bench.gpu_checks.compare import compare
 from bench.gpu_checks.decode import FRAMES, clips_of
 from bench.gpu_checks.pipelines import alternate, clip_pipeline, constant_feed, pixels, video_pipeline
 from bench.gpu_checks.videos import dataset, decode_reference, encode_clip, supported_codec
-from bench.meters import WARM_UP, gpu_mib, synchronize
 from dali_pipelines.recovery import first_cause
 
 THREADS = 14  # two for each of the seven decoders of an H100 or H200
@@ -51,55 +48,24 @@ def batch(target: Target) -> int:
     return 2 if target.rehearsal else 32
 
 
-def rates_text(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the rates of a table in one line."""
-    return "clips/s: " + ", ".join(f"{name} {row['clips_per_s']:,.0f}" for name, row in rows.items())
-
-
-def compare_rates(pipelines: Mapping[str, Pipeline], target: Target, *, size: int, **more: Any) -> dict[str, Any]:
-    """Measure pipelines by turns."""
-    rows = alternate({name: pipeline.run for name, pipeline in pipelines.items()}, target, batch_size=size)
-    return {"answer": rates_text(rows), **more, "rows": rows}
+def compare_rates(pipelines: Mapping[str, Pipeline], target: Target, *, size: int, **how: Any) -> dict[str, Any]:
+    """Measure pipelines by turns; `how` as `alternate` has it."""
+    rows = alternate({name: pipeline.run for name, pipeline in pipelines.items()}, target, batch_size=size, **how)
+    rates = ", ".join(f"{name} {row['clips_per_s']:,.0f}" for name, row in rows.items())
+    return {"answer": f"clips/s: {rates}", "rows": rows}
 
 
 def session_cache(target: Target) -> dict[str, Any]:
     """Does DALI open a decoder for every clip where the coded size is not that of the picture?
 
-    340x256 is coded as 352x256. By turns of a tenth of the runs: rate, and growth of GPU memory over all turns.
+    340x256 is coded as 352x256. Rates, and the growth of GPU memory over all turns.
     """
-    runs, most, size = (10, 1, 2) if target.rehearsal else (200, 12, 8)
+    size = 2 if target.rehearsal else 8
     made = {
         f"{w}x{h}": clip_pipeline(media("h264", w, h, target), target, batch_size=size, threads=size)
         for w, h in ((320, 240), (340, 256), (352, 256))
     }
-    rates: dict[str, list[float]] = {name: [] for name in made}
-    grown = dict.fromkeys(made, 0.0)
-    began = time.monotonic()
-    for _ in range(10):
-        if time.monotonic() - began > most:
-            break
-        for name, pipeline in made.items():
-            memory = 0.0 if target.rehearsal else gpu_mib()
-            for _ in range(WARM_UP):
-                pipeline.run()
-            synchronize(target.device)
-            start = time.perf_counter()
-            for _ in range(runs // 10):
-                pipeline.run()
-            synchronize(target.device)
-            rates[name].append(size * (runs // 10) / (time.perf_counter() - start))
-            grown[name] += (0.0 if target.rehearsal else gpu_mib()) - memory
-    rows = {
-        name: {
-            "runs": (runs // 10 + WARM_UP) * len(values),
-            "clips_per_s": round(statistics.median(values), 1),
-            "slowest": round(min(values), 1),
-            "fastest": round(max(values), 1),
-            "memory_grown_mib": round(grown[name]),
-        }
-        for name, values in rates.items()
-    }
-    return {"answer": rates_text(rows), "rows": rows}
+    return compare_rates(made, target, size=size, rounds=8, seconds=0.4)
 
 
 def gop_strides(target: Target) -> dict[str, Any]:
@@ -109,7 +75,7 @@ def gop_strides(target: Target) -> dict[str, Any]:
         clips = clips_of(dataset(store, target), batch(target), stride=STRIDE)
         decoded[store] = round(float(np.mean([clip.decoded for clip in clips])), 1)
         made[store] = video_pipeline(constant_feed(clips), target, batch_size=len(clips), threads=THREADS)
-    return compare_rates(made, target, size=batch(target), decoded_frames_per_clip=decoded)
+    return {**compare_rates(made, target, size=batch(target)), "decoded_frames_per_clip": decoded}
 
 
 def sizes(size: str, target: Target) -> dict[str, Any]:
@@ -129,7 +95,7 @@ def sizes(size: str, target: Target) -> dict[str, Any]:
             made.pop(codec, None)
     if not made:
         raise RuntimeError(str(errors))
-    return compare_rates(made, target, size=batch(target), ok=not errors, **errors)
+    return {**compare_rates(made, target, size=batch(target)), "ok": not errors, **errors}
 
 
 def small_hevc(target: Target) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from bench.learning.pretext_demo import ROOT, call
 from bench.machine import machine
 from bench.report import markdown, percent_interval
 from configs.errors import run_cli
+from dali_pipelines.store.files import replacing
 from trainers.evaluation.intervals import wilson
 from trainers.weights import read
 
@@ -43,7 +44,6 @@ def main(argv: list[str]) -> None:
         parser.error(f"--seeds {args.seeds}: from 1 to {len(STUDENT) + 1}")
     data = args.pretext / "data"
     call("-m", "dali_pipelines.demo_data", "--out", data)
-    args.out.mkdir(parents=True, exist_ok=True)
     target = args.out / "downstream_demo.json"
     report = json.loads(target.read_text()) if target.is_file() else {}
     for task in args.tasks:
@@ -51,7 +51,8 @@ def main(argv: list[str]) -> None:
         recipe = ("--config", ROOT / "configs" / task / "demo.yaml")
         call(ROOT / "trainers/pretrain.py", *recipe, "--data-dir", data, "--work-dir", weights, "--device", "cpu")
         report[task] = measure(weights, data, args.work_dir / task, args.seeds) | {"machine": machine()}
-        target.write_text(json.dumps(dict(sorted(report.items())), indent=1) + "\n")
+        with replacing(target) as part:
+            part.write_text(json.dumps(dict(sorted(report.items())), indent=1) + "\n")
         for source, name in PICTURES.items():
             with Image.open(args.work_dir / task / source) as picture:  # a third of its bytes with 256 colors
                 picture.quantize(256).save(args.out / f"downstream_demo_{task}_{name}.png", optimize=True)

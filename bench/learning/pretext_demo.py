@@ -18,7 +18,8 @@ from typing import Any
 
 import torch
 
-from bench.machine import machine
+from bench.machine import save_json
+from bench.picture import panels, save
 from bench.report import markdown, percent_interval
 from configs.errors import UserError, run_cli
 from configs.load import load
@@ -46,14 +47,12 @@ def main(argv: list[str]) -> None:
     data = args.work_dir / "data"
     call("-m", "dali_pipelines.demo_data", "--out", data)
     target = args.out / "pretext_demo.json"
-    report = json.loads(target.read_text()) if target.is_file() else {"tasks": {}}
+    tasks = json.loads(target.read_text())["tasks"] if target.is_file() else {}
     for task in args.tasks:
-        report["tasks"][task] = learn(task, data, args.work_dir / task)
-        report = {"machine": machine(), "tasks": dict(sorted(report["tasks"].items()))}
-        args.out.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(report, indent=1) + "\n")
-    plot(report["tasks"], args.work_dir, args.out / "pretext_demo.png")
-    print(table(report["tasks"]))
+        tasks = dict(sorted({**tasks, task: learn(task, data, args.work_dir / task)}.items()))
+        save_json(target, tasks=tasks)
+    plot(tasks, args.work_dir, args.out / "pretext_demo.png")
+    print(table(tasks))
 
 
 def call(*command: object) -> None:
@@ -123,27 +122,17 @@ def held_out(task: str, data: Path, run: Path) -> dict[str, float]:
 
 def plot(tasks: Mapping[str, Mapping[str, Any]], runs: Path, out: Path) -> None:
     """Plot the metric of every task over its steps, with the chance level."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     columns = min(4, len(tasks))
-    lines = math.ceil(len(tasks) / columns)
-    figure, axes = plt.subplots(
-        lines, columns, figsize=(3.2 * columns, 2.5 * lines), layout="constrained", squeeze=False
-    )
-    for name, axis in zip(tasks, axes.flat, strict=False):
+    size = 3.2 * columns, 2.5 * math.ceil(len(tasks) / columns)
+    axes = panels(len(tasks), columns, size=size, title="pretext metric on the demo videos; dashed: chance")
+    for name, axis in zip(tasks, axes, strict=True):
         metric, rows = tasks[name]["metric"], read_rows(runs / name)
         steps = [row["step"] for row in rows]
         axis.plot(steps, [row[metric] for row in rows], linewidth=1)
         axis.plot(steps, [row["chance"] for row in rows], color="gray", linestyle="--", linewidth=1)
         axis.set(title=name, ylim=(0, None), xlabel="step", ylabel=metric)
         axis.grid(alpha=0.3)
-    for axis in axes.flat[len(tasks) :]:
-        axis.axis("off")
-    figure.suptitle("pretext metric on the demo videos; dashed: chance")
-    figure.savefig(out, dpi=110)
+    save(axes, out)
 
 
 def table(tasks: Mapping[str, Mapping[str, Any]]) -> str:

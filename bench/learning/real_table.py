@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from bench.learning.real_job import RANDOM
+from bench.picture import panels, save
 from bench.report import markdown
 
 RESAMPLED = 2000
@@ -114,44 +115,33 @@ def _cell(entry: Mapping[str, Any] | None) -> str:
 
 def plot(found: Mapping[str, Mapping[str, Mapping[str, Any]]], out: Path) -> None:
     """Plot the leads over random weights with their intervals: a row of axes for each split, a column a protocol."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     protocols = list(dict.fromkeys(name for of_split in found.values() for name in of_split))
-    drawn, axes = plt.subplots(
-        len(found),
-        len(protocols),
-        figsize=(2.6 * len(protocols), 2.6 * len(found)),
-        layout="constrained",
-        squeeze=False,
-        sharex="row",
-    )
-    for row, (split, of_split) in zip(axes, found.items(), strict=True):
-        shown = sum("lead" in entry for entry in of_split[protocols[0]].values())
-        for axis, protocol in zip(row, protocols, strict=True):
-            entries = {name: entry for name, entry in of_split.get(protocol, {}).items() if "lead" in entry}
-            if not entries:
-                axis.axis("off")
-                continue
-            places = np.arange(len(entries))
-            leads = np.array([100 * entry["lead"] for entry in entries.values()])
-            ends = np.array([[100 * end for end in entry["interval"]] for entry in entries.values()])
-            axis.barh(places, leads, color="tab:blue", alpha=0.5)
-            axis.hlines(places, ends[:, 0], ends[:, 1], color="black", linewidth=1)
-            axis.axvline(0, color="gray", linewidth=0.8)
-            named = axis is row[0] or len(entries) < shown
-            axis.set_yticks(places, list(entries) if named else [""] * len(entries), fontsize=7)
-            axis.invert_yaxis()
-            axis.set_title(f"{split}: {protocol}", fontsize=8)
-            axis.grid(axis="x", alpha=0.3)
-    drawn.suptitle(
+    columns, rows = len(protocols), len(found)
+    title = (
         "points of accuracy above the same network with random weights; finetune: above training from scratch; "
         "of a task with a switch: above the task"
     )
-    drawn.savefig(out, dpi=110)
-    plt.close(drawn)
+    axes = panels(rows * columns, columns, size=(2.6 * columns, 2.6 * rows), title=title, sharex="row")
+    places = [(split, protocol) for split in found for protocol in protocols]
+    for axis, (split, protocol) in zip(axes, places, strict=True):
+        of_split = found[split]
+        shown = sum("lead" in entry for entry in of_split[protocols[0]].values())
+        entries = {name: entry for name, entry in of_split.get(protocol, {}).items() if "lead" in entry}
+        if not entries:
+            axis.axis("off")
+            continue
+        numbers = np.arange(len(entries))
+        leads = np.array([100 * entry["lead"] for entry in entries.values()])
+        ends = np.array([[100 * end for end in entry["interval"]] for entry in entries.values()])
+        axis.barh(numbers, leads, color="tab:blue", alpha=0.5)
+        axis.hlines(numbers, ends[:, 0], ends[:, 1], color="black", linewidth=1)
+        axis.axvline(0, color="gray", linewidth=0.8)
+        named = protocol == protocols[0] or len(entries) < shown
+        axis.set_yticks(numbers, list(entries) if named else [""] * len(entries), fontsize=7)
+        axis.invert_yaxis()
+        axis.set_title(f"{split}: {protocol}", fontsize=8)
+        axis.grid(axis="x", alpha=0.3)
+    save(axes, out)
 
 
 def _round(value: float) -> float:

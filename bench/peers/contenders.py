@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Collection
 from time import perf_counter
 
-from bench.contenders import EQUAL_JPEGS, SOURCES, Contender
+from bench.loader.contenders import EQUAL_JPEGS, SOURCES, Contender
 from bench.meters import Round, measure
 from bench.peers import check
 from bench.peers.check import MOST_DIFFERENCE, difference, our_views, peer_views

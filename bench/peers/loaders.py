@@ -10,7 +10,7 @@ import multiprocessing
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from bench.contenders import EQUAL_JPEGS
 from bench.peers.data import PeerClip
 from bench.peers.opencv import OpenCV
 from bench.peers.torchvision import Torch
@@ -143,18 +142,14 @@ class Peer:
     prepared: bool = False
 
 
-PEERS = {
+OF_SOURCES = {
     "torchcodec": Peer("torchcodec", torchcodec),
     "torchcodec_transforms": Peer("torchcodec.transforms", torchcodec_transforms),
     "decord": Peer("decord", decord),
     "pyav": Peer("av", pyav),
     "jpeg_zip": Peer("cv2", jpeg_zip, OpenCV),
-    "torchcodec_prepared": Peer("torchcodec", torchcodec, prepared=True),
-    "torchcodec_transforms_prepared": Peer("torchcodec.transforms", torchcodec_transforms, prepared=True),
-    "decord_prepared": Peer("decord", decord, prepared=True),
-    "pyav_prepared": Peer("av", pyav, prepared=True),
-    EQUAL_JPEGS: Peer("cv2", jpeg_zip, OpenCV, prepared=True),
 }
+PEERS = OF_SOURCES | {f"{name}_prepared": replace(peer, prepared=True) for name, peer in OF_SOURCES.items()}
 
 
 def chosen(names: Sequence[str]) -> tuple[str, ...]:

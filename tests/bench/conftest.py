@@ -2,7 +2,8 @@
 
 import pytest
 
-from bench import meters, ours
+from bench import meters
+from bench.loader import ours
 from bench.peers import contenders
 
 

@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 import torch
 
-from bench import data, loader_processes, meters, ours
-from bench.ceilings import CutTask, DecodeTask, augment_only, cut_only
-from bench.loader_epochs import figures
-from bench.loader_rounds import measure_task
+from bench import data, meters
+from bench.loader import ours, processes
+from bench.loader.ceilings import CutTask, DecodeTask, augment_only, cut_only
+from bench.loader.epochs import figures
+from bench.loader.rounds import measure_task
+from bench.loader.stores import stores
 from bench.loader_throughput import main, parse_args
 from bench.meters import cpu_seconds, slope
 from configs.errors import UserError
@@ -166,7 +168,7 @@ class Executor:
 
 def test_one_loader_process_alternates_with_one_on_each_core(vp9_store, tmp_path, monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {5, 3})
-    monkeypatch.setattr(loader_processes, "ProcessPoolExecutor", Executor)
+    monkeypatch.setattr(processes, "ProcessPoolExecutor", Executor)
     monkeypatch.setattr(Executor, "requests", [])
     file = tmp_path / "loader.json"
     options = ["--tasks", "rot3d", "--processes", "2", "--rounds", "2", "--json", str(file)]
@@ -199,8 +201,8 @@ def test_a_stall_at_the_start_of_each_epoch_shows_and_one_elsewhere_does_not():
 def test_each_loader_process_has_a_core_and_a_loader_of_its_own(vp9_store, monkeypatch):
     pinned = []
     monkeypatch.setattr("os.sched_setaffinity", lambda process, cores: pinned.append(cores))
-    loader_processes._start_loader(vp9_store.root, "rot3d", 2, 3)
-    assert loader_processes._loader_rate(1) > 0
+    processes._start_loader(vp9_store.root, "rot3d", 2, 3)
+    assert processes._loader_rate(1) > 0
     assert pinned == [{3}]
 
 
@@ -237,7 +239,7 @@ def test_the_stores_of_the_bench_are_made_as_prepare_does_and_their_folders_say_
     monkeypatch.setattr(data, "VIDEOS", 1)
     nothing = dict.fromkeys(("data_dir", "gop", "short_side", "peers", "source_gop"))
     options = Namespace(**{**nothing, "codec": parse_args([]).codec, "batch_size": 1, **given})
-    found, said = data.stores(options)
+    found, said = stores(options)
     assert [Path(index.root).name for index in found.values()] == folders
     for codec, index in found.items():
         assert said[codec]["stored_size"] == index.sizes_WH[0].tolist() == size

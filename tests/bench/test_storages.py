@@ -7,8 +7,9 @@ import zipfile
 import numpy as np
 import pytest
 
+from bench.report import lead
 from bench.storage_data import costs
-from bench.storages import LMDB, PREPARED, main, of_prepared, pack
+from bench.storages import LMDB, PREPARED, main, pack
 from configs.errors import UserError
 from dali_pipelines.decode.packets import frames
 from dali_pipelines.store.reader import read_clip
@@ -89,7 +90,7 @@ def test_one_video_is_refused(folder, tmp_path):
 
 
 def test_the_ratio_is_the_median_of_the_rounds_own():
-    assert of_prepared({PREPARED: [1.0, 2.0, 10.0], "tar": [3.0, 4.0, 5.0]}, "tar") == 2.0
+    assert lead({PREPARED: [1.0, 2.0, 10.0], "tar": [3.0, 4.0, 5.0]}, "tar", PREPARED) == 2.0
 
 
 def test_the_command_compares_all_storages_and_removes_what_it_packed(folder, tmp_path, short_rounds, capsys):

@@ -15,7 +15,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from bench.faults.small_disk import PAGE, SmallDisk
+from bench.faults.disk.small import PAGE, SmallDisk
 from configs import copy_recipe
 from configs.errors import UserError
 from dali_pipelines import progress

@@ -1,4 +1,4 @@
-"""bench.faults.decodable: damaged videos are told from sound ones, and from those with other pixels each time."""
+"""bench.faults.media.decodable: damaged videos are told from sound ones, and from those with other pixels each time."""
 
 from pathlib import Path
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.faults import decodable
-from bench.faults.decodable import decodes, steady
-from bench.faults.media_storages import STORAGES, write_storages
+from bench.faults.media import decodable
+from bench.faults.media.decodable import decodes, steady
+from bench.faults.media.storages import STORAGES, write_storages
 from dali_pipelines.store.reader import picture_file
 from dali_pipelines.store.record import ClipError
 

@@ -10,9 +10,9 @@ import torch
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from bench.faults.disk import Filler
-from bench.faults.disk_cases import CASES
-from bench.faults.small_disk import PAGE, SmallDisk, damage
+from bench.faults.disk.cases import CASES
+from bench.faults.disk.full import Filler
+from bench.faults.disk.small import PAGE, SmallDisk, damage
 from configs.errors import UserError
 from dali_pipelines.store.files import temporary_path
 from tests.helpers.media import make_video

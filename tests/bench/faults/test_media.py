@@ -1,12 +1,12 @@
-"""bench.faults.media: what counts as noticed, and the whole of it with nine damaged videos a storage."""
+"""bench.faults media: what counts as noticed, and the whole of it with nine damaged videos a storage."""
 
 from dataclasses import replace
 
 import pytest
 
-from bench.faults import media
-from bench.faults.media import Delivered, Epoch
-from bench.faults.media_storages import STORAGES
+from bench.faults.media import dataset
+from bench.faults.media.dataset import Delivered, Epoch
+from bench.faults.media.storages import STORAGES
 
 SOUND = Epoch({row: Delivered(row, bytes([row])) for row in range(4)}, {}, "pyav")
 NAMES = ("zips/0", "zips/1", "zips/2", "tar/3")
@@ -17,7 +17,7 @@ DAMAGED = Epoch(
 
 
 def row(damaged=DAMAGED, again=DAMAGED):
-    return media.row_of("zips", NAMES, DONE, SOUND, damaged, again)
+    return dataset.row_of("zips", NAMES, DONE, SOUND, damaged, again)
 
 
 def test_a_video_is_named_and_replaced_or_it_decodes():
@@ -50,8 +50,8 @@ def test_two_ranks_that_find_something_else_fail_the_row():
 
 @pytest.mark.slow
 def test_damaged_videos_of_every_storage_cost_themselves_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(media, "WORKERS", 0)
-    rows = list(media.inject(0.001, tmp_path))
+    monkeypatch.setattr(dataset, "WORKERS", 0)
+    rows = list(dataset.inject(0.001, tmp_path))
     assert [row.fault.split(": ")[1] for row in rows] == [
         *(f"{storage}, decoded by pyav" for storage in STORAGES),
         "vp9, decoded by dali",

@@ -1,8 +1,8 @@
-"""bench.faults.media_run: who is named wrongly, and which samples are not as they should be."""
+"""bench.faults.media.run: who is named wrongly, and which samples are not as they should be."""
 
 import pytest
 
-from bench.faults.media_run import judge
+from bench.faults.media.run import judge
 
 NAMES = ("zips/0", "zips/1", "zips/2", "zips/3")
 DONE = {"zips/0": "emptied", "zips/1": "a bit flipped"}

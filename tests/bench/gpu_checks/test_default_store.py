@@ -5,6 +5,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
+from bench import data
 from bench.gpu_checks import Target, default_store, videos
 from dali_pipelines import prepare
 from dali_pipelines.decode.frames import decode_rgb
@@ -17,8 +18,8 @@ pytestmark = pytest.mark.slow
 
 def test_the_default_store_is_what_prepare_makes(tmp_path, monkeypatch):
     monkeypatch.setattr(videos, "VIDEOS", 1)
-    write = Mock(wraps=videos.write_frames)
-    monkeypatch.setattr(videos, "write_frames", write)
+    write = Mock(wraps=data.write_frames)
+    monkeypatch.setattr(data, "write_frames", write)
     index = videos.dataset(videos.DEFAULT, Target("cuda", tmp_path))
     options = prepare._parse(["SRC", "--out", "OUT"])
     assert [call.kwargs["settings"] for call in write.mock_calls] == [chosen(options)]

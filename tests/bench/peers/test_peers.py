@@ -13,8 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
-from bench import data, ours
-from bench.contenders import SOURCES
+from bench import data
+from bench.loader import ours
+from bench.loader.contenders import SOURCES
 from bench.loader_throughput import main
 from bench.machine import machine
 from bench.peers import check, contenders, loaders

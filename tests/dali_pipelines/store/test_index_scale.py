@@ -4,8 +4,8 @@ from statistics import median
 
 import pytest
 
-from bench.index_scale import shared_by, synthetic
 from dali_pipelines.store.index import INDEX_FILE
+from tests.helpers.index_scale import shared_by, synthetic
 
 pytestmark = pytest.mark.slow
 

@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from bench.contenders import OURS, SOURCES, Contender, all_figures, alternate
-from bench.ours import our_contenders
+from bench.loader.contenders import OURS, SOURCES, Contender, all_figures, alternate
+from bench.loader.ours import our_contenders
 from bench.peers.contenders import names_in, peer_contenders
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.index import Index

@@ -7,11 +7,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-import av
 import numpy as np
-from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
+from bench.data import FPS, write_movie
 from bench.storages import cut, write_lmdb, write_zip
 from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.prepare.shards import write_shard
@@ -28,7 +27,7 @@ WHOLE_FILES = (*CODECS, "files", "folders", "zips", "deflated zips")
 """Storages in which a file holds one video or picture alone."""
 STORAGES = (*WHOLE_FILES, "shards", "tar of videos", "tar of pictures", "LMDB")
 
-DISTINCT, NUM_FRAMES, WIDTH, HEIGHT, FPS = 8, 6, 176, 160, 25
+DISTINCT, NUM_FRAMES, WIDTH, HEIGHT = 8, 6, 176, 160
 FORMATS = ((".mp4", "libx264"), (".avi", "mpeg4"), (".webm", "libvpx-vp9"), (".mkv", "libx265"))
 """Of the video files, in turn."""
 
@@ -46,8 +45,9 @@ def write_storages(root: Path, *, videos: int) -> Index:
     first, rest = names[:DISTINCT], names[DISTINCT:]
     for number, name in enumerate(first):
         suffix, codec = FORMATS[number % len(FORMATS)]
-        _encode(_path(made / "files" / f"{name}{suffix}"), codec, frames(number))
-        cut(str(made / "files" / f"{name}{suffix}"), made / "folders" / name)
+        video = _path(made / "files" / f"{name}{suffix}")
+        write_movie(video, frames(number), codec, size=(WIDTH, HEIGHT), options={})
+        cut(str(video), made / "folders" / name)
         write_zip(made / "zips" / f"{name}.zip", made / "folders" / name)
         write_zip(made / "deflated zips" / f"{name}.zip", made / "folders" / name, method=zipfile.ZIP_DEFLATED)
     for number, name in enumerate(rest):
@@ -95,15 +95,6 @@ def _shard(root: Path, records: dict[str, Record]) -> dict[str, Record]:
         )
         for name, record in records.items()
     }
-
-
-def _encode(path: Path, codec: str, pictures: Iterable[NDArray[np.uint8]]) -> None:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=FPS)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        for picture in pictures:
-            container.mux(stream.encode(VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode(None))
 
 
 def _link(folder: Path, old: str, new: str) -> None:

@@ -1,4 +1,4 @@
-"""The figures of bench/loader_throughput.py as tables: `python -m bench.loader_report FILE` prints them again."""
+"""The figures of bench/loader_throughput.py as tables: `python -m bench.loader.report FILE` prints them again."""
 
 import json
 import sys
@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.contenders import EQUAL_JPEGS, OURS, SOURCES, ratio_to
+from bench.loader.contenders import EQUAL_JPEGS, OURS, SOURCES, ratio_to
+from bench.loader.targets import HEAD, SHARE, target_rows
 from bench.report import markdown
-from bench.targets import SHARE, targets
 
 Figures = Mapping[str, Mapping[str, Any]]
-"""Of each task, what `loader_rounds.measure_task` returns."""
+"""Of each task, what `rounds.measure_task` returns."""
 
 SUMMARY = {
     "over torchcodec on the same files": "torchcodec_prepared",
@@ -47,16 +47,13 @@ def table(tasks: Figures) -> str:
     lines = markdown(["task", "store", "clips/s", *SUMMARY], rows)
     for task, figures in tasks.items():
         lines += ["", *markdown([f"`{task}`", "reads", *COLUMNS, "our lead", "quartiles"], _rows(figures))]
-    if found := [*targets(tasks)]:
-        head = ["task", "store", "lead over", "target", "measured", "of decode and cut", "met"]
-        rows = [
-            [
-                *(f"`{one.task}`", one.store, one.peer, one.least, f"{one.lead:.2f}", f"{one.share:.2f}"),
-                "yes" if one.met else "**no**",
-            ]
-            for one in found
+    if found := [*target_rows(tasks)]:
+        lines += [
+            "",
+            *markdown(HEAD, found),
+            "",
+            f"{SHARE} of decode and cut stands in for a lead, but with raw video.",
         ]
-        lines += ["", *markdown(head, rows), "", f"{SHARE} of decode and cut stands in for a lead, but with raw video."]
     return "\n".join(lines)
 
 

@@ -15,10 +15,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from bench.faults.decodable import decodes, steady
 from bench.faults.logged.runs import read_log, samples_of, write_recipe
-from bench.faults.media import IN_BYTES, IN_FILES, damage
-from bench.faults.media_storages import NUM_FRAMES, STORAGES, write_storages
+from bench.faults.media.dataset import IN_BYTES, IN_FILES, damage
+from bench.faults.media.decodable import decodes, steady
+from bench.faults.media.storages import NUM_FRAMES, STORAGES, write_storages
 from bench.faults.restarts import train
 from bench.faults.row import Row
 from bench.faults.same import compare

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.contenders import OURS, SOURCES
-from configs.errors import UserError
-from dali_pipelines.store.files import replacing
+from bench.loader.contenders import OURS, SOURCES
+from bench.picture import panels, save
 
 CEILINGS = ("decode_only", "decode_and_cut")
 COLORS = {"ours": "#8fb8de", "ceiling": "0.88", SOURCES: "#f7c38a", "prepared": "#e9a3a3"}
@@ -26,24 +25,13 @@ class Bar:
 
 def plot(tasks: Mapping[str, Mapping[str, Any]], title: str, out: Path) -> None:
     """Draw bars with quartiles, a panel per task: our loader on each store, its ceilings, and the peers."""
-    try:
-        import matplotlib
-    except ModuleNotFoundError as error:
-        raise UserError("the picture needs matplotlib: pip install 'clipfeed[plots]'") from error
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    panels = {task: [*bars(figures)] for task, figures in tasks.items()}
-    labels = list(dict.fromkeys(bar.label for of_task in panels.values() for bar in of_task))
-    columns = min(3, len(panels))
-    rows = -(-len(panels) // columns)
-    figure, axes = plt.subplots(
-        *(rows, columns), figsize=(3 + 4 * columns, 0.9 + (0.6 + 0.19 * len(labels)) * rows), layout="constrained",
-        sharey=True, squeeze=False,
-    )  # fmt: skip
-    for axis in axes.flat[len(panels) :]:
-        axis.remove()
-    for axis, (task, of_task) in zip(axes.flat, panels.items(), strict=False):
+    shown = {task: [*bars(figures)] for task, figures in tasks.items()}
+    labels = list(dict.fromkeys(bar.label for of_task in shown.values() for bar in of_task))
+    columns = min(3, len(shown))
+    rows = -(-len(shown) // columns)
+    size = 3 + 4 * columns, 0.9 + (0.6 + 0.19 * len(labels)) * rows
+    axes = panels(len(shown), columns, size=size, title=title, sharey=True)
+    for axis, (task, of_task) in zip(axes, shown.items(), strict=True):
         for bar in of_task:
             y, (low, high) = labels.index(bar.label), bar.quartiles
             ends = [[max(bar.rate - low, 0)], [max(high - bar.rate, 0)]]
@@ -52,12 +40,9 @@ def plot(tasks: Mapping[str, Mapping[str, Any]], title: str, out: Path) -> None:
             axis.text(0, y, f" {bar.rate:.0f}{kib}", va="center", fontsize=7)
         axis.set(yticks=range(len(labels)), yticklabels=labels, title=task)
         axis.grid(alpha=0.3, axis="x")
-    axes[0, 0].invert_yaxis()  # that of all panels
-    figure.suptitle(title)
-    figure.supxlabel("clips/s, and what a clip takes from the disk")
-    with replacing(out) as temporary:
-        figure.savefig(temporary, dpi=100, format="png")
-    plt.close(figure)
+    axes[0].invert_yaxis()  # that of all panels
+    axes[0].figure.supxlabel("clips/s, and what a clip takes from the disk")
+    save(axes, out)
 
 
 def bars(figures: Mapping[str, Any]) -> Iterator[Bar]:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from bench.faults.media_storages import STORAGES, WHOLE_FILES, write_storages
+from bench.faults.media.storages import STORAGES, WHOLE_FILES, write_storages
 from bench.faults.row import Row
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.progress import bar

@@ -12,8 +12,8 @@ import yaml
 from torchvision.models.video import r3d_18
 
 from bench.data import drift
-from bench.faults.forked import run
-from bench.faults.small_disk import FRAMES
+from bench.faults.disk.forked import run
+from bench.faults.disk.small import FRAMES
 from dali_pipelines.store.encode import Encoding, write_frames
 
 SIDE = 64

@@ -6,8 +6,8 @@ from time import perf_counter
 from typing import Any
 
 from bench import meters
-from bench.ceilings import CutTask, DecodeTask, augment_only, cut_only, decode_only
-from bench.contenders import OURS, Contender
+from bench.loader.ceilings import CutTask, DecodeTask, augment_only, cut_only, decode_only
+from bench.loader.contenders import OURS, Contender
 from bench.meters import Round, measure
 from dali_pipelines import limits
 from dali_pipelines.clip_costs import clip_costs

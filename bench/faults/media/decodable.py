@@ -9,7 +9,7 @@ from pathlib import Path
 import imageio_ffmpeg
 import numpy as np
 
-from bench.faults.media_storages import NUM_FRAMES
+from bench.faults.media.storages import NUM_FRAMES
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import picture_file, read_clip

@@ -1,12 +1,9 @@
-"""What an index of Kinetics-700 costs: bytes on the disk, seconds to open, memory of processes that share it.
-
-    python -m bench.index_scale [--videos 650000] [--frames 300] [--processes 8] [--work-dir /tmp/index_scale]
+"""An index as large as that of Kinetics-700, and the memory of processes that share it.
 
 The sizes of its frames are made up: a slow wave and noise that a table of fragments takes 9.4 bits a frame for, where
 a Kinetics clip that `prepare` encoded takes 9.2.
 """
 
-import argparse
 import multiprocessing
 import pickle
 import time
@@ -15,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from configs.errors import run_cli
-from dali_pipelines.store.index import INDEX_FILE, Index
+from dali_pipelines.store.index import Index
 from dali_pipelines.store.ragged import Ragged, narrowed
 from dali_pipelines.store.table import Table
 from dali_pipelines.store.units import pack_units, unpack_units
@@ -130,32 +126,3 @@ def _memory() -> dict[str, int]:
     lines = (line.split() for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:])
     kib = {words[0]: int(words[1]) for words in lines}
     return {"private": kib["Private_Dirty:"] << 10, "pss": kib["Pss:"] << 10}
-
-
-def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.index_scale", description=__doc__.split("\n")[0])
-    parser.add_argument("--videos", type=int, default=650_000)
-    parser.add_argument("--frames", type=int, default=300)
-    parser.add_argument("--processes", type=int, default=8)
-    parser.add_argument("--work-dir", type=Path, default=Path("index_scale"))
-    args = parser.parse_args(argv)
-    index = synthetic(args.work_dir, videos=args.videos, frames=args.frames)
-    path = args.work_dir / INDEX_FILE
-    print(f"{len(index)} videos of {args.frames} frames: {path.stat().st_size / 1e6:.1f} MB")
-    print(f"fragments: {8 * len(index.table.fragments.values) / index.num_frames.sum(dtype=np.int64):.2f} bits a frame")
-    start = time.perf_counter()
-    Index.load(args.work_dir)
-    print(f"opened and checked in {time.perf_counter() - start:.2f} s")
-    listed = index.select(np.random.default_rng(0).permutation(len(index))[: len(index) * 5 // 6])
-    for what, part in (("all videos", index), (f"a list of {len(listed)}", listed)):
-        found = shared_by(part, args.processes)
-        own, pss = (sum(process[kind] for process in found) / 1e6 for kind in ("private", "pss"))
-        per_look_up = np.median([process["microseconds"] for process in found])
-        print(
-            f"{what}, {args.processes} processes: PSS {pss:.1f} MB in all, "
-            f"private {own:.1f} MB, {per_look_up:.0f} us a row"
-        )
-
-
-if __name__ == "__main__":
-    run_cli(main)

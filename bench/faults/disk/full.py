@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.faults.disk_cases import CASES, PRETRAIN, Case, prepare
-from bench.faults.forked import OUTPUT, run, start
+from bench.faults.disk.cases import CASES, PRETRAIN, Case, prepare
+from bench.faults.disk.forked import OUTPUT, run, start
+from bench.faults.disk.small import Files, SmallDisk, damage, read_files, write_files
 from bench.faults.row import Row
 from bench.faults.same import compare
-from bench.faults.small_disk import Files, SmallDisk, damage, read_files, write_files
 
 SIZES = 24
 """How many sizes of a disk, and numbers of files, are tried for each command at full scale, if it writes that much."""

@@ -1,0 +1,1 @@
+"""Disks without room at every command that writes."""

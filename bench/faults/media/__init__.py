@@ -1,0 +1,1 @@
+"""Damaged videos in every storage."""

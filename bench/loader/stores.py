@@ -1,0 +1,47 @@
+"""The stores that `bench/loader_throughput.py` compares, and what its JSON says of them."""
+
+from argparse import Namespace
+from typing import Any
+
+from bench import data
+from bench.peers.data import JPEG_QUALITY, SOURCE_SIZE, peer_store
+from bench.peers.quality import equal_jpegs
+from dali_pipelines.store.index import Index
+
+
+def stores(options: Namespace) -> tuple[dict[str, Index], dict[str, Any]]:
+    """Return the stores of `loader_throughput.py`, made where none is given, and what its JSON says of them.
+
+    They hold the same videos; each has the name of its codec.
+    """
+    with_peers = options.peers is not None
+    if options.data_dir:
+        index = Index.load(options.data_dir)
+        found = {index.codec(0): index}
+    else:
+        videos = max(data.VIDEOS, options.batch_size)
+        ways = [data.store_settings(codec, options.gop, options.short_side) for codec in options.codec]
+        folder = data.DATA / f"peers_gop{options.source_gop}"
+        found = {
+            way.codec: peer_store(
+                folder / data.store_name(way), videos=videos, source_gop=options.source_gop, settings=way
+            )
+            if with_peers
+            else Index.load(
+                data.bench_store(videos=videos, codec=way.codec, gop=options.gop, short_side=options.short_side)
+            )
+            for way in ways
+        }
+    said: dict[str, Any] = {
+        name: {
+            "root": str(index.root),
+            "videos": len(index),
+            "formats": list(index.formats),
+            "stored_size": index.sizes_WH[0].tolist(),
+        }
+        for name, index in found.items()
+    }
+    if with_peers:
+        said["sources"] = {"gop": options.source_gop, "size": SOURCE_SIZE, "jpeg_quality": JPEG_QUALITY}
+        said["equal_jpegs"] = equal_jpegs(next(iter(found.values())))
+    return found, said

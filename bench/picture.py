@@ -1,0 +1,34 @@
+"""Pictures of figures: panels of one figure, and its file."""
+
+from pathlib import Path
+from typing import Any
+
+from configs.errors import UserError
+from dali_pipelines.store.files import replacing
+
+
+def panels(count: int, columns: int, *, size: tuple[float, float], title: str = "", **shared: Any) -> list[Any]:
+    """Return the axes of `count` panels in rows of `columns`; UserError where matplotlib is not installed.
+
+    Args:
+        size: width and height of the whole figure, inches.
+        title: of the whole figure; a long one is wrapped.
+        shared: `sharex` and `sharey`, as matplotlib has them.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise UserError("the picture needs matplotlib: pip install 'clipfeed[plots]'") from error
+    figure = Figure(size, layout="constrained")
+    if title:
+        figure.suptitle(title, wrap=True)
+    axes = figure.subplots(-(-count // columns), columns, squeeze=False, **shared).flat
+    for unused in axes[count:]:
+        unused.remove()
+    return list(axes[:count])
+
+
+def save(axes: list[Any], out: Path) -> None:
+    """Write the figure that these panels are of, as a PNG."""
+    with replacing(out) as temporary:
+        axes[0].figure.savefig(temporary, dpi=110, format="png")

@@ -1,0 +1,33 @@
+"""Pictures of the benches: nothing is cut off at their edges."""
+
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench.picture import panels, save
+from configs.errors import UserError
+
+
+def test_a_title_that_is_wider_than_the_figure_is_not_cut_off(tmp_path):
+    (axes,) = panels(1, 1, size=(3, 2.5), title="wider than three inches " * 4)
+    axes.plot([0, 1])
+    save([axes], tmp_path / "a.png")
+    ink = np.asarray(Image.open(tmp_path / "a.png").convert("L")) < 255
+    assert ink.any()
+    assert not ink[:, :2].any()
+    assert not ink[:, -2:].any()
+    assert not ink[:2].any()
+
+
+def test_panels_that_are_left_over_in_the_last_row_are_not_drawn():
+    axes = panels(5, 3, size=(6, 4))
+    assert len(axes) == len(axes[0].figure.axes) == 5
+    assert [one.get_subplotspec().rowspan.start for one in axes] == [0, 0, 0, 1, 1]
+
+
+def test_without_matplotlib_the_way_to_it_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(UserError, match=r"pip install 'clipfeed\[plots\]'"):
+        panels(1, 1, size=(1, 1))
