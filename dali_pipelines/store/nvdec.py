@@ -37,7 +37,7 @@ def why_unfit(path: Path, codec: str, init_size: int, fragments: Iterable[Fragme
             if (surfaces := _fewest_surfaces(sps)) < LEAST_SURFACES:
                 return f"its header asks for {surfaces} surface, {LEAST_SURFACES} are needed ({sps})"
         for fragment in fragments:
-            if not is_idr(codec, config, bytes(next(samples(memoryview(file.read(fragment.size)))))):
+            if not is_idr(codec, config, bytes(next(samples(memoryview(file.read(fragment.size)), fragment.frames)))):
                 return f"the key frame of the fragment at byte {fragment.offset} is no IDR picture"
     return ""
 

@@ -1,7 +1,7 @@
 """Read the bytes of a clip: the init segment and the fragments with its frames."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from urllib.parse import quote, unquote
@@ -39,6 +39,13 @@ class EncodedClip:
     fragments: Sequence[tuple[int, int]] = ()
     codec: str = ""
     size: tuple[int, int] | None = None
+
+    def units(self) -> Iterator[tuple[memoryview, int]]:
+        """Yield the bytes of each fragment, and how many frames it holds."""
+        at = self.init_size
+        for size, count in self.fragments:
+            yield self.data.data[at : at + size], count
+            at += size
 
 
 MOST_DIGITS = 18
