@@ -14,7 +14,6 @@ from dali_pipelines.store import listing
 from dali_pipelines.store.archives import SUFFIXES, kind_of, read_archive
 from dali_pipelines.store.files import is_video_name
 from dali_pipelines.store.place import Place
-from dali_pipelines.store.remote_folders import expand
 from dali_pipelines.store.source import VideoError
 from dali_pipelines.store.storage import is_url, is_web
 
@@ -93,7 +92,7 @@ def _kinds(sources: Iterable[str]) -> Iterator[tuple[str, str]]:
     Paths become absolute. A URL with braces or stars becomes the files that it names.
     """
     for source in sources:
-        named = expand(source) if is_url(source) else []
+        named = listing.expand(source) if is_url(source) else []
         if named and named != [source]:  # too many to ask for each
             yield from ((url, "file") for url in named)
             continue

@@ -26,13 +26,12 @@ from dali_pipelines.datasets.labels import read_labels
 from dali_pipelines.datasets.layouts import describe_classes, write_split_lists
 from dali_pipelines.next_steps import after_prepare
 from dali_pipelines.prepare.engines import ENGINES
-from dali_pipelines.prepare.job import jobs_left
+from dali_pipelines.prepare.job import jobs_left, store_all
 from dali_pipelines.prepare.merge import merge
 from dali_pipelines.prepare.own_files import require_free, require_own_files, unused_files
 from dali_pipelines.prepare.parts import Part, choose_part, missing, pin
 from dali_pipelines.prepare.settings import add_options, chosen
 from dali_pipelines.prepare.shards import Packer, finish_moves, name_hash, packing_notes, parse_size
-from dali_pipelines.prepare.store_all import store_all
 from dali_pipelines.prepare.summary import summary
 from dali_pipelines.store.encode import Encoding
 from dali_pipelines.store.index import INDEX_FILE, Index

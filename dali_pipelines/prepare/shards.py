@@ -91,7 +91,7 @@ class Packer:
         source = next((source for source, members in shards.items() if not members), None)  # begun by an earlier run
         if source is None:
             source = f"{SHARD_FOLDER}/{self.prefix}{len(shards):06d}.tar"
-            self.journal.begin_shard(source)
+            self.journal.set_shard(source, {})
         labels = {name: self.labels.get(name, -1) for name in self._loose}
         try:
             members = write_shard(self.root / source, self.root, labels)
@@ -99,7 +99,7 @@ class Packer:
             raise UserError(
                 f"cannot write {self.root / source}: {error.strerror}; the same command continues"
             ) from error
-        self.journal.end_shard(source, members)
+        self.journal.set_shard(source, members)
         _remove_loose(self.root, self.journal, source)
         self._loose, self._bytes = [], 0
 

@@ -15,10 +15,9 @@ from configs.errors import UserError
 from dali_pipelines.store.files import Appended, sync
 from dali_pipelines.store.fmp4 import Fragment
 from dali_pipelines.store.index import INDEX_FILE
-from dali_pipelines.store.listing import list_folder
+from dali_pipelines.store.listing import list_folder, size_and_time
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.record import Record
-from dali_pipelines.store.remote_folders import size_and_time
 from dali_pipelines.store.remux import UNENCODED
 from dali_pipelines.store.storage import is_url, joined
 from dali_pipelines.store.units import PackedFragments, unpack_units
@@ -160,15 +159,13 @@ class Journal:
             line["record"] = {**vars(entry.record), "fragments": base64.b64encode(packed.table).decode()}
         self._append(line)
 
-    def begin_shard(self, source: str) -> None:
-        """Claim a shard, a path from the root of the dataset on, before it is written."""
-        self._write_shard(source, {})
+    def set_shard(self, source: str, videos: Mapping[str, Packed]) -> None:
+        """Write down which videos a shard holds; their entries point into it from then on.
 
-    def end_shard(self, source: str, videos: Mapping[str, Packed]) -> None:
-        """Write which videos a shard holds now; their entries point into it from here on."""
-        self._write_shard(source, videos)
-
-    def _write_shard(self, source: str, videos: Mapping[str, Packed]) -> None:
+        Args:
+            source: path of the shard below the root of the dataset.
+            videos: none, to claim the shard before it is written.
+        """
         self._append({"shard": source, "videos": videos})
         sync(self.path)
         self._move(source, videos)
