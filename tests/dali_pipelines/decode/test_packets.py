@@ -44,7 +44,7 @@ def pictures(data: bytes, init_size: int, fragments: Iterable[Fragment]) -> list
 def clip_of(data: bytes, init_size: int, fragments: Iterable[Fragment]) -> EncodedClip:
     """Return a clip of whole fragments; which of its frames are wanted does not matter here."""
     sizes = [(fragment.size, fragment.frames) for fragment in fragments]
-    return EncodedClip(np.frombuffer(data, np.uint8), np.zeros(1, np.int32), 1, init_size, sizes)
+    return EncodedClip(np.frombuffer(data, np.uint8), np.zeros(1, np.int32), init_size, sizes)
 
 
 @pytest.mark.parametrize("kind", ["h264-1", "h264-8", "vp9-8", "mjpeg-1", "rawvideo-1", "copy"])
