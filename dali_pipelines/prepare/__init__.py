@@ -116,7 +116,7 @@ def _merge(out: Path) -> int:
 
 
 def _finish(index: Index, quarantined: int) -> int:
-    """Say what a finished dataset holds and what comes next; return the exit status."""
+    """Print what a finished dataset holds and what to do next; return the exit status."""
     for line in (*describe_classes(index), *write_split_lists(index)):
         print(line)
     status = _status(Path(index.root), quarantined, len(index) + quarantined)
@@ -194,7 +194,7 @@ def _write(
 ) -> tuple[dict[str, Record], dict[str, str]]:
     """Write the index and the quarantine; return the records by name and the reasons by path."""
     records = {name: entry.record for name, entry in entries.items() if entry.record is not None}
-    quarantined = {str(videos[name]): entry.told for name, entry in entries.items() if entry.record is None}
+    quarantined = {str(videos[name]): entry.full_reason for name, entry in entries.items() if entry.record is None}
     write_reasons(folder / QUARANTINE_FILE, quarantined, key="path")
     if records:
         Index.build(folder, records, labels=labels, class_names=class_names).save()

@@ -1,4 +1,4 @@
-"""The jobs of `prepare`: which videos are to be stored, what a worker does for one, and what the journal gets."""
+"""The jobs of `prepare`: which videos to store, what a worker does for one, and what the journal gets of it."""
 
 import errno
 import mmap
@@ -28,9 +28,9 @@ PASSING = {
     **dict.fromkeys((errno.EIO, errno.ESTALE), "disk"),
     **dict.fromkeys((errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNREFUSED, errno.EHOSTUNREACH), "network"),
 }
-"""Errors that say nothing about a file, and what they are about."""
+"""Errors that are not the file's fault, and their cause."""
 ROOM = 1 << 30
-"""Bytes that a process must still be able to claim, or else any failure to decode is blamed on its memory limit."""
+"""Bytes that a process must still be able to allocate; otherwise its memory limit is blamed for any failure."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Job:
 
     @property
     def writes(self) -> bool:
-        """Return whether a file is written."""
+        """Whether a file is written."""
         return self.how != "original"
 
 
@@ -54,7 +54,7 @@ class Failure:
 
     Attributes:
         reason: one line.
-        passing: the cause where it is not about the file: "crash", "memory", "disk", "permission" or "network".
+        passing: the cause where it is not the file's fault: "crash", "memory", "disk", "permission" or "network".
     """
 
     reason: str
@@ -70,7 +70,7 @@ Result: TypeAlias = Record | Failure | Crashed
 def jobs_left(
     videos: Mapping[str, Place], stamps: Mapping[str, Stamp], journal: Journal, out: Path, how: Encoding | str
 ) -> list[Job]:
-    """Return what is new, has changed or was lost."""
+    """Return a job for each video that is new, has changed, or whose stored file was lost."""
     return [
         Job(name, source, video_path(out, name), how)
         for name, source in videos.items()
@@ -108,7 +108,7 @@ def store_video(job: Job) -> Record | Failure:
 
 
 def _passing_cause(error: BaseException) -> str:
-    """Return what an error, or one that led to it, is about if not about the file; else empty."""
+    """Return the cause of an error, or of one that led to it, where it is not the file's fault; else empty."""
     chain: BaseException | None = error
     while chain is not None:
         if isinstance(chain, MemoryError):
@@ -120,7 +120,7 @@ def _passing_cause(error: BaseException) -> str:
 
 
 def _has_room() -> bool:
-    """Tell whether memory can still be claimed. Decoders that get none often say that their data are invalid."""
+    """Tell whether memory can still be allocated. Decoders that get none often report invalid data."""
     try:
         mmap.mmap(-1, ROOM).close()
     except OSError:
@@ -137,13 +137,13 @@ def store_all(
     *,
     done: int,
 ) -> None:
-    """Store videos, and write what came of each into the journal as soon as it is known.
+    """Store videos, and write the outcome of each into the journal as soon as it is known.
 
     Args:
         run: maps a function over jobs, in any order: one of `ENGINES`.
         stamps: of the sources, by name.
         packer: gets each video that was stored.
-        done: videos that need not be stored, for the bar.
+        done: videos that are stored already, for the progress bar.
     """
     frames = failed = 0
     progress: tqdm[object] = bar(desc="video", total=done + len(jobs), initial=done)

@@ -1,4 +1,4 @@
-"""A file of any storage, or a part of one, as a file object for what reads by seeking: zipfile, tarfile, FFmpeg."""
+"""A file of any storage, or a part of one, as a seekable file object for zipfile, tarfile and FFmpeg."""
 
 import errno
 import os
