@@ -63,10 +63,10 @@ class Part:
             temporary.write_text(json.dumps({"stored": stored, "of": len(labels), "seen": seen}))
 
     def done(self, root: Path) -> dict[str, Any]:
-        """Return what `end` wrote; empty while the part is not finished."""
+        """Return what `end` wrote; empty while the part is not finished, or where that is damaged."""
         try:
             return dict(json.loads((self.folder(root) / DONE_FILE).read_text()))
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
             return {}
 
 
