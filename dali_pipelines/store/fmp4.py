@@ -40,7 +40,7 @@ def read_layout(path: Path) -> Layout:
     starts: list[int] = []
     counts: list[int] = []
     at = end = 0
-    for kind, body, stop in _boxes(data):
+    for kind, body, stop in boxes(data):
         if kind == b"moof":
             starts.append(at)
             counts.append(len(sample_sizes(body)))
@@ -56,7 +56,7 @@ def read_layout(path: Path) -> Layout:
     return Layout(starts[0], tuple(fragments))
 
 
-def _boxes(data: memoryview) -> Iterator[tuple[bytes, memoryview, int]]:
+def boxes(data: memoryview) -> Iterator[tuple[bytes, memoryview, int]]:
     """Yield kind, body and end of each box, one after the other; ValueError where the last is cut off."""
     at = 0
     while at + 8 <= len(data):
@@ -72,15 +72,10 @@ def _boxes(data: memoryview) -> Iterator[tuple[bytes, memoryview, int]]:
         at += size
 
 
-def boxes(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """Yield kind and body of each box in memory, one after the other; ValueError where the last is cut off."""
-    return ((kind, body) for kind, body, _ in _boxes(data))
-
-
 def find(data: memoryview, *path: bytes) -> memoryview:
     """Return the body of the first box at `path`, one kind a level; ValueError when there is none."""
     for kind in path:
-        data = next((body for found, body in boxes(data) if found == kind), data[:0])
+        data = next((body for found, body, _ in boxes(data) if found == kind), data[:0])
         if not data:
             raise ValueError(f"there is no {b'/'.join(path).decode()} box")
     return data
@@ -95,7 +90,7 @@ ENTRY_SIZE = 78
 
 def decoder_config(init: memoryview, kind: bytes) -> bytes:
     """Return the body of a box `kind` ("avcC", "hvcC") of the first track; ValueError when there is none."""
-    _, entry = next(boxes(find(init, *SAMPLE_DESCRIPTIONS)[8:]))
+    _, entry, _ = next(boxes(find(init, *SAMPLE_DESCRIPTIONS)[8:]))
     return bytes(find(entry[ENTRY_SIZE:], kind))
 
 
@@ -103,7 +98,7 @@ def sample_sizes(moof: memoryview) -> list[int]:
     """Return the bytes of each sample (one per frame) by the `trun` boxes in a `moof` body, in the order of `mdat`."""
     sizes: list[int] = []
     default = 0
-    for kind, body in _track_boxes(moof):
+    for kind, body, _ in _track_boxes(moof):
         if kind == b"tfhd":
             default = _default(body, 0x10)
         elif kind == b"trun":
@@ -115,7 +110,7 @@ def sample_times(moof: memoryview) -> list[int]:
     """Return when each of those samples is shown, in the time scale of the track."""
     times: list[int] = []
     now = default = 0
-    for kind, body in _track_boxes(moof):
+    for kind, body, _ in _track_boxes(moof):
         if kind == b"tfhd":
             default = _default(body, 0x8)
         elif kind == b"tfdt":
@@ -133,11 +128,12 @@ def samples(fragment: memoryview, count: int) -> Iterator[memoryview]:
     Of one frame the head says nothing new, and reading it takes longer than decoding a raw picture: it is passed over.
     """
     if count == 1:
-        fragment = fragment[int.from_bytes(fragment[:4]) :]
-        yield from (body for kind, body in boxes(fragment) if kind == b"mdat")
+        for kind, body, _ in boxes(fragment[int.from_bytes(fragment[:4]) :]):
+            if kind == b"mdat":
+                yield body
         return
     sizes: list[int] = []
-    for kind, body in boxes(fragment):
+    for kind, body, _ in boxes(fragment):
         if kind == b"moof":
             sizes = sample_sizes(body)
         elif kind == b"mdat":
@@ -149,8 +145,8 @@ def samples(fragment: memoryview, count: int) -> Iterator[memoryview]:
                 start += length
 
 
-def _track_boxes(moof: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    for kind, body in boxes(moof):
+def _track_boxes(moof: memoryview) -> Iterator[tuple[bytes, memoryview, int]]:
+    for kind, body, _ in boxes(moof):
         if kind == b"traf":
             yield from boxes(body)
 

@@ -73,7 +73,7 @@ def _samples(clip: EncodedClip) -> tuple[list[memoryview], list[int], list[int]]
         if len(pictures) != len(shown):
             raise ValueError(f"one of {count} frames has {len(pictures) - first}")
         if count > 1:
-            times = [time for kind, body in boxes(fragment) if kind == b"moof" for time in sample_times(body)]
+            times = [time for kind, body, _ in boxes(fragment) if kind == b"moof" for time in sample_times(body)]
             for place, number in enumerate(sorted(range(count), key=times.__getitem__), start=first):
                 shown[first + number] = place
     return pictures, shown, keys
