@@ -29,7 +29,7 @@ from dali_pipelines.prepare.engines import ENGINES
 from dali_pipelines.prepare.job import jobs_left, store_all
 from dali_pipelines.prepare.merge import merge
 from dali_pipelines.prepare.own_files import require_free, require_own_files, unused_files
-from dali_pipelines.prepare.parts import Part, choose_part, missing, pin
+from dali_pipelines.prepare.parts import choose_part, missing, pin
 from dali_pipelines.prepare.settings import add_options, chosen
 from dali_pipelines.prepare.shards import Packer, finish_moves, name_hash, packing_notes, parse_size
 from dali_pipelines.prepare.summary import summary
@@ -80,8 +80,9 @@ def _prepare(options: argparse.Namespace) -> int:
         if part:
             part.begin(out)
         finish_moves(out, journal)
-        packer = _packer(options, journal, labels, part)
-        if packer:
+        packer = None
+        if options.shards:
+            packer = Packer(out, journal, labels, options.shards, prefix=part.prefix if part else "")
             packer.add_loose(videos.keys() - {job.name for job in jobs})
             jobs.sort(key=lambda job: name_hash(job.name))
         run = partial(ENGINES[options.engine], workers=min(options.workers, max(len(jobs), 1)))
@@ -175,14 +176,6 @@ def _folder(text: str) -> Path:
             "trainers as --data-dir"
         )
     return Path(text)
-
-
-def _packer(
-    options: argparse.Namespace, journal: Journal, labels: Mapping[str, int], part: Part | None
-) -> Packer | None:
-    if not options.shards:
-        return None
-    return Packer(options.out, journal, labels, options.shards, prefix=part.prefix if part else "")
 
 
 def _write(

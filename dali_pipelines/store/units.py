@@ -143,9 +143,6 @@ class PackedFragments(Sequence[Fragment]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and tuple(self) == tuple(other)
 
-    def __hash__(self) -> int:
-        return hash(tuple(self))
-
 
 def _checked(what: str, numbers: NDArray[np.int64], least: int, most: int) -> NDArray[np.int64]:
     low, high = int(numbers.min()), int(numbers.max())
