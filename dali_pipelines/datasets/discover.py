@@ -37,7 +37,7 @@ class Found:
 
 
 class _Video(NamedTuple):
-    """A video by the name that it should have, and by a longer one where another has that name too."""
+    """A video with the name that it should get, and a longer one in case another has that name too."""
 
     name: str
     longer: str
@@ -50,7 +50,7 @@ def find_videos(sources: Iterable[Path | str], *, outside: Path) -> Found:
 
     A folder is searched recursively, links followed. A video is a file with a video suffix, a folder of numbered
     pictures beside which no video file lies, and what an archive holds (zip, tar, LMDB). A file that is given is taken
-    whatever its suffix, and whether it is an archive is told by its first bytes.
+    whatever its suffix, and whether it is an archive is decided by its first bytes.
 
     Names are the paths below the source without the suffix; of files that are given, those below the folder that all
     of them share. In an archive that holds several videos each has the name that it has there; if the archive is a zip
@@ -153,7 +153,7 @@ def _basename(path: str) -> str:
 
 
 def _stem(name: str, *, given: bool = False) -> str:
-    """Return a path without its suffix, if it is known; of a file that is given, whatever it is."""
+    """Return a path without its suffix, if that is known; of a file that is given, without any suffix."""
     path = PurePosixPath(name)
     if not (given or is_video_name(path)):
         known = next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), "")

@@ -1,7 +1,7 @@
 """Decode the bytes of a clip with FFmpeg, without a demuxer where they are fragments.
 
-Opening a container takes FFmpeg a tenth of the time of decoding a short clip, though all clips of a dataset have the
-same header. So the header is opened once, its decoder is reused, and the packets are cut out here.
+To open a container takes FFmpeg a tenth of the time that it takes to decode a short clip, though all clips of a dataset
+have the same header. So the header is opened once, its decoder is reused, and the packets are cut out here.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""What a path or URL holds, told without opening any file: a pipe would never answer."""
+"""What a path or URL holds, found out without opening any file: a pipe would never answer."""
 
 import os
 import re
@@ -93,9 +93,9 @@ def size_and_time(url: str) -> tuple[int, int]:
     OSError when there is no such file.
     """
     info = _info(url)
-    told = info.get("Last-Modified") or info.get("LastModified") or info.get("mtime")
+    changed = info.get("Last-Modified") or info.get("LastModified") or info.get("mtime")
     try:
-        time = parsedate_to_datetime(told) if isinstance(told, str) else told
+        time = parsedate_to_datetime(changed) if isinstance(changed, str) else changed
     except ValueError:
         time = None
     seconds = time.timestamp() if isinstance(time, datetime) else float(time or 0)

@@ -34,7 +34,7 @@ class EncodedClip:
         init_size: bytes of the init segment; 0 when `data` is any other video file, or pictures.
         fragments: bytes and frames of each fragment that follows.
         codec: of pictures, each of which is a fragment of one frame: "mjpeg" or "png"; else empty.
-        size: width and height of its frames; None where nobody has told.
+        size: width and height of its frames; None where they are not known.
     """
 
     data: NDArray[np.uint8]
@@ -65,7 +65,7 @@ class LocatedClip:
         location: of the video, for messages.
         spans: the init segment and the fragments, one after the other.
         deflated: bool (N,), of each fragment.
-        clip: all but its bytes, with those sizes that the fragments have where they lie.
+        clip: all but its bytes; its fragments have the sizes that they have in the file.
     """
 
     location: str

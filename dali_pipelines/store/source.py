@@ -144,11 +144,11 @@ class Source:
 
 
 def _seconds(text: str) -> float:
-    """Return the seconds of a duration like 00:01:02.5, 0 where it is none."""
+    """Return the seconds of a duration such as 00:01:02.5; 0 for any other text."""
     match = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", text.strip("\0 "))
     return float(match[1]) * 3600 + float(match[2]) * 60 + float(match[3]) if match else 0.0
 
 
-def _pixel_aspect(told: Fraction | None) -> Fraction:
-    """Return width over height of a pixel; 1 where a file tells nothing, or what can only be a mistake."""
-    return told if told and Fraction(1, MOST_ASPECT) <= told <= MOST_ASPECT else Fraction(1)
+def _pixel_aspect(stated: Fraction | None) -> Fraction:
+    """Return width over height of a pixel; 1 where a file does not state it, or something absurd."""
+    return stated if stated and Fraction(1, MOST_ASPECT) <= stated <= MOST_ASPECT else Fraction(1)
