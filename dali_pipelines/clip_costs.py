@@ -1,4 +1,4 @@
-"""What a task's clips cost before anything is decoded: bytes to read, and frames decoded for each frame delivered."""
+"""What the clips of a task cost: bytes to read, and frames decoded for each frame delivered."""
 
 from collections.abc import Iterable
 from typing import NamedTuple

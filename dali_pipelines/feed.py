@@ -1,4 +1,4 @@
-"""Hand a pipeline its samples: made by worker processes, or by this one, which reads their bytes ahead."""
+"""Give a pipeline its samples, made by worker processes or by this one, which reads their bytes ahead."""
 
 import math
 from collections import deque
@@ -8,7 +8,7 @@ from itertools import count
 
 from dali_pipelines import limits
 from dali_pipelines.read_ahead import DEPTH, Read, ReadAhead
-from dali_pipelines.samples import Place, Sample, SampleSource
+from dali_pipelines.samples import Position, Sample, SampleSource
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.storage import is_url
 from dali_pipelines.unreadable import Unreadable
@@ -29,11 +29,11 @@ class Feed:
 
     def __init__(self, unreadable: Unreadable, *, workers: int, timeout_s: float) -> None:
         self.unreadable, self.workers, self.timeout_s = unreadable, workers, timeout_s
-        self._pool: Pool[Place, Sample] | None = None
+        self._pool: Pool[Position, Sample] | None = None
         self._samples: Generator[Sample, None, None] | None = None
 
     def start(self, source: SampleSource) -> Callable[[], Sample] | None:
-        """Return what gives the next sample, from the source's first step on; None where none is made ahead."""
+        """Return a function that gives the next sample, from the source's first step on; None if none is made ahead."""
         remote, size = is_remote(source.index), source.order.batch_size
         if not (self.workers or remote):
             return None
@@ -41,7 +41,7 @@ class Feed:
             # With one batch ahead, workers would wait for whoever makes the last sample of it.
             ahead = max(size * (1 + math.ceil(self.workers / size)), self.workers * DEPTH * remote)
             self._pool = Pool(
-                source.at,
+                source.sample,
                 workers=self.workers,
                 ahead=ahead,
                 spare=size,
@@ -64,28 +64,28 @@ class Feed:
             self._pool.close()
         self._pool = None
 
-    def _places(self, source: SampleSource) -> Iterator[Place]:
-        """Yield the places of the schedule from the source's first step on."""
-        order, slots = source.order, range(source.order.batch_size)
-        return ((*order.at(step), slot, self.unreadable.rows) for step in count(source.start) for slot in slots)
+    def _positions(self, source: SampleSource) -> Iterator[Position]:
+        """Yield the positions of the schedule from the source's first step on."""
+        slots = range(source.order.batch_size)
+        return (source.position(i, slot)._replace(unreadable=self.unreadable.rows) for i in count() for slot in slots)
 
     def _own(self, source: SampleSource) -> Generator[Sample, None, None]:
         """Yield samples made in this process; only their bytes come ahead."""
-        held = deque[tuple[Place, Read]]()
+        held = deque[tuple[Position, Read]]()
         with closing(ReadAhead(source.first)) as ahead:
-            for place in self._places(source):
-                held.append((place, ahead.begin(place)))
+            for position in self._positions(source):
+                held.append((position, ahead.begin(position)))
                 if len(held) == DEPTH:
-                    yield source.at(*held.popleft())
+                    yield source.sample(*held.popleft())
 
-    def _of_workers(self, pool: Pool[Place, Sample], source: SampleSource) -> Generator[Sample, None, None]:
+    def _of_workers(self, pool: Pool[Position, Sample], source: SampleSource) -> Generator[Sample, None, None]:
         """Yield samples as workers make them."""
-        for place, sample in pool.run(self._places(source)):
+        for position, sample in pool.run(self._positions(source)):
             while isinstance(sample, Crashed):
-                row = source.first_row(place)
+                row = next(source.candidates(position))
                 if row not in self.unreadable.rows:
                     self.unreadable.add(row, str(sample))
-                ((place, sample),) = pool.run([(*place[:3], self.unreadable.rows)])
+                ((position, sample),) = pool.run([position._replace(unreadable=self.unreadable.rows)])
             yield sample
 
 

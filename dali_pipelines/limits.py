@@ -1,4 +1,4 @@
-"""What a process may use of its machine: containers and batch systems leave less than there is, by control groups."""
+"""The cores and memory that a process may use: containers and batch systems limit them by control groups."""
 
 import math
 import os
@@ -19,7 +19,7 @@ def cores() -> int:
 
 
 def memory() -> int:
-    """Return the bytes of memory that all processes of this one's group may have together."""
+    """Return the bytes of memory that the processes of this one's group may use together."""
     files = (*_read("memory", "memory.max"), *_read("memory", "memory.limit_in_bytes"))
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([total, *(int(limit) for limit in files if limit.isdecimal())])
@@ -31,7 +31,7 @@ def local_ranks() -> int:
 
 
 def _read(controller: str, name: str) -> Iterator[str]:
-    """Yield what a file says in the group of this process and in those around it, of either version."""
+    """Yield the content of a file of this process's group and of those around it, in either version."""
     memberships: list[str] = []
     with suppress(OSError):
         memberships = MEMBERSHIP.read_text().splitlines()

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Counts:
-    """What passed through a loader since it was made."""
+    """Totals of a loader since it was made."""
 
     samples: int = 0
     frames: int = 0
@@ -156,16 +156,16 @@ class ClipLoader:
 
     @property
     def replaced_by(self) -> dict[str, str]:
-        """Name of each of these -> the video that stood in for it last."""
+        """Name of each of these -> its latest stand-in."""
         return self._unreadable.replaced_by
 
     def remember(self, unreadable: Mapping[str, str]) -> None:
-        """Take videos for unreadable that were found so before: name -> reason."""
+        """Treat videos as unreadable that were found so before: name -> reason."""
         self._unreadable.remember(unreadable)
 
     @property
     def decoder(self) -> Literal["dali", "pyav"]:
-        """Who decodes."""
+        """Which library decodes."""
         return "dali" if self.media == "encoded" else "pyav"
 
     @property
@@ -193,7 +193,7 @@ class ClipLoader:
         self._feed.close()
 
     def _rewind(self) -> None:
-        """Forget what was made ahead."""
+        """Drop what was made ahead."""
         self._iterator = None
         self._feed.rewind()
 

@@ -1,4 +1,4 @@
-"""The commands that come next for a dataset, to be copied."""
+"""The commands to run next, ready to be copied."""
 
 import shlex
 from pathlib import Path

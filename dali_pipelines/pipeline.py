@@ -43,8 +43,7 @@ def build_pipeline(
     names: list[str] = []
 
     def sample(info: Any) -> Sample:
-        epoch, step = source.order.at(source.start + info.iteration)
-        return source.sample(epoch, step, info.idx_in_batch)
+        return source.sample(source.position(info.iteration, info.idx_in_batch))
 
     build: Graph = graph or partial(source.task.graph, steps=source.steps)
 

@@ -1,4 +1,4 @@
-"""How far a long job is: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of a long job: a bar on a terminal, a line now and then elsewhere."""
 
 import io
 import sys

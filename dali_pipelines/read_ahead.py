@@ -1,4 +1,4 @@
-"""Read what the next jobs need in threads, while a job is done: over a network, waiting costs more than reading."""
+"""Read in threads what the next jobs need: over a network, waiting costs more than reading."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +16,7 @@ MOST_BYTES, MOST_SHARE = 2**28, 1 / 64
 
 
 class Unread(Protocol):
-    """Something that is known but not read yet."""
+    """Something located but not yet read."""
 
     @property
     def nbytes(self) -> int: ...
@@ -41,7 +41,7 @@ class ReadAhead(Generic[Job]):
         self._most = min(MOST_BYTES, MOST_SHARE * limits.memory())
 
     def close(self) -> None:
-        """Forget what has not begun."""
+        """Drop the reads that have not begun."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def begin(self, job: Job) -> Read:

@@ -1,4 +1,4 @@
-"""Find out why DALI failed at a batch: videos are damaged, or the device is at fault."""
+"""Find out why DALI failed at a batch: damaged videos, or the device."""
 
 from configs.errors import UserError, shown
 from dali_pipelines.decode.frames import decode_rgb
@@ -56,15 +56,15 @@ def undecodable(source: SampleSource, *, device_id: int | None) -> dict[int, str
 
     UserError when a sample of the batch has no stand-in left.
     """
-    epoch, step = source.order.at(source.start)
     samples = []
     for slot in range(source.order.batch_size):
-        samples.append(source.sample(epoch, step, slot))
+        position = source.position(0, slot)
+        samples.append(source.sample(position))
         if samples[-1][0] < 0:
-            first = next(source.candidates(epoch, step, slot))
+            first = next(source.candidates(position))
             raise UserError(
                 f"{source.index.root}: {ATTEMPTS} videos in a row could not be read "
-                f"({why_unreadable(source, epoch, first)}); is the folder complete? "
+                f"({why_unreadable(source, position.epoch, first)}); is the folder complete? "
                 "Run `clipfeed prepare` on its sources again"
             )
     rows = [int(sample[0]) for sample in samples]

@@ -1,10 +1,10 @@
-"""From a place in the schedule to a sample's plan and bytes. This runs in the loader's workers."""
+"""From a position in the schedule to a sample's plan and bytes. This runs in the loader's workers."""
 
 import logging
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -24,8 +24,6 @@ log = logging.getLogger(__name__)
 ATTEMPTS = 20
 FIXED = ("row", "decoded", "media")
 Sample = tuple[np.ndarray, ...]
-Place = tuple[int, int, int, frozenset[int]]
-"""Epoch, step and slot of a sample, and the rows found unreadable so far."""
 Media = Literal["encoded", "planes", "frames"]
 HANDED_OVER: dict[Media, tuple[str, ...]] = {
     "encoded": ("frames", "order"),
@@ -38,8 +36,17 @@ MOST_PLANES = 2**23
 """Bytes of a sample that may go to a GPU as whole frames, some 70 of 320x240; beyond, workers cut and scale first."""
 
 
+class Position(NamedTuple):
+    """A position in the schedule, `slot` of a batch, and the rows found unreadable so far, which others replace."""
+
+    epoch: int
+    step: int
+    slot: int
+    unreadable: frozenset[int]
+
+
 def decoded_media(index: Index, task: Task, *, gpu: bool) -> Media:
-    """Return what PyAV had best make: a CPU scales before it makes RGB, a GPU takes planes and does all else."""
+    """Choose what PyAV makes: for a CPU, scaled frames in RGB; for a GPU, planes, as it does the rest itself."""
     formats = {index.formats[form].split()[1] for form in np.unique(index.format_ids).tolist()}
     largest = int(index.sizes_WH.prod(axis=1, dtype=np.int64).max()) * 3 // 2
     frames = task.program.frames
@@ -82,7 +89,7 @@ class SampleSource:
         start: the step, counted from epoch 0, that iteration 0 of the pipeline delivers.
         media: what is handed to DALI: "encoded", bytes for its decoder; "planes" of 4:2:0, decoded here and made RGB
             by the graph; or the task's "frames" in RGB, decoded here.
-        unreadable: rows found unreadable so far.
+        unreadable: rows found unreadable when the source was made.
         steps: how many operations of each view are executed here, on "frames" (`Program.host_steps`).
     """
 
@@ -116,39 +123,30 @@ class SampleSource:
         known = {"media": "" if self.media == "encoded" else "FHWC", "chroma": "FCHW"}
         return [known.get(name, "") for name in self.names]
 
-    def at(self, place: Place, ahead: Read | None = None) -> Sample:
-        """Make the sample at a place of the schedule, whose `unreadable` replaces the one that a worker started with.
+    def position(self, iteration: int, slot: int) -> Position:
+        """Return a position in the batch that an iteration of the pipeline delivers."""
+        return Position(*self.order.at(self.start + iteration), slot, self.unreadable)
+
+    def sample(self, position: Position, ahead: Read | None = None) -> Sample:
+        """Make the sample at a position, or its stand-in: the same for every rank, worker and backend.
 
         ahead: waits for the draft that `first` returns and its bytes.
         """
-        epoch, step, slot, unreadable = place
-        return replace(self, unreadable=unreadable).sample(epoch, step, slot, ahead)
-
-    def first_row(self, place: Place) -> int:
-        """Return the row that is tried first at a place of the schedule."""
-        epoch, step, slot, unreadable = place
-        return next(replace(self, unreadable=unreadable).candidates(epoch, step, slot))
-
-    def first(self, place: Place) -> Draft:
-        """Return the draft of that row."""
-        return self.draft(place[0], self.first_row(place))
-
-    def sample(self, epoch: int, step: int, slot: int, ahead: Read | None = None) -> Sample:
-        """Make the sample at one place of one batch, or its stand-in: the same for every rank, worker and backend."""
-        for row in self.candidates(epoch, step, slot):
+        for row in self.candidates(position):
             with suppress(ClipError, OSError):
                 if ahead is None:
-                    return self.read(epoch, row)
+                    return self.read(position.epoch, row)
                 wait, ahead = ahead, None
                 return self.decoded(*wait())
         return self.placeholder()
 
-    def candidates(self, epoch: int, step: int, slot: int) -> Iterator[int]:
-        """Yield the row at one place of one batch and its stand-ins, in the order in which they are tried."""
-        row = max(self.order.row(epoch, step, slot), 0)  # a place without a sample shows row 0; the loader says so
+    def candidates(self, position: Position) -> Iterator[int]:
+        """Yield the row at a position and its stand-ins, in the order in which they are tried."""
+        epoch, step, slot, unreadable = position
+        row = max(self.order.row(epoch, step, slot), 0)  # a slot without a sample shows row 0; the loader says so
         draw = generator(self.order.seed, Stream.REPLACEMENT, epoch, row)
         for _ in range(ATTEMPTS):
-            if row not in self.unreadable:
+            if row not in unreadable:
                 yield row
             row = int(draw.integers(len(self.index)))
 
@@ -157,6 +155,10 @@ class SampleSource:
         draft = self.draft(epoch, row)
         return self.decoded(draft, draft.read())
 
+    def first(self, position: Position) -> Draft:
+        """Return the draft of the row that is tried first at a position."""
+        return self.draft(position.epoch, next(self.candidates(position)))
+
     def draft(self, epoch: int, row: int) -> Draft:
         """Draw the plan of a row's sample and find its bytes."""
         plan = self.plan(epoch, row)
@@ -164,7 +166,7 @@ class SampleSource:
         return Draft(row, plan, locate_clip(self.index, row, frames))
 
     def decoded(self, draft: Draft, clip: EncodedClip) -> Sample:
-        """Make a sample of its bytes; ClipError or OSError when they do not decode."""
+        """Make a sample from its bytes; ClipError or OSError when they do not decode."""
         arrays = dict(draft.plan)
         if self.media == "frames":
             arrays["media"] = self.task.program.host(clip, draft.plan, steps=self.steps)
@@ -182,7 +184,7 @@ class SampleSource:
         return plan_of_row(self.index, self.task, seed=self.order.seed, epoch=epoch, row=row)
 
     def placeholder(self) -> Sample:
-        """Return zeros in place of a sample that cannot be had, with row -1.
+        """Return zeros, with row -1, where no stand-in can be read either.
 
         Where DALI decodes, its empty buffer fails the batch.
         """

@@ -1,4 +1,4 @@
-"""Memory that this process and its workers share, in slots that one of them at a time writes to."""
+"""Memory shared by this process and its workers, in slots that one of them at a time writes to."""
 
 import mmap
 import os
@@ -50,7 +50,7 @@ class SharedMemory:
 
 
 def pack(thing: object, room: np.ndarray) -> tuple[bytes, Spans]:
-    """Pickle `thing`, but for the bytes of its arrays, which go to `room`; return the pickle and where they went.
+    """Pickle `thing`, with the bytes of its arrays in `room`; return the pickle and where they are.
 
     ValueError when they need more than the room.
     """

@@ -1,4 +1,4 @@
-"""The videos that a loader could not read: their names, what stands in for them, and how many are too many."""
+"""The videos that a loader could not read: names, reasons, stand-ins, and how many are too many."""
 
 import logging
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ class Unreadable:
         """Name -> the video that stood in for it last."""
 
     def add(self, row: int, reason: str) -> None:
-        """Take a video for unreadable from now on, and log it."""
+        """Treat a video as unreadable from now on, and log it."""
         name = self.index.names.text(row)
         self.rows |= {row}
         self.reasons[name] = reason
@@ -38,7 +38,7 @@ class Unreadable:
         log.warning("%s is unreadable%s: %s", shown(name), happens, shown(reason))
 
     def remember(self, reasons: Mapping[str, str]) -> None:
-        """Take over what was found before, name -> reason. Names of other datasets do no harm."""
+        """Adopt earlier findings, name -> reason; names that the dataset does not have are ignored."""
         if reasons:
             rows = {name: row for row, name in enumerate(self.index.names.texts()) if name in reasons}
             self.rows |= frozenset(rows.values())

@@ -1,4 +1,4 @@
-"""A worker process as its pool sees it: how it is started, ended, and why it died.
+"""A worker process as its pool sees it: how it starts, how it ends, and why it died.
 
 Nobody but the worker holds its end of the pipe, so that a death ends what is read from there, even in the middle of a
 message.
@@ -39,14 +39,14 @@ class Worker:
     process: BaseProcess
     pipe: Connection
     open: bool
-    """Takes jobs. One that replaces another does so once it has started: until then the others are faster."""
+    """Whether it takes jobs: a replacement only does once it has started, as until then the others are faster."""
     started: bool = False
     held: deque[Any] = field(default_factory=deque)
-    """The jobs that it was given, the first of which it is at."""
+    """The jobs that it was given; it is working on the first."""
     since: float = 0.0
-    """When it began with that one."""
+    """When it began to."""
     hung: bool = False
-    """It was killed for taking too long."""
+    """Whether it was killed for taking too long."""
 
     @classmethod
     def start(cls, memory: SharedMemory, function: tuple[bytes, Spans], *, open: bool) -> "Worker":
@@ -64,7 +64,7 @@ class Worker:
         return cls(process, ours, open)
 
     def kill_hung(self) -> None:
-        """Let it print its stack, and kill it."""
+        """Make it print its stack, and kill it."""
         self.hung = True
         with suppress(OSError):
             os.kill(self.process.pid or 0, TELL_STACK)
@@ -85,14 +85,14 @@ class Worker:
         return names.get(code, f"signal {-code}" if code < 0 else f"exit code {code}")
 
     def require_guard(self) -> None:
-        """End this process when the worker died as its script, which it runs, made a pool once more."""
+        """End this process if the worker died because the script, which it runs again, made a pool."""
         if self.process.exitcode == NO_GUARD:
             # Not an error to be caught: the script that runs into this is wrong, and a traceback says less.
             raise SystemExit(f"error: {sys.argv[0]} starts worker processes, which run it again: {GUARD}")
 
 
 def require_main_guard() -> None:
-    """End a worker that runs the script that started it, and a script that workers cannot read."""
+    """End a worker that runs the script that started it; SystemExit too for a script that workers cannot read."""
     if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing itself tells
         sys.exit(NO_GUARD)
     script = getattr(sys.modules["__main__"], "__file__", None)

@@ -1,4 +1,4 @@
-"""Work spread over processes that may die at any moment: a broken video takes down a worker, never the run.
+"""A pool of processes, each of which may die at any moment: a broken video takes down a worker, never the run.
 
 Nothing is shared that a dying process could leave locked. Each worker has its own pipe; arrays travel in shared memory,
 where each job has a slot to itself.
@@ -28,7 +28,7 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 CHANCES = 2
-"""Deaths of its worker after which a job is to blame: a single one may have come from outside."""
+"""Deaths of its worker after which a job is blamed; a single one may have had another cause."""
 SMALL_SLOT = 1 << 20
 """Bytes for the arrays of a result where there are hardly any."""
 FAILED_STARTS = 20
@@ -59,7 +59,7 @@ class _Pending:
 
 
 class Pool(Generic[Job, Result]):
-    """Processes that call `function` with jobs. What a worker held when it died is done again, by others first.
+    """Processes that call `function` with jobs. The jobs of a worker that died are done again, by others first.
 
     They are spawned: a script that makes a pool needs the usual `if __name__ == "__main__":` around what it does.
 
@@ -112,7 +112,7 @@ class Pool(Generic[Job, Result]):
         self.close()
 
     def close(self) -> None:
-        """End the workers at once, whatever they are at."""
+        """Kill the workers, whatever they are doing."""
         for worker in self._workers:
             worker.process.kill()
             worker.pipe.close()
@@ -207,7 +207,7 @@ class Pool(Generic[Job, Result]):
         return task.slot is not None and self._memory.is_begun(task.slot)
 
     def _hand_out(self) -> None:
-        """Give the jobs to whoever holds the fewest."""
+        """Give jobs to the workers that hold the fewest."""
         takers = [worker for worker in self._workers if worker.open]
         while takers and self._pending:
             worker = min(takers, key=lambda taker: len(taker.held))

@@ -39,8 +39,7 @@ def decoding_alone(loader: ClipLoader, target: Target) -> Any:
     media, frames = (source.names.index(name) for name in ("media", "frames"))
     held = []
     for step in range(1 if target.rehearsal else HELD):
-        epoch, step = source.order.at(step)
-        samples = [source.sample(epoch, step, slot) for slot in range(size)]
+        samples = [source.sample(source.position(step, slot)) for slot in range(size)]
         held.append(([sample[media] for sample in samples], [sample[frames] for sample in samples]))
     batches: Iterator[Any] = cycle(held)
     return video_pipeline(lambda iteration: next(batches), target, batch_size=size, threads=loader.threads)

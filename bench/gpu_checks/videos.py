@@ -70,4 +70,4 @@ def encode_clip(codec: str, width: int, height: int, *, frames: int = 16, seed: 
 
 def decode_reference(data: np.ndarray, frames: np.ndarray) -> np.ndarray:
     """Decode frames (T,) of a file in memory with PyAV: uint8 (T, H, W, 3) RGB."""
-    return decode_rgb(EncodedClip(data, frames.astype(np.int32), int(frames.max()) + 1))
+    return decode_rgb(EncodedClip(data, frames.astype(np.int32)))

@@ -14,7 +14,6 @@ from dali_pipelines.store import listing
 from dali_pipelines.store.archives import SUFFIXES, kind_of, read_archive
 from dali_pipelines.store.files import is_video_name
 from dali_pipelines.store.place import Place
-from dali_pipelines.store.remote_folders import expand
 from dali_pipelines.store.source import VideoError
 from dali_pipelines.store.storage import is_url, is_web
 
@@ -38,7 +37,7 @@ class Found:
 
 
 class _Video(NamedTuple):
-    """A video by the name that it should have, and by a longer one where another has that name too."""
+    """A video with the name that it should get, and a longer one in case another has that name too."""
 
     name: str
     longer: str
@@ -51,7 +50,7 @@ def find_videos(sources: Iterable[Path | str], *, outside: Path) -> Found:
 
     A folder is searched recursively, links followed. A video is a file with a video suffix, a folder of numbered
     pictures beside which no video file lies, and what an archive holds (zip, tar, LMDB). A file that is given is taken
-    whatever its suffix, and whether it is an archive is told by its first bytes.
+    whatever its suffix, and whether it is an archive is decided by its first bytes.
 
     Names are the paths below the source without the suffix; of files that are given, those below the folder that all
     of them share. In an archive that holds several videos each has the name that it has there; if the archive is a zip
@@ -93,7 +92,7 @@ def _kinds(sources: Iterable[str]) -> Iterator[tuple[str, str]]:
     Paths become absolute. A URL with braces or stars becomes the files that it names.
     """
     for source in sources:
-        named = expand(source) if is_url(source) else []
+        named = listing.expand(source) if is_url(source) else []
         if named and named != [source]:  # too many to ask for each
             yield from ((url, "file") for url in named)
             continue
@@ -154,7 +153,7 @@ def _basename(path: str) -> str:
 
 
 def _stem(name: str, *, given: bool = False) -> str:
-    """Return a path without its suffix, if it is known; of a file that is given, whatever it is."""
+    """Return a path without its suffix, if that is known; of a file that is given, without any suffix."""
     path = PurePosixPath(name)
     if not (given or is_video_name(path)):
         known = next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), "")

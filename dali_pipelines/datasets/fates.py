@@ -1,11 +1,11 @@
-"""The four fates of a video that is not used: their names, their CSV files and how they are reported.
+"""The four fates of a video that is not used: their names, CSV files and reports.
 
 too_short: it has fewer frames than the task needs, and is left out when a loader is made.
 quarantined: `prepare` could not use it.
 unreadable: it was found damaged or missing in mid-run.
 replaced_by: the video that stands in for an unreadable one.
 
-What a list names and the dataset never had is *missing*: no fate of a video, but reported in the same way.
+What a list names but the dataset never had is *missing*: not a fate of a video, but reported in the same way.
 """
 
 import csv

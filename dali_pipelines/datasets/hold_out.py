@@ -1,4 +1,4 @@
-"""Videos held out for validation, without tearing films apart."""
+"""Hold videos out for validation, keeping the clips of a film together."""
 
 import re
 
@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from dali_pipelines.store.index import Index
 
 SAME_FILM = re.compile(r"_c\d+$|_[a-z]_(?:cm|nm)_np\d+_[a-z]{2}_(?:goo|med|bad)_\d+$")
-"""What tells the clips of one film apart, which look alike: in UCF101 v_<Class>_g<film>_c<clip>, in HMDB51
-<film>_<class>_<body>_<camera>_np<people>_<side>_<quality>_<clip>."""
+"""The part of a name that differs between clips of one film, which look alike: in UCF101 v_<Class>_g<film>_c<clip>, in
+HMDB51 <film>_<class>_<body>_<camera>_np<people>_<side>_<quality>_<clip>."""
 
 
 def hold_out(index: Index, share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

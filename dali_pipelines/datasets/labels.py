@@ -76,7 +76,7 @@ def _labels_of_list(path: Path, names: list[str]) -> tuple[dict[str, int], tuple
 
 
 def _require_one(path: Path | str, name: str, first: str, label: str | None) -> None:
-    """Raise UserError for a label that is none, or not that of an earlier line."""
+    """Raise UserError for a label that is empty, negative, or not that of an earlier line."""
     if not label:
         raise UserError(f"{path} has an empty label for {printable(name)}")
     if is_number(label) and label.startswith("-"):

@@ -172,7 +172,7 @@ def parts_of(written: str) -> list[str]:
 
 
 def without_suffix(name: str) -> str:
-    """Drop the suffix of a video, in capitals or not, with spaces after it."""
+    """Drop the suffix of a video, in any case, and spaces after it."""
     stem, dot, suffix = name.rstrip().rpartition(".")
     return stem if dot and stem and not stem.endswith("/") and f".{suffix.lower()}" in SUFFIXES else name
 

@@ -1,4 +1,4 @@
-"""Search a folder for videos of every kind, and keep count of what is passed over."""
+"""Search a folder for videos of every kind, and count what is passed over."""
 
 import os
 import re
@@ -18,9 +18,9 @@ from dali_pipelines.store.storage import is_url, joined
 
 OWN_FOLDERS = (VIDEO_FOLDER, SHARD_FOLDER, PART_FOLDER)
 DATA_FILE = "data.mdb"
-"""What is in the folder that an LMDB is."""
+"""The file that makes a folder an LMDB."""
 FOREIGN = ("@", "__MACOSX", "lost+found", "#recycle", "$RECYCLE.BIN", "System Volume Information")
-"""What names of folders begin with that other programs keep for themselves; @eaDir is a disk station's."""
+"""How the names of other programs' own folders begin; @eaDir is a NAS's."""
 PARTIAL = re.compile(r".*\.(temp|f[0-9]+(-[0-9a-z]+)?)\.[a-z0-9]+", re.IGNORECASE)
 """What yt-dlp leaves behind: sound or pictures alone, or a file that is not finished."""
 

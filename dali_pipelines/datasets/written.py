@@ -1,4 +1,4 @@
-"""The lists that commands write into a dataset, told from those of the user."""
+"""The lists that commands write into a dataset, and how to distinguish them from the user's."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ RECORD = "lists.json"
 
 
 class Written(TypedDict):
-    """What is known of a list that was written: its videos, its SHA-256, whether it is all of a folder."""
+    """A list that a command wrote: the number of its videos, its SHA-256, whether it is all of a split's folder."""
 
     videos: int
     sha256: str
@@ -21,7 +21,7 @@ class Written(TypedDict):
 
 
 def is_users(path: Path, names: Sequence[str]) -> bool:
-    """Tell whether there is a file that no command wrote, and that says something else."""
+    """Tell whether there is a file that no command wrote, and whose content differs."""
     if not path.exists():
         return False
     old, record = path.read_bytes(), read_record(path.parent)
@@ -43,7 +43,7 @@ def write_list(path: Path, names: Sequence[str], *, split: bool = False) -> bool
 
 
 def read_record(root: Path | str) -> dict[str, Written]:
-    """Return which lists of a dataset are ours; nothing where no file says so."""
+    """Return the lists of a dataset that commands wrote; empty where no file names them."""
     try:
         found = json.loads(Path(root, RECORD).read_bytes())
         return {

@@ -37,7 +37,7 @@ _PASSED: set[tuple[str, tuple[str, ...], int | None]] = set()
 
 
 def choose(index: Index, wanted: Wanted, *, device_id: int | None) -> tuple[bool, str]:
-    """Decide whether DALI decodes the videos of a dataset, and say why where "auto" has to do without it.
+    """Decide whether DALI decodes the videos of a dataset, and say why not where "auto" cannot use it.
 
     Args:
         wanted: "dali" insists on it, "pyav" rules it out.

@@ -27,8 +27,8 @@ def decode_each(clip: EncodedClip, numbers: Collection[int], show: Callable[[int
     try:
         for number, frame in enumerate(packets.frames(clip)):
             if clip.size and clip.size != (frame.width, frame.height):
-                told = "x".join(map(str, clip.size))
-                raise ValueError(f"frames of {frame.width}x{frame.height}, which should be {told}")
+                expected = "x".join(map(str, clip.size))
+                raise ValueError(f"frames of {frame.width}x{frame.height}, which should be {expected}")
             if number in missing:
                 show(number, frame)
                 missing.discard(number)

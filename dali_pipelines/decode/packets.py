@@ -1,11 +1,11 @@
 """Decode the bytes of a clip with FFmpeg, without a demuxer where they are fragments.
 
-Opening a container takes FFmpeg a tenth of the time of decoding a short clip, though all clips of a dataset have the
-same header. So the header is opened once, its decoder is reused, and the packets are cut out here.
+To open a container takes FFmpeg a tenth of the time that it takes to decode a short clip, though all clips of a dataset
+have the same header. So the header is opened once, its decoder is reused, and the packets are cut out here.
 """
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 
 import av
@@ -18,7 +18,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from dali_pipelines.store.fmp4 import only_sample, samples
+from dali_pipelines.store.fmp4 import samples
 from dali_pipelines.store.reader import EncodedClip
 
 HEADERS = 16  # that a process remembers: datasets have a few
@@ -46,30 +46,32 @@ def frames(clip: EncodedClip) -> Iterator[VideoFrame]:
 
 
 def _frames(clip: EncodedClip) -> Iterator[VideoFrame]:
-    data = clip.data.data
     if clip.codec:
         yield from _pictures(clip)
         return
     if not clip.init_size:
-        with av.open(io.BytesIO(data), metadata_errors="replace") as container:
+        with av.open(io.BytesIO(clip.data.data), metadata_errors="replace") as container:
             yield from container.decode(_video_stream(container))
         return
-    decoder = _decoder(bytes(data[: clip.init_size]))
+    decoder = _decoder(bytes(clip.data[: clip.init_size]))
     if decoder.is_open:
         decoder.flush_buffers()  # of whoever did not take all frames
-    for packet in _packets(data[clip.init_size :], clip.fragments):
-        yield from decoder.decode(packet)
+    for fragment, count in clip.units():
+        for picture in samples(fragment, count):
+            yield from decoder.decode(_packet(picture))
     yield from decoder.decode(None)
 
 
 def _pictures(clip: EncodedClip) -> Iterator[VideoFrame]:
     decoder = _picture_decoder(clip.codec)
-    at = 0
-    for length, _ in clip.fragments:
-        packet: Packet[Stream] = Packet(clip.data.data[at : at + length])  # type: ignore[arg-type]
+    for picture, _ in clip.units():
+        packet = _packet(picture)
         packet.is_keyframe = True  # else FFmpeg adds each PNG to the one before
-        at += length
         yield from decoder.decode(packet)
+
+
+def _packet(picture: memoryview) -> "Packet[Stream]":
+    return Packet(picture)  # type: ignore[arg-type]  # the stubs know no other buffers than bytes
 
 
 @lru_cache(maxsize=HEADERS)
@@ -102,13 +104,3 @@ def _video_stream(container: InputContainer) -> VideoStream:
     stream.codec_context.thread_count = 1
     stream.codec_context.options = LIMITS
     return stream
-
-
-def _packets(data: memoryview, fragments: Iterable[tuple[int, int]]) -> "Iterator[Packet[Stream]]":
-    at = 0
-    for length, count in fragments:
-        fragment = data[at : at + length]
-        at += length
-        # Reading the headers takes longer than decoding a raw picture, and of one frame they say nothing new.
-        for picture in only_sample(fragment) if count == 1 else samples(fragment):
-            yield Packet(picture)  # type: ignore[arg-type]  # the stubs know no other buffers than bytes

@@ -1,4 +1,4 @@
-"""What a dataset holds: told from its index, its lists and its quarantine."""
+"""What a dataset holds, by its index, its lists and its quarantine."""
 
 import re
 from collections import Counter

@@ -38,22 +38,13 @@ def task_costs(dataset: Dataset, tasks: Sequence[Task]) -> Section:
         except UserError:
             rows.append((task.name, str(task.min_frames), "all", "", ""))
             continue
-        some = spread(len(usable.index), CLIPS)
         try:
-            costs = clip_costs(usable.index, task, rows=some)
+            costs = clip_costs(usable.index, task, rows=spread(len(usable.index), CLIPS))
+            paid, size = f"{costs.amplification:.2f}", f"{costs.bytes / 1000:.0f}"
+            bars.append((task.name, costs.amplification))
         except ClipError as error:
-            rows.append((task.name, str(task.min_frames), f"{len(usable.too_short):,}", str(error), ""))
-            continue
-        rows.append(
-            (
-                task.name,
-                str(task.min_frames),
-                f"{len(usable.too_short):,}",
-                f"{costs.amplification:.2f}",
-                f"{costs.bytes / 1000:.0f}",
-            )
-        )
-        bars.append((task.name, costs.amplification))
+            paid, size = str(error), ""
+        rows.append((task.name, str(task.min_frames), f"{len(usable.too_short):,}", paid, size))
     header = ("task", "needs frames", "too short", "frames decoded / delivered", "kB / clip")
     return Section("What tasks would leave out and pay", rows, header, bars, unit="frames decoded / delivered")
 

@@ -1,5 +1,6 @@
 """One view of a video as the baselines of CtP draw it: MemDPC, MoCo, Rot3D and SpeedNet (specs/ctp.md 1.2 to 1.5)."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +13,19 @@ from dali_pipelines.plan.video import VideoInfo
 FIXED_ASPECT = 4 / 3
 """The originals of MemDPC, MoCo, Rot3D and VCOP squeeze every video to this: short sides 112, 128 and 144 have the
 long sides 149, 171 and 192, whatever the video's shape (specs/ctp.md 0.3, 6.4.22)."""
+
+
+@dataclass(frozen=True)
+class AspectReference:
+    """What the originals do and this does not, unless asked for."""
+
+    fixed_aspect: bool = False
+    """Squeeze every video to 4:3 before the crop, whatever its shape."""
+
+    @property
+    def aspect(self) -> float | None:
+        """The shape that every video is squeezed to; None for its own."""
+        return FIXED_ASPECT if self.fixed_aspect else None
 
 
 class ViewConfig(Protocol):
@@ -28,18 +42,11 @@ class ViewConfig(Protocol):
 
 
 def baseline_view(
-    video: VideoInfo, rng: np.random.Generator, cfg: ViewConfig, *, fixed_aspect: bool = False
+    video: VideoInfo, rng: np.random.Generator, cfg: ViewConfig, *, aspect: float | None = None
 ) -> tuple[np.ndarray, ColorMap]:
     """Draw a crop, float32 (2, 2) as in `plan.crops`, and the colors for all frames of a view.
 
-    With `fixed_aspect` the video is squeezed to `FIXED_ASPECT`.
+    With `aspect` the video is squeezed to that shape.
     """
-    crop = random_crop(
-        video,
-        rng,
-        short_sides=cfg.short_sides,
-        size=cfg.size,
-        flip_prob=cfg.flip_prob,
-        aspect=FIXED_ASPECT if fixed_aspect else None,
-    )
+    crop = random_crop(video, rng, short_sides=cfg.short_sides, size=cfg.size, flip_prob=cfg.flip_prob, aspect=aspect)
     return crop, mild_jitter(rng)

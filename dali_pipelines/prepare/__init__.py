@@ -26,13 +26,12 @@ from dali_pipelines.datasets.labels import read_labels
 from dali_pipelines.datasets.layouts import describe_classes, write_split_lists
 from dali_pipelines.next_steps import after_prepare
 from dali_pipelines.prepare.engines import ENGINES
-from dali_pipelines.prepare.job import jobs_left
+from dali_pipelines.prepare.job import jobs_left, store_all
 from dali_pipelines.prepare.merge import merge
 from dali_pipelines.prepare.own_files import require_free, require_own_files, unused_files
-from dali_pipelines.prepare.parts import Part, choose_part, missing, pin
+from dali_pipelines.prepare.parts import choose_part, missing, pin
 from dali_pipelines.prepare.settings import add_options, chosen
 from dali_pipelines.prepare.shards import Packer, finish_moves, name_hash, packing_notes, parse_size
-from dali_pipelines.prepare.store_all import store_all
 from dali_pipelines.prepare.summary import summary
 from dali_pipelines.store.encode import Encoding
 from dali_pipelines.store.index import INDEX_FILE, Index
@@ -81,8 +80,9 @@ def _prepare(options: argparse.Namespace) -> int:
         if part:
             part.begin(out)
         finish_moves(out, journal)
-        packer = _packer(options, journal, labels, part)
-        if packer:
+        packer = None
+        if options.shards:
+            packer = Packer(out, journal, labels, options.shards, prefix=part.prefix if part else "")
             packer.add_loose(videos.keys() - {job.name for job in jobs})
             jobs.sort(key=lambda job: name_hash(job.name))
         run = partial(ENGINES[options.engine], workers=min(options.workers, max(len(jobs), 1)))
@@ -117,7 +117,7 @@ def _merge(out: Path) -> int:
 
 
 def _finish(index: Index, quarantined: int) -> int:
-    """Say what a finished dataset holds and what comes next; return the exit status."""
+    """Print what a finished dataset holds and what to do next; return the exit status."""
     for line in (*describe_classes(index), *write_split_lists(index)):
         print(line)
     status = _status(Path(index.root), quarantined, len(index) + quarantined)
@@ -178,14 +178,6 @@ def _folder(text: str) -> Path:
     return Path(text)
 
 
-def _packer(
-    options: argparse.Namespace, journal: Journal, labels: Mapping[str, int], part: Part | None
-) -> Packer | None:
-    if not options.shards:
-        return None
-    return Packer(options.out, journal, labels, options.shards, prefix=part.prefix if part else "")
-
-
 def _write(
     folder: Path,
     videos: Mapping[str, Place],
@@ -195,7 +187,7 @@ def _write(
 ) -> tuple[dict[str, Record], dict[str, str]]:
     """Write the index and the quarantine; return the records by name and the reasons by path."""
     records = {name: entry.record for name, entry in entries.items() if entry.record is not None}
-    quarantined = {str(videos[name]): entry.told for name, entry in entries.items() if entry.record is None}
+    quarantined = {str(videos[name]): entry.full_reason for name, entry in entries.items() if entry.record is None}
     write_reasons(folder / QUARANTINE_FILE, quarantined, key="path")
     if records:
         Index.build(folder, records, labels=labels, class_names=class_names).save()

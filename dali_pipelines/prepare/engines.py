@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 CHANCES = 4
 """Deaths of its process or node after which a job is given up: more than on one machine, as nodes come and go."""
 AHEAD = 2
-"""Jobs handed to Ray for each core of the cluster, so that none waits for this process."""
+"""Jobs handed to Ray for each core of the cluster, so that no core waits for this process."""
 CONNECT_SECONDS = 10.0
 """How long to wait for an address to answer: Ray itself tries for many minutes."""
 

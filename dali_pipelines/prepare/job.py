@@ -1,12 +1,17 @@
-"""The jobs of `prepare`: which videos are to be stored, and what a worker does for one."""
+"""The jobs of `prepare`: which videos to store, what a worker does for one, and what the journal gets of it."""
 
 import errno
 import mmap
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
+
+from tqdm import tqdm
 
 from configs.errors import UserError
+from dali_pipelines.prepare.shards import Packer
+from dali_pipelines.progress import bar
 from dali_pipelines.store.encode import Encoding, write_video
 from dali_pipelines.store.files import video_path
 from dali_pipelines.store.journal import Entry, Journal, Stamp
@@ -15,6 +20,7 @@ from dali_pipelines.store.record import Record
 from dali_pipelines.store.remux import copy_video, leave_in_place
 from dali_pipelines.store.source import VideoError
 from dali_pipelines.store.storage import is_url
+from dali_pipelines.workers import Crashed
 
 PASSING = {
     **dict.fromkeys((errno.EACCES, errno.EPERM), "permission"),
@@ -22,9 +28,9 @@ PASSING = {
     **dict.fromkeys((errno.EIO, errno.ESTALE), "disk"),
     **dict.fromkeys((errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNREFUSED, errno.EHOSTUNREACH), "network"),
 }
-"""Errors that say nothing about a file, and what they are about."""
+"""Errors that are not the file's fault, and their cause."""
 ROOM = 1 << 30
-"""Bytes that a process must still be able to claim, or else any failure to decode is blamed on its memory limit."""
+"""Bytes that a process must still be able to allocate; otherwise its memory limit is blamed for any failure."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Job:
 
     @property
     def writes(self) -> bool:
-        """Return whether a file is written."""
+        """Whether a file is written."""
         return self.how != "original"
 
 
@@ -48,7 +54,7 @@ class Failure:
 
     Attributes:
         reason: one line.
-        passing: the cause where it is not about the file: "crash", "memory", "disk", "permission" or "network".
+        passing: the cause where it is not the file's fault: "crash", "memory", "disk", "permission" or "network".
     """
 
     reason: str
@@ -58,10 +64,13 @@ class Failure:
         return self.reason
 
 
+Result: TypeAlias = Record | Failure | Crashed
+
+
 def jobs_left(
     videos: Mapping[str, Place], stamps: Mapping[str, Stamp], journal: Journal, out: Path, how: Encoding | str
 ) -> list[Job]:
-    """Return what is new, has changed or was lost."""
+    """Return a job for each video that is new, has changed, or whose stored file was lost."""
     return [
         Job(name, source, video_path(out, name), how)
         for name, source in videos.items()
@@ -99,7 +108,7 @@ def store_video(job: Job) -> Record | Failure:
 
 
 def _passing_cause(error: BaseException) -> str:
-    """Return what an error, or one that led to it, is about if not about the file; else empty."""
+    """Return the cause of an error, or of one that led to it, where it is not the file's fault; else empty."""
     chain: BaseException | None = error
     while chain is not None:
         if isinstance(chain, MemoryError):
@@ -111,9 +120,52 @@ def _passing_cause(error: BaseException) -> str:
 
 
 def _has_room() -> bool:
-    """Tell whether memory can still be claimed. Decoders that get none often say that their data are invalid."""
+    """Tell whether memory can still be allocated. Decoders that get none often report invalid data."""
     try:
         mmap.mmap(-1, ROOM).close()
     except OSError:
         return False
     return True
+
+
+def store_all(
+    jobs: list[Job],
+    run: Callable[[Callable[[Job], Result], Iterable[Job]], Iterator[tuple[Job, Result]]],
+    stamps: Mapping[str, Stamp],
+    journal: Journal,
+    packer: Packer | None,
+    *,
+    done: int,
+) -> None:
+    """Store videos, and write the outcome of each into the journal as soon as it is known.
+
+    Args:
+        run: maps a function over jobs, in any order: one of `ENGINES`.
+        stamps: of the sources, by name.
+        packer: gets each video that was stored.
+        done: videos that are stored already, for the progress bar.
+    """
+    frames = failed = 0
+    progress: tqdm[object] = bar(desc="video", total=done + len(jobs), initial=done)
+    with progress:
+        for job, result in run(store_video, _begun(jobs, journal)):
+            if isinstance(result, Record):
+                journal.add(job.name, Entry(stamps[job.name], result))
+                frames += result.num_frames
+                if packer:
+                    packer.add(job.name)
+            else:
+                passing = result.passing if isinstance(result, Failure) else "crash"
+                journal.add(job.name, Entry(stamps[job.name], None, str(result), passing))
+                failed += 1
+            speed = frames / progress.format_dict["elapsed"]
+            progress.set_postfix_str(f"{speed:.0f} frames/s, {failed} failed", refresh=False)
+            progress.update()
+
+
+def _begun(jobs: Iterable[Job], journal: Journal) -> Iterator[Job]:
+    """Claim the file of each job before a worker gets it."""
+    for job in jobs:
+        if job.writes:
+            journal.begin(job.name)
+        yield job

@@ -1,12 +1,11 @@
 """Merge the parts of a dataset into its index and its quarantine."""
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from configs.errors import UserError
-from dali_pipelines.datasets.fates import QUARANTINE_FILE, write_reasons
+from dali_pipelines.datasets.fates import QUARANTINE_FILE, read_quarantine, write_reasons
 from dali_pipelines.prepare.parts import all_parts, missing, ranges
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.record import Record
@@ -33,8 +32,7 @@ def merge(root: Path) -> tuple[Index, int]:
         )
     reasons: dict[str, str] = {}
     for part in parts:
-        with (part.folder(root) / QUARANTINE_FILE).open(newline="", errors="surrogateescape") as file:
-            reasons |= {row["path"]: row["reason"] for row in csv.DictReader(file)}
+        reasons |= read_quarantine(part.folder(root))
     write_reasons(root / QUARANTINE_FILE, dict(sorted(reasons.items())), key="path")
     stored = [part for part, one in zip(parts, done, strict=True) if one["stored"]]
     if not stored:

@@ -1,4 +1,4 @@
-"""Which files of an output folder the dataset owns: only those may `prepare` write over."""
+"""The files of an output folder that the dataset owns: `prepare` overwrites no others."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,10 +12,10 @@ WAY_OUT = "give another --out, or move it"
 
 
 def require_free(out: Path, files: Iterable[str], sources: Iterable[Path | str]) -> None:
-    """Raise UserError where a first run in `out` would write over a file, or a source lies among the dataset's videos.
+    """Raise UserError if a first run in `out` would overwrite a file, or if a source lies among the dataset's videos.
 
     Args:
-        files: of `out` that every run writes.
+        files: those in `out` that every run writes.
     """
     own = os.path.realpath(out / VIDEO_FOLDER)
     for source in sources:
@@ -29,11 +29,11 @@ def require_free(out: Path, files: Iterable[str], sources: Iterable[Path | str])
 
 
 def require_own_files(out: Path, journal: Journal, names: Iterable[str], *, alone: bool) -> None:
-    """Raise UserError for a video in the way of the dataset's own that the journal does not know.
+    """Raise UserError for a file unknown to the journal where the dataset's own videos go.
 
     Args:
-        names: of the videos that are to be written.
-        alone: whether no other run writes videos into `out`, so that all of its videos can be checked.
+        names: of the videos to be written.
+        alone: no other run writes videos into `out`, so all files there can be checked.
     """
     for name in names:
         if name not in journal.known:

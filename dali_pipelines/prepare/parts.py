@@ -63,10 +63,10 @@ class Part:
             temporary.write_text(json.dumps({"stored": stored, "of": len(labels), "seen": seen}))
 
     def done(self, root: Path) -> dict[str, Any]:
-        """Return what `end` wrote; empty while the part is not finished."""
+        """Return what `end` wrote; empty while the part is not finished, or where that is damaged."""
         try:
             return dict(json.loads((self.folder(root) / DONE_FILE).read_text()))
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
             return {}
 
 
@@ -121,9 +121,9 @@ def _of_slurm(environment: Mapping[str, str], pinned: Mapping[str, Any]) -> Part
 
 
 def pin(root: Path, part: Part, settings: Mapping[str, Any]) -> None:
-    """Write down how many parts there are and the settings of all, unless another task has done so.
+    """Record the number of parts and the settings of all, unless another task has done so.
 
-    The file is written in a temporary folder, which is then moved into place: of many tasks on many machines one wins.
+    The file is written in a temporary folder, which is then renamed: of many tasks on many machines, one wins.
 
     Raises:
         UserError: another task has other settings or another number of parts.
@@ -170,11 +170,11 @@ def all_parts(root: Path) -> list[Part]:
 
 
 def missing(root: Path) -> str:
-    """Return the parts that are not finished, as `sbatch --array` takes them: "1-2,5-10,99"; empty when all are."""
+    """Return the unfinished parts as `sbatch --array` takes them, such as "1-2,5,99"; empty when there are none."""
     return ranges(part.first + part.number for part in all_parts(root) if not part.done(root))
 
 
 def ranges(numbers: Iterable[int]) -> str:
-    """Return rising numbers in short: 1, 2, 5 as "1-2,5"."""
+    """Abbreviate rising numbers: 1, 2, 5 become "1-2,5"."""
     runs = [[n for _, n in run] for _, run in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])]
     return ",".join(f"{run[0]}-{run[-1]}" if run[1:] else str(run[0]) for run in runs)

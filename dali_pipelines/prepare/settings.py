@@ -1,4 +1,4 @@
-"""How `prepare` stores videos: its options, and the settings that follow from them."""
+"""The options that say how `prepare` stores videos, and the settings that follow from them."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""Pack prepared videos into tar shards, of which clips are read as from loose files.
+"""Pack prepared videos into tar shards, from which clips are read as from loose files.
 
 WebDataset reads them too: a video is `<key>.mp4`, and its class id `<key>.cls` where it has a class. The key is the
 name with the dots of its last part escaped (%2E): WebDataset takes what follows the first dot for the kind of file.
@@ -35,12 +35,12 @@ def parse_size(text: str) -> int:
 
 
 def name_hash(name: str) -> int:
-    """Return the SHA-256 of a name as a number: an order by it mixes the classes, and is always the same."""
+    """Return the SHA-256 of a name as a number; sorting by it mixes the classes, and is reproducible."""
     return int.from_bytes(hashlib.sha256(name.encode(errors="surrogateescape")).digest())
 
 
 def member_key(name: str) -> str:
-    """Return the name of a video in a shard, without suffix: no two videos have the same."""
+    """Return the name of a video in a shard, without suffix; no two videos share one."""
     folder, slash, last = name.replace("%", "%25").rpartition("/")
     return folder + slash + last.replace(".", "%2E")
 
@@ -69,7 +69,7 @@ class Packer:
                 raise UserError(f"{path} is in the way, it is no shard of this dataset: move it, or give another --out")
 
     def add(self, name: str) -> None:
-        """Take a video that lies in `videos/`; write a shard first when it does not fit in with the others."""
+        """Take a video that lies in `videos/`; first write a shard if it does not fit into the same one."""
         size = _packed_size(video_path(self.root, name).stat().st_size)
         if self._loose and self._bytes + size + tarfile.RECORDSIZE > self.limit:
             self.flush()
@@ -77,7 +77,7 @@ class Packer:
         self._bytes += size
 
     def add_loose(self, names: Iterable[str]) -> None:
-        """Take those of the videos that an earlier run left in `videos/`."""
+        """Take those of `names` that an earlier run left in `videos/`."""
         for name in sorted(names, key=name_hash):
             record = self.journal.entries[name].record
             if record is not None and not record.source:
@@ -91,7 +91,7 @@ class Packer:
         source = next((source for source, members in shards.items() if not members), None)  # begun by an earlier run
         if source is None:
             source = f"{SHARD_FOLDER}/{self.prefix}{len(shards):06d}.tar"
-            self.journal.begin_shard(source)
+            self.journal.set_shard(source, {})
         labels = {name: self.labels.get(name, -1) for name in self._loose}
         try:
             members = write_shard(self.root / source, self.root, labels)
@@ -99,13 +99,13 @@ class Packer:
             raise UserError(
                 f"cannot write {self.root / source}: {error.strerror}; the same command continues"
             ) from error
-        self.journal.end_shard(source, members)
+        self.journal.set_shard(source, members)
         _remove_loose(self.root, self.journal, source)
         self._loose, self._bytes = [], 0
 
 
 def finish_moves(root: Path, journal: Journal) -> None:
-    """Remove what a run that was ended while it packed a shard left: a shard half done, or videos that are in it."""
+    """Clean up after a run that was ended while it packed: remove a half-written shard, or the videos that it holds."""
     for source, videos in journal.shards.items():
         if not videos:
             for path in (root / source, temporary_path(root / source)):
@@ -131,7 +131,7 @@ def write_shard(path: Path, root: Path, labels: Mapping[str, int]) -> dict[str, 
 
 
 def packing_notes(journal: Journal, records: Mapping[str, Record], labels: Mapping[str, int]) -> list[str]:
-    """Return sentences on the shards: how many, and what of them is no longer of use; none where there are none."""
+    """Return sentences on the shards, if there are any: how many, and how much of them is dead."""
     in_shards = {name: record.source for name, record in records.items() if record.source in journal.shards}
     packed = {(source, name): at for source, members in journal.shards.items() for name, at in members.items()}
     live = {(source, name) for name, source in in_shards.items()}

@@ -1,4 +1,4 @@
-"""What `prepare` says at its end."""
+"""What `prepare` prints at its end."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -11,7 +11,7 @@ from dali_pipelines.store.record import Record
 def summary(
     out: Path, entries: Mapping[str, Entry], *, tried: Collection[str], again: Collection[str]
 ) -> Iterator[str]:
-    """Yield lines on what was prepared.
+    """Yield lines about what was prepared.
 
     Args:
         entries: the journal's of all videos.

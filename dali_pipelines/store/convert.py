@@ -1,4 +1,4 @@
-"""Pictures converted by FFmpeg's filters, to the form of the store before encoding."""
+"""Convert pictures with FFmpeg's filters, to the form in which they are encoded for the store."""
 
 import itertools
 import struct
@@ -13,7 +13,7 @@ SQUARE = Fraction(1)
 
 
 def orientation(frame: VideoFrame) -> tuple[Filter, ...]:
-    """Return the filters that show a frame as players do: turned and mirrored by its display matrix, if it has one.
+    """Return the filters that rotate and mirror a frame as players do, by its display matrix if it has one.
 
     The matrix maps (x, y) to (a x + c y, b x + d y); one that turns by no multiple of 90 degrees counts as the nearest.
     Source: libavutil/display.h.
@@ -41,7 +41,8 @@ def upright_size(frame: VideoFrame, pixel_aspect: Fraction = SQUARE) -> tuple[in
 class Converter:
     """Sends frames through a chain of filters, which is rebuilt when size or format change midway.
 
-    turn: whether frames are first turned and mirrored as players do.
+    Args:
+        turn: rotate and mirror frames first, as players do.
     """
 
     def __init__(self, *filters: Filter, turn: bool = False) -> None:

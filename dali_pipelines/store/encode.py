@@ -35,11 +35,14 @@ SMALLEST_HEVC = max(NVDEC_LEAST["hevc"])  # a CPU decodes any size, but it is fo
 class Encoding:
     """How videos are encoded.
 
-    codec: "h264", "mjpeg", "rawvideo", "vp9" or "hevc". gop: frames from one key frame to the next.
-    crf: constant quality, lower is better; None takes the codec's usual one. MJPEG's is its quantizer, 2 to 31, and
-    raw video has but one.
-    short_side: pixels of the shorter side, aspect kept, never scaled up. size: exact (width, height) instead.
-    With neither the size stays. Every side becomes a multiple of 16.
+    Every side becomes a multiple of 16.
+
+    Attributes:
+        codec: "h264", "mjpeg", "rawvideo", "vp9" or "hevc".
+        gop: frames from one key frame to the next.
+        crf: constant quality, lower is better; MJPEG's is its quantizer. None for the codec's usual one.
+        short_side: pixels of the shorter side, aspect kept, never scaled up. None keeps the size.
+        size: exact (width, height) instead.
     """
 
     codec: str = "h264"
@@ -66,7 +69,7 @@ class Encoding:
 
     @property
     def least_side(self) -> int:
-        """Return the pixels that each side needs at least."""
+        """The fewest pixels that a side may have."""
         return SMALLEST_HEVC if self.codec == "hevc" else MULTIPLE
 
     def target(self, width: int, height: int) -> tuple[int, int]:

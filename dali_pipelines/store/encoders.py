@@ -1,13 +1,14 @@
-"""FFmpeg's encoders for the store, and how each is set."""
+"""FFmpeg's encoders for the store and their settings."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """FFmpeg's encoder for a codec, with its options and the usual value and the ends of its scale of quality.
+    """FFmpeg's encoder of a codec and its options; in these, `{gop}` and `{crf}` are filled in.
 
-    `{gop}` in an option becomes the frames from key frame to key frame, `{crf}` the quality.
+    Attributes:
+        crf: the usual quality; `scale`: its best and worst value.
     """
 
     name: str
@@ -15,14 +16,14 @@ class Encoder:
     scale: tuple[int, int]
     fixed: dict[str, str]
     crf_of_key_frames: int | None = None
-    """The usual value at a GOP of 1, where it is another one."""
+    """The usual quality at a GOP of 1, where it differs."""
     of_key_frames: dict[str, str] = field(default_factory=dict)
-    """Options at a GOP of 1, where they are other ones."""
+    """Options at a GOP of 1, where they differ."""
     pix_fmt: str = "yuv420p"
     container: str = "mp4"
 
     def options(self, gop: int, crf: int | None) -> dict[str, str]:
-        """Return FFmpeg's options for a GOP of so many frames and a quality, None for the usual one."""
+        """Return FFmpeg's options for a GOP of `gop` frames and a quality, None for the usual one."""
         usual = self.crf_of_key_frames if gop == 1 and self.crf_of_key_frames else self.crf
         fixed = self.fixed | (self.of_key_frames if gop == 1 else {})
         return {key: value.format(gop=gop, crf=usual if crf is None else crf) for key, value in fixed.items()}

@@ -1,4 +1,4 @@
-"""Names of files in the store, and writing that leaves no half of anything."""
+"""File names of the store, and writes that never leave a half-written file."""
 
 import errno
 import hashlib
@@ -18,7 +18,7 @@ VIDEO_FOLDER, SHARD_FOLDER, PART_FOLDER = "videos", "shards", "parts"
 """Folders of a prepared dataset: what `prepare` writes into it and never takes for a source."""
 
 TEMPORARY = ".clipfeed-{}.part"
-"""Name of a file that is not finished, from a hash of its own name."""
+"""Name of an unfinished file, made of a hash of its final name."""
 LONGEST = 255
 """Bytes of a name on the common file systems."""
 
@@ -26,7 +26,7 @@ LONGEST = 255
 def video_path(root: Path, name: str) -> Path:
     """Return the path of the prepared video `name` of the dataset `root`.
 
-    A name that is too long for a file is cut, and told from others by a hash.
+    A name too long for the file system is cut, and a hash keeps it apart from others.
     """
     folder, slash, last = name.rpartition("/")
     if len(os.fsencode(last)) > LONGEST - len(".mp4"):
@@ -38,7 +38,7 @@ def video_path(root: Path, name: str) -> Path:
 
 
 def temporary_path(path: Path) -> Path:
-    """Return the name under which `replacing` writes a file: one that no user gives."""
+    """Return the name under which `replacing` writes a file, one that no user would choose."""
     return path.with_name(TEMPORARY.format(_digest(path.name)))
 
 
@@ -68,10 +68,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 class Appended:
-    """A file that grows by whole pieces. It is opened, and made, at once.
+    """A file that is appended to, each time wholly or not at all. It is created when it is opened.
 
     Attributes:
-        size: bytes that are in it.
+        size: its bytes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -102,7 +102,7 @@ class Appended:
 
 
 def named(error: OSError, path: Path) -> OSError:
-    """Return an error of the same kind that names a file."""
+    """Return an error of the same kind that names `path`."""
     return OSError(error.errno or errno.EIO, error.strerror or str(error), str(path))
 
 

@@ -4,10 +4,11 @@ A fragmented MP4 is `ftyp moov [sidx] (moof mdat)* [mfra]` (ISO/IEC 14496-12). T
 `moof` are the init segment; followed by any of the fragments it is again an MP4 that a demuxer reads.
 """
 
+import mmap
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 
 class Fragment(NamedTuple):
@@ -34,18 +35,20 @@ def read_layout(path: Path) -> Layout:
 
     What stands between two fragments (`styp`, `prft`) belongs to the fragment before it.
     """
+    with path.open("rb") as file:
+        data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     starts: list[int] = []
     counts: list[int] = []
-    end = 0
-    with path.open("rb") as file:
-        length = file.seek(0, 2)
-        for kind, start, header, stop in _boxes(file, length):
-            if kind == b"moof":
-                starts.append(start)
-                file.seek(start + header)
-                counts.append(len(sample_sizes(memoryview(file.read(stop - start - header)))))
-            if kind != b"mfra":
-                end = stop
+    at = end = 0
+    for kind, body, stop in boxes(data):
+        if kind == b"moof":
+            starts.append(at)
+            counts.append(len(sample_sizes(body)))
+        at = stop
+        if kind != b"mfra":
+            end = stop
+    if at < len(data):
+        raise ValueError(f"cut off in the box header at byte {at}")
     if not starts:
         raise ValueError("no fragment (moof box) in the file")
     ends = [*starts[1:], end]
@@ -53,40 +56,26 @@ def read_layout(path: Path) -> Layout:
     return Layout(starts[0], tuple(fragments))
 
 
-def _boxes(file: BinaryIO, length: int) -> Iterator[tuple[bytes, int, int, int]]:
-    """Yield (kind, start, header size, stop) of each top-level box of a file."""
-    start = 0
-    while start < length:
-        file.seek(start)
-        head = file.read(16)
-        if len(head) < 8:
-            raise ValueError(f"cut off in the box header at byte {start}")
-        size, kind, header = int.from_bytes(head[:4], "big"), head[4:8], 8
-        if size == 1:  # a 64-bit size follows the kind
-            size, header = int.from_bytes(head[8:16], "big"), 16
-        elif size == 0:  # the last box, to the end of the file
-            size = length - start
-        if size < header or start + size > length:
-            raise ValueError(f"box {kind!r} at byte {start} claims {size} bytes, {length - start} are left")
-        yield kind, start, header, start + size
-        start += size
-
-
-def boxes(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """Yield kind and body of each box in memory, one after the other; ValueError where the last is cut off."""
+def boxes(data: memoryview) -> Iterator[tuple[bytes, memoryview, int]]:
+    """Yield kind, body and end of each box, one after the other; ValueError where the last is cut off."""
     at = 0
     while at + 8 <= len(data):
         size, kind = struct.unpack_from(">I4s", data, at)
-        if not 8 <= size <= len(data) - at:
+        header = 8
+        if size == 1:  # a 64-bit size follows the kind
+            size, header = int.from_bytes(data[at + 8 : at + 16]), 16
+        elif size == 0:  # the last box, to the end
+            size = len(data) - at
+        if not header <= size <= len(data) - at:
             raise ValueError(f"box {kind!r} claims {size} bytes, {len(data) - at} are left")
-        yield kind, data[at + 8 : at + size]
+        yield kind, data[at + header : at + size], at + size
         at += size
 
 
 def find(data: memoryview, *path: bytes) -> memoryview:
     """Return the body of the first box at `path`, one kind a level; ValueError when there is none."""
     for kind in path:
-        data = next((body for found, body in boxes(data) if found == kind), data[:0])
+        data = next((body for found, body, _ in boxes(data) if found == kind), data[:0])
         if not data:
             raise ValueError(f"there is no {b'/'.join(path).decode()} box")
     return data
@@ -101,7 +90,7 @@ ENTRY_SIZE = 78
 
 def decoder_config(init: memoryview, kind: bytes) -> bytes:
     """Return the body of a box `kind` ("avcC", "hvcC") of the first track; ValueError when there is none."""
-    _, entry = next(boxes(find(init, *SAMPLE_DESCRIPTIONS)[8:]))
+    _, entry, _ = next(boxes(find(init, *SAMPLE_DESCRIPTIONS)[8:]))
     return bytes(find(entry[ENTRY_SIZE:], kind))
 
 
@@ -109,7 +98,7 @@ def sample_sizes(moof: memoryview) -> list[int]:
     """Return the bytes of each sample (one per frame) by the `trun` boxes in a `moof` body, in the order of `mdat`."""
     sizes: list[int] = []
     default = 0
-    for kind, body in _track_boxes(moof):
+    for kind, body, _ in _track_boxes(moof):
         if kind == b"tfhd":
             default = _default(body, 0x10)
         elif kind == b"trun":
@@ -121,7 +110,7 @@ def sample_times(moof: memoryview) -> list[int]:
     """Return when each of those samples is shown, in the time scale of the track."""
     times: list[int] = []
     now = default = 0
-    for kind, body in _track_boxes(moof):
+    for kind, body, _ in _track_boxes(moof):
         if kind == b"tfhd":
             default = _default(body, 0x8)
         elif kind == b"tfdt":
@@ -133,16 +122,18 @@ def sample_times(moof: memoryview) -> list[int]:
     return times
 
 
-def only_sample(fragment: memoryview) -> list[memoryview]:
-    """Return the sample of a fragment of one, without a look at its head, or none where the head is damaged."""
-    behind_the_head = fragment[int.from_bytes(fragment[:4], "big") :]
-    return [body for kind, body in boxes(behind_the_head) if kind == b"mdat"]
+def samples(fragment: memoryview, count: int) -> Iterator[memoryview]:
+    """Yield the samples of a fragment of `count` frames in the order of decoding; ValueError when it is not whole.
 
-
-def samples(fragment: memoryview) -> Iterator[memoryview]:
-    """Yield the samples of a fragment in the order of decoding; ValueError when it is not whole."""
+    Of one frame the head says nothing new, and reading it takes longer than decoding a raw picture: it is passed over.
+    """
+    if count == 1:
+        for kind, body, _ in boxes(fragment[int.from_bytes(fragment[:4]) :]):
+            if kind == b"mdat":
+                yield body
+        return
     sizes: list[int] = []
-    for kind, body in boxes(fragment):
+    for kind, body, _ in boxes(fragment):
         if kind == b"moof":
             sizes = sample_sizes(body)
         elif kind == b"mdat":
@@ -154,8 +145,8 @@ def samples(fragment: memoryview) -> Iterator[memoryview]:
                 start += length
 
 
-def _track_boxes(moof: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    for kind, body in boxes(moof):
+def _track_boxes(moof: memoryview) -> Iterator[tuple[bytes, memoryview, int]]:
+    for kind, body, _ in boxes(moof):
         if kind == b"traf":
             yield from boxes(body)
 

@@ -60,12 +60,12 @@ class H264Sps:
 
     @property
     def intra_only(self) -> bool:
-        """Return whether the profile says that no picture need be kept."""
+        """Whether the profile says that no picture need be kept."""
         return bool(self.constraint_set3_flag) and self.profile_idc in INTRA_PROFILES
 
     @property
     def surfaces(self) -> int:
-        """Return how many NVIDIA's open parser asks for (vk_video_samples, VulkanH264Parser.cpp)."""
+        """How many NVIDIA's open parser asks for (vk_video_samples, VulkanH264Parser.cpp)."""
         if self.max_dec_frame_buffering or self.intra_only:
             return self.max_dec_frame_buffering + 1
         height = (self.pic_height_in_map_units_minus1 + 1) * (2 - self.frame_mbs_only_flag)
@@ -87,7 +87,7 @@ class HevcSps:
 
     @property
     def surfaces(self) -> int:
-        """Return how many a decoder needs."""
+        """How many a decoder needs."""
         return self.sps_max_dec_pic_buffering_minus1 + 1
 
 

@@ -1,4 +1,4 @@
-"""Where an index of someone else may lead: into its own folder, and wherever the user trusts."""
+"""Where an index from elsewhere may point: into its own folder, and to places that the user trusts."""
 
 import os
 from collections.abc import Iterator
@@ -12,16 +12,16 @@ from dali_pipelines.store.table import Table
 
 
 def outside(table: Table) -> Iterator[str]:
-    """Yield the sources of videos that are not below the index's folder by their name alone."""
+    """Yield the sources of videos that need not lie below the index's folder, by their paths alone."""
     for source in Ragged(table.sources.values, table.sources.starts).texts():
         if is_url(source) or source.startswith("/") or ".." in source.split("/"):
             yield source
 
 
 def require_inside(table: Table, root: str | Path) -> None:
-    """Refuse an index that was written elsewhere and says that videos lie outside of its folder.
+    """Raise UserError for an index that was written elsewhere and points outside of its folder.
 
-    `prepare --codec original` writes such paths where its user asks for it; a stranger may write any.
+    `prepare --codec original` writes such paths because its user asks for them; a stranger may write any.
     """
     made_at, root = table.made_at.text(0) if table.made_at else "", str(root)
     if made_at and made_at in (os.path.abspath(root), os.path.realpath(root)):

@@ -1,4 +1,4 @@
-"""The journal of a prepare run: one JSON line a video, so that the next run continues from there."""
+"""The journal of `prepare`: a line of JSON for each finished video, from which the next run continues."""
 
 import base64
 import fcntl
@@ -15,10 +15,9 @@ from configs.errors import UserError
 from dali_pipelines.store.files import Appended, sync
 from dali_pipelines.store.fmp4 import Fragment
 from dali_pipelines.store.index import INDEX_FILE
-from dali_pipelines.store.listing import list_folder
+from dali_pipelines.store.listing import list_folder, size_and_time
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.record import Record
-from dali_pipelines.store.remote_folders import size_and_time
 from dali_pipelines.store.remux import UNENCODED
 from dali_pipelines.store.storage import is_url, joined
 from dali_pipelines.store.units import PackedFragments, unpack_units
@@ -30,14 +29,14 @@ JOURNAL_FILE = "prepare.jsonl"
 
 @dataclass(frozen=True)
 class Stamp:
-    """Size and time of a source file, which tell it from a later version."""
+    """Size and modification time of a source file, by which a later version is recognized."""
 
     size: int
     mtime_ns: int
 
     @classmethod
     def of(cls, place: Place) -> "Stamp":
-        """Return the stamp of a file; of a folder that of all its bytes and the newest of all times.
+        """Return the stamp of a file; of a folder, the bytes of all its files and the latest of their times.
 
         Zeros where there is nothing, as at the end of a broken link, and for a folder at a URL.
         """
@@ -58,9 +57,12 @@ class Stamp:
 
 @dataclass(frozen=True)
 class Entry:
-    """A finished video: its record, or None and why it is quarantined.
+    """A finished video.
 
-    passing: the cause of a failure that is not about the file, as "memory": the next run tries again. Else empty.
+    Attributes:
+        record: None where the video is quarantined.
+        reason: why it is.
+        passing: the cause, where it is not the file's fault, such as "memory": the next run tries again. Else empty.
     """
 
     stamp: Stamp
@@ -69,13 +71,13 @@ class Entry:
     passing: str = ""
 
     @property
-    def told(self) -> str:
-        """Return the reason as the user reads it."""
+    def full_reason(self) -> str:
+        """The reason, and whether the next run tries again."""
         return f"{self.reason} (the next run tries again: {self.passing})" if self.passing else self.reason
 
 
 class Packed(NamedTuple):
-    """A video in a shard: its first byte there, its bytes, and its class id (-1: none)."""
+    """A video in a shard: where its bytes begin, how many they are, and its class id (-1 for none)."""
 
     offset: int
     size: int
@@ -83,13 +85,13 @@ class Packed(NamedTuple):
 
 
 class Journal:
-    """The journal of the dataset folder `root`, locked while open; there is no file until something is written to it.
+    """The journal of the dataset in `root`, locked while it is open.
 
-    A last line that was cut off by a kill is dropped.
+    A last line that a kill cut off is dropped. A journal to which nothing was written leaves no file.
 
     Attributes:
-        entries: the last one of each name.
-        known: names of all videos whose files this dataset ever wrote, or began to.
+        entries: the latest of each name.
+        known: names of all videos whose files were ever written for this dataset, or begun.
         shards: the videos of each shard, empty for one that was only begun.
 
     Raises:
@@ -160,15 +162,13 @@ class Journal:
             line["record"] = {**vars(entry.record), "fragments": base64.b64encode(packed.table).decode()}
         self._append(line)
 
-    def begin_shard(self, source: str) -> None:
-        """Claim a shard, a path from the root of the dataset on, before it is written."""
-        self._write_shard(source, {})
+    def set_shard(self, source: str, videos: Mapping[str, Packed]) -> None:
+        """Write down which videos a shard holds; their entries point into it from then on.
 
-    def end_shard(self, source: str, videos: Mapping[str, Packed]) -> None:
-        """Write which videos a shard holds now; their entries point into it from here on."""
-        self._write_shard(source, videos)
-
-    def _write_shard(self, source: str, videos: Mapping[str, Packed]) -> None:
+        Args:
+            source: path of the shard below the root of the dataset.
+            videos: none, to claim the shard before it is written.
+        """
         self._append({"shard": source, "videos": videos})
         sync(self.path)
         self._move(source, videos)
@@ -199,7 +199,7 @@ class Journal:
 
 
 def _is_outdated(line: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
-    """Tell whether an older version wrote the line, which did not check for what a GPU's decoder gets wrong."""
+    """Tell whether the line is of an older version, which did not check for what GPU decoders get wrong."""
     return settings["codec"] in UNENCODED and "software_only" not in line.get("record", {"software_only": ""})
 
 
@@ -217,7 +217,7 @@ def _entry(line: dict[str, Any]) -> Entry:
 
 
 def _all_numbers(fields: dict[str, Any]) -> list[Fragment]:
-    """Return the fragments of a line; the oldest ones have only their sizes and frames."""
+    """Return the fragments of an older line; the oldest lines have only the size and frames of each."""
     lines: list[list[int]] = fields["fragments"]
     if len(lines[0]) == 4:
         return [Fragment(offset, size, frames, bool(deflated)) for offset, size, frames, deflated in lines]

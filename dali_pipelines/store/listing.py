@@ -1,13 +1,24 @@
-"""What a folder holds, told without opening anything: a pipe would never answer."""
+"""What a path or URL holds, found out without opening any file: a pipe would never answer."""
 
 import os
+import re
 import stat
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, NamedTuple
+from urllib.parse import unquote
 
-from dali_pipelines.store import remote_folders
-from dali_pipelines.store.storage import is_url
+from configs.errors import UserError
+from dali_pipelines.store.remote import RemoteFiles, remote
+from dali_pipelines.store.storage import is_url, is_web, storage_of
 
+BRACES = re.compile(r"\{([^{}]*)\}")
+NUMBERS = re.compile(r"([0-9]+)\.\.([0-9]+)")
+MOST_FILES = 10**6
+WEB_PAGE = "text/html"
+QUERY = re.compile("[?#]")
+"""In links of pages that sort a folder."""
 _SPECIAL: dict[str, Callable[[int], bool]] = {
     "pipe": stat.S_ISFIFO,
     "socket": stat.S_ISSOCK,
@@ -24,35 +35,114 @@ class Entry(NamedTuple):
 
 
 def list_folder(location: str) -> list[Entry]:
-    """Return what a folder holds, by name; what a link leads to counts.
+    """Return what a folder holds, by name; of a web server, what its page links to.
 
-    Raises:
-        OSError: it cannot be read.
+    A link counts as what it leads to. OSError when the folder cannot be read.
     """
     if is_url(location):
-        return [Entry(name, "folder" if folder else "file") for name, folder in remote_folders.list_folder(location)]
+        return _list_url(location)
     with os.scandir(location) as found:
         return sorted(Entry(entry.name, _kind(entry), entry.is_symlink()) for entry in found)
 
 
+def _list_url(url: str) -> list[Entry]:
+    base = url.rstrip("/") + "/"
+    if is_web(base):
+        links = [link for link in remote(url).ask(url, lambda fs: fs.ls(base)) if link["name"].startswith(base)]
+        kinds = {link["name"]: link["type"] for link in links if not QUERY.search(link["name"])}
+        found = {unquote(name.removeprefix(base)): kind for name, kind in kinds.items()}
+    else:
+        infos = remote(url).ask(url, lambda fs: fs.ls(fs._strip_protocol(base), detail=True))
+        # Programs mark a folder of a bucket by a file whose name ends in a slash.
+        kinds = {info["name"]: info["type"] for info in infos if info["type"] == "directory" or info["name"][-1] != "/"}
+        found = {name.rstrip("/").rpartition("/")[2]: kind for name, kind in kinds.items()}
+    names = {name.rstrip("/"): "folder" if kind == "directory" else "file" for name, kind in found.items()}
+    return [Entry(*item) for item in sorted(names.items()) if item[0] not in ("", ".", "..") and "/" not in item[0]]
+
+
 def _kind(entry: "os.DirEntry[str]") -> str:
-    """Return what `kind` does; of files and folders the system tells it along with the names."""
+    """Return the kind of an entry; of files and folders the system gives it along with the names."""
     if entry.is_file(follow_symlinks=False):
         return "file"
     return "folder" if entry.is_dir(follow_symlinks=False) else kind(entry.path)
 
 
-def kind(path: str) -> str:
-    """Return what `Entry.kind` says; "" where there is nothing. OSError when a server does not say."""
-    if is_url(path):
+def kind(location: str) -> str:
+    """Return the kind of a path or URL, as in `Entry`; "" where there is nothing. OSError when a server does not say.
+
+    Of a web server a URL is a folder where it sends a page.
+    """
+    if is_url(location):
         try:
-            return "folder" if remote_folders.is_folder(path) else "file"
+            info = {"type": "directory"} if location.endswith("/") else _info(location)
         except FileNotFoundError:
             return ""
+        return "folder" if info["type"] == "directory" or info.get("mimetype") == WEB_PAGE else "file"
     try:
-        mode = os.stat(path).st_mode
+        mode = os.stat(location).st_mode
     except OSError:
-        return "broken link" if os.path.islink(path) else ""
+        return "broken link" if os.path.islink(location) else ""
     if stat.S_ISDIR(mode):
         return "folder"
     return next((word for word, test in _SPECIAL.items() if test(mode)), "file")
+
+
+def size_and_time(url: str) -> tuple[int, int]:
+    """Return the bytes of a file, and when it was changed last: nanoseconds since 1970, 0 if the server does not say.
+
+    OSError when there is no such file.
+    """
+    info = _info(url)
+    changed = info.get("Last-Modified") or info.get("LastModified") or info.get("mtime")
+    try:
+        time = parsedate_to_datetime(changed) if isinstance(changed, str) else changed
+    except ValueError:
+        time = None
+    seconds = time.timestamp() if isinstance(time, datetime) else float(time or 0)
+    return int(info["size"] or 0), int(seconds * 1e9)
+
+
+def expand(url: str) -> list[str]:
+    """Return the files that a URL with braces or `*` names: `shards/{000..127}.tar`, `{a,b}.tar`, `*.tar`.
+
+    A URL without them stands for itself. UserError when there are none, or too many.
+    """
+    urls = _braces(url)
+    if "*" not in url:
+        return urls
+    found = [match for pattern in urls for match in _matches(pattern)]
+    if not found:
+        raise UserError(f"{url}: there are no such files")
+    return found
+
+
+def _matches(pattern: str) -> list[str]:
+    found: list[str] = remote(pattern).ask(pattern, lambda fs: fs.glob(fs._strip_protocol(pattern)))
+    scheme = pattern.partition("://")[0]
+    return sorted(path if "://" in path else f"{scheme}://{path.lstrip('/')}" for path in found)
+
+
+def _braces(text: str) -> list[str]:
+    parts: Sequence[str] | None = None
+    for match in BRACES.finditer(text):
+        if numbers := NUMBERS.fullmatch(match[1]):
+            first, last = numbers.groups()
+            if int(last) - int(first) >= MOST_FILES:
+                raise UserError(f"{text}: its braces name more than {MOST_FILES} files")
+            parts = [f"{number:0{len(first)}d}" for number in range(int(first), int(last) + 1)]
+        elif "," in match[1]:
+            parts = match[1].split(",")
+        if parts:
+            tails = _braces(text[match.end() :])
+            if len(parts) * len(tails) > MOST_FILES:
+                raise UserError(f"{text}: its braces name more than {MOST_FILES} files")
+            return [f"{text[: match.start()]}{part}{tail}" for part in parts for tail in tails]
+    return [text]
+
+
+def _info(url: str) -> dict[str, Any]:
+    storage = storage_of(url)
+    if not isinstance(storage, RemoteFiles):  # of a scheme in `STORAGES`, which has no folders
+        return {"type": "file", "size": storage.size(url)}
+    info: dict[str, Any] = remote(url).ask(url, lambda fs: fs.info(fs._strip_protocol(url)))
+    return info

@@ -12,15 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dali_pipelines.store.fmp4 import (
-    SAMPLE_DESCRIPTIONS,
-    boxes,
-    decoder_config,
-    find,
-    only_sample,
-    sample_times,
-    samples,
-)
+from dali_pipelines.store.fmp4 import SAMPLE_DESCRIPTIONS, boxes, decoder_config, find, sample_times, samples
 from dali_pipelines.store.headers import read_h264_sps
 from dali_pipelines.store.nal import parameter_sets
 from dali_pipelines.store.nvdec import LEAST_SURFACES
@@ -73,17 +65,15 @@ def _samples(clip: EncodedClip) -> tuple[list[memoryview], list[int], list[int]]
     pictures: list[memoryview] = []
     shown: list[int] = []
     keys = []
-    data, at = clip.data.data, clip.init_size
-    for length, count in clip.fragments:
-        fragment, first = data[at : at + length], len(shown)
-        at += length
+    for fragment, count in clip.units():
+        first = len(shown)
         keys.append(first + 1)
         shown += range(first, first + count)
-        pictures += only_sample(fragment) if count == 1 else samples(fragment)
+        pictures += samples(fragment, count)
         if len(pictures) != len(shown):
             raise ValueError(f"one of {count} frames has {len(pictures) - first}")
         if count > 1:
-            times = [time for kind, body in boxes(fragment) if kind == b"moof" for time in sample_times(body)]
+            times = [time for kind, body, _ in boxes(fragment) if kind == b"moof" for time in sample_times(body)]
             for place, number in enumerate(sorted(range(count), key=times.__getitem__), start=first):
                 shown[first + number] = place
     return pictures, shown, keys

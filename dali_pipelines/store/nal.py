@@ -39,7 +39,7 @@ def nal_type(codec: str, header: int) -> int:
 
 
 def is_idr(codec: str, config: bytes | None, packet: bytes) -> bool:
-    """Return whether a packet starts a new coded sequence: an IDR picture, or a key frame of another codec.
+    """Tell whether a packet starts a new coded sequence: an IDR picture, or a key frame of another codec.
 
     NAL units stand behind their length, whose own size is in `config`, the body of an avcC or hvcC box.
     """

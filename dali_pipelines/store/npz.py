@@ -1,4 +1,4 @@
-"""Arrays in an .npz file that are used where they lie: mapped, so that all processes of a machine share their pages.
+"""Arrays in an .npz file used in place: mapped, so that all processes of a machine share their pages.
 
 `np.load` maps no members of a zip. Those that `np.savez` and `write_npz` write are stored as they are, so that each is
 a range of the file; `write_npz` aligns it.

@@ -25,9 +25,9 @@ _CONFIGS = {"h264": b"avcC", "hevc": b"hvcC"}  # VP9 always has 9 surfaces, and 
 
 
 def why_unfit(path: Path, codec: str, init_size: int, fragments: Iterable[Fragment]) -> str:
-    """Return why NVDEC through DALI cannot decode each fragment of a stored video, "" where it can.
+    """Return why NVDEC, used by DALI, cannot decode every fragment of a stored video by itself; "" where it can.
 
-    Checked are the surfaces, and whether each fragment begins with an IDR picture; not size and pixel format.
+    Checks the surfaces, and whether each fragment begins with an IDR picture, but not size and pixel format.
     """
     if codec not in _CONFIGS:
         return ""
@@ -37,13 +37,13 @@ def why_unfit(path: Path, codec: str, init_size: int, fragments: Iterable[Fragme
             if (surfaces := _fewest_surfaces(sps)) < LEAST_SURFACES:
                 return f"its header asks for {surfaces} surface, {LEAST_SURFACES} are needed ({sps})"
         for fragment in fragments:
-            if not is_idr(codec, config, bytes(next(samples(memoryview(file.read(fragment.size)))))):
+            if not is_idr(codec, config, bytes(next(samples(memoryview(file.read(fragment.size)), fragment.frames)))):
                 return f"the key frame of the fragment at byte {fragment.offset} is no IDR picture"
     return ""
 
 
 def _fewest_surfaces(sps: H264Sps | HevcSps) -> int:
-    """Return the surfaces by the most cautious reading: a parser may go by any field of H.264."""
+    """Return the fewest surfaces that a parser may allocate: of H.264 it may go by any field."""
     if isinstance(sps, HevcSps):
         return sps.surfaces
     return 1 if sps.intra_only else min(sps.surfaces, sps.max_num_ref_frames + 1)

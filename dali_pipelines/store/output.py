@@ -1,4 +1,4 @@
-"""Video files that FFmpeg writes: whole, or an error."""
+"""Video files that FFmpeg writes completely, or with an error."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -20,8 +20,7 @@ def open_output(path: Path, container: str, options: Mapping[str, str]) -> Itera
         options: of its muxer.
 
     Raises:
-        OSError: not all could be written, at the end of the block. Left to itself, FFmpeg closes a file on a full disk
-            without a word.
+        OSError: at the end of the block, when not all could be written. On its own, FFmpeg says nothing of a full disk.
     """
     with path.open("wb", buffering=0) as file:
         sink = _Sink(file.fileno())
@@ -32,7 +31,7 @@ def open_output(path: Path, container: str, options: Mapping[str, str]) -> Itera
 
 
 class _Sink:
-    """A file as PyAV wants it. The first error is kept, not raised: PyAV would raise it anywhere, or nowhere."""
+    """A file for PyAV to write to. It keeps the first error: where PyAV would raise it, if at all, cannot be known."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor

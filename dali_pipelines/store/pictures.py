@@ -3,6 +3,7 @@
 import io
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -50,9 +51,10 @@ class _Header(NamedTuple):
 
 
 class PictureSource:
-    """The pictures of a video, opened for a `with` block; VideoError for everything that is wrong with them.
+    """The pictures of a video, which have no rate and get DEFAULT_FPS; VideoError for everything that is wrong.
 
-    They have no rate and get DEFAULT_FPS.
+    Attributes:
+        record: one that points at the pictures where they are. They are read, and one of each kind is decoded.
     """
 
     fps: Fraction = DEFAULT_FPS
@@ -61,12 +63,6 @@ class PictureSource:
     def __init__(self, place: Place) -> None:
         self._place = _resolved(place)
         self.record = _record(self._place)
-
-    def __enter__(self) -> "PictureSource":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
 
     def frames(self) -> Iterator[VideoFrame]:
         """Decode all pictures, as the clips of a dataset are; VideoError at the first that is damaged."""
@@ -83,23 +79,14 @@ class PictureSource:
             raise VideoError(f"its picture {_name(self._place, count)} cannot be read: {_reason(error)}") from error
 
 
-def open_source(source: Place | Path | str) -> Source | PictureSource:
+def open_source(source: Place | Path | str) -> AbstractContextManager[Source | PictureSource]:
     """Open a source video of any kind; VideoError for everything that is wrong with it."""
     place = Place.of(source)
-    return PictureSource(place) if place.is_pictures else Source(place)
-
-
-def picture_record(place: Place) -> Record:
-    """Return a record that points at the pictures where they are. They are read, and of each kind one is decoded.
-
-    Raises:
-        VideoError: they are not one whole series of one size and codec.
-        OSError: one cannot be read.
-    """
-    return _record(_resolved(place))
+    return nullcontext(PictureSource(place)) if place.is_pictures else Source(place)
 
 
 def _record(place: Place) -> Record:
+    """Read all pictures; OSError when one cannot be read, VideoError when they are not of one size and codec."""
     fragments: list[Fragment] = []
     formats: dict[_Header, str] = {}
     for i, (fragment, data) in enumerate(_units(place)):
@@ -213,7 +200,7 @@ def _header(data: bytes, what: str) -> _Header:
 
 def _pix_fmt(data: bytes, codec: str, what: str) -> str:
     """Return the pixel format that FFmpeg decodes a picture to; VideoError, which begins with `what`, if to none."""
-    clip = EncodedClip(np.frombuffer(data, np.uint8), np.zeros(1, np.int32), 1, fragments=[(len(data), 1)], codec=codec)
+    clip = EncodedClip(np.frombuffer(data, np.uint8), np.zeros(1, np.int32), fragments=[(len(data), 1)], codec=codec)
     try:
         return next(packets.frames(clip)).format.name
     except (FFmpegError, StopIteration) as error:

@@ -31,7 +31,7 @@ class Place:
         parts: int64 (N, 3), begin, bytes and whether they are deflated of each part of it in the archive, where they
             are known; a part of a zip begins with its local header. None: all that the location holds.
         series: how its pictures are numbered, where `parts` are pictures that have names.
-        fault: why it cannot be read, where that is known already.
+        fault: why it cannot be read, if that is known already.
     """
 
     location: str
@@ -66,5 +66,5 @@ class Place:
         return begin, begin + size
 
     def holds(self, source: str) -> bool:
-        """Tell whether `Record.source` lies here: for a folder it is the first picture."""
+        """Tell whether a `Record.source` is this place, or the first picture of this folder."""
         return self.location == (os.path.dirname(source) if self.kind == "folder" else source)

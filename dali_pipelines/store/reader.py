@@ -1,8 +1,8 @@
 """Read the bytes of a clip: the init segment and the fragments with its frames."""
 
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import repeat
 from urllib.parse import quote, unquote
 
@@ -12,10 +12,16 @@ from numpy.typing import NDArray
 from configs.errors import shown
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.record import ClipError
+from dali_pipelines.store.series import PICTURE
 from dali_pipelines.store.storage import Span, is_web, merged, storage_of
 
 MOST_INFLATED = 2**28
 """Bytes of a deflated picture; the largest real ones have a tenth of them."""
+
+
+PICTURE_BYTES = 8
+"""Of a picture, for each pixel, at most: 16-bit RGBA that does not compress."""
+MOST_DIGITS = 18
 
 
 @dataclass(frozen=True)
@@ -25,25 +31,30 @@ class EncodedClip:
     Attributes:
         data: uint8 (bytes,), the init segment and the fragments that hold the frames.
         frames: int32 (T,), the wanted frames counted from the first frame in `data`, in the order of the request.
-        decoded: how many frames a decoder without seeking decodes to get them.
         init_size: bytes of the init segment; 0 when `data` is any other video file, or pictures.
         fragments: bytes and frames of each fragment that follows.
         codec: of pictures, each of which is a fragment of one frame: "mjpeg" or "png"; else empty.
-        size: width and height of its frames; None where nobody has told.
+        size: width and height of its frames; None where they are not known.
     """
 
     data: NDArray[np.uint8]
     frames: NDArray[np.int32]
-    decoded: int
     init_size: int = 0
     fragments: Sequence[tuple[int, int]] = ()
     codec: str = ""
     size: tuple[int, int] | None = None
 
+    @property
+    def decoded(self) -> int:
+        """Return how many frames a decoder without seeking decodes to get those that are wanted."""
+        return int(self.frames.max()) + 1
 
-MOST_DIGITS = 18
-PICTURE_BYTES = 8
-"""Of a picture, for each pixel, at most: 16-bit RGBA that does not compress."""
+    def units(self) -> Iterator[tuple[memoryview, int]]:
+        """Yield the bytes of each fragment, and how many frames it holds."""
+        at = self.init_size
+        for size, count in self.fragments:
+            yield self.data.data[at : at + size], count
+            at += size
 
 
 @dataclass(frozen=True)
@@ -53,20 +64,14 @@ class LocatedClip:
     Attributes:
         location: of the video, for messages.
         spans: the init segment and the fragments, one after the other.
-        sizes: int64 (N,), bytes of each fragment; deflated: bool (N,).
-        counts: int64 (N,), frames of each.
-        Others as in `EncodedClip`.
+        deflated: bool (N,), of each fragment.
+        clip: all but its bytes; its fragments have the sizes that they have in the file.
     """
 
     location: str
     spans: Sequence[Span]
-    sizes: NDArray[np.int64]
     deflated: NDArray[np.bool_]
-    counts: NDArray[np.int64]
-    frames: NDArray[np.int32]
-    init_size: int
-    codec: str
-    size: tuple[int, int]
+    clip: EncodedClip
 
     @property
     def nbytes(self) -> int:
@@ -76,21 +81,10 @@ class LocatedClip:
     def read(self) -> EncodedClip:
         """Read them; ClipError when the file is missing or too short."""
         try:
-            data, sizes = storage_of(self.location).read(self.spans), self.sizes
+            clip = replace(self.clip, data=storage_of(self.location).read(self.spans))
         except OSError as error:
             raise ClipError(f"cannot read {shown(self.location)}: {error.strerror or error}") from error
-        if self.deflated.any():
-            most = PICTURE_BYTES * (self.size[0] * self.size[1] + (1 << 16))
-            data, sizes = _inflated(data, sizes, self.deflated, most)
-        return EncodedClip(
-            data,
-            self.frames,
-            int(self.frames.max()) + 1,
-            init_size=self.init_size,
-            fragments=list(zip(sizes.tolist(), self.counts.tolist(), strict=True)),
-            codec=self.codec,
-            size=self.size,
-        )
+        return _inflated(clip, self.deflated) if self.deflated.any() else clip
 
 
 def locate_clip(index: Index, i: int, frames: NDArray[np.integer]) -> LocatedClip:
@@ -115,17 +109,15 @@ def locate_clip(index: Index, i: int, frames: NDArray[np.integer]) -> LocatedCli
     location = index.location(i)
     places = [picture_file(location, n) for n in used.tolist()] if container == "picture_files" else repeat(location)
     spans = map(Span, places, units.starts[used].tolist(), units.ends[used].tolist())
-    return LocatedClip(
-        location,
-        merged([Span(location, *units.init), *spans]),
-        units.ends[used] - units.starts[used],
-        units.deflated[used],
-        counts,
+    clip = EncodedClip(
+        np.empty(0, np.uint8),
         (frames - shift[slot]).astype(np.int32),
         init_size=units.init[1] - units.init[0],
+        fragments=list(zip((units.ends[used] - units.starts[used]).tolist(), counts.tolist(), strict=True)),
         codec=index.codec(i) if container in ("pictures", "picture_files") else "",
         size=(info.width, info.height),
     )
+    return LocatedClip(location, merged([Span(location, *units.init), *spans]), units.deflated[used], clip)
 
 
 def read_clip(index: Index, i: int, frames: NDArray[np.integer]) -> EncodedClip:
@@ -137,23 +129,19 @@ def picture_file(first: str, number: int) -> str:
     """Return the location of a picture of a numbered series, `number` after the first; ClipError without a number."""
     folder, slash, name = first.rpartition("/")
     web = is_web(folder)
-    stem, dot, suffix = (unquote(name, errors="surrogateescape") if web else name).rpartition(".")
-    digits = len(stem) - len(stem.rstrip("0123456789"))
-    head, start = stem[: len(stem) - digits], stem[len(stem) - digits :]
-    if not 0 < digits <= MOST_DIGITS:
+    match = PICTURE.fullmatch(unquote(name, errors="surrogateescape") if web else name)
+    if not match or not 0 < len(match["number"]) <= MOST_DIGITS:
         raise ClipError(f"{shown(first)} is not the first of numbered pictures")
-    name = f"{head}{int(start) + number:0{digits}d}{dot}{suffix}"
+    name = f"{match['prefix']}{int(match['number']) + number:0{len(match['number'])}d}{match['suffix']}"
     return folder + slash + (quote(name, errors="surrogateescape") if web else name)
 
 
-def _inflated(
-    data: NDArray[np.uint8], sizes: NDArray[np.int64], deflated: NDArray[np.bool_], most: int
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Decompress the units that are deflated; return all units and the bytes of each, at most `most`."""
-    at = np.cumsum(sizes) - sizes
-    parts = [data[start : start + size].data for start, size in zip(at.tolist(), sizes.tolist(), strict=True)]
-    whole = [inflate(part, most) if raw else part for part, raw in zip(parts, deflated, strict=True)]
-    return np.frombuffer(bytearray().join(whole), np.uint8), np.array([len(part) for part in whole])
+def _inflated(clip: EncodedClip, deflated: NDArray[np.bool_]) -> EncodedClip:
+    """Decompress the pictures that are deflated."""
+    most = None if clip.size is None else PICTURE_BYTES * (clip.size[0] * clip.size[1] + (1 << 16))
+    parts = [inflate(part, most) if raw else part for (part, _), raw in zip(clip.units(), deflated, strict=True)]
+    sizes = [(len(part), count) for part, (_, count) in zip(parts, clip.fragments, strict=True)]
+    return replace(clip, data=np.frombuffer(bytearray().join(parts), np.uint8), fragments=sizes)
 
 
 def inflate(data: bytes | memoryview, most: int | None = None) -> bytes:

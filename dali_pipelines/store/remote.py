@@ -3,6 +3,7 @@
 Keys, endpoints and other options come from fsspec's own configuration (docs/remote.md).
 """
 
+import errno
 import os
 import threading
 import time
@@ -16,7 +17,7 @@ from fsspec.spec import AbstractFileSystem
 from numpy.typing import NDArray
 
 from configs.errors import UserError
-from dali_pipelines.store.remote_errors import Failure, NoRangesError, ShortError, failure_of, not_asked
+from dali_pipelines.store.remote_errors import Failure, NoRangesError, ShortError, failure_of
 
 if TYPE_CHECKING:  # which has this storage in its table
     from dali_pipelines.store.storage import Span
@@ -81,7 +82,8 @@ class RemoteFiles:
         server = "/".join(requests[0][0].split("/", 3)[:3])
         silent, since = self._silent.get(server, (0, 0.0))
         if silent >= SILENT and time.monotonic() < since + TIMEOUT_SECONDS:
-            raise not_asked(requests[0][0])
+            text = "its server did not answer for the last files either: check the address and the network"
+            raise OSError(errno.EHOSTUNREACH, text, requests[0][0])
         fs = filesystem(self.scheme)
         answers = dict.fromkeys(range(len(requests)))
         missing = list(answers)

@@ -65,12 +65,6 @@ def failure_of(error: Exception, location: str, end: int = 0) -> Failure:
     return Failure(ConnectionError(errno.EHOSTUNREACH, text, location), passing=True, answered=False)
 
 
-def not_asked(location: str) -> OSError:
-    """Return the error of a file that is not asked for, as the last ones got no answer."""
-    text = "its server did not answer for the last files either: check the address and the network"
-    return OSError(errno.EHOSTUNREACH, text, location)
-
-
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an exception and what it was made from; the last one says most."""
     while error is not None:

@@ -1,4 +1,4 @@
-"""Store source videos without re-encoding: copy packets into fragments, or leave the file where it is."""
+"""Store videos without encoding them again: copy their packets into fragments, or leave the files in place."""
 
 import io
 import itertools
@@ -20,7 +20,7 @@ from dali_pipelines.store.headers import H264Sps
 from dali_pipelines.store.nal import is_idr, read_sps
 from dali_pipelines.store.nvdec import LEAST_SURFACES, MULTIPLE
 from dali_pipelines.store.output import open_output
-from dali_pipelines.store.pictures import picture_record
+from dali_pipelines.store.pictures import PictureSource
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.record import Record
 from dali_pipelines.store.source import Source, VideoError
@@ -51,7 +51,7 @@ def copy_video(path: Path, source: Place | Path) -> Record:
         with replacing(path) as temporary:
             _copy_packets(temporary, source)
             init_size, fragments = read_layout(temporary)
-            closed = _closed_fragments(temporary.read_bytes(), init_size, fragments, pictures.prints)
+            closed = _closed_fragments(temporary.read_bytes(), init_size, fragments, pictures.checksums)
         return _record(video, pictures, init_size, closed)
 
 
@@ -62,35 +62,35 @@ def leave_in_place(source: Place | Path) -> Record:
     """
     place = Place.of(source)
     if place.is_pictures:
-        return picture_record(place)
+        return PictureSource(place).record
     with Source(place) as video:
         pictures = _decode_all(video)
         begin, end = place.span()
-        return _record(video, pictures, 0, (Fragment(begin, end - begin, len(pictures.prints)),), place.location)
+        return _record(video, pictures, 0, (Fragment(begin, end - begin, len(pictures.checksums)),), place.location)
 
 
 class _Pictures(NamedTuple):
-    """What decoding a video shows.
+    """What decoding a video reveals.
 
     Attributes:
         first: the first frame.
-        prints: a checksum of each frame.
+        checksums: of each frame, in RGB.
         in_order: whether the time stamps rise.
         interlaced: whether any frame is interlaced.
         last_time: the latest time stamp, in the stream's own unit.
     """
 
     first: VideoFrame
-    prints: list[int]
+    checksums: list[int]
     in_order: bool
     interlaced: bool
     last_time: int
 
 
 def _decode_all(video: Source) -> _Pictures:
-    """Decode to the end; VideoError for frames that come out wrong when their tags are ignored."""
+    """Decode to the end; VideoError for a video that looks wrong to a decoder that ignores its tags."""
     to_rgb = RgbConverter()
-    first, prints, times, interlaced = None, [], [], False
+    first, checksums, times, interlaced = None, [], [], False
     for frame in video.frames():
         first = first or frame
         interlaced = interlaced or bool(frame.interlaced_frame)
@@ -98,12 +98,12 @@ def _decode_all(video: Source) -> _Pictures:
             raise VideoError(f"has a tag by which players turn or mirror it, which GPU decoders ignore; {WAY_OUT}")
         if (frame.width, frame.height) != (first.width, first.height):
             raise VideoError(f"its pictures change size midway; {WAY_OUT}")
-        prints.append(_print(to_rgb(frame)))
+        checksums.append(_checksum(to_rgb(frame)))
         times.append(frame.pts)
     assert first is not None  # Source raises when nothing decodes
     stamped = [time for time in times if time is not None]
     in_order = len(stamped) == len(times) and all(a < b for a, b in itertools.pairwise(stamped))
-    return _Pictures(first, prints, in_order, interlaced, max(stamped, default=0))
+    return _Pictures(first, checksums, in_order, interlaced, max(stamped, default=0))
 
 
 def _record(
@@ -143,7 +143,7 @@ def _record(
 
 
 def _single_surface(video: Source, *, read_as_clips: bool) -> bool:
-    """Tell whether a hardware decoder makes only one surface. Clips of fragments are patched where possible (`mp4`)."""
+    """Tell whether a hardware decoder allocates only one surface. `mp4` patches clips of fragments where possible."""
     if video.codec not in ("h264", "hevc"):
         return False
     try:
@@ -181,18 +181,18 @@ def _decode_times(shown: list[int]) -> list[int]:
 
 
 def _closed_fragments(
-    data: bytes, init_size: int, fragments: tuple[Fragment, ...], prints: list[int]
+    data: bytes, init_size: int, fragments: tuple[Fragment, ...], checksums: list[int]
 ) -> tuple[Fragment, ...]:
-    """Join fragments where needed, so that each decodes by itself to its part of `prints`."""
+    """Join fragments where needed, so that each decodes by itself to its part of `checksums`."""
     closed: list[Fragment] = []
-    end = len(prints)
+    end = len(checksums)
     tail = 0  # bytes of the fragments after this one that did not decode without it
     frames = 0
     for fragment in reversed(fragments):
         size, frames = fragment.size + tail, frames + fragment.frames
         chunk = data[:init_size] + data[fragment.offset : fragment.offset + size]
         must_be_idr = fragment is not fragments[0]  # nothing is ever decoded before the first
-        if _decode_alone(chunk, must_be_idr) == prints[max(end - frames, 0) : end]:
+        if _decode_alone(chunk, must_be_idr) == checksums[max(end - frames, 0) : end]:
             closed.append(Fragment(fragment.offset, size, frames))
             end, tail, frames = end - frames, 0, 0
         else:
@@ -202,7 +202,7 @@ def _closed_fragments(
     return tuple(reversed(closed))
 
 
-def _print(planes: Planes) -> int:
+def _checksum(planes: Planes) -> int:
     return zlib.crc32(np.stack(planes).data)
 
 
@@ -217,6 +217,6 @@ def _decode_alone(chunk: bytes, must_be_idr: bool) -> list[int]:
             first = next(packets)
             if must_be_idr and not is_idr(stream.codec_context.name, stream.codec_context.extradata, bytes(first)):
                 return []
-            return [_print(to_rgb(frame)) for packet in (first, *packets) for frame in packet.decode()]
+            return [_checksum(to_rgb(frame)) for packet in (first, *packets) for frame in packet.decode()]
     except (FFmpegError, StopIteration):
         return []

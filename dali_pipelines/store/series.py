@@ -1,4 +1,4 @@
-"""Pictures that are numbered without a gap are the frames of a video."""
+"""Numbered pictures that are the frames of a video."""
 
 import re
 from collections.abc import Iterable

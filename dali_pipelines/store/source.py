@@ -1,4 +1,4 @@
-"""Decode a source video to its end: what it is, how many frames it really has, or why it cannot be used."""
+"""Decode a source video to its end: what it is, how many frames it really has, or why it is unusable."""
 
 import math
 import re
@@ -27,7 +27,7 @@ class VideoError(Exception):
 
 
 class Source:
-    """An opened source video, for a `with` block; VideoError for everything that is wrong with it.
+    """An open source video, for a `with` block; VideoError for everything that is wrong with it.
 
     Args:
         source: a file, at any place.
@@ -67,7 +67,7 @@ class Source:
         self.container.close()
 
     def frames(self) -> Iterator[VideoFrame]:
-        """Decode all frames in presentation order; VideoError at the first that fails, or when too few came."""
+        """Decode all frames in the order of presentation; VideoError at the first that fails, or for too few."""
         count = damaged = 0
         begin, end = math.inf, 0.0
         try:
@@ -97,10 +97,10 @@ class Source:
             raise VideoError("has only one frame, a clip needs motion")
 
     def _shortfall(self, count: int, begin: float, end: float) -> str | None:
-        """Return in words by how much less there is than the header announces, None where it announces nothing.
+        """Say how much is missing of what the header announces: "" for at most a tenth, None if it announces nothing.
 
-        Empty where at most a tenth is missing. Frames are announced by AVI and MP4; else a duration counts, the
-        stream's own (Matroska's tag) before that of the file, which may be the sound's.
+        AVI and MP4 announce frames. In others a duration counts, the stream's own (Matroska's tag) before the file's,
+        which may be that of the sound.
 
         Args:
             count: frames that decode.
@@ -122,7 +122,7 @@ class Source:
     def _is_truncated(self, shortfall: str | None) -> bool:
         """Tell whether the end of the file is missing.
 
-        It is when more than a tenth of what the header announces does not decode, and more than a tenth of the bytes
+        It is, when more than a tenth of what the header announces does not decode, and more than a tenth of the bytes
         are not there that the file's outermost structure speaks of (see `whole.missing_share`). An announcement alone
         proves nothing: AVI counts frames that were dropped, and 2**30 of them when written into a pipe; Matroska, FLV
         and others count how long the last picture stays; an edit list hides frames. Bytes alone prove nothing either,
@@ -144,11 +144,11 @@ class Source:
 
 
 def _seconds(text: str) -> float:
-    """Return the seconds of a duration like 00:01:02.5, 0 where it is none."""
+    """Return the seconds of a duration such as 00:01:02.5; 0 for any other text."""
     match = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", text.strip("\0 "))
     return float(match[1]) * 3600 + float(match[2]) * 60 + float(match[3]) if match else 0.0
 
 
-def _pixel_aspect(told: Fraction | None) -> Fraction:
-    """Return width over height of a pixel; 1 where a file tells nothing, or what can only be a mistake."""
-    return told if told and Fraction(1, MOST_ASPECT) <= told <= MOST_ASPECT else Fraction(1)
+def _pixel_aspect(stated: Fraction | None) -> Fraction:
+    """Return width over height of a pixel; 1 where a file does not state it, or something absurd."""
+    return stated if stated and Fraction(1, MOST_ASPECT) <= stated <= MOST_ASPECT else Fraction(1)

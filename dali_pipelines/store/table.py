@@ -1,4 +1,4 @@
-"""The columns of an index file: written, mapped, and checked as what a stranger may have written."""
+"""The columns of an index file: written, mapped, and checked, as a stranger may have written them."""
 
 import mmap
 import os
@@ -24,7 +24,7 @@ Column = NDArray[Any]
 
 
 class Fingerprint(NamedTuple):
-    """What tells a file from the one that replaces it."""
+    """What distinguishes a file from the one that replaces it."""
 
     inode: int
     size: int

@@ -1,4 +1,4 @@
-"""The table of a video's fragments in about nine bits a frame, and the numbers in it.
+"""The packed table of a video's fragments, about nine bits a frame.
 
 A table is a byte of flags, the number of fragments, the start of the first one, and up to four columns: sizes; gaps
 between the end of one and the start of the next; frames; whether it is deflated. A column whose numbers are the usual
@@ -105,7 +105,7 @@ def unpack_units(table: bytes | NDArray[np.uint8], init_size: int = 0) -> Units:
 
 
 class PackedFragments(Sequence[Fragment]):
-    """Fragments of a video as their table: a hundredth of the memory of as many tuples."""
+    """The fragments of a video, kept as their table: a hundredth of the memory of tuples."""
 
     def __init__(self, table: bytes) -> None:
         self.table = table
@@ -142,9 +142,6 @@ class PackedFragments(Sequence[Fragment]):
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and tuple(self) == tuple(other)
-
-    def __hash__(self) -> int:
-        return hash(tuple(self))
 
 
 def _checked(what: str, numbers: NDArray[np.int64], least: int, most: int) -> NDArray[np.int64]:

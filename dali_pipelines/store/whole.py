@@ -1,4 +1,4 @@
-"""Tell from the outermost structure of a video file whether all of its bytes are there.
+"""Tell by the outermost structure of a video file whether all its bytes are there.
 
 Sources: the RIFF/AVI and OpenDML specifications, RFC 8794 (EBML) and RFC 9559 (Matroska), ISO/IEC 14496-12 4.2 (boxes),
 Adobe Flash Video 10.1 E.3 (FLV), RFC 3533 6 (Ogg), the Advanced Systems Format specification 3.2 (ASF).
@@ -16,10 +16,10 @@ ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 
 def missing_share(file: BinaryIO) -> float | None:
-    """Return which share of its bytes a video file lacks at its end.
+    """Return the share of a video file's bytes that is missing at its end.
 
-    0 where the file is whole, or was written by something that could not know its length, as into a pipe. A tail of
-    zeros is lacking too: an unfinished download leaves it. None where the format does not tell.
+    0 where it is whole, or where its writer could not know the length, as into a pipe. Zeros at the end are missing
+    bytes too: an unfinished download leaves them. None where the format does not tell.
     """
     size = file.seek(0, os.SEEK_END)
     head = _read(file, 0, 4096)

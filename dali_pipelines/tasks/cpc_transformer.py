@@ -11,8 +11,8 @@ from dali_pipelines.pixels.crop import CropResize
 from dali_pipelines.pixels.operation import Schema
 from dali_pipelines.pixels.program import Program, consecutive_views
 from dali_pipelines.plan.crops import random_crop
-from dali_pipelines.plan.frame_colors import frame_colors
 from dali_pipelines.plan.frames import random_clip
+from dali_pipelines.plan.jitter import frame_colors
 from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.tasks import Annotations
 

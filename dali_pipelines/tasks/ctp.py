@@ -11,10 +11,10 @@ from dali_pipelines.pixels.crop import CropResize
 from dali_pipelines.pixels.operation import Schema
 from dali_pipelines.pixels.paste import PastePatches
 from dali_pipelines.pixels.program import Program, consecutive_views
-from dali_pipelines.plan import color
 from dali_pipelines.plan.color_map import ColorMap
 from dali_pipelines.plan.crops import random_crop
 from dali_pipelines.plan.frames import random_clip
+from dali_pipelines.plan.jitter import hue_saturation, varying
 from dali_pipelines.plan.patches import Patches, draw_patches
 from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.tasks import Annotations
@@ -89,9 +89,9 @@ def draw(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> Sample:
         visible_prob=cfg.visible_prob,
     )
     # 12 units of OpenCV's 8-bit hue, each two degrees.
-    tint = color.hue_saturation(rng, prob=0.25, hue=24, saturation=0.1)
-    brightness = color.varying(rng, length=cfg.num_frames, prob=0.5, reach=30, factor=False)
-    contrast = color.varying(rng, length=cfg.num_frames, prob=0.5, reach=0.12, factor=True)
+    tint = hue_saturation(rng, prob=0.25, degrees=24, log_saturation=0.1)
+    brightness = varying(rng, length=cfg.num_frames, prob=0.5, reach=30, factor=False)
+    contrast = varying(rng, length=cfg.num_frames, prob=0.5, reach=0.12, factor=True)
     return Sample(frames, crop, patches, tint, brightness, contrast)
 
 

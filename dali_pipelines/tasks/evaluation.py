@@ -14,7 +14,6 @@ from dali_pipelines.plan.crops import CENTER, scaled_crop
 from dali_pipelines.plan.frames import uniform_clips, window_starts
 from dali_pipelines.plan.jitter import jitter
 from dali_pipelines.plan.video import VideoInfo
-from dali_pipelines.plan.views import FIXED_ASPECT
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Annotations
 from dali_pipelines.tasks.recognition import Config
@@ -49,10 +48,11 @@ def crops_of(video: VideoInfo, cfg: Config) -> np.ndarray:
         places = [(CENTER, x, False) if video.width >= video.height else (x, CENTER, False) for x in ends]
     else:
         places = CROPS[cfg.test.crops]
-    aspect = FIXED_ASPECT if cfg.reference.fixed_aspect else None
     return np.stack(
         [
-            scaled_crop(video, short_side=cfg.test.short_side, size=cfg.size, y=y, x=x, flip=flip, aspect=aspect)
+            scaled_crop(
+                video, short_side=cfg.test.short_side, size=cfg.size, y=y, x=x, flip=flip, aspect=cfg.reference.aspect
+            )
             for y, x, flip in places
         ]
     )

@@ -11,16 +11,8 @@ from dali_pipelines.pixels.crop import CropResize
 from dali_pipelines.pixels.operation import Schema
 from dali_pipelines.pixels.program import Program, consecutive_views
 from dali_pipelines.plan.video import VideoInfo
-from dali_pipelines.plan.views import baseline_view
+from dali_pipelines.plan.views import AspectReference, baseline_view
 from dali_pipelines.tasks import Annotations
-
-
-@dataclass(frozen=True)
-class Reference:
-    """What the original does and this does not, unless asked for."""
-
-    fixed_aspect: bool = False
-    """Squeeze every video to 4:3 before the crop, whatever its shape."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +31,7 @@ class Config:
     """Short sides, in pixels, that the video is scaled to before the crop."""
     flip_prob: float = 0.5
     """Probability of mirroring the blocks left to right, all alike."""
-    reference: Reference = field(default_factory=Reference)
+    reference: AspectReference = field(default_factory=AspectReference)
     """The original's flaws, each off unless named."""
 
     def __post_init__(self) -> None:
@@ -66,7 +58,7 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
     """
     start = rng.integers(max(video.num_frames - min_frames(cfg) + 1, 1))
     frames = start + cfg.stride * np.arange(cfg.length)
-    crop, colors = baseline_view(video, rng, cfg, fixed_aspect=cfg.reference.fixed_aspect)
+    crop, colors = baseline_view(video, rng, cfg, aspect=cfg.reference.aspect)
     frames = np.minimum(frames, video.num_frames - 1).astype(np.int32)
     return {"frames": frames, **CropResize.arrays([crop]), **Recolor.arrays([colors] * cfg.length)}
 

@@ -12,18 +12,10 @@ from dali_pipelines.pixels.operation import Schema
 from dali_pipelines.pixels.program import Program, consecutive_views
 from dali_pipelines.plan.frames import random_clip
 from dali_pipelines.plan.video import VideoInfo
-from dali_pipelines.plan.views import baseline_view
+from dali_pipelines.plan.views import AspectReference, baseline_view
 from dali_pipelines.tasks import Annotations
 
 VIEWS = ("query", "key")
-
-
-@dataclass(frozen=True)
-class Reference:
-    """What the original does and this does not, unless asked for."""
-
-    fixed_aspect: bool = False
-    """Squeeze every video to 4:3 before the crop, whatever its shape."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +32,7 @@ class Config:
     """Short sides, in pixels, that the video is scaled to before the crop."""
     flip_prob: float = 0.5
     """Probability of mirroring a clip left to right."""
-    reference: Reference = field(default_factory=Reference)
+    reference: AspectReference = field(default_factory=AspectReference)
     """The original's flaws, each off unless named."""
 
     def __post_init__(self) -> None:
@@ -55,7 +47,7 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
     A video shorter than a clip's span repeats its last frame.
     """
     clips = [random_clip(video.num_frames, rng, length=cfg.num_frames, strides=cfg.strides, jitter=True) for _ in VIEWS]
-    views = [baseline_view(video, rng, cfg, fixed_aspect=cfg.reference.fixed_aspect) for _ in VIEWS]
+    views = [baseline_view(video, rng, cfg, aspect=cfg.reference.aspect) for _ in VIEWS]
     return {
         "frames": np.concatenate(clips),
         **CropResize.arrays([crop for crop, _ in views]),

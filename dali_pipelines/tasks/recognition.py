@@ -18,7 +18,7 @@ from dali_pipelines.plan.crops import random_crop
 from dali_pipelines.plan.frames import random_clip
 from dali_pipelines.plan.jitter import jitter, mild_jitter
 from dali_pipelines.plan.video import VideoInfo
-from dali_pipelines.plan.views import FIXED_ASPECT
+from dali_pipelines.plan.views import AspectReference
 from dali_pipelines.tasks import Annotations
 
 
@@ -63,14 +63,6 @@ class Test:
 
 
 @dataclass(frozen=True)
-class Reference:
-    """What the original does and this does not, unless asked for."""
-
-    fixed_aspect: bool = False
-    """Squeeze every video to 4:3 before a crop of `short_sides` or of `test.short_side`, whatever its shape."""
-
-
-@dataclass(frozen=True)
 class Config:
     """Clips for recognition; the defaults are CtP's for UCF101 and HMDB51 (specs/ctp.md 3)."""
 
@@ -98,7 +90,7 @@ class Config:
     repeats: int = 1
     """Training: views of the clip, R, each with a crop and colors of its own; decoded once (repeated augmentation,
     arXiv 1901.09335). The network gets R clips for each video of train.global_batch."""
-    reference: Reference = field(default_factory=Reference)
+    reference: AspectReference = field(default_factory=AspectReference)
     """The original's flaws, each off unless named."""
     test: Test = field(default_factory=Test)
     """See Test."""
@@ -130,10 +122,8 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
 
 def _draw_crop(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
     if cfg.area is None:
-        aspect = FIXED_ASPECT if cfg.reference.fixed_aspect else None
-        crop = random_crop(
-            video, rng, short_sides=cfg.short_sides, size=cfg.size, flip_prob=cfg.flip_prob, aspect=aspect
-        )
+        sides, aspect = cfg.short_sides, cfg.reference.aspect
+        crop = random_crop(video, rng, short_sides=sides, size=cfg.size, flip_prob=cfg.flip_prob, aspect=aspect)
         return CropResize.arrays([crop])
     box = random_box(video.height, video.width, rng, area=cfg.area)
     return CropBox.arrays([box], rng.random(1) < cfg.flip_prob)

@@ -14,7 +14,7 @@ from dali_pipelines.pixels.rotate import Rot90
 from dali_pipelines.pixels.translate import Translate
 from dali_pipelines.plan.frames import random_clip
 from dali_pipelines.plan.video import VideoInfo
-from dali_pipelines.plan.views import baseline_view
+from dali_pipelines.plan.views import AspectReference, baseline_view
 from dali_pipelines.tasks import Annotations
 
 SHIFTS = np.array([(0, 0), (0, 1), (1, 1), (1, 0)], np.float32)
@@ -22,11 +22,9 @@ SHIFTS = np.array([(0, 0), (0, 1), (1, 1), (1, 0)], np.float32)
 
 
 @dataclass(frozen=True)
-class Reference:
+class Reference(AspectReference):
     """What the original does and this does not, unless asked for."""
 
-    fixed_aspect: bool = False
-    """Squeeze every video to 4:3, whatever its shape."""
     shifted_rotation: bool = False
     """Rotate about a point half a pixel off the center: the clip shifts by a pixel and repeats the line at its top for
     90, at its left for 270, at both for 180 degrees. The class can be read from the border alone."""
@@ -58,7 +56,7 @@ class Config:
 def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
     """Draw the arrays of one sample, as in `Task.plan_schema`. A video shorter than the span repeats its last frame."""
     frames = random_clip(video.num_frames, rng, length=cfg.num_frames, strides=cfg.strides, jitter=True)
-    crop, colors = baseline_view(video, rng, cfg, fixed_aspect=cfg.reference.fixed_aspect)
+    crop, colors = baseline_view(video, rng, cfg, aspect=cfg.reference.aspect)
     turns = rng.integers(4)
     arrays = {
         "frames": frames,

@@ -13,20 +13,12 @@ from dali_pipelines.pixels.program import Program, consecutive_views
 from dali_pipelines.plan.crops import random_crop
 from dali_pipelines.plan.frames import clips_in_order
 from dali_pipelines.plan.video import VideoInfo
-from dali_pipelines.plan.views import FIXED_ASPECT
+from dali_pipelines.plan.views import AspectReference
 from dali_pipelines.tasks import Annotations
 
 CLIPS = 3
 ORDERS = tuple(permutations(range(CLIPS)))
 """Class -> which clip stands in each place, in lexicographic order."""
-
-
-@dataclass(frozen=True)
-class Reference:
-    """What the original does and this does not, unless asked for."""
-
-    fixed_aspect: bool = False
-    """Squeeze every video to 4:3, whatever its shape."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +34,7 @@ class Config:
     """Side of the square crop, the same for all clips, pixels."""
     short_sides: tuple[int, ...] = (128,)
     """Short sides, in pixels, that the video is scaled to before the crop."""
-    reference: Reference = field(default_factory=Reference)
+    reference: AspectReference = field(default_factory=AspectReference)
     """The original's flaws, each off unless named."""
 
     def __post_init__(self) -> None:
@@ -60,8 +52,7 @@ def min_frames(cfg: Config) -> int:
 def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
     """Draw the arrays of one sample, as in `Task.plan_schema`."""
     clips = clips_in_order(video.num_frames, rng, clips=CLIPS, length=cfg.num_frames, interval=cfg.interval)
-    aspect = FIXED_ASPECT if cfg.reference.fixed_aspect else None
-    crop = random_crop(video, rng, short_sides=cfg.short_sides, size=cfg.size, flip_prob=0, aspect=aspect)
+    crop = random_crop(video, rng, short_sides=cfg.short_sides, size=cfg.size, flip_prob=0, aspect=cfg.reference.aspect)
     label = rng.integers(len(ORDERS))
     return {
         "frames": clips[list(ORDERS[label])].ravel(),

@@ -31,7 +31,7 @@ def picture(kind: str) -> bytearray:
 
 def decoded(data: bytes, codec: str) -> np.ndarray:
     one = np.zeros(1, np.int32)
-    return decode_rgb(EncodedClip(np.frombuffer(data, np.uint8), one, 1, fragments=[(len(data), 1)], codec=codec))
+    return decode_rgb(EncodedClip(np.frombuffer(data, np.uint8), one, fragments=[(len(data), 1)], codec=codec))
 
 
 def test_a_header_that_names_no_codec_makes_an_unreadable_clip(h264_store):

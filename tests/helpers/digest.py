@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 
 from dali_pipelines.plan.order import Order
-from dali_pipelines.samples import SampleSource
+from dali_pipelines.samples import Position, SampleSource
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task, ctp, recognition
 
@@ -18,6 +18,7 @@ def samples_digest(root: str, world_size: int) -> str:
         for epoch, step in np.ndindex(2, ranks[0].steps):
             for order in ranks:
                 for slot in range(order.batch_size):
-                    for array in SampleSource(index, task, order, media="encoded").sample(epoch, step, slot):
+                    position = Position(epoch, step, slot, frozenset())
+                    for array in SampleSource(index, task, order, media="encoded").sample(position):
                         digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
     return digest.hexdigest()

@@ -85,7 +85,8 @@ def entries(file: BinaryIO) -> Iterator[Entry]:
             raise ValueError(f"page {number} is neither branch nor leaf")
         nodes = struct.unpack_from(f"<{(lower - MAGIC_AT) // 2}H", page, MAGIC_AT)
         if flags & _BRANCH:
-            stack += [_child(page, at) for at in reversed(nodes)]
+            children = [_node(page, at) for at in reversed(nodes)]
+            stack += [low | high << 16 | flags << 32 for low, high, flags, _ in children]
         else:
             yield from (_entry(pages, number, page, at) for at in nodes)
 
@@ -138,11 +139,6 @@ def _node(page: bytes, at: int) -> tuple[int, int, int, int]:
         raise ValueError("a node lies outside of its page")
     low, high, flags, key = struct.unpack_from("<4H", page, at)
     return low, high, flags, key
-
-
-def _child(page: bytes, at: int) -> int:
-    low, high, flags, _ = _node(page, at)
-    return low | high << 16 | flags << 32
 
 
 def _entry(pages: _Pages, number: int, page: bytes, at: int) -> Entry:

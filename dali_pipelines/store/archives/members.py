@@ -41,7 +41,7 @@ class Contents:
 
 
 def is_inside(name: str) -> bool:
-    """Tell whether a name leads to a place below a folder that it is taken to be relative to."""
+    """Tell whether a relative path stays below its folder."""
     return bool(name.strip("/.")) and "\0" not in name and not name.startswith("/") and ".." not in name.split("/")
 
 

@@ -1,4 +1,4 @@
-"""Where the texts and bytes of a msgpack list lie (github.com/msgpack/msgpack/blob/master/spec.md)."""
+"""Locate the texts and bytes of a msgpack list (github.com/msgpack/msgpack/blob/master/spec.md)."""
 
 from collections.abc import Iterator
 from typing import BinaryIO

@@ -135,4 +135,4 @@ def test_pictures_that_change_their_size_midway_are_a_clip_error(tmp_path, sizes
     ]
     data = np.frombuffer(b"".join(part.read_bytes() for part in parts), np.uint8)
     with pytest.raises(ClipError, match="2 of 4 frames"):
-        decode_rgb(EncodedClip(data, np.arange(4, dtype=np.int32), 4))
+        decode_rgb(EncodedClip(data, np.arange(4, dtype=np.int32)))

@@ -44,7 +44,7 @@ def pictures(data: bytes, init_size: int, fragments: Iterable[Fragment]) -> list
 def clip_of(data: bytes, init_size: int, fragments: Iterable[Fragment]) -> EncodedClip:
     """Return a clip of whole fragments; which of its frames are wanted does not matter here."""
     sizes = [(fragment.size, fragment.frames) for fragment in fragments]
-    return EncodedClip(np.frombuffer(data, np.uint8), np.zeros(1, np.int32), 1, init_size, sizes)
+    return EncodedClip(np.frombuffer(data, np.uint8), np.zeros(1, np.int32), init_size, sizes)
 
 
 @pytest.mark.parametrize("kind", ["h264-1", "h264-8", "vp9-8", "mjpeg-1", "rawvideo-1", "copy"])
@@ -87,6 +87,26 @@ def test_a_fragment_that_is_cut_off_is_said_to_be(tmp_path, kind):
     data, layout = store(tmp_path, kind)
     with pytest.raises(ValueError, match=r"box b'mdat' claims \d+ bytes, \d+ are left"):
         pictures(data[: layout.fragments[1].offset - 5], layout.init_size, layout.fragments)
+
+
+@pytest.mark.parametrize("kind", ["h264-8", "rawvideo-1"])
+@pytest.mark.parametrize("size", ["64 bits", "to the end"])
+def test_the_size_of_a_box_may_have_64_bits_or_be_left_out(tmp_path, kind, size):
+    """ISO/IEC 14496-12, 4.2: 1 announces a size of 64 bits behind the kind, 0 a box that lasts to the end."""
+    data, layout = store(tmp_path, kind)
+    first = layout.fragments[0]
+    fragment = data[first.offset : first.offset + first.size]
+    moof = int.from_bytes(fragment[:4])
+    body = fragment[moof + 8 :]
+    head = b"\0\0\0\1mdat" + (len(body) + 16).to_bytes(8) if size == "64 bits" else b"\0\0\0\0mdat"
+    changed = data[: first.offset] + fragment[:moof] + head + body
+    (tmp_path / "changed.mp4").write_bytes(changed)
+    read = read_layout(tmp_path / "changed.mp4")
+    assert read.fragments == (Fragment(first.offset, len(changed) - first.offset, first.frames),)
+    expected = pictures(data[: first.offset + first.size], layout.init_size, [first])
+    got = pictures(changed, read.init_size, read.fragments)
+    assert len(got) == first.frames
+    assert all(np.array_equal(a, b) for a, b in zip(got, expected, strict=True))
 
 
 def test_a_fragment_of_one_frame_whose_head_is_damaged_has_none(tmp_path):

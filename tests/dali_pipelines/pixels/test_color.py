@@ -6,8 +6,8 @@ from matplotlib.colors import hsv_to_rgb, rgb_to_hsv
 
 from dali_pipelines.pixels.color import BrightnessContrast, Recolor
 from dali_pipelines.pixels.normalize import MEAN, STD, normalize
-from dali_pipelines.plan import color
 from dali_pipelines.plan import color_map as maps
+from dali_pipelines.plan.jitter import hue_saturation, varying
 from tests.helpers.dali import in_dali, on_host, run_graph
 
 T = 5
@@ -111,7 +111,7 @@ def test_the_linear_map_deviates_from_true_hsv_by_less_than_the_stated_levels(hu
 
 def test_color_factors_are_drawn_with_the_spec_s_shares_and_ranges():
     rng = np.random.default_rng(0)
-    drawn = [color.hue_saturation(rng, prob=0.25, hue=24, saturation=0.1) for _ in range(4000)]
+    drawn = [hue_saturation(rng, prob=0.25, degrees=24, log_saturation=0.1) for _ in range(4000)]
     tints = np.array([YIQ @ one.matrix @ np.linalg.inv(YIQ) for one in drawn if one is not maps.IDENTITY])
     assert abs(len(tints) / 4000 - 0.25) < 0.03
     hue = np.rad2deg(np.arctan2(tints[:, 1, 2], tints[:, 1, 1]))
@@ -121,10 +121,10 @@ def test_color_factors_are_drawn_with_the_spec_s_shares_and_ranges():
         assert abs(middle) < 0.1 * reach
         assert 0.95 * reach < min(-low, high) < max(-low, high) < 1.01 * reach  # YIQ's coefficients have three digits
     assert abs(np.corrcoef(hue, log_saturation)[0, 1]) < 0.1
-    brightness = np.stack([color.varying(rng, length=16, prob=0.5, reach=30, factor=False) for _ in range(2000)])
+    brightness = np.stack([varying(rng, length=16, prob=0.5, reach=30, factor=False) for _ in range(2000)])
     assert abs((brightness != 0).any(axis=1).mean() - 0.5) < 0.05
     assert 25 < np.abs(brightness).max() <= 30
-    contrast = np.stack([color.varying(rng, length=16, prob=0.5, reach=0.12, factor=True) for _ in range(2000)])
+    contrast = np.stack([varying(rng, length=16, prob=0.5, reach=0.12, factor=True) for _ in range(2000)])
     assert abs((contrast != 1).any(axis=1).mean() - 0.5) < 0.05
     assert np.exp(-0.12) <= contrast.min() < contrast.max() <= np.exp(0.12)
 

@@ -183,7 +183,7 @@ BOXES = [(0, 0, 70, 98), (10, 20, 48, 48), (11, 21, 33, 47)]
 
 
 def clip_of(path: Path, frames: list[int]) -> EncodedClip:
-    return EncodedClip(np.fromfile(path, np.uint8), np.array(frames, np.int32), max(frames) + 1)
+    return EncodedClip(np.fromfile(path, np.uint8), np.array(frames, np.int32))
 
 
 def test_the_binary_and_the_host_have_the_same_part_of_the_same_frames(tmp_path):

@@ -13,6 +13,7 @@ import pytest
 from configs.errors import UserError
 from dali_pipelines.prepare.engines import ENGINES
 from dali_pipelines.prepare.merge import joined, merge
+from dali_pipelines.prepare.parts import missing
 from dali_pipelines.store.fmp4 import Fragment
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.journal import Journal
@@ -114,6 +115,21 @@ def test_the_merged_quarantine_has_the_reasons_of_all_parts(whole, out):
     prepare("--out", out, "--merge")
     with (out / "quarantine.csv").open() as ours, (Path(whole.root) / "quarantine.csv").open() as theirs:
         assert list(csv.reader(ours)) == list(csv.reader(theirs))
+
+
+def test_a_damaged_quarantine_of_a_part_is_named(out):
+    path = next(out.glob("parts/*/quarantine.csv"))
+    path.write_text("no header\nand no reasons\n")
+    with pytest.raises(UserError, match=f"^{path} is damaged .*: run prepare again, or remove it"):
+        merge(out)
+
+
+@pytest.mark.parametrize("content", ["", "{", "\0"])
+def test_a_part_whose_mark_is_damaged_is_not_finished(out, content):
+    (out / "parts" / f"2-of-{COUNT}" / "done.json").write_text(content)
+    assert missing(out) == "2"
+    with pytest.raises(UserError, match=r"parts are not finished, run them again .*--array=2"):
+        merge(out)
 
 
 def test_the_videos_of_all_parts_lie_in_the_common_folder(whole, out):

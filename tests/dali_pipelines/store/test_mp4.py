@@ -86,7 +86,7 @@ def all_frames(data):
     with av.open(io.BytesIO(data)) as container:
         times = [frame.pts for frame in container.decode(video=0)]
     assert times == sorted(set(times))
-    return decode_rgb(EncodedClip(data, np.arange(len(times), dtype=np.int32), len(times)))
+    return decode_rgb(EncodedClip(data, np.arange(len(times), dtype=np.int32)))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -71,9 +71,7 @@ def test_a_damaged_clip_becomes_a_plain_mp4_or_a_clip_error(stored):
     whole = data[: fragments[-1].offset + fragments[-1].size]
     made = refused = 0
     for changed in mutations(whole, INPUTS // 3 + 1, seed=1):
-        clip = EncodedClip(
-            np.frombuffer(changed, np.uint8), np.arange(wanted, dtype=np.int32), wanted, layout.init_size, sizes
-        )
+        clip = EncodedClip(np.frombuffer(changed, np.uint8), np.arange(wanted, dtype=np.int32), layout.init_size, sizes)
         try:
             made += len(plain_mp4(clip)) > 0
         except ClipError:

@@ -82,7 +82,7 @@ def test_a_clip_decodes_to_the_frames_of_the_whole_file(dataset, name):
     index, row_of = dataset
     row = row_of[name]
     whole = decode_rgb(
-        EncodedClip(np.fromfile(index.path(row), np.uint8), np.arange(index.num_frames[row], dtype=np.int32), 0)
+        EncodedClip(np.fromfile(index.path(row), np.uint8), np.arange(index.num_frames[row], dtype=np.int32))
     )
     as_the_binary_has_it = read_video(index.path(row), f"scale={BT601}", "format=rgb24").astype(int)
     assert np.abs(whole - as_the_binary_has_it).max() <= 1
@@ -136,7 +136,7 @@ def test_colors_of_any_format_are_those_of_dali(tmp_path, tags):
     """The tag of the matrix is ignored by both, the range is honored by both."""
     path = make_video(tmp_path / "a.webm", codec="vp9", frames=4, extra=tags)
     data, frames = np.fromfile(path, np.uint8), np.arange(4, dtype=np.int32)
-    here = decode_rgb(EncodedClip(data, frames, 4)).astype(int)
+    here = decode_rgb(EncodedClip(data, frames)).astype(int)
     assert np.abs(here - dali_frames(data, frames)).max() <= 1
 
 
@@ -145,7 +145,7 @@ def test_the_matrix_tag_is_ignored(tmp_path):
     tagged = tmp_path / "tagged.mp4"
     run_ffmpeg("-i", plain, "-c", "copy", "-bsf:v", "h264_metadata=matrix_coefficients=1", tagged)
     frames = np.arange(3, dtype=np.int32)
-    first, second = (decode_rgb(EncodedClip(np.fromfile(path, np.uint8), frames, 3)) for path in (plain, tagged))
+    first, second = (decode_rgb(EncodedClip(np.fromfile(path, np.uint8), frames)) for path in (plain, tagged))
     assert np.array_equal(first, second)
     assert not np.array_equal(read_video(plain), read_video(tagged))  # the binary does mind it
 
@@ -155,14 +155,14 @@ def test_damaged_bytes_are_a_clip_error(dataset):
     clip = read_clip(index, row_of["h264-16"], np.array([40, 3]))
     for data in (clip.data[: len(clip.data) // 2], clip.data[:100], np.zeros(500, np.uint8), clip.data[:0]):
         with pytest.raises(ClipError, match=r"of 2 frames of the clip decode|no video stream"):
-            decode_rgb(EncodedClip(data, clip.frames, clip.decoded))
+            decode_rgb(EncodedClip(data, clip.frames))
 
 
 def test_a_clip_without_pictures_is_a_clip_error(tmp_path):
     run_ffmpeg("-f", "lavfi", "-i", "sine", "-t", "1", tmp_path / "sound.mp4")
     data = np.fromfile(tmp_path / "sound.mp4", np.uint8)
     with pytest.raises(ClipError, match="no video stream"):
-        decode_rgb(EncodedClip(data, np.zeros(1, np.int32), 1))
+        decode_rgb(EncodedClip(data, np.zeros(1, np.int32)))
 
 
 @pytest.mark.skipif(not SHARED_MEDIA.is_dir(), reason="needs the shared media")

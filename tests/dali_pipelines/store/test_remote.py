@@ -18,9 +18,9 @@ from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store import remote
 from dali_pipelines.store.index import Index
+from dali_pipelines.store.listing import Entry, expand, kind, list_folder, size_and_time
 from dali_pipelines.store.reader import read_clip
 from dali_pipelines.store.record import ClipError
-from dali_pipelines.store.remote_folders import Listed, expand, is_folder, list_folder, size_and_time
 from dali_pipelines.store.storage import Span, exists, joined, local_copy, read_file, storage_of
 from dali_pipelines.tasks import Task, recognition
 
@@ -191,15 +191,15 @@ def test_options_come_from_fsspecs_own_configuration(monkeypatch, server, url):
 
 def test_a_folder_at_a_url_is_listed(server, url):
     assert list_folder(server.url) == [
-        Listed(NAME, False),
-        Listed("deep", True),
-        *(Listed(f"shard00{n}.tar", False) for n in range(3)),
+        Entry(NAME, "file"),
+        Entry("deep", "folder"),
+        *(Entry(f"shard00{n}.tar", "file") for n in range(3)),
     ]
-    assert list_folder(f"{server.url}/deep/er/") == [Listed("c.mp4", False)]
-    assert [is_folder(at) for at in (server.url, f"{server.url}/deep", url)] == [True, True, False]
-    for ask in (list_folder, is_folder):
-        with pytest.raises(FileNotFoundError, match="no such file"):
-            ask(f"{server.url}/nothing")
+    assert list_folder(f"{server.url}/deep/er/") == [Entry("c.mp4", "file")]
+    assert [kind(at) for at in (server.url, f"{server.url}/deep", url)] == ["folder", "folder", "file"]
+    assert kind(f"{server.url}/nothing") == ""
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        list_folder(f"{server.url}/nothing")
 
 
 def test_a_url_with_braces_or_stars_names_several_files(server):

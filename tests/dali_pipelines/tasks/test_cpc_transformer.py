@@ -4,7 +4,7 @@ import numpy as np
 import torch.nn.functional as F
 
 from dali_pipelines.loader import ClipLoader
-from dali_pipelines.plan.frame_colors import frame_colors
+from dali_pipelines.plan.jitter import frame_colors
 from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.tasks import Task

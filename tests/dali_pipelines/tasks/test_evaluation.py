@@ -11,9 +11,10 @@ from PIL import Image
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.plan.video import VideoInfo
+from dali_pipelines.plan.views import AspectReference
 from dali_pipelines.tasks import Task
 from dali_pipelines.tasks.evaluation import clips_of, clips_per_part, parts, plan
-from dali_pipelines.tasks.recognition import Config, Reference, Test, TestReference
+from dali_pipelines.tasks.recognition import Config, Test, TestReference
 from tests.helpers.crops import smooth
 from tests.helpers.dali import run_graph
 
@@ -176,7 +177,7 @@ def test_crops_differ_and_the_ten_are_five_and_their_mirror_images():
 
 def test_a_fixed_aspect_squeezes_the_video_to_171_x_128():
     """specs/ctp.md 3: the test of the original, whatever the video's shape; then to even pixels of the video."""
-    cfg = Config(reference=Reference(fixed_aspect=True))
+    cfg = Config(reference=AspectReference(fixed_aspect=True))
     for info, (rows, columns) in ((video(9, 4000, 2000), (128, 171)), (video(9, 2000, 4000), (171, 128))):
         drawn = plan(info, np.random.default_rng(0), cfg)
         assert drawn["crop_start"][0] * (rows / info.height, columns / info.width) == pytest.approx(

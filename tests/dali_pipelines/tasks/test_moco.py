@@ -5,6 +5,7 @@ import pytest
 
 from dali_pipelines.pixels.normalize import MEAN, STD
 from dali_pipelines.plan.video import VideoInfo
+from dali_pipelines.plan.views import AspectReference
 from dali_pipelines.tasks import Task
 from dali_pipelines.tasks import moco as data
 from tests.helpers.dali import run_graph
@@ -74,7 +75,7 @@ def test_colors_and_crop_hold_for_a_whole_view(plans):
 
 
 def test_a_video_keeps_its_shape_unless_the_original_is_asked_for():
-    for reference, squeeze in ((data.Reference(), 1), (data.Reference(fixed_aspect=True), (640 / 360) / (4 / 3))):
+    for reference, squeeze in ((AspectReference(), 1), (AspectReference(fixed_aspect=True), (640 / 360) / (4 / 3))):
         plan = data.plan(WIDE, np.random.default_rng(0), data.Config(reference=reference))
         height, width = abs(plan["crop_end"] - plan["crop_start"]).T
         assert width / height == pytest.approx([squeeze] * 2, rel=0.01)

@@ -11,8 +11,9 @@ from PIL import Image
 from dali_pipelines.pixels.color import Recolor
 from dali_pipelines.plan.color_map import IDENTITY
 from dali_pipelines.plan.video import VideoInfo
+from dali_pipelines.plan.views import AspectReference
 from dali_pipelines.tasks import Task
-from dali_pipelines.tasks.recognition import Config, Reference, plan
+from dali_pipelines.tasks.recognition import Config, plan
 from tests.helpers.crops import scaled_part, smooth
 from tests.helpers.dali import run_graph
 
@@ -71,7 +72,7 @@ def test_a_fixed_aspect_squeezes_the_video_to_the_fixed_sizes_of_the_original():
 
     Of a large video: to even pixels is a tenth of a pixel of these.
     """
-    cfg = Config(reference=Reference(fixed_aspect=True), flip_prob=0.0)
+    cfg = Config(reference=AspectReference(fixed_aspect=True), flip_prob=0.0)
     sizes = set()
     for drawn in draw(200, video(4000, 2000), cfg):
         height, width = drawn["crop_end"][0] - drawn["crop_start"][0]

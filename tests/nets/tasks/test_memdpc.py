@@ -9,6 +9,7 @@ import torch
 from configs.errors import UserError
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.plan.video import VideoInfo
+from dali_pipelines.plan.views import AspectReference
 from dali_pipelines.tasks import Task
 from dali_pipelines.tasks import memdpc as data
 from nets.dense_cpc import Config, predict_last
@@ -59,7 +60,7 @@ def test_all_blocks_share_one_change_of_color():
 
 def test_a_video_keeps_its_shape_unless_the_original_is_asked_for():
     wide = VideoInfo(name="v", num_frames=200, width=640, height=360, fps=25.0, label=-1)
-    for reference, squeeze in ((data.Reference(), 1), (data.Reference(fixed_aspect=True), (640 / 360) / (4 / 3))):
+    for reference, squeeze in ((AspectReference(), 1), (AspectReference(fixed_aspect=True), (640 / 360) / (4 / 3))):
         plan = data.plan(wide, np.random.default_rng(0), data.Config(reference=reference))
         height, width = abs(plan["crop_end"][0] - plan["crop_start"][0])
         assert width / height == pytest.approx(squeeze, rel=0.01)

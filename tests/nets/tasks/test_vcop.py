@@ -11,8 +11,9 @@ import torch
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.plan.video import VideoInfo
+from dali_pipelines.plan.views import AspectReference
 from dali_pipelines.tasks import Task, vcop
-from dali_pipelines.tasks.vcop import ORDERS, Config, Reference, annotate, batch_schema, min_frames, plan
+from dali_pipelines.tasks.vcop import ORDERS, Config, annotate, batch_schema, min_frames, plan
 from nets.tasks.vcop import ClipOrder, build
 from nets.tasks.vcop import Config as NetConfig
 from tests.helpers.originals import shapes_of
@@ -57,7 +58,7 @@ def test_orders_are_uniform():
 def test_clips_are_never_mirrored_and_a_wide_video_keeps_its_shape_unless_the_original_is_asked_for():
     """Of a large video: a pixel more or less, to even ones, is under 0.005 of its crops."""
     for fixed_aspect, width_by_height in [(False, 1), (True, (320 / 171) / (120 / 128))]:
-        for drawn in plans(50, Config(reference=Reference(fixed_aspect=fixed_aspect)), width=3200, height=1200):
+        for drawn in plans(50, Config(reference=AspectReference(fixed_aspect=fixed_aspect)), width=3200, height=1200):
             height, width = drawn["crop_end"][0] - drawn["crop_start"][0]
             assert width / height == pytest.approx(width_by_height, rel=0.005)
 

@@ -10,7 +10,7 @@ import pytest
 
 from dali_pipelines.store.archives import kind_of, read_archive
 from dali_pipelines.store.archives.tars import read_label
-from dali_pipelines.store.pictures import open_source, picture_record
+from dali_pipelines.store.pictures import PictureSource, open_source
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.source import VideoError
 from tests.helpers.archives import jpeg, memory_storage, write_tar, write_zip
@@ -47,7 +47,7 @@ def test_damaged_archives_are_read_or_refused_in_words(tmp_path, monkeypatch, ki
         try:
             for place in read_archive("memory://a", kind).videos.values():
                 if place.is_pictures:
-                    picture_record(place)
+                    PictureSource(place)
         except VideoError as error:
             reasons.append(str(error))
         assert memory.read_bytes < 50 * len(seed) + 2**20

@@ -15,7 +15,7 @@ from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.store import reader
 from dali_pipelines.store.archives.lmdb import entries
 from dali_pipelines.store.archives.msgpack import elements
-from dali_pipelines.store.pictures import picture_record
+from dali_pipelines.store.pictures import PictureSource
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.source import VideoError
 from tests.helpers.archives import jpeg, write_lmdb, write_tar, write_zip
@@ -29,7 +29,7 @@ def fault(path) -> str:
     if place.fault:
         return place.fault
     with pytest.raises(VideoError) as raised:
-        picture_record(place)
+        PictureSource(place)
     return str(raised.value)
 
 
@@ -200,16 +200,16 @@ def test_the_kind_of_a_file_that_is_given_is_told_by_its_first_bytes(tmp_path):
 )
 def test_pixel_formats_are_those_of_the_pictures(tmp_path, options, pix_fmt):
     packed = write_zip(tmp_path / "a.zip", {f"{i}.jpg": jpeg(i, **options) for i in range(3)})
-    assert picture_record(Place(str(packed), "zip")).pix_fmt == pix_fmt
+    assert PictureSource(Place(str(packed), "zip")).record.pix_fmt == pix_fmt
     mixed = write_zip(tmp_path / "b.zip", {"0.jpg": jpeg(), "1.jpg": jpeg(**options)})
-    assert picture_record(Place(str(mixed), "zip")).pix_fmt == pix_fmt
+    assert PictureSource(Place(str(mixed), "zip")).record.pix_fmt == pix_fmt
 
 
 def test_an_exif_rotation_is_noted(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     packed = write_zip(tmp_path / "a.zip", {**PICTURES, "00004.jpg": jpeg(exif=exif)})
-    assert picture_record(Place(str(packed), "zip")).notes == (
+    assert PictureSource(Place(str(packed), "zip")).record.notes == (
         "have an EXIF rotation, which is ignored; --codec h264 turns them",
     )
 
