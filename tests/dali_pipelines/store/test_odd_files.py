@@ -69,6 +69,15 @@ def test_f23_what_cannot_be_left_as_it_is_is_refused_with_words_that_fit_every_c
             store(tmp_path / "tagged.mp4")
 
 
+@pytest.mark.parametrize("change", ["rotate=90", "flip=horizontal", "rotate=180:flip=horizontal"])
+def test_an_orientation_that_the_stream_tells_with_key_frames_alone_holds_for_all(plain, tmp_path, change):
+    """In a message (SEI) of H.264. The binary shows all frames by it."""
+    tagged = tmp_path / "tagged.mkv"
+    run_ffmpeg("-i", plain, "-c", "copy", "-bsf:v", f"h264_metadata=display_orientation=insert:{change}", tagged)
+    write_video(tmp_path / "out.mp4", tagged, FINE)
+    assert difference(tmp_path / "out.mp4", of=tagged) < 3
+
+
 @pytest.mark.parametrize("aspect", ["16/11", "64/45", "8/9"])
 @pytest.mark.parametrize("turn", [0, 90])
 def test_f32_pixels_that_are_not_square_become_so(plain, tmp_path, aspect, turn):
