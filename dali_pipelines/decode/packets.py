@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 import av
-from av.codec.context import CodecContext
+from av.codec.context import CodecContext, Flags
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
@@ -99,9 +99,15 @@ def _video_stream(container: InputContainer) -> VideoStream:
     stream = container.streams.best("video")
     if not isinstance(stream, VideoStream) or stream.codec_context is None:
         raise ValueError("there is no video stream of a known codec")
-    stream.codec_context.thread_count = 1
+    set_up(stream.codec_context)
     stream.codec_context.options = LIMITS
     return stream
+
+
+def set_up(decoder: VideoCodecContext) -> None:
+    """Have a decoder take one thread, and leave out of a picture all that its header crops."""
+    decoder.thread_count = 1
+    decoder.flags |= Flags.unaligned  # else up to 63 columns at the left stay, for the sake of aligned memory
 
 
 def _packets(data: memoryview, fragments: Iterable[tuple[int, int]]) -> "Iterator[Packet[Stream]]":

@@ -11,6 +11,7 @@ import numpy as np
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 
+from dali_pipelines.decode.packets import set_up
 from dali_pipelines.decode.rgb import Planes, RgbConverter
 from dali_pipelines.store.convert import orientation
 from dali_pipelines.store.encode import MOVFLAGS
@@ -212,7 +213,7 @@ def _decode_alone(chunk: bytes, must_be_idr: bool) -> list[int]:
     try:
         with av.open(io.BytesIO(chunk), metadata_errors="replace") as container:
             stream = container.streams.video[0]
-            stream.codec_context.thread_count = 1
+            set_up(stream.codec_context)
             packets = container.demux(stream)
             first = next(packets)
             if must_be_idr and not is_idr(stream.codec_context.name, stream.codec_context.extradata, bytes(first)):

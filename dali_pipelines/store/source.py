@@ -11,6 +11,7 @@ import av
 from av.error import FFmpegError, InvalidDataError
 from av.video.frame import VideoFrame
 
+from dali_pipelines.decode.packets import set_up
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.ranged import open_ranged
 from dali_pipelines.store.storage import is_url
@@ -58,7 +59,7 @@ class Source:
         self.codec: str = stream.codec_context.codec.canonical_name
         self.fps = Fraction(stream.average_rate or stream.guessed_rate or DEFAULT_FPS)
         self.pixel_aspect = _pixel_aspect(stream.sample_aspect_ratio)
-        stream.codec_context.thread_count = 1
+        set_up(stream.codec_context)
 
     def __enter__(self) -> "Source":
         return self

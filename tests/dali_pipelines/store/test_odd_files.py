@@ -78,6 +78,22 @@ def test_an_orientation_that_the_stream_tells_with_key_frames_alone_holds_for_al
     assert difference(tmp_path / "out.mp4", of=tagged) < 3
 
 
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_what_a_stream_crops_at_the_left_is_not_shown(tmp_path, codec):
+    """FFmpeg's decoders by themselves keep it, for the sake of aligned memory; the binary and GPUs do not."""
+    crop = f"{codec}_metadata=crop_left=6:crop_top=10:crop_right=2"
+    extra = ["-crf", "4", "-vf", "gblur=sigma=3", "-bsf:v", crop]
+    source = make_video(tmp_path / "a.mp4", codec=codec, frames=6, size=(192, 160), extra=extra)
+    shown = read_video(source)
+    assert shown.shape == (6, 150, 184, 3)
+    write_video(tmp_path / "out.mp4", source, FINE)
+    assert difference(tmp_path / "out.mp4", "scale=176:144:flags=area", of=source) < 3
+    for record in (leave_in_place(source), copy_video(tmp_path / "videos" / "a.mp4", source)):
+        index = Index.build(tmp_path, {"a": record})
+        assert index.sizes_WH.tolist() == [[184, 150]]
+        assert np.abs(decode_rgb(read_clip(index, 0, np.arange(6))).astype(int) - shown).mean() < 3
+
+
 @pytest.mark.parametrize("aspect", ["16/11", "64/45", "8/9"])
 @pytest.mark.parametrize("turn", [0, 90])
 def test_f32_pixels_that_are_not_square_become_so(plain, tmp_path, aspect, turn):
