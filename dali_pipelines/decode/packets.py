@@ -25,6 +25,9 @@ HEADERS = 16  # that a process remembers: datasets have a few
 MOST_PIXELS = 2**26
 """Of a frame: a damaged header may claim any size, and a decoder makes room before anything decodes."""
 LIMITS = {"max_pixels": str(MOST_PIXELS)}
+PLAYLISTS = frozenset({"concat", "dash", "hls", "imf", "sdp"})
+"""FFmpeg's formats of texts that name other files or addresses, whatever their own name: it would open those."""
+NO_PLAYLISTS = {"format_whitelist": ",".join(sorted(av.formats_available - PLAYLISTS))}
 
 
 def frames(clip: EncodedClip) -> Iterator[VideoFrame]:
@@ -51,7 +54,7 @@ def _frames(clip: EncodedClip) -> Iterator[VideoFrame]:
         yield from _pictures(clip)
         return
     if not clip.init_size:
-        with av.open(io.BytesIO(data), metadata_errors="replace") as container:
+        with av.open(io.BytesIO(data), options=NO_PLAYLISTS, metadata_errors="replace") as container:
             yield from container.decode(_video_stream(container))
         return
     decoder = _decoder(bytes(data[: clip.init_size]))

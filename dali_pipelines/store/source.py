@@ -8,10 +8,10 @@ from itertools import islice
 from pathlib import Path
 
 import av
-from av.error import FFmpegError, InvalidDataError
+from av.error import ArgumentError, FFmpegError, InvalidDataError
 from av.video.frame import VideoFrame
 
-from dali_pipelines.decode.packets import set_up
+from dali_pipelines.decode.packets import NO_PLAYLISTS, set_up
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.ranged import open_ranged
 from dali_pipelines.store.storage import is_url
@@ -39,13 +39,15 @@ class Source:
         self.place = place = Place.of(source)
         if place.fault:
             raise VideoError(place.fault)
-        options = {} if edit_list else {"ignore_editlist": "1"}
+        options = NO_PLAYLISTS | ({} if edit_list else {"ignore_editlist": "1"})
         try:
             whole = place.parts is None and not is_url(place.location)
             file = place.location if whole else open_ranged(place.location, place.span())
             self.container = av.open(file, options=options, metadata_errors="replace")  # tags need not be UTF-8
         except InvalidDataError as error:
             raise VideoError("not a video file, or its header is damaged") from error
+        except ArgumentError as error:
+            raise VideoError("is a playlist, which names other files, or its header is damaged") from error
         except (FFmpegError, OSError) as error:
             raise VideoError(f"cannot be opened: {error.strerror}") from error
         stream = self.container.streams.best("video")

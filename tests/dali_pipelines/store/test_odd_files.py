@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.store.encode import Encoding, write_video
 from dali_pipelines.store.files import video_path
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.reader import read_clip
+from dali_pipelines.store.reader import EncodedClip, read_clip
+from dali_pipelines.store.record import ClipError
 from dali_pipelines.store.remux import copy_video, leave_in_place
 from dali_pipelines.store.source import Source, VideoError
 from tests.helpers.media import make_video, read_video, run_ffmpeg
@@ -180,6 +182,29 @@ def test_f43_an_encrypted_file_and_one_of_another_codec_are_said_so(plain, tmp_p
     ):
         with pytest.raises(VideoError, match=reason), Source(path) as source:
             list(source.frames())
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("list.mp4", "ffconcat version 1.0\nfile plain.mp4\nfile plain.mp4\n"),
+        ("list.m3u8", "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:2\n#EXTINF:1,\nplain.ts\n#EXT-X-ENDLIST\n"),
+        ("list.mp4", "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n"),
+    ],
+    ids=["ffconcat", "hls", "sdp"],
+)
+def test_a_text_that_names_other_files_is_no_video(plain, tmp_path, monkeypatch, name, text):
+    """Not under the name of a video either: FFmpeg would show the frames of the others, or ask the network."""
+    shutil.copy(plain, tmp_path / "plain.mp4")
+    run_ffmpeg("-i", plain, "-c", "copy", tmp_path / "plain.ts")
+    path = tmp_path / name
+    path.write_text(text)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(VideoError, match="is a playlist, which names other files"):
+        Source(path)
+    clip = EncodedClip(np.fromfile(path, np.uint8), np.zeros(1, np.int32), 1)
+    with pytest.raises(ClipError):
+        decode_rgb(clip)
 
 
 @pytest.mark.parametrize(
