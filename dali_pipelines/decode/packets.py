@@ -55,7 +55,7 @@ def _frames(clip: EncodedClip) -> Iterator[VideoFrame]:
         return
     if not clip.init_size:
         with av.open(io.BytesIO(data), options=NO_PLAYLISTS, metadata_errors="replace") as container:
-            yield from container.decode(_video_stream(container))
+            yield from decoded(container, _video_stream(container))
         return
     decoder = _decoder(bytes(data[: clip.init_size]))
     if decoder.is_open:
@@ -111,6 +111,22 @@ def set_up(decoder: VideoCodecContext) -> None:
     """Have a decoder take one thread, and leave out of a picture all that its header crops."""
     decoder.thread_count = 1
     decoder.flags |= Flags.unaligned  # else up to 63 columns at the left stay, for the sake of aligned memory
+
+
+def decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    """Yield the frames of a stream, in the order of presentation."""
+    for packet in demux(container, stream):
+        yield from packet.decode()
+
+
+def demux(container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream]]":
+    """Yield the packets of a stream, and an empty one at the end, by which the decoder gives out its last frames."""
+    try:
+        yield from container.demux(stream)
+    except IndexError:
+        # PyAV's, about streams that showed up late, as the sound of a live recording does: it knows none but those of
+        # the header, yet ends all, in order. Ours has had its end by then.
+        return
 
 
 def _packets(data: memoryview, fragments: Iterable[tuple[int, int]]) -> "Iterator[Packet[Stream]]":

@@ -11,7 +11,7 @@ import numpy as np
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 
-from dali_pipelines.decode.packets import set_up
+from dali_pipelines.decode.packets import demux, set_up
 from dali_pipelines.decode.rgb import Planes, RgbConverter
 from dali_pipelines.store.convert import orientation
 from dali_pipelines.store.encode import MOVFLAGS
@@ -162,8 +162,8 @@ def _copy_packets(path: Path, source: Place | Path) -> None:
         open_output(path, "mp4", {"movflags": f"{MOVFLAGS}+negative_cts_offsets"}) as container,
     ):
         stream = container.add_stream_from_template(video.stream, opaque=True)
-        packets = [packet for packet in video.container.demux(video.stream) if packet.pts is not None]
-        for packet, decode_time in zip(packets, _decode_times([packet.pts for packet in packets]), strict=True):
+        packets = [(packet, packet.pts) for packet in demux(video.container, video.stream) if packet.pts is not None]
+        for (packet, _), decode_time in zip(packets, _decode_times([shown for _, shown in packets]), strict=True):
             packet.stream, packet.dts = stream, decode_time
             try:
                 container.mux(packet)

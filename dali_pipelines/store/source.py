@@ -11,7 +11,7 @@ import av
 from av.error import ArgumentError, FFmpegError, InvalidDataError
 from av.video.frame import VideoFrame
 
-from dali_pipelines.decode.packets import NO_PLAYLISTS, set_up
+from dali_pipelines.decode.packets import NO_PLAYLISTS, decoded, set_up
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.ranged import open_ranged
 from dali_pipelines.store.storage import is_url
@@ -74,7 +74,7 @@ class Source:
         count = damaged = 0
         begin, end = math.inf, 0.0
         try:
-            for frame in self.container.decode(self.stream):
+            for frame in decoded(self.container, self.stream):
                 if int(frame.colorspace) in UNKNOWN_MATRICES:
                     number = int(frame.colorspace)
                     raise VideoError(f"has a color matrix (number {number} of H.273) that FFmpeg does not convert")

@@ -96,6 +96,21 @@ def test_what_a_stream_crops_at_the_left_is_not_shown(tmp_path, codec):
         assert np.abs(decode_rgb(read_clip(index, 0, np.arange(6))).astype(int) - shown).mean() < 3
 
 
+def test_sound_that_a_header_does_not_announce_does_no_harm(tmp_path):
+    """It shows up 8 s after the pictures, as in a live recording."""
+    source = tmp_path / "a.flv"
+    pictures = ["-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=9,gblur=sigma=3"]
+    sound = ["-itsoffset", "8", "-f", "lavfi", "-i", "sine=d=1:r=44100"]
+    run_ffmpeg(*pictures, *sound, "-c:v", "libx264", "-crf", "4", "-c:a", "libmp3lame", source)
+    header = bytearray(source.read_bytes())
+    header[4] = 1  # pictures alone
+    source.write_bytes(header)
+    shown = read_video(source)
+    for record in (leave_in_place(source), copy_video(tmp_path / "videos" / "a.mp4", source)):
+        index = Index.build(tmp_path, {"a": record})
+        assert np.abs(decode_rgb(read_clip(index, 0, np.arange(225))).astype(int) - shown).mean() < 3
+
+
 @pytest.mark.parametrize("aspect", ["16/11", "64/45", "8/9"])
 @pytest.mark.parametrize("turn", [0, 90])
 def test_f32_pixels_that_are_not_square_become_so(plain, tmp_path, aspect, turn):
