@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 from av.error import ArgumentError, FFmpegError, InvalidDataError
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
 from dali_pipelines.decode.packets import NO_PLAYLISTS, decoded, set_up
 from dali_pipelines.store.place import Place
@@ -20,6 +21,7 @@ from dali_pipelines.store.whole import missing_share
 MOST_MISSING = 0.1  # share of the frames that may be missing or damaged
 UNKNOWN_MATRICES = (8, *range(10, 256))  # numbers of ITU-T H.273 table 4 that FFmpeg's scaler refuses
 MOST_ASPECT = 4  # width over height of a pixel, or height over width
+MOST_ABOVE = 2  # times the highest rate that is told otherwise: what the average rate may be
 DEFAULT_FPS = Fraction(25)
 
 
@@ -59,7 +61,7 @@ class Source:
             self.container.close()
             raise VideoError("its codec is unknown")
         self.codec: str = stream.codec_context.codec.canonical_name
-        self.fps = Fraction(stream.average_rate or stream.guessed_rate or DEFAULT_FPS)
+        self.fps = _rate(stream)
         self.pixel_aspect = _pixel_aspect(stream.sample_aspect_ratio)
         set_up(stream.codec_context)
 
@@ -146,6 +148,18 @@ class Source:
     def _is_encrypted(self) -> bool:
         with Source(self.place) as again:
             return any(packet.has_sidedata("encryption_info") for packet in islice(again.container.demux(), 9))
+
+
+def _rate(stream: VideoStream) -> Fraction:
+    """Return frames a second: the average, if that is possible.
+
+    FFmpeg takes each tick for a frame where it reckons 60,000 for raw DV of 25, and 600 for an AVI of as many ticks.
+    """
+    told = [Fraction(rate) for rate in (stream.guessed_rate, stream.codec_context.framerate) if rate]
+    average = Fraction(stream.average_rate or 0)
+    if told and average > MOST_ABOVE * max(told):
+        return told[0]
+    return average or (told[0] if stream.guessed_rate else DEFAULT_FPS)
 
 
 def _seconds(text: str) -> float:

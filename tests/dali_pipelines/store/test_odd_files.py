@@ -111,6 +111,19 @@ def test_sound_that_a_header_does_not_announce_does_no_harm(tmp_path):
         assert np.abs(decode_rgb(read_clip(index, 0, np.arange(225))).astype(int) - shown).mean() < 3
 
 
+@pytest.mark.parametrize("name", ["a.dv", "a.avi", "slow.avi", "fast.mkv"])
+def test_the_frame_rate_is_that_of_the_frames(tmp_path, name):
+    """FFmpeg's average is 60,000 for raw DV, and 600 for B-frames in an AVI, which is all that it says itself."""
+    rate, path = {"slow.avi": 1, "fast.mkv": 10000}.get(name, 25), tmp_path / name
+    if name == "a.dv":
+        picture = ["-f", "lavfi", "-i", "testsrc2=s=720x576:r=25", "-frames:v", "5", "-pix_fmt", "yuv420p"]
+        run_ffmpeg(*picture, "-c:v", "dvvideo", path)
+    else:
+        run_ffmpeg("-i", make_video(tmp_path / "a.mp4", frames=50, fps=rate, extra=["-bf", "2"]), "-c", "copy", path)
+    with Source(path) as source:
+        assert source.fps == rate
+
+
 @pytest.mark.parametrize("aspect", ["16/11", "64/45", "8/9"])
 @pytest.mark.parametrize("turn", [0, 90])
 def test_f32_pixels_that_are_not_square_become_so(plain, tmp_path, aspect, turn):
