@@ -89,12 +89,16 @@ def _decoder(init: bytes) -> VideoCodecContext:
     # There are no frames to probe, and nothing that they would tell is needed to decode.
     container = av.open(io.BytesIO(init), format="mp4", options={"probesize": "32"}, metadata_errors="replace")
     decoder: VideoCodecContext = _video_stream(container).codec_context
-    # Else a damaged part is filled up from whatever this decoder showed before.
-    decoder.options = LIMITS | {"err_detect": "explode"}
-    if decoder.name == "h264":
-        # A stream need not say how far its frames are out of order: then wait as long as the standard allows.
-        decoder.options = decoder.options | {"strict": "1"}
+    decoder.options = strict_options(decoder.name)
     return decoder
+
+
+def strict_options(codec: str) -> dict[str, str]:
+    """Return the options by which fragments are decoded: to the frames that they hold, or to an error."""
+    # Else a damaged part is filled up from whatever this decoder showed before.
+    options = LIMITS | {"err_detect": "explode"}
+    # A stream of H.264 need not say how far its frames are out of order: then wait as long as the standard allows.
+    return options | {"strict": "1"} if codec == "h264" else options
 
 
 def _video_stream(container: InputContainer) -> VideoStream:

@@ -11,7 +11,7 @@ import numpy as np
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 
-from dali_pipelines.decode.packets import demux, set_up
+from dali_pipelines.decode.packets import demux, set_up, strict_options
 from dali_pipelines.decode.rgb import Planes, RgbConverter
 from dali_pipelines.store.convert import orientation
 from dali_pipelines.store.encode import MOVFLAGS
@@ -214,6 +214,7 @@ def _decode_alone(chunk: bytes, must_be_idr: bool) -> list[int]:
         with av.open(io.BytesIO(chunk), metadata_errors="replace") as container:
             stream = container.streams.video[0]
             set_up(stream.codec_context)
+            stream.codec_context.options = strict_options(stream.codec_context.name)  # as a clip is decoded
             packets = container.demux(stream)
             first = next(packets)
             if must_be_idr and not is_idr(stream.codec_context.name, stream.codec_context.extradata, bytes(first)):

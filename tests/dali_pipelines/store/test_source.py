@@ -154,6 +154,15 @@ def test_what_cannot_be_copied_names_the_codec_that_can(tmp_path, name, codec, r
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
 
 
+def test_a_stream_that_lacks_pictures_is_not_copied(tmp_path):
+    """As a live recording: it decodes, with what is missing made up, but its clips would be unreadable."""
+    lost = ["-bf", "3", "-bsf:v", r"noise=drop=not(mod(n\,7))*not(key)"]
+    source = make_video(tmp_path / "a.mp4", frames=50, extra=lost)
+    assert decoded_frames(source) == len(read_video(source)) == 43
+    with pytest.raises(VideoError, match="do not decode to the same frames when copied; prepare it with --codec h264"):
+        copy_video(tmp_path / "copy.mp4", source)
+
+
 @pytest.mark.parametrize("store", [lambda path: copy_video(path.with_name("out.mp4"), path), leave_in_place])
 def test_pictures_that_need_their_tags_are_not_left_as_they_are(tmp_path, store):
     rotated = tmp_path / "rotated.mp4"
