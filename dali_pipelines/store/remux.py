@@ -11,7 +11,7 @@ import numpy as np
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 
-from dali_pipelines.decode.packets import demux, set_up, strict_options
+from dali_pipelines.decode.packets import MOST_PIXELS, demux, set_up, strict_options
 from dali_pipelines.decode.rgb import Planes, RgbConverter
 from dali_pipelines.store.convert import orientation
 from dali_pipelines.store.encode import MOVFLAGS
@@ -99,6 +99,9 @@ def _decode_all(video: Source) -> _Pictures:
             raise VideoError(f"has a tag by which players turn or mirror it, which GPU decoders ignore; {WAY_OUT}")
         if (frame.width, frame.height) != (first.width, first.height):
             raise VideoError(f"its pictures change size midway; {WAY_OUT}")
+        if frame.width * frame.height > MOST_PIXELS:
+            size = f"{frame.width}x{frame.height}"
+            raise VideoError(f"has pictures of {size} pixels, {MOST_PIXELS} are the most of a clip; {WAY_OUT}")
         prints.append(_print(to_rgb(frame)))
         times.append(frame.pts)
     assert first is not None  # Source raises when nothing decodes

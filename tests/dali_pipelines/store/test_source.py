@@ -163,6 +163,15 @@ def test_a_stream_that_lacks_pictures_is_not_copied(tmp_path):
         copy_video(tmp_path / "copy.mp4", source)
 
 
+@pytest.mark.slow
+def test_pictures_too_large_for_a_clip_are_not_left_in_place(tmp_path):
+    """Of more pixels than a clip's decoder takes."""
+    huge = tmp_path / "huge.mkv"
+    run_ffmpeg("-f", "lavfi", "-i", "color=s=8208x8208", "-frames:v", "2", "-pix_fmt", "gray", "-c:v", "ffv1", huge)
+    with pytest.raises(VideoError, match=r"has pictures of 8208x8208 pixels, .*; prepare it with --codec h264"):
+        leave_in_place(huge)
+
+
 @pytest.mark.parametrize("store", [lambda path: copy_video(path.with_name("out.mp4"), path), leave_in_place])
 def test_pictures_that_need_their_tags_are_not_left_as_they_are(tmp_path, store):
     rotated = tmp_path / "rotated.mp4"
