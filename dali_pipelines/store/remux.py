@@ -10,6 +10,7 @@ import av
 import numpy as np
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange
 
 from dali_pipelines.decode.packets import MOST_PIXELS, demux, set_up, strict_options
 from dali_pipelines.decode.rgb import Planes, RgbConverter
@@ -99,6 +100,8 @@ def _decode_all(video: Source) -> _Pictures:
             raise VideoError(f"has a tag by which players turn or mirror it, which GPU decoders ignore; {WAY_OUT}")
         if (frame.width, frame.height) != (first.width, first.height):
             raise VideoError(f"its pictures change size midway; {WAY_OUT}")
+        if _form(frame) != _form(first):  # which clips of planes, and decoders of GPUs, take from the first
+            raise VideoError(f"its pictures change pixel format or range midway; {WAY_OUT}")
         if frame.width * frame.height > MOST_PIXELS:
             size = f"{frame.width}x{frame.height}"
             raise VideoError(f"has pictures of {size} pixels, {MOST_PIXELS} are the most of a clip; {WAY_OUT}")
@@ -108,6 +111,12 @@ def _decode_all(video: Source) -> _Pictures:
     stamped = [time for time in times if time is not None]
     in_order = len(stamped) == len(times) and all(a < b for a, b in itertools.pairwise(stamped))
     return _Pictures(first, prints, in_order, interlaced, max(stamped, default=0))
+
+
+def _form(frame: VideoFrame) -> tuple[str, bool]:
+    """Return the name of the pixel format, without FFmpeg's older way to tell the range, and whether that is full."""
+    name = frame.format.name
+    return name.replace("yuvj", "yuv"), name.startswith("yuvj") or frame.color_range == ColorRange.JPEG
 
 
 def _record(

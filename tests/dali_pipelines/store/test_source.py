@@ -163,6 +163,30 @@ def test_a_stream_that_lacks_pictures_is_not_copied(tmp_path):
         copy_video(tmp_path / "copy.mp4", source)
 
 
+@pytest.mark.parametrize("store", [lambda path: copy_video(path.with_name("out.mp4"), path), leave_in_place])
+@pytest.mark.parametrize(
+    ("second", "changes"),
+    [
+        (["-pix_fmt", "yuv444p"], True),
+        (["-vf", "scale=out_range=pc", "-color_range", "pc"], True),
+        (["-color_range", "tv"], False),
+    ],
+    ids=["444", "full", "tagged"],
+)
+def test_a_format_that_changes_midway_is_not_left_as_it_is(tmp_path, store, second, changes):
+    """Of two files that were put together without encoding them again. A tag for the usual range is no change."""
+    for name, extra in (("a.ts", []), ("b.ts", second)):
+        make_video(tmp_path / name, frames=10, extra=["-bf", "0", *extra])
+    (tmp_path / "list.txt").write_text("file a.ts\nfile b.ts\n")
+    both = tmp_path / "both.mkv"
+    run_ffmpeg("-f", "concat", "-i", tmp_path / "list.txt", "-c", "copy", both)
+    if changes:
+        with pytest.raises(VideoError, match="change pixel format or range midway; prepare it with --codec h264"):
+            store(both)
+    else:
+        assert store(both).num_frames == 20
+
+
 @pytest.mark.slow
 def test_pictures_too_large_for_a_clip_are_not_left_in_place(tmp_path):
     """Of more pixels than a clip's decoder takes."""
