@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 import av
-from av.codec.context import CodecContext
+from av.codec.context import CodecContext, Flags
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
@@ -25,6 +25,9 @@ HEADERS = 16  # that a process remembers: datasets have a few
 MOST_PIXELS = 2**26
 """Of a frame: a damaged header may claim any size, and a decoder makes room before anything decodes."""
 LIMITS = {"max_pixels": str(MOST_PIXELS)}
+PLAYLISTS = frozenset({"concat", "dash", "hls", "imf", "sdp"})
+"""FFmpeg's formats of texts that name other files or addresses, whatever their own name: it would open those."""
+NO_PLAYLISTS = {"format_whitelist": ",".join(sorted(av.formats_available - PLAYLISTS))}
 
 
 def frames(clip: EncodedClip) -> Iterator[VideoFrame]:
@@ -50,8 +53,8 @@ def _frames(clip: EncodedClip) -> Iterator[VideoFrame]:
         yield from _pictures(clip)
         return
     if not clip.init_size:
-        with av.open(io.BytesIO(clip.data.data), metadata_errors="replace") as container:
-            yield from container.decode(_video_stream(container))
+        with av.open(io.BytesIO(clip.data.data), options=NO_PLAYLISTS, metadata_errors="replace") as container:
+            yield from decoded(container, _video_stream(container))
         return
     decoder = _decoder(bytes(clip.data[: clip.init_size]))
     if decoder.is_open:
@@ -88,12 +91,16 @@ def _decoder(init: bytes) -> VideoCodecContext:
     # There are no frames to probe, and nothing that they would tell is needed to decode.
     container = av.open(io.BytesIO(init), format="mp4", options={"probesize": "32"}, metadata_errors="replace")
     decoder: VideoCodecContext = _video_stream(container).codec_context
-    # Else a damaged part is filled up from whatever this decoder showed before.
-    decoder.options = LIMITS | {"err_detect": "explode"}
-    if decoder.name == "h264":
-        # A stream need not say how far its frames are out of order: then wait as long as the standard allows.
-        decoder.options = decoder.options | {"strict": "1"}
+    decoder.options = strict_options(decoder.name)
     return decoder
+
+
+def strict_options(codec: str) -> dict[str, str]:
+    """Return the options by which fragments are decoded: to the frames that they hold, or to an error."""
+    # Else a damaged part is filled up from whatever this decoder showed before.
+    options = LIMITS | {"err_detect": "explode"}
+    # A stream of H.264 need not say how far its frames are out of order: then wait as long as the standard allows.
+    return options | {"strict": "1"} if codec == "h264" else options
 
 
 def _video_stream(container: InputContainer) -> VideoStream:
@@ -101,6 +108,28 @@ def _video_stream(container: InputContainer) -> VideoStream:
     stream = container.streams.best("video")
     if not isinstance(stream, VideoStream) or stream.codec_context is None:
         raise ValueError("there is no video stream of a known codec")
-    stream.codec_context.thread_count = 1
+    set_up(stream.codec_context)
     stream.codec_context.options = LIMITS
     return stream
+
+
+def set_up(decoder: VideoCodecContext) -> None:
+    """Have a decoder take one thread, and leave out of a picture all that its header crops."""
+    decoder.thread_count = 1
+    decoder.flags |= Flags.unaligned  # else up to 63 columns at the left stay, for the sake of aligned memory
+
+
+def decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    """Yield the frames of a stream, in the order of presentation."""
+    for packet in demux(container, stream):
+        yield from packet.decode()
+
+
+def demux(container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream]]":
+    """Yield the packets of a stream, and an empty one at the end, by which the decoder gives out its last frames."""
+    try:
+        yield from container.demux(stream)
+    except IndexError:
+        # PyAV's, about streams that showed up late, as the sound of a live recording does: it knows none but those of
+        # the header, yet ends all, in order. Ours has had its end by then.
+        return

@@ -115,7 +115,7 @@ def _passing_cause(error: BaseException) -> str:
             return "memory"
         if cause := PASSING.get(getattr(chain, "errno", None) or 0):
             return cause
-        chain = chain.__cause__ or chain.__context__
+        chain = chain.__cause__ or (None if chain.__suppress_context__ else chain.__context__)
     return "" if _has_room() else "memory"
 
 

@@ -42,12 +42,14 @@ class Converter:
     """Sends frames through a chain of filters, which is rebuilt when size or format change midway.
 
     Args:
-        turn: rotate and mirror frames first, as players do.
+        turn: rotate and mirror frames first, as players do. A matrix holds until the next one: H.264 and HEVC give it
+            with some pictures alone.
     """
 
     def __init__(self, *filters: Filter, turn: bool = False) -> None:
         self.filters = filters
         self.turn = turn
+        self._orientation: tuple[Filter, ...] = ()
         self._built_for: tuple[object, ...] = ()
         self._graph: Graph  # held on to: its filters do not keep it alive
         self._source: FilterContext
@@ -55,10 +57,11 @@ class Converter:
 
     def __call__(self, frame: VideoFrame) -> VideoFrame:
         """Return the converted frame, without a picture type: an encoder would repeat the source's key frames."""
-        turn = orientation(frame) if self.turn else ()
-        kind = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range, turn)
+        if self.turn and frame.side_data.get("DISPLAYMATRIX") is not None:
+            self._orientation = orientation(frame)
+        kind = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range, self._orientation)
         if kind != self._built_for:
-            self._build(frame, turn)
+            self._build(frame, self._orientation)
             self._built_for = kind
         self._source.push(frame)
         picture = self._sink.pull()

@@ -10,7 +10,9 @@ import av
 import numpy as np
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange
 
+from dali_pipelines.decode.packets import MOST_PIXELS, demux, set_up, strict_options
 from dali_pipelines.decode.rgb import Planes, RgbConverter
 from dali_pipelines.store.convert import orientation
 from dali_pipelines.store.encode import MOVFLAGS
@@ -98,12 +100,23 @@ def _decode_all(video: Source) -> _Pictures:
             raise VideoError(f"has a tag by which players turn or mirror it, which GPU decoders ignore; {WAY_OUT}")
         if (frame.width, frame.height) != (first.width, first.height):
             raise VideoError(f"its pictures change size midway; {WAY_OUT}")
+        if _form(frame) != _form(first):  # which clips of planes, and decoders of GPUs, take from the first
+            raise VideoError(f"its pictures change pixel format or range midway; {WAY_OUT}")
+        if frame.width * frame.height > MOST_PIXELS:
+            size = f"{frame.width}x{frame.height}"
+            raise VideoError(f"has pictures of {size} pixels, {MOST_PIXELS} are the most of a clip; {WAY_OUT}")
         checksums.append(_checksum(to_rgb(frame)))
         times.append(frame.pts)
     assert first is not None  # Source raises when nothing decodes
     stamped = [time for time in times if time is not None]
     in_order = len(stamped) == len(times) and all(a < b for a, b in itertools.pairwise(stamped))
     return _Pictures(first, checksums, in_order, interlaced, max(stamped, default=0))
+
+
+def _form(frame: VideoFrame) -> tuple[str, bool]:
+    """Return the name of the pixel format, without FFmpeg's older way to tell the range, and whether that is full."""
+    name = frame.format.name
+    return name.replace("yuvj", "yuv"), name.startswith("yuvj") or frame.color_range == ColorRange.JPEG
 
 
 def _record(
@@ -161,8 +174,8 @@ def _copy_packets(path: Path, source: Place | Path) -> None:
         open_output(path, "mp4", {"movflags": f"{MOVFLAGS}+negative_cts_offsets"}) as container,
     ):
         stream = container.add_stream_from_template(video.stream, opaque=True)
-        packets = [packet for packet in video.container.demux(video.stream) if packet.pts is not None]
-        for packet, decode_time in zip(packets, _decode_times([packet.pts for packet in packets]), strict=True):
+        packets = [(packet, packet.pts) for packet in demux(video.container, video.stream) if packet.pts is not None]
+        for (packet, _), decode_time in zip(packets, _decode_times([shown for _, shown in packets]), strict=True):
             packet.stream, packet.dts = stream, decode_time
             try:
                 container.mux(packet)
@@ -212,7 +225,8 @@ def _decode_alone(chunk: bytes, must_be_idr: bool) -> list[int]:
     try:
         with av.open(io.BytesIO(chunk), metadata_errors="replace") as container:
             stream = container.streams.video[0]
-            stream.codec_context.thread_count = 1
+            set_up(stream.codec_context)
+            stream.codec_context.options = strict_options(stream.codec_context.name)  # as a clip is decoded
             packets = container.demux(stream)
             first = next(packets)
             if must_be_idr and not is_idr(stream.codec_context.name, stream.codec_context.extradata, bytes(first)):

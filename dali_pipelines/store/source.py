@@ -8,9 +8,11 @@ from itertools import islice
 from pathlib import Path
 
 import av
-from av.error import FFmpegError, InvalidDataError
+from av.error import ArgumentError, FFmpegError, InvalidDataError
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
+from dali_pipelines.decode.packets import NO_PLAYLISTS, decoded, set_up
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.ranged import open_ranged
 from dali_pipelines.store.storage import is_url
@@ -19,6 +21,7 @@ from dali_pipelines.store.whole import missing_share
 MOST_MISSING = 0.1  # share of the frames that may be missing or damaged
 UNKNOWN_MATRICES = (8, *range(10, 256))  # numbers of ITU-T H.273 table 4 that FFmpeg's scaler refuses
 MOST_ASPECT = 4  # width over height of a pixel, or height over width
+MOST_ABOVE = 2  # times the highest rate that is told otherwise: what the average rate may be
 DEFAULT_FPS = Fraction(25)
 
 
@@ -38,13 +41,15 @@ class Source:
         self.place = place = Place.of(source)
         if place.fault:
             raise VideoError(place.fault)
-        options = {} if edit_list else {"ignore_editlist": "1"}
+        options = NO_PLAYLISTS | ({} if edit_list else {"ignore_editlist": "1"})
         try:
             whole = place.parts is None and not is_url(place.location)
             file = place.location if whole else open_ranged(place.location, place.span())
             self.container = av.open(file, options=options, metadata_errors="replace")  # tags need not be UTF-8
         except InvalidDataError as error:
             raise VideoError("not a video file, or its header is damaged") from error
+        except ArgumentError as error:
+            raise VideoError("is a playlist, which names other files, or its header is damaged") from error
         except (FFmpegError, OSError) as error:
             raise VideoError(f"cannot be opened: {error.strerror}") from error
         stream = self.container.streams.best("video")
@@ -56,9 +61,9 @@ class Source:
             self.container.close()
             raise VideoError("its codec is unknown")
         self.codec: str = stream.codec_context.codec.canonical_name
-        self.fps = Fraction(stream.average_rate or stream.guessed_rate or DEFAULT_FPS)
+        self.fps = _rate(stream)
         self.pixel_aspect = _pixel_aspect(stream.sample_aspect_ratio)
-        stream.codec_context.thread_count = 1
+        set_up(stream.codec_context)
 
     def __enter__(self) -> "Source":
         return self
@@ -71,7 +76,7 @@ class Source:
         count = damaged = 0
         begin, end = math.inf, 0.0
         try:
-            for frame in self.container.decode(self.stream):
+            for frame in decoded(self.container, self.stream):
                 if int(frame.colorspace) in UNKNOWN_MATRICES:
                     number = int(frame.colorspace)
                     raise VideoError(f"has a color matrix (number {number} of H.273) that FFmpeg does not convert")
@@ -84,7 +89,9 @@ class Source:
             if count == 0 and self._is_encrypted():
                 raise VideoError("is encrypted") from error
             doubt = f" (is it {self.codec} at all, as its header says?)" if count == 0 else ""
-            raise VideoError(f"decode error after {count} frames: {error.strerror}{doubt}") from error
+            # Some decoders call damage "Operation not permitted", which says nothing of the permission to read.
+            cause = None if isinstance(error, PermissionError) else error
+            raise VideoError(f"decode error after {count} frames: {error.strerror}{doubt}") from cause
         except OSError as error:  # of an archive or a URL
             raise VideoError(f"cannot be read after {count} frames: {error.strerror or error}") from error
         if count == 0:
@@ -141,6 +148,18 @@ class Source:
     def _is_encrypted(self) -> bool:
         with Source(self.place) as again:
             return any(packet.has_sidedata("encryption_info") for packet in islice(again.container.demux(), 9))
+
+
+def _rate(stream: VideoStream) -> Fraction:
+    """Return frames a second: the average, if that is possible.
+
+    FFmpeg takes each tick for a frame where it reckons 60,000 for raw DV of 25, and 600 for an AVI of as many ticks.
+    """
+    told = [Fraction(rate) for rate in (stream.guessed_rate, stream.codec_context.framerate) if rate]
+    average = Fraction(stream.average_rate or 0)
+    if told and average > MOST_ABOVE * max(told):
+        return told[0]
+    return average or (told[0] if stream.guessed_rate else DEFAULT_FPS)
 
 
 def _seconds(text: str) -> float:

@@ -17,7 +17,7 @@ from dali_pipelines.store.encode import Encoding
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.source import VideoError
 from dali_pipelines.workers import Crashed
-from tests.helpers.media import make_video
+from tests.helpers.media import make_video, run_ffmpeg
 from tests.helpers.prepared import SMALL, names, prepare, start
 
 pytestmark = pytest.mark.slow
@@ -177,6 +177,18 @@ def test_f06_a_failure_knows_whether_it_is_about_the_file(monkeypatch, tmp_path,
         found = store_video(Job("a", tmp_path, tmp_path, Encoding()))
         assert isinstance(found, Failure)
         assert found.passing == cause
+
+
+def test_damage_that_a_decoder_calls_not_permitted_is_no_matter_of_permission(tmp_path):
+    """FFmpeg's decoder of DV does so, for a frame that is cut off."""
+    source = tmp_path / "a.avi"
+    picture = ["-f", "lavfi", "-i", "testsrc2=s=720x480:r=30000/1001", "-frames:v", "4", "-pix_fmt", "yuv411p"]
+    run_ffmpeg(*picture, "-c:v", "dvvideo", source)
+    source.write_bytes(source.read_bytes()[: source.stat().st_size * 3 // 5])
+    failed = store_video(Job("a", source, tmp_path / "out.mp4", Encoding()))
+    assert isinstance(failed, Failure)
+    assert "Operation not permitted" in failed.reason
+    assert failed.passing == ""
 
 
 def test_f06_a_decode_error_where_memory_is_short_is_a_passing_cause(monkeypatch, tmp_path, place):

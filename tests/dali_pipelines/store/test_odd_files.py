@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.store.encode import Encoding, write_video
 from dali_pipelines.store.files import video_path
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.reader import read_clip
+from dali_pipelines.store.reader import EncodedClip, read_clip
+from dali_pipelines.store.record import ClipError
 from dali_pipelines.store.remux import copy_video, leave_in_place
 from dali_pipelines.store.source import Source, VideoError
 from tests.helpers.media import make_video, read_video, run_ffmpeg
@@ -67,6 +69,59 @@ def test_f23_what_cannot_be_left_as_it_is_is_refused_with_words_that_fit_every_c
         run_ffmpeg(*flag, "-i", plain, "-c", "copy", tmp_path / "tagged.mp4")
         with pytest.raises(VideoError, match=r"players turn or mirror it, .*; prepare it with --codec h264$"):
             store(tmp_path / "tagged.mp4")
+
+
+@pytest.mark.parametrize("change", ["rotate=90", "flip=horizontal", "rotate=180:flip=horizontal"])
+def test_an_orientation_that_the_stream_tells_with_key_frames_alone_holds_for_all(plain, tmp_path, change):
+    """In a message (SEI) of H.264. The binary shows all frames by it."""
+    tagged = tmp_path / "tagged.mkv"
+    run_ffmpeg("-i", plain, "-c", "copy", "-bsf:v", f"h264_metadata=display_orientation=insert:{change}", tagged)
+    write_video(tmp_path / "out.mp4", tagged, FINE)
+    assert difference(tmp_path / "out.mp4", of=tagged) < 3
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_what_a_stream_crops_at_the_left_is_not_shown(tmp_path, codec):
+    """FFmpeg's decoders by themselves keep it, for the sake of aligned memory; the binary and GPUs do not."""
+    crop = f"{codec}_metadata=crop_left=6:crop_top=10:crop_right=2"
+    extra = ["-crf", "4", "-vf", "gblur=sigma=3", "-bsf:v", crop]
+    source = make_video(tmp_path / "a.mp4", codec=codec, frames=6, size=(192, 160), extra=extra)
+    shown = read_video(source)
+    assert shown.shape == (6, 150, 184, 3)
+    write_video(tmp_path / "out.mp4", source, FINE)
+    assert difference(tmp_path / "out.mp4", "scale=176:144:flags=area", of=source) < 3
+    for record in (leave_in_place(source), copy_video(tmp_path / "videos" / "a.mp4", source)):
+        index = Index.build(tmp_path, {"a": record})
+        assert index.sizes_WH.tolist() == [[184, 150]]
+        assert np.abs(decode_rgb(read_clip(index, 0, np.arange(6))).astype(int) - shown).mean() < 3
+
+
+def test_sound_that_a_header_does_not_announce_does_no_harm(tmp_path):
+    """It shows up 8 s after the pictures, as in a live recording."""
+    source = tmp_path / "a.flv"
+    pictures = ["-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=9,gblur=sigma=3"]
+    sound = ["-itsoffset", "8", "-f", "lavfi", "-i", "sine=d=1:r=44100"]
+    run_ffmpeg(*pictures, *sound, "-c:v", "libx264", "-crf", "4", "-c:a", "libmp3lame", source)
+    header = bytearray(source.read_bytes())
+    header[4] = 1  # pictures alone
+    source.write_bytes(header)
+    shown = read_video(source)
+    for record in (leave_in_place(source), copy_video(tmp_path / "videos" / "a.mp4", source)):
+        index = Index.build(tmp_path, {"a": record})
+        assert np.abs(decode_rgb(read_clip(index, 0, np.arange(225))).astype(int) - shown).mean() < 3
+
+
+@pytest.mark.parametrize("name", ["a.dv", "a.avi", "slow.avi", "fast.mkv"])
+def test_the_frame_rate_is_that_of_the_frames(tmp_path, name):
+    """FFmpeg's average is 60,000 for raw DV, and 600 for B-frames in an AVI, which is all that it says itself."""
+    rate, path = {"slow.avi": 1, "fast.mkv": 10000}.get(name, 25), tmp_path / name
+    if name == "a.dv":
+        picture = ["-f", "lavfi", "-i", "testsrc2=s=720x576:r=25", "-frames:v", "5", "-pix_fmt", "yuv420p"]
+        run_ffmpeg(*picture, "-c:v", "dvvideo", path)
+    else:
+        run_ffmpeg("-i", make_video(tmp_path / "a.mp4", frames=50, fps=rate, extra=["-bf", "2"]), "-c", "copy", path)
+    with Source(path) as source:
+        assert source.fps == rate
 
 
 @pytest.mark.parametrize("aspect", ["16/11", "64/45", "8/9"])
@@ -155,6 +210,29 @@ def test_f43_an_encrypted_file_and_one_of_another_codec_are_said_so(plain, tmp_p
     ):
         with pytest.raises(VideoError, match=reason), Source(path) as source:
             list(source.frames())
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("list.mp4", "ffconcat version 1.0\nfile plain.mp4\nfile plain.mp4\n"),
+        ("list.m3u8", "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:2\n#EXTINF:1,\nplain.ts\n#EXT-X-ENDLIST\n"),
+        ("list.mp4", "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n"),
+    ],
+    ids=["ffconcat", "hls", "sdp"],
+)
+def test_a_text_that_names_other_files_is_no_video(plain, tmp_path, monkeypatch, name, text):
+    """Not under the name of a video either: FFmpeg would show the frames of the others, or ask the network."""
+    shutil.copy(plain, tmp_path / "plain.mp4")
+    run_ffmpeg("-i", plain, "-c", "copy", tmp_path / "plain.ts")
+    path = tmp_path / name
+    path.write_text(text)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(VideoError, match="is a playlist, which names other files"):
+        Source(path)
+    clip = EncodedClip(np.fromfile(path, np.uint8), np.zeros(1, np.int32), 1)
+    with pytest.raises(ClipError):
+        decode_rgb(clip)
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,48 @@ def test_what_cannot_be_copied_names_the_codec_that_can(tmp_path, name, codec, r
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
 
 
+def test_a_stream_that_lacks_pictures_is_not_copied(tmp_path):
+    """As a live recording: it decodes, with what is missing made up, but its clips would be unreadable."""
+    lost = ["-bf", "3", "-bsf:v", r"noise=drop=not(mod(n\,7))*not(key)"]
+    source = make_video(tmp_path / "a.mp4", frames=50, extra=lost)
+    assert decoded_frames(source) == len(read_video(source)) == 43
+    with pytest.raises(VideoError, match="do not decode to the same frames when copied; prepare it with --codec h264"):
+        copy_video(tmp_path / "copy.mp4", source)
+
+
+@pytest.mark.parametrize("store", [lambda path: copy_video(path.with_name("out.mp4"), path), leave_in_place])
+@pytest.mark.parametrize(
+    ("second", "changes"),
+    [
+        (["-pix_fmt", "yuv444p"], True),
+        (["-vf", "scale=out_range=pc", "-color_range", "pc"], True),
+        (["-color_range", "tv"], False),
+    ],
+    ids=["444", "full", "tagged"],
+)
+def test_a_format_that_changes_midway_is_not_left_as_it_is(tmp_path, store, second, changes):
+    """Of two files that were put together without encoding them again. A tag for the usual range is no change."""
+    for name, extra in (("a.ts", []), ("b.ts", second)):
+        make_video(tmp_path / name, frames=10, extra=["-bf", "0", *extra])
+    (tmp_path / "list.txt").write_text("file a.ts\nfile b.ts\n")
+    both = tmp_path / "both.mkv"
+    run_ffmpeg("-f", "concat", "-i", tmp_path / "list.txt", "-c", "copy", both)
+    if changes:
+        with pytest.raises(VideoError, match="change pixel format or range midway; prepare it with --codec h264"):
+            store(both)
+    else:
+        assert store(both).num_frames == 20
+
+
+@pytest.mark.slow
+def test_pictures_too_large_for_a_clip_are_not_left_in_place(tmp_path):
+    """Of more pixels than a clip's decoder takes."""
+    huge = tmp_path / "huge.mkv"
+    run_ffmpeg("-f", "lavfi", "-i", "color=s=8208x8208", "-frames:v", "2", "-pix_fmt", "gray", "-c:v", "ffv1", huge)
+    with pytest.raises(VideoError, match=r"has pictures of 8208x8208 pixels, .*; prepare it with --codec h264"):
+        leave_in_place(huge)
+
+
 @pytest.mark.parametrize("store", [lambda path: copy_video(path.with_name("out.mp4"), path), leave_in_place])
 def test_pictures_that_need_their_tags_are_not_left_as_they_are(tmp_path, store):
     rotated = tmp_path / "rotated.mp4"
