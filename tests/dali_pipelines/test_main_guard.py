@@ -21,7 +21,7 @@ def run(*arguments, text=None):
     return subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)
 
 
-def test_u08_a_script_without_a_main_guard_is_told_so_in_one_line(tmp_path):
+def test_a_script_without_a_main_guard_is_told_so_in_one_line(tmp_path):
     """Its workers run it again, and say nothing."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
@@ -34,7 +34,7 @@ def test_u08_a_script_without_a_main_guard_is_told_so_in_one_line(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, "[1, 2]\n", "")
 
 
-def test_u08_a_script_from_standard_input_is_told_so_in_one_line():
+def test_a_script_from_standard_input_is_told_so_in_one_line():
     """Workers cannot read it."""
     done = run("-", text=SCRIPT)
     wanted = f"error: worker processes cannot read the script <stdin>: save it as a file, and {WAY_OUT}\n"

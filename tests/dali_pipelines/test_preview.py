@@ -245,7 +245,7 @@ def full_disk(*_):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".html", ".mp4"])
-def test_f40_a_preview_on_a_full_disk_is_named_and_leaves_nothing(tmp_path, monkeypatch, suffix):
+def test_a_preview_on_a_full_disk_is_named_and_leaves_nothing(tmp_path, monkeypatch, suffix):
     """No half picture."""
     monkeypatch.setattr("dali_pipelines.preview.open_data", lambda *_: SimpleNamespace(index=[], list_file="list.txt"))
     monkeypatch.setattr("dali_pipelines.preview.first_samples", lambda *_: [])

@@ -209,7 +209,7 @@ def test_two_ranks_write_the_file_of_one(folder, broken, tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".part"] == []
 
 
-def test_f23_a_video_of_a_phone_has_the_features_of_what_players_show(folder, tmp_path):
+def test_a_video_of_a_phone_has_the_features_of_what_players_show(folder, tmp_path):
     """It has a tag by which it is turned, which decoders alone do not heed."""
     videos = tmp_path / "videos"
     lying = make_video(videos / "lying.mp4", frames=20, size=(96, 64))

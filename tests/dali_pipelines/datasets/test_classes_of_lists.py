@@ -104,7 +104,7 @@ def test_labels_that_swap_the_classes_of_two_videos_are_refused(tmp_path):
         ("a,0\nb,1000000\n", "the class id 1000000 is not below 1000000"),
     ],
 )
-def test_f29_labels_that_are_none_or_two_are_one_line_of_error(tmp_path, lines, message):
+def test_labels_that_are_none_or_two_are_one_line_of_error(tmp_path, lines, message):
     build(tmp_path, "a", "b")
     (tmp_path / "labels.csv").write_text(lines)
     with pytest.raises(UserError, match=message) as raised:
@@ -119,7 +119,7 @@ def test_f29_labels_that_are_none_or_two_are_one_line_of_error(tmp_path, lines, 
 
 @pytest.mark.parametrize("header", ["", "name,label\n"])
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-8"])
-def test_f25_a_byte_order_mark_in_the_labels_is_no_part_of_a_name(tmp_path, header, encoding):
+def test_a_byte_order_mark_in_the_labels_is_no_part_of_a_name(tmp_path, header, encoding):
     (tmp_path / "labels.csv").write_bytes(f"{header}run/a.avi,x\r\nb c,y\r\n".encode(encoding))
     assert read_labels(str(tmp_path / "labels.csv"), ["run/a", "b c"]) == ({"run/a": 0, "b c": 1}, ("x", "y"))
 
@@ -179,7 +179,7 @@ def test_a_list_of_the_users_in_the_dataset_is_never_written_over(tmp_path):
         main(["auto", str(tmp_path / "data" / "train.txt"), "--data-dir", str(tmp_path / "data")])
 
 
-def test_u13_a_recipe_may_skip_missing_videos_and_names_them(tmp_path):
+def test_a_recipe_may_skip_missing_videos_and_names_them(tmp_path):
     build(tmp_path, *NAMES)
     data = recipe(tmp_path, "a 0\ngone 0\nb 1\n", "c 1\nlost.mp4 0\n")
     with pytest.raises(UserError, match=r"names 1 videos .* \(gone\).*`--set data.missing=skip`"):

@@ -90,7 +90,7 @@ def test_counts_of_frames_that_were_taken_at_another_rate_are_not_classes(tmp_pa
     assert open_dataset(tmp_path, tmp_path / "list.csv").labels is None
 
 
-def test_f24_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path):
+def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path):
     build(tmp_path, *UCF, classes=CLASS_OF_UCF, frames=FRAMES)
     for name, text in FILES.items():
         for encoding in ("utf-8-sig", "utf-16"):
@@ -169,7 +169,7 @@ def test_the_clips_of_kinetics_are_found_in_every_layout(tmp_path, layout, of_40
     assert classes_in(tmp_path / "data", "val.txt") == {third: "abseiling"}
 
 
-def test_u13_dead_links_of_kinetics_are_an_error_with_a_flag_that_leaves_them_out_and_counts_them(tmp_path, capsys):
+def test_dead_links_of_kinetics_are_an_error_with_a_flag_that_leaves_them_out_and_counts_them(tmp_path, capsys):
     kinetics(tmp_path / "annotations", of_400=True)
     root = tmp_path / "data"
     build(root, *[*CLIPS][1:])

@@ -30,7 +30,7 @@ def classes(*names: str) -> dict[str, str | None]:
         *(("k400/train", "k400/val"), ("data/k400/train", "data/k400/validate")),
     ],
 )
-def test_f21_train_and_val_are_splits_and_the_classes_lie_in_them(train, val):
+def test_train_and_val_are_splits_and_the_classes_lie_in_them(train, val):
     names = [name.replace("train/", f"{train}/").replace("val/", f"{val}/") for name in NAMES]
     assert list(classes(*names).values()) == ["run", "run", "walk", "jump", "run", "walk"]
     assert split_of(names) == [train.split("/")[-1]] * 3 + [val.split("/")[-1]] * 3
@@ -53,7 +53,7 @@ def test_videos_directly_in_splits_have_no_classes_and_that_is_said(tmp_path):
     ]
 
 
-def test_u02_the_lists_of_the_splits_are_written_and_are_what_a_recipe_takes(tmp_path):
+def test_the_lists_of_the_splits_are_written_and_are_what_a_recipe_takes(tmp_path):
     index = build(tmp_path, *NAMES, classes={name: name.split("/")[1] for name in NAMES})
     assert describe_classes(index) == [
         "classes: 3 (jump, run, walk)",
@@ -107,7 +107,7 @@ def test_names_with_odd_bytes_go_through_a_list(tmp_path):
     assert open_dataset(tmp_path, tmp_path / "val.txt").index.names.texts() == names[1:]
 
 
-def test_u02_prepare_prints_classes_and_splits_and_writes_their_lists(tmp_path, capsys):
+def test_prepare_prints_classes_and_splits_and_writes_their_lists(tmp_path, capsys):
     source: Path = tmp_path / "kinetics"
     for name in ("train/run/a", "train/walk/b", "val/run/c"):
         make_video(source / f"{name}.mp4", frames=3)

@@ -32,30 +32,30 @@ def find(written: str, *held: str, quarantined: tuple[str, ...] = ()) -> str | N
         *("\ufeffrun/a.avi", "file:///x/run/a.mp4", "RUN/a"),
     ],
 )
-def test_f26_a_name_may_be_absolute_relative_with_a_suffix_or_with_backslashes(written):
+def test_a_name_may_be_absolute_relative_with_a_suffix_or_with_backslashes(written):
     assert find(written) == "run/a"
 
 
 @pytest.mark.parametrize(
     ("written", "name"), [("b c.mp4", "run/b c"), ("e.f", "walk/e.f"), ("x/e.f.avi", None), ("Surfing/e.f", None)]
 )
-def test_f26_a_basename_is_enough_where_there_is_one_but_not_with_another_folder(written, name):
+def test_a_basename_is_enough_where_there_is_one_but_not_with_another_folder(written, name):
     assert find(written) == name
 
 
-def test_f26_a_dataset_with_more_folders_than_the_list_is_found_by_the_end_of_its_names():
+def test_a_dataset_with_more_folders_than_the_list_is_found_by_the_end_of_its_names():
     assert find("run/a.avi", "train/run/a", "train/walk/a") == "train/run/a"
     assert find("val/run/a.avi", "train/run/a", "train/walk/a") is None  # another split is another video
     assert find("/frames/run/a", "train/run/a") is None
 
 
-def test_f26_an_error_names_the_nearest_video_and_from_where_names_count(tmp_path):
+def test_an_error_names_the_nearest_video_and_from_where_names_count(tmp_path):
     build(tmp_path, *HELD)
     with pytest.raises(UserError, match=r"does not hold \(runs/b c.mp4\).*nearest name there is run/b c\. Names count"):
         open_dataset(tmp_path, listing(tmp_path, "runs/b c.mp4", "run/a.mp4"))
 
 
-def test_f13_a_name_with_a_number_in_brackets_is_not_the_video_beside_it(tmp_path):
+def test_a_name_with_a_number_in_brackets_is_not_the_video_beside_it(tmp_path):
     build(tmp_path, *HELD)
     chosen = open_dataset(tmp_path, listing(tmp_path, "Surfing/video (1).mp4"))
     assert chosen.index.names.texts() == ("Surfing/video (1)",)
@@ -64,19 +64,19 @@ def test_f13_a_name_with_a_number_in_brackets_is_not_the_video_beside_it(tmp_pat
             open_dataset(tmp_path, listing(tmp_path, absent, "run/a.avi"))
 
 
-def test_f13_names_that_end_in_numbers_are_not_split_when_one_of_them_is_absent(tmp_path):
+def test_names_that_end_in_numbers_are_not_split_when_one_of_them_is_absent(tmp_path):
     build(tmp_path, "walk/take", "walk/take 1", "walk/take 2")
     with pytest.raises(UserError, match=r"names 1 videos .*does not hold \(walk/take 3\)"):
         open_dataset(tmp_path, listing(tmp_path, "walk/take 1", "walk/take 2", "walk/take 3"))
 
 
-def test_f13_an_ambiguous_basename_is_an_error_that_names_both(tmp_path):
+def test_an_ambiguous_basename_is_an_error_that_names_both(tmp_path):
     build(tmp_path, *HELD)
     with pytest.raises(UserError, match=r"a\.avi may be any of run/a, walk/a; write the name with its folders"):
         open_dataset(tmp_path, listing(tmp_path, "a.avi", "run/b c"))
 
 
-def test_f13_a_basename_that_may_be_the_quarantined_video_is_an_error_that_names_both(tmp_path):
+def test_a_basename_that_may_be_the_quarantined_video_is_an_error_that_names_both(tmp_path):
     build(tmp_path, "run/a", "run/b")
     quarantine(tmp_path, "/films/walk/a.avi")
     with pytest.raises(UserError, match=r"a\.avi may be any of /films/walk/a.avi, run/a;"):
@@ -90,14 +90,14 @@ def test_two_names_that_would_be_one_video_are_refused():
 
 
 @pytest.mark.parametrize(("listed", "stored"), [("NFD", "NFC"), ("NFC", "NFD"), ("NFD", "NFD")])
-def test_f27_the_composed_and_the_decomposed_form_of_a_name_are_the_same(tmp_path, listed, stored):
+def test_the_composed_and_the_decomposed_form_of_a_name_are_the_same(tmp_path, listed, stored):
     name = "Surfing/café ñ"
     build(tmp_path, normalize(stored, name), "run/a")
     chosen = open_dataset(tmp_path, listing(tmp_path, "run/a.mp4", normalize(listed, name) + ".mp4"))
     assert chosen.index.names.texts() == ("run/a", normalize(stored, name))
 
 
-def test_f31_the_folder_of_a_class_may_be_spelled_in_two_ways_and_the_file_may_not():
+def test_the_folder_of_a_class_may_be_spelled_in_two_ways_and_the_file_may_not():
     stored = ("HandStandPushups/v_HandStandPushups_g01_c01", "shooting_goal_soccer/aBc", "massaging persons head/x")
     assert find("HandstandPushups/v_HandStandPushups_g01_c01.avi", *stored) == stored[0]
     assert find("shooting goal (soccer)/aBc.mp4", *stored) == stored[1]
@@ -109,7 +109,7 @@ def test_f31_the_folder_of_a_class_may_be_spelled_in_two_ways_and_the_file_may_n
 
 
 @pytest.mark.parametrize("line", ["Archery/bad.avi", "/elsewhere/UCF-101/Archery/bad.mp4 3", "bad", r"Archery\bad"])
-def test_f44_a_list_of_quarantined_videos_alone_says_that_they_are_in_the_quarantine(tmp_path, line):
+def test_a_list_of_quarantined_videos_alone_says_that_they_are_in_the_quarantine(tmp_path, line):
     build(tmp_path, "Archery/good")
     quarantine(tmp_path, "/films/UCF/Archery/bad.avi")
     with pytest.raises(UserError, match=r"nothing is left of the list: 1 of 1 videos of .* are quarantined"):

@@ -164,7 +164,7 @@ def test_every_command_trains_and_tests_on_the_others_and_says_so_once(damaged, 
 
 
 @pytest.mark.slow
-def test_u13_pretraining_without_the_missing_videos_names_them_in_its_work_dir(vp9_store, tmp_path, capsys):
+def test_pretraining_without_the_missing_videos_names_them_in_its_work_dir(vp9_store, tmp_path, capsys):
     store = labeled(vp9_store, tmp_path / "data")
     with (store / "train.txt").open("a") as file:
         file.write("class0/dead_link.mp4 1\n")

@@ -55,7 +55,7 @@ def here(function, jobs, workers):
 
 @pytest.mark.parametrize("sources", [["mine/videos/a.mp4"], ["mine/videos"], ["link"], ["link/a.mp4"]])
 @pytest.mark.parametrize("codec", ["h264", "copy", "original"])
-def test_f01_sources_among_the_datasets_own_videos_are_refused(place, tmp_path, sources, codec):
+def test_sources_among_the_datasets_own_videos_are_refused(place, tmp_path, sources, codec):
     """They would be written over."""
     place("mine/videos/a.mp4", "mine/videos/b.mp4")
     (tmp_path / "link").symlink_to(tmp_path / "mine" / "videos")
@@ -68,7 +68,7 @@ def test_f01_sources_among_the_datasets_own_videos_are_refused(place, tmp_path, 
 @pytest.mark.parametrize(
     "theirs", ["videos/a.mp4", "videos/other.mkv", "videos/deep/x.avi", "index.npz", "quarantine.csv"]
 )
-def test_f02_a_file_that_the_journal_does_not_know_is_never_replaced(place, tmp_path, theirs):
+def test_a_file_that_the_journal_does_not_know_is_never_replaced(place, tmp_path, theirs):
     """It is named, and nothing is written."""
     place("raw/a.mp4", f"mine/{theirs}")
     before = contents(tmp_path)
@@ -78,7 +78,7 @@ def test_f02_a_file_that_the_journal_does_not_know_is_never_replaced(place, tmp_
     assert contents(tmp_path) == before
 
 
-def test_f02_a_file_that_came_after_the_dataset_is_not_replaced_either(place, tmp_path):
+def test_a_file_that_came_after_the_dataset_is_not_replaced_either(place, tmp_path):
     """Nor one behind a link to a folder."""
     place("raw/a.mp4", "theirs/b.mp4")
     out = tmp_path / "mine"
@@ -99,7 +99,7 @@ def test_f02_a_file_that_came_after_the_dataset_is_not_replaced_either(place, tm
     }
 
 
-def test_f02_files_of_no_video_and_what_a_killed_run_left_are_not_in_the_way(place, tmp_path, monkeypatch):
+def test_files_of_no_video_and_what_a_killed_run_left_are_not_in_the_way(place, tmp_path, monkeypatch):
     """A run knows what it had begun."""
     place("raw/a.mp4", "raw/b.mp4", "mine/videos/notes.txt")
     out = tmp_path / "mine"
@@ -121,7 +121,7 @@ def test_f02_files_of_no_video_and_what_a_killed_run_left_are_not_in_the_way(pla
 
 
 @pytest.mark.parametrize("cause", ["crash", "memory", "disk", "permission"])
-def test_f04_f05_f06_what_failed_for_a_passing_cause_is_tried_again(place, tmp_path, capsys, monkeypatch, cause):
+def test_f05_f06_what_failed_for_a_passing_cause_is_tried_again(place, tmp_path, capsys, monkeypatch, cause):
     """By the next run, which says how many were; a file that is bad is not."""
     place("raw/a.mp4", "raw/b.mp4")
     (tmp_path / "raw" / "bad.mp4").write_text("no video")
@@ -163,7 +163,7 @@ def test_f04_f05_f06_what_failed_for_a_passing_cause_is_tried_again(place, tmp_p
         (ValueError("odd"), ""),
     ],
 )
-def test_f06_a_failure_knows_whether_it_is_about_the_file(monkeypatch, tmp_path, error, cause):
+def test_a_failure_knows_whether_it_is_about_the_file(monkeypatch, tmp_path, error, cause):
     """Also where an error was turned into another."""
 
     def fail(*_):
@@ -191,7 +191,7 @@ def test_damage_that_a_decoder_calls_not_permitted_is_no_matter_of_permission(tm
     assert failed.passing == ""
 
 
-def test_f06_a_decode_error_where_memory_is_short_is_a_passing_cause(monkeypatch, tmp_path, place):
+def test_a_decode_error_where_memory_is_short_is_a_passing_cause(monkeypatch, tmp_path, place):
     """A decoder that gets no memory says "Invalid data"."""
     (tmp_path / "a.mp4").write_text("no video")
     job = Job("a", tmp_path / "a.mp4", tmp_path / "out.mp4", Encoding())
@@ -205,7 +205,7 @@ def test_f06_a_decode_error_where_memory_is_short_is_a_passing_cause(monkeypatch
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_f04_a_file_that_may_not_be_read_is_read_when_it_may(place, tmp_path):
+def test_a_file_that_may_not_be_read_is_read_when_it_may(place, tmp_path):
     """Chmod 000, then 644."""
     place("raw/a.mp4", "raw/b.mp4")
     (tmp_path / "raw" / "a.mp4").chmod(0)
@@ -214,7 +214,7 @@ def test_f04_a_file_that_may_not_be_read_is_read_when_it_may(place, tmp_path):
     assert prepare(tmp_path / "raw", "--out", tmp_path / "out", *SMALL) == 0
 
 
-def test_f22_f47_files_that_no_longer_belong_are_named_with_their_bytes(place, tmp_path, capsys):
+def test_f47_files_that_no_longer_belong_are_named_with_their_bytes(place, tmp_path, capsys):
     """Two parts into one dataset, classes renamed, videos removed."""
     place("train/run/a.mp4", "train/run/b.mp4", "val/jump/c.mp4", "val/run/d.mp4")
     out = tmp_path / "d"
@@ -234,7 +234,7 @@ def test_f22_f47_files_that_no_longer_belong_are_named_with_their_bytes(place, t
 
 
 @pytest.mark.parametrize("url", ["s3://bucket/out", "https://host/out", "gs://bucket"])
-def test_u11_an_output_at_a_url_is_refused_with_the_way(place, tmp_path, url, monkeypatch):
+def test_an_output_at_a_url_is_refused_with_the_way(place, tmp_path, url, monkeypatch):
     """And no folder of that name is made."""
     place("raw/a.mp4")
     monkeypatch.chdir(tmp_path)
@@ -252,7 +252,7 @@ def test_the_end_says_what_was_saved_and_what_comes_next(place, tmp_path, capsys
     assert f"next:\n  clipfeed pretrain --config ctp/r3d18_kinetics --data-dir {tmp_path / 'out'}" in printed
 
 
-def test_u10_notes_are_counted(place, tmp_path, capsys):
+def test_notes_are_counted(place, tmp_path, capsys):
     """Once for all videos."""
     for name in ("a", "b"):
         make_video(tmp_path / "raw" / f"{name}.mp4", frames=3, size=(160, 120))
@@ -260,7 +260,7 @@ def test_u10_notes_are_counted(place, tmp_path, capsys):
     assert "note: 2 videos become wider or narrower by more than 2%" in capsys.readouterr().out
 
 
-def test_f14_one_ctrl_c_ends_the_command_though_its_workers_hang(tmp_path):
+def test_one_ctrl_c_ends_the_command_though_its_workers_hang(tmp_path):
     """A Ctrl-C as a terminal sends it, to the workers too."""
     first = make_video(tmp_path / "raw" / "00.mp4", frames=60)
     for number in range(1, 60):

@@ -48,7 +48,7 @@ CODECS = ["h264", "mjpeg", "rawvideo", "vp9", "hevc", "copy"]
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_f03_a_disk_that_is_full_at_any_byte_is_no_fault_of_the_video(source, tmp_path, monkeypatch, codec):
+def test_a_disk_that_is_full_at_any_byte_is_no_fault_of_the_video(source, tmp_path, monkeypatch, codec):
     """FFmpeg's muxer ends a file on a full disk without a word."""
     how = "copy" if codec == "copy" else Encoding(codec, gop=16 if codec == "hevc" else 1)
     target = tmp_path / "o" / "a.mp4"
@@ -66,7 +66,7 @@ def test_f03_a_disk_that_is_full_at_any_byte_is_no_fault_of_the_video(source, tm
 
 
 @pytest.mark.parametrize("what", ["journal", "index", "quarantine"])
-def test_f40_what_is_written_beside_the_videos_is_named_when_the_disk_is_full(source, tmp_path, monkeypatch, what):
+def test_what_is_written_beside_the_videos_is_named_when_the_disk_is_full(source, tmp_path, monkeypatch, what):
     """And the old file stays."""
     record = copy_video(tmp_path / "videos" / "a.mp4", source)
     index = Index.build(tmp_path, {"a": record})
@@ -174,7 +174,7 @@ def test_a_video_that_cannot_be_written_ends_prepare_and_one_that_cannot_be_read
     assert found.passing == ("disk" if error == errno.EIO else "")
 
 
-def test_f02_a_users_file_that_is_named_like_a_part_is_left_alone(tmp_path):
+def test_a_users_file_that_is_named_like_a_part_is_left_alone(tmp_path):
     """So are all of his files beside the one that is written."""
     theirs = {tmp_path / name: name.encode() for name in ("a.txt.part", ".a.txt.part", "a.txt~", "a.part")}
     for path, content in theirs.items():
@@ -188,7 +188,7 @@ def test_f02_a_users_file_that_is_named_like_a_part_is_left_alone(tmp_path):
     assert len(list(tmp_path.iterdir())) == 5
 
 
-def test_f39_a_file_of_the_longest_name_can_be_written(tmp_path):
+def test_a_file_of_the_longest_name_can_be_written(tmp_path):
     """The temporary name is short."""
     path = tmp_path / ("x" * 255)
     with replacing(path) as temporary:

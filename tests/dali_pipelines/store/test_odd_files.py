@@ -36,7 +36,7 @@ def difference(stored, *filters, of):
 
 
 @pytest.mark.parametrize("codec", ["h264", "original"])
-def test_f07_tags_need_not_be_utf8(tmp_path, codec):
+def test_tags_need_not_be_utf8(tmp_path, codec):
     """A title in a code page of Windows, in the file and when it is read in place."""
     source = make_video(
         tmp_path / "a.avi", codec="mpeg4", extra=["-vf", "gblur=sigma=3", "-metadata", "title=XXXXXXXX"]
@@ -50,8 +50,8 @@ def test_f07_tags_need_not_be_utf8(tmp_path, codec):
         assert write_video(tmp_path / "out.mp4", source, FINE).num_frames == len(read_video(source)) == 40
 
 
-@pytest.mark.parametrize(("turn", "mirror"), itertools.product((0, 90, 180, 270), (False, True)))
-def test_f12_all_eight_orientations_are_stored_as_players_show_them(plain, tmp_path, turn, mirror):
+@pytest.mark.parametrize(("turn", "mirror"), list(itertools.product((0, 90, 180, 270), (False, True))))
+def test_all_eight_orientations_are_stored_as_players_show_them(plain, tmp_path, turn, mirror):
     """Turned and mirrored by the display matrix."""
     tagged = tmp_path / "tagged.mp4"
     run_ffmpeg("-display_rotation", turn, *["-display_hflip"] * mirror, "-i", plain, "-c", "copy", tagged)
@@ -63,7 +63,7 @@ def test_f12_all_eight_orientations_are_stored_as_players_show_them(plain, tmp_p
 
 
 @pytest.mark.parametrize("store", [lambda path: copy_video(path.with_name("out.mp4"), path), leave_in_place])
-def test_f23_what_cannot_be_left_as_it_is_is_refused_with_words_that_fit_every_command(plain, tmp_path, store):
+def test_what_cannot_be_left_as_it_is_is_refused_with_words_that_fit_every_command(plain, tmp_path, store):
     """There is no option --codec where features are extracted. A mirror counts as a turn does."""
     for flag in (["-display_rotation", "90"], ["-display_hflip"]):
         run_ffmpeg(*flag, "-i", plain, "-c", "copy", tmp_path / "tagged.mp4")
@@ -126,7 +126,7 @@ def test_the_frame_rate_is_that_of_the_frames(tmp_path, name):
 
 @pytest.mark.parametrize("aspect", ["16/11", "64/45", "8/9"])
 @pytest.mark.parametrize("turn", [0, 90])
-def test_f32_pixels_that_are_not_square_become_so(plain, tmp_path, aspect, turn):
+def test_pixels_that_are_not_square_become_so(plain, tmp_path, aspect, turn):
     """As FFmpeg's scale=iw*sar:ih shows them."""
     wide, tagged = tmp_path / "wide.mp4", tmp_path / "tagged.mp4"
     run_ffmpeg("-i", plain, "-vf", f"setsar={aspect}", "-c:v", "libx264", "-crf", "4", wide)
@@ -139,7 +139,7 @@ def test_f32_pixels_that_are_not_square_become_so(plain, tmp_path, aspect, turn)
     assert difference(tmp_path / "out.mp4", square, f"scale={record.width}:{record.height}:flags=area", of=tagged) < 3
 
 
-def test_f32_square_pixels_have_no_note_and_others_have_one_where_they_are_left_as_they_are(plain, tmp_path):
+def test_square_pixels_have_no_note_and_others_have_one_where_they_are_left_as_they_are(plain, tmp_path):
     """And an aspect that can only be a mistake is none."""
     assert write_video(tmp_path / "out.mp4", plain, FINE).notes == ()
     for aspect, notes in (("16/11", 1), ("1/99", 0)):
@@ -147,7 +147,7 @@ def test_f32_square_pixels_have_no_note_and_others_have_one_where_they_are_left_
         assert sum("not square" in note for note in leave_in_place(tmp_path / "odd.mp4").notes) == notes
 
 
-def test_f34_a_size_that_changes_midway_is_noted(tmp_path):
+def test_a_size_that_changes_midway_is_noted(tmp_path):
     """Three sizes in one transport stream."""
     sizes = ((160, 128), (96, 160), (320, 240))
     parts = [make_video(tmp_path / f"{w}.ts", frames=5, size=(w, h), extra=["-bf", "0"]) for w, h in sizes]
@@ -162,7 +162,7 @@ def test_f34_a_size_that_changes_midway_is_noted(tmp_path):
     ("number", "name"),
     [(1, "BT.709"), (4, "FCC"), (5, ""), (6, ""), (7, "SMPTE 240M"), (9, "BT.2020"), (2, "")],
 )
-def test_f35_every_matrix_but_that_of_bt601_is_noted(plain, tmp_path, number, name):
+def test_every_matrix_but_that_of_bt601_is_noted(plain, tmp_path, number, name):
     """Where the pictures stay as they are encoded."""
     tagged = tmp_path / "tagged.mp4"
     run_ffmpeg("-i", plain, "-c", "copy", "-bsf:v", f"h264_metadata=matrix_coefficients={number}", tagged)
@@ -171,7 +171,7 @@ def test_f35_every_matrix_but_that_of_bt601_is_noted(plain, tmp_path, number, na
 
 
 @pytest.mark.parametrize("number", [8, 10, 14])
-def test_f35_a_matrix_that_ffmpeg_cannot_convert_is_the_reason(plain, tmp_path, number):
+def test_a_matrix_that_ffmpeg_cannot_convert_is_the_reason(plain, tmp_path, number):
     """The binary does not either."""
     tagged = tmp_path / "tagged.mp4"
     run_ffmpeg("-i", plain, "-c", "copy", "-bsf:v", f"h264_metadata=matrix_coefficients={number}", tagged)
@@ -182,7 +182,7 @@ def test_f35_a_matrix_that_ffmpeg_cannot_convert_is_the_reason(plain, tmp_path, 
 
 
 @pytest.mark.parametrize("stem", ["x" * 247, "x" * 251, "x" * 255, "é" * 127, os.fsdecode(b"\xe9" * 255)])
-def test_f39_a_name_of_any_length_has_a_file_and_no_two_have_the_same(plain, tmp_path, stem):
+def test_a_name_of_any_length_has_a_file_and_no_two_have_the_same(plain, tmp_path, stem):
     """The index keeps the name; only the file is shortened."""
     names = [f"class/{stem}", f"class/{stem[:-1]}y"]
     records = {name: write_video(video_path(tmp_path, name), plain, FINE) for name in names}
@@ -192,13 +192,13 @@ def test_f39_a_name_of_any_length_has_a_file_and_no_two_have_the_same(plain, tmp
     assert len(decode_rgb(read_clip(index, 1, np.arange(4)))) == 4
 
 
-def test_f39_short_names_are_those_of_files():
+def test_short_names_are_those_of_files():
     """Datasets that exist keep their files."""
     assert str(video_path(Path("d"), "a/" + "x" * 251)) == f"d/videos/a/{'x' * 251}.mp4"
     assert len(os.fsencode(video_path(Path("d"), "x" * 252).name)) == 255
 
 
-def test_f43_an_encrypted_file_and_one_of_another_codec_are_said_so(plain, tmp_path):
+def test_an_encrypted_file_and_one_of_another_codec_are_said_so(plain, tmp_path):
     """Common encryption; AVC by the name of MPEG-4 part 2."""
     scheme = ["-encryption_scheme", "cenc-aes-ctr", "-encryption_key", "76" * 16, "-encryption_kid", "a7" * 16]
     run_ffmpeg("-i", plain, "-c", "copy", *scheme, tmp_path / "secret.mp4")
@@ -239,7 +239,7 @@ def test_a_text_that_names_other_files_is_no_video(plain, tmp_path, monkeypatch,
     ("size", "settings", "noted"),
     [((160, 120), {}, True), ((160, 120), {"size": (160, 112)}, False), ((340, 256), {"short_side": 144}, False)],
 )
-def test_u10_sides_that_rounding_changes_much_are_noted(tmp_path, size, settings, noted):
+def test_sides_that_rounding_changes_much_are_noted(tmp_path, size, settings, noted):
     """160x120 is stored as 160x112, if nobody asked for that."""
     record = write_video(
         tmp_path / "out.mp4", make_video(tmp_path / "a.mp4", frames=3, size=size), Encoding(**settings)

@@ -87,7 +87,7 @@ def test_a_file_of_any_bytes_is_judged(files, container, data):
 
 
 @pytest.mark.parametrize("container", ["mkv", "avi"])
-def test_f08_a_file_whose_time_does_not_start_at_0_is_whole(tmp_path, container):
+def test_a_file_whose_time_does_not_start_at_0_is_whole(tmp_path, container):
     """Pieces of a longer file."""
     codec = "h264" if container == "mkv" else "mpeg4"
     make_video(tmp_path / f"long.{container}", codec=codec, frames=75, gop=25, extra=["-bf", "0"])
@@ -102,7 +102,7 @@ def test_f08_a_file_whose_time_does_not_start_at_0_is_whole(tmp_path, container)
             frames_of(cut)
 
 
-def test_f09_dropped_frames_of_an_avi_are_not_missing(tmp_path):
+def test_dropped_frames_of_an_avi_are_not_missing(tmp_path):
     """Null frames."""
     source = make_video(
         tmp_path / "nulls.avi",
@@ -116,7 +116,7 @@ def test_f09_dropped_frames_of_an_avi_are_not_missing(tmp_path):
 
 
 @pytest.mark.parametrize("container", ["avi", "mkv", "flv", "ogv"])
-def test_f10_a_header_written_into_a_pipe_announces_nothing(files, tmp_path, container):
+def test_a_header_written_into_a_pipe_announces_nothing(files, tmp_path, container):
     """2**30 frames in an AVI."""
     muxer = {"mkv": "matroska", "ogv": "ogg"}.get(container, container)
     command = [FFMPEG, "-v", "error", "-i", files / f"a.{container}", "-c", "copy", "-f", muxer, "-"]
@@ -129,7 +129,7 @@ def test_f10_a_header_written_into_a_pipe_announces_nothing(files, tmp_path, con
 
 
 @pytest.mark.parametrize("container", ["mp4", "mkv", "webm", "wmv", "flv", "ogv", "ts"])
-def test_f11_a_last_picture_that_stays_is_not_missing(tmp_path, container):
+def test_a_last_picture_that_stays_is_not_missing(tmp_path, container):
     """8 s of it, as in a screen recording."""
     source = tmp_path / f"long_last.{container}"
     stay = "setts=duration='if(eq(N,39),8/TB,DURATION)'"
@@ -139,7 +139,7 @@ def test_f11_a_last_picture_that_stays_is_not_missing(tmp_path, container):
 
 
 @pytest.mark.parametrize(("container", "sound"), [("mkv", "aac"), ("webm", "libopus")])
-def test_f17_a_file_with_sound_that_is_cut_is_truncated(tmp_path, container, sound):
+def test_a_file_with_sound_that_is_cut_is_truncated(tmp_path, container, sound):
     """The duration that counts is the stream's own."""
     source = tmp_path / f"a.{container}"
     inputs = ["-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=2", "-f", "lavfi", "-i", "sine=d=2"]
