@@ -40,4 +40,4 @@ def parse(
 def overrides(args: argparse.Namespace) -> list[str]:
     """Return what the options change of the recipe, for `configs.load.load`."""
     named = {"data.root": args.data_dir, "work_dir": getattr(args, "work_dir", None)}
-    return [*args.set] + [f"{key}={json.dumps(str(value))}" for key, value in named.items() if value]
+    return [*args.set] + [f"{key}={json.dumps(str(value))}" for key, value in named.items() if value is not None]
