@@ -37,7 +37,7 @@ MODES = {
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="clipfeed finetune", description="Learning the classes of labeled videos.")
+    parser = argparse.ArgumentParser(prog="clipfeed finetune", description="Train a classifier on labeled videos.")
     add_options(parser)
     parser.add_argument(
         "--pretrained", metavar="CKPT|none", help="a run, a checkpoint's .pt, an export, or none: random"
