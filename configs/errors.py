@@ -61,6 +61,7 @@ def run_cli(main: Callable[[list[str]], int | None]) -> NoReturn:
     try:
         status = main([arg for arg in argv if arg != "--debug"]) or 0
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends at once, whatever is being put away
         print("interrupted", file=sys.stderr)
         status = 130
     except (UserError, OSError, ModuleNotFoundError) as error:
