@@ -16,7 +16,7 @@ COMMANDS = {
     "preview": ("dali_pipelines.preview", "show what the network sees"),
     "pretrain": ("trainers.commands.pretrain", "train on a pretext task"),
     "finetune": ("trainers.commands.finetune", "train a classifier"),
-    "test": ("trainers.commands.test", "test a network: video, linear or retrieval"),
+    "test": ("trainers.commands.test", "test a network, by one of several protocols"),
     "features": ("trainers.commands.extract_features", "write the features of videos"),
     "import": ("trainers.commands.import_checkpoint", "take over the weights of others"),
     "export": ("trainers.commands.export", "write a backbone for others"),

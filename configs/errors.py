@@ -2,6 +2,8 @@
 
 import importlib
 import os
+import select
+import signal
 import sys
 import time
 import unicodedata
@@ -59,9 +61,12 @@ def run_cli(main: Callable[[list[str]], int | None]) -> NoReturn:
     try:
         status = main([arg for arg in argv if arg != "--debug"]) or 0
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends at once, whatever is being put away
         print("interrupted", file=sys.stderr)
         status = 130
     except (UserError, OSError, ModuleNotFoundError) as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            sys.exit(128 + signal.SIGPIPE)
         if debug:
             raise
         message = how_to_install(error) if isinstance(error, ModuleNotFoundError) else str(error)
@@ -71,6 +76,16 @@ def run_cli(main: Callable[[list[str]], int | None]) -> NoReturn:
         print(f"error: rank {rank}: {lines}" if rank else f"error: {lines}", file=sys.stderr, flush=True)
         status = 2
     sys.exit(status)
+
+
+def _nobody_reads() -> bool:
+    """Tell whether the program that reads the output has ended, as `head` does; what is left to print is dropped."""
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)
+    if not output.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def how_to_install(error: ModuleNotFoundError) -> str:

@@ -13,6 +13,7 @@ import yaml
 
 from configs.errors import UserError
 from configs.nearest import nearest, nearest_key
+from configs.paths import expand_paths
 from configs.plugins import import_task, require_trusted, trust
 from configs.recipes import find
 from configs.schema import Config, Recognition
@@ -43,6 +44,7 @@ class _Source:
         """Return "file: key" or "--set key"."""
         dotted = key.partition(" ")[0]  # a failed check says "key = value must be ..."
         overridden = any(dotted == name or dotted.startswith(f"{name}.") for name in self.set_keys)
+        overridden |= any(name.startswith(f"{dotted}.") for name in self.set_keys) and dotted not in self.keys
         return f"--set {key}" if overridden else f"{self.name}: {key}"
 
 
@@ -116,6 +118,8 @@ def parse(text: str, *, source: str, overrides: Sequence[str] = (), own: bool = 
             trust(name)
         else:
             require_trusted(name, source=source)
+    if own:
+        expand_paths(tree, _Source(source, set_keys, ()).locate)
     cls: type[Config] = Recognition if task == "recognition" else Config
     kinds = get_type_hints(cls)
     if isinstance(task, str):
@@ -183,15 +187,9 @@ def _section(tree: Any, cls: type[Section], kinds: Mapping[str, Any], key: str, 
     tree = {RENAMED.get(name, name): value for name, value in tree.items()}
     for name in tree:
         if name not in kinds:
-            raise UserError(
-                f"{source.locate(f'{prefix}{name}')}: no such key{nearest_key(f'{prefix}{name}', source.keys)}"
-            )
-    required = [
-        field.name
-        for field in dataclasses.fields(cls)
-        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-    ]
-    for name in required:
+            near = nearest_key(f"{prefix}{name}", source.keys) or f"; {key or 'a recipe'} has {', '.join(kinds)}"
+            raise UserError(f"{source.locate(f'{prefix}{name}')}: no such key{near}")
+    for name in _required(cls):
         if name not in tree:
             raise UserError(f"{source.locate(f'{prefix}{name}')}: missing; expected {_expected(kinds[name])}")
     values = {name: _convert(value, kinds[name], f"{prefix}{name}", source) for name, value in tree.items()}
@@ -199,6 +197,15 @@ def _section(tree: Any, cls: type[Section], kinds: Mapping[str, Any], key: str, 
         return cls(**values)
     except (ValueError, UserError) as error:
         raise UserError(source.locate(f"{prefix}{error}")) from None
+
+
+def _required(cls: type["DataclassInstance"]) -> list[str]:
+    """List the keys of a section that have no default."""
+    return [
+        field.name
+        for field in dataclasses.fields(cls)
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ]
 
 
 def _convert(value: Any, kind: Any, key: str, source: _Source) -> Any:
@@ -260,7 +267,8 @@ def _expected(kind: Any) -> str:
     if origin in (Union, types.UnionType):
         return " or ".join("null" if arg is type(None) else _expected(arg) for arg in args)
     if dataclasses.is_dataclass(kind):
-        return "a section"
+        required = ", ".join(_required(kind)) if isinstance(kind, type) else ""
+        return f"a section with {required}" if required else "a section"
     return TYPE_NAMES.get(kind, str(kind))
 
 

@@ -33,6 +33,9 @@ ALIASES = {
 }
 """Our key -> what other programs call it."""
 
+OTHER_SECTION = 0.85
+"""How much alike, of 1, a key of another section must be: more than `plan.speeds` and `seed` are."""
+
 
 def nearest(name: str, names: Sequence[str]) -> str:
     """Return "; did you mean NAME?" with the name that is spelled most alike, or ""."""
@@ -52,5 +55,5 @@ def nearest_key(key: str, keys: Sequence[str]) -> str:
     near = [ours for ours, theirs in ALIASES.items() if name.lower() in theirs and ours in keys]
     near += [other for other, last in zip(keys, names, strict=True) if last == name]
     near += [f"{section}.{last}" if section else last for last in difflib.get_close_matches(name, own, 1)]
-    near += [keys[names.index(last)] for last in difflib.get_close_matches(name, names, 1)]
+    near += [keys[names.index(last)] for last in difflib.get_close_matches(name, names, 1, OTHER_SECTION)]
     return f"; did you mean {near[0]}?" if near else ""

@@ -6,7 +6,7 @@ Videos first, then lists:
     clipfeed lists hmdb51 testTrainMulti_7030_splits --data-dir data/hmdb51
 
 The lists then name the videos as the dataset does. Where the lists have labels and the dataset has no classes, or
-other ones, the list's are put into its index; so give the command again whenever `prepare` is.
+other ones, the list's are put into its index; so run it again after every `prepare`.
 """
 
 import argparse

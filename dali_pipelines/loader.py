@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
-from configs.errors import UserError, first_names
+from configs.errors import UserError, first_names, require
 from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.decode.choose import Wanted, choose, decoding_threads
 from dali_pipelines.feed import Feed, memory_ahead
@@ -85,6 +85,7 @@ class ClipLoader:
     Raises:
         UserError: a dataset smaller than one global batch; no video long enough; more samples replaced than
             `most_unreadable` allows.
+        ValueError: `batch_size`, `rank`, `world_size` or `workers` cannot be what they are.
     """
 
     def __init__(
@@ -105,6 +106,10 @@ class ClipLoader:
         most_unreadable: float = 0.1,
         graph: Graph | None = None,
     ) -> None:
+        require(batch_size >= 1, "batch_size", batch_size, "at least 1")
+        require(world_size >= 1, "world_size", world_size, "at least 1")
+        require(workers >= 0, "workers", workers, "at least 0")
+        require(0 <= rank < world_size, "rank", rank, f"from 0 to world_size - 1 = {world_size - 1}")
         self.task, self.graph = task, graph
         videos = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
         usable = videos.long_enough(task)

@@ -7,9 +7,9 @@ same plan.
 
 import argparse
 import io
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +60,11 @@ def main(argv: list[str]) -> None:
     }
     if args.out.suffix not in writers:
         raise UserError(f"--out {args.out}: give a name that ends in {', '.join(writers)}")
-    config = load(args.config, args.set)
+    root = [] if args.data_dir is None else [f"data.root={json.dumps(args.data_dir)}"]
+    config = load(args.config, [*args.set, *root])
     task = Task(config.task, config.plan)
 
-    dataset = open_data(replace(config.data, root=args.data_dir) if args.data_dir else config.data)
+    dataset = open_data(config.data)
     samples = first_samples(dataset.index, task, config.seed, args.samples)
     videos = f"{len(dataset.index):,} of {dataset.list_file or dataset.index.root}"
     facts = {"recipe": args.config, "videos": videos}

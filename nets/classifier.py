@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from configs.errors import UserError, require
-from nets.backbones import Backbone
+from nets.backbones import Backbone, create
 from nets.batch_augment import BatchAugment, Normalization
 from nets.losses import classification
 from nets.tasks import Pretext
@@ -58,6 +58,17 @@ class Config:
             require(fits, "rand_augment", list(self.rand_augment), "[operations, magnitude], at least 1 and 0 to 30")
         require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
         require(self.init_std >= 0, "init_std", self.init_std, "0 or more")
+
+
+def pretext_classifier(backbone: str, classes: int, cfg: Config) -> "Classifier":
+    """Build the classifier of a pretext task, whose clips are augmented by its plan alone.
+
+    UserError for an unknown backbone, and for augmentation that is for finetuning.
+    """
+    for key in ("rand_augment", "erase_prob", "mixup", "cutmix"):
+        if getattr(cfg, key):
+            raise UserError(f"net.{key} is for clipfeed finetune; a pretext task has its own augmentation")
+    return Classifier(create(backbone), classes, cfg)
 
 
 class Classifier(Pretext):

@@ -59,3 +59,8 @@ def test_a_task_is_loaded_by_a_recipes_name_by_its_file_and_with_changes(folder)
     assert by_name.batch_schema["clips"][0][-2:] == (48, 48)
     with pytest.raises(UserError, match=r"cannot read the config 'ctp/dmo'.*did you mean ctp/demo"):
         clipfeed.load_task("ctp/dmo")
+
+
+def test_what_an_interactive_session_prints_fits_a_screen(folder):
+    for shown in (clipfeed.open_dataset("data/mine"), clipfeed.load_weights("runs/mine")):
+        assert len(repr(shown)) < 2000

@@ -13,6 +13,7 @@ import yaml
 from configs import recipes
 from configs.command import COMMANDS
 from configs.load import dump, load
+from nets.tasks import pretext_tasks
 from tests.helpers.runs import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -124,3 +125,16 @@ def test_every_option_that_people_from_elsewhere_are_given_is_there():
     for page in (ROOT / "docs" / "coming_from").glob("*.md"):
         named = set(re.findall(r"(?<=`)--[a-z_-]+", our_columns(page)))
         assert named <= known, page
+
+
+REPOSITORY = re.compile(r"`((?:bench|dali_pipelines|nets|tests|trainers)/[\w/.]+)`")
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "bench" / "README.md"], ids=str)
+def test_every_file_of_the_repository_that_is_named_is_there(page):
+    assert [path for path in REPOSITORY.findall(ours(page)) if not (ROOT / path).exists()] == []
+
+
+def test_the_front_page_counts_the_tasks():
+    word = re.findall(r"(\w+) pretext tasks", text(ROOT / "docs" / "index.md"))[0]
+    assert word.lower() == ["nine", "ten", "eleven", "twelve", "thirteen"][len(pretext_tasks()) - 9]

@@ -51,9 +51,9 @@ class Dataset:
     quarantined: Mapping[str, str] = field(default_factory=dict)
     too_short: Mapping[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
-    listed: tuple[str, ...] = ()
-    labels: tuple[str | None, ...] | None = None
-    classes: frozenset[str] = frozenset()
+    listed: tuple[str, ...] = field(default=(), repr=False)
+    labels: tuple[str | None, ...] | None = field(default=None, repr=False)
+    classes: frozenset[str] = field(default=frozenset(), repr=False)
     notes_of_all: tuple[str, ...] = ()
 
     @property
@@ -184,7 +184,7 @@ def _absent_message(
 ) -> str:
     nearest = names.nearest(absent[0])
     hint = f"; the nearest name there is {printable(nearest)}" if nearest else ""
-    way = "" if everything else "; `--set data.missing=skip` (`--missing skip` of dali_pipelines.lists) leaves them out"
+    way = "" if everything else "; `--set data.missing=skip` (`--missing skip` of clipfeed lists) leaves them out"
     return (
         f"{list_file} names {len(absent)} videos that {index.root} does not hold ({first_names(absent)}), nor "
         f"its {QUARANTINE_FILE}{hint}. Names count from the folder that was prepared: prepare them from the folder "

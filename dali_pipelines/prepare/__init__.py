@@ -141,7 +141,8 @@ def make_parser() -> argparse.ArgumentParser:
         "--labels",
         default="folders",
         metavar="folders|none|LIST",
-        help="first folder level that is no split (train, val ...), or a list with labels: see docs/datasets.md",
+        help="where classes come from: the first level of folders that is no split such as train or val (default), "
+        "nowhere, or a list with labels; see docs/datasets.md",
     )
     parser.add_argument(
         "--shards", type=parse_size, metavar="SIZE", help="pack the videos into tar shards of 1GiB, 500MB ..."

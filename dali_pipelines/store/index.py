@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,10 +36,10 @@ class Index:
 
     root: Path | str
     """The folder of the dataset, or its URL."""
-    table: Table
-    rows: NDArray[np.integer] | None = None
+    table: Table = field(repr=False)
+    rows: NDArray[np.integer] | None = field(default=None, repr=False)
     """Which rows of the table these are; None for all."""
-    chunks: NDArray[np.int32] | None = None
+    chunks: NDArray[np.int32] | None = field(default=None, repr=False)
     """`VideoInfo.chunk` of each row; None where all are 0."""
 
     def __len__(self) -> int:

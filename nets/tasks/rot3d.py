@@ -4,8 +4,7 @@ Jing et al., "Self-Supervised Spatiotemporal Feature Learning via Video Rotation
 are those of CtP's baseline (specs/ctp.md 1.4).
 """
 
-from nets import backbones
-from nets.classifier import Classifier, Config
+from nets.classifier import Classifier, Config, pretext_classifier
 from nets.tasks import Schema
 
 METRIC = "accuracy"
@@ -13,5 +12,5 @@ CLASSES = 4
 
 
 def build(backbone: str, schema: Schema, cfg: Config) -> Classifier:
-    """Build the network; UserError for an unknown backbone."""
-    return Classifier(backbones.create(backbone), CLASSES, cfg)
+    """Build the network; UserError as `pretext_classifier` raises it."""
+    return pretext_classifier(backbone, CLASSES, cfg)

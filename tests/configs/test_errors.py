@@ -1,10 +1,13 @@
-"""What a command answers to Ctrl-C."""
+"""What a command answers to Ctrl-C, and to a reader that has had enough."""
 
+import signal
+import subprocess
 import sys
 
 import pytest
 
 from configs.errors import run_command
+from tests.helpers.runs import ROOT
 
 
 @pytest.mark.parametrize("text", ["raise KeyboardInterrupt", "def main(argv):\n    raise KeyboardInterrupt"])
@@ -13,7 +16,33 @@ def test_ctrl_c_is_one_word_and_status_130_while_a_command_loads_and_while_it_ru
     (tmp_path / "loads_slowly.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "loads_slowly", raising=False)
+    monkeypatch.setattr("signal.signal", lambda *_: None)  # pytest's own
     with pytest.raises(SystemExit) as end:
         run_command("loads_slowly")
     assert end.value.code == 130
     assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_a_second_ctrl_c_while_the_command_ends_shows_no_traceback():
+    script = (
+        "import atexit, os, signal, time\nfrom configs.errors import run_cli\n"
+        "@atexit.register\ndef end():\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(9)\n"
+        "def main(argv):\n    raise KeyboardInterrupt\n"
+        "run_cli(main)"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "interrupted\n")
+
+
+def test_a_reader_that_ends_early_ends_the_command_without_a_word_and_as_sigpipe_would():
+    """As in `clipfeed inspect DIR | head`; it was "error: [Errno 32] Broken pipe"."""
+    script = "from configs.errors import run_cli\nrun_cli(lambda argv: [print('x' * 99) for _ in range(9999)] and 0)"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as command:
+        assert command.stdout
+        assert command.stderr
+        assert command.stdout.readline() == b"x" * 99 + b"\n"
+        command.stdout.close()
+        assert command.wait() == 141
+        assert command.stderr.read() == b""

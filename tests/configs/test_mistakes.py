@@ -20,8 +20,10 @@ from tests.helpers.recipes import BASE, message
         ("lr: 0.1", "lr", "optim.lr?"),
         ("plan: {reference: {trunctate: true}}", "plan.reference.trunctate", "plan.reference.truncate?"),
         ("schedul: {kind: step}", "schedul", "schedule?"),
-        ("zzqqxx: 1", "zzqqxx", "no such key"),
-        ("7: 1", "7", "no such key"),
+        ("plan: {speeds: 1}", "plan.speeds", "; plan has size, strides, pair, mode, reference"),
+        ("optim: {zzqqxx: 1}", "optim.zzqqxx", "clip_norm, lr_factors, layer_decay"),
+        ("zzqqxx: 1", "zzqqxx", "work_dir, seed, data, plan, net, optim, schedule, train"),
+        ("7: 1", "7", "schedule, train"),
         # what other programs call it, and keys of other sections
         ("optim: {learning_rate: 1}", "optim.learning_rate", "optim.lr?"),
         ("optim: {epochs: 1}", "optim.epochs", "train.epochs?"),
@@ -95,7 +97,7 @@ def test_impossible_values_are_refused_with_the_number(more, expected):
 def test_missing_keys_and_sections_are_named():
     with pytest.raises(UserError, match=r"^x: data\.root: missing; expected text$"):
         parse(BASE.replace("{root: data/x}", "{}"), source="x")
-    with pytest.raises(UserError, match=r"^x: train: missing; expected a section$"):
+    with pytest.raises(UserError, match=r"^x: train: missing; expected a section with epochs$"):
         parse(BASE.replace("train: {epochs: 3}", ""), source="x")
     with pytest.raises(UserError, match=r"^x: task: missing"):
         parse("seed: 1", source="x")
@@ -136,6 +138,9 @@ def test_names_that_others_use_stand_for_keys_that_exist_and_for_one_each():
     ("item", "expected"),
     [
         ("optim.lrr=1", "--set optim.lrr: no such key; did you mean optim.lr?"),
+        ("plan.zzqqxx.lr=1", "--set plan.zzqqxx: no such key; plan has size"),
+        ("data.root=''", "--set data.root = '' must be a folder or a URL"),
+        ("work_dir=''", "--set work_dir = '' must be a folder"),
         ("optim.lr=fast", "--set optim.lr: expected a number, got 'fast'"),
         ("optim.lr=-1", "--set optim.lr = -1.0 must be greater than 0"),
         ("optim.lr", "--set optim.lr: expected key=value"),

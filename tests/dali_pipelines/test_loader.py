@@ -255,3 +255,18 @@ def until_idle(processes):
 def test_a_dataset_smaller_than_a_batch_is_refused_with_both_numbers(vp9_store):
     with pytest.raises(UserError, match=r"12 videos.*global batch of 16"):
         ClipLoader(vp9_store, CTP, batch_size=8, world_size=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "wrong"),
+    [
+        ({"batch_size": 0}, "batch_size = 0 must be at least 1"),
+        ({"world_size": 0}, "world_size = 0 must be at least 1"),
+        ({"world_size": 2, "rank": 2}, "rank = 2 must be from 0 to world_size - 1 = 1"),
+        ({"rank": -1}, "rank = -1 must be from 0 to"),
+        ({"workers": -1}, "workers = -1 must be at least 0"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused_by_name(vp9_store, options, wrong):
+    with pytest.raises(ValueError, match=f"^{wrong}"):
+        ClipLoader(vp9_store, CTP, **{"batch_size": 4} | options)

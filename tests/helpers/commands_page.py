@@ -21,7 +21,8 @@ In a checkout of the repository, `torchrun trainers/pretrain.py`, `trainers/fine
 same commands.
 
 Exit status: 0; 1 where `doctor` finds a problem; 2 for wrong input, which one line explains (`--debug` shows the
-traceback); 3 from `prepare` and `features` where some videos could not be used; 130 after Ctrl-C.
+traceback); 3 from `prepare` and `features` where some videos could not be used; 130 after Ctrl-C; 141 where the program
+that reads the output ends early, as `head` does.
 
 To complete commands, options and recipes with the tab key, write one of these files once, and again after an update:
 

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from configs.errors import UserError
 from dali_pipelines.tasks import task_module
 from dali_pipelines.tasks.speednet import SPEEDS
 from nets.classifier import Classifier, Config
@@ -34,6 +35,14 @@ def test_parameters_are_those_of_the_original(task):
         model = make(task, "r3d18")
     assert sum(p.numel() for p in model.parameters()) == 33_166_272 + 513 * CLASSES[task]
     assert [list(value.shape) for value in model.state_dict().values()] == list(shapes_of(f"ctp__{task}").values())
+
+
+@pytest.mark.parametrize("task", CLASSES)
+@pytest.mark.parametrize("asked", [{"rand_augment": (2, 9)}, {"erase_prob": 0.5}, {"mixup": 0.8}, {"cutmix": 1.0}])
+def test_augmentation_of_finetuning_is_refused(task, asked):
+    (key,) = asked
+    with pytest.raises(UserError, match=f"^net.{key} is for clipfeed finetune; a pretext task has its own"):
+        build_task(task, "r3d_tiny", {}, Config(**asked))
 
 
 @pytest.mark.parametrize("task", CLASSES)

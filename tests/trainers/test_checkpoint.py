@@ -196,5 +196,18 @@ def test_an_explicit_file_is_taken(folder, tmp_path_factory):
 
 def test_a_file_of_another_program_is_refused(tmp_path):
     torch.save({"state_dict": {}}, tmp_path / "other.pt")
-    with pytest.raises(UserError, match=r"is not a checkpoint of this version"):
+    with pytest.raises(UserError, match=r"is not a checkpoint of clipfeed; `clipfeed import` takes those of other"):
         checkpoint.find(tmp_path, str(tmp_path / "other.pt"))
+
+
+def test_a_file_of_another_program_in_the_old_format_of_torch_is_sent_to_import(tmp_path):
+    torch.save({"state_dict": {}}, tmp_path / "other.pth", _use_new_zipfile_serialization=False)
+    with pytest.raises(UserError, match=r"damaged \(.*\), or is none of clipfeed's; `clipfeed import` takes those"):
+        checkpoint.read(tmp_path / "other.pth")
+
+
+def test_a_file_of_a_later_version_says_so(folder):
+    path = checkpoint.path_of(folder, 30)
+    torch.save(torch.load(path) | {"format": 2}, path)
+    with pytest.raises(UserError, match=r"of another version of clipfeed, of format 2; this one reads format 1$"):
+        checkpoint.read(path)

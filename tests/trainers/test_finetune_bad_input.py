@@ -201,6 +201,12 @@ def test_classes_that_are_tested_and_never_trained_are_noted(root, tmp_path, cap
     assert "training videos too" not in output
 
 
+def test_a_test_list_that_is_not_there_is_noted_before_the_training(root, tmp_path, capsys):
+    train(tmp_path, root, *SCRATCH, "--set", "data.test_list=gone.txt")
+    output = capsys.readouterr().out
+    assert f"note: data.test_list: there is no {root / 'gone.txt'}; clipfeed test will need it" in output
+
+
 def test_test_videos_that_are_trained_on_are_noted_with_their_number(root, tmp_path, capsys):
     everything = ("--set", "data.list=null", "--set", "validation.share=0", "--set", "schedule.kind=constant")
     train(tmp_path, root, *SCRATCH, *everything)

@@ -72,3 +72,11 @@ def test_weights_and_biases_gets_all_figures_in_one_run_for_both_parts(tmp_path,
     ]
     assert [entry["input"] for entry in logged if "input" in entry] == ["RGB", "RGB"]
     assert logged.count("finished") == 2
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_as_good_as_any(tmp_path):
+    """TensorBoard's table of options could not hold it."""
+    folder = tmp_path / b"\xfc".decode(errors="surrogateescape")
+    for steps in ("1", "2"):
+        run(tmp_path, "--work-dir", str(folder), "--max-steps", steps)
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2

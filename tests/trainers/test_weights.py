@@ -130,7 +130,7 @@ def test_what_is_no_checkpoint_is_named(tmp_path):
     with pytest.raises(UserError, match=r"no such checkpoint: .*nowhere"):
         read(tmp_path / "nowhere")
     torch.save({"state_dict": {}}, tmp_path / "other.pt")
-    with pytest.raises(UserError, match=r"other.pt is not a checkpoint of this version"):
+    with pytest.raises(UserError, match=r"other.pt is not a checkpoint of clipfeed"):
         read(tmp_path / "other.pt")
 
 

@@ -13,7 +13,7 @@ from trainers.weights.export import export, files_of
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="clipfeed export", description="A backbone for other programs.")
+    parser = argparse.ArgumentParser(prog="clipfeed export", description="Write a backbone for other programs.")
     parser.add_argument("checkpoint", metavar="CKPT", help="a run (its newest checkpoint), or a checkpoint's .pt file")
     parser.add_argument(
         "--out",

@@ -24,18 +24,19 @@ import numpy as np
 from configs.errors import shown
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.storage import location
+from trainers.commands.options import add_device
 from trainers.engine.distributed import Ranks, exit_status, start
 from trainers.engine.work_dir import require_writable
 from trainers.evaluation.video_features import VideoFeatures, extract_features
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="clipfeed features", description="Features of videos.")
+    parser = argparse.ArgumentParser(prog="clipfeed features", description="Write the pooled features of videos.")
     parser.add_argument(
         "sources", nargs="+", type=location, metavar="SRC", help="a prepared dataset, or videos and folders"
     )
     parser.add_argument("--checkpoint", required=True, metavar="CKPT", help="a run, a checkpoint's .pt, or an export")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE.npz")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.npz", help="the file to write")
     parser.add_argument(
         "--clips", type=_clips, metavar="N|windows", help="clips of a video (a classifier's own, or 10)"
     )
@@ -43,7 +44,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--frames", type=int, metavar="T", help="frames of a clip (as in training)")
     parser.add_argument("--stride", type=int, help="frame step of a clip (as in training, near 2)")
     parser.add_argument("--workers", type=int, default=4, help="processes per rank that read the files (4)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add_device(parser)
     return parser
 
 

@@ -37,7 +37,7 @@ MODES = {
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="clipfeed finetune", description="Learning the classes of labeled videos.")
+    parser = argparse.ArgumentParser(prog="clipfeed finetune", description="Train a classifier on labeled videos.")
     add_options(parser)
     parser.add_argument(
         "--pretrained", metavar="CKPT|none", help="a run, a checkpoint's .pt, an export, or none: random"
@@ -127,7 +127,9 @@ def split_notes(config: Recognition, index: Index) -> list[str]:
     data = config.data
     test_list = data.list_of("test") if data.test_list else None
     test, notes = None, list[str]()
-    if test_list and exists(test_list):
+    if test_list and not exists(test_list):
+        notes = [f"data.test_list: there is no {test_list}; clipfeed test will need it"]
+    elif test_list:
         dataset = open_data(data, "test")
         test, notes = dataset.index, dataset.notes
     return notes + untrained_classes(index, test) + (trained_on(index, test) if test else [])

@@ -21,8 +21,15 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
     """Add the options with which any command changes a recipe."""
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key: optim.lr=0.02")
     parser.add_argument("--data-dir", metavar="DIR", help="the dataset, instead of data.root")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add_device(parser)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says where to compute."""
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto takes the GPU where there is one"
+    )
 
 
 def parse(
@@ -40,4 +47,4 @@ def parse(
 def overrides(args: argparse.Namespace) -> list[str]:
     """Return what the options change of the recipe, for `configs.load.load`."""
     named = {"data.root": args.data_dir, "work_dir": getattr(args, "work_dir", None)}
-    return [*args.set] + [f"{key}={json.dumps(str(value))}" for key, value in named.items() if value]
+    return [*args.set] + [f"{key}={json.dumps(str(value))}" for key, value in named.items() if value is not None]

@@ -23,7 +23,7 @@ from trainers.engine.loop import Ending
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="clipfeed pretrain", description="Self-supervised pretraining on video clips."
+        prog="clipfeed pretrain", description="Pretrain a network on videos without labels."
     )
     add_options(parser)
     parser.add_argument(

@@ -15,6 +15,7 @@ from dali_pipelines.store.storage import joined
 from dali_pipelines.tasks.recognition import Config as ClipsConfig
 from dali_pipelines.tasks.recognition import Test
 from nets.backbones import create
+from trainers.commands.options import add_device
 from trainers.engine.distributed import start
 from trainers.evaluation.features import extract
 from trainers.evaluation.linear import probe
@@ -24,7 +25,7 @@ from trainers.weights import read
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="probe.py", description="Linear probe of a pretrained and a random backbone.")
+    parser = argparse.ArgumentParser(prog="probe.py", description="Probe a run's backbone, and one of random weights.")
     parser.add_argument("--work-dir", type=Path, required=True, metavar="RUN", help="a run of pretrain.py")
     parser.add_argument("--data-dir", metavar="DIR", help="a labeled dataset, instead of the run's own")
     parser.add_argument("--train", required=True, metavar="LIST", help="videos to learn from; relative to the dataset")
@@ -32,7 +33,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--clips", type=int, default=2, help="clips a video, features averaged (2)")
     parser.add_argument("--frames", type=int, metavar="T", help="frames of a clip (as in pretraining)")
     parser.add_argument("--stride", type=int, default=2, help="frame step of a clip (2)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add_device(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     args = parser.parse_args(argv)
     for option in ("clips", "frames", "stride"):

@@ -14,7 +14,7 @@ WINDOW = 0.1  # share of the run that "first" and "last" average over
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="report.py", description="The losses of a run, as a table and a picture.")
+    parser = argparse.ArgumentParser(prog="report.py", description="Show the losses of a run in a table and a picture.")
     parser.add_argument("--work-dir", type=Path, required=True, metavar="RUN", help="a run of pretrain.py")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="the picture to write")
     parser.add_argument("--probe", type=Path, metavar="FILE.json", help="what probe.py wrote, to be in the table")

@@ -19,9 +19,7 @@ WANTED = "say what to test it on with --config, a recipe of configs/recognition/
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="clipfeed test", description="Testing a network on the test videos of a recipe."
-    )
+    parser = argparse.ArgumentParser(prog="clipfeed test", description="Test a network on the test videos of a recipe.")
     parser.add_argument(
         "--config", metavar="YAML", help="a recipe of configs/recognition/, instead of the checkpoint's"
     )

@@ -16,6 +16,9 @@ from configs.errors import UserError
 from dali_pipelines.store.files import TEMPORARY, replacing, sync
 
 FORMAT = 1
+ZIP = b"PK"
+"""How a file of `torch.save` begins; older ones of other programs do not."""
+IMPORT = "`clipfeed import` takes those of other programs"
 
 
 def list_steps(folder: Path) -> list[int]:
@@ -109,12 +112,17 @@ def read(path: Path) -> dict[str, Any]:
         content = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
     except (zipfile.BadZipFile, EOFError, RuntimeError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"checkpoint {path} is damaged ({reason})") from None
+        with path.open("rb") as file:
+            ours = file.read(len(ZIP)) == ZIP
+        or_not = "" if ours else f", or is none of clipfeed's; {IMPORT}"
+        raise UserError(f"checkpoint {path} is damaged ({reason}){or_not}") from None
     if damaged:
         raise UserError(f"checkpoint {path} is damaged (checksum of {damaged})")
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not isinstance(content, dict) or "format" not in content:
+        raise UserError(f"{path} is not a checkpoint of clipfeed; {IMPORT}")
+    if content["format"] != FORMAT:
         raise UserError(
-            f"{path} is not a checkpoint of this version (format {FORMAT}); `clipfeed import` "
-            "takes those of other programs"
+            f"{path} is a checkpoint of another version of clipfeed, of format {content['format']!r}; this one reads "
+            f"format {FORMAT}"
         )
     return content

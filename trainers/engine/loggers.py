@@ -18,7 +18,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import hparams, scalar
 from torch.utils.tensorboard.summary import image as picture
 
-from configs.errors import UserError
+from configs.errors import UserError, shown
 from configs.plugins import look_up
 from configs.schema import Config
 from dali_pipelines.store.files import Appended, replacing
@@ -53,7 +53,7 @@ class TensorBoard:
         name = f"events.out.tfevents.{time.time():017.6f}.{socket.gethostname()}.{os.getpid()}"
         self._file = Appended(folder / name)
         known = {
-            key: value if isinstance(value, bool | int | float) else str(value)
+            key: value if isinstance(value, bool | int | float) else shown(str(value))
             for key, value in options(config).items()
         }
         _, session, _ = hparams(known, {})  # without a list of metrics, the tab HPARAMS shows the last of each scalar

@@ -37,7 +37,7 @@ class Weights:
     """The file that they were read from."""
     backbone: str
     """The backbone's name, as `create_backbone` takes it."""
-    model: Mapping[str, Tensor]
+    model: Mapping[str, Tensor] = field(repr=False)
     """State of the whole network; the backbone's keys begin with "backbone."."""
     config: Config | None
     """The recipe that it was trained by; None for an export, which holds a backbone alone."""

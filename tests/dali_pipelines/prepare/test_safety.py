@@ -121,7 +121,7 @@ def test_files_of_no_video_and_what_a_killed_run_left_are_not_in_the_way(place, 
 
 
 @pytest.mark.parametrize("cause", ["crash", "memory", "disk", "permission"])
-def test_f05_f06_what_failed_for_a_passing_cause_is_tried_again(place, tmp_path, capsys, monkeypatch, cause):
+def test_what_failed_for_a_passing_cause_is_tried_again(place, tmp_path, capsys, monkeypatch, cause):
     """By the next run, which says how many were; a file that is bad is not."""
     place("raw/a.mp4", "raw/b.mp4")
     (tmp_path / "raw" / "bad.mp4").write_text("no video")
@@ -214,7 +214,7 @@ def test_a_file_that_may_not_be_read_is_read_when_it_may(place, tmp_path):
     assert prepare(tmp_path / "raw", "--out", tmp_path / "out", *SMALL) == 0
 
 
-def test_f47_files_that_no_longer_belong_are_named_with_their_bytes(place, tmp_path, capsys):
+def test_files_that_no_longer_belong_are_named_with_their_bytes(place, tmp_path, capsys):
     """Two parts into one dataset, classes renamed, videos removed."""
     place("train/run/a.mp4", "train/run/b.mp4", "val/jump/c.mp4", "val/run/d.mp4")
     out = tmp_path / "d"

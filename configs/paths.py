@@ -1,0 +1,38 @@
+"""Paths in a recipe, read as a shell reads them."""
+
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+
+from configs.errors import UserError
+
+PATHS = ("work_dir", "data.root", "data.list", "data.test_list")
+"""The keys of a recipe that hold a path."""
+
+VARIABLE = re.compile(r"\$(?:\w+|\{\w+\})")
+
+
+def expand_paths(tree: dict[str, Any], locate: Callable[[str], str]) -> None:
+    """Replace ~ and $VARIABLES in the paths of a recipe's keys; `locate` says where a key is, for UserError."""
+    for key in PATHS:
+        section, _, name = key.rpartition(".")
+        place = tree.get(section) if section else tree
+        if isinstance(place, dict) and isinstance(place.get(name), str):
+            try:
+                place[name] = expanded(place[name])
+            except UserError as error:
+                raise UserError(f"{locate(key)}: {error}") from None
+
+
+def expanded(path: str) -> str:
+    """Replace ~ at the beginning, and $VARIABLES, as a shell does; a URL, and what there is, stays as it is.
+
+    UserError for a variable that is not set: a folder would be made that bears its name.
+    """
+    if "://" in path or os.path.lexists(path):
+        return path
+    unset = [name for name in VARIABLE.findall(path) if name.strip("${}") not in os.environ]
+    if unset:
+        raise UserError(f"{path!r}: {unset[0]} is not set; set it, or write the path out")
+    return os.path.expandvars(os.path.expanduser(path))

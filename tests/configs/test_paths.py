@@ -1,0 +1,50 @@
+"""Paths of recipes: what a shell would make of them."""
+
+import os
+
+import pytest
+
+from configs.errors import UserError
+from configs.load import dump, load, parse
+from dali_pipelines import preview
+from trainers.commands import pretrain
+
+
+@pytest.mark.parametrize("text", ["~/runs/a", "$SCRATCH/runs/${NUMBER}", "runs/a b/é", "s3://bucket/$NUMBER/~"])
+def test_a_shell_reads_them_so_too(text, monkeypatch):
+    monkeypatch.setenv("SCRATCH", "/scratch/me")
+    monkeypatch.setenv("NUMBER", "3")
+    shells = os.popen(f"printf %s {text if '$' in text or '~' in text else repr(text)}").read()
+    expected = text if "://" in text else shells
+    config = load("recognition/demo", [f"{key}={text!r}" for key in ("work_dir", "data.root", "data.list")])
+    assert config.work_dir == config.data.root == config.data.list == expected
+
+
+def test_an_unset_variable_is_refused_where_it_stands(monkeypatch):
+    monkeypatch.delenv("SCRATCH", raising=False)
+    with pytest.raises(UserError, match=r"^--set data.root: '\$SCRATCH/d': \$SCRATCH is not set; set it, or"):
+        load("ctp/demo", ["data.root=$SCRATCH/d"])
+
+
+def test_a_folder_that_is_there_keeps_its_name(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name in ("~", "$RECYCLE.BIN"):
+        (tmp_path / name).mkdir()
+        assert load("ctp/demo", [f"data.root={name!r}"]).data.root == name
+
+
+def test_a_recipe_of_others_sees_nothing_of_the_environment(monkeypatch):
+    text = dump(load("ctp/demo")).replace("demo/data", "$HOME/~")
+    assert parse(text, source="x", own=False).data.root == "$HOME/~"
+
+
+@pytest.mark.parametrize(("option", "key"), [("--data-dir", "data.root"), ("--work-dir", "work_dir")])
+def test_an_empty_folder_is_refused_and_not_passed_over(option, key):
+    """As `--work-dir "$RUN"` gives one where RUN is not set: the run went into the recipe's folder."""
+    with pytest.raises(UserError, match=f"^--set {key} = '' must be a folder"):
+        pretrain.main(["--config", "ctp/demo", option, ""])
+
+
+def test_an_empty_dataset_is_refused_by_preview_too(tmp_path):
+    with pytest.raises(UserError, match=r"^--set data.root = '' must be a folder"):
+        preview.main(["--config", "ctp/demo", "--data-dir", "", "--out", str(tmp_path / "a.png")])
