@@ -10,6 +10,9 @@ from configs.errors import UserError
 PATHS = ("work_dir", "data.root", "data.list", "data.test_list")
 """The keys of a recipe that hold a path."""
 
+FOLDERS = ("work_dir", "data.root")
+"""Those that must not be empty, as a variable that is not set would make them."""
+
 VARIABLE = re.compile(r"\$(?:\w+|\{\w+\})")
 
 
@@ -19,6 +22,8 @@ def expand_paths(tree: dict[str, Any], locate: Callable[[str], str]) -> None:
         section, _, name = key.rpartition(".")
         place = tree.get(section) if section else tree
         if isinstance(place, dict) and isinstance(place.get(name), str):
+            if not place[name] and key in FOLDERS:
+                raise UserError(f"{locate(key)}: expected a folder, got ''")
             try:
                 place[name] = expanded(place[name])
             except UserError as error:

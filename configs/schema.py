@@ -38,7 +38,6 @@ class Data:
     """Share of the samples that other videos may stand in for, as theirs are unreadable; beyond it training ends."""
 
     def __post_init__(self) -> None:
-        require(bool(self.root), "root", self.root, "a folder or a URL")
         require(self.workers >= 0, "workers", self.workers, "0 or more")
         require(self.timeout_s > 0, "timeout_s", self.timeout_s, "greater than 0")
         require(0 <= self.most_unreadable <= 1, "most_unreadable", self.most_unreadable, "from 0 to 1")
@@ -236,7 +235,6 @@ class Config:
     """See Train."""
 
     def __post_init__(self) -> None:
-        require(bool(self.work_dir), "work_dir", self.work_dir, "a folder")
         require(0 <= self.seed < 2**63, "seed", self.seed, "0 or more, and less than 2**63")
         waits = self.schedule.kind == "plateau" and self.task != "recognition"
         require(not waits, "schedule.kind", "plateau", "another one: pretraining has no validation loss to wait for")

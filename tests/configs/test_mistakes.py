@@ -139,8 +139,8 @@ def test_names_that_others_use_stand_for_keys_that_exist_and_for_one_each():
     [
         ("optim.lrr=1", "--set optim.lrr: no such key; did you mean optim.lr?"),
         ("plan.zzqqxx.lr=1", "--set plan.zzqqxx: no such key; plan has size"),
-        ("data.root=''", "--set data.root = '' must be a folder or a URL"),
-        ("work_dir=''", "--set work_dir = '' must be a folder"),
+        ("data.root=''", "--set data.root: expected a folder, got ''"),
+        ("work_dir=''", "--set work_dir: expected a folder, got ''"),
         ("optim.lr=fast", "--set optim.lr: expected a number, got 'fast'"),
         ("optim.lr=-1", "--set optim.lr = -1.0 must be greater than 0"),
         ("optim.lr", "--set optim.lr: expected key=value"),

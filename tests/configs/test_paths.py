@@ -41,10 +41,10 @@ def test_a_recipe_of_others_sees_nothing_of_the_environment(monkeypatch):
 @pytest.mark.parametrize(("option", "key"), [("--data-dir", "data.root"), ("--work-dir", "work_dir")])
 def test_an_empty_folder_is_refused_and_not_passed_over(option, key):
     """As `--work-dir "$RUN"` gives one where RUN is not set: the run went into the recipe's folder."""
-    with pytest.raises(UserError, match=f"^--set {key} = '' must be a folder"):
+    with pytest.raises(UserError, match=f"^--set {key}: expected a folder, got ''"):
         pretrain.main(["--config", "ctp/demo", option, ""])
 
 
 def test_an_empty_dataset_is_refused_by_preview_too(tmp_path):
-    with pytest.raises(UserError, match=r"^--set data.root = '' must be a folder"):
+    with pytest.raises(UserError, match=r"^--set data.root: expected a folder, got ''"):
         preview.main(["--config", "ctp/demo", "--data-dir", "", "--out", str(tmp_path / "a.png")])
