@@ -121,7 +121,7 @@ def test_files_of_no_video_and_what_a_killed_run_left_are_not_in_the_way(place, 
 
 
 @pytest.mark.parametrize("cause", ["crash", "memory", "disk", "permission"])
-def test_what_failed_for_a_passing_cause_is_tried_again(place, tmp_path, capsys, monkeypatch, cause):
+def test_what_failed_is_tried_again_where_the_cause_may_be_gone(place, tmp_path, capsys, monkeypatch, cause):
     """By the next run, which says how many were; a file that is bad is not."""
     place("raw/a.mp4", "raw/b.mp4")
     (tmp_path / "raw" / "bad.mp4").write_text("no video")
