@@ -61,7 +61,7 @@ class Files:
             self.open -= 1
 
     def listing(self, request: web.Request, folder: Path) -> web.Response:
-        """Return links to all that is in a folder; those to folders end with a slash, as those of other servers do."""
+        """List a folder as links. Those to folders end with a slash, as other servers have it."""
         at = request.path.rstrip("/")
         links = [quote(f"{at}/{path.name}{'/' * path.is_dir()}") for path in sorted(folder.iterdir())]
         return web.Response(text="".join(f'<a href="{link}">{link}</a>' for link in links), content_type="text/html")

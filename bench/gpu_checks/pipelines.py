@@ -85,7 +85,7 @@ def alternate(
 
 
 def timed(run: Callable[[], object], target: Target, batch_size: int, seconds: float) -> dict[str, Any]:
-    """Repeat a run for a time; return clips/s, all runs, CPU ms per clip, growth of the GPU's memory, utilization."""
+    """Repeat a run for a time. Return clips/s, all runs, CPU ms per clip, growth of the GPU's memory, utilization."""
     memory = 0.0 if target.rehearsal else gpu_mib()
     untimed = 1 if target.rehearsal else WARM_UP
     for _ in range(untimed):

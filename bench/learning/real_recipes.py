@@ -17,7 +17,7 @@ from dali_pipelines.tasks.recognition import Config as Clips
 from dali_pipelines.tasks.recognition import Test
 
 FRAMES = 1_280_000
-"""That each task sees in pretraining, augmented views counted apart. After a quarter of it SpeedNet is at chance."""
+"""How many frames each task sees in pretraining; each augmented view counts. After a quarter SpeedNet is at chance."""
 
 CLIP: Mapping[str, Any] = {"num_frames": 8, "size": 64}
 SHORT_SIDES = [64, 72, 80]

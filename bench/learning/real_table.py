@@ -82,7 +82,7 @@ def table(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
 
 
 def curve(budgets: Mapping[int, Mapping[str, Any]], *, protocol: str, seed: int, splits: Sequence[str]) -> str:
-    """Return a Markdown table of how the accuracy of a protocol grows with the frames seen in pretraining.
+    """Tabulate a protocol's accuracy by the frames seen in pretraining, as Markdown.
 
     Args:
         budgets: frames -> the content of that result's JSON; only networks that all of them have are shown.

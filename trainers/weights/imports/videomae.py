@@ -16,15 +16,16 @@ BLOCK = """
     norm1 -> ln_1
     norm2 -> ln_2
     attn.qkv.weight -> self_attention.in_proj_weight
-    attn.{part:qv}_bias -> self_attention.{part}_bias
     attn.proj -> self_attention.out_proj
     mlp.fc1 -> mlp.0
     mlp.fc2 -> mlp.3
 """
+"""Of a block, as V-JEPA's too; all but the biases of the queries, keys and values."""
+OWN_BLOCK = f"{BLOCK}attn.{{part:qv}}_bias -> self_attention.{{part}}_bias"
 PRETRAINING = [
     *rules("patch_embed.proj -> patch_embed", "encoder.", "backbone."),
-    *rules(BLOCK, "encoder.blocks.{i}.", "backbone.blocks.{i}."),
-    *rules(BLOCK, "decoder.blocks.{i}.", "decoder.{i}."),
+    *rules(OWN_BLOCK, "encoder.blocks.{i}.", "backbone.blocks.{i}."),
+    *rules(OWN_BLOCK, "decoder.blocks.{i}.", "decoder.{i}."),
     *rules("""
         encoder.norm -> norm
         encoder_to_decoder -> project
@@ -35,7 +36,7 @@ PRETRAINING = [
 ]
 CLASSIFIER = [
     *rules("patch_embed.proj -> patch_embed", "", "backbone."),
-    *rules(BLOCK, "blocks.{i}.", "backbone.blocks.{i}."),
+    *rules(OWN_BLOCK, "blocks.{i}.", "backbone.blocks.{i}."),
     *rules("""
         fc_norm -> norm
         head -> linear

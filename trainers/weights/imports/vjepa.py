@@ -15,6 +15,7 @@ from configs.errors import UserError
 from nets.backbones import create
 from nets.backbones.vit import ViT
 from trainers.weights.imports import Imported, Rule, renamed, rules
+from trainers.weights.imports.videomae import BLOCK
 
 SIZES = {1024: "vit_l16", 1280: "vit_h16"}
 """Channels of a token -> backbone."""
@@ -28,15 +29,7 @@ POSITIONS = {
 
 
 def _blocks(theirs: str, ours: str) -> list[Rule]:
-    table = """
-        norm1 -> ln_1
-        norm2 -> ln_2
-        attn.qkv.weight -> self_attention.in_proj_weight
-        attn.qkv.bias -> self_attention.in_proj_bias
-        attn.proj -> self_attention.out_proj
-        mlp.fc1 -> mlp.0
-        mlp.fc2 -> mlp.3
-    """
+    table = f"{BLOCK}attn.qkv.bias -> self_attention.in_proj_bias"
     return rules(table, f"{theirs}.{{i}}.", f"{ours}.{{i}}.")
 
 
