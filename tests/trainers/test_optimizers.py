@@ -8,7 +8,7 @@ from torch import nn
 from configs.errors import UserError
 from configs.schema import Optim
 from trainers.engine.lars import LARS
-from trainers.engine.optimizers import OPTIMIZERS, make_optimizer
+from trainers.engine.optimizers import OPTIMIZERS, make_optimizer, restore_moments
 
 
 def slow_lars(weight, gradients, *, lr, momentum, weight_decay):
@@ -75,10 +75,31 @@ def test_moments_stay_with_their_parameters_when_the_decay_changes_in_mid_run():
     first = make_optimizer(net, Optim(name="adam"))
     first.step()
     second = make_optimizer(net, Optim(name="adam", decay_norms_and_biases=False))
-    groups = second.state_dict()["param_groups"]
-    second.load_state_dict({"state": first.state_dict()["state"], "param_groups": groups})
+    restore_moments(second, first.state_dict()["state"])
     for parameter in net.parameters():
         assert torch.equal(second.state[parameter]["exp_avg"], first.state[parameter]["exp_avg"])
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_moments_stay_with_their_weights_when_the_memory_order_changes_in_mid_run(name):
+    """A resumed run may set `train.channels_last` anew, and the step must not depend on it."""
+    torch.manual_seed(0)
+    start, *gradients = torch.randn(3, 4, 3, 3, 3, 3)
+    for changes in (torch.contiguous_format, torch.channels_last_3d), (torch.channels_last_3d, torch.contiguous_format):
+        ends = []
+        for second in changes:
+            net, state = nn.Conv3d(3, 4, 3, bias=False), None
+            for order, gradient in zip((changes[0], second), gradients, strict=True):
+                weight = start if state is None else net.weight.detach()
+                net.weight = nn.Parameter(weight.clone().contiguous(memory_format=order))
+                net.weight.grad = gradient.contiguous(memory_format=order)
+                optimizer = make_optimizer(net, Optim(name=name, lr=0.1))
+                if state:
+                    restore_moments(optimizer, state)
+                optimizer.step()
+                state = optimizer.state_dict()["state"]
+            ends.append(net.weight.detach())
+        torch.testing.assert_close(*ends)
 
 
 def test_an_unknown_optimizer_is_refused_with_those_that_there_are():

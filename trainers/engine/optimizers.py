@@ -1,11 +1,11 @@
 """Optimizers by name. To add one, write a function and enter it in `OPTIMIZERS`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import groupby
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from configs.errors import UserError
@@ -69,6 +69,19 @@ def make_optimizer(net: nn.Module, optim: Optim) -> Optimizer:
         for (factor, decays), group in groupby((item for item in named if item[1].requires_grad), options)
     ]
     return look_up(optim.name, OPTIMIZERS, key="optim.name")(groups, optim)
+
+
+def restore_moments(optimizer: Optimizer, state: Mapping[int, Any]) -> None:
+    """Give an optimizer the moments of a checkpoint, and leave it its options.
+
+    Each moment gets the memory order of its parameter, which `train.channels_last` may have changed since. Fused steps
+    rely on it: with another order, a CPU takes the moments of other weights in silence, and a GPU stops.
+    """
+    optimizer.load_state_dict({"state": dict(state), "param_groups": optimizer.state_dict()["param_groups"]})
+    for parameter, moments in optimizer.state.items():
+        for name, value in moments.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                moments[name] = torch.empty_like(parameter, requires_grad=False).copy_(value)
 
 
 def layer_decay(net: nn.Module, decay: float) -> dict[str, float]:

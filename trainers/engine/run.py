@@ -21,6 +21,7 @@ from nets.tasks import Pretext
 from trainers.engine import checkpoint, identity
 from trainers.engine.distributed import Ranks
 from trainers.engine.online import OnlineProbe
+from trainers.engine.optimizers import restore_moments
 from trainers.engine.schedule import lr_at
 from trainers.engine.state import require_finite
 from trainers.engine.work_dir import LOGS, make_way, run_in
@@ -159,9 +160,7 @@ def resume(run: Run, folder: Path, resume_from: str) -> Start:
         ) from error
     require_finite(found["model"], source)
     # Moments come from the checkpoint, hyper-parameters from the recipe: it may have changed on purpose.
-    run.optimizer.load_state_dict(
-        {"state": found["optimizer"]["state"], "param_groups": run.optimizer.state_dict()["param_groups"]}
-    )
+    restore_moments(run.optimizer, found["optimizer"]["state"])
     run.loader.load_state_dict(found["loader"])
     notes.append(run.ranks.on_rank0(lambda: make_way(work_dir, run_id)))
     if run.validator and found["validator"]:  # else the run has not validated so far
