@@ -104,7 +104,7 @@ class MoCo(Pretext):
         return {
             "loss": F.cross_entropy(logits_BK, labels_B),
             "accuracy": top1(logits_BK, labels_B),
-            "chance": logits_BK.new_tensor(1 / logits_BK.shape[1]),
+            "chance": logits_BK.new_full((), 1 / logits_BK.shape[1]),
         }
 
     @torch.no_grad()
