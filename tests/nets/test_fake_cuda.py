@@ -1,0 +1,99 @@
+"""Every network on a GPU that is not there: no tensor is left on the CPU, and nothing waits in the middle of a step."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, distributed, nn
+from torch.testing._internal.distributed.fake_pg import FakeStore
+
+from configs.load import load
+from dali_pipelines.tasks import Task
+from nets.losses import dense_infonce
+from nets.tasks import build_task, pretext_tasks
+from tests.helpers.fake_cuda import fake_cuda
+from tests.helpers.runs import ROOT
+
+BATCH = 4
+
+
+@pytest.fixture
+def second_rank() -> Iterator[None]:
+    """Be one of two ranks; the other is not there either, and what it sends has no values."""
+    distributed.init_process_group("fake", store=FakeStore(), rank=1, world_size=2)
+    yield
+    distributed.destroy_process_group()
+
+
+def step(task: str, *, bf16: bool) -> None:
+    """Make a step of a task's demo recipe, all but the backward pass, for which torch asks the driver."""
+    config = load(ROOT / "configs" / task / "demo.yaml", [])
+    schema = Task(config.task, config.plan).batch_schema
+    net = build_task(config.task, config.backbone, schema, config.net)
+    with fake_cuda(net, bf16=bf16) as waits:
+        batch = {
+            name: torch.zeros(BATCH, *shape, dtype=getattr(torch, dtype), device="cuda")
+            for name, (shape, dtype) in schema.items()
+        }
+        net.before_step(epoch=2)
+        out = net(batch)
+        net.after_backward(epoch=2)
+        assert {value.device.type for value in out.values()} == {"cuda"}
+        assert out["loss"].dtype == torch.float32
+        assert waits.found == []
+
+
+@pytest.mark.parametrize("task", pretext_tasks())
+def test_a_task_neither_mixes_devices_nor_waits(task):
+    step(task, bf16=False)
+
+
+@pytest.mark.parametrize("task", pretext_tasks())
+def test_nor_does_it_in_bfloat16_on_two_ranks(task, second_rank):
+    step(task, bf16=True)
+
+
+# Mistakes.
+
+
+class Mistaken(nn.Module):
+    """A network that leaves a tensor on the CPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.ones(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale[None]
+
+
+def test_a_tensor_that_is_left_on_the_cpu_is_seen():
+    with fake_cuda(net := Mistaken(), bf16=False), pytest.raises(RuntimeError, match="two different devices"):
+        net(torch.ones(2, 2, device="cuda"))
+
+
+def test_labels_that_are_made_on_the_cpu_are_seen(monkeypatch):
+    arange = torch.arange
+    monkeypatch.setattr(torch, "arange", lambda *args, device=None: arange(*args))
+    with fake_cuda(nn.Identity(), bf16=False), pytest.raises(RuntimeError, match="two different devices"):
+        dense_infonce(*torch.ones(2, 4, 2, 8, 1, 1, device="cuda"))
+
+
+def test_two_types_that_autocast_leaves_to_the_network_are_seen():
+    net = nn.Conv2d(2, 2, 1)
+    with fake_cuda(net, bf16=True):
+        x = torch.ones(1, 2, 4, 4, device="cuda")
+        assert net(x).dtype == torch.bfloat16
+        with pytest.raises(RuntimeError, match="expected dtype"):
+            torch.lerp(x, net(x), 0.5)
+
+
+def test_a_copy_to_the_gpu_and_a_value_that_is_read_are_seen():
+    with fake_cuda(nn.Identity(), bf16=False) as waits:
+        x = torch.ones(3, device="cuda")
+        x.new_full((), 0.5)
+        assert waits.found == []
+        x.new_tensor(0.5)
+        assert len(waits.found) == 1
+        with pytest.raises(RuntimeError, match="_local_scalar_dense"):
+            float(x.sum())
