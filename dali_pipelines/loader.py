@@ -68,7 +68,7 @@ class ClipLoader:
         rank: this process among those that share an epoch.
         world_size: how many share it.
         seed: decides the order of the videos and every random draw.
-        device: "cpu", "cuda" or "cuda:N".
+        device: "cpu", "cuda:N", or "cuda" for torch's current one.
         workers: processes that read, plan and, for codecs that DALI lacks, decode. They are spawned: a script that
             asks for them needs the usual `if __name__ == "__main__":` around what it does. 0 works in this process.
         threads: DALI's threads. "auto" takes two for each of a GPU's decoders, as far as the cores go, and at most
@@ -130,7 +130,7 @@ class ClipLoader:
             )
         on = torch.device(device)
         gpu = on.type != "cpu"
-        self.device_id = on.index or 0 if gpu else None
+        self.device_id = _gpu_of(on) if gpu else None
         dali, why_not = choose(index, decoder, device_id=self.device_id)
         if why_not and gpu:
             log.warning("PyAV decodes, in %d worker processes, and not %s: %s", workers, on, why_not)
@@ -261,3 +261,10 @@ class ClipLoader:
                 batch[name] = batch[name].unflatten(1, (*shape[:-4], shape[-3])).movedim(-1, -4)
         batch["index"] = torch.from_numpy(rows if self.order.shuffle else np.where(rows == wanted, rows, -1))
         return batch
+
+
+def _gpu_of(device: torch.device) -> int:
+    """Return the number of a GPU. "cuda" is the one that `torch.cuda.set_device` has chosen, or else the first."""
+    if device.index is not None:
+        return device.index
+    return torch.cuda.current_device() if torch.cuda.is_initialized() else 0

@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import pytest
+import torch
 
 from configs.errors import UserError
 from dali_pipelines import loader, prepare, recovery
@@ -143,6 +144,14 @@ def test_a_gpu_that_fails_its_probe_is_named_in_one_line_and_pyav_goes_on(h264_s
     assert line == "PyAV decodes, in 2 worker processes, and not cuda:1: clip x: CUDA_ERROR_INVALID_VALUE"
     with pytest.raises(UserError, match=r"data\.decoder=dali.*CUDA_ERROR_INVALID_VALUE.*auto takes PyAV"):
         ClipLoader(h264_store, CLIPS, batch_size=4, device="cuda", decoder="dali", threads=3)
+
+
+def test_cuda_without_a_number_is_the_gpu_that_torch_is_at(h264_store, monkeypatch):
+    assert ClipLoader(h264_store, CLIPS, batch_size=4, device="cuda", decoder="pyav").device_id == 0
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    assert ClipLoader(h264_store, CLIPS, batch_size=4, device="cuda", decoder="pyav").device_id == 1
+    assert ClipLoader(h264_store, CLIPS, batch_size=4, device="cuda:0", decoder="pyav").device_id == 0
 
 
 def test_dali_is_not_insisted_on_where_it_has_no_decoder(h264_store):
