@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bench import data
-from bench.gpu_checks import Target, decode, items, loader, nvdec, questions, recovery, training, videos
+from bench.gpu_checks import Target, decode, items, loader, networks, nvdec, questions, recovery, training, videos
 from bench.gpu_checks.__main__ import run_item
 
 pytestmark = pytest.mark.slow
@@ -49,6 +49,34 @@ def test_the_loader_of_a_task_is_timed_beside_its_decoding_alone(target):
     assert set(found["rows"]) == {"decoding alone", "loader"}
     assert found["frames_per_s"] == pytest.approx(16 * found["rows"]["loader"]["clips_per_s"], abs=1)
     assert "% of decoding alone" in found["answer"]
+
+
+def test_a_task_trains_and_its_loss_is_that_of_the_cpu(target):
+    found = networks.measure("moco", target)
+    assert found["ok"]
+    assert found["rows"]["float32"] == found["rows"]["cpu"]
+    assert "float32 loss 0.00 %, float32 grad_norm 0.00 %, bfloat16 loss" in found["answer"]
+    assert found["last"]["grad_norm"] > 0
+    json.dumps(found)
+
+
+@pytest.mark.parametrize("wrong", [1.3, float("nan")])
+def test_a_gradient_that_is_another_on_the_device_is_seen(target, monkeypatch, wrong):
+    """On the device alone: the CPU comes first."""
+    plain, calls = networks._loss, []
+
+    def other(*args):
+        calls.append(args)
+        row = plain(*args)
+        return row if len(calls) == 1 else row | {"grad_norm": wrong * row["grad_norm"]}
+
+    monkeypatch.setattr(networks, "_loss", other)
+    assert not networks.measure("rot3d", target)["ok"]
+
+
+def test_the_recipe_of_a_task_is_one_of_a_paper():
+    assert networks.first_recipe("moco").name == "r3d18_ucf101.yaml"
+    assert all(networks.first_recipe(task).stem != "demo" for task in items.PRETEXT)
 
 
 def test_training_is_timed_beside_a_cached_batch_and_the_loader_alone(target):
