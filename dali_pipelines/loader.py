@@ -9,9 +9,9 @@ from typing import Literal
 
 import numpy as np
 import torch
-from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
 from configs.errors import UserError, first_names, require
+from dali_pipelines.batches import Batches
 from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.decode.choose import Wanted, choose, decoding_threads
 from dali_pipelines.feed import Feed, memory_ahead
@@ -141,7 +141,7 @@ class ClipLoader:
         self._unreadable = Unreadable(index, replaces=shuffle, most=most_unreadable)
         self.counts = Counts()
         self._feed = Feed(self._unreadable, workers=workers, timeout_s=timeout_s)
-        self._iterator: DALIGenericIterator | None = None
+        self._batches: Batches | None = None
 
     def __len__(self) -> int:
         return self.order.steps
@@ -163,6 +163,14 @@ class ClipLoader:
     def replaced_by(self) -> dict[str, str]:
         """Name of each of these -> its latest stand-in."""
         return self._unreadable.replaced_by
+
+    def refill(self) -> None:
+        """Begin with a batch more on a GPU, in place of the one that was taken last.
+
+        To be called once a step, when the GPU has its work: see `Batches`. Otherwise the next batch does it.
+        """
+        if self._batches:
+            self._batches.refill()
 
     def remember(self, unreadable: Mapping[str, str]) -> None:
         """Treat videos as unreadable that were found so before: name -> reason."""
@@ -199,7 +207,7 @@ class ClipLoader:
 
     def _rewind(self) -> None:
         """Drop what was made ahead."""
-        self._iterator = None
+        self._batches = None
         self._feed.rewind()
 
     def _identity(self) -> dict[str, int]:
@@ -208,10 +216,10 @@ class ClipLoader:
     def _next(self) -> dict[str, torch.Tensor]:
         rebuilt = False
         while True:
-            if self._iterator is None:
-                self._iterator = self._build()
+            if self._batches is None:
+                self._batches = self._build()
             try:
-                return self._complete(next(self._iterator)[0])
+                return self._complete(next(self._batches))
             except RuntimeError as error:  # DALI raises no other kind
                 self._rewind()
                 reasons = damaged(self.source, error, device_id=self.device_id)
@@ -223,7 +231,7 @@ class ClipLoader:
                 for row, reason in reasons.items():
                     self._unreadable.add(row, reason)
 
-    def _build(self) -> DALIGenericIterator:
+    def _build(self) -> Batches:
         source = self.source
         pipeline, names = build_pipeline(
             source,
@@ -234,12 +242,15 @@ class ClipLoader:
             feed=self._feed.start(source),
             ahead=self._batches_ahead(),
         )
-        return DALIGenericIterator(pipeline, names, prepare_first_batch=False)
+        return Batches(pipeline, names)
 
     def _batches_ahead(self) -> int:
-        """Return how many batches DALI makes while one is used: 2, where host memory has room for them."""
+        """Return how many batches DALI makes while one is used: 2, where host memory has room for them.
+
+        3 for a GPU, where one of them begins late.
+        """
         if self.device_id is not None:
-            return 2
+            return 3
         sizes = (math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in self.task.batch_schema.values())
         return 1 if 3 * self.order.batch_size * sum(sizes) > memory_ahead() else 2
 

@@ -51,6 +51,9 @@ class Loader:
     def load_state_dict(self, state: dict[str, int]) -> None:
         pass
 
+    def refill(self) -> None:
+        pass
+
     def remember(self, unreadable) -> None:
         pass
 

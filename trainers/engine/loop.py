@@ -72,6 +72,7 @@ def train_step(run: Run, batches: Iterator[Batch], step: int, *, skip_nonfinite:
             with torch.autocast(ranks.device.type, torch.bfloat16, enabled=bf16):
                 out = run.model(batch)
             (out["loss"] / train.accumulate).backward()
+        run.loader.refill()  # while the GPU computes
         for name, value in out.items():
             terms[name] = terms.get(name, 0.0) + value.detach().double() / train.accumulate
         seen.append((batch, out["loss"].detach()))

@@ -197,7 +197,7 @@ def test_decoders_that_cannot_even_be_made_again_stop_the_run(vp9_store, monkeyp
         raise RuntimeError("CUDA error: device lost")
 
     monkeypatch.setattr(loader, "build_pipeline", lambda *args, **kwargs: (object(), []))
-    monkeypatch.setattr(loader, "DALIGenericIterator", lambda *args, **kwargs: iter_of(fail))
+    monkeypatch.setattr(loader, "Batches", lambda *args, **kwargs: iter_of(fail))
     monkeypatch.setattr(recovery, "build_pipeline", fail)
     with pytest.raises(UserError, match="DALI fails on the CPU: CUDA error: device lost"):
         next(iter(made))
