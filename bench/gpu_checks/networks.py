@@ -12,12 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.data import default_task
 from bench.gpu_checks import ROOT, Target
+from bench.gpu_checks.parity import GRAY_LEVEL, MOST_MEAN
 from bench.gpu_checks.videos import chosen_store
 from configs.load import load
 from configs.speed import SUFFIX
 from dali_pipelines.loader import ClipLoader
+from dali_pipelines.pixels.normalize import NORMALIZATIONS
 from dali_pipelines.tasks import Task
+from nets.batch_augment import BatchAugment
 from nets.tasks import Pretext, build_task
 from trainers.engine.build import build_loader, build_run
 from trainers.engine.distributed import start
@@ -26,15 +30,18 @@ from trainers.engine.run import Run
 
 SAMPLES, STEPS = 2, 3
 BATCH, THREADS, WORKERS = 8, 14, 4
+CLASSES = 10
 MOST_APART = {"float32": 0.05, "bfloat16": 0.2}
 """Share by which loss and gradient may differ from the CPU's: convolutions round to TF32, bfloat16 has 8 bits."""
 
 
 def measure(item: str, target: Target) -> dict[str, Any]:
-    """Check a task, or `compile`: `ctp` behind torch.compile.
+    """Check a task, or `compile`: `ctp` behind torch.compile, or `augment`, what finetuning does to a batch.
 
     `waits` are the lines of a forward and backward pass at which the host waits for the GPU: there should be none.
     """
+    if item == "augment":
+        return augmented(target)
     if item == "compile":
         return steps("ctp", target, {"train.compile": not target.rehearsal})
     rows = losses(item, target)
@@ -73,6 +80,40 @@ def _loss(net: Pretext, batch: Mapping[str, Tensor], device: str, bf16: bool) ->
     loss.backward()
     gradients = [parameter.grad for parameter in net.parameters() if parameter.grad is not None]
     return {"loss": loss.item(), "grad_norm": float(torch.nn.utils.get_total_norm(gradients))}
+
+
+def augmented(target: Target) -> dict[str, Any]:
+    """Compare augmented batches with the CPU's: all that is random is drawn on the host, so they are the same.
+
+    Enough are made for each of RandAugment's operations. In units of normalized clips, as in `parity`.
+    """
+    augment = BatchAugment(
+        rand_augment=(2, 9),
+        erase_prob=0.25,
+        mixup=0.8,
+        cutmix=1.0,
+        classes=CLASSES,
+        normalization=NORMALIZATIONS["imagenet"],
+    )
+    samples, seeds = (2, 3) if target.rehearsal else (8, 20)
+    index = chosen_store(target)[1]
+    with closing(ClipLoader(index, default_task("recognition"), batch_size=samples, decoder="pyav")) as loader:
+        batch = next(iter(loader))
+    there = copy.deepcopy(augment).to(target.device)
+    means, shares = [], []
+    for seed in range(seeds):
+        made = []
+        for layer, device in ((augment, "cpu"), (there, target.device)):
+            torch.manual_seed(seed)
+            made.append(layer(batch["clips"].to(device), batch["labels"].to(device)))
+        (expected, wanted), (actual, got) = made
+        means.append(float((actual.cpu() - expected).abs().mean()))
+        shares.append(float((got.cpu() - wanted).abs().max()))
+    worst, label = max(means), max(shares)
+    return {
+        "ok": all(mean <= MOST_MEAN for mean in means) and all(share <= 1e-5 for share in shares),
+        "answer": f"{seeds} batches: at most {worst / GRAY_LEVEL:.2f} gray levels and {label:.1e} of a label apart",
+    }
 
 
 def steps(task: str, target: Target, changes: Mapping[str, object]) -> dict[str, Any]:

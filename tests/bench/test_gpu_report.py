@@ -157,7 +157,7 @@ def test_the_items_come_by_value_and_fit_into_eleven_minutes():
     assert list(items.ITEMS) == PARTS
     assert items.ITEMS["default_store"][:3] == ("made", "clips", "old_encoder")
     assert items.ITEMS["parity"][0] == "ctp"
-    assert set(items.ITEMS["networks"]) == {*pretext_tasks(), "compile"}
+    assert set(items.ITEMS["networks"]) == {*pretext_tasks(), "augment", "compile"}
     assert set(items.ITEMS["loader"]) >= {"ctp", "recognition", "evaluation"}
     total = sum(items.START + sum(of_part.values()) for of_part in items.SECONDS.values())
     assert total < 11 * 60

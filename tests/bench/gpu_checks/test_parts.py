@@ -74,6 +74,15 @@ def test_a_gradient_that_is_another_on_the_device_is_seen(target, monkeypatch, w
     assert not networks.measure("rot3d", target)["ok"]
 
 
+def test_augmented_batches_are_those_of_the_cpu_and_others_are_seen(target, monkeypatch):
+    found = networks.measure("augment", target)
+    assert found["ok"]
+    assert found["answer"].startswith("3 batches: at most 0.00 gray levels")
+    draws = iter(range(10))
+    monkeypatch.setattr(torch, "manual_seed", lambda seed: torch.default_generator.manual_seed(next(draws)))
+    assert not networks.measure("augment", target)["ok"]
+
+
 def test_the_recipe_of_a_task_is_one_of_a_paper():
     assert networks.first_recipe("moco").name == "r3d18_ucf101.yaml"
     assert all(networks.first_recipe(task).stem != "demo" for task in items.PRETEXT)
