@@ -12,7 +12,7 @@ PRETEXT = tuple(task for task in TASKS if (ROOT / "nets/tasks" / f"{task}.py").i
 SECONDS: dict[str, dict[str, int]] = {
     "facts": {"machine": 2, "driver": 1, "libraries": 1, "decoders": 6},
     "default_store": {"made": 5, "clips": 5, "old_encoder": 4, "instead": 1},
-    "parity": dict.fromkeys(TASKS, 4),
+    "parity": dict.fromkeys(TASKS, 5),
     "networks": {**dict.fromkeys(PRETEXT, 7), "augment": 8, "compile": 40},
     "decode": {"h264_gop1": 11, "h264_gop8": 11, "hevc_gop16": 14, "vp9_gop16": 12, "repeat": 10},
     "loader": {"threads": 12, **dict.fromkeys(TASKS, 7), "evaluation": 12},  # it decodes ten times as much
