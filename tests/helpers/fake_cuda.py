@@ -40,18 +40,19 @@ class Waits(TorchDispatchMode):
 def fake_cuda(net: nn.Module, *, bf16: bool) -> Iterator[Waits]:
     """Move a network to a GPU that is not there; what the block makes is without values too.
 
-    What is no parameter or buffer of the network stays on the CPU, as with `net.to`.
+    What is no parameter or buffer of the network stays where it is, as with `net.to`. The network may be on the device
+    "meta", without values from the beginning.
 
     Args:
         bf16: as in `torch.autocast("cuda", torch.bfloat16)`, which is off without a GPU.
     """
-    with FakeTensorMode(allow_non_fake_inputs=True) as mode, Waits() as waits:
+    with FakeTensorMode(allow_non_fake_inputs=True), Waits() as waits:
         for module in net.modules():
             for name, parameter in module.named_parameters(recurse=False):
-                moved = mode.from_tensor(parameter.detach()).to("cuda")
+                moved = torch.empty_like(parameter.detach(), device="cuda")
                 module.register_parameter(name, nn.Parameter(moved, parameter.requires_grad))
             for name, buffer in module.named_buffers(recurse=False):
-                module._buffers[name] = mode.from_tensor(buffer).to("cuda")
+                module._buffers[name] = torch.empty_like(buffer, device="cuda")
         waits.found.clear()
         torch.set_autocast_enabled("cuda", bf16)
         torch.set_autocast_dtype("cuda", torch.bfloat16)

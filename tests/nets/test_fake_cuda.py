@@ -1,6 +1,7 @@
 """Every network on a GPU that is not there: no tensor is left on the CPU, and nothing waits in the middle of a step."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,13 +9,18 @@ from torch import Tensor, distributed, nn
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from configs.load import load
+from configs.schema import Config, Recognition
 from dali_pipelines.tasks import Task
+from nets.backbones import create
+from nets.classifier import Classifier
 from nets.losses import dense_infonce
-from nets.tasks import build_task, pretext_tasks
+from nets.tasks import Pretext, build_task, pretext_tasks
 from tests.helpers.fake_cuda import fake_cuda
 from tests.helpers.runs import ROOT
 
-BATCH = 4
+pytestmark = pytest.mark.slow
+
+BATCH, CLASSES = 4, 10
 
 
 @pytest.fixture
@@ -25,11 +31,16 @@ def second_rank() -> Iterator[None]:
     distributed.destroy_process_group()
 
 
-def step(task: str, *, bf16: bool) -> None:
-    """Make a step of a task's demo recipe, all but the backward pass, for which torch asks the driver."""
-    config = load(ROOT / "configs" / task / "demo.yaml", [])
+def step(config: Config, *, bf16: bool) -> None:
+    """Make a training step of a recipe, all but the backward pass, for which torch asks the driver."""
     schema = Task(config.task, config.plan).batch_schema
-    net = build_task(config.task, config.backbone, schema, config.net)
+    with torch.device("meta"):
+        net: Pretext
+        if isinstance(config, Recognition):
+            drawn_on_the_host = {"rand_augment": None, "erase_prob": 0.0, "mixup": 0.0, "cutmix": 0.0}
+            net = Classifier(create(config.backbone), CLASSES, replace(config.net, **drawn_on_the_host))
+        else:
+            net = build_task(config.task, config.backbone, schema, config.net)
     with fake_cuda(net, bf16=bf16) as waits:
         batch = {
             name: torch.zeros(BATCH, *shape, dtype=getattr(torch, dtype), device="cuda")
@@ -43,14 +54,26 @@ def step(task: str, *, bf16: bool) -> None:
         assert waits.found == []
 
 
-@pytest.mark.parametrize("task", pretext_tasks())
-def test_a_task_neither_mixes_devices_nor_waits(task):
-    step(task, bf16=False)
+def recipes() -> dict[str, Config]:
+    """Return a recipe for each backbone of each task."""
+    found: dict[tuple[str, str], tuple[str, Config]] = {}
+    for path in sorted((ROOT / "configs").glob("*/*.yaml")):
+        config = load(path, [])
+        found.setdefault((config.task, config.backbone), (f"{path.parent.name}/{path.stem}", config))
+    return dict(found.values())
+
+
+RECIPES = recipes()
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_neither_mixes_devices_nor_waits_in_bfloat16(recipe):
+    step(RECIPES[recipe], bf16=True)
 
 
 @pytest.mark.parametrize("task", pretext_tasks())
-def test_nor_does_it_in_bfloat16_on_two_ranks(task, second_rank):
-    step(task, bf16=True)
+def test_nor_does_a_task_in_float32_on_two_ranks(task, second_rank):
+    step(load(ROOT / "configs" / task / "demo.yaml", []), bf16=False)
 
 
 # Mistakes.
