@@ -1,5 +1,7 @@
 """Optimizers against closed forms in numpy. `test_lr_factors.py` holds SGD and AdamW against torch's own."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch import nn
 from configs.errors import UserError
 from configs.schema import Optim
 from trainers.engine.lars import LARS
-from trainers.engine.optimizers import OPTIMIZERS, make_optimizer, restore_moments
+from trainers.engine.optimizers import OPTIMIZERS, make_optimizer, moments, restore_moments
 
 
 def slow_lars(weight, gradients, *, lr, momentum, weight_decay):
@@ -75,9 +77,31 @@ def test_moments_stay_with_their_parameters_when_the_decay_changes_in_mid_run():
     first = make_optimizer(net, Optim(name="adam"))
     first.step()
     second = make_optimizer(net, Optim(name="adam", decay_norms_and_biases=False))
-    restore_moments(second, first.state_dict()["state"])
+    assert len(second.param_groups) == 2
+    restore_moments(second, net, moments(first, net))
     for parameter in net.parameters():
         assert torch.equal(second.state[parameter]["exp_avg"], first.state[parameter]["exp_avg"])
+    third = make_optimizer(net, Optim(name="adam"))
+    restore_moments(third, net, moments(second, net))
+    for parameter in net.parameters():
+        assert torch.equal(third.state[parameter]["exp_avg"], first.state[parameter]["exp_avg"])
+
+
+def test_moments_are_counted_as_the_network_counts_its_parameters_whatever_the_groups_are():
+    """As those of one group are: checkpoints from before there were so few groups have them so too."""
+    net = network()
+    for parameter in net.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    dict(net.named_parameters())["1.bias"].requires_grad_(False)
+    still = Optim(name="adam", lr=0.01, weight_decay=0.0)
+    one, two = (make_optimizer(net, replace(still, decay_norms_and_biases=decays)) for decays in (True, False))
+    for optimizer in (one, two):
+        optimizer.step()
+    counted, expected = moments(two, net), one.state_dict()["state"]
+    assert list(counted) != list(expected)  # the groups are others
+    assert counted.keys() == expected.keys()
+    for place, known in expected.items():
+        assert torch.equal(counted[place]["exp_avg"], known["exp_avg"])
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -95,9 +119,9 @@ def test_moments_stay_with_their_weights_when_the_memory_order_changes_in_mid_ru
                 net.weight.grad = gradient.contiguous(memory_format=order)
                 optimizer = make_optimizer(net, Optim(name=name, lr=0.1))
                 if state:
-                    restore_moments(optimizer, state)
+                    restore_moments(optimizer, net, state)
                 optimizer.step()
-                state = optimizer.state_dict()["state"]
+                state = moments(optimizer, net)
             ends.append(net.weight.detach())
         torch.testing.assert_close(*ends)
 

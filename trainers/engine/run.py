@@ -21,7 +21,7 @@ from nets.tasks import Pretext
 from trainers.engine import checkpoint, identity
 from trainers.engine.distributed import Ranks
 from trainers.engine.online import OnlineProbe
-from trainers.engine.optimizers import restore_moments
+from trainers.engine.optimizers import moments, restore_moments
 from trainers.engine.schedule import lr_at
 from trainers.engine.state import require_finite
 from trainers.engine.work_dir import LOGS, make_way, run_in
@@ -161,7 +161,7 @@ def resume(run: Run, folder: Path, resume_from: str) -> Start:
         ) from error
     require_finite(found["model"], source)
     # Moments come from the checkpoint, hyper-parameters from the recipe: it may have changed on purpose.
-    restore_moments(run.optimizer, found["optimizer"]["state"])
+    restore_moments(run.optimizer, run.net, found["optimizer"]["state"])
     run.loader.load_state_dict(found["loader"])
     notes.append(run.ranks.on_rank0(lambda: make_way(work_dir, run_id)))
     if run.validator and found["validator"]:  # else the run has not validated so far
@@ -200,7 +200,7 @@ def save(run: Run, folder: Path, step: int, *, must: bool = True) -> Path | None
     state = {
         "loader": run.loader.state_dict(),
         # Without its options, which come from the recipe: here they would be those of before the last step, or of it.
-        "optimizer": {"state": run.optimizer.state_dict()["state"]},
+        "optimizer": {"state": moments(run.optimizer, run.net)},
         "validator": run.validator.state_dict() if run.validator else None,
         "online": run.online.state_dict() if run.online else None,
         "unreadable": run.unreadable,
