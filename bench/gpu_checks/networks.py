@@ -138,10 +138,10 @@ def steps(task: str, target: Target, changes: Mapping[str, object]) -> dict[str,
             took = time.perf_counter() - began
         found = [] if target.rehearsal else waits(run, last.batch)
         peak = 0 if target.rehearsal else torch.cuda.max_memory_allocated() >> 20
-    wait = f"the host waits at {', '.join(found)}" if found else "the host waits nowhere"
+    wait = f"the host waits at {', '.join(found)}" if found else "the host waits nowhere" * (not target.rehearsal)
     return {
         "ok": not found,
-        "answer": f"{STEPS} steps in bfloat16, the last in {1000 * took:.0f} ms; {wait}",
+        "answer": f"{STEPS} steps, the last in {1000 * took:.0f} ms; {wait}",
         "settings": f"{recipe.parent.name}/{recipe.name}, {config.backbone}, {store}, batch {batch}, {loader.decoder}",
         "last": {name: value.item() for name, value in last.terms.items()} | {"grad_norm": last.grad_norm},
         "waits": found,

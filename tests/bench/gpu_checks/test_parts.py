@@ -2,7 +2,10 @@
 
 import json
 import os
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
@@ -10,6 +13,7 @@ import torch
 from bench import data
 from bench.gpu_checks import Target, decode, items, loader, networks, nvdec, questions, recovery, training, videos
 from bench.gpu_checks.__main__ import run_item
+from trainers.engine.run import Run
 
 pytestmark = pytest.mark.slow
 
@@ -72,6 +76,25 @@ def test_a_gradient_that_is_another_on_the_device_is_seen(target, monkeypatch, w
 
     monkeypatch.setattr(networks, "_loss", other)
     assert not networks.measure("rot3d", target)["ok"]
+
+
+@pytest.mark.filterwarnings("ignore:CUDA is not available")
+def test_lines_at_which_the_host_waits_are_named_each_once(monkeypatch):
+    modes: list[str] = []
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
+    weight = torch.nn.Parameter(torch.ones(()))
+
+    def model(batch):
+        for _ in range(2):
+            warnings.warn("called a synchronizing CUDA operation", UserWarning, stacklevel=1)
+        warnings.warn("another matter", UserWarning, stacklevel=1)
+        return {"loss": weight * batch["clips"]}
+
+    run = cast(Run, SimpleNamespace(model=model, optimizer=torch.optim.SGD([weight])))
+    (found,) = networks.waits(run, {"clips": torch.ones(())})
+    assert found.startswith("test_parts.py:")
+    assert modes == ["warn", "default"]
+    assert weight.grad is None
 
 
 def test_augmented_batches_are_those_of_the_cpu_and_others_are_seen(target, monkeypatch):
