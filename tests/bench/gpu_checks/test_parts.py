@@ -111,6 +111,13 @@ def test_the_recipe_of_a_task_is_one_of_a_paper():
     assert all(networks.first_recipe(task).stem != "demo" for task in items.PRETEXT)
 
 
+def test_batches_that_are_dropped_are_read_as_they_were_and_others_are_seen(target, monkeypatch):
+    assert loader.measure("dropped", target)["answer"].startswith("2 of 2 batches")
+    make, seeds = loader.ClipLoader, iter((0, 1))
+    monkeypatch.setattr(loader, "ClipLoader", lambda *args, **how: make(*args, seed=next(seeds), **how))
+    assert not loader.measure("dropped", target)["ok"]
+
+
 def test_training_is_timed_beside_a_cached_batch_and_the_loader_alone(target):
     found = training.measure("batch_16", target)
     ours, cached = found["rows"]["training"], found["rows"]["cached batch"]
