@@ -176,7 +176,7 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
                 f"{figures['network_ms']['p50']:.1f}",
                 f"{figures['loader_ms']['p50']:.1f}",
                 in_words(figures["network_to_step"], 2),
-                f"{100 * figures.get('gpu_data_wait', figures['data_wait']):.1f} %",
+                f"{100 * max(figures['data_wait'], figures.get('gpu_data_wait', 0)):.1f} %",
                 figures["bound"],
             )
         )

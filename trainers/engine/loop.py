@@ -72,7 +72,10 @@ def train_step(run: Run, batches: Iterator[Batch], step: int, *, skip_nonfinite:
             with torch.autocast(ranks.device.type, torch.bfloat16, enabled=bf16):
                 out = run.model(batch)
             (out["loss"] / train.accumulate).backward()
+        refill_began = time.perf_counter()
         run.loader.refill()  # while the GPU computes
+        if is_idle(ranks.device):  # it was done before that was
+            wait += time.perf_counter() - refill_began
         for name, value in out.items():
             terms[name] = terms.get(name, 0.0) + value.detach().double() / train.accumulate
         seen.append((batch, out["loss"].detach()))
@@ -96,6 +99,11 @@ def train_step(run: Run, batches: Iterator[Batch], step: int, *, skip_nonfinite:
     run.optimizer.step()
     run.optimizer.zero_grad(set_to_none=True)
     return Step(terms, grad_norm, wait, batch)
+
+
+def is_idle(device: torch.device) -> bool:
+    """Tell whether a GPU has done all that was asked of it."""
+    return device.type == "cuda" and torch.cuda.current_stream(device).query()
 
 
 @dataclass(frozen=True)
