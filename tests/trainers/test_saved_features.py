@@ -81,7 +81,7 @@ def test_both_protocols_share_what_was_saved_and_find_the_same_again(start: Star
 
 
 def test_the_attentive_probe_measures_maps_of_the_same_videos_and_saves_none(start: Start, tmp_path, monkeypatch):
-    monkeypatch.setattr(attentive, "LEAST_STEPS", 30)
+    monkeypatch.setattr(attentive, "MIN_STEPS", 30)
     protocols.attentive(*start, ALONE, tmp_path / "out")
     measured = json.loads((tmp_path / "out" / "attentive.json").read_text())
     assert (measured["queries"], measured["gallery"], measured["sha256"]) == (4, 6, start[0].sha256)

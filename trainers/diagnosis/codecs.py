@@ -20,7 +20,7 @@ SIDE = 160
 """Pixels: the least that every codec and decoder takes."""
 FRAMES = 4
 DEFAULT = "h264"
-MOST_APART = 12.0
+MAX_DIFFERENCE = 12.0
 """Gray levels, on average, by which a lossy codec may change the picture. Another picture is 40 and more apart."""
 
 
@@ -55,7 +55,7 @@ def decoded_by(codec: str, root: Path, device_id: int | None) -> str:
     index = Index.build(root, {"clip": record})
     got = decode_rgb(read_clip(index, 0, np.arange(FRAMES)))
     apart = np.abs(got.astype(np.float32) - np.stack(frames)).mean()
-    if apart > MOST_APART:
+    if apart > MAX_DIFFERENCE:
         raise ValueError(f"PyAV shows another picture than was encoded, {apart:.0f} gray levels apart")
     dali, why_not = choose(index, "auto", device_id=device_id)
     on = "a CPU" if device_id is None else "the GPU"

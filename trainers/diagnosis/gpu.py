@@ -8,7 +8,7 @@ import torch
 
 from dali_pipelines.decode.driver import decoder_caps, has_nvdec
 from trainers.diagnosis import Finding, State, Subject
-from trainers.engine.devices import DRIVER_FILE, LEAST_FREE, why_no_gpu
+from trainers.engine.devices import DRIVER_FILE, MIN_FREE, why_no_gpu
 
 NVDEC = ("h264", "hevc", "vp9")
 """What datasets may be stored as, of what the decoders may take."""
@@ -78,7 +78,7 @@ def check(subject: Subject) -> Iterator[Finding]:
         return
     for number, gpu in enumerate(answers.gpus):
         text = f"{gpu.name}, driver {answers.driver}, {gpu.free >> 20} of {gpu.total >> 20} MiB free"
-        full = gpu.free < LEAST_FREE
+        full = gpu.free < MIN_FREE
         do = "end what `nvidia-smi` shows, or choose another one with CUDA_VISIBLE_DEVICES" if full else ""
         yield Finding("problem" if full else "ok", f"GPU {number}", text, do)
         yield nvdec(number, gpu, answers)

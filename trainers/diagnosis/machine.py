@@ -15,7 +15,7 @@ FILES_OF_A_RUN = 256
 """Open files of a training process without workers, generously: libraries, sockets of the ranks, checkpoints."""
 FILES_OF_A_WORKER = 8
 """Open files that each worker adds: two ends of pipes, its log, and the videos that it reads."""
-LEAST_SHM = 2**28
+MIN_SHM = 2**28
 """Bytes of /dev/shm that NCCL should find where several GPUs of a machine talk to each other."""
 
 
@@ -55,7 +55,7 @@ def open_files(data: Data, limit: tuple[int, int]) -> Finding:
 def shared_memory(size: int, gpus: int) -> Finding:
     """Judge /dev/shm. The loader needs none of it: clips travel in memory without a name, which it does not limit."""
     text = f"{size >> 20} MiB in /dev/shm; the loader needs none of it"
-    if gpus > 1 and size < LEAST_SHM:
+    if gpus > 1 and size < MIN_SHM:
         return Finding(
             "warning",
             "shared memory",

@@ -8,7 +8,7 @@ import torch
 
 from configs.errors import UserError
 
-LEAST_FREE = 2**30
+MIN_FREE = 2**30
 """Bytes of a GPU's memory below which no recipe of ours trains."""
 DRIVER_FILE = Path("/dev/nvidiactl")
 
@@ -64,7 +64,7 @@ def check_memory(local_rank: int) -> None:
     except RuntimeError as error:  # even a context of its own did not fit
         first = str(error).splitlines()[0]
         raise UserError(f"GPU {local_rank} cannot be used: {first}; `nvidia-smi` shows what runs on it") from error
-    if free < LEAST_FREE:
+    if free < MIN_FREE:
         raise UserError(
             f"GPU {local_rank} has {free >> 20} of {total >> 20} MiB free, other processes hold the rest (`nvidia-smi` "
             "shows them): end them, or choose another GPU with CUDA_VISIBLE_DEVICES"

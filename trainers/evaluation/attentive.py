@@ -19,7 +19,7 @@ from trainers.evaluation.linear import held_out_fifth
 
 HEADS = 8
 BATCH = 64
-EPOCHS, LEAST_STEPS = 20, 300
+EPOCHS, MIN_STEPS = 20, 300
 SETTINGS = tuple(product((1e-3, 3e-3), (0.01, 1.0)))
 """Learning rates and weight decays to choose from; of equally good ones the first."""
 
@@ -84,7 +84,7 @@ def fit(tokens: Tensor, labels: Tensor, *, classes: int) -> Callable[[Tensor], T
         model.to(tokens.device)
         optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay)
         per_epoch = math.ceil(len(rows) / BATCH)
-        epochs = max(EPOCHS, math.ceil(LEAST_STEPS / per_epoch))
+        epochs = max(EPOCHS, math.ceil(MIN_STEPS / per_epoch))
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * per_epoch)
         for _ in range(epochs):
             for batch in rows[torch.randperm(len(rows), generator=order)].split(BATCH):

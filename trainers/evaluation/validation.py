@@ -17,7 +17,7 @@ from trainers.engine.run import Run, content
 from trainers.engine.work_dir import BEST, set_aside
 from trainers.evaluation.predict import cross_entropy, predict, top_k
 
-LEAST_GAIN = 1e-4  # share by which a loss must be lower to count as lower; that of torch's ReduceLROnPlateau
+MIN_GAIN = 1e-4  # share by which a loss must be lower to count as lower; that of torch's ReduceLROnPlateau
 
 
 class Validator:
@@ -109,7 +109,7 @@ class Validator:
     def _wait_for_plateau(self, loss: float) -> None:
         if self.config.schedule.kind != "plateau":
             return
-        lower = loss < self.lowest * (1 - LEAST_GAIN)
+        lower = loss < self.lowest * (1 - MIN_GAIN)
         self.lowest, self.waiting = (loss, 0) if lower else (self.lowest, self.waiting + 1)
         if self.waiting > self.config.schedule.patience:
             self.lr_factor, self.waiting = self.lr_factor * self.config.schedule.gamma, 0
