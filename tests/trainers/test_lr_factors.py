@@ -2,11 +2,11 @@
 
 import copy
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
 
 from configs.errors import UserError
 from configs.schema import Config, Data, Optim, Schedule, Train
@@ -70,14 +70,11 @@ def make_run(net: Classifier, optim: Optim, **more) -> Run:
     return Run(
         config=config,
         ranks=Ranks(torch.device("cpu")),
-        loader=Loader(),
+        loader=cast(Any, Loader()),
         net=net,
         model=net,
         optimizer=make_optimizer(net, optim),
         identity={},
-        name_of=str,
-        loader_facts=dict,
-        draw=Image.new,
         **more,
     )
 

@@ -4,6 +4,7 @@ Recipes lie in configs/recognition/.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -93,10 +94,10 @@ def work(config: Recognition, ranks: Ranks, args: argparse.Namespace) -> Ending:
         say(notes, ranks)
         if args.mode == "linear":
             net.freeze()
-        folder = Path(config.work_dir, CHECKPOINTS)
-        validator = Validator(held_out, config, ranks, folder) if held_out is not None else None
-        run = build_run(config, ranks, loader, net, identity=identity, classes=index.class_names, validator=validator)
-        return train(run, loader, args, missing=listed.missing, next_steps=lambda: after_finetune(config))
+        run = build_run(config, ranks, loader, net, identity=identity, classes=index.class_names)
+        if held_out is not None:
+            run = replace(run, validator=Validator(held_out, config, ranks, Path(config.work_dir, CHECKPOINTS)))
+        return train(run, args, missing=listed.missing, next_steps=lambda: after_finetune(config))
     finally:
         loader.close()
 

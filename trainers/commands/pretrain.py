@@ -60,8 +60,6 @@ def work(config: Config, ranks: Ranks, args: argparse.Namespace) -> Ending:
         torch.manual_seed(config.seed)
         net = build_task(config.task, config.backbone, loader.task.batch_schema, config.net)
         run = build_run(config, ranks, loader, net)
-        return train(
-            run, loader, args, missing=dataset.missing, next_steps=lambda: after_pretrain(config, loader.index)
-        )
+        return train(run, args, missing=dataset.missing, next_steps=lambda: after_pretrain(config, loader.index))
     finally:
         loader.close()

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from configs.schema import Config
-from dali_pipelines.loader import ClipLoader
 from dali_pipelines.progress import tell
 from trainers.engine.distributed import Ranks, exit_status, ignored_options, start
 from trainers.engine.fit import dry_run, fit
@@ -38,14 +37,9 @@ def say(notes: Sequence[str], ranks: Ranks) -> None:
 
 
 def train(
-    run: Run,
-    loader: ClipLoader,
-    args: argparse.Namespace,
-    *,
-    missing: Sequence[str],
-    next_steps: Callable[[], Sequence[str]],
+    run: Run, args: argparse.Namespace, *, missing: Sequence[str], next_steps: Callable[[], Sequence[str]]
 ) -> Ending:
     """Train as the options say, or make the dry run; see `fit`."""
     if args.dry_run:
         return dry_run(run)
-    return fit(run, loader, resume_from=args.resume, max_steps=args.max_steps, missing=missing, next_steps=next_steps)
+    return fit(run, resume_from=args.resume, max_steps=args.max_steps, missing=missing, next_steps=next_steps)

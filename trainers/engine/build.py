@@ -1,7 +1,5 @@
 """Build the parts of a run from a recipe."""
 
-from functools import partial
-
 from configs.errors import UserError
 from configs.plugins import look_up
 from configs.schema import Config, batch_per_rank
@@ -15,8 +13,7 @@ from trainers.engine.identity import more_digests, options, versions, video_dige
 from trainers.engine.loggers import LOGGERS
 from trainers.engine.online import OnlineProbe
 from trainers.engine.optimizers import OPTIMIZERS, make_optimizer
-from trainers.engine.pictures import draw
-from trainers.engine.run import Run, Validator
+from trainers.engine.run import Run
 
 
 def check_recipe(config: Config) -> None:
@@ -64,7 +61,6 @@ def build_run(
     *,
     identity: dict[str, object] | None = None,
     classes: tuple[str, ...] = (),
-    validator: Validator | None = None,
 ) -> Run:
     """Assemble a run around a network, the same on all ranks. `identity` adds to what must not change."""
     fixed = {
@@ -90,7 +86,6 @@ def build_run(
     if config.train.online_probe:
         index, bf16 = loader.index, config.train.amp == "bf16" and ranks.device.type == "cuda"
         online = OnlineProbe(net, index.labels, classes=len(index.class_names), ranks=ranks, bf16=bf16)
-    unreadable: dict[str, str] = {}
     return Run(
         config=config,
         ranks=ranks,
@@ -99,15 +94,6 @@ def build_run(
         model=model,
         optimizer=make_optimizer(net, config.optim),
         identity=fixed,
-        name_of=lambda row: loader.index.info(row).name,
-        loader_facts=lambda: {
-            "amplification": loader.counts.amplification,
-            "unreadable_videos": len(unreadable | loader.unreadable),
-            "replaced_samples": loader.counts.replaced,
-        },
-        draw=partial(draw, loader),
-        unreadable=unreadable,
         classes=classes,
         online=online,
-        validator=validator,
     )

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from dali_pipelines.datasets.fates import MISSING_FILE, TOO_SHORT_FILE, UNREADABLE_FILE, summary, write_reasons
-from dali_pipelines.loader import ClipLoader
 from dali_pipelines.progress import tell
 from trainers.engine.loggers import open_loggers
 from trainers.engine.loop import Ending, endless, train, train_step
@@ -18,12 +17,11 @@ from trainers.engine.work_dir import CHECKPOINTS, locked, require_writable, writ
 
 def fit(
     run: Run,
-    loader: ClipLoader,
     *,
     resume_from: str,
     max_steps: int | None,
-    missing: Sequence[str] = (),
-    next_steps: Callable[[], Sequence[str]] = tuple,
+    missing: Sequence[str],
+    next_steps: Callable[[], Sequence[str]],
 ) -> Ending:
     """Train in the config's work_dir, from its newest checkpoint on.
 
@@ -38,15 +36,13 @@ def fit(
     with ExitStack() as stack:
         # Rank 0 holds the lock of all.
         run.ranks.on_rank0(lambda: stack.enter_context(locked(work_dir)))
-        ending = _fit(run, loader, work_dir, resume_from, max_steps, missing)
+        ending = _fit(run, work_dir, resume_from, max_steps, missing)
     if ending.step < run.total_steps or run.ranks.rank:
         return ending
     return replace(ending, words="\n".join([ending.words, *next_steps()]))
 
 
-def _fit(
-    run: Run, loader: ClipLoader, work_dir: Path, resume_from: str, max_steps: int | None, missing: Sequence[str]
-) -> Ending:
+def _fit(run: Run, work_dir: Path, resume_from: str, max_steps: int | None, missing: Sequence[str]) -> Ending:
     run, first_step, source, notes = resume(run, work_dir / CHECKPOINTS, resume_from)
     end = min(run.total_steps, max_steps or run.total_steps)
     pending = run.validator is not None and run.validator.pending
@@ -61,8 +57,8 @@ def _fit(
 
     def prepare() -> None:
         write_config(work_dir, run.config, run.id)
-        if loader.too_short:
-            write_reasons(work_dir / TOO_SHORT_FILE, loader.too_short)
+        if run.loader.too_short:
+            write_reasons(work_dir / TOO_SHORT_FILE, run.loader.too_short)
         if missing:
             write_reasons(work_dir / MISSING_FILE, dict.fromkeys(missing, f"not in {run.config.data.root}"))
 
@@ -72,19 +68,8 @@ def _fit(
     opened: list[Metrics] = []
 
     def open_metrics() -> None:
-        metrics = Metrics(
-            work_dir,
-            open_loggers(run.config, first_step=first_step - pending),
-            first_step=first_step,
-            end=end,
-            epochs=run.config.train.epochs,
-            global_batch=run.config.train.global_batch,
-            log_every=run.config.train.log_every,
-            draw=run.draw,
-            validation_pending=pending,
-            go_on=run.config.train.full_disk == "go_on",
-        )
-        opened.append(metrics)
+        loggers = open_loggers(run.config, first_step=first_step - pending)
+        opened.append(Metrics(run.config, loggers, first_step=first_step, end=end, validation_pending=pending))
 
     run.ranks.on_rank0(open_metrics)  # an error here ends all ranks together
     metrics = opened[0] if opened else None

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -17,8 +17,8 @@ from dali_pipelines.progress import tell
 from trainers.engine import checkpoint
 from trainers.engine.metrics import Metrics
 from trainers.engine.nonfinite import explain, leave_pictures, untrained_state
-from trainers.engine.pictures import reconstruction
-from trainers.engine.run import Batch, Loader, Run, Validator, save
+from trainers.engine.pictures import draw, reconstruction
+from trainers.engine.run import Batch, Run, save
 from trainers.engine.stop import StopSignal, in_words
 from trainers.engine.watchdog import watched
 
@@ -39,7 +39,7 @@ class Step:
     """Why the step was made without an update."""
 
 
-def endless(loader: Loader) -> Iterator[Batch]:
+def endless(loader: Iterable[Batch]) -> Iterator[Batch]:
     """Yield batches from the loader's cursor on, epoch after epoch."""
     while True:
         yield from loader
@@ -120,7 +120,7 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
     run.model.train()
     with StopSignal() as stop:
         if run.validator and run.validator.pending:
-            saved = _validate(run, run.validator, metrics, folder, first_step, must=first_step == end) or saved
+            saved = _validate(run, metrics, folder, first_step, must=first_step == end) or saved
         for step in range(first_step, end):
             began = time.perf_counter()
             with watched(config.timeout_s, partial(_at, run, step, result)):
@@ -139,7 +139,7 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
             done = step + 1
             if metrics:
                 if step == first_step:
-                    metrics.add_clips(done, result.batch)
+                    metrics.add_clips(done, partial(draw, run.loader, result.batch))
                 facts = {"epoch": run.epoch(step), "lr": run.lr(step), "grad_norm": result.grad_norm, **terms}
                 if run.online and (done == end or done % config.log_every == 0):
                     facts |= run.online.figures()
@@ -159,8 +159,8 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
             if stopping and (due or done < end):
                 words = f"stopped by {in_words(stopping)} after step {done} of {end}"
                 return Ending(f"{words}; the same command goes on from {saved}", done - due, stopping)
-            if run.validator and due:
-                saved = _validate(run, run.validator, metrics, folder, done, must=done == end) or saved
+            if due:
+                saved = _validate(run, metrics, folder, done, must=done == end) or saved
     return Ending(f"done: {end} of {run.total_steps} steps; {saved}", end)
 
 
@@ -176,11 +176,10 @@ def _flush(run: Run, metrics: Metrics | None) -> bool:
     return run.ranks.on_rank0(lambda: metrics.flush() if metrics else True)
 
 
-def _validate(
-    run: Run, validator: Validator, metrics: Metrics | None, folder: Path, step: int, *, must: bool
-) -> Path | None:
+def _validate(run: Run, metrics: Metrics | None, folder: Path, step: int, *, must: bool) -> Path | None:
     """Validate after `step` steps, report it and save; see `save`."""
-    measured = validator(run, step)
+    assert run.validator is not None
+    measured = run.validator(run, step)
     run.model.train()
     if metrics:
         metrics.add_validation(step, measured)

@@ -14,6 +14,7 @@ from PIL.Image import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from configs.schema import Config
 from dali_pipelines.progress import bar
 from dali_pipelines.store.files import Appended, replacing
 from trainers.engine.loggers import Logger
@@ -27,38 +28,24 @@ class Metrics:
     A step's number counts the optimizer steps done, itself included. A context manager: closes its files and loggers.
 
     Args:
-        epochs: of the whole run.
-        draw: makes a picture of a batch that the loader just gave.
         validation_pending: the validation after `first_step` is still to come. The loggers have dropped that step.
-        go_on: whether a full disk costs lines alone, and not the run.
     """
 
     def __init__(
-        self,
-        work_dir: Path,
-        loggers: Sequence[Logger],
-        *,
-        first_step: int,
-        end: int,
-        epochs: int,
-        global_batch: int,
-        log_every: int,
-        draw: Callable[[Mapping[str, Tensor]], Image],
-        validation_pending: bool = False,
-        go_on: bool = False,
+        self, config: Config, loggers: Sequence[Logger], *, first_step: int, end: int, validation_pending: bool
     ) -> None:
+        work_dir, self._train = Path(config.work_dir), config.train
         self._steps, self._validations = work_dir / "metrics.jsonl", work_dir / "validation.jsonl"
         self._picture = work_dir / RECONSTRUCTION
         last = drop_after(self._steps, first_step)
         drop_after(self._validations, first_step - validation_pending)
         self._files = {self._steps: Appended(self._steps)}
         self._loggers = loggers
-        self._outlets = [Outlet(go_on=go_on) for _ in (self, *loggers)]
+        self._outlets = [Outlet(go_on=config.train.full_disk == "go_on") for _ in (self, *loggers)]
         if validation_pending and last.get("step") == first_step:
             self._tell_loggers(lambda logger: logger.add_scalars("train", last, first_step))
         self._bar: tqdm[None] = bar(desc="step", total=end, initial=first_step)
-        self._end, self._epochs, self._global_batch, self._log_every = end, epochs, global_batch, log_every
-        self._draw = draw
+        self._end = end
         self._timings: list[Tensor] = []
 
     def __enter__(self) -> "Metrics":
@@ -101,15 +88,15 @@ class Metrics:
         """
         self._timings.append(timings)
         seconds = torch.stack(self._timings).sum(0)
-        clips_per_s = self._global_batch * len(self._timings) / seconds[:, 1].max().item()
+        clips_per_s = self._train.global_batch * len(self._timings) / seconds[:, 1].max().item()
         data_wait = (seconds[:, 0] / seconds[:, 1]).max().item()
         shown = (
-            f"epoch {facts['epoch'] + 1:.0f}/{self._epochs}, loss {facts['loss']:.4g}, {clips_per_s:.4g} clips/s, "
-            f"wait {data_wait:.0%}, lr {facts['lr']:.3g}"
+            f"epoch {facts['epoch'] + 1:.0f}/{self._train.epochs}, loss {facts['loss']:.4g}, "
+            f"{clips_per_s:.4g} clips/s, wait {data_wait:.0%}, lr {facts['lr']:.3g}"
         )
         self._bar.set_postfix_str(shown, refresh=False)
         self._bar.update()
-        if step % self._log_every and step != self._end:
+        if step % self._train.log_every and step != self._end:
             return
         self._timings.clear()
         speed = {"clips_per_s": clips_per_s, "data_wait": data_wait}
@@ -123,10 +110,10 @@ class Metrics:
         self._tell_loggers(lambda logger: logger.add_scalars("validation", facts, step))
         self._bar.write(f"step {step}: validation " + ", ".join(f"{name} {value:.4g}" for name, value in facts.items()))
 
-    def add_clips(self, step: int, batch: Mapping[str, Tensor]) -> None:
-        """Show the loggers what the network saw in this step."""
+    def add_clips(self, step: int, draw: Callable[[], Image]) -> None:
+        """Show the loggers what the network saw in this step; it is drawn where there are any."""
         if self._loggers:
-            image = self._draw(batch)
+            image = draw()
             self._tell_loggers(lambda logger: logger.add_image("input", image, step))
 
     def add_reconstruction(self, step: int, image: Image) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 from dali_pipelines.progress import tell
 from dali_pipelines.store.files import replacing
 from nets.tasks import Pretext
+from trainers.engine.pictures import draw
 from trainers.engine.run import Batch, Run
 from trainers.engine.work_dir import NONFINITE
 
@@ -44,7 +45,7 @@ def leave_pictures(run: Run, step: int, seen: list[tuple[Batch, Tensor]]) -> Non
             chosen = {key: values[blamed.to(values.device)] for key, values in batch.items()}
             try:
                 with replacing(Path(run.config.work_dir, NONFINITE, name)) as part:
-                    run.draw(chosen, ago=len(seen) - 1 - number).save(part, "PNG")
+                    draw(run.loader, chosen, ago=len(seen) - 1 - number).save(part, "PNG")
             except OSError as error:  # their names are worth more
                 tell(f"warning: cannot write a picture of them: {error}")
 

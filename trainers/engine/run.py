@@ -1,13 +1,12 @@
 """The parts of a run, and its way into a checkpoint and back."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
 
-from PIL.Image import Image
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -15,6 +14,7 @@ from configs.errors import UserError
 from configs.load import dump
 from configs.schema import Config
 from dali_pipelines.datasets.fates import UNREADABLE_FILE, write_reasons
+from dali_pipelines.loader import ClipLoader
 from dali_pipelines.progress import tell
 from dali_pipelines.store.files import sync
 from nets.tasks import Pretext
@@ -28,20 +28,8 @@ from trainers.engine.work_dir import LOGS, make_way, run_in
 Batch = dict[str, Tensor]
 
 
-class Loader(Protocol):
-    """What the loop needs of `dali_pipelines.loader.ClipLoader`."""
-
-    @property
-    def unreadable(self) -> dict[str, str]: ...
-    def __len__(self) -> int: ...
-    def __iter__(self) -> Iterator[Batch]: ...
-    def state_dict(self) -> dict[str, int]: ...
-    def load_state_dict(self, state: dict[str, int]) -> None: ...
-    def remember(self, unreadable: Mapping[str, str]) -> None: ...
-
-
 class Validator(Protocol):
-    """What the loop needs of `trainers.evaluation.validation.Validator`."""
+    """What the loop needs of `trainers.evaluation.validation.Validator`, which imports this module."""
 
     lr_factor: float
     """By which the plateaus so far have lowered the learning rate."""
@@ -61,7 +49,7 @@ class Run:
 
     config: Config
     ranks: Ranks
-    loader: Loader
+    loader: ClipLoader
     net: Pretext
     """The plain network, whose state is saved."""
     model: nn.Module
@@ -69,12 +57,6 @@ class Run:
     optimizer: Optimizer
     identity: Mapping[str, object]
     """What must not change between the parts of a run that was interrupted."""
-    name_of: Callable[[int], str]
-    """Dataset row -> the video's name."""
-    loader_facts: Callable[[], Mapping[str, float]]
-    """Figures of the loader for the log."""
-    draw: Callable[..., Image]
-    """Draws a batch that the loader gave: see `pictures.draw`."""
     classes: tuple[str, ...] = ()
     """Names of a classifier's classes, in the order of its outputs."""
     id: str = ""
@@ -94,6 +76,19 @@ class Run:
     def epoch(self, step: int) -> int:
         """Return the epoch in which optimizer step `step` begins."""
         return step * self.config.train.accumulate // len(self.loader)
+
+    def name_of(self, row: int) -> str:
+        """Return the name of the video in a row of the dataset."""
+        return self.loader.index.info(row).name
+
+    def loader_facts(self) -> dict[str, float]:
+        """Return figures of the loader for the log."""
+        counts, unreadable = self.loader.counts, self.unreadable | self.loader.unreadable
+        return {
+            "amplification": counts.amplification,
+            "unreadable_videos": len(unreadable),
+            "replaced_samples": counts.replaced,
+        }
 
     def lr(self, step: int) -> float:
         """Return the learning rate of the optimizer step after `step` others."""
