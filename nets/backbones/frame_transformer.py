@@ -111,13 +111,3 @@ def transformer(channels: int, feedforward: int) -> nn.TransformerEncoder:
             for matrix in parameter.chunk(3) if "in_proj" in name else [parameter]:
                 nn.init.orthogonal_(matrix)
     return encoder
-
-
-def resnet18_transformer(*, relu: bool = False) -> FrameTransformer:
-    """Build the original's network, with a ResNet-18."""
-    return FrameTransformer(widths=(64, 128, 256, 256), blocks=2, feedforward=2048, relu=relu)
-
-
-def resnet_tiny_transformer() -> FrameTransformer:
-    """Build a small network for CPUs; with three stages, its feature maps have twice the resolution."""
-    return FrameTransformer(widths=(16, 32, 64), blocks=1, feedforward=128)
