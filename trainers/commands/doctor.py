@@ -12,7 +12,8 @@ from typing import Any
 
 from configs.errors import UserError, shown
 from configs.load import load
-from trainers.commands.options import add_overrides, overrides
+from configs.options import add_overrides, overrides
+from trainers.commands.options import add_machine
 from trainers.diagnosis import Finding, Subject
 
 CHECKS = ("packages", "gpu", "codecs", "machine", "disks", "dataset")
@@ -23,6 +24,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="clipfeed doctor", description="Check this machine, a recipe and its data.")
     parser.add_argument("--config", metavar="YAML", help="a recipe: its dataset, workers and work dir are checked too")
     add_overrides(parser)
+    add_machine(parser)
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     return parser
 

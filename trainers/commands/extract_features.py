@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import shown
+from configs.options import require_least
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.storage import location
 from trainers.commands.options import add_device
@@ -51,10 +52,7 @@ def make_parser() -> argparse.ArgumentParser:
 def parse_args(argv: list[str]) -> argparse.Namespace:
     parser = make_parser()
     args = parser.parse_args(argv)
-    for option, least in {"clips": 1, "frames": 1, "stride": 1, "workers": 0}.items():
-        value = getattr(args, option)
-        if isinstance(value, int) and value < least:
-            parser.error(f"--{option} {value}: at least {least}")
+    require_least(parser, args, clips=1, frames=1, stride=1, workers=0)
     if args.out.is_dir():
         parser.error(f"--out {args.out} is a folder: give the name of a file")
     return args

@@ -11,6 +11,7 @@ import torch
 
 from configs.errors import UserError
 from configs.load import dump, load
+from configs.options import overrides
 from configs.schema import Recognition
 from dali_pipelines.datasets.hold_out import hold_out
 from dali_pipelines.datasets.open import open_data
@@ -20,7 +21,7 @@ from dali_pipelines.store.index import Index
 from dali_pipelines.store.storage import exists
 from nets import backbones
 from nets.classifier import Classifier
-from trainers.commands.options import add_options, overrides, parse
+from trainers.commands.options import add_options, parse
 from trainers.commands.training import on_ranks, say, train
 from trainers.engine.build import build_loader, build_run, check_recipe
 from trainers.engine.distributed import Ranks

@@ -10,11 +10,12 @@ import torch
 from configs import recipes
 from configs.errors import UserError
 from configs.load import dump, load
+from configs.options import overrides
 from configs.schema import Config
 from dali_pipelines.datasets.open import open_data
 from dali_pipelines.next_steps import after_pretrain
 from nets.tasks import build_task
-from trainers.commands.options import add_options, overrides, parse
+from trainers.commands.options import add_options, parse
 from trainers.commands.training import on_ranks, say, train
 from trainers.engine.build import build_loader, build_run, check_recipe
 from trainers.engine.distributed import Ranks

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from configs.errors import UserError
+from configs.options import require_least
 from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.store.storage import joined
 from dali_pipelines.tasks.recognition import Config as ClipsConfig
@@ -36,9 +37,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     add_device(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     args = parser.parse_args(argv)
-    for option in ("clips", "frames", "stride"):
-        if getattr(args, option) is not None and getattr(args, option) < 1:
-            parser.error(f"--{option} {getattr(args, option)}: at least 1")
+    require_least(parser, args, clips=1, frames=1, stride=1)
     return args
 
 

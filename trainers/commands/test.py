@@ -6,8 +6,9 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.load import dump, load, parse
+from configs.options import add_overrides, overrides
 from configs.schema import Recognition
-from trainers.commands.options import add_overrides, overrides
+from trainers.commands.options import add_machine
 from trainers.engine import checkpoint
 from trainers.engine.distributed import Ranks, start
 from trainers.engine.identity import options, versions
@@ -32,6 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the results go (CKPT's folder/test_<protocol>)")
     add_overrides(parser)
+    add_machine(parser)
     return parser
 
 
