@@ -19,8 +19,9 @@ def check(subject: Subject) -> Iterator[Finding]:
     """Look at versions first, then at whether the packages load."""
     versions = {name: installed(name) for name in ("clipfeed", "torch", "torchvision", *DALIS, "av")}
     yield Finding("ok", "python", f"{platform.python_version()}, clipfeed {versions['clipfeed']}")
-    yield from outside_bounds()
-    yield torch_fits(versions["torch"], versions["torchvision"], torchvision_needs())
+    yield torch_and_torchvision(versions["torch"], versions["torchvision"])
+    for name in ("clipfeed", "torchvision"):  # of which one fits one torch only
+        yield from outside_bounds(name)
     yield one_dali([name for name in DALIS if versions[name]], torch_cuda())
     yield loads("torchvision", "torchvision.ops", "install the torchvision that belongs to your torch")
     yield loads("DALI", "nvidia.dali.fn", f"install {DALI}")
@@ -44,39 +45,22 @@ def pixels(*, compiled: bool) -> Finding:
     return Finding("warning", "pixels", "not compiled: NumPy makes the same pixels, but takes much longer", do)
 
 
-def outside_bounds() -> Iterator[Finding]:
-    """Name the packages whose versions clipfeed's own metadata do not allow."""
-    for line in requires("clipfeed") or ():
+def outside_bounds(of: str) -> Iterator[Finding]:
+    """Name the packages whose versions a package's metadata do not allow."""
+    for line in (installed(of) and requires(of)) or ():
         requirement = Requirement(line)
         held = installed(requirement.name)
         if not requirement.marker and held and not requirement.specifier.contains(held, prereleases=True):
-            text = f"{held}, clipfeed needs {requirement.specifier}"
+            text = f"{held}, {of} {installed(of)} needs {requirement.specifier}"
             yield Finding("problem", requirement.name, text, f"pip install '{requirement}'")
 
 
-def torchvision_needs() -> str:
-    """Return the version of torch that the installed torchvision was built for, "" where it does not say."""
-    try:
-        needed = [line for line in requires("torchvision") or () if line.startswith("torch==")]
-    except PackageNotFoundError:
-        return ""
-    return needed[0].removeprefix("torch==").partition(";")[0].strip() if needed else ""
-
-
-def torch_fits(torch: str, torchvision: str, needed: str) -> Finding:
-    """Compare torch with what torchvision was built for."""
-    if not torch or not torchvision:
-        missing = " and ".join(name for name, held in (("torch", torch), ("torchvision", torchvision)) if not held)
-        return Finding("problem", "torch", f"{missing} not installed", f"pip install {missing}")
-    text = f"{torch}, torchvision {torchvision}"
-    if needed and torch.partition("+")[0] != needed:
-        return Finding(
-            "problem",
-            "torch",
-            f"{text}, which is built for torch {needed}",
-            f"pip install torch=={needed} torchvision=={torchvision.partition('+')[0]}",
-        )
-    return Finding("ok", "torch", text)
+def torch_and_torchvision(torch: str, torchvision: str) -> Finding:
+    """Look whether both are there."""
+    if torch and torchvision:
+        return Finding("ok", "torch", f"{torch}, torchvision {torchvision}")
+    missing = [name for name, held in (("torch", torch), ("torchvision", torchvision)) if not held]
+    return Finding("problem", "torch", f"{' and '.join(missing)} not installed", f"pip install {' '.join(missing)}")
 
 
 def torch_cuda() -> str:
