@@ -19,6 +19,7 @@ from nets.backbones import create
 from trainers.commands.options import add_device
 from trainers.engine.distributed import start
 from trainers.evaluation.features import extract
+from trainers.evaluation.intervals import in_words
 from trainers.evaluation.linear import probe
 from trainers.evaluation.retrieval import write_json
 from trainers.evaluation.split_notes import trained_on, untrained_classes
@@ -76,8 +77,7 @@ def main(argv: list[str]) -> None:
     chance = next(iter(result.values()))["chance"]
     print(f"linear probe, {len(train)} + {len(test)} videos, {args.clips} clips each; chance {100 * chance:.1f} %")
     for name, figures in result.items():
-        low, high = figures["interval"]
-        print(f"  {name:<10} top-1 {100 * figures['top1']:5.1f} %   (95 %: {100 * low:.1f} to {100 * high:.1f})")
+        print(f"  {name:<10} top-1 {100 * figures['top1']:5.1f} %   {in_words(figures['interval'])}")
     if args.json:
         report = {"step": weights.step, "chance": chance, "videos": [len(train), len(test)], "probes": result}
         write_json(args.json, report)

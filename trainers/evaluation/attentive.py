@@ -7,14 +7,14 @@ the MLP of V-JEPA's block.
 
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import product
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, layer_norm
 
-from trainers.evaluation.features import Features, probe_by
+from trainers.evaluation.features import probe_by
 from trainers.evaluation.linear import held_out_fifth
 
 HEADS = 8
@@ -109,13 +109,8 @@ def fit(tokens: Tensor, labels: Tensor, *, classes: int) -> Callable[[Tensor], T
     return lambda others: classify(standardized(others))
 
 
-def probe(train: Features, test: Features, *, classes: int, device: torch.device) -> dict[str, Any]:
-    """Fit an attentive classifier on the tokens of `train`, test it on those of `test`: see `probe_by`.
-
-    Args:
-        train, test: features whose values are tokens, as `extract_tokens` gives them.
-    """
-    return probe_by(fit, train, test, classes=classes, device=device)
+probe = partial(probe_by, fit)
+"""Fit an attentive classifier on tokens, as `extract_tokens` gives them, test it on others: see `probe_by`."""
 
 
 def _moments(tokens: Tensor) -> tuple[Tensor, Tensor]:

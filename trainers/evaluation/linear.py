@@ -1,13 +1,13 @@
 """The linear probe: a linear classifier on fixed features."""
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from trainers.evaluation.features import Features, probe_by
+from trainers.evaluation.features import probe_by
 
 PENALTIES = tuple(10.0**power for power in range(-5, 2))
 
@@ -43,9 +43,8 @@ def held_out_fifth(count: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(0)) % 5 == 0
 
 
-def probe(train: Features, test: Features, *, classes: int, device: torch.device) -> dict[str, Any]:
-    """Fit a linear classifier on `train`, test it on `test`: see `probe_by`."""
-    return probe_by(fit, train, test, classes=classes, device=device)
+probe = partial(probe_by, fit)
+"""Fit a linear classifier on features, test it on others: see `probe_by`."""
 
 
 def _minimize(x: Tensor, y: Tensor, classes: int, penalty: float) -> tuple[Tensor, Tensor]:

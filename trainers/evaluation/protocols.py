@@ -7,7 +7,7 @@ ranks call it; the first line of its docstring is its help.
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from trainers.engine.identity import dataset_facts
 from trainers.engine.work_dir import BEST
 from trainers.evaluation import scores
 from trainers.evaluation.attentive import probe as attentive_probe
-from trainers.evaluation.features import Features
+from trainers.evaluation.intervals import in_words
 from trainers.evaluation.knn import probe as knn_probe
 from trainers.evaluation.linear import probe as linear_probe
 from trainers.evaluation.predict import predict
@@ -125,12 +125,6 @@ def retrieval(weights: Weights, config: Recognition, ranks: Ranks, out: Path) ->
     return "" if ranks.rank else write_retrieval(sets, out)
 
 
-class Probe(Protocol):
-    """What measures features of training videos on those of test videos."""
-
-    def __call__(self, train: Features, test: Features, *, classes: int, device: torch.device) -> dict[str, Any]: ...
-
-
 def linear(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
     """A linear classifier on fixed features.
 
@@ -138,9 +132,7 @@ def linear(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> st
     it never looks at the test videos to choose anything: see `evaluation.linear.fit`. A test video that cannot be read
     counts as wrong.
     """
-    sets = features_of_both(weights, config, ranks)
-    ranks.end_group()  # a fit takes longer than ranks wait for each other
-    return "" if ranks.rank else _write_probe("linear", linear_probe, sets, out, ranks.device)
+    return _probe("linear", weights, config, ranks, out)
 
 
 def knn(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
@@ -149,9 +141,7 @@ def knn(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
     Its top-1 and top-5, on the features of `retrieval`, scaled to length 1 but not centered; writes knn.json. Nothing
     is trained or chosen: see `evaluation.knn`. A test video that cannot be read counts as wrong.
     """
-    sets = features_of_both(weights, config, ranks)
-    ranks.end_group()
-    return "" if ranks.rank else _write_probe("knn", knn_probe, sets, out, ranks.device)
+    return _probe("knn", weights, config, ranks, out)
 
 
 def attentive(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
@@ -160,18 +150,29 @@ def attentive(weights: Weights, config: Recognition, ranks: Ranks, out: Path) ->
     Its top-1, on at most 4 x 4 x 4 positions of a video; writes attentive.json. What it chooses, it chooses on training
     videos: see `evaluation.attentive.fit`. A test video that cannot be read counts as wrong.
     """
-    sets = features_of_both(weights, config, ranks, tokens=True)
-    ranks.end_group()
-    return "" if ranks.rank else _write_probe("attentive", attentive_probe, sets, out, ranks.device)
+    return _probe("attentive", weights, config, ranks, out)
 
 
-def _write_probe(name: str, probe: Probe, sets: Sets, out: Path, device: torch.device) -> str:
+PROBES: dict[str, Callable[..., dict[str, Any]]] = {
+    "linear": linear_probe,
+    "knn": knn_probe,
+    "attentive": attentive_probe,
+}
+
+
+def _probe(name: str, weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
+    """Extract the features, and fit and test the probe on the first rank."""
+    sets = features_of_both(weights, config, ranks, tokens=name == "attentive")
+    ranks.end_group()  # a fit takes longer than ranks wait for each other
+    return "" if ranks.rank else _write_probe(name, sets, out, ranks.device)
+
+
+def _write_probe(name: str, sets: Sets, out: Path, device: torch.device) -> str:
     """Fit and test a classifier, write its .json and return the figures as text."""
     classes = len(sets.gallery_index.class_names)
-    measured = probe(sets.gallery, sets.queries, classes=classes, device=device)
+    measured = PROBES[name](sets.gallery, sets.queries, classes=classes, device=device)
     write_json(out / f"{name}.json", sets.facts | measured)
-    low, high = (100 * share for share in measured["interval"])
-    details = f"(95 %: {low:.1f} to {high:.1f}; chance {100 * measured['chance']:.1f} %)"
+    details = in_words(measured["interval"], measured["chance"])
     lines = [f"top-1       {100 * measured['top1']:6.2f} %   {details}"]
     lines += [f"top-5       {100 * measured['top5']:6.2f} %"] if "top5" in measured else []
     return "\n".join([*lines, *count_lines(sets, "as wrong"), f"files       {out}"])

@@ -19,7 +19,7 @@ from dali_pipelines.store.files import replacing
 from trainers.evaluation import contact_sheet
 from trainers.evaluation.contact_sheet import OTHER, QUERY, SAME, Item
 from trainers.evaluation.features import Features, chance
-from trainers.evaluation.intervals import wilson
+from trainers.evaluation.intervals import in_words, wilson
 from trainers.evaluation.saved_features import Sets
 
 KS = (1, 5, 10, 20, 50)
@@ -89,9 +89,8 @@ def write_retrieval(sets: Sets, out: Path) -> str:
         _sheet(sets, found, title).save(part, "PNG")
     measured = {"recall": recall, "recall_1_interval": interval, "chance_1": by_chance}
     write_json(out / "retrieval.json", sets.facts | measured)
-    low, high = (100 * share for share in interval)
-    details = f"   (95 %: {low:.1f} to {high:.1f}; chance {100 * by_chance:.1f} %)"
-    lines = [f"{f'R@{k}':<12}{100 * share:6.2f} %{details if k == 1 else ''}" for k, share in recall.items()]
+    lines = [f"{f'R@{k}':<12}{100 * share:6.2f} %" for k, share in recall.items()]
+    lines[0] += f"   {in_words(interval, by_chance)}"
     return "\n".join([*lines, *count_lines(sets, "as misses"), f"files       {out}"])
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from configs.errors import UserError, shown
 from dali_pipelines.store.files import replacing
 from trainers.evaluation import confusion
-from trainers.evaluation.intervals import wilson
+from trainers.evaluation.intervals import in_words, wilson
 from trainers.evaluation.predict import Predictions, top_k
 from trainers.evaluation.retrieval import unreadable_line, write_json
 
@@ -75,10 +75,9 @@ def figures(found: Predictions) -> dict[str, Any]:
 
 def as_text(measured: Mapping[str, Any]) -> str:
     """Return the figures as text."""
-    low, high = (100 * share for share in measured["top1_interval"])
     present = f"{measured['classes_present']} of {measured['classes']} classes have videos"
     lines = [
-        f"top-1       {100 * measured['top1']:6.2f} %   (95 %: {low:.1f} to {high:.1f})",
+        f"top-1       {100 * measured['top1']:6.2f} %   {in_words(measured['top1_interval'])}",
         *([] if measured["top5"] is None else [f"top-5       {100 * measured['top5']:6.2f} %"]),
         f"mean class  {100 * measured['mean_class_accuracy']:6.2f} %   ({present})",
         f"videos      {measured['videos']:6}     ({measured['views']} views)",
