@@ -15,6 +15,7 @@ from torch import Tensor, distributed, nn
 from configs.errors import UserError
 from configs.schema import Train
 from dali_pipelines import limits
+from nets.distributed import all_gather
 from trainers.engine.devices import choose_device
 
 TOLD_TIMEOUT = timedelta(seconds=30)
@@ -37,12 +38,7 @@ class Ranks:
 
     def gather(self, values: Tensor) -> Tensor:
         """Return float64 (world_size, K), on the CPU, from each rank's `values` (K,)."""
-        mine = values.to(self.device, torch.float64)
-        if self.world_size == 1:
-            return mine[None].cpu()
-        gathered = mine.new_empty(self.world_size * len(mine))
-        distributed.all_gather_into_tensor(gathered, mine)
-        return gathered.view(self.world_size, len(mine)).cpu()
+        return all_gather(values.to(self.device, torch.float64)[None]).cpu()
 
     def gather_objects(self, mine: Any) -> list[Any]:
         """Return each rank's object, in rank order."""

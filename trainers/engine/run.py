@@ -1,10 +1,10 @@
 """The parts of a run, and its way into a checkpoint and back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 from uuid import uuid4
 
 from torch import Tensor, nn
@@ -103,21 +103,12 @@ class Run:
         )
 
 
-class Start(NamedTuple):
-    """Where a part of a run begins."""
-
-    run: Run
-    """With its id."""
-    step: int = 0
-    """Optimizer steps done."""
-    source: Path | None = None
-    """The checkpoint that it goes on from; None for a new run."""
-    notes: Sequence[str] = ()
-    """What the user should know, one sentence each."""
-
-
-def resume(run: Run, folder: Path, resume_from: str) -> Start:
+def resume(run: Run, folder: Path, resume_from: str) -> tuple[Run, int, Path | None, list[str]]:
     """Restore the run from a checkpoint, or make it a new one; see `checkpoint.find`.
+
+    Returns:
+        The run with its id, the optimizer steps done, the checkpoint that it goes on from, None for a new run, and what
+        the user should know, one sentence each.
 
     Raises:
         UserError: there is none to resume from, or this run does not fit it.
@@ -127,7 +118,7 @@ def resume(run: Run, folder: Path, resume_from: str) -> Start:
     if found is None:
         run_id = run.ranks.on_rank0(lambda: uuid4().hex[:12])
         note = run.ranks.on_rank0(lambda: make_way(work_dir, run_id))
-        return Start(replace(run, id=run_id), notes=[note] * bool(note))
+        return replace(run, id=run_id), 0, None, [note] * bool(note)
     step, run_id = int(found["step"]), found.get("run", "")
     source = checkpoint.path_of(folder, step) if resume_from == "auto" else Path(resume_from)
     if "optimizer" not in found:
@@ -170,7 +161,7 @@ def resume(run: Run, folder: Path, resume_from: str) -> Start:
         notes.append(f"{len(run.unreadable)} videos found unreadable so far stay replaced, see {UNREADABLE_FILE}")
     if changed:
         notes.append(f"changed since step {step}: {', '.join(changed)}")
-    return Start(replace(run, id=run_id), step, source, [note for note in notes if note])
+    return replace(run, id=run_id), step, source, [note for note in notes if note]
 
 
 def content(run: Run) -> dict[str, Any]:
