@@ -8,8 +8,7 @@ import argparse
 import importlib
 import pkgutil
 import re
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
 from pathlib import Path
 
 from configs.errors import UserError
@@ -98,22 +97,13 @@ def read_classes(path: Path, outputs: int) -> list[str]:
 
 def table(imported: Imported) -> str:
     """List how many keys became what, by the first part of their names, and what was left and why."""
-    used: defaultdict[tuple[str, str], int] = defaultdict(int)
-    for theirs, ours in imported.used.items():
-        used[_first(theirs), _first(ours)] += 1
-    left: defaultdict[str, list[str]] = defaultdict(list)
+    used = Counter((theirs.split(".")[0], ours.split(".")[0]) for theirs, ours in imported.used.items())
+    left = defaultdict[str, list[str]](list)
     for theirs, reason in imported.left.items():
-        left[_first(theirs)].append(reason)
+        left[theirs.split(".")[0]].append(reason)
     lines = [f"{count:6} keys of {theirs} are {ours}" for (theirs, ours), count in used.items()]
-    lines += [f"{len(reasons):6} keys of {theirs} are left: {_shortened(reasons)}" for theirs, reasons in left.items()]
+    for theirs, reasons in left.items():
+        and_so_on = ", and so on" * (len(set(reasons)) > 1)
+        lines.append(f"{len(reasons):6} keys of {theirs} are left: {reasons[0]}{and_so_on}")
     changes = f" with {', '.join(imported.changes)}" if imported.changes else ""
     return "\n".join([*lines, f"recipe: configs/{imported.recipe}{changes}"])
-
-
-def _first(key: str) -> str:
-    return key.partition(".")[0]
-
-
-def _shortened(reasons: Iterable[str]) -> str:
-    first, *others = dict.fromkeys(reasons)
-    return f"{first}, and so on" if others else first

@@ -26,7 +26,6 @@ BACKBONE = "backbone."
 CLIP = ("num_frames", "strides", "size", "normalization")
 TENSORS = "model.safetensors"
 """The file of an export that is a folder."""
-FROM_OTHERS = "Weights of other programs come in with `clipfeed import`"
 
 
 @dataclass(frozen=True)
@@ -174,7 +173,7 @@ def _exported(path: Path) -> Weights:
         state = load_file(path)
     except FileNotFoundError as error:
         raise UserError(
-            f"no such file: {error.filename}; an export is a .safetensors with a .json. {FROM_OTHERS}"
+            f"no such file: {error.filename}; an export is a .safetensors with a .json; {checkpoint.IMPORT}"
         ) from None
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} and {facts_file.name} are damaged or no export ({error}); export again") from None

@@ -84,10 +84,13 @@ def _group(placeholder: re.Match[str]) -> str:
     return rf"(?P<{name}>[{letters}])" if letters else rf"(?P<{name}>\w+)"
 
 
-def renamed(state: Mapping[str, Tensor], table: Sequence[Rule]) -> tuple[dict[str, str], dict[str, str]]:
-    """Split the keys into used ones, with ours for each, and unused ones, with the reason.
+def renamed(
+    state: Mapping[str, Tensor], table: Sequence[Rule]
+) -> tuple[dict[str, Tensor], dict[str, str], dict[str, str]]:
+    """Give tensors our names: the first rule that matches a key decides.
 
-    The first rule that matches decides.
+    Returns:
+        `model`, `used` and `left` of an `Imported`.
 
     Raises:
         UserError: keys that no rule explains, two keys that come to the same one of ours, and a second name of a
@@ -114,7 +117,7 @@ def renamed(state: Mapping[str, Tensor], table: Sequence[Rule]) -> tuple[dict[st
     for theirs, ours in used.items():
         if theirs_of.setdefault(ours, theirs) != theirs:
             raise UserError(f"{theirs_of[ours]} and {theirs} are both {ours} here: not a checkpoint of this system")
-    return used, left
+    return {ours: state[theirs] for theirs, ours in used.items()}, used, left
 
 
 def _second_name(state: Mapping[str, Tensor], key: str, first: str) -> str:
