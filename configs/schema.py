@@ -286,20 +286,3 @@ class Recognition(Config):
     """See LabeledData."""
     validation: Validation = field(default_factory=Validation)
     """See Validation."""
-
-
-def batch_per_rank(train: Train, world_size: int) -> int:
-    """Compute a rank's batch size; ValueError when the global batch does not divide evenly."""
-    divisor = world_size * train.accumulate
-    size, remainder = divmod(train.global_batch, divisor)
-    if remainder:
-        nearest = max(divisor, round(train.global_batch / divisor) * divisor)
-        whole, odd = divmod(train.global_batch, train.accumulate)
-        fitting = [] if odd else [str(ranks) for ranks in range(1, whole + 1) if whole % ranks == 0]
-        raise ValueError(
-            f"train.global_batch = {train.global_batch} is not divisible by {world_size} ranks x "
-            f"{train.accumulate} micro-steps (train.accumulate); the nearest that is: {nearest}"
-            + f". A run that goes on keeps its own, and can have {', '.join(fitting)} ranks"
-            * bool(fitting)
-        )
-    return size

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from configs.errors import UserError, printable, shown
-from configs.schema import Data, LabeledData
-from dali_pipelines.datasets.open import Dataset, open_data, open_dataset
+from configs.schema import Data
+from dali_pipelines.datasets.open import open_data
 from dali_pipelines.decode.choose import choose
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.inspection import spread
@@ -29,7 +29,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     config = subject.config
     data: Data = config.data if config else Data(root=subject.data_dir)
     try:
-        dataset = open_for_training(data)
+        dataset = open_data(data, "train")
         dataset = dataset.long_enough(Task(config.task, config.plan)) if config else dataset
     except (UserError, OSError) as error:
         yield Finding("problem", "dataset", str(error), "see docs/datasets.md")
@@ -48,13 +48,6 @@ def check(subject: Subject) -> Iterator[Finding]:
         yield Finding("warning", "dataset", f"{len(dataset.too_short)} videos are too short and left out")
     yield decoder(index, data, subject.device)
     yield samples(index)
-
-
-def open_for_training(data: Data) -> Dataset:
-    """Open the videos that a run would train on."""
-    if isinstance(data, LabeledData):
-        return open_data(data, "train")
-    return open_data(data) if data.list else open_dataset(data.root, missing=data.missing)
 
 
 def decoder(index: Index, data: Data, device: str) -> Finding:

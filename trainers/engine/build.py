@@ -2,7 +2,7 @@
 
 from configs.errors import UserError
 from configs.plugins import look_up
-from configs.schema import Config, batch_per_rank
+from configs.schema import Config, Train
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task
@@ -32,15 +32,11 @@ def check_recipe(config: Config) -> None:
 
 def build_loader(config: Config, ranks: Ranks, index: Index) -> ClipLoader:
     """Open this rank's shard of the dataset. UserError for a dataset or a batch size that does not work."""
-    try:
-        batch_size = batch_per_rank(config.train, ranks.world_size)
-    except ValueError as error:
-        raise UserError(str(error)) from None
     data = config.data
     return ClipLoader(
         index,
         Task(config.task, config.plan),
-        batch_size=batch_size,
+        batch_size=batch_per_rank(config.train, ranks.world_size),
         rank=ranks.rank,
         world_size=ranks.world_size,
         seed=config.seed,
@@ -97,3 +93,20 @@ def build_run(
         classes=classes,
         online=online,
     )
+
+
+def batch_per_rank(train: Train, world_size: int) -> int:
+    """Compute a rank's batch size. UserError when the global batch does not divide evenly."""
+    divisor = world_size * train.accumulate
+    size, remainder = divmod(train.global_batch, divisor)
+    if remainder:
+        nearest = max(divisor, round(train.global_batch / divisor) * divisor)
+        whole, odd = divmod(train.global_batch, train.accumulate)
+        fitting = [] if odd else [str(ranks) for ranks in range(1, whole + 1) if whole % ranks == 0]
+        raise UserError(
+            f"train.global_batch = {train.global_batch} is not divisible by {world_size} ranks x "
+            f"{train.accumulate} micro-steps (train.accumulate); the nearest that is: {nearest}"
+            + f". A run that goes on keeps its own, and can have {', '.join(fitting)} ranks"
+            * bool(fitting)
+        )
+    return size
