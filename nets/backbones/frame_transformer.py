@@ -9,7 +9,7 @@ from torchvision.models.resnet import BasicBlock
 
 from nets.backbones.base import Backbone
 from nets.conv_gru import ConvGRU
-from nets.init import init_kaiming
+from nets.init import init_kaiming, init_orthogonal
 
 
 class FrameTransformer(Backbone):
@@ -103,11 +103,5 @@ def transformer(channels: int, feedforward: int) -> nn.TransformerEncoder:
     )
     norm = nn.LayerNorm(channels, eps=1e-6)
     encoder = nn.TransformerEncoder(layer, num_layers=2, norm=norm, enable_nested_tensor=False)
-    for name, parameter in encoder.named_parameters():
-        if name.endswith("bias"):
-            nn.init.zeros_(parameter)
-        elif parameter.ndim == 2:
-            # in_proj stacks three matrices, for queries, keys and values; each is orthogonal.
-            for matrix in parameter.chunk(3) if "in_proj" in name else [parameter]:
-                nn.init.orthogonal_(matrix)
+    init_orthogonal(encoder)
     return encoder

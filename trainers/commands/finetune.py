@@ -4,6 +4,7 @@ Recipes lie in configs/recognition/.
 """
 
 import argparse
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,8 +75,7 @@ def work(config: Recognition, ranks: Ranks, args: argparse.Namespace) -> Ending:
     listed = open_data(config.data, "train")
     index, held_out = split(config, listed.index)
     notes = listed.notes + split_notes(config, index)
-    loader = build_loader(config, ranks, index)
-    try:
+    with closing(build_loader(config, ranks, index)) as loader:
         torch.manual_seed(config.seed)
         net = Classifier(
             backbones.create(config.backbone),
@@ -99,8 +99,6 @@ def work(config: Recognition, ranks: Ranks, args: argparse.Namespace) -> Ending:
         if held_out is not None:
             run = replace(run, validator=Validator(held_out, config, ranks, Path(config.work_dir, CHECKPOINTS)))
         return train(run, args, missing=listed.missing, next_steps=lambda: after_finetune(config))
-    finally:
-        loader.close()
 
 
 def split(config: Recognition, index: Index) -> tuple[Index, Index | None]:

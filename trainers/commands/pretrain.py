@@ -4,6 +4,7 @@ Plain `python` trains in one process.
 """
 
 import argparse
+from contextlib import closing
 
 import torch
 
@@ -33,12 +34,8 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def parse_args(argv: list[str]) -> argparse.Namespace:
-    return parse(make_parser(), argv, instead_of_config="list_tasks")
-
-
 def main(argv: list[str]) -> int:
-    args = parse_args(argv)
+    args = parse(make_parser(), argv, instead_of_config="list_tasks")
     if args.list_tasks:
         recipes.main([])
         return 0
@@ -56,11 +53,8 @@ def work(config: Config, ranks: Ranks, args: argparse.Namespace) -> Ending:
     """Train, or make the dry run; return how it ended."""
     dataset = open_data(config.data)
     say(dataset.notes, ranks)
-    loader = build_loader(config, ranks, dataset.index)
-    try:
+    with closing(build_loader(config, ranks, dataset.index)) as loader:
         torch.manual_seed(config.seed)
         net = build_task(config.task, config.backbone, loader.task.batch_schema, config.net)
         run = build_run(config, ranks, loader, net)
         return train(run, args, missing=dataset.missing, next_steps=lambda: after_pretrain(config, loader.index))
-    finally:
-        loader.close()

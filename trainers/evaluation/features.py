@@ -99,10 +99,8 @@ def extract(
         return torch.cat([normalize(one) if unit else one for one in features], dim=1)
 
     views = per_video(pooled, index, cfg, ranks, data, desc=f"features of {len(index)} videos")
-    means = [None if out is None else out.mean(0, dtype=np.float64).astype(np.float32) for out in views.outputs]
     widths = [int(backbone.out_channels) for backbone in backbones]  # type: ignore[arg-type]
-    missing = np.full(sum(widths), np.nan, np.float32)
-    table = np.stack([missing if mean is None else mean for mean in means])
+    table = views.means(sum(widths)).astype(np.float32)
     names = list(index.names.texts())
     return [
         Features(names, index.labels, values, views.unreadable)

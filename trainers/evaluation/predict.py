@@ -38,8 +38,7 @@ def predict(net: Classifier, index: Index, cfg: Config, ranks: Ranks, data: Data
         return (logits if averages_logits else logits.softmax(1)).float()
 
     views = per_video(score, index, cfg, ranks, data, desc=desc)
-    missing = np.full(net.linear.out_features, np.nan)
-    scores = np.stack([missing if out is None else out.mean(0, dtype=np.float64) for out in views.outputs])
+    scores = views.means(net.linear.out_features)
     counts = np.array([0 if out is None else len(out) for out in views.outputs])
     return Predictions(list(index.names.texts()), index.labels, scores, views.unreadable, counts)
 

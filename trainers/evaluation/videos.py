@@ -29,6 +29,11 @@ class Views:
     unreadable: dict[str, str]
     """Names of those videos, with the reason."""
 
+    def means(self, width: int) -> np.ndarray:
+        """Return the means over the views, float64 (N, K = width); nan for a video that could not be read."""
+        missing = np.full(width, np.nan)
+        return np.stack([missing if out is None else out.mean(0, dtype=np.float64) for out in self.outputs])
+
 
 @torch.inference_mode()
 def per_video(
