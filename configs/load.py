@@ -78,8 +78,8 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a recipe from a YAML file and apply overrides.
 
     Args:
-        path: a file, or a recipe of ours, from any folder: "ctp/demo", "configs/ctp/demo.yaml". With "+speed" at its
-            end, in its setting for speed.
+        path: a file, or from any folder one of our recipes: "ctp/demo", "configs/ctp/demo.yaml". "+speed" at its end
+            selects its settings for speed.
         overrides: "key.sub=value" with a YAML value; the last one of a key wins. A section, as in "data={root: x}",
             changes the keys that it names.
 
@@ -106,7 +106,7 @@ def parse(text: str, *, source: str, overrides: Sequence[str] = (), own: bool = 
 
     Args:
         source: its name in messages.
-        own: it is the user's. Else it may name packages that the user trusts, and no others.
+        own: whether the user wrote it. If not, it may name only packages that the user trusts.
     """
     tree = _read_yaml(text, source)
     if not isinstance(tree, dict):

@@ -54,7 +54,7 @@ def table(task: str, of_task: list[Recipe]) -> str:
 
 
 def recipes() -> Iterator[Recipe]:
-    """Read all recipes, those of one task together. No task is imported for it."""
+    """Read all recipes, those of one task together, without importing any task."""
     for name in names():
         text = find_ours(name).read_text(encoding="utf-8")
         keys = yaml.safe_load(text)
@@ -69,7 +69,7 @@ def names() -> list[str]:
 
 
 def find(name: str | Path) -> Path:
-    """Return the file that is meant: one of the user's, with or without its ending, or else one of ours.
+    """Return the file of a recipe: one of the user's, with or without its suffix, or else one of ours.
 
     UserError, with the nearest name, where there is neither.
     """

@@ -1,7 +1,7 @@
 """The schema of recipes: every key with its meaning, unit and default.
 
 Defaults are CtP's hyperparameters. Batch size and learning rate are those of the whole run, so a recipe means the
-same on one GPU and on eight, but for what the originals compute on each GPU by itself: batch norm without
+same on one GPU and on eight, except for what the originals compute on each GPU separately: batch norm without
 train.sync_bn, and losses with net.negatives = rank. `configs.load` reads a YAML file into these classes.
 """
 
@@ -24,7 +24,7 @@ class Data:
     """List of videos, such as UCF101's trainlist01.txt; relative to root. null takes all. docs/datasets.md has the
     formats."""
     missing: Literal["error", "skip"] = "error"
-    """What to do about listed videos that the dataset does not have. skip goes on without them and names them."""
+    """What to do about listed videos that the dataset lacks. skip names them and goes on without them."""
     workers: int = 4
     """Processes per GPU that read videos. 0 reads in the training process."""
     threads: int | Literal["auto"] = "auto"
@@ -33,9 +33,9 @@ class Data:
     """auto takes DALI where it has a decoder for every video on this device, and PyAV otherwise."""
 
     timeout_s: float = 120.0
-    """Seconds that a worker may take for a sample. It is then killed; a video that hangs two of them is unreadable."""
+    """Seconds that a worker may take for a sample before it is killed. A video that hangs two workers is unreadable."""
     most_unreadable: float = 0.1
-    """Share of the samples that other videos may stand in for, as theirs are unreadable; beyond it training ends."""
+    """Share of the samples whose unreadable videos may be replaced by others; beyond it training ends."""
 
     def __post_init__(self) -> None:
         require(self.workers >= 0, "workers", self.workers, "0 or more")
@@ -60,7 +60,7 @@ class LabeledData(Data):
     def list_of(self, subset: Literal["train", "test"]) -> str | None:
         """Return the list of a subset, a path or URL; None takes all videos.
 
-        UserError where a test has none, and for a split that the list's name does not heed.
+        UserError where a test has none, and for a split that the list's name has no place for.
         """
         name = self.list if subset == "train" else self.test_list
         if subset == "test" and not name:
@@ -185,12 +185,12 @@ class Train:
     keep: int = 2
     """Number of newest checkpoints to keep. Two survive one damaged file."""
     full_disk: Literal["stop", "go_on"] = "stop"
-    """What to do when a checkpoint or figures cannot be written. go_on tries again later; the last checkpoint must
+    """What to do when a checkpoint or figures cannot be written. go_on tries again later, but the last checkpoint must
     succeed."""
     skip_nonfinite: int = 0
-    """Steps in a row that may pass without an update, as their gradient is not finite. The next one ends the run."""
+    """Consecutive steps that may be skipped because their gradient is not finite. One more ends the run."""
     timeout_s: float | None = 600.0
-    """Seconds after which a step that hangs ends the run, with the stacks of its processes. null waits for ever."""
+    """Seconds after which a step that hangs ends the run, with the stacks of its processes. null waits forever."""
     log_every: int = 10
     """Optimizer steps between lines of metrics.jsonl and of the loggers."""
     online_probe: bool = False

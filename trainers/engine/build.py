@@ -17,7 +17,7 @@ from trainers.engine.run import Run
 
 
 def check_recipe(config: Config) -> None:
-    """Raise UserError for what no dataset can mend: names that do not exist, and a rate below its minimum."""
+    """Raise UserError for faults of any dataset's run: names that do not exist, and a rate below its minimum."""
     look_up(config.backbone, BACKBONES, key="backbone")
     look_up(config.optim.name, OPTIMIZERS, key="optim.name")
     for name in config.train.loggers:
@@ -31,7 +31,7 @@ def check_recipe(config: Config) -> None:
 
 
 def build_loader(config: Config, ranks: Ranks, index: Index) -> ClipLoader:
-    """Open this rank's shard of the dataset. UserError for a dataset or a batch size that does not work."""
+    """Open this rank's shard of the dataset. UserError for a dataset or a batch size that cannot be used."""
     data = config.data
     return ClipLoader(
         index,
@@ -58,7 +58,7 @@ def build_run(
     identity: dict[str, object] | None = None,
     classes: tuple[str, ...] = (),
 ) -> Run:
-    """Assemble a run around a network, the same on all ranks. `identity` adds to what must not change."""
+    """Assemble a run around a network that is the same on all ranks. `identity` adds to what must not change."""
     fixed = {
         "task": config.task,
         "backbone": config.backbone,

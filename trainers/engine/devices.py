@@ -42,7 +42,7 @@ def choose_device(name: str, local_rank: int) -> tuple[torch.device, str]:
 
 def why_no_gpu() -> str:
     """Return why torch can use no GPU, as one line with the way out, or "" when it can."""
-    with warnings.catch_warnings():  # an old driver is a warning to torch, and said below
+    with warnings.catch_warnings():  # of an old driver, which is reported below
         warnings.simplefilter("ignore")
         if torch.cuda.is_available():
             return ""
@@ -58,7 +58,7 @@ def why_no_gpu() -> str:
 
 
 def check_memory(local_rank: int) -> None:
-    """Raise UserError when next to nothing of a GPU's memory is free."""
+    """Raise UserError when hardly any of a GPU's memory is free."""
     try:
         free, total = torch.cuda.mem_get_info(local_rank)
     except RuntimeError as error:  # even a context of its own did not fit

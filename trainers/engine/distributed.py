@@ -19,7 +19,7 @@ from nets.distributed import all_gather
 from trainers.engine.devices import choose_device
 
 TOLD_TIMEOUT = timedelta(seconds=30)
-"""For all ranks to learn that they do not fit each other."""
+"""Time for all ranks to learn that they do not match."""
 
 T = TypeVar("T")
 Net = TypeVar("Net", bound=nn.Module)
@@ -54,7 +54,7 @@ class Ranks:
                 distributed.broadcast(buffer, 0)
 
     def on_rank0(self, make: Callable[[], T]) -> T:
-        """Return on all ranks what `make()` gives on rank 0. Its UserError or OSError is raised on all."""
+        """Return on all ranks what `make()` returns on rank 0. Its UserError or OSError is raised on all."""
         if self.world_size == 1:
             return make()
         result: list[Any] = [None, None]
@@ -70,16 +70,16 @@ class Ranks:
         return made
 
     def end_group(self) -> None:
-        """End the process group, all ranks together, before work of any length that rank 0 does alone.
+        """End the process group on all ranks, before rank 0 does alone what may take long.
 
-        No rank may wait for another one after this. Where rank 0 ended it later, gloo's other ranks would not mind;
-        NCCL's, by its documentation, hang until all of the machine end it.
+        Ranks cannot communicate after this. If rank 0 ended the group later, NCCL's other ranks would, by its
+        documentation, hang until then; gloo's would not.
         """
         if self.world_size > 1:
             distributed.destroy_process_group()
 
     def require_same(self, facts: Callable[[], Mapping[str, object]]) -> None:
-        """Raise UserError that names all facts in which ranks differ, such as a node's other copy of the dataset."""
+        """Raise UserError that names all facts in which ranks differ, such as another copy of the dataset on a node."""
         if self.world_size == 1:
             return
         gathered: list[tuple[str, Mapping[str, object]]] = self.gather_objects((socket.gethostname(), facts()))
@@ -160,10 +160,10 @@ def _require_same_device(store: distributed.Store, ranks: Ranks) -> None:
 
 
 def _attempt() -> str:
-    """Return a name for this start of the ranks by torchrun, which may be one of `--max-restarts`.
+    """Return a name for this start of the ranks by torchrun, which may be one of its restarts.
 
-    torchrun keeps its store, and without a name the ranks would look for each other where they were before
-    (https://github.com/pytorch/pytorch/issues/135712). Nodes do not agree on the count: they need
+    torchrun keeps its store between them, so that without a name the ranks would find the addresses of the start before
+    (https://github.com/pytorch/pytorch/issues/135712). Nodes do not agree on the count of restarts: they need
     TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 instead.
     """
     one_node = os.environ.get("GROUP_WORLD_SIZE") == "1"
@@ -171,15 +171,15 @@ def _attempt() -> str:
 
 
 def exit_status(status: int) -> int:
-    """Return the status to end with: 0 under torchrun, which takes any other for a crash, and would start anew."""
+    """Return the status to exit with: 0 under torchrun, which takes any other for a crash, and would restart."""
     return 0 if "TORCHELASTIC_RUN_ID" in os.environ else status
 
 
 def wrap(net: Net, train: Train, ranks: Ranks) -> tuple[Net, nn.Module]:
-    """Put the network on the device, behind what the recipe asks for and the device can do.
+    """Move the network to the device, and wrap it as the recipe asks and the device allows.
 
     Returns:
-        The plain network, whose state is saved, and the same parameters behind compile and DDP, to be called.
+        The plain network, whose state is saved, and the wrapped one, which is called.
     """
     if train.sync_bn and ranks.world_size > 1 and ranks.device.type == "cuda":
         net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
@@ -199,7 +199,7 @@ def wrap(net: Net, train: Train, ranks: Ranks) -> tuple[Net, nn.Module]:
 
 
 def ignored_options(train: Train, ranks: Ranks) -> list[str]:
-    """Return what the recipe asks for and this device does not do, one sentence each."""
+    """Return what the recipe asks for and this device cannot do, one sentence each."""
     if ranks.device.type == "cuda":
         return []
     notes = []

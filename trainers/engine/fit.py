@@ -25,16 +25,16 @@ def fit(
 ) -> Ending:
     """Train in the config's work_dir, from its newest checkpoint on.
 
-    Videos that are too short are listed in too_short.csv there, those of the list that are `missing` in missing.csv.
-    What another run has left is moved aside. `next_steps` is asked, on the first rank, what to say after the last step.
+    Videos that are too short are listed there in too_short.csv, those of the list that are `missing` in missing.csv.
+    Files of another run are moved aside. On the first rank, `next_steps` returns what to print after the last step.
 
     Raises:
-        UserError: a work dir that takes no files, in which another run is training, or that this run does not fit.
+        UserError: the work dir is not writable, or another run is training in it, or this run does not fit it.
     """
     work_dir = Path(run.config.work_dir)
     run.ranks.on_rank0(lambda: require_writable(work_dir, work_dir / CHECKPOINTS))
     with ExitStack() as stack:
-        # Rank 0 holds the lock of all.
+        # Rank 0 holds the lock for all.
         run.ranks.on_rank0(lambda: stack.enter_context(locked(work_dir)))
         ending = _fit(run, work_dir, resume_from, max_steps, missing)
     if ending.step < run.total_steps or run.ranks.rank:
@@ -80,7 +80,7 @@ def _fit(run: Run, work_dir: Path, resume_from: str, max_steps: int | None, miss
 
 
 def dry_run(run: Run) -> Ending:
-    """Make two steps, write nothing, and end with a table of the batch, the network's size and the speed."""
+    """Make two steps without writing anything; return a table of the batch, the network's size and the speed."""
     run.model.train()
     batches = endless(run.loader)
     result = train_step(run, batches, 0)

@@ -36,22 +36,23 @@ class Step:
     batch: Batch
     """The last micro-step's input."""
     fault: str = ""
-    """Why the step was made without an update."""
+    """Why the network was not updated."""
 
 
 def endless(loader: Iterable[Batch]) -> Iterator[Batch]:
-    """Yield batches from the loader's cursor on, epoch after epoch."""
+    """Yield batches forever, epoch after epoch, from where the loader is."""
     while True:
         yield from loader
 
 
 def train_step(run: Run, batches: Iterator[Batch], step: int, *, skip_nonfinite: bool = False) -> Step:
-    """Make one optimizer step of `train.accumulate` micro-steps. `step` counts those done before it.
+    """Make one optimizer step of `train.accumulate` micro-steps. `step` counts the steps before it.
 
-    skip_nonfinite: leave the network as it was where the gradient has NaN or infinity, and say so in `fault`.
+    Args:
+        skip_nonfinite: where the gradient is not finite, leave the network as it was, and say so in `fault`.
 
     Raises:
-        UserError: it has, otherwise. Every rank raises it at the same step, before its update.
+        UserError: the gradient is not finite, without `skip_nonfinite`. All ranks raise it, before the update.
     """
     train, ranks = run.config.train, run.ranks
     # Randomness in the network depends on the step alone, so that a resumed run needs no saved state.
@@ -76,10 +77,10 @@ def train_step(run: Run, batches: Iterator[Batch], step: int, *, skip_nonfinite:
             terms[name] = terms.get(name, 0.0) + value.detach().double() / train.accumulate
         seen.append((batch, out["loss"].detach()))
     run.net.after_backward(epoch)
-    # This waits for the GPU. So nothing reads the batch any more when its memory goes back to DALI, which does not ask
-    # torch's stream: without a wait here the batch would have to be held for a step longer.
+    # This waits for the GPU, so that nothing reads the batch any more when its memory goes back to DALI, which does not
+    # ask torch's stream. Without a wait here, the batch would have to be kept for another step.
     grad_norm = float(nn.utils.clip_grad_norm_(run.net.parameters(), run.config.optim.clip_norm or math.inf))
-    if not math.isfinite(grad_norm):  # the reduced gradient: all ranks see it, and none has made the step
+    if not math.isfinite(grad_norm):  # of the reduced gradient: all ranks see it, and none has made the step
         fault = explain(run, step, grad_norm, seen)
         leave_pictures(run, step, seen)
         if not skip_nonfinite:
@@ -103,16 +104,16 @@ class Ending:
 
     words: str
     step: int = 0
-    """Optimizer steps done, of this part and those before; all of the recipe only where nothing is left to do."""
+    """Optimizer steps done, in this part and before; all of the recipe's only if nothing is left to do."""
     signal: int = 0
-    """The number of the signal that ended it before its end."""
+    """The number of the signal that stopped it early."""
 
 
 def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, end: int) -> Ending:
     """Train from step `first_step` up to `end`, with checkpoints in `folder`.
 
-    `metrics` is rank 0's alone. One of `stop.SIGNALS` on any rank ends the run after the current step, saved: a
-    validation that is due comes first when the run goes on.
+    Only rank 0 has `metrics`. One of `stop.SIGNALS` on any rank ends the run after the current step, with a checkpoint;
+    a validation that was due is made when the run goes on.
     """
     config, result = run.config.train, None
     skips, batches = config.skip_nonfinite, endless(run.loader)
@@ -127,7 +128,7 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
                 result = train_step(run, batches, step, skip_nonfinite=skips > 0)
                 if run.online:
                     run.online.update(result.batch)
-                # One small collective a step: the terms, the times, and the signal that a rank may have got.
+                # One small collective per step: the terms, the times, and a signal that a rank may have received.
                 times = [result.wait, time.perf_counter() - began, float(stop.number)]
                 own = torch.stack([*result.terms.values()])
                 gathered = run.ranks.gather(torch.cat([own, own.new_tensor(times)]))
@@ -148,7 +149,7 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
             if run.validator:
                 run.validator.pending = due
             must = bool(stopping) or done == end
-            # Before the validation, which may take longer than a scheduler waits between SIGTERM and SIGKILL.
+            # Saved before the validation, which may take longer than schedulers wait between SIGTERM and SIGKILL.
             saving = due or must or done % config.checkpoint_every == 0
             if saving and metrics and (image := reconstruction(run.net, result.batch)):
                 metrics.add_reconstruction(done, image)
@@ -165,19 +166,19 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
 
 
 def _at(run: Run, step: int, last: Step | None) -> str:
-    """Say what a rank that hangs was at: its step, and the videos of the step before."""
+    """Describe what a rank was doing when it hung: its step, and the videos of the step before."""
     names = [shown(run.name_of(row)) for row in last.batch["index"].tolist() if row >= 0] if last else []
     before = f" (the step before was of {', '.join(names)})" * bool(names)
     return f"step {step + 1} on rank {run.ranks.rank}{before}"
 
 
 def _flush(run: Run, metrics: Metrics | None) -> bool:
-    """Write the figures so far; return whether all are. Else no checkpoint may pass over them."""
+    """Write the figures so far; return whether all are written. If not, no checkpoint may be written after them."""
     return run.ranks.on_rank0(lambda: metrics.flush() if metrics else True)
 
 
 def _validate(run: Run, metrics: Metrics | None, folder: Path, step: int, *, must: bool) -> Path | None:
-    """Validate after `step` steps, report it and save; see `save`."""
+    """Validate after `step` steps, log the result and save; see `save`."""
     assert run.validator is not None
     measured = run.validator(run, step)
     run.model.train()

@@ -23,12 +23,12 @@ from trainers.engine.work_dir import RECONSTRUCTION
 
 
 class Metrics:
-    """Report a run from step `first_step` on; later lines, of a run that was cut off, are dropped.
+    """Report a run from step `first_step` on, and drop later lines, of steps that were lost.
 
-    A step's number counts the optimizer steps done, itself included. A context manager: closes its files and loggers.
+    A step's number counts the optimizer steps done, itself included. As a context manager it closes files and loggers.
 
     Args:
-        validation_pending: the validation after `first_step` is still to come. The loggers have dropped that step.
+        validation_pending: the validation after `first_step` is still to come, and loggers have dropped that step.
     """
 
     def __init__(
@@ -61,9 +61,9 @@ class Metrics:
             file.close()
 
     def flush(self) -> bool:
-        """Write what was taken; return whether all lines are written, whatever loggers do.
+        """Write what has been added; return whether all lines of the .jsonl files are written.
 
-        UserError where that fails, and the run is not to go on.
+        UserError where writing fails, and the run is not to go on.
         """
         written = [outlet.flush() for outlet in self._outlets]
         return written[0]
@@ -78,12 +78,12 @@ class Metrics:
         self._files[path].add(json.dumps(line).encode() + b"\n")
 
     def add(self, step: int, facts: Mapping[str, float], timings: Tensor, more: Mapping[str, float]) -> None:
-        """Take one step; there is a line every `log_every` steps and at the end. `time` is its, in seconds since 1970.
+        """Add one step. Every `log_every` steps and at the end there is a line, with its `time` in seconds since 1970.
 
         Args:
             step: optimizer steps done.
             facts: epoch, lr, grad_norm and the task's terms at this step, written as they are.
-            timings: (world_size, 2) seconds of each rank in this step: waiting for data, in all.
+            timings: (world_size, 2) seconds of each rank in this step: waiting for data, and in total.
             more: figures of the process, not of the step.
         """
         self._timings.append(timings)
@@ -105,19 +105,19 @@ class Metrics:
         self._tell_loggers(lambda logger: logger.add_scalars("train", line, step))
 
     def add_validation(self, step: int, facts: Mapping[str, float]) -> None:
-        """Take what was measured after `step` steps, for a line of validation.jsonl."""
+        """Add what was measured after `step` steps, for a line of validation.jsonl."""
         self._outlets[0].add(lambda: self._write(self._validations, {"step": step, **facts}))
         self._tell_loggers(lambda logger: logger.add_scalars("validation", facts, step))
         self._bar.write(f"step {step}: validation " + ", ".join(f"{name} {value:.4g}" for name, value in facts.items()))
 
     def add_clips(self, step: int, draw: Callable[[], Image]) -> None:
-        """Show the loggers what the network saw in this step; it is drawn where there are any."""
+        """Show the loggers what the network saw in this step; `draw` is called only if there are any."""
         if self._loggers:
             image = draw()
             self._tell_loggers(lambda logger: logger.add_image("input", image, step))
 
     def add_reconstruction(self, step: int, image: Image) -> None:
-        """Take what the network makes of a batch after this step, for `reconstruction.png` and the loggers."""
+        """Add a picture of what the network makes of a batch, for `reconstruction.png` and the loggers."""
 
         def write() -> None:
             with replacing(self._picture) as part:
@@ -137,10 +137,7 @@ def memory() -> dict[str, float]:
 
 
 def drop_after(path: Path, step: int) -> dict[str, float]:
-    """Drop the lines of a metrics.jsonl after `step`, and a last line that a kill left half written.
-
-    Returns the last one that stays, or {}.
-    """
+    """Drop the lines of a .jsonl file after `step`, and a last one that is incomplete; return the last that stays."""
     last: dict[str, float] = {}
     if not path.exists():
         return last
@@ -154,5 +151,5 @@ def drop_after(path: Path, step: int) -> dict[str, float]:
             break
         size += len(line)
         last = values
-    os.truncate(path, size)  # takes no room
+    os.truncate(path, size)  # works on a full disk
     return last

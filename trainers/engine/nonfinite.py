@@ -1,4 +1,4 @@
-"""A loss or gradient that is not finite: which samples are to blame, pictures of them, and the network as it was."""
+"""A loss or gradient that is not finite: the samples to blame, pictures of them, and the state to go back to."""
 
 from pathlib import Path
 
@@ -16,8 +16,8 @@ from trainers.engine.work_dir import NONFINITE
 def explain(run: Run, step: int, grad_norm: float, seen: list[tuple[Batch, Tensor]]) -> str:
     """Name the samples to blame, of all ranks.
 
-    Those whose inputs or targets are not finite; if there are none, all of the micro-steps whose loss is not; all,
-    if only the gradient overflowed.
+    These are samples with inputs or targets that are not finite; else all of the micro-steps whose loss is not finite;
+    else, if only the gradient overflowed, all samples of the step.
 
     Args:
         step: optimizer steps done.
@@ -46,7 +46,7 @@ def leave_pictures(run: Run, step: int, seen: list[tuple[Batch, Tensor]]) -> Non
             try:
                 with replacing(Path(run.config.work_dir, NONFINITE, name)) as part:
                     draw(run.loader, chosen, ago=len(seen) - 1 - number).save(part, "PNG")
-            except OSError as error:  # their names are worth more
+            except OSError as error:  # the names of the samples are reported all the same
                 tell(f"warning: cannot write a picture of them: {error}")
 
 
@@ -60,6 +60,6 @@ def _nonfinite(batch: Batch) -> dict[int, str]:
 
 
 def untrained_state(net: Pretext) -> dict[str, Tensor]:
-    """Return copies of what a forward pass changes: queues, averages, statistics; not what the optimizer does."""
+    """Return copies of what a forward pass changes, such as queues and statistics, and the optimizer does not."""
     trained = {name for name, parameter in net.named_parameters() if parameter.requires_grad}
     return {name: value.clone() for name, value in net.state_dict().items() if name not in trained}

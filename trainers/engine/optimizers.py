@@ -40,9 +40,9 @@ OPTIMIZERS: dict[str, Callable[[Groups, Optim], Optimizer]] = {"sgd": sgd, "adam
 
 
 def make_optimizer(net: nn.Module, optim: Optim) -> Optimizer:
-    """Build the recipe's optimizer over all parameters that are trained.
+    """Build the recipe's optimizer for all parameters that are trained.
 
-    Each of its groups has one `lr_factor`, by which the loop multiplies the learning rate.
+    Each of its groups has an `lr_factor`, by which the loop multiplies the learning rate.
 
     Raises:
         UserError: an unknown optimizer, a part in `optim.lr_factors` that the network lacks, or an `optim.layer_decay`
@@ -62,7 +62,7 @@ def make_optimizer(net: nn.Module, optim: Optim) -> Optimizer:
         factor *= next((share for part, share in layer_shares.items() if f"{name}.".startswith(f"{part}.")), 1.0)
         return factor, optim.decay_norms_and_biases or parameter.ndim > 1
 
-    # Only neighbors share a group: checkpoints count the parameters, and a change of options must not reorder them.
+    # Only neighbors share a group: checkpoints number the parameters, and a change of options must not reorder them.
     groups: Groups = [
         {"params": [parameter for _, parameter in group], "lr_factor": factor}
         | ({} if decays else {"weight_decay": 0.0})
@@ -74,7 +74,7 @@ def make_optimizer(net: nn.Module, optim: Optim) -> Optimizer:
 def layer_decay(net: nn.Module, decay: float) -> dict[str, float]:
     """Return each layer's share of the rate, by the names of its parts: decay ** n for the n-th layer from the top.
 
-    What is in no layer, such as a final norm and the head, keeps the whole rate (BEiT, arXiv 2106.08254).
+    Parameters in no layer, such as a final norm and the head, keep the full rate (BEiT, arXiv 2106.08254).
 
     Raises:
         UserError: the backbone has no layers.

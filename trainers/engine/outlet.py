@@ -1,4 +1,4 @@
-"""Where the figures of a run go, while the disk has room and while it has none."""
+"""Writes that wait while a disk is full."""
 
 from collections import deque
 from collections.abc import Callable
@@ -8,10 +8,10 @@ from dali_pipelines.progress import tell
 
 
 class Outlet:
-    """Writes that are made in order. One that fails is kept, and made again before the next.
+    """Make writes in order. One that fails is kept, and repeated before the next.
 
     Args:
-        go_on: warn of the first one that fails, and go on; else that ends the run.
+        go_on: only warn of the first failure. Otherwise it ends the run.
     """
 
     def __init__(self, *, go_on: bool) -> None:
@@ -19,15 +19,11 @@ class Outlet:
         self._left: deque[Callable[[], object]] = deque()
 
     def add(self, write: Callable[[], object]) -> None:
-        """Take a write for the next `flush`. It must write all or nothing: it may be called again."""
+        """Add a write for the next `flush`. It must write all or nothing, as it may be called again."""
         self._left.append(write)
 
     def flush(self) -> bool:
-        """Make all writes that are left; return whether all are made.
-
-        Raises:
-            UserError: one failed, and the run is not to go on.
-        """
+        """Make all pending writes; return whether none is left. UserError if one fails and the run is not to go on."""
         try:
             self._write()
         except OSError as error:
@@ -41,7 +37,7 @@ class Outlet:
         return not self._left
 
     def close(self) -> None:
-        """Try once more, and say what is lost."""
+        """Make all pending writes; say what is lost if that fails."""
         try:
             self._write()
         except OSError as error:

@@ -1,4 +1,4 @@
-"""The parts of a run, and its way into a checkpoint and back."""
+"""The parts of a run, and how it is saved and resumed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -32,7 +32,7 @@ class Validator(Protocol):
     """What the loop needs of `trainers.evaluation.validation.Validator`, which imports this module."""
 
     lr_factor: float
-    """By which the plateaus so far have lowered the learning rate."""
+    """What the plateaus so far have multiplied the learning rate by."""
     pending: bool
     """Whether a checkpoint was written before the validation of its step."""
 
@@ -45,7 +45,7 @@ class Validator(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """The parts of a run, the same in training, in a dry run and in tests."""
+    """The parts of a run."""
 
     config: Config
     ranks: Ranks
@@ -53,24 +53,24 @@ class Run:
     net: Pretext
     """The plain network, whose state is saved."""
     model: nn.Module
-    """The same parameters behind DDP and torch.compile: what is called."""
+    """The same network wrapped in DDP and torch.compile, which is called."""
     optimizer: Optimizer
     identity: Mapping[str, object]
-    """What must not change between the parts of a run that was interrupted."""
+    """What must not change when a run is resumed."""
     classes: tuple[str, ...] = ()
     """Names of a classifier's classes, in the order of its outputs."""
     id: str = ""
-    """Names the run in all that it writes, the same in all its parts; `resume` gives it."""
+    """Names the run in all files that it writes, also after it was resumed; `resume` sets it."""
     online: OnlineProbe | None = None
-    """Measures the features beside the training."""
+    """Measures the features during training."""
     validator: Validator | None = None
     """Measures the network between epochs, in finetuning."""
     unreadable: dict[str, str] = field(default_factory=dict)
-    """Names of videos that could not be read on any rank, with the reason; as of the last checkpoint."""
+    """Names of videos that some rank could not read, with the reason; as of the last checkpoint."""
 
     @property
     def total_steps(self) -> int:
-        """Return the optimizer steps of the whole recipe; micro-steps go on over the ends of epochs."""
+        """Return the optimizer steps of the whole recipe; micro-steps of one step may be of two epochs."""
         return self.config.train.epochs * len(self.loader) // self.config.train.accumulate
 
     def epoch(self, step: int) -> int:
@@ -91,7 +91,7 @@ class Run:
         }
 
     def lr(self, step: int) -> float:
-        """Return the learning rate of the optimizer step after `step` others."""
+        """Return the learning rate of the optimizer step that follows `step` others."""
         config, epoch = self.config, self.epoch(step)
         return lr_at(
             config.schedule,
@@ -104,7 +104,7 @@ class Run:
 
 
 def resume(run: Run, folder: Path, resume_from: str) -> tuple[Run, int, Path | None, list[str]]:
-    """Restore the run from a checkpoint, or make it a new one; see `checkpoint.find`.
+    """Restore the run from a checkpoint, or start a new one; see `checkpoint.find`.
 
     Returns:
         The run with its id, the optimizer steps done, the checkpoint that it goes on from, None for a new run, and what
@@ -144,7 +144,7 @@ def resume(run: Run, folder: Path, resume_from: str) -> tuple[Run, int, Path | N
             "set that back, or pass another --work-dir to start a new run"
         ) from error
     require_finite(found["model"], source)
-    # Moments come from the checkpoint, hyper-parameters from the recipe: it may have changed on purpose.
+    # Moments come from the checkpoint, hyperparameters from the recipe, which may have changed on purpose.
     run.optimizer.load_state_dict(
         {"state": found["optimizer"]["state"], "param_groups": run.optimizer.state_dict()["param_groups"]}
     )
@@ -165,7 +165,7 @@ def resume(run: Run, folder: Path, resume_from: str) -> tuple[Run, int, Path | N
 
 
 def content(run: Run) -> dict[str, Any]:
-    """Return what a checkpoint says of the network: enough to use it, not to resume training."""
+    """Return the part of a checkpoint that describes the network: enough to use it, not to resume training."""
     return {
         "run": run.id,
         "identity": dict(run.identity),
@@ -185,7 +185,7 @@ def save(run: Run, folder: Path, step: int, *, must: bool = True) -> Path | None
         run.unreadable.update(of_rank)
     state = {
         "loader": run.loader.state_dict(),
-        # Without its options, which come from the recipe: here they would be those of before the last step, or of it.
+        # Without its options, which come from the recipe.
         "optimizer": {"state": run.optimizer.state_dict()["state"]},
         "validator": run.validator.state_dict() if run.validator else None,
         "online": run.online.state_dict() if run.online else None,
@@ -196,7 +196,7 @@ def save(run: Run, folder: Path, step: int, *, must: bool = True) -> Path | None
         work_dir = Path(run.config.work_dir)
         if run.unreadable:
             write_reasons(work_dir / UNREADABLE_FILE, run.unreadable)
-        # A machine that fails forgets what was not flushed. What a checkpoint counts must outlive that as it does.
+        # A machine that fails loses what was not flushed. The logs that belong to a checkpoint must survive with it.
         for path in (work_dir, *(path for pattern in LOGS for path in work_dir.glob(pattern))):
             sync(path)
         return checkpoint.save(folder, step, content(run) | state, keep=run.config.train.keep)
