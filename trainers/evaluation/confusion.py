@@ -35,7 +35,7 @@ def draw(table: np.ndarray, columns: Sequence[str], path: Path, *, title: str) -
     figure = Figure((cell * len(columns) + margin + 1, cell * classes + margin + 0.6), layout="constrained")
     axes = figure.subplots()
     shares = table / np.maximum(table.sum(1, keepdims=True), 1)
-    # By the square root of the share: one video in a hundred is still to be seen.
+    # The square root of the share keeps one video in a hundred visible.
     image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
     axes.set_yticks(range(classes), names[:classes], fontsize=size)

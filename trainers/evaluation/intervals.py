@@ -1,9 +1,9 @@
-"""How sure a measured share is."""
+"""Confidence intervals of measured shares."""
 
 import math
 from collections.abc import Sequence
 
-Z = 1.96  # standard deviations around the mean that hold 95 % of a normal distribution
+Z = 1.96  # 95 % of a normal distribution lie within so many standard deviations of its mean
 
 
 def wilson(correct: float, total: int) -> tuple[float, float]:

@@ -15,8 +15,8 @@ PENALTIES = tuple(10.0**power for power in range(-5, 2))
 def fit(x: Tensor, y: Tensor, *, classes: int) -> Callable[[Tensor], Tensor]:
     """Fit a multinomial logistic regression on standardized features.
 
-    The L2 penalty, of `PENALTIES`, is the one that does best on a random fifth of the samples, fitted on the others;
-    the largest for a single sample, which leaves no others.
+    Of `PENALTIES`, the L2 penalty is the one that does best on a random fifth of the samples when fitted on the others;
+    for a single sample the largest.
 
     Args:
         x: float32 (N, C). y: int64 (N,) in [0, classes).
@@ -39,7 +39,7 @@ def fit(x: Tensor, y: Tensor, *, classes: int) -> Callable[[Tensor], Tensor]:
 
 
 def held_out_fifth(count: int) -> Tensor:
-    """Draw the fifth of `count` samples that chooses hyper-parameters, bool (count,), always the same."""
+    """Draw the fifth of `count` samples that hyperparameters are chosen on, bool (count,), always the same."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(0)) % 5 == 0
 
 

@@ -1,7 +1,7 @@
 """Evaluation protocols by name. To add one, write a function and enter it in `PROTOCOLS`.
 
-A protocol measures weights on the videos of a recipe, writes its files to a folder, and returns what to print. All
-ranks call it; the first line of its docstring is its help.
+A protocol measures weights on the videos of a recipe, writes files to a folder, and returns what to print. All ranks
+call it. The first line of its docstring is its help.
 """
 
 from collections.abc import Callable
@@ -66,8 +66,8 @@ def video(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str
 def same_classes(weights: Weights, index: Index) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return the network's output for each class of the dataset, int64, and the classes in the outputs' order.
 
-    Classes of one name are the same, whatever their order; without names in the checkpoint the order decides.
-    UserError when network and dataset do not have the same classes.
+    Classes are matched by name; if the checkpoint has no names, by their order. UserError when network and dataset do
+    not have the same classes.
     """
     ours, theirs, outputs = index.class_names, weights.classes, len(weights.model["linear.bias"])
     if sorted(ours) != sorted(theirs) if theirs else len(ours) != outputs:
@@ -86,7 +86,7 @@ def same_classes(weights: Weights, index: Index) -> tuple[np.ndarray, tuple[str,
 
 
 def find_caveats(weights: Weights, config: Recognition, dataset: Dataset) -> list[str]:
-    """Return what to know of the accuracy before believing it, one sentence each."""
+    """Return what to know before trusting the accuracy, one sentence each."""
     trained = classifier_weights(weights)
     found = clip_differences(config, weights.clip) + dataset.notes
     if not weights.classes:
@@ -102,7 +102,7 @@ def find_caveats(weights: Weights, config: Recognition, dataset: Dataset) -> lis
 
 
 def training_caveats(trained: LabeledData, tested: LabeledData, test: Index) -> list[str]:
-    """Return what the training list of a checkpoint's recipe says of the test; nothing where it cannot be read here."""
+    """Return what the checkpoint's training list means for the test; nothing where that list cannot be read here."""
     moved = replace(trained, root=tested.root)
     if trained.list is None and Path(trained.root).resolve() != Path(tested.root).resolve():
         return []  # all videos of another dataset

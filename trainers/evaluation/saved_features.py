@@ -1,4 +1,4 @@
-"""Features of a set of videos, kept beside the checkpoint so that a second test need not decode the videos again."""
+"""Features of a set of videos, saved beside the checkpoint so that another test need not decode the videos again."""
 
 import dataclasses
 import hashlib
@@ -29,7 +29,7 @@ from trainers.evaluation.tokens import extract_tokens
 from trainers.weights import Weights, clip_differences
 
 RULE = "mean over the views of pooled features of length 1, 1"
-"""What `features` computes. Change the wording or the number, and files written before are no longer read."""
+"""What `features` computes. With another text or number, files that were written before are not read."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class Sets:
 
 
 def features_of_both(weights: Weights, config: Recognition, ranks: Ranks, *, tokens: bool = False) -> Sets:
-    """Extract the features of the recipe's videos by the weights' own backbone, saved beside the weights.
+    """Extract the features of the recipe's videos by the backbone of the weights; save them beside the weights.
 
-    With `tokens`, those of `extract_tokens`, which are too large to be saved. UserError when a video is in both sets:
-    it would find itself.
+    With `tokens`, they are those of `extract_tokens`, which are too large to be saved. UserError when a video is in
+    both sets: it would find itself.
     """
     data, plan = config.data, config.plan
     datasets = [open_data(data, "train"), open_data(data, "test")]
@@ -95,8 +95,8 @@ def features(
 ) -> Features:
     """Extract `unit` features of a backbone in eval mode; read them from `folder` where they were saved before.
 
-    They are not saved while videos cannot be read: the disk may be back the next time. All ranks call this at the
-    same point. UserError when the network gives nan or infinity.
+    They are not saved if videos cannot be read: the disk may be back the next time. All ranks call this at the same
+    point. UserError when the network returns nan or infinity.
 
     Args:
         sha256: of the checkpoint that holds the backbone's weights.
@@ -129,10 +129,11 @@ def _require_finite(found: Features) -> None:
 
 
 def key(sha256: str, index: Index, cfg: Config) -> str:
-    """Return a name that only the same features have: of one checkpoint, plan and list of videos, in its order.
+    """Return a name that is unique to the checkpoint, the plan and the list of videos, in its order.
 
-    The original names its file by the dataset alone and takes those of another checkpoint for its own
-    (specs/evaluation.md 9.5). A video's length and the places of its fragments tell a dataset that was prepared anew.
+    The original names its file by the dataset alone, and so takes the features of one checkpoint for those of another
+    (specs/evaluation.md 9.5). The videos' lengths and the places of their fragments show that a dataset was prepared
+    anew.
     """
     root = str(index.root if is_url(index.root) else Path(index.root).resolve())
     facts = [RULE, sha256, dataclasses.asdict(cfg), root, index.names.texts()]
@@ -161,7 +162,7 @@ def _read(path: Path, videos: int) -> np.ndarray | None:
 
 
 def _write(path: Path, values: np.ndarray) -> None:
-    """Save features, whole or not at all. A folder that takes no files costs time the next time, but no result."""
+    """Save features, completely or not at all. In a folder that is not writable they are only noted as not saved."""
     try:
         with replacing(path) as part, part.open("wb") as file:
             np.savez(file, allow_pickle=False, values=values)

@@ -20,7 +20,7 @@ UNREADABLE = "unreadable"
 def predicted_classes(found: Predictions) -> np.ndarray:
     """Return the class with each video's highest score, int64 (N,); K where there is no score.
 
-    As in `top_k`, an equal score counts against the true class: a network that always says the same is never right.
+    As in `top_k`, an equal score counts against the true class: a network with constant scores is never right.
     """
     own = np.take_along_axis(found.scores, found.labels[:, None], 1)[:, 0]
     others = found.scores.copy()
@@ -90,7 +90,7 @@ def as_text(measured: Mapping[str, Any]) -> str:
 def write(out: Path, found: Predictions, classes: Sequence[str], facts: Mapping[str, Any]) -> str:
     """Write the files of a test into `out`; return what to print. `facts` say what was tested, and how.
 
-    result.json comes last: where it stands, all others belong to it.
+    result.json comes last: if it exists, all other files belong to it.
     """
     measured, table, predicted = figures(found), confusion_table(found), predicted_classes(found)
     columns = [*classes, UNREADABLE]
@@ -107,7 +107,7 @@ def write(out: Path, found: Predictions, classes: Sequence[str], facts: Mapping[
     try:
         title = f"{100 * measured['top1']:.1f} % of {measured['videos']} videos are right"
         confusion.draw(table[:, :drawn], columns[:drawn], out / "confusion.png", title=title)
-    except UserError as error:  # of a picture that is nice to have
+    except UserError as error:  # the picture is optional
         lines.append(f"note: {error}")
     write_json(out / "result.json", {**facts, **measured})
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What the lists of training and test videos do to a result."""
+"""Notes on how the lists of training and test videos affect a result."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from dali_pipelines.store.index import Index
 
 
 def untrained_classes(train: Index, test: Index | None) -> list[str]:
-    """Return a sentence on the classes that no training video has, with how many test videos are of them; or none.
+    """Return a sentence on classes without training videos, and how many test videos they have; or none.
 
     And one on a test whose videos are all of one class, in which a constant answer is always right.
     """
@@ -23,7 +23,7 @@ def untrained_classes(train: Index, test: Index | None) -> list[str]:
 
 
 def trained_on(train: Index, test: Index) -> list[str]:
-    """Return a sentence on the test videos that are training videos too; or none."""
+    """Return a sentence on test videos that are training videos too; or none."""
     shared = set(train.names.texts()).intersection(test.names.texts())
     if not shared:
         return []

@@ -1,4 +1,4 @@
-"""Pooled features of prepared datasets and of any videos, in one call."""
+"""Pooled features of prepared datasets, and of any videos."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -53,14 +53,14 @@ def extract_features(
     Args:
         weights: a run's work dir, a checkpoint's .pt, an export, or what `load_weights` returns.
         videos: a prepared dataset, or any video files and folders of them, which are read where they are.
-        clips: clips of a video; those of a classifier's recipe, or 10.
-        crops: crops of a clip; those of a classifier's recipe, or the center.
-        num_frames: frames of a clip; as in training.
-        stride: frame step within a clip; as in training, the one nearest to 2.
+        clips: clips of a video; by default those of a classifier's recipe, or 10.
+        crops: crops of a clip; by default those of a classifier's recipe, or the center.
+        num_frames: frames of a clip; by default as in training.
+        stride: frame step within a clip; by default as in training, of several the one nearest to 2.
         workers: processes that read the files. 0 reads in this one; more are spawned, so that a script needs
             `if __name__ == "__main__":`.
         device: auto, cpu or cuda.
-        ranks: of a distributed run, instead of `device`. All ranks call this at the same point and get the same.
+        ranks: of a distributed run, instead of `device`. All ranks call this at the same point, with the same result.
 
     Raises:
         UserError: weights or videos are missing, damaged, or of another kind; or no video can be read.

@@ -1,4 +1,4 @@
-"""Run a frozen network on each view of whole videos, on any number of ranks."""
+"""Run a frozen network on all views of whole videos, on any number of ranks."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -17,15 +17,15 @@ from dali_pipelines.tasks.evaluation import clips_per_part, crops_count, parts
 from dali_pipelines.tasks.recognition import Config
 from trainers.engine.distributed import Ranks
 
-CHUNK = 16  # clips that pass the network at once; of one video, so that its numbers do not depend on its neighbors
+CHUNK = 16  # clips in a forward pass; of one video, so that its outputs do not depend on other videos
 
 
 @dataclass(frozen=True)
 class Views:
-    """Outputs for the views of the videos of an index, in its order, the same on all ranks."""
+    """Outputs for all views of the videos of an index, in its order, the same on all ranks."""
 
     outputs: list[np.ndarray | None]
-    """(clips x crops, K) a video, of the function's dtype; None for one that could not be read, all of it."""
+    """(clips x crops, K) for each video, of the function's dtype; None if any part of it could not be read."""
     unreadable: dict[str, str]
     """Names of those videos, with the reason."""
 
@@ -41,8 +41,8 @@ def per_video(
 ) -> Views:
     """Apply `function`, from clips (N, 3, T, H, W) to (N, K), to every view of every video.
 
-    Its networks are in eval mode. Every video counts exactly once whatever the number of ranks. All ranks call this at
-    the same point.
+    Its networks must be in eval mode. Each video is seen exactly once, whatever the number of ranks. All ranks call
+    this at the same point.
     """
     samples_of = parts(index, cfg)
     loader = ClipLoader(
