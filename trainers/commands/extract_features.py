@@ -11,7 +11,7 @@ N videos in the order of their names:
     reasons            text (U,), why
     settings           JSON: the checkpoint with its SHA-256, and the views
 
-Exit status 0, 3 when some videos could not be read; under torchrun, which would take that for a crash, 0 then too.
+Exit status 0, or 3 if some videos could not be read; under torchrun, which would take that for a crash, always 0.
 """
 
 import argparse

@@ -1,6 +1,6 @@
-"""Learn classes: `torchrun --standalone trainers/finetune.py --config C --mode M --pretrained CKPT`.
+"""Train a classifier: `torchrun --standalone trainers/finetune.py --config C --mode M --pretrained CKPT`.
 
-Recipes lie in configs/recognition/.
+Its recipes are in configs/recognition/.
 """
 
 import argparse
@@ -71,7 +71,7 @@ def main(argv: list[str]) -> int:
 
 
 def work(config: Recognition, ranks: Ranks, args: argparse.Namespace) -> Ending:
-    """Train, or make the dry run; return how it ended."""
+    """Train, or make a dry run; return how it ended."""
     listed = open_data(config.data, "train")
     index, held_out = split(config, listed.index)
     notes = listed.notes + split_notes(config, index)
@@ -102,7 +102,7 @@ def work(config: Recognition, ranks: Ranks, args: argparse.Namespace) -> Ending:
 
 
 def split(config: Recognition, index: Index) -> tuple[Index, Index | None]:
-    """Return the videos to train on, of those that the training list names, and those to validate on, if any."""
+    """Split the videos of the training list into those to train on and those to validate on, if any."""
     data, validation = config.data, config.validation
     if validation.reference.select_on_test:
         return index, open_data(data, "test").index
@@ -120,9 +120,9 @@ def split(config: Recognition, index: Index) -> tuple[Index, Index | None]:
 
 
 def split_notes(config: Recognition, index: Index) -> list[str]:
-    """Return what the lists do to a result, one sentence each.
+    """Return how the lists affect a result, one sentence each.
 
-    Quarantined test videos, classes that are never learned, test videos that are trained on.
+    They may lead to quarantined test videos, classes that are never learned, or test videos that are trained on.
     """
     data = config.data
     test_list = data.list_of("test") if data.test_list else None

@@ -1,7 +1,7 @@
 """Import a published checkpoint: `clipfeed import IN --from ctp --out OUT.pt`.
 
-OUT.pt is a checkpoint of step 0: commands that finetune, test or probe a run take it as well. Printed is what every key
-of IN became, or why it was left out.
+OUT.pt is a checkpoint of step 0, which finetune, test and the others take like one of a run. The command prints what
+became of all keys of IN, or why they were left out.
 """
 
 import argparse
@@ -77,9 +77,9 @@ def main(argv: list[str]) -> None:
 
 
 def read_classes(path: Path, outputs: int) -> list[str]:
-    """Read class names, one a line; those of UCF101's classInd.txt stand behind their number.
+    """Read class names, one per line, or with their numbers before them as in UCF101's classInd.txt.
 
-    UserError unless there are `outputs`, as many as the classifier has.
+    UserError unless there are as many as the classifier has `outputs`.
     """
     if not outputs:
         raise UserError(f"--classes {path}: the checkpoint is no classifier and has no classes to name")
@@ -96,7 +96,7 @@ def read_classes(path: Path, outputs: int) -> list[str]:
 
 
 def table(imported: Imported) -> str:
-    """List how many keys became what, by the first part of their names, and what was left and why."""
+    """List how many keys became what, by the first part of their names, and which were left out and why."""
     used = Counter((theirs.split(".")[0], ours.split(".")[0]) for theirs, ours in imported.used.items())
     left = defaultdict[str, list[str]](list)
     for theirs, reason in imported.left.items():

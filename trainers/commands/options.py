@@ -20,7 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_machine(parser: argparse.ArgumentParser) -> None:
-    """Add the options that change nothing of the recipe: where to compute, and what to show of an error."""
+    """Add the options that do not change the recipe: where to compute, and whether to show tracebacks."""
     add_device(parser)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
 
@@ -35,7 +35,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 def parse(
     parser: argparse.ArgumentParser, argv: list[str], *, instead_of_config: str | None = None
 ) -> argparse.Namespace:
-    """Parse and check a training command's arguments. `instead_of_config` names an option that needs no recipe."""
+    """Parse and check a training command's arguments. With the option `instead_of_config`, no recipe is needed."""
     args = parser.parse_args(argv)
     if args.config is None and not (instead_of_config and getattr(args, instead_of_config)):
         parser.error("the following arguments are required: --config")

@@ -1,6 +1,6 @@
 """Probe a frozen backbone: `python trainers/probe.py --work-dir RUN --train LIST --test LIST`.
 
-A linear classifier on pooled features, for the backbone of the newest checkpoint of a run and for the same one with
+It fits a linear classifier on pooled features, of the backbone of a run's newest checkpoint and of the same one with
 random weights.
 """
 

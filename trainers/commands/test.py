@@ -47,7 +47,7 @@ def main(argv: list[str]) -> None:
 
 
 def work(ranks: Ranks, args: argparse.Namespace) -> str:
-    """Test and return what to print. It is a function of its own for the reason that `training.on_ranks` gives."""
+    """Test, and return what to print. Why this is a function of its own: see `training.on_ranks`."""
     weights = ranks.on_rank0(lambda: read_weights(Path(args.checkpoint), args.protocol))
     if ranks.rank == 0:
         print(f"checkpoint  {weights.path} ({weights.backbone}, step {weights.step})", flush=True)
@@ -60,7 +60,7 @@ def work(ranks: Ranks, args: argparse.Namespace) -> str:
 
 
 def read_weights(where: Path, protocol: str) -> Weights:
-    """Read weights; of a run's folder, the best classifier in validation rather than the newest one."""
+    """Read weights; from a run's folder, those of the best classifier in validation, not of the newest."""
     best = where / CHECKPOINTS / BEST
     if protocol not in OF_CLASSIFIERS or not best.is_file():
         weights = read(where)
@@ -80,10 +80,10 @@ def read_weights(where: Path, protocol: str) -> Weights:
 
 
 def recipe(weights: Weights, args: argparse.Namespace) -> Recognition:
-    """Return the recipe of --config or else the checkpoint's, with the checkpoint's own backbone.
+    """Return the recipe of --config, or else the checkpoint's, with the backbone of the checkpoint.
 
-    Features come from center crops unless others are asked for, as in CoCLR (specs/evaluation.md 6), also where the
-    recipe tests its classifier on more.
+    Features are of center crops unless others are asked for, as in CoCLR (specs/evaluation.md 6), even if the recipe
+    tests its classifier on more crops.
     """
     named = {"plan.test.clips": args.clips, "plan.test.crops": args.crops}
     changes = overrides(args) + [f"{key}={value}" for key, value in named.items() if value]

@@ -1,4 +1,4 @@
-"""Python and the packages: versions that fit each other, and one DALI."""
+"""Python and its packages: whether versions fit each other, and there is one DALI."""
 
 import importlib
 import platform
@@ -16,7 +16,7 @@ DALIS = {"nvidia-dali-cuda120": "12", "nvidia-dali-cuda130": "13"}
 
 
 def check(subject: Subject) -> Iterator[Finding]:
-    """Look at versions first, then at whether the packages load."""
+    """Check versions first, then whether packages load."""
     versions = {name: installed(name) for name in ("clipfeed", "torch", "torchvision", *DALIS, "av")}
     yield Finding("ok", "python", f"{platform.python_version()}, clipfeed {versions['clipfeed']}")
     yield torch_and_torchvision(versions["torch"], versions["torchvision"])
@@ -30,7 +30,7 @@ def check(subject: Subject) -> Iterator[Finding]:
 
 
 def installed(name: str) -> str:
-    """Return the version of a distribution, "" where there is none."""
+    """Return the version of a distribution; "" if it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -38,7 +38,7 @@ def installed(name: str) -> str:
 
 
 def pixels(*, compiled: bool) -> Finding:
-    """Say whether the pixel operations of the host are compiled, which matters where PyAV decodes."""
+    """Report whether pixel operations on the CPU are compiled, which matters where PyAV decodes."""
     if compiled:
         return Finding("ok", "pixels", "compiled, for videos that are decoded on the CPU")
     do = "install a C compiler (gcc), and clipfeed once more; a training whose videos a GPU decodes needs neither"
@@ -56,7 +56,7 @@ def outside_bounds(of: str) -> Iterator[Finding]:
 
 
 def torch_and_torchvision(torch: str, torchvision: str) -> Finding:
-    """Look whether both are there."""
+    """Check that both are installed."""
     if torch and torchvision:
         return Finding("ok", "torch", f"{torch}, torchvision {torchvision}")
     missing = [name for name, held in (("torch", torch), ("torchvision", torchvision)) if not held]
@@ -64,15 +64,15 @@ def torch_and_torchvision(torch: str, torchvision: str) -> Finding:
 
 
 def torch_cuda() -> str:
-    """Return the CUDA that torch was built for, such as "13.0"; "" for none, or where torch does not load."""
+    """Return the CUDA version that torch was built for, such as "13.0"; "" for none, or if torch does not load."""
     try:
         return importlib.import_module("torch").version.cuda or ""
-    except Exception:  # whatever keeps it from loading has a finding of its own
+    except Exception:  # which has a finding of its own
         return ""
 
 
 def one_dali(found: list[str], cuda: str) -> Finding:
-    """Look whether there is one DALI, for the CUDA of torch."""
+    """Check that there is one DALI, and for the CUDA of torch."""
     if not found:
         return Finding("problem", "DALI", "not installed", f"pip install {DALI}")
     if len(found) > 1:
@@ -91,7 +91,7 @@ def one_dali(found: list[str], cuda: str) -> Finding:
 
 
 def loads(about: str, module: str, do: str) -> Finding:
-    """Import a module, which may fail in any way: of another build, torchvision raises a RuntimeError."""
+    """Import a module, which may raise anything: a torchvision of another build raises a RuntimeError."""
     try:
         importlib.import_module(module)
     except Exception as error:
@@ -100,7 +100,7 @@ def loads(about: str, module: str, do: str) -> Finding:
 
 
 def pyav() -> Finding:
-    """Look at PyAV, the FFmpeg in it, and the encoder that `prepare` takes by default."""
+    """Check PyAV, its FFmpeg, and the encoder that `prepare` uses by default."""
     try:
         av = importlib.import_module("av")
         ffmpeg = ".".join(map(str, av.library_versions["libavcodec"]))

@@ -19,12 +19,12 @@ from nets.tasks import Pretext, build_task
 
 @dataclass(frozen=True)
 class Imported:
-    """A checkpoint in our terms: with this recipe, `model` loads strictly."""
+    """A converted checkpoint: into the network of its recipe, `model` loads strictly."""
 
     recipe: str
-    """Below configs/, such as "ctp/r3d18_kinetics.yaml"; for classifiers one of "recognition/"."""
+    """Relative to configs/, such as "ctp/r3d18_kinetics.yaml"; for classifiers one of "recognition/"."""
     model: Mapping[str, Tensor]
-    """The state of our network."""
+    """The state dict of our network."""
     used: Mapping[str, str]
     """Their key -> ours."""
     left: Mapping[str, str]
@@ -48,13 +48,13 @@ PLACEHOLDER = re.compile(r"\{(\w+)(?::([^}]+))?\}")
 
 
 def rules(table: str, theirs: str = "", ours: str = "", **names: Mapping[str, str]) -> list[Rule]:
-    """Read a table of names, of modules or tensors, one a line. A line speaks of all names below its own, too.
+    """Read a table of names of modules or tensors, one per line. A line includes all names below its own.
 
         conv{n}.bn -> layer{n}.1     is called layer{n}.1 here
         stem                         is called stem here, too
         conv+bn -> stem              are called stem.0 and stem.1 here
         block1 == stem               is a second name of their stem, and must be equal to it
-        fc -- never used             is left, for this reason
+        fc -- never used             is left out, for this reason
 
     {n} stands for letters and digits, {n:12} for one of [12].
 
