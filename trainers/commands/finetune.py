@@ -28,7 +28,7 @@ from trainers.engine.build import build_loader, build_run, check_recipe
 from trainers.engine.distributed import Ranks
 from trainers.engine.loop import Ending
 from trainers.engine.work_dir import CHECKPOINTS
-from trainers.evaluation.split_notes import trained_on, untrained_classes
+from trainers.evaluation.split_notes import notes_on
 from trainers.evaluation.validation import Validator
 from trainers.weights import clip_differences, read
 
@@ -132,4 +132,4 @@ def split_notes(config: Recognition, index: Index) -> list[str]:
     elif test_list:
         dataset = open_data(data, "test")
         test, notes = dataset.index, dataset.notes
-    return notes + untrained_classes(index, test) + (trained_on(index, test) if test else [])
+    return notes + notes_on(index, test)

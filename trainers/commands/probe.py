@@ -22,7 +22,7 @@ from trainers.evaluation.features import extract
 from trainers.evaluation.intervals import in_words
 from trainers.evaluation.linear import probe
 from trainers.evaluation.retrieval import write_json
-from trainers.evaluation.split_notes import trained_on, untrained_classes
+from trainers.evaluation.split_notes import notes_on
 from trainers.weights import read
 
 
@@ -72,7 +72,7 @@ def main(argv: list[str]) -> None:
     if ranks.rank:
         return
     notes = [note for dataset in datasets for note in dataset.notes]
-    for note in notes + untrained_classes(train, test) + trained_on(train, test):
+    for note in notes + notes_on(train, test):
         print(f"note: {note}")
     chance = next(iter(result.values()))["chance"]
     print(f"linear probe, {len(train)} + {len(test)} videos, {args.clips} clips each; chance {100 * chance:.1f} %")

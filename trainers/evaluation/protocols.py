@@ -29,7 +29,7 @@ from trainers.evaluation.linear import probe as linear_probe
 from trainers.evaluation.predict import predict
 from trainers.evaluation.retrieval import count_lines, write_json, write_retrieval
 from trainers.evaluation.saved_features import Sets, features_of_both
-from trainers.evaluation.split_notes import trained_on, untrained_classes
+from trainers.evaluation.split_notes import notes_on
 from trainers.weights import Weights, classifier_weights, clip_differences, load
 
 
@@ -53,14 +53,11 @@ def video(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str
     found = replace(found, labels=outputs[found.labels])
     data = config.data
     facts = {
-        "checkpoint": str(weights.path),
-        "backbone": weights.backbone,
-        "step": weights.step,
         "data": {"root": data.root, "test_list": str(data.list_of("test")), "split": data.split},
         "plan": asdict(config.plan),
         "notes": caveats,
     }
-    return ranks.on_rank0(lambda: scores.write(out, found, classes, {**facts, "sha256": weights.sha256}))
+    return ranks.on_rank0(lambda: scores.write(out, found, classes, weights.facts | facts))
 
 
 def same_classes(weights: Weights, index: Index) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -110,7 +107,7 @@ def training_caveats(trained: LabeledData, tested: LabeledData, test: Index) -> 
         train = open_data(moved, "train").index
     except (UserError, OSError):
         return []
-    return untrained_classes(train, test) + trained_on(train, test)
+    return notes_on(train, test)
 
 
 def retrieval(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:

@@ -19,12 +19,11 @@ from dali_pipelines.store.files import replacing
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.storage import is_url
 from dali_pipelines.tasks.recognition import Config
-from nets import backbones
 from nets.backbones import Backbone
 from trainers.engine.distributed import Ranks
 from trainers.engine.identity import dataset_facts
 from trainers.evaluation.features import Features, extract
-from trainers.evaluation.split_notes import untrained_classes
+from trainers.evaluation.split_notes import notes_on
 from trainers.evaluation.tokens import extract_tokens
 from trainers.weights import Weights, clip_differences
 
@@ -61,25 +60,19 @@ def features_of_both(weights: Weights, config: Recognition, ranks: Ranks, *, tok
             f"{len(shared)} of {len(queries)} test videos are training videos too, the first {shown(shared[0])}: such "
             "a video finds itself; let data.list and data.test_list name different videos"
         )
-    missing = [note for dataset in datasets for note in dataset.notes] + untrained_classes(gallery, queries)
+    missing = [note for dataset in datasets for note in dataset.notes] + notes_on(gallery, queries)
     for note in [*clip_differences(config, weights.clip), *missing] if ranks.rank == 0 else []:
         print(f"note: {note}", flush=True)
-    weights.require_statistics()
-    backbone = backbones.create(weights.backbone)
-    weights.load_backbone(backbone, weights.backbone)
-    backbone.to(ranks.device).eval()
-    sha256, folder = ranks.on_rank0(lambda: weights.sha256), weights.path.parent / "features"
+    backbone = weights.frozen_backbone().to(ranks.device)
+    origin, folder = ranks.on_rank0(lambda: weights.facts), weights.path.parent / "features"
     random = replace(plan, test=replace(plan.test, clips="random"))
     plans = (random if plan.test.reference.gallery_random_clip else plan, plan)
-    make = _finite_tokens if tokens else partial(features, folder, sha256)
+    make = _finite_tokens if tokens else partial(features, folder, str(origin["sha256"]))
     gallery_features, query_features = (
         make(backbone, index, cfg, ranks, data) for index, cfg in zip((gallery, queries), plans, strict=True)
     )
     facts = {
-        "checkpoint": str(weights.path),
-        "sha256": sha256,
-        "backbone": weights.backbone,
-        "step": weights.step,
+        **origin,
         "data": {name: getattr(data, name) for name in ("root", "list", "test_list", "split")},
         "plan": dataclasses.asdict(plan),
         "queries": len(query_features.names),

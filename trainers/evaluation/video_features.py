@@ -10,7 +10,6 @@ import numpy as np
 
 from configs.schema import Data
 from dali_pipelines.store.storage import location
-from nets.backbones import create
 from trainers.engine.devices import choose_device
 from trainers.engine.distributed import Ranks
 from trainers.evaluation.features import extract
@@ -69,9 +68,7 @@ def extract_features(
     if not isinstance(weights, Weights):
         path = weights
         weights = ranks.on_rank0(lambda: read(path))
-    weights.require_statistics()
-    backbone = create(weights.backbone)
-    weights.load_backbone(backbone, weights.backbone)
+    backbone = weights.frozen_backbone()
     cfg = weights.views()
     clip, test = {"num_frames": num_frames, "stride": stride}, {"clips": clips, "crops": crops}
     cfg = replace(cfg, **_given(clip), test=replace(cfg.test, **_given(test)))
@@ -79,7 +76,7 @@ def extract_features(
     sources = [videos] if isinstance(videos, str | Path) else videos
     found = open_videos([location(source) for source in sources], ranks, workers=workers)
     data = Data(root=str(found.index.root), workers=workers)
-    (features,) = extract([backbone.to(ranks.device).eval()], found.index, cfg, ranks, data)
+    (features,) = extract([backbone.to(ranks.device)], found.index, cfg, ranks, data)
     names = [*features.names, *found.failed]
     values = np.full((len(names), features.values.shape[1]), np.nan, np.float32)
     values[: len(features.values)] = features.values
@@ -90,14 +87,7 @@ def extract_features(
         labels=np.array([found.labels[names[row]] for row in order], np.int64),
         class_names=found.index.class_names,
         unreadable=dict(sorted({**found.failed, **features.unreadable}.items())),
-        settings={
-            "checkpoint": str(weights.path),
-            "sha256": weights.sha256,
-            "backbone": weights.backbone,
-            "step": weights.step,
-            "views": asdict(cfg),
-            "clipfeed": version("clipfeed"),
-        },
+        settings={**weights.facts, "views": asdict(cfg), "clipfeed": version("clipfeed")},
     )
 
 

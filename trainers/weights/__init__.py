@@ -18,6 +18,7 @@ from configs.schema import Config, Recognition
 from dali_pipelines.tasks import Task, task_module
 from dali_pipelines.tasks.recognition import Config as Clips
 from dali_pipelines.tasks.recognition import Test
+from nets.backbones import Backbone, create
 from trainers.engine import checkpoint
 from trainers.engine.state import plain, require_finite
 from trainers.engine.work_dir import CHECKPOINTS
@@ -75,6 +76,18 @@ class Weights:
             normalization=self.clip["normalization"],
             test=Test(short_side=round(size * 8 / 7)),
         )
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """Return what a result says of the weights that it was measured with."""
+        return {"checkpoint": str(self.path), "sha256": self.sha256, "backbone": self.backbone, "step": self.step}
+
+    def frozen_backbone(self) -> Backbone:
+        """Create the backbone with its weights, in eval mode, for features. UserError where it has no statistics."""
+        self.require_statistics()
+        backbone = create(self.backbone)
+        self.load_backbone(backbone, self.backbone)
+        return backbone.eval()
 
     def load_backbone(self, backbone: nn.Module, name: str) -> None:
         """Load the backbone's weights into `backbone`, which is a `name`. UserError when they do not fit."""

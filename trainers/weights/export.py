@@ -13,7 +13,7 @@ from safetensors.torch import save
 from configs.errors import UserError
 from dali_pipelines.pixels.normalize import NORMALIZATIONS
 from dali_pipelines.store.files import replacing
-from nets.backbones import Backbone, create
+from nets.backbones import Backbone
 from trainers.engine.work_dir import CHECKPOINTS
 from trainers.weights import TENSORS, Weights, facts_path, sha256_of
 from trainers.weights.card import card
@@ -71,14 +71,12 @@ def export(weights: Weights, out: Path) -> dict[str, object]:
     """
     if weights.config is None:
         raise UserError(f"{weights.path} is an export already: copy it together with its .json")
-    weights.require_statistics()
+    net = weights.frozen_backbone()
     files = files_of(out)
     if (out / CHECKPOINTS).is_dir():
         raise UserError(f"--out {out} is the work dir of a run: choose a folder of its own")
     if files.card.exists():
         raise UserError(f"{files.card} exists and may have been edited: move it away, or choose another --out")
-    net = create(weights.backbone).eval()
-    weights.load_backbone(net, weights.backbone)
     mean, std = NORMALIZATIONS[weights.clip["normalization"]]
     facts: dict[str, object] = {
         "architecture": weights.backbone,
