@@ -23,7 +23,7 @@ from dali_pipelines.store.storage import exists
 from nets import backbones
 from nets.classifier import Classifier
 from trainers.commands.options import add_options, parse
-from trainers.commands.training import on_ranks, say, train
+from trainers.commands.training import on_ranks, train
 from trainers.engine.build import build_loader, build_run, check_recipe
 from trainers.engine.distributed import Ranks
 from trainers.engine.loop import Ending
@@ -92,7 +92,7 @@ def work(config: Recognition, ranks: Ranks, args: argparse.Namespace) -> Ending:
             identity["pretrained"] = ranks.on_rank0(lambda: weights.sha256)
             identity["pretrained_path"] = str(weights.path)
             notes += clip_differences(config, weights.clip)
-        say(notes, ranks)
+        ranks.note(notes)
         if args.mode == "linear":
             net.freeze()
         run = build_run(config, ranks, loader, net, identity=identity, classes=index.class_names)

@@ -17,7 +17,7 @@ from dali_pipelines.datasets.open import open_data
 from dali_pipelines.next_steps import after_pretrain
 from nets.tasks import build_task
 from trainers.commands.options import add_options, parse
-from trainers.commands.training import on_ranks, say, train
+from trainers.commands.training import on_ranks, train
 from trainers.engine.build import build_loader, build_run, check_recipe
 from trainers.engine.distributed import Ranks
 from trainers.engine.loop import Ending
@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
 def work(config: Config, ranks: Ranks, args: argparse.Namespace) -> Ending:
     """Train, or make a dry run; return how it ended."""
     dataset = open_data(config.data)
-    say(dataset.notes, ranks)
+    ranks.note(dataset.notes)
     with closing(build_loader(config, ranks, dataset.index)) as loader:
         torch.manual_seed(config.seed)
         net = build_task(config.task, config.backbone, loader.task.batch_schema, config.net)

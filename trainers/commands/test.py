@@ -41,16 +41,13 @@ def main(argv: list[str]) -> None:
     args = make_parser().parse_args(argv)
 
     with start(args.device) as ranks:
-        text = work(ranks, args)
-        if ranks.rank == 0:
-            print(text, flush=True)
+        ranks.tell(work(ranks, args))
 
 
 def work(ranks: Ranks, args: argparse.Namespace) -> str:
     """Test, and return what to print. Why this is a function of its own: see `training.on_ranks`."""
     weights = ranks.on_rank0(lambda: read_weights(Path(args.checkpoint), args.protocol))
-    if ranks.rank == 0:
-        print(f"checkpoint  {weights.path} ({weights.backbone}, step {weights.step})", flush=True)
+    ranks.tell(f"checkpoint  {weights.path} ({weights.backbone}, step {weights.step})")
     config = recipe(weights, args)
     ranks.require_same(lambda: options(config) | versions())
     where = Path(args.checkpoint)

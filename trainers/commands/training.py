@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from configs.schema import Config
-from dali_pipelines.progress import tell
 from trainers.engine.distributed import Ranks, exit_status, ignored_options, start
 from trainers.engine.fit import dry_run, fit
 from trainers.engine.loop import Ending
@@ -23,17 +22,10 @@ def on_ranks(
     the last reference to the group, frees it under the GIL, which gloo's thread may be waiting for: a deadlock.
     """
     with start(args.device) as ranks:
-        say(ignored_options(config.train, ranks), ranks)
+        ranks.note(ignored_options(config.train, ranks))
         ending = work(config, ranks, args)
-        if ranks.rank == 0:
-            tell(ending.words)
+        ranks.tell(ending.words)
     return exit_status(128 + ending.signal if ending.signal else 0)
-
-
-def say(notes: Sequence[str], ranks: Ranks) -> None:
-    """Print notes on the first rank."""
-    for note in notes if ranks.rank == 0 else []:
-        tell(f"note: {note}")
 
 
 def train(

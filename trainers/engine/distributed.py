@@ -3,7 +3,7 @@
 import os
 import socket
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +15,7 @@ from torch import Tensor, distributed, nn
 from configs.errors import UserError
 from configs.schema import Train
 from dali_pipelines import limits
+from dali_pipelines.progress import tell
 from nets.distributed import all_gather
 from trainers.engine.devices import choose_device
 
@@ -52,6 +53,15 @@ class Ranks:
         if self.world_size > 1:
             for buffer in net.buffers():
                 distributed.broadcast(buffer, 0)
+
+    def tell(self, *lines: str) -> None:
+        """Print lines on rank 0; see `progress.tell`."""
+        for line in lines if self.rank == 0 else ():
+            tell(line)
+
+    def note(self, notes: Iterable[str]) -> None:
+        """Print what the user should know, on rank 0."""
+        self.tell(*(f"note: {note}" for note in notes))
 
     def on_rank0(self, make: Callable[[], T]) -> T:
         """Return on all ranks what `make()` returns on rank 0. Its UserError or OSError is raised on all."""

@@ -55,23 +55,20 @@ def _fit(run: Run, work_dir: Path, resume_from: str, max_steps: int | None, miss
     if source:
         lines.insert(0, f"resumed at step {first_step} of {run.total_steps} from {source}")
 
+    opened: list[Metrics] = []
+
     def prepare() -> None:
         write_config(work_dir, run.config, run.id)
         if run.loader.too_short:
             write_reasons(work_dir / TOO_SHORT_FILE, run.loader.too_short)
         if missing:
             write_reasons(work_dir / MISSING_FILE, dict.fromkeys(missing, f"not in {run.config.data.root}"))
-
-    run.ranks.on_rank0(prepare)
-    for line in lines if run.ranks.rank == 0 else []:
-        tell(line)
-    opened: list[Metrics] = []
-
-    def open_metrics() -> None:
+        for line in lines:
+            tell(line)
         loggers = open_loggers(run.config, first_step=first_step - pending)
         opened.append(Metrics(run.config, loggers, first_step=first_step, end=end, validation_pending=pending))
 
-    run.ranks.on_rank0(open_metrics)  # an error here ends all ranks together
+    run.ranks.on_rank0(prepare)  # an error here ends all ranks together
     metrics = opened[0] if opened else None
     with metrics or nullcontext():
         ending = train(run, metrics, work_dir / CHECKPOINTS, first_step=first_step, end=end)

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from configs.errors import UserError, shown
-from dali_pipelines.progress import tell
 from trainers.engine import checkpoint
 from trainers.engine.metrics import Metrics
 from trainers.engine.nonfinite import explain, leave_pictures, untrained_state
@@ -133,8 +132,8 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
                 own = torch.stack([*result.terms.values()])
                 gathered = run.ranks.gather(torch.cat([own, own.new_tensor(times)]))
             skips = skips - 1 if result.fault else config.skip_nonfinite
-            if result.fault and run.ranks.rank == 0:
-                tell(f"warning: {result.fault}. Nothing was updated")
+            if result.fault:
+                run.ranks.tell(f"warning: {result.fault}. Nothing was updated")
             terms = dict(zip(result.terms, gathered[:, :-3].mean(0).tolist(), strict=True))
             stopping = int(gathered[:, -1].max())
             done = step + 1

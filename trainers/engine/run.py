@@ -15,7 +15,6 @@ from configs.load import dump
 from configs.schema import Config
 from dali_pipelines.datasets.fates import UNREADABLE_FILE, write_reasons
 from dali_pipelines.loader import ClipLoader
-from dali_pipelines.progress import tell
 from dali_pipelines.store.files import sync
 from nets.tasks import Pretext
 from trainers.engine import checkpoint, identity
@@ -206,7 +205,6 @@ def save(run: Run, folder: Path, step: int, *, must: bool = True) -> Path | None
     except OSError as error:
         failed = f"cannot write the checkpoint of step {step} to {folder}: {error}; the ones before it are intact"
         if not must and run.config.train.full_disk == "go_on":
-            if run.ranks.rank == 0:
-                tell(f"warning: {failed}; training goes on")
+            run.ranks.tell(f"warning: {failed}; training goes on")
             return None
         raise UserError(f"{failed}: make room and start the same command again") from error

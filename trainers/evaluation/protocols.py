@@ -47,8 +47,7 @@ def video(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str
     load(net, weights.model, f"the classifier of {weights.path}", f"a {weights.backbone} with its recipe's net")
     net.to(ranks.device).eval()
     caveats = find_caveats(weights, config, dataset)
-    for note in caveats if ranks.rank == 0 else []:
-        print(f"note: {note}", flush=True)
+    ranks.note(caveats)
     found = predict(net, index, config.plan, ranks, config.data, desc=f"test of {len(index)} videos")
     found = replace(found, labels=outputs[found.labels])
     data = config.data

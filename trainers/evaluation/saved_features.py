@@ -61,8 +61,7 @@ def features_of_both(weights: Weights, config: Recognition, ranks: Ranks, *, tok
             "a video finds itself; let data.list and data.test_list name different videos"
         )
     missing = [note for dataset in datasets for note in dataset.notes] + notes_on(gallery, queries)
-    for note in [*clip_differences(config, weights.clip), *missing] if ranks.rank == 0 else []:
-        print(f"note: {note}", flush=True)
+    ranks.note([*clip_differences(config, weights.clip), *missing])
     backbone = weights.frozen_backbone().to(ranks.device)
     origin, folder = ranks.on_rank0(lambda: weights.facts), weights.path.parent / "features"
     random = replace(plan, test=replace(plan.test, clips="random"))

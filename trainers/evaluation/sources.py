@@ -55,8 +55,7 @@ def _index_in_place(sources: Sequence[Path | str], ranks: Ranks, workers: int) -
     """
     found = find_videos(sources, outside=Path(os.devnull))  # nothing lies below it
     labels, class_names = read_labels("folders", found.videos, given=found.labels)
-    for note in found.notes if ranks.rank == 0 else ():
-        print(f"note: {note}", flush=True)
+    ranks.note(found.notes)
     jobs = [Job(name, place, Path(), "original") for name, place in found.videos.items()]
     jobs = jobs[ranks.rank :: ranks.world_size]
     mine = _store(jobs, workers, "decoding once: video", quiet=ranks.rank > 0)
@@ -79,9 +78,8 @@ def _index_in_place(sources: Sequence[Path | str], ranks: Ranks, workers: int) -
     if not records:
         name = min(failed)
         raise UserError(f"none of the {len(failed)} videos can be read; {found.videos[name]}: {failed[name]}")
-    for note, count in Counter(note for record in records.values() for note in record.notes).items():
-        if ranks.rank == 0:
-            print(f"note: {count} videos {note}", flush=True)
+    counts = Counter(note for record in records.values() for note in record.notes)
+    ranks.note(f"{count} videos {note}" for note, count in counts.items())
     index = Index.build(sources[0], records, labels=labels, class_names=class_names)
     return Videos(index, labels, failed, folder)
 

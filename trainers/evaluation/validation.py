@@ -6,7 +6,6 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.schema import Recognition
-from dali_pipelines.progress import tell
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks.recognition import Test
@@ -103,8 +102,7 @@ class Validator:
             failed = f"cannot write {self.folder / BEST}: {error.strerror or error}"
             if self.config.train.full_disk == "stop":
                 raise UserError(f"{failed}; make room and start the same command again") from error
-            if self.ranks.rank == 0:
-                tell(f"warning: {failed}; the one before it stays, and training goes on")
+            self.ranks.tell(f"warning: {failed}; the one before it stays, and training goes on")
 
     def _wait_for_plateau(self, loss: float) -> None:
         if self.config.schedule.kind != "plateau":
