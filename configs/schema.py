@@ -152,13 +152,12 @@ class Schedule:
             "empty unless kind is step",
         )
         require(0 < self.gamma <= 1, "gamma", self.gamma, "above 0 and at most 1")
-        require(self.patience >= 0, "patience", self.patience, "0 or more")
-        require(self.min_lr >= 0, "min_lr", self.min_lr, "0 or more")
+        for key in ("patience", "min_lr", "warmup_iters"):
+            require(getattr(self, key) >= 0, key, getattr(self, key), "0 or more")
         if self.warmup_epochs is not None:
             only = f"null unless kind is warmup_cosine, and kind is {self.kind}"
             require(self.kind == "warmup_cosine", "warmup_epochs", self.warmup_epochs, only)
             require(self.warmup_epochs >= 0, "warmup_epochs", self.warmup_epochs, "0 or more")
-        require(self.warmup_iters >= 0, "warmup_iters", self.warmup_iters, "0 or more")
         require(0 < self.warmup_ratio <= 1, "warmup_ratio", self.warmup_ratio, "above 0 and at most 1")
 
 

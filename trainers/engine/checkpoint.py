@@ -108,16 +108,15 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(f"no such checkpoint: {path}")
     try:
         with zipfile.ZipFile(path) as file:
-            damaged = file.testzip()  # torch.load does not check the sums
-        content = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
+            if part := file.testzip():  # torch.load does not check the sums
+                raise zipfile.BadZipFile(f"checksum of {part}")
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except (zipfile.BadZipFile, EOFError, RuntimeError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        with path.open("rb") as file:
-            ours = file.read(len(ZIP)) == ZIP
+        with path.open("rb") as head:
+            ours = head.read(len(ZIP)) == ZIP
         or_not = "" if ours else f", or is none of clipfeed's; {IMPORT}"
         raise UserError(f"checkpoint {path} is damaged ({reason}){or_not}") from None
-    if damaged:
-        raise UserError(f"checkpoint {path} is damaged (checksum of {damaged})")
     if not isinstance(content, dict) or "format" not in content:
         raise UserError(f"{path} is not a checkpoint of clipfeed; {IMPORT}")
     if content["format"] != FORMAT:

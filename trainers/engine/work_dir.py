@@ -25,9 +25,9 @@ RECONSTRUCTION = "reconstruction.png"
 """What the network made of some samples at the newest checkpoint's step, for tasks that can show it."""
 LOGS = ("*.jsonl", "*.csv", "tensorboard", "tensorboard/*")
 """Files that grow with each step, and the folder of some."""
+RESULTS = ("metrics.jsonl", f"{CHECKPOINTS}/{BEST}")
+"""What a run writes that is worth keeping."""
 OF_A_RUN = (
-    f"{CHECKPOINTS}/{BEST}",
-    "metrics.jsonl",
     "validation.jsonl",
     "train.csv",
     "validation.csv",
@@ -37,8 +37,9 @@ OF_A_RUN = (
     UNREADABLE_FILE,
     NONFINITE,
     RECONSTRUCTION,
+    *RESULTS,
 )
-"""What a run writes, except for the checkpoints to resume from."""
+"""All that a run writes, except for the checkpoints to resume from."""
 
 
 def require_writable(*folders: Path, option: str = "--work-dir") -> None:
@@ -93,11 +94,11 @@ def write_config(work_dir: Path, config: Config, run_id: str) -> None:
 
 def make_way(work_dir: Path, run_id: str) -> str:
     """Move the files of another run out of the way; return a note, or "" where there are none worth keeping."""
-    results = (work_dir / OF_A_RUN[0], work_dir / OF_A_RUN[1])
+    results = [work_dir / name for name in RESULTS]
     if run_in(work_dir) == run_id or not any(path.is_file() and path.stat().st_size for path in results):
         return ""
     # The results go last: after a kill in the middle, the next start finds them here and moves on.
-    return f"{work_dir} holds files of an earlier run: they are moved to {set_aside(work_dir, OF_A_RUN[::-1])}"
+    return f"{work_dir} holds files of an earlier run: they are moved to {set_aside(work_dir, OF_A_RUN)}"
 
 
 def set_aside(work_dir: Path, names: Sequence[str]) -> Path:

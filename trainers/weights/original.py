@@ -40,17 +40,14 @@ def read_original(path: Path) -> dict[str, Tensor]:
             return _network(load_file(path), path)
         except SafetensorError as error:
             raise UserError(f"{path} is damaged, or no file of safetensors ({error})") from None
-    content: Any = None
-    damaged: str | None = None
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as file:
-                part = file.testzip()  # torch.load does not check the sums
-            damaged = part and f"checksum of {part}"
-        if damaged is None:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of pickle protocols and TorchScript, which the error tells
-                content = torch.load(path, map_location="cpu", weights_only=True)
+                if part := file.testzip():  # torch.load does not check the sums
+                    raise zipfile.BadZipFile(f"checksum of {part}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle protocols and TorchScript, which the error tells
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
     except Exception as error:  # a damaged pickle can raise almost anything
@@ -62,8 +59,7 @@ def read_original(path: Path) -> dict[str, Tensor]:
             ) from None
         reason = str(error).strip().splitlines() or [type(error).__name__]
         damaged = reason[-1] if "WeightsUnpickler error" in reason[-1] else reason[0]
-    if damaged:
-        raise UserError(f"{path} is damaged, or no checkpoint of torch ({damaged})")
+        raise UserError(f"{path} is damaged, or no checkpoint of torch ({damaged})") from None
     return _state_dict(content, path)
 
 
