@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from configs.schema import Config
-from trainers.engine.distributed import Ranks, exit_status, ignored_options, start
+from trainers.engine.build import ignored_options
+from trainers.engine.distributed import Ranks, exit_status, start
 from trainers.engine.fit import dry_run, fit
 from trainers.engine.loop import Ending
 from trainers.engine.run import Run

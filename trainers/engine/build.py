@@ -1,5 +1,11 @@
 """Build the parts of a run from a recipe."""
 
+import warnings
+from typing import TypeVar
+
+import torch
+from torch import nn
+
 from configs.errors import UserError
 from configs.plugins import look_up
 from configs.schema import Config, Train
@@ -8,12 +14,14 @@ from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task
 from nets.backbones import BACKBONES
 from nets.tasks import Pretext
-from trainers.engine.distributed import Ranks, wrap
+from trainers.engine.distributed import Ranks
 from trainers.engine.identity import more_digests, options, versions, video_digests
 from trainers.engine.loggers import LOGGERS
 from trainers.engine.online import OnlineProbe
 from trainers.engine.optimizers import OPTIMIZERS, make_optimizer
 from trainers.engine.run import Run
+
+Net = TypeVar("Net", bound=nn.Module)
 
 
 def check_recipe(config: Config) -> None:
@@ -110,3 +118,38 @@ def batch_per_rank(train: Train, world_size: int) -> int:
             * bool(fitting)
         )
     return size
+
+
+def wrap(net: Net, train: Train, ranks: Ranks) -> tuple[Net, nn.Module]:
+    """Move the network to the device, and wrap it as the recipe asks and the device allows.
+
+    Returns:
+        The plain network, whose state is saved, and the wrapped one, which is called.
+    """
+    if train.sync_bn and ranks.world_size > 1 and ranks.device.type == "cuda":
+        net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
+    net.to(ranks.device)
+    if train.channels_last:
+        for parameter in net.parameters():  # `net.to` would refuse a network with 2-D convolutions as well
+            if parameter.ndim == 5:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
+    model: nn.Module = torch.compile(net) if train.compile else net  # type: ignore[assignment]
+    if ranks.world_size > 1:
+        # A 1x1x1 kernel has the same memory order by several strides; DDP takes them for different ones.
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+        # Batch norm buffers are not broadcast: SyncBN keeps them equal, and in training nothing reads them.
+        ids = [ranks.device.index] if ranks.device.type == "cuda" else None
+        model = nn.parallel.DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
+    return net, model
+
+
+def ignored_options(train: Train, ranks: Ranks) -> list[str]:
+    """Return what the recipe asks for and this device cannot do, one sentence each."""
+    if ranks.device.type == "cuda":
+        return []
+    notes = []
+    if train.sync_bn and ranks.world_size > 1:
+        notes.append("train.sync_bn needs CUDA: each rank has its own batch norm statistics here")
+    if train.amp != "off":
+        notes.append(f"train.amp = {train.amp} needs CUDA: float32 is used here")
+    return notes

@@ -2,7 +2,6 @@
 
 import os
 import socket
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ import torch
 from torch import Tensor, distributed, nn
 
 from configs.errors import UserError
-from configs.schema import Train
 from dali_pipelines import limits
 from dali_pipelines.progress import tell
 from nets.distributed import all_gather
@@ -23,7 +21,6 @@ TOLD_TIMEOUT = timedelta(seconds=30)
 """Time for all ranks to learn that they do not match."""
 
 T = TypeVar("T")
-Net = TypeVar("Net", bound=nn.Module)
 
 PEER_TIMEOUT = timedelta(minutes=15)
 """A rank that waits this long for another ends the run. Longer than `train.timeout_s`: the one that hangs says more."""
@@ -183,38 +180,3 @@ def _attempt() -> str:
 def exit_status(status: int) -> int:
     """Return the status to exit with: 0 under torchrun, which takes any other for a crash, and would restart."""
     return 0 if "TORCHELASTIC_RUN_ID" in os.environ else status
-
-
-def wrap(net: Net, train: Train, ranks: Ranks) -> tuple[Net, nn.Module]:
-    """Move the network to the device, and wrap it as the recipe asks and the device allows.
-
-    Returns:
-        The plain network, whose state is saved, and the wrapped one, which is called.
-    """
-    if train.sync_bn and ranks.world_size > 1 and ranks.device.type == "cuda":
-        net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
-    net.to(ranks.device)
-    if train.channels_last:
-        for parameter in net.parameters():  # `net.to` would refuse a network with 2-D convolutions as well
-            if parameter.ndim == 5:
-                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
-    model: nn.Module = torch.compile(net) if train.compile else net  # type: ignore[assignment]
-    if ranks.world_size > 1:
-        # A 1x1x1 kernel has the same memory order by several strides; DDP takes them for different ones.
-        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-        # Batch norm buffers are not broadcast: SyncBN keeps them equal, and in training nothing reads them.
-        ids = [ranks.device.index] if ranks.device.type == "cuda" else None
-        model = nn.parallel.DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
-    return net, model
-
-
-def ignored_options(train: Train, ranks: Ranks) -> list[str]:
-    """Return what the recipe asks for and this device cannot do, one sentence each."""
-    if ranks.device.type == "cuda":
-        return []
-    notes = []
-    if train.sync_bn and ranks.world_size > 1:
-        notes.append("train.sync_bn needs CUDA: each rank has its own batch norm statistics here")
-    if train.amp != "off":
-        notes.append(f"train.amp = {train.amp} needs CUDA: float32 is used here")
-    return notes
