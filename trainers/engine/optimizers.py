@@ -1,18 +1,17 @@
 """Optimizers by name. To add one, write a function and enter it in `OPTIMIZERS`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import groupby
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from configs.errors import UserError
 from configs.plugins import look_up
 from configs.schema import Optim
 from nets.backbones import Backbone
-from trainers.engine.lars import LARS
 
 Groups = list[dict[str, Any]]
 """Parameter groups of `torch.optim`. One may have a `weight_decay` of its own."""
@@ -88,3 +87,40 @@ def layer_decay(net: nn.Module, decay: float) -> dict[str, float]:
         )
     top = len(layers)
     return {f"backbone.{part}": decay ** (top - number) for number, layer in enumerate(layers) for part in layer}
+
+
+TRUST = 0.001
+"""Share of a tensor's norm that one step at learning rate 1 changes; that of the paper and of BYOL."""
+
+
+class LARS(Optimizer):
+    """SGD with momentum and layer-wise rates, as used by BYOL and MoCo v3 (You et al. 2017, "Large Batch Training").
+
+    For a tensor w of two or more axes with gradient g, the update is u = g + weight_decay * w, scaled to a norm of
+    TRUST * |w|. Norms and biases, which have one axis, are not scaled. Then v = momentum * v + u and w -= lr * v.
+    """
+
+    def __init__(
+        self, params: Iterable[Tensor] | Iterable[dict[str, Any]], *, lr: float, momentum: float, weight_decay: float
+    ) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Update all parameters that have a gradient."""
+        loss = closure() if closure else None
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                update = weight.grad.add(weight, alpha=group["weight_decay"])
+                if weight.ndim > 1:
+                    size, length = weight.norm(), update.norm()
+                    scale = torch.where((size > 0) & (length > 0), TRUST * size / length, 1.0)  # an `if` would wait
+                    update.mul_(scale)
+                state = self.state[weight]
+                if "momentum_buffer" not in state:
+                    state["momentum_buffer"] = torch.zeros_like(weight)
+                velocity = state["momentum_buffer"].mul_(group["momentum"]).add_(update)
+                weight.sub_(velocity * group["lr"])
+        return loss
