@@ -113,8 +113,8 @@ def batch_per_rank(train: Train, world_size: int) -> int:
         fitting = [] if odd else [str(ranks) for ranks in range(1, whole + 1) if whole % ranks == 0]
         raise UserError(
             f"train.global_batch = {train.global_batch} is not divisible by {world_size} ranks x "
-            f"{train.accumulate} micro-steps (train.accumulate); the nearest that is: {nearest}"
-            + f". A run that goes on keeps its own, and can have {', '.join(fitting)} ranks"
+            f"{train.accumulate} micro-steps (train.accumulate); the nearest multiple is {nearest}"
+            + f". A resumed run keeps its own, and can have {', '.join(fitting)} ranks"
             * bool(fitting)
         )
     return size

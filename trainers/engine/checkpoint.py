@@ -115,7 +115,7 @@ def read(path: Path) -> dict[str, Any]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         with path.open("rb") as head:
             ours = head.read(len(ZIP)) == ZIP
-        or_not = "" if ours else f", or is none of clipfeed's; {IMPORT}"
+        or_not = "" if ours else f", or is not one of clipfeed's; {IMPORT}"
         raise UserError(f"checkpoint {path} is damaged ({reason}){or_not}") from None
     if not isinstance(content, dict) or "format" not in content:
         raise UserError(f"{path} is not a checkpoint of clipfeed; {IMPORT}")

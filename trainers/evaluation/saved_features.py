@@ -25,6 +25,7 @@ from trainers.engine.identity import dataset_facts
 from trainers.evaluation.features import Features, extract
 from trainers.evaluation.split_notes import notes_on
 from trainers.evaluation.tokens import extract_tokens
+from trainers.evaluation.videos import require_finite
 from trainers.weights import Weights, clip_differences
 
 RULE = "mean over the views of pooled features of length 1, 1"
@@ -97,27 +98,21 @@ def features(
     values = ranks.on_rank0(lambda: _read(path, len(index)))
     if values is not None:
         return Features(list(index.names.texts()), index.labels, values, {})
-    (found,) = extract([backbone], index, cfg, ranks, data, unit=True)
-    _require_finite(found)
+    found = _finite(*extract([backbone], index, cfg, ranks, data, unit=True))
     if not found.unreadable:
         ranks.on_rank0(lambda: _write(path, found.values))
     return found
 
 
 def _finite_tokens(backbone: Backbone, index: Index, cfg: Config, ranks: Ranks, data: Data) -> Features:
-    found = extract_tokens(backbone, index, cfg, ranks, data)
-    _require_finite(found)
+    return _finite(extract_tokens(backbone, index, cfg, ranks, data))
+
+
+def _finite(found: Features) -> Features:
+    """Return features. UserError when those of a video that could be read are not finite."""
+    read = np.array([name not in found.unreadable for name in found.names])
+    require_finite("features", found.names, found.values, read)
     return found
-
-
-def _require_finite(found: Features) -> None:
-    broken = [name for name, row in zip(found.names, found.values, strict=True) if not np.isfinite(row).all()]
-    broken = [name for name in broken if name not in found.unreadable]
-    if broken:
-        raise UserError(
-            f"the features of {len(broken)} of {len(found.names)} videos are not finite, the first {shown(broken[0])}: "
-            "the network's weights are finite, but too large for these videos; take an earlier checkpoint"
-        )
 
 
 def key(sha256: str, index: Index, cfg: Config) -> str:

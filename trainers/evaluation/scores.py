@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from configs.errors import UserError, shown
+from configs.errors import UserError
 from dali_pipelines.store.files import replacing
 from trainers.evaluation import confusion
 from trainers.evaluation.intervals import in_words, wilson
 from trainers.evaluation.predict import Predictions, top_k
 from trainers.evaluation.retrieval import unreadable_line, write_json
+from trainers.evaluation.videos import require_finite
 
 UNREADABLE = "unreadable"
 
@@ -49,15 +50,9 @@ def mean_class_accuracy(table: np.ndarray) -> float:
 def figures(found: Predictions) -> dict[str, Any]:
     """Return the figures of a test, shares in [0, 1]. A video that could not be read counts as wrong.
 
-    UserError when a score is not finite: the network is broken, and a low accuracy would hide it.
+    UserError when a score is not finite.
     """
-    broken = np.flatnonzero((found.views > 0) & ~np.isfinite(found.scores).all(1))
-    if len(broken):
-        raise UserError(
-            f"the scores of {len(broken)} of {len(found.names)} videos are not finite, the first "
-            f"{shown(found.names[broken[0]])}: the network's weights are finite, but too large for these videos; take "
-            "an earlier checkpoint"
-        )
+    require_finite("scores", found.names, found.scores, found.views > 0)
     table, videos = confusion_table(found), len(found.names)
     correct = int(np.trace(table))
     return {

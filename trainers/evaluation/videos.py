@@ -1,6 +1,6 @@
 """Run a frozen network on all views of whole videos, on any number of ranks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from configs.errors import UserError, shown
 from configs.schema import Data
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.progress import bar
@@ -33,6 +34,19 @@ class Views:
         """Return the means over the views, float64 (N, K = width); nan for a video that could not be read."""
         missing = np.full(width, np.nan)
         return np.stack([missing if out is None else out.mean(0, dtype=np.float64) for out in self.outputs])
+
+
+def require_finite(what: str, names: Sequence[str], values: np.ndarray, read: np.ndarray) -> None:
+    """Raise UserError when values (N, ...) of a video that was `read`, bool (N,), are not finite.
+
+    The network is broken then, and figures would hide it.
+    """
+    broken = np.flatnonzero(read & ~np.isfinite(values.reshape(len(values), -1)).all(1))
+    if len(broken):
+        raise UserError(
+            f"the {what} of {len(broken)} of {len(names)} videos are not finite, the first {shown(names[broken[0]])}: "
+            "the network's weights are finite, but too large for these videos; take an earlier checkpoint"
+        )
 
 
 @torch.inference_mode()

@@ -55,7 +55,7 @@ def files_of(out: Path) -> Files:
     if out.suffix in LOAD and not out.is_dir():
         return Files(out, facts_path(out), out.with_suffix(".md"), None)
     if out.suffix and not out.is_dir():
-        raise UserError(f"--out {out}: its name must end in {', '.join(LOAD)}, or be that of a folder, without an end")
+        raise UserError(f"--out {out}: give a name that ends in {', '.join(LOAD)}, or a folder's, without a suffix")
     return Files(out / TENSORS, facts_path(out / TENSORS), out / "README.md", out / "preprocessor_config.json")
 
 

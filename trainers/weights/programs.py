@@ -61,7 +61,7 @@ def compare(net: Backbone, clip: Tensor, program: Callable[[Tensor], Tensor]) ->
         expected = net(clips)
         difference = (program(clips) - expected).abs().max() / expected.std()
         if not difference <= TOLERANCE:
-            raise UserError(f"it computes something else than the network, by {difference:.2g} standard deviations")
+            raise UserError(f"its output differs from the network's by {difference:.2g} standard deviations")
 
 
 FORMATS: dict[str, Callable[[Backbone, Tensor], bytes]] = {".pt2": torch_export, ".onnx": onnx}
