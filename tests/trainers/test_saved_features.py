@@ -22,8 +22,9 @@ from tests.trainers.test_retrieval import ALONE, TEST, TRAIN, loaded, random_wei
 from trainers.engine import checkpoint
 from trainers.evaluation import attentive, protocols, saved_features
 from trainers.evaluation.features import extract
+from trainers.evaluation.notes import clip_differences
 from trainers.evaluation.saved_features import features_of_both, key
-from trainers.weights import Weights, clip_differences, read
+from trainers.weights import Weights, read
 
 pytestmark = pytest.mark.slow
 Start = tuple[Weights, Recognition]

@@ -28,9 +28,9 @@ from trainers.engine.build import build_loader, build_run, check_recipe
 from trainers.engine.distributed import Ranks
 from trainers.engine.loop import Ending
 from trainers.engine.work_dir import CHECKPOINTS
-from trainers.evaluation.split_notes import notes_on
+from trainers.evaluation.notes import clip_differences, notes_on
 from trainers.evaluation.validation import Validator
-from trainers.weights import clip_differences, read
+from trainers.weights import read
 
 MODES = {
     "full": "train all of a pretrained network",

@@ -21,8 +21,8 @@ from trainers.engine.distributed import start
 from trainers.evaluation.features import extract
 from trainers.evaluation.intervals import in_words
 from trainers.evaluation.linear import probe
+from trainers.evaluation.notes import notes_on
 from trainers.evaluation.retrieval import write_json
-from trainers.evaluation.split_notes import notes_on
 from trainers.weights import read
 
 

@@ -26,11 +26,11 @@ from trainers.evaluation.attentive import probe as attentive_probe
 from trainers.evaluation.intervals import in_words
 from trainers.evaluation.knn import probe as knn_probe
 from trainers.evaluation.linear import probe as linear_probe
+from trainers.evaluation.notes import clip_differences, notes_on
 from trainers.evaluation.predict import predict
 from trainers.evaluation.retrieval import count_lines, write_json, write_retrieval
 from trainers.evaluation.saved_features import Sets, features_of_both
-from trainers.evaluation.split_notes import notes_on
-from trainers.weights import Weights, classifier_weights, clip_differences, load
+from trainers.weights import Weights, classifier_weights, load
 
 
 def video(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:

@@ -23,10 +23,10 @@ from nets.backbones import Backbone
 from trainers.engine.distributed import Ranks
 from trainers.engine.identity import dataset_facts
 from trainers.evaluation.features import Features, extract
-from trainers.evaluation.split_notes import notes_on
+from trainers.evaluation.notes import clip_differences, notes_on
 from trainers.evaluation.tokens import extract_tokens
 from trainers.evaluation.videos import require_finite
-from trainers.weights import Weights, clip_differences
+from trainers.weights import Weights
 
 RULE = "mean over the views of pooled features of length 1, 1"
 """What `features` computes. With another text or number, files that were written before are not read."""

@@ -202,15 +202,3 @@ def classifier_weights(weights: Weights) -> Recognition:
     if not len(weights.model["linear.bias"]):
         raise UserError(f"{weights.path} is a backbone alone: finetune it with clipfeed finetune first")
     return weights.config
-
-
-def clip_differences(config: Recognition, clip: Mapping[str, Any]) -> list[str]:
-    """Return how the clips of the recipe differ from those of pretraining, one sentence each."""
-    ours = {name: getattr(config.plan, name) for name in ("num_frames", "stride", "size", "normalization")}
-    theirs = {name: [clip[name]] for name in CLIP if name != "strides" and name in clip}
-    theirs["stride"] = clip.get("strides", [config.plan.stride])
-    return [
-        f"plan.{key} is {value}; the network was pretrained with {' and '.join(map(str, theirs[key]))}"
-        for key, value in ours.items()
-        if key in theirs and value not in theirs[key]
-    ]

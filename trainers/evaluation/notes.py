@@ -1,9 +1,14 @@
-"""Notes on how the lists of training and test videos affect a result."""
+"""Notes on what affects a result: the lists of videos, and clips unlike those of pretraining."""
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from configs.errors import first_names, shown
+from configs.schema import Recognition
 from dali_pipelines.store.index import Index
+from trainers.weights import CLIP
 
 
 def notes_on(train: Index, test: Index | None) -> list[str]:
@@ -28,3 +33,15 @@ def notes_on(train: Index, test: Index | None) -> list[str]:
             "the test's accuracy will be too high"
         )
     return notes
+
+
+def clip_differences(config: Recognition, clip: Mapping[str, Any]) -> list[str]:
+    """Return how the clips of the recipe differ from those of pretraining, one sentence each."""
+    ours = {name: getattr(config.plan, name) for name in ("num_frames", "stride", "size", "normalization")}
+    theirs = {name: [clip[name]] for name in CLIP if name != "strides" and name in clip}
+    theirs["stride"] = clip.get("strides", [config.plan.stride])
+    return [
+        f"plan.{key} is {value}; the network was pretrained with {' and '.join(map(str, theirs[key]))}"
+        for key, value in ours.items()
+        if key in theirs and value not in theirs[key]
+    ]
