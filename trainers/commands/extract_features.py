@@ -25,7 +25,7 @@ from configs.errors import shown
 from configs.options import require_least
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.storage import location
-from trainers.commands.options import add_device
+from trainers.commands.options import add_machine
 from trainers.engine.distributed import Ranks, exit_status, start
 from trainers.engine.work_dir import require_writable
 from trainers.evaluation.video_features import VideoFeatures, extract_features
@@ -45,7 +45,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--frames", type=int, metavar="T", help="frames of a clip (as in training)")
     parser.add_argument("--stride", type=int, help="frame step of a clip (as in training, near 2)")
     parser.add_argument("--workers", type=int, default=4, help="processes per rank that read the files (4)")
-    add_device(parser)
+    add_machine(parser)
     return parser
 
 

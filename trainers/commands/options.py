@@ -21,15 +21,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def add_machine(parser: argparse.ArgumentParser) -> None:
     """Add the options that do not change the recipe: where to compute, and whether to show tracebacks."""
-    add_device(parser)
-    parser.add_argument("--debug", action="store_true", help="show tracebacks")
-
-
-def add_device(parser: argparse.ArgumentParser) -> None:
-    """Add the option that says where to compute."""
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto takes the GPU where there is one"
     )
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
 
 
 def parse(

@@ -16,7 +16,7 @@ from dali_pipelines.store.storage import joined
 from dali_pipelines.tasks.recognition import Config as ClipsConfig
 from dali_pipelines.tasks.recognition import Test
 from nets.backbones import create
-from trainers.commands.options import add_device
+from trainers.commands.options import add_machine
 from trainers.engine.distributed import start
 from trainers.evaluation.features import extract
 from trainers.evaluation.intervals import in_words
@@ -35,7 +35,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--clips", type=int, default=2, help="clips a video, features averaged (2)")
     parser.add_argument("--frames", type=int, metavar="T", help="frames of a clip (as in pretraining)")
     parser.add_argument("--stride", type=int, default=2, help="frame step of a clip (2)")
-    add_device(parser)
+    add_machine(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     args = parser.parse_args(argv)
     require_least(parser, args, clips=1, frames=1, stride=1)
