@@ -36,7 +36,7 @@ def check(subject: Subject) -> Iterator[Finding]:
 
 
 def space(about: str, folder: Path) -> Finding:
-    """Judge the free space on the disk of a folder, which need not exist yet."""
+    """Check the free space on the disk of a folder, which need not exist yet."""
     there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     if not os.access(there, os.W_OK):
         return Finding("problem", about, f"{there} cannot be written", "choose another --work-dir")

@@ -64,7 +64,7 @@ def driver_version() -> str:
 
 
 def check(subject: Subject) -> Iterator[Finding]:
-    """Judge the answers for the device that is asked for."""
+    """Check the answers for the device that is asked for."""
     if subject.device == "cpu":
         yield Finding("ok", "GPU", "not asked for: --device cpu")
         return
@@ -85,7 +85,7 @@ def check(subject: Subject) -> Iterator[Finding]:
 
 
 def nvdec(number: int, gpu: Gpu, answers: Answers) -> Finding:
-    """Judge the decoders of a GPU."""
+    """Check the decoders of a GPU."""
     about = f"NVDEC {number}"
     if not answers.nvdec:
         return Finding(

@@ -30,7 +30,7 @@ def check(subject: Subject) -> Iterator[Finding]:
 
 
 def cores(count: int, data: Data, gpus: int) -> Finding:
-    """Judge the number of cores: the process of each GPU has its own workers and threads."""
+    """Check the number of cores: the process of each GPU has its own workers and threads."""
     processes = max(gpus, 1)
     threads = decoding_threads(data.threads, nvdec=False) if data.threads == "auto" else data.threads
     busy = processes * (1 + data.workers)
@@ -42,7 +42,7 @@ def cores(count: int, data: Data, gpus: int) -> Finding:
 
 
 def open_files(data: Data, limit: tuple[int, int]) -> Finding:
-    """Judge `ulimit -n`, soft and hard."""
+    """Check `ulimit -n`, soft and hard."""
     soft, hard = limit
     needed = FILES_OF_A_RUN + FILES_OF_A_WORKER * data.workers
     text = f"{'no limit' if soft == resource.RLIM_INFINITY else soft} may be open, a process needs up to {needed}"
@@ -53,7 +53,7 @@ def open_files(data: Data, limit: tuple[int, int]) -> Finding:
 
 
 def shared_memory(size: int, gpus: int) -> Finding:
-    """Judge /dev/shm. The loader needs none of it: clips travel in anonymous memory, which it does not limit."""
+    """Check /dev/shm. The loader needs none of it: clips travel in anonymous memory, which it does not limit."""
     text = f"{size >> 20} MiB in /dev/shm; the loader needs none of it"
     if gpus > 1 and size < MIN_SHM:
         return Finding(

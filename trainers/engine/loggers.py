@@ -32,10 +32,10 @@ class Logger(Protocol):
     """
 
     def add_scalars(self, group: str, values: Mapping[str, float], step: int) -> None:
-        """Take the figures of one step. `group` is "train" or "validation"."""
+        """Log the figures of one step. `group` is "train" or "validation"."""
 
     def add_image(self, name: str, image: Image, step: int) -> None:
-        """Take an RGB picture."""
+        """Log an RGB picture."""
 
     def close(self) -> None:
         """Write what is left."""

@@ -47,7 +47,7 @@ class Files:
     facts: Path
     card: Path
     preprocessor: Path | None
-    """Tells Hugging Face's image processors how to crop and normalize; only in a folder."""
+    """How Hugging Face's image processors crop and normalize; only in a folder."""
 
 
 def files_of(out: Path) -> Files:

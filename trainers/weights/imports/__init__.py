@@ -87,7 +87,7 @@ def _group(placeholder: re.Match[str]) -> str:
 def renamed(
     state: Mapping[str, Tensor], table: Sequence[Rule]
 ) -> tuple[dict[str, Tensor], dict[str, str], dict[str, str]]:
-    """Give tensors our names: the first rule that matches a key decides.
+    """Rename tensors by the first rule that matches their key.
 
     Returns:
         `model`, `used` and `left` of an `Imported`.
