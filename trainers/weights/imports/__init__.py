@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from configs.errors import UserError
+from configs.errors import UserError, first_names
 from configs.load import load
 from configs.recipes import CONFIGS
 from configs.schema import Config
@@ -111,8 +111,8 @@ def renamed(
         else:
             unexplained.append(key)
     if unexplained:
-        names = ", ".join(unexplained[:3]) + (", ..." if len(unexplained) > 3 else "")
-        raise UserError(f"{len(unexplained)} keys have no counterpart here: {names}; is --from the right system?")
+        named = first_names(unexplained)
+        raise UserError(f"{len(unexplained)} keys have no counterpart here: {named}; is --from the right system?")
     theirs_of: dict[str, str] = {}
     for theirs, ours in used.items():
         if theirs_of.setdefault(ours, theirs) != theirs:
