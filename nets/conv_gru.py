@@ -6,8 +6,6 @@ from torch import Tensor, nn
 
 from nets.init import init_orthogonal
 
-DROPOUT = 0.1
-
 
 class ConvGRU(nn.Module):
     """One layer with 1x1 kernels: each position of the map is its own GRU, with shared weights.
@@ -16,8 +14,9 @@ class ConvGRU(nn.Module):
     Weights start orthogonal with `gain`, biases at 0.
     """
 
-    def __init__(self, channels: int, *, gain: float = 1.0) -> None:
+    def __init__(self, channels: int, *, dropout: float = 0.1, gain: float = 1.0) -> None:
         super().__init__()
+        self.dropout = dropout
         self.update, self.reset, self.out = (nn.Conv2d(2 * channels, channels, 1) for _ in range(3))
         init_orthogonal(self, gain)
 
@@ -26,7 +25,7 @@ class ConvGRU(nn.Module):
         x_and_state = torch.cat([x_BCHW, state_BCHW], dim=1)
         update, reset = torch.sigmoid(self.update(x_and_state)), torch.sigmoid(self.reset(x_and_state))
         candidate = torch.tanh(self.out(torch.cat([x_BCHW, reset * state_BCHW], dim=1)))
-        return F.dropout(torch.lerp(state_BCHW, candidate, update), DROPOUT, self.training)
+        return F.dropout(torch.lerp(state_BCHW, candidate, update), self.dropout, self.training)
 
     def final_state(self, x_BNCHW: Tensor) -> Tensor:
         """Return the state (B, C, H, W) after N inputs; the initial state is zero."""

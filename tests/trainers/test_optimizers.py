@@ -7,7 +7,8 @@ from torch import nn
 
 from configs.errors import UserError
 from configs.schema import Optim
-from trainers.engine.optimizers import LARS, OPTIMIZERS, make_optimizer
+from trainers.engine.lars import LARS
+from trainers.engine.optimizers import OPTIMIZERS, make_optimizer
 
 
 def slow_lars(weight, gradients, *, lr, momentum, weight_decay):

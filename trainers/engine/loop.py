@@ -76,8 +76,8 @@ def train_step(run: Run, batches: Iterator[Batch], step: int, *, skip_nonfinite:
             terms[name] = terms.get(name, 0.0) + value.detach().double() / train.accumulate
         seen.append((batch, out["loss"].detach()))
     run.net.after_backward(epoch)
-    # This waits for the GPU, so that nothing reads the batch any more when its memory goes back to DALI, which does not
-    # ask torch's stream. Without a wait here, the batch would have to be kept for another step.
+    # This waits for the GPU. So nothing reads the batch any more when its memory goes back to DALI, which does not ask
+    # torch's stream: without a wait here the batch would have to be held for a step longer.
     grad_norm = float(nn.utils.clip_grad_norm_(run.net.parameters(), run.config.optim.clip_norm or math.inf))
     if not math.isfinite(grad_norm):  # of the reduced gradient: all ranks see it, and none has made the step
         fault = explain(run, step, grad_norm, seen)

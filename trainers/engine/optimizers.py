@@ -1,17 +1,18 @@
 """Optimizers by name. To add one, write a function and enter it in `OPTIMIZERS`."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import groupby
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from configs.errors import UserError
 from configs.plugins import look_up
 from configs.schema import Optim
 from nets.backbones import Backbone
+from trainers.engine.lars import LARS
 
 Groups = list[dict[str, Any]]
 """Parameter groups of `torch.optim`. One may have a `weight_decay` of its own."""
@@ -39,9 +40,9 @@ OPTIMIZERS: dict[str, Callable[[Groups, Optim], Optimizer]] = {"sgd": sgd, "adam
 
 
 def make_optimizer(net: nn.Module, optim: Optim) -> Optimizer:
-    """Build the recipe's optimizer for all parameters that are trained.
+    """Build the recipe's optimizer over all parameters that are trained.
 
-    Each of its groups has an `lr_factor`, by which the loop multiplies the learning rate.
+    Each of its groups has one `lr_factor`, by which the loop multiplies the learning rate.
 
     Raises:
         UserError: an unknown optimizer, a part in `optim.lr_factors` that the network lacks, or an `optim.layer_decay`
@@ -61,7 +62,7 @@ def make_optimizer(net: nn.Module, optim: Optim) -> Optimizer:
         factor *= next((share for part, share in layer_shares.items() if f"{name}.".startswith(f"{part}.")), 1.0)
         return factor, optim.decay_norms_and_biases or parameter.ndim > 1
 
-    # Only neighbors share a group: checkpoints number the parameters, and a change of options must not reorder them.
+    # Only neighbors share a group: checkpoints count the parameters, and a change of options must not reorder them.
     groups: Groups = [
         {"params": [parameter for _, parameter in group], "lr_factor": factor}
         | ({} if decays else {"weight_decay": 0.0})
@@ -73,7 +74,7 @@ def make_optimizer(net: nn.Module, optim: Optim) -> Optimizer:
 def layer_decay(net: nn.Module, decay: float) -> dict[str, float]:
     """Return each layer's share of the rate, by the names of its parts: decay ** n for the n-th layer from the top.
 
-    Parameters in no layer, such as a final norm and the head, keep the full rate (BEiT, arXiv 2106.08254).
+    What is in no layer, such as a final norm and the head, keeps the whole rate (BEiT, arXiv 2106.08254).
 
     Raises:
         UserError: the backbone has no layers.
@@ -87,40 +88,3 @@ def layer_decay(net: nn.Module, decay: float) -> dict[str, float]:
         )
     top = len(layers)
     return {f"backbone.{part}": decay ** (top - number) for number, layer in enumerate(layers) for part in layer}
-
-
-TRUST = 0.001
-"""Share of a tensor's norm that one step at learning rate 1 changes; that of the paper and of BYOL."""
-
-
-class LARS(Optimizer):
-    """SGD with momentum and layer-wise rates, as used by BYOL and MoCo v3 (You et al. 2017, "Large Batch Training").
-
-    For a tensor w of two or more axes with gradient g, the update is u = g + weight_decay * w, scaled to a norm of
-    TRUST * |w|. Norms and biases, which have one axis, are not scaled. Then v = momentum * v + u and w -= lr * v.
-    """
-
-    def __init__(
-        self, params: Iterable[Tensor] | Iterable[dict[str, Any]], *, lr: float, momentum: float, weight_decay: float
-    ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Update all parameters that have a gradient."""
-        loss = closure() if closure else None
-        for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                update = weight.grad.add(weight, alpha=group["weight_decay"])
-                if weight.ndim > 1:
-                    size, length = weight.norm(), update.norm()
-                    scale = torch.where((size > 0) & (length > 0), TRUST * size / length, 1.0)  # an `if` would wait
-                    update.mul_(scale)
-                state = self.state[weight]
-                if "momentum_buffer" not in state:
-                    state["momentum_buffer"] = torch.zeros_like(weight)
-                velocity = state["momentum_buffer"].mul_(group["momentum"]).add_(update)
-                weight.sub_(velocity * group["lr"])
-        return loss

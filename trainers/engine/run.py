@@ -143,7 +143,7 @@ def resume(run: Run, folder: Path, resume_from: str) -> tuple[Run, int, Path | N
             "set that back, or pass another --work-dir to start a new run"
         ) from error
     require_finite(found["model"], source)
-    # Moments come from the checkpoint, hyperparameters from the recipe, which may have changed on purpose.
+    # Moments come from the checkpoint, hyper-parameters from the recipe: it may have changed on purpose.
     run.optimizer.load_state_dict(
         {"state": found["optimizer"]["state"], "param_groups": run.optimizer.state_dict()["param_groups"]}
     )
@@ -184,7 +184,7 @@ def save(run: Run, folder: Path, step: int, *, must: bool = True) -> Path | None
         run.unreadable.update(of_rank)
     state = {
         "loader": run.loader.state_dict(),
-        # Without its options, which come from the recipe.
+        # Without its options, which come from the recipe: here they would be those of before the last step, or of it.
         "optimizer": {"state": run.optimizer.state_dict()["state"]},
         "validator": run.validator.state_dict() if run.validator else None,
         "online": run.online.state_dict() if run.online else None,
