@@ -233,7 +233,7 @@ def test_the_number_of_classes_chooses_a_classifiers_recipe(small, classes, reci
 def test_keys_too_many_are_named(small):
     more = {key: torch.zeros(1) for key in ("backbone.layer5.0.bn1.weight", "cls_head.bn.weight", "ema", "x")}
     with pytest.raises(
-        UserError, match=r"4 keys have .*: backbone.layer5.0.bn1.weight, cls_head.bn.weight, ema \.\.\."
+        UserError, match=r"4 keys have .*: backbone.layer5.0.bn1.weight, cls_head.bn.weight, ema, \.\.\."
     ):
         ctp.convert(small | more)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from configs.errors import UserError, first_names
+from configs.errors import UserError, printable
 from configs.load import load
 from configs.recipes import CONFIGS
 from configs.schema import Config
@@ -111,7 +111,7 @@ def renamed(
         else:
             unexplained.append(key)
     if unexplained:
-        named = first_names(unexplained)
+        named = ", ".join([*map(printable, unexplained[:3]), *["..."] * (len(unexplained) > 3)])
         raise UserError(f"{len(unexplained)} keys have no counterpart here: {named}; is --from the right system?")
     theirs_of: dict[str, str] = {}
     for theirs, ours in used.items():
