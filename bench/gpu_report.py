@@ -28,7 +28,7 @@ WORKER = [sys.executable, "-m", "bench.gpu_checks"]
 ENDS_WITHIN = 10  # seconds from its last item to the end of a process
 GRACE_S = 3  # for a process to write where its threads are
 LAST_LINES = 15
-MOST_HANGS = 2  # of one part: more of the like would take the time from the others
+MAX_HANGS = 2  # of one part: more of the like would take the time from the others
 
 
 def main(argv: list[str]) -> None:
@@ -50,7 +50,7 @@ def main(argv: list[str]) -> None:
             waiting = [name for name in names if name.split(".")[0] == part and (name in before) == again]
             waiting = [name for name in waiting if not report.is_done(name)]
             hangs = 0
-            while waiting and hangs < MOST_HANGS and time.monotonic() < deadline:
+            while waiting and hangs < MAX_HANGS and time.monotonic() < deadline:
                 left = run_process(waiting, report, args, deadline)
                 ended = waiting[: len(waiting) - len(left)]
                 hangs += any(report.items[name]["status"] == "timed out" for name in ended)

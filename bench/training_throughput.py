@@ -16,9 +16,10 @@ from bench.options import require_positive
 from bench.report import in_words, markdown
 from configs.errors import UserError, run_cli
 from configs.load import load
+from configs.options import add_overrides, overrides
 from configs.speed import SUFFIX
 from dali_pipelines.store.encode import Encoding
-from trainers.commands.options import add_overrides, overrides
+from trainers.commands.options import add_machine
 
 if TYPE_CHECKING:
     from configs.schema import Config
@@ -38,6 +39,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--profile", type=Path, metavar="DIR", help="write a trace of some steps of rank 0 there")
     add_overrides(parser)
+    add_machine(parser)
     args = parser.parse_args(argv)
     require_positive(args, "steps", "rounds")
     if args.tasks and args.config:

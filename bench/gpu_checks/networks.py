@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bench.data import default_task
 from bench.gpu_checks import ROOT, Target
-from bench.gpu_checks.parity import GRAY_LEVEL, MOST_MEAN
+from bench.gpu_checks.parity import GRAY_LEVEL, MAX_MEAN
 from bench.gpu_checks.videos import chosen_store
 from configs.load import load
 from configs.speed import SUFFIX
@@ -31,7 +31,7 @@ from trainers.engine.run import Run
 SAMPLES, STEPS = 2, 3
 BATCH, THREADS, WORKERS = 8, 14, 4
 CLASSES = 10
-MOST_APART = {"float32": 0.05, "bfloat16": 0.2}
+MAX_APART = {"float32": 0.05, "bfloat16": 0.2}
 """Share by which loss and gradient may differ from the CPU's: convolutions round to TF32, bfloat16 has 8 bits."""
 
 
@@ -47,13 +47,13 @@ def measure(item: str, target: Target) -> dict[str, Any]:
     rows = losses(item, target)
     apart = {
         (name, figure): abs(rows[name][figure] / rows["cpu"][figure] - 1)
-        for name in MOST_APART
+        for name in MAX_APART
         for figure in ("loss", "grad_norm")
     }
     made = steps(item, target, {})
     texts = ", ".join(f"{name} {figure} {100 * share:.2f} %" for (name, figure), share in apart.items())
     return made | {
-        "ok": made["ok"] and all(share <= MOST_APART[name] for (name, _), share in apart.items()),  # nan is not
+        "ok": made["ok"] and all(share <= MAX_APART[name] for (name, _), share in apart.items()),  # nan is not
         "answer": f"beside the CPU's: {texts} apart; {made['answer']}",
         "rows": rows,
     }
@@ -111,7 +111,7 @@ def augmented(target: Target) -> dict[str, Any]:
         shares.append(float((got.cpu() - wanted).abs().max()))
     worst, label = max(means), max(shares)
     return {
-        "ok": all(mean <= MOST_MEAN for mean in means) and all(share <= 1e-5 for share in shares),
+        "ok": all(mean <= MAX_MEAN for mean in means) and all(share <= 1e-5 for share in shares),
         "answer": f"{seeds} batches: at most {worst / GRAY_LEVEL:.2f} gray levels and {label:.1e} of a label apart",
     }
 

@@ -16,9 +16,9 @@ from dali_pipelines.tasks import Task
 
 GRAY_LEVEL = 0.017
 """One of 255 gray levels in the unit of normalized clips."""
-MOST_MEAN = 0.06
+MAX_MEAN = 0.06
 """Mean difference that passes, in that unit."""
-FAR, MOST_FAR = 30 * GRAY_LEVEL, 0.01
+FAR, MAX_FAR = 30 * GRAY_LEVEL, 0.01
 """A value so far off is another picture's; this share of them passes, for edges that move by a part of a pixel."""
 
 
@@ -71,7 +71,7 @@ def difference(actual: list[torch.Tensor], expected: list[torch.Tensor]) -> dict
     apart = (first.double() - second.double()).abs()
     is_clip = first.is_floating_point() and first.ndim >= 6  # rounds, batch, channels, frames, height, width
     largest, mean, far = float(apart.max()), float(apart.mean()), float((apart > FAR).double().mean())
-    ok = mean <= MOST_MEAN and far <= MOST_FAR if is_clip else bool(torch.equal(first, second))
+    ok = mean <= MAX_MEAN and far <= MAX_FAR if is_clip else bool(torch.equal(first, second))
     return {"ok": ok, "max": round(largest, 4), "mean": round(mean, 5), **({"far": round(far, 5)} if is_clip else {})}
 
 

@@ -11,8 +11,8 @@ from dali_pipelines.datasets.formats import Reading, is_number, read_lists
 from dali_pipelines.datasets.layouts import class_folder
 from dali_pipelines.datasets.names import AMBIGUOUS, Names, match
 
-MOST_CLASSES = 10**6
-MOST_DIGITS = 19
+MAX_CLASSES = 10**6
+MAX_DIGITS = 19
 COUNTS_ALIKE = 0.9  # share of the videos of which a count of frames may be off by 2, as frames are counted variously
 
 
@@ -115,10 +115,10 @@ def class_ids(
     if not all(map(is_number, distinct)):
         classes = sorted(distinct)
         return {name: number for number, name in enumerate(classes)}, tuple(classes)
-    numbers = {label: int(label) for label in distinct if len(label) < MOST_DIGITS}
-    largest = max(distinct, key=lambda label: numbers.get(label, MOST_CLASSES))
-    if numbers.get(largest, MOST_CLASSES) >= MOST_CLASSES:
-        raise UserError(f"the class id {printable(largest)} is not below {MOST_CLASSES}")
+    numbers = {label: int(label) for label in distinct if len(label) < MAX_DIGITS}
+    largest = max(distinct, key=lambda label: numbers.get(label, MAX_CLASSES))
+    if numbers.get(largest, MAX_CLASSES) >= MAX_CLASSES:
+        raise UserError(f"the class id {printable(largest)} is not below {MAX_CLASSES}")
     if base is None:
         base = int(min(numbers.values(), default=0) > 0)
     ids = {label: number - base for label, number in numbers.items()}
@@ -164,7 +164,7 @@ def one_to_one(labels: Sequence[str], classes: Sequence[int]) -> bool:
 
 def base_note(path: Path | str | None, labels: Sequence[str], names: Sequence[str] | Mapping[int, str]) -> list[str]:
     """Return the note on labels that begin at 1: which class the first is."""
-    numbers = [int(label) for label in labels if is_number(label) and len(label) < MOST_DIGITS]
+    numbers = [int(label) for label in labels if is_number(label) and len(label) < MAX_DIGITS]
     if len(numbers) < len(labels) or not numbers or min(numbers) != 1:
         return []
     return [f"the labels of {path} start at 1; here class ids start at 0, and its label 1 is class {names[0]!r}"]

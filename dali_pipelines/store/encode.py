@@ -17,7 +17,7 @@ from dali_pipelines.store.convert import SQUARE, store_converter, upright_size
 from dali_pipelines.store.encoders import ENCODERS
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.fmp4 import read_layout
-from dali_pipelines.store.nvdec import MULTIPLE, NVDEC_LEAST, why_unfit
+from dali_pipelines.store.nvdec import MULTIPLE, NVDEC_MIN, why_unfit
 from dali_pipelines.store.output import open_output
 from dali_pipelines.store.pictures import open_source
 from dali_pipelines.store.place import Place
@@ -26,9 +26,9 @@ from dali_pipelines.store.source import VideoError
 
 MOVFLAGS = "frag_keyframe+empty_moov+default_base_moof"
 _MUXER = {"movflags": MOVFLAGS, "strict": "unofficial"}  # else FFmpeg writes no raw 4:2:0, which it does read
-MOST_STRETCH = 0.02  # by which rounding may change the ratio of the sides without a note
+MAX_STRETCH = 0.02  # by which rounding may change the ratio of the sides without a note
 KEY_FRAMES_ONLY = frozenset({"mjpeg", "rawvideo"})
-SMALLEST_HEVC = max(NVDEC_LEAST["hevc"])  # a CPU decodes any size, but it is for GPUs that HEVC is stored
+MIN_HEVC_SIDE = max(NVDEC_MIN["hevc"])  # a CPU decodes any size, but it is for GPUs that HEVC is stored
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Encoding:
     @property
     def least_side(self) -> int:
         """The fewest pixels that a side may have."""
-        return SMALLEST_HEVC if self.codec == "hevc" else MULTIPLE
+        return MIN_HEVC_SIDE if self.codec == "hevc" else MULTIPLE
 
     def target(self, width: int, height: int) -> tuple[int, int]:
         """Return the stored (width, height) of a video of `width` x `height` pixels; VideoError when too small."""
@@ -143,8 +143,8 @@ def _write(
             raise RuntimeError(f"{encoder.name} wrote what a GPU does not decode: {reason}; use --codec vp9")
     stretch = width * shown[1] / (height * shown[0])
     notes = {
-        f"become wider or narrower by more than {MOST_STRETCH:.0%}: sides are multiples of {MULTIPLE}": (
-            settings.size is None and abs(stretch - 1) > MOST_STRETCH
+        f"become wider or narrower by more than {MAX_STRETCH:.0%}: sides are multiples of {MULTIPLE}": (
+            settings.size is None and abs(stretch - 1) > MAX_STRETCH
         ),
         "have pixels that are not square: they are stored with square ones": pixel_aspect != 1,
         "change size midway: all their pictures have the size of the first": len(sizes) > 1,

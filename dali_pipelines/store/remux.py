@@ -12,7 +12,7 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange
 
-from dali_pipelines.decode.packets import MOST_PIXELS, demux, set_up, strict_options
+from dali_pipelines.decode.packets import MAX_PIXELS, demux, set_up, strict_options
 from dali_pipelines.decode.rgb import Planes, RgbConverter
 from dali_pipelines.store.convert import orientation
 from dali_pipelines.store.encode import MOVFLAGS
@@ -20,7 +20,7 @@ from dali_pipelines.store.files import replacing
 from dali_pipelines.store.fmp4 import Fragment, read_layout
 from dali_pipelines.store.headers import H264Sps
 from dali_pipelines.store.nal import is_idr, read_sps
-from dali_pipelines.store.nvdec import LEAST_SURFACES, MULTIPLE
+from dali_pipelines.store.nvdec import MIN_SURFACES, MULTIPLE
 from dali_pipelines.store.output import open_output
 from dali_pipelines.store.pictures import PictureSource
 from dali_pipelines.store.place import Place
@@ -102,9 +102,9 @@ def _decode_all(video: Source) -> _Pictures:
             raise VideoError(f"its pictures change size midway; {WAY_OUT}")
         if _form(frame) != _form(first):  # which clips of planes, and decoders of GPUs, take from the first
             raise VideoError(f"its pictures change pixel format or range midway; {WAY_OUT}")
-        if frame.width * frame.height > MOST_PIXELS:
+        if frame.width * frame.height > MAX_PIXELS:
             size = f"{frame.width}x{frame.height}"
-            raise VideoError(f"has pictures of {size} pixels, {MOST_PIXELS} are the most of a clip; {WAY_OUT}")
+            raise VideoError(f"has pictures of {size} pixels, {MAX_PIXELS} are the most of a clip; {WAY_OUT}")
         checksums.append(_checksum(to_rgb(frame)))
         times.append(frame.pts)
     assert first is not None  # Source raises when nothing decodes
@@ -165,7 +165,7 @@ def _single_surface(video: Source, *, read_as_clips: bool) -> bool:
         return True
     if read_as_clips:
         sets = [sps for sps in sets if not (isinstance(sps, H264Sps) and sps.intra_only)]
-    return any(sps.surfaces < LEAST_SURFACES for sps in sets)
+    return any(sps.surfaces < MIN_SURFACES for sps in sets)
 
 
 def _copy_packets(path: Path, source: Place | Path) -> None:

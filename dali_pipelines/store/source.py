@@ -18,10 +18,10 @@ from dali_pipelines.store.ranged import open_ranged
 from dali_pipelines.store.storage import is_url
 from dali_pipelines.store.whole import missing_share
 
-MOST_MISSING = 0.1  # share of the frames that may be missing or damaged
+MAX_MISSING = 0.1  # share of the frames that may be missing or damaged
 UNKNOWN_MATRICES = (8, *range(10, 256))  # numbers of ITU-T H.273 table 4 that FFmpeg's scaler refuses
-MOST_ASPECT = 4  # width over height of a pixel, or height over width
-MOST_ABOVE = 2  # times the highest rate that is told otherwise: what the average rate may be
+MAX_ASPECT = 4  # width over height of a pixel, or height over width
+MAX_RATE_FACTOR = 2  # times the highest rate that is told otherwise: what the average rate may be
 DEFAULT_FPS = Fraction(25)
 
 
@@ -96,7 +96,7 @@ class Source:
             raise VideoError(f"cannot be read after {count} frames: {error.strerror or error}") from error
         if count == 0:
             raise VideoError("nothing decodes")
-        if damaged > count * MOST_MISSING:
+        if damaged > count * MAX_MISSING:
             raise VideoError(f"{damaged} of {count} frames are damaged")
         if self._is_truncated(short := self._shortfall(count, begin, end)):
             raise VideoError(f"truncated: {short or 'its end is missing'}")
@@ -114,7 +114,7 @@ class Source:
             begin, end: seconds of the first one's start and the last one's end.
         """
         if announced := self.stream.frames:
-            is_short = count < announced * (1 - MOST_MISSING)
+            is_short = count < announced * (1 - MAX_MISSING)
             return f"the header says {announced} frames, {count} decode" if is_short else ""
         matroska = "matroska" in self.container.format.name
         seconds = _seconds(self.stream.metadata.get("DURATION", "")) if matroska else 0.0
@@ -123,7 +123,7 @@ class Source:
         if not seconds:
             return None
         lasts = end if matroska else end - begin  # Matroska tells when it ends, others how long it lasts
-        is_short = lasts < seconds * (1 - MOST_MISSING)
+        is_short = lasts < seconds * (1 - MAX_MISSING)
         return f"the header says {seconds:.1f} s, {lasts:.1f} s decode" if is_short else ""
 
     def _is_truncated(self, shortfall: str | None) -> bool:
@@ -143,7 +143,7 @@ class Source:
                 missing = missing_share(file)
         except OSError as error:
             raise VideoError(f"its end cannot be read: {error.strerror or error}") from error
-        return shortfall is not None if missing is None else missing > MOST_MISSING
+        return shortfall is not None if missing is None else missing > MAX_MISSING
 
     def _is_encrypted(self) -> bool:
         with Source(self.place) as again:
@@ -157,7 +157,7 @@ def _rate(stream: VideoStream) -> Fraction:
     """
     told = [Fraction(rate) for rate in (stream.guessed_rate, stream.codec_context.framerate) if rate]
     average = Fraction(stream.average_rate or 0)
-    if told and average > MOST_ABOVE * max(told):
+    if told and average > MAX_RATE_FACTOR * max(told):
         return told[0]
     return average or (told[0] if stream.guessed_rate else DEFAULT_FPS)
 
@@ -170,4 +170,4 @@ def _seconds(text: str) -> float:
 
 def _pixel_aspect(stated: Fraction | None) -> Fraction:
     """Return width over height of a pixel; 1 where a file does not state it, or something absurd."""
-    return stated if stated and Fraction(1, MOST_ASPECT) <= stated <= MOST_ASPECT else Fraction(1)
+    return stated if stated and Fraction(1, MAX_ASPECT) <= stated <= MAX_ASPECT else Fraction(1)

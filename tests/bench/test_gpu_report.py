@@ -119,7 +119,7 @@ def test_nothing_is_waited_for_beyond_the_end(worker, capsys):
 
 def test_a_part_that_hangs_again_and_again_leaves_time_for_the_others(worker, monkeypatch, capsys):
     monkeypatch.setattr(gpu_report, "time_limit", lambda name: 3)
-    monkeypatch.setattr(gpu_report, "MOST_HANGS", 1)
+    monkeypatch.setattr(gpu_report, "MAX_HANGS", 1)
     only = ["decode.hevc_gop16", "decode.repeat", "loader.ctp"]
     gpu_report.main(["--out", str(worker / "out"), "--only", *only])
     assert (worker / "ran").read_text().split() == ["decode.hevc_gop16", "loader.ctp"]

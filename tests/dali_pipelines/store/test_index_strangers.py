@@ -16,10 +16,10 @@ from dali_pipelines.store.npz import read_npz, write_npz
 from dali_pipelines.store.ragged import Ragged
 from dali_pipelines.store.reader import read_clip
 from dali_pipelines.store.record import ClipError, Record
-from dali_pipelines.store.units import MOST_UNITS, PackedFragments
+from dali_pipelines.store.units import MAX_UNITS, PackedFragments
 from tests.helpers.mutations import INPUTS
 
-MOST_MEMORY = 1 << 29
+MAX_MEMORY = 1 << 29
 
 
 def record(fragments, num_frames=None, **other):
@@ -163,7 +163,7 @@ def little_memory():
     before = resource.getrlimit(resource.RLIMIT_AS)
     with open("/proc/self/statm") as file:
         used = int(file.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + MOST_MEMORY, before[1]))
+    resource.setrlimit(resource.RLIMIT_AS, (used + MAX_MEMORY, before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_AS, before)
 
@@ -182,7 +182,7 @@ def test_a_video_that_claims_more_than_its_file_is_a_clip_error(
     altered, root, monkeypatch, fragments, num_frames, said
 ):
     with monkeypatch.context() as patch:
-        patch.setattr("dali_pipelines.store.units.MOST_BYTES", 1 << 60)  # so that it can be packed
+        patch.setattr("dali_pipelines.store.units.MAX_BYTES", 1 << 60)  # so that it can be packed
         table = PackedFragments.of(fragments).table
     index = with_table(altered, table, num_frames)
     (index.root / "videos").symlink_to(root / "videos")
@@ -194,7 +194,7 @@ def test_a_video_of_too_many_fragments_is_a_clip_error(altered):
     index = with_table(altered, bytes([0, *b"\xff\xff\xff\xff\x7f", 5, 0, 2, 0]), 2**31 - 1)
     with pytest.raises(ClipError, match=rf"a: it claims {2**35 - 1} fragments"):
         index.units(0)
-    assert MOST_UNITS < 2**31
+    assert MAX_UNITS < 2**31
 
 
 def test_what_is_no_regular_file_is_not_waited_for(root, tmp_path):
