@@ -8,11 +8,13 @@ from itertools import islice
 from pathlib import Path
 
 import av
+from av.container import InputContainer
 from av.error import ArgumentError, FFmpegError, InvalidDataError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from dali_pipelines.decode.packets import NO_PLAYLISTS, decoded, set_up
+from dali_pipelines.store.convert import Converter
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.ranged import open_ranged
 from dali_pipelines.store.storage import is_url
@@ -63,6 +65,7 @@ class Source:
         self.codec: str = stream.codec_context.codec.canonical_name
         self.fps = _rate(stream)
         self.pixel_aspect = _pixel_aspect(stream.sample_aspect_ratio)
+        self.crop = _crop(self.container, stream)
         set_up(stream.codec_context)
 
     def __enter__(self) -> "Source":
@@ -75,12 +78,13 @@ class Source:
         """Decode all frames in the order of presentation; VideoError at the first that fails, or for too few."""
         count = damaged = 0
         begin, end = math.inf, 0.0
+        crop = Converter(("crop", self.crop)) if self.crop else None
         try:
             for frame in decoded(self.container, self.stream):
                 if int(frame.colorspace) in UNKNOWN_MATRICES:
                     number = int(frame.colorspace)
                     raise VideoError(f"has a color matrix (number {number} of H.273) that FFmpeg does not convert")
-                yield frame
+                yield crop(frame) if crop else frame
                 count += 1
                 damaged += frame.is_corrupt
                 time = frame.time or 0.0
@@ -148,6 +152,25 @@ class Source:
     def _is_encrypted(self) -> bool:
         with Source(self.place) as again:
             return any(packet.has_sidedata("encryption_info") for packet in islice(again.container.demux(), 9))
+
+
+def _crop(container: InputContainer, stream: VideoStream) -> str:
+    """Return the options of FFmpeg's filter for what players leave out: MP4's `clap`, Matroska's PixelCrop; or "".
+
+    PyAV has side data of streams in their description alone, and that only where FFmpeg may log it.
+    """
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.INFO)
+    try:
+        streams = container.dumps_format().split("\n  Stream #0:")[1:]  # type: ignore[attr-defined]
+    finally:
+        av.logging.set_level(level)
+    of_stream = next((text for text in streams if re.match(rf"{stream.index}\b", text)), "")
+    match = re.search(r"^ +Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)$", of_stream, re.MULTILINE)
+    if not match or not any(map(int, match.groups())):
+        return ""
+    left, right, top, bottom = match.groups()
+    return f"iw-{left}-{right}:ih-{top}-{bottom}:{left}:{top}:exact=1"
 
 
 def _rate(stream: VideoStream) -> Fraction:
