@@ -151,7 +151,7 @@ def _record(
         fragments=fragments,
         container="file" if path else "mp4",
         source=path,
-        notes=tuple(note for note, holds in notes.items() if holds),
+        notes=(*video.notes, *(note for note, holds in notes.items() if holds)),
         software_only=software_only,
     )
 

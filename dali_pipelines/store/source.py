@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 from av.error import ArgumentError, FFmpegError, InvalidDataError
+from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -66,6 +67,8 @@ class Source:
         self.fps = _rate(stream)
         self.pixel_aspect = _pixel_aspect(stream.sample_aspect_ratio)
         self.crop = _crop(self.container, stream)
+        shown = [video for video in self.container.streams.video if not video.disposition & Disposition.attached_pic]
+        self.notes = ("have several video streams: the one that FFmpeg takes for the best is shown",) * (len(shown) > 1)
         set_up(stream.codec_context)
 
     def __enter__(self) -> "Source":

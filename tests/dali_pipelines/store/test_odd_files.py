@@ -97,6 +97,17 @@ def test_what_a_container_crops_is_left_out_before_the_picture_is_turned(plain, 
         leave_in_place(tagged)
 
 
+def test_a_second_video_stream_is_noted_and_a_cover_is_not(plain, tmp_path):
+    cover, two, film = tmp_path / "cover.png", tmp_path / "two.mp4", tmp_path / "film.mp4"
+    run_ffmpeg("-i", plain, "-frames:v", "1", cover)
+    run_ffmpeg("-i", plain, "-i", plain, "-map", "0", "-map", "1", "-c", "copy", two)
+    as_cover = ["-c", "copy", "-disposition:v:1", "attached_pic"]
+    run_ffmpeg("-i", plain, "-i", cover, "-map", "0", "-map", "1", *as_cover, film)
+    for store in (leave_in_place, lambda path: write_video(tmp_path / "out.mp4", path, FINE)):
+        assert any("several video streams" in note for note in store(two).notes)
+        assert not store(film).notes
+
+
 @pytest.mark.parametrize("change", ["rotate=90", "flip=horizontal", "rotate=180:flip=horizontal"])
 def test_an_orientation_that_the_stream_tells_with_key_frames_alone_holds_for_all(plain, tmp_path, change):
     """In a message (SEI) of H.264. The binary shows all frames by it."""
