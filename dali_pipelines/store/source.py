@@ -96,8 +96,9 @@ class Source:
             if count == 0 and self._is_encrypted():
                 raise VideoError("is encrypted") from error
             doubt = f" (is it {self.codec} at all, as its header says?)" if count == 0 else ""
-            # Some decoders call damage "Operation not permitted", which says nothing of the permission to read.
-            cause = None if isinstance(error, PermissionError) else error
+            # Some decoders call damage "Operation not permitted", or "Cannot allocate memory" for what it claims: that
+            # tells nothing of the permission to read, or of the memory that there is.
+            cause = None if isinstance(error, PermissionError | MemoryError) else error
             raise VideoError(f"decode error after {count} frames: {error.strerror}{doubt}") from cause
         except OSError as error:  # of an archive or a URL
             raise VideoError(f"cannot be read after {count} frames: {error.strerror or error}") from error
