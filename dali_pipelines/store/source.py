@@ -1,7 +1,9 @@
 """Decode a source video to its end: what it is, how many frames it really has, or why it is unusable."""
 
 import math
+import os
 import re
+import stat
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import islice
@@ -47,6 +49,8 @@ class Source:
         options = NO_PLAYLISTS | ({} if edit_list else {"ignore_editlist": "1"})
         try:
             whole = place.parts is None and not is_url(place.location)
+            if whole:
+                _require_content(place.location)
             file = place.location if whole else open_ranged(place.location, place.span())
             self.container = av.open(file, options=options, metadata_errors="replace")  # tags need not be UTF-8
         except InvalidDataError as error:
@@ -156,6 +160,15 @@ class Source:
     def _is_encrypted(self) -> bool:
         with Source(self.place) as again:
             return any(packet.has_sidedata("encryption_info") for packet in islice(again.container.demux(), 9))
+
+
+def _require_content(path: str) -> None:
+    """Raise VideoError for what would never end, or never answer: a pipe, a device, a file of the kernel's."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise VideoError("is no regular file")
+    if not status.st_size:
+        raise VideoError("is empty")
 
 
 def _crop(container: InputContainer, stream: VideoStream) -> str:
