@@ -64,18 +64,25 @@ def run_cli(main: Callable[[list[str]], int | None]) -> NoReturn:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends at once, whatever is being put away
         print("interrupted", file=sys.stderr)
         status = 130
-    except (UserError, OSError, ModuleNotFoundError) as error:
+    except (UserError, OSError, ModuleNotFoundError, UnicodeEncodeError) as error:
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             sys.exit(128 + signal.SIGPIPE)
-        if debug:
+        if debug or (isinstance(error, UnicodeEncodeError) and error.encoding == "utf-8"):
             raise
-        message = how_to_install(error) if isinstance(error, ModuleNotFoundError) else str(error)
+        message = _in_words(error)
         rank, lines = int(os.environ.get("RANK", "0")), "\n".join(map(shown, message.split("\n")))
         if rank and not isinstance(error, ConnectionError):
             time.sleep(REPORT_DELAY_S)
         print(f"error: rank {rank}: {lines}" if rank else f"error: {lines}", file=sys.stderr, flush=True)
         status = 2
     sys.exit(status)
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, UnicodeEncodeError):  # of a name, which Python writes as the locale tells it to
+        letters = printable(error.object[error.start : error.end])
+        return f"the encoding of this locale, {error.encoding}, has no {letters}: set PYTHONUTF8=1"
+    return how_to_install(error) if isinstance(error, ModuleNotFoundError) else str(error)
 
 
 def _nobody_reads() -> bool:

@@ -46,3 +46,13 @@ def test_a_reader_that_ends_early_ends_the_command_without_a_word_and_as_sigpipe
         command.stdout.close()
         assert command.wait() == 141
         assert command.stderr.read() == b""
+
+
+def test_a_name_that_the_locale_cannot_write_is_answered_by_the_way_out(tmp_path):
+    """Python without its UTF-8 mode, in the locale C."""
+    script = f"import os\nfrom configs.errors import run_cli\nrun_cli(lambda argv: os.listdir('{tmp_path}/日'))"
+    locale = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C", "PYTHONPATH": str(ROOT)}
+    (tmp_path / "script.py").write_text(script, encoding="utf-8")
+    ended = subprocess.run([sys.executable, tmp_path / "script.py"], env=locale, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert ended.stderr == "error: the encoding of this locale, ascii, has no \\u65e5: set PYTHONUTF8=1\n"
