@@ -1,5 +1,6 @@
 """Errors that a user can fix, and how a command reports them."""
 
+import errno
 import importlib
 import os
 import select
@@ -13,6 +14,11 @@ from typing import NoReturn
 REPORT_DELAY_S = 10
 """How long ranks other than 0 hold back their error: torchrun kills all ranks at the first exit."""
 
+LIMITS = {
+    errno.EMFILE: "raise the limit of the shell, `ulimit -n`",
+    errno.ENOMEM: "raise the limit of the shell or the job, `ulimit -v`, or have fewer workers and smaller batches",
+}
+"""What to do where the system gives no more."""
 
 DALI = "nvidia-dali-cuda130, which also runs without a GPU, or nvidia-dali-cuda120 beside a torch for CUDA 12"
 
@@ -82,6 +88,8 @@ def _in_words(error: Exception) -> str:
     if isinstance(error, UnicodeEncodeError):  # of a name, which Python writes as the locale tells it to
         letters = printable(error.object[error.start : error.end])
         return f"the encoding of this locale, {error.encoding}, has no {letters}: set PYTHONUTF8=1"
+    if isinstance(error, OSError) and error.errno in LIMITS:
+        return f"{error}: {LIMITS[error.errno]}"
     return how_to_install(error) if isinstance(error, ModuleNotFoundError) else str(error)
 
 

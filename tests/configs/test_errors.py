@@ -1,12 +1,14 @@
 """What a command answers to Ctrl-C, and to a reader that has had enough."""
 
+import errno
+import os
 import signal
 import subprocess
 import sys
 
 import pytest
 
-from configs.errors import run_command
+from configs.errors import run_cli, run_command
 from tests.helpers.runs import ROOT
 
 
@@ -56,3 +58,16 @@ def test_a_name_that_the_locale_cannot_write_is_answered_by_the_way_out(tmp_path
     ended = subprocess.run([sys.executable, tmp_path / "script.py"], env=locale, capture_output=True, text=True)
     assert ended.returncode == 2
     assert ended.stderr == "error: the encoding of this locale, ascii, has no \\u65e5: set PYTHONUTF8=1\n"
+
+
+@pytest.mark.parametrize(("number", "limit"), [(errno.EMFILE, "ulimit -n"), (errno.ENOMEM, "ulimit -v")])
+def test_what_the_system_gives_no_more_of_is_answered_by_the_limit_to_raise(monkeypatch, capsys, number, limit):
+    def main(argv: list[str]) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(sys, "argv", ["clipfeed"])
+    with pytest.raises(SystemExit) as end:
+        run_cli(main)
+    assert end.value.code == 2
+    assert f"error: [Errno {number}] {os.strerror(number)}: raise the limit" in (line := capsys.readouterr().err)
+    assert limit in line
