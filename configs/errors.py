@@ -65,6 +65,7 @@ def run_cli(main: Callable[[list[str]], int | None]) -> NoReturn:
     argv = sys.argv[1:]
     debug = "--debug" in argv
     try:
+        _require_folder()
         status = main([arg for arg in argv if arg != "--debug"]) or 0
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends at once, whatever is being put away
@@ -82,6 +83,14 @@ def run_cli(main: Callable[[list[str]], int | None]) -> NoReturn:
         print(f"error: rank {rank}: {lines}" if rank else f"error: {lines}", file=sys.stderr, flush=True)
         status = 2
     sys.exit(status)
+
+
+def _require_folder() -> None:
+    """Raise UserError where the current folder was removed: libraries do not find their own parts then."""
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise UserError("the current folder is no longer there: cd to another one") from error
 
 
 def _in_words(error: Exception) -> str:

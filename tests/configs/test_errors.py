@@ -71,3 +71,17 @@ def test_what_the_system_gives_no_more_of_is_answered_by_the_limit_to_raise(monk
     assert end.value.code == 2
     assert f"error: [Errno {number}] {os.strerror(number)}: raise the limit" in (line := capsys.readouterr().err)
     assert limit in line
+
+
+def test_a_command_in_a_folder_that_was_removed_says_so(tmp_path):
+    """It was "Cannot load libtorch_cpu.so"."""
+    (tmp_path / "gone").mkdir()
+    script = "import os\nfrom configs.errors import run_cli\nos.rmdir(os.getcwd())\nrun_cli(lambda argv: 0)"
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path / "gone",
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert (ended.returncode, ended.stderr) == (2, "error: the current folder is no longer there: cd to another one\n")
