@@ -1,5 +1,6 @@
 """Errors that a user can fix, and how a command reports them."""
 
+import errno
 import importlib
 import os
 import select
@@ -13,6 +14,11 @@ from typing import NoReturn
 REPORT_DELAY_S = 10
 """How long ranks other than 0 hold back their error: torchrun kills all ranks at the first exit."""
 
+LIMITS = {
+    errno.EMFILE: "raise the limit of the shell, `ulimit -n`",
+    errno.ENOMEM: "raise the limit of the shell or the job, `ulimit -v`, or have fewer workers and smaller batches",
+}
+"""What to do where the system gives no more."""
 
 DALI = "nvidia-dali-cuda130, which also runs without a GPU, or nvidia-dali-cuda120 beside a torch for CUDA 12"
 
@@ -60,23 +66,41 @@ def run_cli(main: Callable[[list[str]], int | None]) -> NoReturn:
     argv = sys.argv[1:]
     debug = "--debug" in argv
     try:
+        _require_folder()
         status = main([arg for arg in argv if arg != "--debug"]) or 0
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends at once, even during cleanup
         print("interrupted", file=sys.stderr)
         status = 130
-    except (UserError, OSError, ModuleNotFoundError) as error:
+    except (UserError, OSError, ModuleNotFoundError, UnicodeEncodeError) as error:
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             sys.exit(128 + signal.SIGPIPE)
-        if debug:
+        if debug or (isinstance(error, UnicodeEncodeError) and error.encoding == "utf-8"):
             raise
-        message = how_to_install(error) if isinstance(error, ModuleNotFoundError) else str(error)
+        message = _in_words(error)
         rank, lines = int(os.environ.get("RANK", "0")), "\n".join(map(shown, message.split("\n")))
         if rank and not isinstance(error, ConnectionError):
             time.sleep(REPORT_DELAY_S)
         print(f"error: rank {rank}: {lines}" if rank else f"error: {lines}", file=sys.stderr, flush=True)
         status = 2
     sys.exit(status)
+
+
+def _require_folder() -> None:
+    """Raise UserError where the current folder was removed: libraries do not find their own parts then."""
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise UserError("the current folder is no longer there: cd to another one") from error
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, UnicodeEncodeError):  # of a name, which Python writes as the locale tells it to
+        letters = printable(error.object[error.start : error.end])
+        return f"the encoding of this locale, {error.encoding}, has no {letters}: set PYTHONUTF8=1"
+    if isinstance(error, OSError) and error.errno in LIMITS:
+        return f"{error}: {LIMITS[error.errno]}"
+    return how_to_install(error) if isinstance(error, ModuleNotFoundError) else str(error)
 
 
 def _nobody_reads() -> bool:

@@ -110,6 +110,10 @@ class ClipLoader:
         require(world_size >= 1, "world_size", world_size, "at least 1")
         require(workers >= 0, "workers", workers, "at least 0")
         require(0 <= rank < world_size, "rank", rank, f"from 0 to world_size - 1 = {world_size - 1}")
+        if not isinstance(dataset, Dataset | Index):
+            raise UserError(f"ClipLoader({dataset!r}, ...) takes an open dataset: open_dataset({str(dataset)!r})")
+        if not isinstance(task, Task):
+            raise UserError(f"ClipLoader(..., {task!r}) takes a task: load_task({str(task)!r})")
         self.task, self.graph = task, graph
         videos = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
         usable = videos.long_enough(task)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from configs.errors import UserError, first_names, printable
 from dali_pipelines.datasets.formats import Reading, is_number, read_lists
 from dali_pipelines.datasets.layouts import class_folder
-from dali_pipelines.datasets.names import AMBIGUOUS, Names, match
+from dali_pipelines.datasets.names import AMBIGUOUS, Names, encoding_hint, match
 
 MAX_CLASSES = 10**6
 MAX_DIGITS = 19
@@ -68,7 +68,10 @@ def _labels_of_list(path: Path, names: list[str]) -> tuple[dict[str, int], tuple
             raise UserError(ambiguous(path, known, name))
         _require_one(path, name, text_of.setdefault(names[row], label or ""), label)
     if unknown:
-        raise UserError(f"{path} has labels for {len(unknown)} videos that are not there: {first_names(unknown)}")
+        raise UserError(
+            f"{path} has labels for {len(unknown)} videos that are not there: {first_names(unknown)}"
+            f"{encoding_hint(unknown)}"
+        )
     if left := [name for name in names if name not in text_of]:
         raise UserError(f"{path} has no label for {len(left)} of the videos: {first_names(left)}")
     ids, classes = class_ids(text_of.values(), lists.class_names)

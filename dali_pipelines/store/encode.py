@@ -104,11 +104,16 @@ def write_video(path: Path, source: Place | Path, settings: Encoding) -> Record:
     are not square become so.
     """
     with open_source(source) as video:
-        return _write(path, video.frames(), video.fps, settings, video.pixel_aspect)
+        return _write(path, video.frames(), video.fps, settings, video.pixel_aspect, video.notes)
 
 
 def _write(
-    path: Path, frames: Iterator[VideoFrame], fps: Fraction, settings: Encoding, pixel_aspect: Fraction = SQUARE
+    path: Path,
+    frames: Iterator[VideoFrame],
+    fps: Fraction,
+    settings: Encoding,
+    pixel_aspect: Fraction = SQUARE,
+    notes_of_source: tuple[str, ...] = (),
 ) -> Record:
     first = next(frames, None)
     if first is None:
@@ -158,5 +163,5 @@ def _write(
         pix_fmt=encoder.pix_fmt,
         init_size=init_size,
         fragments=fragments,
-        notes=tuple(note for note, holds in notes.items() if holds),
+        notes=(*notes_of_source, *(note for note, holds in notes.items() if holds)),
     )

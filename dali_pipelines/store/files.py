@@ -17,6 +17,9 @@ VIDEO_SUFFIXES = (
 VIDEO_FOLDER, SHARD_FOLDER, PART_FOLDER = "videos", "shards", "parts"
 """Folders of a prepared dataset: what `prepare` writes into it and never takes for a source."""
 
+JOURNAL_FILE = "prepare.jsonl"
+"""What `prepare` continues from."""
+
 TEMPORARY = ".clipfeed-{}.part"
 """Name of an unfinished file, made of a hash of its final name."""
 MAX_NAME_BYTES = 255

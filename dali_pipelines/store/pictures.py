@@ -59,6 +59,7 @@ class PictureSource:
 
     fps: Fraction = DEFAULT_FPS
     pixel_aspect = Fraction(1)
+    notes: tuple[str, ...] = ()
 
     def __init__(self, place: Place) -> None:
         self._place = _resolved(place)

@@ -96,8 +96,9 @@ def _decode_all(video: Source) -> _Pictures:
     for frame in video.frames():
         first = first or frame
         interlaced = interlaced or bool(frame.interlaced_frame)
-        if orientation(frame):
-            raise VideoError(f"has a tag by which players turn or mirror it, which GPU decoders ignore; {WAY_OUT}")
+        if orientation(frame) or video.crop:
+            how = "crop" if video.crop else "turn or mirror"
+            raise VideoError(f"has a tag by which players {how} it, which GPU decoders ignore; {WAY_OUT}")
         if (frame.width, frame.height) != (first.width, first.height):
             raise VideoError(f"its pictures change size midway; {WAY_OUT}")
         if _form(frame) != _form(first):  # which clips of planes, and decoders of GPUs, take from the first
@@ -150,7 +151,7 @@ def _record(
         fragments=fragments,
         container="file" if path else "mp4",
         source=path,
-        notes=tuple(note for note, holds in notes.items() if holds),
+        notes=(*video.notes, *(note for note, holds in notes.items() if holds)),
         software_only=software_only,
     )
 

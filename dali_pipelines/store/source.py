@@ -1,18 +1,23 @@
 """Decode a source video to its end: what it is, how many frames it really has, or why it is unusable."""
 
 import math
+import os
 import re
+import stat
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
 import av
+from av.container import InputContainer
 from av.error import ArgumentError, FFmpegError, InvalidDataError
+from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from dali_pipelines.decode.packets import NO_PLAYLISTS, decoded, set_up
+from dali_pipelines.store.convert import Converter
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.ranged import open_ranged
 from dali_pipelines.store.storage import is_url
@@ -44,6 +49,8 @@ class Source:
         options = NO_PLAYLISTS | ({} if edit_list else {"ignore_editlist": "1"})
         try:
             whole = place.parts is None and not is_url(place.location)
+            if whole:
+                _require_content(place.location)
             file = place.location if whole else open_ranged(place.location, place.span())
             self.container = av.open(file, options=options, metadata_errors="replace")  # tags need not be UTF-8
         except InvalidDataError as error:
@@ -63,6 +70,9 @@ class Source:
         self.codec: str = stream.codec_context.codec.canonical_name
         self.fps = _rate(stream)
         self.pixel_aspect = _pixel_aspect(stream.sample_aspect_ratio)
+        self.crop = _crop(self.container, stream)
+        shown = [video for video in self.container.streams.video if not video.disposition & Disposition.attached_pic]
+        self.notes = ("have several video streams: the one that FFmpeg takes for the best is shown",) * (len(shown) > 1)
         set_up(stream.codec_context)
 
     def __enter__(self) -> "Source":
@@ -75,12 +85,13 @@ class Source:
         """Decode all frames in the order of presentation; VideoError at the first that fails, or for too few."""
         count = damaged = 0
         begin, end = math.inf, 0.0
+        crop = Converter(("crop", self.crop)) if self.crop else None
         try:
             for frame in decoded(self.container, self.stream):
                 if int(frame.colorspace) in UNKNOWN_MATRICES:
                     number = int(frame.colorspace)
                     raise VideoError(f"has a color matrix (number {number} of H.273) that FFmpeg does not convert")
-                yield frame
+                yield crop(frame) if crop else frame
                 count += 1
                 damaged += frame.is_corrupt
                 time = frame.time or 0.0
@@ -89,8 +100,9 @@ class Source:
             if count == 0 and self._is_encrypted():
                 raise VideoError("is encrypted") from error
             doubt = f" (is it {self.codec} at all, as its header says?)" if count == 0 else ""
-            # Some decoders call damage "Operation not permitted", which says nothing of the permission to read.
-            cause = None if isinstance(error, PermissionError) else error
+            # Some decoders call damage "Operation not permitted", or "Cannot allocate memory" for what it claims: that
+            # tells nothing of the permission to read, or of the memory that there is.
+            cause = None if isinstance(error, PermissionError | MemoryError) else error
             raise VideoError(f"decode error after {count} frames: {error.strerror}{doubt}") from cause
         except OSError as error:  # of an archive or a URL
             raise VideoError(f"cannot be read after {count} frames: {error.strerror or error}") from error
@@ -148,6 +160,34 @@ class Source:
     def _is_encrypted(self) -> bool:
         with Source(self.place) as again:
             return any(packet.has_sidedata("encryption_info") for packet in islice(again.container.demux(), 9))
+
+
+def _require_content(path: str) -> None:
+    """Raise VideoError for what would never end, or never answer: a pipe, a device, a file of the kernel's."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise VideoError("is no regular file")
+    if not status.st_size:
+        raise VideoError("is empty")
+
+
+def _crop(container: InputContainer, stream: VideoStream) -> str:
+    """Return the options of FFmpeg's filter for what players leave out: MP4's `clap`, Matroska's PixelCrop; or "".
+
+    PyAV has side data of streams in their description alone, and that only where FFmpeg may log it.
+    """
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.INFO)
+    try:
+        streams = container.dumps_format().split("\n  Stream #0:")[1:]  # type: ignore[attr-defined]
+    finally:
+        av.logging.set_level(level)
+    of_stream = next((text for text in streams if re.match(rf"{stream.index}\b", text)), "")
+    match = re.search(r"^ +Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)$", of_stream, re.MULTILINE)
+    if not match or not any(map(int, match.groups())):
+        return ""
+    left, right, top, bottom = match.groups()
+    return f"iw-{left}-{right}:ih-{top}-{bottom}:{left}:{top}:exact=1"
 
 
 def _rate(stream: VideoStream) -> Fraction:

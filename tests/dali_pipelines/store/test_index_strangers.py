@@ -150,6 +150,16 @@ def test_an_index_made_elsewhere_leads_nowhere_unasked(altered, monkeypatch, sou
         assert len(Index.load(folder)) == 4
 
 
+def test_the_folder_to_trust_holds_all_sources_and_is_never_all_of_the_disk(altered, monkeypatch):
+    for sources, folder in ((("/d/v/a/1", "/d/v/b/2"), "/d/v"), (("/d/a/1", "/e/b/2"), "/d/a")):
+        texts = Ragged.of_texts(["", *sources])
+        root = altered(sources=texts.values, sources__starts=texts.starts, sources__rows=[0, 1, 1, 2])
+        with pytest.raises(UserError, match=rf"set CLIPFEED_TRUST={folder}$"):
+            Index.load(root)
+    monkeypatch.setenv("CLIPFEED_TRUST", "/d,/e")
+    assert len(Index.load(root)) == 4
+
+
 def with_table(altered, table, num_frames):
     tables = Ragged.of_bytes([table, *([PackedFragments.of([Fragment(0, 1, 1)]).table] * 3)])
     return Index.load(
