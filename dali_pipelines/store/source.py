@@ -86,7 +86,7 @@ class Source:
                 time = frame.time or 0.0
                 begin, end = min(begin, time), max(end, time + float(frame.duration * (frame.time_base or 0)))
         except FFmpegError as error:
-            if count == 0 and self._is_encrypted():
+            if self._is_encrypted():
                 raise VideoError("is encrypted") from error
             doubt = f" (is it {self.codec} at all, as its header says?)" if count == 0 else ""
             # Some decoders call damage "Operation not permitted", which says nothing of the permission to read.
