@@ -12,8 +12,7 @@ from dali_pipelines.store.files import PART_FOLDER, SHARD_FOLDER, VIDEO_FOLDER, 
 from dali_pipelines.store.index import INDEX_FILE
 from dali_pipelines.store.journal import JOURNAL_FILE
 from dali_pipelines.store.listing import Entry, list_folder
-from dali_pipelines.store.place import Place
-from dali_pipelines.store.series import PICTURE
+from dali_pipelines.store.place import PICTURE, Place
 from dali_pipelines.store.storage import is_url, joined
 
 OWN_FOLDERS = (VIDEO_FOLDER, SHARD_FOLDER, PART_FOLDER)

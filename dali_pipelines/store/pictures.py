@@ -22,11 +22,10 @@ from dali_pipelines.store.archives.zips import data_begin
 from dali_pipelines.store.fmp4 import Fragment
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.listing import list_folder
-from dali_pipelines.store.place import Place
+from dali_pipelines.store.place import Place, Series
 from dali_pipelines.store.ranged import open_ranged
 from dali_pipelines.store.reader import EncodedClip, inflate, read_clip
 from dali_pipelines.store.record import ClipError, Record
-from dali_pipelines.store.series import Series
 from dali_pipelines.store.source import DEFAULT_FPS, Source, VideoError
 from dali_pipelines.store.storage import joined, read_file
 

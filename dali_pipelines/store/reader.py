@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from configs.errors import shown
 from dali_pipelines.store.index import Index
+from dali_pipelines.store.place import PICTURE
 from dali_pipelines.store.record import ClipError
-from dali_pipelines.store.series import PICTURE
 from dali_pipelines.store.storage import Span, is_web, merged, storage_of
 
 MOST_INFLATED = 2**28

@@ -10,8 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from dali_pipelines.store.files import VIDEO_SUFFIXES
-from dali_pipelines.store.place import Place
-from dali_pipelines.store.series import PICTURE, Series
+from dali_pipelines.store.place import PICTURE, Place, Series
 from dali_pipelines.store.source import VideoError
 
 
