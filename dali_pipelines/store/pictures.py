@@ -23,11 +23,10 @@ from dali_pipelines.store.fmp4 import Fragment
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.listing import list_folder
 from dali_pipelines.store.place import Place, Series
-from dali_pipelines.store.ranged import open_ranged
 from dali_pipelines.store.reader import EncodedClip, inflate, read_clip
 from dali_pipelines.store.record import ClipError, Record
 from dali_pipelines.store.source import DEFAULT_FPS, Source, VideoError
-from dali_pipelines.store.storage import joined, read_file
+from dali_pipelines.store.storage import joined, open_ranged, read_file
 
 CODECS = {"JPEG": "mjpeg", "MPO": "mjpeg", "PNG": "png"}
 """FFmpeg's codec of each of Pillow's formats. An MPO is a JPEG with others behind it, which are passed over."""

@@ -14,8 +14,7 @@ from av.video.stream import VideoStream
 
 from dali_pipelines.decode.packets import NO_PLAYLISTS, decoded, set_up
 from dali_pipelines.store.place import Place
-from dali_pipelines.store.ranged import open_ranged
-from dali_pipelines.store.storage import is_url
+from dali_pipelines.store.storage import is_url, open_ranged
 from dali_pipelines.store.whole import missing_share
 
 MOST_MISSING = 0.1  # share of the frames that may be missing or damaged

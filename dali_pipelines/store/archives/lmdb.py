@@ -14,8 +14,8 @@ import numpy as np
 from dali_pipelines.store.archives.members import Contents, is_inside
 from dali_pipelines.store.archives.msgpack import elements
 from dali_pipelines.store.place import Place
-from dali_pipelines.store.ranged import open_ranged
 from dali_pipelines.store.source import VideoError
+from dali_pipelines.store.storage import open_ranged
 
 MAGIC = 0xBEEFC0DE
 MAGIC_AT = 16

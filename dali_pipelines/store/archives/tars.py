@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import BinaryIO
 
 from dali_pipelines.store.archives.members import Contents, Member, contents
-from dali_pipelines.store.ranged import open_ranged
 from dali_pipelines.store.source import VideoError
+from dali_pipelines.store.storage import open_ranged
 
 MOST_OF_A_LABEL = 2**16
 LABEL_SUFFIXES = (".cls", ".json")

@@ -6,9 +6,9 @@ from typing import BinaryIO
 
 from dali_pipelines.store.archives.members import Contents, Member, contents
 from dali_pipelines.store.files import VIDEO_SUFFIXES
-from dali_pipelines.store.ranged import open_ranged
 from dali_pipelines.store.reader import MOST_INFLATED
 from dali_pipelines.store.source import VideoError
+from dali_pipelines.store.storage import open_ranged
 
 LOCAL_HEADER = 30  # bytes before the name; its length and that of an extra field behind it are at 26 and 28
 ENCRYPTED = 1
