@@ -4,19 +4,17 @@ from dataclasses import dataclass
 
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
-from dali_pipelines.decode.planes import rgb_matrix
-from dali_pipelines.decode.rgb import gbr_converter
+from dali_pipelines.decode.rgb import gbr_converter, is_full_range, rgb_matrix
 from dali_pipelines.kernels import Cut
 from dali_pipelines.kernels.axis import Axis, axis
 
 ONE = (1, 1)
 SUBSAMPLED = {"420": (2, 2), "422": (1, 2), "444": ONE}
 """Rows and columns of luma for one of chroma."""
-FORMATS = {f"yuv{full}{kind}p": (steps, bool(full)) for kind, steps in SUBSAMPLED.items() for full in ("", "j")}
-"""FFmpeg's names of the formats whose planes are cut as they are -> that, and whether the range is full by its name."""
+FORMATS = {f"yuv{full}{kind}p": steps for kind, steps in SUBSAMPLED.items() for full in ("", "j")}
+"""The same by FFmpeg's names of the formats whose planes are cut as they are."""
 
 FROM_GBR = np.ascontiguousarray(np.eye(3, 4, dtype=np.float32)[:, [1, 2, 0, 3]])
 
@@ -71,9 +69,8 @@ class Cutter:
             )
         if frame.format.name not in FORMATS:
             return Cut(self._axes(frame) * 3, FROM_GBR)
-        steps, full = FORMATS[frame.format.name]
-        matrix = rgb_matrix(full_range=full or frame.color_range == ColorRange.JPEG)
-        return Cut(self._axes(frame) + self._axes(frame, steps) * 2, matrix)
+        chroma = self._axes(frame, FORMATS[frame.format.name])
+        return Cut(self._axes(frame) + chroma * 2, rgb_matrix(full_range=is_full_range(frame)))
 
     def _axes(self, frame: VideoFrame, steps: tuple[int, int] | None = None) -> list[Axis]:
         """Return y and x of luma or G, B and R; or of chroma, with one sample for so many rows and columns of luma."""

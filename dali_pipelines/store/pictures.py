@@ -15,7 +15,7 @@ from av.video.frame import VideoFrame
 from PIL import Image
 
 from dali_pipelines.decode import packets
-from dali_pipelines.decode.planes import PLANAR
+from dali_pipelines.decode.frames import PLANAR
 from dali_pipelines.store.archives import kind_of, read_archive
 from dali_pipelines.store.archives.msgpack import elements
 from dali_pipelines.store.archives.zips import data_begin

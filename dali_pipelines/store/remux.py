@@ -10,10 +10,9 @@ import av
 import numpy as np
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange
 
 from dali_pipelines.decode.packets import MOST_PIXELS, demux, set_up, strict_options
-from dali_pipelines.decode.rgb import Planes, RgbConverter
+from dali_pipelines.decode.rgb import Planes, RgbConverter, is_full_range
 from dali_pipelines.store.convert import orientation
 from dali_pipelines.store.encode import MOVFLAGS
 from dali_pipelines.store.files import replacing
@@ -115,8 +114,7 @@ def _decode_all(video: Source) -> _Pictures:
 
 def _form(frame: VideoFrame) -> tuple[str, bool]:
     """Return the name of the pixel format, without FFmpeg's older way to tell the range, and whether that is full."""
-    name = frame.format.name
-    return name.replace("yuvj", "yuv"), name.startswith("yuvj") or frame.color_range == ColorRange.JPEG
+    return frame.format.name.replace("yuvj", "yuv"), is_full_range(frame)
 
 
 def _record(

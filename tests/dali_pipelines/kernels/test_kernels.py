@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dali_pipelines import kernels
-from dali_pipelines.decode.planes import rgb_matrix
+from dali_pipelines.decode.rgb import rgb_matrix
 from dali_pipelines.kernels import reference
 from dali_pipelines.kernels.axis import axis
 
