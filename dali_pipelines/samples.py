@@ -31,7 +31,7 @@ HANDED_OVER: dict[Media, tuple[str, ...]] = {
     "planes": ("chroma", "matrix", "order"),
     "frames": (),
 }
-"""The arrays handed over beside `media`, for each kind of it."""
+"""Kind of media -> the arrays that are handed over with it."""
 
 MOST_PLANES = 2**23
 """Bytes of a sample that may go to a GPU as whole frames, some 70 of 320x240; beyond, workers cut and scale first."""
@@ -131,7 +131,7 @@ class SampleSource:
     def sample(self, position: Position, ahead: Read | None = None) -> Sample:
         """Make the sample at a position, or its stand-in: the same for every rank, worker and backend.
 
-        ahead: waits for the draft that `first` returns and its bytes.
+        ahead: call it to wait for the draft of `first`, and for its bytes.
         """
         for row in self.candidates(position):
             with suppress(ClipError, OSError):

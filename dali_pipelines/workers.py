@@ -101,7 +101,7 @@ class Pool(Generic[Job, Result]):
         self._pending: deque[_Pending] = deque()
         self._failed_starts = 0
         self._workers: list[Worker] = []
-        # As this process exits, before multiprocessing sends them SIGTERM, of which they do not die, and waits.
+        # When this process exits, before multiprocessing sends them SIGTERM, which they ignore, and waits.
         Finalize(self, _kill, (self._workers,), exitpriority=0)
         self._workers += [Worker.start(self._memory, self._function, open=True) for _ in range(workers)]
 
@@ -244,7 +244,7 @@ class Pool(Generic[Job, Result]):
         return result
 
     def _bound(self, size: int) -> None:
-        """Set how many jobs may be handed out, now that a result of so many bytes has come."""
+        """Set how many jobs may be handed out, after a result of `size` bytes."""
         if size <= self._largest or self.limit == math.inf:
             return
         self._largest = size

@@ -73,7 +73,7 @@ class Cutter:
         return Cut(self._axes(frame) + chroma * 2, rgb_matrix(full_range=is_full_range(frame)))
 
     def _axes(self, frame: VideoFrame, steps: tuple[int, int] | None = None) -> list[Axis]:
-        """Return y and x of luma or G, B and R; or of chroma, with one sample for so many rows and columns of luma."""
+        """Return y and x of luma, or of G, B and R; or of chroma, a sample for `steps` rows and columns of luma."""
         y, x, height, width = self.region.box
         axes = []
         for start, extent, side, step, mirror in (

@@ -17,7 +17,7 @@ from dali_pipelines.store.index import Index
 from dali_pipelines.store.storage import is_url
 
 PROBLEM = 90
-"""Letters of what is wrong with a list."""
+"""Letters that a list's problem may have in the table."""
 LOOKED_AT = 5000
 """Videos whose table of fragments is read; of larger datasets as many, evenly spread."""
 

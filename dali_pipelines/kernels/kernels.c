@@ -7,7 +7,7 @@
 
 const int version = 1; /* of the arguments of the functions that Python calls; see __init__.py */
 
-/* One version for each generation of processors; the loader of the library picks. */
+/* One version for each generation of processors; the dynamic linker picks. */
 #if defined(__x86_64__) && defined(__gnu_linux__) && __GNUC__ >= 12
 #define VECTORIZED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #elif defined(__x86_64__) && defined(__gnu_linux__)

@@ -1,4 +1,4 @@
-"""Rotating square clips, counter-clockwise about their center. Pixels are copied, none is mixed."""
+"""Rotating square clips, counter-clockwise about their center. Pixels are copied, not mixed."""
 
 from functools import lru_cache
 

@@ -15,10 +15,10 @@ VIDEO_SUFFIXES = (
 )
 
 VIDEO_FOLDER, SHARD_FOLDER, PART_FOLDER = "videos", "shards", "parts"
-"""Folders of a prepared dataset: what `prepare` writes into it and never takes for a source."""
+"""Folders that `prepare` writes into a dataset, and never takes for sources."""
 
 TEMPORARY = ".clipfeed-{}.part"
-"""Name of an unfinished file, made of a hash of its final name."""
+"""Name of an unfinished file, with a hash of its final name."""
 LONGEST = 255
 """Bytes of a name on the common file systems."""
 
@@ -49,8 +49,8 @@ def replacing(path: Path) -> Iterator[Path]:
     What was written is on the disk before the file takes its name.
 
     Raises:
-        OSError: the disk is full, for example; it names `path`. So does one of the block that names no file: whoever
-            reads in the block lets it name what was read.
+        OSError: the file cannot be written, as on a full disk; it names `path`, and so does one of the block that names
+            no file. A block that reads other files must name them.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path)
@@ -68,10 +68,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 class Appended:
-    """A file that is appended to, each time wholly or not at all. It is created when it is opened.
+    """A file, made where there is none, to which data are appended as a whole or not at all.
 
     Attributes:
-        size: its bytes.
+        size: bytes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -79,7 +79,7 @@ class Appended:
         self.file = path.open("a+b", buffering=0)
         self.size = self.file.tell()
 
-    def keep(self, size: int) -> None:
+    def truncate(self, size: int) -> None:
         """Drop all but the first `size` bytes."""
         self.size = size
         self.add(b"")
@@ -107,7 +107,7 @@ def named(error: OSError, path: Path) -> OSError:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk; OSError, which names it, where they are not."""
+    """Flush a file, or the entries of a folder, to the disk; an OSError names it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Video files that FFmpeg writes completely, or with an error."""
+"""Write video files with FFmpeg, completely or with an error."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -31,7 +31,7 @@ def open_output(path: Path, container: str, options: Mapping[str, str]) -> Itera
 
 
 class _Sink:
-    """A file for PyAV to write to. It keeps the first error: where PyAV would raise it, if at all, cannot be known."""
+    """A file for PyAV to write to. It keeps the first error, which PyAV may raise anywhere or nowhere."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor

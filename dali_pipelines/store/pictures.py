@@ -34,7 +34,7 @@ ORIENTATION = 0x0112
 UPRIGHT = 1
 _END = {"mjpeg": (b"\xff\xd9", b"\xff\xda"), "png": (b"IEND", b"IDAT")}
 """What a whole file ends with, and what comes last before it: the beginning of the last scan, or chunk of pixels."""
-BATCH = 16  # pictures that are read at once to be decoded
+BATCH = 16  # pictures that are read at once
 
 
 class _Header(NamedTuple):
@@ -186,7 +186,7 @@ def _header(data: bytes, what: str) -> _Header:
             layers = tuple(map(tuple, getattr(image, "layer", ())))
             progressive, orientation = "progressive" in image.info, image.getexif().get(ORIENTATION, UPRIGHT)
             header = _Header(codec, image.size, image.mode, layers, progressive, orientation)
-    except Exception as error:  # whatever damage makes of it: Pillow promises OSError, and raises others
+    except Exception as error:  # of damage: Pillow promises OSError, and raises others
         raise VideoError(f"{what} does not decode: it is no JPEG or PNG, or its header is damaged") from error
     if math.prod(header.size) > packets.MOST_PIXELS:  # which a decoder makes room for before it looks further
         raise VideoError(f"{what} claims {header.size[0]}x{header.size[1]} pixels, {packets.MOST_PIXELS} are the most")

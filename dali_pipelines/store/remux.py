@@ -30,7 +30,7 @@ UNENCODED = ("copy", "original")
 COPIED_CODECS = ("h264", "hevc", "vp9", "av1")
 WAY_OUT = "prepare it with --codec h264"
 OTHER_MATRICES = {1: "BT.709", 4: "FCC", 7: "SMPTE 240M", 9: "BT.2020"}
-"""The matrices of ITU-T H.273 table 4 that are not BT.601's (5, 6), as which a file without a tag (2) counts too."""
+"""The matrices of ITU-T H.273 table 4 other than BT.601 (5, 6), which a file without a tag (2) counts as too."""
 INT32_MAX = 2**31 - 1
 
 

@@ -15,12 +15,12 @@ from av.video.stream import VideoStream
 from dali_pipelines.decode.packets import NO_PLAYLISTS, decoded, set_up
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.storage import is_url, open_ranged
-from dali_pipelines.store.whole import missing_share
+from dali_pipelines.store.truncation import missing_share
 
 MOST_MISSING = 0.1  # share of the frames that may be missing or damaged
 UNKNOWN_MATRICES = (8, *range(10, 256))  # numbers of ITU-T H.273 table 4 that FFmpeg's scaler refuses
 MOST_ASPECT = 4  # width over height of a pixel, or height over width
-MOST_ABOVE = 2  # times the highest rate that is told otherwise: what the average rate may be
+MOST_ABOVE = 2  # times the highest rate that the file states: what the average rate may be
 DEFAULT_FPS = Fraction(25)
 
 
@@ -129,7 +129,7 @@ class Source:
         """Tell whether the end of the file is missing.
 
         It is, when more than a tenth of what the header announces does not decode, and more than a tenth of the bytes
-        are not there that the file's outermost structure speaks of (see `whole.missing_share`). An announcement alone
+        are not there that the file's outermost structure speaks of (`truncation.missing_share`). An announcement alone
         proves nothing: AVI counts frames that were dropped, and 2**30 of them when written into a pipe; Matroska, FLV
         and others count how long the last picture stays; an edit list hides frames. Bytes alone prove nothing either,
         where all that was announced does decode. Where the format tells nothing of bytes (MPEG-TS, raw streams), the
@@ -150,9 +150,9 @@ class Source:
 
 
 def _rate(stream: VideoStream) -> Fraction:
-    """Return frames a second: the average, if that is possible.
+    """Return frames a second: the average, where it is plausible.
 
-    FFmpeg takes each tick for a frame where it reckons 60,000 for raw DV of 25, and 600 for an AVI of as many ticks.
+    FFmpeg may count every tick as a frame: it reckons 60,000 for raw DV of 25, and 600 for an AVI of as many ticks.
     """
     told = [Fraction(rate) for rate in (stream.guessed_rate, stream.codec_context.framerate) if rate]
     average = Fraction(stream.average_rate or 0)

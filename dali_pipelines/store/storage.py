@@ -1,4 +1,4 @@
-"""Where bytes lie: local files, or what else offers the sizes and ranges of files that a URL names.
+"""Where bytes lie: in local files, or behind URLs in whatever offers sizes and ranges of files.
 
 A *location* is a path or a URL. A scheme that `STORAGES` does not name is fsspec's. To add a storage, write its class
 in a file of its own and name its schemes there.
@@ -29,7 +29,7 @@ class Span(NamedTuple):
 
 
 class Storage(Protocol):
-    """Files that a location names. It is made anew in each process."""
+    """Files at locations. Each process makes its own storage."""
 
     def size(self, location: str) -> int:
         """Return the bytes of a file; FileNotFoundError when there is none."""
@@ -85,7 +85,7 @@ def _too_short(size: int, end: int) -> OSError:
 
 LOCAL = LocalFiles()
 STORAGES: Mapping[str, Storage] = {}
-"""The storage of each scheme of a URL that fsspec does not know, or not as well."""
+"""Scheme of a URL -> its storage, where fsspec has none or a worse one."""
 LOCAL_BUFFER = 2**16
 REMOTE_BUFFER = 2**20
 MOST_AT_ONCE = 2**30
@@ -103,12 +103,12 @@ def is_web(location: Path | str) -> bool:
 
 
 def location(text: Path | str) -> Path | str:
-    """Return what somebody typed as a location: a URL as it is, for a path would lose a slash, or a path."""
+    """Return typed text as a location: a path, or a URL as it is, since a path would lose a slash."""
     return text if is_url(text) else Path(text)
 
 
 def exists(location: Path | str) -> bool:
-    """Tell whether there is such a file; OSError when nobody can say."""
+    """Tell whether there is such a file; OSError when the storage does not answer."""
     try:
         storage_of(location).size(str(location))
     except (FileNotFoundError, NotADirectoryError):

@@ -18,7 +18,7 @@ from dali_pipelines.store.table_v1 import upgraded
 VERSION = 2
 MOST_CLASSES = 1 << 20
 MOST_PIXELS = (1 << 16) - 1
-"""Of a side."""
+"""Of a side of a picture."""
 
 Column = NDArray[Any]
 
@@ -65,7 +65,7 @@ class Table:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.origin:
-            return mapped_again, self.origin
+            return map_again, self.origin
         return Table, tuple(getattr(self, each.name) for each in fields(self))
 
     @classmethod
@@ -153,7 +153,7 @@ class Table:
         return self
 
 
-def mapped_again(path: str, fingerprint: Fingerprint) -> Table:
+def map_again(path: str, fingerprint: Fingerprint) -> Table:
     """Map a file that another process has mapped; UserError when it is another file by now."""
     gone = f"{path} was replaced while it was in use: start the command again, it takes the new index"
     try:

@@ -31,7 +31,7 @@ class Reading:
     Attributes:
         names: the videos, as they are written.
         labels: the class of each, as it is written; None where the list has none.
-        columns: numbers of each of which nobody says whether they are classes or counts of frames.
+        columns: columns of numbers, each of which may be classes or counts of frames.
     """
 
     names: Sequence[str]

@@ -15,7 +15,7 @@ from dali_pipelines.store.source import VideoError
 
 
 class Member(NamedTuple):
-    """A file in an archive: `size` bytes from `begin` on, deflated or as they are; `fault`: why it cannot be read."""
+    """A file in an archive: `size` bytes from `begin` on, deflated or plain; `fault`: why it cannot be read."""
 
     name: str
     begin: int

@@ -61,7 +61,7 @@ def _headers(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
             raise VideoError(f"is damaged: there is no header at byte {tar.offset}")
     except (VideoError, GeneratorExit):
         raise
-    except Exception as error:  # whatever damage makes of it: tarfile promises TarError, and raises others
+    except Exception as error:  # of damage: tarfile promises TarError, and raises others
         raise VideoError(f"is no whole tar: {' '.join(str(error).split())}") from error
 
 

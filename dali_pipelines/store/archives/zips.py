@@ -24,7 +24,7 @@ def read_zip(location: str) -> Contents:
 def _members(file: BinaryIO) -> Iterator[Member]:
     try:
         infos = zipfile.ZipFile(file).infolist()
-    except Exception as error:  # whatever damage makes of it: zipfile promises BadZipFile, and raises six others
+    except Exception as error:  # of damage: zipfile promises BadZipFile, and raises six others
         raise VideoError(f"is no whole zip: {' '.join(str(error).split())}") from error
     for info in infos:
         name, fault, begin = info.filename.replace("\\", "/"), "", info.header_offset
