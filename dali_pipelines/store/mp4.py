@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from dali_pipelines.store.fmp4 import SAMPLE_DESCRIPTIONS, boxes, decoder_config, find, sample_times, samples
 from dali_pipelines.store.headers import read_h264_sps
-from dali_pipelines.store.nal import parameter_sets
-from dali_pipelines.store.nvdec import LEAST_SURFACES
+from dali_pipelines.store.nvdec import LEAST_SURFACES, parameter_sets
 from dali_pipelines.store.reader import EncodedClip
 from dali_pipelines.store.record import ClipError
 

@@ -18,8 +18,7 @@ from dali_pipelines.store.encode import MOVFLAGS
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.fmp4 import Fragment, read_layout
 from dali_pipelines.store.headers import H264Sps
-from dali_pipelines.store.nal import is_idr, read_sps
-from dali_pipelines.store.nvdec import LEAST_SURFACES, MULTIPLE
+from dali_pipelines.store.nvdec import LEAST_SURFACES, MULTIPLE, is_idr, read_sps
 from dali_pipelines.store.output import open_output
 from dali_pipelines.store.pictures import PictureSource
 from dali_pipelines.store.place import Place
