@@ -17,7 +17,7 @@ from PIL import Image
 from dali_pipelines.decode import packets
 from dali_pipelines.decode.frames import PLANAR
 from dali_pipelines.store.archives import kind_of, read_archive
-from dali_pipelines.store.archives.msgpack import elements
+from dali_pipelines.store.archives.lmdb import elements
 from dali_pipelines.store.archives.zips import data_begin
 from dali_pipelines.store.fmp4 import Fragment
 from dali_pipelines.store.index import Index
