@@ -15,11 +15,11 @@ from dali_pipelines.decode.packets import MOST_PIXELS, demux, set_up, strict_opt
 from dali_pipelines.decode.rgb import Planes, RgbConverter, is_full_range
 from dali_pipelines.store.convert import orientation
 from dali_pipelines.store.encode import MOVFLAGS
+from dali_pipelines.store.encoders import open_output
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.fmp4 import Fragment, read_layout
 from dali_pipelines.store.headers import H264Sps
 from dali_pipelines.store.nvdec import LEAST_SURFACES, MULTIPLE, is_idr, read_sps
-from dali_pipelines.store.output import open_output
 from dali_pipelines.store.pictures import PictureSource
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.record import Record
