@@ -1,4 +1,15 @@
-"""ClipLoader: batches of clips for one rank, in an order that depends on the seed and the step alone."""
+"""ClipLoader: batches of clips for one rank, in an order that depends on the seed and the step alone.
+
+The way of a batch:
+
+1. DALI's iterator asks the pipeline for it, and that asks `Feed` for samples (`ClipLoader._next`, `pipeline`).
+2. A worker has made each ahead (`workers`), or this process makes it now: `SampleSource` looks up the row in the
+   `Order`, draws the row's plan, locates, reads and decodes its bytes, and does with the pixels what the host can do.
+3. The pipeline executes the rest of the task's `Program` for the whole batch.
+4. `ClipLoader._complete` counts the samples, names those that were replaced, and gives clips their shape.
+
+A video that cannot be read is replaced in step 2 (`SampleSource.sample`), or found after DALI has failed (`recovery`).
+"""
 
 import logging
 import math

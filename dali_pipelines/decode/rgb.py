@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dali_pipelines.store.convert import Converter
 
-Planes = Sequence[NDArray[np.uint8]]
+PlaneArrays = Sequence[NDArray[np.uint8]]
 """The planes of a frame, uint8 (H, W) each."""
 
 
@@ -23,7 +23,7 @@ class RgbConverter:
     def __init__(self) -> None:
         self._convert = gbr_converter()
 
-    def __call__(self, frame: VideoFrame) -> Planes:
+    def __call__(self, frame: VideoFrame) -> PlaneArrays:
         """Return the planes; they are FFmpeg's memory, valid until they are dropped."""
         green, blue, red = plane_arrays(self._convert(frame))
         return red, green, blue
@@ -35,7 +35,7 @@ def gbr_converter() -> Converter:
     return Converter(("scale", scale), ("format", "gbrp"))
 
 
-def plane_arrays(frame: VideoFrame) -> Planes:
+def plane_arrays(frame: VideoFrame) -> PlaneArrays:
     """Return the planes of an 8-bit frame, of FFmpeg's memory."""
     return [
         np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]

@@ -12,7 +12,7 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 
 from dali_pipelines.decode.packets import MOST_PIXELS, demux, set_up, strict_options
-from dali_pipelines.decode.rgb import Planes, RgbConverter, is_full_range
+from dali_pipelines.decode.rgb import PlaneArrays, RgbConverter, is_full_range
 from dali_pipelines.store.convert import orientation
 from dali_pipelines.store.encode import MOVFLAGS
 from dali_pipelines.store.encoders import open_output
@@ -212,7 +212,7 @@ def _closed_fragments(
     return tuple(reversed(closed))
 
 
-def _checksum(planes: Planes) -> int:
+def _checksum(planes: PlaneArrays) -> int:
     return zlib.crc32(np.stack(planes).data)
 
 
