@@ -46,12 +46,6 @@ class Counts:
     frames_decoded: int = 0
     replaced: int = 0
 
-    def add(self, samples: int, task: Task, *, decoded: int, replaced: int) -> None:
-        self.samples += samples
-        self.replaced += replaced
-        self.frames += samples * task.program.frames
-        self.frames_decoded += decoded
-
     @property
     def amplification(self) -> float:
         """Frames decoded / frames delivered."""
@@ -265,7 +259,10 @@ class ClipLoader:
             if row not in self._unreadable.rows:
                 self._unreadable.add(row, why_unreadable(self.source, epoch, row))
             self.replaced_by[self.index.names.text(row)] = self.index.names.text(stand_in)
-        self.counts.add(len(rows), self.task, decoded=int(decoded.sum()), replaced=int(replaced.sum()))
+        self.counts.samples += len(rows)
+        self.counts.frames += len(rows) * self.task.program.frames
+        self.counts.frames_decoded += int(decoded.sum())
+        self.counts.replaced += int(replaced.sum())
         self._unreadable.require_few(replaced=self.counts.replaced, samples=self.counts.samples)
         for name, (shape, _) in self.task.batch_schema.items():
             if name in batch and len(shape) >= 4:  # FHWC frames of one clip or of several, one after the other
