@@ -177,9 +177,13 @@ class Index:
     def _format(self, i: int) -> list[str]:
         return self.table.formats.text(int(self.table.format_ids[self._row(i)])).split()
 
-    def select(self, rows: Sequence[int] | NDArray[np.integer]) -> "Index":
-        """Return the videos `rows`, in that order, as an index of their own; class names and ids stay."""
-        chosen = np.arange(len(self))[np.asarray(rows, dtype=np.int64)]  # IndexError; -1 is the last
+    def select(self, rows: Sequence[int] | NDArray[np.integer | np.bool_]) -> "Index":
+        """Return the videos `rows`, in that order, as an index of their own; class names and ids stay.
+
+        Args:
+            rows: numbers of videos, -1 for the last; or bool (N,), whether to take each. IndexError for others.
+        """
+        chosen = np.arange(len(self))[np.asarray(rows) if len(rows) else []]
         return replace(
             self,
             rows=narrowed(chosen if self.rows is None else self.rows[chosen]),
