@@ -1,6 +1,6 @@
 """A clip as a plain MP4, for decoders that open a file in memory without seeking in it.
 
-Of fragments, FFmpeg learns how many frames there are by reading all packets. A table of samples says it at once, and a
+In fragments FFmpeg must read all packets to learn how many frames there are. A table of samples says it at once, and a
 decoder that runs to the end of the file decodes nothing beyond the last wanted frame.
 Boxes as in ISO/IEC 14496-12.
 """
