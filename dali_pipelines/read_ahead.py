@@ -12,7 +12,7 @@ DEPTH = 8
 """Jobs that a process holds at least. At 50 ms a read, that many keep up with 160 samples a second."""
 THREADS = 16
 MOST_BYTES, MOST_SHARE = 2**28, 1 / 64
-"""What a process may have read and not used yet: bytes, and share of its memory. The rest is read when it is due."""
+"""Read by a process and not used yet: bytes, and of all memory. What is beyond is read when its turn comes."""
 
 
 class Unread(Protocol):

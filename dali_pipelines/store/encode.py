@@ -27,7 +27,7 @@ MOVFLAGS = "frag_keyframe+empty_moov+default_base_moof"
 _MUXER = {"movflags": MOVFLAGS, "strict": "unofficial"}  # else FFmpeg writes no raw 4:2:0, which it does read
 MOST_STRETCH = 0.02  # by which rounding may change the ratio of the sides without a note
 KEY_FRAMES_ONLY = frozenset({"mjpeg", "rawvideo"})
-SMALLEST_HEVC = max(NVDEC_LEAST["hevc"])  # a CPU decodes any size, but HEVC is stored for GPUs
+SMALLEST_HEVC = max(NVDEC_LEAST["hevc"])  # a CPU decodes any size, but it is for GPUs that HEVC is stored
 
 
 @dataclass(frozen=True)

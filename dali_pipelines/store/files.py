@@ -18,7 +18,7 @@ VIDEO_FOLDER, SHARD_FOLDER, PART_FOLDER = "videos", "shards", "parts"
 """Folders that `prepare` writes into a dataset, and never takes for sources."""
 
 TEMPORARY = ".clipfeed-{}.part"
-"""Name of an unfinished file, with a hash of its final name."""
+"""Name of an unfinished file, made of a hash of its final name."""
 LONGEST = 255
 """Bytes of a name on the common file systems."""
 

@@ -18,7 +18,7 @@ from dali_pipelines.store.storage import Span, is_web, merged, storage_of
 MOST_INFLATED = 2**28
 """Bytes of a deflated picture; the largest real ones have a tenth of them."""
 PICTURE_BYTES = 8
-"""The most for each pixel of a picture: 16-bit RGBA that does not compress."""
+"""Of a picture, for each pixel, at most: 16-bit RGBA that does not compress."""
 MOST_DIGITS = 18
 
 

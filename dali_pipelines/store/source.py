@@ -20,7 +20,7 @@ from dali_pipelines.store.truncation import missing_share
 MOST_MISSING = 0.1  # share of the frames that may be missing or damaged
 UNKNOWN_MATRICES = (8, *range(10, 256))  # numbers of ITU-T H.273 table 4 that FFmpeg's scaler refuses
 MOST_ASPECT = 4  # width over height of a pixel, or height over width
-MOST_ABOVE = 2  # times the highest rate that the file states: what the average rate may be
+MOST_ABOVE = 2  # times the highest rate that is told otherwise: what the average rate may be
 DEFAULT_FPS = Fraction(25)
 
 

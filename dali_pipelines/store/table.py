@@ -18,7 +18,7 @@ from dali_pipelines.store.table_v1 import upgraded
 VERSION = 2
 MOST_CLASSES = 1 << 20
 MOST_PIXELS = (1 << 16) - 1
-"""Of a side of a picture."""
+"""Of a side."""
 
 Column = NDArray[Any]
 

@@ -8,7 +8,7 @@ import os
 from typing import BinaryIO
 
 MOST_PARTS = 100_000
-"""Outermost parts that are looked at; a file of more counts as whole."""
+"""Outermost parts that are walked over at most; a file of more is taken to be whole."""
 BLOCK = 1 << 20
 EBML_HEADER = b"\x1a\x45\xdf\xa3"
 ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from dali_pipelines.store.fmp4 import Fragment
 
 MOST_UNITS = 1 << 22
-"""Fragments of a video: 38 hours of single frames. A foreign file that claims more could exhaust memory."""
+"""Fragments of a video: 38 hours of single frames. More would take memory on the word of a foreign file."""
 MOST_BYTES = 1 << 42
 """Bytes of a fragment."""
 LAST_BYTE = 1 << 60
