@@ -56,21 +56,23 @@ class Cutter:
         """
         if frame.format.name not in FORMATS:
             frame = self._to_gbr(frame)
-        kind = frame.width, frame.height, frame.format.name, frame.color_range
+        planes = frame.planes
+        strides = [plane.line_size for plane in planes]
+        kind = frame.width, frame.height, frame.format.name, frame.color_range, strides
         if kind != self._kind:
-            self._cut, self._kind = self._made(frame), kind
-        self._cut(frame.planes, out, color)
+            self._cut, self._kind = self._made(frame, strides), kind
+        self._cut(planes, out, color)
 
-    def _made(self, frame: VideoFrame) -> Cut:
+    def _made(self, frame: VideoFrame, strides: list[int]) -> Cut:
         y, x, height, width = self.region.box
         if not (0 <= y < y + height <= frame.height and 0 <= x < x + width <= frame.width):
             raise ValueError(
                 f"a box of {width}x{height} at ({x}, {y}) does not fit into a frame of {frame.width}x{frame.height}"
             )
         if frame.format.name not in FORMATS:
-            return Cut(self._axes(frame) * 3, FROM_GBR)
+            return Cut(self._axes(frame) * 3, strides, FROM_GBR)
         chroma = self._axes(frame, FORMATS[frame.format.name])
-        return Cut(self._axes(frame) + chroma * 2, rgb_matrix(full_range=is_full_range(frame)))
+        return Cut(self._axes(frame) + chroma * 2, strides, rgb_matrix(full_range=is_full_range(frame)))
 
     def _axes(self, frame: VideoFrame, steps: tuple[int, int] | None = None) -> list[Axis]:
         """Return y and x of luma, or of G, B and R; or of chroma, a sample for `steps` rows and columns of luma."""

@@ -279,21 +279,6 @@ void blur(uint8_t *clip, int32_t frames, int32_t height, int32_t width, const fl
 }
 
 VECTORIZED
-static void shifted_and_scaled(uint8_t *restrict levels, float shift, float factor, int count)
-{
-    for (ptrdiff_t i = 0; i < count; i++)
-        levels[i] = rounded((float)rounded((float)levels[i] + shift) * factor);
-}
-
-/* clip: (frames, count) levels, changed in place. shifts, factors: (frames,). */
-void shift_and_scale(uint8_t *clip, const float *shifts, const float *factors, int32_t frames, int32_t count)
-{
-    for (int t = 0; t < frames; t++, clip += count)
-        if (shifts[t] != 0 || factors[t] != 1)
-            shifted_and_scaled(clip, shifts[t], factors[t], count);
-}
-
-VECTORIZED
 static void between(const float *restrict first, const float *restrict second, float share, int count,
                     float *restrict out)
 {

@@ -12,7 +12,6 @@ ARGUMENTS = {
     "recolor": [POINTER, POINTER, INT, INT],
     "gather": [POINTER, POINTER, INT, INT, POINTER],
     "blur": [POINTER, INT, INT, INT, POINTER, INT, POINTER],
-    "shift_and_scale": [POINTER, POINTER, POINTER, INT, INT],
     "paste": [POINTER, INT, INT, POINTER, INT, INT, POINTER, POINTER, POINTER],
 }
 """What each function takes."""

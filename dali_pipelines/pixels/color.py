@@ -103,7 +103,13 @@ class BrightnessContrast(ClipOperation):
         return {"brightness": ((frames,), "float32"), "contrast": ((frames,), "float32")}
 
     def host(self, clip: NDArray[np.uint8], plan: Plan, view: View) -> None:
-        kernels.shift_and_scale(clip, *(plan[name][view.places] for name in ("brightness", "contrast")))
+        shifts, factors = (plan[name][view.places] for name in ("brightness", "contrast"))
+        for changes, factor, offset in ((shifts != 0, 1, shifts), (factors != 1, factors, 0)):
+            if changes.any():
+                colors = np.zeros((len(clip), 3, 7), np.float32)
+                colors[:, range(3), range(3)] = np.reshape(factor, (-1, 1))
+                colors[:, :, 6] = np.reshape(offset, (-1, 1))
+                kernels.recolor(clip, colors)
 
     def dali(self, clip: DataNode, plan: Nodes, view: View) -> DataNode:
         def shifted(clip: DataNode, shift: DataNode) -> DataNode:
