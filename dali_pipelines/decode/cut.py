@@ -49,11 +49,8 @@ class Cutter:
         self._kind: tuple[object, ...] = ()
         self._cut: Cut
 
-    def __call__(self, frame: VideoFrame, out: NDArray[np.uint8], color: NDArray[np.float32] | None = None) -> None:
-        """Write the region to `out`, uint8 (size, size, 3); ValueError when the frame is too small for it.
-
-        color: what becomes of its colors then, as in `kernels.recolor`.
-        """
+    def __call__(self, frame: VideoFrame, out: NDArray[np.uint8]) -> None:
+        """Write the region to `out`, uint8 (size, size, 3); ValueError when the frame is too small for it."""
         if frame.format.name not in FORMATS:
             frame = self._to_gbr(frame)
         planes = frame.planes
@@ -61,7 +58,7 @@ class Cutter:
         kind = frame.width, frame.height, frame.format.name, frame.color_range, strides
         if kind != self._kind:
             self._cut, self._kind = self._made(frame, strides), kind
-        self._cut(planes, out, color)
+        self._cut(planes, out)
 
     def _made(self, frame: VideoFrame, strides: list[int]) -> Cut:
         y, x, height, width = self.region.box

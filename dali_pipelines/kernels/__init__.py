@@ -62,23 +62,17 @@ class Cut:
         # A tiny picture may have rows that end before the last group of neighbors.
         self._inside = all(x + filter.read <= stride for _, (filter, x), stride in planes)
         highest = max((y.high - y.low) * x.size for (y, _), (x, _), _ in planes)
-        count = axes[0].filter.size * axes[1].filter.size
-        self._room = np.empty(3 * count + max(highest, count), np.float32)
+        self._room = np.empty(3 * axes[0].filter.size * axes[1].filter.size + highest, np.float32)
         self._filters = (CFilter * 6)(*(filter.c for filter, _ in axes))
         self._constant = *strides, ctypes.addressof(self._filters), _at(self.matrix), _at(self._room)
 
-    def __call__(
-        self, planes: Sequence[Plane], out: NDArray[np.uint8], color: NDArray[np.float32] | None = None
-    ) -> None:
-        """Cut a picture and write it to `out`, uint8 (height, width, 3), contiguous; recolored, as `recolor` does."""
+    def __call__(self, planes: Sequence[Plane], out: NDArray[np.uint8]) -> None:
+        """Cut a picture and write it to `out`, uint8 (height, width, 3), contiguous."""
         if NATIVE is None or not self._inside:
             out[...] = reference.cut(planes, self.axes, self.matrix)
-            if color is not None:
-                out[...] = reference.recolor(out[None], color[None])[0]
-            return
-        starts = [plane.buffer_ptr + offset for plane, offset in zip(planes, self._offsets, strict=True)]
-        color = None if color is None else _floats(color)
-        NATIVE.cut(*starts, *self._constant, None if color is None else _at(color), _at(out))
+        else:
+            starts = [plane.buffer_ptr + offset for plane, offset in zip(planes, self._offsets, strict=True)]
+            NATIVE.cut(*starts, *self._constant, _at(out))
 
 
 def recolor(clip: Pixels, colors: NDArray[np.float32]) -> None:
