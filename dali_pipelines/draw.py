@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 COLORS = ("red", "lime", "cyan", "yellow", "magenta")
-"""Of the boxes of a frame, in order."""
+"""Colors of a frame's boxes, in order."""
 SHOWN_SIDE = 224
-"""Smaller frames are enlarged by a whole number, to about so many pixels."""
+"""Height to which smaller frames are enlarged, by a whole number: about so many pixels."""
 GAP = 4
 """White pixels between pictures."""
 BOX_LINE = 2  # pixels
@@ -69,7 +69,7 @@ class Sample:
 
 
 def zoom(height: int) -> int:
-    """Return the whole number by which frames of so many pixels are enlarged."""
+    """Return the whole number by which frames of that height are enlarged."""
     return max(1, round(SHOWN_SIDE / height))
 
 

@@ -38,7 +38,7 @@ class Feed:
         if not (self.workers or remote):
             return None
         if self.workers and not self._pool:
-            # With one batch ahead, workers would wait for whoever makes the last sample of it.
+            # With one batch ahead, workers would idle until the last of its samples is made.
             ahead = max(size * (1 + math.ceil(self.workers / size)), self.workers * DEPTH * remote)
             self._pool = Pool(
                 source.sample,

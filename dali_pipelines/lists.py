@@ -20,7 +20,7 @@ from dali_pipelines.datasets.fates import MISSING_FILE, write_reasons
 from dali_pipelines.datasets.formats import Source, describe_formats, format_names, list_format, read_lists
 from dali_pipelines.datasets.labels import base_note, class_ids, one_to_one, require_labels
 from dali_pipelines.datasets.open import Dataset, select_entries
-from dali_pipelines.datasets.written import is_users, write_list
+from dali_pipelines.datasets.own_lists import is_users, write_list
 from dali_pipelines.next_steps import after_prepare
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.storage import is_url, location

@@ -1,4 +1,15 @@
-"""ClipLoader: batches of clips for one rank, in an order that depends on the seed and the step alone."""
+"""ClipLoader: batches of clips for one rank, in an order that depends on the seed and the step alone.
+
+The way of a batch:
+
+1. DALI's iterator asks the pipeline for it, and that asks `Feed` for samples (`ClipLoader._next`, `pipeline`).
+2. A worker has made each ahead (`workers`), or this process makes it now: `SampleSource` looks up the row in the
+   `Order`, draws the row's plan, locates, reads and decodes its bytes, and does with the pixels what the host can do.
+3. The pipeline executes the rest of the task's `Program` for the whole batch.
+4. `ClipLoader._complete` counts the samples, names those that were replaced, and gives clips their shape.
+
+A video that cannot be read is replaced in step 2 (`SampleSource.sample`), or found after DALI has failed (`recovery`).
+"""
 
 import logging
 import math
@@ -34,12 +45,6 @@ class Counts:
     frames: int = 0
     frames_decoded: int = 0
     replaced: int = 0
-
-    def add(self, samples: int, task: Task, *, decoded: int, replaced: int) -> None:
-        self.samples += samples
-        self.replaced += replaced
-        self.frames += samples * task.program.frames
-        self.frames_decoded += decoded
 
     @property
     def amplification(self) -> float:
@@ -269,7 +274,10 @@ class ClipLoader:
             if row not in self._unreadable.rows:
                 self._unreadable.add(row, why_unreadable(self.source, epoch, row))
             self.replaced_by[self.index.names.text(row)] = self.index.names.text(stand_in)
-        self.counts.add(len(rows), self.task, decoded=int(decoded.sum()), replaced=int(replaced.sum()))
+        self.counts.samples += len(rows)
+        self.counts.frames += len(rows) * self.task.program.frames
+        self.counts.frames_decoded += int(decoded.sum())
+        self.counts.replaced += int(replaced.sum())
         self._unreadable.require_few(replaced=self.counts.replaced, samples=self.counts.samples)
         for name, (shape, _) in self.task.batch_schema.items():
             if name in batch and len(shape) >= 4:  # FHWC frames of one clip or of several, one after the other

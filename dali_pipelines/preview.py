@@ -32,7 +32,7 @@ from dali_pipelines.tasks import Task
 
 SECONDS = 12  # that a video plays at least
 SCREEN = 16 / 9  # width to height
-ROW = 8  # frames beside each other in a .png, of one view or of several
+ROW = 8  # frames side by side in a .png, of one view or of several
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -200,7 +200,7 @@ def _playing(sample: Sample, t: int) -> Image:
 
 
 def _grid(pictures: Sequence[Image], columns: int, *, gap: int = GAP) -> Image:
-    """Stack rows of so many pictures."""
+    """Lay out pictures in rows."""
     starts = range(0, len(pictures), columns)
     return stack([stack(pictures[at : at + columns], across=True, gap=gap) for at in starts], gap=gap)
 

@@ -11,11 +11,11 @@ from tqdm import tqdm
 T = TypeVar("T")
 
 LINE_SECONDS = 10
-"""Between lines in log files, pipes, CI and notebooks."""
+"""Time between lines in log files, pipes, CI and notebooks."""
 
 
 def tell(line: str) -> None:
-    """Print a line. If it goes to a file on a full disk, it waits in the buffer, and the work goes on."""
+    """Print a line. On a full disk it stays in the buffer, and the work goes on."""
     try:
         print(line, flush=True)
     except BrokenPipeError:

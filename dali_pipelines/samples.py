@@ -9,7 +9,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from dali_pipelines import kernels
-from dali_pipelines.decode.planes import PLANAR, decode_planes, rgb_matrix
+from dali_pipelines.decode.frames import PLANAR, decode_planes
+from dali_pipelines.decode.rgb import rgb_matrix
 from dali_pipelines.plan.order import Order
 from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.read_ahead import Read
@@ -30,7 +31,7 @@ HANDED_OVER: dict[Media, tuple[str, ...]] = {
     "planes": ("chroma", "matrix", "order"),
     "frames": (),
 }
-"""The arrays handed over beside `media`, for each kind of it."""
+"""Kind of media -> the arrays that are handed over with it."""
 
 MAX_PLANES = 2**23
 """Bytes of a sample that may go to a GPU as whole frames, some 70 of 320x240; beyond, workers cut and scale first."""
@@ -109,7 +110,7 @@ class SampleSource:
         decoded: int32 scalar, the frames that a decoder without seeking decodes for it.
         media: uint8; the encoded bytes (bytes,), the luma (U, H, W, 1) or the task's frames (T, H, W, 3).
         frames: int32 (U,), with encoded bytes: the frames to decode, rising, counted from the first one in `media`.
-        chroma, matrix: with luma, as in `decode.planes`.
+        chroma, matrix: with luma, as in `decode.frames.Planes`.
         order: int32 (T,), with both: which of those U the task's frames are. Several views of a video share frames;
             asked for a frame twice, DALI's CPU decoder takes seven times as long.
         Then the arrays of the task's plan that the graph still needs.
@@ -130,7 +131,7 @@ class SampleSource:
     def sample(self, position: Position, ahead: Read | None = None) -> Sample:
         """Make the sample at a position, or its stand-in: the same for every rank, worker and backend.
 
-        ahead: waits for the draft that `first` returns and its bytes.
+        ahead: call it to wait for the draft of `first`, and for its bytes.
         """
         for row in self.candidates(position):
             with suppress(ClipError, OSError):

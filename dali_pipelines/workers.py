@@ -101,7 +101,7 @@ class Pool(Generic[Job, Result]):
         self._pending: deque[_Pending] = deque()
         self._failed_starts = 0
         self._workers: list[Worker] = []
-        # As this process exits, before multiprocessing sends them SIGTERM, of which they do not die, and waits.
+        # When this process exits, before multiprocessing sends them SIGTERM, which they ignore, and waits.
         Finalize(self, _kill, (self._workers,), exitpriority=0)
         self._workers += [Worker.start(self._memory, self._function, open=True) for _ in range(workers)]
 
@@ -190,8 +190,8 @@ class Pool(Generic[Job, Result]):
             worker.require_guard()
             if by.startswith("exit") or self._failed_starts > FAILED_STARTS:
                 raise UserError(f"a worker process ended while it started ({by}): see what it printed")
-        elif worker.held and self._begun(worker.held[0]):  # else it was dead when it was given the job
-            first = worker.held[0]
+        elif worker.held and (slot := worker.held[0].slot) is not None and self._memory.is_begun(slot):
+            first = worker.held[0]  # else it was dead when it was given the job
             first.deaths += 1
             if first.deaths == CHANCES:
                 first.outcome = Crashed(by)
@@ -202,9 +202,6 @@ class Pool(Generic[Job, Result]):
             else:
                 self._pending.appendleft(task)
         self._workers[self._workers.index(worker)] = Worker.start(self._memory, self._function, open=False)
-
-    def _begun(self, task: _Pending) -> bool:
-        return task.slot is not None and self._memory.is_begun(task.slot)
 
     def _hand_out(self) -> None:
         """Give jobs to the workers that hold the fewest."""
@@ -244,7 +241,7 @@ class Pool(Generic[Job, Result]):
         return result
 
     def _bound(self, size: int) -> None:
-        """Set how many jobs may be handed out, now that a result of so many bytes has come."""
+        """Set how many jobs may be handed out, after a result of `size` bytes."""
         if size <= self._largest or self.limit == math.inf:
             return
         self._largest = size

@@ -98,7 +98,7 @@ def kill_workers(fault: str, index: Index, kills: int, *, busy: int = 0, start: 
 @contextmanager
 def started_by(method: str) -> Iterator[None]:
     """Let pools start their workers by spawn or forkserver; the server has all that a loader's worker imports."""
-    multiprocessing.set_forkserver_preload(["dali_pipelines.samples", "dali_pipelines.worker_process"])
+    multiprocessing.set_forkserver_preload(["dali_pipelines.samples", "dali_pipelines.worker"])
     with mock.patch.object(worker, "CONTEXT", multiprocessing.get_context(method)):
         yield
 

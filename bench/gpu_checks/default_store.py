@@ -25,7 +25,7 @@ from dali_pipelines.store.files import replacing, video_path
 from dali_pipelines.store.fmp4 import decoder_config, read_layout
 from dali_pipelines.store.headers import H264Sps
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.nal import read_sps
+from dali_pipelines.store.nvdec import read_sps
 from dali_pipelines.store.reader import read_clip
 from dali_pipelines.store.record import Record
 

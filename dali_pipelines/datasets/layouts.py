@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from configs.errors import first_names
-from dali_pipelines.datasets.written import read_record, write_list
+from dali_pipelines.datasets.own_lists import read_record, write_list
 from dali_pipelines.store.index import Index
 
 SPLIT = re.compile(

@@ -20,7 +20,7 @@ from dali_pipelines.datasets.labels import (
     require_labels,
 )
 from dali_pipelines.datasets.names import AMBIGUOUS, Names, encoding_hint, match
-from dali_pipelines.datasets.written import splits_note
+from dali_pipelines.datasets.own_lists import splits_note
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.storage import exists, joined
 

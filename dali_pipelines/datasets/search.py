@@ -11,8 +11,7 @@ from dali_pipelines.store.archives import SUFFIXES
 from dali_pipelines.store.files import JOURNAL_FILE, PART_FOLDER, SHARD_FOLDER, VIDEO_FOLDER, is_video_name
 from dali_pipelines.store.index import INDEX_FILE
 from dali_pipelines.store.listing import Entry, list_folder
-from dali_pipelines.store.place import Place
-from dali_pipelines.store.series import PICTURE
+from dali_pipelines.store.place import PICTURE, Place
 from dali_pipelines.store.storage import is_url, joined
 
 OWN_FOLDERS = (VIDEO_FOLDER, SHARD_FOLDER, PART_FOLDER)
@@ -21,7 +20,7 @@ DATA_FILE = "data.mdb"
 FOREIGN = ("@", "__MACOSX", "lost+found", "#recycle", "$RECYCLE.BIN", "System Volume Information")
 """How the names of other programs' own folders begin; @eaDir is a NAS's."""
 PARTIAL = re.compile(r".*\.(temp|f[0-9]+(-[0-9a-z]+)?)\.[a-z0-9]+", re.IGNORECASE)
-"""What yt-dlp leaves behind: sound or pictures alone, or a file that is not finished."""
+"""What yt-dlp leaves behind: only sound, only pictures, or an unfinished file."""
 
 
 class PassedOver:
@@ -61,7 +60,7 @@ class Search:
         self._seen: dict[tuple[int, int | str], str] = {}
 
     def below(self, root: str) -> Iterator[Place]:
-        """Yield the places below a folder; archives as files, which nobody has looked into yet."""
+        """Yield the places below a folder; archives as files, not yet looked into."""
         links = [root]
         while links:
             yield from self._walk(links.pop(0), links, is_root=len(self._seen) == 0)

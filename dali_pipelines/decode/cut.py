@@ -4,19 +4,17 @@ from dataclasses import dataclass
 
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
-from dali_pipelines.decode.planes import rgb_matrix
-from dali_pipelines.decode.rgb import gbr_converter
+from dali_pipelines.decode.rgb import gbr_converter, is_full_range, rgb_matrix
 from dali_pipelines.kernels import Cut
 from dali_pipelines.kernels.axis import Axis, axis
 
 ONE = (1, 1)
 SUBSAMPLED = {"420": (2, 2), "422": (1, 2), "444": ONE}
 """Rows and columns of luma for one of chroma."""
-FORMATS = {f"yuv{full}{kind}p": (steps, bool(full)) for kind, steps in SUBSAMPLED.items() for full in ("", "j")}
-"""FFmpeg's names of the formats whose planes are cut as they are -> that, and whether the range is full by its name."""
+FORMATS = {f"yuv{full}{kind}p": steps for kind, steps in SUBSAMPLED.items() for full in ("", "j")}
+"""The same by FFmpeg's names of the formats whose planes are cut as they are."""
 
 FROM_GBR = np.ascontiguousarray(np.eye(3, 4, dtype=np.float32)[:, [1, 2, 0, 3]])
 
@@ -51,32 +49,30 @@ class Cutter:
         self._kind: tuple[object, ...] = ()
         self._cut: Cut
 
-    def __call__(self, frame: VideoFrame, out: NDArray[np.uint8], color: NDArray[np.float32] | None = None) -> None:
-        """Write the region to `out`, uint8 (size, size, 3); ValueError when the frame is too small for it.
-
-        color: what becomes of its colors then, as in `kernels.recolor`.
-        """
+    def __call__(self, frame: VideoFrame, out: NDArray[np.uint8]) -> None:
+        """Write the region to `out`, uint8 (size, size, 3); ValueError when the frame is too small for it."""
         if frame.format.name not in FORMATS:
             frame = self._to_gbr(frame)
-        kind = frame.width, frame.height, frame.format.name, frame.color_range
+        planes = frame.planes
+        strides = [plane.line_size for plane in planes]
+        kind = frame.width, frame.height, frame.format.name, frame.color_range, strides
         if kind != self._kind:
-            self._cut, self._kind = self._made(frame), kind
-        self._cut(frame.planes, out, color)
+            self._cut, self._kind = self._made(frame, strides), kind
+        self._cut(planes, out)
 
-    def _made(self, frame: VideoFrame) -> Cut:
+    def _made(self, frame: VideoFrame, strides: list[int]) -> Cut:
         y, x, height, width = self.region.box
         if not (0 <= y < y + height <= frame.height and 0 <= x < x + width <= frame.width):
             raise ValueError(
                 f"a box of {width}x{height} at ({x}, {y}) does not fit into a frame of {frame.width}x{frame.height}"
             )
         if frame.format.name not in FORMATS:
-            return Cut(self._axes(frame) * 3, FROM_GBR)
-        steps, full = FORMATS[frame.format.name]
-        matrix = rgb_matrix(full_range=full or frame.color_range == ColorRange.JPEG)
-        return Cut(self._axes(frame) + self._axes(frame, steps) * 2, matrix)
+            return Cut(self._axes(frame) * 3, strides, FROM_GBR)
+        chroma = self._axes(frame, FORMATS[frame.format.name])
+        return Cut(self._axes(frame) + chroma * 2, strides, rgb_matrix(full_range=is_full_range(frame)))
 
     def _axes(self, frame: VideoFrame, steps: tuple[int, int] | None = None) -> list[Axis]:
-        """Return y and x of luma or G, B and R; or of chroma, with one sample for so many rows and columns of luma."""
+        """Return y and x of luma, or of G, B and R; or of chroma, a sample for `steps` rows and columns of luma."""
         y, x, height, width = self.region.box
         axes = []
         for start, extent, side, step, mirror in (

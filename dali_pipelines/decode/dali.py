@@ -26,7 +26,7 @@ def planes_to_rgb(luma: DataNode, chroma: DataNode, matrix: DataNode) -> DataNod
     Args:
         luma: uint8 (T, H, W, 1).
         chroma: uint8 (T, 2, H/2, W/2), Cb and Cr; layout FCHW.
-        matrix: float32 (3, 4) on the CPU, from (Y, Cb, Cr, 1) to RGB, as `decode.planes` gives it.
+        matrix: float32 (3, 4) on the CPU, from (Y, Cb, Cr, 1) to RGB, as `decode.rgb` gives it.
 
     Returns:
         uint8 (T, H, W, 3), rounded and clamped.

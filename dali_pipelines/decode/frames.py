@@ -1,6 +1,7 @@
-"""The frames of a clip, decoded by FFmpeg in one thread."""
+"""The frames of a clip, decoded by FFmpeg in one thread: to RGB, or to planes that a GPU turns to RGB."""
 
 from collections.abc import Callable, Collection
+from typing import NamedTuple
 
 import numpy as np
 from av.error import FFmpegError
@@ -8,9 +9,12 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from dali_pipelines.decode import packets
-from dali_pipelines.decode.rgb import RgbConverter
+from dali_pipelines.decode.rgb import RgbConverter, is_full_range, plane_arrays, rgb_matrix
 from dali_pipelines.store.reader import EncodedClip
 from dali_pipelines.store.record import ClipError
+
+PLANAR = frozenset({"yuv420p", "yuvj420p"})
+"""FFmpeg's names of 8-bit 4:2:0, of limited and of full range; NVDEC takes no other either."""
 
 
 def decode_each(clip: EncodedClip, numbers: Collection[int], show: Callable[[int, VideoFrame], None]) -> None:
@@ -60,3 +64,40 @@ def decode_rgb(clip: EncodedClip) -> NDArray[np.uint8]:
 
     decode_each(clip, set(clip.frames.tolist()), show)
     return decoded[0]
+
+
+class Planes(NamedTuple):
+    """The frames of a clip, T of them.
+
+    luma: uint8 (T, H, W, 1). chroma: uint8 (T, 2, H/2, W/2), Cb and Cr.
+    matrix: float32 (3, 4), from (Y, Cb, Cr, 1) to RGB.
+    """
+
+    luma: NDArray[np.uint8]
+    chroma: NDArray[np.uint8]
+    matrix: NDArray[np.float32]
+
+
+def decode_planes(clip: EncodedClip) -> Planes:
+    """Decode a clip of 8-bit 4:2:0 video with FFmpeg in one thread, frames in rising order, none twice.
+
+    Raises:
+        ClipError: a wanted frame does not decode, or has another size or format than the first.
+    """
+    places = {number: place for place, number in enumerate(clip.frames.tolist())}
+    planes: list[Planes] = []  # empty until the first frame tells the size
+
+    def show(number: int, frame: VideoFrame) -> None:
+        if not planes:
+            if frame.format.name not in PLANAR or frame.width % 2 or frame.height % 2:
+                size = f"{frame.width}x{frame.height}"
+                raise ValueError(f"{frame.format.name} frames of {size} are no whole 4:2:0 planes")
+            luma = np.empty((len(places), frame.height, frame.width, 1), np.uint8)
+            chroma = np.empty((len(places), 2, frame.height // 2, frame.width // 2), np.uint8)
+            planes.append(Planes(luma, chroma, rgb_matrix(full_range=is_full_range(frame))))
+        place, (luma, chroma, _) = places[number], planes[0]
+        for target, plane in zip((luma[place, ..., 0], *chroma[place]), plane_arrays(frame), strict=True):
+            target[...] = plane  # ValueError for a frame of another size
+
+    decode_each(clip, places, show)
+    return planes[0]

@@ -40,11 +40,11 @@ def frames(clip: EncodedClip) -> Iterator[VideoFrame]:
     try:
         yield from _frames(clip)
     except Exception as error:
-        _decoder.cache_clear()  # the next clip shall not see what this one has left
+        _decoder.cache_clear()  # the next clip must not see what this one left
         _picture_decoder.cache_clear()
         if isinstance(error, FFmpegError | MemoryError | ValueError):
             raise
-        # Whatever damage makes of it: PyAV promises FFmpegError, and raises others.
+        # Of damage: PyAV promises FFmpegError, and raises others.
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
@@ -58,7 +58,7 @@ def _frames(clip: EncodedClip) -> Iterator[VideoFrame]:
         return
     decoder = _decoder(bytes(clip.data[: clip.init_size]))
     if decoder.is_open:
-        decoder.flush_buffers()  # of whoever did not take all frames
+        decoder.flush_buffers()  # left by a caller that did not take all frames
     for fragment, count in clip.units():
         for picture in samples(fragment, count):
             yield from decoder.decode(_packet(picture))
@@ -130,6 +130,6 @@ def demux(container: InputContainer, stream: VideoStream) -> "Iterator[Packet[Vi
     try:
         yield from container.demux(stream)
     except IndexError:
-        # PyAV's, about streams that showed up late, as the sound of a live recording does: it knows none but those of
-        # the header, yet ends all, in order. Ours has had its end by then.
+        # PyAV's, for streams that appear late, such as the sound of a live recording: it flushes all in order, but
+        # knows only those of the header. Ours has been flushed by then.
         return

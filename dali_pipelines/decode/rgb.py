@@ -1,14 +1,16 @@
-"""Decoded frames to RGB, whole."""
+"""Decoded frames to RGB: whole ones by FFmpeg, and the matrix for planes that others convert."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
 from dali_pipelines.store.convert import Converter
 
-Planes = Sequence[NDArray[np.uint8]]
+PlaneArrays = Sequence[NDArray[np.uint8]]
 """The planes of a frame, uint8 (H, W) each."""
 
 
@@ -21,7 +23,7 @@ class RgbConverter:
     def __init__(self) -> None:
         self._convert = gbr_converter()
 
-    def __call__(self, frame: VideoFrame) -> Planes:
+    def __call__(self, frame: VideoFrame) -> PlaneArrays:
         """Return the planes; they are FFmpeg's memory, valid until they are dropped."""
         green, blue, red = plane_arrays(self._convert(frame))
         return red, green, blue
@@ -33,9 +35,28 @@ def gbr_converter() -> Converter:
     return Converter(("scale", scale), ("format", "gbrp"))
 
 
-def plane_arrays(frame: VideoFrame) -> Planes:
+def plane_arrays(frame: VideoFrame) -> PlaneArrays:
     """Return the planes of an 8-bit frame, of FFmpeg's memory."""
     return [
         np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
         for plane in frame.planes
     ]
+
+
+def is_full_range(frame: VideoFrame) -> bool:
+    """Tell whether levels go from 0 to 255: by the tag, or by FFmpeg's older way, names such as yuvj420p."""
+    return frame.format.name.startswith("yuvj") or frame.color_range == ColorRange.JPEG
+
+
+@lru_cache
+def rgb_matrix(*, full_range: bool) -> NDArray[np.float32]:
+    """Return the matrix of ITU-R BT.601 from (Y, Cb, Cr, 1) in 0..255 to RGB, float32 (3, 4)."""
+    red, blue = 0.299, 0.114
+    green = 1 - red - blue
+    cr, cb = 2 * (1 - red), 2 * (1 - blue)
+    matrix = np.array([[1, 0, cr], [1, -cb * blue / green, -cr * red / green], [1, cb, 0]])
+    black = np.array([0.0, 128.0, 128.0])
+    if not full_range:
+        matrix = matrix * 255 / np.array([219, 224, 224])
+        black[0] = 16
+    return np.column_stack([matrix, -matrix @ black]).astype(np.float32)

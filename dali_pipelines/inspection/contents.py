@@ -17,7 +17,7 @@ from dali_pipelines.store.index import Index
 from dali_pipelines.store.storage import is_url
 
 PROBLEM = 90
-"""Letters of what is wrong with a list."""
+"""Letters that a list's problem may have in the table."""
 LOOKED_AT = 5000
 """Videos whose table of fragments is read; of larger datasets as many, evenly spread."""
 
@@ -84,8 +84,8 @@ def _gops(index: Index, rows: Sequence[int]) -> Section:
     """Tell how many frames lie in a fragment: a clip costs all of those that it touches."""
     longest = [int(np.diff(index.units(row).frame_ends, prepend=0).max()) for row in rows]
     ranges = [(1, 1), *((2**power + 1, 2 ** (power + 1)) for power in range(9)), (513, max(513, *longest))]
-    counts = [(_span(low, high), sum(low <= frames <= high for frames in longest)) for low, high in ranges]
-    found = [(label, count) for label, count in counts if count]
+    counts = {span: sum(span[0] <= frames <= span[1] for frames in longest) for span in ranges}
+    found = [(str(low) if low == high else f"{low} to {high}", count) for (low, high), count in counts.items() if count]
     return Section(
         "Frames of the longest fragment (GOP)",
         [(label, f"{count:,}") for label, count in found],
@@ -93,10 +93,6 @@ def _gops(index: Index, rows: Sequence[int]) -> Section:
         [(label, float(count)) for label, count in found],
         notes=[f"of {len(rows):,} videos that were looked at"] * (len(rows) < len(index)),
     )
-
-
-def _span(low: int, high: int) -> str:
-    return str(low) if low == high else f"{low} to {high}"
 
 
 def _classes(index: Index) -> Section:

@@ -51,36 +51,28 @@ class Cut:
 
     Args:
         axes: y and x of each plane, all of the same two sizes.
+        strides: bytes from row to row of each plane.
         matrix: float32 (3, 4), from (a, b, c, 1) of the planes to RGB in 0..255.
     """
 
-    def __init__(self, axes: Sequence[Axis], matrix: NDArray[np.float32]) -> None:
+    def __init__(self, axes: Sequence[Axis], strides: Sequence[int], matrix: NDArray[np.float32]) -> None:
         self.axes, self.matrix = axes, _floats(matrix)
-        self._pairs = list(zip(axes[::2], axes[1::2], strict=True))
-        highest = max((y.high - y.low) * x.size for (y, _), (x, _) in self._pairs)
-        count = axes[0].filter.size * axes[1].filter.size
-        self._room = np.empty(3 * count + max(highest, count), np.float32)
-        self._filters = (CFilter * 6)(*(filter.c for filter, _ in axes))
-        self._constant = ctypes.addressof(self._filters), _at(self.matrix), _at(self._room)
-
-    def __call__(
-        self, planes: Sequence[Plane], out: NDArray[np.uint8], color: NDArray[np.float32] | None = None
-    ) -> None:
-        """Cut a picture and write it to `out`, uint8 (height, width, 3), contiguous; recolored, as `recolor` does."""
-        strides = [plane.line_size for plane in planes]
+        planes = list(zip(axes[::2], axes[1::2], strides, strict=True))
+        self._offsets = [y * stride + x for (_, y), (_, x), stride in planes]
         # A tiny picture may have rows that end before the last group of neighbors.
-        inside = all(x + filter.read <= stride for (_, (filter, x)), stride in zip(self._pairs, strides, strict=True))
-        if NATIVE is None or not inside:
+        self._inside = all(x + filter.read <= stride for _, (filter, x), stride in planes)
+        highest = max((y.high - y.low) * x.size for (y, _), (x, _), _ in planes)
+        self._room = np.empty(3 * axes[0].filter.size * axes[1].filter.size + highest, np.float32)
+        self._filters = (CFilter * 6)(*(filter.c for filter, _ in axes))
+        self._constant = *strides, ctypes.addressof(self._filters), _at(self.matrix), _at(self._room)
+
+    def __call__(self, planes: Sequence[Plane], out: NDArray[np.uint8]) -> None:
+        """Cut a picture and write it to `out`, uint8 (height, width, 3), contiguous."""
+        if NATIVE is None or not self._inside:
             out[...] = reference.cut(planes, self.axes, self.matrix)
-            if color is not None:
-                out[...] = reference.recolor(out[None], color[None])[0]
-            return
-        starts = [
-            plane.buffer_ptr + y * stride + x
-            for plane, ((_, y), (_, x)), stride in zip(planes, self._pairs, strides, strict=True)
-        ]
-        color = None if color is None else _floats(color)
-        NATIVE.cut(*starts, *strides, *self._constant, None if color is None else _at(color), _at(out))
+        else:
+            starts = [plane.buffer_ptr + offset for plane, offset in zip(planes, self._offsets, strict=True)]
+            NATIVE.cut(*starts, *self._constant, _at(out))
 
 
 def recolor(clip: Pixels, colors: NDArray[np.float32]) -> None:
@@ -118,15 +110,6 @@ def blur(clip: Pixels, weights: NDArray[np.float32]) -> None:
     weights = _floats(weights)
     room = np.empty((height + 2 * reach + 2) * 3 * (width + 2 * reach), np.float32)
     NATIVE.blur(_at(clip), len(clip), height, width, _at(weights), reach, _at(room))
-
-
-def shift_and_scale(clip: Pixels, shifts: NDArray[np.float32], factors: NDArray[np.float32]) -> None:
-    """Add to each frame, then multiply it, rounded and clamped after each, in place; both are float32 (T,)."""
-    if NATIVE is None:
-        clip[...] = reference.shift_and_scale(clip, shifts, factors)
-    else:
-        shifts, factors = _floats(shifts), _floats(factors)
-        NATIVE.shift_and_scale(_at(clip), _at(shifts), _at(factors), len(clip), clip[0].size)
 
 
 def paste(clip: Pixels, patch: NDArray[np.float32], boxes: NDArray[np.int32], opacity: NDArray[np.float32]) -> None:

@@ -5,9 +5,9 @@
 #include <stdint.h>
 #include <string.h>
 
-const int version = 1; /* of the arguments of the functions that Python calls; see __init__.py */
+const int version = 2; /* of the arguments of the functions that Python calls; see __init__.py */
 
-/* One version for each generation of processors; the loader of the library picks. */
+/* One version for each generation of processors; the dynamic linker picks. */
 #if defined(__x86_64__) && defined(__gnu_linux__) && __GNUC__ >= 12
 #define VECTORIZED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #elif defined(__x86_64__) && defined(__gnu_linux__)
@@ -87,31 +87,9 @@ static void mixed(const float *restrict a, const float *restrict b, const float 
     }
 }
 
+/* Of R, G and B: sums of every 48th byte, as a compiler does not vectorize every third; enough for 16 million pixels. */
 VECTORIZED
-static void mixed_apart(const float *restrict a, const float *restrict b, const float *restrict c, const float *m,
-                        int count, uint8_t *restrict red, uint8_t *restrict green, uint8_t *restrict blue)
-{
-    const float m0 = m[0], m1 = m[1], m2 = m[2], m3 = m[3], m4 = m[4], m5 = m[5];
-    const float m6 = m[6], m7 = m[7], m8 = m[8], m9 = m[9], m10 = m[10], m11 = m[11];
-    for (ptrdiff_t i = 0; i < count; i++) {
-        red[i] = rounded(m0 * a[i] + m1 * b[i] + m2 * c[i] + m3);
-        green[i] = rounded(m4 * a[i] + m5 * b[i] + m6 * c[i] + m7);
-        blue[i] = rounded(m8 * a[i] + m9 * b[i] + m10 * c[i] + m11);
-    }
-}
-
-VECTORIZED
-static float mean(const uint8_t *restrict levels, int count)
-{
-    uint32_t sum = 0; /* enough for 16 million pixels */
-    for (ptrdiff_t i = 0; i < count; i++)
-        sum += levels[i];
-    return (float)sum / (float)count;
-}
-
-/* The same of the channels of packed pixels: sums of every 48th byte, as a compiler does not vectorize every third. */
-VECTORIZED
-static void packed_means(const uint8_t *restrict pixels, int count, float *restrict means)
+static void channel_means(const uint8_t *restrict pixels, int count, float *restrict means)
 {
     uint32_t sums[48] = {0};
     const ptrdiff_t bytes = 3 * (ptrdiff_t)count, whole = bytes / 48 * 48;
@@ -145,21 +123,7 @@ static void without_means(const float *color, const float *means, float *m)
 }
 
 VECTORIZED
-static void recolored(const uint8_t *red, const uint8_t *green, const uint8_t *blue, const float *m, int count,
-                      uint8_t *restrict out)
-{
-    const float m0 = m[0], m1 = m[1], m2 = m[2], m3 = m[3], m4 = m[4], m5 = m[5];
-    const float m6 = m[6], m7 = m[7], m8 = m[8], m9 = m[9], m10 = m[10], m11 = m[11];
-    for (ptrdiff_t i = 0; i < count; i++) {
-        const float a = red[i], b = green[i], c = blue[i];
-        out[3 * i] = rounded(m0 * a + m1 * b + m2 * c + m3);
-        out[3 * i + 1] = rounded(m4 * a + m5 * b + m6 * c + m7);
-        out[3 * i + 2] = rounded(m8 * a + m9 * b + m10 * c + m11);
-    }
-}
-
-VECTORIZED
-static void recolored_in_place(uint8_t *restrict pixels, const float *m, int count)
+static void recolored(uint8_t *restrict pixels, const float *m, int count)
 {
     const float m0 = m[0], m1 = m[1], m2 = m[2], m3 = m[3], m4 = m[4], m5 = m[5];
     const float m6 = m[6], m7 = m[7], m8 = m[8], m9 = m[9], m10 = m[10], m11 = m[11];
@@ -172,27 +136,16 @@ static void recolored_in_place(uint8_t *restrict pixels, const float *m, int cou
 }
 
 /* a, b, c, strides: of 3 planes, from where their axes start; filters: y and x of each. matrix: (3, 4). room: for 3 planes
- * of the result, and for the rows of the highest part or 3 planes of bytes. color: (3, 7), of a further change of the
- * rounded pixels, or NULL. out: (size, size, 3). */
+ * of the result, and for the rows of the highest part. out: (size, size, 3). */
 void cut(const uint8_t *a, const uint8_t *b, const uint8_t *c, int64_t a_stride, int64_t b_stride, int64_t c_stride,
-         const Filter *filters, const float *matrix, float *room, const float *color, uint8_t *out)
+         const Filter *filters, const float *matrix, float *room, uint8_t *out)
 {
     const uint8_t *planes[] = {a, b, c};
     const int64_t strides[] = {a_stride, b_stride, c_stride};
     const ptrdiff_t count = (ptrdiff_t)filters[0].size * filters[1].size;
     for (int p = 0; p < 3; p++)
         scaled(planes[p], strides[p], filters + 2 * p, filters + 2 * p + 1, room + p * count, room + 3 * count);
-    if (!color) {
-        mixed(room, room + count, room + 2 * count, matrix, count, out);
-        return;
-    }
-    uint8_t *bytes = (uint8_t *)(room + 3 * count);
-    float m[12], means[3] = {0};
-    mixed_apart(room, room + count, room + 2 * count, matrix, count, bytes, bytes + count, bytes + 2 * count);
-    for (int c = 0; c < 3 && has_means(color); c++)
-        means[c] = mean(bytes + c * count, (int)count);
-    without_means(color, means, m);
-    recolored(bytes, bytes + count, bytes + 2 * count, m, count, out);
+    mixed(room, room + count, room + 2 * count, matrix, count, out);
 }
 
 /* clip: (frames, count, 3), changed in place. colors: (frames, 3, 7). */
@@ -201,9 +154,9 @@ void recolor(uint8_t *clip, const float *colors, int32_t frames, int32_t count)
     for (int t = 0; t < frames; t++, clip += (ptrdiff_t)3 * count, colors += 21) {
         float m[12], means[3] = {0};
         if (has_means(colors))
-            packed_means(clip, count, means);
+            channel_means(clip, count, means);
         without_means(colors, means, m);
-        recolored_in_place(clip, m, count);
+        recolored(clip, m, count);
     }
 }
 
@@ -276,21 +229,6 @@ void blur(uint8_t *clip, int32_t frames, int32_t height, int32_t width, const fl
 {
     for (int t = 0; t < frames; t++)
         blurred(clip + (ptrdiff_t)3 * height * width * t, height, width, weights, reach, room);
-}
-
-VECTORIZED
-static void shifted_and_scaled(uint8_t *restrict levels, float shift, float factor, int count)
-{
-    for (ptrdiff_t i = 0; i < count; i++)
-        levels[i] = rounded((float)rounded((float)levels[i] + shift) * factor);
-}
-
-/* clip: (frames, count) levels, changed in place. shifts, factors: (frames,). */
-void shift_and_scale(uint8_t *clip, const float *shifts, const float *factors, int32_t frames, int32_t count)
-{
-    for (int t = 0; t < frames; t++, clip += count)
-        if (shifts[t] != 0 || factors[t] != 1)
-            shifted_and_scaled(clip, shifts[t], factors[t], count);
 }
 
 VECTORIZED

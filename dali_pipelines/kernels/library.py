@@ -3,16 +3,15 @@
 import ctypes
 from importlib.util import find_spec
 
-VERSION = 1
+VERSION = 2
 """Of the functions in kernels.c, so that a library that is left over from another version is not used."""
 
 POINTER, INT, LONG = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
 ARGUMENTS = {
-    "cut": [*[POINTER] * 3, *[LONG] * 3, *[POINTER] * 5],
+    "cut": [*[POINTER] * 3, *[LONG] * 3, *[POINTER] * 4],
     "recolor": [POINTER, POINTER, INT, INT],
     "gather": [POINTER, POINTER, INT, INT, POINTER],
     "blur": [POINTER, INT, INT, INT, POINTER, INT, POINTER],
-    "shift_and_scale": [POINTER, POINTER, POINTER, INT, INT],
     "paste": [POINTER, INT, INT, POINTER, INT, INT, POINTER, POINTER, POINTER],
 }
 """What each function takes."""

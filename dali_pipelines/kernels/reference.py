@@ -44,13 +44,6 @@ def blur(clip: NDArray[np.uint8], weights: Floats) -> NDArray[np.uint8]:
     return (levels + np.float32(0.5)).astype(np.uint8)
 
 
-def shift_and_scale(clip: NDArray[np.uint8], shifts: Floats, factors: Floats) -> NDArray[np.uint8]:
-    """Return a clip of other levels; see `kernels.shift_and_scale`."""
-    shape = (-1, 1, 1, 1)
-    shifted = _rounded(clip.astype(np.float32) + shifts.reshape(shape))
-    return _rounded(shifted.astype(np.float32) * factors.reshape(shape))
-
-
 def paste(clip: NDArray[np.uint8], patch: Floats, boxes: NDArray[np.int32], opacity: Floats) -> NDArray[np.uint8]:
     """Return a clip with a patch blended in; see `kernels.paste`."""
     clip = clip.copy()
@@ -81,12 +74,8 @@ def _mixed(parts: list[Floats], matrix: Floats) -> NDArray[np.uint8]:
     out = np.empty((*a.shape, 3), np.uint8)
     for channel, (m0, m1, m2, m3) in enumerate(matrix):
         level = m0 * a + m1 * b + m2 * c + m3
-        out[..., channel] = _rounded(level)
+        out[..., channel] = np.clip(level, 0, 255) + np.float32(0.5)
     return out
-
-
-def _rounded(levels: Floats) -> NDArray[np.uint8]:
-    return (np.clip(levels, 0, 255) + np.float32(0.5)).astype(np.uint8)
 
 
 def _blurred(clip: Floats, weights: Floats, axis: int) -> Floats:

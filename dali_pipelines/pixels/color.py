@@ -50,17 +50,12 @@ class Recolor(ClipOperation):
             "color_offset": offsets[of_frames],
         }
 
-    def colors(self, plan: Plan, view: View) -> NDArray[np.float32] | None:
-        """Return the maps of a view's frames as `kernels.recolor` takes them, None where they change nothing."""
+    def host(self, clip: NDArray[np.uint8], plan: Plan, view: View) -> None:
         kinds, matrix, pivot, offset = (
             plan[f"color_{part}"][view.places] for part in ("kind", "matrix", "pivot", "offset")
         )
-        return np.concatenate([matrix, pivot, offset[:, :, None]], axis=2) if kinds.any() else None
-
-    def host(self, clip: NDArray[np.uint8], plan: Plan, view: View) -> None:
-        colors = self.colors(plan, view)
-        if colors is not None:
-            kernels.recolor(clip, colors)
+        if kinds.any():
+            kernels.recolor(clip, np.concatenate([matrix, pivot, offset[:, :, None]], axis=2))
 
     def dali(self, clip: DataNode, plan: Nodes, view: View) -> DataNode:
         """Apply the maps by the cheapest operators that can: the most general map decides for all frames."""
@@ -103,7 +98,13 @@ class BrightnessContrast(ClipOperation):
         return {"brightness": ((frames,), "float32"), "contrast": ((frames,), "float32")}
 
     def host(self, clip: NDArray[np.uint8], plan: Plan, view: View) -> None:
-        kernels.shift_and_scale(clip, *(plan[name][view.places] for name in ("brightness", "contrast")))
+        shifts, factors = (plan[name][view.places] for name in ("brightness", "contrast"))
+        for changes, factor, offset in ((shifts != 0, 1, shifts), (factors != 1, factors, 0)):
+            if changes.any():
+                colors = np.zeros((len(clip), 3, 7), np.float32)
+                colors[:, range(3), range(3)] = np.reshape(factor, (-1, 1))
+                colors[:, :, 6] = np.reshape(offset, (-1, 1))
+                kernels.recolor(clip, colors)
 
     def dali(self, clip: DataNode, plan: Nodes, view: View) -> DataNode:
         def shifted(clip: DataNode, shift: DataNode) -> DataNode:

@@ -16,7 +16,7 @@ from dali_pipelines.plan.boxes import Box
 
 @dataclass(frozen=True)
 class CropResize(Crop):
-    """Scale a region to `size` x `size`, antialiased, as if the whole picture was scaled and cut then.
+    """Scale a region to `size` x `size`, antialiased, as if the whole picture were scaled and then cut.
 
     CtP's code does not antialias (specs/ctp.md 0.3): pictures that it shrinks a lot alias.
     """

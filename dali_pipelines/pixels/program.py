@@ -15,7 +15,6 @@ from nvidia.dali.data_node import DataNode
 
 from dali_pipelines.decode.cut import Cutter, Region
 from dali_pipelines.decode.frames import decode_each, decode_rgb
-from dali_pipelines.pixels.color import Recolor
 from dali_pipelines.pixels.normalize import normalize
 from dali_pipelines.pixels.operation import (
     ClipOperation,
@@ -90,12 +89,6 @@ class Program:
         if not steps:
             return decode_rgb(clip)
         cutters = [Cutter(region) for region in self.regions(plan)]
-        # Colors that come right after the cut are changed with it, while R, G and B are still apart.
-        second = [next(iter(view.operations[1:steps]), None) for view in self.views]
-        colors = [
-            op.colors(plan, view) if isinstance(op, Recolor) else None
-            for op, view in zip(second, self.views, strict=True)
-        ]
         shown: dict[int, list[tuple[int, int]]] = {}  # frame of the clip -> numbers of views and places in them
         for view in self.views:
             for place, number in enumerate(clip.frames[view.places].tolist()):
@@ -104,13 +97,11 @@ class Program:
 
         def show(number: int, frame: VideoFrame) -> None:
             for index, place in shown[number]:
-                color = colors[index]
-                out = pixels[self.views[index].first + place]
-                cutters[index](frame, out, None if color is None else color[place])
+                cutters[index](frame, pixels[self.views[index].first + place])
 
         decode_each(clip, shown, show)
-        for view, op in zip(self.views, second, strict=True):
-            for operation in view.operations[2 if isinstance(op, Recolor) else 1 : steps]:
+        for view in self.views:
+            for operation in view.operations[1:steps]:
                 assert isinstance(operation, ClipOperation)
                 operation.host(pixels[view.places], plan, view)
         return pixels

@@ -1,4 +1,4 @@
-"""Rotating square clips, counter-clockwise about their center. Pixels are copied, none is mixed."""
+"""Rotating square clips, counter-clockwise about their center, and shifting them. Pixels are copied, not mixed."""
 
 from functools import lru_cache
 
@@ -9,7 +9,7 @@ from nvidia.dali.data_node import DataNode
 
 from dali_pipelines import kernels
 from dali_pipelines.pixels.conditional import apply_where
-from dali_pipelines.pixels.operation import ClipOperation, Nodes, Plan, Schema, View
+from dali_pipelines.pixels.operation import ClipOperation, Nodes, Operation, Plan, Schema, View
 
 
 class Rot90(ClipOperation):
@@ -42,6 +42,20 @@ class Rotate(ClipOperation):
 
     def dali(self, clip: DataNode, plan: Nodes, view: View) -> DataNode:
         return _rotate(clip, plan["degrees"][view.index] * np.float32(1))
+
+
+class Translate(Operation):
+    """Shift a view to the right and down; the pixels of the border repeat. DALI alone does it.
+
+    Plan: `shift`, float32 (views, 2), pixels.
+    """
+
+    def schema(self, *, views: int, frames: int) -> Schema:
+        return {"shift": ((views, 2), "float32")}
+
+    def dali(self, clip: DataNode, plan: Nodes, view: View) -> DataNode:
+        matrix = fn.transforms.translation(offset=plan["shift"][view.index])
+        return fn.warp_affine(clip, matrix=matrix, inverse_map=False, interp_type=types.INTERP_NN)
 
 
 def _rotate(clip: DataNode, degrees: DataNode) -> DataNode:

@@ -40,7 +40,9 @@ def require_own_files(out: Path, journal: Journal, names: Iterable[str], *, alon
             _require_absent(video_path(out, name))
     if alone:
         own = {os.fspath(video_path(out, name)) for name in journal.known}
-        foreign = next((path for path in _videos_in(out / VIDEO_FOLDER) if path not in own), None)
+        files = (os.path.join(place, name) for place, _, names in os.walk(out / VIDEO_FOLDER) for name in names)
+        videos = (file for file in map(Path, files) if is_video_name(file) and file.name[0] != ".")
+        foreign = next((file for file in videos if os.fspath(file) not in own), None)
         if foreign is not None:
             raise UserError(f"{foreign} was not made by prepare, but lies among the dataset's own files: {WAY_OUT}")
 
@@ -48,11 +50,6 @@ def require_own_files(out: Path, journal: Journal, names: Iterable[str], *, alon
 def _require_absent(path: Path) -> None:
     if os.path.lexists(path):
         raise UserError(f"{path} was not made by this dataset's prepare, which would write over it: {WAY_OUT}")
-
-
-def _videos_in(folder: Path) -> Iterator[str]:
-    for place, _, names in os.walk(folder):
-        yield from (os.path.join(place, name) for name in names if is_video_name(Path(name)) and name[0] != ".")
 
 
 def unused_files(out: Path, journal: Journal, entries: Mapping[str, Entry]) -> Iterator[str]:

@@ -104,7 +104,7 @@ def _parse(option: str) -> Part:
 
 
 def _of_slurm(environment: Mapping[str, str], pinned: Mapping[str, Any]) -> Part:
-    """Return the part of an array's task. Once the run is pinned, an array may hold the missing parts alone."""
+    """Return the part of an array's task. Once the run is pinned, an array may hold just the missing parts."""
     words = {key: int(environment.get(f"SLURM_ARRAY_TASK_{key}", "0")) for key in ("ID", "COUNT", "MIN", "MAX")}
     if not pinned:
         if words["MAX"] - words["MIN"] != words["COUNT"] - 1:

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from configs.errors import UserError
 from dali_pipelines.store.convert import SQUARE, store_converter, upright_size
-from dali_pipelines.store.encoders import ENCODERS
+from dali_pipelines.store.encoders import ENCODERS, open_output
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.fmp4 import read_layout
 from dali_pipelines.store.nvdec import MULTIPLE, NVDEC_MIN, why_unfit
-from dali_pipelines.store.output import open_output
 from dali_pipelines.store.pictures import open_source
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.record import Record

@@ -15,7 +15,7 @@ VIDEO_SUFFIXES = (
 )
 
 VIDEO_FOLDER, SHARD_FOLDER, PART_FOLDER = "videos", "shards", "parts"
-"""Folders of a prepared dataset: what `prepare` writes into it and never takes for a source."""
+"""Folders that `prepare` writes into a dataset, and never takes for sources."""
 
 JOURNAL_FILE = "prepare.jsonl"
 """What `prepare` continues from."""
@@ -52,8 +52,8 @@ def replacing(path: Path) -> Iterator[Path]:
     What was written is on the disk before the file takes its name.
 
     Raises:
-        OSError: the disk is full, for example; it names `path`. So does one of the block that names no file: whoever
-            reads in the block lets it name what was read.
+        OSError: the file cannot be written, as on a full disk; it names `path`, and so does one of the block that names
+            no file. A block that reads other files must name them.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path)
@@ -71,10 +71,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 class Appended:
-    """A file that is appended to, each time wholly or not at all. It is created when it is opened.
+    """A file, made where there is none, to which data are appended as a whole or not at all.
 
     Attributes:
-        size: its bytes.
+        size: bytes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -82,7 +82,7 @@ class Appended:
         self.file = path.open("a+b", buffering=0)
         self.size = self.file.tell()
 
-    def keep(self, size: int) -> None:
+    def truncate(self, size: int) -> None:
         """Drop all but the first `size` bytes."""
         self.size = size
         self.add(b"")
@@ -110,7 +110,7 @@ def named(error: OSError, path: Path) -> OSError:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk; OSError, which names it, where they are not."""
+    """Flush a file, or the entries of a folder, to the disk; an OSError names it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

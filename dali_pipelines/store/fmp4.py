@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class Fragment(NamedTuple):
-    """One decodable unit of a video: `size` bytes from `offset` of its file on, holding `frames` frames.
+    """One decodable unit of a video: `frames` frames in the `size` bytes at `offset` of its file.
 
     `deflated` bytes are a raw DEFLATE stream, as in a zip.
     """
@@ -125,7 +125,8 @@ def sample_times(moof: memoryview) -> list[int]:
 def samples(fragment: memoryview, count: int) -> Iterator[memoryview]:
     """Yield the samples of a fragment of `count` frames in the order of decoding; ValueError when it is not whole.
 
-    Of one frame the head says nothing new, and reading it takes longer than decoding a raw picture: it is passed over.
+    For a single frame the header is skipped: it says nothing new, and parsing it takes longer than decoding a raw
+    picture.
     """
     if count == 1:
         for kind, body, _ in boxes(fragment[int.from_bytes(fragment[:4]) :]):

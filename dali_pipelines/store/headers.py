@@ -7,7 +7,7 @@ have the names of the standards.
 from dataclasses import dataclass
 
 INTRA_PROFILES = frozenset({44, 86, 100, 110, 122, 244})
-"""With constraint_set3_flag, profiles of intra pictures alone (H.264 A.2.8 to A.2.11): no picture need be kept."""
+"""With constraint_set3_flag, profiles of intra pictures only (H.264 A.2.8 to A.2.11): no picture need be kept."""
 
 _CHROMA_PROFILES = frozenset({44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244})
 _MAX_DPB_MBS = {  # level_idc -> macroblocks that a decoder keeps
@@ -17,7 +17,7 @@ _MAX_DPB_MBS = {  # level_idc -> macroblocks that a decoder keeps
 
 
 class _Bits:
-    """Reads the bits of a NAL unit, from behind its header on."""
+    """Reads the bits of a NAL unit that follow its header."""
 
     def __init__(self, nal: bytes, header: int) -> None:
         payload = nal[header:].replace(b"\0\0\3", b"\0\0")  # emulation prevention (H.264 7.3.1, H.265 7.3.1.1)

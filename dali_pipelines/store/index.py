@@ -12,11 +12,11 @@ from numpy.typing import DTypeLike, NDArray
 from configs.errors import UserError, shown
 from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.store.files import JOURNAL_FILE, PART_FOLDER, is_video_name, replacing, video_path
-from dali_pipelines.store.inside import outside, require_inside
 from dali_pipelines.store.ragged import Ragged, narrowed
 from dali_pipelines.store.record import ClipError, Container, Record
 from dali_pipelines.store.storage import is_url, joined, location, read_file, storage_of
 from dali_pipelines.store.table import Table
+from dali_pipelines.store.trust import outside, require_inside
 from dali_pipelines.store.units import PackedFragments, Units, unpack_units
 
 INDEX_FILE = "index.npz"
@@ -113,7 +113,7 @@ class Index:
         return column if self.rows is None else column.take(self.rows)
 
     def _row(self, i: int) -> int:
-        """Return the row of the table that video i is."""
+        """Return the row of video i in the table."""
         i = range(len(self))[i]  # IndexError past the end; -1 is the last
         return i if self.rows is None else int(self.rows[i])
 
@@ -137,7 +137,7 @@ class Index:
         return self.table.class_names.text(label) if 0 <= label < len(self.table.class_names) else ""
 
     def file(self, i: int) -> str:
-        """Return the file that holds video i, from the root on; an absolute path or a URL stands for itself."""
+        """Return the file that holds video i: its path below the root, an absolute path or a URL."""
         row = self._row(i)
         return self.table.sources.text(row) or str(video_path(Path(), self.table.names.text(row)))
 
@@ -177,9 +177,13 @@ class Index:
     def _format(self, i: int) -> list[str]:
         return self.table.formats.text(int(self.table.format_ids[self._row(i)])).split()
 
-    def select(self, rows: Sequence[int] | NDArray[np.integer]) -> "Index":
-        """Return the videos `rows`, in that order, as an index of their own; class names and ids stay."""
-        chosen = np.arange(len(self))[np.asarray(rows, dtype=np.int64)]  # IndexError; -1 is the last
+    def select(self, rows: Sequence[int] | NDArray[np.integer | np.bool_]) -> "Index":
+        """Return the videos `rows`, in that order, as an index of their own; class names and ids stay.
+
+        Args:
+            rows: numbers of videos, -1 for the last; or bool (N,), whether to take each. IndexError for others.
+        """
+        chosen = np.arange(len(self))[np.asarray(rows) if len(rows) else []]
         return replace(
             self,
             rows=narrowed(chosen if self.rows is None else self.rows[chosen]),
@@ -259,7 +263,7 @@ class Index:
             raise UserError(f"cannot read {path}: {error.strerror or error}") from error
         except MemoryError:
             raise
-        except Exception as error:  # bytes of a stranger break a parser in any way
+        except Exception as error:  # a stranger's bytes may break a parser in any way
             raise UserError(f"{path} is damaged or not an index ({error}); run `{PREPARE}` again") from error
         if not len(index):
             raise UserError(f"{path} holds no videos; see its quarantine.csv for the reasons")
@@ -268,7 +272,7 @@ class Index:
 
 
 def _why_no_index(root: Path | str) -> str:
-    """Return what is at a root without an index, and the way to a dataset."""
+    """Say what a root without an index is, and how to get a dataset."""
     if is_url(root):
         return f"{root} is no prepared dataset (it has no {INDEX_FILE}); make one with `{PREPARE} SRC --out DIR`"
     root = Path(root)

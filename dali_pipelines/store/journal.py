@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Stamp:
-    """Size and modification time of a source file, by which a later version is recognized."""
+    """Size and modification time of a source file, which tell a later version of it."""
 
     size: int
     mtime_ns: int
@@ -119,7 +119,7 @@ class Journal:
         content = path.read_bytes()
         whole = content[: content.rfind(b"\n") + 1]
         if len(whole) < len(content):  # half a line of a run that was killed
-            self._lines.keep(len(whole))
+            self._lines.truncate(len(whole))
         if not whole:
             self._heading = settings
             return

@@ -1,4 +1,4 @@
-"""What a path or URL holds, found out without opening any file: a pipe would never answer."""
+"""What a path or URL holds, found out without opening any file: opening a pipe would block."""
 
 import os
 import re
@@ -18,7 +18,7 @@ NUMBERS = re.compile(r"([0-9]+)\.\.([0-9]+)")
 MAX_FILES = 10**6
 WEB_PAGE = "text/html"
 QUERY = re.compile("[?#]")
-"""In links of pages that sort a folder."""
+"""In links by which a page sorts its folder."""
 _SPECIAL: dict[str, Callable[[int], bool]] = {
     "pipe": stat.S_ISFIFO,
     "socket": stat.S_ISSOCK,

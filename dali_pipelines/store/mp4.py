@@ -1,6 +1,6 @@
 """A clip as a plain MP4, for decoders that open a file in memory without seeking in it.
 
-Of fragments, FFmpeg learns how many frames there are by reading all packets. A table of samples says it at once, and a
+In fragments FFmpeg must read all packets to learn how many frames there are. A table of samples says it at once, and a
 decoder that runs to the end of the file decodes nothing beyond the last wanted frame.
 Boxes as in ISO/IEC 14496-12.
 """
@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from dali_pipelines.store.fmp4 import SAMPLE_DESCRIPTIONS, boxes, decoder_config, find, sample_times, samples
 from dali_pipelines.store.headers import read_h264_sps
-from dali_pipelines.store.nal import parameter_sets
-from dali_pipelines.store.nvdec import MIN_SURFACES
+from dali_pipelines.store.nvdec import MIN_SURFACES, parameter_sets
 from dali_pipelines.store.reader import EncodedClip
 from dali_pipelines.store.record import ClipError
 

@@ -15,20 +15,18 @@ from av.video.frame import VideoFrame
 from PIL import Image
 
 from dali_pipelines.decode import packets
-from dali_pipelines.decode.planes import PLANAR
+from dali_pipelines.decode.frames import PLANAR
 from dali_pipelines.store.archives import kind_of, read_archive
-from dali_pipelines.store.archives.msgpack import elements
+from dali_pipelines.store.archives.lmdb import elements
 from dali_pipelines.store.archives.zips import data_begin
 from dali_pipelines.store.fmp4 import Fragment
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.listing import list_folder
-from dali_pipelines.store.place import Place
-from dali_pipelines.store.ranged import open_ranged
+from dali_pipelines.store.place import Place, Series
 from dali_pipelines.store.reader import EncodedClip, inflate, read_clip
 from dali_pipelines.store.record import ClipError, Record
-from dali_pipelines.store.series import Series
 from dali_pipelines.store.source import DEFAULT_FPS, Source, VideoError
-from dali_pipelines.store.storage import joined, read_file
+from dali_pipelines.store.storage import joined, open_ranged, read_file
 
 CODECS = {"JPEG": "mjpeg", "MPO": "mjpeg", "PNG": "png"}
 """FFmpeg's codec of each of Pillow's formats. An MPO is a JPEG with others behind it, which are passed over."""
@@ -36,7 +34,7 @@ ORIENTATION = 0x0112
 UPRIGHT = 1
 _END = {"mjpeg": (b"\xff\xd9", b"\xff\xda"), "png": (b"IEND", b"IDAT")}
 """What a whole file ends with, and what comes last before it: the beginning of the last scan, or chunk of pixels."""
-BATCH = 16  # pictures that are read at once to be decoded
+BATCH = 16  # pictures that are read at once
 
 
 class _Header(NamedTuple):
@@ -189,7 +187,7 @@ def _header(data: bytes, what: str) -> _Header:
             layers = tuple(map(tuple, getattr(image, "layer", ())))
             progressive, orientation = "progressive" in image.info, image.getexif().get(ORIENTATION, UPRIGHT)
             header = _Header(codec, image.size, image.mode, layers, progressive, orientation)
-    except Exception as error:  # whatever damage makes of it: Pillow promises OSError, and raises others
+    except Exception as error:  # of damage: Pillow promises OSError, and raises others
         raise VideoError(f"{what} does not decode: it is no JPEG or PNG, or its header is damaged") from error
     if math.prod(header.size) > packets.MAX_PIXELS:  # which a decoder makes room for before it looks further
         raise VideoError(f"{what} claims {header.size[0]}x{header.size[1]} pixels, {packets.MAX_PIXELS} are the most")

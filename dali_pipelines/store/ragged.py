@@ -71,7 +71,7 @@ class Ragged:
 
     @classmethod
     def of_distinct(cls, texts: Iterable[str]) -> "Ragged":
-        """Make a ragged array of texts that are often the same; each is there once."""
+        """Make a ragged array of texts of which many are the same; each is stored once."""
         ids: dict[str, int] = {}
         rows = np.array([ids.setdefault(text, len(ids)) for text in texts], np.int64)
         distinct = cls.of_texts(ids)

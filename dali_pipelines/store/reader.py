@@ -11,14 +11,12 @@ from numpy.typing import NDArray
 
 from configs.errors import shown
 from dali_pipelines.store.index import Index
+from dali_pipelines.store.place import PICTURE
 from dali_pipelines.store.record import ClipError
-from dali_pipelines.store.series import PICTURE
 from dali_pipelines.store.storage import Span, is_web, merged, storage_of
 
 MAX_INFLATED = 2**28
 """Bytes of a deflated picture; the largest real ones have a tenth of them."""
-
-
 PICTURE_BYTES = 8
 """Of a picture, for each pixel, at most: 16-bit RGBA that does not compress."""
 MAX_DIGITS = 18
@@ -65,7 +63,7 @@ class LocatedClip:
         location: of the video, for messages.
         spans: the init segment and the fragments, one after the other.
         deflated: bool (N,), of each fragment.
-        clip: all but its bytes; its fragments have the sizes that they have in the file.
+        clip: the clip without its bytes; its fragments have their sizes in the file.
     """
 
     location: str

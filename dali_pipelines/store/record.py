@@ -9,10 +9,10 @@ from dali_pipelines.store.fmp4 import Fragment
 Container = Literal["mp4", "file", "pictures", "picture_files"]
 """What the fragments of a video are.
 
-mp4: fragments of an MP4, one after the other, before them the init segment.
-file: the only one is a whole video file of any kind.
+mp4: the fragments of an MP4, one after the other, behind its init segment.
+file: a single one, which is a whole video file of any kind.
 pictures: each is a JPEG or PNG, at a range of one file.
-picture_files: each is a file of its own, numbered from the first on.
+picture_files: each is a file of its own; their names are numbered.
 """
 
 
@@ -25,12 +25,12 @@ class Record:
     """One stored video.
 
     Attributes:
-        init_size: bytes before the first fragment that an MP4 begins with (its init segment), else 0.
+        init_size: bytes of the init segment with which an MP4 begins, else 0.
         container: how `fragments` lie in the file.
         source: path or URL of a file left in place, or of a shard from the root on; of picture files, that of the first
             one; else empty.
-        notes: sentences for the user, with "N videos" before them.
-        software_only: why DALI shows other frames on a GPU than FFmpeg, as in "interlaced frames"; else empty.
+        notes: what to tell the user, to be printed behind "N videos".
+        software_only: why DALI on a GPU would show other frames than FFmpeg, such as "interlaced frames"; else empty.
     """
 
     num_frames: int

@@ -23,13 +23,13 @@ if TYPE_CHECKING:  # which has this storage in its table
     from dali_pipelines.store.storage import Span
 
 TIMEOUT_SECONDS = 10.0
-"""How long a server may send nothing."""
+"""How long a server may stay silent."""
 PAUSES = (0.2, 1.0, 4.0)
-"""Seconds before a request that failed for a passing cause is made again."""
+"""Seconds to wait before each retry of a request that failed for a passing cause."""
 SILENT = 3
 """Reads in a row without an answer, after which none is tried for `TIMEOUT_SECONDS`: the server is down."""
 GAP = 2**17
-"""Bytes between two spans that cost less than a request of their own."""
+"""Bytes between two spans of one request: to read more of them takes longer than a second request."""
 CONNECTIONS = 64
 """Of a process, at once."""
 
@@ -55,7 +55,7 @@ class RemoteFiles:
         return int(size)
 
     def read(self, spans: Sequence["Span"]) -> NDArray[np.uint8]:
-        """See `Storage.read`. The requests run at the same time; spans that lie near each other share one."""
+        """See `Storage.read`. Requests run concurrently; spans near each other share one."""
         blocks = list(blocks_of(spans))
         requests = [(block[0].location, block[0].start, block[-1].end) for block in blocks]
         parts = self._persist(requests, _read) if requests else []
@@ -174,7 +174,7 @@ def filesystem(scheme: str) -> AbstractFileSystem:
 
 @lru_cache
 def _filesystem(scheme: str, process: int, thread: int) -> AbstractFileSystem:
-    """Make a file system. What fsspec's configuration says goes before our own settings."""
+    """Make a file system; fsspec's configuration overrides our settings."""
     given = fsspec.config.conf.get(scheme, {})
     ours = {name: values | given.get(name, {}) for name, values in _settings(scheme).items()}
     return fsspec.filesystem(scheme, skip_instance_cache=True, **ours)

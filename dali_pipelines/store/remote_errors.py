@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 DENIED = (401, 403)
 PASSING = (408, 429)
-"""HTTP statuses that may be gone the next time, beside those from 500 on."""
+"""HTTP statuses that are worth a retry, besides those from 500 on."""
 WITHOUT_KEYS = ("NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError")
 """Exceptions of botocore, which is not always installed."""
 KEYS = "give keys as docs/remote.md says"

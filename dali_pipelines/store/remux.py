@@ -10,18 +10,16 @@ import av
 import numpy as np
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange
 
 from dali_pipelines.decode.packets import MAX_PIXELS, demux, set_up, strict_options
-from dali_pipelines.decode.rgb import Planes, RgbConverter
+from dali_pipelines.decode.rgb import PlaneArrays, RgbConverter, is_full_range
 from dali_pipelines.store.convert import orientation
 from dali_pipelines.store.encode import MOVFLAGS
+from dali_pipelines.store.encoders import open_output
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.fmp4 import Fragment, read_layout
 from dali_pipelines.store.headers import H264Sps
-from dali_pipelines.store.nal import is_idr, read_sps
-from dali_pipelines.store.nvdec import MIN_SURFACES, MULTIPLE
-from dali_pipelines.store.output import open_output
+from dali_pipelines.store.nvdec import MIN_SURFACES, MULTIPLE, is_idr, read_sps
 from dali_pipelines.store.pictures import PictureSource
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.record import Record
@@ -31,7 +29,7 @@ UNENCODED = ("copy", "original")
 COPIED_CODECS = ("h264", "hevc", "vp9", "av1")
 WAY_OUT = "prepare it with --codec h264"
 OTHER_MATRICES = {1: "BT.709", 4: "FCC", 7: "SMPTE 240M", 9: "BT.2020"}
-"""The matrices of ITU-T H.273 table 4 that are not BT.601's (5, 6), as which a file without a tag (2) counts too."""
+"""The matrices of ITU-T H.273 table 4 other than BT.601 (5, 6), which a file without a tag (2) counts as too."""
 INT32_MAX = 2**31 - 1
 
 
@@ -116,8 +114,7 @@ def _decode_all(video: Source) -> _Pictures:
 
 def _form(frame: VideoFrame) -> tuple[str, bool]:
     """Return the name of the pixel format, without FFmpeg's older way to tell the range, and whether that is full."""
-    name = frame.format.name
-    return name.replace("yuvj", "yuv"), name.startswith("yuvj") or frame.color_range == ColorRange.JPEG
+    return frame.format.name.replace("yuvj", "yuv"), is_full_range(frame)
 
 
 def _record(
@@ -216,7 +213,7 @@ def _closed_fragments(
     return tuple(reversed(closed))
 
 
-def _checksum(planes: Planes) -> int:
+def _checksum(planes: PlaneArrays) -> int:
     return zlib.crc32(np.stack(planes).data)
 
 

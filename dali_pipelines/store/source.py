@@ -19,9 +19,8 @@ from av.video.stream import VideoStream
 from dali_pipelines.decode.packets import NO_PLAYLISTS, decoded, set_up
 from dali_pipelines.store.convert import Converter
 from dali_pipelines.store.place import Place
-from dali_pipelines.store.ranged import open_ranged
-from dali_pipelines.store.storage import is_url
-from dali_pipelines.store.whole import missing_share
+from dali_pipelines.store.storage import is_url, open_ranged
+from dali_pipelines.store.truncation import missing_share
 
 MAX_MISSING = 0.1  # share of the frames that may be missing or damaged
 UNKNOWN_MATRICES = (8, *range(10, 256))  # numbers of ITU-T H.273 table 4 that FFmpeg's scaler refuses
@@ -97,7 +96,7 @@ class Source:
                 time = frame.time or 0.0
                 begin, end = min(begin, time), max(end, time + float(frame.duration * (frame.time_base or 0)))
         except FFmpegError as error:
-            if count == 0 and self._is_encrypted():
+            if self._is_encrypted():
                 raise VideoError("is encrypted") from error
             doubt = f" (is it {self.codec} at all, as its header says?)" if count == 0 else ""
             # Some decoders call damage "Operation not permitted", or "Cannot allocate memory" for what it claims: that
@@ -142,7 +141,7 @@ class Source:
         """Tell whether the end of the file is missing.
 
         It is, when more than a tenth of what the header announces does not decode, and more than a tenth of the bytes
-        are not there that the file's outermost structure speaks of (see `whole.missing_share`). An announcement alone
+        are not there that the file's outermost structure speaks of (`truncation.missing_share`). An announcement alone
         proves nothing: AVI counts frames that were dropped, and 2**30 of them when written into a pipe; Matroska, FLV
         and others count how long the last picture stays; an edit list hides frames. Bytes alone prove nothing either,
         where all that was announced does decode. Where the format tells nothing of bytes (MPEG-TS, raw streams), the
@@ -191,9 +190,9 @@ def _crop(container: InputContainer, stream: VideoStream) -> str:
 
 
 def _rate(stream: VideoStream) -> Fraction:
-    """Return frames a second: the average, if that is possible.
+    """Return frames a second: the average, where it is plausible.
 
-    FFmpeg takes each tick for a frame where it reckons 60,000 for raw DV of 25, and 600 for an AVI of as many ticks.
+    FFmpeg may count every tick as a frame: it reckons 60,000 for raw DV of 25, and 600 for an AVI of as many ticks.
     """
     told = [Fraction(rate) for rate in (stream.guessed_rate, stream.codec_context.framerate) if rate]
     average = Fraction(stream.average_rate or 0)

@@ -1,4 +1,4 @@
-"""Where bytes lie: local files, or what else offers the sizes and ranges of files that a URL names.
+"""Where bytes lie: in local files, or behind URLs in whatever offers sizes and ranges of files.
 
 A *location* is a path or a URL. A scheme that `STORAGES` does not name is fsspec's. To add a storage, write its class
 in a file of its own and name its schemes there.
@@ -7,18 +7,16 @@ in a file of its own and name its schemes there.
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import NamedTuple, Protocol
-from urllib.parse import quote, unquote
+from typing import BinaryIO, NamedTuple, Protocol, cast
+from urllib.parse import quote
 
 import numpy as np
+from fsspec.spec import AbstractBufferedFile
 from numpy.typing import NDArray
 
-from configs.errors import UserError
 from dali_pipelines.store.remote import remote
 
 
@@ -31,7 +29,7 @@ class Span(NamedTuple):
 
 
 class Storage(Protocol):
-    """Files that a location names. It is made anew in each process."""
+    """Files at locations. Each process makes its own storage."""
 
     def size(self, location: str) -> int:
         """Return the bytes of a file; FileNotFoundError when there is none."""
@@ -87,7 +85,11 @@ def _too_short(size: int, end: int) -> OSError:
 
 LOCAL = LocalFiles()
 STORAGES: Mapping[str, Storage] = {}
-"""The storage of each scheme of a URL that fsspec does not know, or not as well."""
+"""Scheme of a URL -> its storage, where fsspec has none or a worse one."""
+LOCAL_BUFFER = 2**16
+REMOTE_BUFFER = 2**20
+MAX_READ_BYTES = 2**30
+"""Bytes of one read. The directory of a zip of ten million pictures has as many; only damage asks for more."""
 
 
 def is_url(location: Path | str) -> bool:
@@ -101,12 +103,12 @@ def is_web(location: Path | str) -> bool:
 
 
 def location(text: Path | str) -> Path | str:
-    """Return what somebody typed as a location: a URL as it is, for a path would lose a slash, or a path."""
+    """Return typed text as a location: a path, or a URL as it is, since a path would lose a slash."""
     return text if is_url(text) else Path(text)
 
 
 def exists(location: Path | str) -> bool:
-    """Tell whether there is such a file; OSError when nobody can say."""
+    """Tell whether there is such a file; OSError when the storage does not answer."""
     try:
         storage_of(location).size(str(location))
     except (FileNotFoundError, NotADirectoryError):
@@ -137,25 +139,37 @@ def read_file(location: Path | str) -> NDArray[np.uint8]:
     return storage.read([Span(str(location), 0, storage.size(str(location)))])
 
 
-@contextmanager
-def local_copy(location: Path | str) -> Iterator[Path]:
-    """Yield the path of a file, of one at a URL the path of a copy; a UserError of the block names the URL."""
-    if not is_url(location):
-        yield Path(location)
-        return
-    with TemporaryDirectory() as folder:
-        path = Path(folder, unquote(str(location).rpartition("/")[2]))
+class _Ranged(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no types
+    """A part of a file as a seekable file object, for zipfile, tarfile and FFmpeg."""
+
+    def __init__(self, location: str, start: int, end: int) -> None:
+        buffer_size = REMOTE_BUFFER if is_url(location) else LOCAL_BUFFER
+        super().__init__(None, location, block_size=buffer_size, size=end - start)
+        self._first = start
+
+    def seek(self, loc: int, whence: int = os.SEEK_SET) -> int:
         try:
-            data = read_file(location).data
-            try:
-                path.write_bytes(data)
-            except OSError as error:
-                raise UserError(f"cannot copy {location} to {folder}: {error.strerror}; set TMPDIR") from error
-            yield path
-        except OSError as error:
-            raise UserError(f"cannot read {location}: {error.strerror or error}") from error
-        except UserError as error:
-            raise UserError(str(error).replace(str(path), str(location))) from error
+            return int(super().seek(loc, whence))
+        except ValueError as error:  # zipfile expects what files of the system raise
+            raise OSError(errno.EINVAL, str(error)) from error
+
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        if end - start > MAX_READ_BYTES:
+            raise ValueError(f"{end - start} bytes are to be read at once")
+        span = Span(self.path, self._first + start, self._first + end)
+        return storage_of(self.path).read([span]).tobytes()
+
+
+def open_ranged(location: str, span: tuple[int, int] | None = None) -> BinaryIO:
+    """Open a file for reading by ranges: nothing is held open between reads.
+
+    Args:
+        span: begin and end of the part of it that is the file; None: all of it.
+
+    Raises:
+        OSError: there is no such file; also of reads. ValueError: of a read that only damage asks for.
+    """
+    return cast(BinaryIO, _Ranged(location, *(span or (0, storage_of(location).size(location)))))
 
 
 def merged(spans: Iterable[Span]) -> list[Span]:

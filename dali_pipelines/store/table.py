@@ -65,7 +65,7 @@ class Table:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.origin:
-            return mapped_again, self.origin
+            return map_again, self.origin
         return Table, tuple(getattr(self, each.name) for each in fields(self))
 
     @classmethod
@@ -153,7 +153,7 @@ class Table:
         return self
 
 
-def mapped_again(path: str, fingerprint: Fingerprint) -> Table:
+def map_again(path: str, fingerprint: Fingerprint) -> Table:
     """Map a file that another process has mapped; UserError when it is another file by now."""
     gone = f"{path} was replaced while it was in use: start the command again, it takes the new index"
     try:

@@ -91,7 +91,7 @@ class Task:
 
     @property
     def labels(self) -> Schema:
-        """The arrays of a plan that a batch has as they are."""
+        """The arrays of a plan that go into a batch unchanged."""
         return {name: kind for name, kind in self.batch_schema.items() if name not in self.program.outputs}
 
     @property

@@ -10,8 +10,7 @@ from dali_pipelines.pixels.color import Recolor
 from dali_pipelines.pixels.crop import CropResize
 from dali_pipelines.pixels.operation import Operation, Schema
 from dali_pipelines.pixels.program import Program, consecutive_views
-from dali_pipelines.pixels.rotate import Rot90
-from dali_pipelines.pixels.translate import Translate
+from dali_pipelines.pixels.rotate import Rot90, Translate
 from dali_pipelines.plan.frames import random_clip
 from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.plan.views import AspectReference, baseline_view

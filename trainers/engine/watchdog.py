@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from dali_pipelines.worker_process import TELL_STACK
+from dali_pipelines.worker import TELL_STACK
 
 STATUS = 75
 """The exit status of a run that hung: EX_TEMPFAIL of sysexits.h, "try again"."""

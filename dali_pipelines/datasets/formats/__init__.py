@@ -8,14 +8,17 @@ import importlib
 import pkgutil
 import re
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol, cast
+from urllib.parse import unquote
 
 from configs.errors import UserError, printable
-from dali_pipelines.store.storage import local_copy
+from dali_pipelines.store.storage import is_url, read_file
 
 MAX_BYTES = 2**30
 """Bytes of a list; the largest official one has 50 MB."""
@@ -28,7 +31,7 @@ class Reading:
     Attributes:
         names: the videos, as they are written.
         labels: the class of each, as it is written; None where the list has none.
-        columns: numbers of each of which nobody says whether they are classes or counts of frames.
+        columns: columns of numbers, each of which may be classes or counts of frames.
     """
 
     names: Sequence[str]
@@ -128,6 +131,27 @@ def read_lists(list_file: Path | str) -> Lists:
     with local_copy(list_file) as path:
         source = Source(path)
         return next(of for of in map(list_format, format_names()) if of.recognizes(source)).read(source)
+
+
+@contextmanager
+def local_copy(location: Path | str) -> Iterator[Path]:
+    """Yield the path of a file, of one at a URL the path of a copy; a UserError of the block names the URL."""
+    if not is_url(location):
+        yield Path(location)
+        return
+    with TemporaryDirectory() as folder:
+        path = Path(folder, unquote(str(location).rpartition("/")[2]))
+        try:
+            data = read_file(location).data
+            try:
+                path.write_bytes(data)
+            except OSError as error:
+                raise UserError(f"cannot copy {location} to {folder}: {error.strerror}; set TMPDIR") from error
+            yield path
+        except OSError as error:
+            raise UserError(f"cannot read {location}: {error.strerror or error}") from error
+        except UserError as error:
+            raise UserError(str(error).replace(str(path), str(location))) from error
 
 
 def is_number(text: str) -> bool:

@@ -26,7 +26,7 @@ def read(source: Source) -> Lists:
     rows = table(source, _delimiter(source.lines[0]) or ",")
     header = [cell.lower() for cell in rows[0]]
     name, label, split = (_place(header, words) for words in (NAMES, LABELS, SPLITS))
-    if name is None:  # a quotation mark that goes on
+    if name is None:  # a quotation mark that is not closed
         raise source.error(source.lines[0], f"the first line must have one of {', '.join(NAMES)}")
     parts: dict[str, list[Sequence[str]]] = defaultdict(list)
     for row in rows[1:]:

@@ -12,7 +12,7 @@ def recognizes(source: Source) -> bool:
 
 
 def read(source: Source) -> Lists:
-    """Return the lists that there are; a class's id is its place in classInd.txt.
+    """Return the lists that the folder has; a class's id is its place in classInd.txt.
 
     A line of classInd.txt is `<id> <class>`, ids from 1; of a list `<class>/<video>.avi`, maybe with an id, which
     counts from 1 here and from 0 in CSTP's copy (specs/cstp.md 6.2): the folder says the class.

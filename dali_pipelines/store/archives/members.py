@@ -10,13 +10,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from dali_pipelines.store.files import VIDEO_SUFFIXES
-from dali_pipelines.store.place import Place
-from dali_pipelines.store.series import PICTURE, Series
+from dali_pipelines.store.place import PICTURE, Place, Series
 from dali_pipelines.store.source import VideoError
 
 
 class Member(NamedTuple):
-    """A file in an archive: `size` bytes from `begin` on, deflated or as they are; `fault`: why it cannot be read."""
+    """A file in an archive: `size` bytes from `begin` on, deflated or plain; `fault`: why it cannot be read."""
 
     name: str
     begin: int

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import BinaryIO
 
 from dali_pipelines.store.archives.members import Contents, Member, contents
-from dali_pipelines.store.ranged import open_ranged
 from dali_pipelines.store.source import VideoError
+from dali_pipelines.store.storage import open_ranged
 
 MAX_LABEL_BYTES = 2**16
 LABEL_SUFFIXES = (".cls", ".json")
@@ -61,7 +61,7 @@ def _headers(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
             raise VideoError(f"is damaged: there is no header at byte {tar.offset}")
     except (VideoError, GeneratorExit):
         raise
-    except Exception as error:  # whatever damage makes of it: tarfile promises TarError, and raises others
+    except Exception as error:  # of damage: tarfile promises TarError, and raises others
         raise VideoError(f"is no whole tar: {' '.join(str(error).split())}") from error
 
 

@@ -6,9 +6,9 @@ from typing import BinaryIO
 
 from dali_pipelines.store.archives.members import Contents, Member, contents
 from dali_pipelines.store.files import VIDEO_SUFFIXES
-from dali_pipelines.store.ranged import open_ranged
 from dali_pipelines.store.reader import MAX_INFLATED
 from dali_pipelines.store.source import VideoError
+from dali_pipelines.store.storage import open_ranged
 
 LOCAL_HEADER = 30  # bytes before the name; its length and that of an extra field behind it are at 26 and 28
 ENCRYPTED = 1
@@ -24,7 +24,7 @@ def read_zip(location: str) -> Contents:
 def _members(file: BinaryIO) -> Iterator[Member]:
     try:
         infos = zipfile.ZipFile(file).infolist()
-    except Exception as error:  # whatever damage makes of it: zipfile promises BadZipFile, and raises six others
+    except Exception as error:  # of damage: zipfile promises BadZipFile, and raises six others
         raise VideoError(f"is no whole zip: {' '.join(str(error).split())}") from error
     for info in infos:
         name, fault, begin = info.filename.replace("\\", "/"), "", info.header_offset

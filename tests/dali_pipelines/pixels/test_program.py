@@ -21,8 +21,7 @@ from dali_pipelines.pixels.crop import CropBox, CropResize
 from dali_pipelines.pixels.normalize import NORMALIZATIONS
 from dali_pipelines.pixels.operation import ClipOperation
 from dali_pipelines.pixels.program import consecutive_views, views_of_same_frames
-from dali_pipelines.pixels.rotate import Rot90
-from dali_pipelines.pixels.translate import Translate
+from dali_pipelines.pixels.rotate import Rot90, Translate
 from dali_pipelines.plan import color_map
 from dali_pipelines.plan.order import Order
 from dali_pipelines.samples import FIXED, SampleSource

@@ -10,7 +10,7 @@ import pytest
 from configs.errors import UserError
 from dali_pipelines.datasets.fates import write_reasons
 from dali_pipelines.prepare.job import Failure, Job, store_video
-from dali_pipelines.store import output
+from dali_pipelines.store import encoders
 from dali_pipelines.store.encode import Encoding, write_video
 from dali_pipelines.store.files import JOURNAL_FILE, Appended, replacing
 from dali_pipelines.store.index import Index
@@ -57,11 +57,11 @@ def test_a_disk_that_is_full_at_any_byte_is_no_fault_of_the_video(source, tmp_pa
     size = target.stat().st_size
     target.unlink()
     for room in (0, 1, 30, size // 3, size // 2, size - 300, size - 1):
-        monkeypatch.setattr(output, "os", Disk(room))
+        monkeypatch.setattr(encoders, "os", Disk(room))
         with pytest.raises(UserError, match=f"^cannot write {target}: No space left on device; the same command cont"):
             store_video(job)
         assert list((tmp_path / "o").iterdir()) == []
-    monkeypatch.setattr(output, "os", Disk(size))
+    monkeypatch.setattr(encoders, "os", Disk(size))
     assert not isinstance(store_video(job), Failure)
 
 
@@ -158,7 +158,7 @@ def test_an_error_of_writing_that_names_no_file_is_given_the_name(tmp_path, erro
 def test_a_video_that_cannot_be_written_ends_prepare_and_one_that_cannot_be_read_does_not(
     source, tmp_path, monkeypatch, error
 ):
-    monkeypatch.setattr(output, "os", Disk(100, error))
+    monkeypatch.setattr(encoders, "os", Disk(100, error))
     target = tmp_path / "o" / "a.mp4"
     with pytest.raises(UserError, match=f"^cannot write {target}: {os.strerror(error)}; the same command continues"):
         store_video(Job("a", source, target, Encoding()))

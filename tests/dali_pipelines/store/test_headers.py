@@ -10,8 +10,7 @@ from dali_pipelines.store.encode import Encoding, write_frames
 from dali_pipelines.store.encoders import ENCODERS
 from dali_pipelines.store.fmp4 import decoder_config, read_layout
 from dali_pipelines.store.headers import H264Sps, read_h264_sps
-from dali_pipelines.store.nal import read_sps
-from dali_pipelines.store.nvdec import _fewest_surfaces, why_unfit
+from dali_pipelines.store.nvdec import _fewest_surfaces, read_sps, why_unfit
 from tests.helpers.bits import bits
 from tests.helpers.h264 import drop_usability
 from tests.helpers.media import make_video

@@ -76,6 +76,14 @@ def test_selecting_rows_keeps_their_order_and_repeats(index, rows):
     assert len(index.select([])) == 0
 
 
+def test_a_mask_selects_as_in_numpy(index):
+    mask = index.labels == index.labels[-1]
+    assert not mask.all()
+    assert facts(index.select(mask)) == [fact for fact, taken in zip(facts(index), mask, strict=True) if taken]
+    with pytest.raises(IndexError):
+        index.select(mask[:-1])
+
+
 @given(st.lists(st.binary(max_size=4), min_size=1, max_size=8), st.data())
 def test_taking_rows_of_a_ragged_array_is_indexing_a_list(rows, data):
     wanted = data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=10))

@@ -10,7 +10,7 @@ import pytest
 from dali_pipelines.store.encode import Encoding, write_frames
 from dali_pipelines.store.fmp4 import decoder_config, read_layout
 from dali_pipelines.store.mp4 import plain_mp4
-from dali_pipelines.store.nal import read_sps
+from dali_pipelines.store.nvdec import read_sps
 from dali_pipelines.store.reader import EncodedClip
 from dali_pipelines.store.record import ClipError
 from dali_pipelines.store.remux import copy_video

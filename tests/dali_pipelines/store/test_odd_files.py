@@ -6,6 +6,7 @@ import shutil
 import struct
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -235,14 +236,26 @@ def test_short_names_are_those_of_files():
     assert len(os.fsencode(video_path(Path("d"), "x" * 252).name)) == 255
 
 
+def first_packet(path):
+    """Place and bytes of a file's first packet."""
+    with av.open(path) as container:
+        packet = next(container.demux())
+        return packet.pos, packet.size
+
+
 def test_an_encrypted_file_and_one_of_another_codec_are_said_so(plain, tmp_path):
     """Common encryption; AVC by the name of MPEG-4 part 2."""
     scheme = ["-encryption_scheme", "cenc-aes-ctr", "-encryption_key", "76" * 16, "-encryption_kid", "a7" * 16]
     run_ffmpeg("-i", plain, "-c", "copy", *scheme, tmp_path / "secret.mp4")
+    clear, secret = tmp_path / "clear.mp4", bytearray((tmp_path / "secret.mp4").read_bytes())
+    (at, _), (their_at, size) = map(first_packet, (tmp_path / "secret.mp4", plain))
+    secret[at : at + size] = plain.read_bytes()[their_at : their_at + size]  # as a wrong key gives a picture by chance
+    clear.write_bytes(secret)
     renamed = tmp_path / "renamed.mp4"
     renamed.write_bytes(plain.read_bytes().replace(b"avc1", b"mp4v"))
     for path, reason in (
         (tmp_path / "secret.mp4", "^is encrypted$"),
+        (clear, "^is encrypted$"),
         (renamed, r"decode error after 0 frames: .* \(is it mpeg4 at all, as its header says\?\)"),
     ):
         with pytest.raises(VideoError, match=reason), Source(path) as source:

@@ -14,6 +14,7 @@ from fsspec.registry import known_implementations
 from bench.file_server import served
 from configs.errors import UserError
 from dali_pipelines import feed
+from dali_pipelines.datasets.formats import local_copy
 from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store import remote
@@ -21,7 +22,7 @@ from dali_pipelines.store.index import Index
 from dali_pipelines.store.listing import Entry, expand, kind, list_folder, size_and_time
 from dali_pipelines.store.reader import read_clip
 from dali_pipelines.store.record import ClipError
-from dali_pipelines.store.storage import Span, exists, joined, local_copy, read_file, storage_of
+from dali_pipelines.store.storage import Span, exists, joined, read_file, storage_of
 from dali_pipelines.tasks import Task, recognition
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 600_000, np.uint8)

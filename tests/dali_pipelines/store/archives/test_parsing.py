@@ -13,8 +13,7 @@ from PIL import Image
 from configs.errors import UserError
 from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.store import reader
-from dali_pipelines.store.archives.lmdb import entries
-from dali_pipelines.store.archives.msgpack import elements
+from dali_pipelines.store.archives.lmdb import elements, entries
 from dali_pipelines.store.pictures import PictureSource
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.source import VideoError

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dali_pipelines.store.source import Source, VideoError
-from dali_pipelines.store.whole import missing_share
+from dali_pipelines.store.truncation import missing_share
 from tests.helpers.media import FFMPEG, make_video, read_video, run_ffmpeg
 
 CONTAINERS = {

@@ -12,7 +12,7 @@ from dali_pipelines.store.table import Table
 
 
 def outside(table: Table) -> Iterator[str]:
-    """Yield the sources of videos that need not lie below the index's folder, by their paths alone."""
+    """Yield the sources that may lie outside of the index's folder, judged by their paths alone."""
     for source in Ragged(table.sources.values, table.sources.starts).texts():
         if is_url(source) or source.startswith("/") or ".." in source.split("/"):
             yield source
