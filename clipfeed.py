@@ -1,7 +1,7 @@
 """The public face of clipfeed: clips for training, backbones, weights and features.
 
 `ClipLoader`, `open_dataset` and `load_task` feed clips; `create_backbone`, `load_weights` and `extract_features` use
-what was trained. README.md shows them at work. As a command, `clipfeed` or `python -m clipfeed`, it is all commands.
+what was trained. README.md shows them at work. `clipfeed` and `python -m clipfeed` run the commands.
 """
 
 from importlib.util import find_spec

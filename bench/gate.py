@@ -34,7 +34,7 @@ BATCH, VIDEOS = 8, 16
 BATCHES = 1  # of ours, in a round: short turns find a quiet moment
 PEER_CLIPS = 4  # of the peer, in a round: it is slower
 ROUNDS = 30
-LEAST = 0.85
+MIN_RATIO = 0.85
 """Of the observed ratio: on a shared machine runs differ by up to a tenth (bench/NOTES.md)."""
 OBSERVED = Path(__file__).parent / "results" / "gate.json"
 
@@ -63,7 +63,7 @@ def main(argv: list[str]) -> int:
     before = {task: ratios(of_task) for task, of_task in observed["cpu_ms"].items()}
     print(table(measured, before))
     faults = count_faults(counted, observed) + ratio_faults(measured, before, cpu=observed["machine"]["cpu"])
-    print("\n".join(faults) or f"passed: every count is the same, no ratio below {LEAST} of the observed one")
+    print("\n".join(faults) or f"passed: every count is the same, no ratio below {MIN_RATIO} of the observed one")
     return int(bool(faults))
 
 
@@ -170,10 +170,10 @@ def count_faults(counted: Figures, observed: Mapping[str, Any]) -> list[str]:
 def ratio_faults(measured: Figures, observed: Figures, *, cpu: str) -> list[str]:
     """Return a line for each ratio that is too far below the observed one."""
     return [
-        f"{task}: {name} is {measured[task][name]}, below {LEAST} x {before}, which {cpu} had"
+        f"{task}: {name} is {measured[task][name]}, below {MIN_RATIO} x {before}, which {cpu} had"
         for task, of_task in observed.items()
         for name, before in of_task.items()
-        if measured[task][name] < LEAST * before
+        if measured[task][name] < MIN_RATIO * before
     ]
 
 

@@ -1,4 +1,4 @@
-"""Does everything work on this GPU, and how fast? `python bench/gpu_report.py --out DIR`, eight minutes.
+"""Does everything work on this GPU, and how fast? `python bench/gpu_report.py --out DIR`, eleven minutes.
 
 Items come in the order of their value, and each prints its answer in one line. Each part runs in a process of its own
 with a limit on every item: one that crashes or hangs loses that item, the rest goes on. DIR gets gpu_report.json and
@@ -28,7 +28,7 @@ WORKER = [sys.executable, "-m", "bench.gpu_checks"]
 ENDS_WITHIN = 10  # seconds from its last item to the end of a process
 GRACE_S = 3  # for a process to write where its threads are
 LAST_LINES = 15
-MOST_HANGS = 2  # of one part: more of the like would take the time from the others
+MAX_HANGS = 2  # of one part: more of the like would take the time from the others
 
 
 def main(argv: list[str]) -> None:
@@ -38,7 +38,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the report")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: a rehearsal (cuda)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="some parts (decode) or items (decode.repeat)")
-    parser.add_argument("--minutes", type=float, default=8, help="begin and wait for nothing after that (8)")
+    parser.add_argument("--minutes", type=float, default=11, help="begin and wait for nothing after that (11)")
     parser.add_argument("--work-dir", type=Path, default=Path("runs/gpu_report"), help="videos are kept here")
     args = parser.parse_args(argv)
     deadline = time.monotonic() + 60 * args.minutes
@@ -50,7 +50,7 @@ def main(argv: list[str]) -> None:
             waiting = [name for name in names if name.split(".")[0] == part and (name in before) == again]
             waiting = [name for name in waiting if not report.is_done(name)]
             hangs = 0
-            while waiting and hangs < MOST_HANGS and time.monotonic() < deadline:
+            while waiting and hangs < MAX_HANGS and time.monotonic() < deadline:
                 left = run_process(waiting, report, args, deadline)
                 ended = waiting[: len(waiting) - len(left)]
                 hangs += any(report.items[name]["status"] == "timed out" for name in ended)

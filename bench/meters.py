@@ -11,7 +11,7 @@ import torch
 
 WARM_UP = 6
 """Batches before a round's clock starts: prefetched while another loader ran, they come sooner. Our loader has two
-batches in its pipeline and two in its workers, or more where there are more workers than clips in a batch."""
+batches in its pipeline, three for a GPU, and two in its workers, or more where these are more than clips in a batch."""
 MEMORY_EVERY_S = 0.5  # reading it takes about a millisecond, which counts as part of the batch
 
 

@@ -28,11 +28,11 @@ class Setting:
     @property
     def options(self) -> list[str]:
         """Return the options of `prepare`."""
-        from dali_pipelines.store.nvdec import NVDEC_LEAST
+        from dali_pipelines.store.nvdec import NVDEC_MIN
 
         if self.side is None:
             return ["--codec", self.codec]
-        side = max(self.side, *NVDEC_LEAST["hevc"]) if self.codec == "hevc" else self.side
+        side = max(self.side, *NVDEC_MIN["hevc"]) if self.codec == "hevc" else self.side
         return ["--codec", self.codec, "--gop", str(self.gop), "--short-side", str(side)]
 
     def __str__(self) -> str:

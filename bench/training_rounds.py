@@ -15,10 +15,7 @@ from trainers.engine.run import Batch, Run
 
 
 class Clocked:
-    """Time how long the GPU is without a batch, by two CUDA events around each request on the stream that trains.
-
-    The host gets a batch before the GPU has made it, so that its own wait may be short where the GPU's is long.
-    """
+    """Time how long the GPU is without a batch, by two CUDA events around each request on the stream that trains."""
 
     def __init__(self, batches: Iterator[Batch], device: torch.device) -> None:
         self.batches, self.gpu = batches, device.type == "cuda"

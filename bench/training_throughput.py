@@ -16,9 +16,10 @@ from bench.options import require_positive
 from bench.report import in_words, markdown
 from configs.errors import UserError, run_cli
 from configs.load import load
+from configs.options import add_overrides, overrides
 from configs.speed import SUFFIX
 from dali_pipelines.store.encode import Encoding
-from trainers.commands.options import add_overrides, overrides
+from trainers.commands.options import add_machine
 
 if TYPE_CHECKING:
     from configs.schema import Config
@@ -38,6 +39,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--profile", type=Path, metavar="DIR", help="write a trace of some steps of rank 0 there")
     add_overrides(parser)
+    add_machine(parser)
     args = parser.parse_args(argv)
     require_positive(args, "steps", "rounds")
     if args.tasks and args.config:
@@ -176,7 +178,7 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
                 f"{figures['network_ms']['p50']:.1f}",
                 f"{figures['loader_ms']['p50']:.1f}",
                 in_words(figures["network_to_step"], 2),
-                f"{100 * figures.get('gpu_data_wait', figures['data_wait']):.1f} %",
+                f"{100 * max(figures['data_wait'], figures.get('gpu_data_wait', 0)):.1f} %",
                 figures["bound"],
             )
         )

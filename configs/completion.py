@@ -1,6 +1,6 @@
 """Complete commands, options and recipes in a shell: `clipfeed completion bash`.
 
-The script holds all names. To ask for those of recipes it runs `clipfeed recipes --names`, which imports no torch.
+The script contains the names of commands and options, and asks `clipfeed recipes --names` for recipes: no torch there.
 
     bash    clipfeed completion bash > ~/.local/share/bash-completion/completions/clipfeed
     zsh     clipfeed completion zsh > DIR/_clipfeed, where DIR is one of $fpath
@@ -41,7 +41,7 @@ def main(argv: list[str]) -> None:
 
 
 def whole() -> argparse.ArgumentParser:
-    """Build one parser of all commands, with what completes their arguments."""
+    """Build one parser of all commands, with completers of their arguments."""
     root = argparse.ArgumentParser("clipfeed")
     root.add_argument("--version", action="store_true", help="print the version")
     commands = root.add_subparsers()
@@ -55,7 +55,7 @@ def whole() -> argparse.ArgumentParser:
 
 
 def _completer(command: str, action: argparse.Action) -> object:
-    """Return what completes an argument: shtab's word for files and folders, or the names of recipes."""
+    """Return the completer of an argument: recipes, or shtab's for files and folders."""
     if "--config" in action.option_strings:
         return RECIPES_AND_FILES
     if (command, action.dest) == ("recipe", "name"):

@@ -27,7 +27,7 @@ def main(argv: list[str]) -> None:
         with out.open("xb") as file:
             file.write(source.read_bytes())
     except FileExistsError:
-        raise UserError(f"{out} is there already, and stays as it is: choose another name with --out") from None
+        raise UserError(f"{out} already exists and is left as it is: choose another name with --out") from None
     except OSError as error:
         with suppress(OSError):
             out.unlink()  # it was not there before

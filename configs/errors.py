@@ -1,5 +1,6 @@
 """Errors that a user can fix, and how a command reports them."""
 
+import errno
 import importlib
 import os
 import select
@@ -13,6 +14,11 @@ from typing import NoReturn
 REPORT_DELAY_S = 10
 """How long ranks other than 0 hold back their error: torchrun kills all ranks at the first exit."""
 
+LIMITS = {
+    errno.EMFILE: "raise the limit of the shell, `ulimit -n`",
+    errno.ENOMEM: "raise the limit of the shell or the job, `ulimit -v`, or have fewer workers and smaller batches",
+}
+"""What to do where the system gives no more."""
 
 DALI = "nvidia-dali-cuda130, which also runs without a GPU, or nvidia-dali-cuda120 beside a torch for CUDA 12"
 
@@ -28,9 +34,9 @@ def require(condition: bool, key: str, value: object, expected: str) -> None:
 
 
 def shown(text: str) -> str:
-    """Return text of a file for one line of a terminal: what would act on it is escaped, as in "\\x1b" or "\\n".
+    """Return text that is safe to print on one line of a terminal, control characters as "\\x1b" or "\\n".
 
-    Letters of any script and spaces stay. A name may come from a stranger, and holds what its writer likes.
+    Letters of any script and spaces stay. A name may come from a stranger, who can put anything into it.
     """
     return "".join(
         letter
@@ -41,35 +47,37 @@ def shown(text: str) -> str:
 
 
 def printable(text: str, most: int = 240) -> str:
-    """Return `shown` text with the middle of a long one cut out."""
+    """Return `shown` text, with the middle cut out where it is long."""
     return shown(text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}")
 
 
-def first_names(names: Sequence[str], most: int = 3) -> str:
-    """Return the first names for a message that has no room for all: "a, b, c ..."."""
-    return ", ".join(map(printable, names[:most])) + " ..." * (len(names) > most)
+def first_names(names: Sequence[str]) -> str:
+    """Return the first three names for a message that has no room for all: "a, b, c ..."."""
+    return ", ".join(map(printable, names[:3])) + " ..." * (len(names) > 3)
 
 
 def run_cli(main: Callable[[list[str]], int | None]) -> NoReturn:
     """Run `main(argv)` and exit with its status; report bad input in one line, with status 2.
 
-    `--debug` among the arguments shows the traceback too. Under torchrun, most bad input fails on every rank: the
-    others wait, and report only if rank 0 has not ended the run by then. A rank that has lost another one does not.
+    With `--debug` among the arguments, the traceback is shown too. Under torchrun, most bad input fails on every rank:
+    ranks other than 0 wait, and report only if rank 0 has not ended the run by then. One that has lost a peer does not
+    wait.
     """
     argv = sys.argv[1:]
     debug = "--debug" in argv
     try:
+        _require_folder()
         status = main([arg for arg in argv if arg != "--debug"]) or 0
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends at once, whatever is being put away
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends at once, even during cleanup
         print("interrupted", file=sys.stderr)
         status = 130
-    except (UserError, OSError, ModuleNotFoundError) as error:
+    except (UserError, OSError, ModuleNotFoundError, UnicodeEncodeError) as error:
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             sys.exit(128 + signal.SIGPIPE)
-        if debug:
+        if debug or (isinstance(error, UnicodeEncodeError) and error.encoding == "utf-8"):
             raise
-        message = how_to_install(error) if isinstance(error, ModuleNotFoundError) else str(error)
+        message = _in_words(error)
         rank, lines = int(os.environ.get("RANK", "0")), "\n".join(map(shown, message.split("\n")))
         if rank and not isinstance(error, ConnectionError):
             time.sleep(REPORT_DELAY_S)
@@ -78,8 +86,25 @@ def run_cli(main: Callable[[list[str]], int | None]) -> NoReturn:
     sys.exit(status)
 
 
+def _require_folder() -> None:
+    """Raise UserError where the current folder was removed: libraries do not find their own parts then."""
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise UserError("the current folder is no longer there: cd to another one") from error
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, UnicodeEncodeError):  # of a name, which Python writes as the locale tells it to
+        letters = printable(error.object[error.start : error.end])
+        return f"the encoding of this locale, {error.encoding}, has no {letters}: set PYTHONUTF8=1"
+    if isinstance(error, OSError) and error.errno in LIMITS:
+        return f"{error}: {LIMITS[error.errno]}"
+    return how_to_install(error) if isinstance(error, ModuleNotFoundError) else str(error)
+
+
 def _nobody_reads() -> bool:
-    """Tell whether the program that reads the output has ended, as `head` does; what is left to print is dropped."""
+    """Return whether the program that reads the output has ended, as `head` does; drop what is left to print."""
     output = select.poll()
     output.register(sys.stdout.fileno(), 0)
     if not output.poll(0):
@@ -95,5 +120,5 @@ def how_to_install(error: ModuleNotFoundError) -> str:
 
 
 def run_command(module: str) -> NoReturn:
-    """Run a module's `main` by `run_cli`, its imports too: Ctrl-C while they load is answered as well."""
+    """Import a module and run its `main`, both by `run_cli`: Ctrl-C during the imports is handled too."""
     run_cli(lambda argv: importlib.import_module(module).main(argv))

@@ -1,51 +1,20 @@
 """Read a `Config` from YAML and --set, strictly: errors name the key that is wrong; and write it back."""
 
 import dataclasses
-import math
 import re
-import types
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 import yaml
 
+from configs.convert import Source, dotted_keys, to_dataclass
 from configs.errors import UserError
-from configs.nearest import nearest, nearest_key
 from configs.paths import expand_paths
 from configs.plugins import import_task, require_trusted, trust
 from configs.recipes import find
 from configs.schema import Config, Recognition
 from configs.speed import SUFFIX, speed_settings
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-Section = TypeVar("Section", bound="DataclassInstance")
-
-RENAMED = {"normalisation": "normalization", "grey_per_frame": "gray_per_frame"}
-"""Old key -> new key, for recipes and checkpoints from before the spelling was American."""
-
-TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-
-
-@dataclass(frozen=True)
-class _Source:
-    """Where a recipe comes from, for messages."""
-
-    name: str
-    set_keys: Sequence[str]
-    """Dotted keys that --set has changed."""
-    keys: Sequence[str]
-    """All dotted keys that there are."""
-
-    def locate(self, key: str) -> str:
-        """Return "file: key" or "--set key"."""
-        dotted = key.partition(" ")[0]  # a failed check says "key = value must be ..."
-        overridden = any(dotted == name or dotted.startswith(f"{name}.") for name in self.set_keys)
-        overridden |= any(name.startswith(f"{dotted}.") for name in self.set_keys) and dotted not in self.keys
-        return f"--set {key}" if overridden else f"{self.name}: {key}"
 
 
 class _Loader(yaml.SafeLoader):
@@ -78,8 +47,8 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a recipe from a YAML file and apply overrides.
 
     Args:
-        path: a file, or a recipe of ours, from any folder: "ctp/demo", "configs/ctp/demo.yaml". With "+speed" at its
-            end, in its setting for speed.
+        path: a file, or from any folder one of our recipes: "ctp/demo", "configs/ctp/demo.yaml". "+speed" at its end
+            selects its settings for speed.
         overrides: "key.sub=value" with a YAML value; the last one of a key wins. A section, as in "data={root: x}",
             changes the keys that it names.
 
@@ -106,7 +75,7 @@ def parse(text: str, *, source: str, overrides: Sequence[str] = (), own: bool = 
 
     Args:
         source: its name in messages.
-        own: it is the user's. Else it may name packages that the user trusts, and no others.
+        own: whether the user wrote it. If not, it may name only packages that the user trusts.
     """
     tree = _read_yaml(text, source)
     if not isinstance(tree, dict):
@@ -118,18 +87,19 @@ def parse(text: str, *, source: str, overrides: Sequence[str] = (), own: bool = 
             trust(name)
         else:
             require_trusted(name, source=source)
+    locate = Source(source, set_keys, ()).locate
     if own:
-        expand_paths(tree, _Source(source, set_keys, ()).locate)
+        expand_paths(tree, locate)
     cls: type[Config] = Recognition if task == "recognition" else Config
     kinds = get_type_hints(cls)
     if isinstance(task, str):
-        where = _Source(source, set_keys, ()).locate("task")
+        where = locate("task")
         kinds["plan"] = _task_config("dali_pipelines.tasks", "data", task, where)
         in_nets = ("nets", "", "classifier") if cls is Recognition else ("nets.tasks", "net", task)
         kinds["net"] = _task_config(*in_nets, where)
         tree.setdefault("plan", {})
         tree.setdefault("net", {})
-    return _section(tree, cls, kinds, "", _Source(source, set_keys, _dotted(kinds)))
+    return to_dataclass(tree, cls, kinds, "", Source(source, set_keys, dotted_keys(kinds)))
 
 
 def dump(config: Config) -> str:
@@ -177,105 +147,3 @@ def _task_config(package: str, part: str, task: str, where: str) -> type:
         raise UserError(f"{where}: {error}") from None
     config: type = module.Config
     return config
-
-
-def _section(tree: Any, cls: type[Section], kinds: Mapping[str, Any], key: str, source: _Source) -> Section:
-    """Make a dataclass from a mapping; `kinds` has the type of each field."""
-    prefix = f"{key}." if key else ""
-    if not isinstance(tree, dict):
-        raise UserError(f"{source.locate(key)}: expected a section with keys {', '.join(kinds)}, got {tree!r}")
-    tree = {RENAMED.get(name, name): value for name, value in tree.items()}
-    for name in tree:
-        if name not in kinds:
-            near = nearest_key(f"{prefix}{name}", source.keys) or f"; {key or 'a recipe'} has {', '.join(kinds)}"
-            raise UserError(f"{source.locate(f'{prefix}{name}')}: no such key{near}")
-    for name in _required(cls):
-        if name not in tree:
-            raise UserError(f"{source.locate(f'{prefix}{name}')}: missing; expected {_expected(kinds[name])}")
-    values = {name: _convert(value, kinds[name], f"{prefix}{name}", source) for name, value in tree.items()}
-    try:
-        return cls(**values)
-    except (ValueError, UserError) as error:
-        raise UserError(source.locate(f"{prefix}{error}")) from None
-
-
-def _required(cls: type["DataclassInstance"]) -> list[str]:
-    """List the keys of a section that have no default."""
-    return [
-        field.name
-        for field in dataclasses.fields(cls)
-        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-    ]
-
-
-def _convert(value: Any, kind: Any, key: str, source: _Source) -> Any:
-    """Convert `value` to the annotated type `kind`, or raise UserError."""
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        return _section(value, kind, get_type_hints(kind), key, source)
-    origin, args = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
-        if value is None and type(None) in args:
-            return None
-        options = [arg for arg in args if arg is not type(None)]
-        for option in options:
-            try:
-                return _convert(value, option, key, source)
-            except UserError:
-                continue
-    if origin is tuple and isinstance(value, list):
-        kinds = args[:1] * len(value) if args[1:] == (...,) else args
-        if len(kinds) == len(value):
-            pairs = enumerate(zip(value, kinds, strict=True))
-            return tuple(_convert(item, item_kind, f"{key}.{i}", source) for i, (item, item_kind) in pairs)
-    elif origin is Literal:
-        if any(value == choice and type(value) is type(choice) for choice in args):
-            return value
-    elif kind is float:
-        number = _number(value)
-        if number is not None:
-            return number
-    elif type(value) is kind:  # not isinstance: true is an int to Python
-        return value
-    near = ""
-    if isinstance(value, str):
-        near = nearest(value, [str(arg) for arg in args]) if origin is Literal else ""
-        if type(None) in args and value.lower() == "none":
-            near = "; YAML's word for none is null"
-    raise UserError(f"{source.locate(key)}: expected {_expected(kind)}, got {value!r}{near}")
-
-
-def _number(value: Any) -> float | None:
-    """Convert a number to float, or text like 1e-4, which is not a number in YAML 1.1."""
-    if type(value) in (int, float):
-        return float(value)
-    try:
-        number = float(value) if isinstance(value, str) else math.nan
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _expected(kind: Any) -> str:
-    """Describe a type in words, for messages."""
-    origin, args = get_origin(kind), get_args(kind)
-    if origin is Literal:
-        return f"one of {', '.join(map(str, args))}"
-    if origin is tuple:
-        if args[1:] == (...,):
-            return f"a list with each item {_expected(args[0])}"
-        return f"a list of {len(args)}: {', '.join(_expected(arg) for arg in args)}"
-    if origin in (Union, types.UnionType):
-        return " or ".join("null" if arg is type(None) else _expected(arg) for arg in args)
-    if dataclasses.is_dataclass(kind):
-        required = ", ".join(_required(kind)) if isinstance(kind, type) else ""
-        return f"a section with {required}" if required else "a section"
-    return TYPE_NAMES.get(kind, str(kind))
-
-
-def _dotted(kinds: Mapping[str, Any]) -> list[str]:
-    """List the dotted keys of a section and of its subsections."""
-    names = list(kinds)
-    for name, kind in kinds.items():
-        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-            names += [f"{name}.{sub}" for sub in _dotted(get_type_hints(kind))]
-    return names

@@ -1,4 +1,4 @@
-"""Suggest the name that was meant in place of one that does not exist."""
+"""Suggest what was meant by a name that does not exist."""
 
 import difflib
 from collections.abc import Sequence
@@ -34,11 +34,11 @@ ALIASES = {
 """Our key -> what other programs call it."""
 
 OTHER_SECTION = 0.85
-"""How much alike, of 1, a key of another section must be: more than `plan.speeds` and `seed` are."""
+"""Similarity, up to 1, that a key of another section must have: above that of `plan.speeds` and `seed`."""
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
-    """Return "; did you mean NAME?" with the name that is spelled most alike, or ""."""
+    """Return "; did you mean NAME?" with the most similar name, or ""."""
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f"; did you mean {near[0]}?" if near else ""
 
@@ -46,8 +46,8 @@ def nearest(name: str, names: Sequence[str]) -> str:
 def nearest_key(key: str, keys: Sequence[str]) -> str:
     """Return "; did you mean KEY?" with the dotted key that is meant, or "".
 
-    The first of: what other programs call so; one of this name in another section; one spelled alike, in the same
-    section or else in another.
+    In this order: the key that other programs call so; one of this name in another section; a similar one in the same
+    section; a similar one in another.
     """
     section, _, name = key.rpartition(".")
     names = [other.rpartition(".")[2] for other in keys]

@@ -11,13 +11,13 @@ PATHS = ("work_dir", "data.root", "data.list", "data.test_list")
 """The keys of a recipe that hold a path."""
 
 FOLDERS = ("work_dir", "data.root")
-"""Those that must not be empty, as a variable that is not set would make them."""
+"""Those that must not be empty, as an unset variable in a shell would leave them."""
 
 VARIABLE = re.compile(r"\$(?:\w+|\{\w+\})")
 
 
 def expand_paths(tree: dict[str, Any], locate: Callable[[str], str]) -> None:
-    """Replace ~ and $VARIABLES in the paths of a recipe's keys; `locate` says where a key is, for UserError."""
+    """Expand ~ and $VARIABLES in the paths of a recipe; `locate` says for UserError where a key is."""
     for key in PATHS:
         section, _, name = key.rpartition(".")
         place = tree.get(section) if section else tree
@@ -31,9 +31,9 @@ def expand_paths(tree: dict[str, Any], locate: Callable[[str], str]) -> None:
 
 
 def expanded(path: str) -> str:
-    """Replace ~ at the beginning, and $VARIABLES, as a shell does; a URL, and what there is, stays as it is.
+    """Expand a leading ~ and $VARIABLES as a shell does; URLs and paths that exist stay as they are.
 
-    UserError for a variable that is not set: a folder would be made that bears its name.
+    UserError for an unset variable, which would end up in the name of a new folder.
     """
     if "://" in path or os.path.lexists(path):
         return path

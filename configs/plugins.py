@@ -14,10 +14,10 @@ T = TypeVar("T")
 
 PLACE = "it must be installed, or its folder named in PYTHONPATH"
 TRUST = "CLIPFEED_TRUST"
-"""The environment variable with what files of others may lead to: packages, folders and URLs, between commas."""
+"""Environment variable that lists what other people's files may lead to: packages, folders, URLs; comma-separated."""
 
 _named: set[str] = set()
-"""Packages that a recipe of the user's has named."""
+"""Packages that the user's own recipes have named."""
 
 
 def trusted() -> list[str]:
@@ -28,7 +28,7 @@ def trusted() -> list[str]:
 def require_trusted(name: object, *, source: str) -> None:
     """Refuse a dotted name in a file that may be a stranger's: importing a module runs its code.
 
-    Names of the user's own recipes are trusted, here and in files, and so are packages in CLIPFEED_TRUST.
+    Packages that the user's own recipes or CLIPFEED_TRUST name are trusted.
     """
     package = str(name).partition(".")[0]
     if "." in str(name) and package not in {*trusted(), *_named}:
@@ -85,7 +85,7 @@ def look_up(name: str, table: Mapping[str, T], *, key: str) -> T:
 
 
 def _import(name: str) -> ModuleType | None:
-    """Import a module; None where it does not exist. What goes wrong inside it is raised."""
+    """Import a module; return None if it does not exist. Errors inside it are raised."""
     if not all(part.isidentifier() for part in name.split(".")):
         return None
     try:

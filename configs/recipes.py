@@ -54,9 +54,9 @@ def table(task: str, of_task: list[Recipe]) -> str:
 
 
 def recipes() -> Iterator[Recipe]:
-    """Read all recipes, those of one task together. No task is imported for it."""
+    """Read all recipes, those of one task together, without importing any task."""
     for name in names():
-        text = _ours(name).read_text(encoding="utf-8")
+        text = find_ours(name).read_text(encoding="utf-8")
         keys = yaml.safe_load(text)
         comment = text[: text.index("task:")].replace("#", " ").split()
         about = re.split("[.:] ", " ".join(comment), maxsplit=1)[0].rstrip(".")
@@ -69,31 +69,26 @@ def names() -> list[str]:
 
 
 def find(name: str | Path) -> Path:
-    """Return the file that is meant: one of the user's, with or without its ending, or else one of ours.
+    """Return the file of a recipe: one of the user's, with or without its suffix, or else one of ours.
 
     UserError, with the nearest name, where there is neither.
     """
-    for path in (Path(name), Path(f"{name}.yaml"), _ours(str(name))):
+    for path in (Path(name), Path(f"{name}.yaml")):
         if path.is_file():
             return path
-    raise UserError(f"cannot read the config {str(name)!r}: No such file or directory; {_no_recipe(str(name))}")
+    try:
+        return find_ours(str(name))
+    except UserError as error:
+        raise UserError(f"cannot read the config {str(name)!r}: No such file or directory; {error}") from None
 
 
 def find_ours(name: str) -> Path:
-    """Return the file of a recipe of ours; UserError, with the nearest name, where there is none."""
-    if not _ours(name).is_file():
-        raise UserError(_no_recipe(name))
-    return _ours(name)
+    """Return the file of a recipe of ours, named by its place in configs/ or in the repository.
 
-
-def _ours(name: str) -> Path:
-    """Return where a recipe of ours would lie, named by its place in configs/ or in the repository."""
-    return CONFIGS / f"{_short(name)}.yaml"
-
-
-def _short(name: str) -> str:
-    return name.removesuffix(".yaml").removeprefix("configs/")
-
-
-def _no_recipe(name: str) -> str:
-    return f"no recipe is called {_short(name)}{nearest(_short(name), names())}; `clipfeed recipes` lists them"
+    UserError, with the nearest name, where there is none.
+    """
+    short = name.removesuffix(".yaml").removeprefix("configs/")
+    path = CONFIGS / f"{short}.yaml"
+    if not path.is_file():
+        raise UserError(f"no recipe is called {short}{nearest(short, names())}; `clipfeed recipes` lists them")
+    return path

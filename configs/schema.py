@@ -1,7 +1,7 @@
 """The schema of recipes: every key with its meaning, unit and default.
 
 Defaults are CtP's hyperparameters. Batch size and learning rate are those of the whole run, so a recipe means the
-same on one GPU and on eight, but for what the originals compute on each GPU by itself: batch norm without
+same on one GPU and on eight, except for what the originals compute on each GPU separately: batch norm without
 train.sync_bn, and losses with net.negatives = rank. `configs.load` reads a YAML file into these classes.
 """
 
@@ -24,7 +24,7 @@ class Data:
     """List of videos, such as UCF101's trainlist01.txt; relative to root. null takes all. docs/datasets.md has the
     formats."""
     missing: Literal["error", "skip"] = "error"
-    """What to do about listed videos that the dataset does not have. skip goes on without them and names them."""
+    """What to do about listed videos that the dataset lacks. skip names them and goes on without them."""
     workers: int = 4
     """Processes per GPU that read videos. 0 reads in the training process."""
     threads: int | Literal["auto"] = "auto"
@@ -33,9 +33,9 @@ class Data:
     """auto takes DALI where it has a decoder for every video on this device, and PyAV otherwise."""
 
     timeout_s: float = 120.0
-    """Seconds that a worker may take for a sample. It is then killed; a video that hangs two of them is unreadable."""
+    """Seconds that a worker may take for a sample before it is killed. A video that hangs two workers is unreadable."""
     most_unreadable: float = 0.1
-    """Share of the samples that other videos may stand in for, as theirs are unreadable; beyond it training ends."""
+    """Share of the samples whose unreadable videos may be replaced by others; beyond it training ends."""
 
     def __post_init__(self) -> None:
         require(self.workers >= 0, "workers", self.workers, "0 or more")
@@ -60,7 +60,7 @@ class LabeledData(Data):
     def list_of(self, subset: Literal["train", "test"]) -> str | None:
         """Return the list of a subset, a path or URL; None takes all videos.
 
-        UserError where a test has none, and for a split that the list's name does not heed.
+        UserError where a test has none, and for a split that the list's name has no place for.
         """
         name = self.list if subset == "train" else self.test_list
         if subset == "test" and not name:
@@ -152,13 +152,12 @@ class Schedule:
             "empty unless kind is step",
         )
         require(0 < self.gamma <= 1, "gamma", self.gamma, "above 0 and at most 1")
-        require(self.patience >= 0, "patience", self.patience, "0 or more")
-        require(self.min_lr >= 0, "min_lr", self.min_lr, "0 or more")
+        for key in ("patience", "min_lr", "warmup_iters"):
+            require(getattr(self, key) >= 0, key, getattr(self, key), "0 or more")
         if self.warmup_epochs is not None:
             only = f"null unless kind is warmup_cosine, and kind is {self.kind}"
             require(self.kind == "warmup_cosine", "warmup_epochs", self.warmup_epochs, only)
             require(self.warmup_epochs >= 0, "warmup_epochs", self.warmup_epochs, "0 or more")
-        require(self.warmup_iters >= 0, "warmup_iters", self.warmup_iters, "0 or more")
         require(0 < self.warmup_ratio <= 1, "warmup_ratio", self.warmup_ratio, "above 0 and at most 1")
 
 
@@ -185,12 +184,12 @@ class Train:
     keep: int = 2
     """Number of newest checkpoints to keep. Two survive one damaged file."""
     full_disk: Literal["stop", "go_on"] = "stop"
-    """What to do when a checkpoint or figures cannot be written. go_on tries again later; the last checkpoint must
+    """What to do when a checkpoint or figures cannot be written. go_on tries again later, but the last checkpoint must
     succeed."""
     skip_nonfinite: int = 0
-    """Steps in a row that may pass without an update, as their gradient is not finite. The next one ends the run."""
+    """Consecutive steps that may be skipped because their gradient is not finite. One more ends the run."""
     timeout_s: float | None = 600.0
-    """Seconds after which a step that hangs ends the run, with the stacks of its processes. null waits for ever."""
+    """Seconds after which a step that hangs ends the run, with the stacks of its processes. null waits forever."""
     log_every: int = 10
     """Optimizer steps between lines of metrics.jsonl and of the loggers."""
     online_probe: bool = False
@@ -286,20 +285,3 @@ class Recognition(Config):
     """See LabeledData."""
     validation: Validation = field(default_factory=Validation)
     """See Validation."""
-
-
-def batch_per_rank(train: Train, world_size: int) -> int:
-    """Compute a rank's batch size; ValueError when the global batch does not divide evenly."""
-    divisor = world_size * train.accumulate
-    size, remainder = divmod(train.global_batch, divisor)
-    if remainder:
-        nearest = max(divisor, round(train.global_batch / divisor) * divisor)
-        whole, odd = divmod(train.global_batch, train.accumulate)
-        fitting = [] if odd else [str(ranks) for ranks in range(1, whole + 1) if whole % ranks == 0]
-        raise ValueError(
-            f"train.global_batch = {train.global_batch} is not divisible by {world_size} ranks x "
-            f"{train.accumulate} micro-steps (train.accumulate); the nearest that is: {nearest}"
-            + f". A run that goes on keeps its own, and can have {', '.join(fitting)} ranks"
-            * bool(fitting)
-        )
-    return size

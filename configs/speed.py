@@ -1,4 +1,4 @@
-"""Any recipe in a setting for speed: `--config ctp/r3d18_ucf101+speed`. The recipe itself stays as the original was."""
+"""Settings for speed of any recipe: `--config ctp/r3d18_ucf101+speed`. The recipe itself stays like the original."""
 
 import json
 import math
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 SUFFIX = "+speed"
 GLOBAL_BATCH = 256
-"""32 clips for each of 8 GPUs; fewer leave a GPU waiting for kernels to start."""
+"""32 clips for each of 8 GPUs; with fewer, a GPU waits for kernels to start."""
 WORKERS = 8
 ADAPTIVE = ("adam", "adamw")
 
@@ -19,7 +19,7 @@ def speed_settings(config: "Config") -> Mapping[str, str]:
     """Return what changes in a recipe: dotted key -> YAML value.
 
     bf16, more clips a step, more workers, and a folder of its own. The learning rate grows with the clips of a step: in
-    proportion, or with an adaptive optimizer by the square root. Nobody has trained to the end with it.
+    proportion, or with an adaptive optimizer by the square root. Nobody has trained a network to the end with them.
     """
     factor = max(1.0, GLOBAL_BATCH / config.train.global_batch)
     rate = config.optim.lr * (math.sqrt(factor) if config.optim.name in ADAPTIVE else factor)

@@ -20,9 +20,9 @@ from typing import Literal
 
 import numpy as np
 import torch
-from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
 from configs.errors import UserError, first_names, require
+from dali_pipelines.batches import Batches
 from dali_pipelines.datasets.open import Dataset
 from dali_pipelines.decode.choose import Wanted, choose, decoding_threads
 from dali_pipelines.feed import Feed, memory_ahead
@@ -73,7 +73,7 @@ class ClipLoader:
         rank: this process among those that share an epoch.
         world_size: how many share it.
         seed: decides the order of the videos and every random draw.
-        device: "cpu", "cuda" or "cuda:N".
+        device: "cpu", "cuda:N", or "cuda" for torch's current one.
         workers: processes that read, plan and, for codecs that DALI lacks, decode. They are spawned: a script that
             asks for them needs the usual `if __name__ == "__main__":` around what it does. 0 works in this process.
         threads: DALI's threads. "auto" takes two for each of a GPU's decoders, as far as the cores go, and at most
@@ -115,6 +115,10 @@ class ClipLoader:
         require(world_size >= 1, "world_size", world_size, "at least 1")
         require(workers >= 0, "workers", workers, "at least 0")
         require(0 <= rank < world_size, "rank", rank, f"from 0 to world_size - 1 = {world_size - 1}")
+        if not isinstance(dataset, Dataset | Index):
+            raise UserError(f"ClipLoader({dataset!r}, ...) takes an open dataset: open_dataset({str(dataset)!r})")
+        if not isinstance(task, Task):
+            raise UserError(f"ClipLoader(..., {task!r}) takes a task: load_task({str(task)!r})")
         self.task, self.graph = task, graph
         videos = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
         usable = videos.long_enough(task)
@@ -135,7 +139,7 @@ class ClipLoader:
             )
         on = torch.device(device)
         gpu = on.type != "cpu"
-        self.device_id = on.index or 0 if gpu else None
+        self.device_id = _gpu_of(on) if gpu else None
         dali, why_not = choose(index, decoder, device_id=self.device_id)
         if why_not and gpu:
             log.warning("PyAV decodes, in %d worker processes, and not %s: %s", workers, on, why_not)
@@ -146,7 +150,7 @@ class ClipLoader:
         self._unreadable = Unreadable(index, replaces=shuffle, most=most_unreadable)
         self.counts = Counts()
         self._feed = Feed(self._unreadable, workers=workers, timeout_s=timeout_s)
-        self._iterator: DALIGenericIterator | None = None
+        self._batches: Batches | None = None
 
     def __len__(self) -> int:
         return self.order.steps
@@ -168,6 +172,14 @@ class ClipLoader:
     def replaced_by(self) -> dict[str, str]:
         """Name of each of these -> its latest stand-in."""
         return self._unreadable.replaced_by
+
+    def refill(self) -> None:
+        """Begin with a batch more on a GPU, in place of the one that was taken last.
+
+        To be called once a step, when the GPU has its work: see `Batches`. Otherwise the next batch does it.
+        """
+        if self._batches:
+            self._batches.refill()
 
     def remember(self, unreadable: Mapping[str, str]) -> None:
         """Treat videos as unreadable that were found so before: name -> reason."""
@@ -204,7 +216,7 @@ class ClipLoader:
 
     def _rewind(self) -> None:
         """Drop what was made ahead."""
-        self._iterator = None
+        self._batches = None
         self._feed.rewind()
 
     def _identity(self) -> dict[str, int]:
@@ -213,10 +225,10 @@ class ClipLoader:
     def _next(self) -> dict[str, torch.Tensor]:
         rebuilt = False
         while True:
-            if self._iterator is None:
-                self._iterator = self._build()
+            if self._batches is None:
+                self._batches = self._build()
             try:
-                return self._complete(next(self._iterator)[0])
+                return self._complete(next(self._batches))
             except RuntimeError as error:  # DALI raises no other kind
                 self._rewind()
                 reasons = damaged(self.source, error, device_id=self.device_id)
@@ -228,7 +240,7 @@ class ClipLoader:
                 for row, reason in reasons.items():
                     self._unreadable.add(row, reason)
 
-    def _build(self) -> DALIGenericIterator:
+    def _build(self) -> Batches:
         source = self.source
         pipeline, names = build_pipeline(
             source,
@@ -239,12 +251,15 @@ class ClipLoader:
             feed=self._feed.start(source),
             ahead=self._batches_ahead(),
         )
-        return DALIGenericIterator(pipeline, names, prepare_first_batch=False)
+        return Batches(pipeline, names)
 
     def _batches_ahead(self) -> int:
-        """Return how many batches DALI makes while one is used: 2, where host memory has room for them."""
+        """Return how many batches DALI makes while one is used: 2, where host memory has room for them.
+
+        3 for a GPU, where one of them begins late.
+        """
         if self.device_id is not None:
-            return 2
+            return 3
         sizes = (math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in self.task.batch_schema.values())
         return 1 if 3 * self.order.batch_size * sum(sizes) > memory_ahead() else 2
 
@@ -269,3 +284,10 @@ class ClipLoader:
                 batch[name] = batch[name].unflatten(1, (*shape[:-4], shape[-3])).movedim(-1, -4)
         batch["index"] = torch.from_numpy(rows if self.order.shuffle else np.where(rows == wanted, rows, -1))
         return batch
+
+
+def _gpu_of(device: torch.device) -> int:
+    """Return the number of a GPU. "cuda" is the one that `torch.cuda.set_device` has chosen, or else the first."""
+    if device.index is not None:
+        return device.index
+    return torch.cuda.current_device() if torch.cuda.is_initialized() else 0

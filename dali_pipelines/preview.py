@@ -7,7 +7,6 @@ same plan.
 
 import argparse
 import io
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from configs.errors import UserError, run_cli, shown
 from configs.load import load
+from configs.options import add_overrides, overrides
 from dali_pipelines.datasets.open import Dataset, open_data
 from dali_pipelines.draw import GAP, PLAY_FPS, Sample, View, stack, text, tile
 from dali_pipelines.loader import ClipLoader
@@ -38,8 +38,7 @@ ROW = 8  # frames side by side in a .png, of one view or of several
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="clipfeed preview", description=__doc__)
     parser.add_argument("--config", required=True, metavar="YAML", help="the recipe, see configs/")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key")
-    parser.add_argument("--data-dir", metavar="DIR", help="the dataset, instead of data.root")
+    add_overrides(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help=".png, .html, .mp4, .gif or .webp")
     parser.add_argument("--samples", type=int, default=4, help="videos (4)")
     parser.add_argument("--frames", type=int, default=8, help="frames of a view in a .png, evenly spread (8)")
@@ -60,8 +59,7 @@ def main(argv: list[str]) -> None:
     }
     if args.out.suffix not in writers:
         raise UserError(f"--out {args.out}: give a name that ends in {', '.join(writers)}")
-    root = [] if args.data_dir is None else [f"data.root={json.dumps(args.data_dir)}"]
-    config = load(args.config, [*args.set, *root])
+    config = load(args.config, overrides(args))
     task = Task(config.task, config.plan)
 
     dataset = open_data(config.data)

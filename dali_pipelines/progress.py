@@ -3,6 +3,7 @@
 import io
 import sys
 from collections.abc import Iterable
+from threading import RLock
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -23,7 +24,14 @@ def tell(line: str) -> None:
         pass
 
 
-class _Lines(tqdm):  # type: ignore[type-arg]  # generic in its stubs alone
+class _Bar(tqdm):  # type: ignore[type-arg]  # generic in its stubs alone
+    """A bar of this process alone: tqdm's own lock is a semaphore of the system, and stays when a process is killed."""
+
+
+_Bar.set_lock(RLock())
+
+
+class _Lines(_Bar):
     """A bar without a terminal."""
 
     _told: float = 0
@@ -55,6 +63,6 @@ def bar(
     shared["smoothing"] = 0  # pauses such as validations count for what is left, too
     if sys.stderr.isatty():
         shape = "{desc} {n_fmt}/{total_fmt} |{bar}| {elapsed}<{remaining}{postfix}"
-        return tqdm(bar_format=shape, dynamic_ncols=True, **shared)
+        return _Bar(bar_format=shape, dynamic_ncols=True, **shared)
     line = "{desc} {n_fmt}/{total_fmt}, {elapsed} elapsed, {remaining} left{postfix}"
     return _Lines(bar_format=line, file=io.StringIO(), mininterval=LINE_SECONDS, miniters=1, **shared)

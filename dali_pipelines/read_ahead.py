@@ -11,7 +11,7 @@ Job = TypeVar("Job")
 DEPTH = 8
 """Jobs that a process holds at least. At 50 ms a read, that many keep up with 160 samples a second."""
 THREADS = 16
-MOST_BYTES, MOST_SHARE = 2**28, 1 / 64
+MAX_BYTES, MAX_SHARE = 2**28, 1 / 64
 """Read by a process and not used yet: bytes, and of all memory. What is beyond is read when its turn comes."""
 
 
@@ -38,7 +38,7 @@ class ReadAhead(Generic[Job]):
         self._find = find
         self._threads = ThreadPoolExecutor(THREADS)
         self._lock, self._bytes = Lock(), 0
-        self._most = min(MOST_BYTES, MOST_SHARE * limits.memory())
+        self._most = min(MAX_BYTES, MAX_SHARE * limits.memory())
 
     def close(self) -> None:
         """Drop the reads that have not begun."""

@@ -33,7 +33,7 @@ HANDED_OVER: dict[Media, tuple[str, ...]] = {
 }
 """Kind of media -> the arrays that are handed over with it."""
 
-MOST_PLANES = 2**23
+MAX_PLANES = 2**23
 """Bytes of a sample that may go to a GPU as whole frames, some 70 of 320x240; beyond, workers cut and scale first."""
 
 
@@ -52,7 +52,7 @@ def decoded_media(index: Index, task: Task, *, gpu: bool) -> Media:
     largest = int(index.sizes_WH.prod(axis=1, dtype=np.int64).max()) * 3 // 2
     frames = task.program.frames
     planar = formats <= PLANAR and not (index.sizes_WH % 2).any()
-    if gpu and planar and frames * largest <= MOST_PLANES:
+    if gpu and planar and frames * largest <= MAX_PLANES:
         return "planes"
     if kernels.NATIVE is None:
         log.warning("pixel operations are not compiled, NumPy takes much longer: clipfeed doctor says what to do")

@@ -20,7 +20,7 @@ GRAY = 128.0
 
 
 class RandAug(nn.Module):
-    """Change each clip by operations that torchvision's RandAugment draws, the same for all of its frames.
+    """Change each clip by operations that torchvision's RandAugment draws, the same for all its frames.
 
     Differs from timm's rand-m9-n2-mstd0.5-inc1 and the like, which MAE and VideoMAE take: identity is one of the
     operations, where timm skips each of them with a probability of 0.5; there are no Invert and SolarizeAdd; the
@@ -88,7 +88,7 @@ class Mix(nn.Module):
 
 
 class BatchAugment(nn.Module):
-    """What a batch goes through in training, each part where it is asked for. It has no state of its own."""
+    """The augmentation of a batch in training, of those parts that are asked for. It has no state."""
 
     def __init__(
         self,

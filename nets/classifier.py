@@ -47,17 +47,15 @@ class Config:
 
     def __post_init__(self) -> None:
         require(not (self.batch_norm and self.layer_norm), "layer_norm", True, "false where batch_norm is true")
-        for key in ("drop_path", "label_smoothing"):
+        for key in ("drop_path", "label_smoothing", "dropout"):
             require(0 <= getattr(self, key) < 1, key, getattr(self, key), "at least 0 and below 1")
         require(0 <= self.erase_prob <= 1, "erase_prob", self.erase_prob, "from 0 to 1")
-        for key in ("mixup", "cutmix"):
+        for key in ("mixup", "cutmix", "init_std"):
             require(getattr(self, key) >= 0, key, getattr(self, key), "0 or more")
         if self.rand_augment is not None:
             ops, magnitude = self.rand_augment
             fits = ops >= 1 and 0 <= magnitude <= 30
             require(fits, "rand_augment", list(self.rand_augment), "[operations, magnitude], at least 1 and 0 to 30")
-        require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
-        require(self.init_std >= 0, "init_std", self.init_std, "0 or more")
 
 
 def pretext_classifier(backbone: str, classes: int, cfg: Config) -> "Classifier":

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from nets.distributed import all_gather, rank, world_size
 from nets.losses import top1
-from nets.sinkhorn import sinkhorn
 
 INSTANCE_TEMPERATURE = 0.07
 CONCEPT_TEMPERATURE = 0.1
 ACTIVE = 10  # concepts that score above the tenth largest score of a sample are active in it
 MARGIN = 1.4
+EPSILON, ITERATIONS = 0.05, 3  # of Sinkhorn-Knopp
 
 
 def instance_contrast(queries_2BD: Tensor, keys_N2D: Tensor) -> tuple[Tensor, Tensor]:
@@ -85,3 +85,22 @@ def local_contrast(attended_2BNC: Tensor, scores_2BN: Tensor, negatives: Literal
     negatives_2BPN = (MARGIN - sq_distances_2BPN.sqrt()).relu().square() / (len(keys_P2NC) - 1)
     terms_2BN = torch.where(positive_BP1, sq_distances_2BPN, negatives_2BPN).sum(2)
     return ranks * (terms_2BN * active_BN).sum() / (2 * active + 1)  # whose mean over ranks is that of one process
+
+
+@torch.no_grad()
+def sinkhorn(scores_BK: Tensor) -> Tensor:
+    """Assign B samples softly to K concepts, with about equal shares for all concepts (SwAV, arXiv 2006.09882).
+
+    The columns of exp(scores / EPSILON) are scaled to equal sums and its rows to a sum of 1, alternately. In log space
+    each is a log-softmax along one axis, so no score overflows.
+
+    Args:
+        scores_BK: float32 (..., B, K).
+
+    Returns:
+        The same shape. Rows sum to 1; columns to B/K, up to the error left after ITERATIONS.
+    """
+    log_BK = scores_BK.float() / EPSILON
+    for _ in range(ITERATIONS):
+        log_BK = log_BK.log_softmax(-2).log_softmax(-1)
+    return log_BK.exp()

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -17,5 +18,6 @@ def ema_copy(online: Module) -> Module:
 @torch.no_grad()
 def ema_update(target: nn.Module, online: nn.Module, momentum: float) -> None:
     """Set target = momentum * target + (1 - momentum) * online; buffers stay as they are."""
-    for average, current in zip(target.parameters(), online.parameters(), strict=True):
-        average.lerp_(current, 1 - momentum)
+    averages, current = list(target.parameters()), list(online.parameters())
+    if averages:  # nn.Identity has none
+        get_ema_multi_avg_fn(momentum)(averages, current, 0)  # on a GPU one kernel for many parameters

@@ -13,12 +13,13 @@ def init_kaiming(network: nn.Module) -> None:
 
 
 def init_orthogonal(network: nn.Module, gain: float = 1.0) -> None:
-    """Draw orthogonal matrices for all weights; zero all biases. For modules without normalization."""
+    """Draw orthogonal matrices for all weights, one each for q, k and v of attention; zero all biases."""
     for name, parameter in network.named_parameters():
         if name.endswith("bias"):
             nn.init.zeros_(parameter)
-        else:
-            nn.init.orthogonal_(parameter, gain)
+        elif parameter.ndim > 1:
+            for matrix in parameter.chunk(3) if "in_proj" in name else [parameter]:
+                nn.init.orthogonal_(matrix, gain)
 
 
 def init_scaled(blocks: nn.Sequential) -> None:

@@ -28,7 +28,7 @@ def classification(
     return {
         "loss": F.cross_entropy(logits_NK.float(), wanted, label_smoothing=smoothing),
         "accuracy": top1(logits_NK, labels_N),
-        "chance": labels_N.new_tensor(1 / logits_NK.shape[1], dtype=torch.float32),
+        "chance": labels_N.new_full((), 1 / logits_NK.shape[1], dtype=torch.float32),
     }
 
 

@@ -11,7 +11,7 @@ from nets.backbones.vit import ViT
 
 
 def check_blocks(part: str, *, width: int, depth: int, heads: int) -> None:
-    """Raise ValueError, as `require` words it, for what `encoder_blocks` with positions cannot be built of.
+    """Raise ValueError, as `require` words it, for sizes that `encoder_blocks` or their positions cannot have.
 
     Args:
         part: what its keys begin with, such as "decoder" of decoder_width.
@@ -53,7 +53,7 @@ def fill_in(
     visible_BV: Tensor,
     hidden_BM: Tensor,
 ) -> Tensor:
-    """Return what `blocks` make of a mask token in each hidden place, beside the visible tokens: (B, M, C).
+    """Apply `blocks` to the visible tokens and a mask token in each hidden place; return the latter: (B, M, C).
 
     Args:
         places_NC: positions of all tokens, added to each.

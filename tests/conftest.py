@@ -42,4 +42,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     missed = [report for report in terminalreporter.stats.get("skipped", []) if "gpu" in report.keywords]
     names = dict.fromkeys(report.nodeid.split("[")[0].split("::")[-1] for report in missed)
     if missed:
-        terminalreporter.write_line(f"not run without a GPU, {len(missed)} in all: {', '.join(names)}")
+        terminalreporter.write_line(f"not run without a GPU and -m gpu, {len(missed)} in all: {', '.join(names)}")

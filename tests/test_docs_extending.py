@@ -31,11 +31,13 @@ from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task, mirror
 from tests.helpers.docs import run
+from trainers import weights
 from trainers.commands import pretrain
 
 run(Path(sys.argv[1]))
 print("here:", *dali_pipelines.__path__, *nets.__path__)
 pretrain.main(["--list-tasks"])
+print("strides:", weights.read("runs/mirror").clip["strides"])
 preview.main(["--config", "configs/mirror/demo.yaml", "--out", "mirror.png"])
 loader = ClipLoader(Index.load("data/mine"), Task("mirror", mirror.Config()), batch_size=2, decoder="pyav")
 print("host:", loader.source.names[2:], loader.source.read(0, 1)[2].shape, *next(iter(loader))["clips"].shape)
@@ -76,6 +78,7 @@ def test_three_files_are_a_task_that_trains_is_listed_and_can_be_looked_at(copy)
     assert [step["step"] for step in steps] == [1, 2]
     assert all(step["accuracy"] in (0, 0.25, 0.5, 0.75, 1) for step in steps)
     assert "mirror\n  mirror/demo  " in printed
+    assert "strides: [2]\n" in printed  # for whoever goes on with the network
     assert (folder / "mirror.png").stat().st_size > 1000
 
 

@@ -20,7 +20,7 @@ from dali_pipelines.progress import bar
 from trainers.engine.checkpoint import list_steps
 
 SECONDS, EVERY_S = 7200, 10
-WARM_UP, MOST_GROWTH = 0.1, 0.02
+WARM_UP, MAX_GROWTH = 0.1, 0.02
 """Shares: of the time that is not looked at, as caches fill; and of the memory, which may be gained in the rest."""
 POINTS = 120
 """Of a curve."""
@@ -82,9 +82,9 @@ def memory_row(what: str, axis: str, samples: Sequence[Sequence[float]], *, rate
     growth, slope = fit(at, memory)
     shown = np.linspace(0, len(samples) - 1, min(len(samples), POINTS)).astype(int)
     return Row(
-        f"{what}, memory flat to {MOST_GROWTH:.0%}",
+        f"{what}, memory flat to {MAX_GROWTH:.0%}",
         injected=1,
-        survived=int(abs(growth) < MOST_GROWTH),
+        survived=int(abs(growth) < MAX_GROWTH),
         lost_or_repeated=0,
         bits_equal=None,
         details={

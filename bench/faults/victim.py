@@ -12,7 +12,7 @@ import runpy
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing import forkserver, get_context
 from multiprocessing.context import ForkServerProcess
@@ -27,7 +27,7 @@ from dali_pipelines.store import files
 from trainers.commands import finetune, pretrain
 from trainers.engine import checkpoint, fit, loop, run
 from trainers.engine.metrics import Metrics
-from trainers.engine.run import Batch, Loader
+from trainers.engine.run import Batch
 from trainers.evaluation import validation
 
 ROOT = Path(__file__).parents[2]
@@ -133,7 +133,7 @@ class Marks:
         endless: Callable[..., Iterator[Batch]] = loop.endless
         train: Callable[..., loop.Ending] = vars(fit)["train"]
 
-        def fetching(loader: Loader) -> Iterator[Batch]:
+        def fetching(loader: Iterable[Batch]) -> Iterator[Batch]:
             batches = endless(loader)
             while True:
                 with self.at("fetch"):

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-MOST = 3.0
+MAX_DIFFERENCE = 3.0
 """Gray levels of mean difference that are still the same picture: how chroma is interpolated differs by as much."""
 CLEARLY = 0.25
 """Gray levels by which another frame must be nearer: in a video that stands still all are about equally near."""
@@ -23,7 +23,7 @@ def compare(actual: np.ndarray, expected: np.ndarray) -> dict[str, Any]:
     misplaced = int((own > distance.min(axis=1) + CLEARLY).sum())
     difference = np.abs(actual - expected)
     return {
-        "ok": misplaced == 0 and bool(own.max() < MOST),
+        "ok": misplaced == 0 and bool(own.max() < MAX_DIFFERENCE),
         "frames": len(actual),
         "max": int(difference.max()),
         "mean": round(float(difference.mean()), 3),

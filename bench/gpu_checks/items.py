@@ -6,14 +6,16 @@ from configs.errors import UserError
 FIRST = ("ctp", "recognition", "moco")
 TASKS = (*FIRST, *sorted({p.stem for p in (ROOT / "dali_pipelines/tasks").glob("[!_]*.py")}.difference(FIRST)))
 DAMAGE = ("loader", "garbage", "cut_off", "damaged", "beyond")
+PRETEXT = tuple(task for task in TASKS if (ROOT / "nets/tasks" / f"{task}.py").is_file())
 
 # No module that needs torch or DALI is imported for this: one of them may be what does not work.
 SECONDS: dict[str, dict[str, int]] = {
     "facts": {"machine": 2, "driver": 1, "libraries": 1, "decoders": 6},
     "default_store": {"made": 5, "clips": 5, "old_encoder": 4, "instead": 1},
-    "parity": dict.fromkeys(TASKS, 4),
+    "parity": dict.fromkeys(TASKS, 5),
+    "networks": {**dict.fromkeys(PRETEXT, 7), "augment": 8, "compile": 40},
     "decode": {"h264_gop1": 11, "h264_gop8": 11, "hevc_gop16": 14, "vp9_gop16": 12, "repeat": 10},
-    "loader": {"threads": 12, **dict.fromkeys(TASKS, 7), "evaluation": 12},  # it decodes ten times as much
+    "loader": {"dropped": 8, "threads": 12, **dict.fromkeys(TASKS, 7), "evaluation": 12},  # ten times the frames
     "training": {"batch_16": 18, "batch_32": 16, "rawvideo": 16, "mjpeg": 16},
     "questions": {
         **{"session_cache": 16, "gop_strides": 8, "cut": 8, "jpeg": 10},

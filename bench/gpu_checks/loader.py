@@ -7,6 +7,9 @@ from functools import partial
 from itertools import cycle
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from bench.data import default_task
 from bench.gpu_checks import Target
 from bench.gpu_checks.pipelines import alternate, video_pipeline
@@ -15,13 +18,15 @@ from dali_pipelines.loader import ClipLoader
 from trainers.engine.loop import endless
 
 HELD = 4  # batches that the decoding alone repeats
+DROPPED, BUSY = 12, 5  # batches; products of matrices before each is read, some 100 ms
 THREADS, WORKERS, BATCH = 14, 8, 32
 TURN_S = 0.7
 
 
 def measure(item: str, target: Target) -> dict[str, Any]:
-    """Measure a task beside its decoding alone, or `ctp` by threads and workers."""
-    return threads(target) if item == "threads" else one_task(item, target)
+    """Measure a task beside its decoding alone, or `ctp` by threads and workers; or check batches that are dropped."""
+    own = {"threads": threads, "dropped": dropped}
+    return own[item](target) if item in own else one_task(item, target)
 
 
 def loader_of(name: str, target: Target, *, threads: int = THREADS, workers: int = WORKERS) -> ClipLoader:
@@ -86,3 +91,28 @@ def threads(target: Target) -> dict[str, Any]:
         rows = alternate(runs, target, batch_size=size)
     texts = [f"{row['clips_per_s']:,.0f} with {name}" for name, row in rows.items()]
     return {"answer": f"ctp, clips/s: {', '.join(texts)}", "rows": rows}
+
+
+def dropped(target: Target) -> dict[str, Any]:
+    """Check batches that are dropped while the GPU has yet to read them: DALI must not use their memory again so soon.
+
+    Sums of batches, first one after the other, then asked for behind other work, which the GPU does later.
+    """
+    count = 2 if target.rehearsal else DROPPED
+    side = 64 if target.rehearsal else 8192
+    busy = torch.ones(side, side, device=target.device)
+    sums: list[list[Tensor]] = []
+    for waits in (True, False):
+        with closing(loader_of("recognition", target)) as loader:
+            batches, found = endless(loader), []
+            for _ in range(count):
+                clips = next(batches)["clips"]
+                for _ in range(0 if waits else BUSY):
+                    torch.mm(busy, busy)
+                found.append(clips.double().sum())
+                if waits:
+                    found[-1].item()
+                del clips
+            sums.append([value.cpu() for value in found])
+    same = sum(torch.equal(*pair) for pair in zip(*sums, strict=True))
+    return {"ok": same == count, "answer": f"{same} of {count} batches were read as they were, though dropped before"}

@@ -21,7 +21,7 @@ from dali_pipelines.recovery import first_cause
 THREADS = 14  # two for each of the seven decoders of an H100 or H200
 DISTINCT = 8  # clips; a batch repeats them
 CODECS = ("h264", "hevc", "vp9")
-LEAST_HEVC = 144  # pixels a side that the hardware should take
+MIN_HEVC = 144  # pixels a side that the hardware should take
 STRIDE = 5
 
 
@@ -83,7 +83,7 @@ def sizes(size: str, target: Target) -> dict[str, Any]:
     width, height = map(int, size.split("x"))
     made, errors = {}, {}
     for codec in CODECS:
-        if codec == "hevc" and min(width, height) < LEAST_HEVC:
+        if codec == "hevc" and min(width, height) < MIN_HEVC:
             continue
         try:
             made[codec] = clip_pipeline(

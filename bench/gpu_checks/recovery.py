@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.data import default_task
 from bench.gpu_checks import Target
-from bench.gpu_checks.compare import MOST
+from bench.gpu_checks.compare import MAX_DIFFERENCE
 from bench.gpu_checks.pipelines import pixels, video_pipeline
 from bench.gpu_checks.videos import dataset, decode_reference, encode_clip, supported_codec
 from dali_pipelines.loader import ClipLoader
@@ -67,7 +67,7 @@ def check_pipeline(kind: str, codec: str, target: Target) -> dict[str, Any]:
         else f"silent, {result['bad_mean']} gray levels off"
     )
     answer += f"; the batches after it are {max(after)} off"
-    return {"ok": max(after) < MOST, "answer": answer, **result, "after": max(after)}
+    return {"ok": max(after) < MAX_DIFFERENCE, "answer": answer, **result, "after": max(after)}
 
 
 def damage(kind: str, good: np.ndarray) -> np.ndarray:

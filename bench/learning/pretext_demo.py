@@ -51,7 +51,10 @@ def main(argv: list[str]) -> None:
     for task in args.tasks:
         tasks = dict(sorted({**tasks, task: learn(task, data, args.work_dir / task)}.items()))
         save_json(target, tasks=tasks)
-    plot(tasks, args.work_dir, args.out / "pretext_demo.png")
+    drawn = {task: of for task, of in tasks.items() if (args.work_dir / task / "metrics.jsonl").exists()}
+    plot(drawn, args.work_dir, args.out / "pretext_demo.png")
+    if others := tasks.keys() - drawn:
+        print(f"note: the picture lacks {', '.join(sorted(others))}, whose runs are not in {args.work_dir}")
     print(table(tasks))
 
 

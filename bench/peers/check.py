@@ -18,7 +18,7 @@ from trainers.engine.loop import endless
 
 CHECKED = 8  # samples
 BLOCKS = 14  # along each side: what scaling with and without antialiasing does to single pixels is no fault
-MOST_DIFFERENCE = 2.6
+MAX_DIFFERENCE = 2.6
 """Gray levels by which the R, G and B of a block may differ between a peer's views and ours, on average.
 
 Both come from videos that were encoded more than once, and scaled in other steps: right views of the bench's own videos

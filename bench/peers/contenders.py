@@ -7,7 +7,7 @@ from time import perf_counter
 from bench.loader.contenders import EQUAL_JPEGS, SOURCES, Contender
 from bench.meters import Round, measure
 from bench.peers import check
-from bench.peers.check import MOST_DIFFERENCE, difference, our_views, peer_views
+from bench.peers.check import MAX_DIFFERENCE, difference, our_views, peer_views
 from bench.peers.cost import read_kib
 from bench.peers.data import peer_clips
 from bench.peers.loaders import PEERS, Peer, peer_batches
@@ -33,13 +33,13 @@ def peer_contenders(
             began = perf_counter()
             views = peer_views(peer, loader)
             alone = check.CHECKED / (perf_counter() - began)
-            if (differs := round(difference(ours, views), 2)) > MOST_DIFFERENCE:
+            if (differs := round(difference(ours, views), 2)) > MAX_DIFFERENCE:
                 raise ValueError(f"its views differ from ours by {differs:.1f} gray levels on average")
             contender = _contender(name, loader, alone=alone, group=group)
         except Exception as error:  # whatever a foreign package raises: it is the reason to show
             missing[name] = f"{type(error).__name__}: {_first_line(error)}"
             continue
-        contender.facts |= {"difference_to_ours": differs, "most_difference": MOST_DIFFERENCE}
+        contender.facts |= {"difference_to_ours": differs, "most_difference": MAX_DIFFERENCE}
         made.append(contender)
     return made, missing
 

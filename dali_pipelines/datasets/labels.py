@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from configs.errors import UserError, first_names, printable
 from dali_pipelines.datasets.formats import Reading, is_number, read_lists
 from dali_pipelines.datasets.layouts import class_folder
-from dali_pipelines.datasets.names import AMBIGUOUS, Names, match
+from dali_pipelines.datasets.names import AMBIGUOUS, Names, encoding_hint, match
 
-MOST_CLASSES = 10**6
-MOST_DIGITS = 19
+MAX_CLASSES = 10**6
+MAX_DIGITS = 19
 COUNTS_ALIKE = 0.9  # share of the videos of which a count of frames may be off by 2, as frames are counted variously
 
 
@@ -68,7 +68,10 @@ def _labels_of_list(path: Path, names: list[str]) -> tuple[dict[str, int], tuple
             raise UserError(ambiguous(path, known, name))
         _require_one(path, name, text_of.setdefault(names[row], label or ""), label)
     if unknown:
-        raise UserError(f"{path} has labels for {len(unknown)} videos that are not there: {first_names(unknown)}")
+        raise UserError(
+            f"{path} has labels for {len(unknown)} videos that are not there: {first_names(unknown)}"
+            f"{encoding_hint(unknown)}"
+        )
     if left := [name for name in names if name not in text_of]:
         raise UserError(f"{path} has no label for {len(left)} of the videos: {first_names(left)}")
     ids, classes = class_ids(text_of.values(), lists.class_names)
@@ -115,10 +118,10 @@ def class_ids(
     if not all(map(is_number, distinct)):
         classes = sorted(distinct)
         return {name: number for number, name in enumerate(classes)}, tuple(classes)
-    numbers = {label: int(label) for label in distinct if len(label) < MOST_DIGITS}
-    largest = max(distinct, key=lambda label: numbers.get(label, MOST_CLASSES))
-    if numbers.get(largest, MOST_CLASSES) >= MOST_CLASSES:
-        raise UserError(f"the class id {printable(largest)} is not below {MOST_CLASSES}")
+    numbers = {label: int(label) for label in distinct if len(label) < MAX_DIGITS}
+    largest = max(distinct, key=lambda label: numbers.get(label, MAX_CLASSES))
+    if numbers.get(largest, MAX_CLASSES) >= MAX_CLASSES:
+        raise UserError(f"the class id {printable(largest)} is not below {MAX_CLASSES}")
     if base is None:
         base = int(min(numbers.values(), default=0) > 0)
     ids = {label: number - base for label, number in numbers.items()}
@@ -164,7 +167,7 @@ def one_to_one(labels: Sequence[str], classes: Sequence[int]) -> bool:
 
 def base_note(path: Path | str | None, labels: Sequence[str], names: Sequence[str] | Mapping[int, str]) -> list[str]:
     """Return the note on labels that begin at 1: which class the first is."""
-    numbers = [int(label) for label in labels if is_number(label) and len(label) < MOST_DIGITS]
+    numbers = [int(label) for label in labels if is_number(label) and len(label) < MAX_DIGITS]
     if len(numbers) < len(labels) or not numbers or min(numbers) != 1:
         return []
     return [f"the labels of {path} start at 1; here class ids start at 0, and its label 1 is class {names[0]!r}"]

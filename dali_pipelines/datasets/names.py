@@ -8,7 +8,7 @@ import bisect
 import difflib
 import posixpath
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from unicodedata import normalize
@@ -169,6 +169,12 @@ def parts_of(written: str) -> list[str]:
     if "." in text or "//" in text:
         text = posixpath.normpath(text) if text else ""
     return [part for part in text.split("/") if part not in ("", ".", "..")]
+
+
+def encoding_hint(written: Iterable[str]) -> str:
+    """Return what to do about names that are not UTF-8, as `surrogateescape` reads them; "" where all are."""
+    foreign = any("\udc80" <= letter <= "\udcff" for name in written for letter in name)
+    return "; the list is not UTF-8: save it as that, as by `iconv -f LATIN1 -t UTF-8`" if foreign else ""
 
 
 def without_suffix(name: str) -> str:

@@ -19,7 +19,7 @@ from dali_pipelines.datasets.labels import (
     one_to_one,
     require_labels,
 )
-from dali_pipelines.datasets.names import AMBIGUOUS, Names, match
+from dali_pipelines.datasets.names import AMBIGUOUS, Names, encoding_hint, match
 from dali_pipelines.datasets.own_lists import splits_note
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.storage import exists, joined
@@ -183,7 +183,7 @@ def _absent_message(
     index: Index, names: Names, absent: Sequence[str], list_file: Path | str, *, everything: bool
 ) -> str:
     nearest = names.nearest(absent[0])
-    hint = f"; the nearest name there is {printable(nearest)}" if nearest else ""
+    hint = encoding_hint(absent) or (f"; the nearest name there is {printable(nearest)}" if nearest else "")
     way = "" if everything else "; `--set data.missing=skip` (`--missing skip` of clipfeed lists) leaves them out"
     return (
         f"{list_file} names {len(absent)} videos that {index.root} does not hold ({first_names(absent)}), nor "

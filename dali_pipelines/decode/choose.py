@@ -15,7 +15,7 @@ from dali_pipelines.decode.frames import PLANAR, decode_rgb
 from dali_pipelines.recovery import first_cause
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.mp4 import plain_mp4
-from dali_pipelines.store.nvdec import MULTIPLE, NVDEC_LEAST
+from dali_pipelines.store.nvdec import MULTIPLE, NVDEC_MIN
 from dali_pipelines.store.reader import EncodedClip, read_clip
 from dali_pipelines.store.record import ClipError
 
@@ -23,12 +23,12 @@ Wanted = Literal["auto", "dali", "pyav"]
 
 # What DALI 2.4 decodes. NVDEC takes 8-bit 4:2:0 only, and none before Blackwell's has AV1 (H100 and H200 do not).
 CPU_CODECS = frozenset({"vp8", "vp9"})  # and MJPEG, which PyAV decodes in less time: it cuts before it makes RGB
-GPU_CODECS = frozenset(NVDEC_LEAST)
+GPU_CODECS = frozenset(NVDEC_MIN)
 
 NO_NVDEC = "the driver's libnvcuvid.so.1 is missing (in a container: NVIDIA_DRIVER_CAPABILITIES=compute,video,utility)"
 PROBED_FRAMES = 8
 PROBED_VIDEOS = 5
-MOST_APART = 8.0
+MAX_DIFFERENCE = 8.0
 """Mean difference from PyAV, in gray levels, beyond which a decoder shows another picture; chroma alone makes 3."""
 
 _PASSED: set[tuple[str, tuple[str, ...], int | None]] = set()
@@ -88,7 +88,7 @@ def _obstacle(codec: str, pix_fmt: str, width: int, height: int, *, gpu: bool) -
         return f"DALI has no decoder for {codec} on a GPU"
     if pix_fmt not in PLANAR:
         return f"GPU decoders take no {pix_fmt}"
-    least = NVDEC_LEAST[codec]
+    least = NVDEC_MIN[codec]
     if width < least[0] or height < least[1]:
         return f"{width}x{height} is too small for a GPU's {codec} decoder, {least[0]}x{least[1]} is the least"
     if width % MULTIPLE or height % MULTIPLE:  # DALI's cache of decoders never finds them: a new one for every clip
@@ -127,7 +127,7 @@ def probe(index: Index, *, device_id: int | None) -> str:
             except RuntimeError as error:
                 return f"{where}: {first_cause(error)}"
             apart = np.abs(got.astype(np.float32) - wanted).mean()
-            if apart > MOST_APART:
+            if apart > MAX_DIFFERENCE:
                 return f"{where} comes out {apart:.0f} of 255 gray levels from what PyAV decodes"
             break
     return ""

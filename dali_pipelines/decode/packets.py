@@ -22,9 +22,9 @@ from dali_pipelines.store.fmp4 import samples
 from dali_pipelines.store.reader import EncodedClip
 
 HEADERS = 16  # that a process remembers: datasets have a few
-MOST_PIXELS = 2**26
+MAX_PIXELS = 2**26
 """Of a frame: a damaged header may claim any size, and a decoder makes room before anything decodes."""
-LIMITS = {"max_pixels": str(MOST_PIXELS)}
+LIMITS = {"max_pixels": str(MAX_PIXELS)}
 PLAYLISTS = frozenset({"concat", "dash", "hls", "imf", "sdp"})
 """FFmpeg's formats of texts that name other files or addresses, whatever their own name: it would open those."""
 NO_PLAYLISTS = {"format_whitelist": ",".join(sorted(av.formats_available - PLAYLISTS))}

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from configs.errors import UserError, first_names
-from dali_pipelines.store.files import PART_FOLDER, VIDEO_FOLDER, is_video_name, video_path
-from dali_pipelines.store.journal import JOURNAL_FILE, Entry, Journal
+from dali_pipelines.store.files import JOURNAL_FILE, PART_FOLDER, VIDEO_FOLDER, is_video_name, video_path
+from dali_pipelines.store.journal import Entry, Journal
 
 WAY_OUT = "give another --out, or move it"
 

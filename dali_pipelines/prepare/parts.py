@@ -19,8 +19,7 @@ from typing import Any
 
 from configs.errors import UserError
 from dali_pipelines.prepare.shards import name_hash
-from dali_pipelines.store.files import PART_FOLDER, replacing, sync
-from dali_pipelines.store.journal import JOURNAL_FILE
+from dali_pipelines.store.files import JOURNAL_FILE, PART_FOLDER, replacing, sync
 
 RUN_FILE = "run.json"
 DONE_FILE = "done.json"

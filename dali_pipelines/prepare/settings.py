@@ -4,11 +4,11 @@ import argparse
 
 from configs.errors import UserError
 from dali_pipelines.store.encode import Encoding, rounded
-from dali_pipelines.store.nvdec import MULTIPLE, NVDEC_LEAST
+from dali_pipelines.store.nvdec import MULTIPLE, NVDEC_MIN
 from dali_pipelines.store.remux import UNENCODED
 
 # Recipes scale to 112, 128 and 144.
-SHORT_SIDE = {"h264": 144, "mjpeg": 144, "rawvideo": 144, "vp9": 144, "hevc": NVDEC_LEAST["hevc"][1]}
+SHORT_SIDE = {"h264": 144, "mjpeg": 144, "rawvideo": 144, "vp9": 144, "hevc": NVDEC_MIN["hevc"][1]}
 GOP = {"h264": 1, "mjpeg": 1, "rawvideo": 1, "vp9": 16, "hevc": 16}
 
 

@@ -17,7 +17,7 @@ from dali_pipelines.store.convert import SQUARE, store_converter, upright_size
 from dali_pipelines.store.encoders import ENCODERS, open_output
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.fmp4 import read_layout
-from dali_pipelines.store.nvdec import MULTIPLE, NVDEC_LEAST, why_unfit
+from dali_pipelines.store.nvdec import MULTIPLE, NVDEC_MIN, why_unfit
 from dali_pipelines.store.pictures import open_source
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.record import Record
@@ -25,9 +25,9 @@ from dali_pipelines.store.source import VideoError
 
 MOVFLAGS = "frag_keyframe+empty_moov+default_base_moof"
 _MUXER = {"movflags": MOVFLAGS, "strict": "unofficial"}  # else FFmpeg writes no raw 4:2:0, which it does read
-MOST_STRETCH = 0.02  # by which rounding may change the ratio of the sides without a note
+MAX_STRETCH = 0.02  # by which rounding may change the ratio of the sides without a note
 KEY_FRAMES_ONLY = frozenset({"mjpeg", "rawvideo"})
-SMALLEST_HEVC = max(NVDEC_LEAST["hevc"])  # a CPU decodes any size, but it is for GPUs that HEVC is stored
+MIN_HEVC_SIDE = max(NVDEC_MIN["hevc"])  # a CPU decodes any size, but it is for GPUs that HEVC is stored
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Encoding:
     @property
     def least_side(self) -> int:
         """The fewest pixels that a side may have."""
-        return SMALLEST_HEVC if self.codec == "hevc" else MULTIPLE
+        return MIN_HEVC_SIDE if self.codec == "hevc" else MULTIPLE
 
     def target(self, width: int, height: int) -> tuple[int, int]:
         """Return the stored (width, height) of a video of `width` x `height` pixels; VideoError when too small."""
@@ -103,11 +103,16 @@ def write_video(path: Path, source: Place | Path, settings: Encoding) -> Record:
     are not square become so.
     """
     with open_source(source) as video:
-        return _write(path, video.frames(), video.fps, settings, video.pixel_aspect)
+        return _write(path, video.frames(), video.fps, settings, video.pixel_aspect, video.notes)
 
 
 def _write(
-    path: Path, frames: Iterator[VideoFrame], fps: Fraction, settings: Encoding, pixel_aspect: Fraction = SQUARE
+    path: Path,
+    frames: Iterator[VideoFrame],
+    fps: Fraction,
+    settings: Encoding,
+    pixel_aspect: Fraction = SQUARE,
+    notes_of_source: tuple[str, ...] = (),
 ) -> Record:
     first = next(frames, None)
     if first is None:
@@ -142,8 +147,8 @@ def _write(
             raise RuntimeError(f"{encoder.name} wrote what a GPU does not decode: {reason}; use --codec vp9")
     stretch = width * shown[1] / (height * shown[0])
     notes = {
-        f"become wider or narrower by more than {MOST_STRETCH:.0%}: sides are multiples of {MULTIPLE}": (
-            settings.size is None and abs(stretch - 1) > MOST_STRETCH
+        f"become wider or narrower by more than {MAX_STRETCH:.0%}: sides are multiples of {MULTIPLE}": (
+            settings.size is None and abs(stretch - 1) > MAX_STRETCH
         ),
         "have pixels that are not square: they are stored with square ones": pixel_aspect != 1,
         "change size midway: all their pictures have the size of the first": len(sizes) > 1,
@@ -157,5 +162,5 @@ def _write(
         pix_fmt=encoder.pix_fmt,
         init_size=init_size,
         fragments=fragments,
-        notes=tuple(note for note, holds in notes.items() if holds),
+        notes=(*notes_of_source, *(note for note, holds in notes.items() if holds)),
     )

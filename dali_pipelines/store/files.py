@@ -17,9 +17,12 @@ VIDEO_SUFFIXES = (
 VIDEO_FOLDER, SHARD_FOLDER, PART_FOLDER = "videos", "shards", "parts"
 """Folders that `prepare` writes into a dataset, and never takes for sources."""
 
+JOURNAL_FILE = "prepare.jsonl"
+"""What `prepare` continues from."""
+
 TEMPORARY = ".clipfeed-{}.part"
 """Name of an unfinished file, made of a hash of its final name."""
-LONGEST = 255
+MAX_NAME_BYTES = 255
 """Bytes of a name on the common file systems."""
 
 
@@ -29,9 +32,9 @@ def video_path(root: Path, name: str) -> Path:
     A name too long for the file system is cut, and a hash keeps it apart from others.
     """
     folder, slash, last = name.rpartition("/")
-    if len(os.fsencode(last)) > LONGEST - len(".mp4"):
+    if len(os.fsencode(last)) > MAX_NAME_BYTES - len(".mp4"):
         end = f"-{_digest(last)}"
-        while len(os.fsencode(last + end)) > LONGEST - len(".mp4"):
+        while len(os.fsencode(last + end)) > MAX_NAME_BYTES - len(".mp4"):
             last = last[:-1]
         last += end
     return root / VIDEO_FOLDER / f"{folder}{slash}{last}.mp4"

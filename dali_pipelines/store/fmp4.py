@@ -82,7 +82,7 @@ def find(data: memoryview, *path: bytes) -> memoryview:
 
 
 SAMPLE_DESCRIPTIONS = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
-MOST_SAMPLES = 2**20
+MAX_SAMPLES = 2**20
 """Of a fragment, some 11 hours; where all have one size, the box does not grow with the count that it claims."""
 ENTRY_SIZE = 78
 """Bytes of a VisualSampleEntry (ISO/IEC 14496-12, 12.1.3) before the boxes in it."""
@@ -174,7 +174,7 @@ def _column(trun: memoryview, field: int, default: int) -> list[int]:
     flags, count = int.from_bytes(trun[1:4], "big"), _number(trun, 4)
     at = 8 + (4 if flags & 0x1 else 0) + (4 if flags & 0x4 else 0)  # offset of the data, flags of the first sample
     fields = [bit for bit in (0x100, 0x200, 0x400, 0x800) if flags & bit]
-    if count > MOST_SAMPLES or at + 4 * count * len(fields) > len(trun):
+    if count > MAX_SAMPLES or at + 4 * count * len(fields) > len(trun):
         raise ValueError(f"a fragment claims {count} samples, more than it holds")
     if not flags & field:
         return [default] * count

@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from configs.errors import UserError, shown
 from dali_pipelines.plan.video import VideoInfo
-from dali_pipelines.store.files import PART_FOLDER, is_video_name, replacing, video_path
+from dali_pipelines.store.files import JOURNAL_FILE, PART_FOLDER, is_video_name, replacing, video_path
 from dali_pipelines.store.ragged import Ragged, narrowed
 from dali_pipelines.store.record import ClipError, Container, Record
 from dali_pipelines.store.storage import is_url, joined, location, read_file, storage_of
@@ -281,6 +281,11 @@ def _why_no_index(root: Path | str) -> str:
         return f"{root} {what}; make a dataset with `{PREPARE} SRC --out DIR` and give DIR, to a recipe with --data-dir"
     if (root / PART_FOLDER).is_dir():
         return f"{root} is prepared in parts; when all are finished, run `{PREPARE} --out {root} --merge`"
+    if (root / JOURNAL_FILE).is_file():
+        return (
+            f"{root} has no {INDEX_FILE}: `{PREPARE}` was interrupted, or it was not copied; run the command again "
+            "that made the dataset, or copy it"
+        )
     if any(is_video_name(path) for path in root.rglob("*")):
         return (
             f"{root} holds videos that are not prepared; run `{PREPARE} {root} --out DIR` and give DIR "

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from configs.errors import UserError
-from dali_pipelines.store.files import Appended, sync
+from dali_pipelines.store.files import JOURNAL_FILE, Appended, sync
 from dali_pipelines.store.fmp4 import Fragment
 from dali_pipelines.store.index import INDEX_FILE
 from dali_pipelines.store.listing import list_folder, size_and_time
@@ -23,8 +23,6 @@ from dali_pipelines.store.storage import is_url, joined
 from dali_pipelines.store.units import PackedFragments, unpack_units
 
 log = logging.getLogger(__name__)
-
-JOURNAL_FILE = "prepare.jsonl"
 
 
 @dataclass(frozen=True)

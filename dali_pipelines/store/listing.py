@@ -15,7 +15,7 @@ from dali_pipelines.store.storage import is_url, is_web, storage_of
 
 BRACES = re.compile(r"\{([^{}]*)\}")
 NUMBERS = re.compile(r"([0-9]+)\.\.([0-9]+)")
-MOST_FILES = 10**6
+MAX_FILES = 10**6
 WEB_PAGE = "text/html"
 QUERY = re.compile("[?#]")
 """In links by which a page sorts its folder."""
@@ -127,15 +127,15 @@ def _braces(text: str) -> list[str]:
     for match in BRACES.finditer(text):
         if numbers := NUMBERS.fullmatch(match[1]):
             first, last = numbers.groups()
-            if int(last) - int(first) >= MOST_FILES:
-                raise UserError(f"{text}: its braces name more than {MOST_FILES} files")
+            if int(last) - int(first) >= MAX_FILES:
+                raise UserError(f"{text}: its braces name more than {MAX_FILES} files")
             parts = [f"{number:0{len(first)}d}" for number in range(int(first), int(last) + 1)]
         elif "," in match[1]:
             parts = match[1].split(",")
         if parts:
             tails = _braces(text[match.end() :])
-            if len(parts) * len(tails) > MOST_FILES:
-                raise UserError(f"{text}: its braces name more than {MOST_FILES} files")
+            if len(parts) * len(tails) > MAX_FILES:
+                raise UserError(f"{text}: its braces name more than {MAX_FILES} files")
             return [f"{text[: match.start()]}{part}{tail}" for part in parts for tail in tails]
     return [text]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dali_pipelines.store.fmp4 import SAMPLE_DESCRIPTIONS, boxes, decoder_config, find, sample_times, samples
 from dali_pipelines.store.headers import read_h264_sps
-from dali_pipelines.store.nvdec import LEAST_SURFACES, parameter_sets
+from dali_pipelines.store.nvdec import MIN_SURFACES, parameter_sets
 from dali_pipelines.store.reader import EncodedClip
 from dali_pipelines.store.record import ClipError
 
@@ -112,7 +112,7 @@ def _patch_parameter_sets(config: bytes) -> list[tuple[bytes, bytes]]:
     makes one surface, and DALI 2.4 uses more. Without the flag the level says how many. It decodes to the same.
     """
     sets = [(nal, read_h264_sps(nal)) for nal in parameter_sets("h264", config)]
-    return [(nal, _without_flag(nal)) for nal, sps in sets if sps.intra_only and sps.surfaces < LEAST_SURFACES]
+    return [(nal, _without_flag(nal)) for nal, sps in sets if sps.intra_only and sps.surfaces < MIN_SURFACES]
 
 
 def _without_flag(data: bytes) -> bytes:

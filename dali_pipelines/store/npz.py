@@ -21,7 +21,7 @@ LOCAL_HEADER = 30
 """Bytes before the name of a member; the last four are the lengths of name and extra field (APPNOTE.TXT 4.3.7)."""
 PADDING_FIELD = b"\x35\xd9"
 """The kind of extra field that zipalign pads with."""
-MOST_HEADER = 12_000
+MAX_HEADER_BYTES = 12_000
 
 
 def write_npz(file: BinaryIO, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -29,7 +29,7 @@ def write_npz(file: BinaryIO, arrays: Mapping[str, NDArray[Any]]) -> None:
     with zipfile.ZipFile(file, "w") as archive:
         for name, array in arrays.items():
             info = zipfile.ZipInfo(f"{name}.npy")
-            info.file_size = array.nbytes + MOST_HEADER  # says whether 64-bit sizes are needed
+            info.file_size = array.nbytes + MAX_HEADER_BYTES  # says whether 64-bit sizes are needed
             padding = -(file.tell() + LOCAL_HEADER + len(info.filename) + 4) % ALIGN
             info.extra = PADDING_FIELD + padding.to_bytes(2, "little") + bytes(padding)
             with archive.open(info, "w") as member:
@@ -54,7 +54,7 @@ def _member(data: Buffer, info: zipfile.ZipInfo) -> NDArray[Any]:
     begin = at + LOCAL_HEADER + int(lengths.sum())
     if info.compress_type != zipfile.ZIP_STORED or not 0 <= at < begin <= begin + info.file_size <= len(data):
         raise ValueError(f"{info.filename} is compressed or longer than the file")
-    head = io.BytesIO(data[begin : min(begin + MOST_HEADER, begin + info.file_size)])
+    head = io.BytesIO(data[begin : min(begin + MAX_HEADER_BYTES, begin + info.file_size)])
     version = npy.read_magic(head)
     read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, fortran, dtype = read_header(head)

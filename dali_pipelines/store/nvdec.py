@@ -13,7 +13,7 @@ from dali_pipelines.store.headers import H264Sps, HevcSps, read_h264_sps, read_h
 MULTIPLE = 16
 """Sides a multiple of this many pixels: DALI keeps a decoding session only where coded size equals display size."""
 
-NVDEC_LEAST: dict[str, tuple[int, int]] = {
+NVDEC_MIN: dict[str, tuple[int, int]] = {
     "h264": (48, 16),
     "hevc": (160, 160),  # it takes 144x144; the next multiple of 16 is on the safe side
     "vp8": (128, 128),
@@ -21,7 +21,7 @@ NVDEC_LEAST: dict[str, tuple[int, int]] = {
 }
 """The least (width, height) in pixels of each codec that it decodes through DALI; smaller ones need a CPU."""
 
-LEAST_SURFACES = 2
+MIN_SURFACES = 2
 """Surfaces that a header must ask for. DALI 2.4 lets NVDEC make as many as the header says and then uses more."""
 
 _CONFIGS = {"h264": b"avcC", "hevc": b"hvcC"}  # VP9 always has 9 surfaces, and no kind of key frame but one
@@ -37,8 +37,8 @@ def why_unfit(path: Path, codec: str, init_size: int, fragments: Iterable[Fragme
     with path.open("rb") as file:
         config = decoder_config(memoryview(file.read(init_size)), _CONFIGS[codec])
         for sps in read_sps(codec, config):
-            if (surfaces := _fewest_surfaces(sps)) < LEAST_SURFACES:
-                return f"its header asks for {surfaces} surface, {LEAST_SURFACES} are needed ({sps})"
+            if (surfaces := _fewest_surfaces(sps)) < MIN_SURFACES:
+                return f"its header asks for {surfaces} surface, {MIN_SURFACES} are needed ({sps})"
         for fragment in fragments:
             if not is_idr(codec, config, bytes(next(samples(memoryview(file.read(fragment.size)), fragment.frames)))):
                 return f"the key frame of the fragment at byte {fragment.offset} is no IDR picture"

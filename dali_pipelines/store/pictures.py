@@ -57,6 +57,7 @@ class PictureSource:
 
     fps: Fraction = DEFAULT_FPS
     pixel_aspect = Fraction(1)
+    notes: tuple[str, ...] = ()
 
     def __init__(self, place: Place) -> None:
         self._place = _resolved(place)
@@ -188,8 +189,8 @@ def _header(data: bytes, what: str) -> _Header:
             header = _Header(codec, image.size, image.mode, layers, progressive, orientation)
     except Exception as error:  # of damage: Pillow promises OSError, and raises others
         raise VideoError(f"{what} does not decode: it is no JPEG or PNG, or its header is damaged") from error
-    if math.prod(header.size) > packets.MOST_PIXELS:  # which a decoder makes room for before it looks further
-        raise VideoError(f"{what} claims {header.size[0]}x{header.size[1]} pixels, {packets.MOST_PIXELS} are the most")
+    if math.prod(header.size) > packets.MAX_PIXELS:  # which a decoder makes room for before it looks further
+        raise VideoError(f"{what} claims {header.size[0]}x{header.size[1]} pixels, {packets.MAX_PIXELS} are the most")
     end, last = _END[codec]
     if data.rfind(end) <= data.rfind(last):
         raise VideoError(f"{what} does not decode: it is cut off")

@@ -15,11 +15,11 @@ from dali_pipelines.store.place import PICTURE
 from dali_pipelines.store.record import ClipError
 from dali_pipelines.store.storage import Span, is_web, merged, storage_of
 
-MOST_INFLATED = 2**28
+MAX_INFLATED = 2**28
 """Bytes of a deflated picture; the largest real ones have a tenth of them."""
 PICTURE_BYTES = 8
 """Of a picture, for each pixel, at most: 16-bit RGBA that does not compress."""
-MOST_DIGITS = 18
+MAX_DIGITS = 18
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def picture_file(first: str, number: int) -> str:
     folder, slash, name = first.rpartition("/")
     web = is_web(folder)
     match = PICTURE.fullmatch(unquote(name, errors="surrogateescape") if web else name)
-    if not match or not 0 < len(match["number"]) <= MOST_DIGITS:
+    if not match or not 0 < len(match["number"]) <= MAX_DIGITS:
         raise ClipError(f"{shown(first)} is not the first of numbered pictures")
     name = f"{match['prefix']}{int(match['number']) + number:0{len(match['number'])}d}{match['suffix']}"
     return folder + slash + (quote(name, errors="surrogateescape") if web else name)
@@ -144,7 +144,7 @@ def _inflated(clip: EncodedClip, deflated: NDArray[np.bool_]) -> EncodedClip:
 
 def inflate(data: bytes | memoryview, most: int | None = None) -> bytes:
     """Decompress a raw DEFLATE stream; ClipError when it is damaged, cut off or larger than any picture."""
-    most = most or MOST_INFLATED
+    most = most or MAX_INFLATED
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         whole = stream.decompress(data, most)

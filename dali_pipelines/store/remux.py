@@ -11,7 +11,7 @@ import numpy as np
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 
-from dali_pipelines.decode.packets import MOST_PIXELS, demux, set_up, strict_options
+from dali_pipelines.decode.packets import MAX_PIXELS, demux, set_up, strict_options
 from dali_pipelines.decode.rgb import PlaneArrays, RgbConverter, is_full_range
 from dali_pipelines.store.convert import orientation
 from dali_pipelines.store.encode import MOVFLAGS
@@ -19,7 +19,7 @@ from dali_pipelines.store.encoders import open_output
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.fmp4 import Fragment, read_layout
 from dali_pipelines.store.headers import H264Sps
-from dali_pipelines.store.nvdec import LEAST_SURFACES, MULTIPLE, is_idr, read_sps
+from dali_pipelines.store.nvdec import MIN_SURFACES, MULTIPLE, is_idr, read_sps
 from dali_pipelines.store.pictures import PictureSource
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.record import Record
@@ -94,15 +94,16 @@ def _decode_all(video: Source) -> _Pictures:
     for frame in video.frames():
         first = first or frame
         interlaced = interlaced or bool(frame.interlaced_frame)
-        if orientation(frame):
-            raise VideoError(f"has a tag by which players turn or mirror it, which GPU decoders ignore; {WAY_OUT}")
+        if orientation(frame) or video.crop:
+            how = "crop" if video.crop else "turn or mirror"
+            raise VideoError(f"has a tag by which players {how} it, which GPU decoders ignore; {WAY_OUT}")
         if (frame.width, frame.height) != (first.width, first.height):
             raise VideoError(f"its pictures change size midway; {WAY_OUT}")
         if _form(frame) != _form(first):  # which clips of planes, and decoders of GPUs, take from the first
             raise VideoError(f"its pictures change pixel format or range midway; {WAY_OUT}")
-        if frame.width * frame.height > MOST_PIXELS:
+        if frame.width * frame.height > MAX_PIXELS:
             size = f"{frame.width}x{frame.height}"
-            raise VideoError(f"has pictures of {size} pixels, {MOST_PIXELS} are the most of a clip; {WAY_OUT}")
+            raise VideoError(f"has pictures of {size} pixels, {MAX_PIXELS} are the most of a clip; {WAY_OUT}")
         checksums.append(_checksum(to_rgb(frame)))
         times.append(frame.pts)
     assert first is not None  # Source raises when nothing decodes
@@ -147,7 +148,7 @@ def _record(
         fragments=fragments,
         container="file" if path else "mp4",
         source=path,
-        notes=tuple(note for note, holds in notes.items() if holds),
+        notes=(*video.notes, *(note for note, holds in notes.items() if holds)),
         software_only=software_only,
     )
 
@@ -162,7 +163,7 @@ def _single_surface(video: Source, *, read_as_clips: bool) -> bool:
         return True
     if read_as_clips:
         sets = [sps for sps in sets if not (isinstance(sps, H264Sps) and sps.intra_only)]
-    return any(sps.surfaces < LEAST_SURFACES for sps in sets)
+    return any(sps.surfaces < MIN_SURFACES for sps in sets)
 
 
 def _copy_packets(path: Path, source: Place | Path) -> None:

@@ -1,26 +1,31 @@
 """Decode a source video to its end: what it is, how many frames it really has, or why it is unusable."""
 
 import math
+import os
 import re
+import stat
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
 import av
+from av.container import InputContainer
 from av.error import ArgumentError, FFmpegError, InvalidDataError
+from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from dali_pipelines.decode.packets import NO_PLAYLISTS, decoded, set_up
+from dali_pipelines.store.convert import Converter
 from dali_pipelines.store.place import Place
 from dali_pipelines.store.storage import is_url, open_ranged
 from dali_pipelines.store.truncation import missing_share
 
-MOST_MISSING = 0.1  # share of the frames that may be missing or damaged
+MAX_MISSING = 0.1  # share of the frames that may be missing or damaged
 UNKNOWN_MATRICES = (8, *range(10, 256))  # numbers of ITU-T H.273 table 4 that FFmpeg's scaler refuses
-MOST_ASPECT = 4  # width over height of a pixel, or height over width
-MOST_ABOVE = 2  # times the highest rate that is told otherwise: what the average rate may be
+MAX_ASPECT = 4  # width over height of a pixel, or height over width
+MAX_RATE_FACTOR = 2  # times the highest rate that is told otherwise: what the average rate may be
 DEFAULT_FPS = Fraction(25)
 
 
@@ -43,6 +48,8 @@ class Source:
         options = NO_PLAYLISTS | ({} if edit_list else {"ignore_editlist": "1"})
         try:
             whole = place.parts is None and not is_url(place.location)
+            if whole:
+                _require_content(place.location)
             file = place.location if whole else open_ranged(place.location, place.span())
             self.container = av.open(file, options=options, metadata_errors="replace")  # tags need not be UTF-8
         except InvalidDataError as error:
@@ -62,6 +69,9 @@ class Source:
         self.codec: str = stream.codec_context.codec.canonical_name
         self.fps = _rate(stream)
         self.pixel_aspect = _pixel_aspect(stream.sample_aspect_ratio)
+        self.crop = _crop(self.container, stream)
+        shown = [video for video in self.container.streams.video if not video.disposition & Disposition.attached_pic]
+        self.notes = ("have several video streams: the one that FFmpeg takes for the best is shown",) * (len(shown) > 1)
         set_up(stream.codec_context)
 
     def __enter__(self) -> "Source":
@@ -74,12 +84,13 @@ class Source:
         """Decode all frames in the order of presentation; VideoError at the first that fails, or for too few."""
         count = damaged = 0
         begin, end = math.inf, 0.0
+        crop = Converter(("crop", self.crop)) if self.crop else None
         try:
             for frame in decoded(self.container, self.stream):
                 if int(frame.colorspace) in UNKNOWN_MATRICES:
                     number = int(frame.colorspace)
                     raise VideoError(f"has a color matrix (number {number} of H.273) that FFmpeg does not convert")
-                yield frame
+                yield crop(frame) if crop else frame
                 count += 1
                 damaged += frame.is_corrupt
                 time = frame.time or 0.0
@@ -88,14 +99,15 @@ class Source:
             if self._is_encrypted():
                 raise VideoError("is encrypted") from error
             doubt = f" (is it {self.codec} at all, as its header says?)" if count == 0 else ""
-            # Some decoders call damage "Operation not permitted", which says nothing of the permission to read.
-            cause = None if isinstance(error, PermissionError) else error
+            # Some decoders call damage "Operation not permitted", or "Cannot allocate memory" for what it claims: that
+            # tells nothing of the permission to read, or of the memory that there is.
+            cause = None if isinstance(error, PermissionError | MemoryError) else error
             raise VideoError(f"decode error after {count} frames: {error.strerror}{doubt}") from cause
         except OSError as error:  # of an archive or a URL
             raise VideoError(f"cannot be read after {count} frames: {error.strerror or error}") from error
         if count == 0:
             raise VideoError("nothing decodes")
-        if damaged > count * MOST_MISSING:
+        if damaged > count * MAX_MISSING:
             raise VideoError(f"{damaged} of {count} frames are damaged")
         if self._is_truncated(short := self._shortfall(count, begin, end)):
             raise VideoError(f"truncated: {short or 'its end is missing'}")
@@ -113,7 +125,7 @@ class Source:
             begin, end: seconds of the first one's start and the last one's end.
         """
         if announced := self.stream.frames:
-            is_short = count < announced * (1 - MOST_MISSING)
+            is_short = count < announced * (1 - MAX_MISSING)
             return f"the header says {announced} frames, {count} decode" if is_short else ""
         matroska = "matroska" in self.container.format.name
         seconds = _seconds(self.stream.metadata.get("DURATION", "")) if matroska else 0.0
@@ -122,7 +134,7 @@ class Source:
         if not seconds:
             return None
         lasts = end if matroska else end - begin  # Matroska tells when it ends, others how long it lasts
-        is_short = lasts < seconds * (1 - MOST_MISSING)
+        is_short = lasts < seconds * (1 - MAX_MISSING)
         return f"the header says {seconds:.1f} s, {lasts:.1f} s decode" if is_short else ""
 
     def _is_truncated(self, shortfall: str | None) -> bool:
@@ -142,11 +154,39 @@ class Source:
                 missing = missing_share(file)
         except OSError as error:
             raise VideoError(f"its end cannot be read: {error.strerror or error}") from error
-        return shortfall is not None if missing is None else missing > MOST_MISSING
+        return shortfall is not None if missing is None else missing > MAX_MISSING
 
     def _is_encrypted(self) -> bool:
         with Source(self.place) as again:
             return any(packet.has_sidedata("encryption_info") for packet in islice(again.container.demux(), 9))
+
+
+def _require_content(path: str) -> None:
+    """Raise VideoError for what would never end, or never answer: a pipe, a device, a file of the kernel's."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise VideoError("is no regular file")
+    if not status.st_size:
+        raise VideoError("is empty")
+
+
+def _crop(container: InputContainer, stream: VideoStream) -> str:
+    """Return the options of FFmpeg's filter for what players leave out: MP4's `clap`, Matroska's PixelCrop; or "".
+
+    PyAV has side data of streams in their description alone, and that only where FFmpeg may log it.
+    """
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.INFO)
+    try:
+        streams = container.dumps_format().split("\n  Stream #0:")[1:]  # type: ignore[attr-defined]
+    finally:
+        av.logging.set_level(level)
+    of_stream = next((text for text in streams if re.match(rf"{stream.index}\b", text)), "")
+    match = re.search(r"^ +Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)$", of_stream, re.MULTILINE)
+    if not match or not any(map(int, match.groups())):
+        return ""
+    left, right, top, bottom = match.groups()
+    return f"iw-{left}-{right}:ih-{top}-{bottom}:{left}:{top}:exact=1"
 
 
 def _rate(stream: VideoStream) -> Fraction:
@@ -156,7 +196,7 @@ def _rate(stream: VideoStream) -> Fraction:
     """
     told = [Fraction(rate) for rate in (stream.guessed_rate, stream.codec_context.framerate) if rate]
     average = Fraction(stream.average_rate or 0)
-    if told and average > MOST_ABOVE * max(told):
+    if told and average > MAX_RATE_FACTOR * max(told):
         return told[0]
     return average or (told[0] if stream.guessed_rate else DEFAULT_FPS)
 
@@ -169,4 +209,4 @@ def _seconds(text: str) -> float:
 
 def _pixel_aspect(stated: Fraction | None) -> Fraction:
     """Return width over height of a pixel; 1 where a file does not state it, or something absurd."""
-    return stated if stated and Fraction(1, MOST_ASPECT) <= stated <= MOST_ASPECT else Fraction(1)
+    return stated if stated and Fraction(1, MAX_ASPECT) <= stated <= MAX_ASPECT else Fraction(1)

@@ -88,7 +88,7 @@ STORAGES: Mapping[str, Storage] = {}
 """Scheme of a URL -> its storage, where fsspec has none or a worse one."""
 LOCAL_BUFFER = 2**16
 REMOTE_BUFFER = 2**20
-MOST_AT_ONCE = 2**30
+MAX_READ_BYTES = 2**30
 """Bytes of one read. The directory of a zip of ten million pictures has as many; only damage asks for more."""
 
 
@@ -154,7 +154,7 @@ class _Ranged(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no type
             raise OSError(errno.EINVAL, str(error)) from error
 
     def _fetch_range(self, start: int, end: int) -> bytes:
-        if end - start > MOST_AT_ONCE:
+        if end - start > MAX_READ_BYTES:
             raise ValueError(f"{end - start} bytes are to be read at once")
         span = Span(self.path, self._first + start, self._first + end)
         return storage_of(self.path).read([span]).tobytes()

@@ -16,8 +16,8 @@ from dali_pipelines.store.record import Container
 from dali_pipelines.store.table_v1 import upgraded
 
 VERSION = 2
-MOST_CLASSES = 1 << 20
-MOST_PIXELS = (1 << 16) - 1
+MAX_CLASSES = 1 << 20
+MAX_PIXELS = (1 << 16) - 1
 """Of a side."""
 
 Column = NDArray[Any]
@@ -132,9 +132,9 @@ class Table:
             if len(_checked_rows(name, ragged)) != wanted and name not in ("class_names", "formats"):
                 raise ValueError(f"{name} has {len(ragged)} rows and not {wanted}")
         for name, least, most in (
-            ("labels", -1, len(self.class_names) - 1 if len(self.class_names) else MOST_CLASSES),
+            ("labels", -1, len(self.class_names) - 1 if len(self.class_names) else MAX_CLASSES),
             ("num_frames", 1, 2**31 - 1),
-            ("sizes_WH", 1, MOST_PIXELS),
+            ("sizes_WH", 1, MAX_PIXELS),
             ("rate_ids", 0, len(self.rates) - 1),
             ("format_ids", 0, len(self.formats) - 1),
             ("init_sizes", 0, 2**31 - 1),

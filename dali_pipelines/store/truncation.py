@@ -7,7 +7,7 @@ Adobe Flash Video 10.1 E.3 (FLV), RFC 3533 6 (Ogg), the Advanced Systems Format 
 import os
 from typing import BinaryIO
 
-MOST_PARTS = 100_000
+MAX_PARTS = 100_000
 """Outermost parts that are walked over at most; a file of more is taken to be whole."""
 BLOCK = 1 << 20
 EBML_HEADER = b"\x1a\x45\xdf\xa3"
@@ -57,7 +57,7 @@ def _length_without_zeros(file: BinaryIO, size: int, end: int) -> int:
 def _riff_end(file: BinaryIO, size: int) -> int:
     """Return where the last RIFF chunk ends (an AVI above 1 GiB has several); 0 where it was not known."""
     at = 0
-    for _ in range(MOST_PARTS):
+    for _ in range(MAX_PARTS):
         if at >= size:
             return at
         head = _read(file, at, 8)
@@ -73,7 +73,7 @@ def _riff_end(file: BinaryIO, size: int) -> int:
 def _boxes_end(file: BinaryIO, size: int) -> int:
     """Return where the last box of an MP4 or QuickTime file ends."""
     at = 0
-    for _ in range(MOST_PARTS):
+    for _ in range(MAX_PARTS):
         if at >= size:  # which may be farther than a file can be read
             return at
         head = _read(file, at, 16)
@@ -90,7 +90,7 @@ def _boxes_end(file: BinaryIO, size: int) -> int:
 def _ebml_end(file: BinaryIO, size: int) -> int:
     """Return where the last element of a Matroska file ends; 0 where its length was not known."""
     at = 0
-    for _ in range(MOST_PARTS):
+    for _ in range(MAX_PARTS):
         if at >= size:
             return at
         head = _read(file, at, 16)

@@ -27,11 +27,14 @@ def require_inside(table: Table, root: str | Path) -> None:
     if made_at and made_at in (os.path.abspath(root), os.path.realpath(root)):
         return
     allowed = tuple(f"{place.rstrip('/')}/" for place in (*trusted(), root))
-    for source in outside(table):
-        if ".." in source.split("/") or not source.startswith(allowed):
-            made = f" for {printable(made_at)}" * bool(made_at)
-            raise UserError(
-                f"the index of {root} was made elsewhere{made}, and names a video outside of it: {printable(source)}. "
-                "Prepare its sources again, or, if you mean it to be read there, set "
-                f"{TRUST}={printable(os.path.dirname(source))}"
-            )
+    strange = [source for source in outside(table) if ".." in source.split("/") or not source.startswith(allowed)]
+    if not strange:
+        return
+    made = f" for {printable(made_at)}" * bool(made_at)
+    folders = [os.path.dirname(source) for source in strange]
+    shared = os.path.commonpath(folders) if all(map(os.path.isabs, folders)) else ""
+    raise UserError(
+        f"the index of {root} was made elsewhere{made}, and names a video outside of it: {printable(strange[0])}. "
+        "Prepare its sources again, or, if you mean it to be read there, set "
+        f"{TRUST}={printable(shared if shared.strip('/') else folders[0])}"
+    )

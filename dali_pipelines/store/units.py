@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from dali_pipelines.store.fmp4 import Fragment
 
-MOST_UNITS = 1 << 22
+MAX_UNITS = 1 << 22
 """Fragments of a video: 38 hours of single frames. More would take memory on the word of a foreign file."""
-MOST_BYTES = 1 << 42
+MAX_BYTES = 1 << 42
 """Bytes of a fragment."""
 LAST_BYTE = 1 << 60
 LOW_BITS = 52
@@ -57,9 +57,9 @@ def pack_units(
     Raises:
         ValueError: no fragments, too many, or numbers out of range.
     """
-    if not 0 < len(starts) <= MOST_UNITS:
-        raise ValueError(f"it has {len(starts)} fragments, 1 to {MOST_UNITS} are allowed")
-    _checked("bytes a fragment", sizes, 0, MOST_BYTES)
+    if not 0 < len(starts) <= MAX_UNITS:
+        raise ValueError(f"it has {len(starts)} fragments, 1 to {MAX_UNITS} are allowed")
+    _checked("bytes a fragment", sizes, 0, MAX_BYTES)
     _checked("as the start of a fragment", starts, 0, LAST_BYTE)
     _checked("frames a fragment", frames, 1, 2**31)
     apart = len(starts) > 1 and not (starts != starts[0]).any()
@@ -81,9 +81,9 @@ def unpack_units(table: bytes | NDArray[np.uint8], init_size: int = 0) -> Units:
     """
     reader = _Reader(table)
     flags, count, first = reader.number(), reader.number(), reader.number()
-    if flags > APART | GAPS | FRAMES | DEFLATED or not 0 < count <= MOST_UNITS or not init_size <= first <= LAST_BYTE:
+    if flags > APART | GAPS | FRAMES | DEFLATED or not 0 < count <= MAX_UNITS or not init_size <= first <= LAST_BYTE:
         raise ValueError(f"it claims {count} fragments from byte {first} on")
-    sizes = _checked("bytes a fragment", reader.column(count), 0, MOST_BYTES)
+    sizes = _checked("bytes a fragment", reader.column(count), 0, MAX_BYTES)
     gaps = reader.column(count - 1) if flags & GAPS else None
     if flags & FRAMES:
         frame_ends = np.cumsum(_checked("more frames a fragment", reader.column(count), 0, 2**31) + 1)

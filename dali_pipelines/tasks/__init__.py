@@ -10,6 +10,7 @@ To add a task `x`, write three files and change nothing else; docs/extending.md 
 * `program(cfg)`, the `pixels.program.Program` of its views;
 * `batch_schema(cfg)`, shape and dtype of what the network gets: the program's outputs, and the labels;
 * `min_frames(cfg)`, where a video needs more than one frame: shorter ones are too short, and left out;
+* `STRIDES`, where clips have another frame step than 1 and `Config` has neither `strides` nor `stride`;
 * `annotate(plan, cfg)`, where `preview` is to write or draw something: the `Annotations` of a sample.
 
 `nets/tasks/x.py`, the network side, holds

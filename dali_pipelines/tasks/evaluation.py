@@ -18,7 +18,7 @@ from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Annotations
 from dali_pipelines.tasks.recognition import Config
 
-MOST_VIEWS = 16  # in one sample: bounds its memory
+MAX_VIEWS = 16  # in one sample: bounds its memory
 WINDOWS = 8  # clips of one sample where their number differs from video to video
 END = np.nextafter(1.0, 0.0)
 CROPS = {  # (y, x) between the first and the last place of a crop, and whether it is mirrored
@@ -67,7 +67,7 @@ def clips_per_part(cfg: Config) -> int:
     """Return how many clips a sample has, M."""
     clips = cfg.test.clips
     wanted = clips if isinstance(clips, int) else WINDOWS if clips == "windows" else 1
-    return min(wanted, max(MOST_VIEWS // crops_count(cfg), 1))
+    return min(wanted, max(MAX_VIEWS // crops_count(cfg), 1))
 
 
 def parts(index: Index, cfg: Config) -> Index:

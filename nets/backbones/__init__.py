@@ -11,17 +11,19 @@ from functools import partial
 
 from configs.errors import UserError
 from configs.plugins import look_up
-from nets.backbones import c3d, frame_transformer, inception, r2d3d, resnet, vit
+from nets.backbones import c3d, inception, r2d3d, resnet
 from nets.backbones.base import Backbone, Stride
+from nets.backbones.frame_transformer import FrameTransformer
+from nets.backbones.vit import ViT
 
 __all__ = ["BACKBONES", "DEFAULT_STRIDES", "FIXED", "STRIDED", "Backbone", "Stride", "create"]
 
 STRIDED: dict[str, Callable[[Sequence[Stride]], Backbone]] = {
-    "r3d18": resnet.r3d18,
+    "r3d18": partial(resnet.r3d18, eps=1e-3),
     "r2plus1d18": resnet.r2plus1d18,
-    "torchvision_r3d18": resnet.torchvision_r3d18,
-    "torchvision_r2plus1d18": resnet.torchvision_r2plus1d18,
-    "r2plus1d10": resnet.r2plus1d10,
+    "torchvision_r3d18": partial(resnet.r3d18, eps=1e-5),
+    "torchvision_r2plus1d18": partial(resnet.torchvision_r2plus1d, blocks=(2, 2, 2, 2)),
+    "r2plus1d10": partial(resnet.torchvision_r2plus1d, blocks=(1, 1, 1, 1)),
     "r2plus1d10_cstp": resnet.r2plus1d10_cstp,
     "resnet3d10": partial(resnet.resnet3d, blocks=(1, 1, 1, 1)),
     "resnet3d18": partial(resnet.resnet3d, blocks=(2, 2, 2, 2)),
@@ -29,20 +31,23 @@ STRIDED: dict[str, Callable[[Sequence[Stride]], Backbone]] = {
     "r3d_tiny": resnet.r3d_tiny,
 }
 
+_resnet18_transformer = partial(FrameTransformer, widths=(64, 128, 256, 256), blocks=2, feedforward=2048)
+
 FIXED: dict[str, Callable[[], Backbone]] = {
     "c3d": c3d.C3D,
     "s3dg": inception.S3DG,
     "i3d": inception.I3D,
     "r2d3d18": partial(r2d3d.r2d3d, blocks=(2, 2, 2, 2)),
     "r2d3d34": partial(r2d3d.r2d3d, blocks=(3, 4, 6, 3)),
-    "resnet18_transformer": frame_transformer.resnet18_transformer,
-    "resnet18_transformer_relu": partial(frame_transformer.resnet18_transformer, relu=True),
-    "resnet_tiny_transformer": frame_transformer.resnet_tiny_transformer,
-    "vit_s16": vit.vit_s16,
-    "vit_b16": vit.vit_b16,
-    "vit_l16": vit.vit_l16,
-    "vit_h16": vit.vit_h16,
-    "vit_tiny": vit.vit_tiny,
+    "resnet18_transformer": _resnet18_transformer,
+    "resnet18_transformer_relu": partial(_resnet18_transformer, relu=True),
+    # For CPUs, as r3d_tiny and vit_tiny. With three stages, its feature maps have twice the resolution.
+    "resnet_tiny_transformer": partial(FrameTransformer, widths=(16, 32, 64), blocks=1, feedforward=128),
+    "vit_s16": partial(ViT, width=384, depth=12, heads=6),
+    "vit_b16": partial(ViT, width=768, depth=12, heads=12),
+    "vit_l16": partial(ViT, width=1024, depth=24, heads=16, grid_positions=True),
+    "vit_h16": partial(ViT, width=1280, depth=32, heads=16, grid_positions=True),
+    "vit_tiny": partial(ViT, width=96, depth=4, heads=3, patch=8, grid_positions=True),  # finds its neighbors sooner
 }
 
 BACKBONES: Mapping[str, Callable[..., Backbone]] = ChainMap(FIXED, STRIDED)

@@ -9,7 +9,7 @@ from torchvision.models.resnet import BasicBlock
 
 from nets.backbones.base import Backbone
 from nets.conv_gru import ConvGRU
-from nets.init import init_kaiming
+from nets.init import init_kaiming, init_orthogonal
 
 
 class FrameTransformer(Backbone):
@@ -103,21 +103,5 @@ def transformer(channels: int, feedforward: int) -> nn.TransformerEncoder:
     )
     norm = nn.LayerNorm(channels, eps=1e-6)
     encoder = nn.TransformerEncoder(layer, num_layers=2, norm=norm, enable_nested_tensor=False)
-    for name, parameter in encoder.named_parameters():
-        if name.endswith("bias"):
-            nn.init.zeros_(parameter)
-        elif parameter.ndim == 2:
-            # in_proj stacks three matrices, for queries, keys and values; each is orthogonal.
-            for matrix in parameter.chunk(3) if "in_proj" in name else [parameter]:
-                nn.init.orthogonal_(matrix)
+    init_orthogonal(encoder)
     return encoder
-
-
-def resnet18_transformer(*, relu: bool = False) -> FrameTransformer:
-    """Build the original's network, with a ResNet-18."""
-    return FrameTransformer(widths=(64, 128, 256, 256), blocks=2, feedforward=2048, relu=relu)
-
-
-def resnet_tiny_transformer() -> FrameTransformer:
-    """Build a small network for CPUs; with three stages, its feature maps have twice the resolution."""
-    return FrameTransformer(widths=(16, 32, 64), blocks=1, feedforward=128)

@@ -104,9 +104,9 @@ class BalancedConv(FactorizedConv):
         super().__init__(in_channels, out_channels, mid_channels, stride)
 
 
-def r3d18(strides: Sequence[Stride]) -> ResNet3d:
-    """Build CtP's R3D-18."""
-    return ResNet3d(BasicStem(), 4 * [Conv3DSimple], strides, eps=1e-3)
+def r3d18(strides: Sequence[Stride], *, eps: float) -> ResNet3d:
+    """Build an R3D-18: CtP's with an `eps` of 1e-3, torchvision's with 1e-5."""
+    return ResNet3d(BasicStem(), 4 * [Conv3DSimple], strides, eps=eps)
 
 
 def r2plus1d18(strides: Sequence[Stride]) -> ResNet3d:
@@ -114,19 +114,9 @@ def r2plus1d18(strides: Sequence[Stride]) -> ResNet3d:
     return ResNet3d(R2Plus1dStem(), 4 * [BalancedConv], strides, eps=1e-3)
 
 
-def torchvision_r3d18(strides: Sequence[Stride]) -> ResNet3d:
-    """Build torchvision's r3d_18: CtP's with another eps."""
-    return ResNet3d(BasicStem(), 4 * [Conv3DSimple], strides)
-
-
-def torchvision_r2plus1d18(strides: Sequence[Stride]) -> ResNet3d:
-    """Build torchvision's r2plus1d_18: CtP's with another eps and other `mid_channels`."""
-    return ResNet3d(R2Plus1dStem(), 4 * [FactorizedConv], strides)
-
-
-def r2plus1d10(strides: Sequence[Stride]) -> ResNet3d:
-    """Build Concepts' R(2+1)D-10: torchvision's with one block a stage."""
-    return ResNet3d(R2Plus1dStem(), 4 * [FactorizedConv], strides, blocks=(1, 1, 1, 1))
+def torchvision_r2plus1d(strides: Sequence[Stride], *, blocks: Sequence[int]) -> ResNet3d:
+    """Build torchvision's R(2+1)D, of which Concepts takes one block a stage: another eps and other `mid_channels`."""
+    return ResNet3d(R2Plus1dStem(), 4 * [FactorizedConv], strides, blocks=blocks)
 
 
 def r2plus1d10_cstp(strides: Sequence[Stride]) -> ResNet3d:

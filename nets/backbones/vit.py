@@ -128,28 +128,3 @@ def sinusoids(tokens: int, width: int, device: torch.device) -> Tensor:
     rates_F = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64, device=device) / width)
     angles_NF = torch.arange(tokens, dtype=torch.float64, device=device)[:, None] * rates_F
     return torch.stack([angles_NF.sin(), angles_NF.cos()], dim=1).float()
-
-
-def vit_s16() -> ViT:
-    """Build ViT-S with tubelets of 2 x 16 x 16."""
-    return ViT(width=384, depth=12, heads=6)
-
-
-def vit_b16() -> ViT:
-    """Build ViT-B with tubelets of 2 x 16 x 16."""
-    return ViT(width=768, depth=12, heads=12)
-
-
-def vit_l16() -> ViT:
-    """Build ViT-L with tubelets of 2 x 16 x 16 and V-JEPA's positions."""
-    return ViT(width=1024, depth=24, heads=16, grid_positions=True)
-
-
-def vit_h16() -> ViT:
-    """Build ViT-H with tubelets of 2 x 16 x 16 and V-JEPA's positions."""
-    return ViT(width=1280, depth=32, heads=16, grid_positions=True)
-
-
-def vit_tiny() -> ViT:
-    """Build a small ViT for CPUs, with tubelets of 2 x 8 x 8; by grid positions it finds its neighbors sooner."""
-    return ViT(width=96, depth=4, heads=3, patch=8, grid_positions=True)

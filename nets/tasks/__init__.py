@@ -42,7 +42,7 @@ class Pretext(nn.Module):
         """Adjust gradients before clipping, when those of the step are complete; some may become None."""
 
     def picture(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return clips that show what the network makes of a batch, for `reconstruction.png`: none by default.
+        """Return clips that show what the network makes of a batch, for `reconstruction.png`; by default none.
 
         Caption -> (B, 3, T, H, W), colors in 0..1. Called in eval mode, without gradients, on one rank.
         """

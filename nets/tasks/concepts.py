@@ -165,7 +165,7 @@ class Concepts(Pretext):
             forth, _ = instance_contrast(vectors[f"rgb_{kind}"], keys[kind])
             back, _ = instance_contrast(vectors[kind], keys[f"rgb_{kind}"])
             terms[f"instance_{kind}"] = forth + back
-        return terms, {METRIC: top1, "chance": top1.new_tensor(1 / len(keys_N52D))}
+        return terms, {METRIC: top1, "chance": top1.new_full((), 1 / len(keys_N52D))}
 
     def concept_terms(self, maps: Mapping[str, Tensor], pooled: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Compute alignment, entropy, reconstruction and local contrast, and enqueue the scores.
@@ -177,15 +177,16 @@ class Concepts(Pretext):
             concepts_2BC = torch.stack([to_concepts(view_BC) for view_BC in pooled[kind]])  # a batch norm for each view
             scores[kind] = F.normalize(concepts_2BC, dim=-1) @ self.banks[kind].T
         rgb, still, difference = scores.values()
-        balanced_6MS = self.to_balance(torch.cat([rgb, still, difference]))
+        balanced = dict(zip(KINDS, self.to_balance(torch.cat([rgb, still, difference])).chunk(len(KINDS)), strict=True))
         static, dynamic = slice(0, self.cfg.concepts), slice(self.cfg.concepts, None)
 
-        def aligned(views: list[int], scores_2BS: Tensor, half: slice) -> Tensor:
-            return alignment(torch.cat([rgb, scores_2BS])[..., half], balanced_6MS[views][..., half])
+        def aligned(kind: str, half: slice) -> Tensor:
+            scores_4BS, balanced_4MS = (torch.cat([views["rgb"], views[kind]]) for views in (scores, balanced))
+            return alignment(scores_4BS[..., half], balanced_4MS[..., half])
 
         terms = {
-            "align_static": aligned([0, 1, 2, 3], still, static),
-            "align_dynamic": aligned([0, 1, 4, 5], difference, dynamic),
+            "align_static": aligned("static", static),
+            "align_dynamic": aligned("difference", dynamic),
             "entropy_static": negative_entropy(difference[..., static]),
             "entropy_dynamic": negative_entropy(still[..., dynamic]),
         }

@@ -79,7 +79,7 @@ class MoCo(Pretext):
             nearest = max(1, round(self.cfg.queue / (per_rank * ranks))) * per_rank * ranks
             raise UserError(
                 f"net.queue = {self.cfg.queue} is not a multiple of the {per_rank * ranks} videos of a forward pass "
-                f"({per_rank} on each of {ranks} ranks); the nearest that is: {nearest}"
+                f"({per_rank} on each of {ranks} ranks); the nearest multiple is {nearest}"
             )
 
     def before_step(self, epoch: int) -> None:
@@ -104,7 +104,7 @@ class MoCo(Pretext):
         return {
             "loss": F.cross_entropy(logits_BK, labels_B),
             "accuracy": top1(logits_BK, labels_B),
-            "chance": logits_BK.new_tensor(1 / logits_BK.shape[1]),
+            "chance": logits_BK.new_full((), 1 / logits_BK.shape[1]),
         }
 
     @torch.no_grad()

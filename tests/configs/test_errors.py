@@ -1,12 +1,14 @@
 """What a command answers to Ctrl-C, and to a reader that has had enough."""
 
+import errno
+import os
 import signal
 import subprocess
 import sys
 
 import pytest
 
-from configs.errors import run_command
+from configs.errors import run_cli, run_command
 from tests.helpers.runs import ROOT
 
 
@@ -46,3 +48,40 @@ def test_a_reader_that_ends_early_ends_the_command_without_a_word_and_as_sigpipe
         command.stdout.close()
         assert command.wait() == 141
         assert command.stderr.read() == b""
+
+
+def test_a_name_that_the_locale_cannot_write_is_answered_by_the_way_out(tmp_path):
+    """Python without its UTF-8 mode, in the locale C."""
+    script = f"import os\nfrom configs.errors import run_cli\nrun_cli(lambda argv: os.listdir('{tmp_path}/日'))"
+    locale = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C", "PYTHONPATH": str(ROOT)}
+    (tmp_path / "script.py").write_text(script, encoding="utf-8")
+    ended = subprocess.run([sys.executable, tmp_path / "script.py"], env=locale, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert ended.stderr == "error: the encoding of this locale, ascii, has no \\u65e5: set PYTHONUTF8=1\n"
+
+
+@pytest.mark.parametrize(("number", "limit"), [(errno.EMFILE, "ulimit -n"), (errno.ENOMEM, "ulimit -v")])
+def test_what_the_system_gives_no_more_of_is_answered_by_the_limit_to_raise(monkeypatch, capsys, number, limit):
+    def main(argv: list[str]) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(sys, "argv", ["clipfeed"])
+    with pytest.raises(SystemExit) as end:
+        run_cli(main)
+    assert end.value.code == 2
+    assert f"error: [Errno {number}] {os.strerror(number)}: raise the limit" in (line := capsys.readouterr().err)
+    assert limit in line
+
+
+def test_a_command_in_a_folder_that_was_removed_says_so(tmp_path):
+    """It was "Cannot load libtorch_cpu.so"."""
+    (tmp_path / "gone").mkdir()
+    script = "import os\nfrom configs.errors import run_cli\nos.rmdir(os.getcwd())\nrun_cli(lambda argv: 0)"
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path / "gone",
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert (ended.returncode, ended.stderr) == (2, "error: the current folder is no longer there: cd to another one\n")

@@ -1,7 +1,6 @@
 """configs.load: what a recipe may say."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 
 from configs import schema
 from configs.load import dump, load, parse
-from configs.schema import Config, Data, Optim, Schedule, Train, batch_per_rank
+from configs.schema import Config, Data, Optim, Schedule, Train
 from tests.helpers.recipes import BASE, FakeNet, FakePlan, Reference, read
 
 RECIPES = sorted((Path(__file__).parents[2] / "configs").glob("*/*.yaml"))
@@ -122,20 +121,6 @@ configs = st.builds(
 @given(configs)
 def test_a_printed_config_loads_to_the_same(config):
     assert parse(dump(config), source="printed") == config
-
-
-@given(st.integers(1, 64), st.integers(1, 16), st.integers(1, 4))
-def test_batch_is_divided_evenly_or_refused(global_batch, world_size, accumulate):
-    train = Train(epochs=1, global_batch=global_batch, accumulate=accumulate)
-    try:
-        assert batch_per_rank(train, world_size) * world_size * accumulate == global_batch
-    except ValueError as error:
-        assert global_batch % (world_size * accumulate)
-        message, _, ranks = str(error).partition(". A run that goes on keeps its own, and can have ")
-        assert batch_per_rank(replace(train, global_batch=int(message.rsplit(" ", 1)[1])), world_size) >= 1
-        for other in ranks.removesuffix(" ranks").split(", ") if ranks else ():
-            assert batch_per_rank(train, int(other)) >= 1
-        assert bool(ranks) == (global_batch % accumulate == 0)
 
 
 def test_keys_of_before_the_american_spelling_are_still_read():

@@ -7,8 +7,9 @@ from typing import get_type_hints
 import pytest
 
 from configs import nearest, schema
+from configs.convert import dotted_keys
 from configs.errors import UserError
-from configs.load import _dotted, load, parse
+from configs.load import load, parse
 from configs.schema import LabeledData
 from tests.helpers.recipes import BASE, message
 
@@ -127,7 +128,7 @@ def test_syntax_errors_and_double_keys_name_file_and_line(tmp_path):
 
 def test_names_that_others_use_stand_for_keys_that_exist_and_for_one_each():
     keys = set(nearest.ALIASES) - {"plan.num_frames", "plan.size", "plan.stride"}  # of tasks
-    known = _dotted(get_type_hints(schema.Recognition))
+    known = dotted_keys(get_type_hints(schema.Recognition))
     assert keys <= set(known)
     words = [word for of_key in nearest.ALIASES.values() for word in of_key]
     assert len(words) == len(set(words))

@@ -85,6 +85,6 @@ def test_a_copy_goes_to_another_name_or_folder_and_over_no_file(folder):
     for copy in copies:
         copy.write_text("edited")
     for out in ("mine.yaml", "sub"):
-        with pytest.raises(UserError, match=r"is there already, and stays as it is"):
+        with pytest.raises(UserError, match=r"already exists and is left as it is"):
             copy_recipe.main(["ctp/demo", "--out", out])
     assert [copy.read_text() for copy in copies] == ["edited"] * 2

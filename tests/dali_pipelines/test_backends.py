@@ -99,4 +99,4 @@ def test_tests_that_a_machine_without_a_gpu_leaves_out_are_named(tmp_path):
     script = Path(pytest.__file__).with_name("__main__.py")
     process = start_command(script, ROOT / only, output=output, env={"CUDA_VISIBLE_DEVICES": ""})
     assert join([process]) == [0], output.read_text()
-    assert f"not run without a GPU, 1 in all: {only.split('::')[1]}" in output.read_text()
+    assert f"not run without a GPU and -m gpu, 1 in all: {only.split('::')[1]}" in output.read_text()

@@ -270,3 +270,10 @@ def test_a_dataset_smaller_than_a_batch_is_refused_with_both_numbers(vp9_store):
 def test_numbers_that_cannot_be_are_refused_by_name(vp9_store, options, wrong):
     with pytest.raises(ValueError, match=f"^{wrong}"):
         ClipLoader(vp9_store, CTP, **{"batch_size": 4} | options)
+
+
+def test_names_in_place_of_a_dataset_or_a_task_are_answered_by_what_opens_them(vp9_store):
+    with pytest.raises(UserError, match=r"takes an open dataset: open_dataset\('data/mine'\)"):
+        ClipLoader("data/mine", CTP, batch_size=1)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"takes a task: load_task\('ctp/demo'\)"):
+        ClipLoader(vp9_store, "ctp/demo", batch_size=1)  # type: ignore[arg-type]

@@ -1,6 +1,8 @@
 """What a long job shows, on a terminal and elsewhere."""
 
 import io
+import signal
+import subprocess
 import sys
 
 import pytest
@@ -8,6 +10,7 @@ from tqdm import tqdm
 
 from dali_pipelines import progress
 from dali_pipelines.progress import bar
+from tests.helpers.runs import ROOT
 
 
 class Terminal(io.StringIO):
@@ -54,3 +57,19 @@ def test_other_ranks_show_nothing(monkeypatch, capsys):
     monkeypatch.setattr(progress, "LINE_SECONDS", 0)
     assert list(bar("ab", desc="video", quiet=True)) == ["a", "b"]
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_process_that_is_killed_while_a_bar_runs_leaves_no_semaphore_behind(tmp_path):
+    """Of which multiprocessing would warn; a process that was forked from this one would leave none."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import multiprocessing, os, signal\nfrom dali_pipelines.progress import bar\n"
+        "def begin():\n    bar(desc='step', total=9).update()\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "if __name__ == '__main__':\n    process = multiprocessing.get_context('spawn').Process(target=begin)\n"
+        "    process.start()\n    process.join()\n    print(process.exitcode)"
+    )
+    ended = subprocess.run(
+        [sys.executable, script], env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.endswith(f"\n{-signal.SIGKILL}\n")
+    assert ended.stderr == ""

@@ -26,7 +26,7 @@ class Part:
 
 
 def test_what_fits_is_read_in_threads_and_the_rest_when_its_turn_comes(monkeypatch):
-    monkeypatch.setattr(read_ahead, "MOST_BYTES", 350)
+    monkeypatch.setattr(read_ahead, "MAX_BYTES", 350)
     monkeypatch.setattr(read_ahead, "THREADS", 1)  # so that jobs are begun one after the other
     ahead = ReadAhead(Part)
     for _ in range(3):  # what was used makes room again
@@ -37,7 +37,7 @@ def test_what_fits_is_read_in_threads_and_the_rest_when_its_turn_comes(monkeypat
 
 
 def test_a_read_that_fails_fails_in_its_own_job_and_holds_no_room(monkeypatch):
-    monkeypatch.setattr(read_ahead, "MOST_BYTES", 100)
+    monkeypatch.setattr(read_ahead, "MAX_BYTES", 100)
     ahead = ReadAhead(Part)
     for _ in range(3):
         with pytest.raises(OSError, match="it cannot be read"):

@@ -56,11 +56,9 @@ def main(argv: list[str]) -> int:
         now.step = 0 if phase in OF_VALIDATION else number + 1
         return train_step(run, batches, number, **options)
 
-    def noting_validation(
-        run: Any, validator: Any, metrics: Any, folder: Path, number: int, **more: Any
-    ) -> Path | None:
+    def noting_validation(run: Any, metrics: Any, folder: Path, number: int, **more: Any) -> Path | None:
         now.step = number
-        return validate(run, validator, metrics, folder, number, **more)
+        return validate(run, metrics, folder, number, **more)
 
     owner, name = (OF_A_STEP | OF_RANK_0 | OF_VALIDATION)[phase]
     real = getattr(owner, name)

@@ -129,6 +129,9 @@ class Loader:
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.step = state["step"]
 
+    def refill(self) -> None:
+        pass
+
     def remember(self, unreadable) -> None:
         self.unreadable |= unreadable
 

@@ -8,8 +8,14 @@ import torch
 import torch.nn.functional as F
 
 from nets.concept_attention import ConceptAttention
-from nets.concept_losses import alignment, instance_contrast, local_contrast, negative_entropy, reconstruction
-from nets.sinkhorn import sinkhorn
+from nets.concept_losses import (
+    alignment,
+    instance_contrast,
+    local_contrast,
+    negative_entropy,
+    reconstruction,
+    sinkhorn,
+)
 
 
 def unit(*shape):

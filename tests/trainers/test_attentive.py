@@ -41,7 +41,7 @@ def made_up(values: torch.Tensor, labels: torch.Tensor) -> Features:
 def short(monkeypatch):
     """Less to choose from, and fewer steps."""
     monkeypatch.setattr(attentive, "SETTINGS", ((3e-3, 0.01),))
-    monkeypatch.setattr(attentive, "LEAST_STEPS", 60)
+    monkeypatch.setattr(attentive, "MIN_STEPS", 60)
 
 
 @pytest.mark.parametrize("channels", [32, 6])
@@ -66,7 +66,7 @@ def test_attention_is_that_of_torch_for_one_query(channels):
 
 
 def test_it_finds_the_one_token_that_says_the_class_where_their_mean_does_not(monkeypatch):
-    monkeypatch.setattr(attentive, "LEAST_STEPS", 300)
+    monkeypatch.setattr(attentive, "MIN_STEPS", 300)
     x, y = hidden(400)
     test_x, test_y = hidden(200, seed=1)
     attended = float((fit(x, y, classes=3)(test_x) == test_y).float().mean())

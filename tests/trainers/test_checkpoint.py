@@ -202,7 +202,7 @@ def test_a_file_of_another_program_is_refused(tmp_path):
 
 def test_a_file_of_another_program_in_the_old_format_of_torch_is_sent_to_import(tmp_path):
     torch.save({"state_dict": {}}, tmp_path / "other.pth", _use_new_zipfile_serialization=False)
-    with pytest.raises(UserError, match=r"damaged \(.*\), or is none of clipfeed's; `clipfeed import` takes those"):
+    with pytest.raises(UserError, match=r"damaged \(.*\), or is not one of clipfeed's; `clipfeed import` takes those"):
         checkpoint.read(tmp_path / "other.pth")
 
 

@@ -141,23 +141,31 @@ def test_a_gpu_says_how_many_decoders_it_has(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("torch", "torchvision", "needed", "state"),
+    ("torch", "needs", "do"),
     [
-        ("2.11.0+cu130", "0.26.0", "2.11.0", "ok"),
-        ("2.13.0+cpu", "0.26.0", "2.11.0", "problem"),
-        ("", "0.26.0", "2.11.0", "problem"),
-        ("2.11.0", "0.26.0", "", "ok"),
+        ("2.11.0+cu130", ["numpy", "torch==2.11.0"], []),
+        ("2.13.0+cpu", ["numpy", "torch==2.11.0"], ["pip install 'torch==2.11.0'"]),
+        ("2.11.0", [], []),
     ],
 )
-def test_torchvision_belongs_to_one_torch(torch, torchvision, needed, state):
-    assert packages.torch_fits(torch, torchvision, needed).state == state
+def test_torchvision_belongs_to_one_torch(torch, needs, do, monkeypatch):
+    monkeypatch.setattr(packages, "installed", {"torch": torch, "torchvision": "0.26.0", "numpy": "2.0"}.get)
+    monkeypatch.setattr(packages, "requires", lambda name: needs)
+    assert [found.do for found in packages.outside_bounds("torchvision")] == do
+
+
+def test_a_missing_torch_or_torchvision_is_a_problem_and_asks_for_nothing():
+    found = packages.torch_and_torchvision("", "0.26.0")
+    assert (found.state, found.text, found.do) == ("problem", "torch not installed", "pip install torch")
+    assert packages.torch_and_torchvision("2.11.0", "0.26.0").state == "ok"
+    assert [*packages.outside_bounds("no-such-package")] == []
 
 
 def test_a_version_that_is_not_allowed_is_a_problem(monkeypatch):
-    assert [*packages.outside_bounds()] == []
+    assert [*packages.outside_bounds("clipfeed")] == []
     lines = ["numpy>=99", "av>=1", "gone>=1", "pytest>=99; extra == 'dev'"]
     monkeypatch.setattr(packages, "requires", lambda name: lines)
-    (found,) = packages.outside_bounds()
+    (found,) = packages.outside_bounds("clipfeed")
     assert (found.state, found.about, found.do) == ("problem", "numpy", "pip install 'numpy>=99'")
 
 

@@ -194,7 +194,7 @@ def test_a_video_of_a_prepared_dataset_that_was_damaged_later_is_named(vp9_store
 def test_two_ranks_write_the_file_of_one(folder, broken, tmp_path):
     one = features_of(folder, tmp_path / "x.npz", broken, "--clips", 2, status=3)
     options = (broken, "--checkpoint", folder / "a.pt", "--workers", 0, "--clips", 2, "--out", tmp_path / "y.npz")
-    statuses, output = two_ranks(ROOT / "trainers" / "extract_features.py", tmp_path, *options, "--device", "cpu")
+    statuses, output = two_ranks(ROOT / "clipfeed.py", tmp_path, "features", *options, "--device", "cpu")
     assert statuses == [3, 3]
     assert output.count("64 features of 6 videos, 3 unreadable") == 1
     assert output.count("unreadable: class1/text: not a video file") == 1

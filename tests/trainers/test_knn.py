@@ -96,7 +96,7 @@ def test_the_protocol_writes_its_figures(vp9_store, tmp_path, monkeypatch):
     test, train = random_sets()
     facts = {"queries": 300, "gallery": 87, "unreadable": {"queries": {"v001": "gone"}, "gallery": {}}}
     sets = Sets(vp9_store, train, vp9_store, test, facts)
-    monkeypatch.setattr(protocols, "features_of_both", lambda *_: sets)
+    monkeypatch.setattr(protocols, "features_of_both", lambda *_, **__: sets)
     monkeypatch.setattr(type(vp9_store), "class_names", property(lambda _: tuple("abcdef")))
     text = protocols.knn(None, None, ALONE, tmp_path)  # type: ignore[arg-type]
     measured = json.loads((tmp_path / "knn.json").read_text())

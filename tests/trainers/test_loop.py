@@ -93,6 +93,24 @@ def test_a_log_interval_thins_the_lines_out_and_changes_nothing_else(whole, tmp_
     assert_same_weights(weights(tmp_path), weights(whole))
 
 
+def test_the_loader_is_refilled_while_the_gpu_computes_and_not_when_it_waits(tmp_path, monkeypatch):
+    """After the backward pass has been asked for, before the norm of its gradient is."""
+    seen, norm, backward = [], torch.nn.utils.clip_grad_norm_, torch.Tensor.backward
+
+    def called(name, function):
+        def call(*args, **how):
+            seen.append(name)
+            return function(*args, **how)
+
+        return call
+
+    monkeypatch.setattr(torch.Tensor, "backward", called("backward", backward))
+    monkeypatch.setattr(loop_worker.Loader, "refill", lambda loader: seen.append("refill"))
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", called("norm", norm))
+    run(tmp_path, "--max-steps", "2", "--set", "train.accumulate=2")
+    assert seen == 2 * [*2 * ["backward", "refill"], "norm"]
+
+
 def test_a_killed_run_goes_on_to_the_same_bits(whole, tmp_path):
     """Killed in step 7 of 15: goes on from step 4, in the middle of an epoch, and redoes the lines of 5 and 6."""
     recipe = write_recipe(tmp_path, "run")

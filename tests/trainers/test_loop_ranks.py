@@ -11,7 +11,7 @@ import torch
 from configs.errors import UserError
 from configs.schema import Train
 from tests.helpers.ranks import on_ranks
-from trainers.engine import distributed
+from trainers.engine import build, distributed
 from trainers.engine.distributed import Ranks
 
 
@@ -84,7 +84,7 @@ def test_seven_cores_are_three_threads_for_each_of_two_ranks(seen):
 def test_what_a_cpu_cannot_do_is_said():
     train = Train(epochs=1, sync_bn=True, amp="bf16")
     one, two = (Ranks(torch.device("cpu"), world_size=size) for size in (1, 2))
-    assert [note.split()[0] for note in distributed.ignored_options(train, one)] == ["train.amp"]
-    assert [note.split()[0] for note in distributed.ignored_options(train, two)] == ["train.sync_bn", "train.amp"]
+    assert [note.split()[0] for note in build.ignored_options(train, one)] == ["train.amp"]
+    assert [note.split()[0] for note in build.ignored_options(train, two)] == ["train.sync_bn", "train.amp"]
     gpu = Ranks(torch.device("cuda"), world_size=2)
-    assert distributed.ignored_options(train, gpu) == []
+    assert build.ignored_options(train, gpu) == []

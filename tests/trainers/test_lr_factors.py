@@ -2,11 +2,11 @@
 
 import copy
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
 
 from configs.errors import UserError
 from configs.schema import Config, Data, Optim, Schedule, Train
@@ -51,6 +51,9 @@ class Loader:
     def load_state_dict(self, state: dict[str, int]) -> None:
         pass
 
+    def refill(self) -> None:
+        pass
+
     def remember(self, unreadable) -> None:
         pass
 
@@ -70,14 +73,11 @@ def make_run(net: Classifier, optim: Optim, **more) -> Run:
     return Run(
         config=config,
         ranks=Ranks(torch.device("cpu")),
-        loader=Loader(),
+        loader=cast(Any, Loader()),
         net=net,
         model=net,
         optimizer=make_optimizer(net, optim),
         identity={},
-        name_of=str,
-        loader_facts=dict,
-        draw=Image.new,
         **more,
     )
 
@@ -148,7 +148,8 @@ def test_moments_stay_with_their_parameters_when_the_factors_change_in_mid_run(n
     runs.save(before, tmp_path, 1)
     alternating = tuple((key.rpartition(".")[0], 0.1) for key in wanted if key.endswith(".weight"))[::2]
     after = make_run(classifier(), Optim(name=name, lr=1e-3, lr_factors=alternating))
-    assert runs.resume(after, tmp_path, "auto").step == 1
+    _, step, _, _ = runs.resume(after, tmp_path, "auto")
+    assert step == 1
     assert len(after.optimizer.param_groups) > 1
     for key, parameter in after.net.named_parameters():
         state = after.optimizer.state[parameter]

@@ -1,5 +1,7 @@
 """Optimizers against closed forms in numpy. `test_lr_factors.py` holds SGD and AdamW against torch's own."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch import nn
 from configs.errors import UserError
 from configs.schema import Optim
 from trainers.engine.lars import LARS
-from trainers.engine.optimizers import OPTIMIZERS, make_optimizer
+from trainers.engine.optimizers import OPTIMIZERS, make_optimizer, moments, restore_moments
 
 
 def slow_lars(weight, gradients, *, lr, momentum, weight_decay):
@@ -75,10 +77,53 @@ def test_moments_stay_with_their_parameters_when_the_decay_changes_in_mid_run():
     first = make_optimizer(net, Optim(name="adam"))
     first.step()
     second = make_optimizer(net, Optim(name="adam", decay_norms_and_biases=False))
-    groups = second.state_dict()["param_groups"]
-    second.load_state_dict({"state": first.state_dict()["state"], "param_groups": groups})
+    assert len(second.param_groups) == 2
+    restore_moments(second, net, moments(first, net))
     for parameter in net.parameters():
         assert torch.equal(second.state[parameter]["exp_avg"], first.state[parameter]["exp_avg"])
+    third = make_optimizer(net, Optim(name="adam"))
+    restore_moments(third, net, moments(second, net))
+    for parameter in net.parameters():
+        assert torch.equal(third.state[parameter]["exp_avg"], first.state[parameter]["exp_avg"])
+
+
+def test_moments_are_counted_as_the_network_counts_its_parameters_whatever_the_groups_are():
+    """As those of one group are: checkpoints from before there were so few groups have them so too."""
+    net = network()
+    for parameter in net.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    dict(net.named_parameters())["1.bias"].requires_grad_(False)
+    still = Optim(name="adam", lr=0.01, weight_decay=0.0)
+    one, two = (make_optimizer(net, replace(still, decay_norms_and_biases=decays)) for decays in (True, False))
+    for optimizer in (one, two):
+        optimizer.step()
+    counted, expected = moments(two, net), one.state_dict()["state"]
+    assert list(counted) != list(expected)  # the groups are others
+    assert counted.keys() == expected.keys()
+    for place, known in expected.items():
+        assert torch.equal(counted[place]["exp_avg"], known["exp_avg"])
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_moments_stay_with_their_weights_when_the_memory_order_changes_in_mid_run(name):
+    """A resumed run may set `train.channels_last` anew, and the step must not depend on it."""
+    torch.manual_seed(0)
+    start, *gradients = torch.randn(3, 4, 3, 3, 3, 3)
+    for changes in (torch.contiguous_format, torch.channels_last_3d), (torch.channels_last_3d, torch.contiguous_format):
+        ends = []
+        for second in changes:
+            net, state = nn.Conv3d(3, 4, 3, bias=False), None
+            for order, gradient in zip((changes[0], second), gradients, strict=True):
+                weight = start if state is None else net.weight.detach()
+                net.weight = nn.Parameter(weight.clone().contiguous(memory_format=order))
+                net.weight.grad = gradient.contiguous(memory_format=order)
+                optimizer = make_optimizer(net, Optim(name=name, lr=0.1))
+                if state:
+                    restore_moments(optimizer, net, state)
+                optimizer.step()
+                state = moments(optimizer, net)
+            ends.append(net.weight.detach())
+        torch.testing.assert_close(*ends)
 
 
 def test_an_unknown_optimizer_is_refused_with_those_that_there_are():

@@ -193,7 +193,7 @@ def test_the_linear_probe_counts_unreadable_test_videos_as_wrong(vp9_store, tmp_
     test_x[[4, 6]] += 1  # two of class 0 that look like class 1
     facts = {"queries": 20, "gallery": 40, "unreadable": {"queries": {"v003": "gone"}, "gallery": {}}}
     sets = Sets(vp9_store, features(x, train.tolist()), vp9_store, features(test_x, test.tolist()), facts)
-    monkeypatch.setattr(protocols, "features_of_both", lambda *_: sets)
+    monkeypatch.setattr(protocols, "features_of_both", lambda *_, **__: sets)
     text = protocols.linear(None, None, ALONE, tmp_path)  # type: ignore[arg-type]
     measured = json.loads((tmp_path / "linear.json").read_text())
     assert (measured["top1"], measured["chance"]) == (17 / 20, 0.5)

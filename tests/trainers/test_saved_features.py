@@ -22,8 +22,9 @@ from tests.trainers.test_retrieval import ALONE, TEST, TRAIN, loaded, random_wei
 from trainers.engine import checkpoint
 from trainers.evaluation import attentive, protocols, saved_features
 from trainers.evaluation.features import extract
+from trainers.evaluation.notes import clip_differences
 from trainers.evaluation.saved_features import features_of_both, key
-from trainers.weights import Weights, clip_differences, read
+from trainers.weights import Weights, read
 
 pytestmark = pytest.mark.slow
 Start = tuple[Weights, Recognition]
@@ -81,7 +82,7 @@ def test_both_protocols_share_what_was_saved_and_find_the_same_again(start: Star
 
 
 def test_the_attentive_probe_measures_maps_of_the_same_videos_and_saves_none(start: Start, tmp_path, monkeypatch):
-    monkeypatch.setattr(attentive, "LEAST_STEPS", 30)
+    monkeypatch.setattr(attentive, "MIN_STEPS", 30)
     protocols.attentive(*start, ALONE, tmp_path / "out")
     measured = json.loads((tmp_path / "out" / "attentive.json").read_text())
     assert (measured["queries"], measured["gallery"], measured["sha256"]) == (4, 6, start[0].sha256)

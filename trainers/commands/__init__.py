@@ -1,5 +1,5 @@
-"""What the user types: parse the options, check them, and run. No library imports from here."""
+"""The commands: each parses its options, checks them, and runs. No library imports from here."""
 
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: its threads, if they spin, starve DALI's
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported: spinning threads starve DALI's

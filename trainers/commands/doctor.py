@@ -1,6 +1,6 @@
 """Check a machine, a recipe and its dataset: `clipfeed doctor --config ctp/r3d18_ucf101`.
 
-A line for each thing looked at: ok, warning or problem, and what to do. Exit status 1 where there is a problem.
+It prints a line for each check: ok, warning or problem, and what to do. Exit status 1 if there is a problem.
 """
 
 import argparse
@@ -12,7 +12,8 @@ from typing import Any
 
 from configs.errors import UserError, shown
 from configs.load import load
-from trainers.commands.options import add_overrides, overrides
+from configs.options import add_overrides, overrides
+from trainers.commands.options import add_machine
 from trainers.diagnosis import Finding, Subject
 
 CHECKS = ("packages", "gpu", "codecs", "machine", "disks", "dataset")
@@ -23,6 +24,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="clipfeed doctor", description="Check this machine, a recipe and its data.")
     parser.add_argument("--config", metavar="YAML", help="a recipe: its dataset, workers and work dir are checked too")
     add_overrides(parser)
+    add_machine(parser)
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     return parser
 
@@ -49,7 +51,7 @@ def line(finding: Finding) -> str:
 
 
 def examine(args: argparse.Namespace) -> Iterator[Finding]:
-    """Make all checks, whatever fails in them."""
+    """Make all checks, even if some of them fail."""
     config: Any = None
     if args.config:
         try:
@@ -57,7 +59,7 @@ def examine(args: argparse.Namespace) -> Iterator[Finding]:
             yield Finding("ok", "recipe", f"{args.config}: {config.task}, {config.backbone}")
         except UserError as error:
             yield Finding("problem", "recipe", str(error), "mend the recipe, or leave out --config")
-        except Exception as error:  # a recipe imports its task, and with it DALI and torch
+        except Exception as error:  # loading a recipe imports its task, and so DALI and torch
             yield broken("recipe", error)
     data_dir = config.data.root if config else args.data_dir
     subject = Subject(args.device, config, data_dir)
@@ -69,5 +71,5 @@ def examine(args: argparse.Namespace) -> Iterator[Finding]:
 
 
 def broken(about: str, error: Exception) -> Finding:
-    """Report a check that failed itself."""
+    """Report a check that could not be made."""
     return Finding("problem", about, f"cannot be checked: {type(error).__name__}: {error}", "see the problems above")

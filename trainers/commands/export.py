@@ -1,6 +1,6 @@
 """Export a backbone: `clipfeed export CKPT --out NAME.safetensors`, .pt2, .onnx or a folder.
 
-Writes the backbone, a .json with what it belongs to, and a model card. A folder is what Hugging Face's hub takes:
+Writes the backbone, a .json of facts about it, and a model card. A folder is what Hugging Face's hub takes:
 
     config.json  model.safetensors  preprocessor_config.json  README.md
 """
@@ -28,7 +28,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str]) -> None:
     args = make_parser().parse_args(argv)
-    files = files_of(args.out)  # a wrong name says so at once
+    files = files_of(args.out)  # checks the name before anything is read
     facts = export(read(args.checkpoint), args.out)
     print(f"{files.model}: {facts['architecture']}, {files.model.stat().st_size / 1e6:.1f} MB, step {facts['step']}")
     print(f"{files.facts}: what it was trained on")

@@ -11,7 +11,7 @@ N videos in the order of their names:
     reasons            text (U,), why
     settings           JSON: the checkpoint with its SHA-256, and the views
 
-Exit status 0, 3 when some videos could not be read; under torchrun, which would take that for a crash, 0 then too.
+Exit status 0, or 3 if some videos could not be read; under torchrun, which would take that for a crash, always 0.
 """
 
 import argparse
@@ -22,9 +22,10 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import shown
+from configs.options import require_least
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.storage import location
-from trainers.commands.options import add_device
+from trainers.commands.options import add_machine
 from trainers.engine.distributed import Ranks, exit_status, start
 from trainers.engine.work_dir import require_writable
 from trainers.evaluation.video_features import VideoFeatures, extract_features
@@ -44,17 +45,14 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--frames", type=int, metavar="T", help="frames of a clip (as in training)")
     parser.add_argument("--stride", type=int, help="frame step of a clip (as in training, near 2)")
     parser.add_argument("--workers", type=int, default=4, help="processes per rank that read the files (4)")
-    add_device(parser)
+    add_machine(parser)
     return parser
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
     parser = make_parser()
     args = parser.parse_args(argv)
-    for option, least in {"clips": 1, "frames": 1, "stride": 1, "workers": 0}.items():
-        value = getattr(args, option)
-        if isinstance(value, int) and value < least:
-            parser.error(f"--{option} {value}: at least {least}")
+    require_least(parser, args, clips=1, frames=1, stride=1, workers=0)
     if args.out.is_dir():
         parser.error(f"--out {args.out} is a folder: give the name of a file")
     return args

@@ -1,15 +1,18 @@
-"""Learn classes: `torchrun --standalone trainers/finetune.py --config C --mode M --pretrained CKPT`.
+"""Train a classifier: `torchrun --standalone trainers/finetune.py --config C --mode M --pretrained CKPT`.
 
-Recipes lie in configs/recognition/.
+Its recipes are in configs/recognition/.
 """
 
 import argparse
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from configs.errors import UserError
 from configs.load import dump, load
+from configs.options import overrides
 from configs.schema import Recognition
 from dali_pipelines.datasets.hold_out import hold_out
 from dali_pipelines.datasets.open import open_data
@@ -19,15 +22,15 @@ from dali_pipelines.store.index import Index
 from dali_pipelines.store.storage import exists
 from nets import backbones
 from nets.classifier import Classifier
-from trainers.commands.options import add_options, overrides, parse
-from trainers.commands.training import on_ranks, say, train
+from trainers.commands.options import add_options, parse
+from trainers.commands.training import on_ranks, train
 from trainers.engine.build import build_loader, build_run, check_recipe
 from trainers.engine.distributed import Ranks
 from trainers.engine.loop import Ending
 from trainers.engine.work_dir import CHECKPOINTS
-from trainers.evaluation.split_notes import trained_on, untrained_classes
+from trainers.evaluation.notes import clip_differences, notes_on
 from trainers.evaluation.validation import Validator
-from trainers.weights import clip_differences, read
+from trainers.weights import read
 
 MODES = {
     "full": "train all of a pretrained network",
@@ -68,12 +71,11 @@ def main(argv: list[str]) -> int:
 
 
 def work(config: Recognition, ranks: Ranks, args: argparse.Namespace) -> Ending:
-    """Train, or make the dry run; return how it ended."""
+    """Train, or make a dry run; return how it ended."""
     listed = open_data(config.data, "train")
     index, held_out = split(config, listed.index)
     notes = listed.notes + split_notes(config, index)
-    loader = build_loader(config, ranks, index)
-    try:
+    with closing(build_loader(config, ranks, index)) as loader:
         torch.manual_seed(config.seed)
         net = Classifier(
             backbones.create(config.backbone),
@@ -90,19 +92,17 @@ def work(config: Recognition, ranks: Ranks, args: argparse.Namespace) -> Ending:
             identity["pretrained"] = ranks.on_rank0(lambda: weights.sha256)
             identity["pretrained_path"] = str(weights.path)
             notes += clip_differences(config, weights.clip)
-        say(notes, ranks)
+        ranks.note(notes)
         if args.mode == "linear":
             net.freeze()
-        folder = Path(config.work_dir, CHECKPOINTS)
-        validator = Validator(held_out, config, ranks, folder) if held_out is not None else None
-        run = build_run(config, ranks, loader, net, identity=identity, classes=index.class_names, validator=validator)
-        return train(run, loader, args, missing=listed.missing, next_steps=lambda: after_finetune(config))
-    finally:
-        loader.close()
+        run = build_run(config, ranks, loader, net, identity=identity, classes=index.class_names)
+        if held_out is not None:
+            run = replace(run, validator=Validator(held_out, config, ranks, Path(config.work_dir, CHECKPOINTS)))
+        return train(run, args, missing=listed.missing, next_steps=lambda: after_finetune(config))
 
 
 def split(config: Recognition, index: Index) -> tuple[Index, Index | None]:
-    """Return the videos to train on, of those that the training list names, and those to validate on, if any."""
+    """Split the videos of the training list into those to train on and those to validate on, if any."""
     data, validation = config.data, config.validation
     if validation.reference.select_on_test:
         return index, open_data(data, "test").index
@@ -120,9 +120,9 @@ def split(config: Recognition, index: Index) -> tuple[Index, Index | None]:
 
 
 def split_notes(config: Recognition, index: Index) -> list[str]:
-    """Return what the lists do to a result, one sentence each.
+    """Return how the lists affect a result, one sentence each.
 
-    Quarantined test videos, classes that are never learned, test videos that are trained on.
+    They may lead to quarantined test videos, classes that are never learned, or test videos that are trained on.
     """
     data = config.data
     test_list = data.list_of("test") if data.test_list else None
@@ -132,4 +132,4 @@ def split_notes(config: Recognition, index: Index) -> list[str]:
     elif test_list:
         dataset = open_data(data, "test")
         test, notes = dataset.index, dataset.notes
-    return notes + untrained_classes(index, test) + (trained_on(index, test) if test else [])
+    return notes + notes_on(index, test)

@@ -1,15 +1,14 @@
 """Import a published checkpoint: `clipfeed import IN --from ctp --out OUT.pt`.
 
-OUT.pt is a checkpoint of step 0: commands that finetune, test or probe a run take it as well. Printed is what every key
-of IN became, or why it was left out.
+OUT.pt is a checkpoint of step 0, which finetune, test and the others take like one of a run. The command prints what
+became of all keys of IN, or why they were left out.
 """
 
 import argparse
 import importlib
 import pkgutil
 import re
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
 from pathlib import Path
 
 from configs.errors import UserError
@@ -78,9 +77,9 @@ def main(argv: list[str]) -> None:
 
 
 def read_classes(path: Path, outputs: int) -> list[str]:
-    """Read class names, one a line; those of UCF101's classInd.txt stand behind their number.
+    """Read class names, one per line, or with their numbers before them as in UCF101's classInd.txt.
 
-    UserError unless there are `outputs`, as many as the classifier has.
+    UserError unless there are as many as the classifier has `outputs`.
     """
     if not outputs:
         raise UserError(f"--classes {path}: the checkpoint is no classifier and has no classes to name")
@@ -97,23 +96,14 @@ def read_classes(path: Path, outputs: int) -> list[str]:
 
 
 def table(imported: Imported) -> str:
-    """List how many keys became what, by the first part of their names, and what was left and why."""
-    used: defaultdict[tuple[str, str], int] = defaultdict(int)
-    for theirs, ours in imported.used.items():
-        used[_first(theirs), _first(ours)] += 1
-    left: defaultdict[str, list[str]] = defaultdict(list)
+    """List how many keys became what, by the first part of their names, and which were left out and why."""
+    used = Counter((theirs.split(".")[0], ours.split(".")[0]) for theirs, ours in imported.used.items())
+    left = defaultdict[str, list[str]](list)
     for theirs, reason in imported.left.items():
-        left[_first(theirs)].append(reason)
+        left[theirs.split(".")[0]].append(reason)
     lines = [f"{count:6} keys of {theirs} are {ours}" for (theirs, ours), count in used.items()]
-    lines += [f"{len(reasons):6} keys of {theirs} are left: {_shortened(reasons)}" for theirs, reasons in left.items()]
+    for theirs, reasons in left.items():
+        and_so_on = ", and so on" * (len(set(reasons)) > 1)
+        lines.append(f"{len(reasons):6} keys of {theirs} are left: {reasons[0]}{and_so_on}")
     changes = f" with {', '.join(imported.changes)}" if imported.changes else ""
     return "\n".join([*lines, f"recipe: configs/{imported.recipe}{changes}"])
-
-
-def _first(key: str) -> str:
-    return key.partition(".")[0]
-
-
-def _shortened(reasons: Iterable[str]) -> str:
-    first, *others = dict.fromkeys(reasons)
-    return f"{first}, and so on" if others else first

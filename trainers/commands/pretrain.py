@@ -4,18 +4,20 @@ Plain `python` trains in one process.
 """
 
 import argparse
+from contextlib import closing
 
 import torch
 
 from configs import recipes
 from configs.errors import UserError
 from configs.load import dump, load
+from configs.options import overrides
 from configs.schema import Config
 from dali_pipelines.datasets.open import open_data
 from dali_pipelines.next_steps import after_pretrain
 from nets.tasks import build_task
-from trainers.commands.options import add_options, overrides, parse
-from trainers.commands.training import on_ranks, say, train
+from trainers.commands.options import add_options, parse
+from trainers.commands.training import on_ranks, train
 from trainers.engine.build import build_loader, build_run, check_recipe
 from trainers.engine.distributed import Ranks
 from trainers.engine.loop import Ending
@@ -32,12 +34,8 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def parse_args(argv: list[str]) -> argparse.Namespace:
-    return parse(make_parser(), argv, instead_of_config="list_tasks")
-
-
 def main(argv: list[str]) -> int:
-    args = parse_args(argv)
+    args = parse(make_parser(), argv, instead_of_config="list_tasks")
     if args.list_tasks:
         recipes.main([])
         return 0
@@ -52,16 +50,11 @@ def main(argv: list[str]) -> int:
 
 
 def work(config: Config, ranks: Ranks, args: argparse.Namespace) -> Ending:
-    """Train, or make the dry run; return how it ended."""
+    """Train, or make a dry run; return how it ended."""
     dataset = open_data(config.data)
-    say(dataset.notes, ranks)
-    loader = build_loader(config, ranks, dataset.index)
-    try:
+    ranks.note(dataset.notes)
+    with closing(build_loader(config, ranks, dataset.index)) as loader:
         torch.manual_seed(config.seed)
         net = build_task(config.task, config.backbone, loader.task.batch_schema, config.net)
         run = build_run(config, ranks, loader, net)
-        return train(
-            run, loader, args, missing=dataset.missing, next_steps=lambda: after_pretrain(config, loader.index)
-        )
-    finally:
-        loader.close()
+        return train(run, args, missing=dataset.missing, next_steps=lambda: after_pretrain(config, loader.index))

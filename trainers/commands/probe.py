@@ -1,6 +1,6 @@
 """Probe a frozen backbone: `python trainers/probe.py --work-dir RUN --train LIST --test LIST`.
 
-A linear classifier on pooled features, for the backbone of the newest checkpoint of a run and for the same one with
+It fits a linear classifier on pooled features, of the backbone of a run's newest checkpoint and of the same one with
 random weights.
 """
 
@@ -10,17 +10,19 @@ from pathlib import Path
 import torch
 
 from configs.errors import UserError
+from configs.options import require_least
 from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.store.storage import joined
 from dali_pipelines.tasks.recognition import Config as ClipsConfig
 from dali_pipelines.tasks.recognition import Test
 from nets.backbones import create
-from trainers.commands.options import add_device
+from trainers.commands.options import add_machine
 from trainers.engine.distributed import start
 from trainers.evaluation.features import extract
+from trainers.evaluation.intervals import in_words
 from trainers.evaluation.linear import probe
+from trainers.evaluation.notes import notes_on
 from trainers.evaluation.retrieval import write_json
-from trainers.evaluation.split_notes import trained_on, untrained_classes
 from trainers.weights import read
 
 
@@ -33,12 +35,10 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--clips", type=int, default=2, help="clips a video, features averaged (2)")
     parser.add_argument("--frames", type=int, metavar="T", help="frames of a clip (as in pretraining)")
     parser.add_argument("--stride", type=int, default=2, help="frame step of a clip (2)")
-    add_device(parser)
+    add_machine(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     args = parser.parse_args(argv)
-    for option in ("clips", "frames", "stride"):
-        if getattr(args, option) is not None and getattr(args, option) < 1:
-            parser.error(f"--{option} {getattr(args, option)}: at least 1")
+    require_least(parser, args, clips=1, frames=1, stride=1)
     return args
 
 
@@ -72,13 +72,12 @@ def main(argv: list[str]) -> None:
     if ranks.rank:
         return
     notes = [note for dataset in datasets for note in dataset.notes]
-    for note in notes + untrained_classes(train, test) + trained_on(train, test):
+    for note in notes + notes_on(train, test):
         print(f"note: {note}")
     chance = next(iter(result.values()))["chance"]
     print(f"linear probe, {len(train)} + {len(test)} videos, {args.clips} clips each; chance {100 * chance:.1f} %")
     for name, figures in result.items():
-        low, high = figures["interval"]
-        print(f"  {name:<10} top-1 {100 * figures['top1']:5.1f} %   (95 %: {100 * low:.1f} to {100 * high:.1f})")
+        print(f"  {name:<10} top-1 {100 * figures['top1']:5.1f} %   {in_words(figures['interval'])}")
     if args.json:
         report = {"step": weights.step, "chance": chance, "videos": [len(train), len(test)], "probes": result}
         write_json(args.json, report)

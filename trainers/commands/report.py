@@ -9,6 +9,7 @@ from configs.load import parse
 from dali_pipelines.store.files import replacing
 from nets.tasks import net_module
 from trainers.engine.work_dir import RECONSTRUCTION
+from trainers.evaluation.intervals import in_words
 
 WINDOW = 0.1  # share of the run that "first" and "last" average over
 
@@ -31,8 +32,7 @@ def main(argv: list[str]) -> None:
     if args.probe:
         report = json.loads(args.probe.read_text())
         for name, figures in report["probes"].items():
-            low, high = (100 * share for share in figures["interval"])
-            print(f"  probe {name:<8}{100 * figures['top1']:8.1f} % top-1  (95 %: {low:.1f} to {high:.1f})")
+            print(f"  probe {name:<8}{100 * figures['top1']:8.1f} % top-1  {in_words(figures['interval'])}")
         print(f"  probe chance  {100 * report['chance']:8.1f} %")
     print(f"  curves        {args.out}\n  checkpoints   {args.work_dir / 'checkpoints'}")
     if (picture := args.work_dir / RECONSTRUCTION).is_file():

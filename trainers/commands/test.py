@@ -6,8 +6,9 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.load import dump, load, parse
+from configs.options import add_overrides, overrides
 from configs.schema import Recognition
-from trainers.commands.options import add_overrides, overrides
+from trainers.commands.options import add_machine
 from trainers.engine import checkpoint
 from trainers.engine.distributed import Ranks, start
 from trainers.engine.identity import options, versions
@@ -32,6 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the results go (CKPT's folder/test_<protocol>)")
     add_overrides(parser)
+    add_machine(parser)
     return parser
 
 
@@ -39,16 +41,13 @@ def main(argv: list[str]) -> None:
     args = make_parser().parse_args(argv)
 
     with start(args.device) as ranks:
-        text = work(ranks, args)
-        if ranks.rank == 0:
-            print(text, flush=True)
+        ranks.tell(work(ranks, args))
 
 
 def work(ranks: Ranks, args: argparse.Namespace) -> str:
-    """Test and return what to print. It is a function of its own for the reason that `training.on_ranks` gives."""
+    """Test, and return what to print. Why this is a function of its own: see `training.on_ranks`."""
     weights = ranks.on_rank0(lambda: read_weights(Path(args.checkpoint), args.protocol))
-    if ranks.rank == 0:
-        print(f"checkpoint  {weights.path} ({weights.backbone}, step {weights.step})", flush=True)
+    ranks.tell(f"checkpoint  {weights.path} ({weights.backbone}, step {weights.step})")
     config = recipe(weights, args)
     ranks.require_same(lambda: options(config) | versions())
     where = Path(args.checkpoint)
@@ -58,7 +57,7 @@ def work(ranks: Ranks, args: argparse.Namespace) -> str:
 
 
 def read_weights(where: Path, protocol: str) -> Weights:
-    """Read weights; of a run's folder, the best classifier in validation rather than the newest one."""
+    """Read weights; from a run's folder, those of the best classifier in validation, not of the newest."""
     best = where / CHECKPOINTS / BEST
     if protocol not in OF_CLASSIFIERS or not best.is_file():
         weights = read(where)
@@ -78,10 +77,10 @@ def read_weights(where: Path, protocol: str) -> Weights:
 
 
 def recipe(weights: Weights, args: argparse.Namespace) -> Recognition:
-    """Return the recipe of --config or else the checkpoint's, with the checkpoint's own backbone.
+    """Return the recipe of --config, or else the checkpoint's, with the backbone of the checkpoint.
 
-    Features come from center crops unless others are asked for, as in CoCLR (specs/evaluation.md 6), also where the
-    recipe tests its classifier on more.
+    Features are of center crops unless others are asked for, as in CoCLR (specs/evaluation.md 6), even if the recipe
+    tests its classifier on more crops.
     """
     named = {"plan.test.clips": args.clips, "plan.test.crops": args.crops}
     changes = overrides(args) + [f"{key}={value}" for key, value in named.items() if value]

@@ -1,13 +1,12 @@
-"""What `pretrain` and `finetune` have in common: the ranks around a run, and a run or its dry run."""
+"""What `pretrain` and `finetune` share: starting the ranks, and training or a dry run."""
 
 import argparse
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from configs.schema import Config
-from dali_pipelines.loader import ClipLoader
-from dali_pipelines.progress import tell
-from trainers.engine.distributed import Ranks, exit_status, ignored_options, start
+from trainers.engine.build import ignored_options
+from trainers.engine.distributed import Ranks, exit_status, start
 from trainers.engine.fit import dry_run, fit
 from trainers.engine.loop import Ending
 from trainers.engine.run import Run
@@ -18,34 +17,22 @@ Recipe = TypeVar("Recipe", bound=Config)
 def on_ranks(
     config: Recipe, args: argparse.Namespace, work: Callable[[Recipe, Ranks, argparse.Namespace], Ending]
 ) -> int:
-    """Call `work` on all ranks, say how it ended, and return the exit status.
+    """Call `work` on all ranks, print how it ended, and return the exit status.
 
-    `work` is a function of its own, so that the network is freed before `start` ends the process group. If DDP holds
-    the group's last reference, it frees it under the GIL, for which gloo's thread may be waiting: the rank never exits.
+    `work` is a function of its own so that the network is freed before `start` ends the process group. DDP, if it holds
+    the last reference to the group, frees it under the GIL, which gloo's thread may be waiting for: a deadlock.
     """
     with start(args.device) as ranks:
-        say(ignored_options(config.train, ranks), ranks)
+        ranks.note(ignored_options(config.train, ranks))
         ending = work(config, ranks, args)
-        if ranks.rank == 0:
-            tell(ending.words)
+        ranks.tell(ending.words)
     return exit_status(128 + ending.signal if ending.signal else 0)
 
 
-def say(notes: Sequence[str], ranks: Ranks) -> None:
-    """Print notes, on the first rank alone."""
-    for note in notes if ranks.rank == 0 else []:
-        tell(f"note: {note}")
-
-
 def train(
-    run: Run,
-    loader: ClipLoader,
-    args: argparse.Namespace,
-    *,
-    missing: Sequence[str],
-    next_steps: Callable[[], Sequence[str]],
+    run: Run, args: argparse.Namespace, *, missing: Sequence[str], next_steps: Callable[[], Sequence[str]]
 ) -> Ending:
-    """Train as the options say, or make the dry run; see `fit`."""
+    """Train as the options say, or make a dry run; see `fit`."""
     if args.dry_run:
         return dry_run(run)
-    return fit(run, loader, resume_from=args.resume, max_steps=args.max_steps, missing=missing, next_steps=next_steps)
+    return fit(run, resume_from=args.resume, max_steps=args.max_steps, missing=missing, next_steps=next_steps)

@@ -1,7 +1,7 @@
 """What `clipfeed doctor` checks, one subject a file.
 
-A file has `check(subject)`, which yields findings. It is imported when its turn comes: what it needs may be missing,
-and saying so is what the doctor is for. So nothing is imported here that is not light.
+A file has `check(subject)`, which yields findings. It is imported when its turn comes, as what it needs may be missing,
+which the doctor then reports. So this file imports nothing heavy.
 """
 
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ class Finding:
     """One line of the report.
 
     Attributes:
-        about: what was looked at, a word or two.
+        about: what was checked, in a word or two.
         text: what was found.
-        do: what to do about it; "" where nothing need be done.
+        do: what to do about it; "" for nothing.
     """
 
     state: State
@@ -32,7 +32,7 @@ class Subject:
 
     Attributes:
         device: auto, cpu or cuda, as for the trainers.
-        config: the `Config` of a recipe; None where none is given, or it cannot be loaded.
+        config: the `Config` of a recipe; None if there is none, or it cannot be loaded.
         data_dir: the dataset, a folder or a URL, if any.
     """
 

@@ -1,4 +1,4 @@
-"""The codecs that `prepare` offers: a tiny clip of each is encoded and decoded as it would be in training."""
+"""The codecs that `prepare` offers: a tiny clip is encoded in each, and decoded as it would be in training."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,15 +17,15 @@ from trainers.diagnosis import Finding, State, Subject
 from trainers.engine.devices import why_no_gpu
 
 SIDE = 160
-"""Pixels: the least that every codec and decoder takes."""
+"""Pixels; the minimum that all codecs and decoders accept."""
 FRAMES = 4
 DEFAULT = "h264"
-MOST_APART = 12.0
-"""Gray levels, on average, by which a lossy codec may change the picture. Another picture is 40 and more apart."""
+MAX_DIFFERENCE = 12.0
+"""Mean change by a lossy codec that passes, in gray levels. Other pictures differ by 40 and more."""
 
 
 def check(subject: Subject) -> Iterator[Finding]:
-    """Try each codec on the device that training would take."""
+    """Try each codec on the device that training would use."""
     device_id = None if subject.device == "cpu" or why_no_gpu() else 0
     with TemporaryDirectory() as folder:
         for codec in ENCODERS:
@@ -46,7 +46,7 @@ def check(subject: Subject) -> Iterator[Finding]:
 
 
 def decoded_by(codec: str, root: Path, device_id: int | None) -> str:
-    """Store a clip and decode it; say who does in training. Raises whatever goes wrong."""
+    """Store a clip and decode it; return what would decode it in training. Raises whatever goes wrong."""
     shade = np.linspace(0, 255, SIDE, dtype=np.uint8)
     frames = [np.stack([np.roll(shade, 8 * t)[None].repeat(SIDE, 0)] * 3, axis=2) for t in range(FRAMES)]
     path = video_path(root, "clip")
@@ -55,7 +55,7 @@ def decoded_by(codec: str, root: Path, device_id: int | None) -> str:
     index = Index.build(root, {"clip": record})
     got = decode_rgb(read_clip(index, 0, np.arange(FRAMES)))
     apart = np.abs(got.astype(np.float32) - np.stack(frames)).mean()
-    if apart > MOST_APART:
+    if apart > MAX_DIFFERENCE:
         raise ValueError(f"PyAV shows another picture than was encoded, {apart:.0f} gray levels apart")
     dali, why_not = choose(index, "auto", device_id=device_id)
     on = "a CPU" if device_id is None else "the GPU"

@@ -1,12 +1,12 @@
-"""The dataset: it opens, its videos suit the recipe, the device has a decoder for them, and sampled clips decode."""
+"""The dataset: whether it opens, suits the recipe, can be decoded on the device, and sampled clips decode."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
 from configs.errors import UserError, printable, shown
-from configs.schema import Data, LabeledData
-from dali_pipelines.datasets.open import Dataset, open_data, open_dataset
+from configs.schema import Data
+from dali_pipelines.datasets.open import open_data
 from dali_pipelines.decode.choose import choose
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.inspection import spread
@@ -18,18 +18,18 @@ from trainers.diagnosis import Finding, Subject
 from trainers.engine.devices import why_no_gpu
 
 SAMPLED = 32
-"""Videos of which a clip is decoded, evenly spread."""
+"""Videos, evenly spread, that a clip each is decoded of."""
 FRAMES = 8
 
 
 def check(subject: Subject) -> Iterator[Finding]:
-    """Open what the recipe or --data-dir names. Without either there is nothing to say."""
+    """Open what the recipe or --data-dir names. Without either, there is nothing to check."""
     if subject.data_dir is None:
         return
     config = subject.config
     data: Data = config.data if config else Data(root=subject.data_dir)
     try:
-        dataset = open_for_training(data)
+        dataset = open_data(data, "train")
         dataset = dataset.long_enough(Task(config.task, config.plan)) if config else dataset
     except (UserError, OSError) as error:
         yield Finding("problem", "dataset", str(error), "see docs/datasets.md")
@@ -50,15 +50,8 @@ def check(subject: Subject) -> Iterator[Finding]:
     yield samples(index)
 
 
-def open_for_training(data: Data) -> Dataset:
-    """Open the videos that a run would train on."""
-    if isinstance(data, LabeledData):
-        return open_data(data, "train")
-    return open_data(data) if data.list else open_dataset(data.root, missing=data.missing)
-
-
 def decoder(index: Index, data: Data, device: str) -> Finding:
-    """Say who decodes the dataset on this device, and why."""
+    """Report what decodes the dataset on this device, and why."""
     gpu = device != "cpu" and not why_no_gpu()
     try:
         dali, why_not = choose(index, data.decoder, device_id=0 if gpu else None)
@@ -71,7 +64,7 @@ def decoder(index: Index, data: Data, device: str) -> Finding:
 
 
 def samples(index: Index) -> Finding:
-    """Decode a clip from the middle of some videos."""
+    """Decode clips from the middle of some videos."""
     rows = spread(len(index), SAMPLED)
     bad: dict[str, str] = {}
     for row in rows:

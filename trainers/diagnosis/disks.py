@@ -17,14 +17,14 @@ from dali_pipelines.store.storage import is_url
 from trainers.diagnosis import Finding, Subject
 
 LITTLE, TOO_LITTLE = 10 * 2**30, 2**30
-"""Bytes free where checkpoints go: a large one with its optimizer is some hundred MB, and `train.keep` of them stay."""
+"""Free bytes for checkpoints: a large one with its optimizer has some hundred MB, and `train.keep` of them are kept."""
 CLIPS, FRAMES = 32, 16
 SLOW = 0.1
-"""Seconds of reading a clip, beyond which even eight workers give under a hundred clips a second."""
+"""Seconds of reading a clip, above which even eight workers read fewer than a hundred clips a second."""
 
 
 def check(subject: Subject) -> Iterator[Finding]:
-    """Look at the disk of the work dir, if a recipe names one, and read some clips."""
+    """Check the disk of the work dir, if a recipe names one, and read some clips."""
     yield space("work dir", Path(subject.config.work_dir)) if subject.config else space("this folder", Path())
     if subject.data_dir is None:
         return
@@ -36,7 +36,7 @@ def check(subject: Subject) -> Iterator[Finding]:
 
 
 def space(about: str, folder: Path) -> Finding:
-    """Judge the room of the disk on which a folder lies, or will."""
+    """Check the free space on the disk of a folder, which need not exist yet."""
     there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     if not os.access(there, os.W_OK):
         return Finding("problem", about, f"{there} cannot be written", "choose another --work-dir")
@@ -49,7 +49,7 @@ def space(about: str, folder: Path) -> Finding:
 
 
 def speed(index: Index) -> Finding:
-    """Read a clip each of some videos, from the disk itself where the system can drop what it has cached."""
+    """Read a clip each of some videos, from the disk itself if the system can drop its cache of them."""
     rows = spread(len(index), CLIPS)
     seconds, size = [], 0
     for row in rows:

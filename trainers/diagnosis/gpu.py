@@ -8,15 +8,15 @@ import torch
 
 from dali_pipelines.decode.driver import decoder_caps, has_nvdec
 from trainers.diagnosis import Finding, State, Subject
-from trainers.engine.devices import DRIVER_FILE, LEAST_FREE, why_no_gpu
+from trainers.engine.devices import DRIVER_FILE, MIN_FREE, why_no_gpu
 
 NVDEC = ("h264", "hevc", "vp9")
-"""What datasets may be stored as, of what the decoders may take."""
+"""Codecs that datasets may be stored in and GPUs may decode."""
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU: bytes of its memory, and the codecs that its decoders take -> how many of them there are."""
+    """One GPU: free and total bytes of its memory, and the number of its decoders by codec."""
 
     name: str
     free: int
@@ -26,12 +26,12 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Answers:
-    """All that the driver and torch say; tests put others in their place."""
+    """All that the driver and torch tell; tests replace it."""
 
     driver: str = ""
-    """Its version, "" where there is none."""
+    """Its version; "" if there is none."""
     fault: str = ""
-    """Why torch can use no GPU."""
+    """Why torch cannot use a GPU."""
     gpus: tuple[Gpu, ...] = ()
     nvdec: bool = False
     """Whether the driver's decoder library is there."""
@@ -55,7 +55,7 @@ def _gpu(number: int, nvdec: bool) -> Gpu:
 
 
 def driver_version() -> str:
-    """Return what nvidia-smi says, "unknown" where it says nothing."""
+    """Return the version that nvidia-smi prints, or "unknown"."""
     query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"]
     try:
         return subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
@@ -64,7 +64,7 @@ def driver_version() -> str:
 
 
 def check(subject: Subject) -> Iterator[Finding]:
-    """Judge the answers by the device that is wanted."""
+    """Check the answers for the device that is asked for."""
     if subject.device == "cpu":
         yield Finding("ok", "GPU", "not asked for: --device cpu")
         return
@@ -78,14 +78,14 @@ def check(subject: Subject) -> Iterator[Finding]:
         return
     for number, gpu in enumerate(answers.gpus):
         text = f"{gpu.name}, driver {answers.driver}, {gpu.free >> 20} of {gpu.total >> 20} MiB free"
-        full = gpu.free < LEAST_FREE
+        full = gpu.free < MIN_FREE
         do = "end what `nvidia-smi` shows, or choose another one with CUDA_VISIBLE_DEVICES" if full else ""
         yield Finding("problem" if full else "ok", f"GPU {number}", text, do)
         yield nvdec(number, gpu, answers)
 
 
 def nvdec(number: int, gpu: Gpu, answers: Answers) -> Finding:
-    """Judge the decoders of a GPU."""
+    """Check the decoders of a GPU."""
     about = f"NVDEC {number}"
     if not answers.nvdec:
         return Finding(

@@ -12,15 +12,15 @@ from dali_pipelines.decode.choose import decoding_threads
 from trainers.diagnosis import Finding, Subject
 
 FILES_OF_A_RUN = 256
-"""Open files of a training process without workers, generously: libraries, sockets of the ranks, checkpoints."""
+"""Open files of a training process without workers, a generous estimate: libraries, sockets, checkpoints."""
 FILES_OF_A_WORKER = 8
-"""Open files that each worker adds: two ends of pipes, its log, and the videos that it reads."""
-LEAST_SHM = 2**28
-"""Bytes of /dev/shm that NCCL should find where several GPUs of a machine talk to each other."""
+"""Open files per worker: two ends of pipes, its log, and the videos that it reads."""
+MIN_SHM = 2**28
+"""Bytes of /dev/shm that NCCL needs for several GPUs of a machine."""
 
 
 def check(subject: Subject) -> Iterator[Finding]:
-    """Compare what there is with what the recipe asks for, or with what recipes ask for by default."""
+    """Compare the machine with what the recipe asks for, or with the defaults of recipes."""
     data: Data = subject.config.data if subject.config else Data(root="")
     gpus = torch.cuda.device_count() if subject.device != "cpu" else 0
     yield cores(limits.cores(), data, gpus)
@@ -30,7 +30,7 @@ def check(subject: Subject) -> Iterator[Finding]:
 
 
 def cores(count: int, data: Data, gpus: int) -> Finding:
-    """Judge the cores of the machine: each process on a GPU has its own workers and threads."""
+    """Check the number of cores: the process of each GPU has its own workers and threads."""
     processes = max(gpus, 1)
     threads = decoding_threads(data.threads, nvdec=False) if data.threads == "auto" else data.threads
     busy = processes * (1 + data.workers)
@@ -42,7 +42,7 @@ def cores(count: int, data: Data, gpus: int) -> Finding:
 
 
 def open_files(data: Data, limit: tuple[int, int]) -> Finding:
-    """Judge `ulimit -n`, soft and hard."""
+    """Check `ulimit -n`, soft and hard."""
     soft, hard = limit
     needed = FILES_OF_A_RUN + FILES_OF_A_WORKER * data.workers
     text = f"{'no limit' if soft == resource.RLIM_INFINITY else soft} may be open, a process needs up to {needed}"
@@ -53,9 +53,9 @@ def open_files(data: Data, limit: tuple[int, int]) -> Finding:
 
 
 def shared_memory(size: int, gpus: int) -> Finding:
-    """Judge /dev/shm. The loader needs none of it: clips travel in memory without a name, which it does not limit."""
+    """Check /dev/shm. The loader needs none of it: clips travel in anonymous memory, which it does not limit."""
     text = f"{size >> 20} MiB in /dev/shm; the loader needs none of it"
-    if gpus > 1 and size < LEAST_SHM:
+    if gpus > 1 and size < MIN_SHM:
         return Finding(
             "warning",
             "shared memory",

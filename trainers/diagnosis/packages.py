@@ -1,4 +1,4 @@
-"""Python and the packages: versions that fit each other, and one DALI."""
+"""Python and its packages: whether versions fit each other, and there is one DALI."""
 
 import importlib
 import platform
@@ -16,11 +16,12 @@ DALIS = {"nvidia-dali-cuda120": "12", "nvidia-dali-cuda130": "13"}
 
 
 def check(subject: Subject) -> Iterator[Finding]:
-    """Look at versions first, then at whether the packages load."""
+    """Check versions first, then whether packages load."""
     versions = {name: installed(name) for name in ("clipfeed", "torch", "torchvision", *DALIS, "av")}
     yield Finding("ok", "python", f"{platform.python_version()}, clipfeed {versions['clipfeed']}")
-    yield from outside_bounds()
-    yield torch_fits(versions["torch"], versions["torchvision"], torchvision_needs())
+    yield torch_and_torchvision(versions["torch"], versions["torchvision"])
+    for name in ("clipfeed", "torchvision"):  # of which one fits one torch only
+        yield from outside_bounds(name)
     yield one_dali([name for name in DALIS if versions[name]], torch_cuda())
     yield loads("torchvision", "torchvision.ops", "install the torchvision that belongs to your torch")
     yield loads("DALI", "nvidia.dali.fn", f"install {DALI}")
@@ -29,7 +30,7 @@ def check(subject: Subject) -> Iterator[Finding]:
 
 
 def installed(name: str) -> str:
-    """Return the version of a distribution, "" where there is none."""
+    """Return the version of a distribution; "" if it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -37,58 +38,41 @@ def installed(name: str) -> str:
 
 
 def pixels(*, compiled: bool) -> Finding:
-    """Say whether the pixel operations of the host are compiled, which matters where PyAV decodes."""
+    """Report whether pixel operations on the CPU are compiled, which matters where PyAV decodes."""
     if compiled:
         return Finding("ok", "pixels", "compiled, for videos that are decoded on the CPU")
     do = "install a C compiler (gcc), and clipfeed once more; a training whose videos a GPU decodes needs neither"
     return Finding("warning", "pixels", "not compiled: NumPy makes the same pixels, but takes much longer", do)
 
 
-def outside_bounds() -> Iterator[Finding]:
-    """Name the packages whose versions clipfeed's own metadata do not allow."""
-    for line in requires("clipfeed") or ():
+def outside_bounds(of: str) -> Iterator[Finding]:
+    """Name the packages whose versions a package's metadata do not allow."""
+    for line in (installed(of) and requires(of)) or ():
         requirement = Requirement(line)
         held = installed(requirement.name)
         if not requirement.marker and held and not requirement.specifier.contains(held, prereleases=True):
-            text = f"{held}, clipfeed needs {requirement.specifier}"
+            text = f"{held}, {of} {installed(of)} needs {requirement.specifier}"
             yield Finding("problem", requirement.name, text, f"pip install '{requirement}'")
 
 
-def torchvision_needs() -> str:
-    """Return the version of torch that the installed torchvision was built for, "" where it does not say."""
-    try:
-        needed = [line for line in requires("torchvision") or () if line.startswith("torch==")]
-    except PackageNotFoundError:
-        return ""
-    return needed[0].removeprefix("torch==").partition(";")[0].strip() if needed else ""
-
-
-def torch_fits(torch: str, torchvision: str, needed: str) -> Finding:
-    """Compare torch with what torchvision was built for."""
-    if not torch or not torchvision:
-        missing = " and ".join(name for name, held in (("torch", torch), ("torchvision", torchvision)) if not held)
-        return Finding("problem", "torch", f"{missing} not installed", f"pip install {missing}")
-    text = f"{torch}, torchvision {torchvision}"
-    if needed and torch.partition("+")[0] != needed:
-        return Finding(
-            "problem",
-            "torch",
-            f"{text}, which is built for torch {needed}",
-            f"pip install torch=={needed} torchvision=={torchvision.partition('+')[0]}",
-        )
-    return Finding("ok", "torch", text)
+def torch_and_torchvision(torch: str, torchvision: str) -> Finding:
+    """Check that both are installed."""
+    if torch and torchvision:
+        return Finding("ok", "torch", f"{torch}, torchvision {torchvision}")
+    missing = [name for name, held in (("torch", torch), ("torchvision", torchvision)) if not held]
+    return Finding("problem", "torch", f"{' and '.join(missing)} not installed", f"pip install {' '.join(missing)}")
 
 
 def torch_cuda() -> str:
-    """Return the CUDA that torch was built for, such as "13.0"; "" for none, or where torch does not load."""
+    """Return the CUDA version that torch was built for, such as "13.0"; "" for none, or if torch does not load."""
     try:
         return importlib.import_module("torch").version.cuda or ""
-    except Exception:  # whatever keeps it from loading has a finding of its own
+    except Exception:  # which has a finding of its own
         return ""
 
 
 def one_dali(found: list[str], cuda: str) -> Finding:
-    """Look whether there is one DALI, for the CUDA of torch."""
+    """Check that there is one DALI, and for the CUDA of torch."""
     if not found:
         return Finding("problem", "DALI", "not installed", f"pip install {DALI}")
     if len(found) > 1:
@@ -107,7 +91,7 @@ def one_dali(found: list[str], cuda: str) -> Finding:
 
 
 def loads(about: str, module: str, do: str) -> Finding:
-    """Import a module, which may fail in any way: of another build, torchvision raises a RuntimeError."""
+    """Import a module, which may raise anything: a torchvision of another build raises a RuntimeError."""
     try:
         importlib.import_module(module)
     except Exception as error:
@@ -116,7 +100,7 @@ def loads(about: str, module: str, do: str) -> Finding:
 
 
 def pyav() -> Finding:
-    """Look at PyAV, the FFmpeg in it, and the encoder that `prepare` takes by default."""
+    """Check PyAV, its FFmpeg, and the encoder that `prepare` uses by default."""
     try:
         av = importlib.import_module("av")
         ffmpeg = ".".join(map(str, av.library_versions["libavcodec"]))

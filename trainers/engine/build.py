@@ -1,26 +1,31 @@
 """Build the parts of a run from a recipe."""
 
-from functools import partial
+import warnings
+from typing import TypeVar
+
+import torch
+from torch import nn
 
 from configs.errors import UserError
 from configs.plugins import look_up
-from configs.schema import Config, batch_per_rank
+from configs.schema import Config, Train
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task
 from nets.backbones import BACKBONES
 from nets.tasks import Pretext
-from trainers.engine.distributed import Ranks, wrap
+from trainers.engine.distributed import Ranks
 from trainers.engine.identity import more_digests, options, versions, video_digests
 from trainers.engine.loggers import LOGGERS
 from trainers.engine.online import OnlineProbe
 from trainers.engine.optimizers import OPTIMIZERS, make_optimizer
-from trainers.engine.pictures import draw
-from trainers.engine.run import Run, Validator
+from trainers.engine.run import Run
+
+Net = TypeVar("Net", bound=nn.Module)
 
 
 def check_recipe(config: Config) -> None:
-    """Raise UserError for what no dataset can mend: names that do not exist, and a rate below its minimum."""
+    """Raise UserError for faults of any dataset's run: names that do not exist, and a rate below its minimum."""
     look_up(config.backbone, BACKBONES, key="backbone")
     look_up(config.optim.name, OPTIMIZERS, key="optim.name")
     for name in config.train.loggers:
@@ -34,16 +39,12 @@ def check_recipe(config: Config) -> None:
 
 
 def build_loader(config: Config, ranks: Ranks, index: Index) -> ClipLoader:
-    """Open this rank's shard of the dataset. UserError for a dataset or a batch size that does not work."""
-    try:
-        batch_size = batch_per_rank(config.train, ranks.world_size)
-    except ValueError as error:
-        raise UserError(str(error)) from None
+    """Open this rank's shard of the dataset. UserError for a dataset or a batch size that cannot be used."""
     data = config.data
     return ClipLoader(
         index,
         Task(config.task, config.plan),
-        batch_size=batch_size,
+        batch_size=batch_per_rank(config.train, ranks.world_size),
         rank=ranks.rank,
         world_size=ranks.world_size,
         seed=config.seed,
@@ -64,9 +65,8 @@ def build_run(
     *,
     identity: dict[str, object] | None = None,
     classes: tuple[str, ...] = (),
-    validator: Validator | None = None,
 ) -> Run:
-    """Assemble a run around a network, the same on all ranks. `identity` adds to what must not change."""
+    """Assemble a run around a network that is the same on all ranks. `identity` adds to what must not change."""
     fixed = {
         "task": config.task,
         "backbone": config.backbone,
@@ -90,7 +90,6 @@ def build_run(
     if config.train.online_probe:
         index, bf16 = loader.index, config.train.amp == "bf16" and ranks.device.type == "cuda"
         online = OnlineProbe(net, index.labels, classes=len(index.class_names), ranks=ranks, bf16=bf16)
-    unreadable: dict[str, str] = {}
     return Run(
         config=config,
         ranks=ranks,
@@ -99,15 +98,58 @@ def build_run(
         model=model,
         optimizer=make_optimizer(net, config.optim),
         identity=fixed,
-        name_of=lambda row: loader.index.info(row).name,
-        loader_facts=lambda: {
-            "amplification": loader.counts.amplification,
-            "unreadable_videos": len(unreadable | loader.unreadable),
-            "replaced_samples": loader.counts.replaced,
-        },
-        draw=partial(draw, loader),
-        unreadable=unreadable,
         classes=classes,
         online=online,
-        validator=validator,
     )
+
+
+def batch_per_rank(train: Train, world_size: int) -> int:
+    """Compute a rank's batch size. UserError when the global batch does not divide evenly."""
+    divisor = world_size * train.accumulate
+    size, remainder = divmod(train.global_batch, divisor)
+    if remainder:
+        nearest = max(divisor, round(train.global_batch / divisor) * divisor)
+        whole, odd = divmod(train.global_batch, train.accumulate)
+        fitting = [] if odd else [str(ranks) for ranks in range(1, whole + 1) if whole % ranks == 0]
+        raise UserError(
+            f"train.global_batch = {train.global_batch} is not divisible by {world_size} ranks x "
+            f"{train.accumulate} micro-steps (train.accumulate); the nearest multiple is {nearest}"
+            + f". A resumed run keeps its own, and can have {', '.join(fitting)} ranks"
+            * bool(fitting)
+        )
+    return size
+
+
+def wrap(net: Net, train: Train, ranks: Ranks) -> tuple[Net, nn.Module]:
+    """Move the network to the device, and wrap it as the recipe asks and the device allows.
+
+    Returns:
+        The plain network, whose state is saved, and the wrapped one, which is called.
+    """
+    if train.sync_bn and ranks.world_size > 1 and ranks.device.type == "cuda":
+        net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
+    net.to(ranks.device)
+    if train.channels_last:
+        for parameter in net.parameters():  # `net.to` would refuse a network with 2-D convolutions as well
+            if parameter.ndim == 5:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
+    model: nn.Module = torch.compile(net) if train.compile else net  # type: ignore[assignment]
+    if ranks.world_size > 1:
+        # A 1x1x1 kernel has the same memory order by several strides; DDP takes them for different ones.
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+        # Batch norm buffers are not broadcast: SyncBN keeps them equal, and in training nothing reads them.
+        ids = [ranks.device.index] if ranks.device.type == "cuda" else None
+        model = nn.parallel.DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
+    return net, model
+
+
+def ignored_options(train: Train, ranks: Ranks) -> list[str]:
+    """Return what the recipe asks for and this device cannot do, one sentence each."""
+    if ranks.device.type == "cuda":
+        return []
+    notes = []
+    if train.sync_bn and ranks.world_size > 1:
+        notes.append("train.sync_bn needs CUDA: each rank has its own batch norm statistics here")
+    if train.amp != "off":
+        notes.append(f"train.amp = {train.amp} needs CUDA: float32 is used here")
+    return notes

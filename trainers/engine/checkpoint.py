@@ -1,6 +1,6 @@
-"""Checkpoints that a crash, a full disk or a kill in the middle of writing cannot spoil.
+"""Checkpoints that survive a crash, a full disk and a kill in the middle of writing.
 
-A file is written under another name, flushed to the disk and then renamed; older ones go only after that.
+A file is written under another name, flushed to the disk and then renamed; only after that are older ones deleted.
 """
 
 import pickle
@@ -17,7 +17,7 @@ from dali_pipelines.store.files import TEMPORARY, replacing, sync
 
 FORMAT = 1
 ZIP = b"PK"
-"""How a file of `torch.save` begins; older ones of other programs do not."""
+"""First bytes of a file of `torch.save`; older files of other programs begin otherwise."""
 IMPORT = "`clipfeed import` takes those of other programs"
 
 
@@ -36,13 +36,13 @@ def save(folder: Path, step: int, content: Mapping[str, Any], *, keep: int) -> P
     """Write a checkpoint and remove all but the newest `keep` up to this step.
 
     Raises:
-        OSError: it could not be written. The older ones are untouched and no unfinished file is left.
+        OSError: it could not be written. Older ones are untouched, and no unfinished file is left.
     """
     target = path_of(folder, step)
     write(target, dict(content, step=step))
     for leftover in folder.glob(TEMPORARY.format("*")):  # of a run that was killed while it wrote
         leftover.unlink()
-    # Newer steps are unreadable files that --resume auto passed over; they neither count nor go.
+    # Newer steps are unreadable files that --resume auto skipped: they do not count, and stay.
     for old in [other for other in list_steps(folder) if other <= step][:-keep]:
         path_of(folder, old).unlink()
     return target
@@ -108,16 +108,15 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(f"no such checkpoint: {path}")
     try:
         with zipfile.ZipFile(path) as file:
-            damaged = file.testzip()  # torch.load does not check the sums
-        content = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
+            if part := file.testzip():  # torch.load does not check the sums
+                raise zipfile.BadZipFile(f"checksum of {part}")
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except (zipfile.BadZipFile, EOFError, RuntimeError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        with path.open("rb") as file:
-            ours = file.read(len(ZIP)) == ZIP
-        or_not = "" if ours else f", or is none of clipfeed's; {IMPORT}"
+        with path.open("rb") as head:
+            ours = head.read(len(ZIP)) == ZIP
+        or_not = "" if ours else f", or is not one of clipfeed's; {IMPORT}"
         raise UserError(f"checkpoint {path} is damaged ({reason}){or_not}") from None
-    if damaged:
-        raise UserError(f"checkpoint {path} is damaged (checksum of {damaged})")
     if not isinstance(content, dict) or "format" not in content:
         raise UserError(f"{path} is not a checkpoint of clipfeed; {IMPORT}")
     if content["format"] != FORMAT:

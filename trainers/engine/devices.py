@@ -8,7 +8,7 @@ import torch
 
 from configs.errors import UserError
 
-LEAST_FREE = 2**30
+MIN_FREE = 2**30
 """Bytes of a GPU's memory below which no recipe of ours trains."""
 DRIVER_FILE = Path("/dev/nvidiactl")
 
@@ -42,7 +42,7 @@ def choose_device(name: str, local_rank: int) -> tuple[torch.device, str]:
 
 def why_no_gpu() -> str:
     """Return why torch can use no GPU, as one line with the way out, or "" when it can."""
-    with warnings.catch_warnings():  # an old driver is a warning to torch, and said below
+    with warnings.catch_warnings():  # of an old driver, which is reported below
         warnings.simplefilter("ignore")
         if torch.cuda.is_available():
             return ""
@@ -58,13 +58,13 @@ def why_no_gpu() -> str:
 
 
 def check_memory(local_rank: int) -> None:
-    """Raise UserError when next to nothing of a GPU's memory is free."""
+    """Raise UserError when hardly any of a GPU's memory is free."""
     try:
         free, total = torch.cuda.mem_get_info(local_rank)
     except RuntimeError as error:  # even a context of its own did not fit
         first = str(error).splitlines()[0]
         raise UserError(f"GPU {local_rank} cannot be used: {first}; `nvidia-smi` shows what runs on it") from error
-    if free < LEAST_FREE:
+    if free < MIN_FREE:
         raise UserError(
             f"GPU {local_rank} has {free >> 20} of {total >> 20} MiB free, other processes hold the rest (`nvidia-smi` "
             "shows them): end them, or choose another GPU with CUDA_VISIBLE_DEVICES"

@@ -2,8 +2,7 @@
 
 import os
 import socket
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,15 +12,15 @@ import torch
 from torch import Tensor, distributed, nn
 
 from configs.errors import UserError
-from configs.schema import Train
 from dali_pipelines import limits
+from dali_pipelines.progress import tell
+from nets.distributed import all_gather
 from trainers.engine.devices import choose_device
 
 TOLD_TIMEOUT = timedelta(seconds=30)
-"""For all ranks to learn that they do not fit each other."""
+"""Time for all ranks to learn that they do not match."""
 
 T = TypeVar("T")
-Net = TypeVar("Net", bound=nn.Module)
 
 PEER_TIMEOUT = timedelta(minutes=15)
 """A rank that waits this long for another ends the run. Longer than `train.timeout_s`: the one that hangs says more."""
@@ -37,12 +36,7 @@ class Ranks:
 
     def gather(self, values: Tensor) -> Tensor:
         """Return float64 (world_size, K), on the CPU, from each rank's `values` (K,)."""
-        mine = values.to(self.device, torch.float64)
-        if self.world_size == 1:
-            return mine[None].cpu()
-        gathered = mine.new_empty(self.world_size * len(mine))
-        distributed.all_gather_into_tensor(gathered, mine)
-        return gathered.view(self.world_size, len(mine)).cpu()
+        return all_gather(values.to(self.device, torch.float64)[None]).cpu()
 
     def gather_objects(self, mine: Any) -> list[Any]:
         """Return each rank's object, in rank order."""
@@ -57,8 +51,17 @@ class Ranks:
             for buffer in net.buffers():
                 distributed.broadcast(buffer, 0)
 
+    def tell(self, *lines: str) -> None:
+        """Print lines on rank 0; see `progress.tell`."""
+        for line in lines if self.rank == 0 else ():
+            tell(line)
+
+    def note(self, notes: Iterable[str]) -> None:
+        """Print what the user should know, on rank 0."""
+        self.tell(*(f"note: {note}" for note in notes))
+
     def on_rank0(self, make: Callable[[], T]) -> T:
-        """Return on all ranks what `make()` gives on rank 0. Its UserError or OSError is raised on all."""
+        """Return on all ranks what `make()` returns on rank 0. Its UserError or OSError is raised on all."""
         if self.world_size == 1:
             return make()
         result: list[Any] = [None, None]
@@ -74,16 +77,16 @@ class Ranks:
         return made
 
     def end_group(self) -> None:
-        """End the process group, all ranks together, before work of any length that rank 0 does alone.
+        """End the process group on all ranks, before rank 0 does alone what may take long.
 
-        No rank may wait for another one after this. Where rank 0 ended it later, gloo's other ranks would not mind;
-        NCCL's, by its documentation, hang until all of the machine end it.
+        Ranks cannot communicate after this. If rank 0 ended the group later, NCCL's other ranks would, by its
+        documentation, hang until then; gloo's would not.
         """
         if self.world_size > 1:
             distributed.destroy_process_group()
 
     def require_same(self, facts: Callable[[], Mapping[str, object]]) -> None:
-        """Raise UserError that names all facts in which ranks differ, such as a node's other copy of the dataset."""
+        """Raise UserError that names all facts in which ranks differ, such as another copy of the dataset on a node."""
         if self.world_size == 1:
             return
         gathered: list[tuple[str, Mapping[str, object]]] = self.gather_objects((socket.gethostname(), facts()))
@@ -164,10 +167,10 @@ def _require_same_device(store: distributed.Store, ranks: Ranks) -> None:
 
 
 def _attempt() -> str:
-    """Return a name for this start of the ranks by torchrun, which may be one of `--max-restarts`.
+    """Return a name for this start of the ranks by torchrun, which may be one of its restarts.
 
-    torchrun keeps its store, and without a name the ranks would look for each other where they were before
-    (https://github.com/pytorch/pytorch/issues/135712). Nodes do not agree on the count: they need
+    torchrun keeps its store between them, so that without a name the ranks would find the addresses of the start before
+    (https://github.com/pytorch/pytorch/issues/135712). Nodes do not agree on the count of restarts: they need
     TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 instead.
     """
     one_node = os.environ.get("GROUP_WORLD_SIZE") == "1"
@@ -175,40 +178,5 @@ def _attempt() -> str:
 
 
 def exit_status(status: int) -> int:
-    """Return the status to end with: 0 under torchrun, which takes any other for a crash, and would start anew."""
+    """Return the status to exit with: 0 under torchrun, which takes any other for a crash, and would restart."""
     return 0 if "TORCHELASTIC_RUN_ID" in os.environ else status
-
-
-def wrap(net: Net, train: Train, ranks: Ranks) -> tuple[Net, nn.Module]:
-    """Put the network on the device, behind what the recipe asks for and the device can do.
-
-    Returns:
-        The plain network, whose state is saved, and the same parameters behind compile and DDP, to be called.
-    """
-    if train.sync_bn and ranks.world_size > 1 and ranks.device.type == "cuda":
-        net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
-    net.to(ranks.device)
-    if train.channels_last:
-        for parameter in net.parameters():  # `net.to` would refuse a network with 2-D convolutions as well
-            if parameter.ndim == 5:
-                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
-    model: nn.Module = torch.compile(net) if train.compile else net  # type: ignore[assignment]
-    if ranks.world_size > 1:
-        # A 1x1x1 kernel has the same memory order by several strides; DDP takes them for different ones.
-        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-        # Batch norm buffers are not broadcast: SyncBN keeps them equal, and in training nothing reads them.
-        ids = [ranks.device.index] if ranks.device.type == "cuda" else None
-        model = nn.parallel.DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
-    return net, model
-
-
-def ignored_options(train: Train, ranks: Ranks) -> list[str]:
-    """Return what the recipe asks for and this device does not do, one sentence each."""
-    if ranks.device.type == "cuda":
-        return []
-    notes = []
-    if train.sync_bn and ranks.world_size > 1:
-        notes.append("train.sync_bn needs CUDA: each rank has its own batch norm statistics here")
-    if train.amp != "off":
-        notes.append(f"train.amp = {train.amp} needs CUDA: float32 is used here")
-    return notes

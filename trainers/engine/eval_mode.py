@@ -1,4 +1,4 @@
-"""A look at a network in the middle of its training."""
+"""Eval mode in the middle of training."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from torch import nn
 
 @contextmanager
 def eval_mode(net: nn.Module) -> Iterator[None]:
-    """Put a network into eval mode for a while; every part goes back to the mode that it had."""
+    """Put a network into eval mode within the block; after it, each module is in its former mode again."""
     modes = {module: module.training for module in net.modules()}
     net.eval()
     try:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from dali_pipelines.datasets.fates import MISSING_FILE, TOO_SHORT_FILE, UNREADABLE_FILE, summary, write_reasons
-from dali_pipelines.loader import ClipLoader
 from dali_pipelines.progress import tell
 from trainers.engine.loggers import open_loggers
 from trainers.engine.loop import Ending, endless, train, train_step
@@ -18,35 +17,32 @@ from trainers.engine.work_dir import CHECKPOINTS, locked, require_writable, writ
 
 def fit(
     run: Run,
-    loader: ClipLoader,
     *,
     resume_from: str,
     max_steps: int | None,
-    missing: Sequence[str] = (),
-    next_steps: Callable[[], Sequence[str]] = tuple,
+    missing: Sequence[str],
+    next_steps: Callable[[], Sequence[str]],
 ) -> Ending:
     """Train in the config's work_dir, from its newest checkpoint on.
 
-    Videos that are too short are listed in too_short.csv there, those of the list that are `missing` in missing.csv.
-    What another run has left is moved aside. `next_steps` is asked, on the first rank, what to say after the last step.
+    Videos that are too short are listed there in too_short.csv, those of the list that are `missing` in missing.csv.
+    Files of another run are moved aside. On the first rank, `next_steps` returns what to print after the last step.
 
     Raises:
-        UserError: a work dir that takes no files, in which another run is training, or that this run does not fit.
+        UserError: the work dir is not writable, or another run is training in it, or this run does not fit it.
     """
     work_dir = Path(run.config.work_dir)
     run.ranks.on_rank0(lambda: require_writable(work_dir, work_dir / CHECKPOINTS))
     with ExitStack() as stack:
-        # Rank 0 holds the lock of all.
+        # Rank 0 holds the lock for all.
         run.ranks.on_rank0(lambda: stack.enter_context(locked(work_dir)))
-        ending = _fit(run, loader, work_dir, resume_from, max_steps, missing)
+        ending = _fit(run, work_dir, resume_from, max_steps, missing)
     if ending.step < run.total_steps or run.ranks.rank:
         return ending
     return replace(ending, words="\n".join([ending.words, *next_steps()]))
 
 
-def _fit(
-    run: Run, loader: ClipLoader, work_dir: Path, resume_from: str, max_steps: int | None, missing: Sequence[str]
-) -> Ending:
+def _fit(run: Run, work_dir: Path, resume_from: str, max_steps: int | None, missing: Sequence[str]) -> Ending:
     run, first_step, source, notes = resume(run, work_dir / CHECKPOINTS, resume_from)
     end = min(run.total_steps, max_steps or run.total_steps)
     pending = run.validator is not None and run.validator.pending
@@ -59,34 +55,20 @@ def _fit(
     if source:
         lines.insert(0, f"resumed at step {first_step} of {run.total_steps} from {source}")
 
-    def prepare() -> None:
-        write_config(work_dir, run.config, run.id)
-        if loader.too_short:
-            write_reasons(work_dir / TOO_SHORT_FILE, loader.too_short)
-        if missing:
-            write_reasons(work_dir / MISSING_FILE, dict.fromkeys(missing, f"not in {run.config.data.root}"))
-
-    run.ranks.on_rank0(prepare)
-    for line in lines if run.ranks.rank == 0 else []:
-        tell(line)
     opened: list[Metrics] = []
 
-    def open_metrics() -> None:
-        metrics = Metrics(
-            work_dir,
-            open_loggers(run.config, first_step=first_step - pending),
-            first_step=first_step,
-            end=end,
-            epochs=run.config.train.epochs,
-            global_batch=run.config.train.global_batch,
-            log_every=run.config.train.log_every,
-            draw=run.draw,
-            validation_pending=pending,
-            go_on=run.config.train.full_disk == "go_on",
-        )
-        opened.append(metrics)
+    def prepare() -> None:
+        write_config(work_dir, run.config, run.id)
+        if run.loader.too_short:
+            write_reasons(work_dir / TOO_SHORT_FILE, run.loader.too_short)
+        if missing:
+            write_reasons(work_dir / MISSING_FILE, dict.fromkeys(missing, f"not in {run.config.data.root}"))
+        for line in lines:
+            tell(line)
+        loggers = open_loggers(run.config, first_step=first_step - pending)
+        opened.append(Metrics(run.config, loggers, first_step=first_step, end=end, validation_pending=pending))
 
-    run.ranks.on_rank0(open_metrics)  # an error here ends all ranks together
+    run.ranks.on_rank0(prepare)  # an error here ends all ranks together
     metrics = opened[0] if opened else None
     with metrics or nullcontext():
         ending = train(run, metrics, work_dir / CHECKPOINTS, first_step=first_step, end=end)
@@ -95,7 +77,7 @@ def _fit(
 
 
 def dry_run(run: Run) -> Ending:
-    """Make two steps, write nothing, and end with a table of the batch, the network's size and the speed."""
+    """Make two steps without writing anything; return a table of the batch, the network's size and the speed."""
     run.model.train()
     batches = endless(run.loader)
     result = train_step(run, batches, 0)

@@ -1,4 +1,4 @@
-"""What must not change between the parts of a run, nor from rank to rank, and what to say when it did."""
+"""What must be the same in all parts of a run and on all ranks, and the errors where it is not."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ OTHER_VIDEOS = {
 
 
 def video_digests(index: Index) -> dict[str, str]:
-    """Return digests of the names, in order, and of the numbers of frames: they say what a row means."""
+    """Return digests of the names, in order, and of the numbers of frames: they define what a row is."""
     names = json.dumps(index.names.texts()).encode()
     frames = json.dumps(index.num_frames.tolist()).encode()
     return {key: hashlib.sha256(what).hexdigest()[:16] for key, what in zip(OTHER_VIDEOS, (names, frames), strict=True)}
@@ -37,7 +37,7 @@ def dataset_facts(index: Index) -> dict[str, object]:
 
 
 def more_digests(index: Index) -> dict[str, object]:
-    """Return digests of what `video_digests` leaves out: a run may go on with other ones, ranks may not differ."""
+    """Return digests of what `video_digests` leaves out. These may change during a run, but not from rank to rank."""
     return {
         "videos.labels": _digest(index.labels, Ragged.of_texts(index.class_names)),
         "videos.sizes": _digest(index.sizes_WH, index.fps),
@@ -57,7 +57,7 @@ def versions() -> dict[str, str]:
 
 
 def _digest(*columns: NDArray[Any] | Ragged) -> str:
-    """Return a digest of columns, row by row: how the table stores them makes no difference."""
+    """Return a digest of columns, row by row, whatever way the table stores them."""
     sha = hashlib.sha256()
     for column in columns:
         if isinstance(column, Ragged):
@@ -70,7 +70,7 @@ def _digest(*columns: NDArray[Any] | Ragged) -> str:
 
 
 def check(content: Mapping[str, Any], identity: Mapping[str, object]) -> list[str]:
-    """Return warnings of what an older checkpoint does not say, as sentences.
+    """Return warnings, as sentences, of what an older checkpoint does not record.
 
     Raises:
         UserError: it belongs to another run, one whose data order or tensors do not fit this one.
@@ -101,7 +101,7 @@ def check(content: Mapping[str, Any], identity: Mapping[str, object]) -> list[st
 
 
 def _weights(identity: Mapping[str, object]) -> str:
-    """Name the weights that a finetuning begins with."""
+    """Describe the weights that finetuning starts from."""
     digest = str(identity.get("pretrained", "none"))
     if digest == "none":
         return "random weights (--pretrained none)"
@@ -111,7 +111,7 @@ def _weights(identity: Mapping[str, object]) -> str:
 def changed_options(before: str, after: str) -> list[str]:
     """Return the options that differ between two dumped configs: "optim.lr: 0.03 -> 0.5".
 
-    Those that an older version did not know are passed over, as is the work dir.
+    Without the work dir, and options that the older version did not have.
     """
     old, new = flat(yaml.safe_load(before)), flat(yaml.safe_load(after))
     return [

@@ -28,21 +28,21 @@ from trainers.engine.identity import options
 class Logger(Protocol):
     """What rank 0 writes to. A step's number counts the optimizer steps done.
 
-    A call that raises OSError has written nothing: with `train.full_disk: go_on` it is made again later.
+    A call that raises OSError must have written nothing: with `train.full_disk: go_on` it is repeated later.
     """
 
     def add_scalars(self, group: str, values: Mapping[str, float], step: int) -> None:
-        """Take the figures of one step. `group` is "train" or "validation"."""
+        """Log the figures of one step. `group` is "train" or "validation"."""
 
     def add_image(self, name: str, image: Image, step: int) -> None:
-        """Take an RGB picture."""
+        """Log an RGB picture."""
 
     def close(self) -> None:
         """Write what is left."""
 
 
 class TensorBoard:
-    """TensorBoard's files, in `work_dir`/tensorboard. Steps of a run that was cut off are hidden.
+    """TensorBoard's files, in `work_dir`/tensorboard. Steps that a run had lost and makes again are hidden.
 
     torch's SummaryWriter writes in a thread: on a full disk it leaves half a record, and the error comes later.
     """
@@ -81,7 +81,7 @@ class TensorBoard:
 
 
 class Csv:
-    """A table for spreadsheets: `work_dir`/train.csv and validation.csv, a row a step."""
+    """Tables for spreadsheets, `work_dir`/train.csv and validation.csv, with one row per step."""
 
     def __init__(self, config: Config, first_step: int) -> None:
         self._folder, self._first_step = Path(config.work_dir), first_step
@@ -103,10 +103,7 @@ class Csv:
 
 
 def _open_table(path: Path, row: Mapping[str, float], *, last: int) -> tuple[Appended, Sequence[str]]:
-    """Open a table to append `row`; return its columns too.
-
-    Rows of steps after `last`, of a run that was cut off, are dropped.
-    """
+    """Open a table for rows like `row`; return its columns too. Rows of steps after `last` are dropped."""
     rows: list[Mapping[str, Any]] = []
     if path.exists():
         with path.open(newline="", encoding="utf-8") as old:
@@ -124,9 +121,9 @@ def _table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 class WeightsAndBiases:
-    """A run of Weights & Biases, one for each work dir: a resumed run goes on in it.
+    """A run of Weights & Biases, one for each work dir: a resumed run continues it.
 
-    Its x axis is the figure `step`. Steps that are done again after a crash stand there twice.
+    Its x axis is the figure `step`. Steps that are repeated after a crash appear twice.
     """
 
     def __init__(self, config: Config, first_step: int) -> None:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -13,12 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from configs.errors import UserError, shown
-from dali_pipelines.progress import tell
 from trainers.engine import checkpoint
 from trainers.engine.metrics import Metrics
 from trainers.engine.nonfinite import explain, leave_pictures, untrained_state
-from trainers.engine.pictures import reconstruction
-from trainers.engine.run import Batch, Loader, Run, Validator, save
+from trainers.engine.pictures import draw, reconstruction
+from trainers.engine.run import Batch, Run, save
 from trainers.engine.stop import StopSignal, in_words
 from trainers.engine.watchdog import watched
 
@@ -36,22 +35,23 @@ class Step:
     batch: Batch
     """The last micro-step's input."""
     fault: str = ""
-    """Why the step was made without an update."""
+    """Why the network was not updated."""
 
 
-def endless(loader: Loader) -> Iterator[Batch]:
-    """Yield batches from the loader's cursor on, epoch after epoch."""
+def endless(loader: Iterable[Batch]) -> Iterator[Batch]:
+    """Yield batches forever, epoch after epoch, from where the loader is."""
     while True:
         yield from loader
 
 
 def train_step(run: Run, batches: Iterator[Batch], step: int, *, skip_nonfinite: bool = False) -> Step:
-    """Make one optimizer step of `train.accumulate` micro-steps. `step` counts those done before it.
+    """Make one optimizer step of `train.accumulate` micro-steps. `step` counts the steps before it.
 
-    skip_nonfinite: leave the network as it was where the gradient has NaN or infinity, and say so in `fault`.
+    Args:
+        skip_nonfinite: where the gradient is not finite, leave the network as it was, and say so in `fault`.
 
     Raises:
-        UserError: it has, otherwise. Every rank raises it at the same step, before its update.
+        UserError: the gradient is not finite, without `skip_nonfinite`. All ranks raise it, before the update.
     """
     train, ranks = run.config.train, run.ranks
     # Randomness in the network depends on the step alone, so that a resumed run needs no saved state.
@@ -72,14 +72,18 @@ def train_step(run: Run, batches: Iterator[Batch], step: int, *, skip_nonfinite:
             with torch.autocast(ranks.device.type, torch.bfloat16, enabled=bf16):
                 out = run.model(batch)
             (out["loss"] / train.accumulate).backward()
+        refill_began = time.perf_counter()
+        run.loader.refill()  # while the GPU computes
+        if is_idle(ranks.device):  # it was done before that was
+            wait += time.perf_counter() - refill_began
         for name, value in out.items():
             terms[name] = terms.get(name, 0.0) + value.detach().double() / train.accumulate
         seen.append((batch, out["loss"].detach()))
     run.net.after_backward(epoch)
-    # This waits for the GPU. So nothing reads the batch any more when its memory goes back to DALI, which does not ask
-    # torch's stream: without a wait here the batch would have to be held for a step longer.
+    # This waits for the GPU. The batch would not need it: DALI keeps the memory of what is dropped until the GPU has
+    # done all that was begun before (`DLTensorGraveyard` in dltensor.cc of DALI 2.4).
     grad_norm = float(nn.utils.clip_grad_norm_(run.net.parameters(), run.config.optim.clip_norm or math.inf))
-    if not math.isfinite(grad_norm):  # the reduced gradient: all ranks see it, and none has made the step
+    if not math.isfinite(grad_norm):  # of the reduced gradient: all ranks see it, and none has made the step
         fault = explain(run, step, grad_norm, seen)
         leave_pictures(run, step, seen)
         if not skip_nonfinite:
@@ -97,22 +101,27 @@ def train_step(run: Run, batches: Iterator[Batch], step: int, *, skip_nonfinite:
     return Step(terms, grad_norm, wait, batch)
 
 
+def is_idle(device: torch.device) -> bool:
+    """Tell whether a GPU has done all that was asked of it."""
+    return device.type == "cuda" and torch.cuda.current_stream(device).query()
+
+
 @dataclass(frozen=True)
 class Ending:
     """How a run ended."""
 
     words: str
     step: int = 0
-    """Optimizer steps done, of this part and those before; all of the recipe only where nothing is left to do."""
+    """Optimizer steps done, in this part and before; all of the recipe's only if nothing is left to do."""
     signal: int = 0
-    """The number of the signal that ended it before its end."""
+    """The number of the signal that stopped it early."""
 
 
 def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, end: int) -> Ending:
     """Train from step `first_step` up to `end`, with checkpoints in `folder`.
 
-    `metrics` is rank 0's alone. One of `stop.SIGNALS` on any rank ends the run after the current step, saved: a
-    validation that is due comes first when the run goes on.
+    Only rank 0 has `metrics`. One of `stop.SIGNALS` on any rank ends the run after the current step, with a checkpoint;
+    a validation that was due is made when the run goes on.
     """
     config, result = run.config.train, None
     skips, batches = config.skip_nonfinite, endless(run.loader)
@@ -120,26 +129,26 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
     run.model.train()
     with StopSignal() as stop:
         if run.validator and run.validator.pending:
-            saved = _validate(run, run.validator, metrics, folder, first_step, must=first_step == end) or saved
+            saved = _validate(run, metrics, folder, first_step, must=first_step == end) or saved
         for step in range(first_step, end):
             began = time.perf_counter()
             with watched(config.timeout_s, partial(_at, run, step, result)):
                 result = train_step(run, batches, step, skip_nonfinite=skips > 0)
                 if run.online:
                     run.online.update(result.batch)
-                # One small collective a step: the terms, the times, and the signal that a rank may have got.
+                # One small collective per step: the terms, the times, and a signal that a rank may have received.
                 times = [result.wait, time.perf_counter() - began, float(stop.number)]
                 own = torch.stack([*result.terms.values()])
                 gathered = run.ranks.gather(torch.cat([own, own.new_tensor(times)]))
             skips = skips - 1 if result.fault else config.skip_nonfinite
-            if result.fault and run.ranks.rank == 0:
-                tell(f"warning: {result.fault}. Nothing was updated")
+            if result.fault:
+                run.ranks.tell(f"warning: {result.fault}. Nothing was updated")
             terms = dict(zip(result.terms, gathered[:, :-3].mean(0).tolist(), strict=True))
             stopping = int(gathered[:, -1].max())
             done = step + 1
             if metrics:
                 if step == first_step:
-                    metrics.add_clips(done, result.batch)
+                    metrics.add_clips(done, partial(draw, run.loader, result.batch))
                 facts = {"epoch": run.epoch(step), "lr": run.lr(step), "grad_norm": result.grad_norm, **terms}
                 if run.online and (done == end or done % config.log_every == 0):
                     facts |= run.online.figures()
@@ -148,7 +157,7 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
             if run.validator:
                 run.validator.pending = due
             must = bool(stopping) or done == end
-            # Before the validation, which may take longer than a scheduler waits between SIGTERM and SIGKILL.
+            # Saved before the validation, which may take longer than schedulers wait between SIGTERM and SIGKILL.
             saving = due or must or done % config.checkpoint_every == 0
             if saving and metrics and (image := reconstruction(run.net, result.batch)):
                 metrics.add_reconstruction(done, image)
@@ -159,28 +168,27 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
             if stopping and (due or done < end):
                 words = f"stopped by {in_words(stopping)} after step {done} of {end}"
                 return Ending(f"{words}; the same command goes on from {saved}", done - due, stopping)
-            if run.validator and due:
-                saved = _validate(run, run.validator, metrics, folder, done, must=done == end) or saved
+            if due:
+                saved = _validate(run, metrics, folder, done, must=done == end) or saved
     return Ending(f"done: {end} of {run.total_steps} steps; {saved}", end)
 
 
 def _at(run: Run, step: int, last: Step | None) -> str:
-    """Say what a rank that hangs was at: its step, and the videos of the step before."""
+    """Describe what a rank was doing when it hung: its step, and the videos of the step before."""
     names = [shown(run.name_of(row)) for row in last.batch["index"].tolist() if row >= 0] if last else []
     before = f" (the step before was of {', '.join(names)})" * bool(names)
     return f"step {step + 1} on rank {run.ranks.rank}{before}"
 
 
 def _flush(run: Run, metrics: Metrics | None) -> bool:
-    """Write the figures so far; return whether all are. Else no checkpoint may pass over them."""
+    """Write the figures so far; return whether all are written. If not, no checkpoint may be written after them."""
     return run.ranks.on_rank0(lambda: metrics.flush() if metrics else True)
 
 
-def _validate(
-    run: Run, validator: Validator, metrics: Metrics | None, folder: Path, step: int, *, must: bool
-) -> Path | None:
-    """Validate after `step` steps, report it and save; see `save`."""
-    measured = validator(run, step)
+def _validate(run: Run, metrics: Metrics | None, folder: Path, step: int, *, must: bool) -> Path | None:
+    """Validate after `step` steps, log the result and save; see `save`."""
+    assert run.validator is not None
+    measured = run.validator(run, step)
     run.model.train()
     if metrics:
         metrics.add_validation(step, measured)

@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,51 +15,38 @@ from PIL.Image import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from dali_pipelines.progress import bar
+from configs.errors import UserError
+from configs.schema import Config
+from dali_pipelines.progress import bar, tell
 from dali_pipelines.store.files import Appended, replacing
 from trainers.engine.loggers import Logger
-from trainers.engine.outlet import Outlet
 from trainers.engine.work_dir import RECONSTRUCTION
 
 
 class Metrics:
-    """Report a run from step `first_step` on; later lines, of a run that was cut off, are dropped.
+    """Report a run from step `first_step` on, and drop later lines, of steps that were lost.
 
-    A step's number counts the optimizer steps done, itself included. A context manager: closes its files and loggers.
+    A step's number counts the optimizer steps done, itself included. As a context manager it closes files and loggers.
 
     Args:
-        epochs: of the whole run.
-        draw: makes a picture of a batch that the loader just gave.
-        validation_pending: the validation after `first_step` is still to come. The loggers have dropped that step.
-        go_on: whether a full disk costs lines alone, and not the run.
+        validation_pending: the validation after `first_step` is still to come, and loggers have dropped that step.
     """
 
     def __init__(
-        self,
-        work_dir: Path,
-        loggers: Sequence[Logger],
-        *,
-        first_step: int,
-        end: int,
-        epochs: int,
-        global_batch: int,
-        log_every: int,
-        draw: Callable[[Mapping[str, Tensor]], Image],
-        validation_pending: bool = False,
-        go_on: bool = False,
+        self, config: Config, loggers: Sequence[Logger], *, first_step: int, end: int, validation_pending: bool
     ) -> None:
+        work_dir, self._train = Path(config.work_dir), config.train
         self._steps, self._validations = work_dir / "metrics.jsonl", work_dir / "validation.jsonl"
         self._picture = work_dir / RECONSTRUCTION
         last = drop_after(self._steps, first_step)
         drop_after(self._validations, first_step - validation_pending)
         self._files = {self._steps: Appended(self._steps)}
         self._loggers = loggers
-        self._outlets = [Outlet(go_on=go_on) for _ in (self, *loggers)]
+        self._outlets = [Outlet(go_on=config.train.full_disk == "go_on") for _ in (self, *loggers)]
         if validation_pending and last.get("step") == first_step:
             self._tell_loggers(lambda logger: logger.add_scalars("train", last, first_step))
         self._bar: tqdm[None] = bar(desc="step", total=end, initial=first_step)
-        self._end, self._epochs, self._global_batch, self._log_every = end, epochs, global_batch, log_every
-        self._draw = draw
+        self._end = end
         self._timings: list[Tensor] = []
 
     def __enter__(self) -> "Metrics":
@@ -74,9 +62,9 @@ class Metrics:
             file.close()
 
     def flush(self) -> bool:
-        """Write what was taken; return whether all lines are written, whatever loggers do.
+        """Write what has been added; return whether all lines of the .jsonl files are written.
 
-        UserError where that fails, and the run is not to go on.
+        UserError where writing fails, and the run is not to go on.
         """
         written = [outlet.flush() for outlet in self._outlets]
         return written[0]
@@ -91,25 +79,25 @@ class Metrics:
         self._files[path].add(json.dumps(line).encode() + b"\n")
 
     def add(self, step: int, facts: Mapping[str, float], timings: Tensor, more: Mapping[str, float]) -> None:
-        """Take one step; there is a line every `log_every` steps and at the end. `time` is its, in seconds since 1970.
+        """Add one step. Every `log_every` steps and at the end there is a line, with its `time` in seconds since 1970.
 
         Args:
             step: optimizer steps done.
             facts: epoch, lr, grad_norm and the task's terms at this step, written as they are.
-            timings: (world_size, 2) seconds of each rank in this step: waiting for data, in all.
+            timings: (world_size, 2) seconds of each rank in this step: waiting for data, and in total.
             more: figures of the process, not of the step.
         """
         self._timings.append(timings)
         seconds = torch.stack(self._timings).sum(0)
-        clips_per_s = self._global_batch * len(self._timings) / seconds[:, 1].max().item()
+        clips_per_s = self._train.global_batch * len(self._timings) / seconds[:, 1].max().item()
         data_wait = (seconds[:, 0] / seconds[:, 1]).max().item()
         shown = (
-            f"epoch {facts['epoch'] + 1:.0f}/{self._epochs}, loss {facts['loss']:.4g}, {clips_per_s:.4g} clips/s, "
-            f"wait {data_wait:.0%}, lr {facts['lr']:.3g}"
+            f"epoch {facts['epoch'] + 1:.0f}/{self._train.epochs}, loss {facts['loss']:.4g}, "
+            f"{clips_per_s:.4g} clips/s, wait {data_wait:.0%}, lr {facts['lr']:.3g}"
         )
         self._bar.set_postfix_str(shown, refresh=False)
         self._bar.update()
-        if step % self._log_every and step != self._end:
+        if step % self._train.log_every and step != self._end:
             return
         self._timings.clear()
         speed = {"clips_per_s": clips_per_s, "data_wait": data_wait}
@@ -118,19 +106,19 @@ class Metrics:
         self._tell_loggers(lambda logger: logger.add_scalars("train", line, step))
 
     def add_validation(self, step: int, facts: Mapping[str, float]) -> None:
-        """Take what was measured after `step` steps, for a line of validation.jsonl."""
+        """Add what was measured after `step` steps, for a line of validation.jsonl."""
         self._outlets[0].add(lambda: self._write(self._validations, {"step": step, **facts}))
         self._tell_loggers(lambda logger: logger.add_scalars("validation", facts, step))
         self._bar.write(f"step {step}: validation " + ", ".join(f"{name} {value:.4g}" for name, value in facts.items()))
 
-    def add_clips(self, step: int, batch: Mapping[str, Tensor]) -> None:
-        """Show the loggers what the network saw in this step."""
+    def add_clips(self, step: int, draw: Callable[[], Image]) -> None:
+        """Show the loggers what the network saw in this step; `draw` is called only if there are any."""
         if self._loggers:
-            image = self._draw(batch)
+            image = draw()
             self._tell_loggers(lambda logger: logger.add_image("input", image, step))
 
     def add_reconstruction(self, step: int, image: Image) -> None:
-        """Take what the network makes of a batch after this step, for `reconstruction.png` and the loggers."""
+        """Add a picture of what the network makes of a batch, for `reconstruction.png` and the loggers."""
 
         def write() -> None:
             with replacing(self._picture) as part:
@@ -138,6 +126,48 @@ class Metrics:
 
         self._outlets[0].add(write)
         self._tell_loggers(lambda logger: logger.add_image("reconstruction", image, step))
+
+
+class Outlet:
+    """Make writes in order. One that fails is kept, and repeated before the next.
+
+    Args:
+        go_on: only warn of the first failure. Otherwise it ends the run.
+    """
+
+    def __init__(self, *, go_on: bool) -> None:
+        self._go_on, self._warned = go_on, False
+        self._left: deque[Callable[[], object]] = deque()
+
+    def add(self, write: Callable[[], object]) -> None:
+        """Add a write for the next `flush`. It must write all or nothing, as it may be called again."""
+        self._left.append(write)
+
+    def flush(self) -> bool:
+        """Make all pending writes; return whether none is left. UserError if one fails and the run is not to go on."""
+        try:
+            self._write()
+        except OSError as error:
+            failed = f"cannot write the figures of the run: {error}"
+            if not self._go_on:
+                way_out = "make room and start the same command again: it goes on from the last checkpoint"
+                raise UserError(f"{failed}; {way_out}") from error
+            if not self._warned:
+                tell(f"warning: {failed}; training goes on, and they are written once there is room")
+            self._warned = True
+        return not self._left
+
+    def close(self) -> None:
+        """Make all pending writes; say what is lost if that fails."""
+        try:
+            self._write()
+        except OSError as error:
+            tell(f"warning: {len(self._left)} lines are lost: {error}")
+
+    def _write(self) -> None:
+        while self._left:
+            self._left[0]()
+            self._left.popleft()
 
 
 def memory() -> dict[str, float]:
@@ -150,10 +180,7 @@ def memory() -> dict[str, float]:
 
 
 def drop_after(path: Path, step: int) -> dict[str, float]:
-    """Drop the lines of a metrics.jsonl after `step`, and a last line that a kill left half written.
-
-    Returns the last one that stays, or {}.
-    """
+    """Drop the lines of a .jsonl file after `step`, and a last one that is incomplete; return the last that stays."""
     last: dict[str, float] = {}
     if not path.exists():
         return last
@@ -167,5 +194,5 @@ def drop_after(path: Path, step: int) -> dict[str, float]:
             break
         size += len(line)
         last = values
-    os.truncate(path, size)  # takes no room
+    os.truncate(path, size)  # works on a full disk
     return last

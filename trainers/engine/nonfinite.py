@@ -1,4 +1,4 @@
-"""A loss or gradient that is not finite: which samples are to blame, pictures of them, and the network as it was."""
+"""A loss or gradient that is not finite: the samples to blame, pictures of them, and the state to go back to."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from torch import Tensor
 from dali_pipelines.progress import tell
 from dali_pipelines.store.files import replacing
 from nets.tasks import Pretext
+from trainers.engine.pictures import draw
 from trainers.engine.run import Batch, Run
 from trainers.engine.work_dir import NONFINITE
 
@@ -15,8 +16,8 @@ from trainers.engine.work_dir import NONFINITE
 def explain(run: Run, step: int, grad_norm: float, seen: list[tuple[Batch, Tensor]]) -> str:
     """Name the samples to blame, of all ranks.
 
-    Those whose inputs or targets are not finite; if there are none, all of the micro-steps whose loss is not; all,
-    if only the gradient overflowed.
+    These are samples with inputs or targets that are not finite; else all of the micro-steps whose loss is not finite;
+    else, if only the gradient overflowed, all samples of the step.
 
     Args:
         step: optimizer steps done.
@@ -44,8 +45,8 @@ def leave_pictures(run: Run, step: int, seen: list[tuple[Batch, Tensor]]) -> Non
             chosen = {key: values[blamed.to(values.device)] for key, values in batch.items()}
             try:
                 with replacing(Path(run.config.work_dir, NONFINITE, name)) as part:
-                    run.draw(chosen, ago=len(seen) - 1 - number).save(part, "PNG")
-            except OSError as error:  # their names are worth more
+                    draw(run.loader, chosen, ago=len(seen) - 1 - number).save(part, "PNG")
+            except OSError as error:  # the names of the samples are reported all the same
                 tell(f"warning: cannot write a picture of them: {error}")
 
 
@@ -59,6 +60,6 @@ def _nonfinite(batch: Batch) -> dict[int, str]:
 
 
 def untrained_state(net: Pretext) -> dict[str, Tensor]:
-    """Return copies of what a forward pass changes: queues, averages, statistics; not what the optimizer does."""
+    """Return copies of what a forward pass changes, such as queues and statistics, and the optimizer does not."""
     trained = {name for name, parameter in net.named_parameters() if parameter.requires_grad}
     return {name: value.clone() for name, value in net.state_dict().items() if name not in trained}

@@ -1,4 +1,4 @@
-"""How good the features of a run are while it trains: an online linear probe, and RankMe.
+"""The quality of a run's features while it trains: an online linear probe, and RankMe.
 
 Garrido et al., "RankMe: Assessing the Downstream Performance of Pretrained Self-Supervised Representations by Their
 Rank", ICML 2023, arXiv 2210.02885.
@@ -16,13 +16,13 @@ from nets.tasks import Pretext
 from trainers.engine.distributed import Ranks
 from trainers.engine.eval_mode import eval_mode
 
-WINDOW = 2048  # newest clips of all ranks, over which both figures are taken
+WINDOW = 2048  # newest clips of all ranks that both figures are computed over
 LR = 1e-3
 EPSILON = 1e-7
 
 
 class OnlineProbe:
-    """Watch a run's backbone; change nothing of it.
+    """Watch a run's backbone without changing it.
 
     Each step the backbone, in eval mode and without gradient, sees the first clip of each sample of the last
     micro-step. The pooled features of all ranks go to rank 0, where a linear classifier is tested on them before it
@@ -30,15 +30,15 @@ class OnlineProbe:
 
     Args:
         labels: int64 (N,), the class of each row of the dataset; negative for none.
-        classes: how many there are; 0 leaves RankMe alone.
-        bf16: make the forward pass in bfloat16, as training does.
+        classes: how many there are; with 0 there is RankMe alone.
+        bf16: run the forward pass in bfloat16, as training does.
     """
 
     def __init__(self, net: Pretext, labels: np.ndarray, *, classes: int, ranks: Ranks, bf16: bool) -> None:
         self._backbone, self._ranks, self._bf16 = net.backbone, ranks, bf16
         self._labels = torch.from_numpy(np.array(labels, np.int64))
         channels = self._backbone.out_channels
-        # Begins at zero: no random number of the run is used.
+        # It starts at zero, so that it uses no random number of the run.
         self._head = nn.utils.skip_init(nn.Linear, channels, max(classes, 1))
         for parameter in self._head.parameters():
             nn.init.zeros_(parameter)
@@ -46,7 +46,7 @@ class OnlineProbe:
         self._features, self._hits = torch.empty(0, channels), torch.empty(0)
 
     def update(self, batch: Mapping[str, Tensor]) -> None:
-        """Take what the loop had in its last micro-step. All ranks call this at the same point."""
+        """Add the batch of the last micro-step. All ranks call this at the same point."""
         clips = batch["clips"]
         clips_BCTHW = clips if clips.ndim == 5 else clips[:, 0]
         device = clips.device.type
@@ -56,7 +56,7 @@ class OnlineProbe:
         gathered = self._ranks.gather(torch.cat([features_BC.double(), rows_B1], dim=1).flatten())
         if self._ranks.rank == 0:
             values_N = gathered.view(-1, features_BC.shape[1] + 1)
-            values_N = values_N[values_N.isfinite().all(1)]  # a step that was made without an update may have others
+            values_N = values_N[values_N.isfinite().all(1)]  # those of a step without an update may not be finite
             self._learn(values_N[:, :-1].float(), self._labels[values_N[:, -1].long()])
 
     def _learn(self, features_NC: Tensor, labels_N: Tensor) -> None:
@@ -77,13 +77,13 @@ class OnlineProbe:
         return {**top1, "rankme": rankme(self._features)}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that the figures to come depend on; rank 0's is the one to save."""
+        """Return all that later figures depend on; that of rank 0 is the one to save."""
         optimizer = self._optimizer.state_dict()["state"] if self._optimizer else {}
         head = self._head.state_dict()
         return {"head": head, "optimizer": optimizer, "features": self._features, "hits": self._hits}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from what `state_dict` returned."""
         self._head.load_state_dict(state["head"])
         if self._optimizer:
             groups = self._optimizer.state_dict()["param_groups"]

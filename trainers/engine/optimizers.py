@@ -1,11 +1,10 @@
 """Optimizers by name. To add one, write a function and enter it in `OPTIMIZERS`."""
 
-from collections.abc import Callable
-from itertools import groupby
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from configs.errors import UserError
@@ -42,7 +41,8 @@ OPTIMIZERS: dict[str, Callable[[Groups, Optim], Optimizer]] = {"sgd": sgd, "adam
 def make_optimizer(net: nn.Module, optim: Optim) -> Optimizer:
     """Build the recipe's optimizer over all parameters that are trained.
 
-    Each of its groups has one `lr_factor`, by which the loop multiplies the learning rate.
+    Each of its groups has one `lr_factor`, by which the loop multiplies the learning rate. There are as few groups as
+    can be: each is a kernel of its own on a GPU.
 
     Raises:
         UserError: an unknown optimizer, a part in `optim.lr_factors` that the network lacks, or an `optim.layer_decay`
@@ -62,13 +62,46 @@ def make_optimizer(net: nn.Module, optim: Optim) -> Optimizer:
         factor *= next((share for part, share in layer_shares.items() if f"{name}.".startswith(f"{part}.")), 1.0)
         return factor, optim.decay_norms_and_biases or parameter.ndim > 1
 
-    # Only neighbors share a group: checkpoints count the parameters, and a change of options must not reorder them.
+    members: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for item in named:
+        if item[1].requires_grad:
+            members.setdefault(options(item), []).append(item[1])
     groups: Groups = [
-        {"params": [parameter for _, parameter in group], "lr_factor": factor}
-        | ({} if decays else {"weight_decay": 0.0})
-        for (factor, decays), group in groupby((item for item in named if item[1].requires_grad), options)
+        {"params": parameters, "lr_factor": factor} | ({} if decays else {"weight_decay": 0.0})
+        for (factor, decays), parameters in members.items()
     ]
     return look_up(optim.name, OPTIMIZERS, key="optim.name")(groups, optim)
+
+
+def moments(optimizer: Optimizer, net: nn.Module) -> dict[Any, Any]:
+    """Return what an optimizer knows of each parameter, by its place among those of the network that are trained.
+
+    Its own count goes by its groups, and so by its options, which may change in mid-run.
+    """
+    places: dict[Any, int] = {parameter: place for place, parameter in enumerate(_trained(net))}
+    return {places.get(key, key): known for key, known in optimizer.state.items()}
+
+
+def restore_moments(optimizer: Optimizer, net: nn.Module, state: Mapping[Any, Any]) -> None:
+    """Give an optimizer the `moments` of a checkpoint, and leave it its options.
+
+    Each moment gets the memory order of its parameter, which `train.channels_last` may have changed since. Fused steps
+    rely on it: with another order, a CPU takes the moments of other weights in silence, and a GPU stops.
+    """
+    groups = optimizer.state_dict()["param_groups"]
+    counted = (number for group in groups for number in group["params"])
+    numbers = dict(zip((p for group in optimizer.param_groups for p in group["params"]), counted, strict=True))
+    of_place = {place: numbers[parameter] for place, parameter in enumerate(_trained(net))}
+    known = {of_place.get(key, key): value for key, value in state.items()}
+    optimizer.load_state_dict({"state": known, "param_groups": groups})
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                values[name] = torch.empty_like(parameter, requires_grad=False).copy_(value)
+
+
+def _trained(net: nn.Module) -> Iterator[nn.Parameter]:
+    return (parameter for parameter in net.parameters() if parameter.requires_grad)
 
 
 def layer_decay(net: nn.Module, decay: float) -> dict[str, float]:

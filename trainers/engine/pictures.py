@@ -1,4 +1,4 @@
-"""Pictures of what a run's network sees, as `preview` draws them, and of what it makes of it."""
+"""Pictures of what a network sees, as `preview` draws them, and of what it makes of it."""
 
 import io
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ PICTURED = 4
 
 
 def draw(loader: ClipLoader, batch: Mapping[str, Tensor], *, ago: int = 0) -> Image.Image:
-    """Draw the first samples of the batch that the loader gave last, or `ago` batches before."""
+    """Draw the first samples of the batch that the loader yielded last, or `ago` batches before that."""
     first = {name: tensor[:PICTURED] for name, tensor in batch.items()}
     epoch, _ = loader.order.at(loader.step - 1 - ago)
     samples = samples_of(loader.index, loader.task, loader.order.seed, epoch, first)
@@ -28,10 +28,7 @@ def draw(loader: ClipLoader, batch: Mapping[str, Tensor], *, ago: int = 0) -> Im
 
 @torch.no_grad()
 def reconstruction(net: Pretext, batch: Mapping[str, Tensor]) -> Image.Image | None:
-    """Draw what the network makes of the first samples of a batch, as its `picture` says; None where it has none.
-
-    The network is left in the mode that it was in.
-    """
+    """Draw what the network makes of the first samples of a batch: its `picture`, or None where it has none."""
     with eval_mode(net):
         clips = net.picture({name: tensor[:PICTURED] for name, tensor in batch.items()})
     if not clips:

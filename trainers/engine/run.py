@@ -1,13 +1,12 @@
-"""The parts of a run, and its way into a checkpoint and back."""
+"""The parts of a run, and how it is saved and resumed."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 from uuid import uuid4
 
-from PIL.Image import Image
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -15,12 +14,13 @@ from configs.errors import UserError
 from configs.load import dump
 from configs.schema import Config
 from dali_pipelines.datasets.fates import UNREADABLE_FILE, write_reasons
-from dali_pipelines.progress import tell
+from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.files import sync
 from nets.tasks import Pretext
 from trainers.engine import checkpoint, identity
 from trainers.engine.distributed import Ranks
 from trainers.engine.online import OnlineProbe
+from trainers.engine.optimizers import moments, restore_moments
 from trainers.engine.schedule import lr_at
 from trainers.engine.state import require_finite
 from trainers.engine.work_dir import LOGS, make_way, run_in
@@ -28,23 +28,11 @@ from trainers.engine.work_dir import LOGS, make_way, run_in
 Batch = dict[str, Tensor]
 
 
-class Loader(Protocol):
-    """What the loop needs of `dali_pipelines.loader.ClipLoader`."""
-
-    @property
-    def unreadable(self) -> dict[str, str]: ...
-    def __len__(self) -> int: ...
-    def __iter__(self) -> Iterator[Batch]: ...
-    def state_dict(self) -> dict[str, int]: ...
-    def load_state_dict(self, state: dict[str, int]) -> None: ...
-    def remember(self, unreadable: Mapping[str, str]) -> None: ...
-
-
 class Validator(Protocol):
-    """What the loop needs of `trainers.evaluation.validation.Validator`."""
+    """What the loop needs of `trainers.evaluation.validation.Validator`, which imports this module."""
 
     lr_factor: float
-    """By which the plateaus so far have lowered the learning rate."""
+    """What the plateaus so far have multiplied the learning rate by."""
     pending: bool
     """Whether a checkpoint was written before the validation of its step."""
 
@@ -57,46 +45,53 @@ class Validator(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """The parts of a run, the same in training, in a dry run and in tests."""
+    """The parts of a run."""
 
     config: Config
     ranks: Ranks
-    loader: Loader
+    loader: ClipLoader
     net: Pretext
     """The plain network, whose state is saved."""
     model: nn.Module
-    """The same parameters behind DDP and torch.compile: what is called."""
+    """The same network wrapped in DDP and torch.compile, which is called."""
     optimizer: Optimizer
     identity: Mapping[str, object]
-    """What must not change between the parts of a run that was interrupted."""
-    name_of: Callable[[int], str]
-    """Dataset row -> the video's name."""
-    loader_facts: Callable[[], Mapping[str, float]]
-    """Figures of the loader for the log."""
-    draw: Callable[..., Image]
-    """Draws a batch that the loader gave: see `pictures.draw`."""
+    """What must not change when a run is resumed."""
     classes: tuple[str, ...] = ()
     """Names of a classifier's classes, in the order of its outputs."""
     id: str = ""
-    """Names the run in all that it writes, the same in all its parts; `resume` gives it."""
+    """Names the run in all files that it writes, also after it was resumed; `resume` sets it."""
     online: OnlineProbe | None = None
-    """Measures the features beside the training."""
+    """Measures the features during training."""
     validator: Validator | None = None
     """Measures the network between epochs, in finetuning."""
     unreadable: dict[str, str] = field(default_factory=dict)
-    """Names of videos that could not be read on any rank, with the reason; as of the last checkpoint."""
+    """Names of videos that some rank could not read, with the reason; as of the last checkpoint."""
 
     @property
     def total_steps(self) -> int:
-        """Return the optimizer steps of the whole recipe; micro-steps go on over the ends of epochs."""
+        """Return the optimizer steps of the whole recipe; micro-steps of one step may be of two epochs."""
         return self.config.train.epochs * len(self.loader) // self.config.train.accumulate
 
     def epoch(self, step: int) -> int:
         """Return the epoch in which optimizer step `step` begins."""
         return step * self.config.train.accumulate // len(self.loader)
 
+    def name_of(self, row: int) -> str:
+        """Return the name of the video in a row of the dataset."""
+        return self.loader.index.info(row).name
+
+    def loader_facts(self) -> dict[str, float]:
+        """Return figures of the loader for the log."""
+        counts, unreadable = self.loader.counts, self.unreadable | self.loader.unreadable
+        return {
+            "amplification": counts.amplification,
+            "unreadable_videos": len(unreadable),
+            "replaced_samples": counts.replaced,
+        }
+
     def lr(self, step: int) -> float:
-        """Return the learning rate of the optimizer step after `step` others."""
+        """Return the learning rate of the optimizer step that follows `step` others."""
         config, epoch = self.config, self.epoch(step)
         return lr_at(
             config.schedule,
@@ -108,21 +103,12 @@ class Run:
         )
 
 
-class Start(NamedTuple):
-    """Where a part of a run begins."""
+def resume(run: Run, folder: Path, resume_from: str) -> tuple[Run, int, Path | None, list[str]]:
+    """Restore the run from a checkpoint, or start a new one; see `checkpoint.find`.
 
-    run: Run
-    """With its id."""
-    step: int = 0
-    """Optimizer steps done."""
-    source: Path | None = None
-    """The checkpoint that it goes on from; None for a new run."""
-    notes: Sequence[str] = ()
-    """What the user should know, one sentence each."""
-
-
-def resume(run: Run, folder: Path, resume_from: str) -> Start:
-    """Restore the run from a checkpoint, or make it a new one; see `checkpoint.find`.
+    Returns:
+        The run with its id, the optimizer steps done, the checkpoint that it goes on from, None for a new run, and what
+        the user should know, one sentence each.
 
     Raises:
         UserError: there is none to resume from, or this run does not fit it.
@@ -132,7 +118,7 @@ def resume(run: Run, folder: Path, resume_from: str) -> Start:
     if found is None:
         run_id = run.ranks.on_rank0(lambda: uuid4().hex[:12])
         note = run.ranks.on_rank0(lambda: make_way(work_dir, run_id))
-        return Start(replace(run, id=run_id), notes=[note] * bool(note))
+        return replace(run, id=run_id), 0, None, [note] * bool(note)
     step, run_id = int(found["step"]), found.get("run", "")
     source = checkpoint.path_of(folder, step) if resume_from == "auto" else Path(resume_from)
     if "optimizer" not in found:
@@ -159,9 +145,7 @@ def resume(run: Run, folder: Path, resume_from: str) -> Start:
         ) from error
     require_finite(found["model"], source)
     # Moments come from the checkpoint, hyper-parameters from the recipe: it may have changed on purpose.
-    run.optimizer.load_state_dict(
-        {"state": found["optimizer"]["state"], "param_groups": run.optimizer.state_dict()["param_groups"]}
-    )
+    restore_moments(run.optimizer, run.net, found["optimizer"]["state"])
     run.loader.load_state_dict(found["loader"])
     notes.append(run.ranks.on_rank0(lambda: make_way(work_dir, run_id)))
     if run.validator and found["validator"]:  # else the run has not validated so far
@@ -175,11 +159,11 @@ def resume(run: Run, folder: Path, resume_from: str) -> Start:
         notes.append(f"{len(run.unreadable)} videos found unreadable so far stay replaced, see {UNREADABLE_FILE}")
     if changed:
         notes.append(f"changed since step {step}: {', '.join(changed)}")
-    return Start(replace(run, id=run_id), step, source, [note for note in notes if note])
+    return replace(run, id=run_id), step, source, [note for note in notes if note]
 
 
 def content(run: Run) -> dict[str, Any]:
-    """Return what a checkpoint says of the network: enough to use it, not to resume training."""
+    """Return the part of a checkpoint that describes the network: enough to use it, not to resume training."""
     return {
         "run": run.id,
         "identity": dict(run.identity),
@@ -200,7 +184,7 @@ def save(run: Run, folder: Path, step: int, *, must: bool = True) -> Path | None
     state = {
         "loader": run.loader.state_dict(),
         # Without its options, which come from the recipe: here they would be those of before the last step, or of it.
-        "optimizer": {"state": run.optimizer.state_dict()["state"]},
+        "optimizer": {"state": moments(run.optimizer, run.net)},
         "validator": run.validator.state_dict() if run.validator else None,
         "online": run.online.state_dict() if run.online else None,
         "unreadable": run.unreadable,
@@ -210,7 +194,7 @@ def save(run: Run, folder: Path, step: int, *, must: bool = True) -> Path | None
         work_dir = Path(run.config.work_dir)
         if run.unreadable:
             write_reasons(work_dir / UNREADABLE_FILE, run.unreadable)
-        # A machine that fails forgets what was not flushed. What a checkpoint counts must outlive that as it does.
+        # A machine that fails loses what was not flushed. The logs that belong to a checkpoint must survive with it.
         for path in (work_dir, *(path for pattern in LOGS for path in work_dir.glob(pattern))):
             sync(path)
         return checkpoint.save(folder, step, content(run) | state, keep=run.config.train.keep)
@@ -220,7 +204,6 @@ def save(run: Run, folder: Path, step: int, *, must: bool = True) -> Path | None
     except OSError as error:
         failed = f"cannot write the checkpoint of step {step} to {folder}: {error}; the ones before it are intact"
         if not must and run.config.train.full_disk == "go_on":
-            if run.ranks.rank == 0:
-                tell(f"warning: {failed}; training goes on")
+            run.ranks.tell(f"warning: {failed}; training goes on")
             return None
         raise UserError(f"{failed}: make room and start the same command again") from error

@@ -1,6 +1,6 @@
-"""The learning rate of a step as a pure function: nothing to save, nothing to restore.
+"""The learning rate of a step as a pure function: there is no state to save.
 
-Semantics are those of the original's framework (CtP's configs run on mmcv, spec ctp.md 4).
+It is defined as in mmcv, the framework of CtP's code (specs/ctp.md 4).
 """
 
 import math

@@ -6,21 +6,18 @@ import stat
 from types import FrameType, TracebackType
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)
-"""A scheduler ends a job or says that it soon will, a terminal is closed, Ctrl-C."""
+"""A scheduler ends a job, or announces that; a terminal is closed; Ctrl-C."""
 
 
 class StopSignal:
-    """Remember one of `SIGNALS` instead of dying of it, while in the `with` block.
-
-    A second Ctrl-C ends the process at once.
-    """
+    """Within the block, remember one of `SIGNALS` instead of dying of it. A second Ctrl-C ends the process at once."""
 
     number = 0
-    """Of the signal that came last; 0 for none."""
+    """Of the last signal; 0 for none."""
 
     def __enter__(self) -> "StopSignal":
-        # Jobs in a shell's background ignore SIGINT, those of nohup SIGHUP, and they still do here. An ignored SIGUSR1
-        # is heard: a job script ignores it to spare torchrun, which would die of it.
+        # Jobs in a shell's background ignore SIGINT, those of nohup SIGHUP, and still do so here. SIGUSR1 is heard even
+        # if it was ignored: a job script ignores it to spare torchrun, which would die of it.
         heard = [
             number
             for number in SIGNALS
@@ -39,8 +36,8 @@ class StopSignal:
             _leave_terminal()
         if number == signal.SIGINT:
             for again in (signal.SIGINT, signal.SIGTERM):  # torchrun makes the latter of a second Ctrl-C
-                signal.signal(again, signal.SIG_DFL)  # not KeyboardInterrupt: a wait in C would not hear of it
-            if os.environ.get("RANK", "0") == "0":  # `print` may be what was interrupted
+                signal.signal(again, signal.SIG_DFL)  # not KeyboardInterrupt, which C code does not see
+            if os.environ.get("RANK", "0") == "0":  # not by `print`, which may be what was interrupted
                 os.write(
                     2,
                     b"\nstopping after this step; Ctrl-C again ends at once, and loses the steps since the last "
@@ -54,7 +51,7 @@ def in_words(number: int) -> str:
 
 
 def _leave_terminal() -> None:
-    """Print to nowhere from now on, where that is to a terminal: this one is gone, and writing to it would fail."""
+    """Discard output to a terminal from now on: it is gone, and writing to it would fail."""
     null = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         if stat.S_ISCHR(os.fstat(stream).st_mode):

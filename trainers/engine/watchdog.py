@@ -1,4 +1,4 @@
-"""End a run that hangs, with the stacks of its threads and its workers: one that sits idle for days helps nobody."""
+"""End a run that hangs, and print the stacks of its threads and its workers."""
 
 import faulthandler
 import multiprocessing
@@ -13,18 +13,18 @@ from dali_pipelines.worker import TELL_STACK
 STATUS = 75
 """The exit status of a run that hung: EX_TEMPFAIL of sysexits.h, "try again"."""
 GRACE_S = 30.0
-"""Seconds after which C code ends the process, should what hangs hold the lock of the interpreter."""
+"""Seconds after which C code ends the process, in case what hangs holds the GIL."""
 STDERR = 2
-"""Not sys.stderr, which a notebook replaces by something that is no file."""
+"""Not sys.stderr, which in a notebook is not a file."""
 STACKS_S = 1.0
-"""Seconds that the workers have to print theirs."""
+"""Seconds for the workers to print their stacks."""
 
 
 @contextmanager
 def watched(seconds: float | None, doing: Callable[[], str]) -> Iterator[None]:
-    """End this process when the block takes longer than `seconds`; None waits for ever.
+    """End this process when the block takes longer than `seconds`; None waits forever.
 
-    `doing` is called then, in another thread: what the process was at, in words.
+    `doing`, called in another thread, returns in words what the process was doing.
     """
     if seconds is None:
         yield

@@ -1,4 +1,4 @@
-"""The folder of a run: it takes one run at a time, and no run loses or takes the files of another."""
+"""The folder of a run: for one run at a time, without mixing up or losing the files of several."""
 
 import fcntl
 import os
@@ -22,12 +22,12 @@ LOCK = ".lock"
 NONFINITE = "nonfinite"
 """Folder of pictures of samples whose loss or gradient was not finite."""
 RECONSTRUCTION = "reconstruction.png"
-"""What the network made of some samples of the step of the newest checkpoint, where its task shows that."""
+"""What the network made of some samples at the newest checkpoint's step, for tasks that can show it."""
 LOGS = ("*.jsonl", "*.csv", "tensorboard", "tensorboard/*")
-"""Files that grow with the steps, and the folder of some."""
+"""Files that grow with each step, and the folder of some."""
+RESULTS = ("metrics.jsonl", f"{CHECKPOINTS}/{BEST}")
+"""What a run writes that is worth keeping."""
 OF_A_RUN = (
-    f"{CHECKPOINTS}/{BEST}",
-    "metrics.jsonl",
     "validation.jsonl",
     "train.csv",
     "validation.csv",
@@ -37,12 +37,13 @@ OF_A_RUN = (
     UNREADABLE_FILE,
     NONFINITE,
     RECONSTRUCTION,
+    *RESULTS,
 )
-"""What a run leaves, except for the checkpoints to resume from."""
+"""All that a run writes, except for the checkpoints to resume from."""
 
 
 def require_writable(*folders: Path, option: str = "--work-dir") -> None:
-    """Create the folders. UserError when one takes no files: better now than after the work."""
+    """Create the folders. UserError, before any work is done, when one is not writable."""
     for folder in folders:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -54,9 +55,9 @@ def require_writable(*folders: Path, option: str = "--work-dir") -> None:
 
 @contextmanager
 def locked(work_dir: Path) -> Iterator[None]:
-    """Keep other runs out of the folder. UserError when one is there.
+    """Keep other runs out of the folder. UserError when there is one.
 
-    The lock is the kernel's: it ends with the process, however that ends.
+    The kernel holds the lock, which ends with the process however that ends.
     """
     with (work_dir / LOCK).open("a+b", buffering=0) as file:
         try:
@@ -70,13 +71,13 @@ def locked(work_dir: Path) -> Iterator[None]:
         except OSError as error:
             print(f"note: {work_dir} cannot be locked ({error.strerror}): start no second run in it", flush=True)
         file.truncate(0)
-        with suppress(OSError):  # a full disk: what matters will say so
+        with suppress(OSError):  # a full disk, which later writes will report
             file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield
 
 
 def run_in(work_dir: Path) -> str:
-    """Return the id of the run whose files lie in the folder; "" for none, or one from before there were ids."""
+    """Return the id of the run whose files are in the folder; "" for none, or a run from before there were ids."""
     try:
         first = (work_dir / CONFIG).read_text(encoding="utf-8", errors="replace").partition("\n")[0]
     except FileNotFoundError:
@@ -92,16 +93,16 @@ def write_config(work_dir: Path, config: Config, run_id: str) -> None:
 
 
 def make_way(work_dir: Path, run_id: str) -> str:
-    """Move what another run has left out of the way; return a note, or "" where there is nothing to keep."""
-    results = (work_dir / OF_A_RUN[0], work_dir / OF_A_RUN[1])
+    """Move the files of another run out of the way; return a note, or "" where there are none worth keeping."""
+    results = [work_dir / name for name in RESULTS]
     if run_in(work_dir) == run_id or not any(path.is_file() and path.stat().st_size for path in results):
         return ""
-    # The results go last: whoever is killed here finds them the next time, and goes on.
-    return f"{work_dir} holds files of an earlier run: they are moved to {set_aside(work_dir, OF_A_RUN[::-1])}"
+    # The results go last: after a kill in the middle, the next start finds them here and moves on.
+    return f"{work_dir} holds files of an earlier run: they are moved to {set_aside(work_dir, OF_A_RUN)}"
 
 
 def set_aside(work_dir: Path, names: Sequence[str]) -> Path:
-    """Move files of the folder, those that are there, into `work_dir`/earlier_N, which is returned."""
+    """Move those of the files that exist to `work_dir`/earlier_N, and return that folder."""
     number = 1
     while (folder := work_dir / f"earlier_{number}").exists():
         number += 1

@@ -1,4 +1,4 @@
-"""The attentive probe: one learned query looks at fixed feature maps, and a linear layer says the class.
+"""The attentive probe: one learned query attends to fixed feature maps, and a linear layer classifies the result.
 
 Chen et al., "Context Autoencoder for Self-Supervised Representation Learning", arXiv 2202.03026, section 4; Bardes et
 al., "Revisiting Feature Prediction for Learning Visual Representations from Video" (V-JEPA), arXiv 2404.08471. Without
@@ -7,29 +7,29 @@ the MLP of V-JEPA's block.
 
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import product
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, layer_norm
 
-from trainers.evaluation.features import Features, probe_by
+from trainers.evaluation.features import probe_by
 from trainers.evaluation.linear import held_out_fifth
 
 HEADS = 8
 BATCH = 64
-EPOCHS, LEAST_STEPS = 20, 300
+EPOCHS, MIN_STEPS = 20, 300
 SETTINGS = tuple(product((1e-3, 3e-3), (0.01, 1.0)))
-"""Learning rates and weight decays to choose from; of equally good ones the first."""
+"""Learning rates and weight decays to choose from; the first of equally good ones."""
 
 
 class AttentiveClassifier(nn.Module):
     """Cross-attention of one query to all tokens, LayerNorm, a linear layer.
 
-    A query that is the same for all videos meets the key projection in one product: their parameters are one vector a
-    head, `query`. The tokens are averaged before they pass the value projection, not after. Neither changes what
-    `nn.MultiheadAttention` can compute; both save nearly all of its time.
+    As the query is the same for all videos, its product with the key projection is learned as one vector a head,
+    `query`. Tokens are averaged before the value projection, not after. Neither changes what `nn.MultiheadAttention`
+    can compute, and both save nearly all of its time.
     """
 
     def __init__(self, channels: int, classes: int) -> None:
@@ -42,7 +42,7 @@ class AttentiveClassifier(nn.Module):
         self.linear = nn.Linear(channels, classes)
 
     def attend(self, tokens_BPC: Tensor) -> Tensor:
-        """Map tokens (B, P, C) to what the query finds in them, (B, C)."""
+        """Attend to tokens (B, P, C); return (B, C)."""
         weights_BHP = (tokens_BPC @ self.query.T).softmax(1).transpose(1, 2)
         seen_BHC = weights_BHP @ tokens_BPC
         weight_HDC = self.value.weight.unflatten(0, (self.heads, -1))
@@ -59,8 +59,8 @@ class AttentiveClassifier(nn.Module):
 def fit(tokens: Tensor, labels: Tensor, *, classes: int) -> Callable[[Tensor], Tensor]:
     """Fit an attentive classifier on tokens, standardized channel by channel and then with LayerNorm.
 
-    AdamW, cosine schedule. Learning rate and weight decay, of `SETTINGS`, are those that do best on a random fifth of
-    the samples, fitted on the others; the first for a single sample. torch's global generator is left as it is.
+    AdamW, cosine schedule. Of `SETTINGS`, the learning rate and weight decay are those that do best on a random fifth
+    of the samples when fitted on the others; for a single sample the first. torch's global generator does not advance.
 
     Args:
         tokens: float16 or float32 (N, P, C). labels: int64 (N,) in [0, classes).
@@ -71,7 +71,7 @@ def fit(tokens: Tensor, labels: Tensor, *, classes: int) -> Callable[[Tensor], T
     mean, std = _moments(tokens)
 
     def standardized(some: Tensor) -> Tensor:
-        """Standardize tokens; float16, as they may be many."""
+        """Return standardized tokens, in float16 since there may be many."""
         return torch.cat([layer_norm((part.float() - mean) / std, part.shape[2:]).half() for part in some.split(BATCH)])
 
     inputs = standardized(tokens)
@@ -84,7 +84,7 @@ def fit(tokens: Tensor, labels: Tensor, *, classes: int) -> Callable[[Tensor], T
         model.to(tokens.device)
         optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay)
         per_epoch = math.ceil(len(rows) / BATCH)
-        epochs = max(EPOCHS, math.ceil(LEAST_STEPS / per_epoch))
+        epochs = max(EPOCHS, math.ceil(MIN_STEPS / per_epoch))
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * per_epoch)
         for _ in range(epochs):
             for batch in rows[torch.randperm(len(rows), generator=order)].split(BATCH):
@@ -109,17 +109,12 @@ def fit(tokens: Tensor, labels: Tensor, *, classes: int) -> Callable[[Tensor], T
     return lambda others: classify(standardized(others))
 
 
-def probe(train: Features, test: Features, *, classes: int, device: torch.device) -> dict[str, Any]:
-    """Fit an attentive classifier on the tokens of `train`, test it on those of `test`: see `probe_by`.
-
-    Args:
-        train, test: features whose values are tokens, as `extract_tokens` gives them.
-    """
-    return probe_by(fit, train, test, classes=classes, device=device)
+probe = partial(probe_by, fit)
+"""Fit an attentive classifier on tokens, as `extract_tokens` gives them, test it on others: see `probe_by`."""
 
 
 def _moments(tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of each channel, float32 (C,), a batch at a time: tokens may be many."""
+    """Return mean and standard deviation of each channel, float32 (C,), batch by batch to save memory."""
     count = len(tokens) * tokens.shape[1]
     mean = sum(part.double().sum((0, 1)) for part in tokens.split(BATCH)) / count
     variance = sum((part.double() - mean).square().sum((0, 1)) for part in tokens.split(BATCH)) / count

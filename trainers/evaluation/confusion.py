@@ -9,7 +9,7 @@ from configs.errors import UserError
 from dali_pipelines.store.files import replacing
 
 WITH_COUNTS = 20  # classes up to which a cell has room for its count
-LONGEST = 40  # letters of a class's name
+MAX_NAME = 40  # letters of a class's name
 
 
 def draw(table: np.ndarray, columns: Sequence[str], path: Path, *, title: str) -> None:
@@ -30,12 +30,12 @@ def draw(table: np.ndarray, columns: Sequence[str], path: Path, *, title: str) -
     classes = len(table)
     cell = min(max(9 / classes, 0.15), 0.6)  # inches
     size = min(0.65 * 72 * cell, 10)  # points
-    names = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in columns]
+    names = [name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…" for name in columns]
     margin = 0.6 * size / 72 * max(map(len, names)) + 0.8
     figure = Figure((cell * len(columns) + margin + 1, cell * classes + margin + 0.6), layout="constrained")
     axes = figure.subplots()
     shares = table / np.maximum(table.sum(1, keepdims=True), 1)
-    # By the square root of the share: one video in a hundred is still to be seen.
+    # The square root of the share keeps one video in a hundred visible.
     image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
     axes.set_yticks(range(classes), names[:classes], fontsize=size)

@@ -1,4 +1,4 @@
-"""A picture of what retrieval finds: each row a query, then the gallery videos nearest to it."""
+"""A picture of what retrieval finds: in each row a query, then the gallery videos nearest to it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from dali_pipelines.store.reader import read_clip
 from dali_pipelines.store.record import ClipError
 
 THUMB = (128, 96)
-"""Width and height of a frame, pixels; what a frame of another shape leaves free is white."""
+"""Width and height of a frame, pixels; frames of another shape are padded with white."""
 BORDER = 5
 QUERY, SAME, OTHER, UNREADABLE = "black", "#009e00", "#d81010", "lightgray"
 

@@ -38,9 +38,9 @@ class Features:
 
 
 def readable_tensors(train: Features, test: Features, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Return values and labels of the training videos and values of the tested ones, of those that could be read.
+    """Return values and labels of the training videos that could be read, and values of such test videos.
 
-    UserError where none of the training videos could.
+    UserError where no training video could be read.
     """
     if not train.readable.any():
         name = train.names[0]
@@ -53,9 +53,9 @@ def readable_tensors(train: Features, test: Features, device: torch.device) -> t
 
 
 def chance(tested: Features, known: Features) -> float:
-    """Return the accuracy by chance, of a guess that is each class as often as the known videos are.
+    """Return the accuracy of guessing each class as often as it occurs among the known videos.
 
-    It is the mean over the tested videos of their class's share of the known ones: 1 / K where K classes have equally
+    It is the mean, over the tested videos, of their class's share of the known ones: 1 / K where K classes have equally
     many of these, whatever other classes the dataset has.
     """
     sizes = np.bincount(known.labels[known.readable], minlength=int(tested.labels.max()) + 1)
@@ -72,8 +72,7 @@ def probe_by(
 ) -> dict[str, Any]:
     """Fit a classifier on `train`; return `top1` on `test`, its 95 % `interval` and what is `chance`.
 
-    A test video that could not be read counts as wrong; such a training video is left out. UserError where none is
-    left.
+    Test videos that could not be read count as wrong, such training videos are left out. UserError where none is left.
 
     Args:
         fit: takes values, labels and `classes`, and returns a function from values to predicted classes.
@@ -87,11 +86,11 @@ def probe_by(
 def extract(
     backbones: Sequence[nn.Module], index: Index, cfg: Config, ranks: Ranks, data: Data, *, unit: bool = False
 ) -> list[Features]:
-    """Return the features of each backbone; a video is decoded once for all.
+    """Return the features of each backbone; a video is decoded once for all of them.
 
-    A feature map is averaged over time and space, then over the views that `cfg.test` says. With `unit` that of each
-    view is scaled to length 1 before, as in CoCLR's retrieval (specs/evaluation.md 6). Backbones are used as they
-    are: call `eval()` first.
+    A feature map is averaged over time and space, then over the views of `cfg.test`. With `unit`, the features of each
+    view are first scaled to length 1, as in CoCLR's retrieval (specs/evaluation.md 6). Backbones are used as they are:
+    call `eval()` first.
     """
 
     def pooled(clips: Tensor) -> Tensor:
@@ -99,10 +98,8 @@ def extract(
         return torch.cat([normalize(one) if unit else one for one in features], dim=1)
 
     views = per_video(pooled, index, cfg, ranks, data, desc=f"features of {len(index)} videos")
-    means = [None if out is None else out.mean(0, dtype=np.float64).astype(np.float32) for out in views.outputs]
     widths = [int(backbone.out_channels) for backbone in backbones]  # type: ignore[arg-type]
-    missing = np.full(sum(widths), np.nan, np.float32)
-    table = np.stack([missing if mean is None else mean for mean in means])
+    table = views.means(sum(widths)).astype(np.float32)
     names = list(index.names.texts())
     return [
         Features(names, index.labels, values, views.unreadable)

@@ -1,13 +1,13 @@
 """The linear probe: a linear classifier on fixed features."""
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from trainers.evaluation.features import Features, probe_by
+from trainers.evaluation.features import probe_by
 
 PENALTIES = tuple(10.0**power for power in range(-5, 2))
 
@@ -15,8 +15,8 @@ PENALTIES = tuple(10.0**power for power in range(-5, 2))
 def fit(x: Tensor, y: Tensor, *, classes: int) -> Callable[[Tensor], Tensor]:
     """Fit a multinomial logistic regression on standardized features.
 
-    The L2 penalty, of `PENALTIES`, is the one that does best on a random fifth of the samples, fitted on the others;
-    the largest for a single sample, which leaves no others.
+    Of `PENALTIES`, the L2 penalty is the one that does best on a random fifth of the samples when fitted on the others;
+    for a single sample the largest.
 
     Args:
         x: float32 (N, C). y: int64 (N,) in [0, classes).
@@ -39,13 +39,12 @@ def fit(x: Tensor, y: Tensor, *, classes: int) -> Callable[[Tensor], Tensor]:
 
 
 def held_out_fifth(count: int) -> Tensor:
-    """Draw the fifth of `count` samples that chooses hyper-parameters, bool (count,), always the same."""
+    """Draw the fifth of `count` samples that hyperparameters are chosen on, bool (count,), always the same."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(0)) % 5 == 0
 
 
-def probe(train: Features, test: Features, *, classes: int, device: torch.device) -> dict[str, Any]:
-    """Fit a linear classifier on `train`, test it on `test`: see `probe_by`."""
-    return probe_by(fit, train, test, classes=classes, device=device)
+probe = partial(probe_by, fit)
+"""Fit a linear classifier on features, test it on others: see `probe_by`."""
 
 
 def _minimize(x: Tensor, y: Tensor, classes: int, penalty: float) -> tuple[Tensor, Tensor]:

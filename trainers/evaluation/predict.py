@@ -1,4 +1,4 @@
-"""A classifier's scores of whole videos, and what they are worth."""
+"""A classifier's scores of whole videos, and their accuracy."""
 
 from dataclasses import dataclass
 
@@ -26,11 +26,11 @@ class Predictions:
     unreadable: dict[str, str]
     """Names of those videos, with the reason. Every measure counts them as wrong."""
     views: np.ndarray
-    """int64 (N,): of how many views the scores are means; 0 where the video could not be read."""
+    """int64 (N,), the number of views that the scores are means of; 0 where the video could not be read."""
 
 
 def predict(net: Classifier, index: Index, cfg: Config, ranks: Ranks, data: Data, *, desc: str) -> Predictions:
-    """Score all videos with a classifier in eval mode, averaged over the views that `cfg.test` says."""
+    """Score all videos with a classifier in eval mode, averaged over the views of `cfg.test`."""
     averages_logits = cfg.test.average == "logits"
 
     def score(clips: Tensor) -> Tensor:
@@ -38,8 +38,7 @@ def predict(net: Classifier, index: Index, cfg: Config, ranks: Ranks, data: Data
         return (logits if averages_logits else logits.softmax(1)).float()
 
     views = per_video(score, index, cfg, ranks, data, desc=desc)
-    missing = np.full(net.linear.out_features, np.nan)
-    scores = np.stack([missing if out is None else out.mean(0, dtype=np.float64) for out in views.outputs])
+    scores = views.means(net.linear.out_features)
     counts = np.array([0 if out is None else len(out) for out in views.outputs])
     return Predictions(list(index.names.texts()), index.labels, scores, views.unreadable, counts)
 
@@ -50,7 +49,7 @@ def top_k(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
 
 
 def in_top_k(scores: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
-    """Return whose class is among the k highest scores, bool (N,); a tie counts as a miss."""
+    """Return for each video whether its class is among the k highest scores, bool (N,); a tie counts as a miss."""
     own = np.take_along_axis(scores, labels[:, None], 1)
     better = (scores >= own).sum(1) - 1  # all comparisons with nan are false: such a row has -1
     hits: np.ndarray = (better >= 0) & (better < k)
@@ -58,7 +57,7 @@ def in_top_k(scores: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
 
 
 def cross_entropy(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Return the mean over the videos that could be read, of logits; nan where none could."""
+    """Return the mean cross-entropy of the logits of videos that could be read; nan where there are none."""
     read = ~np.isnan(scores[:, 0])
     if not read.any():
         return float("nan")

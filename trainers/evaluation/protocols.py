@@ -1,13 +1,13 @@
 """Evaluation protocols by name. To add one, write a function and enter it in `PROTOCOLS`.
 
-A protocol measures weights on the videos of a recipe, writes its files to a folder, and returns what to print. All
-ranks call it; the first line of its docstring is its help.
+A protocol measures weights on the videos of a recipe, writes files to a folder, and returns what to print. All ranks
+call it. The first line of its docstring is its help.
 """
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,14 +23,14 @@ from trainers.engine.identity import dataset_facts
 from trainers.engine.work_dir import BEST
 from trainers.evaluation import scores
 from trainers.evaluation.attentive import probe as attentive_probe
-from trainers.evaluation.features import Features
+from trainers.evaluation.intervals import in_words
 from trainers.evaluation.knn import probe as knn_probe
 from trainers.evaluation.linear import probe as linear_probe
+from trainers.evaluation.notes import clip_differences, notes_on
 from trainers.evaluation.predict import predict
 from trainers.evaluation.retrieval import count_lines, write_json, write_retrieval
 from trainers.evaluation.saved_features import Sets, features_of_both
-from trainers.evaluation.split_notes import trained_on, untrained_classes
-from trainers.weights import Weights, classifier_weights, clip_differences, load
+from trainers.weights import Weights, classifier_weights, load
 
 
 def video(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
@@ -47,27 +47,23 @@ def video(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str
     load(net, weights.model, f"the classifier of {weights.path}", f"a {weights.backbone} with its recipe's net")
     net.to(ranks.device).eval()
     caveats = find_caveats(weights, config, dataset)
-    for note in caveats if ranks.rank == 0 else []:
-        print(f"note: {note}", flush=True)
+    ranks.note(caveats)
     found = predict(net, index, config.plan, ranks, config.data, desc=f"test of {len(index)} videos")
     found = replace(found, labels=outputs[found.labels])
     data = config.data
     facts = {
-        "checkpoint": str(weights.path),
-        "backbone": weights.backbone,
-        "step": weights.step,
         "data": {"root": data.root, "test_list": str(data.list_of("test")), "split": data.split},
         "plan": asdict(config.plan),
         "notes": caveats,
     }
-    return ranks.on_rank0(lambda: scores.write(out, found, classes, {**facts, "sha256": weights.sha256}))
+    return ranks.on_rank0(lambda: scores.write(out, found, classes, weights.facts | facts))
 
 
 def same_classes(weights: Weights, index: Index) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return the network's output for each class of the dataset, int64, and the classes in the outputs' order.
 
-    Classes of one name are the same, whatever their order; without names in the checkpoint the order decides.
-    UserError when network and dataset do not have the same classes.
+    Classes are matched by name; if the checkpoint has no names, by their order. UserError when network and dataset do
+    not have the same classes.
     """
     ours, theirs, outputs = index.class_names, weights.classes, len(weights.model["linear.bias"])
     if sorted(ours) != sorted(theirs) if theirs else len(ours) != outputs:
@@ -86,7 +82,7 @@ def same_classes(weights: Weights, index: Index) -> tuple[np.ndarray, tuple[str,
 
 
 def find_caveats(weights: Weights, config: Recognition, dataset: Dataset) -> list[str]:
-    """Return what to know of the accuracy before believing it, one sentence each."""
+    """Return what to know before trusting the accuracy, one sentence each."""
     trained = classifier_weights(weights)
     found = clip_differences(config, weights.clip) + dataset.notes
     if not weights.classes:
@@ -102,7 +98,7 @@ def find_caveats(weights: Weights, config: Recognition, dataset: Dataset) -> lis
 
 
 def training_caveats(trained: LabeledData, tested: LabeledData, test: Index) -> list[str]:
-    """Return what the training list of a checkpoint's recipe says of the test; nothing where it cannot be read here."""
+    """Return what the checkpoint's training list means for the test; nothing where that list cannot be read here."""
     moved = replace(trained, root=tested.root)
     if trained.list is None and Path(trained.root).resolve() != Path(tested.root).resolve():
         return []  # all videos of another dataset
@@ -110,7 +106,7 @@ def training_caveats(trained: LabeledData, tested: LabeledData, test: Index) -> 
         train = open_data(moved, "train").index
     except (UserError, OSError):
         return []
-    return untrained_classes(train, test) + trained_on(train, test)
+    return notes_on(train, test)
 
 
 def retrieval(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
@@ -125,12 +121,6 @@ def retrieval(weights: Weights, config: Recognition, ranks: Ranks, out: Path) ->
     return "" if ranks.rank else write_retrieval(sets, out)
 
 
-class Probe(Protocol):
-    """What measures features of training videos on those of test videos."""
-
-    def __call__(self, train: Features, test: Features, *, classes: int, device: torch.device) -> dict[str, Any]: ...
-
-
 def linear(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
     """A linear classifier on fixed features.
 
@@ -138,9 +128,7 @@ def linear(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> st
     it never looks at the test videos to choose anything: see `evaluation.linear.fit`. A test video that cannot be read
     counts as wrong.
     """
-    sets = features_of_both(weights, config, ranks)
-    ranks.end_group()  # a fit takes longer than ranks wait for each other
-    return "" if ranks.rank else _write_probe("linear", linear_probe, sets, out, ranks.device)
+    return _probe("linear", weights, config, ranks, out)
 
 
 def knn(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
@@ -149,9 +137,7 @@ def knn(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
     Its top-1 and top-5, on the features of `retrieval`, scaled to length 1 but not centered; writes knn.json. Nothing
     is trained or chosen: see `evaluation.knn`. A test video that cannot be read counts as wrong.
     """
-    sets = features_of_both(weights, config, ranks)
-    ranks.end_group()
-    return "" if ranks.rank else _write_probe("knn", knn_probe, sets, out, ranks.device)
+    return _probe("knn", weights, config, ranks, out)
 
 
 def attentive(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
@@ -160,18 +146,29 @@ def attentive(weights: Weights, config: Recognition, ranks: Ranks, out: Path) ->
     Its top-1, on at most 4 x 4 x 4 positions of a video; writes attentive.json. What it chooses, it chooses on training
     videos: see `evaluation.attentive.fit`. A test video that cannot be read counts as wrong.
     """
-    sets = features_of_both(weights, config, ranks, tokens=True)
-    ranks.end_group()
-    return "" if ranks.rank else _write_probe("attentive", attentive_probe, sets, out, ranks.device)
+    return _probe("attentive", weights, config, ranks, out)
 
 
-def _write_probe(name: str, probe: Probe, sets: Sets, out: Path, device: torch.device) -> str:
+PROBES: dict[str, Callable[..., dict[str, Any]]] = {
+    "linear": linear_probe,
+    "knn": knn_probe,
+    "attentive": attentive_probe,
+}
+
+
+def _probe(name: str, weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
+    """Extract the features, and fit and test the probe on the first rank."""
+    sets = features_of_both(weights, config, ranks, tokens=name == "attentive")
+    ranks.end_group()  # a fit takes longer than ranks wait for each other
+    return "" if ranks.rank else _write_probe(name, sets, out, ranks.device)
+
+
+def _write_probe(name: str, sets: Sets, out: Path, device: torch.device) -> str:
     """Fit and test a classifier, write its .json and return the figures as text."""
     classes = len(sets.gallery_index.class_names)
-    measured = probe(sets.gallery, sets.queries, classes=classes, device=device)
+    measured = PROBES[name](sets.gallery, sets.queries, classes=classes, device=device)
     write_json(out / f"{name}.json", sets.facts | measured)
-    low, high = (100 * share for share in measured["interval"])
-    details = f"(95 %: {low:.1f} to {high:.1f}; chance {100 * measured['chance']:.1f} %)"
+    details = in_words(measured["interval"], measured["chance"])
     lines = [f"top-1       {100 * measured['top1']:6.2f} %   {details}"]
     lines += [f"top-5       {100 * measured['top5']:6.2f} %"] if "top5" in measured else []
     return "\n".join([*lines, *count_lines(sets, "as wrong"), f"files       {out}"])

@@ -1,6 +1,6 @@
 """Nearest-neighbor retrieval on fixed features, and its files (specs/evaluation.md 6).
 
-The gallery are the training videos of a recipe, the queries its test videos.
+The gallery is a recipe's training videos, the queries are its test videos.
 """
 
 import csv
@@ -19,36 +19,36 @@ from dali_pipelines.store.files import replacing
 from trainers.evaluation import contact_sheet
 from trainers.evaluation.contact_sheet import OTHER, QUERY, SAME, Item
 from trainers.evaluation.features import Features, chance
-from trainers.evaluation.intervals import wilson
+from trainers.evaluation.intervals import in_words, wilson
 from trainers.evaluation.saved_features import Sets
 
 KS = (1, 5, 10, 20, 50)
 LISTED = 10  # nearest videos in neighbors.csv
 SHEET = (12, 6)  # queries in neighbors.png, and nearest videos of each
 BLOCK = 256  # queries whose cosines are in memory at once
-DECIMALS = 9  # of a cosine: what differs by less than the sum's rounding is equal
+DECIMALS = 9  # of a cosine: smaller differences are rounding errors
 NAMED = 10  # unreadable videos that are printed; the .json has all
 
 
 @dataclass(frozen=True)
 class Nearest:
-    """What a gallery of G videos holds for Q queries."""
+    """What Q queries find in a gallery of G videos."""
 
     ahead: np.ndarray
-    """int64 (Q,): videos of other classes that are at least as near as the nearest one of the query's own class; G
-    where none is of its class, or the query could not be read. R@k is the share below k."""
+    """int64 (Q,), the number of videos of other classes that are at least as near as the nearest one of the query's
+    class; G where there is none of its class, or the query could not be read. R@k is the share below k."""
     rows: np.ndarray
-    """int64 (Q, up to 10): the nearest videos' rows in the gallery, nearest first, equally near ones by name; -1 for
+    """int64 (Q, up to 10), rows of the nearest videos in the gallery, nearest first, equally near ones by name; -1 for
     a query that could not be read."""
     cosines: np.ndarray
-    """float64, as `rows`; nan for such a query."""
+    """float64, of the same shape as `rows`; nan for such a query."""
 
 
 def search(queries: Features, gallery: Features) -> Nearest:
     """Find the nearest gallery videos by cosine, after subtracting each set's own mean.
 
-    Neither figures nor rows depend on the order of the sets: of equally near videos those of another class come first
-    in `ahead`, so that a network that says the same of all videos finds nothing.
+    Neither figures nor rows depend on the order of the sets. In `ahead`, equally near videos of another class come
+    first, so that a network with the same features for all videos finds nothing.
     """
     query_rows, gallery_rows = _readable_by_name(queries), _readable_by_name(gallery)
     a, b = _directions(queries.values[query_rows]), _directions(gallery.values[gallery_rows])
@@ -71,7 +71,7 @@ def _readable_by_name(features: Features) -> np.ndarray:
 
 
 def _directions(values: np.ndarray) -> np.ndarray:
-    """Subtract the mean over N of (N, C) and scale rows to length 1, float64; a row of zeros stays."""
+    """Subtract the mean over N from (N, C) and scale rows to length 1, float64; a row of zeros stays as it is."""
     centered = values - values.mean(0, dtype=np.float64)
     directions: np.ndarray = centered / np.maximum(np.linalg.norm(centered, axis=1, keepdims=True), 1e-12)
     return directions
@@ -89,14 +89,13 @@ def write_retrieval(sets: Sets, out: Path) -> str:
         _sheet(sets, found, title).save(part, "PNG")
     measured = {"recall": recall, "recall_1_interval": interval, "chance_1": by_chance}
     write_json(out / "retrieval.json", sets.facts | measured)
-    low, high = (100 * share for share in interval)
-    details = f"   (95 %: {low:.1f} to {high:.1f}; chance {100 * by_chance:.1f} %)"
-    lines = [f"{f'R@{k}':<12}{100 * share:6.2f} %{details if k == 1 else ''}" for k, share in recall.items()]
+    lines = [f"{f'R@{k}':<12}{100 * share:6.2f} %" for k, share in recall.items()]
+    lines[0] += f"   {in_words(interval, by_chance)}"
     return "\n".join([*lines, *count_lines(sets, "as misses"), f"files       {out}"])
 
 
 def _write_neighbors(sets: Sets, found: Nearest, path: Path) -> None:
-    """Write a line for each query and near video; one of the query alone where it could not be read."""
+    """Write a line for each query and near video; for a query that could not be read, a line with it alone."""
     names, labels, classes = sets.gallery.names, sets.gallery.labels, sets.gallery_index.class_names
     with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
@@ -130,7 +129,7 @@ def _sheet(sets: Sets, found: Nearest, title: str) -> Image.Image:
 
 
 def count_lines(sets: Sets, counted: str) -> list[str]:
-    """Return how many videos there are, and which could not be read."""
+    """Return the numbers of videos, and which could not be read, as lines to print."""
     lines = [f"queries     {sets.facts['queries']:6}", f"gallery     {sets.facts['gallery']:6}"]
     for what, happens in (("queries", f"counted {counted}"), ("gallery", "left out")):
         if names := list(sets.facts["unreadable"][what]):
@@ -139,7 +138,7 @@ def count_lines(sets: Sets, counted: str) -> list[str]:
 
 
 def unreadable_line(names: Sequence[str], note: str) -> str:
-    """Return how many videos could not be read, a note on them, and the first names."""
+    """Return the line on videos that could not be read: their number, a note on them, and the first names."""
     more = f" and {len(names) - NAMED} more" * (len(names) > NAMED)
     return f"unreadable  {len(names):6}     ({note}: {', '.join(map(shown, names[:NAMED]))}{more})"
 

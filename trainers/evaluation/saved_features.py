@@ -1,4 +1,4 @@
-"""Features of a set of videos, kept beside the checkpoint so that a second test need not decode the videos again."""
+"""Features of a set of videos, saved beside the checkpoint so that another test need not decode the videos again."""
 
 import dataclasses
 import hashlib
@@ -19,17 +19,17 @@ from dali_pipelines.store.files import replacing
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.storage import is_url
 from dali_pipelines.tasks.recognition import Config
-from nets import backbones
 from nets.backbones import Backbone
 from trainers.engine.distributed import Ranks
 from trainers.engine.identity import dataset_facts
 from trainers.evaluation.features import Features, extract
-from trainers.evaluation.split_notes import untrained_classes
+from trainers.evaluation.notes import clip_differences, notes_on
 from trainers.evaluation.tokens import extract_tokens
-from trainers.weights import Weights, clip_differences
+from trainers.evaluation.videos import require_finite
+from trainers.weights import Weights
 
 RULE = "mean over the views of pooled features of length 1, 1"
-"""What `features` computes. Change the wording or the number, and files written before are no longer read."""
+"""What `features` computes. With another text or number, files that were written before are not read."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class Sets:
 
 
 def features_of_both(weights: Weights, config: Recognition, ranks: Ranks, *, tokens: bool = False) -> Sets:
-    """Extract the features of the recipe's videos by the weights' own backbone, saved beside the weights.
+    """Extract the features of the recipe's videos by the backbone of the weights; save them beside the weights.
 
-    With `tokens`, those of `extract_tokens`, which are too large to be saved. UserError when a video is in both sets:
-    it would find itself.
+    With `tokens`, they are those of `extract_tokens`, which are too large to be saved. UserError when a video is in
+    both sets: it would find itself.
     """
     data, plan = config.data, config.plan
     datasets = [open_data(data, "train"), open_data(data, "test")]
@@ -61,25 +61,18 @@ def features_of_both(weights: Weights, config: Recognition, ranks: Ranks, *, tok
             f"{len(shared)} of {len(queries)} test videos are training videos too, the first {shown(shared[0])}: such "
             "a video finds itself; let data.list and data.test_list name different videos"
         )
-    missing = [note for dataset in datasets for note in dataset.notes] + untrained_classes(gallery, queries)
-    for note in [*clip_differences(config, weights.clip), *missing] if ranks.rank == 0 else []:
-        print(f"note: {note}", flush=True)
-    weights.require_statistics()
-    backbone = backbones.create(weights.backbone)
-    weights.load_backbone(backbone, weights.backbone)
-    backbone.to(ranks.device).eval()
-    sha256, folder = ranks.on_rank0(lambda: weights.sha256), weights.path.parent / "features"
+    missing = [note for dataset in datasets for note in dataset.notes] + notes_on(gallery, queries)
+    ranks.note([*clip_differences(config, weights.clip), *missing])
+    backbone = weights.frozen_backbone().to(ranks.device)
+    origin, folder = ranks.on_rank0(lambda: weights.facts), weights.path.parent / "features"
     random = replace(plan, test=replace(plan.test, clips="random"))
     plans = (random if plan.test.reference.gallery_random_clip else plan, plan)
-    make = _finite_tokens if tokens else partial(features, folder, sha256)
+    make = _finite_tokens if tokens else partial(features, folder, str(origin["sha256"]))
     gallery_features, query_features = (
         make(backbone, index, cfg, ranks, data) for index, cfg in zip((gallery, queries), plans, strict=True)
     )
     facts = {
-        "checkpoint": str(weights.path),
-        "sha256": sha256,
-        "backbone": weights.backbone,
-        "step": weights.step,
+        **origin,
         "data": {name: getattr(data, name) for name in ("root", "list", "test_list", "split")},
         "plan": dataclasses.asdict(plan),
         "queries": len(query_features.names),
@@ -95,8 +88,8 @@ def features(
 ) -> Features:
     """Extract `unit` features of a backbone in eval mode; read them from `folder` where they were saved before.
 
-    They are not saved while videos cannot be read: the disk may be back the next time. All ranks call this at the
-    same point. UserError when the network gives nan or infinity.
+    They are not saved if videos cannot be read: the disk may be back the next time. All ranks call this at the same
+    point. UserError when the network returns nan or infinity.
 
     Args:
         sha256: of the checkpoint that holds the backbone's weights.
@@ -105,34 +98,29 @@ def features(
     values = ranks.on_rank0(lambda: _read(path, len(index)))
     if values is not None:
         return Features(list(index.names.texts()), index.labels, values, {})
-    (found,) = extract([backbone], index, cfg, ranks, data, unit=True)
-    _require_finite(found)
+    found = _finite(*extract([backbone], index, cfg, ranks, data, unit=True))
     if not found.unreadable:
         ranks.on_rank0(lambda: _write(path, found.values))
     return found
 
 
 def _finite_tokens(backbone: Backbone, index: Index, cfg: Config, ranks: Ranks, data: Data) -> Features:
-    found = extract_tokens(backbone, index, cfg, ranks, data)
-    _require_finite(found)
+    return _finite(extract_tokens(backbone, index, cfg, ranks, data))
+
+
+def _finite(found: Features) -> Features:
+    """Return features. UserError when those of a video that could be read are not finite."""
+    read = np.array([name not in found.unreadable for name in found.names])
+    require_finite("features", found.names, found.values, read)
     return found
 
 
-def _require_finite(found: Features) -> None:
-    broken = [name for name, row in zip(found.names, found.values, strict=True) if not np.isfinite(row).all()]
-    broken = [name for name in broken if name not in found.unreadable]
-    if broken:
-        raise UserError(
-            f"the features of {len(broken)} of {len(found.names)} videos are not finite, the first {shown(broken[0])}: "
-            "the network's weights are finite, but too large for these videos; take an earlier checkpoint"
-        )
-
-
 def key(sha256: str, index: Index, cfg: Config) -> str:
-    """Return a name that only the same features have: of one checkpoint, plan and list of videos, in its order.
+    """Return a name that is unique to the checkpoint, the plan and the list of videos, in its order.
 
-    The original names its file by the dataset alone and takes those of another checkpoint for its own
-    (specs/evaluation.md 9.5). A video's length and the places of its fragments tell a dataset that was prepared anew.
+    The original names its file by the dataset alone, and so takes the features of one checkpoint for those of another
+    (specs/evaluation.md 9.5). The videos' lengths and the places of their fragments show that a dataset was prepared
+    anew.
     """
     root = str(index.root if is_url(index.root) else Path(index.root).resolve())
     facts = [RULE, sha256, dataclasses.asdict(cfg), root, index.names.texts()]
@@ -161,7 +149,7 @@ def _read(path: Path, videos: int) -> np.ndarray | None:
 
 
 def _write(path: Path, values: np.ndarray) -> None:
-    """Save features, whole or not at all. A folder that takes no files costs time the next time, but no result."""
+    """Save features, completely or not at all. In a folder that is not writable they are only noted as not saved."""
     try:
         with replacing(path) as part, part.open("wb") as file:
             np.savez(file, allow_pickle=False, values=values)

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from configs.errors import UserError, shown
+from configs.errors import UserError
 from dali_pipelines.store.files import replacing
 from trainers.evaluation import confusion
-from trainers.evaluation.intervals import wilson
+from trainers.evaluation.intervals import in_words, wilson
 from trainers.evaluation.predict import Predictions, top_k
 from trainers.evaluation.retrieval import unreadable_line, write_json
+from trainers.evaluation.videos import require_finite
 
 UNREADABLE = "unreadable"
 
@@ -20,7 +21,7 @@ UNREADABLE = "unreadable"
 def predicted_classes(found: Predictions) -> np.ndarray:
     """Return the class with each video's highest score, int64 (N,); K where there is no score.
 
-    As in `top_k`, an equal score counts against the true class: a network that always says the same is never right.
+    As in `top_k`, an equal score counts against the true class: a network with constant scores is never right.
     """
     own = np.take_along_axis(found.scores, found.labels[:, None], 1)[:, 0]
     others = found.scores.copy()
@@ -49,15 +50,9 @@ def mean_class_accuracy(table: np.ndarray) -> float:
 def figures(found: Predictions) -> dict[str, Any]:
     """Return the figures of a test, shares in [0, 1]. A video that could not be read counts as wrong.
 
-    UserError when a score is not finite: the network is broken, and a low accuracy would hide it.
+    UserError when a score is not finite.
     """
-    broken = np.flatnonzero((found.views > 0) & ~np.isfinite(found.scores).all(1))
-    if len(broken):
-        raise UserError(
-            f"the scores of {len(broken)} of {len(found.names)} videos are not finite, the first "
-            f"{shown(found.names[broken[0]])}: the network's weights are finite, but too large for these videos; take "
-            "an earlier checkpoint"
-        )
+    require_finite("scores", found.names, found.scores, found.views > 0)
     table, videos = confusion_table(found), len(found.names)
     correct = int(np.trace(table))
     return {
@@ -75,10 +70,9 @@ def figures(found: Predictions) -> dict[str, Any]:
 
 def as_text(measured: Mapping[str, Any]) -> str:
     """Return the figures as text."""
-    low, high = (100 * share for share in measured["top1_interval"])
     present = f"{measured['classes_present']} of {measured['classes']} classes have videos"
     lines = [
-        f"top-1       {100 * measured['top1']:6.2f} %   (95 %: {low:.1f} to {high:.1f})",
+        f"top-1       {100 * measured['top1']:6.2f} %   {in_words(measured['top1_interval'])}",
         *([] if measured["top5"] is None else [f"top-5       {100 * measured['top5']:6.2f} %"]),
         f"mean class  {100 * measured['mean_class_accuracy']:6.2f} %   ({present})",
         f"videos      {measured['videos']:6}     ({measured['views']} views)",
@@ -91,7 +85,7 @@ def as_text(measured: Mapping[str, Any]) -> str:
 def write(out: Path, found: Predictions, classes: Sequence[str], facts: Mapping[str, Any]) -> str:
     """Write the files of a test into `out`; return what to print. `facts` say what was tested, and how.
 
-    result.json comes last: where it stands, all others belong to it.
+    result.json comes last: if it exists, all other files belong to it.
     """
     measured, table, predicted = figures(found), confusion_table(found), predicted_classes(found)
     columns = [*classes, UNREADABLE]
@@ -108,7 +102,7 @@ def write(out: Path, found: Predictions, classes: Sequence[str], facts: Mapping[
     try:
         title = f"{100 * measured['top1']:.1f} % of {measured['videos']} videos are right"
         confusion.draw(table[:, :drawn], columns[:drawn], out / "confusion.png", title=title)
-    except UserError as error:  # of a picture that is nice to have
+    except UserError as error:  # the picture is optional
         lines.append(f"note: {error}")
     write_json(out / "result.json", {**facts, **measured})
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Open videos to be evaluated: a prepared dataset, or files that were never prepared."""
+"""Open videos to extract features of: a prepared dataset, or files that were never prepared."""
 
 import os
 from collections import Counter
@@ -31,7 +31,7 @@ class Videos:
     failed: Mapping[str, str]
     """Name -> reason of those that cannot."""
     encoded: TemporaryDirectory[str] | None = None
-    """Holds those that do not decode as players show them, such as videos of a phone; it goes with this object."""
+    """Holds videos that do not decode as players show them, such as those of a phone; deleted with this object."""
 
 
 def open_videos(sources: Sequence[Path | str], ranks: Ranks, *, workers: int) -> Videos:
@@ -49,14 +49,13 @@ def open_videos(sources: Sequence[Path | str], ranks: Ranks, *, workers: int) ->
 
 
 def _index_in_place(sources: Sequence[Path | str], ranks: Ranks, workers: int) -> Videos:
-    """Index videos as `clipfeed prepare --codec original` does, without its files; each rank decodes a shard.
+    """Index videos as `clipfeed prepare --codec original` does, but without files; each rank decodes a shard.
 
-    Those that cannot be left as they are, such as turned ones, are encoded into a temporary folder.
+    Those that cannot be used as they are, such as rotated ones, are encoded into a temporary folder.
     """
     found = find_videos(sources, outside=Path(os.devnull))  # nothing lies below it
     labels, class_names = read_labels("folders", found.videos, given=found.labels)
-    for note in found.notes if ranks.rank == 0 else ():
-        print(f"note: {note}", flush=True)
+    ranks.note(found.notes)
     jobs = [Job(name, place, Path(), "original") for name, place in found.videos.items()]
     jobs = jobs[ranks.rank :: ranks.world_size]
     mine = _store(jobs, workers, "decoding once: video", quiet=ranks.rank > 0)
@@ -79,15 +78,14 @@ def _index_in_place(sources: Sequence[Path | str], ranks: Ranks, workers: int) -
     if not records:
         name = min(failed)
         raise UserError(f"none of the {len(failed)} videos can be read; {found.videos[name]}: {failed[name]}")
-    for note, count in Counter(note for record in records.values() for note in record.notes).items():
-        if ranks.rank == 0:
-            print(f"note: {count} videos {note}", flush=True)
+    counts = Counter(note for record in records.values() for note in record.notes)
+    ranks.note(f"{count} videos {note}" for note, count in counts.items())
     index = Index.build(sources[0], records, labels=labels, class_names=class_names)
     return Videos(index, labels, failed, folder)
 
 
 def _require_seen(folder: str, ranks: Ranks) -> None:
-    """Raise UserError on all ranks when one does not see another's temporary folder; "" for a rank that needs none."""
+    """Raise UserError on all ranks when one cannot see another's temporary folder; "" is for a rank without one."""
     needed = [other for other in ranks.gather_objects(folder) if other]
     unseen = [other for other in needed if not Path(other).is_dir()]
     if lost := sorted({other for of_rank in ranks.gather_objects(unseen) for other in of_rank}):
@@ -98,7 +96,7 @@ def _require_seen(folder: str, ranks: Ranks) -> None:
 
 
 def _store(jobs: list[Job], workers: int, what: str, *, quiet: bool) -> dict[str, Record | Failure | Crashed]:
-    """Do jobs, in processes if there are to be any; return what became of each, by its name."""
+    """Run jobs, in `workers` processes if any; return the result of each by its name."""
     results = (
         run_jobs(store_video, jobs, workers=max(min(workers, len(jobs)), 1))
         if workers and jobs

@@ -18,15 +18,14 @@ from trainers.engine.distributed import Ranks
 from trainers.evaluation.features import Features
 from trainers.evaluation.videos import per_video
 
-GRID = (4, 4, 4)  # most positions of a video in time, height and width
+GRID = (4, 4, 4)  # maximum number of positions of a video in time, height and width
 MEMORY_SHARE = 0.25  # of the memory, for the tokens of all views of one set
 
 
 def extract_tokens(backbone: Backbone, index: Index, cfg: Config, ranks: Ranks, data: Data) -> Features:
-    """Return the feature maps of the videos, averaged down to at most 4 x 4 x 4 positions each.
+    """Return the feature maps of the videos, averaged to at most 4 x 4 x 4 positions each.
 
-    The clips of a video follow each other in time; its crops are averaged. The backbone is used as it is: call
-    `eval()` first.
+    The clips of a video are joined in time, its crops are averaged. The backbone is used as it is: call `eval()` first.
 
     Returns:
         Features whose values are float16 (N, P, C), the positions in the order of time, height and width.
@@ -58,7 +57,7 @@ def _over_time(views: np.ndarray, cfg: Config, times: int, wanted: int) -> np.nd
     """Average views, (clips x crops, times x K) as `per_video` has them, over crops and down to (wanted, K)."""
     crops, size = crops_count(cfg), clips_per_part(cfg)
     clips = len(views) // crops
-    # A part of a video has all crops of its clips, crop by crop.
+    # A part of a video has all crops of its clips, one crop after the other.
     starts = range(0, clips, size)
     clip_of_view = np.concatenate([np.tile(np.arange(at, min(at + size, clips)), crops) for at in starts])
     by_clip = views[np.argsort(clip_of_view, kind="stable")].reshape(clips, crops, times, -1)
@@ -68,7 +67,7 @@ def _over_time(views: np.ndarray, cfg: Config, times: int, wanted: int) -> np.nd
 
 
 def _require_memory(views: int, grid: tuple[int, ...], backbone: Backbone, ranks: Ranks, index: Index) -> None:
-    """Raise UserError when the tokens would not fit: every rank holds those of all videos."""
+    """Raise UserError when the tokens would not fit into memory: every rank holds those of all videos."""
     needed = views * math.prod(grid) * backbone.out_channels * 2 * ranks.world_size
     most = MEMORY_SHARE * limits.memory()
     if needed > most:

@@ -1,4 +1,4 @@
-"""Validate a classifier between epochs: for the best checkpoint, and for a rate that waits for plateaus."""
+"""Validate a classifier between epochs, to keep the best checkpoint and to lower the learning rate at plateaus."""
 
 import shutil
 from dataclasses import replace
@@ -6,7 +6,6 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.schema import Recognition
-from dali_pipelines.progress import tell
 from dali_pipelines.store.files import replacing
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks.recognition import Test
@@ -17,13 +16,13 @@ from trainers.engine.run import Run, content
 from trainers.engine.work_dir import BEST, set_aside
 from trainers.evaluation.predict import cross_entropy, predict, top_k
 
-LEAST_GAIN = 1e-4  # share by which a loss must be lower to count as lower; that of torch's ReduceLROnPlateau
+MIN_GAIN = 1e-4  # relative decrease below which a loss counts as not lower, as in torch's ReduceLROnPlateau
 
 
 class Validator:
-    """Test the network on the videos of `index`, with one clip in the middle of each, and keep the best one.
+    """Test the network on the videos of `index`, with one clip from the middle of each, and keep the best network.
 
-    The best has the highest top-1, of equal ones the lowest loss; it is written to `folder`/best.pt.
+    It is the one with the highest top-1, of equal ones the lowest loss, and is written to `folder`/best.pt.
     """
 
     def __init__(self, index: Index, config: Recognition, ranks: Ranks, folder: Path) -> None:
@@ -62,9 +61,9 @@ class Validator:
             setattr(self, {"owing": "pending"}.get(name, name), value)  # as older checkpoints call it
 
     def bring_best(self, folder: Path, step: int) -> str:
-        """Find the best checkpoint so far after a resume from `folder`, and bring it along from there.
+        """Find the best checkpoint so far, after a resume from `folder`, and copy it from there if it is there.
 
-        Without it the search begins anew. All ranks call this at the same point. Returns a note, or "".
+        If it is nowhere, the search begins anew. All ranks call this at the same point. Returns a note, or "".
         """
 
         def bring() -> str:
@@ -85,7 +84,7 @@ class Validator:
         return note
 
     def _is_best(self, path: Path, step: int) -> bool:
-        """Tell whether a file is the best checkpoint up to `step`, or of a validation of that step that is pending."""
+        """Return whether a file is the best checkpoint up to `step`, or that of the pending validation of `step`."""
         try:
             found = checkpoint.read(path)
         except UserError:
@@ -94,7 +93,7 @@ class Validator:
         return repr(measured) == repr(tuple(self.best)) or (self.pending and found["step"] == step)
 
     def _write(self, run: Run, step: int, best: tuple[float, float]) -> None:
-        """Write best.pt. Where it cannot be written and the run goes on, the best is still the one that is there."""
+        """Write best.pt. If that fails and the run goes on, the best is still the one in the former file."""
         facts = {"step": step, "validation": {"top1": best[0], "loss": -best[1], "videos": len(self.index)}}
         try:
             self.ranks.on_rank0(lambda: checkpoint.write(self.folder / BEST, content(run) | facts))
@@ -103,13 +102,12 @@ class Validator:
             failed = f"cannot write {self.folder / BEST}: {error.strerror or error}"
             if self.config.train.full_disk == "stop":
                 raise UserError(f"{failed}; make room and start the same command again") from error
-            if self.ranks.rank == 0:
-                tell(f"warning: {failed}; the one before it stays, and training goes on")
+            self.ranks.tell(f"warning: {failed}; the one before it stays, and training goes on")
 
     def _wait_for_plateau(self, loss: float) -> None:
         if self.config.schedule.kind != "plateau":
             return
-        lower = loss < self.lowest * (1 - LEAST_GAIN)
+        lower = loss < self.lowest * (1 - MIN_GAIN)
         self.lowest, self.waiting = (loss, 0) if lower else (self.lowest, self.waiting + 1)
         if self.waiting > self.config.schedule.patience:
             self.lr_factor, self.waiting = self.lr_factor * self.config.schedule.gamma, 0

@@ -1,4 +1,4 @@
-"""Pooled features of prepared datasets and of any videos, in one call."""
+"""Pooled features of prepared datasets, and of any videos."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -10,7 +10,6 @@ import numpy as np
 
 from configs.schema import Data
 from dali_pipelines.store.storage import location
-from nets.backbones import create
 from trainers.engine.devices import choose_device
 from trainers.engine.distributed import Ranks
 from trainers.evaluation.features import extract
@@ -53,14 +52,14 @@ def extract_features(
     Args:
         weights: a run's work dir, a checkpoint's .pt, an export, or what `load_weights` returns.
         videos: a prepared dataset, or any video files and folders of them, which are read where they are.
-        clips: clips of a video; those of a classifier's recipe, or 10.
-        crops: crops of a clip; those of a classifier's recipe, or the center.
-        num_frames: frames of a clip; as in training.
-        stride: frame step within a clip; as in training, the one nearest to 2.
+        clips: clips of a video; by default those of a classifier's recipe, or 10.
+        crops: crops of a clip; by default those of a classifier's recipe, or the center.
+        num_frames: frames of a clip; by default as in training.
+        stride: frame step within a clip; by default as in training, of several the one nearest to 2.
         workers: processes that read the files. 0 reads in this one; more are spawned, so that a script needs
             `if __name__ == "__main__":`.
         device: auto, cpu or cuda.
-        ranks: of a distributed run, instead of `device`. All ranks call this at the same point and get the same.
+        ranks: of a distributed run, instead of `device`. All ranks call this at the same point, with the same result.
 
     Raises:
         UserError: weights or videos are missing, damaged, or of another kind; or no video can be read.
@@ -69,9 +68,7 @@ def extract_features(
     if not isinstance(weights, Weights):
         path = weights
         weights = ranks.on_rank0(lambda: read(path))
-    weights.require_statistics()
-    backbone = create(weights.backbone)
-    weights.load_backbone(backbone, weights.backbone)
+    backbone = weights.frozen_backbone()
     cfg = weights.views()
     clip, test = {"num_frames": num_frames, "stride": stride}, {"clips": clips, "crops": crops}
     cfg = replace(cfg, **_given(clip), test=replace(cfg.test, **_given(test)))
@@ -79,7 +76,7 @@ def extract_features(
     sources = [videos] if isinstance(videos, str | Path) else videos
     found = open_videos([location(source) for source in sources], ranks, workers=workers)
     data = Data(root=str(found.index.root), workers=workers)
-    (features,) = extract([backbone.to(ranks.device).eval()], found.index, cfg, ranks, data)
+    (features,) = extract([backbone.to(ranks.device)], found.index, cfg, ranks, data)
     names = [*features.names, *found.failed]
     values = np.full((len(names), features.values.shape[1]), np.nan, np.float32)
     values[: len(features.values)] = features.values
@@ -90,14 +87,7 @@ def extract_features(
         labels=np.array([found.labels[names[row]] for row in order], np.int64),
         class_names=found.index.class_names,
         unreadable=dict(sorted({**found.failed, **features.unreadable}.items())),
-        settings={
-            "checkpoint": str(weights.path),
-            "sha256": weights.sha256,
-            "backbone": weights.backbone,
-            "step": weights.step,
-            "views": asdict(cfg),
-            "clipfeed": version("clipfeed"),
-        },
+        settings={**weights.facts, "views": asdict(cfg), "clipfeed": version("clipfeed")},
     )
 
 

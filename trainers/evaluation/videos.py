@@ -1,6 +1,6 @@
-"""Run a frozen network on each view of whole videos, on any number of ranks."""
+"""Run a frozen network on all views of whole videos, on any number of ranks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from configs.errors import UserError, shown
 from configs.schema import Data
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.progress import bar
@@ -17,17 +18,35 @@ from dali_pipelines.tasks.evaluation import clips_per_part, crops_count, parts
 from dali_pipelines.tasks.recognition import Config
 from trainers.engine.distributed import Ranks
 
-CHUNK = 16  # clips that pass the network at once; of one video, so that its numbers do not depend on its neighbors
+CHUNK = 16  # clips in a forward pass; of one video, so that its outputs do not depend on other videos
 
 
 @dataclass(frozen=True)
 class Views:
-    """Outputs for the views of the videos of an index, in its order, the same on all ranks."""
+    """Outputs for all views of the videos of an index, in its order, the same on all ranks."""
 
     outputs: list[np.ndarray | None]
-    """(clips x crops, K) a video, of the function's dtype; None for one that could not be read, all of it."""
+    """(clips x crops, K) for each video, of the function's dtype; None if any part of it could not be read."""
     unreadable: dict[str, str]
     """Names of those videos, with the reason."""
+
+    def means(self, width: int) -> np.ndarray:
+        """Return the means over the views, float64 (N, K = width); nan for a video that could not be read."""
+        missing = np.full(width, np.nan)
+        return np.stack([missing if out is None else out.mean(0, dtype=np.float64) for out in self.outputs])
+
+
+def require_finite(what: str, names: Sequence[str], values: np.ndarray, read: np.ndarray) -> None:
+    """Raise UserError when values (N, ...) of a video that was `read`, bool (N,), are not finite.
+
+    The network is broken then, and figures would hide it.
+    """
+    broken = np.flatnonzero(read & ~np.isfinite(values.reshape(len(values), -1)).all(1))
+    if len(broken):
+        raise UserError(
+            f"the {what} of {len(broken)} of {len(names)} videos are not finite, the first {shown(names[broken[0]])}: "
+            "the network's weights are finite, but too large for these videos; take an earlier checkpoint"
+        )
 
 
 @torch.inference_mode()
@@ -36,8 +55,8 @@ def per_video(
 ) -> Views:
     """Apply `function`, from clips (N, 3, T, H, W) to (N, K), to every view of every video.
 
-    Its networks are in eval mode. Every video counts exactly once whatever the number of ranks. All ranks call this at
-    the same point.
+    Its networks must be in eval mode. Each video is seen exactly once, whatever the number of ranks. All ranks call
+    this at the same point.
     """
     samples_of = parts(index, cfg)
     loader = ClipLoader(

@@ -1,4 +1,4 @@
-"""Trained weights to start from: of a run, of an import, or of an export."""
+"""Trained weights of a run, an import or an export."""
 
 import hashlib
 import json
@@ -18,6 +18,7 @@ from configs.schema import Config, Recognition
 from dali_pipelines.tasks import Task, task_module
 from dali_pipelines.tasks.recognition import Config as Clips
 from dali_pipelines.tasks.recognition import Test
+from nets.backbones import Backbone, create
 from trainers.engine import checkpoint
 from trainers.engine.state import plain, require_finite
 from trainers.engine.work_dir import CHECKPOINTS
@@ -26,7 +27,6 @@ BACKBONE = "backbone."
 CLIP = ("num_frames", "strides", "size", "normalization")
 TENSORS = "model.safetensors"
 """The file of an export that is a folder."""
-FROM_OTHERS = "Weights of other programs come in with `clipfeed import`"
 
 
 @dataclass(frozen=True)
@@ -38,17 +38,17 @@ class Weights:
     backbone: str
     """The backbone's name, as `create_backbone` takes it."""
     model: Mapping[str, Tensor] = field(repr=False)
-    """State of the whole network; the backbone's keys begin with "backbone."."""
+    """State dict of the whole network; the backbone's keys begin with "backbone."."""
     config: Config | None
-    """The recipe that it was trained by; None for an export, which holds a backbone alone."""
+    """The recipe that it was trained with; None for an export, which holds only a backbone."""
     step: int = 0
-    """Optimizer steps of its training; 0 where that is not known."""
+    """Optimizer steps of its training; 0 if unknown."""
     clip: Mapping[str, Any] = field(default_factory=dict)
     """What it was trained on: num_frames, strides, size, normalization."""
     classes: tuple[str, ...] = ()
-    """Names of a classifier's classes, in order; empty where they are not known."""
+    """Names of a classifier's classes, in order; empty if unknown."""
     run: str = ""
-    """The id of the run that wrote them; "" where that is not known."""
+    """The id of the run that wrote them; "" if unknown."""
     origin: str = ""
     """The system whose checkpoint they were imported from, such as "ctp"; "" for those of a run."""
 
@@ -61,9 +61,9 @@ class Weights:
         return sha256_of(self.path)
 
     def views(self) -> Clips:
-        """Return how to view whole videos as in training: a classifier's own settings.
+        """Return the views of whole videos that suit the training: for a classifier, those of its recipe.
 
-        Of several strides the one nearest to 2. The crops are cut from 8/7 of their side, from 128 pixels for 112.
+        Of several strides the one nearest to 2. Crops are cut from a short side of 8/7 of theirs, 128 pixels for 112.
         """
         if isinstance(self.config, Recognition):
             own: Clips = self.config.plan
@@ -77,13 +77,25 @@ class Weights:
             test=Test(short_side=round(size * 8 / 7)),
         )
 
+    @property
+    def facts(self) -> dict[str, object]:
+        """Return what a result says of the weights that it was measured with."""
+        return {"checkpoint": str(self.path), "sha256": self.sha256, "backbone": self.backbone, "step": self.step}
+
+    def frozen_backbone(self) -> Backbone:
+        """Create the backbone with its weights, in eval mode, for features. UserError where it has no statistics."""
+        self.require_statistics()
+        backbone = create(self.backbone)
+        self.load_backbone(backbone, self.backbone)
+        return backbone.eval()
+
     def load_backbone(self, backbone: nn.Module, name: str) -> None:
-        """Copy the backbone's weights into `backbone`, which is of the kind `name`. UserError when they do not fit."""
+        """Load the backbone's weights into `backbone`, which is a `name`. UserError when they do not fit."""
         state = {key.removeprefix(BACKBONE): v for key, v in self.model.items() if key.startswith(BACKBONE)}
         load(backbone, state, f"the {self.backbone} of {self.path}", f"the recipe's {name}")
 
     def require_statistics(self) -> None:
-        """Raise UserError where the batch norms of an import are without statistics, which eval mode reads."""
+        """Raise UserError where the batch norms of an import have no statistics, which eval mode needs."""
         means = [tensor for key, tensor in self.model.items() if key.endswith("running_mean")]
         if self.origin and means and not any(mean.any() for mean in means):
             raise UserError(
@@ -99,7 +111,7 @@ def sha256_of(path: Path) -> str:
 
 
 def load(module: nn.Module, state: Mapping[str, Tensor], theirs: str, ours: str) -> None:
-    """Load a state strictly. UserError names the first tensor that does not fit, with both shapes."""
+    """Load a state dict strictly. UserError names the first tensor that does not fit, with both shapes."""
     wanted = module.state_dict()
     for key in [*wanted, *state]:
         here, there = (f"has {key} {tuple(s[key].shape)}" if key in s else f"has no {key}" for s in (wanted, state))
@@ -152,7 +164,7 @@ def read(where: str | Path) -> Weights:
 def clip_facts(config: Config) -> dict[str, Any]:
     """Return what a network of this recipe sees: frames of a clip, frame steps, side in pixels, normalization.
 
-    The steps are `plan.strides`, `plan.stride` or the STRIDES of the task's module; 1 where there is none of them.
+    The steps are `plan.strides`, `plan.stride` or the STRIDES of the task's module, or else 1.
     """
     task = Task(config.task, config.plan)
     *_, num_frames, _, size = task.batch_schema["clips"][0]
@@ -174,7 +186,7 @@ def _exported(path: Path) -> Weights:
         state = load_file(path)
     except FileNotFoundError as error:
         raise UserError(
-            f"no such file: {error.filename}; an export is a .safetensors with a .json. {FROM_OTHERS}"
+            f"no such file: {error.filename}; an export is a .safetensors with a .json; {checkpoint.IMPORT}"
         ) from None
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} and {facts_file.name} are damaged or no export ({error}); export again") from None
@@ -183,22 +195,10 @@ def _exported(path: Path) -> Weights:
 
 
 def classifier_weights(weights: Weights) -> Recognition:
-    """Return the recipe of a classifier's weights; UserError when they are something else's."""
+    """Return the recipe of a classifier's weights; UserError when they are not a classifier's."""
     if not isinstance(weights.config, Recognition):
         what = f"of the task {weights.config.task}" if weights.config else "an exported backbone"
         raise UserError(f"{weights.path} is {what} and has no classifier: finetune it with clipfeed finetune first")
     if not len(weights.model["linear.bias"]):
         raise UserError(f"{weights.path} is a backbone alone: finetune it with clipfeed finetune first")
     return weights.config
-
-
-def clip_differences(config: Recognition, clip: Mapping[str, Any]) -> list[str]:
-    """Return how the clips of the recipe differ from those of pretraining, one sentence each."""
-    ours = {name: getattr(config.plan, name) for name in ("num_frames", "stride", "size", "normalization")}
-    theirs = {name: [clip[name]] for name in CLIP if name != "strides" and name in clip}
-    theirs["stride"] = clip.get("strides", [config.plan.stride])
-    return [
-        f"plan.{key} is {value}; the network was pretrained with {' and '.join(map(str, theirs[key]))}"
-        for key, value in ours.items()
-        if key in theirs and value not in theirs[key]
-    ]

@@ -1,7 +1,4 @@
-"""The model card of an export: what people need to know of it, and what is not known.
-
-The head is YAML as Hugging Face reads it.
-"""
+"""The model card of an export: what people need to know about it, with its head in YAML for Hugging Face."""
 
 import html
 import json
@@ -20,7 +17,7 @@ from trainers.engine.work_dir import CHECKPOINTS, run_in
 from trainers.weights import Weights
 
 WINDOW = 0.1
-"""Share of the logged steps, the last ones, over which a run's own figures are averaged."""
+"""Share of the logged steps, the last of them, that a run's own figures are averaged over."""
 MEASURED = {
     "result": "top-1",
     "linear": "top-1 of a linear classifier",
@@ -94,7 +91,7 @@ def card(weights: Weights, facts: Mapping[str, Any], load: str, *, parameters: i
 
 
 def _training(weights: Weights) -> str:
-    """Tell the data, the steps and the recipe. Of paths the last name alone: the rest is nobody's business."""
+    """Describe the data, the steps and the recipe. Of paths, only the last name is published."""
     config = weights.config
     assert config is not None
     paths = {key: getattr(config.data, key, None) for key in ("root", "list", "test_list")}
@@ -116,7 +113,7 @@ def _training(weights: Weights) -> str:
 
 
 def _results(weights: Weights, sha256: str) -> str:
-    """Make a table of what the run's folder holds about these very weights, with 95 % intervals where there are."""
+    """Make a table of what was measured with these very weights, as far as the run's folder holds it."""
     rows, notes = _measured(_folder(weights), sha256)
     rows += _logged(weights)
     if not rows:
@@ -155,7 +152,7 @@ def _measured(folder: Path, sha256: str) -> tuple[list[tuple[str, ...]], list[st
 
 
 def _logged(weights: Weights) -> list[tuple[str, ...]]:
-    """Return the run's own figures in training: the loss, and the task's metric."""
+    """Return the run's own figures from training: the loss, and the task's metric."""
     folder, config = _folder(weights), weights.config
     log = folder / "metrics.jsonl"
     if config is None or not weights.run or run_in(folder) != weights.run or not log.is_file():

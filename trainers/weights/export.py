@@ -1,4 +1,4 @@
-"""Write a backbone for other programs, with what it belongs to and a card for people."""
+"""Write a backbone for other programs, with its facts and a model card."""
 
 import json
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from safetensors.torch import save
 from configs.errors import UserError
 from dali_pipelines.pixels.normalize import NORMALIZATIONS
 from dali_pipelines.store.files import replacing
-from nets.backbones import Backbone, create
+from nets.backbones import Backbone
 from trainers.engine.work_dir import CHECKPOINTS
 from trainers.weights import TENSORS, Weights, facts_path, sha256_of
 from trainers.weights.card import card
@@ -47,38 +47,36 @@ class Files:
     facts: Path
     card: Path
     preprocessor: Path | None
-    """How Hugging Face's image processors cut and normalize; in a folder only."""
+    """How Hugging Face's image processors crop and normalize; only in a folder."""
 
 
 def files_of(out: Path) -> Files:
-    """Name the files of an export: a model with its facts beside it, or a folder as Hugging Face has them."""
+    """Return the files of an export: a model with its facts beside it, or those of a folder for Hugging Face."""
     if out.suffix in LOAD and not out.is_dir():
         return Files(out, facts_path(out), out.with_suffix(".md"), None)
     if out.suffix and not out.is_dir():
-        raise UserError(f"--out {out}: its name must end in {', '.join(LOAD)}, or be that of a folder, without an end")
+        raise UserError(f"--out {out}: give a name that ends in {', '.join(LOAD)}, or a folder's, without a suffix")
     return Files(out / TENSORS, facts_path(out / TENSORS), out / "README.md", out / "preprocessor_config.json")
 
 
 def export(weights: Weights, out: Path) -> dict[str, object]:
     """Write a backbone, its facts, which are returned, and its model card.
 
-    Files cannot be renamed together. The model goes first, and the facts hold its sum: a crash in between leaves
-    a model with the facts of an earlier export, or with none, and `trainers.weights.read` refuses both.
+    Files cannot be renamed together. The model goes first, and the facts hold its checksum: after a crash in between,
+    there is a model with the facts of an earlier export, or none, and `trainers.weights.read` refuses both.
 
     Raises:
         UserError: weights that are an export, have no batch norm statistics, or do not fit their architecture; a
-            network that the format cannot express; a card that is there already, and may have been edited; a full disk.
+            network that the format cannot express; a card that exists and may have been edited; a full disk.
     """
     if weights.config is None:
         raise UserError(f"{weights.path} is an export already: copy it together with its .json")
-    weights.require_statistics()
+    net = weights.frozen_backbone()
     files = files_of(out)
     if (out / CHECKPOINTS).is_dir():
         raise UserError(f"--out {out} is the work dir of a run: choose a folder of its own")
     if files.card.exists():
         raise UserError(f"{files.card} exists and may have been edited: move it away, or choose another --out")
-    net = create(weights.backbone).eval()
-    weights.load_backbone(net, weights.backbone)
     mean, std = NORMALIZATIONS[weights.clip["normalization"]]
     facts: dict[str, object] = {
         "architecture": weights.backbone,
@@ -92,7 +90,7 @@ def export(weights: Weights, out: Path) -> dict[str, object]:
         "clipfeed": version("clipfeed"),
     }
     load = LOAD[files.model.suffix].strip().format(where=out.name, **facts)
-    with ExitStack() as stack:  # they take their names in reverse order
+    with ExitStack() as stack:  # files get their names in reverse order
         card_part, facts_part = (stack.enter_context(replacing(path)) for path in (files.card, files.facts))
         if files.preprocessor:
             _write(stack.enter_context(replacing(files.preprocessor)), _preprocessor(weights, mean, std))
@@ -120,7 +118,7 @@ def _content(net: Backbone, weights: Weights, suffix: str) -> bytes:
 
 
 def _preprocessor(weights: Weights, mean: Sequence[float], std: Sequence[float]) -> dict[str, object]:
-    """Say how to prepare frames, in the words of Hugging Face's VideoMAEImageProcessor."""
+    """Return how to prepare frames, as the options of Hugging Face's VideoMAEImageProcessor."""
     views = weights.views()
     return {
         "image_processor_type": "VideoMAEImageProcessor",

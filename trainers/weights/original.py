@@ -1,4 +1,4 @@
-"""Read a state dict that other training code wrote, without running any code of it."""
+"""Read a state dict that other training code wrote, without running code from the file."""
 
 import pickle
 import re
@@ -17,21 +17,21 @@ from configs.errors import UserError
 from trainers.engine.state import plain
 
 WRAPPERS = ("state_dict", "model", "module", "model_state_dict", "model_state")
-"""Names under which training code puts the state dict next to other things."""
+"""Keys under which training code puts the state dict beside other things."""
 PARTS = ("encoder", "target_encoder", "predictor")
-"""Names under which V-JEPA's code puts the state dicts of its networks: read as one, whose keys begin with them."""
+"""Keys under which V-JEPA's code puts the state dicts of its networks; read as one, with them as prefixes."""
 ATTRIBUTES = ("model.", "net.", "network.")
-"""What Lightning's modules call the network in them: the beginning of all keys, if any of these is."""
+"""What Lightning's modules call their network. If all keys begin with one of them, it is dropped."""
 
 
 def read_original(path: Path) -> dict[str, Tensor]:
-    """Read the state dict in a file of torch.save, old format or new, or of safetensors.
+    """Read the state dict in a file of torch.save, in its old or its new format, or of safetensors.
 
-    Its keys are those of the network alone, without what DDP, torch.compile and Lightning put before them.
+    What DDP, torch.compile and Lightning put before its keys is dropped.
 
     Raises:
-        UserError: a missing or damaged file, one that holds something else, and one that names objects which torch does
-            not load without running code.
+        UserError: a file that is missing or damaged, holds something else, or holds objects that torch cannot load
+            without running code.
     """
     if not path.is_file():
         raise UserError(f"no such file: {path}")
@@ -40,20 +40,17 @@ def read_original(path: Path) -> dict[str, Tensor]:
             return _network(load_file(path), path)
         except SafetensorError as error:
             raise UserError(f"{path} is damaged, or no file of safetensors ({error})") from None
-    content: Any = None
-    damaged: str | None = None
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as file:
-                part = file.testzip()  # torch.load does not check the sums
-            damaged = part and f"checksum of {part}"
-        if damaged is None:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of pickle protocols and TorchScript: the error says it
-                content = torch.load(path, map_location="cpu", weights_only=True)
+                if part := file.testzip():  # torch.load does not check the sums
+                    raise zipfile.BadZipFile(f"checksum of {part}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle protocols and TorchScript, which the error tells
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
-    except Exception as error:  # the reader of a damaged pickle raises almost anything
+    except Exception as error:  # a damaged pickle can raise almost anything
         refused = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
         if refused and isinstance(error, pickle.UnpicklingError):
             raise UserError(
@@ -62,8 +59,7 @@ def read_original(path: Path) -> dict[str, Tensor]:
             ) from None
         reason = str(error).strip().splitlines() or [type(error).__name__]
         damaged = reason[-1] if "WeightsUnpickler error" in reason[-1] else reason[0]
-    if damaged:
-        raise UserError(f"{path} is damaged, or no checkpoint of torch ({damaged})")
+        raise UserError(f"{path} is damaged, or no checkpoint of torch ({damaged})") from None
     return _state_dict(content, path)
 
 
@@ -84,7 +80,7 @@ def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
 
 
 def _network(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Return the state with the keys of the network alone."""
+    """Return the state dict with keys relative to the network."""
     named = plain(state, path)
     for name in ATTRIBUTES:
         if all(key.startswith(name) for key in named):

@@ -1,7 +1,7 @@
-"""Backbones as programs that run without their Python code: torch.export's, and ONNX.
+"""Backbones as programs that run without their Python code: torch.export and ONNX.
 
-Both take clips (B, 3, T, H, W) of any batch size B and the T, H and W of training. Each program is loaded again and
-has to compute what the network does, or it is not written.
+Both take clips (B, 3, T, H, W) of any batch size B and the T, H and W of training. A program is written only if it,
+loaded again, computes what the network does.
 """
 
 import io
@@ -16,13 +16,13 @@ from nets.backbones import Backbone
 
 ANY_BATCH = ({0: torch.export.Dim("batch")},)
 BATCHES = (1, 3)
-"""Batch sizes of the comparison. The program is traced with another one."""
+"""Batch sizes of the comparison; the program is traced with another one."""
 TOLERANCE = 1e-3
 """Largest difference, in standard deviations of the features."""
 
 
 def torch_export(net: Backbone, clip: Tensor) -> bytes:
-    """Write a network in eval mode as a program of torch.export; `clip` is (3, T, H, W). UserError where it cannot."""
+    """Write a network in eval mode as a program of torch.export; `clip` is (3, T, H, W). UserError if that fails."""
     traced = torch.export.export(net, (clip.expand(2, -1, -1, -1, -1),), dynamic_shapes=ANY_BATCH)
     file = io.BytesIO()
     torch.export.save(traced, file)
@@ -32,7 +32,7 @@ def torch_export(net: Backbone, clip: Tensor) -> bytes:
 
 
 def onnx(net: Backbone, clip: Tensor) -> bytes:
-    """Write a network in eval mode as ONNX, its input `clips` and its output `features`; as `torch_export` else."""
+    """Write a network in eval mode as ONNX, with input `clips` and output `features`; otherwise like `torch_export`."""
     try:
         import onnxruntime
         import onnxscript  # noqa: F401 torch.onnx needs it
@@ -55,13 +55,13 @@ def onnx(net: Backbone, clip: Tensor) -> bytes:
 
 
 def compare(net: Backbone, clip: Tensor, program: Callable[[Tensor], Tensor]) -> None:
-    """Hold a program against its network. UserError where they differ."""
+    """Compare a program with its network. UserError where they differ."""
     for batch in BATCHES:
         clips = clip + 0.1 * torch.randn(batch, *clip.shape, generator=torch.Generator().manual_seed(batch))
         expected = net(clips)
         difference = (program(clips) - expected).abs().max() / expected.std()
         if not difference <= TOLERANCE:
-            raise UserError(f"it computes something else than the network, by {difference:.2g} standard deviations")
+            raise UserError(f"its output differs from the network's by {difference:.2g} standard deviations")
 
 
 FORMATS: dict[str, Callable[[Backbone, Tensor], bytes]] = {".pt2": torch_export, ".onnx": onnx}
@@ -72,15 +72,15 @@ def program(net: Backbone, name: str, clip: Tensor, suffix: str) -> bytes:
     """Write the network as a program of the format that the suffix names.
 
     Raises:
-        UserError: the format cannot say what the network does, with its own reason; or a package is missing.
+        UserError: the format cannot express the network, for a reason that is named; or a package is missing.
     """
     fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # an operator of PyTorch's alone
+    torch.backends.mha.set_fastpath_enabled(False)  # an operator that only PyTorch has
     try:
         with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch about its own code
+            warnings.simplefilter("ignore")  # by torch about its own code
             return FORMATS[suffix](net, clip)
-    except Exception as error:  # tracing raises whatever the network's code does
+    except Exception as error:  # tracing raises whatever the network's code raises
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(f"{name} cannot be written as {suffix}: {reason}") from error
     finally:

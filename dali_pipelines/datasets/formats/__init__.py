@@ -20,7 +20,7 @@ from urllib.parse import unquote
 from configs.errors import UserError, printable
 from dali_pipelines.store.storage import is_url, read_file
 
-LARGEST = 2**30
+MAX_BYTES = 2**30
 """Bytes of a list; the largest official one has 50 MB."""
 
 
@@ -63,12 +63,12 @@ class Source:
         """The text of the file. Bytes that are not UTF-8 are kept as Python keeps them in file names.
 
         Raises:
-            UserError: it cannot be read, is no text, or larger than LARGEST.
+            UserError: it cannot be read, is no text, or larger than MAX_BYTES.
         """
         try:
             status = self.path.stat()
             regular = stat.S_ISREG(status.st_mode)  # a pipe may never end
-            data = self.path.read_bytes() if regular and status.st_size <= LARGEST else b"\0"
+            data = self.path.read_bytes() if regular and status.st_size <= MAX_BYTES else b"\0"
         except OSError as error:
             raise UserError(f"cannot read the list of videos {str(self.path)!r}: {error.strerror}") from error
         if data[:2] in (b"\xff\xfe", b"\xfe\xff"):

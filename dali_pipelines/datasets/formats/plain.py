@@ -12,7 +12,7 @@ from dali_pipelines.datasets.formats import Lists, Reading, Source, describe_for
 from dali_pipelines.datasets.names import without_suffix
 
 DELIMITERS = ("\t", ";", ",")
-MOST_COLUMNS = 4
+MAX_COLUMNS = 4
 
 
 def recognizes(source: Source) -> bool:
@@ -46,7 +46,7 @@ def _delimited(lines: Sequence[str], delimiter: str) -> list[Reading]:
         rows = []
     if len(rows) != len(lines):  # a quotation mark in a name
         rows = [line.split(delimiter) for line in lines]
-    if len({len(row) for row in rows}) == 1 and len(rows[0]) <= MOST_COLUMNS:
+    if len({len(row) for row in rows}) == 1 and len(rows[0]) <= MAX_COLUMNS:
         return [_of_columns([[cell.strip() for cell in column] for column in zip(*rows, strict=True)])]
     splits = (partial(str.split, maxsplit=1), partial(str.rsplit, maxsplit=1))
     return [_of_columns([*zip(*(split(line, delimiter) for line in lines), strict=True)]) for split in splits]

@@ -10,7 +10,7 @@ from dali_pipelines.store.archives.members import Contents, Member, contents
 from dali_pipelines.store.source import VideoError
 from dali_pipelines.store.storage import open_ranged
 
-MOST_OF_A_LABEL = 2**16
+MAX_LABEL_BYTES = 2**16
 LABEL_SUFFIXES = (".cls", ".json")
 
 
@@ -35,7 +35,7 @@ def _members(file: BinaryIO, labels: dict[str, str]) -> Iterator[Member]:
             continue
         if not fault and info.name.endswith(LABEL_SUFFIXES):
             file.seek(info.offset_data)
-            label = read_label(file.read(min(info.size, MOST_OF_A_LABEL)), info.name.rpartition(".")[2])
+            label = read_label(file.read(min(info.size, MAX_LABEL_BYTES)), info.name.rpartition(".")[2])
             if label is not None:
                 labels[_key(info.name)] = label
             continue

@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 from dali_pipelines.store.archives.members import Contents, Member, contents
 from dali_pipelines.store.files import VIDEO_SUFFIXES
-from dali_pipelines.store.reader import MOST_INFLATED
+from dali_pipelines.store.reader import MAX_INFLATED
 from dali_pipelines.store.source import VideoError
 from dali_pipelines.store.storage import open_ranged
 
@@ -34,8 +34,8 @@ def _members(file: BinaryIO) -> Iterator[Member]:
             fault = "is encrypted: unpack the zip"
         elif info.compress_type not in _WAYS:
             fault = f"is compressed by method {info.compress_type}, and not stored or deflated: unpack the zip"
-        elif info.file_size > MOST_INFLATED and _WAYS[info.compress_type]:
-            fault = f"claims to inflate to {info.file_size} bytes, {MOST_INFLATED} are the most"
+        elif info.file_size > MAX_INFLATED and _WAYS[info.compress_type]:
+            fault = f"claims to inflate to {info.file_size} bytes, {MAX_INFLATED} are the most"
         elif name.lower().endswith(VIDEO_SUFFIXES):
             if info.compress_type == zipfile.ZIP_DEFLATED:
                 fault = "is a deflated video, of which no part can be read: unpack the zip, or make it with `zip -0`"

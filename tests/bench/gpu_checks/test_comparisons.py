@@ -21,7 +21,7 @@ def test_compare_sees_frames_that_are_swapped_and_pixels_that_are_off():
 def test_parity_compares_every_tensor_of_a_task(target):
     found = parity.measure("ctp", target)
     assert found["ok"]
-    assert {"graph clips", "graph boxes", "whole clips", "whole boxes", "whole index"} <= set(found["rows"])
+    assert {"graph clips", "graph boxes", "cut clips", "whole clips", "whole index"} <= set(found["rows"])
     assert (found["graph_decoder"], found["whole_decoder"]) == ("pyav", "dali")
     assert "whole clips" in found["answer"]
     assert "all else equal" in found["answer"]

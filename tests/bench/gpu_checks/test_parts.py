@@ -2,14 +2,18 @@
 
 import json
 import os
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
 
 from bench import data
-from bench.gpu_checks import Target, decode, items, loader, nvdec, questions, recovery, training, videos
+from bench.gpu_checks import Target, decode, items, loader, networks, nvdec, questions, recovery, training, videos
 from bench.gpu_checks.__main__ import run_item
+from trainers.engine.run import Run
 
 pytestmark = pytest.mark.slow
 
@@ -49,6 +53,69 @@ def test_the_loader_of_a_task_is_timed_beside_its_decoding_alone(target):
     assert set(found["rows"]) == {"decoding alone", "loader"}
     assert found["frames_per_s"] == pytest.approx(16 * found["rows"]["loader"]["clips_per_s"], abs=1)
     assert "% of decoding alone" in found["answer"]
+
+
+def test_a_task_trains_and_its_loss_is_that_of_the_cpu(target):
+    found = networks.measure("moco", target)
+    assert found["ok"]
+    assert found["rows"]["float32"] == found["rows"]["cpu"]
+    assert "float32 loss 0.00 %, float32 grad_norm 0.00 %, bfloat16 loss" in found["answer"]
+    assert found["last"]["grad_norm"] > 0
+    json.dumps(found)
+
+
+@pytest.mark.parametrize("wrong", [1.3, float("nan")])
+def test_a_gradient_that_is_another_on_the_device_is_seen(target, monkeypatch, wrong):
+    """On the device alone: the CPU comes first."""
+    plain, calls = networks._loss, []
+
+    def other(*args):
+        calls.append(args)
+        row = plain(*args)
+        return row if len(calls) == 1 else row | {"grad_norm": wrong * row["grad_norm"]}
+
+    monkeypatch.setattr(networks, "_loss", other)
+    assert not networks.measure("rot3d", target)["ok"]
+
+
+@pytest.mark.filterwarnings("ignore:CUDA is not available")
+def test_lines_at_which_the_host_waits_are_named_each_once(monkeypatch):
+    modes: list[str] = []
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
+    weight = torch.nn.Parameter(torch.ones(()))
+
+    def model(batch):
+        for _ in range(2):
+            warnings.warn("called a synchronizing CUDA operation", UserWarning, stacklevel=1)
+        warnings.warn("another matter", UserWarning, stacklevel=1)
+        return {"loss": weight * batch["clips"]}
+
+    run = cast(Run, SimpleNamespace(model=model, optimizer=torch.optim.SGD([weight])))
+    (found,) = networks.waits(run, {"clips": torch.ones(())})
+    assert found.startswith("test_parts.py:")
+    assert modes == ["warn", "default"]
+    assert weight.grad is None
+
+
+def test_augmented_batches_are_those_of_the_cpu_and_others_are_seen(target, monkeypatch):
+    found = networks.measure("augment", target)
+    assert found["ok"]
+    assert found["answer"].startswith("3 batches: at most 0.00 gray levels")
+    draws = iter(range(10))
+    monkeypatch.setattr(torch, "manual_seed", lambda seed: torch.default_generator.manual_seed(next(draws)))
+    assert not networks.measure("augment", target)["ok"]
+
+
+def test_the_recipe_of_a_task_is_one_of_a_paper():
+    assert networks.first_recipe("moco").name == "r3d18_ucf101.yaml"
+    assert all(networks.first_recipe(task).stem != "demo" for task in items.PRETEXT)
+
+
+def test_batches_that_are_dropped_are_read_as_they_were_and_others_are_seen(target, monkeypatch):
+    assert loader.measure("dropped", target)["answer"].startswith("2 of 2 batches")
+    make, seeds = loader.ClipLoader, iter((0, 1))
+    monkeypatch.setattr(loader, "ClipLoader", lambda *args, **how: make(*args, seed=next(seeds), **how))
+    assert not loader.measure("dropped", target)["ok"]
 
 
 def test_training_is_timed_beside_a_cached_batch_and_the_loader_alone(target):

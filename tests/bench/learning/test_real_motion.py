@@ -158,7 +158,7 @@ def test_a_folder_without_the_sets_is_named(tmp_path):
 def test_the_bench_judges_a_task_and_random_weights_and_goes_on_where_it_was(sets, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(linear, "PENALTIES", (0.1,))
     monkeypatch.setattr(attentive, "SETTINGS", ((1e-3, 0.01),))
-    monkeypatch.setattr(attentive, "LEAST_STEPS", 2)
+    monkeypatch.setattr(attentive, "MIN_STEPS", 2)
     monkeypatch.setattr(attentive, "EPOCHS", 1)
     monkeypatch.setitem(real_recipes.SHARED, "train.global_batch", 2)
     started = []

@@ -199,7 +199,7 @@ def test_each_peer_that_is_here_makes_our_views_and_normalizes_them(peer_index, 
     program = loader.task.program
     assert [view.shape for view in views] == [(2, 3, view.length, program.size, program.size) for view in program.views]
     assert all(view.dtype == torch.float32 and abs(float(view.mean())) < 3 for view in views)
-    assert check.difference(our_views(name), check.peer_views(PEERS[peer], loader)) <= check.MOST_DIFFERENCE
+    assert check.difference(our_views(name), check.peer_views(PEERS[peer], loader)) <= check.MAX_DIFFERENCE
 
 
 def moved(view):

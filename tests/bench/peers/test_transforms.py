@@ -26,7 +26,7 @@ STEPS = {
 }
 """What a task does in some of its first samples."""
 
-MOST = 0.5
+MAX_DIFFERENCE = 0.5
 """Gray levels, the mean over a view: OpenCV rounds to 8 bits up to four times (a patch, a hue, brightness, contrast),
 torch not even where our loader does, each time by a quarter of a level on average, up or down."""
 
@@ -67,7 +67,7 @@ def differences(samples, library):
 def test_each_library_makes_what_our_loader_delivers_and_leaves_nothing_out(samples, library):
     if library is OpenCV:
         pytest.importorskip("cv2")
-    assert max(differences(samples, library)) < MOST
+    assert max(differences(samples, library)) < MAX_DIFFERENCE
     for step in STEPS[samples[0].name]:
         lacking = type("Lacking", (library,), {step: lambda _, frames, *given: frames})
-        assert any(difference > 2 * MOST for difference in differences(samples, lacking)), step
+        assert any(difference > 2 * MAX_DIFFERENCE for difference in differences(samples, lacking)), step

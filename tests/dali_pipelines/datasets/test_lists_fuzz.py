@@ -20,7 +20,7 @@ from tests.helpers.mutations import INPUTS
 
 pytestmark = pytest.mark.slow
 
-MOST_MEMORY = 50 * 2**20  # of inputs below 10 KB
+MAX_MEMORY = 50 * 2**20  # of inputs below 10 KB
 SEEDS = {
     "text": [text for name, text in FILES.items() if name.endswith(".txt")],
     "csv": [
@@ -109,7 +109,7 @@ def test_mutants_of_a_list_open_as_videos_of_the_dataset_or_not_at_all(tmp_path,
             assert int(dataset.index.labels.max()) < len(dataset.index.class_names)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < MOST_MEMORY
+    assert peak < MAX_MEMORY
     assert opened
 
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.errors import UserError
+from dali_pipelines.datasets.labels import read_labels
 from dali_pipelines.datasets.names import AMBIGUOUS, Names, match
 from dali_pipelines.datasets.open import open_dataset
 from tests.dali_pipelines.datasets.test_open import listing, quarantine
@@ -53,6 +54,18 @@ def test_an_error_names_the_nearest_video_and_from_where_names_count(tmp_path):
     build(tmp_path, *HELD)
     with pytest.raises(UserError, match=r"does not hold \(runs/b c.mp4\).*nearest name there is run/b c\. Names count"):
         open_dataset(tmp_path, listing(tmp_path, "runs/b c.mp4", "run/a.mp4"))
+
+
+def test_a_list_in_latin_1_is_answered_by_its_encoding(tmp_path):
+    build(tmp_path, *HELD, "run/café")
+    path = tmp_path / "list.csv"
+    path.write_bytes("name,label\nrun/café.mp4,x\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"\(run/caf\\udce9\.mp4\), nor .*csv; the list is not UTF-8: save it as that"):
+        open_dataset(tmp_path, path)
+    with pytest.raises(UserError, match=r"that are not there: run/caf\\udce9\.mp4; the list is not UTF-8"):
+        read_labels(str(path), ["run/café"])
+    path.write_text("name,label\nrun/café.mp4,x\n", encoding="utf-8")
+    assert open_dataset(tmp_path, path).index.names.texts() == ("run/café",)
 
 
 def test_a_name_with_a_number_in_brackets_is_not_the_video_beside_it(tmp_path):

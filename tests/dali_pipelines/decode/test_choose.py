@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import pytest
+import torch
 
 from configs.errors import UserError
 from dali_pipelines import loader, prepare, recovery
@@ -145,6 +146,14 @@ def test_a_gpu_that_fails_its_probe_is_named_in_one_line_and_pyav_goes_on(h264_s
         ClipLoader(h264_store, CLIPS, batch_size=4, device="cuda", decoder="dali", threads=3)
 
 
+def test_cuda_without_a_number_is_the_gpu_that_torch_is_at(h264_store, monkeypatch):
+    assert ClipLoader(h264_store, CLIPS, batch_size=4, device="cuda", decoder="pyav").device_id == 0
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    assert ClipLoader(h264_store, CLIPS, batch_size=4, device="cuda", decoder="pyav").device_id == 1
+    assert ClipLoader(h264_store, CLIPS, batch_size=4, device="cuda:0", decoder="pyav").device_id == 0
+
+
 def test_dali_is_not_insisted_on_where_it_has_no_decoder(h264_store):
     with pytest.raises(UserError, match=r"12 of 12 videos: DALI has no decoder for h264 on a CPU.*auto takes PyAV"):
         ClipLoader(h264_store, CLIPS, batch_size=4, decoder="dali")
@@ -188,7 +197,7 @@ def test_decoders_that_cannot_even_be_made_again_stop_the_run(vp9_store, monkeyp
         raise RuntimeError("CUDA error: device lost")
 
     monkeypatch.setattr(loader, "build_pipeline", lambda *args, **kwargs: (object(), []))
-    monkeypatch.setattr(loader, "DALIGenericIterator", lambda *args, **kwargs: iter_of(fail))
+    monkeypatch.setattr(loader, "Batches", lambda *args, **kwargs: iter_of(fail))
     monkeypatch.setattr(recovery, "build_pipeline", fail)
     with pytest.raises(UserError, match="DALI fails on the CPU: CUDA error: device lost"):
         next(iter(made))

@@ -41,7 +41,7 @@ CODECS = ("h264", pytest.param("mjpeg", marks=pytest.mark.slow))
 TASKS = {name: Task(name, task_module(name).Config()) for name in (*pretext_tasks(), "recognition")}
 TASKS["recognition by area"] = Task("recognition", task_module("recognition").Config(area=(0.2, 1.0)))
 
-MOST = 0.4
+MAX_DIFFERENCE = 0.4
 """Mean absolute difference of the means of 4 x 4 pixels, gray levels."""
 
 
@@ -111,10 +111,10 @@ def test_a_batch_made_on_the_host_is_the_one_of_dali_but_for_the_filter(store, n
                 np.testing.assert_array_equal(a, b)
                 continue
             a, b = (255 * (levels * deviation + mean) for levels in (a, b))
-            assert np.abs(blocks(a) - blocks(b)).mean() < MOST
+            assert np.abs(blocks(a) - blocks(b)).mean() < MAX_DIFFERENCE
             # Mirrored, or two pixels aside, it is outside of the bound.
             for wrong in (a[:, :, ::-1], np.roll(a, 2, axis=1), np.roll(a, 2, axis=2)):
-                assert np.abs(blocks(wrong) - blocks(b)).mean() > 1.2 * MOST
+                assert np.abs(blocks(wrong) - blocks(b)).mean() > 1.2 * MAX_DIFFERENCE
 
 
 @pytest.mark.parametrize("name", TASKS)

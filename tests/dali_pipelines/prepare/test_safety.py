@@ -6,6 +6,7 @@ import signal
 import stat
 import time
 
+import av
 import psutil
 import pytest
 
@@ -13,6 +14,7 @@ from configs.errors import UserError
 from dali_pipelines.prepare import job as jobs
 from dali_pipelines.prepare.engines import ENGINES
 from dali_pipelines.prepare.job import Failure, Job, store_video
+from dali_pipelines.store import source
 from dali_pipelines.store.encode import Encoding
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.source import VideoError
@@ -189,6 +191,22 @@ def test_damage_that_a_decoder_calls_not_permitted_is_no_matter_of_permission(tm
     assert isinstance(failed, Failure)
     assert "Operation not permitted" in failed.reason
     assert failed.passing == ""
+
+
+def test_damage_that_a_decoder_calls_a_lack_of_memory_is_no_matter_of_memory(monkeypatch, place, tmp_path):
+    """A decoder of AV1 does, for a header that claims too large a picture; where memory is short it stays one."""
+
+    def claiming(*_):
+        raise av.error.MemoryError(errno.ENOMEM, "Cannot allocate memory")
+
+    place("raw/a.mp4")
+    monkeypatch.setattr(source, "decoded", claiming)
+    for room, cause in ((1, ""), (1 << 60, "memory")):
+        monkeypatch.setattr(jobs, "ROOM", room)
+        failed = store_video(Job("a", tmp_path / "raw" / "a.mp4", tmp_path / "out.mp4", Encoding()))
+        assert isinstance(failed, Failure)
+        assert "Cannot allocate memory" in failed.reason
+        assert failed.passing == cause
 
 
 def test_a_decode_error_where_memory_is_short_is_a_passing_cause(monkeypatch, tmp_path, place):

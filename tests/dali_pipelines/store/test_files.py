@@ -10,9 +10,9 @@ import pytest
 from configs.errors import UserError
 from dali_pipelines.datasets.fates import write_reasons
 from dali_pipelines.prepare.job import Failure, Job, store_video
-from dali_pipelines.store import encoders, journal
+from dali_pipelines.store import encoders
 from dali_pipelines.store.encode import Encoding, write_video
-from dali_pipelines.store.files import Appended, replacing
+from dali_pipelines.store.files import JOURNAL_FILE, Appended, replacing
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.journal import Entry, Journal, Stamp
 from dali_pipelines.store.place import Place
@@ -201,7 +201,7 @@ def test_a_file_of_the_longest_name_can_be_written(tmp_path):
 
 def test_a_journal_that_nothing_is_written_to_leaves_no_file(tmp_path):
     with Journal(tmp_path, {"codec": "copy"}):
-        assert (tmp_path / journal.JOURNAL_FILE).exists()  # which is locked
+        assert (tmp_path / JOURNAL_FILE).exists()  # which is locked
     assert list(tmp_path.iterdir()) == []
 
 

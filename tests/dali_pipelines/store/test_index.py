@@ -131,6 +131,14 @@ def test_an_index_without_videos_points_at_the_quarantine(tmp_path):
         Index.load(tmp_path)
 
 
+def test_a_dataset_that_has_lost_its_index_is_not_taken_for_videos_that_were_never_prepared(tmp_path):
+    (tmp_path / "videos").mkdir()
+    for name in ("videos/a.mp4", "prepare.jsonl"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match=r"has no index.npz: .* interrupted, .*; run the command again that made"):
+        Index.load(tmp_path)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     gops=st.lists(st.integers(1, 20), min_size=1, max_size=12),

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 
 PROCESSES = 3
 RANKS, WORKERS = 8, 12
-MOST = 300e6
+MAX_BYTES = 300e6
 
 
 def test_kinetics_700_is_opened_in_place_by_all_processes_of_a_machine(tmp_path):
@@ -23,7 +23,7 @@ def test_kinetics_700_is_opened_in_place_by_all_processes_of_a_machine(tmp_path)
     of_all = (tmp_path / INDEX_FILE).stat().st_size  # the pages that they share, when all were touched
     private = median(process["private"] for process in shared_by(index, PROCESSES))
     assert of_all > 200e6
-    assert of_all + private * RANKS * (1 + WORKERS) < MOST
+    assert of_all + private * RANKS * (1 + WORKERS) < MAX_BYTES
 
     listed = index.select(range(0, 650_000, 2))
     own = median(process["private"] for process in shared_by(listed, PROCESSES))

@@ -16,10 +16,10 @@ from dali_pipelines.store.npz import read_npz, write_npz
 from dali_pipelines.store.ragged import Ragged
 from dali_pipelines.store.reader import read_clip
 from dali_pipelines.store.record import ClipError, Record
-from dali_pipelines.store.units import MOST_UNITS, PackedFragments
+from dali_pipelines.store.units import MAX_UNITS, PackedFragments
 from tests.helpers.mutations import INPUTS
 
-MOST_MEMORY = 1 << 29
+MAX_MEMORY = 1 << 29
 
 
 def record(fragments, num_frames=None, **other):
@@ -150,6 +150,16 @@ def test_an_index_made_elsewhere_leads_nowhere_unasked(altered, monkeypatch, sou
         assert len(Index.load(folder)) == 4
 
 
+def test_the_folder_to_trust_holds_all_sources_and_is_never_all_of_the_disk(altered, monkeypatch):
+    for sources, folder in ((("/d/v/a/1", "/d/v/b/2"), "/d/v"), (("/d/a/1", "/e/b/2"), "/d/a")):
+        texts = Ragged.of_texts(["", *sources])
+        root = altered(sources=texts.values, sources__starts=texts.starts, sources__rows=[0, 1, 1, 2])
+        with pytest.raises(UserError, match=rf"set CLIPFEED_TRUST={folder}$"):
+            Index.load(root)
+    monkeypatch.setenv("CLIPFEED_TRUST", "/d,/e")
+    assert len(Index.load(root)) == 4
+
+
 def with_table(altered, table, num_frames):
     tables = Ragged.of_bytes([table, *([PackedFragments.of([Fragment(0, 1, 1)]).table] * 3)])
     return Index.load(
@@ -163,7 +173,7 @@ def little_memory():
     before = resource.getrlimit(resource.RLIMIT_AS)
     with open("/proc/self/statm") as file:
         used = int(file.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + MOST_MEMORY, before[1]))
+    resource.setrlimit(resource.RLIMIT_AS, (used + MAX_MEMORY, before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_AS, before)
 
@@ -182,7 +192,7 @@ def test_a_video_that_claims_more_than_its_file_is_a_clip_error(
     altered, root, monkeypatch, fragments, num_frames, said
 ):
     with monkeypatch.context() as patch:
-        patch.setattr("dali_pipelines.store.units.MOST_BYTES", 1 << 60)  # so that it can be packed
+        patch.setattr("dali_pipelines.store.units.MAX_BYTES", 1 << 60)  # so that it can be packed
         table = PackedFragments.of(fragments).table
     index = with_table(altered, table, num_frames)
     (index.root / "videos").symlink_to(root / "videos")
@@ -194,7 +204,7 @@ def test_a_video_of_too_many_fragments_is_a_clip_error(altered):
     index = with_table(altered, bytes([0, *b"\xff\xff\xff\xff\x7f", 5, 0, 2, 0]), 2**31 - 1)
     with pytest.raises(ClipError, match=rf"a: it claims {2**35 - 1} fragments"):
         index.units(0)
-    assert MOST_UNITS < 2**31
+    assert MAX_UNITS < 2**31
 
 
 def test_what_is_no_regular_file_is_not_waited_for(root, tmp_path):

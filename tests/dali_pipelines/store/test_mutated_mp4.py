@@ -19,7 +19,7 @@ from tests.helpers.mutations import INPUTS, mutations
 
 pytestmark = pytest.mark.slow
 
-MOST_MEMORY = 300 * 2**20
+MAX_MEMORY = 300 * 2**20
 """Bytes by which the process may grow; a size of 32 bits that is believed asks for 4 GiB."""
 
 
@@ -42,7 +42,7 @@ def little_memory() -> Iterator[None]:
     """Make what asks for much more memory fail at once."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limits = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MOST_MEMORY, limits[1]))
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MAX_MEMORY, limits[1]))
     yield
     resource.setrlimit(resource.RLIMIT_AS, limits)
 

@@ -3,6 +3,7 @@
 import itertools
 import os
 import shutil
+import struct
 from pathlib import Path
 
 import av
@@ -70,6 +71,42 @@ def test_what_cannot_be_left_as_it_is_is_refused_with_words_that_fit_every_comma
         run_ffmpeg(*flag, "-i", plain, "-c", "copy", tmp_path / "tagged.mp4")
         with pytest.raises(VideoError, match=r"players turn or mirror it, .*; prepare it with --codec h264$"):
             store(tmp_path / "tagged.mp4")
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_what_a_container_crops_is_left_out_before_the_picture_is_turned(plain, tmp_path, suffix):
+    """MP4's clap box, here of 64x48 pixels 8 right and 4 above the middle, and Matroska's PixelCrop."""
+    tagged, cropped = tmp_path / f"tagged{suffix}", tmp_path / "cropped.mp4"
+    run_ffmpeg("-display_rotation", "90", "-i", plain, "-c", "copy", cropped)
+    data = bytearray(cropped.read_bytes())
+    moov, boxes = data.index(b"moov"), (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"avc1")
+    starts = [data.index(box, moov) - 4 for box in boxes]
+    sizes = [int.from_bytes(data[start : start + 4]) for start in starts]
+    for start, size in zip(starts, sizes, strict=True):
+        data[start : start + 4] = (size + 40).to_bytes(4)
+    end = starts[-1] + sizes[-1]
+    data[end:end] = struct.pack(">I4s8i", 40, b"clap", 64, 1, 48, 1, 8, 1, -4, 1)
+    cropped.write_bytes(data)
+    sound = ["-f", "lavfi", "-i", "sine=d=0.2"]
+    run_ffmpeg(*sound, "-i", cropped, "-map", "0", "-map", "1", "-c:v", "copy", tagged)
+    shown = read_video(tagged)
+    assert shown.shape == (4, 64, 48, 3)
+    record = write_video(tmp_path / "out.mp4", tagged, FINE)
+    assert (record.width, record.height) == (48, 64)
+    assert difference(tmp_path / "out.mp4", of=tagged) < 3
+    with pytest.raises(VideoError, match=r"players crop it, .*; prepare it with --codec h264$"):
+        leave_in_place(tagged)
+
+
+def test_a_second_video_stream_is_noted_and_a_cover_is_not(plain, tmp_path):
+    cover, two, film = tmp_path / "cover.png", tmp_path / "two.mp4", tmp_path / "film.mp4"
+    run_ffmpeg("-i", plain, "-frames:v", "1", cover)
+    run_ffmpeg("-i", plain, "-i", plain, "-map", "0", "-map", "1", "-c", "copy", two)
+    as_cover = ["-c", "copy", "-disposition:v:1", "attached_pic"]
+    run_ffmpeg("-i", plain, "-i", cover, "-map", "0", "-map", "1", *as_cover, film)
+    for store in (leave_in_place, lambda path: write_video(tmp_path / "out.mp4", path, FINE)):
+        assert any("several video streams" in note for note in store(two).notes)
+        assert not store(film).notes
 
 
 @pytest.mark.parametrize("change", ["rotate=90", "flip=horizontal", "rotate=180:flip=horizontal"])

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dali_pipelines.store.fmp4 import Fragment
-from dali_pipelines.store.units import MOST_UNITS, PackedFragments, pack_units, unpack_units
+from dali_pipelines.store.units import MAX_UNITS, PackedFragments, pack_units, unpack_units
 
 fragment = st.tuples(st.integers(0, 1 << 40), st.integers(0, 1 << 30), st.integers(1, 1000), st.booleans())
 
@@ -92,7 +92,7 @@ def number(value):
         (b"", "damaged"),
         (b"\x80" * 30, "damaged"),
         (bytes([16, 1, 0, 0, 2, 0]), "claims"),  # a flag that there is not
-        (bytes([0]) + number(MOST_UNITS + 1) + bytes([0, 0, 2, 0]), "claims 4194305 fragments"),
+        (bytes([0]) + number(MAX_UNITS + 1) + bytes([0, 0, 2, 0]), "claims 4194305 fragments"),
         (bytes([0]) + number(1 << 50) + bytes([0, 0, 2, 0]), "claims"),
         (bytes([0, 3, 0, 0, 2, 9]), "damaged"),  # nine bytes of unary that are not there
         (bytes([0, 3, 0, 0, 1, 0]), "claims -1 to -1 bytes"),
@@ -106,8 +106,8 @@ def test_a_table_that_cannot_be_is_refused(table, said):
 
 
 def test_a_table_of_the_most_fragments_is_read():
-    table = bytes([0]) + number(MOST_UNITS) + bytes([0, 0, 2, 0])  # each of one byte
-    assert unpack_units(table).ends[-1] == MOST_UNITS
+    table = bytes([0]) + number(MAX_UNITS) + bytes([0, 0, 2, 0])  # each of one byte
+    assert unpack_units(table).ends[-1] == MAX_UNITS
 
 
 def test_the_first_fragment_begins_after_the_init_segment():

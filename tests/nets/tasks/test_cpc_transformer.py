@@ -10,7 +10,7 @@ from torchvision.models import resnet18
 from torchvision.models.resnet import BasicBlock
 
 from configs.errors import UserError
-from nets.backbones.frame_transformer import FrameTransformer, resnet18_transformer
+from nets.backbones.frame_transformer import FrameTransformer, frame_resnet
 from nets.dense_cpc import predict_next, predictor
 from nets.losses import dense_infonce
 from nets.tasks.cpc_transformer import Config, Reference, build
@@ -93,7 +93,7 @@ def test_layers_do_not_start_as_copies_of_each_other():
 
 def test_the_resnet_is_torchvisions_with_a_narrow_last_stage_without_its_last_relu():
     torch.manual_seed(0)
-    ours, theirs = resnet18_transformer().resnet, resnet18()
+    ours, theirs = frame_resnet((64, 128, 256, 256), blocks=2), resnet18()
     stages = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
     for name in stages:
         getattr(theirs, name).load_state_dict(getattr(ours, name).state_dict())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from configs.errors import UserError
+from configs.errors import UserError, printable
 from configs.load import load
 from configs.recipes import CONFIGS
 from configs.schema import Config
@@ -19,12 +19,12 @@ from nets.tasks import Pretext, build_task
 
 @dataclass(frozen=True)
 class Imported:
-    """A checkpoint in our terms: with this recipe, `model` loads strictly."""
+    """A converted checkpoint: into the network of its recipe, `model` loads strictly."""
 
     recipe: str
-    """Below configs/, such as "ctp/r3d18_kinetics.yaml"; for classifiers one of "recognition/"."""
+    """Relative to configs/, such as "ctp/r3d18_kinetics.yaml"; for classifiers one of "recognition/"."""
     model: Mapping[str, Tensor]
-    """The state of our network."""
+    """The state dict of our network."""
     used: Mapping[str, str]
     """Their key -> ours."""
     left: Mapping[str, str]
@@ -48,13 +48,13 @@ PLACEHOLDER = re.compile(r"\{(\w+)(?::([^}]+))?\}")
 
 
 def rules(table: str, theirs: str = "", ours: str = "", **names: Mapping[str, str]) -> list[Rule]:
-    """Read a table of names, of modules or tensors, one a line. A line speaks of all names below its own, too.
+    """Read a table of names of modules or tensors, one per line. A line includes all names below its own.
 
         conv{n}.bn -> layer{n}.1     is called layer{n}.1 here
         stem                         is called stem here, too
         conv+bn -> stem              are called stem.0 and stem.1 here
         block1 == stem               is a second name of their stem, and must be equal to it
-        fc -- never used             is left, for this reason
+        fc -- never used             is left out, for this reason
 
     {n} stands for letters and digits, {n:12} for one of [12].
 
@@ -84,10 +84,13 @@ def _group(placeholder: re.Match[str]) -> str:
     return rf"(?P<{name}>[{letters}])" if letters else rf"(?P<{name}>\w+)"
 
 
-def renamed(state: Mapping[str, Tensor], table: Sequence[Rule]) -> tuple[dict[str, str], dict[str, str]]:
-    """Split the keys into used ones, with ours for each, and unused ones, with the reason.
+def renamed(
+    state: Mapping[str, Tensor], table: Sequence[Rule]
+) -> tuple[dict[str, Tensor], dict[str, str], dict[str, str]]:
+    """Rename tensors by the first rule that matches their key.
 
-    The first rule that matches decides.
+    Returns:
+        `model`, `used` and `left` of an `Imported`.
 
     Raises:
         UserError: keys that no rule explains, two keys that come to the same one of ours, and a second name of a
@@ -108,13 +111,13 @@ def renamed(state: Mapping[str, Tensor], table: Sequence[Rule]) -> tuple[dict[st
         else:
             unexplained.append(key)
     if unexplained:
-        names = ", ".join(unexplained[:3]) + (", ..." if len(unexplained) > 3 else "")
-        raise UserError(f"{len(unexplained)} keys have no counterpart here: {names}; is --from the right system?")
+        named = ", ".join([*map(printable, unexplained[:3]), *["..."] * (len(unexplained) > 3)])
+        raise UserError(f"{len(unexplained)} keys have no counterpart here: {named}; is --from the right system?")
     theirs_of: dict[str, str] = {}
     for theirs, ours in used.items():
         if theirs_of.setdefault(ours, theirs) != theirs:
             raise UserError(f"{theirs_of[ours]} and {theirs} are both {ours} here: not a checkpoint of this system")
-    return used, left
+    return {ours: state[theirs] for theirs, ours in used.items()}, used, left
 
 
 def _second_name(state: Mapping[str, Tensor], key: str, first: str) -> str:

@@ -43,12 +43,8 @@ def convert(state: Mapping[str, Tensor]) -> Imported:
         if key not in state or state[key].ndim != axes:
             found = f"{key} of shape {tuple(state[key].shape)}" if key in state else f"no {key}"
             raise UserError(f"the checkpoint has {found}, and Concepts one of {axes} axes: choose another --from")
-    used, left = renamed(state, TABLE)
+    model, used, left = renamed(state, TABLE)
     concepts, queued = len(state["prototype.weight"]) // 2, len(state["queue"])
-    return Imported(
-        recipe=f"concepts/r2plus1d10_{'ucf101' if concepts == 50 else 'kinetics'}.yaml",
-        model={ours: state[theirs] for theirs, ours in used.items()},
-        used=used,
-        left=left,
-        changes=(f"net.concepts={concepts}", f"net.queue_size={queued}", *AS_TRAINED),
-    )
+    recipe = f"concepts/r2plus1d10_{'ucf101' if concepts == 50 else 'kinetics'}.yaml"
+    changes = (f"net.concepts={concepts}", f"net.queue_size={queued}", *AS_TRAINED)
+    return Imported(recipe, model, used, left, changes)

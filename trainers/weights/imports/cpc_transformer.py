@@ -44,7 +44,7 @@ CLASSIFIER = SHARED + rules("""
     final_fc.1 -> linear
 """)
 
-UNBIASED = re.compile(r"transEnc\.transEncoder\..*\.a_2")
+LAYER_NORM = re.compile(r"backbone\.transformer\.(layers\.\d\.norm\d|norm)\.weight")
 PART = re.compile(r"(?<=in_proj_)(weight|bias)\.\d")
 """Our name, with the number of the part, of a tensor that holds queries, keys and values."""
 
@@ -72,19 +72,16 @@ def convert(state: Mapping[str, Tensor]) -> Imported:
 
 def imported(state: Mapping[str, Tensor], table: Sequence[Rule], recipe: str, *changes: str) -> Imported:
     """Convert a state by one of the tables above."""
-    parts, left = renamed(state, table)
-    used = {theirs: PART.sub(r"\1", ours) for theirs, ours in parts.items()}
+    parts, used, left = renamed(state, table)
     tensors: dict[str, list[Tensor]] = {}
-    for theirs in sorted(used, key=parts.__getitem__):  # queries before keys before values
-        tensors.setdefault(used[theirs], []).append(rescaled(theirs, state[theirs]))
+    for name in sorted(parts):  # queries before keys before values
+        tensor, count = parts[name], parts[name].numel()
+        if LAYER_NORM.fullmatch(name):
+            tensor = tensor * math.sqrt((count - 1) / count)
+        tensors.setdefault(PART.sub(r"\1", name), []).append(tensor)
     model = {ours: stacked(ours, group) for ours, group in tensors.items()}
-    return Imported(recipe=recipe, model=model, used=used, left=left, changes=changes)
-
-
-def rescaled(key: str, tensor: Tensor) -> Tensor:
-    """Rescale the weights of a layer norm for the biased deviation; return other tensors as they are."""
-    count = tensor.numel()
-    return tensor * math.sqrt((count - 1) / count) if UNBIASED.fullmatch(key) else tensor
+    used = {theirs: PART.sub(r"\1", name) for theirs, name in used.items()}
+    return Imported(recipe, model, used, left, changes)
 
 
 def stacked(key: str, parts: Sequence[Tensor]) -> Tensor:

@@ -110,8 +110,7 @@ def convert(state: Mapping[str, Tensor]) -> Imported:
     backbone, table = network_of(state)
     networks = rules(table, "online_net.", "backbone.", **PLACES)
     networks += rules(table, "target_net.", "target_backbone.", **PLACES)
-    used, left = renamed(state, networks + HEADS)
-    model = {ours: state[theirs] for theirs, ours in used.items()}
+    model, used, left = renamed(state, networks + HEADS)
     changes = []
     if backbone == "resnet3d18" and (found := depth(state)) != backbone:
         changes.append(f"backbone={found}")
@@ -124,7 +123,7 @@ def convert(state: Mapping[str, Tensor]) -> Imported:
         model["seen"] = torch.zeros(4, OVERLAPS)  # what has come so far, which theirs does not count
         if any(model[key].shape == (CLASSES + 1,) for key in ("playback.bias", "playback.3.bias") if key in model):
             changes.append("net.reference.spare_class=true")
-    return Imported(recipe=recipe, model=model, used=used, left=left, changes=changes)
+    return Imported(recipe, model, used, left, changes)
 
 
 def network_of(state: Mapping[str, Tensor]) -> tuple[str, str]:

@@ -75,14 +75,13 @@ def convert(state: Mapping[str, Tensor]) -> Imported:
     table = rules(BACKBONE, "backbone.", "backbone.") + rules(HEADS[models[0]])
     if models[0] == "moco":
         table += rules(BACKBONE, "key_encoder.", "key_backbone.")
-    used, left = renamed(state, table)
-    tensors = {ours: state[key] for key, ours in used.items()}
-    if "queue" in tensors:
-        tensors["queue"] = tensors["queue"].movedim(0, -1)  # a key is a column there and a row here
-    if "oldest" in tensors:
-        tensors["oldest"] = tensors["oldest"].squeeze()
+    model, used, left = renamed(state, table)
+    if "queue" in model:
+        model["queue"] = model["queue"].movedim(0, -1)  # a key is a column there and a row here
+    if "oldest" in model:
+        model["oldest"] = model["oldest"].squeeze()
     recipe, changes = _recipe(models[0], state)
-    return Imported(recipe=recipe, model=tensors, used=used, left=left, changes=changes)
+    return Imported(recipe, model, used, left, changes)
 
 
 def _recipe(model: str, state: Mapping[str, Tensor]) -> tuple[str, tuple[str, ...]]:

@@ -35,8 +35,7 @@ def convert(state: Mapping[str, Tensor]) -> Imported:
         )
     if "backbone.layer1.0.conv3.weight" in state:
         raise UserError("a 2D3D-ResNet of bottlenecks has no counterpart here; there are r2d3d18 and r2d3d34")
-    used, left = renamed(state, TABLE)
-    model = {ours: state[theirs] for theirs, ours in used.items()}
+    model, used, left = renamed(state, TABLE)
     if not any(key.endswith(".running_mean") for key in model):
         model |= new_statistics(model)
     layers = 34 if "backbone.layer1.2.conv1.weight" in state else 18

@@ -19,10 +19,9 @@ TABLE = rules("""
 
 def convert(state: Mapping[str, Tensor]) -> Imported:
     """Convert a state dict: see `trainers.weights.imports.Convert`."""
-    used, left = renamed(state, TABLE)
+    model, used, left = renamed(state, TABLE)
     factorized = "layer1.0.conv1.0.0.weight" in state
     changes = ("backbone=torchvision_r2plus1d18",) if factorized else ()
-    model = {ours: state[key] for key, ours in used.items()}
     if "fc.weight" not in state:  # a backbone alone: a classifier of no classes
         model |= {"linear.weight": torch.empty(0, CHANNELS), "linear.bias": torch.empty(0)}
     return Imported("recognition/torchvision_r3d18_kinetics.yaml", model, used, left, changes)

@@ -57,8 +57,7 @@ def convert(state: Mapping[str, Tensor]) -> Imported:
     size = SIZES.get(embedding.shape[0])
     if size is None:
         raise UserError(f"its tokens have {embedding.shape[0]} channels; there are ViT-S with 384 and ViT-B with 768")
-    used, left = renamed(state, PRETRAINING if pretraining else CLASSIFIER)
-    model = {ours: state[key] for key, ours in used.items()}
+    model, used, left = renamed(state, PRETRAINING if pretraining else CLASSIFIER)
     for key in [key for key in model if key.endswith(".q_bias")]:
         q = model.pop(key)
         v = model.pop(key.replace("q_bias", "v_bias"), torch.zeros_like(q))

@@ -60,14 +60,13 @@ def convert(state: Mapping[str, Tensor]) -> Imported:
         raise UserError(
             f"not a checkpoint of V-JEPA's code: it has no {' and no '.join(lacking)}; V-JEPA 2 and probes are others"
         )
-    used, left = renamed(state, TABLE)
+    model, used, left = renamed(state, TABLE)
     _, tokens, width = state[POSITIONS["target_encoder"]].shape
     if width not in SIZES:
         known = " and ".join(f"{name} with {channels}" for channels, name in SIZES.items())
         raise UserError(f"its tokens have {width} channels; there are {known}")
     backbone, size = SIZES[width], PATCH * math.isqrt(tokens // (FRAMES // 2))
     _require_positions(state, backbone, size)
-    model = {ours: state[key] for key, ours in used.items()}
     masks = sorted(key for key in model if key.startswith("mask_tokens."))
     model["mask_tokens"] = torch.cat([model.pop(key).flatten(1) for key in masks])
     used = {theirs: "mask_tokens" if ours in masks else ours for theirs, ours in used.items()}

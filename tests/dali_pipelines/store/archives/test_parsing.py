@@ -144,10 +144,10 @@ def test_what_a_zip_can_hold_but_no_part_can_be_read_of_is_refused(tmp_path):
 def test_a_picture_that_inflates_without_end_is_refused_and_no_more_of_it_is_made_than_the_most(tmp_path, monkeypatch):
     files = {**PICTURES, "00002.jpg": bytes(2**20)}
     packed = write_zip(tmp_path / "a.zip", files, method=zipfile.ZIP_DEFLATED)
-    monkeypatch.setattr("dali_pipelines.store.archives.zips.MOST_INFLATED", 2**18)
+    monkeypatch.setattr("dali_pipelines.store.archives.zips.MAX_INFLATED", 2**18)
     assert fault(packed) == "its member '00002.jpg' claims to inflate to 1048576 bytes, 262144 are the most"
     monkeypatch.undo()
-    monkeypatch.setattr(reader, "MOST_INFLATED", 2**18)  # the claim is false
+    monkeypatch.setattr(reader, "MAX_INFLATED", 2**18)  # the claim is false
     assert fault(packed).endswith("does not decompress: it has more than 262144 bytes")
 
 

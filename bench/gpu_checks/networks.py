@@ -1,0 +1,171 @@
+"""Does every pretext task train on this GPU? Its loss beside the CPU's, and steps of a recipe in bfloat16."""
+
+import copy
+import json
+import time
+import warnings
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.data import default_task
+from bench.gpu_checks import ROOT, Target
+from bench.gpu_checks.parity import GRAY_LEVEL, MAX_MEAN
+from bench.gpu_checks.videos import chosen_store
+from configs.load import load
+from configs.speed import SUFFIX
+from dali_pipelines.loader import ClipLoader
+from dali_pipelines.pixels.normalize import NORMALIZATIONS
+from dali_pipelines.tasks import Task
+from nets.batch_augment import BatchAugment
+from nets.tasks import Pretext, build_task
+from trainers.engine.build import build_loader, build_run
+from trainers.engine.distributed import start
+from trainers.engine.loop import endless, train_step
+from trainers.engine.run import Run
+
+SAMPLES, STEPS = 2, 3
+BATCH, THREADS, WORKERS = 8, 14, 4
+CLASSES = 10
+MAX_APART = {"float32": 0.05, "bfloat16": 0.2}
+"""Share by which loss and gradient may differ from the CPU's: convolutions round to TF32, bfloat16 has 8 bits."""
+
+
+def measure(item: str, target: Target) -> dict[str, Any]:
+    """Check a task, or `compile`: `ctp` behind torch.compile, or `augment`, what finetuning does to a batch.
+
+    `waits` are the lines of a forward and backward pass at which the host waits for the GPU: there should be none.
+    """
+    if item == "augment":
+        return augmented(target)
+    if item == "compile":
+        return steps("ctp", target, {"train.compile": not target.rehearsal})
+    rows = losses(item, target)
+    apart = {
+        (name, figure): abs(rows[name][figure] / rows["cpu"][figure] - 1)
+        for name in MAX_APART
+        for figure in ("loss", "grad_norm")
+    }
+    made = steps(item, target, {})
+    texts = ", ".join(f"{name} {figure} {100 * share:.2f} %" for (name, figure), share in apart.items())
+    return made | {
+        "ok": made["ok"] and all(share <= MAX_APART[name] for (name, _), share in apart.items()),  # nan is not
+        "answer": f"beside the CPU's: {texts} apart; {made['answer']}",
+        "rows": rows,
+    }
+
+
+def losses(task: str, target: Target) -> dict[str, dict[str, float]]:
+    """Return loss and gradient norm of the demo network in eval mode: on the CPU, and in both types on the device.
+
+    A rehearsal is in float32 throughout, as training on a CPU is.
+    """
+    config = load(ROOT / "configs" / task / "demo.yaml", [])
+    loading = Task(task, config.plan)
+    with closing(ClipLoader(chosen_store(target)[1], loading, batch_size=SAMPLES, decoder="pyav")) as loader:
+        batch = next(iter(loader))
+    torch.manual_seed(0)
+    net = build_task(task, config.backbone, loading.batch_schema, config.net).eval()
+    ways = {"cpu": ("cpu", False), "float32": (target.device, False), "bfloat16": (target.device, True)}
+    return {name: _loss(copy.deepcopy(net).to(device), batch, device, bf16) for name, (device, bf16) in ways.items()}
+
+
+def _loss(net: Pretext, batch: Mapping[str, Tensor], device: str, bf16: bool) -> dict[str, float]:
+    with torch.autocast(device, torch.bfloat16, enabled=bf16 and device == "cuda"):
+        loss = net({name: value.to(device) for name, value in batch.items()})["loss"]
+    loss.backward()
+    gradients = [parameter.grad for parameter in net.parameters() if parameter.grad is not None]
+    return {"loss": loss.item(), "grad_norm": float(torch.nn.utils.get_total_norm(gradients))}
+
+
+def augmented(target: Target) -> dict[str, Any]:
+    """Compare augmented batches with the CPU's: all that is random is drawn on the host, so they are the same.
+
+    Enough are made for each of RandAugment's operations. In units of normalized clips, as in `parity`.
+    """
+    augment = BatchAugment(
+        rand_augment=(2, 9),
+        erase_prob=0.25,
+        mixup=0.8,
+        cutmix=1.0,
+        classes=CLASSES,
+        normalization=NORMALIZATIONS["imagenet"],
+    )
+    samples, seeds = (2, 3) if target.rehearsal else (8, 20)
+    index = chosen_store(target)[1]
+    with closing(ClipLoader(index, default_task("recognition"), batch_size=samples, decoder="pyav")) as loader:
+        batch = next(iter(loader))
+    there = copy.deepcopy(augment).to(target.device)
+    means, shares = [], []
+    for seed in range(seeds):
+        made = []
+        for layer, device in ((augment, "cpu"), (there, target.device)):
+            torch.manual_seed(seed)
+            made.append(layer(batch["clips"].to(device), batch["labels"].to(device)))
+        (expected, wanted), (actual, got) = made
+        means.append(float((actual.cpu() - expected).abs().mean()))
+        shares.append(float((got.cpu() - wanted).abs().max()))
+    worst, label = max(means), max(shares)
+    return {
+        "ok": all(mean <= MAX_MEAN for mean in means) and all(share <= 1e-5 for share in shares),
+        "answer": f"{seeds} batches: at most {worst / GRAY_LEVEL:.2f} gray levels and {label:.1e} of a label apart",
+    }
+
+
+def steps(task: str, target: Target, changes: Mapping[str, object]) -> dict[str, Any]:
+    """Train some steps of a recipe of the task in bfloat16, from the chosen store."""
+    recipe = ROOT / "configs" / task / "demo.yaml" if target.rehearsal else Path(f"{first_recipe(task)}{SUFFIX}")
+    batch, workers, threads = (2, 0, 2) if target.rehearsal else (BATCH, WORKERS, THREADS)
+    store, index = chosen_store(target)
+    changes = {
+        **{"data.root": str(index.root), "data.list": None, "data.workers": workers, "data.threads": threads},
+        **{"train.global_batch": batch, "train.accumulate": 1, "train.amp": "bf16", "optim.lr": 1e-9},
+        **changes,
+    }
+    config = load(recipe, [f"{key}={json.dumps(value)}" for key, value in changes.items()])
+    with start(target.device) as ranks, closing(build_loader(config, ranks, index)) as loader:
+        torch.manual_seed(0)
+        run = build_run(config, ranks, loader, build_task(task, config.backbone, loader.task.batch_schema, config.net))
+        run.model.train()
+        batches = endless(loader)
+        for step in range(STEPS):
+            began = time.perf_counter()
+            last = train_step(run, batches, step)
+            took = time.perf_counter() - began
+        found = [] if target.rehearsal else waits(run, last.batch)
+        peak = 0 if target.rehearsal else torch.cuda.max_memory_allocated() >> 20
+    wait = f"the host waits at {', '.join(found)}" if found else "the host waits nowhere" * (not target.rehearsal)
+    return {
+        "ok": not found,
+        "answer": f"{STEPS} steps, the last in {1000 * took:.0f} ms; {wait}",
+        "settings": f"{recipe.parent.name}/{recipe.name}, {config.backbone}, {store}, batch {batch}, {loader.decoder}",
+        "last": {name: value.item() for name, value in last.terms.items()} | {"grad_norm": last.grad_norm},
+        "waits": found,
+        "peak_mib": peak,
+    }
+
+
+def first_recipe(task: str) -> Path:
+    """Return a task's first recipe for UCF101, or where it has none the first that is no demo."""
+    recipes = (path for path in (ROOT / "configs" / task).glob("*.yaml") if path.stem != "demo")
+    return min(recipes, key=lambda path: ("ucf101" not in path.stem, path.stem))
+
+
+def waits(run: Run, batch: Mapping[str, Tensor]) -> list[str]:
+    """Return where the host waits for the GPU in a forward and backward pass, "file:line" each once."""
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            with torch.autocast("cuda", torch.bfloat16):
+                loss = run.model(batch)["loss"]
+            loss.backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    run.optimizer.zero_grad(set_to_none=True)
+    places = {f"{Path(w.filename).name}:{w.lineno}" for w in caught if "synchroniz" in str(w.message)}
+    return sorted(places)

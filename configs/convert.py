@@ -1,0 +1,141 @@
+"""Convert what a YAML file says to the dataclasses of a recipe, strictly: errors name the key that is wrong."""
+
+import dataclasses
+import math
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from configs.errors import UserError
+from configs.nearest import nearest, nearest_key
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Section = TypeVar("Section", bound="DataclassInstance")
+
+RENAMED = {"normalisation": "normalization", "grey_per_frame": "gray_per_frame"}
+"""Old key -> new key, for recipes and checkpoints from before the spelling was American."""
+
+TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a recipe comes from, and what it may hold, for messages."""
+
+    name: str
+    set_keys: Sequence[str]
+    """Dotted keys that --set has changed."""
+    keys: Sequence[str]
+    """All dotted keys that there are."""
+
+    def locate(self, key: str) -> str:
+        """Return "file: key" or "--set key"."""
+        dotted = key.partition(" ")[0]  # a failed check says "key = value must be ..."
+        overridden = any(dotted == name or dotted.startswith(f"{name}.") for name in self.set_keys)
+        overridden |= any(name.startswith(f"{dotted}.") for name in self.set_keys) and dotted not in self.keys
+        return f"--set {key}" if overridden else f"{self.name}: {key}"
+
+
+def to_dataclass(tree: Any, cls: type[Section], kinds: Mapping[str, Any], key: str, source: Source) -> Section:
+    """Make a dataclass from a mapping; `kinds` has the type of each field."""
+    prefix = f"{key}." if key else ""
+    if not isinstance(tree, dict):
+        raise UserError(f"{source.locate(key)}: expected a section with keys {', '.join(kinds)}, got {tree!r}")
+    tree = {RENAMED.get(name, name): value for name, value in tree.items()}
+    for name in tree:
+        if name not in kinds:
+            near = nearest_key(f"{prefix}{name}", source.keys) or f"; {key or 'a recipe'} has {', '.join(kinds)}"
+            raise UserError(f"{source.locate(f'{prefix}{name}')}: no such key{near}")
+    for name in _required(cls):
+        if name not in tree:
+            raise UserError(f"{source.locate(f'{prefix}{name}')}: missing; expected {_expected(kinds[name])}")
+    values = {name: _convert(value, kinds[name], f"{prefix}{name}", source) for name, value in tree.items()}
+    try:
+        return cls(**values)
+    except (ValueError, UserError) as error:
+        raise UserError(source.locate(f"{prefix}{error}")) from None
+
+
+def _required(cls: type["DataclassInstance"]) -> list[str]:
+    """List the keys of a section that have no default."""
+    return [
+        field.name
+        for field in dataclasses.fields(cls)
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ]
+
+
+def _convert(value: Any, kind: Any, key: str, source: Source) -> Any:
+    """Convert `value` to the annotated type `kind`, or raise UserError."""
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return to_dataclass(value, kind, get_type_hints(kind), key, source)
+    origin, args = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in args:
+            return None
+        options = [arg for arg in args if arg is not type(None)]
+        for option in options:
+            try:
+                return _convert(value, option, key, source)
+            except UserError:
+                continue
+    if origin is tuple and isinstance(value, list):
+        kinds = args[:1] * len(value) if args[1:] == (...,) else args
+        if len(kinds) == len(value):
+            pairs = enumerate(zip(value, kinds, strict=True))
+            return tuple(_convert(item, item_kind, f"{key}.{i}", source) for i, (item, item_kind) in pairs)
+    elif origin is Literal:
+        if any(value == choice and type(value) is type(choice) for choice in args):
+            return value
+    elif kind is float:
+        number = _number(value)
+        if number is not None:
+            return number
+    elif type(value) is kind:  # not isinstance: true is an int to Python
+        return value
+    near = ""
+    if isinstance(value, str):
+        near = nearest(value, [str(arg) for arg in args]) if origin is Literal else ""
+        if type(None) in args and value.lower() == "none":
+            near = "; YAML's word for none is null"
+    raise UserError(f"{source.locate(key)}: expected {_expected(kind)}, got {value!r}{near}")
+
+
+def _number(value: Any) -> float | None:
+    """Convert a number to float, or text like 1e-4, which is not a number in YAML 1.1."""
+    if type(value) in (int, float):
+        return float(value)
+    try:
+        number = float(value) if isinstance(value, str) else math.nan
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _expected(kind: Any) -> str:
+    """Describe a type in words, for messages."""
+    origin, args = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, args))}"
+    if origin is tuple:
+        if args[1:] == (...,):
+            return f"a list with each item {_expected(args[0])}"
+        return f"a list of {len(args)}: {', '.join(_expected(arg) for arg in args)}"
+    if origin in (Union, types.UnionType):
+        return " or ".join("null" if arg is type(None) else _expected(arg) for arg in args)
+    if dataclasses.is_dataclass(kind):
+        required = ", ".join(_required(kind)) if isinstance(kind, type) else ""
+        return f"a section with {required}" if required else "a section"
+    return TYPE_NAMES.get(kind, str(kind))
+
+
+def dotted_keys(kinds: Mapping[str, Any]) -> list[str]:
+    """List the dotted keys of a section and of its subsections."""
+    names = list(kinds)
+    for name, kind in kinds.items():
+        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+            names += [f"{name}.{sub}" for sub in dotted_keys(get_type_hints(kind))]
+    return names

@@ -1,0 +1,24 @@
+"""Options that several commands have, and what they ask for of a recipe."""
+
+import argparse
+import json
+
+
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """Add the options that change a recipe."""
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key: optim.lr=0.02")
+    parser.add_argument("--data-dir", metavar="DIR", help="the dataset, instead of data.root")
+
+
+def overrides(args: argparse.Namespace) -> list[str]:
+    """Return what the options change of the recipe, for `configs.load.load`; a command may have --work-dir too."""
+    named = {"data.root": args.data_dir, "work_dir": getattr(args, "work_dir", None)}
+    return [*args.set] + [f"{key}={json.dumps(str(value))}" for key, value in named.items() if value is not None]
+
+
+def require_least(parser: argparse.ArgumentParser, args: argparse.Namespace, **least: int) -> None:
+    """End with the parser's error where an option that was given is a number below its least value."""
+    for option, minimum in least.items():
+        value = getattr(args, option)
+        if isinstance(value, int) and value < minimum:
+            parser.error(f"--{option.replace('_', '-')} {value}: at least {minimum}")

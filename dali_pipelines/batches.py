@@ -1,0 +1,51 @@
+"""The batches of a pipeline as torch tensors, and when the pipeline gets the samples of the next one."""
+
+from collections.abc import Sequence
+
+import torch
+from nvidia.dali.pipeline import Pipeline
+from torch import Tensor
+
+
+class Batches:
+    """Take batches out of a pipeline, without end and without a copy.
+
+    To begin with a batch, DALI calls for its samples in this thread, which takes some milliseconds. For a CPU that
+    happens as soon as a batch is taken. A GPU would be idle meanwhile, as this thread gives it its work too: there it
+    happens in `refill`, to be called while the GPU is busy, or else when the next batch is taken.
+
+    Args:
+        names: of the pipeline's outputs, in order.
+    """
+
+    def __init__(self, pipeline: Pipeline, names: Sequence[str]) -> None:
+        self._pipeline, self._names = pipeline, names
+        self._late = pipeline.device_id is not None
+        self._due = True
+        self._error: RuntimeError | None = None
+
+    def refill(self) -> None:
+        """Begin with a batch more, if one was taken. An error is raised when the next batch is."""
+        if self._due:
+            self._due = False
+            try:
+                self._pipeline.schedule_run()
+            except RuntimeError as error:
+                self._error = error
+
+    def __next__(self) -> dict[str, Tensor]:
+        """Return the next batch, on the device of each output.
+
+        Raises:
+            RuntimeError: DALI could not make it. No batch can be taken any more.
+        """
+        self.refill()
+        if self._error:
+            raise self._error
+        outputs = self._pipeline.share_outputs()  # waits until they are made, on a GPU too
+        made = [torch.from_dlpack(output.as_tensor()) for output in outputs]
+        self._pipeline.release_outputs()
+        self._due = True
+        if not self._late:
+            self.refill()
+        return dict(zip(self._names, made, strict=True))

@@ -1,0 +1,88 @@
+"""When a pipeline is asked for a batch more, and what becomes of its errors."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from nvidia.dali import fn, pipeline_def
+
+from dali_pipelines.batches import Batches
+
+AHEAD = 2
+
+
+class Counting:
+    """A pipeline on the CPU of batches of one number, that counts how often it asked for samples.
+
+    device_id: what it says that it runs on. fails: the batch that cannot be begun.
+    """
+
+    def __init__(self, *, device_id=None, fails=-1):
+        self.device_id, self.fails, self.fed = device_id, fails, 0
+
+        @pipeline_def(batch_size=1, num_threads=1, device_id=None, prefetch_queue_depth=AHEAD)
+        def pipeline():
+            return fn.external_source(self.feed, batch=True)
+
+        self.pipeline = pipeline()
+        self.pipeline.build()
+
+    def feed(self):
+        self.fed += 1
+        if self.fed - 1 == self.fails:
+            raise RuntimeError("no sample")
+        return [np.array([self.fed - 1])]
+
+    def __getattr__(self, name):
+        return getattr(self.pipeline, name)
+
+
+def take(batches):
+    return int(next(batches)["number"])
+
+
+def test_for_a_cpu_the_next_batch_begins_as_soon_as_one_is_taken():
+    pipeline = Counting()
+    batches = Batches(pipeline, ["number"])
+    for number in range(4):
+        assert take(batches) == number
+        assert pipeline.fed == AHEAD + 1 + number
+        batches.refill()  # has no more to do
+        assert pipeline.fed == AHEAD + 1 + number
+
+
+def test_for_a_gpu_it_begins_when_it_is_told_to_or_else_with_the_next_one():
+    pipeline = Counting(device_id=0)
+    batches = Batches(pipeline, ["number"])
+    assert take(batches) == 0
+    assert pipeline.fed == AHEAD
+    for _ in range(2):
+        batches.refill()
+        assert pipeline.fed == AHEAD + 1
+    assert [take(batches) for _ in range(4)] == [1, 2, 3, 4]
+    assert pipeline.fed == AHEAD + 4
+
+
+@pytest.mark.parametrize("device_id", [None, 0])
+def test_an_error_at_the_beginning_of_a_batch_waits_until_it_is_wanted_and_stays(device_id):
+    """What follows it would be of other samples than those that are due."""
+    batches = Batches(Counting(device_id=device_id, fails=AHEAD), ["number"])
+    assert take(batches) == 0
+    batches.refill()
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="no sample"):
+            take(batches)
+
+
+def test_batches_are_not_copied():
+    """Tensors of the memory that the pipeline gave."""
+    given = np.zeros((2, 3), np.float32)
+    pipeline = SimpleNamespace(
+        device_id=None,
+        schedule_run=lambda: None,
+        share_outputs=lambda: [SimpleNamespace(as_tensor=lambda: given)],
+        release_outputs=lambda: None,
+    )
+    batch = next(Batches(pipeline, ["clips"]))
+    given[1, 2] = 7
+    assert batch["clips"][1, 2] == 7

@@ -1,0 +1,122 @@
+"""Every network on a GPU that is not there: no tensor is left on the CPU, and nothing waits in the middle of a step."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, distributed, nn
+from torch.testing._internal.distributed.fake_pg import FakeStore
+
+from configs.load import load
+from configs.schema import Config, Recognition
+from dali_pipelines.tasks import Task
+from nets.backbones import create
+from nets.classifier import Classifier
+from nets.losses import dense_infonce
+from nets.tasks import Pretext, build_task, pretext_tasks
+from tests.helpers.fake_cuda import fake_cuda
+from tests.helpers.runs import ROOT
+
+pytestmark = pytest.mark.slow
+
+BATCH, CLASSES = 4, 10
+
+
+@pytest.fixture
+def second_rank() -> Iterator[None]:
+    """Be one of two ranks; the other is not there either, and what it sends has no values."""
+    distributed.init_process_group("fake", store=FakeStore(), rank=1, world_size=2)
+    yield
+    distributed.destroy_process_group()
+
+
+def step(config: Config, *, bf16: bool) -> None:
+    """Make a training step of a recipe, all but the backward pass, for which torch asks the driver."""
+    schema = Task(config.task, config.plan).batch_schema
+    with torch.device("meta"):
+        net: Pretext
+        if isinstance(config, Recognition):
+            drawn_on_the_host = {"rand_augment": None, "erase_prob": 0.0, "mixup": 0.0, "cutmix": 0.0}
+            net = Classifier(create(config.backbone), CLASSES, replace(config.net, **drawn_on_the_host))
+        else:
+            net = build_task(config.task, config.backbone, schema, config.net)
+    with fake_cuda(net, bf16=bf16) as waits:
+        batch = {
+            name: torch.zeros(BATCH, *shape, dtype=getattr(torch, dtype), device="cuda")
+            for name, (shape, dtype) in schema.items()
+        }
+        net.before_step(epoch=2)
+        out = net(batch)
+        net.after_backward(epoch=2)
+        assert {value.device.type for value in out.values()} == {"cuda"}
+        assert out["loss"].dtype == torch.float32
+        assert waits.found == []
+
+
+def recipes() -> dict[str, Config]:
+    """Return a recipe for each backbone of each task."""
+    found: dict[tuple[str, str], tuple[str, Config]] = {}
+    for path in sorted((ROOT / "configs").glob("*/*.yaml")):
+        config = load(path, [])
+        found.setdefault((config.task, config.backbone), (f"{path.parent.name}/{path.stem}", config))
+    return dict(found.values())
+
+
+RECIPES = recipes()
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_neither_mixes_devices_nor_waits_in_bfloat16(recipe):
+    step(RECIPES[recipe], bf16=True)
+
+
+@pytest.mark.parametrize("task", pretext_tasks())
+def test_nor_does_a_task_in_float32_on_two_ranks(task, second_rank):
+    step(load(ROOT / "configs" / task / "demo.yaml", []), bf16=False)
+
+
+# Mistakes.
+
+
+class Mistaken(nn.Module):
+    """A network that leaves a tensor on the CPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.ones(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale[None]
+
+
+def test_a_tensor_that_is_left_on_the_cpu_is_seen():
+    with fake_cuda(net := Mistaken(), bf16=False), pytest.raises(RuntimeError, match="two different devices"):
+        net(torch.ones(2, 2, device="cuda"))
+
+
+def test_labels_that_are_made_on_the_cpu_are_seen(monkeypatch):
+    arange = torch.arange
+    monkeypatch.setattr(torch, "arange", lambda *args, device=None: arange(*args))
+    with fake_cuda(nn.Identity(), bf16=False), pytest.raises(RuntimeError, match="two different devices"):
+        dense_infonce(*torch.ones(2, 4, 2, 8, 1, 1, device="cuda"))
+
+
+def test_two_types_that_autocast_leaves_to_the_network_are_seen():
+    net = nn.Conv2d(2, 2, 1)
+    with fake_cuda(net, bf16=True):
+        x = torch.ones(1, 2, 4, 4, device="cuda")
+        assert net(x).dtype == torch.bfloat16
+        with pytest.raises(RuntimeError, match="expected dtype"):
+            torch.lerp(x, net(x), 0.5)
+
+
+def test_a_copy_to_the_gpu_and_a_value_that_is_read_are_seen():
+    with fake_cuda(nn.Identity(), bf16=False) as waits:
+        x = torch.ones(3, device="cuda")
+        x.new_full((), 0.5)
+        assert waits.found == []
+        x.new_tensor(0.5)
+        assert len(waits.found) == 1
+        with pytest.raises(RuntimeError, match="_local_scalar_dense"):
+            float(x.sum())

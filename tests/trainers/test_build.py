@@ -1,0 +1,24 @@
+"""How a run is put together from its recipe."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from configs.errors import UserError
+from configs.schema import Train
+from trainers.engine.build import batch_per_rank
+
+
+@given(st.integers(1, 64), st.integers(1, 16), st.integers(1, 4))
+def test_batch_is_divided_evenly_or_refused(global_batch, world_size, accumulate):
+    train = Train(epochs=1, global_batch=global_batch, accumulate=accumulate)
+    try:
+        assert batch_per_rank(train, world_size) * world_size * accumulate == global_batch
+    except UserError as error:
+        assert global_batch % (world_size * accumulate)
+        message, _, ranks = str(error).partition(". A resumed run keeps its own, and can have ")
+        assert batch_per_rank(replace(train, global_batch=int(message.rsplit(" ", 1)[1])), world_size) >= 1
+        for other in ranks.removesuffix(" ranks").split(", ") if ranks else ():
+            assert batch_per_rank(train, int(other)) >= 1
+        assert bool(ranks) == (global_batch % accumulate == 0)

@@ -1,0 +1,31 @@
+"""What counts as waiting for data where the loader is refilled while the GPU computes."""
+
+import time
+
+import pytest
+
+from configs.schema import Optim
+from tests.trainers.test_lr_factors import Loader, classifier, make_run
+from trainers.engine import loop
+
+REFILL_S = 5.0
+
+
+@pytest.mark.parametrize(("idle", "wait"), [(True, REFILL_S), (False, 0.0)])
+def test_refilling_is_waiting_only_where_the_gpu_is_done_before(monkeypatch, idle, wait):
+    now = 0.0
+
+    def refill(loader):
+        nonlocal now
+        now += REFILL_S
+
+    run = make_run(classifier(), Optim(lr=0.1))
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    monkeypatch.setattr(Loader, "refill", refill)
+    monkeypatch.setattr(loop, "is_idle", lambda device: idle)
+    assert loop.train_step(run, iter(run.loader), 0).wait == wait
+
+
+def test_a_cpu_is_never_idle_as_it_is_not_asked_ahead():
+    run = make_run(classifier(), Optim(lr=0.1))
+    assert not loop.is_idle(run.ranks.device)

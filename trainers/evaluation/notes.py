@@ -1,0 +1,47 @@
+"""Notes on what affects a result: the lists of videos, and clips unlike those of pretraining."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from configs.errors import first_names, shown
+from configs.schema import Recognition
+from dali_pipelines.store.index import Index
+from trainers.weights import CLIP
+
+
+def notes_on(train: Index, test: Index | None) -> list[str]:
+    """Return what the videos to train and to test on, if they are known, mean for the result, one sentence each.
+
+    Classes without training videos; a test of one class, in which a constant answer is always right; test videos that
+    are training videos too.
+    """
+    names, notes = train.class_names, []
+    unseen = np.setdiff1d(np.arange(len(names)), train.labels)
+    if len(unseen):
+        tested = "" if test is None else f"; the test has {np.isin(test.labels, unseen).sum()} videos of them"
+        listed = first_names([names[label] for label in unseen])
+        notes.append(f"{len(unseen)} of {len(names)} classes have no training video ({listed}){tested}")
+    if test is None:
+        return notes
+    if len(set(test.labels.tolist())) == 1:
+        notes.append("all test videos are of one class: a constant answer may be right for all of them")
+    if shared := set(train.names.texts()).intersection(test.names.texts()):
+        notes.append(
+            f"{len(shared)} of {len(test)} test videos are training videos too, such as {shown(min(shared))}: "
+            "the test's accuracy will be too high"
+        )
+    return notes
+
+
+def clip_differences(config: Recognition, clip: Mapping[str, Any]) -> list[str]:
+    """Return how the clips of the recipe differ from those of pretraining, one sentence each."""
+    ours = {name: getattr(config.plan, name) for name in ("num_frames", "stride", "size", "normalization")}
+    theirs = {name: [clip[name]] for name in CLIP if name != "strides" and name in clip}
+    theirs["stride"] = clip.get("strides", [config.plan.stride])
+    return [
+        f"plan.{key} is {value}; the network was pretrained with {' and '.join(map(str, theirs[key]))}"
+        for key, value in ours.items()
+        if key in theirs and value not in theirs[key]
+    ]

@@ -1,6 +1,0 @@
-"""Run trainers/commands/extract_features.py. Worker processes import this file again, so that its top stays empty."""
-
-if __name__ == "__main__":
-    from configs.errors import run_command
-
-    run_command("trainers.commands.extract_features")
