@@ -95,7 +95,7 @@ def _prepare(options: argparse.Namespace) -> int:
             part.end(out, labels, class_names, stored=len(records))
 
     for line in (
-        *summary(out, entries, tried={job.name for job in jobs}, again=again),
+        *summary(out, entries, videos, tried={job.name for job in jobs}, again=again),
         *packing_notes(journal, records, labels),
         *unused_files(out, journal, entries),
     ):

@@ -5,24 +5,31 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from dali_pipelines.store.journal import Entry
+from dali_pipelines.store.place import Place
 from dali_pipelines.store.record import Record
 
 
 def summary(
-    out: Path, entries: Mapping[str, Entry], *, tried: Collection[str], again: Collection[str]
+    out: Path,
+    entries: Mapping[str, Entry],
+    videos: Mapping[str, Place],
+    *,
+    tried: Collection[str],
+    again: Collection[str],
 ) -> Iterator[str]:
     """Yield lines about what was prepared.
 
     Args:
         entries: the journal's of all videos.
+        videos: where they lie.
         tried: names of those that this run tried to store.
         again: those among them that had failed in an earlier run.
     """
     stored = {name: (entry.record, entry.stamp) for name, entry in entries.items() if entry.record is not None}
     if stored:
         yield from _of_records(out, [record for record, _ in stored.values()], new=len(stored.keys() & tried))
-        # A stamp may be that of an archive that many videos lie in.
-        sources = sum(stamp.size for stamp in {stamp for _, stamp in stored.values()})
+        # Many videos may lie in one archive.
+        sources = sum({videos[name].location: stamp.size for name, (_, stamp) in stored.items()}.values())
         size = sum(record.size for record, _ in stored.values())
         saved = f", {abs(1 - size / sources):.0%} {'saved' if size < sources else 'more now'}" if sources else ""
         yield f"their sources are {sources / 1e6:.1f} MB{saved}"
