@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs.errors import UserError
-from configs.load import parse
 from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.tasks import Task
@@ -109,20 +107,3 @@ def test_notes_say_where_up_is():
         quarters = int(drawn["labels"])
         assert said.captions == ["upright" if quarters == 0 else f"rotated by {90 * quarters} degrees"]
         assert said.up == [90 * quarters]
-
-
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ("size: 8", "plan.size = 8 must be at least 16"),
-        ("short_sides: []", "plan.short_sides = [] must be one whole number"),
-        ("flip_prob: 2", "plan.flip_prob = 2.0 must be from 0 to 1"),
-        ("strides: [0]", "plan.strides = [0] must be"),
-        ("num_frames: 0", "plan.num_frames = 0 must be at least 1"),
-    ],
-)
-def test_settings_that_cannot_be_are_refused_by_name(setting, message):
-    text = f"task: rot3d\nbackbone: r3d_tiny\nwork_dir: w\ndata: {{root: d}}\ntrain: {{epochs: 1}}\nplan: {{{setting}}}"
-    with pytest.raises(UserError) as caught:
-        parse(text, source="x.yaml")
-    assert message in str(caught.value)

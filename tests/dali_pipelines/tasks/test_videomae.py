@@ -70,23 +70,6 @@ def test_half_of_the_clips_are_mirrored_unless_the_published_code_is_asked_for()
     assert not any(drawn["box_mirror"][0] for drawn in plans(100, still))
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"patch": 15}, "size = 224 must be a multiple of patch = 15"),
-        ({"mask_ratio": 1.0}, "mask_ratio = 1.0 must be a share that hides some of 196 cells and shows others"),
-        ({"mask_ratio": 0.004}, "mask_ratio = 0.004"),
-        ({"scales": ()}, "scales"),
-        ({"scales": (1.1,)}, "scales"),
-        ({"patch": 0}, "patch = 0"),
-        ({"num_frames": 0}, "num_frames = 0"),
-    ],
-)
-def test_settings_that_make_no_sample_are_refused(changes, message):
-    with pytest.raises(ValueError, match=message):
-        Config(**changes)
-
-
 def test_the_preview_shades_the_hidden_cells_and_no_others():
     (drawn,) = plans(1)
     notes = annotate(drawn, SMALL)

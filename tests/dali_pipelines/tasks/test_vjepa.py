@@ -64,21 +64,6 @@ def test_a_crop_has_30_to_100_percent_of_the_picture_and_an_aspect_of_up_to_1_35
     assert 190 < sum(drawn["box_mirror"][0] for drawn in plans(400)) < 240
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"patch": 15}, "size = 224 must be a multiple of patch = 15"),
-        ({"masks": ()}, "masks = \\[\\] must be pairs of shares"),
-        ({"masks": ((0.0, 0.5),)}, "masks"),
-        ({"masks": ((0.5, 1.0),)}, "some of 196 cells are hidden and others shown"),
-        ({"stride": 0}, "stride = 0"),
-    ],
-)
-def test_settings_that_make_no_sample_are_refused(changes, message):
-    with pytest.raises(ValueError, match=message):
-        Config(**changes)
-
-
 def test_the_preview_shades_what_the_first_mask_hides():
     (drawn,) = plans(1)
     notes = annotate(drawn, SMALL)

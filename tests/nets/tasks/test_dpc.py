@@ -93,14 +93,6 @@ def test_the_loader_puts_every_block_in_its_place(vp9_store):
     assert not torch.equal(cut[:, 0], cut[:, 1])
 
 
-@pytest.mark.parametrize(
-    ("options", "key"), [({"area": (0.5, 1.5)}, "area"), ({"num_blocks": 1}, "num_blocks"), ({"stride": 0}, "stride")]
-)
-def test_settings_out_of_bounds_are_named(options, key):
-    with pytest.raises(ValueError, match=f"^{key} = "):
-        Plan(**options)
-
-
 # Figures of the original.
 
 
