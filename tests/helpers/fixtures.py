@@ -1,7 +1,9 @@
 """What each process that runs tests loads: shared datasets, how workers start, the order of the tests."""
 
 import os
+import shutil
 import signal
+import sys
 from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
@@ -11,6 +13,7 @@ import torch
 from filelock import FileLock
 from hypothesis import settings
 
+from configs.errors import run_cli
 from dali_pipelines import worker
 from dali_pipelines.demo_data import make_demo
 from dali_pipelines.store.index import Index
@@ -53,6 +56,23 @@ def device(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Call a command as its `__main__` does; return its only line on stderr after checking the status."""
+
+    def call(main: Callable[[list[str]], int], *args: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["command", *map(str, args)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            run_cli(main)
+        assert end.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ")
+        return line
+
+    return call
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     long_files = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in long_files)  # so that no process is left with one of them at the end
@@ -86,6 +106,12 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
 @pytest.fixture(scope="session")
 def vp9_store(made_once: MakeOnce) -> Index:
     return Index.load(made_once("vp9", make_store))
+
+
+@pytest.fixture
+def own_store(vp9_store: Index, tmp_path: Path) -> Index:
+    """Copy `vp9_store` for a test that damages it."""
+    return Index.load(shutil.copytree(vp9_store.root, tmp_path / "store"))
 
 
 @pytest.fixture(scope="session")

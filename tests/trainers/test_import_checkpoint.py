@@ -12,7 +12,6 @@ from configs.errors import UserError
 from dali_pipelines.pixels.normalize import NORMALIZATIONS
 from nets import backbones
 from nets.classifier import Classifier
-from tests.test_bad_input import refused  # noqa: F401
 from trainers.commands import import_checkpoint
 from trainers.commands.import_checkpoint import read_classes
 from trainers.weights import classifier_weights, read
@@ -223,7 +222,7 @@ def test_a_file_without_a_state_dict_is_refused(tmp_path, content, message):
         read_original(tmp_path / "x.pth")
 
 
-def test_what_people_get_wrong_leaves_no_file_behind(tmp_path, done, refused, capsys):  # noqa: F811
+def test_what_people_get_wrong_leaves_no_file_behind(tmp_path, done, refused, capsys):
     out = tmp_path / "out.pt"
 
     def fails(path, *options):

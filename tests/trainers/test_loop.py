@@ -229,10 +229,13 @@ def test_a_work_dir_of_another_run_is_refused_in_one_line(whole, args, message):
     }
 
 
-def test_a_work_dir_that_cannot_be_written_is_known_before_training(tmp_path):
+@pytest.mark.parametrize("work_dir", ["file", "file/run", "holds_file"])
+def test_a_work_dir_that_takes_no_files_is_known_before_training(tmp_path, work_dir):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"^cannot write to .*/file/run: Not a directory; choose another --work-dir"):
-        run(tmp_path, "--work-dir", str(tmp_path / "file" / "run"))
+    (tmp_path / "holds_file").mkdir()
+    (tmp_path / "holds_file" / "checkpoints").write_text("")
+    with pytest.raises(UserError, match=rf"^cannot write to {tmp_path / work_dir}.*; choose another --work-dir$"):
+        run(tmp_path, "--work-dir", str(tmp_path / work_dir))
 
 
 def test_a_checkpoint_of_before_videos_were_compared_goes_on_with_a_warning(whole, tmp_path, capsys):

@@ -17,7 +17,6 @@ from configs.errors import UserError
 from configs.load import dump, parse
 from configs.schema import Recognition
 from dali_pipelines.draw import GAP
-from dali_pipelines.store.index import Index
 from nets.backbones import create
 from tests.helpers.ranks import two_ranks
 from tests.helpers.runs import ROOT
@@ -152,14 +151,12 @@ def test_two_ranks_and_lists_in_another_order_give_the_same(whole, vp9_store, tm
 
 
 def test_an_unreadable_query_is_a_miss_and_an_unreadable_gallery_video_is_left_out_both_named(
-    whole, vp9_store, tmp_path
+    whole, own_store, tmp_path
 ):
-    shutil.copytree(vp9_store.root, tmp_path / "store")
-    store = Index.load(tmp_path / "store")
-    path_of = dict(zip(store.names.texts(), map(store.path, range(len(store))), strict=True))
+    path_of = dict(zip(own_store.names.texts(), map(own_store.path, range(len(own_store))), strict=True))
     path_of[TEST[0]].write_bytes(b"")
     path_of[TRAIN[2]].unlink()
-    config = loaded(recipe(tmp_path, tmp_path / "store"))
+    config = loaded(recipe(tmp_path, own_store.root))
     text = protocols.retrieval(whole.weights, config, ALONE, tmp_path / "out")
     assert f"(queries, counted as misses: {TEST[0]})" in text
     assert f"(gallery, left out: {TRAIN[2]})" in text
@@ -169,7 +166,7 @@ def test_an_unreadable_query_is_a_miss_and_an_unreadable_gallery_video_is_left_o
     assert found["json"]["gallery"] == 5
 
     rest = [name for name in TRAIN if name != TRAIN[2]]
-    config = loaded(recipe(tmp_path, tmp_path / "store", rest, TEST[1:]))
+    config = loaded(recipe(tmp_path, own_store.root, rest, TEST[1:]))
     protocols.retrieval(whole.weights, config, ALONE, tmp_path / "without")
     without = results(tmp_path / "without")
     assert found["json"]["recall"] == {k: share * 3 / 4 for k, share in without["json"]["recall"].items()}

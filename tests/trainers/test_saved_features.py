@@ -149,12 +149,10 @@ def test_a_damaged_file_is_made_again_with_a_note(start: Start, calls, damage, t
     assert len(calls) == 4
 
 
-def test_features_are_not_saved_while_a_video_cannot_be_read(start: Start, calls, vp9_store, tmp_path):
-    shutil.copytree(vp9_store.root, tmp_path / "store")
-    store = Index.load(tmp_path / "store")
-    lost = store.path(store.names.texts().index(TEST[1]))
+def test_features_are_not_saved_while_a_video_cannot_be_read(start: Start, calls, own_store, tmp_path):
+    lost = own_store.path(own_store.names.texts().index(TEST[1]))
     lost.rename(tmp_path / "aside.mp4")
-    config = loaded(recipe(tmp_path, tmp_path / "store"))
+    config = loaded(recipe(tmp_path, own_store.root))
     first = features_of_both(start[0], config, ALONE)
     assert [*first.queries.unreadable] == [TEST[1]]
     (tmp_path / "aside.mp4").rename(lost)

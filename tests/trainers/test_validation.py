@@ -1,6 +1,5 @@
 """Validation between epochs: its figures against FFmpeg and plain torch, the plateau against torch's own, the best."""
 
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -103,21 +102,19 @@ def test_validating_changes_no_bit_of_the_network(vp9_store, tmp_path):
     assert not any(parameter.is_inference() for parameter in net.parameters())
 
 
-def test_an_unreadable_video_is_named_and_counts_as_wrong(vp9_store, expected, tmp_path, caplog):
-    shutil.copytree(vp9_store.root, tmp_path / "store")
-    index = Index.load(tmp_path / "store")
-    plan = Validator(index, recipe(), ALONE, tmp_path).plan
-    scores = predict(classifier().eval(), index, plan, ALONE, recipe().data, desc="").scores
-    right = int(np.flatnonzero(scores.argmax(1) == index.labels)[0])
-    index.path(right).unlink()
+def test_an_unreadable_video_is_named_and_counts_as_wrong(own_store, expected, tmp_path, caplog):
+    plan = Validator(own_store, recipe(), ALONE, tmp_path).plan
+    scores = predict(classifier().eval(), own_store, plan, ALONE, recipe().data, desc="").scores
+    right = int(np.flatnonzero(scores.argmax(1) == own_store.labels)[0])
+    own_store.path(right).unlink()
     (tmp_path / "out").mkdir()
-    measured, _ = validate(index, recipe(), tmp_path / "out")
+    measured, _ = validate(own_store, recipe(), tmp_path / "out")
     assert measured["top1"] == pytest.approx(expected[1] - 1 / 12)
     others = np.delete(np.arange(12), right)
-    losses = -torch.from_numpy(scores).log_softmax(1).numpy()[range(12), index.labels]
+    losses = -torch.from_numpy(scores).log_softmax(1).numpy()[range(12), own_store.labels]
     assert measured["loss"] == pytest.approx(losses[others].mean())  # of those that could be read
     (message,) = caplog.messages
-    assert message.startswith(f"{index.names.text(right)} is unreadable")
+    assert message.startswith(f"{own_store.names.text(right)} is unreadable")
 
 
 # Validations that find these figures.

@@ -1,0 +1,20 @@
+"""A labeled dataset and a short pretraining, which no test may change."""
+
+from pathlib import Path
+
+import pytest
+
+from dali_pipelines.store.index import Index
+from tests.helpers.finetuning import labeled, step_of_ctp
+from tests.helpers.fixtures import MakeOnce
+
+
+@pytest.fixture(scope="session")
+def root(vp9_store: Index, made_once: MakeOnce) -> Path:
+    return made_once("labeled", lambda folder: labeled(vp9_store, folder)) / "store"
+
+
+@pytest.fixture(scope="session")
+def pretrained(root: Path, made_once: MakeOnce) -> Path:
+    """A pretraining of one step."""
+    return made_once("pretrained", lambda folder: step_of_ctp(root, folder)) / "run"
