@@ -11,6 +11,7 @@ from torchvision.models.video.s3d import S3D
 
 from nets.backbones import create
 from nets.backbones.inception import S3DG, SamePadding, SelfGating
+from tests.helpers.training import count
 
 pytestmark = pytest.mark.slow
 
@@ -47,20 +48,16 @@ def on_meta(name):
         return create(name)
 
 
-def parameters(module):
-    return sum(p.numel() for p in module.parameters())
-
-
 @pytest.mark.parametrize("name", ORIGINALS)
 def test_state_has_the_shapes_of_the_original_checkpoint(name):
     shapes = sorted(tuple(value.shape) for value in on_meta(name).state_dict().values())
     digest = hashlib.sha256(repr(shapes).encode()).hexdigest()[:16]
-    assert (parameters(on_meta(name)), len(shapes), digest) == ORIGINALS[name]
+    assert (count(on_meta(name)), len(shapes), digest) == ORIGINALS[name]
 
 
 @pytest.mark.parametrize(("name", "millions"), [("resnet3d10", 14.40), ("resnet3d18", 33.20), ("resnet3d34", 63.51)])
 def test_depths_of_the_3d_resnet_have_the_published_number_of_parameters(name, millions):
-    assert parameters(on_meta(name)) / 1e6 == pytest.approx(millions, abs=0.005)
+    assert count(on_meta(name)) / 1e6 == pytest.approx(millions, abs=0.005)
 
 
 @pytest.mark.parametrize(("name", "size", "shape"), GRIDS)
@@ -180,7 +177,7 @@ def test_i3d_pads_all_that_strides_and_nothing_twice():
     assert {m.padding for m in strided} == {0, (0, 0, 0)}
 
 
-@pytest.mark.parametrize("name", NEW)
+@pytest.mark.parametrize("name", [*NEW, "r2d3d18"])
 def test_every_parameter_gets_a_gradient(name):
     torch.manual_seed(0)
     backbone = create(name)
