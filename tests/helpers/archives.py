@@ -134,3 +134,17 @@ def memory_storage(monkeypatch: pytest.MonkeyPatch) -> Memory:
     memory = Memory()
     monkeypatch.setitem(storage.STORAGES, "memory", memory)
     return memory
+
+
+def write_pictures(folder: Path, names: list[str], *, mode: str = "RGB", size: tuple[int, int] = (96, 64)) -> Path:
+    """Smooth colors that differ from picture to picture."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(names):
+        small = np.random.default_rng(number).integers(0, 255, (4, 6, 3), dtype=np.uint8)
+        picture = Image.fromarray(small).resize(size, Image.Resampling.BICUBIC).convert(mode)
+        picture.save(folder / name, quality=95)
+    return folder
+
+
+def numbered(count: int, form: str = "{:05d}.jpg", first: int = 1) -> list[str]:
+    return [form.format(number) for number in range(first, first + count)]

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from configs.errors import UserError
-from tests.trainers.test_retrieval import ALONE
+from tests.helpers.ranks import ALONE
 from trainers.evaluation import attentive, linear, protocols
 from trainers.evaluation.attentive import AttentiveClassifier, fit, probe
 from trainers.evaluation.features import Features

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from configs.errors import UserError
-from tests.trainers.test_nearest import features, random_sets, shuffled
-from tests.trainers.test_retrieval import ALONE
+from tests.helpers.features import features, random_sets, shuffled
+from tests.helpers.ranks import ALONE
 from trainers.evaluation import protocols
 from trainers.evaluation.features import Features
 from trainers.evaluation.intervals import wilson

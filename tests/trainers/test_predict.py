@@ -13,8 +13,8 @@ from dali_pipelines.tasks.recognition import Config, Test
 from nets.backbones import create
 from nets.classifier import Classifier
 from nets.classifier import Config as NetConfig
+from tests.helpers.ranks import ALONE
 from tests.helpers.scores import slow_scores
-from trainers.engine.distributed import Ranks
 from trainers.evaluation.predict import Predictions, cross_entropy, predict, top_k
 
 pytestmark = pytest.mark.slow
@@ -31,7 +31,7 @@ def classifier(classes: int = 5) -> Classifier:
 
 def predicted(net: Classifier, index: Index, cfg: Config) -> Predictions:
     data = Data(root=str(index.root), workers=0, threads=1)
-    return predict(net, index, cfg, Ranks(torch.device("cpu")), data, desc="test")
+    return predict(net, index, cfg, ALONE, data, desc="test")
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,9 @@ from dali_pipelines.store.index import Index
 from dali_pipelines.store.ragged import Ragged
 from dali_pipelines.tasks import Task
 from nets.backbones import create
+from tests.helpers.ranks import ALONE
+from tests.helpers.retrieval import TEST, TRAIN, loaded, random_weights, recipe
 from tests.helpers.stores import make_store
-from tests.trainers.test_retrieval import ALONE, TEST, TRAIN, loaded, random_weights, recipe
 from trainers.engine import checkpoint
 from trainers.evaluation import attentive, protocols, saved_features
 from trainers.evaluation.features import extract

@@ -16,7 +16,7 @@ from dali_pipelines.tasks import Task
 from dali_pipelines.tasks.evaluation import parts
 from dali_pipelines.tasks.recognition import Config, Test
 from nets.backbones import Backbone, create
-from tests.trainers.test_retrieval import ALONE
+from tests.helpers.ranks import ALONE
 from trainers.evaluation.features import Features, extract
 from trainers.evaluation.tokens import extract_tokens
 

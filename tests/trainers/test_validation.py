@@ -15,10 +15,9 @@ from configs.load import parse
 from dali_pipelines.store.index import Index
 from nets import backbones
 from nets.classifier import Classifier, Config
-from tests.dali_pipelines.store.test_reader import BT601
 from tests.helpers.crops import scaled_part
-from tests.helpers.media import read_video
-from trainers.engine.distributed import Ranks
+from tests.helpers.media import BT601, read_video
+from tests.helpers.ranks import ALONE
 from trainers.engine.run import Run
 from trainers.evaluation import validation
 from trainers.evaluation.predict import predict
@@ -31,7 +30,6 @@ RECIPE = """
  plan: {num_frames: 4, size: 32, short_sides: [32], test: {clips: 10, crops: five, short_side: 40}}, train: {epochs: 1},
  schedule: {kind: plateau}}
 """
-ALONE = Ranks(torch.device("cpu"))
 
 
 def recipe(*overrides: str):

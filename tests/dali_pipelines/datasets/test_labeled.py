@@ -12,7 +12,7 @@ from configs.schema import LabeledData
 from dali_pipelines.datasets.hold_out import SAME_FILM, hold_out
 from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.store.index import Index
-from tests.dali_pipelines.store.test_index import record
+from tests.helpers.indexes import record
 
 CLASSES = ("ApplyEyeMakeup", "HandstandPushups", "YoYo")
 

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from configs.errors import UserError
 from dali_pipelines.datasets.names import AMBIGUOUS, Names, match
 from dali_pipelines.datasets.open import open_dataset
-from tests.dali_pipelines.datasets.test_open import listing, quarantine
-from tests.helpers.indexes import build
+from tests.helpers.indexes import build, listing, quarantine
 
 HELD = ("Surfing/video", "Surfing/video (1)", "run/a", "run/b c", "walk/a", "walk/e.f", "walk/take")
 PARTS = st.text("ab .-_é(1)", min_size=1, max_size=5).map(str.strip).filter(lambda part: part.strip(". "))

@@ -1,6 +1,5 @@
 """A root and a list become a dataset: what a line may look like, and listed videos that are quarantined or missing."""
 
-import csv
 import json
 import re
 from pathlib import Path
@@ -12,9 +11,9 @@ import pytest
 from configs.errors import UserError
 from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.store.index import Index
-from tests.dali_pipelines.store.test_index import record
 from tests.helpers.finetuning import labeled
 from tests.helpers.finetuning import train as finetune
+from tests.helpers.indexes import listing, quarantine, record
 from tests.helpers.runs import write_recipe
 from trainers.commands import pretrain, probe
 from trainers.commands import test as testing
@@ -22,20 +21,10 @@ from trainers.commands import test as testing
 NAMES = ("run/a", "run/b", "walk/c d", "walk/e.f")
 
 
-def quarantine(root: Path, *paths: str) -> None:
-    with (root / "quarantine.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("path", "reason"), *((path, "truncated, alas") for path in paths)])
-
-
 @pytest.fixture
 def root(tmp_path) -> Path:
     Index.build(tmp_path, dict.fromkeys(NAMES, record())).save()
     return tmp_path
-
-
-def listing(root: Path, *lines: str) -> Path:
-    (root / "list.txt").write_text("\n".join(lines))
-    return root / "list.txt"
 
 
 @pytest.mark.parametrize("lines", [("run/a.avi 1", "", "run/b"), ("run/a", "run/b.avi"), ("run/a 0", "  run/b 17 ")])

@@ -7,9 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-import torch
 from nvidia.dali import fn, types
-from torch.nn.functional import interpolate
 
 from dali_pipelines import kernels
 from dali_pipelines.decode.cut import Cutter, Region
@@ -26,8 +24,6 @@ from dali_pipelines.pixels.translate import Translate
 from dali_pipelines.plan import color_map
 from dali_pipelines.plan.order import Order
 from dali_pipelines.samples import FIXED, SampleSource
-from dali_pipelines.store.encode import Encoding, write_frames
-from dali_pipelines.store.files import video_path
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import EncodedClip, read_clip
 from dali_pipelines.store.record import ClipError
@@ -35,6 +31,7 @@ from dali_pipelines.tasks import Task, task_module
 from nets.tasks import pretext_tasks
 from tests.helpers.dali import on_host, run_graph
 from tests.helpers.media import make_video, run_ffmpeg
+from tests.helpers.photos import blocks, make_photos
 
 Batch = dict[str, list[np.ndarray]]
 CODECS = ("h264", pytest.param("mjpeg", marks=pytest.mark.slow))
@@ -46,29 +43,9 @@ MOST = 0.4
 """Mean absolute difference of the means of 4 x 4 pixels, gray levels."""
 
 
-def picture(seed: int, height: int, width: int) -> np.ndarray:
-    """uint8 (height, width, 3): smooth as photos are, in strong colors."""
-    rng = torch.Generator().manual_seed(seed)
-    octaves = [torch.rand((1, 3, n * 3 // 4 + 1, n + 1), generator=rng) - 0.5 for n in (4, 8, 16, 32)]
-    total = sum((interpolate(o, (height, width), mode="bicubic") / o.shape[3] for o in octaves), torch.zeros(()))
-    return (128 + 120 * total / total.abs().max())[0].permute(1, 2, 0).round().to(torch.uint8).numpy()
-
-
 @pytest.fixture(params=CODECS)
 def store(request, made_once) -> Index:
     return Index.load(made_once(f"photos_{request.param}", partial(make_photos, codec=request.param)))
-
-
-def make_photos(root: Path, *, codec: str) -> None:
-    """Two videos that are long enough for every task, one upright, that slide to the right."""
-    records = {}
-    for number, size in enumerate([(208, 160), (176, 240)]):
-        path = video_path(root, f"v{number}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        still = picture(number, *size)
-        shown = (np.roll(still, t, axis=1) for t in range(130 + number))
-        records[f"v{number}"] = write_frames(path, shown, fps=25, settings=Encoding(codec=codec))
-    Index.build(root, records, labels={"v0": 0, "v1": 1}, class_names=("a", "b")).save()
 
 
 def source(index: Index, task: Task, *, host: bool, gpu: bool = False) -> SampleSource:
@@ -82,12 +59,6 @@ def batch(index: Index, task: Task, *, host: bool) -> Batch:
         name: [np.array(output.at(place)) for place in range(2)]
         for name, output in zip(names, pipeline.run(), strict=True)
     }
-
-
-def blocks(levels: np.ndarray) -> np.ndarray:
-    """Means of 4 x 4 pixels."""
-    frames, height, width, _ = levels.shape
-    return levels.reshape(frames, height // 4, 4, width // 4, 4, 3).mean((2, 4))
 
 
 @pytest.mark.parametrize(

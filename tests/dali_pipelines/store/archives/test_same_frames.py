@@ -22,11 +22,10 @@ from dali_pipelines.store.reader import read_clip
 from dali_pipelines.store.remux import copy_video, leave_in_place
 from dali_pipelines.tasks import Task, ctp, recognition
 from tests.helpers.archives import WAYS, in_place, jpegs_of, memory_storage, pack, write_tar
-from tests.helpers.media import make_video, read_video
+from tests.helpers.media import BT601, make_video, read_video
 
 pytestmark = pytest.mark.slow
 
-BT601 = "in_color_matrix=bt601:flags=bilinear+full_chroma_int+accurate_rnd"
 NAMES = ["jump/c", "run/a", "run/b"]
 FRAMES = [34, 30, 40]
 TASKS = {"ctp": Task("ctp", ctp.Config(strides=(1, 2))), "recognition": Task("recognition", recognition.Config())}
