@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 
 from dali_pipelines.pixels.normalize import STD
-from dali_pipelines.plan.video import VideoInfo
-from dali_pipelines.plan.views import AspectReference
 from dali_pipelines.tasks import Task
 from dali_pipelines.tasks import moco as data
 from tests.helpers.dali import run_graph
+from tests.helpers.plans import video
 from tests.helpers.ramps import ramp, ramp_view, recolored
 
-WIDE = VideoInfo(name="v", num_frames=300, width=640, height=360, fps=25.0, label=-1)
+WIDE = video(300, 640, 360)
 
 
 @pytest.fixture(scope="module")
@@ -51,17 +50,9 @@ def test_colors_and_crop_hold_for_a_whole_view(plans):
             assert (views == views[:, :1]).all()
 
 
-def test_a_video_keeps_its_shape_unless_the_original_is_asked_for():
-    for reference, squeeze in ((AspectReference(), 1), (AspectReference(fixed_aspect=True), (640 / 360) / (4 / 3))):
-        plan = data.plan(WIDE, np.random.default_rng(0), data.Config(reference=reference))
-        height, width = abs(plan["crop_end"] - plan["crop_start"]).T
-        assert width / height == pytest.approx([squeeze] * 2, rel=0.01)
-
-
 def test_the_graph_gives_each_view_its_own_frames_crop_and_colors():
     cfg = data.Config(num_frames=4, size=32, short_sides=(40, 44))
-    video = VideoInfo(name="v", num_frames=60, width=72, height=48, fps=25.0, label=-1)
-    samples = [data.plan(video, np.random.default_rng(seed), cfg) for seed in range(8)]
+    samples = [data.plan(video(60, 72, 48), np.random.default_rng(seed), cfg) for seed in range(8)]
     got = run_graph(
         lambda n: Task("moco", cfg).graph(n["media"], n)["clips"],
         [{**plan, "media": ramp(plan["frames"], 48, 72)} for plan in samples],
