@@ -53,15 +53,6 @@ def test_samples_do_not_depend_on_how_little_memory_there_is(vp9_store, two_epoc
     loader.close()
 
 
-@pytest.mark.parametrize("world", [2, 4])
-def test_samples_do_not_depend_on_the_number_of_ranks(vp9_store, two_epochs, world):
-    ranks = [
-        epoch(ClipLoader(vp9_store, CTP, batch_size=4 // world, rank=r, world_size=world, seed=5)) for r in range(world)
-    ]
-    for whole, *parts in zip(two_epochs[:3], *ranks, strict=True):
-        assert same(whole, {name: torch.cat([part[name] for part in parts]) for name in whole})
-
-
 def test_batches_that_are_kept_do_not_change_later(vp9_store):
     loader = ClipLoader(vp9_store, CTP, batch_size=4, seed=5)
     kept, copies = [], []

@@ -98,9 +98,9 @@ def write_lmdb(path: Path, videos: Videos, *, subdir: bool = False) -> Path:
     return path
 
 
-def in_place(source: Path | str, root: Path) -> Index:
-    """Index a source as `prepare --codec original` does."""
-    found = find_videos([source], outside=root / "videos")
+def in_place(*sources: Path | str, root: Path) -> Index:
+    """Index sources as `prepare --codec original` does, without its processes."""
+    found = find_videos(sources, outside=root / "videos")
     labels, classes = read_labels("folders", found.videos, given=found.labels)
     records = {name: leave_in_place(place) for name, place in found.videos.items()}
     return Index.build(root, records, labels=labels, class_names=classes)
@@ -111,6 +111,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
+        self.asked: list[str] = []
         self.read_bytes = 0
 
     def size(self, location: str) -> int:
@@ -121,10 +122,12 @@ class Memory:
     def read(self, spans: Sequence[storage.Span]) -> np.ndarray:
         parts = []
         for span in spans:
+            self.size(span.location)
             part = self.files[span.location][span.start : span.end]
             if len(part) < span.end - span.start:
                 raise OSError(5, "it is too short")
             parts.append(part)
+        self.asked += [span.location for span in spans]
         self.read_bytes += sum(map(len, parts))
         return np.frombuffer(bytearray().join(parts), np.uint8)
 

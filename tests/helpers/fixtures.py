@@ -1,10 +1,11 @@
 """What each process that runs tests loads: shared datasets, how workers start, the order of the tests."""
 
 import os
+import resource
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from dali_pipelines.store.index import Index
 from tests.helpers.media import make_video
 from tests.helpers.mutations import INPUTS
 from tests.helpers.processes import preload
-from tests.helpers.stores import make_store
+from tests.helpers.stores import MakeOnce, make_store
 
 # A busy machine is no failure. Other examples come in every run.
 settings.register_profile("busy", deadline=None, max_examples=INPUTS // 20)
@@ -48,6 +49,16 @@ def one_thread() -> None:
     A command that ran in this process may have set it to all cores (trainers.engine.distributed.start).
     """
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """Let this process have half a gigabyte more, so that a larger array is a MemoryError."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**29, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 @pytest.fixture(params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
@@ -80,9 +91,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="needs a GPU, and torch sees none"))
-
-
-MakeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(scope="session")

@@ -42,20 +42,6 @@ def open_list(root: Path, text: str, part: Literal["train", "test"] = "train") -
     return open_dataset(root, LabeledData(root=str(root), **lists).list_of(part), labeled=True).index
 
 
-def test_the_lists_of_ucf101_are_read_as_they_are(tmp_path):
-    names = ucf_names(films=3)
-    build(tmp_path, names)
-    rng = np.random.default_rng(1)
-    listed = [names[row] for row in rng.permutation(len(names))]
-    ids = {name: number for number, name in enumerate(CLASSES, start=1)}
-    lines = [f"{name}.avi {ids[name.split('/')[0]]}\r\n" for name in listed]  # with the line ends of Windows
-    train = open_list(tmp_path, "".join(lines))
-    assert list(train.names.texts()) == listed
-    assert train.labels.tolist() == [ids[name.split("/")[0]] - 1 for name in listed]
-    test = open_list(tmp_path, "".join(f"{name}.avi\r\n" for name in listed[:4]), "test")
-    assert list(test.names.texts()) == listed[:4]
-
-
 def test_a_list_that_tells_other_classes_apart_than_the_dataset_is_refused(tmp_path):
     names = ucf_names(films=1)
     build(tmp_path, names)

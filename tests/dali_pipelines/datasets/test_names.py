@@ -107,14 +107,6 @@ def test_the_folder_of_a_class_may_be_spelled_in_two_ways_and_the_file_may_not()
     assert both.find("handstandpushups/a") == AMBIGUOUS
 
 
-@pytest.mark.parametrize("line", ["Archery/bad.avi", "/elsewhere/UCF-101/Archery/bad.mp4 3", "bad", r"Archery\bad"])
-def test_a_list_of_quarantined_videos_alone_says_that_they_are_in_the_quarantine(tmp_path, line):
-    build(tmp_path, "Archery/good")
-    quarantine(tmp_path, "/films/UCF/Archery/bad.avi")
-    with pytest.raises(UserError, match=r"nothing is left of the list: 1 of 1 videos of .* are quarantined"):
-        open_dataset(tmp_path, listing(tmp_path, line))
-
-
 def slow_reference(written: str, held: list[str]) -> int | None:
     parts = normalize("NFC", written).split("/")
     flat = not any("/" in name for name in held)

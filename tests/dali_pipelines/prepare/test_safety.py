@@ -243,15 +243,6 @@ def test_an_output_at_a_url_is_refused_with_the_way(place, tmp_path, url, monkey
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 
 
-def test_the_end_says_what_was_saved_and_what_comes_next(place, tmp_path, capsys):
-    place("raw/run/a.mp4", "raw/run/b.mp4")
-    prepare(tmp_path / "raw", "--out", tmp_path / "out", *SMALL)
-    printed = capsys.readouterr().out
-    sizes = sum(path.stat().st_size for path in (tmp_path / "raw").rglob("*.mp4"))
-    assert f"their sources are {sizes / 1e6:.1f} MB" in printed
-    assert f"next:\n  clipfeed pretrain --config ctp/r3d18_kinetics --data-dir {tmp_path / 'out'}" in printed
-
-
 def test_notes_are_counted(place, tmp_path, capsys):
     """Once for all videos."""
     for name in ("a", "b"):
