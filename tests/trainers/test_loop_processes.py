@@ -1,6 +1,5 @@
 """The training loop as processes: killed, told to stop, and on two ranks."""
 
-import csv
 import os
 import signal
 import subprocess
@@ -27,6 +26,7 @@ from tests.helpers.loop import (
 )
 from tests.helpers.loop_worker import VIDEOS
 from tests.helpers.processes import join, start, start_command
+from tests.helpers.results import rows
 from tests.helpers.runs import ROOT, torchrun
 from trainers.engine.stop import StopSignal
 
@@ -72,8 +72,8 @@ def test_two_ranks_make_the_steps_of_one_until_a_gradient_is_not_finite(tmp_path
 
 
 def test_videos_that_some_rank_could_not_read_are_all_named_at_the_end_and_after_a_resume(tmp_path):
-    rows = torch.randperm(VIDEOS, generator=torch.Generator().manual_seed(7000)).tolist()
-    first, second = rows[4], rows[20]  # rank 1's first ones in steps 1 and 3, of 8
+    order = torch.randperm(VIDEOS, generator=torch.Generator().manual_seed(7000)).tolist()
+    first, second = order[4], order[20]  # rank 1's first ones in steps 1 and 3, of 8
     status, output = run_both(tmp_path, "--set", f"plan.lost_row={first}", "--max-steps", "2")
     assert status == [0, 0]
     table = tmp_path / "run" / "unreadable.csv"
@@ -82,10 +82,7 @@ def test_videos_that_some_rank_could_not_read_are_all_named_at_the_end_and_after
     assert status == [0, 0]
     names = [f"class/video_{row:02d}" for row in (first, second)]
     assert f"2 videos are unreadable (reasons in {table}): {', '.join(names)}" in output
-    with table.open(newline="") as file:
-        found = list(csv.DictReader(file))
-    assert [row["name"] for row in found] == names
-    assert [row["reason"] for row in found] == ["rank 1 cannot read it", "rank 1 cannot read it"]
+    assert rows(table) == [{"name": name, "reason": "rank 1 cannot read it"} for name in names]
     assert [line["unreadable_videos"] for line in lines(tmp_path)] == [0, 0, 1, 1]
 
 

@@ -11,7 +11,6 @@ from configs.errors import UserError
 from tests.helpers.features import features
 from tests.helpers.runs import ROOT
 from trainers.commands.report import main as report
-from trainers.evaluation.features import Features
 from trainers.evaluation.intervals import wilson
 from trainers.evaluation.linear import fit, probe
 
@@ -61,12 +60,6 @@ def test_chance_counts_the_classes_that_occur(train, test, chance):
         *(features(rng.normal(size=(len(of), 5)), of) for of in (train, test)), classes=8, device=torch.device("cpu")
     )
     assert measured["chance"] == pytest.approx(chance)
-
-
-def test_a_probe_on_videos_that_cannot_be_read_says_so():
-    lost = Features(["a", "b"], np.zeros(2, np.int64), np.full((2, 5), np.nan, np.float32), {"a": "gone", "b": "cut"})
-    with pytest.raises(UserError, match="none of 2 training videos can be read, the first a: gone"):
-        probe(lost, features(np.ones((1, 5)), [0]), classes=1, device=torch.device("cpu"))
 
 
 def test_the_interval_is_wilson_s():

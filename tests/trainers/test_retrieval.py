@@ -1,6 +1,5 @@
 """What retrieval and the linear probe write: files that agree, with one rank and with two, and what is unreadable."""
 
-import csv
 import json
 import shutil
 from pathlib import Path
@@ -16,11 +15,12 @@ from configs.errors import UserError
 from dali_pipelines.draw import GAP
 from tests.helpers.features import features
 from tests.helpers.ranks import ALONE, two_ranks
+from tests.helpers.results import rows
 from tests.helpers.retrieval import TEST, TRAIN, loaded, random_weights, recipe
 from tests.helpers.runs import ROOT
 from trainers.commands import test as test_command
 from trainers.engine.distributed import Ranks
-from trainers.evaluation import contact_sheet, protocols
+from trainers.evaluation import attentive, contact_sheet, protocols
 from trainers.evaluation.intervals import wilson
 from trainers.evaluation.saved_features import Sets
 
@@ -36,9 +36,7 @@ def whole(vp9_store, tmp_path_factory) -> SimpleNamespace:
 
 
 def results(out: Path) -> dict[str, Any]:
-    with (out / "neighbors.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {"json": json.loads((out / "retrieval.json").read_text()), "rows": rows}
+    return {"json": json.loads((out / "retrieval.json").read_text()), "rows": rows(out / "neighbors.csv")}
 
 
 def test_the_files_agree_with_each_other_and_with_the_text(whole):
@@ -102,7 +100,9 @@ def test_two_ranks_and_lists_in_another_order_give_the_same(whole, vp9_store, tm
     again = results(tmp_path)
     figures = ("recall", "recall_1_interval", "chance_1", "queries", "gallery", "unreadable", "sha256", "plan")
     assert {name: again["json"][name] for name in figures} == {name: whole.json[name] for name in figures}
-    in_order = [sorted(rows, key=lambda row: (row["query"], int(row["rank"]))) for rows in (again["rows"], whole.rows)]
+    in_order = [
+        sorted(found, key=lambda row: (row["query"], int(row["rank"]))) for found in (again["rows"], whole.rows)
+    ]
     for ours, theirs in zip(*in_order, strict=True):
         assert float(ours.pop("cosine")) == pytest.approx(float(theirs["cosine"]), abs=1e-4)
         assert ours == {name: value for name, value in theirs.items() if name != "cosine"}
@@ -139,21 +139,27 @@ def test_a_video_in_both_sets_is_an_error(whole, vp9_store, tmp_path):
         protocols.retrieval(whole.weights, config, ALONE, tmp_path / "out")
 
 
-def test_the_linear_probe_counts_unreadable_test_videos_as_wrong(vp9_store, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["linear", "knn", "attentive"])
+def test_a_probe_counts_unreadable_test_videos_as_wrong_and_writes_its_figures(vp9_store, tmp_path, monkeypatch, name):
     rng = np.random.default_rng(0)
     train = np.arange(40) % 2
     test = np.arange(20) % 2
-    x, test_x = (np.stack([labels + rng.normal(scale=0.1, size=len(labels))] * 2, 1) for labels in (train, test))
+    x, test_x = (np.outer(labels - 0.5 + rng.normal(scale=0.1, size=len(labels)), (1, -1)) for labels in (train, test))
     test_x[3] = np.nan
-    test_x[[4, 6]] += 1  # two of class 0 that look like class 1
+    test_x[[4, 6]] *= -1  # two of class 0 that look like class 1
     facts = {"queries": 20, "gallery": 40, "unreadable": {"queries": {"v003": "gone"}, "gallery": {}}}
+    if name == "attentive":
+        monkeypatch.setattr(attentive, "SETTINGS", ((3e-2, 0.0),))
+        x, test_x = x[:, None].repeat(3, 1), test_x[:, None].repeat(3, 1)
     sets = Sets(vp9_store, features(x, train.tolist()), vp9_store, features(test_x, test.tolist()), facts)
-    monkeypatch.setattr(protocols, "features_of_both", lambda *_: sets)
-    text = protocols.linear(None, None, ALONE, tmp_path)  # type: ignore[arg-type]
-    measured = json.loads((tmp_path / "linear.json").read_text())
-    assert (measured["top1"], measured["chance"]) == (17 / 20, 0.5)
+    monkeypatch.setattr(
+        protocols, "features_of_both", lambda *_, tokens=False: sets if tokens == (name == "attentive") else None
+    )
+    text = getattr(protocols, name)(None, None, ALONE, tmp_path)
+    measured = json.loads((tmp_path / f"{name}.json").read_text())
+    assert (measured["top1"], measured["chance"], measured.get("k")) == (17 / 20, 0.5, 20 if name == "knn" else None)
     assert measured["interval"] == pytest.approx(wilson(17, 20))
-    assert "top-1        85.00 %" in text
+    assert "top-1        85.00 %   (95 %: " in text
     assert "1     (queries, counted as wrong: v003)" in text
 
 
