@@ -3,12 +3,8 @@
 import numpy as np
 import pytest
 
-from dali_pipelines.pixels.normalize import STD
-from dali_pipelines.tasks import Task
 from dali_pipelines.tasks import moco as data
-from tests.helpers.dali import run_graph
 from tests.helpers.plans import video
-from tests.helpers.ramps import ramp, ramp_view, recolored
 
 WIDE = video(300, 640, 360)
 
@@ -48,21 +44,6 @@ def test_colors_and_crop_hold_for_a_whole_view(plans):
         for name in ("color_kind", "color_matrix", "color_pivot", "color_offset"):
             views = plan[name].reshape(2, 16, -1)
             assert (views == views[:, :1]).all()
-
-
-def test_the_graph_gives_each_view_its_own_frames_crop_and_colors():
-    cfg = data.Config(num_frames=4, size=32, short_sides=(40, 44))
-    samples = [data.plan(video(60, 72, 48), np.random.default_rng(seed), cfg) for seed in range(8)]
-    got = run_graph(
-        lambda n: Task("moco", cfg).graph(n["media"], n)["clips"],
-        [{**plan, "media": ramp(plan["frames"], 48, 72)} for plan in samples],
-        {"media": "FHWC"},
-    )
-    for clips, plan in zip(got, samples, strict=True):
-        numbers = plan["frames"].reshape(2, 4)
-        views = [ramp_view(numbers[v], plan["crop_start"][v], plan["crop_end"][v], 32) for v in range(2)]
-        expected = recolored(np.concatenate(views), plan)
-        assert abs(clips - expected).max() < 2.5 / 255 / min(STD)
 
 
 def test_notes_name_the_frames_and_the_mirror():

@@ -5,8 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dali_pipelines.pixels.normalize import STD
 from dali_pipelines.tasks import Task, task_module
+from tests.helpers.dali import run_graph
 from tests.helpers.plans import plans
+from tests.helpers.ramps import ramp, ramp_view, recolored
 
 
 @pytest.mark.parametrize("task", ["memdpc", "moco", "rot3d", "vcop"])
@@ -49,3 +52,26 @@ def test_the_crop_is_a_224_square_of_the_video_at_240_anywhere_and_mirrored_half
 )
 def test_videos_that_the_original_drops_are_left_out(task, changes, frames):
     assert Task(task, task_module(task).Config(**changes)).min_frames == frames
+
+
+@pytest.mark.parametrize(
+    ("task", "changes"),
+    [
+        ("moco", {"num_frames": 4}),
+        ("memdpc", {"num_blocks": 3, "num_frames": 2}),
+        ("speednet", {"num_frames": 4}),
+    ],
+)
+def test_the_graph_gives_each_view_its_own_frames_and_crop_and_each_frame_its_colors(task, changes):
+    cfg = task_module(task).Config(size=32, short_sides=(40, 44), **changes)
+    samples = plans(task, cfg, 8, num_frames=60, width=72, height=48)
+    got = run_graph(
+        lambda n: Task(task, cfg).graph(n["media"], n)["clips"],
+        [{**plan, "media": ramp(plan["frames"], 48, 72)} for plan in samples],
+        {"media": "FHWC"},
+    )
+    for clips, plan in zip(got, samples, strict=True):
+        starts, ends = plan["crop_start"], plan["crop_end"]
+        views = map(ramp_view, np.split(plan["frames"], len(starts)), starts, ends, [32] * len(starts))
+        expected = recolored(np.concatenate([*views]), plan)
+        assert abs(clips - expected).max() < 2.5 / 255 / min(STD)
