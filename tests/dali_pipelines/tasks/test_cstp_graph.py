@@ -10,11 +10,11 @@ from dali_pipelines.pixels.operation import Plan
 from dali_pipelines.plan.color_map import IDENTITY, gain
 from dali_pipelines.plan.overlap import RATES
 from dali_pipelines.plan.rng import Stream, generator
-from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.tasks import Task
 from dali_pipelines.tasks.cstp import Config, Reference, annotate, plan
 from tests.helpers.crops import smooth
 from tests.helpers.dali import run_graph
+from tests.helpers.plans import video
 
 
 def execute(plans, clips, cfg):
@@ -29,7 +29,7 @@ def find_plans(count, cfg, size: tuple[int, int], *, plain):
     rng = np.random.default_rng(7)
     found: list[Plan] = []
     while len(found) < count:
-        drawn = plan(VideoInfo("v", 60, *size, 25.0, 0), rng, cfg)
+        drawn = plan(video(60, *size), rng, cfg)
         small = drawn["degrees"] != 0
         if (not small.any()) if plain else small.all():
             found.append(drawn)

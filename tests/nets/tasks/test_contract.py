@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from configs.load import load
-from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.tasks import Task
 from nets.tasks import Pretext, build_task, pretext_tasks
+from tests.helpers.plans import video
 
 
 @pytest.fixture(params=pretext_tasks())
@@ -18,8 +18,7 @@ def task(request: pytest.FixtureRequest) -> tuple[Pretext, dict[str, Tensor]]:
     """The network of a task's demo in an epoch in which all its terms count, and a batch of noise with true labels."""
     config = load(f"{request.param}/demo")
     task, rng = Task(config.task, config.plan), np.random.default_rng(0)
-    video = VideoInfo(name="v", num_frames=300, width=96, height=64, fps=25.0, label=0)
-    plans = [task.plan(video, rng) for _ in range(4)]
+    plans = [task.plan(video(300, 96, 64, label=0), rng) for _ in range(4)]
     batch = {
         name: torch.from_numpy(np.stack([plan[name] for plan in plans])) if name in plans[0] else torch.randn(4, *shape)
         for name, (shape, _) in task.batch_schema.items()
