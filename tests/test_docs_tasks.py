@@ -12,9 +12,9 @@ import torch
 from bench.learning import downstream_demo, pretext_demo
 from configs.load import load
 from configs.schema import Config
-from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.tasks import Task
 from nets.tasks import build_task, net_module, pretext_tasks
+from tests.helpers.plans import video
 from tests.helpers.runs import ROOT
 
 PAGES = ROOT / "docs" / "tasks"
@@ -24,7 +24,6 @@ PRETEXT = {
     for task, figures in json.loads(path.read_text())["tasks"].items()
 }
 DOWNSTREAM = json.loads((ROOT / "bench/results/downstream_demo.json").read_text())
-VIDEO = VideoInfo(name="a", num_frames=1000, width=320, height=240, fps=25.0, label=0)
 each_task = pytest.mark.parametrize("task", pretext_tasks())
 
 
@@ -79,7 +78,7 @@ def test_the_index_says_how_many_frames_a_task_needs_and_decodes(task):
     config = load(recipe)
     plans = Task(config.task, config.plan)
     rng = np.random.default_rng(0)
-    counts = [len(np.unique(plans.plan(VIDEO, rng)["frames"])) for _ in range(60)]
+    counts = [len(np.unique(plans.plan(video(1000), rng)["frames"])) for _ in range(60)]
     stated = [int(number) for number in decodes.split(" to ")]
     assert (int(needs), stated[-1]) == (plans.min_frames, max(counts))
     assert stated[0] <= min(counts)

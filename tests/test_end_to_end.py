@@ -14,13 +14,12 @@ import psutil
 import pytest
 import torch
 
-from configs.load import load
 from dali_pipelines import prepare
 from dali_pipelines.store.index import Index
 from tests.helpers.digest import samples_digest
 from tests.helpers.loop import history, lines
 from tests.helpers.media import SHARED_MEDIA
-from tests.helpers.processes import join, run_command, start_command
+from tests.helpers.processes import join, run_command
 from tests.helpers.ranks import start_ranks, two_ranks
 from tests.helpers.runs import PRETRAIN, ROOT, write_recipe
 from trainers.commands import pretrain, probe
@@ -63,17 +62,6 @@ def kill_at_step(metrics: Path, step: int, *commands: ForkServerProcess) -> None
             each.kill()
 
 
-def test_a_killed_run_resumes_to_the_same_bits(vp9_store, tmp_path):
-    train_here(write_recipe(tmp_path, vp9_store.root, name="whole"))
-    recipe = write_recipe(tmp_path, vp9_store.root, name="killed")
-    process = start_command(PRETRAIN, "--config", recipe, "--device", "cpu", output=tmp_path / "output")
-    kill_at_step(tmp_path / "killed" / "metrics.jsonl", 6, process)
-    assert join([process]) == [-signal.SIGKILL]
-    assert 6 <= len(lines(tmp_path, "killed")) < STEPS
-    train_here(recipe)
-    assert_same_end(tmp_path, "killed", "whole")
-
-
 def test_two_ranks_both_killed_resume_to_the_same_bits(vp9_store, tmp_path):
     whole = write_recipe(tmp_path, vp9_store.root, name="whole")
     assert two_ranks(PRETRAIN, tmp_path, "--config", whole, "--device", "cpu")[0] == [0, 0]
@@ -112,26 +100,6 @@ def test_real_clips_train_and_damaged_ones_are_named(tmp_path, capsys, codec):
     for line in lines(tmp_path):
         assert math.isfinite(line["loss"])
         assert line["unreadable_videos"] == 0
-
-
-def test_dry_run_writes_nothing_and_names_the_tensors(vp9_store, tmp_path, capsys):
-    recipe = write_recipe(tmp_path, vp9_store.root)
-    train_here(recipe, "--dry-run")
-    output = capsys.readouterr().out
-    for text in ("(4, 3, 8, 64, 64)", "(4, 2, 8, 4)", "4 epochs x 3 batches = 12 steps"):
-        assert text in output
-    assert list(tmp_path.iterdir()) == [recipe]
-
-
-def test_a_printed_config_with_changes_loads_back_to_the_same(vp9_store, tmp_path, capsys):
-    recipe = write_recipe(tmp_path, vp9_store.root)
-    changes = ["optim.lr=3e-4", "plan.strides=[1, 4]", "net.hidden=16", "data.list=train.txt"]
-    train_here(recipe, "--print-config", *(word for text in changes for word in ("--set", text)))
-    (tmp_path / "printed.yaml").write_text(capsys.readouterr().out)
-    printed = load(tmp_path / "printed.yaml")
-    assert printed == load(recipe, changes)
-    assert printed != load(recipe)
-    assert (printed.optim.lr, printed.plan.strides, printed.net.hidden) == (3e-4, (1, 4), 16)
 
 
 def test_a_probe_of_a_short_run_gives_finite_figures_for_all_test_videos(vp9_store, tmp_path):

@@ -40,16 +40,16 @@ def packed(folder, tmp_path_factory):
 
 @pytest.mark.parametrize("way", PICTURES)
 def test_each_way_holds_the_jpegs_that_ffmpeg_cuts(packed, folder, tmp_path, way):
-    index = in_place(packed[way], tmp_path)
+    index = in_place(packed[way], root=tmp_path)
     assert index.names.texts() == ("50%d/b", "a")
     data = read_clip(index, 1, np.arange(FRAMES)).data.tobytes()
     assert data == run_ffmpeg("-i", folder / "a.mp4", "-q:v", "2", "-f", "image2pipe", "-c:v", "mjpeg", "-")
 
 
 def test_the_tar_of_videos_holds_the_files(packed, folder, tmp_path):
-    index = in_place(packed["tar of videos"], tmp_path)
+    index = in_place(packed["tar of videos"], root=tmp_path)
     assert index.names.texts() == ("50%d/b", "a")
-    ours, theirs = (read_clip(of, 1, np.arange(FRAMES)) for of in (in_place(folder, tmp_path), index))
+    ours, theirs = (read_clip(of, 1, np.arange(FRAMES)) for of in (in_place(folder, root=tmp_path), index))
     for one, other in zip(frames(ours), frames(theirs), strict=True):
         assert (one.to_ndarray() == other.to_ndarray()).all()
 
@@ -57,7 +57,7 @@ def test_the_tar_of_videos_holds_the_files(packed, folder, tmp_path):
 @pytest.mark.parametrize("way", ["tar of JPEGs", LMDB, "stored zips of JPEGs", "folders of JPEGs"])
 def test_bytes_of_a_video_are_those_of_its_pictures_wherever_they_lie(packed, tmp_path, way):
     sizes = [path.stat().st_size for path in packed["folders of JPEGs"].rglob("*.jpg")]
-    assert costs(in_place(packed[way], tmp_path), [])["kb_per_video"] == round(sum(sizes) / 2 / 1000, 1)
+    assert costs(in_place(packed[way], root=tmp_path), [])["kb_per_video"] == round(sum(sizes) / 2 / 1000, 1)
 
 
 def test_bytes_of_a_clip_are_those_read_and_not_those_inflated(packed, tmp_path):
@@ -67,7 +67,7 @@ def test_bytes_of_a_clip_are_those_read_and_not_those_inflated(packed, tmp_path)
         with zipfile.ZipFile(path) as archive:
             sizes.append(sum(member.compress_size for member in archive.infolist()))
             assert sizes[-1] != sum(member.file_size for member in archive.infolist())
-    figures = costs(in_place(packed["deflated zips of JPEGs"], tmp_path), [task])["tasks"]["recognition"]
+    figures = costs(in_place(packed["deflated zips of JPEGs"], root=tmp_path), [task])["tasks"]["recognition"]
     assert figures["kb_per_clip"] == round(np.mean(sizes) / 1000, 1)
 
 

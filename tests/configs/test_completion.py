@@ -9,7 +9,7 @@ import shtab
 
 from configs import completion
 from configs.command import COMMANDS
-from tests.configs.test_recipes import NAMES
+from configs.recipes import names
 from tests.helpers.runs import ROOT
 
 pytestmark = pytest.mark.slow
@@ -42,8 +42,12 @@ def folder(tmp_path_factory):
         ("clipfeed", "pre", {"prepare", "preview", "pretrain"}),
         ("clipfeed pretrain", "--wo", {"--work-dir"}),
         ("clipfeed test --protocol", "", {"video", "retrieval", "linear", "knn", "attentive"}),
-        ("clipfeed recipe", "vcop/", {name for name in NAMES if name.startswith("vcop/")}),
-        ("clipfeed pretrain --config", "ctp", {name for name in NAMES if name.startswith("ctp/")} | {"ctp_mine.yaml"}),
+        ("clipfeed recipe", "vcop/", {name for name in names() if name.startswith("vcop/")}),
+        (
+            "clipfeed pretrain --config",
+            "ctp",
+            {name for name in names() if name.startswith("ctp/")} | {"ctp_mine.yaml"},
+        ),
     ],
 )
 def test_bash_completes(folder, words, last, expected):

@@ -79,16 +79,6 @@ def test_an_override_of_a_section_keeps_the_keys_that_it_does_not_name():
     assert config.plan == FakePlan(size=64, pair=(0.5, "b"), reference=Reference(truncate=True))
 
 
-@pytest.mark.parametrize("name", ["configs/ctp/demo.yaml", "ctp/demo.yaml", "ctp/demo"])
-def test_a_recipe_of_ours_is_found_by_name_from_any_folder(tmp_path, monkeypatch, name):
-    monkeypatch.chdir(tmp_path)
-    assert load(name) == load(Path(schema.__file__).parent / "ctp" / "demo.yaml")
-    mine = tmp_path / "configs" / "ctp" / "demo.yaml"
-    mine.parent.mkdir(parents=True)
-    mine.write_text(BASE)
-    assert (load(name).task == "fake") == (name == "configs/ctp/demo.yaml")  # a file that is there comes first
-
-
 texts = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1, max_size=8)
 words = st.one_of(texts, st.sampled_from(["off", "yes", "null", "1e-4", "true", "012", "1:30", "~", "2026-01-01", "#"]))
 paths = words.filter(lambda text: "$" not in text and not text.startswith("~"))  # which are replaced

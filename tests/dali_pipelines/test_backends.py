@@ -17,8 +17,8 @@ from dali_pipelines.store.encode import Encoding, write_frames
 from dali_pipelines.store.files import video_path
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task, task_module, task_names
-from tests.dali_pipelines.pixels.test_program import blocks, picture
 from tests.helpers.dali import run_graph
+from tests.helpers.photos import blocks, picture
 from tests.helpers.processes import join, start_command
 from tests.helpers.runs import ROOT
 

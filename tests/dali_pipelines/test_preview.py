@@ -5,7 +5,6 @@ import errno
 import io
 import os
 import re
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +21,6 @@ from dali_pipelines.draw import BOX_LINE, COLORS, GAP, LINE, Sample, View, stack
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.preview import animation, first_samples, main, mp4, sheet, views_of
 from dali_pipelines.preview_page import page
-from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Annotations, Task, ctp, recognition
 from nets.tasks import pretext_tasks
 from tests.helpers.runs import ROOT
@@ -91,14 +89,12 @@ def test_frames_that_the_graph_puts_together_in_its_own_way_have_no_number():
     assert (view.numbers_T, view.caption) == (None, "clips")
 
 
-def test_a_stand_in_goes_by_its_own_name_plan_and_pixels(vp9_store, tmp_path):
+def test_a_stand_in_goes_by_its_own_name_plan_and_pixels(vp9_store, own_store):
     task = Task("ctp", ctp.Config(num_frames=4, size=32, short_sides=(32,)))
     whole = {sample.name: sample.views[0] for sample in first_samples(vp9_store, task, 5, 12)}
-    shutil.copytree(vp9_store.root, tmp_path / "store")
-    store = Index.load(tmp_path / "store")
-    store.path(3).unlink()
-    samples = first_samples(store, task, 5, 12)
-    assert {sample.name for sample in samples} == whole.keys() - {store.info(3).name}
+    own_store.path(3).unlink()
+    samples = first_samples(own_store, task, 5, 12)
+    assert {sample.name for sample in samples} == whole.keys() - {own_store.info(3).name}
     for sample in samples:
         (view,), same = sample.views, whole[sample.name]
         assert (view.pixels_THW3 == same.pixels_THW3).all()

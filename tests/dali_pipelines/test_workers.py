@@ -1,42 +1,25 @@
-"""The pool of workers, and what becomes of work whose worker dies. Few imports: every worker repeats them."""
+"""The pool of workers: results, errors, signals and its end. Few imports: every worker repeats them."""
 
 import os
 import signal
 import subprocess
 import sys
 import time
-from itertools import count, islice
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
 
-from bench.faults.killer import SETTLE, Killer, living_workers
+from bench.faults.killer import living_workers
 from configs.errors import UserError
-from dali_pipelines.workers import CHANCES, Crashed, Pool, _Pending, run_jobs
+from dali_pipelines.workers import Pool, run_jobs
+from tests.helpers.jobs import arrays, double, same, sleep
 
 pytestmark = pytest.mark.slow
 
-
-def double(number):
-    if number < 0:
-        os.kill(os.getpid(), signal.SIGSEGV)
-    if number == 99:
-        raise UserError("the disk is full")
-    return number * 2
-
-
-def arrays(number):
-    rng = np.random.default_rng(number)
-    noise = rng.integers(0, 256, (1 + number % 7, 300, 3), dtype=np.uint8)
-    return {"noise": noise, "turned": noise.swapaxes(0, 1), "none": noise[:0], "scalar": np.array(number)}
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(
-        a[name].dtype == b[name].dtype and a[name].shape == b[name].shape and (a[name] == b[name]).all() for name in a
-    )
+IMPORTS = "from dali_pipelines.workers import Pool, run_jobs; from tests.helpers.jobs import *"
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -78,41 +61,6 @@ def megabyte(number):
     return np.full(10**6, number, np.uint8)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("ordered", [False, True])
-def test_a_job_that_kills_its_worker_costs_only_itself_and_is_named_with_the_signal(workers, ordered):
-    jobs = [1, 2, -1, 3, 4, 5, -2, 6]
-    crashed = Crashed("SIGSEGV")
-    with Pool[Any, Any](double, workers=workers, ahead=4) as pool:
-        results = list(pool.run(jobs, ordered=ordered))
-    assert dict(results) == {1: 2, 2: 4, 3: 6, 4: 8, 5: 10, 6: 12, -1: crashed, -2: crashed}
-    assert len(results) == len(jobs)
-    if ordered:
-        assert [job for job, _ in results] == jobs
-
-
-def die_once(marker):
-    """Dies by SIGKILL where `marker` is not there yet."""
-    if not marker.exists():
-        marker.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return marker.name
-
-
-def test_a_job_whose_worker_dies_once_is_done_again(tmp_path):
-    markers = [tmp_path / str(number) for number in range(6)]
-    with Pool[Any, Any](die_once, workers=2, ahead=4) as pool:
-        assert list(pool.run(markers)) == [(marker, marker.name) for marker in markers]
-
-
-def leave(code):
-    os._exit(code)
-
-
-def test_a_worker_that_leaves_is_as_good_as_dead():
-    assert list(run_jobs(leave, [3, 0], workers=1)) == [(3, Crashed("exit code 3")), (0, Crashed("exit code 0"))]
-
-
 def test_an_error_of_a_job_is_raised_with_the_place_in_the_worker():
     with pytest.raises(UserError, match="the disk is full") as caught:
         list(run_jobs(double, [1, 99, 2, 3, 4, 5, 6], workers=1))
@@ -152,105 +100,6 @@ def test_another_job_may_be_done_between_two_results():
             assert same(other, arrays(100 + job))
 
 
-def test_a_job_that_comes_when_a_worker_has_just_died_is_not_lost():
-    def jobs():
-        yield -1
-        time.sleep(2)
-        yield 3
-
-    assert dict(run_jobs(double, jobs(), workers=1)) == {-1: Crashed("SIGSEGV"), 3: 6}
-
-
-def test_a_job_that_was_given_to_dead_workers_is_not_the_culprit():
-    with Pool[Any, Any](double, workers=1, ahead=1) as pool:
-        assert list(pool.run([1])) == [(1, 2)]
-        task = _Pending(2)
-        pool._pending.append(task)
-        for _ in range(CHANCES):
-            (worker,) = pool._workers
-            if not worker.open:
-                pool._read(worker)  # it has started
-            worker.process.kill()
-            worker.process.join()
-            pool._hand_out()  # nobody has seen its end
-            pool._replace(worker)
-        assert task.deaths == 0
-        assert list(pool._pending) == [task]
-
-
-def megabytes(number):
-    return bytes([number]) * 20_000_000  # no array: it goes through the pipe, which holds less
-
-
-def test_a_worker_killed_in_the_middle_of_a_message_is_seen():
-    with Pool[Any, Any](megabytes, workers=2, ahead=4) as pool:
-        results = pool.run(range(8))
-        assert next(results) == (0, megabytes(0))
-        time.sleep(1)  # both write, and nobody reads
-        for worker in living_workers():
-            worker.kill()
-        assert list(results) == [(job, megabytes(job)) for job in range(1, 8)]
-
-
-def fork_and_die(marker):
-    """Dies once and leaves a child that keeps its end of the pipe open; returns the child's id."""
-    if not marker.exists():
-        child = os.fork()
-        if not child:
-            signal.pause()
-        marker.write_text(str(child))
-        os.kill(os.getpid(), signal.SIGKILL)
-    return int(marker.read_text())
-
-
-def test_a_death_is_seen_though_a_child_of_the_worker_holds_its_pipe(tmp_path, spawned):
-    ((_, child),) = run_jobs(fork_and_die, [tmp_path / "child"], workers=1)
-    assert isinstance(child, int)
-    os.kill(child, signal.SIGKILL)
-
-
-def test_workers_killed_while_they_start_are_replaced(spawned):
-    with Pool[Any, Any](arrays, workers=2, ahead=4) as pool:
-        for _ in range(2):
-            for worker in pool._workers:
-                worker.process.kill()
-            time.sleep(0.2)
-            pool._step(0)
-        assert all(same(result, arrays(job)) for job, result in pool.run(range(10)))
-
-
-class NoWorker:
-    def __call__(self, job):
-        return job
-
-    def __reduce__(self):
-        return int, ("no number",)
-
-
-def test_workers_that_cannot_start_end_the_run(capfd, spawned):
-    with pytest.raises(UserError, match=r"ended while it started \(exit code 1\)"):
-        list(run_jobs(NoWorker(), [1, 2, 3], workers=2))
-    assert "no number" in capfd.readouterr().err
-
-
-def test_random_kills_lose_and_repeat_nothing(spawned):
-    killer = Killer(seed=0)
-    with Pool[Any, Any](arrays, workers=3, ahead=SETTLE - 1, spare=2) as pool:
-        for wanted, (job, result) in zip(count(), pool.run(count()), strict=True):
-            assert job == wanted
-            assert same(result, arrays(job))
-            killer.delivered += 1
-            if job == 0:
-                killer.begin(15)
-            if not killer.at_work and killer.delivered > 50:
-                break
-    assert killer.kills == 15
-
-
-def sleep(seconds):
-    time.sleep(seconds)
-
-
 def test_closing_ends_workers_in_the_middle_of_a_job():
     before = living_workers()
     with Pool[Any, Any](sleep, workers=2, ahead=4) as pool:
@@ -262,7 +111,7 @@ def test_closing_ends_workers_in_the_middle_of_a_job():
 
 
 def test_processes_end_when_the_main_one_is_killed_and_leave_no_shared_memory():
-    script = "from tests.dali_pipelines.test_workers import *; list(run_jobs(sleep, [300, 300], workers=2))"
+    script = f"{IMPORTS}; list(run_jobs(sleep, [300, 300], workers=2))"
     main = subprocess.Popen([sys.executable, "-c", script])
     helpers: list[psutil.Process] = []
     while len(helpers) < 3:  # two workers, and the helper of the multiprocessing module
@@ -310,5 +159,5 @@ def process_id(_):
 
 
 def test_a_script_that_never_closes_its_pool_ends_all_the_same():
-    script = "from tests.dali_pipelines.test_workers import *; pool = Pool(double, workers=1, ahead=1)"
+    script = f"{IMPORTS}; pool = Pool(double, workers=1, ahead=1)"
     subprocess.run([sys.executable, "-c", f"{script}; print(next(pool.run([2])))"], check=True, timeout=60)

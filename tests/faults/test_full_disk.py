@@ -1,6 +1,5 @@
 """A full disk: what was written stays, and training goes on where that is asked for."""
 
-import csv
 import errno
 import itertools
 import json
@@ -21,6 +20,7 @@ from configs.errors import UserError
 from dali_pipelines import progress
 from dali_pipelines.store.files import Appended
 from tests.helpers.loop import STEPS, assert_same_weights, history, lines, run, weights
+from tests.helpers.results import rows
 from trainers.commands import report
 from trainers.engine import checkpoint, loggers, metrics
 from trainers.engine.distributed import Ranks
@@ -140,8 +140,7 @@ def assert_same_run(ours: Path, theirs: Path) -> None:
     """Check that every table has each step once, and that the weights are equal."""
     steps = list(range(1, STEPS + 1))
     assert history(ours) == history(theirs)
-    with (ours / "run" / "train.csv").open(newline="") as file:
-        assert [int(row["step"]) for row in csv.DictReader(file)] == steps
+    assert [int(row["step"]) for row in rows(ours / "run" / "train.csv")] == steps
     board = EventAccumulator(str(ours / "run" / "tensorboard")).Reload()
     assert [event.step for event in board.Scalars("train/loss")] == steps
     assert_same_weights(weights(ours), weights(theirs))

@@ -1,7 +1,6 @@
 """What hangs is ended, named and explained."""
 
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -9,9 +8,8 @@ import torch
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.tasks import Task, ctp
 from tests.helpers import loop_worker
-from tests.helpers.loop import write_recipe
+from tests.helpers.loop import run_both, write_recipe
 from tests.helpers.processes import join, start_command
-from tests.helpers.ranks import two_ranks
 from trainers.engine import watchdog
 
 pytestmark = pytest.mark.slow
@@ -54,9 +52,7 @@ def test_a_step_that_hangs_ends_the_run_with_its_stack(tmp_path):
 
 
 def test_of_ranks_that_wait_for_one_that_hangs_all_say_where_they_are(tmp_path):
-    recipe = write_recipe(tmp_path, "run")
-    options = ("--device", "cpu", "--set", "plan.hang_step=2", "--set", "train.timeout_s=3")
-    statuses, _ = two_ranks(Path(loop_worker.__file__), tmp_path, "--config", recipe, *options)
+    statuses, _ = run_both(tmp_path, "--set", "plan.hang_step=2", "--set", "train.timeout_s=3")
     assert watchdog.STATUS in statuses
     stacks = [(tmp_path / f"rank{rank}.out").read_text().partition("stacks")[2] for rank in range(2)]
     assert "loop_worker.py" in stacks[1]

@@ -98,9 +98,9 @@ def write_lmdb(path: Path, videos: Videos, *, subdir: bool = False) -> Path:
     return path
 
 
-def in_place(source: Path | str, root: Path) -> Index:
-    """Index a source as `prepare --codec original` does."""
-    found = find_videos([source], outside=root / "videos")
+def in_place(*sources: Path | str, root: Path) -> Index:
+    """Index sources as `prepare --codec original` does, without its processes."""
+    found = find_videos(sources, outside=root / "videos")
     labels, classes = read_labels("folders", found.videos, given=found.labels)
     records = {name: leave_in_place(place) for name, place in found.videos.items()}
     return Index.build(root, records, labels=labels, class_names=classes)
@@ -111,6 +111,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
+        self.asked: list[str] = []
         self.read_bytes = 0
 
     def size(self, location: str) -> int:
@@ -121,10 +122,12 @@ class Memory:
     def read(self, spans: Sequence[storage.Span]) -> np.ndarray:
         parts = []
         for span in spans:
+            self.size(span.location)
             part = self.files[span.location][span.start : span.end]
             if len(part) < span.end - span.start:
                 raise OSError(5, "it is too short")
             parts.append(part)
+        self.asked += [span.location for span in spans]
         self.read_bytes += sum(map(len, parts))
         return np.frombuffer(bytearray().join(parts), np.uint8)
 
@@ -134,3 +137,17 @@ def memory_storage(monkeypatch: pytest.MonkeyPatch) -> Memory:
     memory = Memory()
     monkeypatch.setitem(storage.STORAGES, "memory", memory)
     return memory
+
+
+def write_pictures(folder: Path, names: list[str], *, mode: str = "RGB", size: tuple[int, int] = (96, 64)) -> Path:
+    """Smooth colors that differ from picture to picture."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(names):
+        small = np.random.default_rng(number).integers(0, 255, (4, 6, 3), dtype=np.uint8)
+        picture = Image.fromarray(small).resize(size, Image.Resampling.BICUBIC).convert(mode)
+        picture.save(folder / name, quality=95)
+    return folder
+
+
+def numbered(count: int, form: str = "{:05d}.jpg", first: int = 1) -> list[str]:
+    return [form.format(number) for number in range(first, first + count)]

@@ -34,7 +34,8 @@ def labeled(store: Index, folder: Path) -> Path:
 
 
 def step_of_ctp(root: Path, folder: Path) -> Path:
-    """A pretraining of one step."""
+    """A pretraining of one step, in folder/run."""
+    folder.mkdir()
     pretrain.main(["--config", str(write_pretraining(folder, root)), "--device", "cpu", "--max-steps", "1"])
     return folder / "run"
 

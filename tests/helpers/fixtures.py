@@ -1,8 +1,11 @@
 """What each process that runs tests loads: shared datasets, how workers start, the order of the tests."""
 
 import os
+import resource
+import shutil
 import signal
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -11,13 +14,14 @@ import torch
 from filelock import FileLock
 from hypothesis import settings
 
+from configs.errors import run_cli
 from dali_pipelines import worker
 from dali_pipelines.demo_data import make_demo
 from dali_pipelines.store.index import Index
 from tests.helpers.media import make_video
 from tests.helpers.mutations import INPUTS
 from tests.helpers.processes import preload
-from tests.helpers.stores import make_store
+from tests.helpers.stores import MakeOnce, make_store
 
 # A busy machine is no failure. Other examples come in every run.
 settings.register_profile("busy", deadline=None, max_examples=INPUTS // 20)
@@ -50,10 +54,37 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """Let this process have half a gigabyte more, so that a larger array is a MemoryError."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**29, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
 @pytest.fixture(params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
 def device(request: pytest.FixtureRequest) -> str:
     """Where DALI's operators run: the same test for both backends."""
     return str(request.param)
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Call a command as its `__main__` does; return its only line on stderr after checking the status."""
+
+    def call(main: Callable[[list[str]], int], *args: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["command", *map(str, args)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            run_cli(main)
+        assert end.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ")
+        return line
+
+    return call
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -63,9 +94,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="needs a GPU and -m gpu"))
-
-
-MakeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(scope="session")
@@ -89,6 +117,12 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
 @pytest.fixture(scope="session")
 def vp9_store(made_once: MakeOnce) -> Index:
     return Index.load(made_once("vp9", make_store))
+
+
+@pytest.fixture
+def own_store(vp9_store: Index, tmp_path: Path) -> Index:
+    """Copy `vp9_store` for a test that damages it."""
+    return Index.load(shutil.copytree(vp9_store.root, tmp_path / "store"))
 
 
 @pytest.fixture(scope="session")

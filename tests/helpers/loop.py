@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from tests.helpers import loop_worker
+from tests.helpers.ranks import two_ranks
 
 RECIPE = """
 task: fake
@@ -36,6 +37,12 @@ def write_recipe(tmp_path: Path, name: str) -> Path:
 def run(tmp_path: Path, *args: str, name: str = "run") -> None:
     """`pretrain.py` in tmp_path/name with these arguments."""
     loop_worker.main(["--config", str(write_recipe(tmp_path, name)), "--device", "cpu", *args])
+
+
+def run_both(tmp_path: Path, *args: str, name: str = "run", grace: float = 20) -> tuple[list[int | None], str]:
+    """Run the same as two ranks; return their exit statuses, and what rank 0 said."""
+    options = ("--config", write_recipe(tmp_path, name), "--device", "cpu", *args)
+    return two_ranks(Path(loop_worker.__file__), tmp_path, *options, grace=grace)
 
 
 def lines(tmp_path: Path, name: str = "run") -> list[dict]:

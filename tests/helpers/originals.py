@@ -33,15 +33,20 @@ def random_state(shapes: Mapping[str, Sequence[int]], seed: int = 0) -> dict[str
     return state
 
 
+def empty_state(name: str) -> dict[str, Tensor]:
+    """Return a checkpoint of zeros with the keys and shapes of an original's, which takes no memory."""
+    return {key: torch.zeros(()).expand(shape) for key, shape in shapes_of(name).items()}
+
+
 def state_like(name: str, seed: int = 0) -> dict[str, Tensor]:
     """Return a random checkpoint with the keys and shapes of an original's."""
     return random_state(shapes_of(name), seed)
 
 
-def normed(state: State, key: str, x: Tensor) -> Tensor:
+def normed(state: State, key: str, x: Tensor, *, eps: float = 1e-5) -> Tensor:
     """Apply batch normalization in eval mode."""
     mean, var, weight, bias = (state[f"{key}.{name}"] for name in ("running_mean", "running_var", "weight", "bias"))
-    return F.batch_norm(x, mean, var, weight, bias, eps=1e-5)
+    return F.batch_norm(x, mean, var, weight, bias, eps=eps)
 
 
 def linear(state: State, key: str, x: Tensor) -> Tensor:

@@ -11,7 +11,13 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tests.helpers import processes
+from trainers.engine.distributed import Ranks
+
+ALONE = Ranks(torch.device("cpu"))
+"""What a command has for ranks where there is one."""
 
 
 def start_ranks(target: Callable[..., object], each: Sequence[Sequence[object]]) -> list[ForkServerProcess]:

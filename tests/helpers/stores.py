@@ -1,5 +1,6 @@
 """Small prepared datasets for tests."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,9 @@ import numpy as np
 from dali_pipelines.store.encode import Encoding, write_frames
 from dali_pipelines.store.files import video_path
 from dali_pipelines.store.index import Index
+
+MakeOnce = Callable[[str, Callable[[Path], object]], Path]
+"""What the fixture `made_once` is."""
 
 
 def make_store(root: Path, *, codec: str = "vp9", videos: int = 12, gop: int = 8, frames: int = 40) -> Index:

@@ -1,9 +1,14 @@
-"""A few steps on one batch."""
+"""The size of a network, and a few steps on one batch."""
 
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+
+
+def count(module: nn.Module) -> int:
+    """Count the parameters."""
+    return sum(p.numel() for p in module.parameters())
 
 
 def train_on(batch: Mapping[str, Tensor], net: nn.Module, *, steps: int) -> dict[str, Tensor]:

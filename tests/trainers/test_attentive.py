@@ -1,19 +1,12 @@
 """The attentive classifier against nn.MultiheadAttention, what it can find, and that a seed decides all."""
 
-import json
-
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from configs.errors import UserError
-from tests.trainers.test_retrieval import ALONE
-from trainers.evaluation import attentive, linear, protocols
-from trainers.evaluation.attentive import AttentiveClassifier, fit, probe
+from trainers.evaluation import attentive, linear
+from trainers.evaluation.attentive import AttentiveClassifier, fit
 from trainers.evaluation.features import Features
-from trainers.evaluation.intervals import wilson
-from trainers.evaluation.saved_features import Sets
 
 CPU = torch.device("cpu")
 
@@ -124,28 +117,3 @@ def test_few_samples_make_a_classifier_too(labels):
     x = torch.randn(len(labels), 3, 8, generator=torch.Generator().manual_seed(0))
     found = fit(x, torch.tensor(labels), classes=4)(torch.randn(20, 5, 8))
     assert set(found.tolist()) <= set(labels)
-
-
-def test_the_protocol_counts_unreadable_test_videos_as_wrong(vp9_store, tmp_path, monkeypatch):
-    train, test = (made_up(*hidden(count, classes=2, seed=count)) for count in (200, 20))
-    test.values[3] = np.nan
-    train.values[5] = np.nan
-    facts = {"queries": 20, "gallery": 199, "unreadable": {"queries": {"v3": "gone"}, "gallery": {"v5": "cut"}}}
-    sets = Sets(vp9_store, train, vp9_store, test, facts)
-    monkeypatch.setattr(protocols, "features_of_both", lambda *_, tokens: sets if tokens else None)
-    text = protocols.attentive(None, None, ALONE, tmp_path)  # type: ignore[arg-type]
-    measured = json.loads((tmp_path / "attentive.json").read_text())
-    x = torch.from_numpy(train.values[train.readable])
-    predicted = fit(x, torch.from_numpy(train.labels[train.readable]), classes=2)(torch.from_numpy(test.values))
-    right = int((predicted.numpy() == test.labels)[test.readable].sum())
-    assert 0 < right < 20
-    assert (measured["top1"], measured["chance"]) == (right / 20, pytest.approx(0.5, abs=0.01))
-    assert measured["interval"] == pytest.approx(wilson(right, 20))
-    assert f"top-1       {100 * right / 20:6.2f} %" in text
-    assert "1     (queries, counted as wrong: v3)" in text
-
-
-def test_a_probe_on_videos_that_cannot_be_read_says_so():
-    lost = Features(["a"], np.zeros(1, np.int64), np.full((1, 3, 5), np.nan, np.float16), {"a": "gone"})
-    with pytest.raises(UserError, match="none of 1 training videos can be read, the first a: gone"):
-        probe(lost, lost, classes=1, device=CPU)

@@ -1,14 +1,11 @@
 """The contact sheet, read back pixel by pixel."""
 
-import shutil
-
 import numpy as np
 import pytest
 from PIL import Image, ImageColor, ImageOps
 
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.draw import LINE
-from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import read_clip
 from trainers.evaluation.contact_sheet import BORDER, OTHER, QUERY, SAME, THUMB, UNREADABLE, Item, choose, draw
 
@@ -86,11 +83,9 @@ def test_a_video_without_a_class_has_no_name_of_one_below_it(vp9_store):
         assert (below < 128).any() == named
 
 
-def test_a_video_that_is_gone_leaves_a_gray_place(vp9_store, tmp_path):
-    shutil.copytree(vp9_store.root, tmp_path / "store")
-    store = Index.load(tmp_path / "store")
-    store.path(1).unlink()
-    gone = draw("title", [[Item(store, 0, QUERY, "query"), Item(store, 1, OTHER, "0.5")]])
+def test_a_video_that_is_gone_leaves_a_gray_place(own_store):
+    own_store.path(1).unlink()
+    gone = draw("title", [[Item(own_store, 0, QUERY, "query"), Item(own_store, 1, OTHER, "0.5")]])
     ((place, *_),) = [sorted(tiles(gone, OTHER))]
     assert (inside(gone, place) == ImageColor.getrgb(UNREADABLE)).all()
 

@@ -180,13 +180,11 @@ def test_videos_that_cannot_be_read_are_named_and_change_nothing_of_the_others(f
     assert output.out.endswith("64 features of 6 videos, 3 unreadable\n")
 
 
-def test_a_video_of_a_prepared_dataset_that_was_damaged_later_is_named(vp9_store, folder, tmp_path):
-    shutil.copytree(vp9_store.root, tmp_path / "store")
-    store = Index.load(tmp_path / "store")
-    os.truncate(store.path(3), 600)
-    found = features_of(folder, tmp_path / "x.npz", store.root, "--clips", 2, status=3)
-    assert found["unreadable"].tolist() == [store.info(3).name]
-    assert str(store.path(3)) in found["reasons"].item()
+def test_a_video_of_a_prepared_dataset_that_was_damaged_later_is_named(own_store, folder, tmp_path):
+    os.truncate(own_store.path(3), 600)
+    found = features_of(folder, tmp_path / "x.npz", own_store.root, "--clips", 2, status=3)
+    assert found["unreadable"].tolist() == [own_store.info(3).name]
+    assert str(own_store.path(3)) in found["reasons"].item()
     assert np.isnan(found["features"]).all(1).nonzero()[0].tolist() == [3]
     assert len(found["names"]) == 12
 

@@ -11,7 +11,7 @@ import torch
 from bench.faults.same import same
 from nets import backbones
 from nets.classifier import Classifier, Config
-from tests.helpers.finetuning import labeled, read, step_of_ctp, train, validations
+from tests.helpers.finetuning import read, train, validations
 from tests.helpers.loop import assert_same_weights, history, weights
 from trainers.engine import loop
 from trainers.engine.metrics import Metrics
@@ -20,16 +20,6 @@ from trainers.evaluation.validation import Validator
 pytestmark = pytest.mark.slow
 
 STEPS = 8  # 4 epochs of 6 // 3: of each class, two of five videos are kept from training
-
-
-@pytest.fixture(scope="module")
-def root(vp9_store, tmp_path_factory) -> Path:
-    return labeled(vp9_store, tmp_path_factory.mktemp("labeled"))
-
-
-@pytest.fixture(scope="module")
-def pretrained(root, tmp_path_factory) -> Path:
-    return step_of_ctp(root, tmp_path_factory.mktemp("pretrained"))
 
 
 def backbone_of(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -42,6 +32,19 @@ def whole(root, pretrained, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
     train(folder, root, "--pretrained", pretrained)
     return folder
+
+
+def assert_ends_as(whole: Path, tmp_path: Path) -> None:
+    """The run has the same steps, validations, last checkpoint and best one."""
+    run = tmp_path / "run"
+    assert history(tmp_path) == history(whole)
+    assert validations(run) == validations(whole / "run")
+    ours, theirs = (read(folder / "checkpoints" / f"step_{STEPS:08d}.pt") for folder in (run, whole / "run"))
+    assert_same_weights(ours["model"], theirs["model"])
+    assert ours["validator"] == theirs["validator"]
+    ours, theirs = (read(folder / "checkpoints" / "best.pt") for folder in (run, whole / "run"))
+    assert_same_weights(ours["model"], theirs["model"])
+    assert (ours["step"], ours["validation"]) == (theirs["step"], theirs["validation"])
 
 
 def test_full_starts_from_the_pretrained_backbone_and_trains_all(whole, pretrained, root, tmp_path):
@@ -104,14 +107,8 @@ def test_a_run_in_two_parts_ends_with_the_bits_of_one(whole, root, pretrained, t
     """Cut in mid-epoch, and where a validation is just done."""
     train(tmp_path, root, "--pretrained", pretrained, "--max-steps", stop)
     run = train(tmp_path, root, "--pretrained", pretrained)
-    assert history(tmp_path) == history(whole)
-    assert validations(run) == validations(whole / "run")
-    ours, theirs = (read(folder / "checkpoints" / f"step_{STEPS:08d}.pt") for folder in (run, whole / "run"))
-    assert_same_weights(ours["model"], theirs["model"])
-    assert ours["validator"] == theirs["validator"]
-    assert ours["validator"]["lr_factor"] < 1
-    best = read(run / "checkpoints" / "best.pt")
-    assert_same_weights(best["model"], read(whole / "run" / "checkpoints" / "best.pt")["model"])
+    assert_ends_as(whole, tmp_path)
+    assert read(run / "checkpoints" / f"step_{STEPS:08d}.pt")["validator"]["lr_factor"] < 1
 
 
 def test_sigterm_in_a_validation_ends_the_run_saved_and_the_same_command_goes_on(
@@ -124,25 +121,10 @@ def test_sigterm_in_a_validation_ends_the_run_saved_and_the_same_command_goes_on
     validate = Validator.__call__
     with monkeypatch.context() as patch:
         patch.setattr(Validator, "__call__", told_to_stop)
-        run = train(tmp_path, root, "--pretrained", pretrained)
+        train(tmp_path, root, "--pretrained", pretrained)
     assert "stopped by SIGTERM after step 3 of 8; the same command goes on from" in capsys.readouterr().out
     train(tmp_path, root, "--pretrained", pretrained)
-    assert history(tmp_path) == history(whole)
-    assert validations(run) == validations(whole / "run")
-    assert_same_weights(weights(tmp_path, STEPS), weights(whole, STEPS))
-
-
-def assert_ends_as(whole: Path, tmp_path: Path) -> None:
-    """The run has the same steps, validations, last checkpoint and best one."""
-    run = tmp_path / "run"
-    assert history(tmp_path) == history(whole)
-    assert validations(run) == validations(whole / "run")
-    ours, theirs = (read(folder / "checkpoints" / f"step_{STEPS:08d}.pt") for folder in (run, whole / "run"))
-    assert_same_weights(ours["model"], theirs["model"])
-    assert ours["validator"] == theirs["validator"]
-    ours, theirs = (read(folder / "checkpoints" / "best.pt") for folder in (run, whole / "run"))
-    assert_same_weights(ours["model"], theirs["model"])
-    assert (ours["step"], ours["validation"]) == (theirs["step"], theirs["validation"])
+    assert_ends_as(whole, tmp_path)
 
 
 @pytest.mark.parametrize("stop", [2, STEPS])

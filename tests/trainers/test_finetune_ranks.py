@@ -13,7 +13,7 @@ import torch
 from configs.load import load
 from configs.schema import Recognition
 from dali_pipelines.datasets.open import open_dataset
-from tests.helpers.finetuning import labeled, read, run_recipe, validations, write_recipe
+from tests.helpers.finetuning import read, run_recipe, validations, write_recipe
 from tests.helpers.loop import history, lines
 from tests.helpers.ranks import on_ranks, two_ranks
 from tests.helpers.runs import ROOT
@@ -48,11 +48,6 @@ def finetune_noting(recipe: Path, mode: str) -> None:
 def visit(rank: int, recipe: Path, mode: str) -> None:
     """One of two ranks."""
     finetune_noting(recipe, mode)
-
-
-@pytest.fixture(scope="module")
-def root(vp9_store, tmp_path_factory) -> Path:
-    return labeled(vp9_store, tmp_path_factory.mktemp("labeled"))
 
 
 @pytest.fixture(scope="module")

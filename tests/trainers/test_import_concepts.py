@@ -4,7 +4,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from configs.errors import UserError
 from configs.load import load
 from configs.recipes import CONFIGS
 from nets import backbones
@@ -169,35 +168,6 @@ def test_the_numbers_of_concepts_and_queued_samples_are_those_of_the_checkpoint(
     assert imported.config.plan.reference.gray_per_frame
     assert (imported.config.net.concepts, imported.config.net.queue_size) == (50, 256)
     torch.testing.assert_close(network(imported).queue, fewer["queue"], rtol=0, atol=0)
-
-
-# What is refused.
-
-
-def test_a_key_too_many_is_named(state):
-    with pytest.raises(UserError, match=r"backbone\.layer1\.1\.conv1\.0\.0\.weight"):
-        concepts.convert(state | {"backbone.layer1.1.conv1.0.0.weight": torch.zeros(144, 64, 1, 3, 3)})
-    with pytest.raises(UserError, match=r"fv\.7\.weight"):
-        network(concepts.convert(state | {"fv.7.weight": torch.zeros(3)}))
-
-
-def test_a_missing_tensor_is_named(state):
-    with pytest.raises(UserError, match=r"instance\.rgb_static\.0\.bias"):
-        network(concepts.convert({key: tensor for key, tensor in state.items() if key != "fvs.0.bias"}))
-
-
-def test_a_tensor_of_another_shape_is_named(state):
-    with pytest.raises(UserError, match=r"gs\.0\.weight is of shape \(512, 99\)"):
-        network(concepts.convert(state | {"gs.0.weight": torch.zeros(512, 99)}))
-
-
-def test_a_checkpoint_of_another_system_is_refused(state):
-    with pytest.raises(UserError, match=r"no prototype\.weight"):
-        concepts.convert(state_like("cpc_transformer__pretrain_r18_224_5pred3"))
-    with pytest.raises(UserError, match="no queue"):
-        concepts.convert({key: tensor for key, tensor in state.items() if key != "queue"})
-    with pytest.raises(UserError, match=r"queue of shape \(128, 65536\)"):  # as MoCo's
-        concepts.convert(state | {"queue": torch.zeros(128, 65536)})
 
 
 # The recipes.

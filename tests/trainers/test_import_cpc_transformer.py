@@ -7,12 +7,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from configs.errors import UserError
 from configs.load import load
 from configs.recipes import CONFIGS
 from dali_pipelines.tasks.evaluation import clips_of
 from nets import backbones
 from nets.classifier import Classifier
+from tests.helpers.dpc_original import contrast, last_state, with_second_names
 from tests.helpers.originals import linear, normed, state_like
 from trainers.engine.optimizers import make_optimizer
 from trainers.weights import Weights
@@ -21,21 +21,14 @@ from trainers.weights.imports import cpc_transformer, network
 pytestmark = pytest.mark.slow
 
 
-def state_of(name):
-    state = state_like(f"cpc_transformer__{name}")
-    return state | {
-        key: state[key.replace("ConvGRUCell_00", "cell_list.0")].clone() for key in state if "ConvGRUCell_00" in key
-    }
-
-
 @pytest.fixture(scope="module")
 def pretraining():
-    return state_of("pretrain_r18_224_5pred3")
+    return with_second_names(state_like("cpc_transformer__pretrain_r18_224_5pred3"))
 
 
 @pytest.fixture(scope="module")
 def classifier():
-    return state_of("classifier_r18_224_ucf101")
+    return with_second_names(state_like("cpc_transformer__classifier_r18_224_ucf101"))
 
 
 @pytest.fixture(scope="module")
@@ -89,37 +82,6 @@ def transformed(state, maps):
     return x.reshape(batch, -1, height, width, 256).permute(0, 1, 4, 2, 3)
 
 
-def gru_step(state, x, h):
-    """3.5: one step of the recurrent unit, (B, 256, h, w)."""
-
-    def gate(name, hidden):
-        key = f"agg.cell_list.0.{name}_gate"
-        return F.conv2d(torch.cat([x, hidden], dim=1), state[f"{key}.weight"], state[f"{key}.bias"])
-
-    u, r = torch.sigmoid(gate("update", h)), torch.sigmoid(gate("reset", h))
-    return (1 - u) * h + u * torch.tanh(gate("out", h * r))
-
-
-def last_state(state, maps):
-    h = torch.zeros_like(maps[:, 0])
-    for step in range(maps.shape[1]):
-        h = gru_step(state, maps[:, step], h)
-    return h
-
-
-def original_loss(state, clips, pred_steps):
-    """3.4, 3.6 and 4: the loss and top-1 of predicting the last frames."""
-    z = transformed(state, frame_maps(state, clips))
-    h, predicted = last_state(state, F.relu(z)[:, :-pred_steps]), []
-    for _ in range(pred_steps):
-        p = F.relu(F.conv2d(h, state["network_pred.0.weight"], state["network_pred.0.bias"]))
-        predicted.append(F.conv2d(p, state["network_pred.2.weight"], state["network_pred.2.bias"]))
-        h = gru_step(state, F.relu(predicted[-1]), h)
-    p, g = (x.permute(0, 1, 3, 4, 2).reshape(-1, 256) for x in (torch.stack(predicted, 1), z[:, -pred_steps:]))
-    scores, target = p @ g.T, torch.arange(len(p))
-    return F.cross_entropy(scores, target), (scores.argmax(1) == target).float().mean()
-
-
 def original_logits(state, clips):
     """3.7, without dropout."""
     z = transformed(state, F.relu(frame_maps(state, clips)))
@@ -132,7 +94,7 @@ def test_the_imported_pretraining_computes_what_the_original_does(pretraining, c
     net = network(cpc_transformer.convert(pretraining))
     features = last_state(pretraining, F.relu(transformed(pretraining, frame_maps(pretraining, clips))))
     torch.testing.assert_close(net.backbone(clips), features.unsqueeze(2), rtol=1e-4, atol=2e-5)
-    loss, top1 = original_loss(pretraining, clips, pred_steps=3)
+    loss, top1 = contrast(pretraining, transformed(pretraining, frame_maps(pretraining, clips)), pred_steps=3)
     found = net({"clips": clips})
     assert found["loss"].item() == pytest.approx(loss.item(), rel=1e-5)
     assert found["top1"].item() == pytest.approx(top1.item())
@@ -198,47 +160,6 @@ def test_a_pretrained_backbone_goes_into_the_network_that_the_recipe_finetunes(p
     backbone = backbones.create(recipe.backbone)
     weights.load_backbone(backbone, recipe.backbone)
     assert backbone.get_parameter("gru.out.weight").equal(pretraining["agg.cell_list.0.out_gate.weight"])
-
-
-# What is refused.
-
-
-def test_two_names_of_one_tensor_must_be_equal(pretraining):
-    key = "agg.ConvGRUCell_00.out_gate.weight"
-    with pytest.raises(UserError, match=r"ConvGRUCell_00\.out_gate\.weight .* differs"):
-        cpc_transformer.convert(pretraining | {key: pretraining[key] + 1})
-
-
-def test_a_key_too_many_is_named(pretraining, classifier):
-    with pytest.raises(UserError, match=r"backbone\.layer1\.2\.conv1\.weight"):  # a ResNet-34
-        cpc_transformer.convert(pretraining | {"backbone.layer1.2.conv1.weight": torch.zeros(64, 64, 3, 3)})
-    with pytest.raises(UserError, match=r"4 keys .*network_pred\.0\.weight"):
-        cpc_transformer.convert(pretraining | classifier)
-
-
-@pytest.mark.parametrize(
-    ("key", "ours"),
-    [
-        ("backbone.layer4.1.bn2.running_var", r"backbone\.resnet\.layer4\.1\.bn2\.running_var"),
-        ("transEnc.transEncoder.norm.a_2", r"backbone\.transformer\.norm\.weight"),
-        ("transEnc.transEncoder.layers.1.self_attn.linears.1.weight", r"layers\.1\.self_attn\.in_proj_weight"),
-        ("network_pred.2.bias", r"predictor\.2\.bias"),
-    ],
-)
-def test_a_missing_tensor_is_named(pretraining, key, ours):
-    with pytest.raises(UserError, match=ours):
-        network(cpc_transformer.convert({name: tensor for name, tensor in pretraining.items() if name != key}))
-
-
-@pytest.mark.parametrize("key", ["backbone.conv1.weight", "transEnc.transEncoder.layers.0.self_attn.linears.0.weight"])
-def test_a_tensor_of_another_shape_is_named(pretraining, key):
-    with pytest.raises(UserError, match=r"conv1\.weight is of shape \(5, 7\)|in_proj_weight .*\(5, 7\)"):
-        network(cpc_transformer.convert(pretraining | {key: torch.zeros(5, 7)}))
-
-
-def test_a_checkpoint_of_another_system_is_refused():
-    with pytest.raises(UserError, match=r"network_pred\.0\.weight.*--from"):
-        cpc_transformer.convert(state_like("concepts__pretrain_k100"))
 
 
 # The recipes.

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 
 from configs.errors import UserError
 from nets import backbones
-from tests.helpers.finetuning import RECIPE, labeled
+from tests.helpers.dpc_original import contrast, with_second_names
+from tests.helpers.finetuning import RECIPE
 from tests.helpers.originals import random_state, state_like
 from trainers.commands import finetune, import_checkpoint, test
 from trainers.evaluation.video_features import extract_features
@@ -58,10 +59,7 @@ def shapes(blocks, *, statistics):
 
 
 def original(name="r2d3d18", *, statistics=False):
-    state = random_state(shapes(RESNETS[name], statistics=statistics))
-    return state | {
-        key: state[key.replace("ConvGRUCell_00", "cell_list.0")].clone() for key in state if "ConvGRUCell_00" in key
-    }
+    return with_second_names(random_state(shapes(RESNETS[name], statistics=statistics)))
 
 
 @pytest.fixture(scope="module", params=[("r2d3d18", False), ("r2d3d34", True)], ids=["18", "34 with statistics"])
@@ -107,31 +105,6 @@ def features(state, blocks, x):
     return x
 
 
-def gru_step(state, x, h):
-    def gate(name, hidden):
-        key = f"agg.cell_list.0.{name}_gate"
-        return F.conv2d(torch.cat([x, hidden], dim=1), state[f"{key}.weight"], state[f"{key}.bias"])
-
-    update, reset = torch.sigmoid(gate("update", h)), torch.sigmoid(gate("reset", h))
-    return h * (1 - update) + torch.tanh(gate("out", h * reset)) * update
-
-
-def original_loss(state, blocks, clips, pred_steps=3):
-    """Cross-entropy of every predicted position among all of the batch's, and its top-1; no dropout."""
-    maps = features(state, blocks, clips.flatten(0, 1)).mean(2).unflatten(0, clips.shape[:2])
-    h = torch.zeros_like(maps[:, 0])
-    for step in range(clips.shape[1] - pred_steps):
-        h = gru_step(state, F.relu(maps[:, step]), h)
-    predicted = []
-    for _ in range(pred_steps):
-        p = F.relu(F.conv2d(h, state["network_pred.0.weight"], state["network_pred.0.bias"]))
-        predicted.append(F.conv2d(p, state["network_pred.2.weight"], state["network_pred.2.bias"]))
-        h = gru_step(state, F.relu(predicted[-1]), h)
-    p, g = (x.movedim(2, -1).reshape(-1, 256) for x in (torch.stack(predicted, 1), maps[:, -pred_steps:]))
-    scores, target = p @ g.T, torch.arange(len(p))
-    return F.cross_entropy(scores, target), (scores.argmax(1) == target).float().mean()
-
-
 @pytest.mark.slow
 @torch.no_grad()
 def test_the_imported_network_computes_what_the_original_does(case, clips):
@@ -143,7 +116,7 @@ def test_the_imported_network_computes_what_the_original_does(case, clips):
     torch.testing.assert_close(
         net.backbone(clips.flatten(0, 1)), expected, rtol=1e-4, atol=1e-4 * float(expected.std())
     )
-    loss, top1 = original_loss(state, RESNETS[name], clips)
+    loss, top1 = contrast(state, expected.mean(2).unflatten(0, clips.shape[:2]), pred_steps=3)
     found = net({"clips": clips})
     assert found["loss"].item() == pytest.approx(loss.item(), rel=1e-4)
     assert found["top1"].item() == pytest.approx(top1.item())
@@ -230,11 +203,11 @@ def test_an_import_without_statistics_can_be_finetuned_but_gives_no_features(tmp
 
 
 @pytest.mark.slow
-def test_frozen_backbones_without_statistics_are_refused_by_the_linear_probe_and_by_retrieval(tmp_path, vp9_store):
+def test_frozen_backbones_without_statistics_are_refused_by_the_linear_probe_and_by_retrieval(root, tmp_path):
     theirs, ours, recipe = tmp_path / "model.pth.tar", tmp_path / "dpc.pt", tmp_path / "recipe.yaml"
     torch.save({"net": "resnet18", "state_dict": original()}, theirs)
     import_checkpoint.main([str(theirs), "--from", "dpc", "--out", str(ours)])
-    recipe.write_text(RECIPE.format(work_dir=tmp_path / "run", root=labeled(vp9_store, tmp_path)))
+    recipe.write_text(RECIPE.format(work_dir=tmp_path / "run", root=root))
     words = ["--config", str(recipe), "--set", "backbone=r2d3d18", "--device", "cpu"]
     message = r"dpc\.pt has no batch norm statistics.* clipfeed finetune --mode full"
     with pytest.raises(UserError, match=message):

@@ -1,6 +1,5 @@
 """Loggers of a run: which files there are, and that they say what metrics.jsonl does."""
 
-import csv
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -9,11 +8,7 @@ import pytest
 
 from configs.errors import UserError
 from tests.helpers.loop import STEPS, lines, run
-
-
-def rows(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+from tests.helpers.results import rows
 
 
 def test_a_table_of_a_run_in_parts_has_each_step_once_and_the_figures_of_metrics_jsonl(tmp_path):

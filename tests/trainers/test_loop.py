@@ -23,14 +23,6 @@ from tests.helpers.loop import LATE_ROW, STEPS, assert_same_weights, history, li
 from tests.helpers.processes import join, start_command
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """An uninterrupted run."""
-    folder = tmp_path_factory.mktemp("whole")
-    run(folder)
-    return folder
-
-
 def test_a_run_leaves_checkpoints_config_and_a_line_for_every_step(whole):
     checkpoints = sorted(path.name for path in (whole / "run" / "checkpoints").iterdir())
     assert checkpoints == ["step_00000012.pt", "step_00000015.pt"]
@@ -125,13 +117,21 @@ def test_a_killed_run_goes_on_to_the_same_bits(whole, tmp_path):
     assert_same_weights(weights(tmp_path), weights(whole))
 
 
-def test_sigterm_saves_after_the_step_and_the_same_command_goes_on(whole, tmp_path, capsys):
-    before = signal.getsignal(signal.SIGTERM)
-    run(tmp_path, "--set", "plan.term_step=9")
-    output = capsys.readouterr().out
-    assert "stopped by SIGTERM after step 10 of 15; the same command goes on from" in output
+@pytest.mark.parametrize(
+    ("step", "number", "name", "said"),
+    [
+        ("term_step", signal.SIGTERM, "SIGTERM", ""),
+        ("int_step", signal.SIGINT, "Ctrl-C", "stopping after this step; Ctrl-C again ends at once"),
+    ],
+)
+def test_a_signal_saves_after_the_step_and_the_same_command_goes_on(whole, tmp_path, capfd, step, number, name, said):
+    before = signal.getsignal(number)
+    run(tmp_path, "--set", f"plan.{step}=9")
+    output, errors = capfd.readouterr()
+    assert f"stopped by {name} after step 10 of 15; the same command goes on from" in output
     assert "step_00000010.pt" in output
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert said in errors
+    assert signal.getsignal(number) == before
     run(tmp_path)
     assert history(tmp_path) == history(whole)
     assert_same_weights(weights(tmp_path), weights(whole))
@@ -247,10 +247,13 @@ def test_a_work_dir_of_another_run_is_refused_in_one_line(whole, args, message):
     }
 
 
-def test_a_work_dir_that_cannot_be_written_is_known_before_training(tmp_path):
+@pytest.mark.parametrize("work_dir", ["file", "file/run", "holds_file"])
+def test_a_work_dir_that_takes_no_files_is_known_before_training(tmp_path, work_dir):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"^cannot write to .*/file/run: Not a directory; choose another --work-dir"):
-        run(tmp_path, "--work-dir", str(tmp_path / "file" / "run"))
+    (tmp_path / "holds_file").mkdir()
+    (tmp_path / "holds_file" / "checkpoints").write_text("")
+    with pytest.raises(UserError, match=rf"^cannot write to {tmp_path / work_dir}.*; choose another --work-dir$"):
+        run(tmp_path, "--work-dir", str(tmp_path / work_dir))
 
 
 def test_a_checkpoint_of_before_videos_were_compared_goes_on_with_a_warning(whole, tmp_path, capsys):

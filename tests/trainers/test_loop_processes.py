@@ -1,6 +1,5 @@
 """The training loop as processes: killed, told to stop, and on two ranks."""
 
-import csv
 import os
 import signal
 import subprocess
@@ -14,11 +13,20 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.helpers import loop_worker
-from tests.helpers.loop import LATE_ROW, STEPS, assert_same_weights, history, lines, weights, write_recipe
-from tests.helpers.loop import run as run_here
+from tests.helpers.loop import (
+    LATE_ROW,
+    STEPS,
+    assert_same_weights,
+    history,
+    lines,
+    run,
+    run_both,
+    weights,
+    write_recipe,
+)
 from tests.helpers.loop_worker import VIDEOS
 from tests.helpers.processes import join, start, start_command
-from tests.helpers.ranks import two_ranks
+from tests.helpers.results import rows
 from tests.helpers.runs import ROOT, torchrun
 from trainers.engine.stop import StopSignal
 
@@ -28,12 +36,6 @@ pytestmark = pytest.mark.slow
 def worker(tmp_path: Path, *args: str, name: str = "run") -> tuple[Any, ...]:
     """`pretrain.py` on the made-up task, in tmp_path/name."""
     return (loop_worker.__file__, "--config", write_recipe(tmp_path, name), "--device", "cpu", *args)
-
-
-def run_both(tmp_path: Path, *args: str, name: str = "run", grace: float = 20) -> tuple[list[int | None], str]:
-    """Exit statuses of two ranks, and what rank 0 said."""
-    script, *options = worker(tmp_path, *args, name=name)
-    return two_ranks(script, tmp_path, *options, grace=grace)
 
 
 def test_killed_then_told_to_stop_then_resumed_two_ranks_come_to_the_same_bits(tmp_path):
@@ -63,15 +65,15 @@ def test_two_ranks_make_the_steps_of_one_until_a_gradient_is_not_finite(tmp_path
     assert f"{LATE_ROW} class/video_{LATE_ROW}" in error
     assert error.count("class/video_") == 1
     assert "Traceback" not in output
-    run_here(tmp_path, *options, "--max-steps", "4", name="one")
+    run(tmp_path, *options, "--max-steps", "4", name="one")
     for ours, theirs in zip(lines(tmp_path), lines(tmp_path, "one"), strict=True):
         for key in ("loss", "target", "grad_norm", "lr"):
             assert ours[key] == pytest.approx(theirs[key], rel=1e-4)
 
 
 def test_videos_that_some_rank_could_not_read_are_all_named_at_the_end_and_after_a_resume(tmp_path):
-    rows = torch.randperm(VIDEOS, generator=torch.Generator().manual_seed(7000)).tolist()
-    first, second = rows[4], rows[20]  # rank 1's first ones in steps 1 and 3, of 8
+    order = torch.randperm(VIDEOS, generator=torch.Generator().manual_seed(7000)).tolist()
+    first, second = order[4], order[20]  # rank 1's first ones in steps 1 and 3, of 8
     status, output = run_both(tmp_path, "--set", f"plan.lost_row={first}", "--max-steps", "2")
     assert status == [0, 0]
     table = tmp_path / "run" / "unreadable.csv"
@@ -80,10 +82,7 @@ def test_videos_that_some_rank_could_not_read_are_all_named_at_the_end_and_after
     assert status == [0, 0]
     names = [f"class/video_{row:02d}" for row in (first, second)]
     assert f"2 videos are unreadable (reasons in {table}): {', '.join(names)}" in output
-    with table.open(newline="") as file:
-        found = list(csv.DictReader(file))
-    assert [row["name"] for row in found] == names
-    assert [row["reason"] for row in found] == ["rank 1 cannot read it", "rank 1 cannot read it"]
+    assert rows(table) == [{"name": name, "reason": "rank 1 cannot read it"} for name in names]
     assert [line["unreadable_videos"] for line in lines(tmp_path)] == [0, 0, 1, 1]
 
 

@@ -14,10 +14,9 @@ from configs.recipes import names
 from dali_pipelines.tasks import Task
 from nets.backbones import Backbone, create
 from nets.tasks import Pretext
-from tests.helpers.loop import STEPS, assert_same_weights, history, run, weights
+from tests.helpers.loop import STEPS, assert_same_weights, history, run, run_both, weights
+from tests.helpers.ranks import ALONE
 from tests.helpers.runs import write_recipe
-from tests.trainers.test_loop_processes import run_both
-from tests.trainers.test_retrieval import ALONE
 from trainers.commands import pretrain
 from trainers.engine import online
 from trainers.engine.online import OnlineProbe, rankme

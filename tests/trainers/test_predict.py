@@ -1,6 +1,5 @@
 """Scores of whole videos against plain torch on the same clips, and the measures against slow ones."""
 
-import shutil
 from dataclasses import replace
 from typing import Literal
 
@@ -14,8 +13,8 @@ from dali_pipelines.tasks.recognition import Config, Test
 from nets.backbones import create
 from nets.classifier import Classifier
 from nets.classifier import Config as NetConfig
+from tests.helpers.ranks import ALONE
 from tests.helpers.scores import slow_scores
-from trainers.engine.distributed import Ranks
 from trainers.evaluation.predict import Predictions, cross_entropy, predict, top_k
 
 pytestmark = pytest.mark.slow
@@ -32,7 +31,7 @@ def classifier(classes: int = 5) -> Classifier:
 
 def predicted(net: Classifier, index: Index, cfg: Config) -> Predictions:
     data = Data(root=str(index.root), workers=0, threads=1)
-    return predict(net, index, cfg, Ranks(torch.device("cpu")), data, desc="test")
+    return predict(net, index, cfg, ALONE, data, desc="test")
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +56,8 @@ def test_means_of_probabilities_sum_to_1_and_are_not_the_probabilities_of_mean_l
     assert np.abs(torch.from_numpy(logits).softmax(1).numpy() - probabilities).max() > 0.001
 
 
-def test_a_video_that_cannot_be_read_has_no_score_and_no_view_and_is_named(both, vp9_store, tmp_path):
-    shutil.copytree(vp9_store.root, tmp_path / "store")
-    store = replace(vp9_store, root=tmp_path / "store").select([0, 1, 2, 3])
+def test_a_video_that_cannot_be_read_has_no_score_and_no_view_and_is_named(both, own_store):
+    store = own_store.select([0, 1, 2, 3])
     store.path(2).unlink()
     found = predicted(classifier(), store, CLIPS)
     assert list(found.unreadable) == [store.info(2).name]

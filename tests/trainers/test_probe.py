@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from configs.errors import UserError
+from tests.helpers.features import features
 from tests.helpers.runs import ROOT
 from trainers.commands.report import main as report
-from trainers.evaluation.features import Features
 from trainers.evaluation.intervals import wilson
 from trainers.evaluation.linear import fit, probe
 
@@ -44,11 +44,6 @@ def test_few_samples_and_few_classes_make_a_classifier_too(labels):
     assert set(others.tolist()) <= set(labels)
 
 
-def made_up(labels: list[int], *, seed: int = 0) -> Features:
-    values = np.random.default_rng(seed).normal(size=(len(labels), 5)).astype(np.float32)
-    return Features([f"v{row}" for row in range(len(labels))], np.array(labels), values, {})
-
-
 @pytest.mark.parametrize(
     ("train", "test", "chance"),
     [
@@ -60,14 +55,11 @@ def made_up(labels: list[int], *, seed: int = 0) -> Features:
 )
 def test_chance_counts_the_classes_that_occur(train, test, chance):
     """Of a dataset of eight classes."""
-    measured = probe(made_up(train), made_up(test, seed=1), classes=8, device=torch.device("cpu"))
+    rng = np.random.default_rng(0)
+    measured = probe(
+        *(features(rng.normal(size=(len(of), 5)), of) for of in (train, test)), classes=8, device=torch.device("cpu")
+    )
     assert measured["chance"] == pytest.approx(chance)
-
-
-def test_a_probe_on_videos_that_cannot_be_read_says_so():
-    lost = Features(["a", "b"], np.zeros(2, np.int64), np.full((2, 5), np.nan, np.float32), {"a": "gone", "b": "cut"})
-    with pytest.raises(UserError, match="none of 2 training videos can be read, the first a: gone"):
-        probe(lost, made_up([0]), classes=1, device=torch.device("cpu"))
 
 
 def test_the_interval_is_wilson_s():

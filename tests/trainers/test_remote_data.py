@@ -7,18 +7,13 @@ import pytest
 
 from bench.file_server import served
 from dali_pipelines import preview
-from tests.helpers.finetuning import RECIPE, labeled
+from tests.helpers.finetuning import RECIPE
 from tests.helpers.runs import write_recipe as write_pretraining
 from trainers.commands import extract_features, finetune, pretrain
 from trainers.commands import test as test_command
 
 pytestmark = pytest.mark.slow
 CPU = ["--device", "cpu"]
-
-
-@pytest.fixture(scope="module")
-def root(vp9_store, tmp_path_factory):
-    return labeled(vp9_store, tmp_path_factory.mktemp("labeled"))
 
 
 @pytest.fixture(autouse=True)

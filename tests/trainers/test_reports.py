@@ -1,6 +1,5 @@
 """What a run tells of itself, after any kill and in pictures; and that the docs say what each figure is."""
 
-import csv
 import os
 import pkgutil
 import re
@@ -18,6 +17,7 @@ from dali_pipelines.tasks import Task, ctp
 from tests.helpers import loop_worker
 from tests.helpers.loop import STEPS, history, lines, run, write_recipe
 from tests.helpers.processes import join, start
+from tests.helpers.results import rows
 from tests.helpers.runs import ROOT
 from trainers.engine import pictures
 
@@ -60,9 +60,8 @@ def test_no_step_is_twice_or_missing_in_any_report_whenever_the_run_is_killed(tm
     run(tmp_path, *LOGGERS, name="whole")
     assert history(tmp_path) == history(tmp_path, "whole")
     losses = [line["loss"] for line in lines(tmp_path)]
-    with (tmp_path / "run" / "train.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [(int(row["step"]), float(row["loss"])) for row in rows] == list(enumerate(losses, start=1))
+    table = rows(tmp_path / "run" / "train.csv")
+    assert [(int(row["step"]), float(row["loss"])) for row in table] == list(enumerate(losses, start=1))
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload().Scalars("train/loss")
     assert [(event.step, event.value) for event in events] == [
         (step, pytest.approx(loss)) for step, loss in enumerate(losses, start=1)

@@ -1,9 +1,7 @@
 """What retrieval and the linear probe write: files that agree, with one rank and with two, and what is unreadable."""
 
-import csv
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,58 +12,17 @@ import torch
 from PIL import Image
 
 from configs.errors import UserError
-from configs.load import dump, parse
-from configs.schema import Recognition
 from dali_pipelines.draw import GAP
-from dali_pipelines.store.index import Index
-from nets.backbones import create
-from tests.helpers.ranks import two_ranks
+from tests.helpers.features import features
+from tests.helpers.ranks import ALONE, two_ranks
+from tests.helpers.results import rows
+from tests.helpers.retrieval import TEST, TRAIN, loaded, random_weights, recipe
 from tests.helpers.runs import ROOT
-from tests.trainers.test_nearest import features
 from trainers.commands import test as test_command
-from trainers.engine import checkpoint
 from trainers.engine.distributed import Ranks
-from trainers.evaluation import contact_sheet, protocols
+from trainers.evaluation import attentive, contact_sheet, protocols
 from trainers.evaluation.intervals import wilson
 from trainers.evaluation.saved_features import Sets
-from trainers.weights import Weights, read
-
-ALONE = Ranks(torch.device("cpu"))
-TRAIN = ["class0/video00", "class1/video01", "class0/video02", "class1/video03", "class0/video04", "class1/video05"]
-TEST = ["class1/video11", "class0/video08", "class1/video07", "class0/video06"]
-RECIPE = """
-task: recognition
-backbone: r3d_tiny
-work_dir: nowhere
-data: {{root: {root}, list: {train}, test_list: {test}, workers: 0, threads: 1}}
-plan: {{num_frames: 4, size: 32, test: {{clips: 2, short_side: 32}}}}
-train: {{epochs: 1, global_batch: 2, loggers: []}}
-"""
-
-
-def recipe(folder: Path, root: Path, train: Sequence[str] = TRAIN, test: Sequence[str] = TEST) -> Path:
-    """A recipe with these lists of videos, in `folder`."""
-    lists = {"train": train, "test": test}
-    for name, videos in lists.items():
-        (folder / f"{name}.txt").write_text("".join(f"{video}\n" for video in videos))
-    path = folder / "recipe.yaml"
-    path.write_text(RECIPE.format(root=root, **{name: folder / f"{name}.txt" for name in lists}))
-    return path
-
-
-def loaded(path: Path) -> Recognition:
-    config = parse(path.read_text(), source=str(path))
-    assert isinstance(config, Recognition)
-    return config
-
-
-def random_weights(folder: Path, config: Recognition, seed: int = 0) -> Weights:
-    """A checkpoint of a network that has learned nothing, read back."""
-    torch.manual_seed(seed)
-    state = {f"backbone.{key}": value for key, value in create("r3d_tiny").state_dict().items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    checkpoint.write(folder / "random.pt", {"config": dump(config), "model": state, "step": 0})
-    return read(folder / "random.pt")
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +36,7 @@ def whole(vp9_store, tmp_path_factory) -> SimpleNamespace:
 
 
 def results(out: Path) -> dict[str, Any]:
-    with (out / "neighbors.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {"json": json.loads((out / "retrieval.json").read_text()), "rows": rows}
+    return {"json": json.loads((out / "retrieval.json").read_text()), "rows": rows(out / "neighbors.csv")}
 
 
 def test_the_files_agree_with_each_other_and_with_the_text(whole):
@@ -145,21 +100,21 @@ def test_two_ranks_and_lists_in_another_order_give_the_same(whole, vp9_store, tm
     again = results(tmp_path)
     figures = ("recall", "recall_1_interval", "chance_1", "queries", "gallery", "unreadable", "sha256", "plan")
     assert {name: again["json"][name] for name in figures} == {name: whole.json[name] for name in figures}
-    in_order = [sorted(rows, key=lambda row: (row["query"], int(row["rank"]))) for rows in (again["rows"], whole.rows)]
+    in_order = [
+        sorted(found, key=lambda row: (row["query"], int(row["rank"]))) for found in (again["rows"], whole.rows)
+    ]
     for ours, theirs in zip(*in_order, strict=True):
         assert float(ours.pop("cosine")) == pytest.approx(float(theirs["cosine"]), abs=1e-4)
         assert ours == {name: value for name, value in theirs.items() if name != "cosine"}
 
 
 def test_an_unreadable_query_is_a_miss_and_an_unreadable_gallery_video_is_left_out_both_named(
-    whole, vp9_store, tmp_path
+    whole, own_store, tmp_path
 ):
-    shutil.copytree(vp9_store.root, tmp_path / "store")
-    store = Index.load(tmp_path / "store")
-    path_of = dict(zip(store.names.texts(), map(store.path, range(len(store))), strict=True))
+    path_of = dict(zip(own_store.names.texts(), map(own_store.path, range(len(own_store))), strict=True))
     path_of[TEST[0]].write_bytes(b"")
     path_of[TRAIN[2]].unlink()
-    config = loaded(recipe(tmp_path, tmp_path / "store"))
+    config = loaded(recipe(tmp_path, own_store.root))
     text = protocols.retrieval(whole.weights, config, ALONE, tmp_path / "out")
     assert f"(queries, counted as misses: {TEST[0]})" in text
     assert f"(gallery, left out: {TRAIN[2]})" in text
@@ -169,7 +124,7 @@ def test_an_unreadable_query_is_a_miss_and_an_unreadable_gallery_video_is_left_o
     assert found["json"]["gallery"] == 5
 
     rest = [name for name in TRAIN if name != TRAIN[2]]
-    config = loaded(recipe(tmp_path, tmp_path / "store", rest, TEST[1:]))
+    config = loaded(recipe(tmp_path, own_store.root, rest, TEST[1:]))
     protocols.retrieval(whole.weights, config, ALONE, tmp_path / "without")
     without = results(tmp_path / "without")
     assert found["json"]["recall"] == {k: share * 3 / 4 for k, share in without["json"]["recall"].items()}
@@ -184,21 +139,27 @@ def test_a_video_in_both_sets_is_an_error(whole, vp9_store, tmp_path):
         protocols.retrieval(whole.weights, config, ALONE, tmp_path / "out")
 
 
-def test_the_linear_probe_counts_unreadable_test_videos_as_wrong(vp9_store, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["linear", "knn", "attentive"])
+def test_a_probe_counts_unreadable_test_videos_as_wrong_and_writes_its_figures(vp9_store, tmp_path, monkeypatch, name):
     rng = np.random.default_rng(0)
     train = np.arange(40) % 2
     test = np.arange(20) % 2
-    x, test_x = (np.stack([labels + rng.normal(scale=0.1, size=len(labels))] * 2, 1) for labels in (train, test))
+    x, test_x = (np.outer(labels - 0.5 + rng.normal(scale=0.1, size=len(labels)), (1, -1)) for labels in (train, test))
     test_x[3] = np.nan
-    test_x[[4, 6]] += 1  # two of class 0 that look like class 1
+    test_x[[4, 6]] *= -1  # two of class 0 that look like class 1
     facts = {"queries": 20, "gallery": 40, "unreadable": {"queries": {"v003": "gone"}, "gallery": {}}}
+    if name == "attentive":
+        monkeypatch.setattr(attentive, "SETTINGS", ((3e-2, 0.0),))
+        x, test_x = x[:, None].repeat(3, 1), test_x[:, None].repeat(3, 1)
     sets = Sets(vp9_store, features(x, train.tolist()), vp9_store, features(test_x, test.tolist()), facts)
-    monkeypatch.setattr(protocols, "features_of_both", lambda *_, **__: sets)
-    text = protocols.linear(None, None, ALONE, tmp_path)  # type: ignore[arg-type]
-    measured = json.loads((tmp_path / "linear.json").read_text())
-    assert (measured["top1"], measured["chance"]) == (17 / 20, 0.5)
+    monkeypatch.setattr(
+        protocols, "features_of_both", lambda *_, tokens=False: sets if tokens == (name == "attentive") else None
+    )
+    text = getattr(protocols, name)(None, None, ALONE, tmp_path)
+    measured = json.loads((tmp_path / f"{name}.json").read_text())
+    assert (measured["top1"], measured["chance"], measured.get("k")) == (17 / 20, 0.5, 20 if name == "knn" else None)
     assert measured["interval"] == pytest.approx(wilson(17, 20))
-    assert "top-1        85.00 %" in text
+    assert "top-1        85.00 %   (95 %: " in text
     assert "1     (queries, counted as wrong: v003)" in text
 
 

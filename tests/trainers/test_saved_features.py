@@ -17,8 +17,9 @@ from dali_pipelines.store.index import Index
 from dali_pipelines.store.ragged import Ragged
 from dali_pipelines.tasks import Task
 from nets.backbones import create
+from tests.helpers.ranks import ALONE
+from tests.helpers.retrieval import TEST, TRAIN, loaded, random_weights, recipe
 from tests.helpers.stores import make_store
-from tests.trainers.test_retrieval import ALONE, TEST, TRAIN, loaded, random_weights, recipe
 from trainers.engine import checkpoint
 from trainers.evaluation import attentive, protocols, saved_features
 from trainers.evaluation.features import extract
@@ -150,12 +151,10 @@ def test_a_damaged_file_is_made_again_with_a_note(start: Start, calls, damage, t
     assert len(calls) == 4
 
 
-def test_features_are_not_saved_while_a_video_cannot_be_read(start: Start, calls, vp9_store, tmp_path):
-    shutil.copytree(vp9_store.root, tmp_path / "store")
-    store = Index.load(tmp_path / "store")
-    lost = store.path(store.names.texts().index(TEST[1]))
+def test_features_are_not_saved_while_a_video_cannot_be_read(start: Start, calls, own_store, tmp_path):
+    lost = own_store.path(own_store.names.texts().index(TEST[1]))
     lost.rename(tmp_path / "aside.mp4")
-    config = loaded(recipe(tmp_path, tmp_path / "store"))
+    config = loaded(recipe(tmp_path, own_store.root))
     first = features_of_both(start[0], config, ALONE)
     assert [*first.queries.unreadable] == [TEST[1]]
     (tmp_path / "aside.mp4").rename(lost)

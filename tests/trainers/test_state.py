@@ -12,7 +12,6 @@ from trainers.engine.state import plain, require_finite
 from trainers.evaluation.video_features import extract_features
 from trainers.weights import read
 from trainers.weights.export import export
-from trainers.weights.original import read_original
 
 PREFIXES = ("module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "module.module.")
 
@@ -37,13 +36,10 @@ def with_nan(state):
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
-def test_prefixes_of_wrappers_are_dropped_by_imports_and_by_load_weights(ours, tmp_path, prefix):
+def test_prefixes_of_wrappers_are_dropped(ours, tmp_path, prefix):
     model = read(ours).model
     wrapped = changed(ours, tmp_path, lambda state: {f"{prefix}{key}": value for key, value in state.items()})
     assert list(read(wrapped).model) == list(model)
-    theirs = {f"{prefix}{key}": value for key, value in model.items()}
-    torch.save({"state_dict": theirs}, tmp_path / "theirs.pth")
-    assert list(read_original(tmp_path / "theirs.pth")) == list(model)
 
 
 def test_the_prefix_of_a_compiled_part_is_dropped_and_a_module_of_that_name_stays():

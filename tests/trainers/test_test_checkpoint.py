@@ -60,11 +60,6 @@ def test_other_classes_are_refused_with_both_numbers_and_the_first_names(trained
 
 def test_what_is_no_classifier_or_no_longer_one_is_refused(trained, vp9_store, tmp_path):
     (path,) = (trained / "run" / "checkpoints").glob("*.pt")
-    (tmp_path / "cut.pt").write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(UserError, match=r"checkpoint .*cut.pt is damaged"):
-        video_test("--checkpoint", tmp_path / "cut.pt")
-    with pytest.raises(UserError, match=r"no such checkpoint: .*gone.pt"):
-        video_test("--checkpoint", tmp_path / "gone.pt")
     model = {key: value for key, value in checkpoint.read(path)["model"].items() if key != "linear.weight"}
     with pytest.raises(UserError, match=r"classifier of .*other.pt does not fit .*: it has no linear.weight"):
         video_test("--checkpoint", other(trained, tmp_path, model=model))

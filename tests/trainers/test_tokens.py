@@ -1,6 +1,5 @@
 """Tokens of videos against feature maps that are made and averaged one clip at a time."""
 
-import shutil
 from typing import Literal
 
 import numpy as np
@@ -17,7 +16,7 @@ from dali_pipelines.tasks import Task
 from dali_pipelines.tasks.evaluation import parts
 from dali_pipelines.tasks.recognition import Config, Test
 from nets.backbones import Backbone, create
-from tests.trainers.test_retrieval import ALONE
+from tests.helpers.ranks import ALONE
 from trainers.evaluation.features import Features, extract
 from trainers.evaluation.tokens import extract_tokens
 
@@ -107,11 +106,9 @@ def test_tokens_that_would_not_fit_into_memory_are_refused_before_anything_is_de
         tokens(Blocks().eval(), vp9_store, config(4))
 
 
-def test_a_video_that_cannot_be_read_has_no_tokens(vp9_store, tmp_path):
-    shutil.copytree(vp9_store.root, tmp_path / "store")
-    store = Index.load(tmp_path / "store")
-    store.path(VIDEOS[1]).unlink()
-    found = tokens(Blocks().eval(), store, config(1))
+def test_a_video_that_cannot_be_read_has_no_tokens(own_store):
+    own_store.path(VIDEOS[1]).unlink()
+    found = tokens(Blocks().eval(), own_store, config(1))
     assert found.readable.tolist() == [True, False, True]
     assert [*found.unreadable] == [found.names[1]]
     assert np.isnan(found.values[1]).all()

@@ -10,10 +10,8 @@ import pytest
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from tests.helpers import loop_worker
-from tests.helpers.loop import STEPS, lines, write_recipe
-from tests.helpers.loop import run as run_here
+from tests.helpers.loop import STEPS, lines, run, run_both, write_recipe
 from tests.helpers.processes import join, run_command, start
-from tests.helpers.ranks import two_ranks
 
 pytestmark = pytest.mark.slow
 
@@ -53,9 +51,8 @@ def test_two_nodes_make_the_steps_of_one_process_stop_together_and_go_on_as_one_
     statuses, printed = two_nodes(tmp_path, *plain, "--set", "plan.term_step=9")
     assert statuses == [0, 0]
     assert sum(text.count("after step 10 of 15") for text in printed) == 1  # rank 0 speaks for all
-    script = (Path(loop_worker.__file__), tmp_path, "--config", tmp_path / "run.yaml", "--device", "cpu", *plain)
-    assert two_ranks(*script)[0] == [0, 0]
-    run_here(tmp_path, *plain, name="one")
+    assert run_both(tmp_path, *plain)[0] == [0, 0]
+    run(tmp_path, *plain, name="one")
     assert [line["step"] for line in lines(tmp_path)] == list(range(1, STEPS + 1))
     for ours, theirs in zip(lines(tmp_path), lines(tmp_path, "one"), strict=True):
         for key in ("loss", "target", "grad_norm", "lr"):

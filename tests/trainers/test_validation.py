@@ -1,6 +1,5 @@
 """Validation between epochs: its figures against FFmpeg and plain torch, the plateau against torch's own, the best."""
 
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,10 +15,9 @@ from configs.load import parse
 from dali_pipelines.store.index import Index
 from nets import backbones
 from nets.classifier import Classifier, Config
-from tests.dali_pipelines.store.test_reader import BT601
 from tests.helpers.crops import scaled_part
-from tests.helpers.media import read_video
-from trainers.engine.distributed import Ranks
+from tests.helpers.media import BT601, read_video
+from tests.helpers.ranks import ALONE
 from trainers.engine.run import Run
 from trainers.evaluation import validation
 from trainers.evaluation.predict import predict
@@ -32,7 +30,6 @@ RECIPE = """
  plan: {num_frames: 4, size: 32, short_sides: [32], test: {clips: 10, crops: five, short_side: 40}}, train: {epochs: 1},
  schedule: {kind: plateau}}
 """
-ALONE = Ranks(torch.device("cpu"))
 
 
 def recipe(*overrides: str):
@@ -103,21 +100,19 @@ def test_validating_changes_no_bit_of_the_network(vp9_store, tmp_path):
     assert not any(parameter.is_inference() for parameter in net.parameters())
 
 
-def test_an_unreadable_video_is_named_and_counts_as_wrong(vp9_store, expected, tmp_path, caplog):
-    shutil.copytree(vp9_store.root, tmp_path / "store")
-    index = Index.load(tmp_path / "store")
-    plan = Validator(index, recipe(), ALONE, tmp_path).plan
-    scores = predict(classifier().eval(), index, plan, ALONE, recipe().data, desc="").scores
-    right = int(np.flatnonzero(scores.argmax(1) == index.labels)[0])
-    index.path(right).unlink()
+def test_an_unreadable_video_is_named_and_counts_as_wrong(own_store, expected, tmp_path, caplog):
+    plan = Validator(own_store, recipe(), ALONE, tmp_path).plan
+    scores = predict(classifier().eval(), own_store, plan, ALONE, recipe().data, desc="").scores
+    right = int(np.flatnonzero(scores.argmax(1) == own_store.labels)[0])
+    own_store.path(right).unlink()
     (tmp_path / "out").mkdir()
-    measured, _ = validate(index, recipe(), tmp_path / "out")
+    measured, _ = validate(own_store, recipe(), tmp_path / "out")
     assert measured["top1"] == pytest.approx(expected[1] - 1 / 12)
     others = np.delete(np.arange(12), right)
-    losses = -torch.from_numpy(scores).log_softmax(1).numpy()[range(12), index.labels]
+    losses = -torch.from_numpy(scores).log_softmax(1).numpy()[range(12), own_store.labels]
     assert measured["loss"] == pytest.approx(losses[others].mean())  # of those that could be read
     (message,) = caplog.messages
-    assert message.startswith(f"{index.names.text(right)} is unreadable")
+    assert message.startswith(f"{own_store.names.text(right)} is unreadable")
 
 
 # Validations that find these figures.

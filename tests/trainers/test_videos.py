@@ -13,10 +13,9 @@ from configs.schema import Data
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks.evaluation import clips_per_part
 from dali_pipelines.tasks.recognition import Config, Test
-from trainers.engine.distributed import Ranks
+from tests.helpers.ranks import ALONE
 from trainers.evaluation.videos import CHUNK, Views, per_video
 
-ALONE = Ranks(torch.device("cpu"))
 SIDE = 64
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 WINDOWS = Config(num_frames=4, stride=2, size=SIDE, short_sides=(SIDE,), test=Test(clips="windows", short_side=160))

@@ -2,26 +2,17 @@
 
 import os
 import re
-import signal
 from pathlib import Path
 
 import pytest
 import torch
 
 from configs.errors import UserError
-from tests.helpers.loop import assert_same_weights, history, run, weights
+from tests.helpers.loop import history, run
 from tests.helpers.runs import write_recipe
 from trainers.commands import pretrain
 from trainers.engine import checkpoint
 from trainers.engine.work_dir import locked, make_way, run_in
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """An uninterrupted run."""
-    folder = tmp_path_factory.mktemp("whole")
-    run(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -191,15 +182,3 @@ def test_names_and_rates_are_checked_before_the_dataset_is_looked_for(tmp_path, 
     options = [word for change in changes for word in ("--set", change)]
     with pytest.raises(UserError, match=re.escape(message)):
         pretrain.main(["--config", str(recipe), "--device", "cpu", *options])
-
-
-def test_ctrl_c_saves_after_the_step_and_the_same_command_goes_on(whole, tmp_path, capfd):
-    before = signal.getsignal(signal.SIGINT)
-    run(tmp_path, "--set", "plan.int_step=9")
-    output, errors = capfd.readouterr()
-    assert "stopped by Ctrl-C after step 10 of 15; the same command goes on from" in output
-    assert "stopping after this step; Ctrl-C again ends at once" in errors
-    assert signal.getsignal(signal.SIGINT) == before
-    run(tmp_path)
-    assert history(tmp_path) == history(whole)
-    assert_same_weights(weights(tmp_path), weights(whole))

@@ -11,8 +11,8 @@ from dali_pipelines.datasets import formats
 from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.lists import main
 from dali_pipelines.store.index import Index
-from tests.dali_pipelines.store.test_frame_folders import numbered, write_pictures
-from tests.dali_pipelines.store.test_index import record
+from tests.helpers.archives import numbered, write_pictures
+from tests.helpers.indexes import record
 
 CLAP = ["#20_Rhythm_clap_u_nm_np1_fr_goo_0", "Alex_clap_u_nm_np1_fr_med_0", "(b)_v.2_clap_u_nm_np1_fr_med_1"]
 CLIMB = ["Wand_climb_stairs_f_cm_np1_ba_bad_0", "Wand_climb_stairs_f_cm_np1_ba_bad_1"]

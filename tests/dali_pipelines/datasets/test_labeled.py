@@ -12,7 +12,7 @@ from configs.schema import LabeledData
 from dali_pipelines.datasets.hold_out import SAME_FILM, hold_out
 from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.store.index import Index
-from tests.dali_pipelines.store.test_index import record
+from tests.helpers.indexes import record
 
 CLASSES = ("ApplyEyeMakeup", "HandstandPushups", "YoYo")
 
@@ -40,26 +40,6 @@ def open_list(root: Path, text: str, part: Literal["train", "test"] = "train") -
     (root / "list01.txt").write_text(text)
     lists: dict[str, Any] = {"list": "list0{split}.txt"} if part == "train" else {"test_list": "list0{split}.txt"}
     return open_dataset(root, LabeledData(root=str(root), **lists).list_of(part), labeled=True).index
-
-
-def test_the_lists_of_ucf101_are_read_as_they_are(tmp_path):
-    names = ucf_names(films=3)
-    build(tmp_path, names)
-    rng = np.random.default_rng(1)
-    listed = [names[row] for row in rng.permutation(len(names))]
-    ids = {name: number for number, name in enumerate(CLASSES, start=1)}
-    lines = [f"{name}.avi {ids[name.split('/')[0]]}\r\n" for name in listed]  # with the line ends of Windows
-    train = open_list(tmp_path, "".join(lines))
-    assert list(train.names.texts()) == listed
-    assert train.labels.tolist() == [ids[name.split("/")[0]] - 1 for name in listed]
-    test = open_list(tmp_path, "".join(f"{name}.avi\r\n" for name in listed[:4]), "test")
-    assert list(test.names.texts()) == listed[:4]
-
-
-def test_the_list_of_another_dataset_is_a_clear_error(tmp_path):
-    build(tmp_path, ucf_names(films=1))
-    with pytest.raises(UserError, match=r"list01.txt names 2 videos that .* does not hold \(Clap/a.avi, Clap/b.avi\)"):
-        open_list(tmp_path, "Clap/a.avi 1\nClap/b.avi 1\n")
 
 
 def test_a_list_that_tells_other_classes_apart_than_the_dataset_is_refused(tmp_path):

@@ -14,8 +14,8 @@ from dali_pipelines.datasets.fates import read_quarantine
 from dali_pipelines.datasets.formats import read_lists
 from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.store.index import Index
-from tests.dali_pipelines.datasets.test_formats_of_makers import FILES, KINETICS, SSV2, UCF
 from tests.helpers.indexes import build
+from tests.helpers.lists_of_makers import FILES, KINETICS, SSV2, UCF
 from tests.helpers.mutations import INPUTS
 
 pytestmark = pytest.mark.slow

@@ -11,8 +11,7 @@ from configs.errors import UserError
 from dali_pipelines.datasets.labels import read_labels
 from dali_pipelines.datasets.names import AMBIGUOUS, Names, match
 from dali_pipelines.datasets.open import open_dataset
-from tests.dali_pipelines.datasets.test_open import listing, quarantine
-from tests.helpers.indexes import build
+from tests.helpers.indexes import build, listing, quarantine
 
 HELD = ("Surfing/video", "Surfing/video (1)", "run/a", "run/b c", "walk/a", "walk/e.f", "walk/take")
 PARTS = st.text("ab .-_é(1)", min_size=1, max_size=5).map(str.strip).filter(lambda part: part.strip(". "))
@@ -119,14 +118,6 @@ def test_the_folder_of_a_class_may_be_spelled_in_two_ways_and_the_file_may_not()
     assert find("HandStandPushups/a", "HandstandPushups/a", "HandStandPushups/a") == "HandStandPushups/a"
     both = Names(["HandstandPushups/a", "HandStandPushups/a"])
     assert both.find("handstandpushups/a") == AMBIGUOUS
-
-
-@pytest.mark.parametrize("line", ["Archery/bad.avi", "/elsewhere/UCF-101/Archery/bad.mp4 3", "bad", r"Archery\bad"])
-def test_a_list_of_quarantined_videos_alone_says_that_they_are_in_the_quarantine(tmp_path, line):
-    build(tmp_path, "Archery/good")
-    quarantine(tmp_path, "/films/UCF/Archery/bad.avi")
-    with pytest.raises(UserError, match=r"nothing is left of the list: 1 of 1 videos of .* are quarantined"):
-        open_dataset(tmp_path, listing(tmp_path, line))
 
 
 def slow_reference(written: str, held: list[str]) -> int | None:

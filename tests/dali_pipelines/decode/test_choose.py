@@ -2,6 +2,8 @@
 
 import logging
 import os
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -159,15 +161,16 @@ def test_dali_is_not_insisted_on_where_it_has_no_decoder(h264_store):
         ClipLoader(h264_store, CLIPS, batch_size=4, decoder="dali")
 
 
+def failing(text: str) -> Iterator[Any]:
+    """Fail in the place of DALI's iterator."""
+    raise RuntimeError(text)
+    yield
+
+
 @pytest.mark.parametrize("blamed", ["CUDA error: an illegal memory access", "something odd"])
 def test_a_video_that_pyav_decodes_is_never_to_blame(vp9_store, monkeypatch, blamed):
     made = ClipLoader(vp9_store, CLIPS, batch_size=4)
-
-    class Failing:
-        def __next__(self):
-            raise RuntimeError(blamed)
-
-    monkeypatch.setattr(made, "_build", Failing)
+    monkeypatch.setattr(made, "_build", lambda: failing(blamed))
     monkeypatch.setattr(recovery, "undecodable", lambda source, device_id: {0: blamed, 3: blamed})
     with pytest.raises(UserError, match=f"though PyAV decodes the same bytes of class.*{blamed}.*data.decoder=pyav"):
         next(iter(made))
@@ -177,12 +180,8 @@ def test_a_video_that_pyav_decodes_is_never_to_blame(vp9_store, monkeypatch, bla
 @pytest.mark.parametrize("text", ["CUDA driver error", "nvcuvid error 999", "cuvidCreateDecoder: out of memory"])
 def test_a_failure_of_the_device_alone_stops_the_run_with_its_text(vp9_store, monkeypatch, text):
     made = ClipLoader(vp9_store, CLIPS, batch_size=4)
-
-    class Failing:
-        def __next__(self):
-            raise RuntimeError(f"Critical error in pipeline:\nError in x encountered:\n{text}\nmore")
-
-    monkeypatch.setattr(made, "_build", Failing)
+    whole = f"Critical error in pipeline:\nError in x encountered:\n{text}\nmore"
+    monkeypatch.setattr(made, "_build", lambda: failing(whole))
     with pytest.raises(UserError, match=f"at no video: {text}"):
         next(iter(made))
     assert made.unreadable == {}
@@ -193,22 +192,12 @@ def test_decoders_that_cannot_even_be_made_again_stop_the_run(vp9_store, monkeyp
     next(iter(made))
     made.close()
 
-    def fail(*args, **kwargs):
-        raise RuntimeError("CUDA error: device lost")
-
+    lost = "CUDA error: device lost"
     monkeypatch.setattr(loader, "build_pipeline", lambda *args, **kwargs: (object(), []))
-    monkeypatch.setattr(loader, "Batches", lambda *args, **kwargs: iter_of(fail))
-    monkeypatch.setattr(recovery, "build_pipeline", fail)
+    monkeypatch.setattr(loader, "Batches", lambda *args, **kwargs: failing(lost))
+    monkeypatch.setattr(recovery, "build_pipeline", lambda *args, **kwargs: next(failing(lost)))
     with pytest.raises(UserError, match="DALI fails on the CPU: CUDA error: device lost"):
         next(iter(made))
-
-
-class iter_of:
-    def __init__(self, fail):
-        self.fail = fail
-
-    def __next__(self):
-        self.fail()
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,11 @@ from dali_pipelines.pixels.crop import CropBox, CropResize
 from dali_pipelines.pixels.operation import View
 from dali_pipelines.plan.boxes import random_box
 from dali_pipelines.plan.crops import CENTER, random_crop, scaled_crop
-from dali_pipelines.plan.video import VideoInfo
 from tests.helpers.crops import nearest_even, scaled_part, smooth
 from tests.helpers.dali import in_dali
+from tests.helpers.plans import video
 
 SIZE = 112
-
-
-def video(width: int, height: int) -> VideoInfo:
-    return VideoInfo("v", 30, width, height, 25.0, 0)
 
 
 def exact_region(width: int, height: int, short_side: int, size: int, y: float, x: float) -> np.ndarray:
@@ -48,7 +44,7 @@ sides, places = st.integers(1, 400), st.floats(0, 1, exclude_max=True)
 @example(100, 101, 110, 56, 0.99, 0.99)  # an odd side, whose last row no region has
 def test_a_region_is_within_a_pixel_of_the_exact_one_even_and_inside(width, height, short_side, size, y, x):
     """The length within one pixel, and so the middle within one and a half: the start may be off by one, too."""
-    crop = scaled_crop(video(width, height), short_side=short_side, size=size, y=y, x=x, flip=False)
+    crop = scaled_crop(video(30, width, height), short_side=short_side, size=size, y=y, x=x, flip=False)
     exact = exact_region(width, height, short_side, size, y, x)
     assert crop.dtype == np.float32
     for (first, last), (start, length), side in zip(crop.T, exact, (height, width), strict=True):
@@ -64,7 +60,7 @@ def test_a_region_is_within_a_pixel_of_the_exact_one_even_and_inside(width, heig
     ("width", "height", "y", "x"), [(340, 256, 0.3, 0.8), (192, 160, 0.6, 0.1), (240, 321, 0.9, 0)]
 )
 def test_a_region_is_the_nearest_of_all_even_ones(width, height, y, x):
-    crop = scaled_crop(video(width, height), short_side=128, size=SIZE, y=y, x=x, flip=False)
+    crop = scaled_crop(video(30, width, height), short_side=128, size=SIZE, y=y, x=x, flip=False)
     exact = exact_region(width, height, 128, SIZE, y, x)
     for stretch, (start, length), side in zip(crop.T, exact, (height, width), strict=True):
         assert tuple(stretch) == nearest_even(start, length, side)
@@ -78,7 +74,7 @@ def test_a_region_is_the_nearest_of_all_even_ones(width, height, y, x):
 def test_a_region_is_scaled_as_by_pil_to_rounding_and_as_by_torch_inside(width, height, cubic, flip, device):
     """Torch has the region alone; DALI and PIL use the pixels beside it for the outermost ones."""
     frames = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
-    start, end = scaled_crop(video(width, height), short_side=128, size=SIZE, y=0.3, x=0.8, flip=flip)
+    start, end = scaled_crop(video(30, width, height), short_side=128, size=SIZE, y=0.3, x=0.8, flip=flip)
     got = shown(frames, [np.stack([start, end])], device=device, cubic=cubic)
     rows, columns = zip(start, end, strict=True)
     pils = scaled_part(frames, rows, columns, SIZE, cubic=cubic).clip(0, 255)
@@ -95,7 +91,7 @@ def test_a_region_is_scaled_as_by_pil_to_rounding_and_as_by_torch_inside(width, 
 
 def test_each_view_has_its_own_region():
     frames = np.random.default_rng(1).integers(0, 256, (2, 160, 200, 3), dtype=np.uint8)
-    crops = [scaled_crop(video(200, 160), short_side=128, size=SIZE, y=y, x=0.5, flip=bool(y)) for y in (0, 0.9)]
+    crops = [scaled_crop(video(30, 200, 160), short_side=128, size=SIZE, y=y, x=0.5, flip=bool(y)) for y in (0, 0.9)]
     views = [shown(frames, crops, view) for view in range(2)]
     for view, crop in zip(views, crops, strict=True):
         assert (view == shown(frames, [crop])).all()
@@ -103,7 +99,9 @@ def test_each_view_has_its_own_region():
 
 
 def test_the_host_cuts_out_the_region_that_dali_scales():
-    crops = [scaled_crop(video(240, 160), short_side=128, size=112, y=0, x=0.5, flip=flip) for flip in (False, True)]
+    crops = [
+        scaled_crop(video(30, 240, 160), short_side=128, size=112, y=0, x=0.5, flip=flip) for flip in (False, True)
+    ]
     (top, left), (bottom, right) = crops[0].astype(int)
     crop, box = CropResize(112), (top, left, bottom - top, right - left)
     for index, mirror in enumerate((False, True)):
@@ -119,11 +117,11 @@ def test_the_center_crop_leaves_equal_margins_and_the_smaller_one_first():
     for width, height in [(168, 128), (160, 112), (128, 152)]:
         place = {"y": CENTER, "x": CENTER, "flip": False}
         (top, left), (bottom, right) = scaled_crop(
-            video(width, height), short_side=min(width, height), size=SIZE, **place
+            video(30, width, height), short_side=min(width, height), size=SIZE, **place
         )
         assert (top, left) == ((height - SIZE) // 2, (width - SIZE) // 2)
         assert (bottom, right) == (top + SIZE, left + SIZE)
-    (_, left), _ = scaled_crop(video(262, 224), short_side=112, size=SIZE, y=0, x=CENTER, flip=False)
+    (_, left), _ = scaled_crop(video(30, 262, 224), short_side=112, size=SIZE, y=0, x=CENTER, flip=False)
     assert left == 2 * ((131 - SIZE) // 2)  # an odd margin
 
 
@@ -131,7 +129,7 @@ def test_random_crops_use_every_scale_place_and_side_evenly():
     """Places of 17 whole pixels become even: two of them share each one but one of the ends."""
     rng = np.random.default_rng(0)
     crops = np.stack(
-        [random_crop(video(128, 128), rng, short_sides=(112, 128), size=SIZE, flip_prob=0.5) for _ in range(4000)]
+        [random_crop(video(30, 128, 128), rng, short_sides=(112, 128), size=SIZE, flip_prob=0.5) for _ in range(4000)]
     )
     flipped = crops[:, 0, 1] > crops[:, 1, 1]
     assert flipped.mean() == pytest.approx(0.5, abs=0.04)
@@ -143,7 +141,7 @@ def test_random_crops_use_every_scale_place_and_side_evenly():
 
 
 def test_a_picture_smaller_than_the_crop_is_scaled_up_to_it():
-    (top, left), (bottom, right) = scaled_crop(video(40, 20), short_side=64, size=SIZE, y=0, x=0, flip=False)
+    (top, left), (bottom, right) = scaled_crop(video(30, 40, 20), short_side=64, size=SIZE, y=0, x=0, flip=False)
     assert (top, left, bottom) == (0, 0, 20)
     assert right <= 40
 

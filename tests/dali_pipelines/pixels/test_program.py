@@ -1,19 +1,9 @@
 """Programs: every task with its operations on the host, against the same samples made by DALI alone."""
 
-import io
-from functools import partial
-from pathlib import Path
-
-import av
 import numpy as np
 import pytest
-import torch
 from nvidia.dali import fn, types
-from torch.nn.functional import interpolate
 
-from dali_pipelines import kernels
-from dali_pipelines.decode.cut import Cutter, Region
-from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.pipeline import build_pipeline
 from dali_pipelines.pixels.blur import GaussianBlur
 from dali_pipelines.pixels.color import Recolor
@@ -22,52 +12,21 @@ from dali_pipelines.pixels.normalize import NORMALIZATIONS
 from dali_pipelines.pixels.operation import ClipOperation
 from dali_pipelines.pixels.program import consecutive_views, views_of_same_frames
 from dali_pipelines.pixels.rotate import Rot90, Translate
-from dali_pipelines.plan import color_map
 from dali_pipelines.plan.order import Order
 from dali_pipelines.samples import FIXED, SampleSource
-from dali_pipelines.store.encode import Encoding, write_frames
-from dali_pipelines.store.files import video_path
 from dali_pipelines.store.index import Index
-from dali_pipelines.store.reader import EncodedClip, read_clip
-from dali_pipelines.store.record import ClipError
+from dali_pipelines.store.reader import read_clip
 from dali_pipelines.tasks import Task, task_module
 from nets.tasks import pretext_tasks
-from tests.helpers.dali import on_host, run_graph
-from tests.helpers.media import make_video, run_ffmpeg
+from tests.helpers.dali import run_graph
+from tests.helpers.photos import blocks
 
 Batch = dict[str, list[np.ndarray]]
-CODECS = ("h264", pytest.param("mjpeg", marks=pytest.mark.slow))
-"""Limited and full range: a program sees decoded frames, and of VP9 and raw video they are as of H.264."""
 TASKS = {name: Task(name, task_module(name).Config()) for name in (*pretext_tasks(), "recognition")}
 TASKS["recognition by area"] = Task("recognition", task_module("recognition").Config(area=(0.2, 1.0)))
 
 MAX_DIFFERENCE = 0.4
 """Mean absolute difference of the means of 4 x 4 pixels, gray levels."""
-
-
-def picture(seed: int, height: int, width: int) -> np.ndarray:
-    """uint8 (height, width, 3): smooth as photos are, in strong colors."""
-    rng = torch.Generator().manual_seed(seed)
-    octaves = [torch.rand((1, 3, n * 3 // 4 + 1, n + 1), generator=rng) - 0.5 for n in (4, 8, 16, 32)]
-    total = sum((interpolate(o, (height, width), mode="bicubic") / o.shape[3] for o in octaves), torch.zeros(()))
-    return (128 + 120 * total / total.abs().max())[0].permute(1, 2, 0).round().to(torch.uint8).numpy()
-
-
-@pytest.fixture(params=CODECS)
-def store(request, made_once) -> Index:
-    return Index.load(made_once(f"photos_{request.param}", partial(make_photos, codec=request.param)))
-
-
-def make_photos(root: Path, *, codec: str) -> None:
-    """Two videos that are long enough for every task, one upright, that slide to the right."""
-    records = {}
-    for number, size in enumerate([(208, 160), (176, 240)]):
-        path = video_path(root, f"v{number}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        still = picture(number, *size)
-        shown = (np.roll(still, t, axis=1) for t in range(130 + number))
-        records[f"v{number}"] = write_frames(path, shown, fps=25, settings=Encoding(codec=codec))
-    Index.build(root, records, labels={"v0": 0, "v1": 1}, class_names=("a", "b")).save()
 
 
 def source(index: Index, task: Task, *, host: bool, gpu: bool = False) -> SampleSource:
@@ -81,12 +40,6 @@ def batch(index: Index, task: Task, *, host: bool) -> Batch:
         name: [np.array(output.at(place)) for place in range(2)]
         for name, output in zip(names, pipeline.run(), strict=True)
     }
-
-
-def blocks(levels: np.ndarray) -> np.ndarray:
-    """Means of 4 x 4 pixels."""
-    frames, height, width, _ = levels.shape
-    return levels.reshape(frames, height // 4, 4, width // 4, 4, 3).mean((2, 4))
 
 
 @pytest.mark.parametrize(
@@ -145,17 +98,6 @@ def test_a_gpu_gets_frames_that_are_cut_and_does_the_rest_itself(store, name, ar
     assert any((here != there).any() for here, there in pairs)
 
 
-@pytest.mark.skipif(kernels.NATIVE is None, reason="there is no compiled library to go without")
-@pytest.mark.parametrize("name", TASKS)
-def test_a_sample_has_the_same_bits_without_the_compiled_library(store, name, monkeypatch):
-    made = source(store, TASKS[name], host=True)
-    samples = [made.read(epoch, 1) for epoch in range(2)]
-    monkeypatch.setattr(kernels, "NATIVE", None)
-    for epoch, sample in enumerate(samples):
-        for ours, theirs in zip(sample, made.read(epoch, 1), strict=True):
-            np.testing.assert_array_equal(ours, theirs)
-
-
 def test_dali_gets_bytes_whatever_the_host_could_do(store):
     dali = SampleSource(store, TASKS["moco"], Order(2, 2, 0, 1, 0, shuffle=True), media="encoded")
     assert {"crop_start", "crop_end", "frames", "order"} <= set(dali.names)
@@ -174,102 +116,6 @@ def test_the_host_executes_what_it_can_up_to_the_first_operation_that_it_cannot(
 def test_a_view_must_begin_with_a_crop():
     with pytest.raises(AssertionError, match="begins with a crop"):
         consecutive_views([4], Recolor(), CropResize(32)).size  # noqa: B018
-
-
-# The host's frames.
-
-BOXES = [(0, 0, 70, 98), (10, 20, 48, 48), (11, 21, 33, 47)]
-
-
-def clip_of(path: Path, frames: list[int]) -> EncodedClip:
-    return EncodedClip(np.fromfile(path, np.uint8), np.array(frames, np.int32))
-
-
-def test_the_binary_and_the_host_have_the_same_part_of_the_same_frames(tmp_path):
-    path = make_video(tmp_path / "a.mp4", frames=12, size=(160, 128), gop=4)
-    program = consecutive_views([3], CropBox(64))
-    plan = CropBox.arrays([(16, 30, 96, 96)], np.array([False]))
-    got = program.host(clip_of(path, [5, 0, 11]), plan, steps=1)
-    chain = (
-        "crop=96:96:30:16,scale=64:64:in_color_matrix=bt601:flags=bilinear+full_chroma_int+accurate_rnd,format=rgb24"
-    )
-    output = run_ffmpeg("-i", path, "-vf", chain, "-f", "rawvideo", "-pix_fmt", "rgb24", "-")
-    theirs = np.frombuffer(output, np.uint8).reshape(12, 64, 64, 3)[[5, 0, 11]]
-    inside = slice(2, -2)  # at the border of the cut FFmpeg knows of no chroma beyond it
-    difference = np.abs(got.astype(int) - theirs)[:, inside, inside]
-    assert difference.max() <= 1
-    assert difference.mean() < 0.01
-
-
-@pytest.mark.parametrize("codec", ["h264", "mjpeg", "vp9"])
-def test_views_that_share_frames_have_each_its_own_part_of_each_of_its_frames(tmp_path, codec):
-    """Frames named twice, backwards, frozen, and by two views."""
-    path = make_video(tmp_path / f"a.{'webm' if codec == 'vp9' else 'mp4'}", codec=codec, frames=12, size=(98, 70))
-    frames, lengths, mirror = [3, 5, 3, 9, 7, 5, 3, 3, 3, 3], [4, 3, 3], [False, True, False]
-    program = consecutive_views(lengths, CropBox(48, cubic=True))
-    got = program.host(clip_of(path, frames), CropBox.arrays(BOXES, np.array(mirror)), steps=1)
-    assert got.shape == (10, 48, 48, 3)
-    with av.open(io.BytesIO(path.read_bytes())) as container:
-        pictures = list(container.decode(video=0))
-    shown = zip(frames, np.repeat(np.arange(3), lengths).tolist(), got, strict=True)
-    for number, view, picture in shown:
-        region = Region(box=BOXES[view], size=48, mirror=mirror[view], cubic=True)
-        expected = np.empty((48, 48, 3), np.uint8)
-        Cutter(region)(pictures[number], expected)
-        np.testing.assert_array_equal(picture, expected)
-    assert (got[7] == got[9]).all()
-    assert len({got[place].tobytes() for place in (0, 6, 7)}) == 3  # one frame, three parts
-
-
-def test_operations_come_in_their_order_and_each_frame_has_its_own_colors(store):
-    """One frame in several places of two views, which differ in color, rotation and blur."""
-    clip = read_clip(store, 0, np.array([2, 2, 0, 2, 3]))
-    lengths, maps = [3, 2], [color_map.IDENTITY, color_map.shift(20), color_map.gain(0.5), *[color_map.shift(9)] * 2]
-    operations = CropBox(48), Rot90(), Recolor(), GaussianBlur()
-    program = consecutive_views(lengths, *operations)
-    plan = {
-        **CropBox.arrays([(0, 16, 96, 96)] * 2, np.array([False, True])),
-        "rot90": np.array([0, 1], np.float32),
-        **Recolor.arrays(maps),
-        "sigma": np.array([0, 1.5], np.float32),
-    }
-    got, expected = (program.host(clip, plan, steps=steps) for steps in (4, 1))
-    for view in program.views:
-        for operation in operations[1:]:
-            expected[view.places] = on_host(operation, expected[view.places], plan, view=view)
-    np.testing.assert_array_equal(got, expected)
-    assert (got[0] != got[1]).any()
-
-
-def test_colors_right_after_the_cut_are_those_of_the_operation_by_itself(store):
-    """One frame in places of two colors, one with the frame's mean."""
-    clip = read_clip(store, 0, np.array([2, 2, 0]))
-    program = consecutive_views([3], CropBox(48), Recolor(), GaussianBlur())
-    maps = [color_map.IDENTITY, color_map.contrast(0.3).then(color_map.hue(40)), color_map.shift(9)]
-    plan = {
-        **CropBox.arrays([(0, 16, 96, 96)], np.array([True])),
-        **Recolor.arrays(maps),
-        "sigma": np.array([1.5], np.float32),
-    }
-    got, expected = (program.host(clip, plan, steps=steps) for steps in (3, 1))
-    for operation in (Recolor(), GaussianBlur()):
-        expected = on_host(operation, expected, plan, view=program.views[0])
-    np.testing.assert_array_equal(got, expected)
-    assert (got[0] != got[1]).any()
-
-
-def test_a_box_that_does_not_fit_into_the_pictures_is_a_clip_error(tmp_path):
-    path = make_video(tmp_path / "a.mjpeg", codec="mjpeg", frames=2, size=(64, 48))
-    plan = CropBox.arrays([(0, 0, 96, 128)], np.array([False]))
-    with pytest.raises(ClipError, match="0 of 2 frames"):
-        consecutive_views([2], CropBox(32)).host(clip_of(path, [0, 1]), plan, steps=1)
-
-
-def test_without_steps_the_host_hands_over_whole_frames(store):
-    clip = read_clip(store, 1, np.array([7, 1, 7]))
-    whole = consecutive_views([3], CropResize(32)).host(clip, {}, steps=0)
-    np.testing.assert_array_equal(whole, decode_rgb(clip))
-    assert (whole[0] == whole[2]).all()
 
 
 # DALI's frames.

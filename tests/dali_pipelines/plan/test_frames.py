@@ -5,16 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dali_pipelines.plan.frames import clip_at_speed, clips_in_order, random_clip, uniform_clips
+from dali_pipelines.plan.frames import clip_at_speed, clips_in_order, random_clip
 
 STRIDES = (1, 2, 3, 4, 5)
-
-
-def test_uniform_clips_start_where_the_spec_says():
-    starts = uniform_clips(180, clips=10, length=16, stride=2)[:, 0]
-    assert starts.tolist() == [7, 22, 37, 52, 67, 81, 96, 111, 126, 141]
-    assert uniform_clips(20, clips=10, length=16, stride=2)[:, 0].tolist() == [0] * 10
-    assert uniform_clips(50, clips=1, length=32, stride=1)[0, 0] == 9
 
 
 @given(st.integers(1, 400), st.integers(0, 2**32), st.booleans())

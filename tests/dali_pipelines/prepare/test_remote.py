@@ -11,15 +11,13 @@ import pytest
 from bench import file_server
 from configs.errors import UserError
 from dali_pipelines.datasets.discover import find_videos
-from dali_pipelines.datasets.labels import read_labels
 from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import read_clip
-from dali_pipelines.store.remux import leave_in_place
 from dali_pipelines.tasks import Task, recognition
 from tests.helpers import s3_files
-from tests.helpers.archives import write_lmdb
+from tests.helpers.archives import in_place, write_lmdb
 from tests.helpers.media import make_video, run_ffmpeg
 from tests.helpers.prepared import SMALL, prepare
 
@@ -74,17 +72,9 @@ def same_videos(theirs, ours):
         assert clips[0].data.tobytes() == clips[1].data.tobytes()
 
 
-def in_place(*sources):
-    """The index that `prepare --codec original` makes, without its processes."""
-    found = find_videos(sources, outside=Path("none"))
-    labels, class_names = read_labels("folders", found.videos, given=found.labels)
-    records = {name: leave_in_place(place) for name, place in found.videos.items()}
-    return Index.build(Path(), records, labels=labels, class_names=class_names)
-
-
 def test_sources_left_where_they_are(url, sources):
     given = "run", "jump", "packed/all.lmdb"
-    theirs, ours = (in_place(*(f"{root}/{name}" for name in given)) for root in (url, sources))
+    theirs, ours = (in_place(*(f"{root}/{name}" for name in given), root=Path()) for root in (url, sources))
     assert theirs.names.texts() == ("50% pictures", "a video#1", "b", "walk/in an LMDB", "walk/reversed", "zipped")
     assert all(theirs.location(row).startswith(url) for row in range(6))
     same_videos(theirs, ours)
@@ -94,10 +84,10 @@ def test_sources_left_where_they_are(url, sources):
 
 
 def test_shards_by_braces_and_by_a_star(url, sources):
-    ours = in_place(*sorted((sources / "shards").iterdir()))
+    ours = in_place(*sorted((sources / "shards").iterdir()), root=Path())
     assert ours.class_names == ("class0", "class1")
     for pattern in "{000..001}.tar", "*.tar":
-        same_videos(in_place(f"{url}/shards/{pattern}"), ours)
+        same_videos(in_place(f"{url}/shards/{pattern}", root=Path()), ours)
 
 
 def test_videos_that_are_encoded_here_and_are_not_read_twice(url, sources, tmp_path, capsys, spawned):
@@ -110,7 +100,7 @@ def test_videos_that_are_encoded_here_and_are_not_read_twice(url, sources, tmp_p
 
 
 def test_an_lmdb_found_in_a_folder(url, sources):
-    theirs, ours = (in_place(f"{root}/packed") for root in (url, sources))
+    theirs, ours = (in_place(f"{root}/packed", root=Path()) for root in (url, sources))
     assert theirs.names.texts() == ("walk/in an LMDB", "walk/reversed")
     assert {theirs.location(row) for row in range(2)} == {f"{url}/packed/all.lmdb"}
     same_videos(theirs, ours)

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import re
 import signal
 import stat
 import time
@@ -260,21 +259,6 @@ def test_an_output_at_a_url_is_refused_with_the_way(place, tmp_path, url, monkey
     with pytest.raises(UserError, match=f"--out {url}: .* give the URL to the trainers as --data-dir"):
         prepare("raw", "--out", url)
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
-
-
-def test_the_end_says_what_was_saved_and_what_comes_next(place, tmp_path, capsys):
-    place("raw/run/a.mp4", "raw/run/b.mp4")
-    for name in "ab":  # of one size and time, as those that a program made at once
-        os.utime(tmp_path / "raw" / "run" / f"{name}.mp4", (0, 0))
-    prepare(tmp_path / "raw", "--out", tmp_path / "out", *SMALL)
-    printed = capsys.readouterr().out
-    sizes = sum(path.stat().st_size for path in (tmp_path / "raw").rglob("*.mp4"))
-    stored = sum(path.stat().st_size for path in (tmp_path / "out" / "videos").rglob("*.mp4"))
-    told = re.search(rf"their sources are {sizes / 1e6:.1f} MB, (\d+)% (saved|more now)", printed)
-    assert told
-    assert int(told[1]) == pytest.approx(100 * abs(1 - stored / sizes), abs=5)
-    assert told[2] == ("saved" if stored < sizes else "more now")
-    assert f"next:\n  clipfeed pretrain --config ctp/r3d18_kinetics --data-dir {tmp_path / 'out'}" in printed
 
 
 def test_notes_are_counted(place, tmp_path, capsys):

@@ -17,7 +17,7 @@ from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import read_clip
 from dali_pipelines.store.source import VideoError
 from tests.helpers.bits import bits
-from tests.helpers.media import SHARED_MEDIA, make_video, read_video, run_ffmpeg
+from tests.helpers.media import SHARED_MEDIA, make_video, read_video
 
 pytestmark = pytest.mark.slow
 
@@ -194,17 +194,6 @@ def test_black_and_white_and_colors_come_back_to_the_binary_and_to_the_reader(tm
     assert np.abs(shown - decode_rgb(read_clip(index, 0, np.arange(2)))).max() <= 1
 
 
-@pytest.mark.parametrize("turn", [90, 180, 270])
-def test_rotated_videos_are_stored_upright(tmp_path, turn):
-    flat = make_video(tmp_path / "flat.mp4", frames=3, size=(96, 64), extra=["-crf", "4"])
-    tagged = tmp_path / "tagged.mp4"
-    run_ffmpeg("-display_rotation", str(turn), "-i", flat, "-c", "copy", tagged)
-    upright = read_video(tagged)  # the binary turns by the tag
-    record = write_video(tmp_path / "out.mp4", tagged, Encoding(codec="h264", gop=2, crf=2))
-    assert (record.height, record.width) == upright.shape[1:3]
-    assert np.abs(read_video(tmp_path / "out.mp4").astype(int) - upright).mean() < 3
-
-
 @pytest.mark.skipif(not SHARED_MEDIA.is_dir(), reason="needs the shared media")
 @pytest.mark.parametrize(
     "name", ["bt709_full_range.mp4", "rotated_90.mov", "h264_10bit.mp4", "ucf101_xvid_320x240.avi"]
@@ -224,14 +213,6 @@ def test_a_variable_frame_rate_keeps_every_frame(tmp_path):
     shown = len(read_video(source))
     record = write_video(tmp_path / "out.mp4", source, Encoding())
     assert record.num_frames == shown == len(read_video(tmp_path / "out.mp4"))
-
-
-def test_pictures_that_change_size_midway_are_brought_to_one_size(tmp_path):
-    parts = [make_video(tmp_path / f"{w}.ts", frames=10, size=(w, 64), extra=["-bf", "0"]) for w in (96, 128)]
-    source = tmp_path / "both.ts"
-    source.write_bytes(b"".join(part.read_bytes() for part in parts))
-    record = write_video(tmp_path / "out.mp4", source, Encoding())
-    assert (record.width, record.height, record.num_frames) == (96, 64, 20)
 
 
 def test_a_source_that_fails_leaves_nothing_behind(tmp_path):

@@ -15,21 +15,8 @@ from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.prepare import main
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import read_clip
+from tests.helpers.archives import numbered, write_pictures
 from tests.helpers.media import make_video
-
-
-def write_pictures(folder: Path, names: list[str], *, mode: str = "RGB", size: tuple[int, int] = (96, 64)) -> Path:
-    """Smooth colors that differ from picture to picture."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, name in enumerate(names):
-        small = np.random.default_rng(number).integers(0, 255, (4, 6, 3), dtype=np.uint8)
-        picture = Image.fromarray(small).resize(size, Image.Resampling.BICUBIC).convert(mode)
-        picture.save(folder / name, quality=95)
-    return folder
-
-
-def numbered(count: int, form: str = "{:05d}.jpg", first: int = 1) -> list[str]:
-    return [form.format(number) for number in range(first, first + count)]
 
 
 def prepare(source: Path, out: Path, *more: str) -> int:

@@ -10,18 +10,11 @@ from hypothesis import strategies as st
 from configs.errors import UserError
 from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.store.files import video_path
-from dali_pipelines.store.fmp4 import Fragment
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.ragged import Ragged
 from dali_pipelines.store.reader import read_clip
-from dali_pipelines.store.record import ClipError, Record
-
-
-def record(frames=(3, 2), sizes=(10, 20), init_size=5, **other):
-    offsets = init_size + np.cumsum([0, *sizes[:-1]])
-    fragments = tuple(Fragment(int(o), s, n) for o, s, n in zip(offsets, sizes, frames, strict=True))
-    fields = {"width": 64, "height": 48, "fps": 25.0, "codec": "vp9", "pix_fmt": "yuv420p", **other}
-    return Record(num_frames=sum(frames), init_size=init_size, fragments=fragments, **fields)
+from dali_pipelines.store.record import ClipError
+from tests.helpers.indexes import record
 
 
 @pytest.fixture

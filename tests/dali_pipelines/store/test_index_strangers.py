@@ -3,7 +3,6 @@
 import os
 import random
 import re
-import resource
 import zlib
 
 import numpy as np
@@ -17,9 +16,8 @@ from dali_pipelines.store.ragged import Ragged
 from dali_pipelines.store.reader import read_clip
 from dali_pipelines.store.record import ClipError, Record
 from dali_pipelines.store.units import MAX_UNITS, PackedFragments
+from tests.helpers.archives import memory_storage
 from tests.helpers.mutations import INPUTS
-
-MAX_MEMORY = 1 << 29
 
 
 def record(fragments, num_frames=None, **other):
@@ -167,17 +165,6 @@ def with_table(altered, table, num_frames):
     )
 
 
-@pytest.fixture
-def little_memory():
-    """Let this process have half a gigabyte more, so that a larger array is a MemoryError."""
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    with open("/proc/self/statm") as file:
-        used = int(file.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + MAX_MEMORY, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_AS, before)
-
-
 @pytest.mark.usefixtures("little_memory")
 @pytest.mark.parametrize(
     ("fragments", "num_frames", "said"),
@@ -264,30 +251,12 @@ def damaged_array(rng, arrays):
     return {**arrays, name: array}
 
 
-class InMemory:
-    """A storage of bytes by location."""
-
-    def __init__(self):
-        self.files = {}
-
-    def size(self, location):
-        if location not in self.files:
-            raise FileNotFoundError(location)
-        return len(self.files[location])
-
-    def read(self, spans):
-        if any(span.end > self.size(span.location) for span in spans):
-            raise OSError("it is too short")
-        return np.frombuffer(b"".join(self.files[at][start:end] for at, start, end in spans), np.uint8)
-
-
 @pytest.mark.slow
 @pytest.mark.usefixtures("little_memory")
 def test_damaged_indexes_are_read_or_refused(root, monkeypatch):
     """Half of them are damaged in their bytes, half in what an array holds, and look like an index as files."""
     whole, arrays, rng = (root / "index.npz").read_bytes(), arrays_of(root), random.Random(0)
-    memory = InMemory()
-    monkeypatch.setattr("dali_pipelines.store.storage.STORAGES", {"memory": memory})
+    memory = memory_storage(monkeypatch)
     monkeypatch.setenv("CLIPFEED_TRUST", str(root))
     memory.files = {"memory://s/videos/a.mp4": bytes(100), "memory://s/index.npz": whole}
     fates = {"read": 0, "refused": 0}

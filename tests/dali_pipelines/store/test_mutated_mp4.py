@@ -1,9 +1,5 @@
 """Thousands of damaged MP4s: a parser returns or raises what its docstring says, and nothing grows or hangs."""
 
-import resource
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -17,10 +13,7 @@ from dali_pipelines.store.remux import copy_video
 from tests.helpers.media import make_video
 from tests.helpers.mutations import INPUTS, mutations
 
-pytestmark = pytest.mark.slow
-
-MAX_MEMORY = 300 * 2**20
-"""Bytes by which the process may grow; a size of 32 bits that is believed asks for 4 GiB."""
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("little_memory")]  # a size of 32 bits may ask for 4 GiB
 
 
 @pytest.fixture(scope="module", params=["h264", "hevc", "copy"])
@@ -35,16 +28,6 @@ def stored(request, tmp_path_factory):
         settings = Encoding(codec=request.param, gop=1 if request.param == "h264" else 2, size=(160, 160))
         write_frames(path, iter(frames), fps=25, settings=settings)
     return path.read_bytes(), read_layout(path)
-
-
-@pytest.fixture(autouse=True)
-def little_memory() -> Iterator[None]:
-    """Make what asks for much more memory fail at once."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limits = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MAX_MEMORY, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
 def test_the_layout_of_a_damaged_file_is_found_or_a_value_error(stored, tmp_path):

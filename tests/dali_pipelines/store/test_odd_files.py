@@ -185,14 +185,15 @@ def test_square_pixels_have_no_note_and_others_have_one_where_they_are_left_as_t
         assert sum("not square" in note for note in leave_in_place(tmp_path / "odd.mp4").notes) == notes
 
 
-def test_a_size_that_changes_midway_is_noted(tmp_path):
+def test_a_size_that_changes_midway_is_noted_and_all_pictures_have_the_first_one(tmp_path):
     """Three sizes in one transport stream."""
     sizes = ((160, 128), (96, 160), (320, 240))
     parts = [make_video(tmp_path / f"{w}.ts", frames=5, size=(w, h), extra=["-bf", "0"]) for w, h in sizes]
     source = tmp_path / "all.ts"
     source.write_bytes(b"".join(part.read_bytes() for part in parts))
     record = write_video(tmp_path / "out.mp4", source, FINE)
-    assert record.num_frames == len(read_video(tmp_path / "out.mp4")) == 15
+    assert (record.num_frames, record.width, record.height) == (15, 160, 128)
+    assert read_video(tmp_path / "out.mp4").shape == (15, 128, 160, 3)
     assert record.notes == ("change size midway: all their pictures have the size of the first",)
 
 

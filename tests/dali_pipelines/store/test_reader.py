@@ -17,11 +17,10 @@ from dali_pipelines.store.reader import EncodedClip, read_clip
 from dali_pipelines.store.record import ClipError, Record
 from dali_pipelines.store.remux import copy_video, leave_in_place
 from tests.helpers.h264 import drop_usability
-from tests.helpers.media import SHARED_MEDIA, make_video, read_video, run_ffmpeg
+from tests.helpers.media import BT601, SHARED_MEDIA, make_video, read_video, run_ffmpeg
 
 pytestmark = pytest.mark.slow
 
-BT601 = "in_color_matrix=bt601:flags=bilinear+full_chroma_int+accurate_rnd"
 B_FRAMES = ["-bf", "3", "-x264-params", "keyint=9:min-keyint=3:scenecut=0"]
 
 

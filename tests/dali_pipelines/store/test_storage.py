@@ -14,69 +14,46 @@ from dali_pipelines.store.reader import read_clip
 from dali_pipelines.store.record import ClipError
 from dali_pipelines.store.storage import Span
 from dali_pipelines.tasks import Task, recognition
+from tests.helpers.archives import Memory, memory_storage
 
-FILES: dict[str, bytes] = {}
-
-
-class Memory:
-    """Files held in memory."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-
-    def size(self, location: str) -> int:
-        if location not in FILES:
-            raise FileNotFoundError(2, "No such file")
-        return len(FILES[location])
-
-    def read(self, spans: list[Span]) -> np.ndarray:
-        self.asked += [span.location for span in spans]
-        if any(self.size(span.location) < span.end for span in spans):
-            raise OSError("it is too short")
-        return np.frombuffer(b"".join(FILES[at][start:end] for at, start, end in spans), np.uint8).copy()
+BUCKET = "memory://bucket/data"
 
 
 @pytest.fixture
-def memory(vp9_store, monkeypatch):
-    """The files of `vp9_store` in the new storage: one class and one line in the table."""
-    monkeypatch.setitem(storage.STORAGES, "memory", Memory())
-    root = Path(vp9_store.root)
-    contents = {
-        f"memory://bucket/data/{path.relative_to(root)}": path.read_bytes()
-        for path in root.rglob("*")
-        if path.is_file()
+def memory(vp9_store, monkeypatch) -> Memory:
+    """The files of `vp9_store` at BUCKET, in a new storage: one class and one line in the table."""
+    memory, root = memory_storage(monkeypatch), Path(vp9_store.root)
+    memory.files |= {
+        f"{BUCKET}/{path.relative_to(root)}": path.read_bytes() for path in root.rglob("*") if path.is_file()
     }
-    monkeypatch.setitem(globals(), "FILES", contents)
-    return "memory://bucket/data"
+    return memory
 
 
 def test_a_storage_is_one_class_behind_index_and_reader(vp9_store, memory):
-    index = Index.load(memory)
+    index = Index.load(BUCKET)
     assert index.names.texts() == vp9_store.names.texts()
     for row in (0, 11):
         frames = np.array([30, 2, 3, 30])
         there, here = read_clip(index, row, frames), read_clip(vp9_store, row, frames)
         assert there.data.tobytes() == here.data.tobytes()
         assert there.frames.tolist() == here.frames.tolist()
-    memory = storage.STORAGES["memory"]
-    assert isinstance(memory, Memory)
-    asked = {location.removeprefix("memory://bucket/data/") for location in memory.asked}
+    asked = {location.removeprefix(f"{BUCKET}/") for location in memory.asked}
     assert asked == {"index.npz", *(f"videos/{vp9_store.names.text(row)}.mp4" for row in (0, 11))}
 
 
 def test_batches_come_from_another_storage_as_from_files(vp9_store, memory):
     task = Task("recognition", recognition.Config(num_frames=4, size=32))
-    theirs, ours = (next(iter(ClipLoader(of, task, batch_size=4))) for of in (open_dataset(memory), vp9_store))
+    theirs, ours = (next(iter(ClipLoader(of, task, batch_size=4))) for of in (open_dataset(BUCKET), vp9_store))
     assert all((theirs[name] == ours[name]).all() for name in ours)
 
 
 def test_what_a_storage_cannot_read_is_a_clip_error_that_names_the_video(memory):
-    index = Index.load(memory)
+    index = Index.load(BUCKET)
     name = index.names.text(1)
-    FILES[f"memory://bucket/data/videos/{name}.mp4"] = b"short"
+    memory.files[f"{BUCKET}/videos/{name}.mp4"] = b"short"
     with pytest.raises(ClipError, match=rf"{name}.mp4: it is too short"):
         read_clip(index, 1, np.array([0]))
-    del FILES[f"memory://bucket/data/videos/{name}.mp4"]
+    del memory.files[f"{BUCKET}/videos/{name}.mp4"]
     with pytest.raises(ClipError, match=rf"{name}.mp4: No such file"):
         read_clip(index, 1, np.array([0]))
 
@@ -84,9 +61,9 @@ def test_what_a_storage_cannot_read_is_a_clip_error_that_names_the_video(memory)
 def test_a_url_without_a_storage_or_an_index_is_an_error_in_words(memory):
     with pytest.raises(UserError, match="nowhere://x: there is no storage for nowhere://, only for what fsspec knows"):
         Index.load("nowhere://x")
-    del FILES["memory://bucket/data/index.npz"]
+    del memory.files[f"{BUCKET}/index.npz"]
     with pytest.raises(UserError, match="memory://bucket/data is no prepared dataset"):
-        Index.load(memory)
+        Index.load(BUCKET)
 
 
 def test_ranges_are_read_one_after_the_other(tmp_path):

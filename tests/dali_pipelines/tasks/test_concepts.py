@@ -9,29 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from configs.errors import UserError
-from configs.load import parse
 from dali_pipelines.pixels.color import Recolor
 from dali_pipelines.pixels.normalize import MEAN, STD
 from dali_pipelines.plan.color_map import shift
 from dali_pipelines.plan.rng import Stream, generator
-from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.tasks import Task
 from dali_pipelines.tasks.concepts import Config, Reference, draw_frames, plan
 from tests.helpers.dali import run_graph
+from tests.helpers.plans import plans, video
 
 PER_FRAME = Config(reference=Reference(gray_per_frame=True))
 
 
-def video(num_frames=200, width=320, height=240):
-    return VideoInfo("v", num_frames, width, height, 25.0, -1)
-
-
 @cache
 def draws(count=1500, cfg=Config(), num_frames=400):  # noqa: B008
-    task = Task("concepts", cfg)
-    plans = [task.plan(video(num_frames), generator(3, Stream.SAMPLE, 0, i)) for i in range(count)]
-    return {key: np.array([p[key] for p in plans]) for key in plans[0]}
+    drawn = plans("concepts", cfg, count, seed=3, num_frames=num_frames)
+    return {key: np.array([p[key] for p in drawn]) for key in drawn[0]}
 
 
 # Which frames.
@@ -86,11 +79,6 @@ def test_starts_and_anchors_are_spread_over_all_places():
     assert frames[:, 31].max() > 393
     anchors = (frames[:, 32, None] == frames[:, :16]).argmax(1)
     assert np.bincount(anchors, minlength=16).min() > 1500 / 16 * 0.6
-
-
-def test_videos_must_be_longer_than_both_clips():
-    assert Task("concepts", Config()).min_frames == 33
-    assert Task("concepts", Config(num_frames=8)).min_frames == 17
 
 
 # The four views.
@@ -185,11 +173,3 @@ def test_captions_name_the_frames_and_the_flip():
         f"still 1: frame {frames[32]}, mirrored",
         f"still 2: frame {frames[33]}",
     ]
-
-
-@pytest.mark.parametrize("option", ["num_frames: 1", "size: 8", "max_speed: 0.5", "flip_prob: 1.5"])
-def test_settings_out_of_bounds_are_refused_by_name(option):
-    recipe = "task: concepts, backbone: r3d_tiny, work_dir: w, data: {root: r}, train: {epochs: 1}"
-    key, _, value = option.partition(": ")
-    with pytest.raises(UserError, match=rf"plan.{key} = {value} must be"):
-        parse(f"{{{recipe}, plan: {{{option}}}}}", source="recipe")

@@ -15,15 +15,10 @@ from dali_pipelines.plan.overlap import (
     random_stride,
     unrotated,
 )
-from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.tasks.cstp import Config, Reference, draw_appearance, draw_boxes, plan
+from tests.helpers.plans import video
 
-
-def video(num_frames):
-    return VideoInfo("v", num_frames, 341, 256, 25.0, 0)
-
-
-WIDE = video(300)
+WIDE = video(300, 341, 256)
 
 
 def shares(values, classes):
@@ -178,6 +173,6 @@ def test_each_clip_has_its_own_frames_and_the_original_shows_the_first_clip_twic
 
 @pytest.mark.parametrize("num_frames", [1, 7, 8, 14, 15, 16])
 def test_a_short_video_has_one_clip_twice_at_its_own_speed(num_frames):
-    drawn = plan(video(num_frames), np.random.default_rng(6), Config())
+    drawn = plan(video(num_frames, 341, 256), np.random.default_rng(6), Config())
     assert (drawn["playback"].item(), drawn["temporal"].item()) == (0, 0)
     assert drawn["frames"].tolist() == [j % num_frames for j in range(16)] * 2

@@ -5,17 +5,16 @@ import pytest
 from PIL import Image, ImageFilter
 
 from dali_pipelines.loader import ClipLoader
-from dali_pipelines.pixels.blur import GaussianBlur
 from dali_pipelines.pixels.color import Recolor
-from dali_pipelines.pixels.operation import Plan, View
+from dali_pipelines.pixels.operation import Plan
 from dali_pipelines.plan.color_map import IDENTITY, gain
 from dali_pipelines.plan.overlap import RATES
 from dali_pipelines.plan.rng import Stream, generator
-from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.tasks import Task
 from dali_pipelines.tasks.cstp import Config, Reference, annotate, plan
 from tests.helpers.crops import smooth
-from tests.helpers.dali import in_dali, run_graph
+from tests.helpers.dali import run_graph
+from tests.helpers.plans import video
 
 
 def execute(plans, clips, cfg):
@@ -30,7 +29,7 @@ def find_plans(count, cfg, size: tuple[int, int], *, plain):
     rng = np.random.default_rng(7)
     found: list[Plan] = []
     while len(found) < count:
-        drawn = plan(VideoInfo("v", 60, *size, 25.0, 0), rng, cfg)
+        drawn = plan(video(60, *size), rng, cfg)
         small = drawn["degrees"] != 0
         if (not small.any()) if plain else small.all():
             found.append(drawn)
@@ -77,36 +76,6 @@ def test_strong_clips_are_blurred_colored_and_turned_a_little_each_in_its_own_wa
         assert (np.abs(levels[0] - turned).max(-1) < 3).mean() > 0.95
         blurred = np.asarray(Image.fromarray(plain).filter(ImageFilter.GaussianBlur(2)))
         np.testing.assert_allclose(levels[6:][:, 4:-4, 4:-4], np.tile(blurred[4:-4, 4:-4] / 2, (6, 1, 1, 1)), atol=2)
-
-
-def gaussian(frames, sigma):
-    """Each row and column weighed by exp(-d^2 / 2 sigma^2) up to 3 sigma; the borders do not count."""
-    reach = int(np.ceil(3 * sigma))
-    kernel = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * sigma**2))
-    for axis in (1, 2):
-        frames = np.apply_along_axis(np.convolve, axis, frames, kernel / kernel.sum(), mode="same")
-    return frames
-
-
-@pytest.mark.parametrize(("sigma", "deviation"), [(0.3, 10.5), (0.7, 4.5), (1.0, 0.9), (1.5, 1.0), (2.0, 0.6)])
-def test_blur_is_gaussian_and_pils_differs_by_this_much(sigma, deviation, device):
-    """PIL's three boxes blur more than a sampled Gaussian below sigma 1: mean gray levels on white noise, where the
-    difference is largest. On frames of real videos: 1.5 levels at 0.3, 0.9 at 0.7, 0.5 from 1 on."""
-    noise = np.random.default_rng(8).integers(0, 256, (1, 48, 48, 3), dtype=np.uint8)
-    clip, plan = noise.astype(np.float32), {"sigma": np.array([0, sigma], np.float32)}
-    (got,) = in_dali(GaussianBlur(), [clip], [plan], view=View(1, (), index=1), device=device)
-    inside = slice(6, -6)
-    expected = gaussian(clip, sigma)
-    np.testing.assert_allclose(got[:, inside, inside], expected[:, inside, inside], atol=0.01)
-    theirs = np.asarray(Image.fromarray(noise[0]).filter(ImageFilter.GaussianBlur(sigma))).astype(float)
-    difference = np.abs(got[0] - theirs)[inside, inside].mean()
-    assert deviation / 3 < difference < deviation
-
-
-def test_sigma_0_does_not_blur():
-    noise = np.random.default_rng(9).integers(0, 256, (2, 20, 20, 3)).astype(np.float32)
-    (got,) = in_dali(GaussianBlur(), [noise], [{"sigma": np.array([0, 2], np.float32)}])
-    assert (got == noise).all()
 
 
 # Annotations.

@@ -17,15 +17,12 @@ from dali_pipelines.tasks.evaluation import clips_of, clips_per_part, parts, pla
 from dali_pipelines.tasks.recognition import Config, Test, TestReference
 from tests.helpers.crops import smooth
 from tests.helpers.dali import run_graph
+from tests.helpers.plans import video
 
 COCLR = Config(num_frames=32, stride=1, test=Test(clips="windows"))
 CROPS = {"center": 1, "three": 3, "five": 5, "ten": 10}
 SIZE, SHORT = 48, 64
 SEED = 2  # of five clips, some are jittered
-
-
-def video(frames: int = 100, width: int = 60, height: int = 48, part: int = 0) -> VideoInfo:
-    return VideoInfo("v", frames, width, height, 25.0, 3, part)
 
 
 def clips(frames: int, cfg: Config) -> np.ndarray:
@@ -36,6 +33,7 @@ def clips(frames: int, cfg: Config) -> np.ndarray:
 
 
 def test_uniform_clips_start_where_the_spec_says():
+    """specs/ctp.md 0.2."""
     starts = clips(180, Config())[:, 0]
     assert starts.tolist() == [7, 22, 37, 52, 67, 81, 96, 111, 126, 141]
     assert clips(20, Config())[:, 0].tolist() == [0] * 10
@@ -170,7 +168,7 @@ def test_the_scaling_may_be_bicubic_as_in_the_tests_of_cstp_and_coclr():
 
 def test_crops_differ_and_the_ten_are_five_and_their_mirror_images():
     cfg = Config(num_frames=1, size=SIZE, test=Test(clips=1, crops="ten", short_side=SHORT))
-    found = seen(video(9), smooth(1, 48, 60)[0], cfg)[:, 0]
+    found = seen(video(9, 60, 48), smooth(1, 48, 60)[0], cfg)[:, 0]
     np.testing.assert_allclose(found[5:], found[:5, :, ::-1], atol=1.1)
     assert min(np.abs(a - b).mean() for i, a in enumerate(found) for b in found[:i]) > 3
 

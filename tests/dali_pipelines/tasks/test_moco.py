@@ -3,38 +3,10 @@
 import numpy as np
 import pytest
 
-from dali_pipelines.pixels.normalize import MEAN, STD
-from dali_pipelines.plan.video import VideoInfo
-from dali_pipelines.plan.views import AspectReference
-from dali_pipelines.tasks import Task
 from dali_pipelines.tasks import moco as data
-from tests.helpers.dali import run_graph
+from tests.helpers.plans import video
 
-WIDE = VideoInfo(name="v", num_frames=300, width=640, height=360, fps=25.0, label=-1)
-
-
-def ramp(numbers: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Frames whose red is the column, green the row and blue twice the frame number; bilinear sampling is exact."""
-    frames = np.zeros((len(numbers), height, width, 3), np.uint8)
-    frames[..., 0], frames[..., 1] = np.arange(width), np.arange(height)[:, None]
-    frames[..., 2] = 2 * numbers[:, None, None]
-    return frames
-
-
-def ramp_view(numbers: np.ndarray, start: np.ndarray, end: np.ndarray, size: int) -> np.ndarray:
-    """What a crop of `ramp` is, (T, size, size, 3) in 0..255."""
-    y, x = (start + (np.arange(size)[:, None] + 0.5) * (end - start) / size - 0.5).T
-    picture = np.zeros((len(numbers), size, size, 3))
-    picture[..., 0], picture[..., 1], picture[..., 2] = x, y[:, None], 2 * numbers[:, None, None]
-    return picture
-
-
-def recolored(frames: np.ndarray, plan: dict[str, np.ndarray]) -> np.ndarray:
-    """The plan's colors and ImageNet's normalization, one pixel formula at a time."""
-    means = frames.mean((1, 2), keepdims=True)
-    matrix, pivot, offset = (plan[f"color_{name}"][:, None, None] for name in ("matrix", "pivot", "offset"))
-    mapped = np.einsum("...ij,...j->...i", matrix, frames) + np.einsum("...ij,...j->...i", pivot, means) + offset
-    return (mapped.clip(0, 255) / 255 - MEAN) / STD
+WIDE = video(300, 640, 360)
 
 
 @pytest.fixture(scope="module")
@@ -72,29 +44,6 @@ def test_colors_and_crop_hold_for_a_whole_view(plans):
         for name in ("color_kind", "color_matrix", "color_pivot", "color_offset"):
             views = plan[name].reshape(2, 16, -1)
             assert (views == views[:, :1]).all()
-
-
-def test_a_video_keeps_its_shape_unless_the_original_is_asked_for():
-    for reference, squeeze in ((AspectReference(), 1), (AspectReference(fixed_aspect=True), (640 / 360) / (4 / 3))):
-        plan = data.plan(WIDE, np.random.default_rng(0), data.Config(reference=reference))
-        height, width = abs(plan["crop_end"] - plan["crop_start"]).T
-        assert width / height == pytest.approx([squeeze] * 2, rel=0.01)
-
-
-def test_the_graph_gives_each_view_its_own_frames_crop_and_colors():
-    cfg = data.Config(num_frames=4, size=32, short_sides=(40, 44))
-    video = VideoInfo(name="v", num_frames=60, width=72, height=48, fps=25.0, label=-1)
-    samples = [data.plan(video, np.random.default_rng(seed), cfg) for seed in range(8)]
-    got = run_graph(
-        lambda n: Task("moco", cfg).graph(n["media"], n)["clips"],
-        [{**plan, "media": ramp(plan["frames"], 48, 72)} for plan in samples],
-        {"media": "FHWC"},
-    )
-    for clips, plan in zip(got, samples, strict=True):
-        numbers = plan["frames"].reshape(2, 4)
-        views = [ramp_view(numbers[v], plan["crop_start"][v], plan["crop_end"][v], 32) for v in range(2)]
-        expected = recolored(np.concatenate(views), plan)
-        assert abs(clips - expected).max() < 2.5 / 255 / min(STD)
 
 
 def test_notes_name_the_frames_and_the_mirror():

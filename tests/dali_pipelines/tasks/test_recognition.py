@@ -194,21 +194,3 @@ def test_a_plan_has_its_declared_arrays_and_the_same_bits_for_the_same_generator
     assert schema == Task("recognition", cfg).plan_schema
     assert all(drawn[name].tobytes() == again[name].tobytes() for name in schema)
     assert drawn["labels"] == 4
-
-
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        ({"area": (0.6, 0.5)}, r"area = \[0.6, 0.5\] must be two shares, rising, above 0"),
-        ({"area": (0.0, 0.5)}, "area = "),
-        ({"jitter_prob": 1.5}, "jitter_prob = 1.5 must be from 0 to 1"),
-        ({"flip_prob": -1.0}, "flip_prob = -1.0 must be from 0 to 1"),
-        ({"stride": 0}, "stride = 0 must be at least 1"),
-        ({"repeats": 0}, "repeats = 0 must be at least 1"),
-        ({"num_frames": 0}, "num_frames = 0 must be at least 1"),
-        ({"normalization": "none"}, "normalization = 'none' must be imagenet or half"),
-    ],
-)
-def test_settings_that_no_clip_can_have_are_refused(more, message):
-    with pytest.raises(ValueError, match=message):
-        Config(**more)

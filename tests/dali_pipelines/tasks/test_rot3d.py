@@ -3,28 +3,19 @@
 from collections import Counter
 
 import numpy as np
-import pytest
 from PIL import Image
 
-from configs.errors import UserError
-from configs.load import parse
-from dali_pipelines.plan.rng import Stream, generator
-from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.tasks import Task
-from dali_pipelines.tasks.rot3d import Config, Reference, annotate, plan
+from dali_pipelines.tasks.rot3d import Config, Reference, annotate
 from tests.helpers.dali import run_graph
+from tests.helpers.plans import plans
 
-VIDEO = VideoInfo("v", 100, 160, 120, 25.0, 0)
 CFG = Config(num_frames=2, size=32, short_sides=(40,))
 SHIFTED = Config(num_frames=2, size=32, short_sides=(40,), reference=Reference(shifted_rotation=True))
 
 
-def plans(cfg: Config, count: int, video: VideoInfo = VIDEO) -> list[dict[str, np.ndarray]]:
-    return [plan(video, generator(0, Stream.SAMPLE, 0, index), cfg) for index in range(count)]
-
-
 def one_of_each_class(cfg: Config) -> list[dict[str, np.ndarray]]:
-    return list({int(drawn["labels"]): drawn for drawn in plans(cfg, 50)}.values())
+    return list({int(drawn["labels"]): drawn for drawn in plans("rot3d", cfg, 50, width=160, height=120)}.values())
 
 
 def clips_of(drawn: list[dict[str, np.ndarray]], cfg: Config) -> list[np.ndarray]:
@@ -87,20 +78,10 @@ def test_no_line_repeats_unless_the_original_is_asked_for():
 
 def test_turns_are_uniform_and_independent_of_the_mirror():
     """Chi-squared over 4000 draws, 99.9 % limit for 7 degrees of freedom: 24.3."""
-    drawn = plans(CFG, 4000)
+    drawn = plans("rot3d", CFG, 4000)
     counts = Counter((int(p["labels"]), bool(p["crop_start"][0][1] > p["crop_end"][0][1])) for p in drawn)
     assert len(counts) == 8
     assert sum((count - 500) ** 2 / 500 for count in counts.values()) < 24.3
-
-
-def test_a_wide_video_keeps_its_shape_unless_the_original_is_asked_for():
-    """Of a large video: a pixel more or less, to even ones, is under 0.005 of its crops."""
-    wide = VideoInfo("v", 100, 3200, 1200, 25.0, 0)
-    for fixed_aspect, width_by_height in [(False, 1), (True, (320 / 171) / (120 / 128))]:
-        cfg = Config(short_sides=(128,), reference=Reference(fixed_aspect=fixed_aspect))
-        for drawn in plans(cfg, 20, wide):
-            height, width = np.abs(drawn["crop_end"][0] - drawn["crop_start"][0])
-            assert width / height == pytest.approx(width_by_height, rel=0.005)
 
 
 def test_notes_say_where_up_is():
@@ -109,20 +90,3 @@ def test_notes_say_where_up_is():
         quarters = int(drawn["labels"])
         assert said.captions == ["upright" if quarters == 0 else f"rotated by {90 * quarters} degrees"]
         assert said.up == [90 * quarters]
-
-
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ("size: 8", "plan.size = 8 must be at least 16"),
-        ("short_sides: []", "plan.short_sides = [] must be one whole number"),
-        ("flip_prob: 2", "plan.flip_prob = 2.0 must be from 0 to 1"),
-        ("strides: [0]", "plan.strides = [0] must be"),
-        ("num_frames: 0", "plan.num_frames = 0 must be at least 1"),
-    ],
-)
-def test_settings_that_cannot_be_are_refused_by_name(setting, message):
-    text = f"task: rot3d\nbackbone: r3d_tiny\nwork_dir: w\ndata: {{root: d}}\ntrain: {{epochs: 1}}\nplan: {{{setting}}}"
-    with pytest.raises(UserError) as caught:
-        parse(text, source="x.yaml")
-    assert message in str(caught.value)

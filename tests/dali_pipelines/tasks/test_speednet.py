@@ -5,25 +5,17 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from dali_pipelines.pixels.color import Recolor
-from dali_pipelines.plan.color_map import IDENTITY
-from dali_pipelines.plan.rng import Stream, generator
-from dali_pipelines.plan.video import VideoInfo
-from dali_pipelines.tasks import Task
-from dali_pipelines.tasks.speednet import SPEEDS, Config, annotate, plan
-from tests.helpers.dali import run_graph
+from dali_pipelines.tasks.speednet import SPEEDS, Config, annotate
+from tests.helpers.plans import plans
 
 CFG = Config()
 
 
-def plans(num_frames: int, count: int) -> list[dict[str, np.ndarray]]:
-    video = VideoInfo("v", num_frames, 160, 120, 25.0, 0)
-    return [plan(video, generator(0, Stream.SAMPLE, 0, index), CFG) for index in range(count)]
-
-
 def by_class(num_frames: int) -> dict[int, list[int]]:
     """The frames of one sample of each class."""
-    found = {int(drawn["labels"]): drawn["frames"].tolist() for drawn in plans(num_frames, 100)}
+    found = {
+        int(drawn["labels"]): drawn["frames"].tolist() for drawn in plans("speednet", CFG, 100, num_frames=num_frames)
+    }
     return dict(sorted(found.items()))
 
 
@@ -33,13 +25,13 @@ def test_classes_are_the_specs_in_its_order():
 
 @pytest.mark.parametrize("num_frames", [61, 62, 300])
 def test_the_class_is_the_step_from_frame_to_frame_where_the_video_is_long_enough(num_frames):
-    for drawn in plans(num_frames, 200):
+    for drawn in plans("speednet", CFG, 200, num_frames=num_frames):
         assert set(np.diff(drawn["frames"]).tolist()) == {SPEEDS[drawn["labels"]]}
 
 
 def test_classes_are_uniform():
     """Chi-squared over 4200 draws, 99.9 % limit for 6 degrees of freedom: 22.5."""
-    counts = Counter(int(drawn["labels"]) for drawn in plans(100, 4200))
+    counts = Counter(int(drawn["labels"]) for drawn in plans("speednet", CFG, 4200, num_frames=100))
     assert sorted(counts) == list(range(7))
     assert sum((count - 600) ** 2 / 600 for count in counts.values()) < 22.5
 
@@ -58,7 +50,7 @@ def test_a_short_video_stands_still_at_its_end_and_below_4_frames_classes_fall_t
 
 
 def test_one_color_map_covers_all_frames_of_a_clip():
-    drawn = plans(100, 50)
+    drawn = plans("speednet", CFG, 50, num_frames=100)
     for sample in drawn:
         assert (sample["color_matrix"] == sample["color_matrix"][0]).all()
         assert (sample["color_offset"] == sample["color_offset"][0]).all()
@@ -66,23 +58,10 @@ def test_one_color_map_covers_all_frames_of_a_clip():
     assert 0 < sum(changed) < 50
 
 
-def test_the_graph_shows_the_frames_in_the_order_of_the_plan():
-    """Frame t is t levels gray everywhere; imagenet's mean and deviation of red undone."""
-    cfg = Config(num_frames=4, size=16, short_sides=(16,))
-    drawn = plan(VideoInfo("v", 50, 24, 20, 25.0, 0), generator(0, Stream.SAMPLE, 0, 0), cfg)
-    drawn |= Recolor.arrays([IDENTITY] * 4)
-    frames = np.array([40, 30, 20, 10], np.uint8).reshape(4, 1, 1, 1) * np.ones((1, 20, 24, 3), np.uint8)
-    (clip,) = run_graph(
-        lambda n: Task("speednet", cfg).graph(n["frames"], n)["clips"],
-        [{**drawn, "frames": frames}],
-        {"frames": "FHWC"},
-    )
-    assert clip.shape == (4, 16, 16, 3)
-    np.testing.assert_allclose((clip[:, 8, 8, 0] * 0.229 + 0.485) * 255, [40, 30, 20, 10], atol=0.01)
-
-
 def test_notes_say_the_speed_and_the_direction():
-    said = {int(drawn["labels"]): annotate(drawn, CFG).captions[0] for drawn in plans(100, 100)}
+    said = {
+        int(drawn["labels"]): annotate(drawn, CFG).captions[0] for drawn in plans("speednet", CFG, 100, num_frames=100)
+    }
     assert [said[label] for label in range(7)] == [
         "every 4th frame, backwards",
         "every 2nd frame, backwards",

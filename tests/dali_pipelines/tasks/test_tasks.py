@@ -1,8 +1,5 @@
 """What every task owes: fixed shapes for any video, and a batch that network and loader agree on."""
 
-import ast
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,8 +12,6 @@ from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.tasks import Task, task_module, task_names
 
 pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).parents[3]
 
 videos = st.builds(
     VideoInfo,
@@ -63,14 +58,3 @@ def test_a_batch_is_what_the_schema_says(name, long_store):
 def test_an_unknown_task_is_refused_with_the_names_that_there_are():
     with pytest.raises(UserError, match=r"'cpt'.*ctp"):
         task_module("cpt")
-
-
-@pytest.mark.parametrize(
-    ("package", "forbidden"), [("dali_pipelines", {"nets", "trainers"}), ("nets", {"dali_pipelines", "trainers"})]
-)
-def test_the_data_side_and_the_network_side_do_not_know_each_other(package, forbidden):
-    for path in (ROOT / package).rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            assert not {name.split(".")[0] for name in names} & forbidden, path

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, distributed
 
+from tests.helpers.concepts import tiny, tiny_batch
 from tests.helpers.ranks import on_ranks
-from tests.nets.tasks.test_concepts import tiny, tiny_batch
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "of the original": {"sinkhorn": "rank"},

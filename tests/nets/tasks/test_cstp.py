@@ -223,22 +223,6 @@ def test_the_originals_target_starts_elsewhere():
 # Training.
 
 
-@pytest.mark.parametrize("mlp", [True, False])
-def test_gradient_reaches_every_parameter_and_none_the_target(batch, mlp):
-    net = small(mlp_heads=mlp)
-    net(batch)["loss"].backward()
-    assert [name for name, p in net.named_parameters() if p.requires_grad and p.grad is None] == []
-    weights = [(name, p) for name, p in net.named_parameters() if p.requires_grad and name.endswith("weight")]
-    assert [name for name, p in weights if not p.grad.any()] == []
-    assert all(p.grad is None for name, p in net.named_parameters() if name.startswith("target"))
-
-
-def test_only_the_loss_carries_a_gradient_and_all_terms_are_scalars(batch):
-    result = small()(batch)
-    assert all(value.shape == () for value in result.values())
-    assert [name for name, value in result.items() if value.requires_grad] == ["loss"]
-
-
 def test_one_sample_is_too_few_for_batch_norm():
     with pytest.raises(UserError, match="2 samples"):
         small().check_batch(1, 4)

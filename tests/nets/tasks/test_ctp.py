@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from configs.errors import UserError
-from nets import backbones
 from nets.tasks import build_task
 from nets.tasks.ctp import Config, build, decode, encode, paired_iou
 from tests.helpers.originals import shapes_of
-from tests.helpers.training import train_on
+from tests.helpers.training import count, train_on
 
 STD = torch.tensor(Config().std)
 
@@ -48,10 +47,6 @@ def batch():
     top_left = torch.randint(10, 30, (4, 2, 1, 2), generator=rng) + speed * torch.arange(8)[:, None]
     boxes = torch.cat([top_left, top_left + side], dim=-1).clamp(0, 64).float()
     return {"clips": torch.randn(4, 3, 8, 64, 64, generator=rng), "boxes": boxes, "index": torch.arange(4)}
-
-
-def count(module):
-    return sum(p.numel() for p in module.parameters())
 
 
 # Figures of the original.
@@ -226,32 +221,6 @@ def test_head_pools_each_box_from_its_own_clip_as_a_slow_reference_does():
 # Training.
 
 
-def test_gradient_reaches_every_parameter(model, batch):
-    model(batch)["loss"].backward()
-    idle = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
-    assert idle == []
-
-
-def test_only_the_loss_carries_a_gradient_and_all_terms_are_scalars(model, batch):
-    result = model(batch)
-    assert set(result) == {"loss", "loss_center", "loss_size", "zero_loss", "iou", "chance"}
-    assert all(value.shape == () for value in result.values())
-    assert [name for name, value in result.items() if value.requires_grad] == ["loss"]
-
-
-def test_bfloat16_autocast_keeps_the_loss_in_float32_and_near_that_of_float32(model, batch):
-    nn.init.normal_(model.head.predict.weight)  # predictions large enough for rounding to show
-    full = model(batch)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        half = model(batch)
-    half["loss"].backward()
-    assert all(value.dtype == torch.float32 for value in half.values())
-    assert half["zero_loss"] == full["zero_loss"]
-    assert half["loss"] != full["loss"]
-    assert half["loss"].item() == pytest.approx(full["loss"].item(), rel=0.02)
-    assert all(p.grad.isfinite().all() for p in model.parameters())
-
-
 @pytest.mark.slow
 def test_a_few_steps_on_one_batch_beat_the_prediction_of_no_motion(model, batch):
     result = train_on(batch, model, steps=70)
@@ -260,11 +229,6 @@ def test_a_few_steps_on_one_batch_beat_the_prediction_of_no_motion(model, batch)
 
 
 # Names.
-
-
-def test_task_is_found_by_the_name_of_its_file():
-    model = build("r3d_tiny", schema(), Config())
-    assert isinstance(model.backbone, backbones.Backbone)
 
 
 @pytest.mark.parametrize("name", ["CTP", "../ctp", "__init__"])

@@ -9,22 +9,15 @@ import pytest
 import torch
 
 from dali_pipelines.loader import ClipLoader
-from dali_pipelines.plan.rng import Stream, generator
-from dali_pipelines.plan.video import VideoInfo
-from dali_pipelines.plan.views import AspectReference
 from dali_pipelines.tasks import Task, vcop
-from dali_pipelines.tasks.vcop import ORDERS, Config, annotate, batch_schema, min_frames, plan
+from dali_pipelines.tasks.vcop import ORDERS, Config, annotate, batch_schema
 from nets.tasks.vcop import ClipOrder, build
 from nets.tasks.vcop import Config as NetConfig
 from tests.helpers.originals import shapes_of
-from tests.helpers.training import train_on
+from tests.helpers.plans import plans
+from tests.helpers.training import count, train_on
 
 CFG = Config()
-
-
-def plans(count: int, cfg: Config = CFG, **video: int) -> list[dict[str, np.ndarray]]:
-    info = VideoInfo("v", video.get("num_frames", 100), video.get("width", 160), video.get("height", 120), 25.0, 0)
-    return [plan(info, generator(0, Stream.SAMPLE, 0, index), cfg) for index in range(count)]
 
 
 # The data.
@@ -36,31 +29,26 @@ def test_classes_are_the_permutations_in_lexicographic_order():
 
 @pytest.mark.parametrize("num_frames", [18, 49, 50, 64, 300])
 def test_the_label_says_which_clip_of_the_video_stands_in_each_place(num_frames):
-    for drawn in plans(100, num_frames=num_frames):
+    for drawn in plans("vcop", CFG, 100, num_frames=num_frames):
         starts = drawn["frames"].reshape(3, 16)[:, 0]
         assert tuple(np.argsort(np.argsort(starts))) == ORDERS[drawn["labels"]]
         assert (np.diff(drawn["frames"].reshape(3, 16)) == 1).all()
 
 
 def test_from_min_frames_on_no_two_clips_are_the_same():
-    assert min_frames(CFG) == 18
     for num_frames, different in [(18, 3), (17, 2)]:
-        starts = plans(1, num_frames=num_frames)[0]["frames"].reshape(3, 16)[:, 0]
+        starts = plans("vcop", CFG, 1, num_frames=num_frames)[0]["frames"].reshape(3, 16)[:, 0]
         assert len(set(starts.tolist())) == different
 
 
 def test_orders_are_uniform():
     """Chi-squared over 4200 draws, 99.9 % limit for 5 degrees of freedom: 20.5."""
-    counts = Counter(int(drawn["labels"]) for drawn in plans(4200))
+    counts = Counter(int(drawn["labels"]) for drawn in plans("vcop", CFG, 4200))
     assert sum((counts[label] - 700) ** 2 / 700 for label in range(6)) < 20.5
 
 
-def test_clips_are_never_mirrored_and_a_wide_video_keeps_its_shape_unless_the_original_is_asked_for():
-    """Of a large video: a pixel more or less, to even ones, is under 0.005 of its crops."""
-    for fixed_aspect, width_by_height in [(False, 1), (True, (320 / 171) / (120 / 128))]:
-        for drawn in plans(50, Config(reference=AspectReference(fixed_aspect=fixed_aspect)), width=3200, height=1200):
-            height, width = drawn["crop_end"][0] - drawn["crop_start"][0]
-            assert width / height == pytest.approx(width_by_height, rel=0.005)
+def test_clips_are_never_mirrored():
+    assert all((drawn["crop_end"] > drawn["crop_start"]).all() for drawn in plans("vcop", CFG, 50))
 
 
 def test_a_batch_holds_the_clips_of_one_crop_in_the_order_of_the_label(vp9_store, monkeypatch):
@@ -78,7 +66,7 @@ def test_a_batch_holds_the_clips_of_one_crop_in_the_order_of_the_label(vp9_store
 
 
 def test_notes_say_where_each_clip_stands_in_the_video():
-    (drawn,) = plans(1)
+    (drawn,) = plans("vcop", CFG, 1)
     captions = annotate(drawn | {"labels": np.array(3)}, CFG).captions
     assert captions == ["clip 2 of 3", "clip 3 of 3", "clip 1 of 3"]
 
@@ -104,9 +92,9 @@ def model():
 
 def test_the_head_has_the_specs_parameters():
     model = meta("r3d18")
-    assert sum(p.numel() for p in model.compare.parameters()) == 524_800
-    assert sum(p.numel() for p in model.classify.parameters()) == 9_222
-    assert sum(p.numel() for p in model.parameters()) == 33_166_272 + 524_800 + 9_222
+    assert count(model.compare) == 524_800
+    assert count(model.classify) == 9_222
+    assert count(model) == 33_166_272 + 524_800 + 9_222
 
 
 def test_weights_have_the_shapes_of_the_originals_checkpoint_in_the_same_order():
@@ -131,13 +119,6 @@ def test_every_pair_is_compared_in_the_specs_order(model):
     pairs = [torch.cat([features[a], features[b]], dim=1) for a, b in combinations(range(3), 2)]
     expected = torch.cat([(pair @ model.compare.weight.T + model.compare.bias).clamp(min=0) for pair in pairs], dim=1)
     torch.testing.assert_close(seen[0], expected, rtol=1e-4, atol=1e-5)
-
-
-def test_gradient_reaches_every_parameter_and_only_the_loss_has_one(model):
-    result = model(batch())
-    assert [name for name, value in result.items() if value.requires_grad] == ["loss"]
-    result["loss"].backward()
-    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
 def test_a_few_steps_on_one_batch_fit_its_permutations(model):

@@ -22,11 +22,10 @@ from dali_pipelines.store.reader import read_clip
 from dali_pipelines.store.remux import copy_video, leave_in_place
 from dali_pipelines.tasks import Task, ctp, recognition
 from tests.helpers.archives import WAYS, in_place, jpegs_of, memory_storage, pack, write_tar
-from tests.helpers.media import make_video, read_video
+from tests.helpers.media import BT601, make_video, read_video
 
 pytestmark = pytest.mark.slow
 
-BT601 = "in_color_matrix=bt601:flags=bilinear+full_chroma_int+accurate_rnd"
 NAMES = ["jump/c", "run/a", "run/b"]
 FRAMES = [34, 30, 40]
 TASKS = {"ctp": Task("ctp", ctp.Config(strides=(1, 2))), "recognition": Task("recognition", recognition.Config())}
@@ -45,7 +44,7 @@ def videos(tmp_path_factory):
 def stored(videos, tmp_path_factory):
     """Those JPEGs in each storage, indexed in place."""
     root = tmp_path_factory.mktemp("stored")
-    return {way: in_place(pack(way, root / way, videos[1]), root / way) for way in WAYS}
+    return {way: in_place(pack(way, root / way, videos[1]), root=root / way) for way in WAYS}
 
 
 def batch(index, task):
@@ -140,14 +139,14 @@ def shard(videos, tmp_path_factory):
 
 
 def test_videos_in_a_shard_are_named_by_their_keys_and_have_the_labels_that_come_with_them(shard, tmp_path):
-    index = in_place(shard, tmp_path)
+    index = in_place(shard, root=tmp_path)
     assert list(index.names.texts()) == ["jump_c", "run_a", "run_b"]
     assert index.labels.tolist() == [7, 1, 1]
     assert index.num_frames.tolist() == FRAMES
 
 
 def test_a_video_in_a_shard_is_a_range_of_it_that_decodes_as_the_file_does(shard, videos, tmp_path):
-    index = in_place(shard, tmp_path)
+    index = in_place(shard, root=tmp_path)
     with tarfile.open(shard) as archive:
         member = archive.getmember("run_b.mp4")
     assert leave_in_place(videos[0] / "run/b.mp4").fragments == (Fragment(0, member.size, FRAMES[2]),)
@@ -179,7 +178,7 @@ def test_files_behind_a_url_are_read_by_range(videos, stored, monkeypatch, tmp_p
         file = packed / "run" / "b.zip" if way == "zip deflated" else packed
         url, content = f"memory://bucket/{file.name}", file.read_bytes()
     memory.files[url] = content
-    index = in_place(url, tmp_path)
+    index = in_place(url, root=tmp_path)
     assert index.location(0) == url
     memory.read_bytes = 0
     shown = decode_rgb(read_clip(index, 0, np.array([3, 30])))

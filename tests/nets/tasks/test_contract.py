@@ -1,0 +1,52 @@
+"""What every task's network owes: scalars of which the loss alone carries a gradient, for all that it trains."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from configs.load import load
+from dali_pipelines.tasks import Task
+from nets.tasks import Pretext, build_task, pretext_tasks
+from tests.helpers.plans import video
+
+
+@pytest.fixture(params=pretext_tasks())
+def task(request: pytest.FixtureRequest) -> tuple[Pretext, dict[str, Tensor]]:
+    """The network of a task's demo in an epoch in which all its terms count, and a batch of noise with true labels."""
+    config = load(f"{request.param}/demo")
+    task, rng = Task(config.task, config.plan), np.random.default_rng(0)
+    plans = [task.plan(video(300, 96, 64, label=0), rng) for _ in range(4)]
+    batch = {
+        name: torch.from_numpy(np.stack([plan[name] for plan in plans])) if name in plans[0] else torch.randn(4, *shape)
+        for name, (shape, _) in task.batch_schema.items()
+    }
+    net = build_task(config.task, config.backbone, task.batch_schema, config.net)
+    net.before_step(10)
+    return net, batch
+
+
+def test_gradient_reaches_every_trainable_parameter_and_only_the_loss_carries_one(task):
+    net, batch = task
+    result = net(batch)
+    assert all(value.shape == () for value in result.values())
+    assert [name for name, value in result.items() if value.requires_grad] == ["loss"]
+    result["loss"].backward()
+    learning = {name for name, p in net.named_parameters() if p.grad is not None and p.grad.any()}
+    assert learning == {name for name, p in net.named_parameters() if p.requires_grad}
+
+
+def test_bfloat16_autocast_keeps_the_terms_in_float32_and_near_those_of_float32(task):
+    net, batch = task
+    torch.manual_seed(0)
+    full = copy.deepcopy(net)(batch)
+    torch.manual_seed(0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = net(batch)
+    half["loss"].backward()
+    assert all(value.dtype == torch.float32 for value in half.values())
+    assert half["loss"] != full["loss"]
+    assert half["loss"].item() == pytest.approx(full["loss"].item(), rel=0.02)
+    assert all(p.grad.isfinite().all() for p in net.parameters() if p.requires_grad)

@@ -1,0 +1,32 @@
+"""A labeled dataset, a short pretraining and a run of the made-up task, which no test may change."""
+
+from pathlib import Path
+
+import pytest
+
+from dali_pipelines.store.index import Index
+from tests.helpers.finetuning import labeled, step_of_ctp
+from tests.helpers.loop import run
+from tests.helpers.stores import MakeOnce
+
+
+@pytest.fixture(scope="session")
+def root(vp9_store: Index, made_once: MakeOnce) -> Path:
+    return made_once("labeled", lambda folder: labeled(vp9_store, folder)) / "store"
+
+
+@pytest.fixture(scope="session")
+def pretrained(root: Path, made_once: MakeOnce) -> Path:
+    """A pretraining of one step."""
+    return made_once("pretrained", lambda folder: step_of_ctp(root, folder)) / "run"
+
+
+@pytest.fixture(scope="session")
+def whole(made_once: MakeOnce) -> Path:
+    """A folder with an uninterrupted run of the made-up task, which no test may change."""
+
+    def train(folder: Path) -> None:
+        folder.mkdir()
+        run(folder)
+
+    return made_once("whole", train)
