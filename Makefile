@@ -36,6 +36,7 @@ test: install
 
 pytest: install
 	$(PYTEST)
+	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then $(BIN)/pytest -m gpu; fi
 
 test-fast: install
 	$(PYTEST) -m 'not slow'

@@ -48,11 +48,11 @@ def classifier() -> Classifier:
     return net
 
 
-def validate(index: Index, config, folder: Path) -> tuple[dict[str, float], list[str]]:
+def validate(index: Index, config, folder: Path, run: Run | None = None) -> tuple[dict[str, float], list[str]]:
     """What a first validation measures, and the files that it leaves."""
     validator = Validator(index, config, ALONE, folder)
     with mock.patch.object(validation, "content", return_value={}):
-        measured = validator(run_of(classifier()), 5)
+        measured = validator(run or run_of(classifier()), 5)
     return measured, [path.name for path in folder.iterdir()]
 
 
@@ -106,7 +106,9 @@ def test_an_unreadable_video_is_named_and_counts_as_wrong(own_store, expected, t
     right = int(np.flatnonzero(scores.argmax(1) == own_store.labels)[0])
     own_store.path(right).unlink()
     (tmp_path / "out").mkdir()
-    measured, _ = validate(own_store, recipe(), tmp_path / "out")
+    run = run_of(classifier())
+    measured, _ = validate(own_store, recipe(), tmp_path / "out", run)
+    assert [*run.unreadable] == [own_store.names.text(right)]
     assert measured["top1"] == pytest.approx(expected[1] - 1 / 12)
     others = np.delete(np.arange(12), right)
     losses = -torch.from_numpy(scores).log_softmax(1).numpy()[range(12), own_store.labels]
