@@ -33,7 +33,9 @@ def test_every_command_is_one_that_clipfeed_takes(command):
     _, name, *arguments = shlex.split(command, comments=True)
     module = importlib.import_module(COMMANDS[name][0])
     if arguments not in (["$@"], ["..."]):
-        (getattr(module, "parse_args", None) or module._parse)([word for word in arguments if word != "$@"])
+        own = getattr(module, "parse_args", None) or getattr(module, "_parse", None)
+        parse = own or module.make_parser().parse_args
+        parse([word for word in arguments if word != "$@"])
 
 
 def test_a_pod_has_nvdec_a_rank_for_each_gpu_and_shared_memory_for_nccl():

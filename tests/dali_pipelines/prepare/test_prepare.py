@@ -225,5 +225,5 @@ def test_real_clips(tmp_path, codec, bad, capsys):
         frames = np.array([int(index.num_frames[i]) - 1, 0])
         assert decode_rgb(read_clip(index, i, frames)).shape == (2, *index.sizes_WH[i][::-1], 3)
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
-    # A file of text, pixels that are not square, sides that are rounded.
-    assert len(notes) == {"copy": 4, "original": 5}.get(codec, 3)
+    # A file of text, pixels that are not square, sides that are rounded, two video streams.
+    assert len(notes) == {"copy": 5, "original": 6}.get(codec, 4)
