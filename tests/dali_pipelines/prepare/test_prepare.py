@@ -212,6 +212,19 @@ def test_names_that_are_not_utf8_survive(tmp_path):
     assert len(decode_rgb(read_clip(index, 0, np.arange(3)))) == 3
 
 
+def test_sources_of_one_size_and_time_count_each(tmp_path, capsys):
+    """As videos that a program made at once have them."""
+    for name in "ab":
+        os.utime(make_video(tmp_path / "raw" / "run" / f"{name}.mp4", frames=20), (0, 0))
+    prepare(tmp_path / "raw", "--out", tmp_path / "out", *SMALL)
+    sizes = sum(path.stat().st_size for path in (tmp_path / "raw").rglob("*.mp4"))
+    stored = sum(path.stat().st_size for path in (tmp_path / "out" / "videos").rglob("*.mp4"))
+    told = re.search(r"their sources are .* MB, (\d+)% (saved|more now)", capsys.readouterr().out)
+    assert told
+    assert int(told[1]) == pytest.approx(100 * abs(1 - stored / sizes), abs=5)
+    assert told[2] == ("saved" if stored < sizes else "more now")
+
+
 @pytest.mark.skipif(not SHARED_MEDIA.is_dir(), reason="needs the shared media")
 @pytest.mark.parametrize(
     ("codec", "bad"), [("h264", 1), ("mjpeg", 1), ("rawvideo", 1), ("vp9", 1), ("copy", 3), ("original", 2)]

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import re
 import signal
 import stat
 import time
@@ -260,20 +259,6 @@ def test_an_output_at_a_url_is_refused_with_the_way(place, tmp_path, url, monkey
     with pytest.raises(UserError, match=f"--out {url}: .* give the URL to the trainers as --data-dir"):
         prepare("raw", "--out", url)
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
-
-
-def test_sources_of_one_size_and_time_count_each(place, tmp_path, capsys):
-    """As videos that a program made at once have them."""
-    place("raw/run/a.mp4", "raw/run/b.mp4")
-    for name in "ab":
-        os.utime(tmp_path / "raw" / "run" / f"{name}.mp4", (0, 0))
-    prepare(tmp_path / "raw", "--out", tmp_path / "out", *SMALL)
-    sizes = sum(path.stat().st_size for path in (tmp_path / "raw").rglob("*.mp4"))
-    stored = sum(path.stat().st_size for path in (tmp_path / "out" / "videos").rglob("*.mp4"))
-    told = re.search(r"their sources are .* MB, (\d+)% (saved|more now)", capsys.readouterr().out)
-    assert told
-    assert int(told[1]) == pytest.approx(100 * abs(1 - stored / sizes), abs=5)
-    assert told[2] == ("saved" if stored < sizes else "more now")
 
 
 def test_notes_are_counted(place, tmp_path, capsys):
