@@ -1,4 +1,4 @@
-"""The batches of a pipeline as torch tensors, and when the pipeline gets the samples of the next one."""
+"""The batches of a pipeline as torch tensors, and when the pipeline starts the next one."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,9 @@ from torch import Tensor
 class Batches:
     """Take batches out of a pipeline, without end and without a copy.
 
-    To begin with a batch, DALI calls for its samples in this thread, which takes some milliseconds. For a CPU that
-    happens as soon as a batch is taken. A GPU would be idle meanwhile, as this thread gives it its work too: there it
-    happens in `refill`, to be called while the GPU is busy, or else when the next batch is taken.
+    Starting a batch takes milliseconds: DALI asks for its samples in this thread. On a CPU, the next one starts as soon
+    as a batch is taken. A GPU would be idle meanwhile, since this thread launches its work too. So there it starts in
+    `refill`, which is to be called while the GPU is busy; without that call, it starts when the next batch is taken.
 
     Args:
         names: of the pipeline's outputs, in order.
@@ -25,7 +25,7 @@ class Batches:
         self._error: RuntimeError | None = None
 
     def refill(self) -> None:
-        """Begin with a batch more, if one was taken. An error is raised when the next batch is."""
+        """Start another batch if one was taken. An error is raised when the next batch is taken."""
         if self._due:
             self._due = False
             try:

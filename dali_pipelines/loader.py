@@ -2,7 +2,7 @@
 
 The way of a batch:
 
-1. DALI's iterator asks the pipeline for it, and that asks `Feed` for samples (`ClipLoader._next`, `pipeline`).
+1. `Batches` asks the pipeline for it, which asks `Feed` for samples (`ClipLoader._next`, `pipeline`).
 2. A worker has made each ahead (`workers`), or this process makes it now: `SampleSource` looks up the row in the
    `Order`, draws the row's plan, locates, reads and decodes its bytes, and does with the pixels what the host can do.
 3. The pipeline executes the rest of the task's `Program` for the whole batch.
@@ -174,9 +174,9 @@ class ClipLoader:
         return self._unreadable.replaced_by
 
     def refill(self) -> None:
-        """Begin with a batch more on a GPU, in place of the one that was taken last.
+        """Start another batch on a GPU, in place of the one that was taken last.
 
-        To be called once a step, when the GPU has its work: see `Batches`. Otherwise the next batch does it.
+        Call it once a step, after the GPU was given its work: see `Batches`. Without it, asking for a batch does it.
         """
         if self._batches:
             self._batches.refill()
@@ -256,7 +256,7 @@ class ClipLoader:
     def _batches_ahead(self) -> int:
         """Return how many batches DALI makes while one is used: 2, where host memory has room for them.
 
-        3 for a GPU, where one of them begins late.
+        3 for a GPU, where one of them starts late.
         """
         if self.device_id is not None:
             return 3
