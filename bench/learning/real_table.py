@@ -121,7 +121,11 @@ def plot(found: Mapping[str, Mapping[str, Mapping[str, Any]]], out: Path) -> Non
         "points of accuracy above the same network with random weights; finetune: above training from scratch; "
         "of a task with a switch: above the task"
     )
-    axes = panels(rows * columns, columns, size=(2.6 * columns, 2.6 * rows), title=title, sharex="row")
+    bars = max(
+        sum("lead" in entry for entry in row.values()) for of_split in found.values() for row in of_split.values()
+    )
+    size = (2.6 * columns, max(2.6, 0.7 + 0.15 * bars) * rows)
+    axes = panels(rows * columns, columns, size=size, title=title, sharex="row")
     places = [(split, protocol) for split in found for protocol in protocols]
     for axis, (split, protocol) in zip(axes, places, strict=True):
         of_split = found[split]
