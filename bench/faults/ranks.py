@@ -89,7 +89,7 @@ def random_changes(index: Index, changes: int) -> Row:
 
 
 def batches_row(fault: str, injected: int, differ: int, batches: int) -> Row:
-    """Return the row of faults that all survive; without that there is none. Some batches may differ after them."""
+    """Return the row of a fault that all ranks survived; `differ` counts the global batches that changed after it."""
     details = {"lost_or_repeated": "global batches that differ", "batches": batches}
     return Row(fault, injected, survived=injected, lost_or_repeated=differ, bits_equal=not differ, details=details)
 

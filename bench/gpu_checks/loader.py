@@ -24,7 +24,7 @@ TURN_S = 0.7
 
 
 def measure(item: str, target: Target) -> dict[str, Any]:
-    """Measure a task beside its decoding alone, or `ctp` by threads and workers; or check batches that are dropped."""
+    """Measure a task beside its decoding alone; or do the item that has a function of its own."""
     own = {"threads": threads, "dropped": dropped}
     return own[item](target) if item in own else one_task(item, target)
 
@@ -94,7 +94,7 @@ def threads(target: Target) -> dict[str, Any]:
 
 
 def dropped(target: Target) -> dict[str, Any]:
-    """Check batches that are dropped while the GPU has yet to read them: DALI must not use their memory again so soon.
+    """Check that DALI does not reuse the memory of a dropped batch that the GPU has yet to read.
 
     Sums of batches, first one after the other, then asked for behind other work, which the GPU does later.
     """

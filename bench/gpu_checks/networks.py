@@ -1,4 +1,4 @@
-"""Does every pretext task train on this GPU? Its loss beside the CPU's, and steps of a recipe in bfloat16."""
+"""Check that every pretext task trains on this GPU: its loss beside the CPU's, then steps of a recipe in bf16."""
 
 import copy
 import json
@@ -32,11 +32,11 @@ SAMPLES, STEPS = 2, 3
 BATCH, THREADS, WORKERS = 8, 14, 4
 CLASSES = 10
 MAX_APART = {"float32": 0.05, "bfloat16": 0.2}
-"""Share by which loss and gradient may differ from the CPU's: convolutions round to TF32, bfloat16 has 8 bits."""
+"""Largest relative difference of loss and gradient from the CPU's: convolutions use TF32, bfloat16 has 8 bits."""
 
 
 def measure(item: str, target: Target) -> dict[str, Any]:
-    """Check a task, or `compile`: `ctp` behind torch.compile, or `augment`, what finetuning does to a batch.
+    """Check a pretext task; or as `compile` `ctp` behind torch.compile, as `augment` the augmentation of finetuning.
 
     `waits` are the lines of a forward and backward pass at which the host waits for the GPU: there should be none.
     """
@@ -60,9 +60,9 @@ def measure(item: str, target: Target) -> dict[str, Any]:
 
 
 def losses(task: str, target: Target) -> dict[str, dict[str, float]]:
-    """Return loss and gradient norm of the demo network in eval mode: on the CPU, and in both types on the device.
+    """Return the demo network's loss and gradient norm on the CPU, and in float32 and bfloat16 on the device.
 
-    A rehearsal is in float32 throughout, as training on a CPU is.
+    The network is in eval mode. A rehearsal is in float32 throughout, as training on a CPU is.
     """
     config = load(ROOT / "configs" / task / "demo.yaml", [])
     loading = Task(task, config.plan)
@@ -83,9 +83,10 @@ def _loss(net: Pretext, batch: Mapping[str, Tensor], device: str, bf16: bool) ->
 
 
 def augmented(target: Target) -> dict[str, Any]:
-    """Compare augmented batches with the CPU's: all that is random is drawn on the host, so they are the same.
+    """Compare batches augmented on the device with the CPU's.
 
-    Enough are made for each of RandAugment's operations. In units of normalized clips, as in `parity`.
+    All that is random is drawn on the host, so they are the same. There are enough of them for each of RandAugment's
+    operations. Differences are in units of normalized clips, as in `parity`.
     """
     augment = BatchAugment(
         rand_augment=(2, 9),
