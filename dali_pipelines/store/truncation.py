@@ -5,6 +5,7 @@ Adobe Flash Video 10.1 E.3 (FLV), RFC 3533 6 (Ogg), the Advanced Systems Format 
 """
 
 import os
+from collections.abc import Callable
 from typing import BinaryIO
 
 MAX_PARTS = 100_000
@@ -24,11 +25,11 @@ def missing_share(file: BinaryIO) -> float | None:
     size = file.seek(0, os.SEEK_END)
     head = _read(file, 0, 4096)
     if head[:4] == b"RIFF":
-        end = _riff_end(file, size)
+        end = _parts_end(file, size, _riff_length)
     elif head[:4] == EBML_HEADER:
-        end = _ebml_end(file, size)
+        end = _parts_end(file, size, _ebml_length)
     elif head[4:8] in (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp"):
-        end = _boxes_end(file, size)
+        end = _parts_end(file, size, _box_length)
     elif head[:16] == ASF_HEADER:
         at = head.find(ASF_FILE_PROPERTIES)
         end = int.from_bytes(head[at + 40 : at + 48], "little") if at >= 0 else 0
@@ -54,55 +55,49 @@ def _length_without_zeros(file: BinaryIO, size: int, end: int) -> int:
     return min(size, end)
 
 
-def _riff_end(file: BinaryIO, size: int) -> int:
-    """Return where the last RIFF chunk ends (an AVI above 1 GiB has several); 0 where it was not known."""
-    at = 0
-    for _ in range(MAX_PARTS):
-        if at >= size:
-            return at
-        head = _read(file, at, 8)
-        length = int.from_bytes(head[4:], "little")
-        if head[:4] != b"RIFF":
-            return at
-        if length in (0, 0xFFFFFFFF):
-            return 0
-        at += 8 + length + length % 2
-    return 0
+def _parts_end(file: BinaryIO, size: int, length_of: Callable[[bytes, int], int | None]) -> int:
+    """Return where the last outermost part of a file ends; 0 where that was not known.
 
-
-def _boxes_end(file: BinaryIO, size: int) -> int:
-    """Return where the last box of an MP4 or QuickTime file ends."""
+    Args:
+        length_of: how long a part is, from its first 16 bytes and how many there are from it to the end of the file; 0
+            where no part begins, None where its writer did not know.
+    """
     at = 0
     for _ in range(MAX_PARTS):
         if at >= size:  # which may be farther than a file can be read
             return at
-        head = _read(file, at, 16)
-        if len(head) < 8:
-            return at
-        length = int.from_bytes(head[:4])
-        length = int.from_bytes(head[8:]) if length == 1 else length
-        if length < 8:  # 0: it lasts to the end of the file; else no box
-            return size
+        length = length_of(_read(file, at, 16), size - at)
+        if not length:
+            return 0 if length is None else at
         at += length
     return 0
 
 
-def _ebml_end(file: BinaryIO, size: int) -> int:
-    """Return where the last element of a Matroska file ends; 0 where its length was not known."""
-    at = 0
-    for _ in range(MAX_PARTS):
-        if at >= size:
-            return at
-        head = _read(file, at, 16)
-        skip = 9 - head[0].bit_length()  # bytes of the id
-        if skip > 4 or len(head) <= skip or not head[skip]:
-            return size
-        width = 9 - head[skip].bit_length()
-        length = int.from_bytes(head[skip : skip + width]) & ((1 << 7 * width) - 1)
-        if length == (1 << 7 * width) - 1:
-            return 0
-        at += skip + width + length
-    return 0
+def _riff_length(head: bytes, left: int) -> int | None:
+    """Return the length of a RIFF chunk, of which an AVI above 1 GiB has several."""
+    length = int.from_bytes(head[4:8], "little")
+    if head[:4] != b"RIFF":
+        return 0
+    return None if length in (0, 0xFFFFFFFF) else 8 + length + length % 2
+
+
+def _box_length(head: bytes, left: int) -> int:
+    """Return the length of a box of MP4 or QuickTime."""
+    if len(head) < 8:
+        return 0
+    length = int.from_bytes(head[:4])
+    length = int.from_bytes(head[8:]) if length == 1 else length
+    return left if length < 8 else length  # 0: it lasts to the end of the file; else no box
+
+
+def _ebml_length(head: bytes, left: int) -> int | None:
+    """Return the length of an element of Matroska."""
+    skip = 9 - head[0].bit_length()  # bytes of the id
+    if skip > 4 or len(head) <= skip or not head[skip]:
+        return left
+    width = 9 - head[skip].bit_length()
+    length = int.from_bytes(head[skip : skip + width]) & ((1 << 7 * width) - 1)
+    return None if length == (1 << 7 * width) - 1 else skip + width + length
 
 
 def _ends_with_flv_tag(file: BinaryIO, size: int) -> bool:
