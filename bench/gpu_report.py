@@ -22,7 +22,7 @@ from bench.gpu_checks import EXIT_GPU_LOST, ROOT
 from bench.gpu_checks.items import select_items, time_limit
 from bench.gpu_checks.page import line, page
 from configs.errors import UserError, run_cli
-from dali_pipelines.store.files import replacing
+from dali_pipelines.store.files import write_file
 
 WORKER = [sys.executable, "-m", "bench.gpu_checks"]
 ENDS_WITHIN = 10  # seconds from its last item to the end of a process
@@ -84,12 +84,8 @@ class Report:
 
     def save(self) -> None:
         content = {"device": self.device, "items": self.items}
-        for file, text in {
-            self.file: json.dumps(content, indent=1) + "\n",
-            self.file.with_suffix(".md"): page(self.device, self.items),
-        }.items():
-            with replacing(file) as part:
-                part.write_text(text)
+        write_file(self.file, json.dumps(content, indent=1) + "\n")
+        write_file(self.file.with_suffix(".md"), page(self.device, self.items))
 
 
 def run_process(names: list[str], report: Report, args: argparse.Namespace, deadline: float) -> list[str]:

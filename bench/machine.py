@@ -13,7 +13,7 @@ import psutil
 import torch
 
 from dali_pipelines import kernels
-from dali_pipelines.store.files import replacing
+from dali_pipelines.store.files import write_file
 
 PACKAGES = ("torch", "torchvision", "nvidia-dali-cuda130", "av", "numpy")
 PEERS = ("torchcodec", "decord", "opencv-python", "opencv-python-headless")
@@ -38,8 +38,7 @@ def machine() -> dict[str, object]:
 def save_json(path: Path | None, **figures: Any) -> None:
     """Write figures with the machine they came from; do nothing without a path."""
     if path:
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps({"machine": machine(), **figures}, indent=1) + "\n")
+        write_file(path, json.dumps({"machine": machine(), **figures}, indent=1) + "\n")
 
 
 def _versions() -> dict[str, str]:

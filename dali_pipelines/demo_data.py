@@ -23,7 +23,7 @@ from configs.errors import UserError, run_cli
 from dali_pipelines import limits
 from dali_pipelines.progress import bar
 from dali_pipelines.store.encode import Encoding, write_frames
-from dali_pipelines.store.files import replacing, video_path
+from dali_pipelines.store.files import video_path, write_file
 from dali_pipelines.store.index import INDEX_FILE, Index
 from dali_pipelines.store.record import Record
 from dali_pipelines.workers import Crashed, run_jobs
@@ -138,8 +138,7 @@ def make_demo(root: Path, *, train: int, test: int, seed: int, workers: int) -> 
         shutil.rmtree(root / "videos", ignore_errors=True)
     elif root.exists() and any(root.iterdir()):
         raise UserError(f"{root} is not empty and not a demo set; choose another --out")
-    with replacing(settings_file) as temporary:
-        temporary.write_text(settings)
+    write_file(settings_file, settings)
 
     videos = [(split, i) for split, count in zip(SPLITS, (train, test), strict=True) for i in range(count)]
     written = run_jobs(partial(_write_video, root, seed), videos, workers=workers)
@@ -165,8 +164,7 @@ def _write_video(root: Path, seed: int, video: Video) -> Record:
 def _write_index(root: Path, videos: Sequence[Video], stored: Mapping[Video, Record | Crashed]) -> None:
     for split in SPLITS:
         lines = [f"{_name(*video)}\n" for video in videos if video[0] == split]
-        with replacing(root / f"{split}.txt") as temporary:
-            temporary.write_text("".join(lines))
+        write_file(root / f"{split}.txt", "".join(lines))
     records = {}
     for video in videos:
         record = stored[video]

@@ -17,7 +17,7 @@ from dali_pipelines.inspection.contents import contents
 from dali_pipelines.inspection.costs import gain, task_costs
 from dali_pipelines.inspection.page import page
 from dali_pipelines.next_steps import after_prepare
-from dali_pipelines.store.files import replacing
+from dali_pipelines.store.files import write_file
 from dali_pipelines.tasks import Task, task_module, task_names
 
 SHOWN = 12
@@ -43,8 +43,7 @@ def main(argv: list[str]) -> None:
     if args.out:
         facts = json.dumps([asdict(section) for section in sections], indent=1)
         content = page(dataset.index, sections) if args.out.suffix == ".html" else facts
-        with replacing(args.out) as temporary:
-            temporary.write_text(content, errors="surrogateescape")
+        write_file(args.out, content)
         print(f"\n{args.out} written")
     if not args.config:
         print("\n".join(["", *after_prepare(dataset.index)]))

@@ -26,7 +26,7 @@ from dali_pipelines.loader import ClipLoader
 from dali_pipelines.pixels.normalize import NORMALIZATIONS
 from dali_pipelines.preview_page import page
 from dali_pipelines.samples import plan_of_row
-from dali_pipelines.store.files import replacing
+from dali_pipelines.store.files import write_file
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task
 
@@ -66,9 +66,7 @@ def main(argv: list[str]) -> None:
     samples = first_samples(dataset.index, task, config.seed, args.samples)
     videos = f"{len(dataset.index):,} of {dataset.list_file or dataset.index.root}"
     facts = {"recipe": args.config, "videos": videos}
-    content = writers[args.out.suffix](samples)
-    with replacing(args.out) as temporary:
-        temporary.write_bytes(content)
+    write_file(args.out, writers[args.out.suffix](samples))
     print(f"{args.out}: {len(samples)} clips of {config.task}: {', '.join(shown(sample.name) for sample in samples)}")
 
 

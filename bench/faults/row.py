@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.machine import machine
 from bench.report import markdown
-from dali_pipelines.store.files import replacing
+from dali_pipelines.store.files import write_file
 
 HEAD = ("fault", "injected", "survived", "lost or repeated", "bits equal")
 
@@ -42,9 +42,8 @@ def save(path: Path, rows: Iterable[Row], *, command: str) -> None:
     """Write rows, each with its command and machine, and keep those of other faults that are there."""
     old = json.loads(path.read_text())["faults"] if path.exists() else {}
     new = {row.fault: {**asdict(row), "command": command, "machine": machine()} for row in rows}
-    with replacing(path) as temporary:
-        lines = ",\n".join(f"{json.dumps(fault)}: {json.dumps(row)}" for fault, row in (old | new).items())
-        temporary.write_text(f'{{"faults": {{\n{lines}\n}}}}\n')
+    lines = ",\n".join(f"{json.dumps(fault)}: {json.dumps(row)}" for fault, row in (old | new).items())
+    write_file(path, f'{{"faults": {{\n{lines}\n}}}}\n')
 
 
 def table(rows: Iterable[Row]) -> str:

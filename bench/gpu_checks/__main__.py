@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.gpu_checks import EXIT_GPU_LOST, Target, Unavailable, gpu_answers, need_gpu
 from bench.gpu_checks.page import is_ok
-from dali_pipelines.store.files import replacing
+from dali_pipelines.store.files import write_file
 
 
 def main(argv: list[str]) -> int:
@@ -30,8 +30,7 @@ def main(argv: list[str]) -> int:
         record = run_item(name, target)
         suspect = not target.rehearsal and record["status"] != "unavailable" and not is_ok(record)
         broken = suspect and not gpu_answers()
-        with replacing(args.results / f"{name}.json") as part:
-            part.write_text(json.dumps(record))
+        write_file(args.results / f"{name}.json", json.dumps(record))
         if broken:
             return EXIT_GPU_LOST
     return 0

@@ -21,7 +21,7 @@ from bench.gpu_checks.videos import (
 )
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.recovery import first_cause
-from dali_pipelines.store.files import replacing, video_path
+from dali_pipelines.store.files import video_path, write_file
 from dali_pipelines.store.fmp4 import decoder_config, read_layout
 from dali_pipelines.store.headers import H264Sps
 from dali_pipelines.store.index import Index
@@ -117,8 +117,7 @@ def old_encoder(target: Target) -> dict[str, Any]:
     root, records, codec = target.work_dir / "old_encoder", {}, supported_codec("h264", target)
     for number in range(2):
         path = video_path(root, f"video{number}")
-        with replacing(path) as part:
-            part.write_bytes(encode_clip(codec, *OLD_SIZE, frames=130, seed=number, gop=1).tobytes())
+        write_file(path, encode_clip(codec, *OLD_SIZE, frames=130, seed=number, gop=1).tobytes())
         layout = read_layout(path)
         records[path.stem] = Record(130, *OLD_SIZE, float(FPS), codec, "yuv420p", layout.init_size, layout.fragments)
     Index.build(root, records).save()

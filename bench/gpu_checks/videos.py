@@ -9,7 +9,7 @@ from bench.data import bench_store, drift, write_movie
 from bench.gpu_checks import Target
 from dali_pipelines.decode.frames import decode_rgb
 from dali_pipelines.store.encode import KEY_FRAMES_ONLY
-from dali_pipelines.store.files import replacing
+from dali_pipelines.store.files import write_file
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import EncodedClip
 
@@ -53,8 +53,7 @@ def chosen_store(target: Target) -> tuple[str, Index]:
 
 def choose_store(name: str, target: Target) -> None:
     """Make `chosen_store` return this store from now on."""
-    with replacing(target.work_dir / CHOICE) as part:
-        part.write_text(name)
+    write_file(target.work_dir / CHOICE, name)
 
 
 def encode_clip(codec: str, width: int, height: int, *, frames: int = 16, seed: int = 0, gop: int = GOP) -> np.ndarray:

@@ -19,7 +19,7 @@ from bench.learning.pretext_demo import ROOT, call
 from bench.machine import machine
 from bench.report import markdown, percent_interval
 from configs.errors import run_cli
-from dali_pipelines.store.files import replacing
+from dali_pipelines.store.files import write_file
 from trainers.evaluation.intervals import wilson
 from trainers.weights import read
 
@@ -51,8 +51,7 @@ def main(argv: list[str]) -> None:
         recipe = ("--config", ROOT / "configs" / task / "demo.yaml")
         call(ROOT / "trainers/pretrain.py", *recipe, "--data-dir", data, "--work-dir", weights, "--device", "cpu")
         report[task] = measure(weights, data, args.work_dir / task, args.seeds) | {"machine": machine()}
-        with replacing(target) as part:
-            part.write_text(json.dumps(dict(sorted(report.items())), indent=1) + "\n")
+        write_file(target, json.dumps(dict(sorted(report.items())), indent=1) + "\n")
         for source, name in PICTURES.items():
             with Image.open(args.work_dir / task / source) as picture:  # a third of its bytes with 256 colors
                 picture.quantize(256).save(args.out / f"downstream_demo_{task}_{name}.png", optimize=True)

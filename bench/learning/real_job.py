@@ -22,7 +22,7 @@ from bench.machine import save_json
 from configs.errors import UserError, run_cli
 from configs.schema import Recognition
 from dali_pipelines.datasets.open import open_dataset
-from dali_pipelines.store.files import replacing
+from dali_pipelines.store.files import write_file
 from dali_pipelines.tasks.recognition import Config as Clips
 from nets.backbones import Backbone, create
 from nets.classifier import Classifier
@@ -70,8 +70,7 @@ def once(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     if not path.is_file():
         began = process_time()
         made = make()
-        with replacing(path) as part:
-            part.write_text(json.dumps(made | {"cpu_seconds": round(process_time() - began)}) + "\n")
+        write_file(path, json.dumps(made | {"cpu_seconds": round(process_time() - began)}) + "\n")
     content: dict[str, Any] = json.loads(path.read_text())
     return content
 

@@ -14,7 +14,7 @@ from PIL import Image
 from bench.peers.data import decoded, encode_jpeg, equal_zip, sources, write_zip
 from dali_pipelines.decode.rgb import RgbConverter
 from dali_pipelines.store.convert import store_converter
-from dali_pipelines.store.files import replacing, video_path
+from dali_pipelines.store.files import video_path, write_file
 from dali_pipelines.store.index import Index
 
 VIDEOS = 4
@@ -42,8 +42,7 @@ def equal_jpegs(index: Index) -> dict[str, Any]:
             name = index.info(row).name
             pictures = _scaled(index, name)
             write_zip(equal_zip(root, name), (encode_jpeg(picture, found["jpeg_quality"]) for picture in pictures))
-        with replacing(report) as part:
-            part.write_text(json.dumps(found))
+        write_file(report, json.dumps(found))
     return dict(json.loads(report.read_text()))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
-from dali_pipelines.store.files import replacing
+from dali_pipelines.store.files import write_file
 
 RECORD = "lists.json"
 """Which lists of a dataset are ours: name -> `Written`."""
@@ -34,11 +34,10 @@ def write_list(path: Path, names: Sequence[str], *, split: bool = False) -> bool
     if is_users(path, names):
         return False
     data = _content(names)
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)
+    write_file(path, data)
     of_this = Written(videos=len(names), sha256=_sha256(data), split=split)
-    with replacing(path.with_name(RECORD)) as temporary:
-        temporary.write_text(json.dumps({**read_record(path.parent), path.name: of_this}, indent=1) + "\n")
+    record = {**read_record(path.parent), path.name: of_this}
+    write_file(path.with_name(RECORD), json.dumps(record, indent=1) + "\n")
     return True
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from configs.errors import UserError
 from dali_pipelines.prepare.shards import name_hash
-from dali_pipelines.store.files import JOURNAL_FILE, PART_FOLDER, replacing, sync
+from dali_pipelines.store.files import JOURNAL_FILE, PART_FOLDER, sync, write_file
 
 RUN_FILE = "run.json"
 DONE_FILE = "done.json"
@@ -58,8 +58,8 @@ class Part:
             class_names: of all classes, likewise.
         """
         seen = hashlib.sha256(repr((sorted(labels.items()), *class_names)).encode()).hexdigest()
-        with replacing(self.folder(root) / DONE_FILE) as temporary:
-            temporary.write_text(json.dumps({"stored": stored, "of": len(labels), "seen": seen}))
+        done = {"stored": stored, "of": len(labels), "seen": seen}
+        write_file(self.folder(root) / DONE_FILE, json.dumps(done))
 
     def done(self, root: Path) -> dict[str, Any]:
         """Return what `end` wrote; empty while the part is not finished, or where that is damaged."""

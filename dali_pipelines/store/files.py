@@ -70,6 +70,12 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def write_file(path: Path, content: str | bytes) -> None:
+    """Write a whole file, or leave the one that is there; text as UTF-8. Errors as of `replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content if isinstance(content, bytes) else content.encode(errors="surrogateescape"))
+
+
 class Appended:
     """A file, made where there is none, to which data are appended as a whole or not at all.
 
