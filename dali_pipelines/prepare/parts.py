@@ -64,8 +64,9 @@ class Part:
     def done(self, root: Path) -> dict[str, Any]:
         """Return what `end` wrote; empty while the part is not finished, or where that is damaged."""
         try:
-            return dict(json.loads((self.folder(root) / DONE_FILE).read_text()))
-        except (FileNotFoundError, ValueError):
+            done = json.loads((self.folder(root) / DONE_FILE).read_text())
+            return {key: done[key] for key in ("stored", "of", "seen")}
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
             return {}
 
 
@@ -152,12 +153,12 @@ def _pinned(root: Path) -> dict[str, Any]:
     """Return what the tasks agreed on; empty for a dataset that is not prepared in parts."""
     path = root / PART_FOLDER / RUN_FILE
     try:
-        pinned: dict[str, Any] = json.loads(path.read_text())
+        pinned = json.loads(path.read_text())
+        return {key: pinned[key] for key in ("parts", "first", "settings")}
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except ValueError as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}): give another --out") from error
-    return pinned
 
 
 def all_parts(root: Path) -> list[Part]:

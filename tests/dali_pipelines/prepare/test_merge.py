@@ -124,12 +124,20 @@ def test_a_damaged_quarantine_of_a_part_is_named(out):
         merge(out)
 
 
-@pytest.mark.parametrize("content", ["", "{", "\0"])
+@pytest.mark.parametrize("content", ["", "{", "\0", "null", "5", "[1]", '{"of": 3}'])
 def test_a_part_whose_mark_is_damaged_is_not_finished(out, content):
     (out / "parts" / f"2-of-{COUNT}" / "done.json").write_text(content)
     assert missing(out) == "2"
     with pytest.raises(UserError, match=r"parts are not finished, run them again .*--array=2"):
         merge(out)
+
+
+@pytest.mark.parametrize("content", ["", "{", "5", "[]", '{"parts": 3}'])
+def test_what_the_tasks_agreed_on_is_named_where_it_is_damaged(out, content):
+    path = out / "parts" / "run.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=f"^{path} is damaged .*: give another --out"):
+        missing(out)
 
 
 def test_the_videos_of_all_parts_lie_in_the_common_folder(whole, out):
