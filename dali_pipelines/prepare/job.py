@@ -1,4 +1,14 @@
-"""The jobs of `prepare`: which videos to store, what a worker does for one, and what the journal gets of it."""
+"""The jobs of `prepare`: which videos to store, what a worker does for one, and what the journal gets of it.
+
+The way of a video:
+
+1. `find_videos` gives it a name and a `Place`, from names and the directories of archives alone.
+2. `jobs_left` makes a `Job` of it, unless the journal has an entry for the same file or folder, told by its `Stamp`.
+3. A worker reads all of it and stores it by `encode.write_video`, `remux.copy_video` or `remux.leave_in_place`.
+   Each returns a `Record`: what it is, and where its frames lie.
+4. `store_all` writes the record, or why there is none, into the journal. A `Packer` moves the file into a shard.
+5. `Index.build` makes a table of all records.
+"""
 
 import errno
 import mmap

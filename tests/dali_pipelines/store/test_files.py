@@ -12,7 +12,7 @@ from dali_pipelines.datasets.fates import write_reasons
 from dali_pipelines.prepare.job import Failure, Job, store_video
 from dali_pipelines.store import encoders
 from dali_pipelines.store.encode import Encoding, write_video
-from dali_pipelines.store.files import JOURNAL_FILE, Appended, replacing
+from dali_pipelines.store.files import JOURNAL_FILE, Appended, replacing, write_file
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.journal import Entry, Journal, Stamp
 from dali_pipelines.store.place import Place
@@ -213,3 +213,12 @@ def test_a_video_of_an_older_journal_is_known_and_one_that_failed_is_not(tmp_pat
         first.begin("c")
     with Journal(tmp_path, {"codec": "h264"}) as again:
         assert again.known == {"a", "c"}
+
+
+def test_a_file_is_written_whole_or_stays_as_it_was(tmp_path):
+    write_file(tmp_path / "new" / "a.txt", "é\udcff")  # a name that is not UTF-8, as Python reads it
+    assert (tmp_path / "new" / "a.txt").read_bytes() == b"\xc3\xa9\xff"
+    write_file(tmp_path / "new" / "a.txt", b"\0")
+    with pytest.raises(UnicodeEncodeError):
+        write_file(tmp_path / "new" / "a.txt", "\ud800")
+    assert [path.read_bytes() for path in (tmp_path / "new").iterdir()] == [b"\0"]
