@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bench.options import add_rounds, require_positive
+from bench.options import add_rounds, loader_settings, require_positive
 from configs.errors import UserError, run_cli
 from dali_pipelines import limits
 from dali_pipelines.store.encode import Encoding
@@ -67,8 +67,6 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str]) -> None:
     args = parse_args(argv)
-    import torch
-
     from bench.data import default_task
     from bench.loader.epochs import measure_epochs
     from bench.loader.plot import plot
@@ -80,9 +78,7 @@ def main(argv: list[str]) -> None:
     from bench.peers.loaders import chosen
     from nets.tasks import pretext_tasks
 
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
-    settings: dict[str, Any] = {name: getattr(args, name) for name in ("batch_size", "workers", "threads")}
-    settings["device"] = device
+    settings = loader_settings(args)
     counts = {"batches": args.batches, "rounds": args.rounds}
     peers = () if args.peers is None else chosen(args.peers)
     indices, data = stores(args)
@@ -106,7 +102,7 @@ def main(argv: list[str]) -> None:
         return
     print(f"\n{table(results)}")
     if args.json:
-        plot(results, f"{machine()['gpu'] or machine()['cpu']}, {device}", args.json.with_suffix(".png"))
+        plot(results, f"{machine()['gpu'] or machine()['cpu']}, {settings['device']}", args.json.with_suffix(".png"))
 
 
 def measured(path: Path, about: dict[str, Any]) -> dict[str, Any]:

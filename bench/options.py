@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from configs.errors import UserError
 from dali_pipelines import limits
@@ -26,6 +27,16 @@ def add_storage(parser: argparse.ArgumentParser, *, rounds: int) -> None:
     parser.add_argument("--work-dir", type=Path, default=Path("runs/bench/storage"), help="where it stores them")
     add_rounds(parser, batches=8, rounds=rounds)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+
+
+def loader_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what the options say of the loader; `auto` is a GPU where there is one, no --device the CPU."""
+    device = getattr(args, "device", "cpu")
+    if device == "auto":
+        import torch
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return {name: getattr(args, name) for name in ("batch_size", "workers", "threads")} | {"device": device}
 
 
 def require_positive(args: argparse.Namespace, *names: str) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bench.options import add_storage, require_positive
+from bench.options import add_storage, loader_settings, require_positive
 from bench.report import lead
 from configs.errors import run_cli
 
@@ -58,8 +58,6 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str]) -> None:
     args = parse_args(argv)
-    import torch
-
     from bench.data import default_task
     from bench.gpu_feed import feed_costs, gpu_table
     from bench.machine import save_json
@@ -68,8 +66,7 @@ def main(argv: list[str]) -> None:
     from dali_pipelines.store.encode import KEY_FRAMES_ONLY
     from nets.tasks import pretext_tasks
 
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
-    settings = {name: getattr(args, name) for name in ("batch_size", "workers", "threads")} | {"device": device}
+    settings = loader_settings(args)
     tasks = {name: default_task(name) for name in [*pretext_tasks(), args.task]}
     gops = {codec: [1] if codec in KEY_FRAMES_ONLY else args.gops for codec in args.codecs}
     ways = [Setting(codec, gop, side) for side in args.short_sides for codec in args.codecs for gop in gops[codec]]

@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.options import add_storage, require_positive
+from bench.options import add_storage, loader_settings, require_positive
 from bench.report import lead
 from configs.errors import UserError, run_cli
 
@@ -45,7 +45,7 @@ def _compare(args: argparse.Namespace, folder: Path) -> None:
     from bench.storage_data import costs, rounds, store_all_ways, synthetic_videos, table
     from dali_pipelines.datasets.open import Dataset
 
-    settings = {name: getattr(args, name) for name in ("batch_size", "workers", "threads")} | {"device": "cpu"}
+    settings = loader_settings(args)
     task = default_task(args.task)
     sources = args.sources or [synthetic_videos(args.work_dir / "made_up")]
     places, notes = pack(sources, folder / "packed")
