@@ -20,6 +20,7 @@ from typing import Any
 from configs.errors import UserError
 from dali_pipelines.prepare.shards import name_hash
 from dali_pipelines.store.files import JOURNAL_FILE, PART_FOLDER, sync, write_file
+from dali_pipelines.store.journal import in_words
 
 RUN_FILE = "run.json"
 DONE_FILE = "done.json"
@@ -141,12 +142,8 @@ def pin(root: Path, part: Part, settings: Mapping[str, Any]) -> None:
             raise UserError(f"cannot write the dataset to {root}: {error.strerror}; give another --out") from error
     pinned = _pinned(root)
     if pinned.get("settings") != mine["settings"] or pinned.get("parts") != part.count:
-        made, now = (f"{run.get('parts')} parts and {_in_words(run.get('settings', {}))}" for run in (pinned, mine))
+        made, now = (f"{run.get('parts')} parts and {in_words(run.get('settings', {}))}" for run in (pinned, mine))
         raise UserError(f"{root} is prepared with {made}, not {now}: give those options, or another --out")
-
-
-def _in_words(settings: Mapping[str, Any]) -> str:
-    return " ".join(f"{key}={value}" for key, value in settings.items())
 
 
 def _pinned(root: Path) -> dict[str, Any]:

@@ -125,6 +125,7 @@ class Journal:
             return
         try:
             first, *lines = (json.loads(line) for line in whole.splitlines())
+            made = in_words(first)
             for line in lines:
                 if "begun" in line:
                     self.known.add(line["begun"])
@@ -135,11 +136,11 @@ class Journal:
                         self.known.add(line["name"])
                     if not _is_outdated(line, first):
                         self.entries[line["name"]] = _entry(line)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             way_out = f"to prepare everything again, delete it together with what it knows of: {INDEX_FILE} and videos/"
             raise UserError(f"{path} is damaged ({error}); {way_out}") from error
         if first != json.loads(json.dumps(settings)):
-            made, now = (" ".join(f"{k}={v}" for k, v in s.items()) for s in (first, settings))
+            now = in_words(settings)
             raise UserError(f"{path.parent} was prepared with {made}, not {now}; give those options, or another --out")
 
     def begin(self, name: str) -> None:
@@ -194,6 +195,11 @@ class Journal:
         if self._lines.size == 0:
             self.path.unlink(missing_ok=True)
         self._lines.close()
+
+
+def in_words(settings: Mapping[str, Any]) -> str:
+    """Return the settings of a dataset for a message."""
+    return " ".join(f"{key}={value}" for key, value in settings.items())
 
 
 def _is_outdated(line: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:

@@ -168,6 +168,19 @@ def test_the_journal_keeps_fragments_short_and_reads_what_older_versions_wrote(t
             assert entered.container == "mp4"
 
 
+HEADING = '{"codec": "copy"}\n'
+NO_FRAGMENTS = '{"name": "v", "stamp": {"size": 1, "mtime_ns": 2}, "record": {"fragments": [], "software_only": ""}}'
+
+
+@pytest.mark.parametrize(
+    "lines", ["[]", "5", HEADING + "[]", HEADING + '{"shard": "s", "videos": []}', HEADING + NO_FRAGMENTS]
+)
+def test_lines_of_the_journal_that_are_json_but_none_of_ours_are_refused(tmp_path, lines):
+    (tmp_path / "prepare.jsonl").write_text(f"{lines}\n")
+    with pytest.raises(UserError, match=r"prepare.jsonl is damaged"):
+        Journal(tmp_path, {"codec": "copy"})
+
+
 def test_a_damaged_line_of_the_journal_is_refused(tmp_path):
     with Journal(tmp_path, {"codec": "h264"}) as journal:
         journal.add("v", Entry(Stamp(1, 2), RECORDS["a"]))
