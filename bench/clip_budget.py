@@ -7,10 +7,8 @@ the main process does then: DALI's graph, and the way to torch. The pool of work
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -61,7 +59,7 @@ def budget(index: Index, task: Task, *, clips: int, rounds: int) -> dict[str, fl
     for _ in tqdm(range(rounds), desc=task.name, unit="round"):
         for name, step in timed.items():
             least[name] = min(least[name], _cpu_ms(step, clips))
-        least["graph"] = min(least["graph"], _graph_ms(batches, -(-clips // BATCH)))
+        least["graph"] = min(least["graph"], _cpu_ms(lambda _: next(batches), -(-clips // BATCH)) / BATCH)
     operations = [type(operation).__name__ for operation in task.program.views[0].operations[:steps]]
     hosts = [least["decode"], *(least[f"host {count}"] for count in range(1, steps + 1))]
     spent = {
@@ -76,18 +74,11 @@ def budget(index: Index, task: Task, *, clips: int, rounds: int) -> dict[str, fl
     return {name: round(ms, 3) for name, ms in {**spent, "all": sum(spent.values())}.items()}
 
 
-def _cpu_ms(step: Callable[[int], object], clips: int) -> float:
+def _cpu_ms(step: Callable[[int], object], count: int) -> float:
     began = time.process_time()
-    for i in range(clips):
+    for i in range(count):
         step(i)
-    return 1000 * (time.process_time() - began) / clips
-
-
-def _graph_ms(batches: Iterator[Any], count: int) -> float:
-    began = time.process_time()
-    for _ in islice(batches, count):
-        pass
-    return 1000 * (time.process_time() - began) / (count * BATCH)
+    return 1000 * (time.process_time() - began) / count
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
