@@ -18,6 +18,7 @@ from tqdm import tqdm
 from bench import data
 from bench.peers.transforms import Transforms, transforms_of
 from configs.errors import UserError
+from dali_pipelines.decode.cut import Region
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.plan.boxes import Box
 from dali_pipelines.plan.rng import Stream, generator
@@ -29,20 +30,14 @@ SOURCE_SIZE = (340, 256)  # width, height of the usual copies of Kinetics
 JPEG_QUALITY = 90
 
 
-@dataclass(frozen=True)
-class PeerView:
-    """Consecutive frames of a sample that show one part of the picture.
+@dataclass(frozen=True, kw_only=True)
+class PeerView(Region):
+    """Consecutive frames of a sample that show one part of the picture, in whole pixels of the files that a peer reads.
 
-    frames: their numbers in the video. box: top, left, height, width in whole pixels of the files that the peer reads.
-    mirror: left to right, before all else. size: side of the square that the box is scaled to, pixels. cubic: bicubic
-    instead of bilinear. transforms: what is made of it then.
+    frames: their numbers in the video. transforms: what is made of the part once it is cut, scaled and mirrored.
     """
 
     frames: list[int]
-    box: Box
-    mirror: bool
-    size: int
-    cubic: bool
     transforms: Transforms
 
     @property
@@ -152,12 +147,9 @@ def peer_clips(loader: ClipLoader, start: int, batches: int, *, prepared: bool =
             size = stored if prepared else SOURCE_SIZE
             views = [
                 PeerView(
-                    plan["frames"][view.places].tolist(),
-                    _scaled(region.box, stored, size),
-                    region.mirror,
-                    region.size,
-                    region.cubic,
-                    transforms,
+                    **vars(region) | {"box": _scaled(region.box, stored, size)},
+                    frames=plan["frames"][view.places].tolist(),
+                    transforms=transforms,
                 )
                 for view, region, transforms in zip(
                     program.views, program.regions(plan), transforms_of(loader.task, info, plan, draw()), strict=True
