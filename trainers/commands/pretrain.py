@@ -50,7 +50,7 @@ def main(argv: list[str]) -> int:
 
 
 def work(config: Config, ranks: Ranks, args: argparse.Namespace) -> Ending:
-    """Train, or make a dry run; return how it ended."""
+    """Train, or do a dry run; return how it ended."""
     dataset = open_data(config.data)
     ranks.note(dataset.notes)
     with closing(build_loader(config, ranks, dataset.index)) as loader:
