@@ -1,4 +1,4 @@
-"""Self-supervised pretraining: `torchrun --standalone trainers/pretrain.py --config ctp/r3d18_ucf101`.
+"""Pretrain a network without labels: `torchrun --standalone trainers/pretrain.py --config ctp/r3d18_ucf101`.
 
 Plain `python` trains in one process.
 """

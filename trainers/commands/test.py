@@ -57,7 +57,7 @@ def work(ranks: Ranks, args: argparse.Namespace) -> str:
 
 
 def read_weights(where: Path, protocol: str) -> Weights:
-    """Read the weights. From a run's folder, prefer a classifier's best.pt to its newest checkpoint."""
+    """Read the weights. For a classifier's protocol, prefer a run's best.pt to its newest checkpoint."""
     best = where / CHECKPOINTS / BEST
     if protocol not in OF_CLASSIFIERS or not best.is_file():
         weights = read(where)

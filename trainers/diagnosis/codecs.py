@@ -17,7 +17,7 @@ from trainers.diagnosis import Finding, State, Subject
 from trainers.engine.devices import why_no_gpu
 
 SIDE = 160
-"""Pixels; the minimum that all codecs and decoders accept."""
+"""Side of the clip in pixels; the smallest that all codecs and decoders accept."""
 FRAMES = 4
 DEFAULT = "h264"
 MAX_DIFFERENCE = 12.0

@@ -12,7 +12,7 @@ from dali_pipelines.decode.choose import decoding_threads
 from trainers.diagnosis import Finding, Subject
 
 FILES_OF_A_RUN = 256
-"""Open files of a training process without its workers (libraries, sockets, checkpoints), generously."""
+"""Open files of a training process without its workers, a generous estimate: libraries, sockets, checkpoints."""
 FILES_OF_A_WORKER = 8
 """Open files per worker: two pipe ends, its log, and the videos it reads."""
 MIN_SHM = 2**28
@@ -20,7 +20,7 @@ MIN_SHM = 2**28
 
 
 def check(subject: Subject) -> Iterator[Finding]:
-    """Compare the machine with what the recipe needs, or else with the defaults."""
+    """Compare the machine with what the recipe asks for, or else with the defaults."""
     data: Data = subject.config.data if subject.config else Data(root="")
     gpus = torch.cuda.device_count() if subject.device != "cpu" else 0
     yield cores(limits.cores(), data, gpus)

@@ -25,7 +25,7 @@ Net = TypeVar("Net", bound=nn.Module)
 
 
 def check_recipe(config: Config) -> None:
-    """Check the recipe alone. UserError for unknown names, or a learning rate below its minimum."""
+    """Check a recipe without its dataset. UserError for unknown names, or a learning rate below its minimum."""
     look_up(config.backbone, BACKBONES, key="backbone")
     look_up(config.optim.name, OPTIMIZERS, key="optim.name")
     for name in config.train.loggers:

@@ -63,7 +63,7 @@ def find(folder: Path, resume: str) -> dict[str, Any] | None:
         resume: "auto" for the newest readable one; "none" to require an empty folder; else a file's path.
 
     Raises:
-        UserError: no readable checkpoint, or the folder holds others that must not mix with the run's own.
+        UserError: no checkpoint is readable, or the folder holds others that must not mix with the run's own.
     """
     steps = list_steps(folder)
     if resume == "none":

@@ -25,11 +25,11 @@ def fit(
 ) -> Ending:
     """Train in the config's work_dir, resuming as `resume_from` says: see `checkpoint.find`.
 
-    The work dir gets too_short.csv, of videos too short for a clip, and missing.csv, of listed videos that are
-    `missing`. Files of another run are moved aside. `next_steps` returns lines to print after the last step, on rank 0.
+    There, too_short.csv lists the videos that are too short, and missing.csv those of the list that are `missing`.
+    Files of another run are moved aside. `next_steps` returns lines to print after the last step, on rank 0.
 
     Raises:
-        UserError: the work dir is not writable, another run is training in it, or its checkpoint is of another run.
+        UserError: the work dir is not writable, another run is training in it, or its checkpoint does not fit this run.
     """
     work_dir = Path(run.config.work_dir)
     run.ranks.on_rank0(lambda: require_writable(work_dir, work_dir / CHECKPOINTS))

@@ -74,7 +74,7 @@ def train_step(run: Run, batches: Iterator[Batch], step: int, *, skip_nonfinite:
             (out["loss"] / train.accumulate).backward()
         refill_began = time.perf_counter()
         run.loader.refill()  # while the GPU computes
-        if is_idle(ranks.device):  # it finished before the refill did
+        if is_idle(ranks.device):  # the GPU finished before the refill did
             wait += time.perf_counter() - refill_began
         for name, value in out.items():
             terms[name] = terms.get(name, 0.0) + value.detach().double() / train.accumulate

@@ -24,7 +24,7 @@ from trainers.engine.work_dir import RECONSTRUCTION
 
 
 class Metrics:
-    """Report a run after step `first_step`, and drop lines of later steps, which were lost.
+    """Report a run after step `first_step`, and drop the lines of later steps that were lost.
 
     Steps are counted from 1. As a context manager, it closes files and loggers.
 

@@ -36,7 +36,7 @@ def explain(run: Run, step: int, grad_norm: float, seen: list[tuple[Batch, Tenso
 
 
 def leave_pictures(run: Run, step: int, seen: list[tuple[Batch, Tensor]]) -> None:
-    """Save pictures of this rank's samples to blame in the work dir, one per micro-step."""
+    """Save pictures of this rank's blamed samples to the work dir, one per micro-step."""
     for number, (batch, loss) in enumerate(seen):
         rows = _nonfinite(batch)
         blamed = torch.tensor([not rows or row in rows for row in batch["index"].tolist()])

@@ -6,7 +6,7 @@ import stat
 from types import FrameType, TracebackType
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)
-"""A scheduler ends a job, or announces it; a terminal closes; Ctrl-C."""
+"""In order: a scheduler ends a job, or announces it; a terminal closes; Ctrl-C."""
 
 
 class StopSignal:

@@ -77,7 +77,7 @@ def locked(work_dir: Path) -> Iterator[None]:
 
 
 def run_in(work_dir: Path) -> str:
-    """Return the id of the run whose files are in the folder; "" for none, or a run older than ids."""
+    """Return the id of the run whose files are in the folder; "" for none, or one from before runs had ids."""
     try:
         first = (work_dir / CONFIG).read_text(encoding="utf-8", errors="replace").partition("\n")[0]
     except FileNotFoundError:

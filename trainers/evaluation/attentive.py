@@ -35,7 +35,7 @@ class AttentiveClassifier(nn.Module):
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
         self.heads = math.gcd(HEADS, channels)
-        self.query = nn.Parameter(0.02 * torch.randn(self.heads, channels))  # nearly the mean of all tokens
+        self.query = nn.Parameter(0.02 * torch.randn(self.heads, channels))  # attends almost evenly at first
         self.value = nn.Linear(channels, channels)
         self.projection = nn.Linear(channels, channels)
         self.norm = nn.LayerNorm(channels)

@@ -28,7 +28,7 @@ class Features:
     values: np.ndarray
     """float32 (N, C), or tokens, float16 (N, P, C); nan for a video that could not be read."""
     unreadable: dict[str, str]
-    """Name -> reason of those videos."""
+    """Name -> reason of the unreadable videos."""
 
     @property
     def readable(self) -> np.ndarray:

@@ -12,10 +12,10 @@ from trainers.weights import CLIP
 
 
 def notes_on(train: Index, test: Index | None) -> list[str]:
-    """List problems of the training videos, and of the test videos if known, that affect the result, as sentences.
+    """List problems of the training and test videos that affect the result, one sentence each.
 
-    Classes without training videos; a test of one class, for which a constant answer is always right; test videos
-    that are training videos too.
+    Classes without training videos; and, if the test videos are known, a test of one class, for which a constant
+    answer is always right, and test videos that are training videos too.
     """
     names, notes = train.class_names, []
     unseen = np.setdiff1d(np.arange(len(names)), train.labels)

@@ -24,7 +24,7 @@ class Predictions:
     scores: np.ndarray
     """float64 (N, K), logits or probabilities, means over the views of a video; nan if it could not be read."""
     unreadable: dict[str, str]
-    """Name -> reason of those videos. Every accuracy counts them as wrong."""
+    """Name -> reason of the unreadable videos. Every accuracy counts them as wrong."""
     views: np.ndarray
     """int64 (N,), the number of views averaged; 0 if the video could not be read."""
 

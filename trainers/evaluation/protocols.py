@@ -158,7 +158,7 @@ PROBES: dict[str, Callable[..., dict[str, Any]]] = {
 def _probe(name: str, weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
     """Extract the features, then fit and test the probe on rank 0."""
     sets = features_of_both(weights, config, ranks, tokens=name == "attentive")
-    ranks.end_group()  # a fit takes longer than ranks wait for each other
+    ranks.end_group()  # a fit takes longer than the ranks' timeout
     return "" if ranks.rank else _write_probe(name, sets, out, ranks.device)
 
 

@@ -128,7 +128,7 @@ def _write_predictions(out: Path, found: Predictions, predicted: np.ndarray, col
 
 
 def _of_class(name: str, counts: np.ndarray, row: int, classes: Sequence[str]) -> tuple[object, ...]:
-    """Return a row of per_class.csv, with no accuracy if there are no videos, no wrong class if no mistakes."""
+    """Return a row of per_class.csv. The accuracy is empty without videos, the wrong class without mistakes."""
     videos, correct = int(counts.sum()), int(counts[row])
     wrong = counts[:-1].copy()
     wrong[row] = 0

@@ -61,7 +61,7 @@ class Validator:
             setattr(self, {"owing": "pending"}.get(name, name), value)  # its name in older checkpoints
 
     def bring_best(self, folder: Path, step: int) -> str:
-        """Find the best checkpoint after a resume from `folder`, and copy it from there if it is there.
+        """Find the best checkpoint after a resume from `folder`, and copy it if it is there.
 
         If it is nowhere, the search starts over. All ranks call this at the same point. Returns a note, or "".
         """

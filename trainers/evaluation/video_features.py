@@ -55,7 +55,7 @@ def extract_features(
         clips: clips per video; by default those of a classifier's recipe, or 10.
         crops: crops per clip; by default those of a classifier's recipe, or the center.
         num_frames: frames per clip; by default as in training.
-        stride: frame step within a clip; by default as in training, or the nearest to 2 of several.
+        stride: frame step within a clip; by default the one of training, or of several the one nearest to 2.
         workers: processes that read the files; 0 reads in this one. They are spawned, so a script needs
             `if __name__ == "__main__":`.
         device: auto, cpu or cuda.

@@ -28,7 +28,7 @@ class Views:
     outputs: list[np.ndarray | None]
     """(clips x crops, K) for each video, of the function's dtype; None if any part of it could not be read."""
     unreadable: dict[str, str]
-    """Name -> reason of those videos."""
+    """Name -> reason of the unreadable videos."""
 
     def means(self, width: int) -> np.ndarray:
         """Return the means over the views, float64 (N, K = width); nan for a video that could not be read."""

@@ -63,7 +63,7 @@ class Weights:
     def views(self) -> Clips:
         """Return the views of whole videos that match the training; for a classifier, those of its recipe.
 
-        Of several strides, the one nearest to 2. The short side is 8/7 of the crop's: 128 pixels for 112.
+        The stride is the training stride nearest to 2. The short side is 8/7 of the crop's: 128 pixels for 112.
         """
         if isinstance(self.config, Recognition):
             own: Clips = self.config.plan

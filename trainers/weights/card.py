@@ -108,7 +108,7 @@ def _training(weights: Weights) -> str:
             f"{listed}. The number of videos is not recorded. The recipe:"
         ).replace("\n", " ")
     recipe = dump(replace(config, work_dir=Path(config.work_dir).name, data=replace(config.data, **names)))
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", recipe)), default=0))  # a name may hold some
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", recipe)), default=0))  # names may hold backticks
     return f"{html.escape(how, quote=False)}\n\n{fence}yaml\n{recipe}{fence}"
 
 

@@ -93,8 +93,8 @@ def renamed(
         `model`, `used` and `left` of an `Imported`.
 
     Raises:
-        UserError: no rule matches a key, two keys map to the same one of ours, or a tensor with a second name is
-            missing under its first or differs there.
+        UserError: no rule matches a key, two keys map to the same one of ours, or a second name of a tensor comes
+            without the first or differs from it.
     """
     used: dict[str, str] = {}
     left: dict[str, str] = {}

@@ -34,7 +34,7 @@ AS_TRAINED = ("net.reference.wrapped_difference=true", "plan.reference.gray_per_
 
 
 def convert(state: Mapping[str, Tensor]) -> Imported:
-    """Copy all tensors unchanged; the banks keep their norms from after the last step (3.3).
+    """Copy all tensors unchanged; the banks keep the norms that the last step left (3.3).
 
     The numbers of concepts and of queued samples are those of the banks and of the queue. UserError for keys that no
     rule matches, and for a checkpoint of something else.

@@ -68,7 +68,7 @@ PLACES: dict[str, dict[str, str]] = {
     "second": {"1.0": "Conv_1a", "2.1": "Conv_2b", "2.2": "Conv_2c"}
     | {f"{name[0]}.{'abcdef'.index(name[1])}": f"Mixed_{name}" for name in MIXED},
 }
-"""Placeholders of the tables: their values there -> here. S3D-G holds all modules a second time, in blocks."""
+"""Placeholders of the tables: value in the original -> value here. S3D-G holds all modules a second time, in blocks."""
 
 NETWORKS = {
     "online_net.conv1.spatial_conv.weight": ("r2plus1d10_cstp", R2PLUS1D10),
@@ -77,7 +77,7 @@ NETWORKS = {
     "online_net.Conv_1a.conv1.weight": ("s3dg", S3DG),
     "online_net.conv3d_1a_7x7.conv3d.weight": ("i3d", I3D),
 }
-"""A key that only one network has -> our name of it, and its table."""
+"""A key that only one network has -> the network's name here, and its table."""
 DEPTHS = {1: "resnet3d10", 2: "resnet3d18", 6: "resnet3d34"}
 """Number of blocks in the third stage -> the 3D-ResNet."""
 
