@@ -11,7 +11,7 @@ FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 SHARED_MEDIA = Path(__file__).parents[2].parent / "shared" / "media"
 
 BT601 = "in_color_matrix=bt601:flags=bilinear+full_chroma_int+accurate_rnd"
-"""How FFmpeg's filter `scale` makes RGB as the project does."""
+"""Options with which FFmpeg's filter `scale` makes RGB as the project does."""
 
 ENCODERS: dict[str, list[str]] = {
     "h264": ["-c:v", "libx264", "-preset", "ultrafast"],
