@@ -70,8 +70,8 @@ def _tiled(tables: Ragged, videos: int) -> Ragged:
 def shared_by(index: Index, processes: int) -> list[dict[str, float]]:
     """Open an index in concurrent processes; return how much memory it adds to each.
 
-    Each process gets the index as a loader's worker does, touches all its pages and looks up videos. Bytes for
-    `private` and `pss`, the share of all memory; CPU `microseconds` per lookup.
+    Each process gets the index as a loader's worker does, touches all its pages and looks up videos. Results are
+    bytes for `private` and `pss`, its share of all memory, and CPU `microseconds` per lookup.
     """
     context = multiprocessing.get_context("spawn")
     pipes = []

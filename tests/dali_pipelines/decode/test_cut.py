@@ -121,7 +121,7 @@ def test_odd_sides_and_other_pixel_formats_can_be_cut(width, height, pixels):
         Region(box=(height - 9, width - 9, 9, 9), size=24, cubic=True),
     ):
         difference = np.abs(cut(frame, region) - by_torch(expected, region))
-        assert difference.mean() < 0.7  # chroma is filtered once in ours, twice in torch
+        assert difference.mean() < 0.7  # chroma is filtered once here, twice in the reference
         assert difference.max() < 5
     with pytest.raises(ValueError, match="does not fit into a frame"):
         cut(frame, Region(box=(0, 0, height + 1, width), size=64))

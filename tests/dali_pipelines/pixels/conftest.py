@@ -1,4 +1,4 @@
-"""Videos of photos; tests must not change them."""
+"""Videos as smooth as photos; tests must not change them."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Parts of a dataset: which task does which, how tasks agree on settings, and what is missing."""
+"""Parts of a dataset: which task does which part, how tasks agree, and what is missing."""
 
 import itertools
 import json
