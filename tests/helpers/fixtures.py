@@ -98,7 +98,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
-    """Return `made_once(name, make)`: a folder that `make(folder)` fills once for all test processes."""
+    """Return `made_once(name, make)`, which gives a folder that `make(folder)` fills once for all test processes."""
     root = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent

@@ -43,7 +43,7 @@ def preload() -> None:
     """
     for module in PRELOAD:
         importlib.import_module(module)
-    resource_tracker.ensure_running()  # else the server would start it, as a fork too
+    resource_tracker.ensure_running()  # else it would start as a fork too
     with mock.patch.object(util, "spawnv_passfds", _fork):
         forkserver.ensure_running()
 

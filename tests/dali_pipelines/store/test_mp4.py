@@ -104,7 +104,7 @@ def test_the_frames_are_those_of_the_fragments_and_as_many_as_announced(dataset,
             assert [packet.is_keyframe for packet in packets] == [number in begins for number in range(announced)]
         # The last packet's frame is wanted or precedes a wanted one: none is decoded in vain.
         assert sorted(packet.pts for packet in packets).index(packets[-1].pts) < clip.decoded
-        if name not in ("b-copy", "open-copy", "hevc-copy"):  # these have no frames out of order
+        if name not in ("b-copy", "open-copy", "hevc-copy"):  # the others have no frames out of order
             assert announced == clip.decoded
 
 

@@ -156,7 +156,7 @@ def test_what_cannot_be_copied_names_the_codec_that_can(tmp_path, name, codec, r
 
 
 def test_a_stream_that_lacks_pictures_is_not_copied(tmp_path):
-    """A live recording may: it decodes, with missing pictures concealed, but its clips would be unreadable."""
+    """A live recording may lack some: it decodes, with them concealed, but its clips would be unreadable."""
     lost = ["-bf", "3", "-bsf:v", r"noise=drop=not(mod(n\,7))*not(key)"]
     source = make_video(tmp_path / "a.mp4", frames=50, extra=lost)
     assert decoded_frames(source) == len(read_video(source)) == 43

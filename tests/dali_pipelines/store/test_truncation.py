@@ -63,7 +63,7 @@ def test_a_file_that_is_cut_lacks_the_rest(files, container, kept):
     data = (files / f"a.{container}").read_bytes()
     cut = data[: int(len(data) * kept)]
     assert share(cut) == pytest.approx(1 - kept, abs=0.01)
-    assert share(cut + bytes(len(data) - len(cut))) == pytest.approx(1 - kept, abs=0.01)  # as a download pads
+    assert share(cut + bytes(len(data) - len(cut))) == pytest.approx(1 - kept, abs=0.01)  # a download's zeros
 
 
 @pytest.mark.parametrize("container", ["flv", "ogv"])

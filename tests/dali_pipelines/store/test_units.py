@@ -97,7 +97,7 @@ def number(value):
         (bytes([0, 3, 0, 0, 2, 9]), "damaged"),  # nine bytes of unary that are missing
         (bytes([0, 3, 0, 0, 1, 0]), "claims -1 to -1 bytes"),
         (bytes([0, 1, 0, 0]) + number(2 << 50) + bytes([0]), "bytes a fragment"),
-        (bytes([2, 2, 9, 0, 8, 0, 0, 3, 0]), "overlap"),  # two of 4 bytes, the second 2 bytes before the first ends
+        (bytes([2, 2, 9, 0, 8, 0, 0, 3, 0]), "overlap"),  # two of 4 bytes that overlap by 2
     ],
 )
 def test_a_table_that_cannot_be_is_refused(table, said):
