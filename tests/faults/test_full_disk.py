@@ -34,7 +34,7 @@ SMALL = ("--set", "train.checkpoint_every=1", "--set", "train.keep=100", "--set"
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Mount a 128 kB file system, with room for some checkpoints of the toy network."""
+    """Mount a 128 kB file system, with room for some checkpoints of the fake task's network."""
     try:
         with SmallDisk(tmp_path / "disk") as disk:
             disk.limit({"pages": 2**17 // PAGE})
