@@ -74,7 +74,7 @@ def imports_of(path: Path, root: Path = ROOT) -> Iterator[Import]:
 
 
 def submodule(module: str, name: str, root: Path) -> str:
-    """Return the module that `from module import name` imports: its submodule `name` if there is one, else `module`."""
+    """Return what `from module import name` imports: `module.name` if it is a module, else `module`."""
     path = root / module.replace(".", "/") / name
     return f"{module}.{name}" if path.is_dir() or path.with_suffix(".py").is_file() else module
 

@@ -17,7 +17,7 @@ from tests.helpers.users_folder import make_users_folder
 ELSEWHERE = {ROOT / "docs" / "api.md": "test_clipfeed.py", ROOT / "docs" / "extending.md": "test_docs_extending.py"}
 """Page -> the test that runs its Python and checks the results."""
 EXPORTS = ("r3d18.safetensors", "hub/model.safetensors")
-"""Names of an exported R3D-18 on the pages; it has 130 MB, so it is made only for pages that need it."""
+"""Names of an exported R3D-18 on the pages: 130 MB, so it is made only for these."""
 RUN = [page for page in pages() if page not in ELSEWHERE and any(block.runs for block in blocks(page))]
 
 

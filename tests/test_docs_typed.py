@@ -119,7 +119,7 @@ def test_ranks_are_told_where_to_meet(page):
 
 
 def test_every_option_that_people_from_elsewhere_are_given_is_there():
-    known = {"--nnodes", "--standalone", "--peers", "--nproc_per_node"}  # of torchrun and of the bench
+    known = {"--nnodes", "--standalone", "--peers", "--nproc_per_node"}  # options of torchrun and of the bench
     for module, _ in COMMANDS.values():
         known |= set(importlib.import_module(module).make_parser()._option_string_actions)
     for page in (ROOT / "docs" / "coming_from").glob("*.md"):

@@ -14,7 +14,7 @@ PASSED_OVER = ("--set", f"plan.nan_row={LATE_ROW}", "--set", "train.skip_nonfini
 def test_a_step_that_is_passed_over_changes_neither_weights_nor_statistics(tmp_path, capsys):
     run(tmp_path, "--max-steps", "7", *EVERY_STEP, *PASSED_OVER)
     for step in (5, 6):  # the last of an epoch and the first of the next
-        assert_same_weights(weights(tmp_path, step), weights(tmp_path, 4))  # with batch norm's statistics
+        assert_same_weights(weights(tmp_path, step), weights(tmp_path, 4))  # including batch norm's statistics
     moved = weights(tmp_path, 7)
     assert all(value.isfinite().all() for value in moved.values())
     assert not torch.equal(moved["head.2.weight"], weights(tmp_path, 6)["head.2.weight"])

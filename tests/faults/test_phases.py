@@ -35,7 +35,7 @@ def attempt(recipe: Path, program: str, phase: str = "none", rank: int = 0, step
 
 
 def fail(recipe: Path, program: str, phase: str, rank: int, step: int, how: str) -> None:
-    """Let one rank fail, and check that the other names the cause."""
+    """Let one rank fail, and check that the other reports it."""
     printed = attempt(recipe, program, phase, rank, step, how)
     before, _, error = printed[1 - rank].partition("error: ")
     assert "another rank has ended or answers no more" in error, phase

@@ -127,7 +127,7 @@ def test_a_video_network_of_torchvision_that_is_not_here_is_refused():
 
 
 def test_a_network_without_its_classifier_comes_in_as_a_backbone(r3d18, done, tmp_path, capsys, recwarn):
-    """Read from a safetensors file."""
+    """The input is a safetensors file."""
     theirs, ours = tmp_path / "backbone.safetensors", tmp_path / "ours.pt"
     save_file({key: value for key, value in r3d18.state_dict().items() if not key.startswith("fc.")}, theirs)
     import_checkpoint.main([str(theirs), "--from", "torchvision", "--out", str(ours)])

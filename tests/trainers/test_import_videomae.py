@@ -58,7 +58,7 @@ def embedded(state: Mapping[str, Tensor], prefix: str, clips: Tensor) -> Tensor:
 
 
 def predicted(state: Mapping[str, Tensor], clips: Tensor, mask: Tensor) -> Tensor:
-    """Encode the visible tokens, decode them with mask tokens appended, and predict the masked; clips share a mask."""
+    """Encode the visible tokens, append mask tokens, decode, and predict the masked cubes; all clips share a mask."""
     x = embedded(state, "encoder.", clips)[:, ~mask]
     for number in range(12):
         x = block(state, f"encoder.blocks.{number}", x, heads=x.shape[2] // 64)

@@ -117,7 +117,7 @@ def test_the_window_holds_the_newest_clips_and_what_is_not_finite_is_left_out(mo
         probe.update(taken)
     last = [batch([0, 1], seed=step)["clips"] for step in (1, 2, 3)]
     assert probe.state_dict()["features"].shape == (4, 3)
-    assert [*probe.figures()] == ["rankme"]  # without classes there is no top-1
+    assert [*probe.figures()] == ["rankme"]  # no classes, no top-1
     torch.testing.assert_close(probe.state_dict()["features"][-1], last[2][0].mean((1, 2, 3)), rtol=1e-4, atol=1e-5)
 
 

@@ -14,7 +14,7 @@ from trainers.engine.optimizers import OPTIMIZERS, make_optimizer, moments, rest
 
 
 def slow_lars(weight, gradients, *, lr, momentum, weight_decay):
-    """Update by algorithm 1 of You et al. 2017, with the rate outside the momentum; vectors are not scaled."""
+    """Apply algorithm 1 of You et al. 2017, with the rate outside the momentum; vectors are not scaled."""
     weight, velocity = weight.astype(np.float64), 0.0
     for gradient in gradients:
         update = gradient + weight_decay * weight

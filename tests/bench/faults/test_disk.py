@@ -80,4 +80,4 @@ def test_a_command_is_tried_on_disks_of_growing_size(tmp_path):
     except UserError as error:
         pytest.skip(str(error))
     assert row.passed, row.details
-    assert row.injected == 3  # no page, no file, read-only
+    assert row.injected == 3  # out of pages, out of files, read-only

@@ -18,7 +18,7 @@ from trainers.evaluation.predict import in_top_k
 
 
 def test_every_task_sees_as_many_frames_to_within_half_an_epoch():
-    lengths, frames = np.array([3] * 500 + [200] * 2000), 320_000  # a fifth is too short for some
+    lengths, frames = np.array([3] * 500 + [200] * 2000), 320_000  # a fifth are too short for some tasks
     for task in pretext_tasks():
         changes = real_recipes.pretraining(task, frames=frames, lengths=lengths)
         config = load(f"{task}/demo", real_recipes.as_words(changes))

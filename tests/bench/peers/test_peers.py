@@ -60,7 +60,7 @@ def peer_index(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def few_checked(monkeypatch):
-    """Compare only two samples: plans are fixed, so two are enough to tell right views from wrong ones."""
+    """Compare only two samples: plans are fixed, so two tell right views from wrong ones."""
     monkeypatch.setattr(check, "CHECKED", 2)
 
 
