@@ -120,7 +120,7 @@ def test_classes_of_one_name_are_the_same_in_whatever_order_the_dataset_has_them
     video_test("--checkpoint", trained / "run", "--data-dir", data, "--out", tmp_path / "out")
     for name in ("predictions.csv", "per_class.csv", "confusion.csv"):
         assert (tmp_path / "out" / name).read_text() == (tested / name).read_text()
-    same = {"data": 0, "notes": 0}  # only the training dataset's index tells which videos were trained on
+    same = {"data": 0, "notes": 0}  # training videos are known only for the training dataset
     assert result(tmp_path / "out") | same == result(tested) | same
 
 
