@@ -1,4 +1,4 @@
-"""Vision transformers: sizes of the published networks, positions by loops, and which tokens see which."""
+"""Vision transformers: published sizes, positions by loops, and which tokens see which."""
 
 import math
 
@@ -21,7 +21,7 @@ def clips(count=2, *, frames=4, side=16) -> torch.Tensor:
 
 
 def parameters_of_videomae(width: int, depth: int, cube: int = 2 * 16 * 16 * 3) -> int:
-    """The published network: no bias of the keys, and of the queries and values one each."""
+    """Count the published network, which has biases for queries and values but not for keys."""
     norms, attention = 4 * width, 3 * width**2 + 2 * width + width**2 + width
     mlp = 4 * width**2 + 4 * width + 4 * width**2 + width
     return cube * width + width + depth * (norms + attention + mlp)
@@ -61,7 +61,7 @@ def test_positions_are_sines_and_cosines_of_the_token_number():
 
 
 def test_grid_positions_are_those_of_time_row_and_column_side_by_side():
-    """V-JEPA's: a third of the channels each, rounded up to an even number, and what is too much cut off at the end."""
+    """V-JEPA gives each axis a third of the channels, rounded up to an even number, and cuts off the excess."""
     with torch.device("meta"):
         backbone = tiny(depth=0, grid_positions=True)
     table = backbone.positions(torch.empty(1, 3, 4, 24, 40), 20)  # 2 x 3 x 5 tokens; 8, 8 and 4 of 8 channels
@@ -118,7 +118,7 @@ def test_drop_path_rises_over_the_blocks_and_acts_in_training_alone():
 
 
 def test_dropping_half_of_the_branches_keeps_their_mean():
-    """The first block drops nothing, so that the second one's branch is what is dropped or doubled, clip by clip."""
+    """The first block drops nothing, so only the second one's branches are dropped or doubled, clip by clip."""
     backbone = tiny(depth=2).train()
     seen = clips(1).expand(400, -1, -1, -1, -1)
     with torch.no_grad():
@@ -164,7 +164,7 @@ def test_it_compiles_in_one_graph_with_drop_path():
 
 
 def test_weights_begin_as_the_originals():
-    """Xavier's uniform distribution: the bound is sqrt(6 / (in + out)), that of q, k and v as one matrix."""
+    """Xavier uniform: the bound is sqrt(6 / (in + out)), with q, k and v as one matrix."""
     block = tiny(width=48).blocks[0]
     weights = {name: value for name, value in block.named_parameters() if value.ndim == 2}
     assert len(weights) == 4
