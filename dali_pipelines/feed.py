@@ -33,7 +33,7 @@ class Feed:
         self._samples: Generator[Sample, None, None] | None = None
 
     def start(self, source: SampleSource) -> Callable[[], Sample] | None:
-        """Return a function that gives the next sample, from the source's first step on, or None without prefetch."""
+        """Return a function that gives the next sample, from the source's first step on; None if none is prefetched."""
         remote, size = is_remote(source.index), source.order.batch_size
         if not (self.workers or remote):
             return None

@@ -31,7 +31,7 @@ def local_ranks() -> int:
 
 
 def _read(controller: str, name: str) -> Iterator[str]:
-    """Yield a file's content from this process's control group and each parent, version 1 or 2."""
+    """Yield a file's content from this process's control group and each parent, in version 1 or 2."""
     memberships: list[str] = []
     with suppress(OSError):
         memberships = MEMBERSHIP.read_text().splitlines()

@@ -176,7 +176,7 @@ def animation(samples: Sequence[Sample], kind: str) -> bytes:
 
 
 def _sheets(samples: Sequence[Sample]) -> list[Image]:
-    """Draw all samples at each step of the longest view, in a grid shaped as closely to a screen as possible."""
+    """Draw all samples at each step of the longest view, in a grid whose shape is closest to a screen's."""
     length = max(len(view) for sample in samples for view in sample.views)
     blocks = [[_playing(sample, t) for sample in samples] for t in range(length)]
     width, height = (max(sides) for sides in zip(*(block.size for block in blocks[0]), strict=True))

@@ -34,7 +34,7 @@ HANDED_OVER: dict[Media, tuple[str, ...]] = {
 """Kind of media -> arrays handed over with it."""
 
 MAX_PLANES = 2**23
-"""Most bytes of a sample sent to a GPU as whole frames, about 70 of 320x240; above, workers crop and scale first."""
+"""Maximum bytes of a sample sent to a GPU as whole frames, some 70 of 320x240; above, workers crop and scale first."""
 
 
 class Position(NamedTuple):

@@ -70,9 +70,9 @@ class Pool(Generic[Job, Result]):
         spare: results that may be kept without a copy; see `run`.
         find: locates the bytes of a job. A worker prefetches those of all its jobs in threads and calls
             `function(job, read)`; see `read_ahead`. If reading kills it, its first job is blamed.
-        slot: most bytes that the arrays of a result may have.
+        slot: maximum bytes of the arrays of a result.
         timeout: seconds that a job may take; a worker that takes longer is killed.
-        limit: most bytes of all results made or kept, each counted as the largest so far. If `ahead` results would
+        limit: maximum bytes of all results made or kept, each counted as the largest so far. If `ahead` results would
             exceed it, fewer jobs are handed out, but at least one.
     """
 

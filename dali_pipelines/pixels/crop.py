@@ -54,7 +54,7 @@ class CropResize(Crop):
 
 @dataclass(frozen=True)
 class CropBox(Crop):
-    """Scale a box of whole pixels to `size` x `size`, antialiased like PIL, and mirror it; reads no pixel outside.
+    """Scale a box of whole pixels to `size` x `size`, antialiased like PIL, and mirror it; read no pixel outside.
 
     Parts of a box outside the picture are black. `inside` promises that there are none; only DALI handles them.
     """

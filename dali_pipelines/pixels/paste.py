@@ -108,7 +108,7 @@ class PastePatches(ClipOperation):
         """Paste without `multi_paste`.
 
         On a GPU, it reads all inputs with the row pitch of the first (`MultiPasteGPU::SetupTyped`, DALI 2.4), and
-        threads of `PasteKernel` beyond the end of a row read beyond their table.
+        threads of `PasteKernel` beyond the end of a row run past their table.
         """
         composite = clip
         for patch in range(self.patches):

@@ -56,8 +56,8 @@ class Program:
     def host_steps(self, *, gpu: bool) -> int:
         """Return how many operations of each view the host executes if it decodes for DALI.
 
-        On a CPU, as many as possible: the host's are faster than DALI's CPU operators. For a GPU, only those that
-        leave fewer bytes to copy.
+        On a CPU, as many as possible: the host is faster than DALI's CPU operators. For a GPU, only those that leave
+        fewer bytes to copy.
         """
         if self.dali_alone:
             return 0

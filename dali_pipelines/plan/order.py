@@ -20,7 +20,7 @@ class Order:
 
     Global batch `s` of an epoch is entries `[s*G, (s+1)*G)` of that epoch's permutation, G = batch_size *
     world_size, so the samples of a global batch are the same for any number of ranks. With `shuffle` the
-    incomplete last batch is dropped (other rows in each epoch); without it, rows are in dataset order, each
+    incomplete last batch is dropped (different rows each epoch); without it, rows are in dataset order, each
     exactly once, and the last batch is padded with empty slots.
     """
 

@@ -148,7 +148,7 @@ def program(cfg: Config) -> Program:
 def batch_schema(cfg: Config) -> Schema:
     """Return the batch schema, shape and dtype per sample: two clips and their classes.
 
-    The classes are the shares of picture and time in both, their common stride, and the quarter turns of each.
+    The classes are the shares of picture and time in common, the common stride, and the quarter turns of each.
     """
     return {"clips": ((2, 3, cfg.num_frames, cfg.size, cfg.size), "float32"), **LABELS}
 

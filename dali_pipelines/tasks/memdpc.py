@@ -20,7 +20,7 @@ class Config:
     """The plan of MemDPC; the defaults are the original's (specs/ctp.md 1.2)."""
 
     num_blocks: int = 8
-    """Blocks of a video, N, consecutive without gaps."""
+    """Consecutive blocks of a video, N, without gaps."""
     num_frames: int = 5
     """Frames of a block, T."""
     stride: int = 3

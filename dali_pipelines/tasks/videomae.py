@@ -79,7 +79,7 @@ def program(cfg: Config) -> Program:
 
 
 def batch_schema(cfg: Config) -> Schema:
-    """Return the batch schema, shape and dtype per sample: the clip, and the numbers of the cells, row by row."""
+    """Return the batch schema, shape and dtype per sample: the clip, and the indices of the cells, row by row."""
     return {
         "clips": ((3, cfg.num_frames, cfg.size, cfg.size), "float32"),
         "visible": ((cfg.cells - cfg.hidden,), "int64"),
