@@ -1,7 +1,7 @@
-"""The public face of clipfeed: clips for training, backbones, weights and features.
+"""The public API of clipfeed: clips for training, backbones, weights and features.
 
 `ClipLoader`, `open_dataset` and `load_task` feed clips; `create_backbone`, `load_weights` and `extract_features` use
-what was trained. README.md shows them at work. `clipfeed` and `python -m clipfeed` run the commands.
+trained networks. README.md has examples. `clipfeed` and `python -m clipfeed` run the commands.
 """
 
 from importlib.util import find_spec
@@ -16,7 +16,7 @@ for _name in ("configs", "dali_pipelines", "nets", "trainers"):
             "folder, take it out of PYTHONPATH, or rename it"
         )
 
-if __name__ == "clipfeed":  # neither as the command nor in its worker processes, which run this file again
+if __name__ == "clipfeed":  # neither as the command nor in its worker processes, which rerun this file
     from configs.errors import how_to_install
     from configs.load import load
 
@@ -42,11 +42,11 @@ def load_task(recipe: str | Path, *overrides: str) -> "Task":
     """Load the task of a recipe, with its settings.
 
     Args:
-        recipe: a YAML file, or the name of one below configs/, such as "ctp/r3d18_ucf101".
+        recipe: a YAML file, or the name of one in configs/, such as "ctp/r3d18_ucf101".
         overrides: changes such as "plan.size=96".
 
     Raises:
-        UserError: there is no such recipe, or a key or value of it is wrong.
+        UserError: the recipe does not exist, or one of its keys or values is wrong.
     """
     config = load(recipe, overrides)
     return Task(config.task, config.plan)

@@ -17,8 +17,8 @@ def _backbone(name: str, pretrained: str | None = None) -> _Backbone:
     """Create a backbone: clips (B, 3, T, H, W) to features (B, out_channels, T', H', W').
 
     Args:
-        pretrained: an export of `clipfeed export`, a folder or a .safetensors, or the URL of a .safetensors, which is
-            downloaded once; random weights without it.
+        pretrained: an export of `clipfeed export`, a folder or a .safetensors, or the URL of a .safetensors to
+            download once; random weights without it.
     """
     net = _create(name)
     if pretrained:

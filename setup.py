@@ -1,4 +1,4 @@
-"""What setup.cfg cannot say: compile the pixel operations of the host, where there is a C compiler."""
+"""Compile the pixel operations of the host if there is a C compiler, which setup.cfg cannot express."""
 
 from setuptools import Extension, setup
 
@@ -7,9 +7,9 @@ setup(
         Extension(
             "dali_pipelines.kernels.native",
             ["dali_pipelines/kernels/kernels.c"],
-            # Else a multiplication is fused with an addition, and the bits are not those of NumPy.
+            # Otherwise multiplications are fused with additions, and the results differ from NumPy's.
             extra_compile_args=["-O3", "-ffp-contract=off", "-fno-trapping-math"],
-            optional=True,  # NumPy does the same in more time
+            optional=True,  # NumPy is the slower fallback
         )
     ]
 )

@@ -1,4 +1,4 @@
-"""Checks that several tasks make of their settings."""
+"""Checks of settings, shared by several tasks."""
 
 from configs.errors import require
 

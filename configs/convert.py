@@ -1,4 +1,4 @@
-"""Convert what a YAML file says to the dataclasses of a recipe, strictly: errors name the key that is wrong."""
+"""Convert a YAML tree to a recipe's dataclasses, strictly: errors name the wrong key."""
 
 import dataclasses
 import math
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Section = TypeVar("Section", bound="DataclassInstance")
 
 RENAMED = {"normalisation": "normalization", "grey_per_frame": "gray_per_frame"}
-"""Old key -> new key, for recipes and checkpoints from before the spelling was American."""
+"""Old key -> new key, for recipes and checkpoints that predate American spelling."""
 
 TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
@@ -29,7 +29,7 @@ class Source:
     set_keys: Sequence[str]
     """Dotted keys that --set has changed."""
     keys: Sequence[str]
-    """All dotted keys that there are."""
+    """All valid dotted keys."""
 
     def locate(self, key: str) -> str:
         """Return "file: key" or "--set key"."""
@@ -40,7 +40,7 @@ class Source:
 
 
 def to_dataclass(tree: Any, cls: type[Section], kinds: Mapping[str, Any], key: str, source: Source) -> Section:
-    """Make a dataclass from a mapping; `kinds` has the type of each field."""
+    """Build a dataclass from a mapping; `kinds` has the type of each field."""
     prefix = f"{key}." if key else ""
     if not isinstance(tree, dict):
         raise UserError(f"{source.locate(key)}: expected a section with keys {', '.join(kinds)}, got {tree!r}")

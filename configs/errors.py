@@ -18,7 +18,7 @@ LIMITS = {
     errno.EMFILE: "raise the limit of the shell, `ulimit -n`",
     errno.ENOMEM: "raise the limit of the shell or the job, `ulimit -v`, or have fewer workers and smaller batches",
 }
-"""What to do where the system gives no more."""
+"""What to do when the system has no more of a resource."""
 
 DALI = "nvidia-dali-cuda130, which also runs without a GPU, or nvidia-dali-cuda120 beside a torch for CUDA 12"
 
@@ -47,7 +47,7 @@ def shown(text: str) -> str:
 
 
 def printable(text: str, most: int = 240) -> str:
-    """Return `shown` text, with the middle cut out where it is long."""
+    """Return `shown` text, with the middle cut out if it is long."""
     return shown(text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}")
 
 
@@ -87,7 +87,7 @@ def run_cli(main: Callable[[list[str]], int | None]) -> NoReturn:
 
 
 def _require_folder() -> None:
-    """Raise UserError where the current folder was removed: libraries do not find their own parts then."""
+    """Raise UserError if the current folder was removed: libraries then cannot find their own parts."""
     try:
         os.getcwd()
     except FileNotFoundError as error:

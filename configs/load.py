@@ -1,4 +1,4 @@
-"""Read a `Config` from YAML and --set, strictly: errors name the key that is wrong; and write it back."""
+"""Read a `Config` from YAML and --set, and write it back. Strict: errors name the wrong key."""
 
 import dataclasses
 import re
@@ -47,10 +47,10 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a recipe from a YAML file and apply overrides.
 
     Args:
-        path: a file, or from any folder one of our recipes: "ctp/demo", "configs/ctp/demo.yaml". "+speed" at its end
+        path: a file or, from any folder, one of our recipes: "ctp/demo", "configs/ctp/demo.yaml". The suffix "+speed"
             selects its settings for speed.
-        overrides: "key.sub=value" with a YAML value; the last one of a key wins. A section, as in "data={root: x}",
-            changes the keys that it names.
+        overrides: "key.sub=value" with a YAML value; the last one for a key wins. A section, as in "data={root: x}",
+            changes only the keys that it names.
 
     Raises:
         UserError: names the file (or --set), the dotted key, the value and what was expected.
@@ -134,7 +134,7 @@ def _override(tree: dict[str, Any], item: str) -> str:
 
 
 def _merged(before: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return a section with changes, those of its sections too."""
+    """Return a section with changes, including those of its subsections."""
     both = {key for key in changes if isinstance(changes[key], dict) and isinstance(before.get(key), dict)}
     return before | {key: _merged(before[key], value) if key in both else value for key, value in changes.items()}
 

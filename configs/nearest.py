@@ -1,4 +1,4 @@
-"""Suggest what was meant by a name that does not exist."""
+"""Suggest the intended name for one that does not exist."""
 
 import difflib
 from collections.abc import Sequence
@@ -31,10 +31,10 @@ ALIASES = {
     "train.loggers": ("logger", "tensorboard", "wandb"),
     "validation.share": ("val_split", "val_ratio", "val_share"),
 }
-"""Our key -> what other programs call it."""
+"""Our key -> its names in other programs."""
 
 OTHER_SECTION = 0.85
-"""Similarity, up to 1, that a key of another section must have: above that of `plan.speeds` and `seed`."""
+"""Minimum similarity, up to 1, of a key in another section: above that of `plan.speeds` and `seed`."""
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
@@ -44,10 +44,10 @@ def nearest(name: str, names: Sequence[str]) -> str:
 
 
 def nearest_key(key: str, keys: Sequence[str]) -> str:
-    """Return "; did you mean KEY?" with the dotted key that is meant, or "".
+    """Return "; did you mean KEY?" with the most likely dotted key, or "".
 
-    In this order: the key that other programs call so; one of this name in another section; a similar one in the same
-    section; a similar one in another.
+    In this order: the key with this name in other programs; a key of this name in another section; a similar key in the
+    same section; a similar key in another section.
     """
     section, _, name = key.rpartition(".")
     names = [other.rpartition(".")[2] for other in keys]

@@ -1,4 +1,4 @@
-"""Options that several commands have, and what they ask for of a recipe."""
+"""Options shared by several commands, and the changes to a recipe that they stand for."""
 
 import argparse
 import json
@@ -11,13 +11,13 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
 
 
 def overrides(args: argparse.Namespace) -> list[str]:
-    """Return what the options change of the recipe, for `configs.load.load`; a command may have --work-dir too."""
+    """Return the options' changes to the recipe, for `configs.load.load`; some commands also have --work-dir."""
     named = {"data.root": args.data_dir, "work_dir": getattr(args, "work_dir", None)}
     return [*args.set] + [f"{key}={json.dumps(str(value))}" for key, value in named.items() if value is not None]
 
 
 def require_least(parser: argparse.ArgumentParser, args: argparse.Namespace, **least: int) -> None:
-    """End with the parser's error where an option that was given is a number below its least value."""
+    """End with the parser's error if an option is given a number below its minimum."""
     for option, minimum in least.items():
         value = getattr(args, option)
         if isinstance(value, int) and value < minimum:

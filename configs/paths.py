@@ -8,16 +8,16 @@ from typing import Any
 from configs.errors import UserError
 
 PATHS = ("work_dir", "data.root", "data.list", "data.test_list")
-"""The keys of a recipe that hold a path."""
+"""Keys of a recipe that hold a path."""
 
 FOLDERS = ("work_dir", "data.root")
-"""Those that must not be empty, as an unset variable in a shell would leave them."""
+"""Those that must not be empty, as an unset shell variable would make them."""
 
 VARIABLE = re.compile(r"\$(?:\w+|\{\w+\})")
 
 
 def expand_paths(tree: dict[str, Any], locate: Callable[[str], str]) -> None:
-    """Expand ~ and $VARIABLES in the paths of a recipe; `locate` says for UserError where a key is."""
+    """Expand ~ and $VARIABLES in the paths of a recipe; `locate` tells UserError where a key is."""
     for key in PATHS:
         section, _, name = key.rpartition(".")
         place = tree.get(section) if section else tree
@@ -31,9 +31,9 @@ def expand_paths(tree: dict[str, Any], locate: Callable[[str], str]) -> None:
 
 
 def expanded(path: str) -> str:
-    """Expand a leading ~ and $VARIABLES as a shell does; URLs and paths that exist stay as they are.
+    """Expand a leading ~ and $VARIABLES as a shell does; URLs and existing paths do not change.
 
-    UserError for an unset variable, which would end up in the name of a new folder.
+    UserError for an unset variable, which would otherwise name a new folder.
     """
     if "://" in path or os.path.lexists(path):
         return path

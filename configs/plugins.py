@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 PLACE = "it must be installed, or its folder named in PYTHONPATH"
 TRUST = "CLIPFEED_TRUST"
-"""Environment variable that lists what other people's files may lead to: packages, folders, URLs; comma-separated."""
+"""Environment variable that lists what other people's files may refer to: packages, folders, URLs; comma-separated."""
 
 _named: set[str] = set()
 """Packages that the user's own recipes have named."""
@@ -44,7 +44,7 @@ def trust(name: object) -> None:
 
 
 def import_task(name: str, *, package: str, part: str) -> ModuleType:
-    """Import one side of a task: `package.name`, or `name.part` where the name has a dot.
+    """Import one side of a task: `package.name`, or `name.part` if the name has a dot.
 
     A task of another package is a folder with data.py, net.py and its recipes.
 
@@ -62,13 +62,13 @@ def import_task(name: str, *, package: str, part: str) -> ModuleType:
 
 
 def look_up(name: str, table: Mapping[str, T], *, key: str) -> T:
-    """Return an entry of a table, or what a dotted name such as `my_pkg.module.function` imports.
+    """Return an entry of a table, or import a dotted name such as `my_pkg.module.function`.
 
     Args:
         key: the recipe's, such as "optim.name", for messages.
 
     Raises:
-        UserError: an unknown name, with those that there are; or a dotted one that leads nowhere.
+        UserError: an unknown name, with the valid ones; or a dotted name that does not exist.
     """
     if name in table:
         return table[name]

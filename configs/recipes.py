@@ -1,4 +1,4 @@
-"""The recipes that come with clipfeed, by name: find them, list them (`clipfeed recipes`)."""
+"""Find and list the recipes that come with clipfeed, by name (`clipfeed recipes`)."""
 
 import argparse
 import re
@@ -69,9 +69,9 @@ def names() -> list[str]:
 
 
 def find(name: str | Path) -> Path:
-    """Return the file of a recipe: one of the user's, with or without its suffix, or else one of ours.
+    """Return the file of a recipe: the user's, with or without its suffix, or else ours.
 
-    UserError, with the nearest name, where there is neither.
+    UserError, with the nearest name, if there is neither.
     """
     for path in (Path(name), Path(f"{name}.yaml")):
         if path.is_file():
@@ -85,7 +85,7 @@ def find(name: str | Path) -> Path:
 def find_ours(name: str) -> Path:
     """Return the file of a recipe of ours, named by its place in configs/ or in the repository.
 
-    UserError, with the nearest name, where there is none.
+    UserError, with the nearest name, if there is none.
     """
     short = name.removesuffix(".yaml").removeprefix("configs/")
     path = CONFIGS / f"{short}.yaml"

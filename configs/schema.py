@@ -1,8 +1,8 @@
 """The schema of recipes: every key with its meaning, unit and default.
 
-Defaults are CtP's hyperparameters. Batch size and learning rate are those of the whole run, so a recipe means the
-same on one GPU and on eight, except for what the originals compute on each GPU separately: batch norm without
-train.sync_bn, and losses with net.negatives = rank. `configs.load` reads a YAML file into these classes.
+Defaults are CtP's hyperparameters. Batch size and learning rate apply to the whole run, so a recipe means the same on
+one GPU and on eight, except for what the originals compute per GPU: batch norm without train.sync_bn, and losses with
+net.negatives = rank. `configs.load` reads a YAML file into these classes.
 """
 
 import math
@@ -18,24 +18,24 @@ class Data:
     """Where the videos are, and the resources to read them."""
 
     root: str
-    """Folder of a prepared dataset, or its URL; relative to the current directory. In this and other paths ~ and
-    $VARIABLES are replaced."""
+    """Folder of a prepared dataset, or its URL; relative to the current directory. In this and other paths, ~ and
+    $VARIABLES are expanded."""
     list: str | None = None
     """List of videos, such as UCF101's trainlist01.txt; relative to root. null takes all. docs/datasets.md has the
     formats."""
     missing: Literal["error", "skip"] = "error"
-    """What to do about listed videos that the dataset lacks. skip names them and goes on without them."""
+    """What to do about listed videos that the dataset lacks. skip names them and continues without them."""
     workers: int = 4
     """Processes per GPU that read videos. 0 reads in the training process."""
     threads: int | Literal["auto"] = "auto"
     """Threads per GPU that decode and augment. auto: as many as keep the GPU's decoders busy, given the cores."""
     decoder: Literal["auto", "dali", "pyav"] = "auto"
-    """auto takes DALI where it has a decoder for every video on this device, and PyAV otherwise."""
+    """auto takes DALI if it can decode every video on this device, and otherwise PyAV."""
 
     timeout_s: float = 120.0
     """Seconds that a worker may take for a sample before it is killed. A video that hangs two workers is unreadable."""
     most_unreadable: float = 0.1
-    """Share of the samples whose unreadable videos may be replaced by others; beyond it training ends."""
+    """Share of the samples whose unreadable videos may be replaced by others; beyond it, training ends."""
 
     def __post_init__(self) -> None:
         require(self.workers >= 0, "workers", self.workers, "0 or more")
@@ -46,7 +46,7 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class LabeledData(Data):
-    """Videos for training and for testing a classifier. In the names of lists, {split} stands for `split`."""
+    """Videos for training and testing a classifier. {split} in list names stands for `split`."""
 
     test_list: str | None = None
     """List of the test videos; relative to root."""
@@ -60,7 +60,7 @@ class LabeledData(Data):
     def list_of(self, subset: Literal["train", "test"]) -> str | None:
         """Return the list of a subset, a path or URL; None takes all videos.
 
-        UserError where a test has none, and for a split that the list's name has no place for.
+        UserError if a test has no list, or if the list's name has no place for the split.
         """
         name = self.list if subset == "train" else self.test_list
         if subset == "test" and not name:
@@ -79,7 +79,7 @@ class LabeledData(Data):
 
 @dataclass(frozen=True, kw_only=True)
 class Optim:
-    """The optimizer. As in the original, biases and batch norms decay too unless that is turned off."""
+    """The optimizer. As in the original, weight decay includes biases and batch norms unless that is turned off."""
 
     name: str = "sgd"
     """sgd (without Nesterov), adam, adamw, lars, or a function of another package, such as my_pkg.my_optim.lion:
@@ -93,16 +93,16 @@ class Optim:
     weight_decay: float = 1e-4
     """L2 penalty of sgd, lars and adam, decoupled decay of adamw."""
     decay_norms_and_biases: bool = True
-    """false keeps all parameters of one axis, those of norms and biases, from weight decay."""
+    """false exempts parameters with one axis, those of norms and biases, from weight decay."""
     clip_norm: float | None = 40.0
     """Maximum L2 norm of the whole gradient. null does not clip."""
     lr_factors: tuple[tuple[str, float], ...] = ()
     """Per module: [[backbone, 0.1]] gives parameters whose names begin with `backbone.` a tenth of the learning rate.
-    The first match counts."""
+    The first match applies."""
     layer_decay: float | None = None
-    """Layer-wise decay of the learning rate, as BEiT and VideoMAE finetune: the last layer of the backbone has this
-    share of the rate, each layer below it this share of the one above. The head and a final norm keep the full rate.
-    Multiplies lr_factors. null for none."""
+    """Layer-wise decay of the learning rate, as in BEiT's and VideoMAE's finetuning: the backbone's last layer has this
+    share of the rate, and each layer below has this share of the one above. The head and a final norm keep the full
+    rate. Multiplies lr_factors. null for none."""
 
     def __post_init__(self) -> None:
         require(self.lr > 0 and math.isfinite(self.lr), "lr", self.lr, "greater than 0")
@@ -136,7 +136,7 @@ class Schedule:
     min_lr: float = 1e-5
     """Minimum rate of warmup_cosine."""
     warmup_epochs: int | None = None
-    """Epochs of the rise of warmup_cosine; null is the first half of the run."""
+    """Warm-up epochs of warmup_cosine; null is the first half of the run."""
     warmup_iters: int = 0
     """Optimizer steps of linear warmup from warmup_ratio to 1 times the scheduled rate."""
     warmup_ratio: float = 0.1
@@ -172,19 +172,19 @@ class Train:
     accumulate: int = 1
     """Micro-steps whose gradients are averaged into one optimizer step; saves memory."""
     sync_bn: bool = True
-    """Compute batch norm statistics over all ranks instead of each one. CUDA only."""
+    """Compute batch norm statistics over all ranks instead of per rank. CUDA only."""
     amp: Literal["bf16", "off"] = "off"
-    """bf16: forward pass in bfloat16 where that is safe. CUDA only."""
+    """bf16: forward pass in bfloat16 where safe. CUDA only."""
     channels_last: bool = True
     """Memory format of activations and 3-D kernels; affects speed, not results."""
     compile: bool = False
     """Compile the network with torch.compile: minutes at the start, faster steps after."""
     checkpoint_every: int = 500
-    """Optimizer steps between checkpoints; the end and SIGTERM always write one."""
+    """Optimizer steps between checkpoints. The end of the run and SIGTERM always write one."""
     keep: int = 2
     """Number of newest checkpoints to keep. Two survive one damaged file."""
     full_disk: Literal["stop", "go_on"] = "stop"
-    """What to do when a checkpoint or figures cannot be written. go_on tries again later, but the last checkpoint must
+    """What to do when a checkpoint or metrics cannot be written. go_on tries again later, but the last checkpoint must
     succeed."""
     skip_nonfinite: int = 0
     """Consecutive steps that may be skipped because their gradient is not finite. One more ends the run."""
@@ -193,10 +193,10 @@ class Train:
     log_every: int = 10
     """Optimizer steps between lines of metrics.jsonl and of the loggers."""
     online_probe: bool = False
-    """Log online_top1 of a linear classifier that learns beside the run, where the videos have classes, and rankme.
-    Nothing else of the run changes. It costs a forward pass of a clip a video, in the last micro-step of each step."""
+    """Log rankme and, if the videos have classes, online_top1 of a linear classifier trained during the run, without
+    changing the run. It costs a forward pass of one clip per video, in the last micro-step of each step."""
     loggers: tuple[str, ...] = ("tensorboard",)
-    """Where figures go besides metrics.jsonl: any of tensorboard, csv and wandb (Weights & Biases), or a class of
+    """Where metrics go besides metrics.jsonl: any of tensorboard, csv and wandb (Weights & Biases), or a class of
     another package: see trainers/engine/loggers.py."""
 
     def __post_init__(self) -> None:
@@ -212,12 +212,12 @@ class Config:
     """A recipe."""
 
     task: str
-    """Pretext task: the module of that name in dali_pipelines/tasks and in nets/tasks. With a dot, a package of yours:
+    """Pretext task: the module of that name in dali_pipelines/tasks and nets/tasks. With a dot, a package of your own:
     my_pkg.my_task has the modules data and net."""
     backbone: str
     """Network: a name in nets/backbones/__init__.py, or a function of another package, such as my_pkg.my_net.make."""
     work_dir: str
-    """Folder that receives checkpoints, metrics.jsonl, the loggers' files and config.yaml."""
+    """Folder for checkpoints, metrics.jsonl, the loggers' files and config.yaml."""
     seed: int = 7
     """Determines the order of the videos, all augmentations and the initial weights."""
     data: Data
@@ -254,7 +254,7 @@ class ValidationReference:
     """Bugs of the originals that can be switched on to reproduce them."""
 
     select_on_test: bool = False
-    """Select the best checkpoint on the test videos, and train on all others: overestimates the accuracy."""
+    """Select the best checkpoint on the test videos and train on all training videos: overestimates the accuracy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,10 +262,10 @@ class Validation:
     """How to select the best checkpoint."""
 
     share: float = 0.1
-    """Share of each class's training videos that are held out. Clips that UCF101 and HMDB51 cut from one video stay
-    together. 0 does not validate."""
+    """Share of each class's training videos to hold out. Clips that UCF101 and HMDB51 cut from one video stay together.
+    0 turns validation off."""
     every: int = 1
-    """Epochs between validations; the end always has one."""
+    """Epochs between validations; the run always ends with one."""
     reference: ValidationReference = field(default_factory=ValidationReference)
     """Bugs of the originals, all off by default."""
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 SUFFIX = "+speed"
 GLOBAL_BATCH = 256
-"""32 clips for each of 8 GPUs; with fewer, a GPU waits for kernels to start."""
+"""32 clips on each of 8 GPUs; with fewer, a GPU waits for kernels to start."""
 WORKERS = 8
 ADAPTIVE = ("adam", "adamw")
 
@@ -18,8 +18,9 @@ ADAPTIVE = ("adam", "adamw")
 def speed_settings(config: "Config") -> Mapping[str, str]:
     """Return what changes in a recipe: dotted key -> YAML value.
 
-    bf16, more clips a step, more workers, and a folder of its own. The learning rate grows with the clips of a step: in
-    proportion, or with an adaptive optimizer by the square root. Nobody has trained a network to the end with them.
+    bf16, more clips per step, more workers, and a separate work dir. The learning rate scales with the clips per step:
+    in proportion or, with an adaptive optimizer, by the square root. Nobody has completed a training run with these
+    settings.
     """
     factor = max(1.0, GLOBAL_BATCH / config.train.global_batch)
     rate = config.optim.lr * (math.sqrt(factor) if config.optim.name in ADAPTIVE else factor)

@@ -8,14 +8,14 @@ from torch import Tensor
 
 
 class Batches:
-    """Take batches out of a pipeline, without end and without a copy.
+    """Take batches from a pipeline, endlessly and without copying.
 
     Starting a batch takes milliseconds: DALI asks for its samples in this thread. On a CPU, the next one starts as soon
     as a batch is taken. A GPU would be idle meanwhile, since this thread launches its work too. So there it starts in
     `refill`, which is to be called while the GPU is busy; without that call, it starts when the next batch is taken.
 
     Args:
-        names: of the pipeline's outputs, in order.
+        names: the pipeline's output names, in order.
     """
 
     def __init__(self, pipeline: Pipeline, names: Sequence[str]) -> None:
@@ -34,10 +34,10 @@ class Batches:
                 self._error = error
 
     def __next__(self) -> dict[str, Tensor]:
-        """Return the next batch, on the device of each output.
+        """Return the next batch, each output on its own device.
 
         Raises:
-            RuntimeError: DALI could not make it. No batch can be taken any more.
+            RuntimeError: DALI could not make the batch. No more batches can be taken.
         """
         self.refill()
         if self._error:

@@ -1,4 +1,4 @@
-"""What the clips of a task cost: bytes to read, and frames decoded for each frame delivered."""
+"""Cost of a task's clips: bytes read, and frames decoded per frame delivered."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -15,7 +15,7 @@ class ClipCosts(NamedTuple):
     """Means over some clips.
 
     amplification: frames decoded / frames delivered.
-    bytes: read from the storage for a clip.
+    bytes: read from storage per clip.
     """
 
     amplification: float
@@ -23,7 +23,7 @@ class ClipCosts(NamedTuple):
 
 
 def clip_costs(index: Index, task: Task, *, rows: Iterable[int], draws: int = 1, seed: int = 0) -> ClipCosts:
-    """Draw plans of the videos `rows` in `draws` epochs and read their clips; ClipError where one cannot be read."""
+    """Average the costs of the clips of `rows` over `draws` epochs by reading them; ClipError if one is unreadable."""
     decoded, delivered, read = 0, 0, []
     for epoch in range(draws):
         for row in rows:

@@ -36,8 +36,8 @@ SIZE = 128  # pixels, width and height
 NUM_FRAMES = 48
 MIDDLE = NUM_FRAMES // 2  # the frame at which sprites have their drawn positions
 FPS = 25
-DUSK = (0.1, 0.4)  # share of its light that a video loses from its first frame to its last
-LIGHT = 30  # gray levels by which the topmost row is lighter than the middle one
+DUSK = (0.1, 0.4)  # share of brightness that a video loses from its first frame to its last
+LIGHT = 30  # gray levels by which the top row is brighter than the middle row
 ENCODING = Encoding(codec="vp9", gop=8)
 SPLITS = ("train", "test")
 SETTINGS_FILE = "demo.json"
@@ -50,18 +50,17 @@ DIRECTIONS_K2 = np.array([(1, 0), (_D, -_D), (0, -1), (-_D, -_D), (-1, 0), (-_D,
 
 
 def sample_rng(seed: int, split: str, i: int) -> np.random.Generator:
-    """Return the random generator of video `i` of a split, a function of these three alone."""
+    """Create the random generator of video `i` of a split; it depends only on the arguments."""
     return np.random.Generator(np.random.Philox(key=[seed, SPLITS.index(split)], counter=[0, 0, 0, i]))
 
 
 def render(label: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Render one video of class `label`: uint8 (T=48, H=128, W=128, 3), RGB.
 
-    Another label with the same state of `rng` gives the same scene, moving in another direction: the middle frame is
-    the same.
+    With the same state of `rng`, another label gives the same scene and middle frame, moving in another direction.
     """
     base_3 = rng.uniform(90, 165, 3)
-    # Rough enough that a patch of it stands out where it is pasted elsewhere: pretext tasks need texture.
+    # Rough enough for a patch of it to stand out when pasted elsewhere: pretext tasks need texture.
     background_HW3 = _colored_texture(rng, SIZE, base_3, contrast=rng.uniform(40, 60), slope=rng.uniform(0.8, 1.2))
     background_HW3 = np.clip(background_HW3 + np.linspace(LIGHT, -LIGHT, SIZE)[:, None, None], 0, 255)
     frames_THW3 = np.repeat(background_HW3.astype(np.uint8)[None], NUM_FRAMES, axis=0)
@@ -96,7 +95,7 @@ def paste(frames_THW3: NDArray[np.uint8], sprite_SS4: NDArray[np.float32], corne
 
 
 def _colored_texture(rng: np.random.Generator, size: int, base_3: Floats, *, contrast: float, slope: float) -> Floats:
-    """Return noise of spectrum 1/f^slope and deviation <= `contrast` around the color `base_3`: (size, size, 3)."""
+    """Draw 1/f^slope noise around the color `base_3`, standard deviation <= `contrast`; (size, size, 3)."""
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size))
     frequency[0, 0] = np.inf  # no mean: base_3 is the mean
     spectrum = np.fft.rfft2(rng.standard_normal((size, size))) * frequency**-slope
@@ -106,7 +105,7 @@ def _colored_texture(rng: np.random.Generator, size: int, base_3: Floats, *, con
 
 
 def _sprite(rng: np.random.Generator, background_3: Floats) -> NDArray[np.float32]:
-    """Return a textured, rotated superellipse (diamond, disc or box) that stands out from the background."""
+    """Draw a textured, rotated superellipse (diamond, disc or box) that stands out from the background."""
     size = int(rng.integers(22, 45))
     away_3 = rng.standard_normal(3)
     base_3 = background_3 + rng.uniform(75, 130) * away_3 / np.linalg.norm(away_3)
@@ -121,9 +120,9 @@ def _sprite(rng: np.random.Generator, background_3: Floats) -> NDArray[np.float3
 
 
 def make_demo(root: Path, *, train: int, test: int, seed: int, workers: int) -> bool:
-    """Write the prepared dataset `root` with the lists train.txt and test.txt; return False when it exists already.
+    """Write a prepared dataset to `root`, with train.txt and test.txt; return False if it already exists.
 
-    UserError when `root` holds something else, or the demo set of other arguments.
+    UserError if `root` holds something else, or a demo set made with other arguments.
     """
     settings = json.dumps({"version": VERSION, "train": train, "test": test, "seed": seed})
     settings_file = root / SETTINGS_FILE

@@ -1,4 +1,4 @@
-"""Pictures of clips with what is known of them: frame numbers, captions, boxes, an arrow for what is up."""
+"""Draw clips with their annotations: frame numbers, captions, boxes, and an arrow that points up."""
 
 import math
 import textwrap
@@ -11,38 +11,38 @@ from PIL import Image, ImageDraw, ImageFont
 COLORS = ("red", "lime", "cyan", "yellow", "magenta")
 """Colors of a frame's boxes, in order."""
 SHOWN_SIDE = 224
-"""Height to which smaller frames are enlarged, by a whole number: about so many pixels."""
+"""Approximate height, in pixels, to which smaller frames are enlarged by an integer factor."""
 GAP = 4
 """White pixels between pictures."""
 BOX_LINE = 2  # pixels
-SHADE = 4  # by which contrast is divided
+SHADE = 4  # divisor of the contrast of shaded cells
 TEXT_SIZE = 15  # pixels
-LINE = 19  # pixels from line to line
+LINE = 19  # line height, pixels
 PLAY_FPS = 8  # slow enough to follow
 
 
 @dataclass(frozen=True)
 class View:
-    """A clip as the network gets it, and what is known of it."""
+    """A clip as the network sees it, with its annotations."""
 
     pixels_THW3: np.ndarray
     """uint8."""
     caption: str = ""
     numbers_T: np.ndarray | None = None
-    """The number of each frame in the video."""
+    """Each frame's number in the video."""
     boxes_RT4: np.ndarray | None = None
-    """x1, y1, x2, y2 in pixels of the clip; ends are exclusive. A box without area is not drawn."""
+    """x1, y1, x2, y2 in pixels of the clip; ends are exclusive. Empty boxes are not drawn."""
     up: float | None = None
-    """Counter-clockwise degrees by which the upward direction was turned."""
+    """Counter-clockwise degrees by which the upward direction was rotated."""
     shaded_RC: np.ndarray | None = None
-    """bool, rows and columns of cells: those that the network does not see."""
+    """bool, rows and columns of cells: True where hidden from the network."""
 
     def __len__(self) -> int:
         return len(self.pixels_THW3)
 
     @property
     def shown_THW3(self) -> np.ndarray:
-        """The pixels, with little contrast in cells that are shaded."""
+        """The pixels, with little contrast in shaded cells."""
         if self.shaded_RC is None:
             return self.pixels_THW3
         cell = self.pixels_THW3.shape[1] // len(self.shaded_RC)
@@ -52,7 +52,7 @@ class View:
 
 @dataclass(frozen=True)
 class Sample:
-    """What the network gets of a video."""
+    """The views of a video that the network sees."""
 
     name: str
     views: list[View]
@@ -63,18 +63,18 @@ class Sample:
 
     @property
     def title(self) -> str:
-        """The name, and the class if there is one and no folder has its name."""
+        """The name, with the class if there is one and no folder is named after it."""
         named = not self.class_name or self.class_name in self.name.split("/")
         return self.name if named else f"{self.name} ({self.class_name})"
 
 
 def zoom(height: int) -> int:
-    """Return the whole number by which frames of that height are enlarged."""
+    """Return the integer factor by which frames of this height are enlarged."""
     return max(1, round(SHOWN_SIDE / height))
 
 
 def tile(view: View, t: int) -> Image.Image:
-    """Draw frame `t` of a view, enlarged, with everything on it and the number of the frame below."""
+    """Draw frame `t` of a view, enlarged and annotated, with the frame number below."""
     pixels_HW3 = view.shown_THW3[t]
     factor = zoom(len(pixels_HW3))
     picture = Image.fromarray(pixels_HW3.repeat(factor, axis=0).repeat(factor, axis=1))
@@ -90,7 +90,7 @@ def tile(view: View, t: int) -> Image.Image:
 
 
 def text(words: str, width: int) -> Image.Image:
-    """Draw words in black on white, in as many lines as a picture of that width needs."""
+    """Draw words in black on white, wrapped to `width` pixels."""
     font = ImageFont.load_default(TEXT_SIZE)
     letter = font.getlength(words) / max(len(words), 1)  # mean width
     lines = textwrap.wrap(words, max(8, int(0.95 * width / max(letter, 1)))) or [""]
@@ -102,7 +102,7 @@ def text(words: str, width: int) -> Image.Image:
 
 
 def stack(pictures: Sequence[Image.Image], *, across: bool = False, gap: int = GAP) -> Image.Image:
-    """Stack pictures on white, below each other or side by side with `across`."""
+    """Stack pictures on white, vertically or, with `across`, side by side."""
     sizes = [(each.width, each.height) for each in pictures]
     along, aside = (0, 1) if across else (1, 0)
     length = sum(size[along] for size in sizes) + gap * (len(sizes) - 1)
@@ -116,11 +116,11 @@ def stack(pictures: Sequence[Image.Image], *, across: bool = False, gap: int = G
 
 
 def _arrow(draw: ImageDraw.ImageDraw, width: int, degrees: float) -> None:
-    """Draw an arrow in the top right corner; 0 degrees points to the top, 90 to the left."""
+    """Draw an arrow in the top right corner; 0 degrees points up, 90 left."""
     turn, radius = math.radians(degrees), width / 12
     ahead, aside = np.array([-math.sin(turn), -math.cos(turn)]), np.array([math.cos(turn), -math.sin(turn)])
     center = np.array([width - 1.3 * radius, 1.3 * radius])
     tip, tail = center + radius * ahead, center - radius * ahead
-    for color, line in (("black", 5), ("white", 2)):  # seen on any ground
+    for color, line in (("black", 5), ("white", 2)):  # visible on any background
         for end in (tail, center + radius / 2 * aside, center - radius / 2 * aside):
             draw.line([*tip, *end], fill=color, width=line)

@@ -1,4 +1,4 @@
-"""Give a pipeline its samples, made by worker processes or by this one, which reads their bytes ahead."""
+"""Feed a pipeline samples made by worker processes, or by this process, which prefetches their bytes."""
 
 import math
 from collections import deque
@@ -15,16 +15,16 @@ from dali_pipelines.unreadable import Unreadable
 from dali_pipelines.workers import Crashed, Pool
 
 MEMORY_SHARE = 0.25
-"""Share of a process's memory that samples made ahead may fill, and batches likewise. Processes share the machine."""
+"""Share of a process's memory for samples made ahead, and again for batches. Processes share the machine."""
 
 
 class Feed:
     """Make samples ahead of the pipeline.
 
     Args:
-        unreadable: the videos found unreadable so far, which others replace; those that crash a worker are added.
-        workers: processes that make the samples, started with the first of them.
-        timeout_s: seconds that a worker may take for a sample; see `Pool`.
+        unreadable: videos found unreadable so far, which are replaced; videos that crash a worker are added.
+        workers: processes that make samples, started by the first `start`.
+        timeout_s: seconds a worker may take for a sample; see `Pool`.
     """
 
     def __init__(self, unreadable: Unreadable, *, workers: int, timeout_s: float) -> None:
@@ -33,12 +33,12 @@ class Feed:
         self._samples: Generator[Sample, None, None] | None = None
 
     def start(self, source: SampleSource) -> Callable[[], Sample] | None:
-        """Return a function that gives the next sample, from the source's first step on; None if none is made ahead."""
+        """Return a function that gives the next sample, from the source's first step on; None if none is prefetched."""
         remote, size = is_remote(source.index), source.order.batch_size
         if not (self.workers or remote):
             return None
         if self.workers and not self._pool:
-            # With one batch ahead, workers would idle until the last of its samples is made.
+            # With only one batch ahead, workers would idle until its last sample is made.
             ahead = max(size * (1 + math.ceil(self.workers / size)), self.workers * DEPTH * remote)
             self._pool = Pool(
                 source.sample,
@@ -53,24 +53,24 @@ class Feed:
         return lambda: next(samples)
 
     def rewind(self) -> None:
-        """Forget what was made ahead."""
+        """Discard samples made ahead."""
         if self._samples:
             self._samples.close()
 
     def close(self) -> None:
-        """End the worker processes too."""
+        """Discard samples made ahead and end the worker processes."""
         self.rewind()
         if self._pool:
             self._pool.close()
         self._pool = None
 
     def _positions(self, source: SampleSource) -> Iterator[Position]:
-        """Yield the positions of the schedule from the source's first step on."""
+        """Yield schedule positions from the source's first step on."""
         slots = range(source.order.batch_size)
         return (source.position(i, slot)._replace(unreadable=self.unreadable.rows) for i in count() for slot in slots)
 
     def _own(self, source: SampleSource) -> Generator[Sample, None, None]:
-        """Yield samples made in this process; only their bytes come ahead."""
+        """Yield samples made in this process; only their bytes are read ahead."""
         held = deque[tuple[Position, Read]]()
         with closing(ReadAhead(source.first)) as ahead:
             for position in self._positions(source):
@@ -79,7 +79,7 @@ class Feed:
                     yield source.sample(*held.popleft())
 
     def _of_workers(self, pool: Pool[Position, Sample], source: SampleSource) -> Generator[Sample, None, None]:
-        """Yield samples as workers make them."""
+        """Yield samples made by workers, in order."""
         for position, sample in pool.run(self._positions(source)):
             while isinstance(sample, Crashed):
                 row = next(source.candidates(position))
@@ -90,10 +90,10 @@ class Feed:
 
 
 def memory_ahead() -> float:
-    """Return the bytes of host memory that a process may spend on what it makes ahead."""
+    """Return the bytes of host memory that a process may use for samples or batches made ahead."""
     return MEMORY_SHARE * limits.memory() / limits.local_ranks()
 
 
 def is_remote(index: Index) -> bool:
-    """Tell whether any video of an index is behind a URL."""
+    """Return whether any video of an index is at a URL."""
     return is_url(index.root) or b"://" in index.sources.values.tobytes()

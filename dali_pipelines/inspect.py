@@ -1,7 +1,7 @@
 """What a prepared dataset holds, and what each task would pay for it: `clipfeed inspect DIR`.
 
-Prints tables. `--out FILE.html` writes a page with plots and pictures, `--config C` takes one recipe's task with its
-settings and the list of videos that it names, instead of all tasks with their defaults.
+Prints tables. `--out FILE.html` also writes a page with plots and pictures. `--config C` uses one recipe's task,
+settings and video list instead of all tasks with their defaults.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from dali_pipelines.store.files import write_file
 from dali_pipelines.tasks import Task, task_module, task_names
 
 SHOWN = 12
-"""Rows of a table that are printed."""
+"""Rows printed per table."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -61,7 +61,7 @@ def _open(args: argparse.Namespace) -> tuple[Dataset, list[Task]]:
 
 
 def text(sections: list[Section]) -> str:
-    """Lay out sections as plain tables, columns aligned, long ones cut."""
+    """Format sections as plain-text tables with aligned columns; long tables are truncated."""
     blocks = []
     for section in sections:
         rows = [section.header, *section.rows[:SHOWN]] if section.header else section.rows[:SHOWN]

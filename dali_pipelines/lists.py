@@ -31,7 +31,7 @@ def main(argv: list[str]) -> None:
     if is_url(args.data_dir):
         raise UserError(f"cannot write lists to {args.data_dir}: run this where the dataset lies, then copy it there")
     index = Index.load(args.data_dir)
-    # All lists are checked before the first file is written.
+    # Check all lists before writing the first file.
     datasets: dict[Path, Dataset] = {}
     makers: tuple[str, ...] = ()
     for source in args.lists:
@@ -84,7 +84,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _write_classes(index: Index, datasets: Sequence[Dataset], makers: Sequence[str]) -> None:
-    """Put the classes of the lists into the index, unless those that it has are the same."""
+    """Write the lists' classes to the index, unless it already has the same ones."""
     texts: list[str] = []
     for dataset in datasets:
         assert dataset.list_file is not None
@@ -95,7 +95,7 @@ def _write_classes(index: Index, datasets: Sequence[Dataset], makers: Sequence[s
     if index.class_names and min(held) >= 0 and one_to_one(texts, held):
         print(f"{index.root}: {len(index.class_names)} classes, those of the lists")
         return
-    # A list of some classes, given after one of all, leaves the others as they are.
+    # Lists that cover only some of the known classes leave the others as they are.
     known = {name: number for number, name in enumerate(index.class_names)}
     ids, classes = (known, index.class_names) if known.keys() >= set(texts) else class_ids(texts, makers)
     label_of: dict[str, int] = {}

@@ -1,14 +1,14 @@
-"""ClipLoader: batches of clips for one rank, in an order that depends on the seed and the step alone.
+"""ClipLoader: batches of clips for one rank, in an order that depends only on the seed and the step.
 
-The way of a batch:
+How a batch is made:
 
 1. `Batches` asks the pipeline for it, which asks `Feed` for samples (`ClipLoader._next`, `pipeline`).
-2. A worker has made each ahead (`workers`), or this process makes it now: `SampleSource` looks up the row in the
-   `Order`, draws the row's plan, locates, reads and decodes its bytes, and does with the pixels what the host can do.
+2. A worker has made each sample ahead (`workers`), or this process makes it now: `SampleSource` looks up the row in
+   the `Order`, draws its plan, locates, reads and decodes its bytes, and executes the host's pixel operations.
 3. The pipeline executes the rest of the task's `Program` for the whole batch.
-4. `ClipLoader._complete` counts the samples, names those that were replaced, and gives clips their shape.
+4. `ClipLoader._complete` counts the samples, records replacements, and reshapes the clips.
 
-A video that cannot be read is replaced in step 2 (`SampleSource.sample`), or found after DALI has failed (`recovery`).
+An unreadable video is replaced in step 2 (`SampleSource.sample`), or found after DALI fails (`recovery`).
 """
 
 import logging
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Counts:
-    """Totals of a loader since it was made."""
+    """Totals since the loader was created."""
 
     samples: int = 0
     frames: int = 0
@@ -53,44 +53,44 @@ class Counts:
 
 
 class ClipLoader:
-    """Iterate over one epoch of a task's batches; each loop goes on where the last one ended.
+    """Iterate over one epoch of a task's batches; each loop resumes where the last one stopped.
 
-    Every batch is a dict of tensors on the device: what the task's `batch_schema` names, with a leading batch
-    dimension. Clips are float32 (..., 3, T, H, W) in channels-last memory. `index`, int64 (B,) on the CPU, is the
-    dataset row of each sample. Without shuffling it is -1 where there is no sample: at the filled up end of the last
-    batch, and for a video that could not be read.
+    Every batch is a dict of tensors on the device: those in the task's `batch_schema`, with a leading batch dimension.
+    Clips are float32 (..., 3, T, H, W) in channels-last memory. `index`, int64 (B,) on the CPU, is the dataset row of
+    each sample. Without shuffling it is -1 where there is no sample: in the padding of the last batch, and for
+    unreadable videos.
 
-    A video that cannot be read is replaced by another one, drawn from the seed, the epoch and its row, so that all
-    ranks and every resumed run agree. It is named in `unreadable` and logged once; `replaced_by` has its stand-in.
+    An unreadable video is replaced by one drawn from the seed, the epoch and its row, so all ranks and resumed runs
+    agree. It is listed in `unreadable` and logged once; `replaced_by` has its stand-in.
 
-    Videos with fewer frames than the task needs are left out and named in `too_short`. Rows are those of `index`, the
+    Videos with fewer frames than the task needs are dropped and listed in `too_short`. Rows are those of `index`, the
     dataset without them.
 
     Args:
         dataset: a `Dataset`, or its index alone.
         task: the task and its settings.
-        batch_size: samples a batch, of this rank.
-        rank: this process among those that share an epoch.
-        world_size: how many share it.
-        seed: decides the order of the videos and every random draw.
-        device: "cpu", "cuda:N", or "cuda" for torch's current one.
-        workers: processes that read, plan and, for codecs that DALI lacks, decode. They are spawned: a script that
-            asks for them needs the usual `if __name__ == "__main__":` around what it does. 0 works in this process.
-        threads: DALI's threads. "auto" takes two for each of a GPU's decoders, as far as the cores go, and at most
-            four without one.
-        shuffle: draw a new order for each epoch, and drop what does not fill a batch. Otherwise the order is that of
-            the dataset, and the last batch is filled up.
-        decoder: "dali", "pyav", or "auto": DALI where it decodes every video of the dataset rightly, else PyAV. A GPU
-            is tried with a clip of each format first.
-        timeout_s: seconds that a worker may take for a sample; see `Pool`.
-        most_unreadable: the share of the samples that may be replaced, with shuffling. Few samples may exceed it by
-            chance: three standard deviations are added.
-        graph: instead of the task's own, for benches.
+        batch_size: samples per batch on this rank.
+        rank: index of this process among those that share an epoch.
+        world_size: number of processes that share an epoch.
+        seed: determines the order of the videos and every random draw.
+        device: "cpu", "cuda:N", or "cuda" for torch's current device.
+        workers: processes that read, plan and, for codecs that DALI lacks, decode; 0 does so in this process. They are
+            spawned: a script needs the usual `if __name__ == "__main__":` guard.
+        threads: DALI's threads. "auto" uses two per hardware decoder of a GPU, limited by the cores, and at most four
+            without a GPU.
+        shuffle: draw a new order for each epoch and drop the incomplete last batch. Otherwise keep the order of the
+            dataset and pad the last batch.
+        decoder: "dali", "pyav", or "auto": DALI if it decodes every video of the dataset correctly, else PyAV. On a
+            GPU, a clip of each format is tried first.
+        timeout_s: seconds a worker may take for a sample; see `Pool`.
+        most_unreadable: largest share of samples that may be replaced when shuffling. Three standard deviations are
+            added, as small counts may exceed it by chance.
+        graph: replaces the task's own graph, for benchmarks.
 
     Raises:
-        UserError: a dataset smaller than one global batch; no video long enough; more samples replaced than
-            `most_unreadable` allows.
-        ValueError: `batch_size`, `rank`, `world_size` or `workers` cannot be what they are.
+        UserError: the dataset is smaller than one global batch, no video is long enough, or more samples are replaced
+            than `most_unreadable` allows.
+        ValueError: `batch_size`, `rank`, `world_size` or `workers` is out of range.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class ClipLoader:
         return self.order.steps
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        """Yield the rest of the current epoch; the next call goes on with the next one."""
+        """Yield the remaining batches of the current epoch; the next call starts the next epoch."""
         epoch = self.order.at(self.step)[0]
         while self.order.at(self.step)[0] == epoch:
             batch = self._next()
@@ -165,16 +165,16 @@ class ClipLoader:
 
     @property
     def unreadable(self) -> dict[str, str]:
-        """Name of each video that could not be read -> the reason."""
+        """Name of each unreadable video -> the reason."""
         return self._unreadable.reasons
 
     @property
     def replaced_by(self) -> dict[str, str]:
-        """Name of each of these -> its latest stand-in."""
+        """Name of each replaced video -> its latest stand-in."""
         return self._unreadable.replaced_by
 
     def refill(self) -> None:
-        """Start another batch on a GPU, in place of the one that was taken last.
+        """Start another batch on a GPU, to replace the one taken last.
 
         Call it once a step, after the GPU was given its work: see `Batches`. Without it, asking for a batch does it.
         """
@@ -182,12 +182,12 @@ class ClipLoader:
             self._batches.refill()
 
     def remember(self, unreadable: Mapping[str, str]) -> None:
-        """Treat videos as unreadable that were found so before: name -> reason."""
+        """Mark videos as unreadable that were found to be so earlier: name -> reason."""
         self._unreadable.remember(unreadable)
 
     @property
     def decoder(self) -> Literal["dali", "pyav"]:
-        """Which library decodes."""
+        """The library that decodes."""
         return "dali" if self.media == "encoded" else "pyav"
 
     @property
@@ -197,12 +197,12 @@ class ClipLoader:
         return SampleSource(self.index, self.task, self.order, self.media, self.step, self._unreadable.rows, steps)
 
     def state_dict(self) -> dict[str, int]:
-        """Return where the loader stands, and what that place depends on."""
+        """Return the current epoch and step, and the settings that they depend on."""
         epoch, step = self.order.at(self.step)
         return {"epoch": epoch, "step": step, **self._identity()}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on at the exact next batch; UserError when another dataset, seed or global batch made the state."""
+        """Resume at the exact next batch; UserError if the state has another dataset size, seed or global batch."""
         for name, value in self._identity().items():
             if state[name] != value:
                 raise UserError(f"cannot resume: the checkpoint has {name} {state[name]}, this run {value}")
@@ -210,12 +210,12 @@ class ClipLoader:
         self.step = state["epoch"] * len(self) + state["step"]
 
     def close(self) -> None:
-        """End the worker processes and free the pipeline; iterating builds them again."""
+        """End the worker processes and free the pipeline; iterating recreates them."""
         self._rewind()
         self._feed.close()
 
     def _rewind(self) -> None:
-        """Drop what was made ahead."""
+        """Discard samples and batches made ahead."""
         self._batches = None
         self._feed.rewind()
 
@@ -234,7 +234,7 @@ class ClipLoader:
                 reasons = damaged(self.source, error, device_id=self.device_id)
                 if not reasons and rebuilt:
                     raise
-                if not reasons:  # no memory, say: such a fault does not come twice at one step
+                if not reasons:  # e.g. out of memory: not expected twice at one step
                     log.warning("step %d: rebuilding the pipeline after: %s", self.step, first_cause(error))
                     rebuilt = True
                 for row, reason in reasons.items():
@@ -254,9 +254,9 @@ class ClipLoader:
         return Batches(pipeline, names)
 
     def _batches_ahead(self) -> int:
-        """Return how many batches DALI makes while one is used: 2, where host memory has room for them.
+        """Return how many batches DALI makes while one is in use: 2, or 1 if host memory is short.
 
-        3 for a GPU, where one of them starts late.
+        3 on a GPU, where one of them starts late.
         """
         if self.device_id is not None:
             return 3
@@ -267,7 +267,7 @@ class ClipLoader:
         epoch, step = self.order.at(self.step)
         rows, decoded = batch.pop("row").numpy(), batch.pop("decoded")
         if rows.min() < 0:
-            undecodable(self.source, device_id=self.device_id)  # raises: some place has no stand-in
+            undecodable(self.source, device_id=self.device_id)  # raises: some slot has no stand-in
         wanted = self.order.rows(epoch, step)
         replaced = (rows != wanted) & (wanted >= 0)
         for row, stand_in in zip(wanted[replaced].tolist(), rows[replaced].tolist(), strict=True):
@@ -280,14 +280,14 @@ class ClipLoader:
         self.counts.replaced += int(replaced.sum())
         self._unreadable.require_few(replaced=self.counts.replaced, samples=self.counts.samples)
         for name, (shape, _) in self.task.batch_schema.items():
-            if name in batch and len(shape) >= 4:  # FHWC frames of one clip or of several, one after the other
+            if name in batch and len(shape) >= 4:  # FHWC frames of one or several consecutive clips
                 batch[name] = batch[name].unflatten(1, (*shape[:-4], shape[-3])).movedim(-1, -4)
         batch["index"] = torch.from_numpy(rows if self.order.shuffle else np.where(rows == wanted, rows, -1))
         return batch
 
 
 def _gpu_of(device: torch.device) -> int:
-    """Return the number of a GPU. "cuda" is the one that `torch.cuda.set_device` has chosen, or else the first."""
+    """Return a GPU's index. "cuda" is the one chosen with `torch.cuda.set_device`, else the first."""
     if device.index is not None:
         return device.index
     return torch.cuda.current_device() if torch.cuda.is_initialized() else 0

@@ -1,4 +1,4 @@
-"""The commands to run next, ready to be copied."""
+"""Commands to run next, ready to copy."""
 
 import shlex
 from pathlib import Path
@@ -12,11 +12,11 @@ from dali_pipelines.store.storage import is_url
 
 PRETRAIN = "ctp/r3d18_kinetics"
 FINETUNE = "recognition/ctp_r3d18_ucf101"
-"""Recipes of the usual backbone, the first without a list: it takes all videos."""
+"""Recipes with the usual backbone. The first has no list, so it uses all videos."""
 
 
 def after_prepare(index: Index) -> list[str]:
-    """Return what to do with a prepared dataset, a line each."""
+    """Suggest commands for a prepared dataset, one per line."""
     run = f"runs/{Path(index.root).resolve().name}"
     lines = [command("pretrain", PRETRAIN, index, "--work-dir", run)]
     if _labeled(index):
@@ -25,7 +25,7 @@ def after_prepare(index: Index) -> list[str]:
 
 
 def after_pretrain(config: Config, index: Index) -> list[str]:
-    """Return what to do with a pretrained network, a line each."""
+    """Suggest commands for a pretrained network, one per line."""
     run = config.work_dir
     lines = [f"clipfeed preview --config {shlex.quote(run)}/config.yaml --out preview.html"]
     if "tensorboard" in config.train.loggers:
@@ -38,18 +38,18 @@ def after_pretrain(config: Config, index: Index) -> list[str]:
 
 
 def after_finetune(config: Recognition) -> list[str]:
-    """Return what to do with a classifier, a line each."""
+    """Suggest commands for a classifier, one per line."""
     if not config.data.test_list:
         return []
     return ["next:", f"  clipfeed test --checkpoint {shlex.quote(config.work_dir)} --protocol video"]
 
 
 def command(name: str, recipe: str, index: Index, *more: str) -> str:
-    """Return a clipfeed command for a recipe and a dataset, with the keys that must change for it.
+    """Build a clipfeed command for a recipe and a dataset, with the overrides that the dataset needs.
 
-    The lists become those in the dataset, and the global batch no larger than the dataset.
+    They set the lists found in the dataset, and a global batch no larger than the dataset.
     """
-    tree = yaml.safe_load(find_ours(recipe).read_text(encoding="utf-8"))  # to check it would need DALI
+    tree = yaml.safe_load(find_ours(recipe).read_text(encoding="utf-8"))  # unchecked: checks need DALI
     lists = dict(zip(("list", "test_list"), lists_in(index.root), strict=True))
     if tree["task"] != "recognition":
         del lists["test_list"]
@@ -66,13 +66,13 @@ def command(name: str, recipe: str, index: Index, *more: str) -> str:
 
 
 def recognition_recipe(task: str, backbone: str) -> str:
-    """Return the recipe to finetune a backbone with: one of the task's own where there is one, or else any."""
+    """Return a recipe for finetuning a backbone, preferably one of the task's own; empty if there is none."""
     found = [recipe.name for recipe in recipes() if (recipe.task, recipe.backbone) == ("recognition", backbone)]
     return next((name for name in found if f"/{task}_" in name), found[0] if found else "")
 
 
 def lists_in(root: str | Path) -> tuple[str, str]:
-    """Return the names of a training and a test list that lie in a dataset, each empty where there is none."""
+    """Return the names of a dataset's training and test lists, empty where there is none."""
     names = [] if is_url(root) else sorted(path.name for path in Path(root).glob("*.txt"))
     kinds = (("train",), ("test", "val"))
     train, test = (next((name for name in names if name.startswith(kind)), "") for kind in kinds)
@@ -80,5 +80,5 @@ def lists_in(root: str | Path) -> tuple[str, str]:
 
 
 def _labeled(index: Index) -> bool:
-    """Tell whether every video has a class."""
+    """Return whether every video has a class."""
     return bool(index.class_names) and bool((index.labels >= 0).all())

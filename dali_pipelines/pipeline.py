@@ -16,8 +16,8 @@ from dali_pipelines.samples import FIXED, Sample, SampleSource
 Graph = Callable[[DataNode, dict[str, DataNode]], dict[str, DataNode]]
 
 os.environ.setdefault("DALI_MALLOC_POOL_THRESHOLD", "1M")
-"""DALI keeps host buffers of at least this size, and reads this before it takes the first. By default that is 32 MiB:
-smaller batches go back to the system each time, which clears their pages anew."""
+"""DALI reuses host buffers of at least this size; it reads this before allocating the first. With the default, 32 MiB,
+smaller batches go back to the system each time, which clears their pages again."""
 
 
 def build_pipeline(
@@ -34,11 +34,11 @@ def build_pipeline(
 
     Args:
         source: makes the samples.
-        graph: what to make of the frames and the plan's arrays; None for the task's own graph.
+        graph: maps the frames and the plan's arrays to outputs; None for the task's own graph.
         device_id: the GPU, or None for the CPU backend.
         threads: DALI's threads; on a GPU each is one NVDEC session.
-        feed: called for each sample; by default `source` makes them in this process as batches are asked for.
-        ahead: batches that are made while one is used.
+        feed: called for each sample; by default `source` makes samples in this process on demand.
+        ahead: batches made while one is in use.
     """
     names: list[str] = []
 
@@ -72,7 +72,7 @@ def build_pipeline(
         return tuple(outputs.values())
 
     built = pipeline()
-    with warnings.catch_warnings():  # a graph need not use all that a sample holds
+    with warnings.catch_warnings():  # a graph need not use every array of a sample
         warnings.filterwarnings("ignore", message="The external source node")
         built.build()
     return built, names

@@ -30,7 +30,7 @@ from dali_pipelines.store.files import write_file
 from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task
 
-SECONDS = 12  # that a video plays at least
+SECONDS = 12  # minimum length of a video
 SCREEN = 16 / 9  # width to height
 ROW = 8  # frames side by side in a .png, of one view or of several
 
@@ -71,16 +71,16 @@ def main(argv: list[str]) -> None:
 
 
 def first_samples(index: Index, task: Task, seed: int, count: int) -> list[Sample]:
-    """Make the first samples of epoch 0, as many as the dataset has up to `count`."""
+    """Make the first `count` samples of epoch 0, fewer if the dataset is smaller."""
     index = Dataset(index).long_enough(task).index
     batch = next(iter(ClipLoader(index, task, batch_size=min(count, len(index)), seed=seed)))
     return samples_of(index, task, seed, 0, batch)
 
 
 def samples_of(index: Index, task: Task, seed: int, epoch: int, batch: Mapping[str, Tensor]) -> list[Sample]:
-    """Return the samples of a batch that a loader of this index, task and seed gave in an epoch."""
+    """Convert a batch to samples; index, task, seed and epoch are those of its loader."""
     samples = []
-    for place, row in enumerate(batch["index"].tolist()):  # of the videos that were read, stand-ins among them
+    for place, row in enumerate(batch["index"].tolist()):  # rows that were read, stand-ins included
         video = index.info(row)
         plan = plan_of_row(index, task, seed=seed, epoch=epoch, row=row)
         outputs = {name: batch[name][place].cpu().numpy() for name in task.batch_schema}
@@ -90,13 +90,13 @@ def samples_of(index: Index, task: Task, seed: int, epoch: int, batch: Mapping[s
 
 
 def views_of(task: Task, plan: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> list[View]:
-    """Return every view of a sample with its annotations: those in `clips`, then those of its other pictures."""
+    """Return all views of a sample, annotated: those in `clips`, then those of its other pictures."""
     mean, std = (np.array(numbers, np.float32) for numbers in NORMALIZATIONS[task.program.normalization])
     pictures = sorted((name for name, array in outputs.items() if array.ndim >= 4), key=lambda name: name != "clips")
     clips = [(name, clip) for name in pictures for clip in outputs[name].reshape(-1, *outputs[name].shape[-4:])]
     lengths = [clip.shape[1] for _, clip in clips]
     numbers: list[np.ndarray | None] = [None] * len(clips)
-    if plan["frames"].size == sum(lengths):  # else some frame is shown twice, or not as it is
+    if plan["frames"].size == sum(lengths):  # else some frame is shown twice or altered
         numbers = [*np.split(plan["frames"], np.cumsum(lengths)[:-1])]
     annotations = task.annotate(plan)
     views = []
@@ -117,23 +117,23 @@ def views_of(task: Task, plan: dict[str, np.ndarray], outputs: dict[str, np.ndar
 
 
 def _of_view(of_views: Any, place: int) -> Any:
-    """Return what is known of one view, None where nothing is."""
+    """Return the annotation of one view, or None."""
     return of_views[place] if of_views is not None and place < len(of_views) else None
 
 
 def png(samples: Sequence[Sample], frames: int) -> bytes:
-    """Encode the picture of `sheet` as a PNG."""
+    """Encode `sheet` as a PNG."""
     file = io.BytesIO()
     sheet(samples, frames).save(file, "PNG")
     return file.getvalue()
 
 
 def sheet(samples: Sequence[Sample], frames: int, *, row: int = ROW) -> Image:
-    """Draw some frames of each view side by side, the caption below; short views share a row, and so do samples.
+    """Draw frames of each view side by side, with the caption below; short views and samples share rows.
 
     Args:
-        frames: tiles of a view, evenly spread over its frames.
-        row: tiles that a row has room for.
+        frames: tiles per view, evenly spread over its frames.
+        row: tiles that fit in a row.
     """
     shown = min(frames, max(len(view) for sample in samples for view in sample.views))
     columns = max(1, row // shown)
@@ -151,9 +151,9 @@ def sheet(samples: Sequence[Sample], frames: int, *, row: int = ROW) -> Image:
 
 
 def mp4(samples: Sequence[Sample]) -> bytes:
-    """Encode a video of the samples in a grid; it repeats them until there is time to look at each."""
+    """Encode a video of the samples in a grid, repeated for at least `SECONDS`."""
     sheets = _sheets(samples)
-    width, height = (side - side % 2 for side in sheets[0].size)  # 4:2:0 has even sides
+    width, height = (side - side % 2 for side in sheets[0].size)  # 4:2:0 needs even sides
     codec = next(name for name in ("libx264", "libvpx-vp9", "mpeg4") if name in av.codecs_available)
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
@@ -166,7 +166,7 @@ def mp4(samples: Sequence[Sample]) -> bytes:
 
 
 def animation(samples: Sequence[Sample], kind: str) -> bytes:
-    """Encode the samples in a grid as a picture that plays again and again; `kind` is GIF or WEBP."""
+    """Encode the samples in a grid as a looping animation; `kind` is GIF or WEBP."""
     first, *others = _sheets(samples)
     file = io.BytesIO()
     first.save(file, kind, save_all=True, append_images=others, duration=1000 // PLAY_FPS, loop=0)
@@ -174,7 +174,7 @@ def animation(samples: Sequence[Sample], kind: str) -> bytes:
 
 
 def _sheets(samples: Sequence[Sample]) -> list[Image]:
-    """Draw all samples at each step of the longest view: a grid whose shape is as near to a screen's as may be."""
+    """Draw all samples at each step of the longest view, in a grid whose shape is closest to a screen's."""
     length = max(len(view) for sample in samples for view in sample.views)
     blocks = [[_playing(sample, t) for sample in samples] for t in range(length)]
     width, height = (max(sides) for sides in zip(*(block.size for block in blocks[0]), strict=True))
@@ -187,7 +187,7 @@ def _sheets(samples: Sequence[Sample]) -> list[Image]:
 
 
 def _playing(sample: Sample, t: int) -> Image:
-    """Draw frame `t` of all views; a shorter one begins again."""
+    """Draw frame `t` of all views; shorter ones loop."""
     cells = [
         stack([picture, text(view.caption, picture.width)], gap=0)
         for view in sample.views

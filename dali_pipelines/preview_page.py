@@ -1,4 +1,4 @@
-"""A preview as a web page: every view plays, with its boxes, its frame numbers and where they lie in the video."""
+"""A preview as a web page: every view plays, with its boxes, frame numbers and position in the video."""
 
 import dataclasses
 import html
@@ -24,12 +24,12 @@ CONTROLS = """\
 
 
 def page(samples: Sequence[Sample], task: Task, facts: Mapping[str, object]) -> str:
-    """Write the page.
+    """Render the page.
 
     Args:
-        samples: a card each.
-        task: the page says what it predicts, what a batch holds and how its plan is set.
-        facts: what else stands at the top: name -> value.
+        samples: one card each.
+        task: described at the top: what it predicts, its batch and its plan settings.
+        facts: more to show at the top: name -> value.
     """
     name, colon, predicts = about(task.name).partition(": ")
     lead = f"The network predicts {predicts}." if colon else name
@@ -55,7 +55,7 @@ def _list(facts: Mapping[str, object]) -> str:
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, object]:
-    """Return nested settings by dotted keys."""
+    """Flatten nested settings to dotted keys."""
     flat: dict[str, object] = {}
     for key, value in settings.items():
         below = {f"{key}.{name}": of for name, of in _flat(value).items()} if isinstance(value, dict) else None
@@ -69,7 +69,7 @@ def _card(sample: Sample) -> str:
 
 
 def _figure(view: View, num_frames: int) -> str:
-    """Write a view: its frames below each other in one picture, and what `player.js` draws on them."""
+    """Render a view: its frames stacked in one picture, and what `player.js` draws on them."""
     length, height, width, _ = view.pixels_THW3.shape
     numbers = None if view.numbers_T is None else view.numbers_T.tolist()
     boxes = [] if view.boxes_RT4 is None else view.boxes_RT4.round(1).tolist()
@@ -99,7 +99,7 @@ def _arrow(view: View, width: int) -> Iterator[str]:
 
 
 def _track(view: View, num_frames: int) -> Iterator[str]:
-    """Yield the video from its first frame to its last, with those of the view."""
+    """Yield a timeline of the video that marks the frames of the view."""
     if view.numbers_T is not None and num_frames:
         marks = "".join(f"M{number + 0.5} 0v1" for number in sorted({*view.numbers_T.tolist()}))
         yield (

@@ -1,4 +1,4 @@
-"""Progress of a long job: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of a long job: a bar on a terminal, an occasional line elsewhere."""
 
 import io
 import sys
@@ -11,11 +11,11 @@ from tqdm import tqdm
 T = TypeVar("T")
 
 LINE_SECONDS = 10
-"""Time between lines in log files, pipes, CI and notebooks."""
+"""Seconds between lines in log files, pipes, CI and notebooks."""
 
 
 def tell(line: str) -> None:
-    """Print a line. On a full disk it stays in the buffer, and the work goes on."""
+    """Print a line. On a full disk it stays in the buffer, and work continues."""
     try:
         print(line, flush=True)
     except BrokenPipeError:
@@ -25,14 +25,14 @@ def tell(line: str) -> None:
 
 
 class _Bar(tqdm):  # type: ignore[type-arg]  # generic in its stubs alone
-    """A bar of this process alone: tqdm's own lock is a semaphore of the system, and stays when a process is killed."""
+    """A bar with a lock of this process: tqdm's own is a system semaphore, which outlives a killed process."""
 
 
 _Bar.set_lock(RLock())
 
 
 class _Lines(_Bar):
-    """A bar without a terminal."""
+    """A bar without a terminal, printed as lines."""
 
     _told: float = 0
 
@@ -51,16 +51,16 @@ def bar(
     leave: bool = True,
     quiet: bool = False,
 ) -> "tqdm[T]":
-    """Return a tqdm bar that shows count, elapsed and remaining time, and the postfix.
+    """Create a tqdm bar that shows count, elapsed and remaining time, and the postfix.
 
     Args:
-        initial: of `total`, done before.
-        leave: the finished bar stays on the screen.
+        initial: items of `total` done before.
+        leave: keep the finished bar on the screen.
         quiet: show nothing, as on all ranks but the first.
     """
     shared: dict[str, Any] = {"iterable": items, "desc": desc, "total": total, "initial": initial}
     shared |= {"leave": leave, "disable": quiet}
-    shared["smoothing"] = 0  # pauses such as validations count for what is left, too
+    shared["smoothing"] = 0  # the time left includes pauses such as validations
     if sys.stderr.isatty():
         shape = "{desc} {n_fmt}/{total_fmt} |{bar}| {elapsed}<{remaining}{postfix}"
         return _Bar(bar_format=shape, dynamic_ncols=True, **shared)

@@ -1,4 +1,4 @@
-"""Read in threads what the next jobs need: over a network, waiting costs more than reading."""
+"""Prefetch the bytes of the next jobs in threads: over a network, waiting costs more than reading."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,10 +9,10 @@ from dali_pipelines import limits
 
 Job = TypeVar("Job")
 DEPTH = 8
-"""Jobs that a process holds at least. At 50 ms a read, that many keep up with 160 samples a second."""
+"""Minimum jobs held by a process. At 50 ms a read, this many keep up with 160 samples a second."""
 THREADS = 16
 MAX_BYTES, MAX_SHARE = 2**28, 1 / 64
-"""Read by a process and not used yet: bytes, and of all memory. What is beyond is read when its turn comes."""
+"""Limits on a process's data read but not yet used: bytes, and share of all memory. The rest is read when needed."""
 
 
 class Unread(Protocol):
@@ -24,14 +24,14 @@ class Unread(Protocol):
 
 
 Read = Callable[[], tuple[Any, Any]]
-"""Wait for what a job needs; return what was found and what reading it gave, or raise what either raised."""
+"""Wait for a job's data; return what `find` found and what reading it returned, or raise what either raised."""
 
 
 class ReadAhead(Generic[Job]):
-    """Reads in threads of this process.
+    """Prefetch data of jobs in threads of this process.
 
     Args:
-        find: says what a job needs.
+        find: locates the data that a job needs.
     """
 
     def __init__(self, find: Callable[[Job], Unread]) -> None:
@@ -41,11 +41,11 @@ class ReadAhead(Generic[Job]):
         self._most = min(MAX_BYTES, MAX_SHARE * limits.memory())
 
     def close(self) -> None:
-        """Drop the reads that have not begun."""
+        """Cancel reads that have not started."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def begin(self, job: Job) -> Read:
-        """Begin to read; call the result once to wait for it."""
+        """Start to read a job's data; call the result once to wait for it."""
         future = self._threads.submit(self._fetch, job)
         return lambda: self._take(future)
 

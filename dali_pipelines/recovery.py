@@ -1,4 +1,4 @@
-"""Find out why DALI failed at a batch: damaged videos, or the device."""
+"""Find out why DALI failed on a batch: damaged videos, or the device."""
 
 from configs.errors import UserError, shown
 from dali_pipelines.decode.frames import decode_rgb
@@ -8,13 +8,13 @@ from dali_pipelines.store.reader import read_clip
 from dali_pipelines.store.record import ClipError
 
 DEVICE = ("cuda", "cuvid")
-"""Words, in any case, of errors for which no video is to blame."""
+"""Words, in any case, of errors that no video causes."""
 
 
 def damaged(source: SampleSource, error: RuntimeError, *, device_id: int | None) -> dict[int, str]:
-    """Return the rows of the batch at `source.start` that are damaged, each with the reason.
+    """Return the damaged rows of the batch at `source.start`, each with the reason.
 
-    PyAV is the judge: a video that it decodes is not damaged, whatever DALI says.
+    PyAV decides: a video that it decodes is not damaged, whatever DALI says.
 
     Args:
         error: what DALI raised for the batch.
@@ -27,7 +27,7 @@ def damaged(source: SampleSource, error: RuntimeError, *, device_id: int | None)
     epoch, _ = source.order.at(source.start)
     try:
         failed = undecodable(source, device_id=device_id)
-    except RuntimeError as again:  # not even a decoder can be made any more
+    except RuntimeError as again:  # not even a decoder can be created
         raise UserError(f"DALI fails on the {device}: {first_cause(again)}; {resume}") from error
     rows = {row: reason for row, reason in failed.items() if not pyav_decodes(source, epoch, row)}
     if sound := failed.keys() - rows.keys():
@@ -43,7 +43,7 @@ def damaged(source: SampleSource, error: RuntimeError, *, device_id: int | None)
 
 
 def pyav_decodes(source: SampleSource, epoch: int, row: int) -> bool:
-    """Tell whether PyAV decodes the frames of a row's sample."""
+    """Return whether PyAV decodes the frames of a row's sample."""
     try:
         decode_rgb(read_clip(source.index, row, source.plan(epoch, row)["frames"]))
     except (ClipError, OSError):
@@ -52,9 +52,9 @@ def pyav_decodes(source: SampleSource, epoch: int, row: int) -> bool:
 
 
 def undecodable(source: SampleSource, *, device_id: int | None) -> dict[int, str]:
-    """Return the rows of the batch at `source.start` that DALI does not decode one by one, each with the reason.
+    """Return the rows of the batch at `source.start` that DALI cannot decode individually, each with the reason.
 
-    UserError when a sample of the batch has no stand-in left.
+    UserError if a sample of the batch has no stand-in left.
     """
     samples = []
     for slot in range(source.order.batch_size):
@@ -80,13 +80,13 @@ def undecodable(source: SampleSource, *, device_id: int | None) -> dict[int, str
     for row in rows:
         try:
             pipeline.run()
-        except RuntimeError as error:  # that iteration is lost; the next one runs
+        except RuntimeError as error:  # only this iteration is lost
             reasons[row] = first_cause(error)
     return reasons
 
 
 def first_cause(error: Exception) -> str:
-    """Return the line of a DALI error that says what happened: the first one after the operator's traceback."""
+    """Return the line of a DALI error that says what happened: the first after the operator's traceback."""
     head, _, tail = str(error).partition("encountered:\n")
     lines = [line.strip() for line in (tail or head).splitlines()]
     return next((line for line in lines if line and not line.startswith("Critical error in pipeline")), "")

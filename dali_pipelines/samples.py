@@ -1,4 +1,4 @@
-"""From a position in the schedule to a sample's plan and bytes. This runs in the loader's workers."""
+"""Turn a position in the schedule into a sample. This runs in the loader's workers."""
 
 import logging
 from collections.abc import Iterator
@@ -31,14 +31,14 @@ HANDED_OVER: dict[Media, tuple[str, ...]] = {
     "planes": ("chroma", "matrix", "order"),
     "frames": (),
 }
-"""Kind of media -> the arrays that are handed over with it."""
+"""Kind of media -> arrays handed over with it."""
 
 MAX_PLANES = 2**23
-"""Bytes of a sample that may go to a GPU as whole frames, some 70 of 320x240; beyond, workers cut and scale first."""
+"""Maximum bytes of a sample sent to a GPU as whole frames, some 70 of 320x240; above, workers crop and scale first."""
 
 
 class Position(NamedTuple):
-    """A position in the schedule, `slot` of a batch, and the rows found unreadable so far, which others replace."""
+    """A slot of a batch in the schedule, and the rows found unreadable so far, which are replaced."""
 
     epoch: int
     step: int
@@ -47,7 +47,7 @@ class Position(NamedTuple):
 
 
 def decoded_media(index: Index, task: Task, *, gpu: bool) -> Media:
-    """Choose what PyAV makes: for a CPU, scaled frames in RGB; for a GPU, planes, as it does the rest itself."""
+    """Choose PyAV's output: scaled RGB frames for a CPU; for a GPU, which does the rest itself, planes if they fit."""
     formats = {index.formats[form].split()[1] for form in np.unique(index.format_ids).tolist()}
     largest = int(index.sizes_WH.prod(axis=1, dtype=np.int64).max()) * 3 // 2
     frames = task.program.frames
@@ -60,13 +60,13 @@ def decoded_media(index: Index, task: Task, *, gpu: bool) -> Media:
 
 
 def plan_of_row(index: Index, task: Task, *, seed: int, epoch: int, row: int) -> dict[str, np.ndarray]:
-    """Draw the plan of a row's sample: a function of the seed, the epoch and the row alone."""
+    """Draw the plan of a row's sample, which depends only on the seed, the epoch and the row."""
     return task.plan(index.info(row), generator(seed, Stream.SAMPLE, epoch, row))
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A sample whose bytes are not read yet."""
+    """A sample whose bytes have not been read yet."""
 
     row: int
     plan: dict[str, np.ndarray]
@@ -74,24 +74,24 @@ class Draft:
 
     @property
     def nbytes(self) -> int:
-        """Return how many bytes are read."""
+        """Number of bytes to read."""
         return self.clip.nbytes
 
     def read(self) -> EncodedClip:
-        """Read them; ClipError when they are missing."""
+        """Read the bytes; ClipError if they are missing."""
         return self.clip.read()
 
 
 @dataclass(frozen=True)
 class SampleSource:
-    """Makes the samples of one rank. A DALI callback must not raise, so an unreadable video has a stand-in.
+    """Make the samples of one rank. A DALI callback must not raise, so unreadable videos have stand-ins.
 
     Attributes:
-        start: the step, counted from epoch 0, that iteration 0 of the pipeline delivers.
-        media: what is handed to DALI: "encoded", bytes for its decoder; "planes" of 4:2:0, decoded here and made RGB
-            by the graph; or the task's "frames" in RGB, decoded here.
+        start: step, counted from epoch 0, of the pipeline's iteration 0.
+        media: what DALI gets: "encoded" bytes for its decoder; 4:2:0 "planes", decoded here and converted to RGB by
+            the graph; or the task's "frames" in RGB, decoded here.
         unreadable: rows found unreadable when the source was made.
-        steps: how many operations of each view are executed here, on "frames" (`Program.host_steps`).
+        steps: number of operations per view executed here, on "frames" (`Program.host_steps`).
     """
 
     index: Index
@@ -104,15 +104,15 @@ class SampleSource:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What a sample consists of, in order.
+        """Names of the arrays of a sample, in order.
 
-        row: int64 scalar, the dataset row that was read, -1 when none could be.
-        decoded: int32 scalar, the frames that a decoder without seeking decodes for it.
+        row: int64 scalar, the dataset row that was read, or -1 if none could be read.
+        decoded: int32 scalar, number of frames that a decoder without seeking decodes for it.
         media: uint8; the encoded bytes (bytes,), the luma (U, H, W, 1) or the task's frames (T, H, W, 3).
-        frames: int32 (U,), with encoded bytes: the frames to decode, rising, counted from the first one in `media`.
+        frames: int32 (U,), with encoded bytes: the frames to decode, ascending, counted from the first in `media`.
         chroma, matrix: with luma, as in `decode.frames.Planes`.
-        order: int32 (T,), with both: which of those U the task's frames are. Several views of a video share frames;
-            asked for a frame twice, DALI's CPU decoder takes seven times as long.
+        order: int32 (T,), with either: the task's frames as indices into those U. Views may share frames, and DALI's
+            CPU decoder takes seven times as long if asked for a frame twice.
         Then the arrays of the task's plan that the graph still needs.
         """
         task = self.task
@@ -120,18 +120,18 @@ class SampleSource:
 
     @property
     def layouts(self) -> list[str]:
-        """DALI's layout of each."""
+        """DALI's layout of each array in `names`."""
         known = {"media": "" if self.media == "encoded" else "FHWC", "chroma": "FCHW"}
         return [known.get(name, "") for name in self.names]
 
     def position(self, iteration: int, slot: int) -> Position:
-        """Return a position in the batch that an iteration of the pipeline delivers."""
+        """Return the position of `slot` in the batch that a pipeline iteration delivers."""
         return Position(*self.order.at(self.start + iteration), slot, self.unreadable)
 
     def sample(self, position: Position, ahead: Read | None = None) -> Sample:
         """Make the sample at a position, or its stand-in: the same for every rank, worker and backend.
 
-        ahead: call it to wait for the draft of `first`, and for its bytes.
+        ahead: waits for the draft of `first` and its bytes.
         """
         for row in self.candidates(position):
             with suppress(ClipError, OSError):
@@ -142,9 +142,9 @@ class SampleSource:
         return self.placeholder()
 
     def candidates(self, position: Position) -> Iterator[int]:
-        """Yield the row at a position and its stand-ins, in the order in which they are tried."""
+        """Yield the row at a position and its stand-ins, in the order to try them."""
         epoch, step, slot, unreadable = position
-        row = max(self.order.row(epoch, step, slot), 0)  # a slot without a sample shows row 0; the loader says so
+        row = max(self.order.row(epoch, step, slot), 0)  # an empty slot gets row 0; the loader marks it
         draw = generator(self.order.seed, Stream.REPLACEMENT, epoch, row)
         for _ in range(ATTEMPTS):
             if row not in unreadable:
@@ -152,22 +152,22 @@ class SampleSource:
             row = int(draw.integers(len(self.index)))
 
     def read(self, epoch: int, row: int) -> Sample:
-        """Make the sample of a row; ClipError or OSError when its bytes are missing or do not decode."""
+        """Make the sample of a row; ClipError or OSError if its bytes are missing or do not decode."""
         draft = self.draft(epoch, row)
         return self.decoded(draft, draft.read())
 
     def first(self, position: Position) -> Draft:
-        """Return the draft of the row that is tried first at a position."""
+        """Draft the sample of the row that is tried first at a position."""
         return self.draft(position.epoch, next(self.candidates(position)))
 
     def draft(self, epoch: int, row: int) -> Draft:
-        """Draw the plan of a row's sample and find its bytes."""
+        """Draw the plan of a row's sample and locate its bytes."""
         plan = self.plan(epoch, row)
         frames = plan["frames"] if self.media == "frames" else np.unique(plan["frames"])
         return Draft(row, plan, locate_clip(self.index, row, frames))
 
     def decoded(self, draft: Draft, clip: EncodedClip) -> Sample:
-        """Make a sample from its bytes; ClipError or OSError when they do not decode."""
+        """Make a sample from its bytes; ClipError or OSError if they do not decode."""
         arrays = dict(draft.plan)
         if self.media == "frames":
             arrays["media"] = self.task.program.host(clip, draft.plan, steps=self.steps)
@@ -185,9 +185,9 @@ class SampleSource:
         return plan_of_row(self.index, self.task, seed=self.order.seed, epoch=epoch, row=row)
 
     def placeholder(self) -> Sample:
-        """Return zeros, with row -1, where no stand-in can be read either.
+        """Make a sample of zeros with row -1, for when no stand-in can be read either.
 
-        Where DALI decodes, its empty buffer fails the batch.
+        If DALI decodes, the empty buffer fails the batch.
         """
         arrays = {name: np.zeros(shape, dtype) for name, (shape, dtype) in self.task.plan_schema.items()}
         length = len(arrays["frames"])

@@ -1,4 +1,4 @@
-"""Memory shared by this process and its workers, in slots that one of them at a time writes to."""
+"""Memory shared with worker processes, in slots with one writer at a time."""
 
 import mmap
 import os
@@ -9,20 +9,19 @@ from typing import Any
 import numpy as np
 
 SLOT = 1 << 30
-"""Bytes of a slot. They are addresses; memory is only what was written to."""
+"""Bytes of a slot. This is address space; only what was written to takes memory."""
 ALIGN = 64
 
 Spans = list[tuple[int, int]]
 
 
 class SharedMemory:
-    """Slots of shared memory without a name, so that nothing is left behind when all processes are killed.
+    """Anonymous slots of shared memory; nothing is left behind when all processes are killed.
 
-    It is not limited by the size of /dev/shm, 64 MB in a container by default. Spawned processes inherit it as an
-    argument.
+    The size of /dev/shm, 64 MB in a container by default, is no limit. Pass it to spawned processes as an argument.
 
     Args:
-        size: bytes of a slot.
+        size: bytes per slot.
     """
 
     def __init__(self, slots: int, size: int = SLOT, inherited: Any = None) -> None:
@@ -31,7 +30,7 @@ class SharedMemory:
         if not inherited:
             os.truncate(self.file.fileno(), slots * size)
         self.map = mmap.mmap(self.file.fileno(), slots * size)
-        self.map.madvise(mmap.MADV_DONTDUMP)  # to write a core, the system would look at each page
+        self.map.madvise(mmap.MADV_DONTDUMP)  # a core dump would visit every page
 
     def __reduce__(self) -> tuple[Any, ...]:
         return SharedMemory, (self.slots, self.size, DupFd(self.file.fileno()))
@@ -41,18 +40,18 @@ class SharedMemory:
         return np.frombuffer(self.map, np.uint8, self.size - ALIGN, slot * self.size)
 
     def mark(self, slot: int, *, begun: bool) -> None:
-        """Note whether a worker has begun to write to a slot."""
+        """Record whether a worker has begun to write to a slot."""
         self.map[(slot + 1) * self.size - 1] = begun
 
     def is_begun(self, slot: int) -> bool:
-        """Tell whether a worker has begun to write to a slot."""
+        """Return whether a worker has begun to write to a slot."""
         return bool(self.map[(slot + 1) * self.size - 1])
 
 
 def pack(thing: object, room: np.ndarray) -> tuple[bytes, Spans]:
-    """Pickle `thing`, with the bytes of its arrays in `room`; return the pickle and where they are.
+    """Pickle `thing` with the bytes of its arrays in `room`; return the pickle and the spans of the arrays.
 
-    ValueError when they need more than the room.
+    ValueError if the arrays do not fit.
     """
     buffers: list[pickle.PickleBuffer] = []
     head = pickle.dumps(thing, protocol=5, buffer_callback=buffers.append)
@@ -69,5 +68,5 @@ def pack(thing: object, room: np.ndarray) -> tuple[bytes, Spans]:
 
 
 def unpack(head: bytes, spans: Spans, room: np.ndarray) -> Any:
-    """Return what `pack` was given; its arrays are views of `room`."""
+    """Restore what `pack` was given; its arrays are views of `room`."""
     return pickle.loads(head, buffers=[room[begin:end] for begin, end in spans])

@@ -1,4 +1,4 @@
-"""The videos that a loader could not read: names, reasons, stand-ins, and how many are too many."""
+"""Videos that a loader could not read: names, reasons, stand-ins, and the limit on replacements."""
 
 import logging
 from collections.abc import Mapping
@@ -10,27 +10,27 @@ from dali_pipelines.store.index import Index
 log = logging.getLogger(__name__)
 
 MARGIN = 3
-"""Standard deviations by which few samples may exceed the share that is allowed: chance, not a broken dataset."""
+"""Standard deviations above the allowed share that count as chance, not as a broken dataset."""
 
 
 class Unreadable:
     """Videos found unreadable so far.
 
     Args:
-        replaces: others stand in for them, as in training.
-        most: the share of the samples that may be replaced.
+        replaces: whether others stand in for them, as in training.
+        most: largest share of samples that may be replaced.
     """
 
     def __init__(self, index: Index, *, replaces: bool, most: float) -> None:
         self.index, self.replaces, self.most = index, replaces, most
         self.rows: frozenset[int] = frozenset()
         self.reasons: dict[str, str] = {}
-        """Name -> the reason."""
+        """Name -> reason."""
         self.replaced_by: dict[str, str] = {}
-        """Name -> the video that stood in for it last."""
+        """Name -> latest stand-in."""
 
     def add(self, row: int, reason: str) -> None:
-        """Treat a video as unreadable from now on, and log it."""
+        """Mark a video as unreadable from now on, and log it."""
         name = self.index.names.text(row)
         self.rows |= {row}
         self.reasons[name] = reason
@@ -38,14 +38,14 @@ class Unreadable:
         log.warning("%s is unreadable%s: %s", shown(name), happens, shown(reason))
 
     def remember(self, reasons: Mapping[str, str]) -> None:
-        """Adopt earlier findings, name -> reason; names that the dataset does not have are ignored."""
+        """Restore earlier findings, name -> reason; names that are not in the dataset are ignored."""
         if reasons:
             rows = {name: row for row, name in enumerate(self.index.names.texts()) if name in reasons}
             self.rows |= frozenset(rows.values())
             self.reasons |= {name: reasons[name] for name in rows}
 
     def require_few(self, *, replaced: int, samples: int) -> None:
-        """Raise UserError, which names the videos, when more samples were replaced than are allowed."""
+        """Raise UserError, naming the videos, if more samples were replaced than allowed."""
         expected = self.most * samples
         if not self.replaces or replaced <= expected + MARGIN * max(expected, 1) ** 0.5:
             return

@@ -1,7 +1,6 @@
-"""A worker process: how its pool starts it, ends it and learns why it died; and `serve`, which it runs.
+"""A worker process: how its pool starts it, ends it and learns why it died; and `serve`, its main loop.
 
-Nobody but the worker holds its end of the pipe, so that a death ends what is read from there, even in the middle of a
-message.
+Only the worker holds its end of the pipe, so if it dies, reads end, even in the middle of a message.
 """
 
 import ctypes
@@ -30,46 +29,46 @@ from dali_pipelines.read_ahead import ReadAhead
 from dali_pipelines.shared_memory import SharedMemory, Spans, pack, unpack
 
 CONTEXT: SpawnContext | ForkServerContext = multiprocessing.get_context("spawn")
-"""Fork is forbidden once CUDA runs, and the threads of FFmpeg do not survive one."""
+"""Fork is forbidden once CUDA runs, and FFmpeg's threads do not survive it."""
 NO_GUARD = 97
-"""The exit status of a worker that makes a pool, as it runs the script that started it."""
+"""Exit status of a worker that makes a pool because it reruns the script that started it."""
 GUARD = "put what it does under if __name__ == '__main__':"
 STACK_S = 0.2
-"""Seconds that a worker has to print its stack before it is killed."""
+"""Seconds for a worker to print its stack before it is killed."""
 END_S = 1.0
-"""Seconds that a worker has to end by itself."""
+"""Seconds for a worker to exit by itself."""
 TELL_STACK = signal.SIGUSR2
-"""Makes a worker print the stacks of its threads."""
+"""Signal that makes a worker print the stacks of its threads."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # in malloc.h
 KEPT = 2**25
-"""Bytes of the largest array that is kept, the most that glibc allows; of all of them eight times as much."""
+"""Bytes of the largest freed array that is kept, the most that glibc allows; eight times as much in total."""
 NOT_OURS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
-"""Signals that a terminal, torchrun or Slurm sends to all processes of a job, and the main one answers."""
+"""Signals that a terminal, torchrun or Slurm sends to all processes of a job; only the main one handles them."""
 
 
 @dataclass(eq=False)
 class Worker:
-    """A process with its end of the pipe."""
+    """A worker process and the pool's end of the pipe."""
 
     process: BaseProcess
     pipe: Connection
     open: bool
-    """Whether it takes jobs: a replacement only does once it has started, as until then the others are faster."""
+    """Whether it takes jobs. A replacement does once it has started; until then the others are faster."""
     started: bool = False
     held: deque[Any] = field(default_factory=deque)
-    """The jobs that it was given; it is working on the first."""
+    """Jobs given to it; it is working on the first."""
     since: float = 0.0
-    """When it began to."""
+    """When it began that job, by `time.monotonic`."""
     hung: bool = False
     """Whether it was killed for taking too long."""
 
     @classmethod
     def start(cls, memory: SharedMemory, function: tuple[bytes, Spans], *, open: bool) -> "Worker":
-        """Start a process that serves; see `serve` for the arguments."""
+        """Start a process that runs `serve`; see there for the arguments."""
         ours, theirs = CONTEXT.Pipe()
         process = CONTEXT.Process(target=serve, args=(theirs, memory, function), daemon=True)
-        # Ctrl-C is this process's business. A new one inherits the mask, and would die of it while it imports.
-        resource_tracker.ensure_running()  # which would unblock signals if the start had to do it
+        # Ctrl-C is for this process. A new one inherits the mask; it would otherwise die of Ctrl-C while importing.
+        resource_tracker.ensure_running()  # else the start does this, which unblocks signals
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, NOT_OURS)
         try:
             process.start()
@@ -79,7 +78,7 @@ class Worker:
         return cls(process, ours, open)
 
     def kill_hung(self) -> None:
-        """Make it print its stack, and kill it."""
+        """Make the worker print its stack, then kill it."""
         self.hung = True
         with suppress(OSError):
             os.kill(self.process.pid or 0, TELL_STACK)
@@ -87,28 +86,28 @@ class Worker:
         self.process.kill()
 
     def end(self) -> None:
-        """Wait until it has ended; kill it if it closed its end of the pipe and lives on."""
+        """Wait for the worker to exit; kill it if it closed its end of the pipe but lives on."""
         self.pipe.close()
         self.process.join(END_S)
         self.process.kill()
         self.process.join()
 
     def killed_by(self) -> str:
-        """Return what it died of: "SIGSEGV", "exit code 1" ..."""
+        """Return what killed the worker: "SIGSEGV", "exit code 1" ..."""
         code = self.process.exitcode or 0
         names = {-number: number.name for number in signal.Signals}
         return names.get(code, f"signal {-code}" if code < 0 else f"exit code {code}")
 
     def require_guard(self) -> None:
-        """End this process if the worker died because the script, which it runs again, made a pool."""
+        """Exit if the worker died because it reran the script, which made a pool."""
         if self.process.exitcode == NO_GUARD:
-            # Not an error to be caught: the script that runs into this is wrong, and a traceback says less.
+            # Not an error to catch: the script is wrong, and a traceback would say less.
             raise SystemExit(f"error: {sys.argv[0]} starts worker processes, which run it again: {GUARD}")
 
 
 def require_main_guard() -> None:
-    """End a worker that runs the script that started it; SystemExit too for a script that workers cannot read."""
-    if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing itself tells
+    """Exit if this is a worker rerunning the script that started it, or if workers cannot read the script."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # multiprocessing's own check
         sys.exit(NO_GUARD)
     script = getattr(sys.modules["__main__"], "__file__", None)
     if script is not None and not os.path.exists(script):
@@ -116,23 +115,23 @@ def require_main_guard() -> None:
 
 
 def serve(pipe: Connection, memory: SharedMemory, packed: tuple[bytes, Spans]) -> None:
-    """Do the jobs that come through the pipe, until it ends.
+    """Do the jobs that arrive through the pipe until it closes.
 
     Args:
-        packed: the function to call with each job, in slot 0, and what says which bytes a job needs, or None. With
-            it, they are read as soon as the job comes, and the function is given a call that waits for them.
+        packed: the function to call with each job, and `find` or None, with arrays in slot 0. `find` locates the bytes
+            of a job, which are read as soon as it arrives; the function also gets a call that waits for them.
     """
     for number in NOT_OURS:
         signal.signal(number, signal.SIG_IGN)
     _keep_freed_memory()
-    faulthandler.register(TELL_STACK, file=2)  # as sys.stderr may be no file
+    faulthandler.register(TELL_STACK, file=2)  # sys.stderr may not be a file
     threading.Thread(target=_end_with_parent, daemon=True).start()
     room = memory.room(0)
     room.flags.writeable = False
     with suppress(EOFError, OSError):  # the main process is gone
         try:
             function, find = unpack(*packed, room)
-        except UserError as error:  # a file that the function needs is another one by now
+        except UserError as error:  # a file that the function needs has changed
             pipe.send(error)
             return
         ahead = ReadAhead(find) if find else None
@@ -161,7 +160,7 @@ def _outcome(call: Callable[[], Any], memory: SharedMemory, slot: int) -> tuple[
 
 
 def _keep_freed_memory() -> None:
-    """Tell glibc not to hand the arrays of each job back to the system: clearing pages anew took a quarter of it."""
+    """Tell glibc not to return the arrays of each job to the system: clearing pages again took a quarter of it."""
     with suppress(AttributeError, OSError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_MMAP_THRESHOLD, KEPT)
@@ -169,7 +168,7 @@ def _keep_freed_memory() -> None:
 
 
 def _end_with_parent() -> None:
-    """End this process when the main one is killed, in the middle of a job as well."""
+    """End this process when the main one is killed, even in the middle of a job."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

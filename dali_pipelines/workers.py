@@ -1,7 +1,7 @@
-"""A pool of processes, each of which may die at any moment: a broken video takes down a worker, never the run.
+"""A pool of processes that may die at any moment: a broken video takes down a worker, never the run.
 
-Nothing is shared that a dying process could leave locked. Each worker has its own pipe; arrays travel in shared memory,
-where each job has a slot to itself.
+Workers share nothing that a dying process could leave locked. Each has its own pipe; arrays travel in shared memory,
+one slot per job.
 """
 
 import logging
@@ -28,18 +28,18 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 CHANCES = 2
-"""Deaths of its worker after which a job is blamed; a single one may have had another cause."""
+"""Deaths of its worker after which a job is blamed; a single one may have another cause."""
 SMALL_SLOT = 1 << 20
-"""Bytes for the arrays of a result where there are hardly any."""
+"""Bytes of a slot for results with hardly any arrays."""
 FAILED_STARTS = 20
-"""Workers in a row that die while they start; the next one ends the run."""
+"""Consecutive workers that may die while starting; the next one ends the run."""
 POLL_SECONDS = 1.0
-"""How often to check that workers live, where a death does not show on the pipe."""
+"""Seconds between checks for deaths that do not show on the pipe."""
 
 
 @dataclass(frozen=True)
 class Crashed:
-    """The result of a job that kept killing its worker; `by` is "SIGSEGV", say, or "exit code 1"."""
+    """The result of a job that kept killing its worker; `by` is "SIGSEGV" or "exit code 1", for example."""
 
     by: str
     deaths: int = CHANCES
@@ -59,21 +59,21 @@ class _Pending:
 
 
 class Pool(Generic[Job, Result]):
-    """Processes that call `function` with jobs. The jobs of a worker that died are done again, by others first.
+    """Call `function` with jobs in worker processes. Jobs of a worker that died are retried, by others first.
 
-    They are spawned: a script that makes a pool needs the usual `if __name__ == "__main__":` around what it does.
+    Processes are spawned: a script that makes a pool needs the usual `if __name__ == "__main__":` guard.
 
     Args:
         function: anything that can be pickled; each worker unpickles it once.
         workers: processes, at least 1.
-        ahead: jobs that are handed out before the first of them has to be done.
-        spare: results that may be kept without being copied; see `run`.
-        find: says which bytes a job needs. A worker reads those of all jobs that it holds in threads, and calls
-            `function(job, read)`, see `read_ahead`. Should reading kill it, the first of them is to blame.
-        slot: bytes that the arrays of a result may have.
+        ahead: jobs handed out before the first of them is done.
+        spare: results that may be kept without a copy; see `run`.
+        find: locates the bytes of a job. A worker prefetches those of all its jobs in threads and calls
+            `function(job, read)`; see `read_ahead`. If reading kills it, its first job is blamed.
+        slot: maximum bytes of the arrays of a result.
         timeout: seconds that a job may take; a worker that takes longer is killed.
-        limit: bytes that the results made or kept may have together, each taken to be as large as the largest so far.
-            Where `ahead` results would exceed it, fewer jobs are handed out, but always one.
+        limit: maximum bytes of all results made or kept, each counted as the largest so far. If `ahead` results would
+            exceed it, fewer jobs are handed out, but at least one.
     """
 
     def __init__(
@@ -90,18 +90,18 @@ class Pool(Generic[Job, Result]):
     ) -> None:
         require_main_guard()
         self.ahead, self.spare, self.timeout, self.limit = ahead, spare, timeout, limit
-        self._most = ahead if limit == math.inf else min(ahead, workers)  # until the first result says how large it is
+        self._most = ahead if limit == math.inf else min(ahead, workers)  # until a first result shows its size
         self._largest = 0
         self._depth = math.ceil(ahead / workers)
         self._memory = SharedMemory(1 + ahead + spare, slot)
-        # Slot 0 holds the function: a process that starts must be given little, or this one waits until it is read.
+        # Slot 0 holds the function: starting a process blocks until it has read what it is given, if that is much.
         self._function = pack((function, find), self._memory.room(0))
-        self._free = list(range(ahead + spare, 0, -1))  # the last is used first, so that few are ever touched
+        self._free = list(range(ahead + spare, 0, -1))  # last in, first out: few slots are ever touched
         self._busy: set[int] = set()
         self._pending: deque[_Pending] = deque()
         self._failed_starts = 0
         self._workers: list[Worker] = []
-        # When this process exits, before multiprocessing sends them SIGTERM, which they ignore, and waits.
+        # Kill workers at exit before multiprocessing sends SIGTERM, which they ignore, and waits.
         Finalize(self, _kill, (self._workers,), exitpriority=0)
         self._workers += [Worker.start(self._memory, self._function, open=True) for _ in range(workers)]
 
@@ -122,14 +122,13 @@ class Pool(Generic[Job, Result]):
         self._memory.file.close()
 
     def run(self, jobs: Iterable[Job], *, ordered: bool = True) -> Generator[tuple[Job, Result | Crashed], None, None]:
-        """Yield (job, function(job)) in the order of the jobs, or else as they finish.
+        """Yield (job, function(job)) in the order of the jobs, or as they finish if not `ordered`.
 
-        Arrays of a result lie in shared memory, which is used again once they are let go of; of results beyond
-        `spare` that are kept, copies are made. A run that is closed gives up its jobs. Between two results of a run,
-        another run of a single job may be made.
+        Arrays of a result are in shared memory, which is reused once they are released; results kept beyond `spare`
+        are copied. Closing a run drops its jobs. Between two results of a run, another run of a single job is allowed.
 
         Raises:
-            UserError: workers end while they start.
+            UserError: workers exit while starting.
             Exception: what the function raised, with the worker's traceback as a note.
         """
         remaining = map(_Pending, jobs)
@@ -151,12 +150,12 @@ class Pool(Generic[Job, Result]):
                 self._drop(task)
 
     def _step(self, timeout: float) -> None:
-        """Read what the workers sent, replace those that died, and hand out jobs."""
+        """Receive what workers sent, replace dead ones, and hand out jobs."""
         workers = {worker.pipe: worker for worker in self._workers}
         ready = wait(list(workers), timeout)
         for pipe in ready:
             self._read(workers[pipe])  # type: ignore[index]
-        if timeout and not ready:  # a process that a worker forked may hold the worker's end
+        if timeout and not ready:  # a process forked by a worker may hold the worker's end
             for worker in workers.values():
                 if not worker.process.is_alive():
                     self._replace(worker)
@@ -191,7 +190,7 @@ class Pool(Generic[Job, Result]):
             if by.startswith("exit") or self._failed_starts > FAILED_STARTS:
                 raise UserError(f"a worker process ended while it started ({by}): see what it printed")
         elif worker.held and (slot := worker.held[0].slot) is not None and self._memory.is_begun(slot):
-            first = worker.held[0]  # else it was dead when it was given the job
+            first = worker.held[0]  # else it was dead before it was given the job
             first.deaths += 1
             if first.deaths == CHANCES:
                 first.outcome = Crashed(by)
@@ -204,7 +203,7 @@ class Pool(Generic[Job, Result]):
         self._workers[self._workers.index(worker)] = Worker.start(self._memory, self._function, open=False)
 
     def _hand_out(self) -> None:
-        """Give jobs to the workers that hold the fewest."""
+        """Hand out jobs to the workers that hold the fewest."""
         takers = [worker for worker in self._workers if worker.open]
         while takers and self._pending:
             worker = min(takers, key=lambda taker: len(taker.held))
@@ -218,7 +217,7 @@ class Pool(Generic[Job, Result]):
             message = pickle.dumps((task.job, task.slot))
             worker.since = worker.since if worker.held else time.monotonic()
             worker.held.append(self._pending.popleft())
-            with suppress(OSError):  # it died; that is seen once all that it had sent is read
+            with suppress(OSError):  # it died; this shows once all it sent has been read
                 worker.pipe.send_bytes(message)
 
     def _result(self, task: _Pending) -> Any:
@@ -241,7 +240,7 @@ class Pool(Generic[Job, Result]):
         return result
 
     def _bound(self, size: int) -> None:
-        """Set how many jobs may be handed out, after a result of `size` bytes."""
+        """Update how many jobs may be handed out after a result of `size` bytes."""
         if size <= self._largest or self.limit == math.inf:
             return
         self._largest = size
@@ -270,10 +269,10 @@ class Pool(Generic[Job, Result]):
 def run_jobs(
     function: Callable[[Job], Result], jobs: Iterable[Job], *, workers: int
 ) -> Iterator[tuple[Job, Result | Crashed]]:
-    """Yield (job, function(job)) as the jobs finish, with `Crashed` for a job that killed its process twice.
+    """Yield (job, function(job)) as jobs finish, with `Crashed` for a job that killed its process twice.
 
-    An exception of the function is raised here. Results may hold only small arrays: a process may have a limited
-    address space, so slots are small too.
+    Exceptions of the function are raised here. Results may hold only small arrays: slots are small, as the address
+    space of a process may be limited.
     """
     pool: Pool[Job, Result] = Pool(function, workers=workers, ahead=workers, slot=SMALL_SLOT)
     with pool:

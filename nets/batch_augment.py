@@ -1,6 +1,6 @@
 """Augmentation of a batch on the device: RandAugment, random erasing, then mixup or CutMix.
 
-All random numbers come from torch's global generator, so that a resumed run draws the same ones.
+All random numbers come from torch's global generator, so a resumed run draws the same ones.
 """
 
 from collections.abc import Sequence
@@ -20,13 +20,13 @@ GRAY = 128.0
 
 
 class RandAug(nn.Module):
-    """Change each clip by operations that torchvision's RandAugment draws, the same for all its frames.
+    """Apply operations drawn by torchvision's RandAugment to each clip, the same for all its frames.
 
-    Differs from timm's rand-m9-n2-mstd0.5-inc1 and the like, which MAE and VideoMAE take: identity is one of the
-    operations, where timm skips each of them with a probability of 0.5; there are no Invert and SolarizeAdd; the
-    magnitude is the same each time, where timm draws it around its mean; it counts from 0 to 30, and timm's from 0 to
-    10; Posterize keeps 4 bits or more; turns and shears are bilinear, not bicubic. It also sees the crop, where
-    VideoMAE augments before it crops.
+    Differs from timm's rand-m9-n2-mstd0.5-inc1 and the like, which MAE and VideoMAE use: identity is one of the
+    operations, while timm skips each with probability 0.5; Invert and SolarizeAdd are missing; the magnitude is
+    constant, while timm draws it around a mean; it ranges from 0 to 30, timm's from 0 to 10; Posterize keeps 4 bits or
+    more; rotations and shears are bilinear, not bicubic. It also sees the crop, while VideoMAE augments before
+    cropping.
     """
 
     mean: Tensor
@@ -41,7 +41,7 @@ class RandAug(nn.Module):
         self.draw = v2.RandAugment(ops, magnitude, interpolation=InterpolationMode.BILINEAR, fill=GRAY)
 
     def forward(self, clips_BCTHW: Tensor) -> Tensor:
-        """Return the changed clips. They are uint8 in between, which is what they were before normalization."""
+        """Return the changed clips. The operations run on uint8, as before normalization."""
         if not self.known:
             raise UserError("net.rand_augment is for clipfeed finetune; a pretext task has its own augmentation")
         pixels_BCTHW = ((clips_BCTHW * self.std + self.mean) * 255).round().clamp(0, 255).to(torch.uint8)
@@ -65,15 +65,15 @@ class Erase(nn.Module):
         )
 
     def forward(self, clips_BCTHW: Tensor) -> Tensor:
-        # As pictures of C * T channels: torchvision draws one noise for all frames of a video.
+        # As images of C * T channels: torchvision would draw one noise for all frames of a video.
         return torch.stack([self.erase(clip.flatten(0, 1)).view_as(clip) for clip in clips_BCTHW])
 
 
 class Mix(nn.Module):
-    """Blend each clip with the one before it, or paste a box of that, with labels to match (mixup and CutMix).
+    """Blend each clip with the previous one or paste a box of it, with labels to match (mixup and CutMix).
 
-    Where there are both, each batch has one of them with a probability of a half. The share that a clip keeps is drawn
-    from Beta(alpha, alpha), once for the batch.
+    If both are on, each batch gets either with probability 0.5. The share that a clip keeps is drawn from Beta(alpha,
+    alpha) once per batch.
     """
 
     def __init__(self, *, mixup: float, cutmix: float, classes: int) -> None:
@@ -82,13 +82,13 @@ class Mix(nn.Module):
         self.mix = v2.RandomChoice([kind(alpha=alpha, num_classes=classes) for kind, alpha in kinds if alpha])
 
     def forward(self, clips_BCTHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Return clips and the shares of the classes, (B, classes)."""
+        """Return the clips and their class shares, (B, classes)."""
         clips, shares_BN = self.mix(Video(clips_BCTHW), labels_B)
         return clips.as_subclass(Tensor), shares_BN
 
 
 class BatchAugment(nn.Module):
-    """The augmentation of a batch in training, of those parts that are asked for. It has no state."""
+    """Augment a batch in training with the requested parts. It has no state."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class BatchAugment(nn.Module):
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # draws on the host, anew for each clip
     @torch.no_grad()
     def forward(self, clips_BCTHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the clips, and the shares of the classes (B, classes) where they are mixed."""
+        """Return the clips, and their class shares (B, classes) if they are mixed."""
         with torch.autocast(clips_BCTHW.device.type, enabled=False):  # bfloat16 misplaces pixels by half of one
             clips_BCTHW = self.each(clips_BCTHW)
             return self.mix(clips_BCTHW, labels_B) if self.mix else (clips_BCTHW, None)

@@ -38,10 +38,10 @@ class Config:
     erase_prob: float = 0.0
     """Training: probability that a box of the clip becomes noise."""
     mixup: float = 0.0
-    """Training: blend clips in pairs, by shares from Beta(mixup, mixup). 0 for none."""
+    """Training: blend clips in pairs, with shares from Beta(mixup, mixup). 0 for none."""
     cutmix: float = 0.0
-    """Training: paste a box of another clip, of areas from Beta(cutmix, cutmix). 0 for none. With mixup, each batch has
-    one of the two."""
+    """Training: paste a box of another clip, with areas from Beta(cutmix, cutmix). 0 for none. With mixup, each batch
+    gets one of the two."""
     label_smoothing: float = 0.0
     """Share of the label that is spread over all classes."""
 
@@ -59,9 +59,9 @@ class Config:
 
 
 def pretext_classifier(backbone: str, classes: int, cfg: Config) -> "Classifier":
-    """Build the classifier of a pretext task, whose clips are augmented by its plan alone.
+    """Build the classifier of a pretext task, whose clips only the plan augments.
 
-    UserError for an unknown backbone, and for augmentation that is for finetuning.
+    UserError for an unknown backbone, and for augmentation meant for finetuning.
     """
     for key in ("rand_augment", "erase_prob", "mixup", "cutmix"):
         if getattr(cfg, key):
@@ -78,7 +78,7 @@ class Classifier(Pretext):
     def __init__(
         self, backbone: Backbone, classes: int, cfg: Config, *, normalization: Normalization | None = None
     ) -> None:
-        """Build the classifier around a backbone. `normalization` is that of its clips, for `rand_augment`."""
+        """Build the classifier around a backbone. `normalization` is its clips', for `rand_augment`."""
         super().__init__()
         self.backbone = backbone
         if cfg.drop_path:
@@ -143,8 +143,8 @@ class Classifier(Pretext):
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Map `clips` (B, 3, T, H, W) and `labels` (B,) to the scalars of `classification`.
 
-        Clips may be (B, R, 3, T, H, W): R of each video. They are augmented in training only; the accuracy
-        counts the true labels.
+        Clips may be (B, R, 3, T, H, W), R per video. They are augmented only in training; the accuracy counts the true
+        labels.
         """
         clips_BCTHW, labels_B = batch["clips"], batch["labels"]
         if clips_BCTHW.ndim == 6:  # those of a video far apart: neighbors are mixed

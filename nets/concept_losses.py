@@ -1,8 +1,8 @@
 """The scalar loss terms of Static and Dynamic Concepts (specs/concepts.md 4).
 
 Axis 0 of the arguments is the view, axis 1 one of this rank's B samples; N counts the samples of all ranks. Each term
-is a mean over samples, so its mean over ranks equals that of one process with the whole batch, but for
-`local_contrast` with the negatives of one rank.
+is a mean over samples, so its mean over ranks equals that of one process with the whole batch, except `local_contrast`
+with the negatives of one rank.
 """
 
 from typing import Literal
@@ -26,7 +26,7 @@ def instance_contrast(queries_2BD: Tensor, keys_N2D: Tensor) -> tuple[Tensor, Te
 
     Args:
         queries_2BD: unit vectors of both clips.
-        keys_N2D: the same of all ranks, in rank order, without gradient.
+        keys_N2D: the same for all ranks, in rank order, without gradient.
 
     Returns:
         The loss, a mean over both clips (ln N at chance), and the top-1 accuracy.

@@ -25,7 +25,7 @@ class ConvGRU(nn.Module):
         x_and_state = torch.cat([x_BCHW, state_BCHW], dim=1)
         update, reset = torch.sigmoid(self.update(x_and_state)), torch.sigmoid(self.reset(x_and_state))
         candidate = torch.tanh(self.out(torch.cat([x_BCHW, reset * state_BCHW], dim=1)))
-        # Of one type: under autocast the convolutions give bfloat16, and the state after a layer norm is float32.
+        # Of one dtype: under autocast the convolutions give bfloat16, while the state after a layer norm is float32.
         mixed = torch.lerp(state_BCHW, candidate.to(state_BCHW), update.to(state_BCHW))
         return F.dropout(mixed, self.dropout, self.training)
 

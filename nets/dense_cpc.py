@@ -21,10 +21,10 @@ class Config:
     """Options of the network; the default is the originals'."""
 
     pred_steps: int = 3
-    """Frames or blocks to predict: the last ones, and in MemDPC the first ones too."""
+    """Frames or blocks to predict: the last ones, in MemDPC also the first ones."""
     negatives: Literal["rank", "global"] = "rank"
-    """Samples whose frames or blocks a prediction is told apart from: those of the rank as in the originals, so that
-    the loss depends on how many ranks there are, or those of all ranks."""
+    """Samples whose frames or blocks a prediction is contrasted with: those of the rank, as in the originals, which
+    makes the loss depend on the number of ranks, or those of all ranks."""
 
     def __post_init__(self) -> None:
         require(self.pred_steps >= 1, "pred_steps", self.pred_steps, "at least 1")
@@ -38,7 +38,7 @@ def predictor(channels: int) -> nn.Sequential:
 
 
 def predict_next(gru: ConvGRU, head: nn.Module, context_BNCHW: Tensor, steps: int) -> Tensor:
-    """Predict the feature maps after a context; each prediction, after ReLU, is the GRU's next input.
+    """Predict the feature maps after a context; each prediction is the GRU's next input after a ReLU.
 
     Returns:
         (B, steps, C, H, W), before ReLU.
@@ -54,7 +54,7 @@ def predict_next(gru: ConvGRU, head: nn.Module, context_BNCHW: Tensor, steps: in
 def predict_last(gru: ConvGRU, head: nn.Module, blocks_BNCHW: Tensor, cfg: Config) -> dict[str, Tensor]:
     """Predict the last maps of a sequence from those before; return the scalars of `dense_infonce`.
 
-    Gradients flow to the targets too.
+    Gradients also flow to the targets.
     """
     observed_BNCHW, target_BNCHW = blocks_BNCHW.tensor_split([-cfg.pred_steps], dim=1)
     predicted_BNCHW = predict_next(gru, head, F.relu(observed_BNCHW), cfg.pred_steps)

@@ -17,7 +17,7 @@ def ema_copy(online: Module) -> Module:
 
 @torch.no_grad()
 def ema_update(target: nn.Module, online: nn.Module, momentum: float) -> None:
-    """Set target = momentum * target + (1 - momentum) * online; buffers stay as they are."""
+    """Set target = momentum * target + (1 - momentum) * online; buffers do not change."""
     averages, current = list(target.parameters()), list(online.parameters())
     if averages:  # nn.Identity has none
         get_ema_multi_avg_fn(momentum)(averages, current, 0)  # on a GPU one kernel for many parameters

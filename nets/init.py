@@ -1,4 +1,4 @@
-"""Weight initialization that several networks share, in place."""
+"""Weight initialization shared by several networks, in place."""
 
 from torch import nn
 
@@ -23,7 +23,7 @@ def init_orthogonal(network: nn.Module, gain: float = 1.0) -> None:
 
 
 def init_scaled(blocks: nn.Sequential) -> None:
-    """Draw the matrices of `vit.encoder_blocks` as V-JEPA does: sigma 0.02, and less the deeper a branch ends."""
+    """Draw the matrices of `vit.encoder_blocks` as V-JEPA does: sigma 0.02, smaller at the end of deeper branches."""
     for depth, block in enumerate(blocks, 1):
         for name, parameter in block.named_parameters():
             if parameter.ndim == 2:

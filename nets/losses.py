@@ -1,4 +1,4 @@
-"""Losses and metrics that several tasks share."""
+"""Losses and metrics shared by several tasks."""
 
 from typing import Literal
 
@@ -21,8 +21,8 @@ def classification(
     """Compute the cross-entropy `loss`, the `accuracy`, and `chance`, the accuracy of guessing.
 
     Args:
-        shares_NK: what the loss compares with instead of the labels: the share of each class, rows that sum to 1.
-        smoothing: share of the labels that is spread over all classes.
+        shares_NK: targets of the loss instead of the labels: the share of each class, rows sum to 1.
+        smoothing: share of each label spread over all classes.
     """
     wanted = labels_N if shares_NK is None else shares_NK
     return {
@@ -41,10 +41,10 @@ def dense_infonce(
     This is DPC's loss as MemDPC and CPC with a Transformer use it (specs/ctp.md 1.2, specs/cpc_transformer.md 4).
 
     Args:
-        negatives: the batch is this rank's, or that of all ranks.
+        negatives: whether the batch is this rank's or that of all ranks.
 
     Returns:
-        `loss`, ln N at chance for N targets in all and small products; its `top1`; `chance`, the top-1 of guessing.
+        `loss`, ln N at chance for N targets and small products; `top1`; `chance`, the top-1 of guessing.
     """
     predicted_MC, target_NC = (maps.movedim(2, -1).flatten(0, 3) for maps in (predicted_BNCHW, target_BNCHW))
     labels_M = torch.arange(len(predicted_MC), device=predicted_MC.device)

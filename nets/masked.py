@@ -1,4 +1,4 @@
-"""Vision transformers that see some cells of a clip, for tasks whose plan hides the others."""
+"""Vision transformers that see only some cells of a clip, for tasks whose plan hides the rest."""
 
 from collections.abc import Sequence
 
@@ -11,10 +11,10 @@ from nets.backbones.vit import ViT
 
 
 def check_blocks(part: str, *, width: int, depth: int, heads: int) -> None:
-    """Raise ValueError, as `require` words it, for sizes that `encoder_blocks` or their positions cannot have.
+    """Raise ValueError, worded by `require`, for sizes that `encoder_blocks` or their positions cannot have.
 
     Args:
-        part: what its keys begin with, such as "decoder" of decoder_width.
+        part: prefix of the keys, such as "decoder" of decoder_width.
     """
     for key, value in (("width", width), ("depth", depth), ("heads", heads)):
         require(value >= 1, f"{part}_{key}", value, "at least 1")
@@ -30,7 +30,7 @@ def vit_of_cells(backbone: str, clips_CTHW: Sequence[int], cells: int, *, task: 
         cells: of the mask, in a frame.
 
     Raises:
-        UserError: the backbone is unknown, no `ViT`, or of other cells; or clips do not divide into tubelets.
+        UserError: the backbone is unknown, not a `ViT`, or has other cells; or clips do not divide into tubelets.
     """
     encoder = backbones.create(backbone)
     if not isinstance(encoder, ViT):
@@ -53,11 +53,11 @@ def fill_in(
     visible_BV: Tensor,
     hidden_BM: Tensor,
 ) -> Tensor:
-    """Apply `blocks` to the visible tokens and a mask token in each hidden place; return the latter: (B, M, C).
+    """Apply `blocks` to the visible tokens and a mask token at each hidden position; return the latter: (B, M, C).
 
     Args:
         places_NC: positions of all tokens, added to each.
-        visible_BV, hidden_BM: int64, numbers of the visible and of the hidden tokens.
+        visible_BV, hidden_BM: int64, indices of the visible and the hidden tokens.
     """
     places_NC = places_NC.to(visible_BVC)
     hidden_BMC = mask_token_C.to(visible_BVC) + places_NC[hidden_BM]

@@ -1,4 +1,4 @@
-"""What torch reads when it is imported: see `tests.helpers.fixtures.one_thread`."""
+"""Set the variables that torch reads on import; see `tests.helpers.fixtures.one_thread`."""
 
 import os
 

@@ -1,6 +1,6 @@
-"""What the end of a run says of the tests that it left out.
+"""Report at the end of a run which tests were left out.
 
-The process that only hands out tests imports this file alone: torch would take 4 s.
+The xdist controller imports nothing else, because torch would take 4 s.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 LEFT_OUT = pytest.StashKey[set[str]]()
-"""The slow tests that `-m "not slow"` leaves out; with xdist, only its workers hear of them."""
+"""Slow tests that `-m "not slow"` deselects; under xdist only the workers see them."""
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:

@@ -1,4 +1,4 @@
-"""The arrows between packages: which may import which, and where imports stand."""
+"""Which packages may import which, and where imports are allowed in a file."""
 
 import ast
 import sys
@@ -25,7 +25,7 @@ FORBIDDEN = {
     "trainers.evaluation": ("trainers.commands", "trainers.diagnosis"),
     "trainers.weights": ("trainers.commands", "trainers.diagnosis", "trainers.evaluation"),
 }
-"""Package -> what it never imports."""
+"""Package -> packages that it must not import."""
 
 ALLOWED_IN_FUNCTIONS = {
     "aiohttp": "the extra `remote`",
@@ -36,7 +36,7 @@ ALLOWED_IN_FUNCTIONS = {
     "ray": "the extra `ray`",
     "wandb": "Weights & Biases, which few install",
 }
-"""Package that may be imported inside a function -> the reason."""
+"""Package that a function may import -> the reason."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Import:
 
 
 def imports_of(path: Path, root: Path = ROOT) -> Iterator[Import]:
-    """Yield all imports in a file, except those under `if TYPE_CHECKING`."""
+    """Yield all imports in a file except those under `if TYPE_CHECKING`."""
     file = path.relative_to(root).as_posix()
 
     def walk(node: ast.AST, in_function: bool) -> Iterator[Import]:
@@ -74,7 +74,7 @@ def imports_of(path: Path, root: Path = ROOT) -> Iterator[Import]:
 
 
 def submodule(module: str, name: str, root: Path) -> str:
-    """Return what `from module import name` imports: a module in it of that name, else itself."""
+    """Return what `from module import name` imports: `module.name` if it is a module, else `module`."""
     path = root / module.replace(".", "/") / name
     return f"{module}.{name}" if path.is_dir() or path.with_suffix(".py").is_file() else module
 
@@ -85,7 +85,7 @@ def within(module: str, *packages: str) -> bool:
 
 @cache
 def imports_by(package: str) -> list[Import]:
-    """Return all imports in a package, or in a module of that name."""
+    """Return all imports in a package or module."""
     place = ROOT / package.replace(".", "/")
     files = [*place.rglob("*.py"), *([place.with_suffix(".py")] if place.with_suffix(".py").is_file() else [])]
     return [found for path in sorted(files) for found in imports_of(path)]
@@ -126,7 +126,7 @@ def test_nothing_imports_an_entry_script():
 
 @pytest.mark.parametrize("package", [name for name in PACKAGES if name != "bench"])
 def test_imports_stand_at_the_top_of_files(package):
-    """Except in bench/, whose commands are scripts: each worker that they start imports them again."""
+    """Except in bench/, whose commands are scripts, which every worker imports again."""
 
     in_functions = [found for found in imports_by(package) if found.in_function]
     assert imports_by(package)

@@ -1,4 +1,4 @@
-"""What people get wrong, through whole commands: one line that names the thing and the way out, and status 2."""
+"""User errors in whole commands end with status 2 and one line that names the cause and the way out."""
 
 import os
 import signal
@@ -40,7 +40,7 @@ def test_a_probe_without_clips_or_run(tmp_path, option, refused, capsys):
 
 def test_under_torchrun_the_line_comes_once(vp9_store, tmp_path):
     recipe, gone = write_recipe(tmp_path, vp9_store.root), tmp_path / "gone"
-    # As torchrun does, the other rank is killed when the first has failed.
+    # As under torchrun, the other rank is killed once the first has failed.
     statuses, said = two_ranks(PRETRAIN, tmp_path, "--config", recipe, "--data-dir", gone, "--device", "cpu", grace=3)
     assert statuses == [2, -signal.SIGKILL]
     assert [line for line in said.splitlines() if "gone" in line] == [

@@ -1,4 +1,4 @@
-"""What runs for a change: the workflow of GitHub and .ci/run call the same make targets, on each Python promised."""
+"""The GitHub workflow and .ci/run call the same make targets, on every supported Python."""
 
 import configparser
 import re
@@ -16,7 +16,7 @@ SETUP.read(ROOT / "setup.cfg")
 
 
 def called(text: str) -> set[str]:
-    """Return the make targets that shell lines call."""
+    """Return the make targets that the shell lines call."""
     return set(re.findall(r"\bmake (?:\w+=\S+ )*([\w-]+)", text))
 
 

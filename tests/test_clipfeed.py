@@ -1,4 +1,4 @@
-"""The Python of docs/api.md, run as it stands, against the commands and an unbroken epoch."""
+"""The Python of docs/api.md, run unchanged, against the commands and an uninterrupted epoch."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from trainers.commands.extract_features import main
 
 @pytest.fixture
 def folder(vp9_store, tmp_path, monkeypatch):
-    """The current directory, with all that the page names."""
+    """Change into a directory with everything that the page names."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.chdir(make_users_folder(tmp_path, vp9_store))
     return tmp_path

@@ -1,4 +1,4 @@
-"""docs/clusters.md and the files in docs/examples/ hold commands that there are; the job script does what it says."""
+"""The commands in docs/clusters.md and docs/examples/ exist, and the job script does what the page says."""
 
 import importlib
 import os
@@ -21,7 +21,7 @@ CONTAINER = (SPEC := POD["pytorchReplicaSpecs"]["Worker"]["template"]["spec"])["
 
 
 def commands() -> list[str]:
-    """List every `clipfeed ...` of the page, the examples and the Dockerfile."""
+    """Return every `clipfeed ...` command of the page, the examples and the Dockerfile."""
     files = [ROOT / "docs" / "clusters.md", *sorted((ROOT / "docs" / "examples").glob("*.sbatch")), ROOT / "Dockerfile"]
     text = "\n".join(re.sub(r"^# ?", "", path.read_text(), flags=re.MULTILINE) for path in files)
     found = re.findall(rf"clipfeed (?:{'|'.join(COMMANDS)})(?: [^`&'\n)]*)?(?=['\n)])", text.replace("\\\n", " "))
@@ -57,7 +57,7 @@ def test_the_image_lets_containers_have_nvdec():
 
 
 def test_the_image_gets_all_that_the_wheel_is_built_from():
-    """.dockerignore leaves out everything else."""
+    """.dockerignore excludes everything else."""
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     included = re.search(r"include =\n((?:    .*\n)+)", (ROOT / "setup.cfg").read_text())
     assert included
@@ -73,11 +73,11 @@ STUBS = {
     "kill -USR1 $$; echo started >> log; until [ -e saved ]; do sleep 0.02; done",
     "scancel": 'echo "scancel $*" >> log; sleep 0.1; touch saved',
 }
-"""Slurm's commands, and a torchrun that ends when the step has got the signal; it dies if SIGUSR1 is not ignored."""
+"""Slurm's commands, and a torchrun that ends once the step gets the signal and dies unless SIGUSR1 is ignored."""
 
 
 def submit(folder: Path, **env: str) -> "subprocess.Popen[bytes]":
-    """Start the job script where Slurm's commands are `STUBS`."""
+    """Start the job script with `STUBS` in place of Slurm's commands."""
     (folder / "bin").mkdir()
     for name, body in STUBS.items():
         (folder / "bin" / name).write_text(f"#!/bin/bash\n{body}\n")

@@ -1,4 +1,4 @@
-"""The Python of README.md and docs/, run as it stands, or at least compiled."""
+"""The Python of README.md and docs/, run unchanged or at least compiled."""
 
 import dataclasses
 import re
@@ -15,9 +15,9 @@ from tests.helpers.runs import ROOT
 from tests.helpers.users_folder import make_users_folder
 
 ELSEWHERE = {ROOT / "docs" / "api.md": "test_clipfeed.py", ROOT / "docs" / "extending.md": "test_docs_extending.py"}
-"""Pages whose Python other tests run, and look at what comes of it."""
+"""Page -> the test that runs its Python and checks the results."""
 EXPORTS = ("r3d18.safetensors", "hub/model.safetensors")
-"""What pages call an exported R3D-18: 130 MB, so it is made for those alone."""
+"""Names of an exported R3D-18 on the pages: 130 MB, so it is made only for these."""
 RUN = [page for page in pages() if page not in ELSEWHERE and any(block.runs for block in blocks(page))]
 
 
@@ -79,7 +79,7 @@ def test_a_change_must_fit_at_one_place():
 
 
 def test_the_page_on_fidelity_names_every_reference_switch_and_no_other():
-    """Those of recognition and its tests, and of each task's plan and net."""
+    """The switches of recognition, its tests, and each task's plan and network."""
     text = (ROOT / "docs" / "fidelity.md").read_text()
     named = set(re.findall(r"^\| ([^|]+) \| `([\w.]+\.reference\.\w+)` \|", text, re.MULTILINE))
     configs = [(task, "plan", task_module(task).Config()) for task in (*pretext_tasks(), "recognition")]
@@ -90,7 +90,7 @@ def test_the_page_on_fidelity_names_every_reference_switch_and_no_other():
 
 
 def reference_keys(cfg, before: str) -> set[str]:
-    """Return the dotted names of all switches below a group called `reference`."""
+    """Return the dotted names of all switches in groups called `reference`."""
     found = set()
     for field in dataclasses.fields(cfg):
         value = getattr(cfg, field.name)

@@ -1,4 +1,4 @@
-"""docs/commands.md has the commands as they are."""
+"""docs/commands.md matches the commands."""
 
 import pytest
 

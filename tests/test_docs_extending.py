@@ -1,4 +1,4 @@
-"""docs/extending.md, applied to a copy of the repository and run there: every row of its table works."""
+"""docs/extending.md, applied to and run in a copy of the repository: every row of its table works."""
 
 import json
 import re
@@ -46,7 +46,7 @@ print("host:", loader.source.names[2:], loader.source.read(0, 1)[2].shape, *next
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory, vp9_store) -> tuple[Path, str]:
-    """A copy of the repository with all that the page adds, after its blocks ran there; and what they printed."""
+    """Apply the page to a copy of the repository and run its blocks; return the folder and the output."""
     folder = tmp_path_factory.mktemp("extended")
     for package in PACKAGES:
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -78,7 +78,7 @@ def test_three_files_are_a_task_that_trains_is_listed_and_can_be_looked_at(copy)
     assert [step["step"] for step in steps] == [1, 2]
     assert all(step["accuracy"] in (0, 0.25, 0.5, 0.75, 1) for step in steps)
     assert "mirror\n  mirror/demo  " in printed
-    assert "strides: [2]\n" in printed  # for whoever goes on with the network
+    assert "strides: [2]\n" in printed  # for users of the network
     assert (folder / "mirror.png").stat().st_size > 1000
 
 
@@ -102,7 +102,7 @@ def test_a_list_format_is_read_and_a_protocol_measures_on_its_lists(copy):
 
 
 def test_where_the_host_decodes_it_executes_a_new_operation_too(copy):
-    """DALI then gets frames as small as what the task shows, and nothing of the plan but the labels."""
+    """DALI then gets frames of the task's output size, and only the labels of the plan."""
     _, printed = copy
     assert printed.endswith("host: ('media', 'labels') (8, 64, 64, 3) 2 3 8 64 64\n")
 

@@ -1,4 +1,4 @@
-"""Figures in the docs are those of the committed results."""
+"""Figures in the docs match the committed results."""
 
 import re
 from pathlib import Path
@@ -11,18 +11,18 @@ from tests.helpers.runs import ROOT
 
 
 def ratio(ours: dict[str, Any], other: str) -> float:
-    """Return our loader's rate as a multiple of another."""
+    """Return our loader's median rate as a multiple of another's."""
     return float(ours["ratios"][other]["median"])
 
 
 def spread(tasks: dict[str, Any], key: str, form: str) -> str:
-    """Return the range of a figure over all tasks: `0.9 to 1.2`."""
+    """Return the range of a figure over all tasks, as in `0.9 to 1.2`."""
     values = [task[key] for task in tasks.values()]
     return f"{min(values):{form}} to {max(values):{form}}"
 
 
 def rows(page: str, first_cell: str) -> dict[str, list[str]]:
-    """Return the rows of the table on a page whose head begins with `first_cell`: first cell -> the others."""
+    """Return the table whose header begins with `first_cell`, as first cell -> other cells of each row."""
     lines = Path(ROOT, "docs", f"{page}.md").read_text().partition(f"\n| {first_cell} |")[2].splitlines()[2:]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     end = next(number for number, row in enumerate(cells) if len(row) < 2)

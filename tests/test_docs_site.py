@@ -1,4 +1,4 @@
-"""The docs build into a site without a dead link, and the README's links lead somewhere."""
+"""The docs build into a site without dead links, and the README's links resolve."""
 
 import re
 from urllib.parse import urlsplit
@@ -15,7 +15,7 @@ LINKS = re.findall(r"\]\(([^)\s]+)\)", README)
 
 @pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path, monkeypatch):
-    """MkDocs warns of dead links and anchors, and of pages that are missing; strict makes them errors."""
+    """MkDocs warns about dead links, dead anchors and missing pages; strict mode makes these errors."""
     monkeypatch.chdir(ROOT)
     config = mkdocs_config.load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path))
     assert config.strict
@@ -26,7 +26,7 @@ def test_the_site_builds_without_a_warning(tmp_path, monkeypatch):
     assert 'href="../repository/dali_pipelines/tasks/ctp.py.txt"' in page
     copied = (tmp_path / "repository" / "dali_pipelines" / "tasks" / "ctp.py.txt").read_text()
     assert copied == (ROOT / "dali_pipelines" / "tasks" / "ctp.py").read_text()
-    assert "velocity" in page  # options come from the code
+    assert "velocity" in page  # options are rendered from the code
     assert not list(tmp_path.rglob("*.py"))
 
 

@@ -1,4 +1,4 @@
-"""The pages of the tasks hold what the code, the recipes and the results of the benches say."""
+"""The task pages match the code, the recipes and the bench results."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def page(name: str) -> str:
 
 
 def recipe_table(task: str) -> str:
-    """Return a table of backbone, epochs, batch and optimizer of a task's recipes."""
+    """Return a Markdown table of a task's recipes: backbone, epochs, batch and optimizer."""
     lines = ["| recipe | backbone | epochs | batch | optimizer |", "|---|---|---|---|---|"]
     for name, config in recipes(task).items():
         optim, schedule = config.optim, config.schedule
@@ -97,7 +97,7 @@ def test_a_page_explains_every_term_of_the_metrics(task):
 
 
 def random_batch(name: str, shape: tuple[int, ...], kind: str) -> torch.Tensor:
-    """Return two samples: noise, boxes of half the clip, classes 0."""
+    """Return two samples of one output: noise, boxes over half the clip, or class 0."""
     if kind == "int64":
         return torch.zeros(2, *shape, dtype=torch.int64)
     if name == "boxes":
@@ -107,7 +107,7 @@ def random_batch(name: str, shape: tuple[int, ...], kind: str) -> torch.Tensor:
 
 @each_task
 def test_a_page_shows_the_options_of_its_task(task):
-    """MkDocs takes the classes that are named from the code; here, that none is left out."""
+    """MkDocs renders the classes that a page names; this checks that none is missing."""
     config = recipes(task)["demo"]
     shown = set(re.findall(r"^::: (.+)$|\.md#(nets\.[\w.]+)\)", page(task), re.MULTILINE))
     shown = {here or elsewhere for here, elsewhere in shown}
@@ -115,7 +115,7 @@ def test_a_page_shows_the_options_of_its_task(task):
 
 
 def options(section: Any) -> list[Any]:
-    """Return a section of a recipe, and its reference switches."""
+    """Return a section of a recipe and its reference switches, if any."""
     return [section, *([section.reference] if hasattr(section, "reference") else [])]
 
 

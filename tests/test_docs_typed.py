@@ -1,4 +1,4 @@
-"""What README and docs tell one to type is there: commands and options, recipes, keys, formats, files."""
+"""Whatever README and docs tell users to type exists: commands, options, recipes, keys, formats, files."""
 
 import importlib
 import re
@@ -31,19 +31,19 @@ def text(page: Path) -> str:
 
 
 def ours(page: Path) -> str:
-    """Return a page without the columns that show what one types elsewhere."""
+    """Return a page without the columns with another system's commands."""
     if page.parent.name != "coming_from":
         return text(page)
     return "\n".join(line.split(" | ", 1)[-1] if line.startswith("| ") else line for line in text(page).splitlines())
 
 
 def our_columns(page: Path) -> str:
-    """Return those other columns alone."""
+    """Return only the columns with our commands."""
     return "\n".join(line.split(" | ", 1)[1] for line in text(page).splitlines() if line.startswith("| "))
 
 
 def words(command: str) -> list[str]:
-    """Split a command as the shell does, without remarks and the text around it."""
+    """Split a command as the shell does, without comments and surrounding text."""
     typed = re.split(r"\s+#|  \(|\.\.\.| \(of|\)| > |;", command)[0]
     return shlex.split(typed.rstrip("'") if typed.count("'") % 2 else typed)
 
@@ -53,7 +53,7 @@ def commands() -> list[tuple[str, str]]:
 
 
 def called(command: str) -> tuple[str, list[str]]:
-    """Return the module of a command line, and its arguments."""
+    """Return the module and the arguments of a command line."""
     typed = words(command)
     if typed[0] == "clipfeed":
         return COMMANDS[typed[1]][0], typed[2:]
@@ -69,7 +69,7 @@ def test_a_command_is_one_that_its_parser_takes(page, command):
     module, arguments = called(command)
     options = importlib.import_module(module).make_parser().parse_args(arguments)
     recipe = getattr(options, "config", None)
-    if recipe and not recipe.isupper() and not recipe.endswith("/config.yaml"):  # a run's own
+    if recipe and not recipe.isupper() and not recipe.endswith("/config.yaml"):  # that of a run
         load(recipe, getattr(options, "set", []))
 
 
@@ -97,7 +97,7 @@ def known_keys() -> set[str]:
 
 
 def flat(tree: dict[str, Any], before: str = "") -> list[str]:
-    """Return the dotted names of all leaves, and of the sections that hold them."""
+    """Return the dotted names of all sections and leaves."""
     names = [before + name for name in tree]
     for name, value in tree.items():
         names += flat(value, f"{before}{name}.") if isinstance(value, dict) else []
@@ -113,13 +113,13 @@ def test_every_key_that_is_named_is_one_of_a_recipe(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_ranks_are_told_where_to_meet(page):
-    """Otherwise torchrun takes port 29500, which another run may have."""
+    """Otherwise torchrun takes port 29500, which another run may use."""
     for command in re.findall(r"torchrun [^`\n]*--nproc[^`\n]*", text(page)):
         assert "--standalone" in command or "--rdzv-endpoint" in command
 
 
 def test_every_option_that_people_from_elsewhere_are_given_is_there():
-    known = {"--nnodes", "--standalone", "--peers", "--nproc_per_node"}  # of torchrun and of the bench
+    known = {"--nnodes", "--standalone", "--peers", "--nproc_per_node"}  # options of torchrun and of the bench
     for module, _ in COMMANDS.values():
         known |= set(importlib.import_module(module).make_parser()._option_string_actions)
     for page in (ROOT / "docs" / "coming_from").glob("*.md"):

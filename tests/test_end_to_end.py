@@ -1,4 +1,4 @@
-"""From videos to a probed network with the real commands, killed and continued, on one process and on two ranks."""
+"""From videos to a probed network with the real commands: killed and resumed, on one process and on two ranks."""
 
 import csv
 import json
@@ -38,7 +38,7 @@ def content(folder: Path, name: str, step: int = STEPS) -> dict:
 
 
 def assert_same_end(folder: Path, name: str, other: str) -> None:
-    """Check that two runs in `folder` logged the same figures and ended with the same bits of weights and moments."""
+    """Check that two runs in `folder` logged the same figures and have bit-identical weights and moments."""
     assert history(folder, name) == history(folder, other)
     assert [line["step"] for line in lines(folder, name)] == list(range(1, STEPS + 1))
     ours, theirs = content(folder, name), content(folder, other)
@@ -51,7 +51,7 @@ def assert_same_end(folder: Path, name: str, other: str) -> None:
 
 
 def kill_at_step(metrics: Path, step: int, *commands: ForkServerProcess) -> None:
-    """Kill commands and all that they started as soon as metrics.jsonl has `step` lines."""
+    """Kill commands and their child processes as soon as metrics.jsonl has `step` lines."""
     end = time.monotonic() + 100
     while not metrics.exists() or metrics.read_text().count("\n") < step:
         assert all(command.is_alive() for command in commands), "ended before it could be killed"

@@ -1,4 +1,4 @@
-"""A folder as each of the four systems' own documentation describes it: pretrain, finetune and test on it as it is.
+"""Pretrain, finetune and test on folders laid out as each of the four systems documents, without changing them.
 
 Sources: specs/ctp.md 5, specs/cstp.md 6, specs/concepts.md 1, specs/cpc_transformer.md 1, and the systems' READMEs.
 """
@@ -29,11 +29,11 @@ Videos = Mapping[str, list[bytes]]
 
 @dataclass(frozen=True)
 class Layout:
-    """What a system's user has.
+    """Files of a system's user.
 
     Attributes:
-        source: what `prepare` gets.
-        pretrain, train, test: lists of videos; None takes all.
+        source: argument of `prepare`.
+        pretrain, train, test: lists of videos; None for all.
     """
 
     source: Path
@@ -44,7 +44,7 @@ class Layout:
 
 @pytest.fixture(scope="module")
 def videos() -> Videos:
-    """Colored noise that moves, three videos a class."""
+    """Make moving colored noise, three videos per class."""
     found = {}
     for label, name in enumerate(CLASSES):
         for number in range(3):
@@ -76,7 +76,7 @@ def write_pictures(folder: Path, pictures: list[bytes], name: str) -> None:
 
 
 def ctp(root: Path, videos: Videos) -> Layout:
-    """Write one zip of JPEGs a video, and lists in JSON (UCF101: specs/ctp.md 5)."""
+    """Write a zip of JPEGs per video and JSON lists (UCF101: specs/ctp.md 5)."""
     lists = root / "ucf101" / "annotations"
     lists.mkdir(parents=True)
     for name, pictures in videos.items():
@@ -94,7 +94,7 @@ def ctp(root: Path, videos: Videos) -> Layout:
 
 
 def cstp_folders(root: Path, videos: Videos) -> Layout:
-    """Write folders of JPEGs, and lists with labels from 0 and counts of frames (specs/cstp.md 6.1, 6.2)."""
+    """Write folders of JPEGs, and lists with labels from 0 and frame counts (specs/cstp.md 6.1, 6.2)."""
     for name, pictures in videos.items():
         write_pictures(root / "UCF_101_1f_256" / name, pictures, "image_{:05d}.jpg")
     return Layout(root / "UCF_101_1f_256", *cstp_lists(root, videos))
@@ -118,7 +118,7 @@ def cstp_lists(root: Path, videos: Videos) -> tuple[Path, Path, Path]:
 
 
 def concepts(root: Path, videos: Videos) -> Layout:
-    """Write train/class/video/image_00001.jpg, and CSVs of absolute folders, counts and labels (its README)."""
+    """Write train/class/video/image_00001.jpg, and CSVs of absolute folders, frame counts and labels (its README)."""
     for name, pictures in videos.items():
         write_pictures(root / "ucf-101" / ("val" if is_test(name) else "train") / name, pictures, "image_{:05d}.jpg")
     for subset, part, labeled in (("pretrain", "train", False), ("train", "train", True), ("test", "val", True)):
@@ -131,11 +131,11 @@ def concepts(root: Path, videos: Videos) -> Layout:
 
 
 def cpc_transformer(root: Path, videos: Videos) -> Layout:
-    """Write folders of JPEGs, and CSVs of folders with a slash at the end and counts, lines ended as on Windows."""
+    """Write folders of JPEGs, and CSVs of folders with a trailing slash and frame counts, with Windows line endings."""
     for name, pictures in videos.items():
         write_pictures(root / "frame" / "UCF101" / name, pictures, "image_{:05d}.jpg")
     for subset in ("train", "test"):
-        # Paths of another machine, as in the lists that come with the code.
+        # Paths of another machine, as in the lists shipped with the code.
         names = split(videos, testing=subset == "test")
         lines = [f"/root/elsewhere/frame/UCF101/{name}/,{FRAMES}\r\n" for name in names]
         (root / f"{subset}_split03.csv").write_bytes("".join(lines).encode())

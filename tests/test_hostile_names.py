@@ -1,4 +1,4 @@
-"""A dataset of a stranger whose names, classes and lists act on a terminal and in a web page."""
+"""A stranger's dataset, whose names, classes and lists try to act on a terminal and in a web page."""
 
 import csv
 

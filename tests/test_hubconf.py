@@ -1,4 +1,4 @@
-"""torch.hub on this repository as a local one."""
+"""torch.hub, with this repository as the local source."""
 
 import pytest
 import torch

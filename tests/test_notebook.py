@@ -1,4 +1,4 @@
-"""The quick start as a notebook, run from its first cell to its last on a few videos."""
+"""The quick-start notebook, run from the first cell to the last on a few videos."""
 
 import base64
 import io
@@ -23,9 +23,9 @@ def test_the_notebook_is_committed_without_outputs():
 @pytest.mark.slow
 def test_every_cell_runs_and_three_pictures_appear(demo_set, tmp_path, monkeypatch):
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
-    monkeypatch.delenv("PYTEST_CURRENT_TEST")  # where it is set, ipykernel does not show what commands print
+    monkeypatch.delenv("PYTEST_CURRENT_TEST")  # if set, ipykernel hides the output of commands
     shutil.copytree(demo_set, tmp_path / "quickstart" / "data")
-    monkeypatch.setenv("CLIPFEED_VIDEOS", "16")  # as many as there are already
+    monkeypatch.setenv("CLIPFEED_VIDEOS", "16")  # as many as already exist
     monkeypatch.setenv("CLIPFEED_EPOCHS", "2")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))

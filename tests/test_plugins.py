@@ -1,4 +1,4 @@
-"""The package of docs/extending.md: a task, a backbone, an optimizer and a logger; and names that lead nowhere."""
+"""The package of docs/extending.md: a task, backbone, optimizer and logger; and names that do not resolve."""
 
 from pathlib import Path
 
@@ -37,9 +37,9 @@ def recipe(folder: Path) -> str:
 
 
 def test_a_package_brings_task_backbone_optimizer_and_logger_to_the_real_command(vp9_store, tmp_path, monkeypatch):
-    """With a worker process, which has to find the package as well."""
+    """With a worker process, which must find the package too."""
     write_package(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)  # the command's process has this path too
+    monkeypatch.syspath_prepend(tmp_path)  # the command's process gets this path too
     (tmp_path / "data").symlink_to(vp9_store.root)
     (tmp_path / "mine.yaml").write_text(recipe(tmp_path))
     output = tmp_path / "output"

@@ -1,4 +1,4 @@
-"""Run trainers/commands/pretrain.py. Worker processes import this file again, so that its top stays empty."""
+"""Run trainers/commands/pretrain.py. Worker processes import this file again, so its top level stays empty."""
 
 if __name__ == "__main__":
     from configs.errors import run_command

@@ -1,4 +1,4 @@
-"""Pixel operations of the host: compiled where `pip install` found a C compiler, else in NumPy, to the same bits.
+"""Pixel operations of the host: compiled if `pip install` found a C compiler, else NumPy, with bit-identical results.
 
 NumPy takes five to thirty times as long (bench/NOTES.md).
 """
@@ -15,30 +15,30 @@ from dali_pipelines.kernels.axis import Axis, CFilter
 from dali_pipelines.kernels.library import load
 
 NATIVE = load()
-"""The compiled library; None where there is none."""
+"""The compiled library, or None."""
 
 Pixels = NDArray[np.uint8]
 """A clip, uint8 (T, H, W, 3), contiguous."""
 
 
 def _at(array: NDArray[np.generic]) -> int:
-    """Return the address of an array, which must be kept alive while that is used."""
+    """Return the address of an array; keep the array alive while using it."""
     return int(array.ctypes.data)
 
 
 def _floats(array: NDArray[np.generic]) -> NDArray[np.float32]:
-    """Return an array as the compiled functions read it."""
+    """Return an array as contiguous float32, for the compiled functions."""
     return np.ascontiguousarray(array, np.float32)
 
 
 def _counts(clip: Pixels) -> tuple[int, int]:
-    """Return the frames of a clip and the pixels of each."""
+    """Return the number of frames in a clip and of pixels in a frame."""
     assert clip.flags.c_contiguous
     return len(clip), clip.shape[1] * clip.shape[2]
 
 
 class Plane(Protocol):
-    """A plane of a decoded frame, of bytes; PyAV's."""
+    """An 8-bit plane of a frame decoded by PyAV."""
 
     @property
     def buffer_ptr(self) -> int: ...
@@ -47,10 +47,10 @@ class Plane(Protocol):
 
 
 class Cut:
-    """Cut a part out of three planes, scale it, and mix the planes to RGB.
+    """Crop and scale three planes, and convert them to RGB.
 
     Args:
-        axes: y and x of each plane, all of the same two sizes.
+        axes: y and x of each plane, all with the same two sizes.
         strides: bytes from row to row of each plane.
         matrix: float32 (3, 4), from (a, b, c, 1) of the planes to RGB in 0..255.
     """
@@ -59,7 +59,7 @@ class Cut:
         self.axes, self.matrix = axes, _floats(matrix)
         planes = list(zip(axes[::2], axes[1::2], strides, strict=True))
         self._offsets = [y * stride + x for (_, y), (_, x), stride in planes]
-        # A tiny picture may have rows that end before the last group of neighbors.
+        # Rows of a tiny picture may end before the last group of neighbors.
         self._inside = all(x + filter.read <= stride for _, (filter, x), stride in planes)
         highest = max((y.high - y.low) * x.size for (y, _), (x, _), _ in planes)
         self._room = np.empty(3 * axes[0].filter.size * axes[1].filter.size + highest, np.float32)
@@ -67,7 +67,7 @@ class Cut:
         self._constant = *strides, ctypes.addressof(self._filters), _at(self.matrix), _at(self._room)
 
     def __call__(self, planes: Sequence[Plane], out: NDArray[np.uint8]) -> None:
-        """Cut a picture and write it to `out`, uint8 (height, width, 3), contiguous."""
+        """Crop a picture and write it to `out`, uint8 (height, width, 3), contiguous."""
         if NATIVE is None or not self._inside:
             out[...] = reference.cut(planes, self.axes, self.matrix)
         else:
@@ -78,8 +78,8 @@ class Cut:
 def recolor(clip: Pixels, colors: NDArray[np.float32]) -> None:
     """Mix the channels of a clip in place.
 
-    colors: float32 (T, 3, 7): what each of R, G and B becomes, as factors of R, G and B, of their means in
-        the frame, and of 1. Frames have at most 2^24 pixels.
+    colors: float32 (T, 3, 7): for each of R, G and B, the factors of the old R, G and B, of their means in the
+        frame, and of 1. Frames have at most 2^24 pixels.
     """
     if NATIVE is None:
         clip[...] = reference.recolor(clip, colors)
@@ -89,7 +89,7 @@ def recolor(clip: Pixels, colors: NDArray[np.float32]) -> None:
 
 
 def gather(clip: Pixels, sources: NDArray[np.int32]) -> None:
-    """Put the pixels that stand at `sources` in place; sources: int32 (H, W), counted row by row, -1 for black."""
+    """Gather pixels from `sources` in place; sources: int32 (H, W), counted row by row, -1 for black."""
     if NATIVE is None:
         clip[...] = reference.gather(clip, sources)
     else:
@@ -98,13 +98,13 @@ def gather(clip: Pixels, sources: NDArray[np.int32]) -> None:
 
 
 def blur(clip: Pixels, weights: NDArray[np.float32]) -> None:
-    """Blur each frame in place: down, then across, reflected at the borders.
+    """Blur each frame in place, vertically and then horizontally, reflected at the borders.
 
-    weights: float32, of the middle and of each neighbor to one side.
+    weights: float32, of the center and of the neighbors on one side.
     """
     _, height, width, _ = clip.shape
     reach = len(weights) - 1
-    if NATIVE is None or reach >= min(height, width):  # then borders are reflected more than once
+    if NATIVE is None or reach >= min(height, width):  # borders are reflected more than once
         clip[...] = reference.blur(clip, weights)
         return
     weights = _floats(weights)
@@ -115,13 +115,13 @@ def blur(clip: Pixels, weights: NDArray[np.float32]) -> None:
 def paste(clip: Pixels, patch: NDArray[np.float32], boxes: NDArray[np.int32], opacity: NDArray[np.float32]) -> None:
     """Scale a patch to a box of each frame and blend it in: clip + (patch - clip) * mask * opacity, rounded, in place.
 
-    It is sampled linearly between the centers of its pixels, and beyond them as at them.
+    It is sampled linearly between the centers of its pixels, and clamped beyond them.
 
     Args:
-        clip: of square frames.
+        clip: has square frames.
         patch: float32 (height, width, 4), the last channel a mask in 0..255.
-        boxes: int32 (T, 4), y, x, height and width, within the frames where the opacity is not 0.
-        opacity: float32 (T,), times 1 / 255.
+        boxes: int32 (T, 4), y, x, height and width; within the frame unless the opacity is 0.
+        opacity: float32 (T,), opacity / 255.
     """
     if NATIVE is None:
         clip[...] = reference.paste(clip, patch, boxes, opacity)

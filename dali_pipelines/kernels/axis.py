@@ -1,4 +1,4 @@
-"""How pixels along one axis are made of others: cut, scaled with a filter as wide as the scale asks for, mirrored."""
+"""Resampling along one axis: crop, scale with a filter as wide as the scale requires, and mirror."""
 
 import ctypes
 import math
@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 GROUP = 4
-"""Neighbors that are read at once."""
+"""Neighbors read at once."""
 REMEMBERED = 2048
-"""Filters that a process keeps, of some 4 KB: a task has a few sizes of boxes, or a hundred."""
+"""Filters cached per process, about 4 KB each: a task has a few box sizes, or a hundred."""
 
 
 class CFilter(ctypes.Structure):
@@ -33,9 +33,9 @@ class Filter:
     """Weights for groups of `GROUP` neighbors.
 
     Attributes:
-        at: int32 (groups, size), the first of each group.
+        at: int32 (groups, size), the first pixel of each group.
         weight: float32 (groups * GROUP, size).
-        low, high: the span of the pixels with a weight.
+        low, high: the span of the pixels with nonzero weights.
     """
 
     at: NDArray[np.int32]
@@ -45,7 +45,7 @@ class Filter:
 
     @property
     def size(self) -> int:
-        """Pixels that are made."""
+        """Number of output pixels."""
         return int(self.at.shape[1])
 
     @cached_property
@@ -55,12 +55,12 @@ class Filter:
 
     @cached_property
     def read(self) -> int:
-        """Where the last group that is read ends."""
+        """The end of the last group that is read."""
         return int(self.at.max()) + GROUP
 
 
 class Axis(NamedTuple):
-    """A filter for the pixels from `start` on."""
+    """A filter whose positions count from pixel `start`."""
 
     filter: Filter
     start: int
@@ -69,10 +69,10 @@ class Axis(NamedTuple):
 def axis(
     start: float, extent: float, size: int, *, low: int, high: int, cubic: bool = False, mirror: bool = False
 ) -> Axis:
-    """Return how to make `size` pixels of the `extent` from `start` on, antialiased as in PIL.
+    """Build the filter that makes `size` pixels from the `extent` at `start`, antialiased as in PIL.
 
-    Pixel i covers i to i + 1. The filter is a triangle, or the cubic with a = -0.5, as wide as the scale where that is
-    above 1; the weights of those within low..high sum to 1.
+    Pixel i covers i to i + 1. The filter is a triangle, or the cubic with a = -0.5, stretched by the scale if that is
+    above 1; the weights within low..high sum to 1.
     """
     whole, beyond = math.floor(start), 2 + math.ceil(2 * max(extent / size, 1))  # no filter reaches further
     span = max(low - whole, -beyond), min(high - whole, math.ceil(extent) + beyond)

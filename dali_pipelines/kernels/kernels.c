@@ -1,13 +1,13 @@
-/* What is done to pixels beside the decoder, compiled. reference.py does the same in NumPy, to the same bits: each sum
- * has one order, there and here, and no multiplication is fused with an addition (-ffp-contract=off). */
+/* Pixel operations of the host, compiled. reference.py does the same in NumPy, with bit-identical results: sums have
+ * the same order, and no multiplication is fused with an addition (-ffp-contract=off). */
 
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
-const int version = 2; /* of the arguments of the functions that Python calls; see __init__.py */
+const int version = 2; /* of the arguments of the functions that Python calls; see library.py */
 
-/* One version for each generation of processors; the dynamic linker picks. */
+/* One clone per generation of processors; the dynamic linker picks. */
 #if defined(__x86_64__) && defined(__gnu_linux__) && __GNUC__ >= 12
 #define VECTORIZED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #elif defined(__x86_64__) && defined(__gnu_linux__)
@@ -16,8 +16,8 @@ const int version = 2; /* of the arguments of the functions that Python calls; s
 #define VECTORIZED
 #endif
 
-/* How `size` pixels are made along one axis: each of groups of 4 neighbors. at: (groups, size), the first of the 4.
- * weight: (4 groups, size). low, high: the span of pixels that any weight is for. */
+/* How to make `size` pixels along one axis, each from groups of 4 neighbors. at: (groups, size), the first of the 4.
+ * weight: (4 groups, size). low, high: the span of the pixels with nonzero weights. */
 typedef struct {
     const int32_t *at;
     const float *weight;
@@ -58,7 +58,7 @@ static void down(const float *restrict rows, const Filter *filter, int i, int wi
     }
 }
 
-/* A part of a plane as (y->size, x->size); rows: room for y->high - y->low rows of it. */
+/* Scale a part of a plane to (y->size, x->size). rows: room for y->high - y->low rows of it. */
 static void scaled(const uint8_t *plane, ptrdiff_t stride, const Filter *y, const Filter *x, float *out, float *rows)
 {
     for (int row = y->low; row < y->high; row++)
@@ -87,7 +87,7 @@ static void mixed(const float *restrict a, const float *restrict b, const float 
     }
 }
 
-/* Of R, G and B: sums of every 48th byte, as a compiler does not vectorize every third; enough for 16 million pixels. */
+/* Means of R, G and B. Compilers vectorize sums of every 48th byte, not of every third; they hold 16 million pixels. */
 VECTORIZED
 static void channel_means(const uint8_t *restrict pixels, int count, float *restrict means)
 {
@@ -104,7 +104,7 @@ static void channel_means(const uint8_t *restrict pixels, int count, float *rest
         means[c] = (float)sums[c] / (float)count;
 }
 
-/* color: (3, 7), in each row what R, G and B, their means and 1 are multiplied with. */
+/* color: (3, 7), in each row the factors of R, G and B, of their means, and of 1. */
 static int has_means(const float *color)
 {
     for (int row = 0; row < 3; row++, color += 7)
@@ -113,7 +113,7 @@ static int has_means(const float *color)
     return 0;
 }
 
-/* m: (3, 4), a color without the means. */
+/* m: (3, 4), a color with the means folded into the last column. */
 static void without_means(const float *color, const float *means, float *m)
 {
     for (int row = 0; row < 3; row++, color += 7, m += 4) {
@@ -135,8 +135,8 @@ static void recolored(uint8_t *restrict pixels, const float *m, int count)
     }
 }
 
-/* a, b, c, strides: of 3 planes, from where their axes start; filters: y and x of each. matrix: (3, 4). room: for 3 planes
- * of the result, and for the rows of the highest part. out: (size, size, 3). */
+/* a, b, c: 3 planes, from where their axes start, with their strides. filters: y and x of each. matrix: (3, 4). room:
+ * for 3 planes of the result, and for the rows of the highest part. out: (size, size, 3). */
 void cut(const uint8_t *a, const uint8_t *b, const uint8_t *c, int64_t a_stride, int64_t b_stride, int64_t c_stride,
          const Filter *filters, const float *matrix, float *room, uint8_t *out)
 {
@@ -222,8 +222,8 @@ static void blurred(uint8_t *picture, int height, int width, const float *weight
     }
 }
 
-/* clip: (frames, height, width, 3), blurred in place: first down, then across. weights: of the middle and of `reach`
- * neighbors, fewer than there are pixels. room: for height + 2 reach + 2 rows of width + 2 reach pixels. */
+/* clip: (frames, height, width, 3), blurred in place, vertically and then horizontally. weights: of the center and of
+ * `reach` neighbors, fewer than there are pixels. room: for height + 2 reach + 2 rows of width + 2 reach pixels. */
 void blur(uint8_t *clip, int32_t frames, int32_t height, int32_t width, const float *weights, int32_t reach,
           float *room)
 {
@@ -239,7 +239,7 @@ static void between(const float *restrict first, const float *restrict second, f
         out[i] = (second[i] - first[i]) * share + first[i];
 }
 
-/* Which of `length` pixels each of `made` begins to lie at, and how far it is on the way to the next one. */
+/* For each of `made` pixels: the one of `length` pixels before it, and its share of the way to the next one. */
 static void places(int length, int made, int32_t *at, float *share)
 {
     const double scale = (double)length / made, last = length - 1;

@@ -1,10 +1,10 @@
-"""Find and load what setuptools compiled of kernels.c."""
+"""Find and load the library that setuptools compiled from kernels.c."""
 
 import ctypes
 from importlib.util import find_spec
 
 VERSION = 2
-"""Of the functions in kernels.c, so that a library that is left over from another version is not used."""
+"""Version of the functions in kernels.c, to reject a library left over from another version."""
 
 POINTER, INT, LONG = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
 ARGUMENTS = {
@@ -14,11 +14,11 @@ ARGUMENTS = {
     "blur": [POINTER, INT, INT, INT, POINTER, INT, POINTER],
     "paste": [POINTER, INT, INT, POINTER, INT, INT, POINTER, POINTER, POINTER],
 }
-"""What each function takes."""
+"""Argument types of each function."""
 
 
 def load() -> ctypes.CDLL | None:
-    """Return the library; None where there is none for this machine and version."""
+    """Load the library; return None if there is none for this machine and version."""
     found = find_spec("dali_pipelines.kernels.native")
     if found is None or found.origin is None:
         return None
@@ -26,7 +26,7 @@ def load() -> ctypes.CDLL | None:
         library = ctypes.CDLL(found.origin)
         if ctypes.c_int.in_dll(library, "version").value != VERSION:
             return None
-    except (OSError, ValueError):  # of another kind of machine; of no version
+    except (OSError, ValueError):  # for another kind of machine; without a version
         return None
     for name, arguments in ARGUMENTS.items():
         function = getattr(library, name)

@@ -1,4 +1,4 @@
-"""The functions of kernels.c in NumPy, sum by sum in their order, so that the bits are the same."""
+"""The functions of kernels.c in NumPy, with the same order of sums, so results are bit-identical."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +19,7 @@ def cut(planes: Sequence[Any], axes: Sequence[Axis], matrix: Floats) -> NDArray[
 
 
 def recolor(clip: NDArray[np.uint8], colors: Floats) -> NDArray[np.uint8]:
-    """Return a clip of mixed channels; see `kernels.recolor`."""
+    """Return a clip with mixed channels; see `kernels.recolor`."""
     frames = []
     for frame, color in zip(clip, colors, strict=True):
         sums, count = frame.sum(axis=(0, 1), dtype=np.uint32), frame.shape[0] * frame.shape[1]
@@ -31,7 +31,7 @@ def recolor(clip: NDArray[np.uint8], colors: Floats) -> NDArray[np.uint8]:
 
 
 def gather(clip: NDArray[np.uint8], sources: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """Return a clip of pixels from elsewhere; see `kernels.gather`."""
+    """Return a clip of gathered pixels; see `kernels.gather`."""
     pixels = np.pad(clip.reshape(len(clip), -1, 3), ((0, 0), (0, 1), (0, 0)))
     return pixels.take(sources, axis=1)
 
@@ -61,7 +61,7 @@ def _scaled(plane: NDArray[np.uint8], y_axis: Axis, x_axis: Axis) -> Floats:
     rows, out = np.zeros((len(part), x.size), np.float32), np.zeros((y.size, x.size), np.float32)
     for group, at in enumerate(x.at):
         weights = x.weight[GROUP * group :][:GROUP]
-        # What is not in the part has no weight.
+        # Pixels outside the part have no weight.
         taps = [w * part.take(at + (k - x.low), axis=1, mode="clip") for k, w in enumerate(weights)]
         rows += taps[0] + taps[1] + taps[2] + taps[3]
     for k, weight in enumerate(y.weight):

@@ -1,4 +1,4 @@
-"""A Gaussian blur of some views."""
+"""Gaussian blur."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,8 @@ from dali_pipelines.pixels.operation import ClipOperation, Nodes, Plan, Schema, 
 class GaussianBlur(ClipOperation):
     """Blur every frame of a view; borders are reflected.
 
-    Plan: `sigma`, float32 (views,), pixels. 0 leaves a view as it is and costs nothing. The window ends at 3 sigma,
-    rounded up, to each side.
+    Plan: `sigma`, float32 (views,), pixels. 0 leaves a view unchanged at no cost. The window extends 3 sigma, rounded
+    up, to each side.
     """
 
     def schema(self, *, views: int, frames: int) -> Schema:
@@ -33,7 +33,7 @@ class GaussianBlur(ClipOperation):
 
 
 def _weights(sigma: float) -> NDArray[np.float32]:
-    """Return the weight of the middle and of each neighbor to one side."""
+    """Return the weights of the center and of the neighbors on one side."""
     half = np.exp(-((np.arange(np.ceil(3 * sigma) + 1) / sigma) ** 2) / 2)
     weights: NDArray[np.float32] = (half / (2 * half.sum() - 1)).astype(np.float32)
     return weights

@@ -1,4 +1,4 @@
-"""Changes of color: one linear map of RGB a frame, and CtP's brightness and contrast, which clamp in between."""
+"""Color changes: one linear map of RGB per frame, and CtP's brightness and contrast, which clamp in between."""
 
 from collections.abc import Sequence
 
@@ -13,11 +13,11 @@ from dali_pipelines.pixels.operation import ClipOperation, Nodes, Plan, Schema, 
 from dali_pipelines.plan.color_map import ColorMap
 
 SCALED, MIXED, WITH_MEAN = 1, 2, 3
-"""Kinds of maps: one factor and shift for all channels; a matrix and an offset; these and the frame's mean."""
+"""Kinds of maps: one factor and shift for all channels; a matrix and an offset; both plus the frame's mean."""
 
 
 class Recolor(ClipOperation):
-    """Apply a `plan.color_map.ColorMap` to each frame, rounded and clamped; maps that change nothing cost nothing."""
+    """Apply a `plan.color_map.ColorMap` to each frame, rounded and clamped; identity maps cost nothing."""
 
     def schema(self, *, views: int, frames: int) -> Schema:
         return {
@@ -29,8 +29,8 @@ class Recolor(ClipOperation):
 
     @staticmethod
     def arrays(maps: Sequence[ColorMap]) -> dict[str, np.ndarray]:
-        """Return the plan's arrays for one map a frame, those of all views one after the other."""
-        distinct = {id(m): m for m in maps}  # mostly one of all frames
+        """Return the plan's arrays for one map per frame, with the views concatenated."""
+        distinct = {id(m): m for m in maps}  # usually one for all frames
         matrices, pivots, offsets = (
             np.array([getattr(m, part) for m in distinct.values()], np.float32)
             for part in ("matrix", "pivot", "offset")
@@ -58,7 +58,7 @@ class Recolor(ClipOperation):
             kernels.recolor(clip, np.concatenate([matrix, pivot, offset[:, :, None]], axis=2))
 
     def dali(self, clip: DataNode, plan: Nodes, view: View) -> DataNode:
-        """Apply the maps by the cheapest operators that can: the most general map decides for all frames."""
+        """Apply the maps with the cheapest sufficient operators; the most general map decides for all frames."""
         kinds, matrix, offset, pivot = (
             view.frames(plan[f"color_{part}"]) for part in ("kind", "matrix", "offset", "pivot")
         )
@@ -82,16 +82,16 @@ def _mixed(clip: DataNode, matrix: DataNode, offset: DataNode) -> DataNode:
 def _with_mean(clip: DataNode, matrix: DataNode, offset: DataNode, pivot: DataNode) -> DataNode:
     means = fn.reshape(fn.reductions.mean(clip, axes=(1, 2), keep_dims=True), layout="FHWC")
     moved = fn.coord_transform(means, M=fn.per_frame(pivot), T=fn.per_frame(offset), dtype=types.FLOAT)
-    # `moved` cannot be the argument T: on a GPU it depends on pixels there, and arguments live on the CPU.
+    # `moved` cannot be the argument T: on a GPU it is computed there from pixels, and arguments must be on the CPU.
     mapped = fn.coord_transform(clip, M=fn.per_frame(matrix), dtype=types.FLOAT)
     return fn.cast(mapped + moved, dtype=types.UINT8)
 
 
 class BrightnessContrast(ClipOperation):
-    """Add to every frame, then multiply it, rounded and clamped after each.
+    """Add a brightness to every frame, then multiply by a contrast, rounding and clamping after each.
 
-    Plan: `brightness`, float32 (T,), gray levels, and `contrast`, float32 (T,), factors of at least 0. Clips where all
-    is 0, or all is 1, cost nothing.
+    Plan: `brightness`, float32 (T,), gray levels, and `contrast`, float32 (T,), factors of at least 0. A step costs
+    nothing if all its values are 0, or 1 for the contrast.
     """
 
     def schema(self, *, views: int, frames: int) -> Schema:

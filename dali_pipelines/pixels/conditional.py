@@ -1,18 +1,18 @@
-"""Operators for some samples of a batch."""
+"""Apply operators to some samples of a batch."""
 
 from collections.abc import Callable
 
 from nvidia.dali import fn
 from nvidia.dali.data_node import DataNode
 
-_conditional = fn._conditional  # type: ignore[attr-defined]  # the stubs do not know it
+_conditional = fn._conditional  # type: ignore[attr-defined]  # missing in the stubs
 
 
 def apply_where(mask: DataNode, clips: DataNode, operation: Callable[..., DataNode], *arguments: DataNode) -> DataNode:
-    """Return `operation(clips, *arguments)` where `mask` is true; other clips bypass the operators at no cost.
+    """Apply `operation(clips, *arguments)` where `mask` is true; other clips bypass the operators at no cost.
 
-    These are the operators that DALI makes of an `if`. Its own way to them, `enable_conditionals`, rewrites the source
-    of every function that is called, and fails on some that are none of its concern (`zip(..., strict=True)`).
+    Uses the operators that DALI makes from an `if`. DALI's own `enable_conditionals` rewrites the source of every
+    function called, and fails on unrelated ones (`zip(..., strict=True)`).
 
     Args:
         mask: bool scalar on the CPU.

@@ -1,4 +1,4 @@
-"""A region of each frame, scaled to a square and perhaps mirrored."""
+"""Crop a region of each frame, scale it to a square and optionally mirror it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ from dali_pipelines.plan.boxes import Box
 
 @dataclass(frozen=True)
 class CropResize(Crop):
-    """Scale a region to `size` x `size`, antialiased, as if the whole picture were scaled and then cut.
+    """Scale a region to `size` x `size`, antialiased, as if the whole picture were scaled and then cropped.
 
-    CtP's code does not antialias (specs/ctp.md 0.3): pictures that it shrinks a lot alias.
+    CtP's code does not antialias (specs/ctp.md 0.3), so pictures that it shrinks a lot show aliasing.
     """
 
     size: int
@@ -29,7 +29,7 @@ class CropResize(Crop):
 
     @staticmethod
     def arrays(crops: Sequence[NDArray[np.float32]]) -> dict[str, np.ndarray]:
-        """Return the plan's arrays for one crop a view, each float32 (2, 2) as `plan.crops` draws it."""
+        """Return the plan's arrays for one crop per view, each float32 (2, 2) as in `plan.crops`."""
         start_end = np.stack(crops, axis=1)
         return {"crop_start": start_end[0], "crop_end": start_end[1]}
 
@@ -54,9 +54,9 @@ class CropResize(Crop):
 
 @dataclass(frozen=True)
 class CropBox(Crop):
-    """Scale a box of whole pixels to `size` x `size`, antialiased like PIL, and mirror it; no pixel outside is read.
+    """Scale a box of whole pixels to `size` x `size`, antialiased like PIL, and mirror it; read no pixel outside.
 
-    What lies outside the picture is black. `inside` promises that no box hangs out of it; others are DALI's alone.
+    Parts of a box outside the picture are black. `inside` promises that there are none; only DALI handles them.
     """
 
     size: int
@@ -76,7 +76,7 @@ class CropBox(Crop):
 
     @staticmethod
     def arrays(boxes: Sequence[Box], mirror: NDArray[np.bool_]) -> dict[str, np.ndarray]:
-        """Return the plan's arrays for one box a view; mirror: bool (views,), left to right."""
+        """Return the plan's arrays for one box per view; mirror: bool (views,), left to right."""
         table = np.array(boxes, np.int32)
         return {"box_start": table[:, :2], "box_shape": table[:, 2:], "box_mirror": mirror.astype(np.float32)}
 
@@ -101,5 +101,5 @@ class CropBox(Crop):
 
 
 def interpolation(*, cubic: bool) -> types.DALIInterpType:
-    """Return DALI's name for bicubic or bilinear."""
+    """Return DALI's constant for bicubic or bilinear interpolation."""
     return types.INTERP_CUBIC if cubic else types.INTERP_LINEAR

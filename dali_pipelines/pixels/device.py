@@ -1,4 +1,4 @@
-"""All that depends on where a node lives. The other operators of the graphs are the same on both backends of DALI."""
+"""Operators that depend on a node's device. All others are the same on DALI's CPU and GPU backends."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,9 +7,9 @@ from nvidia.dali.data_node import DataNode
 
 
 def to_device_of(node: DataNode, other: DataNode) -> DataNode:
-    """Return `node` on the backend of `other`, as inputs of an operator and tensors of a batch must be.
+    """Move `node` to the device of `other`, as required for inputs of an operator and tensors of a batch.
 
-    Arithmetic moves its operands by itself; named arguments stay on the CPU.
+    Arithmetic moves its operands itself; named arguments stay on the CPU.
     """
     return node.gpu() if other.device == "gpu" and node.device == "cpu" else node
 
@@ -17,9 +17,9 @@ def to_device_of(node: DataNode, other: DataNode) -> DataNode:
 def standardize(clips: DataNode, mean: NDArray[np.float32], deviation: NDArray[np.float32], *, size: int) -> DataNode:
     """Subtract a mean and divide by a standard deviation, each float32 (3,).
 
-    Both ways take the frames of a clip as one tall picture. On a GPU that is `crop_mirror_normalize` of HWC: its kernel
-    for 8-bit pixels does not take sequences (`GetImplementationKind` in new_crop_mirror_normalize.cu of DALI 2.4). On a
-    CPU `normalize` takes whole rows instead of pixels as the innermost axis, which is three times as fast.
+    Both backends treat the frames of a clip as one tall picture. On a GPU, `crop_mirror_normalize` gets HWC: its kernel
+    for 8-bit pixels takes no sequences (`GetImplementationKind` in new_crop_mirror_normalize.cu of DALI 2.4). On a
+    CPU, `normalize` with rows instead of pixels as the innermost axis is three times as fast.
 
     Args:
         clips: uint8 (T, size, size, 3).

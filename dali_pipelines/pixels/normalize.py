@@ -1,4 +1,4 @@
-"""The numbers that a network reads: always DALI's, and always last."""
+"""Normalize pixels for the network: always in DALI, and always last."""
 
 import numpy as np
 from nvidia.dali.data_node import DataNode

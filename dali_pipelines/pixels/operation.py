@@ -1,7 +1,7 @@
-"""What an operation on pixels is: the plan's arrays that it takes, and how the host and DALI execute it.
+"""Operations on pixels: the plan's arrays that they take, and how the host and DALI execute them.
 
-An operation decides nothing: what it does to a view stands in the plan. `host` and `dali` make the same pixels, within
-a rounding that the tests state. Where each runs follows from the backend, in `pixels.program` alone.
+An operation decides nothing: the plan says what it does to a view. `host` and `dali` make the same pixels, up to a
+rounding that the tests state. `pixels.program` alone decides, from the backend, which of them runs.
 """
 
 from abc import ABC, abstractmethod
@@ -21,19 +21,19 @@ Plan = Mapping[str, np.ndarray]
 """The arrays of one sample."""
 
 Nodes = Mapping[str, DataNode]
-"""The same in a DALI graph, on the CPU."""
+"""The same arrays in a DALI graph, on the CPU."""
 
 
 @dataclass(frozen=True)
 class View:
-    """A clip among those of a sample.
+    """One clip of a sample.
 
     Attributes:
         length: frames, T.
         operations: what happens to its pixels, in order; a crop comes first.
-        first: place of its first frame among all frames of the sample.
-        index: its number among the views; a plan has one row a view.
-        whole: it has all frames of the sample.
+        first: index of its first frame among all frames of the sample.
+        index: its index among the views; plans have one row per view.
+        whole: whether it has all frames of the sample.
     """
 
     length: int
@@ -51,19 +51,19 @@ class View:
 
     @property
     def places(self) -> slice:
-        """Where its frames stand among all frames of the sample."""
+        """The slice of its frames among all frames of the sample."""
         return slice(self.first, self.first + self.length)
 
     def frames(self, node: DataNode) -> DataNode:
-        """Return the rows of an array with a row for each frame of the sample that belong to this view."""
+        """Select this view's rows of an array that has one row per frame of the sample."""
         return node if self.whole else node[self.places]
 
 
 class Operation(ABC):
-    """One step of a view. Subclass `Crop` or `ClipOperation`, or this for what only DALI does."""
+    """One step of a view. Subclass `Crop` or `ClipOperation`, or this for steps that only DALI does."""
 
     geometric = False
-    """Whether it only moves pixels, so that the host does it for a GPU too: fewer bytes travel."""
+    """Whether it only moves pixels. The host then does it for a GPU too, so fewer bytes are copied."""
 
     @property
     def on_host(self) -> bool:
@@ -72,15 +72,15 @@ class Operation(ABC):
 
     @abstractmethod
     def schema(self, *, views: int, frames: int) -> Schema:
-        """Return the plan's arrays for a sample of that many views and frames."""
+        """Return the schema of the plan's arrays for a sample with this many views and frames."""
 
     @abstractmethod
     def dali(self, clip: DataNode, plan: Nodes, view: View) -> DataNode:
-        """Return the view after this operation, uint8 (T, H, W, 3) before and after."""
+        """Apply the operation to a view in a DALI graph, uint8 (T, H, W, 3) before and after."""
 
 
 class Crop(Operation):
-    """A region of each frame, scaled: the host cuts it out before a frame becomes RGB."""
+    """Crop and scale a region of each frame; the host cuts it out before it converts a frame to RGB."""
 
     size: int
     """Side of the square, pixels."""
@@ -88,11 +88,11 @@ class Crop(Operation):
 
     @abstractmethod
     def host(self, plan: Plan, view: View) -> Region:
-        """Return what the decoder is to cut out."""
+        """Return the region for the decoder to cut out."""
 
 
 class ClipOperation(Operation):
-    """A change of pixels that the host can make too."""
+    """Change pixels; the host can do it too."""
 
     @abstractmethod
     def host(self, clip: NDArray[np.uint8], plan: Plan, view: View) -> None:

@@ -1,4 +1,4 @@
-"""Moving patches pasted into a clip, with a box, an opacity and a mask for every frame (specs/ctp.md 1.1 h)."""
+"""Paste moving, masked patches into a clip, each with a box and an opacity per frame (specs/ctp.md 1.1 h)."""
 
 from dataclasses import dataclass
 
@@ -15,16 +15,15 @@ from dali_pipelines.plan.patches import Patches
 
 @dataclass(frozen=True)
 class PastePatches(ClipOperation):
-    """Cut each patch out of its source frame, scale it to its box of every frame and blend it in.
+    """Cut each patch out of its source frame, scale it to its box in every frame and blend it in.
 
-    I (1 - alpha) + P alpha, patch after patch, rounded each time. Every patch is cut before anything is pasted.
-    Sampling is bilinear and never reads beyond the source box, like a resize of the cut-out patch. For samples of one
-    view.
+    I (1 - alpha) + P alpha, patch after patch, rounded each time. All patches are cut before any is pasted. Sampling
+    is bilinear and never reads beyond the source box, like a resize of the cut-out patch. Samples must have one view.
 
     Attributes:
         patches: R.
         size: side of the clip, pixels.
-        truncate: drop the fraction of a gray level at every paste, as the original's uint8 pictures do; DALI alone.
+        truncate: drop the fraction of a gray level at every paste, as the original's uint8 pictures do; DALI only.
     """
 
     patches: int
@@ -52,10 +51,10 @@ class PastePatches(ClipOperation):
 
     @staticmethod
     def arrays(patches: Patches) -> dict[str, np.ndarray]:
-        """Return what it takes to paste R patches, stacked in the order of pasting.
+        """Return the plan's arrays for R patches, in the order of pasting.
 
-        A patch has a canvas in every frame: a picture as high and wide as its highest and widest box, at whose top left
-        the box lies. Most pixels of a clip belong to no patch, so it is cheaper to blend there than on whole frames.
+        A patch has a canvas in every frame: a picture as high and wide as its highest and widest box, with the box at
+        the top left. Patches cover few pixels of a clip, so blending on canvases is cheaper than on whole frames.
 
         Returns:
             patch_start, patch_shape: int32 (R, 3), the source box as (frame, y, x) and (1, height, width).
@@ -63,9 +62,9 @@ class PastePatches(ClipOperation):
             patch_box: int32 (R, T, 4), y, x, height and width of the box in the clip.
             patch_opacity: float32 (R, T), opacity / 255.
             patch_canvas: int32 (R, 2), height and width of the canvas.
-            patch_zoom, patch_place: float32 (R, T, 2, 3), from a canvas to the cut-out source box and to the clip.
-            patch_rows, patch_columns: float32 (R, T, size, 1, 1) and (R, T, 1, size, 1): outside the box one of them is
-                0, inside they are opacity / 255 and 1.
+            patch_zoom, patch_place: float32 (R, T, 2, 3), maps from a canvas to the cut-out source box and to the clip.
+            patch_rows, patch_columns: float32 (R, T, size, 1, 1) and (R, T, 1, size, 1): opacity / 255 and 1 inside the
+                box; outside, one of them is 0.
         """
         order = patches.paste_order
         boxes, opacity = patches.boxes[order], patches.opacity[order]
@@ -98,7 +97,7 @@ class PastePatches(ClipOperation):
 
     def host(self, clip: NDArray[np.uint8], plan: Plan, view: View) -> None:
         regions = zip(plan["patch_start"].tolist(), plan["patch_shape"].tolist(), plan["patch_mask"], strict=True)
-        cuts = [  # of all patches, before anything is pasted
+        cuts = [  # all patches are cut before any is pasted
             np.dstack([clip[frame, y : y + height, x : x + width], mask[:height, :width]]).astype(np.float32)
             for (frame, y, x), (_, height, width), mask in regions
         ]
@@ -108,8 +107,8 @@ class PastePatches(ClipOperation):
     def dali(self, clip: DataNode, plan: Nodes, view: View) -> DataNode:
         """Paste without `multi_paste`.
 
-        On a GPU, that reads all its inputs with the row pitch of the first (`MultiPasteGPU::SetupTyped`, DALI 2.4), and
-        threads of `PasteKernel` beyond the end of a row run off their table.
+        On a GPU, it reads all inputs with the row pitch of the first (`MultiPasteGPU::SetupTyped`, DALI 2.4), and
+        threads of `PasteKernel` beyond the end of a row run past their table.
         """
         composite = clip
         for patch in range(self.patches):
@@ -119,8 +118,8 @@ class PastePatches(ClipOperation):
             pixels, alpha = _patch(clip, plan, patch, extent)
             blend = below + (pixels - below) * (alpha * _inside(plan, patch, canvas))
             if self.truncate:
-                blend = math.floor(blend + 1e-3)  # products of floats: 100 may come as 99.99999
-            # Both are uint8, which wraps: what is added to the clip modulo 256 is exact, and 0 around the box.
+                blend = math.floor(blend + 1e-3)  # float rounding: 100 may come as 99.99999
+            # Both are uint8, which wraps: adding the change modulo 256 is exact, and it is 0 around the box.
             change = fn.cast(blend, dtype=types.UINT8) - below
             composite += fn.warp_affine(
                 change,
@@ -134,9 +133,9 @@ class PastePatches(ClipOperation):
 
 
 def _patch(clip: DataNode, plan: Nodes, patch: int, extent: DataNode) -> tuple[DataNode, DataNode]:
-    """Return the patch on its canvases, float32 (T, height, width, 3), and its mask there, (T, height, width, 1).
+    """Scale a patch and its mask to the canvases: float32 (T, height, width, 3) and (T, height, width, 1).
 
-    Around the box the pixels of its border repeat.
+    Around the box, its border pixels repeat.
     """
     start, shape = (plan[f"patch_{name}"][patch] for name in ("start", "shape"))
     mask = fn.slice(plan["patch_mask"], start=[patch, 0, 0], shape=shape, axes=(0, 1, 2), dtype=types.FLOAT)

@@ -1,6 +1,6 @@
-"""What a task does to the pixels of a sample, and where: beside the decoder or in DALI.
+"""What a task does to the pixels of a sample, and where: on the host or in DALI.
 
-A task names its views as lists of operations. Which of them the host executes follows from the backend, here alone.
+A task defines its views as lists of operations. This module alone decides, from the backend, which the host executes.
 """
 
 import math
@@ -27,7 +27,7 @@ from dali_pipelines.pixels.operation import (
 from dali_pipelines.store.reader import EncodedClip
 
 WORDS = {1: types.UINT8, 2: types.UINT16, 4: types.UINT32, 8: types.UINT64}
-"""Bytes -> DALI's name of so wide a number."""
+"""Bytes -> DALI's integer type of that width."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class Program:
     """The views of a sample.
 
     Attributes:
-        frames: entries of the plan's `frames`.
+        frames: length of the plan's `frames`.
         views: each with its operations, in order, a crop first.
         outputs: names of the pictures in a batch and how many views each has, in the order of `views`.
         normalization: a name in `pixels.normalize.NORMALIZATIONS`, applied last.
-        dali_alone: the host executes nothing, so that the pixels are the same to the bit whoever decodes.
+        dali_alone: the host executes nothing, so pixels are bit-identical with any decoder.
     """
 
     frames: int
@@ -54,24 +54,24 @@ class Program:
         return self.views[0].crop.size
 
     def host_steps(self, *, gpu: bool) -> int:
-        """Return how many operations of each view the host executes where it decodes for DALI.
+        """Return how many operations of each view the host executes if it decodes for DALI.
 
-        On a CPU all that can be: NumPy beside the decoder is faster than DALI's CPU operators. For a GPU only those
-        that leave fewer bytes to copy.
+        On a CPU, as many as possible: the host is faster than DALI's CPU operators. For a GPU, only those that leave
+        fewer bytes to copy.
         """
         if self.dali_alone:
             return 0
         return min(_leading(view.operations, gpu=gpu) for view in self.views)
 
     def schema(self, *, after: int = 0) -> Schema:
-        """Return the plan's arrays that the operations take, but for the first `after` of each view."""
+        """Return the schema of the plan's arrays that operations take, except the first `after` of each view."""
         schema: Schema = {}
         for operation in dict.fromkeys(operation for view in self.views for operation in view.operations[after:]):
             schema |= operation.schema(views=len(self.views), frames=self.frames)
         return schema
 
     def regions(self, plan: Plan) -> list[Region]:
-        """Return what each view shows of its frames."""
+        """Return the region of its frames that each view shows."""
         return [view.crop.host(plan, view) for view in self.views]
 
     def host(self, clip: EncodedClip, plan: Plan, *, steps: int) -> NDArray[np.uint8]:
@@ -81,7 +81,7 @@ class Program:
             clip: the frames of the whole sample, in the plan's order.
 
         Returns:
-            uint8 (frames, size, size, 3), the views one after the other; without steps whole frames (frames, H, W, 3).
+            uint8 (frames, size, size, 3), the views concatenated; without steps, whole frames (frames, H, W, 3).
 
         Raises:
             ClipError: a frame does not decode, or a crop does not fit into it.
@@ -89,7 +89,7 @@ class Program:
         if not steps:
             return decode_rgb(clip)
         cutters = [Cutter(region) for region in self.regions(plan)]
-        shown: dict[int, list[tuple[int, int]]] = {}  # frame of the clip -> numbers of views and places in them
+        shown: dict[int, list[tuple[int, int]]] = {}  # frame of the clip -> views and places in them
         for view in self.views:
             for place, number in enumerate(clip.frames[view.places].tolist()):
                 shown.setdefault(number, []).append((view.index, place))
@@ -107,13 +107,13 @@ class Program:
         return pixels
 
     def dali(self, frames: DataNode, plan: Nodes, *, steps: int = 0) -> dict[str, DataNode]:
-        """Build the graph of all that follows after `steps` operations of each view.
+        """Build the DALI graph of what follows the first `steps` operations of each view.
 
         Args:
             frames: uint8 (frames, H, W, 3), what `host` returns.
 
         Returns:
-            float32 (T, size, size, 3) for each name in `outputs`, its views one after the other.
+            float32 (T, size, size, 3) for each name in `outputs`, its views concatenated.
         """
         views, pictures = iter(self.views), {}
         for name, count in self.outputs.items():
@@ -128,7 +128,7 @@ class Program:
         return pictures
 
     def _part(self, frames: DataNode, first: int, last: int) -> DataNode:
-        """Return some of the frames. On a CPU DALI slices number by number, so by numbers as wide as fit."""
+        """Slice frames. On a CPU, DALI slices number by number, so use the widest numbers that fit."""
         wide = WORDS[math.gcd(3 * self.size**2, max(WORDS))]
         words = fn.reinterpret(frames, shape=[self.frames, -1], dtype=wide)
         shape = [last - first, self.size, self.size, 3]
@@ -147,11 +147,11 @@ def consecutive_views(
     outputs: Mapping[str, int] | None = None,
     normalization: str = "imagenet",
 ) -> Program:
-    """Return a program of views that stand one after the other in the plan's `frames`, all with these operations.
+    """Create a program of views that are consecutive in the plan's `frames` and have the same operations.
 
     Args:
-        lengths: frames of each.
-        outputs: as in `Program`; None for one, `clips`, of all views.
+        lengths: frames of each view.
+        outputs: as in `Program`; None puts all views into `clips`.
     """
     starts, frames = np.cumsum([0, *lengths]).tolist(), sum(lengths)
     views = tuple(
@@ -162,13 +162,13 @@ def consecutive_views(
 
 
 def views_of_same_frames(count: int, length: int, *operations: Operation, normalization: str = "imagenet") -> Program:
-    """Return a program of `count` views, each of all `length` frames, for DALI alone: each becomes RGB once."""
+    """Create a program of `count` views of the same `length` frames, for DALI alone: a frame becomes RGB once."""
     views = tuple(View(length, operations, index=index) for index in range(count))
     return Program(length, views, {"clips": count}, normalization, dali_alone=True)
 
 
 def _leading(operations: Sequence[Operation], *, gpu: bool) -> int:
-    """Return how many of a view's operations, from the first on, the host can and should execute."""
+    """Count the leading operations of a view that the host can and should execute."""
     for count, operation in enumerate(operations):
         if not operation.on_host or (gpu and not operation.geometric):
             return count

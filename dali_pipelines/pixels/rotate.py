@@ -1,4 +1,4 @@
-"""Rotating square clips, counter-clockwise about their center, and shifting them. Pixels are copied, not mixed."""
+"""Rotate square clips counter-clockwise about their center, and shift them. Pixels are copied, not interpolated."""
 
 from functools import lru_cache
 
@@ -13,7 +13,7 @@ from dali_pipelines.pixels.operation import ClipOperation, Nodes, Operation, Pla
 
 
 class Rot90(ClipOperation):
-    """Rotate by quarter turns, as numpy's rot90. Plan: `rot90`, float32 (views,), how many."""
+    """Rotate by quarter turns, like NumPy's rot90. Plan: `rot90`, float32 (views,), number of turns."""
 
     geometric = True
 
@@ -29,7 +29,7 @@ class Rot90(ClipOperation):
 
 
 class Rotate(ClipOperation):
-    """Rotate by any angle; corners that open are black. Plan: `degrees`, float32 (views,)."""
+    """Rotate by any angle; uncovered corners are black. Plan: `degrees`, float32 (views,)."""
 
     geometric = True
 
@@ -45,7 +45,7 @@ class Rotate(ClipOperation):
 
 
 class Translate(Operation):
-    """Shift a view to the right and down; the pixels of the border repeat. DALI alone does it.
+    """Shift a view right and down, repeating the border pixels; DALI only.
 
     Plan: `shift`, float32 (views, 2), pixels.
     """
@@ -67,12 +67,12 @@ def _rotate(clip: DataNode, degrees: DataNode) -> DataNode:
 
 @lru_cache(maxsize=8)
 def _turned(size: int, turns: int) -> NDArray[np.int32]:
-    """Return for each pixel the position of the one that lands on it, counted row by row."""
+    """Return the source position of each pixel, counted row by row."""
     return np.ascontiguousarray(np.rot90(np.arange(size * size, dtype=np.int32).reshape(size, size), turns))
 
 
 def _rotated(size: int, degrees: float) -> NDArray[np.int32]:
-    """Return the same for any angle, -1 where no pixel lands."""
+    """Return the source positions for any angle, -1 where there is none."""
     middle = np.arange(size) + 0.5 - size / 2
     sine, cosine = np.sin(np.radians(degrees)), np.cos(np.radians(degrees))
     x = np.floor(middle * cosine - middle[:, None] * sine + size / 2).astype(np.int32)

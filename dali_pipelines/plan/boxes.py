@@ -1,6 +1,6 @@
 """Boxes of random size and shape in whole pixels, (y, x, height, width).
 
-Those on even pixels can be cut out of 4:2:0 pictures before these become RGB, without scaling their chroma apart.
+Boxes on even pixels can be cut out of 4:2:0 pictures before RGB conversion, without scaling the chroma separately.
 """
 
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ def random_box(
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
     tries: int = 10,
 ) -> Box:
-    """Draw a box on even pixels of a picture, as RandomSizedCrop of specs/concepts.md 2 draws it on any.
+    """Draw a box on even pixels, like RandomSizedCrop of specs/concepts.md 2, which uses any pixels.
 
-    Its share of the picture is uniform in `area`, its aspect uniform in `ratio` and turned over with probability
-    1/2, its place uniform. When no try fits, the largest square in the middle.
+    Its share of the picture is uniform in `area`, its aspect uniform in `ratio` and inverted with probability 1/2,
+    its position uniform. If no try fits, it is the largest square in the center.
     """
     for _ in range(tries):
         pixels, aspect, turned = height * width * rng.uniform(*area), rng.uniform(*ratio), rng.random() < 0.5
@@ -38,15 +38,15 @@ def random_box(
 
 
 QUARTERS = ((0, 0), (0, 4), (4, 0), (4, 4), (2, 2), (2, 0), (2, 4), (4, 2), (0, 2), (1, 1), (1, 3), (3, 1), (3, 3))
-"""Places of a `multi_scale_box` as (y, x), in quarters of the room that it leaves."""
+"""Positions of a `multi_scale_box` as (y, x), in quarters of the space around it."""
 
 
 def multi_scale_box(height: int, width: int, rng: np.random.Generator, *, size: int, scales: Sequence[float]) -> Box:
-    """Draw a box on even pixels of a picture, as MultiScaleCrop of TSN does on any (arXiv 1608.00859, section 3.3).
+    """Draw a box on even pixels, like TSN's MultiScaleCrop, which uses any pixels (arXiv 1608.00859, section 3.3).
 
-    Its height and its width are each the shorter side of the picture times one of `scales`, the same one or neighbors
-    in that list, all pairs alike. A side less than 3 pixels from `size` becomes `size`. It lies at one of 13 places:
-    corners, middles of the edges, the center, and the centers of the quarters.
+    Its height and width are the shorter side of the picture times one of `scales` each: equal ones or neighbors in the
+    list, all pairs equally likely. A side less than 3 pixels from `size` becomes `size`. The box is at one of 13
+    positions: the corners, the edge centers, the center, and the centers of the quadrants.
     """
     sides = [int(min(height, width) * scale) for scale in scales]
     sides = [max(size if abs(side - size) < 3 and size <= min(height, width) else side, 2) // 2 * 2 for side in sides]

@@ -1,7 +1,7 @@
-"""Color changes as one linear map of RGB and of the frame's mean, so that any order of them costs one operator.
+"""Color changes as one linear map of RGB and of the frame's mean, so any sequence of them costs one operator.
 
-Brightness, contrast, saturation, hue and gray are each linear, hue approximately (`hue`). A series of them is the
-product of their matrices; what is lost are the roundings and clamps between them, which 8-bit pictures have.
+Brightness, contrast, saturation, hue and gray are each linear, hue approximately (`hue`). A sequence of them is the
+product of their matrices, without the rounding and clamping that 8-bit pictures have in between.
 tests/dali_pipelines/pixels/test_color_map.py states the difference.
 """
 
@@ -18,7 +18,7 @@ _EYE, _GRAY = np.eye(3), np.ones((3, 1)) * LUMA
 _CHROMA, _TURN = np.diag([0, 1, 1]), np.array([[0, 0, 0], [0, 0, 1], [0, -1, 0]])
 
 Number = float | np.ndarray
-"""Of one map, or (N,) of N maps."""
+"""A scalar for one map, or (N,) for N maps."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class ColorMap:
     offset: np.ndarray
 
     def then(self, after: "ColorMap") -> "ColorMap":
-        """Return this map followed by `after`; the mean of its result is its own value at m."""
+        """Return this map followed by `after`; the mean of this map's result is its value at m."""
         return ColorMap(
             after.matrix @ self.matrix,
             after.matrix @ self.pivot + after.pivot @ (self.matrix + self.pivot),
@@ -41,7 +41,7 @@ class ColorMap:
         )
 
     def split(self) -> list["ColorMap"]:
-        """Return N maps one by one."""
+        """Split N maps into single ones."""
         return [ColorMap(*parts) for parts in zip(self.matrix, self.pivot, self.offset, strict=True)]
 
 
@@ -63,13 +63,13 @@ def gain(factor: Number) -> ColorMap:
 
 
 def contrast(factor: Number) -> ColorMap:
-    """Blend with the mean luma of the frame, as PIL."""
+    """Blend with the mean luma of the frame, like PIL."""
     own = gain(factor)
     return ColorMap(own.matrix, np.multiply.outer(1 - factor, _GRAY), own.offset)
 
 
 def saturation(factor: Number) -> ColorMap:
-    """Blend each pixel with its luma, as PIL. 0 is gray."""
+    """Blend each pixel with its luma, like PIL. 0 is gray."""
     return _linear(np.multiply.outer(factor, _EYE) + np.multiply.outer(1 - factor, _GRAY))
 
 
@@ -81,12 +81,12 @@ def hue(degrees: Number) -> ColorMap:
 
 
 def channel_gray(channel: int | np.ndarray) -> ColorMap:
-    """Copy one of R, G and B to all three."""
+    """Copy one of R, G and B to all three channels."""
     return _linear(np.repeat(_EYE[channel][..., None, :], 3, axis=-2))
 
 
 def choose(maps: Sequence[ColorMap], which: np.ndarray) -> ColorMap:
-    """Pick, for each of N frames, the map that `which`, int (N,), names; or K of them, with (K, N)."""
+    """Select a map for each of N frames by its index in `which`, int (N,); or K maps each, with (K, N)."""
 
     def chosen(parts: list[np.ndarray], axes: int) -> np.ndarray:
         of_frames = np.empty((len(maps), which.shape[-1], *[3] * axes))

@@ -15,10 +15,10 @@ def scaled_crop(
     """Return the source region of a `size` square crop of a video scaled to `short_side`.
 
     `y` and `x` in [0, 1) place the crop between the first and the last whole-pixel position. The other side of
-    the scaled picture is rounded to whole pixels, as an image resize would; with `aspect` it is that multiple of
-    the short side whatever the video's own shape is.
+    the scaled picture is rounded to whole pixels, as in an image resize; with `aspect` it is that multiple of
+    the short side, whatever the shape of the video.
 
-    The region is moved to the nearest even source pixels, where 4:2:0 pictures can be cut before they become RGB.
+    The region is moved to the nearest even source pixels, so 4:2:0 pictures can be cut before RGB conversion.
 
     Returns:
         float32 (2, 2): the region's start and end as (y, x) in source pixels; start x > end x mirrors.
@@ -52,7 +52,7 @@ def random_crop(
     flip_prob: float,
     aspect: float | None = None,
 ) -> np.ndarray:
-    """Draw a crop at a random scale and place, mirrored with `flip_prob`; float32 (2, 2) as in `scaled_crop`."""
+    """Draw a crop at a random scale and position, mirrored with `flip_prob`; float32 (2, 2) as in `scaled_crop`."""
     short_side = int(rng.choice(np.asarray(short_sides)))
     y, x, flip = rng.random(3)
     return scaled_crop(video, short_side=short_side, size=size, y=y, x=x, flip=flip < flip_prob, aspect=aspect)

@@ -1,4 +1,4 @@
-"""Which frames make a clip (specs/ctp.md 0.2)."""
+"""Choose the frames of a clip (specs/ctp.md 0.2)."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,9 @@ def random_clip(
 ) -> np.ndarray:
     """Draw the frame numbers of one clip at a random stride and start, int32 (length,).
 
-    With jitter every frame moves on by 0 to stride-1 on its own; the span does not count the jitter, so the last
-    frames may clamp. A video shorter than the span starts at frame 0 and repeats its last frame. The last `unused`
-    frames of a video are in no clip, if it is long enough.
+    With jitter, each frame is shifted by 0 to stride-1 independently; the span does not include the jitter, so the
+    last frames may clamp. In a video shorter than the span, the clip starts at frame 0 and repeats the last frame.
+    The last `unused` frames of a video are in no clip, if it is long enough.
     """
     stride = int(rng.choice(np.asarray(strides)))
     span = stride * (length - 1) + 1
@@ -40,8 +40,8 @@ def uniform_clips(num_frames: int, *, clips: int, length: int, stride: int) -> n
 def window_starts(num_frames: int, *, span: int, step: int) -> np.ndarray:
     """Return the first frames of windows of `span` frames, one every `step`, int64 (windows,) (specs/evaluation.md 1).
 
-    A last one ends with the video where the others leave frames over; the original leaves those out. A video that is
-    no longer than a window has one.
+    If frames are left over, a last window ends with the video; the original drops them. A video that is no longer
+    than a window has one.
     """
     last = max(num_frames - span, 0)
     return np.union1d(np.arange(0, last + 1, step), last)
@@ -50,8 +50,8 @@ def window_starts(num_frames: int, *, span: int, step: int) -> np.ndarray:
 def clip_at_speed(num_frames: int, rng: np.random.Generator, *, length: int, speed: int) -> np.ndarray:
     """Draw the frame numbers of a clip at `speed` from a random start, int32 (length,) (specs/ctp.md 1.5).
 
-    A negative speed plays backwards, 0 repeats one frame. Short videos are as in `random_clip`: played backwards,
-    they begin with repeats of the last frame.
+    A negative speed plays backwards, 0 repeats one frame. Short videos are handled as in `random_clip`; played
+    backwards, they begin with repeats of the last frame.
     """
     frames = random_clip(num_frames, rng, length=length, strides=(abs(speed),), jitter=False)
     return frames if speed >= 0 else frames[::-1].copy()
@@ -60,8 +60,8 @@ def clip_at_speed(num_frames: int, rng: np.random.Generator, *, length: int, spe
 def clips_in_order(num_frames: int, rng: np.random.Generator, *, clips: int, length: int, interval: int) -> np.ndarray:
     """Draw the frame numbers of `clips` consecutive clips, int32 (clips, length) (specs/ctp.md 1.6).
 
-    They leave `interval` frames between them, or as many as the video has for that; their place is random. Where
-    there is not one frame for each interval, the clips are those of `uniform_clips` and may overlap.
+    There are `interval` frames between clips, or as many as the video allows; the start is random. If there is not
+    one frame for each interval, the clips are those of `uniform_clips` and may overlap.
     """
     gap = min(interval, (num_frames - clips * length) // (clips - 1))
     if gap <= 0:

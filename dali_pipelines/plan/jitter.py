@@ -1,4 +1,4 @@
-"""Random colors of the published systems."""
+"""Random color changes of the published systems."""
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from dali_pipelines.plan.color_map import (
 from dali_pipelines.plan.keyframes import interpolate, sample_keys
 
 KEY_PROBS = (0.7, 0.3)
-"""Of no key frame and of one between the first frame and the last."""
+"""Probabilities of no key frame and of one between the first frame and the last."""
 
 
 def jitter(
@@ -29,9 +29,9 @@ def jitter(
     hue_turn: float,
     frames: int | None = None,
 ) -> ColorMap:
-    """Draw torchvision's ColorJitter: factors uniform in 1 +- each, hue in +- `hue_turn` of a turn, in any order.
+    """Draw torchvision's ColorJitter: factors uniform in 1 +- each, hue in +- `hue_turn` of a turn, in random order.
 
-    With `frames`, draw one map for each, all at once.
+    With `frames`, draw one map per frame, all at once.
     """
     shape = () if frames is None else (frames,)
     reach = np.array([brightness, contrast_, saturation_])
@@ -44,7 +44,7 @@ def jitter(
 def mild_jitter(rng: np.random.Generator) -> ColorMap:
     """Draw the clip colors of CtP's baselines: brightness, contrast about black, hue and saturation, each with p 0.2.
 
-    The sizes are the same in MemDPC, MoCo, Rot3D, SpeedNet and recognition (specs/ctp.md 0.3, 1.2).
+    The magnitudes are the same in MemDPC, MoCo, Rot3D, SpeedNet and recognition (specs/ctp.md 0.3, 1.2).
     """
     drawn = rng.random(3) < 0.2
     levels, log_gain, units, log_saturation = rng.uniform(-1, 1, 4) * [32, 0.2, 12, 0.1]
@@ -53,15 +53,15 @@ def mild_jitter(rng: np.random.Generator) -> ColorMap:
 
 
 def random_gray(rng: np.random.Generator) -> ColorMap:
-    """Draw one of the three channels for all of them (specs/cstp.md 1.7, specs/concepts.md 2)."""
+    """Draw a map to gray that copies one random channel to all (specs/cstp.md 1.7, specs/concepts.md 2)."""
     return channel_gray(int(rng.integers(3)))
 
 
 def frame_colors(rng: np.random.Generator, length: int) -> list[ColorMap]:
-    """Draw a map for each frame on its own: one channel for all three with p 0.5, then a strong jitter.
+    """Draw a map for each frame independently: gray from one channel with p 0.5, then a strong jitter.
 
-    Colors of DPC and of CPC with a Transformer (specs/cpc_transformer.md 2): the network cannot match frames by them.
-    All are drawn at once: DPC's 40 frames take a sixth of the time that 40 calls take.
+    For DPC and CPC + Transformer (specs/cpc_transformer.md 2): the network cannot match frames by color. Drawing all
+    at once takes a sixth of the time of 40 calls for DPC's 40 frames.
     """
     grays = choose([IDENTITY, channel_gray(rng.integers(3, size=length))], (rng.random(length) < 0.5).astype(int))
     change = jitter(rng, brightness=0.5, contrast_=0.5, saturation_=0.5, hue_turn=0.25, frames=length)
@@ -76,10 +76,10 @@ def hue_saturation(rng: np.random.Generator, *, prob: float, degrees: float, log
 
 
 def varying(rng: np.random.Generator, *, length: int, prob: float, reach: float, factor: bool) -> np.ndarray:
-    """Draw a color value that moves through the clip, float64 (length,).
+    """Draw a color value that varies over the clip, float64 (length,).
 
     With probability `prob` it is uniform in +-reach at the key frames and eased between them, else 0 throughout.
-    As a `factor` the key frames hold exp of that, so it is 1 throughout where nothing is drawn.
+    With `factor`, the key frames hold exp of that, so the value is 1 throughout if nothing is drawn.
     """
     drawn = rng.random() < prob
     keys = sample_keys(length, rng, KEY_PROBS)

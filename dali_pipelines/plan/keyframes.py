@@ -1,4 +1,4 @@
-"""Values that move between key frames with easing (specs/ctp.md 0.4)."""
+"""Interpolate values between key frames with easing (specs/ctp.md 0.4)."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,9 +11,9 @@ EASING_PROBS = (0.70, 0.15, 0.15)  # uniform, accelerate, decelerate
 
 
 def sample_keys(length: int, rng: np.random.Generator, probs: Sequence[float]) -> np.ndarray:
-    """Draw sorted key frames of a clip, always with 0 and length-1, int64 (keys,).
+    """Draw sorted key frames of a clip, always including 0 and length-1, int64 (keys,).
 
-    `probs[k]` is the probability of k inner keys; they lie near the k even divisions of the clip, moved by up to a
+    `probs[k]` is the probability of k inner keys; they are near the k even divisions of the clip, moved by up to a
     third of a division.
     """
     inner = pick(rng, probs)
@@ -29,8 +29,8 @@ def interpolate(keys: np.ndarray, values: np.ndarray, rng: np.random.Generator |
 
     Args:
         keys: int (keys,), from `sample_keys`.
-        values: float (keys, ...), one value a key.
-        rng: draws one easing for each segment, shared by all trailing dimensions; None keeps every segment linear.
+        values: float (keys, ...), one value per key.
+        rng: draws one easing per segment, shared by all trailing dimensions; None keeps every segment linear.
 
     Returns:
         float64 (keys[-1] + 1, ...).

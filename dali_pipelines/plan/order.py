@@ -1,4 +1,4 @@
-"""Which video stands at which place of which batch: a pure function of the seed and the step."""
+"""Which video is in which slot of which batch: a pure function of the seed and the step."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,8 +20,8 @@ class Order:
 
     Global batch `s` of an epoch is entries `[s*G, (s+1)*G)` of that epoch's permutation, G = batch_size *
     world_size, so the samples of a global batch are the same for any number of ranks. With `shuffle` the
-    incomplete last batch is dropped (each epoch drops others); without it, rows come in their own order, each
-    exactly once, and the last batch is filled up with places that hold no sample.
+    incomplete last batch is dropped (different rows each epoch); without it, rows are in dataset order, each
+    exactly once, and the last batch is padded with empty slots.
     """
 
     count: int
@@ -45,7 +45,7 @@ class Order:
         return divmod(step, self.steps)
 
     def row(self, epoch: int, step: int, slot: int) -> int:
-        """Return the dataset row at `slot` of this rank's batch, or -1 where a last batch holds no sample."""
+        """Return the dataset row at `slot` of this rank's batch, or -1 for an empty slot of the last batch."""
         entry = step * self.global_batch + self.rank * self.batch_size + slot
         if not self.shuffle:
             return entry if entry < self.count else -1

@@ -1,4 +1,4 @@
-"""Pairs of clips and pairs of boxes that share a known part of each other (specs/cstp.md 1.2 to 1.6)."""
+"""Pairs of clips and pairs of boxes with a known overlap (specs/cstp.md 1.2 to 1.6)."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ RATES = (1.0, 0.8, 0.6, 0.4, 0.2)  # what two clips, or two boxes, share: class 
 
 
 def random_stride(num_frames: int, rng: np.random.Generator, *, length: int) -> int:
-    """Draw the class of a stride, uniform among those of STRIDES that fit the video; 0 where none does."""
+    """Draw the class of a stride, uniform among those of STRIDES that fit the video; 0 if none fits."""
     fitting = sum(stride * (length - 1) <= num_frames for stride in STRIDES)
     return int(rng.integers(max(fitting, 1)))
 
@@ -17,13 +17,13 @@ def random_stride(num_frames: int, rng: np.random.Generator, *, length: int) -> 
 def overlapping_starts(
     num_frames: int, rng: np.random.Generator, *, length: int, stride: int, truncate: bool = False
 ) -> tuple[int, int, int]:
-    """Draw the first frames of two clips, and the class of how much of their span, `stride * (length - 1)`, they share.
+    """Draw the first frames of two clips, and the class of the share of their span, `stride * (length - 1)`, in both.
 
-    Class and direction are drawn until the second clip lies in the video, so that large shares come more often in
-    short videos. A video no longer than the span has one clip, twice.
+    Class and direction are drawn until the second clip is within the video, so large shares are more frequent in
+    short videos. In a video no longer than the span, both clips are the same.
 
-    The offset is a whole number of strides, or the clips of a class would show themselves by having no frame in common;
-    with `truncate` it is the original's, whose floats lose a frame of class 1: 2, 5, 11 and 23 instead of 3, 6, 12, 24.
+    The offset is a whole number of strides; otherwise some classes would be recognizable by having no frame in common.
+    With `truncate` it is the original's, whose floats lose a frame in class 1: 2, 5, 11 and 23 for 3, 6, 12 and 24.
     """
     span = stride * (length - 1)
     last = num_frames - span - 1
@@ -40,7 +40,7 @@ def overlapping_starts(
 
 
 def looped_clip(start: int, *, num_frames: int, length: int, stride: int) -> np.ndarray:
-    """Return every `stride`-th frame from `start` on, again from there where the video ends; int32 (length,)."""
+    """Return every `stride`-th frame from `start` on, wrapping to `start` at the video's end; int32 (length,)."""
     period = -(-(num_frames - start) // stride)
     return (start + stride * (np.arange(length) % period)).astype(np.int32)
 
@@ -48,10 +48,10 @@ def looped_clip(start: int, *, num_frames: int, length: int, stride: int) -> np.
 def overlapping_box(first: Box, height: int, width: int, rng: np.random.Generator) -> tuple[Box, int]:
     """Draw a box of the size of the first, on even pixels, and the class of the share of its area in both.
 
-    Their intersection touches one corner of the first box and is anything from as wide as that box to as high as it.
-    Everything is drawn until the box is within the picture at the two sides that it moved to, so large shares come
-    more often: .65, .21, .09, .04, .02 at 341x256. Even pixels make the shared area less than its class says, by less
-    than two rows of the box.
+    Their intersection touches one corner of the first box, and ranges from as wide as that box to as high as it.
+    Everything is drawn until the box is within the picture on the two sides that it moved to, so large shares are more
+    frequent: .65, .21, .09, .04, .02 at 341x256. Rounding to even pixels makes the shared area smaller than its class
+    says, by less than two rows of the box.
     """
     y, x, h, w = (number // 2 for number in first)
     while True:
@@ -67,9 +67,9 @@ def overlapping_box(first: Box, height: int, width: int, rng: np.random.Generato
 
 
 def unrotated(box: Box, turns: int, height: int, width: int) -> Box:
-    """Return where a box of the picture rotated counter-clockwise by `turns` x 90 degrees lies in the picture itself.
+    """Map a box in a picture rotated counter-clockwise by `turns` x 90 degrees to the unrotated picture.
 
-    `height` and `width` are those of the picture itself.
+    `height` and `width` are those of the unrotated picture.
     """
     y, x, h, w = box
     return [(y, x, h, w), (x, width - y - h, w, h), (height - y - h, width - x - w, h, w), (height - x - w, y, w, h)][

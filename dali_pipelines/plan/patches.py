@@ -1,4 +1,4 @@
-"""The patches that CtP pastes into a clip: where each lies in every frame, and how it looks (specs/ctp.md 1.1)."""
+"""The patches that CtP pastes into a clip: where each is in every frame, and how it looks (specs/ctp.md 1.1)."""
 
 from dataclasses import dataclass
 
@@ -25,9 +25,9 @@ class Patches:
 
     Attributes:
         boxes: int64 (R, T, 4), x1 y1 x2 y2 with exclusive ends: where the patch is pasted, and the ground truth.
-        source_frame: int64 (R,), the frame whose own box the patch is cut from.
-        opacity: float64 (R, T) in [0.8, 1], or 0 where the patch is left out.
-        masks: one float64 (h, w) in [0, 1] a patch, drawn at the size of its source box.
+        source_frame: int64 (R,), the frame that the patch is cut from, at its box there.
+        opacity: float64 (R, T) in [0.8, 1], or 0 where the patch is hidden.
+        masks: float64 (h, w) in [0, 1] per patch, at the size of its source box.
     """
 
     size: int
@@ -38,7 +38,7 @@ class Patches:
 
     @property
     def paste_order(self) -> np.ndarray:
-        """The patches by falling mean width times mean height: small ones end on top."""
+        """The patches by decreasing mean width times mean height: small ones end up on top."""
         width, height = (self.boxes[..., 2:] - self.boxes[..., :2]).mean(axis=1).T
         return np.argsort(-width * height, kind="stable")
 
@@ -96,7 +96,7 @@ def draw_patches(
     growth: float,
     visible_prob: float,
 ) -> Patches:
-    """Draw everything about the patches of one clip. A patch is always there in frame 0 and in its source frame."""
+    """Draw all patches of one clip. A patch is always visible in frame 0 and in its source frame."""
     boxes = draw_boxes(rng, patches=patches, length=length, size=size, velocity=velocity, growth=growth)
     source_frame = rng.integers(length, size=patches)
     hidden = rng.random((patches, length)) > visible_prob

@@ -1,11 +1,11 @@
-"""All that a plan may know of a video."""
+"""The metadata of a video."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """A video by its metadata, which is all that a plan may know of it."""
+    """Metadata of a video, which is all that a plan may know about it."""
 
     name: str
     """As in the dataset."""
@@ -20,4 +20,4 @@ class VideoInfo:
     label: int
     """Class id, -1 for none."""
     chunk: int = 0
-    """Number of the sample, where the clips of a video are divided among several (`Index.repeat`)."""
+    """Number of the sample, if the clips of a video are divided among several (`Index.repeat`)."""

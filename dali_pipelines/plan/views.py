@@ -1,4 +1,4 @@
-"""One view of a video as the baselines of CtP draw it: MemDPC, MoCo, Rot3D and SpeedNet (specs/ctp.md 1.2 to 1.5)."""
+"""One view of a video as in CtP's baselines: MemDPC, MoCo, Rot3D and SpeedNet (specs/ctp.md 1.2 to 1.5)."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,25 +11,25 @@ from dali_pipelines.plan.jitter import mild_jitter
 from dali_pipelines.plan.video import VideoInfo
 
 FIXED_ASPECT = 4 / 3
-"""The originals of MemDPC, MoCo, Rot3D and VCOP squeeze every video to this: short sides 112, 128 and 144 have the
-long sides 149, 171 and 192, whatever the video's shape (specs/ctp.md 0.3, 6.4.22)."""
+"""The originals of MemDPC, MoCo, Rot3D and VCOP squeeze every video to this: short sides 112, 128 and 144 get long
+sides 149, 171 and 192, whatever the video's shape (specs/ctp.md 0.3, 6.4.22)."""
 
 
 @dataclass(frozen=True)
 class AspectReference:
-    """What the originals do and this does not, unless asked for."""
+    """Opt-in behavior of the originals."""
 
     fixed_aspect: bool = False
     """Squeeze every video to 4:3 before the crop, whatever its shape."""
 
     @property
     def aspect(self) -> float | None:
-        """The shape that every video is squeezed to; None for its own."""
+        """The aspect ratio that every video is squeezed to; None for its own."""
         return FIXED_ASPECT if self.fixed_aspect else None
 
 
 class ViewConfig(Protocol):
-    """What a task's Config says of its views."""
+    """The settings of a task's Config for its views."""
 
     @property
     def size(self) -> int: ...
@@ -46,7 +46,7 @@ def baseline_view(
 ) -> tuple[np.ndarray, ColorMap]:
     """Draw a crop, float32 (2, 2) as in `plan.crops`, and the colors for all frames of a view.
 
-    With `aspect` the video is squeezed to that shape.
+    With `aspect`, the video is squeezed to that aspect ratio.
     """
     crop = random_crop(video, rng, short_sides=cfg.short_sides, size=cfg.size, flip_prob=cfg.flip_prob, aspect=aspect)
     return crop, mild_jitter(rng)

@@ -1,17 +1,17 @@
 """Pretext tasks, one module each.
 
-To add a task `x`, write three files and change nothing else; docs/extending.md has one.
+To add a task `x`, write three files and change nothing else; docs/extending.md has an example.
 
 `dali_pipelines/tasks/x.py`, the data side, holds
 
 * `Config`, a frozen dataclass: what recipes set under `plan`;
-* `plan(video, rng, cfg)`, which draws the arrays of one sample: `frames` (int32, the frame numbers), those that the
-  program's operations take, and the labels;
+* `plan(video, rng, cfg)`, which draws the arrays of one sample: `frames` (int32, the frame numbers), the arrays for the
+  program's operations, and the labels;
 * `program(cfg)`, the `pixels.program.Program` of its views;
-* `batch_schema(cfg)`, shape and dtype of what the network gets: the program's outputs, and the labels;
-* `min_frames(cfg)`, where a video needs more than one frame: shorter ones are too short, and left out;
-* `STRIDES`, where clips have another frame step than 1 and `Config` has neither `strides` nor `stride`;
-* `annotate(plan, cfg)`, where `preview` is to write or draw something: the `Annotations` of a sample.
+* `batch_schema(cfg)`, shape and dtype of the network's inputs: the program's outputs, and the labels;
+* `min_frames(cfg)`, if a video needs more than one frame: shorter ones are too short, and left out;
+* `STRIDES`, if clips have a frame step other than 1 and `Config` has neither `strides` nor `stride`;
+* `annotate(plan, cfg)`, if `preview` should write or draw something: the `Annotations` of a sample.
 
 `nets/tasks/x.py`, the network side, holds
 
@@ -21,8 +21,8 @@ To add a task `x`, write three files and change nothing else; docs/extending.md 
 `configs/x/*.yaml` are its recipes. The first line of the data side's docstring is "Its name: what the network
 predicts", as in "VCOP: in which order three clips were shuffled": `clipfeed recipes` and `preview` print it.
 
-A task may also be a package of yours: `task: my_pkg.my_task` in a recipe takes `my_pkg/my_task/data.py` and
-`my_pkg/my_task/net.py` for the first two files. The package is installed, or its folder named in PYTHONPATH.
+A task may also be a package of your own: `task: my_pkg.my_task` in a recipe uses `my_pkg/my_task/data.py` and
+`my_pkg/my_task/net.py` as the first two files. Install the package, or add its folder to PYTHONPATH.
 """
 
 import pkgutil
@@ -60,21 +60,21 @@ def about(name: str) -> str:
 
 @dataclass(frozen=True)
 class Annotations:
-    """What `preview` says about the views of a sample: those in `clips`, then those of its other pictures, if any."""
+    """What `preview` shows of the views of a sample: those in `clips`, then those of its other pictures, if any."""
 
     captions: Sequence[str] = ()
-    """One line a view."""
+    """One line per view."""
     boxes: np.ndarray | None = None
     """float (views, R, T, 4): x1, y1, x2, y2 in pixels of the clip."""
     up: Sequence[float] | None = None
-    """For each view the counter-clockwise degrees by which its upward direction was rotated."""
+    """Counter-clockwise degrees by which the upward direction of each view was rotated."""
     shaded: np.ndarray | None = None
-    """bool (views, rows, columns): cells of each view that the network does not see."""
+    """bool (views, rows, columns): cells of each view that are hidden from the network."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A task with its settings. It pickles by name, so that worker processes can have it."""
+    """A task with its settings. It pickles by name, so it can be sent to worker processes."""
 
     name: str
     cfg: Any
@@ -86,7 +86,7 @@ class Task:
 
     @property
     def program(self) -> Program:
-        """What is done to the pixels."""
+        """The operations on the pixels."""
         return _program(self.name, self.cfg)
 
     @property
@@ -102,23 +102,23 @@ class Task:
 
     @property
     def batch_schema(self) -> Schema:
-        """Return what the network gets, shape and dtype per sample."""
+        """Per-sample shape and dtype of the network's inputs."""
         schema: Schema = task_module(self.name).batch_schema(self.cfg)
         return schema
 
     def graph(self, frames: DataNode, plan: Nodes, *, steps: int = 0) -> dict[str, DataNode]:
-        """Build the DALI graph of a batch from what the host hands over; arguments as in `Program.dali`."""
+        """Build the DALI graph of a batch from the host's output; arguments as in `Program.dali`."""
         pictures = self.program.dali(frames, plan, steps=steps)
         return pictures | {name: to_device_of(plan[name], frames) for name in self.labels}
 
     @property
     def min_frames(self) -> int:
-        """The fewest frames that a video needs."""
+        """The minimum number of frames that a video needs."""
         least = getattr(task_module(self.name), "min_frames", None)
         return least(self.cfg) if least else 1
 
     def annotate(self, plan: dict[str, np.ndarray]) -> Annotations:
-        """Return what is known about the views of a plan's sample."""
+        """Return the annotations of a plan's sample."""
         annotate = getattr(task_module(self.name), "annotate", None)
         return annotate(plan, self.cfg) if annotate else Annotations()
 

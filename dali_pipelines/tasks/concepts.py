@@ -22,11 +22,11 @@ GRAY_PROB = 0.5
 
 @dataclass(frozen=True)
 class Reference:
-    """What the original does and this does not, unless asked for."""
+    """Opt-in behavior of the original."""
 
     gray_per_frame: bool = False
-    """Draw the channel that stands for gray anew for every frame: gray clips flicker, which shows in their
-    differences, and the copies of a gray still differ. Stills then have num_frames frames instead of one."""
+    """Draw the channel used as gray anew for every frame: gray clips flicker, which shows in frame differences, and
+    the copies of a gray still differ. Stills then have num_frames frames instead of one."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,15 @@ class Config:
     """The plan of Concepts; the defaults are the original's (specs/concepts.md 1, 2)."""
 
     num_frames: int = 16
-    """Frames of a clip, T. A sample has two clips, one right after the other, and a still of each."""
+    """Frames of a clip, T. A sample has two consecutive clips, and a still of each."""
     size: int = 128
     """Side of the square crop, pixels."""
     max_speed: float = 3.0
-    """Largest frame step; drawn from 1 up to it or to what the video's length allows, not in whole frames."""
+    """Largest frame step. Steps are drawn from 1 to this or to what the video's length allows, fractions included."""
     flip_prob: float = 0.5
     """Probability of mirroring left to right, for each clip and each still."""
     reference: Reference = field(default_factory=Reference)
-    """The original's flaws, each off unless named."""
+    """The original's flaws, each off by default."""
 
     def __post_init__(self) -> None:
         require(self.num_frames >= 2, "num_frames", self.num_frames, "at least 2, for a difference of frames")
@@ -52,18 +52,18 @@ class Config:
 
     @property
     def lengths(self) -> list[int]:
-        """Frames of each of VIEWS."""
+        """Frames of each view in VIEWS."""
         still = self.num_frames if self.reference.gray_per_frame else 1
         return [self.num_frames, self.num_frames, still, still]
 
 
 def min_frames(cfg: Config) -> int:
-    """Return one more frame than both clips take at speed 1, as the original wants."""
+    """Return one frame more than both clips take at speed 1, as in the original."""
     return 2 * cfg.num_frames + 1
 
 
 def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
-    """Draw the arrays of one sample, as in `Task.plan_schema`: every view has a crop, a flip and colors of its own."""
+    """Draw the arrays of one sample, as in `Task.plan_schema`: every view has its own crop, flip and colors."""
     boxes = [random_box(video.height, video.width, rng, area=AREA) for _ in VIEWS]
     return {
         "frames": draw_frames(video.num_frames, rng, cfg),
@@ -73,7 +73,7 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
 
 
 def draw_frames(num_frames: int, rng: np.random.Generator, cfg: Config) -> np.ndarray:
-    """Draw the frame numbers of the four views, int32; the stills show the same place of their clips.
+    """Draw the frame numbers of the four views, int32; both stills are at the same place in their clips.
 
     A video shorter than `min_frames` repeats its last frame.
     """
@@ -95,15 +95,15 @@ def draw_colors(length: int, rng: np.random.Generator, cfg: Config) -> list[Colo
 
 
 def program(cfg: Config) -> Program:
-    """Return what is done to the four views."""
+    """Return the operations on the four views."""
     outputs = {"clips": 2, "stills": 2}
     return consecutive_views(cfg.lengths, CropBox(cfg.size), Recolor(), outputs=outputs)
 
 
 def batch_schema(cfg: Config) -> Schema:
-    """Return what the network gets, shape and dtype per sample: two clips, and a frame of each with other draws.
+    """Return the batch schema, shape and dtype per sample: two clips, and a still of each with its own draws.
 
-    The network makes the other views of them: stills repeated to clips, and differences of frames.
+    The network makes the other views from these: stills repeated to clips, and frame differences.
     """
     return {
         "clips": ((2, 3, cfg.num_frames, cfg.size, cfg.size), "float32"),

@@ -22,7 +22,7 @@ class Config:
     """Single frames of a video; the defaults are the original's for "5pred3" at 224 pixels."""
 
     num_frames: int = 5
-    """Frames of a clip, observed and predicted ones together; num_seq of the original."""
+    """Frames of a clip, observed and predicted; num_seq of the original."""
     stride: int = 3
     """Frame step."""
     short_sides: tuple[int, ...] = (240,)
@@ -42,7 +42,7 @@ class Config:
 
 
 def min_frames(cfg: Config) -> int:
-    """Return one frame more than a sample spans: the original leaves shorter videos out."""
+    """Return one frame more than a sample spans: the original drops shorter videos."""
     return cfg.num_frames * cfg.stride + 1
 
 
@@ -63,16 +63,16 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
 
 
 def program(cfg: Config) -> Program:
-    """Return what is done to the frames."""
+    """Return the operations on the frames."""
     return consecutive_views([cfg.num_frames], CropResize(cfg.size), Recolor())
 
 
 def batch_schema(cfg: Config) -> Schema:
-    """Return what the network gets, shape and dtype per sample."""
+    """Return the batch schema, shape and dtype per sample."""
     return {"clips": ((3, cfg.num_frames, cfg.size, cfg.size), "float32")}
 
 
 def annotate(plan: dict[str, np.ndarray], cfg: Config) -> Annotations:
-    """Say which frames they are."""
+    """Say which frames the clip has."""
     frames, flipped = plan["frames"], plan["crop_start"][0, 1] > plan["crop_end"][0, 1]
     return Annotations([f"frames {frames[0]} to {frames[-1]}{', mirrored' if flipped else ''}"])

@@ -28,7 +28,7 @@ from dali_pipelines.tasks import Annotations
 
 AREA = (0.2, 1.0)  # of a box, as a share of the picture
 FLIP_PROB = 0.5
-STRONG_PROB = 0.3  # of a clip that is changed in more ways than mirroring
+STRONG_PROB = 0.3  # of a clip with more changes than mirroring
 MAX_DEGREES = 10  # of a small rotation
 JITTER_PROB, GRAY_PROB, BLUR_PROB = 0.8, 0.2, 0.5  # in such a clip
 SIGMAS = (0.1, 2.0)  # pixels
@@ -44,19 +44,19 @@ LABELS: Schema = {
 
 @dataclass(frozen=True)
 class Reference:
-    """What the original does and this does not, unless asked for (specs/cstp.md 8.2)."""
+    """Opt-in behavior of the original (specs/cstp.md 8.2)."""
 
     same_start: bool = False
-    """Show the first clip's frames in both, as from the original's LMDBs: the temporal label is noise then."""
+    """Show the first clip's frames in both, as with the original's LMDBs: the temporal label is then noise."""
     truncate_offset: bool = False
-    """Clips that share four fifths start a frame nearer to each other than that."""
+    """Start clips that share four fifths one frame too close together."""
     rotated_boxes: bool = False
-    """Draw and compare the boxes in the two rotated pictures: the spatial label is true for equally rotated clips
-    only, and a quarter of the second boxes hang out of the picture, which is black there."""
+    """Draw and compare the boxes in the two rotated pictures: the spatial label is right only for equally rotated
+    clips, and a quarter of the second boxes extend beyond the picture, which is black there."""
     flip_last: bool = False
-    """Mirror after rotating: a clip rotated by 90 degrees then looks like one rotated by 270, half of the time."""
+    """Mirror after rotating: half of the time, a clip rotated by 90 degrees then looks like one rotated by 270."""
     gray_per_frame: bool = False
-    """Draw the channel of a gray clip for each frame anew: it flickers."""
+    """Draw the channel of a gray clip anew for each frame: it flickers."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Config:
     size: int = 112
     """Side of the square crop, pixels."""
     reference: Reference = field(default_factory=Reference)
-    """The original's flaws, each off unless named."""
+    """The original's flaws, each off by default."""
 
     def __post_init__(self) -> None:
         require(self.num_frames >= 6, "num_frames", self.num_frames, "at least 6, to share fifths of it")
@@ -78,7 +78,7 @@ class Config:
 def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
     """Draw the arrays of one sample, as in `Task.plan_schema`.
 
-    A video too short for a clip starts again where it ends.
+    A video too short for a clip is looped.
     """
     playback = random_stride(video.num_frames, rng, length=cfg.num_frames)
     steps = {"length": cfg.num_frames, "stride": STRIDES[playback]}
@@ -88,7 +88,7 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
     boxes, spatial = draw_boxes(video, turns, rng, rotated=cfg.reference.rotated_boxes)
     angles, colors, sigmas = zip(*(draw_appearance(rng, cfg) for _ in range(2)), strict=True)
     mirror = rng.random(2) < FLIP_PROB
-    # Clips are mirrored first. To mirror a rotated picture, rotate the other way.
+    # Clips are mirrored first; rotating the other way then equals mirroring last.
     way = np.where(mirror & cfg.reference.flip_last, -1, 1)
     return {
         "frames": np.concatenate([looped_clip(start, num_frames=video.num_frames, **steps) for start in starts]),
@@ -107,9 +107,9 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
 def draw_boxes(
     video: VideoInfo, turns: np.ndarray, rng: np.random.Generator, *, rotated: bool
 ) -> tuple[list[Box], int]:
-    """Draw a box for each clip in the picture before it is rotated, and the class of what they share.
+    """Draw a box for each clip in the unrotated picture, and the class of what they share.
 
-    With `rotated` each box is drawn in its clip's own rotated picture, and the class compares them there.
+    With `rotated`, each box is drawn in its clip's own rotated picture, and the class compares them there.
     """
     height, width = video.height, video.width
     sideways = turns % 2 if rotated else np.zeros(2, int)
@@ -123,7 +123,7 @@ def draw_boxes(
 
 
 def draw_appearance(rng: np.random.Generator, cfg: Config) -> tuple[float, list[ColorMap], float]:
-    """Draw a small rotation in degrees, a color map for each frame and the sigma of a blur, 0 for none."""
+    """Draw a small rotation in degrees, a color map per frame and the sigma of a blur, 0 for none."""
     same = [IDENTITY] * cfg.num_frames
     if rng.random() >= STRONG_PROB:
         return 0.0, same, 0.0
@@ -139,22 +139,22 @@ def draw_appearance(rng: np.random.Generator, cfg: Config) -> tuple[float, list[
 
 
 def program(cfg: Config) -> Program:
-    """Return what is done to the two clips."""
+    """Return the operations on the two clips."""
     crop = CropBox(cfg.size, cubic=True, inside=not cfg.reference.rotated_boxes)
     operations = (crop, Rot90(), Rotate(), Recolor(), GaussianBlur())
     return consecutive_views([cfg.num_frames] * 2, *operations, normalization="half")
 
 
 def batch_schema(cfg: Config) -> Schema:
-    """Return what the network gets, shape and dtype per sample: two clips and their classes.
+    """Return the batch schema, shape and dtype per sample: two clips and their classes.
 
-    What they share of each other's picture and time, their stride (both the same), the quarter turns of each.
+    The classes are the shares of picture and time in common, the common stride, and the quarter turns of each.
     """
     return {"clips": ((2, 3, cfg.num_frames, cfg.size, cfg.size), "float32"), **LABELS}
 
 
 def annotate(plan: dict[str, np.ndarray], cfg: Config) -> Annotations:
-    """Show the labels, where up is, and the part of the picture in both clips; its box ignores the small rotation."""
+    """Show the labels, the upward direction, and a box of the part in both clips, which ignores the small rotation."""
     pace, temporal, spatial = PACES[plan["playback"]], RATES[plan["temporal"]], RATES[plan["spatial"]]
     start, end = plan["box_start"], plan["box_start"] + plan["box_shape"]
     common = np.array([start.max(0), np.maximum(end.min(0), start.max(0))])  # (corner, yx)

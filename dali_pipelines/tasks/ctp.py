@@ -22,10 +22,10 @@ from dali_pipelines.tasks import Annotations
 
 @dataclass(frozen=True)
 class Reference:
-    """What the original does and this does not, unless asked for."""
+    """Opt-in behavior of the original."""
 
     truncate_paste: bool = False
-    """Drop the fraction of a gray level at every paste: identical content then shows as one level darker."""
+    """Drop the fraction of a gray level at every paste: identical content then becomes one level darker."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,13 @@ class Config:
     patches: int = 3
     """Patches in a clip, R."""
     velocity: float = 3.0
-    """Largest speed of a patch's center, pixels a frame along each axis."""
+    """Largest speed of a patch's center, pixels per frame along each axis."""
     growth: float = 0.025
     """Largest change of the log of a patch's side, per frame."""
     visible_prob: float = 0.8
-    """Probability that a patch is there in a frame; the loss covers the others too."""
+    """Probability that a patch is visible in a frame; the loss covers hidden ones too."""
     reference: Reference = field(default_factory=Reference)
-    """The original's flaws, each off unless named."""
+    """The original's flaws, each off by default."""
 
     def __post_init__(self) -> None:
         require(self.num_frames >= 2, "num_frames", self.num_frames, "at least 2, for something to move")
@@ -65,7 +65,7 @@ class Config:
 
 @dataclass(frozen=True)
 class Sample:
-    """Everything that is drawn for one clip, before it becomes arrays."""
+    """All draws for one clip, before they become arrays."""
 
     frames: np.ndarray
     crop: np.ndarray
@@ -88,7 +88,7 @@ def draw(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> Sample:
         growth=cfg.growth,
         visible_prob=cfg.visible_prob,
     )
-    # 12 units of OpenCV's 8-bit hue, each two degrees.
+    # 12 units of OpenCV's 8-bit hue, two degrees each.
     tint = hue_saturation(rng, prob=0.25, degrees=24, log_saturation=0.1)
     brightness = varying(rng, length=cfg.num_frames, prob=0.5, reach=30, factor=False)
     contrast = varying(rng, length=cfg.num_frames, prob=0.5, reach=0.12, factor=True)
@@ -110,16 +110,16 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
 
 
 def program(cfg: Config) -> Program:
-    """Return what is done to the clip.
+    """Return the operations on the clip.
 
-    The original turns the hue after pasting: that is linear and the same in all frames, so it may come first.
+    The original rotates the hue after pasting. This is linear and the same in all frames, so it can come first.
     """
     paste = PastePatches(cfg.patches, cfg.size, truncate=cfg.reference.truncate_paste)
     return consecutive_views([cfg.num_frames], CropResize(cfg.size), Recolor(), paste, BrightnessContrast())
 
 
 def batch_schema(cfg: Config) -> Schema:
-    """Return what the network gets, shape and dtype per sample: the clip, and x1 y1 x2 y2 of every patch and frame."""
+    """Return the batch schema, shape and dtype per sample: the clip, and x1 y1 x2 y2 of every patch and frame."""
     return {
         "clips": ((3, cfg.num_frames, cfg.size, cfg.size), "float32"),
         "boxes": ((cfg.patches, cfg.num_frames, 4), "float32"),

@@ -20,21 +20,21 @@ from dali_pipelines.tasks import Annotations
 
 @dataclass(frozen=True)
 class Config:
-    """Blocks of frames, one after the other; the defaults are the original's for UCF101 at 128 pixels."""
+    """Consecutive blocks of frames; the defaults are the original's for UCF101 at 128 pixels."""
 
     num_blocks: int = 8
-    """Blocks of a sample, observed and predicted ones together; num_seq of the original."""
+    """Blocks of a sample, observed and predicted; num_seq of the original."""
     num_frames: int = 5
     """Frames of a block; seq_len of the original."""
     stride: int = 3
-    """Frame step, within a block and from one to the next."""
+    """Frame step, within and between blocks."""
     short_sides: tuple[int, ...] = (240,)
     """Short sides, in pixels, that the video is scaled to before the crop."""
     crop_size: int = 224
     """Side of the square crop in the scaled video, pixels."""
     area: tuple[float, float] | None = None
-    """Least and greatest share of the picture that a crop of any shape takes, as on Kinetics; short_sides and
-    crop_size have no meaning then. null crops squares of crop_size."""
+    """Smallest and largest share of the picture that a crop of any shape takes, as on Kinetics; short_sides and
+    crop_size are then ignored. null crops squares of crop_size."""
     size: int = 128
     """Side that the crop is scaled to, pixels. Bilinear; the original drops pixels instead, which aliases."""
     flip_prob: float = 0.5
@@ -52,12 +52,12 @@ class Config:
 
     @property
     def length(self) -> int:
-        """Frames of all blocks."""
+        """Total number of frames in all blocks."""
         return self.num_blocks * self.num_frames
 
 
 def min_frames(cfg: Config) -> int:
-    """Return one frame more than a sample spans: the original leaves shorter videos out."""
+    """Return one frame more than a sample spans: the original drops shorter videos."""
     return cfg.length * cfg.stride + 1
 
 
@@ -87,16 +87,16 @@ def draw_crop(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> np.nda
 
 
 def program(cfg: Config) -> Program:
-    """Return what is done to the frames of all blocks."""
+    """Return the operations on the frames of all blocks."""
     return consecutive_views([cfg.length], CropResize(cfg.size), Recolor())
 
 
 def batch_schema(cfg: Config) -> Schema:
-    """Return what the network gets, shape and dtype per sample: the blocks in their order."""
+    """Return the batch schema, shape and dtype per sample: the blocks in order."""
     return {"clips": ((cfg.num_blocks, 3, cfg.num_frames, cfg.size, cfg.size), "float32")}
 
 
 def annotate(plan: dict[str, np.ndarray], cfg: Config) -> Annotations:
-    """Say which frames a block has."""
+    """Say which frames each block has."""
     blocks = plan["frames"].reshape(cfg.num_blocks, cfg.num_frames)
     return Annotations([f"block {number}, frames {block[0]} to {block[-1]}" for number, block in enumerate(blocks, 1)])

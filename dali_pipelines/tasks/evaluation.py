@@ -1,6 +1,6 @@
 """Labeled views spread over a whole video, for tests and features (specs/evaluation.md 1, 4; specs/ctp.md 3).
 
-A video may have more views than fit into a sample: it then has several samples, its `parts`.
+A video with more views than fit into one sample has several samples, its `parts`.
 """
 
 import numpy as np
@@ -19,9 +19,9 @@ from dali_pipelines.tasks import Annotations
 from dali_pipelines.tasks.recognition import Config
 
 MAX_VIEWS = 16  # in one sample: bounds its memory
-WINDOWS = 8  # clips of one sample where their number differs from video to video
+WINDOWS = 8  # clips of one sample if their number depends on the video
 END = np.nextafter(1.0, 0.0)
-CROPS = {  # (y, x) between the first and the last place of a crop, and whether it is mirrored
+CROPS = {  # (y, x) between the first and the last position of a crop, and whether it is mirrored
     "center": [(CENTER, CENTER, False)],
     "five": [(CENTER, CENTER, False), *((y, x, False) for y in (0, END) for x in (0, END))],
 }
@@ -71,7 +71,7 @@ def clips_per_part(cfg: Config) -> int:
 
 
 def parts(index: Index, cfg: Config) -> Index:
-    """Return the dataset with as many rows for each video as it has samples, one after the other."""
+    """Repeat each row of the dataset once per sample of its video, consecutively."""
     rng, size = np.random.default_rng(0), clips_per_part(cfg)
     counts = [-(-len(clips_of(count, rng, cfg)) // size) for count in index.num_frames.tolist()]
     return index.repeat(counts)
@@ -80,7 +80,7 @@ def parts(index: Index, cfg: Config) -> Index:
 def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
     """Draw the arrays of one sample, as in `Task.plan_schema`: a video's clips from number `chunk` * M on.
 
-    The last part repeats its last clip up to M; `clips_known` is the number of those that count.
+    The last part is padded to M with its last clip; `clips_known` is the number of clips that count.
     """
     size = clips_per_part(cfg)
     clips = clips_of(video.num_frames, rng, cfg)[video.chunk * size :][:size]
@@ -102,7 +102,7 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
 
 
 def program(cfg: Config) -> Program:
-    """Return what is done to the frames: every crop shows all of them."""
+    """Return the operations on the frames; every crop shows all frames."""
     operations: list[Operation] = [CropResize(cfg.size, cubic=cfg.scaling == "bicubic")]
     if cfg.test.reference.jitter:
         operations.append(Recolor())
@@ -111,7 +111,7 @@ def program(cfg: Config) -> Program:
 
 
 def batch_schema(cfg: Config) -> Schema:
-    """Return what the network gets, shape and dtype per sample: (crops, M) clips, their class, how many of M count."""
+    """Return the batch schema, shape and dtype per sample: (crops, M) clips, their class, how many of M count."""
     clips = (crops_count(cfg), clips_per_part(cfg), 3, cfg.num_frames, cfg.size, cfg.size)
     return {"clips": (clips, "float32"), "labels": ((), "int64"), "clips_known": ((), "int64")}
 

@@ -20,19 +20,19 @@ class Config:
     """The plan of MemDPC; the defaults are the original's (specs/ctp.md 1.2)."""
 
     num_blocks: int = 8
-    """Blocks of a video, N, one after the other without a gap."""
+    """Consecutive blocks of a video, N, without gaps."""
     num_frames: int = 5
     """Frames of a block, T."""
     stride: int = 3
-    """Frame step, within a block and from one to the next."""
+    """Frame step, within and between blocks."""
     size: int = 112
     """Side of the square crop, pixels."""
     short_sides: tuple[int, ...] = (112, 128, 144)
     """Short sides, in pixels, that the video is scaled to before the crop."""
     flip_prob: float = 0.5
-    """Probability of mirroring the blocks left to right, all alike."""
+    """Probability of mirroring all blocks left to right."""
     reference: AspectReference = field(default_factory=AspectReference)
-    """The original's flaws, each off unless named."""
+    """The original's flaws, each off by default."""
 
     def __post_init__(self) -> None:
         check_view(size=self.size, short_sides=self.short_sides, flip_prob=self.flip_prob)
@@ -42,19 +42,19 @@ class Config:
 
     @property
     def length(self) -> int:
-        """Frames of all blocks."""
+        """Total number of frames in all blocks."""
         return self.num_blocks * self.num_frames
 
 
 def min_frames(cfg: Config) -> int:
-    """Return one more than the blocks span: the original leaves out videos of 120 frames and fewer."""
+    """Return one frame more than the blocks span: the original drops videos of 120 frames and fewer."""
     return cfg.length * cfg.stride + 1
 
 
 def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, np.ndarray]:
     """Draw the arrays of one sample, as in `Task.plan_schema`. All blocks have the same crop and the same colors.
 
-    The loader leaves out videos shorter than `min_frames`; here they repeat their last frame.
+    The loader drops videos shorter than `min_frames`; here they repeat their last frame.
     """
     start = rng.integers(max(video.num_frames - min_frames(cfg) + 1, 1))
     frames = start + cfg.stride * np.arange(cfg.length)
@@ -64,12 +64,12 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
 
 
 def program(cfg: Config) -> Program:
-    """Return what is done to the frames of all blocks."""
+    """Return the operations on the frames of all blocks."""
     return consecutive_views([cfg.length], CropResize(cfg.size), Recolor())
 
 
 def batch_schema(cfg: Config) -> Schema:
-    """Return what the network gets, shape and dtype per sample: the blocks in order."""
+    """Return the batch schema, shape and dtype per sample: the blocks in order."""
     return {"clips": ((cfg.num_blocks, 3, cfg.num_frames, cfg.size, cfg.size), "float32")}
 
 

@@ -33,7 +33,7 @@ class Config:
     flip_prob: float = 0.5
     """Probability of mirroring a clip left to right."""
     reference: AspectReference = field(default_factory=AspectReference)
-    """The original's flaws, each off unless named."""
+    """The original's flaws, each off by default."""
 
     def __post_init__(self) -> None:
         check_view(size=self.size, short_sides=self.short_sides, flip_prob=self.flip_prob)
@@ -56,12 +56,12 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
 
 
 def program(cfg: Config) -> Program:
-    """Return what is done to the two views."""
+    """Return the operations on the two views."""
     return consecutive_views([cfg.num_frames] * len(VIEWS), CropResize(cfg.size), Recolor())
 
 
 def batch_schema(cfg: Config) -> Schema:
-    """Return what the network gets, shape and dtype per sample: the query's clip and the key's."""
+    """Return the batch schema, shape and dtype per sample: the query's clip and the key's."""
     return {"clips": ((len(VIEWS), 3, cfg.num_frames, cfg.size, cfg.size), "float32")}
 
 

@@ -24,24 +24,24 @@ from dali_pipelines.tasks import Annotations
 
 @dataclass(frozen=True)
 class TestReference:
-    """What CoCLR does in tests and this does not, unless asked for (specs/evaluation.md 6, 9)."""
+    """Opt-in behavior of CoCLR in tests (specs/evaluation.md 6, 9)."""
 
     __test__ = False  # not pytest's
 
     jitter: bool = False
-    """Change the colors of three clips in ten, by a little, at random: the result is that of one draw."""
+    """Slightly change the colors of three clips in ten at random: the result is that of one draw."""
     gallery_random_clip: bool = False
     """Retrieval: the feature of a training video comes from one clip at a random time instead of from `clips`."""
 
 
 @dataclass(frozen=True)
 class Test:
-    """What a test sees of a video: `clips` x `crops` views."""
+    """The views of a video in a test: `clips` x `crops`."""
 
     __test__ = False  # not pytest's
 
     clips: int | Literal["windows", "random"] = 10
-    """Clips spread evenly over the video. windows: one every `window_step` frames, however many that makes. random:
+    """Clips spread evenly over the video. windows: one every `window_step` frames, as many as that gives. random:
     one at a random time."""
     window_step: int | None = None
     """Frames from the start of one window to the next. null: half a clip less one, as in CoCLR (specs/evaluation.md 1).
@@ -54,7 +54,7 @@ class Test:
     average: Literal["logits", "probabilities"] = "logits"
     """What is averaged over the views."""
     reference: TestReference = field(default_factory=TestReference)
-    """The originals' flaws, each off unless named."""
+    """The originals' flaws, each off by default."""
 
     def __post_init__(self) -> None:
         require(isinstance(self.clips, str) or self.clips >= 1, "clips", self.clips, "at least 1, windows or random")
@@ -73,25 +73,25 @@ class Config:
     size: int = 112
     """Side of the square crop, pixels."""
     normalization: str = "imagenet"
-    """A name in pixels.normalize.NORMALIZATIONS: that of the task that the network was pretrained with."""
+    """A name in pixels.normalize.NORMALIZATIONS: that of the pretraining task."""
     scaling: Literal["bilinear", "bicubic"] = "bilinear"
     """How crops are scaled, in training and in tests; antialiased."""
     short_sides: tuple[int, ...] = (112, 128, 144)
     """Training: short sides, in pixels, that the video is scaled to before a random crop."""
     area: tuple[float, float] | None = None
-    """Training: instead, a crop that takes a share of the picture between these two, of an aspect from 3:4 to 4:3."""
+    """Training: instead, crop a share of the picture between these two, with an aspect ratio from 3:4 to 4:3."""
     flip_prob: float = 0.35
     """Training: probability of mirroring the clip left to right."""
     jitter: tuple[float, float, float, float] | None = None
-    """Training: reaches of brightness, contrast, saturation and hue of torchvision's ColorJitter; null has CtP's mild
-    changes of color instead, each with a probability of 0.2."""
+    """Training: brightness, contrast, saturation and hue of torchvision's ColorJitter; null uses CtP's mild color
+    changes instead, each with a probability of 0.2."""
     jitter_prob: float = 0.3
     """Training: probability of that ColorJitter, drawn for the clip."""
     repeats: int = 1
-    """Training: views of the clip, R, each with a crop and colors of its own; decoded once (repeated augmentation,
+    """Training: views of the clip, R, each with its own crop and colors; decoded once (repeated augmentation,
     arXiv 1901.09335). The network gets R clips for each video of train.global_batch."""
     reference: AspectReference = field(default_factory=AspectReference)
-    """The original's flaws, each off unless named."""
+    """The original's flaws, each off by default."""
     test: Test = field(default_factory=Test)
     """See Test."""
 
@@ -139,13 +139,13 @@ def _draw_colors(rng: np.random.Generator, cfg: Config) -> ColorMap:
 
 
 def program(cfg: Config) -> Program:
-    """Return what is done to the clip, for each of its views."""
+    """Return the operations on the clip, for each of its views."""
     crop = (CropResize if cfg.area is None else CropBox)(cfg.size, cubic=cfg.scaling == "bicubic")
     return consecutive_views([cfg.num_frames] * cfg.repeats, crop, Recolor(), normalization=cfg.normalization)
 
 
 def batch_schema(cfg: Config) -> Schema:
-    """Return what the network gets, shape and dtype per sample: a clip, or R of them, and its class."""
+    """Return the batch schema, shape and dtype per sample: a clip, or R of them, and its class."""
     views = (cfg.repeats,) * (cfg.repeats > 1)
     return {"clips": ((*views, 3, cfg.num_frames, cfg.size, cfg.size), "float32"), "labels": ((), "int64")}
 

@@ -17,16 +17,16 @@ from dali_pipelines.plan.views import AspectReference, baseline_view
 from dali_pipelines.tasks import Annotations
 
 SHIFTS = np.array([(0, 0), (0, 1), (1, 1), (1, 0)], np.float32)
-"""Class -> pixels to the right and down by which the original's rotation is off."""
+"""Class -> pixels right and down by which the original's rotation is off."""
 
 
 @dataclass(frozen=True)
 class Reference(AspectReference):
-    """What the original does and this does not, unless asked for."""
+    """Opt-in behavior of the original."""
 
     shifted_rotation: bool = False
-    """Rotate about a point half a pixel off the center: the clip shifts by a pixel and repeats the line at its top for
-    90, at its left for 270, at both for 180 degrees. The class can be read from the border alone."""
+    """Rotate about a point half a pixel off the center: the clip shifts by a pixel and repeats a line, at the top for
+    90 degrees, at the left for 270, at both for 180. The border alone then reveals the class."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Config:
     flip_prob: float = 0.5
     """Probability of mirroring the clip left to right, before it is rotated."""
     reference: Reference = field(default_factory=Reference)
-    """The original's flaws, each off unless named."""
+    """The original's flaws, each off by default."""
 
     def __post_init__(self) -> None:
         check_view(size=self.size, short_sides=self.short_sides, flip_prob=self.flip_prob)
@@ -68,7 +68,7 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
 
 
 def program(cfg: Config) -> Program:
-    """Return what is done to the clip. Colors are the same in all frames, so that the shift may come after them."""
+    """Return the operations on the clip. Colors are the same in all frames, so the shift can follow them."""
     operations: list[Operation] = [CropResize(cfg.size), Rot90(), Recolor()]
     if cfg.reference.shifted_rotation:
         operations.append(Translate())
@@ -76,11 +76,11 @@ def program(cfg: Config) -> Program:
 
 
 def batch_schema(cfg: Config) -> Schema:
-    """Return what the network gets, shape and dtype per sample: the clip and its quarter turns, 0 to 3."""
+    """Return the batch schema, shape and dtype per sample: the clip and its quarter turns, 0 to 3."""
     return {"clips": ((3, cfg.num_frames, cfg.size, cfg.size), "float32"), "labels": ((), "int64")}
 
 
 def annotate(plan: dict[str, np.ndarray], cfg: Config) -> Annotations:
-    """Return how far the clip is rotated."""
+    """Say how far the clip is rotated."""
     degrees = 90 * float(plan["rot90"][0])
     return Annotations([f"rotated by {degrees:.0f} degrees" if degrees else "upright"], up=[degrees])

@@ -16,15 +16,15 @@ from dali_pipelines.plan.views import baseline_view
 from dali_pipelines.tasks import Annotations
 
 SPEEDS = (-4, -2, -1, 0, 1, 2, 4)
-"""Class -> frame step; a negative one plays backwards, 0 stands still."""
+"""Class -> frame step; negative ones play backwards, 0 is a still."""
 
 
 @dataclass(frozen=True)
 class Config:
     """The plan of SpeedNet; the defaults are those of CtP's baseline (specs/ctp.md 1.5).
 
-    A video shorter than a class needs (61 frames for 16 at speed 4) repeats its last frame, so that one can tell the
-    class by where the clip stands still. Below 4 frames some classes are the same, a single frame fits all of them.
+    A video shorter than a class needs (61 frames for 16 at speed 4) repeats its last frame, so the point where the
+    clip freezes reveals the class. Below 4 frames some classes look the same; with a single frame, all do.
     """
 
     num_frames: int = 16
@@ -55,12 +55,12 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
 
 
 def program(cfg: Config) -> Program:
-    """Return what is done to the clip."""
+    """Return the operations on the clip."""
     return consecutive_views([cfg.num_frames], CropResize(cfg.size), Recolor())
 
 
 def batch_schema(cfg: Config) -> Schema:
-    """Return what the network gets, shape and dtype per sample: the clip, and the place of its speed in SPEEDS."""
+    """Return the batch schema, shape and dtype per sample: the clip, and the index of its speed in SPEEDS."""
     return {"clips": ((3, cfg.num_frames, cfg.size, cfg.size), "float32"), "labels": ((), "int64")}
 
 

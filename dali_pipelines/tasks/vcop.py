@@ -18,7 +18,7 @@ from dali_pipelines.tasks import Annotations
 
 CLIPS = 3
 ORDERS = tuple(permutations(range(CLIPS)))
-"""Class -> which clip stands in each place, in lexicographic order."""
+"""Class -> which clip is in each place, in lexicographic order."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,13 @@ class Config:
     num_frames: int = 16
     """Consecutive frames of a clip, T."""
     interval: int = 8
-    """Frames between two clips; fewer in a video that is too short for as many."""
+    """Frames between two clips; fewer if the video is too short."""
     size: int = 112
-    """Side of the square crop, the same for all clips, pixels."""
+    """Side of the square crop, pixels; all clips share the crop."""
     short_sides: tuple[int, ...] = (128,)
     """Short sides, in pixels, that the video is scaled to before the crop."""
     reference: AspectReference = field(default_factory=AspectReference)
-    """The original's flaws, each off unless named."""
+    """The original's flaws, each off by default."""
 
     def __post_init__(self) -> None:
         require(self.num_frames >= 1, "num_frames", self.num_frames, "at least 1")
@@ -45,7 +45,7 @@ class Config:
 
 
 def min_frames(cfg: Config) -> int:
-    """Return enough for the clips to begin at different frames: those that do not have no order."""
+    """Return enough frames for the clips to start at different ones; otherwise they have no order."""
     return cfg.num_frames + CLIPS - 1
 
 
@@ -62,15 +62,15 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
 
 
 def program(cfg: Config) -> Program:
-    """Return what is done to the clips: they share a crop."""
+    """Return the operations on the clips, which share a crop."""
     return consecutive_views([CLIPS * cfg.num_frames], CropResize(cfg.size))
 
 
 def batch_schema(cfg: Config) -> Schema:
-    """Return what the network gets, shape and dtype per sample: the shuffled clips, and the class of their order."""
+    """Return the batch schema, shape and dtype per sample: the shuffled clips, and the class of their order."""
     return {"clips": ((CLIPS, 3, cfg.num_frames, cfg.size, cfg.size), "float32"), "labels": ((), "int64")}
 
 
 def annotate(plan: dict[str, np.ndarray], cfg: Config) -> Annotations:
-    """Say where each clip stands in the video."""
+    """Say where each clip is in the video."""
     return Annotations([f"clip {number + 1} of {CLIPS}" for number in ORDERS[plan["labels"]]])

@@ -30,13 +30,13 @@ class Config:
     size: int = 224
     """Side of the square that crops are scaled to, pixels."""
     scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
-    """Sides of a crop, as shares of the video's shorter side; height and width are neighbors in this list, or equal."""
+    """Sides of a crop, as shares of the video's shorter side; height and width are equal or neighbors in this list."""
     flip_prob: float = 0.5
     """Probability of mirroring the clip left to right, as in the paper; the published code never does."""
     patch: int = 16
     """Side of a cell of the mask, pixels: that of the backbone's tubelets."""
     mask_ratio: float = 0.9
-    """Share of the cells that are hidden, the same ones in all frames; their number is rounded down."""
+    """Share of cells that are hidden, the same ones in all frames; their number is rounded down."""
 
     def __post_init__(self) -> None:
         check_view(size=self.size, short_sides=(self.size,), flip_prob=self.flip_prob)
@@ -50,12 +50,12 @@ class Config:
 
     @property
     def cells(self) -> int:
-        """Cells of a frame."""
+        """Number of cells in a frame."""
         return (self.size // self.patch) ** 2
 
     @property
     def hidden(self) -> int:
-        """Hidden ones among them."""
+        """Number of hidden cells in a frame."""
         return int(self.mask_ratio * self.cells)
 
 
@@ -74,12 +74,12 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
 
 
 def program(cfg: Config) -> Program:
-    """Return what is done to the clip."""
+    """Return the operations on the clip."""
     return consecutive_views([cfg.num_frames], CropBox(cfg.size))
 
 
 def batch_schema(cfg: Config) -> Schema:
-    """Return what the network gets, shape and dtype per sample: the clip, and the numbers of the cells, row by row."""
+    """Return the batch schema, shape and dtype per sample: the clip, and the indices of the cells, row by row."""
     return {
         "clips": ((3, cfg.num_frames, cfg.size, cfg.size), "float32"),
         "visible": ((cfg.cells - cfg.hidden,), "int64"),
@@ -88,7 +88,7 @@ def batch_schema(cfg: Config) -> Schema:
 
 
 def annotate(plan: dict[str, np.ndarray], cfg: Config) -> Annotations:
-    """Say which frames the clip has, and shade what is hidden."""
+    """Say which frames the clip has, and shade hidden cells."""
     frames, side = plan["frames"], cfg.size // cfg.patch
     caption = f"frames {frames[0]} to {frames[-1]}; {cfg.hidden} of {cfg.cells} cells are hidden"
     return Annotations([caption], shaded=np.isin(np.arange(cfg.cells), plan["hidden"]).reshape(1, side, side))

@@ -38,7 +38,7 @@ class Config:
     patch: int = 16
     """Side of a cell of the masks, pixels: that of the backbone's tubelets."""
     masks: tuple[tuple[float, float], ...] = ((0.15, 0.77), (0.7, 0.94))
-    """The masks of each clip: area of a block, and area of all blocks together, as shares of the picture."""
+    """The masks of each clip: area of one block, and of all blocks together, as shares of the picture."""
 
     def __post_init__(self) -> None:
         check_view(size=self.size, short_sides=(self.size,), flip_prob=self.flip_prob)
@@ -53,11 +53,11 @@ class Config:
 
     @property
     def cells(self) -> int:
-        """Cells of a frame."""
+        """Number of cells in a frame."""
         return (self.size // self.patch) ** 2
 
     def hidden(self, share: float) -> int:
-        """Return how many cells a share is, rounded."""
+        """Convert a share of a frame to a number of cells, rounded."""
         return round(share * self.cells)
 
 
@@ -73,10 +73,10 @@ def plan(video: VideoInfo, rng: np.random.Generator, cfg: Config) -> dict[str, n
 
 
 def hidden_blocks(side: int, rng: np.random.Generator, *, area: float, count: int) -> np.ndarray:
-    """Draw the cells of a frame that are hidden, bool (side * side,): blocks of one shape, as many as it takes.
+    """Draw the hidden cells of a frame, bool (side * side,): blocks of one shape, as many as it takes.
 
-    The last one ends where `count` cells are hidden. The original draws 8 or 2 blocks, and then leaves out cells until
-    all masks of a batch have as many; here a sample does not depend on its batch.
+    The last block is cut short when `count` cells are hidden. The original draws 8 or 2 blocks, then drops cells until
+    all masks of a batch have the same number; here a sample does not depend on its batch.
     """
     aspect = rng.uniform(*BLOCK_ASPECT)
     height, width = (min(side, max(1, round(side * share**0.5))) for share in (area * aspect, area / aspect))
@@ -90,12 +90,12 @@ def hidden_blocks(side: int, rng: np.random.Generator, *, area: float, count: in
 
 
 def program(cfg: Config) -> Program:
-    """Return what is done to the clip."""
+    """Return the operations on the clip."""
     return consecutive_views([cfg.num_frames], CropBox(cfg.size))
 
 
 def batch_schema(cfg: Config) -> Schema:
-    """Return what the network gets, shape and dtype per sample: the clip, and of each mask the cells, row by row."""
+    """Return the batch schema, shape and dtype per sample: the clip, and the cells of each mask, row by row."""
     schema: Schema = {"clips": ((3, cfg.num_frames, cfg.size, cfg.size), "float32")}
     for number, (_, share) in enumerate(cfg.masks):
         hidden = cfg.hidden(share)

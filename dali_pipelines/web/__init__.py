@@ -1,4 +1,4 @@
-"""Web pages that need no other file: one style in light and dark, pictures inside the page."""
+"""Self-contained web pages: one style, light and dark, and embedded pictures."""
 
 import base64
 import html
@@ -12,12 +12,12 @@ FOLDER = Path(__file__).parent
 
 
 def document(title: str, body: str, *, script: str = "") -> str:
-    """Return a page.
+    """Render a page.
 
     Args:
         title: plain text.
         body: HTML.
-        script: a file of this folder to run when the page has been read.
+        script: a file of this folder to run at the end of the page.
     """
     style, code = ((FOLDER / name).read_text() if name else "" for name in ("style.css", script))
     head = '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
@@ -26,7 +26,7 @@ def document(title: str, body: str, *, script: str = "") -> str:
 
 
 def data_url(picture: Image, kind: str, **options: Any) -> str:
-    """Encode a picture as a URL that holds it; `kind` is jpeg, png or webp, options those of Pillow."""
+    """Encode a picture as a data URL; `kind` is jpeg, png or webp, options are Pillow's."""
     file = io.BytesIO()
     picture.save(file, kind.upper(), **options)
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"

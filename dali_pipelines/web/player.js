@@ -1,9 +1,9 @@
 "use strict";
-// Plays all views of a page in step; a shorter one begins again.
+// Play all views of a page in sync; shorter ones loop.
 const play = document.getElementById("play");
 const step = document.getElementById("step");
 const speed = document.getElementById("speed");
-const HOLD = 4; // the last frame stays as long as so many
+const HOLD = 4; // frames' worth of time that the last frame stays
 const views = [...document.querySelectorAll(".view")].map((view) => ({
   ...JSON.parse(view.dataset.view), // frames, numbers, boxes
   strip: view.querySelector("img"), // all frames, one below the other

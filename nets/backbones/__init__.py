@@ -1,8 +1,8 @@
 """The registry of backbones.
 
-To add one, write a file with a `Backbone`, and enter it below: in `FIXED` a callable without arguments, or in `STRIDED`
-one that takes the strides of four stages. One of another package needs no entry: `backbone: my_pkg.my_net.make` calls
-that function.
+To add one, write a file with a `Backbone` and register it below: a callable without arguments in `FIXED`, or one that
+takes the strides of four stages in `STRIDED`. A backbone of another package needs no entry:
+`backbone: my_pkg.my_net.make` calls that function.
 """
 
 from collections import ChainMap
@@ -65,12 +65,12 @@ def create(
     """Create a backbone with random weights.
 
     Args:
-        name: in the registry, `BACKBONES`, or of a function in another package, such as "my_pkg.parts.tiny".
-        spatial_strides: of its four stages. Strides change no weight's shape, so a checkpoint fits every variant.
-        temporal_strides: likewise.
+        name: an entry of `BACKBONES`, or a function in another package, such as "my_pkg.parts.tiny".
+        spatial_strides: of the four stages. Strides do not change weight shapes, so a checkpoint fits every variant.
+        temporal_strides: of the four stages.
 
     Raises:
-        UserError: the name is not in the registry, or the strides of this backbone are fixed and differ.
+        UserError: the name is not in the registry, or the backbone has fixed strides that differ.
     """
     make = look_up(name, BACKBONES, key="backbone")
     if name in STRIDED:

@@ -26,14 +26,14 @@ class Backbone(nn.Module):
         return features
 
     def layers(self) -> list[list[str]]:
-        """List the layers from the input on, each as the names of its modules and parameters.
+        """List the layers in order from the input, each as the names of its modules and parameters.
 
-        `optim.layer_decay` goes by them. A backbone without such an order has none.
+        `optim.layer_decay` uses them. A backbone without such an order has none.
         """
         return []
 
     def set_drop_path(self, rate: float) -> None:
-        """Set the rate of stochastic depth; UserError where no block can be skipped."""
+        """Set the rate of stochastic depth; UserError if no block can be skipped."""
         raise UserError(
             f"net.drop_path = {rate}: {type(self).__name__} has no stochastic depth; set it to 0 or choose a backbone "
             "with a set_drop_path of its own, such as a vision transformer"

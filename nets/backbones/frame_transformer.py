@@ -38,13 +38,13 @@ class FrameTransformer(Backbone):
         self.gru = ConvGRU(channels)
 
     def encode(self, clips_BCTHW: Tensor) -> Tensor:
-        """Encode each frame alone: clips (B, 3, T, H, W) -> maps (B, T, C, H', W')."""
+        """Encode each frame separately: clips (B, 3, T, H, W) -> maps (B, T, C, H', W')."""
         frames_NCHW = clips_BCTHW.movedim(2, 1).flatten(0, 1)
         maps_BTCHW: Tensor = self.resnet(frames_NCHW).unflatten(0, (-1, clips_BCTHW.shape[2]))
         return maps_BTCHW
 
     def attend(self, maps_BTCHW: Tensor) -> Tensor:
-        """Let every position of every frame attend to all others; the shape (B, T, C, H', W') stays."""
+        """Let every position of every frame attend to all others; keeps the shape (B, T, C, H', W')."""
         *_, height, width = maps_BTCHW.shape
         tokens_BNC = self.transformer(maps_BTCHW.movedim(2, -1).flatten(1, 3))
         attended_BTHWC: Tensor = tokens_BNC.unflatten(1, (-1, height, width))

@@ -115,7 +115,7 @@ def r2plus1d18(strides: Sequence[Stride]) -> ResNet3d:
 
 
 def torchvision_r2plus1d(strides: Sequence[Stride], *, blocks: Sequence[int]) -> ResNet3d:
-    """Build torchvision's R(2+1)D, of which Concepts takes one block a stage: another eps and other `mid_channels`."""
+    """Build torchvision's R(2+1)D, with its own eps and `mid_channels`; Concepts takes one block per stage."""
     return ResNet3d(R2Plus1dStem(), 4 * [FactorizedConv], strides, blocks=blocks)
 
 
@@ -137,8 +137,8 @@ def resnet3d(strides: Sequence[Stride], *, blocks: Sequence[int]) -> ResNet3d:
 def r3d_tiny(strides: Sequence[Stride]) -> ResNet3d:
     """Build a small R3D for CPUs, with the output resolution of R3D-18.
 
-    It has no second stage; the stem applies its stride. Of networks with about 0.3 GMAC a clip, these widths had the
-    fastest training step on a CPU.
+    It has no second stage; the stem applies its stride. Among networks with about 0.3 GMAC per clip, these widths had
+    the fastest training step on a CPU.
     """
     first, (t, h, w), third, fourth = strides
     stem = Conv3dNormActivation(3, 16, (3, 7, 7), (t, 2 * h, 2 * w))

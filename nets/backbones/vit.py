@@ -1,7 +1,7 @@
 """Vision transformers over tubelets, as in VideoMAE (Tong et al., NeurIPS 2022, arXiv 2203.12602).
 
-Built from torchvision's encoder blocks. VideoMAE has no bias of the keys; torchvision's has no effect on the attention
-and begins at 0.
+Built from torchvision's encoder blocks. VideoMAE has no key bias; torchvision's has no effect on the attention and
+starts at 0.
 """
 
 import math
@@ -19,8 +19,8 @@ from nets.init import init_xavier
 class ViT(Backbone):
     """Embed tubelets, add their positions, attend among all of them; no class token, no final norm.
 
-    Clips may be of any size that `stride` divides. The norm after the last block is the task's, as in VideoMAE: the
-    one of pretraining is not that of finetuning.
+    Clips may have any size that `stride` divides. The norm after the last block belongs to the task, as in VideoMAE:
+    pretraining and finetuning have different ones.
     """
 
     def __init__(self, *, width: int, depth: int, heads: int, patch: int = 16, grid_positions: bool = False) -> None:
@@ -38,10 +38,10 @@ class ViT(Backbone):
         return features_BCTHW
 
     def encode(self, clips_BCTHW: Tensor, kept_BK: Tensor | None = None) -> Tensor:
-        """Encode the tokens of a clip, (B, K, out_channels); what is not kept costs nothing after the embedding.
+        """Encode the tokens of a clip, (B, K, out_channels); dropped tokens cost nothing after the embedding.
 
         Args:
-            kept_BK: int64, numbers of the tokens to keep, in the order of (T', H', W'). None keeps all.
+            kept_BK: int64, indices of the tokens to keep, in the order of (T', H', W'). None keeps all.
 
         Raises:
             UserError: the clip does not divide into tubelets.
@@ -57,8 +57,8 @@ class ViT(Backbone):
     def positions(self, clips_BCTHW: Tensor, width: int) -> Tensor:
         """Return the positions of a clip's tokens, float32 (N, width), in the order of (T', H', W').
 
-        VideoMAE numbers the tokens of a clip consecutively; its sines and cosines take turns. V-JEPA (arXiv 2404.08471)
-        numbers frames, rows and columns; first come all sines of a number, then its cosines.
+        VideoMAE numbers the tokens of a clip consecutively and alternates sines and cosines. V-JEPA (arXiv 2404.08471)
+        numbers frames, rows and columns; all sines of a number come before its cosines.
         """
         t, h, w = self.grid(clips_BCTHW)
         if not self.grid_positions:
@@ -69,10 +69,10 @@ class ViT(Backbone):
         return torch.cat([place.expand(t, h, w, -1) for place in places], dim=3).flatten(0, 2)[:, :width]
 
     def tokens(self, clips_BCTHW: Tensor, cells_BK: Tensor) -> Tensor:
-        """Return the numbers of the tokens that lie in cells of the frame, at all times: (B, T' * K).
+        """Return the indices of the tokens in the given cells of the frame, at all times: (B, T' * K).
 
         Args:
-            cells_BK: int64, numbers of the cells of a frame, row by row.
+            cells_BK: int64, indices of the cells of a frame, row by row.
         """
         steps, height, width = self.grid(clips_BCTHW)
         first_T1 = height * width * torch.arange(steps, device=cells_BK.device)[:, None]
@@ -93,7 +93,7 @@ class ViT(Backbone):
         return t, h, w
 
     def set_drop_path(self, rate: float) -> None:
-        """Drop the branches of blocks per clip in training, from probability 0 in the first block to `rate`."""
+        """Drop the blocks' branches per clip in training, with probability 0 in the first block rising to `rate`."""
         last = max(len(self.blocks) - 1, 1)
         for number, block in enumerate(self.blocks):
             for branch in block.modules():

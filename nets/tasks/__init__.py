@@ -18,11 +18,11 @@ class Pretext(nn.Module):
     """Map a batch of a pretext task to its loss.
 
     A batch follows the task's schema. The result is a dict of scalars: `loss`, the only one with a gradient, and terms
-    for the log. The module's METRIC names the term that shows whether the task is being learned, higher is better; the
+    for the log. The module's METRIC names the term that shows whether the task is being learned (higher is better); the
     term `chance` is its value for a network that ignores the clips.
 
     Every trainable parameter contributes to every loss: DDP waits for its gradient. `state_dict` holds all state that a
-    resumed run needs; random numbers come only from torch's global generator.
+    resumed run needs; all random numbers come from torch's global generator.
     """
 
     backbone: Backbone
@@ -36,13 +36,13 @@ class Pretext(nn.Module):
         """Raise UserError if the loss cannot be computed with this many samples per rank and micro-step."""
 
     def before_step(self, epoch: int) -> None:
-        """Prepare an optimizer step, before its first forward pass; `epoch` counts from 0."""
+        """Prepare an optimizer step before its first forward pass; `epoch` counts from 0."""
 
     def after_backward(self, epoch: int) -> None:
-        """Adjust gradients before clipping, when those of the step are complete; some may become None."""
+        """Adjust the step's complete gradients before clipping; some may become None."""
 
     def picture(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return clips that show what the network makes of a batch, for `reconstruction.png`; by default none.
+        """Return clips that show the network's output for a batch, for `reconstruction.png`; by default none.
 
         Caption -> (B, 3, T, H, W), colors in 0..1. Called in eval mode, without gradients, on one rank.
         """

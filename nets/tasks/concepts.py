@@ -39,7 +39,7 @@ INSTANCE_HEADS = {
     "static": "static",
     "difference": "difference",
 }
-"""Head -> the kind of views that it embeds; clips have a head for each kind that they are contrasted with."""
+"""Head -> the kind of views that it embeds; clips have one head per kind they are contrasted with."""
 INSTANCE_DIM = 128
 ENTROPY_WEIGHT = 0.1
 
@@ -60,13 +60,13 @@ class Config:
     """K, the number of static concepts and of dynamic ones. The original has 50 for UCF101."""
     queue_size: int = 1024
     """Samples of earlier steps that Sinkhorn balances along with the batch, from epoch 1 on. At most the samples of an
-    epoch: entries that are not filled by then are noise."""
+    epoch: entries not filled by then are noise."""
     local_from: int = 10
     """First epoch, counted from 0, in which the local terms count."""
     sinkhorn: Literal["global", "rank"] = "global"
-    """Samples that share the concepts out evenly: those of all ranks, or as in the original each rank's own."""
+    """Samples over which Sinkhorn balances the concepts: those of all ranks or, as in the original, each rank's own."""
     negatives: Literal["rank", "global"] = "rank"
-    """Other samples that the local terms contrast with: those of the rank as in the original, or of all ranks."""
+    """Samples that the local terms contrast with: those of the rank, as in the original, or of all ranks."""
     reference: Reference = field(default_factory=Reference)
     """Bugs of the original, all off by default."""
 
@@ -114,7 +114,7 @@ class Concepts(Pretext):
 
     @torch.no_grad()
     def before_step(self, epoch: int) -> None:
-        """Scale the concepts back to unit length, and set what counts in this epoch."""
+        """Scale the concepts back to unit length, and set which terms count in this epoch."""
         self.use_queue, self.local_weight = epoch >= 1, float(epoch >= self.cfg.local_from)
         for bank in self.banks.values():
             bank.copy_(F.normalize(bank, dim=1))
@@ -122,7 +122,7 @@ class Concepts(Pretext):
     def after_backward(self, epoch: int) -> None:
         """Freeze the banks in epoch 0, and the attention until its terms count.
 
-        The gradient is None and not 0: with a zero gradient, Adam turns the weight decay into steps of full size.
+        The gradient is None, not 0: with a zero gradient, Adam turns the weight decay into full-size steps.
         """
         frozen = [self.banks] * (epoch < 1) + [self.attention] * (epoch < self.cfg.local_from)
         for parameter in (p for module in frozen for p in module.parameters()):
@@ -145,7 +145,7 @@ class Concepts(Pretext):
     def terms(self, maps_6BCTHW: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Compute the loss terms, with gradients, and the metrics.
 
-        The feature maps are float32, two for each of KINDS.
+        The feature maps are float32, two per kind in KINDS.
         """
         maps = dict(zip(KINDS, maps_6BCTHW.chunk(len(KINDS)), strict=True))
         pooled = {kind: maps_2BCTHW.mean((-3, -2, -1)) for kind, maps_2BCTHW in maps.items()}
@@ -202,8 +202,8 @@ class Concepts(Pretext):
     def to_balance(self, scores_6BS: Tensor) -> Tensor:
         """Return what Sinkhorn balances, (6, M, S), and update the queue.
 
-        The scores of this rank come first, then those of the others unless `sinkhorn` is rank, then the queue's once
-        it is in use.
+        This rank's scores come first, then those of the other ranks unless `sinkhorn` is rank, then the queue's once it
+        is in use.
         """
         own_B6S = scores_6BS.detach().movedim(1, 0)
         new_N6S = all_gather(own_B6S)

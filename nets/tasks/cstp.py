@@ -30,7 +30,7 @@ class Reference:
     random_target: bool = False
     """Initialize the target network independently of the online network."""
     random_bn: bool = False
-    """Draw batch norm's scales around 0, as if they were the weights of a linear layer."""
+    """Draw batch norm's scales around 0, like the weights of a linear layer."""
     spare_class: bool = False
     """Give playback and rotation a fifth class that no sample has."""
 

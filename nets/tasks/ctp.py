@@ -60,8 +60,8 @@ class CatchThePatch(Pretext):
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Map `clips` (B, 3, T, H, W) and `boxes` (B, R, T, 4) to scalars.
 
-        `loss` is the sum of `loss_center` and `loss_size`; `zero_loss` is its value for predicting no motion, which
-        any run must beat. `iou` is the mean IoU of predicted and true boxes, frame 0 included; `chance` is its value
+        `loss` is the sum of `loss_center` and `loss_size`; `zero_loss` is its value for predicting no motion, which a
+        useful run must beat. `iou` is the mean IoU of predicted and true boxes, frame 0 included; `chance` is its value
         for predicting no motion.
         """
         boxes_BRT4 = batch["boxes"].float()

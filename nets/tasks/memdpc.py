@@ -69,5 +69,5 @@ class Memory(nn.Module):
         init_orthogonal(self.choose, INIT_GAIN)
 
     def forward(self, state_BCHW: Tensor) -> Tensor:
-        """Map a state to a prediction, both (B, C, H, W), at each position on its own."""
+        """Map a state to a prediction, both (B, C, H, W), independently at each position."""
         return torch.einsum("bshw,sc->bchw", self.choose(state_BCHW).softmax(dim=1), self.slots)

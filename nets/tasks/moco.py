@@ -35,7 +35,7 @@ class Config:
     """Options of the network; the defaults are the original's."""
 
     queue: int = 65536
-    """Keys in the queue; a multiple of the videos of a forward pass on all ranks."""
+    """Keys in the queue; a multiple of the videos per forward pass over all ranks."""
     momentum: float = 0.999
     """EMA coefficient of the key encoder. Short runs need a smaller one."""
     temperature: float = 0.2
@@ -90,7 +90,7 @@ class MoCo(Pretext):
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Map `clips` (B, 2, 3, T, H, W), query and key, to scalars, and enqueue the keys of all ranks.
 
-        `accuracy` is the share of queries that are closer to their key than to all of the queue, `chance` that of
+        `accuracy` is the share of queries that are closer to their key than to any in the queue, `chance` that of
         guessing.
         """
         queries_BCTHW, keys_BCTHW = batch["clips"].unbind(1)
@@ -131,7 +131,7 @@ class Head(nn.Module):
 def shuffle_bn(encode: Callable[[Tensor], Tensor], clips_B: Tensor) -> Tensor:
     """Encode the clips of all ranks, each on a random rank: (ranks * B, ...) in rank order.
 
-    This is the paper's shuffling BN (section 3.3): the batch statistics of a key and of its query are of different
+    This is the paper's shuffling BN (section 3.3): the batch statistics of a key and its query come from different
     samples, and cannot give the answer away. With one rank there is nothing to shuffle.
     """
     if world_size() == 1:

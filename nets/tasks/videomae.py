@@ -19,7 +19,7 @@ from nets.tasks import Pretext, Schema
 
 METRIC = "explained"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of R, G and B in 0..1: what the clips are normalized with."""
+"""Of R, G and B in 0..1: the clips' normalization."""
 EPS = 1e-6
 
 
@@ -34,7 +34,7 @@ class Config:
     decoder_heads: int = 6
     """Attention heads of each."""
     normalize_target: bool = True
-    """Predict each cube's pixels less their mean, over their deviation; false for the colors themselves, 0 to 1."""
+    """Predict each cube's pixels normalized by their mean and deviation; false for the colors themselves, 0 to 1."""
 
     def __post_init__(self) -> None:
         check_blocks("decoder", width=self.decoder_width, depth=self.decoder_depth, heads=self.decoder_heads)
@@ -43,7 +43,7 @@ class Config:
 def build(backbone: str, schema: Schema, cfg: Config) -> "VideoMAE":
     """Build the network for `clips` and the cells of the schema.
 
-    UserError for an unknown backbone, one that is no `ViT`, and one whose tubelets are not the cells of the mask.
+    UserError for an unknown backbone, one that is not a `ViT`, and one whose tubelets are not the mask's cells.
     """
     cells = schema["visible"][0][0] + schema["hidden"][0][0]
     encoder = vit_of_cells(backbone, schema["clips"][0], cells, task="videomae")
@@ -78,7 +78,7 @@ class VideoMAE(Pretext):
 
         `loss` is the mean squared error of the hidden cubes. `explained` is the share of their variance that the
         prediction explains, 0 for their mean color. `chance` is what the mean of all hidden cubes explains, the best
-        that one prediction for all of them can.
+        possible with a single prediction for all.
         """
         visible_BV, hidden_BM = self.tokens(batch)
         target_BMPC, _, _ = self.targets(batch["clips"], hidden_BM)
@@ -92,7 +92,7 @@ class VideoMAE(Pretext):
         }
 
     def tokens(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the numbers of the visible and of the hidden tokens; the cells are the same at all times."""
+        """Return the indices of the visible and the hidden tokens; the cells are the same at all times."""
         visible_BV, hidden_BM = (self.backbone.tokens(batch["clips"], batch[name]) for name in ("visible", "hidden"))
         return visible_BV, hidden_BM
 
@@ -107,7 +107,7 @@ class VideoMAE(Pretext):
 
     @torch.no_grad()
     def targets(self, clips_BCTHW: Tensor, kept_BK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return cubes of pixels, each color of each normalized over the cube, and what they were normalized with.
+        """Return cubes of pixels, each color normalized over its cube, and the means and divisors used.
 
         Returns:
             float32 (B, K, P, 3), P the pixels of a cube; mean and divisor, (B, K, 1, 3), of pixels in 0..1. Without
@@ -128,7 +128,7 @@ class VideoMAE(Pretext):
     def picture(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Show the clips, what the encoder sees of them, and the prediction.
 
-        Normalized cubes are shown with the mean and the contrast of the true ones.
+        Normalized cubes are shown with the true mean and contrast.
         """
         clips_BCTHW = batch["clips"]
         visible_BV, hidden_BM = self.tokens(batch)
@@ -154,7 +154,7 @@ def to_cubes(clips_BCTHW: Tensor, size: Stride) -> Tensor:
 
 
 def from_cubes(cubes_BNPC: Tensor, grid: Stride, size: Stride) -> Tensor:
-    """Put the cubes of `to_cubes` together again, a `grid` of them: (B, C, T, H, W)."""
+    """Reassemble a `grid` of cubes from `to_cubes` into clips: (B, C, T, H, W)."""
     cut = cubes_BNPC.unflatten(2, size).unflatten(1, grid)
     clips_BCTHW: Tensor = cut.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
     return clips_BCTHW

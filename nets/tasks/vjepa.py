@@ -31,9 +31,10 @@ class Config:
     predictor_depth: int = 12
     """Blocks."""
     predictor_heads: int = 16
-    """Attention heads of each, as many as the encoder has."""
+    """Attention heads per block, as many as the encoder has."""
     momentum: float = 0.99925
-    """Of the target, an average of the encoder, per step. V-JEPA raises it from 0.998 to 1; V-JEPA 2 keeps this."""
+    """Momentum per step of the target, an average of the encoder. V-JEPA raises it from 0.998 to 1; V-JEPA 2 keeps
+    this."""
 
     def __post_init__(self) -> None:
         check_blocks("predictor", width=self.predictor_width, depth=self.predictor_depth, heads=self.predictor_heads)
@@ -50,7 +51,7 @@ def build(backbone: str, schema: Schema, cfg: Config) -> "VJepa":
 class VJepa(Pretext):
     """Encoder of the visible tokens, predictor of the hidden ones, and the averaged encoder that sees all.
 
-    The average is the backbone, which the original evaluates.
+    The averaged encoder is the backbone, which the original evaluates.
     """
 
     backbone: ViT
@@ -77,7 +78,7 @@ class VJepa(Pretext):
             nn.init.zeros_(layer.bias)
 
     def before_step(self, epoch: int) -> None:
-        """Update the average."""
+        """Update the averaged encoder."""
         ema_update(self.backbone, self.encoder, self.momentum)
         ema_update(self.norm, self.encoder_norm, self.momentum)
 
@@ -86,7 +87,7 @@ class VJepa(Pretext):
 
         `loss` is the mean absolute error of the hidden tokens' features, averaged over the masks. `explained` is the
         share of the variance of all tokens' features that the predictions explain; `chance` is that of the mean of the
-        other clips at the same place, which knows the position and nothing of the clip.
+        other clips at the same place, which knows only the position.
         """
         clips_BCTHW = batch["clips"]
         target_BNC = self.targets(clips_BCTHW)

@@ -1,4 +1,4 @@
-"""Rounds that are as short as can be, for tests that judge no rate."""
+"""The shortest possible rounds, for tests that check no rate."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from bench.peers import contenders
 
 @pytest.fixture
 def short_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One batch before the clock starts, and two in each try of a number of workers."""
+    """Warm up for one batch and try each number of workers on two."""
     monkeypatch.setattr(meters, "WARM_UP", 1)
     monkeypatch.setattr(ours, "TRIED", 2)
     monkeypatch.setattr(contenders, "ROUND_S", 0)

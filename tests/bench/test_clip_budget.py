@@ -1,4 +1,4 @@
-"""The budget of a clip: which steps it has, and that they are all of it."""
+"""The budget of a clip: its steps, and that they add up to the total."""
 
 import json
 
@@ -24,5 +24,5 @@ def test_every_step_of_the_loader_has_its_share(h264_store, tmp_path, capsys):
         assert spent["all"] == pytest.approx(sum(ms for step, ms in spent.items() if step != "all"), abs=0.01)
         assert min(spent[step] for step in ("plan", "read", "decode", "graph")) > 0
     shown = capsys.readouterr().out
-    assert "| PastePatches |  | " in shown  # moco has none
+    assert "| PastePatches |  | " in shown  # moco pastes nothing
     assert f"| {budgets['ctp']['decode']} |" in shown

@@ -1,4 +1,4 @@
-"""The gate's exact counts hold here, on every machine; its ratios are judged by `make bench-gate` alone."""
+"""The gate's exact counts, which hold on every machine; only `make bench-gate` checks its ratios."""
 
 import json
 import threading

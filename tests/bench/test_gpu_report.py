@@ -1,4 +1,4 @@
-"""The GPU report without a GPU: its machinery on processes that crash and hang, its parts as a rehearsal on the CPU."""
+"""The GPU report without a GPU: processes that crash and hang, and a rehearsal of its parts on the CPU."""
 
 import json
 import sys
@@ -44,7 +44,7 @@ PARTS = ["facts", "default_store", "parity", "networks", "decode", "loader", "tr
 
 @pytest.fixture
 def worker(tmp_path, monkeypatch):
-    """Stand in for the processes that measure; return the folder of what they write."""
+    """Replace the measuring processes; return the folder that the stand-ins write to."""
     monkeypatch.setattr(gpu_report, "WORKER", [sys.executable, "-c", WORKER])
     monkeypatch.setenv("RAN", str(tmp_path / "ran"))
     monkeypatch.setenv("CHILD", str(tmp_path / "child"))
@@ -52,7 +52,7 @@ def worker(tmp_path, monkeypatch):
 
 
 def is_dead(pid: int) -> bool:
-    """Tell whether a killed process is soon gone, or a zombie that its new parent has yet to reap."""
+    """Return whether a killed process soon disappears or becomes a zombie that its new parent has yet to reap."""
     for _ in range(100):
         try:
             if psutil.Process(pid).status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
@@ -75,7 +75,7 @@ def test_a_crash_and_a_hang_lose_one_item_each_and_the_next_run_does_what_is_lef
         **{"decode.h264_gop1": "crashed", "decode.hevc_gop16": "timed out"},
     }
     names = [f"{part}.{item}" for part in ("facts", "decode") for item in items.ITEMS[part]]
-    assert (worker / "ran").read_text().split() == names  # in order, each once, though three processes ended early
+    assert (worker / "ran").read_text().split() == names  # in order, each once, although processes ended early
     assert report["items"]["decode.h264_gop1"]["error"].startswith("SIGSEGV\nabout to fall")
     assert is_dead(int((worker / "child").read_text()))
     page = (worker / "out/gpu_report.md").read_text()
@@ -98,7 +98,7 @@ def test_a_crash_and_a_hang_lose_one_item_each_and_the_next_run_does_what_is_lef
     assert report["items"]["decode.h264_gop1"]["status"] == "done"
     assert report["items"]["decode.hevc_gop16"]["status"] == "timed out"
     again = (worker / "ran").read_text().split()
-    assert again == ["decode.h264_gop1", "decode.hevc_gop16"]  # the rest is not done again
+    assert again == ["decode.h264_gop1", "decode.hevc_gop16"]  # the rest is not repeated
     with pytest.raises(UserError, match="holds a report of --device cpu"):
         gpu_report.main(["--out", str(worker / "out")])
 

@@ -1,4 +1,4 @@
-"""The loader's bench runs, with its ceilings, so that none rots; no rate is judged here."""
+"""The loader bench and its ceilings; no rate is checked here."""
 
 import json
 import os
@@ -66,7 +66,7 @@ def test_the_loader_bench_writes_every_figure_with_the_machine_it_belongs_to(vp9
 @pytest.mark.usefixtures("short_rounds")
 def test_amplification_and_bytes_are_what_the_index_says_before_anything_is_decoded(vp9_store):
     task = Task("recognition", recognition.Config())
-    # One batch an epoch: the first one, those that are not counted in time, and one that is.
+    # One batch per epoch: the first, the warm-up ones, and a timed one.
     clips = [
         read_clip(vp9_store, row, task.plan(vp9_store.info(row), generator(0, Stream.SAMPLE, epoch, row))["frames"])
         for epoch in range(1 + meters.WARM_UP + 1)
@@ -135,7 +135,7 @@ def test_cpu_time_is_that_of_the_process_and_its_children():
         child.stdout.readline()
         fields = Path("/proc", str(child.pid), "stat").read_text().rpartition(")")[2].split()
         spent = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-        assert spent > 0.1  # that of a fast core; more than the tolerance
+        assert spent > 0.1  # even on a fast core; more than the tolerance
         assert cpu_seconds() - before == pytest.approx(spent + time.process_time() - own, abs=0.1)
 
 
@@ -146,7 +146,7 @@ def test_memory_that_other_loaders_take_between_rounds_is_no_slope():
 
 
 class Executor:
-    """Stands in for a process with a loader on `core`: 20 clips/s alone, 15 with the other one."""
+    """Fake process with a loader on `core`: 20 clips/s alone, 15 alongside the other one."""
 
     requests: list[int] = []
 
@@ -161,7 +161,7 @@ class Executor:
 
     def submit(self, function, batches):
         result: Future[float] = Future()
-        result.set_result(15.0 if len(self.requests) % 3 else 20.0)  # of three requests the first one is alone
+        result.set_result(15.0 if len(self.requests) % 3 else 20.0)  # of every three requests the first runs alone
         self.requests.append(self.core)
         return result
 

@@ -1,4 +1,4 @@
-"""Pictures of the benches: nothing is cut off at their edges."""
+"""Pictures of the benches, which must not be cut off at the edges."""
 
 import sys
 

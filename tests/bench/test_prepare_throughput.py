@@ -1,4 +1,4 @@
-"""The bench of prepare: its rate by hand, and that the command runs."""
+"""The bench of prepare: its rate computed by hand, and a run of the command."""
 
 import json
 import resource
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Two videos of 2 and 3 s."""
+    """Make two videos of 2 and 3 s."""
     folder = tmp_path_factory.mktemp("sources")
     make_video(folder / "a.mp4", frames=50, size=(320, 240))
     make_video(folder / "b.mp4", frames=75, size=(320, 240))

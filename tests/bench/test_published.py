@@ -1,4 +1,4 @@
-"""The arithmetic of docs/published.md, against counts by hand; and the committed result, against rows and recipes."""
+"""The arithmetic of docs/published.md against counts by hand, and the committed result against rows and recipes."""
 
 from dataclasses import asdict
 from typing import Any
@@ -26,7 +26,7 @@ RESULT = committed("published")
 
 
 def loaders(**ms_of_tasks: float) -> dict[str, Any]:
-    """Return a result of the bench of loaders, from videos with a short side of 144."""
+    """Return a result of the loader bench for videos with a short side of 144."""
     tasks = {
         task: {"contenders": {"h264": {"this_loader": {"cpu_s_per_1000_clips": ms}}}}
         for task, ms in ms_of_tasks.items()
@@ -52,7 +52,7 @@ def test_flops_of_a_convolutional_network_are_those_of_its_layers():
     counted = []
 
     def count(layer: Any, _: Any, out: torch.Tensor) -> None:
-        counted.append(2 * out[0].numel() * layer.weight[0].numel())  # of every output, its inputs times weights
+        counted.append(2 * out[0].numel() * layer.weight[0].numel())  # outputs times weights per output
 
     net = nn.Sequential(create("r3d_tiny"), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.LazyLinear(101))
     clip_BCTHW = torch.zeros(2, 3, 8, 64, 64)
@@ -63,7 +63,7 @@ def test_flops_of_a_convolutional_network_are_those_of_its_layers():
     net(clip_BCTHW)
     recipe = load("recognition/demo", ["data.root=data/ucf101"])
     assert (recipe.plan.num_frames, recipe.plan.size) == (8, 64)
-    # Backward takes twice the forward pass, but for the first layer, whose input has no gradient.
+    # Backward costs twice the forward pass, except in the first layer, whose input has no gradient.
     assert training_flops(recipe) == pytest.approx(3 * sum(counted) - counted[0])
 
 
@@ -71,7 +71,7 @@ def test_flops_of_videomae_are_those_of_its_visible_and_of_all_tokens():
     tokens, visible, hidden, cube = 4 * 8 * 8, 4 * 16, 4 * 48, 3 * 2 * 8 * 8
 
     def blocks(number: int, tokens: int, width: int) -> int:
-        """Return the FLOPs of q, k, v and output, an MLP four times as wide, and the two products of attention."""
+        """Return the FLOPs of q, k, v and output, an MLP four times as wide, and the two attention products."""
         return number * (2 * tokens * width * width * (4 + 8) + 2 * 2 * tokens * tokens * width)
 
     embedding = 2 * tokens * cube * 96
@@ -81,7 +81,7 @@ def test_flops_of_videomae_are_those_of_its_visible_and_of_all_tokens():
 
 
 def test_a_contrast_of_positions_is_counted_over_the_whole_batch():
-    """Each prediction meets the targets of all samples: twice the batch, twice the products of a sample."""
+    """Each prediction is compared with all samples' targets, so a sample's products grow with the batch."""
     few, more, most = (
         training_flops(load("cpc_transformer/demo", [f"train.global_batch={batch}"])) for batch in (2, 4, 8)
     )

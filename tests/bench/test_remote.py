@@ -1,4 +1,4 @@
-"""The bench of the network runs, and counts what a clip costs as a server does."""
+"""The network bench runs, and its cost of a clip is what a server counts."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The model of docs/scaling.md, from round figures."""
+"""The model of docs/scaling.md on round figures."""
 
 import pytest
 
@@ -12,7 +12,7 @@ def test_each_part_serves_its_rate_divided_by_the_gpus_that_share_it():
     served = limits(WAY, gpus=16, cores=32, cluster=CLUSTER, local=False)
     assert served == pytest.approx(
         {"network": 1000, "cores": 2000, "PCIe": 10_000, "link": 250, "server": 500}
-    )  # 8 GPUs share a link, 16 the server
+    )  # 8 GPUs share a link, all 16 the server
     part, clips = bound(served)
     assert (part, round(clips)) == ("link", 250)
     assert limits(WAY, gpus=2, cores=32, cluster=CLUSTER, local=True)["disk"] == pytest.approx(2000)

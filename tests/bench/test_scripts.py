@@ -1,4 +1,4 @@
-"""Scripts of the benches whose loaders have workers: each worker imports the script once more."""
+"""Bench scripts whose loaders have workers: each worker imports the script again, so imports must be cheap."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The storage bench: its counts against counting by hand, its advice by its rule, and that the command runs."""
+"""The storage bench: its counts against counts by hand, the rule of its advice, and a run of the command."""
 
 import json
 
@@ -22,7 +22,7 @@ VP9, MJPEG = "--codec vp9 --gop 4 --short-side 128", "--codec mjpeg --gop 1 --sh
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Two videos of a codec whose packets `prepare` does not copy."""
+    """Make two videos of a codec whose packets `prepare` does not copy."""
     folder = tmp_path_factory.mktemp("sources")
     for name in ("a", "b"):
         make_video(folder / f"{name}.avi", codec="mpeg4", frames=FRAMES, size=(160, 128))
@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def bench(folder, tmp_path_factory):
-    """What the command wrote, and the folder of what it stored."""
+    """Return the command's report and the folder with its stores."""
     out = tmp_path_factory.mktemp("storage")
     options = ["--codecs", "vp9", "mjpeg", "--gops", "4", "--short-sides", "128", "--task", "rot3d", "--device", "cpu"]
     options += ["--batch-size", "4", "--batches", "1", "--rounds", "1", "--threads", "2", "--workers", "0"]
@@ -67,7 +67,7 @@ def test_bytes_are_those_on_the_disk(bench, folder):
     report, out = bench
     sizes = [path.stat().st_size for path in (out / "codec_vp9_gop_4_short-side_128" / "videos").iterdir()]
     counted = report["stored"][VP9]["kb_per_video"]
-    assert counted == pytest.approx(np.mean(sizes) / 1000, rel=0.02)  # but for what is for players, at the file's end
+    assert counted == pytest.approx(np.mean(sizes) / 1000, rel=0.02)  # without the end that only players need
     sizes = [path.stat().st_size for path in folder.iterdir()]
     assert report["stored"]["--codec original"]["kb_per_video"] == round(np.mean(sizes) / 1000, 1)
 
@@ -78,7 +78,7 @@ def test_amplification_is_that_of_counting_by_hand(bench, vp9_store, way, gop):
     decoded = delivered = 0
     for epoch in range(DRAWS):
         for row in range(2):
-            # A plan looks at the size and the number of frames, which all ways to store have in common here.
+            # A plan depends on frame size and count, which are the same in all stores here.
             video = vp9_store.info(row)
             video = type(video)(video.name, FRAMES, 160, 128, 25.0, -1)
             frames = task.plan(video, generator(0, Stream.SAMPLE, epoch, row))["frames"].tolist()
@@ -106,9 +106,9 @@ A, B, C = (Setting("vp9", gop, 128) for gop in (1, 8, 32))
 @pytest.mark.parametrize(
     ("sizes", "rates", "factor", "chosen"),
     [
-        ((40, 15, 10), ([9, 9], [7, 7], [5, 5]), 2, B),  # the fastest takes four times the least
+        ((40, 15, 10), ([9, 9], [7, 7], [5, 5]), 2, B),  # the fastest takes four times the smallest size
         ((40, 15, 10), ([9, 9], [7, 7], [5, 5]), 4, A),
-        ((18, 15, 10), ([9, 9], [7, 9], [5, 5]), 2, B),  # as fast in one of the rounds, and smaller
+        ((18, 15, 10), ([9, 9], [7, 9], [5, 5]), 2, B),  # equally fast in one round, and smaller
         ((18, 15, 10), ([9, 9], [7, 8], [5, 5]), 2, A),
         ((18, 15, 10), ([9, 5], [5, 9], [7, 7]), 2, C),
     ],

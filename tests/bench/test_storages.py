@@ -1,4 +1,4 @@
-"""The bench of storages: what it packs, what it counts, and that the command runs."""
+"""The bench of storages: what it packs, what it counts, and a run of the command."""
 
 import json
 import sys
@@ -24,7 +24,7 @@ PICTURES = ("folders of JPEGs", "stored zips of JPEGs", "deflated zips of JPEGs"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Two videos, one in a folder with a name that FFmpeg would take for a pattern."""
+    """Make two videos, one in a folder whose name FFmpeg would read as a pattern."""
     folder = tmp_path_factory.mktemp("sources")
     for name in "a", "50%d/b":
         make_video(folder / f"{name}.mp4", frames=FRAMES)

@@ -1,4 +1,4 @@
-"""The training bench: who is named as the bound, in a world whose clock we wind; and that the command runs."""
+"""The training bench: what it names as the bound, with a fake clock; and a run of the command."""
 
 import json
 import types
@@ -23,7 +23,7 @@ SCRIPT = ROOT / "bench" / "training_throughput.py"
 
 
 def in_wound_up_time(monkeypatch, *, load: float, train: float, accumulate: int = 1) -> dict:
-    """Return the figures of a run whose batches take `load` seconds, and whose steps take `train` seconds more."""
+    """Return figures by a fake clock: each batch takes `load` seconds, the rest of each step `train` seconds."""
     now = 0.0
 
     def loader():
@@ -96,7 +96,7 @@ def test_the_command_writes_every_figure_and_a_trace(long_store, tmp_path, capsy
     (name,) = report["recipes"]
     figures = report["recipes"][name]
     assert figures["backbone"] == "r3d_tiny"
-    assert figures["global_batch"] == 4  # more than there are videos
+    assert figures["global_batch"] == 4  # more than the number of videos
     for part in ("step_ms", "network_ms", "loader_ms"):
         assert 0 < figures[part]["p25"] <= figures[part]["p50"] <= figures[part]["p75"] <= figures[part]["p95"]
     assert 0 <= figures["data_wait"] < 1

@@ -1,4 +1,4 @@
-"""A task "fake" on both sides, for every test of recipes."""
+"""Register a task "fake" in both packages, for every test of recipes."""
 
 import sys
 import types

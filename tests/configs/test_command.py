@@ -1,4 +1,4 @@
-"""The command `clipfeed`, which finds each other command."""
+"""The command `clipfeed`, which dispatches to all others."""
 
 import importlib
 import os
@@ -72,7 +72,7 @@ def test_a_module_that_is_missing_is_named_with_what_to_install(monkeypatch, cap
 
 
 def python(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    """Run Python in another folder, where the packages are found behind those of the folder."""
+    """Run Python in another folder, whose own modules shadow the packages."""
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [sys.executable, *args], cwd=folder, env=env, capture_output=True, text=True, timeout=100, check=False
@@ -82,7 +82,7 @@ def python(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("argv", [["--help"], ["recipes", "--names"], ["recipe", "ctp/demo"], ["pretrian"]])
 def test_what_runs_no_network_imports_no_torch(tmp_path, argv):
-    """Completion asks for names at each press of the tab key; workers of `python -m clipfeed` run the file again."""
+    """Each press of the tab key runs the command; each worker of `python -m clipfeed` imports the file again."""
     code = (
         f"import atexit, runpy, sys; sys.argv = ['clipfeed', *{argv}]\n"
         "atexit.register(lambda: print('imported', *{'torch', 'nvidia', 'numpy'} & set(sys.modules)))\n"
@@ -96,7 +96,7 @@ def test_what_runs_no_network_imports_no_torch(tmp_path, argv):
     ("name", "clashes"), [("nets/__init__.py", True), ("configs.py", True), ("nets/notes.txt", False)]
 )
 def test_a_package_of_the_users_that_hides_one_of_ours_is_named(tmp_path, name, clashes):
-    """A folder without __init__.py hides nothing."""
+    """A folder without __init__.py does not shadow a package."""
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).touch()
     done = python(tmp_path, "-m", "clipfeed", "--version")

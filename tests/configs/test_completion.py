@@ -1,4 +1,4 @@
-"""What the tab key completes, in a real bash."""
+"""Tab completion in a real bash."""
 
 import shutil
 import subprocess
@@ -24,7 +24,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with a recipe, the script, and `clipfeed` on the path."""
+    """Return a folder with a recipe, the completion script and an executable `clipfeed`."""
     folder = tmp_path_factory.mktemp("shell")
     script = shtab.complete(completion.whole(), "bash")
     (folder / "completion.bash").write_text(script)

@@ -1,4 +1,4 @@
-"""What a command answers to Ctrl-C, and to a reader that has had enough."""
+"""How a command answers Ctrl-C, a closed pipe, and errors of the system."""
 
 import errno
 import os
@@ -14,11 +14,11 @@ from tests.helpers.runs import ROOT
 
 @pytest.mark.parametrize("text", ["raise KeyboardInterrupt", "def main(argv):\n    raise KeyboardInterrupt"])
 def test_ctrl_c_is_one_word_and_status_130_while_a_command_loads_and_while_it_runs(tmp_path, monkeypatch, capsys, text):
-    """Before the run began it was a traceback."""
+    """During loading, Ctrl-C used to print a traceback."""
     (tmp_path / "loads_slowly.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "loads_slowly", raising=False)
-    monkeypatch.setattr("signal.signal", lambda *_: None)  # pytest's own
+    monkeypatch.setattr("signal.signal", lambda *_: None)  # keep pytest's handler
     with pytest.raises(SystemExit) as end:
         run_command("loads_slowly")
     assert end.value.code == 130
@@ -37,7 +37,7 @@ def test_a_second_ctrl_c_while_the_command_ends_shows_no_traceback():
 
 
 def test_a_reader_that_ends_early_ends_the_command_without_a_word_and_as_sigpipe_would():
-    """As in `clipfeed inspect DIR | head`; it was "error: [Errno 32] Broken pipe"."""
+    """`clipfeed inspect DIR | head` used to print "error: [Errno 32] Broken pipe"."""
     script = "from configs.errors import run_cli\nrun_cli(lambda argv: [print('x' * 99) for _ in range(9999)] and 0)"
     with subprocess.Popen(
         [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -51,7 +51,7 @@ def test_a_reader_that_ends_early_ends_the_command_without_a_word_and_as_sigpipe
 
 
 def test_a_name_that_the_locale_cannot_write_is_answered_by_the_way_out(tmp_path):
-    """Python without its UTF-8 mode, in the locale C."""
+    """Run Python in locale C without UTF-8 mode."""
     script = f"import os\nfrom configs.errors import run_cli\nrun_cli(lambda argv: os.listdir('{tmp_path}/日'))"
     locale = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C", "PYTHONPATH": str(ROOT)}
     (tmp_path / "script.py").write_text(script, encoding="utf-8")
@@ -74,7 +74,7 @@ def test_what_the_system_gives_no_more_of_is_answered_by_the_limit_to_raise(monk
 
 
 def test_a_command_in_a_folder_that_was_removed_says_so(tmp_path):
-    """It was "Cannot load libtorch_cpu.so"."""
+    """It used to say "Cannot load libtorch_cpu.so"."""
     (tmp_path / "gone").mkdir()
     script = "import os\nfrom configs.errors import run_cli\nos.rmdir(os.getcwd())\nrun_cli(lambda argv: 0)"
     ended = subprocess.run(

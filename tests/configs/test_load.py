@@ -72,7 +72,7 @@ def test_overrides_take_the_same_path_and_later_ones_win():
 
 
 def test_an_override_of_a_section_keeps_the_keys_that_it_does_not_name():
-    """`--set 'data={root: x}'` dropped data.list, and all videos were taken."""
+    """`--set 'data={root: x}'` used to drop data.list, so all videos were used."""
     more = "plan: {size: 64, reference: {truncate: true}}"
     config = read(more, "data.list=a.txt", "data={root: other}", "plan={reference: {}, pair: [0.5, b]}")
     assert config.data == Data(root="other", list="a.txt")
@@ -81,7 +81,7 @@ def test_an_override_of_a_section_keeps_the_keys_that_it_does_not_name():
 
 texts = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1, max_size=8)
 words = st.one_of(texts, st.sampled_from(["off", "yes", "null", "1e-4", "true", "012", "1:30", "~", "2026-01-01", "#"]))
-paths = words.filter(lambda text: "$" not in text and not text.startswith("~"))  # which are replaced
+paths = words.filter(lambda text: "$" not in text and not text.startswith("~"))  # these would be expanded
 positive = st.floats(1e-12, 1e12)
 configs = st.builds(
     Config,

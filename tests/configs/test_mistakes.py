@@ -25,7 +25,7 @@ from tests.helpers.recipes import BASE, message
         ("optim: {zzqqxx: 1}", "optim.zzqqxx", "clip_norm, lr_factors, layer_decay"),
         ("zzqqxx: 1", "zzqqxx", "work_dir, seed, data, plan, net, optim, schedule, train"),
         ("7: 1", "7", "schedule, train"),
-        # what other programs call it, and keys of other sections
+        # names from other programs, and keys of other sections
         ("optim: {learning_rate: 1}", "optim.learning_rate", "optim.lr?"),
         ("optim: {epochs: 1}", "optim.epochs", "train.epochs?"),
         ("batch_size: 32", "batch_size", "train.global_batch?"),
@@ -62,7 +62,7 @@ def test_unknown_key_names_file_key_and_the_nearest_right_one(more, key, hint):
         ("plan: {reference: {truncate: 1}}", "plan.reference.truncate: expected true or false, got 1"),
         ("plan: {reference: {truncate: yes}}", "plan.reference.truncate: expected true or false, got 'yes'"),
         ("net: {hidden: wide}", "net.hidden: expected a whole number or null, got 'wide'"),
-        # null, and what Python calls it
+        # null, and Python's name for it
         ("optim: {clip_norm: fast}", "x.yaml: optim.clip_norm: expected a number or null, got 'fast'"),
         ("optim: {clip_norm: None}", "expected a number or null, got 'None'; YAML's word for none is null"),
     ],
@@ -127,7 +127,7 @@ def test_syntax_errors_and_double_keys_name_file_and_line(tmp_path):
 
 
 def test_names_that_others_use_stand_for_keys_that_exist_and_for_one_each():
-    keys = set(nearest.ALIASES) - {"plan.num_frames", "plan.size", "plan.stride"}  # of tasks
+    keys = set(nearest.ALIASES) - {"plan.num_frames", "plan.size", "plan.stride"}  # keys of tasks
     known = dotted_keys(get_type_hints(schema.Recognition))
     assert keys <= set(known)
     words = [word for of_key in nearest.ALIASES.values() for word in of_key]
@@ -161,7 +161,7 @@ def test_an_override_does_not_take_the_blame_for_the_file():
 
 
 def test_a_split_that_a_list_does_not_heed_is_refused():
-    """It was ignored, and the test said "is tested on split 2"."""
+    """It used to be ignored, while the test claimed "is tested on split 2"."""
     data = LabeledData(root="d", list="train{split}.txt", test_list="test.txt", split=2)
     assert data.list_of("train") == "d/train2.txt"
     with pytest.raises(UserError, match=r"data.split = 2 changes nothing in data.test_list = 'test.txt': put {split} "):

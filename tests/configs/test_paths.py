@@ -1,4 +1,4 @@
-"""Paths of recipes: what a shell would make of them."""
+"""Paths in recipes are expanded as a shell does."""
 
 import os
 
@@ -40,7 +40,7 @@ def test_a_recipe_of_others_sees_nothing_of_the_environment(monkeypatch):
 
 @pytest.mark.parametrize(("option", "key"), [("--data-dir", "data.root"), ("--work-dir", "work_dir")])
 def test_an_empty_folder_is_refused_and_not_passed_over(option, key):
-    """As `--work-dir "$RUN"` gives one where RUN is not set: the run went into the recipe's folder."""
+    """With `--work-dir "$RUN"` and RUN unset, the run used to go to the recipe's own folder."""
     with pytest.raises(UserError, match=f"^--set {key}: expected a folder, got ''"):
         pretrain.main(["--config", "ctp/demo", option, ""])
 

@@ -14,7 +14,7 @@ NAMES = sorted(str(path.relative_to(ROOT / "configs").with_suffix("")) for path 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
-    """The current folder, far from the repository."""
+    """Change to a folder outside the repository."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -36,7 +36,7 @@ def test_the_list_says_of_each_what_the_loaded_recipe_has(folder, capsys):
 
 
 def test_all_recipes_of_a_folder_are_of_its_task():
-    """The list has them together."""
+    """The list groups recipes by task."""
     assert [recipe.name for recipe in recipes.recipes() if recipe.name.split("/")[0] != recipe.task] == []
 
 
@@ -61,7 +61,7 @@ def test_a_file_of_the_user_comes_before_a_recipe_of_that_name(folder, name):
 
 
 def test_an_unknown_name_is_answered_with_the_nearest(folder):
-    (folder / "demo").mkdir()  # what `make demo` leaves
+    (folder / "demo").mkdir()  # left by `make demo`
     with pytest.raises(UserError, match=r"cannot read .*: No such file.*called demo; did you mean \w+/demo\?"):
         recipes.find("demo")
     with pytest.raises(UserError, match=r"^no recipe is called ctp/r3d18_ucf10; did you mean ctp/r3d18_ucf101\?"):

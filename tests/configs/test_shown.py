@@ -1,4 +1,4 @@
-"""Names of a stranger's files on a terminal."""
+"""Untrusted file names are shown safely on a terminal."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Every recipe has a setting for speed; the recipe stays as it is."""
+"""Every recipe has a setting for speed, `+speed`, which leaves the rest unchanged."""
 
 import dataclasses
 

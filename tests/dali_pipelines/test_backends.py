@@ -1,6 +1,6 @@
-"""What a GPU makes of a sample beside the CPU: each task's whole graph, and a stored clip.
+"""GPU results against CPU results: each task's whole graph, and a stored clip.
 
-On the CPU the same tests hold a sample of a batch against the sample alone, and DALI's decoder against PyAV's.
+On the CPU the same tests compare a sample in a batch with the sample alone, and DALI's decoder with PyAV's.
 """
 
 from pathlib import Path
@@ -36,7 +36,7 @@ def source(index: Index, task: Task, media: Media) -> SampleSource:
 
 
 def gray_levels(task: Task, samples: list[Sample], device: str) -> list[np.ndarray]:
-    """Return the clips of a batch on the scale of 0 to 255."""
+    """Return the clips of a batch in levels of 0 to 255."""
     clips = run_graph(lambda n: task.graph(n["media"], n)["clips"], samples, {"media": "FHWC"}, device)
     mean, deviation = (np.array(values) for values in NORMALIZATIONS[task.program.normalization])
     return [255 * (clip * deviation + mean) for clip in clips]
@@ -44,13 +44,13 @@ def gray_levels(task: Task, samples: list[Sample], device: str) -> list[np.ndarr
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_sample_is_the_one_that_the_cpu_makes_of_it_alone(name, device, long_store):
-    """The backends round halves differently and sum in another order, and colors amplify that by a factor or two.
+    """Backends differ in rounding of halves and order of sums, which color factors amplify.
 
-    A picture that is turned by a few degrees has other nearest pixels here and there.
+    Rotation by a few degrees picks different nearest pixels in places.
     """
     task = TASKS[name]
     ours = source(long_store, task, "frames")
-    epochs = 1 if device == "cpu" else 3  # there two samples tell whether one is made with the plan of the other
+    epochs = 1 if device == "cpu" else 3  # on the CPU, two samples show if plans are swapped
     samples = [dict(zip(ours.names, ours.read(epoch, row), strict=True)) for epoch in range(epochs) for row in range(2)]
     for got, sample in zip(gray_levels(task, samples, device), samples, strict=True):
         (expected,) = gray_levels(task, [sample], "cpu")
@@ -63,7 +63,7 @@ def test_a_sample_is_the_one_that_the_cpu_makes_of_it_alone(name, device, long_s
 
 
 def test_a_stored_clip_is_decoded_to_what_pyav_shows(tmp_path, device):
-    """Chroma is interpolated in different ways, and a GPU takes every video for one of BT.601."""
+    """Decoders interpolate chroma differently, and a GPU treats every video as BT.601."""
     if device == "gpu" and not has_nvdec():
         pytest.skip("the driver has no libnvcuvid.so.1")
     settings = Encoding() if device == "gpu" else Encoding(codec="vp9")

@@ -1,4 +1,4 @@
-"""Memory of batches on the host, which DALI keeps instead of asking the system for it anew."""
+"""Host memory of batches: DALI keeps it instead of requesting it anew from the system."""
 
 import os
 import resource
@@ -8,7 +8,7 @@ import sys
 import pytest
 
 PAGES = 12 * 2**20 / resource.getpagesize()
-"""Of a batch of the code below."""
+"""Pages of a batch of the code below."""
 FAULTS = """
 import resource
 import numpy as np
@@ -29,7 +29,7 @@ print((faults[-1] - faults[9]) / 20)
 
 @pytest.mark.slow
 def test_batches_of_a_few_clips_take_no_new_pages_unless_the_user_says_so():
-    """Page faults of a batch, of which DALI's own choice has one for most pages."""
+    """DALI's own default takes a page fault for most pages of a batch."""
     own = {key: value for key, value in os.environ.items() if key != "DALI_MALLOC_POOL_THRESHOLD"}
     faults = []
     for env in (own, own | {"DALI_MALLOC_POOL_THRESHOLD": "32M"}):

@@ -1,4 +1,4 @@
-"""When a pipeline is asked for a batch more, and what becomes of its errors."""
+"""When a pipeline is asked for another batch, and how its errors surface."""
 
 from types import SimpleNamespace
 
@@ -12,9 +12,9 @@ AHEAD = 2
 
 
 class Counting:
-    """A pipeline on the CPU of batches of one number, that counts how often it asked for samples.
+    """A CPU pipeline of one-number batches, which counts its requests for samples.
 
-    device_id: what it says that it runs on. fails: the batch that cannot be begun.
+    device_id: the device that it reports. fails: the batch whose request raises.
     """
 
     def __init__(self, *, device_id=None, fails=-1):
@@ -47,7 +47,7 @@ def test_for_a_cpu_the_next_batch_begins_as_soon_as_one_is_taken():
     for number in range(4):
         assert take(batches) == number
         assert pipeline.fed == AHEAD + 1 + number
-        batches.refill()  # has no more to do
+        batches.refill()  # has nothing left to do
         assert pipeline.fed == AHEAD + 1 + number
 
 
@@ -65,7 +65,7 @@ def test_for_a_gpu_it_begins_when_it_is_told_to_or_else_with_the_next_one():
 
 @pytest.mark.parametrize("device_id", [None, 0])
 def test_an_error_at_the_beginning_of_a_batch_waits_until_it_is_wanted_and_stays(device_id):
-    """What follows it would be of other samples than those that are due."""
+    """Batches after it would have other samples than those that are due."""
     batches = Batches(Counting(device_id=device_id, fails=AHEAD), ["number"])
     assert take(batches) == 0
     batches.refill()
@@ -75,7 +75,7 @@ def test_an_error_at_the_beginning_of_a_batch_waits_until_it_is_wanted_and_stays
 
 
 def test_batches_are_not_copied():
-    """Tensors of the memory that the pipeline gave."""
+    """Tensors share the pipeline's memory."""
     given = np.zeros((2, 3), np.float32)
     pipeline = SimpleNamespace(
         device_id=None,

@@ -1,4 +1,4 @@
-"""The demo set: deterministic, told apart by motion and by nothing else, and stored as a prepared dataset."""
+"""The demo set: deterministic, with classes that differ only in motion, and stored as a prepared dataset."""
 
 import shutil
 from dataclasses import dataclass
@@ -22,17 +22,17 @@ pytestmark = pytest.mark.slow
 
 NUM_CLASSES = len(CLASS_NAMES)
 NUM_TRAIN, NUM_TEST = 200, 160
-NUM_MOVING = 24  # of each split, whose motion is measured; the others have sprites in their stills alone
+NUM_MOVING = 24  # of each split, to measure motion; the others have sprites only in their stills
 STILLS = [0, MIDDLE, NUM_FRAMES - 1]
 
 
 @dataclass
 class Part:
-    """What the classifiers see of some videos."""
+    """The classifiers' inputs from some videos."""
 
     labels: np.ndarray  # (N,)
     stills: np.ndarray  # uint8 (N,3,H,W,3): the frames STILLS
-    directions: np.ndarray  # (NUM_MOVING,): the class of the first videos according to their motion
+    directions: np.ndarray  # (NUM_MOVING,): classes of the first videos, from their motion
 
 
 def paste_in_stills(frames, sprite, corners):
@@ -80,7 +80,7 @@ def test_the_class_changes_the_motion_but_neither_the_scene_nor_the_middle_frame
 def test_without_dusk_a_video_played_backwards_is_the_opposite_class(monkeypatch):
     monkeypatch.setattr(demo_data, "DUSK", (0, 0))
     video, opposite = (render(label, sample_rng(0, "train", 0)) for label in (1, 5))
-    # Frame 0 has no mirror image around the middle: 24 frames lie before it and 23 after.
+    # Frame 0 has no counterpart: 24 frames precede the middle and 23 follow it.
     assert np.abs(video[1:].astype(int) - opposite[:0:-1]).max() <= 1
 
 
@@ -115,12 +115,12 @@ def test_a_sprite_moves_by_fractions_of_a_pixel(shift):
 
 
 def pixels(frames):
-    """Colors on a 16 x 16 grid: finds anything whose place or color differs."""
+    """Average colors on a 16 x 16 grid, which show differences in position or color."""
     return F.avg_pool2d(torch.from_numpy(frames).permute(0, 3, 1, 2).float(), 8).flatten(1).numpy()
 
 
 def random_convolutions(frames):
-    """Two layers of random filters, pooled: finds shapes, edges and textures wherever they are."""
+    """Pool two layers of random filters, which show shapes, edges and textures at any position."""
     generator = torch.Generator().manual_seed(0)
     first = torch.randn(48, 3, 7, 7, generator=generator)
     second = torch.randn(128, 48, 3, 3, generator=generator)
@@ -131,7 +131,7 @@ def random_convolutions(frames):
 
 
 def correct(features, train_frames, test_frames):
-    """How many test frames a ridge classifier gets right that was fitted to the train frames."""
+    """Fit a ridge classifier to the train frames and count the correct test frames."""
     train, test = features(train_frames), features(test_frames)
     mean, scale = train.mean(0), train.std(0) + 1e-6
     train, test = (train - mean) / scale, (test - mean) / scale
@@ -141,7 +141,7 @@ def correct(features, train_frames, test_frames):
 
 
 def most_by_chance():
-    """Largest count that guessing reaches: the upper end of the central 99% of Binomial(160, 1/8)."""
+    """Return the largest count by guessing: the upper end of the central 99% of Binomial(160, 1/8)."""
     p = 1 / NUM_CLASSES
     chances = [comb(NUM_TEST, k) * p**k * (1 - p) ** (NUM_TEST - k) for k in range(NUM_TEST + 1)]
     return int(np.searchsorted(np.cumsum(chances), 0.995))
@@ -163,9 +163,9 @@ def test_the_same_classifier_finds_a_cue_that_is_planted(parts, features):
 
 
 def direction(video):
-    """The class by cross-correlation of what moves in frames 4 apart: where is the strongest match?"""
+    """Return the class by the strongest cross-correlation of moving pixels in frames 4 apart."""
     colors = video[::4].astype(np.float32)
-    colors *= colors.mean() / colors.mean(axis=(1, 2, 3), keepdims=True)  # dusk moves nothing
+    colors *= colors.mean() / colors.mean(axis=(1, 2, 3), keepdims=True)  # cancel dusk, which is not motion
     moves = np.abs(colors - np.median(colors, axis=0)).max(axis=-1) > 20
     spectra = np.fft.rfft2(moves)
     matches = np.fft.irfft2((spectra[1:] * spectra[:-1].conj()).sum(axis=0))

@@ -1,4 +1,4 @@
-"""Every task's graph as for a GPU, and mistakes that must be seen without one."""
+"""Every task's GPU graph is valid, and mistakes are detected without a GPU."""
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
@@ -35,7 +35,7 @@ def task_pipeline(task: Task, way: str) -> Pipeline:
 
 
 def flawed(cfg: Any) -> Any:
-    """Return a Config with every flag of its `reference`, and of those within, set."""
+    """Return a Config with every flag of its `reference` set, nested ones too."""
     if type(cfg).__name__.endswith("Reference"):
         return replace(cfg, **{field.name: True for field in fields(cfg)})
     inner = {field.name: getattr(cfg, field.name) for field in fields(cfg)}
@@ -43,7 +43,7 @@ def flawed(cfg: Any) -> Any:
 
 
 def variants() -> dict[str, Task]:
-    """Return each task with its defaults, with all its flaws, and in the other shapes that its graph can take."""
+    """Return each task with its defaults, with all its flaws, and with the other variants of its graph."""
     found: dict[str, Task] = {}
     for name in task_names():
         cfg = task_module(name).Config()
@@ -78,7 +78,7 @@ def test_every_flag_is_set_in_a_flawed_config():
 
 
 def planted(build: Callable[[DataNode, DataNode], DataNode]) -> list[str]:
-    """Return what is found in a graph of clips on a GPU and an array on the CPU."""
+    """List the problems of a graph of clips on a GPU and an array on the CPU."""
 
     @pipeline_def(batch_size=2, num_threads=1, device_id=0)
     def pipeline():
@@ -100,7 +100,7 @@ def test_a_named_argument_on_a_gpu_is_seen():
 
 def test_a_misspelled_argument_is_seen():
     with pytest.raises(KeyError, match="antialiased"):
-        # mypy sees it too.
+        # mypy finds it too.
         planted(lambda clips, array: fn.resize(clips, size=[8, 8], antialiased=True))  # type: ignore[call-overload]
 
 

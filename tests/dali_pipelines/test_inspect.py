@@ -1,4 +1,4 @@
-"""What `inspect` says of a dataset, against what is known of how it was made."""
+"""`inspect` reports on a dataset, against how it was made."""
 
 import html.parser
 import json
@@ -17,12 +17,12 @@ from dali_pipelines.inspection.page import page
 from dali_pipelines.plan.rng import Stream, generator
 from dali_pipelines.tasks import Task, ctp, dpc
 
-FRAMES = range(40, 52)  # of the twelve videos of the store, which have a GOP of 8
+FRAMES = range(40, 52)  # lengths of the store's twelve videos, whose GOP is 8
 
 
 @pytest.fixture(scope="module")
 def root(vp9_store, tmp_path_factory):
-    """The store with two lists and a quarantine."""
+    """Copy the store and add two lists and a quarantine."""
     root = tmp_path_factory.mktemp("inspect") / "data"
     shutil.copytree(vp9_store.root, root)
     (root / "train.txt").write_text("class0/video00\nclass1/video01.avi\nclass1/bad.mp4\n")
@@ -35,7 +35,7 @@ def root(vp9_store, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sections(root):
-    """The sections by the first word of their titles."""
+    """Return the sections by the first word of their titles."""
     return {section.title.split()[0].rstrip(":"): section for section in contents(open_dataset(root))}
 
 
@@ -92,12 +92,12 @@ def test_a_task_that_no_video_is_long_enough_for_is_said(vp9_store):
 def test_what_preparing_would_gain_is_measured_on_the_videos(vp9_store):
     (section,) = gain(vp9_store)
     now, then, factor = (float(cell) for cell in section.rows[1][1:])
-    assert 0 < now < then  # three-quarter size and coarse: VP9 with a GOP of 8 takes less than H.264 key frames
+    assert 0 < now < then  # VP9 with a GOP of 8 takes less than H.264 key frames, though those are smaller
     assert factor == pytest.approx(now / then, rel=0.1)
 
 
 class Tags(html.parser.HTMLParser):
-    """Opened and closed tags, and what the page would load."""
+    """Collect tag counts and the files that the page would load."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What control groups leave a process of its machine."""
+"""Cores and memory that control groups leave to a process."""
 
 import os
 
@@ -11,7 +11,7 @@ GIB = 2**30
 
 @pytest.fixture
 def group(tmp_path, monkeypatch):
-    """`group(membership, files)` puts this process, with eight cores of its machine, into groups with these files."""
+    """Return `group(membership, files)`, which puts this process of 8 cores into control groups with these files."""
 
     def join(membership, files):
         for name, text in files.items():

@@ -1,4 +1,4 @@
-"""ClipLoader: the same samples however it runs, exact resume, and videos that fail."""
+"""ClipLoader: the same samples in every setup, exact resume, and videos that fail."""
 
 import os
 import shutil
@@ -89,12 +89,12 @@ def test_a_state_of_another_run_is_refused_with_both_numbers(vp9_store):
 
 
 def test_boxes_are_where_the_patches_are(vp9_store):
-    """Without patches the same plan gives the same pixels everywhere but in the boxes."""
+    """Without patches, the same plan gives the same pixels everywhere outside the boxes."""
     bare = Task("ctp", ctp.Config(strides=(1, 2)))
     with_patches = epoch(ClipLoader(vp9_store, bare, batch_size=4, seed=5))[0]
 
     def without(frames, plan):
-        plan["patch_rows"] = plan["patch_rows"] * np.float32(0)  # they have the opacity
+        plan["patch_rows"] = plan["patch_rows"] * np.float32(0)  # these hold the opacity
         return bare.graph(frames, plan)
 
     plain = epoch(ClipLoader(vp9_store, bare, batch_size=4, seed=5, graph=without))[0]
@@ -114,7 +114,7 @@ def test_pyav_and_dali_show_the_same_pixels_where_dali_alone_makes_them(vp9_stor
 
 
 def test_pyav_that_cuts_and_dali_show_the_same_but_for_the_filter(vp9_store):
-    """Hard edges between squares of noise, the worst there is: 1.1 gray levels of the means of 4 x 4 pixels."""
+    """Hard edges between squares of noise are the worst case: means of 4 x 4 pixels differ by 1.1 gray levels."""
     dali, pyav = (ClipLoader(vp9_store, CTP, batch_size=4, decoder=decoder) for decoder in ("dali", "pyav"))
     for a, b in zip(dali, pyav, strict=True):
         assert a.keys() == b.keys()
@@ -195,7 +195,7 @@ def test_killed_workers_cost_nothing_but_time(vp9_store, two_epochs, asleep):
     batches = [next(iter(loader))]
     workers = [worker for worker in living_workers() if worker not in before]
     assert len(workers) == 2
-    if asleep:  # all that was asked for is made
+    if asleep:  # all requested samples are made
         until_idle(workers)
     for worker in workers if asleep else workers[:1]:
         os.kill(worker.pid, signal.SIGKILL)
@@ -206,7 +206,7 @@ def test_killed_workers_cost_nothing_but_time(vp9_store, two_epochs, asleep):
 
 
 class Deadly(Task):
-    """Kills the process that plans a clip of `video03`."""
+    """A task that kills the process that plans a clip of `video03`."""
 
     def plan(self, info, rng):
         if info.name.endswith("video03"):

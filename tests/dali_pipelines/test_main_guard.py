@@ -1,4 +1,4 @@
-"""A script that starts workers outside of its main guard ends in one line."""
+"""A script that starts workers outside a main guard ends with a one-line error."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ def run(*arguments, text=None):
 
 
 def test_a_script_without_a_main_guard_is_told_so_in_one_line(tmp_path):
-    """Its workers run it again, and say nothing."""
+    """Its workers, which run it again, print nothing."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     done = run(script)
@@ -39,5 +39,5 @@ def test_a_script_from_standard_input_is_told_so_in_one_line():
     done = run("-", text=SCRIPT)
     wanted = f"error: worker processes cannot read the script <stdin>: save it as a file, and {WAY_OUT}\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", wanted)
-    done = run("-c", SCRIPT)  # which they need not read
+    done = run("-c", SCRIPT)  # workers need not read it
     assert (done.returncode, done.stdout, done.stderr) == (0, "[1, 2]\n", "")

@@ -1,4 +1,4 @@
-"""The commands that are said to come next are ones that work."""
+"""The commands that `prepare` suggests next must work."""
 
 import re
 import shlex
@@ -21,12 +21,12 @@ PARSERS = {"pretrain": pretrain.make_parser(), "finetune": finetune.make_parser(
 
 @pytest.fixture
 def store(vp9_store, tmp_path) -> Path:
-    """Twelve videos of two classes, in a folder that wants quotes."""
+    """Copy twelve videos of two classes to a folder whose name needs quotes."""
     return shutil.copytree(vp9_store.root, tmp_path / "my videos")
 
 
 def opened(line: str):
-    """The config of a command, and its training videos."""
+    """Return a command's config and the index of its training videos."""
     program, name, *arguments = shlex.split(line)
     assert program == "clipfeed"
     args = PARSERS[name].parse_args(arguments)
@@ -52,7 +52,7 @@ def test_lists_that_lie_in_the_dataset_are_taken(store):
         config, index = opened(line)
         assert [*index.names.texts()] == names[:10]
     assert len(open_data(config.data, "test").index) == 2
-    assert "data.test_list" not in line  # the recipe's own
+    assert "data.test_list" not in line  # the recipe has it already
 
 
 def test_without_classes_no_classifier_is_proposed(store):

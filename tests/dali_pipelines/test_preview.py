@@ -1,4 +1,4 @@
-"""The pictures of what the network sees."""
+"""Preview pictures of the network's inputs."""
 
 import base64
 import errno
@@ -46,7 +46,7 @@ def test_every_tile_is_a_frame_with_the_box_of_the_first_patch_where_the_loader_
     main(["--config", str(recipe), "--out", str(out), "--samples", "2", "--frames", "5"])
     pixels = np.array(Image.open(out))
     factor, side = zoom(112), 112 * zoom(112)
-    block = LINE + GAP + side + 2 * LINE + 4 * GAP  # name, frame, its number, caption, white below
+    block = LINE + GAP + side + 2 * LINE + 4 * GAP  # name, frame, frame number, caption, margin
     assert pixels.shape == (2 * block - 4 * GAP, 5 * side + 4 * GAP, 3)
 
     config = load(recipe)
@@ -58,7 +58,7 @@ def test_every_tile_is_a_frame_with_the_box_of_the_first_patch_where_the_loader_
             x1, y1, x2, y2 = (int(side) * factor for side in batch["boxes"][sample, 0, t])
             top, left = sample * block + LINE + GAP, column * (side + GAP)
             outline = red[top + y1 : top + y2, left + x1 : left + x2]
-            # Other boxes may be drawn over it, so most of its edges, not all.
+            # Other boxes may cover part of its edges.
             assert outline[:BOX_LINE].mean() + outline[-BOX_LINE:].mean() > 0.8
             assert not red[top : top + y1, left : left + side].any()
 
@@ -242,7 +242,7 @@ def full_disk(*_):
 
 @pytest.mark.parametrize("suffix", [".png", ".html", ".mp4"])
 def test_a_preview_on_a_full_disk_is_named_and_leaves_nothing(tmp_path, monkeypatch, suffix):
-    """No half picture."""
+    """No partial file may stay."""
     monkeypatch.setattr("dali_pipelines.preview.open_data", lambda *_: SimpleNamespace(index=[], list_file="list.txt"))
     monkeypatch.setattr("dali_pipelines.preview.first_samples", lambda *_: [])
     for writer, content in {"png": bytes(9000), "page": "x" * 9000, "mp4": bytes(9000)}.items():

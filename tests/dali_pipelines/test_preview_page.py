@@ -1,4 +1,4 @@
-"""Pages of `preview` and `inspect` in a browser, where there is one."""
+"""Pages of `preview` and `inspect` in a browser, if available."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ PAUSE_AND_STEP = """(() => {
 
 
 def gray_clip() -> View:
-    """Frame t is gray 50 t, number 100 + 2 t, with a box that moves to the right."""
+    """Return a clip with gray 50 t and number 100 + 2 t in frame t, and a box that moves to the right."""
     gray = np.repeat(50 * np.arange(5, dtype=np.uint8), 16 * 16 * 3).reshape(5, 16, 16, 3)
     boxes = np.array([[[t, 1, t + 4, 6] for t in range(5)]], float)
     return View(gray, "gray", 100 + 2 * np.arange(5), boxes, up=90)
@@ -46,7 +46,7 @@ def test_the_page_plays_by_itself_stops_at_a_key_and_shows_the_frame_box_and_num
     assert console == []
     assert seen["ground"] == GROUND[dark]
     assert seen["pictures"] == [[16, 80], [16, 16]]
-    assert seen["button"] == "Play"  # it played, and the key has stopped it
+    assert seen["button"] == "Play"  # it played until the key stopped it
     assert (seen["step"], seen["words"]) == ("2", "frame 104")
     assert seen["pixels"] == pytest.approx([100, 200], abs=4)
     assert [float(number) for number in seen["box"]] == [2, 1, 4, 5]
@@ -54,7 +54,7 @@ def test_the_page_plays_by_itself_stops_at_a_key_and_shows_the_frame_box_and_num
 
 def test_the_page_moves_on_with_time(tmp_path):
     written = page([Sample("a/b", [gray_clip()])], Task("ctp", ctp.Config()), {})
-    # From the first frame on, an eighth of a second each.
+    # Each frame shows for an eighth of a second.
     seen, _ = run_page(written, LOOK, tmp_path, wait_ms=300)
     assert 1 <= int(seen["step"]) <= 3
     assert seen["button"] == "Pause"

@@ -1,4 +1,4 @@
-"""What a long job shows, on a terminal and elsewhere."""
+"""Progress of a long job, on a terminal and elsewhere."""
 
 import io
 import signal
@@ -60,7 +60,7 @@ def test_other_ranks_show_nothing(monkeypatch, capsys):
 
 
 def test_a_process_that_is_killed_while_a_bar_runs_leaves_no_semaphore_behind(tmp_path):
-    """Of which multiprocessing would warn; a process that was forked from this one would leave none."""
+    """multiprocessing would warn of it. The process is spawned, because a fork of this one would leave none."""
     script = tmp_path / "script.py"
     script.write_text(
         "import multiprocessing, os, signal\nfrom dali_pipelines.progress import bar\n"

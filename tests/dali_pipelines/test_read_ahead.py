@@ -1,4 +1,4 @@
-"""Bytes that are read while something else is done. Few imports: every worker repeats them."""
+"""Reading ahead in threads. Few imports: every worker repeats them."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from dali_pipelines.workers import Crashed, Pool
 
 @dataclass(frozen=True)
 class Part:
-    """What a job needs: its number, at some cost."""
+    """A job's input: its number, at a cost of `nbytes`."""
 
     job: int
     nbytes: int = 100
@@ -27,9 +27,9 @@ class Part:
 
 def test_what_fits_is_read_in_threads_and_the_rest_when_its_turn_comes(monkeypatch):
     monkeypatch.setattr(read_ahead, "MAX_BYTES", 350)
-    monkeypatch.setattr(read_ahead, "THREADS", 1)  # so that jobs are begun one after the other
+    monkeypatch.setattr(read_ahead, "THREADS", 1)  # so that jobs begin in order
     ahead = ReadAhead(Part)
-    for _ in range(3):  # what was used makes room again
+    for _ in range(3):  # used parts free their room
         reads = [ahead.begin(job) for job in range(6)]
         ahead.begin(100)()
         assert [read()[1] for read in reads] == [(job, job >= 3) for job in range(6)]

@@ -1,4 +1,4 @@
-"""What a sample asks of the decoder."""
+"""Frames that a sample requests from the decoder."""
 
 from typing import ClassVar, cast
 

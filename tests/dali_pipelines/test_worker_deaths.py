@@ -1,4 +1,4 @@
-"""What becomes of work whose worker dies. Few imports: every worker repeats them."""
+"""Jobs whose worker dies. Few imports: every worker repeats them."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ def test_a_job_that_kills_its_worker_costs_only_itself_and_is_named_with_the_sig
 
 
 def die_once(marker):
-    """Dies by SIGKILL where `marker` is not there yet."""
+    """Die by SIGKILL unless `marker` exists; then return its name."""
     if not marker.exists():
         marker.touch()
         os.kill(os.getpid(), signal.SIGKILL)
@@ -68,31 +68,31 @@ def test_a_job_that_was_given_to_dead_workers_is_not_the_culprit():
         for _ in range(CHANCES):
             (worker,) = pool._workers
             if not worker.open:
-                pool._read(worker)  # it has started
+                pool._read(worker)  # its message that it has started
             worker.process.kill()
             worker.process.join()
-            pool._hand_out()  # nobody has seen its end
+            pool._hand_out()  # the pool has not noticed its end
             pool._replace(worker)
         assert task.deaths == 0
         assert list(pool._pending) == [task]
 
 
 def megabytes(number):
-    return bytes([number]) * 20_000_000  # no array: it goes through the pipe, which holds less
+    return bytes([number]) * 20_000_000  # not an array, so it goes through the pipe, which holds less
 
 
 def test_a_worker_killed_in_the_middle_of_a_message_is_seen():
     with Pool[Any, Any](megabytes, workers=2, ahead=4) as pool:
         results = pool.run(range(8))
         assert next(results) == (0, megabytes(0))
-        time.sleep(1)  # both write, and nobody reads
+        time.sleep(1)  # both block on writing to full pipes
         for worker in living_workers():
             worker.kill()
         assert list(results) == [(job, megabytes(job)) for job in range(1, 8)]
 
 
 def fork_and_die(marker):
-    """Dies once and leaves a child that keeps its end of the pipe open; returns the child's id."""
+    """Die once and leave a child that keeps the worker's end of the pipe open; return the child's id."""
     if not marker.exists():
         child = os.fork()
         if not child:

@@ -114,14 +114,14 @@ def test_processes_end_when_the_main_one_is_killed_and_leave_no_shared_memory():
     script = f"{IMPORTS}; list(run_jobs(sleep, [300, 300], workers=2))"
     main = subprocess.Popen([sys.executable, "-c", script])
     helpers: list[psutil.Process] = []
-    while len(helpers) < 3:  # two workers, and the helper of the multiprocessing module
+    while len(helpers) < 3:  # two workers, and multiprocessing's own helper
         assert main.poll() is None
         time.sleep(0.05)
         helpers = psutil.Process(main.pid).children()
-    time.sleep(1)  # they begin to watch
+    time.sleep(1)  # until they watch the main process
     mapped = [entry.path for process in (psutil.Process(main.pid), *helpers) for entry in process.memory_maps()]
     assert any("memfd:clipfeed" in path for path in mapped)
-    assert not [path for path in mapped if "/dev/shm/" in path and "(deleted)" not in path]  # what would stay
+    assert not [path for path in mapped if "/dev/shm/" in path and "(deleted)" not in path]  # these would remain
     main.kill()
     main.wait()
     assert psutil.wait_procs(helpers, timeout=30)[1] == []
@@ -136,14 +136,14 @@ def hears_ctrl_c(_):
 
 
 def test_a_worker_never_hears_ctrl_c_not_even_while_it_starts(spawned):
-    """It printed a traceback. What is blocked at its first instruction is blocked when it has started."""
+    """It used to print a traceback. A signal blocked at the first instruction is still blocked after the start."""
     with Pool[Any, Any](hears_ctrl_c, workers=1, ahead=1) as pool:
         assert list(pool.run([0])) == [(0, False)]
     assert hears_ctrl_c(0)
 
 
 def test_signals_to_all_processes_of_a_job_do_not_end_the_workers():
-    """torchrun and Slurm send them; the main process finishes its step, for which it needs the workers."""
+    """torchrun and Slurm send them; the main process needs the workers to finish its step."""
     with Pool[Any, Any](process_id, workers=2, ahead=4) as pool:
         results = pool.run(range(8))
         next(results)

@@ -1,6 +1,6 @@
-"""Videos that are damaged in ways that once ended a run, or went unnoticed.
+"""Damage that once ended a run or went unnoticed.
 
-Those of every storage: tests/bench/faults/test_media.py.
+tests/bench/faults/test_media.py damages videos of every storage.
 """
 
 import io
@@ -35,7 +35,7 @@ def decoded(data: bytes, codec: str) -> np.ndarray:
 
 
 def test_a_header_that_names_no_codec_makes_an_unreadable_clip(h264_store):
-    """It was an AttributeError, which ended the run."""
+    """Once an AttributeError, which ended the run."""
     clip = read_clip(h264_store, 0, np.arange(4))
     at = bytes(clip.data[: clip.init_size]).index(b"avc1")
     clip.data[at : at + 4] = np.frombuffer(b"zzzz", np.uint8)
@@ -44,7 +44,7 @@ def test_a_header_that_names_no_codec_makes_an_unreadable_clip(h264_store):
 
 
 def test_a_damaged_frame_is_not_filled_up_from_another_video(h264_store):
-    """FFmpeg conceals what it cannot decode by what the decoder, which clips share, has shown before."""
+    """FFmpeg conceals damage with earlier frames of the decoder, which clips share."""
     clip = read_clip(h264_store, 0, np.arange(4))
     start, size = clip.init_size, clip.fragments[0][0]
     clip.data[start + size // 2 : start + size * 3 // 4] ^= 0x55
@@ -54,7 +54,7 @@ def test_a_damaged_frame_is_not_filled_up_from_another_video(h264_store):
 
 @pytest.mark.parametrize("task", [Task("ctp", PLAN), Task("rot3d", rot3d.Config(num_frames=4, size=32))])
 def test_a_video_that_another_has_replaced_is_named_whatever_the_task_does_to_its_pixels(tmp_path, task):
-    """A smaller one, whose frames did not fit the plan: DALI failed on a sound video, and the run ended."""
+    """Frames of a smaller video do not fit the plan: DALI once failed on a sound video, which ended the run."""
     paths = [make_video(tmp_path / f"{number}.avi", codec="mjpeg", size=(128, 96)) for number in range(4)]
     index = Index.build(tmp_path, {path.stem: leave_in_place(path) for path in paths})
     small = make_video(tmp_path / "small.avi", codec="mjpeg", size=(64, 48)).read_bytes()
@@ -69,7 +69,7 @@ def test_a_video_that_another_has_replaced_is_named_whatever_the_task_does_to_it
 def test_the_checksums_of_a_png_are_heeded():
     data = picture("PNG")
     assert decoded(bytes(data), "png").shape == (1, 64, 64, 3)
-    data[-14] ^= 1  # the sum of its last chunk of pixels
+    data[-14] ^= 1  # checksum of the last chunk of pixels
     with pytest.raises(ClipError, match="0 of 1 frames"):
         decoded(bytes(data), "png")
 
@@ -81,4 +81,4 @@ def test_a_header_that_claims_a_huge_picture_takes_no_memory():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ClipError, match="0 of 1 frames"):
         decoded(bytes(data), "mjpeg")
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB; its planes have 375,000
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB; the planes would take 375,000

@@ -1,6 +1,6 @@
-"""Order, plans and pixels are those of one process, whatever the ranks and workers, and however often they change.
+"""Order, plans and pixels are those of one process for any ranks and workers, however often they change.
 
-On one backend: where PyAV and DALI decode the same video, pixels differ by rounding (tests/dali_pipelines/pixels).
+Only on one backend: pixels decoded by PyAV and by DALI differ by rounding (tests/dali_pipelines/pixels).
 """
 
 import random
@@ -18,7 +18,7 @@ State = dict[str, int]
 
 @pytest.fixture(scope="module")
 def videos(h264_store):
-    """Twice as many as in a batch, so that six steps end in the middle of the third epoch."""
+    """Return two batches of videos, so six steps end mid-epoch."""
     return h264_store.repeat([4] * len(h264_store))
 
 
@@ -43,7 +43,7 @@ def test_workers_make_the_batches_of_none(videos, wanted, workers):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_ranks_and_workers_may_change_at_any_step(videos, wanted, seed):
-    """Each part goes on from the state of the one before, which is dropped with all that it had made ahead."""
+    """Each part resumes from the state of the previous one, whose prefetched batches are dropped."""
     draw = random.Random(seed)
     digests: list[bytes] = []
     state: State | None = None
@@ -60,6 +60,6 @@ def test_ranks_and_workers_may_change_at_any_step(videos, wanted, seed):
 
 
 def test_another_seed_makes_other_batches(videos, wanted):
-    """What is compared above can differ."""
+    """The comparisons above can fail."""
     with closing(ClipLoader(videos, TASK, batch_size=GLOBAL_BATCH, seed=4, threads=1)) as other:
         assert take([other], 1) != wanted[:1]

@@ -1,4 +1,4 @@
-"""A full disk: what was written stays, and training goes on where that is asked for."""
+"""A full disk: earlier files stay whole, and training continues if the recipe says so."""
 
 import errno
 import itertools
@@ -34,7 +34,7 @@ SMALL = ("--set", "train.checkpoint_every=1", "--set", "train.keep=100", "--set"
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Mount a file system of 128 kB, with room for some checkpoints of the made-up network."""
+    """Mount a 128 kB file system, with room for some checkpoints of the fake task's network."""
     try:
         with SmallDisk(tmp_path / "disk") as disk:
             disk.limit({"pages": 2**17 // PAGE})
@@ -44,7 +44,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> None:
-    """Leave no page free."""
+    """Fill the disk to the last page."""
     with (disk / "ballast").open("wb", buffering=0) as file, suppress(OSError):
         while True:
             file.write(bytes(PAGE))
@@ -94,7 +94,7 @@ LOGGED = ("--set", "train.loggers=[tensorboard,csv]", "--set", "train.keep=100")
 
 
 class Refusing(Appended):
-    """A file on a disk that is full while `full(bytes of the line)` says so: half of the line still fits."""
+    """File on a disk that is full whenever `full(line)` is true; half of the line still fits."""
 
     full = staticmethod(lambda data: False)
     error = errno.ENOSPC
@@ -130,14 +130,14 @@ def refusing(monkeypatch):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
-    """A run with loggers that nothing happened to."""
+    """Return the folder of an undisturbed run with loggers."""
     folder = tmp_path_factory.mktemp("whole")
     run(folder, *LOGGED)
     return folder
 
 
 def assert_same_run(ours: Path, theirs: Path) -> None:
-    """Check that every table has each step once, and that the weights are equal."""
+    """Check that every table has each step once and that the weights are equal."""
     steps = list(range(1, STEPS + 1))
     assert history(ours) == history(theirs)
     assert [int(row["step"]) for row in rows(ours / "run" / "train.csv")] == steps

@@ -1,4 +1,4 @@
-"""What hangs is ended, named and explained."""
+"""Hanging videos, steps and ranks are ended, named and explained."""
 
 import time
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 
 class Stuck(Task):
-    """Never plans a clip of `video03`."""
+    """Task that hangs when it plans a clip of `video03`."""
 
     def plan(self, info, rng):
         if info.name.endswith("video03"):

@@ -1,4 +1,4 @@
-"""Steps whose gradient is not finite: passed over without a trace in the network, as many as are allowed."""
+"""Steps with a non-finite gradient are skipped, up to the allowed number, and leave no trace in the network."""
 
 import pytest
 import torch
@@ -13,8 +13,8 @@ PASSED_OVER = ("--set", f"plan.nan_row={LATE_ROW}", "--set", "train.skip_nonfini
 
 def test_a_step_that_is_passed_over_changes_neither_weights_nor_statistics(tmp_path, capsys):
     run(tmp_path, "--max-steps", "7", *EVERY_STEP, *PASSED_OVER)
-    for step in (5, 6):  # the last one of an epoch and the first of the next
-        assert_same_weights(weights(tmp_path, step), weights(tmp_path, 4))  # batch norm's statistics among them
+    for step in (5, 6):  # the last of an epoch and the first of the next
+        assert_same_weights(weights(tmp_path, step), weights(tmp_path, 4))  # including batch norm's statistics
     moved = weights(tmp_path, 7)
     assert all(value.isfinite().all() for value in moved.values())
     assert not torch.equal(moved["head.2.weight"], weights(tmp_path, 6)["head.2.weight"])
@@ -27,7 +27,7 @@ def test_a_step_that_is_passed_over_changes_neither_weights_nor_statistics(tmp_p
 
 
 def test_more_of_them_in_a_row_than_allowed_end_the_run(tmp_path):
-    """The first update takes the weights so far that no later step of this run is finite."""
+    """The first update moves the weights so far that no later step is finite."""
     far = ("--set", "optim.lr=1e30", "--set", "schedule.warmup_iters=0", "--set", "optim.clip_norm=null")
     for allowed in (0, 2):
         name = f"allowed_{allowed}"

@@ -1,4 +1,4 @@
-"""One of two ranks is killed, or raises, at each phase of a step: the other one says so, and the run goes on."""
+"""One of two ranks is killed or raises at each phase of a step: the other reports it, and the run can resume."""
 
 import random
 import signal
@@ -16,18 +16,18 @@ from trainers.engine.checkpoint import list_steps
 pytestmark = pytest.mark.slow
 
 NEWEST = {"renamed": [-1, 0], "delete": [-2, -1, 0]}
-"""The newest checkpoints, by their distance from a step, that are there where a phase of it fails; else [-2, -1]."""
+"""Phase that fails -> the newest checkpoints left, relative to the failing step; [-2, -1] for other phases."""
 
 
 def attempt(recipe: Path, program: str, phase: str = "none", rank: int = 0, step: int = 0, how: str = "") -> list[str]:
-    """Start two ranks, which fail as they should and leave nobody waiting; return what each has printed."""
+    """Start two ranks, check that both end with the expected status, and return what each printed."""
     options = ["--device", "cpu", "--set", "train.checkpoint_every=1", "--set", "train.loggers=[csv]"]
     options += ["--mode", "scratch", "--set", "train.epochs=1", "--set", "train.global_batch=2"] * (
         program == "finetune"
     )
     argv = [program, phase, rank, step, how, "--config", recipe, *options]
     statuses, _ = two_ranks(Path(failing_worker.__file__), recipe.parent, *argv)
-    expected = [0, 0] if phase == "none" else [2, 2]  # of bad input: one line, no traceback
+    expected = [0, 0] if phase == "none" else [2, 2]  # as for bad input: one line, no traceback
     if phase != "none":
         expected[rank] = {"kill": -signal.SIGKILL, "raise": 1}[how]
     assert statuses == expected, phase
@@ -35,7 +35,7 @@ def attempt(recipe: Path, program: str, phase: str = "none", rank: int = 0, step
 
 
 def fail(recipe: Path, program: str, phase: str, rank: int, step: int, how: str) -> None:
-    """Let a rank fail; the other one names what happened."""
+    """Let one rank fail, and check that the other reports it."""
     printed = attempt(recipe, program, phase, rank, step, how)
     before, _, error = printed[1 - rank].partition("error: ")
     assert "another rank has ended or answers no more" in error, phase
@@ -44,7 +44,7 @@ def fail(recipe: Path, program: str, phase: str, rank: int, step: int, how: str)
 
 
 def test_a_rank_that_fails_at_any_phase_of_a_step_costs_that_step_alone(tmp_path):
-    """One start after another fails, each a step after the one before."""
+    """Each restart fails one step later than the previous one."""
     attempt(write_recipe(tmp_path, "whole"), "fake")
     recipe, folder = write_recipe(tmp_path, "run"), tmp_path / "run" / "checkpoints"
     killed = [(phase, "kill") for phase in (*OF_A_STEP, *OF_RANK_0)]

@@ -1,4 +1,4 @@
-"""The machine fails: files are what was flushed of them, and a run goes on from that."""
+"""After a power cut only flushed bytes are left, and the run resumes from them."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ class PowerCut(BaseException):
 
 @pytest.fixture
 def disk(monkeypatch) -> dict[int, bytes]:
-    """What is on the disk for sure: the bytes of each file by its inode, as of the last fsync."""
+    """Record the bytes of each file, by inode, at its last fsync."""
     flushed: dict[int, bytes] = {}
     fsync = os.fsync
 

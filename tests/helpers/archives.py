@@ -1,4 +1,4 @@
-"""Videos and pictures packed in every way that people keep them, by the libraries that they use for it."""
+"""Videos and pictures packed in every way that people store them, by the libraries that they use."""
 
 import io
 import tarfile
@@ -26,7 +26,7 @@ WAYS = ("folder", "zip stored", "zip deflated", "RGB_frames", "one zip", "tar", 
 
 
 def jpeg(seed: int = 0, size: tuple[int, int] = (32, 16), **options) -> bytes:
-    """Return a colorful picture as a file; `mode` and `format` as in PIL."""
+    """Return an encoded colorful picture; `mode` and `format` as in PIL."""
     small = np.random.default_rng(seed).integers(0, 255, (2, 4, 3), dtype=np.uint8)
     file = io.BytesIO()
     picture = Image.fromarray(small).resize(size).convert(options.pop("mode", "RGB"))
@@ -35,14 +35,14 @@ def jpeg(seed: int = 0, size: tuple[int, int] = (32, 16), **options) -> bytes:
 
 
 def jpegs_of(video: Path, folder: Path) -> list[bytes]:
-    """Cut a video into JPEGs as people do: ffmpeg -q:v 2."""
+    """Extract a video's frames as JPEGs, as people do: ffmpeg -q:v 2."""
     folder.mkdir(parents=True)
     run_ffmpeg("-i", video, "-q:v", "2", folder / "img_%05d.jpg")
     return [path.read_bytes() for path in sorted(folder.iterdir())]
 
 
 def pack(way: str, root: Path, videos: Videos) -> Path:
-    """Store the pictures of videos in one of WAYS below `root`; return what a user gives to `prepare`."""
+    """Store the pictures of videos under `root` in one of WAYS; return the path to pass to `prepare`."""
     root.mkdir(parents=True, exist_ok=True)
     if way in ("one zip", "tar"):
         files = {f"{name}/img_{i + 1:05d}.jpg": data for name, of in videos.items() for i, data in enumerate(of)}
@@ -85,7 +85,7 @@ def write_tar(path: Path, files: Mapping[str, bytes]) -> Path:
 
 
 def write_lmdb(path: Path, videos: Videos, *, subdir: bool = False) -> Path:
-    """Write an LMDB as CSTP and CoCLR do: values by number, the numbers in a shuffled order of the names."""
+    """Write an LMDB as CSTP and CoCLR do: values are keyed by number, numbers follow a shuffled order of names."""
     order = np.random.default_rng(0).permutation(sorted(videos)).tolist()
     keys = [f"{i:09d}".encode() for i in range(len(order))]
     with lmdb.open(str(path), subdir=subdir, map_size=2**28) as env, env.begin(write=True) as transaction:
@@ -107,7 +107,7 @@ def in_place(*sources: Path | str, root: Path) -> Index:
 
 
 class Memory:
-    """Files in memory, as a storage that URLs memory://... name."""
+    """Files in memory, as the storage of memory://... URLs."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
@@ -133,14 +133,14 @@ class Memory:
 
 
 def memory_storage(monkeypatch: pytest.MonkeyPatch) -> Memory:
-    """Make URLs memory://... name files of a new `Memory`."""
+    """Serve memory://... URLs from a new `Memory`."""
     memory = Memory()
     monkeypatch.setitem(storage.STORAGES, "memory", memory)
     return memory
 
 
 def write_pictures(folder: Path, names: list[str], *, mode: str = "RGB", size: tuple[int, int] = (96, 64)) -> Path:
-    """Smooth colors that differ from picture to picture."""
+    """Write pictures of smooth colors, all different."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(names):
         small = np.random.default_rng(number).integers(0, 255, (4, 6, 3), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""What the FFmpeg binary reads in the headers of a stream, apart from what the project reads there."""
+"""Header fields of a stream as the FFmpeg binary reads them, independent of the project's parsers."""
 
 import re
 import subprocess
@@ -8,7 +8,7 @@ from tests.helpers.media import FFMPEG
 
 
 def bits(path: Path) -> dict[str, list[int]]:
-    """Return the values of each field in the order of the file; of an array, those of all its places."""
+    """Return field -> its values in file order, with one value for each element of an array."""
     command = [FFMPEG, "-v", "trace", "-i", path, "-c", "copy", "-bsf:v", "trace_headers", "-f", "null", "-"]
     text = subprocess.run([*map(str, command)], check=True, capture_output=True, text=True, errors="replace").stderr
     fields: dict[str, list[int]] = {}

@@ -12,7 +12,7 @@ from trainers.engine import checkpoint
 
 
 def write_checkpoint(path: Path, *, seed: int = 0, text: str = RECIPE, backbone: str = "r3d_tiny") -> nn.Module:
-    """A pretext run's checkpoint of step 6 without the run; its backbone, in eval mode, with lived-in statistics."""
+    """Write a pretext checkpoint of step 6 without training; return its backbone in eval mode, with BN statistics."""
     config = parse(text.format(root="nowhere", work_dir="nowhere"), source="test", overrides=[f"backbone={backbone}"])
     torch.manual_seed(seed)
     net = create(backbone).train()

@@ -1,4 +1,4 @@
-"""Open a page in a headless Chromium and look at what became of it."""
+"""Open a page in headless Chromium and inspect the result."""
 
 import html
 import json
@@ -14,10 +14,10 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
 def run_page(page: str, look: str, folder: Path, *, dark: bool = False, wait_ms: int = 1500) -> tuple[Any, list[str]]:
-    """Open a page and evaluate JavaScript after a while; skip the test where there is no Chromium.
+    """Open a page and evaluate JavaScript after `wait_ms`; skip the test where there is no Chromium.
 
     Returns:
-        The value of the expression `look`, and what the page wrote to the console.
+        The value of the expression `look`, and the page's console lines.
     """
     browser = next(filter(None, map(shutil.which, NAMES)), None)
     if browser is None:

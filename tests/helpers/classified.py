@@ -32,9 +32,9 @@ train: {{epochs: 1, global_batch: 4, loggers: []}}
 
 
 def train_guesser(store: Index, folder: Path) -> Path:
-    """Put 11 test videos of three classes into folder/data, and into folder/run a classifier that guesses all of them.
+    """Write 11 test videos of three classes to folder/data and a classifier that guesses all three to folder/run.
 
-    Its last layer is drawn at random and centered on what the backbone makes of these videos. The folder comes back.
+    Its last layer is random; the bias subtracts the mean scores of these videos. Returns `folder`.
     """
     shutil.copytree(store.root, folder / "data")
     index = replace(store.with_columns(labels=np.arange(12) % 3, class_names=CLASSES), root=folder / "data")
@@ -65,14 +65,14 @@ def saved(out: Path) -> SimpleNamespace:
 
 
 def with_classes(trained: Path, root: Path, names: tuple[str, ...], labels: np.ndarray) -> Path:
-    """A copy of the dataset with other classes."""
+    """Copy the dataset to `root` with other classes."""
     shutil.copytree(trained / "data", root)
     Index.load(root).with_columns(class_names=names, labels=labels).save()
     return root
 
 
 def other(trained: Path, folder: Path, **changes: object) -> Path:
-    """The checkpoint with some of its content changed."""
+    """Write the checkpoint with `changes`; return its path."""
     (path,) = (trained / "run" / "checkpoints").glob("*.pt")
     checkpoint.write(folder / "other.pt", {**checkpoint.read(path), **changes})
     return folder / "other.pt"

@@ -1,4 +1,4 @@
-"""docs/commands.md, made from the parsers: `python -m tests.helpers.commands_page > docs/commands.md`."""
+"""Print docs/commands.md from the parsers: `python -m tests.helpers.commands_page > docs/commands.md`."""
 
 import argparse
 import importlib
@@ -46,7 +46,7 @@ def page() -> str:
 
 
 def _name(action: argparse.Action) -> str:
-    """Return how an argument is typed: "`--out FILE`", "`SRC ...`", required ones in bold."""
+    """Return an argument as users type it: "`--out FILE`", "`SRC ...`"; in bold if required."""
     metavar = action.metavar or ("\\|".join(map(str, action.choices)) if action.choices else action.dest.upper())
     value = "" if action.nargs == 0 else str(metavar).replace("|", "\\|").replace("\\\\", "\\")
     many = " ..." if action.nargs in ("*", "+") else ""

@@ -1,4 +1,4 @@
-"""A small network of Concepts, and a batch for it."""
+"""A small Concepts network and a batch for it."""
 
 import torch
 

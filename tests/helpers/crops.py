@@ -1,11 +1,11 @@
-"""Regions of a picture, found and scaled in another way than the project's."""
+"""Regions of a picture, found and scaled independently of the project."""
 
 import numpy as np
 from PIL import Image
 
 
 def nearest_even(start: float, length: float, side: int) -> tuple[int, int]:
-    """Return the even first and end pixel of the stretch of a side that is nearest in length, then in place."""
+    """Return the even start and end, within `side`, of the interval nearest in length, then in position."""
     lengths = np.arange(2, side + 1, 2)
     whole = int(lengths[np.abs(lengths - length).argmin()])
     starts = np.arange(0, side - whole + 1, 2)
@@ -16,10 +16,10 @@ def nearest_even(start: float, length: float, side: int) -> tuple[int, int]:
 def scaled_part(
     frames: np.ndarray, rows: tuple[float, float], columns: tuple[float, float], size: int, *, cubic: bool = False
 ) -> np.ndarray:
-    """Return part of the frames, (T, H, W, C), scaled to `size` x `size` by PIL, antialiased: float64.
+    """Scale part of frames (T, H, W, C) to `size` x `size` with PIL, antialiased: float64, without rounding.
 
-    In floats, so that nothing is rounded. Rows or columns that fall mirror. Pixels beside the part are used, as if
-    the whole picture were scaled and then cut.
+    Decreasing rows or columns mirror. Pixels next to the part contribute, as if the whole picture were scaled and then
+    cropped.
     """
     kind = Image.Resampling.BICUBIC if cubic else Image.Resampling.BILINEAR
     box = (min(columns), min(rows), max(columns), max(rows))

@@ -1,4 +1,4 @@
-"""CSTP's checkpoints, and its networks in eval mode: layer by layer, with those keys (specs/cstp.md 2.2 to 2.6)."""
+"""CSTP's checkpoints, and its networks in eval mode, layer by layer on those keys (specs/cstp.md 2.2 to 2.6)."""
 
 import re
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tests.helpers.originals import State, linear, normed, random_state
 
-# The modules of each block of S3D-G, in the order in which the blocks number them; None is a pool.
+# The modules of each block of S3D-G, as the block numbers them; None is a pool.
 BLOCKS: dict[str, list[str | None]] = {
     "block1": ["Conv_1a"],
     "block2": [None, "Conv_2b", "Conv_2c"],
@@ -19,19 +19,19 @@ BLOCKS: dict[str, list[str | None]] = {
 
 
 def other_name(key):
-    """Return the first name of a key that is a second one, else the key itself."""
+    """Return the first name of a key that is a second name, else the key itself."""
     match = re.fullmatch(r"(\w+_net)\.(block\d)\.(\d)\.(.+)", key)
     return f"{match[1]}.{BLOCKS[match[2]][int(match[3])]}.{match[4]}" if match else key
 
 
 def checkpoint(shapes):
-    """Return random weights; tensors with two names are the same."""
+    """Return random weights, equal under both names of a tensor."""
     state = random_state(shapes)
     return {key: state[other_name(key)] for key in state}
 
 
 def conv(state: State, name: str, x: Tensor, stride=1, *, padding=None) -> Tensor:
-    """Convolve; unless it is given, the padding keeps the size at a stride of 1."""
+    """Convolve; the default padding keeps the size at stride 1."""
     weight = state[f"{name}.weight"]
     padding = [side // 2 for side in weight.shape[2:]] if padding is None else padding
     return F.conv3d(x, weight, state.get(f"{name}.bias"), stride, padding)
@@ -108,7 +108,7 @@ def s3dg(s: State, net: str, x: Tensor) -> Tensor:
 
 
 def i3d(s: State, net: str, x: Tensor) -> Tensor:
-    """Take clips whose axes stay even down to the last pool: TensorFlow's padding is then `kernel - stride` cells."""
+    """Run I3D on clips whose axes stay even down to the last pool, where TensorFlow pads `kernel - stride` cells."""
 
     def unit(name: str, x: Tensor) -> Tensor:
         return F.relu(normed(s, f"{name}.batch3d", conv(s, f"{name}.conv3d", x)))
@@ -149,7 +149,7 @@ def head(s: State, name: str, x: Tensor) -> Tensor:
 
 
 def pretraining(s: State, system: str, clips: list[Tensor]) -> dict[str, Tensor]:
-    """Return what the two networks and all heads say of two clips."""
+    """Return the outputs of both networks and all heads for two clips."""
 
     def pooled(net: str, clip: Tensor) -> Tensor:
         mean = FEATURES[system](s, net, clip).mean((2, 3, 4))

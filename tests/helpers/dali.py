@@ -15,9 +15,9 @@ def run_graph(
     layouts: dict[str, str] | None = None,
     device: str = "cpu",
 ) -> list[np.ndarray]:
-    """Feed one batch of samples (equal keys) to the graph that `build` makes, and return its output per sample.
+    """Run the graph of `build` on one batch of samples with equal keys; return the output of each sample.
 
-    On a GPU ("gpu"), what has a layout is there: pictures. The rest of a plan stays on the CPU.
+    With device "gpu", inputs with a layout (pictures) are on the GPU; the rest of a plan stays on the CPU.
     """
     names, layouts = list(samples[0]), layouts or {}
     gpu = device == "gpu"
@@ -26,7 +26,7 @@ def run_graph(
     def pipeline():
         nodes = {
             name: fn.external_source(
-                # Strides of size-one and transposed axes are none of DALI's concern.
+                # C order keeps strides of size-one and transposed axes away from DALI.
                 (lambda key: lambda: [np.asarray(sample[key], order="C") for sample in samples])(name),
                 layout=layouts.get(name, ""),
                 batch=True,
@@ -49,7 +49,7 @@ def in_dali(
     view: View | None = None,
     device: str = "cpu",
 ) -> list[np.ndarray]:
-    """Execute an operation on a batch of clips, uint8 (T, H, W, 3), by DALI."""
+    """Execute an operation on a batch of clips, uint8 (T, H, W, 3), in DALI."""
     view = view or View(len(clips[0]), (operation,))
     samples = [{"clip": clip, **plan} for clip, plan in zip(clips, plans, strict=True)]
     return run_graph(lambda n: operation.dali(n["clip"], n, view), samples, {"clip": "FHWC"}, device)

@@ -1,4 +1,4 @@
-"""One number for all samples of a dataset, for another interpreter to compare: nothing here imports torch."""
+"""A digest of all samples of a dataset, to compare across interpreters: nothing here imports torch."""
 
 import hashlib
 
@@ -11,7 +11,7 @@ from dali_pipelines.tasks import Task, ctp, recognition
 
 
 def samples_digest(root: str, world_size: int) -> str:
-    """Return the SHA-256 of all that is decided and read in two epochs of global batches of 4, in global order."""
+    """Return the SHA-256 of all arrays of two epochs of samples, in global order, at a global batch size of 4."""
     index, digest = Index.load(root), hashlib.sha256()
     for task in (Task("ctp", ctp.Config()), Task("recognition", recognition.Config())):
         ranks = [Order(len(index), 4 // world_size, rank, world_size, 5, True) for rank in range(world_size)]

@@ -1,7 +1,7 @@
 """The code blocks of README.md and of the pages in docs/.
 
-A block of Python is run, in the order of its page and with the names of those before it. `<!-- not run: REASON -->` on
-the line before says why one is only compiled. A title is the file that a block belongs to: it is not run either.
+Python blocks run in page order, with the names that earlier ones define. `<!-- not run: REASON -->` on the line before
+says why a block is only compiled. A title names the file of a block; such a block is not run either.
 """
 
 import re
@@ -23,7 +23,7 @@ FENCE = re.compile(
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block; `line` is that of its first line in the page."""
+    """A fenced block; `line` is the page's number of its first line."""
 
     page: Path
     section: str
@@ -35,17 +35,17 @@ class Block:
 
     @property
     def runs(self) -> bool:
-        """Whether it is Python to be run."""
+        """Whether this is Python to run."""
         return self.language == "python" and not self.title and not self.why_not_run
 
     @cached_property
     def compiled(self) -> CodeType:
-        """Its Python, whose errors name the page and the line there."""
+        """The compiled code, whose errors name the page and its line."""
         return compile("\n" * (self.line - 1) + self.code, str(self.page), "exec")
 
 
 def blocks(page: Path) -> list[Block]:
-    """List the blocks of a page that say their language."""
+    """List the blocks of a page that name their language."""
     text, found = page.read_text(encoding="utf-8"), []
     for match in FENCE.finditer(text):
         before = text[: match.start("code")]
@@ -57,17 +57,17 @@ def blocks(page: Path) -> list[Block]:
 
 
 def pages() -> list[Path]:
-    """List all pages with Python in them."""
+    """List all pages with Python blocks."""
     return [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if python_of(page)]
 
 
 def python_of(page: Path) -> list[Block]:
-    """List the blocks of Python."""
+    """List a page's Python blocks."""
     return [block for block in blocks(page) if block.language == "python"]
 
 
 def run(page: Path) -> dict[str, Any]:
-    """Run a page's Python in the current directory, and return all names that it defined."""
+    """Run a page's Python in the current directory; return all names that it defines."""
     names: dict[str, Any] = {}
     for block in blocks(page):
         if block.runs:
@@ -81,7 +81,7 @@ def files_of(page: Path) -> dict[str, str]:
 
 
 def patched(text: str, diff: str) -> str:
-    """Apply a block of changes: hunks of ` `, `-` and `+` lines, with `@@` between them, each fitting at one place."""
+    """Apply a diff: hunks of ` `, `-` and `+` lines, separated by `@@`, each of which matches in exactly one place."""
     for hunk in re.split(r"^@@\n", diff, flags=re.MULTILINE):
         old, new = (
             "".join(f"{line[1:]}\n" for line in hunk.splitlines() if line[:1] != left_out) for left_out in ("+", "-")

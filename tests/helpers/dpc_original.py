@@ -1,4 +1,4 @@
-"""What follows the backbone in DPC and in CPC with a Transformer, on the originals' keys: specs/cpc_transformer.md."""
+"""Layers after the backbone of DPC and of CPC with a Transformer, on the originals' keys: specs/cpc_transformer.md."""
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +8,7 @@ from tests.helpers.originals import State
 
 
 def gru_step(state: State, x: Tensor, h: Tensor) -> Tensor:
-    """Make one step of the recurrent unit, (B, 256, h, w)."""
+    """Take one step of the recurrent unit, (B, 256, h, w)."""
 
     def gate(name: str, hidden: Tensor) -> Tensor:
         key = f"agg.cell_list.0.{name}_gate"
@@ -19,7 +19,7 @@ def gru_step(state: State, x: Tensor, h: Tensor) -> Tensor:
 
 
 def last_state(state: State, maps: Tensor) -> Tensor:
-    """Run the recurrent unit over maps (B, N, 256, h, w)."""
+    """Run the recurrent unit over maps (B, N, 256, h, w); return its last state."""
     h = torch.zeros_like(maps[:, 0])
     for step in range(maps.shape[1]):
         h = gru_step(state, maps[:, step], h)
@@ -27,7 +27,7 @@ def last_state(state: State, maps: Tensor) -> Tensor:
 
 
 def contrast(state: State, maps: Tensor, pred_steps: int) -> tuple[Tensor, Tensor]:
-    """Return loss and top-1 of each predicted position of the last maps among all of the batch's; no dropout."""
+    """Return loss and top-1 of predicting each position of the last maps among all of the batch; no dropout."""
     h, predicted = last_state(state, F.relu(maps)[:, :-pred_steps]), []
     for _ in range(pred_steps):
         p = F.relu(F.conv2d(h, state["network_pred.0.weight"], state["network_pred.0.bias"]))
@@ -39,7 +39,7 @@ def contrast(state: State, maps: Tensor, pred_steps: int) -> tuple[Tensor, Tenso
 
 
 def with_second_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give the recurrent unit's second name its values; `random_state` draws others for it."""
+    """Copy the recurrent unit's weights to its second name; `random_state` draws others for it."""
     return state | {
         key: state[key.replace("ConvGRUCell_00", "cell_list.0")].clone() for key in state if "ConvGRUCell_00" in key
     }

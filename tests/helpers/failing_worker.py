@@ -1,7 +1,7 @@
-"""Training in which one rank is killed, or raises, as it comes to a phase of a step.
+"""Train with one rank that is killed, or raises, when it reaches a phase of a step.
 
-`failing_worker.py PROGRAM PHASE RANK STEP kill|raise --config ...`: PROGRAM is "fake", `loop_worker.py`, or "finetune",
-and PHASE is "none" where nothing fails.
+`failing_worker.py PROGRAM PHASE RANK STEP kill|raise --config ...`: PROGRAM is "fake" (`loop_worker.py`) or "finetune";
+with PHASE "none", nothing fails.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""A GPU that is not there: tensors without values, which only know that they would be on one.
+"""Simulate a GPU with fake tensors, which have a device but no values.
 
-torch's own rules for mixed devices hold for them, and what a kernel does with values is not seen.
+torch's own rules for mixed devices apply to them; what kernels compute is not tested.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,10 +15,10 @@ from torch.utils._pytree import tree_leaves
 
 
 class Waits(TorchDispatchMode):
-    """Note the operators that copy between the host and the GPU: the host waits for each until the GPU is idle.
+    """Record operators that copy between host and GPU: for each, the host waits until the GPU is idle.
 
-    An index on the host is such a copy too, and so is a collective of it, which NCCL refuses. Operators that read a
-    value on the host raise by themselves.
+    Indexing with a host tensor is such a copy; a collective of one, which NCCL refuses, counts too. Operators that read
+    a value on the host raise by themselves.
     """
 
     def __init__(self) -> None:
@@ -38,13 +38,13 @@ class Waits(TorchDispatchMode):
 
 @contextmanager
 def fake_cuda(net: nn.Module, *, bf16: bool) -> Iterator[Waits]:
-    """Move a network to a GPU that is not there; what the block makes is without values too.
+    """Move a network to a fake GPU; tensors made in the block have no values either.
 
-    What is no parameter or buffer of the network stays where it is, as with `net.to`. The network may be on the device
-    "meta", without values from the beginning.
+    Tensors that are not parameters or buffers stay where they are, as with `net.to`. The network may be on the "meta"
+    device.
 
     Args:
-        bf16: as in `torch.autocast("cuda", torch.bfloat16)`, which is off without a GPU.
+        bf16: Autocast as `torch.autocast("cuda", torch.bfloat16)` does, which is off without a GPU.
     """
     with FakeTensorMode(allow_non_fake_inputs=True), Waits() as waits:
         for module in net.modules():

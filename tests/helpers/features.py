@@ -18,7 +18,7 @@ def shuffled(one: Features, seed: int) -> Features:
 
 
 def random_sets(seed: int = 0, queries: int = 300, gallery: int = 90) -> tuple[Features, Features]:
-    """Six classes; the last of the queries', 5, has no video in the gallery. Three videos of each are unreadable."""
+    """Return queries of six classes and a gallery without the last, 5; three videos of each are unreadable."""
     rng = np.random.default_rng(seed)
     sets = []
     for count, classes in ((queries, 6), (gallery, 5)):

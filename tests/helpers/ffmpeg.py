@@ -1,4 +1,4 @@
-"""Lend PyAV's FFmpeg to torchcodec, which brings none: `LD_LIBRARY_PATH=$(python -m tests.helpers.ffmpeg FOLDER)`."""
+"""Lend PyAV's FFmpeg to torchcodec, which ships none: `LD_LIBRARY_PATH=$(python -m tests.helpers.ffmpeg FOLDER)`."""
 
 import re
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def link_libraries(folder: Path) -> None:
-    """Link the libraries of PyAV's wheel in `folder` by the names that the loader looks for: libavcodec.so.62."""
+    """Link the libraries of PyAV's wheel into `folder` under the names that the loader expects: libavcodec.so.62."""
     folder.mkdir(parents=True, exist_ok=True)
     spec = find_spec("av")
     assert spec is not None
@@ -15,7 +15,7 @@ def link_libraries(folder: Path) -> None:
     for library in Path(spec.origin).parents[1].glob("av.libs/lib*"):
         if match := re.fullmatch(r"(lib(?:av|sw)\w+)-\w+(\.so\.\d+)[.\d]*", library.name):
             link = folder / (match[1] + match[2])
-            link.unlink(missing_ok=True)  # of an older PyAV
+            link.unlink(missing_ok=True)  # from an older PyAV
             link.symlink_to(library)
 
 

@@ -1,4 +1,4 @@
-"""Runs of `trainers/finetune.py` on a small dataset, in this process, and what they leave."""
+"""Run `trainers/finetune.py` on a small dataset in this process, and read its outputs."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ validation: {{share: 0.4}}
 
 
 def labeled(store: Index, folder: Path) -> Path:
-    """A copy of the dataset with lists: ten videos to train on, five of each class, and two to test on."""
+    """Copy the dataset and add lists: ten training videos, five of each class, and two test videos."""
     root = shutil.copytree(store.root, folder / "store")
     names = [f"class{number % 2}/video{number:02d}.avi {number % 2 + 1}\n" for number in range(12)]
     (root / "train.txt").write_text("".join(names[:10]))
@@ -34,7 +34,7 @@ def labeled(store: Index, folder: Path) -> Path:
 
 
 def step_of_ctp(root: Path, folder: Path) -> Path:
-    """A pretraining of one step, in folder/run."""
+    """Pretrain for one step; return folder/run."""
     folder.mkdir()
     pretrain.main(["--config", str(write_pretraining(folder, root)), "--device", "cpu", "--max-steps", "1"])
     return folder / "run"
@@ -47,12 +47,12 @@ def write_recipe(folder: Path, root: Path, name: str) -> Path:
 
 
 def run_recipe(recipe: Path, *args: object) -> None:
-    """`finetune.py` with these arguments."""
+    """Run `finetune.py` with these arguments."""
     finetune.main(["--config", str(recipe), "--device", "cpu", *map(str, args)])
 
 
 def train(folder: Path, root: Path, *args: object, name: str = "run") -> Path:
-    """`finetune.py` in folder/name with these arguments; that folder."""
+    """Run `finetune.py` with these arguments; return folder/name."""
     run_recipe(write_recipe(folder, root, name), *args)
     return folder / name
 

@@ -1,4 +1,4 @@
-"""What each process that runs tests loads: shared datasets, how workers start, the order of the tests."""
+"""The setup of each test process: shared datasets, how workers start, the order of the tests."""
 
 import os
 import resource
@@ -23,40 +23,40 @@ from tests.helpers.mutations import INPUTS
 from tests.helpers.processes import preload
 from tests.helpers.stores import MakeOnce, make_store
 
-# A busy machine is no failure. Other examples come in every run.
+# No deadline: a busy machine is not a failure. Examples differ from run to run.
 settings.register_profile("busy", deadline=None, max_examples=INPUTS // 20)
 settings.load_profile("busy")
 
-# What a shell starts in the background ignores Ctrl-C, and so would the commands that the tests interrupt.
+# A shell's background jobs ignore Ctrl-C, and so would the commands that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # The other tests say what a CPU does: their commands may choose the device, and some have it that there is no GPU.
+    # All other tests are about the CPU: commands may choose their device, and some tests expect that there is no GPU.
     if "gpu" not in config.getoption("markexpr"):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    preload()  # first: the commands that the server becomes start their workers as users have them
-    worker.CONTEXT = get_context("forkserver")  # 0.05 s of CPU time for each worker, where one that imports takes 1 s
+    preload()  # before CONTEXT changes: commands that the server forks must spawn workers as users' do
+    worker.CONTEXT = get_context("forkserver")  # 0.05 s of CPU time per worker; one that imports takes 1 s
 
 
 @pytest.fixture
 def spawned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Start workers as users have them, from nothing."""
+    """Spawn new interpreters as workers, as for users."""
     monkeypatch.setattr(worker, "CONTEXT", get_context("spawn"))
 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
-    """Keep torch to one thread: on a busy machine several take five times the CPU time for networks this small.
+    """Limit torch to one thread: for networks this small, several take five times the CPU time on a busy machine.
 
-    A command that ran in this process may have set it to all cores (trainers.engine.distributed.start).
+    An earlier command in this process may have set all cores (trainers.engine.distributed.start).
     """
     torch.set_num_threads(1)
 
 
 @pytest.fixture
 def little_memory() -> Iterator[None]:
-    """Let this process have half a gigabyte more, so that a larger array is a MemoryError."""
+    """Limit this process to half a gigabyte more, so that a larger array raises MemoryError."""
     before = resource.getrlimit(resource.RLIMIT_AS)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + 2**29, before[1]))
@@ -66,13 +66,13 @@ def little_memory() -> Iterator[None]:
 
 @pytest.fixture(params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
 def device(request: pytest.FixtureRequest) -> str:
-    """Where DALI's operators run: the same test for both backends."""
+    """Run the same test on both of DALI's backends."""
     return str(request.param)
 
 
 @pytest.fixture
 def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Call a command as its `__main__` does; return its only line on stderr after checking the status."""
+    """Call a command as its `__main__` does, check the exit status and return its only line on stderr."""
 
     def call(main: Callable[[list[str]], int], *args: object) -> str:
         monkeypatch.setattr(sys, "argv", ["command", *map(str, args)])
@@ -89,7 +89,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     long_files = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in long_files)  # so that no process is left with one of them at the end
+    items.sort(key=lambda item: item.path not in long_files)  # else one process may end with a long file
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("gpu"):
@@ -98,7 +98,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
-    """`made_once(name, make)` returns a folder that `make(folder)` filled, once for all processes that run tests."""
+    """Return `made_once(name, make)`, which gives a folder that `make(folder)` fills once for all test processes."""
     root = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent
@@ -127,7 +127,7 @@ def own_store(vp9_store: Index, tmp_path: Path) -> Index:
 
 @pytest.fixture(scope="session")
 def long_store(made_once: MakeOnce) -> Index:
-    """Two videos that are long enough for every task."""
+    """Return two videos, long enough for every task."""
     return Index.load(made_once("long", lambda root: make_store(root, videos=2, frames=130)))
 
 
@@ -138,13 +138,13 @@ def h264_store(made_once: MakeOnce) -> Index:
 
 @pytest.fixture(scope="session")
 def demo_set(made_once: MakeOnce) -> Path:
-    """The demo videos: of each class two to train with and one to test with."""
+    """Return the demo videos: two training and one test video of each class."""
     return made_once("demo", lambda root: make_demo(root, train=16, test=8, seed=0, workers=2))
 
 
 @pytest.fixture(scope="session")
 def videos(made_once: MakeOnce) -> Path:
-    """Two classes, three videos, among them a file that is no video and one in a sub-folder."""
+    """Return three videos of two classes, one in a subfolder, along with files that are not videos."""
     return made_once("videos", make_videos)
 
 

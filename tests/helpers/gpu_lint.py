@@ -1,6 +1,6 @@
-"""Check a graph for a GPU where there is none: it is built, and DALI's front end and registry look at it.
+"""Check a GPU graph without a GPU, by DALI's front end and operator registry.
 
-Kernels, dtypes and layouts are not looked at: faults of those show when a graph runs.
+Kernels, dtypes and layouts are not checked: their faults show only when a graph runs.
 """
 
 from collections.abc import Callable
@@ -20,19 +20,19 @@ MULTI_PASTE = (
     "of a row has fewer than 32 values (MultiPasteGPU::SetupTyped and PasteKernel of DALI 2.4)"
 )
 REFUSED = {("MultiPaste", "gpu"): MULTI_PASTE}
-"""Schema and device -> why the operator, though it is there, must not be used."""
+"""(schema, device) -> why the operator must not be used, although it exists."""
 
 
 def problems(make: Callable[[], Pipeline]) -> list[str]:
-    """Return what is wrong with the pipeline that `make` makes with `device_id=0`; it need not be built.
+    """List the faults of the pipeline that `make` creates with `device_id=0`; it need not be built.
 
     Raises:
-        KeyError, RuntimeError or ValueError, as DALI does, for arguments that an operator does not have, named
-        arguments on a GPU, more inputs than an operator takes, and inputs on the wrong device.
+        KeyError, RuntimeError, ValueError: From DALI, for unknown arguments, named arguments on a GPU, too many inputs,
+            and inputs on the wrong device.
     """
     with patch.object(Pipeline, "build"):
         pipeline = make()
-    pipeline._device_id = None  # else what follows asks the driver for its device
+    pipeline._device_id = None  # else `serialize` asks the driver for its device
     pipeline.serialize()  # adds the operators to the backend's pipeline, which checks them
     found = []
     for node in pipeline._ops:

@@ -1,4 +1,4 @@
-"""H.264 whose header does not say by how much its frames are out of order, as some encoders write it."""
+"""H.264 whose header omits the reorder depth, as some encoders write it."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ class _Bits:
 
 
 def drop_usability(path: Path) -> Path:
-    """Take the VUI (ITU-T H.264, E.1) out of the parameter set of an MP4 of x264, in place; sizes stay."""
+    """Remove the VUI (ITU-T H.264, E.1) from the parameter set of an x264 MP4, in place and at the same size."""
     data = bytearray(path.read_bytes())
     start = data.index(b"avcC") + 4 + 8
     size = int.from_bytes(data[start - 2 : start], "big")
@@ -31,15 +31,15 @@ def drop_usability(path: Path) -> Path:
         assert [bits.number() for _ in range(3)] == [1, 0, 0]
         assert [bits.flag(), bits.flag()] == [False, False]
     bits.number()
-    assert bits.number() == 0  # the kind of picture order count that x264 has
+    assert bits.number() == 0  # x264's type of picture order count
     bits.number(), bits.number(), bits.flag(), bits.number(), bits.number()
-    if not bits.flag():  # frames alone
+    if not bits.flag():  # frames only
         bits.flag()
     bits.flag()
     if bits.flag():  # cropped
         assert all(bits.number() >= 0 for _ in range(4))
     assert bits.flag(), "there is a VUI"
-    kept = bits.text[: bits.at - 1] + "01"  # none, end
+    kept = bits.text[: bits.at - 1] + "01"  # no VUI, stop bit
     kept += "0" * (-len(kept) % 8)
     new = bytes(int(kept[at : at + 8], 2) for at in range(0, len(kept), 8))
     assert b"\0\0" not in new

@@ -1,7 +1,7 @@
 """An index as large as that of Kinetics-700, and the memory of processes that share it.
 
-The sizes of its frames are made up: a slow wave and noise that a table of fragments takes 9.4 bits a frame for, where
-a Kinetics clip that `prepare` encoded takes 9.2.
+Its frame sizes are synthetic, a slow wave plus noise: a table of fragments takes 9.4 bits a frame for them, and 9.2 for
+a Kinetics clip encoded by `prepare`.
 """
 
 import multiprocessing
@@ -18,13 +18,13 @@ from dali_pipelines.store.table import Table
 from dali_pipelines.store.units import pack_units, unpack_units
 
 DISTINCT = 256
-"""Tables of fragments that are made; the videos have them in turn."""
+"""Number of distinct fragment tables; videos use them in turn."""
 CLASSES = 700
 LOOK_UPS = 2000
 
 
 def synthetic(root: Path, *, videos: int, frames: int) -> Index:
-    """Write and open an index of made up videos with a GOP of 1, named as those of Kinetics-700 are."""
+    """Write and open an index of made-up videos with a GOP of 1, named like those of Kinetics-700."""
     rng = np.random.default_rng(0)
     classes = tuple(f"a made up class {number:03d}" for number in range(CLASSES))
     labels = np.arange(videos, dtype=np.int64) * CLASSES // videos
@@ -60,7 +60,7 @@ def _made_up_table(rng: np.random.Generator, frames: int) -> bytes:
 
 
 def _tiled(tables: Ragged, videos: int) -> Ragged:
-    """Give each video a copy of its own, as real ones have."""
+    """Give each video its own copy, as in a real index."""
     rows = np.arange(videos) % len(tables)
     copies, rest = divmod(videos, len(tables))
     values = [tables.values] * copies + [tables.values[: int(tables.starts[rest])]]
@@ -68,10 +68,10 @@ def _tiled(tables: Ragged, videos: int) -> Ragged:
 
 
 def shared_by(index: Index, processes: int) -> list[dict[str, float]]:
-    """Open an index in processes that all live at once; return what it added to the memory of each.
+    """Open an index in concurrent processes; return how much memory it adds to each.
 
-    Each gets the index as a loader's workers do, touches all its pages and looks up videos. Bytes of its own (private)
-    and of its share of all (pss); microseconds of a CPU for a look-up.
+    Each process gets the index as a loader's worker does, touches all its pages and looks up videos. Results are
+    bytes for `private` and `pss`, its share of all memory, and CPU `microseconds` per lookup.
     """
     context = multiprocessing.get_context("spawn")
     pipes = []
@@ -84,7 +84,7 @@ def shared_by(index: Index, processes: int) -> list[dict[str, float]]:
         pipes.append(ours)
         running.append(process)
     data = pickle.dumps(index)
-    for turn in ("imported", "opened"):  # all are there before any goes on
+    for turn in ("imported", "opened"):  # all must arrive before any continues
         assert [pipe.recv() for pipe in pipes] == [turn] * processes
         for pipe in pipes:
             pipe.send(data)
@@ -96,16 +96,16 @@ def shared_by(index: Index, processes: int) -> list[dict[str, float]]:
 
 
 def _open_and_measure(pipe: Connection, seed: int) -> None:
-    unpack_units(_made_up_table(np.random.default_rng(seed), 16))  # what a first call imports is not the index's
+    unpack_units(_made_up_table(np.random.default_rng(seed), 16))  # imports of a first call must not count
     pipe.send("imported")
     data = pipe.recv()
-    pickle.loads(data).info(0)  # nor is what this imports
+    pickle.loads(data).info(0)  # nor those of this one
     before = _memory()
     index: Index = pickle.loads(data)
     rows = np.random.default_rng(seed).integers(len(index), size=LOOK_UPS).tolist()
     table = index.table
     columns = [table.names.values, table.names.starts, table.fragments.values, table.fragments.starts, table.labels]
-    assert all(column[::512].sum() > 0 for column in columns)  # each page of 4096 bytes
+    assert all(column[::512].sum() > 0 for column in columns)  # touches each page of 4096 bytes
     start = time.process_time()
     for row in rows:
         index.info(row), index.units(row)
@@ -119,9 +119,9 @@ def _open_and_measure(pipe: Connection, seed: int) -> None:
 
 
 def _memory() -> dict[str, int]:
-    """Return bytes of this process: its own, which no other could have, and its share of all.
+    """Return the bytes that are private to this process, and its proportional share (PSS).
 
-    A page of a file that no other process has touched so far is not counted as its own, as it is in USS.
+    Unlike in USS, a file's page that no other process has touched yet does not count as private.
     """
     lines = (line.split() for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:])
     kib = {words[0]: int(words[1]) for words in lines}

@@ -19,7 +19,7 @@ def record(frames=(3, 2), sizes=(10, 20), init_size=5, **other):
 
 
 def build(root: Path, *names: str, classes: Mapping[str, str] | None = None, frames: Sequence[int] = ()) -> Index:
-    """Write the index of these videos, in the order of their names; `classes` gives each its class."""
+    """Write an index of these videos, sorted by name; `classes` maps each name to its class."""
     class_names = sorted({*(classes or {}).values()})
     labels = {name: class_names.index(of) for name, of in classes.items()} if classes else None
     lengths = dict(zip(names, frames or [5] * len(names), strict=True))

@@ -1,10 +1,10 @@
-"""Lists as their makers' and systems' own documentation has them."""
+"""Lists as documented by their makers and by the systems that read them."""
 
 import json
 
 UCF = ("ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01", "HandstandPushups/v_HandStandPushups_g01_c01", "YoYo/v_YoYo_g25_c05")
 FRAMES = (164, 29, 300)
-# Of one file: as the spec or the system's own page has them, of the videos of UCF in that order.
+# Lists of one file, as the spec or the system's own page shows them, with the videos of UCF in order.
 FILES = {
     "trainlist01.txt": "".join(f"{name}.avi {label}\r\n" for name, label in zip(UCF, (1, 37, 101), strict=True)),
     "testlist01.txt": "".join(f"{name}.avi\r\n" for name in UCF),
@@ -21,7 +21,7 @@ FILES = {
     "val_list_label_nframe.txt": "".join(
         f"val/{name}.mp4  {i}  {n}\n" for i, (name, n) in enumerate(zip(UCF, FRAMES, strict=True))
     ),
-    # CPC and CoCLR, specs/cpc_transformer.md 1: a slash behind the folder; Concepts, its README.
+    # CPC and CoCLR, specs/cpc_transformer.md 1: a slash after the folder; Concepts, its README.
     "train_split03.csv": "".join(f"/root/tmp/frame/{name}/,{n}\r\n" for name, n in zip(UCF, FRAMES, strict=True)),
     "kinetics.csv": "".join(f"/root/ucf-101/train/{name},{n}\n" for name, n in zip(UCF, FRAMES, strict=True)),
     "ucf_train.csv": "".join(f"/r/train/{name},{n},{i}\n" for i, (name, n) in enumerate(zip(UCF, FRAMES, strict=True))),
@@ -40,7 +40,7 @@ FILES = {
 KINETICS = "label,youtube_id,time_start,time_end,split{cc}\n"
 
 
-SSV2 = {  # as its page shows an entry, and labels.json with ids as texts
+SSV2 = {  # entries as its page shows them, and labels.json with ids as strings
     "labels": {"Approaching something with your camera": "0", "Holding something": "1", "Moving something up": "2"},
     "train": [
         {"id": "74225", "label": "moving tv up", "template": "Moving [something] up", "placeholders": ["tv"]},

@@ -1,4 +1,4 @@
-"""Runs of the training loop on a made-up task (tests/helpers/loop_worker.py), in this process, and what they leave."""
+"""Run the training loop on a made-up task (tests/helpers/loop_worker.py) in this process, and read its outputs."""
 
 import json
 from pathlib import Path
@@ -35,12 +35,12 @@ def write_recipe(tmp_path: Path, name: str) -> Path:
 
 
 def run(tmp_path: Path, *args: str, name: str = "run") -> None:
-    """`pretrain.py` in tmp_path/name with these arguments."""
+    """Run `pretrain.py` in tmp_path/name with these arguments."""
     loop_worker.main(["--config", str(write_recipe(tmp_path, name)), "--device", "cpu", *args])
 
 
 def run_both(tmp_path: Path, *args: str, name: str = "run", grace: float = 20) -> tuple[list[int | None], str]:
-    """Run the same as two ranks; return their exit statuses, and what rank 0 said."""
+    """Run the same as two ranks; return their exit statuses and rank 0's output."""
     options = ("--config", write_recipe(tmp_path, name), "--device", "cpu", *args)
     return two_ranks(Path(loop_worker.__file__), tmp_path, *options, grace=grace)
 
@@ -50,7 +50,7 @@ def lines(tmp_path: Path, name: str = "run") -> list[dict]:
 
 
 def history(tmp_path: Path, name: str = "run") -> list[dict]:
-    """All that a step computed, without its speed and memory."""
+    """Return each step's metrics without speed and memory."""
     measured = ("clips_per_s", "data_wait", "rss_mib", "cuda_peak_mib", "amplification", *LOADER, "time")
     return [{key: value for key, value in line.items() if key not in measured} for line in lines(tmp_path, name)]
 

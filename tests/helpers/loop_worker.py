@@ -1,7 +1,7 @@
-"""`trainers/pretrain.py` on a made-up task in place of videos, for test_loop.py and test_loop_processes.py.
+"""Run `trainers/pretrain.py` on a made-up task without videos, for test_loop.py and test_loop_processes.py.
 
-Everything but the dataset and the network is the real thing. The network has dropout and batch norm, so that a
-resumed run is equal to an uninterrupted one only if all randomness and all state are restored.
+Everything but the dataset and the network is real. With the network's dropout and batch norm, a resumed run equals an
+uninterrupted one only if all state is restored, that of random generators included.
 """
 
 import gc
@@ -31,30 +31,30 @@ VIDEOS = 42
 @dataclass(frozen=True)
 class Config:
     nan_row: int = -1
-    """This row's input is not a number."""
+    """This row's input is NaN."""
     term_step: int = -1
-    """SIGTERM to the last rank while it fetches the batch of this micro-step."""
+    """Send SIGTERM to the last rank while it fetches the batch of this micro-step."""
     int_step: int = -1
-    """SIGINT, as of Ctrl-C, likewise."""
+    """The same with SIGINT, as Ctrl-C."""
     kill_step: int = -1
-    """SIGKILL to the last rank likewise."""
+    """The same with SIGKILL."""
     hang_step: int = -1
     """The last rank never fetches the batch of this micro-step."""
     seconds: float = 0.0
     """Duration of a fetch."""
     frames: int = 50
-    """Of every video."""
+    """Length of every video."""
     lost_row: int = -1
-    """No rank can read this row: the one that wants it names it."""
+    """No rank can read this row; the rank that fetches it reports it."""
 
 
 @dataclass(frozen=True)
 class NetConfig:
     width: int = 8
     nan_row: int = -1
-    """This row's loss is not a number, though its input is."""
+    """This row's loss is NaN, though its input is not."""
     plain: bool = False
-    """Neither batch norm nor dropout: a step then depends on which videos are in it, not on how they are shared out."""
+    """Leave out batch norm and dropout, so that a step depends on its videos but not on which rank has which."""
 
 
 class Index:
@@ -156,7 +156,7 @@ class Net(nets.tasks.Pretext):
 
 
 def end_group() -> None:
-    """End the process group, which no network may refer to any more (`training.on_ranks`)."""
+    """Destroy the process group; no network may still refer to it (`training.on_ranks`)."""
     assert not [each for each in gc.get_objects() if type(each) is nn.parallel.DistributedDataParallel]
     destroy_process_group()
 

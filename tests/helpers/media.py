@@ -11,7 +11,7 @@ FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 SHARED_MEDIA = Path(__file__).parents[2].parent / "shared" / "media"
 
 BT601 = "in_color_matrix=bt601:flags=bilinear+full_chroma_int+accurate_rnd"
-"""How FFmpeg's filter `scale` makes RGB as the project does."""
+"""Options with which FFmpeg's filter `scale` makes RGB as the project does."""
 
 ENCODERS: dict[str, list[str]] = {
     "h264": ["-c:v", "libx264", "-preset", "ultrafast"],
@@ -25,7 +25,7 @@ ENCODERS: dict[str, list[str]] = {
 
 
 def run_ffmpeg(*arguments: str | Path) -> bytes:
-    """Run the binary and return its standard output; AssertionError with its errors when it fails."""
+    """Run the binary and return its stdout; raise AssertionError with its stderr if it fails."""
     command = [FFMPEG, "-v", "error", "-y", *map(str, arguments)]
     done = subprocess.run(command, check=False, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
@@ -42,7 +42,7 @@ def make_video(
     gop: int | None = None,
     extra: Sequence[str] = (),
 ) -> Path:
-    """Write a moving test picture of `size` (width, height); the suffix of `path` names the container.
+    """Write a moving test picture of `size` (width, height); the suffix of `path` picks the container.
 
     `extra` goes to FFmpeg before the output: ["-bf", "2"], ["-pix_fmt", "yuv444p"] ...
     """

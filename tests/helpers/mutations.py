@@ -5,7 +5,7 @@ import random
 from collections.abc import Iterator
 
 INPUTS = int(os.environ.get("MUTATIONS", "1000"))
-"""How many a test tries. After a change to a parser, `make test MUTATIONS=10000`: these, and nine times as many."""
+"""Inputs per test. After changing a parser, run `make test MUTATIONS=10000`: these and nine times as many more."""
 
 
 def mutations(data: bytes, count: int, *, seed: int) -> Iterator[bytes]:
@@ -29,6 +29,6 @@ def mutations(data: bytes, count: int, *, seed: int) -> Iterator[bytes]:
                     changed[at:at] = changed[at : at + length]
                 case 4:
                     del changed[max(at, 16) :]
-                case 5:  # the head of the file is where most numbers are
+                case 5:  # most numbers are at the head of a file
                     changed[at % min(900, len(changed))] = rng.randrange(256)
         yield bytes(changed)

@@ -1,4 +1,4 @@
-"""Blocks of a vision transformer with the keys that timm, VideoMAE and V-JEPA give them."""
+"""Blocks of a vision transformer with the keys of timm, VideoMAE and V-JEPA."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,7 +16,7 @@ def norm_shapes(name: str, c: int) -> dict[str, list[int]]:
 
 
 def block_shapes(name: str, c: int, *, biases: Sequence[str]) -> dict[str, list[int]]:
-    """Return key -> shape of a block; `biases` are those of queries, keys and values: "qkv.bias", or some of them."""
+    """Return key -> shape of a block; `biases` names its QKV biases: "qkv.bias", or separate ones such as "q_bias"."""
     return {
         **norm_shapes(f"{name}.norm1", c),
         **{f"{name}.attn.{bias}": [3 * c if bias == "qkv.bias" else c] for bias in biases},
@@ -36,7 +36,7 @@ def normed(state: State, key: str, x: Tensor) -> Tensor:
 
 
 def block(state: State, key: str, x: Tensor, *, heads: int) -> Tensor:
-    """Apply a pre-norm block; of queries, keys and values those that have no bias of their own have none."""
+    """Apply a pre-norm block; a missing bias of queries, keys or values is zero."""
     none = torch.zeros(x.shape[-1])
     parts = [state.get(f"{key}.attn.{name}_bias", none) for name in "qkv"]
     bias = state.get(f"{key}.attn.qkv.bias", torch.cat(parts))

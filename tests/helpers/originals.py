@@ -1,4 +1,4 @@
-"""Checkpoints of the originals: every key and shape of them, with random values; and their most common layers."""
+"""Checkpoints of the originals, with every key and shape but random values; and their most common layers."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ def shapes_of(name: str) -> dict[str, list[int]]:
 
 
 def random_state(shapes: Mapping[str, Sequence[int]], seed: int = 0) -> dict[str, Tensor]:
-    """Return random tensors with values of a size that trained ones have: signals keep their strength."""
+    """Return random tensors of the magnitude of trained ones, so that activations keep their scale."""
     rng, state = torch.Generator().manual_seed(seed), {}
     for key, shape in shapes.items():
         if key.endswith("num_batches_tracked"):
@@ -34,12 +34,12 @@ def random_state(shapes: Mapping[str, Sequence[int]], seed: int = 0) -> dict[str
 
 
 def empty_state(name: str) -> dict[str, Tensor]:
-    """Return a checkpoint of zeros with the keys and shapes of an original's, which takes no memory."""
+    """Return a checkpoint of zeros with an original's keys and shapes; it takes no memory."""
     return {key: torch.zeros(()).expand(shape) for key, shape in shapes_of(name).items()}
 
 
 def state_like(name: str, seed: int = 0) -> dict[str, Tensor]:
-    """Return a random checkpoint with the keys and shapes of an original's."""
+    """Return a random checkpoint with an original's keys and shapes."""
     return random_state(shapes_of(name), seed)
 
 

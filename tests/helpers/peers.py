@@ -4,7 +4,7 @@ import pytest
 
 
 def need(module: str) -> None:
-    """Skip the test with the reason if the module of a peer is missing, or FFmpeg for torchcodec."""
+    """Skip the test, with the reason, if a peer's module is missing, or FFmpeg for torchcodec."""
     pytest.importorskip(module)
     if module.startswith("torchcodec") and pytest.importorskip("torchcodec").ffmpeg_major_version is None:
         pytest.skip("torchcodec finds no libraries of FFmpeg; `make test` lends it those of PyAV")

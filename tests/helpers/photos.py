@@ -1,4 +1,4 @@
-"""Videos that are smooth as photos are, which slide to the right."""
+"""Videos as smooth as photos, which slide to the right."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from dali_pipelines.store.index import Index
 
 
 def picture(seed: int, height: int, width: int) -> np.ndarray:
-    """uint8 (height, width, 3): smooth as photos are, in strong colors."""
+    """Return a picture as smooth as a photo, in strong colors: uint8 (height, width, 3)."""
     rng = torch.Generator().manual_seed(seed)
     octaves = [torch.rand((1, 3, n * 3 // 4 + 1, n + 1), generator=rng) - 0.5 for n in (4, 8, 16, 32)]
     total = sum((interpolate(o, (height, width), mode="bicubic") / o.shape[3] for o in octaves), torch.zeros(()))
@@ -20,7 +20,7 @@ def picture(seed: int, height: int, width: int) -> np.ndarray:
 
 
 def make_photos(root: Path, *, codec: str) -> None:
-    """Two videos that are long enough for every task, one upright, that slide to the right."""
+    """Write two videos that slide to the right, one portrait, long enough for every task."""
     records = {}
     for number, size in enumerate([(208, 160), (176, 240)]):
         path = video_path(root, f"v{number}")
@@ -32,6 +32,6 @@ def make_photos(root: Path, *, codec: str) -> None:
 
 
 def blocks(levels: np.ndarray) -> np.ndarray:
-    """Means of 4 x 4 pixels."""
+    """Average 4 x 4 pixels."""
     frames, height, width, _ = levels.shape
     return levels.reshape(frames, height // 4, 4, width // 4, 4, 3).mean((2, 4))

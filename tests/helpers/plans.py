@@ -16,6 +16,6 @@ def video(num_frames: int = 200, width: int = 320, height: int = 240, *, label: 
 
 
 def plans(task: str, cfg: Any, count: int, *, seed: int = 0, **of_video: int) -> list[Plan]:
-    """Draw the plans that a task makes of one video in `count` rows."""
+    """Draw a task's plans for one video, as if it were in `count` rows."""
     one, info = Task(task, cfg), video(**of_video)
     return [one.plan(info, generator(seed, Stream.SAMPLE, 0, row)) for row in range(count)]

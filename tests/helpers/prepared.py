@@ -17,7 +17,7 @@ def names(index):
 
 
 def stored(out):
-    """Return the modification time of each stored video by name."""
+    """Return path -> modification time (ns) of each stored video."""
     return {str(p.relative_to(out / "videos")): p.stat().st_mtime_ns for p in (out / "videos").rglob("*.*")}
 
 

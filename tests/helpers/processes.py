@@ -1,7 +1,7 @@
-"""Fresh processes in which Python, torch and DALI are imported already.
+"""Fresh processes with Python, torch and DALI already imported.
 
-A server, one for each process that runs tests, forks itself whenever a test wants a process: 0.1 s of CPU time instead
-of 4 s. Each process is a test's own: it may be killed, and leaves nothing to the next.
+Each test process has a server, which forks itself whenever a test needs a process: 0.1 s of CPU time instead of 4 s.
+A forked process belongs to one test, which may kill it; no state carries over to the next.
 """
 
 import faulthandler
@@ -31,25 +31,25 @@ PRELOAD = [
     "tests.helpers.loop_worker",
 ]
 TIMEOUT = 100
-"""Seconds until processes are killed: before pytest-timeout ends the test, so that one sees what they printed."""
+"""Seconds until processes are killed: before pytest-timeout ends the test, so that their output is shown."""
 
 SPAWN = util.spawnv_passfds  # how multiprocessing starts an interpreter
 
 
 def preload() -> None:
-    """Import PRELOAD and start the server as a fork of this process, where it does not run yet.
+    """Import PRELOAD and fork the server from this process, unless it is running.
 
-    Call it before this process has threads. A server that starts from nothing would import all of it once more, in 5 s.
+    Call this before the process has threads. A server that does not fork would repeat all imports, in 5 s.
     """
     for module in PRELOAD:
         importlib.import_module(module)
-    resource_tracker.ensure_running()  # the server would start it as a fork too
+    resource_tracker.ensure_running()  # else it would start as a fork too
     with mock.patch.object(util, "spawnv_passfds", _fork):
         forkserver.ensure_running()
 
 
 def start(target: Callable[..., object], *args: object, env: Mapping[str, str] | None = None) -> ForkServerProcess:
-    """Start `target(*args)` in a process with this one's environment and working folder, and `env`."""
+    """Start `target(*args)` in a process with this one's working directory and environment, plus `env`."""
     preload()
     first = (os.environ | (env or {}), Path.cwd(), target)
     process = get_context("forkserver").Process(target=_begin, args=(*first, *args))
@@ -58,14 +58,14 @@ def start(target: Callable[..., object], *args: object, env: Mapping[str, str] |
 
 
 def start_command(*args: object, output: Path, env: Mapping[str, str] | None = None) -> ForkServerProcess:
-    """Start the script `args[0]` with the other arguments; `output` receives what it prints, errors too."""
+    """Start the script `args[0]` with the other arguments; `output` receives its stdout and stderr."""
     return start(run_command, [str(arg) for arg in args], output, env=env)
 
 
 def join(processes: Sequence[ForkServerProcess], grace: float = TIMEOUT) -> list[int | None]:
     """Wait for processes to end and return their exit statuses.
 
-    Where one fails, the others have `grace` seconds to end by themselves, and are killed then.
+    If one fails, the others are killed unless they end within `grace` seconds.
     """
     end = time.monotonic() + TIMEOUT
     while time.monotonic() < end and any(process.exitcode is None for process in processes):
@@ -79,21 +79,21 @@ def join(processes: Sequence[ForkServerProcess], grace: float = TIMEOUT) -> list
 
 
 def run_command(argv: list[str], output: Path) -> None:
-    """Be the script `argv[0]`, printing to a file."""
+    """Run the script `argv[0]` as `__main__`, printing to a file."""
     become_command(argv, output)
     sys.path.insert(0, str(Path(argv[0]).parent))
     runpy.run_path(argv[0], run_name="__main__")
 
 
 def _fork(_: str, command: Sequence[str], fds: Sequence[int]) -> int:
-    """Stand in for the start of `python -c CODE` with no files open but `fds`: a fork that executes CODE."""
+    """Replace the start of `python -c CODE` by a fork that executes CODE, with only `fds` open."""
     sys.stdout.flush()
     sys.stderr.flush()
     if pid := os.fork():
         return pid
-    try:  # pytest captures output and errors in these places
+    try:  # undo what pytest changes to capture output and errors
         util.spawnv_passfds = SPAWN
-        vars(forkserver)["_forkserver"].__init__()  # else its lock is held for ever here
+        vars(forkserver)["_forkserver"].__init__()  # else its lock stays held in the fork
         faulthandler.disable()
         sys.stdout, sys.stderr = (os.fdopen(fd, "w", closefd=False) for fd in (1, 2))
         sys.excepthook, sys.unraisablehook = sys.__excepthook__, sys.__unraisablehook__
@@ -109,5 +109,5 @@ def _begin(env: Mapping[str, str], folder: Path, target: Callable[..., object], 
     os.environ.clear()
     os.environ.update(env)
     os.chdir(folder)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup, which a run heeds
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, which a run respects
     target(*args)

@@ -17,11 +17,11 @@ from tests.helpers import processes
 from trainers.engine.distributed import Ranks
 
 ALONE = Ranks(torch.device("cpu"))
-"""What a command has for ranks where there is one."""
+"""The ranks of a command in a single process."""
 
 
 def start_ranks(target: Callable[..., object], each: Sequence[Sequence[object]]) -> list[ForkServerProcess]:
-    """Start `target(*args)` as one rank for each `args`."""
+    """Start `target(*args)` as one rank for each `args` of `each`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -34,16 +34,17 @@ def start_ranks(target: Callable[..., object], each: Sequence[Sequence[object]])
 
 
 def on_ranks(function: Callable[..., Any], *args: object, size: int = 2) -> list[Any]:
-    """Call `function(rank, *args)`, which makes a process group, in each of `size` ranks; return each one's result.
+    """Call `function(rank, *args)`, which makes a process group, on each of `size` ranks; return their results.
 
-    RuntimeError with the tracebacks of the ranks on which it raised.
+    Raises:
+        RuntimeError: With the tracebacks of the ranks that raised.
     """
     pipes = [Pipe(duplex=False) for _ in range(size)]
     ranks = start_ranks(_answer, [(theirs, function, rank, *args) for rank, (_, theirs) in enumerate(pipes)])
     answers = []
     for ours, theirs in pipes:
         theirs.close()
-        with suppress(EOFError):  # a rank that was killed
+        with suppress(EOFError):  # the rank was killed
             if ours.poll(processes.TIMEOUT):
                 answers.append(pickle.loads(ours.recv_bytes()))
     statuses = processes.join(ranks, grace=1)
@@ -54,10 +55,10 @@ def on_ranks(function: Callable[..., Any], *args: object, size: int = 2) -> list
 
 
 def two_ranks(script: Path, folder: Path, *args: object, grace: float = 20) -> tuple[list[int | None], str]:
-    """Run a script as two ranks; return their exit statuses and what rank 0 printed, errors too.
+    """Run a script as two ranks; return their exit statuses and rank 0's stdout and stderr.
 
-    Where one rank fails, the other has `grace` seconds to end by itself, and is killed then. What rank N printed stays
-    in folder/rankN.out.
+    If one rank fails, the other is killed unless it ends within `grace` seconds. The output of rank N stays in
+    folder/rankN.out.
     """
     outputs = [folder / f"rank{rank}.out" for rank in range(2)]
     for output in outputs:
@@ -71,6 +72,6 @@ def two_ranks(script: Path, folder: Path, *args: object, grace: float = 20) -> t
 def _answer(pipe: Connection, function: Callable[..., object], *args: object) -> None:
     try:
         answer = ("", function(*args))
-    except BaseException:  # whatever it is, the test shall see it
+    except BaseException:  # the test must see any error
         answer = (traceback.format_exc(), None)
-    pipe.send_bytes(pickle.dumps(answer))  # `send` would leave tensors in the memory of this process
+    pipe.send_bytes(pickle.dumps(answer))  # `send` would leave tensors in this process's memory

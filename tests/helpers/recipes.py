@@ -1,4 +1,4 @@
-"""A made-up task "fake" with a recipe, and what reading it gives or says."""
+"""A made-up task "fake" with a recipe, and the config or the error from reading it."""
 
 from dataclasses import dataclass, field
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Files with results, read by other means than those that wrote them."""
+"""Read result files, independently of the code that writes them."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""Videos to search in and to search for, and a network that has learned nothing."""
+"""Gallery and query videos for retrieval, and an untrained network."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ train: {{epochs: 1, global_batch: 2, loggers: []}}
 
 
 def recipe(folder: Path, root: Path, train: Sequence[str] = TRAIN, test: Sequence[str] = TEST) -> Path:
-    """A recipe with these lists of videos, in `folder`."""
+    """Write a recipe with these lists of videos to `folder`."""
     lists = {"train": train, "test": test}
     for name, videos in lists.items():
         (folder / f"{name}.txt").write_text("".join(f"{video}\n" for video in videos))
@@ -40,7 +40,7 @@ def loaded(path: Path) -> Recognition:
 
 
 def random_weights(folder: Path, config: Recognition, seed: int = 0) -> Weights:
-    """A checkpoint of a network that has learned nothing, read back."""
+    """Write a checkpoint of an untrained network and read it back."""
     torch.manual_seed(seed)
     state = {f"backbone.{key}": value for key, value in create("r3d_tiny").state_dict().items()}
     folder.mkdir(parents=True, exist_ok=True)

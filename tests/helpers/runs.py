@@ -29,7 +29,6 @@ def write_recipe(folder: Path, root: Path, *, name: str = "run") -> Path:
 def torchrun(*args: object) -> list[str]:
     """Return the command line that starts a script as two ranks.
 
-    In interpreters of their own they cost 12 s of CPU time: where torchrun itself is not the question, call
-    `tests.helpers.ranks.two_ranks`.
+    New interpreters cost 12 s of CPU time: call `tests.helpers.ranks.two_ranks` unless torchrun itself is tested.
     """
     return [sys.executable, *TORCHRUN, *map(str, args)]

@@ -16,7 +16,7 @@ BUCKET = "s3://bucket"
 
 @contextmanager
 def served(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Yield the URL of a bucket with the files of a folder, while the block runs; spawned processes find it too."""
+    """Serve a folder as a bucket while the block runs; yield its URL, which works in spawned processes too."""
     moto = pytest.importorskip("moto.server", reason="needs the extra s3test")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -28,7 +28,7 @@ def served(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[str]:
     remote._filesystem.cache_clear()
     try:
         files = remote.filesystem("s3")
-        files.mkdirs("bucket", exist_ok=True)  # the servers of a process share what they hold
+        files.mkdirs("bucket", exist_ok=True)  # all servers of a process share their contents
         for path in folder.rglob("*"):
             if path.is_file():
                 files.pipe_file(f"{BUCKET}/{path.relative_to(folder)}", path.read_bytes())

@@ -12,7 +12,7 @@ from nets.classifier import Classifier
 
 @torch.no_grad()
 def slow_scores(net: Classifier, index: Index, cfg: Config) -> np.ndarray:
-    """Of one video after the other and one view after the other, float64 (N, K)."""
+    """Score one video and one view at a time; return float64 (N, K)."""
     loader = ClipLoader(index, Task("evaluation", cfg), batch_size=1, shuffle=False, threads=1)
     rows = []
     for batch in loader:

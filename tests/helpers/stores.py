@@ -10,11 +10,11 @@ from dali_pipelines.store.files import video_path
 from dali_pipelines.store.index import Index
 
 MakeOnce = Callable[[str, Callable[[Path], object]], Path]
-"""What the fixture `made_once` is."""
+"""The type of the fixture `made_once`."""
 
 
 def make_store(root: Path, *, codec: str = "vp9", videos: int = 12, gop: int = 8, frames: int = 40) -> Index:
-    """Store videos of `frames` and more frames in two sizes and two classes: coarse noise that slides to the right."""
+    """Store videos of at least `frames` frames in two sizes and two classes: coarse noise that slides to the right."""
     records, labels = {}, {}
     for number in range(videos):
         rng = np.random.default_rng(number)

@@ -12,7 +12,7 @@ def count(module: nn.Module) -> int:
 
 
 def train_on(batch: Mapping[str, Tensor], net: nn.Module, *, steps: int) -> dict[str, Tensor]:
-    """Take steps of Adam on one batch; return what the network gave before the last one."""
+    """Take `steps` Adam steps on one batch; return the network's outputs from before the last update."""
     optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
     for _ in range(steps):
         result: dict[str, Tensor] = net(batch)

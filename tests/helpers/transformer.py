@@ -1,4 +1,4 @@
-"""A vision transformer written out in NumPy: tokens one by one, heads one by one."""
+"""A vision transformer written out in NumPy, one token and one head at a time."""
 
 import math
 

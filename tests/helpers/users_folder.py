@@ -1,4 +1,4 @@
-"""A folder with all that the docs' Python names."""
+"""A folder with every path that the docs' Python uses."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The same random weights and inputs in every run."""
+"""Seed torch before each test."""
 
 import pytest
 import torch

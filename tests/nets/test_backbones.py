@@ -1,4 +1,4 @@
-"""Backbones: strides and names, the figures of CtP's networks, and torchvision as the other implementation."""
+"""Backbones: strides, names, figures of CtP's networks, and a comparison with torchvision."""
 
 import math
 
@@ -15,7 +15,7 @@ from nets.backbones import DEFAULT_STRIDES, STRIDED, create
 
 pytestmark = pytest.mark.slow
 
-# Use: (spatial strides, temporal strides, clip, grid of the features, GMAC of R3D-18 and of R(2+1)D-18).
+# Use -> spatial strides, temporal strides, clip, feature grid, GMAC of R3D-18 and of R(2+1)D-18.
 VARIANTS = {
     "recognition": ((1, 2, 2, 2), (1, 2, 2, 2), (16, 112, 112), (2, 7, 7), 40.70, 41.50),
     "CtP": ((1, 2, 2, 1), (1, 2, 2, 2), (16, 112, 112), (2, 14, 14), 48.02, 49.44),
@@ -126,7 +126,7 @@ def test_r3d18_computes_what_torchvisions_r3d_18_computes_with_the_same_weights(
     assert not missing.unexpected_keys
     theirs.fc = nn.Identity()
     clips = torch.randn(2, 3, 8, 32, 32)
-    for mode in (True, False):  # in training mode first: it moves the running statistics away from 0 and 1
+    for mode in (True, False):  # training mode first, to move the running statistics away from 0 and 1
         expected = theirs.train(mode)(clips)
         torch.testing.assert_close(ours.train(mode)(clips).mean(dim=(2, 3, 4)), expected)
 

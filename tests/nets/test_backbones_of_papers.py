@@ -15,8 +15,8 @@ from tests.helpers.training import count
 
 pytestmark = pytest.mark.slow
 
-# Parameters, tensors in the state (shared ones counted once) and the hash of their sorted shapes: of the originals'
-# checkpoints, not of these networks.
+# From the originals' checkpoints: parameters, tensors in the state (shared ones counted once), and the hash of their
+# sorted shapes.
 ORIGINALS = {
     "r3d18": (33_166_272, 120, "db5589de6f59e0f8"),
     "r2plus1d18": (33_165_639, 222, "94af39095329f425"),
@@ -27,7 +27,7 @@ ORIGINALS = {
     "s3dg": (9_098_000, 534, "8bdfe84003b69542"),
     "i3d": (12_287_264, 342, "2dd7a5e4de2ae9bc"),
 }
-# Pixels a side of a clip of 16 frames, and the published shape of its features.
+# Backbone, side of a clip of 16 frames in pixels, published shape of its features.
 GRIDS = [
     ("r2plus1d10", 128, (512, 2, 8, 8)),
     ("r2plus1d10_cstp", 112, (512, 2, 7, 7)),
@@ -131,7 +131,7 @@ def test_residual_networks_compute_what_torchvisions_compute_with_the_same_weigh
     torch.manual_seed(0)
     ours, theirs = create(name), VideoResNet(BasicBlock, [conv] * 4, [1] * 4, stem)
     assert theirs.load_state_dict(ours.state_dict(), strict=False) == (["fc.weight", "fc.bias"], [])
-    theirs.fc = nn.Identity()  # type: ignore[assignment]  # takes the classifier off
+    theirs.fc = nn.Identity()  # type: ignore[assignment]  # drop the classifier
     clips = torch.randn(2, 3, 8, 32, 32)
     torch.testing.assert_close(ours(clips).mean(dim=(2, 3, 4)), theirs(clips))
 
@@ -164,13 +164,13 @@ def test_s3dg_with_open_gates_is_s3d_and_with_half_open_ones_is_not():
         assert torch.allclose(ours(clips), expected, atol=1e-4) == same
 
 
-# Length, kernel, stride -> zeros before and after, worked out by hand from TensorFlow's definition of SAME.
+# Zeros before and after, computed by hand from TensorFlow's definition of SAME.
 @pytest.mark.parametrize(
     ("length", "kernel", "stride", "before", "after"),
     [(112, 7, 2, 2, 3), (113, 7, 2, 3, 3), (56, 3, 2, 0, 1), (7, 3, 2, 1, 1), (7, 2, 2, 0, 1), (8, 2, 2, 0, 0)],
 )
 def test_same_padding_puts_zeros_where_tensorflow_does(length, kernel, stride, before, after):
-    ones = torch.ones(1, 1, 4, length, 1)  # only the height needs zeros
+    ones = torch.ones(1, 1, 4, length, 1)  # only the height needs padding
     padded = SamePadding((2, kernel, 1), (2, stride, 1))(ones)
     assert padded.shape == (1, 1, 4, before + length + after, 1)
     assert torch.equal(padded[:, :, :, before : before + length], ones)
@@ -196,7 +196,7 @@ def test_every_parameter_gets_a_gradient(name):
 
 @pytest.mark.parametrize(("name", "eps"), [("r3d_tiny", 1e-3), *((name, 1e-5) for name in NEW)])
 def test_they_start_from_kaimings_variance_without_bias_and_normalize_as_in_their_paper(name, eps):
-    """CtP's have an eps of their own, the others torch's."""
+    """CtP's backbones have their own eps, the others torch's."""
     torch.manual_seed(0)
     convs = [module for module in create(name).modules() if isinstance(module, nn.Conv3d)]
     for conv in convs:

@@ -1,4 +1,4 @@
-"""Augmentation of batches: blends and boxes from their definitions, RandAugment against the same draws by PIL."""
+"""Batch augmentation: blends and boxes by their definitions, RandAugment against PIL with the same draws."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def normalized(pixels: Tensor, normalization: Normalization = IMAGENET) -> Tenso
 
 
 def pixels(count: int = 4, frames: int = 3, side: int = 32) -> Tensor:
-    """Smooth clips, so that two ways to interpolate agree."""
+    """Make smooth uint8 clips, for which two interpolations agree."""
     t, y, x = torch.meshgrid(torch.arange(frames), torch.arange(side), torch.arange(side), indexing="ij")
     waves = [torch.sin(x / (7 + b) + c) + torch.cos(y / 9 + t / 5 + b) for b in range(count) for c in range(3)]
     return (127 + 50 * torch.stack(waves)).to(torch.uint8).unflatten(0, (count, 3))
@@ -102,7 +102,7 @@ def test_all_frames_of_a_clip_have_the_operations_that_pil_makes_with_the_same_d
         expected = torch.stack(frames, 1)
         difference = ((result * shape(IMAGENET[1]) + shape(IMAGENET[0])) * 255 - expected).abs()
         assert difference.median() < 1.5
-        assert (difference > 8).float().mean() < 0.1  # the borders of turned pictures
+        assert (difference > 8).float().mean() < 0.1  # borders of rotated frames
         changed += not torch.equal(expected, clip)
     assert changed > 8
 

@@ -1,4 +1,4 @@
-"""The classifier that 3D-RotNet and SpeedNet share, with the figures of their originals."""
+"""The classifier of 3D-RotNet and SpeedNet, against the figures of the originals."""
 
 import math
 
@@ -66,7 +66,7 @@ def test_loss_and_accuracy_follow_from_the_logits(monkeypatch):
     model = make("rot3d")
     logits = torch.tensor([[2.0, 0, 0, 0], [0, 0, 0, 2], [2, 0, 0, 0], [0, 2, 0, 0], [2, 0, 0, 0], [0, 0, 0, 2]])
     monkeypatch.setattr(model, "logits", lambda clips: logits)
-    result = model(batch())  # three of six labels have the largest logit
+    result = model(batch())  # three of six labels have the top logit
     assert result["accuracy"].item() == 0.5
     log_sum = math.log(math.exp(2) + 3)
     assert result["loss"].item() == pytest.approx((3 * (log_sum - 2) + 3 * log_sum) / 6)

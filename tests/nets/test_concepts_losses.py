@@ -1,4 +1,4 @@
-"""The parts of Concepts: Sinkhorn, the attention and the losses against slow references and closed forms."""
+"""Sinkhorn, the attention and the losses of Concepts, against slow references and closed forms."""
 
 import math
 
@@ -26,7 +26,7 @@ def unit(*shape):
 
 
 def slow_sinkhorn(scores):
-    """The steps of the paper in float64, one row and column at a time: (B, K) -> (B, K)."""
+    """Make the paper's steps in float64, one row or column at a time: (B, K) -> (B, K)."""
     codes = np.exp((scores - scores.max()) / 0.05).T
     codes /= codes.sum()
     concepts, samples = codes.shape
@@ -44,7 +44,7 @@ def test_sinkhorn_matches_a_slow_reference_and_has_its_sums(shape):
     codes = sinkhorn(torch.tensor(scores, dtype=torch.float32))
     np.testing.assert_allclose(codes, slow_sinkhorn(scores), rtol=1e-3, atol=1e-6)
     np.testing.assert_allclose(codes.sum(1), 1, rtol=1e-5)
-    np.testing.assert_allclose(codes.sum(0), shape[0] / shape[1], rtol=0.35)  # less than one each where B < K
+    np.testing.assert_allclose(codes.sum(0), shape[0] / shape[1], rtol=0.35)  # under one if B < K
 
 
 def test_sinkhorn_of_several_views_is_that_of_each():

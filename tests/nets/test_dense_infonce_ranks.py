@@ -1,4 +1,4 @@
-"""The loss of MemDPC, DPC and CPC + Transformer on two gloo processes."""
+"""The loss of MemDPC, DPC and CPC with a Transformer on two gloo processes."""
 
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ Negatives = Literal["rank", "global"]
 
 
 def step(samples: slice, negatives: Negatives) -> dict[str, Any]:
-    """The loss and its gradient with respect to what maps inputs to predictions and targets alike."""
+    """Return the loss and its gradient for the weight that maps inputs to both predictions and targets."""
     rng = torch.Generator().manual_seed(0)
     weight = torch.randn(5, 5, generator=rng).requires_grad_()
     inputs_BNHWC = torch.randn(6, 2, 3, 2, 5, generator=rng)[samples]

@@ -1,4 +1,4 @@
-"""Every network on a GPU that is not there: no tensor is left on the CPU, and nothing waits in the middle of a step."""
+"""Every network on a fake GPU: no tensor is left on the CPU, and nothing synchronizes within a step."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,14 +25,14 @@ BATCH, CLASSES = 4, 10
 
 @pytest.fixture
 def second_rank() -> Iterator[None]:
-    """Be one of two ranks; the other is not there either, and what it sends has no values."""
+    """Run as rank 1 of a fake group of two, whose communication carries no values."""
     distributed.init_process_group("fake", store=FakeStore(), rank=1, world_size=2)
     yield
     distributed.destroy_process_group()
 
 
 def step(config: Config, *, bf16: bool) -> None:
-    """Make a training step of a recipe, all but the backward pass, for which torch asks the driver."""
+    """Make a training step of a recipe without the backward pass, which needs a driver."""
     schema = Task(config.task, config.plan).batch_schema
     with torch.device("meta"):
         net: Pretext
@@ -55,7 +55,7 @@ def step(config: Config, *, bf16: bool) -> None:
 
 
 def recipes() -> dict[str, Config]:
-    """Return a recipe for each backbone of each task."""
+    """Return one recipe for each backbone of each task."""
     found: dict[tuple[str, str], tuple[str, Config]] = {}
     for path in sorted((ROOT / "configs").glob("*/*.yaml")):
         config = load(path, [])
@@ -80,7 +80,7 @@ def test_nor_does_a_task_in_float32_on_two_ranks(task, second_rank):
 
 
 class Mistaken(nn.Module):
-    """A network that leaves a tensor on the CPU."""
+    """Network that leaves a tensor on the CPU."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What finetuning a vision transformer adds to the classifier: norm, stochastic depth, soft labels, repeated clips."""
+"""The classifier's options for vision transformers: norm, stochastic depth, soft labels, repeated clips."""
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def test_a_backbone_without_stochastic_depth_is_refused_by_name():
 
 
 def test_smoothed_and_mixed_labels_are_compared_by_their_shares():
-    """Cross-entropy written out in float64: smoothing gives every class an equal part of what it takes."""
+    """Against cross-entropy in float64; smoothing spreads what it takes equally over all classes."""
     logits = torch.randn(4, 3)
     log_probs = logits.double() - logits.double().exp().sum(1, keepdim=True).log()
     shares = torch.tensor([[1.0, 0, 0], [0, 0.25, 0.75], [0.5, 0.5, 0], [0, 0, 1]])

@@ -1,4 +1,4 @@
-"""Vision transformers: sizes of the published networks, positions by loops, and which tokens see which."""
+"""Vision transformers: published sizes, positions by loops, and which tokens see which."""
 
 import math
 
@@ -21,7 +21,7 @@ def clips(count=2, *, frames=4, side=16) -> torch.Tensor:
 
 
 def parameters_of_videomae(width: int, depth: int, cube: int = 2 * 16 * 16 * 3) -> int:
-    """The published network: no bias of the keys, and of the queries and values one each."""
+    """Count the published network, which has biases for queries and values but not for keys."""
     norms, attention = 4 * width, 3 * width**2 + 2 * width + width**2 + width
     mlp = 4 * width**2 + 4 * width + 4 * width**2 + width
     return cube * width + width + depth * (norms + attention + mlp)
@@ -61,7 +61,7 @@ def test_positions_are_sines_and_cosines_of_the_token_number():
 
 
 def test_grid_positions_are_those_of_time_row_and_column_side_by_side():
-    """V-JEPA's: a third of the channels each, rounded up to an even number, and what is too much cut off at the end."""
+    """V-JEPA gives each axis a third of the channels, rounded up to an even number, and cuts off the excess."""
     with torch.device("meta"):
         backbone = tiny(depth=0, grid_positions=True)
     table = backbone.positions(torch.empty(1, 3, 4, 24, 40), 20)  # 2 x 3 x 5 tokens; 8, 8 and 4 of 8 channels
@@ -117,17 +117,27 @@ def test_drop_path_rises_over_the_blocks_and_acts_in_training_alone():
     torch.testing.assert_close(two.train()(seen), first(seen))
 
 
-def test_dropping_half_of_the_branches_keeps_their_mean():
-    """The first block drops nothing, so that the second one's branch is what is dropped or doubled, clip by clip."""
-    backbone = tiny(depth=2).train()
-    seen = clips(1).expand(400, -1, -1, -1, -1)
+def test_a_dropped_branch_adds_nothing_and_a_kept_one_what_keeps_the_mean():
+    """The first block drops nothing. In the second, each branch counts 0 or 2 times at a probability of a half."""
+    backbone, seen = tiny(depth=2), clips(1)
+    block = backbone.blocks[1]
+
+    def expected(attention: float, mlp: float) -> torch.Tensor:
+        shallow = tiny(depth=1)
+        shallow.load_state_dict({key: value for key, value in backbone.state_dict().items() if "blocks.1" not in key})
+        tokens = shallow.encode(seen)
+        normed = block.ln_1(tokens)
+        tokens = tokens + attention * block.self_attention(normed, normed, normed)[0]
+        tokens = tokens + mlp * block.mlp(block.ln_2(tokens))
+        return tokens
+
     with torch.no_grad():
-        kept = backbone(seen[:1])
+        wanted = torch.cat([expected(attention, mlp) for attention in (0, 2) for mlp in (0, 2)])
         backbone.set_drop_path(0.5)
-        dropped = backbone(seen)
-    assert len(dropped.flatten(1).unique(dim=0)) == 4  # attention and MLP, each dropped or not
-    assert not torch.allclose(dropped.mean(0), dropped[0])
-    assert kept.shape[1:] == dropped.shape[1:]
+        encoded = backbone.train().encode(seen.expand(400, -1, -1, -1, -1))
+    nearest = torch.cdist(encoded.flatten(1), wanted.flatten(1)).argmin(dim=1)
+    torch.testing.assert_close(encoded, wanted[nearest])
+    assert (nearest.bincount(minlength=4) > 60).all()  # 100 each; 60 is 4.6 standard deviations below
 
 
 def test_layers_hold_every_parameter_once_from_the_input_on():
@@ -164,7 +174,7 @@ def test_it_compiles_in_one_graph_with_drop_path():
 
 
 def test_weights_begin_as_the_originals():
-    """Xavier's uniform distribution: the bound is sqrt(6 / (in + out)), that of q, k and v as one matrix."""
+    """Xavier uniform: the bound is sqrt(6 / (in + out)), with q, k and v as one matrix."""
     block = tiny(width=48).blocks[0]
     weights = {name: value for name, value in block.named_parameters() if value.ndim == 2}
     assert len(weights) == 4

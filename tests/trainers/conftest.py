@@ -1,4 +1,4 @@
-"""A labeled dataset, a short pretraining and a run of the made-up task, which no test may change."""
+"""Shared folders that no test may change: a labeled dataset, a short pretraining and a run of the fake task."""
 
 from pathlib import Path
 
@@ -17,13 +17,13 @@ def root(vp9_store: Index, made_once: MakeOnce) -> Path:
 
 @pytest.fixture(scope="session")
 def pretrained(root: Path, made_once: MakeOnce) -> Path:
-    """A pretraining of one step."""
+    """Return the work dir of a one-step pretraining."""
     return made_once("pretrained", lambda folder: step_of_ctp(root, folder)) / "run"
 
 
 @pytest.fixture(scope="session")
 def whole(made_once: MakeOnce) -> Path:
-    """A folder with an uninterrupted run of the made-up task, which no test may change."""
+    """Return a folder with an uninterrupted run of the fake task, which no test may change."""
 
     def train(folder: Path) -> None:
         folder.mkdir()

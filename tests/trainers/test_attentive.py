@@ -1,4 +1,4 @@
-"""The attentive classifier against nn.MultiheadAttention, what it can find, and that a seed decides all."""
+"""The attentive classifier: comparison with nn.MultiheadAttention, accuracy, and reproducibility from a seed."""
 
 import pytest
 import torch
@@ -12,9 +12,9 @@ CPU = torch.device("cpu")
 
 
 def hidden(count: int, *, classes: int = 3, seed: int = 0, strength: float = 6.0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tokens (N, 8, 16) of noise; one of them, anywhere, is marked, and says the class by its sign.
+    """Make noise tokens (N, 8, 16), float16, in which one marked token per sample encodes the class, and labels.
 
-    The mean over the tokens hardly says it: each token of noise has a value of the same size there.
+    The mean over tokens hardly shows the class, because noise is as large in the same channels.
     """
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % classes
@@ -32,14 +32,14 @@ def made_up(values: torch.Tensor, labels: torch.Tensor) -> Features:
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
-    """Less to choose from, and fewer steps."""
+    """Try one setting, for fewer steps."""
     monkeypatch.setattr(attentive, "SETTINGS", ((3e-3, 0.01),))
     monkeypatch.setattr(attentive, "MIN_STEPS", 60)
 
 
 @pytest.mark.parametrize("channels", [32, 6])
 def test_attention_is_that_of_torch_for_one_query(channels):
-    """torch's, with any query and key projection: their product is our query. Its key bias changes no weight."""
+    """Our query is torch's projected query times its key projection; the key bias changes no attention weight."""
     torch.manual_seed(0)
     ours = AttentiveClassifier(channels, 3)
     theirs = nn.MultiheadAttention(channels, ours.heads, batch_first=True)
@@ -109,7 +109,7 @@ def test_the_setting_is_chosen_on_a_fifth_of_the_training_videos_and_never_on_ot
     assert fitted == [1e-9, 3e-3, 1e-9, 3e-3]
     held_out = linear.held_out_fifth(50)
     assert held_out.sum() == 10
-    assert (classify(x) == y).float().mean() > 0.9  # of the last fit, of all 50
+    assert (classify(x) == y).float().mean() > 0.9  # the last fit, on all 50
 
 
 @pytest.mark.parametrize("labels", [[2], [1, 1], [0, 2, 0]])

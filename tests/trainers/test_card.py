@@ -1,4 +1,4 @@
-"""Model cards: what stands in them is what the run knows, and nothing of the machine it ran on."""
+"""Model cards contain what the run knows, and nothing about the machine it ran on."""
 
 import json
 from dataclasses import replace
@@ -15,7 +15,7 @@ from trainers.weights.export import export
 
 @pytest.fixture
 def run(tmp_path) -> Path:
-    """The work dir of a run whose checkpoint is of step 6."""
+    """Return the work dir of a run with a checkpoint of step 6."""
     checkpoints = tmp_path / "run" / "checkpoints"
     checkpoints.mkdir(parents=True)
     write_checkpoint(checkpoints / "step_00000006.pt")
@@ -92,7 +92,7 @@ def test_the_run_s_own_figures_are_means_of_its_last_tenth_up_to_the_checkpoint(
     weights = replace(read(run), run="abc", step=20)
     lines = [{"step": step, "loss": float(step), "iou": 0.5, "chance": 0.25} for step in range(1, 25)]
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert "| loss |" not in card_of(weights, tmp_path / "before")  # they may be of another run
+    assert "| loss |" not in card_of(weights, tmp_path / "before")  # may be from another run
     assert weights.config is not None
     write_config(run, weights.config, "abc")
     card = card_of(weights, tmp_path / "hub")
@@ -106,7 +106,7 @@ def test_an_import_says_what_it_does_not_know(run, tmp_path):
 
 
 def test_names_of_strangers_stay_in_their_place(run, tmp_path):
-    """A line that would end the block of the recipe, and HTML."""
+    """Names with a line that would end the recipe's code block, and with HTML."""
     weights = read(run)
     assert weights.config
     wild = "x\n\n  ```\n\n  <script>alert(1)<"

@@ -1,4 +1,4 @@
-"""trainers.checkpoint: nothing that goes wrong while writing or reading costs an older checkpoint."""
+"""trainers.engine.checkpoint: no failure while writing or reading loses an older checkpoint."""
 
 import errno
 import os

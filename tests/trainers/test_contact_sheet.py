@@ -14,12 +14,12 @@ HEIGHT, WIDTH = THUMB[1] + 2 * BORDER, THUMB[0] + 2 * BORDER
 
 
 def tiles(sheet: Image.Image, color: str) -> set[tuple[int, int]]:
-    """(y, x) of all frames with a border of that color, found by their shape in the pixels."""
+    """Find the (y, x) of all frames with a border of a color by its shape in the pixels."""
     mask = (np.array(sheet) == ImageColor.getrgb(color)).all(2)
     filled = np.pad(mask.astype(int), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
 
     def all_set(height: int, width: int) -> np.ndarray:
-        """bool: whether the box that begins there is full of the color."""
+        """Return for each pixel whether the box that starts there is filled with the color, bool."""
         sums = filled[height:, width:] - filled[:-height, width:] - filled[height:, :-width] + filled[:-height, :-width]
         return sums == height * width
 
@@ -60,7 +60,7 @@ def test_inside_is_the_middle_frame_whole_and_of_its_own_shape(sheet, vp9_store)
         frames = 40 + int(vp9_store.names.text(row)[-2:])
         (frame,) = decode_rgb(read_clip(vp9_store, row, np.array([frames // 2])))
         assert (inside(sheet, place) == np.array(ImageOps.pad(Image.fromarray(frame), THUMB, color="white"))).all()
-    assert (inside(sheet, sorted(tiles(sheet, QUERY))[0])[:, 0] == 255).all()  # an upright one has white sides
+    assert (inside(sheet, sorted(tiles(sheet, QUERY))[0])[:, 0] == 255).all()  # an upright video has white sides
 
 
 def test_below_a_frame_stand_words_that_differ_from_video_to_video(sheet):
@@ -71,7 +71,7 @@ def test_below_a_frame_stand_words_that_differ_from_video_to_video(sheet):
     assert all((words < 128).any() for words in below)
     lines = ([words[LINE * line :][:LINE] for words in below] for line in range(3))
     first, *rest = (np.array_equal(one, other) for one, other in lines)
-    assert (first, rest) == (True, [False, False])  # the same words, another class and another name
+    assert (first, rest) == (True, [False, False])  # same words, different class and name
 
 
 def test_a_video_without_a_class_has_no_name_of_one_below_it(vp9_store):

@@ -1,4 +1,4 @@
-"""A GPU that cannot be used is said in one line, with the way out; no GPU is needed to try."""
+"""An unusable GPU is reported in one line with the way out; these tests need no GPU."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ OLD_DRIVER = (
 
 @pytest.fixture
 def cuda(monkeypatch):
-    """Sets what torch says of a machine: the error of its start, the GPUs, their free and total memory."""
+    """Return a function that fakes torch's view of a machine: CUDA's init error, GPU count and free memory."""
 
     def pretend(*, error: str = "", gpus: int = 0, free: int | str = 80 << 30) -> None:
         def init():

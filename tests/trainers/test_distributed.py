@@ -1,4 +1,4 @@
-"""How ranks meet, and what is said when they cannot."""
+"""How ranks meet, and the errors when they cannot."""
 
 import socket
 from unittest.mock import patch
@@ -35,11 +35,11 @@ def test_an_environment_without_a_meeting_place_is_one_line_too(monkeypatch):
 
 
 def device_error(rank: int) -> str:
-    """The error of a rank, the second of which is on a node whose GPU cannot be used."""
+    """Return a rank's error when rank 1 is on a node with an unusable GPU."""
     device = torch.device(("cuda", "cpu")[rank])
     with (
         patch.object(distributed, "choose_device", return_value=(device, "")),
-        patch.object(torch.cuda, "set_device"),  # there may be no GPU here
+        patch.object(torch.cuda, "set_device"),  # may run without a GPU
         pytest.raises(UserError) as caught,
         start("auto"),
     ):
@@ -48,7 +48,7 @@ def device_error(rank: int) -> str:
 
 
 def test_a_node_whose_gpu_cannot_be_used_is_named_on_all_ranks():
-    """They waited for each other, for as long as peers may."""
+    """Ranks once waited for each other until the timeout."""
     host = socket.gethostname()
     for error in on_ranks(device_error):
         assert f"rank 0 has cuda on {host}, rank 1 has cpu on {host}" in error

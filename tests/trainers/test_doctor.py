@@ -1,4 +1,4 @@
-"""What `clipfeed doctor` finds, and that nothing it examines can make it fail."""
+"""What `clipfeed doctor` finds; nothing that it examines may make it fail."""
 
 import importlib
 import json
@@ -25,14 +25,14 @@ def said(findings) -> dict[str, Finding]:
 
 
 def examined(capsys, *argv: str) -> tuple[int, dict[str, Finding]]:
-    """Run the command with --json."""
+    """Run the command with --json; return its status and findings."""
     status = doctor.main([*argv, "--device", "cpu", "--json"])
     return status, said(Finding(**finding) for finding in json.loads(capsys.readouterr().out))
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Without the codecs, which have a test of their own."""
+    """Skip the codec checks, which have their own test."""
     monkeypatch.setattr(doctor, "CHECKS", ("packages", "machine", "disks", "dataset"))
 
 

@@ -1,4 +1,4 @@
-"""Exports: plain PyTorch reads them, and two files are never taken for one another's."""
+"""Exports are readable by plain PyTorch, and files of two exports are never mixed up."""
 
 import hashlib
 import json
@@ -51,7 +51,7 @@ def test_three_lines_of_plain_pytorch_give_the_same_features_without_dali(tmp_pa
     command = [sys.executable, "-c", textwrap.dedent(script), str(out), str(tmp_path / "features.pt")]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout == "[]\n"
-    assert out.stat().st_mode == out.with_suffix(".json").stat().st_mode  # readable for others, as any file
+    assert out.stat().st_mode == out.with_suffix(".json").stat().st_mode  # readable for others, like any file
     clips = torch.randn(2, 3, 8, 64, 64, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(torch.load(tmp_path / "features.pt"), net(clips))
 

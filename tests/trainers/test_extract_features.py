@@ -1,4 +1,4 @@
-"""Features of prepared datasets and of any videos, against a plain loop over frames of the FFmpeg binary."""
+"""Features of prepared datasets and of raw videos, against a plain loop over frames of the FFmpeg binary."""
 
 import json
 import os
@@ -38,7 +38,7 @@ REASONS = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Videos of several codecs and shapes in two classes, and a checkpoint."""
+    """Make videos of several codecs and shapes in two classes, and a checkpoint."""
     folder = tmp_path_factory.mktemp("extract")
     make_video(folder / "videos" / "class0" / "a.mp4", frames=40)
     make_video(folder / "videos" / "class0" / "b.webm", codec="vp9", frames=33, size=(64, 96))
@@ -49,7 +49,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def broken(folder, tmp_path_factory) -> Path:
-    """Those videos and three that cannot be read."""
+    """Make a copy of those videos with three unreadable ones."""
     root = tmp_path_factory.mktemp("broken") / "videos"
     shutil.copytree(folder / "videos", root)
     video = make_video(root / "class1" / "cut.mp4", frames=20)
@@ -60,7 +60,7 @@ def broken(folder, tmp_path_factory) -> Path:
 
 
 def features_of(folder: Path, out: Path, *args: object, status: int = 0, checkpoint: str = "a.pt") -> dict:
-    """Runs the command; the arrays of its file."""
+    """Run the command; return the arrays of its file."""
     fixed = ["--checkpoint", folder / checkpoint, "--out", out, "--workers", 0, "--device", "cpu"]
     assert main([*map(str, args), *map(str, fixed)]) == status
     with np.load(out, allow_pickle=False) as file:
@@ -68,18 +68,18 @@ def features_of(folder: Path, out: Path, *args: object, status: int = 0, checkpo
 
 
 def uniform(count: int, clips: int, length: int, stride: int) -> list[int]:
-    """First frames of clips spread evenly (specs/ctp.md 0.2)."""
+    """Return the first frames of evenly spaced clips (specs/ctp.md 0.2)."""
     tick = (count - length * stride + 1) / clips
     return [int(tick / 2 + tick * k) if tick > 0 else 0 for k in range(clips)]
 
 
 def windows(count: int, span: int, step: int) -> list[int]:
-    """First frames of windows, and of a last one that ends with the video (specs/evaluation.md 1)."""
+    """Return the first frames of windows, the last of which ends with the video (specs/evaluation.md 1)."""
     return sorted({*range(0, max(count - span, 0) + 1, step), max(count - span, 0)})
 
 
 def plain(net: torch.nn.Module, path: Path, starts, *, length: int, stride: int, crops=("center",)) -> np.ndarray:
-    """The mean over views of a backbone's pooled features, one clip after the other: 64 pixels of 73."""
+    """Average a backbone's pooled features over views, one clip at a time; crops are 64 of 73 pixels."""
     frames = read_video(path, "scale=flags=bilinear+full_chroma_int+accurate_rnd", "format=rgb24")
     sides = frames.shape[1:3]
     scaled = [round(side * 73 / min(sides)) for side in sides]
@@ -102,7 +102,7 @@ def plain(net: torch.nn.Module, path: Path, starts, *, length: int, stride: int,
 
 
 def assert_near(features: np.ndarray, wanted: list[np.ndarray]) -> None:
-    """Pixels differ by a gray level here and there; another frame or place would make a hundred times of that."""
+    """Allow for pixels off by a gray level; a wrong frame or crop would differ a hundred times more."""
     np.testing.assert_allclose(features, np.stack(wanted), rtol=0, atol=1e-3)
 
 
@@ -125,7 +125,7 @@ def test_features_of_videos_that_were_never_prepared_are_those_of_a_plain_loop(f
 
 
 def test_windows_and_three_crops_of_a_prepared_dataset_are_those_of_a_plain_loop(vp9_store, folder, tmp_path):
-    store = replace(vp9_store.select([3, 6, 11]), root=tmp_path / "store")  # 160 x 192, and two of 192 x 160
+    store = replace(vp9_store.select([3, 6, 11]), root=tmp_path / "store")  # one 160 x 192, two 192 x 160
     shutil.copytree(vp9_store.root / "videos", store.root / "videos")
     store.save()
     options = ("--clips", "windows", "--crops", "three", "--frames", 4, "--stride", 3)
@@ -208,11 +208,11 @@ def test_two_ranks_write_the_file_of_one(folder, broken, tmp_path):
 
 
 def test_a_video_of_a_phone_has_the_features_of_what_players_show(folder, tmp_path):
-    """It has a tag by which it is turned, which decoders alone do not heed."""
+    """Its rotation tag is ignored by decoders but not by players."""
     videos = tmp_path / "videos"
     lying = make_video(videos / "lying.mp4", frames=20, size=(96, 64))
     run_ffmpeg("-display_rotation", "90", "-i", lying, "-c", "copy", videos / "phone.mp4")
-    run_ffmpeg("-i", videos / "phone.mp4", "-crf", "4", videos / "upright.mp4")  # which FFmpeg turns
+    run_ffmpeg("-i", videos / "phone.mp4", "-crf", "4", videos / "upright.mp4")  # FFmpeg rotates it
     found = features_of(folder, tmp_path / "x.npz", videos, "--clips", 1)
     features = dict(zip(found["names"].tolist(), found["features"], strict=True))
     assert found["unreadable"].tolist() == []

@@ -1,4 +1,4 @@
-"""The real `trainers/finetune.py` on a small dataset: modes, parts of a run, validation and what a run leaves."""
+"""The real `trainers/finetune.py` on a small dataset: modes, resuming, validation and output files."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ from trainers.evaluation.validation import Validator
 
 pytestmark = pytest.mark.slow
 
-STEPS = 8  # 4 epochs of 6 // 3: of each class, two of five videos are kept from training
+STEPS = 8  # 4 epochs of 6 // 3; two of five videos per class are held out
 
 
 def backbone_of(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -28,14 +28,14 @@ def backbone_of(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def whole(root, pretrained, tmp_path_factory) -> Path:
-    """A folder with an uninterrupted run of all of a pretrained network."""
+    """Return a folder with an uninterrupted full finetuning of a pretrained network."""
     folder = tmp_path_factory.mktemp("whole")
     train(folder, root, "--pretrained", pretrained)
     return folder
 
 
 def assert_ends_as(whole: Path, tmp_path: Path) -> None:
-    """The run has the same steps, validations, last checkpoint and best one."""
+    """Check that a run has the same steps, validations, last checkpoint and best checkpoint."""
     run = tmp_path / "run"
     assert history(tmp_path) == history(whole)
     assert validations(run) == validations(whole / "run")
@@ -59,7 +59,7 @@ def test_full_starts_from_the_pretrained_backbone_and_trains_all(whole, pretrain
 
 
 def test_linear_trains_the_classifier_and_leaves_every_bit_of_the_backbone(root, pretrained, tmp_path):
-    """Batch norm's running statistics too."""
+    """Including batch norm's running statistics."""
     start = read(pretrained / "checkpoints" / "step_00000001.pt")["model"]
     train(tmp_path, root, "--mode", "linear", "--pretrained", pretrained, "--max-steps", 3)
     ours, first = weights(tmp_path, 3), weights(tmp_path, 1)
@@ -104,7 +104,7 @@ def test_best_is_the_checkpoint_of_the_highest_top1_and_of_equal_ones_the_lowest
 
 @pytest.mark.parametrize("stop", [3, 4])
 def test_a_run_in_two_parts_ends_with_the_bits_of_one(whole, root, pretrained, tmp_path, stop):
-    """Cut in mid-epoch, and where a validation is just done."""
+    """Cut in mid-epoch, and right after a validation."""
     train(tmp_path, root, "--pretrained", pretrained, "--max-steps", stop)
     run = train(tmp_path, root, "--pretrained", pretrained)
     assert_ends_as(whole, tmp_path)
@@ -159,7 +159,7 @@ class Killed(BaseException):
 def test_a_kill_in_a_validation_costs_no_step_and_it_is_reported_once(
     whole, root, pretrained, tmp_path, monkeypatch, where
 ):
-    """In the second one of four and in the last, and as its line has just been written."""
+    """In the second of four validations and in the last, just before or just after its line is written."""
     real, calls = getattr(*where), []
 
     def killed(*args):
@@ -230,7 +230,7 @@ def test_validation_every_third_epoch_and_at_the_end(root, tmp_path):
 def test_a_resume_in_another_work_dir_brings_the_best_checkpoint_along_or_looks_for_it_anew(
     whole, root, pretrained, tmp_path, capsys
 ):
-    """Best_top1 was kept, best.pt was not, and the test measured the newest checkpoint without a word."""
+    """best_top1 was once kept without best.pt, so the test silently measured the newest checkpoint."""
     folder = whole / "run" / "checkpoints"
     best = read(folder / "best.pt")
     later = ("--pretrained", pretrained, "--set", "train.epochs=5", "--resume")

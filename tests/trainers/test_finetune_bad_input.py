@@ -1,4 +1,4 @@
-"""What people get wrong in finetuning: one line before training begins, and notes on odd splits."""
+"""User errors in finetuning end in one line before training begins; odd splits get notes."""
 
 import shutil
 from pathlib import Path
@@ -16,7 +16,7 @@ SCRATCH = ("--mode", "scratch", "--max-steps", 1)
 
 
 def refused(folder: Path, dataset: Path, *args: object) -> str:
-    """The message of a finetuning that ends before it writes anything."""
+    """Return the error of a finetuning that fails before it writes anything."""
     with pytest.raises(UserError) as error:
         train(folder, dataset, *args)
     assert not (folder / "run" / "metrics.jsonl").exists()
@@ -42,7 +42,7 @@ def test_a_run_that_began_in_another_mode_or_from_other_weights_is_refused(root,
             train(tmp_path, root, *change)
     other = shutil.copy(pretrained / "checkpoints" / "step_00000001.pt", tmp_path / "other.pt")
     with Path(other).open("ab") as file:
-        file.write(b"\0")  # behind the end of the archive, which readers do not mind
+        file.write(b"\0")  # after the archive, which readers ignore
     message = (
         r"the run began with .*/step_00000001.pt \(SHA-256 \w{12}\.\.\.\), and --pretrained now means .*/other.pt \(SHA"
     )

@@ -1,4 +1,4 @@
-"""`trainers/finetune.py` in two processes against one: the loss of a step, and what a validation measures."""
+"""`trainers/finetune.py` on two processes against one: step losses and validation results."""
 
 import json
 import os
@@ -32,7 +32,7 @@ MODES = ("linear", "scratch")
 
 
 def finetune_noting(recipe: Path, mode: str) -> None:
-    """The command, and as JSON in its work dir, as rank<N>, what each validation gave this rank."""
+    """Run the command and write this rank's validation results as JSON to rank<N> in the work dir."""
     measured, validate = [], Validator.__call__
 
     def noted(validator: Validator, *args):
@@ -46,7 +46,7 @@ def finetune_noting(recipe: Path, mode: str) -> None:
 
 
 def visit(rank: int, recipe: Path, mode: str) -> None:
-    """One of two ranks."""
+    """Run one of two ranks."""
     finetune_noting(recipe, mode)
 
 
@@ -71,7 +71,7 @@ def noted(folder: Path, mode: str, number: int = 0) -> list[dict]:
 
 
 def test_every_step_of_a_linear_probe_on_two_ranks_is_that_of_one(one, two):
-    """The backbone is in eval mode, so that no statistics depend on how the batch is shared out."""
+    """The backbone is in eval mode, so no statistics depend on how the batch is split."""
     ours, theirs = lines(two, "linear"), lines(one, "linear")
     assert [line["step"] for line in ours] == [1, 2, 3, 4]
     for key in ("loss", "grad_norm", "accuracy"):
@@ -82,7 +82,7 @@ def test_every_step_of_a_linear_probe_on_two_ranks_is_that_of_one(one, two):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_both_ranks_measure_the_same_and_validate_with_the_same_statistics(two, mode):
-    """Without CUDA each rank has statistics of its own half of the batch until rank 0's are taken."""
+    """Without CUDA, each rank has batch statistics of its own half until all take rank 0's."""
     assert noted(two, mode, 0) == noted(two, mode, 1)
     assert [line["step"] for line in validations(two / mode)] == [2, 4]
     reported = [{k: v for k, v in line.items() if k != "step"} for line in validations(two / mode)]

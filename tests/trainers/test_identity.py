@@ -1,4 +1,4 @@
-"""What two parts of a run must have in common, and what is said when they have not."""
+"""What the parts of a run must have in common, and the errors when they differ."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def changed(index, how):
         names[3] += "x"
     elif how == "order":
         return index.select(np.arange(len(index))[::-1])
-    elif how == "cut elsewhere":  # the same letters in a row
+    elif how == "cut elsewhere":  # the same concatenated text
         names[0], names[1] = names[0] + names[1][0], names[1][1:]
     else:
         frames[[0, 1]] = frames[[1, 0]]

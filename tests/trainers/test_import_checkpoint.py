@@ -1,4 +1,4 @@
-"""The command that imports published checkpoints, with torchvision's own networks as the originals."""
+"""The command that imports published checkpoints, with torchvision's networks as originals."""
 
 import argparse
 import hashlib
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 
 def trained(make):
-    """A network of torchvision in eval mode whose batch norms have seen something."""
+    """Make a torchvision network in eval mode with nontrivial batch norms."""
     torch.manual_seed(0)
     net = make(weights=None).eval()
     for module in net.modules():
@@ -43,7 +43,7 @@ def r3d18():
 
 @pytest.fixture(scope="module")
 def done(r3d18, tmp_path_factory):
-    """What the command printed, with IN and OUT."""
+    """Run the command; return what it printed, its input path and its output path."""
     folder = tmp_path_factory.mktemp("import")
     theirs, ours, names = folder / "r3d_18.pth", folder / "r3d_18.pt", folder / "classes.txt"
     torch.save(r3d18.state_dict(), theirs)
@@ -127,7 +127,7 @@ def test_a_video_network_of_torchvision_that_is_not_here_is_refused():
 
 
 def test_a_network_without_its_classifier_comes_in_as_a_backbone(r3d18, done, tmp_path, capsys, recwarn):
-    """From a file of safetensors."""
+    """The input is a safetensors file."""
     theirs, ours = tmp_path / "backbone.safetensors", tmp_path / "ours.pt"
     save_file({key: value for key, value in r3d18.state_dict().items() if not key.startswith("fc.")}, theirs)
     import_checkpoint.main([str(theirs), "--from", "torchvision", "--out", str(ours)])
@@ -157,7 +157,7 @@ def test_state_dicts_are_found_in_files_of_all_kinds(tmp_path, wrap, old):
 
 @pytest.mark.parametrize("before", ["", "module.", "_orig_mod.", "module._orig_mod.", "model.", "net._orig_mod."])
 def test_what_training_code_puts_before_all_keys_goes(tmp_path, before):
-    """`model.` and `net.` are what modules of Lightning hold."""
+    """`model.` and `net.` are common attributes of Lightning modules."""
     state = {f"{before}layer.weight": torch.rand(3), f"{before}model.bias": torch.rand(2)}
     for wrapped in (state, {"pytorch-lightning_version": "2.5", "state_dict": state}, {"model_state_dict": state}):
         torch.save(wrapped, tmp_path / "x.ckpt")
@@ -192,7 +192,7 @@ def test_damaged_files_are_refused(tmp_path, old):
     torch.save({"a": torch.rand(1000)}, path, _use_new_zipfile_serialization=not old)
     whole = path.read_bytes()
     middle = len(whole) // 2
-    flipped = [whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]] * (not old)  # older ones have no sums
+    flipped = [whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]] * (not old)  # old ones lack checksums
     for content in (whole[:middle], whole[:40], b"", b"hello world\n" * 20, *flipped):
         path.write_bytes(content)
         with pytest.raises(UserError, match=r"x.pth is damaged, or no checkpoint of torch \(.+\)$"):

@@ -1,4 +1,4 @@
-"""Import of Concepts' checkpoints, against the arithmetic of specs/concepts.md 3 and 4 on the original's own keys."""
+"""Import of Concepts' checkpoints, against the arithmetic of specs/concepts.md 3 and 4 on the original keys."""
 
 import pytest
 import torch
@@ -42,7 +42,7 @@ def factorised(state, key, x, stride):
 
 
 def feature_map(state, x):
-    """3.1: (N, 3, T, H, W) -> (N, 512, T/8, H/16, W/16)."""
+    """Apply the backbone of 3.1: (N, 3, T, H, W) -> (N, 512, T/8, H/16, W/16)."""
     x = F.conv3d(x, state["backbone.stem.0.weight"], stride=(1, 2, 2), padding=(0, 3, 3))
     x = F.relu(normed(state, "backbone.stem.1", x))
     x = F.conv3d(x, state["backbone.stem.3.weight"], padding=(1, 0, 0))
@@ -59,12 +59,12 @@ def feature_map(state, x):
 
 
 def with_norm(state, key, x):
-    """3.2, concept and reconstruction MLPs."""
+    """Apply a concept or reconstruction MLP of 3.2."""
     return linear(state, f"{key}.3", F.relu(normed(state, f"{key}.1", linear(state, f"{key}.0", x))))
 
 
 def attention(state, maps, templates):
-    """3.4: (N, 512, T, H, W) and (n, 512) -> (N, n, 512)."""
+    """Apply the attention of 3.4: (N, 512, T, H, W) and (n, 512) -> (N, n, 512)."""
 
     def layer_norm(name, x):
         return F.layer_norm(x, (512,), state[f"lit.{name}.weight"], state[f"lit.{name}.bias"])
@@ -79,7 +79,7 @@ def attention(state, maps, templates):
 
 
 def original_terms(state, views):
-    """The terms of 4.1 to 4.5, in eval mode with the queue in use, of views (6, b, 3, T, H, W)."""
+    """Return the terms of 4.1 to 4.5 for views (6, b, 3, T, H, W), in eval mode and with the queue in use."""
     maps = feature_map(state, views.flatten(0, 1)).unflatten(0, (6, -1))
     f = maps.mean((-3, -2, -1))
     kinds = {"v": slice(0, 2), "s": slice(2, 4), "d": slice(4, 6)}
@@ -127,7 +127,7 @@ def test_the_imported_backbone_computes_what_the_original_does(state, net):
     with torch.no_grad():
         expected, found = feature_map(state, clips), net.backbone(clips)
     assert found.shape == (2, 512, 2, 2, 3)
-    assert expected.std() > 0.1  # not all alike
+    assert expected.std() > 0.1  # not constant
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * expected.std().item())
 
 

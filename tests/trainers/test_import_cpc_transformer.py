@@ -1,4 +1,4 @@
-"""Import of CPC with a Transformer, against the arithmetic of specs/cpc_transformer.md 3 on the original's own keys."""
+"""Import of CPC with a Transformer, against the arithmetic of specs/cpc_transformer.md 3 on the original keys."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def clips():
 
 
 def frame_maps(state, clips):
-    """3.1: (B, 3, N, H, W) -> (B, N, 256, H/32, W/32)."""
+    """Apply the ResNet of 3.1 to each frame: (B, 3, N, H, W) -> (B, N, 256, H/32, W/32)."""
     x = clips.transpose(1, 2).flatten(0, 1)
     x = F.relu(normed(state, "backbone.bn1", F.conv2d(x, state["backbone.conv1.weight"], stride=2, padding=3)))
     x = F.max_pool2d(x, 3, stride=2, padding=1)
@@ -58,13 +58,13 @@ def frame_maps(state, clips):
 
 
 def layer_norm(state, key, x):
-    """3.3: with the unbiased deviation."""
+    """Normalize as in 3.3, with the unbiased standard deviation."""
     scaled = (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True, unbiased=True) + 1e-6)
     return state[f"{key}.a_2"] * scaled + state[f"{key}.b_2"]
 
 
 def transformed(state, maps):
-    """3.2 and 3.3: maps (B, N, 256, h, w) -> the same shape; four heads one after the other, no mask."""
+    """Apply the Transformer of 3.2 and 3.3 to maps (B, N, 256, h, w), head by head, without a mask."""
     batch, _, _, height, width = maps.shape
     x = maps.permute(0, 1, 3, 4, 2).reshape(batch, -1, 256)
     for layer in (0, 1):
@@ -83,7 +83,7 @@ def transformed(state, maps):
 
 
 def original_logits(state, clips):
-    """3.7, without dropout."""
+    """Return the logits of 3.7, without dropout."""
     z = transformed(state, F.relu(frame_maps(state, clips)))
     pooled = last_state(state, F.relu(z)).mean((-2, -1))
     return linear(state, "final_fc.1", normed(state, "final_bn", pooled))
@@ -127,7 +127,7 @@ def test_every_tensor_arrives_as_it_is_but_for_layer_norms_and_queries_keys_and_
 
 
 def test_what_is_left_has_the_published_number_of_unused_weights(pretraining):
-    """specs/cpc_transformer.md 3: an unused classifier, the layers' pattern, the recurrent unit's second name."""
+    """specs/cpc_transformer.md 3: an unused classifier, the layer template, the recurrent unit's second name."""
     sizes: dict[str, int] = {}
     for key, reason in cpc_transformer.convert(pretraining).left.items():
         kind = reason.split(" of agg")[0]
@@ -136,7 +136,7 @@ def test_what_is_left_has_the_published_number_of_unused_weights(pretraining):
 
 
 def test_the_recipe_of_a_pretraining_says_how_the_original_was_trained(pretraining):
-    """specs/cpc_transformer.md 1, 3.4, 8: the future leaks, and the list is that of split 3."""
+    """specs/cpc_transformer.md 1, 3.4, 8: the future leaks, and training uses the list of split 3."""
     config = cpc_transformer.convert(pretraining).config
     assert (config.net.reference.leak, config.data.list) == (True, "trainlist03.txt")
     assert (config.plan.num_frames, config.plan.size, config.net.pred_steps) == (5, 224, 3)
@@ -178,7 +178,7 @@ def test_finetuning_gives_resnet_and_transformer_a_tenth_of_the_rate(name):
 
 
 def test_windows_of_a_test_follow_one_another_without_overlap():
-    """specs/cpc_transformer.md 1; where frames are left over, a last one ends with the video."""
+    """specs/cpc_transformer.md 1; if frames are left over, one more window ends with the video."""
     plan = load(CONFIGS / "recognition/cpc_transformer_ucf101.yaml").plan
     clips = clips_of(63, np.random.default_rng(0), plan)
     np.testing.assert_array_equal(clips, np.arange(0, 63, 3).reshape(3, 7))

@@ -1,4 +1,4 @@
-"""CSTP's checkpoints: every key has its place, and our networks compute with them what the originals do."""
+"""Import of CSTP's checkpoints: every key is used, and our networks compute what the originals do."""
 
 import re
 from dataclasses import asdict
@@ -16,7 +16,7 @@ from trainers.weights.imports.cstp import convert
 
 pytestmark = pytest.mark.slow
 
-# Our backbone of each of the original's models, and the size of a clip whose axes all pools halve evenly.
+# Original model -> our backbone, and a clip size that all pools halve evenly.
 PRETRAINING = {
     "r21d": ("r2plus1d10_cstp", (8, 32, 48)),
     "c3d": ("c3d", (8, 32, 48)),
@@ -27,7 +27,7 @@ PRETRAINING = {
 
 
 def classifier_shapes(system):
-    """Those of a classifier of 51 classes: of its table, or of the pretraining's and specs/cstp.md 2.6."""
+    """Return key -> shape of a classifier of 51 classes, from its table or the pretraining's and specs/cstp.md 2.6."""
     if system in ("r21d", "s3dg"):
         shapes = shapes_of(f"cstp__{system}_classifier")
         return shapes | {"classify.weight": [51, shapes["classify.weight"][1]], "classify.bias": [51]}
@@ -52,7 +52,7 @@ def assert_every_key_is_in_place(state, imported, net):
 
 @torch.inference_mode()
 def outputs(net, clips):
-    """As `cstp_original.pretraining`, of our network."""
+    """Compute the outputs of `cstp_original.pretraining` with our network."""
     first, second = (net.pool(net.backbone(clip)) for clip in clips)
     pair = torch.cat([first, second], 1)
     return {

@@ -1,4 +1,4 @@
-"""Import of checkpoints of CtP's code, against the arithmetic of specs/ctp.md 1 to 3 on the original's own keys."""
+"""Import of checkpoints of CtP's code, against the arithmetic of specs/ctp.md 1 to 3 on the original keys."""
 
 from functools import partial
 from itertools import combinations
@@ -37,7 +37,7 @@ TOLERANCE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
 
 @pytest.fixture(scope="module", params=RECIPES)
 def case(request):
-    """Name, original state, what was imported, and our network: once for all tests of a checkpoint."""
+    """Return the name, original state, import and our network, made once per checkpoint."""
     state = original(request.param)
     imported = ctp.convert(state)
     return request.param, state, imported, network(imported)
@@ -61,7 +61,7 @@ def random(*shape):
 
 
 def convolution(state, key, x, t=1, s=1):
-    """Section 2: 3x3x3, or 1x3x3 and 3x1x1."""
+    """Apply a convolution of section 2: 3x3x3, or 1x3x3 and 3x1x1."""
     if f"{key}.conv.weight" in state:
         return F.conv3d(x, state[f"{key}.conv.weight"], stride=(t, s, s), padding=1)
     x = F.conv3d(x, state[f"{key}.conv_s.weight"], stride=(1, s, s), padding=(0, 1, 1))
@@ -70,7 +70,7 @@ def convolution(state, key, x, t=1, s=1):
 
 
 def features(state, x, *, net="backbone", spatial=(1, 2, 2, 2), temporal=(1, 2, 2, 2)):
-    """Section 2: (B, 3, T, H, W) -> (B, 512, T', H', W')."""
+    """Apply a backbone of section 2: (B, 3, T, H, W) -> (B, 512, T', H', W')."""
     if f"{net}.stem.conv.weight" in state:
         x = F.conv3d(x, state[f"{net}.stem.conv.weight"], stride=(1, 2, 2), padding=(1, 3, 3))
         x = F.relu(normed(state, f"{net}.stem.bn", x))
@@ -119,13 +119,13 @@ def test_the_network_computes_what_the_original_does(case):
 
 
 def logits(state, net):
-    """Section 3; 1.4 and 1.5 are the same."""
+    """Return our logits and those of section 3, which 1.4 and 1.5 share."""
     clips = random(2, 3, 16, 32, 32)
     return net.logits(clips), linear(state, "cls_head.fc_cls", features(state, clips).mean((2, 3, 4)))
 
 
 def offsets(state, net):
-    """Section 1.1, model: the last stage does not stride in space."""
+    """Return our offsets and those of section 1.1; the last stage has no spatial stride."""
     clips, x1y1 = random(2, 3, 16, 32, 32), torch.tensor([[[1.0, 2.0], [8.0, 4.0], [13.0, 15.0]]] * 2)
     queries = torch.cat([x1y1, x1y1 + torch.tensor([10.0, 14.0])], dim=-1)
     maps = features(state, clips, spatial=(1, 2, 2, 1))
@@ -136,7 +136,7 @@ def offsets(state, net):
 
 
 def keys(state, net):
-    """Section 1.3: the loss, and the keys that entered the queue where the pointer stands."""
+    """Return our values and those of section 1.3: keys that entered the queue at its pointer, and the loss."""
     clips = random(2, 2, 3, 16, 32, 32)
     loss = net({"clips": clips})["loss"]
     unit = [
@@ -152,7 +152,7 @@ def keys(state, net):
 
 
 def both_ways(state, net):
-    """Section 1.2: the losses of both directions, by the three last and the three first of eight blocks."""
+    """Return our losses and those of section 1.2: the sum, and predicting the last and first three of eight blocks."""
     blocks = random(1, 8, 3, 5, 32, 32)
     maps = features(state, blocks[0], temporal=(1, 1, 2, 2))
     z = F.conv3d(maps, state["proj_head.weight"], state["proj_head.bias"]).mean(2)  # (8, 256, 2, 2)
@@ -189,7 +189,7 @@ def both_ways(state, net):
 
 
 def order(state, net):
-    """Section 1.6: the logits of the six orders."""
+    """Return our logits of the six orders and those of section 1.6."""
     clips, seen = random(1, 3, 3, 16, 32, 32), []
     net.classify.register_forward_hook(lambda *parts: seen.append(parts[-1]))
     net({"clips": clips, "labels": torch.tensor([0])})

@@ -1,7 +1,7 @@
-"""Import of DPC's checkpoints, against its arithmetic on its own keys (specs/cpc_transformer.md 9).
+"""Import of DPC's checkpoints, against its arithmetic on the original keys (specs/cpc_transformer.md 9).
 
-Keys and shapes are built here from the published code: a 2D3D-ResNet of basic blocks, a recurrent unit that is held
-under two names, and two 1x1 convolutions. Batch norms have statistics only in one of its checkpoints.
+Keys and shapes are built from the published code: a 2D3D-ResNet of basic blocks, a recurrent unit stored under two
+names, and two 1x1 convolutions. Only one of its checkpoints has batch norm statistics.
 """
 
 from dataclasses import replace
@@ -26,7 +26,7 @@ RESNETS = {"r2d3d18": (2, 2, 2, 2), "r2d3d34": (3, 4, 6, 3)}
 
 
 def shapes(blocks, *, statistics):
-    """Key -> shape of the original's state dict."""
+    """Return key -> shape of the original state dict."""
     found = {}
 
     def norm(key, channels):
@@ -79,13 +79,13 @@ def clips():
 
 
 def normed(state, key, x):
-    """With the statistics of the batch where none are kept."""
+    """Apply a batch norm, with batch statistics if the state has none."""
     mean, var = state.get(f"{key}.running_mean"), state.get(f"{key}.running_var")
     return F.batch_norm(x, mean, var, state[f"{key}.weight"], state[f"{key}.bias"], training=mean is None)
 
 
 def features(state, blocks, x):
-    """(M, 3, T, H, W) -> (M, 256, ceil(T / 4), H / 32, W / 32), without a ReLU at the end."""
+    """Apply the backbone: (M, 3, T, H, W) -> (M, 256, ceil(T / 4), H / 32, W / 32), without a final ReLU."""
     x = F.conv3d(x, state["backbone.conv1.weight"], stride=(1, 2, 2), padding=(0, 3, 3))
     x = F.max_pool3d(F.relu(normed(state, "backbone.bn1", x)), (1, 3, 3), (1, 2, 2), (0, 1, 1))
     for stage, count in enumerate(blocks, start=1):
@@ -108,7 +108,7 @@ def features(state, blocks, x):
 @pytest.mark.slow
 @torch.no_grad()
 def test_the_imported_network_computes_what_the_original_does(case, clips):
-    """Without statistics in train mode, but for the dropout; with them in eval mode."""
+    """In eval mode with statistics; without them, the backbone is in train mode, without dropout."""
     name, state, _, net = case
     net.backbone.train("backbone.bn1.running_mean" not in state)
     expected = features(state, RESNETS[name], clips.flatten(0, 1))
@@ -155,7 +155,7 @@ def test_the_recipe_is_that_of_the_published_commands(name, size, batch, epochs)
     assert (config.train.global_batch, config.train.epochs, config.net.pred_steps) == (batch, epochs, 3)
 
 
-# What is refused.
+# Refused checkpoints.
 
 
 def test_a_checkpoint_of_something_else_is_refused_with_what_it_is():
@@ -169,7 +169,7 @@ def test_a_checkpoint_of_something_else_is_refused_with_what_it_is():
     key = "agg.ConvGRUCell_00.out_gate.bias"
     with pytest.raises(UserError, match=r"ConvGRUCell_00\.out_gate\.bias .* differs"):
         dpc.convert(state | {key: state[key] + 1})
-    with pytest.raises(UserError, match=r"transEnc\.norm\.weight"):  # CPC with a Transformer grew out of this code
+    with pytest.raises(UserError, match=r"transEnc\.norm\.weight"):  # CPC with a Transformer extends DPC's code
         dpc.convert(state | {"transEnc.norm.weight": torch.zeros(256)})
 
 
@@ -183,7 +183,7 @@ def test_a_checkpoint_with_some_of_its_statistics_is_refused(key):
 
 @pytest.mark.slow
 def test_an_import_without_statistics_can_be_finetuned_but_gives_no_features(tmp_path, capsys):
-    """The command, on a file as DataParallel and the original's save_checkpoint write it."""
+    """Run the command on a file as DataParallel and the original save_checkpoint write it."""
     state = {f"module.{key}": tensor for key, tensor in original().items()}
     theirs, ours = tmp_path / "model.pth.tar", tmp_path / "dpc.pt"
     torch.save({"epoch": 300, "net": "resnet18", "state_dict": state, "best_acc": 0.5, "iteration": 9}, theirs)
@@ -196,7 +196,7 @@ def test_an_import_without_statistics_can_be_finetuned_but_gives_no_features(tmp
         extract_features(weights, tmp_path)
     with pytest.raises(UserError, match=message):
         export(weights, tmp_path / "hub")
-    replace(weights, origin="").require_statistics()  # a run's own, however short it was
+    replace(weights, origin="").require_statistics()  # a run's own, however short the run
     key = "backbone.stem.1.running_mean"
     replace(weights, model={**weights.model, key: weights.model[key] + 0.1}).require_statistics()
     assert not (tmp_path / "hub").exists()

@@ -1,4 +1,4 @@
-"""Checkpoints of the four systems that do not fit are refused with the key, its shape, or what it is not."""
+"""Checkpoints of the four systems that do not fit are refused with an error that names the misfit."""
 
 from importlib import import_module
 
@@ -18,7 +18,7 @@ CHECKPOINTS = {
 GRU = "agg.ConvGRUCell_00.out_gate.weight"
 ATTENTION = "transEnc.transEncoder.layers"
 
-# Key -> the shape that it has now; None where it is missing.
+# System, key -> changed shape (None: missing), error.
 MISFITS = [
     (
         "concepts",
@@ -29,9 +29,9 @@ MISFITS = [
     ("concepts", {"fvs.0.bias": None}, r"instance\.rgb_static\.0\.bias"),
     ("concepts", {"gs.0.weight": (512, 99)}, r"gs\.0\.weight is of shape \(512, 99\)"),
     ("concepts", {"queue": None}, "no queue"),
-    ("concepts", {"queue": (128, 65536)}, r"queue of shape \(128, 65536\)"),  # as MoCo's
+    ("concepts", {"queue": (128, 65536)}, r"queue of shape \(128, 65536\)"),  # like MoCo's
     ("cpc_transformer", {"backbone.layer1.2.conv1.weight": (64, 64, 3, 3)}, r"backbone\.layer1\.2\.conv1\.weight"),
-    ("cpc_transformer", {"final_fc.1.weight": (101, 256)}, r"4 keys .*network_pred\.0\.weight"),  # a classifier's too
+    ("cpc_transformer", {"final_fc.1.weight": (101, 256)}, r"4 keys .*network_pred\.0\.weight"),  # and a classifier
     ("cpc_transformer", {"backbone.layer4.1.bn2.running_var": None}, r"resnet\.layer4\.1\.bn2\.running_var"),
     ("cpc_transformer", {"transEnc.transEncoder.norm.a_2": None}, r"backbone\.transformer\.norm\.weight"),
     ("cpc_transformer", {f"{ATTENTION}.1.self_attn.linears.1.weight": None}, r"layers\.1\.self_attn\.in_proj_weight"),

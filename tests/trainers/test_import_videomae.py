@@ -1,4 +1,4 @@
-"""Import of checkpoints of VideoMAE's code, against its arithmetic (arXiv 2203.12602) on the original's own keys."""
+"""Import of checkpoints of VideoMAE's code, against its arithmetic (arXiv 2203.12602) on the original keys."""
 
 import math
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from trainers.weights.imports import network, videomae
 pytestmark = pytest.mark.slow
 
 WIDTHS = {"s": (384, 192), "b": (768, 384)}
-TOKENS = 8  # of a clip of 4 x 32 x 32
+TOKENS = 8  # in a clip of 4 x 32 x 32
 BIASES = ("q_bias", "v_bias")
 
 
@@ -58,7 +58,7 @@ def embedded(state: Mapping[str, Tensor], prefix: str, clips: Tensor) -> Tensor:
 
 
 def predicted(state: Mapping[str, Tensor], clips: Tensor, mask: Tensor) -> Tensor:
-    """Encode what is not masked (all clips alike here), decode it with mask tokens behind it, predict the latter."""
+    """Encode the visible tokens, append mask tokens, decode, and predict the masked cubes; all clips share a mask."""
     x = embedded(state, "encoder.", clips)[:, ~mask]
     for number in range(12):
         x = block(state, f"encoder.blocks.{number}", x, heads=x.shape[2] // 64)

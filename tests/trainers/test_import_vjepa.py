@@ -1,6 +1,6 @@
-"""Import of V-JEPA's checkpoints, against its arithmetic (arXiv 2404.08471) on the original's own keys.
+"""Import of V-JEPA's checkpoints, against its arithmetic (arXiv 2404.08471) on the original keys.
 
-The encoder is a small one in the place of ViT-L: both have the same modules, some more often.
+A small encoder replaces ViT-L; it has the same modules, only fewer of them.
 """
 
 import math
@@ -22,8 +22,8 @@ from trainers.weights import read
 from trainers.weights.imports import network, vjepa
 
 C, DEPTH, HEADS = 36, 2, 3
-D, D_DEPTH, D_HEADS = 384, 1, 16  # of the predictor
-GRID = (8, 4, 4)  # of a clip of 16 x 64 x 64
+D, D_DEPTH, D_HEADS = 384, 1, 16  # the predictor
+GRID = (8, 4, 4)  # tokens of a clip of 16 x 64 x 64
 TINY = f"{__name__}.tiny"
 
 
@@ -38,7 +38,7 @@ def in_place_of_vit_l(monkeypatch):
 
 
 def positions(width: int) -> Tensor:
-    """Time, row and column one after the other, each with sines and then cosines, cut to the width."""
+    """Return position embeddings: time, row and column, each as sines then cosines, cut to `width` channels."""
     each = 2 * math.ceil(width / 6)
 
     def of(number: int) -> list[float]:
@@ -50,7 +50,7 @@ def positions(width: int) -> Tensor:
 
 
 def checkpoint() -> dict[str, dict[str, Tensor]]:
-    """Return the three state dicts, with keys as DDP and the wrapper of several masks leave them."""
+    """Return the three state dicts, with the key prefixes of DDP and the multi-mask wrapper."""
 
     def named(seed: int, shapes: Mapping[str, list[int]], key: str, width: int) -> dict[str, Tensor]:
         state = random_state(shapes, seed) | {key: positions(width)[None]}
@@ -106,7 +106,7 @@ def test_a_checkpoint_has_the_originals_loss_and_its_target_is_the_backbone():
     torch.testing.assert_close(net.norm(net.backbone.encode(clips)), targets, rtol=1e-3, atol=1e-4)
     targets = F.layer_norm(targets, (C,))
     batch, losses = {"clips": clips}, []
-    for mask, cells in enumerate(([1, 2, 7], [0, *range(4, 16)])):  # that are hidden
+    for mask, cells in enumerate(([1, 2, 7], [0, *range(4, 16)])):  # hidden cells
         shown = [cell for cell in range(16) if cell not in cells]
         batch[f"visible_{mask}"], batch[f"hidden_{mask}"] = (torch.tensor([some, some]) for some in (shown, cells))
         visible, hidden = ((16 * torch.arange(8)[:, None] + torch.tensor(some)).flatten() for some in (shown, cells))
@@ -130,7 +130,7 @@ def test_a_file_becomes_a_checkpoint_that_a_run_can_start_from(tmp_path, capsys)
 
 
 def test_sizes_are_those_of_the_published_encoders(monkeypatch):
-    """Of a block 12 C^2 weights and 13 C norms and biases."""
+    """A block has 12 C^2 weights and 13 C norms and biases."""
     monkeypatch.undo()
     for (width, name), depth, millions in zip(vjepa.SIZES.items(), (24, 32), (304, 632), strict=True):
         with torch.device("meta"):

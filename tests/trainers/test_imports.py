@@ -1,4 +1,4 @@
-"""What a worker process imports with an entry script."""
+"""Imports that a worker process makes when it reruns an entry script."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ TRAINERS = ROOT / "trainers"
 
 @pytest.mark.parametrize("script", sorted(path.name for path in TRAINERS.glob("*.py")))
 def test_a_worker_process_imports_nothing_with_an_entry_script(script):
-    """A spawned process runs the script again, under another name than __main__."""
+    """A spawned process runs the script again, under a name other than __main__."""
     code = (
         "import runpy, sys; before = set(sys.modules)\n"
         f"runpy.run_path({str(TRAINERS / script)!r}, run_name='__mp_main__')\n"

@@ -1,4 +1,4 @@
-"""The vote of the nearest neighbors against a slow loop and closed forms."""
+"""The nearest-neighbor vote against a slow loop and closed forms."""
 
 import math
 
@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 
 def slow_rank(train: Features, query: np.ndarray, label: int, k: int) -> int:
-    """The place, from 1 up, of the query's class by the votes; one loop, as the paper's equation has it."""
+    """Return the rank, from 1, of the query's class by votes, computed in one loop by the paper's equation."""
     votes: dict[int, float] = {}
     known = [(v, y) for v, y in zip(train.values.astype(float), train.labels.tolist(), strict=True) if v[0] == v[0]]
     cosines = [(float(v @ query) / math.sqrt(float(v @ v) * float(query @ query)), y) for v, y in known]
@@ -39,14 +39,14 @@ def test_the_vote_is_that_of_a_slow_loop_with_unreadable_videos_and_a_class_with
         ]
         assert found == pytest.approx(np.mean([rank == 1 for rank in ranks]))
         assert 0.1 < found < 0.9
-    assert measured["top5"] == pytest.approx(np.mean([rank <= 5 for rank in ranks]))  # of k = 20, the last
+    assert measured["top5"] == pytest.approx(np.mean([rank <= 5 for rank in ranks]))  # k = 20, the last
     assert measured["top1"] == measured["top1_by_k"][20] != measured["top1_by_k"][10]
     assert measured["interval"] == pytest.approx(wilson(round(measured["top1"] * 300), 300))
     assert [*measured][:3] == ["top1", "interval", "chance"]
 
 
 def test_a_near_neighbor_outvotes_many_far_ones_as_the_temperature_says():
-    """One neighbor at cosine 1 against n at cosine c: exp(1 / 0.07) to n exp(c / 0.07)."""
+    """One neighbor at cosine 1 against n at cosine c: votes of exp(1 / 0.07) to n exp(c / 0.07)."""
     c = 0.9
     near, far = [1.0, 0.0], [c, math.sqrt(1 - c * c)]
     for count, winner in ((4, 0), (5, 1)):  # exp(0.1 / 0.07) = 4.17

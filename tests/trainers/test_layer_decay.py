@@ -1,4 +1,4 @@
-"""`optim.layer_decay`: the rate of each layer, against BEiT's rule written out by the names of parameters."""
+"""`optim.layer_decay`: the rate of each layer, against BEiT's rule applied to parameter names."""
 
 import re
 
@@ -12,7 +12,7 @@ from nets.backbones.vit import ViT
 from nets.classifier import Classifier, Config
 from trainers.engine.optimizers import make_optimizer
 
-DEPTH = 11  # so that block 1 is not block 10
+DEPTH = 11  # so "blocks.1" is also a prefix of "blocks.10"
 
 
 def classifier(backbone: str | None = None) -> Classifier:
@@ -21,14 +21,14 @@ def classifier(backbone: str | None = None) -> Classifier:
 
 
 def factors(net: Classifier, optim: Optim) -> dict[str, float]:
-    """Return what the loop multiplies the rate of each parameter by."""
+    """Return the learning rate factor of each parameter."""
     names = {id(parameter): name for name, parameter in net.named_parameters()}
     groups = make_optimizer(net, optim).param_groups
     return {names[id(parameter)]: group["lr_factor"] for group in groups for parameter in group["params"]}
 
 
 def beits_layer(name: str) -> int:
-    """Return 0 for what stands before the blocks, DEPTH + 1 for what comes after them."""
+    """Return a parameter's layer: 0 before the blocks, DEPTH + 1 after them."""
     if block := re.match(r"backbone\.blocks\.(\d+)\.", name):
         return int(block[1]) + 1
     return 0 if name.startswith("backbone.patch_embed") else DEPTH + 1

@@ -1,4 +1,4 @@
-"""What `pretrain.py --list-tasks` says, and what it leads to: recipes that load and a row of the README."""
+"""`pretrain.py --list-tasks`, and what it lists: recipes that load, with a README row for each task."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def test_every_task_has_a_demo_and_recipes_that_load(task):
     assert configs[f"configs/{task}/demo.yaml"].data.root == "demo/data"
     assert any("ucf101" in recipe for recipe in configs)
     assert {config.task for config in configs.values()} == {task}
-    assert len({config.work_dir for config in configs.values()}) == len(configs)  # none overwrites another's run
+    assert len({config.work_dir for config in configs.values()}) == len(configs)  # no run overwrites another
 
 
 @pytest.mark.parametrize("task", pretext_tasks())

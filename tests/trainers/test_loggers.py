@@ -1,4 +1,4 @@
-"""Loggers of a run: which files there are, and that they say what metrics.jsonl does."""
+"""Loggers of a run: the files they write, which must agree with metrics.jsonl."""
 
 import sys
 from types import SimpleNamespace
@@ -43,7 +43,7 @@ def test_weights_and_biases_is_asked_for_where_it_is_not_installed(tmp_path, mon
 
 
 def test_weights_and_biases_gets_all_figures_in_one_run_for_both_parts(tmp_path, monkeypatch):
-    """With a stand-in for the package, which takes what the real one is documented to take."""
+    """With a fake package that accepts the documented arguments of the real one."""
     started: list[dict[str, Any]] = []
     logged: list[Any] = []
     service = SimpleNamespace(
@@ -70,7 +70,7 @@ def test_weights_and_biases_gets_all_figures_in_one_run_for_both_parts(tmp_path,
 
 
 def test_a_folder_whose_name_is_not_utf_8_is_as_good_as_any(tmp_path):
-    """TensorBoard's table of options could not hold it."""
+    """TensorBoard's table of options could not store it."""
     folder = tmp_path / b"\xfc".decode(errors="surrogateescape")
     for steps in ("1", "2"):
         run(tmp_path, "--work-dir", str(folder), "--max-steps", steps)

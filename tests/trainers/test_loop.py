@@ -1,4 +1,4 @@
-"""The training loop on a made-up task (tests/helpers/loop_worker.py), in this process."""
+"""The training loop on a fake task (tests/helpers/loop_worker.py), in this process."""
 
 import errno
 import io
@@ -86,7 +86,7 @@ def test_a_log_interval_thins_the_lines_out_and_changes_nothing_else(whole, tmp_
 
 
 def test_the_loader_is_refilled_while_the_gpu_computes_and_not_when_it_waits(tmp_path, monkeypatch):
-    """After the backward pass has been asked for, before the norm of its gradient is."""
+    """Refill comes after the backward pass is launched, before the gradient norm is."""
     seen, norm, backward = [], torch.nn.utils.clip_grad_norm_, torch.Tensor.backward
 
     def called(name, function):
@@ -104,14 +104,14 @@ def test_the_loader_is_refilled_while_the_gpu_computes_and_not_when_it_waits(tmp
 
 
 def test_a_killed_run_goes_on_to_the_same_bits(whole, tmp_path):
-    """Killed in step 7 of 15: goes on from step 4, in the middle of an epoch, and redoes the lines of 5 and 6."""
+    """Killed in step 7 of 15, it resumes from step 4, in mid-epoch, and rewrites the lines of steps 5 and 6."""
     recipe = write_recipe(tmp_path, "run")
     options = ("--config", recipe, "--device", "cpu", "--set", "plan.kill_step=6")
     killed = start_command(loop_worker.__file__, *options, output=tmp_path / "output")
     assert join([killed]) == [-signal.SIGKILL]
     assert [line["step"] for line in lines(tmp_path)] == list(range(1, 7))
     with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 7, "lo')  # cut off in the middle of a line
+        file.write('{"step": 7, "lo')  # cut off in mid-line
     run(tmp_path)
     assert history(tmp_path) == history(whole)
     assert_same_weights(weights(tmp_path), weights(whole))
@@ -184,7 +184,7 @@ def test_a_changed_hyper_parameter_holds_after_a_resume(whole, tmp_path):
 
 
 def test_the_step_is_sgd_with_clipping_and_decay_whatever_the_micro_steps(tmp_path):
-    """One step from known weights, against the update written out with autograd and numpy."""
+    """One step from known weights, against the update computed with autograd and numpy."""
     options = ("--set", "net.plain=true", "--set", "optim.clip_norm=0.5", "--set", "optim.weight_decay=0.1")
     torch.manual_seed(7)
     net = loop_worker.Net(loop_worker.NetConfig(plain=True))
@@ -211,7 +211,7 @@ def test_a_loss_that_is_not_finite_though_the_inputs_are_names_the_micro_steps_v
         run(tmp_path, "--set", f"net.nan_row={LATE_ROW}", "--set", f"train.accumulate={accumulate}")
     assert str(caught.value).startswith("step 5: the loss is not finite")
     assert f"{LATE_ROW} class/video_{LATE_ROW}" in str(caught.value)
-    assert str(caught.value).count("class/video_") == 8 // accumulate  # the guilty micro-step alone
+    assert str(caught.value).count("class/video_") == 8 // accumulate  # only the failing micro-step
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

@@ -1,4 +1,4 @@
-"""The training loop as processes: killed, told to stop, and on two ranks."""
+"""The training loop in processes: killed, stopped by signals, and on two ranks."""
 
 import os
 import signal
@@ -34,12 +34,12 @@ pytestmark = pytest.mark.slow
 
 
 def worker(tmp_path: Path, *args: str, name: str = "run") -> tuple[Any, ...]:
-    """`pretrain.py` on the made-up task, in tmp_path/name."""
+    """Return the command line of `pretrain.py` on the fake task, with work dir tmp_path/name."""
     return (loop_worker.__file__, "--config", write_recipe(tmp_path, name), "--device", "cpu", *args)
 
 
 def test_killed_then_told_to_stop_then_resumed_two_ranks_come_to_the_same_bits(tmp_path):
-    """Rank 1 is killed in step 7 of 15, its successor gets SIGTERM in step 10, both in the middle of an epoch."""
+    """Rank 1 is killed in step 7 of 15, and its successor gets SIGTERM in step 10, both in mid-epoch."""
     assert run_both(tmp_path, name="whole")[0] == [0, 0]
     first, second = run_both(tmp_path, "--set", "plan.kill_step=6")[0]
     assert first != 0
@@ -56,9 +56,9 @@ def test_killed_then_told_to_stop_then_resumed_two_ranks_come_to_the_same_bits(t
 
 
 def test_two_ranks_make_the_steps_of_one_until_a_gradient_is_not_finite(tmp_path):
-    """With two micro-steps each. Both ranks see it, and the error names the guilty micro-step's videos."""
+    """With two micro-steps per step. Both ranks stop, and the error names the failing micro-step's videos."""
     options = ("--set", "net.plain=true", "--set", f"plan.nan_row={LATE_ROW}")
-    (first, _), output = run_both(tmp_path, *options, "--set", "train.accumulate=2", grace=0)  # as torchrun does it
+    (first, _), output = run_both(tmp_path, *options, "--set", "train.accumulate=2", grace=0)  # as torchrun does
     assert first == 2
     (error,) = [line for line in output.splitlines() if line.startswith("error: ")]
     assert error.startswith("error: step 5: clips of some samples is not finite")
@@ -73,7 +73,7 @@ def test_two_ranks_make_the_steps_of_one_until_a_gradient_is_not_finite(tmp_path
 
 def test_videos_that_some_rank_could_not_read_are_all_named_at_the_end_and_after_a_resume(tmp_path):
     order = torch.randperm(VIDEOS, generator=torch.Generator().manual_seed(7000)).tolist()
-    first, second = order[4], order[20]  # rank 1's first ones in steps 1 and 3, of 8
+    first, second = order[4], order[20]  # rank 1's first videos in steps 1 and 3, which have 8 each
     status, output = run_both(tmp_path, "--set", f"plan.lost_row={first}", "--max-steps", "2")
     assert status == [0, 0]
     table = tmp_path / "run" / "unreadable.csv"
@@ -113,7 +113,7 @@ def test_ctrl_c_on_one_rank_ends_both_saved(tmp_path):
 
 @pytest.mark.timeout(300)
 def test_torchrun_starts_all_ranks_again_when_one_dies_and_the_run_goes_on(tmp_path):
-    """`--max-restarts`: without a name for each start, gloo's ranks looked for those of the start before."""
+    """`--max-restarts`: without a name per start, gloo's ranks once looked for those of the previous start."""
     assert run_both(tmp_path, name="whole")[0] == [0, 0]
     words = torchrun("--max-restarts=1", *worker(tmp_path, "--set", "plan.seconds=0.1"))
     metrics, environment = tmp_path / "run" / "metrics.jsonl", os.environ | {"PYTHONPATH": str(ROOT)}

@@ -32,7 +32,7 @@ def caught(call: Callable[[], object]) -> str:
 
 
 def visit(rank: int) -> dict[str, object]:
-    """Return what one rank saw."""
+    """Return one rank's results."""
     with mock.patch.object(os, "sched_getaffinity", return_value=range(7)), distributed.start("cpu") as ranks:
         seen = {
             "gathered": ranks.gather(torch.tensor([rank + 1 / 3, -rank], dtype=torch.float64)).tolist(),

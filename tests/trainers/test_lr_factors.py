@@ -1,4 +1,4 @@
-"""`optim.lr_factors`: what each part of the network gets of the learning rate, against gradients of plain torch."""
+"""`optim.lr_factors`: the learning rate of each part of the network, against gradients of plain torch."""
 
 import copy
 from types import SimpleNamespace
@@ -34,7 +34,7 @@ def batch() -> dict[str, torch.Tensor]:
 
 
 class Loader:
-    """The same batch for ever."""
+    """Loader that repeats one batch."""
 
     def __init__(self) -> None:
         self.unreadable: dict[str, str] = {}
@@ -88,7 +88,7 @@ def expected_factor(name: str) -> float:
 
 @pytest.mark.parametrize("falls_to", [1.0, 0.25])
 def test_one_step_of_sgd_moves_each_part_by_rate_times_factor_times_gradient(falls_to):
-    """Also where the rate has fallen at a plateau. No momentum, no decay, no clipping."""
+    """Also after the rate has fallen at a plateau. Without momentum, decay and clipping."""
     net, plain = classifier(), classifier()
     assert any(name.startswith("backbone.stem.") for name, _ in plain.named_parameters())
     F.cross_entropy(plain.logits(batch()["clips"]), batch()["labels"]).backward()
@@ -141,7 +141,7 @@ def test_a_part_that_the_network_lacks_is_refused_with_those_that_it_has(part):
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_moments_stay_with_their_parameters_when_the_factors_change_in_mid_run(name, tmp_path):
-    """Two kinds of parts that alternate would be sorted into two groups, in another order than without factors."""
+    """Alternating factors sort parameters into two groups, which changes their order."""
     before = make_run(classifier(), Optim(name=name, lr=1e-3))
     train_step(before, iter(before.loader), 0)
     wanted = {key: copy.deepcopy(before.optimizer.state[parameter]) for key, parameter in before.net.named_parameters()}

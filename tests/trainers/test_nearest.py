@@ -1,4 +1,4 @@
-"""The search for nearest neighbors against slow loops and closed forms."""
+"""Nearest-neighbor search against slow loops and closed forms."""
 
 from itertools import product
 
@@ -12,7 +12,7 @@ from trainers.evaluation.retrieval import KS, Nearest, search
 
 
 def slow_ranks(queries: Features, gallery: Features) -> list[float]:
-    """Of each query the place, from 1 up, of the first gallery video of its class; infinite without one."""
+    """Return for each query the rank, from 1, of the first gallery video of its class; infinity if there is none."""
 
     def centered(one: Features) -> list[np.ndarray | None]:
         values = [None if np.isnan(v).any() else v.astype(np.float64) for v in one.values]
@@ -51,20 +51,20 @@ def test_the_nearest_are_those_of_a_sort_by_cosine():
     top = cosines.topk(10)
     assert found.rows[30].tolist() == known[top.indices].tolist()
     assert found.cosines[30] == pytest.approx(top.values.numpy(), abs=1e-5)
-    assert (found.rows[5] == -1).all()  # an unreadable query
+    assert (found.rows[5] == -1).all()  # query 5 is unreadable
     assert np.isnan(found.cosines[5]).all()
 
 
 def test_each_set_has_its_own_mean_subtracted():
-    """Two sets of four directions, far from the origin and from each other: without the means all cosines are -1."""
+    """Two sets of four directions lie far from the origin on opposite sides: uncentered, all cosines are near -1."""
     compass = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]], np.float64)
     gallery = features(np.add(compass, [50, 20]), [0, 1, 2, 3])
     queries = features(3 * compass[[1, 0, 3, 2]] - np.array([40, 90]), [1, 0, 3, 0])
     found = search(queries, gallery)
     assert found.rows[:, 0].tolist() == [1, 0, 3, 2]
     assert found.cosines[0] == pytest.approx([1, 0, 0, -1], abs=1e-6)
-    assert found.ahead.tolist() == [0, 0, 0, 3]  # the last one's class is right opposite
-    assert found.rows[0].tolist() == [1, 0, 2, 3]  # of equally near ones by name
+    assert found.ahead.tolist() == [0, 0, 0, 3]  # the last query's class is opposite
+    assert found.rows[0].tolist() == [1, 0, 2, 3]  # ties by name
 
 
 def test_of_equally_near_videos_another_class_counts_first_in_any_order():
@@ -79,7 +79,7 @@ def test_of_equally_near_videos_another_class_counts_first_in_any_order():
 
 def test_figures_and_neighbors_do_not_depend_on_the_order_of_the_sets():
     queries, gallery = random_sets()
-    gallery.values[40:60] = gallery.values[60:80]  # twins, many of another class
+    gallery.values[40:60] = gallery.values[60:80]  # duplicates, many of another class
     found = search(queries, gallery)
 
     def by_name(found: Nearest, queries: Features, gallery: Features) -> dict[str, str]:

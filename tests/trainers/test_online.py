@@ -1,4 +1,4 @@
-"""The online probe and RankMe: closed forms, a loop in plain torch, and a run that is the same with and without."""
+"""The online probe and RankMe: closed forms, a loop in plain torch, and runs that are the same with and without."""
 
 import json
 import math
@@ -25,7 +25,7 @@ PROBE = ("--set", "train.online_probe=true")
 
 
 class Tiny(Backbone):
-    """The mean of each color, after batch norm and dropout: in training mode they would change features and state."""
+    """Backbone that averages each color after batch norm and dropout, which in train mode change features and state."""
 
     out_channels, stride = 3, (1, 1, 1)
 
@@ -59,11 +59,11 @@ def test_rankme_is_the_paper_s_equation():
     expected = math.exp(-sum(p * math.log(p) for p in shares))
     assert rankme(torch.from_numpy(values)) == pytest.approx(expected, rel=1e-5)
     assert 1 < expected < 4
-    assert rankme(torch.zeros(5, 3)) == pytest.approx(1, abs=1e-4)  # collapsed to nothing
+    assert rankme(torch.zeros(5, 3)) == pytest.approx(1, abs=1e-4)  # collapsed to zero
 
 
 def test_each_batch_is_a_test_before_it_is_learned_from():
-    """Against AdamW on a linear layer, written out; the features are those of eval mode and of the first view."""
+    """Against AdamW on a linear layer; features are of the first view, in eval mode."""
     net, labels = tiny(), np.array([0, 1, 2, -1, 0, 1])
     probe = OnlineProbe(net, labels, classes=3, ranks=ALONE, bf16=False)
     head = nn.Linear(3, 3)
@@ -117,13 +117,13 @@ def test_the_window_holds_the_newest_clips_and_what_is_not_finite_is_left_out(mo
         probe.update(taken)
     last = [batch([0, 1], seed=step)["clips"] for step in (1, 2, 3)]
     assert probe.state_dict()["features"].shape == (4, 3)
-    assert [*probe.figures()] == ["rankme"]  # no classes
+    assert [*probe.figures()] == ["rankme"]  # no classes, no top-1
     torch.testing.assert_close(probe.state_dict()["features"][-1], last[2][0].mean((1, 2, 3)), rtol=1e-4, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
-    """An uninterrupted run without the probe, and one with it."""
+    """Return a folder with an uninterrupted run without the probe and one with it."""
     folder = tmp_path_factory.mktemp("online")
     run(folder, name="without")
     run(folder, *PROBE)
@@ -166,14 +166,14 @@ def test_figures_are_made_only_for_lines_and_micro_steps_change_nothing(whole, t
 
     monkeypatch.setattr(online, "rankme", noting)
     run(tmp_path, *PROBE, "--set", "train.log_every=4", "--set", "train.accumulate=2")
-    assert made == [16, 32, 48, 60]  # four clips a micro-step, of which the last one counts
+    assert made == [16, 32, 48, 60]  # per step, only the four clips of the last micro-step count
     content = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in content] == [4, 8, 12, STEPS]
 
 
 @pytest.mark.slow
 def test_two_ranks_log_what_one_does_also_after_a_kill(tmp_path):
-    """Without batch norm, whose statistics would differ."""
+    """Without batch norm, whose statistics differ between ranks."""
     options = (*PROBE, "--set", "net.plain=true")
     run(tmp_path, *options, name="one")
     run_both(tmp_path, *options, "--set", "plan.kill_step=6")
@@ -185,7 +185,7 @@ def test_two_ranks_log_what_one_does_also_after_a_kill(tmp_path):
 
 @pytest.mark.slow
 def test_videos_have_the_class_of_their_folder(vp9_store, tmp_path, monkeypatch):
-    """In a real run, whose batches have no labels."""
+    """In a real run, where batches have no labels."""
     seen = dict[int, int]()
     real = OnlineProbe._learn
 

@@ -1,4 +1,4 @@
-"""Optimizers against closed forms in numpy. `test_lr_factors.py` holds SGD and AdamW against torch's own."""
+"""Optimizers against closed forms in numpy. `test_lr_factors.py` compares SGD and AdamW with torch's own."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from trainers.engine.optimizers import OPTIMIZERS, make_optimizer, moments, rest
 
 
 def slow_lars(weight, gradients, *, lr, momentum, weight_decay):
-    """You et al. 2017, algorithm 1, with the rate outside of the momentum; a vector is not scaled."""
+    """Apply algorithm 1 of You et al. 2017, with the rate outside the momentum; vectors are not scaled."""
     weight, velocity = weight.astype(np.float64), 0.0
     for gradient in gradients:
         update = gradient + weight_decay * weight
@@ -61,7 +61,7 @@ def network() -> nn.Module:
 @pytest.mark.parametrize("decays", [True, False])
 @pytest.mark.parametrize(("name", "factor"), [("sgd", 0.75), ("adamw", 0.75)])
 def test_norms_and_biases_are_kept_from_decay_where_the_recipe_says_so(name, factor, decays):
-    """Of a gradient of zero the decay alone is left: w becomes w * (1 - lr * decay)."""
+    """With a zero gradient only the decay is left: w becomes w * (1 - lr * decay)."""
     net = network()
     before = {name: parameter.detach().clone() for name, parameter in net.named_parameters()}
     make_optimizer(net, Optim(name=name, lr=0.5, weight_decay=0.5, decay_norms_and_biases=decays)).step()
@@ -88,7 +88,7 @@ def test_moments_stay_with_their_parameters_when_the_decay_changes_in_mid_run():
 
 
 def test_moments_are_counted_as_the_network_counts_its_parameters_whatever_the_groups_are():
-    """As those of one group are: checkpoints from before there were so few groups have them so too."""
+    """Moments are numbered as in a single group, like those of older checkpoints."""
     net = network()
     for parameter in net.parameters():
         parameter.grad = torch.randn_like(parameter)
@@ -98,7 +98,7 @@ def test_moments_are_counted_as_the_network_counts_its_parameters_whatever_the_g
     for optimizer in (one, two):
         optimizer.step()
     counted, expected = moments(two, net), one.state_dict()["state"]
-    assert list(counted) != list(expected)  # the groups are others
+    assert list(counted) != list(expected)  # the groups differ
     assert counted.keys() == expected.keys()
     for place, known in expected.items():
         assert torch.equal(counted[place]["exp_avg"], known["exp_avg"])
@@ -106,7 +106,7 @@ def test_moments_are_counted_as_the_network_counts_its_parameters_whatever_the_g
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_moments_stay_with_their_weights_when_the_memory_order_changes_in_mid_run(name):
-    """A resumed run may set `train.channels_last` anew, and the step must not depend on it."""
+    """A resumed run may change `train.channels_last`, which must not affect the step."""
     torch.manual_seed(0)
     start, *gradients = torch.randn(3, 4, 3, 3, 3, 3)
     for changes in (torch.contiguous_format, torch.channels_last_3d), (torch.channels_last_3d, torch.contiguous_format):
@@ -156,7 +156,7 @@ def test_every_optimizer_of_the_table_descends_and_resumes():
 
 @pytest.mark.parametrize("beta2", [0.95, 0.999])
 def test_beta2_of_adamw_is_that_of_the_paper(beta2):
-    """Loshchilov and Hutter (arXiv 1711.05101), algorithm 2, in float64."""
+    """Against algorithm 2 of Loshchilov and Hutter (arXiv 1711.05101), in float64."""
     rng = np.random.default_rng(0)
     start, *gradients = rng.normal(size=(6, 3, 2)).astype(np.float32)
     net = nn.Linear(2, 3, bias=False)

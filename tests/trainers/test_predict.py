@@ -1,4 +1,4 @@
-"""Scores of whole videos against plain torch on the same clips, and the measures against slow ones."""
+"""Scores of whole videos against plain torch on the same clips, and metrics against slow references."""
 
 from dataclasses import replace
 from typing import Literal
@@ -24,7 +24,7 @@ AVERAGES: tuple[Literal["logits", "probabilities"], ...] = ("logits", "probabili
 
 
 def classifier(classes: int = 5) -> Classifier:
-    """An untrained classifier that is sure of what it says; in eval mode."""
+    """Make an untrained but confident classifier, in eval mode."""
     torch.manual_seed(0)
     return Classifier(create("r3d_tiny"), classes, NetConfig(init_std=2.0, dropout=0.9)).eval()
 

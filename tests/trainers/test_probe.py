@@ -1,4 +1,4 @@
-"""The linear classifier, its interval, and the report of a run."""
+"""The linear classifier, its confidence interval, and the report of a run."""
 
 import json
 import shutil
@@ -37,7 +37,7 @@ def test_noise_is_classified_at_chance():
 
 @pytest.mark.parametrize("labels", [[2], [1, 1], [1, 1, 1, 1, 1, 1, 1], [0, 2, 0]])
 def test_few_samples_and_few_classes_make_a_classifier_too(labels):
-    """Of one class, all are taken for that one."""
+    """With one class, everything is predicted as that class."""
     x = torch.randn(len(labels), 10, generator=torch.Generator().manual_seed(0))
     classify = fit(x, torch.tensor(labels), classes=4)
     others = classify(torch.randn(50, 10, generator=torch.Generator().manual_seed(1)))
@@ -54,7 +54,7 @@ def test_few_samples_and_few_classes_make_a_classifier_too(labels):
     ],
 )
 def test_chance_counts_the_classes_that_occur(train, test, chance):
-    """Of a dataset of eight classes."""
+    """In a dataset of eight classes."""
     rng = np.random.default_rng(0)
     measured = probe(
         *(features(rng.normal(size=(len(of), 5)), of) for of in (train, test)), classes=8, device=torch.device("cpu")
@@ -63,7 +63,7 @@ def test_chance_counts_the_classes_that_occur(train, test, chance):
 
 
 def test_the_interval_is_wilson_s():
-    """Against the textbook's 1 of 10 and 50 of 100 (Newcombe 1998 gives 81 of 263 as 0.2553 to 0.3662)."""
+    """Newcombe 1998 gives 81 of 263 as 0.2553 to 0.3662."""
     assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
     assert wilson(0, 20)[0] == pytest.approx(0, abs=1e-12)
     assert wilson(20, 20)[1] == pytest.approx(1)

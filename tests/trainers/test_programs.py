@@ -1,4 +1,4 @@
-"""Backbones as programs of torch.export and ONNX: they compute what the network does, or are refused."""
+"""Backbones exported by torch.export and to ONNX compute what the network does, or are refused."""
 
 import io
 from typing import cast
@@ -42,7 +42,7 @@ def test_an_onnx_file_of_a_checkpoint_computes_its_features(tmp_path):
 
 
 class Branching(nn.Module):
-    """Looks at the values of its input, which no program can."""
+    """Module that branches on input values, which cannot be exported."""
 
     def forward(self, clips: Tensor) -> Tensor:
         return clips if clips.sum() > 0 else -clips

@@ -1,4 +1,4 @@
-"""`reconstruction.png`: what a task shows of a batch, read back pixel by pixel."""
+"""`reconstruction.png`, a task's picture of a batch, read back pixel by pixel."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ SIDE, FRAMES = 64, 2
 
 
 class Dimmed(Pretext):
-    """Shows the clips, and below them half as bright ones."""
+    """Task that shows the clips, and next to them the same at half brightness."""
 
     def picture(self, batch):
         assert not self.training
@@ -31,7 +31,7 @@ def test_each_clip_of_a_batch_has_a_row_for_all_that_a_task_shows():
     assert net.training
     assert image is not None
     tile, down = SIDE * zoom(SIDE), SIDE * zoom(SIDE) + LINE
-    pixels, across = np.array(image), 8 // FRAMES  # the two strips of a clip stand side by side, and two clips do
+    pixels, across = np.array(image), 8 // FRAMES  # two strips per clip and two clips per row
     assert across == 4
     assert pixels.shape[0] == (PICTURED // 2) * down + (PICTURED // 2 - 1) * 4 * GAP
     for sample in range(PICTURED):

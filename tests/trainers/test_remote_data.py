@@ -1,4 +1,4 @@
-"""Commands on a dataset at a URL: they read it and its lists there, and write nothing into a folder of that name."""
+"""Commands on a dataset at a URL read it and its lists there, and write nothing to a folder of that name."""
 
 import json
 
@@ -18,7 +18,7 @@ CPU = ["--device", "cpu"]
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
-    """A working directory in which a path made of a URL would show."""
+    """Run in a working directory in which a path made from the URL would show up."""
     monkeypatch.chdir(tmp_path)
     yield
     assert not list(tmp_path.glob("http*"))

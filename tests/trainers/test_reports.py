@@ -1,4 +1,4 @@
-"""What a run tells of itself, after any kill and in pictures; and that the docs say what each figure is."""
+"""Reports of a run: complete after any kill, correct in pictures, and with every figure documented."""
 
 import os
 import pkgutil
@@ -27,7 +27,7 @@ LOGGERS = ("--set", "train.loggers=[tensorboard, csv]")
 
 
 def killed(tmp_path: Path, where: str, call: int, done: bool) -> None:
-    """Train, and be killed at the given call of a function, before or after it is done."""
+    """Train, and kill this process at the given call of a function, before or after it has run."""
     module, _, name = where.rpartition(".")
     owner = pkgutil.resolve_name(module)
     real, calls = getattr(owner, name), []
@@ -48,14 +48,14 @@ def test_no_step_is_twice_or_missing_in_any_report_whenever_the_run_is_killed(tm
         ("trainers.engine.fit.open_loggers", 1, True),
         ("trainers.engine.loggers.TensorBoard.add_scalars", 3, True),
         ("trainers.engine.checkpoint.save", 1, False),
-        ("trainers.engine.checkpoint.save", 1, True),  # from here on there is one of step 4
+        ("trainers.engine.checkpoint.save", 1, True),  # now there is a checkpoint of step 4
         ("trainers.engine.metrics.Metrics.add", 3, False),
         ("trainers.engine.checkpoint.save", 1, True),
         ("trainers.engine.loggers.Csv.add_scalars", 2, False),
         ("trainers.engine.metrics.Metrics.__exit__", 1, False),
     ]
     assert [join([start(killed, tmp_path, *moment)]) for moment in moments] == [[-signal.SIGKILL]] * len(moments)
-    (tmp_path / "run" / "checkpoints" / f"step_{STEPS:08d}.pt").unlink()  # the last one, written before the last kill
+    (tmp_path / "run" / "checkpoints" / f"step_{STEPS:08d}.pt").unlink()  # the last, written before the last kill
     run(tmp_path, *LOGGERS)
     run(tmp_path, *LOGGERS, name="whole")
     assert history(tmp_path) == history(tmp_path, "whole")
@@ -89,7 +89,7 @@ def test_the_input_is_drawn_with_the_boxes_that_the_network_has_to_follow(vp9_st
 
 
 def documented(title: str) -> set[str]:
-    """The names in the first column of the table below a heading of docs/training.md."""
+    """Return the names in the first column of the table under a heading of docs/training.md."""
     section = (ROOT / "docs" / "training.md").read_text().split(f"## {title}\n")[1].split("\n## ")[0]
     return set(re.findall(r"^\| `(\w+)`", section, re.MULTILINE))
 
@@ -97,5 +97,5 @@ def documented(title: str) -> set[str]:
 def test_the_docs_explain_each_figure_of_a_line_and_no_other(tmp_path):
     run(tmp_path, "--max-steps", "1")
     (line,) = lines(tmp_path)
-    of_the_task, not_here = {"target"}, {"cuda_peak_mib", "online_top1"}  # on a GPU, and with an online probe
+    of_the_task, not_here = {"target"}, {"cuda_peak_mib", "online_top1"}  # need a GPU and an online probe
     assert documented("metrics.jsonl") == line.keys() - of_the_task | not_here

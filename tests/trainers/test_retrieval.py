@@ -1,4 +1,4 @@
-"""What retrieval and the linear probe write: files that agree, with one rank and with two, and what is unreadable."""
+"""Output of retrieval and the probes: consistent files, on one rank and on two, and unreadable videos."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ from trainers.evaluation.saved_features import Sets
 
 @pytest.fixture(scope="module")
 def whole(vp9_store, tmp_path_factory) -> SimpleNamespace:
-    """A recipe, a checkpoint, and what retrieval wrote and said of it."""
+    """Return a recipe, a checkpoint, and the files and text of a retrieval with them."""
     folder = tmp_path_factory.mktemp("retrieval")
     path = recipe(folder, vp9_store.root)
     weights = random_weights(folder, loaded(path))
@@ -47,7 +47,7 @@ def test_the_files_agree_with_each_other_and_with_the_text(whole):
     right = sum(int(row["same"]) for row in first)
     assert whole.json["recall"]["1"] == right / 4
     assert whole.json["recall_1_interval"] == pytest.approx(wilson(right, 4))
-    assert [*whole.json["recall"]] == ["1", "5"]  # the gallery has 6
+    assert [*whole.json["recall"]] == ["1", "5"]  # the gallery has 6 videos
     assert whole.json["chance_1"] == 0.5
     assert (whole.json["queries"], whole.json["gallery"], whole.json["sha256"]) == (4, 6, whole.weights.sha256)
     assert f"R@1         {100 * right / 4:6.2f} %" in whole.text
@@ -80,7 +80,7 @@ def test_the_picture_has_a_green_border_exactly_where_the_class_is_the_same(whol
     ],
 )
 def test_features_come_from_center_crops_whatever_the_recipe_tests_its_classifier_on(protocol, options, crops):
-    """specs/evaluation.md 6, of Concepts' recipe."""
+    """specs/evaluation.md 6, with Concepts' recipe."""
     trained: Any = SimpleNamespace(config=None, path="p", backbone="r2plus1d10")
     args = ("--checkpoint", "p", "--config", "recognition/concepts_r2plus1d10_ucf101", "--protocol", protocol, *options)
     config = test_command.recipe(trained, test_command.make_parser().parse_args(args))
@@ -146,7 +146,7 @@ def test_a_probe_counts_unreadable_test_videos_as_wrong_and_writes_its_figures(v
     test = np.arange(20) % 2
     x, test_x = (np.outer(labels - 0.5 + rng.normal(scale=0.1, size=len(labels)), (1, -1)) for labels in (train, test))
     test_x[3] = np.nan
-    test_x[[4, 6]] *= -1  # two of class 0 that look like class 1
+    test_x[[4, 6]] *= -1  # two videos of class 0 look like class 1
     facts = {"queries": 20, "gallery": 40, "unreadable": {"queries": {"v003": "gone"}, "gallery": {}}}
     if name == "attentive":
         monkeypatch.setattr(attentive, "SETTINGS", ((3e-2, 0.0),))

@@ -1,4 +1,4 @@
-"""Saved features: read again where nothing changed, and never taken for those of something else."""
+"""Saved features are reused only if nothing has changed."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ Start = tuple[Weights, Recognition]
 
 @pytest.fixture
 def calls(monkeypatch) -> list[Index]:
-    """The sets of which features are made, not read."""
+    """Record the indexes whose features are extracted instead of read."""
     made = []
 
     def counting(backbones, index, *args, **options):
@@ -113,7 +113,7 @@ def test_other_clips_and_other_lists_are_made_anew(start: Start, calls, vp9_stor
         assert len(calls) == before + 2
     before = len(calls)
     features_of_both(weights, loaded(recipe(tmp_path, vp9_store.root, TRAIN[::-1])), ALONE)
-    assert [index.names.texts() for index in calls[before:]] == [tuple(TRAIN[::-1])]  # the test list is the same
+    assert [index.names.texts() for index in calls[before:]] == [tuple(TRAIN[::-1])]  # the test list is unchanged
 
 
 def test_a_dataset_with_other_files_another_folder_or_other_names_is_another(vp9_store, tmp_path):
@@ -188,14 +188,14 @@ def test_classes_without_a_training_video_are_noted(vp9_store, tmp_path, capsys)
 
 
 def test_the_flaws_of_the_original_come_back_by_name(start):
-    """One random clip a gallery video, and colors that change in three clips of ten (specs/evaluation.md 6)."""
+    """One random clip per gallery video, and color jitter in three of ten clips (specs/evaluation.md 6)."""
     weights, config = start
     reference = config.plan.test.reference
     plain = features_of_both(weights, config, ALONE)
     random = features_of_both(weights, with_test(config, reference=replace(reference, gallery_random_clip=True)), ALONE)
     assert np.array_equal(random.queries.values, plain.queries.values)
-    assert np.linalg.norm(random.gallery.values, axis=1) == pytest.approx(1, abs=1e-5)  # of one clip alone
-    assert (np.linalg.norm(plain.gallery.values, axis=1) < 1 - 1e-5).all()  # a mean of two
+    assert np.linalg.norm(random.gallery.values, axis=1) == pytest.approx(1, abs=1e-5)  # of a single clip
+    assert (np.linalg.norm(plain.gallery.values, axis=1) < 1 - 1e-5).all()  # mean of two clips
     jitter = features_of_both(weights, with_test(config, reference=replace(reference, jitter=True)), ALONE)
     for ours, theirs in ((jitter.queries, plain.queries), (jitter.gallery, plain.gallery)):
         changed = ~np.isclose(ours.values, theirs.values, atol=1e-5).all(1)

@@ -1,4 +1,4 @@
-"""trainers.engine.schedule against torch's own schedulers, mmcv's formulas and figures written out by hand."""
+"""trainers.engine.schedule against torch's schedulers, mmcv's formulas and figures computed by hand."""
 
 import math
 from itertools import pairwise
@@ -38,7 +38,7 @@ def test_step_by_epoch_is_torchs_multi_step_held_for_each_epoch():
     ours = rates(Schedule(kind="step", milestones=(3, 7)), epochs=10, steps_per_epoch=4)
     theirs = torchs(lambda o: torch.optim.lr_scheduler.MultiStepLR(o, [3, 7], 0.1), steps=10)
     assert ours == pytest.approx([rate for rate in theirs for _ in range(4)])
-    assert ours[11:13] == pytest.approx([0.01, 0.001])  # the last step of epoch 2, the first of epoch 3
+    assert ours[11:13] == pytest.approx([0.01, 0.001])  # last step of epoch 2, first of epoch 3
 
 
 def test_step_by_iteration_counts_optimizer_steps():
@@ -82,17 +82,17 @@ def test_the_rate_never_exceeds_the_base_and_never_rises_after_the_warm_up(data,
 
 
 def test_warm_up_over_half_the_run_has_the_figures_of_cstp():
-    """specs/cstp.md 4: 300 epochs, counted from 1 there, at a rate of 0.03."""
+    """specs/cstp.md 4: 300 epochs, which it counts from 1, at a rate of 0.03."""
     schedule = Schedule(kind="warmup_cosine")
     figures = {1: 1e-5, 2: 2.1e-4, 76: 0.0150, 151: 0.0300, 200: 0.0228, 225: 0.0153, 250: 0.0078, 300: 1.3e-5}
     for epoch, rate in figures.items():
-        for step in (7 * epoch - 7, 7 * epoch - 1):  # the first and the last of an epoch
+        for step in (7 * epoch - 7, 7 * epoch - 1):  # first and last step of an epoch
             ours = lr_at(schedule, 0.03, step=step, epoch=epoch - 1, total_steps=2100, epochs=300)
             assert ours == pytest.approx(rate, abs=5e-5 if rate > 1e-3 else 1e-6)
 
 
 def test_warm_up_over_some_epochs_is_that_of_masked_autoencoders():
-    """numpy.linspace from the floor to the rate, then half a cosine back: 4 of 20 epochs, of 5 steps each."""
+    """numpy.linspace from the floor to the rate in 4 of 20 epochs of 5 steps, then half a cosine back."""
     ours = rates(Schedule(kind="warmup_cosine", by="iteration", warmup_epochs=4), epochs=20, steps_per_epoch=5)
     rise = np.linspace(1e-5, BASE, 20, endpoint=False)
     fall = [1e-5 + 0.5 * (BASE - 1e-5) * (1 + math.cos(math.pi * step / 80)) for step in range(80)]

@@ -1,4 +1,4 @@
-"""The tables and the picture of a test, against a slow loop and by their pixels."""
+"""The tables of a test against a slow loop, and its picture pixel by pixel."""
 
 from collections import Counter
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 
 def some_predictions(classes: int = 6, videos: int = 80) -> Predictions:
-    """Random ones, class 0 mostly right: class 4 has no video, some cannot be read, some scores are equal."""
+    """Make random predictions: class 0 mostly right, class 4 without videos, some videos unreadable, some ties."""
     rng = np.random.default_rng(0)
     labels = rng.choice([k for k in range(classes) if k != 4], videos)
     values = rng.integers(0, 4, (videos, classes)).astype(float)
@@ -27,7 +27,7 @@ def some_predictions(classes: int = 6, videos: int = 80) -> Predictions:
 
 
 def slow_guess(values: np.ndarray, label: int) -> str:
-    """The name of the class with the highest score; of equal ones another than the true one."""
+    """Return the name of the top class; ties go to a wrong class."""
     if np.isnan(values).any():
         return "unreadable"
     best = [k for k in range(len(values)) if values[k] == max(values)]
@@ -80,15 +80,15 @@ def test_scores_that_are_not_finite_are_an_error_and_no_low_accuracy():
 
 @pytest.mark.parametrize("classes", [3, 21])
 def test_the_picture_is_dark_where_the_videos_are(tmp_path, classes):
-    """Right answers go down from left to right, and answers that are all mirrored go up."""
+    """Correct answers lie on the falling diagonal, mirrored ones on the rising diagonal."""
     names = [f"class {k} " + "with a long name " * (k % 3) for k in range(classes)]
     for table, slope in ((np.eye(classes), 1), (np.eye(classes)[::-1], -1)):
         confusion.draw(7 * table.astype(np.int64), names, tmp_path / "c.png", title="all right")
         pixels = np.asarray(Image.open(tmp_path / "c.png").convert("RGB")).astype(int)
-        pixels = pixels[:, : int(0.75 * pixels.shape[1])]  # without the color bar
-        y, x = np.nonzero(np.abs(pixels - (8, 48, 107)).max(-1) < 3)  # the end of the color map
+        pixels = pixels[:, : int(0.75 * pixels.shape[1])]  # drop the color bar
+        y, x = np.nonzero(np.abs(pixels - (8, 48, 107)).max(-1) < 3)  # the darkest color
         assert len(y) > 0.5 * classes * 18**2
         assert np.corrcoef(x, y)[0, 1] * slope > 0.6
 
 
-# The same however it runs
+# The same results however it runs

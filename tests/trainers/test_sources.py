@@ -1,4 +1,4 @@
-"""Videos that have to be encoded before they are evaluated, on several nodes."""
+"""Videos that must be encoded before evaluation, on several nodes."""
 
 import pytest
 import torch
@@ -10,14 +10,14 @@ from trainers.evaluation.sources import open_videos
 
 
 class BesideAnotherNode(Ranks):
-    """Rank 0, and a peer that answers as it does, with a temporary folder that only its own node sees."""
+    """Rank 0 with a peer that gives the same answers but has a temporary folder on its own node."""
 
     def gather_objects(self, mine: object) -> list[object]:
         return [mine, "/on/another/node"] if isinstance(mine, str) else [mine, mine]
 
 
 def test_what_one_node_encodes_and_another_does_not_see_is_an_error_that_says_what_to_set(tmp_path):
-    """Each of its videos was unreadable on the other node."""
+    """Its videos were once unreadable on the other node."""
     (tmp_path / "videos").mkdir()
     lying = make_video(tmp_path / "lying.mp4", frames=5, size=(96, 64))
     run_ffmpeg("-display_rotation", "90", "-i", lying, "-c", "copy", tmp_path / "videos" / "phone.mp4")

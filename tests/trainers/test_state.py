@@ -1,4 +1,4 @@
-"""What every state dict is held to: keys without wrappers, finite values; in each place where weights are read."""
+"""State dicts must have keys without wrapper prefixes and finite values wherever weights are read."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def ours(tmp_path_factory) -> Path:
 
 
 def changed(path: Path, folder: Path, change) -> Path:
-    """A copy of a checkpoint with another state."""
+    """Write a copy of a checkpoint with a changed state dict; return its path."""
     content = checkpoint.read(path)
     content["model"] = change(content["model"])
     checkpoint.write(folder / "changed.pt", content)
@@ -43,7 +43,7 @@ def test_prefixes_of_wrappers_are_dropped(ours, tmp_path, prefix):
 
 
 def test_the_prefix_of_a_compiled_part_is_dropped_and_a_module_of_that_name_stays():
-    """Of `net.backbone = torch.compile(net.backbone)`."""
+    """As left by `net.backbone = torch.compile(net.backbone)`."""
     keys = ("backbone._orig_mod.conv.weight", "module.a._orig_mod.b._orig_mod.c", "blocks.module.weight")
     assert list(plain(dict.fromkeys(keys, torch.ones(1)), "x.pt")) == [
         "backbone.conv.weight",
@@ -66,7 +66,7 @@ def test_a_tensor_that_is_not_finite_is_named(value):
 
 
 def test_weights_with_nan_are_refused_wherever_they_are_read(ours, tmp_path):
-    """`read` is behind extract_features, finetune, test, probe, export and clipfeed.load_weights."""
+    """extract_features, finetune, test, probe, export and clipfeed.load_weights all call `read`."""
     broken = changed(ours, tmp_path, with_nan)
     with pytest.raises(
         UserError, match=rf"{broken} holds nan or infinity in 1 of \d+ tensors \(backbone.stem.0.weight\)"
@@ -74,13 +74,13 @@ def test_weights_with_nan_are_refused_wherever_they_are_read(ours, tmp_path):
         read(broken)
     out = tmp_path / "a.safetensors"
     weights = read(ours)
-    weights.model["backbone.stem.0.weight"][0] = torch.inf  # after it was checked, as in a file from before the check
+    weights.model["backbone.stem.0.weight"][0] = torch.inf  # after the check, as in a file that predates it
     export(weights, out)
     with pytest.raises(UserError, match=rf"{out} holds nan or infinity in 1 of"):
         read(out)
 
 
 def test_features_of_a_network_with_nan_are_refused_before_a_video_is_looked_for(ours, tmp_path):
-    """It was "64 features of 48 videos, 0 unreadable", all of them nan."""
+    """Once reported as "64 features of 48 videos, 0 unreadable", all of them nan."""
     with pytest.raises(UserError, match=r"holds nan or infinity in 1 of"):
         extract_features(changed(ours, tmp_path, with_nan), tmp_path / "gone")

@@ -1,4 +1,4 @@
-"""Which checkpoint a test takes, and what does not fit together: one sentence that names it."""
+"""Which checkpoint a test takes, and one-line errors for settings that do not fit together."""
 
 import shutil
 from pathlib import Path

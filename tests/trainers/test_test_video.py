@@ -1,4 +1,4 @@
-"""Testing a classifier with the real command: the same figures however it runs."""
+"""Testing a classifier with the real command gives the same figures however it runs."""
 
 import shutil
 from pathlib import Path
@@ -32,7 +32,7 @@ def trained(vp9_store, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def tested(trained) -> Path:
-    """What the test of the run leaves, without an option."""
+    """Return the output folder of a test with default options."""
     video_test("--checkpoint", trained / "run")
     return trained / "run" / "test_video"
 
@@ -91,7 +91,7 @@ def test_videos_that_cannot_be_read_are_wrong_and_named_alike_with_one_rank_and_
     whole = [row for row in range(11) if row not in (1, 8)]
     assert np.array_equal(alone.scores[whole], before.scores[whole])
     assert np.isnan(alone.scores[[1, 8]]).all()
-    assert np.allclose(alone.scores, shared.scores, rtol=1e-4, atol=1e-5, equal_nan=True)  # other numbers of threads
+    assert np.allclose(alone.scores, shared.scores, rtol=1e-4, atol=1e-5, equal_nan=True)  # thread counts differ
     right = (before.scores.argmax(1) == before.labels)[whole].sum()
     assert two["top1"] == right / 11
     for name in ("one", "two"):
@@ -120,7 +120,7 @@ def test_classes_of_one_name_are_the_same_in_whatever_order_the_dataset_has_them
     video_test("--checkpoint", trained / "run", "--data-dir", data, "--out", tmp_path / "out")
     for name in ("predictions.csv", "per_class.csv", "confusion.csv"):
         assert (tmp_path / "out" / name).read_text() == (tested / name).read_text()
-    same = {"data": 0, "notes": 0}  # whether videos were trained on is known of the dataset of training alone
+    same = {"data": 0, "notes": 0}  # training videos are known only for the training dataset
     assert result(tmp_path / "out") | same == result(tested) | same
 
 
@@ -143,7 +143,7 @@ def test_clips_crops_and_the_split_can_be_chosen_and_a_doubtful_split_is_noted(t
 
 
 def test_a_list_of_some_classes_to_train_on_is_noted_and_other_videos_are_not(trained, tmp_path, capsys):
-    """By the training list of the checkpoint's recipe."""
+    """According to the training list of the checkpoint's recipe."""
     names = (trained / "data" / "test.txt").read_text().splitlines()
     (trained / "data" / "some.txt").write_text("class0/video00\n")
     recipe = tmp_path / "recipe.yaml"
@@ -163,7 +163,7 @@ def test_a_list_of_some_classes_to_train_on_is_noted_and_other_videos_are_not(tr
 def test_the_best_of_another_run_is_never_tested(trained, tmp_path):
     shutil.copytree(trained / "run", tmp_path / "run")
     best = tmp_path / "run" / "checkpoints" / "best.pt"
-    for run in ("0123456789ab", ""):  # another one, and one from before runs had ids
+    for run in ("0123456789ab", ""):  # another run, and one without an id
         shutil.copy(other(trained, tmp_path, run=run), best)
         with pytest.raises(
             UserError, match=r"best.pt is of another run than step_00000001.pt beside it; say which one"

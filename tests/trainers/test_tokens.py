@@ -1,4 +1,4 @@
-"""Tokens of videos against feature maps that are made and averaged one clip at a time."""
+"""Tokens of videos against feature maps computed and averaged one clip at a time."""
 
 from typing import Literal
 
@@ -20,11 +20,11 @@ from tests.helpers.ranks import ALONE
 from trainers.evaluation.features import Features, extract
 from trainers.evaluation.tokens import extract_tokens
 
-VIDEOS = [0, 5, 11]  # of 40, 50 and 51 frames: of 12, 15 and 16 windows
+VIDEOS = [0, 5, 11]  # 40, 50 and 51 frames; 12, 15 and 16 windows
 
 
 class Blocks(Backbone):
-    """Means of patches of 2 x 8 x 8 pixels: as many channels as colors."""
+    """Backbone of patch means over 2 x 8 x 8 pixels, with one channel per color."""
 
     out_channels, stride = 3, (2, 8, 8)
 
@@ -43,7 +43,7 @@ def tokens(backbone: Backbone, store: Index, cfg: Config) -> Features:
 
 
 def maps_of(backbone: Backbone, store: Index, cfg: Config, video: int) -> Tensor:
-    """The maps of a video's clips one after the other in time, averaged over crops: (C, times, H', W')."""
+    """Return the maps of a video's clips, concatenated in time and averaged over crops: (C, times, H', W')."""
     index = parts(store.select([VIDEOS[video]]), cfg)
     loader = ClipLoader(index, Task("evaluation", cfg), batch_size=1, shuffle=False)
     clips = torch.cat([batch["clips"][0][:, : int(batch["clips_known"][0])] for batch in loader], dim=1)
@@ -54,7 +54,7 @@ def maps_of(backbone: Backbone, store: Index, cfg: Config, video: int) -> Tensor
 
 
 def averaged(map_CTHW: Tensor) -> np.ndarray:
-    """4 x 4 x 4 blocks of equal size, by slices: (64, C)."""
+    """Average a map over 4 x 4 x 4 equal blocks, by slicing: (64, C)."""
     sizes = [n // 4 for n in map_CTHW.shape[1:]]
     cells = [
         map_CTHW[:, t * sizes[0] :][:, : sizes[0], y * sizes[1] :][:, :, : sizes[1], x * sizes[2] :][..., : sizes[2]]
@@ -65,7 +65,7 @@ def averaged(map_CTHW: Tensor) -> np.ndarray:
 
 @pytest.mark.parametrize(("clips", "crops"), [(1, "center"), (2, "three"), (8, "three"), (4, "ten")])
 def test_tokens_are_blocks_of_the_maps_of_a_videos_clips_in_time(vp9_store, clips, crops):
-    """8 clips of three crops are two parts of a video."""
+    """8 clips with three crops take two parts of a video."""
     cfg = config(clips, crops)
     found = tokens(Blocks().eval(), vp9_store, cfg)
     assert found.values.shape == (3, 64, 3)
@@ -73,7 +73,7 @@ def test_tokens_are_blocks_of_the_maps_of_a_videos_clips_in_time(vp9_store, clip
     for video in range(3):
         expected = averaged(maps_of(Blocks(), vp9_store, cfg, video))
         np.testing.assert_allclose(found.values[video], expected, atol=4e-3)
-    assert np.ptp(found.values[0].reshape(4, 4, 4, 3), axis=0).max() > 0.05  # else time could be any axis
+    assert np.ptp(found.values[0].reshape(4, 4, 4, 3), axis=0).max() > 0.05  # otherwise time could be any axis
 
 
 def test_videos_with_another_number_of_windows_have_equally_many_tokens(vp9_store):

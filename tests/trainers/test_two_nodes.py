@@ -1,4 +1,4 @@
-"""Two nodes: two agents of torchrun that meet on this machine, each with two ranks of its own."""
+"""Two nodes: two torchrun agents on this machine, with two ranks each."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 
 def agent(port: int, argv: list[str], output: Path) -> None:
-    """Be torchrun on one of two nodes, with ranks that are forks of this process: a fresh one takes 4 s."""
+    """Run torchrun for one of two nodes, with forked ranks because a new process takes 4 s to start."""
     config = LaunchConfig(
         min_nodes=2,
         max_nodes=2,
@@ -33,7 +33,7 @@ def agent(port: int, argv: list[str], output: Path) -> None:
 
 
 def two_nodes(folder: Path, *args: str) -> tuple[list[int | None], list[str]]:
-    """Train on two nodes in folder/run; return the agents' exit statuses and what the ranks of each printed."""
+    """Train on two nodes in folder/run; return the agents' exit statuses and what each node's ranks printed."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -41,16 +41,16 @@ def two_nodes(folder: Path, *args: str) -> tuple[list[int | None], list[str]]:
     outputs = [folder / f"node{node}.out" for node in range(2)]
     statuses = join([start(agent, port, argv, output) for output in outputs])
     printed = [output.read_text() for output in outputs]
-    print(*printed)  # pytest shows it when the test fails
+    print(*printed)  # pytest shows it on failure
     return statuses, printed
 
 
 def test_two_nodes_make_the_steps_of_one_process_stop_together_and_go_on_as_one_node(tmp_path):
     plain = ("--set", "net.plain=true")
-    # SIGTERM reaches one rank, the last of a node that does not hold rank 0.
+    # SIGTERM reaches only one rank, the last of the node without rank 0.
     statuses, printed = two_nodes(tmp_path, *plain, "--set", "plan.term_step=9")
     assert statuses == [0, 0]
-    assert sum(text.count("after step 10 of 15") for text in printed) == 1  # rank 0 speaks for all
+    assert sum(text.count("after step 10 of 15") for text in printed) == 1  # only rank 0 prints it
     assert run_both(tmp_path, *plain)[0] == [0, 0]
     run(tmp_path, *plain, name="one")
     assert [line["step"] for line in lines(tmp_path)] == list(range(1, STEPS + 1))
@@ -60,7 +60,7 @@ def test_two_nodes_make_the_steps_of_one_process_stop_together_and_go_on_as_one_
 
 
 def deaf(argv: list[str], output: Path) -> None:
-    """Run a command that begins with SIGUSR1 ignored, as below the torchrun of docs/examples/pretrain.sbatch."""
+    """Run a command with SIGUSR1 ignored, as under the torchrun of docs/examples/pretrain.sbatch."""
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     run_command(argv, output)
 

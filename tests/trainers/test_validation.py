@@ -1,4 +1,4 @@
-"""Validation between epochs: its figures against FFmpeg and plain torch, the plateau against torch's own, the best."""
+"""Validation between epochs: figures against FFmpeg and plain torch, plateaus against torch's, the best checkpoint."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -41,7 +41,7 @@ def run_of(net: Classifier) -> Run:
 
 
 def classifier() -> Classifier:
-    """One that tells videos apart, with running statistics that are not those of a batch."""
+    """Make a classifier that tells videos apart, with running statistics unlike those of a batch."""
     torch.manual_seed(1)
     net = Classifier(backbones.create("r3d_tiny"), 2, Config(init_std=3.0))
     net({"clips": torch.randn(4, 3, 4, 32, 32), "labels": torch.tensor([0, 1, 0, 1])})
@@ -49,7 +49,7 @@ def classifier() -> Classifier:
 
 
 def validate(index: Index, config, folder: Path, run: Run | None = None) -> tuple[dict[str, float], list[str]]:
-    """What a first validation measures, and the files that it leaves."""
+    """Return the results of a first validation and the files it writes."""
     validator = Validator(index, config, ALONE, folder)
     with mock.patch.object(validation, "content", return_value={}):
         measured = validator(run or run_of(classifier()), 5)
@@ -57,10 +57,10 @@ def validate(index: Index, config, folder: Path, run: Run | None = None) -> tupl
 
 
 def middle_clip(index: Index, row: int) -> torch.Tensor:
-    """One clip of four frames at stride 2 in the middle, scaled to a short side of 40 and cropped to 32 pixels."""
+    """Return the middle clip of four frames at stride 2, scaled to a short side of 40 and cropped to 32 pixels."""
     frames = read_video(index.path(row), f"scale={BT601}", "format=rgb24")
     start = (len(frames) - 8 + 1) // 2
-    margins = [(side // 4 - 32) // 2 * 4 for side in frames.shape[1:3]]  # the videos are four times as large
+    margins = [(side // 4 - 32) // 2 * 4 for side in frames.shape[1:3]]  # in source pixels, four to one
     rows, columns = ((margin, margin + 128) for margin in margins)
     pixels = torch.from_numpy(scaled_part(frames[start : start + 8 : 2], rows, columns, 32) / 255)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
@@ -69,7 +69,7 @@ def middle_clip(index: Index, row: int) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def expected(vp9_store) -> tuple[float, float]:
-    """Loss and top-1 of one clip in the middle of every video, by plain torch."""
+    """Return loss and top-1 of the middle clip of every video, computed in plain torch."""
     net = classifier().eval()
     with torch.no_grad():
         logits = net.logits(torch.stack([middle_clip(vp9_store, row) for row in range(len(vp9_store))]))
@@ -85,7 +85,7 @@ def test_loss_and_top1_are_those_of_the_middle_clip_whatever_the_test_averages_o
     vp9_store, expected, tmp_path, change
 ):
     measured, files = validate(vp9_store, recipe(change), tmp_path)
-    assert measured["loss"] == pytest.approx(expected[0], rel=0.02)  # two decoders, and levels rounded once more
+    assert measured["loss"] == pytest.approx(expected[0], rel=0.02)  # different decoders, and one more rounding
     assert measured["top1"] == measured["best_top1"] == pytest.approx(expected[1])
     assert 0 < expected[1] < 1
     assert expected[0] > 0.5
@@ -112,19 +112,19 @@ def test_an_unreadable_video_is_named_and_counts_as_wrong(own_store, expected, t
     assert measured["top1"] == pytest.approx(expected[1] - 1 / 12)
     others = np.delete(np.arange(12), right)
     losses = -torch.from_numpy(scores).log_softmax(1).numpy()[range(12), own_store.labels]
-    assert measured["loss"] == pytest.approx(losses[others].mean())  # of those that could be read
+    assert measured["loss"] == pytest.approx(losses[others].mean())  # of the readable videos
     (message,) = caplog.messages
     assert message.startswith(f"{own_store.names.text(right)} is unreadable")
 
 
-# Validations that find these figures.
+# Validations with given figures.
 
 VIDEOS: Any = range(4)
-NET = classifier()  # only asked for its class
+NET = classifier()  # only its class matters
 
 
 def feed(validator: Validator, figures: list[tuple[float, float]]) -> tuple[list[dict[str, float]], list[int]]:
-    """What is reported of validations that find (top-1, loss), and the steps, from 0, that best.pt was written at."""
+    """Return the reports of validations with given (top-1, loss), and the steps, from 0, that wrote best.pt."""
     reports, written = [], []
     for step, (top1, loss) in enumerate(figures):
         patched: dict[str, Any] = {
@@ -197,7 +197,7 @@ def test_a_validator_restored_in_between_goes_on_as_if_nothing_had_been(figures,
 @pytest.mark.parametrize("every", [1, 2, 3])
 @given(batches=st.integers(1, 9), accumulate=st.integers(1, 3), epochs=st.integers(1, 7))
 def test_validations_are_due_at_the_ends_of_epochs_and_at_the_end(every, batches, accumulate, epochs):
-    """An epoch ends with the optimizer step that takes its last batch."""
+    """An epoch ends with the optimizer step that uses its last batch."""
     if epochs * batches < accumulate:
         return
     validator = Validator(VIDEOS, recipe(f"validation.every={every}"), ALONE, Path())

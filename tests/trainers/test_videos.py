@@ -1,4 +1,4 @@
-"""Every view of every video once: against frames that are decoded and cut without the loader."""
+"""Every view of every video exactly once, against frames decoded and cropped without the loader."""
 
 import shutil
 from dataclasses import replace
@@ -22,7 +22,7 @@ WINDOWS = Config(num_frames=4, stride=2, size=SIDE, short_sides=(SIDE,), test=Te
 
 
 def blocks(clips: torch.Tensor) -> torch.Tensor:
-    """(N, 3, T, H, W) -> (N, T*3*16): means of 16 blocks of each frame, enough to tell frames apart."""
+    """Average 16 blocks of each frame, enough to tell frames apart: (N, 3, T, H, W) -> (N, T*3*16)."""
     return torch.nn.functional.adaptive_avg_pool3d(clips, (clips.shape[2], 4, 4)).flatten(1)
 
 
@@ -38,7 +38,7 @@ def output(views: Views, row: int) -> np.ndarray:
 
 
 def decoded(path: Path) -> np.ndarray:
-    """All frames of a file, the middle 64 x 64 pixels, normalized; float32 (F, 3, 64, 64)."""
+    """Decode the middle 64 x 64 pixels of all frames, normalized, float32 (F, 3, 64, 64)."""
     with av.open(str(path)) as file:
         frames = np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)])
     top, left = ((side - SIDE) // 2 for side in frames.shape[1:3])
@@ -47,7 +47,7 @@ def decoded(path: Path) -> np.ndarray:
 
 
 def slow_windows(frames: np.ndarray, cfg: Config) -> list[np.ndarray]:
-    """A window every half window less one frame, and one that ends with the video (specs/evaluation.md 1)."""
+    """Return a window every half window minus one frame, and one that ends with the video (specs/evaluation.md 1)."""
     span = cfg.num_frames * cfg.stride
     start, starts = 0, []
     while start <= len(frames) - span:
@@ -60,7 +60,7 @@ def slow_windows(frames: np.ndarray, cfg: Config) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def three(vp9_store) -> Index:
-    """Videos of 40, 50 and 51 frames: of 12, 15 and 16 windows."""
+    """Return videos of 40, 50 and 51 frames, with 12, 15 and 16 windows."""
     return vp9_store.select([0, 5, 11])
 
 
@@ -80,7 +80,7 @@ def test_each_window_of_each_video_comes_exactly_once_and_in_order(three, seen):
         assert (apart + 10 * np.eye(len(apart))).min() > 0.08
         counts.append(len(out))
     assert counts == [12, 15, 16]
-    assert max(counts) > clips_per_part(WINDOWS)  # they do not fit into one sample
+    assert max(counts) > clips_per_part(WINDOWS)  # more than one sample holds
     assert seen.unreadable == {}
 
 
@@ -109,7 +109,7 @@ def test_a_video_of_which_one_part_is_damaged_is_unreadable_as_a_whole(three, se
     shutil.copytree(three.root, tmp_path / "store")
     store = replace(three, root=tmp_path / "store")
     data = store.path(2).read_bytes()
-    store.path(2).write_bytes(data[: 3 * len(data) // 4])  # of 16 windows, the first 8 are whole
+    store.path(2).write_bytes(data[: 3 * len(data) // 4])  # the first 8 of 16 windows are intact
     views = look(store)
     assert [out is None for out in views.outputs] == [False, False, True]
     assert list(views.unreadable) == [store.info(2).name]

@@ -1,4 +1,4 @@
-"""What counts as waiting for data where the loader is refilled while the GPU computes."""
+"""What counts as waiting for data when the loader is refilled while the GPU computes."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Weights of runs, checkpoints and exports: what they say of themselves, and what does not fit."""
+"""Weights of runs, checkpoints and exports: their metadata, and errors when they do not fit."""
 
 import hashlib
 import shutil
@@ -22,7 +22,7 @@ from trainers.weights.export import export
 
 @pytest.fixture(autouse=True)
 def no_package_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No earlier test of this process has trusted one."""
+    """Forget packages that earlier tests of this process trusted."""
     monkeypatch.setattr(plugins, "_named", set())
 
 
@@ -39,7 +39,7 @@ train: {{epochs: 1, global_batch: 4, log_every: 1}}
 
 @pytest.fixture(scope="module")
 def runs(vp9_store, tmp_path_factory) -> Path:
-    """A folder with a pretext run of two steps in "pretext", and a classifier with one epoch in "classifier"."""
+    """Return a folder with a pretext run of two steps in "pretext" and a one-epoch classifier in "classifier"."""
     folder = tmp_path_factory.mktemp("weights")
     texts = {
         "pretext": RECIPE.format(work_dir=folder / "pretext", root=vp9_store.root),
@@ -73,7 +73,7 @@ def test_a_run_s_folder_means_its_newest_checkpoint(runs):
 def test_the_best_of_a_finetuning_is_a_classifier_with_its_classes(runs):
     weights = read(str(runs / "classifier" / "checkpoints" / "best.pt"))
     recipe = classifier_weights(weights)
-    assert (weights.classes, weights.step) == (("class0", "class1"), 2)  # 8 of 12 videos, 4 a step
+    assert (weights.classes, weights.step) == (("class0", "class1"), 2)  # 8 of 12 videos, 4 per step
     assert weights.clip == {"num_frames": 8, "strides": [3], "size": 64, "normalization": "imagenet"}
     assert weights.views() == recipe.plan
     assert weights.views().test.short_side == 70
@@ -151,7 +151,7 @@ def test_what_is_no_classifier_is_said(tmp_path):
     [
         ("ctp", "{}", [1, 2, 3, 4, 5], (16, 2, 112, 128, "imagenet")),
         ("ctp", "{num_frames: 8, strides: [4, 3], size: 56}", [4, 3], (8, 3, 56, 64, "imagenet")),
-        ("dpc", "{}", [3], (5, 3, 128, 146, "imagenet")),  # 146.3
+        ("dpc", "{}", [3], (5, 3, 128, 146, "imagenet")),  # rounded from 146.3
         ("cstp", "{}", [1, 2, 4, 8], (16, 2, 112, 128, "half")),  # specs/cstp.md 1.1
         ("vcop", "{}", [1], (16, 1, 112, 128, "imagenet")),
     ],
@@ -168,7 +168,7 @@ def test_the_views_of_a_pretext_network_are_like_its_clips(tmp_path, task, plan,
 
 @pytest.mark.parametrize("named", [{"backbone": "os.path.join"}, {"task": "evil_pkg.task"}])
 def test_a_package_that_a_checkpoint_names_is_imported_only_for_those_who_trust_it(tmp_path, monkeypatch, named):
-    """Importing runs its code."""
+    """Importing a package runs its code."""
     (tmp_path / "evil_pkg").mkdir()
     (tmp_path / "evil_pkg" / "__init__.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
     monkeypatch.syspath_prepend(tmp_path)

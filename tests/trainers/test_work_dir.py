@@ -1,4 +1,4 @@
-"""One folder, one run: what a second run finds there, what is kept of the first, and what a resume says."""
+"""One run per folder: what happens to the files of an earlier run, and what a resume reports."""
 
 import os
 import re
@@ -17,7 +17,7 @@ from trainers.engine.work_dir import locked, make_way, run_in
 
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory):
-    """The first four steps of it."""
+    """Return the checkpoint of a run's first four steps."""
     folder = tmp_path_factory.mktemp("begun")
     run(folder, "--max-steps", "4")
     return folder / "run" / "checkpoints" / "step_00000004.pt"
@@ -40,7 +40,7 @@ def test_a_second_run_at_once_is_refused_and_a_lock_that_was_left_holds_nobody(t
 
 
 def test_a_new_run_moves_aside_what_another_has_left(whole, tmp_path, capsys):
-    """The checkpoints to resume from were moved away, as a message advises; all else was still there."""
+    """When the user had moved the checkpoints away, as a message advises, all other files were once left in place."""
     run(tmp_path, "--max-steps", "2")
     work_dir = tmp_path / "run"
     first, lines = run_in(work_dir), (work_dir / "metrics.jsonl").read_text()
@@ -60,14 +60,14 @@ def test_a_new_run_moves_aside_what_another_has_left(whole, tmp_path, capsys):
     second = run_in(work_dir)
     assert re.fullmatch("[0-9a-f]{12}", second)
     assert first != second
-    run(tmp_path, "--max-steps", "4")  # the same run: nothing moves
+    run(tmp_path, "--max-steps", "4")  # same run: nothing moves
     assert [path.name for path in work_dir.glob("earlier_*")] == ["earlier_1"]
     newest = torch.load(work_dir / "checkpoints" / "step_00000004.pt", weights_only=True)
     assert newest["run"] == run_in(work_dir) == second
 
 
 def test_a_kill_while_files_are_moved_aside_leaves_none_to_be_written_over(tmp_path, monkeypatch):
-    """Each start in turn moves one file, and is killed."""
+    """Each start moves one file and is killed."""
     results = ("metrics.jsonl", "validation.jsonl", "train.csv", "config.yaml")
     for name in results:
         (tmp_path / name).write_text("of the first run")
@@ -159,7 +159,7 @@ def test_a_checkpoint_with_nan_is_not_resumed(begun, tmp_path):
 
 
 def test_fewer_videos_than_a_global_batch_of_all_micro_steps_are_an_error_in_words(tmp_path):
-    """42 videos are 7 batches of 6, and a step wants 8 of these."""
+    """42 videos make 7 batches of 6, but a step needs 8."""
     message = "nowhere has 42 videos, fewer than one global batch of 48: lower train.global_batch or add videos"
     with pytest.raises(UserError, match=message):
         run(tmp_path, "--set", "train.global_batch=48", "--set", "train.accumulate=8")
@@ -172,7 +172,7 @@ def test_fewer_videos_than_a_global_batch_of_all_micro_steps_are_an_error_in_wor
         (("train.loggers=[tensorbord]",), "train.loggers: no 'tensorbord'; did you mean tensorboard?"),
         (("backbone=r3d_18",), "backbone: no 'r3d_18'; did you mean r3d18?"),
         (
-            ("schedule.kind=warmup_cosine", "optim.lr=1e-6"),  # ran at 1e-5
+            ("schedule.kind=warmup_cosine", "optim.lr=1e-6"),  # once ran at 1e-5
             "optim.lr = 1e-06 is below schedule.min_lr = 1e-05, the rate that warmup_cosine begins and ends with: ",
         ),
     ],

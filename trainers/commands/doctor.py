@@ -1,6 +1,6 @@
 """Check a machine, a recipe and its dataset: `clipfeed doctor --config ctp/r3d18_ucf101`.
 
-It prints a line for each check: ok, warning or problem, and what to do. Exit status 1 if there is a problem.
+Prints one line per check: ok, warning or problem, and what to do. Exits with status 1 if there is a problem.
 """
 
 import argparse
@@ -45,13 +45,13 @@ def main(argv: list[str]) -> int:
 
 
 def line(finding: Finding) -> str:
-    """Return a finding as it is printed; what to do comes after an arrow."""
+    """Format a finding as one line, with what to do after an arrow."""
     do = f" -> {finding.do}" if finding.do else ""
     return f"{finding.state:<8} {finding.about:<14} {shown(finding.text + do)}"
 
 
 def examine(args: argparse.Namespace) -> Iterator[Finding]:
-    """Make all checks, even if some of them fail."""
+    """Run all checks, even if some of them fail."""
     config: Any = None
     if args.config:
         try:
@@ -59,7 +59,7 @@ def examine(args: argparse.Namespace) -> Iterator[Finding]:
             yield Finding("ok", "recipe", f"{args.config}: {config.task}, {config.backbone}")
         except UserError as error:
             yield Finding("problem", "recipe", str(error), "mend the recipe, or leave out --config")
-        except Exception as error:  # loading a recipe imports its task, and so DALI and torch
+        except Exception as error:  # loading a recipe imports its task, hence DALI and torch
             yield broken("recipe", error)
     data_dir = config.data.root if config else args.data_dir
     subject = Subject(args.device, config, data_dir)
@@ -71,5 +71,5 @@ def examine(args: argparse.Namespace) -> Iterator[Finding]:
 
 
 def broken(about: str, error: Exception) -> Finding:
-    """Report a check that could not be made."""
+    """Report a check that could not run."""
     return Finding("problem", about, f"cannot be checked: {type(error).__name__}: {error}", "see the problems above")

@@ -1,6 +1,6 @@
 """Export a backbone: `clipfeed export CKPT --out NAME.safetensors`, .pt2, .onnx or a folder.
 
-Writes the backbone, a .json of facts about it, and a model card. A folder is what Hugging Face's hub takes:
+Writes the backbone, its facts (.json) and a model card. A folder has the layout of Hugging Face's hub:
 
     config.json  model.safetensors  preprocessor_config.json  README.md
 """

@@ -1,17 +1,17 @@
 """Extract pooled features of videos: `clipfeed features SRC... --checkpoint CKPT --out FILE.npz`.
 
-SRC is a prepared dataset, or any video files and folders of them, which are read where they are. FILE.npz holds, for
-N videos in the order of their names:
+SRC is a prepared dataset, or any video files and folders, which are read in place. FILE.npz holds, for N videos sorted
+by name:
 
     names              text (N,)
-    features           float32 (N, C), means over the views of a video; nan where it could not be read
-    labels             int64 (N,), -1 for none; by the first level of folders, or those of the dataset
+    features           float32 (N, C), means over the views of a video; nan if it could not be read
+    labels             int64 (N,), from the dataset or the top-level folders; -1 for none
     class_names        text
-    unreadable         text (U,), names of the videos that could not be read, and
-    reasons            text (U,), why
+    unreadable         text (U,), names of the videos that could not be read
+    reasons            text (U,), why, in the same order
     settings           JSON: the checkpoint with its SHA-256, and the views
 
-Exit status 0, or 3 if some videos could not be read; under torchrun, which would take that for a crash, always 0.
+Exits with status 0, or 3 if some videos could not be read; always 0 under torchrun, which takes 3 for a crash.
 """
 
 import argparse
@@ -69,7 +69,7 @@ def main(argv: list[str]) -> int:
 
 
 def work(args: argparse.Namespace, ranks: Ranks) -> int:
-    """Write the file and return the exit status."""
+    """Extract the features, write them, and return the exit status."""
     ranks.on_rank0(lambda: require_writable(args.out.parent, option="--out"))
     features = extract_features(
         args.checkpoint,
@@ -92,7 +92,7 @@ def work(args: argparse.Namespace, ranks: Ranks) -> int:
 
 
 def save(out: Path, features: VideoFeatures) -> None:
-    """Write the file that the module's docstring describes, completely or not at all."""
+    """Write FILE.npz atomically; the module docstring has its format."""
     with replacing(out) as part, part.open("wb") as file:
         np.savez(
             file,

@@ -1,6 +1,6 @@
 """Train a classifier: `torchrun --standalone trainers/finetune.py --config C --mode M --pretrained CKPT`.
 
-Its recipes are in configs/recognition/.
+Recipes are in configs/recognition/.
 """
 
 import argparse
@@ -71,7 +71,7 @@ def main(argv: list[str]) -> int:
 
 
 def work(config: Recognition, ranks: Ranks, args: argparse.Namespace) -> Ending:
-    """Train, or make a dry run; return how it ended."""
+    """Train, or do a dry run; return how it ended."""
     listed = open_data(config.data, "train")
     index, held_out = split(config, listed.index)
     notes = listed.notes + split_notes(config, index)
@@ -102,7 +102,7 @@ def work(config: Recognition, ranks: Ranks, args: argparse.Namespace) -> Ending:
 
 
 def split(config: Recognition, index: Index) -> tuple[Index, Index | None]:
-    """Split the videos of the training list into those to train on and those to validate on, if any."""
+    """Return the videos to train on and the videos to validate on, if any."""
     data, validation = config.data, config.validation
     if validation.reference.select_on_test:
         return index, open_data(data, "test").index
@@ -120,9 +120,9 @@ def split(config: Recognition, index: Index) -> tuple[Index, Index | None]:
 
 
 def split_notes(config: Recognition, index: Index) -> list[str]:
-    """Return how the lists affect a result, one sentence each.
+    """List problems of the video lists that affect a result, one sentence each.
 
-    They may lead to quarantined test videos, classes that are never learned, or test videos that are trained on.
+    Such as quarantined test videos, classes without training videos, and test videos that are trained on.
     """
     data = config.data
     test_list = data.list_of("test") if data.test_list else None

@@ -1,7 +1,7 @@
 """Import a published checkpoint: `clipfeed import IN --from ctp --out OUT.pt`.
 
-OUT.pt is a checkpoint of step 0, which finetune, test and the others take like one of a run. The command prints what
-became of all keys of IN, or why they were left out.
+OUT.pt is a checkpoint of step 0, which finetune, test and other commands accept like one of a run. The command prints
+how the keys of IN were mapped, and why some were left out.
 """
 
 import argparse
@@ -77,9 +77,9 @@ def main(argv: list[str]) -> None:
 
 
 def read_classes(path: Path, outputs: int) -> list[str]:
-    """Read class names, one per line, or with their numbers before them as in UCF101's classInd.txt.
+    """Read class names, one per line, optionally numbered as in UCF101's classInd.txt.
 
-    UserError unless there are as many as the classifier has `outputs`.
+    UserError unless their number equals the classifier's `outputs`.
     """
     if not outputs:
         raise UserError(f"--classes {path}: the checkpoint is no classifier and has no classes to name")
@@ -96,7 +96,7 @@ def read_classes(path: Path, outputs: int) -> list[str]:
 
 
 def table(imported: Imported) -> str:
-    """List how many keys became what, by the first part of their names, and which were left out and why."""
+    """Count the mapped keys by the first part of their names, and those left out with the reason."""
     used = Counter((theirs.split(".")[0], ours.split(".")[0]) for theirs, ours in imported.used.items())
     left = defaultdict[str, list[str]](list)
     for theirs, reason in imported.left.items():

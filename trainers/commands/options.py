@@ -1,4 +1,4 @@
-"""The options that commands share."""
+"""Options shared by the commands."""
 
 import argparse
 
@@ -20,7 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_machine(parser: argparse.ArgumentParser) -> None:
-    """Add the options that do not change the recipe: where to compute, and whether to show tracebacks."""
+    """Add the options that do not change the recipe: the device, and whether to show tracebacks."""
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto takes the GPU where there is one"
     )
@@ -30,7 +30,7 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
 def parse(
     parser: argparse.ArgumentParser, argv: list[str], *, instead_of_config: str | None = None
 ) -> argparse.Namespace:
-    """Parse and check a training command's arguments. With the option `instead_of_config`, no recipe is needed."""
+    """Parse and check a training command's arguments. With the option `instead_of_config`, --config is optional."""
     args = parser.parse_args(argv)
     if args.config is None and not (instead_of_config and getattr(args, instead_of_config)):
         parser.error("the following arguments are required: --config")

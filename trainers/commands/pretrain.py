@@ -1,4 +1,4 @@
-"""Self-supervised pretraining: `torchrun --standalone trainers/pretrain.py --config ctp/r3d18_ucf101`.
+"""Pretrain a network without labels: `torchrun --standalone trainers/pretrain.py --config ctp/r3d18_ucf101`.
 
 Plain `python` trains in one process.
 """
@@ -50,7 +50,7 @@ def main(argv: list[str]) -> int:
 
 
 def work(config: Config, ranks: Ranks, args: argparse.Namespace) -> Ending:
-    """Train, or make a dry run; return how it ended."""
+    """Train, or do a dry run; return how it ended."""
     dataset = open_data(config.data)
     ranks.note(dataset.notes)
     with closing(build_loader(config, ranks, dataset.index)) as loader:

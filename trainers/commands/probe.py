@@ -1,7 +1,7 @@
 """Probe a frozen backbone: `python trainers/probe.py --work-dir RUN --train LIST --test LIST`.
 
-It fits a linear classifier on pooled features, of the backbone of a run's newest checkpoint and of the same one with
-random weights.
+Fits a linear classifier on pooled features of the backbone of a run's newest checkpoint, and on those of the same
+backbone with random weights.
 """
 
 import argparse

@@ -41,7 +41,7 @@ def main(argv: list[str]) -> None:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Read the lines of a run's metrics.jsonl; UserError when there are none."""
+    """Read a run's metrics.jsonl; UserError if it is missing or empty."""
     try:
         rows = [json.loads(line) for line in path.read_text().splitlines()]
     except OSError as error:
@@ -52,13 +52,13 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
 
 def metric_of(config: Path) -> str:
-    """Return the term that shows whether the run's task is being learned."""
+    """Return the name of the metric that shows whether the task is learned."""
     metric: str = net_module(parse(config.read_text(encoding="utf-8"), source=str(config), own=False).task).METRIC
     return metric
 
 
 def plot(rows: list[dict[str, float]], metric: str, out: Path) -> None:
-    """Draw every loss over the steps, and below them the metric and its chance level."""
+    """Plot every loss over the steps, with the metric and its chance level below."""
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:

@@ -45,7 +45,7 @@ def main(argv: list[str]) -> None:
 
 
 def work(ranks: Ranks, args: argparse.Namespace) -> str:
-    """Test, and return what to print. Why this is a function of its own: see `training.on_ranks`."""
+    """Run the test and return what to print. `training.on_ranks` says why this is a separate function."""
     weights = ranks.on_rank0(lambda: read_weights(Path(args.checkpoint), args.protocol))
     ranks.tell(f"checkpoint  {weights.path} ({weights.backbone}, step {weights.step})")
     config = recipe(weights, args)
@@ -57,7 +57,7 @@ def work(ranks: Ranks, args: argparse.Namespace) -> str:
 
 
 def read_weights(where: Path, protocol: str) -> Weights:
-    """Read weights; from a run's folder, those of the best classifier in validation, not of the newest."""
+    """Read the weights. For a classifier's protocol, prefer a run's best.pt to its newest checkpoint."""
     best = where / CHECKPOINTS / BEST
     if protocol not in OF_CLASSIFIERS or not best.is_file():
         weights = read(where)
@@ -77,10 +77,10 @@ def read_weights(where: Path, protocol: str) -> Weights:
 
 
 def recipe(weights: Weights, args: argparse.Namespace) -> Recognition:
-    """Return the recipe of --config, or else the checkpoint's, with the backbone of the checkpoint.
+    """Return the recipe of --config, or else the checkpoint's, with the checkpoint's backbone.
 
-    Features are of center crops unless others are asked for, as in CoCLR (specs/evaluation.md 6), even if the recipe
-    tests its classifier on more crops.
+    Features use center crops by default, as in CoCLR (specs/evaluation.md 6), even if the recipe tests its classifier
+    on more crops.
     """
     named = {"plan.test.clips": args.clips, "plan.test.crops": args.crops}
     changes = overrides(args) + [f"{key}={value}" for key, value in named.items() if value]

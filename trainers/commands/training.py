@@ -1,4 +1,4 @@
-"""What `pretrain` and `finetune` share: starting the ranks, and training or a dry run."""
+"""Shared by `pretrain` and `finetune`: start the ranks, then train or do a dry run."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -19,8 +19,8 @@ def on_ranks(
 ) -> int:
     """Call `work` on all ranks, print how it ended, and return the exit status.
 
-    `work` is a function of its own so that the network is freed before `start` ends the process group. DDP, if it holds
-    the last reference to the group, frees it under the GIL, which gloo's thread may be waiting for: a deadlock.
+    `work` is a separate function so that its network is freed before `start` destroys the process group. If DDP held
+    the last reference to the group, it would free it under the GIL while gloo's thread waits for the GIL: a deadlock.
     """
     with start(args.device) as ranks:
         ranks.note(ignored_options(config.train, ranks))
@@ -32,7 +32,7 @@ def on_ranks(
 def train(
     run: Run, args: argparse.Namespace, *, missing: Sequence[str], next_steps: Callable[[], Sequence[str]]
 ) -> Ending:
-    """Train as the options say, or make a dry run; see `fit`."""
+    """Train according to the options, or do a dry run; see `fit`."""
     if args.dry_run:
         return dry_run(run)
     return fit(run, resume_from=args.resume, max_steps=args.max_steps, missing=missing, next_steps=next_steps)

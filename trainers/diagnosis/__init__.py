@@ -1,7 +1,7 @@
-"""What `clipfeed doctor` checks, one subject a file.
+"""The checks of `clipfeed doctor`, one subject per file.
 
-A file has `check(subject)`, which yields findings. It is imported when its turn comes, as what it needs may be missing,
-which the doctor then reports. So this file imports nothing heavy.
+Each file has `check(subject)`, which yields findings. It is imported just before it runs: its dependencies may be
+missing, which the doctor then reports. So this file imports nothing heavy.
 """
 
 from dataclasses import dataclass
@@ -28,11 +28,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Subject:
-    """What to examine.
+    """What to check.
 
     Attributes:
         device: auto, cpu or cuda, as for the trainers.
-        config: the `Config` of a recipe; None if there is none, or it cannot be loaded.
+        config: the `Config` of a recipe; None without one, or if it cannot be loaded.
         data_dir: the dataset, a folder or a URL, if any.
     """
 

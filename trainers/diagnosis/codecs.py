@@ -1,4 +1,4 @@
-"""The codecs that `prepare` offers: a tiny clip is encoded in each, and decoded as it would be in training."""
+"""The codecs of `prepare`: a tiny clip is encoded with each, then decoded as in training."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,11 +17,11 @@ from trainers.diagnosis import Finding, State, Subject
 from trainers.engine.devices import why_no_gpu
 
 SIDE = 160
-"""Pixels; the minimum that all codecs and decoders accept."""
+"""Side of the clip in pixels; the smallest that all codecs and decoders accept."""
 FRAMES = 4
 DEFAULT = "h264"
 MAX_DIFFERENCE = 12.0
-"""Mean change by a lossy codec that passes, in gray levels. Other pictures differ by 40 and more."""
+"""Largest mean difference allowed for a lossy codec, in gray levels. Unrelated pictures differ by 40 and more."""
 
 
 def check(subject: Subject) -> Iterator[Finding]:
@@ -46,7 +46,7 @@ def check(subject: Subject) -> Iterator[Finding]:
 
 
 def decoded_by(codec: str, root: Path, device_id: int | None) -> str:
-    """Store a clip and decode it; return what would decode it in training. Raises whatever goes wrong."""
+    """Encode and decode a clip; return what would decode it in training. Lets any exception through."""
     shade = np.linspace(0, 255, SIDE, dtype=np.uint8)
     frames = [np.stack([np.roll(shade, 8 * t)[None].repeat(SIDE, 0)] * 3, axis=2) for t in range(FRAMES)]
     path = video_path(root, "clip")

@@ -1,4 +1,4 @@
-"""The dataset: whether it opens, suits the recipe, can be decoded on the device, and sampled clips decode."""
+"""The dataset: whether it opens, fits the recipe, has a decoder on the device, and sampled clips decode."""
 
 from collections.abc import Iterator
 
@@ -18,12 +18,12 @@ from trainers.diagnosis import Finding, Subject
 from trainers.engine.devices import why_no_gpu
 
 SAMPLED = 32
-"""Videos, evenly spread, that a clip each is decoded of."""
+"""Number of evenly spaced videos to decode a clip of."""
 FRAMES = 8
 
 
 def check(subject: Subject) -> Iterator[Finding]:
-    """Open what the recipe or --data-dir names. Without either, there is nothing to check."""
+    """Check the dataset of the recipe or of --data-dir; without either, nothing."""
     if subject.data_dir is None:
         return
     config = subject.config
@@ -51,7 +51,7 @@ def check(subject: Subject) -> Iterator[Finding]:
 
 
 def decoder(index: Index, data: Data, device: str) -> Finding:
-    """Report what decodes the dataset on this device, and why."""
+    """Report which decoder the dataset gets on this device, and why."""
     gpu = device != "cpu" and not why_no_gpu()
     try:
         dali, why_not = choose(index, data.decoder, device_id=0 if gpu else None)
@@ -64,7 +64,7 @@ def decoder(index: Index, data: Data, device: str) -> Finding:
 
 
 def samples(index: Index) -> Finding:
-    """Decode clips from the middle of some videos."""
+    """Decode a clip from the middle of each sampled video."""
     rows = spread(len(index), SAMPLED)
     bad: dict[str, str] = {}
     for row in rows:

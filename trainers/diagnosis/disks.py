@@ -17,10 +17,10 @@ from dali_pipelines.store.storage import is_url
 from trainers.diagnosis import Finding, Subject
 
 LITTLE, TOO_LITTLE = 10 * 2**30, 2**30
-"""Free bytes for checkpoints: a large one with its optimizer has some hundred MB, and `train.keep` of them are kept."""
+"""Free bytes below which to warn, or report a problem: `train.keep` checkpoints may have some hundred MB each."""
 CLIPS, FRAMES = 32, 16
 SLOW = 0.1
-"""Seconds of reading a clip, above which even eight workers read fewer than a hundred clips a second."""
+"""Seconds per clip above which even eight workers read fewer than a hundred clips a second."""
 
 
 def check(subject: Subject) -> Iterator[Finding]:
@@ -31,7 +31,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     try:
         index = Index.load(subject.data_dir)
     except (UserError, OSError):
-        return  # the dataset has a finding of its own
+        return  # the dataset check reports it
     yield speed(index)
 
 
@@ -49,7 +49,7 @@ def space(about: str, folder: Path) -> Finding:
 
 
 def speed(index: Index) -> Finding:
-    """Read a clip each of some videos, from the disk itself if the system can drop its cache of them."""
+    """Time reading one clip from each of some videos, bypassing the page cache if possible."""
     rows = spread(len(index), CLIPS)
     seconds, size = [], 0
     for row in rows:
@@ -61,7 +61,7 @@ def speed(index: Index) -> Finding:
             start = time.perf_counter()
             clip.read()
         except (ClipError, OSError, IndexError):
-            continue  # the dataset has a finding of its own
+            continue  # the dataset check reports it
         seconds.append(time.perf_counter() - start)
         size += clip.nbytes
     if not seconds:
@@ -76,7 +76,7 @@ def speed(index: Index) -> Finding:
 
 
 def _forget(place: Path | str) -> None:
-    """Have the system drop a local file from its cache, so that the disk is measured and not memory."""
+    """Drop a local file from the page cache, so that the disk is measured and not memory."""
     if not is_url(place):
         descriptor = os.open(place, os.O_RDONLY)
         try:

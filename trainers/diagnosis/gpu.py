@@ -11,12 +11,12 @@ from trainers.diagnosis import Finding, State, Subject
 from trainers.engine.devices import DRIVER_FILE, MIN_FREE, why_no_gpu
 
 NVDEC = ("h264", "hevc", "vp9")
-"""Codecs that datasets may be stored in and GPUs may decode."""
+"""Codecs that datasets may use and GPUs may decode."""
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU: free and total bytes of its memory, and the number of its decoders by codec."""
+    """One GPU: free and total memory in bytes, and the number of decoders per codec."""
 
     name: str
     free: int
@@ -26,19 +26,19 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Answers:
-    """All that the driver and torch tell; tests replace it."""
+    """What the driver and torch report; tests replace it."""
 
     driver: str = ""
-    """Its version; "" if there is none."""
+    """The driver's version; "" without one."""
     fault: str = ""
-    """Why torch cannot use a GPU."""
+    """Why torch cannot use a GPU; "" if it can."""
     gpus: tuple[Gpu, ...] = ()
     nvdec: bool = False
-    """Whether the driver's decoder library is there."""
+    """Whether the driver's decoder library was found."""
 
 
 def ask() -> Answers:
-    """Ask the driver and torch."""
+    """Query the driver and torch."""
     driver = driver_version() if DRIVER_FILE.exists() else ""
     if fault := why_no_gpu():
         return Answers(driver, fault)
@@ -55,7 +55,7 @@ def _gpu(number: int, nvdec: bool) -> Gpu:
 
 
 def driver_version() -> str:
-    """Return the version that nvidia-smi prints, or "unknown"."""
+    """Return the driver version from nvidia-smi, or "unknown"."""
     query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"]
     try:
         return subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
@@ -64,7 +64,7 @@ def driver_version() -> str:
 
 
 def check(subject: Subject) -> Iterator[Finding]:
-    """Check the answers for the device that is asked for."""
+    """Check the GPUs for the requested device."""
     if subject.device == "cpu":
         yield Finding("ok", "GPU", "not asked for: --device cpu")
         return
@@ -85,7 +85,7 @@ def check(subject: Subject) -> Iterator[Finding]:
 
 
 def nvdec(number: int, gpu: Gpu, answers: Answers) -> Finding:
-    """Check the decoders of a GPU."""
+    """Check the video decoders of a GPU."""
     about = f"NVDEC {number}"
     if not answers.nvdec:
         return Finding(

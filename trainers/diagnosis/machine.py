@@ -12,15 +12,15 @@ from dali_pipelines.decode.choose import decoding_threads
 from trainers.diagnosis import Finding, Subject
 
 FILES_OF_A_RUN = 256
-"""Open files of a training process without workers, a generous estimate: libraries, sockets, checkpoints."""
+"""Open files of a training process without its workers, a generous estimate: libraries, sockets, checkpoints."""
 FILES_OF_A_WORKER = 8
-"""Open files per worker: two ends of pipes, its log, and the videos that it reads."""
+"""Open files per worker: two pipe ends, its log, and the videos it reads."""
 MIN_SHM = 2**28
-"""Bytes of /dev/shm that NCCL needs for several GPUs of a machine."""
+"""Bytes of /dev/shm that NCCL needs for several GPUs on a machine."""
 
 
 def check(subject: Subject) -> Iterator[Finding]:
-    """Compare the machine with what the recipe asks for, or with the defaults of recipes."""
+    """Compare the machine with what the recipe asks for, or else with the defaults."""
     data: Data = subject.config.data if subject.config else Data(root="")
     gpus = torch.cuda.device_count() if subject.device != "cpu" else 0
     yield cores(limits.cores(), data, gpus)
@@ -30,7 +30,7 @@ def check(subject: Subject) -> Iterator[Finding]:
 
 
 def cores(count: int, data: Data, gpus: int) -> Finding:
-    """Check the number of cores: the process of each GPU has its own workers and threads."""
+    """Check the number of cores; each GPU's process has its own workers and threads."""
     processes = max(gpus, 1)
     threads = decoding_threads(data.threads, nvdec=False) if data.threads == "auto" else data.threads
     busy = processes * (1 + data.workers)
@@ -53,7 +53,7 @@ def open_files(data: Data, limit: tuple[int, int]) -> Finding:
 
 
 def shared_memory(size: int, gpus: int) -> Finding:
-    """Check /dev/shm. The loader needs none of it: clips travel in anonymous memory, which it does not limit."""
+    """Check /dev/shm, which NCCL needs. The loader does not: it passes clips in anonymous memory."""
     text = f"{size >> 20} MiB in /dev/shm; the loader needs none of it"
     if gpus > 1 and size < MIN_SHM:
         return Finding(

@@ -1,4 +1,4 @@
-"""Python and its packages: whether versions fit each other, and there is one DALI."""
+"""Python and its packages: whether versions match, and exactly one DALI is installed."""
 
 import importlib
 import platform
@@ -12,7 +12,7 @@ from dali_pipelines import kernels
 from trainers.diagnosis import Finding, Subject
 
 DALIS = {"nvidia-dali-cuda120": "12", "nvidia-dali-cuda130": "13"}
-"""Distribution of DALI -> the major version of its CUDA."""
+"""DALI distribution -> its CUDA major version."""
 
 
 def check(subject: Subject) -> Iterator[Finding]:
@@ -20,7 +20,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     versions = {name: installed(name) for name in ("clipfeed", "torch", "torchvision", *DALIS, "av")}
     yield Finding("ok", "python", f"{platform.python_version()}, clipfeed {versions['clipfeed']}")
     yield torch_and_torchvision(versions["torch"], versions["torchvision"])
-    for name in ("clipfeed", "torchvision"):  # of which one fits one torch only
+    for name in ("clipfeed", "torchvision"):  # a torchvision fits only one torch
         yield from outside_bounds(name)
     yield one_dali([name for name in DALIS if versions[name]], torch_cuda())
     yield loads("torchvision", "torchvision.ops", "install the torchvision that belongs to your torch")
@@ -38,7 +38,7 @@ def installed(name: str) -> str:
 
 
 def pixels(*, compiled: bool) -> Finding:
-    """Report whether pixel operations on the CPU are compiled, which matters where PyAV decodes."""
+    """Report whether the CPU's pixel operations are compiled, which matters if PyAV decodes."""
     if compiled:
         return Finding("ok", "pixels", "compiled, for videos that are decoded on the CPU")
     do = "install a C compiler (gcc), and clipfeed once more; a training whose videos a GPU decodes needs neither"
@@ -46,7 +46,7 @@ def pixels(*, compiled: bool) -> Finding:
 
 
 def outside_bounds(of: str) -> Iterator[Finding]:
-    """Name the packages whose versions a package's metadata do not allow."""
+    """Report packages whose versions another package's metadata rules out."""
     for line in (installed(of) and requires(of)) or ():
         requirement = Requirement(line)
         held = installed(requirement.name)
@@ -67,12 +67,12 @@ def torch_cuda() -> str:
     """Return the CUDA version that torch was built for, such as "13.0"; "" for none, or if torch does not load."""
     try:
         return importlib.import_module("torch").version.cuda or ""
-    except Exception:  # which has a finding of its own
+    except Exception:  # reported by `loads`
         return ""
 
 
 def one_dali(found: list[str], cuda: str) -> Finding:
-    """Check that there is one DALI, and for the CUDA of torch."""
+    """Check that exactly one DALI is installed, for torch's CUDA."""
     if not found:
         return Finding("problem", "DALI", "not installed", f"pip install {DALI}")
     if len(found) > 1:
@@ -91,7 +91,7 @@ def one_dali(found: list[str], cuda: str) -> Finding:
 
 
 def loads(about: str, module: str, do: str) -> Finding:
-    """Import a module, which may raise anything: a torchvision of another build raises a RuntimeError."""
+    """Check that a module imports. It may raise anything: a mismatched torchvision raises RuntimeError."""
     try:
         importlib.import_module(module)
     except Exception as error:
@@ -100,7 +100,7 @@ def loads(about: str, module: str, do: str) -> Finding:
 
 
 def pyav() -> Finding:
-    """Check PyAV, its FFmpeg, and the encoder that `prepare` uses by default."""
+    """Check PyAV, its FFmpeg, and `prepare`'s default encoder."""
     try:
         av = importlib.import_module("av")
         ffmpeg = ".".join(map(str, av.library_versions["libavcodec"]))

@@ -25,7 +25,7 @@ Net = TypeVar("Net", bound=nn.Module)
 
 
 def check_recipe(config: Config) -> None:
-    """Raise UserError for faults of any dataset's run: names that do not exist, and a rate below its minimum."""
+    """Check a recipe without its dataset. UserError for unknown names, or a learning rate below its minimum."""
     look_up(config.backbone, BACKBONES, key="backbone")
     look_up(config.optim.name, OPTIMIZERS, key="optim.name")
     for name in config.train.loggers:
@@ -39,7 +39,7 @@ def check_recipe(config: Config) -> None:
 
 
 def build_loader(config: Config, ranks: Ranks, index: Index) -> ClipLoader:
-    """Open this rank's shard of the dataset. UserError for a dataset or a batch size that cannot be used."""
+    """Build the loader of this rank's shard. UserError for an unusable dataset or batch size."""
     data = config.data
     return ClipLoader(
         index,
@@ -66,7 +66,7 @@ def build_run(
     identity: dict[str, object] | None = None,
     classes: tuple[str, ...] = (),
 ) -> Run:
-    """Assemble a run around a network that is the same on all ranks. `identity` adds to what must not change."""
+    """Assemble a run. `net` is the same on all ranks; `identity` adds facts that must not change on resume."""
     fixed = {
         "task": config.task,
         "backbone": config.backbone,
@@ -104,7 +104,7 @@ def build_run(
 
 
 def batch_per_rank(train: Train, world_size: int) -> int:
-    """Compute a rank's batch size. UserError when the global batch does not divide evenly."""
+    """Compute a rank's batch size. UserError if the global batch does not divide evenly."""
     divisor = world_size * train.accumulate
     size, remainder = divmod(train.global_batch, divisor)
     if remainder:
@@ -130,21 +130,21 @@ def wrap(net: Net, train: Train, ranks: Ranks) -> tuple[Net, nn.Module]:
         net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
     net.to(ranks.device)
     if train.channels_last:
-        for parameter in net.parameters():  # `net.to` would refuse a network with 2-D convolutions as well
+        for parameter in net.parameters():  # `net.to` would fail if the network also has 2-D convolutions
             if parameter.ndim == 5:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
     model: nn.Module = torch.compile(net) if train.compile else net  # type: ignore[assignment]
     if ranks.world_size > 1:
-        # A 1x1x1 kernel has the same memory order by several strides; DDP takes them for different ones.
+        # A 1x1x1 kernel has the same memory order with several strides; DDP takes these for different orders.
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-        # Batch norm buffers are not broadcast: SyncBN keeps them equal, and in training nothing reads them.
+        # Batch norm buffers are not broadcast: SyncBN keeps them equal, and nothing reads them in training.
         ids = [ranks.device.index] if ranks.device.type == "cuda" else None
         model = nn.parallel.DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
     return net, model
 
 
 def ignored_options(train: Train, ranks: Ranks) -> list[str]:
-    """Return what the recipe asks for and this device cannot do, one sentence each."""
+    """List the recipe's options that this device ignores, one sentence each."""
     if ranks.device.type == "cuda":
         return []
     notes = []

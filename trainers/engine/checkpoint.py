@@ -1,6 +1,6 @@
 """Checkpoints that survive a crash, a full disk and a kill in the middle of writing.
 
-A file is written under another name, flushed to the disk and then renamed; only after that are older ones deleted.
+A file is written under a temporary name, flushed to disk and then renamed. Only then are older ones deleted.
 """
 
 import pickle
@@ -17,7 +17,7 @@ from dali_pipelines.store.files import TEMPORARY, replacing, sync
 
 FORMAT = 1
 ZIP = b"PK"
-"""First bytes of a file of `torch.save`; older files of other programs begin otherwise."""
+"""First bytes of a file of `torch.save`; older files of other programs start differently."""
 IMPORT = "`clipfeed import` takes those of other programs"
 
 
@@ -36,11 +36,11 @@ def save(folder: Path, step: int, content: Mapping[str, Any], *, keep: int) -> P
     """Write a checkpoint and remove all but the newest `keep` up to this step.
 
     Raises:
-        OSError: it could not be written. Older ones are untouched, and no unfinished file is left.
+        OSError: writing failed. Older checkpoints are untouched, and no partial file is left.
     """
     target = path_of(folder, step)
     write(target, dict(content, step=step))
-    for leftover in folder.glob(TEMPORARY.format("*")):  # of a run that was killed while it wrote
+    for leftover in folder.glob(TEMPORARY.format("*")):  # from a run that was killed while writing
         leftover.unlink()
     # Newer steps are unreadable files that --resume auto skipped: they do not count, and stay.
     for old in [other for other in list_steps(folder) if other <= step][:-keep]:
@@ -49,7 +49,7 @@ def save(folder: Path, step: int, content: Mapping[str, Any], *, keep: int) -> P
 
 
 def write(target: Path, content: Mapping[str, Any]) -> None:
-    """Write one checkpoint, whole or not at all. OSError when that fails."""
+    """Write one checkpoint atomically. OSError if that fails."""
     with replacing(target) as part, part.open("wb") as file:
         _write(dict(content, format=FORMAT), file)
     sync(target.parent)
@@ -60,10 +60,10 @@ def find(folder: Path, resume: str) -> dict[str, Any] | None:
 
     Args:
         folder: the run's checkpoint folder; may be missing.
-        resume: "auto" takes the newest readable one; "none" insists on an empty folder; else a file's path.
+        resume: "auto" for the newest readable one; "none" to require an empty folder; else a file's path.
 
     Raises:
-        UserError: nothing readable, or a folder that the run would mix with its own checkpoints.
+        UserError: no checkpoint is readable, or the folder holds others that must not mix with the run's own.
     """
     steps = list_steps(folder)
     if resume == "none":
@@ -103,12 +103,12 @@ def _write(content: Mapping[str, Any], file: Any) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read a checkpoint, tensors on the CPU. UserError when it is damaged or not one of ours."""
+    """Read a checkpoint, tensors on the CPU. UserError if it is missing, damaged, or not ours."""
     if not path.is_file():
         raise UserError(f"no such checkpoint: {path}")
     try:
         with zipfile.ZipFile(path) as file:
-            if part := file.testzip():  # torch.load does not check the sums
+            if part := file.testzip():  # torch.load does not verify checksums
                 raise zipfile.BadZipFile(f"checksum of {part}")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (zipfile.BadZipFile, EOFError, RuntimeError, pickle.UnpicklingError) as error:

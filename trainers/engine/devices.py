@@ -1,4 +1,4 @@
-"""Choose the device of a rank, and say in one line why a GPU cannot be used."""
+"""Choose a rank's device, and explain in one line why a GPU cannot be used."""
 
 import os
 import warnings
@@ -9,19 +9,19 @@ import torch
 from configs.errors import UserError
 
 MIN_FREE = 2**30
-"""Bytes of a GPU's memory below which no recipe of ours trains."""
+"""Free bytes of GPU memory below which none of our recipes trains."""
 DRIVER_FILE = Path("/dev/nvidiactl")
 
 
 def choose_device(name: str, local_rank: int) -> tuple[torch.device, str]:
-    """Return the device that `name` means, and a note for the user, or "".
+    """Return the device for `name`, and a note for the user, or "".
 
     Args:
-        name: auto, cpu or cuda; auto takes a GPU where torch can use one.
-        local_rank: this process among those of the machine.
+        name: auto, cpu or cuda; auto takes a GPU if torch can use one.
+        local_rank: index of this process on its machine.
 
     Raises:
-        UserError: a GPU is asked for, or there, and cannot be used.
+        UserError: a GPU was requested or found, but cannot be used.
     """
     if name == "cpu":
         return torch.device("cpu"), ""
@@ -41,8 +41,8 @@ def choose_device(name: str, local_rank: int) -> tuple[torch.device, str]:
 
 
 def why_no_gpu() -> str:
-    """Return why torch can use no GPU, as one line with the way out, or "" when it can."""
-    with warnings.catch_warnings():  # of an old driver, which is reported below
+    """Explain in one line why torch cannot use a GPU, with the way out; "" if it can."""
+    with warnings.catch_warnings():  # about an old driver, which is reported below
         warnings.simplefilter("ignore")
         if torch.cuda.is_available():
             return ""
@@ -58,10 +58,10 @@ def why_no_gpu() -> str:
 
 
 def check_memory(local_rank: int) -> None:
-    """Raise UserError when hardly any of a GPU's memory is free."""
+    """Raise UserError if a GPU has less than `MIN_FREE` bytes free."""
     try:
         free, total = torch.cuda.mem_get_info(local_rank)
-    except RuntimeError as error:  # even a context of its own did not fit
+    except RuntimeError as error:  # not even a CUDA context fits
         first = str(error).splitlines()[0]
         raise UserError(f"GPU {local_rank} cannot be used: {first}; `nvidia-smi` shows what runs on it") from error
     if free < MIN_FREE:

@@ -1,4 +1,4 @@
-"""The ranks of a run: torchrun's processes, or the one process of plain python."""
+"""The ranks of a run: torchrun's processes, or the single process of plain python."""
 
 import os
 import socket
@@ -18,35 +18,35 @@ from nets.distributed import all_gather
 from trainers.engine.devices import choose_device
 
 TOLD_TIMEOUT = timedelta(seconds=30)
-"""Time for all ranks to learn that they do not match."""
+"""Time for all ranks to read that their devices differ."""
 
 T = TypeVar("T")
 
 PEER_TIMEOUT = timedelta(minutes=15)
-"""A rank that waits this long for another ends the run. Longer than `train.timeout_s`: the one that hangs says more."""
+"""A rank that waits this long for another ends the run. Longer than `train.timeout_s`: the hanging rank says more."""
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among all of the run. All ranks call a method at the same point of the program."""
+    """This process and its peers. All ranks call a method at the same point of the program."""
 
     device: torch.device
     rank: int = 0
     world_size: int = 1
 
     def gather(self, values: Tensor) -> Tensor:
-        """Return float64 (world_size, K), on the CPU, from each rank's `values` (K,)."""
+        """Gather each rank's `values` (K,) into float64 (world_size, K) on the CPU."""
         return all_gather(values.to(self.device, torch.float64)[None]).cpu()
 
     def gather_objects(self, mine: Any) -> list[Any]:
-        """Return each rank's object, in rank order."""
+        """Gather each rank's object, in rank order."""
         gathered = [mine] * self.world_size
         if self.world_size > 1:
             distributed.all_gather_object(gathered, mine)
         return gathered
 
     def copy_buffers(self, net: nn.Module) -> None:
-        """Copy rank 0's buffers to all ranks: without SyncBN each has batch norm statistics of its own."""
+        """Broadcast rank 0's buffers: without SyncBN, each rank has its own batch norm statistics."""
         if self.world_size > 1:
             for buffer in net.buffers():
                 distributed.broadcast(buffer, 0)
@@ -57,11 +57,11 @@ class Ranks:
             tell(line)
 
     def note(self, notes: Iterable[str]) -> None:
-        """Print what the user should know, on rank 0."""
+        """Print notes for the user on rank 0."""
         self.tell(*(f"note: {note}" for note in notes))
 
     def on_rank0(self, make: Callable[[], T]) -> T:
-        """Return on all ranks what `make()` returns on rank 0. Its UserError or OSError is raised on all."""
+        """Call `make()` on rank 0; return its result, or raise its UserError or OSError, on all ranks."""
         if self.world_size == 1:
             return make()
         result: list[Any] = [None, None]
@@ -77,16 +77,16 @@ class Ranks:
         return made
 
     def end_group(self) -> None:
-        """End the process group on all ranks, before rank 0 does alone what may take long.
+        """Destroy the process group on all ranks, before rank 0 does long work alone.
 
-        Ranks cannot communicate after this. If rank 0 ended the group later, NCCL's other ranks would, by its
-        documentation, hang until then; gloo's would not.
+        Ranks cannot communicate after this. If rank 0 destroyed the group later, the others would hang until then
+        with NCCL, by its documentation, but not with gloo.
         """
         if self.world_size > 1:
             distributed.destroy_process_group()
 
     def require_same(self, facts: Callable[[], Mapping[str, object]]) -> None:
-        """Raise UserError that names all facts in which ranks differ, such as another copy of the dataset on a node."""
+        """Raise UserError naming all facts that differ between ranks, such as a node's copy of the dataset."""
         if self.world_size == 1:
             return
         gathered: list[tuple[str, Mapping[str, object]]] = self.gather_objects((socket.gethostname(), facts()))
@@ -105,7 +105,7 @@ class Ranks:
 
 @contextmanager
 def start(device: str) -> Iterator[Ranks]:
-    """Join the ranks that torchrun started, or be the only one. `device` is auto, cpu or cuda."""
+    """Join the ranks that torchrun started, or run as a single one. `device` is auto, cpu or cuda."""
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     where, note = choose_device(device, local_rank)
@@ -115,7 +115,7 @@ def start(device: str) -> Iterator[Ranks]:
         torch.cuda.set_device(where)
         torch.backends.cudnn.benchmark = True  # every batch has the same shape
     else:
-        # torchrun sets one thread per process, plain python takes all cores: divide them in either case.
+        # torchrun sets one thread per process, plain python uses all cores: divide the cores in either case.
         torch.set_num_threads(max(1, limits.cores() // limits.local_ranks()))
     ranks = Ranks(device=where, rank=int(os.environ.get("RANK", "0")), world_size=world_size)
     if world_size == 1:
@@ -139,7 +139,7 @@ def start(device: str) -> Iterator[Ranks]:
     try:
         yield ranks
     except RuntimeError as error:
-        if isinstance(error, distributed.DistError) or "gloo/transport" in str(error):  # gloo has no error of its own
+        if isinstance(error, distributed.DistError) or "gloo/transport" in str(error):  # gloo has no exception class
             raise ConnectionError(
                 f"another rank has ended or answers no more ({' '.join(str(error).split())}): what it printed says "
                 "why. The same command goes on from the last checkpoint"
@@ -150,14 +150,14 @@ def start(device: str) -> Iterator[Ranks]:
 
 
 def _require_same_device(store: distributed.Store, ranks: Ranks) -> None:
-    """Raise UserError when only some nodes have a GPU: NCCL and gloo would wait for each other in silence."""
+    """Raise UserError if only some nodes have a GPU: NCCL and gloo would silently wait for each other."""
     keys = [f"device/{rank}" for rank in range(ranks.world_size)]
     store.set(keys[ranks.rank], f"{ranks.device.type} on {socket.gethostname()}")
     devices = [device.decode() for device in store.multi_get(keys)]  # waits for all
     for rank, device in enumerate(devices):
         if device.split()[0] != devices[0].split()[0]:
             store.set(f"told/{ranks.rank}", "")
-            if ranks.rank == 0:  # whose process holds the store: it stays until all have read
+            if ranks.rank == 0:  # its process holds the store: it stays until all have read
                 with suppress(RuntimeError):
                     store.wait([f"told/{other}" for other in range(ranks.world_size)], TOLD_TIMEOUT)
             raise UserError(
@@ -167,10 +167,10 @@ def _require_same_device(store: distributed.Store, ranks: Ranks) -> None:
 
 
 def _attempt() -> str:
-    """Return a name for this start of the ranks by torchrun, which may be one of its restarts.
+    """Return a store prefix for this start by torchrun, which may be a restart.
 
-    torchrun keeps its store between them, so that without a name the ranks would find the addresses of the start before
-    (https://github.com/pytorch/pytorch/issues/135712). Nodes do not agree on the count of restarts: they need
+    torchrun keeps its store across restarts, so without a prefix the ranks would find the addresses of the last start
+    (https://github.com/pytorch/pytorch/issues/135712). Several nodes do not agree on the restart count: they need
     TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 instead.
     """
     one_node = os.environ.get("GROUP_WORLD_SIZE") == "1"
@@ -178,5 +178,5 @@ def _attempt() -> str:
 
 
 def exit_status(status: int) -> int:
-    """Return the status to exit with: 0 under torchrun, which takes any other for a crash, and would restart."""
+    """Return the exit status: 0 under torchrun, which would take any other for a crash and restart."""
     return 0 if "TORCHELASTIC_RUN_ID" in os.environ else status

@@ -8,7 +8,7 @@ from torch import nn
 
 @contextmanager
 def eval_mode(net: nn.Module) -> Iterator[None]:
-    """Put a network into eval mode within the block; after it, each module is in its former mode again."""
+    """Put a network into eval mode within the block, then restore each module's mode."""
     modes = {module: module.training for module in net.modules()}
     net.eval()
     try:

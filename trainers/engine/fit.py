@@ -23,13 +23,13 @@ def fit(
     missing: Sequence[str],
     next_steps: Callable[[], Sequence[str]],
 ) -> Ending:
-    """Train in the config's work_dir, from its newest checkpoint on.
+    """Train in the config's work_dir, resuming as `resume_from` says: see `checkpoint.find`.
 
-    Videos that are too short are listed there in too_short.csv, those of the list that are `missing` in missing.csv.
-    Files of another run are moved aside. On the first rank, `next_steps` returns what to print after the last step.
+    There, too_short.csv lists the videos that are too short, and missing.csv those of the list that are `missing`.
+    Files of another run are moved aside. `next_steps` returns lines to print after the last step, on rank 0.
 
     Raises:
-        UserError: the work dir is not writable, or another run is training in it, or this run does not fit it.
+        UserError: the work dir is not writable, another run is training in it, or its checkpoint does not fit this run.
     """
     work_dir = Path(run.config.work_dir)
     run.ranks.on_rank0(lambda: require_writable(work_dir, work_dir / CHECKPOINTS))
@@ -77,7 +77,7 @@ def _fit(run: Run, work_dir: Path, resume_from: str, max_steps: int | None, miss
 
 
 def dry_run(run: Run) -> Ending:
-    """Make two steps without writing anything; return a table of the batch, the network's size and the speed."""
+    """Run two steps without writing anything; return a table of the batch, the network's size and the speed."""
     run.model.train()
     batches = endless(run.loader)
     result = train_step(run, batches, 0)

@@ -1,4 +1,4 @@
-"""What must be the same in all parts of a run and on all ranks, and the errors where it is not."""
+"""Facts that must match on all ranks and when a run is resumed, and the errors if they do not."""
 
 import hashlib
 import json
@@ -21,23 +21,23 @@ OTHER_VIDEOS = {
     "videos.names": "as many videos under other names, or in another order",
     "videos.frames": "videos of the same names, some with another number of frames",
 }
-"""What it means when a digest of `video_digests` differs. Older checkpoints have none."""
+"""Key of `video_digests` -> what a difference means. Older checkpoints have no digests."""
 
 
 def video_digests(index: Index) -> dict[str, str]:
-    """Return digests of the names, in order, and of the numbers of frames: they define what a row is."""
+    """Return digests of the ordered names and of the frame counts, which define what a row is."""
     names = json.dumps(index.names.texts()).encode()
     frames = json.dumps(index.num_frames.tolist()).encode()
     return {key: hashlib.sha256(what).hexdigest()[:16] for key, what in zip(OTHER_VIDEOS, (names, frames), strict=True)}
 
 
 def dataset_facts(index: Index) -> dict[str, object]:
-    """Return what ranks must agree on: the number of videos, and digests of all that the index says of them."""
+    """Return what ranks must agree on: the number of videos, and digests of the index."""
     return {"videos": len(index), **video_digests(index), **more_digests(index)}
 
 
 def more_digests(index: Index) -> dict[str, object]:
-    """Return digests of what `video_digests` leaves out. These may change during a run, but not from rank to rank."""
+    """Return digests of what `video_digests` leaves out, which may change between resumes but not between ranks."""
     return {
         "videos.labels": _digest(index.labels, Ragged.of_texts(index.class_names)),
         "videos.sizes": _digest(index.sizes_WH, index.fps),
@@ -46,18 +46,18 @@ def more_digests(index: Index) -> dict[str, object]:
 
 
 def options(config: Config) -> dict[str, object]:
-    """Return the options of a recipe by their dotted keys."""
+    """Return a recipe's options by dotted key."""
     return flat(yaml.safe_load(dump(config)))
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what makes samples and steps."""
+    """Return the versions of packages that affect samples and steps."""
     found = {f"version of {name}": version(name) for name in ("clipfeed", "torch", "torchvision", "av", "numpy")}
     return found | {"version of DALI": nvidia.dali.__version__}
 
 
 def _digest(*columns: NDArray[Any] | Ragged) -> str:
-    """Return a digest of columns, row by row, whatever way the table stores them."""
+    """Hash columns row by row, however the table stores them."""
     sha = hashlib.sha256()
     for column in columns:
         if isinstance(column, Ragged):
@@ -70,10 +70,10 @@ def _digest(*columns: NDArray[Any] | Ragged) -> str:
 
 
 def check(content: Mapping[str, Any], identity: Mapping[str, object]) -> list[str]:
-    """Return warnings, as sentences, of what an older checkpoint does not record.
+    """Check that a checkpoint fits this run; return warnings about facts that an older one lacks.
 
     Raises:
-        UserError: it belongs to another run, one whose data order or tensors do not fit this one.
+        UserError: it belongs to another run, whose data order or tensors differ.
     """
     saved, step = content["identity"], content["step"]
     for key, ours in identity.items():
@@ -101,7 +101,7 @@ def check(content: Mapping[str, Any], identity: Mapping[str, object]) -> list[st
 
 
 def _weights(identity: Mapping[str, object]) -> str:
-    """Describe the weights that finetuning starts from."""
+    """Describe the weights that finetuning started from."""
     digest = str(identity.get("pretrained", "none"))
     if digest == "none":
         return "random weights (--pretrained none)"
@@ -109,9 +109,9 @@ def _weights(identity: Mapping[str, object]) -> str:
 
 
 def changed_options(before: str, after: str) -> list[str]:
-    """Return the options that differ between two dumped configs: "optim.lr: 0.03 -> 0.5".
+    """List the options that differ between two dumped configs: "optim.lr: 0.03 -> 0.5".
 
-    Without the work dir, and options that the older version did not have.
+    The work dir and options that the older config lacks are left out.
     """
     old, new = flat(yaml.safe_load(before)), flat(yaml.safe_load(after))
     return [
@@ -122,7 +122,7 @@ def changed_options(before: str, after: str) -> list[str]:
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the values of a tree by their dotted keys."""
+    """Flatten a nested mapping to dotted keys."""
     values: dict[str, Any] = {}
     for key, value in tree.items():
         values |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}

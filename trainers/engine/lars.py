@@ -1,4 +1,4 @@
-"""LARS: SGD whose step is scaled to the size of each weight tensor (You et al. 2017, "Large Batch Training")."""
+"""LARS: SGD with steps scaled to the norm of each weight tensor (You et al. 2017, "Large Batch Training")."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 TRUST = 0.001
-"""Share of a tensor's norm that one step at learning rate 1 changes; that of the paper and of BYOL."""
+"""Norm of a step at learning rate 1, as a share of the tensor's norm; as in the paper and in BYOL."""
 
 
 class LARS(Optimizer):
@@ -34,7 +34,7 @@ class LARS(Optimizer):
                 update = weight.grad.add(weight, alpha=group["weight_decay"])
                 if weight.ndim > 1:
                     size, length = weight.norm(), update.norm()
-                    scale = torch.where((size > 0) & (length > 0), TRUST * size / length, 1.0)  # an `if` would wait
+                    scale = torch.where((size > 0) & (length > 0), TRUST * size / length, 1.0)  # an `if` would sync
                     update.mul_(scale)
                 state = self.state[weight]
                 if "momentum_buffer" not in state:

@@ -1,4 +1,4 @@
-"""Where figures go besides metrics.jsonl, by name. To add a logger, write a class and enter it in `LOGGERS`."""
+"""Loggers by name, in addition to metrics.jsonl. To add one, write a class and enter it in `LOGGERS`."""
 
 import csv
 import hashlib
@@ -26,25 +26,25 @@ from trainers.engine.identity import options
 
 
 class Logger(Protocol):
-    """What rank 0 writes to. A step's number counts the optimizer steps done.
+    """Where rank 0 logs metrics and images. `step` counts the optimizer steps done.
 
-    A call that raises OSError must have written nothing: with `train.full_disk: go_on` it is repeated later.
+    A call that raises OSError must have written nothing: with `train.full_disk: go_on` it is retried later.
     """
 
     def add_scalars(self, group: str, values: Mapping[str, float], step: int) -> None:
-        """Log the figures of one step. `group` is "train" or "validation"."""
+        """Log the metrics of one step. `group` is "train" or "validation"."""
 
     def add_image(self, name: str, image: Image, step: int) -> None:
         """Log an RGB picture."""
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write what is pending, and close."""
 
 
 class TensorBoard:
-    """TensorBoard's files, in `work_dir`/tensorboard. Steps that a run had lost and makes again are hidden.
+    """Event files in `work_dir`/tensorboard. After a resume, TensorBoard hides the steps that were lost.
 
-    torch's SummaryWriter writes in a thread: on a full disk it leaves half a record, and the error comes later.
+    Not torch's SummaryWriter, which writes in a thread: a full disk leaves half a record, and raises late.
     """
 
     def __init__(self, config: Config, first_step: int) -> None:
@@ -56,7 +56,7 @@ class TensorBoard:
             key: value if isinstance(value, bool | int | float) else shown(str(value))
             for key, value in options(config).items()
         }
-        _, session, _ = hparams(known, {})  # without a list of metrics, the tab HPARAMS shows the last of each scalar
+        _, session, _ = hparams(known, {})  # without a list of metrics, HPARAMS shows each scalar's last value
         self._add(
             Event(file_version="brain.Event:2"),
             Event(step=first_step + 1, session_log=SessionLog(status=SessionLog.START)),
@@ -103,7 +103,7 @@ class Csv:
 
 
 def _open_table(path: Path, row: Mapping[str, float], *, last: int) -> tuple[Appended, Sequence[str]]:
-    """Open a table for rows like `row`; return its columns too. Rows of steps after `last` are dropped."""
+    """Open a table for rows like `row`, dropping rows after step `last`; return it and its columns."""
     rows: list[Mapping[str, Any]] = []
     if path.exists():
         with path.open(newline="", encoding="utf-8") as old:
@@ -121,14 +121,14 @@ def _table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 class WeightsAndBiases:
-    """A run of Weights & Biases, one for each work dir: a resumed run continues it.
+    """A Weights & Biases run per work dir, which a resumed run continues.
 
-    Its x axis is the figure `step`. Steps that are repeated after a crash appear twice.
+    Its x axis is `step`. Steps that are repeated after a crash appear twice.
     """
 
     def __init__(self, config: Config, first_step: int) -> None:
         try:
-            import wandb  # not in all installations
+            import wandb  # an optional dependency
         except ModuleNotFoundError as error:
             raise UserError("train.loggers: wandb is not installed: pip install wandb, or leave it out") from error
         work_dir = Path(config.work_dir).resolve()
@@ -155,6 +155,6 @@ LOGGERS: dict[str, Callable[[Config, int], Logger]] = {
 
 
 def open_loggers(config: Config, *, first_step: int) -> list[Logger]:
-    """Open what `train.loggers` names, from step `first_step` on. UserError for an unknown name."""
+    """Open the loggers of `train.loggers`, to log after step `first_step`. UserError for an unknown name."""
     kinds = [look_up(name, LOGGERS, key="train.loggers") for name in config.train.loggers]
     return [kind(config, first_step) for kind in kinds]

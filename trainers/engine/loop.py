@@ -24,7 +24,7 @@ from trainers.engine.watchdog import watched
 
 @dataclass(frozen=True)
 class Step:
-    """What one optimizer step of this rank gave."""
+    """Results of one optimizer step on this rank."""
 
     terms: dict[str, Tensor]
     """The task's scalars, averaged over the micro-steps; float64, on the device."""
@@ -35,26 +35,26 @@ class Step:
     batch: Batch
     """The last micro-step's input."""
     fault: str = ""
-    """Why the network was not updated."""
+    """Why the network was not updated; "" if it was."""
 
 
 def endless(loader: Iterable[Batch]) -> Iterator[Batch]:
-    """Yield batches forever, epoch after epoch, from where the loader is."""
+    """Yield batches forever, epoch after epoch, from the loader's position on."""
     while True:
         yield from loader
 
 
 def train_step(run: Run, batches: Iterator[Batch], step: int, *, skip_nonfinite: bool = False) -> Step:
-    """Make one optimizer step of `train.accumulate` micro-steps. `step` counts the steps before it.
+    """Run one optimizer step of `train.accumulate` micro-steps. `step` counts the steps before it.
 
     Args:
-        skip_nonfinite: where the gradient is not finite, leave the network as it was, and say so in `fault`.
+        skip_nonfinite: if the gradient is not finite, restore the network and report it in `fault`.
 
     Raises:
-        UserError: the gradient is not finite, without `skip_nonfinite`. All ranks raise it, before the update.
+        UserError: the gradient is not finite, without `skip_nonfinite`. All ranks raise it before the update.
     """
     train, ranks = run.config.train, run.ranks
-    # Randomness in the network depends on the step alone, so that a resumed run needs no saved state.
+    # The network's randomness depends on the step alone, so a resumed run needs no saved RNG state.
     torch.manual_seed(int(np.random.SeedSequence([run.config.seed, step, ranks.rank]).generate_state(1)[0]))
     layout = torch.channels_last_3d if train.channels_last else torch.contiguous_format
     bf16 = train.amp == "bf16" and ranks.device.type == "cuda"
@@ -74,16 +74,16 @@ def train_step(run: Run, batches: Iterator[Batch], step: int, *, skip_nonfinite:
             (out["loss"] / train.accumulate).backward()
         refill_began = time.perf_counter()
         run.loader.refill()  # while the GPU computes
-        if is_idle(ranks.device):  # it was done before that was
+        if is_idle(ranks.device):  # the GPU finished before the refill did
             wait += time.perf_counter() - refill_began
         for name, value in out.items():
             terms[name] = terms.get(name, 0.0) + value.detach().double() / train.accumulate
         seen.append((batch, out["loss"].detach()))
     run.net.after_backward(epoch)
-    # This waits for the GPU. The batch would not need it: DALI keeps the memory of what is dropped until the GPU has
-    # done all that was begun before (`DLTensorGraveyard` in dltensor.cc of DALI 2.4).
+    # This waits for the GPU. The batch does not require it: DALI keeps a dropped tensor's memory until the GPU has
+    # finished all earlier work (`DLTensorGraveyard` in dltensor.cc of DALI 2.4).
     grad_norm = float(nn.utils.clip_grad_norm_(run.net.parameters(), run.config.optim.clip_norm or math.inf))
-    if not math.isfinite(grad_norm):  # of the reduced gradient: all ranks see it, and none has made the step
+    if not math.isfinite(grad_norm):  # of the reduced gradient: all ranks see it, and none has updated
         fault = explain(run, step, grad_norm, seen)
         leave_pictures(run, step, seen)
         if not skip_nonfinite:
@@ -102,7 +102,7 @@ def train_step(run: Run, batches: Iterator[Batch], step: int, *, skip_nonfinite:
 
 
 def is_idle(device: torch.device) -> bool:
-    """Tell whether a GPU has done all that was asked of it."""
+    """Return whether the device is a GPU that has finished its work."""
     return device.type == "cuda" and torch.cuda.current_stream(device).query()
 
 
@@ -112,16 +112,16 @@ class Ending:
 
     words: str
     step: int = 0
-    """Optimizer steps done, in this part and before; all of the recipe's only if nothing is left to do."""
+    """Optimizer steps done since the run began; all of the recipe's only if nothing is left to do."""
     signal: int = 0
-    """The number of the signal that stopped it early."""
+    """The signal that stopped it early; 0 for none."""
 
 
 def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, end: int) -> Ending:
     """Train from step `first_step` up to `end`, with checkpoints in `folder`.
 
     Only rank 0 has `metrics`. One of `stop.SIGNALS` on any rank ends the run after the current step, with a checkpoint;
-    a validation that was due is made when the run goes on.
+    a validation that was due runs on resume.
     """
     config, result = run.config.train, None
     skips, batches = config.skip_nonfinite, endless(run.loader)
@@ -136,7 +136,7 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
                 result = train_step(run, batches, step, skip_nonfinite=skips > 0)
                 if run.online:
                     run.online.update(result.batch)
-                # One small collective per step: the terms, the times, and a signal that a rank may have received.
+                # One small collective per step: the terms, the times, and a signal if a rank received one.
                 times = [result.wait, time.perf_counter() - began, float(stop.number)]
                 own = torch.stack([*result.terms.values()])
                 gathered = run.ranks.gather(torch.cat([own, own.new_tensor(times)]))
@@ -174,14 +174,14 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
 
 
 def _at(run: Run, step: int, last: Step | None) -> str:
-    """Describe what a rank was doing when it hung: its step, and the videos of the step before."""
+    """Describe what a rank was doing when it hung: its step, and the videos of the previous step."""
     names = [shown(run.name_of(row)) for row in last.batch["index"].tolist() if row >= 0] if last else []
     before = f" (the step before was of {', '.join(names)})" * bool(names)
     return f"step {step + 1} on rank {run.ranks.rank}{before}"
 
 
 def _flush(run: Run, metrics: Metrics | None) -> bool:
-    """Write the figures so far; return whether all are written. If not, no checkpoint may be written after them."""
+    """Write the metrics so far; return whether all are written. If not, no checkpoint follows unless it must."""
     return run.ranks.on_rank0(lambda: metrics.flush() if metrics else True)
 
 

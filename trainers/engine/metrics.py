@@ -1,4 +1,4 @@
-"""What rank 0 reports of a run: metrics.jsonl, the loggers and a progress bar."""
+"""Rank 0's reports of a run: metrics.jsonl, the loggers and a progress bar."""
 
 import json
 import os
@@ -24,12 +24,12 @@ from trainers.engine.work_dir import RECONSTRUCTION
 
 
 class Metrics:
-    """Report a run from step `first_step` on, and drop later lines, of steps that were lost.
+    """Report a run after step `first_step`, and drop the lines of later steps that were lost.
 
-    A step's number counts the optimizer steps done, itself included. As a context manager it closes files and loggers.
+    Steps are counted from 1. As a context manager, it closes files and loggers.
 
     Args:
-        validation_pending: the validation after `first_step` is still to come, and loggers have dropped that step.
+        validation_pending: the validation of step `first_step` is still to run, and loggers have dropped that step.
     """
 
     def __init__(
@@ -62,9 +62,9 @@ class Metrics:
             file.close()
 
     def flush(self) -> bool:
-        """Write what has been added; return whether all lines of the .jsonl files are written.
+        """Write pending reports; return whether all lines of the .jsonl files are written.
 
-        UserError where writing fails, and the run is not to go on.
+        UserError if writing fails, unless `train.full_disk` is go_on.
         """
         written = [outlet.flush() for outlet in self._outlets]
         return written[0]
@@ -79,13 +79,13 @@ class Metrics:
         self._files[path].add(json.dumps(line).encode() + b"\n")
 
     def add(self, step: int, facts: Mapping[str, float], timings: Tensor, more: Mapping[str, float]) -> None:
-        """Add one step. Every `log_every` steps and at the end there is a line, with its `time` in seconds since 1970.
+        """Add one step. Every `log_every` steps and at the end, log a line, with `time` in seconds since 1970.
 
         Args:
             step: optimizer steps done.
             facts: epoch, lr, grad_norm and the task's terms at this step, written as they are.
-            timings: (world_size, 2) seconds of each rank in this step: waiting for data, and in total.
-            more: figures of the process, not of the step.
+            timings: (world_size, 2), each rank's seconds in this step: waiting for data, and in total.
+            more: values of the process, not of the step.
         """
         self._timings.append(timings)
         seconds = torch.stack(self._timings).sum(0)
@@ -106,19 +106,19 @@ class Metrics:
         self._tell_loggers(lambda logger: logger.add_scalars("train", line, step))
 
     def add_validation(self, step: int, facts: Mapping[str, float]) -> None:
-        """Add what was measured after `step` steps, for a line of validation.jsonl."""
+        """Add a validation after `step` steps, for a line of validation.jsonl."""
         self._outlets[0].add(lambda: self._write(self._validations, {"step": step, **facts}))
         self._tell_loggers(lambda logger: logger.add_scalars("validation", facts, step))
         self._bar.write(f"step {step}: validation " + ", ".join(f"{name} {value:.4g}" for name, value in facts.items()))
 
     def add_clips(self, step: int, draw: Callable[[], Image]) -> None:
-        """Show the loggers what the network saw in this step; `draw` is called only if there are any."""
+        """Log a picture of this step's input; `draw` is called only if there are loggers."""
         if self._loggers:
             image = draw()
             self._tell_loggers(lambda logger: logger.add_image("input", image, step))
 
     def add_reconstruction(self, step: int, image: Image) -> None:
-        """Add a picture of what the network makes of a batch, for `reconstruction.png` and the loggers."""
+        """Add a picture that the network made of a batch, for `reconstruction.png` and the loggers."""
 
         def write() -> None:
             with replacing(self._picture) as part:
@@ -129,10 +129,10 @@ class Metrics:
 
 
 class Outlet:
-    """Make writes in order. One that fails is kept, and repeated before the next.
+    """Run writes in order. One that fails is kept, and retried before the next.
 
     Args:
-        go_on: only warn of the first failure. Otherwise it ends the run.
+        go_on: only warn of the first failure; otherwise it ends the run.
     """
 
     def __init__(self, *, go_on: bool) -> None:
@@ -144,7 +144,7 @@ class Outlet:
         self._left.append(write)
 
     def flush(self) -> bool:
-        """Make all pending writes; return whether none is left. UserError if one fails and the run is not to go on."""
+        """Run all pending writes; return whether none is left. UserError if one fails, unless `go_on`."""
         try:
             self._write()
         except OSError as error:
@@ -158,7 +158,7 @@ class Outlet:
         return not self._left
 
     def close(self) -> None:
-        """Make all pending writes; say what is lost if that fails."""
+        """Run all pending writes; warn about lost lines if that fails."""
         try:
             self._write()
         except OSError as error:
@@ -171,7 +171,7 @@ class Outlet:
 
 
 def memory() -> dict[str, float]:
-    """Return this process's resident memory and its peak on the GPU, MiB."""
+    """Return this process's resident memory and peak GPU memory, in MiB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     used = {"rss_mib": pages * resource.getpagesize() / 2**20}
     if torch.cuda.is_available():
@@ -180,7 +180,7 @@ def memory() -> dict[str, float]:
 
 
 def drop_after(path: Path, step: int) -> dict[str, float]:
-    """Drop the lines of a .jsonl file after `step`, and a last one that is incomplete; return the last that stays."""
+    """Truncate a .jsonl file after `step`, or before its first incomplete line; return the last line kept."""
     last: dict[str, float] = {}
     if not path.exists():
         return last

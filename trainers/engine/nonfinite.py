@@ -1,4 +1,4 @@
-"""A loss or gradient that is not finite: the samples to blame, pictures of them, and the state to go back to."""
+"""A loss or gradient that is not finite: the samples to blame, pictures of them, and the state to restore."""
 
 from pathlib import Path
 
@@ -14,14 +14,14 @@ from trainers.engine.work_dir import NONFINITE
 
 
 def explain(run: Run, step: int, grad_norm: float, seen: list[tuple[Batch, Tensor]]) -> str:
-    """Name the samples to blame, of all ranks.
+    """Name the samples to blame, on all ranks.
 
-    These are samples with inputs or targets that are not finite; else all of the micro-steps whose loss is not finite;
-    else, if only the gradient overflowed, all samples of the step.
+    These are samples with inputs or targets that are not finite; else those of micro-steps with a loss that is not
+    finite; else, if only the gradient overflowed, all samples of the step.
 
     Args:
         step: optimizer steps done.
-        seen: the batch and the loss of each micro-step of this rank.
+        seen: batch and loss of each micro-step on this rank.
     """
     mine = [(batch["index"].tolist(), bool(loss.isfinite()), _nonfinite(batch)) for batch, loss in seen]
     gathered = [micro_step for of_rank in run.ranks.gather_objects(mine) for micro_step in of_rank]
@@ -36,7 +36,7 @@ def explain(run: Run, step: int, grad_norm: float, seen: list[tuple[Batch, Tenso
 
 
 def leave_pictures(run: Run, step: int, seen: list[tuple[Batch, Tensor]]) -> None:
-    """Write pictures of what was not finite on this rank, one for each micro-step, into the work dir."""
+    """Save pictures of this rank's blamed samples to the work dir, one per micro-step."""
     for number, (batch, loss) in enumerate(seen):
         rows = _nonfinite(batch)
         blamed = torch.tensor([not rows or row in rows for row in batch["index"].tolist()])
@@ -46,12 +46,12 @@ def leave_pictures(run: Run, step: int, seen: list[tuple[Batch, Tensor]]) -> Non
             try:
                 with replacing(Path(run.config.work_dir, NONFINITE, name)) as part:
                     draw(run.loader, chosen, ago=len(seen) - 1 - number).save(part, "PNG")
-            except OSError as error:  # the names of the samples are reported all the same
+            except OSError as error:  # the names of the samples are still reported
                 tell(f"warning: cannot write a picture of them: {error}")
 
 
 def _nonfinite(batch: Batch) -> dict[int, str]:
-    """Map each dataset row with a value that is not finite to the tensor's name."""
+    """Map dataset rows with values that are not finite to the tensor's name."""
     found: dict[int, str] = {}
     for name, values in batch.items():
         finite_B = values.reshape(len(values), -1).isfinite().all(1).cpu()
@@ -60,6 +60,6 @@ def _nonfinite(batch: Batch) -> dict[int, str]:
 
 
 def untrained_state(net: Pretext) -> dict[str, Tensor]:
-    """Return copies of what a forward pass changes, such as queues and statistics, and the optimizer does not."""
+    """Copy the state that only the forward pass changes, such as queues and statistics."""
     trained = {name for name, parameter in net.named_parameters() if parameter.requires_grad}
     return {name: value.clone() for name, value in net.state_dict().items() if name not in trained}

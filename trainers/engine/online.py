@@ -16,21 +16,21 @@ from nets.tasks import Pretext
 from trainers.engine.distributed import Ranks
 from trainers.engine.eval_mode import eval_mode
 
-WINDOW = 2048  # newest clips of all ranks that both figures are computed over
+WINDOW = 2048  # newest clips of all ranks, over which both metrics are computed
 LR = 1e-3
 EPSILON = 1e-7
 
 
 class OnlineProbe:
-    """Watch a run's backbone without changing it.
+    """Evaluate a run's backbone during training, without changing it.
 
-    Each step the backbone, in eval mode and without gradient, sees the first clip of each sample of the last
-    micro-step. The pooled features of all ranks go to rank 0, where a linear classifier is tested on them before it
-    learns from them. It knows a video's class by its row, so that batches need no labels.
+    Each step, the backbone runs on the first clip of each sample of the last micro-step, in eval mode and without
+    gradient. Rank 0 gathers the pooled features, tests a linear classifier on them, and then trains it on them. It
+    looks up a video's class by its row, so batches need no labels.
 
     Args:
         labels: int64 (N,), the class of each row of the dataset; negative for none.
-        classes: how many there are; with 0 there is RankMe alone.
+        classes: number of classes; 0 for RankMe alone.
         bf16: run the forward pass in bfloat16, as training does.
     """
 
@@ -38,7 +38,7 @@ class OnlineProbe:
         self._backbone, self._ranks, self._bf16 = net.backbone, ranks, bf16
         self._labels = torch.from_numpy(np.array(labels, np.int64))
         channels = self._backbone.out_channels
-        # It starts at zero, so that it uses no random number of the run.
+        # It starts at zero, so it draws none of the run's random numbers.
         self._head = nn.utils.skip_init(nn.Linear, channels, max(classes, 1))
         for parameter in self._head.parameters():
             nn.init.zeros_(parameter)
@@ -56,7 +56,7 @@ class OnlineProbe:
         gathered = self._ranks.gather(torch.cat([features_BC.double(), rows_B1], dim=1).flatten())
         if self._ranks.rank == 0:
             values_N = gathered.view(-1, features_BC.shape[1] + 1)
-            values_N = values_N[values_N.isfinite().all(1)]  # those of a step without an update may not be finite
+            values_N = values_N[values_N.isfinite().all(1)]  # those of a skipped step may not be finite
             self._learn(values_N[:, :-1].float(), self._labels[values_N[:, -1].long()])
 
     def _learn(self, features_NC: Tensor, labels_N: Tensor) -> None:
@@ -72,18 +72,18 @@ class OnlineProbe:
         self._optimizer.step()
 
     def figures(self) -> dict[str, float]:
-        """Return `rankme`, and `online_top1` where there are classes. On rank 0 alone."""
+        """Return `rankme`, and `online_top1` if there are classes. Valid on rank 0 only."""
         top1 = {"online_top1": float(self._hits.sum()) / max(len(self._hits), 1)} if self._optimizer else {}
         return {**top1, "rankme": rankme(self._features)}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that later figures depend on; that of rank 0 is the one to save."""
+        """Return the state to resume from; save that of rank 0."""
         optimizer = self._optimizer.state_dict()["state"] if self._optimizer else {}
         head = self._head.state_dict()
         return {"head": head, "optimizer": optimizer, "features": self._features, "hits": self._hits}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from what `state_dict` returned."""
+        """Restore what `state_dict` returned."""
         self._head.load_state_dict(state["head"])
         if self._optimizer:
             groups = self._optimizer.state_dict()["param_groups"]
@@ -92,7 +92,7 @@ class OnlineProbe:
 
 
 def rankme(features_NC: Tensor) -> float:
-    """Return the effective rank of features: exp of the entropy of their singular values, divided by their sum."""
+    """Return the effective rank of features: exp of the entropy of their singular values, scaled to sum to 1."""
     if not len(features_NC):
         return 0.0
     singular = torch.linalg.svdvals(features_NC.double())

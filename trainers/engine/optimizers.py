@@ -14,7 +14,7 @@ from nets.backbones import Backbone
 from trainers.engine.lars import LARS
 
 Groups = list[dict[str, Any]]
-"""Parameter groups of `torch.optim`. One may have a `weight_decay` of its own."""
+"""Parameter groups of `torch.optim`, which may have their own `weight_decay`."""
 
 
 def sgd(groups: Groups, optim: Optim) -> Optimizer:
@@ -39,14 +39,14 @@ OPTIMIZERS: dict[str, Callable[[Groups, Optim], Optimizer]] = {"sgd": sgd, "adam
 
 
 def make_optimizer(net: nn.Module, optim: Optim) -> Optimizer:
-    """Build the recipe's optimizer over all parameters that are trained.
+    """Build the recipe's optimizer over all trainable parameters.
 
-    Each of its groups has one `lr_factor`, by which the loop multiplies the learning rate. There are as few groups as
-    can be: each is a kernel of its own on a GPU.
+    Each group has one `lr_factor`, by which the loop multiplies the learning rate. There are as few groups as
+    possible, since each is a separate kernel on a GPU.
 
     Raises:
-        UserError: an unknown optimizer, a part in `optim.lr_factors` that the network lacks, or an `optim.layer_decay`
-            for a backbone without layers.
+        UserError: the optimizer is unknown, the network lacks a part in `optim.lr_factors`, or `optim.layer_decay` is
+            set for a backbone without layers.
     """
     named = list(net.named_parameters())
     for part, _ in optim.lr_factors:
@@ -74,19 +74,19 @@ def make_optimizer(net: nn.Module, optim: Optim) -> Optimizer:
 
 
 def moments(optimizer: Optimizer, net: nn.Module) -> dict[Any, Any]:
-    """Return what an optimizer knows of each parameter, by its place among those of the network that are trained.
+    """Return an optimizer's state by each parameter's position among the network's trainable ones.
 
-    Its own count goes by its groups, and so by its options, which may change in mid-run.
+    The optimizer's own numbering depends on its groups, and so on options that may change on resume.
     """
     places: dict[Any, int] = {parameter: place for place, parameter in enumerate(_trained(net))}
     return {places.get(key, key): known for key, known in optimizer.state.items()}
 
 
 def restore_moments(optimizer: Optimizer, net: nn.Module, state: Mapping[Any, Any]) -> None:
-    """Give an optimizer the `moments` of a checkpoint, and leave it its options.
+    """Load the `moments` of a checkpoint into an optimizer, keeping its options.
 
     Each moment gets the memory order of its parameter, which `train.channels_last` may have changed since. Fused steps
-    rely on it: with another order, a CPU takes the moments of other weights in silence, and a GPU stops.
+    rely on it: with another order, a CPU silently takes the moments of other weights, and a GPU fails.
     """
     groups = optimizer.state_dict()["param_groups"]
     counted = (number for group in groups for number in group["params"])
@@ -105,9 +105,9 @@ def _trained(net: nn.Module) -> Iterator[nn.Parameter]:
 
 
 def layer_decay(net: nn.Module, decay: float) -> dict[str, float]:
-    """Return each layer's share of the rate, by the names of its parts: decay ** n for the n-th layer from the top.
+    """Return each layer's learning rate factor, by the names of its parts: decay ** n for the n-th from the top.
 
-    What is in no layer, such as a final norm and the head, keeps the whole rate (BEiT, arXiv 2106.08254).
+    Parameters outside the layers, such as a final norm and the head, keep the full rate (BEiT, arXiv 2106.08254).
 
     Raises:
         UserError: the backbone has no layers.

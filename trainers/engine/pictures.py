@@ -1,4 +1,4 @@
-"""Pictures of what a network sees, as `preview` draws them, and of what it makes of it."""
+"""Pictures of a network's input, as `preview` draws them, and of its reconstruction."""
 
 import io
 from collections.abc import Mapping
@@ -15,11 +15,11 @@ from nets.tasks import Pretext
 from trainers.engine.eval_mode import eval_mode
 
 PICTURED = 4
-"""Samples of a picture."""
+"""Samples per picture."""
 
 
 def draw(loader: ClipLoader, batch: Mapping[str, Tensor], *, ago: int = 0) -> Image.Image:
-    """Draw the first samples of the batch that the loader yielded last, or `ago` batches before that."""
+    """Draw the first samples of the loader's last batch, or of the one `ago` batches before it."""
     first = {name: tensor[:PICTURED] for name, tensor in batch.items()}
     epoch, _ = loader.order.at(loader.step - 1 - ago)
     samples = samples_of(loader.index, loader.task, loader.order.seed, epoch, first)
@@ -28,7 +28,7 @@ def draw(loader: ClipLoader, batch: Mapping[str, Tensor], *, ago: int = 0) -> Im
 
 @torch.no_grad()
 def reconstruction(net: Pretext, batch: Mapping[str, Tensor]) -> Image.Image | None:
-    """Draw what the network makes of the first samples of a batch: its `picture`, or None where it has none."""
+    """Draw the network's `picture` of the first samples of a batch; None if it has none."""
     with eval_mode(net):
         clips = net.picture({name: tensor[:PICTURED] for name, tensor in batch.items()})
     if not clips:
@@ -38,5 +38,5 @@ def reconstruction(net: Pretext, batch: Mapping[str, Tensor]) -> Image.Image | N
 
 
 def _pixels(clips_B3THW: Tensor) -> np.ndarray:
-    """Return uint8 (B, T, H, W, 3) of colors in 0..1."""
+    """Convert colors in 0..1 to uint8 (B, T, H, W, 3)."""
     return (clips_B3THW.float().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 4, 1).cpu().numpy()

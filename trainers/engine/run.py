@@ -29,12 +29,12 @@ Batch = dict[str, Tensor]
 
 
 class Validator(Protocol):
-    """What the loop needs of `trainers.evaluation.validation.Validator`, which imports this module."""
+    """Interface of `trainers.evaluation.validation.Validator`, which imports this module."""
 
     lr_factor: float
-    """What the plateaus so far have multiplied the learning rate by."""
+    """Factor on the learning rate from the plateaus so far."""
     pending: bool
-    """Whether a checkpoint was written before the validation of its step."""
+    """Whether the validation of the last step is still to run."""
 
     def due(self, run: "Run", step: int) -> bool: ...
     def __call__(self, run: "Run", step: int) -> dict[str, float]: ...
@@ -53,24 +53,24 @@ class Run:
     net: Pretext
     """The plain network, whose state is saved."""
     model: nn.Module
-    """The same network wrapped in DDP and torch.compile, which is called."""
+    """The same network wrapped in torch.compile and DDP, which is called."""
     optimizer: Optimizer
     identity: Mapping[str, object]
-    """What must not change when a run is resumed."""
+    """Facts that must not change when a run is resumed."""
     classes: tuple[str, ...] = ()
     """Names of a classifier's classes, in the order of its outputs."""
     id: str = ""
-    """Names the run in all files that it writes, also after it was resumed; `resume` sets it."""
+    """Identifies the run in its files, also after a resume; `resume` sets it."""
     online: OnlineProbe | None = None
     """Measures the features during training."""
     validator: Validator | None = None
     """Measures the network between epochs, in finetuning."""
     unreadable: dict[str, str] = field(default_factory=dict)
-    """Names of videos that some rank could not read, with the reason; as of the last checkpoint."""
+    """Name -> reason of videos that a rank could not read, as of the last checkpoint."""
 
     @property
     def total_steps(self) -> int:
-        """Return the optimizer steps of the whole recipe; micro-steps of one step may be of two epochs."""
+        """Return the number of optimizer steps of the recipe. A step's micro-steps may span two epochs."""
         return self.config.train.epochs * len(self.loader) // self.config.train.accumulate
 
     def epoch(self, step: int) -> int:
@@ -78,11 +78,11 @@ class Run:
         return step * self.config.train.accumulate // len(self.loader)
 
     def name_of(self, row: int) -> str:
-        """Return the name of the video in a row of the dataset."""
+        """Return the name of the video in a dataset row."""
         return self.loader.index.info(row).name
 
     def loader_facts(self) -> dict[str, float]:
-        """Return figures of the loader for the log."""
+        """Return the loader's statistics for the log."""
         counts, unreadable = self.loader.counts, self.unreadable | self.loader.unreadable
         return {
             "amplification": counts.amplification,
@@ -91,7 +91,7 @@ class Run:
         }
 
     def lr(self, step: int) -> float:
-        """Return the learning rate of the optimizer step that follows `step` others."""
+        """Return the learning rate of the optimizer step after `step` others."""
         config, epoch = self.config, self.epoch(step)
         return lr_at(
             config.schedule,
@@ -107,11 +107,11 @@ def resume(run: Run, folder: Path, resume_from: str) -> tuple[Run, int, Path | N
     """Restore the run from a checkpoint, or start a new one; see `checkpoint.find`.
 
     Returns:
-        The run with its id, the optimizer steps done, the checkpoint that it goes on from, None for a new run, and what
-        the user should know, one sentence each.
+        The run with its id, the optimizer steps done, the checkpoint resumed from (None for a new run), and notes for
+        the user, one sentence each.
 
     Raises:
-        UserError: there is none to resume from, or this run does not fit it.
+        UserError: there is no checkpoint to resume from, or it does not fit this run.
     """
     found = run.ranks.on_rank0(lambda: checkpoint.find(folder, resume_from))
     work_dir = folder.parent
@@ -144,14 +144,14 @@ def resume(run: Run, folder: Path, resume_from: str) -> tuple[Run, int, Path | N
             "set that back, or pass another --work-dir to start a new run"
         ) from error
     require_finite(found["model"], source)
-    # Moments come from the checkpoint, hyper-parameters from the recipe: it may have changed on purpose.
+    # Moments come from the checkpoint, hyperparameters from the recipe, which may have changed on purpose.
     restore_moments(run.optimizer, run.net, found["optimizer"]["state"])
     run.loader.load_state_dict(found["loader"])
     notes.append(run.ranks.on_rank0(lambda: make_way(work_dir, run_id)))
-    if run.validator and found["validator"]:  # else the run has not validated so far
+    if run.validator and found["validator"]:  # else the run had no validation
         run.validator.load_state_dict(found["validator"])
         notes.append(run.validator.bring_best(source.parent, step))
-    if run.online and found.get("online"):  # else it began without
+    if run.online and found.get("online"):  # else the probe was off
         run.online.load_state_dict(found["online"])
     run.unreadable.update(found.get("unreadable", {}))
     run.loader.remember(run.unreadable)
@@ -175,15 +175,15 @@ def content(run: Run) -> dict[str, Any]:
 
 
 def save(run: Run, folder: Path, step: int, *, must: bool = True) -> Path | None:
-    """Write the checkpoint after `step` steps.
+    """Write the checkpoint after `step` steps; return its path.
 
-    UserError on all ranks when that fails; None where `train.full_disk` goes on, unless it `must` be written.
+    On failure, raise UserError on all ranks; with `train.full_disk: go_on` return None unless it `must` be written.
     """
     for of_rank in run.ranks.gather_objects(run.loader.unreadable):
         run.unreadable.update(of_rank)
     state = {
         "loader": run.loader.state_dict(),
-        # Without its options, which come from the recipe: here they would be those of before the last step, or of it.
+        # Without options such as the learning rate: a resumed run takes them from its recipe.
         "optimizer": {"state": moments(run.optimizer, run.net)},
         "validator": run.validator.state_dict() if run.validator else None,
         "online": run.online.state_dict() if run.online else None,
@@ -194,7 +194,7 @@ def save(run: Run, folder: Path, step: int, *, must: bool = True) -> Path | None
         work_dir = Path(run.config.work_dir)
         if run.unreadable:
             write_reasons(work_dir / UNREADABLE_FILE, run.unreadable)
-        # A machine that fails loses what was not flushed. The logs that belong to a checkpoint must survive with it.
+        # If the machine crashes, the logs up to this checkpoint must survive with it: flush them first.
         for path in (work_dir, *(path for pattern in LOGS for path in work_dir.glob(pattern))):
             sync(path)
         return checkpoint.save(folder, step, content(run) | state, keep=run.config.train.keep)

@@ -1,6 +1,6 @@
-"""The learning rate of a step as a pure function: there is no state to save.
+"""The learning rate of a step as a pure function, without state to save.
 
-It is defined as in mmcv, the framework of CtP's code (specs/ctp.md 4).
+The definitions are those of mmcv, the framework of CtP's code (specs/ctp.md 4).
 """
 
 import math
@@ -12,7 +12,7 @@ def lr_at(schedule: Schedule, base_lr: float, *, step: int, epoch: int, total_st
     """Return the learning rate of one optimizer step.
 
     Args:
-        base_lr: rate of the recipe.
+        base_lr: the recipe's rate.
         step: optimizer steps done before this one, from 0.
         epoch: epoch that the step begins in, from 0.
         total_steps, epochs: the run's length.
@@ -27,7 +27,7 @@ def lr_at(schedule: Schedule, base_lr: float, *, step: int, epoch: int, total_st
         floor, done = schedule.min_lr / base_lr, now / end
         wave = done / warmup if done < warmup else half_wave((done - warmup) / (1 - warmup))
         factor = floor + (1 - floor) * wave
-    else:  # constant, and plateau, whose base_lr falls
+    else:  # constant, or plateau, which lowers base_lr
         factor = 1.0
     if step < schedule.warmup_iters:
         factor *= 1 - (1 - step / schedule.warmup_iters) * (1 - schedule.warmup_ratio)
@@ -35,5 +35,5 @@ def lr_at(schedule: Schedule, base_lr: float, *, step: int, epoch: int, total_st
 
 
 def half_wave(done: float) -> float:
-    """Fall from 1 at `done` = 0 to 0 at 1, along a cosine."""
+    """Fall along a cosine from 1 at `done` = 0 to 0 at `done` = 1."""
     return 0.5 * (1 + math.cos(math.pi * done))

@@ -1,4 +1,4 @@
-"""What every state dict must have, whoever wrote it: plain keys and finite values."""
+"""Requirements on every state dict, whoever wrote it: plain keys and finite values."""
 
 import re
 from collections.abc import Mapping
@@ -8,11 +8,11 @@ from torch import Tensor
 from configs.errors import UserError, first_names
 
 WRAPPED = re.compile(r"^(?:(?:module|_orig_mod)\.)+|(?<=\.)_orig_mod\.")
-"""What DDP puts before all keys, and torch.compile before those of any module, in any order and number."""
+"""Prefixes that DDP adds to all keys, and torch.compile to those of any module, in any order and number."""
 
 
 def plain(state: Mapping[str, Tensor], where: object) -> dict[str, Tensor]:
-    """Return the state without what DDP and torch.compile put before its keys. UserError where two become one."""
+    """Strip the prefixes of DDP and torch.compile from all keys. UserError if two keys become one."""
     named = {WRAPPED.sub("", key): value for key, value in state.items()}
     if len(named) < len(state):
         raise UserError(f"{where} has {len(state) - len(named)} tensors twice, with module. or _orig_mod. and without")
@@ -20,7 +20,7 @@ def plain(state: Mapping[str, Tensor], where: object) -> dict[str, Tensor]:
 
 
 def require_finite(state: Mapping[str, Tensor], where: object) -> None:
-    """Raise UserError that names tensors with nan or infinity: the results of such a network mean nothing."""
+    """Raise UserError naming tensors with nan or infinity: results of such a network mean nothing."""
     broken = [key for key, value in state.items() if not value.isfinite().all()]
     if broken:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Signals that end a training run between two steps, saved."""
+"""Signals that end a run between two steps, with a checkpoint."""
 
 import os
 import signal
@@ -6,18 +6,18 @@ import stat
 from types import FrameType, TracebackType
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)
-"""A scheduler ends a job, or announces that; a terminal is closed; Ctrl-C."""
+"""In order: a scheduler ends a job, or announces it; a terminal closes; Ctrl-C."""
 
 
 class StopSignal:
-    """Within the block, remember one of `SIGNALS` instead of dying of it. A second Ctrl-C ends the process at once."""
+    """Within the block, record one of `SIGNALS` instead of dying of it. A second Ctrl-C ends the process at once."""
 
     number = 0
-    """Of the last signal; 0 for none."""
+    """The last signal received; 0 for none."""
 
     def __enter__(self) -> "StopSignal":
-        # Jobs in a shell's background ignore SIGINT, those of nohup SIGHUP, and still do so here. SIGUSR1 is heard even
-        # if it was ignored: a job script ignores it to spare torchrun, which would die of it.
+        # Background jobs ignore SIGINT, and those of nohup ignore SIGHUP: leave these ignored. Handle SIGUSR1 even if
+        # ignored: a job script ignores it to spare torchrun, which would die of it.
         heard = [
             number
             for number in SIGNALS
@@ -35,9 +35,9 @@ class StopSignal:
         if number == signal.SIGHUP:
             _leave_terminal()
         if number == signal.SIGINT:
-            for again in (signal.SIGINT, signal.SIGTERM):  # torchrun makes the latter of a second Ctrl-C
+            for again in (signal.SIGINT, signal.SIGTERM):  # torchrun turns a second Ctrl-C into SIGTERM
                 signal.signal(again, signal.SIG_DFL)  # not KeyboardInterrupt, which C code does not see
-            if os.environ.get("RANK", "0") == "0":  # not by `print`, which may be what was interrupted
+            if os.environ.get("RANK", "0") == "0":  # not `print`, which the signal may have interrupted
                 os.write(
                     2,
                     b"\nstopping after this step; Ctrl-C again ends at once, and loses the steps since the last "
@@ -46,12 +46,12 @@ class StopSignal:
 
 
 def in_words(number: int) -> str:
-    """Return what a user calls the signal."""
+    """Return the signal's name for users."""
     return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
 
 
 def _leave_terminal() -> None:
-    """Discard output to a terminal from now on: it is gone, and writing to it would fail."""
+    """Discard further output to the terminal, which is gone: writing to it would fail."""
     null = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         if stat.S_ISCHR(os.fstat(stream).st_mode):

@@ -13,18 +13,18 @@ from dali_pipelines.worker import TELL_STACK
 STATUS = 75
 """The exit status of a run that hung: EX_TEMPFAIL of sysexits.h, "try again"."""
 GRACE_S = 30.0
-"""Seconds after which C code ends the process, in case what hangs holds the GIL."""
+"""Extra seconds until C code ends the process, in case the hanging thread holds the GIL."""
 STDERR = 2
-"""Not sys.stderr, which in a notebook is not a file."""
+"""Not sys.stderr, which is not a file in a notebook."""
 STACKS_S = 1.0
 """Seconds for the workers to print their stacks."""
 
 
 @contextmanager
 def watched(seconds: float | None, doing: Callable[[], str]) -> Iterator[None]:
-    """End this process when the block takes longer than `seconds`; None waits forever.
+    """End this process if the block takes longer than `seconds`; None for no limit.
 
-    `doing`, called in another thread, returns in words what the process was doing.
+    `doing`, called in another thread, describes what the process was doing.
     """
     if seconds is None:
         yield

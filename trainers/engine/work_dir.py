@@ -1,4 +1,4 @@
-"""The folder of a run: for one run at a time, without mixing up or losing the files of several."""
+"""A run's folder: for one run at a time, without mixing or losing files of several runs."""
 
 import fcntl
 import os
@@ -22,11 +22,11 @@ LOCK = ".lock"
 NONFINITE = "nonfinite"
 """Folder of pictures of samples whose loss or gradient was not finite."""
 RECONSTRUCTION = "reconstruction.png"
-"""What the network made of some samples at the newest checkpoint's step, for tasks that can show it."""
+"""The network's picture of some samples at the newest checkpoint, for tasks that have one."""
 LOGS = ("*.jsonl", "*.csv", "tensorboard", "tensorboard/*")
-"""Files that grow with each step, and the folder of some."""
+"""Files that grow during training, and TensorBoard's folder."""
 RESULTS = ("metrics.jsonl", f"{CHECKPOINTS}/{BEST}")
-"""What a run writes that is worth keeping."""
+"""Files of a run that are worth keeping."""
 OF_A_RUN = (
     "validation.jsonl",
     "train.csv",
@@ -39,11 +39,11 @@ OF_A_RUN = (
     RECONSTRUCTION,
     *RESULTS,
 )
-"""All that a run writes, except for the checkpoints to resume from."""
+"""All files of a run, except for the checkpoints to resume from."""
 
 
 def require_writable(*folders: Path, option: str = "--work-dir") -> None:
-    """Create the folders. UserError, before any work is done, when one is not writable."""
+    """Create the folders. UserError if one is not writable, before any work is done."""
     for folder in folders:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -55,9 +55,9 @@ def require_writable(*folders: Path, option: str = "--work-dir") -> None:
 
 @contextmanager
 def locked(work_dir: Path) -> Iterator[None]:
-    """Keep other runs out of the folder. UserError when there is one.
+    """Lock the folder against other runs. UserError if another run is training in it.
 
-    The kernel holds the lock, which ends with the process however that ends.
+    The kernel releases the lock when the process ends, however it ends.
     """
     with (work_dir / LOCK).open("a+b", buffering=0) as file:
         try:
@@ -77,7 +77,7 @@ def locked(work_dir: Path) -> Iterator[None]:
 
 
 def run_in(work_dir: Path) -> str:
-    """Return the id of the run whose files are in the folder; "" for none, or a run from before there were ids."""
+    """Return the id of the run whose files are in the folder; "" for none, or one from before runs had ids."""
     try:
         first = (work_dir / CONFIG).read_text(encoding="utf-8", errors="replace").partition("\n")[0]
     except FileNotFoundError:
@@ -93,16 +93,16 @@ def write_config(work_dir: Path, config: Config, run_id: str) -> None:
 
 
 def make_way(work_dir: Path, run_id: str) -> str:
-    """Move the files of another run out of the way; return a note, or "" where there are none worth keeping."""
+    """Move the files of another run out of the way; return a note, or "" if none is worth keeping."""
     results = [work_dir / name for name in RESULTS]
     if run_in(work_dir) == run_id or not any(path.is_file() and path.stat().st_size for path in results):
         return ""
-    # The results go last: after a kill in the middle, the next start finds them here and moves on.
+    # The results go last: if the move is killed midway, the next start finds them here and finishes it.
     return f"{work_dir} holds files of an earlier run: they are moved to {set_aside(work_dir, OF_A_RUN)}"
 
 
 def set_aside(work_dir: Path, names: Sequence[str]) -> Path:
-    """Move those of the files that exist to `work_dir`/earlier_N, and return that folder."""
+    """Move the files that exist to a new `work_dir`/earlier_N, and return that folder."""
     number = 1
     while (folder := work_dir / f"earlier_{number}").exists():
         number += 1

@@ -1,8 +1,8 @@
 """The attentive probe: one learned query attends to fixed feature maps, and a linear layer classifies the result.
 
 Chen et al., "Context Autoencoder for Self-Supervised Representation Learning", arXiv 2202.03026, section 4; Bardes et
-al., "Revisiting Feature Prediction for Learning Visual Representations from Video" (V-JEPA), arXiv 2404.08471. Without
-the MLP of V-JEPA's block.
+al., "Revisiting Feature Prediction for Learning Visual Representations from Video" (V-JEPA), arXiv 2404.08471. V-JEPA's
+block also has an MLP, which this one lacks.
 """
 
 import math
@@ -21,21 +21,21 @@ HEADS = 8
 BATCH = 64
 EPOCHS, MIN_STEPS = 20, 300
 SETTINGS = tuple(product((1e-3, 3e-3), (0.01, 1.0)))
-"""Learning rates and weight decays to choose from; the first of equally good ones."""
+"""Learning rates and weight decays to choose from; ties go to the first."""
 
 
 class AttentiveClassifier(nn.Module):
     """Cross-attention of one query to all tokens, LayerNorm, a linear layer.
 
-    As the query is the same for all videos, its product with the key projection is learned as one vector a head,
-    `query`. Tokens are averaged before the value projection, not after. Neither changes what `nn.MultiheadAttention`
-    can compute, and both save nearly all of its time.
+    The query is the same for all videos, so its product with the key projection is learned as one vector per head,
+    `query`. Tokens are averaged before the value projection, not after. Neither changes what
+    `nn.MultiheadAttention` can compute, and both save nearly all of its time.
     """
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
         self.heads = math.gcd(HEADS, channels)
-        self.query = nn.Parameter(0.02 * torch.randn(self.heads, channels))  # nearly the mean of all tokens
+        self.query = nn.Parameter(0.02 * torch.randn(self.heads, channels))  # attends almost evenly at first
         self.value = nn.Linear(channels, channels)
         self.projection = nn.Linear(channels, channels)
         self.norm = nn.LayerNorm(channels)
@@ -57,10 +57,10 @@ class AttentiveClassifier(nn.Module):
 
 
 def fit(tokens: Tensor, labels: Tensor, *, classes: int) -> Callable[[Tensor], Tensor]:
-    """Fit an attentive classifier on tokens, standardized channel by channel and then with LayerNorm.
+    """Fit an attentive classifier on tokens that are standardized per channel, then layer-normalized.
 
-    AdamW, cosine schedule. Of `SETTINGS`, the learning rate and weight decay are those that do best on a random fifth
-    of the samples when fitted on the others; for a single sample the first. torch's global generator does not advance.
+    AdamW, cosine schedule. The learning rate and weight decay are the best of `SETTINGS` on a held-out random fifth of
+    the samples; the first for a single sample. torch's global generator does not advance.
 
     Args:
         tokens: float16 or float32 (N, P, C). labels: int64 (N,) in [0, classes).
@@ -71,7 +71,7 @@ def fit(tokens: Tensor, labels: Tensor, *, classes: int) -> Callable[[Tensor], T
     mean, std = _moments(tokens)
 
     def standardized(some: Tensor) -> Tensor:
-        """Return standardized tokens, in float16 since there may be many."""
+        """Standardize tokens, in float16 since there may be many."""
         return torch.cat([layer_norm((part.float() - mean) / std, part.shape[2:]).half() for part in some.split(BATCH)])
 
     inputs = standardized(tokens)
@@ -110,11 +110,11 @@ def fit(tokens: Tensor, labels: Tensor, *, classes: int) -> Callable[[Tensor], T
 
 
 probe = partial(probe_by, fit)
-"""Fit an attentive classifier on tokens, as `extract_tokens` gives them, test it on others: see `probe_by`."""
+"""Fit an attentive classifier on tokens of `extract_tokens`, and test it on others: see `probe_by`."""
 
 
 def _moments(tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of each channel, float32 (C,), batch by batch to save memory."""
+    """Compute each channel's mean and standard deviation, float32 (C,), batch by batch to save memory."""
     count = len(tokens) * tokens.shape[1]
     mean = sum(part.double().sum((0, 1)) for part in tokens.split(BATCH)) / count
     variance = sum((part.double() - mean).square().sum((0, 1)) for part in tokens.split(BATCH)) / count

@@ -1,4 +1,4 @@
-"""The confusion of classes as a picture."""
+"""The confusion matrix as a picture."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,18 +8,19 @@ import numpy as np
 from configs.errors import UserError
 from dali_pipelines.store.files import replacing
 
-WITH_COUNTS = 20  # classes up to which a cell has room for its count
-MAX_NAME = 40  # letters of a class's name
+WITH_COUNTS = 20  # most classes for which a cell has room for its count
+MAX_NAME = 40  # characters of a class name
 
 
 def draw(table: np.ndarray, columns: Sequence[str], path: Path, *, title: str) -> None:
-    """Draw a PNG: a row for each true class, a column for each answer, the share of its videos as color.
+    """Draw a PNG with a row per true class, a column per prediction, and the share of the row as color.
 
     Args:
         table: int64 (K, K or more), counts.
         columns: names of the columns; the first K are those of the rows.
 
-    UserError where matplotlib is not installed.
+    Raises:
+        UserError: matplotlib is not installed.
     """
     try:
         from matplotlib.colors import PowerNorm

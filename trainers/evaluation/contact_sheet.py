@@ -1,4 +1,4 @@
-"""A picture of what retrieval finds: in each row a query, then the gallery videos nearest to it."""
+"""A picture of retrieval results: each row has a query, then its nearest gallery videos."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,9 +25,9 @@ class Item:
     index: Index
     row: int
     color: str
-    """Of its border."""
+    """Border color."""
     words: str
-    """The first line below it; its class and name follow."""
+    """First line of the caption; class and name follow."""
 
 
 def choose(labels: np.ndarray, hits: np.ndarray, count: int) -> list[int]:
@@ -37,7 +37,7 @@ def choose(labels: np.ndarray, hits: np.ndarray, count: int) -> list[int]:
         labels: int64 (Q,). hits: bool (Q,).
 
     Returns:
-        In the order of the classes.
+        Query rows, in the order of the classes.
     """
     by_class = np.argsort(labels, kind="stable")
     kinds = [by_class[hits[by_class]], by_class[~hits[by_class]]]
@@ -47,7 +47,7 @@ def choose(labels: np.ndarray, hits: np.ndarray, count: int) -> list[int]:
 
 
 def draw(title: str, rows: Sequence[Sequence[Item]]) -> Image.Image:
-    """Draw the sheet, one row of items below the other, under the lines of `title`."""
+    """Draw the sheet: the lines of `title`, then one row of items below the other."""
     lines = [stack([_tile(item) for item in row], across=True) for row in rows]
     width = max([line.width for line in lines], default=4 * THUMB[0])
     header = stack([text(line, width) for line in title.splitlines()], gap=0)
@@ -69,7 +69,7 @@ def _tile(item: Item) -> Image.Image:
 
 
 def _middle_frame(index: Index, row: int) -> Image.Image:
-    """Return the middle frame; gray where the video is gone since its features were saved."""
+    """Return the middle frame; gray if the video has gone since its features were saved."""
     middle = np.array([index.num_frames[row] // 2])
     try:
         (frame_HW3,) = decode_rgb(read_clip(index, row, middle))

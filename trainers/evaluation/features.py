@@ -28,19 +28,19 @@ class Features:
     values: np.ndarray
     """float32 (N, C), or tokens, float16 (N, P, C); nan for a video that could not be read."""
     unreadable: dict[str, str]
-    """Names of those videos, with the reason."""
+    """Name -> reason of the unreadable videos."""
 
     @property
     def readable(self) -> np.ndarray:
-        """Return which videos could be read, bool (N,)."""
+        """Return whether each video could be read, bool (N,)."""
         readable: np.ndarray = ~np.isnan(self.values.reshape(len(self.values), -1)[:, 0])
         return readable
 
 
 def readable_tensors(train: Features, test: Features, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Return values and labels of the training videos that could be read, and values of such test videos.
+    """Return values and labels of the readable training videos, and values of the readable test videos.
 
-    UserError where no training video could be read.
+    UserError if no training video could be read.
     """
     if not train.readable.any():
         name = train.names[0]
@@ -55,8 +55,8 @@ def readable_tensors(train: Features, test: Features, device: torch.device) -> t
 def chance(tested: Features, known: Features) -> float:
     """Return the accuracy of guessing each class as often as it occurs among the known videos.
 
-    It is the mean, over the tested videos, of their class's share of the known ones: 1 / K where K classes have equally
-    many of these, whatever other classes the dataset has.
+    This is the mean over the tested videos of their class's share of the known ones: 1 / K if these are spread evenly
+    over K classes, whatever other classes the dataset has.
     """
     sizes = np.bincount(known.labels[known.readable], minlength=int(tested.labels.max()) + 1)
     return float(sizes[tested.labels].mean() / sizes.sum())
@@ -70,9 +70,9 @@ def probe_by(
     classes: int,
     device: torch.device,
 ) -> dict[str, Any]:
-    """Fit a classifier on `train`; return `top1` on `test`, its 95 % `interval` and what is `chance`.
+    """Fit a classifier on `train`; return `top1` on `test`, its 95 % `interval` and the `chance` level.
 
-    Test videos that could not be read count as wrong, such training videos are left out. UserError where none is left.
+    Unreadable test videos count as wrong; unreadable training videos are left out. UserError if none is left.
 
     Args:
         fit: takes values, labels and `classes`, and returns a function from values to predicted classes.
@@ -86,11 +86,10 @@ def probe_by(
 def extract(
     backbones: Sequence[nn.Module], index: Index, cfg: Config, ranks: Ranks, data: Data, *, unit: bool = False
 ) -> list[Features]:
-    """Return the features of each backbone; a video is decoded once for all of them.
+    """Extract the features of each backbone, decoding each video once for all of them.
 
-    A feature map is averaged over time and space, then over the views of `cfg.test`. With `unit`, the features of each
-    view are first scaled to length 1, as in CoCLR's retrieval (specs/evaluation.md 6). Backbones are used as they are:
-    call `eval()` first.
+    Feature maps are averaged over time and space, then over the views of `cfg.test`. With `unit`, each view's features
+    are first scaled to length 1, as in CoCLR's retrieval (specs/evaluation.md 6). Call `eval()` on the backbones first.
     """
 
     def pooled(clips: Tensor) -> Tensor:

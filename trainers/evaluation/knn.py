@@ -16,9 +16,9 @@ from trainers.evaluation.intervals import wilson
 from trainers.evaluation.predict import top_k
 
 KS = (10, 20)
-K = 20  # of `top1`, fixed beforehand: choosing the better of KS would be choosing on the test videos
+K = 20  # for `top1`, fixed in advance: picking the better of KS would be tuning on the test videos
 TEMPERATURE = 0.07
-TOP5_CLASSES = 6  # fewer make top-5 meaningless
+TOP5_CLASSES = 6  # with fewer, top-5 is meaningless
 BLOCK = 256  # queries whose cosines are in memory at once
 DECIMALS = 9  # of a cosine and of a score: smaller differences are rounding errors
 
@@ -26,11 +26,11 @@ DECIMALS = 9  # of a cosine and of a score: smaller differences are rounding err
 def scores(train_NC: Tensor, labels_N: Tensor, test_MC: Tensor, *, classes: int, k: int) -> Tensor:
     """Score test videos by the votes of their k nearest training videos.
 
-    A neighbor votes for its class with exp(cosine / temperature). All neighbors as near as the k-th vote too, so that
-    the order of the videos does not matter. If there are fewer than k training videos, all of them vote.
+    A neighbor votes for its class with weight exp(cosine / temperature). Ties with the k-th neighbor vote too, so the
+    order of the videos does not matter. With fewer than k training videos, all of them vote.
 
     Args:
-        train_NC: features of any length. labels_N: int64 in [0, classes). test_MC: as `train_NC`.
+        train_NC: features of any norm. labels_N: int64 in [0, classes). test_MC: as `train_NC`.
 
     Returns:
         float64 (M, classes), each class's share of the votes.
@@ -47,11 +47,10 @@ def scores(train_NC: Tensor, labels_N: Tensor, test_MC: Tensor, *, classes: int,
 
 
 def probe(train: Features, test: Features, *, classes: int, device: torch.device) -> dict[str, Any]:
-    """Classify `test` by its neighbors in `train`; return `top1`, its 95 % `interval` and what is `chance`.
+    """Classify `test` by its neighbors in `train`; return `top1`, its 95 % `interval` and the `chance` level.
 
-    Also `top1_by_k`, for each of `KS`, and `top5` where there are more than five classes. Test videos that could not be
-    read count as wrong, such training videos are left out. A tie of classes counts as wrong, too. UserError where no
-    training video is left.
+    Also `top1_by_k`, for each of `KS`, and `top5` if there are more than five classes. Unreadable test videos and ties
+    between classes count as wrong; unreadable training videos are left out. UserError if no training video is left.
     """
     x, y, test_x = readable_tensors(train, test, device)
     tables = {k: np.full((len(test.names), classes), np.nan) for k in KS}

@@ -15,8 +15,7 @@ PENALTIES = tuple(10.0**power for power in range(-5, 2))
 def fit(x: Tensor, y: Tensor, *, classes: int) -> Callable[[Tensor], Tensor]:
     """Fit a multinomial logistic regression on standardized features.
 
-    Of `PENALTIES`, the L2 penalty is the one that does best on a random fifth of the samples when fitted on the others;
-    for a single sample the largest.
+    The L2 penalty is the best of `PENALTIES` on a held-out random fifth of the samples; the largest for one sample.
 
     Args:
         x: float32 (N, C). y: int64 (N,) in [0, classes).
@@ -39,12 +38,12 @@ def fit(x: Tensor, y: Tensor, *, classes: int) -> Callable[[Tensor], Tensor]:
 
 
 def held_out_fifth(count: int) -> Tensor:
-    """Draw the fifth of `count` samples that hyperparameters are chosen on, bool (count,), always the same."""
+    """Draw the held-out fifth of `count` samples to choose hyperparameters on, bool (count,), always the same."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(0)) % 5 == 0
 
 
 probe = partial(probe_by, fit)
-"""Fit a linear classifier on features, test it on others: see `probe_by`."""
+"""Fit a linear classifier on features, and test it on others: see `probe_by`."""
 
 
 def _minimize(x: Tensor, y: Tensor, classes: int, penalty: float) -> tuple[Tensor, Tensor]:

@@ -12,10 +12,10 @@ from trainers.weights import CLIP
 
 
 def notes_on(train: Index, test: Index | None) -> list[str]:
-    """Return what the videos to train and to test on, if they are known, mean for the result, one sentence each.
+    """List problems of the training and test videos that affect the result, one sentence each.
 
-    Classes without training videos; a test of one class, in which a constant answer is always right; test videos that
-    are training videos too.
+    Classes without training videos; and, if the test videos are known, a test of one class, for which a constant
+    answer is always right, and test videos that are training videos too.
     """
     names, notes = train.class_names, []
     unseen = np.setdiff1d(np.arange(len(names)), train.labels)
@@ -36,7 +36,7 @@ def notes_on(train: Index, test: Index | None) -> list[str]:
 
 
 def clip_differences(config: Recognition, clip: Mapping[str, Any]) -> list[str]:
-    """Return how the clips of the recipe differ from those of pretraining, one sentence each."""
+    """List how the recipe's clips differ from those of pretraining, one sentence each."""
     ours = {name: getattr(config.plan, name) for name in ("num_frames", "stride", "size", "normalization")}
     theirs = {name: [clip[name]] for name in CLIP if name != "strides" and name in clip}
     theirs["stride"] = clip.get("strides", [config.plan.stride])

@@ -22,11 +22,11 @@ class Predictions:
     labels: np.ndarray
     """int64 (N,)."""
     scores: np.ndarray
-    """float64 (N, K), means over the views of a video: logits, or probabilities; nan where it could not be read."""
+    """float64 (N, K), logits or probabilities, means over the views of a video; nan if it could not be read."""
     unreadable: dict[str, str]
-    """Names of those videos, with the reason. Every measure counts them as wrong."""
+    """Name -> reason of the unreadable videos. Every accuracy counts them as wrong."""
     views: np.ndarray
-    """int64 (N,), the number of views that the scores are means of; 0 where the video could not be read."""
+    """int64 (N,), the number of views averaged; 0 if the video could not be read."""
 
 
 def predict(net: Classifier, index: Index, cfg: Config, ranks: Ranks, data: Data, *, desc: str) -> Predictions:
@@ -51,13 +51,13 @@ def top_k(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
 def in_top_k(scores: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
     """Return for each video whether its class is among the k highest scores, bool (N,); a tie counts as a miss."""
     own = np.take_along_axis(scores, labels[:, None], 1)
-    better = (scores >= own).sum(1) - 1  # all comparisons with nan are false: such a row has -1
+    better = (scores >= own).sum(1) - 1  # comparisons with nan are false, so such a row has -1
     hits: np.ndarray = (better >= 0) & (better < k)
     return hits
 
 
 def cross_entropy(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Return the mean cross-entropy of the logits of videos that could be read; nan where there are none."""
+    """Return the mean cross-entropy of the readable videos' logits; nan if there are none."""
     read = ~np.isnan(scores[:, 0])
     if not read.any():
         return float("nan")

@@ -1,7 +1,7 @@
 """Evaluation protocols by name. To add one, write a function and enter it in `PROTOCOLS`.
 
-A protocol measures weights on the videos of a recipe, writes files to a folder, and returns what to print. All ranks
-call it. The first line of its docstring is its help.
+A protocol evaluates weights on a recipe's videos, writes files to a folder, and returns what to print. All ranks call
+it. The first line of its docstring is its help text.
 """
 
 from collections.abc import Callable
@@ -60,10 +60,10 @@ def video(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str
 
 
 def same_classes(weights: Weights, index: Index) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return the network's output for each class of the dataset, int64, and the classes in the outputs' order.
+    """Return the output index of each class of the dataset, int64 (K,), and the class names in output order.
 
-    Classes are matched by name; if the checkpoint has no names, by their order. UserError when network and dataset do
-    not have the same classes.
+    Classes are matched by name, or by order if the checkpoint has no names. UserError if network and dataset do not
+    have the same classes.
     """
     ours, theirs, outputs = index.class_names, weights.classes, len(weights.model["linear.bias"])
     if sorted(ours) != sorted(theirs) if theirs else len(ours) != outputs:
@@ -82,7 +82,7 @@ def same_classes(weights: Weights, index: Index) -> tuple[np.ndarray, tuple[str,
 
 
 def find_caveats(weights: Weights, config: Recognition, dataset: Dataset) -> list[str]:
-    """Return what to know before trusting the accuracy, one sentence each."""
+    """List caveats about the accuracy, one sentence each."""
     trained = classifier_weights(weights)
     found = clip_differences(config, weights.clip) + dataset.notes
     if not weights.classes:
@@ -98,10 +98,10 @@ def find_caveats(weights: Weights, config: Recognition, dataset: Dataset) -> lis
 
 
 def training_caveats(trained: LabeledData, tested: LabeledData, test: Index) -> list[str]:
-    """Return what the checkpoint's training list means for the test; nothing where that list cannot be read here."""
+    """List caveats from the checkpoint's training list; none if that list cannot be read here."""
     moved = replace(trained, root=tested.root)
     if trained.list is None and Path(trained.root).resolve() != Path(tested.root).resolve():
-        return []  # all videos of another dataset
+        return []  # trained on all videos of another dataset
     try:
         train = open_data(moved, "train").index
     except (UserError, OSError):
@@ -112,9 +112,9 @@ def training_caveats(trained: LabeledData, tested: LabeledData, test: Index) -> 
 def retrieval(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
     """How often the nearest training videos are of a test video's class.
 
-    R@k of the recipe's test videos among its training videos. A video's feature is the mean over its views of features
-    of length 1; each set has its own mean subtracted (specs/evaluation.md 6). A query that cannot be read is a miss,
-    such a gallery video is left out; both are named.
+    R@k of the recipe's test videos among its training videos. A video's feature is the mean of its views' features,
+    each of length 1; each set has its own mean subtracted (specs/evaluation.md 6). Unreadable queries count as misses,
+    unreadable gallery videos are left out; both are named.
     """
     sets = features_of_both(weights, config, ranks)
     ranks.end_group()
@@ -124,9 +124,8 @@ def retrieval(weights: Weights, config: Recognition, ranks: Ranks, out: Path) ->
 def linear(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
     """A linear classifier on fixed features.
 
-    Its top-1, on the features of `retrieval`; writes linear.json. Unlike the original's (specs/evaluation.md 5B, 9.6)
-    it never looks at the test videos to choose anything: see `evaluation.linear.fit`. A test video that cannot be read
-    counts as wrong.
+    Its top-1, on the features of `retrieval`; writes linear.json. Unlike the original (specs/evaluation.md 5B, 9.6), it
+    chooses nothing on the test videos: see `evaluation.linear.fit`. Unreadable test videos count as wrong.
     """
     return _probe("linear", weights, config, ranks, out)
 
@@ -135,7 +134,7 @@ def knn(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
     """A weighted vote of the nearest training videos.
 
     Its top-1 and top-5, on the features of `retrieval`, scaled to length 1 but not centered; writes knn.json. Nothing
-    is trained or chosen: see `evaluation.knn`. A test video that cannot be read counts as wrong.
+    is trained or tuned: see `evaluation.knn`. Unreadable test videos count as wrong.
     """
     return _probe("knn", weights, config, ranks, out)
 
@@ -143,8 +142,8 @@ def knn(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
 def attentive(weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
     """A classifier on fixed feature maps that learns where to look.
 
-    Its top-1, on at most 4 x 4 x 4 positions of a video; writes attentive.json. What it chooses, it chooses on training
-    videos: see `evaluation.attentive.fit`. A test video that cannot be read counts as wrong.
+    Its top-1, on at most 4 x 4 x 4 positions per video; writes attentive.json. Hyperparameters are chosen on training
+    videos: see `evaluation.attentive.fit`. Unreadable test videos count as wrong.
     """
     return _probe("attentive", weights, config, ranks, out)
 
@@ -157,14 +156,14 @@ PROBES: dict[str, Callable[..., dict[str, Any]]] = {
 
 
 def _probe(name: str, weights: Weights, config: Recognition, ranks: Ranks, out: Path) -> str:
-    """Extract the features, and fit and test the probe on the first rank."""
+    """Extract the features, then fit and test the probe on rank 0."""
     sets = features_of_both(weights, config, ranks, tokens=name == "attentive")
-    ranks.end_group()  # a fit takes longer than ranks wait for each other
+    ranks.end_group()  # a fit takes longer than the ranks' timeout
     return "" if ranks.rank else _write_probe(name, sets, out, ranks.device)
 
 
 def _write_probe(name: str, sets: Sets, out: Path, device: torch.device) -> str:
-    """Fit and test a classifier, write its .json and return the figures as text."""
+    """Fit and test a classifier, write its .json and return the results as text."""
     classes = len(sets.gallery_index.class_names)
     measured = PROBES[name](sets.gallery, sets.queries, classes=classes, device=device)
     write_json(out / f"{name}.json", sets.facts | measured)

@@ -23,7 +23,7 @@ from trainers.evaluation.intervals import in_words, wilson
 from trainers.evaluation.saved_features import Sets
 
 KS = (1, 5, 10, 20, 50)
-LISTED = 10  # nearest videos in neighbors.csv
+LISTED = 10  # nearest videos per query in neighbors.csv
 SHEET = (12, 6)  # queries in neighbors.png, and nearest videos of each
 BLOCK = 256  # queries whose cosines are in memory at once
 DECIMALS = 9  # of a cosine: smaller differences are rounding errors
@@ -32,23 +32,23 @@ NAMED = 10  # unreadable videos that are printed; the .json has all
 
 @dataclass(frozen=True)
 class Nearest:
-    """What Q queries find in a gallery of G videos."""
+    """Results of Q queries in a gallery of G videos."""
 
     ahead: np.ndarray
     """int64 (Q,), the number of videos of other classes that are at least as near as the nearest one of the query's
-    class; G where there is none of its class, or the query could not be read. R@k is the share below k."""
+    class; G if its class has none, or the query could not be read. R@k is the share of values below k."""
     rows: np.ndarray
-    """int64 (Q, up to 10), rows of the nearest videos in the gallery, nearest first, equally near ones by name; -1 for
-    a query that could not be read."""
+    """int64 (Q, up to 10), gallery rows of the nearest videos, nearest first, ties by name; -1 for an unreadable
+    query."""
     cosines: np.ndarray
-    """float64, of the same shape as `rows`; nan for such a query."""
+    """float64, of the shape of `rows`; nan for an unreadable query."""
 
 
 def search(queries: Features, gallery: Features) -> Nearest:
     """Find the nearest gallery videos by cosine, after subtracting each set's own mean.
 
-    Neither figures nor rows depend on the order of the sets. In `ahead`, equally near videos of another class come
-    first, so that a network with the same features for all videos finds nothing.
+    Results do not depend on the order of the videos. In `ahead`, ties count for the other class, so a network with the
+    same features for all videos finds nothing.
     """
     query_rows, gallery_rows = _readable_by_name(queries), _readable_by_name(gallery)
     a, b = _directions(queries.values[query_rows]), _directions(gallery.values[gallery_rows])
@@ -78,7 +78,7 @@ def _directions(values: np.ndarray) -> np.ndarray:
 
 
 def write_retrieval(sets: Sets, out: Path) -> str:
-    """Write neighbors.csv, neighbors.png and, last, retrieval.json; return the figures as text."""
+    """Write neighbors.csv, neighbors.png and, last, retrieval.json; return the results as text."""
     (out / "retrieval.json").unlink(missing_ok=True)
     found, total = search(sets.queries, sets.gallery), len(sets.queries.names)
     recall = {k: float((found.ahead < k).mean()) for k in KS if k <= sets.facts["gallery"]}
@@ -95,7 +95,7 @@ def write_retrieval(sets: Sets, out: Path) -> str:
 
 
 def _write_neighbors(sets: Sets, found: Nearest, path: Path) -> None:
-    """Write a line for each query and near video; for a query that could not be read, a line with it alone."""
+    """Write one line per query and neighbor; an unreadable query gets a line without a neighbor."""
     names, labels, classes = sets.gallery.names, sets.gallery.labels, sets.gallery_index.class_names
     with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
@@ -129,7 +129,7 @@ def _sheet(sets: Sets, found: Nearest, title: str) -> Image.Image:
 
 
 def count_lines(sets: Sets, counted: str) -> list[str]:
-    """Return the numbers of videos, and which could not be read, as lines to print."""
+    """Format the numbers of videos, and the unreadable ones, as lines to print."""
     lines = [f"queries     {sets.facts['queries']:6}", f"gallery     {sets.facts['gallery']:6}"]
     for what, happens in (("queries", f"counted {counted}"), ("gallery", "left out")):
         if names := list(sets.facts["unreadable"][what]):
@@ -138,7 +138,7 @@ def count_lines(sets: Sets, counted: str) -> list[str]:
 
 
 def unreadable_line(names: Sequence[str], note: str) -> str:
-    """Return the line on videos that could not be read: their number, a note on them, and the first names."""
+    """Format the line about unreadable videos: their number, a note, and the first names."""
     more = f" and {len(names) - NAMED} more" * (len(names) > NAMED)
     return f"unreadable  {len(names):6}     ({note}: {', '.join(map(shown, names[:NAMED]))}{more})"
 

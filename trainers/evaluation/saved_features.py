@@ -1,4 +1,4 @@
-"""Features of a set of videos, saved beside the checkpoint so that another test need not decode the videos again."""
+"""Features of a set of videos, saved next to the checkpoint so that later tests need not decode them again."""
 
 import dataclasses
 import hashlib
@@ -29,26 +29,26 @@ from trainers.evaluation.videos import require_finite
 from trainers.weights import Weights
 
 RULE = "mean over the views of pooled features of length 1, 1"
-"""What `features` computes. With another text or number, files that were written before are not read."""
+"""What `features` computes, and a version. Changing either invalidates files that were saved before."""
 
 
 @dataclass(frozen=True)
 class Sets:
-    """Training videos, the gallery, and test videos, the queries, with their features."""
+    """Training videos (the gallery) and test videos (the queries), with their features."""
 
     gallery_index: Index
     gallery: Features
     queries_index: Index
     queries: Features
     facts: dict[str, Any]
-    """What was measured, and with what: for the .json of a result."""
+    """What was measured and with what, for the .json of a result."""
 
 
 def features_of_both(weights: Weights, config: Recognition, ranks: Ranks, *, tokens: bool = False) -> Sets:
-    """Extract the features of the recipe's videos by the backbone of the weights; save them beside the weights.
+    """Extract features of the recipe's videos with the weights' backbone; save them next to the weights.
 
-    With `tokens`, they are those of `extract_tokens`, which are too large to be saved. UserError when a video is in
-    both sets: it would find itself.
+    `tokens` asks for those of `extract_tokens` instead, which are too large to save. UserError if a video is in both
+    sets: it would find itself.
     """
     data, plan = config.data, config.plan
     datasets = [open_data(data, "train"), open_data(data, "test")]
@@ -86,10 +86,10 @@ def features_of_both(weights: Weights, config: Recognition, ranks: Ranks, *, tok
 def features(
     folder: Path, sha256: str, backbone: Backbone, index: Index, cfg: Config, ranks: Ranks, data: Data
 ) -> Features:
-    """Extract `unit` features of a backbone in eval mode; read them from `folder` where they were saved before.
+    """Extract `unit` features with a backbone in eval mode, or read them from `folder` if saved before.
 
-    They are not saved if videos cannot be read: the disk may be back the next time. All ranks call this at the same
-    point. UserError when the network returns nan or infinity.
+    They are not saved if any video cannot be read, as its disk may be back next time. All ranks call this at the same
+    point. UserError if the network returns nan or infinity.
 
     Args:
         sha256: of the checkpoint that holds the backbone's weights.
@@ -109,18 +109,17 @@ def _finite_tokens(backbone: Backbone, index: Index, cfg: Config, ranks: Ranks, 
 
 
 def _finite(found: Features) -> Features:
-    """Return features. UserError when those of a video that could be read are not finite."""
+    """Return the features. UserError if those of a readable video are not finite."""
     read = np.array([name not in found.unreadable for name in found.names])
     require_finite("features", found.names, found.values, read)
     return found
 
 
 def key(sha256: str, index: Index, cfg: Config) -> str:
-    """Return a name that is unique to the checkpoint, the plan and the list of videos, in its order.
+    """Return a name that is unique to the checkpoint, the plan and the ordered list of videos.
 
-    The original names its file by the dataset alone, and so takes the features of one checkpoint for those of another
-    (specs/evaluation.md 9.5). The videos' lengths and the places of their fragments show that a dataset was prepared
-    anew.
+    The original names its file after the dataset alone, so it takes one checkpoint's features for another's
+    (specs/evaluation.md 9.5). Frame counts and the positions of fragments reveal a dataset that was prepared again.
     """
     root = str(index.root if is_url(index.root) else Path(index.root).resolve())
     facts = [RULE, sha256, dataclasses.asdict(cfg), root, index.names.texts()]
@@ -133,7 +132,7 @@ def key(sha256: str, index: Index, cfg: Config) -> str:
 
 
 def _read(path: Path, videos: int) -> np.ndarray | None:
-    """Read features, float32 (videos, C); None where there is no file, or a damaged one."""
+    """Read features, float32 (videos, C); None if the file is missing or damaged."""
     try:
         with np.load(path, allow_pickle=False) as file:
             values: np.ndarray = file["values"]
@@ -149,7 +148,7 @@ def _read(path: Path, videos: int) -> np.ndarray | None:
 
 
 def _write(path: Path, values: np.ndarray) -> None:
-    """Save features, completely or not at all. In a folder that is not writable they are only noted as not saved."""
+    """Save features atomically. If that fails, print a note instead."""
     try:
         with replacing(path) as part, part.open("wb") as file:
             np.savez(file, allow_pickle=False, values=values)

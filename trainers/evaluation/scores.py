@@ -1,4 +1,4 @@
-"""Figures, tables and a picture of a classifier's predictions."""
+"""Metrics, tables and a picture of a classifier's predictions."""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,9 +19,9 @@ UNREADABLE = "unreadable"
 
 
 def predicted_classes(found: Predictions) -> np.ndarray:
-    """Return the class with each video's highest score, int64 (N,); K where there is no score.
+    """Return the class with each video's highest score, int64 (N,); K if it has no scores.
 
-    As in `top_k`, an equal score counts against the true class: a network with constant scores is never right.
+    As in `top_k`, a tie counts against the true class: a network with constant scores is never right.
     """
     own = np.take_along_axis(found.scores, found.labels[:, None], 1)[:, 0]
     others = found.scores.copy()
@@ -42,15 +42,15 @@ def confusion_table(found: Predictions) -> np.ndarray:
 
 
 def mean_class_accuracy(table: np.ndarray) -> float:
-    """Return the mean accuracy of the classes that have videos (specs/ctp.md 3)."""
+    """Return the mean accuracy over the classes that have videos (specs/ctp.md 3)."""
     videos = table.sum(1)
     return float((np.diagonal(table)[videos > 0] / videos[videos > 0]).mean())
 
 
 def figures(found: Predictions) -> dict[str, Any]:
-    """Return the figures of a test, shares in [0, 1]. A video that could not be read counts as wrong.
+    """Compute the metrics of a test, as shares in [0, 1]. Unreadable videos count as wrong.
 
-    UserError when a score is not finite.
+    UserError if a readable video's score is not finite.
     """
     require_finite("scores", found.names, found.scores, found.views > 0)
     table, videos = confusion_table(found), len(found.names)
@@ -58,7 +58,7 @@ def figures(found: Predictions) -> dict[str, Any]:
     return {
         "top1": correct / videos,
         "top1_interval": wilson(correct, videos),
-        "top5": top_k(found.scores, found.labels, 5) if len(table) > 5 else None,  # of five classes it is always 1
+        "top5": top_k(found.scores, found.labels, 5) if len(table) > 5 else None,  # always 1 with five classes
         "mean_class_accuracy": mean_class_accuracy(table),
         "videos": videos,
         "views": int(found.views.sum()),
@@ -69,7 +69,7 @@ def figures(found: Predictions) -> dict[str, Any]:
 
 
 def as_text(measured: Mapping[str, Any]) -> str:
-    """Return the figures as text."""
+    """Format the metrics as text."""
     present = f"{measured['classes_present']} of {measured['classes']} classes have videos"
     lines = [
         f"top-1       {100 * measured['top1']:6.2f} %   {in_words(measured['top1_interval'])}",
@@ -83,9 +83,9 @@ def as_text(measured: Mapping[str, Any]) -> str:
 
 
 def write(out: Path, found: Predictions, classes: Sequence[str], facts: Mapping[str, Any]) -> str:
-    """Write the files of a test into `out`; return what to print. `facts` say what was tested, and how.
+    """Write the files of a test into `out`; return what to print. `facts` say what was tested and how.
 
-    result.json comes last: if it exists, all other files belong to it.
+    result.json is written last: if it exists, all other files belong to it.
     """
     measured, table, predicted = figures(found), confusion_table(found), predicted_classes(found)
     columns = [*classes, UNREADABLE]
@@ -128,7 +128,7 @@ def _write_predictions(out: Path, found: Predictions, predicted: np.ndarray, col
 
 
 def _of_class(name: str, counts: np.ndarray, row: int, classes: Sequence[str]) -> tuple[object, ...]:
-    """Return a row of per_class.csv; no accuracy without videos, no wrong class without a mistake."""
+    """Return a row of per_class.csv. The accuracy is empty without videos, the wrong class without mistakes."""
     videos, correct = int(counts.sum()), int(counts[row])
     wrong = counts[:-1].copy()
     wrong[row] = 0

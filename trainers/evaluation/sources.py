@@ -22,22 +22,22 @@ from trainers.engine.distributed import Ranks
 
 @dataclass(frozen=True)
 class Videos:
-    """What the sources hold."""
+    """The videos of the sources."""
 
     index: Index
     """The videos that can be read."""
     labels: Mapping[str, int]
-    """Name -> class of all of them, -1 for none."""
+    """Name -> class of all videos, -1 for none."""
     failed: Mapping[str, str]
-    """Name -> reason of those that cannot."""
+    """Name -> reason of the videos that cannot be read."""
     encoded: TemporaryDirectory[str] | None = None
-    """Holds videos that do not decode as players show them, such as those of a phone; deleted with this object."""
+    """Re-encoded videos that do not decode as players show them, such as a phone's; deleted with this object."""
 
 
 def open_videos(sources: Sequence[Path | str], ranks: Ranks, *, workers: int) -> Videos:
     """Open a prepared dataset, or videos that were never prepared. All ranks call this at the same point.
 
-    UserError for a dataset together with anything else, and when no video can be read.
+    UserError for a dataset along with other sources, or if no video can be read.
     """
     prepared = [source for source in sources if exists(joined(source, INDEX_FILE))]
     if not prepared:
@@ -49,11 +49,11 @@ def open_videos(sources: Sequence[Path | str], ranks: Ranks, *, workers: int) ->
 
 
 def _index_in_place(sources: Sequence[Path | str], ranks: Ranks, workers: int) -> Videos:
-    """Index videos as `clipfeed prepare --codec original` does, but without files; each rank decodes a shard.
+    """Index videos like `clipfeed prepare --codec original`, but without files; each rank decodes a shard.
 
-    Those that cannot be used as they are, such as rotated ones, are encoded into a temporary folder.
+    Videos that cannot be used as they are, such as rotated ones, are encoded into a temporary folder.
     """
-    found = find_videos(sources, outside=Path(os.devnull))  # nothing lies below it
+    found = find_videos(sources, outside=Path(os.devnull))  # no video is below it
     labels, class_names = read_labels("folders", found.videos, given=found.labels)
     ranks.note(found.notes)
     jobs = [Job(name, place, Path(), "original") for name, place in found.videos.items()]
@@ -85,7 +85,7 @@ def _index_in_place(sources: Sequence[Path | str], ranks: Ranks, workers: int) -
 
 
 def _require_seen(folder: str, ranks: Ranks) -> None:
-    """Raise UserError on all ranks when one cannot see another's temporary folder; "" is for a rank without one."""
+    """Raise UserError on all ranks if one cannot see another's temporary `folder`, which is "" for none."""
     needed = [other for other in ranks.gather_objects(folder) if other]
     unseen = [other for other in needed if not Path(other).is_dir()]
     if lost := sorted({other for of_rank in ranks.gather_objects(unseen) for other in of_rank}):
@@ -96,7 +96,7 @@ def _require_seen(folder: str, ranks: Ranks) -> None:
 
 
 def _store(jobs: list[Job], workers: int, what: str, *, quiet: bool) -> dict[str, Record | Failure | Crashed]:
-    """Run jobs, in `workers` processes if any; return the result of each by its name."""
+    """Run jobs in `workers` processes, or in this one if 0; return each job's result by name."""
     results = (
         run_jobs(store_video, jobs, workers=max(min(workers, len(jobs)), 1))
         if workers and jobs

@@ -19,24 +19,24 @@ from trainers.evaluation.features import Features
 from trainers.evaluation.videos import per_video
 
 GRID = (4, 4, 4)  # maximum number of positions of a video in time, height and width
-MEMORY_SHARE = 0.25  # of the memory, for the tokens of all views of one set
+MEMORY_SHARE = 0.25  # of memory, for the tokens of all views of one set
 
 
 def extract_tokens(backbone: Backbone, index: Index, cfg: Config, ranks: Ranks, data: Data) -> Features:
-    """Return the feature maps of the videos, averaged to at most 4 x 4 x 4 positions each.
+    """Extract the videos' feature maps, averaged to at most 4 x 4 x 4 positions each.
 
-    The clips of a video are joined in time, its crops are averaged. The backbone is used as it is: call `eval()` first.
+    A video's clips are joined in time, and its crops are averaged. Call `eval()` on the backbone first.
 
     Returns:
-        Features whose values are float16 (N, P, C), the positions in the order of time, height and width.
+        Features whose values are float16 (N, P, C), positions in the order of time, height and width.
 
     Raises:
-        UserError: they would take more than a quarter of the memory.
+        UserError: the tokens would take more than a quarter of the memory.
     """
     size = (cfg.num_frames, cfg.size, cfg.size)
     _, height, width = (min(most, math.ceil(n / s)) for most, n, s in zip(GRID, size, backbone.stride, strict=True))
     clips = {"windows": GRID[0], "random": 1}.get(str(cfg.test.clips)) or int(cfg.test.clips)
-    times = min(max(GRID[0] // clips, 1), math.ceil(cfg.num_frames / backbone.stride[0]))  # of a clip
+    times = min(max(GRID[0] // clips, 1), math.ceil(cfg.num_frames / backbone.stride[0]))  # per clip
     grid = (times, height, width)
     _require_memory(len(parts(index, cfg)) * clips_per_part(cfg) * crops_count(cfg), grid, backbone, ranks, index)
 
@@ -54,7 +54,7 @@ def extract_tokens(backbone: Backbone, index: Index, cfg: Config, ranks: Ranks, 
 
 
 def _over_time(views: np.ndarray, cfg: Config, times: int, wanted: int) -> np.ndarray:
-    """Average views, (clips x crops, times x K) as `per_video` has them, over crops and down to (wanted, K)."""
+    """Average a video's views from `per_video`, (clips x crops, times x K), over crops and down to (wanted, K)."""
     crops, size = crops_count(cfg), clips_per_part(cfg)
     clips = len(views) // crops
     # A part of a video has all crops of its clips, one crop after the other.
@@ -67,7 +67,7 @@ def _over_time(views: np.ndarray, cfg: Config, times: int, wanted: int) -> np.nd
 
 
 def _require_memory(views: int, grid: tuple[int, ...], backbone: Backbone, ranks: Ranks, index: Index) -> None:
-    """Raise UserError when the tokens would not fit into memory: every rank holds those of all videos."""
+    """Raise UserError if the tokens would not fit in memory: every rank holds those of all videos."""
     needed = views * math.prod(grid) * backbone.out_channels * 2 * ranks.world_size
     most = MEMORY_SHARE * limits.memory()
     if needed > most:

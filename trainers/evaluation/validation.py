@@ -16,20 +16,20 @@ from trainers.engine.run import Run, content
 from trainers.engine.work_dir import BEST, set_aside
 from trainers.evaluation.predict import cross_entropy, predict, top_k
 
-MIN_GAIN = 1e-4  # relative decrease below which a loss counts as not lower, as in torch's ReduceLROnPlateau
+MIN_GAIN = 1e-4  # smallest relative decrease that counts as lower, as in torch's ReduceLROnPlateau
 
 
 class Validator:
-    """Test the network on the videos of `index`, with one clip from the middle of each, and keep the best network.
+    """Test the network on one clip from the middle of each video of `index`, and keep the best network.
 
-    It is the one with the highest top-1, of equal ones the lowest loss, and is written to `folder`/best.pt.
+    The best has the highest top-1, and among ties the lowest loss. It is written to `folder`/best.pt.
     """
 
     def __init__(self, index: Index, config: Recognition, ranks: Ranks, folder: Path) -> None:
         self.index, self.config, self.ranks, self.folder = index, config, ranks, folder
         self.plan = replace(config.plan, test=Test(clips=1, short_side=config.plan.test.short_side))
         self.lr_factor = 1.0
-        self.pending = False  # whether a checkpoint was written before the validation of its step
+        self.pending = False  # whether the validation of the last step is still to run
         self.lowest, self.waiting = float("inf"), 0
         self.best: tuple[float, float] = (-1.0, 0.0)
 
@@ -58,12 +58,12 @@ class Validator:
 
     def load_state_dict(self, state: dict[str, object]) -> None:
         for name, value in state.items():
-            setattr(self, {"owing": "pending"}.get(name, name), value)  # as older checkpoints call it
+            setattr(self, {"owing": "pending"}.get(name, name), value)  # its name in older checkpoints
 
     def bring_best(self, folder: Path, step: int) -> str:
-        """Find the best checkpoint so far, after a resume from `folder`, and copy it from there if it is there.
+        """Find the best checkpoint after a resume from `folder`, and copy it if it is there.
 
-        If it is nowhere, the search begins anew. All ranks call this at the same point. Returns a note, or "".
+        If it is nowhere, the search starts over. All ranks call this at the same point. Returns a note, or "".
         """
 
         def bring() -> str:
@@ -93,7 +93,7 @@ class Validator:
         return repr(measured) == repr(tuple(self.best)) or (self.pending and found["step"] == step)
 
     def _write(self, run: Run, step: int, best: tuple[float, float]) -> None:
-        """Write best.pt. If that fails and the run goes on, the best is still the one in the former file."""
+        """Write best.pt. If that fails and the run continues, the former file remains the best."""
         facts = {"step": step, "validation": {"top1": best[0], "loss": -best[1], "videos": len(self.index)}}
         try:
             self.ranks.on_rank0(lambda: checkpoint.write(self.folder / BEST, content(run) | facts))

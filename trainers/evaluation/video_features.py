@@ -22,11 +22,11 @@ class VideoFeatures:
     """Features of N videos, sorted by name."""
 
     names: list[str]
-    """Each video's, with its folders and without suffix."""
+    """Video names, with their folders and without suffix."""
     values: np.ndarray
-    """float32 (N, C), means over the views of a video; nan where it could not be read."""
+    """float32 (N, C), means over the views of a video; nan if it could not be read."""
     labels: np.ndarray
-    """int64 (N,), -1 for none; by the first level of folders, or those of the dataset."""
+    """int64 (N,), from the dataset or the top-level folders; -1 for none."""
     class_names: tuple[str, ...]
     """Name of each class id."""
     unreadable: dict[str, str]
@@ -51,12 +51,12 @@ def extract_features(
 
     Args:
         weights: a run's work dir, a checkpoint's .pt, an export, or what `load_weights` returns.
-        videos: a prepared dataset, or any video files and folders of them, which are read where they are.
-        clips: clips of a video; by default those of a classifier's recipe, or 10.
-        crops: crops of a clip; by default those of a classifier's recipe, or the center.
-        num_frames: frames of a clip; by default as in training.
-        stride: frame step within a clip; by default as in training, of several the one nearest to 2.
-        workers: processes that read the files. 0 reads in this one; more are spawned, so that a script needs
+        videos: a prepared dataset, or any video files and folders, which are read in place.
+        clips: clips per video; by default those of a classifier's recipe, or 10.
+        crops: crops per clip; by default those of a classifier's recipe, or the center.
+        num_frames: frames per clip; by default as in training.
+        stride: frame step within a clip; by default the one of training, or of several the one nearest to 2.
+        workers: processes that read the files; 0 reads in this one. They are spawned, so a script needs
             `if __name__ == "__main__":`.
         device: auto, cpu or cuda.
         ranks: of a distributed run, instead of `device`. All ranks call this at the same point, with the same result.

@@ -18,7 +18,7 @@ from dali_pipelines.tasks.evaluation import clips_per_part, crops_count, parts
 from dali_pipelines.tasks.recognition import Config
 from trainers.engine.distributed import Ranks
 
-CHUNK = 16  # clips in a forward pass; of one video, so that its outputs do not depend on other videos
+CHUNK = 16  # clips per forward pass, all of one video, so that its outputs do not depend on other videos
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Views:
     outputs: list[np.ndarray | None]
     """(clips x crops, K) for each video, of the function's dtype; None if any part of it could not be read."""
     unreadable: dict[str, str]
-    """Names of those videos, with the reason."""
+    """Name -> reason of the unreadable videos."""
 
     def means(self, width: int) -> np.ndarray:
         """Return the means over the views, float64 (N, K = width); nan for a video that could not be read."""
@@ -37,9 +37,9 @@ class Views:
 
 
 def require_finite(what: str, names: Sequence[str], values: np.ndarray, read: np.ndarray) -> None:
-    """Raise UserError when values (N, ...) of a video that was `read`, bool (N,), are not finite.
+    """Raise UserError if values (N, ...) of a video that was `read`, bool (N,), are not finite.
 
-    The network is broken then, and figures would hide it.
+    The network is broken then, which metrics would hide.
     """
     broken = np.flatnonzero(read & ~np.isfinite(values.reshape(len(values), -1)).all(1))
     if len(broken):
@@ -55,8 +55,8 @@ def per_video(
 ) -> Views:
     """Apply `function`, from clips (N, 3, T, H, W) to (N, K), to every view of every video.
 
-    Its networks must be in eval mode. Each video is seen exactly once, whatever the number of ranks. All ranks call
-    this at the same point.
+    Its networks must be in eval mode. Each video is processed exactly once on any number of ranks. All ranks call this
+    at the same point.
     """
     samples_of = parts(index, cfg)
     loader = ClipLoader(

@@ -26,7 +26,7 @@ from trainers.engine.work_dir import CHECKPOINTS
 BACKBONE = "backbone."
 CLIP = ("num_frames", "strides", "size", "normalization")
 TENSORS = "model.safetensors"
-"""The file of an export that is a folder."""
+"""The file with the tensors of an export that is a folder."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Weights:
     """A trained network."""
 
     path: Path
-    """The file that they were read from."""
+    """The file that the weights were read from."""
     backbone: str
     """The backbone's name, as `create_backbone` takes it."""
     model: Mapping[str, Tensor] = field(repr=False)
@@ -50,7 +50,7 @@ class Weights:
     run: str = ""
     """The id of the run that wrote them; "" if unknown."""
     origin: str = ""
-    """The system whose checkpoint they were imported from, such as "ctp"; "" for those of a run."""
+    """The system whose checkpoint they were imported from, such as "ctp"; "" if from a run."""
 
     def __post_init__(self) -> None:
         require_finite(self.model, self.path)
@@ -61,9 +61,9 @@ class Weights:
         return sha256_of(self.path)
 
     def views(self) -> Clips:
-        """Return the views of whole videos that suit the training: for a classifier, those of its recipe.
+        """Return the views of whole videos that match the training; for a classifier, those of its recipe.
 
-        Of several strides the one nearest to 2. Crops are cut from a short side of 8/7 of theirs, 128 pixels for 112.
+        The stride is the training stride nearest to 2. The short side is 8/7 of the crop's: 128 pixels for 112.
         """
         if isinstance(self.config, Recognition):
             own: Clips = self.config.plan
@@ -79,23 +79,23 @@ class Weights:
 
     @property
     def facts(self) -> dict[str, object]:
-        """Return what a result says of the weights that it was measured with."""
+        """Return what a result records about the weights behind it."""
         return {"checkpoint": str(self.path), "sha256": self.sha256, "backbone": self.backbone, "step": self.step}
 
     def frozen_backbone(self) -> Backbone:
-        """Create the backbone with its weights, in eval mode, for features. UserError where it has no statistics."""
+        """Create the backbone with its weights, in eval mode. UserError if it has no batch norm statistics."""
         self.require_statistics()
         backbone = create(self.backbone)
         self.load_backbone(backbone, self.backbone)
         return backbone.eval()
 
     def load_backbone(self, backbone: nn.Module, name: str) -> None:
-        """Load the backbone's weights into `backbone`, which is a `name`. UserError when they do not fit."""
+        """Load the backbone's weights into `backbone`, a network of type `name`. UserError if they do not fit."""
         state = {key.removeprefix(BACKBONE): v for key, v in self.model.items() if key.startswith(BACKBONE)}
         load(backbone, state, f"the {self.backbone} of {self.path}", f"the recipe's {name}")
 
     def require_statistics(self) -> None:
-        """Raise UserError where the batch norms of an import have no statistics, which eval mode needs."""
+        """Raise UserError if an import has no batch norm statistics, which eval mode needs."""
         means = [tensor for key, tensor in self.model.items() if key.endswith("running_mean")]
         if self.origin and means and not any(mean.any() for mean in means):
             raise UserError(
@@ -121,7 +121,7 @@ def load(module: nn.Module, state: Mapping[str, Tensor], theirs: str, ours: str)
 
 
 def facts_path(tensors: Path) -> Path:
-    """Return the .json with the facts of an export."""
+    """Return the path of the .json with an export's facts."""
     return tensors.with_name("config.json") if tensors.name == TENSORS else tensors.with_suffix(".json")
 
 
@@ -129,11 +129,10 @@ def read(where: str | Path) -> Weights:
     """Read the weights of a run, of a checkpoint, or of an export.
 
     Args:
-        where: a run's work dir, of which the newest checkpoint is taken; a .pt file; an export's .safetensors, or the
-            folder of one.
+        where: a run's work dir, for its newest checkpoint; a .pt file; or an export's .safetensors or folder.
 
     Raises:
-        UserError: a file that is missing, damaged, or of another kind; one with nan or infinity among its weights.
+        UserError: the file is missing, damaged, or of another kind, or its weights contain nan or infinity.
     """
     path = Path(where)
     if (path / TENSORS).is_file() and not (path / CHECKPOINTS).is_dir():
@@ -162,9 +161,9 @@ def read(where: str | Path) -> Weights:
 
 
 def clip_facts(config: Config) -> dict[str, Any]:
-    """Return what a network of this recipe sees: frames of a clip, frame steps, side in pixels, normalization.
+    """Describe the clips of a recipe: number of frames, frame steps, side in pixels, normalization.
 
-    The steps are `plan.strides`, `plan.stride` or the STRIDES of the task's module, or else 1.
+    The steps are `plan.strides`, `plan.stride`, the task module's STRIDES, or 1, whichever exists first.
     """
     task = Task(config.task, config.plan)
     *_, num_frames, _, size = task.batch_schema["clips"][0]
@@ -195,7 +194,7 @@ def _exported(path: Path) -> Weights:
 
 
 def classifier_weights(weights: Weights) -> Recognition:
-    """Return the recipe of a classifier's weights; UserError when they are not a classifier's."""
+    """Return the recipe of a classifier's weights; UserError if they are not a classifier's."""
     if not isinstance(weights.config, Recognition):
         what = f"of the task {weights.config.task}" if weights.config else "an exported backbone"
         raise UserError(f"{weights.path} is {what} and has no classifier: finetune it with clipfeed finetune first")

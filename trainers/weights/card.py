@@ -1,4 +1,4 @@
-"""The model card of an export: what people need to know about it, with its head in YAML for Hugging Face."""
+"""The model card of an export: what users need to know about it, with YAML metadata for Hugging Face."""
 
 import html
 import json
@@ -17,7 +17,7 @@ from trainers.engine.work_dir import CHECKPOINTS, run_in
 from trainers.weights import Weights
 
 WINDOW = 0.1
-"""Share of the logged steps, the last of them, that a run's own figures are averaged over."""
+"""Last share of the logged steps, over which a run's own metrics are averaged."""
 MEASURED = {
     "result": "top-1",
     "linear": "top-1 of a linear classifier",
@@ -25,7 +25,7 @@ MEASURED = {
     "knn": "top-1 of a vote of 20 neighbors",
     "retrieval": "R@1",
 }
-"""Files of `clipfeed test` -> what the card says of them."""
+"""Result file of `clipfeed test`, without suffix -> name of its metric in the card."""
 TEXT = """
 # {backbone}, trained with {task}
 
@@ -65,10 +65,10 @@ A backbone of {parameters:.1f} million parameters. It maps clips (B, 3, {num_fra
 
 
 def card(weights: Weights, facts: Mapping[str, Any], load: str, *, parameters: int) -> str:
-    """Write the card.
+    """Return the card as Markdown.
 
     Args:
-        facts: of the export's .json.
+        facts: contents of the export's .json.
         load: Python that loads the export.
     """
     assert weights.config is not None
@@ -91,7 +91,7 @@ def card(weights: Weights, facts: Mapping[str, Any], load: str, *, parameters: i
 
 
 def _training(weights: Weights) -> str:
-    """Describe the data, the steps and the recipe. Of paths, only the last name is published."""
+    """Describe the data, the steps and the recipe. Only the last name of each path is published."""
     config = weights.config
     assert config is not None
     paths = {key: getattr(config.data, key, None) for key in ("root", "list", "test_list")}
@@ -108,12 +108,12 @@ def _training(weights: Weights) -> str:
             f"{listed}. The number of videos is not recorded. The recipe:"
         ).replace("\n", " ")
     recipe = dump(replace(config, work_dir=Path(config.work_dir).name, data=replace(config.data, **names)))
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", recipe)), default=0))  # a name may hold any
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", recipe)), default=0))  # names may hold backticks
     return f"{html.escape(how, quote=False)}\n\n{fence}yaml\n{recipe}{fence}"
 
 
 def _results(weights: Weights, sha256: str) -> str:
-    """Make a table of what was measured with these very weights, as far as the run's folder holds it."""
+    """Make a table of the results in the run's folder that were measured with exactly these weights."""
     rows, notes = _measured(_folder(weights), sha256)
     rows += _logged(weights)
     if not rows:
@@ -126,7 +126,7 @@ def _results(weights: Weights, sha256: str) -> str:
 
 
 def _folder(weights: Weights) -> Path:
-    """Return the folder that holds what was measured: a run's work dir, or that of a single file."""
+    """Return the folder with the results: a run's work dir, or the folder of a single file."""
     folder = weights.path.parent
     return folder.parent if folder.name == CHECKPOINTS else folder
 
@@ -152,7 +152,7 @@ def _measured(folder: Path, sha256: str) -> tuple[list[tuple[str, ...]], list[st
 
 
 def _logged(weights: Weights) -> list[tuple[str, ...]]:
-    """Return the run's own figures from training: the loss, and the task's metric."""
+    """Return table rows of the run's own metrics in training: the loss, and the task's metric."""
     folder, config = _folder(weights), weights.config
     log = folder / "metrics.jsonl"
     if config is None or not weights.run or run_in(folder) != weights.run or not log.is_file():

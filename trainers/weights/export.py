@@ -41,7 +41,7 @@ backbone = onnxruntime.InferenceSession("{where}")
 
 @dataclass(frozen=True)
 class Files:
-    """What an export consists of."""
+    """The files of an export."""
 
     model: Path
     facts: Path
@@ -51,7 +51,7 @@ class Files:
 
 
 def files_of(out: Path) -> Files:
-    """Return the files of an export: a model with its facts beside it, or those of a folder for Hugging Face."""
+    """Return the files of an export: a model with its facts next to it, or a folder for Hugging Face."""
     if out.suffix in LOAD and not out.is_dir():
         return Files(out, facts_path(out), out.with_suffix(".md"), None)
     if out.suffix and not out.is_dir():
@@ -60,14 +60,14 @@ def files_of(out: Path) -> Files:
 
 
 def export(weights: Weights, out: Path) -> dict[str, object]:
-    """Write a backbone, its facts, which are returned, and its model card.
+    """Write a backbone, its facts and its model card; return the facts.
 
-    Files cannot be renamed together. The model goes first, and the facts hold its checksum: after a crash in between,
-    there is a model with the facts of an earlier export, or none, and `trainers.weights.read` refuses both.
+    Files cannot be renamed together. The model goes first, and the facts hold its checksum. A crash in between leaves
+    a model without facts, or with those of an earlier export; `trainers.weights.read` rejects both.
 
     Raises:
-        UserError: weights that are an export, have no batch norm statistics, or do not fit their architecture; a
-            network that the format cannot express; a card that exists and may have been edited; a full disk.
+        UserError: the weights are an export, have no batch norm statistics, or do not fit their architecture; the
+            format cannot express the network; a card exists, which may have been edited; the disk is full.
     """
     if weights.config is None:
         raise UserError(f"{weights.path} is an export already: copy it together with its .json")
@@ -90,7 +90,7 @@ def export(weights: Weights, out: Path) -> dict[str, object]:
         "clipfeed": version("clipfeed"),
     }
     load = LOAD[files.model.suffix].strip().format(where=out.name, **facts)
-    with ExitStack() as stack:  # files get their names in reverse order
+    with ExitStack() as stack:  # files are renamed in reverse order
         card_part, facts_part = (stack.enter_context(replacing(path)) for path in (files.card, files.facts))
         if files.preprocessor:
             _write(stack.enter_context(replacing(files.preprocessor)), _preprocessor(weights, mean, std))
@@ -112,13 +112,13 @@ def _content(net: Backbone, weights: Weights, suffix: str) -> bytes:
         size = weights.clip["size"]
         clip = torch.randn(3, weights.clip["num_frames"], size, size, generator=torch.Generator().manual_seed(0))
         return program(net, weights.backbone, clip, suffix)
-    # 3-D kernels may be in channels-last order, which the format does not have.
+    # 3-D kernels may be in channels-last order, which safetensors cannot express.
     tensors = {key: value.clone(memory_format=torch.contiguous_format) for key, value in net.state_dict().items()}
-    return save(tensors, metadata={"format": "pt"})  # save_file's is readable for its owner alone
+    return save(tensors, metadata={"format": "pt"})  # save_file's is readable by its owner alone
 
 
 def _preprocessor(weights: Weights, mean: Sequence[float], std: Sequence[float]) -> dict[str, object]:
-    """Return how to prepare frames, as the options of Hugging Face's VideoMAEImageProcessor."""
+    """Return how to prepare frames, as options of Hugging Face's VideoMAEImageProcessor."""
     views = weights.views()
     return {
         "image_processor_type": "VideoMAEImageProcessor",

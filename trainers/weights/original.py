@@ -17,20 +17,20 @@ from configs.errors import UserError
 from trainers.engine.state import plain
 
 WRAPPERS = ("state_dict", "model", "module", "model_state_dict", "model_state")
-"""Keys under which training code puts the state dict beside other things."""
+"""Keys under which training code stores the state dict, among other things."""
 PARTS = ("encoder", "target_encoder", "predictor")
-"""Keys under which V-JEPA's code puts the state dicts of its networks; read as one, with them as prefixes."""
+"""Keys of the state dicts of V-JEPA's networks, which are merged with these keys as prefixes."""
 ATTRIBUTES = ("model.", "net.", "network.")
-"""What Lightning's modules call their network. If all keys begin with one of them, it is dropped."""
+"""Names of the network in Lightning's modules. If all keys begin with one of them, it is dropped."""
 
 
 def read_original(path: Path) -> dict[str, Tensor]:
-    """Read the state dict in a file of torch.save, in its old or its new format, or of safetensors.
+    """Read the state dict from a file of torch.save, in its old or new format, or of safetensors.
 
-    What DDP, torch.compile and Lightning put before its keys is dropped.
+    Prefixes of keys that DDP, torch.compile and Lightning add are dropped.
 
     Raises:
-        UserError: a file that is missing or damaged, holds something else, or holds objects that torch cannot load
+        UserError: the file is missing or damaged, holds something else, or holds objects that torch cannot load
             without running code.
     """
     if not path.is_file():
@@ -43,10 +43,10 @@ def read_original(path: Path) -> dict[str, Tensor]:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as file:
-                if part := file.testzip():  # torch.load does not check the sums
+                if part := file.testzip():  # torch.load does not verify checksums
                     raise zipfile.BadZipFile(f"checksum of {part}")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickle protocols and TorchScript, which the error tells
+            warnings.simplefilter("ignore")  # about pickle protocols and TorchScript, which the error covers
             content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise

@@ -1,7 +1,7 @@
 """Backbones as programs that run without their Python code: torch.export and ONNX.
 
-Both take clips (B, 3, T, H, W) of any batch size B and the T, H and W of training. A program is written only if it,
-loaded again, computes what the network does.
+Both take clips (B, 3, T, H, W) of any batch size B and the T, H and W of training. A program is written only if, when
+loaded again, it computes what the network does.
 """
 
 import io
@@ -16,7 +16,7 @@ from nets.backbones import Backbone
 
 ANY_BATCH = ({0: torch.export.Dim("batch")},)
 BATCHES = (1, 3)
-"""Batch sizes of the comparison; the program is traced with another one."""
+"""Batch sizes of the comparison; tracing uses another one."""
 TOLERANCE = 1e-3
 """Largest difference, in standard deviations of the features."""
 
@@ -55,7 +55,7 @@ def onnx(net: Backbone, clip: Tensor) -> bytes:
 
 
 def compare(net: Backbone, clip: Tensor, program: Callable[[Tensor], Tensor]) -> None:
-    """Compare a program with its network. UserError where they differ."""
+    """Compare a program with its network. UserError if their outputs differ."""
     for batch in BATCHES:
         clips = clip + 0.1 * torch.randn(batch, *clip.shape, generator=torch.Generator().manual_seed(batch))
         expected = net(clips)
@@ -65,20 +65,20 @@ def compare(net: Backbone, clip: Tensor, program: Callable[[Tensor], Tensor]) ->
 
 
 FORMATS: dict[str, Callable[[Backbone, Tensor], bytes]] = {".pt2": torch_export, ".onnx": onnx}
-"""Suffix -> what writes the format."""
+"""Suffix -> function that writes the format."""
 
 
 def program(net: Backbone, name: str, clip: Tensor, suffix: str) -> bytes:
-    """Write the network as a program of the format that the suffix names.
+    """Write the network as a program of the suffix's format.
 
     Raises:
-        UserError: the format cannot express the network, for a reason that is named; or a package is missing.
+        UserError: the format cannot express the network, with the reason; or a package is missing.
     """
     fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # an operator that only PyTorch has
+    torch.backends.mha.set_fastpath_enabled(False)  # it uses an operator that only PyTorch has
     try:
         with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # by torch about its own code
+            warnings.simplefilter("ignore")  # from torch about its own code
             return FORMATS[suffix](net, clip)
     except Exception as error:  # tracing raises whatever the network's code raises
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,4 +1,4 @@
-"""bench.faults.media.decodable: damaged videos are told from sound ones, and from those with other pixels each time."""
+"""bench.faults.media.decodable tells damaged videos from sound ones and from nondeterministic ones."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""bench.faults disk: half a file is told from a whole one, and a disk has the room that it is said to have."""
+"""bench.faults disk tells half a file from a whole one, and a disk has exactly the room it is given."""
 
 import io
 import json
@@ -57,7 +57,7 @@ def test_half_a_file_of_any_kind_is_told_from_a_whole_one(whole, share):
     assert damage(whole, {}, {}) == []
     halves = {name: data[: round(share * len(data))] for name, data in whole.items()}
     assert damage(halves, {}, {}) == [f"{name} is half written" for name in whole]
-    assert damage(halves, halves, {}) == damage(halves, {}, halves) == []  # what was there, and what comes of it
+    assert damage(halves, halves, {}) == damage(halves, {}, halves) == []  # half before, or half undisturbed too
 
 
 def test_litter_and_lost_files_are_told(tmp_path):
@@ -80,4 +80,4 @@ def test_a_command_is_tried_on_disks_of_growing_size(tmp_path):
     except UserError as error:
         pytest.skip(str(error))
     assert row.passed, row.details
-    assert row.injected == 3  # no page, no file, read-only
+    assert row.injected == 3  # out of pages, out of files, read-only

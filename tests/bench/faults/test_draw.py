@@ -1,4 +1,4 @@
-"""bench.faults --plot: the curves of long runs."""
+"""bench.faults --plot draws the curves of long runs."""
 
 import pytest
 from PIL import Image

@@ -1,4 +1,4 @@
-"""bench.faults.kills: a run that is killed, for real."""
+"""bench.faults.kills on a run that really is killed."""
 
 import pytest
 
@@ -12,7 +12,7 @@ def test_a_run_that_is_killed_again_and_again_loses_nothing(tmp_path, monkeypatc
     for name, value in {"WIDTH": 80, "HEIGHT": 64, "NUM_FRAMES": 40}.items():
         monkeypatch.setattr(data, name, value)
     monkeypatch.setitem(kills.TRAIN, "epochs", 1)
-    monkeypatch.setattr(kills, "WORKERS", 0)  # seconds for each
+    monkeypatch.setattr(kills, "WORKERS", 0)  # each takes seconds
     monkeypatch.setattr(kills, "AFRESH", 0)
     (row,) = kills.inject(0.01, tmp_path, task="moco")
     assert row.passed, row

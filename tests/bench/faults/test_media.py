@@ -1,4 +1,4 @@
-"""bench.faults media: what counts as noticed, and the whole of it with nine damaged videos a storage."""
+"""bench.faults media: what counts as noticed, and a full run with nine damaged videos per storage."""
 
 from dataclasses import replace
 
@@ -29,12 +29,12 @@ def test_a_video_is_named_and_replaced_or_it_decodes():
 @pytest.mark.parametrize(
     "change",
     [
-        {"reasons": {}},  # replaced without a word
-        {"reasons": DAMAGED.reasons | {"zips/1": "no reason"}},  # named, and shown all the same
+        {"reasons": {}},  # replaced silently
+        {"reasons": DAMAGED.reasons | {"zips/1": "no reason"}},  # named but delivered anyway
         {"reasons": DAMAGED.reasons | {"zips/2": "sound"}},
         {"delivered": DAMAGED.delivered | {0: Delivered(3, b"\2")}},
-        {"delivered": DAMAGED.delivered | {2: Delivered(2, b"else")}},  # a sound one
-        {"delivered": DAMAGED.delivered | {0: Delivered(2, b"else")}},  # a stand-in
+        {"delivered": DAMAGED.delivered | {2: Delivered(2, b"else")}},  # a sound video changed
+        {"delivered": DAMAGED.delivered | {0: Delivered(2, b"else")}},  # a replacement changed
     ],
 )
 def test_anything_else_fails_the_row(change):
@@ -43,9 +43,9 @@ def test_anything_else_fails_the_row(change):
 
 def test_two_ranks_that_find_something_else_fail_the_row():
     assert not row(again=replace(DAMAGED, delivered=DAMAGED.delivered | {1: Delivered(2, b"\2")})).passed
-    assert row(again=replace(DAMAGED, delivered=DAMAGED.delivered | {1: Delivered(1, b"else")})).passed  # as damaged
+    assert row(again=replace(DAMAGED, delivered=DAMAGED.delivered | {1: Delivered(1, b"else")})).passed  # was damaged
     assert not row(again=replace(DAMAGED, delivered=DAMAGED.delivered | {2: Delivered(2, b"else")})).passed
-    assert row(again=replace(DAMAGED, delivered=DAMAGED.delivered | {3: Delivered(3, b"else")})).passed  # a tar's
+    assert row(again=replace(DAMAGED, delivered=DAMAGED.delivered | {3: Delivered(3, b"else")})).passed  # not in zips
 
 
 @pytest.mark.slow

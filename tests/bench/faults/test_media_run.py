@@ -1,4 +1,4 @@
-"""bench.faults.media.run: who is named wrongly, and which samples are not as they should be."""
+"""bench.faults.media.run: which videos are named wrongly, and which samples differ."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def test_a_video_that_does_not_decode_is_named_and_has_a_sound_stand_in():
 def test_damage_that_hits_no_picture_need_not_be_named():
     came = ("2:c", "1:b", "2:c", "3:d")
     assert found(broken={*DONE}, came=came, wanted=came) == (set(), {"zips/1"}, 0)
-    assert found(broken={*DONE}) == ({"zips/1"}, set(), 0)  # with other pixels it must be
+    assert found(broken={*DONE}) == ({"zips/1"}, set(), 0)  # changed pixels must be named
 
 
 @pytest.mark.parametrize(
@@ -29,8 +29,8 @@ def test_damage_that_hits_no_picture_need_not_be_named():
     [
         ({"named": set()}, {"zips/0"}, 0),
         ({"named": {*DONE}}, {"zips/1"}, 0),
-        ({"came": ("3:d", "1:x", "2:c", "3:d")}, set(), 1),  # another stand-in
-        ({"came": ("2:c", "1:x", "2:x", "3:d"), "wanted": ("2:c", "1:x", "2:x", "3:d")}, set(), 1),  # a sound one
+        ({"came": ("3:d", "1:x", "2:c", "3:d")}, set(), 1),  # another replacement
+        ({"came": ("2:c", "1:x", "2:x", "3:d"), "wanted": ("2:c", "1:x", "2:x", "3:d")}, set(), 1),  # a sound video
     ],
 )
 def test_anything_else_is_noticed(change, videos, samples):

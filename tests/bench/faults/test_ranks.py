@@ -1,4 +1,4 @@
-"""bench.faults.ranks: a short form of what is committed in full, and what it is able to see."""
+"""bench.faults.ranks: a short version of the committed run, and a check that it sees wrong samples."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""bench.faults.row: rows in a file that several runs fill."""
+"""bench.faults.row: rows in a file that several runs write to."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""bench.faults.same: what differs between two runs is found, whatever it is."""
+"""bench.faults.same finds any difference between two runs."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""bench.faults.workers: a short form of what is committed in full."""
+"""bench.faults.workers: a short version of the committed run."""
 
 import pytest
 

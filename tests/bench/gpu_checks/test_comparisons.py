@@ -1,4 +1,4 @@
-"""What says whether two sets of pictures or samples are the same: it sees every kind of difference."""
+"""The comparisons of pictures and samples see every kind of difference."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_parity_sees_values_that_are_off_everywhere_or_far_off_somewhere_and_lab
     assert parity.difference([clips + 0.05], [clips])["ok"]
     assert not parity.difference([clips + 0.07], [clips])["ok"]
     patch = clips.clone()
-    patch[..., :1, :2] = 1.0  # two pixels in a hundred come from elsewhere
+    patch[..., :1, :2] = 1.0  # 2 % of the pixels are far off
     row = parity.difference([patch], [clips])
     assert (row["ok"], row["mean"], row["far"]) == (False, 0.02, 0.02)
     assert not parity.difference([torch.tensor([1, 2])], [torch.tensor([1, 3])])["ok"]

@@ -1,4 +1,4 @@
-"""The checks of the default store, on videos that decode and on those that do not."""
+"""The checks of the default store, on videos that decode and on ones that do not."""
 
 from unittest.mock import Mock
 
@@ -24,7 +24,7 @@ def test_the_default_store_is_what_prepare_makes(tmp_path, monkeypatch):
     options = prepare._parse(["SRC", "--out", "OUT"])
     assert [call.kwargs["settings"] for call in write.mock_calls] == [chosen(options)]
     assert index.codec(0) == "h264"
-    assert len(index.units(0).ends) == index.num_frames[0]  # a key frame every frame
+    assert len(index.units(0).ends) == index.num_frames[0]  # every frame is a keyframe
 
 
 def test_the_file_of_an_older_encoder_sets_constraint_set3_and_decodes_in_pyav(tmp_path, monkeypatch):

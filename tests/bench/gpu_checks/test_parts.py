@@ -1,4 +1,4 @@
-"""The other parts as a rehearsal: each has its answer, and sees what goes wrong."""
+"""The other parts as a rehearsal: each gives its answer and notices what goes wrong."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def test_without_a_gpu_every_part_says_so(name, tmp_path):
 def test_the_stores_have_rates_by_threads(target):
     found = decode.measure("h264_gop1", target)
     assert set(found["rows"]) == {"1 threads", "2 threads"}
-    assert found["decoded_frames_per_clip"] == 16  # with a GOP of 1 no frame is decoded for nothing
+    assert found["decoded_frames_per_clip"] == 16  # a GOP of 1 decodes no extra frames
     assert all(row["clips_per_s"] > 0 for row in found["rows"].values())
 
 
@@ -66,7 +66,7 @@ def test_a_task_trains_and_its_loss_is_that_of_the_cpu(target):
 
 @pytest.mark.parametrize("wrong", [1.3, float("nan")])
 def test_a_gradient_that_is_another_on_the_device_is_seen(target, monkeypatch, wrong):
-    """On the device alone: the CPU comes first."""
+    """The first call runs on the CPU, so only later ones are changed."""
     plain, calls = networks._loss, []
 
     def other(*args):
@@ -121,7 +121,7 @@ def test_batches_that_are_dropped_are_read_as_they_were_and_others_are_seen(targ
 def test_training_is_timed_beside_a_cached_batch_and_the_loader_alone(target):
     found = training.measure("batch_16", target)
     ours, cached = found["rows"]["training"], found["rows"]["cached batch"]
-    rounded = 0.1 / cached["clips_per_s"]  # much where the machine is busy
+    rounded = 0.1 / cached["clips_per_s"]  # large on a busy machine
     assert ours["ratio"] == pytest.approx(ours["clips_per_s"] / cached["clips_per_s"], rel=0.01, abs=rounded)
     assert f"{100 * ours['ratio']:.0f} % of the cached-batch ceiling (published best 171 and 44 %" in found["answer"]
     assert "r3d_tiny, h264_gop1, batch 2" in found["settings"]
@@ -129,7 +129,7 @@ def test_training_is_timed_beside_a_cached_batch_and_the_loader_alone(target):
 
 @pytest.mark.parametrize("item", ["size_128x128", "gop_strides", "cut", "small_hevc", "jpeg"])
 def test_a_question_has_an_answer(item, target, monkeypatch):
-    monkeypatch.setattr(data, "NUM_FRAMES", 80)  # the stores of these questions alone
+    monkeypatch.setattr(data, "NUM_FRAMES", 80)  # only for the stores of these questions
     found = questions.measure(item, target)
     json.dumps(found)
     assert found["answer"]

@@ -1,4 +1,4 @@
-"""The benches run, so that none rots; their figures are not judged here."""
+"""Smoke tests of the learning benches; their figures are not checked here."""
 
 import json
 from functools import partial
@@ -19,7 +19,7 @@ COMMANDS = {"pretrain": pretrain, "probe": probe, "finetune": finetune, "test": 
 
 
 def call_here(*command: object, demo_set: Path, steps: int) -> None:
-    """Stand in for `call`: in this process, as starting one takes longer, and for a few steps of four videos."""
+    """Replace `call`: run in this process, which is faster, for a few steps of four videos."""
     words = [str(word) for word in command]
     if words[:2] == ["-m", "dali_pipelines.demo_data"]:
         target = Path(words[words.index("--out") + 1])
@@ -44,7 +44,7 @@ def test_the_task_bench_trains_probes_and_reports_each_task_and_goes_on_where_it
     monkeypatch.setattr(pretext_demo, "call", partial(call_here, demo_set=demo_set, steps=4))
     monkeypatch.setattr(pretext_demo, "DRAWS", 1)
     monkeypatch.setattr(linear, "PENALTIES", (0.1, 1.0))
-    for task in ("rot3d", "vcop"):  # each on a machine of its own, say
+    for task in ("rot3d", "vcop"):  # as if on two machines
         pretext_demo.main(["--tasks", task, "--work-dir", str(tmp_path / task), "--out", str(tmp_path / "out")])
     report = json.loads((tmp_path / "out" / "pretext_demo.json").read_text())
     assert report["machine"]["cpu"]
@@ -92,7 +92,7 @@ def test_the_downstream_bench_has_five_figures_and_two_pictures_a_task(demo_set,
     }
     assert "| `cpc_transformer` | " in capsys.readouterr().out
     monkeypatch.setattr(downstream_demo, "call", lambda *command: calls.append(command))
-    downstream_demo.main(arguments)  # nothing is tested again
+    downstream_demo.main(arguments)  # repeats no test
     assert len([command for command in calls if "--protocol" in command]) == 2 + 2 + 1 + 1 + 2
 
 

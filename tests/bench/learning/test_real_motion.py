@@ -1,4 +1,4 @@
-"""The bench on real motion: its figures against closed forms, and a small run of it on drawn videos."""
+"""The real-motion bench: its figures against closed forms, and a small run on drawn videos."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ from trainers.evaluation.predict import in_top_k
 
 
 def test_every_task_sees_as_many_frames_to_within_half_an_epoch():
-    lengths, frames = np.array([3] * 500 + [200] * 2000), 320_000  # a fifth is too short for some
+    lengths, frames = np.array([3] * 500 + [200] * 2000), 320_000  # a fifth are too short for some tasks
     for task in pretext_tasks():
         changes = real_recipes.pretraining(task, frames=frames, lengths=lengths)
         config = load(f"{task}/demo", real_recipes.as_words(changes))
@@ -30,7 +30,7 @@ def test_every_task_sees_as_many_frames_to_within_half_an_epoch():
 
 
 def test_the_interval_of_a_lead_is_that_of_a_mean_over_clusters():
-    """With one seed and clusters of one video it is the normal interval of a mean, to the bootstrap's own error."""
+    """One seed and one video per cluster give the normal interval of a mean, within bootstrap error."""
     rng = np.random.default_rng(3)
     difference = rng.choice([-1, 0, 1], size=(1, 900), p=[0.1, 0.6, 0.3])
     low, high = real_table.paired_interval(difference, np.arange(900))
@@ -60,7 +60,7 @@ def test_a_lead_is_over_random_weights_of_the_same_network():
 
     results = [
         result("moco", "small", "1110"),
-        result("moco", "small", "1111", seed=1),  # without its counterpart, so not in the lead
+        result("moco", "small", "1111", seed=1),  # no random weights with this seed: not counted
         result("vit", "large", "1100"),
         result("random_small", "small", "1000"),
         result("random_large", "large", "1111"),
@@ -109,7 +109,7 @@ def test_a_tie_of_classes_is_wrong():
 
 @pytest.fixture
 def sets(demo_set: Path, tmp_path: Path) -> Path:
-    """Drawn videos in the place of both sets: two classes of each, and sequences of UT-Interaction's kind."""
+    """Replace both sets by drawn videos of two classes, with sequences like UT-Interaction's."""
     root = tmp_path / "sets"
     videos = sorted(demo_set.rglob("*.mp4"))
     by_class: dict[str, list[Path]] = {}
@@ -180,7 +180,7 @@ def test_the_bench_judges_a_task_and_random_weights_and_goes_on_where_it_was(set
     real_motion.main([*words, "0"])
     assert started == 2 * ["rot3d_0", "random_r3d_tiny_0"]
     assert next((tmp_path / "work").glob("64_1/rot3d_0/pretrain/metrics.jsonl")).stat().st_mtime_ns == learned
-    shutil.rmtree(next((tmp_path / "work").glob("64_*")))  # what the JSON has is not made again on another machine
+    shutil.rmtree(next((tmp_path / "work").glob("64_*")))  # as on another machine, which has only the JSON
     real_motion.main([*words, "0", "1", "--no-finetune"])
     assert started[4:] == ["rot3d_1", "random_r3d_tiny_1"]
     report = json.loads((tmp_path / "out/real_motion_64.json").read_text())

@@ -1,4 +1,4 @@
-"""The other loaders that ours is measured beside: they make the same views, those that do not are found out."""
+"""The loaders that ours is compared with: they make the same views, and wrong views are detected."""
 
 import dataclasses
 import functools
@@ -37,16 +37,16 @@ pytestmark = pytest.mark.slow
 CEILINGS = ("decode_only", "decode_and_cut")
 SMALL = ["--batches", "1", "--rounds", "1", "--device", "cpu"]
 TASKS = ("recognition", "moco", "concepts", "cstp", "ctp", "rot3d")
-"""One crop, two, four of different lengths, two bicubic ones; those that do more than to change colors."""
+"""One crop, two, four of different lengths, two bicubic ones; then tasks that do more than change colors."""
 PAIRS = [
     (peer, name) for peer in PEERS for name in (TASKS if peer in ("pyav", "jpeg_zip") else ("recognition", "cstp"))
 ]
-"""Every task with one decoder for each library that makes the rest of a view; one view and two with the others."""
+"""All tasks with one decoder per augmentation library; tasks of one and two views with the other decoders."""
 
 
 @pytest.fixture(scope="module")
 def peer_index(tmp_path_factory):
-    """Prepared videos with their H.264 files and JPEGs beside them, as `loader_throughput` makes them by default."""
+    """Prepare videos along with their H.264 files and JPEGs, as `loader_throughput` does by default."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data, "NUM_FRAMES", 34)
         folder = tmp_path_factory.mktemp("bench") / "peers_gop250"
@@ -60,7 +60,7 @@ def peer_index(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def few_checked(monkeypatch):
-    """Compare two samples: the plans are always the same, so that no right view fails and no wrong one passes."""
+    """Compare only two samples: plans are fixed, so two tell right views from wrong ones."""
     monkeypatch.setattr(check, "CHECKED", 2)
 
 
@@ -70,7 +70,7 @@ def loader_of(index, name):
 
 @pytest.fixture(scope="module")
 def our_views(peer_index):
-    """`our_views(name)` returns the views of a task's first samples."""
+    """Return a function from a task's name to the views of its first samples."""
 
     @functools.cache
     def of_task(name):
@@ -121,7 +121,7 @@ def test_peers_are_measured_beside_ours_and_those_that_cannot_run_say_why(peer_i
     assert one["read_kib_per_clip"] + header == pytest.approx(
         groups["h264"]["this_loader"]["read_kib_per_clip"], rel=0.02
     )
-    assert [*report["tasks"]["evaluation"]["contenders"]] == ["h264", "rawvideo"]  # its views share their frames
+    assert [*report["tasks"]["evaluation"]["contenders"]] == ["h264", "rawvideo"]  # no peers: its views share frames
     assert report["data"]["sources"] == {"gop": 250, "size": [340, 256], "jpeg_quality": 90}
     assert report["data"]["equal_jpegs"] == equal_jpegs(peer_index)
     printed = capsys.readouterr().out
@@ -166,7 +166,7 @@ def test_the_bytes_of_a_clip_begin_at_the_key_frame_and_end_at_its_last_frame(pe
     video, jpegs = sources(peer_index.root, peer_index.info(0).name)
     with av.open(str(video)) as container:
         packets = [packet for packet in container.demux(video=0) if packet.size]
-    assert [packet.is_keyframe for packet in packets].count(True) == 1  # B-frames: packets are not in order of showing
+    assert [packet.is_keyframe for packet in packets].count(True) == 1  # B-frames: packets are not in display order
     assert [packet.pts for packet in packets] != sorted(packet.pts for packet in packets)
     last = max(range(len(packets)), key=lambda place: packets[place].pts)
     assert video_bytes(video, [33]) == sum(packet.size for packet in packets[: last + 1])
@@ -214,7 +214,7 @@ def changed(change):
 
 
 def without(*steps):
-    """Return torch's library with some steps that leave the frames as they are."""
+    """Return the torch library with some steps replaced by the identity."""
     return type("Without", (Torch,), {step: lambda _, frames, *given: frames for step in steps})
 
 

@@ -1,4 +1,4 @@
-"""What the peers' libraries make of a view, against our loader: from the same cut frames, of the same plans."""
+"""Views made by the peers' libraries against our loader, from the same cropped frames and plans."""
 
 import pytest
 import torch
@@ -24,16 +24,16 @@ STEPS = {
     "rot3d": ("rotate", "scale"),
     "cpc_transformer": ("mix",),
 }
-"""What a task does in some of its first samples."""
+"""Task -> transforms that its first samples use."""
 
 MAX_DIFFERENCE = 0.5
-"""Gray levels, the mean over a view: OpenCV rounds to 8 bits up to four times (a patch, a hue, brightness, contrast),
-torch not even where our loader does, each time by a quarter of a level on average, up or down."""
+"""Mean over a view, in gray levels. OpenCV rounds to 8 bits up to four times (patch, hue, brightness, contrast), torch
+not even where our loader does; each rounding shifts by a quarter of a level on average, up or down."""
 
 
 @pytest.fixture(scope="module", params=STEPS)
 def samples(request, h264_store):
-    """The task; of each view of its first samples what our loader delivers, its transforms, and its cropped frames."""
+    """Return the task, and for each view of its first samples our loader's output, transforms and cropped frames."""
     task = Task(request.param, task_module(request.param).Config())
     loader = ClipLoader(h264_store, task, batch_size=4)
     with pytest.MonkeyPatch.context() as patch:
@@ -47,14 +47,14 @@ def samples(request, h264_store):
 
 
 def cut_frames(index, task, epoch, row):
-    """Return uint8 (T, size, size, 3) of each view, in the colors of the video."""
+    """Return the cropped frames of each view, uint8 (T, size, size, 3), in the video's colors."""
     plan = task.plan(index.info(row), generator(0, Stream.SAMPLE, epoch, row))
     frames = task.program.host(read_clip(index, row, plan["frames"]), plan, steps=1)
     return [frames[view.places].copy() for view in task.program.views]
 
 
 def differences(samples, library):
-    """Yield those of each view, gray levels."""
+    """Yield the mean difference of each view, in gray levels."""
     task, views = samples
     for ours, transforms, frames in views:
         given = frames.copy() if library.channels == 3 else torch.from_numpy(frames).permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""Classes from lists: for datasets without class folders, by a train and a test list together, and from --labels."""
+"""Classes from lists: without class folders, from a train and a test list together, and from --labels."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ def recipe(root: Path, train: str, test: str, **other: str) -> LabeledData:
 
 
 def classes(data: LabeledData) -> list[dict[str, str]]:
-    """The class of each video of both subsets, whose class names must be the same."""
+    """Return name -> class for both subsets, whose class names must be the same."""
     found = [open_data(data, "train").index, open_data(data, "test").index]
     assert found[0].class_names == found[1].class_names
     return [
@@ -36,7 +36,7 @@ def test_an_id_means_the_same_class_in_both_lists_though_one_lacks_classes(tmp_p
     build(tmp_path, *NAMES)
     data = recipe(tmp_path, "a 2\nb 5\nc 3\n", "d 3\ne 0\nf 5\n")
     assert classes(data) == [{"a": "2", "b": "5", "c": "3"}, {"d": "3", "e": "0", "f": "5"}]
-    assert open_data(data, "train").index.labels.tolist() == [2, 5, 3]  # ids are ids
+    assert open_data(data, "train").index.labels.tolist() == [2, 5, 3]  # ids are not renumbered
     assert open_data(data, "train").index.class_names == ("0", "1", "2", "3", "4", "5")
 
 

@@ -1,4 +1,4 @@
-"""Which videos a search finds, what they are called, and what it says of all that it passes over."""
+"""Which videos a search finds, what they are called, and how it reports what it skips."""
 
 import os
 import re
@@ -122,7 +122,7 @@ def test_a_prepared_dataset_in_the_source_is_passed_over_wherever_it_lies(tmp_pa
 
 
 def test_a_folder_that_cannot_be_read_is_said(tmp_path, monkeypatch):
-    """The user who runs the tests may read everything."""
+    """The error is simulated, because the tests may run as root."""
     touch(tmp_path / "run" / "a.mp4", tmp_path / "secret" / "b.mp4")
 
     def refuse(location: str) -> list:
@@ -140,7 +140,7 @@ def test_a_folder_that_cannot_be_read_is_said(tmp_path, monkeypatch):
 def test_pipes_sockets_and_devices_are_never_opened(tmp_path, monkeypatch):
     touch(tmp_path / "a.mp4")
     os.mkfifo(tmp_path / "pipe.mp4")
-    monkeypatch.chdir(tmp_path)  # the address of a socket has to be short
+    monkeypatch.chdir(tmp_path)  # a socket's address must be short
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind("socket.mp4")
     (tmp_path / "device.mp4").symlink_to("/dev/zero")
@@ -209,7 +209,7 @@ MUXERS = {"divx": "avi", "mpe": "mpeg", "qt": "mov", "f4v": "mp4"}
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_files_with_the_suffixes_that_people_have_are_videos_that_decode(tmp_path, suffix):
-    size = "352x288"  # RealVideo and MPEG know few
+    size = "352x288"  # RealVideo and MPEG support few sizes
     encoder = {"h264": "libx264", "hevc": "libx265", "vp8": "libvpx"}.get(SUFFIXES[suffix], SUFFIXES[suffix])
     source = tmp_path / "v" / f"a.{suffix}"
     source.parent.mkdir()

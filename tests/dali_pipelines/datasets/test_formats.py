@@ -1,4 +1,4 @@
-"""The makers' lists of HMDB51 and Something-Something v1, made fit for a prepared dataset."""
+"""The makers' lists of HMDB51 and Something-Something v1, converted for a prepared dataset."""
 
 import csv
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.helpers.indexes import record
 
 CLAP = ["#20_Rhythm_clap_u_nm_np1_fr_goo_0", "Alex_clap_u_nm_np1_fr_med_0", "(b)_v.2_clap_u_nm_np1_fr_med_1"]
 CLIMB = ["Wand_climb_stairs_f_cm_np1_ba_bad_0", "Wand_climb_stairs_f_cm_np1_ba_bad_1"]
-FLAGS = {1: ("121", "10"), 2: ("212", "21"), 3: ("101", "12")}  # by split, of CLAP and of CLIMB
+FLAGS = {1: ("121", "10"), 2: ("212", "21"), 3: ("101", "12")}  # split -> flags of CLAP and of CLIMB
 LISTS = {
     "trainlist01.txt": ["clap/" + CLAP[0], "clap/" + CLAP[2], "climb_stairs/" + CLIMB[0]],
     "testlist01.txt": ["clap/" + CLAP[1]],
@@ -29,7 +29,7 @@ LISTS = {
 
 @pytest.fixture
 def splits(tmp_path) -> Path:
-    """Two classes of HMDB51 as its makers list them, with a blank at the end of every line."""
+    """Write lists of two HMDB51 classes in the makers' format, with a space at the end of every line."""
     folder = tmp_path / "splits"
     folder.mkdir()
     for split, flags in FLAGS.items():
@@ -144,7 +144,7 @@ def test_two_commands_lead_from_the_pictures_of_something_something_to_labeled_l
     assert index.class_names == tuple(LABELS)
     assert dict(zip(index.names.texts(), index.labels.tolist(), strict=True))["7"] == -1
 
-    assert prepare.main(arguments) == 3  # makes a new index, in which the classes are not
+    assert prepare.main(arguments) == 3  # writes a new index, without the classes
     with pytest.raises(UserError, match=r"3 videos without a class, .* with `clipfeed lists`"):
         labels(root, "train.txt")
     make("ssv1", makers, root)
@@ -181,7 +181,7 @@ def read(source):
 
 
 def test_a_format_is_one_file(tmp_path, monkeypatch):
-    """The file stands for one that a contributor puts into the package."""
+    """The file stands for one that a contributor adds to the package."""
     (tmp_path / "toy.py").write_text(TOY_FORMAT)
     monkeypatch.setattr(formats, "__path__", [*formats.__path__, str(tmp_path)])
     root = hmdb51(tmp_path / "data")

@@ -1,4 +1,4 @@
-"""Each format of lists from a file as its documentation has it, told by its content."""
+"""Each list format is recognized by its content, in files as documented by its makers."""
 
 import json
 from collections.abc import Callable
@@ -21,7 +21,7 @@ UNLABELED = {"testlist01.txt", "val_list.txt", "train_split03.csv", "kinetics.cs
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_list_of_one_file_names_its_videos_and_fits_the_classes_of_the_folders(tmp_path, name):
-    """CPC's and Concepts' CSVs and CtP's JSON among them."""
+    """This includes the CSVs of CPC and Concepts and the JSON of CtP."""
     build(tmp_path, *UCF, classes=CLASS_OF_UCF, frames=FRAMES)
     (tmp_path / name).write_text(FILES[name], newline="")
     dataset = open_dataset(tmp_path, tmp_path / name, labeled=True)
@@ -69,7 +69,7 @@ def run(root: Path, *arguments: object) -> None:
 
 
 def classes_in(root: Path, name: str) -> dict[str, str]:
-    """The class of each video of a list that was written."""
+    """Return name -> class of the videos of a written list."""
     index = open_dataset(root, root / name, labeled=True).index
     return {video: index.class_names[of] for video, of in zip(index.names.texts(), index.labels.tolist(), strict=True)}
 
@@ -96,7 +96,7 @@ def test_all_three_splits_of_ucf101_are_written_for_videos_in_class_folders_or_i
             assert classes_in(root, f"testlist0{split}.txt") == {stored[split - 1]: [*CLASS_OF_UCF.values()][split - 1]}
 
 
-CLIPS = {  # name by class and id -> line of a CSV
+CLIPS = {  # class/id -> line of a CSV
     "abseiling/0347ZoDXyP0_000095_000105": "abseiling,0347ZoDXyP0,95,105,train",
     "shooting goal (soccer)/-3B32lodo2M_000059_000069": "shooting goal (soccer),-3B32lodo2M,59,69,train",
     "abseiling/_dbcJuKJQNs_000040_000050": "abseiling,_dbcJuKJQNs,40,50,{val}",

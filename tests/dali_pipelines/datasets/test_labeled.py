@@ -1,4 +1,4 @@
-"""Labeled datasets: UCF101's lists as they are, what does not fit together, and videos kept for validation."""
+"""Labeled datasets: UCF101's original lists, mismatches, and videos held out for validation."""
 
 from collections import Counter
 from pathlib import Path
@@ -25,7 +25,7 @@ def build(root: Path, names: list[str], class_names: tuple[str, ...] = CLASSES) 
 
 
 def ucf_names(films: int = 25, most: int = 7) -> list[str]:
-    """`films` films of 1 to `most` clips in every class, named as UCF101 names them (of one class not quite alike)."""
+    """Return UCF101 names (one class has two spellings): in each class, `films` films of 1 to `most` clips."""
     rng = np.random.default_rng(0)
     files = {"HandstandPushups": "HandStandPushups"}
     return [
@@ -82,7 +82,7 @@ def test_films_stay_whole_and_every_class_gives_its_share(tmp_path, share):
     sizes, kept = Counter(index.labels.tolist()), Counter(index.labels[held].tolist())
     for label, size in sizes.items():
         wanted = round(share * size)
-        assert wanted <= kept[label] < wanted + 7  # the last film may be up to 6 clips more than was wanted
+        assert wanted <= kept[label] < wanted + 7  # the last film may exceed the share by up to 6 clips
 
 
 def test_every_class_keeps_a_film_to_train_on(tmp_path):

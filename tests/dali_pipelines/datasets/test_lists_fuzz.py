@@ -1,4 +1,4 @@
-"""Mutated lists of every kind are lists or a UserError of one line: no crash, hang or blow-up of memory."""
+"""Mutated lists of every kind are read or raise a one-line UserError: no crash, hang or excessive memory."""
 
 import json
 import random
@@ -20,7 +20,7 @@ from tests.helpers.mutations import INPUTS
 
 pytestmark = pytest.mark.slow
 
-MAX_MEMORY = 50 * 2**20  # of inputs below 10 KB
+MAX_MEMORY = 50 * 2**20  # for inputs below 10 KB
 SEEDS = {
     "text": [text for name, text in FILES.items() if name.endswith(".txt")],
     "csv": [
@@ -42,7 +42,7 @@ PIECES = (
 
 @pytest.fixture(autouse=True)
 def names_of_formats(monkeypatch):
-    """To look for modules takes longer than to read a list."""
+    """Cache the module search, which takes longer than reading a list."""
     names = formats.format_names()
     monkeypatch.setattr(formats, "format_names", lambda: names)
 
@@ -86,7 +86,7 @@ def test_mutants_of_a_list_are_lists_or_one_line_of_error(tmp_path, kind):
                     }
                     assert len(lengths) == 1
                     assert all(isinstance(name, str) for name in reading.names)
-    assert min(kinds.values()) > INPUTS // 100, kinds  # both happen
+    assert min(kinds.values()) > INPUTS // 100, kinds  # both must occur
 
 
 @pytest.mark.parametrize("kind", SEEDS)

@@ -1,4 +1,4 @@
-"""Names are found in the ways in which people write them, and never as another video."""
+"""Names are found however people write them, and never match another video."""
 
 import re
 from unicodedata import normalize
@@ -114,7 +114,7 @@ def test_the_folder_of_a_class_may_be_spelled_in_two_ways_and_the_file_may_not()
     assert find("HandstandPushups/v_HandStandPushups_g01_c01.avi", *stored) == stored[0]
     assert find("shooting goal (soccer)/aBc.mp4", *stored) == stored[1]
     assert find("massaging person's head/x", *stored) == stored[2]
-    assert find("shooting goal (soccer)/AbC.mp4", *stored) is None  # YouTube tells the case of ids apart
+    assert find("shooting goal (soccer)/AbC.mp4", *stored) is None  # YouTube ids are case-sensitive
     assert find("HandStandPushups/a", "HandstandPushups/a", "HandStandPushups/a") == "HandStandPushups/a"
     both = Names(["HandstandPushups/a", "HandStandPushups/a"])
     assert both.find("handstandpushups/a") == AMBIGUOUS

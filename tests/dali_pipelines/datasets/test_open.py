@@ -1,4 +1,4 @@
-"""A root and a list become a dataset: what a line may look like, and listed videos that are quarantined or missing."""
+"""Open a dataset from a root and a list: valid lines, and listed videos that are quarantined or missing."""
 
 import json
 import re
@@ -108,7 +108,7 @@ def test_without_a_list_all_videos_are_taken(root):
 
 @pytest.fixture(scope="module")
 def damaged(vp9_store, tmp_path_factory) -> Path:
-    """A dataset whose lists, with labels, name two videos of the quarantine: one to train on and one to test on."""
+    """Return a dataset whose labeled train and test lists each name one quarantined video."""
     root = labeled(vp9_store, tmp_path_factory.mktemp("damaged"))
     Index.load(root).select(np.setdiff1d(np.arange(12), [0, 11])).save()
     index = Index.load(root)

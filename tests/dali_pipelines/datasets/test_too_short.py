@@ -1,4 +1,4 @@
-"""Videos that are too short for a task: left out at the start and named, and every row still means its video."""
+"""Videos too short for a task are left out and named at the start, and every row keeps its video."""
 
 import csv
 from pathlib import Path
@@ -14,8 +14,8 @@ from tests.helpers.loop import lines
 from trainers.commands import pretrain
 
 SHORT = ["class0/video00", "class0/video02", "class0/video04", "class1/video01", "class1/video03"]
-"""The videos of `vp9_store` with fewer than 45 frames: number n has 40 + n."""
-PLAN: dict[str, Any] = {"num_frames": 43, "size": 32, "short_sides": [32]}  # three clips that begin apart: 45 frames
+"""The videos of `vp9_store` with fewer than 45 frames: video n has 40 + n."""
+PLAN: dict[str, Any] = {"num_frames": 43, "size": 32, "short_sides": [32]}  # three clips, distinct starts: 45 frames
 RECIPE = """
 task: vcop
 backbone: r3d_tiny

@@ -1,4 +1,4 @@
-"""Who decodes: what a GPU's decoder gets wrong is seen beforehand, and a device that fails is not a broken dataset."""
+"""Choice of decoder: a GPU decoder's faults are predicted, and a failing device is not a broken dataset."""
 
 import logging
 import os
@@ -28,7 +28,7 @@ INTERLACED = ["-vf", "interlace", "-x264-params", "interlaced=1"]
 
 @pytest.fixture
 def _nvdec(monkeypatch):
-    """The driver's library is there, as far as anybody asks."""
+    """Pretend that the driver's library is present."""
     monkeypatch.setattr(decoders, "has_nvdec", lambda: True)
 
 
@@ -102,7 +102,7 @@ def test_a_missing_driver_library_is_said_once_for_all_videos(h264_store, monkey
 
 def test_the_probe_passes_what_decodes_and_quotes_what_does_not(vp9_store, h264_store):
     assert decoders.probe(vp9_store, device_id=None) == ""
-    fault = decoders.probe(h264_store, device_id=None)  # DALI's CPU backend has no decoder for it
+    fault = decoders.probe(h264_store, device_id=None)  # DALI's CPU backend cannot decode H.264
     assert fault.startswith("class0/video00 (h264 yuv420p, 160x192): ")
     assert "decoder" in fault
 
@@ -162,7 +162,7 @@ def test_dali_is_not_insisted_on_where_it_has_no_decoder(h264_store):
 
 
 def failing(text: str) -> Iterator[Any]:
-    """Fail in the place of DALI's iterator."""
+    """Raise in place of DALI's iterator."""
     raise RuntimeError(text)
     yield
 
@@ -239,7 +239,7 @@ def test_a_gpu_gets_planes_of_small_videos_and_finished_cuts_of_large_ones(tmp_p
 @pytest.mark.parametrize("task", [Task("ctp", ctp.Config(strides=(1,))), Task("moco", moco.Config(num_frames=4))])
 @pytest.mark.parametrize("codec", ["rawvideo", "mjpeg"])
 def test_planes_make_the_batch_that_frames_make(tmp_path, task, codec):
-    """Of limited and of full range. The graph makes RGB of planes as FFmpeg does, then it cuts both."""
+    """For limited and full range. The graph converts planes to RGB as FFmpeg does, then crops both."""
     make_video(tmp_path / "in" / "a.mp4", size=(192, 144), frames=60)
     prepare.main([str(tmp_path / "in"), "--out", str(tmp_path), "--codec", codec])
     index = Index.load(tmp_path)
@@ -259,7 +259,7 @@ def one_batch(source, task):
     return {name: np.array(output.as_cpu().as_array()) for name, output in zip(names, pipeline.run(), strict=True)}
 
 
-ONE_SURFACE = ["-preset", "veryfast", "-g", "1", "-bf", "0"]  # x264 sets constraint_set3_flag then
+ONE_SURFACE = ["-preset", "veryfast", "-g", "1", "-bf", "0"]  # makes x264 set constraint_set3_flag
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".ts"])

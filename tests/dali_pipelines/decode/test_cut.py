@@ -1,4 +1,4 @@
-"""Cutting and scaling a frame before it becomes RGB, against torch on the pixels of the formula of BT.601."""
+"""Cutting and scaling a frame before conversion to RGB, against torch on RGB from the BT.601 formula."""
 
 from collections.abc import Sequence
 
@@ -17,13 +17,13 @@ from tests.helpers.media import make_video
 
 Planes = Sequence[np.ndarray]
 EVEN = [(20, 34, 112, 112), (20, 34, 64, 64), (4, 10, 144, 180), (6, 8, 32, 36)]
-"""Boxes that become 112 x 112 pixels: as they are, enlarged, reduced, much enlarged."""
+"""Boxes that become 112 x 112 pixels: unscaled, enlarged, reduced, much enlarged."""
 ODD = [(21, 35, 111, 113), (21, 34, 65, 64), (5, 11, 143, 181), (7, 9, 31, 37)]
-"""Boxes that begin or end between two samples of chroma."""
+"""Boxes that begin or end between two chroma samples."""
 
 
 def pictured(seed: int, height: int, width: int) -> Planes:
-    """Y, U and V of a picture that is smooth as photos are, uint8; U and V have half the sides."""
+    """Return uint8 Y, U and V of a picture as smooth as a photo; U and V have half the sides."""
     rng = torch.Generator().manual_seed(seed)
 
     def plane(rows: int, columns: int) -> np.ndarray:
@@ -56,7 +56,7 @@ def cut(frame: av.VideoFrame, region: Region) -> np.ndarray:
 
 
 def in_rgb(planes: Planes, *, full: bool = False) -> torch.Tensor:
-    """BT.601, chroma centered and interpolated: float64 (1, 3, H, W) in 0..255."""
+    """Convert by BT.601 with centered, interpolated chroma: float64 (1, 3, H, W) in 0..255."""
     y, u, v = (torch.from_numpy(plane.astype(float))[None, None] for plane in planes)
     height, width = planes[0].shape
     steps = tuple(float(-(-side // part)) for side, part in zip(planes[0].shape, planes[1].shape, strict=True))
@@ -67,7 +67,7 @@ def in_rgb(planes: Planes, *, full: bool = False) -> torch.Tensor:
 
 
 def by_torch(pixels: torch.Tensor, region: Region) -> np.ndarray:
-    """Cut a region out of RGB."""
+    """Cut a region out of RGB and scale it."""
     y, x, height, width = region.box
     part = pixels[:, :, y : y + height, x : x + width]
     kind = "bicubic" if region.cubic else "bilinear"
@@ -80,20 +80,20 @@ def by_torch(pixels: torch.Tensor, region: Region) -> np.ndarray:
 @pytest.mark.parametrize("cubic", [False, True])
 @pytest.mark.parametrize("box", [*EVEN, *ODD])
 def test_a_cut_is_scaled_rgb_to_rounding(box, cubic, mirror):
-    """Rounding alone is 0.25 gray levels on average. Single pixels: RGB that is clamped before it is scaled."""
+    """Rounding averages 0.25 gray levels; single pixels differ more where RGB is clamped before scaling."""
     planes = pictured(0, 150, 202)
     region = Region(box=box, size=112, mirror=mirror, cubic=cubic)
     got, expected = cut(frame_of(planes), region), by_torch(in_rgb(planes), region)
     assert got.shape == (112, 112, 3)
     assert np.abs(got - expected).mean() < 0.3
     assert np.abs(got - expected).max() < 4
-    # A pixel aside, upside down or mirrored is something else.
+    # Shifted by a pixel, upside down or mirrored, the difference is larger.
     for wrong in (np.roll(got, 1, axis=1), np.roll(got, 1, axis=0), got[::-1], got[:, ::-1]):
         assert np.abs(wrong - expected)[4:-4, 4:-4].mean() > 0.6
 
 
 def test_a_cut_at_its_own_size_is_the_plain_conversion_but_for_ties():
-    """FFmpeg's conversion rounds in another place. At the border of a part chroma has its neighbors beyond it."""
+    """FFmpeg rounds at another step. At the border of a part, chroma uses its neighbors outside."""
     for seed in range(3):
         frame = frame_of(pictured(seed, 96, 96))
         whole = plain(frame).astype(int)
@@ -109,7 +109,7 @@ def test_a_cut_at_its_own_size_is_the_plain_conversion_but_for_ties():
     "pixels", ["yuv420p", "yuvj420p", "yuv444p", "yuv422p", "yuvj422p", "yuv420p10le", "gray", "rgb24"]
 )
 def test_odd_sides_and_other_pixel_formats_can_be_cut(width, height, pixels):
-    """A sample of chroma belongs to two rows and columns of luma; the last one of an odd side to one."""
+    """A chroma sample covers two rows and columns of luma; the last one of an odd side covers one."""
     frame = frame_of(pictured(1, 140, 200)).reformat(width, height, pixels)
     if pixels.startswith("yuv") and "10" not in pixels:
         expected = in_rgb(plane_arrays(frame), full="j" in pixels)
@@ -121,7 +121,7 @@ def test_odd_sides_and_other_pixel_formats_can_be_cut(width, height, pixels):
         Region(box=(height - 9, width - 9, 9, 9), size=24, cubic=True),
     ):
         difference = np.abs(cut(frame, region) - by_torch(expected, region))
-        assert difference.mean() < 0.7  # chroma: one filter, or two one after the other
+        assert difference.mean() < 0.7  # chroma is filtered once here, twice in the reference
         assert difference.max() < 5
     with pytest.raises(ValueError, match="does not fit into a frame"):
         cut(frame, Region(box=(0, 0, height + 1, width), size=64))

@@ -1,4 +1,4 @@
-"""Frames of fragments without a demuxer, against PyAV's demuxer on the same bytes."""
+"""Decode fragments without a demuxer, against PyAV's demuxer on the same bytes."""
 
 import io
 from collections.abc import Iterable
@@ -22,9 +22,9 @@ def drift(frames: int) -> np.ndarray:
 
 
 def store(tmp_path, kind: str):
-    """The bytes of a prepared video and its layout."""
+    """Return the bytes of a prepared video and its layout."""
     path = tmp_path / "stored.mp4"
-    if kind == "copy":  # with B-frames, so that packets are not in the order in which frames are shown
+    if kind == "copy":  # B-frames, so packets are not in display order
         copy_video(path, make_video(tmp_path / "a.mp4", frames=40, size=(96, 96), gop=12))
     else:
         codec, gop = kind.split("-")
@@ -42,7 +42,7 @@ def pictures(data: bytes, init_size: int, fragments: Iterable[Fragment]) -> list
 
 
 def clip_of(data: bytes, init_size: int, fragments: Iterable[Fragment]) -> EncodedClip:
-    """Return a clip of whole fragments; which of its frames are wanted does not matter here."""
+    """Return a clip of whole fragments; which frames it requests does not matter here."""
     sizes = [(fragment.size, fragment.frames) for fragment in fragments]
     return EncodedClip(np.frombuffer(data, np.uint8), np.zeros(1, np.int32), init_size, sizes)
 
@@ -92,7 +92,7 @@ def test_a_fragment_that_is_cut_off_is_said_to_be(tmp_path, kind):
 @pytest.mark.parametrize("kind", ["h264-8", "rawvideo-1"])
 @pytest.mark.parametrize("size", ["64 bits", "to the end"])
 def test_the_size_of_a_box_may_have_64_bits_or_be_left_out(tmp_path, kind, size):
-    """ISO/IEC 14496-12, 4.2: 1 announces a size of 64 bits behind the kind, 0 a box that lasts to the end."""
+    """ISO/IEC 14496-12, 4.2: 1 means a 64-bit size after the type, 0 a box that extends to the end."""
     data, layout = store(tmp_path, kind)
     first = layout.fragments[0]
     fragment = data[first.offset : first.offset + first.size]

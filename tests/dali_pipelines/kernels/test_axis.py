@@ -1,4 +1,4 @@
-"""Scaling along one axis against PIL, which scales floats too."""
+"""Scaling along one axis against PIL in floats."""
 
 import numpy as np
 from hypothesis import example, given
@@ -9,9 +9,9 @@ from dali_pipelines.kernels.axis import GROUP, Axis, axis
 
 
 def scaled(made: Axis, levels: np.ndarray) -> np.ndarray:
-    """Sum what the groups name, one weight at a time."""
+    """Sum the weighted taps, one weight at a time."""
     taps, start = made
-    padded = np.append(levels, np.full(len(taps.weight), np.nan))  # what is read beyond the end has no weight
+    padded = np.append(levels, np.full(len(taps.weight), np.nan))  # reads past the end have no weight
     total = np.zeros(taps.size)
     for k, weight in enumerate(taps.weight):
         values = padded[start + taps.at[k // GROUP] + k % GROUP]
@@ -44,13 +44,13 @@ def test_a_part_is_scaled_and_mirrored_as_by_pil(length, size, data, cubic, mirr
 
 
 def test_half_a_pixel_is_half_of_two():
-    """Chroma of a box that begins in the middle of a sample."""
+    """Chroma needs this where a box begins in the middle of a sample."""
     made = axis(0.5, 2, 2, low=0, high=4)
     np.testing.assert_allclose(scaled(made, np.array([0.0, 10, 30, 70])), [5, 20])
 
 
 def test_filters_are_shared_by_all_places_away_from_the_border():
-    """As if each was made anew: the same levels, moved."""
+    """A shared filter equals a new one applied to shifted levels."""
     levels = np.random.default_rng(0).integers(0, 256, 200).astype(float)
     made = [axis(at, 60, 32, low=0, high=200) for at in (20, 70.5, 98)]
     assert made[0].filter is made[2].filter

@@ -1,4 +1,4 @@
-"""The compiled pixel operations against those in NumPy, to the bit; what each computes is tested where it is used."""
+"""Compiled pixel operations equal those in NumPy bit for bit; their results are tested where they are used."""
 
 import shutil
 
@@ -26,14 +26,14 @@ def clip(rng: np.random.Generator, height: int, width: int, frames: int = 2) -> 
 
 
 def random_colors(rng: np.random.Generator) -> np.ndarray:
-    """Of two frames, float32 (2, 3, 7); the second one without means."""
+    """Return colors of two frames, float32 (2, 3, 7); the second one does not use means."""
     colors = (rng.normal(size=(2, 3, 7)) * [1, 1, 1, 1, 1, 1, 100]).astype(np.float32)
     colors[1, :, 3:6] = 0
     return colors
 
 
 class FakePlane(np.ndarray):
-    """A plane as PyAV has it, of a given array; its rows may end where the pixels do."""
+    """An array with the interface of PyAV's planes; its rows need not be padded."""
 
     def __new__(cls, levels):
         return levels.view(cls)

@@ -1,4 +1,4 @@
-"""Photos in videos, which no test may change."""
+"""Videos as smooth as photos; tests must not change them."""
 
 from functools import partial
 
@@ -8,7 +8,7 @@ from dali_pipelines.store.index import Index
 from tests.helpers.photos import make_photos
 
 CODECS = ("h264", pytest.param("mjpeg", marks=pytest.mark.slow))
-"""Limited and full range: a program sees decoded frames, and of VP9 and raw video they are as of H.264."""
+"""Limited and full range. A program sees decoded frames, which VP9 and raw video give as H.264 does."""
 
 
 @pytest.fixture(params=CODECS)

@@ -1,4 +1,4 @@
-"""The blur of the host against DALI's, and against sums over a padded picture."""
+"""Blur on the host against DALI and against sums over a padded picture."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from tests.helpers.dali import in_dali, on_host
 
 
 def slow(picture: np.ndarray, sigma: float) -> np.ndarray:
-    """Each pixel from all in its window, the picture reflected about its border pixels; float64 (H, W, 3)."""
+    """Sum each pixel's window, with the picture reflected about its border pixels: float64 (H, W, 3)."""
     reach = int(np.ceil(3 * sigma))
     d = np.arange(-reach, reach + 1)
     window = np.exp(-(d[:, None] ** 2 + d**2) / (2 * sigma**2))

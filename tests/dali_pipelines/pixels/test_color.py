@@ -1,4 +1,4 @@
-"""Color in DALI against slow arithmetic and against true HSV, and on the host against DALI."""
+"""Color in DALI against slow arithmetic and true HSV, and on the host against DALI."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def changed(clips: list[np.ndarray], brightness: np.ndarray, contrast: np.ndarra
 
 
 def test_brightness_and_contrast_clamp_between_and_after(device):
-    """specs/ctp.md 0.3: x + b, clipped, then x c, clipped. Each is rounded: half a level, the first times c."""
+    """specs/ctp.md 0.3: x + b, clipped, then x c, clipped. Each step rounds by half a level, the first one times c."""
     clip = np.random.default_rng(0).integers(0, 256, (T, 16, 16, 3), dtype=np.uint8)
     b, c = np.array([[0, 80.3, -80.6, 60.2, -30.9], [1, 0.7, 1.3, 1.2, 0.9]])
     (got,) = changed([clip], b[None], c[None], device)
@@ -67,7 +67,7 @@ def turned(clip: np.ndarray, hue: float, saturation: float) -> np.ndarray:
 
 
 def test_a_turned_hue_is_a_turn_of_i_and_q_rounded_and_clamped():
-    """Colors at the corners of the cube leave it. The matrix of NTSC is known to three digits."""
+    """The corners of the color cube rotate out of it. The NTSC matrix has three digits."""
     clip = np.stack(np.meshgrid(*[np.array([0, 90, 255], np.uint8)] * 3), axis=-1).reshape(1, 3, 9, 3)
     angle = np.deg2rad(24)
     turn = np.array([[1, 0, 0], [0, np.cos(angle), np.sin(angle)], [0, -np.sin(angle), np.cos(angle)]])
@@ -80,7 +80,7 @@ def test_a_turned_hue_is_a_turn_of_i_and_q_rounded_and_clamped():
 
 
 def in_hsv(clip: np.ndarray, hue: float, saturation: float) -> np.ndarray:
-    """The same change in true HSV, by matplotlib; the hue wraps around."""
+    """Apply the same change in true HSV, by matplotlib; the hue wraps around."""
     hsv = rgb_to_hsv(clip / 255)
     hsv[..., 0] = (hsv[..., 0] + hue / 360) % 1
     hsv[..., 1] = np.clip(hsv[..., 1] * saturation, 0, 1)
@@ -90,7 +90,7 @@ def in_hsv(clip: np.ndarray, hue: float, saturation: float) -> np.ndarray:
 @pytest.mark.parametrize("hue", [-24, 24])
 @pytest.mark.parametrize("saturation", [np.exp(-0.1), np.exp(0.1)])
 def test_the_linear_map_deviates_from_true_hsv_by_less_than_the_stated_levels(hue, saturation):
-    """At the ends of CtP's range and half saturation: under 5 levels on average, under 50 at worst."""
+    """At the ends of CtP's range and half saturation: a mean below 5 levels, a maximum below 50."""
     clip = pictures(2, saturation=0.5)
     got = turned(clip, hue, saturation).astype(float)
     difference = np.abs(got - in_hsv(clip, hue, saturation))
@@ -139,7 +139,7 @@ def test_the_hosts_change_of_color_is_dalis(name):
     ours = on_host(Recolor(), picture, plan)
     assert (ours.dtype, ours.shape) == (np.dtype(np.uint8), picture.shape)
     difference = np.abs(ours.astype(int) - theirs)
-    assert difference.max() <= 1  # halves and what is next to them, in another order of sums
+    assert difference.max() <= 1  # values near one half, summed in another order
     assert difference.mean() < 0.01
     assert np.abs(ours.astype(int) - picture).mean() > 1
 

@@ -1,4 +1,4 @@
-"""Color maps in DALI against their own formula, and against PIL's 8-bit arithmetic, whose difference is stated."""
+"""Color maps in DALI against their formula, and within stated differences of PIL's 8-bit arithmetic."""
 
 from itertools import permutations
 
@@ -16,7 +16,7 @@ EDGE = np.array([5.0, 5, -5])
 
 
 def picture(seed: int, size: int = 48) -> np.ndarray:
-    """uint8 (size, size, 3): smooth colors with fine noise, like a photo's range."""
+    """Return smooth colors with fine noise, in a photo's range: uint8 (size, size, 3)."""
     rng = np.random.default_rng(seed)
     low = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)).resize(
         (size, size), Image.Resampling.BICUBIC
@@ -61,7 +61,7 @@ def test_a_map_is_of_the_simplest_kind_that_it_is():
 
 @pytest.mark.parametrize("kind", [*KINDS, "any"])
 def test_every_kind_is_its_formula_to_rounding_alone_in_a_clip_and_with_simpler_ones(kind, device):
-    """In one batch: clips of one map each, and one clip whose frames have all of them and all simpler ones."""
+    """One batch has clips of one map each, and a clip whose frames have all of them and all simpler ones."""
     every = [color for number, found in KINDS.items() if kind == "any" or number <= kind for color in found]
     samples = [[color] for color in (every if kind == "any" else KINDS[kind])] + [every]
     clips = [np.stack([picture(seed) for seed in range(len(colors))]) for colors in samples]
@@ -78,7 +78,7 @@ def test_every_kind_is_its_formula_to_rounding_alone_in_a_clip_and_with_simpler_
 def test_a_series_is_its_maps_one_after_the_other(first):
     steps = [maps.gain(0.7), maps.contrast(1.2), maps.saturation(0.6), maps.hue(40), maps.shift(5)]
     steps = steps[first:] + steps[:first]
-    frame = picture(3) * 0.2 + 100  # nothing reaches the clamps
+    frame = picture(3) * 0.2 + 100  # no value is clamped
     one_by_one = frame
     for step in steps:
         one_by_one = in_numpy(one_by_one, step)
@@ -94,7 +94,7 @@ def test_one_operation_is_pils_within_its_rounding(operation, factor):
 
 
 def deviation(size: float, hue: float) -> np.ndarray:
-    """Mean absolute difference from PIL, gray levels, of 200 jitters of these sizes."""
+    """Return the mean absolute difference from PIL, in gray levels, of 200 jitters of these sizes."""
     rng, found = np.random.default_rng(1), []
     for number in range(200):
         frame = picture(number)
@@ -114,9 +114,9 @@ def test_jitter_without_hue_is_pils_but_for_clamps_and_roundings_in_between():
 
 
 def test_hue_is_another_one_than_pils_and_this_is_by_how_much():
-    # These pictures are strongly colored. Frames of real videos: 4 levels for the first, 6 for the second.
+    # These pictures have strong colors; on frames of real videos the means are 4 and 6 levels.
     assert 8 < deviation(0.4, 36).mean() < 13  # CSTP's range
-    assert 15 < deviation(0.5, 90).mean() < 22  # that of Concepts and CPC, a quarter turn at the extreme
+    assert 15 < deviation(0.5, 90).mean() < 22  # range of Concepts and CPC, at most a quarter turn
 
 
 def test_gray_copies_one_channel_and_saturation_0_is_luma():
@@ -135,7 +135,7 @@ def test_jitter_takes_every_order_and_its_factors_reach_their_ends():
     gains = [jitter(rng, brightness=0.5, contrast_=0, saturation_=0, hue_turn=0).matrix[0, 0] for _ in range(2000)]
     assert 0.5 <= min(gains) < 0.51
     assert 1.49 < max(gains) <= 1.5
-    # gain and saturation commute with everything but contrast's pivot, so orders show in the pivots.
+    # Gain and saturation commute with everything but contrast's pivot, so pivots reveal the order.
     rng = np.random.default_rng(3)
     pivots = [jitter(rng, brightness=0, contrast_=0.5, saturation_=0.5, hue_turn=0.1).pivot for _ in range(50)]
     assert len({tuple(p.round(6).ravel()) for p in pivots}) == 50

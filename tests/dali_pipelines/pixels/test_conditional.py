@@ -1,4 +1,4 @@
-"""Operators for some samples of a batch: the others pass by, whatever a batch has of either."""
+"""Operators on some samples of a batch leave the others unchanged, in any combination."""
 
 import numpy as np
 import pytest
@@ -8,17 +8,17 @@ from nvidia.dali.data_node import DataNode
 from dali_pipelines.pixels.conditional import apply_where
 
 BATCHES = ["000", "101", "111", "000", "010", "111"]
-"""Of one pipeline, one after the other: which of three samples change."""
+"""Consecutive batches of one pipeline: which of three samples change."""
 
 
 def clip(batch: int, place: int, dtype: type) -> np.ndarray:
-    """A clip of a size of its own, uint8 or float32 (T, H, W, 3)."""
+    """Return a clip with its own size, uint8 or float32 (T, H, W, 3)."""
     rng = np.random.default_rng(10 * batch + place)
     return rng.integers(0, 100, (2 + place, 4 + batch, 5, 3)).astype(dtype)
 
 
 def run(dtype: type, kind: types.DALIDataType, device: str, *, twice: bool = False) -> list[list[np.ndarray]]:
-    """What three samples of each batch become: their place + 1 is added, with `twice` 50 to the others, too."""
+    """Run the batches: add place + 1 to samples that change and, with `twice`, 50 to the others."""
     samples = range(3)
 
     @pipeline_def(batch_size=3, num_threads=2, device_id=0 if device == "gpu" else None, prefetch_queue_depth=1)

@@ -21,7 +21,7 @@ SIZE = 112
 
 
 def exact_region(width: int, height: int, short_side: int, size: int, y: float, x: float) -> np.ndarray:
-    """The crop of the scaled picture in source pixels, rows and columns of (start, length), as specs/ctp.md 0.3."""
+    """Return the crop in source pixels, (start, length) of rows and of columns, by specs/ctp.md 0.3."""
     stretches = []
     for side, at in ((height, y), (width, x)):
         scaled = max(round(side * (short_side / min(width, height))), size)
@@ -41,9 +41,9 @@ sides, places = st.integers(1, 400), st.floats(0, 1, exclude_max=True)
 
 
 @given(sides, sides, sides, st.integers(1, 240), places, places)
-@example(100, 101, 110, 56, 0.99, 0.99)  # an odd side, whose last row no region has
+@example(100, 101, 110, 56, 0.99, 0.99)  # an odd side, whose last row is in no region
 def test_a_region_is_within_a_pixel_of_the_exact_one_even_and_inside(width, height, short_side, size, y, x):
-    """The length within one pixel, and so the middle within one and a half: the start may be off by one, too."""
+    """Length and start may each be off by one pixel, so the middle by one and a half."""
     crop = scaled_crop(video(30, width, height), short_side=short_side, size=size, y=y, x=x, flip=False)
     exact = exact_region(width, height, short_side, size, y, x)
     assert crop.dtype == np.float32
@@ -72,13 +72,13 @@ def test_a_region_is_the_nearest_of_all_even_ones(width, height, y, x):
     [(340, 256, False), (192, 160, False), (128, 128, False), (240, 321, False), (340, 256, True), (90, 70, True)],
 )
 def test_a_region_is_scaled_as_by_pil_to_rounding_and_as_by_torch_inside(width, height, cubic, flip, device):
-    """Torch has the region alone; DALI and PIL use the pixels beside it for the outermost ones."""
+    """Torch sees only the region; DALI and PIL also use pixels next to it at the border."""
     frames = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
     start, end = scaled_crop(video(30, width, height), short_side=128, size=SIZE, y=0.3, x=0.8, flip=flip)
     got = shown(frames, [np.stack([start, end])], device=device, cubic=cubic)
     rows, columns = zip(start, end, strict=True)
     pils = scaled_part(frames, rows, columns, SIZE, cubic=cubic).clip(0, 255)
-    near = 0.8 if cubic else 0.51  # DALI looks the cubic's weights up in a table
+    near = 0.8 if cubic else 0.51  # DALI takes cubic weights from a table
     np.testing.assert_allclose(got, pils, rtol=0, atol=near)
     (top, bottom), (left, right) = (sorted(map(int, ends)) for ends in (rows, columns))
     region = torch.from_numpy(frames[:, top:bottom, left:right]).permute(0, 3, 1, 2).double()
@@ -126,14 +126,14 @@ def test_the_center_crop_leaves_equal_margins_and_the_smaller_one_first():
 
 
 def test_random_crops_use_every_scale_place_and_side_evenly():
-    """Places of 17 whole pixels become even: two of them share each one but one of the ends."""
+    """17 places in whole pixels become 9 even ones: one end gets one of them, the others two each."""
     rng = np.random.default_rng(0)
     crops = np.stack(
         [random_crop(video(30, 128, 128), rng, short_sides=(112, 128), size=SIZE, flip_prob=0.5) for _ in range(4000)]
     )
     flipped = crops[:, 0, 1] > crops[:, 1, 1]
     assert flipped.mean() == pytest.approx(0.5, abs=0.04)
-    full = crops[:, 1, 0] - crops[:, 0, 0] > 120  # scaled to 112: the crop is the whole picture
+    full = crops[:, 1, 0] - crops[:, 0, 0] > 120  # at scale 112 the crop is the whole picture
     assert full.mean() == pytest.approx(0.5, abs=0.04)
     tops, counts = np.unique(crops[~full, 0, 0], return_counts=True)
     assert tops.tolist() == list(range(0, 17, 2))
@@ -185,4 +185,4 @@ def test_random_boxes_have_their_share_aspect_and_place():
     assert 0.49 < share.min() < 0.51
     assert share.max() > 0.95
     assert ((w / h > 0.74) & (w / h < 1.35)).all()
-    assert random_box(10, 1000, rng, area=(0.9, 1)) == (0, 494, 10, 10)  # nothing fits: the middle square
+    assert random_box(10, 1000, rng, area=(0.9, 1)) == (0, 494, 10, 10)  # nothing fits, so the center square

@@ -1,4 +1,4 @@
-"""Pasting in DALI, and in NumPy beside the decoder, against a slow renderer that knows only the drawn patches."""
+"""Pasting in DALI, and in NumPy on the host, against a slow renderer of the drawn patches."""
 
 from functools import partial
 from typing import Any
@@ -17,13 +17,13 @@ DRAW: dict[str, Any] = {"patches": R, "length": T, "size": SIZE, "velocity": 3.0
 
 
 def resize(image_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Bilinear with half-pixel centers and replicated borders, by torch."""
+    """Resize bilinearly with half-pixel centers and replicated borders, by torch."""
     image = torch.from_numpy(np.ascontiguousarray(image_HWC, dtype=np.float64)).permute(2, 0, 1)[None]
     return interpolate(image, (height, width), mode="bilinear", align_corners=False)[0].permute(1, 2, 0).numpy()
 
 
 def render(clip: np.ndarray, patches: Patches, truncate: bool = False) -> np.ndarray:
-    """specs/ctp.md 1.1 (e)-(h), one patch and frame at a time; float64 (T, S, S, 3)."""
+    """Paste by specs/ctp.md 1.1 (e)-(h), one patch and frame at a time: float64 (T, S, S, 3)."""
     result = clip.astype(np.float64)
     sides = (patches.boxes[..., 2:] - patches.boxes[..., :2]).mean(axis=1)
     for patch in np.argsort(-sides[:, 0] * sides[:, 1], kind="stable"):
@@ -70,7 +70,7 @@ def clips() -> list[np.ndarray]:
 
 
 def pastes(patches: Patches) -> np.ndarray:
-    """How many patches are pasted over each pixel, int (T, SIZE, SIZE)."""
+    """Count the patches that are pasted over each pixel, int (T, SIZE, SIZE)."""
     count = np.zeros((T, SIZE, SIZE), int)
     for patch, t in np.argwhere(patches.opacity > 0):
         x1, y1, x2, y2 = patches.boxes[patch, t]
@@ -85,15 +85,15 @@ every_way = pytest.mark.parametrize(
 
 @every_way
 def test_every_pixel_is_within_half_a_gray_level_a_paste_of_the_slow_renderer(clips, drawn, paste):
-    """They round at every paste. Masks have 8 bits: at most half a step of alpha times 255 levels more."""
+    """Each paste rounds. 8-bit masks add at most half a step of alpha times 255 levels."""
     errors = []
     for got, clip, patches in zip(paste(clips, drawn), clips, drawn, strict=True):
         expected = render(clip, patches)
         assert got.dtype == np.uint8
         assert (np.abs(got - expected) <= 0.6 + 0.5 * pastes(patches)[..., None]).all()
-        assert np.abs(expected - clip).mean() > 1  # there was something to paste
+        assert np.abs(expected - clip).mean() > 1  # something was pasted
         errors.append((got - expected)[pastes(patches) > 0])
-    assert abs(np.concatenate(errors).mean()) < 0.01  # it is rounding, up as often as down
+    assert abs(np.concatenate(errors).mean()) < 0.01  # rounding is up as often as down
 
 
 @every_way
@@ -112,7 +112,7 @@ def test_pasting_identical_content_changes_nothing(drawn, paste):
 
 
 def test_truncated_as_in_the_original_every_paste_drops_the_fraction(drawn, device):
-    """specs/ctp.md 1.1 (h). The masks' 8 bits move the blend across a whole level here and there, a level a paste."""
+    """specs/ctp.md 1.1 (h). 8-bit masks sometimes move the blend across a whole level, at most one per paste."""
     texture = np.random.default_rng(1).integers(0, 256, (T, SIZE, SIZE, 3), dtype=np.uint8)
     both = (in_dali([texture] * len(drawn), drawn, truncate=truncate, device=device) for truncate in (False, True))
     for plain, truncated, patches in zip(*both, drawn, strict=True):
@@ -122,7 +122,7 @@ def test_truncated_as_in_the_original_every_paste_drops_the_fraction(drawn, devi
         assert (drop <= count[..., None]).all()
         error = truncated - render(texture, patches, truncate=True)
         assert (np.abs(error) <= count[..., None]).all()
-        assert drop[count == 1].mean() > 0.2  # half a level, but for patches that are blended without fractions
+        assert drop[count == 1].mean() > 0.2  # half a level, except where patches blend without fractions
         assert np.abs(error)[count > 0].mean() < 0.05
 
 
@@ -134,7 +134,7 @@ def test_both_ways_agree_to_a_rounding_a_paste(clips, drawn, device):
 
 
 def test_a_clip_of_more_frames_than_multi_paste_takes_pictures_is_pasted():
-    """`multi_paste`, which other code pastes with, takes 64."""
+    """DALI's `multi_paste` takes 64."""
     length, size = 70, 32
     patches = draw_patches(np.random.default_rng(5), **(DRAW | {"length": length, "size": size, "patches": 1}))
     clip = np.random.default_rng(6).integers(0, 256, (length, size, size, 3), dtype=np.uint8)

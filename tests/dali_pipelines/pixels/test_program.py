@@ -26,7 +26,7 @@ TASKS = {name: Task(name, task_module(name).Config()) for name in (*pretext_task
 TASKS["recognition by area"] = Task("recognition", task_module("recognition").Config(area=(0.2, 1.0)))
 
 MAX_DIFFERENCE = 0.4
-"""Mean absolute difference of the means of 4 x 4 pixels, gray levels."""
+"""Limit of the mean absolute difference between means of 4 x 4 pixels, in gray levels."""
 
 
 def source(index: Index, task: Task, *, host: bool, gpu: bool = False) -> SampleSource:
@@ -65,7 +65,7 @@ def test_a_batch_made_on_the_host_is_the_one_of_dali_but_for_the_filter(store, n
                 continue
             a, b = (255 * (levels * deviation + mean) for levels in (a, b))
             assert np.abs(blocks(a) - blocks(b)).mean() < MAX_DIFFERENCE
-            # Mirrored, or two pixels aside, it is outside of the bound.
+            # Mirrored, or shifted by two pixels, it exceeds the bound.
             for wrong in (a[:, :, ::-1], np.roll(a, 2, axis=1), np.roll(a, 2, axis=2)):
                 assert np.abs(blocks(wrong) - blocks(b)).mean() > 1.2 * MAX_DIFFERENCE
 
@@ -122,7 +122,7 @@ def test_a_view_must_begin_with_a_crop():
 
 
 class Number(CropResize):
-    """A crop that leaves the frames alone and adds the number of the view."""
+    """A crop that keeps the frames' size and adds the view's index to each pixel."""
 
     def dali(self, clip, plan, view):
         return clip + np.uint8(view.index)
@@ -165,7 +165,7 @@ def test_views_of_the_same_frames_have_all_of_them():
 
 
 class Solarize(ClipOperation):
-    """Invert the pixels of a view from a level on. Plan: `threshold`, float32 (views,)."""
+    """Invert a view's pixels at or above a level. Plan: `threshold`, float32 (views,)."""
 
     def schema(self, *, views, frames):
         return {"threshold": ((views,), "float32")}

@@ -1,4 +1,4 @@
-"""What a program makes of frames on the host, against the ffmpeg binary, and against its parts one by one."""
+"""Programs on the host, against the ffmpeg binary and against their operations one by one."""
 
 import io
 from pathlib import Path
@@ -37,7 +37,7 @@ def test_the_binary_and_the_host_have_the_same_part_of_the_same_frames(tmp_path)
     )
     output = run_ffmpeg("-i", path, "-vf", chain, "-f", "rawvideo", "-pix_fmt", "rgb24", "-")
     theirs = np.frombuffer(output, np.uint8).reshape(12, 64, 64, 3)[[5, 0, 11]]
-    inside = slice(2, -2)  # at the border of the cut FFmpeg knows of no chroma beyond it
+    inside = slice(2, -2)  # at the border, FFmpeg does not see the chroma outside
     difference = np.abs(got.astype(int) - theirs)[:, inside, inside]
     assert difference.max() <= 1
     assert difference.mean() < 0.01
@@ -45,7 +45,7 @@ def test_the_binary_and_the_host_have_the_same_part_of_the_same_frames(tmp_path)
 
 @pytest.mark.parametrize("codec", ["h264", "mjpeg", "vp9"])
 def test_views_that_share_frames_have_each_its_own_part_of_each_of_its_frames(tmp_path, codec):
-    """Frames named twice, backwards, frozen, and by two views."""
+    """Frames appear repeatedly, backwards, frozen, and in two views."""
     path = make_video(tmp_path / f"a.{'webm' if codec == 'vp9' else 'mp4'}", codec=codec, frames=12, size=(98, 70))
     frames, lengths, mirror = [3, 5, 3, 9, 7, 5, 3, 3, 3, 3], [4, 3, 3], [False, True, False]
     program = consecutive_views(lengths, CropBox(48, cubic=True))
@@ -64,7 +64,7 @@ def test_views_that_share_frames_have_each_its_own_part_of_each_of_its_frames(tm
 
 
 def test_operations_come_in_their_order_and_each_frame_has_its_own_colors(store):
-    """One frame in several places of two views, which differ in color, rotation and blur."""
+    """A frame appears several times in two views, which differ in color, rotation and blur."""
     clip = read_clip(store, 0, np.array([2, 2, 0, 2, 3]))
     lengths, maps = [3, 2], [color_map.IDENTITY, color_map.shift(20), color_map.gain(0.5), *[color_map.shift(9)] * 2]
     operations = CropBox(48), Rot90(), Recolor(), GaussianBlur()
@@ -84,7 +84,7 @@ def test_operations_come_in_their_order_and_each_frame_has_its_own_colors(store)
 
 
 def test_colors_right_after_the_cut_are_those_of_the_operation_by_itself(store):
-    """One frame in places of two colors, one with the frame's mean."""
+    """A frame appears twice with different colors, one of which uses the frame's mean."""
     clip = read_clip(store, 0, np.array([2, 2, 0]))
     program = consecutive_views([3], CropBox(48), Recolor(), GaussianBlur())
     maps = [color_map.IDENTITY, color_map.contrast(0.3).then(color_map.hue(40)), color_map.shift(9)]

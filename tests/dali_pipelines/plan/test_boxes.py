@@ -1,4 +1,4 @@
-"""Boxes of MultiScaleCrop, against a list of all that there are."""
+"""MultiScaleCrop boxes against a list of all possible ones."""
 
 from collections import Counter
 
@@ -13,7 +13,7 @@ SCALES = (1.0, 0.875, 0.75, 0.66)
 
 
 def every_box(height: int, width: int, size: int) -> Counter:
-    """TSN's choices, counted: 10 pairs of sides x 13 places, each a fixed number of quarter steps; then even pixels."""
+    """Count TSN's choices, 10 pairs of sides x 13 places in quarter steps, rounded down to even pixels."""
     sides = []
     for scale in SCALES:
         side = int(min(height, width) * scale)
@@ -40,7 +40,7 @@ def every_box(height: int, width: int, size: int) -> Counter:
     ("height", "width", "size"), [(240, 320, 224), (320, 240, 64), (256, 341, 224), (225, 400, 224)]
 )
 def test_boxes_are_those_of_multi_scale_crop_each_as_often(height, width, size):
-    """Chi-squared, at 5 standard deviations above its mean."""
+    """The limit of chi-squared is 5 standard deviations above its mean."""
     rng, draws, expected = np.random.default_rng(0), 13_000, every_box(height, width, size)
     seen = Counter(multi_scale_box(height, width, rng, size=size, scales=SCALES) for _ in range(draws))
     assert seen.keys() == expected.keys()

@@ -30,7 +30,7 @@ def test_a_video_of_one_frame_repeats_it():
 
 
 def test_strides_and_starts_are_uniform():
-    """Chi-squared over 4000 draws, 99.9 % limits: 18.5 for 4 degrees of freedom, 27.9 for 9."""
+    """Chi-squared over 4000 draws; 99.9 % limits are 18.5 for 4 degrees of freedom and 27.9 for 9."""
     rng = np.random.default_rng(1)
     clips = np.stack([random_clip(170, rng, length=16, strides=STRIDES, jitter=False) for _ in range(4000)])
     strides = np.bincount(clips[:, 1] - clips[:, 0], minlength=6)[1:]

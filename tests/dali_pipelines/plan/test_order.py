@@ -1,4 +1,4 @@
-"""The schedule: who gets which video when."""
+"""The schedule: which rank gets which video at which step."""
 
 import numpy as np
 import pytest

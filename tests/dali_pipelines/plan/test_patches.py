@@ -110,7 +110,7 @@ def test_small_patches_are_pasted_last(drawn):
 
 
 def test_a_canvas_holds_every_visible_box_and_maps_it_to_its_source_and_its_place(drawn):
-    """Pixels of a canvas have an opacity in the box, and none around it nor where the patch is hidden."""
+    """A canvas has opacity inside the box only, and none where the patch is hidden."""
     for patches in drawn[:100]:
         arrays = PastePatches.arrays(patches)
         schema = {name: (array.shape, array.dtype.name) for name, array in arrays.items()}

@@ -1,4 +1,4 @@
-"""Engines: a Ray cluster stores what this machine does, though a node of it dies."""
+"""Engines: a Ray cluster stores the same as this machine, even if one of its nodes dies."""
 
 import importlib.util
 import os
@@ -41,7 +41,7 @@ def kill_a_node(cluster):
 
 @pytest.fixture
 def cluster(head):
-    """A cluster of two nodes with one core each."""
+    """Return a cluster of two nodes with one core each."""
     while len(head.worker_nodes) < 2:
         head.add_node(num_cpus=1, **STORE)
     return head
@@ -49,7 +49,7 @@ def cluster(head):
 
 @pytest.fixture(scope="module")
 def head():
-    """A node without cores, which RAY_ADDRESS names."""
+    """Start a head node without cores and set RAY_ADDRESS to it."""
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **STORE})
@@ -135,7 +135,7 @@ def test_a_cluster_of_which_a_node_dies_makes_the_dataset_of_the_local_engine(cl
     killer.start()
     assert prepare(source, "--out", tmp_path / "ray", *options, "--engine", "ray") == 3
     killer.join()
-    assert done[0] < 11  # of 13: there was something left to do on the node
+    assert done[0] < 11  # of 13: the node still had work to do
     assert len(cluster.worker_nodes) == 1
     assert len(Index.load(tmp_path / "ray")) == 12
     for file in ("index.npz", "quarantine.csv"):

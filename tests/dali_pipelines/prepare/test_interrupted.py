@@ -1,4 +1,4 @@
-"""The prepare command when something breaks in mid-run, and how it goes on."""
+"""The prepare command when something breaks mid-run, and how it resumes."""
 
 import csv
 import errno
@@ -24,7 +24,7 @@ from tests.helpers.prepared import SMALL, names, prepare, start, stored
 
 
 def finished(out):
-    """The journal's lines on videos that are done."""
+    """Return the journal's entries of finished videos."""
     lines = (out / "prepare.jsonl").read_bytes().splitlines(keepends=True) if (out / "prepare.jsonl").exists() else []
     return [line for line in map(json.loads, (line for line in lines if line.endswith(b"\n"))) if "name" in line]
 
@@ -44,10 +44,10 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, capsys):
     helpers = psutil.Process(run.pid).children(recursive=True)
     run.kill()
     run.communicate()
-    assert psutil.wait_procs(helpers, timeout=20)[1] == []  # no orphan goes on writing
+    assert psutil.wait_procs(helpers, timeout=20)[1] == []  # no orphan keeps writing
 
     with (out / "prepare.jsonl").open("ab") as journal:
-        journal.write(b'{"name": "v11", "stamp": {"si')  # as a kill in the middle of a line leaves it
+        journal.write(b'{"name": "v11", "stamp": {"si')  # as left by a kill in mid-line
     entries = finished(out)
     before = stored(out)
     assert 3 <= len(entries) < 12
@@ -65,7 +65,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, capsys):
     for i in range(12):
         assert decode_rgb(read_clip(index, i, np.array([0, 149]))).shape == (2, 32, 48, 3)
 
-    assert prepare(source, "--out", out, *SMALL) == 0  # the line that was cut off is not in the way
+    assert prepare(source, "--out", out, *SMALL) == 0  # the partial line does no harm
     assert "(0 stored now)" in capsys.readouterr().out
 
 

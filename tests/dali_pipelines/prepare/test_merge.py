@@ -1,4 +1,4 @@
-"""Parts that are merged are the dataset that one run makes."""
+"""Merged parts equal the dataset of a single run."""
 
 import csv
 import json
@@ -41,7 +41,7 @@ def source(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(source, tmp_path_factory) -> Index:
-    """The dataset of one run, which no test may change."""
+    """Return the dataset of a single run; tests must not change it."""
     root = tmp_path_factory.mktemp("whole")
     assert prepare(source, "--out", root, *SMALL) == 3
     return Index.load(root)
@@ -53,7 +53,7 @@ def prepare_part(source, out, number, *options):
 
 @pytest.fixture(scope="module")
 def parts(source, tmp_path_factory) -> Path:
-    """All parts, not merged; no test may change them."""
+    """Return all parts, not merged; tests must not change them."""
     root = tmp_path_factory.mktemp("parts")
     for number in reversed(range(COUNT)):
         assert prepare_part(source, root, number) in (0, 3)
@@ -62,18 +62,18 @@ def parts(source, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def largest(out) -> Path:
-    """The journal of the part with the most videos."""
+    """Return the journal of the part with the most videos."""
     return max(out.glob("parts/*/prepare.jsonl"), key=lambda path: path.stat().st_size)
 
 
 @pytest.fixture
 def out(parts, tmp_path) -> Path:
-    """A copy of the parts."""
+    """Copy the parts."""
     return shutil.copytree(parts, tmp_path / "out")
 
 
 def cut_off(journal: Path) -> int:
-    """Leave the results of a video and a half in a journal, as a kill does; return how many are lost."""
+    """Cut a journal to one and a half results, as a kill does; return how many are lost."""
     settings, *lines = journal.read_bytes().splitlines(keepends=True)
     begun = [line for line in lines if b'"begun"' in line]
     first, second, *others = (line for line in lines if line not in begun)

@@ -1,4 +1,4 @@
-"""Parts of a dataset: who does what, how tasks agree on it, and what is missing."""
+"""Parts of a dataset: which task does which part, how tasks agree, and what is missing."""
 
 import itertools
 import json
@@ -18,7 +18,7 @@ SETTINGS = {"codec": "h264", "gop": 1, "size": (64, 48)}
 
 
 def slurm(task, array):
-    """The environment of a task of `sbatch --array`, whose numbers are given."""
+    """Return the environment of task `task` of `sbatch --array`, whose task numbers are `array`."""
     words = {"ID": task, "COUNT": len(array), "MIN": min(array), "MAX": max(array)}
     return {f"SLURM_ARRAY_TASK_{key}": str(value) for key, value in words.items()}
 

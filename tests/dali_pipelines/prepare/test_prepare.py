@@ -1,4 +1,4 @@
-"""The prepare command: what it writes, and what it says about bad input."""
+"""The prepare command: what it writes, and how it reports bad input."""
 
 import csv
 import json
@@ -41,9 +41,9 @@ def test_a_folder_becomes_a_dataset_with_the_classes_of_its_folders(videos, tmp_
     assert told
     percent, change = told.groups()
     assert change == ("saved" if now < before else "more now")
-    assert int(percent) == pytest.approx(100 * abs(1 - now / before), abs=3)  # a file ends with some bytes more
+    assert int(percent) == pytest.approx(100 * abs(1 - now / before), abs=3)  # a file has some more bytes at its end
     assert "next:\n  clipfeed pretrain --config ctp/r3d18_kinetics --data-dir" in printed.out
-    assert printed.err == ""  # not a terminal: no bar
+    assert printed.err == ""  # no progress bar without a terminal
 
 
 @pytest.mark.parametrize("codec", ["h264", "mjpeg", "rawvideo", "vp9", "hevc", "copy", "original"])
@@ -107,7 +107,7 @@ def test_only_new_and_changed_and_lost_videos_are_done_again(videos, tmp_path, c
     make_video(source / "e.mp4", frames=10)
     capsys.readouterr()
     assert prepare(source, "--out", out, *SMALL) == 3
-    assert "4 videos (3 stored now)" in capsys.readouterr().out  # the bad one is not tried again
+    assert "4 videos (3 stored now)" in capsys.readouterr().out  # the bad one is not retried
     index = Index.load(out)
     assert names(index) == ["a", "b", "c", "e"]
     assert index.num_frames.tolist() == [10, 12, 10, 10]
@@ -115,7 +115,7 @@ def test_only_new_and_changed_and_lost_videos_are_done_again(videos, tmp_path, c
     assert after["a.mp4"] == before["a.mp4"]
     assert after["b.mp4"] != before["b.mp4"]
 
-    make_video(source / "bad.mp4", frames=10)  # mended
+    make_video(source / "bad.mp4", frames=10)  # repaired
     assert prepare(source, "--out", out, *SMALL) == 0
     assert "bad" in names(Index.load(out))
 
@@ -213,7 +213,7 @@ def test_names_that_are_not_utf8_survive(tmp_path):
 
 
 def test_sources_of_one_size_and_time_count_each(tmp_path, capsys):
-    """As videos that a program made at once have them."""
+    """A program may write many videos with the same size and time."""
     for name in "ab":
         os.utime(make_video(tmp_path / "raw" / "run" / f"{name}.mp4", frames=20), (0, 0))
     prepare(tmp_path / "raw", "--out", tmp_path / "out", *SMALL)
@@ -238,5 +238,5 @@ def test_real_clips(tmp_path, codec, bad, capsys):
         frames = np.array([int(index.num_frames[i]) - 1, 0])
         assert decode_rgb(read_clip(index, i, frames)).shape == (2, *index.sizes_WH[i][::-1], 3)
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
-    # A file of text, pixels that are not square, sides that are rounded, two video streams.
+    # A text file, non-square pixels, rounded sides, two video streams.
     assert len(notes) == {"copy": 5, "original": 6}.get(codec, 4)

@@ -1,4 +1,4 @@
-"""What lies at a URL becomes the dataset that it becomes on the disk: videos, pictures, zips, tars and LMDBs."""
+"""Sources at a URL give the same dataset as on disk: videos, pictures, zips, tars and LMDBs."""
 
 import shutil
 import tarfile
@@ -27,7 +27,7 @@ FRAMES = 12
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
-    """Two classes with a video file, a folder of pictures and a zip of pictures each; an LMDB; tar shards of videos."""
+    """Return a folder with videos, a folder and a zip of pictures in two classes, an LMDB, and tar shards of videos."""
     root = tmp_path_factory.mktemp("sources")
     video = make_video(root / "run" / "a video#1.mp4", frames=FRAMES, gop=4)
     for name in "run/50% pictures", "jump/zipped":

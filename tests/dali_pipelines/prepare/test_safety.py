@@ -1,4 +1,4 @@
-"""The prepare command writes over nothing that it did not make, and forgets no video for a passing cause."""
+"""The prepare command overwrites only its own files, and retries videos that failed for a passing cause."""
 
 import errno
 import os
@@ -32,7 +32,7 @@ def video(tmp_path_factory):
 
 @pytest.fixture
 def place(video, tmp_path):
-    """Makes copies of a video at paths below the test's folder."""
+    """Return a function that copies a video to paths below the test's folder."""
 
     def make(*paths):
         for path in paths:
@@ -58,7 +58,7 @@ def here(function, jobs, workers):
 @pytest.mark.parametrize("sources", [["mine/videos/a.mp4"], ["mine/videos"], ["link"], ["link/a.mp4"]])
 @pytest.mark.parametrize("codec", ["h264", "copy", "original"])
 def test_sources_among_the_datasets_own_videos_are_refused(place, tmp_path, sources, codec):
-    """They would be written over."""
+    """They would be overwritten."""
     place("mine/videos/a.mp4", "mine/videos/b.mp4")
     (tmp_path / "link").symlink_to(tmp_path / "mine" / "videos")
     before = contents(tmp_path)
@@ -71,7 +71,7 @@ def test_sources_among_the_datasets_own_videos_are_refused(place, tmp_path, sour
     "theirs", ["videos/a.mp4", "videos/other.mkv", "videos/deep/x.avi", "index.npz", "quarantine.csv"]
 )
 def test_a_file_that_the_journal_does_not_know_is_never_replaced(place, tmp_path, theirs):
-    """It is named, and nothing is written."""
+    """The error names the file, and nothing is written."""
     place("raw/a.mp4", f"mine/{theirs}")
     before = contents(tmp_path)
     for _ in range(2):
@@ -81,7 +81,7 @@ def test_a_file_that_the_journal_does_not_know_is_never_replaced(place, tmp_path
 
 
 def test_a_file_that_came_after_the_dataset_is_not_replaced_either(place, tmp_path):
-    """Nor one behind a link to a folder."""
+    """The same holds for a file behind a symlink to a folder."""
     place("raw/a.mp4", "theirs/b.mp4")
     out = tmp_path / "mine"
     assert prepare(tmp_path / "raw", "--out", out, *SMALL) == 0
@@ -102,7 +102,7 @@ def test_a_file_that_came_after_the_dataset_is_not_replaced_either(place, tmp_pa
 
 
 def test_files_of_no_video_and_what_a_killed_run_left_are_not_in_the_way(place, tmp_path, monkeypatch):
-    """A run knows what it had begun."""
+    """A run remembers which videos were begun."""
     place("raw/a.mp4", "raw/b.mp4", "mine/videos/notes.txt")
     out = tmp_path / "mine"
 
@@ -124,7 +124,7 @@ def test_files_of_no_video_and_what_a_killed_run_left_are_not_in_the_way(place, 
 
 @pytest.mark.parametrize("cause", ["crash", "memory", "disk", "permission"])
 def test_what_failed_is_tried_again_where_the_cause_may_be_gone(place, tmp_path, capsys, monkeypatch, cause):
-    """By the next run, which says how many were; a file that is bad is not."""
+    """The next run retries them and says how many; it does not retry a bad file."""
     place("raw/a.mp4", "raw/b.mp4")
     (tmp_path / "raw" / "bad.mp4").write_text("no video")
     out, tried = tmp_path / "out", []
@@ -166,7 +166,7 @@ def test_what_failed_is_tried_again_where_the_cause_may_be_gone(place, tmp_path,
     ],
 )
 def test_a_failure_knows_whether_it_is_about_the_file(monkeypatch, tmp_path, error, cause):
-    """Also where an error was turned into another."""
+    """This includes errors that were re-raised as another."""
 
     def fail(*_):
         raise error
@@ -182,7 +182,7 @@ def test_a_failure_knows_whether_it_is_about_the_file(monkeypatch, tmp_path, err
 
 
 def test_damage_that_a_decoder_calls_not_permitted_is_no_matter_of_permission(tmp_path):
-    """FFmpeg's decoder of DV does so, for a frame that is cut off."""
+    """FFmpeg's DV decoder reports a truncated frame this way."""
     source = tmp_path / "a.avi"
     picture = ["-f", "lavfi", "-i", "testsrc2=s=720x480:r=30000/1001", "-frames:v", "4", "-pix_fmt", "yuv411p"]
     run_ffmpeg(*picture, "-c:v", "dvvideo", source)
@@ -194,7 +194,7 @@ def test_damage_that_a_decoder_calls_not_permitted_is_no_matter_of_permission(tm
 
 
 def test_damage_that_a_decoder_calls_a_lack_of_memory_is_no_matter_of_memory(monkeypatch, place, tmp_path):
-    """A decoder of AV1 does, for a header that claims too large a picture; where memory is short it stays one."""
+    """An AV1 decoder reports headers with too large a picture this way; if memory is short, the cause stays memory."""
 
     def claiming(*_):
         raise av.error.MemoryError(errno.ENOMEM, "Cannot allocate memory")
@@ -210,13 +210,13 @@ def test_damage_that_a_decoder_calls_a_lack_of_memory_is_no_matter_of_memory(mon
 
 
 def test_a_decode_error_where_memory_is_short_is_a_passing_cause(monkeypatch, tmp_path, place):
-    """A decoder that gets no memory says "Invalid data"."""
+    """A decoder without memory reports "Invalid data"."""
     (tmp_path / "a.mp4").write_text("no video")
     job = Job("a", tmp_path / "a.mp4", tmp_path / "out.mp4", Encoding())
     failed = store_video(job)
     assert isinstance(failed, Failure)
     assert failed.passing == ""
-    monkeypatch.setattr(jobs, "ROOM", 1 << 60)  # which no machine has
+    monkeypatch.setattr(jobs, "ROOM", 1 << 60)  # more than any machine has
     failed = store_video(job)
     assert isinstance(failed, Failure)
     assert failed.passing == "memory"
@@ -233,7 +233,7 @@ def test_a_file_that_may_not_be_read_is_read_when_it_may(place, tmp_path):
 
 
 def test_files_that_no_longer_belong_are_named_with_their_bytes(place, tmp_path, capsys):
-    """Two parts into one dataset, classes renamed, videos removed."""
+    """This happens with two sources prepared in turn, renamed classes and removed videos."""
     place("train/run/a.mp4", "train/run/b.mp4", "val/jump/c.mp4", "val/run/d.mp4")
     out = tmp_path / "d"
     prepare(tmp_path / "train", "--out", out, *SMALL)
@@ -253,7 +253,7 @@ def test_files_that_no_longer_belong_are_named_with_their_bytes(place, tmp_path,
 
 @pytest.mark.parametrize("url", ["s3://bucket/out", "https://host/out", "gs://bucket"])
 def test_an_output_at_a_url_is_refused_with_the_way(place, tmp_path, url, monkeypatch):
-    """And no folder of that name is made."""
+    """No folder of that name is created."""
     place("raw/a.mp4")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=f"--out {url}: .* give the URL to the trainers as --data-dir"):
@@ -262,7 +262,7 @@ def test_an_output_at_a_url_is_refused_with_the_way(place, tmp_path, url, monkey
 
 
 def test_notes_are_counted(place, tmp_path, capsys):
-    """Once for all videos."""
+    """A note appears once, with the number of videos."""
     for name in ("a", "b"):
         make_video(tmp_path / "raw" / f"{name}.mp4", frames=3, size=(160, 120))
     prepare(tmp_path / "raw", "--out", tmp_path / "out")
@@ -270,7 +270,7 @@ def test_notes_are_counted(place, tmp_path, capsys):
 
 
 def test_one_ctrl_c_ends_the_command_though_its_workers_hang(tmp_path):
-    """A Ctrl-C as a terminal sends it, to the workers too."""
+    """A terminal sends Ctrl-C to the workers too."""
     first = make_video(tmp_path / "raw" / "00.mp4", frames=60)
     for number in range(1, 60):
         os.link(first, tmp_path / "raw" / f"{number:02}.mp4")

@@ -1,4 +1,4 @@
-"""What a shard is called and holds, in numbers: keys of videos, its size, and where fragments lie in it."""
+"""Numbers of a shard: keys of videos, its size, and the offsets of fragments."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Tar shards: what is in them, that clips of them are those of loose files, and that no death loses a video."""
+"""Tar shards: their contents, clips equal to those of loose files, and no video lost when a process dies."""
 
 import errno
 import json
@@ -46,7 +46,7 @@ def source(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def loose(source, tmp_path_factory) -> Index:
-    """The videos as loose files, which no test may change."""
+    """Return the videos as loose files; tests must not change them."""
     root = tmp_path_factory.mktemp("loose")
     assert prepare(source, "--out", root, *SMALL) == 0
     return Index.load(root)
@@ -54,13 +54,13 @@ def loose(source, tmp_path_factory) -> Index:
 
 @pytest.fixture
 def out(loose, tmp_path) -> Path:
-    """A copy of the loose dataset."""
+    """Copy the loose dataset."""
     return shutil.copytree(loose.root, tmp_path / "out")
 
 
 @pytest.fixture(scope="module")
 def packed(loose, source, tmp_path_factory) -> Index:
-    """The same in shards, which no test may change."""
+    """Return the same videos in shards; tests must not change them."""
     root = shutil.copytree(loose.root, tmp_path_factory.mktemp("packed") / "out")
     assert prepare(source, "--out", root, *SMALL, "--shards", LIMIT) == 0
     return Index.load(root)
@@ -75,14 +75,14 @@ def loose_files(root) -> list[Path]:
 
 
 def videos_in(path) -> dict[str, bytes]:
-    """The video files of a tar by key."""
+    """Return key -> bytes of the videos in a tar."""
     with tarfile.open(path) as tar:
         files = {m.name[:-4]: tar.extractfile(m) for m in tar if m.name.endswith(".mp4")}
         return {name: file.read() for name, file in files.items() if file}
 
 
 def assert_whole(root, loose) -> None:
-    """Each video lies in one shard and nowhere else, byte for byte as in the loose dataset."""
+    """Assert that each video is in exactly one shard and nowhere else, with the bytes of the loose dataset."""
     found = [item for path in shards(root) for item in videos_in(path).items()]
     assert sorted(found) == sorted(
         (member_key(name), loose.path(i).read_bytes()) for i, name in enumerate(names(loose))
@@ -138,7 +138,7 @@ def test_webdataset_reads_videos_with_their_classes(loose, packed):
 
 
 def die_at(step: int, root: Path, work) -> int:
-    """Do `work` in a process that dies at its n-th file operation below `root`, and return its exit status."""
+    """Run `work` in a fork that dies after `step` file operations under `root`; return its exit status."""
     pid = os.fork()
     if pid:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -1,4 +1,4 @@
-"""What tests of files at URLs share."""
+"""Fixtures for tests of files at URLs."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from dali_pipelines.store import remote
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Short pauses, a short timeout, and file systems that forget the ones of other tests."""
+    """Shorten pauses and timeout, and clear the cached file systems of other tests."""
     monkeypatch.setattr(remote, "PAUSES", (0.01, 0.02, 0.03))
     monkeypatch.setattr(remote, "TIMEOUT_SECONDS", 0.4)
     remote._filesystem.cache_clear()

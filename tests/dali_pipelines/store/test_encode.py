@@ -21,7 +21,7 @@ from tests.helpers.media import SHARED_MEDIA, make_video, read_video
 
 pytestmark = pytest.mark.slow
 
-BEST = {"h264": 2, "mjpeg": 2, "vp9": 4}  # crf that leaves next to no error; raw video has none at all
+BEST = {"h264": 2, "mjpeg": 2, "vp9": 4}  # crf with almost no error; raw video has no crf
 
 
 def moving_frames(count, width=64, height=48):
@@ -31,7 +31,7 @@ def moving_frames(count, width=64, height=48):
 
 
 def natural_frames(count, width=192, height=160):
-    """A texture that drifts, with a spectrum like that of a small video (1/f**1.5) and weak colors."""
+    """Return a drifting texture with weak colors and the spectrum of a small video (1/f**1.5)."""
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
     frequency[0, 0] = np.inf
     noise = np.random.default_rng(0).standard_normal((3, height, width))
@@ -80,7 +80,7 @@ def test_h264_is_what_a_cpu_decodes_fast_no_arithmetic_coding_no_deblocking(tmp_
 
 @pytest.mark.parametrize(("codec", "least"), [("h264", 33.5), ("mjpeg", 33.5), ("vp9", 37), ("hevc", 37)])
 def test_luma_at_the_usual_quality(tmp_path, codec, least):
-    """Measured: 34.2, 34.4, 37.6 and 37.9 dB in the worst of the frames."""
+    """The worst frames measure 34.2, 34.4, 37.6 and 37.9 dB."""
     frames = natural_frames(24)
     write_frames(tmp_path / "a.mp4", frames, fps=25, settings=Encoding(codec=codec, gop=GOP[codec]))
     luma = read_video(tmp_path / "a.mp4", "scale=out_range=pc", "format=gray")[..., 0]
@@ -109,8 +109,8 @@ def test_frames_come_back_in_order_and_close_to_what_was_given(tmp_path):
         (Encoding(short_side=128), (340, 256), (176, 128)),
         (Encoding(short_side=128), (256, 340), (128, 176)),
         (Encoding(short_side=128), (1920, 1080), (224, 128)),
-        (Encoding(short_side=130), (320, 240), (176, 128)),  # 130 is rounded to 128 afterwards, 173.3 to 176
-        (Encoding(short_side=256), (100, 70), (96, 64)),  # never up
+        (Encoding(short_side=130), (320, 240), (176, 128)),  # then 130 is rounded to 128, 173.3 to 176
+        (Encoding(short_side=256), (100, 70), (96, 64)),  # never enlarged
         (Encoding(), (340, 256), (336, 256)),
         (Encoding(size=(171, 128)), (320, 240), (176, 128)),
         (Encoding(size=(320, 240)), (32, 32), (320, 240)),  # an exact size is exact
@@ -154,14 +154,14 @@ def as_the_binary_sees_it(path, size, count):
 
 
 def blocks(video):
-    """Means of 16 x 16 pixels: colors, without the sharpness that chroma subsampling takes."""
+    """Average 16 x 16 pixels: colors without the detail that chroma subsampling loses."""
     t, h, w, c = video.shape
     return video.reshape(t, h // 16, 16, w // 16, 16, c).mean(axis=(2, 4))
 
 
 @pytest.mark.parametrize(
     ("codec", "tags_of_stored"),
-    [("h264", (5, 1)), ("mjpeg", (5, 2)), ("rawvideo", (2, 0))],  # 5: BT.470BG, which is BT.601; limited, full, unsaid
+    [("h264", (5, 1)), ("mjpeg", (5, 2)), ("rawvideo", (2, 0))],  # 5: BT.470BG = BT.601; limited, full, unspecified
 )
 @pytest.mark.parametrize("matrix", ["bt709", "smpte170m"])
 @pytest.mark.parametrize("full_range", [True, False])
@@ -190,7 +190,7 @@ def test_black_and_white_and_colors_come_back_to_the_binary_and_to_the_reader(tm
         tmp_path, {"a": write_frames(path, frames, fps=25, settings=Encoding(codec, crf=BEST.get(codec)))}
     )
     shown = read_video(path, "scale=flags=bilinear+full_chroma_int+accurate_rnd").astype(int)
-    assert np.abs(shown - frames).mean() < 1.5  # 16 to 235 taken for 0 to 255, or the reverse, is off by 9
+    assert np.abs(shown - frames).mean() < 1.5  # confusing 16 to 235 with 0 to 255 is off by 9
     assert np.abs(shown - decode_rgb(read_clip(index, 0, np.arange(2)))).max() <= 1
 
 

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and an error names them."""
+"""Files are written completely or not at all, and errors name them."""
 
 import errno
 import os
@@ -28,7 +28,7 @@ def source(tmp_path_factory):
 
 
 class Disk:
-    """Stands for `os` where a file is written; the disk is full after some bytes."""
+    """Replace `os` where a file is written; the disk is full after `room` bytes."""
 
     def __init__(self, room, error=FULL):
         self.room, self.error = room, error
@@ -49,7 +49,7 @@ CODECS = ["h264", "mjpeg", "rawvideo", "vp9", "hevc", "copy"]
 
 @pytest.mark.parametrize("codec", CODECS)
 def test_a_disk_that_is_full_at_any_byte_is_no_fault_of_the_video(source, tmp_path, monkeypatch, codec):
-    """FFmpeg's muxer ends a file on a full disk without a word."""
+    """FFmpeg's muxer closes a file on a full disk without an error."""
     how = "copy" if codec == "copy" else Encoding(codec, gop=16 if codec == "hevc" else 1)
     target = tmp_path / "o" / "a.mp4"
     job = Job("a", source, target, how)
@@ -67,7 +67,7 @@ def test_a_disk_that_is_full_at_any_byte_is_no_fault_of_the_video(source, tmp_pa
 
 @pytest.mark.parametrize("what", ["journal", "index", "quarantine"])
 def test_what_is_written_beside_the_videos_is_named_when_the_disk_is_full(source, tmp_path, monkeypatch, what):
-    """And the old file stays."""
+    """The old file stays as well."""
     record = copy_video(tmp_path / "videos" / "a.mp4", source)
     index = Index.build(tmp_path, {"a": record})
     with Journal(tmp_path, {"codec": "copy"}) as kept:
@@ -99,7 +99,7 @@ def full(*_):
 
 
 class FullFile:
-    """A file that takes half of what is written, and then no more; `stuck`, that half cannot be taken out again."""
+    """A file that accepts half of a write, then fails; if `stuck`, that half cannot be truncated either."""
 
     def __init__(self, file, *, error=FULL, stuck=False):
         self.file, self.write, self.error, self.stuck = file, self._half, error, stuck
@@ -175,7 +175,7 @@ def test_a_video_that_cannot_be_written_ends_prepare_and_one_that_cannot_be_read
 
 
 def test_a_users_file_that_is_named_like_a_part_is_left_alone(tmp_path):
-    """So are all of his files beside the one that is written."""
+    """So are all other files next to the one that is written."""
     theirs = {tmp_path / name: name.encode() for name in ("a.txt.part", ".a.txt.part", "a.txt~", "a.part")}
     for path, content in theirs.items():
         path.write_bytes(content)
@@ -201,7 +201,7 @@ def test_a_file_of_the_longest_name_can_be_written(tmp_path):
 
 def test_a_journal_that_nothing_is_written_to_leaves_no_file(tmp_path):
     with Journal(tmp_path, {"codec": "copy"}):
-        assert (tmp_path / JOURNAL_FILE).exists()  # which is locked
+        assert (tmp_path / JOURNAL_FILE).exists()  # and locked
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,4 +1,4 @@
-"""Videos that come as folders of numbered pictures: which are taken, what is stored, what is refused and why."""
+"""Videos as folders of numbered pictures: which are accepted, what is stored, what is refused and why."""
 
 import csv
 import os
@@ -48,7 +48,7 @@ BAD = {
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """All the folders of GOOD and BAD, and two that are no videos."""
+    """Write the folders of GOOD and BAD, and two that are not videos."""
     root = tmp_path_factory.mktemp("frames")
     for name, options in GOOD.items():
         write_pictures(root / name, **options)
@@ -108,7 +108,7 @@ def test_only_folders_that_have_changed_are_done_again(tmp_path, capsys):
     assert stored_now(3) == "3 videos (0 stored now)"
     picture = source / "b" / "00002.jpg"
     time = picture.stat().st_mtime_ns + 10**9
-    os.utime(picture, ns=(time, time))  # as good as written again in place: the folder's own time stays
+    os.utime(picture, ns=(time, time))  # as if rewritten in place: the folder keeps its own time
     (source / "c" / "00004.jpg").unlink()
     assert stored_now(3) == "3 videos (2 stored now)"
     assert Index.load(out).num_frames.tolist() == [4, 4, 3]

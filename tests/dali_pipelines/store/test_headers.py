@@ -1,4 +1,4 @@
-"""The headers of what is stored, as the FFmpeg binary's own parser reads them, and what NVDEC makes of them."""
+"""Headers of stored videos, against the FFmpeg binary's own parser, and what NVDEC derives from them."""
 
 import re
 from dataclasses import asdict, replace
@@ -25,7 +25,7 @@ def store(path, codec, gop, frames=20):
 
 
 def parameter_set(path, codec):
-    """The only one that a file's header has."""
+    """Return the only parameter set in a file's header."""
     (sps,) = read_sps(codec, decoder_config(memoryview(path.read_bytes()), {"h264": b"avcC", "hevc": b"hvcC"}[codec]))
     return sps
 
@@ -78,12 +78,12 @@ def test_headers_of_other_encoders_settings_are_read_as_the_binary_reads_them(tm
         assert_as_the_binary_reads_it(path, codec)
         return
     sps, fields = parameter_set(path, codec), bits(path)
-    for name, value in asdict(sps).items():  # of the sub-layers, the highest
+    for name, value in asdict(sps).items():  # [-1] is the highest sub-layer
         assert fields[name][-1] == value, name
 
 
 def test_scaling_lists_are_passed_over_as_the_binary_passes_over_them(tmp_path):
-    """x264 has none in its SPS. Here are three: one that ends at once, one of 16 numbers and one of 64."""
+    """x264's SPS has no scaling lists, so add three: one that ends at once, one of 16 numbers, one of 64."""
     data = make_video(tmp_path / "a.h264", frames=2, extra=["-preset", "medium"]).read_bytes()
     start = data.index(b"\0\0\1\x67") + 3
     end = data.index(b"\0\0\0\1", start)
@@ -104,7 +104,7 @@ def test_scaling_lists_are_passed_over_as_the_binary_passes_over_them(tmp_path):
 
 
 def test_without_a_word_on_it_the_level_says_how_many_surfaces_there_are(tmp_path):
-    """Level 1.1 keeps 900 macroblocks (H.264, Table A-1), which are 9 pictures of 160x160."""
+    """Level 1.1 holds 900 macroblocks (H.264, Table A-1), or 9 pictures of 160x160."""
     made = make_video(tmp_path / "a.mp4", frames=12, size=(160, 160), extra=["-bf", "2", "-level", "1.1"])
     assert parameter_set(made, "h264").surfaces == parameter_set(made, "h264").max_dec_frame_buffering + 1
     assert parameter_set(drop_usability(made), "h264").surfaces == 9 + 1
@@ -146,6 +146,6 @@ def test_any_one_of_the_fields_spoils_the_promise():
     assert _fewest_surfaces(good) == 2
     assert _fewest_surfaces(replace(good, max_num_ref_frames=0)) == 1
     assert _fewest_surfaces(replace(good, constraint_set3_flag=1)) == 1
-    assert _fewest_surfaces(replace(good, constraint_set3_flag=1, profile_idc=77)) == 2  # there it means level 1b
+    assert _fewest_surfaces(replace(good, constraint_set3_flag=1, profile_idc=77)) == 2  # there the flag means level 1b
     assert replace(good, constraint_set3_flag=1, max_dec_frame_buffering=0).surfaces == 1
     assert replace(good, max_dec_frame_buffering=0).surfaces == 10

@@ -1,4 +1,4 @@
-"""The index: round trip, selection, lists of videos, and what it says when it cannot be read."""
+"""The index: round trip, selection, lists of videos, and errors when it cannot be read."""
 
 import os
 
@@ -139,7 +139,7 @@ def test_a_dataset_that_has_lost_its_index_is_not_taken_for_videos_that_were_nev
     data=st.data(),
 )
 def test_a_clip_is_the_fragments_of_its_frames_and_counts_from_the_first(tmp_path_factory, gops, init_size, data):
-    """Each byte of a fake file is the number of a frame, so the clip's bytes say which frames it holds."""
+    """Each byte of a fake file is a frame number, so a clip's bytes tell which frames it holds."""
     root = tmp_path_factory.mktemp("fake")
     sizes = [3 * gop for gop in gops]  # three bytes a frame
     index = Index.build(root, {"a": record(frames=gops, sizes=sizes, init_size=init_size)})

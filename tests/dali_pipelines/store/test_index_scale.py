@@ -1,4 +1,4 @@
-"""An index at the size of Kinetics-700: what it costs the disk and the memory of many processes."""
+"""An index the size of Kinetics-700: its cost on disk and in the memory of many processes."""
 
 from statistics import median
 
@@ -20,11 +20,11 @@ def test_kinetics_700_is_opened_in_place_by_all_processes_of_a_machine(tmp_path)
     last = index.units(649_999)
     assert (len(last.ends), last.frame_ends[-1]) == (300, 300)
 
-    of_all = (tmp_path / INDEX_FILE).stat().st_size  # the pages that they share, when all were touched
+    of_all = (tmp_path / INDEX_FILE).stat().st_size  # pages that processes share, once all are touched
     private = median(process["private"] for process in shared_by(index, PROCESSES))
     assert of_all > 200e6
     assert of_all + private * RANKS * (1 + WORKERS) < MAX_BYTES
 
     listed = index.select(range(0, 650_000, 2))
     own = median(process["private"] for process in shared_by(listed, PROCESSES))
-    assert own < private + 3 * 4 * len(listed)  # its rows in four bytes, beside what the pickle took
+    assert own < private + 3 * 4 * len(listed)  # its rows in four bytes each, plus the pickle's copies

@@ -1,4 +1,4 @@
-"""How an index travels to other processes, and what older versions wrote."""
+"""How an index is sent to other processes, and indexes of older versions."""
 
 import json
 import pickle
@@ -70,7 +70,7 @@ def test_an_index_that_is_replaced_stays_as_it_was_where_it_is_open(index):
 
 
 class NumFrames:
-    """A job that asks an index."""
+    """A job that looks up a video's frame count."""
 
     def __init__(self, index):
         self.index = index
@@ -94,7 +94,7 @@ def test_a_worker_that_starts_after_the_index_was_replaced_ends_the_run_in_words
 
 @pytest.mark.parametrize("age", ["sizes alone", "starts and containers"])
 def test_an_index_of_the_first_version_is_read(index, age, monkeypatch):
-    """Written here as that version wrote it, with `np.savez`. It does not say where it was made."""
+    """The test writes it as that version did, with `np.savez` and without the place where it was made."""
     monkeypatch.setenv("CLIPFEED_TRUST", "/x")
     new = age == "starts and containers"
 

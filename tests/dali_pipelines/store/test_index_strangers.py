@@ -1,4 +1,4 @@
-"""An index that a stranger wrote: it is read, or refused in words; it never takes memory or files on its word."""
+"""An untrusted index is read or refused with a reason; its claims never cost memory or open other files."""
 
 import os
 import random
@@ -27,7 +27,7 @@ def record(fragments, num_frames=None, **other):
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """A dataset with a video in each container, of bytes that stand for pictures."""
+    """Return a dataset with a fake video in each container."""
     root = tmp_path_factory.mktemp("stranger")
     (root / "videos").mkdir()
     (root / "videos" / "a.mp4").write_bytes(bytes(100))
@@ -64,7 +64,7 @@ def arrays_of(root):
 
 
 def look_at_all(index):
-    """Look up and read each video; a damaged one raises ClipError."""
+    """Look up and read each video; a damaged one may raise only ClipError."""
     for row in range(len(index)):
         frames = index.info(row).num_frames
         try:
@@ -76,7 +76,7 @@ def look_at_all(index):
 
 @pytest.fixture
 def altered(root, tmp_path, monkeypatch):
-    """Write an index with one column replaced, elsewhere, whose sources may lie in `root`."""
+    """Return a function that writes a copy of the index with columns replaced; its sources may be in `root`."""
     monkeypatch.setenv("CLIPFEED_TRUST", str(root))
 
     def write(**columns):
@@ -97,7 +97,7 @@ def test_what_the_fixture_wrote_is_read(root):
 @pytest.mark.parametrize(
     ("columns", "said"),
     [
-        ({"labels": [0, 1, 2, 0]}, "labels"),  # of two classes
+        ({"labels": [0, 1, 2, 0]}, "labels"),  # there are two classes
         ({"labels": [0, 1, 1]}, "rows"),
         ({"labels": [0.0, 1.0, 1.0, 0.0]}, "labels"),
         ({"num_frames": [5, 2, 3, 0]}, "num_frames"),
@@ -136,7 +136,7 @@ def test_a_name_that_leads_outside_is_refused_and_quoted(altered, name):
     "source", ["/etc/passwd", "../secret.mp4", "videos/../../s.mp4", "http://10.0.0.1/a", "/data2/s"]
 )
 def test_an_index_made_elsewhere_leads_nowhere_unasked(altered, monkeypatch, source):
-    """`prepare --codec original` writes such sources for whoever runs it; those are read where it wrote them."""
+    """`prepare --codec original` writes such sources; they are read only where the index was made."""
     texts = Ragged.of_texts(["", "shards/..a.tar", source])
     columns = {"sources": texts.values, "sources__starts": texts.starts, "sources__rows": [0, 1, 1, 2]}
     folder = altered(**columns)
@@ -179,7 +179,7 @@ def test_a_video_that_claims_more_than_its_file_is_a_clip_error(
     altered, root, monkeypatch, fragments, num_frames, said
 ):
     with monkeypatch.context() as patch:
-        patch.setattr("dali_pipelines.store.units.MAX_BYTES", 1 << 60)  # so that it can be packed
+        patch.setattr("dali_pipelines.store.units.MAX_BYTES", 1 << 60)  # else packing refuses it
         table = PackedFragments.of(fragments).table
     index = with_table(altered, table, num_frames)
     (index.root / "videos").symlink_to(root / "videos")
@@ -254,7 +254,7 @@ def damaged_array(rng, arrays):
 @pytest.mark.slow
 @pytest.mark.usefixtures("little_memory")
 def test_damaged_indexes_are_read_or_refused(root, monkeypatch):
-    """Half of them are damaged in their bytes, half in what an array holds, and look like an index as files."""
+    """Half have damaged bytes; half are valid files with a damaged array."""
     whole, arrays, rng = (root / "index.npz").read_bytes(), arrays_of(root), random.Random(0)
     memory = memory_storage(monkeypatch)
     monkeypatch.setenv("CLIPFEED_TRUST", str(root))

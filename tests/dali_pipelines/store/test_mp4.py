@@ -1,4 +1,4 @@
-"""Clips as plain MP4: the same frames, as many as the table says, and a header that suits a GPU decoder."""
+"""Clips as plain MP4: the same frames, as many as the sample table says, and a header for GPU decoders."""
 
 import io
 from dataclasses import replace
@@ -30,7 +30,7 @@ OPEN = ["-bf", "3", "-b_strategy", "0", "-x264-params", "keyint=9:min-keyint=9:s
 
 
 def with_header_of_key_frames_alone(write):
-    """Writes as the store did before, with x264 told that there are key frames alone."""
+    """Write as older versions did, with x264 told that all frames are key frames."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(ENCODERS, "h264", replace(ENCODERS["h264"], of_key_frames={}))
         patch.setattr(encode, "why_unfit", lambda *_: "")
@@ -39,7 +39,7 @@ def with_header_of_key_frames_alone(write):
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    """The same moving picture stored in many ways; the index, and name -> row."""
+    """Store a moving picture in many ways; return the index, and name -> row."""
     root = tmp_path_factory.mktemp("data")
     source = make_video(root / "source.mp4", frames=40, size=(160, 160))
     records = {
@@ -75,14 +75,14 @@ def frame_lists(num_frames):
 
 
 def demuxed(data):
-    """The packets of a file in memory, and how many its header announces."""
+    """Return the packets of a file in memory, and the number that its header declares."""
     with av.open(io.BytesIO(data)) as container:
         announced = container.streams.video[0].frames
         return [packet for packet in container.demux(video=0) if packet.size], announced
 
 
 def all_frames(data):
-    """What the file decodes to, in the order in which its time stamps show it."""
+    """Decode a file in memory to RGB, in display order."""
     with av.open(io.BytesIO(data)) as container:
         times = [frame.pts for frame in container.decode(video=0)]
     assert times == sorted(set(times))
@@ -100,16 +100,16 @@ def test_the_frames_are_those_of_the_fragments_and_as_many_as_announced(dataset,
         assert len(decoded) == len(packets) == announced
         assert np.array_equal(decoded[clip.frames], decode_rgb(clip))
         begins = np.cumsum([0, *(count for _, count in clip.fragments)]).tolist()
-        if name != "open-copy":  # in which FFmpeg also marks key frames that are not IDR, by what they contain
+        if name != "open-copy":  # there FFmpeg also flags key frames that are not IDR, from their content
             assert [packet.is_keyframe for packet in packets] == [number in begins for number in range(announced)]
-        # The last packet shows a frame that is wanted, or comes before one: none is decoded in vain.
+        # The last packet's frame is wanted or precedes a wanted one: none is decoded in vain.
         assert sorted(packet.pts for packet in packets).index(packets[-1].pts) < clip.decoded
-        if name not in ("b-copy", "open-copy", "hevc-copy"):  # without frames out of order
+        if name not in ("b-copy", "open-copy", "hevc-copy"):  # the others have no frames out of order
             assert announced == clip.decoded
 
 
 def test_the_copies_are_what_they_are_meant_to_be(dataset):
-    """Guards the test above: frames out of order, and a fragment of the index that is several of the file."""
+    """This guards the test above: frames are out of order, and one index fragment spans several in the file."""
     index, row_of = dataset
     with av.open(str(index.path(row_of["b-copy"]))) as container:
         times = [packet.pts for packet in container.demux(video=0) if packet.size]
@@ -163,10 +163,10 @@ def test_a_header_that_asks_for_one_surface_is_mended(dataset, tmp_path, name):
     assert {field: values for field, values in plain.items() if field != "constraint_set3_flag"} == {
         field: values for field, values in stored.items() if field != "constraint_set3_flag"
     }
-    assert len(plain["constraint_set3_flag"]) > 5 * (name == "intra-copy")  # there it stands before each picture too
+    assert len(plain["constraint_set3_flag"]) > 5 * (name == "intra-copy")  # there it precedes each picture too
     with av.open(str(tmp_path / "plain.mp4")) as container:
         config = container.streams.video[0].codec_context.extradata
-    assert config[2] & 0x10 == 0  # of avcC itself
+    assert config[2] & 0x10 == 0  # the same flag in avcC
 
 
 @pytest.mark.parametrize("name", ["h264-1", "h264-8", "hevc-1", "b-copy"])

@@ -13,12 +13,12 @@ from dali_pipelines.store.remux import copy_video
 from tests.helpers.media import make_video
 from tests.helpers.mutations import INPUTS, mutations
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("little_memory")]  # a size of 32 bits may ask for 4 GiB
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("little_memory")]  # a 32-bit size may request 4 GiB
 
 
 @pytest.fixture(scope="module", params=["h264", "hevc", "copy"])
 def stored(request, tmp_path_factory):
-    """The bytes of a stored video and its layout: key frames alone, and fragments with frames out of order."""
+    """Return a stored video's bytes and layout: only key frames, or fragments with frames out of order."""
     path = tmp_path_factory.mktemp("mp4") / "a.mp4"
     if request.param == "copy":
         source = make_video(path.with_name("source.mp4"), frames=24, size=(32, 32), gop=8)

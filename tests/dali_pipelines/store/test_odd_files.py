@@ -1,4 +1,4 @@
-"""Good but odd source videos: what is stored of them, beside what the FFmpeg binary shows."""
+"""Good but odd source videos: what is stored, against what the FFmpeg binary shows."""
 
 import itertools
 import os
@@ -25,13 +25,13 @@ FINE = Encoding(codec="h264", gop=2, crf=2)
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
-    """Few colors that chroma subsampling could take: a blurred test picture."""
+    """Make a blurred test picture, whose colors survive chroma subsampling."""
     blurred = ["-crf", "4", "-vf", "gblur=sigma=3"]
     return make_video(tmp_path_factory.mktemp("odd") / "plain.mp4", frames=4, size=(96, 64), extra=blurred)
 
 
 def difference(stored, *filters, of):
-    """Mean gray levels between a stored video and the binary's frames of another."""
+    """Return the mean difference, in gray levels, between a stored video and the binary's frames of `of`."""
     shown, ours = read_video(of, *filters), read_video(stored)
     assert ours.shape == shown.shape
     return np.abs(ours.astype(int) - shown).mean()
@@ -39,7 +39,7 @@ def difference(stored, *filters, of):
 
 @pytest.mark.parametrize("codec", ["h264", "original"])
 def test_tags_need_not_be_utf8(tmp_path, codec):
-    """A title in a code page of Windows, in the file and when it is read in place."""
+    """The title is in a Windows code page; the video is encoded or read in place."""
     source = make_video(
         tmp_path / "a.avi", codec="mpeg4", extra=["-vf", "gblur=sigma=3", "-metadata", "title=XXXXXXXX"]
     )
@@ -54,7 +54,7 @@ def test_tags_need_not_be_utf8(tmp_path, codec):
 
 @pytest.mark.parametrize(("turn", "mirror"), list(itertools.product((0, 90, 180, 270), (False, True))))
 def test_all_eight_orientations_are_stored_as_players_show_them(plain, tmp_path, turn, mirror):
-    """Turned and mirrored by the display matrix."""
+    """The display matrix turns and mirrors the picture."""
     tagged = tmp_path / "tagged.mp4"
     run_ffmpeg("-display_rotation", turn, *["-display_hflip"] * mirror, "-i", plain, "-c", "copy", tagged)
     record = write_video(tmp_path / "out.mp4", tagged, FINE)
@@ -66,7 +66,7 @@ def test_all_eight_orientations_are_stored_as_players_show_them(plain, tmp_path,
 
 @pytest.mark.parametrize("store", [lambda path: copy_video(path.with_name("out.mp4"), path), leave_in_place])
 def test_what_cannot_be_left_as_it_is_is_refused_with_words_that_fit_every_command(plain, tmp_path, store):
-    """There is no option --codec where features are extracted. A mirror counts as a turn does."""
+    """Feature extraction has no --codec option. Mirroring counts like turning."""
     for flag in (["-display_rotation", "90"], ["-display_hflip"]):
         run_ffmpeg(*flag, "-i", plain, "-c", "copy", tmp_path / "tagged.mp4")
         with pytest.raises(VideoError, match=r"players turn or mirror it, .*; prepare it with --codec h264$"):
@@ -75,7 +75,7 @@ def test_what_cannot_be_left_as_it_is_is_refused_with_words_that_fit_every_comma
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_what_a_container_crops_is_left_out_before_the_picture_is_turned(plain, tmp_path, suffix):
-    """MP4's clap box, here of 64x48 pixels 8 right and 4 above the middle, and Matroska's PixelCrop."""
+    """MP4 crops by its clap box, here 64x48 pixels, 8 right of and 4 above the center; Matroska by PixelCrop."""
     tagged, cropped = tmp_path / f"tagged{suffix}", tmp_path / "cropped.mp4"
     run_ffmpeg("-display_rotation", "90", "-i", plain, "-c", "copy", cropped)
     data = bytearray(cropped.read_bytes())
@@ -111,7 +111,7 @@ def test_a_second_video_stream_is_noted_and_a_cover_is_not(plain, tmp_path):
 
 @pytest.mark.parametrize("change", ["rotate=90", "flip=horizontal", "rotate=180:flip=horizontal"])
 def test_an_orientation_that_the_stream_tells_with_key_frames_alone_holds_for_all(plain, tmp_path, change):
-    """In a message (SEI) of H.264. The binary shows all frames by it."""
+    """An H.264 SEI message tells it, and the binary applies it to all frames."""
     tagged = tmp_path / "tagged.mkv"
     run_ffmpeg("-i", plain, "-c", "copy", "-bsf:v", f"h264_metadata=display_orientation=insert:{change}", tagged)
     write_video(tmp_path / "out.mp4", tagged, FINE)
@@ -120,7 +120,7 @@ def test_an_orientation_that_the_stream_tells_with_key_frames_alone_holds_for_al
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
 def test_what_a_stream_crops_at_the_left_is_not_shown(tmp_path, codec):
-    """FFmpeg's decoders by themselves keep it, for the sake of aligned memory; the binary and GPUs do not."""
+    """FFmpeg's decoders keep it for memory alignment; the binary and GPUs do not."""
     crop = f"{codec}_metadata=crop_left=6:crop_top=10:crop_right=2"
     extra = ["-crf", "4", "-vf", "gblur=sigma=3", "-bsf:v", crop]
     source = make_video(tmp_path / "a.mp4", codec=codec, frames=6, size=(192, 160), extra=extra)
@@ -135,13 +135,13 @@ def test_what_a_stream_crops_at_the_left_is_not_shown(tmp_path, codec):
 
 
 def test_sound_that_a_header_does_not_announce_does_no_harm(tmp_path):
-    """It shows up 8 s after the pictures, as in a live recording."""
+    """It starts 8 s after the pictures, as in a live recording."""
     source = tmp_path / "a.flv"
     pictures = ["-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=9,gblur=sigma=3"]
     sound = ["-itsoffset", "8", "-f", "lavfi", "-i", "sine=d=1:r=44100"]
     run_ffmpeg(*pictures, *sound, "-c:v", "libx264", "-crf", "4", "-c:a", "libmp3lame", source)
     header = bytearray(source.read_bytes())
-    header[4] = 1  # pictures alone
+    header[4] = 1  # video only
     source.write_bytes(header)
     shown = read_video(source)
     for record in (leave_in_place(source), copy_video(tmp_path / "videos" / "a.mp4", source)):
@@ -151,7 +151,7 @@ def test_sound_that_a_header_does_not_announce_does_no_harm(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.dv", "a.avi", "slow.avi", "fast.mkv"])
 def test_the_frame_rate_is_that_of_the_frames(tmp_path, name):
-    """FFmpeg's average is 60,000 for raw DV, and 600 for B-frames in an AVI, which is all that it says itself."""
+    """FFmpeg's average is 60,000 for raw DV, and 600 for an AVI with B-frames, which gives no other rate."""
     rate, path = {"slow.avi": 1, "fast.mkv": 10000}.get(name, 25), tmp_path / name
     if name == "a.dv":
         picture = ["-f", "lavfi", "-i", "testsrc2=s=720x576:r=25", "-frames:v", "5", "-pix_fmt", "yuv420p"]
@@ -165,7 +165,7 @@ def test_the_frame_rate_is_that_of_the_frames(tmp_path, name):
 @pytest.mark.parametrize("aspect", ["16/11", "64/45", "8/9"])
 @pytest.mark.parametrize("turn", [0, 90])
 def test_pixels_that_are_not_square_become_so(plain, tmp_path, aspect, turn):
-    """As FFmpeg's scale=iw*sar:ih shows them."""
+    """The reference is FFmpeg's scale=iw*sar:ih."""
     wide, tagged = tmp_path / "wide.mp4", tmp_path / "tagged.mp4"
     run_ffmpeg("-i", plain, "-vf", f"setsar={aspect}", "-c:v", "libx264", "-crf", "4", wide)
     run_ffmpeg("-display_rotation", turn, "-i", wide, "-c", "copy", tagged)
@@ -178,7 +178,7 @@ def test_pixels_that_are_not_square_become_so(plain, tmp_path, aspect, turn):
 
 
 def test_square_pixels_have_no_note_and_others_have_one_where_they_are_left_as_they_are(plain, tmp_path):
-    """And an aspect that can only be a mistake is none."""
+    """An aspect that can only be a mistake has no note either."""
     assert write_video(tmp_path / "out.mp4", plain, FINE).notes == ()
     for aspect, notes in (("16/11", 1), ("1/99", 0)):
         run_ffmpeg("-i", plain, "-vf", f"setsar={aspect}", "-c:v", "libx264", tmp_path / "odd.mp4")
@@ -186,7 +186,7 @@ def test_square_pixels_have_no_note_and_others_have_one_where_they_are_left_as_t
 
 
 def test_a_size_that_changes_midway_is_noted_and_all_pictures_have_the_first_one(tmp_path):
-    """Three sizes in one transport stream."""
+    """The transport stream has three sizes."""
     sizes = ((160, 128), (96, 160), (320, 240))
     parts = [make_video(tmp_path / f"{w}.ts", frames=5, size=(w, h), extra=["-bf", "0"]) for w, h in sizes]
     source = tmp_path / "all.ts"
@@ -202,7 +202,7 @@ def test_a_size_that_changes_midway_is_noted_and_all_pictures_have_the_first_one
     [(1, "BT.709"), (4, "FCC"), (5, ""), (6, ""), (7, "SMPTE 240M"), (9, "BT.2020"), (2, "")],
 )
 def test_every_matrix_but_that_of_bt601_is_noted(plain, tmp_path, number, name):
-    """Where the pictures stay as they are encoded."""
+    """Notes concern pictures that are not encoded again."""
     tagged = tmp_path / "tagged.mp4"
     run_ffmpeg("-i", plain, "-c", "copy", "-bsf:v", f"h264_metadata=matrix_coefficients={number}", tagged)
     noted = [note for note in leave_in_place(tagged).notes if "BT.601" in note]
@@ -211,7 +211,7 @@ def test_every_matrix_but_that_of_bt601_is_noted(plain, tmp_path, number, name):
 
 @pytest.mark.parametrize("number", [8, 10, 14])
 def test_a_matrix_that_ffmpeg_cannot_convert_is_the_reason(plain, tmp_path, number):
-    """The binary does not either."""
+    """The binary cannot convert it either."""
     tagged = tmp_path / "tagged.mp4"
     run_ffmpeg("-i", plain, "-c", "copy", "-bsf:v", f"h264_metadata=matrix_coefficients={number}", tagged)
     with pytest.raises(AssertionError):
@@ -222,7 +222,7 @@ def test_a_matrix_that_ffmpeg_cannot_convert_is_the_reason(plain, tmp_path, numb
 
 @pytest.mark.parametrize("stem", ["x" * 247, "x" * 251, "x" * 255, "é" * 127, os.fsdecode(b"\xe9" * 255)])
 def test_a_name_of_any_length_has_a_file_and_no_two_have_the_same(plain, tmp_path, stem):
-    """The index keeps the name; only the file is shortened."""
+    """The index keeps the name; only the file name is shortened."""
     names = [f"class/{stem}", f"class/{stem[:-1]}y"]
     records = {name: write_video(video_path(tmp_path, name), plain, FINE) for name in names}
     index = Index.build(tmp_path, records)
@@ -232,25 +232,25 @@ def test_a_name_of_any_length_has_a_file_and_no_two_have_the_same(plain, tmp_pat
 
 
 def test_short_names_are_those_of_files():
-    """Datasets that exist keep their files."""
+    """Existing datasets keep their file names."""
     assert str(video_path(Path("d"), "a/" + "x" * 251)) == f"d/videos/a/{'x' * 251}.mp4"
     assert len(os.fsencode(video_path(Path("d"), "x" * 252).name)) == 255
 
 
 def first_packet(path):
-    """Place and bytes of a file's first packet."""
+    """Return the offset and size of a file's first packet, in bytes."""
     with av.open(path) as container:
         packet = next(container.demux())
         return packet.pos, packet.size
 
 
 def test_an_encrypted_file_and_one_of_another_codec_are_said_so(plain, tmp_path):
-    """Common encryption; AVC by the name of MPEG-4 part 2."""
+    """One file has Common Encryption, the other AVC labeled as MPEG-4 part 2."""
     scheme = ["-encryption_scheme", "cenc-aes-ctr", "-encryption_key", "76" * 16, "-encryption_kid", "a7" * 16]
     run_ffmpeg("-i", plain, "-c", "copy", *scheme, tmp_path / "secret.mp4")
     clear, secret = tmp_path / "clear.mp4", bytearray((tmp_path / "secret.mp4").read_bytes())
     (at, _), (their_at, size) = map(first_packet, (tmp_path / "secret.mp4", plain))
-    secret[at : at + size] = plain.read_bytes()[their_at : their_at + size]  # as a wrong key gives a picture by chance
+    secret[at : at + size] = plain.read_bytes()[their_at : their_at + size]  # a wrong key may give a picture by chance
     clear.write_bytes(secret)
     renamed = tmp_path / "renamed.mp4"
     renamed.write_bytes(plain.read_bytes().replace(b"avc1", b"mp4v"))
@@ -273,7 +273,7 @@ def test_an_encrypted_file_and_one_of_another_codec_are_said_so(plain, tmp_path)
     ids=["ffconcat", "hls", "sdp"],
 )
 def test_a_text_that_names_other_files_is_no_video(plain, tmp_path, monkeypatch, name, text):
-    """Not under the name of a video either: FFmpeg would show the frames of the others, or ask the network."""
+    """A video's suffix does not change that: FFmpeg would show frames of other files, or access the network."""
     shutil.copy(plain, tmp_path / "plain.mp4")
     run_ffmpeg("-i", plain, "-c", "copy", tmp_path / "plain.ts")
     path = tmp_path / name
@@ -291,7 +291,7 @@ def test_a_text_that_names_other_files_is_no_video(plain, tmp_path, monkeypatch,
     [((160, 120), {}, True), ((160, 120), {"size": (160, 112)}, False), ((340, 256), {"short_side": 144}, False)],
 )
 def test_sides_that_rounding_changes_much_are_noted(tmp_path, size, settings, noted):
-    """160x120 is stored as 160x112, if nobody asked for that."""
+    """160x120 becomes 160x112, which is noted unless that size was requested."""
     record = write_video(
         tmp_path / "out.mp4", make_video(tmp_path / "a.mp4", frames=3, size=size), Encoding(**settings)
     )

@@ -1,4 +1,4 @@
-"""Decoding clips: the same pixels as decoding the whole file, here and in DALI."""
+"""Decoding a clip gives the same pixels as decoding the whole file, on the host and in DALI."""
 
 import io
 import zlib
@@ -26,7 +26,7 @@ B_FRAMES = ["-bf", "3", "-x264-params", "keyint=9:min-keyint=3:scenecut=0"]
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    """The same moving picture stored in many ways; name -> row, and the index."""
+    """Store a moving picture in many ways; return the index, and name -> row."""
     root = tmp_path_factory.mktemp("data")
     source = make_video(root / "source.mp4", frames=50, size=(160, 160))
     records = {}
@@ -42,7 +42,7 @@ def dataset(tmp_path_factory):
         "av1-copy": make_video(root / "a.mkv", frames=50, size=(98, 70), codec="av1", gop=12),
         "10bit-copy": make_video(root / "t.mp4", frames=50, gop=12, extra=["-pix_fmt", "yuv420p10le"]),
     }
-    # Its frames are out of order, and nothing says by how much: a decoder must wait for as many as there may be.
+    # Its frames are out of order by an undeclared number: a decoder must wait for the largest possible one.
     copies["unsaid-copy"] = drop_usability(
         make_video(root / "unsaid.mp4", frames=50, extra=[*B_FRAMES[:2], "-g", "12"])
     )
@@ -53,7 +53,7 @@ def dataset(tmp_path_factory):
         path = make_video(root / f"{codec}.mkv", frames=20, codec=codec)
         records[f"{codec}-original"] = leave_in_place(path)
     sound = ["-f", "lavfi", "-i", "sine", "-t", "2", "-c:v", "flv", "-c:a", "mp3", "-ar", "44100"]
-    run_ffmpeg("-i", source, *sound, root / "sound.flv")  # its header does not say what is in it
+    run_ffmpeg("-i", source, *sound, root / "sound.flv")  # its header does not list its streams
     records["flv-original"] = leave_in_place(root / "sound.flv")
     index = Index.build(root, records)
     return index, {index.info(i).name: i for i in range(len(index))}
@@ -90,7 +90,7 @@ def test_a_clip_decodes_to_the_frames_of_the_whole_file(dataset, name):
 
 
 def test_copied_h264_has_b_frames_and_several_fragments(dataset):
-    """Guards the test above: without either it would show little."""
+    """This guards the test above, which would prove little without both."""
     index, row_of = dataset
     assert len(index.units(row_of["h264-copy"]).ends) == 6
     assert len(index.units(row_of["vp9-copy"]).ends) == 5
@@ -132,7 +132,7 @@ def test_dali_decodes_a_clip_like_the_whole_file_and_like_decode_rgb(dataset, na
     ],
 )
 def test_colors_of_any_format_are_those_of_dali(tmp_path, tags):
-    """The tag of the matrix is ignored by both, the range is honored by both."""
+    """Both ignore the matrix tag and honor the range."""
     path = make_video(tmp_path / "a.webm", codec="vp9", frames=4, extra=tags)
     data, frames = np.fromfile(path, np.uint8), np.arange(4, dtype=np.int32)
     here = decode_rgb(EncodedClip(data, frames)).astype(int)
@@ -146,7 +146,7 @@ def test_the_matrix_tag_is_ignored(tmp_path):
     frames = np.arange(3, dtype=np.int32)
     first, second = (decode_rgb(EncodedClip(np.fromfile(path, np.uint8), frames)) for path in (plain, tagged))
     assert np.array_equal(first, second)
-    assert not np.array_equal(read_video(plain), read_video(tagged))  # the binary does mind it
+    assert not np.array_equal(read_video(plain), read_video(tagged))  # the binary applies it
 
 
 def test_damaged_bytes_are_a_clip_error(dataset):
@@ -186,7 +186,7 @@ def jpegs(count: int) -> list[bytes]:
 @pytest.mark.parametrize("container", ["pictures", "picture_files"])
 def test_pictures_are_fragments_of_one_frame(tmp_path, container):
     pictures = jpegs(12)
-    if container == "pictures":  # with something between them, every other one deflated, in any order
+    if container == "pictures":  # with gaps, every other one deflated, in any order
         parts = [zlib.compress(p)[2:-4] if i % 2 else p for i, p in enumerate(pictures)]
         offsets = {i: 3 + sum(len(parts[k]) + 3 for k in range(11, i, -1)) for i in range(12)}
         (tmp_path / "a").write_bytes(b"...".join([b"", *reversed(parts)]))
@@ -201,4 +201,4 @@ def test_pictures_are_fragments_of_one_frame(tmp_path, container):
     clip = read_clip(index, 0, np.array([11, 2, 3, 2]))
     assert (clip.decoded, clip.codec, len(clip.fragments)) == (3, "mjpeg", 3)
     expected = [np.asarray(Image.open(io.BytesIO(pictures[i])).convert("RGB")).astype(int) for i in (11, 2, 3, 2)]
-    assert np.abs(decode_rgb(clip) - expected).mean() < 2  # libjpeg's chroma is interpolated in another way
+    assert np.abs(decode_rgb(clip) - expected).mean() < 2  # libjpeg interpolates chroma differently

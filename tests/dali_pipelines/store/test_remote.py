@@ -1,4 +1,4 @@
-"""Files at URLs: a web server on this machine that waits, counts and fails as the tests want it."""
+"""Files at URLs, on a local web server that waits, counts and fails as tests require."""
 
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -105,7 +105,7 @@ def test_what_does_not_pass_is_an_error_after_a_few_tries(server, url, fault, te
         read(url, (7, 4000))
     assert caught.value.filename == url
     tries = 1 + len(remote.PAUSES)
-    assert len(server.asked) in (tries, 2 * tries)  # aiohttp asks again at once when a connection ends
+    assert len(server.asked) in (tries, 2 * tries)  # aiohttp retries at once when a connection ends
 
 
 def test_a_redirection_is_followed(server, url, folder):
@@ -124,7 +124,7 @@ def test_a_server_that_is_down_is_asked_no_more_for_a_while(server, url, monkeyp
         read(url, (0, 10))
     assert len(server.asked) == asked
     server.fault = lambda path, n: None
-    monkeypatch.setattr(remote, "TIMEOUT_SECONDS", 0.0)  # they have passed
+    monkeypatch.setattr(remote, "TIMEOUT_SECONDS", 0.0)  # as if it had passed
     assert (read(url, (0, 10)) == CONTENT[:10]).all()
 
 
@@ -136,7 +136,7 @@ def test_a_file_that_ends_too_early_is_an_error_and_no_short_read(url):
 
 
 def test_a_server_without_ranges_is_told_and_its_bytes_are_not_taken_for_others(folder):
-    """Python's own web server is one. Asked for 100 bytes in the middle it sends all from the first on."""
+    """Python's own web server is one: asked for 100 bytes in the middle, it sends the whole file."""
 
     class Quiet(SimpleHTTPRequestHandler):
         def __init__(self, *args):

@@ -1,4 +1,4 @@
-"""Datasets at URLs: the clips and batches are those of the disk, and a server that fails costs what a disk would."""
+"""Datasets at URLs: clips and batches equal those on disk, and a failing server is handled like a failing disk."""
 
 import shutil
 import time
@@ -74,11 +74,11 @@ def test_batches_from_a_url_are_those_of_the_disk_and_are_read_ahead(vp9_store, 
         for one, other in zip(theirs, ours, strict=True):
             assert all((one[name] == other[name]).all() for name in other)
         monkeypatch.setattr(feed, "is_remote", lambda index: False)
-        while files.open:  # what the workers that were ended asked for
+        while files.open:  # requests of workers that have ended
             time.sleep(0.01)
         files.most_at_once = 0
         batches(files.url, 1)
-        assert files.most_at_once <= 2 * max(workers, 1)  # the init segment and the fragments of a clip each
+        assert files.most_at_once <= 2 * max(workers, 1)  # each reads an init segment and a clip's fragments
         assert ahead >= 3 * max(workers, 1)
 
 

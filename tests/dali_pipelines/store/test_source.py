@@ -25,7 +25,7 @@ def cut(path, share=0.5):
 
 
 BROKEN = {
-    "empty.mp4": ("^is empty", lambda p: p.write_bytes(b"")),  # as files of the kernel are, some of which never end
+    "empty.mp4": ("^is empty", lambda p: p.write_bytes(b"")),  # as kernel files are, some of which never end
     "device.mp4": ("^is no regular file", lambda p: p.symlink_to("/dev/null")),
     "text.mp4": ("not a video file", lambda p: p.write_text("hello\n" * 100)),
     "random.avi": ("not a video file", lambda p: p.write_bytes(np.random.default_rng(0).bytes(50_000))),
@@ -81,7 +81,7 @@ def test_a_start_hidden_by_an_edit_list_is_not_called_truncated(tmp_path):
     run_ffmpeg("-ss", "1.5", "-i", whole, "-t", "1", "-c", "copy", trimmed)
     shown = len(read_video(trimmed))
     assert decoded_frames(trimmed) == shown < 40
-    record = copy_video(tmp_path / "copy.mp4", trimmed)  # the hidden frames are needed to decode the others
+    record = copy_video(tmp_path / "copy.mp4", trimmed)  # hidden frames are needed to decode the others
     assert record.num_frames == len(read_video(tmp_path / "copy.mp4")) > shown
 
 
@@ -124,7 +124,7 @@ def test_a_fragment_that_decodes_to_other_pixels_is_joined_even_if_it_claims_to_
 
 
 def test_only_the_open_gops_are_joined(tmp_path):
-    """Key frames by turns IDR and not, made by putting two streams one after the other."""
+    """Concatenated streams make key frames alternate between IDR and not."""
     open_gop = ["-bf", "2", "-x264-params", "keyint=10:min-keyint=10:scenecut=0:open-gop=1"]
     parts = [
         make_video(tmp_path / f"{i}.ts", frames=20, extra=[*open_gop, "-output_ts_offset", str(i)]) for i in range(3)
@@ -156,7 +156,7 @@ def test_what_cannot_be_copied_names_the_codec_that_can(tmp_path, name, codec, r
 
 
 def test_a_stream_that_lacks_pictures_is_not_copied(tmp_path):
-    """As a live recording: it decodes, with what is missing made up, but its clips would be unreadable."""
+    """A live recording may lack some: it decodes, with them concealed, but its clips would be unreadable."""
     lost = ["-bf", "3", "-bsf:v", r"noise=drop=not(mod(n\,7))*not(key)"]
     source = make_video(tmp_path / "a.mp4", frames=50, extra=lost)
     assert decoded_frames(source) == len(read_video(source)) == 43
@@ -175,7 +175,7 @@ def test_a_stream_that_lacks_pictures_is_not_copied(tmp_path):
     ids=["444", "full", "tagged"],
 )
 def test_a_format_that_changes_midway_is_not_left_as_it_is(tmp_path, store, second, changes):
-    """Of two files that were put together without encoding them again. A tag for the usual range is no change."""
+    """Two files are concatenated without re-encoding. A tag for the usual range is not a change."""
     for name, extra in (("a.ts", []), ("b.ts", second)):
         make_video(tmp_path / name, frames=10, extra=["-bf", "0", *extra])
     (tmp_path / "list.txt").write_text("file a.ts\nfile b.ts\n")
@@ -190,7 +190,7 @@ def test_a_format_that_changes_midway_is_not_left_as_it_is(tmp_path, store, seco
 
 @pytest.mark.slow
 def test_pictures_too_large_for_a_clip_are_not_left_in_place(tmp_path):
-    """Of more pixels than a clip's decoder takes."""
+    """They have more pixels than a clip's decoder accepts."""
     huge = tmp_path / "huge.mkv"
     run_ffmpeg("-f", "lavfi", "-i", "color=s=8208x8208", "-frames:v", "2", "-pix_fmt", "gray", "-c:v", "ffv1", huge)
     with pytest.raises(VideoError, match=r"has pictures of 8208x8208 pixels, .*; prepare it with --codec h264"):

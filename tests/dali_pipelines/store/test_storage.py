@@ -21,7 +21,7 @@ BUCKET = "memory://bucket/data"
 
 @pytest.fixture
 def memory(vp9_store, monkeypatch) -> Memory:
-    """The files of `vp9_store` at BUCKET, in a new storage: one class and one line in the table."""
+    """Put the files of `vp9_store` at BUCKET in a new storage: one class and one line in the table."""
     memory, root = memory_storage(monkeypatch), Path(vp9_store.root)
     memory.files |= {
         f"{BUCKET}/{path.relative_to(root)}": path.read_bytes() for path in root.rglob("*") if path.is_file()

@@ -1,4 +1,4 @@
-"""Files that are whole or not, by their outermost structure and by what decodes of them."""
+"""Truncated and whole files, told apart by their outermost structure and by what decodes."""
 
 import io
 import subprocess
@@ -23,14 +23,14 @@ CONTAINERS = {
     "ts": ["-c:v", "mpeg2video"],
 }
 OF_BYTES = ("mov", "mkv", "webm", "avi", "wmv")
-"""Containers whose structure says how many bytes there are; those of flv and ogv say where the end is.
+"""Containers whose structure gives the number of bytes; flv and ogv only mark the end.
 
 An MP4 without its end has no header."""
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A file of 40 frames in each container."""
+    """Return a folder with a file of 40 frames in each container."""
     folder = tmp_path_factory.mktemp("whole")
     picture = ["-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=1.6"]
     run_ffmpeg(*picture, "-c:v", "ffv1", folder / "all.nut")
@@ -63,7 +63,7 @@ def test_a_file_that_is_cut_lacks_the_rest(files, container, kept):
     data = (files / f"a.{container}").read_bytes()
     cut = data[: int(len(data) * kept)]
     assert share(cut) == pytest.approx(1 - kept, abs=0.01)
-    assert share(cut + bytes(len(data) - len(cut))) == pytest.approx(1 - kept, abs=0.01)  # zeros of a download
+    assert share(cut + bytes(len(data) - len(cut))) == pytest.approx(1 - kept, abs=0.01)  # a download's zeros
 
 
 @pytest.mark.parametrize("container", ["flv", "ogv"])
@@ -88,7 +88,7 @@ def test_a_file_of_any_bytes_is_judged(files, container, data):
 
 @pytest.mark.parametrize("container", ["mkv", "avi"])
 def test_a_file_whose_time_does_not_start_at_0_is_whole(tmp_path, container):
-    """Pieces of a longer file."""
+    """Pieces of a longer file are such files."""
     codec = "h264" if container == "mkv" else "mpeg4"
     make_video(tmp_path / f"long.{container}", codec=codec, frames=75, gop=25, extra=["-bf", "0"])
     pieces = tmp_path / f"piece%d.{container}"
@@ -103,7 +103,7 @@ def test_a_file_whose_time_does_not_start_at_0_is_whole(tmp_path, container):
 
 
 def test_dropped_frames_of_an_avi_are_not_missing(tmp_path):
-    """Null frames."""
+    """The AVI holds null frames in their place."""
     source = make_video(
         tmp_path / "nulls.avi",
         codec="mpeg4",
@@ -117,7 +117,7 @@ def test_dropped_frames_of_an_avi_are_not_missing(tmp_path):
 
 @pytest.mark.parametrize("container", ["avi", "mkv", "flv", "ogv"])
 def test_a_header_written_into_a_pipe_announces_nothing(files, tmp_path, container):
-    """2**30 frames in an AVI."""
+    """The header of such an AVI says 2**30 frames."""
     muxer = {"mkv": "matroska", "ogv": "ogg"}.get(container, container)
     command = [FFMPEG, "-v", "error", "-i", files / f"a.{container}", "-c", "copy", "-f", muxer, "-"]
     piped = tmp_path / f"piped.{container}"
@@ -130,7 +130,7 @@ def test_a_header_written_into_a_pipe_announces_nothing(files, tmp_path, contain
 
 @pytest.mark.parametrize("container", ["mp4", "mkv", "webm", "wmv", "flv", "ogv", "ts"])
 def test_a_last_picture_that_stays_is_not_missing(tmp_path, container):
-    """8 s of it, as in a screen recording."""
+    """The last picture lasts 8 s, as in a screen recording."""
     source = tmp_path / f"long_last.{container}"
     stay = "setts=duration='if(eq(N,39),8/TB,DURATION)'"
     picture = ["-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=1.6"]
@@ -140,7 +140,7 @@ def test_a_last_picture_that_stays_is_not_missing(tmp_path, container):
 
 @pytest.mark.parametrize(("container", "sound"), [("mkv", "aac"), ("webm", "libopus")])
 def test_a_file_with_sound_that_is_cut_is_truncated(tmp_path, container, sound):
-    """The duration that counts is the stream's own."""
+    """The duration that counts is that of the video stream."""
     source = tmp_path / f"a.{container}"
     inputs = ["-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=2", "-f", "lavfi", "-i", "sine=d=2"]
     run_ffmpeg(*inputs, *CONTAINERS[container], "-c:a", sound, source)

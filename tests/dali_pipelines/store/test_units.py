@@ -1,4 +1,4 @@
-"""The table of a video's fragments: what goes in comes out, in few bytes, and what cannot be is refused."""
+"""A video's fragment table: lossless round trip, few bytes, and impossible values refused."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ fragment = st.tuples(st.integers(0, 1 << 40), st.integers(0, 1 << 30), st.intege
 
 
 def in_file(parts):
-    """Fragments that lie one after the other in a file, `gap` bytes before each."""
+    """Return consecutive fragments of a file, with `gap` bytes before each."""
     at, found = 0, []
     for gap, size, frames, deflated in parts:
         found.append(Fragment(at + gap, size, frames, deflated))
@@ -23,7 +23,7 @@ def in_file(parts):
 @given(st.lists(fragment, min_size=1, max_size=40), st.randoms())
 def test_what_is_packed_is_unpacked(parts, random):
     fragments = in_file(parts)
-    random.shuffle(fragments)  # members of a zip lie in any order
+    random.shuffle(fragments)  # members of a zip can be in any order
     packed = PackedFragments.of(fragments)
     assert list(packed) == fragments
     assert len(packed) == len(fragments)
@@ -48,7 +48,7 @@ def test_numbers_are_counted_as_a_plain_sum_counts_them():
 
 
 def test_single_frames_take_little_more_than_the_entropy_of_their_sizes():
-    """The differences of sizes are made geometric, both ways: 7.9 bits each, which no code can beat."""
+    """Differences of sizes are two-sided geometric: 7.9 bits each, which no code can beat."""
     rng = np.random.default_rng(0)
     spread = np.exp(-1 / 64)
     steps = rng.geometric(1 - spread, 3000) - rng.geometric(1 - spread, 3000)
@@ -82,7 +82,7 @@ def test_what_no_file_has_is_not_packed(fragments):
 
 
 def number(value):
-    """LEB128, written out."""
+    """Encode as LEB128."""
     return bytes([value]) if value < 128 else bytes([value & 127 | 128]) + number(value >> 7)
 
 
@@ -91,13 +91,13 @@ def number(value):
     [
         (b"", "damaged"),
         (b"\x80" * 30, "damaged"),
-        (bytes([16, 1, 0, 0, 2, 0]), "claims"),  # a flag that there is not
+        (bytes([16, 1, 0, 0, 2, 0]), "claims"),  # an unknown flag
         (bytes([0]) + number(MAX_UNITS + 1) + bytes([0, 0, 2, 0]), "claims 4194305 fragments"),
         (bytes([0]) + number(1 << 50) + bytes([0, 0, 2, 0]), "claims"),
-        (bytes([0, 3, 0, 0, 2, 9]), "damaged"),  # nine bytes of unary that are not there
+        (bytes([0, 3, 0, 0, 2, 9]), "damaged"),  # nine bytes of unary that are missing
         (bytes([0, 3, 0, 0, 1, 0]), "claims -1 to -1 bytes"),
         (bytes([0, 1, 0, 0]) + number(2 << 50) + bytes([0]), "bytes a fragment"),
-        (bytes([2, 2, 9, 0, 8, 0, 0, 3, 0]), "overlap"),  # two of 4 bytes, the second 2 bytes before the first ends
+        (bytes([2, 2, 9, 0, 8, 0, 0, 3, 0]), "overlap"),  # two of 4 bytes that overlap by 2
     ],
 )
 def test_a_table_that_cannot_be_is_refused(table, said):
@@ -106,7 +106,7 @@ def test_a_table_that_cannot_be_is_refused(table, said):
 
 
 def test_a_table_of_the_most_fragments_is_read():
-    table = bytes([0]) + number(MAX_UNITS) + bytes([0, 0, 2, 0])  # each of one byte
+    table = bytes([0]) + number(MAX_UNITS) + bytes([0, 0, 2, 0])  # one byte each
     assert unpack_units(table).ends[-1] == MAX_UNITS
 
 

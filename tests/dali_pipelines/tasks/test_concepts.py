@@ -1,4 +1,4 @@
-"""Concepts, data side: which frames, and what each of the four views is made of."""
+"""Concepts, data side: its frames and its four views."""
 
 from functools import cache
 from typing import cast
@@ -34,7 +34,7 @@ def draws(count=1500, cfg=Config(), num_frames=400):  # noqa: B008
 def test_two_clips_follow_each_other_at_one_speed_and_the_stills_are_at_one_place_of_both(num_frames, seed):
     frames = plan(video(num_frames), generator(seed, Stream.SAMPLE, 0), Config())["frames"]
     both, stills = frames[:32], frames[32:]
-    # Some start and speed explain all 32 numbers: every pair of them bounds the speed from both sides.
+    # One start and speed must explain all 32 numbers: each pair bounds the speed from both sides.
     k = np.arange(32)
     later, earlier = np.nonzero(k[:, None] > k)
     gaps, steps = both[later] - both[earlier], later - earlier
@@ -58,7 +58,7 @@ class Fixed:
 
 
 def test_the_numbers_are_those_of_the_formula():
-    expected = [min(round(1.25 * k + 7), 44) for k in range(32)]  # Python, too, rounds halves to even
+    expected = [min(round(1.25 * k + 7), 44) for k in range(32)]  # Python rounds halves to even too
     assert (expected[2], expected[6], expected[31]) == (10, 14, 44)  # 9.5, 14.5 and 45.75
     frames = draw_frames(45, cast(np.random.Generator, Fixed()), Config())
     assert frames.tolist() == [*expected, expected[3], expected[19]]
@@ -95,7 +95,7 @@ def test_every_view_has_a_box_and_a_flip_of_its_own():
 
 
 def gray_channels(matrices):
-    """For maps (..., 3, 3) the one column that is not zero, or -1 where there are several."""
+    """Return the only nonzero column of each map (..., 3, 3), or -1 if there are several."""
     used = np.abs(matrices).max(-2) > 1e-6
     return np.where(used.sum(-1) == 1, used.argmax(-1), -1)
 
@@ -113,7 +113,7 @@ def test_half_of_the_views_are_gray_of_one_channel_each():
 def test_the_originals_gray_changes_its_channel_from_frame_to_frame_and_stills_with_it():
     channels = gray_channels(draws(300, PER_FRAME)["color_matrix"]).reshape(300, 4, 16)
     gray = channels[channels.min(-1) >= 0]
-    assert ((channels >= 0).all(-1) == (channels >= 0).any(-1)).all()  # a view is gray or not
+    assert ((channels >= 0).all(-1) == (channels >= 0).any(-1)).all()  # a view is all gray or not at all
     assert np.abs(np.bincount(gray.ravel()) / gray.size - 1 / 3).max() < 0.03
     assert (gray != gray[:, :1]).any(1).all()
     assert Task("concepts", PER_FRAME).batch_schema["stills"][0] == (2, 3, 16, 128, 128)
@@ -142,7 +142,7 @@ def test_views_are_what_pil_crops_flips_and_scales(cfg):
     pictures = [Image.fromarray(c).resize((96, 72), Image.Resampling.BICUBIC) for c in coarse]
     drawn = plan(video(width=96, height=72), generator(1, Stream.SAMPLE, 0), cfg)
     drawn |= {"box_mirror": np.array([1, 0, 0, 1], np.float32)}
-    drawn |= Recolor.arrays([shift(t) for t in range(len(pictures))])  # tells the frames' maps apart
+    drawn |= Recolor.arrays([shift(t) for t in range(len(pictures))])  # a different map for each frame
     drawn["frames"] = np.stack([np.asarray(p) for p in pictures])
 
     expected = []

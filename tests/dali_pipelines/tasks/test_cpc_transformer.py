@@ -26,7 +26,7 @@ def test_a_smaller_size_shows_the_same_region():
 
 def test_half_of_the_frames_are_gray_each_for_itself_from_each_channel_alike():
     colors = [frame_colors(generator(0, Stream.SAMPLE, 0, row), 5) for row in range(400)]
-    # Gray is what does not tell two colors apart that have the same value in one channel.
+    # Gray maps do not distinguish two colors with the same value in one channel.
     by_channel = np.array(
         [[np.ptp(np.delete(np.abs(c.matrix), k, axis=1)) < 1e-9 for k in range(3)] for cs in colors for c in cs]
     )
@@ -42,8 +42,8 @@ def test_no_two_frames_share_their_colors():
 
 
 def test_brightness_reaches_from_half_to_one_and_a_half():
-    """Contrast, saturation and hue leave the mean gray of a gray picture as it is; brightness alone scales it (YIQ's
-    coefficients have three digits, so that hue adds some thousandths)."""
+    """Only brightness scales the mean of a gray picture; contrast, saturation and hue keep it (hue adds some
+    thousandths, because YIQ's coefficients have three digits)."""
     maps = frame_colors(generator(0, Stream.SAMPLE, 0, 1), 1500)
     scale = np.array([((c.matrix + c.pivot) @ np.ones(3)).mean() for c in maps])
     assert 0.495 < scale.min() < 0.51
@@ -52,7 +52,7 @@ def test_brightness_reaches_from_half_to_one_and_a_half():
 
 
 def test_clips_differ_from_frame_to_frame_in_color_but_not_in_place(vp9_store):
-    """The store's videos slide to the right by 2 pixels a frame, so that their columns' pattern tells the place."""
+    """The store's videos slide to the right by 2 pixels a frame, so their columns tell the position."""
     cfg = Plan(size=96, crop_size=96, short_sides=(160,), flip_prob=0.0)
     loader = ClipLoader(vp9_store, Task("cpc_transformer", cfg), batch_size=6)
     clips_BTCHW = next(iter(loader))["clips"].movedim(2, 1)
@@ -64,6 +64,6 @@ def test_clips_differ_from_frame_to_frame_in_color_but_not_in_place(vp9_store):
 
 
 def correlation(a, b):
-    """Of the brightness of two pictures (..., 3, H, W)."""
+    """Correlate the brightness of two pictures (..., 3, H, W)."""
     a, b = (x.mean(-3).flatten(-2) - x.mean(dim=(-3, -2, -1))[..., None] for x in (a, b))
     return F.cosine_similarity(a, b, dim=-1)

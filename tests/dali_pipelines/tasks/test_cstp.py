@@ -1,4 +1,4 @@
-"""CSTP, plans: what is drawn against the spec's figures, and labels against the geometry that they claim."""
+"""CSTP, plans: draws against the spec's figures, and labels against the actual geometry."""
 
 import numpy as np
 import pytest
@@ -56,7 +56,7 @@ def test_two_clips_share_the_part_of_their_time_that_the_label_says(num_frames, 
 
 
 def exact_marginal(num_frames, stride):
-    """Class probabilities of one video, summed over every start, class and direction."""
+    """Return the class probabilities of a video, summed over every start, class and direction."""
     span = 15 * stride
     if num_frames <= span:
         return np.eye(5)[0]
@@ -74,7 +74,7 @@ def test_large_overlaps_come_as_often_as_rejection_makes_them(num_frames, stride
 
 
 def test_overlaps_in_time_have_the_specs_marginals_on_kinetics():
-    # 300 frames, each stride as often: nearly all of Kinetics (specs/cstp.md 1.3 has its few shorter videos too).
+    # 300 frames and equally frequent strides: nearly all of Kinetics (specs/cstp.md 1.3 includes shorter videos).
     marginal = np.mean([exact_marginal(300, stride) for stride in STRIDES], axis=0)
     np.testing.assert_allclose(marginal, [0.238, 0.216, 0.197, 0.182, 0.168], atol=0.01)
 
@@ -114,7 +114,7 @@ def shared_area(boxes):
 
 
 def test_boxes_compared_in_turned_pictures_are_the_originals():
-    """The shares of classes, of boxes that hang out, and the true overlap of each class (specs/cstp.md 1.6)."""
+    """Compare shares of classes and of boxes outside the picture, and each class's true overlap (specs/cstp.md 1.6)."""
     pairs = list(drawn_pairs(8000, rotated=True))
     spatial = np.array([share for *_, share in pairs])
     np.testing.assert_allclose(shares(spatial, 5), [0.580, 0.225, 0.120, 0.055, 0.020], atol=0.015)
@@ -135,7 +135,7 @@ def test_a_box_of_a_turned_picture_is_found_in_the_picture_itself(quarters):
     assert (np.rot90(picture[y0 : y0 + h0, x0 : x0 + w0], quarters) == expected).all()
 
 
-# Looks.
+# Appearance.
 
 
 def test_looks_are_as_frequent_as_the_spec_says():

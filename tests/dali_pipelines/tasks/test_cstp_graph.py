@@ -1,4 +1,4 @@
-"""CSTP, pixels: the graph against PIL and numpy, and notes against the pixels."""
+"""CSTP, pixels: the graph against PIL and numpy, and annotations against the pixels."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def execute(plans, clips, cfg):
 
 
 def find_plans(count, cfg, size: tuple[int, int], *, plain):
-    """Plans with or without the strong branch in both clips."""
+    """Return plans with both clips from the strong branch or, if `plain`, neither."""
     rng = np.random.default_rng(7)
     found: list[Plan] = []
     while len(found) < count:
@@ -99,9 +99,9 @@ def test_annotations_draw_the_same_part_of_the_picture_in_both_clips_and_know_wh
             sizes.append((x2 - x1) * (y2 - y1) / 64**2)
             inside = result[6 * v, y1:y2, x1:x2] * 127.5 + 127.5
             means.append(inside.mean((0, 1)) * 100 / 255)
-            up = np.radians(said.up[v])  # 0: up in the clip; counter-clockwise
+            up = np.radians(said.up[v])  # counterclockwise; 0 is up in the clip
             down, right = np.gradient(result[6 * v, 8:56, 8:56, 0])
-            climb = np.array([-right.mean(), down.mean()])  # rows of the picture fall to this (right, up)
+            climb = np.array([-right.mean(), down.mean()])  # direction (right, up) of falling row numbers
             np.testing.assert_allclose(climb / np.hypot(*climb), [-np.sin(up), np.cos(up)], atol=0.05)
         np.testing.assert_allclose(means[0], means[1], atol=1.5)
         np.testing.assert_allclose(sizes, RATES[drawn["spatial"]], atol=0.06)

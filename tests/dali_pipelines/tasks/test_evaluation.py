@@ -1,4 +1,4 @@
-"""The views of a whole video: which frames (specs/ctp.md 0.2, evaluation.md 1), which crops (4), and their parts."""
+"""Views of a whole video: frames (specs/ctp.md 0.2, evaluation.md 1), crops (evaluation.md 4), and parts."""
 
 import dataclasses
 
@@ -22,7 +22,7 @@ from tests.helpers.plans import video
 COCLR = Config(num_frames=32, stride=1, test=Test(clips="windows"))
 CROPS = {"center": 1, "three": 3, "five": 5, "ten": 10}
 SIZE, SHORT = 48, 64
-SEED = 2  # of five clips, some are jittered
+SEED = 2  # some of five clips are jittered
 
 
 def clips(frames: int, cfg: Config) -> np.ndarray:
@@ -41,7 +41,7 @@ def test_uniform_clips_start_where_the_spec_says():
 
 
 def test_windows_start_where_the_spec_says_and_a_last_one_ends_with_the_video():
-    """F = 164, T = 32: nine windows from 0 to 120, and ours at 132 for the tail that the original leaves out."""
+    """F = 164, T = 32: nine windows from 0 to 120, plus ours at 132 for the tail that the original omits."""
     found = clips(164, COCLR)
     assert found[:, 0].tolist() == [*range(0, 121, 15), 132]
     assert found[:, -1].tolist() == [*range(31, 152, 15), 163]
@@ -79,7 +79,7 @@ def test_a_random_clip_is_one_at_any_start_and_the_same_for_the_same_generator()
 
 @pytest.mark.parametrize("crops", CROPS)
 @pytest.mark.parametrize("wanted", [10, 37, "windows", "random"])
-@settings(max_examples=25, deadline=None)  # a busy machine is no failure
+@settings(max_examples=25, deadline=None)  # a busy machine is not a failure
 @given(lengths=st.lists(st.integers(1, 500), min_size=1, max_size=4))
 def test_the_parts_of_a_video_hold_every_clip_of_it_exactly_once(vp9_store, lengths, wanted, crops):
     cfg = Config(num_frames=8, size=16, test=Test(clips=wanted, crops=crops, short_side=20))
@@ -116,7 +116,7 @@ def test_a_plan_has_its_declared_arrays(cfg, frames, width, height):
 
 
 def seen(info: VideoInfo, picture: np.ndarray, cfg: Config) -> np.ndarray:
-    """Gray levels of all crops of one video of a still picture; float (crops, M*T, size, size, 3)."""
+    """Return all crops of a video of a still picture, in gray levels: float (crops, M*T, size, size, 3)."""
     drawn = plan(info, np.random.default_rng(SEED), cfg)
     clip = np.tile(picture, (len(drawn["frames"]), 1, 1, 1))
     sample = {"clip": clip, **{k: v for k, v in drawn.items() if k != "frames"}}
@@ -126,7 +126,7 @@ def seen(info: VideoInfo, picture: np.ndarray, cfg: Config) -> np.ndarray:
 
 
 def slices(picture: np.ndarray, crops: str, width: int, height: int, *, cubic: bool = False) -> list[np.ndarray]:
-    """Plain slices of the picture that PIL scaled to width x height."""
+    """Scale the picture to width x height with PIL and return plain slices of it."""
     kind = Image.Resampling.BICUBIC if cubic else Image.Resampling.BILINEAR
     whole = np.asarray(Image.fromarray(picture).resize((width, height), kind)).astype(float)
     down, right = height - SIZE, width - SIZE
@@ -142,9 +142,9 @@ def slices(picture: np.ndarray, crops: str, width: int, height: int, *, cubic: b
 @pytest.mark.parametrize("crops", CROPS)
 @pytest.mark.parametrize(("width", "height", "scaled"), [(60, 48, (80, 64)), (48, 60, (64, 80)), (96, 96, (64, 64))])
 def test_crops_are_slices_of_the_scaled_picture_in_the_order_of_the_spec(crops, width, height, scaled):
-    """Landscape, portrait and square, enlarged and reduced; PIL rounds to whole levels twice.
+    """Pictures are landscape, portrait and square, enlarged and reduced; PIL rounds to whole levels twice.
 
-    All these crops lie on even pixels; tests/dali_pipelines/pixels/test_geometry.py has others.
+    All these crops are on even pixels; tests/dali_pipelines/pixels/test_crop.py has others.
     """
     cfg = Config(num_frames=2, size=SIZE, test=Test(clips=1, crops=crops, short_side=SHORT))
     (picture,) = smooth(1, height, width)
@@ -157,9 +157,9 @@ def test_crops_are_slices_of_the_scaled_picture_in_the_order_of_the_spec(crops, 
 
 
 def test_the_scaling_may_be_bicubic_as_in_the_tests_of_cstp_and_coclr():
-    """Far enough from bilinear to be told apart."""
+    """The result must differ clearly from bilinear scaling."""
     cfg = Config(num_frames=1, size=SIZE, scaling="bicubic", test=Test(clips=1, crops="center", short_side=SHORT))
-    picture = np.random.default_rng(3).integers(64, 192, (96, 120, 3), dtype=np.uint8)  # PIL clips in between
+    picture = np.random.default_rng(3).integers(64, 192, (96, 120, 3), dtype=np.uint8)  # PIL clips between passes
     ((found,),) = seen(video(9, 120, 96), picture, cfg)
     (expected,), (bilinear,) = (slices(picture, "center", 80, 64, cubic=cubic) for cubic in (True, False))
     np.testing.assert_allclose(found, expected, atol=1.6)
@@ -174,7 +174,7 @@ def test_crops_differ_and_the_ten_are_five_and_their_mirror_images():
 
 
 def test_a_fixed_aspect_squeezes_the_video_to_171_x_128():
-    """specs/ctp.md 3: the test of the original, whatever the video's shape; then to even pixels of the video."""
+    """specs/ctp.md 3: the original's test, for any shape of video; ours rounds to even pixels of the video."""
     cfg = Config(reference=AspectReference(fixed_aspect=True))
     for info, (rows, columns) in ((video(9, 4000, 2000), (128, 171)), (video(9, 2000, 4000), (171, 128))):
         drawn = plan(info, np.random.default_rng(0), cfg)
@@ -209,11 +209,11 @@ def test_jittered_clips_show_other_colors_the_same_in_every_crop():
     changed = (drawn["color_matrix"] != np.eye(3)).any((1, 2))
     assert (np.abs(jittered - plain).mean((0, 2, 3, 4)) > 1).tolist() == changed.tolist()
     assert 0 < changed.sum() < 5
-    assert (jittered == jittered[:1]).all()  # three crops of a square picture show the same
+    assert (jittered == jittered[:1]).all()  # three crops of a square picture are the same
 
 
 def test_the_loader_gives_the_crops_and_clips_of_a_video_in_their_places(vp9_store):
-    """(crops, M): the center crop of the five is that of the center, clip for clip."""
+    """The axes are (crops, M): the first of five crops equals the center crop, clip for clip."""
     batches = {}
     for crops in ("center", "five"):
         cfg = Config(num_frames=2, size=32, test=Test(clips=3, crops=crops, short_side=40))

@@ -23,16 +23,16 @@ def test_the_views_of_a_video_are_drawn_independently(plans):
     for values in (starts, sides, flips.astype(float), plain.astype(float)):
         assert abs(np.corrcoef(values.T)[0, 1]) < 0.06  # 3 standard errors
     assert flips.mean(0) == pytest.approx([0.5, 0.5], abs=0.03)
-    # Of the three changes, each with probability 0.2, brightness leaves the matrix alone.
+    # There are three changes with probability 0.2 each; brightness does not alter the matrix.
     assert plain.mean(0) == pytest.approx([0.64, 0.64], abs=0.03)
     for side in (112, 128, 144):
-        expected = 360 * 112 / side  # and then even
+        expected = 360 * 112 / side  # then rounded to even
         assert np.isclose(sides, expected, rtol=0, atol=1).mean() == pytest.approx(1 / 3, abs=0.03)
 
 
 def test_each_clip_has_a_stride_of_its_own_from_1_to_4(plans):
     clips = np.array([plan["frames"].reshape(2, 16) for plan in plans]).astype(int)
-    steps = np.diff(clips, axis=2).mean(2)  # jitter moves it by less than 3/15
+    steps = np.diff(clips, axis=2).mean(2)  # jitter changes it by at most 3/15
     strides = np.round(steps).astype(int)
     assert abs(steps - strides).max() <= 3 / 15 + 1e-6
     shares = np.histogram2d(strides[:, 0], strides[:, 1], bins=np.arange(0.5, 5))[0] / len(plans)

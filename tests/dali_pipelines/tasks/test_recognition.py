@@ -34,7 +34,7 @@ def draw(count: int, info: VideoInfo, cfg: Config) -> list[dict[str, np.ndarray]
 
 
 def shown(plans: list[dict[str, np.ndarray]], clip: np.ndarray, cfg: Config) -> list[np.ndarray]:
-    """What the graph makes of the plans on these frames, back in gray levels; float (T, size, size, 3)."""
+    """Run the graph on the frames with each plan; return gray levels, float (T, size, size, 3)."""
     samples = [{"clip": clip, **{k: v for k, v in p.items() if k not in ("frames", "labels")}} for p in plans]
     results = run_graph(
         lambda n: Task("recognition", cfg).graph(n["clip"], n | {"labels": n["clip"]})["clips"],
@@ -52,7 +52,7 @@ def plain(drawn: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("normalization", ["imagenet", "half"])
 @pytest.mark.parametrize(("width", "height"), [(100, 80), (72, 90)])
 def test_a_crop_of_the_scaled_video_is_found_in_it_at_one_of_its_scales(width, height, normalization):
-    """Every crop is that part of the picture as PIL scales it, in whole gray levels, mirrored or not."""
+    """Every crop equals that part of the picture scaled by PIL, in whole gray levels, mirrored or not."""
     cfg = Config(num_frames=2, size=48, short_sides=(48, 64), flip_prob=0.5, normalization=normalization)
     clip = smooth(2, height, width)
     plans = [plain(drawn) for drawn in draw(16, video(width, height), cfg)]
@@ -61,7 +61,7 @@ def test_a_crop_of_the_scaled_video_is_found_in_it_at_one_of_its_scales(width, h
     for drawn, result in zip(plans, shown(plans, clip, cfg), strict=True):
         (y0, xa), (y1, xb) = drawn["crop_start"][0], drawn["crop_end"][0]
         side = min(lengths, key=lambda s: abs(lengths[s] - (y1 - y0)))
-        assert max(abs(y1 - y0 - lengths[side]), abs(abs(xb - xa) - lengths[side])) <= 1.2  # 1 to even pixels
+        assert max(abs(y1 - y0 - lengths[side]), abs(abs(xb - xa) - lengths[side])) <= 1.2  # 1 for even pixels
         np.testing.assert_allclose(result, scaled_part(clip, (y0, y1), (xa, xb), 48), rtol=0, atol=0.7)
         seen.add((side, bool(xa > xb)))
     assert len(seen) == 4  # both scales, mirrored and not
@@ -70,7 +70,7 @@ def test_a_crop_of_the_scaled_video_is_found_in_it_at_one_of_its_scales(width, h
 def test_a_fixed_aspect_squeezes_the_video_to_the_fixed_sizes_of_the_original():
     """specs/ctp.md 3: (149, 112), (171, 128), (192, 144), whatever the video's shape.
 
-    Of a large video: to even pixels is a tenth of a pixel of these.
+    In a large video, rounding to even pixels is a tenth of a pixel of these sizes.
     """
     cfg = Config(reference=AspectReference(fixed_aspect=True), flip_prob=0.0)
     sizes = set()
@@ -105,11 +105,11 @@ def test_colors_change_all_frames_of_a_clip_alike_before_the_normalization(more)
         matrix, pivot, offset = (drawn[f"color_{name}"][0].astype(float) for name in ("matrix", "pivot", "offset"))
         mean = base[0].mean((0, 1))
         expected = np.clip(base[0] @ matrix.T + pivot @ mean + offset, 0, 255)
-        np.testing.assert_allclose(result[0], expected, rtol=0, atol=0.55)  # to whole levels
+        np.testing.assert_allclose(result[0], expected, rtol=0, atol=0.55)  # rounding to whole levels
 
 
 def test_shares_of_flips_and_colors_are_those_of_the_spec():
-    """Of 4000 draws: 5 standard deviations are 0.04 at most. CtP changes no color with probability 0.8^3."""
+    """In 4000 draws, 5 standard deviations are at most 0.04. CtP changes no color with probability 0.8^3."""
     for cfg, flips, colored in ((Config(), 0.35, 1 - 0.8**3), (Config(**COCLR), 0.5, 0.3)):
         plans = draw(4000, video(128, 96), cfg)
         mirrored = [
@@ -121,11 +121,11 @@ def test_shares_of_flips_and_colors_are_those_of_the_spec():
 
 
 def test_areas_are_uniform_where_every_aspect_fits_and_aspects_are_from_three_to_four():
-    """Small boxes always fit: chi-squared of 10 bins of 4000 draws, 99.9 % limit 27.9."""
+    """Small boxes always fit. Chi-squared of 4000 draws in 10 bins, 99.9 % limit 27.9."""
     plans = draw(4000, video(400, 400), Config(area=(0.2, 0.5)))
     boxes = np.stack([p["box_shape"][0] for p in plans]).astype(float)
     counts = np.histogram(boxes.prod(1) / 400**2, bins=10, range=(0.2, 0.5))[0]
-    assert counts.sum() > 3980  # whole pixels round some out of the range
+    assert counts.sum() > 3980  # rounding to whole pixels moves some out of range
     assert ((counts - 400) ** 2 / 400).sum() < 27.9
     aspects = boxes[:, 1] / boxes[:, 0]
     assert 0.74 < aspects.min() < 0.76
@@ -151,7 +151,7 @@ def test_starts_are_uniform_over_all_that_fit():
 
 @pytest.mark.parametrize("more", [{"short_sides": (48, 64)}, COCLR])
 def test_repeats_are_views_of_the_same_frames_each_as_it_would_be_alone(more):
-    """The plan is cut into plans of one view, whose pixels are those of the views, to the bit."""
+    """Plans of one view, cut from the whole plan, give the same pixels bit for bit."""
     cfg = Config(num_frames=2, size=48, repeats=3, **more)
     (drawn,) = draw(1, video(100, 80), cfg)
     frames = drawn["frames"].reshape(3, 2)

@@ -1,4 +1,4 @@
-"""3DRotNet's data: the label is the turn that one sees."""
+"""3D-RotNet's data: the label is the visible turn."""
 
 from collections import Counter
 
@@ -19,7 +19,7 @@ def one_of_each_class(cfg: Config) -> list[dict[str, np.ndarray]]:
 
 
 def clips_of(drawn: list[dict[str, np.ndarray]], cfg: Config) -> list[np.ndarray]:
-    """The clips of these plans, (T, size, size, 3), of one video of noise."""
+    """Return the clips of these plans, (T, size, size, 3), for one video of noise."""
     frames = np.random.default_rng(0).integers(0, 256, (2, 120, 160, 3), dtype=np.uint8)
     samples = [{**sample, "frames": frames} for sample in drawn]
     return run_graph(
@@ -28,17 +28,17 @@ def clips_of(drawn: list[dict[str, np.ndarray]], cfg: Config) -> list[np.ndarray
 
 
 def upright(drawn: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The same plan without its turn."""
+    """Return the plan without its turn."""
     return drawn | {"rot90": np.zeros(1, np.float32), "shift": np.zeros((1, 2), np.float32)}
 
 
 def turned_about_a_pixels_corner(clip: np.ndarray, quarters: int) -> np.ndarray:
-    """The original's turn, pixel by pixel: about (size / 2, size / 2) where pixels have whole numbers."""
+    """Turn as the original does, pixel by pixel, about (size / 2, size / 2) in whole-number coordinates."""
     size = clip.shape[1]
     out = np.empty_like(clip)
     for row, column in np.ndindex(size, size):
         y, x = row - size // 2, column - size // 2
-        for _ in range(quarters):  # where a pixel of a picture turned counter-clockwise was before
+        for _ in range(quarters):  # the pixel's position before a counterclockwise turn
             y, x = x, -y
         y, x = np.clip([y + size // 2, x + size // 2], 0, size - 1)
         out[:, row, column] = clip[:, y, x]

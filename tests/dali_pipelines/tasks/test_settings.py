@@ -1,4 +1,4 @@
-"""Settings that no sample can have are refused by key and value, as a recipe is read."""
+"""Impossible settings are refused by key and value when a recipe is read."""
 
 import pytest
 

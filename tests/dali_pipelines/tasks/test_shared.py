@@ -1,4 +1,4 @@
-"""What several tasks draw alike, and from how many frames on."""
+"""Draws that several tasks share, and the minimum number of frames."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from tests.helpers.ramps import ramp, ramp_view, recolored
 
 @pytest.mark.parametrize("task", ["memdpc", "moco", "rot3d", "vcop"])
 def test_a_wide_video_keeps_its_shape_unless_the_original_is_asked_for_which_makes_it_four_to_three(task):
-    """Of a large video: a pixel more or less, to even ones, is under a hundredth of its crops."""
+    """The video is large, so rounding by a pixel is under a hundredth of a crop."""
     cfg = task_module(task).Config()
     for fixed_aspect, width_by_height in [(False, 1), (True, (3200 / 1200) / (4 / 3))]:
         cfg = replace(cfg, reference=replace(cfg.reference, fixed_aspect=fixed_aspect))

@@ -1,4 +1,4 @@
-"""SpeedNet's data: the class is the speed of what one sees."""
+"""SpeedNet's data: the class is the visible speed."""
 
 from collections import Counter
 
@@ -12,7 +12,7 @@ CFG = Config()
 
 
 def by_class(num_frames: int) -> dict[int, list[int]]:
-    """The frames of one sample of each class."""
+    """Return class -> frames of one sample."""
     found = {
         int(drawn["labels"]): drawn["frames"].tolist() for drawn in plans("speednet", CFG, 100, num_frames=num_frames)
     }
@@ -38,7 +38,7 @@ def test_classes_are_uniform():
 
 @pytest.mark.parametrize(("num_frames", "clips"), [(60, 7), (20, 7), (4, 7), (3, 5), (2, 3), (1, 1)])
 def test_a_short_video_stands_still_at_its_end_and_below_4_frames_classes_fall_together(num_frames, clips):
-    """The pictures of a class, but for the place of the frame that stands still."""
+    """Clips are compared by their frames; that of speed 0 counts as the last frame, wherever it stands still."""
     seen = by_class(num_frames)
     fastest, backwards = seen[6], seen[0]
     assert fastest == [min(4 * i, num_frames - 1) for i in range(16)]

@@ -1,4 +1,4 @@
-"""What every task owes: fixed shapes for any video, and a batch that network and loader agree on."""
+"""Requirements for every task: fixed shapes for any video, and a batch that fits the network."""
 
 import numpy as np
 import pytest

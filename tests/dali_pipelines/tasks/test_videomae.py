@@ -37,7 +37,7 @@ def test_every_cell_is_hidden_or_visible():
 
 
 def test_cells_are_hidden_alike_and_in_pairs_as_often_as_by_a_shuffle():
-    """Within 5 standard deviations: of a cell 12 in 16, of two of them 12 x 11 in 16 x 15."""
+    """Within 5 standard deviations, a cell is hidden 12 in 16 times and a pair 12 x 11 in 16 x 15 times."""
     draws = 4000
     masks = np.zeros((draws, 16))
     for mask, drawn in zip(masks, plans("videomae", SMALL, draws), strict=True):
@@ -49,7 +49,7 @@ def test_cells_are_hidden_alike_and_in_pairs_as_often_as_by_a_shuffle():
 
 @pytest.mark.parametrize(("num_frames", "starts"), [(300, 237), (64, 1), (65, 2), (40, 1)])
 def test_clips_begin_wherever_64_frames_are_left(num_frames, starts):
-    """The original draws from as many frames as the clip has times the stride, of which it shows all but the last 3."""
+    """The original reserves clip length times stride; the clip does not use the last 3 of these frames."""
     frames = [drawn["frames"] for drawn in plans("videomae", Config(), 4000, num_frames=num_frames)]
     assert {int(clip[0]) for clip in frames} == set(range(starts))
     counts = Counter(int(clip[0]) for clip in frames)

@@ -1,4 +1,4 @@
-"""V-JEPA's samples: masks of exact size, made of blocks that lie anywhere alike."""
+"""V-JEPA's samples: masks of exact size, made of uniformly placed blocks."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def test_every_cell_is_hidden_or_visible_in_each_mask(cfg, hidden, cells):
 
 
 def test_one_block_lies_everywhere_alike(monkeypatch):
-    """A square of 4 x 4 in 8 x 8 cells has 5 x 5 places; within 5 standard deviations."""
+    """A 4 x 4 square in 8 x 8 cells has 5 x 5 places; the limit is 5 standard deviations."""
     monkeypatch.setattr(vjepa, "BLOCK_ASPECT", (1.0, 1.0))
     rng, draws = np.random.default_rng(0), 4000
     found = sum(hidden_blocks(8, rng, area=0.25, count=16).reshape(8, 8).astype(int) for _ in range(draws)) / draws
@@ -32,7 +32,7 @@ def test_one_block_lies_everywhere_alike(monkeypatch):
 
 
 def test_masks_are_blocks_but_for_the_last_one_which_is_cut_off():
-    """Blocks of 15 % of 14 x 14 cells, of an aspect of 0.75 to 1.5, are 5 to 7 cells high and 4 to 6 wide."""
+    """Blocks of 15 % of 14 x 14 cells with an aspect of 0.75 to 1.5 are 5 to 7 cells high and 4 to 6 wide."""
     rng = np.random.default_rng(1)
     for _ in range(50):
         hidden = hidden_blocks(14, rng, area=0.15, count=123).reshape(14, 14)

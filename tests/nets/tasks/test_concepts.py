@@ -1,4 +1,4 @@
-"""Concepts, network side: the figures of the original, who gets gradients, and that it learns."""
+"""Concepts' network: figures of the original, routing of scores, and which parameters get gradients."""
 
 import math
 from typing import Any
@@ -15,7 +15,7 @@ from tests.helpers.originals import shapes_of
 
 
 class Wide(backbones.Backbone):
-    """Stands in where a test has features of its own."""
+    """Placeholder backbone for tests that supply their own features."""
 
     out_channels = 512
 
@@ -31,7 +31,7 @@ def test_parameters_are_those_of_the_original():
     assert count["instance"] == 5 * 328_320
     assert count["to_concepts"] == 3 * 526_336
     assert count["attention"] == 1_052_416
-    assert sum(count.values()) == 18_269_805 - 205_200  # of an unused classifier
+    assert sum(count.values()) == 18_269_805 - 205_200  # minus an unused classifier
 
 
 def test_weights_have_the_shapes_of_the_originals_checkpoints_in_the_same_order():
@@ -90,13 +90,13 @@ def test_stills_of_one_frame_and_of_all_frames_are_the_same():
     assert net(batch)["loss"] == net(repeated)["loss"]
 
 
-# Which scores go where.
+# Routing of scores.
 
 ROWS = {"static": slice(0, 12), "dynamic": slice(12, 24), "all": slice(None)}
 
 
 def scores_of(net, maps):
-    """The cosines of the six views, which a forward pass leaves in the queue, and its terms."""
+    """Return the cosines of the six views, which the forward pass leaves in the queue, and the loss terms."""
     with torch.no_grad():
         terms, _ = net.terms(maps)
     return net.queue[-maps.shape[1] :].movedim(1, 0).clone(), terms
@@ -140,9 +140,9 @@ def test_batch_norm_of_the_reconstruction_sees_both_views_together():
         assert terms[f"rebuild_{kind}"].item() == pytest.approx(-sum(cosines).item() / 16, rel=1e-4)
 
 
-# Who learns from what.
+# Gradients.
 
-# Term: the views' features that get gradients, the modules, and the rows of the banks.
+# Term -> views whose features get gradients, modules, and rows of the banks.
 GRADIENTS = {
     "instance_rgb": ("rgb", {"instance.rgb"}, {}),
     "instance_static": ("rgb static", {"instance.rgb_static", "instance.static"}, {}),

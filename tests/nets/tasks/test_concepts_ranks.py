@@ -1,6 +1,6 @@
-"""Concepts on two gloo processes, against one process with the whole batch, or with one rank's share of it.
+"""Concepts on two gloo processes, against one process with the whole batch or with one rank's share.
 
-Batch norm is each rank's own, so the network is in eval mode.
+The network is in eval mode, because batch norm is computed per rank.
 """
 
 from functools import partial
@@ -27,7 +27,7 @@ def share(rank: int) -> dict[str, Tensor]:
 
 
 def step(batch: dict[str, Tensor], options: dict[str, Any]) -> dict[str, Any]:
-    """The gradients and terms of the second epoch's first step, and the queue after it."""
+    """Return gradients and terms of the first step of the second epoch, and the queue after it."""
     torch.manual_seed(0)
     net = tiny(**options).eval()
     net.before_step(1)
@@ -51,7 +51,7 @@ def ranks():
 
 
 def mean(ranks: list[dict[str, Any]], options: str, kind: str, name: str) -> Tensor:
-    """What DDP makes of a value of both ranks."""
+    """Average a value over both ranks, as DDP does."""
     return (ranks[0][options][kind][name] + ranks[1][options][kind][name]) / 2
 
 
@@ -60,7 +60,7 @@ close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-5)
 
 @pytest.mark.parametrize("options", ["default", "all global"])
 def test_two_ranks_are_one_process_with_the_whole_batch(ranks, options):
-    """But for the local terms, if their negatives are each rank's own: they have no part in this loss then."""
+    """Except local terms with per-rank negatives, which do not count in this loss."""
     whole = step(tiny_batch(samples=6), OPTIONS[options])
     for name in whole["terms"].keys() - (set(LOCAL) if options == "default" else set()):
         close(mean(ranks, options, "terms", name), whole["terms"][name])

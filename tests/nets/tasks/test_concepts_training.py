@@ -1,4 +1,4 @@
-"""Concepts in training: what moves in which epoch, its queue, the batches that it refuses, and that it learns."""
+"""Concepts in training: which parts move in which epoch, the queue, refused batches, and learning."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ def unit(*shape):
 
 
 def step(net, optimizer, epoch):
-    """One optimizer step as the loop makes it; the names of the parameters that moved."""
+    """Make one optimizer step as the loop does; return the top-level modules that moved."""
     net.before_step(epoch)
     before = {name: p.detach().clone() for name, p in net.named_parameters()}
     net(tiny_batch())["loss"].backward()

@@ -1,4 +1,4 @@
-"""What every task's network owes: scalars of which the loss alone carries a gradient, for all that it trains."""
+"""Every task's network returns scalars, of which only the loss carries a gradient, to all trainable parameters."""
 
 import copy
 
@@ -15,7 +15,7 @@ from tests.helpers.plans import video
 
 @pytest.fixture(params=pretext_tasks())
 def task(request: pytest.FixtureRequest) -> tuple[Pretext, dict[str, Tensor]]:
-    """The network of a task's demo in an epoch in which all its terms count, and a batch of noise with true labels."""
+    """Return a demo network at an epoch in which all terms count, and a batch of noise with true labels."""
     torch.manual_seed(0)
     config = load(f"{request.param}/demo")
     task, rng = Task(config.task, config.plan), np.random.default_rng(0)
@@ -51,8 +51,8 @@ def test_bfloat16_autocast_keeps_the_terms_in_float32_and_near_those_of_float32(
     assert half["loss"].item() == pytest.approx(full["loss"].item(), rel=0.02)
     full["loss"].backward()
     half["loss"].backward()
-    # Without the weights of 3D convolutions: oneDNN's gradient of them may read memory that nobody has written.
+    # Without 3D convolution weights, whose oneDNN gradient may read uninitialized memory.
     trained = [(p, q) for p, q in zip(net.parameters(), whole.parameters(), strict=True) if p.requires_grad]
     gradients = [(p.grad, q.grad) for p, q in trained if p.ndim < 5]
     assert all(ours.isfinite().all() for ours, _ in gradients)
-    assert any((ours != theirs).any() for ours, theirs in gradients)  # in bfloat16 indeed
+    assert any((ours != theirs).any() for ours, theirs in gradients)  # bfloat16 was used

@@ -1,4 +1,4 @@
-"""CPC with a Transformer, network side: its figures, other implementations, and who sees whom."""
+"""CPC with a Transformer: figures of the original, other implementations, and which frames see which."""
 
 import math
 
@@ -62,7 +62,7 @@ def test_maps_have_the_published_grid(size, grid):
 
 
 def test_a_random_network_starts_as_the_original_does():
-    """specs/cpc_transformer.md 4: dot products deviate by about 2.5, so that the loss is well above ln 96."""
+    """specs/cpc_transformer.md 4: dot products have a deviation of about 2.5, so the loss is well above ln 96."""
     torch.manual_seed(0)
     model = build("resnet18_transformer", schema(), Config())
     result = model({"clips": clips(size=128)})
@@ -105,11 +105,11 @@ def test_the_resnet_is_torchvisions_with_a_narrow_last_stage_without_its_last_re
     got = ours(x)
     torch.testing.assert_close(got, expected)
     assert (got < 0).any()
-    assert first(torch.randn(2, 256, 4, 4)).min() == 0  # only the last block lacks it
+    assert first(torch.randn(2, 256, 4, 4)).min() == 0  # only the last block lacks the ReLU
 
 
 def slow_attention(layer, x_NC):
-    """One layer on the tokens of one clip, written out."""
+    """Apply one layer to the tokens of one clip (N, C), head by head."""
     channels, heads = x_NC.shape[1], 4
     width = channels // heads
     q, k, v = F.linear(layer.norm1(x_NC), layer.self_attn.in_proj_weight, layer.self_attn.in_proj_bias).chunk(3, dim=1)
@@ -164,7 +164,7 @@ def test_every_position_is_compared_with_every_position_of_the_batch():
     assert result["chance"].item() == pytest.approx(1 / 16)
 
 
-# Who sees whom.
+# Which frames see which.
 
 
 def changed(x, frames):
@@ -226,7 +226,7 @@ def test_a_few_steps_on_one_batch_retrieve_their_targets():
     assert result["top1"].item() > 0.7
 
 
-# The backbone elsewhere.
+# Other inputs and backbones.
 
 
 def test_any_number_of_frames_gives_one_map():

@@ -1,4 +1,4 @@
-"""CSTP, network side: the figures of its heads, slow references, its target, and that it learns."""
+"""CSTP's network: figures of its heads, slow references, the target network, and learning."""
 
 import math
 
@@ -126,7 +126,7 @@ def test_byol_loss_is_from_0_to_4_and_has_its_closed_form():
 
 
 def outputs(net, batch):
-    """All that the loss needs, clip by clip, as specs/cstp.md 2.3 wires it."""
+    """Return features, predictions and targets of each clip, wired as in specs/cstp.md 2.3."""
     f, q, z = [], [], []
     for clip in (batch["clips"][:, 0], batch["clips"][:, 1]):
         f.append(net.backbone(clip).mean((2, 3, 4)))
@@ -192,7 +192,7 @@ def test_pooled_features_can_have_unit_length(batch):
     torch.testing.assert_close(seen[0].norm(dim=1), torch.ones(6))
 
 
-# The target.
+# The target network.
 
 
 def test_the_target_starts_as_a_copy_and_follows_weights_but_not_statistics(batch):

@@ -1,4 +1,4 @@
-"""Catch-the-Patch, network side: the figures of CtP's head, slow references, and that it learns."""
+"""Catch-the-Patch's network: figures of CtP's head, slow references, and learning."""
 
 import math
 
@@ -40,7 +40,7 @@ def model():
 
 @pytest.fixture
 def batch():
-    """Four clips of 8 frames, each with two boxes in uniform motion that may be cut by the border."""
+    """Make four clips of 8 frames, each with two uniformly moving boxes that the border may clip."""
     rng = torch.Generator().manual_seed(0)
     side = torch.randint(10, 30, (4, 2, 1, 2), generator=rng)
     speed = torch.randint(-3, 4, (4, 2, 1, 2), generator=rng)
@@ -116,7 +116,7 @@ def test_a_box_without_area_counts_as_one_pixel():
 
 
 def slow_losses(prediction, boxes):
-    """The two loss terms from their definition, one coordinate at a time."""
+    """Return the two loss terms from their definition, one coordinate at a time."""
     terms = [0.0, 0.0]
     for b, r, t in np.ndindex(boxes.shape[:3]):
         (qx1, qy1, qx2, qy2), (x1, y1, x2, y2) = boxes[b, r, 0].tolist(), boxes[b, r, t].tolist()
@@ -133,7 +133,7 @@ def slow_losses(prediction, boxes):
 
 
 def test_loss_matches_a_slow_reference(model, batch):
-    nn.init.normal_(model.head.predict.bias)  # predictions on both sides of the bend of the loss
+    nn.init.normal_(model.head.predict.bias)  # errors in both regimes of the smooth L1 loss
     seen = []
     model.head.register_forward_hook(lambda *call: seen.append(call[-1]))
     result = model(batch)
@@ -178,7 +178,7 @@ def test_paired_iou_is_the_diagonal_of_torchvisions_box_iou():
     corners = torch.rand(50, 2, 2, 2, generator=torch.Generator().manual_seed(0)).mul(40).sort(dim=-2).values
     boxes_a, boxes_b = corners.flatten(2).unbind(dim=1)
     expected = torchvision.ops.box_iou(boxes_a, boxes_b).diagonal()
-    assert (expected == 0).any()  # some pairs do not touch
+    assert (expected == 0).any()  # some pairs do not overlap
     torch.testing.assert_close(paired_iou(boxes_a, boxes_b), expected)
 
 
@@ -186,9 +186,9 @@ def test_paired_iou_is_the_diagonal_of_torchvisions_box_iou():
 
 
 def slow_roi_align(feature_map, box, scale):
-    """5x5 cells of one box, each the mean of 2x2 bilinear samples: (C, H, W) and (4,) -> (C, 5, 5)."""
+    """Pool a box into 5x5 cells, each the mean of 2x2 bilinear samples: (C, H, W) and (4,) -> (C, 5, 5)."""
     channels, height, width = feature_map.shape
-    x1, y1, x2, y2 = box * scale - 0.5  # pixel centers are at integers
+    x1, y1, x2, y2 = box * scale - 0.5  # pixel centers at integers
     cells = np.zeros((channels, 5, 5))
     for row, col, i, j in np.ndindex(5, 5, 2, 2):
         y = np.clip(y1 + (row + (i + 0.5) / 2) * (y2 - y1) / 5, 0, height - 1)

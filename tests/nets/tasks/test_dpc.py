@@ -1,4 +1,4 @@
-"""DPC: blocks and crops of its plan, figures of its network, and what predicts what."""
+"""DPC: blocks and crops of its plan, figures of its network, and its predictions."""
 
 import numpy as np
 import pytest
@@ -55,7 +55,7 @@ def test_a_crop_by_area_takes_half_of_the_picture_or_more_in_any_shape_mirrored_
 
 
 def test_the_loader_puts_every_block_in_its_place(vp9_store):
-    """The store's videos slide to the right, so the frames of a clip cut in blocks are those of one long clip."""
+    """Three short blocks have the frames of two long ones; the store's videos move, so blocks differ."""
     blocks = Plan(num_blocks=3, num_frames=4, stride=2, size=48, crop_size=96, short_sides=(160,))
     whole = Plan(num_blocks=2, num_frames=6, stride=2, size=48, crop_size=96, short_sides=(160,))
     cut, uncut = (next(iter(ClipLoader(vp9_store, Task("dpc", cfg), batch_size=3)))["clips"] for cfg in (blocks, whole))
@@ -88,7 +88,7 @@ def test_the_first_two_stages_leave_time_alone():
 
 
 def test_with_one_slice_of_time_the_network_is_torchvisions_2d_resnet():
-    """On a still clip whose border in time is cut off, the 3D convolutions are 2D ones, here of their middle slice."""
+    """On a single frame, padded in time, a 3D convolution is the 2D convolution of its middle slice."""
     torch.manual_seed(0)
     ours, theirs = backbones.create("r2d3d18").eval(), resnet18().eval()
     theirs.conv1.weight.data = ours.state_dict()["stem.0.weight"][:, :, 0]
@@ -107,14 +107,14 @@ def test_with_one_slice_of_time_the_network_is_torchvisions_2d_resnet():
         expected = theirs.layer3(theirs.layer2(theirs.layer1(expected)))
         features = ours(picture[:, :, None])
     torch.testing.assert_close(got[:, :, 0], expected, rtol=1e-4, atol=1e-4)
-    assert features.min() < 0  # its last block ends without ReLU
+    assert features.min() < 0  # the last block has no final ReLU
     assert got.min() == 0
 
 
 def test_parameters_are_those_of_its_stages():
     with torch.device("meta"):
         model = build("r2d3d18", schema(), Config())
-    # Convolutions 9 or 27 times the channels in and out, batch norms, and three 1x1 shortcuts.
+    # Convolutions of 9 or 27 times input times output channels, batch norms, and three 1x1 shortcuts.
     stem = 3 * 64 * 49 + 128
     layer1 = 4 * (9 * 64 * 64 + 128)
     layer2 = 9 * 128 * (64 + 3 * 128) + 4 * 256 + 64 * 128 + 256
@@ -125,7 +125,7 @@ def test_parameters_are_those_of_its_stages():
     assert count(model.predictor) == 131_584
 
 
-# What predicts what.
+# Predictions.
 
 
 def test_the_loss_is_written_out_over_maps_averaged_over_time():

@@ -1,4 +1,4 @@
-"""MoCo, network side: the queue, the key encoder, and the loss of one process on two."""
+"""MoCo's network: the queue, the key encoder, and the same loss on two processes as on one."""
 
 import copy
 import math
@@ -58,7 +58,7 @@ def test_loss_and_accuracy_match_a_slow_reference():
     with torch.no_grad():
         queries = slow_codes(twin.backbone, twin.head, batch["clips"][:, 0])
         keys = slow_codes(twin.key_backbone, twin.key_head, batch["clips"][:, 1])
-        queue[0] = queries[2]  # a wrong key that is the nearest
+        queue[0] = queries[2]  # the nearest key is a wrong one
         net.queue[0] = queries[2]
     result = net(batch)
     losses, right = [], 0
@@ -103,7 +103,7 @@ def test_the_key_encoder_follows_once_a_step_and_gets_no_gradient():
             parameter.add_(1)
     online = [*net.backbone.parameters(), *net.head.parameters()]
     keys = [*net.key_backbone.parameters(), *net.key_head.parameters()]
-    net(batch_of(4))["loss"].backward()  # nothing moves in a forward pass
+    net(batch_of(4))["loss"].backward()  # a forward pass moves nothing
     assert all(torch.allclose(mine, theirs - 1, atol=1e-6) for mine, theirs in zip(keys, online, strict=True))
     assert all(mine.grad is None and not mine.requires_grad for mine in keys)
     net.before_step(0)
@@ -144,7 +144,7 @@ def test_the_original_forgets_its_initialization(forgotten):
 
 def loss_after_training(lr: float) -> float:
     net = make(queue=64, momentum=0.9)
-    colors = 2 * torch.randn(8, 1, 3, 1, 1, 1, generator=torch.Generator().manual_seed(1))  # one for each video
+    colors = 2 * torch.randn(8, 1, 3, 1, 1, 1, generator=torch.Generator().manual_seed(1))  # one per video
     optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=lr)
     for step in range(24):
         net.before_step(0)
@@ -156,7 +156,7 @@ def loss_after_training(lr: float) -> float:
 
 
 def test_a_few_steps_discriminate_the_videos_of_a_batch():
-    # The queue of 64 holds 8 old keys of each video, and nobody can tell these from the query's own: at best ln 9.
+    # The queue of 64 holds 8 old keys per video, indistinguishable from the query's own key: at best ln 9.
     assert loss_after_training(lr=0) > math.log(24)
     assert loss_after_training(lr=2e-3) < math.log(12)
 
@@ -165,7 +165,7 @@ def test_a_few_steps_discriminate_the_videos_of_a_batch():
 
 
 def steps_of(net: MoCo, model: nn.Module, part: slice) -> dict[str, list[float]]:
-    """Three steps on a share of each batch of 4; without batch norm's statistics, which depend on the share."""
+    """Make three steps on a share of each batch of 4, in eval mode because batch statistics depend on the share."""
     net.eval()
     optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.5)
     losses = []
@@ -185,7 +185,7 @@ def visit(rank: int) -> dict[str, object]:
     with distributed.start("cpu"):
         net = make()
         ddp = nn.parallel.DistributedDataParallel(net, broadcast_buffers=False)
-        torch.manual_seed(rank)  # as in the loop: every rank has its own random numbers
+        torch.manual_seed(rank)  # as in the loop, ranks differ in random numbers
         seen = steps_of(net, ddp, slice(2 * rank, 2 * rank + 2))
         del ddp
         shares: list[list[float]] = []

@@ -1,4 +1,4 @@
-"""VCOP: the class is the order of the clips; the network compares them two by two."""
+"""VCOP: the class is the order of the clips; the network compares them in pairs."""
 
 import math
 from collections import Counter
@@ -42,7 +42,7 @@ def test_from_min_frames_on_no_two_clips_are_the_same():
 
 
 def test_orders_are_uniform():
-    """Chi-squared over 4200 draws, 99.9 % limit for 5 degrees of freedom: 20.5."""
+    """Chi-squared test over 4200 draws; the 99.9 % limit for 5 degrees of freedom is 20.5."""
     counts = Counter(int(drawn["labels"]) for drawn in plans("vcop", CFG, 4200))
     assert sum((counts[label] - 700) ** 2 / 700 for label in range(6)) < 20.5
 
@@ -52,7 +52,7 @@ def test_clips_are_never_mirrored():
 
 
 def test_a_batch_holds_the_clips_of_one_crop_in_the_order_of_the_label(vp9_store, monkeypatch):
-    """The same samples without shuffling are the clips put back in order."""
+    """Each label's order applied to the unshuffled clips gives the shuffled ones."""
     task = Task("vcop", Config(num_frames=4, interval=3, size=32, short_sides=(64,)))
     batch = next(iter(ClipLoader(vp9_store, task, batch_size=6, seed=3)))
     monkeypatch.setattr(vcop, "ORDERS", ((0, 1, 2),) * 6)
@@ -109,7 +109,7 @@ def test_an_untrained_network_guesses(model):
 
 
 def test_every_pair_is_compared_in_the_specs_order(model):
-    """Against the head written out clip by clip."""
+    """Against the head computed clip by clip."""
     model.eval()
     clips = batch()["clips"]
     seen = []

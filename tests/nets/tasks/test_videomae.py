@@ -1,4 +1,4 @@
-"""VideoMAE's network: the target by loops over pixels, the whole loss written out, and what the figures mean."""
+"""VideoMAE's network: targets by loops over pixels, the whole loss in numpy, and the meaning of its figures."""
 
 import math
 
@@ -36,7 +36,7 @@ def batch(count: int = 2) -> dict[str, Tensor]:
 
 
 def targets_by_loops(clip_3THW: Tensor, hidden: list[int]) -> np.ndarray:
-    """(tokens, 2 * 8 * 8 * 3): frame, row, column, color; in float64."""
+    """Return targets (tokens, 2 * 8 * 8 * 3), ordered by frame, row, column and color, in float64."""
     rows = []
     for t in range(2):
         for cell in hidden:
@@ -86,11 +86,11 @@ def test_a_flat_cube_has_a_target_of_zero(net):
     drawn = batch() | {"clips": torch.full((2, 3, 4, 32, 32), 0.25)}
     result = net(drawn)
     assert result["loss"].isfinite()
-    assert net.targets(drawn["clips"], net.tokens(drawn)[1])[0].abs().max() < 0.2  # of rounding, over eps
+    assert net.targets(drawn["clips"], net.tokens(drawn)[1])[0].abs().max() < 0.2  # rounding divided by eps
 
 
 def loss_by_numpy(state: dict[str, np.ndarray], clip: Tensor, visible: list[int], hidden: list[int]) -> float:
-    """Equations of the paper, sections 3.1 and 3.3, for one clip, in float64."""
+    """Return the loss of one clip by the paper's equations (sections 3.1 and 3.3), in float64."""
     seen, unseen = ([16 * t + cell for t in range(2) for cell in cells] for cells in (visible, hidden))
     encoded = embed(state, clip, seen) + positions(seen, 24)
     for number in range(2):
@@ -103,7 +103,7 @@ def loss_by_numpy(state: dict[str, np.ndarray], clip: Tensor, visible: list[int]
 
 
 def test_the_loss_is_that_of_the_paper_written_out(net):
-    for parameter in net.parameters():  # biases and norms begin at 0 and 1, where a wrong one would not show
+    for parameter in net.parameters():  # at their initial 0 and 1, wrong biases and norms would not show
         torch.nn.init.normal_(parameter, std=0.3)
     drawn = batch()
     state = {key: value.double().numpy() for key, value in net.state_dict().items()}
@@ -135,7 +135,7 @@ def test_explained_is_0_for_gray_1_for_the_clip_and_chance_for_the_best_constant
     drawn = batch(3)
     _, hidden = net.tokens(drawn)
     target, _, _ = net.targets(drawn["clips"], hidden)
-    # The best constant by least squares on a column of ones.
+    # The best constant, by least squares on a column of ones.
     flat = target.flatten(2).flatten(0, 1).double()
     best = (
         torch.linalg.lstsq(torch.ones(len(flat), 1, dtype=torch.float64), flat).solution.float().unflatten(1, (-1, 3))
@@ -165,7 +165,7 @@ def test_norms_biases_and_the_mask_token_do_not_decay(net):
 
 
 def test_sizes_are_those_of_the_published_decoder():
-    """4 blocks of 384 channels, each of 12 C^2 weights and 13 C norms and biases, those of the keys included."""
+    """4 blocks of 384 channels, each with 12 C^2 weights and 13 C norms and biases, including those of the keys."""
     with torch.device("meta"):
         schema = batch_schema(PlanConfig())
         net = build("vit_b16", schema, Config())

@@ -1,4 +1,4 @@
-"""V-JEPA's network: the whole loss written out, the averaged target, and what the figures mean."""
+"""V-JEPA's network: the whole loss in numpy, the averaged target, and the meaning of its figures."""
 
 import re
 
@@ -63,7 +63,7 @@ def prediction(state: State, clip: Tensor, visible: list[int], hidden: list[int]
 
 
 def test_the_figures_are_those_of_the_paper_written_out(net):
-    for parameter in net.parameters():  # norms, biases and mask tokens begin at 0 and 1, where a wrong one is not seen
+    for parameter in net.parameters():  # at their initial 0 and 1, wrong norms, biases and mask tokens do not show
         torch.nn.init.normal_(parameter, std=0.3)
     drawn = batch(3)
     state = {key: value.double().numpy() for key, value in net.state_dict().items()}
@@ -90,7 +90,7 @@ def test_the_figures_are_those_of_the_paper_written_out(net):
 def test_the_mean_of_the_other_clips_explains_what_is_the_same_in_all(net):
     drawn = batch() | {"clips": torch.randn(1, 3, 4, 32, 32).expand(2, -1, -1, -1, -1)}
     assert net(drawn)["chance"].item() == pytest.approx(1, abs=1e-4)
-    assert net(batch(1))["chance"].item() == 0  # no other clip
+    assert net(batch(1))["chance"].item() == 0  # a batch of one has no other clip
 
 
 def test_the_backbone_is_an_average_of_the_encoder_and_has_no_gradient(net):
@@ -127,7 +127,7 @@ def test_it_learns_a_batch_by_heart(net):
 
 
 def test_branches_begin_smaller_the_deeper_they_end():
-    """0.02, and at the end of a branch of block n 0.02 / sqrt(2 n): within 5 standard deviations of a deviation."""
+    """Std is 0.02, or 0.02 / sqrt(2 n) in the last layer of a branch of block n, within 5 standard errors."""
     encoder = ViT(width=96, depth=3, heads=3, patch=8)
     net = VJepa(encoder, 2, Config(predictor_width=64, predictor_depth=2, predictor_heads=2))
     for name, parameter in net.named_parameters():
@@ -139,7 +139,7 @@ def test_branches_begin_smaller_the_deeper_they_end():
 
 
 def test_sizes_are_those_of_the_published_predictor():
-    """12 blocks of 384 channels, each of 12 C^2 weights and 13 C norms and biases, those of the keys included."""
+    """12 blocks of 384 channels, each with 12 C^2 weights and 13 C norms and biases, including those of the keys."""
     with torch.device("meta"):
         net = build("vit_l16", batch_schema(PlanConfig()), Config())
     encoder, c = sum(p.numel() for p in net.backbone.parameters()), 384

@@ -19,10 +19,10 @@ from nets.tasks import Pretext, build_task
 
 @dataclass(frozen=True)
 class Imported:
-    """A converted checkpoint: into the network of its recipe, `model` loads strictly."""
+    """A converted checkpoint, whose `model` loads strictly into its recipe's network."""
 
     recipe: str
-    """Relative to configs/, such as "ctp/r3d18_kinetics.yaml"; for classifiers one of "recognition/"."""
+    """Relative to configs/, such as "ctp/r3d18_kinetics.yaml"; for classifiers in "recognition/"."""
     model: Mapping[str, Tensor]
     """The state dict of our network."""
     used: Mapping[str, str]
@@ -30,7 +30,7 @@ class Imported:
     left: Mapping[str, str]
     """Their key -> why it is not used."""
     changes: Sequence[str] = field(default_factory=tuple)
-    """What this checkpoint changes of the recipe, as "net.concepts=100"."""
+    """Changes to the recipe for this checkpoint, such as "net.concepts=100"."""
 
     @property
     def config(self) -> Config:
@@ -39,16 +39,16 @@ class Imported:
 
 
 Convert = Callable[[Mapping[str, Tensor]], Imported]
-"""Raises UserError for keys that no rule explains, and for a checkpoint of another system."""
+"""Raises UserError for keys that no rule matches, and for a checkpoint of another system."""
 
 Rule = tuple[re.Pattern[str], str, str]
-"""What matches whole keys; "->", "==" or "--"; our key, their other one, or the reason why it is left: see `rules`."""
+"""A pattern of whole keys; "->", "==" or "--"; our key, their first name, or why it is left out: see `rules`."""
 
 PLACEHOLDER = re.compile(r"\{(\w+)(?::([^}]+))?\}")
 
 
 def rules(table: str, theirs: str = "", ours: str = "", **names: Mapping[str, str]) -> list[Rule]:
-    """Read a table of names of modules or tensors, one per line. A line includes all names below its own.
+    """Parse a table of names of modules or tensors, one per line. A line covers all names below its own.
 
         conv{n}.bn -> layer{n}.1     is called layer{n}.1 here
         stem                         is called stem here, too
@@ -60,7 +60,7 @@ def rules(table: str, theirs: str = "", ours: str = "", **names: Mapping[str, st
 
     Args:
         theirs, ours: prefix of all names there and here, such as "online_net.".
-        names: what {n} can be on the left, and what it then is on the right: n={"2": "1", "3": "2"}.
+        names: values of {n} on the left, and those on the right that they map to: n={"2": "1", "3": "2"}.
     """
     found = []
     for line in table.strip().splitlines():
@@ -93,8 +93,8 @@ def renamed(
         `model`, `used` and `left` of an `Imported`.
 
     Raises:
-        UserError: keys that no rule explains, two keys that come to the same one of ours, and a second name of a
-            tensor that is missing or has other values.
+        UserError: no rule matches a key, two keys map to the same one of ours, or a second name of a tensor comes
+            without the first or differs from it.
     """
     used: dict[str, str] = {}
     left: dict[str, str] = {}
@@ -121,7 +121,7 @@ def renamed(
 
 
 def _second_name(state: Mapping[str, Tensor], key: str, first: str) -> str:
-    """Return the reason to leave a key that is another name of `first`."""
+    """Return the reason to leave out a key that is another name of `first`."""
     if first not in state or not state[key].equal(state[first]):
         what = "differs from" if first in state else "stands without"
         raise UserError(f"{key} is a second name of {first} and {what} it: the checkpoint is damaged")
@@ -136,7 +136,7 @@ def network(imported: Imported) -> Pretext:
         if "linear.weight" not in model:
             raise UserError("the checkpoint has no linear layer")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a linear layer of no classes
+            warnings.simplefilter("ignore")  # about a linear layer without classes
             net = Classifier(backbones.create(config.backbone), model["linear.weight"].shape[:1].numel(), config.net)
     else:
         net = build_task(config.task, config.backbone, Task(config.task, config.plan).batch_schema, config.net)

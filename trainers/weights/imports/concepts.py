@@ -30,14 +30,14 @@ TABLE = rules("""
 """)
 
 AS_TRAINED = ("net.reference.wrapped_difference=true", "plan.reference.gray_per_frame=true")
-"""What the original cannot do otherwise (specs/concepts.md 8)."""
+"""Settings that are fixed in the original (specs/concepts.md 8)."""
 
 
 def convert(state: Mapping[str, Tensor]) -> Imported:
-    """Take all tensors as they are, the banks with the lengths that the last step left them (3.3).
+    """Copy all tensors unchanged; the banks keep the norms that the last step left (3.3).
 
     The numbers of concepts and of queued samples are those of the banks and of the queue. UserError for keys that no
-    rule explains, and for a checkpoint of something else.
+    rule matches, and for a checkpoint of something else.
     """
     for key, axes in {"prototype.weight": 2, "queue": 3}.items():
         if key not in state or state[key].ndim != axes:

@@ -1,8 +1,8 @@
 """Checkpoints of CPC with a Transformer: pretraining and classifier, on its 2-D ResNet-18 (specs/cpc_transformer.md 3).
 
-The original's layer normalization divides by the unbiased deviation. Its weights are multiplied by
-sqrt((C - 1) / C) here, after which the usual one gives the same. The original adds 1e-6 to the deviation, ours to the
-variance; next to deviations near 1 both are negligible.
+The original's layer norm divides by the unbiased standard deviation. With its weights multiplied by
+sqrt((C - 1) / C), as here, the usual layer norm gives the same. The original adds 1e-6 to the deviation, ours to the
+variance; for deviations near 1 both are negligible.
 """
 
 import math
@@ -46,17 +46,17 @@ CLASSIFIER = SHARED + rules("""
 
 LAYER_NORM = re.compile(r"backbone\.transformer\.(layers\.\d\.norm\d|norm)\.weight")
 PART = re.compile(r"(?<=in_proj_)(weight|bias)\.\d")
-"""Our name, with the number of the part, of a tensor that holds queries, keys and values."""
+"""Our name of a tensor that stacks queries, keys and values, with the number of the part."""
 
 AS_TRAINED = ("net.reference.leak=true", "data.list=trainlist03.txt")
-"""What the original cannot do otherwise. That list has all test videos of split 1 (specs/cpc_transformer.md 8)."""
+"""Settings that are fixed in the original. That list has all test videos of split 1 (specs/cpc_transformer.md 8)."""
 
 
 def convert(state: Mapping[str, Tensor]) -> Imported:
-    """Stack queries, keys and values, rescale layer norms as said above, and take the rest as it is.
+    """Stack queries, keys and values, rescale layer norms as described above, and copy the rest unchanged.
 
-    A classifier of 51 classes is taken for HMDB51's. UserError for keys that no rule explains, for two names of one
-    tensor with different values, and for a checkpoint of something else.
+    A classifier with 51 classes is assumed to be HMDB51's. UserError for keys that no rule matches, for two names of
+    one tensor with different values, and for a checkpoint of something else.
     """
     if "final_fc.1.weight" in state:
         hmdb51 = state["final_fc.1.weight"].shape[:1] == (51,)
@@ -71,7 +71,7 @@ def convert(state: Mapping[str, Tensor]) -> Imported:
 
 
 def imported(state: Mapping[str, Tensor], table: Sequence[Rule], recipe: str, *changes: str) -> Imported:
-    """Convert a state by one of the tables above."""
+    """Convert a state dict with one of the tables above."""
     parts, used, left = renamed(state, table)
     tensors: dict[str, list[Tensor]] = {}
     for name in sorted(parts):  # queries before keys before values

@@ -1,7 +1,7 @@
 """Checkpoints of CSTP: pretraining and classifiers, on its five networks (specs/cstp.md 2).
 
-Of the two networks of pretraining, `online_net` is our `backbone` and `projector`, `target_net` the target of both. A
-classifier has the first alone. All tensors arrive as they are.
+In pretraining, `online_net` is our `backbone` and `projector`, and `target_net` the target of both. A classifier has
+`online_net` alone. All tensors are copied unchanged.
 """
 
 import re
@@ -60,7 +60,7 @@ I3D = """
     mixed_{m}.branch_3.1.conv3d+mixed_{m}.branch_3.1.batch3d -> features.{m}.branch3.1
 """
 MIXED = {"3b": "5", "3c": "6", "4b": "8", "4c": "9", "4d": "10", "4e": "11", "4f": "12", "5b": "14", "5c": "15"}
-"""Inception blocks, and their number in our `features`."""
+"""Inception block -> its number in our `features`."""
 PLACES: dict[str, dict[str, str]] = {
     "s": {"2": "1", "3": "2", "4": "3", "5": "4"},
     "n": {"1": "0", "2": "2", "3a": "4", "3b": "5", "4a": "7", "4b": "8", "5a": "10", "5b": "11"},
@@ -68,7 +68,7 @@ PLACES: dict[str, dict[str, str]] = {
     "second": {"1.0": "Conv_1a", "2.1": "Conv_2b", "2.2": "Conv_2c"}
     | {f"{name[0]}.{'abcdef'.index(name[1])}": f"Mixed_{name}" for name in MIXED},
 }
-"""The names of the tables: what stands there, and what here. S3D-G holds all modules a second time, in blocks."""
+"""Placeholders of the tables: value in the original -> value here. S3D-G holds all modules a second time, in blocks."""
 
 NETWORKS = {
     "online_net.conv1.spatial_conv.weight": ("r2plus1d10_cstp", R2PLUS1D10),
@@ -77,14 +77,14 @@ NETWORKS = {
     "online_net.Conv_1a.conv1.weight": ("s3dg", S3DG),
     "online_net.conv3d_1a_7x7.conv3d.weight": ("i3d", I3D),
 }
-"""A key that no other network has -> our name, and its table."""
+"""A key that only one network has -> the network's name here, and its table."""
 DEPTHS = {1: "resnet3d10", 2: "resnet3d18", 6: "resnet3d34"}
-"""Blocks of the third stage -> the 3D-ResNet."""
+"""Number of blocks in the third stage -> the 3D-ResNet."""
 
 AS_TRAINED = tuple(
     f"plan.reference.{flaw}=true" for flaw in ("truncate_offset", "rotated_boxes", "flip_last", "gray_per_frame")
 )
-"""What the original cannot do otherwise (specs/cstp.md 8.2). Of LMDBs it is `same_start` too, which no tensor shows."""
+"""Settings that are fixed in the original (specs/cstp.md 8.2). So is `same_start` for LMDBs, which no tensor shows."""
 
 HEADS = rules("""
     online_net.project.net -> projector
@@ -102,10 +102,10 @@ HEADS = rules("""
 
 
 def convert(state: Mapping[str, Tensor]) -> Imported:
-    """Take all tensors as they are.
+    """Copy all tensors unchanged.
 
-    The recipes are those for UCF101, but HMDB51's for an R(2+1)D classifier of 51 classes. UserError for keys that no
-    rule explains, for two names of a tensor that differ, and for a checkpoint of something else.
+    The recipes are those for UCF101, or HMDB51 for an R(2+1)D classifier with 51 classes. UserError for keys that no
+    rule matches, for two names of a tensor that differ, and for a checkpoint of something else.
     """
     backbone, table = network_of(state)
     networks = rules(table, "online_net.", "backbone.", **PLACES)
@@ -120,7 +120,7 @@ def convert(state: Mapping[str, Tensor]) -> Imported:
     else:
         recipe = f"cstp/{backbone}_ucf101.yaml"
         changes += AS_TRAINED
-        model["seen"] = torch.zeros(4, OVERLAPS)  # what has come so far, which theirs does not count
+        model["seen"] = torch.zeros(4, OVERLAPS)  # labels seen so far, which the original does not count
         if any(model[key].shape == (CLASSES + 1,) for key in ("playback.bias", "playback.3.bias") if key in model):
             changes.append("net.reference.spare_class=true")
     return Imported(recipe, model, used, left, changes)
@@ -140,7 +140,7 @@ def network_of(state: Mapping[str, Tensor]) -> tuple[str, str]:
 
 
 def depth(state: Mapping[str, Tensor]) -> str:
-    """Return the 3D-ResNet that has as many blocks."""
+    """Return the 3D-ResNet with as many blocks as the checkpoint."""
     blocks = {match[1] for key in state if (match := re.match(r"online_net\.layer3\.(\d+)\.", key))}
     if len(blocks) not in DEPTHS:
         raise UserError(f"a 3D-ResNet with {len(blocks)} blocks in its layer3; there are {', '.join(DEPTHS.values())}")

@@ -1,8 +1,8 @@
 """Checkpoints of CtP's code: Catch-the-Patch, its baselines and their classifiers (specs/ctp.md 1 to 3).
 
-The keys tell which model it is. 3DRotNet, SpeedNet and all classifiers have the same ones: four classes count as
-3DRotNet's, seven as SpeedNet's. The original's own classifiers of HMDB51 that began from random weights have 101
-outputs (6.4.7) and so come in as those of UCF101.
+The keys tell which model it is. 3DRotNet, SpeedNet and all classifiers have the same ones: four classes are taken for
+3DRotNet, seven for SpeedNet. The original's HMDB51 classifiers that started from random weights have 101 outputs
+(6.4.7), so they are imported as UCF101's.
 """
 
 from collections.abc import Mapping
@@ -60,11 +60,11 @@ SIGNS = {
     "vcop_head.fc2.weight": "vcop",
     "cls_head.fc_cls.weight": "classifier",
 }
-"""A key that one model alone has."""
+"""A key that only one model has -> the model."""
 
 PRETEXT_CLASSES = {4: "rot3d", 7: "speednet"}
 DATASETS = {51: "hmdb51", 174: "ssv1"}
-"""Number of classes -> the dataset whose recipe is taken; any other number takes UCF101's."""
+"""Number of classes -> the dataset whose recipe is used; UCF101's for any other number."""
 
 
 def convert(state: Mapping[str, Tensor]) -> Imported:
@@ -85,7 +85,7 @@ def convert(state: Mapping[str, Tensor]) -> Imported:
 
 
 def _recipe(model: str, state: Mapping[str, Tensor]) -> tuple[str, tuple[str, ...]]:
-    """Return the recipe and the changes to it. Nothing tells a checkpoint of UCF101 from one of Kinetics."""
+    """Return the recipe and the changes to it. Checkpoints of UCF101 and Kinetics cannot be told apart."""
     backbone = "r2plus1d18" if "backbone.stem.conv_s.weight" in state else "r3d18"
     changes: tuple[str, ...] = (f"backbone={backbone}",)
     if model == "ctp":

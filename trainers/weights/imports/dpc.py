@@ -1,7 +1,7 @@
 """Checkpoints of DPC: pretraining on its 2D3D-ResNet-18 and -34 (specs/cpc_transformer.md 9).
 
-Its batch norms keep no running statistics in pretraining, and most of its checkpoints have none. They get those of a
-new network here, mean 0 and variance 1, which nothing reads in train mode.
+Its batch norms keep no running statistics in pretraining, and most of its checkpoints have none. The import adds those
+of a new network, mean 0 and variance 1, which nothing reads in train mode.
 """
 
 from collections.abc import Mapping
@@ -21,10 +21,10 @@ TABLE = rules(RESNET3D, "backbone.", "backbone.") + rules("""
 
 
 def convert(state: Mapping[str, Tensor]) -> Imported:
-    """Take all tensors as they are, and add statistics where there are none.
+    """Copy all tensors unchanged, and add batch norm statistics if there are none.
 
-    The recipe is that for Kinetics: nothing tells such a checkpoint from one of UCF101. UserError for keys that no rule
-    explains, for two names of a tensor that differ, and for a checkpoint of something else.
+    The recipe is the one for Kinetics, whose checkpoints cannot be told from UCF101's. UserError for keys that no rule
+    matches, for two names of a tensor that differ, and for a checkpoint of something else.
     """
     if "final_fc.1.weight" in state:
         raise UserError("this is DPC's classifier, which has no counterpart here: import the pretraining, and finetune")
@@ -43,7 +43,7 @@ def convert(state: Mapping[str, Tensor]) -> Imported:
 
 
 def new_statistics(model: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return those of batch norms that have seen nothing; theirs are the only weights of one axis."""
+    """Return the statistics of new batch norms, whose weights are the only ones with one axis."""
     found: dict[str, Tensor] = {}
     for key, weight in model.items():
         name = key.removesuffix(".weight")

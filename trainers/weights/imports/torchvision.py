@@ -8,7 +8,7 @@ from torch import Tensor
 from trainers.weights.imports import Imported, renamed, rules
 
 CHANNELS = 512
-"""Of the features of both."""
+"""Feature channels of both networks."""
 
 TABLE = rules("""
     stem           -> backbone.stem

@@ -1,6 +1,6 @@
 """Checkpoints of VideoMAE's code (arXiv 2203.12602): pretraining and classifiers of ViT-S and ViT-B.
 
-Its linear layer of queries, keys and values has biases of the first and the last; ours has one of the keys too, 0 here.
+Its linear layer of queries, keys and values has no bias for the keys; ours has one, which is set to 0.
 """
 
 import re
@@ -20,7 +20,7 @@ BLOCK = """
     mlp.fc1 -> mlp.0
     mlp.fc2 -> mlp.3
 """
-"""Of a block, as V-JEPA's too; all but the biases of the queries, keys and values."""
+"""Names in a block, also in V-JEPA's; all but the biases of the queries, keys and values."""
 OWN_BLOCK = f"{BLOCK}attn.{{part:qv}}_bias -> self_attention.{{part}}_bias"
 PRETRAINING = [
     *rules("patch_embed.proj -> patch_embed", "encoder.", "backbone."),
@@ -43,9 +43,9 @@ CLASSIFIER = [
     """),
 ]
 SIZES = {384: "s", 768: "b"}
-"""Channels of a token -> which ViT."""
+"""Channels of a token -> size of the ViT."""
 DATASETS = {51: "hmdb51", 101: "ucf101"}
-"""Number of classes -> the dataset whose recipe is taken; any other number takes that of Kinetics."""
+"""Number of classes -> the dataset whose recipe is used; Kinetics for any other number."""
 
 
 def convert(state: Mapping[str, Tensor]) -> Imported:

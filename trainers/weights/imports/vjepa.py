@@ -1,7 +1,7 @@
 """Checkpoints of V-JEPA's code (arXiv 2404.08471): pretraining of ViT-L and ViT-H.
 
-Their target encoder is the backbone here: it is what the original evaluates. Positions are no weights here but are
-computed, and a checkpoint with other ones is refused.
+Their target encoder is the backbone here, since the original evaluates it. Position embeddings are computed here, not
+loaded, and a checkpoint with different ones is rejected.
 """
 
 import math
@@ -76,7 +76,7 @@ def convert(state: Mapping[str, Tensor]) -> Imported:
 
 
 def _require_positions(state: Mapping[str, Tensor], backbone: str, size: int) -> None:
-    """Raise UserError where the checkpoint has other positions than the backbone for clips of `size` pixels."""
+    """Raise UserError if the checkpoint's positions differ from the backbone's for clips of `size` pixels."""
     with torch.device("meta"):
         encoder = create(backbone)
     assert isinstance(encoder, ViT)

@@ -1,4 +1,4 @@
-"""Damaged archives, pictures and labels: read, or refused in words."""
+"""Damaged archives, pictures and labels are read or refused with a reason."""
 
 import json
 import zlib
@@ -18,7 +18,7 @@ from tests.helpers.mutations import INPUTS, mutations
 
 
 def small_lmdb(path) -> bytes:
-    """Entries with keys so long that there are a branch page and several leaves; one value in overflow pages."""
+    """Write an LMDB whose long keys need a branch page and several leaves, with a value in overflow pages."""
     with lmdb.open(str(path), subdir=False) as env, env.begin(write=True) as transaction:
         for i in range(16):
             transaction.put(f"{i}/{'k' * 400}".encode(), msgpack.dumps([bytes(20 * i)] * 3))

@@ -1,4 +1,4 @@
-"""Zips, tars and LMDBs against the libraries that write them, and what is refused with the file and the reason."""
+"""Zips, tars and LMDBs against the libraries that write them, and refusals that name file and reason."""
 
 import io
 import random
@@ -23,7 +23,7 @@ PICTURES = {f"{i:05d}.jpg": jpeg(i) for i in range(1, 4)}
 
 
 def fault(path) -> str:
-    """Why the one video of a file cannot be read."""
+    """Return the reason why the only video of a file cannot be read."""
     (place,) = find_videos([path], outside=path.parent / "out").videos.values()
     if place.fault:
         return place.fault
@@ -147,7 +147,7 @@ def test_a_picture_that_inflates_without_end_is_refused_and_no_more_of_it_is_mad
     monkeypatch.setattr("dali_pipelines.store.archives.zips.MAX_INFLATED", 2**18)
     assert fault(packed) == "its member '00002.jpg' claims to inflate to 1048576 bytes, 262144 are the most"
     monkeypatch.undo()
-    monkeypatch.setattr(reader, "MAX_INFLATED", 2**18)  # the claim is false
+    monkeypatch.setattr(reader, "MAX_INFLATED", 2**18)  # the declared size is false
     assert fault(packed).endswith("does not decompress: it has more than 262144 bytes")
 
 

@@ -1,4 +1,4 @@
-"""The same video in every storage: the same plan, the same frames, the same batch."""
+"""A video gives the same plan, frames and batch in every storage."""
 
 import csv
 import tarfile
@@ -33,7 +33,7 @@ TASKS = {"ctp": Task("ctp", ctp.Config(strides=(1, 2))), "recognition": Task("re
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
-    """Three videos of moving pictures in two classes, and the JPEGs of each."""
+    """Return three moving test videos in two classes, and the JPEGs of each."""
     root = tmp_path_factory.mktemp("videos")
     for name, frames in zip(NAMES, FRAMES, strict=True):
         make_video(root / f"{name}.mp4", frames=frames, size=(160, 112))
@@ -42,7 +42,7 @@ def videos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stored(videos, tmp_path_factory):
-    """Those JPEGs in each storage, indexed in place."""
+    """Return the JPEGs in each storage, indexed in place."""
     root = tmp_path_factory.mktemp("stored")
     return {way: in_place(pack(way, root / way, videos[1]), root=root / way) for way in WAYS}
 
@@ -129,7 +129,7 @@ def test_prepare_only_indexes_a_zip_and_does_it_again_only_when_it_has_changed(v
 
 @pytest.fixture(scope="module")
 def shard(videos, tmp_path_factory):
-    """A shard of videos in WebDataset's layout."""
+    """Write a shard of videos in WebDataset's layout."""
     files: dict[str, bytes] = {}
     for label, name in enumerate(NAMES):
         key = name.replace("/", "_")
