@@ -1,6 +1,7 @@
 """Vision transformers: published sizes, positions by loops, and which tokens see which."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -120,7 +121,7 @@ def test_drop_path_rises_over_the_blocks_and_acts_in_training_alone():
 def test_a_dropped_branch_adds_nothing_and_a_kept_one_what_keeps_the_mean():
     """The first block drops nothing. In the second, each branch counts 0 or 2 times at a probability of a half."""
     backbone, seen = tiny(depth=2), clips(1)
-    block = backbone.blocks[1]
+    block: Any = backbone.blocks[1]
 
     def expected(attention: float, mlp: float) -> torch.Tensor:
         shallow = tiny(depth=1)
