@@ -18,7 +18,7 @@ from dali_pipelines.store.source import VideoError
 from dali_pipelines.store.storage import is_url, is_web
 
 ALONE = "RGB_frames"
-"""CtP's name of a zip that is the only one in the folder of its video (specs/ctp.md 4)."""
+"""CtP's name for the only zip in the folder of a video (specs/ctp.md 4)."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Found:
     """The videos of the sources.
 
     Attributes:
-        videos: by name, in the order of the names.
-        labels: the class id or name of those videos whose archive tells it.
-        notes: sentences for the user, above all on what was passed over.
+        videos: name -> place, sorted by name.
+        labels: name -> class id or class name, for videos whose archive has it.
+        notes: sentences for the user, mainly on what was passed over.
     """
 
     videos: Mapping[str, Place]
@@ -37,7 +37,7 @@ class Found:
 
 
 class _Video(NamedTuple):
-    """A video with the name that it should get, and a longer one in case another has that name too."""
+    """A video with its preferred name, and a longer one in case another video has the same."""
 
     name: str
     longer: str
@@ -48,20 +48,19 @@ class _Video(NamedTuple):
 def find_videos(sources: Iterable[Path | str], *, outside: Path) -> Found:
     """Find the videos of `sources`.
 
-    A folder is searched recursively, links followed. A video is a file with a video suffix, a folder of numbered
-    pictures beside which no video file lies, and what an archive holds (zip, tar, LMDB). A file that is given is taken
-    whatever its suffix, and whether it is an archive is decided by its first bytes.
+    Folders are searched recursively, following links. A video is a file with a video suffix, a folder of numbered
+    pictures without video files, or a video in an archive (zip, tar, LMDB). A source that is a file is taken whatever
+    its suffix; its first bytes decide whether it is an archive.
 
-    Names are the paths below the source without the suffix; of files that are given, those below the folder that all
-    of them share. In an archive that holds several videos each has the name that it has there; if the archive is a zip
-    found in a folder, behind the path of the zip. Two videos that would have one name get longer ones: with the suffix
-    of the file, or behind the path of the archive.
+    Names are paths below the source without the suffix; for sources that are files, below the folder that all of them
+    share. Videos of an archive with several keep their names in it, preceded by its path if it is a zip found in a
+    folder. Videos with the same name get longer ones: with the suffix of the file, or preceded by the archive's path.
 
     Args:
         outside: a dataset whose own folders are not searched.
 
     Raises:
-        UserError: a source does not exist or is no file, two videos have one name all the same, or there is no video.
+        UserError: a source is neither a file nor a folder, two videos still have the same name, or there is no video.
     """
     given = [str(source) for source in sources]
     passed = PassedOver()
@@ -87,13 +86,13 @@ def find_videos(sources: Iterable[Path | str], *, outside: Path) -> Found:
 
 
 def _kinds(sources: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yield each source and whether it is a "file" or a "folder"; UserError for what is neither.
+    """Yield each source and whether it is a "file" or a "folder"; UserError if it is neither.
 
     Paths become absolute. A URL with braces or stars becomes the files that it names.
     """
     for source in sources:
         named = listing.expand(source) if is_url(source) else []
-        if named and named != [source]:  # too many to ask for each
+        if named and named != [source]:  # too many to query each
             yield from ((url, "file") for url in named)
             continue
         try:
@@ -106,7 +105,7 @@ def _kinds(sources: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 
 def _named(place: Place, root: str, passed: PassedOver, *, given: bool = False) -> Iterator[_Video]:
-    """Yield the videos of a place below a root: one, or those of an archive."""
+    """Yield the video at a place below a root, or the videos of an archive there."""
     if place.kind == "folder":
         name = _relative(place.location, root) or _basename(root if is_url(root) else os.path.realpath(root))
         yield _Video(name, name, place)
@@ -124,7 +123,7 @@ def _named(place: Place, root: str, passed: PassedOver, *, given: bool = False) 
     except VideoError as error:
         yield _Video(stem, relative, replace(place, fault=str(error)))
         return
-    except OSError:  # to be met again, and judged, when it is its turn
+    except OSError:  # will recur, and be handled, when the file is opened
         yield _Video(stem, relative, replace(place, kind="zip"))
         return
     if contents is None:
@@ -134,7 +133,7 @@ def _named(place: Place, root: str, passed: PassedOver, *, given: bool = False) 
     for name, video in contents.videos.items():
         label = contents.labels.get(name)
         if not name:
-            # What lies in a zip is looked up when it is its turn: thousands of zips have millions of members.
+            # The members of a zip are listed again when it is opened: thousands of zips have millions of members.
             yield _Video(stem, relative, replace(video, parts=None, series=None) if kind == "zip" else video, label)
             continue
         inner = name if video.is_pictures else _stem(name)
@@ -142,7 +141,7 @@ def _named(place: Place, root: str, passed: PassedOver, *, given: bool = False) 
 
 
 def _relative(path: str, root: str) -> str:
-    """Return the path below a root, as it is spelled there and not in a URL."""
+    """Return the path below a root, unquoted if the root is a web URL."""
     path = path.removeprefix(root).strip("/")
     return unquote(path) if is_web(root) else path
 
@@ -153,7 +152,7 @@ def _basename(path: str) -> str:
 
 
 def _stem(name: str, *, given: bool = False) -> str:
-    """Return a path without its suffix, if that is known; of a file that is given, without any suffix."""
+    """Drop a known suffix from a path; if the source itself is the file, any suffix."""
     path = PurePosixPath(name)
     if not (given or is_video_name(path)):
         known = next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), "")
@@ -162,7 +161,7 @@ def _stem(name: str, *, given: bool = False) -> str:
 
 
 def _by_name(found: Iterable[_Video]) -> tuple[dict[str, _Video], list[str]]:
-    """Give each video a name of its own, by rising name, and say which have longer ones; UserError where that fails."""
+    """Give each video a unique name, sorted, and note which got longer ones; UserError if two are still the same."""
     unique = {str(video.place): video for video in found}.values()
     counts = Counter(video.name for video in unique)
     repeated = [name for name, count in counts.items() if count > 1]

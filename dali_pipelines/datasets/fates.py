@@ -1,11 +1,11 @@
 """The four fates of a video that is not used: their names, CSV files and reports.
 
-too_short: it has fewer frames than the task needs, and is left out when a loader is made.
+too_short: it has fewer frames than the task needs; left out when a loader is created.
 quarantined: `prepare` could not use it.
-unreadable: it was found damaged or missing in mid-run.
+unreadable: it was found damaged or missing during a run.
 replaced_by: the video that stands in for an unreadable one.
 
-What a list names but the dataset never had is *missing*: not a fate of a video, but reported in the same way.
+A listed name that the dataset never had is *missing*: not a fate of a video, but reported in the same way.
 """
 
 import csv
@@ -25,13 +25,13 @@ NAMED = 10
 
 
 def write_reasons(path: Path, reasons: Mapping[str, str], *, key: str = "name") -> None:
-    """Write a CSV file with a line for each video: its name or path, as `key` says, and the reason."""
+    """Write a CSV file with one line per video: its name or path (`key` says which) and the reason."""
     with replacing(path) as temporary, temporary.open("w", newline="", errors="surrogateescape") as file:
         csv.writer(file).writerows([(key, "reason"), *reasons.items()])
 
 
 def read_quarantine(root: str | Path) -> dict[str, str]:
-    """Return the reason for each path in the quarantine of a dataset. Empty where it has none."""
+    """Return path -> reason for the quarantine of a dataset; empty if it has none."""
     path = joined(root, QUARANTINE_FILE)
     try:
         text = read_file(path).tobytes().decode(errors="surrogateescape")
@@ -43,11 +43,11 @@ def read_quarantine(root: str | Path) -> dict[str, str]:
 
 
 def summary(fate: str, reasons: Mapping[str, str], path: Path | str | None, *, total: str = "") -> list[str]:
-    """Return one sentence that counts the videos of a fate and names the first of them; none where there are none.
+    """Return one sentence with the count and the first names of the videos of a fate; [] if there are none.
 
     Args:
         path: the CSV file with the reasons, if there is one.
-        total: of what they are part, as in "of 12 videos of train.txt".
+        total: the whole, as in "of 12 videos of train.txt".
     """
     if not reasons:
         return []

@@ -13,10 +13,10 @@ HMDB51 <film>_<class>_<body>_<camera>_np<people>_<side>_<quality>_<clip>."""
 
 
 def hold_out(index: Index, share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Split the rows into those to train on and those to validate on, at random: int64, rising.
+    """Split the rows at random into training and validation rows: int64, ascending.
 
     About `share` of each class is held out. All clips of one film (`SAME_FILM`) go to the same side; every class keeps
-    at least one film to train on.
+    at least one film for training.
     """
     rng = np.random.default_rng(seed)
     _, films = np.unique([SAME_FILM.sub("", name) for name in index.names.texts()], return_inverse=True)

@@ -1,4 +1,4 @@
-"""The classes of videos: by their folders, or from a list."""
+"""Read the classes of videos from their folders or from a list."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from dali_pipelines.datasets.names import AMBIGUOUS, Names, encoding_hint, match
 
 MAX_CLASSES = 10**6
 MAX_DIGITS = 19
-COUNTS_ALIKE = 0.9  # share of the videos of which a count of frames may be off by 2, as frames are counted variously
+COUNTS_ALIKE = 0.9  # a column is frame counts if so many are within 2 of the videos': tools count differently
 
 
 def read_labels(
@@ -22,11 +22,11 @@ def read_labels(
     """Return the class id of each name (-1: none) and the class names.
 
     Args:
-        rule: "folders" (the first level that is no split is the class), "none", or the path of a list with labels.
-        given: labels that came with some of the videos: by "folders", where there are any, they are the classes.
+        rule: "folders" (the first level that is not a split), "none", or the path of a list with labels.
+        given: labels that came with some of the videos; if there are any, "folders" uses them instead of the folders.
 
     Raises:
-        UserError: a list that cannot be read, that leaves a video out or names another one, or without a label for one.
+        UserError: the list cannot be read, omits a video, names an unknown one, or leaves one without a label.
     """
     names = list(names)
     if rule == "none":
@@ -43,7 +43,7 @@ def read_labels(
 
 
 def _labels_of_list(path: Path, names: list[str]) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Return the classes that a list gives to all of the names."""
+    """Return class ids and class names from a list that must label every name."""
     if not path.is_file():
         raise UserError(f"cannot read the labels {str(path)!r} (folders, none or a CSV or other list): no such file")
     lists = read_lists(path)
@@ -79,7 +79,7 @@ def _labels_of_list(path: Path, names: list[str]) -> tuple[dict[str, int], tuple
 
 
 def _require_one(path: Path | str, name: str, first: str, label: str | None) -> None:
-    """Raise UserError for a label that is empty, negative, or not that of an earlier line."""
+    """Raise UserError for a label that is empty, negative, or differs from an earlier line's."""
     if not label:
         raise UserError(f"{path} has an empty label for {printable(name)}")
     if is_number(label) and label.startswith("-"):
@@ -89,7 +89,7 @@ def _require_one(path: Path | str, name: str, first: str, label: str | None) -> 
 
 
 def ambiguous(path: Path | str, known: Names, name: str) -> str:
-    """Return the message for a name that may be several videos."""
+    """Return the message for a name that matches several videos."""
     candidates = first_names(sorted(known.candidates(name)))
     return f"{path}: {printable(name)} may be any of {candidates}; write the name with its folders"
 
@@ -106,11 +106,11 @@ def class_ids(
 ) -> tuple[dict[str, int], tuple[str, ...]]:
     """Return the class id of each label, and the class names.
 
-    Integers are ids. Names get ids in their order.
+    Integers are ids. Names get ids in sorted order.
 
     Args:
         makers: the classes in the order of the dataset's makers; all labels are among them.
-        base: of integers, that of the first class. None: where none is 0, they count from 1.
+        base: the integer of the first class. None: 0 if any label is 0, else 1.
     """
     distinct = set(labels)
     if makers:
@@ -129,13 +129,13 @@ def class_ids(
 
 
 def label_column(reading: Reading, num_frames: NDArray[np.integer] | None = None) -> Sequence[str | None] | None:
-    """Return the labels of a reading; None where it has none, or where nothing tells which column they are.
+    """Return the labels of a reading; None if it has none, or if their column is ambiguous.
 
-    A column of numbers is not that of the classes if it counts the videos' frames. Classes count from 0 or 1. Of two
-    such columns, the classes are the one that is the same in each folder, else the one with fewer values.
+    A column of numbers can be labels if it starts at 0 or 1 and does not count the videos' frames. Of two such
+    columns, the labels are the one that is constant within each folder, else the one with fewer distinct values.
 
     Args:
-        num_frames: int (N,), the frames of each video, 0 where that is not known.
+        num_frames: int (N,), the frames of each video, 0 if unknown.
     """
     if reading.labels is not None:
         return reading.labels
@@ -160,13 +160,13 @@ def _may_be_classes(column: Sequence[str], num_frames: NDArray[np.integer] | Non
 
 
 def one_to_one(labels: Sequence[str], classes: Sequence[int]) -> bool:
-    """Tell whether each label is one class and each class one label."""
+    """Tell whether labels and classes correspond one to one."""
     pairs = set(zip(labels, classes, strict=True))
     return len(pairs) == len(set(labels)) == len(set(classes))
 
 
 def base_note(path: Path | str | None, labels: Sequence[str], names: Sequence[str] | Mapping[int, str]) -> list[str]:
-    """Return the note on labels that begin at 1: which class the first is."""
+    """Return a note on which class label 1 is, if the labels start at 1; else []."""
     numbers = [int(label) for label in labels if is_number(label) and len(label) < MAX_DIGITS]
     if len(numbers) < len(labels) or not numbers or min(numbers) != 1:
         return []

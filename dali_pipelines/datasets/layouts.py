@@ -14,13 +14,13 @@ SPLIT = re.compile(
     r"(?:[_-]?(?:set|videos?|frames|\d+|\d+x\d+))?",
     re.IGNORECASE,
 )
-"""A folder of a split: train, val, also train_256 and videos_val as in mmaction2 and PySlowFast."""
+"""Names of split folders: train, val, or train_256 and videos_val as in mmaction2 and PySlowFast."""
 
 
 def split_level(names: Sequence[str]) -> int | None:
-    """Return the level at which all folders are splits, None where there is none.
+    """Return the level at which all folders are splits, or None.
 
-    That is the first level, or the first one below folders that all videos have in common.
+    Only folders that all videos share may be above it.
     """
     folders = [name.split("/")[:-1] for name in names if "/" in name]
     if not folders:
@@ -35,13 +35,13 @@ def split_level(names: Sequence[str]) -> int | None:
 
 
 def split_of(names: Sequence[str]) -> list[str]:
-    """Return the folder of the split of each name, empty where it is in none."""
+    """Return the split folder of each name, empty if it is in none."""
     level = split_level(names)
     return ["" if level is None or "/" not in name else name.split("/")[level] for name in names]
 
 
 def class_folder(names: Sequence[str]) -> list[str | None]:
-    """Return the folder that is the class of each name: the first, or the one in the split's. None without one."""
+    """Return the class folder of each name: its first folder, or the one inside the split's; None if it has none."""
     level = split_level(names)
     place = 0 if level is None else level + 1
     parts = [name.split("/") for name in names]
@@ -49,7 +49,7 @@ def class_folder(names: Sequence[str]) -> list[str | None]:
 
 
 def describe_classes(index: Index) -> list[str]:
-    """Return what to say of the classes and splits of a dataset: a line each."""
+    """Describe the classes and the splits of a dataset, one line each."""
     names = index.names.texts()
     splits: dict[str, int] = defaultdict(int)
     for split in split_of(names):
@@ -65,9 +65,9 @@ def describe_classes(index: Index) -> list[str]:
 
 
 def write_split_lists(index: Index) -> list[str]:
-    """Write `<split>.txt` into a dataset for each folder of a split, and return what to say about it, a line each.
+    """Write `<split>.txt` into a dataset for each split folder; return a line for the user about each.
 
-    A list of the user is left alone, and so is one of `clipfeed lists`, which may name fewer.
+    Lists of the user stay unchanged, and so do those of `clipfeed lists`, which may name fewer videos.
     """
     listed: dict[str, list[str]] = defaultdict(list)
     names = index.names.texts()

@@ -1,7 +1,7 @@
 """Find videos by the names that people write: absolute paths, basenames, suffixes, backslashes, other Unicode forms.
 
-A written name is that of a video when it is the whole name or when one of the two ends in the other, folder by folder.
-It is never taken for a video in another folder: where two fit, it is `AMBIGUOUS`.
+A written name matches a video if the two names are equal or one ends in the other, folder by folder.
+It never matches a video in another folder; if two videos match, it is `AMBIGUOUS`.
 """
 
 import bisect
@@ -18,7 +18,7 @@ from dali_pipelines.store.files import VIDEO_SUFFIXES
 
 AMBIGUOUS = -1
 SUFFIXES = frozenset({*VIDEO_SUFFIXES, ".dat", ".ogg", ".tar", ".zip"})
-"""What may follow a name. Any other ".x" is part of it: "take.2" is not the video "take"."""
+"""Suffixes of videos. Any other ".x" is part of the name: "take.2" is not the video "take"."""
 
 Fold = Callable[[Sequence[str]], list[str]]
 
@@ -27,14 +27,14 @@ Fold = Callable[[Sequence[str]], list[str]]
 class Names:
     """The videos of a dataset by name, and those of its quarantine by path.
 
-    Rows from `len(names)` on are those of the quarantine.
+    The rows of the quarantine start at `len(names)`.
     """
 
     names: Sequence[str]
     quarantined: Sequence[str] = ()
 
     def find(self, written: str) -> int | None:
-        """Return the row of the video that is meant, AMBIGUOUS where several may be, None where there is none."""
+        """Return the row of the matching video, AMBIGUOUS if several match, None if none does."""
         stem = without_suffix(written)
         row = self._rows.get(written, self._rows.get(stem))
         if row is not None:
@@ -46,12 +46,12 @@ class Names:
         return self._loose.find(forms) if parts and row is None else row
 
     def candidates(self, written: str) -> list[str]:
-        """Return the names that an ambiguous one may be, for an error."""
+        """Return the names that an ambiguous name matches, for an error message."""
         written = written.strip()
         return [name for name in (*self.names, *self.quarantined) if _one_ends_in_the_other(written, name)]
 
     def nearest(self, written: str) -> str | None:
-        """Return the name that is most like a written one, if any is."""
+        """Return the name most similar to a written one, None if none is similar."""
         base = parts_of(without_suffix(written))[-1:]
         of_base = [name for name in self.names if parts_of(name)[-1:] == base][:200]
         place = bisect.bisect([key for key, _ in self._by_base], "".join(base))
@@ -79,7 +79,7 @@ class Names:
 
 
 class _Keys:
-    """Rows by all of a name and by its ends, both folded: "run/a" and "a" of "UCF/run/a"."""
+    """Rows by folded full name and by its folded ends: "run/a" and "a" of "UCF/run/a"."""
 
     def __init__(self, names: Sequence[str], quarantined: Sequence[str], fold: Fold) -> None:
         self.fold = fold
@@ -92,7 +92,7 @@ class _Keys:
             key = "/".join(parts)
             self.full[key] = AMBIGUOUS if key in self.full else row
         self.flat = depths == {1}
-        # Of a path, those ends are names that are as deep as the dataset's own.
+        # The ends of a path that are as deep as the dataset's names may be names, too.
         self.paths = {}
         for row, path in enumerate(quarantined, start=len(names)):
             parts = fold(parts_of(without_suffix(path)))
@@ -104,9 +104,9 @@ class _Keys:
 
     def find(self, forms: Sequence[Sequence[str]]) -> int | None:
         folded = [self.fold(form) for form in forms]
-        for start in range(len(folded[0])):  # what is left of a name is all of a video's
+        for start in range(len(folded[0])):  # the rest of the written name must be a full name
             if start and start == len(folded[0]) - 1 and not self.flat:
-                break  # without its folders it may be any
+                break  # without folders, it may be a video of any folder
             for parts in folded:
                 if (row := self.full.get("/".join(parts[start:]))) is not None:
                     return row
@@ -128,12 +128,12 @@ class _Keys:
 
 
 def match(names: Names, ways: Sequence[Sequence[str]]) -> tuple[int, list[int | None]]:
-    """Return which way of reading a list finds most videos, the first of equal ones, and their rows (`Names.find`).
+    """Return the index of the reading that finds the most videos, the first on ties, and its rows (`Names.find`).
 
-    Where nothing is found in any way, it is the one with the shortest names: they have no labels.
+    If no reading finds any video, take the one with the shortest names: they contain no labels.
 
     Raises:
-        UserError: two names of different videos would be one and the same row, as "x/a" and "y/a" would both be "a".
+        UserError: names of two different videos match the same row, as "x/a" and "y/a" would both match "a".
     """
     best, found = min(range(len(ways)), key=lambda way: sum(map(len, ways[way]))), list[int | None]()
     lost = len(ways[0])
@@ -163,7 +163,7 @@ def _refuse_two_names(names: Names, written: Sequence[str], rows: Sequence[int |
 
 
 def parts_of(written: str) -> list[str]:
-    """Return the folders and the file of a name, in Unicode's composed form."""
+    """Split a name into its folders and file, in Unicode's composed form."""
     text = written if written.isascii() else normalize("NFC", written.lstrip("\ufeff"))
     text = text.strip().replace("\\", "/")
     if "." in text or "//" in text:
@@ -172,13 +172,13 @@ def parts_of(written: str) -> list[str]:
 
 
 def encoding_hint(written: Iterable[str]) -> str:
-    """Return what to do about names that are not UTF-8, as `surrogateescape` reads them; "" where all are."""
+    """Return a hint for names that are not UTF-8 (read with `surrogateescape`); "" if all are."""
     foreign = any("\udc80" <= letter <= "\udcff" for name in written for letter in name)
     return "; the list is not UTF-8: save it as that, as by `iconv -f LATIN1 -t UTF-8`" if foreign else ""
 
 
 def without_suffix(name: str) -> str:
-    """Drop the suffix of a video, in any case, and spaces after it."""
+    """Drop a video suffix, in upper or lower case, and the spaces after it."""
     stem, dot, suffix = name.rstrip().rpartition(".")
     return stem if dot and stem and not stem.endswith("/") and f".{suffix.lower()}" in SUFFIXES else name
 
@@ -189,7 +189,7 @@ def _one_ends_in_the_other(a: str, b: str) -> bool:
 
 
 def _loose(parts: Sequence[str]) -> list[str]:
-    """Return folders regardless of case, spaces and punctuation, as Kinetics' classes are variously spelled."""
+    """Fold case, spaces and punctuation of the folders: the spelling of Kinetics' classes varies."""
     return [*map(_loose_folder, parts[:-1]), *parts[-1:]]
 
 

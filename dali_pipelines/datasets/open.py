@@ -1,4 +1,4 @@
-"""A root and a list become a dataset: the videos that are taken, and why the others are not."""
+"""Open a dataset from its root and a list: the videos that are taken, and why the others are not."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,14 +36,14 @@ class Dataset:
 
     Attributes:
         index: the videos that are taken, in the order of the list.
-        list_file: the list; None where all videos of the dataset are taken.
+        list_file: the list; None if all videos of the dataset are taken.
         quarantined: the listed videos that `prepare` could not use: name in the list -> reason.
         too_short: the videos with fewer frames than a task needs: name -> reason.
-        missing: the names of the list that are no video of the dataset, where that is allowed.
-        listed: the name of each video as the list has it.
-        labels: the label of each video as the list has it; None where it has none.
-        classes: all labels of the list, also of videos that are missing: which are there decides no class id.
-        notes_of_all: sentences on the whole of it.
+        missing: the listed names without a video in the dataset, if that is allowed.
+        listed: the name of each video, as written in the list.
+        labels: the label of each video, as written in the list; None if the list has none.
+        classes: all labels of the list, even of missing videos, so class ids do not depend on what is missing.
+        notes_of_all: sentences about the dataset as a whole.
     """
 
     index: Index
@@ -58,14 +58,14 @@ class Dataset:
 
     @property
     def notes(self) -> list[str]:
-        """Return a sentence each on the quarantined and the missing videos of the list, and on its classes."""
+        """Return sentences on the list's quarantined and missing videos, and on its classes."""
         total = f"of {len(self.quarantined) + len(self.missing) + len(self.index)} videos of {self.list_file}"
         quarantined = summary("quarantined", self.quarantined, joined(self.index.root, QUARANTINE_FILE), total=total)
         missing = summary("missing", dict.fromkeys(self.missing, ""), None, total=total)
         return [*quarantined, *missing, *self.notes_of_all]
 
     def long_enough(self, task: "Task") -> "Dataset":
-        """Leave out the videos with fewer frames than the task needs; UserError when none is left."""
+        """Leave out the videos with fewer frames than the task needs; UserError if none is left."""
         names, num_frames = self.index.names, self.index.num_frames
         short = num_frames < task.min_frames
         if short.all():
@@ -97,14 +97,14 @@ def open_dataset(
     Args:
         root: folder or URL of a prepared dataset.
         list_file: a file in any of the formats of docs/datasets.md; None takes all videos.
-        labeled: require a class for every video. A dataset without classes takes those of the list; with classes of
-            its own, the list's labels must tell the same ones apart.
+        labeled: require a class for every video. A dataset without classes takes the list's; otherwise the list's
+            labels must correspond to its classes one to one.
         missing: "skip" also passes over listed videos that the dataset does not have.
-        others: further lists with labels of the same classes, such as that of the test videos.
+        others: further lists with labels of the same classes, such as the test list.
 
     Raises:
-        UserError: no dataset; a list that cannot be read, or that names videos which are neither in the dataset nor in
-            its quarantine; videos without a class, or of other classes than the list's labels.
+        UserError: there is no dataset; the list cannot be read, or names videos that neither the dataset nor its
+            quarantine has; videos have no class, or classes that do not correspond to the list's labels.
     """
     index = Index.load(root)
     if list_file is None:
@@ -119,7 +119,7 @@ def open_dataset(
 
 
 def open_data(data: Data, subset: Literal["train", "test"] | None = None) -> Dataset:
-    """Open what a recipe names: the videos to pretrain on, or a labeled subset, by classes that both subsets share."""
+    """Open the data of a recipe: the videos to pretrain on, or a labeled subset; both subsets share their classes."""
     if not isinstance(data, LabeledData):
         return open_dataset(data.root, joined(data.root, data.list) if data.list else None, missing=data.missing)
     if subset is None:
@@ -130,7 +130,7 @@ def open_data(data: Data, subset: Literal["train", "test"] | None = None) -> Dat
 
 
 def select(index: Index, list_file: Path | str, *, missing: Missing = "error") -> Dataset:
-    """Return the videos that the one list of a file names; UserErrors as above."""
+    """Return the videos of the only list in a file; UserErrors as in `open_dataset`."""
     lists = read_lists(list_file)
     if len(lists.entries) > 1:
         raise UserError(
@@ -143,7 +143,7 @@ def select(index: Index, list_file: Path | str, *, missing: Missing = "error") -
 def select_entries(
     index: Index, readings: Sequence[Reading], list_file: Path | str, *, missing: Missing = "error"
 ) -> Dataset:
-    """Return the videos that a list names, understood in the way in which most of them are found."""
+    """Return the videos that a list names, by the reading that finds the most of them."""
     if not readings or not readings[0].names:
         raise UserError(f"{list_file} names no videos; it takes one name a line")
     reason_of = read_quarantine(index.root)
@@ -162,7 +162,7 @@ def select_entries(
         if row is not None and row >= len(index)
     }
     places = [place for place, row in enumerate(rows) if row is not None and row < len(index)]
-    held = index.num_frames  # taken once: the column is made anew at each access
+    held = index.num_frames  # taken once: each access builds the column anew
     num_frames = np.array([0 if row is None or row >= len(index) else held[row] for row in rows], np.int64)
     labels = label_column(reading, num_frames)
     dataset = Dataset(
@@ -193,7 +193,7 @@ def _absent_message(
 
 
 def _with_classes_of_index(dataset: Dataset) -> Dataset:
-    """Check that all videos have a class, and that the labels of the list, if any, tell the same classes apart."""
+    """Check that all videos have a class, and that the list's labels, if any, correspond to the classes."""
     index = dataset.index
     unlabeled = np.flatnonzero(index.labels < 0)
     if len(unlabeled):
@@ -219,7 +219,7 @@ def _with_classes_of_index(dataset: Dataset) -> Dataset:
 
 
 def _with_classes_of_lists(dataset: Dataset, others: Sequence[Dataset]) -> Dataset:
-    """Give the videos the classes that lists say, which are one set over all of them."""
+    """Give the videos the classes of their list; all lists share one set of classes."""
     texts: set[str] = set()
     way = "write classes into the dataset with `clipfeed lists`, or prepare it with --labels"
     kinds = set()

@@ -9,11 +9,11 @@ from typing import TypedDict
 from dali_pipelines.store.files import write_file
 
 RECORD = "lists.json"
-"""Which lists of a dataset are ours: name -> `Written`."""
+"""The lists of a dataset that commands wrote: name -> `Written`."""
 
 
 class Written(TypedDict):
-    """A list that a command wrote: the number of its videos, its SHA-256, whether it is all of a split's folder."""
+    """A list that a command wrote: number of videos, SHA-256, and whether it has all videos of a split folder."""
 
     videos: int
     sha256: str
@@ -21,7 +21,7 @@ class Written(TypedDict):
 
 
 def is_users(path: Path, names: Sequence[str]) -> bool:
-    """Tell whether there is a file that no command wrote, and whose content differs."""
+    """Tell whether the file exists, differs from `names`, and was not written by a command."""
     if not path.exists():
         return False
     old, record = path.read_bytes(), read_record(path.parent)
@@ -30,7 +30,7 @@ def is_users(path: Path, names: Sequence[str]) -> bool:
 
 
 def write_list(path: Path, names: Sequence[str], *, split: bool = False) -> bool:
-    """Write names to a list, one a line; return False, and leave the file alone, where it is the user's."""
+    """Write names to a list, one per line; if the file is the user's, leave it alone and return False."""
     if is_users(path, names):
         return False
     data = _content(names)
@@ -42,7 +42,7 @@ def write_list(path: Path, names: Sequence[str], *, split: bool = False) -> bool
 
 
 def read_record(root: Path | str) -> dict[str, Written]:
-    """Return the lists of a dataset that commands wrote; empty where no file names them."""
+    """Return the lists of a dataset that commands wrote; empty without a valid record."""
     try:
         found = json.loads(Path(root, RECORD).read_bytes())
         return {
@@ -54,7 +54,7 @@ def read_record(root: Path | str) -> dict[str, Written]:
 
 
 def splits_note(root: Path | str) -> list[str]:
-    """Return the note for a command that takes all videos of a dataset with several lists of ours."""
+    """Return a note for a command that takes all videos, if commands wrote several lists into the dataset."""
     splits = {name: of for name, of in read_record(root).items() if Path(root, name).exists()}
     if len(splits) < 2:
         return []

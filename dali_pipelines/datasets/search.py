@@ -18,24 +18,24 @@ OWN_FOLDERS = (VIDEO_FOLDER, SHARD_FOLDER, PART_FOLDER)
 DATA_FILE = "data.mdb"
 """The file that makes a folder an LMDB."""
 FOREIGN = ("@", "__MACOSX", "lost+found", "#recycle", "$RECYCLE.BIN", "System Volume Information")
-"""How the names of other programs' own folders begin; @eaDir is a NAS's."""
+"""Prefixes of folders that belong to other programs; @eaDir is a NAS's."""
 PARTIAL = re.compile(r".*\.(temp|f[0-9]+(-[0-9a-z]+)?)\.[a-z0-9]+", re.IGNORECASE)
-"""What yt-dlp leaves behind: only sound, only pictures, or an unfinished file."""
+"""Leftovers of yt-dlp: audio alone, video alone, or an unfinished file."""
 
 
 class PassedOver:
-    """What a search passes over, by the reason."""
+    """The things that a search passes over, by reason."""
 
     def __init__(self) -> None:
         self.things: dict[str, list[str]] = defaultdict(list)
         self.suffixes: Counter[str] = Counter()
 
     def add(self, reason: str, thing: str) -> None:
-        """Count a thing, a path or name."""
+        """Add a thing, a path or name."""
         self.things[reason].append(thing)
 
     def sentences(self) -> list[str]:
-        """Return a sentence for each reason, with the first things."""
+        """Return one sentence per reason, with its first things."""
         found = [f"passed over {len(of)} {reason}: {first_names(of)}" for reason, of in self.things.items()]
         if self.suffixes:
             counts = ", ".join(f"{suffix} ({count})" for suffix, count in self.suffixes.most_common())
@@ -46,9 +46,9 @@ class PassedOver:
 
 
 class Search:
-    """Searches folders for video files, folders of numbered pictures and archives.
+    """Search folders for video files, folders of numbered pictures and archives.
 
-    Links are followed after all else: of a folder and a link to it, the folder's own name stands.
+    Links are followed last, so a folder that is also linked keeps its own path.
 
     Args:
         outside: a dataset whose own folders are not searched.
@@ -60,7 +60,7 @@ class Search:
         self._seen: dict[tuple[int, int | str], str] = {}
 
     def below(self, root: str) -> Iterator[Place]:
-        """Yield the places below a folder; archives as files, not yet looked into."""
+        """Yield the places below a folder; archives as unopened files."""
         links = [root]
         while links:
             yield from self._walk(links.pop(0), links, is_root=len(self._seen) == 0)
@@ -85,7 +85,7 @@ class Search:
         if kinds.get(DATA_FILE) == "file":
             yield Place(joined(folder, DATA_FILE))
             return
-        # Beside the index: `prepare` has written one of them, or soon will.
+        # The journal counts as well: `prepare` writes the index at its end.
         is_store = any(kinds.get(name) == "file" for name in (INDEX_FILE, JOURNAL_FILE)) and any(
             kinds.get(name) == "folder" for name in OWN_FOLDERS
         )
@@ -107,7 +107,7 @@ class Search:
                 yield from self._walk(path, links, is_root=False)
 
     def _files(self, folder: str, entries: list[Entry]) -> Iterator[Place]:
-        """Yield the video files and archives of a folder, or the folder itself where it is one of pictures."""
+        """Yield the video files and archives of a folder, or the folder itself if it is a video of pictures."""
         pictures, videos = [], 0
         for entry in entries:
             path, name = joined(folder, entry.name), PurePosixPath(entry.name)

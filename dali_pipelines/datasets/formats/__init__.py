@@ -1,7 +1,7 @@
 """Formats of lists of videos, one module each.
 
-To add a format `x`, write `x.py` here and change nothing else: a docstring that begins with what the format is, and the
-two functions of `ListFormat`. What no other format recognizes is `plain`.
+To add a format `x`, write `x.py` here and change nothing else: a docstring whose first line describes the format, and
+the two functions of `ListFormat`. A list that no other format recognizes is `plain`.
 """
 
 import importlib
@@ -21,7 +21,7 @@ from configs.errors import UserError, printable
 from dali_pipelines.store.storage import is_url, read_file
 
 MAX_BYTES = 2**30
-"""Bytes of a list; the largest official one has 50 MB."""
+"""Limit for a list; the largest official one has 50 MB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +29,9 @@ class Reading:
     """One way to understand a list, the same for all its lines.
 
     Attributes:
-        names: the videos, as they are written.
-        labels: the class of each, as it is written; None where the list has none.
-        columns: columns of numbers, each of which may be classes or counts of frames.
+        names: the videos, as written.
+        labels: the class of each video, as written; None if the list has none.
+        columns: columns of numbers, each either classes or frame counts.
     """
 
     names: Sequence[str]
@@ -41,11 +41,11 @@ class Reading:
 
 @dataclass(frozen=True, kw_only=True)
 class Lists:
-    """What a list says, or a folder of lists.
+    """The contents of a list, or of a folder of lists.
 
     Attributes:
-        entries: by the name of each list, the ways to understand it, the best first.
-        class_names: the classes in their makers' order, where they say so; labels then are among them.
+        entries: list name -> the ways to understand it, the best first.
+        class_names: the classes in their makers' order, if there is one; all labels are then among them.
     """
 
     entries: Mapping[str, Sequence[Reading]]
@@ -60,10 +60,10 @@ class Source:
 
     @cached_property
     def text(self) -> str:
-        """The text of the file. Bytes that are not UTF-8 are kept as Python keeps them in file names.
+        """The text of the file. Bytes that are not UTF-8 are kept, as Python keeps them in file names.
 
         Raises:
-            UserError: it cannot be read, is no text, or larger than MAX_BYTES.
+            UserError: it cannot be read, is not text, or is larger than MAX_BYTES.
         """
         try:
             status = self.path.stat()
@@ -81,7 +81,7 @@ class Source:
 
     @cached_property
     def lines(self) -> list[str]:
-        """The lines that are not empty, stripped."""
+        """The nonempty lines, stripped."""
         lines = (line.strip() for line in re.split(r"[\r\n]+", self.text))
         return [line for line in lines if line]
 
@@ -91,7 +91,7 @@ class Source:
         return self.path.is_dir()
 
     def find(self, *names: str) -> "Source | None":
-        """Return the first of these files that a folder has."""
+        """Return the first of these files in the folder, or None."""
         return next((Source(self.path / name) for name in names if (self.path / name).is_file()), None)
 
     def error(self, line: object, expected: str) -> UserError:
@@ -100,14 +100,14 @@ class Source:
 
 
 class ListFormat(Protocol):
-    """What a module of this package provides."""
+    """Functions that a module of this package provides."""
 
     def recognizes(self, source: Source) -> bool:
         """Tell whether a file or folder is of this format, by its content."""
         ...
 
     def read(self, source: Source) -> Lists:
-        """Return its lists; UserError when it cannot be read, which quotes the line."""
+        """Read its lists; a UserError quotes the line that cannot be read."""
         ...
 
 
@@ -117,17 +117,17 @@ def format_names() -> list[str]:
 
 
 def list_format(name: str) -> ListFormat:
-    """Return the format of that name."""
+    """Return the format with this name."""
     return cast(ListFormat, importlib.import_module(f"{__name__}.{name}"))
 
 
 def describe_formats() -> dict[str, str]:
-    """Return what each format is, in a line."""
+    """Return name -> one-line description."""
     return {name: (cast(Any, list_format(name)).__doc__ or "").partition("\n")[0] for name in format_names()}
 
 
 def read_lists(list_file: Path | str) -> Lists:
-    """Read a file or folder, or a file at a URL, in the first format that recognizes it; UserError when none can."""
+    """Read a file, a folder, or a file at a URL with the first format that recognizes it; UserError if that fails."""
     with local_copy(list_file) as path:
         source = Source(path)
         return next(of for of in map(list_format, format_names()) if of.recognizes(source)).read(source)
@@ -135,7 +135,7 @@ def read_lists(list_file: Path | str) -> Lists:
 
 @contextmanager
 def local_copy(location: Path | str) -> Iterator[Path]:
-    """Yield the path of a file, of one at a URL the path of a copy; a UserError of the block names the URL."""
+    """Yield the path of a file, or of a copy if it is at a URL; a UserError in the block then names the URL."""
     if not is_url(location):
         yield Path(location)
         return

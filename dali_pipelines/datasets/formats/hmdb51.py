@@ -14,7 +14,7 @@ def recognizes(source: Source) -> bool:
 
 
 def read(source: Source) -> Lists:
-    """Return trainlist01.txt to testlist03.txt; names are class/video.
+    """Read the lists as trainlist01.txt to testlist03.txt; names are class/video.
 
     A line is `<video>.avi <flag>`: 1 train, 2 test, 0 neither (specs/ctp.md 5).
     """

@@ -7,10 +7,10 @@ PREFIX = "jester-v1"
 
 
 def recognizes(source: Source) -> bool:
-    """Tell whether a folder holds the file of labels."""
+    """Tell whether a folder has the labels file."""
     return (source.path / f"{PREFIX}-labels.csv").is_file()
 
 
 def read(source: Source) -> Lists:
-    """Return train.txt and validation.txt with the classes; a line is `<id>;<label>`."""
+    """Read the lists as train.txt and validation.txt; a line is `<id>;<label>`."""
     return read_semicolons(source, PREFIX)

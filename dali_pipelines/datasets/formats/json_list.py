@@ -21,7 +21,7 @@ def recognizes(source: Source) -> bool:
 
 
 def read(source: Source) -> Lists:
-    """Return the one list of a JSON file."""
+    """Read the only list of a JSON file."""
     found = load(source)
     if isinstance(found, dict):
         found = [{"name": name, **(of if isinstance(of, dict) else {"label": of})} for name, of in found.items()]
@@ -36,7 +36,7 @@ def read(source: Source) -> Lists:
 
 
 def load(source: Source) -> Any:
-    """Return what a JSON file holds, or a list of what its lines hold; UserError when it is none."""
+    """Parse a JSON file, or JSON lines into a list; UserError if it is neither."""
     try:
         return json.loads(source.text)
     except (ValueError, RecursionError) as error:
@@ -49,7 +49,7 @@ def load(source: Source) -> Any:
 
 
 def template(text: str) -> str:
-    """Return a class of Something-Something v2 as its labels.json has it: without brackets."""
+    """Drop the brackets from a class of Something-Something v2, as in its labels.json."""
     return text.replace("[", "").replace("]", "")
 
 

@@ -10,15 +10,15 @@ LIST_OF = {"train": "train.txt", "val": "val.txt", "validate": "val.txt", "valid
 
 
 def recognizes(source: Source) -> bool:
-    """Tell whether a file, or one of a folder, has Kinetics' columns."""
+    """Tell whether a file, or one in a folder, has Kinetics' columns."""
     return any(_is_kinetics(file) for file in _files(source))
 
 
 def read(source: Source) -> Lists:
-    """Return train.txt, val.txt and test.txt; a class's id is its place among the sorted names.
+    """Read the lists as train.txt, val.txt and test.txt; class ids follow the sorted class names.
 
-    A video is called CLASS/ID_000010_000020 by its seconds, or CLASS/ID. The lists of tests of Kinetics-400 and 600
-    have no classes.
+    A video is named CLASS/ID_000010_000020, with its start and end in seconds, or CLASS/ID. The test lists of
+    Kinetics-400 and 600 have no classes.
     """
     rows: dict[str, list[tuple[str, str, str | None]]] = defaultdict(list)
     for file in filter(_is_kinetics, _files(source)):

@@ -1,6 +1,6 @@
 """text: `name`, `name label`, `name label frames`, `name frames label`, or the same with commas, semicolons or tabs.
 
-So are written UCF101's trainlist01.txt, CtP's and CSTP's lists, mmaction2's, and the CSVs of CPC and Concepts.
+UCF101's trainlist01.txt, the lists of CtP, CSTP and mmaction2, and the CSVs of CPC and Concepts are such lists.
 """
 
 import csv
@@ -16,12 +16,12 @@ MAX_COLUMNS = 4
 
 
 def recognizes(source: Source) -> bool:
-    """Return True: what no other format recognizes is read as plain text."""
+    """Return True: a list that no other format recognizes is plain text."""
     return True
 
 
 def read(source: Source) -> Lists:
-    """Return the one list of a text file."""
+    """Read the only list of a text file."""
     if source.is_folder:
         known = "; ".join(f"{name}: {about}" for name, about in describe_formats().items())
         raise UserError(f"{source.path} is a folder that holds no known lists. Known are {known}")
@@ -39,10 +39,10 @@ def read(source: Source) -> Lists:
 
 
 def _delimited(lines: Sequence[str], delimiter: str) -> list[Reading]:
-    """Return the readings of lines that all have the delimiter; where names or labels have it too, two."""
+    """Return the readings of lines that all have the delimiter: two if names or labels may contain it."""
     try:
         rows = list(csv.reader(lines, delimiter=delimiter))
-    except csv.Error:  # a field without end
+    except csv.Error:  # an unterminated field
         rows = []
     if len(rows) != len(lines):  # a quotation mark in a name
         rows = [line.split(delimiter) for line in lines]
@@ -53,7 +53,7 @@ def _delimited(lines: Sequence[str], delimiter: str) -> list[Reading]:
 
 
 def _of_columns(columns: Sequence[Sequence[str]]) -> Reading:
-    """Return the reading of a name and up to three more columns: labels are text, or among the numbers."""
+    """Return the reading of a name and more columns: labels are a column of text, or one of the numbers."""
     names, *others = columns
     numbers = tuple(column for column in others if all(is_number(text) or not text for text in column))
     texts = [column for column in others if column not in numbers]
@@ -63,7 +63,7 @@ def _of_columns(columns: Sequence[Sequence[str]]) -> Reading:
 
 
 def _after_suffixes(lines: Sequence[str]) -> list[Reading]:
-    """Return the reading with one word after the suffix of a name, on some of the lines."""
+    """Return the reading in which a label follows the name's suffix, on at least some lines."""
     pairs: list[tuple[str, str | None]] = []
     for line in lines:
         words = line.rsplit(maxsplit=1)
@@ -77,10 +77,10 @@ def _after_suffixes(lines: Sequence[str]) -> list[Reading]:
 
 
 def _spaced(lines: Sequence[str]) -> list[Reading]:
-    """Return the readings with one label or two numbers after a name without suffix, which may hold spaces itself.
+    """Return the readings with one label or two numbers after a name without suffix, which may contain spaces.
 
-    The last word may belong to the name, as in "take 2". It is a label if all lines have one, no name two, and if they
-    are numbers, or single words that come again.
+    The last word may belong to the name, as in "take 2". It is a label if every line has one, no name has two, and if
+    labels are numbers, or recur after names without spaces.
     """
     readings = []
     cut = [line.rsplit(maxsplit=1) for line in lines]

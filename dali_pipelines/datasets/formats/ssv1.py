@@ -1,6 +1,6 @@
 """Something-Something v1: the folder of something-something-v1-{labels,train,validation}.csv.
 
-Its videos lie in no folders of classes, so these files define the classes too. The test videos have none.
+Its videos are not in class folders, so these files also define the classes. The test videos have none.
 """
 
 from dali_pipelines.datasets.formats import Lists, Reading, Source
@@ -9,17 +9,17 @@ PREFIX = "something-something-v1"
 
 
 def recognizes(source: Source) -> bool:
-    """Tell whether a folder holds the file of labels."""
+    """Tell whether a folder has the labels file."""
     return (source.path / f"{PREFIX}-labels.csv").is_file()
 
 
 def read(source: Source) -> Lists:
-    """Return train.txt and validation.txt; see `read_semicolons`."""
+    """Read the lists as train.txt and validation.txt; see `read_semicolons`."""
     return read_semicolons(source, PREFIX)
 
 
 def read_semicolons(source: Source, prefix: str) -> Lists:
-    """Return train.txt and validation.txt with the classes, whose ids are their places in the file of labels.
+    """Read the lists as train.txt and validation.txt; class ids follow the order of the labels file.
 
     A line is `<id>;<label>`.
     """

@@ -1,6 +1,6 @@
 """Something-Something v2: the folder of labels.json, train.json and validation.json, with or without their long names.
 
-Its videos lie in no folders of classes, so these files define the classes too.
+Its videos are not in class folders, so these files also define the classes.
 """
 
 from typing import Any
@@ -13,14 +13,14 @@ PREFIX = "something-something-v2-"
 
 
 def recognizes(source: Source) -> bool:
-    """Tell whether a folder holds the files of labels and of training."""
+    """Tell whether a folder has the labels file and the training list."""
     return source.is_folder and _file(source, "labels") is not None and _file(source, "train") is not None
 
 
 def read(source: Source) -> Lists:
-    """Return train.txt and validation.txt; a class's id is the one that labels.json gives it.
+    """Read the lists as train.txt and validation.txt; class ids are those of labels.json.
 
-    An entry has an id and a template, whose brackets the classes lack.
+    An entry has an id and a template; without its brackets, the template is the class.
     """
     classes = _classes(_required(source, "labels"))
     entries = {}
@@ -44,7 +44,7 @@ def read(source: Source) -> Lists:
 
 
 def _classes(file: Source) -> dict[str, int]:
-    """Return the id of each class, in the order of the ids, which begin at 0."""
+    """Return class -> id, sorted by id; ids start at 0."""
     found: Any = load(file)
     try:
         classes = {str(name): int(number) for name, number in found.items()}

@@ -22,11 +22,11 @@ def recognizes(source: Source) -> bool:
 
 
 def read(source: Source) -> Lists:
-    """Return the list, or one for each value of a column of splits."""
+    """Read the list, or one list for each value of the split column."""
     rows = table(source, _delimiter(source.lines[0]) or ",")
     header = [cell.lower() for cell in rows[0]]
     name, label, split = (_place(header, words) for words in (NAMES, LABELS, SPLITS))
-    if name is None:  # a quotation mark that is not closed
+    if name is None:  # an unclosed quotation mark
         raise source.error(source.lines[0], f"the first line must have one of {', '.join(NAMES)}")
     parts: dict[str, list[Sequence[str]]] = defaultdict(list)
     for row in rows[1:]:
@@ -40,7 +40,7 @@ def read(source: Source) -> Lists:
 
 
 def table(source: Source, delimiter: str = ",") -> list[list[str]]:
-    """Return the rows of a CSV file, the header first, cells stripped; UserError unless all are as long as it."""
+    """Return the rows of a CSV file, header first, cells stripped; UserError if their lengths differ."""
     try:
         rows = [[cell.strip() for cell in row] for row in csv.reader(source.lines, delimiter=delimiter)]
     except csv.Error as error:
@@ -53,7 +53,7 @@ def table(source: Source, delimiter: str = ",") -> list[list[str]]:
 
 
 def _delimiter(line: str) -> str | None:
-    """Return what separates the columns of a header; None for a line that is none."""
+    """Return the delimiter of a header line; None if the line is not a header."""
     for delimiter in DELIMITERS:
         header = [cell.strip().strip('"').lower() for cell in line.split(delimiter)]
         place = _place(header, NAMES)

@@ -7,15 +7,15 @@ LISTS = tuple(f"{subset}list0{split}.txt" for split in (1, 2, 3) for subset in (
 
 
 def recognizes(source: Source) -> bool:
-    """Tell whether a folder holds the classes and a list."""
+    """Tell whether a folder has the class index and a list."""
     return source.is_folder and source.find(CLASSES) is not None and source.find(*LISTS) is not None
 
 
 def read(source: Source) -> Lists:
-    """Return the lists that the folder has; a class's id is its place in classInd.txt.
+    """Read the lists in the folder; class ids follow the order of classInd.txt.
 
-    A line of classInd.txt is `<id> <class>`, ids from 1; of a list `<class>/<video>.avi`, maybe with an id, which
-    counts from 1 here and from 0 in CSTP's copy (specs/cstp.md 6.2): the folder says the class.
+    A line of classInd.txt is `<id> <class>`, ids from 1. A line of a list is `<class>/<video>.avi`, sometimes with an
+    id, from 1 here but from 0 in CSTP's copy (specs/cstp.md 6.2): the folder is the class.
     """
     file = Source(source.path / CLASSES)
     classes: dict[str, int] = {}
