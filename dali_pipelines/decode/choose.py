@@ -1,4 +1,4 @@
-"""Choose who decodes a dataset: DALI, on the CPU or with the GPU's own decoders (NVDEC), or PyAV."""
+"""Choose the decoder of a dataset: DALI, on the CPU or with the GPU's own decoders (NVDEC), or PyAV."""
 
 from collections import Counter
 from typing import Any, Literal
@@ -21,29 +21,29 @@ from dali_pipelines.store.record import ClipError
 
 Wanted = Literal["auto", "dali", "pyav"]
 
-# What DALI 2.4 decodes. NVDEC takes 8-bit 4:2:0 only, and none before Blackwell's has AV1 (H100 and H200 do not).
-CPU_CODECS = frozenset({"vp8", "vp9"})  # and MJPEG, which PyAV decodes in less time: it cuts before it makes RGB
+# Codecs of DALI 2.4. NVDEC takes 8-bit 4:2:0 only; A100, H100 and H200 have no AV1.
+CPU_CODECS = frozenset({"vp8", "vp9"})  # and MJPEG, which PyAV decodes faster: it crops before it converts to RGB
 GPU_CODECS = frozenset(NVDEC_MIN)
 
 NO_NVDEC = "the driver's libnvcuvid.so.1 is missing (in a container: NVIDIA_DRIVER_CAPABILITIES=compute,video,utility)"
 PROBED_FRAMES = 8
 PROBED_VIDEOS = 5
 MAX_DIFFERENCE = 8.0
-"""Mean difference from PyAV, in gray levels, beyond which a decoder shows another picture; chroma alone makes 3."""
+"""Mean difference from PyAV, in gray levels, above which a decoder shows another picture; chroma alone makes 3."""
 
 _PASSED: set[tuple[str, tuple[str, ...], int | None]] = set()
-"""Root, formats and device of what this process has probed."""
+"""Root, formats and device of each probe that passed in this process."""
 
 
 def choose(index: Index, wanted: Wanted, *, device_id: int | None) -> tuple[bool, str]:
-    """Decide whether DALI decodes the videos of a dataset, and say why not where "auto" cannot use it.
+    """Decide whether DALI decodes the videos of a dataset, and return the reason if "auto" cannot use it.
 
     Args:
         wanted: "dali" insists on it, "pyav" rules it out.
         device_id: the GPU, None for DALI's CPU backend.
 
     Raises:
-        UserError: "dali" is wanted and does not decode them.
+        UserError: "dali" is wanted, but cannot decode them.
     """
     if wanted == "pyav":
         return False, ""
@@ -58,7 +58,7 @@ def choose(index: Index, wanted: Wanted, *, device_id: int | None) -> tuple[bool
     if probed not in _PASSED and (wanted == "dali" or device_id is not None):
         fault = probe(index, device_id=device_id)
         if not fault:
-            _PASSED.add(probed)  # each validation makes a loader anew
+            _PASSED.add(probed)  # each validation creates a new loader
     if fault and wanted == "dali":
         more = f" ({listed})" * bool(listed)
         raise UserError(f"data.decoder=dali, but DALI does not decode {index.root}: {fault}{more}; auto takes PyAV")
@@ -66,9 +66,9 @@ def choose(index: Index, wanted: Wanted, *, device_id: int | None) -> tuple[bool
 
 
 def obstacles(index: Index, *, gpu: bool) -> dict[str, int]:
-    """Count the videos that DALI does not decode on a backend, or not to the right frames, by reason.
+    """Count the videos that DALI cannot decode on a backend, or decodes to wrong frames, by reason.
 
-    Of a GPU it is assumed that it has decoders.
+    A GPU is assumed to have decoders.
     """
     counts: Counter[str] = Counter()
     kinds, numbers = np.unique(np.column_stack([index.format_ids, index.sizes_WH]), axis=0, return_counts=True)
@@ -91,13 +91,13 @@ def _obstacle(codec: str, pix_fmt: str, width: int, height: int, *, gpu: bool) -
     least = NVDEC_MIN[codec]
     if width < least[0] or height < least[1]:
         return f"{width}x{height} is too small for a GPU's {codec} decoder, {least[0]}x{least[1]} is the least"
-    if width % MULTIPLE or height % MULTIPLE:  # DALI's cache of decoders never finds them: a new one for every clip
+    if width % MULTIPLE or height % MULTIPLE:  # DALI's decoder cache always misses: a new decoder for every clip
         return f"sides that are no multiples of {MULTIPLE} ({width}x{height}): DALI opens a GPU decoder for every clip"
     return ""
 
 
 def _software_only(index: Index) -> Counter[str]:
-    """Count the videos that a GPU decodes to other frames; older indexes trust only what `prepare` encoded."""
+    """Count the videos that a GPU decodes to wrong frames; in older indexes, only what `prepare` encoded is trusted."""
     if index.software_only is None:
         unknown = index.sources.lengths > 0
         for form, text in enumerate(index.formats):
@@ -109,9 +109,9 @@ def _software_only(index: Index) -> Counter[str]:
 
 
 def probe(index: Index, *, device_id: int | None) -> str:
-    """Decode a clip of each format on the device; return what went wrong, or "".
+    """Decode a clip of each format on the device; return the fault, or "".
 
-    PyAV is the judge: a video that it cannot decode either says nothing about the device.
+    PyAV is the reference: a video that it cannot decode says nothing about the device.
     """
     for form in np.unique(index.format_ids).tolist():
         for row in np.flatnonzero(index.format_ids == form)[:PROBED_VIDEOS].tolist():
@@ -134,7 +134,7 @@ def probe(index: Index, *, device_id: int | None) -> str:
 
 
 def _decoded(clip: EncodedClip, device_id: int | None) -> np.ndarray:
-    """Decode the frames of a clip by DALI, uint8 (T, H, W, 3)."""
+    """Decode the frames of a clip with DALI, uint8 (T, H, W, 3)."""
 
     @pipeline_def(batch_size=1, num_threads=1, device_id=device_id, prefetch_queue_depth=1)
     def pipeline() -> DataNode:
@@ -148,10 +148,10 @@ def _decoded(clip: EncodedClip, device_id: int | None) -> np.ndarray:
 
 
 def decoding_threads(wanted: int | Literal["auto"], *, nvdec: bool) -> int:
-    """Return how many threads DALI gets; each is one NVDEC session where the GPU decodes.
+    """Return the number of DALI threads; with NVDEC, each is one decoding session.
 
-    A session waits for its engine, so that two keep one busy: twice as many as there are engines, but no more than
-    this process's share of the cores, and one an engine at least. Beyond 20 they get slower (SPDL, on an H100).
+    Sessions wait for their engine, so two per engine keep it busy. The limit is this process's share of the cores, but
+    at least one per engine. More than 20 get slower (SPDL, on an H100).
     """
     if wanted != "auto":
         return wanted

@@ -1,4 +1,4 @@
-"""A part of a decoded frame: cut out, scaled and mirrored in Y, Cb and Cr, and made RGB last."""
+"""Crop, scale and mirror a part of a decoded frame in Y, Cb and Cr, then convert it to RGB."""
 
 from dataclasses import dataclass
 
@@ -12,9 +12,9 @@ from dali_pipelines.kernels.axis import Axis, axis
 
 ONE = (1, 1)
 SUBSAMPLED = {"420": (2, 2), "422": (1, 2), "444": ONE}
-"""Rows and columns of luma for one of chroma."""
+"""Rows and columns of luma per sample of chroma."""
 FORMATS = {f"yuv{full}{kind}p": steps for kind, steps in SUBSAMPLED.items() for full in ("", "j")}
-"""The same by FFmpeg's names of the formats whose planes are cut as they are."""
+"""The same, by FFmpeg's names of the formats whose planes are cut without conversion."""
 
 FROM_GBR = np.ascontiguousarray(np.eye(3, 4, dtype=np.float32)[:, [1, 2, 0, 3]])
 
@@ -39,8 +39,8 @@ class Region:
 class Cutter:
     """Cut one region out of frames; BT.601 whatever the tag says, the range tag is honored.
 
-    Luma and chroma are scaled apart, chroma centered, so the rounding to RGB comes last. No luma beyond the box is
-    read; chroma is, as if the whole frame had become RGB first.
+    Luma and centered chroma are scaled separately, so rounding to RGB comes last. Luma outside the box is not read;
+    chroma is, as if the whole frame had been converted to RGB first.
     """
 
     def __init__(self, region: Region) -> None:
@@ -50,7 +50,7 @@ class Cutter:
         self._cut: Cut
 
     def __call__(self, frame: VideoFrame, out: NDArray[np.uint8]) -> None:
-        """Write the region to `out`, uint8 (size, size, 3); ValueError when the frame is too small for it."""
+        """Write the region to `out`, uint8 (size, size, 3); ValueError if the frame is too small for it."""
         if frame.format.name not in FORMATS:
             frame = self._to_gbr(frame)
         planes = frame.planes
@@ -72,7 +72,7 @@ class Cutter:
         return Cut(self._axes(frame) + chroma * 2, strides, rgb_matrix(full_range=is_full_range(frame)))
 
     def _axes(self, frame: VideoFrame, steps: tuple[int, int] | None = None) -> list[Axis]:
-        """Return y and x of luma, or of G, B and R; or of chroma, a sample for `steps` rows and columns of luma."""
+        """Return the y and x axes of luma or of G, B and R; with `steps` (see SUBSAMPLED), those of chroma."""
         y, x, height, width = self.region.box
         axes = []
         for start, extent, side, step, mirror in (

@@ -1,21 +1,21 @@
-"""From what the host hands over to the frames of a clip: encoded bytes, or planes of Y, Cb and Cr."""
+"""Make the frames of a clip from the host's data: encoded bytes, or planes of Y, Cb and Cr."""
 
 from nvidia.dali import fn, types
 from nvidia.dali.data_node import DataNode
 
 MINIBATCH = 256
-"""Frames that a GPU kernel scales at once; DALI's 32 are too few where a batch has a thousand and more."""
+"""Frames that a GPU kernel scales at once; DALI's 32 are too few for batches of a thousand and more."""
 
 
 def decode(encoded: DataNode, frames: DataNode, *, gpu: bool) -> DataNode:
-    """Decode the named frames of a buffer.
+    """Decode the given frames of a video.
 
     Args:
         encoded: uint8 (bytes,) on the CPU: a whole video file.
-        frames: int32 (T,), counted from the buffer's first frame, any order, repeats allowed.
+        frames: int32 (T,), counted from the video's first frame, any order, repeats allowed.
 
     Returns:
-        uint8 (T, H, W, 3) RGB. A frame that is not there fails the whole batch: DALI's default would be black.
+        uint8 (T, H, W, 3) RGB. A missing frame fails the whole batch; by default, DALI would make it black.
     """
     return fn.decoders.video(encoded, device="mixed" if gpu else "cpu", frames=frames, pad_mode="none")
 
@@ -26,7 +26,7 @@ def planes_to_rgb(luma: DataNode, chroma: DataNode, matrix: DataNode) -> DataNod
     Args:
         luma: uint8 (T, H, W, 1).
         chroma: uint8 (T, 2, H/2, W/2), Cb and Cr; layout FCHW.
-        matrix: float32 (3, 4) on the CPU, from (Y, Cb, Cr, 1) to RGB, as `decode.rgb` gives it.
+        matrix: float32 (3, 4) on the CPU, from (Y, Cb, Cr, 1) to RGB, from `decode.rgb`.
 
     Returns:
         uint8 (T, H, W, 3), rounded and clamped.

@@ -8,7 +8,7 @@ import torch
 NUMBERS = {"mpeg4": 2, "h264": 4, "jpeg": 5, "hevc": 8, "vp8": 9, "vp9": 10, "av1": 11}  # cudaVideoCodec
 CHROMA_420 = 1
 LIBRARY = "libnvcuvid.so.1"
-FEW_ENGINES = 4  # where the driver does not say; an L4 has 4, A100 5, H100 and H200 7
+FEW_ENGINES = 4  # if the driver does not say; an L4 has 4, A100 5, H100 and H200 7
 
 
 @cache
@@ -23,7 +23,7 @@ def has_nvdec() -> bool:
 
 @cache
 def engines() -> int:
-    """Return how many decoders for H.264 the current GPU has, FEW_ENGINES where the driver does not say."""
+    """Return the number of H.264 decoders of the current GPU, FEW_ENGINES if the driver does not say."""
     try:
         return decoder_caps()["h264"]["engines"] or FEW_ENGINES
     except (OSError, AttributeError, RuntimeError):
@@ -53,13 +53,13 @@ class Caps(ctypes.Structure):
 
 
 def decoder_caps() -> dict[str, dict[str, int]]:
-    """Return what the current GPU decodes in 8-bit 4:2:0, by codec: on how many engines, in which sizes (pixels).
+    """Return the current GPU's support for 8-bit 4:2:0 by codec: number of engines, range of sizes (pixels).
 
     Raises:
         OSError: the driver's library is missing.
         RuntimeError: there is no GPU that torch can use.
     """
-    torch.zeros(1, device="cuda")  # the query wants a CUDA context
+    torch.zeros(1, device="cuda")  # the query needs a CUDA context
     ask = ctypes.CDLL(LIBRARY).cuvidGetDecoderCaps
     found = {}
     for name, number in NUMBERS.items():

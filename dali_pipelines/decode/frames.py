@@ -1,4 +1,4 @@
-"""The frames of a clip, decoded by FFmpeg in one thread: to RGB, or to planes that a GPU turns to RGB."""
+"""Decode the frames of a clip with FFmpeg in one thread: to RGB, or to planes that a GPU converts to RGB."""
 
 from collections.abc import Callable, Collection
 from typing import NamedTuple
@@ -14,11 +14,11 @@ from dali_pipelines.store.reader import EncodedClip
 from dali_pipelines.store.record import ClipError
 
 PLANAR = frozenset({"yuv420p", "yuvj420p"})
-"""FFmpeg's names of 8-bit 4:2:0, of limited and of full range; NVDEC takes no other either."""
+"""FFmpeg's names of 8-bit 4:2:0, limited and full range; NVDEC takes nothing else, either."""
 
 
 def decode_each(clip: EncodedClip, numbers: Collection[int], show: Callable[[int, VideoFrame], None]) -> None:
-    """Call `show` with each frame of a clip that is named, and its number, in rising order.
+    """Call `show` with the number and the frame for each of `numbers`, in ascending order.
 
     Args:
         numbers: counted from the clip's first frame.
@@ -44,7 +44,7 @@ def decode_each(clip: EncodedClip, numbers: Collection[int], show: Callable[[int
 
 
 def decode_rgb(clip: EncodedClip) -> NDArray[np.uint8]:
-    """Decode the frames of a clip, in its order, to RGB: uint8 (T, H, W, 3).
+    """Decode the frames of a clip to RGB, in the clip's order: uint8 (T, H, W, 3).
 
     The matrix is BT.601 whatever the stream's tag says, as in DALI and NVDEC; the range tag is honored.
 
@@ -67,7 +67,7 @@ def decode_rgb(clip: EncodedClip) -> NDArray[np.uint8]:
 
 
 class Planes(NamedTuple):
-    """The frames of a clip, T of them.
+    """The T frames of a clip.
 
     luma: uint8 (T, H, W, 1). chroma: uint8 (T, 2, H/2, W/2), Cb and Cr.
     matrix: float32 (3, 4), from (Y, Cb, Cr, 1) to RGB.
@@ -79,7 +79,7 @@ class Planes(NamedTuple):
 
 
 def decode_planes(clip: EncodedClip) -> Planes:
-    """Decode a clip of 8-bit 4:2:0 video with FFmpeg in one thread, frames in rising order, none twice.
+    """Decode a clip of 8-bit 4:2:0 video with FFmpeg in one thread; its frames must ascend without repeats.
 
     Raises:
         ClipError: a wanted frame does not decode, or has another size or format than the first.

@@ -1,7 +1,7 @@
-"""Decode the bytes of a clip with FFmpeg, without a demuxer where they are fragments.
+"""Decode the bytes of a clip with FFmpeg; if they are fragments, without a demuxer.
 
-To open a container takes FFmpeg a tenth of the time that it takes to decode a short clip, though all clips of a dataset
-have the same header. So the header is opened once, its decoder is reused, and the packets are cut out here.
+Opening a container takes FFmpeg a tenth of the time of decoding a short clip, though all clips of a dataset have the
+same header. So the header is opened once, its decoder is reused, and the packets are cut out here.
 """
 
 import io
@@ -21,30 +21,30 @@ from av.video.stream import VideoStream
 from dali_pipelines.store.fmp4 import samples
 from dali_pipelines.store.reader import EncodedClip
 
-HEADERS = 16  # that a process remembers: datasets have a few
+HEADERS = 16  # cached per process: datasets have a few
 MAX_PIXELS = 2**26
-"""Of a frame: a damaged header may claim any size, and a decoder makes room before anything decodes."""
+"""Limit per frame: a damaged header may claim any size, and decoders allocate memory before they decode."""
 LIMITS = {"max_pixels": str(MAX_PIXELS)}
 PLAYLISTS = frozenset({"concat", "dash", "hls", "imf", "sdp"})
-"""FFmpeg's formats of texts that name other files or addresses, whatever their own name: it would open those."""
+"""FFmpeg's formats of texts that refer to other files or addresses, which it would open; suffixes do not matter."""
 NO_PLAYLISTS = {"format_whitelist": ",".join(sorted(av.formats_available - PLAYLISTS))}
 
 
 def frames(clip: EncodedClip) -> Iterator[VideoFrame]:
-    """Yield the frames of a clip, in the order of presentation, decoded in one thread.
+    """Yield the frames of a clip in presentation order, decoded in one thread.
 
     Raises:
-        ValueError: there is no video, or the fragments are not whole.
+        ValueError: there is no video, or the fragments are incomplete.
         FFmpegError: it does not decode.
     """
     try:
         yield from _frames(clip)
     except Exception as error:
-        _decoder.cache_clear()  # the next clip must not see what this one left
+        _decoder.cache_clear()  # the next clip must not see state of this one
         _picture_decoder.cache_clear()
         if isinstance(error, FFmpegError | MemoryError | ValueError):
             raise
-        # Of damage: PyAV promises FFmpegError, and raises others.
+        # PyAV promises FFmpegError, but damaged data raises others, too.
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
@@ -69,12 +69,12 @@ def _pictures(clip: EncodedClip) -> Iterator[VideoFrame]:
     decoder = _picture_decoder(clip.codec)
     for picture, _ in clip.units():
         packet = _packet(picture)
-        packet.is_keyframe = True  # else FFmpeg adds each PNG to the one before
+        packet.is_keyframe = True  # else FFmpeg adds each PNG to the previous one
         yield from decoder.decode(packet)
 
 
 def _packet(picture: memoryview) -> "Packet[Stream]":
-    return Packet(picture)  # type: ignore[arg-type]  # the stubs know no other buffers than bytes
+    return Packet(picture)  # type: ignore[arg-type]  # the stubs accept only bytes
 
 
 @lru_cache(maxsize=HEADERS)
@@ -82,13 +82,13 @@ def _picture_decoder(codec: str) -> VideoCodecContext:
     decoder = CodecContext.create(codec, "r")
     assert isinstance(decoder, VideoCodecContext)
     decoder.thread_count = 1
-    decoder.options = LIMITS | {"err_detect": "explode+crccheck"}  # else half a JPEG is filled up with gray
+    decoder.options = LIMITS | {"err_detect": "explode+crccheck"}  # else the missing half of a JPEG becomes gray
     return decoder
 
 
 @lru_cache(maxsize=HEADERS)
 def _decoder(init: bytes) -> VideoCodecContext:
-    # There are no frames to probe, and nothing that they would tell is needed to decode.
+    # There are no frames to probe, and decoding needs nothing that a probe would find.
     container = av.open(io.BytesIO(init), format="mp4", options={"probesize": "32"}, metadata_errors="replace")
     decoder: VideoCodecContext = _video_stream(container).codec_context
     decoder.options = strict_options(decoder.name)
@@ -96,15 +96,15 @@ def _decoder(init: bytes) -> VideoCodecContext:
 
 
 def strict_options(codec: str) -> dict[str, str]:
-    """Return the options by which fragments are decoded: to the frames that they hold, or to an error."""
-    # Else a damaged part is filled up from whatever this decoder showed before.
+    """Return decoder options for fragments: damage must be an error, and no frame may be lost."""
+    # Else a damaged part is filled in from earlier frames of this decoder.
     options = LIMITS | {"err_detect": "explode"}
-    # A stream of H.264 need not say how far its frames are out of order: then wait as long as the standard allows.
+    # H.264 streams need not declare how far frames are reordered: then wait as long as the standard allows.
     return options | {"strict": "1"} if codec == "h264" else options
 
 
 def _video_stream(container: InputContainer) -> VideoStream:
-    """Return the video stream, to be decoded in one thread: the caller has one process a core."""
+    """Return the video stream, set to decode in one thread: the caller has one process per core."""
     stream = container.streams.best("video")
     if not isinstance(stream, VideoStream) or stream.codec_context is None:
         raise ValueError("there is no video stream of a known codec")
@@ -114,22 +114,22 @@ def _video_stream(container: InputContainer) -> VideoStream:
 
 
 def set_up(decoder: VideoCodecContext) -> None:
-    """Have a decoder take one thread, and leave out of a picture all that its header crops."""
+    """Make a decoder use one thread, and crop pictures exactly as the header says."""
     decoder.thread_count = 1
-    decoder.flags |= Flags.unaligned  # else up to 63 columns at the left stay, for the sake of aligned memory
+    decoder.flags |= Flags.unaligned  # else up to 63 columns at the left are not cropped, to keep memory aligned
 
 
 def decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-    """Yield the frames of a stream, in the order of presentation."""
+    """Yield the frames of a stream in presentation order."""
     for packet in demux(container, stream):
         yield from packet.decode()
 
 
 def demux(container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream]]":
-    """Yield the packets of a stream, and an empty one at the end, by which the decoder gives out its last frames."""
+    """Yield the packets of a stream, and an empty one at the end, which flushes the decoder."""
     try:
         yield from container.demux(stream)
     except IndexError:
-        # PyAV's, for streams that appear late, such as the sound of a live recording: it flushes all in order, but
-        # knows only those of the header. Ours has been flushed by then.
+        # PyAV flushes all streams in order, but knows only those of the header and fails at one that appears late,
+        # such as the sound of a live recording. Ours has been flushed by then.
         return

@@ -1,4 +1,4 @@
-"""Decoded frames to RGB: whole ones by FFmpeg, and the matrix for planes that others convert."""
+"""Convert decoded frames to RGB with FFmpeg, and make the matrix for planes converted elsewhere."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -17,26 +17,26 @@ PlaneArrays = Sequence[NDArray[np.uint8]]
 class RgbConverter:
     """Convert frames to planes of R, G and B by BT.601 whatever the tag says, honoring the range tag.
 
-    Chroma is interpolated and centered, as DALI does it: its CPU decoder gives the same pixels to the bit.
+    Chroma is interpolated and centered as in DALI, whose CPU decoder gives bit-identical pixels.
     """
 
     def __init__(self) -> None:
         self._convert = gbr_converter()
 
     def __call__(self, frame: VideoFrame) -> PlaneArrays:
-        """Return the planes; they are FFmpeg's memory, valid until they are dropped."""
+        """Return the planes. They are FFmpeg's memory, valid as long as they are referenced."""
         green, blue, red = plane_arrays(self._convert(frame))
         return red, green, blue
 
 
 def gbr_converter() -> Converter:
-    """Return a converter to planes of G, B and R: a third of the time of packed RGB in FFmpeg, and the same values."""
+    """Return a converter to planes of G, B and R: the values of packed RGB in a third of FFmpeg's time."""
     scale = "in_color_matrix=bt601:flags=bilinear+full_chroma_int+accurate_rnd"
     return Converter(("scale", scale), ("format", "gbrp"))
 
 
 def plane_arrays(frame: VideoFrame) -> PlaneArrays:
-    """Return the planes of an 8-bit frame, of FFmpeg's memory."""
+    """Return the planes of an 8-bit frame as views of FFmpeg's memory."""
     return [
         np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
         for plane in frame.planes
@@ -44,7 +44,7 @@ def plane_arrays(frame: VideoFrame) -> PlaneArrays:
 
 
 def is_full_range(frame: VideoFrame) -> bool:
-    """Tell whether levels go from 0 to 255: by the tag, or by FFmpeg's older way, names such as yuvj420p."""
+    """Tell whether levels go from 0 to 255: by the tag, or by FFmpeg's older format names such as yuvj420p."""
     return frame.format.name.startswith("yuvj") or frame.color_range == ColorRange.JPEG
 
 
