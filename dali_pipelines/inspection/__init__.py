@@ -1,4 +1,4 @@
-"""What a dataset holds and costs, in sections that a terminal and a page show alike."""
+"""Describe a dataset's contents and costs, in sections for both the terminal and a web page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Section:
-    """A table of text, and what of it can be drawn.
+    """A table of text, and the bars of its plot.
 
     Attributes:
-        bars: label and height of each bar of a plot; none where there is nothing to draw.
+        bars: label and height of each bar; empty if there is no plot.
         unit: of the heights.
         notes: sentences below the table.
     """

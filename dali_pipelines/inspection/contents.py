@@ -1,4 +1,4 @@
-"""What a dataset holds, by its index, its lists and its quarantine."""
+"""Describe a dataset's contents: its index, lists and quarantine."""
 
 import re
 from collections import Counter
@@ -17,13 +17,13 @@ from dali_pipelines.store.index import Index
 from dali_pipelines.store.storage import is_url
 
 PROBLEM = 90
-"""Letters that a list's problem may have in the table."""
+"""Maximum number of characters of a list's problem in the table."""
 LOOKED_AT = 5000
-"""Videos whose table of fragments is read; of larger datasets as many, evenly spread."""
+"""Videos whose table of fragments is read; larger datasets are sampled evenly."""
 
 
 def contents(dataset: Dataset) -> list[Section]:
-    """Return the sections of a dataset; what does not apply to it is left out."""
+    """Return the sections of a dataset, without those that do not apply to it."""
     index = dataset.index
     rows = spread(len(index), LOOKED_AT)
     sections = [
@@ -81,7 +81,7 @@ def _table(title: str, header: tuple[str, ...], counts: Counter[str]) -> Section
 
 
 def _gops(index: Index, rows: Sequence[int]) -> Section:
-    """Tell how many frames lie in a fragment: a clip costs all of those that it touches."""
+    """Count videos by their longest fragment: a clip costs all frames of those it touches."""
     longest = [int(np.diff(index.units(row).frame_ends, prepend=0).max()) for row in rows]
     ranges = [(1, 1), *((2**power + 1, 2 ** (power + 1)) for power in range(9)), (513, max(513, *longest))]
     counts = {span: sum(span[0] <= frames <= span[1] for frames in longest) for span in ranges}
@@ -118,7 +118,7 @@ def _classes(index: Index) -> Section:
 
 
 def _lists(index: Index) -> Section | None:
-    """Try each list of videos that lies in the dataset."""
+    """Try each list of videos in the dataset's folder."""
     if is_url(index.root):
         return None
     rows, bars = [], []
@@ -151,7 +151,7 @@ def _quarantine(index: Index) -> Section | None:
 
 
 def stored_bytes(index: Index, row: int) -> int:
-    """Return the bytes of a video."""
+    """Return the stored bytes of a video."""
     units = index.units(row)
     return units.init[1] - units.init[0] + int((units.ends - units.starts).sum())
 

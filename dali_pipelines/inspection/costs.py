@@ -1,4 +1,4 @@
-"""What a dataset costs: the clips of each task, and decoding now and after preparing it with the defaults."""
+"""Measure the costs of a dataset: clips of each task, and decoding now and after `prepare` with its defaults."""
 
 import tempfile
 import time
@@ -23,14 +23,14 @@ from dali_pipelines.store.source import VideoError
 from dali_pipelines.tasks import Task
 
 CLIPS = 32
-"""Clips of a task that are read."""
+"""Clips that are read per task."""
 REENCODED = 3
-"""Videos that are encoded anew to see what it would gain."""
+"""Videos that are re-encoded to estimate the gain."""
 LENGTH, STRIDE, ROUNDS = 16, 2, 3
 
 
 def task_costs(dataset: Dataset, tasks: Sequence[Task]) -> Section:
-    """Read some clips of each task."""
+    """Measure some clips of each task."""
     rows, bars = [], []
     for task in tasks:
         try:
@@ -50,7 +50,7 @@ def task_costs(dataset: Dataset, tasks: Sequence[Task]) -> Section:
 
 
 def gain(index: Index) -> list[Section]:
-    """Encode some videos as `prepare` does by default, and decode the same frames from both; none where that fails."""
+    """Re-encode some videos with `prepare`'s defaults, and time the same frames from both; [] if that fails."""
     encoding = Encoding(codec="h264", gop=GOP["h264"], short_side=SHORT_SIDE["h264"])
     some = spread(len(index), REENCODED)
     with tempfile.TemporaryDirectory() as folder:
@@ -61,7 +61,7 @@ def gain(index: Index) -> list[Section]:
                 frames = decode_rgb(read_clip(index, row, np.arange(min(video.num_frames, 4 * LENGTH * STRIDE))))
                 path = video_path(Path(folder), str(row))
                 records[str(row)] = write_frames(path, frames, fps=round(video.fps) or 25, settings=encoding)
-        except (ClipError, VideoError, OSError):  # the folder may be full, too
+        except (ClipError, VideoError, OSError):  # or the folder is full
             return []
         after = Index.build(Path(folder), records)
         old, new = _decoding(index, some, after), _decoding(after, range(len(after)), after)
@@ -80,7 +80,7 @@ def gain(index: Index) -> list[Section]:
 
 
 def _decoding(index: Index, rows: Sequence[int], shortest: Index) -> float:
-    """Return the seconds of decoding a clip from the middle of the videos, the best of some rounds."""
+    """Return the seconds to decode a clip from the middle of a video: mean of the videos, best of ROUNDS."""
     best = float("inf")
     for _ in range(ROUNDS):
         start = time.perf_counter()

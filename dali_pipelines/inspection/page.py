@@ -1,4 +1,4 @@
-"""The sections of a dataset as a self-contained web page: tables, plots in SVG, and frames of some videos."""
+"""Render the sections of a dataset as a self-contained web page: tables, SVG plots, and frames of some videos."""
 
 import html
 from collections.abc import Iterator, Sequence
@@ -15,16 +15,16 @@ from dali_pipelines.web import data_url, document
 
 PICTURES = 24
 HEIGHT = 90
-"""Of a picture, pixels."""
+"""Height of a picture, pixels."""
 PLOT = (640, 180)
 """Width and height of a plot of many bars."""
 MANY = 12
-"""More bars than these stand upright, without a label each."""
+"""More bars than this are drawn upright, without a label each."""
 ROWS = 40
 
 
 def page(index: Index, sections: Sequence[Section]) -> str:
-    """Write the page; a plot's bars say what they are when pointed at."""
+    """Return the page as HTML; hovering over a bar shows its label and value."""
     title = f"{index.root}: {len(index):,} videos"
     parts = [f"<h1>{html.escape(title)}</h1>"]
     parts += ['<div class="film">', *_film(index), '</div><div class="columns">', *map(_card, sections), "</div>"]
@@ -70,7 +70,7 @@ def _columns(bars: Sequence[tuple[str, float]], unit: str) -> str:
 
 
 def _rows(bars: Sequence[tuple[str, float]], unit: str) -> str:
-    """Draw lying bars, one a line, with label and value."""
+    """Draw horizontal bars, one per line, with label and value."""
     most, line, left = max(value for _, value in bars) or 1, 20, 200
     width = PLOT[0] - left - 60
     shapes = [
@@ -84,5 +84,5 @@ def _rows(bars: Sequence[tuple[str, float]], unit: str) -> str:
 
 
 def _short(label: str, most: int) -> str:
-    """Return a label that fits its place, as HTML."""
+    """Shorten a label to `most` characters, as HTML."""
     return html.escape(label if len(label) <= most else f"{label[: most - 1]}…")
