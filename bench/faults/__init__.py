@@ -1,1 +1,1 @@
-"""Faults injected into real runs, and what was left of them: `python -m bench.faults`."""
+"""Inject faults into real runs and check the results: `python -m bench.faults`."""

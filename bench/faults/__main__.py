@@ -1,6 +1,6 @@
-"""Injects faults into real runs and counts what survived: `python -m bench.faults --json bench/results/faults.json`.
+"""Inject faults into real runs and count what survives: `python -m bench.faults --json bench/results/faults.json`.
 
-All of them take a day on two cores: name some, and shorten them with --scale. The file keeps the rows of the others.
+All faults take a day on two cores: name some, and shorten them with --scale. The file keeps the rows of the others.
 """
 
 import argparse
@@ -28,8 +28,8 @@ FAULTS: dict[str, Callable[[float, Path], Iterator[Row]]] = {
     "workers_busy": partial(workers.inject, busy=2),
     "workers_anew": partial(workers.inject, start="spawn"),
 }
-"""Each yields rows as they are done, from a share of the full number of faults and an empty folder. A row of the same
-fault replaces an earlier one, so that a run that is cut short leaves what it has reached."""
+"""Each takes a share of the full number of faults and an empty folder, and yields rows as they are done. A row of the
+same fault replaces the earlier one, so an interrupted run leaves what it has reached."""
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:

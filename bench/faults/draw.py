@@ -1,4 +1,4 @@
-"""The memory of long runs as a picture, from the rows that have a curve."""
+"""Plot the memory of long runs, from the rows that have a curve."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ UNITS = {"seconds": ("minutes", 60)}
 
 
 def draw(file: Path, out: Path) -> None:
-    """Draw a panel for each row of a JSON file that has a curve; UserError where none has."""
+    """Draw a panel for each row of a JSON file that has a curve; UserError if none has."""
     rows = json.loads(file.read_text())["faults"]
     curves = {fault: row["details"] for fault, row in rows.items() if "curve" in row["details"]}
     if not curves:

@@ -1,4 +1,4 @@
-"""Make a process that a server has forked behave as a command."""
+"""Make a process forked by a server behave as a command."""
 
 import multiprocessing
 import os
@@ -10,8 +10,8 @@ from pathlib import Path
 def become_command(argv: Sequence[str], output: Path, *, anew: bool = False) -> None:
     """Turn this process of `multiprocessing` into a command with these arguments that prints to a file.
 
-    The file is appended to unless `anew`. Such a process has a parent, with which its workers would end; a command has
-    none.
+    The file is appended to unless `anew`. A process of `multiprocessing` has a parent, whose end would end its workers;
+    a command has none.
     """
     with output.open("w" if anew else "a") as file:
         for stream in (sys.stdout, sys.stderr):

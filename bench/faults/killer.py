@@ -1,4 +1,4 @@
-"""Kills random workers at random moments. Few imports: workers that start from nothing import it with the tests."""
+"""Kill random workers at random moments. Few imports: spawned workers import this with the tests."""
 
 import random
 import threading
@@ -9,13 +9,13 @@ from multiprocessing import active_children
 import psutil
 
 SETTLE = 4
-"""Results between two kills. More than are ahead, so that no job is hit twice, which would make it the culprit."""
+"""Results between two kills: more than are prefetched, so no job is hit twice and blamed for it."""
 GAP_S = 0.2
-"""The most seconds from the last of those results to the kill."""
+"""Maximum seconds from the last of those results to the kill."""
 
 
 class Killer:
-    """Kills workers of this process in a thread; `delivered` is counted up by whoever takes batches."""
+    """Kill workers of this process in a thread; the consumer of the batches increments `delivered`."""
 
     def __init__(self, seed: int) -> None:
         self.kills = self.delivered = 0
@@ -27,7 +27,7 @@ class Killer:
         return self._thread.is_alive()
 
     def begin(self, kills: int) -> None:
-        """Start to kill, until `kills` workers have been killed in all."""
+        """Start killing, until `kills` workers have been killed in total."""
         self._thread = threading.Thread(target=self._run, args=(kills,), daemon=True)
         self._thread.start()
 
@@ -41,7 +41,7 @@ class Killer:
 
 
 def living_workers() -> list[psutil.Process]:
-    """Return the workers of this process, at work or still starting."""
+    """Return the workers of this process, working or still starting."""
     living = []
     for worker in active_children():
         with suppress(psutil.NoSuchProcess):  # its server may have seen its end first

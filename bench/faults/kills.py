@@ -1,7 +1,7 @@
-"""Kill runs at any moment, again and again until they end, and compare their bits with those of an undisturbed run.
+"""Kill runs at any moment, repeatedly until they end, and compare their bits with those of an undisturbed run.
 
-Half of the kills come at a random time; half hold the run as it begins something (`victim.MARKED`), so that moments
-that last microseconds are hit as well. Some are of a `python trainers/pretrain.py` that may still be importing.
+Half of the kills come at a random time; half hold the run at the start of an activity (`victim.MARKED`), so moments of
+microseconds are hit as well. Some hit a `python trainers/pretrain.py` that may still be importing.
 """
 
 import json
@@ -30,11 +30,11 @@ from dali_pipelines.progress import bar
 from trainers.engine.work_dir import LOCK
 
 KILLS, HANGS_S, LEAVES_S = 200, 300, 20
-"""Kills of each task at full scale, and seconds after which a run hangs, or a worker has outlived its run."""
+"""Kills per task at full scale, and seconds after which a run counts as hanging, or a worker as outliving its run."""
 AFRESH, WORKERS, AIMED, ALONE = 0.05, 0.1, 0.5, 0.5
-"""Shares of starts: with all its imports, with 1 or 2 workers, held where it is killed, killed without its workers."""
+"""Shares of starts: with all imports, with 1 or 2 workers, held to be killed, killed without its workers."""
 AFRESH_S = 8
-"""Seconds within which a process is killed that has all to import."""
+"""Seconds within which a process that has to import everything is killed."""
 
 SMALL = {"num_frames": 8, "size": 32}
 TRAIN = {
@@ -66,11 +66,11 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
-"""Each with the state that it has beyond its weights."""
+"""Task -> its state besides the weights, and its recipe."""
 
 
 def inject(scale: float, folder: Path, *, task: str) -> Iterator[Row]:
-    """Yield a row for a task with a state beyond its weights."""
+    """Yield a row for a task with state besides its weights."""
     program = ["finetune", "--mode", "scratch"] if task == "recognition" else ["pretrain"]
     argv = [str(victim.ROOT / "trainers" / f"{program[0]}.py"), *program[1:], "--config", str(recipe(task, folder))]
     killer = Killer(folder, [*argv, "--device", "cpu"])
@@ -95,27 +95,27 @@ def store(folder: Path) -> Path:
 
 @dataclass
 class Killer:
-    """Kills runs of one recipe, and compares what they leave with what an undisturbed run leaves."""
+    """Kill runs of one recipe, and compare their results with those of an undisturbed run."""
 
     place: Path
     argv: list[str]
     hits: Counter[str] = field(default_factory=Counter)
-    """Kills by what the run was at."""
+    """Kills by the run's activity."""
     kinds: Counter[str] = field(default_factory=Counter)
     """Kills by how the process was started and killed."""
     wrong: list[str] = field(default_factory=list)
-    """What differed."""
+    """Differences."""
     failed: int = 0
     """Starts after a kill that ended with an error, or hung."""
     outlived: int = 0
-    """Processes of a run that were there long after it was killed."""
+    """Processes of a run that still existed long after it was killed."""
 
     def __post_init__(self) -> None:
         self.draw, self.board = random.Random(0), victim.Board(self.place / "board")
         self.output = self.place / "output.txt"
 
     def row(self, fault: str, kills: int) -> Row:
-        """Kill runs, each again and again until it ends, until there were `kills` kills in all."""
+        """Kill runs, each repeatedly until it ends, until there were `kills` kills in total."""
         began, whole = time.monotonic(), self.place / "whole"
         shutil.rmtree(whole, ignore_errors=True)
         _, status = self.wait(self.start(whole))
@@ -154,7 +154,7 @@ class Killer:
         )
 
     def run(self, work_dir: Path, kills: int, progress: "tqdm[None]") -> bool:
-        """Start a run, and again after each kill, until it ends; tell whether it did as it should."""
+        """Start a run, and restart it after each kill, until it ends; tell whether it succeeded."""
         sessions, status = set[int](), -signal.SIGKILL
         while status == -signal.SIGKILL:
             if self.hits.total() < kills:
@@ -175,7 +175,7 @@ class Killer:
         workers = draw.choice([1, 2]) if draw.random() < WORKERS else 0
         afresh, aimed, alone = draw.random() < AFRESH, draw.random() < AIMED, draw.random() < ALONE
         aim = draw.choice([*self.labels]) if aimed and not afresh else ""
-        nth = min(self.labels.get(aim, 1), 1 + int(draw.expovariate(0.7)))  # early: a run that goes on has less to do
+        nth = min(self.labels.get(aim, 1), 1 + int(draw.expovariate(0.7)))  # small: a resumed run has less to do
         self.board.clear()
         locked = last_change(lock)
         process = self.start(work_dir, workers=workers, aim=aim, nth=nth, afresh=afresh)
@@ -207,7 +207,7 @@ class Killer:
         return victim.start(argv, self.output, self.place / "board", aim=aim, nth=nth, afresh=afresh)
 
     def wait(self, process: ForkServerProcess) -> tuple[int, int]:
-        """Wait for a process that nobody kills; return its id and exit status, that of `timeout` when it hangs."""
+        """Wait for a process without killing it; return its id and exit status, 124 if it hangs."""
         process.join(HANGS_S)
         hangs = process.exitcode is None
         assert process.pid
@@ -219,7 +219,7 @@ class Killer:
 
 
 def kill(pid: int, *, alone: bool) -> None:
-    """Kill the leader of a session, alone or with all that it started."""
+    """Kill the leader of a session, alone or with its whole process group."""
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
         if not alone:
@@ -227,7 +227,7 @@ def kill(pid: int, *, alone: bool) -> None:
 
 
 def still_there(sessions: Collection[int]) -> int:
-    """Return how many processes of these sessions have not ended by themselves in time."""
+    """Return the number of processes of these sessions that have not ended by themselves in time."""
     end = time.monotonic() + LEAVES_S
     while True:
         left = 0
@@ -240,5 +240,5 @@ def still_there(sessions: Collection[int]) -> int:
 
 
 def last_change(path: Path) -> int:
-    """Return when a file was changed; 0 where there is none."""
+    """Return the modification time of a file, 0 if it does not exist."""
     return path.stat().st_mtime_ns if path.exists() else 0

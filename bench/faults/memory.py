@@ -1,4 +1,4 @@
-"""Memory that workers and loaders hold, and runs with next to no shared memory."""
+"""Measure the memory of a loader with workers, and train with very little shared memory."""
 
 import os
 import subprocess
@@ -20,12 +20,12 @@ from trainers.engine.loop import endless
 BATCHES = 2000
 STEPS = 6
 SMALL_SHM = 64
-"""MB of /dev/shm in a container, where nobody asks for more."""
+"""MB of /dev/shm in a container by default."""
 MOUNTED = 'mount -t tmpfs -o "size=$0" tmpfs /dev/shm && exec "$@"'
 
 
 def inject(scale: float, folder: Path) -> Iterator[Row]:
-    """Yield a row for the memory of a loader, and one for a run with a small /dev/shm where mounting is allowed."""
+    """Yield a row for the memory of a loader, and if mounting is allowed, one for a run with a small /dev/shm."""
     root = bench_store((folder / "data").resolve(), videos=2 * GLOBAL_BATCH, codec="rawvideo", short_side=64)
     yield loader_memory(Index.load(root), max(40, round(BATCHES * scale)))
     if can_mount():
@@ -33,7 +33,7 @@ def inject(scale: float, folder: Path) -> Iterator[Row]:
 
 
 def loader_memory(index: Index, batches: int) -> Row:
-    """Take batches of a loader with workers, and fit a line to the memory of all its processes."""
+    """Take batches from a loader with workers, and fit a line to the memory of all its processes."""
     samples = []
     with closing(ClipLoader(index, TASK, batch_size=BATCH, workers=WORKERS, threads=1)) as loader:
         for number, _ in enumerate(islice(endless(loader), batches), 1):
@@ -44,7 +44,7 @@ def loader_memory(index: Index, batches: int) -> Row:
 
 
 def can_mount() -> bool:
-    """Tell whether this user may mount in a namespace of its own."""
+    """Tell whether this user may mount in a new namespace."""
     return not subprocess.run(mounted(["true"]), capture_output=True, check=False).returncode
 
 
@@ -54,7 +54,7 @@ def mounted(command: list[str]) -> list[str]:
 
 
 def small_shared_memory(root: Path, folder: Path) -> Row:
-    """Train with two ranks, of two workers each, and compare samples and weights with those of plenty of /dev/shm."""
+    """Train with two ranks of two workers each; compare samples and weights with those of a run with ample /dev/shm."""
     small, plenty = (Run(root, folder / name) for name in ("small", "plenty"))
     statuses = []
     for run in (small, plenty):

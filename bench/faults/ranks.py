@@ -1,4 +1,4 @@
-"""Ranks come and go within one run: are the order of its samples, their pixels and its losses those of one process?"""
+"""Change the number of ranks within one run: are sample order, pixels and losses those of one process?"""
 
 import json
 import os
@@ -31,7 +31,7 @@ from trainers.engine import checkpoint
 from trainers.engine.work_dir import CHECKPOINTS
 
 GLOBAL_BATCH, STEPS = 24, 6
-"""Divisible by all numbers of ranks; steps that a loader is asked for, which end in mid-epoch."""
+"""Divisible by all numbers of ranks; steps taken from a loader, which end in mid-epoch."""
 PLAN = ctp.Config(num_frames=4, size=32, short_sides=(32,), strides=(1, 2), patches=1)
 TASK = Task("ctp", PLAN)
 WORLDS, WORKERS = (1, 2, 3, 4, 8), (0, 1, 4)
@@ -40,14 +40,14 @@ CHANGES = 100
 RUN = (1, 3, 2, 8, 1)
 """Ranks of the parts of a run."""
 RUN_WORKERS = (0, 1, 2)
-"""Workers of each rank in those parts, again and again."""
+"""Workers of each rank in those parts, cyclically."""
 EPOCHS, CHECKPOINT_EVERY, HANGS_S = 16, 2, 300
 ROUNDING = 1e-3
-"""The most that a loss may differ by, as a share: sums over other numbers of ranks round otherwise."""
+"""Maximum relative difference of a loss: sums over other numbers of ranks round differently."""
 
 
 def inject(scale: float, folder: Path) -> Iterator[Row]:
-    """Yield a row for a run of ranks, for the batches of each number of ranks and workers, and for random changes."""
+    """Yield rows for a run with changing ranks, for batches by number of ranks and workers, and for random changes."""
     forkserver.set_forkserver_preload([__name__])
     forkserver.ensure_running()
     root = bench_store((folder / "data").resolve(), videos=2 * GLOBAL_BATCH, codec="rawvideo", short_side=64)
@@ -59,7 +59,7 @@ def inject(scale: float, folder: Path) -> Iterator[Row]:
 
 
 def each_number(index: Index) -> Row:
-    """Compare the batches of all numbers of ranks and workers with those of one process without workers."""
+    """Compare the batches for all numbers of ranks and workers with those of one process without workers."""
     wanted = reference(index, STEPS)
     cases = [(world, workers) for world in WORLDS for workers in WORKERS]
     differ = 0
@@ -72,7 +72,7 @@ def each_number(index: Index) -> Row:
 
 
 def random_changes(index: Index, changes: int) -> Row:
-    """Change ranks and workers after one or two steps; each part goes on from the state of the one before."""
+    """Change ranks and workers after one or two steps; each part resumes from the state of the previous one."""
     draw = random.Random(0)
     digests: list[bytes] = []
     state: dict[str, int] | None = None
@@ -120,9 +120,9 @@ def reference(index: Index, steps: int) -> list[bytes]:
 
 
 def changing_run(root: Path, folder: Path, worlds: Sequence[int]) -> Row:
-    """Train with other ranks and workers after each kill of all ranks, and compare with a run of one process.
+    """Train, changing ranks and workers after each kill of all ranks, and compare with a run of one process.
 
-    A third run makes the same changes without a kill or a worker: its weights are those of the killed one.
+    A third run makes the same changes without kills or workers: its weights must equal those of the killed run.
     """
     began, draw = time.monotonic(), random.Random(0)
     whole, killed, gentle = (Run(root, folder / name) for name in ("whole", "killed", "gentle"))
@@ -158,7 +158,7 @@ def changing_run(root: Path, folder: Path, worlds: Sequence[int]) -> Row:
 
 
 class Run:
-    """One run of `bench.faults.logged` in a folder, made anew, as one or several parts."""
+    """One run of `bench.faults.logged` in a fresh folder, as one or several parts."""
 
     def __init__(self, root: Path, folder: Path) -> None:
         self.folder, self.log, self.recipe = folder, folder / "samples.txt", folder / "recipe.yaml"
@@ -168,7 +168,7 @@ class Run:
         write_recipe(self.recipe, self.log, plan=PLAN, data={"root": str(root)}, train=train, work_dir=str(folder))
 
     def train(self, world: int, *options: str) -> None:
-        """Train to the end with so many ranks; RuntimeError when one fails."""
+        """Train to the end with `world` ranks; RuntimeError if one fails."""
         ranks = self.start(world, 0, *options)
         for rank in ranks:
             rank.join(HANGS_S)
@@ -177,7 +177,7 @@ class Run:
             raise RuntimeError(f"{[rank.exitcode for rank in ranks]}: see {self.folder / 'output.txt'}")
 
     def kill(self, world: int, *, workers: int, draw: random.Random) -> tuple[int, int]:
-        """Kill all ranks in the midst of some step; return its number and that of the checkpoint that is left."""
+        """Kill all ranks in the middle of a step; return its number and that of the last checkpoint."""
         lines = self.log.read_text() if self.log.exists() else ""
         ranks = self.start(world, workers)
         steps, end = draw.randint(3, 6), time.monotonic() + HANGS_S
@@ -194,12 +194,12 @@ class Run:
         return begun, checkpoint.list_steps(self.folder / CHECKPOINTS)[-1]
 
     def new_lines(self, before: str) -> list[str]:
-        """Return the whole lines of the log after `before`."""
+        """Return the complete lines of the log after `before`."""
         text = self.log.read_text()[len(before) :] if self.log.exists() else ""
         return [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
     def start(self, world: int, workers: int, *options: str) -> list[ForkServerProcess]:
-        """Start the ranks as torchrun would, each a fork of a server that has imported all."""
+        """Start the ranks as torchrun would, each a fork of a server that has imported everything."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
@@ -220,7 +220,7 @@ class Run:
         return found
 
     def wrong_samples(self, whole: "Run") -> int:
-        """Count the samples unlike those of a run that was left alone, and those that no rank had in the end."""
+        """Count the samples that differ from those of an undisturbed run, and those that no rank had in the end."""
         wanted: dict[int, list[str]] = {}
         for step, _, _, samples in sorted(read_log(whole.log)):  # by rank
             wanted.setdefault(step, []).extend(samples)
@@ -245,7 +245,7 @@ class Run:
 
 
 def be_rank(argv: list[str], env: dict[str, str], folder: Path) -> None:
-    """Be a rank of `clipfeed pretrain`, whose workers are forked too."""
+    """Become a rank of `clipfeed pretrain`, whose workers are forked too."""
     become_command(["pretrain.py", *argv], folder / "output.txt")
     os.environ |= env
     worker.CONTEXT = get_context("forkserver")

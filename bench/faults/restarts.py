@@ -1,4 +1,4 @@
-"""One of two ranks killed at any moment, again and again, under `torchrun --max-restarts`: does the run go on?"""
+"""Kill one of two ranks at random moments, repeatedly, under `torchrun --max-restarts`: does the run continue?"""
 
 import os
 import random
@@ -21,12 +21,12 @@ from bench.faults.victim import ROOT
 from dali_pipelines.progress import bar
 
 KILLS, OF_A_RUN = 20, 5
-"""Kills at full scale, and the most that one run gets."""
+"""Kills at full scale, and maximum per run."""
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 
 
 def inject(scale: float, folder: Path) -> Iterator[Row]:
-    """Yield a row for MoCo, whose queue both ranks fill."""
+    """Yield a row for MoCo, whose queue is filled by both ranks."""
     path, total, draw = recipe("moco", folder), max(1, round(KILLS * scale)), random.Random(0)
     whole, wrong = folder / "whole", list[str]()
     began = time.monotonic()
@@ -59,7 +59,7 @@ def inject(scale: float, folder: Path) -> Iterator[Row]:
 
 
 def train(path: Path, work_dir: Path, waits: list[float]) -> tuple[int, int]:
-    """Train with two ranks and kill one after each of these seconds; return the kills and the exit status."""
+    """Train with two ranks and kill one after each wait, seconds; return the number of kills and the exit status."""
     argv = [*TORCHRUN, f"--max-restarts={len(waits)}", str(ROOT / "trainers" / "pretrain.py"), "--config", str(path)]
     argv += ["--work-dir", str(work_dir), "--device", "cpu"]
     kills, end = 0, time.monotonic() + HANGS_S
@@ -82,7 +82,7 @@ def train(path: Path, work_dir: Path, waits: list[float]) -> tuple[int, int]:
 
 
 def kill_a_rank(torchrun: int) -> bool:
-    """Kill a rank, at random; tell whether there was one."""
+    """Kill a random rank; tell whether there was one."""
     with suppress(psutil.NoSuchProcess, IndexError):
         ranks = [each for each in psutil.Process(torchrun).children() if "pretrain.py" in " ".join(each.cmdline())]
         random.choice(ranks).kill()

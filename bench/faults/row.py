@@ -1,4 +1,4 @@
-"""One line of bench/results/faults.json: what was injected, and what came of it."""
+"""One line of bench/results/faults.json: a fault and its outcome."""
 
 import json
 from collections.abc import Iterable
@@ -15,17 +15,17 @@ HEAD = ("fault", "injected", "survived", "lost or repeated", "bits equal")
 
 @dataclass(frozen=True)
 class Row:
-    """What came of one kind of fault."""
+    """The outcome of one kind of fault."""
 
     fault: str
-    """In words; a later measurement of the same replaces this one."""
+    """In words; a later measurement of the same fault replaces this one."""
     injected: int
     survived: int
-    """After how many of them the work went on, or ended as it is documented to."""
+    """The number of faults after which the work continued, or ended as documented."""
     lost_or_repeated: int
     """Samples, steps, frames or files: `details` says which."""
     bits_equal: bool | None
-    """Whether the results are those without faults; None where there is nothing to compare."""
+    """Whether the results equal those without faults; None if there is nothing to compare."""
     details: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -33,13 +33,13 @@ class Row:
         return self.survived == self.injected and not self.lost_or_repeated and self.bits_equal is not False
 
     def cells(self) -> tuple[str, ...]:
-        """Return what a table shows, in the order of HEAD."""
+        """Return the cells of a table, in the order of HEAD."""
         bits = {True: "yes", False: "NO", None: "-"}[self.bits_equal]
         return (self.fault, f"{self.injected:,}", f"{self.survived:,}", f"{self.lost_or_repeated:,}", bits)
 
 
 def save(path: Path, rows: Iterable[Row], *, command: str) -> None:
-    """Write rows, each with its command and machine, and keep those of other faults that are there."""
+    """Write rows, each with its command and machine; keep the file's rows of other faults."""
     old = json.loads(path.read_text())["faults"] if path.exists() else {}
     new = {row.fault: {**asdict(row), "command": command, "machine": machine()} for row in rows}
     lines = ",\n".join(f"{json.dumps(fault)}: {json.dumps(row)}" for fault, row in (old | new).items())

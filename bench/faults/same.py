@@ -1,4 +1,4 @@
-"""Did two runs leave the same? Bits of checkpoints, and each line of their tables and of TensorBoard, once."""
+"""Compare the results of two runs: checkpoints bit by bit, and each line of tables and TensorBoard, once."""
 
 import csv
 import json
@@ -18,14 +18,14 @@ from trainers.engine.work_dir import CHECKPOINTS, run_in
 MEASURED = {"time", "clips_per_s", "data_wait", "rss_mib", "cuda_peak_mib", "amplification", "replaced_samples"}
 """Figures of the process, not of the run."""
 OF_THE_FOLDER = {"run", "config"}
-"""What checkpoints say of the command: its work dir and workers are not those of the other."""
+"""Entries of checkpoints that describe the command: work dirs and workers differ between runs."""
 Line = tuple[int, Any]
 
-logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it warns of steps that a later file has anew
+logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it warns of steps that a later file repeats
 
 
 def compare(ours: Path, theirs: Path) -> tuple[list[str], int]:
-    """Return what differs between two work dirs, in words, and how many lines are lost or repeated."""
+    """Return the differences between two work dirs, in words, and the number of lost or repeated lines."""
     found, lost = [], 0
     mine, other = dict(tables(ours)), dict(tables(theirs))
     for name in {**mine, **other}:
@@ -48,7 +48,7 @@ def compare(ours: Path, theirs: Path) -> tuple[list[str], int]:
 
 
 def same(ours: Any, theirs: Any, *keys: Any) -> bool:
-    """Tell whether two trees of tensors, or what lies in them under the keys, are equal to the last bit."""
+    """Tell whether two trees of tensors, or their subtrees under the keys, are equal bit for bit."""
     for key in keys:
         if not (key in ours and key in theirs):
             return False
@@ -63,7 +63,7 @@ def same(ours: Any, theirs: Any, *keys: Any) -> bool:
 
 
 def tables(work_dir: Path) -> Iterator[tuple[str, list[Line]]]:
-    """Yield each table of a run with its lines: the step, and all that is not measured."""
+    """Yield each table of a run with its lines: the step, and all entries that are not in MEASURED."""
     for path in (*sorted(work_dir.glob("*.jsonl")), *sorted(work_dir.glob("*.csv"))):
         with path.open(newline="", encoding="utf-8") as file:
             rows = csv.DictReader(file) if path.suffix == ".csv" else map(json.loads, file)

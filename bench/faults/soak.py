@@ -1,4 +1,4 @@
-"""Two hours of training with workers, checkpoints and loggers: does its memory stay flat?"""
+"""Train for two hours with workers, checkpoints and loggers: does memory stay flat?"""
 
 import signal
 import subprocess
@@ -21,9 +21,9 @@ from trainers.engine.checkpoint import list_steps
 
 SECONDS, EVERY_S = 7200, 10
 WARM_UP, MAX_GROWTH = 0.1, 0.02
-"""Shares: of the time that is not looked at, as caches fill; and of the memory, which may be gained in the rest."""
+"""Share of the time to ignore while caches fill; and share of the memory that it may grow by afterwards."""
 POINTS = 120
-"""Of a curve."""
+"""Points of a curve."""
 
 RECIPE = {
     "task": "ctp",
@@ -71,12 +71,12 @@ def inject(scale: float, folder: Path) -> Iterator[Row]:
 
 
 def memory_row(what: str, axis: str, samples: Sequence[Sequence[float]], *, rate: tuple[str, int]) -> Row:
-    """Return a row that passes where memory stays flat.
+    """Return a row that passes if memory stays flat.
 
     Args:
         what: was done.
-        axis: the unit of the first column of the samples, which goes on with what `usage` returns.
-        rate: in words and in that unit: what memory's growth is given for.
+        axis: the unit of the samples' first column; the other columns are those of `usage`.
+        rate: the interval for which growth is reported: its name, and its length in that unit.
     """
     at, memory, files, processes = np.asarray(samples, float).T
     growth, slope = fit(at, memory)
@@ -98,17 +98,17 @@ def memory_row(what: str, axis: str, samples: Sequence[Sequence[float]], *, rate
 
 
 def fit(at: np.ndarray, memory: np.ndarray) -> tuple[float, float]:
-    """Return the share by which memory grows after the warm-up, and its slope, by a line through both, (N,) each."""
+    """Fit a line to memory over time, (N,) each; return its relative growth after the warm-up, and its slope."""
     late = at > WARM_UP * at[-1]
     slope, _ = np.polyfit(at[late], memory[late], 1)
     return float(slope * (at[-1] - at[late][0]) / np.median(memory[late])), float(slope)
 
 
 def usage(pid: int) -> tuple[float, int, int]:
-    """Return a run's memory in MiB, its open files, and its processes.
+    """Return a run's memory in MiB, and its numbers of open files and of processes.
 
-    A page that several processes share counts once. Pages of files, such as torch's libraries, do not count: whoever
-    else on the machine has them open changes a process's part of them.
+    A page that several processes share counts once. Pages of files, such as torch's libraries, do not count: a
+    process's share of them depends on who else on the machine has them open.
     """
     kib = files = processes = 0
     with suppress(psutil.NoSuchProcess):

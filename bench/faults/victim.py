@@ -1,6 +1,6 @@
-"""A training command that says in shared memory what it is at, and can be held there until it is killed.
+"""Run a training command that reports its current activity in shared memory, and can be held there to be killed.
 
-A server imports all once and forks itself for each command: 0.1 s of CPU time instead of 4 s.
+A server imports everything once and forks itself for each command: 0.1 s of CPU time instead of 4 s.
 """
 
 import functools
@@ -32,7 +32,7 @@ from trainers.evaluation import validation
 
 ROOT = Path(__file__).parents[2]
 START_UP, TRAINING, END = "start-up", "training", "end"
-"""What a command is at while it is in none of MARKED."""
+"""Activities of a command outside of MARKED."""
 MARKED: tuple[tuple[Any, str, str], ...] = (
     (pretrain, "open_data", "open the data"),
     (finetune, "open_data", "open the data"),
@@ -58,14 +58,14 @@ MARKED: tuple[tuple[Any, str, str], ...] = (
     (Metrics, "add_validation", "log"),
     (Metrics, "__exit__", "close the logs"),
 )
-"""What is done, by the function that does it; one within another has both names."""
+"""Functions and the names of their activities; nested ones have both names."""
 BYTES = 256
 HELD_S = 60
-"""Seconds that a process waits to be killed. It goes on then, in case its killer has died."""
+"""Seconds that a process waits to be killed. Then it continues, in case its killer has died."""
 
 
 class Board:
-    """What a process is at, in a file's memory: it outlives the process."""
+    """The activity of a process, in a memory-mapped file that outlives the process."""
 
     def __init__(self, path: Path) -> None:
         with path.open("a+b") as file:
@@ -73,21 +73,21 @@ class Board:
             self._memory = mmap.mmap(file.fileno(), BYTES)
 
     def clear(self) -> None:
-        """Forget the process before."""
+        """Forget the previous process."""
         self._memory[:] = bytes(BYTES)
 
     def write(self, label: str, *, held: bool = False) -> None:
-        """Say what this process is at, and whether it waits there."""
+        """Write this process's activity, and whether it is held there."""
         self._memory[:] = bytes([held]) + label.encode().ljust(BYTES - 1, b"\0")
 
     def read(self) -> tuple[str, bool]:
-        """Return what `write` was given last."""
+        """Return the arguments of the last `write`."""
         held, *label = self._memory[:]
         return bytes(label).rstrip(b"\0").decode(), bool(held)
 
 
 class Marks:
-    """Marks what this process is at on a board, and holds it as it comes to `aim` for the `nth` time."""
+    """Write this process's activity to a board, and hold the process when it reaches `aim` for the `nth` time."""
 
     def __init__(self, board: Board, aim: str, nth: int) -> None:
         self.board, self.aim, self.nth = board, aim, nth
@@ -96,12 +96,12 @@ class Marks:
 
     @property
     def label(self) -> str:
-        """What this process is at."""
+        """The current activity."""
         return ": ".join([self.part] * (self.part != TRAINING or not self.stack) + self.stack)
 
     @contextmanager
     def at(self, name: str) -> Iterator[None]:
-        """Be at `name` in the block."""
+        """Set the activity to `name` during the block."""
         self.stack.append(name)
         label = self.label
         self.seen[label] += 1
@@ -116,7 +116,7 @@ class Marks:
             self.board.write(self.label)
 
     def mark(self, owner: Any, attribute: str, name: str) -> None:
-        """Replace a function by one that says it is at `name` while it runs."""
+        """Wrap a function, so its activity is `name` while it runs."""
         real = getattr(owner, attribute)
 
         @functools.wraps(real)
@@ -153,7 +153,7 @@ class Marks:
 def start(
     argv: list[str], output: Path, board: Path, *, aim: str = "", nth: int = 0, afresh: bool = False
 ) -> ForkServerProcess:
-    """Start a command in a session of its own, which prints to `output`; `afresh` it imports everything itself."""
+    """Start a command in a new session, printing to `output`; with `afresh`, it imports everything itself."""
     forkserver.set_forkserver_preload([__name__, "torch.utils.tensorboard"])
     process = get_context("forkserver").Process(target=_be, args=(argv, output, board, aim, nth, afresh))
     process.start()

@@ -1,4 +1,4 @@
-"""A random worker of a loader is killed at a random moment, a thousand times: are its batches the same bit for bit?"""
+"""Kill random workers of a loader at random moments, a thousand times: are its batches the same bit for bit?"""
 
 import hashlib
 import multiprocessing
@@ -27,17 +27,17 @@ from dali_pipelines.tasks import Task, rot3d
 from trainers.engine.loop import endless
 
 KILLS, PARTS = 1000, 20
-"""Kills of a row at full scale, and how often it is yielded on the way there."""
+"""Kills of a row at full scale, and how often the row is yielded until then."""
 SPAWNED = 0.05
-"""Share of the kills that strike workers as users have them, each of which imports everything anew."""
+"""Share of the kills for spawned workers: users have these, and each imports everything again."""
 STEP_S = 0.05
-"""The most seconds that a training step pretends to take."""
+"""Longest simulated training step, seconds."""
 BATCH, WORKERS = 4, 2
 TASK = Task("rot3d", rot3d.Config(num_frames=8, size=64))
 
 
 def inject(scale: float, folder: Path, *, busy: int = 0, start: str = "forkserver") -> Iterator[Row]:
-    """Yield a row for an idle machine, or beside busy loops, or for workers that start from nothing."""
+    """Yield a row for an idle machine, for one with busy loops, or for spawned workers."""
     index = Index.load(bench_store((folder / "data").resolve(), codec="rawvideo", short_side=128))
     fault = "SIGKILL to a random worker of a loader"
     fault += ", beside two busy loops" * bool(busy) + ", each started anew" * (start == "spawn")
@@ -46,7 +46,7 @@ def inject(scale: float, folder: Path, *, busy: int = 0, start: str = "forkserve
 
 
 def kill_workers(fault: str, index: Index, kills: int, *, busy: int = 0, start: str = "forkserver") -> Iterator[Row]:
-    """Yield one row again and again, of the kills so far; `busy` loops run beside it."""
+    """Yield one row repeatedly, with the kills so far, while `busy` loops run."""
     killer, pauses = Killer(seed=0), random.Random(1)
     progress: tqdm[None] = bar(desc=fault, total=kills)
     differ = 0
@@ -77,7 +77,7 @@ def kill_workers(fault: str, index: Index, kills: int, *, busy: int = 0, start: 
             yield Row(
                 fault,
                 injected=killer.kills,
-                survived=killer.kills,  # else there would be no batch any more, and no row
+                survived=killer.kills,  # else there would be no batches and no row
                 lost_or_repeated=differ + len(disturbed.unreadable),
                 bits_equal=not differ,
                 details={
@@ -97,7 +97,7 @@ def kill_workers(fault: str, index: Index, kills: int, *, busy: int = 0, start: 
 
 @contextmanager
 def started_by(method: str) -> Iterator[None]:
-    """Let pools start their workers by spawn or forkserver; the server has all that a loader's worker imports."""
+    """Make pools start workers by spawn or forkserver; the server preloads all imports of a loader's worker."""
     multiprocessing.set_forkserver_preload(["dali_pipelines.samples", "dali_pipelines.worker"])
     with mock.patch.object(worker, "CONTEXT", multiprocessing.get_context(method)):
         yield
@@ -105,7 +105,7 @@ def started_by(method: str) -> Iterator[None]:
 
 @contextmanager
 def busy_loops(number: int) -> Iterator[None]:
-    """Keep `number` cores busy while the block runs."""
+    """Keep `number` cores busy during the block."""
     loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(number)]
     try:
         yield

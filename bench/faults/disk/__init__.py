@@ -1,1 +1,1 @@
-"""Disks without room at every command that writes."""
+"""Full disks under every command that writes."""

@@ -1,4 +1,4 @@
-"""The commands that `disk` runs, and all that they read."""
+"""The commands that `disk` runs, and their inputs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from dali_pipelines.store.encode import Encoding, write_frames
 
 SIDE = 64
 VIDEOS = 6
-"""Of each of two classes."""
+"""Videos in each of the two classes."""
 PLAN = {"num_frames": 8, "size": 32, "short_sides": [32, 40]}
 RECIPE: dict[str, Any] = {
     "backbone": "r3d_tiny",
@@ -46,15 +46,15 @@ ON = "--config classes.yaml --checkpoint disk/ctp --device cpu --out disk/test -
 
 @dataclass(frozen=True)
 class Case:
-    """A command, run in a folder in which `disk` is the small one."""
+    """A command, run in a folder in which `disk` is the small disk."""
 
     command: str
     before: Sequence[str] = ()
-    """What ran before, with room: a command each, or a folder to be copied."""
+    """Earlier commands that had room, or folders to copy."""
     work_dir: bool = False
-    """It leaves a run in disk/run: what it measures and how often it was started differs from run to run."""
+    """Whether it leaves a run in disk/run, whose timings and number of starts vary."""
     timed: bool = False
-    """It writes how long something took."""
+    """Whether it writes timings."""
 
 
 CASES = {
@@ -88,7 +88,7 @@ CASES = {
 
 
 def prepare(folder: Path) -> None:
-    """Make all that the commands read: videos, a dataset with lists, two runs and a checkpoint of others; once."""
+    """Make the commands' inputs, once: videos, a dataset with lists, two runs and a foreign checkpoint."""
     if (done := folder / "made").exists():
         return
     for number in range(2 * VIDEOS):

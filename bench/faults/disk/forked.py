@@ -1,4 +1,4 @@
-"""Commands in processes in which all is imported: a server forks itself, 0.1 s of CPU time instead of 4 s."""
+"""Run commands in forks of a server that has imported everything: 0.1 s of CPU time instead of 4 s."""
 
 import os
 import sys
@@ -18,7 +18,7 @@ from trainers.weights.programs import program
 
 TIMEOUT_S = 300
 OUTPUT = "output.txt"
-"""What a command prints, in its folder."""
+"""The output of a command, in its folder."""
 SCRIPTS = {"report": "trainers.commands.report", "probe": "trainers.commands.probe"}
 """Commands that `clipfeed` does not have."""
 PRELOAD = [
@@ -33,7 +33,7 @@ PRELOAD = [
 
 
 def start(words: str, folder: Path) -> ForkServerProcess:
-    """Start a command in the folder; what it prints goes to OUTPUT."""
+    """Start a command in the folder; its output goes to OUTPUT."""
     forkserver.set_forkserver_preload(PRELOAD)
     process = get_context("forkserver").Process(target=_be, args=(words.split(), folder))
     process.start()
@@ -41,7 +41,7 @@ def start(words: str, folder: Path) -> ForkServerProcess:
 
 
 def run(words: str, folder: Path) -> tuple[int | None, str]:
-    """Run a command in the folder; return its exit status, None where it hangs, and what it printed."""
+    """Run a command in the folder; return its exit status, None if it hangs, and its output."""
     process = start(words, folder)
     process.join(TIMEOUT_S)
     hangs = process.exitcode is None
@@ -51,7 +51,7 @@ def run(words: str, folder: Path) -> tuple[int | None, str]:
 
 
 def _be(argv: list[str], folder: Path) -> None:
-    """Be a command, in a process in which all is imported."""
+    """Become a command, in a process that has imported everything."""
     become_command(["clipfeed", *argv], folder / OUTPUT, anew=True)
     os.chdir(folder)
     worker.CONTEXT = get_context("fork")  # type: ignore[assignment]  # no thread and no GPU was used before it
@@ -63,7 +63,7 @@ def _be(argv: list[str], folder: Path) -> None:
 
 
 def _traced_once(trace: Callable[..., bytes], folder: Path) -> Callable[..., bytes]:
-    """Keep what the first call made for those in later processes: it takes ten seconds, and writes nothing."""
+    """Cache the first call's result for later processes: tracing takes ten seconds, and writes nothing."""
 
     def traced(net: Any, name: str, clip: Any, suffix: str) -> bytes:
         path = folder / f"traced{suffix}"

@@ -1,9 +1,9 @@
-"""A disk that is full at every page and at every file of what each command writes.
+"""Fill the disk at every page and at every file that each command writes.
 
-Each command runs on a file system (tmpfs) without any room, then again and again with a little more, on what was left
-the time before, until it has come to its end: so it fails at each of its writes in turn, and goes on from each failure.
-Once more with room for all bytes, but for few files; and on one that is read-only. A training run is also met by a disk
-that is filled and emptied at random moments.
+Each command runs on a file system (tmpfs) without free space, then repeatedly with a little more, on what the previous
+try left, until it succeeds: so it fails at each of its writes in turn, and resumes from each failure. The same with
+space for all bytes but few files, and on a read-only file system. For training runs, the disk is also filled and
+emptied at random moments.
 """
 
 import json
@@ -21,13 +21,13 @@ from bench.faults.row import Row
 from bench.faults.same import compare
 
 SIZES = 24
-"""How many sizes of a disk, and numbers of files, are tried for each command at full scale, if it writes that much."""
+"""Number of disk sizes, and of file counts, to try per command at full scale, if it writes that much."""
 FLOODED = {"stop": "ends and is started again", "go_on": "goes on"}
-"""train.full_disk, and what a training run does by it."""
+"""train.full_disk -> what a training run then does."""
 FLOODS, FLOOD_S = {"stop": 20, "go_on": 100}, 0.4
-"""The most times that the disk is filled under a run at full scale, and the most seconds of each."""
+"""How often the disk is filled under a run at full scale, and for how many seconds, at most."""
 EPOCHS = 8
-"""Of such a run."""
+"""Epochs of such a run."""
 GROUPS: dict[str, list[str]] = {
     group: [name for name in CASES if name.startswith(firsts)]
     for group, firsts in {
@@ -39,7 +39,7 @@ GROUPS: dict[str, list[str]] = {
         "report": ("report", "probe"),
     }.items()
 } | {name: [name] for name in FLOODED}
-"""Commands that are tried together, by name."""
+"""Group -> its commands."""
 
 
 def inject(scale: float, folder: Path, *, group: str) -> Iterator[Row]:
@@ -59,22 +59,22 @@ def inject(scale: float, folder: Path, *, group: str) -> Iterator[Row]:
 
 @dataclass
 class Filler:
-    """Runs one command on disks of many sizes, and keeps count."""
+    """Run one command on disks of many sizes, and count the outcomes."""
 
     case: Case
     folder: Path
     disk: SmallDisk
     most: int
-    """Sizes of the disk that are tried, about; or times that it is filled."""
+    """Approximate number of disk sizes to try, or number of times to fill the disk."""
     injected: int = 0
     survived: int = 0
     lost: int = 0
     wrong: list[str] = field(default_factory=list)
-    """What did not go as it should, in words."""
+    """Failures, in words."""
     same: bool = True
 
     def row(self, name: str) -> Row:
-        """Try all and return what came of it."""
+        """Try all sizes and return the row."""
         before, need = self.begin()
         tried = {kind: self.grow(kind, before, need[kind]) for kind in need}
         self.disk.begin(before)
@@ -86,7 +86,7 @@ class Filler:
         return Row(name, self.injected, self.survived, self.lost, self.same, details)
 
     def begin(self) -> tuple[Files, dict[str, int]]:
-        """Make what is there before, and what the undisturbed command leaves.
+        """Prepare the files before the command, and record those after it, undisturbed.
 
         Return the former, and the pages and inodes that the command took.
         """
@@ -107,7 +107,7 @@ class Filler:
         return before, {kind: taken - used[kind] for kind, taken in self.disk.used().items()}
 
     def grow(self, kind: str, before: Files, need: int) -> int:
-        """Start with nothing free of a kind, and again with some more, until the command succeeds; return how often."""
+        """Run with none of a kind free, then with more each time, until the command succeeds; return the starts."""
         self.disk.begin(before)
         step, starts = max(1, round(need / self.most)), 0
         while starts < 4 * self.most + need:
@@ -120,7 +120,7 @@ class Filler:
         return starts
 
     def flood(self, name: str) -> Row:
-        """Fill and empty the disk under a run until it has come to its end, and return what came of it."""
+        """Fill and empty the disk under a run until it succeeds, and return the row."""
         before, _ = self.begin()
         self.disk.begin(before)
         chance, starts, status = random.Random(0), 0, None
@@ -150,7 +150,7 @@ class Filler:
         return False
 
     def judge(self, what: str, status: int | None, why: str, before: Files) -> bool:
-        """Tell whether a command ended as it should, and left all files whole."""
+        """Tell whether a command ended as expected and left all files intact."""
         said = (self.folder / OUTPUT).read_text(errors="replace")
         lines = [line for line in said.splitlines() if line.startswith("error: ")]
         wrong = damage(read_files(self.disk.folder), before, self.whole)
@@ -162,10 +162,10 @@ class Filler:
         return not wrong
 
     def finish(self) -> None:
-        """Run the command with room for all, and compare what it leaves with the undisturbed one's."""
+        """Run the command with enough room, and compare its files with those of the undisturbed command."""
         status, said = run(self.case.command, self.folder)
         if self.case.command.startswith(("recipe", "export")):
-            status = 0  # they write over no file
+            status = 0  # they fail because they never overwrite a file
         differing = [] if status == 0 else [f"with room it says {said[-2000:]}"]
         if self.case.work_dir:
             undisturbed = self.folder / "whole"
@@ -182,7 +182,7 @@ class Filler:
         self.wrong += differing
 
     def comparable(self, files: Files) -> dict[str, object]:
-        """Return files without what differs from run to run: times, and how often the journal was written to."""
+        """Return files without what varies between runs: times, and repeated lines of the journal."""
         found: dict[str, object] = dict(files)
         for name, data in files.items():
             if name.endswith("prepare.jsonl"):

@@ -1,4 +1,4 @@
-"""A file system that is as small as one likes, and what a full one has left of files."""
+"""Mount a file system of any small size, and check the files that a full one left."""
 
 import csv
 import io
@@ -23,12 +23,12 @@ from dali_pipelines.store.files import TEMPORARY
 PAGE = os.sysconf("SC_PAGESIZE")
 ROOMY: Mapping[str, int] = {"pages": 2**16, "inodes": 10**5}
 FRAMES = 16
-"""Of every video."""
+"""Frames per video."""
 Files = dict[str, bytes]
 
 
 class SmallDisk:
-    """A tmpfs, mounted for a `with` block. UserError where that takes more rights than this process has."""
+    """A tmpfs, mounted for a `with` block. UserError if this process has no right to mount it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -44,19 +44,19 @@ class SmallDisk:
         subprocess.run(["umount", self.folder], check=True)
 
     def begin(self, before: Files) -> None:
-        """Hold these files alone, one of a user's, and room for others."""
+        """Replace all files by these and one of a user's, with room for more."""
         self.limit()
         for path in self.folder.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-        write_files(self.folder, {"users.bin": bytes(PAGE)} | before)  # tmpfs takes a limit of no pages for none
+        write_files(self.folder, {"users.bin": bytes(PAGE)} | before)  # for tmpfs, 0 pages means no limit
 
     def used(self) -> dict[str, int]:
-        """Return the pages and the inodes that are taken."""
+        """Return the pages and the inodes in use."""
         found = os.statvfs(self.folder)
         return {"pages": found.f_blocks - found.f_bfree, "inodes": found.f_files - found.f_ffree}
 
     def limit(self, limits: Mapping[str, int] = ROOMY, *, read_only: bool = False) -> None:
-        """Limit the pages and inodes; what is not named has more than anybody needs."""
+        """Limit the pages and inodes; unnamed ones are practically unlimited."""
         most = {**ROOMY, **limits}
         size = f"size={most['pages'] * PAGE},nr_inodes={most['inodes']}"
         if (done := _mount("-o", f"remount,{'ro' if read_only else 'rw'},{size}", self.folder)).returncode:
@@ -64,9 +64,9 @@ class SmallDisk:
 
     @contextmanager
     def filled(self) -> Iterator[None]:
-        """Leave no page free while the block runs."""
+        """Leave no page free during the block."""
         while True:
-            with suppress(RuntimeError):  # some more are taken by now
+            with suppress(RuntimeError):  # more pages are in use by now
                 self.limit({"pages": self.used()["pages"]})
                 break
         yield
@@ -74,7 +74,7 @@ class SmallDisk:
 
 
 def read_files(folder: Path) -> Files:
-    """Return all files below a folder by their paths in it."""
+    """Return relative path -> content of all files below a folder."""
     paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
@@ -92,11 +92,11 @@ def _mount(*args: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def damage(files: Files, before: Files, whole: Files) -> list[str]:
-    """Return which files are neither what they were, nor what they will be, nor whole by their kind.
+    """Return the files that are neither as before, nor as after the whole command, nor intact by their format.
 
     Args:
-        before: what was there before the disk was full.
-        whole: what a command that had room left.
+        before: files before the disk was full.
+        whole: files that a command with enough room leaves.
     """
     found = [f"{name} is gone" for name in before.keys() & whole.keys() - files.keys()]
     for name, data in files.items():
@@ -113,7 +113,7 @@ def _is_whole(name: str, data: bytes) -> bool:
         return False
     try:
         read(data)
-    except Exception:  # a reader's own, of whatever is wrong
+    except Exception:  # each reader has its own errors
         return False
     return True
 
@@ -131,7 +131,7 @@ def _table(data: bytes) -> None:
 
 
 def _events(data: bytes) -> None:
-    """Walk over TensorBoard's records: a length, its sum, so many bytes, their sum."""
+    """Walk over TensorBoard's records: a length, its checksum, so many bytes, their checksum."""
     while data:
         (length,) = struct.unpack("<Q", data[:8])
         assert len(data) >= length + 16
@@ -165,4 +165,4 @@ READERS: Mapping[str, Callable[[bytes], Any]] = {
     "events.out.tfevents.*": _events,
     ".lock": bytes,
 }
-"""By name, what reads a file to its end. For files in which a run may differ from the undisturbed one."""
+"""Name -> a function that reads such a file to its end, for files that may differ from the undisturbed run's."""

@@ -1,4 +1,4 @@
-"""Logged: CtP's samples, for a network that writes down which ones it was given."""
+"""Logged: CtP's samples, for a network that logs which ones it gets."""
 
 from dali_pipelines.tasks.ctp import Config, batch_schema, plan, program
 

@@ -1,4 +1,4 @@
-"""A network whose step depends on which samples are in it, not on how ranks share them, and which logs them."""
+"""A network that logs its samples, and whose steps depend on the samples but not on how ranks share them."""
 
 import os
 from collections.abc import Mapping
@@ -20,14 +20,14 @@ class Config:
     """What recipes set under `net`."""
 
     log: str
-    """File that gets a line for each step and rank: step, rank, world size, then row and digest of each sample."""
+    """Log file, one line per step and rank: step, rank, world size, then row and digest of each sample."""
 
 
 class Net(Pretext):
     """Predict a number that belongs to the video."""
 
     steps: Tensor
-    """Optimizer steps begun, of all parts of the run."""
+    """Optimizer steps begun, over all parts of the run."""
 
     def __init__(self, log: str) -> None:
         super().__init__()

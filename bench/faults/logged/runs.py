@@ -1,4 +1,4 @@
-"""The recipe of a run that logs its samples, and what such a run has logged."""
+"""Write the recipe of a run that logs its samples, and read its log."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -15,7 +15,7 @@ from dali_pipelines.tasks import ctp
 def write_recipe(
     path: Path, log: Path, *, plan: ctp.Config, data: Mapping[str, Any], train: Mapping[str, int], **more: Any
 ) -> None:
-    """Write a recipe; `data` and `train` are what its sections have beside the defaults, `more` is the top level's."""
+    """Write a recipe; `data` and `train` extend the defaults of their sections, `more` is for the top level."""
     recipe = {
         "task": "bench.faults.logged",
         "backbone": "r3d_tiny",
@@ -30,7 +30,7 @@ def write_recipe(
 
 
 def samples_of(batch: Mapping[str, torch.Tensor]) -> list[str]:
-    """Return each sample of a batch as it is logged: the row that was read, and a digest of all that came of it."""
+    """Return each sample of a batch as it is logged: the row that was read, and a digest of its tensors."""
     rows = batch["index"].tolist()
     return [f"{row}:{digest({name: of[i] for name, of in batch.items()}).hex()}" for i, row in enumerate(rows)]
 

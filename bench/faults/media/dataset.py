@@ -1,8 +1,7 @@
-"""A thousand damaged videos of every storage in one dataset: what is noticed, and do sound ones stay as they are?
+"""Damage a thousand videos of every storage in one dataset: is damage noticed, and are sound videos unaffected?
 
-They are damaged between the opening of the dataset and its reading, so that only a worker's decoder meets
-the damage. Each is then named with a reason and replaced, or it decodes; damage that no decoder notices shows as other
-pixels.
+They are damaged after the dataset is opened and before it is read, so only a worker's decoder meets the damage. Each
+is then named with a reason and replaced, or it decodes; damage that no decoder notices shows as other pixels.
 """
 
 import hashlib
@@ -28,18 +27,18 @@ from dali_pipelines.store.reader import picture_file
 from dali_pipelines.tasks import Task, ctp
 
 DAMAGED, SOUND = 1000, 250
-"""Videos of each storage."""
+"""Videos per storage."""
 BATCH, WORKERS, TIMEOUT_S = 50, 2, 60
 TEXT = b"<html><body>404 Not Found</body></html>\n"
 IN_BYTES = ("a bit flipped", "64 bytes overwritten", "a block zeroed", "replaced by text")
 IN_FILES = ("cut off", "emptied", "deleted", "a folder in its place", "a pipe in its place")
-"""Damage to any bytes; and to a file that holds one video or picture alone."""
+"""Damage to any bytes, and damage to files that hold a single video or picture."""
 
 PLAN = ctp.Config(num_frames=4, size=32, short_sides=(32,), strides=(1,), patches=1)
 
 
 class Delivered(NamedTuple):
-    """What came for a row of the dataset: the row that was read, and a hash of its pixels."""
+    """The sample that a row of the dataset got: the row that was read, and a hash of its pixels."""
 
     row: int
     pixels: bytes
@@ -47,7 +46,7 @@ class Delivered(NamedTuple):
 
 @dataclass(frozen=True)
 class Epoch:
-    """What a loader made of all videos."""
+    """The results of loading all videos once."""
 
     delivered: dict[int, Delivered]
     reasons: dict[str, str]
@@ -74,7 +73,7 @@ def inject(scale: float, folder: Path) -> Iterator[Row]:
 
 
 def load(index: Index, *, ranks: int = 1, known: Mapping[str, str] | None = None) -> Epoch:
-    """Load one epoch with workers, on one rank after the other; `known` videos are remembered as unreadable."""
+    """Load one epoch with workers, one rank after the other; `known` videos are remembered as unreadable."""
     delivered: dict[int, Delivered] = {}
     reasons: dict[str, str] = {}
     batch_size = min(BATCH, len(index) // 2 * 2) // ranks
@@ -104,7 +103,7 @@ def load(index: Index, *, ranks: int = 1, known: Mapping[str, str] | None = None
 
 
 def damage(index: Index, count: int, *, sparing: Collection[str] = ()) -> dict[str, str]:
-    """Damage the first `count` videos of each storage but some; return what was done to each, by name."""
+    """Damage the first `count` videos of each storage except `sparing`; return name -> kind of damage."""
     done = {}
     for row, name in enumerate(index.names.texts()):
         storage, _, number = name.partition("/")
@@ -123,7 +122,7 @@ def _damage(index: Index, row: int, kind: str, rng: random.Random) -> None:
         begin, end = 0, path.stat().st_size
     if kind in IN_FILES:
         data = path.read_bytes()
-        path.unlink()  # sound ones are other names of the same file
+        path.unlink()  # sound videos are hard links to the same file
         if kind == "cut off":
             path.write_bytes(data[: rng.randrange(1, len(data))])
         elif kind == "emptied":
@@ -156,10 +155,10 @@ def _damage(index: Index, row: int, kind: str, rng: random.Random) -> None:
 def row_of(
     storage: str, names: tuple[str, ...], done: Mapping[str, str], sound: Epoch, damaged: Epoch, again: Epoch
 ) -> Row:
-    """Say what came of the videos of one storage.
+    """Return the row for the videos of one storage.
 
     Args:
-        again: of two ranks that remember half of the damaged ones, as after a restart.
+        again: of two ranks that know half of the damaged videos, as after a restart.
     """
     rows = [row for row in damaged.delivered if names[row].startswith(f"{storage}/")]
     fates: dict[str, Counter[str]] = {}
@@ -181,7 +180,7 @@ def row_of(
         injected=total.total(),
         survived=total.total() - total["lost"],
         lost_or_repeated=total["lost"],
-        bits_equal=not wrong,  # of all that is sound; what decodes in spite of its damage may be anything
+        bits_equal=not wrong,  # of sound videos; damaged ones that decode may give any pixels
         details={
             "sound": len(rows) - total.total(),
             **total,
@@ -192,7 +191,7 @@ def row_of(
 
 
 def fate(row: int, name: str, sound: Epoch, damaged: Epoch) -> str:
-    """Return what came of a damaged video: "named", as others stand in for it, or which pixels it still gives."""
+    """Return the fate of a damaged video: "named" if it was replaced, "lost", or which pixels it still gives."""
     came = damaged.delivered[row]
     if came.row != row:
         return "named" if damaged.reasons.get(name) else "lost"

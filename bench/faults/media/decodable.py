@@ -1,4 +1,4 @@
-"""Which damaged videos decode, by FFmpeg's command line, and which of those twice to the same pixels?"""
+"""Find the damaged videos that decode with FFmpeg's command line, and those that decode to the same pixels twice."""
 
 import subprocess
 import zlib
@@ -17,7 +17,7 @@ from dali_pipelines.store.record import ClipError
 
 
 def steady(index: Index, row: int, before: Sequence[int]) -> bool:
-    """Tell whether a video has the same pixels, or none, whichever other one its decoder had before."""
+    """Tell whether a video gives the same pixels, or none, whatever its decoder decoded before."""
     found, frames = set(), np.arange(NUM_FRAMES)
     for other in before:
         decode_rgb(read_clip(index, other, frames))
@@ -27,7 +27,7 @@ def steady(index: Index, row: int, before: Sequence[int]) -> bool:
 
 
 def decodes(index: Index, row: int) -> bool:
-    """Tell whether FFmpeg's command line makes all frames of a video of the bytes that the index has of it."""
+    """Tell whether FFmpeg's command line decodes all frames of a video from the bytes that the index lists."""
     units, container, path = index.units(row), index.container(row), index.path(row)
     starts, ends = units.starts.tolist(), units.ends.tolist()
     if container == "picture_files":
@@ -49,7 +49,7 @@ def decodes(index: Index, row: int) -> bool:
 
 
 def frames_made(data: bytes, container: str) -> int:
-    """Return how many frames FFmpeg's command line makes of a file; of a stranger's it conceals what it can."""
+    """Return the number of frames that FFmpeg's command line decodes; in foreign files, it may conceal errors."""
     strict = ["-err_detect", "explode"] * (container != "file") + ["-f", "mjpeg"] * container.startswith("picture")
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "quiet", "-threads", "1", *strict, "-i", "/dev/stdin"]
     done = subprocess.run([*command, "-map", "0:v:0", "-f", "framemd5", "-"], input=data, capture_output=True)

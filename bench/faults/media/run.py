@@ -1,11 +1,11 @@
-"""Two ranks under torchrun train on damaged videos of every storage: who is named, and what is learned?
+"""Train on damaged videos of every storage with two ranks under torchrun: which are named, and what is learned?
 
-FFmpeg's command line says which videos do not decode. One process that knows these from the start says what the ranks
-must be given. The run is compared with one that goes on after its first epoch, when all that were named are sound
+FFmpeg's command line decides which videos do not decode. One process that knows these from the start gives the
+expected samples. The run is compared with one that resumes after its first epoch, when all named videos are sound
 again: it must remember them, and end with the same bits.
 
-Damage may end a picture early without an error of FFmpeg. The rest of the picture is then what its memory held before:
-such videos cannot be compared. They are found first, listed in the row, and left sound.
+Damage may end a picture early without an error of FFmpeg. The rest of the picture is then stale memory, so such videos
+cannot be compared. They are found first, listed in the row, and left sound.
 """
 
 import csv
@@ -30,12 +30,12 @@ from trainers.engine import checkpoint
 from trainers.engine.work_dir import CHECKPOINTS
 
 DAMAGED, SOUND = 40, 10
-"""Videos of each storage, the former at full scale."""
+"""Videos per storage; DAMAGED at full scale."""
 GLOBAL_BATCH, EPOCHS, SEED = 2 * len(STORAGES), 2, 0
 PLAN = ctp.Config(num_frames=NUM_FRAMES, size=32, short_sides=(32,), strides=(1,), patches=1)
-"""A clip takes all frames of its video, so that no damage is passed over."""
+"""A clip takes all frames of its video, so no damage is missed."""
 Samples = Sequence[str]
-"""One after the other, as `logged.runs.samples_of` has them."""
+"""Samples in order, as returned by `logged.runs.samples_of`."""
 
 
 def inject(scale: float, folder: Path) -> Iterator[Row]:
@@ -119,10 +119,10 @@ def judge(
     came: Samples,
     wanted: Samples,
 ) -> tuple[set[str], set[str], int]:
-    """Return the videos that are named wrongly or not at all, those whose damage hits no picture, and wrong samples.
+    """Return wrongly named or unnamed videos, those with harmless damage, and the number of wrong samples.
 
     Args:
-        broken: do not decode by FFmpeg; `named`: by the run.
+        broken: videos that FFmpeg does not decode; `named`: those that the run named.
         sound: the samples before the damage; `came`: of the run; `wanted`: of one process on the damaged dataset.
     """
     before = {*sound}
@@ -137,7 +137,7 @@ def judge(
 
 
 def one_process(index: Index, *, unreadable: Collection[str] = ()) -> Samples:
-    """Load all epochs in this process alone, which knows from the start what is unreadable."""
+    """Load all epochs in this process, which knows the unreadable videos from the start."""
     with closing(
         ClipLoader(index, Task("ctp", PLAN), batch_size=GLOBAL_BATCH, seed=SEED, threads=1, most_unreadable=1)
     ) as loader:

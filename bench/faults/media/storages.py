@@ -1,4 +1,4 @@
-"""Small videos in every storage, in one dataset."""
+"""Write small videos in every storage, as one dataset."""
 
 import os
 import tarfile
@@ -24,18 +24,18 @@ from dali_pipelines.store.units import PackedFragments
 CODECS = {"h264": 1, "hevc": 4, "mjpeg": 1, "rawvideo": 1, "vp9": 4}
 """GOP of a prepared store in each codec."""
 WHOLE_FILES = (*CODECS, "files", "folders", "zips", "deflated zips")
-"""Storages in which a file holds one video or picture alone."""
+"""Storages in which a file holds a single video or picture."""
 STORAGES = (*WHOLE_FILES, "shards", "tar of videos", "tar of pictures", "LMDB")
 
 DISTINCT, NUM_FRAMES, WIDTH, HEIGHT = 8, 6, 176, 160
 FORMATS = ((".mp4", "libx264"), (".avi", "mpeg4"), (".webm", "libvpx-vp9"), (".mkv", "libx265"))
-"""Of the video files, in turn."""
+"""Formats of the video files, in turn."""
 
 
 def write_storages(root: Path, *, videos: int) -> Index:
-    """Write `videos` videos in each of STORAGES below `root`; return the index, names as in "zips/0007".
+    """Write `videos` videos in each of STORAGES below `root`; return the index, with names such as "zips/0007".
 
-    DISTINCT of them differ. Files with equal content are one file with several names.
+    Only DISTINCT of them differ. Files with equal content are hard links.
     """
     made, names = root / "made", [f"{number:04d}" for number in range(videos)]
     records: dict[str, Record] = {}
