@@ -1,4 +1,4 @@
-"""What `bench/gpu_report.py` asks of a machine, one module a part; each has `measure(item, where)`.
+"""The checks of `bench/gpu_report.py`, one module per part; each has `measure(item, target)`.
 
 `python -m bench.gpu_checks` is the process that the report starts for the items of one part.
 """
@@ -8,19 +8,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 EXIT_GPU_LOST = 75
-"""Exit status of a worker whose GPU answers no more: what is left needs a fresh process."""
+"""Exit status of a worker whose GPU no longer answers: the remaining items need a fresh process."""
 
 
 class Unavailable(Exception):
-    """This machine cannot answer the question: it has no GPU, or no driver."""
+    """The machine cannot answer the question: it has no GPU, or no driver."""
 
 
 @dataclass(frozen=True)
 class Target:
     """The device to check and the folder to work in.
 
-    device: "cuda", or "cpu" for a rehearsal, which is as small as can be.
-    work_dir: holds the videos that the items share.
+    device: "cuda", or "cpu" for a rehearsal of minimal size.
+    work_dir: contains the videos that the items share.
     """
 
     device: str
@@ -37,7 +37,7 @@ class Target:
 
 
 def need_gpu() -> None:
-    """Raise Unavailable, in plain words, without a GPU that torch sees."""
+    """Raise Unavailable unless torch sees a GPU."""
     import torch
 
     if not torch.cuda.is_available():
@@ -45,7 +45,7 @@ def need_gpu() -> None:
 
 
 def gpu_answers() -> bool:
-    """Tell whether this process can still use its GPU: after an illegal access, say, every further call fails."""
+    """Tell whether this process can still use its GPU: after an illegal access, for example, every call fails."""
     import torch
 
     try:

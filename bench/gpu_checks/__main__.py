@@ -23,7 +23,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--work-dir", type=Path, required=True)
     parser.add_argument("--results", type=Path, required=True, metavar="DIR", help="gets PART.ITEM.json")
     args = parser.parse_args(argv)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is news, its core file of many GB is not
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # crashes are reported; core dumps of many GB are not needed
     target = Target(args.device, args.work_dir)
     for name in args.items:
         print(f"--- {name}", flush=True)
@@ -43,7 +43,7 @@ def run_item(name: str, target: Target) -> dict[str, Any]:
     try:
         if not target.rehearsal and part != "facts":
             need_gpu()
-        # Imported here: a library that is missing costs the parts that need it and no other.
+        # Imported here: a missing library fails only the parts that need it.
         result = importlib.import_module(f"bench.gpu_checks.{part}").measure(item, target)
         record = {"status": "done", "result": result}
         json.dumps(record)

@@ -1,19 +1,19 @@
-"""Compare frames that should be the same pictures."""
+"""Compare frames that should show the same pictures."""
 
 from typing import Any
 
 import numpy as np
 
 MAX_DIFFERENCE = 3.0
-"""Gray levels of mean difference that are still the same picture: how chroma is interpolated differs by as much."""
+"""Maximum mean difference of the same picture, gray levels: chroma interpolation may differ that much."""
 CLEARLY = 0.25
-"""Gray levels by which another frame must be nearer: in a video that stands still all are about equally near."""
+"""Gray levels by which another frame must be nearer: in a still video all frames are about equally near."""
 
 
 def compare(actual: np.ndarray, expected: np.ndarray) -> dict[str, Any]:
     """Return the differences of frames, uint8 (T, H, W, 3), in gray levels.
 
-    `misplaced` counts the frames that look more like another one of the clip.
+    `misplaced` counts the frames that are more like another frame of the clip.
     """
     if actual.shape != expected.shape:
         return {"ok": False, "shape": str(actual.shape), "expected": str(expected.shape)}

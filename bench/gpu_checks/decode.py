@@ -1,4 +1,4 @@
-"""How fast the stores decode, by codec and threads, and whether one batch stays the same a thousand times."""
+"""Measure how fast the stores decode, by codec and threads, and decode one batch a thousand times."""
 
 import time
 from typing import Any
@@ -38,7 +38,7 @@ def clips_of(index: Index, count: int, *, stride: int = 1) -> list[EncodedClip]:
 
 
 def rates(store: str, target: Target) -> dict[str, Any]:
-    """Measure clips/s and utilization by the number of threads, each of which is one session of the hardware."""
+    """Measure clips/s and utilization by the number of threads; each is one hardware session."""
     batch, counts = (4, (1, 2)) if target.rehearsal else (BATCH, THREADS)
     clips = clips_of(dataset(store, target), batch)
     decoded = float(np.mean([clip.decoded for clip in clips]))
@@ -55,7 +55,7 @@ def rates(store: str, target: Target) -> dict[str, Any]:
 
 
 def repeat(target: Target) -> dict[str, Any]:
-    """Decode one batch again and again: memory that is freed too early would show as other pixels."""
+    """Decode one batch repeatedly: memory that is freed too early would show as other pixels."""
     repeats, batch = (10, 2) if target.rehearsal else (REPEATS, 8)
     store, index = chosen_store(target)
     clips = clips_of(index, batch)

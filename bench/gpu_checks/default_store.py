@@ -1,4 +1,4 @@
-"""Does the GPU decode what `prepare` makes? Clip by clip against PyAV, which needs no GPU; first of all."""
+"""Does the GPU decode `prepare`'s default store? Check this first, clip by clip against PyAV, which needs no GPU."""
 
 import time
 from pathlib import Path
@@ -34,12 +34,12 @@ OLD_SIZE = (192, 144)
 
 
 def measure(item: str, target: Target) -> dict[str, Any]:
-    """Answer a question about the default store, or about what can take its place."""
+    """Answer a question about the default store, or about its replacement."""
     return {"made": create, "clips": default_clips, "old_encoder": old_encoder, "instead": fallback}[item](target)
 
 
 def create(target: Target) -> dict[str, Any]:
-    """Make the store; report its size and how long that took."""
+    """Make the store; report its size and the time to make it."""
     began = time.perf_counter()
     index = dataset(DEFAULT, target)
     took, frames = time.perf_counter() - began, int(index.num_frames.sum())
@@ -51,9 +51,9 @@ def create(target: Target) -> dict[str, Any]:
 
 
 def constraint_set3(index: Index) -> bool | None:
-    """Return whether the first video's SPS sets the flag; None where it is not H.264.
+    """Return whether the first video's SPS sets the flag; None if it is not H.264.
 
-    It comes from an encoder that knows of one reference frame at most; a decoder then makes room for one picture.
+    Encoders set it for at most one reference frame; decoders then allocate one picture.
     """
     if index.codec(0) != "h264":
         return None
@@ -73,9 +73,9 @@ def default_clips(target: Target) -> dict[str, Any]:
 
 
 def clips(index: Index, target: Target) -> dict[str, Any]:
-    """Compare clips of every kind with PyAV, each in a pipeline of its own, then all in one batch, twice.
+    """Compare clips of every kind with PyAV, each in its own pipeline, then all in one batch, twice.
 
-    `error 1` and so on are the whole texts of the failures, each once.
+    `error 1` and so on are the full texts of the distinct failures.
     """
     last = int(index.num_frames[0]) - 1
     requests = {
@@ -97,7 +97,7 @@ def clips(index: Index, target: Target) -> dict[str, Any]:
         except RuntimeError as error:  # DALI raises no other kind
             rows[name], errors[name] = {"ok": False, "error": first_cause(error)}, str(error)
     together = video_pipeline(constant_feed(encoded), target, batch_size=len(encoded), threads=4)
-    for again in ("batch", "batch_again"):  # a decoder that is used again must be right again
+    for again in ("batch", "batch_again"):  # a reused decoder must be right again
         try:
             compared = [compare(got, right) for got, right in zip(pixels(together), expected, strict=True)]
             rows[again] = max(compared, key=lambda row: (not row["ok"], row.get("worst_frame_mean", 0)))
@@ -113,7 +113,7 @@ def clips(index: Index, target: Target) -> dict[str, Any]:
 
 
 def old_encoder(target: Target) -> dict[str, Any]:
-    """Check a store as `prepare` wrote it with x264's own GOP of 1, which sets constraint_set3."""
+    """Check a store as `prepare` once wrote it, with x264's own GOP of 1, which sets constraint_set3."""
     root, records, codec = target.work_dir / "old_encoder", {}, supported_codec("h264", target)
     for number in range(2):
         path = video_path(root, f"video{number}")
@@ -128,7 +128,7 @@ def old_encoder(target: Target) -> dict[str, Any]:
 
 
 def fallback(target: Target) -> dict[str, Any]:
-    """Choose the store for all further items: the default one, or else the first that decodes."""
+    """Choose the store for all further items: the default one, else the first that decodes."""
     if (target.work_dir / CHOICE).is_file():
         return {"answer": f"{chosen_store(target)[0]} is what the further items read"}
     reasons = {}

@@ -1,4 +1,4 @@
-"""What the machine is. Every fact stands alone: one that cannot be had leaves its error text in its place."""
+"""Report facts about the machine. Facts are independent: one that is unavailable leaves its error text."""
 
 import ctypes
 import os
@@ -22,7 +22,7 @@ def measure(item: str, target: Target) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """Report cores, memory and the versions of what is installed."""
+    """Report cores, memory and the versions of installed packages."""
     cores, shared = limits.cores(), os.statvfs("/dev/shm")
     shared_mib = shared.f_blocks * shared.f_frsize // 2**20
     versions = {name: value_or_error(partial(version, name)) for name in PACKAGES}
@@ -37,7 +37,7 @@ def machine() -> dict[str, Any]:
 
 
 def driver() -> dict[str, Any]:
-    """Report what nvidia-smi says."""
+    """Report the output of nvidia-smi."""
     query = ["nvidia-smi", f"--query-gpu={','.join(DRIVER)}", "--format=csv,noheader", "--id=0"]
     values = dict(zip(DRIVER, (value.strip() for value in output(*query).split(",")), strict=True))
     answer = f"{values['name']}, driver {values['driver_version']}, {values['memory.total']}"
@@ -45,7 +45,7 @@ def driver() -> dict[str, Any]:
 
 
 def libraries() -> dict[str, Any]:
-    """Report which of the driver's and of CUDA's libraries load."""
+    """Report which libraries of the driver and of CUDA load."""
     lines = value_or_error(lambda: output("ldconfig", "-p")).splitlines()
     listed = [line.strip() for line in lines if any(name in line for name in ("nvcuvid", "nvjpeg"))]
     states = {name: value_or_error(partial(loads, name)) for name in LIBRARIES}
@@ -54,7 +54,7 @@ def libraries() -> dict[str, Any]:
 
 
 def decoders() -> dict[str, Any]:
-    """Report what the hardware decoders take."""
+    """Report the capabilities of the hardware decoders."""
     need_gpu()
     from dali_pipelines.decode.driver import decoder_caps  # needs torch, the other facts do not
 
@@ -68,7 +68,7 @@ def decoders() -> dict[str, Any]:
 
 
 def value_or_error(ask: Callable[[], Any]) -> Any:
-    """Return what `ask` returns, or its error as text."""
+    """Return the result of `ask`, or its error as text."""
     try:
         return ask()
     except Exception as error:
@@ -81,7 +81,7 @@ def loads(name: str) -> str:
 
 
 def output(*command: str) -> str:
-    """Return what a command prints; Unavailable where it is missing or fails."""
+    """Return the output of a command; Unavailable if it is missing or fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     except FileNotFoundError:

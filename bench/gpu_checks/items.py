@@ -1,4 +1,4 @@
-"""All items of the report, the most valuable first, with the seconds that each should take on a GPU and 16 cores."""
+"""The items of the report, most valuable first, with the seconds that each should take on a GPU and 16 cores."""
 
 from bench.gpu_checks import ROOT
 from configs.errors import UserError
@@ -8,7 +8,7 @@ TASKS = (*FIRST, *sorted({p.stem for p in (ROOT / "dali_pipelines/tasks").glob("
 DAMAGE = ("loader", "garbage", "cut_off", "damaged", "beyond")
 PRETEXT = tuple(task for task in TASKS if (ROOT / "nets/tasks" / f"{task}.py").is_file())
 
-# No module that needs torch or DALI is imported for this: one of them may be what does not work.
+# This imports no module that needs torch or DALI: one of them may be broken.
 SECONDS: dict[str, dict[str, int]] = {
     "facts": {"machine": 2, "driver": 1, "libraries": 1, "decoders": 6},
     "default_store": {"made": 5, "clips": 5, "old_encoder": 4, "instead": 1},
@@ -26,11 +26,11 @@ SECONDS: dict[str, dict[str, int]] = {
 }
 ITEMS = {part: tuple(items) for part, items in SECONDS.items()}
 START = 5
-"""Seconds until the process of a part has imported torch and DALI."""
+"""Seconds for the process of a part to import torch and DALI."""
 
 
 def time_limit(name: str) -> int:
-    """Return the seconds after which `part.item` is ended; a cold disk under the first imports is allowed for."""
+    """Return the time limit of `part.item`, seconds; it allows for imports from a cold disk."""
     part, item = name.split(".")
     return 20 + 3 * SECONDS[part][item]
 

@@ -1,4 +1,4 @@
-"""How fast the loader delivers the batches of each task from the store that works, on this device."""
+"""Measure how fast the loader delivers the batches of each task from the chosen store, on this device."""
 
 import time
 from collections.abc import Iterator
@@ -17,27 +17,27 @@ from bench.gpu_checks.videos import chosen_store
 from dali_pipelines.loader import ClipLoader
 from trainers.engine.loop import endless
 
-HELD = 4  # batches that the decoding alone repeats
-DROPPED, BUSY = 12, 5  # batches; products of matrices before each is read, some 100 ms
+HELD = 4  # batches that decoding alone repeats
+DROPPED, BUSY = 12, 5  # batches; matrix products before each is read, some 100 ms
 THREADS, WORKERS, BATCH = 14, 8, 32
 TURN_S = 0.7
 
 
 def measure(item: str, target: Target) -> dict[str, Any]:
-    """Measure a task beside its decoding alone; or do the item that has a function of its own."""
+    """Measure a task next to its decoding alone, or run an item that has its own function."""
     own = {"threads": threads, "dropped": dropped}
     return own[item](target) if item in own else one_task(item, target)
 
 
 def loader_of(name: str, target: Target, *, threads: int = THREADS, workers: int = WORKERS) -> ClipLoader:
-    """Return the loader of a task with its default plan; a small one in a rehearsal."""
+    """Return the loader of a task with its default plan; in a rehearsal, a small one."""
     batch, threads, workers = (2, 2, 0) if target.rehearsal else (BATCH, threads, workers)
     task, index = default_task(name), chosen_store(target)[1]
     return ClipLoader(index, task, batch_size=batch, threads=threads, workers=workers, device=target.device)
 
 
 def decoding_alone(loader: ClipLoader, target: Target) -> Any:
-    """Return a pipeline that decodes the loader's first batches again and again; None where DALI does not decode."""
+    """Return a pipeline that decodes the loader's first batches repeatedly; None if DALI does not decode."""
     if loader.decoder == "pyav":
         return None
     source, size = loader.source, loader.order.batch_size
@@ -51,7 +51,7 @@ def decoding_alone(loader: ClipLoader, target: Target) -> Any:
 
 
 def one_task(name: str, target: Target) -> dict[str, Any]:
-    """Measure clips/s, delivered frames/s and the share of what decoding alone reaches."""
+    """Measure clips/s, delivered frames/s and the share of the rate of decoding alone."""
     with closing(loader_of(name, target)) as loader:
         batches = endless(loader)
         began = time.perf_counter()
@@ -79,7 +79,7 @@ def one_task(name: str, target: Target) -> dict[str, Any]:
 
 
 def threads(target: Target) -> dict[str, Any]:
-    """Measure `ctp` by threads of the decoder, and without workers."""
+    """Measure `ctp` by the decoder's threads, and without workers."""
     settings = {"7 threads": (7, WORKERS), "14 threads": (14, WORKERS), "14 threads, no workers": (14, 0)}
     with ExitStack() as stack:
         loaders = {
@@ -96,7 +96,7 @@ def threads(target: Target) -> dict[str, Any]:
 def dropped(target: Target) -> dict[str, Any]:
     """Check that DALI does not reuse the memory of a dropped batch that the GPU has yet to read.
 
-    Sums of batches, first one after the other, then asked for behind other work, which the GPU does later.
+    Sum batches, first synchronously, then queued after other work, so the GPU sums them later.
     """
     count = 2 if target.rehearsal else DROPPED
     side = 64 if target.rehearsal else 8192

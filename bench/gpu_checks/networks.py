@@ -1,4 +1,4 @@
-"""Check that every pretext task trains on this GPU: its loss beside the CPU's, then steps of a recipe in bf16."""
+"""Check that every pretext task trains on this GPU: compare its loss with the CPU's, then train in bf16."""
 
 import copy
 import json
@@ -36,9 +36,9 @@ MAX_APART = {"float32": 0.05, "bfloat16": 0.2}
 
 
 def measure(item: str, target: Target) -> dict[str, Any]:
-    """Check a pretext task; or as `compile` `ctp` behind torch.compile, as `augment` the augmentation of finetuning.
+    """Check a pretext task; `compile` is `ctp` with torch.compile, `augment` the augmentation of finetuning.
 
-    `waits` are the lines of a forward and backward pass at which the host waits for the GPU: there should be none.
+    `waits` are the lines of a forward and backward pass where the host waits for the GPU: there should be none.
     """
     if item == "augment":
         return augmented(target)
@@ -62,7 +62,7 @@ def measure(item: str, target: Target) -> dict[str, Any]:
 def losses(task: str, target: Target) -> dict[str, dict[str, float]]:
     """Return the demo network's loss and gradient norm on the CPU, and in float32 and bfloat16 on the device.
 
-    The network is in eval mode. A rehearsal is in float32 throughout, as training on a CPU is.
+    The network is in eval mode. A rehearsal uses only float32, as training on a CPU does.
     """
     config = load(ROOT / "configs" / task / "demo.yaml", [])
     loading = Task(task, config.plan)
@@ -85,7 +85,7 @@ def _loss(net: Pretext, batch: Mapping[str, Tensor], device: str, bf16: bool) ->
 def augmented(target: Target) -> dict[str, Any]:
     """Compare batches augmented on the device with the CPU's.
 
-    All that is random is drawn on the host, so they are the same. There are enough of them for each of RandAugment's
+    All random numbers are drawn on the host, so they are the same. There are enough batches for each of RandAugment's
     operations. Differences are in units of normalized clips, as in `parity`.
     """
     augment = BatchAugment(
@@ -151,13 +151,13 @@ def steps(task: str, target: Target, changes: Mapping[str, object]) -> dict[str,
 
 
 def first_recipe(task: str) -> Path:
-    """Return a task's first recipe for UCF101, or where it has none the first that is no demo."""
+    """Return a task's first recipe for UCF101, or if it has none, the first that is not a demo."""
     recipes = (path for path in (ROOT / "configs" / task).glob("*.yaml") if path.stem != "demo")
     return min(recipes, key=lambda path: ("ucf101" not in path.stem, path.stem))
 
 
 def waits(run: Run, batch: Mapping[str, Tensor]) -> list[str]:
-    """Return where the host waits for the GPU in a forward and backward pass, "file:line" each once."""
+    """Return the distinct lines, "file:line", where the host waits for the GPU in a forward and backward pass."""
     torch.cuda.set_sync_debug_mode("warn")
     try:
         with warnings.catch_warnings(record=True) as caught:

@@ -1,4 +1,4 @@
-"""How busy the GPU and its decoders are, from NVML."""
+"""Measure how busy the GPU and its decoders are, with NVML."""
 
 import ctypes
 import statistics
@@ -9,10 +9,10 @@ from threading import Event, Thread
 
 @contextmanager
 def utilization() -> Iterator[dict[str, float | str]]:
-    """Yield a dict that holds, after the block, the mean percentages that the decoders and the GPU were busy.
+    """Yield a dict that has, after the block, the mean utilization of the decoders and the GPU, percent.
 
-    Asked ten times a second; the driver averages over up to a second itself, so blocks of a few seconds say something
-    and shorter ones little. Where the driver's library is missing the dict says so instead.
+    Sampled ten times per second; the driver itself averages over up to a second, so blocks should last a few seconds.
+    If the driver's library is missing, the dict says so instead.
     """
     busy: dict[str, float | str] = {}
     samples: dict[str, list[int]] = {name: [] for name in ("decoder_percent", "jpeg_percent", "gpu_percent")}
@@ -42,7 +42,7 @@ def utilization() -> Iterator[dict[str, float | str]]:
 
 
 def _counters() -> dict[str, Callable[[], int | None]]:
-    """Return functions that ask NVML for percentages; None for what the GPU does not count."""
+    """Return functions that query percentages from NVML; they return None for what the GPU does not count."""
     nvml = ctypes.CDLL("libnvidia-ml.so.1")
     gpu = ctypes.c_void_p()
     if nvml.nvmlInit_v2() or nvml.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(gpu)):

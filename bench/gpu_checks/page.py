@@ -1,4 +1,4 @@
-"""Write the report as Markdown: a line for each answer, most valuable first, then the figures behind them."""
+"""Write the report as Markdown: one line per answer, most valuable first, then the figures."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ Record = Mapping[str, Any]
 
 
 def page(device: str, items: Mapping[str, Record]) -> str:
-    """Return the page; `items` are the records by `part.item`."""
+    """Return the page; `items` maps `part.item` to records."""
     lines = ["# What this GPU does", ""]
     if device == "cpu":
         lines += [
@@ -33,19 +33,19 @@ def page(device: str, items: Mapping[str, Record]) -> str:
 
 
 def is_ok(record: Record) -> bool:
-    """Tell whether there is an answer, and the one we want."""
+    """Tell whether there is an answer, and the desired one."""
     return record["status"] == "done" and bool(record["result"].get("ok", True))
 
 
 def line(record: Record) -> str:
-    """Return the answer, or why there is none, in one line."""
+    """Return the answer, or why there is none, on one line."""
     if record["status"] == "done":
         return ("" if is_ok(record) else "NOT OK: ") + str(record["result"].get("answer", "done"))
     return f"{record['status'].upper()}: {' / '.join(str(record['error']).splitlines()[:3])}"
 
 
 def section(name: str, record: Record) -> list[str]:
-    """Return the lines of one item: single values as a list, long texts as they are, a dict of dicts as a table."""
+    """Return the lines of one item: single values as a list, long texts as code, a dict of dicts as a table."""
     lines = [f"## {name}: {record['status']}", ""]
     if "error" in record:
         return [*lines, *code_block(record["error"])]

@@ -15,19 +15,19 @@ from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task
 
 GRAY_LEVEL = 0.017
-"""One of 255 gray levels in the unit of normalized clips."""
+"""One of 255 gray levels, in units of normalized clips."""
 MAX_MEAN = 0.06
-"""Mean difference that passes, in that unit."""
+"""Maximum mean difference, in these units."""
 FAR, MAX_FAR = 30 * GRAY_LEVEL, 0.01
-"""A value so far off is another picture's; this share of them passes, for edges that move by a part of a pixel."""
+"""A value this far off belongs to another picture; this share passes, for edges that move by a part of a pixel."""
 
 
 def measure(item: str, target: Target) -> dict[str, Any]:
     """Return the largest and mean differences of two batches, tensor by tensor.
 
-    `graph` and `cut` feed both sides the frames that PyAV decodes, so that only the operators differ: as planes of luma
-    and chroma, and cut and scaled by the host, as they are where planes would be too much. `whole` lets each side
-    decode as it does in a run. A rehearsal has the CPU on both sides and compares DALI's decoder with PyAV.
+    `graph` and `cut` feed both sides frames decoded by PyAV, so only the operators differ: `graph` as planes of luma
+    and chroma, `cut` already cut and scaled by the host, as when planes would be too large. `whole` lets each side
+    decode as in a run. A rehearsal uses the CPU on both sides and compares DALI's decoder with PyAV.
     """
     task = default_task(item)
     store, index = chosen_store(target)
@@ -49,7 +49,7 @@ def measure(item: str, target: Target) -> dict[str, Any]:
 def batches(
     index: Index, task: Task, target: Target, device: str, decoder: Wanted, *, cut: bool = False
 ) -> tuple[list[dict[str, torch.Tensor]], str]:
-    """Return two batches of two samples on the CPU, and what decoded them."""
+    """Return two batches of two samples on the CPU, and the decoder."""
     count = 1 if target.rehearsal else 2
     loader = ClipLoader(index, task, batch_size=2, seed=1, device=device, threads=4, decoder=decoder)
     if cut:
@@ -76,7 +76,7 @@ def difference(actual: list[torch.Tensor], expected: list[torch.Tensor]) -> dict
 
 
 def answer(rows: dict[str, dict[str, Any]]) -> str:
-    """Return how far the clips of each kind are apart, and what else is not equal."""
+    """Return the differences of each kind of clips, and the other tensors that are not equal."""
     clips = {name: row for name, row in rows.items() if "far" in row}
     apart = ", ".join(f"{name} {row['mean'] / GRAY_LEVEL:.2f}" for name, row in clips.items())
     far = 100 * max((row["far"] for row in clips.values()), default=0.0)

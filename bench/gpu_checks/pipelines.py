@@ -1,4 +1,4 @@
-"""Pipelines that only decode, and how fast several things run in alternating turns."""
+"""Build pipelines that only decode, and compare the rates of several things in alternating turns."""
 
 import statistics
 import time
@@ -20,7 +20,7 @@ Feed = Callable[[int], tuple[Sequence[np.ndarray], Sequence[np.ndarray]]]
 
 
 def video_pipeline(feed: Feed, target: Target, *, batch_size: int, threads: int) -> Pipeline:
-    """Decode the batches of `feed(iteration)`: encoded files, uint8 (bytes,), and int32 (T,) frames of each."""
+    """Build a decoder for the batches of `feed(iteration)`: encoded files, uint8 (bytes,), and int32 (T,) frames."""
     pipeline = Pipeline(batch_size=batch_size, num_threads=threads, device_id=target.device_id)
     with pipeline:
         media, frames = fn.external_source(feed, num_outputs=2, batch=True)
@@ -30,13 +30,13 @@ def video_pipeline(feed: Feed, target: Target, *, batch_size: int, threads: int)
 
 
 def constant_feed(clips: Sequence[EncodedClip]) -> Feed:
-    """Return a feed of the same clips in every run."""
+    """Return a feed with the same clips in every run."""
     batch = [plain_mp4(clip) for clip in clips], [clip.frames for clip in clips]
     return lambda iteration: batch
 
 
 def clip_pipeline(clips: Sequence[np.ndarray], target: Target, *, batch_size: int, threads: int) -> Pipeline:
-    """Decode frames 0 to 15 of the same clips again and again, `batch_size` a run."""
+    """Build a decoder for frames 0 to 15 of the same clips in every run, `batch_size` per run."""
     media = [clips[place % len(clips)] for place in range(batch_size)]
     frames = [np.arange(16, dtype=np.int32)] * batch_size
     return video_pipeline(lambda iteration: (media, frames), target, batch_size=batch_size, threads=threads)
@@ -57,11 +57,11 @@ def alternate(
     rounds: int = 2,
     seconds: float = 1.0,
 ) -> dict[str, dict[str, Any]]:
-    """Return the rates of runs that alternate every `seconds`, so that a change of the machine's speed hits all.
+    """Return the rates of runs that alternate every `seconds`, so a change of the machine's speed affects all.
 
-    Each run makes `batch_size` clips. Returns for each: clips/s (the median turn, and the slowest and fastest one),
-    `ratio`, the median over the rounds of its rate over that of the first, CPU ms a clip, the runs of all turns and
-    the MiB by which the GPU's memory grew in them, and the utilization in per cent.
+    Each run makes `batch_size` clips. Returns for each: clips/s (median, slowest and fastest turn), `ratio`, the median
+    over the rounds of its rate / that of the first, CPU ms per clip, the runs of all turns and the growth of the GPU's
+    memory in them, MiB, and the utilization in percent.
     """
     seconds, rounds = (0.05, 1) if target.rehearsal else (seconds, rounds)
     turns: dict[str, list[dict[str, Any]]] = {name: [] for name in runs}
@@ -85,7 +85,7 @@ def alternate(
 
 
 def timed(run: Callable[[], object], target: Target, batch_size: int, seconds: float) -> dict[str, Any]:
-    """Repeat a run for a time. Return clips/s, all runs, CPU ms per clip, growth of the GPU's memory, utilization."""
+    """Repeat a run for `seconds`; return clips/s, runs, CPU ms per clip, growth of GPU memory, and utilization."""
     memory = 0.0 if target.rehearsal else gpu_mib()
     untimed = 1 if target.rehearsal else WARM_UP
     for _ in range(untimed):
@@ -96,7 +96,7 @@ def timed(run: Callable[[], object], target: Target, batch_size: int, seconds: f
         while not count or time.perf_counter() - began < seconds:
             run()
             count += 1
-        synchronize(target.device)  # what the last run started belongs to it
+        synchronize(target.device)  # include all work of the last run
         took, cpu = time.perf_counter() - began, cpu_seconds() - cpu
     clips = count * batch_size
     grown = 0.0 if target.rehearsal else gpu_mib() - memory

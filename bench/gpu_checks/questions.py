@@ -1,4 +1,4 @@
-"""What cannot be known without a GPU: how its video and JPEG decoders behave, and what they are fastest at."""
+"""Answer questions that need a GPU: how its video and JPEG decoders behave, and what they do fastest."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -21,12 +21,12 @@ from dali_pipelines.recovery import first_cause
 THREADS = 14  # two for each of the seven decoders of an H100 or H200
 DISTINCT = 8  # clips; a batch repeats them
 CODECS = ("h264", "hevc", "vp9")
-MIN_HEVC = 144  # pixels a side that the hardware should take
+MIN_HEVC = 144  # pixels per side that the hardware should take
 STRIDE = 5
 
 
 def measure(item: str, target: Target) -> dict[str, Any]:
-    """Answer one question. In a rehearsal the codec is VP9 throughout."""
+    """Answer one question. In a rehearsal, the codec is always VP9."""
     if item.startswith("size_"):
         return sizes(item.removeprefix("size_"), target)
     return {
@@ -49,16 +49,16 @@ def batch(target: Target) -> int:
 
 
 def compare_rates(pipelines: Mapping[str, Pipeline], target: Target, *, size: int, **how: Any) -> dict[str, Any]:
-    """Measure pipelines by turns; `how` as `alternate` has it."""
+    """Measure pipelines in turns; `how` goes to `alternate`."""
     rows = alternate({name: pipeline.run for name, pipeline in pipelines.items()}, target, batch_size=size, **how)
     rates = ", ".join(f"{name} {row['clips_per_s']:,.0f}" for name, row in rows.items())
     return {"answer": f"clips/s: {rates}", "rows": rows}
 
 
 def session_cache(target: Target) -> dict[str, Any]:
-    """Does DALI open a decoder for every clip where the coded size is not that of the picture?
+    """Does DALI open a decoder for every clip if the coded size differs from the display size?
 
-    340x256 is coded as 352x256. Rates, and the growth of GPU memory over all turns.
+    340x256 is coded as 352x256. Measure rates, and the growth of GPU memory over all turns.
     """
     size = 2 if target.rehearsal else 8
     made = {
@@ -69,7 +69,7 @@ def session_cache(target: Target) -> dict[str, Any]:
 
 
 def gop_strides(target: Target) -> dict[str, Any]:
-    """Measure what the frames between the wanted ones cost, at a stride of 5."""
+    """Measure the cost of the frames between the wanted ones, at a stride of 5."""
     made, decoded = {}, {}
     for store in ("h264_gop1", "h264_gop8", "hevc_gop16"):
         clips = clips_of(dataset(store, target), batch(target), stride=STRIDE)
@@ -79,7 +79,7 @@ def gop_strides(target: Target) -> dict[str, Any]:
 
 
 def sizes(size: str, target: Target) -> dict[str, Any]:
-    """Measure each codec at one size; `small_hevc` asks about HEVC of the sizes left out."""
+    """Measure each codec at one size; HEVC below MIN_HEVC is left to `small_hevc`."""
     width, height = map(int, size.split("x"))
     made, errors = {}, {}
     for codec in CODECS:
@@ -113,7 +113,7 @@ def small_hevc(target: Target) -> dict[str, Any]:
 
 
 def cut(target: Target) -> dict[str, Any]:
-    """Measure what frames behind the last wanted one cost: the buffer ends with it, or 8 or 16 frames later."""
+    """Measure the cost of frames after the last wanted one: the buffer ends with it, or 8 or 16 frames later."""
     made = {}
     for behind in (0, 8, 16):
         clips = media("hevc", 320, 240, target, frames=FRAMES + behind)
@@ -122,7 +122,7 @@ def cut(target: Target) -> dict[str, Any]:
 
 
 def jpeg(target: Target) -> dict[str, Any]:
-    """Measure clips of 16 JPEGs of 340x256 as one flat batch, by the share that the JPEG engines get of them."""
+    """Measure clips of 16 JPEGs of 340x256 as one flat batch, by the share that goes to the JPEG engines."""
     files = []
     for picture in islice(drift(0), FRAMES):
         file = io.BytesIO()
@@ -134,7 +134,7 @@ def jpeg(target: Target) -> dict[str, Any]:
 
 
 def jpeg_pipeline(pictures: Sequence[np.ndarray], load: float, target: Target) -> Pipeline:
-    """Return a pipeline that decodes the pictures again and again."""
+    """Return a pipeline that decodes the same pictures in every run."""
     threads = 2 if target.rehearsal else THREADS
     how: dict[str, Any] = {"device": "cpu"} if target.rehearsal else {"device": "mixed", "hw_decoder_load": load}
     pipeline = Pipeline(batch_size=len(pictures), num_threads=threads, device_id=target.device_id)

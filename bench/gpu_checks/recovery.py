@@ -1,4 +1,4 @@
-"""What a bad sample does: to DALI's pipeline, and to the loader."""
+"""Check the effects of a bad sample on DALI's pipeline and on the loader."""
 
 import shutil
 from contextlib import closing
@@ -16,7 +16,7 @@ from dali_pipelines.recovery import first_cause
 from dali_pipelines.store.index import Index
 
 STORES = {"h264": "h264_gop1", "hevc": "hevc_gop16", "vp9": "vp9_gop16"}
-BAD = 2  # the iteration that has a bad sample
+BAD = 2  # the iteration with a bad sample
 
 
 def measure(item: str, target: Target) -> dict[str, Any]:
@@ -30,8 +30,8 @@ def measure(item: str, target: Target) -> dict[str, Any]:
 def check_pipeline(kind: str, codec: str, target: Target) -> dict[str, Any]:
     """Run a pipeline over a bad sample.
 
-    `raised`: the error of the bad run, or null where the decoder says nothing. `after`: whether the two runs after it
-    gave the right pixels. `bad_mean`: for a silent decoder, gray levels by which the bad sample is off.
+    `raised`: the error of the bad run, or null if the decoder is silent. `after`: gray levels by which the two runs
+    after it are off, at most. `bad_mean`: for a silent decoder, gray levels by which the bad sample is off.
     """
     good, frames = encode_clip(codec, 320, 240), np.arange(16, dtype=np.int32)
     bad, bad_frames = damage(kind, good), frames + (100 if kind == "beyond" else 0)
@@ -83,7 +83,7 @@ def damage(kind: str, good: np.ndarray) -> np.ndarray:
 
 
 def check_loader(store: str, target: Target) -> dict[str, Any]:
-    """Load a dataset with one damaged video for two epochs; report which ones the loader replaced."""
+    """Load a dataset with one damaged video for two epochs; report the videos that the loader replaced."""
     root = target.work_dir / f"{store}_damaged"
     shutil.rmtree(root, ignore_errors=True)
     shutil.copytree(dataset(store, target).root, root)

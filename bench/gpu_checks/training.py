@@ -21,14 +21,14 @@ from trainers.engine.loop import endless, train_step
 RECIPE = ROOT / "configs/recognition/torchvision_r3d18_kinetics.yaml"
 CLASSES = 400
 BATCH, THREADS, WORKERS = 32, 14, 4
-HOST_WORKERS = 14  # where they decode
+HOST_WORKERS = 14  # for stores that workers decode
 SMALL = ("backbone=r3d_tiny", "plan.num_frames=8", "plan.size=64", "plan.short_sides=[64]", "plan.test.short_side=64")
 TRAINED = "published best 171 and 44 %, aim 340 and 90 %"  # a GPU, by SPDL on 8 H100 with a batch of 16
 DELIVERED = "published best 5,500"  # by AgiBot's VideoDataset on an H100
 
 
 def measure(item: str, target: Target) -> dict[str, Any]:
-    """Measure training from the chosen store by batch size, or from one that workers decode."""
+    """Measure training from the chosen store at a batch size, or from a store that workers decode."""
     if item.startswith("batch_"):
         store, index = chosen_store(target)
         batch, workers = int(item.removeprefix("batch_")), WORKERS
@@ -69,7 +69,7 @@ def measure(item: str, target: Target) -> dict[str, Any]:
 
 
 def answer(rows: dict[str, dict[str, Any]]) -> str:
-    """Return the rate, its share of the ceiling and the published figures in one line."""
+    """Return the rate, its share of the ceiling and the published figures on one line."""
     ours, cached, alone = rows["training"], rows["cached batch"], rows["loader alone"]
     return (
         f"{ours['clips_per_s']:,.0f} clips/s, {100 * ours['ratio']:.0f} % of the cached-batch ceiling ({TRAINED}); "

@@ -1,4 +1,4 @@
-"""The videos that the items share, as prepared datasets, and small video files in memory of any size."""
+"""Make the videos that the items share, as prepared datasets, and small video files of any size in memory."""
 
 import io
 from itertools import islice
@@ -13,12 +13,12 @@ from dali_pipelines.store.files import write_file
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.reader import EncodedClip
 
-DEFAULT = "h264_gop1"  # what `prepare` makes
+DEFAULT = "h264_gop1"  # the default of `prepare`
 CHOICE = "chosen_store"  # file with the name of the store that the items read
 VIDEOS = 40  # more than one batch
 CLASSES = 4
 GOP = 8
-# As plain as can be and of any size: which sizes the decoders take is one of the questions.
+# As plain as possible and of any size: which sizes the decoders take is one of the questions.
 ENCODERS = {
     "vp9": ("libvpx-vp9", {"deadline": "realtime", "cpu-used": "5", "auto-alt-ref": "0", "lag-in-frames": "0"}),
     "hevc": ("libx265", {"preset": "superfast", "x265-params": "keyint={gop}:scenecut=0:bframes=0:log-level=none"}),
@@ -27,12 +27,12 @@ ENCODERS = {
 
 
 def supported_codec(codec: str, target: Target) -> str:
-    """Return the codec; in a rehearsal VP9, the only one that DALI decodes on a CPU too."""
+    """Return the codec; in a rehearsal VP9, which DALI decodes on a CPU, too."""
     return "vp9" if target.rehearsal and codec not in KEY_FRAMES_ONLY else codec
 
 
 def dataset(name: str, target: Target) -> Index:
-    """Return the store `CODEC` or `CODEC_gopN` of drifting textures, 6 s each, as `prepare` makes it; made once."""
+    """Return the store `CODEC` or `CODEC_gopN` of drifting textures, 6 s each, made once as `prepare` does."""
     codec, _, gop = name.partition("_gop")
     root = bench_store(
         target.work_dir / name,
