@@ -2,7 +2,7 @@
 
 For each task: top-1 on the test videos of a network trained from scratch, of one finetuned from the task's weights, of
 a linear classifier on those weights and on random ones, and R@1 of nearest neighbors. Every figure comes from the
-commands that users type. What is there already is not repeated: an interrupted bench goes on where it was.
+commands that users type. Finished parts are not repeated: an interrupted bench resumes where it was.
 """
 
 import argparse
@@ -27,7 +27,7 @@ TASKS = ("ctp", "cstp", "concepts", "cpc_transformer", "moco")
 FIGURES = ("scratch", "finetune", "linear", "retrieval", "random_linear")
 RECIPE = ROOT / "configs/recognition/demo.yaml"
 STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
-"""How many standard errors reach to the ends of the 95 % interval, of 2 to 10 seeds."""
+"""Standard errors from the mean to the ends of the 95 % interval, for 2 to 10 seeds."""
 CLASSES = 8  # directions of motion
 PICTURES = {"finetune_0/test/confusion.png": "confusion", "retrieval/neighbors.png": "neighbors"}
 
@@ -53,7 +53,7 @@ def main(argv: list[str]) -> None:
         report[task] = measure(weights, data, args.work_dir / task, args.seeds) | {"machine": machine()}
         write_file(target, json.dumps(dict(sorted(report.items())), indent=1) + "\n")
         for source, name in PICTURES.items():
-            with Image.open(args.work_dir / task / source) as picture:  # a third of its bytes with 256 colors
+            with Image.open(args.work_dir / task / source) as picture:  # 256 colors need a third of the bytes
                 picture.quantize(256).save(args.out / f"downstream_demo_{task}_{name}.png", optimize=True)
     print(table(dict(sorted(report.items()))))
 
@@ -86,7 +86,7 @@ def measure(weights: Path, data: Path, work_dir: Path, runs: int) -> dict[str, A
         return test(protocol, run, run / "test")
 
     def random(seed: int) -> tuple[float, int]:
-        """Test the backbone's first weights, which a linear run leaves as they are."""
+        """Test the backbone's initial weights, which a linear run does not change."""
         how = ("--mode", "linear", "--pretrained", "none", "--max-steps", 1, "--set", "validation.share=0")
         return trained("random", seed, *how, protocol="linear")
 
@@ -107,8 +107,8 @@ def measure(weights: Path, data: Path, work_dir: Path, runs: int) -> dict[str, A
 def figure(results: Sequence[tuple[float, int]], seeds: Sequence[int]) -> dict[str, Any]:
     """Return the mean over the seeds with its 95 % interval.
 
-    That is the wider one of two: Student's, from the spread between the seeds, and Wilson's, from the number of test
-    videos; the latter alone where there is one seed.
+    The interval is the wider of Student's, from the spread between the seeds, and Wilson's, from the number of test
+    videos; for one seed, it is Wilson's.
     """
     values, videos = [value for value, _ in results], results[0][1]
     mean = statistics.fmean(values)

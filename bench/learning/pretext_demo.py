@@ -1,8 +1,8 @@
 """Does every task learn? `python bench/learning/pretext_demo.py --out bench/results/<machine>_<date>`.
 
 Trains each task's `configs/<task>/demo.yaml` on the demo videos, fits a linear probe on its backbone and on the same
-one with random weights, and writes one JSON, one picture and one table. A run that is there already is not repeated:
-an interrupted bench goes on where it was.
+one with random weights, and writes one JSON, one picture and one table. Finished runs are not repeated: an interrupted
+bench resumes where it was.
 """
 
 import argparse
@@ -30,8 +30,8 @@ from nets.tasks import build_task, net_module, pretext_tasks
 from trainers.engine import checkpoint
 
 ROOT = Path(__file__).parents[2]
-DRAWS = 4  # of every test video
-WINDOW = 0.1  # share of the run that "first" and "last" average over
+DRAWS = 4  # samples of every test video
+WINDOW = 0.1  # share of the run over which "first" and "last" average
 
 
 def main(argv: list[str]) -> None:
@@ -59,14 +59,14 @@ def main(argv: list[str]) -> None:
 
 
 def call(*command: object) -> None:
-    """Run python with these arguments; raise UserError with the command when it fails."""
+    """Run python with these arguments; UserError with the command if it fails."""
     words = [sys.executable, *map(str, command)]
     if status := subprocess.run(words, cwd=Path.cwd()).returncode:
         raise UserError(f"`{' '.join(words)}` ended with status {status}; what is done so far is kept")
 
 
 def learn(task: str, data: Path, run: Path) -> dict[str, Any]:
-    """Train and probe one task; return what its metric and its probe came to."""
+    """Train and probe one task; return its metric and the probes' accuracy."""
     recipe = ROOT / "configs" / task / "demo.yaml"
     call(ROOT / "trainers/pretrain.py", "--config", recipe, "--data-dir", data, "--work-dir", run, "--device", "cpu")
     probe = run / "probe.json"
@@ -91,7 +91,7 @@ def read_rows(run: Path) -> list[dict[str, float]]:
 
 
 def summary(task: str, rows: list[dict[str, float]]) -> dict[str, Any]:
-    """Return the metric's mean over the first and last tenth of the logged steps, and the last one's standard error."""
+    """Return the metric's mean over the first and the last tenth of logged steps, and the latter's standard error."""
     metric = net_module(task).METRIC
     count = max(2, round(WINDOW * len(rows)))
     first, last = ([row[metric] for row in part] for part in (rows[:count], rows[-count:]))
@@ -109,7 +109,7 @@ def summary(task: str, rows: list[dict[str, float]]) -> dict[str, Any]:
 
 
 def held_out(task: str, data: Path, run: Path) -> dict[str, float]:
-    """Return the metric on the test videos, which the run has not seen; the network in eval mode."""
+    """Return the metric on the test videos, which the run has not seen, with the network in eval mode."""
     config = load(run / "config.yaml")
     plan = Task(task, config.plan)
     net = build_task(task, config.backbone, plan.batch_schema, config.net).eval()

@@ -1,7 +1,7 @@
-"""The two labeled sets of real motion that pretraining is judged on, and the folds of the second.
+"""The two labeled sets of real motion for judging pretraining, and their splits.
 
-`mocap`: people in motion, ten classes of 2706 videos; `train.txt` and `test.txt`, whose styles of moving differ.
-`ut_interaction`: two people who meet, six classes of 120 videos in 20 sequences; `clips.csv` says which.
+`mocap`: people in motion, ten classes, 2706 videos; `train.txt` and `test.txt` differ in the styles of moving.
+`ut_interaction`: two people who meet, six classes, 120 videos in 20 sequences; `clips.csv` says which.
 """
 
 import csv
@@ -16,13 +16,13 @@ from dali_pipelines.datasets.open import open_dataset
 from dali_pipelines.store.index import INDEX_FILE, Index
 
 SETS = ("mocap", "ut_interaction")
-SHORT_SIDE = 80  # of the stores, the largest that recipes scale to
+SHORT_SIDE = 80  # of the stores: the largest one in the recipes
 SCENES = ("set1", "set2")  # of UT-Interaction: a parking lot and a lawn
 
 
 @dataclass(frozen=True)
 class Fold:
-    """Rows of an index to learn from, and rows to be tested."""
+    """Rows of an index for training, and rows for testing."""
 
     train: np.ndarray
     test: np.ndarray
@@ -30,7 +30,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class Split:
-    """A way to test on a set: the folds test each of its videos once."""
+    """A way to test on a set: its folds, which test a video at most once."""
 
     index: Index
     folds: tuple[Fold, ...]
@@ -44,7 +44,7 @@ class Split:
 
 
 def prepare(source: Path, out: Path) -> None:
-    """Store both sets as raw video, small: their pictures are decoded hundreds of times. UserError without them."""
+    """Store both sets as small raw video, as they are decoded hundreds of times. UserError if one is missing."""
     for name in SETS:
         if not (source / name).is_dir():
             raise UserError(f"no {name} in {source}: give the folder that holds {' and '.join(SETS)} with --source")
@@ -60,7 +60,7 @@ def prepare(source: Path, out: Path) -> None:
 
 
 def splits(source: Path, out: Path) -> dict[str, Split]:
-    """Return the splits by name: mocap; UT-Interaction by sequence, and from each scene to the other."""
+    """Return the splits by name: mocap, UT-Interaction by sequence, and from each of its scenes to the other."""
     lists = [out / "mocap" / name for name in ("train.txt", "test.txt")]
     index = Index.load(out / "mocap")
     train, test = (open_dataset(out / "mocap", path, labeled=True).index.names.texts() for path in lists)

@@ -1,6 +1,6 @@
-"""One network of real_motion.py: pretrain it, judge its features, finetune it.
+"""Pretrain, judge and finetune one network of real_motion.py.
 
-Single-threaded, so that two jobs keep two cores busy.
+Single-threaded: one job per core keeps all cores busy.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from trainers.evaluation.predict import in_top_k, predict
 from trainers.weights import load, read
 
 RANDOM = "random_"
-"""A job whose name begins with it is a backbone with random weights, trained from scratch."""
+"""Prefix of jobs for a backbone with random weights, trained from scratch."""
 
 
 def main(argv: list[str]) -> None:
@@ -47,7 +47,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--core", type=int, help="that the job runs on (any)")
     args = parser.parse_args(argv)
     if args.core is not None:
-        os.sched_setaffinity(0, {args.core})  # decides on threads as well
+        os.sched_setaffinity(0, {args.core})  # also limits threads
     torch.set_num_threads(1)
     out = args.work_dir / f"{args.name}_{args.seed}"
     out.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def main(argv: list[str]) -> None:
 
 
 def once(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return what a part of the job gives, with its CPU seconds; from its file where it was done before."""
+    """Return the result of a part of the job with its CPU seconds, from its file if it was done before."""
     if not path.is_file():
         began = process_time()
         made = make()
@@ -76,7 +76,7 @@ def once(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 def learn(name: str, seed: int, frames: int, data: Path, out: Path) -> dict[str, Any]:
-    """Pretrain, unless the name says random weights; return the backbone's name, the normalization, and how it went."""
+    """Pretrain unless the name says random weights; return backbone and normalization, and the steps and last terms."""
     if name.startswith(RANDOM):
         return {"backbone": name.removeprefix(RANDOM), "normalization": Clips.normalization}
     lengths = open_dataset(data, data / "train.txt").index.num_frames
@@ -97,7 +97,7 @@ def learn(name: str, seed: int, frames: int, data: Path, out: Path) -> dict[str,
 
 
 def network(facts: Mapping[str, Any], seed: int, out: Path) -> Backbone:
-    """Return the backbone as pretraining left it, or with random weights, in eval mode."""
+    """Return the pretrained or random backbone in eval mode."""
     torch.manual_seed(seed)
     net = create(facts["backbone"])
     if (out / "pretrain").is_dir():

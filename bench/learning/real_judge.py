@@ -1,6 +1,6 @@
-"""How good the features of a network are on sets of real motion, by several protocols on the same clips.
+"""Judge the features of a network on sets of real motion, by several protocols on the same clips.
 
-Results say for each tested video whether it was right, since intervals of differences need that.
+Results say for each test video whether it was right, as intervals of differences need that.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,17 +22,17 @@ from trainers.evaluation.predict import in_top_k
 from trainers.evaluation.tokens import extract_tokens
 
 Test = Callable[[Features, Features, int], np.ndarray]
-"""Classifies videos: (training videos, test videos, number of classes) -> which test videos are right, bool (M,)."""
+"""Classifier: (training videos, test videos, number of classes) -> which test videos are right, bool (M,)."""
 
 RANKS = Ranks(torch.device("cpu"))
-ATTENTIVE_CLIPS = 2  # of a video; as many folds as UT-Interaction has sequences would take an hour
+ATTENTIVE_CLIPS = 2  # per video
 
 
 def judge(net: Backbone, normalization: str, found: Mapping[str, Split]) -> dict[str, dict[str, str]]:
-    """Return for every split which tests are right by each protocol on fixed features, as text of 0 and 1.
+    """Return split -> protocol -> which tests are right with frozen features, as text of 0 and 1.
 
-    `net` is in eval mode. `linear_still` is the linear probe on one middle frame, repeated. The attentive probe is left
-    out where there are several folds.
+    `net` is in eval mode. `linear_still` is the linear probe on the middle frame, repeated. Splits with several folds
+    omit the attentive probe: a fold per sequence of UT-Interaction would take an hour.
     """
     seen: dict[int, dict[str, Features]] = {}
     correct = {}
@@ -57,7 +57,7 @@ def judge(net: Backbone, normalization: str, found: Mapping[str, Split]) -> dict
 
 
 class Still(nn.Module):
-    """A backbone that sees one frame, the middle one of its clip, again and again."""
+    """A backbone that sees only the middle frame of its clip, repeated."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Still(nn.Module):
 
 
 def views(net: Backbone, split: Split, normalization: str) -> dict[str, Features]:
-    """Return features of all videos of the split's index: pooled ones, those of one frame, and tokens."""
+    """Return the features of all videos in the split's index: pooled ones, those of one frame, and tokens."""
     data = Data(root=str(split.index.root), workers=0, threads=1)
     cfg = real_recipes.clips(normalization)
     one, some = (replace(cfg, test=replace(cfg.test, clips=clips)) for clips in (1, ATTENTIVE_CLIPS))
@@ -87,7 +87,7 @@ def pick(features: Features, rows: np.ndarray) -> Features:
 
 
 def by_fit(fit: Callable[..., Callable[[Tensor], Tensor]]) -> Test:
-    """Return a test of the classifier that `fit` makes."""
+    """Return a test with the classifier returned by `fit`."""
 
     def right(train: Features, test: Features, classes: int) -> np.ndarray:
         x, y, test_x = readable_tensors(train, test, RANKS.device)
@@ -98,7 +98,7 @@ def by_fit(fit: Callable[..., Callable[[Tensor], Tensor]]) -> Test:
 
 
 def by_votes(k: int) -> Test:
-    """Return a test of the votes of the k nearest training videos; a tie is wrong."""
+    """Return a test with votes of the k nearest training videos; a tie is wrong."""
 
     def right(train: Features, test: Features, classes: int) -> np.ndarray:
         x, y, test_x = readable_tensors(train, test, RANKS.device)

@@ -1,8 +1,8 @@
 """What is pretraining worth on real motion? `python bench/learning/real_motion.py --source SETS --out FOLDER`.
 
 Each task pretrains a small network on mocap's training videos, without labels. Then its features are judged, and it is
-finetuned, on mocap's test videos and on UT-Interaction; beside the same network with random weights. A job that is done
-is not repeated: an interrupted bench goes on where it was.
+finetuned, on mocap's test videos and on UT-Interaction; so is the same network with random weights. Finished jobs are
+not repeated: an interrupted bench resumes where it was.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def main(argv: list[str]) -> None:
 
 
 def earlier(target: Path, epochs: int) -> dict[tuple[str, int], dict[str, Any]]:
-    """Return the results that are in the JSON already, of any machine. UserError when they were finetuned otherwise."""
+    """Return the results already in the JSON, of any machine; UserError if they have other epochs of finetuning."""
     if not target.is_file():
         return {}
     report = json.loads(target.read_text())
@@ -76,9 +76,9 @@ def earlier(target: Path, epochs: int) -> dict[tuple[str, int], dict[str, Any]]:
 
 
 def run_jobs(jobs: Sequence[tuple[Path, Sequence[object]]]) -> list[str]:
-    """Run real_job.py for each, as many at once as there are cores, each on a core of its own.
+    """Run real_job.py for each job, one per core at a time, pinned to it.
 
-    Returns the logs of those that fail; the others go on.
+    Returns the logs of failed jobs; the others continue.
     """
     cores: SimpleQueue[int] = SimpleQueue()
     for core in sorted(os.sched_getaffinity(0)):

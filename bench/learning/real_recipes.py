@@ -1,7 +1,7 @@
-"""How each task is pretrained and each network finetuned on real motion: one clip, one optimizer, as many frames.
+"""Recipes for pretraining and finetuning on real motion, with one clip, one optimizer and one budget of frames.
 
-The clip, the network and the budget were chosen once, before any other task was run, by what bench/NOTES.md says of
-CtP. A recipe is the task's demo.yaml with the changes below.
+The clip, the network and the budget were chosen once, before any other task was run, by the results for CtP in
+bench/NOTES.md. A recipe is the task's demo.yaml with the changes below.
 """
 
 import json
@@ -17,11 +17,11 @@ from dali_pipelines.tasks.recognition import Config as Clips
 from dali_pipelines.tasks.recognition import Test
 
 FRAMES = 1_280_000
-"""How many frames each task sees in pretraining; each augmented view counts. After a quarter SpeedNet is at chance."""
+"""Frames that each task sees in pretraining; each augmented view counts. After a quarter, SpeedNet is at chance."""
 
 CLIP: Mapping[str, Any] = {"num_frames": 8, "size": 64}
 SHORT_SIDES = [64, 72, 80]
-STRIDE = 4  # of the clips that networks are judged on: 2 s of mocap, 1 s of UT-Interaction
+STRIDE = 4  # of the clips for judging: 2 s of mocap, 1 s of UT-Interaction
 
 SHARED: Mapping[str, Any] = {
     "data.workers": 0,
@@ -34,7 +34,7 @@ SHARED: Mapping[str, Any] = {
     "train.loggers": [],
 }
 
-# No flips where a view would learn to be the same as its mirror image: classes of mocap differ by left and right.
+# No flips for tasks that would match a view with its mirror image: classes of mocap differ by left and right.
 PLANS: Mapping[str, Mapping[str, Any]] = {
     "concepts": {**CLIP, "flip_prob": 0.0},
     "cpc_transformer": {"num_frames": 5, "stride": 4, "size": 64, "crop_size": 64, "short_sides": SHORT_SIDES},
@@ -63,10 +63,10 @@ NETS: Mapping[str, Mapping[str, Any]] = {
 
 
 def pretraining(name: str, *, frames: int, lengths: np.ndarray) -> dict[str, Any]:
-    """Return what changes in the task's demo.yaml, dotted keys.
+    """Return the changes to the task's demo.yaml, with dotted keys.
 
-    `frames` is rounded to whole epochs of the videos that are long enough, of `lengths` frames, int64 (videos,).
-    `name` is a task, or with one of its `switches` as in "rot3d+plan.reference.shifted_rotation".
+    `frames` is rounded to whole epochs of the long enough videos; `lengths` are their frames, int64 (videos,).
+    `name` is a task, optionally with one of its `switches`, as in "rot3d+plan.reference.shifted_rotation".
     """
     task, _, switch = name.partition("+")
     changed = {f"plan.{key}": value for key, value in PLANS.get(task, {}).items()}
@@ -80,7 +80,7 @@ def pretraining(name: str, *, frames: int, lengths: np.ndarray) -> dict[str, Any
 
 
 def switches(task: str) -> list[str]:
-    """List what brings back a flaw of the task's original, such as "plan.reference.flip_last"."""
+    """List the switches that restore a flaw of the task's original, such as "plan.reference.flip_last"."""
     config = load(f"{task}/demo")
     references = {part: getattr(getattr(config, part), "reference", None) for part in ("plan", "net")}
     return [
@@ -88,19 +88,19 @@ def switches(task: str) -> list[str]:
         for part, reference in references.items()
         if reference is not None
         for field in fields(reference)
-        if field.name != "fixed_aspect"  # mocap's videos are square, and all alike
+        if field.name != "fixed_aspect"  # mocap's videos are all square and alike
     ]
 
 
 def clips(normalization: str) -> Clips:
-    """Return the clips that networks are judged on and finetuned with: never mirrored, as classes differ by it."""
+    """Return the clips for judging and finetuning: never mirrored, as classes differ by left and right."""
     sides = tuple(SHORT_SIDES)
     test = Test(clips=4, short_side=72)
     return Clips(**CLIP, stride=STRIDE, short_sides=sides, flip_prob=0.0, normalization=normalization, test=test)
 
 
 def finetuning(backbone: str, normalization: str, *, epochs: int) -> dict[str, Any]:
-    """Return what changes in configs/recognition/demo.yaml."""
+    """Return the changes to configs/recognition/demo.yaml."""
     return {
         **SHARED,
         "backbone": backbone,
@@ -111,5 +111,5 @@ def finetuning(backbone: str, normalization: str, *, epochs: int) -> dict[str, A
 
 
 def as_words(changes: Mapping[str, Any]) -> list[str]:
-    """Return changes as `--set` takes them."""
+    """Return changes in the form of `--set`."""
     return [f"{key}={json.dumps(value)}" for key, value in changes.items()]

@@ -1,4 +1,4 @@
-"""The results of real_motion.py as figures with paired intervals, a table and a picture."""
+"""Turn the results of real_motion.py into figures with paired intervals, a table and a picture."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -16,10 +16,10 @@ Result = Mapping[str, Any]
 
 
 def figures(results: Sequence[Result], clusters: Mapping[str, np.ndarray]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return for every split, protocol and network the accuracy, and its lead over another one.
+    """Return the accuracy for every split, protocol and network, and its lead over a baseline.
 
-    That is the same network with random weights, or for a task with a switch the task without it. A lead is over the
-    seeds that both have; without one there is none.
+    The baseline is the same network with random weights, or for a task with a switch, the task without it. A lead is
+    over the shared seeds; without any, it is omitted.
 
     Args:
         results: of jobs.
@@ -52,7 +52,7 @@ def paired_interval(difference: np.ndarray, clusters: np.ndarray) -> tuple[float
     """Return the 95 % interval of a mean difference, by a bootstrap over seeds and over clusters of videos.
 
     Args:
-        difference: (seeds, videos), of what was right with one network and with the other, on the same video.
+        difference: (seeds, videos), correctness with one network minus that with the other, on the same video.
         clusters: (videos,), the number of each video's cluster.
     """
     rng = np.random.default_rng(0)
@@ -69,7 +69,7 @@ def paired_interval(difference: np.ndarray, clusters: np.ndarray) -> tuple[float
 
 
 def table(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
-    """Return a Markdown table of each split: accuracy in percent, mean of the seeds, and the interval of its lead."""
+    """Return a Markdown table per split: accuracy in percent, mean over the seeds, and the interval of its lead."""
     lines = []
     for split, protocols in found.items():
         names = next(iter(protocols.values()))
@@ -85,8 +85,8 @@ def curve(budgets: Mapping[int, Mapping[str, Any]], *, protocol: str, seed: int,
     """Tabulate a protocol's accuracy by the frames seen in pretraining, as Markdown.
 
     Args:
-        budgets: frames -> the content of that result's JSON; only networks that all of them have are shown.
-        seed: the one that is shown, as few have more.
+        budgets: frames -> content of the result's JSON; only networks in all of them are shown.
+        seed: the seed to show; few networks have more.
     """
     found = {
         (split, frames): {
@@ -114,7 +114,7 @@ def _cell(entry: Mapping[str, Any] | None) -> str:
 
 
 def plot(found: Mapping[str, Mapping[str, Mapping[str, Any]]], out: Path) -> None:
-    """Plot the leads over random weights with their intervals: a row of axes for each split, a column a protocol."""
+    """Plot the leads over random weights with their intervals: one row of axes per split, one column per protocol."""
     protocols = list(dict.fromkeys(name for of_split in found.values() for name in of_split))
     columns, rows = len(protocols), len(found)
     title = (
