@@ -1,1 +1,1 @@
-"""Rounds of our loader, of its ceilings and of its peers: what `bench/loader_throughput.py` measures."""
+"""Measure rounds of our loader, its ceilings and its peers, for `bench/loader_throughput.py`."""

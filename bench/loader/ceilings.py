@@ -1,4 +1,4 @@
-"""Loaders that do only part of the work: what the whole loader could reach if all else were free."""
+"""Loaders that do only part of the work: the rate of the whole loader if the rest were free."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,16 +24,16 @@ from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task
 
 HELD = 16
-"""Samples that are held. A sample of 64 frames of 336x256 takes 16 MiB."""
+"""Samples to hold. A sample of 64 frames of 336x256 takes 16 MiB."""
 
 
 def decode_only(frames: DataNode, plan: dict[str, DataNode]) -> dict[str, DataNode]:
-    """Deliver one pixel of the frames that the task's own graph would get: a graph for `ClipLoader`."""
+    """Deliver one pixel of the frames for the task's own graph: a graph for `ClipLoader`."""
     return {"pixel": frames[:1, :1, :1]}
 
 
 class Corner(CropResize):
-    """Cut a corner out of every frame as it is: the least that the host can make RGB of."""
+    """Cut a corner out of every frame, unscaled: the minimum that the host can convert to RGB."""
 
     def schema(self, *, views: int, frames: int) -> Schema:
         return {}
@@ -43,7 +43,7 @@ class Corner(CropResize):
 
 
 class CutTask(Task):
-    """A task for `ClipLoader` with `cut_only`: its views are cut out and scaled, and nothing else."""
+    """A task for `ClipLoader` with `cut_only`: its views are only cut out and scaled."""
 
     @cached_property
     def program(self) -> Program:
@@ -56,7 +56,7 @@ class CutTask(Task):
 
 
 def cut_only(loader: ClipLoader) -> Graph:
-    """Return a graph for a loader of a `CutTask`: it cuts what the host has not cut, and delivers one pixel a view."""
+    """Return a graph for a loader of a `CutTask`: it cuts unless the host did, and delivers one pixel per view."""
     if loader.source.steps:
         return decode_only
     views = loader.task.program.views
@@ -69,9 +69,9 @@ def cut_only(loader: ClipLoader) -> Graph:
 
 
 class DecodeTask(Task):
-    """A task for `ClipLoader` with `decode_only`: where PyAV decodes, it cuts and scales next to nothing."""
+    """A task for `ClipLoader` with `decode_only`: if PyAV decodes, it cuts and scales almost nothing."""
 
-    @cached_property  # asked for with every sample
+    @cached_property  # used for every sample
     def program(self) -> Program:
         return consecutive_views([super().program.frames], Corner(16))
 
@@ -83,14 +83,14 @@ class DecodeTask(Task):
 def augment_only(
     index: Index, task: Task, *, batch_size: int, device: str, threads: int, cut: bool
 ) -> Iterator[dict[str, torch.Tensor]]:
-    """Yield endless batches of a task made from HELD samples that were planned and decoded once.
+    """Yield endless batches of a task from HELD samples that were planned and decoded once.
 
-    Their frames lie in the memory of `device` and are read in place. So this holds the task's graph and the hand-over
-    to torch; not reading, planning or decoding. The plans' arrays, some KB, are handed to DALI each time, as in the
-    loader.
+    Their frames are in the memory of `device` and are read in place. So this includes the task's graph and the
+    conversion to torch, but not reading, planning or decoding. The plans' arrays, some KB, go to DALI each time, as in
+    the loader.
 
     Args:
-        cut: the frames are cut and scaled already, as where PyAV decodes for the loader; else the graph does that.
+        cut: the frames are already cut and scaled, as if PyAV decoded for the loader; else the graph does that.
     """
     index = Dataset(index).long_enough(task).index
     gpu = device != "cpu"

@@ -1,4 +1,4 @@
-"""What is measured side by side: our loader on each store, its ceilings, and other loaders."""
+"""Contenders to compare: our loader on each store, its ceilings, and other loaders."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -9,9 +9,9 @@ from bench.meters import Round, memory, quartiles, times_ms
 
 OURS = "this_loader"
 EQUAL_JPEGS = "jpeg_zip_prepared"
-"""JPEGs that are as good as the first store; all stores are compared with them."""
+"""JPEGs of the same quality as the first store; all stores are compared with them."""
 SOURCES = "sources"
-"""The group of the peers that read the sources; all other groups are stores."""
+"""Group of the peers that read the sources; all other groups are stores."""
 
 
 @dataclass
@@ -21,9 +21,9 @@ class Contender:
     Attributes:
         group: the store that it reads, or SOURCES.
         name: OURS, a ceiling or a peer.
-        run: measures a round of `batches` batches of the schedule, from about `step` on: `run(step, batches)`.
-        facts: what is known of it beside its rates.
-        rounds: those that were measured.
+        run: `run(step, batches)` measures a round of `batches` batches of the schedule, from about `step` on.
+        facts: other figures besides its rates.
+        rounds: the rounds measured so far.
     """
 
     group: str
@@ -33,7 +33,7 @@ class Contender:
     rounds: list[Round] = field(default_factory=list)
 
     def figures(self, batch_size: int) -> dict[str, Any]:
-        """Return its rates, times, CPU time and memory, and what else is known of it."""
+        """Return its rates, times, CPU time, memory and facts."""
         rates = [batch_size * one.rate for one in self.rounds]
         clips = batch_size * sum(len(one.seconds) for one in self.rounds)
         result: dict[str, Any] = {
@@ -45,16 +45,16 @@ class Contender:
         return result | memory(self.rounds) | self.facts
 
     def ratio(self, other: "Contender") -> dict[str, Any]:
-        """Return its rate / that of another one: the median of the rounds' own ratios, and their quartiles."""
+        """Return its rate / that of another contender: median and quartiles of the rounds' ratios."""
         ratios = [mine.rate / theirs.rate for mine, theirs in zip(self.rounds, other.rounds, strict=True)]
         return {"median": round(statistics.median(ratios), 3), "quartiles": quartiles(ratios, 3)}
 
 
 def alternate(contenders: Sequence[Contender], *, rounds: int, batches: int, step: Callable[[], int]) -> None:
-    """Measure all in turn, `rounds` times.
+    """Measure all contenders in turn, `rounds` times.
 
     Args:
-        step: asked at the beginning of each round: from where on all read the schedule.
+        step: called before each round; returns where in the schedule all start to read.
     """
     for _ in range(rounds):
         start = step()
@@ -63,9 +63,9 @@ def alternate(contenders: Sequence[Contender], *, rounds: int, batches: int, ste
 
 
 def all_figures(contenders: Sequence[Contender], batch_size: int) -> dict[str, dict[str, Any]]:
-    """Return group -> name -> figures; those of our loader with its `ratios` to all that it is compared with.
+    """Return group -> name -> figures; those of our loader include its `ratios` to others.
 
-    It is compared with what reads the same store or the sources, and with EQUAL_JPEGS.
+    The others are those that read the same store or the sources, and EQUAL_JPEGS.
     """
     result: dict[str, dict[str, Any]] = {contender.group: {} for contender in contenders}
     for one in contenders:
@@ -78,6 +78,6 @@ def all_figures(contenders: Sequence[Contender], batch_size: int) -> dict[str, d
 
 
 def ratio_to(figures: Mapping[str, Any], name: str) -> float | None:
-    """Return the median ratio of our figures to another contender of a task, None where that was not measured."""
+    """Return the median ratio of our loader to another contender of a task, None if that was not measured."""
     found = figures["ratios"].get(name)
     return None if found is None else float(found["median"])

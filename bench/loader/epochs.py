@@ -1,4 +1,4 @@
-"""Our loader alone over whole epochs, with workers: its first batch, what happens as an epoch ends, its memory."""
+"""Measure our loader alone over whole epochs, with workers: its first batch, epoch boundaries and memory."""
 
 import statistics
 from contextlib import closing
@@ -14,10 +14,10 @@ from trainers.engine.loop import endless
 
 
 def measure_epochs(index: Index, task: Task, settings: dict[str, Any], *, epochs: int) -> dict[str, Any]:
-    """Return the figures of one task over `epochs` epochs, after a first one that is not timed.
+    """Return the figures of one task over `epochs` epochs, after an untimed one.
 
     Args:
-        settings: of the loader; `workers` None for one a core.
+        settings: of the loader; `workers` None for one per core.
     """
     workers = limits.cores() if settings["workers"] is None else settings["workers"]
     with closing(ClipLoader(index, task, **settings | {"workers": workers})) as loader:
@@ -30,10 +30,10 @@ def measure_epochs(index: Index, task: Task, settings: dict[str, Any], *, epochs
 
 
 def figures(timed: Round, length: int) -> dict[str, Any]:
-    """Return the times of whole epochs of `length` batches each, and their memory.
+    """Return the times and memory of whole epochs of `length` batches each.
 
-    `p99_to_median` and `epoch_start_to_median` are about 1 where nothing stalls; the latter has the median of the
-    batches that begin an epoch.
+    `p99_to_median` and `epoch_start_to_median` are about 1 if nothing stalls; the latter uses the median of the first
+    batches of epochs.
     """
     median = statistics.median(timed.seconds)
     times = times_ms([timed])

@@ -16,8 +16,8 @@ from dali_pipelines.store.index import Index
 from dali_pipelines.tasks import Task
 from trainers.engine.loop import endless
 
-TRIED = 24  # batches that a number of workers is tried with: of 6 in a row the rates differ by 15 %, of 24 by 5 %
-READ = 64  # clips whose bytes are counted, at least
+TRIED = 24  # batches to try a number of workers: rates of 6 in a row differ by 15 %, of 24 by 5 %
+READ = 64  # minimum number of clips whose bytes are counted
 
 
 def our_contenders(
@@ -26,9 +26,9 @@ def our_contenders(
     """Return our loader, and the contenders: itself, decoding alone, decoding and cutting alone.
 
     Args:
-        settings: of the loader; `workers` None for as many as are fastest in a short try.
+        settings: of the loader; `workers` None for the number that is fastest in a short try.
         stack: closes the loaders.
-        augment: with the ceiling of augmenting too.
+        augment: also return the ceiling of augmenting.
     """
     device, tried = settings["device"], {}
     if settings["workers"] is None:
@@ -66,7 +66,7 @@ def our_contenders(
 
 
 def _untimed(settings: dict[str, Any]) -> int:
-    """Return how many batches go before the clock starts: workers hold as many more as their samples fill."""
+    """Return the number of batches before the clock starts: the samples that workers hold fill some more."""
     return int(meters.WARM_UP + settings["workers"] // settings["batch_size"])
 
 
@@ -78,14 +78,14 @@ def _rate(index: Index, task: Task, settings: dict[str, Any]) -> float:
 
 
 def worker_counts() -> list[int]:
-    """Return 0, 1, 2, 4 ... and one per core."""
+    """Return the worker counts to try: 0, 1, 2, 4 ... and one per core."""
     cores = limits.cores()
     doubled = [2**power for power in range(cores.bit_length()) if 2**power < cores]
     return sorted({0, *doubled, cores})
 
 
 def read_kib(loader: ClipLoader) -> float:
-    """Return the mean KiB that the clips of the first epochs take from the disk; from the index alone."""
+    """Return the mean KiB per clip read from disk in the first epochs, from the index alone."""
     videos = min(READ, len(loader.index))
     costs = clip_costs(loader.index, loader.task, rows=range(videos), draws=-(-READ // videos), seed=loader.order.seed)
     return round(costs.bytes / 1024, 1)

@@ -1,4 +1,4 @@
-"""The figures of bench/loader_throughput.py as a picture."""
+"""Plot the figures of bench/loader_throughput.py."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ COLORS = {"ours": "#8fb8de", "ceiling": "0.88", SOURCES: "#f7c38a", "prepared": 
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar: its label, clips/s with quartiles, color, and the KiB that a clip takes."""
+    """One bar: its label, clips/s with quartiles, color, and KiB per clip."""
 
     label: str
     rate: float
@@ -40,7 +40,7 @@ def plot(tasks: Mapping[str, Mapping[str, Any]], title: str, out: Path) -> None:
             axis.text(0, y, f" {bar.rate:.0f}{kib}", va="center", fontsize=7)
         axis.set(yticks=range(len(labels)), yticklabels=labels, title=task)
         axis.grid(alpha=0.3, axis="x")
-    axes[0].invert_yaxis()  # that of all panels
+    axes[0].invert_yaxis()  # shared by all panels
     axes[0].figure.supxlabel("clips/s, and what a clip takes from the disk")
     save(axes, out)
 

@@ -1,4 +1,4 @@
-"""One loader process on one core, and one on each of several, in rounds that alternate."""
+"""Compare one loader process on one core with one on each of several cores, in alternating rounds."""
 
 import multiprocessing
 import os
@@ -15,7 +15,7 @@ from dali_pipelines.store.index import Index
 from trainers.engine.loop import endless
 
 SPAWN = multiprocessing.get_context("spawn")
-_own: dict[str, Any] = {}  # of such a process: its batches and their size
+_own: dict[str, Any] = {}  # state of a loader process: its batches and their size
 
 
 def measure_processes(
@@ -23,8 +23,8 @@ def measure_processes(
 ) -> dict[str, Any]:
     """Return the rate of one loader process on one core, that of one on each of `processes` cores, and the efficiency.
 
-    Efficiency is the rate of all together / (their number x the rate of the one alone), the median of alternating
-    rounds. The processes share memory, its bandwidth, caches and the disk.
+    Efficiency is the rate of all together / (their number x the rate of one alone), the median of alternating rounds.
+    The processes share memory, its bandwidth, caches and the disk.
     """
     alone, together = [], []
     with ExitStack() as stack:
@@ -50,7 +50,7 @@ def _rate(pools: list[ProcessPoolExecutor], batches: int) -> float:
 
 
 def _start_loader(root: Path, task: str, batch_size: int, core: int) -> None:
-    """Give this process a core and an endless loader of its own."""
+    """Pin this process to a core and create its endless loader."""
     os.sched_setaffinity(0, {core})
     _own.update(size=batch_size)
     _own["batches"] = endless(

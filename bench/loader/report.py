@@ -1,4 +1,4 @@
-"""The figures of bench/loader_throughput.py as tables: `python -m bench.loader.report FILE` prints them again."""
+"""Format the figures of bench/loader_throughput.py as tables: `python -m bench.loader.report FILE` reprints them."""
 
 import json
 import sys
@@ -10,13 +10,13 @@ from bench.loader.contenders import EQUAL_JPEGS, OURS, SOURCES, ratio_to
 from bench.report import markdown
 
 Figures = Mapping[str, Mapping[str, Any]]
-"""Of each task, what `rounds.measure_task` returns."""
+"""Task -> the result of `rounds.measure_task`."""
 
 LEADS = {"torchcodec_prepared": 3.0, "jpeg_zip": 2.5, EQUAL_JPEGS: 1.5}
-"""Targets from the first store: over torchcodec on the same files, the sources as JPEGs, JPEGs like the store."""
+"""Targets for the first store: over torchcodec on the same files, over the sources as JPEGs, over equal JPEGs."""
 LEADS_OF_RAW_VIDEO = {EQUAL_JPEGS: 2.0}
 SHARE = 0.85
-"""Of decoding and cutting alone. A loader that reaches it has met every lead, as more is hardly possible."""
+"""Share of the rate of decoding and cutting. Reaching it meets every lead, as more is hardly possible."""
 TARGETS = ("task", "store", "lead over", "target", "measured", "of decode and cut", "met")
 
 SUMMARY = {
@@ -44,7 +44,7 @@ COLUMNS = {
 
 
 def table(tasks: Figures) -> str:
-    """Return Markdown: of each task and store our ratios, of each task all that was measured, and the targets."""
+    """Return Markdown: our ratios by task and store, all measurements of each task, and the targets."""
     rows = [
         [f"`{task}`", store, ours["clips_per_s"], *(_text(ratio_to(ours, name)) for name in SUMMARY.values())]
         for task, figures in tasks.items()
@@ -64,7 +64,7 @@ def table(tasks: Figures) -> str:
 
 
 def _stores(figures: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the stores of a task with the figures of our loader."""
+    """Yield each store of a task with our loader's figures."""
     for group, found in figures["contenders"].items():
         if group != SOURCES:
             yield group, found[OURS]
@@ -88,7 +88,7 @@ def _rows(figures: Mapping[str, Any]) -> Iterator[list[str]]:
 
 
 def target_rows(tasks: Figures) -> Iterator[tuple[object, ...]]:
-    """Yield a row below TARGETS for each target of each task whose peers were measured."""
+    """Yield a row with the columns TARGETS for each target of each task whose peers were measured."""
     for task, figures in tasks.items():
         for place, (group, ours) in enumerate(_stores(figures)):
             leads = LEADS_OF_RAW_VIDEO if group == "rawvideo" else {} if place else LEADS

@@ -1,4 +1,4 @@
-"""Rounds of our loader on each store, of its ceilings and of its peers, that alternate."""
+"""Measure alternating rounds of our loader on each store, its ceilings and its peers."""
 
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
@@ -21,14 +21,14 @@ def measure_task(
     rounds: int,
     peers: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Return the figures of one task, from `rounds` rounds of `batches` batches of everything that is compared.
+    """Return the figures of one task, from `rounds` rounds of `batches` batches of each contender.
 
     Args:
         stores: the same videos, stored in several ways.
-        peers: their names; they are measured where they can make the task's views.
+        peers: names of peers; measured if they can make the task's views.
 
     Returns:
-        `contenders`: store or SOURCES -> name -> figures. `missing`: likewise, why a peer is not measured.
+        `contenders`: store or SOURCES -> name -> figures. `missing`: likewise, why a peer was not measured.
     """
     loaders: dict[str, ClipLoader] = {}
     contenders: list[Contender] = []

@@ -1,4 +1,4 @@
-"""The stores that `bench/loader_throughput.py` compares, and what its JSON says of them."""
+"""Make the stores that `bench/loader_throughput.py` compares, and describe them for its JSON."""
 
 from argparse import Namespace
 from typing import Any
@@ -10,9 +10,9 @@ from dali_pipelines.store.index import Index
 
 
 def stores(options: Namespace) -> tuple[dict[str, Index], dict[str, Any]]:
-    """Return the stores of `loader_throughput.py`, made where none is given, and what its JSON says of them.
+    """Return the stores of `loader_throughput.py` by codec, made unless one is given, and their description for JSON.
 
-    They hold the same videos; each has the name of its codec.
+    They hold the same videos.
     """
     with_peers = options.peers is not None
     if options.data_dir:

@@ -1,4 +1,4 @@
-"""Whether a peer delivers what our loader delivers, view by view; asked before its clock starts."""
+"""Check, before timing a peer, that its views match our loader's."""
 
 import statistics
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from dali_pipelines.tasks import Task
 from trainers.engine.loop import endless
 
 CHECKED = 8  # samples
-BLOCKS = 14  # along each side: what scaling with and without antialiasing does to single pixels is no fault
+BLOCKS = 14  # along each side: scaling with or without antialiasing may differ in single pixels
 MAX_DIFFERENCE = 2.6
 """Gray levels by which the R, G and B of a block may differ between a peer's views and ours, on average.
 
@@ -45,14 +45,14 @@ def our_views(loader: ClipLoader) -> list[Tensor]:
     samples: list[Tensor] = []
     with closing(fresh):
         for batch in islice(endless(fresh), _batches(loader)):
-            # All frames of a sample, in the order of its plan: views may lie in several outputs, and in blocks.
+            # All frames of a sample, in the order of its plan: views may be in several outputs, and in blocks.
             parts = [batch[name].movedim(-4, -1).flatten(1, -4).cpu() for name in shapes if len(shapes[name]) >= 4]
             samples += torch.cat(parts, dim=1)
     return [levels(view, loader.task) for sample in samples[:CHECKED] for view in torch.split(sample, lengths)]
 
 
 def peer_views(peer: Peer, loader: ClipLoader) -> list[Tensor]:
-    """Return the same views as a peer makes them."""
+    """Return the same views from a peer."""
     clips = peer_clips(loader, 0, _batches(loader), prepared=peer.prepared)[:CHECKED]
     with peer_batches(peer, clips, batch_size=1, workers=0, device="cpu") as arriving:
         return [levels(view[0].movedim(0, -1), loader.task) for views in arriving for view in views]
@@ -74,6 +74,6 @@ def _batches(loader: ClipLoader) -> int:
 
 
 def levels(view: Tensor, task: Task) -> Tensor:
-    """Undo the normalization of a view; gray levels."""
+    """Undo the normalization of a view; return gray levels."""
     mean, std = (torch.tensor(part) for part in NORMALIZATIONS[task.program.normalization])
     return 255 * (view * std + mean)

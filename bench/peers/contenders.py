@@ -1,4 +1,4 @@
-"""Other loaders as contenders: which can run here, that their views are ours, and with how many workers."""
+"""Select other loaders as contenders: those that run here and make our views, each with its best number of workers."""
 
 import importlib
 from collections.abc import Collection
@@ -15,16 +15,16 @@ from bench.peers.loaders import jpeg_zip as from_jpegs
 from dali_pipelines import limits
 from dali_pipelines.loader import ClipLoader
 
-ROUND_S = 1.5  # of a slow peer: it is measured with fewer batches
-BURSTS = 3  # at least: each worker delivers so many batches
-CLOSE = 0.75  # of the rate with workers: with none it is as fast for sure only above
-EPOCHS = 3  # whose clips' bytes are counted
+ROUND_S = 1.5  # seconds of a round of a slow peer, which is measured with fewer batches
+BURSTS = 3  # minimum number of batches from each worker
+CLOSE = 0.75  # share of the rate with workers above which no workers may be as fast
+EPOCHS = 3  # epochs whose clips' bytes are counted
 
 
 def peer_contenders(
     loader: ClipLoader, *, group: str, names: Collection[str]
 ) -> tuple[list[Contender], dict[str, str]]:
-    """Return the peers that can run and show what `loader` does, and why the others cannot: name -> reason."""
+    """Return the peers that run and make the views of `loader`, and for the others: name -> reason."""
     made, missing, ours = [], {}, our_views(loader) if names else []
     for name in names:
         peer = PEERS[name]
@@ -36,7 +36,7 @@ def peer_contenders(
             if (differs := round(difference(ours, views), 2)) > MAX_DIFFERENCE:
                 raise ValueError(f"its views differ from ours by {differs:.1f} gray levels on average")
             contender = _contender(name, loader, alone=alone, group=group)
-        except Exception as error:  # whatever a foreign package raises: it is the reason to show
+        except Exception as error:  # foreign packages may raise anything; show it as the reason
             missing[name] = f"{type(error).__name__}: {_first_line(error)}"
             continue
         contender.facts |= {"difference_to_ours": differs, "most_difference": MAX_DIFFERENCE}
@@ -45,15 +45,15 @@ def peer_contenders(
 
 
 def names_in(group: str, names: Collection[str], *, first: bool) -> list[str]:
-    """Return which of the peers read a group's files; EQUAL_JPEGS belong to the first store."""
+    """Return the peers that read a group's files; EQUAL_JPEGS belong to the first store."""
     chosen = [name for name in names if PEERS[name].prepared == (group != SOURCES)]
     return [name for name in chosen if first or name != EQUAL_JPEGS]
 
 
 def _contender(name: str, loader: ClipLoader, *, alone: float, group: str) -> Contender:
-    """Return a peer with one worker a core, or none if that is faster.
+    """Return a peer with one worker per core, or none if that is faster.
 
-    alone: about its clips/s without workers.
+    alone: its approximate clips/s without workers.
     """
     peer, cores, size = PEERS[name], limits.cores(), loader.order.batch_size
 
@@ -79,18 +79,18 @@ def _contender(name: str, loader: ClipLoader, *, alone: float, group: str) -> Co
 
 
 def batches_for(per_s: float, workers: int) -> int:
-    """Return how many batches to time of a loader that makes about `per_s` of them a second."""
+    """Return the number of batches to time for a loader that makes about `per_s` of them per second."""
     return max(BURSTS * max(workers, 1), round(ROUND_S * per_s))
 
 
 def run_peer(peer: Peer, loader: ClipLoader, step: int, count: int, *, workers: int) -> Round:
-    """Measure a round of one peer: `count` batches of the clips of the loader from `step` on.
+    """Measure a round of one peer: `count` batches of the loader's clips from `step` on.
 
-    Workers deliver in bursts of a batch each: the first is not timed.
+    Workers deliver in bursts of one batch each; the first burst is not timed.
     """
     device = "cpu" if loader.device_id is None else f"cuda:{loader.device_id}"
     burst = max(workers, 1)
-    # More than are taken, so that no worker is idle while the clock runs.
+    # More than are taken, so no worker is idle while the clock runs.
     clips = peer_clips(loader, step, count + 3 * burst, prepared=peer.prepared)
     with peer_batches(peer, clips, batch_size=loader.order.batch_size, workers=workers, device=device) as arriving:
         return measure(arriving, count, device=device, untimed=burst)

@@ -1,4 +1,4 @@
-"""The same videos as H.264 files, as zips of JPEGs and as prepared stores, and the clips that the loader draws."""
+"""Make the same videos as H.264 files, zips of JPEGs and prepared stores, and the loader's clips for peers."""
 
 import importlib
 import io
@@ -32,9 +32,9 @@ JPEG_QUALITY = 90
 
 @dataclass(frozen=True, kw_only=True)
 class PeerView(Region):
-    """Consecutive frames of a sample that show one part of the picture, in whole pixels of the files that a peer reads.
+    """Consecutive frames of a sample that show one part of the picture, in whole pixels of the peer's files.
 
-    frames: their numbers in the video. transforms: what is made of the part once it is cut, scaled and mirrored.
+    frames: their numbers in the video. transforms: applied once the part is cut, scaled and mirrored.
     """
 
     frames: list[int]
@@ -42,14 +42,14 @@ class PeerView(Region):
 
     @property
     def distinct(self) -> tuple[list[int], list[int]]:
-        """Return the frames, rising, each once, and which of them each place of the view shows."""
+        """Return the distinct frames, ascending, and the index of the one at each place of the view."""
         shown, order = np.unique(self.frames, return_inverse=True)
         return shown.tolist(), order.tolist()
 
 
 @dataclass(frozen=True)
 class PeerClip:
-    """One sample of the loader, for a peer: what to make of which files."""
+    """One sample of the loader, for a peer: the files, and the views to make of them."""
 
     video: Path
     jpegs: Path
@@ -57,12 +57,12 @@ class PeerClip:
 
     @property
     def frames(self) -> list[int]:
-        """Return the frames to decode, rising, each once."""
+        """Return the distinct frames to decode, ascending."""
         return sorted({number for view in self.views for number in view.frames})
 
 
 def peer_store(root: Path, *, videos: int, source_gop: int, settings: Encoding) -> Index:
-    """Return the dataset in `root`, prepared with `settings`, its sources beside it; make only what is missing."""
+    """Return the dataset in `root`, prepared with `settings`, its sources next to it; make only what is missing."""
     if not (root / INDEX_FILE).is_file():
         records = {}
         for number in tqdm(range(videos), desc=f"bench videos in {root}", unit="video"):
@@ -84,12 +84,12 @@ def sources(root: Path, name: str) -> tuple[Path, Path]:
 
 
 def equal_zip(root: Path, name: str) -> Path:
-    """Return the zip of JPEGs that are as large and as good as a video of a store (`bench.peers.quality`)."""
+    """Return the zip of JPEGs with the size and quality of a video of a store (`bench.peers.quality`)."""
     return root.parent / f"jpegs_like_{root.name}" / f"{name}.zip"
 
 
 def _write_h264(path: Path, seed: int, *, gop: int) -> None:
-    """Encode as FFmpeg does when told no more than the size and the GOP: B-frames, CRF 23."""
+    """Encode with FFmpeg's defaults except for the size and the GOP: B-frames, CRF 23."""
     try:
         binary = importlib.import_module("imageio_ffmpeg").get_ffmpeg_exe()
     except ModuleNotFoundError as error:
@@ -129,11 +129,10 @@ def write_zip(path: Path, jpegs: Iterable[bytes]) -> None:
 def peer_clips(loader: ClipLoader, start: int, batches: int, *, prepared: bool = False) -> list[PeerClip]:
     """Return the samples of `batches` batches of a loader from step `start` on, in its order.
 
-    Its task's views must show frames of their own.
+    The task's views must not share frames. Everything comes from the loader's own plans, so peers need not draw them.
+    Crops are in whole pixels.
 
-    All is read from the loader's own plans, which peers need not draw. Crops are in whole pixels.
-
-    prepared: for a peer that reads the store, or JPEGs that are as large; else the sources.
+    prepared: for a peer that reads the store, or JPEGs of its size; else the sources.
     """
     root, order, program = Path(loader.index.root), loader.order, loader.task.program
     clips = []
@@ -161,7 +160,7 @@ def peer_clips(loader: ClipLoader, start: int, batches: int, *, prepared: bool =
 
 
 def _scaled(box: Box, stored: tuple[int, int], size: tuple[int, int]) -> Box:
-    """Return a box of a picture of width and height `stored` in the nearest whole pixels of one of `size`."""
+    """Scale a box from a picture of width and height `stored` to one of `size`, rounded to whole pixels."""
     top, left, height, width = box
     xs = [round(x * size[0] / stored[0]) for x in (left, left + width)]
     ys = [round(y * size[1] / stored[1]) for y in (top, top + height)]

@@ -1,8 +1,8 @@
 """Other ways to load the same clips: four decoders, each in torch's DataLoader.
 
 A peer is a function from a `PeerClip` to its views, cropped, scaled and mirrored: RGB, uint8 (T, 3, size, size), or
-(T, size, size, 3) with OpenCV. It decodes every frame once and scales it once a view; torchvision and FFmpeg antialias,
-OpenCV does not. What the task then makes of a view (`bench.peers.transforms`) is made by torchvision or by OpenCV.
+(T, size, size, 3) with OpenCV. It decodes every frame once and scales it once per view; torchvision and FFmpeg
+antialias, OpenCV does not. The task's other transforms (`bench.peers.transforms`) use torchvision or OpenCV.
 """
 
 import importlib
@@ -26,7 +26,7 @@ from configs.errors import UserError
 
 
 def _threads() -> int:
-    """Return the threads of a decoder: one where torch has one, as in a worker; else as many as FFmpeg likes (0)."""
+    """Return the threads of a decoder: 1 if torch has one, as in a worker; else 0, FFmpeg's choice."""
     return 1 if torch.get_num_threads() == 1 else 0
 
 
@@ -37,13 +37,13 @@ def torchcodec(clip: PeerClip) -> list[Tensor]:
 
 
 def torchcodec_transforms(clip: PeerClip) -> list[Tensor]:
-    """Crop and scale, bilinearly, inside torchcodec's decoder, which can make one crop: it opens one for each view."""
+    """Crop and scale bilinearly in torchcodec's decoder: one decoder per view, as each can make only one crop."""
     decoders = importlib.import_module("torchcodec.decoders")
     transforms = importlib.import_module("torchcodec.transforms")
     made = []
     for view in clip.views:
         top, left, height, width = view.box
-        # torchcodec itself crops at the center or at random only.
+        # torchcodec itself crops only at the center or at random.
         spec = f"crop, {height}, {width}, {left}, {top}"
         crop = type("Crop", (transforms.RandomCrop,), {"_make_transform_spec": lambda *_, spec=spec: spec})
         decoder = decoders.VideoDecoder(
@@ -89,7 +89,7 @@ def pyav(clip: PeerClip) -> list[Tensor]:
 
 
 def _views(frames: Tensor, clip: PeerClip) -> list[Tensor]:
-    """Cut and scale the views of a clip from its decoded `clip.frames`, uint8 (U, 3, H, W)."""
+    """Crop and scale the views of a clip from its decoded `clip.frames`, uint8 (U, 3, H, W)."""
     from torchvision.transforms.v2 import InterpolationMode
     from torchvision.transforms.v2 import functional as v2
 
@@ -98,7 +98,7 @@ def _views(frames: Tensor, clip: PeerClip) -> list[Tensor]:
     for view in clip.views:
         shown, order = view.distinct
         places = [place[number] for number in shown]
-        run = slice(places[0], places[-1] + 1)  # mostly a view's frames are one run: then nothing is copied
+        run = slice(places[0], places[-1] + 1)  # usually a view's frames are one run: then nothing is copied
         part = v2.crop(frames, *view.box)[run if len(places) == places[-1] + 1 - places[0] else places]
         how = InterpolationMode.BICUBIC if view.cubic else InterpolationMode.BILINEAR
         scaled: Tensor = v2.resize(part, [view.size, view.size], how)
@@ -132,8 +132,8 @@ def jpeg_zip(clip: PeerClip) -> list[np.ndarray]:
 class Peer:
     """A way to load clips.
 
-    module: what it needs. views: what it cuts out of a clip. library: what makes the rest of each view. prepared:
-    whether it reads the videos that `prepare` made, or JPEGs like them, instead of the sources.
+    module: the required package. views: cuts the views out of a clip. library: applies their other transforms.
+    prepared: whether it reads the videos that `prepare` made, or JPEGs like them, instead of the sources.
     """
 
     module: str
@@ -153,7 +153,7 @@ PEERS = OF_SOURCES | {f"{name}_prepared": replace(peer, prepared=True) for name,
 
 
 def chosen(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the peers of these names, or all where there are none; UserError for a name that no peer has."""
+    """Return these names, or all peers if there are none; UserError for an unknown name."""
     for name in names:
         if name not in PEERS:
             raise UserError(f"--peers {name}: the peers are {', '.join(PEERS)}")
@@ -161,7 +161,7 @@ def chosen(names: Sequence[str]) -> tuple[str, ...]:
 
 
 class PeerDataset(Dataset[list[Tensor]]):
-    """Clips as one peer makes them: their views, float32, with the axes in its library's order."""
+    """Clips made by one peer: their views, float32, with the axes in its library's order."""
 
     def __init__(self, peer: Peer, clips: Sequence[PeerClip]) -> None:
         self.peer, self.clips = peer, clips
@@ -179,11 +179,11 @@ class PeerDataset(Dataset[list[Tensor]]):
 def peer_batches(
     peer: Peer, clips: Sequence[PeerClip], *, batch_size: int, workers: int, device: str
 ) -> Iterator[Iterator[list[Tensor]]]:
-    """Yield batches, of each view float32 (B, 3, T, size, size), on `device`; the workers end with the block.
+    """Yield batches on `device`, float32 (B, 3, T, size, size) for each view; the workers end with the block.
 
-    As with our loader the channels lie in memory where they were made: moving them is up to the network.
+    As with our loader, the channels keep their order in memory: moving them is up to the network.
     """
-    # A fork of this process, in which DALI and CUDA have threads, may hang; a server without any imports torch once.
+    # A fork of this process may hang, as DALI and CUDA have threads in it; a server without threads imports torch once.
     multiprocessing.set_forkserver_preload([__name__, "torchvision.transforms.v2"])
     loader = DataLoader(
         PeerDataset(peer, clips),
@@ -202,6 +202,6 @@ def peer_batches(
 
 
 def _single_threaded(worker: int) -> None:
-    """Keep OpenCV to one thread in a worker; torch sees to its own."""
+    """Limit OpenCV to one thread in a worker; DataLoader does so for torch."""
     with suppress(ModuleNotFoundError):
         importlib.import_module("cv2").setNumThreads(0)

@@ -1,4 +1,4 @@
-"""What is made of a view by OpenCV and NumPy: 8-bit pictures, one frame after the other."""
+"""Transform views with OpenCV and NumPy: 8-bit pictures, one frame after the other."""
 
 import importlib
 import math
@@ -29,7 +29,7 @@ class OpenCV:
             left, top, right, bottom = patch.box
             cuts.append(frames[patch.frame, top:bottom, left:right].copy())
         for patch, cut in zip(patches, cuts, strict=True):
-            solid = patch.mask.min() == 1  # a third are: rectangles with hard edges
+            solid = patch.mask.min() == 1  # true for a third: rectangles with hard edges
             for frame, (left, top, right, bottom), opacity in patch.places:
                 size, box = (right - left, bottom - top), frames[frame, top:bottom, left:right]
                 scaled = self.cv2.resize(cut, size)
@@ -72,14 +72,14 @@ class OpenCV:
         return self._each(frames, lambda t, target: self.cv2.GaussianBlur(frames[t], window, sigma, dst=target))
 
     def normalize(self, frames: Frames, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-        """Look values up in a table, in a tenth of the time that NumPy takes to broadcast over three channels."""
+        """Look values up in a table: a tenth of the time of NumPy's broadcasting over three channels."""
         table = (np.arange(256)[:, None] - np.array(mean)) / np.array(std)
         tall = frames.reshape(-1, *frames.shape[2:])
         values = self.cv2.LUT(tall, table.astype(np.float32)[None])
         return torch.from_numpy(values.reshape(frames.shape))
 
     def _each(self, frames: Frames, change: Any) -> Frames:
-        """Return new frames, of which `change(t, target)` writes frame t to `target`."""
+        """Return new frames; `change(t, target)` writes frame t to `target`."""
         made = np.empty_like(frames)
         for t in range(len(frames)):
             change(t, made[t])

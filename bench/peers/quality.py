@@ -1,4 +1,4 @@
-"""JPEGs that are as large and as good as the videos of a store."""
+"""Make JPEGs with the size and quality of a store's videos."""
 
 import io
 import json
@@ -18,21 +18,21 @@ from dali_pipelines.store.files import video_path, write_file
 from dali_pipelines.store.index import Index
 
 VIDEOS = 4
-COMPARED = slice(7, None, 15)  # frames of the first videos: not the sources' key frames, which show more than others
-BEST_DB = 99.0  # of equal pictures
+COMPARED = slice(7, None, 15)  # frames of the first videos: not the sources' key frames, which are more detailed
+BEST_DB = 99.0  # for identical pictures
 
 Picture = np.ndarray
 """uint8 (H, W, 3), RGB by BT.601."""
 
 
 def equal_jpegs(index: Index) -> dict[str, Any]:
-    """Return what is known of the JPEGs that equal a store; make them where they are missing.
+    """Return the facts about the JPEGs that equal a store; make the JPEGs if they are missing.
 
-    Their quality is the one whose PSNR comes nearest to that of the store. Both are against the sources, scaled as
-    `prepare` does it, in R, G and B: what a network sees.
+    Their quality is the one whose PSNR is nearest to the store's. Both are against the sources, scaled as by `prepare`,
+    in R, G and B, as a network sees them.
 
     Returns:
-        The quality, and of the JPEGs and of the videos the mean dB of a frame and the bytes of one.
+        The quality, and for the JPEGs and the videos, the mean dB and bytes per frame.
     """
     root = Path(index.root)
     report = equal_zip(root, "equal").with_suffix(".json")
@@ -54,7 +54,7 @@ def _choose(index: Index) -> dict[str, Any]:
     target = mean_psnr(wanted, stored)
 
     def measured(quality: int) -> tuple[float, float]:
-        """Return the dB and the bytes of a frame."""
+        """Return the mean dB and bytes per frame."""
         jpegs = [encode_jpeg(picture, quality) for picture in wanted]
         shown = [np.asarray(Image.open(io.BytesIO(jpeg))) for jpeg in jpegs]
         return mean_psnr(wanted, shown), statistics.fmean(map(len, jpegs))
@@ -74,7 +74,7 @@ def _choose(index: Index) -> dict[str, Any]:
 
 
 def mean_psnr(wanted: list[Picture], shown: list[Picture]) -> float:
-    """Return the mean over pictures of the peak signal to noise ratio, dB; that of equal ones counts as BEST_DB."""
+    """Return the mean peak signal-to-noise ratio of pictures, dB; identical ones count as BEST_DB."""
     return statistics.fmean(
         min(10 * math.log10(255**2 / error), BEST_DB) if error else BEST_DB
         for error in (float(np.square(a.astype(float) - b).mean()) for a, b in zip(wanted, shown, strict=True))
@@ -82,7 +82,7 @@ def mean_psnr(wanted: list[Picture], shown: list[Picture]) -> float:
 
 
 def _scaled(index: Index, name: str) -> Iterator[Picture]:
-    """Yield the frames of a source as `prepare` hands them to the encoder."""
+    """Yield the frames of a source as `prepare` passes them to the encoder."""
     width, height = index.sizes_WH[0].tolist()
     convert, rgb = store_converter(width, height), RgbConverter()
     video, _ = sources(Path(index.root), name)

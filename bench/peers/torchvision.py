@@ -1,4 +1,4 @@
-"""What is made of a view by torch and torchvision: floats where colors are mixed, all frames at once."""
+"""Transform views with torch and torchvision: floats for mixing colors, all frames at once."""
 
 import math
 from collections.abc import Sequence
@@ -60,5 +60,5 @@ class Torch:
 
 
 def _floats(frames: Tensor) -> Tensor:
-    """Return float32 in planes: decoders interleave the channels, which makes all that follows ten times slower."""
+    """Return planar float32: decoders interleave the channels, which makes everything after ten times slower."""
     return frames.contiguous().float()

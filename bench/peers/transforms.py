@@ -1,7 +1,7 @@
-"""What a task makes of a view once it is cut: read from the loader's own plan, made by a peer's own library.
+"""Apply a task's transforms to a cut view: values from the loader's own plan, steps by a peer's own library.
 
-The order is that of every task's `graph`: paste, rotate, colors, blur, normalize. What a step does is up to the
-library (`bench.peers.opencv`, `bench.peers.torchvision`); steps that change nothing are left out, as in the graphs.
+The order is that of every task's `graph`: paste, rotate, colors, blur, normalize. The library implements each step
+(`bench.peers.opencv`, `bench.peers.torchvision`); steps that change nothing are left out, as in the graphs.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,8 +24,8 @@ from dali_pipelines.tasks import Task, ctp
 class Patch:
     """One patch of CtP.
 
-    frame, box: where it is cut out, (left, top, right, bottom). mask: float32 (h, w) in 0..1, of that box.
-    places: the frames that show it, each with a box that it is scaled to and an opacity.
+    frame, box: its source, (left, top, right, bottom). mask: float32 (h, w) in 0..1, of that box.
+    places: the frames that show it, each with the box to scale it to and its opacity.
     """
 
     frame: int
@@ -46,11 +46,11 @@ class Colors:
 
 @dataclass(frozen=True)
 class Transforms:
-    """What is done to one view of T frames once it is cropped.
+    """The transforms of one cropped view of T frames.
 
-    patches: in the order of pasting; each is cut out before any is pasted. degrees: counter-clockwise, about the
-    center. colors: one after the other, clamped to 0..255 after each. sigma: of a Gaussian, pixels. mean, std: that
-    the view is normalized with, gray levels.
+    patches: in the order of pasting; all are cut out before any is pasted. degrees: counter-clockwise, about the
+    center. colors: one after the other, clamped to 0..255 after each. sigma: of a Gaussian, pixels. mean, std: of the
+    normalization, gray levels.
     """
 
     patches: list[Patch]
@@ -62,7 +62,7 @@ class Transforms:
 
 
 class Library(Protocol):
-    """The steps as one library makes them, of T frames in a form of its own; `channels` is their axis of R, G and B."""
+    """The steps in one library, on T frames in the library's own form; `channels` is their axis of R, G and B."""
 
     channels: int
 
@@ -76,7 +76,7 @@ class Library(Protocol):
 
 
 def apply_transforms(frames: Any, transforms: Transforms, library: Library) -> Tensor:
-    """Return a view as the network gets it, float32, in the library's order of axes; `frames` may be overwritten."""
+    """Return a view for the network, float32, in the library's order of axes; `frames` may be overwritten."""
     if transforms.patches:
         frames = library.paste(frames, transforms.patches)
     if transforms.degrees:
@@ -97,9 +97,9 @@ def apply_transforms(frames: Any, transforms: Transforms, library: Library) -> T
 def transforms_of(
     task: Task, video: VideoInfo, plan: Mapping[str, np.ndarray], rng: np.random.Generator
 ) -> list[Transforms]:
-    """Return what to do to each view of a plan; for tasks whose graph takes no other arrays than those read here.
+    """Return the transforms of each view of a plan, for tasks whose graph takes no arrays other than those read here.
 
-    rng: what `plan` was drawn with, from its start: CtP's patches and colors are read before they become arrays.
+    rng: the generator of `plan`, at its start: CtP's patches and colors are read before they become arrays.
     """
     views = task.program.views
     mean, std = ([255 * value for value in part] for part in NORMALIZATIONS[task.program.normalization])
@@ -136,6 +136,6 @@ def _colors_of(plan: Mapping[str, np.ndarray], view: View) -> dict[str, np.ndarr
 
 
 def _changing(arrays: Mapping[str, np.ndarray]) -> list[Colors]:
-    """Return the colors of `pixels.color.Recolor`, or none where they change nothing."""
+    """Return the colors of `pixels.color.Recolor`, or [] if they change nothing."""
     kind = int(arrays["color_kind"].max()) if arrays else 0
     return [Colors(kind, *(arrays[f"color_{part}"] for part in ("matrix", "pivot", "offset")))] if kind else []
