@@ -1,8 +1,8 @@
 """What a clip costs a CPU, step by step: `python bench/clip_budget.py --json FILE`.
 
-Each step is timed by itself, in CPU time of one process, on the same clips over and over. The least of all rounds
-counts, as whatever else the machine does only adds to it. A worker takes the steps up to `hand over`; `graph` is what
-the main process does then: DALI's graph, and the way to torch. The pool of workers, some 0.3 ms, is in none of them.
+Each step is timed separately, in CPU time of one process, repeatedly on the same clips. The minimum of all rounds
+counts, as other load on the machine only adds to it. A worker runs the steps up to `hand over`; `graph` is the main
+process's part: DALI's graph and the conversion to torch. The pool of workers, some 0.3 ms, is in no step.
 """
 
 import argparse
@@ -30,7 +30,7 @@ BATCH = 8
 
 
 def budget(index: Index, task: Task, *, clips: int, rounds: int) -> dict[str, float]:
-    """Return the CPU milliseconds of each step for a clip, in the order of the loader."""
+    """Return the CPU milliseconds per clip of each step, in the order of the loader."""
     order = Order(len(index), 1, 0, 1, seed=0, shuffle=True)
     steps = task.program.host_steps(gpu=False)
     source = SampleSource(index, task, order, media="frames", steps=steps)

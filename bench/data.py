@@ -1,4 +1,4 @@
-"""Videos to measure on, made once: textures that drift, at the usual Kinetics size."""
+"""Make videos to measure on, once: drifting textures at the usual Kinetics size."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +28,7 @@ def default_task(name: str) -> Task:
 
 
 def store_settings(codec: str, gop: int | None, short_side: int | None) -> Encoding:
-    """Return how a bench stores its videos: by default as `prepare` does; a short side of 0 keeps the size."""
+    """Return the encoding of a bench's videos: by default `prepare`'s; a short side of 0 keeps the size."""
     if gop is None:
         gop = GOP.get(codec, 1)
     if short_side is None:
@@ -37,7 +37,7 @@ def store_settings(codec: str, gop: int | None, short_side: int | None) -> Encod
 
 
 def store_name(settings: Encoding) -> str:
-    """Return the name of a folder of videos that are stored so."""
+    """Return the folder name for videos that are stored this way."""
     return f"{settings.codec}_gop{settings.gop}_{settings.short_side or 'full'}"
 
 
@@ -50,10 +50,10 @@ def bench_store(
     short_side: int | None = None,
     classes: int = 0,
 ) -> Path:
-    """Return the folder of a prepared dataset of clips of 336x256, 6 s each; make it only where it is missing.
+    """Return the folder of a prepared dataset of clips of 336x256, 6 s each; make it only if it is missing.
 
-    By default it is stored as `prepare` does, below DATA in a folder whose name says how. A `short_side` of 0 keeps
-    the size. The videos are of `classes` classes in turn, for those who train.
+    By default it is stored as `prepare` does, below DATA in a folder named for the encoding. A `short_side` of 0 keeps
+    the size. For training, the videos belong to `classes` classes in turn.
     """
     settings = store_settings(codec, gop, short_side)
     root = root or DATA / store_name(settings)
@@ -63,7 +63,7 @@ def bench_store(
 
     if not (root / INDEX_FILE).is_file():
         names = [f"video{number:03d}" for number in range(videos)]
-        with ThreadPoolExecutor(limits.cores()) as pool:  # the encoders run outside the interpreter's lock
+        with ThreadPoolExecutor(limits.cores()) as pool:  # the encoders release the GIL
             made = tqdm(pool.map(write, names), desc=f"bench videos in {root}", total=videos, unit="video")
             records = dict(zip(names, made, strict=True))
         labels = {name: place % classes for place, name in enumerate(names)} if classes else None

@@ -1,4 +1,4 @@
-"""A web server of files with ranges, that waits, counts and fails as a bench or a test wants it."""
+"""Serve files with byte ranges over HTTP, with delays, counts and failures for benches and tests."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -12,8 +12,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 Fault = Callable[[str, int], "int | str | None"]
-"""What goes wrong with a path at its n-th request, from 0 on: an HTTP status, "hang", "reset", "cut" or the path of a
-redirection; or None."""
+"""The fault of a path at its n-th request, from 0: an HTTP status, "hang", "reset", "cut" or the path of a redirect; or
+None."""
 
 
 @dataclass
@@ -21,9 +21,9 @@ class Files:
     """A running server.
 
     Attributes:
-        folder: what it serves, at `url`.
+        folder: served at `url`.
         delay: seconds before each answer.
-        asked: path and range of each request; most_at_once: how many were open at the same time.
+        asked: path and range of each request; most_at_once: maximum number of open requests.
     """
 
     folder: Path
@@ -61,7 +61,7 @@ class Files:
             self.open -= 1
 
     def listing(self, request: web.Request, folder: Path) -> web.Response:
-        """List a folder as links. Those to folders end with a slash, as other servers have it."""
+        """List a folder as links. Those to folders end with a slash, as with other servers."""
         at = request.path.rstrip("/")
         links = [quote(f"{at}/{path.name}{'/' * path.is_dir()}") for path in sorted(folder.iterdir())]
         return web.Response(text="".join(f'<a href="{link}">{link}</a>' for link in links), content_type="text/html")
@@ -83,11 +83,11 @@ def _disconnect(request: web.Request) -> None:
 
 @contextmanager
 def served(folder: Path) -> Iterator[Files]:
-    """Serve a folder at 127.0.0.1 while the block runs."""
+    """Serve a folder at 127.0.0.1 during the block."""
     files, loop = Files(folder), asyncio.new_event_loop()
     app = web.Application(middlewares=[files.answer])
     app.router.add_static("/", folder, follow_symlinks=True)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.05)  # 0 would wait for ever
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.05)  # 0 would wait forever
 
     async def start() -> None:
         await runner.setup()

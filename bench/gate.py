@@ -1,7 +1,7 @@
-"""Whether the loader is as fast as it was: `make bench-gate`, or `python -m bench.gate`.
+"""Check whether the loader is as fast as it was: `make bench-gate`, or `python -m bench.gate`.
 
-Rates depend on the machine and on who else works on it. So this compares counts, which are exact, and ratios of CPU
-time between things that take turns in one process with one thread each. See bench/README.md.
+Rates depend on the machine and its other load. So this compares counts, which are exact, and ratios of CPU time between
+things that take turns in one process with one thread each. See bench/README.md.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from trainers.engine.loop import endless
 TASKS = ("ctp", "recognition", "vcop")
 PEER = "torchcodec_prepared"
 BATCH, VIDEOS = 8, 16
-BATCHES = 1  # of ours, in a round: short turns find a quiet moment
+BATCHES = 1  # of ours, in a round: short turns can hit a quiet moment
 PEER_CLIPS = 4  # of the peer, in a round: it is slower
 ROUNDS = 30
 MIN_RATIO = 0.85
@@ -68,7 +68,7 @@ def main(argv: list[str]) -> int:
 
 
 def counts(index: Index, name: str) -> dict[str, float]:
-    """Return exact counts of a task on a store, per clip: frames delivered and decoded, their quotient, KiB read."""
+    """Return exact counts per clip of a task on a store: frames delivered and decoded, their ratio, KiB read."""
     task = default_task(name)
     with closing(ClipLoader(index, task, batch_size=BATCH, threads=1)) as loader:
         for _ in islice(endless(loader), 2):
@@ -84,11 +84,11 @@ def counts(index: Index, name: str) -> dict[str, float]:
 
 
 def times(index: Index, name: str, rounds: int = ROUNDS) -> dict[str, list[float]]:
-    """Return CPU milliseconds for a clip of a task, in each of some rounds.
+    """Return CPU milliseconds per clip of a task, in each round.
 
     Returns:
-        ours; decode: decoding alone; torchcodec: of the same files, with all that the task does; first: a loader that
-        is built, asked for one batch and closed, with what it has made ahead by then, for each clip of that batch.
+        ours; decode: decoding alone; torchcodec: the task's whole work on the same files; first: creating a loader,
+        taking one batch and closing it, including what it prefetched, per clip of that batch.
     """
     torch.set_num_threads(1)
     task = default_task(name)
@@ -119,9 +119,9 @@ def times(index: Index, name: str, rounds: int = ROUNDS) -> dict[str, list[float
 
 
 def ratios(of_task: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """Return how a task's loader compares, from its `times`; more is better.
+    """Return how a task's loader compares, from its `times`; higher is better.
 
-    Whoever else works on the machine makes a turn longer and never shorter: the shortest turns are compared.
+    Other load on the machine only makes turns longer, so the shortest turns are compared.
     """
     ours, decode, torchcodec, first = (min(of_task[turn]) for turn in ("ours", "decode", "torchcodec", "first"))
     return {
@@ -132,7 +132,7 @@ def ratios(of_task: Mapping[str, Sequence[float]]) -> dict[str, float]:
 
 
 def cpu_seconds(run: Callable[[], object]) -> float:
-    """Return the CPU time of the process for `run` and for all that its threads do after it."""
+    """Return the CPU time of the process for `run` and for the work of its threads after it."""
     settle()
     began = time.process_time()
     run()
@@ -141,7 +141,7 @@ def cpu_seconds(run: Callable[[], object]) -> float:
 
 
 def settle() -> None:
-    """Wait until no other thread of this process has work: DALI makes batches ahead."""
+    """Wait until no other thread of this process is busy: DALI prefetches batches."""
     idle = 0
     while idle < 3:
         time.sleep(0.002)
@@ -149,7 +149,7 @@ def settle() -> None:
 
 
 def busy_threads() -> int:
-    """Return how many threads of this process run or wait for a disk."""
+    """Return the number of threads of this process that run or wait for a disk."""
     busy = 0
     for thread in Path("/proc/self/task").iterdir():
         with suppress(OSError):  # it has ended by now
@@ -178,7 +178,7 @@ def ratio_faults(measured: Figures, observed: Figures, *, cpu: str) -> list[str]
 
 
 def table(measured: Figures, observed: Figures) -> str:
-    """Return the ratios as Markdown, beside the observed ones."""
+    """Return the ratios as Markdown, next to the observed ones."""
     rows = (
         [f"`{task}`", name, value, observed[task][name], f"{value / observed[task][name]:.2f}"]
         for task, of_task in measured.items()

@@ -1,4 +1,4 @@
-"""The gate's ratios over time: a line of JSON for each run that was recorded, and a picture of them."""
+"""Record the gate's ratios over time, one line of JSON per run, and plot them."""
 
 import json
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ def record(ratios: Mapping[str, Mapping[str, float]], machine: Mapping[str, Any]
 
 
 def plot(out: Path, path: Path = HISTORY) -> None:
-    """Draw each ratio over the runs that were recorded: a panel a ratio, a line a task and processor."""
+    """Plot each ratio over the recorded runs: a panel per ratio, a line per task and processor."""
     if not path.is_file():
         raise UserError(f"{path} is not there: nothing has been recorded yet, see --record")
     lines = [json.loads(line) for line in path.read_text().splitlines()]

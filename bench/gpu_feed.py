@@ -1,4 +1,4 @@
-"""What feeding a GPU costs its host: CPU time of a clip, and the bytes that travel. No GPU is needed to know."""
+"""Measure what feeding a GPU costs its host: CPU time per clip, and bytes sent. This needs no GPU."""
 
 import statistics
 import time
@@ -21,9 +21,9 @@ def feed_costs(index: Index, task: Task) -> dict[str, Any]:
     """Measure every way in which a dataset can be handed to a GPU.
 
     Returns:
-        `feed`, the way that the loader takes where the GPU has decoders, and by way, median of ROUNDS alternating
-        rounds: `ms_per_clip`, CPU time of one core; `kb_per_clip`, bytes / 1000 that go to the device; and
-        `cores_per_gpu`, the cores that keep up with TRAINS_AT clips/s.
+        `feed`, the way that the loader chooses if the GPU has decoders, and by way, median of ROUNDS alternating
+        rounds: `ms_per_clip`, CPU time of one core; `kb_per_clip`, bytes / 1000 sent to the device; and
+        `cores_per_gpu`, the cores needed for TRAINS_AT clips/s.
     """
     decoded = decoded_media(index, task, gpu=True)
     feed: Media = decoded if obstacles(index, gpu=True) else "encoded"
@@ -58,7 +58,7 @@ def feed_costs(index: Index, task: Task) -> dict[str, Any]:
 
 
 def gpu_table(stored: dict[str, dict[str, Any]]) -> str:
-    """Return the figures of several stores as a Markdown table; bold is the way that the loader takes."""
+    """Return the figures of several stores as a Markdown table; the way that the loader chooses is bold."""
     head = ("stored as", "handed over as", "CPU ms / clip", "kB to the GPU / clip", f"cores for {TRAINS_AT} clips/s")
     rows = [
         (name, f"**{way}**" if way == costs["feed"] else way, *of_way.values())

@@ -1,9 +1,9 @@
 """Does everything work on this GPU, and how fast? `python bench/gpu_report.py --out DIR`, eleven minutes.
 
-Items come in the order of their value, and each prints its answer in one line. Each part runs in a process of its own
-with a limit on every item: one that crashes or hangs loses that item, the rest goes on. DIR gets gpu_report.json and
-gpu_report.md, written anew after every item, and gpu_report.log. The same command again goes on: what is done is
-skipped, what failed is tried again last. `--device cpu` is a rehearsal.
+Items run in order of value, and each prints its answer in one line. Each part runs in its own process with a time limit
+per item: a crash or hang loses only that item. DIR gets gpu_report.json and gpu_report.md, rewritten after every item,
+and gpu_report.log. The same command resumes: items that are done are skipped, and failed ones are retried last.
+`--device cpu` is a rehearsal.
 """
 
 import argparse
@@ -25,10 +25,10 @@ from configs.errors import UserError, run_cli
 from dali_pipelines.store.files import write_file
 
 WORKER = [sys.executable, "-m", "bench.gpu_checks"]
-ENDS_WITHIN = 10  # seconds from its last item to the end of a process
-GRACE_S = 3  # for a process to write where its threads are
+ENDS_WITHIN = 10  # seconds from a process's last item to its end
+GRACE_S = 3  # for a process to dump the tracebacks of its threads
 LAST_LINES = 15
-MAX_HANGS = 2  # of one part: more of the like would take the time from the others
+MAX_HANGS = 2  # of one part: more would take time from the others
 
 
 def main(argv: list[str]) -> None:
@@ -89,13 +89,13 @@ class Report:
 
 
 def run_process(names: list[str], report: Report, args: argparse.Namespace, deadline: float) -> list[str]:
-    """Run items of one part, in order, in one process, until one ends or outlasts it; return those that are left."""
+    """Run items of one part in order in one process, until one crashes or times out; return the remaining items."""
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
         "PYTHONFAULTHANDLER": "1",
         "PYTHONUNBUFFERED": "1",
-        "OMP_WAIT_POLICY": "PASSIVE",  # as in trainers/commands: torch's threads, if they spin, starve DALI's
+        "OMP_WAIT_POLICY": "PASSIVE",  # as in trainers/commands: spinning threads of torch starve DALI's
     }
     options = ["--device", args.device, "--work-dir", str(args.work_dir.resolve())]
     waiting = list(names)
@@ -113,7 +113,7 @@ def run_process(names: list[str], report: Report, args: argparse.Namespace, dead
         try:
             since = time.monotonic()
             while waiting:
-                ended = process.poll()  # asked before looking, so that nothing it left is missed
+                ended = process.poll()  # before looking for files, so none is missed
                 while waiting and (file := Path(folder, f"{waiting[0]}.json")).is_file():
                     report.add(waiting.pop(0), json.loads(file.read_text()))
                     since = time.monotonic()
@@ -141,9 +141,9 @@ def run_process(names: list[str], report: Report, args: argparse.Namespace, dead
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a process that was started with `start_new_session=True`, and the processes below it.
+    """End a process that was started with `start_new_session=True`, and its descendants.
 
-    With PYTHONFAULTHANDLER set it first writes where each of its threads is.
+    With PYTHONFAULTHANDLER set, it first dumps the tracebacks of its threads.
     """
     if process.poll() is None:
         process.send_signal(signal.SIGABRT)
@@ -151,7 +151,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
             process.wait(GRACE_S)
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    with suppress(subprocess.TimeoutExpired):  # one that is stuck in the driver cannot be ended: nobody waits for it
+    with suppress(subprocess.TimeoutExpired):  # one stuck in the driver cannot be killed: do not wait for it
         process.wait(GRACE_S)
 
 
@@ -164,5 +164,5 @@ def tail(log: Path, began: int) -> str:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what runs is ended and no orphan holds the GPU
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # run the `finally` blocks: no orphan may hold the GPU
     run_cli(main)

@@ -1,8 +1,8 @@
 """How fast clips arrive, task by task: `python bench/loader_throughput.py`.
 
-Rounds of the whole loader alternate with rounds of its ceilings, on each store, and with --peers with rounds of other
-loaders, so that ratios hold on a noisy machine. See bench/README.md for how to read it.
-Heavy imports stand inside `main`: each of the loader's workers imports this file once more.
+Rounds of the whole loader alternate with rounds of its ceilings on each store, and with --peers, with rounds of other
+loaders, so ratios hold on a noisy machine. See bench/README.md for how to read it.
+Heavy imports are inside `main`: each worker of the loader imports this file once more.
 """
 
 import argparse
@@ -97,7 +97,7 @@ def main(argv: list[str]) -> None:
         else:
             results[name] = measure_task(indices, task, settings, **counts, peers=peers)
         print(f"{name}: {results[name]}" if alone else table({name: results[name]}), flush=True)
-        save_json(args.json, **about, tasks=results)  # an interrupted bench keeps what it has
+        save_json(args.json, **about, tasks=results)  # an interrupted bench keeps its results
     if alone:
         return
     print(f"\n{table(results)}")
@@ -106,7 +106,7 @@ def main(argv: list[str]) -> None:
 
 
 def measured(path: Path, about: dict[str, Any]) -> dict[str, Any]:
-    """Return the tasks that a JSON file of an interrupted bench has; UserError when it was another one."""
+    """Return the tasks in the JSON file of an interrupted bench; UserError if its settings were different."""
     if not path.is_file():
         return {}
     found = json.loads(path.read_text())

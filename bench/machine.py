@@ -1,4 +1,4 @@
-"""The machine and the versions that a figure belongs to."""
+"""Describe the machine and the versions that a figure belongs to."""
 
 import json
 import platform
@@ -20,7 +20,7 @@ PEERS = ("torchcodec", "decord", "opencv-python", "opencv-python-headless")
 
 
 def machine() -> dict[str, object]:
-    """Return what a figure belongs to: processor, memory, GPU, versions, commit, date (UTC)."""
+    """Return the processor, memory, GPU, versions, commit and date (UTC) that a figure belongs to."""
     return {
         "cpu": _cpu_name(),
         "cores": psutil.cpu_count(),
@@ -42,7 +42,7 @@ def save_json(path: Path | None, **figures: Any) -> None:
 
 
 def _versions() -> dict[str, str]:
-    """Return the versions of what this project needs, and of the peers that are installed."""
+    """Return the versions of the main dependencies, and of the peers that are installed."""
     found = {}
     for name in (*PACKAGES, *PEERS):
         with suppress(PackageNotFoundError):
@@ -59,7 +59,7 @@ def _cpu_name() -> str:
 
 
 def _commit() -> str | None:
-    """Return the commit, with a + when the working tree differs from it."""
+    """Return the commit, with a + if the working tree differs from it."""
     try:
         git = ["git", "-C", str(Path(__file__).parent)]
         commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)

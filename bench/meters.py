@@ -1,4 +1,4 @@
-"""What one round of a loader costs: seconds of each batch, CPU seconds, memory."""
+"""Measure what one round of a loader costs: seconds of each batch, CPU seconds, memory."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -10,16 +10,16 @@ import psutil
 import torch
 
 WARM_UP = 6
-"""Batches before a round's clock starts: prefetched while another loader ran, they come sooner. Our loader has two
-batches in its pipeline, three for a GPU, and two in its workers, or more where these are more than clips in a batch."""
+"""Batches before a round's clock starts: those prefetched while another loader ran come too fast. Our loader has two
+batches in its pipeline, three for a GPU, and two in its workers, or more if a batch has fewer clips than workers."""
 MEMORY_EVERY_S = 0.5  # reading it takes about a millisecond, which counts as part of the batch
 
 
 @dataclass
 class Round:
-    """What `measure` saw.
+    """The measurements of one round.
 
-    seconds: of each timed batch. cpu_s: of this process and its children. *_mib: (batch number, MiB) now and then.
+    seconds: of each timed batch. cpu_s: of this process and its children. *_mib: samples of (batch number, MiB).
     """
 
     seconds: list[float]
@@ -36,7 +36,7 @@ class Round:
 def measure(batches: Iterator[Any], count: int, *, device: str, untimed: int | None = None) -> Round:
     """Time `count` batches, after `untimed` others, by default WARM_UP.
 
-    On a GPU the clock waits until a batch is really there.
+    On a GPU, the time includes synchronizing after each batch.
     """
     for _ in range(WARM_UP if untimed is None else untimed):
         next(batches)
@@ -58,7 +58,7 @@ def measure(batches: Iterator[Any], count: int, *, device: str, untimed: int | N
 
 
 def synchronize(device: str) -> None:
-    """Wait until the GPU has done all its work."""
+    """Wait until the GPU has finished all work."""
     if device != "cpu":
         torch.cuda.synchronize(device)
 
@@ -71,26 +71,25 @@ def _processes() -> list[psutil.Process]:
 
 
 def cpu_seconds() -> float:
-    """Return user and system time so far of this process and the children that it has now."""
+    """Return the user and system time so far of this process and its present children."""
     return sum(times.user + times.system for times in (process.cpu_times() for process in _processes()))
 
 
 def host_mib() -> float:
-    """Return the resident memory of this process and its children; pages that they share count in each."""
+    """Return the resident memory of this process and its children; shared pages count in each."""
     return sum(process.memory_info().rss for process in _processes()) / 2**20
 
 
 def gpu_mib() -> float:
-    """Return the memory in use on the GPU, whoever uses it."""
+    """Return the memory in use on the GPU, by all processes."""
     free, total = torch.cuda.mem_get_info()
     return (total - free) / 2**20
 
 
 def slope(rounds: Sequence[Sequence[tuple[int, float]]]) -> float | None:
-    """Return the growth per 1000 batches by least squares, one slope for all rounds.
+    """Return the growth per 1000 batches by least squares, one slope for all rounds; None for too few samples.
 
-    Each round has a level of its own, so what other loaders take between the rounds does not count. None where there
-    are too few samples.
+    Each round has a level of its own, so what other loaders take between the rounds does not count.
     """
     points = [np.array(samples, float).reshape(-1, 2) for samples in rounds]
     centered = np.concatenate([p - p.mean(axis=0) for p in points if len(p)] or [np.zeros((0, 2))])
@@ -99,7 +98,7 @@ def slope(rounds: Sequence[Sequence[tuple[int, float]]]) -> float | None:
 
 
 def memory(rounds: Sequence[Round]) -> dict[str, float | None]:
-    """Return the most MiB of the host, and of a GPU where there is one, and their growth per 1000 batches."""
+    """Return the peak MiB of the host and of a GPU, if any, and their growth per 1000 batches."""
     result: dict[str, float | None] = {}
     for kind in ("host", "gpu"):
         samples = [getattr(one, f"{kind}_mib") for one in rounds]
@@ -111,7 +110,7 @@ def memory(rounds: Sequence[Round]) -> dict[str, float | None]:
 
 
 def times_ms(rounds: Sequence[Round]) -> dict[str, float]:
-    """Return percentiles of the milliseconds of a batch, over all rounds."""
+    """Return percentiles of the milliseconds per batch, over all rounds."""
     values = np.percentile([1000 * s for one in rounds for s in one.seconds], [50, 95, 99])
     return {f"batch_ms_p{p}": round(float(v), 1) for p, v in zip((50, 95, 99), values, strict=True)}
 

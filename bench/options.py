@@ -1,4 +1,4 @@
-"""Options of several benches, and their checks; imports nothing heavy, as workers import the scripts once more."""
+"""Options of several benches, and their checks; imports nothing heavy, as workers import the scripts again."""
 
 import argparse
 from pathlib import Path
@@ -9,7 +9,7 @@ from dali_pipelines import limits
 
 
 def add_rounds(parser: argparse.ArgumentParser, *, batches: int, rounds: int) -> None:
-    """Add how much is measured, with these defaults."""
+    """Add the options of rounds, with these defaults."""
     parser.add_argument("--batch-size", type=int, default=8, help="clips a batch (8)")
     parser.add_argument(
         "--batches", type=int, default=batches, help="timed batches a round, after some untimed ones (%(default)s)"
@@ -30,7 +30,7 @@ def add_storage(parser: argparse.ArgumentParser, *, rounds: int) -> None:
 
 
 def loader_settings(args: argparse.Namespace) -> dict[str, Any]:
-    """Return what the options say of the loader; `auto` is a GPU where there is one, no --device the CPU."""
+    """Return the loader's settings from the options; device `auto` is a GPU if any; without --device, the CPU."""
     device = getattr(args, "device", "cpu")
     if device == "auto":
         import torch

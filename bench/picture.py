@@ -1,4 +1,4 @@
-"""Pictures of figures: panels of one figure, and its file."""
+"""Draw figures with matplotlib: panels, and the file."""
 
 from pathlib import Path
 from typing import Any
@@ -8,12 +8,12 @@ from dali_pipelines.store.files import replacing
 
 
 def panels(count: int, columns: int, *, size: tuple[float, float], title: str = "", **shared: Any) -> list[Any]:
-    """Return the axes of `count` panels in rows of `columns`; UserError where matplotlib is not installed.
+    """Return the axes of `count` panels in rows of `columns`; UserError if matplotlib is not installed.
 
     Args:
         size: width and height of the whole figure, inches.
         title: of the whole figure; a long one is wrapped.
-        shared: `sharex` and `sharey`, as matplotlib has them.
+        shared: `sharex` and `sharey` of matplotlib.
     """
     try:
         from matplotlib.figure import Figure
@@ -29,6 +29,6 @@ def panels(count: int, columns: int, *, size: tuple[float, float], title: str = 
 
 
 def save(axes: list[Any], out: Path) -> None:
-    """Write the figure that these panels are of, as a PNG."""
+    """Write the figure of these panels as a PNG."""
     with replacing(out) as temporary:
         axes[0].figure.savefig(temporary, dpi=110, format="png")

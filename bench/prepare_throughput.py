@@ -1,7 +1,7 @@
 """How fast does `prepare` store videos? `python bench/prepare_throughput.py [SRC ...]`
 
-In ten-second clips per second and core, at the size of the sources and at the short side that `prepare` has by default.
-Heavy imports stand inside functions: each worker of `prepare` imports this file once more.
+In ten-second clips per second and core, at the size of the sources and at `prepare`'s default short side.
+Heavy imports are inside functions: each worker of `prepare` imports this file once more.
 """
 
 import argparse
@@ -16,14 +16,14 @@ from dali_pipelines import limits
 
 FLOOR = 17.5 / 128
 """NeMo Curator's nightly check: at least 17.5 ten-second clips/s on 128 CPUs, for transcoding alone, on Ray Data
-(benchmarking/nightly-benchmark.yaml). It does not say of what size they are."""
+(benchmarking/nightly-benchmark.yaml). It does not state their size."""
 SECONDS = 10
 SIZES = {"source": 1 << 14, "ours": None}
-"""What is stored -> its short side, never scaled up; None is prepare's own."""
+"""Stored size -> short side, never scaled up; None is `prepare`'s default."""
 
 
 class Rate(NamedTuple):
-    """Ten-second clips per second and core, CPU seconds of such a clip, and the stored size of the first video."""
+    """Ten-second clips per second and core, CPU seconds per such clip, and the stored size of the first video."""
 
     clips_per_s_core: float
     cpu_s_per_clip: float
@@ -93,7 +93,7 @@ def made_up(folder: Path, size: str, videos: int) -> Path:
 
 
 def measure(sources: list[Path], codec: str, side: int | None, workers: int) -> Rate:
-    """Prepare the sources once, into a folder that is removed; the start of the workers counts."""
+    """Prepare the sources once, into a temporary folder; the time includes starting the workers."""
     import resource
     import time
 

@@ -1,8 +1,8 @@
-"""Count on paper what repeating published figures would cost: `python -m bench.published`.
+"""Estimate what repeating published figures would cost: `python -m bench.published`.
 
 Nothing here was timed on a GPU. FLOPs are counted on the real networks, clips follow from the recipes, the CPU time of
-a clip was measured. What is assumed stands in `Assumptions`, and all parts stand in the JSON. docs/published.md has
-the tables.
+a clip was measured. All assumptions are in `Assumptions`, and all parts are in the JSON. docs/published.md has the
+tables.
 """
 
 import csv
@@ -28,7 +28,7 @@ from nets.classifier import Classifier
 from nets.tasks import Pretext, build_task
 
 LARGE = ("cstp", "dpc", "cpc_transformer", "videomae", "vjepa")
-"""Tasks that want videos of the larger short side: docs/storage.md."""
+"""Tasks that need videos of the larger short side: docs/storage.md."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Dataset:
 DATASETS = {
     "ucf101": Dataset(9537, 101),  # split 1
     "hmdb51": Dataset(3570, 51),  # split 1
-    "kinetics400": Dataset(240_000, 400),  # about: what is left of it differs from copy to copy
+    "kinetics400": Dataset(240_000, 400),  # about: the videos still available differ from copy to copy
 }
 """By the folder that a recipe reads."""
 
@@ -52,8 +52,8 @@ class Assumptions:
     """What was not measured.
 
     peak_tflops: of the GPU in dense bfloat16, a multiply-add counted as two. The utilizations are shares of it.
-    large_side: short side of the videos that LARGE tasks and clips above 144 pixels want. The CPU time of a clip is
-    taken to grow as its frames and as the pixels of a stored frame.
+    large_side: short side of the videos for LARGE tasks and clips above 144 pixels. The CPU time of a clip is assumed
+    proportional to its frames and to the pixels of a stored frame.
     """
 
     gpu: str = "H100 SXM"
@@ -64,7 +64,7 @@ class Assumptions:
 
 
 def clips_seen(config: Config) -> int:
-    """Return epochs x training videos; those that are held out, too short or left over in an epoch: see the page."""
+    """Return epochs x training videos, without held-out ones; docs/published.md on too short and leftover videos."""
     held_out = config.validation.share if isinstance(config, Recognition) else 0
     return round(config.train.epochs * dataset(config).videos * (1 - held_out))
 
@@ -75,16 +75,16 @@ def dataset(config: Config) -> Dataset:
 
 
 def training_flops(config: Config) -> float:
-    """Return the FLOPs of a sample, forward and backward, a multiply-add counted as two.
+    """Return the FLOPs per sample, forward and backward, a multiply-add counted as two.
 
-    Counted on the network of the recipe with a batch of its size, on one GPU: convolutions, products of matrices and
-    attention, frozen and momentum networks included. Norms, activations and the optimizer are not.
+    Counted on the recipe's network with its batch size, on one GPU: convolutions, matrix products and attention,
+    including frozen and momentum networks, but not norms, activations and the optimizer.
     """
     schema, batch = Task(config.task, config.plan).batch_schema, config.train.global_batch
-    # The meta device computes nothing, and has no autocast, which changes no count.
+    # The meta device computes nothing and has no autocast, which would change no count.
     with torch.device("meta"), mock.patch.object(torch, "autocast", return_value=nullcontext()):
         net: Pretext
-        if isinstance(config, Recognition):  # in eval mode nothing is augmented; mixing cannot be built here
+        if isinstance(config, Recognition):  # eval mode augments nothing; mixing cannot be built here
             classes, plain = dataset(config).classes, replace(config.net, mixup=0.0, cutmix=0.0)
             net = Classifier(backbones.create(config.backbone), classes, plain).eval()
         else:
@@ -99,7 +99,7 @@ def training_flops(config: Config) -> float:
 
 
 def decoding(config: Config, loaders: Mapping[str, Any], assumed: Assumptions) -> dict[str, Any]:
-    """Return the CPU ms of a clip from the default store: what was measured, and by what it is scaled.
+    """Return the CPU ms per clip from the default store: the measured value and its scale factors.
 
     Args:
         loaders: `loader_peers.json`.
@@ -120,12 +120,12 @@ def decoding(config: Config, loaders: Mapping[str, Any], assumed: Assumptions) -
 
 
 def gpu_hours(clips: float, flops: float, *, utilization: float, peak_tflops: float) -> float:
-    """Return the hours of one GPU that does `flops` for each clip."""
+    """Return the hours of one GPU for `flops` per clip."""
     return clips * flops / (utilization * peak_tflops * 1e12) / 3600
 
 
 def cost(config: Config, loaders: Mapping[str, Any], assumed: Assumptions) -> dict[str, Any]:
-    """Return what training with a recipe costs, and of which parts that is made; `loaders` as for `decoding`."""
+    """Return the cost of training with a recipe, with its parts; `loaders` as for `decoding`."""
     clips, flops = clips_seen(config), training_flops(config)
     of_transformer = config.backbone.startswith("vit_")
     utilization = assumed.transformer_utilization if of_transformer else assumed.convolution_utilization
@@ -143,10 +143,10 @@ def cost(config: Config, loaders: Mapping[str, Any], assumed: Assumptions) -> di
 
 
 def rates(flops: float, assumed: Assumptions) -> dict[str, float]:
-    """Return clips/s of R3D-18 at 16x112x112 on one GPU by several accounts, for its FLOPs a clip.
+    """Return clips/s of R3D-18 at 16x112x112 on one GPU by several accounts, for its FLOPs per clip.
 
-    `assumed` here, the `upper_end` of estimates in docs/scaling.md, and what SPDL `published`: 8 H100, batches of 16,
-    data in a cache, 3,405 clips/s. Then the shares of the peak that the last two are.
+    `assumed` here, the `upper_end` of estimates in docs/scaling.md, and `published` by SPDL: 8 H100, batches of 16,
+    cached data, 3,405 clips/s. Then the utilizations that the last two imply.
     """
     peak = assumed.peak_tflops * 1e12
     upper_end, published = Cluster().trains, 3405 / 8
@@ -160,7 +160,7 @@ def rates(flops: float, assumed: Assumptions) -> dict[str, float]:
 
 
 def rows_table(found: Mapping[str, Any]) -> str:
-    """Return Markdown: each published row beside its recipe and what that costs."""
+    """Return Markdown: each published row with its recipe and the recipe's cost."""
     head = ["task", "backbone", "pretrained on", "UCF101", "HMDB51", "source", "recipe", "GPU hours", "core hours"]
     rows = []
     for row in found["rows"]:
@@ -173,7 +173,7 @@ def rows_table(found: Mapping[str, Any]) -> str:
 
 
 def costs_table(found: Mapping[str, Any]) -> str:
-    """Return Markdown: of each recipe the parts of its cost."""
+    """Return Markdown: the parts of each recipe's cost."""
     head = (
         "recipe",
         "epochs",
@@ -200,7 +200,7 @@ def costs_table(found: Mapping[str, Any]) -> str:
 
 
 def _hours(of: Mapping[str, Any]) -> tuple[str, str]:
-    """Return GPU hours and core hours to two digits or a whole number."""
+    """Format GPU hours and core hours with two digits or as whole numbers."""
     gpu, core = (f"{of[key]:,.0f}" if of[key] >= 10 else f"{of[key]:.2g}" for key in ("gpu_hours", "core_hours"))
     return gpu, core
 
@@ -209,10 +209,10 @@ def published_rows() -> list[dict[str, Any]]:
     """Return the rows of published_rows.csv.
 
     Returns:
-        `ucf101`, `hmdb51`: top-1 after finetuning all weights, percent, of split 1 where a source names one; or None.
-        `data`: of pretraining, with what the paper says of its clips. `source`: where it was read; docs/published.md
-        says what the words mean. `recipe`: of ours, that pretrains it, or None. `finetune`: recipes that finetune it,
-        UCF101's first. `differs`: how the recipe differs from the row; without a recipe, what is missing.
+        `ucf101`, `hmdb51`: top-1 after finetuning all weights, percent, of split 1 if the source names one; or None.
+        `data`: of pretraining, with the paper's description of its clips. `source`: where it was read;
+        docs/published.md explains the words. `recipe`: our pretraining recipe, or None. `finetune`: our finetuning
+        recipes, UCF101's first. `differs`: how the recipe differs from the row; without a recipe, what is missing.
     """
     with Path(__file__).with_name("published_rows.csv").open(newline="") as file:
         rows = [*csv.DictReader(file)]
@@ -228,7 +228,7 @@ def published_rows() -> list[dict[str, Any]]:
 
 
 def recipes_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the recipes of rows, pretraining first, each once."""
+    """Return the distinct recipes of rows, pretraining first."""
     pretraining = [row["recipe"] for row in rows if row["recipe"]]
     return list(dict.fromkeys([*pretraining, *(recipe for row in rows for recipe in row["finetune"])]))
 

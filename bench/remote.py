@@ -1,8 +1,8 @@
 """How fast do clips arrive over a network, and what does reading ahead hide? `python bench/remote.py`.
 
 A web server on this machine waits before each answer. Rounds of the same clips from it and from the disk alternate,
-with read-ahead and without. The server has a process of its own, and takes its share of the cores.
-Heavy imports stand inside functions: each of the loader's workers imports this file once more.
+with read-ahead and without. The server runs in its own process and uses its share of the cores.
+Heavy imports are inside functions: each worker of the loader imports this file once more.
 """
 
 import argparse
@@ -76,13 +76,13 @@ def main(argv: list[str]) -> None:
 
 
 def start(loader: "ClipLoader", batches: Iterator[Any], *, ahead: bool) -> None:
-    """Take the first batch of a loader that does, or does not, read ahead."""
+    """Take the first batch of a loader, with or without read-ahead."""
     with patch("dali_pipelines.feed.is_remote", lambda index: ahead):
         next(batches)
 
 
 def clip_costs(index: "Index", task: "Task") -> dict[str, float]:
-    """Return the mean requests and bytes / 1000 of a clip, from the index and a plan of each video alone."""
+    """Return the mean requests and bytes / 1000 per clip, from the index and one plan per video."""
     from dali_pipelines.plan.order import Order
     from dali_pipelines.samples import SampleSource
     from dali_pipelines.store.remote import blocks_of
@@ -95,7 +95,7 @@ def clip_costs(index: "Index", task: "Task") -> dict[str, float]:
 
 @contextmanager
 def serving(root: Path, delay: float) -> Iterator[str]:
-    """Serve a folder from a process of its own while the block runs; yield its URL."""
+    """Serve a folder from a separate process during the block; yield its URL."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(root, delay, theirs), daemon=True)

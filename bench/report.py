@@ -11,7 +11,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 def committed(name: str) -> dict[str, Any]:
-    """Return the committed result NAME.json, of whichever machine."""
+    """Return the committed result NAME.json, whatever its machine."""
     (path,) = RESULTS.rglob(f"{name}.json")
     return dict(json.loads(path.read_text()))
 
@@ -23,22 +23,22 @@ def markdown(head: Sequence[str], rows: Iterable[Iterable[object]]) -> list[str]
 
 
 def median_range(values: Sequence[float], digits: int = 1) -> dict[str, float]:
-    """Return the median, the least and the greatest of the values of some rounds."""
+    """Return the median, minimum and maximum of the values of some rounds."""
     return {name: round(of(values), digits) for name, of in (("median", statistics.median), ("min", min), ("max", max))}
 
 
 def lead(rates: Mapping[Key, Sequence[float]], one: Key, over: Key) -> float:
-    """Return the median over the rounds of one's rate / that of another in the same round."""
+    """Return the median of the rounds' ratios: the rate of `one` / that of `over`."""
     return statistics.median(a / b for a, b in zip(rates[one], rates[over], strict=True))
 
 
 def in_words(spread: Mapping[str, float], digits: int) -> str:
-    """Return what `median_range` found as text: `77 (70 to 83)`."""
+    """Format the result of `median_range`: `77 (70 to 83)`."""
     median, least, most = (f"{spread[name]:.{digits}f}" for name in ("median", "min", "max"))
     return f"{median} ({least} to {most})"
 
 
 def percent_interval(mean: float, interval: Sequence[float]) -> str:
-    """Return a share and its interval in percent: `77.5 (70 to 83)`."""
+    """Format a share and its interval in percent: `77.5 (70 to 83)`."""
     low, high = interval
     return f"{100 * mean:.1f} ({100 * low:.0f} to {100 * high:.0f})"

@@ -1,7 +1,7 @@
-"""Model on paper how many clips/s reach each GPU, and what bounds them: `python -m bench.scaling_model`.
+"""Estimate how many clips/s reach each GPU, and what bounds them: `python -m bench.scaling_model`.
 
-Each part has a rate that it could serve alone, and the slowest part bounds all. No part is modeled beyond its rate: no
-queue, no jitter, no core that training takes. docs/scaling.md says where the figures come from.
+Each part has a rate that it could serve alone, and the slowest part is the bound. Nothing else is modeled: no queue, no
+jitter, no cores for training. docs/scaling.md says where the figures come from.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,11 +17,11 @@ GPUS, CORES = (1, 8, 64), (8, 32, 128)
 
 @dataclass(frozen=True)
 class Cluster:
-    """What a part serves, in GB/s (10^9 bytes), clips/s or frames/s; the defaults are assumed but for the decoders.
+    """Rates of the parts, in GB/s (10^9 bytes), clips/s or frames/s; all defaults but the decoders' are assumed.
 
     trains: clips/s of a GPU's network, R3D-18 at 16x112x112 in bf16. decodes: frames/s of a GPU's decoders.
-    disk: of a node's own NVMe disk. server: of one file server or bucket for all nodes. link: of a node's network.
-    pcie: of a GPU.
+    disk: a node's own NVMe disk. server: one file server or bucket for all nodes. link: a node's network.
+    pcie: a GPU's PCIe bus.
     """
 
     trains: float = 1400
@@ -34,7 +34,7 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Way:
-    """How clips travel: CPU ms of one core, kB (10^3 bytes) from the disk and to the device, whether NVDEC decodes."""
+    """Costs of a clip by one way: CPU ms of one core, kB (10^3 bytes) from disk and to the device, NVDEC or not."""
 
     name: str
     cpu_ms: float
@@ -44,7 +44,7 @@ class Way:
 
 
 def ways(storage: Mapping[str, Any]) -> Iterator[Way]:
-    """Yield the ways to feed a GPU that `storage.json` has measured, for its task."""
+    """Yield the ways to feed a GPU that were measured for the task of `storage.json`."""
     task = storage["settings"]["task"]
     for name, codec, way in (
         ("H.264, NVDEC decodes", "h264", "encoded"),
@@ -61,8 +61,8 @@ def limits(way: Way, *, gpus: int, cores: int, cluster: Cluster, local: bool) ->
     """Return the clips/s per GPU that each part could serve.
 
     Args:
-        gpus: of the whole run, up to GPUS_PER_NODE a node. cores: of a node.
-        local: the data lie on each node's disk; else on one server.
+        gpus: of the whole run, up to GPUS_PER_NODE per node. cores: per node.
+        local: the data are on each node's disk; else on one server.
     """
     on_node = min(gpus, GPUS_PER_NODE)
     found = {"network": cluster.trains, "cores": cores * 1000 / way.cpu_ms / on_node}
@@ -78,13 +78,13 @@ def limits(way: Way, *, gpus: int, cores: int, cluster: Cluster, local: bool) ->
 
 
 def bound(served: Mapping[str, float]) -> tuple[str, float]:
-    """Return the part that serves the fewest clips, and how many."""
+    """Return the slowest part and its rate."""
     part = min(served, key=served.__getitem__)
     return part, served[part]
 
 
 def table(storage: Mapping[str, Any], cluster: Cluster, *, local: bool) -> str:
-    """Return Markdown: for each way and number of GPUs the clips/s per GPU, and the bound, by the cores of a node."""
+    """Return Markdown: clips/s per GPU and the bound, for each way, number of GPUs and number of cores per node."""
     rows = []
     for way in ways(storage):
         for gpus in GPUS:

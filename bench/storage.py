@@ -1,8 +1,8 @@
 """How should videos be stored for this machine? `python bench/storage.py [SRC ...]`
 
-Prepares the same videos in every codec, GOP and size, and as they are; counts bytes and the frames that a decoder has
-to go through, and measures how fast a task's clips arrive. See bench/README.md for the rule behind the advice.
-Heavy imports stand inside functions: each of the loader's workers imports this file once more.
+Prepares the same videos in every codec, GOP and size, and unchanged; counts bytes and the frames that a decoder has
+to decode, and measures how fast a task's clips arrive. See bench/README.md for the rule behind the advice.
+Heavy imports are inside functions: each worker of the loader imports this file once more.
 """
 
 import argparse
@@ -80,7 +80,7 @@ def main(argv: list[str]) -> None:
     videos = len(next(iter(timed.values())))
     for rates in rounds(timed, tasks[args.task], settings, figures, rounds=args.rounds, batches=args.batches):
         advice = {str(side): advise(side, figures, rates, args.disk_factor) for side in args.short_sides}
-        save_json(  # after each round: an interrupted bench keeps what it has
+        save_json(  # after each round: an interrupted bench keeps its results
             args.json,
             settings=settings | {"task": args.task, "videos": videos, "sources": [*map(str, sources)]},
             notes=notes,
@@ -96,7 +96,7 @@ def main(argv: list[str]) -> None:
 def advise(
     side: int, figures: Mapping[Setting, Mapping[str, Any]], rates: Mapping[Setting, list[float]], disk_factor: float
 ) -> str:
-    """Return the advice for a short side: the fastest in the disk budget, of equally fast ones the smallest."""
+    """Return the advice for a short side: the fastest setting in the disk budget, the smallest if several tie."""
 
     def size(way: Setting) -> float:
         return float(figures[way]["kb_per_video"])
@@ -107,7 +107,7 @@ def advise(
     smallest = min(ways, key=size)
     affordable = [way for way in ways if size(way) <= disk_factor * size(smallest)]
     fastest = max(affordable, key=lambda way: statistics.median(rates[way]))
-    # Faster in one round than the fastest of all: the difference is within the noise.
+    # Those that beat the fastest in some round differ from it only by noise.
     equal = [way for way in affordable if any(a >= b for a, b in zip(rates[way], rates[fastest], strict=True))]
     chosen = min(equal, key=size)
     why = f"{size(chosen) / size(smallest):.2f} times the bytes of the smallest ({smallest})"

@@ -1,4 +1,4 @@
-"""Store the same videos in several ways, count what that costs before anything is decoded, and time their clips."""
+"""Store the same videos in several ways, count costs without decoding, and time their clips."""
 
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import closing
@@ -21,7 +21,7 @@ from dali_pipelines.tasks import Task
 from trainers.engine.loop import endless
 
 VIDEOS = 8
-DRAWS = 4  # plans of each video whose frames are counted
+DRAWS = 4  # plans per video whose frames are counted
 Key = TypeVar("Key", bound=Hashable)
 
 
@@ -40,13 +40,13 @@ def synthetic_videos(folder: Path) -> Path:
 def store_all_ways(
     commands: Mapping[Key, tuple[list[Path], list[str]]], folder: Path
 ) -> tuple[dict[Key, Index], list[str]]:
-    """Prepare the sources of each way with its options, in sub-folders that its text names.
+    """Prepare the sources of each way with its options, in a subfolder named for the way.
 
-    Returns the indices, all of the same videos in the same order, those that every way can store, and notes: which way
-    stores none of the videos and is left out, and how many videos not every way stores. UserError when none is left.
+    Returns the indices, all with the same videos in the same order, and notes on ways that can store none of the
+    videos and on the number of videos that not every way can store. UserError if no video is left.
     """
     for distinct in {tuple(sources) for sources, _ in commands.values()}:
-        find_videos(distinct, outside=folder)  # UserError for sources that hold none, whatever the way
+        find_videos(distinct, outside=folder)  # UserError for sources without videos, whatever the way
     indices: dict[Key, Index] = {}
     notes = []
     for key, (sources, options) in commands.items():
@@ -69,7 +69,7 @@ def store_all_ways(
 
 
 def costs(index: Index, tasks: list[Task]) -> dict[str, Any]:
-    """Count bytes on the disk, and what a clip of each task takes, where a video is long enough.
+    """Count bytes on disk, and the costs of a clip of each task for which some video is long enough.
 
     `amplification` is frames decoded / frames delivered, counted from the index and the plans.
     """
@@ -98,7 +98,7 @@ def rounds(
     rounds: int,
     batches: int,
 ) -> Iterator[dict[Key, list[float]]]:
-    """Time the clips of a task from every store in turn; yield the clips/s of all rounds so far, after each round.
+    """Time the clips of a task from every store in turn; after each round, yield the clips/s of all rounds so far.
 
     Args:
         settings: of the loader.
@@ -114,8 +114,8 @@ def rounds(
 
 
 def _rate(index: Index, task: Task, settings: Mapping[str, Any], batches: int) -> tuple[float, str]:
-    """Return clips/s of one round and the decoder; the loader ends with the round, so that none prefetches later."""
-    copies = -(-settings["batch_size"] // len(index))  # an epoch of few videos holds one batch at least
+    """Return clips/s of one round and the decoder; the loader is then closed, so it does not prefetch later."""
+    copies = -(-settings["batch_size"] // len(index))  # an epoch of few videos has at least one batch
     with closing(ClipLoader(index.repeat([copies] * len(index)), task, **settings)) as loader:
         rate = meters.measure(endless(loader), batches, device=settings["device"]).rate
         return settings["batch_size"] * rate, loader.decoder
@@ -124,7 +124,7 @@ def _rate(index: Index, task: Task, settings: Mapping[str, Any], batches: int) -
 def table(
     figures: Mapping[Key, Mapping[str, Any]], rates: Mapping[Key, list[float]], task: str, *, base: Key, title: str
 ) -> str:
-    """Return the figures as a Markdown table; the last column compares with `base` where that is stored."""
+    """Return the figures as a Markdown table; the last column compares with `base`, if that was stored."""
     head = ("stored as", "size", "kB / video", "kB / clip", "amplification", "decoder", "clips/s", f"/ {title}")
     rows = []
     for way, of_way in figures.items():

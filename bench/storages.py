@@ -1,8 +1,8 @@
-"""How fast do clips arrive from where videos lie already? `python bench/storages.py [SRC ...]`
+"""How fast do clips arrive from existing storages? `python bench/storages.py [SRC ...]`
 
-Cuts videos into JPEGs of their own size, packs those as people do, indexes each storage in place, and measures the
-clips of a task beside those of a prepared store, in rounds that take turns. See bench/README.md.
-Heavy imports stand inside functions: each of the loader's workers imports this file once more.
+Cuts videos into JPEGs of their own size, packs those as people do, indexes each storage in place, and measures a task's
+clips from each and from a prepared store, in alternating rounds. See bench/README.md.
+Heavy imports are inside functions: each worker of the loader imports this file once more.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from configs.errors import UserError, run_cli
 PREPARED = "prepared"
 LMDB = "LMDB of msgpack lists"
 JPEG_QUALITY = "2"
-"""FFmpeg's quantizer: the best that it has by default, which people take."""
+"""FFmpeg's quantizer: the best one without further options, as people use it."""
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
@@ -63,7 +63,7 @@ def _compare(args: argparse.Namespace, folder: Path) -> None:
     for rates in rounds(timed, task, settings, figures, rounds=args.rounds, batches=args.batches):
         for way in indices:
             figures[way]["of_prepared"] = round(lead(rates, way, PREPARED), 2)
-        save_json(  # after each round: an interrupted bench keeps what it has
+        save_json(  # after each round: an interrupted bench keeps its results
             args.json,
             settings=settings | {"task": args.task, "videos": videos, "sources": [*map(str, sources)]},
             notes=notes,
@@ -73,17 +73,17 @@ def _compare(args: argparse.Namespace, folder: Path) -> None:
 
 
 def pack(sources: list[Path], folder: Path) -> tuple[dict[str, Path], list[str]]:
-    """Pack the videos of `sources` in every way; return what to give `prepare`, and notes.
+    """Pack the videos of `sources` in every way; return the sources for `prepare` by way, and notes.
 
     Raises:
-        UserError: a source is no video file of its own, or FFmpeg cannot read it; or there is one alone.
+        UserError: a source is not a plain video file, FFmpeg cannot read it, or there is only one video.
     """
     from dali_pipelines.datasets.discover import find_videos
 
     found = find_videos(sources, outside=folder).videos
     if others := [str(place) for place in found.values() if place.is_pictures or place.parts is not None]:
         raise UserError(f"{others[0]} is no video file, of which JPEGs are to be cut: give files of videos alone")
-    if len(found) == 1:  # which `prepare` names by its archive
+    if len(found) == 1:  # `prepare` would name it after its archive
         raise UserError(f"{next(iter(found.values()))} is the only video: give two or more")
     ways = ("folders of JPEGs", "stored zips of JPEGs", "deflated zips of JPEGs", "tar of JPEGs", "tar of videos", LMDB)
     places = {way: folder / way.replace(" ", "_") for way in ways}
@@ -109,7 +109,7 @@ def cut(video: str, folder: Path) -> None:
 
     folder.mkdir(parents=True)
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", video, "-fps_mode", "passthrough"]
-    # FFmpeg runs in the folder, as the folder's name may have a % in it.
+    # FFmpeg runs inside the folder, whose name may contain a %.
     done = subprocess.run(
         [*command, "-q:v", JPEG_QUALITY, "img_%05d.jpg"], cwd=folder, capture_output=True, text=True, check=False
     )

@@ -1,4 +1,4 @@
-"""The training loop, the network alone and the loader alone, in rounds that alternate: seconds of every step."""
+"""Time every step of the training loop, the network alone and the loader alone, in alternating rounds."""
 
 import itertools
 import time
@@ -15,7 +15,7 @@ from trainers.engine.run import Batch, Run
 
 
 class Clocked:
-    """Time how long the GPU is without a batch, by two CUDA events around each request on the stream that trains."""
+    """Time how long the GPU waits for batches, with two CUDA events around each request on the training stream."""
 
     def __init__(self, batches: Iterator[Batch], device: torch.device) -> None:
         self.batches, self.gpu = batches, device.type == "cuda"
@@ -29,14 +29,14 @@ class Clocked:
             return next(self.batches)
         create: Any = torch.cuda.Event
         requested, ready = create(enable_timing=True), create(enable_timing=True)
-        requested.record()  # reached when all work of the step before is done
+        requested.record()  # reached when the previous step's work is done
         batch = next(self.batches)
         ready.record()  # reached when DALI has made the batch, for which this stream waits
         self.events.append((requested, ready))
         return batch
 
     def take(self) -> float:
-        """Return the seconds between the events since the last call, all of which the GPU has reached."""
+        """Return the seconds between the events since the last call; the GPU must have reached all of them."""
         milliseconds: float = sum(requested.elapsed_time(ready) for requested, ready in self.events)
         self.events.clear()
         return milliseconds / 1000
@@ -45,26 +45,26 @@ class Clocked:
 def train_steps(run: Run, batches: Clocked, steps: int, *, settle_s: float) -> np.ndarray:
     """Return float64 (steps, world_size, 3) seconds of every step on every rank: whole, host waiting, GPU waiting.
 
-    At least `WARM_UP` steps and `settle_s` seconds go before: what was prefetched, and the prefetching, are over then.
+    At least `WARM_UP` steps and `settle_s` seconds come first, until prefetched batches are used and queues are full.
     """
-    middle = run.total_steps // 2  # of the recipe: past its warm-up, and what it freezes at first moves
+    middle = run.total_steps // 2  # of the recipe: past its warm-up, and nothing is frozen anymore
     times: list[list[float]] = []
     left, settled = WARM_UP + steps, time.perf_counter() + settle_s
     while left:
         began = time.perf_counter()
         result = train_step(run, batches, middle)
-        # The loop of trainers/engine/loop.py gathers as much; on a GPU it waits here for the end of the step.
+        # The loop of trainers/engine/loop.py gathers as much; on a GPU, this waits for the end of the step.
         late = result.terms["loss"].new_tensor(time.perf_counter() < settled)
         of_all_ranks = run.ranks.gather(torch.stack([*result.terms.values(), late]))
         times.append([time.perf_counter() - began, result.wait, batches.take()])
-        if left > steps and of_all_ranks[:, -1].any():  # the ranks settle together
+        if left > steps and of_all_ranks[:, -1].any():  # ranks must agree on when they have settled
             continue
         left -= 1
     return np.array(run.ranks.gather_objects(times[-steps:])).transpose(1, 0, 2)
 
 
 def load_batches(run: Run, batches: Clocked, steps: int) -> np.ndarray:
-    """Return float64 (steps, world_size) seconds that the batches of a step take where nobody trains."""
+    """Return float64 (steps, world_size) seconds to load the batches of a step without training."""
     times = []
     for _ in range(WARM_UP + steps):
         began = time.perf_counter()
@@ -77,14 +77,14 @@ def load_batches(run: Run, batches: Clocked, steps: int) -> np.ndarray:
 
 
 def measure_rounds(run: Run, *, steps: int, rounds: int) -> dict[str, Any]:
-    """Return milliseconds of a step of the slowest rank in the three kinds of round, and the ratios of each round."""
+    """Return the slowest rank's milliseconds per step in the three kinds of round, and the ratios of the rounds."""
     device = run.ranks.device
     batches = Clocked(endless(run.loader), device)
     cached = Clocked(itertools.repeat(next(batches)), device)
     whole, alone, fed = [], [], []
     for _ in range(rounds):
         whole.append(train_steps(run, batches, steps, settle_s=0))
-        # The loader fills its queue once more, which takes it about as long as some steps of the loop.
+        # The loader refills its queue, which takes about as long as some steps of the loop.
         settle_s = WARM_UP * float(np.median(whole[-1][..., 0].max(1)))
         alone.append(train_steps(run, cached, steps, settle_s=settle_s)[..., 0].max(1))
         fed.append(load_batches(run, batches, steps).max(1))
@@ -106,20 +106,20 @@ def measure_rounds(run: Run, *, steps: int, rounds: int) -> dict[str, Any]:
 
 
 def bound(loader_to_network: Mapping[str, float]) -> str:
-    """Return whichever takes longer alone in every round; `either` where the rounds do not agree."""
+    """Return which takes longer alone in every round; `either` if the rounds disagree."""
     if loader_to_network["min"] > 1:
         return "loader"
     return "network" if loader_to_network["max"] < 1 else "either"
 
 
 def ratio(top: list[np.ndarray], bottom: list[np.ndarray]) -> dict[str, float]:
-    """Return the median, least and greatest of the ratios of the rounds' median times."""
+    """Return the median, minimum and maximum of the ratios of the rounds' median times."""
     values = [float(np.median(t) / np.median(b)) for t, b in zip(top, bottom, strict=True)]
     return median_range(values, 3)
 
 
 def percentiles_ms(rounds: list[np.ndarray]) -> dict[str, float]:
-    """Return milliseconds over all rounds: quartiles and the 95th percentile."""
+    """Return the quartiles and the 95th percentile over all rounds, in milliseconds."""
     marks = (25, 50, 75, 95)
     values = np.percentile(1000 * np.concatenate(rounds), marks).tolist()
     return {f"p{mark}": round(value, 2) for mark, value in zip(marks, values, strict=True)}

@@ -1,8 +1,8 @@
 """What bounds training, the loader or the network? `python bench/training_throughput.py`, or the same under torchrun.
 
-Rounds of three alternate: the training loop as it is, the same loop on one batch that is there already, and the loader
-with nobody to train. See bench/README.md for how to read the table.
-Heavy imports stand inside functions: each of the loader's workers imports this file once more.
+Rounds of three kinds alternate: the training loop as it is, the same loop on one cached batch, and the loader without
+training. See bench/README.md for how to read the table.
+Heavy imports are inside functions: each worker of the loader imports this file once more.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def main(argv: list[str]) -> None:
     from trainers.engine.distributed import start
 
     with start(args.device) as ranks:
-        # Nothing is learned here, and a rate of next to nothing keeps every loss finite.
+        # A tiny learning rate keeps every loss finite; nothing needs to be learned here.
         changes = [*overrides(args), "optim.lr=1e-9"]
         if args.data_dir is None:
             root = DATA / store_name(store_settings(Encoding().codec, None, None))
@@ -69,7 +69,7 @@ def main(argv: list[str]) -> None:
         for name, config in configs.items():
             profile_to = args.profile / f"{name.replace('/', '_')}.json" if args.profile else None
             results[name] = measure(config, ranks, steps=args.steps, rounds=args.rounds, profile_to=profile_to)
-            if ranks.rank == 0:  # after each one: an interrupted bench keeps what it has
+            if ranks.rank == 0:  # after each recipe: an interrupted bench keeps its results
                 settings = {"device": ranks.device.type, "ranks": ranks.world_size, "data": config.data.root}
                 save_json(args.json, settings=settings, recipes=results)
         if ranks.rank == 0:
@@ -77,12 +77,12 @@ def main(argv: list[str]) -> None:
 
 
 def default_recipes(tasks: list[str] | None, *, gpu: bool) -> list[Path]:
-    """Return of each task its UCF101 recipes for speed, one a backbone; without a GPU its small demo.yaml."""
+    """Return each task's UCF101 recipes for speed, one per backbone; without a GPU, its small demo.yaml."""
     from nets.tasks import net_module, pretext_tasks
 
     chosen: dict[tuple[str, str], Path] = {}
     for task in tasks or pretext_tasks():
-        net_module(task)  # UserError for a task that is none
+        net_module(task)  # UserError for an unknown task
         for recipe in sorted((ROOT / "configs" / task).glob("*_ucf101.yaml" if gpu else "demo.yaml")):
             chosen.setdefault((task, load(recipe).backbone), recipe)
     return [Path(f"{recipe}{SUFFIX if gpu else ''}") for recipe in chosen.values()]
@@ -93,7 +93,7 @@ def measure(
 ) -> dict[str, Any]:
     """Return the figures of one recipe.
 
-    A function of its own, so that the network is freed before the next one and before the group of ranks ends.
+    A separate function, so the network is freed before the next one and before the process group ends.
     """
     import torch
 
@@ -107,7 +107,7 @@ def measure(
     dataset = open_data(data)
     task = Task(config.task, config.plan)
     index = dataset.long_enough(task).index
-    copies = -(-batch // len(index))  # an epoch of few videos holds one batch at least
+    copies = -(-batch // len(index))  # an epoch of few videos has at least one batch
     loader = build_loader(config, ranks, index.repeat([copies] * len(index)) if copies > 1 else index)
     try:
         torch.manual_seed(config.seed)
@@ -151,7 +151,7 @@ def profile(run: "Run", path: Path) -> None:
 
     batches = endless(run.loader)
     train_step(run, batches, 0)
-    # Of the CPU, and of CUDA where there is one. Without acc_events it warns of cycles, which are not used here.
+    # Traces the CPU, and CUDA if available. Without acc_events it warns of cycles, which are not used here.
     tracer = torch.profiler.profile(acc_events=True) if run.ranks.rank == 0 else None
     with tracer or nullcontext():
         for _ in range(PROFILED):
