@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import UserError, first_names, printable
+from configs.words import counted
 from dali_pipelines.datasets.formats import Reading, is_number, read_lists
 from dali_pipelines.datasets.layouts import class_folder
 from dali_pipelines.datasets.names import AMBIGUOUS, Names, encoding_hint, match
@@ -69,8 +70,8 @@ def _labels_of_list(path: Path, names: list[str]) -> tuple[dict[str, int], tuple
         _require_one(path, name, text_of.setdefault(names[row], label or ""), label)
     if unknown:
         raise UserError(
-            f"{path} has labels for {len(unknown)} videos that are not there: {first_names(unknown)}"
-            f"{encoding_hint(unknown)}"
+            f"{path} has labels for {counted(len(unknown), 'video')} that the sources do not hold: "
+            f"{first_names(unknown)}{encoding_hint(unknown)}"
         )
     if left := [name for name in names if name not in text_of]:
         raise UserError(f"{path} has no label for {len(left)} of the videos: {first_names(left)}")

@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from configs.errors import UserError, shown
+from configs.words import counted
 from dali_pipelines import limits
 from dali_pipelines.datasets.discover import find_videos
 from dali_pipelines.datasets.fates import QUARANTINE_FILE, write_reasons
@@ -70,7 +71,8 @@ def _prepare(options: argparse.Namespace) -> int:
     if part:
         pin(out, part, settings)
         videos = {name: source for name, source in videos.items() if part.takes(name)}
-        print(f"part {part.number} of {part.count}: {len(videos)} of {len(labels)} videos (--shard 0/1 takes all)")
+        of = counted(len(labels), "video")
+        print(f"part {part.number} of {part.count}: {len(videos)} of {of} (--shard 0/1 takes all)")
 
     with Journal(folder, settings) as journal:
         stamps = {name: Stamp.of(source) for name, source in videos.items()}
@@ -103,7 +105,8 @@ def _prepare(options: argparse.Namespace) -> int:
     if not records and not part:
         path, reason = next(iter(quarantined.items()))
         where = folder / QUARANTINE_FILE
-        raise UserError(f"none of the {len(videos)} videos can be used, see {where}; {shown(path)}: {shown(reason)}")
+        count = counted(len(videos), "video")
+        raise UserError(f"0 of {count} can be used, see {where}; {shown(path)}: {shown(reason)}")
     if part:
         return _status(folder, len(quarantined), len(videos))
     return _finish(Index.load(out), len(quarantined))
@@ -112,7 +115,7 @@ def _prepare(options: argparse.Namespace) -> int:
 def _merge(out: Path) -> int:
     """Make the dataset of its parts."""
     index, quarantined = merge(out)
-    print(f"{out}: {len(index)} videos of all parts, {index.num_frames.sum()} frames")
+    print(f"{out}: {counted(len(index), 'video')} of all parts, {index.num_frames.sum()} frames")
     return _finish(index, quarantined)
 
 
@@ -127,7 +130,7 @@ def _finish(index: Index, quarantined: int) -> int:
 
 def _status(folder: Path, quarantined: int, total: int) -> int:
     if quarantined:
-        print(f"quarantined {quarantined} of {total} videos, reasons in {folder / QUARANTINE_FILE}")
+        print(f"quarantined {quarantined} of {counted(total, 'video')}, reasons in {folder / QUARANTINE_FILE}")
     return 3 if quarantined else 0
 
 

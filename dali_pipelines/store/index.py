@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from configs.errors import UserError, shown
+from configs.words import counted
 from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.store.files import JOURNAL_FILE, PART_FOLDER, is_video_name, replacing, video_path
 from dali_pipelines.store.ragged import Ragged, narrowed
@@ -156,7 +157,7 @@ class Index:
         try:
             units = unpack_units(self.table.fragments[row], int(self.table.init_sizes[row]))
             if units.frame_ends[-1] != num_frames:
-                raise ValueError(f"its fragments hold {units.frame_ends[-1]} frames, not {num_frames}")
+                raise ValueError(f"its fragments hold {counted(int(units.frame_ends[-1]), 'frame')}, not {num_frames}")
         except ValueError as error:
             name = shown(self.table.names.text(row))
             raise ClipError(f"{self.root}/{INDEX_FILE} is damaged at {name}: {error}; run `{PREPARE}` again") from error

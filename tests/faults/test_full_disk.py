@@ -178,7 +178,7 @@ def test_a_run_that_goes_on_passes_over_no_line_with_a_checkpoint_and_says_what_
     run(tmp_path, *LOGGED, "--set", "train.full_disk=go_on")
     assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4, 5, 6]
     assert checkpoint.list_steps(tmp_path / "run" / "checkpoints") == [4, STEPS]
-    assert "warning: 9 lines are lost: [Errno 28] No space left on device: " in capsys.readouterr().out
+    assert "warning: 9 lines lost: [Errno 28] No space left on device: " in capsys.readouterr().out
 
 
 def test_a_run_outlives_a_log_on_a_full_disk(whole, tmp_path, monkeypatch):

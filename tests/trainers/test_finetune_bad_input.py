@@ -107,8 +107,8 @@ def test_classes_that_are_tested_and_never_trained_are_noted(root, tmp_path, cap
     (store / "train.txt").write_text("\n".join(names))
     train(tmp_path, store, *SCRATCH)
     output = capsys.readouterr().out
-    assert "note: 1 of 2 classes have no training video (class1); the test has 1 videos of them" in output
-    assert "training videos too" not in output
+    assert "note: no training video of 1 of 2 classes (class1); 1 test video of such a class" in output
+    assert "also in the training list" not in output
 
 
 def test_a_test_list_that_is_not_there_is_noted_before_the_training(root, tmp_path, capsys):
@@ -120,6 +120,6 @@ def test_a_test_list_that_is_not_there_is_noted_before_the_training(root, tmp_pa
 def test_test_videos_that_are_trained_on_are_noted_with_their_number(root, tmp_path, capsys):
     everything = ("--set", "data.list=null", "--set", "validation.share=0", "--set", "schedule.kind=constant")
     train(tmp_path, root, *SCRATCH, *everything)
-    assert "note: 2 of 2 test videos are training videos too, such as class0/video10: " in capsys.readouterr().out
+    assert "note: 2 of 2 test videos also in the training list, such as class0/video10: " in capsys.readouterr().out
     train(tmp_path, root, *SCRATCH, *everything[2:], name="proper")
-    assert "training videos too" not in capsys.readouterr().out
+    assert "also in the training list" not in capsys.readouterr().out

@@ -77,11 +77,11 @@ def test_videos_that_some_rank_could_not_read_are_all_named_at_the_end_and_after
     status, output = run_both(tmp_path, "--set", f"plan.lost_row={first}", "--max-steps", "2")
     assert status == [0, 0]
     table = tmp_path / "run" / "unreadable.csv"
-    assert f"1 videos are unreadable (reasons in {table}): class/video_{first:02d}" in output
+    assert f"1 video unreadable (reasons in {table}): class/video_{first:02d}" in output
     status, output = run_both(tmp_path, "--set", f"plan.lost_row={second}", "--max-steps", "4")
     assert status == [0, 0]
     names = [f"class/video_{row:02d}" for row in (first, second)]
-    assert f"2 videos are unreadable (reasons in {table}): {', '.join(names)}" in output
+    assert f"2 videos unreadable (reasons in {table}): {', '.join(names)}" in output
     assert rows(table) == [{"name": name, "reason": "rank 1 cannot read it"} for name in names]
     assert [line["unreadable_videos"] for line in lines(tmp_path)] == [0, 0, 1, 1]
 

@@ -14,6 +14,7 @@ from configs.errors import UserError
 from configs.load import dump, load
 from configs.options import overrides
 from configs.schema import Recognition
+from configs.words import counted
 from dali_pipelines.datasets.hold_out import hold_out
 from dali_pipelines.datasets.open import open_data
 from dali_pipelines.next_steps import after_finetune
@@ -113,8 +114,8 @@ def split(config: Recognition, index: Index) -> tuple[Index, Index | None]:
     train, held = hold_out(index, validation.share, config.seed)
     if not len(held):
         raise UserError(
-            f"validation.share = {validation.share} keeps none of {len(index)} training videos for validation: "
-            "raise it, or set it to 0 for none"
+            f"validation.share = {validation.share} keeps none of {counted(len(index), 'training video')} for "
+            "validation: raise it, or set it to 0 for none"
         )
     return index.select(train), index.select(held)
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from configs.errors import UserError, shown
+from configs.words import counted
 from trainers.engine import checkpoint
 from trainers.engine.metrics import Metrics
 from trainers.engine.nonfinite import explain, leave_pictures, untrained_state
@@ -170,7 +171,7 @@ def train(run: Run, metrics: Metrics | None, folder: Path, *, first_step: int, e
                 return Ending(f"{words}; the same command goes on from {saved}", done - due, stopping)
             if due:
                 saved = _validate(run, metrics, folder, done, must=done == end) or saved
-    return Ending(f"done: {end} of {run.total_steps} steps; {saved}", end)
+    return Ending(f"done: {end} of {counted(run.total_steps, 'step')}; {saved}", end)
 
 
 def _at(run: Run, step: int, last: Step | None) -> str:

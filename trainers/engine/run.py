@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from configs.errors import UserError
 from configs.load import dump
 from configs.schema import Config
+from configs.words import counted
 from dali_pipelines.datasets.fates import UNREADABLE_FILE, write_reasons
 from dali_pipelines.loader import ClipLoader
 from dali_pipelines.store.files import sync
@@ -156,7 +157,8 @@ def resume(run: Run, folder: Path, resume_from: str) -> tuple[Run, int, Path | N
     run.unreadable.update(found.get("unreadable", {}))
     run.loader.remember(run.unreadable)
     if run.unreadable:
-        notes.append(f"{len(run.unreadable)} videos found unreadable so far stay replaced, see {UNREADABLE_FILE}")
+        count = counted(len(run.unreadable), "video")
+        notes.append(f"{count} found unreadable so far and still replaced, see {UNREADABLE_FILE}")
     if changed:
         notes.append(f"changed since step {step}: {', '.join(changed)}")
     return replace(run, id=run_id), step, source, [note for note in notes if note]

@@ -61,7 +61,7 @@ def test_a_number_at_the_end_of_a_name_is_not_taken_for_a_label(tmp_path):
 
 def test_videos_without_a_class_and_a_missing_test_list_are_named(tmp_path):
     Index.build(tmp_path, {"a": record(), "b": record()}, labels={"a": 0, "b": -1}, class_names=("x",)).save()
-    with pytest.raises(UserError, match="has 1 videos without a class, the first b; prepare it again with --labels"):
+    with pytest.raises(UserError, match="has 1 video without a class, the first b; prepare it again with --labels"):
         open_dataset(tmp_path, labeled=True)
     with pytest.raises(UserError, match=r"data.test_list: missing; name the file"):
         LabeledData(root=str(tmp_path)).list_of("test")

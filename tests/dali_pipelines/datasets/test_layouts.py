@@ -49,7 +49,7 @@ def test_videos_directly_in_splits_have_no_classes_and_that_is_said(tmp_path):
     lines = describe_classes(build(tmp_path, *names))
     assert lines == [
         "classes: none; they come from folders of classes, or from --labels LIST",
-        "splits: train (2 videos), val (1 videos)",
+        "splits: train (2 videos), val (1 video)",
     ]
 
 
@@ -114,7 +114,7 @@ def test_prepare_prints_classes_and_splits_and_writes_their_lists(tmp_path, caps
     assert prepare(source, "--out", tmp_path / "data", *SMALL) == 0
     printed = capsys.readouterr().out
     assert "classes: 2 (run, walk)" in printed
-    assert "splits: train (2 videos), val (1 videos)" in printed
+    assert "splits: train (2 videos), val (1 video)" in printed
     assert Index.load(tmp_path / "data").class_names == ("run", "walk")
     train = open_dataset(tmp_path / "data", tmp_path / "data" / "train.txt", labeled=True).index
     assert train.names.texts() == ("train/run/a", "train/walk/b")

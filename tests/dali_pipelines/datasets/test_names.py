@@ -61,7 +61,7 @@ def test_a_list_in_latin_1_is_answered_by_its_encoding(tmp_path):
     path.write_bytes("name,label\nrun/café.mp4,x\n".encode("latin-1"))
     with pytest.raises(UserError, match=r"\(run/caf\\udce9\.mp4\), nor .*csv; the list is not UTF-8: save it as that"):
         open_dataset(tmp_path, path)
-    with pytest.raises(UserError, match=r"that are not there: run/caf\\udce9\.mp4; the list is not UTF-8"):
+    with pytest.raises(UserError, match=r"that the sources do not hold: run/caf\\udce9\.mp4; the list is not UTF-8"):
         read_labels(str(path), ["run/café"])
     path.write_text("name,label\nrun/café.mp4,x\n", encoding="utf-8")
     assert open_dataset(tmp_path, path).index.names.texts() == ("run/café",)
@@ -78,7 +78,7 @@ def test_a_name_with_a_number_in_brackets_is_not_the_video_beside_it(tmp_path):
 
 def test_names_that_end_in_numbers_are_not_split_when_one_of_them_is_absent(tmp_path):
     build(tmp_path, "walk/take", "walk/take 1", "walk/take 2")
-    with pytest.raises(UserError, match=r"names 1 videos .*does not hold \(walk/take 3\)"):
+    with pytest.raises(UserError, match=r"names 1 video .*does not hold \(walk/take 3\)"):
         open_dataset(tmp_path, listing(tmp_path, "walk/take 1", "walk/take 2", "walk/take 3"))
 
 
