@@ -57,7 +57,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
             if getattr(args, name) != parser.get_default(name):
                 raise UserError(f"--{name.replace('_', '-')} does not go with {why}: leave one of them out")
     if args.resume and not args.json:
-        raise UserError("--resume: of which --json FILE?")
+        raise UserError("--resume needs --json FILE, whose tasks it keeps")
     if (args.epochs or args.processes > 1) and len(args.codec) > 1:
         raise UserError(f"--codec {' '.join(args.codec)}: --epochs and --processes measure one store")
     if args.epochs is not None:

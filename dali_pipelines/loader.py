@@ -146,7 +146,7 @@ class ClipLoader:
         dali, why_not = choose(index, decoder, device_id=self.device_id)
         if why_not and gpu:
             log.warning(
-                "PyAV decodes, in %s, and not %s: %s",
+                "PyAV decodes, in %s, instead of %s: %s",
                 counted(workers, "worker process", "worker processes"),
                 on,
                 why_not,

@@ -46,15 +46,15 @@ def read_labels(
 def _labels_of_list(path: Path, names: list[str]) -> tuple[dict[str, int], tuple[str, ...]]:
     """Return the classes that a list gives to all of the names."""
     if not path.is_file():
-        raise UserError(f"cannot read the labels {str(path)!r} (folders, none or a CSV or other list): no such file")
+        raise UserError(f"--labels {str(path)!r}: no such file; give folders, none, or a list such as a CSV")
     lists = read_lists(path)
     known = Names(names)
     readings = [reading for ways in lists.entries.values() for reading in ways]
     if len(lists.entries) > 1:
-        raise UserError(f"{path} holds {len(lists.entries)} lists; --labels takes one of all videos")
+        raise UserError(f"{path} holds {len(lists.entries)} lists; --labels takes one list of all videos")
     if not readings or not readings[0].names:
         raise UserError(f"{path} names no videos; a line is name,label")
-    way, rows = match(known, [reading.names for reading in readings])
+    way, rows = match(known, [reading.names for reading in readings], path)
     reading = readings[way]
     labels = label_column(reading) or (reading.columns[0] if len(reading.columns) == 1 else None)
     if labels is None:

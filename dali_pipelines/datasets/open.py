@@ -151,7 +151,7 @@ def select_entries(
         raise UserError(f"{list_file} names no videos; it takes one name a line")
     reason_of = read_quarantine(index.root)
     names = Names(index.names.texts(), [*reason_of])
-    way, rows = match(names, [reading.names for reading in readings])
+    way, rows = match(names, [reading.names for reading in readings], list_file)
     reading = readings[way]
     if AMBIGUOUS in rows:
         raise UserError(ambiguous(list_file, names, reading.names[rows.index(AMBIGUOUS)]))
@@ -190,8 +190,8 @@ def _absent_message(
     way = "" if everything else "; `--set data.missing=skip` (`--missing skip` of clipfeed lists) leaves them out"
     return (
         f"{list_file} names {counted(len(absent), 'video')} that {index.root} does not hold ({first_names(absent)}), "
-        f"nor its {QUARANTINE_FILE}{hint}. Names count from the folder that was prepared: prepare them from the folder "
-        f"below which they have these names, or take them off the list{way}"
+        f"nor its {QUARANTINE_FILE}{hint}. Names start below the folder that was prepared: prepare the folder "
+        f"where the list's names start, or remove them from the list{way}"
     )
 
 
@@ -212,12 +212,12 @@ def _with_classes_of_index(dataset: Dataset) -> Dataset:
         first = {label: names[number] for label, number in zip(labels, classes, strict=False)}
         return replace(dataset, notes_of_all=tuple(base_note(dataset.list_file, labels, {0: first.get("1", "")})))
     listed, held = len(set(labels)), len(set(classes))
-    different = f"tells {counted(listed, 'class', 'classes')} apart, {index.root} has {held} for its videos"
+    different = f"has {counted(listed, 'class', 'classes')}, {index.root} has {held} for the same videos"
     if listed == held:
-        different = f"gives other videos one label than {index.root} gives one class"
+        different = f"groups the videos into other classes than {index.root}"
     raise UserError(
         f"{dataset.list_file} {different}: they are of different datasets, or the dataset was prepared with other "
-        "labels; `clipfeed lists auto` writes the list's own into it"
+        "labels; `clipfeed lists auto` writes the list's classes into the dataset"
     )
 
 
@@ -237,7 +237,9 @@ def _with_classes_of_lists(dataset: Dataset, others: Sequence[Dataset]) -> Datas
         texts |= listed.classes
         kinds.add(all(map(is_number, listed.classes)))
     if len(kinds) > 1:
-        raise UserError(f"of {dataset.list_file} and {others[0].list_file} one has class ids and one names; {way}")
+        raise UserError(
+            f"one of {dataset.list_file} and {others[0].list_file} has class ids, the other class names; {way}"
+        )
     ids, classes = class_ids(texts)
     labels = np.array([ids[label or ""] for label in dataset.labels or ()], np.int64)
     notes = base_note(dataset.list_file, [*texts], classes)

@@ -62,7 +62,8 @@ def choose(index: Index, wanted: Wanted, *, device_id: int | None) -> tuple[bool
             _PASSED.add(probed)  # each validation makes a loader anew
     if fault and wanted == "dali":
         more = f" ({listed})" * bool(listed)
-        raise UserError(f"data.decoder=dali, but DALI does not decode {index.root}: {fault}{more}; auto takes PyAV")
+        reason = f"{fault}{more}"
+        raise UserError(f"data.decoder=dali, but DALI does not decode {index.root}: {reason}; auto takes PyAV")
     return not fault, fault
 
 

@@ -107,7 +107,7 @@ def _classes(index: Index) -> Section:
     unlabeled = counted(int((index.labels < 0).sum()), "video")
     notes = [f"{counted(len(counts), 'class', 'classes')}, {(counts == 0).sum()} empty; {unlabeled} without a class"]
     if class_names and all(map(SPLIT.fullmatch, class_names)):
-        notes.append("note: these are names of splits and not of classes: prepare the folders apart, or with --labels")
+        notes.append("note: these are names of splits, not of classes: prepare each folder by itself, or give --labels")
     return Section(
         "Classes",
         [(name, f"{counts[row]:,}") for name, row in zip(names, order, strict=True)],

@@ -144,8 +144,8 @@ def make_parser() -> argparse.ArgumentParser:
         "--labels",
         default="folders",
         metavar="folders|none|LIST",
-        help="where classes come from: the first level of folders that is no split such as train or val (default), "
-        "nowhere, or a list with labels; see docs/datasets.md",
+        help="where classes come from: the first level of folders (default; below those of splits such as train and "
+        "val), nowhere, or a list with labels; see docs/datasets.md",
     )
     parser.add_argument(
         "--shards", type=parse_size, metavar="SIZE", help="pack the videos into tar shards of 1GiB, 500MB ..."
@@ -154,10 +154,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--shard",
         metavar="I/N",
-        help="prepare part I of N, from 0 on, one of many tasks (default: that of a task of a Slurm array)",
+        help="prepare part I of N alone, I from 0 to N-1 (default: the part of this task of a Slurm array)",
     )
     parser.add_argument("--missing", action="store_true", help="name the unfinished parts, for sbatch --array")
-    parser.add_argument("--merge", action="store_true", help="make the dataset of its parts, when all are finished")
+    parser.add_argument("--merge", action="store_true", help="make the dataset from its parts, when all are finished")
     return parser
 
 

@@ -28,8 +28,8 @@ def merge(root: Path) -> tuple[Index, int]:
         others = ranges(part.first + part.number for part, one in zip(parts, done, strict=True) if one["seen"] != usual)
         counts = " and ".join(map(str, sorted({one["of"] for one in done})))
         raise UserError(
-            f"{root}: the parts have not seen the same videos and classes ({counts} videos): run those again that saw "
-            f"others than most (sbatch --array={others}), or all, then --merge"
+            f"{root}: the parts have not seen the same videos and classes ({counts} videos): run the parts that differ "
+            f"from most again (sbatch --array={others}), or all parts, then --merge"
         )
     reasons: dict[str, str] = {}
     for part in parts:

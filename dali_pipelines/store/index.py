@@ -284,8 +284,8 @@ def _why_no_index(root: Path | str) -> str:
         return f"{root} is prepared in parts; when all are finished, run `{PREPARE} --out {root} --merge`"
     if (root / JOURNAL_FILE).is_file():
         return (
-            f"{root} has no {INDEX_FILE}: `{PREPARE}` was interrupted, or it was not copied; run the command again "
-            "that made the dataset, or copy it"
+            f"{root} has no {INDEX_FILE}: `{PREPARE}` was interrupted, or the file was not copied; run the same "
+            f"`{PREPARE}` again, or copy the file"
         )
     if any(is_video_name(path) for path in root.rglob("*")):
         return (

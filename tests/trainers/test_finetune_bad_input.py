@@ -57,7 +57,7 @@ def test_a_run_that_began_in_another_mode_or_from_other_weights_is_refused(root,
 
 def test_a_recipe_of_the_other_command_is_sent_there(root, tmp_path):
     pretext = write_pretraining(tmp_path, root)
-    with pytest.raises(UserError, match=r"is a recipe for clipfeed pretrain; those here are in configs/recognition"):
+    with pytest.raises(UserError, match=r"is a recipe for clipfeed pretrain; `clipfeed recipes recognition`"):
         finetune.main(["--config", str(pretext), "--mode", "scratch"])
     train(tmp_path, root, "--print-config", name="recognition")
     with pytest.raises(UserError, match=r"recognition.yaml is a recipe for clipfeed finetune"):

@@ -226,7 +226,7 @@ def test_what_people_get_wrong_leaves_no_file_behind(tmp_path, done, refused, ca
     assert line.startswith(
         f"error: {tmp_path / 'other.pth'}: no counterpart here for 1 key: encoder.weight; is --from "
     )
-    assert "is a checkpoint of this project: it can be used as it is" in fails(done[2])
+    assert "is a checkpoint of clipfeed already: use it as it is" in fails(done[2])
     torch.save(torch.load(done[1]) | {"layer1.0.conv1.1.bias": torch.full((64,), torch.nan)}, tmp_path / "nan.pth")
     line = fails(tmp_path / "nan.pth")
     assert "nan.pth: the state dict holds nan or infinity in 1 of 122 tensors (layer1.0.conv1.1.bias): " in line

@@ -263,7 +263,7 @@ def test_a_checkpoint_of_before_videos_were_compared_goes_on_with_a_warning(whol
     del content["identity"]["videos.names"], content["identity"]["videos.frames"], content["unreadable"]
     torch.save(content, path)
     run(tmp_path)
-    assert "note: the checkpoint of step 4 does not tell its videos" in capsys.readouterr().out
+    assert "note: the checkpoint of step 4 does not say which videos" in capsys.readouterr().out
     assert history(tmp_path) == history(whole)
 
 

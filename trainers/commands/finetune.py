@@ -55,7 +55,8 @@ def main(argv: list[str]) -> int:
     args = parse(make_parser(), argv)
     config = load(args.config, overrides(args))
     if not isinstance(config, Recognition):
-        raise UserError(f"{args.config} is a recipe for clipfeed pretrain; those here are in configs/recognition/")
+        ours = "`clipfeed recipes recognition` lists those of finetune"
+        raise UserError(f"{args.config} is a recipe for clipfeed pretrain; {ours}")
     if args.print_config:
         print(dump(config), end="")
         return 0

@@ -39,7 +39,7 @@ def cores(count: int, data: Data, gpus: int) -> Finding:
     text = f"{count} usable, for {counted(processes, 'process', 'processes')} with {each}"
     if busy > max(count, 2):
         fit = max(count // processes - 1, 0)
-        return Finding("warning", "cores", text, f"they take turns: set data.workers={fit} (--set data.workers={fit})")
+        return Finding("warning", "cores", text, f"more than the cores can run at once: --set data.workers={fit}")
     return Finding("ok", "cores", text)
 
 
@@ -61,7 +61,7 @@ def shared_memory(size: int, gpus: int) -> Finding:
         return Finding(
             "warning",
             "shared memory",
-            f"{text}, NCCL does between {gpus} GPUs",
+            f"{text}, but NCCL does, between {gpus} GPUs",
             "start the container with --shm-size=1g or --ipc=host",
         )
     return Finding("ok", "shared memory", text)

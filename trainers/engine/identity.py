@@ -88,7 +88,7 @@ def check(content: Mapping[str, Any], identity: Mapping[str, object]) -> list[st
             raise UserError(
                 f"the checkpoint of step {step} was trained on {OTHER_VIDEOS[key]}: from data.root {data['root']}, "
                 f"data.list {data['list']}. Give it those videos to go on, or pass another --work-dir to start a new "
-                "run; clipfeed finetune --pretrained takes what it has learned to other videos"
+                "run; on other videos, clipfeed finetune --pretrained starts from its weights"
             )
         if key not in (*OTHER_VIDEOS, "pretrained_path") and theirs != ours:
             raise UserError(
@@ -96,7 +96,8 @@ def check(content: Mapping[str, Any], identity: Mapping[str, object]) -> list[st
                 f"set it back to {theirs!r} to go on, or pass another --work-dir to start a new run"
             )
     if any(key in identity and key not in saved for key in OTHER_VIDEOS):
-        return [f"the checkpoint of step {step} does not tell its videos: go on only if they are the same as then"]
+        of = f"the checkpoint of step {step} does not say which videos it was trained on"
+        return [f"{of}: go on only if they are still the same"]
     return []
 
 

@@ -89,8 +89,8 @@ def train_step(run: Run, batches: Iterator[Batch], step: int, *, skip_nonfinite:
         leave_pictures(run, step, seen)
         if not skip_nonfinite:
             raise UserError(
-                f"{fault}. Nothing was updated and the last checkpoint is intact; look at them, lower optim.lr, or "
-                "let train.skip_nonfinite pass over some such steps"
+                f"{fault}. Nothing was updated and the last checkpoint is intact; look at the videos, lower optim.lr, "
+                "or let train.skip_nonfinite pass over some such steps"
             )
         run.net.load_state_dict(before, strict=False)
         run.optimizer.zero_grad(set_to_none=True)

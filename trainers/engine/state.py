@@ -17,7 +17,7 @@ def plain(state: Mapping[str, Tensor], where: object) -> dict[str, Tensor]:
     named = {WRAPPED.sub("", key): value for key, value in state.items()}
     if len(named) < len(state):
         count = counted(len(state) - len(named), "tensor")
-        raise UserError(f"{where} has {count} twice, with module. or _orig_mod. and without")
+        raise UserError(f"{where} has {count} twice, with and without the prefix module. or _orig_mod.")
     return named
 
 

@@ -76,7 +76,7 @@ def test_class_ids_do_not_depend_on_which_videos_are_missing(tmp_path):
 
 def test_ids_in_one_list_and_names_in_the_other_are_refused(tmp_path):
     build(tmp_path, *NAMES)
-    with pytest.raises(UserError, match=r"one has class ids and one names; write classes into the dataset with"):
+    with pytest.raises(UserError, match=r"has class ids, the other class names; write classes into the dataset with"):
         open_data(recipe(tmp_path, "a.avi 1\nb.avi 2\n", "c.avi run\nd.avi walk\n"), "train")
 
 
@@ -90,7 +90,7 @@ def test_labels_that_swap_the_classes_of_two_videos_are_refused(tmp_path):
     names = ["run/a", "run/b", "walk/c", "walk/d"]
     build(tmp_path, *names, classes={name: name.split("/")[0] for name in names})
     (tmp_path / "list.txt").write_text("run/a 0\nrun/b 1\nwalk/c 0\nwalk/d 1\n")
-    with pytest.raises(UserError, match=r"gives other videos one label than .* gives one class: they are of different"):
+    with pytest.raises(UserError, match=r"groups the videos into other classes than .*: they are of different"):
         open_dataset(tmp_path, tmp_path / "list.txt", labeled=True)
 
 

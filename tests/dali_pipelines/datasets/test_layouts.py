@@ -66,7 +66,7 @@ def test_the_lists_of_the_splits_are_written_and_are_what_a_recipe_takes(tmp_pat
     assert train.index.class_names == ("jump", "run", "walk")
     assert open_dataset(tmp_path, tmp_path / "val.txt").index.names.texts() == NAMES[3:]
     (note,) = open_dataset(tmp_path).notes
-    assert "are taken, those of every list (3 of train.txt, 3 of val.txt); --set data.list=train.txt takes one" in note
+    assert "are taken, whatever their list (3 of train.txt, 3 of val.txt); --set data.list=train.txt takes that" in note
 
 
 def test_a_list_of_the_users_stays_and_one_of_ours_follows_the_dataset(tmp_path):

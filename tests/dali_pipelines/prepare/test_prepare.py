@@ -169,7 +169,7 @@ def test_nothing_left_is_an_error_that_gives_the_first_reason(tmp_path):
         (["{videos}", "--workers", "0"], "--workers 0 must be at least 1"),
         (["{videos}", "--codec", "copy", "--gop", "4"], "--gop has no effect with --codec copy.* use --codec h264"),
         (["{videos}", "--codec", "original", "--short-side", "64"], "--short-side has no effect with --codec original"),
-        (["{videos}", "--labels", "{tmp}/gone.csv"], r"cannot read the labels .*gone.csv.*\(folders, none or a CSV"),
+        (["{videos}", "--labels", "{tmp}/gone.csv"], r"--labels .*gone.csv.*: no such file; give folders, none, or"),
     ],
 )
 def test_bad_arguments_end_in_one_line(videos, tmp_path, arguments, message):
