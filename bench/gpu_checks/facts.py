@@ -29,7 +29,7 @@ def machine() -> dict[str, Any]:
     versions = {name: value_or_error(partial(version, name)) for name in PACKAGES}
     more = value_or_error(_machine)
     return {
-        "answer": f"{cores} cores, {shared_mib} MiB of shared memory, torch {versions['torch']}",
+        "answer": f"{counted(cores, 'core')}, {shared_mib} MiB of shared memory, torch {versions['torch']}",
         "usable_cores": cores,
         "shared_memory_mib": shared_mib,
         **versions,

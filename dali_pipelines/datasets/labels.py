@@ -74,7 +74,7 @@ def _labels_of_list(path: Path, names: list[str]) -> tuple[dict[str, int], tuple
             f"{first_names(unknown)}{encoding_hint(unknown)}"
         )
     if left := [name for name in names if name not in text_of]:
-        raise UserError(f"{path} has no label for {len(left)} of the videos: {first_names(left)}")
+        raise UserError(f"{path} has no label for {len(left)} of the videos: {first_names(left)}; add a line for each")
     ids, classes = class_ids(text_of.values(), lists.class_names)
     return {name: ids[text_of[name]] for name in names}, classes
 

@@ -71,7 +71,7 @@ def _samples(clip: EncodedClip) -> tuple[list[memoryview], list[int], list[int]]
         shown += range(first, first + count)
         pictures += samples(fragment, count)
         if len(pictures) != len(shown):
-            raise ValueError(f"one of {counted(count, 'frame')} has {len(pictures) - first}")
+            raise ValueError(f"a fragment of {counted(count, 'frame')} has {len(pictures) - first}")
         if count > 1:
             times = [time for kind, body, _ in boxes(fragment) if kind == b"moof" for time in sample_times(body)]
             for place, number in enumerate(sorted(range(count), key=times.__getitem__), start=first):

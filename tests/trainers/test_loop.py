@@ -219,7 +219,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update_and_names_the_vid
     options = ("--set", f"train.accumulate={accumulate}", "--set", "train.checkpoint_every=1")
     with pytest.raises(UserError) as caught:
         run(tmp_path, "--set", f"plan.nan_row={LATE_ROW}", *options)
-    assert str(caught.value).startswith("step 5: clips of some samples is not finite")
+    assert str(caught.value).startswith("step 5: some samples have nan or infinity in clips")
     assert f"{LATE_ROW} class/video_{LATE_ROW}" in str(caught.value)
     assert str(caught.value).count("class/video_") == 1
     assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4]

@@ -61,7 +61,7 @@ def test_two_ranks_make_the_steps_of_one_until_a_gradient_is_not_finite(tmp_path
     (first, _), output = run_both(tmp_path, *options, "--set", "train.accumulate=2", grace=0)  # as torchrun does
     assert first == 2
     (error,) = [line for line in output.splitlines() if line.startswith("error: ")]
-    assert error.startswith("error: step 5: clips of some samples is not finite")
+    assert error.startswith("error: step 5: some samples have nan or infinity in clips")
     assert f"{LATE_ROW} class/video_{LATE_ROW}" in error
     assert error.count("class/video_") == 1
     assert "Traceback" not in output
