@@ -38,7 +38,7 @@ MISFITS = [
     ("cpc_transformer", {"network_pred.2.bias": None}, r"predictor\.2\.bias"),
     ("cpc_transformer", {"backbone.conv1.weight": (5, 7)}, r"conv1\.weight is of shape \(5, 7\)"),
     ("cpc_transformer", {f"{ATTENTION}.0.self_attn.linears.0.weight": (5, 7)}, r"in_proj_weight .*\(5, 7\)"),
-    ("cstp", {"online_net.conv6.weight": (1,)}, r"no counterpart here: online_net\.conv6\.weight"),
+    ("cstp", {"online_net.conv6.weight": (1,)}, r"no counterpart here for 1 key: online_net\.conv6\.weight"),
     ("cstp", {"target_net.bn1.weight": (64,)}, r"target_net\.bn1\.weight has no counterpart"),
     ("cstp", {"online_net.conv4.block1.bn1.weight": None}, r"lacks .* \(256,\), backbone\.layer3\.0\.conv1\.1\.weight"),
     ("cstp", {"online_net.bn1.weight": (63,)}, r"online_net\.bn1\.weight is of shape \(63,\); \(64,\)"),

@@ -219,7 +219,7 @@ def test_a_source_left_in_place_is_one_fragment_that_is_the_file(tmp_path):
 
 def test_sizes_that_a_gpu_decoder_minds_are_noted(tmp_path):
     odd = leave_in_place(make_video(tmp_path / "odd.mp4", frames=5, size=(98, 64)))
-    assert [note.split(":")[1] for note in odd.notes] == [" a GPU's decoder is not used for them"]
+    assert [note.split(":")[1] for note in odd.notes] == [" no GPU decoder is used"]
 
 
 @pytest.mark.skipif(not SHARED_MEDIA.is_dir(), reason="needs the shared media")
