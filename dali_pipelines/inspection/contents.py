@@ -140,7 +140,8 @@ def _quarantine(index: Index) -> Section | None:
         return None
     kinds: dict[str, list[str]] = {}
     for path, reason in reasons.items():
-        kinds.setdefault(re.sub(r"(?<!\w)\d[\d.]*", "N", reason), []).append(path)
+        kind = re.sub(r"(?<!\w)\d[\d.]*", "N", reason)
+        kinds.setdefault(re.sub(r"\bN frame\b", "N frames", kind), []).append(path)
     ordered = sorted(kinds.items(), key=lambda item: -len(item[1]))
     return Section(
         f"Quarantined: {counted(len(reasons), 'video', spec=',')} ({QUARANTINE_FILE})",

@@ -47,9 +47,7 @@ def task_costs(dataset: Dataset, tasks: Sequence[Task]) -> Section:
             paid, size = str(error), ""
         rows.append((task.name, str(task.min_frames), f"{len(usable.too_short):,}", paid, size))
     header = ("task", "needs frames", "too short", "frames decoded / delivered", "kB / clip")
-    return Section(
-        "What each task leaves out, and what a clip costs it", rows, header, bars, unit="frames decoded / delivered"
-    )
+    return Section("What tasks would leave out and pay", rows, header, bars, unit="frames decoded / delivered")
 
 
 def gain(index: Index) -> list[Section]:
