@@ -2,6 +2,7 @@
 
 import io
 import sys
+import time
 from collections.abc import Iterable
 from threading import RLock
 from typing import Any, TypeVar
@@ -26,6 +27,9 @@ def tell(line: str) -> None:
 
 class _Bar(tqdm):  # type: ignore[type-arg]  # generic in its stubs alone
     """A bar of this process alone: tqdm's own lock is a semaphore of the system, and stays when a process is killed."""
+
+    # tqdm takes the time of day, by which a bar stands still for as long as a clock is set back.
+    _time = property(lambda self: time.monotonic, lambda self, clock: None)
 
 
 _Bar.set_lock(RLock())
