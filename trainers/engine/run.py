@@ -23,7 +23,7 @@ from trainers.engine.online import OnlineProbe
 from trainers.engine.optimizers import moments, restore_moments
 from trainers.engine.schedule import lr_at
 from trainers.engine.state import require_finite
-from trainers.engine.work_dir import LOGS, make_way, run_in
+from trainers.engine.work_dir import LOGS, is_lost, make_way, run_in
 
 Batch = dict[str, Tensor]
 
@@ -177,7 +177,8 @@ def content(run: Run) -> dict[str, Any]:
 def save(run: Run, folder: Path, step: int, *, must: bool = True) -> Path | None:
     """Write the checkpoint after `step` steps.
 
-    UserError on all ranks when that fails; None where `train.full_disk` goes on, unless it `must` be written.
+    UserError on all ranks when that fails, or the work dir was moved or deleted. None where it fails and
+    `train.full_disk` goes on, unless it `must` be written.
     """
     for of_rank in run.ranks.gather_objects(run.loader.unreadable):
         run.unreadable.update(of_rank)
@@ -192,12 +193,20 @@ def save(run: Run, folder: Path, step: int, *, must: bool = True) -> Path | None
 
     def write() -> Path:
         work_dir = Path(run.config.work_dir)
+        lost = is_lost(work_dir, run.id)
+        work_dir.mkdir(parents=True, exist_ok=True)
         if run.unreadable:
             write_reasons(work_dir / UNREADABLE_FILE, run.unreadable)
         # A machine that fails loses what was not flushed. The logs that belong to a checkpoint must survive with it.
         for path in (work_dir, *(path for pattern in LOGS for path in work_dir.glob(pattern))):
             sync(path)
-        return checkpoint.save(folder, step, content(run) | state, keep=run.config.train.keep)
+        saved = checkpoint.save(folder, step, content(run) | state, keep=run.config.train.keep)
+        if lost:  # the log is still written to where the folder is now, and the lock is there
+            raise UserError(
+                f"{work_dir} was moved or deleted while the run trained in it: {saved} is all that is there now, and "
+                "the same command goes on from it"
+            )
+        return saved
 
     try:
         return run.ranks.on_rank0(write)
