@@ -82,13 +82,17 @@ class OnlineProbe:
         head = self._head.state_dict()
         return {"head": head, "optimizer": optimizer, "features": self._features, "hits": self._hits}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from what `state_dict` returned."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> str:
+        """Continue from what `state_dict` returned; return a note where the classifier cannot, or ""."""
+        self._features = state["features"]
+        if len(state["head"]["bias"]) != len(self._head.bias):  # labels may be given to a dataset during a run
+            return "the dataset has another number of classes than before: the classifier of online_top1 begins anew"
         self._head.load_state_dict(state["head"])
         if self._optimizer:
             groups = self._optimizer.state_dict()["param_groups"]
             self._optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
-        self._features, self._hits = state["features"], state["hits"]
+        self._hits = state["hits"]
+        return ""
 
 
 def rankme(features_NC: Tensor) -> float:

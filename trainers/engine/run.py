@@ -152,7 +152,7 @@ def resume(run: Run, folder: Path, resume_from: str) -> tuple[Run, int, Path | N
         run.validator.load_state_dict(found["validator"])
         notes.append(run.validator.bring_best(source.parent, step))
     if run.online and found.get("online"):  # else it began without
-        run.online.load_state_dict(found["online"])
+        notes.append(run.online.load_state_dict(found["online"]))
     run.unreadable.update(found.get("unreadable", {}))
     run.loader.remember(run.unreadable)
     if run.unreadable:
