@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from configs.errors import UserError
+from dali_pipelines.store.index import Index
 from tests.helpers.finetuning import train
 from tests.helpers.runs import write_recipe as write_pretraining
 from trainers.commands import finetune, pretrain
@@ -50,6 +51,19 @@ def test_a_run_that_began_in_another_mode_or_from_other_weights_is_refused(root,
         train(tmp_path, root, "--mode", "linear", "--pretrained", other)
     moved = shutil.copy(pretrained / "checkpoints" / "step_00000001.pt", tmp_path / "moved.pt")
     train(tmp_path, root, "--mode", "linear", "--pretrained", moved, "--max-steps", 2)
+
+
+def test_labels_that_changed_during_a_run_are_refused(root, tmp_path):
+    """The lists and the names of the videos are the same, as are those that are held out: none."""
+    dataset = shutil.copytree(root, tmp_path / "dataset")
+    options = ("--mode", "scratch", "--set", "validation.share=0", "--set", "schedule.kind=cosine")
+    train(tmp_path, dataset, *options, "--max-steps", 1)
+    index = Index.load(dataset)
+    index.with_columns(labels=1 - index.labels).save()
+    with pytest.raises(UserError, match=r"step 1 was trained on the same videos, some of another class"):
+        train(tmp_path, dataset, *options, "--max-steps", 2)
+    index.save()
+    train(tmp_path, dataset, *options, "--max-steps", 2)
 
 
 # Recipes.

@@ -27,6 +27,7 @@ from trainers.commands.options import add_options, parse
 from trainers.commands.training import on_ranks, train
 from trainers.engine.build import build_loader, build_run, check_recipe
 from trainers.engine.distributed import Ranks
+from trainers.engine.identity import label_digest
 from trainers.engine.loop import Ending
 from trainers.engine.work_dir import CHECKPOINTS
 from trainers.evaluation.notes import clip_differences, notes_on
@@ -86,6 +87,7 @@ def work(config: Recognition, ranks: Ranks, args: argparse.Namespace) -> Ending:
             normalization=NORMALIZATIONS[config.plan.normalization],
         )
         identity: dict[str, object] = {"mode": args.mode, "classes": len(index.class_names), "pretrained": "none"}
+        identity |= label_digest(index)
         if args.pretrained != "none":
             weights = ranks.on_rank0(lambda: read(args.pretrained))
             weights.load_backbone(net.backbone, config.backbone)
