@@ -23,14 +23,17 @@ OTHER_VIDEOS = {
     "videos.labels": "the same videos, some of another class, or under other names of classes",
 }
 """Key of `video_digests` -> what a difference means. Older checkpoints have no digests."""
+PLACES = "videos.places"
+"""Key of `video_digests` that may differ: a dataset can be prepared again during a run."""
 
 
 def video_digests(index: Index) -> dict[str, str]:
-    """Return digests of the ordered names and of the frame counts, which define what a row is."""
+    """Return digests of the ordered names and frame counts, which define what a row is, and of the file layout."""
     names = json.dumps(index.names.texts()).encode()
     frames = json.dumps(index.num_frames.tolist()).encode()
     described = {"videos.names": names, "videos.frames": frames}
-    return {key: hashlib.sha256(what).hexdigest()[:16] for key, what in described.items()}
+    digests = {key: hashlib.sha256(what).hexdigest()[:16] for key, what in described.items()}
+    return digests | {PLACES: _digest(index.init_sizes, index.sources, index.fragments)}
 
 
 def label_digest(index: Index) -> dict[str, object]:
@@ -51,7 +54,6 @@ def more_digests(index: Index) -> dict[str, object]:
     return {
         **label_digest(index),
         "videos.sizes": _digest(index.sizes_WH, index.fps),
-        "videos.places": _digest(index.init_sizes, index.sources, index.fragments),
     }
 
 
@@ -80,7 +82,7 @@ def _digest(*columns: NDArray[Any] | Ragged) -> str:
 
 
 def check(content: Mapping[str, Any], identity: Mapping[str, object]) -> list[str]:
-    """Check that a checkpoint fits this run; return warnings about facts that an older one lacks.
+    """Check that a checkpoint fits this run; return warnings, one sentence each.
 
     Raises:
         UserError: it belongs to another run, whose data order or tensors differ.
@@ -100,7 +102,7 @@ def check(content: Mapping[str, Any], identity: Mapping[str, object]) -> list[st
                 f"data.list {data['list']}. Give it those videos to go on, or pass another --work-dir to start a new "
                 "run; on other videos, clipfeed finetune --pretrained starts from its weights"
             )
-        if key not in (*OTHER_VIDEOS, "pretrained_path") and theirs != ours:
+        if key not in (*OTHER_VIDEOS, PLACES, "pretrained_path") and theirs != ours:
             raise UserError(
                 f"the checkpoint of step {step} has {key} = {theirs!r}, this run has {ours!r}; "
                 f"set it back to {theirs!r} to go on, or pass another --work-dir to start a new run"
@@ -108,6 +110,8 @@ def check(content: Mapping[str, Any], identity: Mapping[str, object]) -> list[st
     if any(key in identity and key not in saved for key in OTHER_VIDEOS):
         of = f"the checkpoint of step {step} does not say which videos it was trained on"
         return [f"{of}: go on only if they are still the same"]
+    if PLACES in saved and saved[PLACES] != identity.get(PLACES):
+        return [f"the dataset was prepared again or moved since step {step}: its pixels may differ from those before"]
     return []
 
 
