@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from configs.errors import UserError, first_names
+from configs.words import counted
 from dali_pipelines.store.files import JOURNAL_FILE, PART_FOLDER, VIDEO_FOLDER, is_video_name, video_path
 from dali_pipelines.store.journal import Entry, Journal
 
@@ -66,7 +67,7 @@ def unused_files(out: Path, journal: Journal, entries: Mapping[str, Entry]) -> I
         for top, slash, _ in [name.partition("/")]
     )
     yield (
-        f"note: {len(sizes)} files of earlier runs, {sum(sizes.values()) / 1e6:.1f} MB, are not in the dataset, which "
-        "is what the sources of this command hold. To have them in it, give all sources to one command; to free the "
-        f"space, delete {first_names(list(places))}"
+        f"note: the dataset leaves out {counted(len(sizes), 'file')} of earlier runs, "
+        f"{sum(sizes.values()) / 1e6:.1f} MB: it has the videos of this command's sources alone. To have all, give all "
+        f"sources to one command; to free the space, delete {first_names(list(places))}"
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from configs.errors import UserError
+from configs.words import counted
 from dali_pipelines.store.files import SHARD_FOLDER, replacing, sync, temporary_path, video_path
 from dali_pipelines.store.journal import Journal, Packed
 from dali_pipelines.store.record import Record
@@ -136,18 +137,19 @@ def packing_notes(journal: Journal, records: Mapping[str, Record], labels: Mappi
     packed = {(source, name): at for source, members in journal.shards.items() for name, at in members.items()}
     live = {(source, name) for name, source in in_shards.items()}
     dead = packed.keys() - live
-    notes = [f"{sum(map(bool, journal.shards.values()))} shards hold {len(live)} videos"] if packed else []
+    shards = counted(sum(map(bool, journal.shards.values())), "shard")
+    notes = [f"{counted(len(live), 'video')} in {shards}"] if packed else []
     if dead:
         size = sum(packed[key].size for key in dead) / 1e6
         notes.append(
-            f"note: {size:.1f} MB in the shards are dead, of {len(dead)} videos that have changed or are gone; "
-            "WebDataset does not know and reads them: a new --out has none"
+            f"note: {size:.1f} MB in the shards are dead, {counted(len(dead), 'video')} changed or gone since. "
+            "WebDataset does not know and reads dead samples too: a new --out has none"
         )
     relabeled = sum(packed[source, name].label != labels.get(name, -1) for source, name in live)
     if relabeled:
         notes.append(
-            f"note: {relabeled} videos have another class now than their .cls in the shards says; clipfeed goes by the "
-            "index"
+            f"note: the shards' .cls files have an outdated class for {counted(relabeled, 'video')}; clipfeed goes by "
+            "the index"
         )
     return notes
 

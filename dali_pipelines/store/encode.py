@@ -13,6 +13,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from configs.errors import UserError
+from configs.words import counted
 from dali_pipelines.store.convert import SQUARE, store_converter, upright_size
 from dali_pipelines.store.encoders import ENCODERS, open_output
 from dali_pipelines.store.files import replacing
@@ -141,16 +142,16 @@ def _write(
         init_size, fragments = read_layout(temporary)
         expected = [min(settings.gop, count - start) for start in range(0, count, settings.gop)]
         if [fragment.frames for fragment in fragments] != expected:
-            raise RuntimeError(f"{encoder.name} did not keep to a GOP of {settings.gop} frames")
+            raise RuntimeError(f"{encoder.name} did not keep to a GOP of {counted(settings.gop, 'frame')}")
         if reason := why_unfit(temporary, settings.codec, init_size, fragments):
             raise RuntimeError(f"{encoder.name} wrote what a GPU does not decode: {reason}; use --codec vp9")
     stretch = width * shown[1] / (height * shown[0])
     notes = {
-        f"become wider or narrower by more than {MAX_STRETCH:.0%}: sides are multiples of {MULTIPLE}": (
+        f"made wider or narrower by more than {MAX_STRETCH:.0%}: sides are multiples of {MULTIPLE}": (
             settings.size is None and abs(stretch - 1) > MAX_STRETCH
         ),
-        "have pixels that are not square: they are stored with square ones": pixel_aspect != 1,
-        "change size midway: all their pictures have the size of the first": len(sizes) > 1,
+        "with pixels that are not square: stored with square ones": pixel_aspect != 1,
+        "with a change of size midway: all pictures get the size of the first": len(sizes) > 1,
     }
     return Record(
         num_frames=count,

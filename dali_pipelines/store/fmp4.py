@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from configs.words import counted
+
 
 class Fragment(NamedTuple):
     """One decodable unit of a video: `frames` frames in the `size` bytes at `offset` of its file.
@@ -174,7 +176,7 @@ def _column(trun: memoryview, field: int, default: int) -> list[int]:
     at = 8 + (4 if flags & 0x1 else 0) + (4 if flags & 0x4 else 0)  # data offset, flags of the first sample
     fields = [bit for bit in (0x100, 0x200, 0x400, 0x800) if flags & bit]
     if count > MAX_SAMPLES or at + 4 * count * len(fields) > len(trun):
-        raise ValueError(f"a fragment claims {count} samples, more than it holds")
+        raise ValueError(f"a fragment claims {counted(count, 'sample')}, more than it holds")
     if not flags & field:
         return [default] * count
     words = struct.unpack_from(f">{count * len(fields)}I", trun, at)

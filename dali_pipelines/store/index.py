@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from configs.errors import UserError, shown
+from configs.words import counted
 from dali_pipelines.plan.video import VideoInfo
 from dali_pipelines.store.files import JOURNAL_FILE, PART_FOLDER, is_video_name, replacing, video_path
 from dali_pipelines.store.ragged import Ragged, narrowed
@@ -156,7 +157,7 @@ class Index:
         try:
             units = unpack_units(self.table.fragments[row], int(self.table.init_sizes[row]))
             if units.frame_ends[-1] != num_frames:
-                raise ValueError(f"its fragments hold {units.frame_ends[-1]} frames, not {num_frames}")
+                raise ValueError(f"its fragments hold {counted(int(units.frame_ends[-1]), 'frame')}, not {num_frames}")
         except ValueError as error:
             name = shown(self.table.names.text(row))
             raise ClipError(f"{self.root}/{INDEX_FILE} is damaged at {name}: {error}; run `{PREPARE}` again") from error
@@ -283,8 +284,8 @@ def _why_no_index(root: Path | str) -> str:
         return f"{root} is prepared in parts; when all are finished, run `{PREPARE} --out {root} --merge`"
     if (root / JOURNAL_FILE).is_file():
         return (
-            f"{root} has no {INDEX_FILE}: `{PREPARE}` was interrupted, or it was not copied; run the command again "
-            "that made the dataset, or copy it"
+            f"{root} has no {INDEX_FILE}: `{PREPARE}` was interrupted, or the file was not copied; run the same "
+            f"`{PREPARE}` again, or copy the file"
         )
     if any(is_video_name(path) for path in root.rglob("*")):
         return (

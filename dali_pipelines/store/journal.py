@@ -112,7 +112,7 @@ class Journal:
         except BlockingIOError as error:
             raise UserError(f"another prepare run is writing {root}: wait for it, or end it") from error
         except OSError as error:  # Lustre and NFS may be mounted without locks
-            log.warning("%s cannot be locked (%s): see to it that no other run writes it", root, error.strerror)
+            log.warning("%s cannot be locked (%s): make sure that no other run writes it", root, error.strerror)
         self._read(path, settings)
 
     def _read(self, path: Path, settings: Mapping[str, Any]) -> None:
@@ -137,7 +137,7 @@ class Journal:
                     if not _is_outdated(line, first):
                         self.entries[line["name"]] = _entry(line)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            way_out = f"to prepare everything again, delete it together with what it knows of: {INDEX_FILE} and videos/"
+            way_out = f"to prepare everything again, delete it, {INDEX_FILE} and videos/"
             raise UserError(f"{path} is damaged ({error}); {way_out}") from error
         if first != json.loads(json.dumps(settings)):
             now = in_words(settings)

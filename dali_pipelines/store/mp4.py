@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.words import counted
 from dali_pipelines.store.fmp4 import SAMPLE_DESCRIPTIONS, boxes, decoder_config, find, sample_times, samples
 from dali_pipelines.store.headers import read_h264_sps
 from dali_pipelines.store.nvdec import MIN_SURFACES, parameter_sets
@@ -69,7 +70,7 @@ def _samples(clip: EncodedClip) -> tuple[list[memoryview], list[int], list[int]]
         shown += range(first, first + count)
         pictures += samples(fragment, count)
         if len(pictures) != len(shown):
-            raise ValueError(f"one of {count} frames has {len(pictures) - first}")
+            raise ValueError(f"a fragment of {counted(count, 'frame')} has {len(pictures) - first}")
         if count > 1:
             times = [time for kind, body, _ in boxes(fragment) if kind == b"moof" for time in sample_times(body)]
             for place, number in enumerate(sorted(range(count), key=times.__getitem__), start=first):

@@ -103,10 +103,10 @@ def _record(place: Place) -> Record:
         raise VideoError("has only one picture, a clip needs motion" if fragments else "has no pictures")
     first, series = next(iter(formats)), place.series
     notes = {
-        "have an EXIF rotation, which is ignored; --codec h264 turns them": any(
+        "with an EXIF rotation, which is ignored; --codec h264 turns the pictures": any(
             of.orientation != UPRIGHT for of in formats
         ),
-        "have optical flow beside their pictures, which is passed over": series is not None and series.flow > 0,
+        "with optical flow beside the pictures, which is passed over": series is not None and series.flow > 0,
     }
     return Record(
         num_frames=len(fragments),

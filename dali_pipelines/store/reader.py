@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import shown
+from configs.words import counted
 from dali_pipelines.store.index import Index
 from dali_pipelines.store.place import PICTURE
 from dali_pipelines.store.record import ClipError
@@ -97,7 +98,8 @@ def locate_clip(index: Index, i: int, frames: NDArray[np.integer]) -> LocatedCli
     frames = np.asarray(frames)
     info, units, container = index.info(i), index.units(i), index.container(i)
     if not len(frames) or frames.min() < 0 or frames.max() >= info.num_frames:
-        raise IndexError(f"frames {frames.tolist()} of a video of {info.num_frames} frames: {shown(info.name)}")
+        count = counted(info.num_frames, "frame")
+        raise IndexError(f"frames {frames.tolist()} of a video of {count}: {shown(info.name)}")
     frame_begins = np.concatenate([[0], units.frame_ends[:-1]])
     wanted = np.searchsorted(units.frame_ends, frames, side="right")
     used, slot = np.unique(wanted, return_inverse=True)

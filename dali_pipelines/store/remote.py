@@ -51,7 +51,7 @@ class RemoteFiles:
         """See `Storage.size`."""
         size = self.ask(location, lambda fs: fs.size(fs._strip_protocol(location)))
         if size is None:
-            raise OSError(f"{location}: its server does not say how long it is: use another one, or copy the files")
+            raise OSError(f"{location}: its server does not tell the file's size: use another one, or copy the files")
         return int(size)
 
     def read(self, spans: Sequence["Span"]) -> NDArray[np.uint8]:

@@ -47,7 +47,7 @@ def failure_of(error: Exception, location: str, end: int = 0) -> Failure:
     if status == 416 or "ShortError" in names:
         return Failure(OSError(errno.EIO, f"it ends before byte {end}: prepare it again", location))
     if "NoRangesError" in names:
-        text = "its server sends whole files and no ranges of them: use another one, such as nginx, or copy the files"
+        text = "its server sends whole files, not ranges: use another one, such as nginx, or copy the files"
         return Failure(OSError(errno.EOPNOTSUPP, text, location))
     if status == 404 or (not status and isinstance(causes[-1], FileNotFoundError)):
         return Failure(FileNotFoundError(errno.ENOENT, "there is no such file or bucket", location))
@@ -57,7 +57,7 @@ def failure_of(error: Exception, location: str, end: int = 0) -> Failure:
     if isinstance(causes[-1], PermissionError | IsADirectoryError | NotImplementedError | TypeError | ValueError):
         return Failure(OSError(errno.EIO, _text(causes[-1]), location))
     if "TooManyRedirects" in names:
-        return Failure(OSError(errno.ELOOP, "its server sends us on and on: check the address", location))
+        return Failure(OSError(errno.ELOOP, "its server redirects without end: check the address", location))
     if any(isinstance(cause, asyncio.TimeoutError) for cause in causes):
         text = "its server does not answer: check the address and the network"
         return Failure(TimeoutError(errno.ETIMEDOUT, text, location), passing=True, answered=False)

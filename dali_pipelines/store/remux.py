@@ -122,12 +122,12 @@ def _record(
 ) -> Record:
     first = pictures.first
     notes: dict[str, object] = {
-        f"have sides that are no multiples of {MULTIPLE}: a GPU's decoder is not used for them": first.width % MULTIPLE
+        f"with sides that are no multiples of {MULTIPLE}: no GPU decoder is used": first.width % MULTIPLE
         or first.height % MULTIPLE,
-        "have pixels that are not square, but are shown as if they were": video.pixel_aspect != 1,
+        "with pixels that are not square, but shown as if square": video.pixel_aspect != 1,
     }
     if matrix := OTHER_MATRICES.get(int(first.colorspace)):
-        notes[f"are tagged {matrix} but decode as BT.601: colors shift a little"] = True
+        notes[f"tagged {matrix} but decoded as BT.601: colors shift a little"] = True
     # On a GPU, DALI returns a frame for each decoded picture, in the order of 32-bit timestamps.
     pitfalls = {
         "interlaced frames": pictures.interlaced,

@@ -16,6 +16,7 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from configs.words import counted
 from dali_pipelines.decode.packets import NO_PLAYLISTS, decoded, set_up
 from dali_pipelines.store.convert import Converter
 from dali_pipelines.store.place import Place
@@ -71,7 +72,7 @@ class Source:
         self.pixel_aspect = _pixel_aspect(stream.sample_aspect_ratio)
         self.crop = _crop(self.container, stream)
         shown = [video for video in self.container.streams.video if not video.disposition & Disposition.attached_pic]
-        self.notes = ("have several video streams: the one that FFmpeg takes for the best is shown",) * (len(shown) > 1)
+        self.notes = ("with several video streams: the one that FFmpeg calls the best is shown",) * (len(shown) > 1)
         set_up(stream.codec_context)
 
     def __enter__(self) -> "Source":
@@ -102,13 +103,14 @@ class Source:
             # Some decoders report damage as "Operation not permitted", or as "Cannot allocate memory" for a size that
             # it claims. Neither says anything about read permission or free memory.
             cause = None if isinstance(error, PermissionError | MemoryError) else error
-            raise VideoError(f"decode error after {count} frames: {error.strerror}{doubt}") from cause
+            raise VideoError(f"decode error after {counted(count, 'frame')}: {error.strerror}{doubt}") from cause
         except OSError as error:  # from an archive or a URL
-            raise VideoError(f"cannot be read after {count} frames: {error.strerror or error}") from error
+            why = error.strerror or error
+            raise VideoError(f"cannot be read after {counted(count, 'frame')}: {why}") from error
         if count == 0:
             raise VideoError("nothing decodes")
         if damaged > count * MAX_MISSING:
-            raise VideoError(f"{damaged} of {count} frames are damaged")
+            raise VideoError(f"{damaged} of {counted(count, 'frame')} damaged")
         if self._is_truncated(short := self._shortfall(count, begin, end)):
             raise VideoError(f"truncated: {short or 'its end is missing'}")
         if count == 1:
@@ -126,7 +128,7 @@ class Source:
         """
         if announced := self.stream.frames:
             is_short = count < announced * (1 - MAX_MISSING)
-            return f"the header says {announced} frames, {count} decode" if is_short else ""
+            return f"the header says {counted(announced, 'frame')}, {count} decoded" if is_short else ""
         matroska = "matroska" in self.container.format.name
         seconds = _seconds(self.stream.metadata.get("DURATION", "")) if matroska else 0.0
         if not seconds and self.container.duration and len(self.container.streams) == 1:
@@ -135,7 +137,7 @@ class Source:
             return None
         lasts = end if matroska else end - begin  # Matroska states the end time, others the length
         is_short = lasts < seconds * (1 - MAX_MISSING)
-        return f"the header says {seconds:.1f} s, {lasts:.1f} s decode" if is_short else ""
+        return f"the header says {seconds:.1f} s, {lasts:.1f} s decoded" if is_short else ""
 
     def _is_truncated(self, shortfall: str | None) -> bool:
         """Tell whether the end of the file is missing.

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import UserError, shown
+from configs.words import counted
 from dali_pipelines.store.npz import Buffer, read_npz, write_npz
 from dali_pipelines.store.ragged import Ragged, narrowed
 from dali_pipelines.store.record import Container
@@ -130,7 +131,7 @@ class Table:
                 continue
             wanted = 1 if name == "made_at" else rows
             if len(_checked_rows(name, ragged)) != wanted and name not in ("class_names", "formats"):
-                raise ValueError(f"{name} has {len(ragged)} rows and not {wanted}")
+                raise ValueError(f"{name} has {counted(len(ragged), 'row')} and not {wanted}")
         for name, least, most in (
             ("labels", -1, len(self.class_names) - 1 if len(self.class_names) else MAX_CLASSES),
             ("num_frames", 1, 2**31 - 1),
@@ -175,7 +176,7 @@ def _checked_rows(name: str, ragged: Any) -> Ragged:
     if starts[0] != 0 or starts[-1] != len(ragged.values) or (starts[1:] < starts[:-1]).any():
         raise ValueError(f"the rows of {name} are out of order")
     if rows is not None and not (_within(rows, 0, len(starts) - 2) and rows.ndim == 1):
-        raise ValueError(f"{name} has {len(starts) - 1} texts and rows of others")
+        raise ValueError(f"{name} has {counted(len(starts) - 1, 'text')} and rows of others")
     return ragged
 
 

@@ -35,6 +35,6 @@ def require_inside(table: Table, root: str | Path) -> None:
     shared = os.path.commonpath(folders) if all(map(os.path.isabs, folders)) else ""
     raise UserError(
         f"the index of {root} was made elsewhere{made}, and names a video outside of it: {printable(strange[0])}. "
-        "Prepare its sources again, or, if you mean it to be read there, set "
+        "Prepare the sources again, or, if videos there may be read, set "
         f"{TRUST}={printable(shared if shared.strip('/') else folders[0])}"
     )

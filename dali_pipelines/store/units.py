@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.words import counted
 from dali_pipelines.store.fmp4 import Fragment
 
 MAX_UNITS = 1 << 22
@@ -82,7 +83,7 @@ def unpack_units(table: bytes | NDArray[np.uint8], init_size: int = 0) -> Units:
     reader = _Reader(table)
     flags, count, first = reader.number(), reader.number(), reader.number()
     if flags > APART | GAPS | FRAMES | DEFLATED or not 0 < count <= MAX_UNITS or not init_size <= first <= LAST_BYTE:
-        raise ValueError(f"it claims {count} fragments from byte {first} on")
+        raise ValueError(f"it claims {counted(count, 'fragment')} from byte {first} on")
     sizes = _checked("bytes a fragment", reader.column(count), 0, MAX_BYTES)
     gaps = reader.column(count - 1) if flags & GAPS else None
     if flags & FRAMES:

@@ -58,7 +58,7 @@ def test_other_videos_of_the_same_number_are_refused_with_the_old_ones_and_the_w
 
 def test_a_checkpoint_that_does_not_tell_its_videos_is_taken_with_a_warning(vp9_store):
     (warning,) = check(saved(IDENTITY), IDENTITY | video_digests(vp9_store))
-    assert "step 30 does not tell its videos" in warning
+    assert "step 30 does not say which videos" in warning
     with pytest.raises(UserError, match="videos = 100, this run has 99"):
         check(saved(IDENTITY), IDENTITY | video_digests(vp9_store) | {"videos": 99})
 
