@@ -1,13 +1,12 @@
 """Turn videos into a prepared dataset: `clipfeed prepare SRC... --out DIR`.
 
-Videos are files, folders of numbered pictures (ID/00001.jpg ...), and what zips, tars and LMDBs hold of both.
+Videos are files or folders of numbered pictures (ID/00001.jpg ...), also inside zips, tars and LMDBs.
 
-Writes `DIR/videos/<name>.mp4`, `DIR/index.npz` and `DIR/quarantine.csv` (path, reason), and over no file that it did
-not make. The same command continues an interrupted run, and does only what is new, has changed, or failed for a passing
-cause: a crash, memory, the disk, a permission. The dataset is what the last command's sources hold.
-`--shards SIZE` packs the videos into tar shards. `--shard I/N` prepares a part of them, `--missing` names the parts
-that are not finished, `--merge` makes the dataset of all. Exit status 0, 3 when videos were quarantined, 2 when nothing
-is left.
+Writes `DIR/videos/<name>.mp4`, `DIR/index.npz` and `DIR/quarantine.csv` (path, reason), and overwrites no file that it
+did not make. The same command resumes an interrupted run, and handles only videos that are new, have changed, or failed
+for a passing cause: a crash, memory, the disk, a permission. The dataset holds what the last command's sources hold.
+`--shards SIZE` packs the videos into tar shards. `--shard I/N` prepares part of them, `--missing` names unfinished
+parts, `--merge` combines all parts. Exit status: 0; 3 if videos were quarantined; 2 if none are left.
 """
 
 import argparse
@@ -113,7 +112,7 @@ def _prepare(options: argparse.Namespace) -> int:
 
 
 def _merge(out: Path) -> int:
-    """Make the dataset of its parts."""
+    """Make the dataset from its parts."""
     index, quarantined = merge(out)
     print(f"{out}: {counted(len(index), 'video')} of all parts, {index.num_frames.sum()} frames")
     return _finish(index, quarantined)

@@ -14,7 +14,7 @@ from dali_pipelines.store.units import PackedFragments
 
 
 def merge(root: Path) -> tuple[Index, int]:
-    """Write the dataset's index and quarantine from those of its parts; return the index and how many are quarantined.
+    """Merge the parts' indexes and quarantines into the dataset's; return the index and how many are quarantined.
 
     Raises:
         UserError: a part is not finished, or the parts have not seen the same videos and classes.
@@ -44,7 +44,7 @@ def merge(root: Path) -> tuple[Index, int]:
 
 
 def joined(root: Path, indexes: Sequence[Index]) -> Index:
-    """Return the videos of several indexes as one index of the dataset `root`, in the order of their names."""
+    """Combine several indexes into one index of the dataset `root`, sorted by name."""
     records: dict[str, Record] = {}
     labels: dict[str, int] = {}
     for index in indexes:

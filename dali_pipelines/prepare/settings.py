@@ -1,4 +1,4 @@
-"""The options that say how `prepare` stores videos, and the settings that follow from them."""
+"""Options for how `prepare` stores videos, and the settings that follow from them."""
 
 import argparse
 
@@ -30,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def chosen(options: argparse.Namespace) -> Encoding | str:
-    """Return the Encoding of the options, or "copy" or "original"; UserError for options that do not fit together."""
+    """Return the Encoding of the options, or "copy" or "original"; UserError for incompatible options."""
     given = {key: getattr(options, key) for key in ("gop", "short_side", "size", "crf")}
     given = {key: value for key, value in given.items() if value is not None}
     if options.codec in UNENCODED:

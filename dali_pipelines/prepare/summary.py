@@ -1,4 +1,4 @@
-"""What `prepare` prints at its end."""
+"""The summary that `prepare` prints."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -21,15 +21,15 @@ def summary(
     """Yield lines about what was prepared.
 
     Args:
-        entries: the journal's of all videos.
-        videos: where they lie.
-        tried: names of those that this run tried to store.
-        again: those among them that had failed in an earlier run.
+        entries: journal entries of all videos.
+        videos: places of all videos.
+        tried: names of videos that this run tried to store.
+        again: names in `tried` that failed in an earlier run.
     """
     stored = {name: (entry.record, entry.stamp) for name, entry in entries.items() if entry.record is not None}
     if stored:
         yield from _of_records(out, [record for record, _ in stored.values()], new=len(stored.keys() & tried))
-        # Many videos may lie in one archive.
+        # One archive may hold many videos.
         sources = sum({videos[name].location: stamp.size for name, (_, stamp) in stored.items()}.values())
         size = sum(record.size for record, _ in stored.values())
         saved = f", {abs(1 - size / sources):.0%} {'saved' if size < sources else 'more now'}" if sources else ""
